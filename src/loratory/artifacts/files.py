@@ -1,0 +1,103 @@
+"""Durable files: a temporary name, fsync, rename, fsync of the folder."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from loratory.errors import StorageError
+
+FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk is read-only",
+    errno.EIO: "the disk reports an I/O error",
+    errno.EACCES: "no permission to write",
+    errno.EPERM: "no permission to write",
+}
+
+
+@contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Turn the operating system's write errors into a StorageError that names the path."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno not in FULL:
+            raise
+        raise StorageError(
+            f"cannot write: {FULL[problem.errno]}",
+            where=str(path),
+            remedy="free some space or choose another --output, then run it again; what was finished is kept",
+        ) from problem
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_file(file: Path) -> None:
+    """Make a file's bytes durable."""
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(file: Path, data: bytes) -> None:
+    """Replace a file whole or not at all; raises StorageError."""
+    part = file.with_name(f".{file.name}.part")
+    with storage(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_bytes(data)
+            sync_file(part)
+            os.replace(part, file)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        sync_folder(file.parent)
+
+
+def write_text(file: Path, text: str) -> None:
+    """`write_bytes` of UTF-8."""
+    write_bytes(file, text.encode())
+
+
+def to_json(value: Any) -> str:
+    """Readable, stable JSON; refuses NaN and infinity, which are not JSON."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, set, frozenset)):
+        return sorted(value) if not isinstance(value, tuple) else list(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def write_json(file: Path, value: Any) -> None:
+    """`write_text` of readable JSON."""
+    write_text(file, to_json(value))
+
+
+def append_line(file: Path, line: str) -> None:
+    """Append one line durably; a torn last line of an earlier crash is closed first."""
+    with storage(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab+") as handle:
+            handle.seek(0, os.SEEK_END)
+            torn = handle.tell() > 0 and (handle.seek(-1, os.SEEK_END), handle.read(1))[1] != b"\n"
+            handle.write((b"\n" if torn else b"") + line.encode() + b"\n")
+            handle.flush()
+            os.fsync(handle.fileno())

@@ -1,0 +1,49 @@
+"""The command line: a file per verb; parses, calls a flow, prints. Data goes to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from loratory.cli import check, evaluate, importing, init, predict, recipes, report, run, train
+from loratory.cli.printing import complain
+from loratory.errors import LoratoryError
+
+app = typer.Typer(
+    name="loratory",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From labelled examples and one short YAML to a small language model that is proven, exported and served.",
+)
+for verb in (init, check, run, train, evaluate, predict, importing, report, recipes):
+    app.command(verb.NAME)(verb.command)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True)) -> None:
+    if version:
+        from loratory import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake ends in a message and exit code 2, never in a traceback."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app(standalone_mode=True)
+    except LoratoryError as problem:
+        complain(problem)
+        sys.exit(problem.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)

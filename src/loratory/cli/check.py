@@ -1,0 +1,23 @@
+"""`loratory check`."""
+
+from __future__ import annotations
+
+from loratory.cli.options import DataOption, JsonOption, SetOption, SpecArgument
+
+NAME = "check"
+
+
+def command(spec: SpecArgument, data: DataOption = None, change: SetOption = None, as_json: JsonOption = False) -> None:
+    """Read, group, split and inspect the examples; nothing is trained and nothing is written."""
+    from loratory.cli.printing import Screen
+    from loratory.cli.printing import data as print_data
+    from loratory.data.quality import lines
+    from loratory.flows.preparing import check
+    from loratory.flows.specs import load_spec
+
+    with Screen() as screen:
+        split = check(load_spec(spec, data, change or ()), screen)
+    for line in lines(split.quality):
+        screen.console.print(line, markup=False)
+    if as_json:
+        print_data(split.quality)

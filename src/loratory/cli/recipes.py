@@ -1,0 +1,24 @@
+"""`loratory recipes`."""
+
+from __future__ import annotations
+
+from loratory.cli.options import JsonOption
+
+NAME = "recipes"
+
+
+def command(as_json: JsonOption = False) -> None:
+    """List the recipes: a spec with sample data, or with the place where its data is."""
+    from loratory.cli.printing import console, data
+    from loratory.flows.recipes import listed
+
+    rows = listed()
+    if as_json:
+        data(rows)
+        return
+    screen = console()
+    for row in rows:
+        screen.print(f"{row['name']:<14} {row['about']}", markup=False)
+    screen.print(
+        "\nloratory run NAME runs one; loratory init --recipe NAME copies its spec here to change it.", markup=False
+    )

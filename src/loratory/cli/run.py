@@ -1,0 +1,36 @@
+"""`loratory run`."""
+
+from __future__ import annotations
+
+from loratory.cli.options import DataOption, JsonOption, OutputOption, SetOption, SpecArgument
+
+NAME = "run"
+
+
+def command(
+    spec: SpecArgument,
+    data: DataOption = None,
+    output: OutputOption = None,
+    change: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Everything: check and split the examples, fit the ladder, weigh the evidence, write the report.
+
+    A run that was stopped goes on where it was; finished contenders are kept.
+    """
+    from loratory.cli.printing import Screen
+    from loratory.cli.printing import data as print_data
+    from loratory.evaluation.ladder import lines, table
+    from loratory.flows.run import Place, run
+    from loratory.flows.specs import load_spec
+
+    parsed = load_spec(spec, data, change or ())
+    place = Place.of(parsed, output)
+    with Screen() as screen:
+        ladder = run(parsed, place, screen)
+    screen.console.print(table(ladder))
+    for line in lines(ladder):
+        screen.console.print(line, markup=False)
+    screen.console.print(f"report: {place.folder / 'report.html'}", markup=False)
+    if as_json:
+        print_data(ladder)

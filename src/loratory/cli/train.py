@@ -1,0 +1,39 @@
+"""`loratory train`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from loratory.cli.options import DataOption, JsonOption, OutputOption, SetOption, SpecArgument
+
+NAME = "train"
+
+
+def command(
+    spec: SpecArgument,
+    contender: Annotated[
+        list[str] | None, typer.Option("--contender", "-c", help="Only these (repeatable); all when left out.")
+    ] = None,
+    data: DataOption = None,
+    output: OutputOption = None,
+    change: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit contenders of a spec and show their validation scores; the test set is not read."""
+    from loratory.cli.printing import Screen
+    from loratory.cli.printing import data as print_data
+    from loratory.flows.run import Place
+    from loratory.flows.specs import load_spec
+    from loratory.flows.train import train
+
+    parsed = load_spec(spec, data, change or ())
+    with Screen() as screen:
+        rows = train(parsed, Place.of(parsed, output), contender or (), screen)
+    for row in rows:
+        screen.console.print(
+            f"{row['contender']:<16} {row['headline']} {row['score']:.4f} on validation, {row['folder']}", markup=False
+        )
+    if as_json:
+        print_data(rows)

@@ -1,0 +1,1 @@
+"""From files to a checked, leak-free split: readers -> columns -> examples -> groups -> splits -> quality, store."""

@@ -1,0 +1,109 @@
+"""What of a quality report a person should act on, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+FEW = 10  # train examples below which a label is hardly learnt
+UNEVEN = 10.0  # the largest label over the smallest
+CUT = 0.05  # share of texts that lose their end
+SMALL = 100  # test examples below which half a 95 % interval exceeds 5 to 10 points
+LARGE = 0.05  # share of all examples in one group
+
+
+def warnings_of(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """{"what": what is wrong, "do": what to do}, the gravest first."""
+    found = [*_leaks(report), *_wrong_labels(report), *_broken(report), *_balance(report), *_sizes(report)]
+    return [{"what": what, "do": what_to_do} for what, what_to_do in found]
+
+
+def _leaks(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for one in report["overlaps"]:
+        earlier, later = one["parts"]
+        many = one["exact"] + one["near"]
+        yield (
+            f"{many:,} examples of {later} ({one['share']:.1%}) are equal or nearly equal to one of {earlier}",
+            "a given file is never changed: remove them from it, or leave it out and let the split be made",
+        )
+
+
+def _wrong_labels(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if report["conflicts"]["count"]:
+        first = report["conflicts"]["examples"][0]
+        places = ", ".join(f"{label} at {origins[0]}" for label, origins in list(first["labels"].items())[:2])
+        yield (
+            f"{report['conflicts']['count']:,} texts stand under two labels, first: {places}",
+            "decide for one label each (conflicts in quality.json)",
+        )
+    if report["suspects"] and report["suspects"]["count"]:
+        first = report["suspects"]["examples"][0]
+        yield (
+            f"{report['suspects']['count']:,} labels of train look wrong, first {first['origin']}: "
+            f"{first['label']}, or {first['suggested']}?",
+            "look at the list (suspects in quality.json) and correct the file",
+        )
+
+
+def _broken(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if report["damage"]["count"]:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in report["damage"]["kinds"].items())
+        yield (
+            f"damaged texts: {kinds}, first {report['damage']['examples'][0]['origin']}",
+            "export the data again with the right encoding (see data: encoding)",
+        )
+    if report["empty"]["count"]:
+        yield (
+            f"{report['empty']['count']:,} texts hold no letter or digit, first {report['empty']['origins'][0]}",
+            "remove them, or keep them if they are real input",
+        )
+    cut = report["truncated"]
+    if cut and max(cut["share"].values(), default=0.0) > CUT:
+        yield (
+            f"{max(cut['share'].values()):.0%} of the texts exceed the base's {cut['limit']:,} tokens",
+            "their end is cut off: shorten them, or take a base that reads more",
+        )
+
+
+def _balance(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    labels = report["labels"]
+    if not labels:
+        return
+    unseen = [label for label, counts in labels["per_part"].items() if not counts["train"]]
+    if unseen:
+        yield (
+            f"no example in train for {', '.join(unseen[:5])}",
+            "add examples, or remove the label under task: labels:",
+        )
+    few = [label for label, counts in labels["per_part"].items() if 0 < counts["train"] < FEW]
+    if few:
+        yield (
+            f"{len(few)} labels have fewer than {FEW} examples in train: {', '.join(few[:5])}",
+            "add examples of them, or merge them into others",
+        )
+    for part in ("validation", "calibration", "test"):
+        missing = [label for label, counts in labels["per_part"].items() if not counts[part] and counts["train"]]
+        if missing and report["counts"][part]:
+            yield (
+                f"{len(missing)} labels have no example in {part}: {', '.join(missing[:5])}",
+                f"nothing is known of them there: add examples, or raise the share of {part}",
+            )
+    if labels["ratio"] and labels["ratio"] > UNEVEN:
+        yield (
+            f"the largest label has {labels['ratio']:.0f} times the examples of the smallest",
+            "go by macro_f1 (task: headline), and try class weights",
+        )
+
+
+def _sizes(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if report["counts"]["test"] < SMALL:
+        yield (
+            f"the test set has {report['counts']['test']} examples, so its figures are uncertain by many points",
+            "add examples, or raise data: split: test",
+        )
+    group, total = report["groups"]["largest"], sum(report["counts"].values())
+    if group["examples"] > max(LARGE * total, 2):
+        yield (
+            f"one group ({group['name']}) holds {group['examples']:,} of {total:,} examples",
+            "no split cuts it: name a finer group column, or raise data: near_duplicates",
+        )

@@ -1,0 +1,190 @@
+"""CSV and TSV, with or without a header, and plain lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from loratory.data.rows import Row
+from loratory.errors import DataError
+
+Record: TypeAlias = tuple[int, list[str]]  # the line it starts on, its fields
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+NAME = re.compile(r"[\w .:/()#-]{1,40}")
+LOOKED_AT = 2000  # records that decide whether there is a header
+ODD = 0.001  # share of lines that may lack their tab
+
+
+def read_delimited(
+    text: str, shown: str, delimiter: str | None, wanted: Collection[str]
+) -> tuple[list[Row], list[str]]:
+    """Rows, and what was guessed; `wanted` are column names that are known beforehand. Raises DataError.
+
+    `delimiter` None: the one that cuts the first record into the most fields, a comma if in doubt.
+    """
+    said: list[str] = []
+    if delimiter is None:
+        delimiter = _sniff(text)
+        if delimiter != ",":
+            said.append(f"{shown}: fields are separated by a {DELIMITERS[delimiter]}")
+    records, joined = _tabbed(text, shown) if delimiter == "\t" else (list(_quoted(text, shown, delimiter)), [])
+    names, body, guessed = _header(records, shown, wanted)
+    rows = [Row(_fields(names, record, shown), shown, record[0]) for record in body]
+    return rows, [*said, *joined, *guessed]
+
+
+def read_lines(text: str, shown: str, name: str) -> list[Row]:
+    """A row with one column for every line; blank lines hold none."""
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    return [Row({name: line}, shown, number) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def is_table(text: str, delimiter: str) -> bool:
+    """Whether the first lines have this delimiter: a comma equally often, a tab on nearly all of them."""
+    lines = [line for line in text.split("\n", 41)[:40] if line.strip()]
+    if delimiter == "\t":
+        return sum(delimiter in line for line in lines) >= 0.9 * len(lines)
+    try:
+        widths = {len(fields) for fields in csv.reader(lines, delimiter=delimiter, strict=True)}
+    except csv.Error:
+        return False
+    return len(widths) == 1 and widths.pop() > 1
+
+
+@contextmanager
+def _any_length() -> Iterator[None]:
+    # A field over csv's default of 131,072 characters is refused later, with the limit of the spec.
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _sniff(text: str) -> str:
+    def width(delimiter: str) -> int:
+        try:
+            return len(next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), []))
+        except csv.Error:
+            return 0
+
+    with _any_length():
+        return "," if width(",") > 1 else max(DELIMITERS, key=width)
+
+
+def _quoted(text: str, shown: str, delimiter: str) -> Iterator[Record]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    with _any_length():
+        while True:
+            line = reader.line_num + 1
+            try:
+                fields = next(reader, None)
+            except csv.Error as problem:
+                raise _unreadable(problem, shown, line, reader.line_num) from problem
+            if fields is None:
+                return
+            if any(field.strip() for field in fields) or len(fields) > 1:
+                yield line, fields
+
+
+def _unreadable(problem: csv.Error, shown: str, line: int, reached: int) -> DataError:
+    if "end of data" in str(problem):
+        what = "a quote is opened here and never closed"
+    elif "expected after" in str(problem):
+        what = f"a quote is opened here, and text follows where it closes (line {reached})"
+    else:
+        what = f"no valid CSV: {problem}"
+    return DataError(
+        what,
+        where=f"{shown}:{line}",
+        remedy="close or double the quotes of the row",
+        allowed='fields in "double quotes" with inner quotes doubled: "say ""hi"""',
+    )
+
+
+def _tabbed(text: str, shown: str) -> tuple[list[Record], list[str]]:
+    """Quotes count only when the whole file is consistent with them: many TSV files are written without quoting."""
+    if '"' in text:
+        try:
+            quoted = list(_quoted(text, shown, "\t"))
+        except DataError:
+            quoted = []
+        if len({len(fields) for _, fields in quoted}) == 1:
+            return quoted, []
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    return _continued([(number, line.split("\t")) for number, line in enumerate(lines, 1) if line.strip()], shown)
+
+
+def _continued(records: Sequence[Record], shown: str) -> tuple[list[Record], list[str]]:
+    """A line without a tab goes on with the text of the line before, where that is as rare as an accident."""
+    odd = [line for line, fields in records[1:] if len(fields) == 1]
+    if not odd or len(odd) > max(1, ODD * len(records)) or len(records[0][1]) == 1:
+        return list(records), []
+    joined: list[Record] = []
+    for line, fields in records:
+        if line in odd:
+            joined[-1][1][-1] += "\n" + fields[0]
+        else:
+            joined.append((line, list(fields)))
+    listed = ", ".join(map(str, odd[:5])) + (" ..." if len(odd) > 5 else "")
+    return joined, [f"{shown}: line {listed} has no tab and is read as part of the line before"]
+
+
+def _header(records: list[Record], shown: str, wanted: Collection[str]) -> tuple[list[str], list[Record], list[str]]:
+    line, first = records[0]
+    if not set(first) & set(wanted) and ("column_1" in wanted or _is_data(records)):
+        names = [f"column_{position}" for position in range(1, len(first) + 1)]
+        return (
+            names,
+            records,
+            [f"{shown}: the first line is a row, not a header; the columns are called {', '.join(names)}"],
+        )
+    names = [name.strip() or f"column_{position}" for position, name in enumerate(first, 1)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(
+            f"the header names column {twice!r} twice", where=f"{shown}:{line}", remedy="rename one of them"
+        )
+    if len(records) == 1:
+        raise DataError(
+            "the file holds a header and no rows",
+            where=f"{shown}:{line}",
+            allowed="at least one row",
+            remedy="check the path",
+        )
+    body = [record for record in records[1:] if record[1] != first]
+    repeated = len(records) - 1 - len(body)
+    return names, body, [f"{shown}: {repeated} line(s) that repeat the header were passed over"] if repeated else []
+
+
+def _is_data(records: Sequence[Record]) -> bool:
+    """Whether the first record is a row: one of its values recurs in its own column, as a label does.
+
+    A first field that looks like a name where the others are sentences is a header all the same, and so are 0, 1, 2 ...
+    """
+    first, others = records[0][1], [fields for _, fields in records[1:LOOKED_AT]]
+    others = [fields for fields in others if len(fields) == len(first) and fields != first]
+    if len(first) < 2 or not others or first == [str(position) for position in range(len(first))]:
+        return False
+    recurs = any(name.strip() and any(fields[at] == name for fields in others) for at, name in enumerate(first))
+    longest = max(range(len(first)), key=lambda at: sum(len(fields[at]) for fields in others))
+    sentences = sum(len(fields[longest].split()) > 3 for fields in others) > len(others) / 2
+    named = NAME.fullmatch(first[longest]) is not None and len(first[longest].split()) <= 3
+    return recurs and not (sentences and named)
+
+
+def _fields(names: Sequence[str], record: Record, shown: str) -> dict[str, str]:
+    line, fields = record
+    if len(fields) != len(names):
+        many = len(fields) > len(names)
+        raise DataError(
+            f"the row has {len(fields)} field(s), the header {len(names)}",
+            where=f"{shown}:{line}",
+            allowed=", ".join(names),
+            remedy="put a text that holds the separator in double quotes" if many else "add the missing fields",
+        )
+    return dict(zip(names, fields, strict=True))

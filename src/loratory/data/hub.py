@@ -1,0 +1,56 @@
+"""Data sets of the Hugging Face hub. Nothing of theirs is executed: `datasets` no longer runs loading scripts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from loratory.data.folders import PARTS
+from loratory.data.rows import Row
+from loratory.data.tables import named, plain
+from loratory.errors import DataError, missing_extra
+
+ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def read_hub(name: str) -> tuple[dict[str, list[Row]], list[str]]:
+    """Rows by part, and what was passed over; raises DataError when the hub or the data set cannot be reached."""
+    try:
+        import datasets
+    except ImportError as problem:
+        raise missing_extra("datasets", "train") from problem
+    try:
+        splits = datasets.load_dataset(name)
+    except Exception as problem:  # the library raises its own, the network's and Python's errors
+        first = (str(problem).strip() or type(problem).__name__).splitlines()[0]
+        raise DataError(
+            f"there is no file or folder {name!r} here, and no such data set came from the hub: {first}",
+            where="data: path",
+            allowed="a file, a folder, or the id of a data set that the hub has",
+            remedy="correct the path (it is relative to the spec), or download the data and give its folder",
+        ) from problem
+    parts: dict[str, list[Row]] = {}
+    over = []
+    for split, rows in splits.items():
+        part = PARTS.get(split) or ("train" if len(splits) == 1 else None)
+        if part is None or part in parts:
+            over.append(split)
+        else:
+            parts[part] = _rows(rows, f"{name}/{split}")
+    if "train" not in parts:
+        raise DataError(
+            f"the data set has no train split, only {', '.join(splits)}",
+            where=f"data: path: {name}",
+            remedy="download it and name the file: data: path: FILE",
+        )
+    return parts, [f"{name}: passed over the splits {', '.join(over)}"] if over else []
+
+
+def _rows(rows: Iterable[Mapping[str, Any]], shown: str) -> list[Row]:
+    features = getattr(rows, "features", None) or {}
+    names = {key: list(feature.names) for key, feature in features.items() if hasattr(feature, "names")}
+    return [
+        Row({key: named(plain(value), names.get(key)) for key, value in row.items()}, shown, number)
+        for number, row in enumerate(rows, 1)
+    ]

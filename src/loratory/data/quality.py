@@ -1,0 +1,173 @@
+"""The quality report: what the data holds, what is wrong with it, and what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from loratory.data.advice import warnings_of
+from loratory.data.damage import damage
+from loratory.data.examples import labels_of, texts_of
+from loratory.data.groups import Pairs
+from loratory.data.overlaps import SHOWN, conflicts, overlaps
+from loratory.data.splits import Parts
+from loratory.data.suspects import Suspect
+from loratory.protocols import Labelled, Task
+
+
+def inspect(
+    task: Task,
+    parts: Parts,
+    pairs: Pairs,
+    lengths: Mapping[str, Sequence[int]] | None = None,
+    limit: int | None = None,
+    suspects: Sequence[Suspect] | None = None,
+) -> dict[str, Any]:
+    """The report as JSON. `lengths`: tokens of each part's texts, `limit`: the most the base reads, both when known.
+
+    `suspects` None means that nobody looked. Lengths are in characters, words (at white space) and tokens.
+    """
+    texts = {name: texts_of(task, examples) for name, examples in parts.items()}
+    report: dict[str, Any] = {
+        "counts": {name: len(examples) for name, examples in parts.items()},
+        "groups": _groups(parts),
+        "labels": _labels(task, parts),
+        "lengths": {
+            "characters": {name: _spread([len(text) for text in inside]) for name, inside in texts.items()},
+            "words": {name: _spread([len(text.split()) for text in inside]) for name, inside in texts.items()},
+            "tokens": {name: _spread(inside) for name, inside in (lengths or {}).items()},
+        },
+        "truncated": _truncated(parts, lengths, limit),
+        "empty": _empty(parts, texts),
+        "damage": _damage(parts, texts),
+        "duplicates": {
+            "exact": len(pairs.exact),
+            "near": len(pairs.near),
+            "exact_examples": [list(pair) for pair in pairs.exact[:SHOWN]],
+            "near_examples": [list(pair) for pair in pairs.near[:SHOWN]],
+        },
+        "conflicts": conflicts(task, parts),
+        "overlaps": overlaps(task, parts, pairs),
+        "suspects": None
+        if suspects is None
+        else {"count": len(suspects), "examples": [asdict(one) for one in suspects]},
+    }
+    return {**report, "warnings": warnings_of(report)}
+
+
+def lines(report: Mapping[str, Any]) -> list[str]:
+    """The report for the screen, plain text."""
+    counts, groups, found = report["counts"], report["groups"], report["duplicates"]
+    each = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    shown = [
+        f"examples     {sum(counts.values()):,}: {each}",
+        f"groups       {groups['count']:,}, the largest has {groups['largest']['examples']}",
+        *_label_lines(report["labels"]),
+        *_length_lines(report),
+        f"duplicates   {found['exact']:,} exact, {found['near']:,} near pairs (no split made here cuts one)",
+        f"two labels   {report['conflicts']['count']:,} texts",
+    ]
+    shown += [
+        f"leakage      {one['exact']:,} exact, {one['near']:,} near from {one['parts'][0]} to {one['parts'][1]} "
+        f"({one['share']:.1%} of it)"
+        for one in report["overlaps"]
+    ]
+    if report["damage"]["count"]:
+        first = report["damage"]["examples"][0]["origin"]
+        shown.append(f"encoding     {report['damage']['count']:,} damaged texts, first {first}")
+    if report["suspects"] is not None:
+        shown.append(f"suspected    {report['suspects']['count']:,} wrong labels in train")
+    for warning in report["warnings"][:6]:
+        shown += [f"! {warning['what']}", f"    {warning['do']}"]
+    more = len(report["warnings"]) - 6
+    return shown + ([f"! and {more} more warning(s) in quality.json"] if more > 0 else [])
+
+
+def _label_lines(labels: Mapping[str, Any]) -> list[str]:
+    if not labels:
+        return []
+    (most, many), (least, few) = labels["largest"], labels["smallest"]
+    return [f"labels       {labels['count']}; in train from {few:,} ({least}) to {many:,} ({most})"]
+
+
+def _length_lines(report: Mapping[str, Any]) -> list[str]:
+    shown = []
+    for unit, parts in report["lengths"].items():
+        if "train" in parts:
+            one = parts["train"]
+            shown.append(f"{unit:<12} median {one['p50']:,}, 95 % up to {one['p95']:,}, longest {one['most']:,}")
+    cut = report["truncated"]
+    if cut:
+        many = sum(cut["examples"].values())
+        shown.append(f"cut          {many:,} texts are longer than the base's {cut['limit']:,} tokens")
+    return shown
+
+
+def _groups(parts: Parts) -> dict[str, Any]:
+    sizes = Counter(example.group or example.origin for _, examples in parts.items() for example in examples)
+    name, size = min(sizes.items(), key=lambda item: (-item[1], item[0]), default=("", 0))
+    return {"count": len(sizes), "largest": {"name": name, "examples": size}}
+
+
+def _labels(task: Task, parts: Parts) -> dict[str, Any]:
+    """Counts per label and part; `ratio` is the largest label's count over the smallest's, in train."""
+    if not isinstance(task, Labelled):
+        return {}
+    counted = {name: Counter(labels_of(task, examples)) for name, examples in parts.items()}
+    names = task.labels or sorted(set().union(*counted.values()))
+    order = sorted(names, key=lambda label: (-counted["train"][label], label))
+    largest, smallest = ((label, counted["train"][label]) for label in (order[0], order[-1]))
+    return {
+        "count": len(names),
+        "largest": list(largest),
+        "smallest": list(smallest),
+        "ratio": largest[1] / smallest[1] if smallest[1] else None,
+        "per_part": {label: {name: counts[label] for name, counts in counted.items()} for label in names},
+    }
+
+
+def _spread(values: Sequence[int]) -> dict[str, int]:
+    """Percentiles by nearest rank."""
+    order = sorted(values)
+    if not order:
+        return {}
+    ranks = {f"p{share}": order[max(0, -(-share * len(order) // 100) - 1)] for share in (5, 50, 95, 99)}
+    return {"least": order[0], **ranks, "most": order[-1]}
+
+
+def _truncated(parts: Parts, lengths: Mapping[str, Sequence[int]] | None, limit: int | None) -> dict[str, Any] | None:
+    if lengths is None or limit is None:
+        return None
+    long = {
+        name: [example.origin for example, count in zip(getattr(parts, name), counts, strict=True) if count > limit]
+        for name, counts in lengths.items()
+    }
+    return {
+        "limit": limit,
+        "examples": {name: len(origins) for name, origins in long.items()},
+        "share": {name: len(origins) / max(1, len(lengths[name])) for name, origins in long.items()},
+        "origins": [origin for origins in long.values() for origin in origins][:SHOWN],
+    }
+
+
+def _empty(parts: Parts, texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Texts without one letter or digit; wholly empty ones are refused before."""
+    origins = [
+        example.origin
+        for name, examples in parts.items()
+        for example, text in zip(examples, texts[name], strict=True)
+        if not any(map(str.isalnum, text))
+    ]
+    return {"count": len(origins), "origins": origins[:SHOWN]}
+
+
+def _damage(parts: Parts, texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    found = [
+        {"origin": example.origin, "kind": kind, "text": text[:120]}
+        for name, examples in parts.items()
+        for example, text in zip(examples, texts[name], strict=True)
+        if (kind := damage(text)) is not None
+    ]
+    return {"count": len(found), "kinds": dict(Counter(one["kind"] for one in found)), "examples": found[:SHOWN]}

@@ -1,0 +1,119 @@
+"""Train, validation, calibration and test: stratified, groups whole, decided by the content and the seed alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+from loratory.artifacts.manifests import digest_of
+from loratory.data.assignment import Unit, assign, units
+from loratory.data.examples import labels_of
+from loratory.errors import DataError, nearest
+from loratory.protocols import Example, Labelled, Task
+from loratory.specs.data import SplitSpec
+
+ORDER = ("train", "test", "validation", "calibration")  # who goes short first is last
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The four parts; examples keep the order of their rows."""
+
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    calibration: tuple[Example, ...]
+    test: tuple[Example, ...]
+
+    def items(self) -> Iterator[tuple[str, tuple[Example, ...]]]:
+        """(name, examples) of each part."""
+        for field in fields(self):
+            yield field.name, getattr(self, field.name)
+
+
+def split(
+    task: Task,
+    examples: Sequence[Example],
+    spec: SplitSpec,
+    *,
+    validation: Sequence[Example] | None = None,
+    test: Sequence[Example] | None = None,
+) -> Parts:
+    """Split examples that carry resolved groups; given validation and test sets stay as they are. Raises DataError."""
+    fixed = {name: part for name, part in (("validation", validation), ("test", test)) if part is not None}
+    shares = asked(spec, tuple(fixed))
+    names = [name for name in ORDER if name in shares]
+    labels = labels_of(task, examples)
+    contents = [digest_of([example.input, example.answer]) for example in examples]
+    choices = units([example.group or example.origin for example in examples], labels, contents)
+    if len(names) > 1:
+        _check_splittable(task, examples, choices)
+    ensured = sum(name in ("train", "test") for name in names)
+    chosen = assign(choices, [shares[name] for name in names], spec.seed, ensured)
+    held: dict[str, list[int]] = defaultdict(list)
+    for unit, place in zip(choices, chosen, strict=True):
+        held[names[place]].extend(unit.members)
+    found = {name: tuple(examples[index] for index in sorted(held[name])) for name in names}
+    for name in names:
+        if not found[name]:
+            raise _too_few(name, len(choices))
+    for name, part in fixed.items():
+        _check_known(task, name, part, set(labels))
+        found[name] = tuple(part)
+    return Parts(found["train"], found["validation"], found.get("calibration", ()), found["test"])
+
+
+def asked(spec: SplitSpec, given: Sequence[str]) -> dict[str, float]:
+    """Part -> share of the examples that are split; a given part takes none, and the rest is train."""
+    shares = {name: getattr(spec, name) for name in ORDER[1:] if name not in given and getattr(spec, name) > 0}
+    return {"train": 1 - sum(shares.values()), **shares}
+
+
+def _check_splittable(task: Task, examples: Sequence[Example], choices: Sequence[Unit]) -> None:
+    if not isinstance(task, Labelled):
+        return
+    holders: dict[str, list[Unit]] = defaultdict(list)
+    for unit in choices:
+        for label in unit.labels:
+            holders[label].append(unit)
+    for label, holding in sorted(holders.items()):
+        if len(holding) > 1:
+            continue
+        index = next(index for index in holding[0].members if task.label_of(examples[index].answer) == label)
+        where, count = examples[index].origin, holding[0].labels[label]
+        if count == 1:
+            raise DataError(
+                f"label {label!r} has one example, which cannot be both learnt and tested",
+                where=where,
+                allowed="at least two examples of a label, better twenty",
+                remedy="add examples of it, or merge it into another label, or remove the row",
+            )
+        raise DataError(
+            f"all {count} examples of label {label!r} are in one group ({examples[index].group}), which no "
+            "split may cut",
+            where=where,
+            allowed="at least two groups of a label",
+            remedy="add examples of other groups; or, where texts were only alike, raise data: near_duplicates",
+        )
+
+
+def _too_few(name: str, count: int) -> DataError:
+    remedy = "add examples" + (", or set data: split: calibration: 0" if name == "calibration" else "")
+    return DataError(
+        f"{count} example(s) or groups of examples are too few: nothing is left for {name}", where="data", remedy=remedy
+    )
+
+
+def _check_known(task: Task, part: str, examples: Sequence[Example], known: set[str]) -> None:
+    if not isinstance(task, Labelled):
+        return
+    for example in examples:
+        label = task.label_of(example.answer)
+        if label not in known:
+            listed = ", ".join(sorted(known)[:12]) + (" ..." if len(known) > 12 else "")
+            raise DataError(
+                f"{part} has label {label!r}, which train does not know{nearest(label, known)}",
+                where=example.origin,
+                allowed=listed,
+                remedy="correct the label, add examples of it to train, or remove the row",
+            )

@@ -1,0 +1,101 @@
+"""The split on disk: Parquet with a stable `label_text`, labels.json, split.json and quality.json."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from loratory.artifacts.files import to_json
+from loratory.artifacts.manifests import digest_of
+from loratory.data.splits import Parts
+from loratory.errors import ArtifactError, missing_extra
+from loratory.protocols import JSON, Example, Labelled, Task
+
+
+def write(folder: Path, task: Task, parts: Parts, facts: Mapping[str, JSON]) -> None:
+    """Write every part into a staging folder (see artifacts.staging, which makes it durable).
+
+    `facts["quality"]` goes into quality.json; the other facts (seed, shares asked, columns, ...) into split.json,
+    beside what was got: examples, shares and digest of each part.
+    """
+    parquet, pyarrow = _arrow()
+    for name, examples in parts.items():
+        parquet.write_table(pyarrow.table(_columns(task, examples)), folder / f"{name}.parquet")
+    total = sum(len(examples) for _, examples in parts.items())
+    got = {
+        name: {"examples": len(examples), "share": len(examples) / total, "digest": digest(examples)}
+        for name, examples in parts.items()
+    }
+    others = {key: value for key, value in facts.items() if key != "quality"}
+    _write(folder / "split.json", {**others, "parts": got})
+    _write(folder / "quality.json", facts.get("quality", {}))
+    if isinstance(task, Labelled):
+        labels = task.labels or ()
+        _write(
+            folder / "labels.json",
+            {
+                "label2id": {label: number for number, label in enumerate(labels)},
+                "id2label": {str(number): label for number, label in enumerate(labels)},
+            },
+        )
+
+
+def read(folder: Path, task: Task) -> Parts:
+    """The parts that `write` wrote; raises ArtifactError when the folder holds no split."""
+    parquet, _ = _arrow()
+    found = {}
+    for name in Parts.__dataclass_fields__:
+        file = folder / f"{name}.parquet"
+        if not file.is_file():
+            raise ArtifactError(f"the split has no {name}.parquet", where=str(folder), remedy="run loratory again")
+        found[name] = tuple(_example(row) for row in parquet.read_table(file).to_pylist())
+    return Parts(**found)
+
+
+def digest(examples: Sequence[Example]) -> str:
+    """SHA-256 over the sorted digests of (input, answer): the same examples in any order have the same digest."""
+    rows = sorted(digest_of([example.input, example.answer]) for example in examples)
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as problem:
+        raise missing_extra("pyarrow", "train") from problem
+    return parquet, pyarrow
+
+
+def _columns(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
+    _, pyarrow = _arrow()
+    text = pyarrow.string()
+    columns = {
+        "id": pyarrow.array([example.origin for example in examples], text),
+        "group": pyarrow.array([example.group for example in examples], text),
+        "weight": pyarrow.array([example.weight for example in examples], pyarrow.float64()),
+        "input": pyarrow.array([_canonical(example.input) for example in examples], text),
+        "answer": pyarrow.array([_canonical(example.answer) for example in examples], text),
+    }
+    if isinstance(task, Labelled):
+        numbers = {label: number for number, label in enumerate(task.labels or ())}
+        labels = [task.label_of(example.answer) for example in examples]
+        columns["text"] = pyarrow.array([task.text(example.input) for example in examples], text)
+        columns["label"] = pyarrow.array([numbers[label] for label in labels], pyarrow.int64())
+        columns["label_text"] = pyarrow.array(labels, text)
+    return columns
+
+
+def _example(row: Mapping[str, Any]) -> Example:
+    return Example(json.loads(row["input"]), json.loads(row["answer"]), row["group"], row["weight"], row["id"])
+
+
+def _canonical(value: JSON) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _write(file: Path, value: JSON) -> None:
+    file.write_text(to_json(value), encoding="utf-8")

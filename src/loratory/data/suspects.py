@@ -1,0 +1,63 @@
+"""Suspected wrong labels, from out-of-fold probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from loratory.artifacts.manifests import digest_of
+from loratory.data.assignment import assign, units
+from loratory.protocols import Example
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An example whose label a model that never saw it disputes."""
+
+    origin: str
+    text: str
+    label: str
+    suggested: str
+    given_probability: float
+    suggested_probability: float
+
+
+def folds(examples: Sequence[Example], labels: Sequence[str], count: int, seed: int) -> list[list[int]]:
+    """Held-out indices of each fold, which together cover every example once; groups whole, stratified by label."""
+    names = [digest_of([example.input, example.answer]) for example in examples]
+    groups = [example.group or example.origin or str(index) for index, example in enumerate(examples)]
+    choices = units(groups, labels, names)
+    held: list[list[int]] = [[] for _ in range(count)]
+    for unit, fold in zip(choices, assign(choices, [1 / count] * count, seed), strict=True):
+        held[fold].extend(unit.members)
+    return [sorted(fold) for fold in held]
+
+
+def rank(
+    labels: Sequence[str],
+    examples: Sequence[Example],
+    given: Sequence[str],
+    texts: Sequence[str],
+    odds: Sequence[Mapping[str, float]],
+) -> list[Suspect]:
+    """The off-diagonal of the confident joint, most disputed first (Northcutt, Jiang and Chuang 2021, section 3.1).
+
+    A label is believed of an example when its out-of-fold probability reaches the label's threshold, which is the mean
+    such probability over the examples that carry the label; of several believed labels the most probable counts.
+    """
+    thresholds = _thresholds(labels, given, odds)
+    suspects = []
+    for example, label, text, chances in zip(examples, given, texts, odds, strict=True):
+        believed = [name for name, least in thresholds.items() if chances.get(name, 0.0) >= least]
+        best = max(believed, key=lambda name: chances.get(name, 0.0), default=label)
+        if best != label:
+            suspects.append(Suspect(example.origin, text, label, best, chances.get(label, 0.0), chances[best]))
+    return sorted(suspects, key=lambda one: (one.given_probability - one.suggested_probability, one.origin))
+
+
+def _thresholds(labels: Sequence[str], given: Sequence[str], odds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean self-confidence of each label that has examples."""
+    carried: dict[str, list[float]] = {label: [] for label in labels}
+    for label, chances in zip(given, odds, strict=True):
+        carried[label].append(chances.get(label, 0.0))
+    return {label: sum(values) / len(values) for label, values in carried.items() if values}

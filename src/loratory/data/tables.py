@@ -1,0 +1,78 @@
+"""Parquet."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import date, datetime, time
+from typing import Any
+
+from loratory.data import content
+from loratory.data.rows import Row
+from loratory.errors import DataError, missing_extra
+from loratory.protocols import JSON
+
+MAGIC = b"PAR1"
+
+
+def read_parquet(data: bytes, shown: str) -> list[Row]:
+    """Rows of a Parquet file, with class numbers of Hugging Face's metadata as names; raises DataError."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as problem:
+        raise missing_extra("pyarrow", "train") from problem
+    try:
+        file = parquet.ParquetFile(pyarrow.BufferReader(data))
+        size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups))
+        if size > content.CAP:
+            raise DataError(
+                f"the table is larger than {content.CAP:,} bytes when decompressed",
+                where=shown,
+                remedy="split it, or keep only the columns that are needed",
+            )
+        table = file.read()
+    except (pyarrow.ArrowException, OSError) as problem:
+        raise DataError(
+            f"no valid Parquet file: {problem}", where=shown, remedy="make or download it again"
+        ) from problem
+    names = _class_names(table.schema.metadata or {})
+    return [
+        Row({key: named(plain(value), names.get(key)) for key, value in row.items()}, shown, number)
+        for number, row in enumerate(table.to_pylist(), 1)
+    ]
+
+
+def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
+    """Column -> names of its classes, as `datasets` writes them into a file's metadata."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return {
+            key: list(value["names"])
+            for key, value in features.items()
+            if isinstance(value, dict) and value.get("_type") == "ClassLabel" and "names" in value
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def named(value: JSON, names: list[str] | None) -> JSON:
+    """A class number's name; -1, which stands for unlabelled, becomes None."""
+    if names is None or not isinstance(value, int):
+        return value
+    return names[value] if 0 <= value < len(names) else None
+
+
+def plain(value: Any) -> JSON:
+    """A value as JSON can hold it: dates as ISO 8601, decimals as text, NaN as None, bytes by their length."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    return value if value is None or isinstance(value, (str, int, bool)) else str(value)

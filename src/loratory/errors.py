@@ -1,0 +1,85 @@
+"""Every error a user can see: what is wrong, where, what is allowed, and the edit or command that mends it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LoratoryError(Exception):
+    """Something a person can mend. It is printed without a traceback, and the command ends with `exit_code`."""
+
+    exit_code = 2
+
+    def __init__(self, problem: str, *, where: str = "", allowed: str = "", remedy: str = "") -> None:
+        super().__init__(problem)
+        self.problem, self.where, self.allowed, self.remedy = problem, where, allowed, remedy
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.problem}" if self.where else self.problem]
+        if self.allowed:
+            lines.append(f"  allowed: {self.allowed}")
+        if self.remedy:
+            lines.append(f"  to mend it: {self.remedy}")
+        return "\n".join(lines)
+
+
+class SpecError(LoratoryError):
+    """The YAML says something that cannot be meant. `where` is file:line: key."""
+
+
+class DataError(LoratoryError):
+    """A data file cannot be read, or a row is wrong. `where` is file:line: field."""
+
+
+class FieldError(ValueError):
+    """A row's field is wrong. Raised by `Task.read`; the reader adds file, line and the user's own column name."""
+
+    def __init__(self, field: str, problem: str, *, allowed: str = "", remedy: str = "") -> None:
+        super().__init__(problem)
+        self.field, self.problem, self.allowed, self.remedy = field, problem, allowed, remedy
+
+
+class BaseModelError(LoratoryError):
+    """A pretrained base cannot be found, verified or used."""
+
+
+class ArtifactError(LoratoryError):
+    """A folder is no valid artifact: no manifest, or a file differs from it."""
+
+
+class StorageError(LoratoryError):
+    """The disk is full, read-only or failing. What was complete before is untouched."""
+
+
+class MissingExtra(LoratoryError):
+    """A library of an optional layer is not installed."""
+
+
+class Unfit(LoratoryError):
+    """A regime cannot fulfil a task from a start; the message says which could."""
+
+
+class Diverged(LoratoryError):
+    """Training met NaN, infinity or a loss that only grows."""
+
+
+class Late(Exception):
+    """The deadline passed before the work was done."""
+
+
+class Stopped(LoratoryError):
+    """The user stopped the run with Ctrl-C; what is finished is kept, the rest goes on from its checkpoint."""
+
+    exit_code = 130
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the closest known word, or nothing."""
+    close = difflib.get_close_matches(word, list(known), 1, 0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def missing_extra(library: str, extra: str) -> MissingExtra:
+    """The error for a library that belongs to an extra which is not installed."""
+    return MissingExtra(f"{library} is not installed", remedy=f'pip install "loratory[{extra}]"')

@@ -1,0 +1,131 @@
+"""Whether confidence can be believed: calibration error, risk against coverage, and the mistakes made most surely."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from loratory.evaluation.bootstrap import Floats, Integers, column
+from loratory.protocols import Labelled, Outcome
+
+BINS = 15
+DRAWS = 1000
+BINS_SEED = 15
+
+
+@dataclass(frozen=True)
+class Confidences:
+    """Confidence and reward of the examples that were answered, sorted by confidence."""
+
+    confidence: Floats  # float[M], ascending
+    right: Floats  # float[M] in [0, 1]
+    starts: Integers  # where each bin starts
+
+
+def confidences(outcome: Outcome, bins: int = BINS) -> Confidences | None:
+    """None where no answer came with probabilities: there is nothing to believe then."""
+    pairs = zip(outcome.predictions, outcome.marks, strict=True)
+    known = [(prediction.confidence, marks["reward"]) for prediction, marks in pairs
+             if prediction.answer is not None and prediction.probabilities]
+    if not known:
+        return None
+    confidence, right = np.array(sorted(known), dtype=np.float64).T
+    # Bins of equal mass; equal confidences share a bin, else the order of the file would decide the error.
+    edges = confidence[[len(confidence) * i // bins for i in range(1, bins)]]
+    starts = np.unique(np.concatenate([[0], np.searchsorted(confidence, edges, side="left")])).astype(np.int64)
+    return Confidences(confidence, right, starts)
+
+
+def calibration_error(known: Confidences) -> float:
+    """Expected calibration error (Naeini 2015) over bins of equal mass: mean |confidence - share right|."""
+    return float(np.abs(np.add.reduceat(known.right - known.confidence, known.starts)).sum() / len(known.right))
+
+
+def chance_level(known: Confidences, draws: int = DRAWS) -> tuple[float, float]:
+    """Mean and 95th percentile of the error that a perfectly calibrated predictor of the same confidences would show.
+
+    Never 0: in a finite test set each bin's share right differs from its confidence by chance.
+    """
+    generator = np.random.default_rng(BINS_SEED)
+    errors = np.empty(draws)
+    for i in range(draws):
+        gap = (generator.random(len(known.confidence)) < known.confidence) - known.confidence
+        errors[i] = np.abs(np.add.reduceat(gap, known.starts)).sum() / len(gap)
+    return float(errors.mean()), float(np.quantile(errors, 0.95))
+
+
+def reliability(known: Confidences) -> list[dict[str, float]]:
+    """A point for every bin: mean confidence, share right, number of examples."""
+    stops = [*known.starts[1:].tolist(), len(known.right)]
+    return [{"confidence": float(known.confidence[start:stop].mean()), "right": float(known.right[start:stop].mean()),
+             "n": int(stop - start)} for start, stop in zip(known.starts.tolist(), stops, strict=True)]
+
+
+def risk_coverage(outcome: Outcome) -> tuple[Floats, Floats]:
+    """Coverage and risk, float[N] each: the share of wrong among the most confident part (El-Yaniv and Wiener 2010).
+
+    Examples of equal confidence share the risk of their whole block, so that the order of the file does not count.
+    """
+    confidence = np.array([prediction.confidence for prediction in outcome.predictions])
+    wrong = 1 - column(outcome.marks, "reward")
+    order = np.argsort(-confidence, kind="stable")
+    levels, blocks = np.unique(-confidence[order], return_inverse=True)
+    share = np.bincount(blocks, weights=wrong[order]) / np.bincount(blocks) if len(levels) else np.zeros(0)
+    taken = np.arange(1, len(order) + 1)
+    return taken / len(order), np.cumsum(share[blocks]) / taken
+
+
+def area_under_risk(outcome: Outcome) -> float:
+    """Mean risk over all coverages (AURC); lower is better."""
+    return float(risk_coverage(outcome)[1].mean())
+
+
+def separation(outcome: Outcome) -> float | None:
+    """AUROC of confidence for being right: the chance that a right answer is surer than a wrong one."""
+    # None where there are only right answers, or only wrong ones
+    right = column(outcome.marks, "reward") >= 1 - 1e-9
+    confidence = np.array([prediction.confidence for prediction in outcome.predictions])
+    positive, negative = confidence[right], np.sort(confidence[~right])
+    if not len(positive) or not len(negative):
+        return None
+    below = np.searchsorted(negative, positive, side="left") + np.searchsorted(negative, positive, side="right")
+    return float(below.sum() / 2 / len(positive) / len(negative))
+
+
+def confident_mistakes(outcome: Outcome, most: int = 20) -> list[dict[str, Any]]:
+    """The wrong answers made most surely: {origin, input, expected, answer, confidence}."""
+    rows = [(prediction.confidence, place) for place, (prediction, marks)
+            in enumerate(zip(outcome.predictions, outcome.marks, strict=True))
+            if marks["reward"] < 1 - 1e-9 and prediction.answer is not None]
+    chosen = [place for _, place in sorted(rows, key=lambda row: (-row[0], row[1]))[:most]]
+    return [{"origin": outcome.examples[i].origin, "input": outcome.examples[i].input,
+             "expected": outcome.examples[i].answer, "answer": outcome.predictions[i].answer,
+             "confidence": outcome.predictions[i].confidence} for i in chosen]
+
+
+def confusion(task: Labelled, outcome: Outcome) -> Floats:
+    """Counts float[L, L + 1]: a row for each expected label, a column for each answered one, the last for no answer."""
+    labels = task.labels or ()
+    place = {label: i for i, label in enumerate(labels)}
+    counts = np.zeros((len(labels), len(labels) + 1))
+    for example, prediction in zip(outcome.examples, outcome.predictions, strict=True):
+        answered = None if prediction.answer is None else task.label_of(prediction.answer)
+        counts[place[task.label_of(example.answer)], place.get(answered or "", len(labels))] += 1
+    return counts
+
+
+def by_row(counts: Floats) -> Floats:
+    """The confusion matrix as shares of each expected label; an absent label's row is 0."""
+    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+
+
+def confused_pairs(task: Labelled, outcome: Outcome, most: int = 15) -> list[dict[str, Any]]:
+    """The most frequent confusions: {expected, answer, count, share of the expected label}."""
+    counts, labels = confusion(task, outcome), task.labels or ()
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    cells = sorted(((-wrong[i, j], i, j) for i, j in np.argwhere(wrong > 0).tolist()))[:most]
+    return [{"expected": labels[i], "answer": labels[j] if j < len(labels) else None, "count": int(-count),
+             "share": float(-count / counts[i].sum())} for count, i, j in cells]

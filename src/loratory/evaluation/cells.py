@@ -1,0 +1,107 @@
+"""The cells of the ladder's table, the same in the terminal and in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column."""
+
+    key: str
+    title: str
+    number: bool = True
+
+
+HEADS = (Head("name", "contender", False), Head("headline", "headline"), Head("macro_f1", "macro-F1"),
+         Head("surprise", "log-loss"), Head("against", "vs best simpler"), Head("p50", "p50 ms"),
+         Head("train", "train"), Head("trained", "trained"), Head("gate", "gate", False))
+NONE = "-"
+
+
+def cells(ladder: Mapping[str, Any], contender: Mapping[str, Any]) -> dict[str, str]:
+    """Column key -> text, for one contender."""
+    name = contender["name"] + (" *" if contender["name"] == ladder["verdict"]["recommended"] else "")
+    if contender["status"] == "failed":
+        return {head.key: NONE for head in HEADS} | {"name": name, "headline": "failed"}
+    scores = contender["metrics"]
+    return {
+        "name": name, "headline": with_interval(scores[ladder["headline"]]), "macro_f1": percent(scores, "macro_f1"),
+        "surprise": f"{scores['log_loss']['mean']:.3f}" if "log_loss" in scores else NONE,
+        "against": against(ladder, contender["name"]), "p50": milliseconds(contender["latency_ms"].get("p50")),
+        "train": seconds(contender["train_seconds"]), "trained": amount(contender["parameters"]["trained"]),
+        "gate": NONE if not contender["gate"] else "holds" if contender["gate"]["holds"] else "fails",
+    }
+
+
+def with_interval(score: Mapping[str, Any]) -> str:
+    """`92.3 [91.3, 93.2]`, in percent."""
+    return f"{100 * score['mean']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+
+
+def percent(scores: Mapping[str, Any], name: str) -> str:
+    """The mean over seeds in percent."""
+    return f"{100 * scores[name]['mean']:.1f}" if name in scores else NONE
+
+
+def comparison(ladder: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    """The contender's comparison with the best simpler one; with the simplest where that is the same."""
+    found = [row for row in ladder["comparisons"] if row["contender"] == name]
+    return found[-1] if found else None
+
+
+def against(ladder: Mapping[str, Any], name: str) -> str:
+    """`+1.2 better`: points against the best simpler contender, and the decision."""
+    row = comparison(ladder, name)
+    if row is None:
+        return NONE
+    return f"{100 * row['difference']:+.1f} {'?' if row['decision'] == 'undecided' else row['decision']}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Two figures that count."""
+    if value is None:
+        return NONE
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def seconds(value: float) -> str:
+    """`0.4 s`, `38 s`, `12 min`, `3.4 h`."""
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 120:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def amount(value: int) -> str:
+    """`0`, `950`, `29.6 k`, `22.7 M`, `1.1 G`."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return str(value)
+
+
+def size(value: int) -> str:
+    """Bytes as kB or MB."""
+    return f"{value / 1e6:.1f} MB" if value >= 1e6 else f"{value / 1e3:.0f} kB"
+
+
+def points(share: float) -> str:
+    """A share of 1 as percentage points in words."""
+    words = {0.0: "no margin", 0.5: "half a point", 1.0: "one point", 2.0: "two points"}
+    value = round(100 * share, 10)
+    return words.get(value, f"{value:.1f} points")
+
+
+def sure(confidence: float) -> str:
+    """`95%`, `97.5%`."""
+    return f"{100 * confidence:g}%"
+
+
+def listed(names: Sequence[str], word: str) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    return " ".join((", ".join(names[:-1]), word, names[-1])) if len(names) > 1 else names[0]

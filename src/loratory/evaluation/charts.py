@@ -1,0 +1,187 @@
+"""The report's charts, each an inline SVG string with its alternative text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from loratory.evaluation.bootstrap import Floats
+from loratory.evaluation.calibration import Confidences, by_row, confusion, reliability, risk_coverage
+from loratory.evaluation.ink import GRID, INK, MARKERS, MUTED, PAPER, SERIES, colour, drawing, style, svg
+from loratory.evaluation.measured import Measured
+from loratory.protocols import Labelled, Outcome
+
+Row = Mapping[str, Any]
+WIDTH = 5.4  # inches: near its natural size on a phone, two side by side on a desk
+
+
+def spread(rows: Sequence[Row], headline: str, recommended: str | None) -> str:
+    """Each contender's interval, its seeds and the fit that ships; the simplest on top."""
+    with drawing("spread", 7.6, 0.75 + 0.34 * len(rows)) as figure:
+        axes = figure.subplots()
+        for place, row in enumerate(rows):
+            score, shade = row["metrics"][headline], SERIES[0] if row["name"] == recommended else MUTED
+            seeds = [100 * value for value in score["seeds"]]
+            axes.plot([100 * score["low"], 100 * score["high"]], [place, place], color=shade, lw=5, alpha=0.3,
+                      solid_capstyle="round")
+            axes.plot(seeds, [place] * len(seeds), "o", color=shade, ms=3.6)
+            axes.plot(100 * score["shipped"]["value"], place, "D", ms=6.5, mfc="none", mec=shade, mew=1.3)
+        axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel(f"{headline} on the test set, %")
+        axes.grid(False, axis="y")
+        axes.spines["left"].set_visible(False)
+        said = "; ".join(f"{row['name']} {100 * row['metrics'][headline]['mean']:.1f} %" for row in rows)
+        return svg(figure, "spread", f"{headline} of each contender with its interval and seeds: {said}")
+
+
+def latency(rows: Sequence[Row], headline: str, recommended: str | None) -> str:
+    """The headline score against the time for one text."""
+    rows = [row for row in rows if row["latency_ms"].get("p50")]
+    if not rows:
+        return ""
+    with drawing("latency", WIDTH, 3.7) as figure:
+        axes = figure.subplots()
+        spots = [(row["latency_ms"]["p50"], 100 * row["metrics"][headline]["mean"]) for row in rows]
+        axes.set_xscale("log")
+        for place, (row, (x, y)) in enumerate(zip(rows, spots, strict=True)):
+            score = row["metrics"][headline]
+            axes.plot([x, x], [100 * score["low"], 100 * score["high"]], color=colour(place), lw=1.4, alpha=0.5)
+            axes.plot(x, y, MARKERS[place % len(MARKERS)], color=colour(place), ms=6.5)
+        middle = float(np.sqrt(min(x for x, _ in spots) * max(x for x, _ in spots)))
+        names = [row["name"] for row in rows]
+        _name_ends(axes, [end for end in zip(names, spots, strict=True) if end[1][0] >= middle], recommended)
+        for name, (x, y) in zip(names, spots, strict=True):
+            if x < middle:
+                axes.annotate(name, (x, y), (8, 0), textcoords="offset points", va="center", fontsize=8.5,
+                              weight="bold" if name == recommended else "normal")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.minorticks_off()
+        axes.set_xlabel("one text, median milliseconds (log scale)")
+        axes.set_ylabel(f"{headline}, %")
+        said = "; ".join(f"{row['name']} {x:.3g} ms, {y:.1f} %" for row, (x, y) in zip(rows, spots, strict=True))
+        return svg(figure, "latency", f"{headline} against latency: {said}")
+
+
+def _name_ends(axes: Any, ends: Sequence[tuple[str, tuple[float, float]]], recommended: str | None) -> None:
+    """Names beside the right edge, each at the height of its point, or as near as the others allow."""
+    low, high = axes.get_ylim()
+    heights = _apart([y for _, (_, y) in ends], 0.055 * (high - low))
+    for (name, spot), height in zip(ends, heights, strict=True):
+        axes.annotate(name, spot, (1.03, height), xycoords="data", fontsize=8.5, va="center", annotation_clip=False,
+                      textcoords=axes.get_yaxis_transform(), weight="bold" if name == recommended else "normal",
+                      arrowprops={"arrowstyle": "-", "color": GRID, "lw": 0.8, "shrinkA": 0, "shrinkB": 3})
+    axes.set_ylim(low, high)
+
+
+def _apart(heights: Sequence[float], gap: float) -> list[float]:
+    """The heights of text, moved just so far that no two are nearer than `gap`."""
+    placed = np.array(heights, dtype=float)
+    order = np.argsort(placed)
+    for _ in range(200):
+        for low, high in pairwise(order):
+            short = gap - (placed[high] - placed[low])
+            if short > 0:
+                placed[low] -= short / 2
+                placed[high] += short / 2
+    return [float(value) for value in placed]
+
+
+def calibration(known: Confidences, name: str, error: float, chance: float) -> str:
+    """The share right against confidence, a point for each bin."""
+    points = reliability(known)
+    with drawing("reliability", WIDTH, 3.7) as figure:
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls="--")
+        axes.vlines([p["confidence"] for p in points], [p["confidence"] for p in points], [p["right"] for p in points],
+                    color=SERIES[0], lw=1.5, alpha=0.5)
+        axes.plot([p["confidence"] for p in points], [p["right"] for p in points], "o", color=SERIES[0], ms=5.5)
+        axes.set(xlabel="confidence, mean of the bin", ylabel="share right", xlim=(0, 1.02), ylim=(0, 1.03))
+        axes.text(0.03, 0.97, f"ECE {error:.3f}\nby chance alone {chance:.3f}", transform=axes.transAxes, va="top")
+        said = f"{len(points)} bins; calibration error {error:.3f}, by chance alone {chance:.3f}"
+        return svg(figure, "reliability", f"Reliability of {name}, share right against confidence: {said}")
+
+
+def risk(outcomes: Mapping[str, Outcome], places: Mapping[str, int], recommended: str | None) -> str:
+    """The share wrong among the most confident part, for every coverage."""
+    with drawing("risk", WIDTH, 3.7) as figure:
+        axes, ends = figure.subplots(), []
+        for name, outcome in outcomes.items():
+            coverage, wrong = _thinned(*risk_coverage(outcome))
+            axes.plot(100 * coverage, 100 * wrong, style(places[name]), color=colour(places[name]),
+                      lw=2.4 if name == recommended else 1.2)
+            ends.append((name, (100.0, 100 * float(wrong[-1]))))
+        axes.set(xlabel="coverage: share answered, surest first, %", ylabel="wrong among those, %", xlim=(0, 101))
+        axes.set_ylim(bottom=0)
+        _name_ends(axes, ends, recommended)
+        return svg(figure, "risk", f"Share wrong against coverage for {', '.join(outcomes)}")
+
+
+def _thinned(coverage: Floats, wrong: Floats, most: int = 160) -> tuple[Floats, Floats]:
+    start = max(len(coverage) // 50, 1) - 1  # among the first few a single mistake is all noise
+    places = np.unique(np.linspace(start, len(coverage) - 1, most).astype(int))
+    return coverage[places], wrong[places]
+
+
+def learning(measured: Sequence[Measured], places: Mapping[str, int]) -> str:
+    """Training loss and validation score by epoch, a line for each seed. Empty where nothing was trained by epochs."""
+    trained = [one for one in measured if any(fit.facts.get("history") for fit in one.fits)]
+    if not trained:
+        return ""
+    with drawing("learning", 7.6, 3.2) as figure:
+        panels = figure.subplots(1, 2)
+        for one in trained:
+            for number, fit in enumerate(one.fits):
+                for axes, key in zip(panels, ("loss", "score"), strict=True):
+                    steps = [step for step in fit.facts.get("history", []) if step.get(key) is not None]
+                    axes.plot([step["epoch"] for step in steps], [step[key] for step in steps], style(places[one.name]),
+                              color=colour(places[one.name]), lw=2 if fit.seed == one.shipped else 1,
+                              alpha=1 if fit.seed == one.shipped else 0.5, label=one.name if number == 0 else None,
+                              marker=".", ms=4)
+        panels[0].set(xlabel="epoch", ylabel="training loss")
+        panels[1].set(xlabel="epoch", ylabel="validation score")
+        for axes in panels:
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        panels[1].legend(loc="lower right", handlelength=2.6)
+        names = ", ".join(one.name for one in trained)
+        return svg(figure, "learning", f"Training loss and validation score by epoch for {names}")
+
+
+def heatmap(task: Labelled, outcome: Outcome, name: str) -> str:
+    """The confusion matrix by row; only cells that occurred are drawn, so that 77 labels stay light and legible."""
+    from matplotlib.patches import Rectangle
+
+    counts, labels = confusion(task, outcome), list(task.labels or ())
+    columns = len(labels) + int(counts[:, -1].any())
+    shares, many = by_row(counts)[:, :columns], len(labels) > 15
+    inches = 0.145 * columns + 2.4 if many else 0.62 * columns + 1.8
+    titles: dict[str, str] = {}
+    with drawing("confusion", inches, inches * (1 if many else 0.8)) as figure:
+        axes = figure.subplots()
+        for i, j in np.argwhere(counts[:, :columns] > 0).tolist():
+            gid, answered = f"cell-{i}-{j}", labels[j] if j < len(labels) else "no answer"
+            titles[gid] = f"{labels[i]} answered as {answered}: {counts[i, j]:.0f} ({shares[i, j]:.0%})"
+            shade = SERIES[0] if i == j else SERIES[1]
+            axes.add_patch(Rectangle((j, i), 1, 1, fc=shade, alpha=0.2 + 0.8 * shares[i, j], ec="none", gid=gid))
+            if not many:
+                axes.text(j + 0.5, i + 0.5, f"{100 * shares[i, j]:.0f}\n({counts[i, j]:.0f})", ha="center", va="center",
+                          fontsize=8.5, color=PAPER if shares[i, j] > 0.55 else INK)
+        _label_cells(axes, labels, [*labels, "no answer"][:columns], 6.5 if many else 8.5)
+        said = f"{np.trace(counts):.0f} of {counts.sum():.0f} on the diagonal"
+        return svg(figure, "confusion", f"Confusion matrix of {name} over {len(labels)} labels: {said}", titles)
+
+
+def _label_cells(axes: Any, rows: Sequence[str], columns: Sequence[str], size: float) -> None:
+    axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0), xlabel="answered", ylabel="expected")
+    crowded = max(map(len, columns)) > 9 or len(columns) > 8
+    turned: Any = {"rotation": 90} if len(columns) > 15 else {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=size, **(turned if crowded else {}))
+    axes.set_yticks(np.arange(len(rows)) + 0.5, rows, fontsize=size)
+    axes.grid(False)
+    axes.hlines(np.arange(len(rows) + 1), 0, len(columns), color=GRID, lw=0.4)
+    axes.vlines(np.arange(len(columns) + 1), 0, len(rows), color=GRID, lw=0.4)
+    for spine in axes.spines.values():
+        spine.set_visible(False)

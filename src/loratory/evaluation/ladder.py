@@ -1,0 +1,104 @@
+"""The ladder: every contender with its evidence, the comparisons and the verdict, as one JSON-able dict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from loratory.evaluation.cells import HEADS, cells, sure
+from loratory.evaluation.comparisons import compare
+from loratory.evaluation.contest import Contest, Standing, contest
+from loratory.evaluation.gate import hold
+from loratory.evaluation.measured import Measured
+from loratory.evaluation.metrics import metrics
+from loratory.evaluation.verdict import decide, undecided
+from loratory.protocols import JSON, Task
+from loratory.specs.evidence import EvidenceSpec, GateSpec
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FORMAT = 1
+
+
+def build(task: Task, measured: Sequence[Measured], evidence: EvidenceSpec, gate: GateSpec | None,
+          facts: Mapping[str, JSON]) -> dict[str, Any]:
+    """The whole evidence of a run, contenders in the order given: simplest first.
+
+    facts: name; split and budget (mappings, copied as they are); test_reads, how often the test set was read, this
+    time included; anything else is kept under "facts". Raises ValueError where the contenders' test sets differ.
+    """
+    field = contest(task, measured, evidence) if any(one.fits for one in measured) else None
+    ladder = {
+        "format": FORMAT, "name": facts.get("name", ""), "task": task.kind, "headline": task.headline,
+        "split": dict(facts.get("split", {})), "budget": dict(facts.get("budget", {})),
+        "evidence": evidence.model_dump(),
+        "facts": {key: value for key, value in facts.items() if key not in ("name", "split", "budget")},
+        "test": {"examples": len(field.resampling.groups), "groups": field.resampling.count} if field else None,
+        "contenders": [_contender(field, one, gate) for one in measured],
+        "comparisons": compare(field) if field else [],
+        "verdict": decide(field, gate, facts) if field else undecided(evidence),
+    }
+    # through JSON once: tuples become lists now, and NaN is refused here rather than in the user's file
+    return dict(json.loads(json.dumps(ladder, allow_nan=False)))
+
+
+def _contender(field: Contest | None, measured: Measured, gate: GateSpec | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": measured.name, "regime": measured.regime, "base": measured.base,
+                           "adapts": measured.adapts}
+    standing = field.find(measured.name) if field else None
+    if field is None or standing is None:
+        return {**row, "seeds": [], "status": "failed", "failure": measured.failure or "it was not fitted"}
+    return {**row, "seeds": [fit.seed for fit in measured.fits], "shipped_seed": measured.shipped, "status": "fitted",
+            "validation": standing.validation, "metrics": metrics(field, standing), **_cost(measured),
+            "gate": hold(gate, field, standing) if gate else None, "trials": list(measured.trials),
+            "facts": _facts(standing)}
+
+
+def _cost(measured: Measured) -> dict[str, Any]:
+    return {"train_seconds": measured.ship.train_seconds,
+            "train_seconds_all": sum(fit.train_seconds for fit in measured.fits),
+            "latency_ms": dict(measured.latency_ms),
+            "parameters": {"trained": measured.size.trained, "total": measured.size.total},
+            "size_bytes": measured.disk_bytes}
+
+
+def _facts(standing: Standing) -> dict[str, JSON]:
+    """The shipped fit's facts, without its history, which the report draws."""
+    return {key: value for key, value in standing.measured.ship.facts.items() if key != "history"}
+
+
+def lines(ladder: Mapping[str, Any]) -> list[str]:
+    """The verdict in words: headline, reasons, the gate, warnings."""
+    verdict = ladder["verdict"]
+    said = [verdict["headline"], *verdict["reason"]]
+    if verdict["gate"]:
+        holds = "holds" if verdict["gate"]["holds"] else "does not hold"
+        said.append(f"The gate {holds} for {verdict['recommended']}.")
+        said += [f"{'holds' if check['holds'] else 'fails'}: {check['says']}." for check in verdict["gate"]["checks"]]
+    said += [f"{one['name']} could not be fitted: {one['failure']}"
+             for one in ladder["contenders"] if one["status"] == "failed"]
+    return said + [f"Warning: {warning}" for warning in verdict["warnings"]]
+
+
+def table(ladder: Mapping[str, Any]) -> Table:
+    """The ladder for a terminal 100 characters wide; a star marks the recommended contender."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(title=f"{ladder['name']}: mean over seeds [{sure(ladder['evidence']['confidence'])} interval]",
+                 title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    columns = [head for head in HEADS if head.key != "gate" or _gated(ladder)]
+    for head in columns:
+        title = ladder["headline"] if head.key == "headline" else head.title
+        made.add_column(title, justify="right" if head.number else "left", no_wrap=head.number)
+    for contender in ladder["contenders"]:
+        row = cells(ladder, contender)
+        star = contender["name"] == ladder["verdict"]["recommended"]
+        made.add_row(*(row[head.key] for head in columns), style="bold" if star else "")
+    return made
+
+
+def _gated(ladder: Mapping[str, Any]) -> bool:
+    return any(contender.get("gate") for contender in ladder["contenders"])

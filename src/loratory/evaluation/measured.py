@@ -1,0 +1,49 @@
+"""What a run hands to evaluation: each contender's fits with their answers, their cost and their size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from loratory.protocols import JSON, Outcome, Size, Task
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One contender with one seed, its answers on validation and on test."""
+
+    seed: int
+    validation: Outcome
+    test: Outcome
+    train_seconds: float
+    facts: Mapping[str, JSON] = field(default_factory=dict)  # learning_rate; history: [{epoch, loss, score}]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One row of the ladder. A contender that could not be fitted has a `failure` and no fits."""
+
+    name: str
+    regime: str
+    base: str | None
+    adapts: bool  # changes the trunk's weights: what "fine-tune" means in a verdict
+    fits: tuple[Fit, ...]
+    shipped: int  # seed of the fit chosen on validation
+    size: Size
+    disk_bytes: int
+    latency_ms: Mapping[str, float]  # p50 and p95 of one text, milliseconds
+    trials: Sequence[Mapping[str, JSON]] = ()  # {option, value, score} tried on validation
+    failure: str | None = None
+
+    @property
+    def ship(self) -> Fit:
+        """The fit that ships, that gates and comparisons speak of."""
+        for fit in self.fits:
+            if fit.seed == self.shipped:
+                return fit
+        raise ValueError(f"{self.name} has no fit with seed {self.shipped}")
+
+
+def validation_headline(task: Task, measured: Measured) -> float:
+    """The headline score on validation of the fit that ships: every choice goes by it, none by the test set."""
+    return float(task.summarise(measured.ship.validation.totals())[task.headline])

@@ -1,0 +1,132 @@
+"""The report: one self-contained HTML page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from loratory.errors import missing_extra
+from loratory.evaluation import cells, charts
+from loratory.evaluation.calibration import confidences, confident_mistakes, confused_pairs
+from loratory.evaluation.measured import Measured
+from loratory.protocols import JSON, Labelled, Task
+
+MOST = 40  # rows of a list of examples
+
+
+def report(ladder: Mapping[str, Any], measured: Sequence[Measured], task: Task,
+           quality: Mapping[str, JSON] | None) -> str:
+    """The page for a ladder made by `build` from the same `measured`; every user text is escaped.
+
+    quality: {"suspects": [{origin, text, label, suggested, given_probability, suggested_probability}], ...}; whatever
+    else in it is a number or a short text becomes the summary of the data.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError as problem:
+        raise missing_extra("jinja2", "evaluation") from problem
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": _percent, "signed": _signed, "probability": _probability,
+                            "seconds": cells.seconds, "size": cells.size, "amount": cells.amount, "sure": cells.sure}
+    template = environment.from_string(files("loratory.evaluation").joinpath("report.html.jinja").read_text("utf-8"))
+    return template.render(**_facts(ladder, task, quality or {}), **_drawn(ladder, measured, task))
+
+
+def _facts(ladder: Mapping[str, Any], task: Task, quality: Mapping[str, JSON]) -> dict[str, Any]:
+    rows = ladder["contenders"]
+    gated = any(row.get("gate") for row in rows)
+    recommended = _row(ladder)
+    return {
+        "ladder": ladder, "verdict": ladder["verdict"], "headline": ladder["headline"], "recommended": recommended,
+        "heads": [head for head in cells.HEADS if head.key != "gate" or gated],
+        "rows": [(row, cells.cells(ladder, row)) for row in rows],
+        "failed": [row for row in rows if row["status"] == "failed"],
+        "labels": list((recommended or {}).get("metrics", {}).get("per_label", {}).items()),
+        "suspects": list(quality.get("suspects") or [])[:MOST], "suspected": len(quality.get("suspects") or []),
+        "quality": _summary(quality), "split": _summary(ladder["split"]), "budget": _summary(ladder["budget"]),
+    }
+
+
+def _drawn(ladder: Mapping[str, Any], measured: Sequence[Measured], task: Task) -> dict[str, Any]:
+    """The charts and lists of examples; empty strings and lists where there is nothing to show."""
+    name, headline = ladder["verdict"]["recommended"], ladder["headline"]
+    fitted = [row for row in ladder["contenders"] if row["status"] == "fitted"]
+    by_name = {one.name: one for one in measured if one.fits}
+    drawn: dict[str, Any] = dict.fromkeys(("spread", "latency", "reliability", "risk", "learning", "confusion"), "")
+    drawn |= {"pairs": [], "mistakes": []}
+    if name is None:
+        return drawn
+    places = {row["name"]: place for place, row in enumerate(fitted)}
+    drawn |= {"spread": charts.spread(fitted, headline, name), "latency": charts.latency(fitted, headline, name),
+              "learning": charts.learning(list(by_name.values()), places), **_by_confidence(ladder, by_name, places)}
+    test = by_name[name].ship.test
+    if isinstance(task, Labelled):
+        drawn |= {"confusion": charts.heatmap(task, test, name), "pairs": confused_pairs(task, test)}
+    drawn["mistakes"] = [{**row, "input": _shown(row["input"]), "expected": _shown(row["expected"]),
+                          "answer": _shown(row["answer"])} for row in confident_mistakes(test)]
+    return drawn
+
+
+def _by_confidence(ladder: Mapping[str, Any], by_name: Mapping[str, Measured],
+                   places: Mapping[str, int]) -> dict[str, str]:
+    name = ladder["verdict"]["recommended"]
+    tests = {one: measured.ship.test for one, measured in by_name.items()}
+    known = {one: test for one, test in tests.items() if confidences(test) is not None}
+    drawn = {"risk": charts.risk(known, places, name)} if known else {}
+    ship = confidences(by_name[name].ship.test)
+    score = (_row(ladder) or {})["metrics"].get("ece")
+    if ship is not None and score is not None:
+        drawn["reliability"] = charts.calibration(ship, name, score["shipped"]["value"], score["chance"])
+    return drawn
+
+
+def _row(ladder: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    name = ladder["verdict"]["recommended"]
+    return next((row for row in ladder["contenders"] if row["name"] == name), None)
+
+
+def _shown(value: JSON) -> str:
+    """An input or answer as a person would write it: a single field without its name."""
+    if isinstance(value, Mapping) and len(value) == 1:
+        return str(next(iter(value.values())))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _summary(facts: Mapping[str, JSON]) -> list[tuple[str, str]]:
+    """The facts that fit a line: numbers, short texts, and mappings of numbers."""
+    found = []
+    for key, value in facts.items():
+        name = key.replace("_", " ")
+        if isinstance(value, (int, float, str)) and len(str(value)) <= 120:
+            found.append((name, _plain(value)))
+        elif isinstance(value, Mapping) and 0 < len(value) <= 8 and all(map(_is_number, value.values())):
+            found.append((name, ", ".join(f"{inner} {_plain(one)}" for inner, one in value.items())))
+        elif isinstance(value, list) and value and key != "suspects":
+            found.append((name, f"{len(value)} listed"))
+    return found
+
+
+def _is_number(value: JSON) -> bool:
+    return isinstance(value, (int, float))
+
+
+def _plain(value: JSON) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _percent(value: float | None) -> str:
+    return cells.NONE if value is None else f"{100 * value:.1f}"
+
+
+def _signed(value: float | None) -> str:
+    return cells.NONE if value is None else f"{100 * value:+.1f}"
+
+
+def _probability(value: float | None) -> str:
+    if value is None:
+        return cells.NONE
+    return "<1e-9" if value < 1e-9 else f"{value:.1e}" if value < 0.0005 else f"{value:.3f}"

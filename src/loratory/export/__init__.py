@@ -1,0 +1,1 @@
+"""A measured predictor in the layouts that stock libraries open."""

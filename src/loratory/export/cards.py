@@ -1,0 +1,95 @@
+"""The model card, by huggingface_hub's own writer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from loratory import __version__
+from loratory.models.bases import ORIGIN
+from loratory.predictors.encoder import Encoder
+from loratory.protocols import Predictor
+
+BODY = """# {title}
+
+{contender} ({regime}) for the task `{kind}` with {labels} labels, made by Loratory {version} in the run `{run}`.
+
+| score on the validation split | value |
+|---|---|
+{scores}
+
+These are the figures by which this fit was chosen. The evidence on the locked test set, with intervals and comparisons,
+is in the run's `ladder.json` and `report.html`.
+
+## Contract
+
+The answer is `{{"label": one of the labels}}` with a probability for every label; `labels.json` holds their order.
+
+## Use
+
+`loratory predict {run_folder} --contender {contender} "some text"`{stock}
+
+## Limits
+
+It knows its training examples and nothing else; what was measured holds for texts like those of the test set.
+The digests in `manifest.json` prove that the files are unchanged, not where they come from.
+"""
+
+
+def card(predictor: Predictor, facts: Mapping[str, Any]) -> str:
+    """README.md of a fit. facts: run, contender, regime, base, scores {name: value}, data."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    task: Any = predictor.task
+    title = f"{facts['run']}-{facts['contender']}"
+    base = ORIGIN.get(str(facts["base"]), (facts["base"], None))
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type=str(facts["data"]),
+            dataset_name=str(facts["data"]),
+            dataset_split="validation",
+            metric_type=name,
+            metric_value=round(value, 6),
+        )
+        for name, value in facts["scores"].items()
+    ]
+    data = ModelCardData(
+        model_name=title,
+        base_model=base[0] if facts["base"] else None,
+        license=base[1] if facts["base"] else None,
+        library_name=_library(predictor),
+        pipeline_tag="text-classification",
+        datasets=None,
+        metrics=list(facts["scores"]),
+        eval_results=results,
+        tags=["loratory", str(facts["regime"])],
+    )
+    body = BODY.format(
+        title=title,
+        kind=task.kind,
+        labels=len(task.labels or ()),
+        version=__version__,
+        run=facts["run"],
+        run_folder=f"runs/{facts['run']}",
+        contender=facts["contender"],
+        regime=facts["regime"],
+        scores="\n".join(f"| {name} | {value:.4f} |" for name, value in facts["scores"].items()),
+        stock=_stock(predictor),
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n{body}"
+
+
+def _library(predictor: Predictor) -> str:
+    if not isinstance(predictor, Encoder):
+        return "loratory"
+    return "peft" if predictor.network.adapter else "transformers"
+
+
+def _stock(predictor: Predictor) -> str:
+    if not isinstance(predictor, Encoder) or predictor.network.adapter is None:
+        return ""
+    return (
+        "\n\n`adapter/` opens in stock PEFT over `base_" + str(len(predictor.task.labels)) + "/`, `merged/` in stock "
+        "transformers; a pooled head lies beside them as `head.safetensors` (its loader is in docs/loading.md)."
+    )

@@ -1,0 +1,65 @@
+"""`adapter/`, `base_<L>/`, `merged/` and a model card beside the fit that ships."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from loratory.export.cards import card
+from loratory.models import adapters
+from loratory.predictors.encoder import Encoder
+from loratory.predictors.heads import StockHead, head_facts, head_tensors, labelled_config, task_model
+from loratory.predictors.store import label_maps
+from loratory.protocols import Predictor
+
+
+def write(folder: Path, predictor: Predictor, facts: Mapping[str, Any]) -> list[str]:
+    """Fill a staging folder with what belongs beside a shipped fit; returns the names written. facts go on the card."""
+    card_text = card(predictor, facts)
+    (folder / "README.md").write_text(card_text, encoding="utf-8")
+    if not isinstance(predictor, Encoder) or predictor.network.adapter is None:
+        return ["README.md"]
+    labels = predictor.task.labels
+    write_model(folder / f"base_{len(labels)}", predictor, merge=False)
+    write_model(folder / "merged", predictor, merge=True)
+    return ["README.md", f"base_{len(labels)}", "merged"]
+
+
+def write_model(folder: Path, predictor: Encoder, merge: bool) -> None:
+    """A folder of stock transformers: the trunk (adapter merged in or not), tokenizer, labels and head.
+
+    With a pooled head it opens in AutoModel and the head lies beside it as head.safetensors and head.json; with a stock
+    head it opens wholly in AutoModelForSequenceClassification.
+    """
+    trunk: Any = predictor.network.trunk
+    head: Any = predictor.network.head
+    labels = predictor.task.labels
+    model = adapters.merged(trunk.model, predictor.network.adapter if merge else None).to("cpu")
+    config = labelled_config(trunk.config, labels)
+    if isinstance(head, StockHead):
+        whole = task_model(config)
+        getattr(whole, head.prefix).load_state_dict(model.state_dict(), strict=False)
+        whole.load_state_dict(head_tensors(head), strict=False)
+        model = whole
+    else:
+        model.config.id2label, model.config.label2id = config.id2label, config.label2id
+    model.save_pretrained(folder)
+    trunk.tokenizer.save(folder)
+    (folder / "labels.json").write_text(
+        json.dumps(label_maps(labels), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    if merge and not isinstance(head, StockHead):
+        write_head(folder, head, predictor.max_tokens)
+
+
+def write_head(folder: Path, head: Any, max_tokens: int) -> None:
+    """head.safetensors (prototypes, log_scale, bias) and head.json: what the documented loader reads."""
+    tensors: Mapping[str, Tensor] = head_tensors(head)
+    save_file(dict(tensors), folder / "head.safetensors", metadata={"format": "pt"})
+    facts = {**head_facts(head), "max_tokens": max_tokens}
+    (folder / "head.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

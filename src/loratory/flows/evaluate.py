@@ -1,0 +1,57 @@
+"""`loratory evaluate --data`: a predictor on labelled examples that it is given now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from loratory.data.columns import match
+from loratory.data.examples import texts_of, to_examples
+from loratory.data.groups import group
+from loratory.data.readers import read_source
+from loratory.errors import SpecError
+from loratory.evaluation.bootstrap import draw, group_index, percentile, replicate
+from loratory.evaluation.contest import flat
+from loratory.flows.opening import open_predictor
+from loratory.models.execution import run_here
+from loratory.protocols import answer
+from loratory.specs.data import DataSpec
+from loratory.specs.evidence import EvidenceSpec
+
+
+def on_data(where: Path, data: str, contender: str | None, columns: Sequence[str]) -> dict[str, Any]:
+    """Scores with intervals (bootstrap over groups of near-duplicates). Raises DataError for an unknown label."""
+    predictor, folder = open_predictor(where, contender)
+    task: Any = predictor.task
+    spec = DataSpec(path=str(Path(data).expanduser().resolve()) if Path(data).expanduser().exists() else data)
+    source = read_source(spec, Path.cwd())
+    rows = source.test or source.train
+    matching = match(rows, task.columns, _given(columns))
+    examples = to_examples(rows, task, matching, spec.max_characters)
+    groups = group(examples, texts_of(task, examples), spec.near_duplicates).groups
+    examples = [replace(example, group=name) for example, name in zip(examples, groups, strict=True)]
+    outcome = answer(predictor, examples, run_here)
+    scores = task.summarise(outcome.totals())
+    evidence = EvidenceSpec()
+    resampling = draw(group_index(examples), evidence.resamples, evidence.seed)
+    samples = replicate(resampling, outcome.marks, task, flat(scores))
+    metrics = {}
+    for name in flat(scores):
+        low, high = percentile(samples[name], evidence.confidence, resampling.count)
+        metrics[name] = {"value": scores[name], "low": low, "high": high}
+    per_label = {name: value for name, value in scores.items() if "/" in name}
+    return {"artifact": str(folder), "data": data, "n": len(examples), "metrics": metrics, "per_label": per_label}
+
+
+def _given(columns: Sequence[str]) -> dict[str, str]:
+    made = {}
+    for one in columns:
+        key, equals, value = one.partition("=")
+        if not equals:
+            raise SpecError(
+                f"{one!r} is no column", where="--column", allowed="TASK_COLUMN=FILE_COLUMN, such as label=category"
+            )
+        made[key] = value
+    return made

@@ -1,0 +1,27 @@
+"""`loratory import`: a foreign folder becomes an artifact; nothing without a manifest is loaded elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loratory import __version__
+from loratory.artifacts.manifests import staging
+from loratory.errors import ArtifactError
+from loratory.predictors import store
+from loratory.tasks.classify import Classify
+
+
+def import_folder(folder: Path, output: Path) -> str:
+    """Write `output` as an artifact of the foreign `folder`; returns which weights were taken. Raises ArtifactError."""
+    from loratory.export.foreign import labels_in, locate, take_in
+
+    if output.exists():
+        raise ArtifactError("the output folder exists", where=str(output), remedy="choose another --output")
+    found = locate(folder)
+    task = Classify(labels=labels_in(folder, found.model))
+    predictor = take_in(folder, task, found)
+    with staging(
+        output, {"kind": "import", "source": str(folder), "order": found.order, "loratory": __version__}
+    ) as part:
+        store.write(part, predictor)
+    return found.order

@@ -1,0 +1,127 @@
+"""`loratory init`: a commented spec for somebody's examples, or a copy of a recipe's."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loratory.artifacts.files import write_text
+from loratory.data.columns import match
+from loratory.data.examples import to_examples
+from loratory.data.readers import Source, read_source
+from loratory.flows.specs import SPEC, recipe_folder
+from loratory.specs.data import DataSpec
+from loratory.tasks.classify import Classify
+
+MANY = 30  # labels that are written into the spec; more are read from train
+
+TEMPLATE = """\
+# {about}
+# Check it with `loratory check {file}`, run it with `loratory run {file}`. Every key is explained in docs/spec.md.
+name: {name}
+
+task:
+  kind: classify
+{labels}  # headline: accuracy       # the score that early stopping and the verdict go by; or macro_f1 for rare labels
+  # descriptions: {{}}          # label: what it means in words; used by zero-shot
+
+data:
+  path: {path}
+{columns}  # test: held-out.csv       # a test file of your own is respected and never mended
+  split: {{test: 0.2, validation: 0.1, calibration: 0.1, seed: 6}}   # near-duplicates never cross a split
+
+base: minilm                # embedded, no network; or a folder, or a hub id such as microsoft/deberta-v3-base
+
+# Simplest first: each contender is compared with the first and with the best simpler one.
+ladder:
+  - rules
+  - tfidf
+  - zero-shot
+  - prototype
+  - head
+  - lora
+  # - lora-stock: {{regime: lora, head: stock}}    # opens wholly in AutoModelForSequenceClassification
+  # - full
+
+lora: {{rank: 16, alpha: 32}}
+
+training:
+  epochs: 8
+  seeds: 1                  # 3 shows how much chance there is in a fit
+  trials: 1                 # learning rates (and tf-idf penalties) tried on validation, as many for each contender
+
+evidence:
+  margin: 0.005             # half a point worse than the best is still as good
+
+# gate:                     # what must hold before it may be used
+#   recall: {{{some_label}: {{at_least: 0.9, confidence: 0.95}}}}
+#   not_worse_than: {{tfidf: 0.0}}
+"""
+
+
+def from_data(data: str, output: Path, name: str | None) -> list[str]:
+    """Write a spec for the examples at `data`; returns what was guessed. Raises DataError."""
+    local = Path(data).expanduser()
+    source = read_source(DataSpec(path=str(local.resolve()) if local.exists() else data), Path.cwd())
+    task = Classify()
+    matching = match(source.train, task.columns, {})
+    examples = to_examples(source.train, task, matching, DataSpec(path=data).max_characters)
+    settled = task.settle(examples)
+    counts = Counter(task.label_of(example.answer) for example in examples)
+    path = os.path.relpath(local.resolve(), output.resolve().parent) if local.exists() else data
+    text = TEMPLATE.format(
+        about=f"{len(examples)} examples of {len(counts)} labels",
+        file=output,
+        path=_yaml(path),
+        labels=_labels(settled),
+        name=name or _name(local if local.exists() else Path(data)),
+        columns=_columns(matching.columns),
+        some_label=_yaml(min(counts, key=lambda label: (counts[label], label))),
+    )
+    write_text(output, text)
+    return [*source.said, *matching.said, _counted(source, counts)]
+
+
+def from_recipe(recipe: str, output: Path) -> list[str]:
+    """Copy a recipe's spec, its data path made absolute where its data is shipped with it."""
+    folder = recipe_folder(recipe)
+    text = (folder / SPEC).read_text(encoding="utf-8")
+    path = yaml.safe_load(text)["data"]["path"]
+    if (folder / path).exists():
+        text = text.replace(f"path: {path}", f"path: {folder / path}", 1)
+    write_text(output, text)
+    return [f"copied the recipe {recipe}"]
+
+
+def _yaml(value: Any) -> str:
+    return (
+        str(yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1000))
+        .removesuffix("...\n")
+        .strip()
+    )
+
+
+def _labels(task: Classify) -> str:
+    labels = task.labels or ()
+    if len(labels) > MANY:
+        return f"  # labels: {len(labels)} of them, read from train\n"
+    return f"  labels: {_yaml(list(labels))}\n"
+
+
+def _columns(columns: Any) -> str:
+    return "".join(f"  {key}: {_yaml(path)}\n" for key, path in columns.items())
+
+
+def _name(path: Path) -> str:
+    stem = path.name.split(".")[0]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._").lower()[:64] or "task"
+
+
+def _counted(source: Source, counts: Counter[str]) -> str:
+    most, least = counts.most_common()[0], counts.most_common()[-1]
+    return f"{counts.total()} examples of {len(counts)} labels, from {least[1]} ({least[0]}) to {most[1]} ({most[0]})"

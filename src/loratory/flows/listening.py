@@ -1,0 +1,37 @@
+"""What flows tell the outside while they work."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+Listener = Callable[[str, Mapping[str, Any]], None]  # (event, values); events: stage said fit step epoch kept failed
+
+
+def silent(event: str, values: Mapping[str, Any]) -> None:
+    """Tell nobody."""
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C (and SIGTERM) once: `stopping()` turns true and work ends at the next safe point. Twice: at once."""
+    flag = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if flag.is_set():
+            raise KeyboardInterrupt
+        flag.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield flag.is_set
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield flag.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,142 @@
+"""Answer the locked test set, once, and time single texts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loratory.artifacts.files import to_json
+from loratory.artifacts.manifests import extending, read_manifest
+from loratory.data.store import digest
+from loratory.evaluation.measured import Fit, Measured
+from loratory.evaluation.rows import read_rows, write_rows
+from loratory.export import layouts
+from loratory.flows.fitting import Bench, Fitted, outcome_rows
+from loratory.models.execution import run_here
+from loratory.predictors import store
+from loratory.protocols import Example, Predictor, Size, answer
+
+MARKS, METRICS = "marks.parquet", "metrics.json"
+WARM = 5  # texts answered before the clock starts
+
+
+def measured_already(bench: Bench, fitted: Fitted) -> bool:
+    """Whether every fit of a contender has answered this test set."""
+    return all(_is_measured(bench, folder) for folder in fitted.folders.values())
+
+
+def _is_measured(bench: Bench, folder: Path) -> bool:
+    manifest = read_manifest(folder)
+    if not manifest or METRICS not in manifest["files"]:
+        return False
+    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    return bool(metrics["test"] == digest(bench.split.parts.test))
+
+
+def measure(bench: Bench, fitted: Fitted) -> None:
+    """Test rows, scores and latency beside each fit; the layouts of stock libraries beside the one that ships."""
+    for seed, folder in fitted.folders.items():
+        if not _is_measured(bench, folder):
+            _measure_fit(bench, folder, seed == fitted.shipped)
+    ship = fitted.folders[fitted.shipped]
+    if "README.md" not in (read_manifest(ship) or {"files": {}})["files"]:
+        _lay_out(bench, fitted, ship)
+
+
+def _measure_fit(bench: Bench, folder: Path, shipped: bool) -> None:
+    predictor = store.read(folder, bench.pool)
+    examples = bench.split.parts.test
+    started = time.monotonic()
+    outcome = answer(predictor, examples, run_here)
+    seconds = time.monotonic() - started
+    facts = {
+        "test": digest(examples),
+        "n": len(examples),
+        "scores": dict(bench.split.task.summarise(outcome.totals())),
+        "texts_per_second": len(examples) / max(seconds, 1e-9),
+        "latency_ms": latency(predictor, examples[: bench.spec.evidence.latency_texts]) if shipped else None,
+    }
+    with extending(folder) as part:
+        write_rows(part / MARKS, outcome)
+        (part / METRICS).write_text(to_json(facts), encoding="utf-8")
+
+
+def latency(predictor: Predictor, examples: Sequence[Example]) -> dict[str, float]:
+    """Milliseconds from one text to its answer, in process, one at a time: p50 and p95."""
+    times = []
+    for example in (*examples[:WARM], *examples):
+        started = time.perf_counter()
+        predictor.predict([example.input], run_here)
+        times.append((time.perf_counter() - started) * 1000)
+    p50, p95 = np.percentile(times[min(WARM, len(examples)) :], [50, 95])
+    return {"p50": float(p50), "p95": float(p95)}
+
+
+def _lay_out(bench: Bench, fitted: Fitted, folder: Path) -> None:
+    contender = fitted.contender
+    scores = bench.split.task.summarise(read_rows(folder / "validation.parquet").totals())
+    facts = {
+        "run": bench.spec.name,
+        "contender": contender.name,
+        "regime": contender.regime,
+        "base": contender.base,
+        "data": Path(bench.spec.data.path).name,
+        "scores": {k: v for k, v in scores.items() if "/" not in k},
+    }
+    with extending(folder) as part:
+        layouts.write(part, store.read(folder, bench.pool), facts)
+
+
+def gathered(bench: Bench, fitted: Fitted) -> Measured:
+    """What evaluation needs, from the rows on disk."""
+    fits, contender = [], fitted.contender
+    for seed, folder in fitted.folders.items():
+        facts = _json(folder / "fit.json")["facts"]
+        validation, test = outcome_rows(folder, "validation.parquet"), outcome_rows(folder, MARKS)
+        assert validation is not None
+        assert test is not None
+        fits.append(Fit(seed, validation, test, facts.get("seconds", 0.0), facts))
+    ship = fitted.folders[fitted.shipped]
+    parameters = _json(ship / "fit.json")["parameters"]
+    return Measured(
+        contender.name,
+        contender.regime,
+        contender.base,
+        contender.options.adapts,
+        tuple(fits),
+        fitted.shipped,
+        Size(**parameters),
+        needed_bytes(bench, ship, contender.base),
+        _latency(bench, ship),
+        fitted.trials,
+    )
+
+
+def _latency(bench: Bench, ship: Path) -> dict[str, float]:
+    kept: dict[str, float] | None = _json(ship / METRICS)["latency_ms"]
+    if kept is None:  # another fit shipped when this one was measured
+        kept = latency(store.read(ship, bench.pool), bench.split.parts.test[: bench.spec.evidence.latency_texts])
+    return kept
+
+
+def needed_bytes(bench: Bench, folder: Path, base: str | None) -> int:
+    """Bytes of all files that must be on disk to answer: the fit's own, and the base's weights where it shares one."""
+    predictor_files = [
+        name
+        for name in (read_manifest(folder) or {"files": {}})["files"]
+        if not name.startswith(("base_", "merged/")) and not name.endswith((".parquet", "README.md"))
+    ]
+    own: int = sum((folder / name).stat().st_size for name in predictor_files)
+    if base is None or (folder / "model").is_dir():
+        return own
+    weights: int = sum(file.stat().st_size for file in bench.pool.base(base).base.folder.glob("*.safetensors"))
+    return own + weights
+
+
+def _json(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))

@@ -1,0 +1,49 @@
+"""From a path that a person names (a run, a contender, a fit, an imported folder) to a predictor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from loratory.artifacts.manifests import MANIFEST, read_manifest
+from loratory.errors import ArtifactError, nearest
+from loratory.models.trunks import Pool
+from loratory.predictors import store
+from loratory.protocols import Predictor
+
+
+def fit_folder(path: Path, contender: str | None = None) -> Path:
+    """The artifact folder: of a run the recommended contender's shipped fit, or that of `contender`."""
+    if not path.is_dir():
+        raise ArtifactError("this folder does not exist", where=str(path), allowed="a run, a fit or an imported folder")
+    if read_manifest(path) is not None and (path / "predictor.json").is_file():
+        return path
+    ladder = read_ladder(path)
+    name = contender or ladder["verdict"]["recommended"]
+    rows = {row["name"]: row for row in ladder["contenders"] if row["status"] == "fitted"}
+    if name not in rows:
+        raise ArtifactError(
+            f"the run has no fitted contender {name!r}{nearest(str(name), rows)}",
+            where=str(path),
+            allowed=", ".join(rows),
+        )
+    return path / "contenders" / name / f"seed-{rows[name]['shipped_seed']}"
+
+
+def read_ladder(path: Path) -> dict[str, Any]:
+    """ladder.json of a run; raises ArtifactError."""
+    try:
+        return dict(json.loads((path / "ladder.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        raise ArtifactError(
+            f"neither a run (ladder.json) nor an artifact ({MANIFEST})",
+            where=str(path),
+            remedy="finish it with loratory run, or take in a foreign model with loratory import",
+        ) from None
+
+
+def open_predictor(path: Path, contender: str | None = None) -> tuple[Predictor, Path]:
+    """A verified predictor and its folder."""
+    folder = fit_folder(path, contender)
+    return store.read(folder, Pool()), folder

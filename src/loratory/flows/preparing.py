@@ -1,0 +1,121 @@
+"""Examples to a checked, leak-free split with its quality report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loratory.artifacts.manifests import digest_of, read_manifest, staging, verified
+from loratory.data import quality, store, suspects
+from loratory.data.examples import labels_of, texts_of
+from loratory.data.prepared import Prepared, prepare
+from loratory.data.splits import Parts
+from loratory.errors import ArtifactError
+from loratory.flows.listening import Listener
+from loratory.protocols import Example, Labelled
+from loratory.specs.frame import Spec
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """A settled task, its parts, and what was found on the way."""
+
+    task: Any
+    parts: Parts
+    quality: Mapping[str, Any]
+    facts: Mapping[str, Any]  # split.json
+    said: tuple[str, ...]
+
+
+def check(spec: Spec, listen: Listener) -> Split:
+    """Read, group, split and inspect; raises DataError. Nothing is written."""
+    listen("stage", {"text": "reading and splitting the examples"})
+    prepared = prepare(spec.task, spec.data, spec.folder)
+    for line in prepared.said:
+        listen("said", {"text": line})
+    lengths, limit = _token_lengths(spec, prepared)
+    found = None
+    if spec.data.suspects and isinstance(prepared.task, Labelled):
+        listen("stage", {"text": f"looking for suspected wrong labels ({FOLDS} folds of train)"})
+        found = suspected(prepared.task, prepared.parts.train, spec.data.split.seed)
+    report = quality.inspect(prepared.task, prepared.parts, prepared.pairs, lengths, limit, found)
+    return Split(prepared.task, prepared.parts, report, prepared.facts(spec.data), prepared.said)
+
+
+def _token_lengths(spec: Spec, prepared: Prepared) -> tuple[dict[str, list[int]] | None, int | None]:
+    """Token counts under the first base of the ladder, and where texts are cut."""
+    bases = [c.base for c in spec.ladder if c.base]
+    if not bases:
+        return None, None
+    from loratory.models.bases import resolve
+    from loratory.models.tokenizers import FastTokenizer
+
+    base = resolve(bases[0])
+    tokenizer = FastTokenizer.load(base.folder, base.config.get("max_position_embeddings"))
+    counts = {name: tokenizer.count(texts_of(prepared.task, examples)) for name, examples in prepared.parts.items()}
+    return counts, min(tokenizer.limit, spec.training.max_tokens)
+
+
+def suspected(task: Any, examples: Sequence[Example], seed: int) -> list[suspects.Suspect]:
+    """Train examples whose label a TF-IDF model that never saw them disagrees with (out of fold)."""
+    import numpy as np
+
+    from loratory.models.execution import run_here
+    from loratory.regimes.tfidf import Tfidf, fit_linear
+
+    labels, texts = labels_of(task, examples), texts_of(task, examples)
+    y = np.array([task.labels.index(label) for label in labels])
+    odds: list[Mapping[str, float]] = [{}] * len(examples)
+    for held in suspects.folds(examples, labels, FOLDS, seed):
+        out = set(held)
+        kept = [i for i in range(len(examples)) if i not in out]
+        if len(set(y[kept].tolist())) < 2:
+            return []
+        made = fit_linear(Tfidf(words=1, characters=4), task, [texts[i] for i in kept], y[kept])
+        for i, prediction in zip(held, made.predict([examples[i].input for i in held], run_here), strict=True):
+            odds[i] = prediction.probabilities["/label"]
+    return suspects.rank(task.labels, examples, labels, texts, odds)
+
+
+def kept_or_made(spec: Spec, folder: Path, listen: Listener) -> Split:
+    """The run's split: the one on disk when it was made from the same data options, else a new one."""
+    identity = digest_of({"data": spec.data.model_dump(), "task": spec.task.model_dump(), "files": _files(spec)})
+    manifest = read_manifest(folder)
+    if manifest and manifest.get("identity") == identity:
+        try:
+            verified(folder)
+            return reread(spec, folder)
+        except ArtifactError as problem:
+            listen("said", {"text": f"the split on disk is damaged and is made again ({problem.problem})"})
+    split = check(spec, listen)
+    with staging(folder, {"kind": "split", "identity": identity}) as part:
+        store.write(part, split.task, split.parts, {**split.facts, "quality": split.quality})
+    return reread(spec, folder)
+
+
+def reread(spec: Spec, folder: Path) -> Split:
+    """The split that a run wrote; raises ArtifactError."""
+    import json
+
+    task: Any = spec.task
+    if isinstance(task, Labelled):
+        labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))["label2id"]
+        task = spec.task.model_copy(update={"labels": tuple(labels)})
+    facts = json.loads((folder / "split.json").read_text(encoding="utf-8"))
+    report = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
+    return Split(task, store.read(folder, task), report, facts, tuple(facts["said"]))
+
+
+def _files(spec: Spec) -> list[list[Any]]:
+    """Path, size and time of every data file: cheap to look at, and a change is noticed."""
+    found: list[list[Any]] = []
+    for name in (spec.data.path, spec.data.validation, spec.data.test):
+        path = (spec.folder / Path(name).expanduser()) if name else None
+        if path is not None and path.exists():
+            files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+            found += [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+    return found

@@ -1,0 +1,178 @@
+"""`loratory run`: examples to split to ladder to evidence to verdict, in one folder that can be gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from loratory import __version__
+from loratory.artifacts.files import write_json, write_text
+from loratory.data import ledger
+from loratory.data.store import digest
+from loratory.errors import Diverged, SpecError, nearest
+from loratory.evaluation import ladder as ladders
+from loratory.evaluation.measured import Measured
+from loratory.evaluation.report import report
+from loratory.flows import fitting, measuring, preparing
+from loratory.flows.listening import Listener, interruptible
+from loratory.flows.specs import lock
+from loratory.protocols import Size
+from loratory.specs.frame import Contender, Spec
+
+LIBRARIES = ("torch", "transformers", "peft", "scikit-learn", "numpy", "tokenizers", "safetensors", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run lives, and the workspace whose ledger it writes."""
+
+    folder: Path
+    workspace: Path
+
+    @classmethod
+    def of(cls, spec: Spec, output: Path | None) -> Place:
+        return cls(output or Path("runs") / spec.name, Path.cwd())
+
+
+def run(spec: Spec, place: Place, listen: Listener) -> dict[str, Any]:
+    """The whole flow; returns the ladder. Raises Stopped on Ctrl-C with everything finished kept."""
+    with interruptible() as stopping:
+        bench = open_bench(spec, place, listen, stopping)
+        fitted, failures = _fit_all(bench)
+        _measure_all(bench, place, fitted)
+        return conclude(bench, place, fitted, failures)
+
+
+def open_bench(spec: Spec, place: Place, listen: Listener, stopping: Any) -> fitting.Bench:
+    """Check the ladder, write the lock, make or reread the split."""
+    import torch
+
+    from loratory.models.activations import Remembered
+    from loratory.models.execution import run_here
+    from loratory.models.trunks import Pool
+
+    if spec.training.threads:
+        torch.set_num_threads(spec.training.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    pool = Pool(device)
+    fitting.check_ladder(spec, pool)
+    split = preparing.kept_or_made(spec, place.folder / "data", listen)
+    write_text(place.folder / "spec.lock.yaml", lock(spec))
+    write_json(place.folder / "environment.json", environment(device))
+    return fitting.Bench(spec, split, place.folder / "contenders", pool, Remembered(run_here), listen, stopping, device)
+
+
+def environment(device: str) -> dict[str, Any]:
+    """What the figures of this run depend on beside the spec."""
+    import torch
+
+    libraries: dict[str, str | None] = {}
+    for name in LIBRARIES:
+        try:
+            libraries[name] = version(name)
+        except PackageNotFoundError:
+            libraries[name] = None
+    return {
+        "loratory": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": device,
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "libraries": libraries,
+    }
+
+
+def chosen(spec: Spec, names: Sequence[str]) -> list[Contender]:
+    """Contenders of the ladder by name; raises SpecError."""
+    known = {c.name: c for c in spec.ladder}
+    for name in names:
+        if name not in known:
+            raise SpecError(f"there is no contender {name!r}{nearest(name, known)}", allowed=", ".join(known))
+    return [known[name] for name in names] if names else list(spec.ladder)
+
+
+def _fit_all(bench: fitting.Bench) -> tuple[dict[str, fitting.Fitted], dict[str, str]]:
+    fitted: dict[str, fitting.Fitted] = {}
+    failures: dict[str, str] = {}
+    for number, contender in enumerate(bench.spec.ladder, 1):
+        bench.listen("contender", {"contender": contender.name, "number": number, "of": len(bench.spec.ladder)})
+        try:
+            fitted[contender.name] = fitting.fit_contender(bench, contender)
+        except Diverged as problem:
+            failures[contender.name] = str(problem)
+            bench.listen("failed", {"contender": contender.name, "text": str(problem)})
+    return fitted, failures
+
+
+def _measure_all(bench: fitting.Bench, place: Place, fitted: dict[str, fitting.Fitted]) -> None:
+    """The only reading of the test set in a run, noted in the ledger before it happens."""
+    waiting = [name for name, one in fitted.items() if not measuring.measured_already(bench, one)]
+    if waiting:
+        ledger.record(place.workspace, digest(bench.split.parts.test), bench.spec.name, f"run: {', '.join(waiting)}")
+    for name, one in fitted.items():
+        bench.listen("measure", {"contender": name})
+        measuring.measure(bench, one)
+
+
+def conclude(
+    bench: fitting.Bench, place: Place, fitted: dict[str, fitting.Fitted], failures: dict[str, str]
+) -> dict[str, Any]:
+    """ladder.json, verdict.json and report.html from the rows on disk; the test set is not read again."""
+    bench.listen("stage", {"text": "weighing the evidence"})
+    spec, task = bench.spec, bench.split.task
+    rows = [
+        measuring.gathered(bench, fitted[c.name]) if c.name in fitted else _failed(c, failures[c.name])
+        for c in spec.ladder
+    ]
+    ladder = ladders.build(task, rows, spec.evidence, spec.gate, _facts(bench, place))
+    write_json(place.folder / "ladder.json", ladder)
+    write_json(place.folder / "verdict.json", ladder["verdict"])
+    write_text(place.folder / "report.html", report(ladder, rows, task, bench.split.quality))
+    return ladder
+
+
+def _failed(contender: Contender, failure: str) -> Measured:
+    return Measured(
+        contender.name,
+        contender.regime,
+        contender.base,
+        contender.options.adapts,
+        (),
+        0,
+        Size(0, 0),
+        0,
+        {},
+        failure=failure,
+    )
+
+
+def _facts(bench: fitting.Bench, place: Place) -> dict[str, Any]:
+    spec, parts = bench.spec, bench.split.parts
+    tuned = {c.name: c.options.tunable for c in spec.ladder if c.options.tunable}
+    split = {
+        **{k: v for k, v in bench.split.facts.items() if k != "said"},
+        "counts": {name: len(e) for name, e in parts.items()},
+    }
+    budget = {
+        "seeds": spec.training.seeds,
+        "trials": spec.training.trials,
+        "epochs": spec.training.epochs,
+        "says": f"{spec.training.trials} validation trial(s) for each tuned contender, {spec.training.seeds} seed(s) "
+        f"for each seeded one",
+        "tuned": tuned,
+    }
+    return {
+        "name": spec.name,
+        "split": split,
+        "budget": budget,
+        "test_reads": len(ledger.reads(place.workspace, digest(parts.test))),
+        "environment": json.loads((place.folder / "environment.json").read_text(encoding="utf-8")),
+    }

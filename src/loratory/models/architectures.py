@@ -1,0 +1,78 @@
+"""What differs from one architecture to the next: LoRA's target modules and where the layers are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from loratory.errors import BaseModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BERT = (
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
+)
+LLAMA = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+DEBERTA = ("query_proj", "key_proj", "value_proj", "attention.output.dense", "intermediate.dense", "output.dense")
+TARGETS: Mapping[str, tuple[str, ...]] = {
+    "bert": BERT,
+    "roberta": BERT,
+    "xlm-roberta": BERT,
+    "camembert": BERT,
+    "electra": BERT,
+    "deberta": ("in_proj", "attention.output.dense", "intermediate.dense", "output.dense"),
+    "deberta-v2": DEBERTA,
+    "modernbert": ("attn.Wqkv", "attn.Wo", "mlp.Wi", "mlp.Wo"),
+    "distilbert": (
+        "attention.q_lin",
+        "attention.k_lin",
+        "attention.v_lin",
+        "attention.out_lin",
+        "ffn.lin1",
+        "ffn.lin2",
+    ),
+    "llama": LLAMA,
+    "qwen2": LLAMA,
+    "qwen3": LLAMA,
+    "mistral": LLAMA,
+    "gemma": LLAMA,
+    "gemma2": LLAMA,
+    "smollm3": LLAMA,
+}
+
+
+def layers_of(model: nn.Module, depth: int) -> tuple[str, nn.ModuleList]:
+    """The dotted name and the list of the transformer layers; raises BaseModelError where there is no such list."""
+    from torch import nn
+
+    found = [
+        (name, part) for name, part in model.named_modules() if isinstance(part, nn.ModuleList) and len(part) == depth
+    ]
+    if not found:
+        raise BaseModelError(
+            f"no list of {depth} layers in {type(model).__name__}", allowed="an architecture of stacked layers"
+        )
+    return min(found, key=lambda pair: pair[0].count("."))
+
+
+def targets_of(model: nn.Module, model_type: str, depth: int) -> tuple[tuple[str, ...], bool]:
+    """LoRA's target modules, and whether the architecture is a known one.
+
+    Where it is not, every linear layer inside the stacked layers is a target, and the caller says so aloud.
+    """
+    _, layers = layers_of(model, depth)
+    if model_type in TARGETS:
+        return TARGETS[model_type], True
+    return tuple(sorted({inner for layer in layers for inner in _linears(layer)})), False
+
+
+def _linears(layer: nn.Module) -> list[str]:
+    from torch import nn
+
+    return [name for name, part in layer.named_modules() if isinstance(part, nn.Linear)]

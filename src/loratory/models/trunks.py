@@ -1,0 +1,242 @@
+"""Trunks on torch: weights that many predictors share, with guests' adapters mixed in one forward pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from loratory.errors import BaseModelError
+from loratory.models import adapters, architectures
+from loratory.models.bases import Base, describe, resolve
+from loratory.models.tokenizers import FastTokenizer
+from loratory.protocols import JSON, Adapter, Alive, Encode, Tokens, always
+
+BATCH_TOKENS = 4096  # padded tokens of one inference pass: larger gains nothing on a CPU and costs memory
+
+
+def pad(rows: Sequence[Tokens], fill: int) -> tuple[Tensor, Tensor]:
+    """Rows of ids to int64[B, T] and their mask; real tokens first, `fill` after them."""
+    ids = torch.full((len(rows), max(map(len, rows))), fill, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+        mask[i, : len(row)] = 1
+    return ids, mask
+
+
+def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices in batches of neighbouring lengths, each at most `budget` padded tokens (or one row)."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda k: -lengths[k]):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+class TorchTrunk:
+    """A frozen transformers model that encodes rows of ids, each under its own adapter and head."""
+
+    def __init__(self, model: Any, tokenizer: FastTokenizer, base: Base, device: str = "cpu") -> None:
+        self.model: Any = model.eval().requires_grad_(False).to(device)
+        self.tokenizer, self.base, self.device = tokenizer, base, device
+        self.name, self.digest, self.kind, self.pooling = base.name, base.digest, base.kind, base.pooling
+        self.config = model.config
+        text = self.config.get_text_config()
+        self.depth, self.width = int(text.num_hidden_layers), int(text.hidden_size)
+        self._host = adapters.Host(self.model)
+
+    def parameters(self) -> int:
+        """How many weights the trunk has."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    def inputs(self, rows: Sequence[Tokens]) -> dict[str, Tensor]:
+        """What the model's forward takes: ids and mask int64[B, T], and token types for pairs."""
+        ids, mask = pad(rows, self.tokenizer.pad)
+        made = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
+        if self.kind == "nli" and (separator := self.tokenizer.separator) is not None:
+            after = (ids == separator).long().cumsum(-1) - (ids == separator).long()
+            made["token_type_ids"] = (after.clamp(max=1) * mask).to(self.device)
+        return made
+
+    def states(self, rows: Sequence[Tokens], guests: Sequence[Adapter | None]) -> tuple[Tensor, Tensor]:
+        """Final hidden states float[B, T, D] (of an nli base: logits float[B, L]) and the mask."""
+        inputs = self.inputs(rows)
+        output = self._host(guests, **inputs)
+        return (output.logits if self.kind == "nli" else output.last_hidden_state), inputs["attention_mask"]
+
+    @torch.inference_mode()
+    def encode(self, requests: Sequence[Encode], alive: Alive = always) -> list[Tensor]:
+        out: list[Tensor] = [torch.empty(0)] * len(requests)
+        for batch in by_length([len(r.ids) for r in requests], BATCH_TOKENS):
+            wanted = [i for i in batch if alive(i)]
+            if wanted:
+                self._encode([requests[i] for i in wanted], wanted, out)
+        return out
+
+    def _encode(self, requests: Sequence[Encode], places: Sequence[int], out: list[Tensor]) -> None:
+        states, mask = self.states([r.ids for r in requests], [r.network.adapter for r in requests])
+        heads: dict[int, list[int]] = {}
+        for row, request in enumerate(requests):
+            heads.setdefault(id(request.network.head), []).append(row)
+        for rows in heads.values():
+            head = requests[rows[0]].network.head
+            outputs = apply_head(head, states[rows], mask[rows])
+            for row, output in zip(rows, outputs, strict=True):
+                out[places[row]] = output.float().cpu()
+
+    def open(self, config: Mapping[str, JSON] | None = None, every_weight: bool = False) -> LiveTrunk:
+        """A trainable twin: a fresh adapter over the frozen weights, or every weight its own, or nothing to learn."""
+        return LiveTrunk(self, config, every_weight)
+
+    def layers(self) -> tuple[str, int]:
+        """The name of the list of layers as PEFT's `layers_pattern` wants it, and its length."""
+        name, layers = architectures.layers_of(self.model, self.depth)
+        return name.rpartition(".")[2], len(layers)
+
+    def targets(self) -> tuple[tuple[str, ...], bool]:
+        """LoRA's target modules of this architecture, and whether it is a known one."""
+        return architectures.targets_of(self.model, self.config.model_type, self.depth)
+
+
+def apply_head(head: nn.Module | None, states: Tensor, mask: Tensor) -> Tensor:
+    """The head's outputs, over no more columns than the longest of these rows needs."""
+    if head is None:
+        return states
+    longest = int(mask.sum(-1).max())
+    return head(states[:, :longest], mask[:, :longest])  # type: ignore[no-any-return]
+
+
+class LiveTrunk:
+    """A trunk in training. The base stays in eval mode: only LoRA's dropout trains."""
+
+    def __init__(self, trunk: TorchTrunk, config: Mapping[str, JSON] | None, every_weight: bool) -> None:
+        self.trunk, self.adapter_config, self.every_weight = trunk, config, every_weight
+        self.name, self.kind, self.pooling = trunk.name, trunk.kind, trunk.pooling
+        self.tokenizer, self.depth, self.width = trunk.tokenizer, trunk.depth, trunk.width
+        self.digest = f"{trunk.digest}+live{id(self)}"
+        self.model: Any = trunk.model
+        if config:
+            self.model = adapters.grow(trunk.model, config)
+        elif every_weight:
+            self.model = adapters.merged(trunk.model, None).requires_grad_(True)
+        self.model.eval()
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Parameters that learn, by name."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def learn(self, rows: Sequence[Tokens], grad: bool = True) -> tuple[Tensor, Tensor]:
+        """Hidden states float[B, T, D] with gradients, and the mask; LoRA's dropout is on while `grad`."""
+        for name, part in self.model.named_modules():
+            if name.endswith("lora_dropout"):
+                part.train(grad)
+        inputs = self.trunk.inputs(rows)
+        with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
+            return self.model(**inputs).last_hidden_state, inputs["attention_mask"]
+
+    @torch.inference_mode()
+    def encode(self, requests: Sequence[Encode], alive: Alive = always) -> list[Tensor]:
+        out: list[Tensor] = [torch.empty(0)] * len(requests)
+        for batch in by_length([len(r.ids) for r in requests], BATCH_TOKENS):
+            states, mask = self.learn([requests[i].ids for i in batch], grad=False)
+            for i, output in zip(batch, apply_head(requests[batch[0]].network.head, states, mask), strict=True):
+                out[i] = output.float().cpu()
+        return out
+
+    def adapter(self) -> Adapter:
+        """The trained adapter as a value."""
+        assert self.adapter_config is not None
+        return adapters.taken(self.model, self.adapter_config)
+
+    def frozen(self) -> TorchTrunk:
+        """The fully trained weights as a trunk of their own, named by a digest of what they are now."""
+        model = adapters.merged(self.model, None).to("cpu")
+        digest = adapters.digest_of_tensors(model.state_dict(), self.trunk.digest)
+        base = Base(self.name, self.trunk.base.folder, self.kind, self.pooling, digest, self.trunk.base.config)
+        return TorchTrunk(model, self.tokenizer, base, self.trunk.device)
+
+
+def load_trunk(base: Base, device: str = "cpu") -> TorchTrunk:
+    """A base's weights in memory, float32; raises BaseModelError when they do not fit its configuration."""
+    from transformers import AutoModel, AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    kind = AutoModelForSequenceClassification if base.kind == "nli" else AutoModel
+    try:
+        model = kind.from_pretrained(
+            str(base.folder),
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            **_attention(base.config),
+        )
+    except Exception as problem:
+        raise BaseModelError(
+            f"the base {base.name!r} cannot be loaded: {str(problem).splitlines()[0][:300]}",
+            where=str(base.folder),
+            remedy="check that the folder is complete",
+        ) from problem
+    return TorchTrunk(model, FastTokenizer.load(base.folder, positions_of(model.config)), base, device)
+
+
+def _attention(config: Mapping[str, Any]) -> dict[str, str]:
+    return {"attn_implementation": "eager"} if config.get("model_type") in ("deberta", "deberta-v2") else {}
+
+
+def positions_of(config: Any) -> int | None:
+    """How many tokens the model can place; RoBERTa's positions start behind the padding id."""
+    most = getattr(config, "max_position_embeddings", None)
+    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+    return most - offset if most and most > 0 else None
+
+
+class Pool:
+    """One trunk per digest and process."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+        self._known: dict[str, TorchTrunk] = {}
+
+    def base(self, name: str) -> TorchTrunk:
+        """The trunk of a base that a spec names."""
+        return self.add(resolve(name))
+
+    def add(self, base: Base) -> TorchTrunk:
+        """The trunk of a resolved base."""
+        if base.digest not in self._known:
+            self._known[base.digest] = load_trunk(base, self.device)
+        return self._known[base.digest]
+
+    def get(self, name: str, digest: str, folder: Path) -> TorchTrunk:
+        """By digest: already loaded, else the artifact's own trained model/, else the base, else a copy in base_<L>/.
+
+        Files inside the artifact were verified by its manifest, so the recorded digest names them.
+        """
+        if digest in self._known:
+            return self._known[digest]
+        if (folder / "model").is_dir():
+            return self.add(self._inside(name, digest, folder / "model", folder))
+        try:
+            return self.add(resolve(name, digest))
+        except BaseModelError:
+            copies = sorted(folder.glob("base_*"))
+            if not copies:
+                raise
+            return self.add(self._inside(name, digest, copies[0], folder))
+
+    def _inside(self, name: str, digest: str, inner: Path, folder: Path) -> Base:
+        facts = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["trunk"]
+        return replace(
+            describe(str(inner), inner), name=name, digest=digest, kind=facts["kind"], pooling=facts["pooling"]
+        )

@@ -1,0 +1,1 @@
+"""What answers; no training code."""

@@ -1,0 +1,88 @@
+"""An encoder with a head, and LoRA or not: asks `run` for its outputs and reads them by its form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from safetensors.torch import load_file, save_file
+
+from loratory.models import adapters
+from loratory.predictors.forms import FORMS, Row
+from loratory.predictors.heads import StockHead, fill_head, head_facts, head_tensors
+from loratory.protocols import JSON, Encode, Input, Network, Prediction, Run, Size, Trunks
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """`learned` counts the parameters that examples changed; `owned` says that the trunk belongs to this predictor."""
+
+    task: Any
+    form: str
+    network: Network
+    max_tokens: int
+    learned: int
+    owned: bool = False
+
+    def rows(self, inputs: Sequence[Input]) -> list[Row]:
+        """Token ids and offsets of each input, cut to what was trained on."""
+        return self.network.trunk.tokenizer.many([self.task.text(i) for i in inputs], self.max_tokens)
+
+    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
+        rows = self.rows(inputs)
+        outputs = run([Encode(self.network, ids) for ids, _ in rows])
+        return FORMS[self.form].read(self.task, inputs, rows, outputs)
+
+    def size(self) -> Size:
+        trunk: Any = self.network.trunk
+        own = [self.network.adapter.tensors] if self.network.adapter else []
+        extra = sum(t.numel() for tensors in (*own, self._head()) for t in tensors.values())
+        return Size(self.learned, trunk.parameters() + extra)
+
+    def _head(self) -> Mapping[str, Any]:
+        return head_tensors(self.network.head) if self.network.head is not None else {}
+
+    def save(self, folder: Path) -> None:
+        trunk: Any = self.network.trunk
+        head = self.network.head
+        assert head is not None
+        save_file(dict(self._head()), folder / "head.safetensors", metadata={"format": "pt"})
+        if self.network.adapter:
+            adapters.write(folder / "adapter", self.network.adapter, *self._peft(trunk, head))
+        if self.owned:
+            trunk.model.save_pretrained(folder / "model")
+            trunk.tokenizer.save(folder / "model")
+        facts: dict[str, JSON] = {
+            "form": self.form,
+            "head": head_facts(head),
+            "max_tokens": self.max_tokens,
+            "learned": self.learned,
+            "trunk": {"name": trunk.name, "digest": trunk.digest, "kind": trunk.kind, "pooling": trunk.pooling},
+            "adapter": self.network.adapter.digest if self.network.adapter else None,
+            "owned": self.owned,
+        }
+        (folder / "encoder.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+    def _peft(self, trunk: Any, head: Any) -> tuple[dict[str, JSON], str, Mapping[str, Any]]:
+        """Facts, key prefix and extra tensors of the PEFT folder: a stock head makes it a whole SEQ_CLS adapter."""
+        facts: dict[str, JSON] = {"base_model_name_or_path": f"base_{len(self.task.labels)}", "revision": trunk.digest}
+        if not isinstance(head, StockHead):
+            return {**facts, "task_type": "FEATURE_EXTRACTION"}, "", {}
+        return ({**facts, "task_type": "SEQ_CLS", "modules_to_save": head.modules_to_save()}, head.prefix, self._head())
+
+    @classmethod
+    def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
+        facts = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        trunk: Any = trunks.get(facts["trunk"]["name"], facts["trunk"]["digest"], folder)
+        head = FORMS[facts["form"]].head(facts["head"]["kind"], task, trunk)
+        if "pooling" in facts["head"]:
+            head.pooling = facts["head"]["pooling"]
+        fill_head(head, load_file(folder / "head.safetensors"))
+        prefix = head.prefix if isinstance(head, StockHead) else ""
+        adapter = adapters.read(folder / "adapter", prefix) if facts["adapter"] else None
+        return cls(
+            task, facts["form"], Network(trunk, adapter, head), facts["max_tokens"], facts["learned"], facts["owned"]
+        )

@@ -1,0 +1,131 @@
+"""Heads on an encoder's states: `pooled` (cosine to prototypes) and `stock` (what transformers puts there)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from loratory.models.activations import pool
+
+SCALE = 20.0  # where a fit starts; it is learned
+
+
+class PooledHead(nn.Module):
+    """logits = scale * cos(pooled, prototype of the label) + bias. prototypes float[L, D].
+
+    The formula is that of NormFace (Wang et al. 2017) without a margin; `pooling` is as the base was trained.
+    """
+
+    def __init__(self, width: int, labels: int, pooling: str) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.prototypes = nn.Parameter(torch.zeros(labels, width))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(SCALE)))
+        self.bias = nn.Parameter(torch.zeros(labels))
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """States float[B, T, D], mask int[B, T] -> logits float[B, L]."""
+        return self.score(pool(states, mask, self.pooling))
+
+    def score(self, pooled: Tensor) -> Tensor:
+        """Pooled float[B, D] -> logits float[B, L]."""
+        cosine = normalize(pooled.float(), dim=-1) @ normalize(self.prototypes, dim=-1).T
+        return self.log_scale.exp() * cosine + self.bias
+
+
+class Given(nn.Module):
+    """Stands where a task model's trunk stood: hands back the states that it is given as `inputs_embeds`."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        pooler = getattr(trunk, "pooler", None)
+        if pooler is not None:
+            self.pooler = pooler
+
+    def forward(self, *args: Any, inputs_embeds: Tensor, **options: Any) -> Any:
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        pooler = getattr(self, "pooler", None)
+        pooled = pooler(inputs_embeds) if pooler is not None else None
+        return BaseModelOutputWithPooling(last_hidden_state=inputs_embeds, pooler_output=pooled)
+
+
+class StockHead(nn.Module):
+    """What `AutoModelForSequenceClassification` puts on this architecture, with its own parameter names."""
+
+    def __init__(self, config: Any, labels: Sequence[str]) -> None:
+        super().__init__()
+        self.config = labelled_config(config, labels)
+        self.model: Any = task_model(self.config)
+        self.prefix: str = self.model.base_model_prefix
+        setattr(self.model, self.prefix, Given(getattr(self.model, self.prefix)))
+        self.model.eval()
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """States float[B, T, D], mask int[B, T] -> logits float[B, L]."""
+        filler = self.config.pad_token_id or 0
+        ids = torch.where(mask.bool(), filler + 1, filler)  # heads on the last token find it by the padding
+        return self.model(input_ids=ids, attention_mask=mask, inputs_embeds=states).logits  # type: ignore[no-any-return]
+
+    def named(self) -> dict[str, nn.Parameter]:
+        """Parameters under their names in the stock model ("classifier.weight", "bert.pooler.dense.weight")."""
+        return dict(self.model.named_parameters())
+
+    def modules_to_save(self) -> list[str]:
+        """The names PEFT's modules_to_save wants: the modules that own the head's parameters."""
+        owners = {name.removeprefix(f"{self.prefix}.").partition(".")[0] for name in self.named()}
+        return sorted(owners)
+
+
+def labelled_config(config: Any, labels: Sequence[str]) -> Any:
+    """A copy of a configuration with these labels."""
+    from copy import deepcopy
+
+    own = deepcopy(config)
+    own.id2label, own.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
+    own.num_labels = len(labels)
+    own.problem_type = "single_label_classification"
+    if own.pad_token_id is None:
+        own.pad_token_id = 0
+    return own
+
+
+def task_model(config: Any) -> Any:
+    """The stock sequence classifier of a configuration, freshly initialised from torch's generator."""
+    from transformers import AutoModelForSequenceClassification
+
+    eager = {"attn_implementation": "eager"} if config.model_type in ("deberta", "deberta-v2") else {}
+    return AutoModelForSequenceClassification.from_config(config, **eager)  # type: ignore[no-untyped-call]
+
+
+def make_head(kind: str, trunk: Any, labels: Sequence[str]) -> nn.Module:
+    """A fresh head of a kind for a trunk."""
+    if kind == "pooled":
+        return PooledHead(trunk.width, len(labels), trunk.pooling)
+    head = StockHead(trunk.config, labels)
+    own = getattr(trunk.model, "pooler", None)  # a pooler that the base was trained with is a better start than chance
+    if own is not None and hasattr(getattr(head.model, head.prefix), "pooler"):
+        getattr(head.model, head.prefix).pooler.load_state_dict(own.state_dict())
+    return head
+
+
+def head_facts(head: nn.Module) -> dict[str, Any]:
+    """What JSON must hold to build the head again."""
+    return {"kind": "pooled", "pooling": head.pooling} if isinstance(head, PooledHead) else {"kind": "stock"}
+
+
+def head_tensors(head: nn.Module) -> dict[str, Tensor]:
+    """The head's weights under the names it is saved with."""
+    named: Mapping[str, Tensor] = head.named() if isinstance(head, StockHead) else head.state_dict()
+    return {name: t.detach().cpu().contiguous() for name, t in named.items()}
+
+
+def fill_head(head: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Load saved weights into a fresh head; every weight must be there."""
+    (head.model if isinstance(head, StockHead) else head).load_state_dict(dict(tensors), strict=True)
+    return head.requires_grad_(False).eval()

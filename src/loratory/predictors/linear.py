@@ -1,0 +1,117 @@
+"""TF-IDF and softmax regression as arrays: no pickle, and no scikit-learn to serve it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loratory.protocols import Input, Labelled, Prediction, Run, Size, Trunks
+
+WORD = re.compile(r"(?u)\b\w+\b")
+SPACES = re.compile(r"\s\s+")
+
+
+def words(text: str, shortest: int, longest: int) -> Iterator[str]:
+    r"""Word n-grams of lower-cased text, as scikit-learn's analyzer="word" with token pattern \b\w+\b."""
+    tokens = WORD.findall(text.lower())
+    for n in range(shortest, longest + 1):
+        for i in range(len(tokens) - n + 1):
+            yield " ".join(tokens[i : i + n])
+
+
+def characters(text: str, shortest: int, longest: int) -> Iterator[str]:
+    """Character n-grams inside words padded with a space, as scikit-learn's analyzer="char_wb"."""
+    for word in SPACES.sub(" ", text.lower()).split():
+        padded = f" {word} "
+        for n in range(shortest, longest + 1):
+            yield padded[:n]
+            for i in range(1, len(padded) - n + 1):
+                yield padded[i : i + n]
+            if n >= len(padded):  # a short word is counted once
+                break
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """One block of features: sublinear tf times idf, each text's block of unit length."""
+
+    analyzer: str  # word | char_wb
+    shortest: int
+    longest: int
+    index: Mapping[str, int]
+    idf: NDArray[np.float32]  # [V]
+
+    def vector(self, text: str) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Feature indices and values of one text."""
+        split = words if self.analyzer == "word" else characters
+        counted = Counter(self.index[gram] for gram in split(text, self.shortest, self.longest) if gram in self.index)
+        at = np.fromiter(counted.keys(), dtype=np.intp, count=len(counted))
+        tf = np.fromiter(counted.values(), dtype=np.float32, count=len(counted))
+        values = (1 + np.log(tf, out=tf)) * self.idf[at]
+        norm = float(np.linalg.norm(values))
+        return at, values / norm if norm else values
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """Softmax regression on blocks of TF-IDF features. weights float32[V of all blocks, L], bias float32[L]."""
+
+    task: Labelled
+    blocks: tuple[Vocabulary, ...]
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
+        return [self.task.from_odds(i, self._odds(self.task.text(i))) for i in inputs]
+
+    def _odds(self, text: str) -> dict[str, float]:
+        logits, offset = self.bias.astype(np.float64), 0
+        for block in self.blocks:
+            at, values = block.vector(text)
+            logits = logits + values @ self.weights[offset + at]
+            offset += len(block.idf)
+        p = np.exp(logits - logits.max())
+        return dict(zip(self.task.labels or (), (p / p.sum()).tolist(), strict=True))
+
+    def size(self) -> Size:
+        return Size(trained=self.weights.size + self.bias.size, total=self.weights.size + self.bias.size)
+
+    def save(self, folder: Path) -> None:
+        from safetensors.numpy import save_file
+
+        arrays = {"weights": self.weights, "bias": self.bias}
+        facts: list[dict[str, Any]] = []
+        for n, block in enumerate(self.blocks):
+            arrays[f"idf_{n}"] = block.idf
+            facts.append(
+                {
+                    "analyzer": block.analyzer,
+                    "shortest": block.shortest,
+                    "longest": block.longest,
+                    "grams": sorted(block.index, key=block.index.__getitem__),
+                }
+            )
+        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "linear.safetensors")
+        (folder / "vocabulary.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
+        from safetensors.numpy import load_file
+
+        arrays = load_file(folder / "linear.safetensors")
+        facts = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        blocks = tuple(
+            Vocabulary(
+                f["analyzer"], f["shortest"], f["longest"], {g: i for i, g in enumerate(f["grams"])}, arrays[f"idf_{n}"]
+            )
+            for n, f in enumerate(facts)
+        )
+        return cls(task, blocks, arrays["weights"], arrays["bias"])

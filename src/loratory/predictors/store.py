@@ -1,0 +1,45 @@
+"""A predictor as an artifact: its task, its own files, and a manifest over them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from loratory.artifacts.files import to_json
+from loratory.artifacts.manifests import verified
+from loratory.discovery import find, names
+from loratory.errors import ArtifactError
+from loratory.protocols import Labelled, Predictor, Trunks
+
+
+def write(folder: Path, predictor: Predictor) -> None:
+    """Fill a staging folder with a predictor and its contract."""
+    task: Any = predictor.task
+    kind = next(name for name in names("predictors") if find("predictors", name) is type(predictor))
+    (folder / "predictor.json").write_text(to_json({"predictor": kind}), encoding="utf-8")
+    (folder / "task.json").write_text(to_json(task.model_dump(mode="json")), encoding="utf-8")
+    if isinstance(task, Labelled):
+        (folder / "labels.json").write_text(to_json(label_maps(task.labels or ())), encoding="utf-8")
+    predictor.save(folder)
+
+
+def label_maps(labels: tuple[str, ...]) -> dict[str, Any]:
+    """labels.json: both directions, so that nothing downstream re-indexes labels silently."""
+    return {
+        "id2label": {str(i): label for i, label in enumerate(labels)},
+        "label2id": {label: i for i, label in enumerate(labels)},
+    }
+
+
+def read(folder: Path, trunks: Trunks) -> Predictor:
+    """The predictor of a valid artifact; raises ArtifactError."""
+    verified(folder)
+    try:
+        kind = json.loads((folder / "predictor.json").read_text(encoding="utf-8"))["predictor"]
+        facts = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError) as problem:
+        raise ArtifactError("this artifact holds no predictor", where=str(folder)) from problem
+    task = find("tasks", facts["kind"]).model_validate(facts)
+    predictor: Predictor = find("predictors", kind).load(folder, task, trunks)
+    return predictor

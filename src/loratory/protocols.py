@@ -1,0 +1,314 @@
+"""The words and the protocols (see design/001-protocols.md). Imports neither torch nor transformers.
+
+Shapes in docstrings: B batch, T tokens, D width, L labels, N examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+JSON = Any
+Input = Mapping[str, JSON]  # validates against task.question()
+Answer = JSON  # validates against task.contract(input)
+Schema = Mapping[str, JSON]
+Pointer = str  # RFC 6901, into the answer: "/label", "/2", ""
+Counts = Mapping[str, float]  # one example's marks, additive over examples; "n" and "reward" in [0, 1] always there
+Scores = Mapping[str, float]  # flat: "accuracy", "recall/FRAUD"; higher is better unless listed in Task.lower_is_better
+Tokens = tuple[int, ...]
+Offsets = tuple[tuple[int, int], ...]  # character offsets of each token
+
+
+@dataclass(frozen=True)
+class Example:
+    """An input with its expected answer."""
+
+    input: Input
+    answer: Answer | None = None  # None: unlabelled
+    group: str = ""  # never crosses a split
+    weight: float = 1.0
+    origin: str = ""  # "file:line", so that every figure can be traced to its row
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a predictor says about one input."""
+
+    answer: Answer | None  # None: no answer, and `why` says why
+    probabilities: Mapping[Pointer, Mapping[str, float]] = field(default_factory=dict)
+    why: str | None = None  # "abstained" | "invalid" | "late" | "failed"
+    raw: str | None = None  # what a causal model wrote
+    by: str | None = None  # who answered; set by whoever knows names, never by the predictor
+
+    @property
+    def confidence(self) -> float:
+        """The least probable field's best probability: an answer is as sure as its weakest part."""
+        if self.answer is None:
+            return 0.0
+        return min((max(odds.values()) for odds in self.probabilities.values()), default=1.0)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One field of the user's rows that a task reads."""
+
+    help: str
+    required: bool = True
+    guesses: tuple[str, ...] = ()  # column names that mean this, in order of preference
+
+
+# ---- 1. Task: what a right answer is. A frozen pydantic model: its fields ARE the task's part of the YAML.
+@runtime_checkable
+class Task(Protocol):
+    """A contract, and how an answer is scored."""
+
+    columns: ClassVar[Mapping[str, Column]]
+    lower_is_better: ClassVar[frozenset[str]]
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def headline(self) -> str:
+        """The score that early stopping and the ladder go by; higher is better."""
+
+    def question(self) -> Schema:
+        """JSON Schema of the input."""
+
+    def contract(self, input: Input | None = None) -> Schema:
+        """JSON Schema of the answer, narrowed to one input when given."""
+
+    def check(self, input: Input, answer: Answer) -> list[str]:
+        """Problems that a schema cannot say."""
+
+    def read(self, row: Mapping[str, JSON]) -> Example:
+        """An example from a row keyed by this task's own columns; raises FieldError."""
+
+    def settle(self, examples: Iterable[Example]) -> Self:
+        """The task with open options (labels) frozen from training examples."""
+
+    def mark(self, example: Example, prediction: Prediction) -> Counts:
+        """One example's additive counts."""
+
+    def summarise(self, totals: Counts) -> Scores:
+        """Scores from summed counts."""
+
+
+@runtime_checkable
+class Labelled(Task, Protocol):
+    """A capability: one label of a fixed list for a text."""
+
+    @property
+    def labels(self) -> tuple[str, ...] | None: ...
+    def text(self, input: Input) -> str: ...
+    def label_of(self, answer: Answer) -> str: ...
+    def describe(self, label: str) -> str:
+        """The label in words, for zero-shot."""
+
+    def from_odds(self, input: Input, odds: Mapping[str, float]) -> Prediction:
+        """The task's own answer from a probability for every label; picks the first maximum."""
+
+
+# ---- 2. Predictor: what answers. A frozen value that asks for tensor work through `run`.
+class Predictor(Protocol):
+    """Answers inputs; holds no training code."""
+
+    @property
+    def task(self) -> Task: ...
+    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
+        """One prediction per input, in order; never raises for a bad answer."""
+
+    def save(self, folder: Path) -> None:
+        """Write safetensors and JSON into a fresh staging folder; `artifacts` makes it durable."""
+
+    @classmethod
+    def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
+        """Read back what `save` wrote; digests are already verified."""
+
+    def size(self) -> Size: ...
+
+
+@dataclass(frozen=True)
+class Size:
+    """Parameters of a predictor: learnt from the examples, and needed in all to answer."""
+
+    trained: int
+    total: int
+
+
+class Tokenizer(Protocol):
+    """Text to ids; belongs to the base, and predictors call it, so that requests carry ids only."""
+
+    def ids(self, text: str, pair: str | None = None) -> tuple[Tokens, Offsets]: ...
+    def many(self, texts: Sequence[str], limit: int | None = None) -> list[tuple[Tokens, Offsets]]: ...
+
+    @property
+    def limit(self) -> int:
+        """The most tokens, special ones included, that the base can read; `ids` cuts there."""
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text before cutting."""
+
+
+Alive = Callable[[int], bool]  # is request i still wanted? Asked between batches, so that abandoned work stops
+
+
+def always(index: int) -> bool:
+    """Every request is still wanted."""
+    return True
+
+
+class Trunk(Protocol):
+    """Weights that many predictors share; does the work of one mixed batch."""
+
+    @property
+    def digest(self) -> str: ...
+    @property
+    def kind(self) -> str:
+        """Encoder | causal | nli."""
+
+    @property
+    def name(self) -> str:
+        """What the spec called the base."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    def encode(self, requests: Sequence[Encode], alive: Alive = ...) -> list[Tensor]: ...
+
+
+class Trunks(Protocol):
+    """Where predictors find their trunks again: one instance per digest and process."""
+
+    def get(self, name: str, digest: str, folder: Path) -> Trunk:
+        """The base called `name` with that digest; `folder` is the artifact, which may carry its own copy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """A LoRA adapter as a value, named by digest, never by a mutable name."""
+
+    config: Mapping[str, JSON]  # stock PEFT fields, allowlisted
+    tensors: Mapping[str, Tensor]  # PEFT's own keys, without the adapter's name
+    first_layer: int  # below it the trunk is untouched: cacheable, shareable
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """All that export, merging, quantising and the engine need to know."""
+
+    trunk: Trunk
+    adapter: Adapter | None = None
+    head: nn.Module | None = None  # (states float[B, T, D], mask bool[B, T]) -> outputs; None: the trunk's own
+
+
+@dataclass(frozen=True)
+class Encode:
+    """A request for the outputs of a network's head on one row of token ids."""
+
+    network: Network
+    ids: Tokens
+
+
+class Run(Protocol):
+    """Do this work, with whatever else is waiting for the same trunk; raises Late after `by` (monotonic seconds)."""
+
+    def __call__(self, requests: Sequence[Encode], by: float | None = None) -> list[Tensor]: ...
+
+
+# ---- 3. Regime: how a predictor is made. A frozen pydantic model: its fields ARE its options.
+@dataclass(frozen=True)
+class Lessons:
+    """What a regime may look at. There is no test set here: it cannot look at what it is not given."""
+
+    train: Sequence[Example]
+    validation: Sequence[Example]
+
+
+@dataclass(frozen=True)
+class State:
+    """What crosses a crash: tensors and facts; no RNG: random choices are functions of (seed, purpose, step)."""
+
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, JSON]
+
+
+class Checkpoints(Protocol):
+    """Bound to the identity of one fit; whole or not there."""
+
+    def latest(self) -> State | None: ...
+    def keep(self, state: State) -> None: ...
+
+
+class Activations(Protocol):
+    """Outputs of frozen trunks, content-addressed by (trunk, pooling, ids), shared by contenders, seeds and trials."""
+
+    def pooled(self, trunk: Trunk, pooling: str, rows: Sequence[Tokens]) -> Tensor:
+        """Pooled final states, float32[N, D], in the order of `rows`."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What surrounds a fit."""
+
+    seed: int
+    run: Run
+    checkpoints: Checkpoints
+    activations: Activations
+    training: Any  # TrainingSpec: epochs, batch tokens, precision
+    report: Callable[[str, Mapping[str, JSON]], None] = lambda event, values: None
+    stopping: Callable[[], bool] = lambda: False
+    device: str = "cpu"
+
+
+Start = Any  # a Trunk, another contender's Predictor, or None
+
+
+class Regime(Protocol):
+    """A way to make a predictor."""
+
+    adapts: ClassVar[bool]  # whether it changes the trunk's weights: what "fine-tune" means in a verdict
+    tunable: ClassVar[str | None]  # the option that validation trials vary, by factors
+    seeded: ClassVar[bool]  # whether another seed gives another fit
+
+    def objection(self, task: Task, start: str) -> str | None:
+        """Why this task cannot be fulfilled from this kind of start ("nothing", "encoder", ...), or None."""
+
+    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor: ...
+
+
+# ---- 4. What follows from the protocols, for every task and predictor alike
+@dataclass(frozen=True)
+class Outcome:
+    """A predictor's answers to a set of examples, row by row: every figure comes from here."""
+
+    examples: Sequence[Example]
+    predictions: Sequence[Prediction]
+    marks: Sequence[Counts]
+
+    def totals(self) -> Counts:
+        return total(self.marks)
+
+
+def answer(predictor: Predictor, examples: Sequence[Example], run: Run) -> Outcome:
+    """Predict every example and mark it."""
+    predictions = predictor.predict([example.input for example in examples], run)
+    marks = [predictor.task.mark(e, p) for e, p in zip(examples, predictions, strict=True)]
+    return Outcome(examples, predictions, marks)
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """The sum of marks over examples."""
+    sums: dict[str, float] = {}
+    for one in counts:
+        for key, value in one.items():
+            sums[key] = sums.get(key, 0.0) + value
+    return sums

@@ -1,0 +1,1 @@
+"""Specs with sample data, or with the place where their data is."""

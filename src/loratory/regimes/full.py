@@ -1,0 +1,40 @@
+"""`full`: every weight of the base and a head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from loratory.protocols import Context, Lessons, Start, Task
+from loratory.regimes.objections import refuse
+from loratory.specs.training import LossSpec
+
+if TYPE_CHECKING:
+    from loratory.predictors.encoder import Encoder
+
+
+class Full(BaseModel):
+    """The predictor owns its trunk: nothing is shared with other tasks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    adapts: ClassVar[bool] = True
+    tunable: ClassVar[str | None] = "learning_rate"
+    seeded: ClassVar[bool] = True
+    starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")
+
+    head: Literal["pooled", "stock"] = Field("pooled", description="as for lora")
+    learning_rate: float = Field(1e-4, gt=0, lt=1, description="of the base's weights")
+    head_learning_rate: float = Field(5e-3, gt=0, lt=1, description="of the head")
+    loss: LossSpec = Field(default_factory=LossSpec)
+
+    def objection(self, task: Task, start: str) -> str | None:
+        return refuse("full", task, start, self.starts)
+
+    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Encoder:
+        from loratory.training.encoders import Options, through_trunk
+
+        options = Options(self.head, self.learning_rate, self.head_learning_rate, self.loss)
+        made, facts = through_trunk(task, lessons, start.open(every_weight=True), options, context)
+        context.report("fitted", facts)
+        return made

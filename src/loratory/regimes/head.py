@@ -1,0 +1,50 @@
+"""`head`: a trained head on a frozen base."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from loratory.protocols import Context, Lessons, Start, Task
+from loratory.regimes.objections import refuse
+from loratory.specs.training import LossSpec
+
+if TYPE_CHECKING:
+    from loratory.predictors.encoder import Encoder
+
+
+class Head(BaseModel):
+    """The base's states are computed once; only the head learns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    adapts: ClassVar[bool] = False
+    tunable: ClassVar[str | None] = "learning_rate"
+    seeded: ClassVar[bool] = True
+    starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")
+
+    head: Literal["pooled", "stock"] = Field(
+        "pooled", description="pooled: cosine to learned prototypes; stock: the architecture's own classification head"
+    )
+    learning_rate: float = Field(2e-3, gt=0, lt=1, description="of the head")
+    epochs: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="passes over the remembered states (pooled); the stock head takes training: epochs",
+    )
+    loss: LossSpec = Field(default_factory=LossSpec)
+
+    def objection(self, task: Task, start: str) -> str | None:
+        return refuse("head", task, start, self.starts)
+
+    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Encoder:
+        from loratory.training.encoders import Options, head_on_states, through_trunk
+
+        options = Options(self.head, self.learning_rate, self.learning_rate, self.loss)
+        if self.head == "pooled":
+            made, facts = head_on_states(task, lessons, start, options, self.epochs, context)
+        else:
+            made, facts = through_trunk(task, lessons, start.open(), options, context)
+        context.report("fitted", facts)
+        return made

@@ -1,0 +1,103 @@
+"""`lora`: low-rank adapters on a frozen base (Hu et al. 2021), with a head."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from loratory.errors import SpecError
+from loratory.protocols import JSON, Context, Lessons, Start, Task
+from loratory.regimes.objections import refuse
+from loratory.specs.training import LossSpec
+
+if TYPE_CHECKING:
+    from loratory.predictors.encoder import Encoder
+
+
+class Lora(BaseModel):
+    """W' = W + scale * B A, with scale alpha / rank (rsLoRA: alpha / sqrt(rank), Kalajdzievski 2023)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    adapts: ClassVar[bool] = True
+    tunable: ClassVar[str | None] = "learning_rate"
+    seeded: ClassVar[bool] = True
+    starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")
+
+    rank: int = Field(16, ge=1, le=1024, description="of the update")
+    alpha: float = Field(32, gt=0, description="scales the update: alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="on the adapter's input while training")
+    rslora: bool = Field(False, description="scale by alpha / sqrt(rank)")
+    targets: Literal["auto"] | list[str] = Field("auto", description="module names; auto: by architecture")
+    layers: str | list[int] = Field(
+        "all", description='"all", "top-2" (the two layers nearest the head), or layer numbers'
+    )
+    head: Literal["pooled", "stock"] = Field(
+        "pooled",
+        description="pooled: cosine to learned prototypes; stock: opens wholly in AutoModelForSequenceClassification",
+    )
+    learning_rate: float = Field(1e-3, gt=0, lt=1, description="of the adapters")
+    head_learning_rate: float = Field(5e-3, gt=0, lt=1, description="of the head")
+    loss: LossSpec = Field(default_factory=LossSpec)
+
+    @field_validator("layers")
+    @classmethod
+    def _known_form(cls, layers: str | list[int]) -> str | list[int]:
+        if isinstance(layers, str) and not re.fullmatch(r"all|top-[1-9]\d*", layers):
+            raise ValueError('layers is "all", "top-2" or a list of layer numbers')
+        return layers
+
+    def objection(self, task: Task, start: str) -> str | None:
+        return refuse("lora", task, start, self.starts)
+
+    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Encoder:
+        import torch
+
+        from loratory.training.encoders import Options, through_trunk
+        from loratory.training.seeds import seed_of
+
+        config = self.config(start, context)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(context.seed, "adapter"))
+            live = start.open(config)
+        options = Options(self.head, self.learning_rate, self.head_learning_rate, self.loss)
+        made, facts = through_trunk(task, lessons, live, options, context)
+        context.report("fitted", {**facts, "targets": config["target_modules"]})
+        return made
+
+    def config(self, trunk: Any, context: Context) -> dict[str, JSON]:
+        """The adapter's PEFT configuration on this trunk; says so when the architecture is unknown."""
+        targets, known = trunk.targets() if self.targets == "auto" else (tuple(self.targets), True)
+        if not known:
+            context.report(
+                "said",
+                {
+                    "text": f"{trunk.config.model_type} is not in the table of architectures: adapting "
+                    f"every linear layer of its trunk ({', '.join(targets)})"
+                },
+            )
+        chosen, pattern = self._layers(trunk)
+        config: dict[str, JSON] = {
+            "r": self.rank,
+            "lora_alpha": self.alpha,
+            "lora_dropout": self.dropout,
+            "use_rslora": self.rslora,
+            "target_modules": list(targets),
+        }
+        return config | ({"layers_to_transform": chosen, "layers_pattern": pattern} if chosen else {})
+
+    def _layers(self, trunk: Any) -> tuple[list[int], str]:
+        pattern, depth = trunk.layers()
+        if self.layers == "all":
+            return [], pattern
+        if isinstance(self.layers, str):
+            top = int(self.layers.removeprefix("top-"))
+            chosen = list(range(max(depth - top, 0), depth))
+        else:
+            chosen = sorted(set(self.layers))
+        if not chosen or chosen[0] < 0 or chosen[-1] >= depth:
+            raise SpecError(
+                f"layers {self.layers} do not fit {trunk.name}", where="lora: layers", allowed=f"0 to {depth - 1}"
+            )
+        return chosen, pattern

@@ -1,0 +1,14 @@
+"""What regimes have in common when they refuse a task or a start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loratory.protocols import Labelled, Task
+
+
+def refuse(name: str, task: Task, start: str, starts: Sequence[str]) -> str | None:
+    """Why `name` cannot fulfil a task from a kind of start, or None; loads no weights."""
+    if not isinstance(task, Labelled):
+        return f"{name} needs a task whose answer is one label; {task.kind} is none"
+    return None if start in starts else f"{name} starts from {' or '.join(starts)}, not from {start}"

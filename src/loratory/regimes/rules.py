@@ -1,0 +1,110 @@
+"""`rules`: keywords and patterns from the spec, and phrases mined from train."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import regex
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from loratory.errors import SpecError, nearest
+from loratory.predictors.linear import words
+from loratory.predictors.patterns import Patterns, Rule
+from loratory.protocols import Context, Lessons, Start, Task
+from loratory.regimes.objections import refuse
+
+
+class Rules(BaseModel):
+    """The first rule that matches answers; its probabilities are what train says about texts that it matches."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    adapts: ClassVar[bool] = False
+    tunable: ClassVar[str | None] = None
+    seeded: ClassVar[bool] = False
+    starts: ClassVar[tuple[str, ...]] = ("nothing",)
+
+    patterns: dict[str, list[str]] = Field(
+        default_factory=dict, description="label -> regular expressions, tried first"
+    )
+    keywords: dict[str, list[str]] = Field(default_factory=dict, description="label -> words or phrases, tried next")
+    mined: int = Field(20, ge=0, le=500, description="phrases of up to three words mined from train for each label")
+    precision: float = Field(
+        0.8, ge=0, le=1, description="share of a mined phrase's texts that carry its label, at least"
+    )
+
+    @field_validator("patterns")
+    @classmethod
+    def _compile(cls, patterns: dict[str, list[str]]) -> dict[str, list[str]]:
+        for label, listed in patterns.items():
+            for pattern in listed:
+                try:
+                    regex.compile(pattern)
+                except regex.error as problem:
+                    raise ValueError(f"{label}: {pattern!r} is no regular expression: {problem}") from None
+        return patterns
+
+    def objection(self, task: Task, start: str) -> str | None:
+        return refuse("rules", task, start, self.starts)
+
+    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Patterns:
+        for label in (*self.patterns, *self.keywords):
+            if label not in task.labels:
+                raise SpecError(
+                    f"{label!r} is no label{nearest(label, task.labels)}", where="rules", allowed=", ".join(task.labels)
+                )
+        texts = [task.text(e.input) for e in lessons.train]
+        labels = [task.label_of(e.answer) for e in lessons.train]
+        own = [Rule(label, p, "pattern") for label, listed in self.patterns.items() for p in listed]
+        own += [Rule(label, k, "keyword") for label, listed in self.keywords.items() for k in listed]
+        rules = (*own, *mine(texts, labels, self.mined, self.precision))
+        return Patterns(task, rules, odds(Patterns(task, rules, ()), texts, labels))
+
+
+def odds(rules: Patterns, texts: Sequence[str], labels: Sequence[str]) -> tuple[dict[str, float], ...]:
+    """For each rule, and for none, the label shares on train, Laplace-smoothed with half a count."""
+    known = rules.task.labels or ()
+    counts: list[Counter[str]] = [Counter() for _ in range(len(rules.rules) + 1)]
+    for text, label in zip(texts, labels, strict=True):
+        counts[rules.first(text)][label] += 1
+    shares = Counter(labels)
+    prior = {label: (shares[label] + 0.5) / (len(labels) + 0.5 * len(known)) for label in known}
+    return tuple({label: (c[label] + prior[label]) / (c.total() + 1) for label in known} for c in counts)
+
+
+def mine(texts: Sequence[str], labels: Sequence[str], most: int, precision: float) -> list[Rule]:
+    """Phrases that nearly always mean one label, chosen greedily by how many texts not yet covered they explain."""
+    seen: dict[str, set[int]] = defaultdict(set)
+    for i, text in enumerate(texts):
+        for phrase in set(words(text, 1, 3)):
+            seen[phrase].add(i)
+    least = 2 if len(texts) < 500 else 3
+    candidates: dict[str, list[tuple[str, set[int], float]]] = defaultdict(list)
+    for phrase, where in seen.items():
+        if len(where) < least:
+            continue
+        label, hits = Counter(labels[i] for i in where).most_common(1)[0]
+        if (sure := hits / len(where)) >= precision:
+            candidates[label].append((phrase, {i for i in where if labels[i] == label}, sure))
+    chosen = [
+        (sure, len(right), phrase, label)
+        for label in sorted(candidates)
+        for phrase, right, sure in _greedy(candidates[label], most)
+    ]
+    chosen.sort(key=lambda c: (-c[0], -c[1], c[2]))
+    return [Rule(label, phrase, "mined") for _, _, phrase, label in chosen]
+
+
+def _greedy(candidates: list[tuple[str, set[int], float]], most: int) -> list[tuple[str, set[int], float]]:
+    covered: set[int] = set()
+    chosen: list[tuple[str, set[int], float]] = []
+    pool = sorted(candidates, key=lambda c: (-len(c[1]), c[0]))[:2000]
+    while pool and len(chosen) < most:
+        best = max(pool, key=lambda c: (len(c[1] - covered) * c[2], len(c[1])))
+        if not best[1] - covered:
+            break
+        chosen.append(best)
+        covered |= best[1]
+        pool.remove(best)
+    return chosen

@@ -1,0 +1,88 @@
+"""`tfidf`: word and character n-grams with logistic regression, fitted by scikit-learn and kept as arrays."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from loratory.errors import missing_extra
+from loratory.predictors.linear import Linear, Vocabulary
+from loratory.protocols import Context, Lessons, Start, Task
+from loratory.regimes.objections import refuse
+
+SMALL = 500  # below this many texts every n-gram counts, above it one that two texts share
+
+
+class Tfidf(BaseModel):
+    """The baseline that must be beaten."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    adapts: ClassVar[bool] = False
+    tunable: ClassVar[str | None] = "c"
+    seeded: ClassVar[bool] = False
+    starts: ClassVar[tuple[str, ...]] = ("nothing",)
+
+    c: float = Field(10.0, gt=0, description="inverse strength of the L2 penalty")
+    words: int = Field(2, ge=1, le=4, description="longest word n-gram")
+    characters: int = Field(5, ge=2, le=8, description="longest character n-gram inside words (from two)")
+    class_weights: bool = Field(False, description="weigh each label by the inverse of its share")
+
+    def objection(self, task: Task, start: str) -> str | None:
+        return refuse("tfidf", task, start, self.starts)
+
+    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Linear:
+        texts = [task.text(e.input) for e in lessons.train]
+        y = np.array([task.labels.index(task.label_of(e.answer)) for e in lessons.train])
+        return fit_linear(self, task, texts, y)
+
+
+def fit_linear(options: Tfidf, task: Any, texts: list[str], y: Any) -> Linear:
+    """Features, regression, and both as arrays. y int[N]; labels that y lacks get no probability to speak of."""
+    try:
+        from scipy.sparse import hstack
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+    except ImportError:
+        raise missing_extra("scikit-learn", "train") from None
+    vectorizers = [
+        TfidfVectorizer(
+            ngram_range=(1, options.words), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", dtype=np.float32
+        ),
+        TfidfVectorizer(
+            analyzer="char_wb",
+            ngram_range=(2, options.characters),
+            sublinear_tf=True,
+            dtype=np.float32,
+            min_df=1 if len(texts) < SMALL else 2,
+        ),
+    ]
+    share = np.float32(1 / np.sqrt(len(vectorizers)))  # each text's whole row has unit length
+    features = hstack([v.fit_transform(texts) * share for v in vectorizers]).tocsr()
+    weight = "balanced" if options.class_weights else None
+    fitted = LogisticRegression(C=options.c, max_iter=300, tol=1e-3, class_weight=weight).fit(features, y)
+    weights, bias = _every_label(fitted, len(task.labels))
+    blocks = tuple(
+        Vocabulary(
+            v.analyzer,
+            v.ngram_range[0],
+            v.ngram_range[1],
+            {gram: int(i) for gram, i in v.vocabulary_.items()},
+            v.idf_.astype(np.float32),
+        )
+        for v in vectorizers
+    )
+    return Linear(task, blocks, np.ascontiguousarray(weights * share, dtype=np.float32), bias.astype(np.float32))
+
+
+def _every_label(fitted: Any, labels: int) -> tuple[Any, Any]:
+    """Weights [V, labels] and bias [labels] from a fit that may know fewer labels, or (two of them) one column."""
+    coefficients, intercept = fitted.coef_, fitted.intercept_
+    if len(fitted.classes_) == 2 and len(coefficients) == 1:  # the sigmoid of z is the softmax of (-z/2, z/2)
+        coefficients = np.concatenate([-coefficients / 2, coefficients / 2])
+        intercept = np.concatenate([-intercept / 2, intercept / 2])
+    weights, bias = np.zeros((coefficients.shape[1], labels)), np.full(labels, -30.0)
+    weights[:, fitted.classes_] = coefficients.T
+    bias[fitted.classes_] = intercept
+    return weights, bias

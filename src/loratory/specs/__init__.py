@@ -1,0 +1,1 @@
+"""The YAML frame: one frozen model per thing it configures."""

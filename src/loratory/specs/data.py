@@ -1,0 +1,49 @@
+"""`data:` where the examples are and how they are split."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class SplitSpec(BaseModel):
+    """Shares of the examples; the rest is train. A part whose file is given takes no share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    test: float = Field(0.2, gt=0, lt=1, description="share of the examples locked away as the test set")
+    validation: float = Field(0.1, gt=0, lt=1, description="share for early stopping and every choice")
+    calibration: float = Field(0.1, ge=0, lt=1, description="share kept for temperature and thresholds")
+    seed: int = Field(6, ge=0, description="seed of the split")
+
+    @model_validator(mode="after")
+    def _leave_some_to_train(self) -> Self:
+        if self.test + self.validation + self.calibration > 0.9:
+            raise ValueError("test + validation + calibration leave less than 0.1 for train")
+        return self
+
+
+class DataSpec(BaseModel):
+    """Files and options. The task's own columns (text, label, group ...) stand beside these in the YAML."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(
+        description="a CSV, TSV, JSON, JSONL or Parquet file (.gz too), a folder with train/test files, or a hub id"
+    )
+    test: str | None = Field(None, description="a test file of its own; respected, never mended")
+    validation: str | None = Field(None, description="a validation file of its own")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="task column -> column in the file (dots reach into objects and JSON text)"
+    )
+    encoding: str = Field("utf-8", description="encoding of text files")
+    max_characters: int = Field(100_000, ge=1, description="a longer text is an error")
+    near_duplicates: float = Field(
+        0.85,
+        gt=0,
+        le=1,
+        description="Jaccard similarity from which two texts share a group; 1 keeps exact duplicates only",
+    )
+    suspects: bool = Field(True, description="look for suspected wrong labels in train (out-of-fold disagreement)")
+    split: SplitSpec = Field(default_factory=SplitSpec)

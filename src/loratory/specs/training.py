@@ -1,0 +1,59 @@
+"""`training:` what every trained regime shares; the budget is the same for all of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LossSpec(BaseModel):
+    """The training loss of one regime."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_weights: Literal["balanced"] | dict[str, float] | None = Field(
+        None, description='"balanced" weighs each label by the inverse of its share; or label -> weight'
+    )
+    focal_gamma: float = Field(0.0, ge=0, le=10, description="focal loss (Lin et al. 2017); 0 is cross-entropy")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all labels")
+
+
+class TrainingSpec(BaseModel):
+    """Budget, batches and precision."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(8, ge=1, le=1000, description="passes over train at most")
+    batch_tokens: int = Field(1024, ge=16, description="real tokens of one optimizer step")
+    batch_examples: int = Field(16, ge=1, description="examples of one optimizer step at least, however long they are")
+    micro_batch_tokens: int = Field(
+        8192, ge=16, description="padded tokens that go through the trunk at once; a larger step is accumulated"
+    )
+    accumulation: int = Field(1, ge=1, description="batches accumulated into one optimizer step")
+    max_tokens: int = Field(256, ge=8, description="longer texts are cut (never above what the base can read)")
+    seeds: int = Field(
+        1, ge=1, le=50, description="fits of each seeded regime; the one that ships is chosen on validation"
+    )
+    trials: int = Field(1, ge=1, le=20, description="validation trials of each trained regime's tunable option")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="stop after so many epochs without a better validation score; "
+        "without it all epochs run (the schedule's last ones are often the "
+        "best), and the best epoch is kept either way",
+    )
+    seed: int = Field(6, ge=0, description="seed that every fit's seed is derived from")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="of the learning rate after warm-up"
+    )
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps in which the learning rate rises")
+    weight_decay: float = Field(0.01, ge=0, lt=1, description="AdamW's decoupled weight decay, on matrices only")
+    clip: float = Field(1.0, gt=0, description="the gradient's norm is clipped to this")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="of the matrix products in training; answers are always computed in fp32"
+    )
+    checkpoint_seconds: float = Field(
+        30.0, ge=0, description="time between checkpoints (they do not change the result)"
+    )
+    threads: int = Field(0, ge=0, description="CPU threads; 0: all cores")

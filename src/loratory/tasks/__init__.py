@@ -1,0 +1,1 @@
+"""Contracts, a file each."""

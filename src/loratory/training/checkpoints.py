@@ -1,0 +1,66 @@
+"""Checkpoints of one fit: two slots written in turn, each whole or not there; safetensors and JSON, no pickle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from loratory.artifacts.manifests import read_manifest, staging, verified
+from loratory.errors import ArtifactError
+from loratory.protocols import State
+
+
+class FolderCheckpoints:
+    """`folder/a` and `folder/b`; the newest valid one of this identity counts. A damaged one is passed over."""
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.folder, self.identity = folder, identity
+
+    def latest(self) -> State | None:
+        found = [slot for slot in self._slots() if self._valid(slot)]
+        if not found:
+            return None
+        newest = max(found, key=self._number)
+        return State(
+            load_file(newest / "state.safetensors"), json.loads((newest / "facts.json").read_text(encoding="utf-8"))
+        )
+
+    def keep(self, state: State) -> None:
+        numbers = {slot: self._number(slot) for slot in self._slots()}
+        target = min(numbers, key=numbers.__getitem__)
+        with staging(target, {"identity": self.identity, "number": max(numbers.values()) + 1}) as part:
+            save_file({name: t.contiguous() for name, t in state.tensors.items()}, part / "state.safetensors")
+            (part / "facts.json").write_text(json.dumps(state.facts), encoding="utf-8")
+
+    def clear(self) -> None:
+        """Forget them: the fit is finished."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _slots(self) -> tuple[Path, Path]:
+        return self.folder / "a", self.folder / "b"
+
+    def _number(self, slot: Path) -> int:
+        manifest = read_manifest(slot)
+        return int(manifest["number"]) if manifest and manifest.get("identity") == self.identity else 0
+
+    def _valid(self, slot: Path) -> bool:
+        if not self._number(slot):
+            return False
+        try:
+            verified(slot)
+        except ArtifactError:
+            return False
+        return True
+
+
+class NoCheckpoints:
+    """For trials and tests that are cheaper to repeat."""
+
+    def latest(self) -> State | None:
+        return None
+
+    def keep(self, state: State) -> None:
+        return None

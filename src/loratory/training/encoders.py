@@ -1,0 +1,162 @@
+"""Teach an encoder: through its trunk (an adapter, or all weights), or a head alone on remembered states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from loratory.models.trunks import LiveTrunk, TorchTrunk, apply_head
+from loratory.predictors.encoder import Encoder
+from loratory.predictors.forms import FORMS, Row, form_of
+from loratory.predictors.heads import PooledHead
+from loratory.protocols import JSON, Context, Example, Lessons, Network, Outcome, Scores, answer
+from loratory.specs.training import LossSpec
+from loratory.training.batching import epoch_batches, micro_batches
+from loratory.training.loop import Course, train
+from loratory.training.objectives import class_weights, label_loss
+from loratory.training.seeds import generator, seed_of
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the trained regimes have in common."""
+
+    head: str
+    learning_rate: float
+    head_learning_rate: float
+    loss: LossSpec
+
+
+@dataclass(frozen=True)
+class Material:
+    """Lessons as tensors."""
+
+    task: Any
+    form: str
+    rows: list[Row]
+    targets: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(cls, task: Any, trunk: TorchTrunk, lessons: Lessons, context: Context, loss: LossSpec) -> Material:
+        form = form_of(task)
+        rows = trunk.tokenizer.many([task.text(e.input) for e in lessons.train], context.training.max_tokens)
+        targets = torch.stack([FORMS[form].target(task, e, row) for e, row in zip(lessons.train, rows, strict=True)])
+        weights = class_weights(targets, task.labels, loss)[targets] * torch.tensor([e.weight for e in lessons.train])
+        return cls(task, form, rows, targets, weights)
+
+
+def start_head(kind: str, trunk: TorchTrunk, material: Material, context: Context) -> nn.Module:
+    """A fresh head; a pooled one starts at the labels' mean directions (Snell et al. 2017)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(context.seed, "head"))
+        head = FORMS[material.form].head(kind, material.task, trunk)
+    if isinstance(head, PooledHead):
+        pooled = context.activations.pooled(trunk, trunk.pooling, [ids for ids, _ in material.rows])
+        head.prototypes.data.copy_(label_means(pooled, material.targets, len(material.task.labels)))
+    return head.to(context.device)
+
+
+def label_means(pooled: Tensor, targets: Tensor, labels: int) -> Tensor:
+    """Mean direction of each label, float[L, D], from pooled float[N, D]; a label without examples gets zeros."""
+    directions = nn.functional.normalize(pooled, dim=-1)
+    sums = torch.zeros(labels, pooled.shape[1]).index_add_(0, targets, directions)
+    return sums / torch.bincount(targets, minlength=labels).clamp_min(1)[:, None]
+
+
+def through_trunk(
+    task: Any, lessons: Lessons, live: LiveTrunk, options: Options, context: Context
+) -> tuple[Encoder, dict[str, JSON]]:
+    """Train what `live` and a head have to learn; the predictor returned is frozen."""
+    trunk = live.trunk
+    material = Material.of(task, trunk, lessons, context, options.loss)
+    head = start_head(options.head, trunk, material, context)
+    parameters = live.trainable() | {f"head.{name}": p for name, p in head.named_parameters()}
+    lengths = [len(ids) for ids, _ in material.rows]
+    learned = sum(p.numel() for p in parameters.values())
+    now = Encoder(task, material.form, Network(live, None, head), context.training.max_tokens, learned)
+
+    def losses(indices: Sequence[int]) -> Tensor:
+        states, mask = live.learn([material.rows[i][0] for i in indices])
+        return label_loss(
+            apply_head(head, states, mask), material.targets[list(indices)].to(context.device), options.loss
+        )
+
+    facts = train(
+        Course(
+            parameters=parameters,
+            losses=losses,
+            weights=material.weights,
+            headline=task.headline,
+            epochs=context.training.epochs,
+            rate=lambda name: options.head_learning_rate if name.startswith("head.") else options.learning_rate,
+            batches=lambda epoch: epoch_batches(lengths, context.training, context.seed, epoch),
+            score=lambda: task.summarise(answer(now, lessons.validation, context.run).totals()),
+        ),
+        context,
+    )
+    head = head.requires_grad_(False).eval()
+    if live.every_weight:
+        return replace(now, network=Network(live.frozen(), None, head), owned=True), facts
+    return replace(now, network=Network(trunk, live.adapter() if live.adapter_config else None, head)), facts
+
+
+def head_on_states(
+    task: Any, lessons: Lessons, trunk: TorchTrunk, options: Options, epochs: int, context: Context
+) -> tuple[Encoder, dict[str, JSON]]:
+    """Train a pooled head alone on pooled states that are computed once.
+
+    Its scale stays where it starts: left free it grows until the head is over-confident (measured on several sets: the
+    accuracy on held-out texts falls by about a point), because nothing else in a frozen base can give way. It is
+    computed in fp32: its products are too small for bf16 to gain anything.
+    """
+    context = replace(context, training=context.training.model_copy(update={"precision": "fp32"}))
+    material = Material.of(task, trunk, lessons, context, options.loss)
+    head: Any = start_head("pooled", trunk, material, context)
+    parameters = {f"head.{name}": p for name, p in head.named_parameters() if name != "log_scale"}
+    learned = sum(p.numel() for p in parameters.values())
+    made = Encoder(task, material.form, Network(trunk, None, head), context.training.max_tokens, learned)
+    pooled = context.activations.pooled(trunk, trunk.pooling, [ids for ids, _ in material.rows]).to(context.device)
+
+    def batches(epoch: int) -> list[tuple[tuple[int, ...], ...]]:
+        order = torch.randperm(len(pooled), generator=generator(context.seed, "order", epoch)).tolist()
+        return [micro_batches(order[i : i + 64], [1] * len(order), 64) for i in range(0, len(order), 64)]
+
+    facts = train(
+        Course(
+            parameters=parameters,
+            weights=material.weights,
+            headline=task.headline,
+            epochs=epochs,
+            batches=batches,
+            losses=lambda i: label_loss(
+                head.score(pooled[list(i)]), material.targets[list(i)].to(context.device), options.loss
+            ),
+            rate=lambda name: options.learning_rate,
+            score=score_on_states(made, lessons.validation, context),
+        ),
+        context,
+    )
+    head.requires_grad_(False).eval()
+    return made, facts
+
+
+def score_on_states(encoder: Encoder, examples: Sequence[Example], context: Context) -> Callable[[], Scores]:
+    """Validation of a pooled head from remembered states: the same head and reading as `predict`, without the trunk."""
+    task, inputs, head = encoder.task, [e.input for e in examples], encoder.network.head
+    trunk: Any = encoder.network.trunk
+    rows = encoder.rows(inputs)
+    pooled = context.activations.pooled(trunk, trunk.pooling, [ids for ids, _ in rows]).to(context.device)
+
+    def score() -> Scores:
+        with torch.inference_mode():
+            outputs = list(head.score(pooled).cpu())  # type: ignore[union-attr,operator]
+        predictions = FORMS[encoder.form].read(task, inputs, rows, outputs)
+        marks = [task.mark(e, p) for e, p in zip(examples, predictions, strict=True)]
+        return task.summarise(Outcome(examples, predictions, marks).totals())  # type: ignore[no-any-return]
+
+    return score

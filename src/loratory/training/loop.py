@@ -1,0 +1,220 @@
+"""The one loop. It knows neither tasks nor models: it is given parameters, batches, a loss and a score."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from loratory.errors import Diverged, Stopped
+from loratory.protocols import JSON, Context, Scores, State
+from loratory.specs.training import TrainingSpec
+from loratory.training.batching import Batch
+from loratory.training.precision import autocast, choose
+from loratory.training.seeds import seed_of
+
+GROWTH, LOOK = 3.0, 50  # the mean loss of the last LOOK steps may be GROWTH times that of the first LOOK
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is learnt and how. losses(indices) gives one loss per example, float[B]; score() looks at validation."""
+
+    parameters: Mapping[str, nn.Parameter]
+    rate: Callable[[str], float]  # learning rate by parameter name
+    batches: Callable[[int], list[Batch]]  # of an epoch, the same whenever it is asked
+    losses: Callable[[Sequence[int]], Tensor]
+    weights: Tensor  # float[N], of the examples
+    score: Callable[[], Scores]
+    headline: str
+    epochs: int
+
+
+@dataclass
+class Progress:
+    """Where a fit stands; all of it crosses a crash."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best: list[float] | None = None
+    stale: int = 0
+    seconds: float = 0.0
+    scale: float = 65536.0  # of the loss under fp16
+    epoch_loss: float = 0.0
+    losses: list[float] = field(default_factory=list)  # the first LOOK and the last LOOK
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(course: Course, context: Context) -> dict[str, JSON]:
+    """Leave the best parameters, by validation, in place; return the facts of the fit.
+
+    Raises Diverged on NaN, infinity or growth, and Stopped (after a checkpoint) when the user asks.
+    """
+    return _Fit(course, context).run()
+
+
+class _Fit:
+    """One call of `train`: the optimizer, the progress and the best parameters so far."""
+
+    def __init__(self, course: Course, context: Context) -> None:
+        self.course, self.context = course, context
+        self.spec: TrainingSpec = context.training
+        self.precision = choose(self.spec.precision, context.device)
+        self.optimizer = torch.optim.AdamW(_groups(course, self.spec.weight_decay))
+        self.scaler = torch.amp.GradScaler(context.device.partition(":")[0], enabled=self.precision == "fp16")
+        self.progress = Progress()
+        self.kept = self._copies()
+        self.steps_an_epoch = len(course.batches(0))
+        self.saved_at = time.monotonic()
+        if state := context.checkpoints.latest():
+            self._restore(state)
+
+    def run(self) -> dict[str, JSON]:
+        progress = self.progress
+        patience = self.spec.patience or self.course.epochs
+        while progress.epoch < self.course.epochs and progress.stale < patience:
+            self._epoch()
+        with torch.no_grad():
+            for name, parameter in self.course.parameters.items():
+                parameter.copy_(self.kept[name])
+        return {
+            "history": progress.history,
+            "steps": progress.step,
+            "seconds": progress.seconds,
+            "precision": self.precision,
+            "best": (progress.best or [0.0])[0],
+        }
+
+    def _epoch(self) -> None:
+        progress = self.progress
+        batches = self.course.batches(progress.epoch)
+        while progress.batch < len(batches):
+            started = time.monotonic()
+            loss = self._step(batches[progress.batch])
+            progress.batch, progress.step = progress.batch + 1, progress.step + 1
+            progress.epoch_loss += loss / len(batches)
+            progress.seconds += time.monotonic() - started
+            self._watch(loss)
+            total = self.steps_an_epoch * self.course.epochs
+            self.context.report("step", {"step": progress.step, "of": total, "loss": loss, "epoch": progress.epoch + 1})
+            self._between_steps(last=progress.batch == len(batches))
+        self._validate()
+
+    def _step(self, batch: Batch) -> float:
+        progress = self.progress
+        torch.manual_seed(seed_of(self.context.seed, "step", progress.step))  # dropout
+        factor = schedule(self.spec, progress.step, self.steps_an_epoch * self.course.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * factor
+        whole = float(sum(self.course.weights[list(micro)].sum() for micro in batch))
+        total = 0.0
+        for micro in batch:
+            with autocast(self.precision, self.context.device):
+                losses = self.course.losses(micro)
+            loss = (losses * self.course.weights[list(micro)].to(losses.device)).sum() / whole
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(list(self.course.parameters.values()), self.spec.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def _watch(self, loss: float) -> None:
+        losses = self.progress.losses
+        losses.append(loss)
+        if len(losses) > 2 * LOOK:
+            del losses[LOOK]
+        first, last = losses[:LOOK], losses[-LOOK:]
+        grew = len(losses) == 2 * LOOK and sum(last) > GROWTH * sum(first)
+        if not math.isfinite(loss) or grew:
+            what = (
+                f"the loss is {loss}"
+                if not math.isfinite(loss)
+                else f"the loss grew from {sum(first) / LOOK:.3g} to {sum(last) / LOOK:.3g}"
+            )
+            raise Diverged(
+                f"training diverged at step {self.progress.step}: {what}",
+                where=f"epoch {self.progress.epoch + 1}",
+                remedy="try a third of the learning rate; then precision: fp32, a longer warmup, or a smaller clip",
+            )
+
+    def _validate(self) -> None:
+        progress = self.progress
+        started = time.monotonic()
+        scores = self.course.score()
+        # of two epochs with the same headline the better calibrated one is kept: small validation sets tie often
+        now = [scores[self.course.headline], -scores.get("log_loss", 0.0)]
+        better = progress.best is None or now > progress.best
+        if better:
+            progress.best, self.kept = now, self._copies()
+        progress.stale = 0 if better else progress.stale + 1
+        progress.history.append({"epoch": progress.epoch + 1, "loss": progress.epoch_loss, "score": now[0]})
+        progress.epoch, progress.batch, progress.epoch_loss = progress.epoch + 1, 0, 0.0
+        progress.seconds += time.monotonic() - started
+        self.context.report("epoch", progress.history[-1])
+        self._between_steps(last=False)
+
+    def _between_steps(self, last: bool) -> None:
+        stopping = self.context.stopping()
+        if stopping or (not last and time.monotonic() - self.saved_at >= self.spec.checkpoint_seconds):
+            self.context.checkpoints.keep(self._state())
+            self.saved_at = time.monotonic()
+        if stopping:
+            raise Stopped(f"stopped at step {self.progress.step}; the same command goes on from there")
+
+    def _copies(self) -> dict[str, Tensor]:
+        return {name: p.detach().clone() for name, p in self.course.parameters.items()}
+
+    def _state(self) -> State:
+        tensors = {f"now/{name}": t for name, t in self._copies().items()} | {
+            f"best/{name}": t for name, t in self.kept.items()
+        }
+        for name, parameter in self.course.parameters.items():
+            if moments := self.optimizer.state.get(parameter):
+                tensors[f"first/{name}"], tensors[f"second/{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
+        self.progress.scale = self.scaler.get_scale()
+        return State(tensors, dict(vars(self.progress)))
+
+    def _restore(self, state: State) -> None:
+        self.progress = Progress(**state.facts)
+        with torch.no_grad():
+            for name, parameter in self.course.parameters.items():
+                parameter.copy_(state.tensors[f"now/{name}"])
+                self.kept[name] = state.tensors[f"best/{name}"].to(parameter.device)
+                if f"first/{name}" in state.tensors:
+                    self.optimizer.state[parameter] = {
+                        "step": torch.tensor(float(self.progress.step)),
+                        "exp_avg": state.tensors[f"first/{name}"].to(parameter.device).clone(),
+                        "exp_avg_sq": state.tensors[f"second/{name}"].to(parameter.device).clone(),
+                    }
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": self.progress.scale})
+
+
+def _groups(course: Course, decay: float) -> list[dict[str, object]]:
+    """One group per (learning rate, decayed or not): biases, scales and norms are not decayed."""
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in course.parameters.items():
+        groups.setdefault((course.rate(name), parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": params, "lr": rate, "rate": rate, "weight_decay": decay if matrix else 0.0}
+        for (rate, matrix), params in groups.items()
+    ]
+
+
+def schedule(spec: TrainingSpec, step: int, steps: int) -> float:
+    """The learning rate's factor: linear warm-up, then linear or cosine to zero, or constant."""
+    warm = spec.warmup * steps
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    share = (step - warm) / max(steps - warm, 1)
+    if spec.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+    return 1.0 if spec.schedule == "constant" else max(1.0 - share, 0.0)

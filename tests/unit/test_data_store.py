@@ -1,0 +1,139 @@
+"""The split on disk, its digest, the ledger, and the whole way from a file to a split."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from loratory.artifacts.manifests import staging, verified
+from loratory.data import ledger, quality, store
+from loratory.data.prepared import Prepared, prepare
+from loratory.errors import ArtifactError, DataError
+from loratory.protocols import Example
+from loratory.specs.data import DataSpec
+from loratory.tasks.classify import Classify
+
+SUBJECTS = ("apple", "bridge", "candle", "donkey", "engine", "forest", "guitar", "hammer", "island", "jacket")
+VERBS = ("lost", "found", "painted", "sold")
+
+
+def lines(start: int = 0) -> list[str]:
+    """Forty rows, twenty of each label, no two alike."""
+    return [json.dumps({"input": f"the {subject * 2} was {verb * 2}", "output": {"label": "odd" if n % 2 else "even"}})
+            for n, (subject, verb) in enumerate((s, v) for s in SUBJECTS[start:] for v in VERBS)]
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Prepared:
+    (tmp_path / "a.jsonl").write_text("\n".join(lines()))
+    return prepare(Classify(), DataSpec(path="a.jsonl"), tmp_path)
+
+
+def test_prepare_goes_the_whole_way(prepared: Prepared) -> None:
+    assert isinstance(prepared.task, Classify)
+    assert prepared.task.labels == ("even", "odd")
+    assert prepared.matching.columns == {"text": "input", "label": "output.label"}
+    assert prepared.given == ()
+    assert sum(len(examples) for _, examples in prepared.parts.items()) == 40
+    assert prepared.source == "a.jsonl"
+    assert any("guessed" in line for line in prepared.said)
+
+
+def test_duplicates_share_a_group_and_a_part_and_none_is_dropped(tmp_path: Path) -> None:
+    twins = [line.replace("the ", "The  ") for line in lines()[:6]]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines() + twins))
+    found = prepare(Classify(), DataSpec(path="a.jsonl"), tmp_path)
+    everything = [(name, example) for name, examples in found.parts.items() for example in examples]
+    assert len(everything) == 46
+    assert len(found.pairs.exact) == 6
+    homes = {example.group: name for name, example in everything}
+    assert len(homes) == 40
+    assert all(homes[example.group] == name for name, example in everything)
+
+
+def test_a_given_test_file_is_kept_whole_and_its_leakage_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text("\n".join(lines(1)))
+    (tmp_path / "test.jsonl").write_text("\n".join(lines()[:8]))
+    found = prepare(Classify(), DataSpec(path=str(tmp_path)), tmp_path)
+    assert found.given == ("test",)
+    assert [example.origin.rsplit(":", 1)[1] for example in found.parts.test] == [str(n) for n in range(1, 9)]
+    assert found.parts.test[4].group.endswith("test.jsonl:5")  # the smallest origin of the pair
+    overlaps = quality.inspect(found.task, found.parts, found.pairs)["overlaps"]
+    assert sum(one["exact"] for one in overlaps if one["parts"][1] == "test") == 4
+
+
+@pytest.mark.parametrize(("rows", "problem"), [
+    (['{"text": "a", "label": "x"}', '{"text": "b", "label": "x"}'], "1 label"),
+    ([*lines(), '{"input": "a", "output": {"label": "once"}}'], "'once' has one example"),
+    ([*lines(), '{"input": "", "output": {"label": "odd"}}'], "empty"),
+])
+def test_bad_data_is_refused(tmp_path: Path, rows: list[str], problem: str) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    with pytest.raises(DataError) as caught:
+        prepare(Classify(), DataSpec(path="a.jsonl"), tmp_path)
+    assert problem in caught.value.problem
+
+
+# ---- store
+def test_a_split_comes_back_from_disk(tmp_path: Path, prepared: Prepared) -> None:
+    spec = DataSpec(path="a.jsonl")
+    report = quality.inspect(prepared.task, prepared.parts, prepared.pairs)
+    with staging(tmp_path / "data", {"kind": "data"}) as folder:
+        store.write(folder, prepared.task, prepared.parts, {**prepared.facts(spec), "quality": report})
+    verified(tmp_path / "data")
+    assert store.read(tmp_path / "data", prepared.task) == prepared.parts
+    assert json.loads((tmp_path / "data" / "quality.json").read_text()) == report
+    labels = json.loads((tmp_path / "data" / "labels.json").read_text())
+    assert labels == {"label2id": {"even": 0, "odd": 1}, "id2label": {"0": "even", "1": "odd"}}
+    facts = json.loads((tmp_path / "data" / "split.json").read_text())
+    assert facts["asked"] == pytest.approx({"train": 0.6, "test": 0.2, "validation": 0.1, "calibration": 0.1})
+    assert facts["columns"] == {"text": "input", "label": "output.label"}
+    assert facts["seed"] == 6
+    assert facts["parts"]["test"] == {"examples": 8, "share": 0.2, "digest": store.digest(prepared.parts.test)}
+
+
+def test_the_parquet_has_a_stable_label_text(tmp_path: Path, prepared: Prepared) -> None:
+    store.write(tmp_path, prepared.task, prepared.parts, {})
+    table = parquet.read_table(tmp_path / "train.parquet")
+    assert table.column_names == ["id", "group", "weight", "input", "answer", "text", "label", "label_text"]
+    assert {(row["label"], row["label_text"]) for row in table.to_pylist()} == {(0, "even"), (1, "odd")}
+    first = table.to_pylist()[0]
+    assert first["id"] == prepared.parts.train[0].origin
+    assert first["text"] == prepared.parts.train[0].input["text"]
+
+
+def test_a_folder_without_a_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"train\.parquet"):
+        store.read(tmp_path, Classify())
+
+
+def test_the_digest_is_of_content_not_of_order_or_place() -> None:
+    one = Example({"text": "a"}, {"label": "x"}, group="g", origin="a:1")
+    two = Example({"text": "b"}, {"label": "y"}, origin="a:2")
+    moved = Example({"text": "a"}, {"label": "x"}, origin="b:9")
+    digest = store.digest([one, two])
+    assert digest == store.digest([two, moved])
+    assert digest != store.digest([one, one, two])
+    assert digest != store.digest([one, Example({"text": "b"}, {"label": "x"})])
+    assert len(digest) == 64
+
+
+# ---- ledger
+def test_the_ledger_counts_the_reads_of_each_test_set(tmp_path: Path) -> None:
+    assert ledger.reads(tmp_path, "d1") == []
+    assert ledger.record(tmp_path, "d1", "run a", "evaluate") == 1
+    assert ledger.record(tmp_path, "d2", "run a", "evaluate") == 1
+    assert ledger.record(tmp_path, "d1", "run b", "evaluate") == 2
+    entries = ledger.reads(tmp_path, "d1")
+    assert [entry["run"] for entry in entries] == ["run a", "run b"]
+    assert set(entries[0]) == {"time", "test", "run", "purpose"}
+
+
+def test_a_torn_line_does_not_stop_the_ledger(tmp_path: Path) -> None:
+    ledger.record(tmp_path, "d1", "run a", "evaluate")
+    with (tmp_path / ledger.LEDGER).open("a") as handle:
+        handle.write('{"test": "d1", "ru')
+    assert ledger.record(tmp_path, "d1", "run b", "evaluate") == 2

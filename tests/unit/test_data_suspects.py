@@ -1,0 +1,54 @@
+"""Suspected labels: folds that hold groups whole, and confident learning."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from loratory.data.suspects import folds, rank
+from loratory.protocols import Example
+
+
+def examples(labels: list[str], groups: list[str] | None = None) -> list[Example]:
+    return [Example({"text": f"t{n}"}, {"label": label}, group=groups[n] if groups else "", origin=f"a:{n}")
+            for n, label in enumerate(labels)]
+
+
+def test_folds_cover_every_example_once_with_groups_whole_and_labels_even() -> None:
+    labels = ["a"] * 60 + ["b"] * 40
+    groups = [f"g{n // 2}" for n in range(100)]
+    held = folds(examples(labels, groups), labels, 5, 6)
+    assert sorted(index for fold in held for index in fold) == list(range(100))
+    assert [Counter(labels[index] for index in fold) for fold in held] == [Counter(a=12, b=8)] * 5
+    for n in range(0, 100, 2):
+        assert len({number for number, fold in enumerate(held) if set(fold) & {n, n + 1}}) == 1
+    assert held == folds(examples(labels, groups), labels, 5, 6)
+    assert held != folds(examples(labels, groups), labels, 5, 7)
+
+
+def test_planted_wrong_labels_are_the_most_suspected() -> None:
+    draw = random.Random(6)
+    true = [draw.choice("abc") for _ in range(300)]
+    wrong = set(draw.sample(range(300), 15))
+    given = ["abc"["abc".index(label) - 1] if n in wrong else label for n, label in enumerate(true)]
+    odds = []
+    for label in true:
+        best = draw.uniform(0.6, 0.95)
+        odds.append({name: best if name == label else (1 - best) / 2 for name in "abc"})
+    found = rank(list("abc"), examples(given), given, [f"t{n}" for n in range(300)], odds)
+    assert {int(one.origin[2:]) for one in found} <= wrong  # the others' own label is the most probable
+    assert len(found) >= 10
+    assert all(one.suggested == true[int(one.origin[2:])] and one.label == given[int(one.origin[2:])] for one in found)
+    margins = [one.suggested_probability - one.given_probability for one in found]
+    assert margins == sorted(margins, reverse=True)
+
+
+def test_thresholds_are_each_labels_own_mean_confidence() -> None:
+    # "b" is predicted timidly (mean 0.4), so 0.45 is belief in it; "a" boldly (mean 0.8), so 0.45 is none in "a".
+    given = ["a", "a", "b", "b", "a", "b"]
+    odds = [{"a": p, "b": 1 - p} for p in (0.9, 0.95, 0.6, 0.6, 0.55, 0.6)]
+    found = rank(["a", "b"], examples(given), given, ["t"] * 6, odds)
+    assert [(one.origin, one.suggested) for one in found] == [("a:4", "b")]
+    assert (found[0].given_probability, found[0].suggested_probability) == pytest.approx((0.55, 0.45))

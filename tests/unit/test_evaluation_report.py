@@ -1,0 +1,128 @@
+"""The report page: whole, self-contained, escaped."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, failed, world
+
+from loratory.evaluation.charts import _apart
+from loratory.evaluation.ladder import build
+from loratory.evaluation.measured import Measured
+from loratory.evaluation.report import report
+from loratory.specs.evidence import Floor, GateSpec
+from loratory.tasks.classify import Classify
+
+SUSPECT = {"origin": "train.csv:7", "text": "<script>alert(1)</script>", "label": "A&B", "suggested": "$\\frac$",
+           "given_probability": 0.01, "suggested_probability": 0.97}
+NASTY = ("<script>alert(1)</script>", "A&B", "$\\frac$", 'quo"ted')
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Balance(HTMLParser):
+    """Every tag that opens closes, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+
+
+def page(task: Classify, measured: list[Measured], quality: dict[str, object] | None = None) -> str:
+    gate = GateSpec(accuracy=Floor(at_least=0.5))
+    return report(build(task, measured, QUICK, gate, FACTS), measured, task, quality)
+
+
+@pytest.fixture(scope="module")
+def four() -> str:
+    task, measured = world(n=200, ladder=[replace(skill, seeds=min(skill.seeds, 2)) for skill in LADDER])
+    return page(task, [*measured, failed("qlora")], {"rows": 1234, "suspects": [SUSPECT]})
+
+
+def test_the_page_is_well_formed_and_has_every_part(four: str) -> None:
+    parser = Balance()
+    parser.feed(four)
+    assert parser.open == []
+    for part in ("The ladder", "Accuracy against latency", "Risk and coverage", "Reliability of", "Planned comparisons",
+                 "Learning curves", "Most confused pairs", "Most confident mistakes", "Suspected wrong labels",
+                 "By label", "Data quality", "The gate", "could not be fitted", "messages.jsonl:", "train.csv:7",
+                 "1,234"):
+        assert part in four
+    assert parser.seen.count("table") == four.count("<caption") >= 7
+    assert len(re.findall(r'<svg class="chart" role="img" aria-label="[^"]{20,}"', four)) == four.count("<svg") == 6
+
+
+def test_a_cell_of_the_confusion_matrix_says_what_it_counts(four: str) -> None:
+    said = re.findall(r"<title>FRAUD answered as (\w+): \d+ \(\d+%\)</title>", four)
+    assert "FRAUD" in said
+    assert len(said) >= 2
+
+
+def test_nothing_is_asked_of_the_network(four: str) -> None:
+    assert not re.findall(r'(?:src|href)="(?!#)', four)
+    assert not re.findall(r"@import|url\((?!#)|https?://", four)
+
+
+def test_charts_take_their_colours_from_the_page_and_their_ids_do_not_collide(four: str) -> None:
+    charts = "".join(re.findall(r"<svg.*?</svg>", four, re.DOTALL))
+    assert not re.findall(r"#[0-9a-fA-F]{6}", charts)
+    assert "var(--ink)" in charts
+    used = set(re.findall(r"var\(--([a-z0-9]+)\)", four))
+    for scheme in re.findall(r":root \{(.*?)\}", four, re.DOTALL):
+        assert used - {"font"} <= set(re.findall(r"--([a-z0-9]+):", scheme))
+    ids = re.findall(r' id="([^"]*)"', four)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="|url\()#([^")]*)', four)) <= set(ids)
+
+
+def test_user_texts_are_escaped_everywhere() -> None:
+    task, measured = world(NASTY, n=80, ladder=[Skill("tfidf", 0.4), Skill("<b>", 1.0)])
+    text = page(task, measured, {"suspects": [SUSPECT]})
+    assert "<script" not in text
+    assert "<b>" not in text
+    assert "&lt;script&gt;" in text
+    Balance().feed(text)
+
+
+def test_many_labels_give_a_light_page() -> None:
+    task, measured = world([f"label_{i}" for i in range(77)], n=400, ladder=LADDER[3:5])
+    text = page(task, measured)
+    assert "matrix many" in text
+    assert len(text) < 600_000
+    assert all(f">label_{i}<" in text for i in range(77))
+
+
+def test_a_page_where_nothing_was_fitted_or_nothing_has_probabilities() -> None:
+    lost = page(Classify(labels=FOUR, headline="accuracy"), [failed("lora")])
+    assert "nothing to recommend" in lost
+    assert "<svg" not in lost
+    task, measured = world(n=60, ladder=LADDER[:1])
+    fit = measured[0].ship
+    bare = [replace(prediction, probabilities={}) for prediction in fit.test.predictions]
+    marks = [task.mark(e, p) for e, p in zip(fit.test.examples, bare, strict=True)]
+    plain = replace(fit, test=replace(fit.test, predictions=bare, marks=marks))
+    text = page(task, [replace(measured[0], fits=(plain,), latency_ms={})])
+    assert "Reliability of" not in text
+    assert "Most confident mistakes" in text
+
+
+def test_names_in_a_chart_are_moved_apart_and_no_further() -> None:
+    assert _apart([1.0, 5.0], 1.0) == [1.0, 5.0]
+    moved = sorted(_apart([5.0, 5.1, 5.05, 9.0], 1.0))
+    assert all(high - low > 0.99 for low, high in pairwise(moved))
+    assert sum(moved[:3]) / 3 == pytest.approx(5.05, abs=0.05)

@@ -1,0 +1,245 @@
+"""The statistics against oracles: scipy, scikit-learn, and cases done by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import confusion_matrix, f1_score, log_loss, roc_auc_score
+from test_evaluation_fakes import FOUR, LADDER, QUICK, Skill, answered, examples, world
+
+from loratory.evaluation import bootstrap, calibration, comparisons, proportions
+from loratory.evaluation.contest import contest
+from loratory.evaluation.metrics import interval
+from loratory.protocols import Example, Outcome, Prediction
+from loratory.specs.evidence import EvidenceSpec
+from loratory.tasks.classify import Classify
+
+TASK = Classify(labels=FOUR, headline="accuracy")
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    return answered(TASK, examples(FOUR, 500), 0.8, 5, [0.0] * 250 + [1.0] * 250)
+
+
+# -- bootstrap
+def test_groups_are_numbered_and_an_example_without_a_group_is_its_own() -> None:
+    rows = [Example({}, group=group) for group in ("a", "", "b", "a", "")]
+    assert bootstrap.group_index(rows).tolist() == [0, 1, 2, 0, 3]
+
+
+def test_resamples_draw_whole_groups_with_replacement_and_repeat_by_seed() -> None:
+    groups = np.array([0, 0, 1, 2, 2, 2])
+    drawn = bootstrap.draw(groups, 500, 3)
+    assert drawn.weights.shape == (3, 500)
+    assert set(drawn.weights.sum(axis=0).tolist()) == {3}
+    assert drawn.weights.std() > 0.5
+    assert (bootstrap.draw(groups, 500, 3).weights == drawn.weights).all()
+    assert (bootstrap.draw(groups, 500, 4).weights != drawn.weights).any()
+
+
+def test_a_resample_scores_as_if_its_examples_were_repeated(outcome: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "CELLS", 900)  # several chunks
+    drawn = bootstrap.draw(np.arange(500) // 5, 20, 1)
+    found = bootstrap.replicate(drawn, outcome.marks, TASK, ["accuracy", "macro_f1", "log_loss", "missing"])
+    for place in (0, 19):
+        rows = np.repeat(np.arange(500), drawn.weights[np.arange(500) // 5, place]).tolist()
+        truth = [outcome.examples[i].answer["label"] for i in rows]  # type: ignore[index]
+        said = [outcome.predictions[i].answer["label"] for i in rows]  # type: ignore[index]
+        odds = [[outcome.predictions[i].probabilities["/label"][label] for label in FOUR] for i in rows]
+        assert found["accuracy"][place] == pytest.approx(np.mean([a == b for a, b in zip(truth, said, strict=True)]))
+        assert found["macro_f1"][place] == pytest.approx(f1_score(truth, said, labels=FOUR, average="macro"))
+        assert found["log_loss"][place] == pytest.approx(log_loss(truth, odds, labels=FOUR))
+    assert np.isnan(found["missing"]).all()
+
+
+@pytest.mark.parametrize("count", [5, 20, 1000])
+def test_the_expanded_interval_of_a_mean_has_students_width(count: int) -> None:
+    # Hesterberg (2015), section 5.3: for the mean of normal data it agrees with Student's t interval
+    values = stats.norm.ppf((np.arange(count) + 0.5) / count)
+    share = bootstrap.tail(0.95, count)
+    spread = values.std() / math.sqrt(count)
+    student = stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / math.sqrt(count)
+    assert -stats.norm.ppf(share) * spread == pytest.approx(student, rel=1e-9)
+
+
+def test_the_p_value_inverts_the_interval() -> None:
+    samples = np.random.default_rng(2).normal(0.02, 0.01, 4000)
+    for confidence in (0.8, 0.9, 0.98):
+        low = bootstrap.percentile(samples, confidence, 30)[0]
+        assert bootstrap.p_at_most(samples, low, 30) == pytest.approx((1 - confidence) / 2, abs=0.003)
+
+
+def test_p_values_go_on_below_the_number_of_resamples() -> None:
+    samples = np.random.default_rng(2).normal(0.1, 0.01, 400)
+    assert 1e-30 < bootstrap.p_at_most(samples, 0.0, 3000) < 1e-15
+    assert bootstrap.p_at_most(samples, 0.2, 3000) == 1.0
+    assert bootstrap.p_at_most(np.zeros(400), -0.1, 50) > 1e-4  # no variation seen is no certainty
+
+
+# -- proportions
+def test_single_examples_give_clopper_and_pearsons_bounds() -> None:
+    right = np.array([1.0] * 187 + [0.0] * 13)
+    share = proportions.proportion(right, np.ones(200), np.arange(200))
+    exact = stats.binomtest(187, 200, alternative="greater").proportion_ci(0.95, "exact").low
+    both = stats.binomtest(187, 200).proportion_ci(0.95, "exact")
+    assert share.lower(0.95) == pytest.approx(exact)
+    assert share.interval(0.95) == pytest.approx((both.low, both.high))
+
+
+def test_groups_that_are_right_or_wrong_as_a_whole_are_worth_one_example_each() -> None:
+    right, index = np.repeat([1.0] * 50 + [0.0] * 10, 4), np.repeat(np.arange(60), 4)
+    share = proportions.proportion(right, np.ones(240), index)
+    assert share.effective(0.95) == pytest.approx(60, rel=0.04)
+    perfect = proportions.proportion(np.ones(240), np.ones(240), index)
+    assert perfect.lower(0.95) == pytest.approx(0.05 ** (1 / 60), abs=0.004)
+
+
+def test_only_counted_examples_count() -> None:
+    part, whole = np.array([1.0, 0, 1, 0]), np.array([1.0, 0, 1, 1])
+    share = proportions.proportion(part, whole, np.array([0, 0, 1, 2]))
+    assert (round(share.value, 9), share.n, share.groups) == (0.666666667, 3, 3)
+    assert proportions.proportion(part, np.zeros(4), np.arange(4)).lower(0.95) == 0.0
+
+
+# -- comparisons
+@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (5, 0), (3, 11), (40, 40), (70, 41)])
+def test_mcnemar_is_the_exact_binomial_test(wins: int, losses: int) -> None:
+    truth = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    assert comparisons.mcnemar(wins, losses) == pytest.approx(truth)
+
+
+def test_holm_by_hand() -> None:
+    # sorted 0.01 0.02 0.03 0.04 -> 4*0.01, 3*0.02, 2*0.03, 1*0.04 -> made to rise: 0.04 0.06 0.06 0.06
+    assert comparisons.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert comparisons.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert comparisons.holm([]) == []
+
+
+def test_connors_sample_size_is_met_exactly() -> None:
+    effect = comparisons.minimum_detectable_effect(500, 0.1, 0.05, 0.8)
+    corrected = effect - 1 / 500
+    needed = (1.959964 * math.sqrt(0.1) + 0.841621 * math.sqrt(0.1 - effect**2)) ** 2 / corrected**2
+    assert needed == pytest.approx(500, rel=1e-4)
+    assert comparisons.minimum_detectable_effect(2000, 0.1, 0.05, 0.8) == pytest.approx(effect / 2, rel=0.04)
+    assert comparisons.minimum_detectable_effect(500, 0.0, 0.05, 0.8) == pytest.approx(9.7 / 500, rel=0.05)
+    assert comparisons.minimum_detectable_effect(3, 0.5, 0.05, 0.8) == 1.0
+
+
+def test_the_best_simpler_contender_is_chosen_on_validation() -> None:
+    task, made = world(n=200, ladder=LADDER[:5])
+    field = contest(task, made, QUICK)
+    plans = [(one.name, other.name, kind) for one, other, kind in comparisons.planned(field)]
+    assert plans[:3] == [("tfidf", "rules", "simplest"), ("zero-shot", "rules", "simplest"),
+                         ("zero-shot", "tfidf", "best_simpler")]
+    simpler = max(field.standings[:4], key=lambda standing: standing.validation).name
+    assert plans[-1] == ("head", simpler, "best_simpler")
+    assert len({plan[:2] for plan in plans}) == len(plans)
+
+
+def test_no_difference_seen_is_no_proof_that_there_is_none() -> None:
+    task, made = world(n=60, ladder=[Skill("a", 1.0), Skill("a", 1.0)])
+    field = contest(task, made, QUICK)
+    twins = comparisons.pair(field, field.standings[0], field.standings[1])
+    assert twins.difference == 0
+    assert twins.interval(0.95)[0] < -0.02  # 60 examples alike leave room for 3 that are not
+    assert twins.p_at_most(-0.005) > 0.05
+
+
+def test_contenders_of_different_test_sets_are_refused() -> None:
+    task, made = world(n=50, ladder=LADDER[:1])
+    _, others = world(n=51, ladder=LADDER[1:2])
+    with pytest.raises(ValueError, match="another test set"):
+        contest(task, [*made, *others], QUICK)
+
+
+def test_pairing_narrows_the_interval_of_a_difference() -> None:
+    task, made = world(n=600, ladder=[Skill("a", 1.0), Skill("b", 1.1)])
+    one, two = (contest(task, made, EvidenceSpec(resamples=600)).standings)
+    alone = math.hypot(*(float(s.samples[6]["accuracy"].std()) for s in (one, two)))
+    assert float((one.samples[6]["accuracy"] - two.samples[6]["accuracy"]).std()) < 0.85 * alone
+
+
+# -- intervals where a bootstrap sees nothing
+def test_a_perfect_score_has_an_exact_interval() -> None:
+    task, made = world(n=100, ladder=[Skill("perfect", 99.0)])
+    field = contest(task, made, QUICK)
+    standing = field.standings[0]
+    for name in ("accuracy", "macro_f1"):
+        found = interval(field, name, 1.0, standing.samples[6][name], standing.rewards)
+        assert found == {"low": pytest.approx(0.025 ** (1 / 100)), "high": 1.0, "how": "exact"}
+
+
+# -- calibration
+def confident(pairs: list[tuple[float, bool]]) -> Outcome:
+    rows = [Example({"text": str(i)}, {"label": "INFO"}, origin=f"f:{i}") for i in range(len(pairs))]
+    said = [Prediction({"label": "INFO" if right else "FRAUD"}, {"/label": {"INFO" if right else "FRAUD": confidence}})
+            for confidence, right in pairs]
+    return Outcome(rows, said, [TASK.mark(e, p) for e, p in zip(rows, said, strict=True)])
+
+
+def test_calibration_error_by_hand() -> None:
+    known = calibration.confidences(confident([(0.6, True), (0.6, False), (0.9, True), (0.9, True)]), bins=2)
+    assert known is not None
+    assert calibration.calibration_error(known) == pytest.approx((2 * abs(0.5 - 0.6) + 2 * abs(1 - 0.9)) / 4)
+    assert [point["n"] for point in calibration.reliability(known)] == [2, 2]
+
+
+def test_equal_confidences_share_a_bin_whatever_the_order() -> None:
+    mixed = [(0.5, i % 2 == 0) for i in range(300)]
+    sorted_ = sorted(mixed, key=lambda pair: pair[1])
+    errors = [calibration.calibration_error(known) for pairs in (mixed, sorted_)
+              if (known := calibration.confidences(confident(pairs)))]
+    assert errors == [pytest.approx(0.0), pytest.approx(0.0)]
+
+
+def test_a_calibrated_predictor_lies_at_its_chance_level_and_a_boaster_above() -> None:
+    rng = np.random.default_rng(4)
+    confidence = rng.uniform(0.5, 1, 1500)
+    fair, boasting = ([(float(c), bool(u < c - shift)) for c, u in zip(confidence, rng.random(1500), strict=True)]
+                      for shift in (0.0, 0.15))
+    for pairs, above in ((fair, False), (boasting, True)):
+        known = calibration.confidences(confident(pairs))
+        assert known is not None
+        mean, high = calibration.chance_level(known)
+        assert 0 < mean < high
+        assert (calibration.calibration_error(known) > high) is above
+
+
+def test_no_probabilities_no_calibration() -> None:
+    bare = Outcome([Example({}, {"label": "INFO"})], [Prediction({"label": "INFO"})], [{"n": 1.0, "reward": 1.0}])
+    assert calibration.confidences(bare) is None
+
+
+def test_separation_is_sklearns_auroc(outcome: Outcome) -> None:
+    right = [mark["reward"] for mark in outcome.marks]
+    truth = roc_auc_score(right, [prediction.confidence for prediction in outcome.predictions])
+    assert calibration.separation(outcome) == pytest.approx(truth)
+    assert calibration.separation(confident([(0.7, True)])) is None
+
+
+def test_risk_rises_to_the_error_rate_and_ties_share_it(outcome: Outcome) -> None:
+    coverage, risk = calibration.risk_coverage(outcome)
+    assert coverage[-1] == 1.0
+    assert risk[-1] == pytest.approx(1 - outcome.totals()["reward"] / 500)
+    assert calibration.area_under_risk(confident([(0.9, True), (0.9, False)])) == pytest.approx(0.5)
+    assert calibration.area_under_risk(confident([(0.9, True), (0.8, False)])) == pytest.approx((0 + 0.5) / 2)
+
+
+def test_the_confusion_matrix_is_sklearns(outcome: Outcome) -> None:
+    truth = [example.answer["label"] for example in outcome.examples]  # type: ignore[index]
+    said = [prediction.answer["label"] for prediction in outcome.predictions]  # type: ignore[index]
+    counts = calibration.confusion(TASK, outcome)
+    assert (counts[:, :4] == confusion_matrix(truth, said, labels=FOUR)).all()
+    assert calibration.by_row(counts).sum(axis=1) == pytest.approx(np.ones(4))
+    top = calibration.confused_pairs(TASK, outcome, 1)[0]
+    wrong = counts[:, :4] - np.diag(np.diag(counts[:, :4]))
+    assert top["count"] == wrong.max()
+
+
+def test_mistakes_come_surest_first_with_their_row() -> None:
+    found = calibration.confident_mistakes(confident([(0.6, False), (0.99, True), (0.8, False)]))
+    assert [(row["origin"], row["confidence"]) for row in found] == [("f:2", 0.8), ("f:0", 0.6)]

@@ -1,0 +1,156 @@
+"""Evidence is right: in worlds whose truth is known, it claims what is true as often as it says.
+
+A world is a test set drawn anew. Each contender has a known true accuracy; hard examples are hard for all of them,
+and in grouped worlds a group's examples are hard together. Frequencies are held to binomial bounds at three standard
+errors, so that a right build fails about once in a thousand runs of other seeds; the seeds are fixed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from loratory.evaluation.comparisons import compare
+from loratory.evaluation.contest import Contest, contest
+from loratory.evaluation.measured import Fit, Measured
+from loratory.evaluation.metrics import interval
+from loratory.evaluation.proportions import proportion
+from loratory.evaluation.verdict import non_inferiority
+from loratory.protocols import Example, Outcome, Prediction, Size
+from loratory.specs.evidence import EvidenceSpec
+from loratory.tasks.classify import Classify
+
+TASK = Classify(labels=("no", "yes"), headline="accuracy")
+
+
+@dataclass(frozen=True)
+class World:
+    """How test sets come about."""
+
+    accuracies: Sequence[float]
+    groups: int = 300
+    size: int = 1  # of a group
+    shared: float = 0.5  # share of an example's hardness that all contenders meet alike
+    clumped: float = 0.0  # share of the shared hardness that a group's examples have in common
+    best: int | None = None  # who is best on validation; None: whoever is lucky
+
+    def draw(self, seed: int, evidence: EvidenceSpec) -> Contest:
+        rng = np.random.default_rng(seed)
+        n = self.groups * self.size
+        common = (math.sqrt(self.clumped) * np.repeat(rng.normal(size=self.groups), self.size)
+                  + math.sqrt(1 - self.clumped) * rng.normal(size=n))
+        names = [f"g{i // self.size}" if self.size > 1 else "" for i in range(n)]
+        tests = [Example({}, {"label": "yes"}, name, origin=str(i)) for i, name in enumerate(names)]
+        made = []
+        for place, accuracy in enumerate(self.accuracies):
+            hard = math.sqrt(self.shared) * common + math.sqrt(1 - self.shared) * rng.normal(size=n)
+            right = hard < NormalDist().inv_cdf(accuracy)
+            made.append(_measured(f"c{place}", tests, right.tolist(), rng.random() + 2 * (place == self.best)))
+        return contest(TASK, made, evidence)
+
+
+def _measured(name: str, tests: Sequence[Example], right: Sequence[bool], luck: float) -> Measured:
+    answers = [Prediction({"label": "yes" if one else "no"}) for one in right]
+    marks = [TASK.mark(example, answer) for example, answer in zip(tests, answers, strict=True)]
+    validation = Outcome([], [], [{"n": 1.0, "reward": luck}])
+    return Measured(name, "made", None, False, (Fit(0, validation, Outcome(tests, answers, marks), 0.0),), 0,
+                    Size(0, 0), 0, {})
+
+
+def _within(found: float, claimed: float, worlds: int, sign: int) -> bool:
+    """Not beyond `claimed` by more than three standard errors, upwards (sign 1) or downwards (-1)."""
+    return sign * (found - claimed) <= 3 * math.sqrt(claimed * (1 - claimed) / worlds)
+
+
+PLAIN = World((0.90, 0.90, 0.90), groups=200)
+GROUPED = World((0.85, 0.85, 0.85), groups=80, size=4, clumped=0.7)
+FEW_GROUPS = World((0.85, 0.85), groups=25, size=8, clumped=0.5)
+NEARLY_PERFECT = World((0.99, 0.99), groups=120, size=2, clumped=0.5)
+QUICK = EvidenceSpec(resamples=400)
+
+
+def _coverage_and_errors(world: World, worlds: int, evidence: EvidenceSpec) -> tuple[float, float, float]:
+    """Coverage of accuracies, coverage of differences, share of worlds with any wrong "better" (all truths equal)."""
+    covered, differences, wrong = [], [], []
+    for seed in range(worlds):
+        field = world.draw(seed, evidence)
+        for standing, truth in zip(field.standings, world.accuracies, strict=True):
+            found = interval(field, "accuracy", standing.scores[0]["accuracy"], standing.samples[0]["accuracy"],
+                             standing.rewards)
+            covered.append(found["low"] <= truth <= found["high"])
+        rows = compare(field)
+        differences += [row["low"] <= 0 <= row["high"] for row in rows]
+        wrong.append(any(row["decision"] == "better" for row in rows))
+    return float(np.mean(covered)), float(np.mean(differences)), float(np.mean(wrong))
+
+
+def _check(world: World, claimed: float, worlds: int, evidence: EvidenceSpec) -> None:
+    accuracy, difference, wrong = _coverage_and_errors(world, worlds, evidence)
+    assert _within(accuracy, claimed, worlds, -1), accuracy
+    assert _within(difference, claimed, worlds, -1), difference
+    assert _within(wrong, 0.05, worlds, 1), wrong
+
+
+# With 25 groups the percentile interval is known to fall a little short: we claim 0.93 there, and a warning says so.
+CLAIMS = pytest.mark.parametrize(("world", "claimed"), [
+    pytest.param(PLAIN, 0.95, id="plain"), pytest.param(GROUPED, 0.95, id="grouped"),
+    pytest.param(FEW_GROUPS, 0.93, id="few-groups"), pytest.param(NEARLY_PERFECT, 0.95, id="nearly-perfect")])
+
+
+@CLAIMS
+def test_intervals_cover_the_truth_and_equals_are_seldom_called_better(world: World, claimed: float) -> None:
+    _check(world, claimed, 200, QUICK)
+
+
+@pytest.mark.slow
+@CLAIMS
+def test_the_same_in_many_more_worlds(world: World, claimed: float) -> None:
+    _check(world, claimed, 1000, EvidenceSpec(resamples=600))
+
+
+def _shown(world: World, margin: float, worlds: int) -> float:
+    """How often any simpler contender is shown to be no worse than the last by more than the margin."""
+    evidence = EvidenceSpec(resamples=400, margin=margin)
+    fields = [world.draw(seed, evidence) for seed in range(worlds)]
+    rows = [non_inferiority(field, field.standings[-1]) for field in fields]
+    return float(np.mean([any(row["shown"] for row in of) for of in rows]))
+
+
+@pytest.mark.parametrize("world", [
+    pytest.param(World((0.89, 0.92), groups=250, best=1), id="plain"),
+    pytest.param(World((0.89, 0.89, 0.89, 0.92), groups=150, shared=0.3, best=3), id="several"),
+    pytest.param(World((0.87, 0.90), groups=80, size=4, clumped=0.7, best=1), id="grouped"),
+    pytest.param(World((0.94, 0.97), groups=150, shared=0.98, best=1), id="they-seldom-differ")])
+def test_a_contender_worse_by_the_margin_is_seldom_shown_to_be_as_good(world: World) -> None:
+    assert _within(_shown(world, 0.03, 200), 0.05, 200, 1)
+
+
+def test_an_equal_contender_is_mostly_shown_to_be_as_good_where_the_test_set_is_large_enough() -> None:
+    assert _shown(World((0.90, 0.90), groups=800, shared=0.8, best=1), 0.03, 50) > 0.7
+
+
+@pytest.mark.parametrize(("world", "effect"), [
+    pytest.param(World((0.850, 0.9085), groups=400), 0.0585, id="plain"),
+    pytest.param(World((0.850, 0.9085), groups=150, size=3, clumped=0.7), 0.0585, id="grouped")])
+def test_the_minimum_detectable_effect_is_found_with_the_stated_power(world: World, effect: float) -> None:
+    rows = [compare(world.draw(seed, QUICK))[0] for seed in range(200)]
+    assert np.mean([row["minimum_detectable_effect"] for row in rows]) == pytest.approx(effect, rel=0.05)
+    # Near 0.8: the larger of two p values is a little more careful than the formula.
+    assert 0.70 <= np.mean([row["decision"] == "better" for row in rows]) <= 0.90
+
+
+@pytest.mark.parametrize(("accuracy", "groups", "size", "clumped"), [
+    (0.95, 250, 1, 0.0), (0.95, 60, 4, 1.0), (0.95, 60, 4, 0.6), (0.97, 40, 6, 0.9), (0.90, 40, 6, 0.6)])
+def test_the_lower_bound_of_a_proportion_is_seldom_above_the_truth(accuracy: float, groups: int, size: int,
+                                                                 clumped: float) -> None:
+    rng, worlds, index = np.random.default_rng(3), 1000, np.repeat(np.arange(groups), size)
+    common = np.repeat(rng.normal(size=(worlds, groups)), size, axis=1)
+    hard = math.sqrt(clumped) * common + math.sqrt(1 - clumped) * rng.normal(size=(worlds, groups * size))
+    right = (hard < NormalDist().inv_cdf(accuracy)).astype(float)
+    above = np.mean([proportion(row, np.ones(len(row)), index).lower(0.95) > accuracy for row in right])
+    assert _within(float(above), 0.05, worlds, 1)
