@@ -46,8 +46,10 @@ def test_given_columns_win_and_are_not_used_twice() -> None:
 
 
 def test_content_is_looked_at_when_no_name_tells() -> None:
-    many = [{"id": str(n), "x": f"a sentence about number {n}", "kind": "odd" if n % 2 else "even", "n": n % 2}
-            for n in range(20)]
+    many = [
+        {"id": str(n), "x": f"a sentence about number {n}", "kind": "odd" if n % 2 else "even", "n": n % 2}
+        for n in range(20)
+    ]
     matching = match(rows(*many), Classify.columns, {})
     assert matching.columns == {"text": "x", "label": "kind"}
     assert all("guessed from what it holds" in line for line in matching.said)
@@ -73,17 +75,20 @@ def test_a_given_column_may_be_empty_at_first() -> None:
     assert found(*late, label="meta.label")["label"] == "meta.label"
 
 
-@pytest.mark.parametrize(("value", "path", "expected"), [
-    ({"seq.in": "own", "seq": {"in": "inner"}}, "seq.in", "own"),
-    ({"a": {"b": {"c": 1}}}, "a.b.c", 1),
-    ({"a": '{"b": {"c": 1}}'}, "a.b.c", 1),
-    ({"a.b": {"c": 1}}, "a.b.c", 1),
-    ({"a": [{"b": 1}]}, "a.0.b", 1),
-    ({"a": [1]}, "a.1", None),
-    ({"a": {}}, "a.b", None),
-    ({"a": None}, "a.b", None),
-    ({}, "a", None),
-])
+@pytest.mark.parametrize(
+    ("value", "path", "expected"),
+    [
+        ({"seq.in": "own", "seq": {"in": "inner"}}, "seq.in", "own"),
+        ({"a": {"b": {"c": 1}}}, "a.b.c", 1),
+        ({"a": '{"b": {"c": 1}}'}, "a.b.c", 1),
+        ({"a.b": {"c": 1}}, "a.b.c", 1),
+        ({"a": [{"b": 1}]}, "a.0.b", 1),
+        ({"a": [1]}, "a.1", None),
+        ({"a": {}}, "a.b", None),
+        ({"a": None}, "a.b", None),
+        ({}, "a", None),
+    ],
+)
 def test_pick_reaches_in(value: Mapping[str, Any], path: str, expected: object) -> None:
     assert pick(Row(value, "f", 1), path) == expected
 
@@ -114,14 +119,17 @@ def test_an_example_knows_its_origin_and_group() -> None:
     assert (two.input["text"], two.answer, two.group, two.origin) == (" b ", {"label": "1"}, "", "a.csv:3")
 
 
-@pytest.mark.parametrize(("row", "where", "problem"), [
-    ({"body": None, "kind": "x"}, "a.csv:2: body", "missing"),
-    ({"body": 3, "kind": "x"}, "a.csv:2: body", "3"),
-    ({"body": "a"}, "a.csv:2: kind", "missing"),
-    ({"body": "a", "kind": " "}, "a.csv:2: kind", "' '"),
-    ({"body": " \n", "kind": "x"}, "a.csv:2: body", "empty"),
-    ({"body": "y" * 10_000_000, "kind": "x"}, "a.csv:2: body", "10,000,000 characters"),
-])
+@pytest.mark.parametrize(
+    ("row", "where", "problem"),
+    [
+        ({"body": None, "kind": "x"}, "a.csv:2: body", "missing"),
+        ({"body": 3, "kind": "x"}, "a.csv:2: body", "3"),
+        ({"body": "a"}, "a.csv:2: kind", "missing"),
+        ({"body": "a", "kind": " "}, "a.csv:2: kind", "' '"),
+        ({"body": " \n", "kind": "x"}, "a.csv:2: body", "empty"),
+        ({"body": "y" * 10_000_000, "kind": "x"}, "a.csv:2: body", "10,000,000 characters"),
+    ],
+)
 def test_a_bad_row_is_told_by_the_users_own_column(row: Mapping[str, Any], where: str, problem: str) -> None:
     error = refused(row)
     assert error.where == where

@@ -15,30 +15,38 @@ from loratory.protocols import Example
 
 def examples(texts: list[str], groups: list[str] | None = None) -> list[Example]:
     names = groups or [""] * len(texts)
-    return [Example({"text": text}, {"label": "x"}, group=name, origin=f"a.csv:{line}")
-            for line, (text, name) in enumerate(zip(texts, names, strict=True), 2)]
+    return [
+        Example({"text": text}, {"label": "x"}, group=name, origin=f"a.csv:{line}")
+        for line, (text, name) in enumerate(zip(texts, names, strict=True), 2)
+    ]
 
 
 def grouped(texts: list[str], groups: list[str] | None = None, threshold: float = 0.85) -> Grouping:
     return group(examples(texts, groups), texts, threshold)
 
 
-@pytest.mark.parametrize(("one", "other"), [
-    ("Where is my CARD?", "where  is my card"),
-    ("I paid 12.50 twice!", "I paid £9,999 twice"),
-    ("\uff46\uff55\uff4c\uff4c width", "full width"),
-    ("Straße", "strasse"),
-])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Where is my CARD?", "where  is my card"),
+        ("I paid 12.50 twice!", "I paid £9,999 twice"),
+        ("\uff46\uff55\uff4c\uff4c width", "full width"),
+        ("Straße", "strasse"),
+    ],
+)
 def test_normalise_makes_one_of_what_reads_the_same(one: str, other: str) -> None:
     assert normalise(one) == normalise(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [
-    (":)", ":("),
-    ("कि", "का"),  # vowel signs are marks, not letters
-    ("my card", "my cart"),
-    ("?", "!"),
-])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (":)", ":("),
+        ("कि", "का"),  # vowel signs are marks, not letters
+        ("my card", "my cart"),
+        ("?", "!"),
+    ],
+)
 def test_normalise_keeps_apart_what_reads_differently(one: str, other: str) -> None:
     assert normalise(one) != normalise(other)
 
@@ -56,7 +64,7 @@ def test_a_typo_in_ten_words_is_a_near_duplicate_and_another_question_is_not() -
     found = grouped([base, base.replace("until", "untill"), base.replace("card", "statement"), "where is it"])
     assert found.groups[0] == found.groups[1]
     assert len(set(found.groups)) == 3
-    (one, other, similarity), = found.near
+    ((one, other, similarity),) = found.near
     assert (one, other) == (0, 1)
     assert 0.85 <= similarity < 1
 
@@ -100,13 +108,19 @@ def test_pairs_are_told_by_origin() -> None:
 
 def near_by_brute_force(texts: list[str], threshold: float) -> set[tuple[int, int]]:
     sets = [_shingles(normalise(text), 3) for text in texts]
-    return {(i, j) for j in range(len(texts)) for i in range(j)
-            if len(sets[i] & sets[j]) / len(sets[i] | sets[j]) >= threshold}
+    return {
+        (i, j)
+        for j in range(len(texts))
+        for i in range(j)
+        if len(sets[i] & sets[j]) / len(sets[i] | sets[j]) >= threshold
+    }
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.text("abc ", min_size=8, max_size=40), min_size=2, max_size=30, unique_by=normalise),
-       st.sampled_from([0.5, 0.7, 0.85, 0.95]))
+@given(
+    st.lists(st.text("abc ", min_size=8, max_size=40), min_size=2, max_size=30, unique_by=normalise),
+    st.sampled_from([0.5, 0.7, 0.85, 0.95]),
+)
 def test_what_is_found_is_what_comparing_all_pairs_finds(texts: list[str], threshold: float) -> None:
     found = {(one, other) for one, other, _ in grouped(texts, threshold=threshold).near}
     wanted = near_by_brute_force(texts, threshold)

@@ -45,8 +45,9 @@ def test_splits_are_mapped_and_class_numbers_become_names(tmp_path: Path, monkey
     assert any("unsupervised" in line for line in source.said)
 
 
-def test_a_hub_that_cannot_be_reached_is_told_with_the_missing_path(tmp_path: Path,
-                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_cannot_be_reached_is_told_with_the_missing_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub(monkeypatch, ConnectionError("Couldn't reach the hub"))
     with pytest.raises(DataError) as caught:
         read_source(DataSpec(path="owner/name"), tmp_path)

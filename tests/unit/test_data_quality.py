@@ -19,8 +19,10 @@ TASK = Classify(labels=("fee", "card"))
 
 
 def part(name: str, *rows: tuple[str, str]) -> tuple[Example, ...]:
-    return tuple(Example({"text": text}, {"label": label}, group=f"{name}:{line}", origin=f"{name}:{line}")
-                 for line, (text, label) in enumerate(rows, 1))
+    return tuple(
+        Example({"text": text}, {"label": label}, group=f"{name}:{line}", origin=f"{name}:{line}")
+        for line, (text, label) in enumerate(rows, 1)
+    )
 
 
 def report(train: Any = (), test: Any = (), validation: Any = (), **options: Any) -> dict[str, Any]:
@@ -52,18 +54,34 @@ def test_counts_balance_and_lengths() -> None:
 
 def test_clean_data_gives_no_warning_but_its_size() -> None:
     train = [(f"{text} {n * 'x'}y{n * 'z'}", label) for text, label in CLEAN for n in range(9, 11)]
-    found = report([*train, *CLEAN], [(f"{letter * 8} is what {letter * 5} said", label)
-                                      for letter, label in zip("mnopqrst", ["fee", "card"] * 4, strict=True)])
+    found = report(
+        [*train, *CLEAN],
+        [
+            (f"{letter * 8} is what {letter * 5} said", label)
+            for letter, label in zip("mnopqrst", ["fee", "card"] * 4, strict=True)
+        ],
+    )
     assert [one["what"][:12] for one in found["warnings"]] == ["the test set"]
 
 
-@pytest.mark.parametrize(("text", "kind"), [
-    ("cafÃ© closed", "mojibake"), ("it isnâ€™t", "mojibake"), ("5 Â£", "mojibake"), ("ðŸ\u02dc€", "mojibake"),
-    ("lost \ufffd one", "lost characters"), ("I\x92m here", "control characters"), ("nul \x00", "control characters"),
-    ("café, naïve, São Paulo, Ærø, İstanbul", None), ("« MARCHÉ»", None),
-    ("\u201eorð\u201c", None), ("smile \U0001f600 it\u2019s\tfine\n", None),
-    ("Âge et coût", None), ("5 £ \u2013 6 €", None),
-])
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("cafÃ© closed", "mojibake"),
+        ("it isnâ€™t", "mojibake"),
+        ("5 Â£", "mojibake"),
+        ("ðŸ\u02dc€", "mojibake"),
+        ("lost \ufffd one", "lost characters"),
+        ("I\x92m here", "control characters"),
+        ("nul \x00", "control characters"),
+        ("café, naïve, São Paulo, Ærø, İstanbul", None),
+        ("« MARCHÉ»", None),
+        ("\u201eorð\u201c", None),
+        ("smile \U0001f600 it\u2019s\tfine\n", None),
+        ("Âge et coût", None),
+        ("5 £ \u2013 6 €", None),
+    ],
+)
 def test_damage_is_told_from_accents(text: str, kind: str | None) -> None:
     assert damage(text) == kind
 
@@ -83,9 +101,11 @@ def test_one_text_under_two_labels_is_told_with_both_origins() -> None:
 
 def test_leakage_into_a_given_test_set_is_counted_not_mended() -> None:
     long = "how long will it take until my new card comes to me"
-    found = report([*CLEAN, (long, "card"), (long, "card")],
-                   [(CLEAN[0][0].upper(), "fee"), (long + "e", "card"), ("new words", "fee"), ("and others", "card")],
-                   [("a validation text", "fee")])
+    found = report(
+        [*CLEAN, (long, "card"), (long, "card")],
+        [(CLEAN[0][0].upper(), "fee"), (long + "e", "card"), ("new words", "fee"), ("and others", "card")],
+        [("a validation text", "fee")],
+    )
     (one,) = found["overlaps"]
     assert one["parts"] == ["train", "test"]
     assert (one["exact"], one["near"], one["share"]) == (1, 1, 0.5)
@@ -107,13 +127,16 @@ def test_truncation_is_told_by_the_tokens_that_the_base_reads() -> None:
 
 def test_suspects_uneven_labels_and_large_groups_are_warned_of() -> None:
     suspect = Suspect("train:3", "text", "fee", "card", 0.1, 0.8)
-    found = report([(f"{letter * 7} {letter}", "fee") for letter in "abcdefghijklmnopqrstuv"] + [("the one", "card")],
-                   suspects=[suspect])
+    found = report(
+        [(f"{letter * 7} {letter}", "fee") for letter in "abcdefghijklmnopqrstuv"] + [("the one", "card")],
+        suspects=[suspect],
+    )
     assert found["suspects"]["examples"][0]["suggested"] == "card"
     assert "first train:3: fee, or card?" in said(found)
     assert "22 times" in said(found)
-    same = tuple(Example({"text": f"t{n}"}, {"label": "fee"}, group="g" if n < 5 else f"{n}", origin=f"a:{n}")
-                 for n in range(20))
+    same = tuple(
+        Example({"text": f"t{n}"}, {"label": "fee"}, group="g" if n < 5 else f"{n}", origin=f"a:{n}") for n in range(20)
+    )
     parts = Parts(same, (), (), ())
     assert "one group (g) holds 5 of 20" in said(quality.inspect(TASK, parts, Pairs()))
 
@@ -123,8 +146,9 @@ def test_texts_without_a_letter_are_counted() -> None:
 
 
 def test_the_screen_version_is_short_and_plain() -> None:
-    found = report([*CLEAN, ("cafÃ©", "fee")], [(CLEAN[0][0], "card")], lengths={"train": [3] * 13}, limit=2,
-                   suspects=[])
+    found = report(
+        [*CLEAN, ("cafÃ©", "fee")], [(CLEAN[0][0], "card")], lengths={"train": [3] * 13}, limit=2, suspects=[]
+    )
     shown = quality.lines(found)
     assert 12 <= len(shown) <= 25
     assert all(len(line) <= 140 and "\n" not in line for line in shown)

@@ -21,7 +21,7 @@ from loratory.data.readers import Source, read_source
 from loratory.errors import DataError
 from loratory.specs.data import DataSpec
 
-ROWS = [{"text": "where is my card", "label": "card"}, {"text": "two, three; \"four\"", "label": "fee"}]
+ROWS = [{"text": "where is my card", "label": "card"}, {"text": 'two, three; "four"', "label": "fee"}]
 
 
 def read(path: Path, **options: Any) -> Source:
@@ -74,7 +74,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
     assert source.validation is None
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('",\n\r\t;\u2028\u2029\u0085\x00\x1c\'\\'))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\",\n\r\t;\u2028\u2029\u0085\x00\x1c'\\"))
 TABLES = st.lists(st.fixed_dictionaries({"text": TEXTS, "label": st.sampled_from(["a", "b"])}), min_size=1, max_size=5)
 
 
@@ -158,7 +158,9 @@ def test_a_repeated_header_is_passed_over_aloud(tmp_path: Path) -> None:
 def test_plain_lines_are_one_column(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Well, one line\n\nanother, with a comma\n")
     assert [(row.line, row.values) for row in read(tmp_path / "a.txt").train] == [
-        (1, {"text": "Well, one line"}), (3, {"text": "another, with a comma"})]
+        (1, {"text": "Well, one line"}),
+        (3, {"text": "another, with a comma"}),
+    ]
 
 
 # ---- bad input: place, what is wrong, remedy
@@ -249,14 +251,19 @@ def texts(source: Source) -> list[list[str] | None]:
     return [None if rows is None else [row.values["text"] for row in rows] for rows in parts]
 
 
-@pytest.mark.parametrize(("names", "expected"), [
-    (("train.csv", "test.csv"), [["train.csv"], None, ["test.csv"]]),
-    (("train.csv", "valid.csv", "test.csv"), [["train.csv"], ["valid.csv"], ["test.csv"]]),
-    (("train.csv", "dev.csv", "train_5.csv"), [["train.csv"], ["dev.csv"], None]),
-    (("train-00000-of-00002.csv", "train-00001-of-00002.csv", "val.csv"),
-     [["train-00000-of-00002.csv", "train-00001-of-00002.csv"], ["val.csv"], None]),
-    (("messages.csv",), [["messages.csv"], None, None]),
-])
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("train.csv", "test.csv"), [["train.csv"], None, ["test.csv"]]),
+        (("train.csv", "valid.csv", "test.csv"), [["train.csv"], ["valid.csv"], ["test.csv"]]),
+        (("train.csv", "dev.csv", "train_5.csv"), [["train.csv"], ["dev.csv"], None]),
+        (
+            ("train-00000-of-00002.csv", "train-00001-of-00002.csv", "val.csv"),
+            [["train-00000-of-00002.csv", "train-00001-of-00002.csv"], ["val.csv"], None],
+        ),
+        (("messages.csv",), [["messages.csv"], None, None]),
+    ],
+)
 def test_a_folder_gives_its_parts(tmp_path: Path, names: tuple[str, ...], expected: list[list[str] | None]) -> None:
     write_parts(tmp_path, *names)
     assert texts(read(tmp_path)) == expected
@@ -286,8 +293,10 @@ def test_aligned_files_are_rows(tmp_path: Path) -> None:
         (tmp_path / part / "seq.in").write_text("first\u2028one\nsecond\n", encoding="utf-8")
         (tmp_path / part / "label").write_text(labels)
     source = read(tmp_path)
-    assert [row.values for row in source.train] == [{"label": "x", "seq.in": "first\u2028one"},
-                                                    {"label": "y", "seq.in": "second"}]
+    assert [row.values for row in source.train] == [
+        {"label": "x", "seq.in": "first\u2028one"},
+        {"label": "y", "seq.in": "second"},
+    ]
     assert source.train[1].place == f"{tmp_path.name}/train/seq.in:2"
     assert source.test is not None
     assert len(source.test) == 2

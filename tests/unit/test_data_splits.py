@@ -31,8 +31,12 @@ def many(**counts: int) -> list[Example]:
     return [example(number, label) for number, label in enumerate(labels)]
 
 
-def cut(examples: Sequence[Example], spec: SplitSpec = SPEC, validation: Sequence[Example] | None = None,
-        test: Sequence[Example] | None = None) -> Parts:
+def cut(
+    examples: Sequence[Example],
+    spec: SplitSpec = SPEC,
+    validation: Sequence[Example] | None = None,
+    test: Sequence[Example] | None = None,
+) -> Parts:
     return split(Classify(), examples, spec, validation=validation, test=test)
 
 
@@ -53,8 +57,9 @@ def test_every_example_is_in_one_part_and_keeps_its_order() -> None:
         assert list(examples) == sorted(examples, key=rows.index)
 
 
-@pytest.mark.parametrize("counts", [{"a": 100, "b": 50}, {"a": 997, "b": 61, "c": 55},
-                                    {f"l{n}": 53 for n in range(20)}])
+@pytest.mark.parametrize(
+    "counts", [{"a": 100, "b": 50}, {"a": 997, "b": 61, "c": 55}, {f"l{n}": 53 for n in range(20)}]
+)
 def test_shares_are_within_two_points_for_every_label(counts: dict[str, int]) -> None:
     parts = cut(many(**counts))
     for name, examples in parts.items():
@@ -100,8 +105,9 @@ def grouped(draw: st.DrawFn) -> list[Example]:
 
 @settings(max_examples=60, deadline=None)
 @given(grouped(), st.integers(0, 5), st.randoms(use_true_random=False))
-def test_groups_never_cross_and_the_order_of_rows_does_not_matter(rows: list[Example], seed: int,
-                                                                  draw: random.Random) -> None:
+def test_groups_never_cross_and_the_order_of_rows_does_not_matter(
+    rows: list[Example], seed: int, draw: random.Random
+) -> None:
     spec = SplitSpec(test=0.2, validation=0.1, calibration=0.1, seed=seed)
     parts = cut(rows, spec)
     homes = defaultdict(set)
@@ -125,8 +131,15 @@ def test_another_seed_gives_another_split_and_the_same_the_same() -> None:
     assert members(cut(rows))["test"] != members(cut(rows, SPEC.model_copy(update={"seed": 7})))["test"]
 
 
-@pytest.mark.parametrize(("count", "seen"), [(2, {"train", "test"}), (3, {"train", "test"}), (5, {"train", "test"}),
-                                             (8, {"train", "test", "validation", "calibration"})])
+@pytest.mark.parametrize(
+    ("count", "seen"),
+    [
+        (2, {"train", "test"}),
+        (3, {"train", "test"}),
+        (5, {"train", "test"}),
+        (8, {"train", "test", "validation", "calibration"}),
+    ],
+)
 def test_a_rare_label_is_in_train_and_test_first(count: int, seen: set[str]) -> None:
     parts = cut(many(rare=count, common=200))
     assert {name for name, examples in parts.items() if labels(examples)["rare"]} >= seen

@@ -22,8 +22,10 @@ VERBS = ("lost", "found", "painted", "sold")
 
 def lines(start: int = 0) -> list[str]:
     """Forty rows, twenty of each label, no two alike."""
-    return [json.dumps({"input": f"the {subject * 2} was {verb * 2}", "output": {"label": "odd" if n % 2 else "even"}})
-            for n, (subject, verb) in enumerate((s, v) for s in SUBJECTS[start:] for v in VERBS)]
+    return [
+        json.dumps({"input": f"the {subject * 2} was {verb * 2}", "output": {"label": "odd" if n % 2 else "even"}})
+        for n, (subject, verb) in enumerate((s, v) for s in SUBJECTS[start:] for v in VERBS)
+    ]
 
 
 @pytest.fixture
@@ -65,11 +67,14 @@ def test_a_given_test_file_is_kept_whole_and_its_leakage_is_reported(tmp_path: P
     assert sum(one["exact"] for one in overlaps if one["parts"][1] == "test") == 4
 
 
-@pytest.mark.parametrize(("rows", "problem"), [
-    (['{"text": "a", "label": "x"}', '{"text": "b", "label": "x"}'], "1 label"),
-    ([*lines(), '{"input": "a", "output": {"label": "once"}}'], "'once' has one example"),
-    ([*lines(), '{"input": "", "output": {"label": "odd"}}'], "empty"),
-])
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        (['{"text": "a", "label": "x"}', '{"text": "b", "label": "x"}'], "1 label"),
+        ([*lines(), '{"input": "a", "output": {"label": "once"}}'], "'once' has one example"),
+        ([*lines(), '{"input": "", "output": {"label": "odd"}}'], "empty"),
+    ],
+)
 def test_bad_data_is_refused(tmp_path: Path, rows: list[str], problem: str) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(rows))
     with pytest.raises(DataError) as caught:

@@ -12,8 +12,10 @@ from loratory.protocols import Example
 
 
 def examples(labels: list[str], groups: list[str] | None = None) -> list[Example]:
-    return [Example({"text": f"t{n}"}, {"label": label}, group=groups[n] if groups else "", origin=f"a:{n}")
-            for n, label in enumerate(labels)]
+    return [
+        Example({"text": f"t{n}"}, {"label": label}, group=groups[n] if groups else "", origin=f"a:{n}")
+        for n, label in enumerate(labels)
+    ]
 
 
 def test_folds_cover_every_example_once_with_groups_whole_and_labels_even() -> None:

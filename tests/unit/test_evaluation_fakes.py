@@ -14,9 +14,14 @@ from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify
 
 FOUR = ("FRAUD", "INFO", "MERCHANT_ERROR", "PASSWORD_RESET")
-WORDS = ("my card was used in a shop that I never went to", "the transfer did not arrive",
-         "what does this fee <b>mean</b>?", "I cannot log in & the code is late",
-         'they said "wait" but I need cash tomorrow', "please lock it")
+WORDS = (
+    "my card was used in a shop that I never went to",
+    "the transfer did not arrive",
+    "what does this fee <b>mean</b>?",
+    "I cannot log in & the code is late",
+    'they said "wait" but I need cash tomorrow',
+    "please lock it",
+)
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,10 @@ class Skill:
 
 
 LADDER = (
-    Skill("rules", 0.2, latency=0.04), Skill("tfidf", 1.2, latency=0.3, trained=29_600),
-    Skill("zero-shot", 0.6, latency=6.1), Skill("prototype", 1.3, latency=6.0, trained=1_536),
+    Skill("rules", 0.2, latency=0.04),
+    Skill("tfidf", 1.2, latency=0.3, trained=29_600),
+    Skill("zero-shot", 0.6, latency=6.1),
+    Skill("prototype", 1.3, latency=6.0, trained=1_536),
     Skill("head", 1.75, seeds=3, latency=6.2, trained=30_000),
     Skill("lora", 1.8, adapts=True, seeds=3, latency=6.8, trained=700_000),
     Skill("full", 1.78, adapts=True, seeds=3, latency=6.3, trained=22_700_000),
@@ -43,9 +50,15 @@ LADDER = (
 def examples(labels: Sequence[str], n: int, group_size: int = 1, seed: int = 0) -> list[Example]:
     rng = np.random.default_rng(seed)
     picked = rng.integers(0, len(labels), n)
-    return [Example({"text": f"{WORDS[i % len(WORDS)]} ({i})"}, {"label": labels[picked[i - i % group_size]]},
-                    group=f"family-{i // group_size}" if group_size > 1 else "", origin=f"messages.jsonl:{i + 2}")
-            for i in range(n)]
+    return [
+        Example(
+            {"text": f"{WORDS[i % len(WORDS)]} ({i})"},
+            {"label": labels[picked[i - i % group_size]]},
+            group=f"family-{i // group_size}" if group_size > 1 else "",
+            origin=f"messages.jsonl:{i + 2}",
+        )
+        for i in range(n)
+    ]
 
 
 def answered(task: Classify, rows: Sequence[Example], level: float, seed: int, hardness: Sequence[float]) -> Outcome:
@@ -79,33 +92,59 @@ def measured(task: Classify, skill: Skill, tests: Sequence[Example], group_size:
     hard, easy = hardness(len(tests), group_size, seed), hardness(len(validation), 1, seed + 1)
     fits = []
     for number in range(skill.seeds):
-        history = [{"epoch": epoch, "loss": 2.0 / epoch + 0.03 * number, "score": 0.9 - 0.5 / epoch - 0.004 * number}
-                   for epoch in range(1, 7)] if skill.trained else []
+        history = (
+            [
+                {"epoch": epoch, "loss": 2.0 / epoch + 0.03 * number, "score": 0.9 - 0.5 / epoch - 0.004 * number}
+                for epoch in range(1, 7)
+            ]
+            if skill.trained
+            else []
+        )
         of = (sum(map(ord, skill.name)), number, seed)
-        fits.append(Fit(6 + number, answered(task, validation, skill.level, hash((1, *of)) % 2**32, easy.tolist()),
-                        answered(task, tests, skill.level, hash((2, *of)) % 2**32, hard.tolist()),
-                        skill.latency * 5, {"learning_rate": 1e-3, "history": history}))
-    return Measured(skill.name, skill.name, None if skill.name in ("rules", "tfidf") else "minilm", skill.adapts,
-                    tuple(fits), 6, Size(skill.trained, max(skill.trained, 22_700_000 if skill.latency > 1 else 0)),
-                    90_000_000, {"p50": skill.latency, "p95": 1.4 * skill.latency},
-                    [{"option": "learning_rate", "value": 1e-3, "score": 0.9}])
+        fits.append(
+            Fit(
+                6 + number,
+                answered(task, validation, skill.level, hash((1, *of)) % 2**32, easy.tolist()),
+                answered(task, tests, skill.level, hash((2, *of)) % 2**32, hard.tolist()),
+                skill.latency * 5,
+                {"learning_rate": 1e-3, "history": history},
+            )
+        )
+    return Measured(
+        skill.name,
+        skill.name,
+        None if skill.name in ("rules", "tfidf") else "minilm",
+        skill.adapts,
+        tuple(fits),
+        6,
+        Size(skill.trained, max(skill.trained, 22_700_000 if skill.latency > 1 else 0)),
+        90_000_000,
+        {"p50": skill.latency, "p95": 1.4 * skill.latency},
+        [{"option": "learning_rate", "value": 1e-3, "score": 0.9}],
+    )
 
 
-def world(labels: Sequence[str] = FOUR, n: int = 400, group_size: int = 1, ladder: Sequence[Skill] = LADDER,
-          seed: int = 1) -> tuple[Classify, list[Measured]]:
+def world(
+    labels: Sequence[str] = FOUR, n: int = 400, group_size: int = 1, ladder: Sequence[Skill] = LADDER, seed: int = 1
+) -> tuple[Classify, list[Measured]]:
     task = Classify(labels=tuple(labels), headline="accuracy")
     tests = examples(labels, n, group_size, seed)
     return task, [measured(task, skill, tests, group_size, seed) for skill in ladder]
 
 
 def failed(name: str) -> Measured:
-    return Measured(name, name, "minilm", True, (), 6, Size(0, 0), 0, {},
-                    failure="the loss only grew; try a lower rate")
+    return Measured(
+        name, name, "minilm", True, (), 6, Size(0, 0), 0, {}, failure="the loss only grew; try a lower rate"
+    )
 
 
 QUICK = EvidenceSpec(resamples=400)
-FACTS: dict[str, Any] = {"name": "risk-triage", "split": {"test": 400}, "test_reads": 1,
-                         "budget": {"trials": 1, "seeds": 3, "epochs": 6}}
+FACTS: dict[str, Any] = {
+    "name": "risk-triage",
+    "split": {"test": 400},
+    "test_reads": 1,
+    "budget": {"trials": 1, "seeds": 3, "epochs": 6},
+}
 
 
 def test_the_fakes_have_the_skill_they_claim() -> None:

@@ -19,8 +19,12 @@ from loratory.evaluation.measured import Measured
 from loratory.specs.evidence import EvidenceSpec, Floor, GateSpec
 from loratory.tasks.classify import Classify
 
-GATE = GateSpec(accuracy=Floor(at_least=0.85), recall={"FRAUD": Floor(at_least=0.5)},
-                precision={"INFO": Floor(at_least=0.999)}, not_worse_than={"tfidf": 0.0})
+GATE = GateSpec(
+    accuracy=Floor(at_least=0.85),
+    recall={"FRAUD": Floor(at_least=0.5)},
+    precision={"INFO": Floor(at_least=0.999)},
+    not_worse_than={"tfidf": 0.0},
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +42,9 @@ def row(ladder: dict[str, Any], name: str) -> dict[str, Any]:
     return next(one for one in ladder["contenders"] if one["name"] == name)
 
 
-def test_the_ladder_is_json_and_the_same_every_time(ladder: dict[str, Any],
-                                                    made: tuple[Classify, list[Measured]]) -> None:
+def test_the_ladder_is_json_and_the_same_every_time(
+    ladder: dict[str, Any], made: tuple[Classify, list[Measured]]
+) -> None:
     assert json.loads(json.dumps(ladder, allow_nan=False)) == ladder
     assert build(*made, QUICK, GATE, FACTS) == ladder
     assert ladder["split"] == {"test": 400}
@@ -54,8 +59,14 @@ def test_figures_are_sklearns(ladder: dict[str, Any], made: tuple[Classify, list
         truth = [example.answer["label"] for example in fit.test.examples]  # type: ignore[index]
         said = [prediction.answer["label"] for prediction in fit.test.predictions]  # type: ignore[index]
         odds = [[p.probabilities["/label"][label] for label in FOUR] for p in fit.test.predictions]
-        scores.append((accuracy_score(truth, said), f1_score(truth, said, average="macro"),
-                       log_loss(truth, odds, labels=FOUR), precision_score(truth, said, average=None, labels=FOUR)))
+        scores.append(
+            (
+                accuracy_score(truth, said),
+                f1_score(truth, said, average="macro"),
+                log_loss(truth, odds, labels=FOUR),
+                precision_score(truth, said, average=None, labels=FOUR),
+            )
+        )
     found = row(ladder, "head")["metrics"]
     for place, name in enumerate(("accuracy", "macro_f1", "log_loss")):
         values = [score[place] for score in scores]
@@ -202,10 +213,14 @@ def test_a_floor_that_so_few_examples_could_never_show_is_said_to_be_so() -> Non
     assert "a larger test set is needed" in gate["checks"][0]["says"]
 
 
-@pytest.mark.parametrize(("gate", "says"), [
-    (GateSpec(recall={"FRUAD": Floor(at_least=0.9)}), r"recall: FRUAD: 'FRUAD' is no label.*did you mean 'FRAUD'"),
-    (GateSpec(precision={"x": Floor(at_least=0.9)}), "'x' is no label"),
-    (GateSpec(not_worse_than={"tf-idf": 0.0}), "'tf-idf' is no contender.*did you mean 'tfidf'")])
+@pytest.mark.parametrize(
+    ("gate", "says"),
+    [
+        (GateSpec(recall={"FRUAD": Floor(at_least=0.9)}), r"recall: FRUAD: 'FRUAD' is no label.*did you mean 'FRAUD'"),
+        (GateSpec(precision={"x": Floor(at_least=0.9)}), "'x' is no label"),
+        (GateSpec(not_worse_than={"tf-idf": 0.0}), "'tf-idf' is no contender.*did you mean 'tfidf'"),
+    ],
+)
 def test_a_gate_on_what_does_not_exist_is_refused(gate: GateSpec, says: str) -> None:
     with pytest.raises(SpecError, match=says):
         check_gate(gate, FOUR, ["rules", "tfidf"])

@@ -17,8 +17,14 @@ from loratory.evaluation.report import report
 from loratory.specs.evidence import Floor, GateSpec
 from loratory.tasks.classify import Classify
 
-SUSPECT = {"origin": "train.csv:7", "text": "<script>alert(1)</script>", "label": "A&B", "suggested": "$\\frac$",
-           "given_probability": 0.01, "suggested_probability": 0.97}
+SUSPECT = {
+    "origin": "train.csv:7",
+    "text": "<script>alert(1)</script>",
+    "label": "A&B",
+    "suggested": "$\\frac$",
+    "given_probability": 0.01,
+    "suggested_probability": 0.97,
+}
 NASTY = ("<script>alert(1)</script>", "A&B", "$\\frac$", 'quo"ted')
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -58,10 +64,24 @@ def test_the_page_is_well_formed_and_has_every_part(four: str) -> None:
     parser = Balance()
     parser.feed(four)
     assert parser.open == []
-    for part in ("The ladder", "Accuracy against latency", "Risk and coverage", "Reliability of", "Planned comparisons",
-                 "Learning curves", "Most confused pairs", "Most confident mistakes", "Suspected wrong labels",
-                 "By label", "Data quality", "The gate", "could not be fitted", "messages.jsonl:", "train.csv:7",
-                 "1,234"):
+    for part in (
+        "The ladder",
+        "Accuracy against latency",
+        "Risk and coverage",
+        "Reliability of",
+        "Planned comparisons",
+        "Learning curves",
+        "Most confused pairs",
+        "Most confident mistakes",
+        "Suspected wrong labels",
+        "By label",
+        "Data quality",
+        "The gate",
+        "could not be fitted",
+        "messages.jsonl:",
+        "train.csv:7",
+        "1,234",
+    ):
         assert part in four
     assert parser.seen.count("table") == four.count("<caption") >= 7
     assert len(re.findall(r'<svg class="chart" role="img" aria-label="[^"]{20,}"', four)) == four.count("<svg") == 6

@@ -9,11 +9,16 @@ from loratory.evaluation.rows import read_rows, write_rows
 from loratory.protocols import Example, Outcome, Prediction
 
 AWKWARD = Outcome(
-    [Example({"text": "naïve \u2028 'quoted' \x00 🎉"}, {"label": "a"}, "g1", 0.1, "f.csv:2"),
-     Example({"text": ""}, None)],
-    [Prediction({"label": "a"}, {"/label": {"a": 0.1 + 0.2, "b": 5e-324}}, None, "raw", "lora"),
-     Prediction(None, {}, "abstained")],
-    [{"n": 1.0, "reward": 1.0, "log_loss": 1 / 3}, {"n": 1.0, "reward": 0.0}])
+    [
+        Example({"text": "naïve \u2028 'quoted' \x00 🎉"}, {"label": "a"}, "g1", 0.1, "f.csv:2"),
+        Example({"text": ""}, None),
+    ],
+    [
+        Prediction({"label": "a"}, {"/label": {"a": 0.1 + 0.2, "b": 5e-324}}, None, "raw", "lora"),
+        Prediction(None, {}, "abstained"),
+    ],
+    [{"n": 1.0, "reward": 1.0, "log_loss": 1 / 3}, {"n": 1.0, "reward": 0.0}],
+)
 
 
 def test_what_is_read_is_what_was_written_to_the_last_bit(tmp_path: Path) -> None:
@@ -26,8 +31,19 @@ def test_the_file_has_a_row_for_every_example_and_columns_that_people_can_query(
 
     write_rows(tmp_path / "marks.parquet", AWKWARD)
     table = parquet.read_table(tmp_path / "marks.parquet")
-    assert set(table.column_names) >= {"id", "group", "input", "expected", "answer", "why", "confidence",
-                                       "probabilities", "raw", "by", "marks"}
+    assert set(table.column_names) >= {
+        "id",
+        "group",
+        "input",
+        "expected",
+        "answer",
+        "why",
+        "confidence",
+        "probabilities",
+        "raw",
+        "by",
+        "marks",
+    }
     assert table["confidence"].to_pylist() == [0.1 + 0.2, 0.0]
     assert table["answer"].to_pylist() == ['{"label":"a"}', None]
 

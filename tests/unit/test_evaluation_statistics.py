@@ -133,8 +133,11 @@ def test_the_best_simpler_contender_is_chosen_on_validation() -> None:
     task, made = world(n=200, ladder=LADDER[:5])
     field = contest(task, made, QUICK)
     plans = [(one.name, other.name, kind) for one, other, kind in comparisons.planned(field)]
-    assert plans[:3] == [("tfidf", "rules", "simplest"), ("zero-shot", "rules", "simplest"),
-                         ("zero-shot", "tfidf", "best_simpler")]
+    assert plans[:3] == [
+        ("tfidf", "rules", "simplest"),
+        ("zero-shot", "rules", "simplest"),
+        ("zero-shot", "tfidf", "best_simpler"),
+    ]
     simpler = max(field.standings[:4], key=lambda standing: standing.validation).name
     assert plans[-1] == ("head", simpler, "best_simpler")
     assert len({plan[:2] for plan in plans}) == len(plans)
@@ -158,7 +161,7 @@ def test_contenders_of_different_test_sets_are_refused() -> None:
 
 def test_pairing_narrows_the_interval_of_a_difference() -> None:
     task, made = world(n=600, ladder=[Skill("a", 1.0), Skill("b", 1.1)])
-    one, two = (contest(task, made, EvidenceSpec(resamples=600)).standings)
+    one, two = contest(task, made, EvidenceSpec(resamples=600)).standings
     alone = math.hypot(*(float(s.samples[6]["accuracy"].std()) for s in (one, two)))
     assert float((one.samples[6]["accuracy"] - two.samples[6]["accuracy"]).std()) < 0.85 * alone
 
@@ -176,8 +179,10 @@ def test_a_perfect_score_has_an_exact_interval() -> None:
 # -- calibration
 def confident(pairs: list[tuple[float, bool]]) -> Outcome:
     rows = [Example({"text": str(i)}, {"label": "INFO"}, origin=f"f:{i}") for i in range(len(pairs))]
-    said = [Prediction({"label": "INFO" if right else "FRAUD"}, {"/label": {"INFO" if right else "FRAUD": confidence}})
-            for confidence, right in pairs]
+    said = [
+        Prediction({"label": "INFO" if right else "FRAUD"}, {"/label": {"INFO" if right else "FRAUD": confidence}})
+        for confidence, right in pairs
+    ]
     return Outcome(rows, said, [TASK.mark(e, p) for e, p in zip(rows, said, strict=True)])
 
 
@@ -191,16 +196,21 @@ def test_calibration_error_by_hand() -> None:
 def test_equal_confidences_share_a_bin_whatever_the_order() -> None:
     mixed = [(0.5, i % 2 == 0) for i in range(300)]
     sorted_ = sorted(mixed, key=lambda pair: pair[1])
-    errors = [calibration.calibration_error(known) for pairs in (mixed, sorted_)
-              if (known := calibration.confidences(confident(pairs)))]
+    errors = [
+        calibration.calibration_error(known)
+        for pairs in (mixed, sorted_)
+        if (known := calibration.confidences(confident(pairs)))
+    ]
     assert errors == [pytest.approx(0.0), pytest.approx(0.0)]
 
 
 def test_a_calibrated_predictor_lies_at_its_chance_level_and_a_boaster_above() -> None:
     rng = np.random.default_rng(4)
     confidence = rng.uniform(0.5, 1, 1500)
-    fair, boasting = ([(float(c), bool(u < c - shift)) for c, u in zip(confidence, rng.random(1500), strict=True)]
-                      for shift in (0.0, 0.15))
+    fair, boasting = (
+        [(float(c), bool(u < c - shift)) for c, u in zip(confidence, rng.random(1500), strict=True)]
+        for shift in (0.0, 0.15)
+    )
     for pairs, above in ((fair, False), (boasting, True)):
         known = calibration.confidences(confident(pairs))
         assert known is not None

@@ -42,8 +42,13 @@ class Resampling:
 def group_index(examples: Sequence[Example]) -> Integers:
     """int[N]: the group of each example, counted from 0; an example without a group is one of its own."""
     known: dict[tuple[str, int], int] = {}
-    return np.array([known.setdefault((example.group, -1 if example.group else row), len(known))
-                     for row, example in enumerate(examples)], dtype=np.int64)
+    return np.array(
+        [
+            known.setdefault((example.group, -1 if example.group else row), len(known))
+            for row, example in enumerate(examples)
+        ],
+        dtype=np.int64,
+    )
 
 
 def draw(groups: Integers, resamples: int, seed: int) -> Resampling:
@@ -66,7 +71,7 @@ def replicate(resampling: Resampling, marks: Sequence[Counts], task: Task, wante
     scores: dict[str, list[float]] = {name: [] for name in wanted}
     step = max(1, CELLS // resampling.count)
     for start in range(0, resampling.resamples, step):
-        totals = sums @ resampling.weights[:, start:start + step].astype(np.float64)  # float[K, b]
+        totals = sums @ resampling.weights[:, start : start + step].astype(np.float64)  # float[K, b]
         for column in totals.T.tolist():
             summary = task.summarise(dict(zip(keys, column, strict=True)))
             for name, values in scores.items():
@@ -79,8 +84,11 @@ def _summed(resampling: Resampling, marks: Sequence[Counts]) -> tuple[list[str],
     from scipy.sparse import csr_matrix
 
     known: dict[str, int] = {}
-    entries = [(known.setdefault(key, len(known)), group, value)
-               for group, one in zip(resampling.groups.tolist(), marks, strict=True) for key, value in one.items()]
+    entries = [
+        (known.setdefault(key, len(known)), group, value)
+        for group, one in zip(resampling.groups.tolist(), marks, strict=True)
+        for key, value in one.items()
+    ]
     rows, columns, values = zip(*entries, strict=True)
     return list(known), csr_matrix((values, (rows, columns)), shape=(len(known), resampling.count))
 

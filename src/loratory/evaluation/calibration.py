@@ -27,8 +27,11 @@ class Confidences:
 def confidences(outcome: Outcome, bins: int = BINS) -> Confidences | None:
     """None where no answer came with probabilities: there is nothing to believe then."""
     pairs = zip(outcome.predictions, outcome.marks, strict=True)
-    known = [(prediction.confidence, marks["reward"]) for prediction, marks in pairs
-             if prediction.answer is not None and prediction.probabilities]
+    known = [
+        (prediction.confidence, marks["reward"])
+        for prediction, marks in pairs
+        if prediction.answer is not None and prediction.probabilities
+    ]
     if not known:
         return None
     confidence, right = np.array(sorted(known), dtype=np.float64).T
@@ -59,8 +62,14 @@ def chance_level(known: Confidences, draws: int = DRAWS) -> tuple[float, float]:
 def reliability(known: Confidences) -> list[dict[str, float]]:
     """A point for every bin: mean confidence, share right, number of examples."""
     stops = [*known.starts[1:].tolist(), len(known.right)]
-    return [{"confidence": float(known.confidence[start:stop].mean()), "right": float(known.right[start:stop].mean()),
-             "n": int(stop - start)} for start, stop in zip(known.starts.tolist(), stops, strict=True)]
+    return [
+        {
+            "confidence": float(known.confidence[start:stop].mean()),
+            "right": float(known.right[start:stop].mean()),
+            "n": int(stop - start),
+        }
+        for start, stop in zip(known.starts.tolist(), stops, strict=True)
+    ]
 
 
 def risk_coverage(outcome: Outcome) -> tuple[Floats, Floats]:
@@ -96,13 +105,22 @@ def separation(outcome: Outcome) -> float | None:
 
 def confident_mistakes(outcome: Outcome, most: int = 20) -> list[dict[str, Any]]:
     """The wrong answers made most surely: {origin, input, expected, answer, confidence}."""
-    rows = [(prediction.confidence, place) for place, (prediction, marks)
-            in enumerate(zip(outcome.predictions, outcome.marks, strict=True))
-            if marks["reward"] < 1 - 1e-9 and prediction.answer is not None]
+    rows = [
+        (prediction.confidence, place)
+        for place, (prediction, marks) in enumerate(zip(outcome.predictions, outcome.marks, strict=True))
+        if marks["reward"] < 1 - 1e-9 and prediction.answer is not None
+    ]
     chosen = [place for _, place in sorted(rows, key=lambda row: (-row[0], row[1]))[:most]]
-    return [{"origin": outcome.examples[i].origin, "input": outcome.examples[i].input,
-             "expected": outcome.examples[i].answer, "answer": outcome.predictions[i].answer,
-             "confidence": outcome.predictions[i].confidence} for i in chosen]
+    return [
+        {
+            "origin": outcome.examples[i].origin,
+            "input": outcome.examples[i].input,
+            "expected": outcome.examples[i].answer,
+            "answer": outcome.predictions[i].answer,
+            "confidence": outcome.predictions[i].confidence,
+        }
+        for i in chosen
+    ]
 
 
 def confusion(task: Labelled, outcome: Outcome) -> Floats:
@@ -127,5 +145,12 @@ def confused_pairs(task: Labelled, outcome: Outcome, most: int = 15) -> list[dic
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     cells = sorted(((-wrong[i, j], i, j) for i, j in np.argwhere(wrong > 0).tolist()))[:most]
-    return [{"expected": labels[i], "answer": labels[j] if j < len(labels) else None, "count": int(-count),
-             "share": float(-count / counts[i].sum())} for count, i, j in cells]
+    return [
+        {
+            "expected": labels[i],
+            "answer": labels[j] if j < len(labels) else None,
+            "count": int(-count),
+            "share": float(-count / counts[i].sum()),
+        }
+        for count, i, j in cells
+    ]

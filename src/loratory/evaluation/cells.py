@@ -16,9 +16,17 @@ class Head:
     number: bool = True
 
 
-HEADS = (Head("name", "contender", False), Head("headline", "headline"), Head("macro_f1", "macro-F1"),
-         Head("surprise", "log-loss"), Head("against", "vs best simpler"), Head("p50", "p50 ms"),
-         Head("train", "train"), Head("trained", "trained"), Head("gate", "gate", False))
+HEADS = (
+    Head("name", "contender", False),
+    Head("headline", "headline"),
+    Head("macro_f1", "macro-F1"),
+    Head("surprise", "log-loss"),
+    Head("against", "vs best simpler"),
+    Head("p50", "p50 ms"),
+    Head("train", "train"),
+    Head("trained", "trained"),
+    Head("gate", "gate", False),
+)
 NONE = "-"
 
 
@@ -29,10 +37,14 @@ def cells(ladder: Mapping[str, Any], contender: Mapping[str, Any]) -> dict[str, 
         return {head.key: NONE for head in HEADS} | {"name": name, "headline": "failed"}
     scores = contender["metrics"]
     return {
-        "name": name, "headline": with_interval(scores[ladder["headline"]]), "macro_f1": percent(scores, "macro_f1"),
+        "name": name,
+        "headline": with_interval(scores[ladder["headline"]]),
+        "macro_f1": percent(scores, "macro_f1"),
         "surprise": f"{scores['log_loss']['mean']:.3f}" if "log_loss" in scores else NONE,
-        "against": against(ladder, contender["name"]), "p50": milliseconds(contender["latency_ms"].get("p50")),
-        "train": seconds(contender["train_seconds"]), "trained": amount(contender["parameters"]["trained"]),
+        "against": against(ladder, contender["name"]),
+        "p50": milliseconds(contender["latency_ms"].get("p50")),
+        "train": seconds(contender["train_seconds"]),
+        "trained": amount(contender["parameters"]["trained"]),
         "gate": NONE if not contender["gate"] else "holds" if contender["gate"]["holds"] else "fails",
     }
 

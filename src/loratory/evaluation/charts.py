@@ -25,8 +25,14 @@ def spread(rows: Sequence[Row], headline: str, recommended: str | None) -> str:
         for place, row in enumerate(rows):
             score, shade = row["metrics"][headline], SERIES[0] if row["name"] == recommended else MUTED
             seeds = [100 * value for value in score["seeds"]]
-            axes.plot([100 * score["low"], 100 * score["high"]], [place, place], color=shade, lw=5, alpha=0.3,
-                      solid_capstyle="round")
+            axes.plot(
+                [100 * score["low"], 100 * score["high"]],
+                [place, place],
+                color=shade,
+                lw=5,
+                alpha=0.3,
+                solid_capstyle="round",
+            )
             axes.plot(seeds, [place] * len(seeds), "o", color=shade, ms=3.6)
             axes.plot(100 * score["shipped"]["value"], place, "D", ms=6.5, mfc="none", mec=shade, mew=1.3)
         axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
@@ -56,8 +62,15 @@ def latency(rows: Sequence[Row], headline: str, recommended: str | None) -> str:
         _name_ends(axes, [end for end in zip(names, spots, strict=True) if end[1][0] >= middle], recommended)
         for name, (x, y) in zip(names, spots, strict=True):
             if x < middle:
-                axes.annotate(name, (x, y), (8, 0), textcoords="offset points", va="center", fontsize=8.5,
-                              weight="bold" if name == recommended else "normal")
+                axes.annotate(
+                    name,
+                    (x, y),
+                    (8, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=8.5,
+                    weight="bold" if name == recommended else "normal",
+                )
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.minorticks_off()
         axes.set_xlabel("one text, median milliseconds (log scale)")
@@ -71,9 +84,18 @@ def _name_ends(axes: Any, ends: Sequence[tuple[str, tuple[float, float]]], recom
     low, high = axes.get_ylim()
     heights = _apart([y for _, (_, y) in ends], 0.055 * (high - low))
     for (name, spot), height in zip(ends, heights, strict=True):
-        axes.annotate(name, spot, (1.03, height), xycoords="data", fontsize=8.5, va="center", annotation_clip=False,
-                      textcoords=axes.get_yaxis_transform(), weight="bold" if name == recommended else "normal",
-                      arrowprops={"arrowstyle": "-", "color": GRID, "lw": 0.8, "shrinkA": 0, "shrinkB": 3})
+        axes.annotate(
+            name,
+            spot,
+            (1.03, height),
+            xycoords="data",
+            fontsize=8.5,
+            va="center",
+            annotation_clip=False,
+            textcoords=axes.get_yaxis_transform(),
+            weight="bold" if name == recommended else "normal",
+            arrowprops={"arrowstyle": "-", "color": GRID, "lw": 0.8, "shrinkA": 0, "shrinkB": 3},
+        )
     axes.set_ylim(low, high)
 
 
@@ -96,8 +118,14 @@ def calibration(known: Confidences, name: str, error: float, chance: float) -> s
     with drawing("reliability", WIDTH, 3.7) as figure:
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls="--")
-        axes.vlines([p["confidence"] for p in points], [p["confidence"] for p in points], [p["right"] for p in points],
-                    color=SERIES[0], lw=1.5, alpha=0.5)
+        axes.vlines(
+            [p["confidence"] for p in points],
+            [p["confidence"] for p in points],
+            [p["right"] for p in points],
+            color=SERIES[0],
+            lw=1.5,
+            alpha=0.5,
+        )
         axes.plot([p["confidence"] for p in points], [p["right"] for p in points], "o", color=SERIES[0], ms=5.5)
         axes.set(xlabel="confidence, mean of the bin", ylabel="share right", xlim=(0, 1.02), ylim=(0, 1.03))
         axes.text(0.03, 0.97, f"ECE {error:.3f}\nby chance alone {chance:.3f}", transform=axes.transAxes, va="top")
@@ -111,8 +139,13 @@ def risk(outcomes: Mapping[str, Outcome], places: Mapping[str, int], recommended
         axes, ends = figure.subplots(), []
         for name, outcome in outcomes.items():
             coverage, wrong = _thinned(*risk_coverage(outcome))
-            axes.plot(100 * coverage, 100 * wrong, style(places[name]), color=colour(places[name]),
-                      lw=2.4 if name == recommended else 1.2)
+            axes.plot(
+                100 * coverage,
+                100 * wrong,
+                style(places[name]),
+                color=colour(places[name]),
+                lw=2.4 if name == recommended else 1.2,
+            )
             ends.append((name, (100.0, 100 * float(wrong[-1]))))
         axes.set(xlabel="coverage: share answered, surest first, %", ylabel="wrong among those, %", xlim=(0, 101))
         axes.set_ylim(bottom=0)
@@ -137,10 +170,17 @@ def learning(measured: Sequence[Measured], places: Mapping[str, int]) -> str:
             for number, fit in enumerate(one.fits):
                 for axes, key in zip(panels, ("loss", "score"), strict=True):
                     steps = [step for step in fit.facts.get("history", []) if step.get(key) is not None]
-                    axes.plot([step["epoch"] for step in steps], [step[key] for step in steps], style(places[one.name]),
-                              color=colour(places[one.name]), lw=2 if fit.seed == one.shipped else 1,
-                              alpha=1 if fit.seed == one.shipped else 0.5, label=one.name if number == 0 else None,
-                              marker=".", ms=4)
+                    axes.plot(
+                        [step["epoch"] for step in steps],
+                        [step[key] for step in steps],
+                        style(places[one.name]),
+                        color=colour(places[one.name]),
+                        lw=2 if fit.seed == one.shipped else 1,
+                        alpha=1 if fit.seed == one.shipped else 0.5,
+                        label=one.name if number == 0 else None,
+                        marker=".",
+                        ms=4,
+                    )
         panels[0].set(xlabel="epoch", ylabel="training loss")
         panels[1].set(xlabel="epoch", ylabel="validation score")
         for axes in panels:
@@ -167,8 +207,15 @@ def heatmap(task: Labelled, outcome: Outcome, name: str) -> str:
             shade = SERIES[0] if i == j else SERIES[1]
             axes.add_patch(Rectangle((j, i), 1, 1, fc=shade, alpha=0.2 + 0.8 * shares[i, j], ec="none", gid=gid))
             if not many:
-                axes.text(j + 0.5, i + 0.5, f"{100 * shares[i, j]:.0f}\n({counts[i, j]:.0f})", ha="center", va="center",
-                          fontsize=8.5, color=PAPER if shares[i, j] > 0.55 else INK)
+                axes.text(
+                    j + 0.5,
+                    i + 0.5,
+                    f"{100 * shares[i, j]:.0f}\n({counts[i, j]:.0f})",
+                    ha="center",
+                    va="center",
+                    fontsize=8.5,
+                    color=PAPER if shares[i, j] > 0.55 else INK,
+                )
         _label_cells(axes, labels, [*labels, "no answer"][:columns], 6.5 if many else 8.5)
         said = f"{np.trace(counts):.0f} of {counts.sum():.0f} on the diagonal"
         return svg(figure, "confusion", f"Confusion matrix of {name} over {len(labels)} labels: {said}", titles)

@@ -79,11 +79,14 @@ def pair(field: Contest, contender: Standing, other: Standing) -> Pair:
     return Pair(
         difference=contender.scores[mine][headline] - other.scores[theirs][headline],
         samples=contender.samples[mine][headline] - other.samples[theirs][headline],
-        count=field.resampling.count, n=len(gain),
-        wins=int(np.count_nonzero(right & ~also_right)), losses=int(np.count_nonzero(also_right & ~right)),
+        count=field.resampling.count,
+        n=len(gain),
+        wins=int(np.count_nonzero(right & ~also_right)),
+        losses=int(np.count_nonzero(also_right & ~right)),
         reward_difference=float(gain.mean()),
         design_effect=_effect(gain, by_group(np.ones(len(gain)), groups), by_group(gain, groups), int(differs.sum())),
-        scarce=int(differs.sum()) < SCARCE)
+        scarce=int(differs.sum()) < SCARCE,
+    )
 
 
 def _effect(gain: Floats, size: Floats, sums: Floats, differing: int) -> float:
@@ -159,10 +162,16 @@ def _row(field: Contest, plan: Plan, one: Pair, p_holm: float, family: int) -> d
     low, high = one.interval(evidence.confidence)
     effective, share = one.n / one.design_effect, (one.wins + one.losses) / one.n
     return {
-        "contender": contender.name, "against": against.name, "kind": kind,
-        "difference": one.difference, "low": low, "high": high,
+        "contender": contender.name,
+        "against": against.name,
+        "kind": kind,
+        "difference": one.difference,
+        "low": low,
+        "high": high,
         "mcnemar": {"only_contender": one.wins, "only_other": one.losses, "p": mcnemar(one.wins, one.losses)},
-        "bootstrap_p": one.p_differs(), "p_holm": p_holm, "decision": _decision(one.difference, p_holm, alpha),
+        "bootstrap_p": one.p_differs(),
+        "p_holm": p_holm,
+        "decision": _decision(one.difference, p_holm, alpha),
         # at the level that Holm asks of the first of the family: what is surely found, whatever the others do
         "minimum_detectable_effect": minimum_detectable_effect(effective, share, alpha / family, evidence.power),
     }

@@ -33,8 +33,12 @@ def _known(named: Iterable[str], known: Sequence[str], where: str, noun: str) ->
     for name in named:
         if name not in known:
             listed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
-            raise SpecError(f"{name!r} is no {noun} of this spec{nearest(name, known)}", where=f"{where}: {name}",
-                            allowed=listed or "nothing", remedy=f"name one of these {noun}s, or remove the line")
+            raise SpecError(
+                f"{name!r} is no {noun} of this spec{nearest(name, known)}",
+                where=f"{where}: {name}",
+                allowed=listed or "nothing",
+                remedy=f"name one of these {noun}s, or remove the line",
+            )
 
 
 def hold(gate: GateSpec, field: Contest, standing: Standing) -> dict[str, Any]:
@@ -57,8 +61,15 @@ def hold(gate: GateSpec, field: Contest, standing: Standing) -> dict[str, Any]:
 def _floor(what: str, floor: Floor, share: Proportion) -> Check:
     bound = share.lower(floor.confidence)
     holds = share.n > 0 and bound >= floor.at_least
-    check = {"what": what, "value": share.value if share.n else None, "bound": bound, "at_least": floor.at_least,
-             "confidence": floor.confidence, "n": int(share.n), "holds": holds}
+    check = {
+        "what": what,
+        "value": share.value if share.n else None,
+        "bound": bound,
+        "at_least": floor.at_least,
+        "confidence": floor.confidence,
+        "n": int(share.n),
+        "holds": holds,
+    }
     return {**check, "says": _says_floor(what, floor, share, bound, holds)}
 
 
@@ -68,8 +79,10 @@ def _says_floor(what: str, floor: Floor, share: Proportion, bound: float, holds:
         return f"{noun} cannot be measured: the test set holds no such case"
     effective = share.effective(floor.confidence)
     worth = f", worth {effective:.0f} independent ones" if effective < 0.95 * share.n else ""
-    said = (f"{noun} is {share.value:.1%} on {share.n:.0f} examples{worth}; with {sure(floor.confidence)} confidence "
-            f"it is at least {bound:.1%}, {'and' if holds else 'but'} {floor.at_least:.1%} is asked")
+    said = (
+        f"{noun} is {share.value:.1%} on {share.n:.0f} examples{worth}; with {sure(floor.confidence)} confidence "
+        f"it is at least {bound:.1%}, {'and' if holds else 'but'} {floor.at_least:.1%} is asked"
+    )
     perfect = clopper_pearson(1.0, effective, 1 - floor.confidence)[0]
     if not holds and perfect < floor.at_least:
         said += f" (even without a mistake so few could show no more than {perfect:.1%}: a larger test set is needed)"
@@ -78,8 +91,12 @@ def _says_floor(what: str, floor: Floor, share: Proportion, bound: float, holds:
 
 def _not_worse(field: Contest, standing: Standing, name: str, margin: float) -> Check:
     confidence, other = field.evidence.confidence, field.find(name)
-    check = {"what": f"not_worse_than/{name}", "at_least": -margin, "confidence": confidence,
-             "n": len(field.resampling.groups)}
+    check = {
+        "what": f"not_worse_than/{name}",
+        "at_least": -margin,
+        "confidence": confidence,
+        "n": len(field.resampling.groups),
+    }
     if other is None:
         said = f"{name} was not fitted, so nothing was compared"
         return {**check, "value": None, "bound": None, "holds": False, "says": said}
@@ -88,7 +105,8 @@ def _not_worse(field: Contest, standing: Standing, name: str, margin: float) -> 
     one = pair(field, standing, other)
     bound = one.interval(2 * confidence - 1)[0]  # a two-sided interval at 2c - 1 ends at the one-sided bound at c
     holds = bound >= -margin
-    said = (f"{field.task.headline} is {100 * one.difference:+.1f} points against {name}; with {sure(confidence)} "
-            f"confidence at least {100 * bound:+.1f}, {'and' if holds else 'but'} {-100 * margin or 0.0:+.1f} is asked")
+    said = (
+        f"{field.task.headline} is {100 * one.difference:+.1f} points against {name}; with {sure(confidence)} "
+        f"confidence at least {100 * bound:+.1f}, {'and' if holds else 'but'} {-100 * margin or 0.0:+.1f} is asked"
+    )
     return {**check, "value": one.difference, "bound": bound, "holds": holds, "says": said}
-

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 
-def build(task: Task, measured: Sequence[Measured], evidence: EvidenceSpec, gate: GateSpec | None,
-          facts: Mapping[str, JSON]) -> dict[str, Any]:
+def build(
+    task: Task, measured: Sequence[Measured], evidence: EvidenceSpec, gate: GateSpec | None, facts: Mapping[str, JSON]
+) -> dict[str, Any]:
     """The whole evidence of a run, contenders in the order given: simplest first.
 
     facts: name; split and budget (mappings, copied as they are); test_reads, how often the test set was read, this
@@ -31,8 +32,12 @@ def build(task: Task, measured: Sequence[Measured], evidence: EvidenceSpec, gate
     """
     field = contest(task, measured, evidence) if any(one.fits for one in measured) else None
     ladder = {
-        "format": FORMAT, "name": facts.get("name", ""), "task": task.kind, "headline": task.headline,
-        "split": dict(facts.get("split", {})), "budget": dict(facts.get("budget", {})),
+        "format": FORMAT,
+        "name": facts.get("name", ""),
+        "task": task.kind,
+        "headline": task.headline,
+        "split": dict(facts.get("split", {})),
+        "budget": dict(facts.get("budget", {})),
         "evidence": evidence.model_dump(),
         "facts": {key: value for key, value in facts.items() if key not in ("name", "split", "budget")},
         "test": {"examples": len(field.resampling.groups), "groups": field.resampling.count} if field else None,
@@ -45,23 +50,37 @@ def build(task: Task, measured: Sequence[Measured], evidence: EvidenceSpec, gate
 
 
 def _contender(field: Contest | None, measured: Measured, gate: GateSpec | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": measured.name, "regime": measured.regime, "base": measured.base,
-                           "adapts": measured.adapts}
+    row: dict[str, Any] = {
+        "name": measured.name,
+        "regime": measured.regime,
+        "base": measured.base,
+        "adapts": measured.adapts,
+    }
     standing = field.find(measured.name) if field else None
     if field is None or standing is None:
         return {**row, "seeds": [], "status": "failed", "failure": measured.failure or "it was not fitted"}
-    return {**row, "seeds": [fit.seed for fit in measured.fits], "shipped_seed": measured.shipped, "status": "fitted",
-            "validation": standing.validation, "metrics": metrics(field, standing), **_cost(measured),
-            "gate": hold(gate, field, standing) if gate else None, "trials": list(measured.trials),
-            "facts": _facts(standing)}
+    return {
+        **row,
+        "seeds": [fit.seed for fit in measured.fits],
+        "shipped_seed": measured.shipped,
+        "status": "fitted",
+        "validation": standing.validation,
+        "metrics": metrics(field, standing),
+        **_cost(measured),
+        "gate": hold(gate, field, standing) if gate else None,
+        "trials": list(measured.trials),
+        "facts": _facts(standing),
+    }
 
 
 def _cost(measured: Measured) -> dict[str, Any]:
-    return {"train_seconds": measured.ship.train_seconds,
-            "train_seconds_all": sum(fit.train_seconds for fit in measured.fits),
-            "latency_ms": dict(measured.latency_ms),
-            "parameters": {"trained": measured.size.trained, "total": measured.size.total},
-            "size_bytes": measured.disk_bytes}
+    return {
+        "train_seconds": measured.ship.train_seconds,
+        "train_seconds_all": sum(fit.train_seconds for fit in measured.fits),
+        "latency_ms": dict(measured.latency_ms),
+        "parameters": {"trained": measured.size.trained, "total": measured.size.total},
+        "size_bytes": measured.disk_bytes,
+    }
 
 
 def _facts(standing: Standing) -> dict[str, JSON]:
@@ -77,8 +96,11 @@ def lines(ladder: Mapping[str, Any]) -> list[str]:
         holds = "holds" if verdict["gate"]["holds"] else "does not hold"
         said.append(f"The gate {holds} for {verdict['recommended']}.")
         said += [f"{'holds' if check['holds'] else 'fails'}: {check['says']}." for check in verdict["gate"]["checks"]]
-    said += [f"{one['name']} could not be fitted: {one['failure']}"
-             for one in ladder["contenders"] if one["status"] == "failed"]
+    said += [
+        f"{one['name']} could not be fitted: {one['failure']}"
+        for one in ladder["contenders"]
+        if one["status"] == "failed"
+    ]
     return said + [f"Warning: {warning}" for warning in verdict["warnings"]]
 
 
@@ -87,8 +109,13 @@ def table(ladder: Mapping[str, Any]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    made = Table(title=f"{ladder['name']}: mean over seeds [{sure(ladder['evidence']['confidence'])} interval]",
-                 title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    made = Table(
+        title=f"{ladder['name']}: mean over seeds [{sure(ladder['evidence']['confidence'])} interval]",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     columns = [head for head in HEADS if head.key != "gate" or _gated(ladder)]
     for head in columns:
         title = ladder["headline"] if head.key == "headline" else head.title

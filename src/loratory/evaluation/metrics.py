@@ -37,8 +37,13 @@ def per_label(task: Labelled, outcome: Outcome) -> dict[str, dict[str, float]]:
     """Precision, recall, F1 and support of every label, of one fit."""
     totals = outcome.totals()
     scores = task.summarise(totals)
-    return {label: {**{name: float(scores.get(f"{name}/{label}", 0.0)) for name in ("precision", "recall", "f1")},
-                    "support": int(totals.get(f"support/{label}", 0))} for label in task.labels or ()}
+    return {
+        label: {
+            **{name: float(scores.get(f"{name}/{label}", 0.0)) for name in ("precision", "recall", "f1")},
+            "support": int(totals.get(f"support/{label}", 0)),
+        }
+        for label in task.labels or ()
+    }
 
 
 def _shared(standing: Standing) -> list[str]:
@@ -80,8 +85,11 @@ def _scarce_mean(share: Proportion, value: float) -> bool:
 
 
 def _over_seeds(values: list[float]) -> dict[str, Any]:
-    return {"mean": float(np.mean(values)), "seeds": [float(value) for value in values],
-            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+    return {
+        "mean": float(np.mean(values)),
+        "seeds": [float(value) for value in values],
+        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+    }
 
 
 def _from_confidence(standing: Standing) -> dict[str, Any]:
@@ -96,7 +104,10 @@ def _from_confidence(standing: Standing) -> dict[str, Any]:
         "aurc": ([area_under_risk(fit.test) for fit in standing.measured.fits], area_under_risk(standing.test)),
         "auroc": ([separation(fit.test) for fit in standing.measured.fits], separation(standing.test)),
     }
-    scored = {name: {**_over_seeds([value for value in values if value is not None]), "shipped": {"value": shipped}}
-              for name, (values, shipped) in found.items() if shipped is not None and None not in values}
+    scored = {
+        name: {**_over_seeds([value for value in values if value is not None]), "shipped": {"value": shipped}}
+        for name, (values, shipped) in found.items()
+        if shipped is not None and None not in values
+    }
     scored["ece"] |= {"chance": chance, "chance_high": highest}
     return scored

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from loratory.data.quality import lines as quality_lines
 from loratory.errors import missing_extra
 from loratory.evaluation import cells, charts
 from loratory.evaluation.calibration import confidences, confident_mistakes, confused_pairs
@@ -16,20 +17,27 @@ from loratory.protocols import JSON, Labelled, Task
 MOST = 40  # rows of a list of examples
 
 
-def report(ladder: Mapping[str, Any], measured: Sequence[Measured], task: Task,
-           quality: Mapping[str, JSON] | None) -> str:
+def report(
+    ladder: Mapping[str, Any], measured: Sequence[Measured], task: Task, quality: Mapping[str, JSON] | None
+) -> str:
     """The page for a ladder made by `build` from the same `measured`; every user text is escaped.
 
-    quality: {"suspects": [{origin, text, label, suggested, given_probability, suggested_probability}], ...}; whatever
-    else in it is a number or a short text becomes the summary of the data.
+    quality: what data.quality.inspect made, or None.
     """
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError as problem:
         raise missing_extra("jinja2", "evaluation") from problem
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": _percent, "signed": _signed, "probability": _probability,
-                            "seconds": cells.seconds, "size": cells.size, "amount": cells.amount, "sure": cells.sure}
+    environment.filters |= {
+        "percent": _percent,
+        "signed": _signed,
+        "probability": _probability,
+        "seconds": cells.seconds,
+        "size": cells.size,
+        "amount": cells.amount,
+        "sure": cells.sure,
+    }
     template = environment.from_string(files("loratory.evaluation").joinpath("report.html.jinja").read_text("utf-8"))
     return template.render(**_facts(ladder, task, quality or {}), **_drawn(ladder, measured, task))
 
@@ -38,14 +46,21 @@ def _facts(ladder: Mapping[str, Any], task: Task, quality: Mapping[str, JSON]) -
     rows = ladder["contenders"]
     gated = any(row.get("gate") for row in rows)
     recommended = _row(ladder)
+    suspects = quality.get("suspects") or {}
     return {
-        "ladder": ladder, "verdict": ladder["verdict"], "headline": ladder["headline"], "recommended": recommended,
+        "ladder": ladder,
+        "verdict": ladder["verdict"],
+        "headline": ladder["headline"],
+        "recommended": recommended,
         "heads": [head for head in cells.HEADS if head.key != "gate" or gated],
         "rows": [(row, cells.cells(ladder, row)) for row in rows],
         "failed": [row for row in rows if row["status"] == "failed"],
         "labels": list((recommended or {}).get("metrics", {}).get("per_label", {}).items()),
-        "suspects": list(quality.get("suspects") or [])[:MOST], "suspected": len(quality.get("suspects") or []),
-        "quality": _summary(quality), "split": _summary(ladder["split"]), "budget": _summary(ladder["budget"]),
+        "suspects": (suspects.get("examples") or [])[:MOST],
+        "suspected": suspects.get("count", 0),
+        "quality": quality_lines(quality) if quality else [],
+        "split": _summary(ladder["split"]),
+        "budget": _summary(ladder["budget"]),
     }
 
 
@@ -59,18 +74,25 @@ def _drawn(ladder: Mapping[str, Any], measured: Sequence[Measured], task: Task) 
     if name is None:
         return drawn
     places = {row["name"]: place for place, row in enumerate(fitted)}
-    drawn |= {"spread": charts.spread(fitted, headline, name), "latency": charts.latency(fitted, headline, name),
-              "learning": charts.learning(list(by_name.values()), places), **_by_confidence(ladder, by_name, places)}
+    drawn |= {
+        "spread": charts.spread(fitted, headline, name),
+        "latency": charts.latency(fitted, headline, name),
+        "learning": charts.learning(list(by_name.values()), places),
+        **_by_confidence(ladder, by_name, places),
+    }
     test = by_name[name].ship.test
     if isinstance(task, Labelled):
         drawn |= {"confusion": charts.heatmap(task, test, name), "pairs": confused_pairs(task, test)}
-    drawn["mistakes"] = [{**row, "input": _shown(row["input"]), "expected": _shown(row["expected"]),
-                          "answer": _shown(row["answer"])} for row in confident_mistakes(test)]
+    drawn["mistakes"] = [
+        {**row, "input": _shown(row["input"]), "expected": _shown(row["expected"]), "answer": _shown(row["answer"])}
+        for row in confident_mistakes(test)
+    ]
     return drawn
 
 
-def _by_confidence(ladder: Mapping[str, Any], by_name: Mapping[str, Measured],
-                   places: Mapping[str, int]) -> dict[str, str]:
+def _by_confidence(
+    ladder: Mapping[str, Any], by_name: Mapping[str, Measured], places: Mapping[str, int]
+) -> dict[str, str]:
     name = ladder["verdict"]["recommended"]
     tests = {one: measured.ship.test for one, measured in by_name.items()}
     known = {one: test for one, test in tests.items() if confidences(test) is not None}
@@ -103,7 +125,7 @@ def _summary(facts: Mapping[str, JSON]) -> list[tuple[str, str]]:
             found.append((name, _plain(value)))
         elif isinstance(value, Mapping) and 0 < len(value) <= 8 and all(map(_is_number, value.values())):
             found.append((name, ", ".join(f"{inner} {_plain(one)}" for inner, one in value.items())))
-        elif isinstance(value, list) and value and key != "suspects":
+        elif isinstance(value, list) and value:
             found.append((name, f"{len(value)} listed"))
     return found
 

@@ -37,17 +37,27 @@ def read_rows(file: Path) -> Outcome:
         examples, predictions = [_example(row) for row in rows], [_prediction(row) for row in rows]
         return Outcome(examples, predictions, [json.loads(row["marks"]) for row in rows])
     except (OSError, arrow.ArrowException, KeyError, TypeError, ValueError) as problem:
-        raise ArtifactError(f"the rows of an evaluation cannot be read ({problem})", where=str(file),
-                            remedy="run the command that made them again") from problem
+        raise ArtifactError(
+            f"the rows of an evaluation cannot be read ({problem})",
+            where=str(file),
+            remedy="run the command that made them again",
+        ) from problem
 
 
 def _row(example: Example, prediction: Prediction, marks: Mapping[str, float]) -> dict[str, Any]:
     return {
-        "id": example.origin, "group": example.group, "weight": example.weight,
-        "input": _json(example.input), "expected": _optional(_json, example.answer),
-        "answer": _optional(_json, prediction.answer), "why": prediction.why,
-        "confidence": prediction.confidence, "probabilities": _json(prediction.probabilities),
-        "raw": prediction.raw, "by": prediction.by, "marks": _json(marks),
+        "id": example.origin,
+        "group": example.group,
+        "weight": example.weight,
+        "input": _json(example.input),
+        "expected": _optional(_json, example.answer),
+        "answer": _optional(_json, prediction.answer),
+        "why": prediction.why,
+        "confidence": prediction.confidence,
+        "probabilities": _json(prediction.probabilities),
+        "raw": prediction.raw,
+        "by": prediction.by,
+        "marks": _json(marks),
     }
 
 
@@ -57,8 +67,9 @@ def _example(row: Mapping[str, Any]) -> Example:
 
 
 def _prediction(row: Mapping[str, Any]) -> Prediction:
-    return Prediction(_optional(json.loads, row["answer"]), json.loads(row["probabilities"]),
-                      row["why"], row["raw"], row["by"])
+    return Prediction(
+        _optional(json.loads, row["answer"]), json.loads(row["probabilities"]), row["why"], row["raw"], row["by"]
+    )
 
 
 def _json(value: Any) -> str:

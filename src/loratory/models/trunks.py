@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from loratory.errors import BaseModelError
 from loratory.models import adapters, architectures
+from loratory.models.attention import use_short_attention
 from loratory.models.bases import Base, describe, resolve
 from loratory.models.tokenizers import FastTokenizer
 from loratory.protocols import JSON, Adapter, Alive, Encode, Tokens, always
@@ -187,6 +188,7 @@ def load_trunk(base: Base, device: str = "cpu") -> TorchTrunk:
             where=str(base.folder),
             remedy="check that the folder is complete",
         ) from problem
+    use_short_attention(model)
     return TorchTrunk(model, FastTokenizer.load(base.folder, positions_of(model.config)), base, device)
 
 
