@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class LoratoryError(Exception):
@@ -72,6 +74,17 @@ class Stopped(LoratoryError):
     """The user stopped the run with Ctrl-C; what is finished is kept, the rest goes on from its checkpoint."""
 
     exit_code = 130
+
+
+def shown(value: Any) -> str:
+    """A value for a message, as YAML writes it: never longer than a line, however much it holds."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    brief = reprlib.Repr()
+    brief.maxstring = brief.maxother = 60
+    brief.maxlong = 40
+    brief.maxlevel = 3
+    return brief.repr(value)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -95,7 +95,12 @@ class Task(Protocol):
         """One example's additive counts."""
 
     def summarise(self, totals: Counts) -> Scores:
-        """Scores from summed counts."""
+        """Scores from summed counts.
+
+        The values of totals may also be numpy arrays of one shape (a total for each resample). The scores are then
+        arrays of that shape, or one number for all of it: in each place what the numbers there would have given, NaN
+        where they would have given no such score.
+        """
 
 
 @runtime_checkable

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
+import re
 from typing import Any
 
 import pytest
+from rich.console import Console
 from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_score
 from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, failed, world
 
+from loratory.cli.printing import console
 from loratory.errors import SpecError
 from loratory.evaluation.comparisons import holm
 from loratory.evaluation.gate import check_gate
 from loratory.evaluation.ladder import build, lines, table
 from loratory.evaluation.measured import Measured
-from loratory.specs.evidence import EvidenceSpec, Floor, GateSpec
+from loratory.specs.evidence import Floor, GateSpec
 from loratory.tasks.classify import Classify
 
 GATE = GateSpec(
@@ -105,81 +107,64 @@ def test_where_nothing_was_fitted_there_is_no_recommendation() -> None:
     empty = build(Classify(labels=FOUR, headline="accuracy"), [failed("lora")], QUICK, None, {})
     assert empty["verdict"]["recommended"] is None
     assert lines(empty)[0].startswith("No contender could be fitted")
-    assert table(empty).row_count == 1
+    assert "lora" in "".join(shown(empty, 80))
 
 
-def test_the_table_fits_a_terminal_of_100_characters(ladder: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    console = Console(file=(text := io.StringIO()), width=100)
+# -- the table
+def shown(ladder: dict[str, Any], width: int) -> list[str]:
+    """The lines of the table on a terminal without colour: a blank, the title, a blank, the heads, a rule, the rows."""
+    console = Console(file=(text := io.StringIO()), width=width, no_color=True)
     console.print(table(ladder))
-    shown = text.getvalue()
-    assert "…" not in shown
-    assert shown.count("*") == 1
-    for heading in ("contender", "accuracy", "macro-F1", "log-loss", "vs best simpler", "p50 ms", "train", "gate"):
-        assert heading in shown.splitlines()[2]
+    return text.getvalue().splitlines()
 
 
-# -- the verdict
-def decided(levels: dict[str, float], evidence: EvidenceSpec = QUICK, n: int = 1500, **change: Any) -> dict[str, Any]:
-    skills = [replace(skill, level=levels[skill.name], seeds=1) for skill in LADDER if skill.name in levels]
-    task, measured = world(n=n, ladder=skills)
-    verdict: dict[str, Any] = build(task, measured, evidence, change.get("gate"), change.get("facts", {}))["verdict"]
-    return verdict
+ESSENTIAL = ("contender", "accuracy", "vs best simpler", "p50 ms", "train")
 
 
-def test_do_not_fine_tune_where_less_is_shown_to_be_as_good() -> None:
-    verdict = decided({"rules": 0.0, "head": 2.2, "lora": 2.2}, EvidenceSpec(resamples=400, margin=0.03))
-    assert verdict["headline"] == "Do not fine-tune: head is as good as the best (lora) within 3.0 points."
-    assert [one["shown"] for one in verdict["non_inferiority"]] == [False, True]
-    assert (verdict["recommended"], verdict["best"], verdict["fine_tune"]) == ("head", "lora", False)
+@pytest.mark.parametrize("width", [110, 80])
+def test_the_table_fits_its_terminal_with_whole_words(ladder: dict[str, Any], width: int) -> None:
+    found = shown(ladder, width)
+    assert "…" not in "".join(found)
+    assert all(len(line) <= width for line in found)
+    heading = next(line for line in found if "contender" in line)
+    assert all(word in heading for word in ESSENTIAL)
+    wide = width == 110
+    assert all((word in heading) is wide for word in ("macro-F1", "trained"))
+    assert (found[-1] == "left out for want of room: macro-F1, trained".ljust(len(found[-1]))) is not wide
+    rows = [line for line in found if line.strip().startswith(tuple(one["name"] for one in ladder["contenders"]))]
+    assert [line.split()[0] for line in rows] == [one["name"] for one in ladder["contenders"]]
+    assert [line.split()[0] for line in rows if "*" in line] == [ladder["verdict"]["recommended"]]
+    assert re.search(r"\d\d\.\d \[\d\d\.\d, \d\d\.\d\]", rows[0])
 
 
-def test_fine_tune_where_everything_simpler_is_worse() -> None:
-    verdict = decided({"rules": 0.0, "tfidf": 0.8, "lora": 2.2})
-    assert (verdict["recommended"], verdict["best"], verdict["fine_tune"]) == ("lora", "lora", True)
-    assert verdict["headline"].startswith("Fine-tune: lora is the best, and every simpler contender is worse")
-    assert all(one["worse"] and not one["shown"] for one in verdict["non_inferiority"])
+def test_on_the_narrowest_terminal_name_and_headline_stay(ladder: dict[str, Any]) -> None:
+    heading = next(line for line in shown(ladder, 34) if "contender" in line)
+    assert heading.split() == ["contender", "accuracy"]
+    narrow = shown(ladder, 18)
+    rows = narrow[next(place for place, line in enumerate(narrow) if "──" in line) + 1 :]
+    assert all(row.startswith(f" {one['name']} ") for row, one in zip(rows, ladder["contenders"], strict=False))
 
 
-def test_a_test_set_too_small_to_tell_is_said_to_be_so() -> None:
-    verdict = decided({"rules": 0.0, "head": 1.2, "lora": 2.0}, n=60)
-    assert verdict["best"] == "lora"
-    assert "head would do as well" in verdict["headline"]
-    assert "too small to tell" in verdict["headline"]
-    head = verdict["non_inferiority"][-1]
-    assert not head["shown"]
-    assert head["smallest_margin"] > 0.005
+def test_names_in_brackets_are_no_markup_and_macro_f1_is_not_shown_twice() -> None:
+    task, measured = world(n=60, ladder=[Skill("[bold]", 1.0)])
+    made = build(task.model_copy(update={"headline": "macro_f1"}), measured, QUICK, None, {"name": "[red]x"})
+    text = "\n".join(shown(made, 110))
+    assert "[bold] *" in text
+    assert "[red]x: mean" in text
+    assert ("macro_f1" in text, "macro-F1" in text) == (True, False)
 
 
-def test_the_simplest_can_be_the_best() -> None:
-    verdict = decided({"rules": 2.5, "lora": 0.5})
-    assert verdict["headline"] == "Do not fine-tune: rules, the simplest contender, is also the best."
-    assert verdict["non_inferiority"] == []
-
-
-def test_without_a_fine_tuned_contender_there_is_no_word_of_fine_tuning() -> None:
-    assert decided({"rules": 0.0, "tfidf": 1.5})["headline"].startswith("tfidf is the best")
-
-
-def test_warnings_name_what_weakens_the_evidence() -> None:
-    warnings = " ".join(decided({"rules": 0.0, "tfidf": 1.0}, n=30, facts={"test_reads": 3})["warnings"])
-    assert "read 3 times" in warnings
-    assert "only 30 independent groups" in warnings
-    assert "FRAUD (" in warnings
-    assert decided({"rules": 0.0, "tfidf": 1.0}, facts={"test_reads": 1})["warnings"] == []
-
-
-def test_seeds_far_apart_are_a_warning() -> None:
-    task, measured = world(n=60, ladder=[Skill("head", 0.5, seeds=5)])
-    assert "head (" in " ".join(build(task, measured, QUICK, None, {})["verdict"]["warnings"])
-
-
-def test_the_words_round_the_margin() -> None:
-    from loratory.evaluation.cells import points, sure
-
-    assert [points(x) for x in (0.0, 0.005, 0.01, 0.015)] == ["no margin", "half a point", "one point", "1.5 points"]
-    assert [sure(x) for x in (0.95, 0.975, 0.9)] == ["95%", "97.5%", "90%"]
+def test_without_a_terminal_the_table_is_whole(ladder: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("sys.stderr", text := io.StringIO())
+    console().print(table(ladder))
+    assert "…" not in text.getvalue()
+    assert "macro-F1" in text.getvalue()
+    assert "left out" not in text.getvalue()
+    monkeypatch.setenv("COLUMNS", "140")
+    assert console().width == 140
+    monkeypatch.setenv("COLUMNS", "60")
+    assert console().width == 110
 
 
 # -- the gate

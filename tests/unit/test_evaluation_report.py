@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from typing import Any
 
 import pytest
-from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, failed, world
+from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, examples, failed, world
 
+from loratory.data.groups import Pairs
+from loratory.data.quality import inspect
+from loratory.data.splits import Parts
+from loratory.data.suspects import Suspect
 from loratory.evaluation.charts import _apart
 from loratory.evaluation.ladder import build
 from loratory.evaluation.measured import Measured
-from loratory.evaluation.report import report
+from loratory.evaluation.report import MOST, report
 from loratory.specs.evidence import Floor, GateSpec
 from loratory.tasks.classify import Classify
 
-SUSPECT = {
-    "origin": "train.csv:7",
-    "text": "<script>alert(1)</script>",
-    "label": "A&B",
-    "suggested": "$\\frac$",
-    "given_probability": 0.01,
-    "suggested_probability": 0.97,
-}
+SUSPECT = Suspect("train.csv:7", "<script>alert(1)</script>", "A&B", "$\\frac$", 0.01, 0.97)
 NASTY = ("<script>alert(1)</script>", "A&B", "$\\frac$", 'quo"ted')
-VOID = {"meta", "link", "br", "img", "input", "hr"}
+VOID = {"meta", "link", "br", "wbr", "img", "input", "hr"}
 
 
 class Balance(HTMLParser):
@@ -49,15 +49,23 @@ class Balance(HTMLParser):
         self.seen.append(tag)
 
 
-def page(task: Classify, measured: list[Measured], quality: dict[str, object] | None = None) -> str:
+def quality(labels: Sequence[str], suspects: Sequence[Suspect] | None = (SUSPECT,)) -> dict[str, Any]:
+    """A real report on a little data."""
+    train, test = examples(labels, 1234, seed=1), examples(labels, 40, seed=2)
+    parts = Parts(tuple(train), (), (), tuple(test))
+    found = inspect(Classify(labels=tuple(labels), headline="accuracy"), parts, Pairs(), suspects=suspects)
+    return dict(json.loads(json.dumps(found)))
+
+
+def page(task: Classify, measured: list[Measured], found: dict[str, Any] | None = None) -> str:
     gate = GateSpec(accuracy=Floor(at_least=0.5))
-    return report(build(task, measured, QUICK, gate, FACTS), measured, task, quality)
+    return report(build(task, measured, QUICK, gate, FACTS), measured, task, found)
 
 
 @pytest.fixture(scope="module")
 def four() -> str:
     task, measured = world(n=200, ladder=[replace(skill, seeds=min(skill.seeds, 2)) for skill in LADDER])
-    return page(task, [*measured, failed("qlora")], {"rows": 1234, "suspects": [SUSPECT]})
+    return page(task, [*measured, failed("qlora")], quality(FOUR))
 
 
 def test_the_page_is_well_formed_and_has_every_part(four: str) -> None:
@@ -66,6 +74,7 @@ def test_the_page_is_well_formed_and_has_every_part(four: str) -> None:
     assert parser.open == []
     for part in (
         "The ladder",
+        "Accuracy of each contender",
         "Accuracy against latency",
         "Risk and coverage",
         "Reliability of",
@@ -78,13 +87,14 @@ def test_the_page_is_well_formed_and_has_every_part(four: str) -> None:
         "Data quality",
         "The gate",
         "could not be fitted",
-        "messages.jsonl:",
-        "train.csv:7",
-        "1,234",
+        'messages.jsonl<wbr><span class="line">:',
+        'train.csv<wbr><span class="line">:7</span>',
+        "<pre>examples     1,274: train 1,234,",
+        "suspected    1 wrong labels in train",
     ):
         assert part in four
     assert parser.seen.count("table") == four.count("<caption") >= 7
-    assert len(re.findall(r'<svg class="chart" role="img" aria-label="[^"]{20,}"', four)) == four.count("<svg") == 6
+    assert len(re.findall(r'<svg class="chart" role="img" aria-label="[^"]{20,}"', four)) == four.count("<svg") == 7
 
 
 def test_a_cell_of_the_confusion_matrix_says_what_it_counts(four: str) -> None:
@@ -112,17 +122,33 @@ def test_charts_take_their_colours_from_the_page_and_their_ids_do_not_collide(fo
 
 def test_user_texts_are_escaped_everywhere() -> None:
     task, measured = world(NASTY, n=80, ladder=[Skill("tfidf", 0.4), Skill("<b>", 1.0)])
-    text = page(task, measured, {"suspects": [SUSPECT]})
+    text = page(task, measured, quality(NASTY))
     assert "<script" not in text
     assert "<b>" not in text
     assert "&lt;script&gt;" in text
     Balance().feed(text)
 
 
+def test_without_suspects_or_without_a_look_for_them_there_is_no_list_of_them() -> None:
+    task, measured = world(n=60, ladder=LADDER[:1])
+    for suspects, said in (((), True), (None, False)):
+        text = page(task, measured, quality(FOUR, suspects))
+        assert ("suspected    0 wrong labels" in text) is said
+        assert "Suspected wrong labels" not in text
+    assert "Data quality" not in page(task, measured)
+
+
+def test_a_long_list_of_suspects_is_cut_and_says_so() -> None:
+    task, measured = world(n=60, ladder=LADDER[:1])
+    text = page(task, measured, quality(FOUR, [replace(SUSPECT, origin=f"train.csv:{i}") for i in range(MOST + 3)]))
+    assert f"the first {MOST} of {MOST + 3}." in text
+    assert text.count("train.csv<wbr>") == MOST
+
+
 def test_many_labels_give_a_light_page() -> None:
     task, measured = world([f"label_{i}" for i in range(77)], n=400, ladder=LADDER[3:5])
     text = page(task, measured)
-    assert "matrix many" in text
+    assert 'figure class="many"' in text
     assert len(text) < 600_000
     assert all(f">label_{i}<" in text for i in range(77))
 

@@ -56,6 +56,20 @@ def test_a_resample_scores_as_if_its_examples_were_repeated(outcome: Outcome, mo
     assert np.isnan(found["missing"]).all()
 
 
+def test_many_totals_at_once_score_as_one_by_one(outcome: Outcome) -> None:
+    totals = [dict(outcome.totals()), {"n": 2.0, "reward": 1.0, "fn/INFO": 1.0, "tp/INFO": 1.0}, {"n": 1.0}, {}]
+    keys = sorted(set().union(*totals))
+    together = TASK.summarise({key: np.array([one.get(key, 0.0) for one in totals]) for key in keys})  # type: ignore[misc]
+    for place, one in enumerate(totals):
+        alone = TASK.summarise(one)
+        assert all(type(value) is float for value in alone.values())
+        for name, values in together.items():
+            value = np.broadcast_to(values, len(totals))[place]
+            assert value == alone[name] if name in alone else np.isnan(value)  # to the last bit
+        assert set(alone) <= set(together)
+    assert "log_loss" not in TASK.summarise(totals[1])
+
+
 @pytest.mark.parametrize("count", [5, 20, 1000])
 def test_the_expanded_interval_of_a_mean_has_students_width(count: int) -> None:
     # Hesterberg (2015), section 5.3: for the mean of normal data it agrees with Student's t interval
@@ -174,6 +188,14 @@ def test_a_perfect_score_has_an_exact_interval() -> None:
     for name in ("accuracy", "macro_f1"):
         found = interval(field, name, 1.0, standing.samples[6][name], standing.rewards)
         assert found == {"low": pytest.approx(0.025 ** (1 / 100)), "high": 1.0, "how": "exact"}
+
+
+def test_a_score_that_never_varies_has_the_exact_interval_of_its_own_value() -> None:
+    task, made = world(n=100, ladder=[Skill("tfidf", 1.0)])
+    field = contest(task, made, QUICK)
+    standing = field.standings[0]
+    found = interval(field, "coverage", 1.0, standing.samples[6]["coverage"], standing.rewards)  # all answered
+    assert found == {"low": pytest.approx(0.025 ** (1 / 100)), "high": 1.0, "how": "exact"}
 
 
 # -- calibration

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,14 +28,23 @@ def storage(path: Path) -> Iterator[None]:
     """Turn the operating system's write errors into a StorageError that names the path."""
     try:
         yield
-    except OSError as problem:
-        if problem.errno not in FULL:
+    except Exception as problem:
+        code = _errno(problem)
+        if code not in FULL:
             raise
         raise StorageError(
-            f"cannot write: {FULL[problem.errno]}",
+            f"cannot write: {FULL[code]}",
             where=str(path),
             remedy="free some space or choose another --output, then run it again; what was finished is kept",
         ) from problem
+
+
+def _errno(problem: Exception) -> int | None:
+    """The system's error number, also of safetensors and tokenizers, which tell it in words."""
+    if isinstance(problem, OSError):
+        return problem.errno
+    told = re.search(r"\(os error (\d+)\)", str(problem))
+    return int(told[1]) if told else None
 
 
 def sync_folder(folder: Path) -> None:

@@ -65,7 +65,12 @@ def _swap(part: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
     if final.exists():
         os.replace(final, old)
-    os.replace(part, final)
+    try:
+        os.replace(part, final)
+    except OSError:
+        if old.exists():
+            os.replace(old, final)
+        raise
     sync_folder(final.parent)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -74,7 +79,8 @@ def _swap(part: Path, final: Path) -> None:
 def extending(folder: Path) -> Iterator[Path]:
     """Add top-level entries to a valid artifact: they move in first, then a longer manifest replaces the old one.
 
-    At every moment the folder is valid: files that its manifest does not list do not exist for any reader.
+    At every moment the folder is valid: files that its manifest does not list do not exist for any reader, and those
+    of an entry that is replaced are taken off the manifest before they change.
     """
     manifest = verified(folder)
     part = folder / ".extending.part"
@@ -86,13 +92,18 @@ def extending(folder: Path) -> Iterator[Path]:
             added = {f.relative_to(part).as_posix(): file_digest(f) for f in sorted(part.rglob("*")) if f.is_file()}
             for file in part.rglob("*"):
                 (sync_folder if file.is_dir() else sync_file)(file)
-            for entry in list(part.iterdir()):
+            entries = list(part.iterdir())
+            names = {entry.name for entry in entries}
+            kept = {name: sha for name, sha in manifest["files"].items() if name.partition("/")[0] not in names}
+            if kept != manifest["files"]:
+                write_json(folder / MANIFEST, {**manifest, "files": kept})
+            for entry in entries:
                 target = folder / entry.name
                 if target.is_dir():
                     shutil.rmtree(target)
                 os.replace(entry, target)
             sync_folder(folder)
-            write_json(folder / MANIFEST, {**manifest, "files": dict(sorted({**manifest["files"], **added}.items()))})
+            write_json(folder / MANIFEST, {**manifest, "files": dict(sorted({**kept, **added}.items()))})
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
@@ -114,6 +125,13 @@ def verified(folder: Path) -> dict[str, Any]:
             "this folder has no valid manifest.json, so nothing in it is loaded",
             where=str(folder),
             remedy=f"for a foreign model folder: loratory import {folder}; for a run: loratory run it again",
+        )
+    if manifest.get("format") != FORMAT:
+        raise ArtifactError(
+            f"the manifest is of format {manifest.get('format')!r}",
+            where=str(folder / MANIFEST),
+            allowed=str(FORMAT),
+            remedy="open it with the version of loratory that wrote it",
         )
     for name, digest in manifest["files"].items():
         file = folder / name

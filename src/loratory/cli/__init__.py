@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import warnings
 from typing import NoReturn
 
 import typer
@@ -17,9 +19,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: the same on every terminal, in a file and in docs/cli.md
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
     help="From labelled examples and one short YAML to a small language model that is proven, exported and served.",
 )
-for verb in (init, check, run, train, evaluate, predict, importing, report, recipes):
+VERBS = (init, check, run, train, evaluate, predict, importing, report, recipes)
+for verb in VERBS:
     app.command(verb.NAME)(verb.command)
 
 
@@ -34,8 +39,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 def main() -> NoReturn:
     """Run the command line; a user's mistake ends in a message and exit code 2, never in a traceback."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    _prepare()
     try:
         app(standalone_mode=True)
     except LoratoryError as problem:
@@ -43,7 +47,13 @@ def main() -> NoReturn:
         sys.exit(problem.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     sys.exit(0)
+
+
+def _prepare() -> None:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", FutureWarning)  # of libraries, to their own users
+    if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8 on every system; half a surrogate pair is escaped
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -12,13 +12,20 @@ NAME = "import"
 
 def command(
     folder: Annotated[
-        Path, typer.Argument(help="A Hugging Face or PEFT folder with labels.json or id2label.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="A Hugging Face or PEFT folder with labels.json or id2label.", show_default=False
+        ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The artifact's folder; imported/<name> when left out.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="The artifact's folder; imported/<name> when left out."),
     ] = None,
 ) -> None:
-    """Make an artifact of a foreign model: merged/, else base_<L>/ + adapter/, else the folder itself."""
+    """Make an artifact of a foreign Hugging Face or PEFT folder.
+
+    Its merged/ is taken when there is one, else base_<L>/ with adapter/, else the folder itself.
+    """
     from loratory.cli.printing import console
     from loratory.flows.importing import import_folder
 

@@ -12,12 +12,15 @@ NAME = "init"
 
 def command(
     data: Annotated[
-        str | None, typer.Argument(help="Your examples: a file, a folder or a hub id.", show_default=False)
+        str | None,
+        typer.Argument(metavar="DATA", help="Your examples: a file, a folder or a hub id.", show_default=False),
     ] = None,
-    recipe: Annotated[str | None, typer.Option("--recipe", help="Start from a recipe instead.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The spec to write.")] = Path("spec.yaml"),
+    recipe: Annotated[str | None, typer.Option("--recipe", metavar="NAME", help="Start from a recipe instead.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The spec to write.")] = Path(
+        "spec.yaml"
+    ),
     name: Annotated[
-        str | None, typer.Option("--name", help="Name of the run; from the file's name when left out.")
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the run; from the file's name when left out.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing spec.")] = False,
 ) -> None:
@@ -31,6 +34,8 @@ def command(
             "give either your examples or --recipe",
             remedy="loratory init examples.csv, or loratory init --recipe risk-triage",
         )
+    if output.is_dir():
+        raise SpecError("this is a folder", where=str(output), remedy=f"--output {output / 'spec.yaml'}")
     if output.exists() and not force:
         raise SpecError("this spec exists", where=str(output), remedy="give another --output, or --force")
     said = from_recipe(recipe, output) if recipe else from_data(str(data), output, name)

@@ -8,13 +8,25 @@ from typing import Annotated
 import typer
 
 SpecArgument = Annotated[
-    str, typer.Argument(help="A YAML file, a folder with spec.yaml, or a recipe's name.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="SPEC", help="A YAML file, a folder with spec.yaml, or a recipe's name.", show_default=False
+    ),
 ]
-DataOption = Annotated[str | None, typer.Option("--data", help="Other examples: a file, a folder or a hub id.")]
+DataOption = Annotated[
+    str | None, typer.Option("--data", metavar="DATA", help="Other examples: a file, a folder or a hub id.")
+]
 OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/<name> when left out.")
+    Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the run; runs/<name> when left out.")
 ]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Change one key, such as --set training.seeds=3 (repeatable).")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key: --set training.seeds=3 (repeatable)."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+WhereArgument = Annotated[
+    Path, typer.Argument(metavar="WHERE", help="A run, a fit's folder, or an imported folder.", show_default=False)
+]
+ContenderOption = Annotated[
+    str | None, typer.Option("--contender", "-c", metavar="NAME", help="Of a run: this one, not the recommended.")
+]

@@ -3,37 +3,62 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from loratory.cli.options import JsonOption
+from loratory.cli.options import ContenderOption, JsonOption, WhereArgument
 
 NAME = "predict"
 
 
 def command(
-    where: Annotated[Path, typer.Argument(help="A run, a fit's folder, or an imported folder.", show_default=False)],
+    where: WhereArgument,
     text: Annotated[
-        list[str] | None, typer.Argument(help="Texts; stdin (one a line) when there is neither text nor --file.")
+        list[str] | None,
+        typer.Argument(metavar="TEXT", help="Texts; stdin (one a line) when there is neither text nor --file."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="A data file with a text column, or a .txt of lines.")
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", help="A data file with a text column, or a .txt of lines."),
     ] = None,
-    column: Annotated[str | None, typer.Option("--column", help="The text column of --file.")] = None,
-    contender: Annotated[
-        str | None, typer.Option("--contender", "-c", help="Of a run: this one, not the recommended.")
+    column: Annotated[
+        list[str] | None, typer.Option("--column", metavar="COLUMN", help="The text column of --file; or FIELD=COLUMN.")
     ] = None,
+    contender: ContenderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer one text, a file, or stdin; one JSON answer a line."""
     from loratory.cli.printing import data
+    from loratory.errors import DataError
+    from loratory.flows.opening import fit_folder, open_predictor
+
+    if text and file:
+        raise DataError("give either texts or --file, not both", remedy="two commands, or one file with all texts")
+    fit_folder(where, contender)  # a mistake is told before the libraries are loaded
     from loratory.flows import predict as flow
-    from loratory.flows.opening import open_predictor
 
     predictor, _ = open_predictor(where, contender)
-    texts = text or (flow.texts_of_file(predictor, file, column) if file else flow.lines_of(sys.stdin))
-    for one, prediction in flow.predict(predictor, texts):
-        data(flow.as_json(one if len(text or ()) != 1 else None, prediction) if as_json else prediction.answer)
-        sys.stdout.flush()
+    if text:
+        inputs: Iterable[Any] = flow.given_inputs(predictor.task, text)
+    elif file:
+        inputs = flow.inputs_of_file(predictor.task, file, column or ())
+    else:
+        inputs = flow.inputs_of_lines(predictor.task, _stdin())
+    alone = len(text or ()) == 1
+    for asked, prediction in flow.predict(predictor, inputs):
+        data(flow.as_json(None if alone else asked, prediction) if as_json else prediction.answer)
+
+
+def _stdin() -> Iterable[bytes]:
+    """Lines as bytes, so that one which is not UTF-8 can be named. Raises DataError where there is no stdin."""
+    from loratory.cli.printing import console
+    from loratory.errors import DataError
+
+    if sys.stdin is None or sys.stdin.closed:
+        raise DataError("there is no text, no --file, and stdin is closed", remedy='loratory predict RUN "a text"')
+    if sys.stdin.isatty():
+        console().print("one text a line; Ctrl-D ends", markup=False)
+    return sys.stdin.buffer

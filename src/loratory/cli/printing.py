@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -13,17 +15,26 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from loratory.errors import LoratoryError
 
+PLAIN_COLUMNS = 110  # without a terminal, lines are at least that wide
 PLAIN_SECONDS = 20.0  # without a terminal, a line about a running fit at most this often
 
 
 def console() -> Console:
-    """stderr; rich looks at NO_COLOR and at whether it is a terminal."""
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    """stderr; rich looks at NO_COLOR and at whether it is a terminal. A file or a pipe is wide enough for a ladder."""
+    if sys.stderr.isatty():
+        return Console(stderr=True, highlight=False)
+    columns = shutil.get_terminal_size((PLAIN_COLUMNS, 25)).columns
+    return Console(stderr=True, highlight=False, soft_wrap=True, width=max(PLAIN_COLUMNS, columns))
 
 
 def data(value: Any) -> None:
-    """JSON on stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    """JSON on stdout, at once; whoever reads it may have seen enough (`| head`), which is no error."""
+    try:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
 
 
 def complain(problem: LoratoryError) -> None:
@@ -90,8 +101,8 @@ class Screen:
 
     def _on_step(self, values: Mapping[str, Any]) -> None:
         step, of = values["step"], values["of"]
-        if self._first < 0:
-            self._first, self._started = step - 1, time.monotonic()
+        if self._first < 0:  # of this process: a fit that goes on begins somewhere in the middle
+            self._first, self._started = step, time.monotonic()
         text = f"{self._title}  epoch {values['epoch']}  loss {values['loss']:.3f}{self._score}"
         if self._bar is not None:
             if self._task is None:
@@ -99,8 +110,13 @@ class Screen:
             self._bar.update(self._task, completed=step, description=text)
         elif time.monotonic() - self._said > PLAIN_SECONDS:
             self._said = time.monotonic()
-            left = (self._said - self._started) / max(step - self._first, 1) * (of - step)
-            self.console.print(f"  {text}  step {step} of {of}, about {left:.0f} s left", markup=False)
+            self.console.print(f"  {text}  step {step} of {of}{self._left(step, of)}", markup=False)
+
+    def _left(self, step: int, of: int) -> str:
+        """Nothing until two steps were seen: the first one says when the clock began, not how fast it runs."""
+        if step <= self._first:
+            return ""
+        return f", about {(time.monotonic() - self._started) / (step - self._first) * (of - step):.0f} s left"
 
     def _on_epoch(self, values: Mapping[str, Any]) -> None:
         self._score = f"  validation {values['score']:.4f}"

@@ -10,9 +10,15 @@ import typer
 NAME = "report"
 
 
-def command(where: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)]) -> None:
-    """Write ladder.json, verdict.json and report.html again from the rows on disk; the test set is not read again."""
+def command(where: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]) -> None:
+    """Write a run's ladder, verdict and report again from its rows.
+
+    The test set is not read again, and nothing is fitted.
+    """
     from loratory.cli.printing import Screen
+    from loratory.flows.opening import read_ladder
+
+    read_ladder(where)  # a mistake is told before the libraries are loaded
     from loratory.flows.again import rebuild
 
     with Screen() as screen:

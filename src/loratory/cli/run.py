@@ -14,17 +14,18 @@ def command(
     change: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Everything: check and split the examples, fit the ladder, weigh the evidence, write the report.
+    """Check and split the examples, fit the ladder, weigh the evidence, report.
 
     A run that was stopped goes on where it was; finished contenders are kept.
     """
     from loratory.cli.printing import Screen
     from loratory.cli.printing import data as print_data
-    from loratory.evaluation.ladder import lines, table
-    from loratory.flows.run import Place, run
     from loratory.flows.specs import load_spec
 
-    parsed = load_spec(spec, data, change or ())
+    parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
+    from loratory.evaluation.ladder import lines, table
+    from loratory.flows.run import Place, run
+
     place = Place.of(parsed, output)
     with Screen() as screen:
         ladder = run(parsed, place, screen)

@@ -14,7 +14,8 @@ NAME = "train"
 def command(
     spec: SpecArgument,
     contender: Annotated[
-        list[str] | None, typer.Option("--contender", "-c", help="Only these (repeatable); all when left out.")
+        list[str] | None,
+        typer.Option("--contender", "-c", metavar="NAME", help="Only these (repeatable); all when left out."),
     ] = None,
     data: DataOption = None,
     output: OutputOption = None,
@@ -24,11 +25,12 @@ def command(
     """Fit contenders of a spec and show their validation scores; the test set is not read."""
     from loratory.cli.printing import Screen
     from loratory.cli.printing import data as print_data
-    from loratory.flows.run import Place
     from loratory.flows.specs import load_spec
+
+    parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
+    from loratory.flows.run import Place
     from loratory.flows.train import train
 
-    parsed = load_spec(spec, data, change or ())
     with Screen() as screen:
         rows = train(parsed, Place.of(parsed, output), contender or (), screen)
     for row in rows:

@@ -64,19 +64,19 @@ def draw(groups: Integers, resamples: int, seed: int) -> Resampling:
 def replicate(resampling: Resampling, marks: Sequence[Counts], task: Task, wanted: Iterable[str]) -> dict[str, Floats]:
     """The wanted scores in every resample, float[B] each; NaN where a resample has no such score.
 
-    Marks are summed by group once; a resample's totals are then one product of matrices, and the task makes scores
-    of them by the same `summarise` as everywhere else.
+    Marks are summed by group once; the totals of many resamples are then one product of matrices, and the task makes
+    scores of them, arrays this time, by the same `summarise` as everywhere else.
     """
     keys, sums = _summed(resampling, marks)
-    scores: dict[str, list[float]] = {name: [] for name in wanted}
+    scores = {name: np.full(resampling.resamples, math.nan) for name in wanted}
     step = max(1, CELLS // resampling.count)
     for start in range(0, resampling.resamples, step):
-        totals = sums @ resampling.weights[:, start : start + step].astype(np.float64)  # float[K, b]
-        for column in totals.T.tolist():
-            summary = task.summarise(dict(zip(keys, column, strict=True)))
-            for name, values in scores.items():
-                values.append(summary.get(name, math.nan))
-    return {name: np.array(values) for name, values in scores.items()}
+        chunk = slice(start, start + step)
+        totals = sums @ resampling.weights[:, chunk].astype(np.float64)  # float[K, b]
+        summary = task.summarise(dict(zip(keys, totals, strict=True)))
+        for name, samples in scores.items():
+            samples[chunk] = summary.get(name, math.nan)
+    return scores
 
 
 def _summed(resampling: Resampling, marks: Sequence[Counts]) -> tuple[list[str], Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -28,6 +28,14 @@ HEADS = (
     Head("gate", "gate", False),
 )
 NONE = "-"
+
+
+def heads(ladder: Mapping[str, Any]) -> list[Head]:
+    """The columns that a ladder has something to show in, the headline's under its own name."""
+    gated = any(contender.get("gate") for contender in ladder["contenders"])
+    empty = {ladder["headline"]} | (set() if gated else {"gate"})  # macro-F1 is not shown twice
+    named = [replace(head, title=ladder["headline"]) if head.key == "headline" else head for head in HEADS]
+    return [head for head in named if head.key not in empty]
 
 
 def cells(ladder: Mapping[str, Any], contender: Mapping[str, Any]) -> dict[str, str]:

@@ -20,7 +20,7 @@ WIDTH = 5.4  # inches: near its natural size on a phone, two side by side on a d
 
 def spread(rows: Sequence[Row], headline: str, recommended: str | None) -> str:
     """Each contender's interval, its seeds and the fit that ships; the simplest on top."""
-    with drawing("spread", 7.6, 0.75 + 0.34 * len(rows)) as figure:
+    with drawing("spread", WIDTH, max(0.75 + 0.34 * len(rows), 3.0)) as figure:
         axes = figure.subplots()
         for place, row in enumerate(rows):
             score, shade = row["metrics"][headline], SERIES[0] if row["name"] == recommended else MUTED
@@ -159,35 +159,35 @@ def _thinned(coverage: Floats, wrong: Floats, most: int = 160) -> tuple[Floats, 
     return coverage[places], wrong[places]
 
 
-def learning(measured: Sequence[Measured], places: Mapping[str, int]) -> str:
-    """Training loss and validation score by epoch, a line for each seed. Empty where nothing was trained by epochs."""
+def learning(measured: Sequence[Measured], places: Mapping[str, int]) -> list[str]:
+    """Training loss and validation score by epoch, a line for each seed; nothing where nothing has epochs."""
     trained = [one for one in measured if any(fit.facts.get("history") for fit in one.fits)]
     if not trained:
-        return ""
-    with drawing("learning", 7.6, 3.2) as figure:
-        panels = figure.subplots(1, 2)
+        return []
+    return [_curves(trained, places, "loss", "training loss"), _curves(trained, places, "score", "validation score")]
+
+
+def _curves(trained: Sequence[Measured], places: Mapping[str, int], key: str, title: str) -> str:
+    with drawing(f"learning-{key}", WIDTH, 3.2) as figure:
+        axes = figure.subplots()
         for one in trained:
             for number, fit in enumerate(one.fits):
-                for axes, key in zip(panels, ("loss", "score"), strict=True):
-                    steps = [step for step in fit.facts.get("history", []) if step.get(key) is not None]
-                    axes.plot(
-                        [step["epoch"] for step in steps],
-                        [step[key] for step in steps],
-                        style(places[one.name]),
-                        color=colour(places[one.name]),
-                        lw=2 if fit.seed == one.shipped else 1,
-                        alpha=1 if fit.seed == one.shipped else 0.5,
-                        label=one.name if number == 0 else None,
-                        marker=".",
-                        ms=4,
-                    )
-        panels[0].set(xlabel="epoch", ylabel="training loss")
-        panels[1].set(xlabel="epoch", ylabel="validation score")
-        for axes in panels:
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        panels[1].legend(loc="lower right", handlelength=2.6)
-        names = ", ".join(one.name for one in trained)
-        return svg(figure, "learning", f"Training loss and validation score by epoch for {names}")
+                steps = [step for step in fit.facts.get("history", []) if step.get(key) is not None]
+                axes.plot(
+                    [step["epoch"] for step in steps],
+                    [step[key] for step in steps],
+                    style(places[one.name]),
+                    color=colour(places[one.name]),
+                    lw=2 if fit.seed == one.shipped else 1,
+                    alpha=1 if fit.seed == one.shipped else 0.5,
+                    label=one.name if number == 0 else None,
+                    marker=".",
+                    ms=4,
+                )
+        axes.set(xlabel="epoch", ylabel=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="best", handlelength=2.6)
+        return svg(figure, f"learning-{key}", f"{title} by epoch for {', '.join(one.name for one in trained)}")
 
 
 def heatmap(task: Labelled, outcome: Outcome, name: str) -> str:

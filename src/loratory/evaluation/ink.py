@@ -15,6 +15,7 @@ INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"  # stand fo
 SERIES = tuple(f"#0501{i:02x}" for i in range(8))
 VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper"} | {one: f"s{i}" for i, one in enumerate(SERIES)}
 STYLES = ("-", "--", ":", "-.")
+SCALE = 1.4  # pixels to a point at most, so that text is alike in all charts
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 
 SETTINGS: Any = {
@@ -86,5 +87,6 @@ def svg(figure: Any, name: str, alt: str, titles: Mapping[str, str] | None = Non
         text = text.replace(sentinel, f"var(--{variable})")
     box = re.search(r'viewBox="([^"]*)"', text)
     assert box is not None  # matplotlib always writes one
-    head = f'<svg class="chart" role="img" aria-label="{escape(alt)}" viewBox="{box[1]}">'
+    widest = f"max-width:{float(box[1].split()[2]) * SCALE / 16:.1f}rem"
+    head = f'<svg class="chart" role="img" aria-label="{escape(alt)}" viewBox="{box[1]}" style="{widest}">'
     return head + text[text.index(">") + 1 :]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from loratory.evaluation.cells import HEADS, cells, sure
+from loratory.evaluation.board import Board
 from loratory.evaluation.comparisons import compare
 from loratory.evaluation.contest import Contest, Standing, contest
 from loratory.evaluation.gate import hold
@@ -15,9 +15,6 @@ from loratory.evaluation.metrics import metrics
 from loratory.evaluation.verdict import decide, undecided
 from loratory.protocols import JSON, Task
 from loratory.specs.evidence import EvidenceSpec, GateSpec
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 FORMAT = 1
 
@@ -31,6 +28,7 @@ def build(
     time included; anything else is kept under "facts". Raises ValueError where the contenders' test sets differ.
     """
     field = contest(task, measured, evidence) if any(one.fits for one in measured) else None
+    comparisons = compare(field) if field else []
     ladder = {
         "format": FORMAT,
         "name": facts.get("name", ""),
@@ -42,8 +40,8 @@ def build(
         "facts": {key: value for key, value in facts.items() if key not in ("name", "split", "budget")},
         "test": {"examples": len(field.resampling.groups), "groups": field.resampling.count} if field else None,
         "contenders": [_contender(field, one, gate) for one in measured],
-        "comparisons": compare(field) if field else [],
-        "verdict": decide(field, gate, facts) if field else undecided(evidence),
+        "comparisons": comparisons,
+        "verdict": decide(field, comparisons, gate, facts) if field else undecided(evidence),
     }
     # through JSON once: tuples become lists now, and NaN is refused here rather than in the user's file
     return dict(json.loads(json.dumps(ladder, allow_nan=False)))
@@ -104,28 +102,6 @@ def lines(ladder: Mapping[str, Any]) -> list[str]:
     return said + [f"Warning: {warning}" for warning in verdict["warnings"]]
 
 
-def table(ladder: Mapping[str, Any]) -> Table:
-    """The ladder for a terminal 100 characters wide; a star marks the recommended contender."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    made = Table(
-        title=f"{ladder['name']}: mean over seeds [{sure(ladder['evidence']['confidence'])} interval]",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    columns = [head for head in HEADS if head.key != "gate" or _gated(ladder)]
-    for head in columns:
-        title = ladder["headline"] if head.key == "headline" else head.title
-        made.add_column(title, justify="right" if head.number else "left", no_wrap=head.number)
-    for contender in ladder["contenders"]:
-        row = cells(ladder, contender)
-        star = contender["name"] == ladder["verdict"]["recommended"]
-        made.add_row(*(row[head.key] for head in columns), style="bold" if star else "")
-    return made
-
-
-def _gated(ladder: Mapping[str, Any]) -> bool:
-    return any(contender.get("gate") for contender in ladder["contenders"])
+def table(ladder: Mapping[str, Any]) -> Board:
+    """The ladder for a terminal, printed by rich."""
+    return Board(ladder)

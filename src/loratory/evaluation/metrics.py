@@ -65,15 +65,16 @@ def _scored(field: Contest, standing: Standing, name: str) -> dict[str, Any]:
 def interval(field: Contest, name: str, value: float, samples: Floats, rewards: Floats) -> dict[str, Any]:
     """{low, high, how}: the bootstrap's, or exact bounds where resampling cannot see the variation.
 
-    Where every resample scores alike (all right, say) the bootstrap's has no width; where fewer than ten groups are
-    wrong it is too narrow, so the mean reward's reaches at least as far as the exact one.
+    Where every resample scores alike (all right, say, or all answered) the bootstrap's has no width; where fewer than
+    ten groups are wrong it is too narrow, so the mean reward's reaches at least as far as the exact one.
     """
     count, confidence = field.resampling.count, field.evidence.confidence
     low, high = percentile(samples, confidence, count)
     if name in field.task.lower_is_better or not 0 <= value <= 1:
         return {"low": low, "high": high, "how": "bootstrap"}
-    share = proportion(rewards, np.ones(len(rewards)), field.resampling.groups)
     flat_line = high - low < 1e-12
+    part = np.full(len(rewards), value) if flat_line else rewards
+    share = proportion(part, np.ones(len(part)), field.resampling.groups)
     if not (flat_line or _scarce_mean(share, value)):
         return {"low": low, "high": high, "how": "bootstrap"}
     exact = share.interval(confidence)

@@ -14,7 +14,7 @@ from loratory.evaluation.calibration import confidences, confident_mistakes, con
 from loratory.evaluation.measured import Measured
 from loratory.protocols import JSON, Labelled, Task
 
-MOST = 40  # rows of a list of examples
+MOST = 20  # rows of a list of examples
 
 
 def report(
@@ -44,7 +44,6 @@ def report(
 
 def _facts(ladder: Mapping[str, Any], task: Task, quality: Mapping[str, JSON]) -> dict[str, Any]:
     rows = ladder["contenders"]
-    gated = any(row.get("gate") for row in rows)
     recommended = _row(ladder)
     suspects = quality.get("suspects") or {}
     return {
@@ -52,7 +51,7 @@ def _facts(ladder: Mapping[str, Any], task: Task, quality: Mapping[str, JSON]) -
         "verdict": ladder["verdict"],
         "headline": ladder["headline"],
         "recommended": recommended,
-        "heads": [head for head in cells.HEADS if head.key != "gate" or gated],
+        "heads": cells.heads(ladder),
         "rows": [(row, cells.cells(ladder, row)) for row in rows],
         "failed": [row for row in rows if row["status"] == "failed"],
         "labels": list((recommended or {}).get("metrics", {}).get("per_label", {}).items()),
@@ -69,8 +68,8 @@ def _drawn(ladder: Mapping[str, Any], measured: Sequence[Measured], task: Task) 
     name, headline = ladder["verdict"]["recommended"], ladder["headline"]
     fitted = [row for row in ladder["contenders"] if row["status"] == "fitted"]
     by_name = {one.name: one for one in measured if one.fits}
-    drawn: dict[str, Any] = dict.fromkeys(("spread", "latency", "reliability", "risk", "learning", "confusion"), "")
-    drawn |= {"pairs": [], "mistakes": []}
+    drawn: dict[str, Any] = dict.fromkeys(("spread", "latency", "reliability", "risk", "confusion"), "")
+    drawn |= {"learning": [], "pairs": [], "mistakes": []}
     if name is None:
         return drawn
     places = {row["name"]: place for place, row in enumerate(fitted)}
@@ -117,21 +116,24 @@ def _shown(value: JSON) -> str:
 
 
 def _summary(facts: Mapping[str, JSON]) -> list[tuple[str, str]]:
-    """The facts that fit a line: numbers, short texts, and mappings of numbers."""
+    """The facts that fit a line: numbers, short texts, and mappings of such."""
     found = []
     for key, value in facts.items():
-        name = key.replace("_", " ")
-        if isinstance(value, (int, float, str)) and len(str(value)) <= 120:
-            found.append((name, _plain(value)))
-        elif isinstance(value, Mapping) and 0 < len(value) <= 8 and all(map(_is_number, value.values())):
-            found.append((name, ", ".join(f"{inner} {_plain(one)}" for inner, one in value.items())))
-        elif isinstance(value, list) and value:
-            found.append((name, f"{len(value)} listed"))
+        if isinstance(value, Mapping) and all(map(_is_plain, value.values())):
+            said = ", ".join(
+                f"{inner}{'=' if isinstance(one, str) else ' '}{_plain(one)}" for inner, one in value.items()
+            )
+        elif isinstance(value, list):
+            said = f"{len(value)} listed" if value else ""
+        else:
+            said = _plain(value) if _is_plain(value) else ""
+        if 0 < len(said) <= 160:
+            found.append((key.replace("_", " "), said))
     return found
 
 
-def _is_number(value: JSON) -> bool:
-    return isinstance(value, (int, float))
+def _is_plain(value: JSON) -> bool:
+    return isinstance(value, (int, float, str))
 
 
 def _plain(value: JSON) -> str:

@@ -60,32 +60,54 @@ def labels_in(*folders: Path) -> tuple[str, ...]:
     """Labels from labels.json (a list, {id: label}, id2label or label2id), else config.json's id2label."""
     for folder in folders:
         if (folder / "labels.json").is_file():
-            return _ordered(json.loads((folder / "labels.json").read_text(encoding="utf-8")), folder / "labels.json")
+            return _ordered(_json(folder / "labels.json"), folder / "labels.json")
     for folder in folders:
         if (folder / "config.json").is_file():
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            if config.get("id2label"):
-                return _ordered(config["id2label"], folder / "config.json")
+            config = _json(folder / "config.json")
+            if isinstance(config, dict) and config.get("id2label"):
+                return _ordered({"id2label": config["id2label"]}, folder / "config.json")
     raise ArtifactError(
         "no labels.json and no id2label", where=str(folders[0]), remedy='add labels.json: ["first", "second", ...]'
     )
 
 
-def _ordered(raw: Any, file: Path) -> tuple[str, ...]:
-    if isinstance(raw, dict):
-        raw = raw.get("id2label", raw.get("label2id", raw))
+def _json(file: Path) -> Any:
     try:
-        if isinstance(raw, list):
-            return tuple(map(str, raw))
-        if all(str(key).isdigit() for key in raw):
-            ids = {int(key): str(label) for key, label in raw.items()}
-        else:
-            ids = {int(number): str(label) for label, number in raw.items()}
-        return tuple(ids[i] for i in range(len(ids)))
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise ArtifactError(f"not JSON: {problem}", where=str(file)) from problem
+
+
+def _ordered(raw: Any, file: Path) -> tuple[str, ...]:
+    try:
+        ids = _numbered(raw)
+        labels = tuple(ids[i] for i in range(len(ids)))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ArtifactError(
             "the label ids are not 0, 1, 2, ...", where=str(file), allowed='["first", "second"] or {"0": "first", ...}'
         ) from None
+    if len(labels) < 2 or len(set(labels)) < len(labels) or not all(labels):
+        raise ArtifactError(
+            f"these labels tell nothing apart: {list(labels)[:6]}",
+            where=str(file),
+            allowed="at least two distinct, non-empty labels",
+        )
+    return labels
+
+
+def _numbered(raw: Any) -> dict[int, str]:
+    """Id to label from a list, {id: label}, {label: id}, or one of the two maps under its name."""
+    if isinstance(raw, list):
+        return dict(enumerate(map(str, raw)))
+    numbered = raw.get("id2label")
+    if numbered is None and "label2id" not in raw and all(str(key).isdigit() for key in raw):
+        numbered = raw
+    if numbered is not None:
+        return {int(key): str(label) for key, label in numbered.items()}
+    named = raw.get("label2id", raw)
+    if len(set(map(int, named.values()))) < len(named):
+        raise ValueError("two labels share an id")
+    return {int(number): str(label) for label, number in named.items()}
 
 
 def take_in(folder: Path, task: Any, found: Found) -> Encoder:
@@ -93,20 +115,8 @@ def take_in(folder: Path, task: Any, found: Found) -> Encoder:
 
     Raises ArtifactError when weights are missing or do not fit the labels.
     """
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
     base = describe(str(folder), found.model)
-    model, info = AutoModelForSequenceClassification.from_pretrained(
-        str(found.model),
-        dtype=torch.float32,
-        trust_remote_code=False,
-        use_safetensors=True,
-        output_loading_info=True,
-        num_labels=len(task.labels),
-        ignore_mismatched_sizes=False,
-    )
-    missing = set(info["missing_keys"])
+    model, missing = _classifier(found.model, len(task.labels))
     if found.adapter is not None:
         model, filled = _with_adapter(model, found.adapter)
         missing -= filled
@@ -118,13 +128,43 @@ def take_in(folder: Path, task: Any, found: Found) -> Encoder:
             remedy="a trunk without its head cannot answer; export the head too",
         )
     trunk_model = getattr(model, model.base_model_prefix)
-    head = StockHead(model.config, task.labels)
+    tokenizer = FastTokenizer.load(found.model, positions_of(trunk_model))
+    head = StockHead(model.config, task.labels, tokenizer.pad)
     own = model.state_dict()
     fill_head(head, {name: own[name] for name in head.named()})
     digest = digest_of([base.digest, file_digest(found.adapter / adapters.WEIGHTS) if found.adapter else ""])[:16]
     described: Base = replace(base, digest=digest, kind="encoder")
-    trunk = TorchTrunk(trunk_model, FastTokenizer.load(found.model, positions_of(model.config)), described)
-    return Encoder(task, form_of(task), Network(trunk, None, head), trunk.tokenizer.limit, learned=0, owned=True)
+    trunk = TorchTrunk(trunk_model, tokenizer, described)
+    return Encoder(task, form_of(task), Network(trunk, None, head), tokenizer.limit, learned=0, owned=True)
+
+
+def _classifier(folder: Path, labels: int) -> tuple[Any, set[str]]:
+    """The whole model and the names of its weights that the folder lacks."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            str(folder),
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            num_labels=labels,
+        )
+    except Exception as problem:
+        raise ArtifactError(
+            f"it does not open as a sequence classifier of {labels} labels: {str(problem).splitlines()[0][:300]}",
+            where=str(folder),
+            remedy="check that labels.json and the weights are of the same model",
+        ) from problem
+    if model.config.problem_type not in (None, "single_label_classification"):
+        raise ArtifactError(
+            f"problem_type is {model.config.problem_type!r}",
+            where=str(folder / "config.json"),
+            allowed="single_label_classification (one label for a text)",
+        )
+    return model, set(info["missing_keys"])
 
 
 def _with_adapter(model: Any, folder: Path) -> tuple[Any, set[str]]:
@@ -132,15 +172,16 @@ def _with_adapter(model: Any, folder: Path) -> tuple[Any, set[str]]:
     from safetensors.torch import load_file
 
     prefix = model.base_model_prefix
-    adapter = adapters.read(folder, prefix)
-    if not adapter.tensors:
-        adapter = adapters.read(folder)
+    adapter = adapters.read(folder)
     tensors = {
         name.removeprefix(adapters.PREFIX): t
         for name, t in load_file(folder / adapters.WEIGHTS).items()
         if ".lora_" not in name
     }
-    setattr(model, prefix, adapters.merged(getattr(model, prefix), adapter))
+    if any(name.startswith(f"{adapters.PREFIX}{prefix}.") for name in adapter.tensors):
+        model = adapters.merged(model, adapter)  # it was trained on the whole model: its head may be adapted too
+    else:
+        setattr(model, prefix, adapters.merged(getattr(model, prefix), adapter))
     unknown = set(tensors) - set(model.state_dict())
     if unknown:
         raise ArtifactError(

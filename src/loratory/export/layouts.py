@@ -40,12 +40,9 @@ def write_model(folder: Path, predictor: Encoder, merge: bool) -> None:
     head: Any = predictor.network.head
     labels = predictor.task.labels
     model = adapters.merged(trunk.model, predictor.network.adapter if merge else None).to("cpu")
-    config = labelled_config(trunk.config, labels)
+    config = labelled_config(trunk.config, labels, trunk.tokenizer.pad)
     if isinstance(head, StockHead):
-        whole = task_model(config)
-        getattr(whole, head.prefix).load_state_dict(model.state_dict(), strict=False)
-        whole.load_state_dict(head_tensors(head), strict=False)
-        model = whole
+        model = _whole(task_model(config), head, model)
     else:
         model.config.id2label, model.config.label2id = config.id2label, config.label2id
     model.save_pretrained(folder)
@@ -54,7 +51,16 @@ def write_model(folder: Path, predictor: Encoder, merge: bool) -> None:
         json.dumps(label_maps(labels), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     if merge and not isinstance(head, StockHead):
-        write_head(folder, head, predictor.max_tokens)
+        write_head(folder, head, min(predictor.max_tokens, trunk.tokenizer.limit))
+
+
+def _whole(whole: Any, head: StockHead, trunk: Any) -> Any:
+    """The stock classifier with the trunk's and the head's weights; the trunk may have a pooler that it lacks."""
+    tensors = head_tensors(head)
+    given = {f"{head.prefix}.{name}": t for name, t in trunk.state_dict().items()} | dict(tensors)
+    missing = whole.load_state_dict(given, strict=False).missing_keys
+    assert not missing, f"no weights for {missing}"
+    return whole
 
 
 def write_head(folder: Path, head: Any, max_tokens: int) -> None:

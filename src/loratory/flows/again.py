@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from loratory.discovery import find, names
+from loratory.artifacts.manifests import verified
 from loratory.errors import ArtifactError
-from loratory.flows import fitting, run
+from loratory.flows.bench import Bench, Fitted
 from loratory.flows.listening import Listener
 from loratory.flows.opening import read_ladder
 from loratory.flows.preparing import reread
+from loratory.flows.run import Place, conclude
+from loratory.flows.specs import parser_of
 from loratory.models.activations import Remembered
 from loratory.models.execution import run_here
 from loratory.models.trunks import Pool
-from loratory.specs.frame import Parser, load_yaml, parse
+from loratory.specs.frame import Contender, parse
+from loratory.specs.reading import load_yaml
 
 
 def rebuild(folder: Path, listen: Listener) -> Path:
@@ -22,23 +25,26 @@ def rebuild(folder: Path, listen: Listener) -> Path:
     ladder = read_ladder(folder)
     file = folder / "spec.lock.yaml"
     values, lines = load_yaml(file)
-    spec = parse(
-        values, Parser(str(file), lines, partial(find, "tasks"), partial(find, "regimes"), names("regimes")), folder
-    )
+    spec = parse(values, parser_of(file, lines), folder)
+    verified(folder / "data")
     split = reread(spec, folder / "data")
-    bench = fitting.Bench(spec, split, folder / "contenders", Pool(), Remembered(run_here), listen, lambda: False)
+    bench = Bench(spec, split, folder / "contenders", Pool(), Remembered(run_here), listen, lambda: False)
     fitted, failures = {}, {}
     rows = {row["name"]: row for row in ladder["contenders"]}
     for contender in spec.ladder:
-        row = rows.get(contender.name)
-        if row is None:
-            raise ArtifactError(
-                f"the run has no contender {contender.name!r}", where=str(folder), remedy="loratory run finishes it"
-            )
+        row = _row(rows, contender, folder)
         if row["status"] == "failed":
             failures[contender.name] = row["failure"]
-            continue
-        folders = {seed: bench.folder / contender.name / f"seed-{seed}" for seed in row["seeds"]}
-        fitted[contender.name] = fitting.Fitted(contender, folders, row["shipped_seed"], row["trials"])
-    run.conclude(bench, run.Place(folder, Path.cwd()), fitted, failures)
+        else:
+            folders = {seed: bench.folder / contender.name / f"seed-{seed}" for seed in row["seeds"]}
+            fitted[contender.name] = Fitted(contender, folders, row["shipped_seed"], row["trials"])
+    conclude(bench, Place(folder, Path.cwd()), fitted, failures)
     return folder / "report.html"
+
+
+def _row(rows: dict[str, Any], contender: Contender, folder: Path) -> Any:
+    if contender.name not in rows:
+        raise ArtifactError(
+            f"the run has no contender {contender.name!r}", where=str(folder), remedy="loratory run finishes it"
+        )
+    return rows[contender.name]

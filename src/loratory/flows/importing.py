@@ -7,16 +7,18 @@ from pathlib import Path
 from loratory import __version__
 from loratory.artifacts.manifests import staging
 from loratory.errors import ArtifactError
-from loratory.predictors import store
 from loratory.tasks.classify import Classify
 
 
 def import_folder(folder: Path, output: Path) -> str:
     """Write `output` as an artifact of the foreign `folder`; returns which weights were taken. Raises ArtifactError."""
-    from loratory.export.foreign import labels_in, locate, take_in
-
+    if not folder.is_dir():
+        raise ArtifactError("there is no such folder", where=str(folder), allowed="a Hugging Face or PEFT folder")
     if output.exists():
         raise ArtifactError("the output folder exists", where=str(output), remedy="choose another --output")
+    from loratory.export.foreign import labels_in, locate, take_in
+    from loratory.predictors import store
+
     found = locate(folder)
     task = Classify(labels=labels_in(folder, found.model))
     predictor = take_in(folder, task, found)

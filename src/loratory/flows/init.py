@@ -8,14 +8,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from loratory.artifacts.files import write_text
 from loratory.data.columns import match
 from loratory.data.examples import to_examples
 from loratory.data.readers import Source, read_source
-from loratory.flows.specs import SPEC, recipe_folder
+from loratory.errors import SpecError
+from loratory.flows.specs import SPEC, parser_of, recipe_folder
 from loratory.specs.data import DataSpec
+from loratory.specs.frame import NAME, NAMED, parse
+from loratory.specs.reading import dump, load_yaml, read_yaml
 from loratory.tasks.classify import Classify
 
 MANY = 30  # labels that are written into the spec; more are read from train
@@ -65,7 +66,9 @@ evidence:
 
 
 def from_data(data: str, output: Path, name: str | None) -> list[str]:
-    """Write a spec for the examples at `data`; returns what was guessed. Raises DataError."""
+    """Write a commented spec for the examples at `data`; returns what was guessed. Raises DataError and SpecError."""
+    if name is not None and not NAME.fullmatch(name):
+        raise SpecError(f"{name!r} is no name", where="--name", allowed=NAMED)
     local = Path(data).expanduser()
     source = read_source(DataSpec(path=str(local.resolve()) if local.exists() else data), Path.cwd())
     task = Classify()
@@ -79,10 +82,11 @@ def from_data(data: str, output: Path, name: str | None) -> list[str]:
         file=output,
         path=_yaml(path),
         labels=_labels(settled),
-        name=name or _name(local if local.exists() else Path(data)),
+        name=_yaml(name or _name(local.resolve() if local.exists() else Path(data))),
         columns=_columns(matching.columns),
         some_label=_yaml(min(counts, key=lambda label: (counts[label], label))),
     )
+    parse(*_read_back(text, output), output.parent)  # what init writes, run takes
     write_text(output, text)
     return [*source.said, *matching.said, _counted(source, counts)]
 
@@ -91,19 +95,21 @@ def from_recipe(recipe: str, output: Path) -> list[str]:
     """Copy a recipe's spec, its data path made absolute where its data is shipped with it."""
     folder = recipe_folder(recipe)
     text = (folder / SPEC).read_text(encoding="utf-8")
-    path = yaml.safe_load(text)["data"]["path"]
+    path = load_yaml(folder / SPEC)[0]["data"]["path"]
     if (folder / path).exists():
-        text = text.replace(f"path: {path}", f"path: {folder / path}", 1)
+        text = text.replace(f"path: {path}", f"path: {_yaml(str(folder / path))}", 1)
     write_text(output, text)
     return [f"copied the recipe {recipe}"]
 
 
+def _read_back(text: str, output: Path) -> tuple[dict[str, Any], Any]:
+    values, lines = read_yaml(text, output)
+    return values, parser_of(output, lines)
+
+
 def _yaml(value: Any) -> str:
-    return (
-        str(yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1000))
-        .removesuffix("...\n")
-        .strip()
-    )
+    """One line of YAML that may stand in a block and between brackets and braces."""
+    return dump([value], flow=True).strip()[1:-1]
 
 
 def _labels(task: Classify) -> str:

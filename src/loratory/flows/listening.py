@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+STOPPING = b"\nstopping at the next safe point (what is finished is kept); Ctrl-C once more stops at once\n"
 Listener = Callable[[str, Mapping[str, Any]], None]  # (event, values); events: stage said fit step epoch kept failed
 
 
@@ -25,6 +28,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         if flag.is_set():
             raise KeyboardInterrupt
         flag.set()
+        _tell()
 
     if threading.current_thread() is not threading.main_thread():
         yield flag.is_set
@@ -35,3 +39,11 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _tell() -> None:
+    """Straight to the descriptor: a signal may come in the middle of a write through Python's buffers."""
+    try:
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, STOPPING)
+    except (OSError, ValueError):
+        pass

@@ -13,15 +13,17 @@ import numpy as np
 from loratory.artifacts.files import to_json
 from loratory.artifacts.manifests import extending, read_manifest
 from loratory.data.store import digest
+from loratory.errors import ArtifactError
 from loratory.evaluation.measured import Fit, Measured
 from loratory.evaluation.rows import read_rows, write_rows
 from loratory.export import layouts
-from loratory.flows.fitting import Bench, Fitted, outcome_rows
+from loratory.flows.bench import Bench, Fitted, outcome_rows
+from loratory.flows.opening import METRICS
 from loratory.models.execution import run_here
 from loratory.predictors import store
 from loratory.protocols import Example, Predictor, Size, answer
 
-MARKS, METRICS = "marks.parquet", "metrics.json"
+MARKS = "marks.parquet"
 WARM = 5  # texts answered before the clock starts
 
 
@@ -98,8 +100,10 @@ def gathered(bench: Bench, fitted: Fitted) -> Measured:
     for seed, folder in fitted.folders.items():
         facts = _json(folder / "fit.json")["facts"]
         validation, test = outcome_rows(folder, "validation.parquet"), outcome_rows(folder, MARKS)
-        assert validation is not None
-        assert test is not None
+        if validation is None or test is None:
+            raise ArtifactError(
+                "this fit has not answered the test set since it was made", where=str(folder), remedy="loratory run"
+            )
         fits.append(Fit(seed, validation, test, facts.get("seconds", 0.0), facts))
     ship = fitted.folders[fitted.shipped]
     parameters = _json(ship / "fit.json")["parameters"]
@@ -134,7 +138,7 @@ def needed_bytes(bench: Bench, folder: Path, base: str | None) -> int:
     own: int = sum((folder / name).stat().st_size for name in predictor_files)
     if base is None or (folder / "model").is_dir():
         return own
-    weights: int = sum(file.stat().st_size for file in bench.pool.base(base).base.folder.glob("*.safetensors"))
+    weights: int = sum(file.stat().st_size for file in bench.base(base).folder.glob("*.safetensors"))
     return own + weights
 
 

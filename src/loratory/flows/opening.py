@@ -8,15 +8,15 @@ from typing import Any
 
 from loratory.artifacts.manifests import MANIFEST, read_manifest
 from loratory.errors import ArtifactError, nearest
-from loratory.models.trunks import Pool
-from loratory.predictors import store
 from loratory.protocols import Predictor
+
+METRICS = "metrics.json"  # beside a fit that has answered the test set
 
 
 def fit_folder(path: Path, contender: str | None = None) -> Path:
     """The artifact folder: of a run the recommended contender's shipped fit, or that of `contender`."""
     if not path.is_dir():
-        raise ArtifactError("this folder does not exist", where=str(path), allowed="a run, a fit or an imported folder")
+        raise ArtifactError("there is no such folder", where=str(path), allowed="a run, a fit or an imported folder")
     if read_manifest(path) is not None and (path / "predictor.json").is_file():
         return path
     ladder = read_ladder(path)
@@ -24,26 +24,41 @@ def fit_folder(path: Path, contender: str | None = None) -> Path:
     rows = {row["name"]: row for row in ladder["contenders"] if row["status"] == "fitted"}
     if name not in rows:
         raise ArtifactError(
-            f"the run has no fitted contender {name!r}{nearest(str(name), rows)}",
+            f"the run has no fitted contender {name!r}{nearest(str(name), rows)}"
+            if rows
+            else "no contender was fitted",
             where=str(path),
             allowed=", ".join(rows),
         )
-    return path / "contenders" / name / f"seed-{rows[name]['shipped_seed']}"
+    folder = path / "contenders" / name / f"seed-{rows[name]['shipped_seed']}"
+    if METRICS not in (read_manifest(folder) or {"files": (METRICS,)})["files"]:
+        raise ArtifactError(
+            f"{name} was fitted again after the ladder was made, so its evidence is not this fit's",
+            where=str(folder),
+            remedy="loratory run it again; or name this folder itself to use the fit without evidence",
+        )
+    return folder
 
 
 def read_ladder(path: Path) -> dict[str, Any]:
     """ladder.json of a run; raises ArtifactError."""
     try:
-        return dict(json.loads((path / "ladder.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        ladder = dict(json.loads((path / "ladder.json").read_text(encoding="utf-8")))
+        if not ladder["verdict"] or not isinstance(ladder["contenders"], list):
+            raise ValueError
+    except (OSError, ValueError, TypeError, KeyError):
         raise ArtifactError(
             f"neither a run (ladder.json) nor an artifact ({MANIFEST})",
             where=str(path),
             remedy="finish it with loratory run, or take in a foreign model with loratory import",
         ) from None
+    return ladder
 
 
 def open_predictor(path: Path, contender: str | None = None) -> tuple[Predictor, Path]:
     """A verified predictor and its folder."""
-    folder = fit_folder(path, contender)
+    folder = fit_folder(path, contender)  # a mistake is told before the libraries are loaded
+    from loratory.models.trunks import Pool
+    from loratory.predictors import store
+
     return store.read(folder, Pool()), folder

@@ -3,73 +3,153 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from loratory.data.columns import match, pick
+from loratory.data.content import read_bytes
 from loratory.data.readers import read_source
-from loratory.errors import DataError
+from loratory.data.rows import Row
+from loratory.errors import DataError, shown
 from loratory.models.execution import run_here
-from loratory.protocols import Column, Prediction, Predictor
+from loratory.protocols import JSON, Column, Input, Prediction, Predictor, Task
 from loratory.specs.data import DataSpec
 
 AT_ONCE = 256
 
 
-def texts_of_file(predictor: Predictor, file: Path, column: str | None) -> list[str]:
-    """The texts of a data file's text column, or the lines of a plain .txt file."""
+@dataclass(frozen=True)
+class Question:
+    """What an input of a task looks like, from its JSON Schema."""
+
+    fields: Mapping[str, Any]  # name -> schema
+    required: Sequence[str]
+
+    @classmethod
+    def of(cls, task: Task) -> Question:
+        schema = task.question()
+        fields = dict(schema.get("properties", {}))
+        return cls(fields, list(schema.get("required", fields)))
+
+    @property
+    def text(self) -> str | None:
+        """The field that plain text fills: the only one that is required, when it is a string."""
+        only = self.required[0] if len(self.required) == 1 else None
+        return only if only is not None and self.fields[only].get("type") == "string" else None
+
+    def said(self) -> str:
+        """What an input may be, in words."""
+        example = ", ".join(f'"{name}": ...' for name in self.required)
+        return f"a line of text, or {{{example}}}" if self.text else f"a JSON object {{{example}}}"
+
+    def input(self, value: JSON, where: str) -> Input:
+        """An input from text or from an object that may hold more than the task asks for. Raises DataError."""
+        if isinstance(value, str) and self.text:
+            value = {self.text: value}
+        if not isinstance(value, Mapping):
+            raise DataError(f"{shown(value)} is no input of this task", where=where, allowed=self.said())
+        made = {name: value[name] for name in self.fields if name in value}
+        for name in self.required:
+            if made.get(name) is None:
+                raise DataError(f"no {json.dumps(name)} in this input", where=where, allowed=self.said())
+        for name, given in made.items():
+            if self.fields[name].get("type") == "string" and not isinstance(given, str):
+                raise DataError(f"the {name} is {shown(given)}", where=f"{where}: {name}", allowed="a string")
+        return made
+
+
+def given_inputs(task: Task, texts: Sequence[str]) -> list[Input]:
+    """Inputs typed on the command line: text as it is, or JSON where the task needs more than a text."""
+    question = Question.of(task)
+    return [
+        question.input(text if question.text else _json(text, question, where), where)
+        for text, where in ((text, f"argument {number}") for number, text in enumerate(texts, 1))
+    ]
+
+
+def inputs_of_file(task: Task, file: Path, columns: Sequence[str]) -> list[Input]:
+    """Inputs of a data file, or lines of a .txt file. `columns`: COLUMN, or FIELD=COLUMN. Raises DataError."""
+    question = Question.of(task)
     if file.suffix == ".txt":
-        return [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
-    rows = read_source(DataSpec(path=str(file.resolve())), Path.cwd()).train
-    columns: dict[str, Column] = {name: c for name, c in predictor.task.columns.items() if name == "text"}
-    path = match(rows, columns, {"text": column} if column else {}).columns["text"]
-    texts = [pick(row, path) for row in rows]
-    for row, text in zip(rows, texts, strict=True):
-        if not isinstance(text, str):
-            raise DataError(f"the text is {text!r}", where=f"{row.file}:{row.line}: {path}", allowed="a string")
-    return texts
+        return list(inputs_of_lines(task, read_bytes(file, str(file)).split(b"\n"), str(file)))
+    rows = read_source(DataSpec(path=str(file.absolute())), Path.cwd()).train
+    wanted: dict[str, Column] = {name: column for name, column in task.columns.items() if name in question.fields}
+    found = match(rows, wanted, _given(columns, question)).columns
+    return [question.input({name: pick(row, path) for name, path in found.items()}, _place(row, file)) for row in rows]
 
 
-def lines_of(stream: Iterable[str]) -> Iterator[str]:
-    """Texts from a stream, one a line: plain, or JSON strings and {"text": ...} objects."""
-    for number, line in enumerate(stream, 1):
-        text: Any = line.rstrip("\r\n")
-        if not text.strip():
-            continue
-        if text.startswith(('"', '{"')):
-            try:
-                value = json.loads(text)
-            except ValueError:
-                value = text
-            text = value.get("text") if isinstance(value, dict) else value
-        if not isinstance(text, str):
+def _place(row: Row, file: Path) -> str:
+    return f"{file}:{row.line}"
+
+
+def _given(columns: Sequence[str], question: Question) -> dict[str, str]:
+    made = {}
+    for one in columns:
+        name, equals, column = one.partition("=")
+        if not equals and question.text is None:
             raise DataError(
-                'no "text" in this line', where=f"stdin:{number}", allowed='a line of text, or {"text": "..."}'
+                f"{one!r} does not say for which field",
+                where="--column",
+                allowed="FIELD=COLUMN",
+                remedy=question.said(),
             )
-        yield text
+        made[name if equals and name in question.fields else str(question.text)] = column if equals else one
+    return made
 
 
-def predict(predictor: Predictor, texts: Iterable[str]) -> Iterator[tuple[str, Prediction]]:
+def inputs_of_lines(task: Task, stream: Iterable[bytes], name: str = "stdin") -> Iterator[Input]:
+    """Inputs from a stream, one a line: plain text, a JSON string, or a JSON object of the task's fields."""
+    question = Question.of(task)
+    for number, raw in enumerate(stream, 1):
+        where = f"{name}:{number}"
+        line = _decoded(raw, where).rstrip("\r\n")
+        if line.strip():
+            structured = line.startswith(('"', "{")) or not question.text
+            yield question.input(_json(line, question, where) if structured else line, where)
+
+
+def _decoded(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as problem:
+        raise DataError(
+            f"byte {problem.start + 1} of this line (0x{raw[problem.start]:02x}) is not UTF-8",
+            where=where,
+            remedy="convert it first: iconv -f cp1252 -t utf-8",
+        ) from None
+
+
+def _json(text: str, question: Question, where: str) -> JSON:
+    """The value of JSON text; text that only looks like JSON is text where the task takes text."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    return value if isinstance(value, (str, dict)) or not question.text else text
+
+
+def predict(predictor: Predictor, inputs: Iterable[Input]) -> Iterator[tuple[Input, Prediction]]:
     """Answers in order, batch by batch, so that a long stream starts to answer at once."""
-    batch: list[str] = []
-    for text in texts:
-        batch.append(text)
+    batch: list[Input] = []
+    for one in inputs:
+        batch.append(one)
         if len(batch) == AT_ONCE:
             yield from _answer(predictor, batch)
             batch = []
     yield from _answer(predictor, batch)
 
 
-def _answer(predictor: Predictor, texts: Sequence[str]) -> Iterator[tuple[str, Prediction]]:
-    predictions = predictor.predict([{"text": text} for text in texts], run_here)
-    yield from zip(texts, predictions, strict=True)
+def _answer(predictor: Predictor, inputs: Sequence[Input]) -> Iterator[tuple[Input, Prediction]]:
+    if inputs:
+        yield from zip(inputs, predictor.predict(inputs, run_here), strict=True)
 
 
-def as_json(text: str | None, prediction: Prediction) -> dict[str, Any]:
-    """One answer as plain data."""
+def as_json(asked: Input | None, prediction: Prediction) -> dict[str, Any]:
+    """One answer as plain data, with the input's own fields when it is given."""
     odds = {pointer: dict(each) for pointer, each in prediction.probabilities.items()}
     made: dict[str, Any] = {"answer": prediction.answer, "confidence": prediction.confidence, "probabilities": odds}
     if prediction.why:
         made["why"] = prediction.why
-    return made if text is None else {"text": text, **made}
+    return made if asked is None else {**asked, **made}

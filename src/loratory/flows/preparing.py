@@ -14,6 +14,7 @@ from loratory.data.prepared import Prepared, prepare
 from loratory.data.splits import Parts
 from loratory.errors import ArtifactError
 from loratory.flows.listening import Listener
+from loratory.flows.specs import check_gate, located
 from loratory.protocols import Example, Labelled
 from loratory.specs.frame import Spec
 
@@ -37,6 +38,7 @@ def check(spec: Spec, listen: Listener) -> Split:
     prepared = prepare(spec.task, spec.data, spec.folder)
     for line in prepared.said:
         listen("said", {"text": line})
+    check_gate(spec, prepared.task)
     lengths, limit = _token_lengths(spec, prepared)
     found = None
     if spec.data.suspects and isinstance(prepared.task, Labelled):
@@ -83,7 +85,8 @@ def suspected(task: Any, examples: Sequence[Example], seed: int) -> list[suspect
 
 def kept_or_made(spec: Spec, folder: Path, listen: Listener) -> Split:
     """The run's split: the one on disk when it was made from the same data options, else a new one."""
-    identity = digest_of({"data": spec.data.model_dump(), "task": spec.task.model_dump(), "files": _files(spec)})
+    asked = {"data": located(spec).data.model_dump(), "task": spec.task.model_dump(), "files": _files(spec)}
+    identity = digest_of(asked)
     manifest = read_manifest(folder)
     if manifest and manifest.get("identity") == identity:
         try:

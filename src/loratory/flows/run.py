@@ -15,13 +15,14 @@ from loratory import __version__
 from loratory.artifacts.files import write_json, write_text
 from loratory.data import ledger
 from loratory.data.store import digest
-from loratory.errors import Diverged, SpecError, nearest
+from loratory.errors import Diverged, SpecError, Stopped, nearest
 from loratory.evaluation import ladder as ladders
 from loratory.evaluation.measured import Measured
 from loratory.evaluation.report import report
 from loratory.flows import fitting, measuring, preparing
+from loratory.flows.bench import Bench, Fitted, check_ladder
 from loratory.flows.listening import Listener, interruptible
-from loratory.flows.specs import lock
+from loratory.flows.specs import check_gate, lock
 from loratory.protocols import Size
 from loratory.specs.frame import Contender, Spec
 
@@ -37,7 +38,12 @@ class Place:
 
     @classmethod
     def of(cls, spec: Spec, output: Path | None) -> Place:
-        return cls(output or Path("runs") / spec.name, Path.cwd())
+        """The folder asked for, or runs/<name>; raises SpecError where a file is in its way."""
+        folder = output or Path("runs") / spec.name
+        for there in (folder, *folder.parents):
+            if there.exists() and not there.is_dir():
+                raise SpecError("this is a file, not a folder", where=str(there), remedy="choose another --output")
+        return cls(folder, Path.cwd())
 
 
 def run(spec: Spec, place: Place, listen: Listener) -> dict[str, Any]:
@@ -49,7 +55,7 @@ def run(spec: Spec, place: Place, listen: Listener) -> dict[str, Any]:
         return conclude(bench, place, fitted, failures)
 
 
-def open_bench(spec: Spec, place: Place, listen: Listener, stopping: Any) -> fitting.Bench:
+def open_bench(spec: Spec, place: Place, listen: Listener, stopping: Any) -> Bench:
     """Check the ladder, write the lock, make or reread the split."""
     import torch
 
@@ -60,12 +66,14 @@ def open_bench(spec: Spec, place: Place, listen: Listener, stopping: Any) -> fit
     if spec.training.threads:
         torch.set_num_threads(spec.training.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    pool = Pool(device)
-    fitting.check_ladder(spec, pool)
+    bases = check_ladder(spec)
     split = preparing.kept_or_made(spec, place.folder / "data", listen)
-    write_text(place.folder / "spec.lock.yaml", lock(spec))
+    check_gate(spec, split.task)
+    write_text(place.folder / "spec.lock.yaml", lock(spec, place.folder / "spec.lock.yaml"))
     write_json(place.folder / "environment.json", environment(device))
-    return fitting.Bench(spec, split, place.folder / "contenders", pool, Remembered(run_here), listen, stopping, device)
+    return Bench(
+        spec, split, place.folder / "contenders", Pool(device), Remembered(run_here), listen, stopping, device, bases
+    )
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -99,8 +107,8 @@ def chosen(spec: Spec, names: Sequence[str]) -> list[Contender]:
     return [known[name] for name in names] if names else list(spec.ladder)
 
 
-def _fit_all(bench: fitting.Bench) -> tuple[dict[str, fitting.Fitted], dict[str, str]]:
-    fitted: dict[str, fitting.Fitted] = {}
+def _fit_all(bench: Bench) -> tuple[dict[str, Fitted], dict[str, str]]:
+    fitted: dict[str, Fitted] = {}
     failures: dict[str, str] = {}
     for number, contender in enumerate(bench.spec.ladder, 1):
         bench.listen("contender", {"contender": contender.name, "number": number, "of": len(bench.spec.ladder)})
@@ -112,19 +120,20 @@ def _fit_all(bench: fitting.Bench) -> tuple[dict[str, fitting.Fitted], dict[str,
     return fitted, failures
 
 
-def _measure_all(bench: fitting.Bench, place: Place, fitted: dict[str, fitting.Fitted]) -> None:
+def _measure_all(bench: Bench, place: Place, fitted: dict[str, Fitted]) -> None:
     """The only reading of the test set in a run, noted in the ledger before it happens."""
     waiting = [name for name, one in fitted.items() if not measuring.measured_already(bench, one)]
     if waiting:
         ledger.record(place.workspace, digest(bench.split.parts.test), bench.spec.name, f"run: {', '.join(waiting)}")
     for name, one in fitted.items():
-        bench.listen("measure", {"contender": name})
+        if bench.stopping():
+            raise Stopped("stopped; what is finished is kept, and the same command goes on from there")
+        if name in waiting:
+            bench.listen("measure", {"contender": name})
         measuring.measure(bench, one)
 
 
-def conclude(
-    bench: fitting.Bench, place: Place, fitted: dict[str, fitting.Fitted], failures: dict[str, str]
-) -> dict[str, Any]:
+def conclude(bench: Bench, place: Place, fitted: dict[str, Fitted], failures: dict[str, str]) -> dict[str, Any]:
     """ladder.json, verdict.json and report.html from the rows on disk; the test set is not read again."""
     bench.listen("stage", {"text": "weighing the evidence"})
     spec, task = bench.spec, bench.split.task
@@ -154,7 +163,7 @@ def _failed(contender: Contender, failure: str) -> Measured:
     )
 
 
-def _facts(bench: fitting.Bench, place: Place) -> dict[str, Any]:
+def _facts(bench: Bench, place: Place) -> dict[str, Any]:
     spec, parts = bench.spec, bench.split.parts
     tuned = {c.name: c.options.tunable for c in spec.ladder if c.options.tunable}
     split = {

@@ -1,21 +1,25 @@
-"""From what a person types (a file, a folder, a recipe's name) to a parsed spec."""
+"""From what a person types (a file, a folder, a recipe's name) to a parsed spec, and back to text."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from loratory.discovery import find, names
 from loratory.errors import SpecError, nearest
-from loratory.specs.frame import Parser, Spec, load_yaml, parse
+from loratory.protocols import Labelled
+from loratory.specs.frame import Spec, parse
+from loratory.specs.lines import Path as KeyPath
 from loratory.specs.overrides import overridden
+from loratory.specs.parser import Parser
+from loratory.specs.reading import dump, load_yaml
 
 SPEC = "spec.yaml"
+LOCK = "# What this run was made from: every value, given or left out. It runs again: loratory run {file}\n"
 
 
 def recipe_folder(name: str) -> Path:
@@ -39,17 +43,26 @@ def spec_file(target: str) -> Path:
     )
 
 
+def parser_of(file: Path, lines: Mapping[KeyPath, int], changes: Mapping[KeyPath, str] | None = None) -> Parser:
+    """A parser that knows the tasks and regimes that are installed."""
+    return Parser(
+        str(file), lines, partial(find, "tasks"), partial(find, "regimes"), names("regimes"), dict(changes or {})
+    )
+
+
 def load_spec(target: str, data: str | None = None, changes: Sequence[str] = ()) -> Spec:
     """Parse a spec; `data` replaces its data path (relative to where the person is), `changes` are KEY=VALUE."""
     file = spec_file(target)
     values, lines = load_yaml(file)
-    if changes:
-        values = overridden(values, changes)
+    values, changed = overridden(values, changes)
     if data is not None:
         values = {**values, "data": _moved(values.get("data"), data)}
-    parser = Parser(str(file), lines, partial(find, "tasks"), partial(find, "regimes"), names("regimes"))
-    spec = parse(values, parser, file.parent)
-    _check_gate(spec)
+    parser = parser_of(file, lines, changed)
+    spec = based(parse(values, parser, file.parent))
+    try:
+        check_gate(spec, spec.task)
+    except SpecError as problem:
+        raise _at_its_line(problem, parser) from None
     return spec
 
 
@@ -64,12 +77,49 @@ def _moved(data: Any, path: str) -> dict[str, Any]:
     return {**kept, "path": str(local.resolve()) if local.exists() else path}
 
 
-def _check_gate(spec: Spec) -> None:
-    if spec.gate is not None:
-        evaluation = importlib.import_module("loratory.evaluation.gate")
-        evaluation.check_gate(spec.gate, getattr(spec.task, "labels", None), [c.name for c in spec.ladder])
+def based(spec: Spec) -> Spec:
+    """The spec with bases that are folders made absolute: relative ones start at the spec, else at the person."""
+
+    def place(base: str) -> str:
+        for start in (spec.folder, Path.cwd()):
+            if (folder := start / Path(base).expanduser()).is_dir():
+                return str(folder.resolve())
+        return base
+
+    ladder = tuple(replace(c, base=place(c.base)) if c.base else c for c in spec.ladder)
+    return replace(spec, base=place(spec.base), ladder=ladder)
 
 
-def lock(spec: Spec) -> str:
-    """The text of spec.lock.yaml: every value, given or derived."""
-    return str(yaml.safe_dump(spec.facts(), sort_keys=False, allow_unicode=True, width=110))
+def located(spec: Spec) -> Spec:
+    """The spec with data files made absolute, so that it means the same wherever it is written."""
+
+    def place(path: str | None) -> str | None:
+        found = spec.folder / Path(path).expanduser() if path else None
+        return str(found.resolve()) if found is not None and found.exists() else path
+
+    files = {key: place(getattr(spec.data, key)) for key in ("path", "test", "validation")}
+    return replace(spec, data=spec.data.model_copy(update=files))
+
+
+def check_gate(spec: Spec, task: Any) -> None:
+    """Refuse a gate on a label or contender that does not exist. Raises SpecError.
+
+    Labels that the spec leaves to the data are checked once the task is settled, before anything is trained.
+    """
+    if spec.gate is None:
+        return
+    labels = getattr(task, "labels", None)
+    if labels is None and isinstance(task, Labelled):
+        labels = (*spec.gate.recall, *spec.gate.precision)
+    evaluation = importlib.import_module("loratory.evaluation.gate")
+    evaluation.check_gate(spec.gate, labels, [c.name for c in spec.ladder])
+
+
+def _at_its_line(problem: SpecError, parser: Parser) -> SpecError:
+    where = parser.where(tuple(problem.where.split(": ")))
+    return SpecError(problem.problem, where=where, allowed=problem.allowed, remedy=problem.remedy)
+
+
+def lock(spec: Spec, file: Path) -> str:
+    """The text of spec.lock.yaml: every value, and paths that hold wherever it stands."""
+    return LOCK.format(file=file) + dump(located(spec).facts())

@@ -5,32 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from loratory.errors import Diverged
 from loratory.evaluation.rows import read_rows
 from loratory.flows import fitting
+from loratory.flows.bench import Bench, Fitted
 from loratory.flows.listening import Listener, interruptible
 from loratory.flows.run import Place, chosen, open_bench
 from loratory.specs.frame import Spec
 
 
 def train(spec: Spec, place: Place, names: Sequence[str], listen: Listener) -> list[dict[str, Any]]:
-    """Fit the named contenders (all when none is named); one row each: contender, score on validation, folder."""
+    """Fit the named contenders (all when none is named); a row each: contender, score on validation, folder.
+
+    One that cannot be fitted does not keep the others from it; raises Diverged when none could be, and Stopped.
+    """
     contenders = chosen(spec, names)
     rows = []
+    problem: Diverged | None = None
     with interruptible() as stopping:
         bench = open_bench(spec, place, listen, stopping)
         for number, contender in enumerate(contenders, 1):
             listen("contender", {"contender": contender.name, "number": number, "of": len(contenders)})
-            fitted = fitting.fit_contender(bench, contender)
-            folder = fitted.folders[fitted.shipped]
-            scores = bench.split.task.summarise(read_rows(folder / "validation.parquet").totals())
-            headline = bench.split.task.headline
-            rows.append(
-                {
-                    "contender": contender.name,
-                    "headline": headline,
-                    "score": scores[headline],
-                    "scores": {k: v for k, v in scores.items() if "/" not in k},
-                    "folder": str(folder),
-                }
-            )
+            try:
+                rows.append(_row(bench, fitting.fit_contender(bench, contender)))
+            except Diverged as diverged:
+                problem = diverged
+                listen("failed", {"contender": contender.name, "text": str(diverged)})
+    if problem is not None and not rows:
+        raise problem
     return rows
+
+
+def _row(bench: Bench, fitted: Fitted) -> dict[str, Any]:
+    task, folder = bench.split.task, fitted.folders[fitted.shipped]
+    scores = task.summarise(read_rows(folder / "validation.parquet").totals())
+    return {
+        "contender": fitted.contender.name,
+        "headline": task.headline,
+        "score": scores[task.headline],
+        "scores": {k: v for k, v in scores.items() if "/" not in k},
+        "folder": str(folder),
+    }

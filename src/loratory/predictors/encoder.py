@@ -11,6 +11,7 @@ from typing import Any, Self
 from safetensors.torch import load_file, save_file
 
 from loratory.models import adapters
+from loratory.models.bases import ORIGIN
 from loratory.predictors.forms import FORMS, Row
 from loratory.predictors.heads import StockHead, fill_head, head_facts, head_tensors
 from loratory.protocols import JSON, Encode, Input, Network, Prediction, Run, Size, Trunks
@@ -68,7 +69,9 @@ class Encoder:
 
     def _peft(self, trunk: Any, head: Any) -> tuple[dict[str, JSON], str, Mapping[str, Any]]:
         """Facts, key prefix and extra tensors of the PEFT folder: a stock head makes it a whole SEQ_CLS adapter."""
+        origin, licence = ORIGIN.get(trunk.name, (trunk.name, None))
         facts: dict[str, JSON] = {"base_model_name_or_path": f"base_{len(self.task.labels)}", "revision": trunk.digest}
+        facts |= {"base_model": origin, "license": licence}
         if not isinstance(head, StockHead):
             return {**facts, "task_type": "FEATURE_EXTRACTION"}, "", {}
         return ({**facts, "task_type": "SEQ_CLS", "modules_to_save": head.modules_to_save()}, head.prefix, self._head())
@@ -80,7 +83,7 @@ class Encoder:
         head = FORMS[facts["form"]].head(facts["head"]["kind"], task, trunk)
         if "pooling" in facts["head"]:
             head.pooling = facts["head"]["pooling"]
-        fill_head(head, load_file(folder / "head.safetensors"))
+        fill_head(head, load_file(folder / "head.safetensors")).to(trunk.device)
         prefix = head.prefix if isinstance(head, StockHead) else ""
         adapter = adapters.read(folder / "adapter", prefix) if facts["adapter"] else None
         return cls(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from loratory.errors import Unfit
 from loratory.models.activations import pool
 
 SCALE = 20.0  # where a fit starts; it is learned
@@ -48,27 +49,57 @@ class Given(nn.Module):
             self.pooler = pooler
 
     def forward(self, *args: Any, inputs_embeds: Tensor, **options: Any) -> Any:
-        from transformers.modeling_outputs import BaseModelOutputWithPooling
+        from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
         pooler = getattr(self, "pooler", None)
         pooled = pooler(inputs_embeds) if pooler is not None else None
-        return BaseModelOutputWithPooling(last_hidden_state=inputs_embeds, pooler_output=pooled)
+        return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=inputs_embeds, pooler_output=pooled)
 
 
 class StockHead(nn.Module):
-    """What `AutoModelForSequenceClassification` puts on this architecture, with its own parameter names."""
+    """What `AutoModelForSequenceClassification` puts on this architecture, with its own parameter names.
 
-    def __init__(self, config: Any, labels: Sequence[str]) -> None:
+    Raises Unfit where that head is no function of the trunk's final states.
+    """
+
+    def __init__(self, config: Any, labels: Sequence[str], pad: int) -> None:
         super().__init__()
-        self.config = labelled_config(config, labels)
-        self.model: Any = task_model(self.config)
+        self.config = labelled_config(config, labels, pad)
+        self.model: Any = task_model(self.config).eval()
         self.prefix: str = self.model.base_model_prefix
-        setattr(self.model, self.prefix, Given(getattr(self.model, self.prefix)))
-        self.model.eval()
+        trunk = getattr(self.model, self.prefix)
+        expected = self._probe(trunk)
+        setattr(self.model, self.prefix, Given(trunk))
+        if expected is None or not self._agrees(*expected):
+            raise Unfit(
+                f"the stock head of {self.config.model_type} does not work on its trunk's final states alone",
+                where="head: stock",
+                remedy="set head: pooled",
+            )
+
+    @torch.no_grad()
+    def _probe(self, trunk: nn.Module) -> tuple[Tensor, Tensor, Tensor] | None:
+        """States, mask and logits of the whole stock model on two short rows, one of them padded."""
+        filler = self.config.pad_token_id
+        word = 0 if filler else 1
+        ids, mask = torch.tensor([[word] * 4, [word, word, filler, filler]]), torch.tensor([[1] * 4, [1, 1, 0, 0]])
+        try:
+            states = trunk(input_ids=ids, attention_mask=mask).last_hidden_state
+            return states, mask, self.model(input_ids=ids, attention_mask=mask).logits
+        except (AttributeError, RuntimeError, TypeError, ValueError):
+            return None
+
+    @torch.no_grad()
+    def _agrees(self, states: Tensor, mask: Tensor, logits: Tensor) -> bool:
+        try:
+            mine = self(states, mask)
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+            return False
+        return mine.shape == logits.shape and torch.allclose(mine, logits, atol=1e-4)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """States float[B, T, D], mask int[B, T] -> logits float[B, L]."""
-        filler = self.config.pad_token_id or 0
+        filler = self.config.pad_token_id
         ids = torch.where(mask.bool(), filler + 1, filler)  # heads on the last token find it by the padding
         return self.model(input_ids=ids, attention_mask=mask, inputs_embeds=states).logits  # type: ignore[no-any-return]
 
@@ -82,8 +113,12 @@ class StockHead(nn.Module):
         return sorted(owners)
 
 
-def labelled_config(config: Any, labels: Sequence[str]) -> Any:
-    """A copy of a configuration with these labels."""
+def labelled_config(config: Any, labels: Sequence[str], pad: int) -> Any:
+    """A copy of a configuration with these labels, and with the tokenizer's padding id where it has none of its own.
+
+    A decoder's classifier looks for the last token before the padding: with id 0, a word in many vocabularies, it would
+    pass over texts that end in that word.
+    """
     from copy import deepcopy
 
     own = deepcopy(config)
@@ -91,7 +126,7 @@ def labelled_config(config: Any, labels: Sequence[str]) -> Any:
     own.num_labels = len(labels)
     own.problem_type = "single_label_classification"
     if own.pad_token_id is None:
-        own.pad_token_id = 0
+        own.pad_token_id = pad
     return own
 
 
@@ -107,7 +142,7 @@ def make_head(kind: str, trunk: Any, labels: Sequence[str]) -> nn.Module:
     """A fresh head of a kind for a trunk."""
     if kind == "pooled":
         return PooledHead(trunk.width, len(labels), trunk.pooling)
-    head = StockHead(trunk.config, labels)
+    head = StockHead(trunk.config, labels, trunk.tokenizer.pad)
     own = getattr(trunk.model, "pooler", None)  # a pooler that the base was trained with is a better start than chance
     if own is not None and hasattr(getattr(head.model, head.prefix), "pooler"):
         getattr(head.model, head.prefix).pooler.load_state_dict(own.state_dict())

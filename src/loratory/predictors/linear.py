@@ -100,7 +100,7 @@ class Linear:
                 }
             )
         save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "linear.safetensors")
-        (folder / "vocabulary.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
+        (folder / "vocabulary.json").write_text(json.dumps(facts), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:

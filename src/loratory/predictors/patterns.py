@@ -73,7 +73,7 @@ class Patterns:
 
     def save(self, folder: Path) -> None:
         rows = [[rule.label, rule.pattern, rule.source] for rule in self.rules]
-        text = json.dumps({"rules": rows, "odds": self.odds}, ensure_ascii=False, indent=1)
+        text = json.dumps({"rules": rows, "odds": self.odds}, indent=1)
         (folder / "patterns.json").write_text(text, encoding="utf-8")
 
     @classmethod

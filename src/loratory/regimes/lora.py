@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from loratory.errors import SpecError
+from loratory.errors import SpecError, nearest
 from loratory.protocols import JSON, Context, Lessons, Start, Task
 from loratory.regimes.objections import refuse
 from loratory.specs.training import LossSpec
@@ -68,7 +68,7 @@ class Lora(BaseModel):
 
     def config(self, trunk: Any, context: Context) -> dict[str, JSON]:
         """The adapter's PEFT configuration on this trunk; says so when the architecture is unknown."""
-        targets, known = trunk.targets() if self.targets == "auto" else (tuple(self.targets), True)
+        targets, known = trunk.targets() if self.targets == "auto" else (self._named(trunk), True)
         if not known:
             context.report(
                 "said",
@@ -86,6 +86,15 @@ class Lora(BaseModel):
             "target_modules": list(targets),
         }
         return config | ({"layers_to_transform": chosen, "layers_pattern": pattern} if chosen else {})
+
+    def _named(self, trunk: Any) -> tuple[str, ...]:
+        unknown, there = trunk.strangers(self.targets)
+        if unknown or not self.targets:
+            seen = f"{unknown[0]!r}{nearest(unknown[0], there)}" if unknown else "an empty list"
+            raise SpecError(
+                f"{trunk.name} has no such linear layer: {seen}", where="lora: targets", allowed=", ".join(there)
+            )
+        return tuple(self.targets)
 
     def _layers(self, trunk: Any) -> tuple[list[int], str]:
         pattern, depth = trunk.layers()

@@ -63,11 +63,16 @@ class Rules(BaseModel):
 
 
 def odds(rules: Patterns, texts: Sequence[str], labels: Sequence[str]) -> tuple[dict[str, float], ...]:
-    """For each rule, and for none, the label shares on train, Laplace-smoothed with half a count."""
+    """For each rule, and for none, the label shares on train, smoothed by one text that is divided as all of train is.
+
+    A rule speaks for its label like one more text, so that one which train never met still answers with it.
+    """
     known = rules.task.labels or ()
     counts: list[Counter[str]] = [Counter() for _ in range(len(rules.rules) + 1)]
     for text, label in zip(texts, labels, strict=True):
         counts[rules.first(text)][label] += 1
+    for rule, count in zip(rules.rules, counts, strict=False):
+        count[rule.label] += 1
     shares = Counter(labels)
     prior = {label: (shares[label] + 0.5) / (len(labels) + 0.5 * len(known)) for label in known}
     return tuple({label: (c[label] + prior[label]) / (c.total() + 1) for label in known} for c in counts)

@@ -42,28 +42,25 @@ def fit_linear(options: Tfidf, task: Any, texts: list[str], y: Any) -> Linear:
     """Features, regression, and both as arrays. y int[N]; labels that y lacks get no probability to speak of."""
     try:
         from scipy.sparse import hstack
-        from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
     except ImportError:
         raise missing_extra("scikit-learn", "train") from None
-    vectorizers = [
-        TfidfVectorizer(
-            ngram_range=(1, options.words), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", dtype=np.float32
-        ),
-        TfidfVectorizer(
-            analyzer="char_wb",
-            ngram_range=(2, options.characters),
-            sublinear_tf=True,
-            dtype=np.float32,
-            min_df=1 if len(texts) < SMALL else 2,
-        ),
-    ]
-    share = np.float32(1 / np.sqrt(len(vectorizers)))  # each text's whole row has unit length
-    features = hstack([v.fit_transform(texts) * share for v in vectorizers]).tocsr()
+    vectorizers, blocks = [], []
+    for vectorizer in _vectorizers(options, len(texts)):
+        try:
+            blocks.append(vectorizer.fit_transform(texts))
+            vectorizers.append(vectorizer)
+        except ValueError as problem:  # no text has a word, or a character: this block says nothing
+            if "vocabulary" not in str(problem) and "terms remain" not in str(problem):
+                raise
+    if not blocks or len(set(y.tolist())) == 1:
+        return Linear(task, (), np.zeros((0, len(task.labels)), np.float32), _prior(y, len(task.labels)))
+    share = np.float32(1 / np.sqrt(len(blocks)))  # each text's whole row has unit length
+    features = hstack([block * share for block in blocks]).tocsr()
     weight = "balanced" if options.class_weights else None
     fitted = LogisticRegression(C=options.c, max_iter=300, tol=1e-3, class_weight=weight).fit(features, y)
     weights, bias = _every_label(fitted, len(task.labels))
-    blocks = tuple(
+    vocabularies = tuple(
         Vocabulary(
             v.analyzer,
             v.ngram_range[0],
@@ -73,7 +70,25 @@ def fit_linear(options: Tfidf, task: Any, texts: list[str], y: Any) -> Linear:
         )
         for v in vectorizers
     )
-    return Linear(task, blocks, np.ascontiguousarray(weights * share, dtype=np.float32), bias.astype(np.float32))
+    return Linear(task, vocabularies, np.ascontiguousarray(weights * share, dtype=np.float32), bias.astype(np.float32))
+
+
+def _vectorizers(options: Tfidf, texts: int) -> list[Any]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    common = {"sublinear_tf": True, "dtype": np.float32}
+    return [
+        TfidfVectorizer(ngram_range=(1, options.words), token_pattern=r"(?u)\b\w+\b", **common),
+        TfidfVectorizer(
+            analyzer="char_wb", ngram_range=(2, options.characters), min_df=1 if texts < SMALL else 2, **common
+        ),
+    ]
+
+
+def _prior(y: Any, labels: int) -> Any:
+    """The bias of a model that sees nothing: the labels' shares, as log-odds."""
+    counts = np.bincount(y, minlength=labels)
+    return np.where(counts > 0, np.log(np.maximum(counts, 1) / len(y)), -30.0).astype(np.float32)
 
 
 def _every_label(fitted: Any, labels: int) -> tuple[Any, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from loratory.protocols import Context, Lessons, Network, Predictor, Start, Task
 from loratory.regimes.objections import refuse
@@ -24,6 +24,13 @@ class ZeroShot(BaseModel):
 
     hypothesis: str = Field("This example is {}.", description="what an NLI base is asked, {} being the label in words")
     scale: float = Field(20.0, gt=0, description="of the cosine similarity before the softmax")
+
+    @field_validator("hypothesis")
+    @classmethod
+    def _one_gap(cls, hypothesis: str) -> str:
+        if hypothesis.count("{}") != 1 or hypothesis.count("{") != 1 or hypothesis.count("}") != 1:
+            raise ValueError("the hypothesis has exactly one {}, where the label goes")
+        return hypothesis
 
     def objection(self, task: Task, start: str) -> str | None:
         return refuse("zero-shot", task, start, self.starts)
@@ -46,4 +53,5 @@ class ZeroShot(BaseModel):
         head = PooledHead(trunk.width, len(task.labels), trunk.pooling).requires_grad_(False)
         head.prototypes.copy_(context.activations.pooled(trunk, trunk.pooling, rows))
         head.log_scale.fill_(math.log(self.scale))
-        return Encoder(task, form_of(task), Network(trunk, None, head.eval()), context.training.max_tokens, learned=0)
+        network = Network(trunk, None, head.eval().to(context.device))
+        return Encoder(task, form_of(task), network, context.training.max_tokens, learned=0)

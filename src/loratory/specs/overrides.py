@@ -2,26 +2,66 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
 import yaml
 
-from loratory.errors import SpecError
+from loratory.errors import SpecError, shown
+from loratory.specs.lines import Path as KeyPath
+from loratory.specs.reading import value_of
+
+FORM = "KEY=VALUE, such as training.seeds=3, lora.rank=8 or ladder.NAME.rank=8"
 
 
-def overridden(values: dict[str, Any], changes: Iterable[str]) -> dict[str, Any]:
-    """A copy of the values with each KEY.PATH=VALUE applied; VALUE is YAML."""
-    made = yaml.safe_load(yaml.safe_dump(values))
+def overridden(values: dict[str, Any], changes: Iterable[str]) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+    """A copy of the values with each KEY.PATH=VALUE applied (VALUE is YAML), and what was changed by what."""
+    made, by = copy.deepcopy(values), {}
     for change in changes:
         key, equals, text = change.partition("=")
-        if not equals or not key:
-            raise SpecError(f"{change!r} is no change", where="--set", allowed="KEY=VALUE, such as training.seeds=3")
-        inner = made
-        *path, last = key.split(".")
-        for part in path:
-            inner = inner.setdefault(part, {})
-            if not isinstance(inner, dict):
-                raise SpecError(f"{part!r} holds no keys", where=f"--set {key}")
-        inner[last] = yaml.safe_load(text)
-    return dict(made)
+        if not equals or not all(key.split(".")):
+            raise SpecError(f"{change!r} is no change", where="--set", allowed=FORM)
+        try:
+            value = value_of(text)
+        except yaml.YAMLError as problem:
+            said = getattr(problem, "problem", None) or str(problem).splitlines()[0]
+            raise SpecError(f"{text!r} is no YAML value: {said}", where=f"--set {change}", allowed=FORM) from None
+        by[_apply(made, key.split("."), value, change)] = change
+    return made, by
+
+
+def _apply(made: dict[str, Any], keys: list[str], value: Any, change: str) -> KeyPath:
+    """Put the value in its place; returns where that is."""
+    inner, path = made, []
+    for number, part in enumerate(keys[:-1]):
+        path.append(part)
+        if inner.get(part) is None:
+            inner[part] = {}
+        held = inner[part]
+        if isinstance(held, list) and number == 0:
+            place = _row(held, keys[1], change)
+            if len(keys) == 2:
+                held[place] = {keys[1]: value}
+                return (part, place, keys[1])
+            return (part, place, *_apply(held[place], keys[1:], value, change))
+        if not isinstance(held, dict):
+            raise SpecError(f"{part!r} holds {shown(held)}, and no keys", where=f"--set {change}", allowed=FORM)
+        inner = held
+    inner[keys[-1]] = value
+    return (*path, keys[-1])
+
+
+def _row(rows: list[Any], name: str, change: str) -> int:
+    """The row of a contender, made a mapping that options can be put in."""
+    for place, row in enumerate(rows):
+        if row == name:
+            rows[place] = {name: {}}
+        if rows[place] == {name: None}:
+            rows[place] = {name: {}}
+        if isinstance(rows[place], dict) and name in rows[place]:
+            return place
+    known = [row if isinstance(row, str) else next(iter(row), "") for row in rows if isinstance(row, (str, dict))]
+    raise SpecError(
+        f"the ladder has no contender {name!r}", where=f"--set {change}", allowed=", ".join(map(str, known))
+    )

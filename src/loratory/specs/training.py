@@ -35,7 +35,7 @@ class TrainingSpec(BaseModel):
     seeds: int = Field(
         1, ge=1, le=50, description="fits of each seeded regime; the one that ships is chosen on validation"
     )
-    trials: int = Field(1, ge=1, le=20, description="validation trials of each trained regime's tunable option")
+    trials: int = Field(1, ge=1, le=9, description="validation trials of each trained regime's tunable option")
     patience: int | None = Field(
         None,
         ge=1,

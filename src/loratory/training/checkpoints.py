@@ -21,6 +21,9 @@ class FolderCheckpoints:
 
     def latest(self) -> State | None:
         found = [slot for slot in self._slots() if self._valid(slot)]
+        for slot in self._slots():
+            if self._number(slot) and slot not in found:  # or the next one would take the place of the valid one
+                shutil.rmtree(slot, ignore_errors=True)
         if not found:
             return None
         newest = max(found, key=self._number)

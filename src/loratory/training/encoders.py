@@ -62,10 +62,16 @@ def start_head(kind: str, trunk: TorchTrunk, material: Material, context: Contex
 
 
 def label_means(pooled: Tensor, targets: Tensor, labels: int) -> Tensor:
-    """Mean direction of each label, float[L, D], from pooled float[N, D]; a label without examples gets zeros."""
+    """Mean direction of each label, float[L, D], from pooled float[N, D].
+
+    A label without examples points away from all of them: zeros have no direction, and an infinite gradient.
+    """
     directions = nn.functional.normalize(pooled, dim=-1)
     sums = torch.zeros(labels, pooled.shape[1]).index_add_(0, targets, directions)
-    return sums / torch.bincount(targets, minlength=labels).clamp_min(1)[:, None]
+    counts = torch.bincount(targets, minlength=labels)
+    means = sums / counts.clamp_min(1)[:, None]
+    means[counts == 0] = -directions.mean(0)
+    return means
 
 
 def through_trunk(

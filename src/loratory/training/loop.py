@@ -17,6 +17,7 @@ from loratory.training.batching import Batch
 from loratory.training.precision import autocast, choose
 from loratory.training.seeds import seed_of
 
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's state of one parameter
 GROWTH, LOOK = 3.0, 50  # the mean loss of the last LOOK steps may be GROWTH times that of the first LOOK
 
 
@@ -44,7 +45,7 @@ class Progress:
     best: list[float] | None = None
     stale: int = 0
     seconds: float = 0.0
-    scale: float = 65536.0  # of the loss under fp16
+    scaler: dict[str, float] = field(default_factory=dict)  # of the loss under fp16
     epoch_loss: float = 0.0
     losses: list[float] = field(default_factory=list)  # the first LOOK and the last LOOK
     history: list[dict[str, float]] = field(default_factory=list)
@@ -111,7 +112,7 @@ class _Fit:
         factor = schedule(self.spec, progress.step, self.steps_an_epoch * self.course.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
-        whole = float(sum(self.course.weights[list(micro)].sum() for micro in batch))
+        whole = float(sum(self.course.weights[list(micro)].sum() for micro in batch)) or 1.0  # all may weigh nothing
         total = 0.0
         for micro in batch:
             with autocast(self.precision, self.context.device):
@@ -178,8 +179,8 @@ class _Fit:
         }
         for name, parameter in self.course.parameters.items():
             if moments := self.optimizer.state.get(parameter):
-                tensors[f"first/{name}"], tensors[f"second/{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
-        self.progress.scale = self.scaler.get_scale()
+                tensors |= {f"{moment}/{name}": moments[moment] for moment in MOMENTS}
+        self.progress.scaler = self.scaler.state_dict()
         return State(tensors, dict(vars(self.progress)))
 
     def _restore(self, state: State) -> None:
@@ -188,14 +189,13 @@ class _Fit:
             for name, parameter in self.course.parameters.items():
                 parameter.copy_(state.tensors[f"now/{name}"])
                 self.kept[name] = state.tensors[f"best/{name}"].to(parameter.device)
-                if f"first/{name}" in state.tensors:
+                if f"exp_avg/{name}" in state.tensors:
+                    saved = {moment: state.tensors[f"{moment}/{name}"].clone() for moment in MOMENTS}
                     self.optimizer.state[parameter] = {
-                        "step": torch.tensor(float(self.progress.step)),
-                        "exp_avg": state.tensors[f"first/{name}"].to(parameter.device).clone(),
-                        "exp_avg_sq": state.tensors[f"second/{name}"].to(parameter.device).clone(),
+                        moment: t if moment == "step" else t.to(parameter.device) for moment, t in saved.items()
                     }
-        if self.scaler.is_enabled():
-            self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": self.progress.scale})
+        if self.scaler.is_enabled() and self.progress.scaler:
+            self.scaler.load_state_dict(self.progress.scaler)
 
 
 def _groups(course: Course, decay: float) -> list[dict[str, object]]:

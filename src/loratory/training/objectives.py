@@ -33,4 +33,11 @@ def class_weights(targets: Tensor, labels: Sequence[str], spec: LossSpec) -> Ten
             raise SpecError(
                 f"{label!r} is no label{nearest(label, labels)}", where="loss: class_weights", allowed=", ".join(labels)
             )
-    return torch.tensor([spec.class_weights.get(label, 1.0) for label in labels])
+    weights = torch.tensor([spec.class_weights.get(label, 1.0) for label in labels])
+    if not bool((weights.isfinite() & (weights >= 0)).all()) or not bool(weights.any()):
+        raise SpecError(
+            f"these class weights cannot be used: {spec.class_weights}",
+            where="loss: class_weights",
+            allowed="numbers from 0, not all 0",
+        )
+    return weights

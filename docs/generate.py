@@ -1,0 +1,146 @@
+"""Writes docs/spec.md, docs/spec.schema.json and docs/cli.md from the models and the command line themselves.
+
+python docs/generate.py            write them
+python docs/generate.py --check    end with 1 where one of them is out of date
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from typer.testing import CliRunner
+
+from loratory.cli import VERBS, app
+from loratory.discovery import find, names
+from loratory.specs.data import DataSpec, SplitSpec
+from loratory.specs.describing import allowed
+from loratory.specs.evidence import EvidenceSpec, Floor, GateSpec
+from loratory.specs.frame import DEFAULT_BASE
+from loratory.specs.schema import HELP, Known, schema
+from loratory.specs.training import LossSpec, TrainingSpec
+
+DOCS = Path(__file__).parent
+MADE = "<!-- Made by docs/generate.py; a test compares them. Change the models or the commands, not this page. -->\n"
+HEAD = "| key | may hold | default | meaning |\n|---|---|---|---|\n"
+WIDTH = 100
+
+SPEC = """\
+# The spec, key by key
+
+One YAML file says what is to be learnt, from what, and what must hold. `loratory init DATA` writes one; an editor
+that reads JSON Schema completes and checks it with [spec.schema.json](spec.schema.json). YAML is read by the core
+schema of YAML 1.2: `yes`, `no` and `12:30` are text. A key that is unknown, or written twice, is an error. Files
+(`data:`, and a folder as `base:`) are looked for from the folder of the spec.
+
+| key | meaning |
+|---|---|
+{frame}
+
+Each regime's name is a key too: its options there are shared by all its contenders, and a contender's own win.
+"""
+
+
+def pages() -> dict[str, str]:
+    """File name -> text of every generated page."""
+    known = Known(_classes("tasks"), _classes("regimes"))
+    return {
+        "spec.md": _spec(known),
+        "spec.schema.json": json.dumps(schema(known), indent=2, ensure_ascii=False) + "\n",
+        "cli.md": _cli(),
+    }
+
+
+def _classes(group: str) -> dict[str, Any]:
+    return {name: find(group, name) for name in sorted(names(group))}
+
+
+def _spec(known: Known) -> str:
+    parts = [MADE + SPEC.format(frame="\n".join(f"| `{key}` | {_cell(text)} |" for key, text in HELP.items()))]
+    for name, cls in known.tasks.items():
+        parts.append(_section(f"`task: {{kind: {name}}}`", cls))
+        rows = "".join(
+            f"| `{key}` | text | {'needed, or guessed' if column.required else 'none'} | {_cell(column.help)} |\n"
+            for key, column in cls.columns.items()
+        )
+        parts.append(f"Its columns stand under `data:`, each naming a column of the file.\n\n{HEAD}{rows}")
+    parts.append(_section("`data`", DataSpec, leave="columns"))
+    parts.append(_section("`data: split`", SplitSpec))
+    parts.append(
+        "## `ladder`\n\nA list, simplest first. A row is the name of a regime, or a name of your own with "
+        "`{regime: ..., options}`;\n`base:` among the options starts that contender from another base than "
+        f"the spec's (`{DEFAULT_BASE}` when left out).\n"
+    )
+    parts += [_section(f"`{name}`", cls, about=True) for name, cls in known.regimes.items()]
+    parts.append(_section("`loss` of a trained regime", LossSpec))
+    parts += [_section("`training`", TrainingSpec), _section("`evidence`", EvidenceSpec)]
+    parts += [_section("`gate`", GateSpec), _section("A floor in the gate", Floor)]
+    return "\n".join(parts)
+
+
+def _section(title: str, cls: type[BaseModel], *, about: bool = False, leave: str = "") -> str:
+    fields = {name: field for name, field in cls.model_fields.items() if name not in (leave, "kind")}
+    rows = "".join(
+        f"| `{name}` | {_cell(allowed(field))} | {_default(field)} | {_cell(field.description or '')} |\n"
+        for name, field in fields.items()
+    )
+    starts = f" Starts from: {', '.join(cls.starts)}." if about and hasattr(cls, "starts") else ""
+    said = " ".join((cls.__doc__ or "").split())
+    return f"## {title}\n\n{said}{starts}\n\n" + (HEAD + rows if rows else "No options.\n")
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is PydanticUndefined:
+        return "needed"
+    if isinstance(value, BaseModel):
+        return "see below"
+    return "none" if value is None else f"`{json.dumps(value)}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def _cli() -> str:
+    intro = (
+        "# The command line\n\nHuman text and progress go to stderr, data to stdout; `NO_COLOR` is respected. Exit "
+        "codes: 0 done, 2 a mistake that\nthe message says how to mend, 130 stopped with Ctrl-C (the same command "
+        "goes on).\n"
+    )
+    shown = [f"## loratory\n\n```text\n{help_of(())}```\n"]
+    shown += [f"## loratory {verb.NAME}\n\n```text\n{help_of((verb.NAME,))}```\n" for verb in VERBS]
+    return MADE + intro + "\n" + "\n".join(shown)
+
+
+def help_of(words: tuple[str, ...]) -> str:
+    """The help text of a command, as on a terminal 100 characters wide."""
+    environment: Mapping[str, str] = {"COLUMNS": str(WIDTH), "NO_COLOR": "1", "TERM": "dumb"}
+    done = CliRunner().invoke(app, [*words, "--help"], env=environment, prog_name="loratory", terminal_width=WIDTH)
+    return "".join(f"{line.rstrip()}\n" for line in done.output.strip("\n").split("\n"))
+
+
+def main() -> int:
+    """Write the pages, or compare them."""
+    made = pages()
+    if "--check" in sys.argv[1:]:
+        old = [name for name, text in made.items() if not _same(DOCS / name, text)]
+        sys.stderr.write("".join(f"docs/{name} is out of date: python docs/generate.py\n" for name in old))
+        return 1 if old else 0
+    for name, text in made.items():
+        (DOCS / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+def _same(file: Path, text: str) -> bool:
+    return file.is_file() and file.read_text(encoding="utf-8") == text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""The ladder's table for a terminal: as many columns as there is room for, the least important left out first."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from loratory.evaluation.cells import cells, heads, sure
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
+
+EXPENDABLE = ("trained", "macro_f1", "surprise", "gate", "train", "p50", "against")  # in this order
+AMPLE = 10_000  # characters: a width at which no table is squeezed
+
+
+@dataclass(frozen=True)
+class Board:
+    """A renderable: rich tells it the width when it is printed."""
+
+    ladder: Mapping[str, Any]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.measure import Measurement
+
+        made = self.table()
+        for count in range(1, len(EXPENDABLE) + 1):
+            if Measurement.get(console, options.update(max_width=AMPLE), made).maximum <= options.max_width:
+                break
+            made = self.table(EXPENDABLE[:count])
+        yield made
+
+    def table(self, without: Collection[str] = ()) -> Table:
+        """The table without these columns; a star marks the recommended contender, with colour or without."""
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+        from rich.text import Text
+
+        shown = [head for head in heads(self.ladder) if head.key not in without]
+        left_out = [head.title for head in heads(self.ladder) if head.key in without]
+        made = Table(
+            title=Text(self._title()),
+            title_justify="left",
+            caption=Text(f"left out for want of room: {', '.join(left_out)}") if left_out else None,
+            caption_justify="left",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+        )
+        rows = [(contender["name"], cells(self.ladder, contender)) for contender in self.ladder["contenders"]]
+        longest = max((len(row["name"]) for _, row in rows), default=0)
+        for head in shown:
+            least = longest if head.key == "name" else None
+            made.add_column(head.title, justify="right" if head.number else "left", no_wrap=True, min_width=least)
+        for name, row in rows:
+            style = "bold" if name == self.ladder["verdict"]["recommended"] else ""
+            made.add_row(*(Text(row[head.key]) for head in shown), style=style)  # Text: a name may look like markup
+        return made
+
+    def _title(self) -> str:
+        star = "; * recommended" if self.ladder["verdict"]["recommended"] else ""
+        return f"{self.ladder['name']}: mean over seeds [{sure(self.ladder['evidence']['confidence'])} interval]{star}"

@@ -1,0 +1,105 @@
+"""What all fits of a run share, and what decides whether a fit is the same fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loratory import __version__
+from loratory.artifacts.manifests import digest_of, read_manifest
+from loratory.data.store import digest
+from loratory.errors import Unfit
+from loratory.evaluation.rows import read_rows
+from loratory.flows.listening import Listener
+from loratory.flows.preparing import Split
+from loratory.models.activations import Remembered
+from loratory.models.bases import Base, resolve
+from loratory.models.trunks import Pool
+from loratory.protocols import Lessons, Outcome
+from loratory.specs.frame import Contender, Spec
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all fits of a run share. `bases` remembers what was resolved: its digest is read from gigabytes."""
+
+    spec: Spec
+    split: Split
+    folder: Path  # runs/<name>/contenders
+    pool: Pool
+    activations: Remembered
+    listen: Listener
+    stopping: Callable[[], bool]
+    device: str = "cpu"
+    bases: dict[str, Base] = field(default_factory=dict)
+
+    @property
+    def lessons(self) -> Lessons:
+        return Lessons(self.split.parts.train, self.split.parts.validation)
+
+    def base(self, name: str) -> Base:
+        """A base on disk, its weights not loaded."""
+        if name not in self.bases:
+            self.bases[name] = resolve(name)
+        return self.bases[name]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A contender's fits on disk."""
+
+    contender: Contender
+    folders: Mapping[int, Path]  # seed number -> artifact
+    shipped: int
+    trials: list[dict[str, Any]] = field(default_factory=list)
+
+
+def check_ladder(spec: Spec) -> dict[str, Base]:
+    """Refuse a contender that cannot fulfil the task from its base, before anything is read; returns the bases."""
+    bases: dict[str, Base] = {}
+    for contender in spec.ladder:
+        if contender.base and contender.base not in bases:
+            bases[contender.base] = resolve(contender.base)
+        start = bases[contender.base].kind if contender.base else "nothing"
+        if objection := contender.options.objection(spec.task, start):
+            raise Unfit(
+                objection, where=f"ladder: {contender.name}", remedy="choose another base: or take it off the ladder"
+            )
+    return bases
+
+
+def identity_of(bench: Bench, contender: Contender, seed: int) -> str:
+    """Digest of all that decides a fit: task, lessons, base, regime and options, budget, seed, code.
+
+    Seed 0 stands for the contender as a whole, with its trials and seeds.
+    """
+    spec, parts = bench.spec, bench.split.parts
+    free = {"checkpoint_seconds", "threads"} | ({"trials", "seeds"} if seed else {"seeds"})
+    return digest_of(
+        {
+            "task": bench.split.task.model_dump(),
+            "train": digest(parts.train),
+            "validation": digest(parts.validation),
+            "base": bench.base(contender.base).digest if contender.base else None,
+            "regime": contender.regime,
+            "options": contender.options.model_dump(),
+            "seed": seed,
+            "training": spec.training.model_dump(exclude=free),
+            "code": __version__,
+        }
+    )
+
+
+def validation_key(bench: Bench, folder: Path) -> tuple[float, float]:
+    """What fits are chosen by: the headline on validation, then the log-loss (small validation sets tie often)."""
+    task = bench.split.task
+    scores = task.summarise(read_rows(folder / "validation.parquet").totals())
+    return scores[task.headline], -scores.get("log_loss", 0.0)
+
+
+def outcome_rows(folder: Path, name: str) -> Outcome | None:
+    """Rows of an artifact that its manifest lists, or None."""
+    manifest = read_manifest(folder)
+    return read_rows(folder / name) if manifest and name in manifest["files"] else None

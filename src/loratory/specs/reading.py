@@ -1,0 +1,149 @@
+"""YAML as the core schema of YAML 1.2 reads it: `yes`, `no`, `on`, `12:30` and `2024-01-01` are text, `1e-4` a number.
+
+A label called `no` must not become False (YAML 1.1, which PyYAML implements, makes it so), and of a key that is
+written twice neither value may win silently.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loratory.errors import SpecError, shown
+from loratory.specs.lines import Path as KeyPath
+from loratory.specs.lines import lines_of
+
+TEXT, NULL, TRUTH, WHOLE, REAL = (f"tag:yaml.org,2002:{name}" for name in ("str", "null", "bool", "int", "float"))
+BREAKS = re.compile("[\x00-\x1f\x85\u2028\u2029\ufeff]")
+CORE = (  # YAML 1.2.2, 10.3.2
+    (NULL, r"null|Null|NULL|~|", ["n", "N", "~", ""]),
+    (TRUTH, r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    (WHOLE, r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    (
+        REAL,
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+)
+
+
+class SpecLoader(yaml.SafeLoader):
+    """Plain values only, by the core schema; a key that is written twice is an error."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own, filled below
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        _refuse_twice(node)
+        for key, _ in node.value:  # a label called 1, true or null is text where it is a key
+            key.tag = TEXT if key.tag in (NULL, TRUTH, WHOLE, REAL) else key.tag
+        return super().construct_mapping(node, deep)
+
+
+class SpecDumper(yaml.SafeDumper):
+    """Quotes what either version of YAML would take for something else than text."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _whole(loader: SpecLoader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node))
+    return int(text, 8 if text.startswith("0o") else 16 if text.startswith("0x") else 10)
+
+
+for _tag, _pattern, _first in CORE:
+    _form = re.compile(rf"(?:{_pattern})\Z")
+    SpecLoader.add_implicit_resolver(_tag, _form, _first)
+    SpecDumper.add_implicit_resolver(_tag, _form, _first)
+SpecLoader.add_constructor(WHOLE, _whole)
+
+
+def _text_node(dumper: SpecDumper, text: str) -> yaml.ScalarNode:
+    """PyYAML folds some line ends of Unicode into spaces unless they stand in double quotes, where it escapes them."""
+    return dumper.represent_scalar(TEXT, text, style='"' if BREAKS.search(text) else None)
+
+
+SpecDumper.add_representer(str, _text_node)
+
+
+def _refuse_twice(node: Any) -> None:
+    seen: dict[str, int] = {}
+    for key, _ in node.value:
+        name = str(key.value)
+        if name in seen and key.tag != "tag:yaml.org,2002:merge":
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {name!r} is written twice (before in line {seen[name]})", key.start_mark
+            )
+        seen[name] = key.start_mark.line + 1
+
+
+def value_of(text: str) -> Any:
+    """One YAML value from the command line; raises yaml.YAMLError."""
+    return yaml.load(text, SpecLoader)
+
+
+def load_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    """A YAML file's mapping and the line of every key; raises SpecError."""
+    return read_yaml(_text(file), file)
+
+
+def read_yaml(text: str, file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    """As `load_yaml`, from a text that is, or is to become, a file. Raises SpecError."""
+    try:
+        values, lines = value_of(text), lines_of(text, SpecLoader)
+    except yaml.YAMLError as problem:
+        raise _no_yaml(file, problem) from None
+    except RecursionError:
+        raise SpecError("nested too deeply", where=str(file), remedy="a spec is three or four levels deep") from None
+    if not isinstance(values, dict):
+        found = "nothing" if values is None else shown(values)
+        raise SpecError(
+            f"a spec is a mapping of keys, and this file holds {found}", where=str(file), remedy="write key: value"
+        )
+    return values, lines
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise SpecError("this spec does not exist", where=str(file), remedy="loratory init DATA writes one") from None
+    except OSError as problem:
+        raise SpecError(
+            f"cannot read the spec: {problem.strerror}", where=str(file), remedy="check the path and its permissions"
+        ) from None
+    except UnicodeDecodeError as problem:
+        line = problem.object[: problem.start].count(b"\n") + 1
+        raise SpecError(
+            f"byte {problem.start} (0x{problem.object[problem.start]:02x}) is not UTF-8",
+            where=f"{file}:{line}",
+            remedy="save the file as UTF-8",
+        ) from None
+
+
+def _no_yaml(file: Path, problem: yaml.YAMLError) -> SpecError:
+    mark = getattr(problem, "problem_mark", None)
+    where = f"{file}:{mark.line + 1}" if mark else str(file)
+    said = getattr(problem, "problem", None) or str(problem).splitlines()[0]
+    if "twice" in said:
+        return SpecError(said, where=where, remedy="keep one of them")
+    if "'\\t'" in said:
+        return SpecError("a tab, which YAML does not allow here", where=where, remedy="indent with spaces")
+    return SpecError(f"this is no YAML: {said}", where=where, remedy="check indentation, quotes and brackets")
+
+
+def dump(values: Any, *, flow: bool = False) -> str:
+    """YAML text that reads back as the same values, whatever the strings hold."""
+    return str(
+        yaml.dump(
+            values,
+            Dumper=SpecDumper,
+            sort_keys=False,
+            allow_unicode=True,
+            default_flow_style=flow,
+            width=1_000_000 if flow else 110,
+        )
+    )

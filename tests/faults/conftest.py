@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from . import world
+
+Workspace = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny base."""
+    folder = tmp_path_factory.mktemp("base") / "tiny-bert"
+    world.write_base(folder)
+    return folder
+
+
+@pytest.fixture
+def workspace(base: Path, tmp_path: Path) -> Workspace:
+    """Makes workspaces: workspace(spec, name)."""
+    return lambda spec=world.WHOLE, name="w": world.fill(tmp_path / name, base, spec)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[world.Nursery]:
+    """Runs commands that may be killed."""
+    with world.nursery() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def finished(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a finished run of the whole ladder, only to be looked at."""
+    folder = world.fill(tmp_path_factory.mktemp("finished") / "w", base, world.spec_of())
+    done = world.here(folder, "run", "spec.yaml")
+    assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """The same, to be changed. Its paths differ, its base does not."""
+    return shutil.copytree(finished, tmp_path / "copy", symlinks=True, copy_function=shutil.copy2)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their charts, which take a second to draw."""
+    monkeypatch.setattr("loratory.flows.run.report", lambda *_: "<html></html>")

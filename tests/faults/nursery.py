@@ -1,0 +1,74 @@
+"""Imports everything once, then forks a child for each command that it reads from stdin (see world.Nursery)."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HEAVY = (
+    "loratory.cli",
+    "loratory.flows.run",
+    "loratory.flows.train",
+    "loratory.training.encoders",
+    "loratory.predictors.linear",
+    "loratory.regimes.lora",
+    "loratory.export.layouts",
+    "peft",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.bert.configuration_bert",
+    "sklearn.linear_model",
+    "sklearn.feature_extraction.text",
+    "scipy.sparse",
+    "pyarrow.parquet",
+    "datasketch",
+)
+
+
+def serve() -> None:
+    for name in HEAVY:
+        importlib.import_module(name)
+    answer({"ready": True})
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        with tempfile.TemporaryDirectory() as folder:
+            pid = os.fork()
+            if pid == 0:
+                child(request, Path(folder))
+            answer({"pid": pid})
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            answer(
+                {"code": code, **{name: (Path(folder) / name).read_text("utf-8", "replace") for name in ("out", "err")}}
+            )
+
+
+def child(request: dict[str, Any], folder: Path) -> None:
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.chdir(request["folder"])
+    sys.argv = ["loratory", *request["words"]]
+    code = 1
+    try:
+        from loratory.cli import main
+
+        main()
+    except SystemExit as done:
+        code = done.code if isinstance(done.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def answer(value: dict[str, Any]) -> None:
+    sys.__stdout__.write(json.dumps(value) + "\n")  # type: ignore[union-attr]
+    sys.__stdout__.flush()  # type: ignore[union-attr]
+
+
+if __name__ == "__main__":
+    serve()

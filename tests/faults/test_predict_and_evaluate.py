@@ -1,0 +1,164 @@
+"""`predict`, `evaluate` and `import` on a real run, through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .world import csv_of, here, rows
+
+LABELS = {"FRAUD", "RESET", "SHOP"}
+
+
+def answers(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_one_text(finished: Path) -> None:
+    done = here(finished, "predict", "runs/tiny", "my card was stolen")
+    assert (done.code, done.err) == (0, "")
+    assert answers(done.out) == [{"label": "FRAUD"}]
+    done = here(finished, "predict", "runs/tiny", "my card was stolen", "--json")
+    [answer] = answers(done.out)
+    assert set(answer) == {"answer", "confidence", "probabilities"}
+    odds = answer["probabilities"]["/label"]
+    assert set(odds) == LABELS
+    assert sum(odds.values()) == pytest.approx(1, abs=1e-5)
+    assert answer["confidence"] == max(odds.values())
+
+
+def test_several_texts_in_order(finished: Path) -> None:
+    texts = ["my card was stolen", "please reset the login", "the shop charged twice"]
+    done = here(finished, "predict", "runs/tiny", *texts, "--json")
+    made = answers(done.out)
+    assert [one["text"] for one in made] == texts
+    assert [one["answer"]["label"] for one in made] == ["FRAUD", "RESET", "SHOP"]
+
+
+@pytest.mark.parametrize(
+    "contender", ["rules", "tfidf", "zero-shot", "prototype", "head", "lora", "lora-stock", "full"]
+)
+def test_every_contender_answers(contender: str, finished: Path) -> None:
+    done = here(finished, "predict", "runs/tiny", "-c", contender, "my card was stolen", "--json")
+    assert done.code == 0, done.err
+    assert set(answers(done.out)[0]["probabilities"]["/label"]) == LABELS
+
+
+def test_files_and_stdin_say_the_same(finished: Path, tmp_path: Path) -> None:
+    texts = [text for text, _ in rows()[:50]]
+    (tmp_path / "a.csv").write_text(csv_of(rows()[:50]), encoding="utf-8")
+    (tmp_path / "a.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts), encoding="utf-8")
+    outs = [
+        here(finished, "predict", "runs/tiny", "-f", tmp_path / name, "--json")
+        for name in ("a.csv", "a.txt", "a.jsonl")
+    ]
+    for kind in ("a.txt", "a.jsonl"):
+        outs.append(here(finished, "predict", "runs/tiny", "--json", stdin=(tmp_path / kind).read_bytes()))
+    assert {done.code for done in outs} == {0}
+    assert len({done.out for done in outs}) == 1
+    assert [one["text"] for one in answers(outs[0].out)] == texts
+
+
+def test_nothing_in_nothing_out(finished: Path) -> None:
+    done = here(finished, "predict", "runs/tiny", stdin=b"\n\n")
+    assert (done.code, done.out) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-c", "lorra", "x"), "the run has no fitted contender 'lorra'; did you mean 'lora'?"),
+        (("-f", "none.csv"), "no such file or folder"),
+        (("-f", "data.csv", "x"), "give either texts or --file"),
+        (("-f", "data.csv", "--column", "txt"), "there is no column 'txt'; did you mean 'text'"),
+        ((), "stdin:1: byte 1 of this line (0xff) is not UTF-8"),
+    ],
+)
+def test_mistakes(words: tuple[str, ...], said: str, finished: Path) -> None:
+    done = here(finished, "predict", "runs/tiny", *words, stdin=b"\xff\n")
+    assert done.code == 2
+    assert said in done.said()
+    assert done.out == ""
+
+
+def test_with_stdin_closed_and_a_dumb_terminal(finished: Path) -> None:
+    command = f"{sys.executable} -m loratory predict runs/tiny -c rules --json"
+    closed = subprocess.run(f"{command} <&-", shell=True, cwd=finished, capture_output=True, check=False, timeout=60)
+    assert closed.returncode == 2
+    assert b"there is no text, no --file, and stdin is closed" in closed.stderr
+    given = subprocess.run(
+        f"TERM=dumb NO_COLOR=1 {command} stolen <&-",
+        shell=True,
+        cwd=finished,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert b"\x1b" not in given.stdout + given.stderr
+    assert set(json.loads(given.stdout)["probabilities"]["/label"]) == LABELS
+
+
+def test_evaluate_shows_the_ladder_again(finished: Path) -> None:
+    done = here(finished, "evaluate", "runs/tiny", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out) == json.loads((finished / "runs/tiny/ladder.json").read_text(encoding="utf-8"))
+    for name in ("lora-stock", "zero-shot"):
+        assert name in done.err
+    assert here(finished, "evaluate", "runs/tiny").out == ""
+
+
+def test_evaluate_on_other_examples(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text(csv_of(rows()[::5]).replace("text,label", "words,meaning"), encoding="utf-8")
+    columns = ("--column", "text=words", "--column", "label=meaning")
+    done = here(finished, "evaluate", "runs/tiny", "-c", "tfidf", "--data", tmp_path / "new.csv", *columns, "--json")
+    assert done.code == 0, done.err
+    scores = json.loads(done.out)
+    assert scores["n"] == 24
+    accuracy = scores["metrics"]["accuracy"]
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    assert accuracy["value"] > 0.9
+    (tmp_path / "new.csv").write_text("text,label\nmy card,FRUAD\n", encoding="utf-8")
+    done = here(finished, "evaluate", "runs/tiny", "--data", tmp_path / "new.csv")
+    assert done.code == 2
+    assert "new.csv:2: label: 'FRUAD' is no label of this task; did you mean 'FRAUD'?" in done.said()
+    assert here(finished, "evaluate", "runs/tiny", "--data", tmp_path / "new.csv", "--column", "x").code == 2
+
+
+def test_import_of_the_layout_that_a_run_writes(finished: Path, tmp_path: Path) -> None:
+    fit = finished / "runs/tiny/contenders/lora-stock/seed-1"
+    for part in ("merged", "labels.json"):
+        (shutil.copytree if (fit / part).is_dir() else shutil.copy)(fit / part, tmp_path / part)
+    done = here(tmp_path.parent, "import", tmp_path, "-o", tmp_path / "taken")
+    assert done.code == 0, done.err
+    assert "took in the merged weights" in done.err
+    text = "my card was stolen"
+    one = here(tmp_path, "predict", "taken", text, "--json")
+    other = here(finished, "predict", fit, text, "--json")
+    assert one.code == 0, one.err
+    mine, theirs = (answers(done.out)[0]["probabilities"]["/label"] for done in (one, other))
+    assert mine == pytest.approx(theirs, abs=1e-4)
+    again = here(tmp_path.parent, "import", tmp_path, "-o", tmp_path / "taken")
+    assert again.code == 2
+    assert "the output folder exists" in again.said()
+
+
+def test_import_of_what_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "notes.txt").write_text("x")
+    done = here(tmp_path, "import", "m")
+    assert done.code == 2
+    assert done.said()
+    assert not (tmp_path / "imported").exists()
+
+
+def test_predict_runs_from_another_folder(finished: Path, tmp_path: Path) -> None:
+    """The base was a folder beside the spec; a head needs it wherever the command is given."""
+    done = here(tmp_path, "predict", finished / "runs/tiny", "-c", "head", "my card was stolen")
+    assert done.code == 0, done.err

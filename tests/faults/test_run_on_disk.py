@@ -1,0 +1,204 @@
+"""A whole run: what lies on the disk, what a second run keeps, and how the readings of the test set are counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from loratory.artifacts.manifests import verified
+from loratory.flows.run import Place, run
+from loratory.flows.specs import load_spec
+
+from .conftest import Workspace
+from .world import Heard, here, spec_of, weights
+
+NAMES = ["rules", "tfidf", "zero-shot", "prototype", "head", "lora", "lora-stock", "full"]
+
+
+def again(folder: Path, monkeypatch: pytest.MonkeyPatch, *changes: str, spec: str = "spec.yaml") -> tuple[Any, Heard]:
+    """Run in a workspace; the ladder and what was heard."""
+    heard = Heard()
+    monkeypatch.chdir(folder)
+    parsed = load_spec(spec, None, changes)
+    return run(parsed, Place(folder / "runs" / "tiny", folder), heard), heard
+
+
+def reads(folder: Path) -> int:
+    return len((folder / ".loratory" / "test-reads.jsonl").read_text(encoding="utf-8").splitlines())
+
+
+def test_every_file_of_a_run_is_there(finished: Path) -> None:
+    run = finished / "runs" / "tiny"
+    top = {entry.name for entry in run.iterdir()}
+    assert top == {
+        *("spec.lock.yaml", "environment.json", "data", "contenders", "ladder.json", "verdict.json", "report.html"),
+    }
+    parts = {f"{part}.parquet" for part in ("train", "validation", "calibration", "test")}
+    assert {entry.name for entry in (run / "data").iterdir()} == parts | {
+        *("quality.json", "split.json", "labels.json", "manifest.json"),
+    }
+    assert sorted(entry.name for entry in (run / "contenders").iterdir()) == sorted(NAMES)
+    for name in NAMES:
+        fit = run / "contenders" / name / "seed-1"
+        assert [entry.name for entry in fit.parent.iterdir()] == ["seed-1"], "something is left behind"
+        files = set(verified(fit)["files"])
+        assert {"metrics.json", "marks.parquet", "validation.parquet", "fit.json", "labels.json", "README.md"} <= files
+        assert ("adapter/adapter_model.safetensors" in files) == name.startswith("lora")
+        assert ("merged/model.safetensors" in files) == name.startswith("lora")
+        assert ("base_3/model.safetensors" in files) == name.startswith("lora")
+    left = [path for path in run.rglob(".*")]
+    assert left == [], "a temporary file is left behind"
+
+
+def test_the_ladder_has_what_it_promises(finished: Path) -> None:
+    ladder = json.loads((finished / "runs" / "tiny" / "ladder.json").read_text(encoding="utf-8"))
+    assert {"contenders", "comparisons", "verdict"} <= set(ladder)
+    assert [row["name"] for row in ladder["contenders"]] == NAMES
+    for row in ladder["contenders"]:
+        assert {"name", "regime", "base", "seeds", "metrics", "train_seconds", "latency_ms", "parameters"} <= set(row)
+        for metric in ("accuracy", "macro_f1"):
+            low, mean, high = (row["metrics"][metric][key] for key in ("low", "mean", "high"))
+            assert 0 <= low <= mean <= high <= 1
+        assert 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"]
+        assert 0 <= row["parameters"]["trained"] <= row["parameters"]["total"]
+        assert row["status"] == "fitted"
+        assert row["size_bytes"] > 0
+    assert json.loads((finished / "runs" / "tiny" / "verdict.json").read_text()) == ladder["verdict"]
+    assert ladder["facts"]["test_reads"] == 1
+    assert not any("was read" in warning for warning in ladder["verdict"]["warnings"])
+
+
+def test_a_second_run_fits_nothing_reads_nothing_and_loads_no_weights(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, counted = weights(copied / "runs"), reads(copied)
+    # the copy lies elsewhere, so its split is made again once, to the same examples
+    ladder, heard = again(copied, monkeypatch)
+    assert heard.of("fit") == []
+    monkeypatch.setattr("loratory.models.trunks.load_trunk", lambda *_: pytest.fail("weights were loaded"))
+    started = time.monotonic()
+    ladder, heard = again(copied, monkeypatch)
+    assert time.monotonic() - started < 10
+    assert heard.of("fit") == heard.of("measure") == []
+    assert heard.of("kept") == NAMES
+    assert heard.of("stage", "text") == ["weighing the evidence"]
+    assert reads(copied) == counted
+    assert weights(copied / "runs") == before
+    assert ladder["facts"]["test_reads"] == 1
+
+
+def test_one_changed_option_fits_one_contender_again_and_counts_one_reading(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ladder, heard = again(copied, monkeypatch, "ladder.lora.rank=2")
+    assert heard.of("fit") == heard.of("measure") == ["lora"]
+    assert heard.of("kept") == [name for name in NAMES if name != "lora"]
+    assert reads(copied) == 2
+    assert ladder["facts"]["test_reads"] == 2
+    assert any("was read 2 times" in warning for warning in ladder["verdict"]["warnings"])
+    assert "was read 2 times" in (copied / "runs" / "tiny" / "report.html").read_text(encoding="utf-8")
+    last = json.loads((copied / ".loratory" / "test-reads.jsonl").read_text().splitlines()[-1])
+    assert last["purpose"] == "run: lora"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_added_contender_is_the_only_one_that_is_fitted(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (copied / "spec.yaml").read_text()
+    (copied / "spec.yaml").write_text(
+        text.replace("  - full\n", "  - full\n  - tfidf-words: {regime: tfidf, words: 1}\n")
+    )
+    ladder, heard = again(copied, monkeypatch)
+    assert heard.of("fit") == heard.of("measure") == ["tfidf-words"]
+    assert [row["name"] for row in ladder["contenders"]] == [*NAMES, "tfidf-words"]
+    assert reads(copied) == 2
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_more_seeds_keep_the_first_one(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = workspace(spec_of("  - tfidf\n  - head\n"))
+    again(folder, monkeypatch)
+    first = weights(folder / "runs")
+    ladder, heard = again(folder, monkeypatch, "training.seeds=2")
+    assert heard.of("fit", "seed") == [2]
+    assert heard.of("fit") == ["head"]
+    assert [row["seeds"] for row in ladder["contenders"]] == [[1], [1, 2]]
+    assert first.items() <= weights(folder / "runs").items()
+
+
+def test_the_lock_runs_again_from_anywhere(finished: Path, tmp_path: Path) -> None:
+    lock = finished / "runs" / "tiny" / "spec.lock.yaml"
+    values = yaml.safe_load(lock.read_text(encoding="utf-8"))
+    assert Path(values["data"]["path"]).is_absolute()
+    assert Path(values["base"]).is_absolute()
+    assert values["training"]["batch_tokens"] == 1024  # a default that the spec left out
+    done = here(tmp_path, "train", lock, "-c", "lora", "-c", "tfidf", "-o", tmp_path / "out")
+    assert done.code == 0, done.err
+    for name in ("lora", "tfidf"):
+        made = weights(tmp_path / "out" / "contenders" / name)
+        assert made
+        assert made.items() <= weights(finished / "runs" / "tiny" / "contenders" / name).items()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_changed_data_makes_a_new_split_and_new_fits(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = workspace(spec_of("  - tfidf\n  - prototype\n"))
+    again(folder, monkeypatch)
+    digest = json.loads((folder / "runs/tiny/data/split.json").read_text())["parts"]["train"]["digest"]
+    file = folder / "data.csv"
+    os.utime(file, ns=(1, 1))  # another time, the same examples
+    _, heard = again(folder, monkeypatch)
+    assert "reading and splitting the examples" in heard.of("stage", "text")
+    assert heard.of("kept") == ["tfidf", "prototype"]
+    file.write_text("\n".join(file.read_text(encoding="utf-8").split("\n")[:-21]) + "\n", encoding="utf-8")
+    ladder, heard = again(folder, monkeypatch)
+    assert heard.of("fit") == heard.of("measure") == ["tfidf", "prototype"]
+    assert json.loads((folder / "runs/tiny/data/split.json").read_text())["parts"]["train"]["digest"] != digest
+    assert ladder["facts"]["test_reads"] == 1, "another test set was read for the first time"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_damaged_split_is_made_again_and_said(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = workspace(spec_of("  - tfidf\n"))
+    again(folder, monkeypatch)
+    file = folder / "runs/tiny/data/train.parquet"
+    file.write_bytes(file.read_bytes()[:-1])
+    _, heard = again(folder, monkeypatch)
+    assert any("the split on disk is damaged and is made again" in text for text in heard.of("said", "text"))
+    assert heard.of("kept") == ["tfidf"]
+
+
+def test_a_gate_on_a_label_that_the_data_does_not_have_is_refused_before_training(workspace: Workspace) -> None:
+    folder = workspace(spec_of("  - tfidf\n", gate="{recall: {FRUAD: {at_least: 0.5}}}"))
+    for verb in ("check", "run"):
+        done = here(folder, verb, "spec.yaml")
+        assert done.code == 2
+        assert "gate: recall: FRUAD: 'FRUAD' is no label of this spec; did you mean 'FRAUD'?" in done.said()
+        assert not (folder / "runs").exists()
+
+
+def test_report_writes_the_same_evidence_again(copied: Path) -> None:
+    run = copied / "runs" / "tiny"
+    before = json.loads((run / "ladder.json").read_text(encoding="utf-8"))
+    (run / "report.html").unlink()
+    counted = reads(copied)
+    done = here(copied, "report", "runs/tiny")
+    assert done.code == 0, done.err
+    assert (run / "report.html").stat().st_size > 10_000
+    assert json.loads((run / "ladder.json").read_text(encoding="utf-8")) == before
+    assert reads(copied) == counted
+
+
+def test_a_fit_that_was_made_again_is_not_passed_off_as_the_measured_one(copied: Path) -> None:
+    done = here(copied, "train", "spec.yaml", "-c", "rules", "--set", "rules.mined=3")
+    assert done.code == 0, done.err
+    for words in (("predict", "runs/tiny", "-c", "rules", "a text"), ("report", "runs/tiny")):
+        done = here(copied, *words)
+        assert done.code == 2
+        assert "loratory run" in done.said()
+    assert here(copied, "predict", "runs/tiny/contenders/rules/seed-1", "a text").code == 0

@@ -1,0 +1,177 @@
+"""Ctrl-C and kill -9: what is finished is kept, the rest goes on, and the bytes are those of an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from loratory.flows.listening import interruptible
+
+from .conftest import Workspace
+from .world import Nursery, here, spec_of, until, weights
+
+TRAINING = "{epochs: 12, threads: 1, checkpoint_seconds: 0}"  # a checkpoint after every step
+LADDER = "  - tfidf\n  - lora\n"
+
+
+def long_spec() -> str:
+    return spec_of(LADDER).replace("{epochs: 2, threads: 1}", TRAINING)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> dict[str, bytes]:
+    """The weights of a run that nothing happened to."""
+    from .world import fill
+
+    folder = fill(tmp_path_factory.mktemp("undisturbed") / "w", base, long_spec())
+    done = nursery.run(folder, "train", "spec.yaml")
+    assert done.code == 0, done.err
+    made = weights(folder / "runs")
+    assert any(name.endswith("adapter_model.safetensors") for name in made)
+    return made
+
+
+def checkpoints(folder: Path) -> Path:
+    return folder / "runs/tiny/contenders/lora/.seed-1.checkpoints"
+
+
+def finish(folder: Path, nursery: Nursery, undisturbed: dict[str, bytes]) -> str:
+    """Run the same command again: it ends well, with the same bytes and nothing left behind; what it said."""
+    done = nursery.run(folder, "train", "spec.yaml")
+    assert done.code == 0, done.err
+    assert weights(folder / "runs") == undisturbed
+    assert list((folder / "runs").rglob(".*")) == []
+    return done.said()
+
+
+def test_control_c_while_a_contender_trains(
+    workspace: Workspace, nursery: Nursery, undisturbed: dict[str, bytes]
+) -> None:
+    folder = workspace(long_spec())
+    pid = nursery.start(folder, "train", "spec.yaml")
+    until(lambda: (checkpoints(folder) / "b" / "manifest.json").exists())
+    os.kill(pid, signal.SIGINT)
+    done = nursery.end()
+    assert done.code == 130, done.err
+    assert "stopping at the next safe point" in done.said()
+    assert "stopped at step" in done.said()
+    assert "the same command goes on from there" in done.said()
+    kept = folder / "runs/tiny/contenders/tfidf/seed-1/linear.safetensors"
+    stamp = kept.stat().st_mtime_ns
+    assert not (folder / "runs/tiny/contenders/lora/seed-1").exists()
+    said = finish(folder, nursery, undisturbed)
+    assert "seed 1: finished before, kept" in said
+    assert kept.stat().st_mtime_ns == stamp
+
+
+def test_the_fit_goes_on_from_its_checkpoint_instead_of_the_beginning(
+    workspace: Workspace, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from loratory.flows.run import Place
+    from loratory.flows.specs import load_spec
+    from loratory.flows.train import train
+
+    from .world import Heard
+
+    folder = workspace(long_spec())
+    pid = nursery.start(folder, "train", "spec.yaml")
+    until(lambda: (checkpoints(folder) / "b" / "manifest.json").exists())
+    os.kill(pid, signal.SIGKILL)
+    assert nursery.end().code == -signal.SIGKILL
+    heard = Heard()
+    monkeypatch.chdir(folder)
+    train(load_spec("spec.yaml"), Place(folder / "runs/tiny", folder), (), heard)
+    steps = [values["step"] for event, values in heard.events if event == "step" and values["contender"] == "lora"]
+    assert steps[0] >= 2
+    assert steps == list(range(steps[0], steps[-1] + 1))
+
+
+def test_kill_9_at_random_moments(workspace: Workspace, nursery: Nursery, undisturbed: dict[str, bytes]) -> None:
+    chance = random.Random(6)
+    for number in range(4):
+        folder = workspace(long_spec(), f"w{number}")
+        kills = 0
+        for _ in range(3):  # killed again while it goes on
+            pid = nursery.start(folder, "train", "spec.yaml")
+            time.sleep(chance.uniform(0.1, 0.9))
+            os.kill(pid, signal.SIGKILL)
+            kills += nursery.end().code == -signal.SIGKILL
+        assert kills, "the run was over before it could be killed"
+        finish(folder, nursery, undisturbed)
+
+
+@pytest.mark.slow
+def test_kill_9_at_many_more_moments(workspace: Workspace, nursery: Nursery, undisturbed: dict[str, bytes]) -> None:
+    chance = random.Random(7)
+    for number in range(60):
+        folder = workspace(long_spec(), f"w{number}")
+        for _ in range(chance.randint(1, 4)):
+            pid = nursery.start(folder, "train", "spec.yaml")
+            time.sleep(chance.uniform(0.0, 1.2))
+            os.kill(pid, signal.SIGKILL)
+            nursery.end()
+        finish(folder, nursery, undisturbed)
+
+
+def test_kill_9_while_the_test_set_is_answered_leaves_the_fits(workspace: Workspace, nursery: Nursery) -> None:
+    folder = workspace(spec_of(LADDER))
+    ledger = folder / ".loratory/test-reads.jsonl"
+    pid = nursery.start(folder, "run", "spec.yaml")
+    until(ledger.exists)
+    os.kill(pid, signal.SIGKILL)
+    nursery.end()
+    before = weights(folder / "runs/tiny/contenders/lora/seed-1/adapter")
+    done = nursery.run(folder, "run", "spec.yaml")
+    assert done.code == 0, done.err
+    assert done.err.count("finished before, kept") == 2
+    assert weights(folder / "runs/tiny/contenders/lora/seed-1/adapter") == before
+    assert len(ledger.read_text().splitlines()) == 2, "the test set was begun to be read twice, and both are counted"
+
+
+def test_control_c_between_two_measurements_ends_the_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from loratory.flows import measuring
+
+    folder = workspace(spec_of("  - rules\n  - tfidf\n"))
+    real, measured = measuring.measure, []
+
+    def measure_once(bench: object, one: object) -> None:
+        measured.append(one)
+        real(bench, one)  # type: ignore[arg-type]
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("loratory.flows.measuring.measure", measure_once)
+        done = here(folder, "run", "spec.yaml")
+    assert done.code == 130
+    assert len(measured) == 1
+    assert "stopped" in done.said()
+    assert not (folder / "runs/tiny/ladder.json").exists()
+    assert here(folder, "run", "spec.yaml").code == 0
+
+
+def test_a_second_control_c_stops_at_once() -> None:
+    with interruptible() as stopping:
+        signal.raise_signal(signal.SIGINT)
+        assert stopping()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_installed_command_ends_with_130(workspace: Workspace) -> None:
+    folder = workspace(spec_of("  - lora\n").replace("{epochs: 2, threads: 1}", "{epochs: 1000, threads: 1}"))
+    command = [sys.executable, "-m", "loratory", "train", "spec.yaml"]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    until(lambda: (folder / "runs/tiny/environment.json").exists())
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert b"the same command goes on from there" in err

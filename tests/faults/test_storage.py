@@ -1,0 +1,254 @@
+"""A full disk, a folder that cannot be written, and artifacts that were changed or damaged."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loratory.artifacts.manifests import read_manifest, verified
+from loratory.errors import ArtifactError, StorageError
+
+from .conftest import Workspace
+from .world import here, spec_of, weights
+
+LADDER = "  - tfidf\n  - lora\n"
+
+
+def mounted(folder: Path, size: str) -> bool:
+    """A small disk of its own, where that is permitted."""
+    folder.mkdir()
+    if os.geteuid() or shutil.which("mount") is None:
+        return False
+    return not subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=False).returncode
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    folder = tmp_path / "disk"
+
+    def make(size: str) -> Path:
+        if not mounted(folder, size):
+            pytest.skip("no file system can be mounted here")
+        return folder
+
+    yield make
+    if os.path.ismount(folder):
+        subprocess.run(["umount", folder], check=True)
+
+
+def only_whole_artifacts(run: Path) -> list[Path]:
+    """Every folder with a manifest is valid, and no temporary one is left; the artifacts."""
+    found = [file.parent for file in run.rglob("manifest.json") if "checkpoints" not in str(file)]
+    for folder in found:
+        verified(folder)
+    assert [path for path in run.rglob("*.part")] == []
+    return found
+
+
+@pytest.mark.parametrize("size", ["8k", "40k", "72k", "104k", "136k", "160k"])
+def test_a_full_disk_is_said_and_a_rerun_with_room_completes(
+    size: str, disk: Callable[[str], Path], workspace: Workspace
+) -> None:
+    folder, small = workspace(spec_of(LADDER)), disk(size)
+    done = here(folder, "train", "spec.yaml", "-o", small / "out")
+    assert done.code == 2, done.err
+    assert "cannot write: the disk is full" in done.said()
+    assert "free some space or choose another --output" in done.said()
+    before = {path: path.stat().st_mtime_ns for path in only_whole_artifacts(small / "out")}
+    subprocess.run(["mount", "-o", "remount,size=50m", small], check=True)
+    done = here(folder, "train", "spec.yaml", "-o", small / "out")
+    assert done.code == 0, done.err
+    after = only_whole_artifacts(small / "out")
+    assert len(after) == 3
+    assert {path for path in after if before.get(path) == path.stat().st_mtime_ns} == set(before)
+
+
+def test_tensors_that_do_not_fit_are_a_full_disk_too(disk: Callable[[str], Path]) -> None:
+    """The library that writes them raises an error of its own, which is no OSError."""
+    import torch
+    from safetensors.torch import save_file
+
+    from loratory.artifacts.manifests import staging
+
+    small = disk("64k")
+    with pytest.raises(StorageError, match="the disk is full"), staging(small / "a", {}) as part:
+        save_file({"a": torch.zeros(100_000)}, part / "a.safetensors")
+    assert list(small.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", range(1, 60, 4))
+def test_an_error_at_any_fsync_leaves_only_whole_artifacts(
+    number: int, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nothing can be mounted: the disk is full at the n-th fsync, of a few dozen in a run."""
+    folder = workspace(spec_of("  - tfidf\n  - prototype\n"))
+    real, left = os.fsync, [number]
+
+    def full(handle: int) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        done = here(folder, "train", "spec.yaml")
+    if left[0] > 0:
+        pytest.skip("the run has no such fsync")
+    assert done.code == 2
+    assert "the disk is full" in done.said()
+    only_whole_artifacts(folder)
+    done = here(folder, "train", "spec.yaml")
+    assert done.code == 0, done.err
+    assert len(only_whole_artifacts(folder)) == 3
+
+
+def test_a_full_disk_while_evidence_is_written_keeps_the_fits(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = workspace(spec_of("  - tfidf\n"))
+    real = os.replace
+
+    def full(source: Any, target: Any) -> None:
+        if Path(target).name in ("marks.parquet", "ladder.json"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        done = here(folder, "run", "spec.yaml")
+    assert done.code == 2
+    assert "the disk is full" in done.said()
+    before = weights(folder / "runs")
+    only_whole_artifacts(folder)
+    done = here(folder, "run", "spec.yaml")
+    assert done.code == 0, done.err
+    assert "finished before, kept" in done.err
+    assert weights(folder / "runs") == before
+
+
+def test_a_folder_that_cannot_be_written(disk: Callable[[str], Path], workspace: Workspace) -> None:
+    folder, out = workspace(spec_of("  - tfidf\n")), disk("1m")
+    subprocess.run(["mount", "-o", "remount,ro", out], check=True)
+    for verb in ("run", "train"):
+        done = here(folder, verb, "spec.yaml", "-o", out / "out")
+        assert done.code == 2
+        assert "cannot write: the disk is read-only" in done.said()
+    done = here(folder, "init", "data.csv", "-o", out / "new.yaml")
+    assert done.code == 2
+    assert "the disk is read-only" in done.said()
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(workspace: Workspace, tmp_path: Path) -> None:
+    folder, out = workspace(spec_of("  - tfidf\n")), tmp_path / "closed"
+    out.mkdir(mode=0o555)
+    done = here(folder, "run", "spec.yaml", "-o", out / "out")
+    assert done.code == 2
+    assert "no permission to write" in done.said()
+
+
+def test_an_output_that_is_a_file(workspace: Workspace) -> None:
+    folder = workspace(spec_of("  - tfidf\n"))
+    for output in ("data.csv", "data.csv/inner"):
+        done = here(folder, "run", "spec.yaml", "-o", output)
+        assert done.code == 2
+        assert "data.csv: this is a file, not a folder" in done.said()
+
+
+# ---- damage
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("name", ["head.safetensors", "adapter/adapter_model.safetensors", "task.json", "labels.json"])
+def test_a_flipped_bit_is_refused_by_predict_and_mended_by_run(
+    name: str, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loratory.flows.run.report", lambda *_: "<html></html>")
+    fit = copied / "runs/tiny/contenders/lora/seed-1"
+    before = weights(fit)
+    flip(fit / name)
+    done = here(copied, "predict", "runs/tiny", "-c", "lora", "a text")
+    assert done.code == 2
+    assert f"{name}: the file's SHA-256 differs from the manifest: it was changed or damaged" in done.said()
+    assert done.out == ""
+    done = here(copied, "run", "spec.yaml")
+    assert done.code == 0, done.err
+    assert "contenders/lora/seed-1 is damaged and is made again: the file's SHA-256 differs" in done.err
+    assert name in done.err
+    assert done.err.count("finished before, kept") == 7
+    assert weights(fit) == before
+    assert here(copied, "predict", "runs/tiny", "-c", "lora", "a text").code == 0
+
+
+@pytest.mark.parametrize("harm", ["truncate", "remove", "manifest", "no-manifest"])
+def test_other_damage_is_refused_too(harm: str, copied: Path) -> None:
+    fit = copied / "runs/tiny/contenders/head/seed-1"
+    head, manifest = fit / "head.safetensors", fit / "manifest.json"
+    harms: dict[str, Callable[[], object]] = {
+        "truncate": lambda: head.write_bytes(head.read_bytes()[:-1]),
+        "remove": head.unlink,
+        "manifest": lambda: manifest.write_text("{"),
+        "no-manifest": manifest.unlink,
+    }
+    harms[harm]()
+    for where in (fit, "runs/tiny"):
+        done = here(copied, "predict", where, "-c", "head", "a text")
+        assert done.code == 2
+        assert "head/seed-1" in done.said()
+    with pytest.raises(ArtifactError):
+        verified(fit)
+
+
+def test_what_the_manifest_does_not_list_does_not_exist(copied: Path) -> None:
+    fit = copied / "runs/tiny/contenders/head/seed-1"
+    (fit / "adapter").mkdir()
+    (fit / "adapter" / "adapter_config.json").write_text("{}")
+    assert here(copied, "predict", fit, "a text").code == 0
+    assert "adapter/adapter_config.json" not in (read_manifest(fit) or {})["files"]
+
+
+def test_a_half_written_fit_is_no_fit(copied: Path) -> None:
+    fit = copied / "runs/tiny/contenders/head/seed-1"
+    fit.rename(fit.with_name(".seed-1.part"))
+    done = here(copied, "predict", "runs/tiny", "-c", "head", "a text")
+    assert done.code == 2
+    assert "manifest" in done.said()
+    assert here(copied, "train", "spec.yaml", "-c", "head").code == 0
+    assert list(fit.parent.glob(".*")) == []
+
+
+def test_a_broken_ladder_is_no_run(copied: Path) -> None:
+    for text in ("{", "[]", "{}", '{"verdict": 3, "contenders": 4}'):
+        (copied / "runs/tiny/ladder.json").write_text(text)
+        for words in (("predict", "runs/tiny", "a text"), ("evaluate", "runs/tiny"), ("report", "runs/tiny")):
+            done = here(copied, *words)
+            assert done.code == 2
+            assert "neither a run (ladder.json) nor an artifact" in done.said()
+
+
+def test_a_base_that_was_exchanged_since_is_refused(copied: Path) -> None:
+    """A head is of no use on other weights: the digest that was recorded must be found."""
+    target = (copied / "base").resolve()
+    (copied / "base").unlink()
+    shutil.copytree(target, copied / "base")
+    spec = (copied / "spec.yaml").read_text().replace("base: base", f"base: {copied / 'base'}")
+    (copied / "spec.yaml").write_text(spec)
+    assert here(copied, "train", "spec.yaml", "-c", "head", "--set", "head.epochs=2").code == 0
+    fit = copied / "runs/tiny/contenders/head/seed-1"
+    assert here(copied, "predict", fit, "a text").code == 0
+    flip(copied / "base" / "model.safetensors")
+    done = here(copied, "predict", fit, "a text")
+    assert done.code == 2
+    assert "is not the one this artifact was made with" in done.said()

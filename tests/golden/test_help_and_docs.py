@@ -1,0 +1,57 @@
+"""docs/spec.md, docs/spec.schema.json and docs/cli.md are what their generator makes of the code as it is."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from loratory.discovery import find, names
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = ("spec.md", "spec.schema.json", "cli.md")
+
+
+@cache
+def generator() -> ModuleType:
+    found = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_committed_page_is_what_the_generator_makes(page: str) -> None:
+    assert set(generator().pages()) == set(PAGES)
+    made = generator().pages()[page]
+    assert (DOCS / page).read_text(encoding="utf-8") == made, "run: python docs/generate.py"
+
+
+def test_every_option_of_every_model_stands_in_the_page() -> None:
+    text = (DOCS / "spec.md").read_text(encoding="utf-8")
+    for group in ("tasks", "regimes"):
+        for name in names(group):
+            for key in find(group, name).model_fields:
+                assert f"`{key}`" in text or key == "kind", f"{name}: {key}"
+
+
+def test_every_option_has_its_help() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\|([^|]*)\|$", (DOCS / "spec.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) > 60
+    silent = {key for key, meaning in rows if not meaning.strip()}
+    assert silent <= {"split", "loss"}, silent  # those have tables of their own
+
+
+def test_help_lines_are_whole_and_no_wider_than_the_page() -> None:
+    lines = (DOCS / "cli.md").read_text(encoding="utf-8").split("\n")
+    for line in lines:
+        assert not line.endswith("...") or line.startswith("Usage:"), line
+    inside = "\n".join(lines).split("```")[1::2]
+    assert len(inside) == 10
+    assert max(len(line) for block in inside for line in block.split("\n")) <= generator().WIDTH

@@ -1,0 +1,361 @@
+"""Adapters on shared trunks: alone = mixed = saved = merged = stock PEFT, for every family."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from loratory.errors import ArtifactError, BaseModelError, SpecError
+from loratory.models import adapters
+from loratory.models.activations import pool
+from loratory.models.execution import run_here
+from loratory.models.trunks import TorchTrunk
+from loratory.protocols import Adapter, Encode, Network, Tokens
+from loratory.regimes.lora import Lora
+from tiny import CAUSAL, FITTING, TEXTS, Bases, Trunks, context, random_adapter, trunk_in
+
+
+def rows_of(trunk: TorchTrunk) -> list[Tokens]:
+    return [ids for ids, _ in trunk.tokenizer.many(list(TEXTS))]
+
+
+def alone(trunk: TorchTrunk, adapter: Adapter | None, rows: Iterable[Tokens]) -> list[Tensor]:
+    return [trunk.states([row], [adapter])[0][0] for row in rows]
+
+
+def apart(some: Iterable[Tensor], others: Iterable[Tensor]) -> float:
+    """The largest difference; padded rows are compared as far as their text goes."""
+    pairs = [(a[: min(len(a), len(b))], b[: min(len(a), len(b))]) for a, b in zip(some, others, strict=True)]
+    return max(float((a - b).abs().max()) for a, b in pairs)
+
+
+@pytest.mark.parametrize("family", [*FITTING, "mpnet"])
+def test_a_mixed_batch_answers_each_row_as_alone(trunk_of: Trunks, family: str) -> None:
+    trunk = trunk_of(family)
+    pattern, _ = trunk.layers()
+    top = random_adapter(trunk, rank=2, seed=2, layers_to_transform=[1], layers_pattern=pattern)
+    guests = [None, random_adapter(trunk, rank=4), top, random_adapter(trunk, rank=8, seed=3), None, top]
+    assert top.first_layer == 1
+    rows = rows_of(trunk)
+    mixed, mask = trunk.states(rows, guests)
+    single = [alone(trunk, guest, [row])[0] for guest, row in zip(guests, rows, strict=True)]
+    assert apart([states[: int(m.sum())] for states, m in zip(mixed, mask, strict=True)], single) < 1e-5
+    assert apart(single[1:4], alone(trunk, None, rows[1:4])) > 0.1  # the adapters do something
+    assert apart([single[3]], alone(trunk, guests[1], rows[3:4])) > 0.1  # and not the same
+
+
+@pytest.mark.parametrize("family", FITTING)
+def test_padding_does_not_change_answers(trunk_of: Trunks, family: str) -> None:
+    trunk = trunk_of(family)
+    rows = rows_of(trunk)
+    states, mask = trunk.states(rows, [None] * len(rows))
+    assert apart([s[: int(m.sum())] for s, m in zip(states, mask, strict=True)], alone(trunk, None, rows)) < 1e-5
+
+
+@pytest.mark.parametrize("family", FITTING)
+def test_saved_is_loaded_and_opens_in_stock_peft(trunk_of: Trunks, base_of: Bases, family: str, tmp_path: Path) -> None:
+    trunk = trunk_of(family)
+    adapter = random_adapter(trunk, use_rslora=True)
+    facts = {"task_type": "FEATURE_EXTRACTION", "base_model_name_or_path": "base_3", "revision": trunk.digest}
+    adapters.write(tmp_path / "adapter", adapter, facts)
+    again = adapters.read(tmp_path / "adapter")
+    assert again.digest == adapter.digest
+    assert again.tensors.keys() == adapter.tensors.keys()
+    assert all(torch.equal(again.tensors[name], t) for name, t in adapter.tensors.items())
+
+    keys = load_file(tmp_path / "adapter" / "adapter_model.safetensors").keys()
+    assert all(
+        key.startswith("base_model.model.") and key.endswith((".lora_A.weight", ".lora_B.weight")) for key in keys
+    )
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["revision"], config["inference_mode"]) == (trunk.digest, True)
+
+    stock = PeftModel.from_pretrained(transformers.AutoModel.from_pretrained(base_of(family)), tmp_path / "adapter")
+    rows = rows_of(trunk)
+    with torch.no_grad():
+        theirs = stock.eval()(**trunk.inputs(rows)).last_hidden_state
+    ours, mask = trunk.states(rows, [adapter] * len(rows))
+    assert float(((ours - theirs) * mask[..., None]).abs().max()) < 1e-5
+    assert apart(alone(trunk, adapter, rows), alone(trunk, None, rows)) > 0.1
+
+
+@pytest.mark.parametrize("family", FITTING)
+def test_merged_is_unmerged_and_the_shared_trunk_is_untouched(trunk_of: Trunks, family: str) -> None:
+    trunk = trunk_of(family)
+    before = {name: t.clone() for name, t in trunk.model.state_dict().items()}
+    adapter = random_adapter(trunk)
+    own = adapters.merged(trunk.model, adapter)
+    rows = rows_of(trunk)
+    with torch.no_grad():
+        theirs = own(**trunk.inputs(rows)).last_hidden_state
+    ours, mask = trunk.states(rows, [adapter] * len(rows))
+    assert float(((ours - theirs) * mask[..., None]).abs().max()) < 1e-4
+    after = trunk.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(t, after[name]) for name, t in before.items())
+    assert not any("lora" in name for name, _ in trunk.model.named_modules())
+
+
+@pytest.mark.parametrize("family", FITTING)
+def test_a_live_trunk_shares_the_frozen_weights_and_learns_only_the_adapter(trunk_of: Trunks, family: str) -> None:
+    trunk = trunk_of(family)
+    live = trunk.open(Lora(rank=2, layers="top-1").config(trunk, context()))
+    assert live.trainable()
+    assert all(".lora_" in name and ".1." in name for name in live.trainable())
+    shared = {id(p) for p in trunk.model.parameters()}
+    assert {id(p) for p in live.model.parameters()} - {id(p) for p in live.trainable().values()} == shared
+    assert live.adapter().first_layer == 1
+
+
+def test_dropout_of_the_base_stays_off_and_loras_is_on_while_learning(trunk_of: Trunks) -> None:
+    trunk = trunk_of("bert")
+    live = trunk.open({"r": 2, "lora_alpha": 4, "lora_dropout": 0.5, "target_modules": ["query"]})
+    torch.nn.init.normal_(next(p for n, p in live.trainable().items() if "lora_B" in n))
+    live.learn(rows_of(trunk)[:1])
+    on = {name for name, part in live.model.named_modules() if part.training}
+    assert on
+    assert all("lora_dropout" in name for name in on)
+    live.learn(rows_of(trunk)[:1], grad=False)
+    assert not any(part.training for part in live.model.modules())
+
+
+def test_every_weight_learns_on_a_copy(trunk_of: Trunks) -> None:
+    trunk = trunk_of("bert")
+    live = trunk.open(every_weight=True)
+    assert len(live.trainable()) == len(list(trunk.model.parameters()))
+    with torch.no_grad():
+        for weight in live.trainable().values():
+            weight.add_(1)
+    assert not any(p.requires_grad for p in trunk.model.parameters())
+    assert live.frozen().digest != trunk.digest
+    assert apart(alone(live.frozen(), None, rows_of(trunk)), alone(trunk, None, rows_of(trunk))) > 0.1
+
+
+def test_an_unknown_architecture_gets_every_linear_layer_and_says_so(trunk_of: Trunks) -> None:
+    said: list[str] = []
+    config = Lora(rank=2).config(trunk_of("roformer"), context(report=lambda event, v: said.append(str(v["text"]))))
+    assert config["target_modules"] == [
+        "attention.output.dense",
+        "attention.self.key",
+        "attention.self.query",
+        "attention.self.value",
+        "intermediate.dense",
+        "output.dense",
+    ]
+    assert "roformer is not in the table" in said[0]
+    assert "attention.self.query" in said[0]
+    Lora(rank=2).config(trunk_of("bert"), context(report=lambda event, v: pytest.fail("said something")))
+
+
+def test_an_architecture_without_stacked_layers_is_refused(trunk_of: Trunks) -> None:
+    trunk = trunk_of("bert")
+    with pytest.raises(BaseModelError, match="no list of 2 layers in Embedding"):
+        adapters_targets(torch.nn.Embedding(2, 2))
+    with pytest.raises(BaseModelError, match="hold no linear layers"):
+        adapters_targets(torch.nn.Sequential(torch.nn.ModuleList([torch.nn.LayerNorm(2), torch.nn.LayerNorm(2)])))
+    assert trunk.targets()[1]
+
+
+def adapters_targets(model: torch.nn.Module) -> None:
+    from loratory.models.architectures import targets_of
+
+    targets_of(model, "unheard-of", 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"targets": ["queri"]}, "'queri'; did you mean 'query'"),
+        ({"targets": ["query", "nothing"]}, "'nothing'"),
+        ({"targets": []}, "an empty list"),
+        ({"layers": [2]}, r"layers \[2\] do not fit"),
+        ({"layers": [-1, 0]}, "do not fit"),
+    ],
+)
+def test_targets_and_layers_that_do_not_exist_are_refused(trunk_of: Trunks, options: Any, problem: str) -> None:
+    with pytest.raises(SpecError, match=problem) as caught:
+        Lora(**options).config(trunk_of("bert"), context())
+    assert caught.value.allowed
+
+
+@pytest.mark.parametrize(("layers", "chosen"), [("all", None), ("top-1", [1]), ("top-9", [0, 1]), ([1, 0, 1], [0, 1])])
+def test_layers(trunk_of: Trunks, layers: Any, chosen: list[int] | None) -> None:
+    assert Lora(layers=layers).config(trunk_of("bert"), context()).get("layers_to_transform") == chosen
+
+
+# ---- short attention
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "distilbert", "llama", "qwen2", "qwen3", "albert"])
+def test_short_attention_is_sdpa_is_eager(base_of: Bases, family: str) -> None:
+    trunk = trunk_in(base_of(family))
+    assert trunk.model.config._attn_implementation == "loratory_short"
+    rows = rows_of(trunk)
+    padded = trunk.inputs(rows)
+    bare = {"input_ids": padded["input_ids"][1:2, :20]}
+    for inputs in (padded, bare, {**bare, "attention_mask": torch.ones_like(bare["input_ids"])}):
+        found = {name: states_and_gradient(trunk, name, inputs) for name in ("loratory_short", "sdpa", "eager")}
+        for name in ("sdpa", "eager"):
+            for ours, theirs in zip(found["loratory_short"], found[name], strict=True):
+                assert float((ours - theirs).abs().max()) < 1e-5 * max(1.0, float(theirs.abs().max())), name
+
+
+def states_and_gradient(trunk: TorchTrunk, attention: str, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Final states of real tokens, and the gradient of a loss on them by the embeddings."""
+    trunk.model.set_attn_implementation(attention)
+    weight = trunk.model.get_input_embeddings().weight.requires_grad_(True)
+    states = trunk.model(**inputs).last_hidden_state
+    mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))[..., None]
+    (gradient,) = torch.autograd.grad((states * mask).square().mean(), weight)
+    weight.requires_grad_(False)
+    return (states * mask).detach(), gradient
+
+
+@pytest.mark.parametrize("family", ["deberta-v2", "mpnet", "roformer"])
+def test_architectures_that_never_call_registered_attention_keep_their_own(trunk_of: Trunks, family: str) -> None:
+    assert trunk_of(family).model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_a_decoder_does_not_see_what_comes_later(trunk_of: Trunks, family: str) -> None:
+    trunk = trunk_of(family)
+    row = rows_of(trunk)[1][:12]
+    short, long = trunk.states([row[:6]], [None])[0][0], trunk.states([row], [None])[0][0, :6]
+    assert float((short - long).abs().max()) < 1e-5
+
+
+# ---- one run, many trunks
+def test_requests_of_several_trunks_come_back_in_order(trunk_of: Trunks) -> None:
+    trunks = [trunk_of("bert"), trunk_of("llama")] * 3
+    rows = [trunk.tokenizer.ids(text)[0] for trunk, text in zip(trunks, TEXTS, strict=True)]
+    answers = run_here([Encode(Network(trunk), row) for trunk, row in zip(trunks, rows, strict=True)])
+    assert apart(answers, [trunk.states([row], [None])[0][0] for trunk, row in zip(trunks, rows, strict=True)]) < 1e-5
+
+
+def test_pooling_goes_over_real_tokens_only() -> None:
+    states = torch.arange(24.0).view(2, 4, 3) - 20
+    mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]])
+    assert torch.equal(pool(states, mask, "cls"), states[:, 0])
+    assert torch.equal(pool(states, mask, "last"), torch.stack([states[0, 1], states[1, 3]]))
+    assert torch.equal(pool(states, mask, "max"), torch.stack([states[0, 1], states[1, 3]]))
+    assert torch.equal(pool(states, mask, "mean"), torch.stack([states[0, :2].mean(0), states[1].mean(0)]))
+
+
+# ---- what is refused
+@pytest.fixture
+def folder(trunk_of: Trunks, tmp_path: Path) -> Path:
+    """A good adapter folder, to be spoilt."""
+    adapters.write(tmp_path / "adapter", random_adapter(trunk_of("bert")), {"task_type": "FEATURE_EXTRACTION"})
+    return tmp_path / "adapter"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("peft_type", "IA3"),
+        ("peft_type", None),
+        ("auto_mapping", {"base_model_class": "X", "parent_library": "os"}),
+        ("megatron_config", {"x": 1}),
+        ("target_modules", ".*"),
+        ("target_modules", []),
+        ("target_modules", ["query", "a|b"]),
+        ("target_modules", [1]),
+        ("exclude_modules", ".*"),
+        ("layers_pattern", "(a+)+$"),
+        ("layers_to_transform", "0"),
+        ("layers_to_transform", [-1]),
+        ("use_dora", True),
+        ("init_lora_weights", "pissa"),
+        ("init_lora_weights", "olora"),
+        ("rank_pattern", {"query": 3}),
+        ("alpha_pattern", {"query": 3}),
+        ("bias", "all"),
+        ("lora_bias", True),
+        ("trainable_token_indices", [1]),
+        ("layer_replication", [[0, 2]]),
+        ("target_parameters", ["x"]),
+        ("use_qalora", True),
+        ("a_field_of_the_future", {"path": "x.py"}),
+        ("r", 0),
+        ("r", "8"),
+        ("lora_alpha", -1),
+    ],
+)
+def test_what_is_no_plain_lora_is_refused(folder: Path, key: str, value: Any) -> None:
+    file = folder / "adapter_config.json"
+    config = {**json.loads(file.read_text(encoding="utf-8")), key: value}
+    file.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=key) as caught:
+        adapters.read(folder)
+    assert caught.value.allowed
+
+
+def test_stock_pefts_own_defaults_are_taken(folder: Path, trunk_of: Trunks) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=2, target_modules=["query"], task_type="FEATURE_EXTRACTION")
+    stock = get_peft_model(adapters.share(trunk_of("bert").model), config)
+    stock.save_pretrained(str(folder / "stock"))
+    assert len(adapters.read(folder / "stock").tensors) == 4
+
+
+def test_a_pickled_adapter_is_refused(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    with pytest.raises(ArtifactError, match="pickled adapters are never loaded"):
+        adapters.read(folder)
+
+
+@pytest.mark.parametrize("spoil", ["missing", "extra", "shape", "other base"])
+def test_weights_that_do_not_fit_are_refused_and_the_neighbours_go_on(
+    folder: Path, base_of: Bases, trunk_of: Trunks, spoil: str
+) -> None:
+    good = random_adapter(trunk_of("bert"))
+    tensors = load_file(folder / "adapter_model.safetensors")
+    name = sorted(tensors)[0]
+    if spoil == "missing":
+        del tensors[name]
+    elif spoil == "extra":
+        tensors[name.replace("layer.0", "layer.7")] = tensors[name].clone()
+    elif spoil == "shape":
+        tensors[name] = tensors[name][:, :8].contiguous()
+    save_file(tensors, folder / "adapter_model.safetensors")
+    family = "roberta" if spoil == "other base" else "bert"
+    if spoil == "other base":  # the same names, another depth
+        tensors = {key.replace("layer.1", "layer.5"): t for key, t in tensors.items()}
+        save_file(tensors, folder / "adapter_model.safetensors")
+    bad = adapters.read(folder)
+    for order in ([bad, good], [good, bad]):
+        trunk = trunk_in(base_of(family))
+        rows = rows_of(trunk)[:2]
+        for _ in range(2):  # the second time is no other error
+            with pytest.raises(ArtifactError, match="does not fit its base"):
+                trunk.states(rows, order)
+            attached = trunk._host._model
+            assert attached is None or bad.digest not in attached.peft_config
+        expected = alone(trunk_of(family), good, rows)
+        assert apart(alone(trunk, good, rows), expected) < 1e-5
+    with pytest.raises(ArtifactError, match="does not fit its base"):
+        adapters.merged(trunk_of(family).model, bad)
+
+
+def test_an_adapter_is_named_by_what_it_computes(trunk_of: Trunks) -> None:
+    one = random_adapter(trunk_of("bert"))
+    assert adapters.make(one.config, one.tensors).digest == one.digest
+    other = {**one.tensors, sorted(one.tensors)[0]: one.tensors[sorted(one.tensors)[0]] + 1}
+    assert adapters.make(one.config, other).digest != one.digest
+    assert adapters.make({**one.config, "lora_alpha": 3}, one.tensors).digest != one.digest
+
+
+def test_a_digest_of_tensors_takes_every_shape_and_type() -> None:
+    digests = [
+        adapters.digest_of_tensors({"t": t})
+        for t in (torch.tensor(1.0), torch.tensor([1.0]), torch.empty(0), torch.ones(2, dtype=torch.bfloat16))
+    ]
+    assert len(set(digests)) == 4

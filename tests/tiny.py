@@ -1,0 +1,209 @@
+"""Tiny models with random weights and real fast tokenizers, a toy task, and what surrounds a fit, for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+from loratory.models.activations import Remembered
+from loratory.models.bases import describe
+from loratory.models.execution import run_here
+from loratory.models.trunks import TorchTrunk, load_trunk
+from loratory.protocols import Adapter, Context, Example, Lessons
+from loratory.specs.training import TrainingSpec
+from loratory.tasks.classify import Classify
+from loratory.training.checkpoints import NoCheckpoints
+
+Bases = Callable[[str], Path]  # a family to the folder of its tiny base
+Trunks = Callable[[str], TorchTrunk]  # a family to its shared trunk
+KEYS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+WIDE = {**KEYS, "max_position_embeddings": 64, "initializer_range": 0.15}  # larger than usual: states must differ
+GROUPED = {**WIDE, "num_key_value_heads": 2}
+FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "bert": ("BertConfig", WIDE),
+    "roberta": ("RobertaConfig", {**WIDE, "max_position_embeddings": 66}),
+    "deberta-v2": (
+        "DebertaV2Config",
+        {
+            **WIDE,
+            "relative_attention": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_buckets": 16,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "position_biased_input": False,
+            "type_vocab_size": 0,
+        },
+    ),
+    "modernbert": ("ModernBertConfig", {**WIDE, "local_attention": 16, "global_attn_every_n_layers": 2}),
+    "distilbert": (
+        "DistilBertConfig",
+        {
+            "dim": 32,
+            "n_layers": 2,
+            "n_heads": 4,
+            "hidden_dim": 48,
+            "max_position_embeddings": 64,
+            "initializer_range": 0.15,
+        },
+    ),
+    "llama": ("LlamaConfig", GROUPED),
+    "qwen2": ("Qwen2Config", GROUPED),
+    "qwen3": ("Qwen3Config", {**GROUPED, "head_dim": 8}),
+    "roformer": ("RoFormerConfig", WIDE),  # in no table of ours: every linear layer
+    "mpnet": ("MPNetConfig", {**WIDE, "max_position_embeddings": 66}),  # never calls registered attention
+    "albert": ("AlbertConfig", {**WIDE, "embedding_size": 16, "num_hidden_groups": 2}),  # a pooler unlike the others'
+}
+TABLED = ("bert", "roberta", "deberta-v2", "modernbert", "distilbert", "llama", "qwen2", "qwen3")
+FITTING = (*TABLED, "roformer")  # families in which everything must work
+CAUSAL = ("llama", "qwen2", "qwen3")
+
+TOPICS: Mapping[str, Sequence[str]] = {
+    "card": ("my card was blocked", "the card did not arrive", "a new card please", "my card is broken"),
+    "cash": ("the machine kept my cash", "no cash came out", "I need cash now", "cash withdrawal failed"),
+    "login": ("I cannot log in", "my password is wrong", "the login code is late", "log in fails again"),
+}
+OPENINGS = ("hello,", "please help:", "since monday", "today", "what now,", "for a week")
+TEXTS = (
+    "hello",
+    "my card was blocked and the login code is late since monday, please help",
+    "cash",
+    "no cash came out today",
+    "hello",
+    "what now, the machine kept my cash and my card was blocked for a week; I cannot log in",
+)
+MARKS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]"}
+
+
+def corpus() -> list[str]:
+    """Every sentence of the toy task."""
+    return [f"{opening} {words}" for listed in TOPICS.values() for words in listed for opening in OPENINGS]
+
+
+def vocabulary() -> list[str]:
+    """The words of the toy task but a few, which are left to pieces."""
+    found = {word.strip(",:;") for sentence in corpus() for word in sentence.split()}
+    return sorted(found - {"monday", "withdrawal", "blocked"})
+
+
+def word_pieces() -> Any:
+    """A BERT-like tokenizer: [CLS] a [SEP], and pairs with token types.
+
+    It is written and not trained, because training breaks ties by chance.
+    """
+    letters = sorted(set("".join(corpus())) - {" "})
+    tokens = [*MARKS.values(), *letters, *(f"##{c}" for c in letters), *(w for w in vocabulary() if len(w) > 1)]
+    made = Tokenizer(models.WordPiece(vocab={token: i for i, token in enumerate(tokens)}, unk_token=MARKS["unk"]))
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    special = {f"{name}_token": token for name, token in MARKS.items()}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=64, **special)  # type: ignore[no-untyped-call]
+
+
+END = "<|endoftext|>"
+
+
+def byte_pairs(start: bool = True) -> Any:
+    """A byte-level tokenizer: Llama-like (starts with <s>, no padding token) or Qwen-like (no start, id 0 is "!")."""
+    tokens = ["<s>", "</s>"] if start else []
+    tokens += sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges: list[tuple[str, str]] = []
+    for word in vocabulary():
+        whole = word[0]
+        for letter in word[1:]:
+            if (whole, letter) not in merges:
+                merges.append((whole, letter))
+            whole += letter
+            if whole not in tokens:
+                tokens.append(whole)
+    made = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    inputs = ["input_ids", "attention_mask"]
+    if not start:
+        return transformers.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+            tokenizer_object=made, eos_token=END, pad_token=END, unk_token=END, model_input_names=inputs
+        )
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return transformers.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=made, bos_token="<s>", eos_token="</s>", model_input_names=inputs
+    )
+
+
+def configuration(family: str, tokenizer: Any, **more: Any) -> Any:
+    """A tiny configuration of a family for a tokenizer."""
+    kind, values = FAMILIES[family]
+    ids = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": 1}  # decoders seldom name a padding id
+    if family not in CAUSAL:
+        ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+    return getattr(transformers, kind)(vocab_size=len(tokenizer), **{**ids, **values, **more})
+
+
+def save_base(folder: Path, family: str, seed: int = 7, kind: str = "AutoModel", **more: Any) -> Path:
+    """A model folder with random weights and its tokenizer."""
+    tokenizer = byte_pairs(start=family == "llama") if family in CAUSAL else word_pieces()
+    config = configuration(family, tokenizer, **more)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = getattr(transformers, kind).from_config(config)
+        for name, weight in model.named_parameters():  # zeros and ones would hide what is forgotten
+            if weight.ndim == 1 and "bias" in name:
+                torch.nn.init.normal_(weight, std=0.1)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def trunk_in(folder: Path) -> TorchTrunk:
+    """A fresh trunk of a folder."""
+    return load_trunk(describe(str(folder), folder))
+
+
+def random_adapter(trunk: TorchTrunk, rank: int = 4, seed: int = 1, **more: Any) -> Adapter:
+    """An adapter that changes answers: B is not zero."""
+    targets, _ = trunk.targets()
+    config = {"r": rank, "lora_alpha": 2 * rank, "target_modules": list(targets), **more}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        live = trunk.open(config)
+        for weight in live.trainable().values():
+            torch.nn.init.normal_(weight, std=0.2)
+    return live.adapter()
+
+
+def toy_task(labels: tuple[str, ...] = ("card", "cash", "login")) -> Classify:
+    """The toy task, settled."""
+    return Classify(labels=labels)
+
+
+def examples(kinds: Sequence[str] = ("card", "cash", "login"), openings: slice = slice(None)) -> list[Example]:
+    """Examples of the toy task."""
+    made = [(f"{o} {words}", k) for k in kinds for words in TOPICS[k] for o in OPENINGS[openings]]
+    return [Example({"text": text}, {"label": label}, origin=f"toy:{i}") for i, (text, label) in enumerate(made)]
+
+
+def lessons(kinds: Sequence[str] = ("card", "cash", "login")) -> Lessons:
+    """48 examples to learn from (of three kinds) and 24 to validate on."""
+    return Lessons(examples(kinds, slice(0, 4)), examples(kinds, slice(4, 6)))
+
+
+def context(
+    seed: int = 1,
+    checkpoints: Any = None,
+    report: Callable[[str, Mapping[str, Any]], None] = lambda event, values: None,
+    stopping: Callable[[], bool] = lambda: False,
+    **training: Any,
+) -> Context:
+    """What surrounds a fit, in fp32 unless told otherwise."""
+    spec = TrainingSpec(**{"precision": "fp32", "epochs": 2, "batch_tokens": 96, "batch_examples": 8, **training})
+    kept = NoCheckpoints() if checkpoints is None else checkpoints
+    return Context(
+        seed, run_here, kept, Remembered(run_here), training=spec, report=report, stopping=stopping, device="cpu"
+    )

@@ -1,0 +1,268 @@
+"""Folders are whole or not there: crashes, full disks, damage, and paths that lead outside."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from loratory.artifacts import manifests
+from loratory.artifacts.files import append_line, storage, to_json, write_json, write_text
+from loratory.artifacts.manifests import digest_of, extending, file_digest, read_manifest, staging, verified
+from loratory.errors import ArtifactError, StorageError
+
+
+class Crash(BaseException):
+    """A kill, as far as Python can play it."""
+
+
+def made(folder: Path, text: str = "old") -> Path:
+    """A small artifact."""
+    with staging(folder, {"kind": "fit"}) as part:
+        (part / "inner").mkdir()
+        (part / "a.txt").write_text(text, encoding="utf-8")
+        (part / "inner" / "b.txt").write_text("b", encoding="utf-8")
+    return folder
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {f.relative_to(folder).as_posix(): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def test_a_folder_is_listed_and_verified(tmp_path: Path) -> None:
+    manifest = verified(made(tmp_path / "fit"))
+    assert manifest["kind"] == "fit"
+    assert set(manifest["files"]) == {"a.txt", "inner/b.txt"}
+    assert manifest["files"]["a.txt"] == file_digest(tmp_path / "fit" / "a.txt")
+    assert [f.name for f in tmp_path.iterdir()] == ["fit"]
+
+
+@pytest.mark.parametrize("problem", [ValueError, Crash, KeyboardInterrupt])
+def test_an_exception_inside_leaves_the_old_folder(tmp_path: Path, problem: type[BaseException]) -> None:
+    before = tree(made(tmp_path / "fit"))
+
+    def interrupted(writing: Any, name: str) -> None:
+        with writing as part:
+            (part / name).write_text("half", encoding="utf-8")
+            raise problem
+
+    with pytest.raises(problem):
+        interrupted(staging(tmp_path / "fit", {}), "a.txt")
+    assert tree(tmp_path / "fit") == before
+    with pytest.raises(problem):
+        interrupted(extending(tmp_path / "fit"), "more.txt")
+    assert tree(tmp_path / "fit") == before
+    assert [f.name for f in tmp_path.iterdir()] == ["fit"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT])
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+@pytest.mark.parametrize("how", ["stage", "extend", "replace an entry", "write"])
+def test_a_disk_that_refuses_at_any_moment_leaves_the_old_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, where: str, how: str
+) -> None:
+    """Every call of fsync and of rename fails once; what a reader sees is the old state, or the new one."""
+    for number in range(99):
+        folder = made(tmp_path / f"fit-{number}")
+        raised = refused_at(number, lambda f=folder: attempt(how, f), where, code, monkeypatch)  # type: ignore[misc]
+        if raised is None:
+            break
+        assert raised.problem.startswith("cannot write: ")
+        assert "what was finished is kept" in raised.remedy
+        check_state(how, folder)
+        assert attempt(how, folder) is None  # trying again mends it
+        check_state(how, folder, new=True)
+    assert number >= 1  # at least one such call was refused
+
+
+def refused_at(
+    number: int, work: Callable[[], StorageError | None], where: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> StorageError | None:
+    """The error of `work` when the n-th call of os.<where> fails; None when there is no n-th call."""
+    calls, real = 0, getattr(os, where)
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == number + 1:
+            raise OSError(code, "refused")
+        return real(*args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, where, refuse)
+        raised = work()
+    assert (raised is not None) == (calls > number)
+    return raised
+
+
+def attempt(how: str, folder: Path) -> StorageError | None:
+    try:
+        if how == "stage":
+            made(folder, "new")
+        elif how == "extend":
+            with extending(folder) as part:
+                (part / "c").mkdir()
+                (part / "c" / "c.txt").write_text("new", encoding="utf-8")
+        elif how == "replace an entry":
+            with extending(folder) as part:
+                (part / "a.txt").write_text("new", encoding="utf-8")
+                (part / "inner").mkdir()
+                (part / "inner" / "b.txt").write_text("new", encoding="utf-8")
+        else:
+            write_text(folder / "free.txt", "new")
+    except StorageError as problem:
+        return problem
+    return None
+
+
+def check_state(how: str, folder: Path, new: bool = False) -> None:
+    listed = verified(folder)["files"]  # valid at every moment
+    if how == "stage":
+        assert (folder / "a.txt").read_text(encoding="utf-8") in (("new",) if new else ("old", "new"))
+    elif how == "extend":
+        assert set(listed) - {"c/c.txt"} == {"a.txt", "inner/b.txt"}
+        assert ("c/c.txt" in listed) or not new
+    elif how == "replace an entry":
+        for name in listed:
+            assert (folder / name).read_text(encoding="utf-8") in (("new",) if new else ("old", "b", "new"))
+        assert set(listed) == {"a.txt", "inner/b.txt"} or not new
+    else:
+        assert not (folder / ".free.txt.part").exists()
+        text = (folder / "free.txt").read_text(encoding="utf-8") if (folder / "free.txt").exists() else None
+        assert text in (("new",) if new else (None, "new"))
+
+
+def test_a_full_disk_under_safetensors_and_tokenizers_is_a_storage_error(tmp_path: Path) -> None:
+    """They are written in Rust and tell the system's error in words."""
+    import resource
+    import signal
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(SafetensorError, match=r"\(os error 27\)"):
+            save_file({"w": torch.zeros(9999)}, tmp_path / "w.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    for problem in (SafetensorError("I/O error: No space left (os error 28)"), Exception("No space (os error 28)")):
+        with pytest.raises(StorageError, match="the disk is full"), storage(tmp_path):
+            raise problem
+    with pytest.raises(SafetensorError), storage(tmp_path):
+        raise SafetensorError("header too large")
+    with pytest.raises(FileNotFoundError), storage(tmp_path):
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+
+# ---- damage
+def relink(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file.parent.parent / "out")
+
+
+def refold(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+SPOILS: dict[str, Callable[[Path], object]] = {
+    "a bit flips": lambda f: (f / "a.txt").write_bytes(b"nld"),
+    "a file is cut": lambda f: (f / "a.txt").write_bytes(b"ol"),
+    "a file is gone": lambda f: (f / "a.txt").unlink(),
+    "a file is a folder": lambda f: refold(f / "a.txt"),
+    "a file is a link to outside": lambda f: relink(f / "a.txt"),
+    "no manifest": lambda f: (f / "manifest.json").unlink(),
+    "a torn manifest": lambda f: (f / "manifest.json").write_bytes((f / "manifest.json").read_bytes()[:-9]),
+    "an empty manifest": lambda f: (f / "manifest.json").write_text("{}"),
+    "a list for a manifest": lambda f: (f / "manifest.json").write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILS)
+def test_damage_is_noticed(tmp_path: Path, name: str) -> None:
+    folder = made(tmp_path / "fit")
+    (tmp_path / "out").write_text("old", encoding="utf-8")
+    SPOILS[name](folder)
+    with pytest.raises(ArtifactError) as caught:
+        verified(folder)
+    assert caught.value.remedy
+    assert str(folder) in caught.value.where
+
+
+@pytest.mark.parametrize("path", ["../out", "/etc/hostname", "inner/../../out", "inner/../../fit/../out"])
+def test_a_manifest_that_leads_outside_is_refused(tmp_path: Path, path: str) -> None:
+    folder = made(tmp_path / "fit")
+    (tmp_path / "out").write_text("x", encoding="utf-8")
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    target = (folder / path).resolve()
+    manifest["files"][path] = file_digest(target) if target.is_file() else "0"
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(ArtifactError, match="missing"):
+        verified(folder)
+
+
+def test_a_manifest_of_another_format_is_refused(tmp_path: Path) -> None:
+    folder = made(tmp_path / "fit")
+    write_json(folder / "manifest.json", {**verified(folder), "format": manifests.FORMAT + 1})
+    with pytest.raises(ArtifactError, match="of format 2") as caught:
+        verified(folder)
+    assert "version of loratory" in caught.value.remedy
+
+
+def test_files_that_are_not_listed_do_not_hurt(tmp_path: Path) -> None:
+    folder = made(tmp_path / "fit")
+    (folder / "note.txt").write_text("mine", encoding="utf-8")
+    assert "note.txt" not in verified(folder)["files"]
+
+
+def test_a_crash_between_the_files_and_the_manifest_leaves_the_old_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made(tmp_path / "fit")
+    monkeypatch.setattr(manifests, "write_json", lambda *a: (_ for _ in ()).throw(Crash()))
+    with pytest.raises(Crash), extending(folder) as part:
+        (part / "c.txt").write_text("c", encoding="utf-8")
+    assert set(verified(folder)["files"]) == {"a.txt", "inner/b.txt"}
+
+
+# ---- small things
+def test_json_is_stable_and_refuses_what_json_cannot_say(tmp_path: Path) -> None:
+    assert to_json({"b": (1, 2), "a": {3, 1}}) == '{\n  "b": [\n    1,\n    2\n  ],\n  "a": [\n    1,\n    3\n  ]\n}\n'
+    with pytest.raises(ValueError):
+        to_json({"x": float("nan")})
+    with pytest.raises(TypeError, match="object is no JSON"):
+        to_json(object())
+    assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1}) != digest_of({"a": 1, "b": 3})
+    assert read_manifest(tmp_path) is None
+
+
+def test_lines_are_appended_and_a_torn_one_is_closed(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "log.jsonl"
+    append_line(file, "one")
+    file.write_bytes(file.read_bytes() + b"to")
+    append_line(file, "two")
+    assert file.read_text(encoding="utf-8") == "one\nto\ntwo\n"
+
+
+def test_a_file_is_durable_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of the calls is the promise: contents, then name, then folder."""
+    calls: list[str] = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, partial(noted, calls, name, real))
+    write_text(tmp_path / "x", "y")
+    assert calls == ["fsync", "replace", "fsync"]
+
+
+def noted(calls: list[str], name: str, real: Callable[..., Any], *args: Any) -> Any:
+    calls.append(name)
+    return real(*args)

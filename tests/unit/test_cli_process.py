@@ -1,0 +1,155 @@
+"""The command as it is installed: quick, quiet, and with the right exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from loratory import __version__
+from loratory.discovery import names
+
+HEAVY = ("torch", "transformers", "sklearn", "pyarrow", "peft", "datasets", "scipy", "matplotlib")
+
+
+def command(
+    *words: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None, **options: object
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(  # type: ignore[call-overload,no-any-return]
+        [sys.executable, "-m", "loratory", *words],
+        cwd=cwd,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **(environment or {})},
+        **{"stdin": subprocess.DEVNULL, **options},
+    )
+
+
+def test_help_takes_a_moment_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nsys.argv = ['loratory', '--help']\nfrom loratory.cli import main\ntry:\n    main()\nfinally:\n"
+        f"    print(sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr)\n"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
+    assert time.monotonic() - started < 5  # a few hundred milliseconds, on a machine that does much else
+    assert done.stderr == b"[]\n"
+    assert b"Usage: loratory" in done.stdout
+
+
+LIGHT = [
+    ["recipes"],
+    ["run", "--help"],
+    ["run", "no.yaml"],
+    ["train", "bad.yaml"],
+    ["predict", "nowhere", "text"],
+    ["evaluate", "nowhere"],
+    ["report", "nowhere"],
+    ["import", "nowhere"],
+]
+
+
+@pytest.mark.parametrize("words", LIGHT, ids=" ".join)
+def test_light_verbs_and_mistakes_wait_for_no_library(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("name: x\ndata: x\nladder: [lorra]\n")
+    code = (
+        f"import sys\nsys.argv = ['loratory', *{words}]\nfrom loratory.cli import main\ntry:\n    main()\nfinally:\n"
+        f"    assert not set({HEAVY}) & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=tmp_path, check=False, timeout=60)
+    assert b"AssertionError" not in done.stderr, done.stderr
+
+
+def test_the_version_and_the_recipes_are_data() -> None:
+    assert command("--version").stdout.decode().strip() == __version__
+    done = command("recipes", "--json")
+    assert done.returncode == 0
+    assert done.stderr == b""
+    rows = json.loads(done.stdout)
+    assert {row["name"] for row in rows} == set(names("recipes"))
+    assert all(row["about"] and Path(row["spec"]).is_file() for row in rows)
+    human = command("recipes")
+    assert human.stdout == b""
+    assert b"risk-triage" in human.stderr
+
+
+MISTAKES = {
+    "No such command 'rn'": ["rn"],
+    "Missing argument": ["run"],
+    "No such option": ["run", "x", "--nonsense"],
+    "no.yaml: this spec does not exist": ["run", "no.yaml"],
+    "give either your examples or --recipe": ["init"],
+    "nowhere: there is no such folder": ["predict", "nowhere", "text"],
+    "nowhere: neither a run (ladder.json) nor an artifact": ["evaluate", "nowhere"],
+    "no/where: there is no such folder": ["import", "no/where"],
+}
+
+
+@pytest.mark.parametrize("said", MISTAKES)
+def test_a_mistake_ends_with_two_and_a_message_on_stderr(said: str, tmp_path: Path) -> None:
+    done = command(*MISTAKES[said], cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    assert done.stdout == b""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_asks_before_it_replaces(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("text,label\n" + "a b,A\nc d,B\n" * 5, encoding="utf-8")
+    first = command("init", "d.csv", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == b""
+    assert b"wrote spec.yaml; next: loratory check spec.yaml" in first.stderr
+    second = command("init", "d.csv", cwd=tmp_path)
+    assert second.returncode == 2
+    assert b"this spec exists" in second.stderr
+    assert command("init", "d.csv", "--force", cwd=tmp_path).returncode == 0
+    assert b"this is a folder" in command("init", "d.csv", "-o", ".", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1", "COLUMNS": "20"}, {"TERM": "dumb"}])
+def test_check_without_a_terminal(environment: dict[str, str], tmp_path: Path) -> None:
+    things = ("card", "letter", "house", "garden", "bicycle", "boat", "dog", "lamp", "chair", "window", "tree", "river")
+    rows = "".join(f"{word} the {one},{label}\n" for one in things for word, label in (("lost", "A"), ("bought", "B")))
+    (tmp_path / "d.csv").write_text("text,label\n" + rows, encoding="utf-8")
+    (tmp_path / "s.yaml").write_text("name: x\ndata: {path: d.csv, near_duplicates: 1}\nladder: [tfidf]\n")
+    done = command("check", "s.yaml", "--json", cwd=tmp_path, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+    assert not re.search(rb"\x1b\[", done.stderr), "escape codes without a terminal"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["d.csv", "s.yaml"], "check writes nothing"
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(
+        [sys.executable, "-m", "loratory", "recipes", "--json"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(write)
+    assert process.returncode == 0
+    assert process.stderr == b""
+
+
+def test_an_error_of_ours_shows_its_traceback_not_a_wrong_message(tmp_path: Path) -> None:
+    code = (
+        "import loratory.flows.recipes as r, sys\n"
+        "def broken(): raise KeyError('a fault in the program')\n"
+        "r.listed = broken\nsys.argv = ['loratory', 'recipes']\nfrom loratory.cli import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert b"Traceback" in done.stderr

@@ -1,0 +1,174 @@
+"""`loratory init`: what it writes, `loratory run` takes, whatever labels and columns are called."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from loratory.errors import SpecError
+from loratory.flows.init import from_data, from_recipe
+from loratory.flows.preparing import check
+from loratory.flows.specs import load_spec
+from loratory.specs.frame import Spec
+
+NASTY = (
+    *("yes", "no", "on", "off", "true", "null", "~", "1", "010", "1e-4", "0x1F", "12:30", "2024-01-01", "with: colon"),
+    *(
+        "it's",
+        'say "hi"',
+        "{brace}",
+        "[x]",
+        "a, b",
+        "# hash",
+        "- dash",
+        "* star",
+        "& and",
+        "! bang",
+        "| pipe",
+        "> more",
+    ),
+    *(
+        "% per",
+        "@ at",
+        "` tick",
+        "back\\slash",
+        "naïve",
+        "日本",
+        "emoji 🙂",
+        "tab\there",
+        "?",
+        ":",
+        "<<",
+        "=",
+        "a #b",
+        "---",
+    ),
+)
+
+
+WORDS = ("a card", "this shop", "that letter", "my house", "our garden", "her bicycle", "his boat", "their dog")
+
+
+def table(
+    file: Path, labels: Sequence[str], columns: tuple[str, str] = ("text", "label"), delimiter: str = ","
+) -> Path:
+    with file.open("w", encoding="utf-8", newline="") as handle:
+        rows = csv.writer(handle, delimiter=delimiter)
+        rows.writerow(columns)
+        rows.writerows([f"{word} of {label}", label] for word in WORDS for label in labels)
+    return file
+
+
+def made(data: Path | str, output: Path, name: str | None = None) -> tuple[Spec, str]:
+    from_data(str(data), output, name)
+    return load_spec(str(output)), output.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.tsv", "d.jsonl", "d.json", "folder"])
+def test_every_form_of_examples(name: str, tmp_path: Path) -> None:
+    if name == "folder":
+        (tmp_path / name).mkdir()
+        table(tmp_path / name / "train.csv", ["A", "B"])
+        table(tmp_path / name / "test.csv", ["A", "B"])
+    elif name.startswith("d.js"):
+        rows = [{"text": f"{label} {i}", "label": label} for i in range(6) for label in ("A", "B")]
+        text = json.dumps(rows) if name == "d.json" else "\n".join(map(json.dumps, rows))
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    else:
+        table(tmp_path / name, ["A", "B"], delimiter="\t" if name == "d.tsv" else ",")
+    spec, _ = made(tmp_path / name, tmp_path / "spec.yaml")
+    assert spec.data.path == name
+    assert spec.task.labels == ("A", "B")
+    assert spec.name == name.split(".")[0]
+    assert [c.regime for c in spec.ladder][:2] == ["rules", "tfidf"]
+
+
+@pytest.mark.parametrize("label", NASTY)
+def test_a_label_survives_the_written_spec(label: str, tmp_path: Path) -> None:
+    spec, text = made(table(tmp_path / "d.csv", ["plain", label]), tmp_path / "spec.yaml")
+    assert set(spec.task.labels) == {"plain", label.strip()}
+    # the gate is offered as a comment: it must hold when the comment is taken off
+    gated = text.replace("# gate:", "gate:").replace("#   recall:", "  recall:").replace("#   not_worse", "  not_worse")
+    (tmp_path / "spec.yaml").write_text(gated, encoding="utf-8")
+    assert load_spec(str(tmp_path / "spec.yaml")).gate is not None
+
+
+def test_plain_yaml_readers_see_the_same_labels(tmp_path: Path) -> None:
+    made(table(tmp_path / "d.csv", NASTY[:20]), tmp_path / "spec.yaml")
+    labels = yaml.safe_load((tmp_path / "spec.yaml").read_text(encoding="utf-8"))["task"]["labels"]
+    assert sorted(labels) == sorted(NASTY[:20])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(label=st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), min_size=1, max_size=15))
+def test_any_label_survives(label: str, tmp_path: Path) -> None:
+    if not label.strip() or label.strip() == "plain":
+        return
+    spec, _ = made(table(tmp_path / "d.csv", ["plain", label]), tmp_path / "spec.yaml")
+    assert set(spec.task.labels) == {"plain", label.strip()}
+
+
+@pytest.mark.parametrize("columns", [("yes", "no"), ("a: b", "c, d"), ("1", "2"), ("seq.in", "{x}")])
+def test_columns_with_odd_names(columns: tuple[str, str], tmp_path: Path) -> None:
+    spec, _ = made(table(tmp_path / "d.csv", ["A", "B"], columns), tmp_path / "spec.yaml")
+    assert (spec.data.columns["text"], spec.data.columns["label"]) == columns
+    heard: list[str] = []
+    check(
+        load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]", "data.near_duplicates=1"]),
+        lambda event, values: heard.append(event),
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["2024.csv", "yes.csv", "null.csv", "-x.csv", "ü.csv", "a b: c.csv", ".csv", "x" * 90 + ".csv"]
+)
+def test_the_name_comes_from_the_file_and_is_one(name: str, tmp_path: Path) -> None:
+    spec, _ = made(table(tmp_path / name, ["A", "B"]), tmp_path / "spec.yaml")
+    assert spec.name
+
+
+def test_a_name_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="--name: 'a/b' is no name"):
+        made(table(tmp_path / "d.csv", ["A", "B"]), tmp_path / "spec.yaml", "a/b")
+    assert not (tmp_path / "spec.yaml").exists()
+
+
+def test_an_output_in_another_folder_still_finds_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "examples").mkdir()
+    table(tmp_path / "examples" / "d.csv", ["A", "B"])
+    monkeypatch.chdir(tmp_path)
+    spec, _ = made("examples/d.csv", Path("specs/inner/s.yaml"))
+    assert spec.data.path == "../../examples/d.csv"
+    assert (spec.folder / spec.data.path).resolve() == tmp_path / "examples" / "d.csv"
+    monkeypatch.chdir(tmp_path / "specs")
+    check(load_spec("inner/s.yaml", None, ["ladder=[rules]", "data.near_duplicates=1"]), lambda event, values: None)
+
+
+def test_many_labels_are_left_to_the_data(tmp_path: Path) -> None:
+    spec, text = made(table(tmp_path / "d.csv", [f"label {i}" for i in range(40)]), tmp_path / "spec.yaml")
+    assert spec.task.labels is None
+    assert "# labels: 40 of them, read from train" in text
+
+
+def test_long_label_lists_stay_readable_yaml(tmp_path: Path) -> None:
+    labels = [f"{i} " + "word " * 30 + "end" for i in range(20)]
+    spec, _ = made(table(tmp_path / "d.csv", labels), tmp_path / "spec.yaml")
+    assert sorted(spec.task.labels) == sorted(labels)
+
+
+def test_a_recipe_is_copied_with_its_data_found_from_anywhere(tmp_path: Path) -> None:
+    from_recipe("risk-triage", tmp_path / "mine.yaml")
+    spec = load_spec(str(tmp_path / "mine.yaml"))
+    assert Path(spec.data.path).is_absolute()
+    assert Path(spec.data.path).is_file()
+    assert spec.task == load_spec("risk-triage").task
+    assert "#" in (tmp_path / "mine.yaml").read_text(encoding="utf-8"), "its comments come along"
+    with pytest.raises(SpecError, match="did you mean 'risk-triage'"):
+        from_recipe("risk-triag", tmp_path / "other.yaml")

@@ -1,0 +1,74 @@
+"""Deadlines, abandoned requests, batches by length and remembered states."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from loratory.errors import Late
+from loratory.models.activations import Pooling, Remembered
+from loratory.models.execution import run_here
+from loratory.models.trunks import BATCH_TOKENS, by_length, pad
+from loratory.protocols import Encode, Network
+from tiny import TEXTS, Trunks
+
+
+def test_a_past_deadline_is_late_and_nothing_is_worked_on(trunk_of: Trunks, monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk = trunk_of("bert")
+    request = Encode(Network(trunk), trunk.tokenizer.ids("my card")[0])
+    monkeypatch.setattr(trunk, "states", lambda *a: pytest.fail("worked on an abandoned request"))
+    with pytest.raises(Late):
+        run_here([request], by=time.monotonic() - 1)
+
+
+def test_a_future_deadline_is_met(trunk_of: Trunks) -> None:
+    trunk = trunk_of("bert")
+    assert len(run_here([Encode(Network(trunk), trunk.tokenizer.ids("my card")[0])], by=time.monotonic() + 60)) == 1
+    assert run_here([]) == []
+
+
+def test_only_what_is_still_wanted_is_encoded(trunk_of: Trunks) -> None:
+    trunk = trunk_of("bert")
+    requests = [Encode(Network(trunk), trunk.tokenizer.ids(text)[0]) for text in TEXTS]
+    made = trunk.encode(requests, alive=lambda i: i != 1)
+    assert made[1].numel() == 0
+    assert all(made[i].shape[-1] == trunk.width for i in range(len(TEXTS)) if i != 1)
+
+
+def test_batches_by_length_hold_every_row_once_within_the_budget() -> None:
+    lengths = [(i * 37) % 90 + 1 for i in range(300)] + [5000]
+    batches = list(by_length(lengths, 400))
+    assert sorted(i for batch in batches for i in batch) == list(range(301))
+    assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= 400 for b in batches)
+    assert list(by_length([], 400)) == []
+    assert len(list(by_length([8] * 512, BATCH_TOKENS))) == 1
+
+
+def test_padding() -> None:
+    ids, mask = pad([(5, 6, 7), (8,)], fill=9)
+    assert ids.tolist() == [[5, 6, 7], [8, 9, 9]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_states_are_computed_once_for_each_text_and_pooling(trunk_of: Trunks) -> None:
+    trunk = trunk_of("bert")
+    asked: list[int] = []
+
+    def run(requests: list[Encode], by: float | None = None) -> list[torch.Tensor]:
+        asked.append(len(requests))
+        return run_here(requests, by)
+
+    remembered = Remembered(run)  # type: ignore[arg-type]
+    rows = [ids for ids, _ in trunk.tokenizer.many(list(TEXTS))]
+    first = remembered.pooled(trunk, "mean", rows)
+    assert asked == [len(set(rows))]
+    assert torch.equal(remembered.pooled(trunk, "mean", rows[::-1]), first.flip(0))
+    assert len(asked) == 1
+    remembered.pooled(trunk, "cls", rows[:1])
+    remembered.pooled(trunk_of("roberta"), "mean", rows[:1])
+    assert asked[1:] == [1, 1]
+    direct = run_here([Encode(Network(trunk, None, Pooling("mean")), row) for row in rows])
+    assert torch.allclose(first, torch.stack(direct), atol=1e-6)
+    assert remembered.pooled(trunk, "mean", []).shape == (0, trunk.width)

@@ -1,0 +1,97 @@
+"""The JSON Schema for editors says what the parser says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from loratory.discovery import find, names
+from loratory.errors import SpecError
+from loratory.flows.specs import load_spec, recipe_folder
+from loratory.specs.reading import load_yaml
+from loratory.specs.schema import Known, schema
+
+SMALL: dict[str, Any] = {"name": "a", "data": "x.csv", "ladder": ["lora"]}
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, Any]:
+    return schema(Known(*({name: find(g, name) for name in names(g)} for g in ("tasks", "regimes"))))
+
+
+@pytest.fixture(scope="module")
+def validator(made: dict[str, Any]) -> Draft202012Validator:
+    Draft202012Validator.check_schema(made)
+    return Draft202012Validator(made)
+
+
+def parses(folder: Path, values: Any) -> bool:
+    file = folder / "s.yaml"
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    try:
+        load_spec(str(file))
+    except SpecError:
+        return False
+    return True
+
+
+GOOD = [
+    {},
+    {"lora": None, "training": {"epochs": 3}},
+    {"ladder": ["rules", "zero-shot", {"b": {"regime": "full"}}, {"l": {"regime": "lora", "rank": 3, "base": "m"}}]},
+    {"ladder": [{"head": None}, {"lora": {"layers": "top-2", "loss": {"class_weights": {"A": 2.0}}}}]},
+    {"ladder": [{"lora": {"regime": "full", "head": "stock"}}]},
+    {"data": {"path": "x", "text": "a", "label": "b.c", "split": {"test": 0.3}}, "task": {"labels": ["A", "B"]}},
+    {"gate": {"not_worse_than": {"lora": 0.0}, "accuracy": {"at_least": 0.5}}},
+]
+BAD = [
+    {"trainig": {}},
+    {"name": "a/b"},
+    {"name": 3},
+    {"ladder": []},
+    {"ladder": ["lorra"]},
+    {"ladder": [{"m": {"rank": 2}}]},
+    {"ladder": [{"m": {"regime": "lora", "rank": 0}}]},
+    {"ladder": [{"lora": {"rnk": 2}}]},
+    {"ladder": [{"lora": {"regime": "full", "rank": 2}}]},
+    {"ladder": [{"tfidf": {"base": "m"}}]},
+    {"ladder": [{"a": {"regime": "lora"}, "b": {"regime": "lora"}}]},
+    {"data": {"path": "x", "lbl": "y"}},
+    {"data": {"text": "y"}},
+    {"data": {"path": "x", "split": {"test": 1.5}}},
+    {"training": {"epochs": 0}},
+    {"lora": {"loss": {"focal_gama": 1}}},
+    {"gate": {"recall": {"A": 0.5}}},
+    {"task": {"kind": "clasify"}},
+]
+
+
+@pytest.mark.parametrize("change", GOOD, ids=str)
+def test_what_the_parser_takes_the_schema_takes(
+    change: dict[str, Any], validator: Draft202012Validator, tmp_path: Path
+) -> None:
+    assert parses(tmp_path, SMALL | change)
+    assert [error.message for error in validator.iter_errors(SMALL | change)] == []
+
+
+@pytest.mark.parametrize("change", BAD, ids=str)
+def test_what_the_parser_refuses_the_schema_refuses(
+    change: dict[str, Any], validator: Draft202012Validator, tmp_path: Path
+) -> None:
+    assert not parses(tmp_path, SMALL | change)
+    assert not validator.is_valid(SMALL | change)
+
+
+@pytest.mark.parametrize("recipe", names("recipes"))
+def test_every_recipe_is_valid(recipe: str, validator: Draft202012Validator) -> None:
+    values, _ = load_yaml(recipe_folder(recipe) / "spec.yaml")
+    assert [error.message for error in validator.iter_errors(values)] == []
+
+
+def test_every_key_says_what_it_means(made: dict[str, Any]) -> None:
+    for key, value in made["properties"].items():
+        assert value.get("description"), key
