@@ -25,9 +25,13 @@ def summary(ladder: dict[str, Any], environment: dict[str, Any]) -> dict[str, An
     """What is worth quoting: the scores of the whole, not of each label."""
     contenders = []
     for row in ladder["contenders"]:
-        metrics = {name: value for name, value in row.get("metrics", {}).items() if name not in ("per_label", "confusion")}
+        metrics = {
+            name: value for name, value in row.get("metrics", {}).items() if name not in ("per_label", "confusion")
+        }
         contenders.append({**{key: row.get(key) for key in KEPT}, "metrics": metrics, "gate": row.get("gate")})
-    machine = {key: environment[key] for key in ("system", "machine", "cores", "threads", "device", "python", "libraries")}
+    machine = {
+        key: environment[key] for key in ("system", "machine", "cores", "threads", "device", "python", "libraries")
+    }
     return {
         "machine": machine,
         "name": ladder["name"],

@@ -52,7 +52,7 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "initializer_range": 0.15,
         },
     ),
-    "llama": ("LlamaConfig", GROUPED),
+    "llama": ("LlamaConfig", {**WIDE, "num_key_value_heads": 4}),  # heads of its own each, so the short attention
     "qwen2": ("Qwen2Config", GROUPED),
     "qwen3": ("Qwen3Config", {**GROUPED, "head_dim": 8}),
     "roformer": ("RoFormerConfig", WIDE),  # in no table of ours: every linear layer
@@ -61,6 +61,7 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 TABLED = ("bert", "roberta", "deberta-v2", "modernbert", "distilbert", "llama", "qwen2", "qwen3")
 FITTING = (*TABLED, "roformer")  # families in which everything must work
+TYPED = ("bert", "deberta-v2", "roformer", "albert")  # families whose tokenizers give token types
 CAUSAL = ("llama", "qwen2", "qwen3")
 
 TOPICS: Mapping[str, Sequence[str]] = {
@@ -91,8 +92,8 @@ def vocabulary() -> list[str]:
     return sorted(found - {"monday", "withdrawal", "blocked"})
 
 
-def word_pieces() -> Any:
-    """A BERT-like tokenizer: [CLS] a [SEP], and pairs with token types.
+def word_pieces(typed: bool = True) -> Any:
+    """A BERT-like tokenizer: [CLS] a [SEP], and pairs, with token types or without.
 
     It is written and not trained, because training breaks ties by chance.
     """
@@ -103,7 +104,8 @@ def word_pieces() -> Any:
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    special = {f"{name}_token": token for name, token in MARKS.items()}
+    special: dict[str, Any] = {f"{name}_token": token for name, token in MARKS.items()}
+    special["model_input_names"] = ["input_ids", *(["token_type_ids"] if typed else []), "attention_mask"]
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=64, **special)  # type: ignore[no-untyped-call]
 
 
@@ -148,7 +150,7 @@ def configuration(family: str, tokenizer: Any, **more: Any) -> Any:
 
 def save_base(folder: Path, family: str, seed: int = 7, kind: str = "AutoModel", **more: Any) -> Path:
     """A model folder with random weights and its tokenizer."""
-    tokenizer = byte_pairs(start=family == "llama") if family in CAUSAL else word_pieces()
+    tokenizer = byte_pairs(start=family == "llama") if family in CAUSAL else word_pieces(family in TYPED)
     config = configuration(family, tokenizer, **more)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -36,10 +36,13 @@ def serve() -> None:
     for line in sys.stdin.buffer:
         request = json.loads(line)
         with tempfile.TemporaryDirectory() as folder:
+            for name in ("out", "err"):
+                (Path(folder) / name).touch()
             pid = os.fork()
             if pid == 0:
                 child(request, Path(folder))
             answer({"pid": pid})
+            sys.stdin.buffer.readline()  # until then it is not reaped, so that its id can be nobody else's
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             answer(
                 {"code": code, **{name: (Path(folder) / name).read_text("utf-8", "replace") for name in ("out", "err")}}
@@ -48,7 +51,7 @@ def serve() -> None:
 
 def child(request: dict[str, Any], folder: Path) -> None:
     for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
+        os.dup2(os.open(folder / name, os.O_WRONLY), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(request["folder"])
     sys.argv = ["loratory", *request["words"]]

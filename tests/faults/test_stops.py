@@ -15,7 +15,7 @@ import pytest
 from loratory.flows.listening import interruptible
 
 from .conftest import Workspace
-from .world import Nursery, here, spec_of, until, weights
+from .world import Nursery, fill, here, spec_of, until, weights
 
 TRAINING = "{epochs: 12, threads: 1, checkpoint_seconds: 0}"  # a checkpoint after every step
 LADDER = "  - tfidf\n  - lora\n"
@@ -26,10 +26,17 @@ def long_spec() -> str:
 
 
 @pytest.fixture(scope="module")
+def seconds(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> float:
+    """How long an undisturbed run takes here and now."""
+    folder = fill(tmp_path_factory.mktemp("timed") / "w", base, long_spec())
+    started = time.monotonic()
+    assert nursery.run(folder, "train", "spec.yaml").code == 0
+    return time.monotonic() - started
+
+
+@pytest.fixture(scope="module")
 def undisturbed(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> dict[str, bytes]:
     """The weights of a run that nothing happened to."""
-    from .world import fill
-
     folder = fill(tmp_path_factory.mktemp("undisturbed") / "w", base, long_spec())
     done = nursery.run(folder, "train", "spec.yaml")
     assert done.code == 0, done.err
@@ -93,30 +100,37 @@ def test_the_fit_goes_on_from_its_checkpoint_instead_of_the_beginning(
     assert steps == list(range(steps[0], steps[-1] + 1))
 
 
-def test_kill_9_at_random_moments(workspace: Workspace, nursery: Nursery, undisturbed: dict[str, bytes]) -> None:
-    chance = random.Random(6)
+def kill_at_random(folder: Path, nursery: Nursery, delays: list[float]) -> int:
+    """Start the same command again and again, and kill it; how often it was still at work."""
+    kills = 0
+    for delay in delays:
+        pid = nursery.start(folder, "train", "spec.yaml")
+        time.sleep(delay)
+        os.kill(pid, signal.SIGKILL)
+        kills += nursery.end().code == -signal.SIGKILL
+    return kills
+
+
+def test_kill_9_at_random_moments(
+    workspace: Workspace, nursery: Nursery, undisturbed: dict[str, bytes], seconds: float
+) -> None:
+    chance, kills = random.Random(6), 0
     for number in range(4):
         folder = workspace(long_spec(), f"w{number}")
-        kills = 0
-        for _ in range(3):  # killed again while it goes on
-            pid = nursery.start(folder, "train", "spec.yaml")
-            time.sleep(chance.uniform(0.1, 0.9))
-            os.kill(pid, signal.SIGKILL)
-            kills += nursery.end().code == -signal.SIGKILL
-        assert kills, "the run was over before it could be killed"
+        kills += kill_at_random(folder, nursery, [chance.uniform(0.1, 0.9) * seconds for _ in range(3)])
         finish(folder, nursery, undisturbed)
+    assert kills >= 6, "hardly ever was it still at work"
 
 
 @pytest.mark.slow
-def test_kill_9_at_many_more_moments(workspace: Workspace, nursery: Nursery, undisturbed: dict[str, bytes]) -> None:
+def test_kill_9_at_many_more_moments(
+    workspace: Workspace, nursery: Nursery, undisturbed: dict[str, bytes], seconds: float
+) -> None:
     chance = random.Random(7)
     for number in range(60):
         folder = workspace(long_spec(), f"w{number}")
-        for _ in range(chance.randint(1, 4)):
-            pid = nursery.start(folder, "train", "spec.yaml")
-            time.sleep(chance.uniform(0.0, 1.2))
-            os.kill(pid, signal.SIGKILL)
-            nursery.end()
+        delays = [chance.uniform(0.0, 1.0) * seconds for _ in range(chance.randint(1, 4))]
+        kill_at_random(folder, nursery, delays)
         finish(folder, nursery, undisturbed)
 
 

@@ -178,14 +178,17 @@ class Nursery:
 
     def start(self, folder: Path, *words: str | Path) -> int:
         """Start a command; returns its process id."""
-        assert self.process.stdin is not None
-        request = {"folder": str(folder), "words": [str(word) for word in words]}
-        self.process.stdin.write(json.dumps(request).encode() + b"\n")
-        self.process.stdin.flush()
+        self._write({"folder": str(folder), "words": [str(word) for word in words]})
         return int(self._read()["pid"])
 
+    def _write(self, value: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(value).encode() + b"\n")
+        self.process.stdin.flush()
+
     def end(self) -> Done:
-        """Wait for the command; a signal that killed it is a negative code."""
+        """Wait for the command; a signal that killed it is a negative code. Its id is valid until here."""
+        self._write("end")
         ended = self._read()
         return Done(ended["code"], ended["out"], ended["err"])
 

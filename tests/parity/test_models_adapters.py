@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from torch import Tensor
 from loratory.errors import ArtifactError, BaseModelError, SpecError
 from loratory.models import adapters
 from loratory.models.activations import pool
+from loratory.models.attention import LONGEST, short_attention, use_short_attention
 from loratory.models.execution import run_here
 from loratory.models.trunks import TorchTrunk
 from loratory.protocols import Adapter, Encode, Network, Tokens
@@ -33,9 +35,15 @@ def alone(trunk: TorchTrunk, adapter: Adapter | None, rows: Iterable[Tokens]) ->
 
 
 def apart(some: Iterable[Tensor], others: Iterable[Tensor]) -> float:
-    """The largest difference; padded rows are compared as far as their text goes."""
+    """The largest difference, relative to the largest state; padded rows are compared as far as their text goes."""
     pairs = [(a[: min(len(a), len(b))], b[: min(len(a), len(b))]) for a, b in zip(some, others, strict=True)]
-    return max(float((a - b).abs().max()) for a, b in pairs)
+    return max(differing(a, b) for a, b in pairs)
+
+
+def differing(ours: Tensor, theirs: Tensor, mask: Tensor | None = None) -> float:
+    """The largest difference of real tokens, relative to the largest state where that is above 1."""
+    kept = torch.ones(()) if mask is None else mask[..., None]
+    return float(((ours - theirs) * kept).abs().max() / max(1.0, float((theirs * kept).abs().max())))
 
 
 @pytest.mark.parametrize("family", [*FITTING, "mpnet"])
@@ -84,7 +92,7 @@ def test_saved_is_loaded_and_opens_in_stock_peft(trunk_of: Trunks, base_of: Base
     with torch.no_grad():
         theirs = stock.eval()(**trunk.inputs(rows)).last_hidden_state
     ours, mask = trunk.states(rows, [adapter] * len(rows))
-    assert float(((ours - theirs) * mask[..., None]).abs().max()) < 1e-5
+    assert differing(ours, theirs, mask) < 1e-5
     assert apart(alone(trunk, adapter, rows), alone(trunk, None, rows)) > 0.1
 
 
@@ -98,7 +106,7 @@ def test_merged_is_unmerged_and_the_shared_trunk_is_untouched(trunk_of: Trunks, 
     with torch.no_grad():
         theirs = own(**trunk.inputs(rows)).last_hidden_state
     ours, mask = trunk.states(rows, [adapter] * len(rows))
-    assert float(((ours - theirs) * mask[..., None]).abs().max()) < 1e-4
+    assert differing(ours, theirs, mask) < 1e-4
     after = trunk.model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(t, after[name]) for name, t in before.items())
@@ -204,7 +212,7 @@ def test_short_attention_is_sdpa_is_eager(base_of: Bases, family: str) -> None:
         found = {name: states_and_gradient(trunk, name, inputs) for name in ("loratory_short", "sdpa", "eager")}
         for name in ("sdpa", "eager"):
             for ours, theirs in zip(found["loratory_short"], found[name], strict=True):
-                assert float((ours - theirs).abs().max()) < 1e-5 * max(1.0, float(theirs.abs().max())), name
+                assert differing(ours, theirs) < 1e-5, name
 
 
 def states_and_gradient(trunk: TorchTrunk, attention: str, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -218,9 +226,53 @@ def states_and_gradient(trunk: TorchTrunk, attention: str, inputs: dict[str, Ten
     return (states * mask).detach(), gradient
 
 
+class Layer(torch.nn.Module):
+    """What an attention layer tells its attention function."""
+
+    def __init__(self, causal: bool) -> None:
+        super().__init__()
+        self.is_causal = causal
+        self.num_key_value_groups = 1
+
+
+@pytest.mark.parametrize("scaling", [None, 0.3])
+@pytest.mark.parametrize("mask", ["none", "causal", "bool", "additive"])
+@pytest.mark.parametrize("tokens", [7, LONGEST, LONGEST + 1])
+def test_the_attention_function_is_the_fused_one(tokens: int, mask: str, scaling: float | None) -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 2, tokens, 8).unbind()
+    kept = (torch.arange(tokens) < tokens - 3).expand(2, 1, tokens, tokens)
+    given = {"bool": kept, "additive": torch.zeros(2, 1, tokens, tokens).masked_fill(~kept, -1e9)}.get(mask)
+    ours, _ = short_attention(Layer(mask == "causal"), q, k, v, given, scaling=scaling)
+    theirs = torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=given, is_causal=mask == "causal", scale=scaling
+    )
+    assert float((ours - theirs.transpose(1, 2)).abs().max()) < 1e-5
+
+
+def test_dropout_of_attention_is_left_to_the_fused_one() -> None:
+    q = torch.randn(1, 2, 5, 8)
+    torch.manual_seed(1)
+    one, _ = short_attention(Layer(False), q, q, q, None, dropout=0.5)
+    torch.manual_seed(2)
+    other, _ = short_attention(Layer(False), q, q, q, None, dropout=0.5)
+    assert not torch.equal(one, other)
+
+
 @pytest.mark.parametrize("family", ["deberta-v2", "mpnet", "roformer"])
 def test_architectures_that_never_call_registered_attention_keep_their_own(trunk_of: Trunks, family: str) -> None:
     assert trunk_of(family).model.config._attn_implementation == "eager"
+
+
+def test_only_what_calls_registered_attention_and_runs_sdpa_is_switched() -> None:
+    class Model:
+        config = SimpleNamespace(_attn_implementation="sdpa")
+        _supports_attention_backend = False
+
+        def set_attn_implementation(self, name: str) -> None:
+            pytest.fail(f"switched to {name}")
+
+    assert not use_short_attention(Model())
 
 
 @pytest.mark.parametrize("family", CAUSAL)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import pytest
 
-from loratory.cli import printing
 from loratory.cli.printing import Screen
 
 
@@ -26,7 +25,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(printing.time, "monotonic", made)
+    monkeypatch.setattr("time.monotonic", made)
     return made
 
 

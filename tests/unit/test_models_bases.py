@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from loratory.errors import BaseModelError
 from loratory.models import bases
@@ -221,6 +222,15 @@ def test_weights_that_do_not_fit_are_refused(copied: Path) -> None:
         load_trunk(describe("spoilt", copied))
 
 
+def test_a_pooler_that_the_folder_lacks_is_made_up_the_same_every_time(tmp_path: Path) -> None:
+    folder = save_base(tmp_path / "masked", "bert", kind="AutoModelForMaskedLM")
+    made = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        made.append(trunk_in(folder).model.pooler.dense.weight)
+    assert torch.equal(made[0], made[1])
+
+
 def test_one_trunk_for_each_digest(copied: Path, base_of: Bases) -> None:
     pool = Pool()
     assert pool.base(str(copied)) is pool.base(str(base_of("bert")))
@@ -271,5 +281,5 @@ def test_pairs_have_token_types_as_the_tokenizer_says(tmp_path: Path) -> None:
     rows = [trunk.tokenizer.ids("my card", pair)[0] for pair in ("no cash", "log in fails today")]
     theirs = word_pieces()(["my card"] * 2, ["no cash", "log in fails today"], padding=True, return_tensors="pt")
     made = trunk.inputs(rows)
-    assert made.keys() == theirs.keys()
+    assert made.keys() == theirs.keys() == {"input_ids", "token_type_ids", "attention_mask"}
     assert all((made[name] == theirs[name]).all() for name in made)

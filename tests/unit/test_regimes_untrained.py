@@ -253,11 +253,10 @@ def nli_folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
         }
         if family == "bert":
             return save_base(folder, "bert", kind="AutoModelForSequenceClassification", **named)
-        tokenizer = word_pieces()
+        tokenizer = word_pieces(typed=False)
         tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(  # as RoBERTa and BART join pairs
             single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
         )
-        tokenizer.model_input_names = ["input_ids", "attention_mask"]
         if family == "bart":
             config: Any = transformers.BartConfig(
                 vocab_size=len(tokenizer), d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,

@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from loratory.errors import Diverged, SpecError, Stopped
 from loratory.models.execution import run_here
+from loratory.predictors.heads import PooledHead
 from loratory.protocols import Context, State, answer
 from loratory.regimes.full import Full
 from loratory.regimes.head import Head
@@ -27,6 +28,7 @@ from loratory.regimes.lora import Lora
 from loratory.specs.training import LossSpec, TrainingSpec
 from loratory.training.batching import epoch_batches, micro_batches
 from loratory.training.checkpoints import FolderCheckpoints
+from loratory.training.encoders import label_means
 from loratory.training.loop import GROWTH, LOOK, Course, _groups, schedule, train
 from loratory.training.objectives import class_weights, label_loss
 from loratory.training.precision import choose
@@ -103,6 +105,18 @@ def test_labels_that_train_lacks_neither_stop_learning_nor_get_answers(trunk_of:
     assert task.summarise(outcome.totals())["accuracy"] >= 0.8
     assert all(p.probabilities["/label"]["never"] < 0.05 for p in outcome.predictions)
     assert all(math.isfinite(loss) for loss in steps)
+
+
+def test_a_label_without_examples_starts_away_from_all_of_them() -> None:
+    pooled = torch.tensor([[2.0, 0.0], [0.0, 3.0], [5.0, 0.0]])
+    means = label_means(pooled, torch.tensor([0, 1, 0]), 3)
+    assert means[:2].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    assert means[2].tolist() == pytest.approx([-2 / 3, -1 / 3])
+    head = PooledHead(2, 3, "mean")
+    head.prototypes.data.copy_(means)
+    cross_entropy(head.score(pooled), torch.tensor([0, 1, 0])).backward()  # type: ignore[no-untyped-call]
+    assert head.prototypes.grad is not None
+    assert float(head.prototypes.grad.abs().max()) < 100  # at zeros it would be about 1e12, and clip all else away
 
 
 # ---- resuming

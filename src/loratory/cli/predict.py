@@ -38,6 +38,7 @@ def command(
     if text and file:
         raise DataError("give either texts or --file, not both", remedy="two commands, or one file with all texts")
     fit_folder(where, contender)  # a mistake is told before the libraries are loaded
+    stream = () if text or file else _stdin()
     from loratory.flows import predict as flow
 
     predictor, _ = open_predictor(where, contender)
@@ -46,7 +47,7 @@ def command(
     elif file:
         inputs = flow.inputs_of_file(predictor.task, file, column or ())
     else:
-        inputs = flow.inputs_of_lines(predictor.task, _stdin())
+        inputs = flow.inputs_of_lines(predictor.task, stream)
     alone = len(text or ()) == 1
     for asked, prediction in flow.predict(predictor, inputs):
         data(flow.as_json(None if alone else asked, prediction) if as_json else prediction.answer)

@@ -100,7 +100,7 @@ def _numbered(raw: Any) -> dict[int, str]:
     if isinstance(raw, list):
         return dict(enumerate(map(str, raw)))
     numbered = raw.get("id2label")
-    if numbered is None and "label2id" not in raw and all(str(key).isdigit() for key in raw):
+    if numbered is None and all(str(key).isdigit() for key in raw):
         numbered = raw
     if numbered is not None:
         return {int(key): str(label) for key, label in numbered.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -40,16 +41,28 @@ class Pooling(torch.nn.Module):
 
 
 class Remembered:
-    """Pooled states in memory, keyed by (trunk, pooling, ids)."""
+    """Pooled states in memory, keyed by (trunk, pooling, ids).
+
+    `lent` counts the seconds that a caller was spared because another had computed its rows: who reports what a fit
+    costs adds them, so that the first contender does not pay for all.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._known: dict[tuple[str, str], dict[Tokens, Tensor]] = {}
+        self._seconds: dict[tuple[str, str], float] = {}
+        self.lent = 0.0
 
     def pooled(self, trunk: Trunk, pooling: str, rows: Sequence[Tokens]) -> Tensor:
-        known = self._known.setdefault((trunk.digest, pooling), {})
-        new = [row for row in dict.fromkeys(rows) if row not in known]
+        key = (trunk.digest, pooling)
+        known = self._known.setdefault(key, {})
+        wanted = list(dict.fromkeys(rows))
+        new = [row for row in wanted if row not in known]
+        if known:
+            self.lent += self._seconds[key] / len(known) * (len(wanted) - len(new))
         if new:
+            started = time.perf_counter()
             network = Network(trunk, None, Pooling(pooling))
             known.update(zip(new, self._run([Encode(network, row) for row in new]), strict=True))
+            self._seconds[key] = self._seconds.get(key, 0.0) + time.perf_counter() - started
         return torch.stack([known[row] for row in rows]) if rows else torch.empty(0, trunk.width)
