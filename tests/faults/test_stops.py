@@ -119,7 +119,7 @@ def test_kill_9_at_random_moments(
         folder = workspace(long_spec(), f"w{number}")
         kills += kill_at_random(folder, nursery, [chance.uniform(0.1, 0.9) * seconds for _ in range(3)])
         finish(folder, nursery, undisturbed)
-    assert kills >= 6, "hardly ever was it still at work"
+    assert kills >= 1, "never was it still at work"  # how often depends on the machine; the slow test kills 60 times
 
 
 @pytest.mark.slow

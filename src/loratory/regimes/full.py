@@ -26,6 +26,11 @@ class Full(BaseModel):
     head: Literal["pooled", "stock"] = Field("pooled", description="as for lora")
     learning_rate: float = Field(1e-4, gt=0, lt=1, description="of the base's weights")
     head_learning_rate: float = Field(5e-3, gt=0, lt=1, description="of the head")
+    learn_scale: bool = Field(
+        False,
+        description="learn the pooled head's scale too; kept where it starts it holds back over-confidence, which was "
+        "the better choice wherever it was measured",
+    )
     loss: LossSpec = Field(default_factory=LossSpec)
 
     def objection(self, task: Task, start: str) -> str | None:
@@ -34,7 +39,7 @@ class Full(BaseModel):
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Encoder:
         from loratory.training.encoders import Options, through_trunk
 
-        options = Options(self.head, self.learning_rate, self.head_learning_rate, self.loss)
+        options = Options(self.head, self.learning_rate, self.head_learning_rate, self.loss, self.learn_scale)
         made, facts = through_trunk(task, lessons, start.open(every_weight=True), options, context)
         context.report("fitted", facts)
         return made

@@ -39,6 +39,11 @@ class Lora(BaseModel):
     )
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="of the adapters")
     head_learning_rate: float = Field(5e-3, gt=0, lt=1, description="of the head")
+    learn_scale: bool = Field(
+        False,
+        description="learn the pooled head's scale too; kept where it starts it holds back over-confidence, which was "
+        "the better choice wherever it was measured",
+    )
     loss: LossSpec = Field(default_factory=LossSpec)
 
     @field_validator("layers")
@@ -61,7 +66,7 @@ class Lora(BaseModel):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(context.seed, "adapter"))
             live = start.open(config)
-        options = Options(self.head, self.learning_rate, self.head_learning_rate, self.loss)
+        options = Options(self.head, self.learning_rate, self.head_learning_rate, self.loss, self.learn_scale)
         made, facts = through_trunk(task, lessons, live, options, context)
         context.report("fitted", {**facts, "targets": config["target_modules"]})
         return made

@@ -29,6 +29,11 @@ class Options:
     learning_rate: float
     head_learning_rate: float
     loss: LossSpec
+    learn_scale: bool = False
+
+    def teaches(self, name: str) -> bool:
+        """Whether this parameter of a head learns."""
+        return self.learn_scale or name != "log_scale"
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def through_trunk(
     trunk = live.trunk
     material = Material.of(task, trunk, lessons, context, options.loss)
     head = start_head(options.head, trunk, material, context)
-    parameters = live.trainable() | {f"head.{name}": p for name, p in head.named_parameters()}
+    parameters = live.trainable() | {f"head.{name}": p for name, p in head.named_parameters() if options.teaches(name)}
     lengths = [len(ids) for ids, _ in material.rows]
     learned = sum(p.numel() for p in parameters.values())
     now = Encoder(task, material.form, Network(live, None, head), context.training.max_tokens, learned)
@@ -123,7 +128,7 @@ def head_on_states(
     context = replace(context, training=context.training.model_copy(update={"precision": "fp32"}))
     material = Material.of(task, trunk, lessons, context, options.loss)
     head: Any = start_head("pooled", trunk, material, context)
-    parameters = {f"head.{name}": p for name, p in head.named_parameters() if name != "log_scale"}
+    parameters = {f"head.{name}": p for name, p in head.named_parameters() if options.teaches(name)}
     learned = sum(p.numel() for p in parameters.values())
     made = Encoder(task, material.form, Network(trunk, None, head), context.training.max_tokens, learned)
     pooled = context.activations.pooled(trunk, trunk.pooling, [ids for ids, _ in material.rows]).to(context.device)
