@@ -29,7 +29,7 @@ class Full(BaseModel):
     learn_scale: bool = Field(
         False,
         description="learn the pooled head's scale too; kept where it starts it holds back over-confidence, which was "
-        "the better choice wherever it was measured",
+        "the better choice on banking77",
     )
     loss: LossSpec = Field(default_factory=LossSpec)
 
