@@ -254,10 +254,15 @@ class Checkpoints(Protocol):
 
 
 class Activations(Protocol):
-    """Outputs of frozen trunks, content-addressed by (trunk, pooling, ids), shared by contenders, seeds and trials."""
+    """Outputs of frozen trunks, content-addressed by (trunk, what, ids), shared by contenders, seeds and trials."""
 
     def pooled(self, trunk: Trunk, pooling: str, rows: Sequence[Tokens]) -> Tensor:
         """Pooled final states, float32[N, D], in the order of `rows`."""
+
+    def below(
+        self, trunk: Trunk, first: int, rows: Sequence[Tokens], precision: str
+    ) -> Callable[[Sequence[Tokens]], Sequence[Tensor]]:
+        """A look-up of the states that enter layer `first`, [T, D] in `precision`, of these rows."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from loratory.errors import ArtifactError, BaseModelError, SpecError
 from loratory.models import adapters
 from loratory.models.activations import pool
-from loratory.models.attention import LONGEST, short_attention, use_short_attention
+from loratory.models.attention import CROSSING, short_attention, use_short_attention
 from loratory.models.execution import run_here
 from loratory.models.trunks import TorchTrunk
 from loratory.protocols import Adapter, Encode, Network, Tokens
@@ -129,11 +129,11 @@ def test_dropout_of_the_base_stays_off_and_loras_is_on_while_learning(trunk_of: 
     live = trunk.open({"r": 2, "lora_alpha": 4, "lora_dropout": 0.5, "target_modules": ["query"]})
     torch.nn.init.normal_(next(p for n, p in live.trainable().items() if "lora_B" in n))
     live.learn(rows_of(trunk)[:1])
-    on = {name for name, part in live.model.named_modules() if part.training}
+    on = {name for name, part in live.running.named_modules() if part.training}
     assert on
     assert all("lora_dropout" in name for name in on)
     live.learn(rows_of(trunk)[:1], grad=False)
-    assert not any(part.training for part in live.model.modules())
+    assert not any(part.training for part in live.running.modules())
 
 
 def test_every_weight_learns_on_a_copy(trunk_of: Trunks) -> None:
@@ -237,7 +237,7 @@ class Layer(torch.nn.Module):
 
 @pytest.mark.parametrize("scaling", [None, 0.3])
 @pytest.mark.parametrize("mask", ["none", "causal", "bool", "additive"])
-@pytest.mark.parametrize("tokens", [7, LONGEST, LONGEST + 1])
+@pytest.mark.parametrize("tokens", [7, CROSSING.answering, CROSSING.answering + 1])
 def test_the_attention_function_is_the_fused_one(tokens: int, mask: str, scaling: float | None) -> None:
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 2, 2, tokens, 8).unbind()

@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from loratory.errors import Diverged, SpecError, Stopped
 from loratory.models.execution import run_here
+from loratory.models.precision import choose
 from loratory.predictors.heads import PooledHead
 from loratory.protocols import Context, State, answer
 from loratory.regimes.full import Full
@@ -31,7 +32,6 @@ from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.encoders import label_means
 from loratory.training.loop import GROWTH, LOOK, Course, _groups, schedule, train
 from loratory.training.objectives import class_weights, label_loss
-from loratory.training.precision import choose
 from loratory.training.seeds import seed_of
 from tiny import Trunks, context, examples, lessons, toy_task
 

@@ -28,7 +28,9 @@ def rebuild(folder: Path, listen: Listener) -> Path:
     spec = parse(values, parser_of(file, lines), folder)
     verified(folder / "data")
     split = reread(spec, folder / "data")
-    bench = Bench(spec, split, folder / "contenders", Pool(), Remembered(run_here), listen, lambda: False)
+    bench = Bench(
+        spec, split, folder / "contenders", Pool(), Remembered(run_here), listen, lambda: False, spec.training
+    )
     fitted, failures = {}, {}
     rows = {row["name"]: row for row in ladder["contenders"]}
     for contender in spec.ladder:

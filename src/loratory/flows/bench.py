@@ -19,6 +19,7 @@ from loratory.models.bases import Base, resolve
 from loratory.models.trunks import Pool
 from loratory.protocols import Lessons, Outcome
 from loratory.specs.frame import Contender, Spec
+from loratory.specs.training import TrainingSpec
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Bench:
     activations: Remembered
     listen: Listener
     stopping: Callable[[], bool]
+    training: TrainingSpec  # the spec's, with every `auto` settled for this machine
     device: str = "cpu"
     bases: dict[str, Base] = field(default_factory=dict)
 

@@ -139,7 +139,7 @@ def _taught(
         checkpoints=checkpoints,
         report=report,
         activations=bench.activations,
-        training=bench.spec.training,
+        training=bench.training,
         stopping=bench.stopping,
         device=bench.device,
     )

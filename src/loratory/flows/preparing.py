@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,23 @@ def check(spec: Spec, listen: Listener) -> Split:
         listen("stage", {"text": f"looking for suspected wrong labels ({FOLDS} folds of train)"})
         found = suspected(prepared.task, prepared.parts.train, spec.data.split.seed)
     report = quality.inspect(prepared.task, prepared.parts, prepared.pairs, lengths, limit, found)
-    return Split(prepared.task, prepared.parts, report, prepared.facts(spec.data), prepared.said)
+    facts, parts = prepared.facts(spec.data), prepared.parts
+    if spec.data.clean and found is not None:
+        parts, left = cleaned(prepared.task, parts, found)
+        facts["left_out"] = [asdict(suspect) for suspect in left]
+        listen("said", {"text": f"{len(left)} suspected wrong labels are left out of train (split.json lists them)"})
+    return Split(prepared.task, parts, report, facts, prepared.said)
+
+
+def cleaned(task: Any, parts: Parts, found: Sequence[suspects.Suspect]) -> tuple[Parts, list[suspects.Suspect]]:
+    """The parts with suspects left out of train, and those suspects; a label keeps what is its last example."""
+    disputed = {(s.origin, s.text, s.label): s for s in found}
+    labels, texts = labels_of(task, parts.train), texts_of(task, parts.train)
+    keys = [(e.origin, text, label) for e, text, label in zip(parts.train, texts, labels, strict=True)]
+    safe = {label for _, _, label in (key for key in keys if key not in disputed)}
+    out = {key for key in keys if key in disputed and key[2] in safe}
+    kept = tuple(e for e, key in zip(parts.train, keys, strict=True) if key not in out)
+    return replace(parts, train=kept), [disputed[key] for key in dict.fromkeys(keys) if key in out]
 
 
 def _token_lengths(spec: Spec, prepared: Prepared) -> tuple[dict[str, list[int]] | None, int | None]:

@@ -6,10 +6,10 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loratory import __version__
 from loratory.artifacts.files import write_json, write_text
@@ -25,6 +25,10 @@ from loratory.flows.listening import Listener, interruptible
 from loratory.flows.specs import check_gate, lock
 from loratory.protocols import Size
 from loratory.specs.frame import Contender, Spec
+from loratory.specs.training import TrainingSpec
+
+if TYPE_CHECKING:
+    from loratory.models.probe import Machine
 
 LIBRARIES = ("torch", "transformers", "peft", "scikit-learn", "numpy", "tokenizers", "safetensors", "pyarrow")
 
@@ -70,9 +74,57 @@ def open_bench(spec: Spec, place: Place, listen: Listener, stopping: Any) -> Ben
     split = preparing.kept_or_made(spec, place.folder / "data", listen)
     check_gate(spec, split.task)
     write_text(place.folder / "spec.lock.yaml", lock(spec, place.folder / "spec.lock.yaml"))
-    write_json(place.folder / "environment.json", environment(device))
+    machine = measured_machine(place.folder / "environment.json", device, listen)
+    training = settle(spec.training, machine)
+    write_json(place.folder / "environment.json", {**environment(device), "measured": asdict(machine)})
     return Bench(
-        spec, split, place.folder / "contenders", Pool(device), Remembered(run_here), listen, stopping, device, bases
+        spec,
+        split,
+        place.folder / "contenders",
+        Pool(device, short_rows=training.attention == "short"),
+        Remembered(run_here),
+        listen,
+        stopping,
+        training,
+        device,
+        bases,
+    )
+
+
+def measured_machine(file: Path, device: str, listen: Listener) -> Machine:
+    """What the run began with, so that going on computes in the same way; else this machine's measurement."""
+    from loratory.models import probe
+
+    try:
+        kept = probe.read(json.loads(file.read_text(encoding="utf-8"))["measured"])
+        if (kept.device, kept.processor, kept.threads) == (device, probe.processor(device), torch_threads()):
+            return kept
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    listen("stage", {"text": "finding out what this machine does fast"})
+    return probe.known(device)
+
+
+def torch_threads() -> int:
+    """Threads of a matrix product in this process."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def settle(training: TrainingSpec, machine: Machine) -> TrainingSpec:
+    """The training options with every `auto` replaced; attention's crossing is set for this process."""
+    from loratory.models import attention
+
+    if training.attention != "stock":
+        attention.adopt(machine.short_training, machine.short_answering)
+    precision = machine.precision() if training.precision == "auto" else training.precision
+    return training.model_copy(
+        update={
+            "precision": precision,
+            "attention": "short" if training.attention == "auto" else training.attention,
+            "product": "fused" if training.product == "auto" else training.product,
+        }
     )
 
 

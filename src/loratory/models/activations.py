@@ -1,17 +1,24 @@
-"""Outputs of frozen trunks, computed once for each text and shared by contenders, seeds and trials."""
+"""Outputs of frozen trunks and of their lower layers, computed once for each text and shared by whoever asks."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from loratory.errors import StorageError
+from loratory.models.precision import DTYPES
 from loratory.protocols import Encode, Network, Run, Tokens, Trunk
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+IN_MEMORY = 2 << 30  # bytes of one block of remembered states; a larger one is mapped from a file
 
 
 def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
@@ -40,11 +47,32 @@ class Pooling(torch.nn.Module):
         return pool(states, mask, self.pooling)
 
 
-class Remembered:
-    """Pooled states in memory, keyed by (trunk, pooling, ids).
+def room(tokens: int, width: int, dtype: torch.dtype, most: int = IN_MEMORY) -> Tensor:
+    """An empty [tokens, width]: in memory up to `most` bytes, above it a file that goes when the process does.
 
-    `lent` counts the seconds that a caller was spared because another had computed its rows: who reports what a fit
-    costs adds them, so that the first contender does not pay for all.
+    Raises StorageError when the disk has no room for it.
+    """
+    size = tokens * width * dtype.itemsize
+    if size <= most:
+        return torch.empty(tokens, width, dtype=dtype)
+    with tempfile.NamedTemporaryFile(prefix="loratory-states-") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk says so here, not by a fault while writing
+        except OSError as problem:
+            raise StorageError(
+                f"no room for {size / 2**20:,.0f} MiB of remembered states: {problem.strerror}",
+                where=tempfile.gettempdir(),
+                remedy="free some space, set TMPDIR to a larger disk, or set training.cache: off",
+            ) from problem
+        made = torch.from_file(file.name, shared=True, size=tokens * width, dtype=dtype)
+    return made.view(tokens, width)
+
+
+class Remembered:
+    """Pooled states, and states that enter a layer, by the trunk's digest, what was computed, and token ids.
+
+    Token ids stand for the text and its tokenizer at once. `lent` counts the seconds that a caller was spared because
+    another had computed its rows: who reports what a fit costs adds them, so that the first one does not pay for all.
     """
 
     def __init__(self, run: Run) -> None:
@@ -52,6 +80,31 @@ class Remembered:
         self._known: dict[tuple[str, str], dict[Tokens, Tensor]] = {}
         self._seconds: dict[tuple[str, str], float] = {}
         self.lent = 0.0
+
+    def below(
+        self, trunk: Trunk, first: int, rows: Sequence[Tokens], precision: str
+    ) -> Callable[[Sequence[Tokens]], list[Tensor]]:
+        """A look-up of the states that enter layer `first`, float[T, D] in `precision`, of these rows."""
+        key = (trunk.digest, f"layer {first} in {precision}")
+        known = self._known.setdefault(key, {})
+        wanted = list(dict.fromkeys(rows))
+        new = [row for row in wanted if row not in known]
+        if known:
+            self.lent += self._seconds[key] / len(known) * (len(wanted) - len(new))
+        if new:
+            started = time.perf_counter()
+            known.update(zip(new, self._entering(trunk, first, new, precision), strict=True))
+            self._seconds[key] = self._seconds.get(key, 0.0) + time.perf_counter() - started
+        return lambda asked: [known[row] for row in asked]
+
+    @staticmethod
+    def _entering(trunk: Any, first: int, rows: Sequence[Tokens], precision: str) -> Iterator[Tensor]:
+        ends = list(accumulate(map(len, rows)))
+        block = room(ends[-1], trunk.width, DTYPES[precision])
+        places = [slice(end - len(row), end) for end, row in zip(ends, rows, strict=True)]
+        for i, states in trunk.below(first, rows, precision):
+            block[places[i]] = states
+        return (block[place] for place in places)
 
     def pooled(self, trunk: Trunk, pooling: str, rows: Sequence[Tokens]) -> Tensor:
         key = (trunk.digest, pooling)

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.lora import Linear as LoraLinear
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from loratory.errors import ArtifactError
+from loratory.models.lowrank import LowRankLinear
 from loratory.protocols import JSON, Adapter
 
 if TYPE_CHECKING:
@@ -90,6 +92,37 @@ def _lora_config(config: Mapping[str, JSON]) -> LoraConfig:
 def grow(model: nn.Module, config: Mapping[str, JSON]) -> Any:
     """A PeftModel over a second skeleton of `model`, its new adapter trainable; initialised from torch's generator."""
     return get_peft_model(share(model), _lora_config(config))
+
+
+def lightened(model: Any, dtype: torch.dtype) -> Any:
+    """A skeleton to train in: it learns a grown model's own adapters, over frozen matrices in `dtype`.
+
+    LoRA's layers become `LowRankLinear`s; one that PEFT computes in another way (dropout, a transposed weight) stays.
+    """
+    light = share(model)
+    for name, part in list(light.named_modules()):
+        if isinstance(part, LoraLinear) and _is_plain(part):
+            owner, _, leaf = name.rpartition(".")
+            setattr(light.get_submodule(owner), leaf, _low_rank(part, dtype))
+    for part in light.modules():
+        if type(part) is nn.Linear and not any(p.requires_grad for p in part.parameters()):
+            part.weight = nn.Parameter(part.weight.detach().to(dtype), requires_grad=False)
+            if part.bias is not None:
+                part.bias = nn.Parameter(part.bias.detach().to(dtype), requires_grad=False)
+    return light
+
+
+def _low_rank(part: Any, dtype: torch.dtype) -> LowRankLinear:
+    base = part.base_layer
+    bias = None if base.bias is None else base.bias.detach().to(dtype)
+    a, b = part.lora_A["default"].weight, part.lora_B["default"].weight
+    return LowRankLinear(base.weight.detach().to(dtype), bias, a, b, part.scaling["default"])
+
+
+def _is_plain(part: Any) -> bool:
+    dropout = part.lora_dropout["default"]
+    undropped = isinstance(dropout, nn.Identity) or getattr(dropout, "p", 1.0) == 0
+    return type(part.base_layer) is nn.Linear and undropped and not part.lora_bias["default"]
 
 
 def taken(model: Any, config: Mapping[str, JSON]) -> Adapter:

@@ -1,10 +1,12 @@
 """Attention for short rows: plain products instead of the fused kernel, whose backward is slow there on a CPU.
 
-Registered through transformers' own AttentionInterface; long rows and GPUs go on to its sdpa.
+Registered through transformers' own AttentionInterface; long rows and GPUs go on to its sdpa. From which length on is
+a property of the machine: models/probe.py measures it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -12,7 +14,22 @@ import torch
 from torch import Tensor, nn
 
 NAME = "loratory_short"
-LONGEST = 128  # tokens; above it the fused kernel was the faster one (benchmarks/attention.py draws the crossing)
+
+
+@dataclass
+class Crossing:
+    """Tokens of a row up to which plain products are used; `adopt` sets what was measured on this machine."""
+
+    training: int = 128
+    answering: int = 128
+
+
+CROSSING = Crossing()
+
+
+def adopt(training: int, answering: int) -> None:
+    """Use short attention up to these lengths from now on, in this process."""
+    CROSSING.training, CROSSING.answering = training, answering
 
 
 def short_attention(
@@ -29,18 +46,29 @@ def short_attention(
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     causal = attention_mask is None and getattr(module, "is_causal", False)
-    short = query.shape[2] <= LONGEST and query.device.type == "cpu" and query.shape[1] == key.shape[1]
+    longest = CROSSING.training if query.requires_grad else CROSSING.answering
+    short = query.shape[2] <= longest and query.device.type == "cpu" and query.shape[1] == key.shape[1]
     if not short or causal or dropout:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
-    scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    if attention_mask is not None and attention_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
-    elif attention_mask is not None:
-        scores = scores + attention_mask
-    weights = scores.softmax(-1).to(value.dtype)
-    return (weights @ value).transpose(1, 2).contiguous(), None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return plain(query, key, value, attention_mask, scale).transpose(1, 2).contiguous(), None
+
+
+def plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Attention as it is written down; [B, H, T, D / H] in and out."""
+    scores = (query * scale) @ key.transpose(-1, -2)
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    elif mask is not None:
+        scores = scores + mask
+    return scores.softmax(-1).to(value.dtype) @ value
+
+
+def fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """The library's kernel, for comparison."""
+    return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
 
 
 @cache

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from loratory.errors import BaseModelError
-from loratory.models import adapters, architectures
+from loratory.models import adapters, architectures, partial
 from loratory.models.attention import use_short_attention
 from loratory.models.bases import Base, describe, resolve
+from loratory.models.precision import DTYPES, autocast
 from loratory.models.tokenizers import FastTokenizer
 from loratory.protocols import JSON, Adapter, Alive, Encode, Tokens, always
 
@@ -120,9 +121,21 @@ class TorchTrunk:
             for row, output in zip(rows, outputs, strict=True):
                 out[places[row]] = output.float().cpu()
 
-    def open(self, config: Mapping[str, JSON] | None = None, every_weight: bool = False) -> LiveTrunk:
+    def open(
+        self, config: Mapping[str, JSON] | None = None, every_weight: bool = False, ways: Ways | None = None
+    ) -> LiveTrunk:
         """A trainable twin: a fresh adapter over the frozen weights, or every weight its own, or nothing to learn."""
-        return LiveTrunk(self, config, every_weight)
+        return LiveTrunk(self, config, every_weight, ways or Ways())
+
+    @torch.inference_mode()
+    def below(self, first: int, rows: Sequence[Tokens], precision: str) -> Iterator[tuple[int, Tensor]]:
+        """Number and states float[T, D] of each row as they enter layer `first`, in batches of like length."""
+        for batch in by_length([len(row) for row in rows], BATCH_TOKENS):
+            inputs = self.inputs([rows[i] for i in batch])
+            with autocast(precision, self.device):
+                states = partial.entering(self.model, self.depth, first, inputs)
+            for i, row in zip(batch, states, strict=True):
+                yield i, row[: len(rows[i])]
 
     def layers(self) -> tuple[str, int]:
         """The name of the list of layers as PEFT's `layers_pattern` wants it, and its length."""
@@ -146,11 +159,21 @@ def apply_head(head: nn.Module | None, states: Tensor, mask: Tensor) -> Tensor:
     return head(states[:, :longest], mask[:, :longest])  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True)
+class Ways:
+    """How a trunk computes while it trains; the answers are the same within rounding, the speed is not."""
+
+    precision: str = "fp32"  # of matrix products: fp32, bf16, fp16
+    product: str = "fused"  # of an adapted layer: fused (LowRankLinear), or peft's own
+
+
 class LiveTrunk:
     """A trunk in training. The base stays in eval mode: only LoRA's dropout trains."""
 
-    def __init__(self, trunk: TorchTrunk, config: Mapping[str, JSON] | None, every_weight: bool) -> None:
-        self.trunk, self.adapter_config, self.every_weight = trunk, config, every_weight
+    def __init__(
+        self, trunk: TorchTrunk, config: Mapping[str, JSON] | None, every_weight: bool, ways: Ways = Ways()
+    ) -> None:
+        self.trunk, self.adapter_config, self.every_weight, self.ways = trunk, config, every_weight, ways
         self.name, self.kind, self.pooling = trunk.name, trunk.kind, trunk.pooling
         self.tokenizer, self.depth, self.width = trunk.tokenizer, trunk.depth, trunk.width
         self.digest = f"{trunk.digest}+live{id(self)}"
@@ -160,19 +183,57 @@ class LiveTrunk:
         elif every_weight:
             self.model = adapters.merged(trunk.model, None).requires_grad_(True)
         self.model.eval()
+        fused = bool(config) and ways.product == "fused"
+        self.running: Any = adapters.lightened(self.model, DTYPES[ways.precision]) if fused else self.model
+        self._upper: partial.Upper | None = None
+        self._known: Callable[[Sequence[Tokens]], Sequence[Tensor]] = lambda rows: []
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Parameters that learn, by name."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
+    @property
+    def first_layer(self) -> int:
+        """The lowest layer that learns; what is below it computes the same for a text in every epoch."""
+        config = self.adapter_config
+        if config is None:
+            return 0 if self.every_weight else self.depth
+        return int(min(config.get("layers_to_transform") or [0]))
+
+    def can_be_cut(self) -> bool:
+        """Whether the architecture works from the states that enter its first learning layer; tried on two rows."""
+        twin = adapters.share(self.model)
+        return partial.can_be_cut(self.model, twin, self.depth, self.first_layer, self._sample())
+
+    def start_from(self, known: Callable[[Sequence[Tokens]], Sequence[Tensor]]) -> None:
+        """Take the states that enter the first learning layer from `known` (float[T, D] for each row) from now on."""
+        self.running = adapters.share(self.running)
+        with autocast(self.ways.precision, self.trunk.device):
+            self._upper = partial.Upper(self.running, self.depth, self.first_layer, self._sample())
+        self._known = known
+
+    def _dropouts(self) -> list[nn.Module]:
+        """Where there is any: a walk through all modules in each step is not free."""
+        if not (self.adapter_config or {}).get("lora_dropout"):
+            return []
+        return [part for name, part in self.running.named_modules() if name.endswith("lora_dropout")]
+
+    def _sample(self) -> dict[str, Tensor]:
+        token = self.tokenizer.ids("a")[0][0]
+        return self.trunk.inputs([(token,) * 3, (token,) * 5])
+
     def learn(self, rows: Sequence[Tokens], grad: bool = True) -> tuple[Tensor, Tensor]:
         """Hidden states float[B, T, D] with gradients, and the mask; LoRA's dropout is on while `grad`."""
-        for name, part in self.model.named_modules():
-            if name.endswith("lora_dropout"):
-                part.train(grad)
+        for part in self._dropouts():
+            part.train(grad)
         inputs = self.trunk.inputs(rows)
-        with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
-            return self.model(**inputs).last_hidden_state, inputs["attention_mask"]
+        with torch.set_grad_enabled(grad and torch.is_grad_enabled()), autocast(self.ways.precision, self.trunk.device):
+            if self._upper is None:
+                output = self.running(**inputs)
+            else:
+                below = nn.utils.rnn.pad_sequence(list(self._known(rows)), batch_first=True).to(self.trunk.device)
+                output = self._upper(below, inputs)
+        return output.last_hidden_state.float(), inputs["attention_mask"]
 
     @torch.inference_mode()
     def encode(self, requests: Sequence[Encode], alive: Alive = always) -> list[Tensor]:
@@ -196,7 +257,7 @@ class LiveTrunk:
         return TorchTrunk(model, self.tokenizer, base, self.trunk.device)
 
 
-def load_trunk(base: Base, device: str = "cpu") -> TorchTrunk:
+def load_trunk(base: Base, device: str = "cpu", short_rows: bool = True) -> TorchTrunk:
     """A base's weights in memory, float32; raises BaseModelError when they do not fit its configuration."""
     from transformers import AutoModel, AutoModelForSequenceClassification
     from transformers.utils import logging
@@ -223,7 +284,8 @@ def load_trunk(base: Base, device: str = "cpu") -> TorchTrunk:
             where=str(base.folder),
             remedy="check that the folder is complete",
         ) from problem
-    use_short_attention(model)
+    if short_rows:
+        use_short_attention(model)
     return TorchTrunk(model, FastTokenizer.load(base.folder, positions_of(model)), base, device)
 
 
@@ -243,8 +305,8 @@ def positions_of(model: nn.Module) -> int | None:
 class Pool:
     """One trunk per digest and process."""
 
-    def __init__(self, device: str = "cpu") -> None:
-        self.device = device
+    def __init__(self, device: str = "cpu", short_rows: bool = True) -> None:
+        self.device, self._short_rows = device, short_rows
         self._known: dict[str, TorchTrunk] = {}
 
     def base(self, name: str) -> TorchTrunk:
@@ -254,7 +316,7 @@ class Pool:
     def add(self, base: Base) -> TorchTrunk:
         """The trunk of a resolved base."""
         if base.digest not in self._known:
-            self._known[base.digest] = load_trunk(base, self.device)
+            self._known[base.digest] = load_trunk(base, self.device, self._short_rows)
         return self._known[base.digest]
 
     def get(self, name: str, digest: str, folder: Path) -> TorchTrunk:

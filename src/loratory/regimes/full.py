@@ -31,15 +31,23 @@ class Full(BaseModel):
         description="learn the pooled head's scale too; kept where it starts it holds back over-confidence, which was "
         "the better choice on banking77",
     )
+    label_names: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="how many examples the label's own words count as where a prototype starts",
+    )
     loss: LossSpec = Field(default_factory=LossSpec)
 
     def objection(self, task: Task, start: str) -> str | None:
         return refuse("full", task, start, self.starts)
 
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Encoder:
-        from loratory.training.encoders import Options, through_trunk
+        from loratory.training.encoders import Options, through_trunk, ways
 
-        options = Options(self.head, self.learning_rate, self.head_learning_rate, self.loss, self.learn_scale)
-        made, facts = through_trunk(task, lessons, start.open(every_weight=True), options, context)
+        options = Options(
+            self.head, self.learning_rate, self.head_learning_rate, self.loss, self.learn_scale, self.label_names
+        )
+        made, facts = through_trunk(task, lessons, start.open(every_weight=True, ways=ways(context)), options, context)
         context.report("fitted", facts)
         return made

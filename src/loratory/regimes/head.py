@@ -33,18 +33,24 @@ class Head(BaseModel):
         le=1000,
         description="passes over the remembered states (pooled); the stock head takes training: epochs",
     )
+    label_names: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="how many examples the label's own words count as where a prototype starts",
+    )
     loss: LossSpec = Field(default_factory=LossSpec)
 
     def objection(self, task: Task, start: str) -> str | None:
         return refuse("head", task, start, self.starts)
 
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Encoder:
-        from loratory.training.encoders import Options, head_on_states, through_trunk
+        from loratory.training.encoders import Options, head_on_states, through_trunk, ways
 
-        options = Options(self.head, self.learning_rate, self.learning_rate, self.loss)
+        options = Options(self.head, self.learning_rate, self.learning_rate, self.loss, label_names=self.label_names)
         if self.head == "pooled":
             made, facts = head_on_states(task, lessons, start, options, self.epochs, context)
         else:
-            made, facts = through_trunk(task, lessons, start.open(), options, context)
+            made, facts = through_trunk(task, lessons, start.open(ways=ways(context)), options, context)
         context.report("fitted", facts)
         return made

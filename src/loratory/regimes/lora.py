@@ -44,6 +44,12 @@ class Lora(BaseModel):
         description="learn the pooled head's scale too; kept where it starts it holds back over-confidence, which was "
         "the better choice on banking77",
     )
+    label_names: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="how many examples the label's own words count as where a prototype starts",
+    )
     loss: LossSpec = Field(default_factory=LossSpec)
 
     @field_validator("layers")
@@ -59,14 +65,16 @@ class Lora(BaseModel):
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Encoder:
         import torch
 
-        from loratory.training.encoders import Options, through_trunk
+        from loratory.training.encoders import Options, through_trunk, ways
         from loratory.training.seeds import seed_of
 
         config = self.config(start, context)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(context.seed, "adapter"))
-            live = start.open(config)
-        options = Options(self.head, self.learning_rate, self.head_learning_rate, self.loss, self.learn_scale)
+            live = start.open(config, ways=ways(context))
+        options = Options(
+            self.head, self.learning_rate, self.head_learning_rate, self.loss, self.learn_scale, self.label_names
+        )
         made, facts = through_trunk(task, lessons, live, options, context)
         context.report("fitted", {**facts, "targets": config["target_modules"]})
         return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from loratory.protocols import Context, Lessons, Network, Start, Task
 from loratory.regimes.objections import refuse
@@ -24,6 +24,13 @@ class Prototype(BaseModel):
     seeded: ClassVar[bool] = False
     starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")
 
+    label_names: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="how many examples the label's own words count as where a prototype starts",
+    )
+
     def objection(self, task: Task, start: str) -> str | None:
         return refuse("prototype", task, start, self.starts)
 
@@ -35,7 +42,7 @@ class Prototype(BaseModel):
         from loratory.training.encoders import Material, score_on_states, start_head
 
         material = Material.of(task, start, lessons, context, LossSpec())
-        head: Any = start_head("pooled", start, material, context).requires_grad_(False).eval()
+        head: Any = start_head("pooled", start, material, context, self.label_names).requires_grad_(False).eval()
         learned = head.prototypes.numel() + 1
         made = Encoder(task, material.form, Network(start, None, head), context.training.max_tokens, learned)
         score = score_on_states(made, lessons.validation, context)

@@ -46,4 +46,13 @@ class DataSpec(BaseModel):
         description="Jaccard similarity from which two texts share a group; 1 keeps exact duplicates only",
     )
     suspects: bool = Field(True, description="look for suspected wrong labels in train (out-of-fold disagreement)")
+    clean: bool = Field(
+        False, description="leave suspected wrong labels out of train (never of the other parts); split.json lists them"
+    )
     split: SplitSpec = Field(default_factory=SplitSpec)
+
+    @model_validator(mode="after")
+    def _cleans_what_is_suspected(self) -> Self:
+        if self.clean and not self.suspects:
+            raise ValueError("clean leaves out what suspects finds: set suspects: true with it")
+        return self

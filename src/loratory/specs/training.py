@@ -49,9 +49,27 @@ class TrainingSpec(BaseModel):
     )
     warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps in which the learning rate rises")
     weight_decay: float = Field(0.01, ge=0, lt=1, description="AdamW's decoupled weight decay, on matrices only")
+    average: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay of a running mean of the learned weights, which is what is validated and kept; 0: no mean",
+    )
     clip: float = Field(1.0, gt=0, description="the gradient's norm is clipped to this")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="of the matrix products in training; answers are always computed in fp32"
+    )
+    attention: Literal["auto", "short", "stock"] = Field(
+        "auto",
+        description="short: plain products for short rows (on a CPU, up to the length where the fused kernel wins); "
+        "stock: always the library's",
+    )
+    product: Literal["auto", "fused", "peft"] = Field(
+        "auto", description="of a layer with its LoRA update: fused is one function, peft is that library's own layer"
+    )
+    cache: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: with lora.layers: top-k the layers below are computed once for each text, not in each epoch",
     )
     checkpoint_seconds: float = Field(
         30.0, ge=0, description="time between checkpoints (they do not change the result)"

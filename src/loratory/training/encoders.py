@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from loratory.models.trunks import LiveTrunk, TorchTrunk, apply_head
+from loratory.models.precision import choose
+from loratory.models.trunks import LiveTrunk, TorchTrunk, Ways, apply_head
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import FORMS, Row, form_of
 from loratory.predictors.heads import PooledHead
@@ -30,6 +31,7 @@ class Options:
     head_learning_rate: float
     loss: LossSpec
     learn_scale: bool = False
+    label_names: float = 0.0
 
     def teaches(self, name: str) -> bool:
         """Whether this parameter of a head learns."""
@@ -55,26 +57,49 @@ class Material:
         return cls(task, form, rows, targets, weights)
 
 
-def start_head(kind: str, trunk: TorchTrunk, material: Material, context: Context) -> nn.Module:
-    """A fresh head; a pooled one starts at the labels' mean directions (Snell et al. 2017)."""
+def ways(context: Context) -> Ways:
+    """How a trunk is to compute in this fit."""
+    spec = context.training
+    return Ways(choose(spec.precision, context.device), "peft" if spec.product == "peft" else "fused")
+
+
+def start_head(
+    kind: str, trunk: TorchTrunk, material: Material, context: Context, label_names: float = 0.0
+) -> nn.Module:
+    """A fresh head; a pooled one starts at the labels' mean directions (Snell et al. 2017).
+
+    The label's own words count there as `label_names` examples.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(context.seed, "head"))
         head = FORMS[material.form].head(kind, material.task, trunk)
     if isinstance(head, PooledHead):
         pooled = context.activations.pooled(trunk, trunk.pooling, [ids for ids, _ in material.rows])
-        head.prototypes.data.copy_(label_means(pooled, material.targets, len(material.task.labels)))
+        words = described(trunk, material.task, context) if label_names else None
+        labels = len(material.task.labels)
+        head.prototypes.data.copy_(label_means(pooled, material.targets, labels, words, label_names))
     return head.to(context.device)
 
 
-def label_means(pooled: Tensor, targets: Tensor, labels: int) -> Tensor:
-    """Mean direction of each label, float[L, D], from pooled float[N, D].
+def described(trunk: TorchTrunk, task: Any, context: Context) -> Tensor:
+    """Pooled states of the labels' own words, float[L, D]."""
+    rows = trunk.tokenizer.many([task.describe(label) for label in task.labels], context.training.max_tokens)
+    return context.activations.pooled(trunk, trunk.pooling, [ids for ids, _ in rows])
 
-    A label without examples points away from all of them: zeros have no direction, and an infinite gradient.
+
+def label_means(
+    pooled: Tensor, targets: Tensor, labels: int, words: Tensor | None = None, weight: float = 0.0
+) -> Tensor:
+    """Mean direction of each label, float[L, D], from pooled float[N, D] and, as `weight` examples, words float[L, D].
+
+    A label of which nothing is known points away from all examples: zeros have no direction, and an infinite gradient.
     """
     directions = nn.functional.normalize(pooled, dim=-1)
     sums = torch.zeros(labels, pooled.shape[1]).index_add_(0, targets, directions)
-    counts = torch.bincount(targets, minlength=labels)
-    means = sums / counts.clamp_min(1)[:, None]
+    counts = torch.bincount(targets, minlength=labels).float()
+    if words is not None:
+        sums, counts = sums + weight * nn.functional.normalize(words, dim=-1), counts + weight
+    means = sums / counts.clamp_min(1e-9)[:, None]
     means[counts == 0] = -directions.mean(0)
     return means
 
@@ -85,11 +110,13 @@ def through_trunk(
     """Train what `live` and a head have to learn; the predictor returned is frozen."""
     trunk = live.trunk
     material = Material.of(task, trunk, lessons, context, options.loss)
-    head = start_head(options.head, trunk, material, context)
+    head = start_head(options.head, trunk, material, context, options.label_names)
     parameters = live.trainable() | {f"head.{name}": p for name, p in head.named_parameters() if options.teaches(name)}
     lengths = [len(ids) for ids, _ in material.rows]
     learned = sum(p.numel() for p in parameters.values())
     now = Encoder(task, material.form, Network(live, None, head), context.training.max_tokens, learned)
+
+    below = _remember_below(live, material, now.rows([e.input for e in lessons.validation]), context)
 
     def losses(indices: Sequence[int]) -> Tensor:
         states, mask = live.learn([material.rows[i][0] for i in indices])
@@ -110,10 +137,25 @@ def through_trunk(
         ),
         context,
     )
+    facts = {**facts, "product": live.ways.product, "cached_layers": live.first_layer if below else 0}
     head = head.requires_grad_(False).eval()
     if live.every_weight:
         return replace(now, network=Network(live.frozen(), None, head), owned=True), facts
     return replace(now, network=Network(trunk, live.adapter() if live.adapter_config else None, head)), facts
+
+
+def _remember_below(live: LiveTrunk, material: Material, validation: Sequence[Row], context: Context) -> bool:
+    """Compute what does not learn once, where the spec and the architecture allow it."""
+    first, precision = live.first_layer, live.ways.precision
+    if not first or context.training.cache == "off":
+        return False
+    if not live.can_be_cut():
+        text = f"{live.trunk.config.model_type} cannot be cut at layer {first}: nothing is cached"
+        context.report("said", {"text": text})
+        return False
+    rows = [ids for ids, _ in (*material.rows, *validation)]
+    live.start_from(context.activations.below(live.trunk, first, rows, precision))
+    return True
 
 
 def head_on_states(
@@ -127,7 +169,7 @@ def head_on_states(
     """
     context = replace(context, training=context.training.model_copy(update={"precision": "fp32"}))
     material = Material.of(task, trunk, lessons, context, options.loss)
-    head: Any = start_head("pooled", trunk, material, context)
+    head: Any = start_head("pooled", trunk, material, context, options.label_names)
     parameters = {f"head.{name}": p for name, p in head.named_parameters() if options.teaches(name)}
     learned = sum(p.numel() for p in parameters.values())
     made = Encoder(task, material.form, Network(trunk, None, head), context.training.max_tokens, learned)

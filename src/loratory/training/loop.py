@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from loratory.errors import Diverged, Stopped
+from loratory.models.precision import autocast, choose
 from loratory.protocols import JSON, Context, Scores, State
 from loratory.specs.training import TrainingSpec
 from loratory.training.batching import Batch
-from loratory.training.precision import autocast, choose
 from loratory.training.seeds import seed_of
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's state of one parameter
@@ -66,10 +67,11 @@ class _Fit:
         self.course, self.context = course, context
         self.spec: TrainingSpec = context.training
         self.precision = choose(self.spec.precision, context.device)
-        self.optimizer = torch.optim.AdamW(_groups(course, self.spec.weight_decay))
+        self.optimizer = torch.optim.AdamW(_groups(course, self.spec.weight_decay), fused=True)
         self.scaler = torch.amp.GradScaler(context.device.partition(":")[0], enabled=self.precision == "fp16")
         self.progress = Progress()
         self.kept = self._copies()
+        self.mean = self._copies() if self.spec.average else {}
         self.steps_an_epoch = len(course.batches(0))
         self.saved_at = time.monotonic()
         if state := context.checkpoints.latest():
@@ -80,9 +82,7 @@ class _Fit:
         patience = self.spec.patience or self.course.epochs
         while progress.epoch < self.course.epochs and progress.stale < patience:
             self._epoch()
-        with torch.no_grad():
-            for name, parameter in self.course.parameters.items():
-                parameter.copy_(self.kept[name])
+        self._put(self.kept)
         return {
             "history": progress.history,
             "steps": progress.step,
@@ -125,7 +125,30 @@ class _Fit:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        self._average()
         return total
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Polyak averaging with a decay that grows into its value, so that the start does not weigh on it."""
+        decay = min(self.spec.average, (1 + self.progress.step) / (10 + self.progress.step))
+        for name, mean in self.mean.items():
+            mean.lerp_(self.course.parameters[name], 1 - decay)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The mean in the weights' place."""
+        trained = self._copies() if self.mean else {}
+        self._put(self.mean)
+        try:
+            yield
+        finally:
+            self._put(trained)
+
+    @torch.no_grad()
+    def _put(self, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.course.parameters[name].copy_(value)
 
     def _watch(self, loss: float) -> None:
         losses = self.progress.losses
@@ -149,12 +172,13 @@ class _Fit:
     def _validate(self) -> None:
         progress = self.progress
         started = time.monotonic()
-        scores = self.course.score()
+        with self._averaged():
+            scores = self.course.score()
         # of two epochs with the same headline the better calibrated one is kept: small validation sets tie often
         now = [scores[self.course.headline], -scores.get("log_loss", 0.0)]
         better = progress.best is None or now > progress.best
         if better:
-            progress.best, self.kept = now, self._copies()
+            progress.best, self.kept = now, {n: t.clone() for n, t in self.mean.items()} or self._copies()
         progress.stale = 0 if better else progress.stale + 1
         progress.history.append({"epoch": progress.epoch + 1, "loss": progress.epoch_loss, "score": now[0]})
         progress.epoch, progress.batch, progress.epoch_loss = progress.epoch + 1, 0, 0.0
@@ -177,6 +201,7 @@ class _Fit:
         tensors = {f"now/{name}": t for name, t in self._copies().items()} | {
             f"best/{name}": t for name, t in self.kept.items()
         }
+        tensors |= {f"mean/{name}": t for name, t in self.mean.items()}
         for name, parameter in self.course.parameters.items():
             if moments := self.optimizer.state.get(parameter):
                 tensors |= {f"{moment}/{name}": moments[moment] for moment in MOMENTS}
@@ -189,6 +214,8 @@ class _Fit:
             for name, parameter in self.course.parameters.items():
                 parameter.copy_(state.tensors[f"now/{name}"])
                 self.kept[name] = state.tensors[f"best/{name}"].to(parameter.device)
+                if name in self.mean:
+                    self.mean[name] = state.tensors[f"mean/{name}"].to(parameter.device)
                 if f"exp_avg/{name}" in state.tensors:
                     saved = {moment: state.tensors[f"{moment}/{name}"].clone() for moment in MOMENTS}
                     self.optimizer.state[parameter] = {

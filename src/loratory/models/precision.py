@@ -8,6 +8,8 @@ import torch
 
 from loratory.errors import SpecError
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def choose(wanted: str, device: str) -> str:
     """fp32, bf16 or fp16. auto: bf16 where matrix units have it, fp16 on a GPU that lacks it, else fp32."""
@@ -30,6 +32,4 @@ def autocast(precision: str, device: str) -> AbstractContextManager[object]:
     """The context in which a forward pass runs."""
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(
-        device_type=device.partition(":")[0], dtype={"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    )
+    return torch.autocast(device_type=device.partition(":")[0], dtype=DTYPES[precision])

@@ -1,0 +1,52 @@
+"""`loratory doctor`: what is installed, what this machine does fast, and what `auto` therefore stands for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from loratory.flows.run import environment, settle
+from loratory.models import probe
+from loratory.specs.training import TrainingSpec
+
+
+def examine(again: bool = False) -> dict[str, Any]:
+    """Environment, measurement, and the choices that follow; `again` measures even where a measurement is kept."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    machine = probe.remeasured(device) if again else probe.known(device)
+    training = settle(TrainingSpec(), machine)
+    return {
+        **environment(device),
+        "measured": asdict(machine),
+        "kept_in": str(probe.cache()),
+        "chosen": {
+            "precision": training.precision,
+            "product": training.product,
+            "attention": training.attention,
+            "short_rows_training": machine.short_training,
+            "short_rows_answering": machine.short_answering,
+        },
+    }
+
+
+def explained(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a person reads: name and value of each line."""
+    measured, chosen = found["measured"], found["chosen"]
+    speeds = ", ".join(f"{name} {speed:,.0f}" for name, speed in measured["gflops"].items())
+    lines = [
+        ("loratory", f"{found['loratory']} on Python {found['python']}, {found['system']}"),
+        ("device", f"{found['device']}: {measured['processor']}, {measured['threads']} threads"),
+        ("libraries", ", ".join(f"{name} {version or 'missing'}" for name, version in found["libraries"].items())),
+        ("matrix products", f"{speeds} GFLOP/s"),
+        ("precision", f"{chosen['precision']} (training.precision: auto)"),
+        ("LoRA product", f"{chosen['product']} (training.product: auto)"),
+    ]
+    if found["device"] == "cpu":
+        training, answering = chosen["short_rows_training"], chosen["short_rows_answering"]
+        text = f"plain up to {training} tokens while training, {answering} while answering; above, the library's"
+        lines.append(("attention", f"{text} (training.attention: auto)"))
+    else:
+        lines.append(("attention", "the library's fused kernel"))
+    return [*lines, ("kept in", found["kept_in"])]

@@ -1,0 +1,177 @@
+"""Every fast way to train gives the losses of the plain one, on every architecture that must work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from loratory.errors import StorageError
+from loratory.models import adapters
+from loratory.models.activations import Remembered, room
+from loratory.models.execution import run_here
+from loratory.models.lowrank import LowRank, LowRankLinear
+from loratory.models.trunks import Ways
+from loratory.predictors.encoder import Encoder
+from loratory.protocols import answer
+from loratory.regimes.lora import Lora
+from tiny import FITTING, TEXTS, Trunks, context, lessons, toy_task
+
+
+def test_the_products_gradients_are_those_of_its_formula() -> None:
+    torch.manual_seed(0)
+    x, w, b, a, up = (torch.randn(*s, dtype=torch.double) for s in ((2, 3, 5), (4, 5), (4,), (2, 5), (4, 2)))
+    for bias in (b, None):
+        expected = x @ w.T + (0 if bias is None else bias) + 0.5 * (x @ a.T) @ up.T
+        torch.testing.assert_close(LowRank.apply(x, w, bias, a, up, 0.5), expected)  # type: ignore[no-untyped-call]
+        given: Any = (w, bias, a.requires_grad_(), up.requires_grad_(), 0.5)
+        assert torch.autograd.gradcheck(LowRank.apply, (x.clone().requires_grad_(), *given))
+        assert torch.autograd.gradcheck(LowRank.apply, (x, *given))
+
+
+def fitted(trunk: Any, regime: Lora, **training: Any) -> tuple[list[float], Encoder, dict[str, Any], list[str]]:
+    """Losses, predictor, facts, and what was said."""
+    losses: list[float] = []
+    said: list[str] = []
+    facts: dict[str, Any] = {}
+
+    def report(event: str, values: Any) -> None:
+        if event == "step":
+            losses.append(values["loss"])
+        if event == "said":
+            said.append(values["text"])
+        if event == "fitted":
+            facts.update(values)
+
+    made = regime.fit(toy_task(), lessons(), trunk, context(report=report, epochs=3, **training))
+    return losses, made, facts, said
+
+
+def odds(made: Encoder) -> list[float]:
+    predictions = made.predict([{"text": text} for text in TEXTS], run_here)
+    return [p for prediction in predictions for p in prediction.probabilities["/label"].values()]
+
+
+@pytest.mark.parametrize("family", FITTING)
+def test_the_fused_product_learns_as_pefts_layer_does(trunk_of: Trunks, family: str) -> None:
+    plain, theirs, _, _ = fitted(trunk_of(family), Lora(rank=4), product="peft")
+    fused, ours, facts, _ = fitted(trunk_of(family), Lora(rank=4), product="fused")
+    assert fused == pytest.approx(plain, abs=2e-4)
+    assert odds(ours) == pytest.approx(odds(theirs), abs=5e-3)
+    assert facts["product"] == "fused"
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "qwen3"])
+def test_the_fused_product_in_bf16_learns_as_pefts_layer_under_autocast(trunk_of: Trunks, family: str) -> None:
+    plain = fitted(trunk_of(family), Lora(rank=4), product="peft", precision="fp32")[0]
+    theirs = fitted(trunk_of(family), Lora(rank=4), product="peft", precision="bf16")[0]
+    ours = fitted(trunk_of(family), Lora(rank=4), product="fused", precision="bf16")[0]
+    assert ours == pytest.approx(plain, abs=0.03)
+    assert theirs == pytest.approx(plain, abs=0.03)
+    assert ours != plain
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+@pytest.mark.parametrize("family", FITTING)
+def test_remembered_lower_layers_change_no_loss(trunk_of: Trunks, family: str, rslora: bool) -> None:
+    regime = Lora(rank=4, layers="top-1", rslora=rslora)
+    plain, theirs, facts, _ = fitted(trunk_of(family), regime, cache="off")
+    assert facts["cached_layers"] == 0
+    remembered, ours, facts, said = fitted(trunk_of(family), regime)
+    assert remembered == pytest.approx(plain, abs=2e-4)
+    assert odds(ours) == pytest.approx(odds(theirs), abs=5e-3)
+    assert facts["cached_layers"] == 1
+    assert not any("cut" in text for text in said)
+
+
+def test_what_peft_computes_in_another_way_stays_pefts(trunk_of: Trunks) -> None:
+    trunk = trunk_of("bert")
+    dropped = trunk.open(Lora(rank=2, dropout=0.5).config(trunk, context()), ways=Ways(product="fused"))
+    assert not any(isinstance(part, LowRankLinear) for part in dropped.running.modules())
+    plain = trunk.open(Lora(rank=2).config(trunk, context()), ways=Ways(product="fused"))
+    assert sum(isinstance(part, LowRankLinear) for part in plain.running.modules()) == 12
+    assert not any(isinstance(part, LowRankLinear) for part in plain.model.modules())
+
+
+def test_a_lightened_trunk_learns_the_grown_ones_parameters_and_leaves_its_weights(trunk_of: Trunks) -> None:
+    trunk = trunk_of("bert")
+    live = trunk.open(Lora(rank=2).config(trunk, context()), ways=Ways("bf16", "fused"))
+    learned = {id(p) for p in live.trainable().values()}
+    assert {id(p) for p in live.running.parameters() if p.requires_grad} == learned
+    assert {p.dtype for p in live.model.parameters()} == {torch.float32}
+    assert {p.dtype for p in trunk.model.parameters()} == {torch.float32}
+    products = [part for part in live.running.modules() if isinstance(part, LowRankLinear)]
+    assert {part.weight.dtype for part in products} == {torch.bfloat16}
+
+
+def test_no_gradient_is_computed_below_the_lowest_adapter(trunk_of: Trunks) -> None:
+    trunk = trunk_of("bert")
+    live = trunk.open(Lora(rank=2, layers="top-1").config(trunk, context()))
+    entering: list[bool] = []
+    layer = live.running.base_model.model.encoder.layer[1]
+    layer.register_forward_pre_hook(lambda part, args: entering.append(args[0].requires_grad))
+    states, _ = live.learn([trunk.tokenizer.ids(text)[0] for text in TEXTS])
+    assert states.requires_grad
+    assert entering == [False]
+
+
+def test_an_architecture_that_cannot_be_cut_is_trained_whole_and_says_so(
+    trunk_of: Trunks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    regime = Lora(rank=4, layers="top-1")
+    plain, _, _, _ = fitted(trunk_of("bert"), regime, cache="off")
+    monkeypatch.setattr("loratory.models.partial.entering", lambda *_: torch.zeros(2, 5, trunk_of("bert").width))
+    losses, _, facts, said = fitted(trunk_of("bert"), regime)
+    assert losses == plain
+    assert facts["cached_layers"] == 0
+    assert said == ["bert cannot be cut at layer 1: nothing is cached"]
+
+
+def test_lower_layers_are_computed_once_for_all_who_ask(trunk_of: Trunks, monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk, remembered = trunk_of("bert"), Remembered(run_here)
+    rows = [trunk.tokenizer.ids(text)[0] for text in TEXTS]
+    first = remembered.below(trunk, 1, rows[:3], "fp32")(rows[:3])
+    assert [states.shape for states in first] == [(len(row), trunk.width) for row in rows[:3]]
+    assert remembered.lent == 0
+    asked: list[int] = []
+    below = trunk.below
+
+    def counted(layer: int, some: Any, precision: str) -> Any:
+        asked.append(len(some))
+        return below(layer, some, precision)
+
+    monkeypatch.setattr(trunk, "below", counted)
+    again = remembered.below(trunk, 1, rows, "fp32")(rows)
+    assert asked == [len(set(rows)) - 3]
+    assert remembered.lent > 0
+    assert all(torch.equal(a, b) for a, b in zip(first, again[:3], strict=True))
+    remembered.below(trunk, 1, rows, "bf16")
+    assert asked == [len(set(rows)) - 3, len(set(rows))]
+
+
+def test_many_states_lie_in_a_file_that_needs_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    mapped = room(6, 4, torch.bfloat16, most=8)
+    mapped[2:4] = 1.5
+    assert mapped.shape == (6, 4)
+    assert mapped[2:4].float().eq(1.5).all()
+    assert not list(tmp_path.iterdir())
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(StorageError, match="no room for") as refused:
+        room(1 << 20, 4, torch.bfloat16, most=8)
+    assert "training.cache: off" in refused.value.remedy
+
+
+def test_the_predictor_is_the_one_that_plain_pefts_folder_opens(trunk_of: Trunks, tmp_path: Path) -> None:
+    made = fitted(trunk_of("bert"), Lora(rank=4, layers="top-1"))[1]
+    assert made.network.adapter is not None
+    adapters.write(tmp_path / "adapter", made.network.adapter, {"task_type": "FEATURE_EXTRACTION"})
+    assert adapters.read(tmp_path / "adapter").digest == made.network.adapter.digest
+    scores = toy_task().summarise(answer(made, lessons().validation, run_here).totals())
+    assert 0 <= scores["accuracy"] <= 1
