@@ -143,3 +143,12 @@ def test_thirteen_thousand_short_texts_take_seconds() -> None:
     begin = time.perf_counter()
     grouped(texts)
     assert time.perf_counter() - begin < 20 * 3000 / 13_000 * 2  # twice the budget, for a busy machine
+
+
+def test_alike_texts_are_found_but_not_joined_where_only_the_given_groups_count() -> None:
+    texts = ["privacy policy", "Privacy policy!", "we may end this contract at any time", "you pay each month"]
+    made = [Example({"text": t}, {"label": "a"}, group="AB"[i % 2], origin=f"d:{i}") for i, t in enumerate(texts)]
+    joined, apart = group(made, texts, 0.85), group(made, texts, 0.85, alike=False)
+    assert joined.groups == ("A",) * 4  # one shared sentence makes one group of two documents
+    assert apart.groups == ("A", "B", "A", "B")
+    assert joined.exact == apart.exact == ((0, 1),)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -159,6 +161,7 @@ FITS: dict[str, tuple[Any, dict[str, Any]]] = {
     "lora": (Lora(rank=2, dropout=0.3), {"epochs": 2}),
     "lora, accumulated in micro-batches": (Lora(rank=2), {"epochs": 2, "accumulation": 2, "micro_batch_tokens": 64}),
     "lora, stock head, bf16": (Lora(rank=2, dropout=0.3, head="stock"), {"epochs": 2, "precision": "bf16"}),
+    "lora, top layer remembered, averaged": (Lora(rank=2, layers="top-1"), {"epochs": 2, "average": 0.9}),
     "full": (Full(), {"epochs": 2, "batch_tokens": 160, "batch_examples": 16}),
     "head": (Head(epochs=3), {}),
 }
@@ -372,6 +375,21 @@ def test_an_epoch_holds_every_example_once_within_the_budgets(count: int, accumu
             merged += tokens > 200 and len(inside) > 4  # a remnant joined to its neighbour: at most one a window
         assert merged <= 2
         assert sum(len(step) for step in batches) < 1.2 * len(batches)  # lengths of a step are alike: little padding
+
+
+@given(
+    lengths=st.lists(st.integers(1, 300), min_size=1, max_size=200),
+    tokens=st.integers(16, 600),
+    least=st.integers(1, 40),
+    accumulation=st.integers(1, 3),
+)
+def test_whatever_the_lengths_every_example_is_in_an_epoch_once(
+    lengths: list[int], tokens: int, least: int, accumulation: int
+) -> None:
+    spec = TrainingSpec(batch_tokens=tokens, batch_examples=least, accumulation=accumulation)
+    steps = [[i for micro in step for i in micro] for step in epoch_batches(lengths, spec, 1, 0)]
+    assert sorted(i for step in steps for i in step) == list(range(len(lengths)))
+    assert len(steps) == 1 or min(map(len, steps)) >= min(least, len(lengths))
 
 
 def test_batches_are_the_same_for_the_same_epoch_and_others_for_another() -> None:

@@ -15,7 +15,7 @@ def command(
     again: Annotated[bool, typer.Option("--again", help="Measure even where a measurement is kept.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what is installed, what this machine does fast, and what every "auto" of a spec stands for here."""
+    """Show what this machine does fast, and what "auto" in a spec means on it."""
     from loratory.cli.printing import console, data
     from loratory.flows.doctor import examine, explained
 

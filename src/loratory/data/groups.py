@@ -55,8 +55,13 @@ def normalise(text: str) -> str:
     return NUMBER.sub("0", NOT_WORD.sub(" ", folded).strip()) or " ".join(folded.split())
 
 
-def group(examples: Sequence[Example], texts: Sequence[str], threshold: float, seed: int = 6) -> Grouping:
-    """Join examples of one given group, one normalised text, or a Jaccard similarity of at least `threshold`."""
+def group(
+    examples: Sequence[Example], texts: Sequence[str], threshold: float, seed: int = 6, alike: bool = True
+) -> Grouping:
+    """Join examples of one given group, one normalised text, or a Jaccard similarity of at least `threshold`.
+
+    Not `alike`: texts that are alike are found but not joined.
+    """
     parents = list(range(len(examples)))
     first: dict[str, int] = {}
     exact = []
@@ -64,9 +69,8 @@ def group(examples: Sequence[Example], texts: Sequence[str], threshold: float, s
         known = first.setdefault(normalise(text), index)
         if known != index:
             exact.append((known, index))
-            _join(parents, known, index)
     near = sorted(_near(list(first), list(first.values()), threshold, seed)) if threshold < 1 else []
-    for one, other, _ in near:
+    for one, other in (*exact, *((a, b) for a, b, _ in near)) if alike else ():
         _join(parents, one, other)
     named: dict[str, int] = {}
     for index, example in enumerate(examples):

@@ -36,6 +36,7 @@ class Prepared:
             "given": list(self.given),
             "columns": dict(self.matching.columns),
             "near_duplicates": spec.near_duplicates,
+            "duplicates": spec.duplicates,
             "said": list(self.said),
         }
 
@@ -49,7 +50,7 @@ def prepare(task: Task, spec: DataSpec, folder: Path) -> Prepared:
     matching = match(source.train, task.columns, spec.columns)
     read = {name: to_examples(rows, task, matching, spec.max_characters) for name, rows in _rows(source)}
     task = task.settle(read["train"])
-    resolved, pairs = _resolve(task, read, spec.near_duplicates)
+    resolved, pairs = _resolve(task, read, spec)
     parts = split(task, resolved["train"], spec.split, validation=resolved.get("validation"), test=resolved.get("test"))
     given = tuple(name for name in resolved if name != "train")
     return Prepared(task, parts, matching, pairs, given, source.name, (*source.said, *matching.said))
@@ -60,9 +61,9 @@ def _rows(source: Source) -> list[tuple[str, tuple[Row, ...]]]:
     return [(name, rows) for name, rows in parts if rows is not None]
 
 
-def _resolve(task: Task, read: dict[str, list[Example]], threshold: float) -> tuple[dict[str, list[Example]], Pairs]:
+def _resolve(task: Task, read: dict[str, list[Example]], spec: DataSpec) -> tuple[dict[str, list[Example]], Pairs]:
     """Groups over all parts together, so that what leaks into a given test set is found."""
     everything = [example for examples in read.values() for example in examples]
-    grouping = group(everything, texts_of(task, everything), threshold)
+    grouping = group(everything, texts_of(task, everything), spec.near_duplicates, alike=spec.duplicates == "join")
     grouped = iter([replace(example, group=name) for example, name in zip(everything, grouping.groups, strict=True)])
     return {name: [next(grouped) for _ in examples] for name, examples in read.items()}, pairs_of(everything, grouping)

@@ -93,7 +93,8 @@ def _check_splittable(task: Task, examples: Sequence[Example], choices: Sequence
             "split may cut",
             where=where,
             allowed="at least two groups of a label",
-            remedy="add examples of other groups; or, where texts were only alike, raise data: near_duplicates",
+            remedy="add examples of other groups; where texts were only alike, raise data: near_duplicates; where "
+            "groups share some texts, which joins them, set data: duplicates: report",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -44,6 +44,11 @@ class DataSpec(BaseModel):
         gt=0,
         le=1,
         description="Jaccard similarity from which two texts share a group; 1 keeps exact duplicates only",
+    )
+    duplicates: Literal["join", "report"] = Field(
+        "join",
+        description="join: texts that are alike share a group, which no split cuts; report: only the group column "
+        "decides, and alike texts in two parts are reported (for documents that share their standard sentences)",
     )
     suspects: bool = Field(True, description="look for suspected wrong labels in train (out-of-fold disagreement)")
     clean: bool = Field(

@@ -39,7 +39,8 @@ def _cut(order: Sequence[int], lengths: Sequence[int], spec: TrainingSpec) -> li
         steps[-1].append(i)
         tokens += lengths[i]
     if len(steps) > 1 and len(steps[-1]) < spec.batch_examples:  # a remnant would be a noisy step
-        steps[-2] += steps.pop()
+        remnant = steps.pop()
+        steps[-1] += remnant
     return steps
 
 

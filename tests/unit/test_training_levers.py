@@ -1,0 +1,123 @@
+"""What can make a fit better: label names in the start, a mean of the weights, cleaned labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from loratory.data.splits import Parts
+from loratory.data.suspects import Suspect
+from loratory.flows.preparing import check, cleaned, kept_or_made
+from loratory.flows.specs import load_spec
+from loratory.models.execution import run_here
+from loratory.protocols import Example, Lessons
+from loratory.regimes.prototype import Prototype
+from loratory.specs.data import DataSpec
+from loratory.training.encoders import label_means
+from loratory.training.loop import Course, train
+from tiny import Trunks, context, examples, toy_task
+
+
+# ---- label names
+def test_words_count_as_so_many_examples() -> None:
+    pooled, targets = torch.eye(4)[:3], torch.tensor([0, 0, 1])
+    words = torch.eye(4)[[3, 3, 3]] * 7
+    means = label_means(pooled, targets, 3, words, 2.0)
+    assert means[0].tolist() == pytest.approx([0.25, 0.25, 0, 0.5])
+    assert means[1].tolist() == pytest.approx([0, 0, 1 / 3, 2 / 3])
+    assert means[2].tolist() == pytest.approx([0, 0, 0, 1])  # no example: its name alone
+    assert torch.equal(label_means(pooled, targets, 3, words, 0.0)[:2], label_means(pooled, targets, 3)[:2])
+
+
+def test_a_label_without_examples_is_found_by_its_name(trunk_of: Trunks) -> None:
+    task, trunk = toy_task(("card", "cash", "login")), trunk_of("bert")
+    taught = Lessons(tuple(examples(("card", "cash"))), tuple(examples(("card", "cash"))))
+
+    def odds_of_login(regime: Prototype) -> float:
+        made = regime.fit(task, taught, trunk, context())
+        predictions = made.predict([{"text": task.describe("login")}], run_here)
+        return float(predictions[0].probabilities["/label"]["login"])
+
+    assert odds_of_login(Prototype(label_names=1.0)) > odds_of_login(Prototype())
+
+
+# ---- a mean of the weights
+def wobbling(weight: nn.Parameter, seen: list[float]) -> Course:
+    """A loss whose least place jumps between steps: the mean is nearer to its middle (0) than any step's weight."""
+    return Course(
+        parameters={"w": weight},
+        rate=lambda name: 0.5,
+        batches=lambda epoch: [((i,),) for i in range(40)],
+        losses=lambda i: (weight - (4.0 if i[0] % 2 else -4.0)).square().sum()[None],
+        weights=torch.ones(40),
+        score=lambda: seen.append(float(weight.detach())) or {"accuracy": 0.0},  # type: ignore[func-returns-value]
+        headline="accuracy",
+        epochs=1,
+    )
+
+
+def test_the_mean_is_what_is_validated_and_kept() -> None:
+    plain, mean = nn.Parameter(torch.tensor([3.0])), nn.Parameter(torch.tensor([3.0]))
+    of_plain: list[float] = []
+    of_mean: list[float] = []
+    train(wobbling(plain, of_plain), context(schedule="constant", warmup=0.0, epochs=1))
+    train(wobbling(mean, of_mean), context(schedule="constant", warmup=0.0, epochs=1, average=0.9))
+    assert float(mean.detach()) == of_mean[0]
+    assert of_mean != of_plain
+    assert abs(of_mean[0]) < 3.0
+
+
+# ---- cleaned labels
+def suspect(example: Example) -> Suspect:
+    return Suspect(example.origin, example.input["text"], example.answer["label"], "b", 0.1, 0.9)  # type: ignore[index]
+
+
+def test_suspects_leave_train_alone_and_a_label_keeps_its_last_example() -> None:
+    made = [Example({"text": f"t{i}"}, {"label": "ab"[i > 3]}, origin=f"f:{i}") for i in range(5)]
+    parts = Parts(tuple(made), tuple(made), tuple(made), tuple(made))
+    task = toy_task(("a", "b"))
+    after, left = cleaned(task, parts, [suspect(made[1]), suspect(made[4])])
+    assert [e.origin for e in after.train] == ["f:0", "f:2", "f:3", "f:4"]  # the only b stays
+    assert [s.origin for s in left] == ["f:1"]
+    assert (after.validation, after.calibration, after.test) == (parts.validation, parts.calibration, parts.test)
+
+
+def test_what_is_left_out_is_listed_and_kept_with_the_split(tmp_path: Path) -> None:
+    sounds = [a + b for a in ("ba", "de", "fi", "go", "ku", "la", "me", "ni") for b in ("ro", "sa", "te", "vu")]
+    rows = [(f"{word} {sound} {sound[::-1]}", word) for sound in sounds for word in ("apple", "stone", "river")]
+    rows[:30:3] = [(text, "stone") for text, _ in rows[:30:3]]  # some of them in train, whatever the split
+    (tmp_path / "d.csv").write_text("text,label\n" + "".join(f"{t},{label}\n" for t, label in rows), encoding="utf-8")
+    (tmp_path / "s.yaml").write_text("name: x\ndata: {path: d.csv, near_duplicates: 1}\nladder: [tfidf]\n")
+    said: list[str] = []
+
+    def listen(event: str, values: Mapping[str, Any]) -> None:
+        said.append(str(values.get("text")))
+
+    plain = check(load_spec(str(tmp_path / "s.yaml"), None, []), listen)
+    assert "left_out" not in plain.facts
+    found = plain.quality["suspects"]["count"]
+    assert found >= 1
+    made = kept_or_made(load_spec(str(tmp_path / "s.yaml"), None, ["data.clean=true"]), tmp_path / "data", listen)
+    assert len(made.parts.train) == len(plain.parts.train) - found
+    assert made.parts.test == plain.parts.test
+    listed = json.loads((tmp_path / "data" / "split.json").read_text(encoding="utf-8"))["left_out"]
+    assert {one["text"] for one in listed} <= {text for text, _ in rows[:30:3]}
+    assert f"{found} suspected wrong labels are left out of train (split.json lists them)" in said
+
+
+def test_cleaning_needs_somebody_who_looks() -> None:
+    with pytest.raises(ValidationError, match="set suspects: true with it"):
+        DataSpec(path="x.csv", clean=True, suspects=False)
+
+
+def test_all_levers_are_off_unless_asked_for() -> None:
+    assert Prototype().label_names == 0
+    assert DataSpec(path="x").clean is False
+    assert context().training.average == 0
