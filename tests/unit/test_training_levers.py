@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from loratory.flows.preparing import check, cleaned, kept_or_made
 from loratory.flows.specs import load_spec
 from loratory.models.execution import run_here
 from loratory.protocols import Example, Lessons
+from loratory.regimes.lora import Lora
 from loratory.regimes.prototype import Prototype
 from loratory.specs.data import DataSpec
+from loratory.specs.training import ContrastiveSpec
+from loratory.training.contrastive import contrastive_loss, hard_batches
 from loratory.training.encoders import label_means
 from loratory.training.loop import Course, train
-from tiny import Trunks, context, examples, toy_task
+from tiny import Trunks, context, examples, lessons, toy_task
 
 
 # ---- label names
@@ -46,6 +50,57 @@ def test_a_label_without_examples_is_found_by_its_name(trunk_of: Trunks) -> None
         return float(predictions[0].probabilities["/label"]["login"])
 
     assert odds_of_login(Prototype(label_names=1.0)) > odds_of_login(Prototype())
+
+
+# ---- contrastive warm-up
+def test_the_contrastive_loss_is_its_formula() -> None:
+    torch.manual_seed(1)
+    pooled, targets, heat = torch.randn(5, 3), torch.tensor([0, 1, 0, 0, 2]), 0.2
+    z = [row / row.norm() for row in pooled]
+    expected = []
+    for i in range(5):
+        others = [j for j in range(5) if j != i]
+        total = sum(math.exp(float(z[i] @ z[j]) / heat) for j in others)
+        same = [j for j in others if targets[j] == targets[i]]
+        terms = [-math.log(math.exp(float(z[i] @ z[j]) / heat) / total) for j in same]
+        expected.append(sum(terms) / len(terms) if terms else 0.0)
+    assert contrastive_loss(pooled, targets, heat).tolist() == pytest.approx(expected, rel=1e-5)
+    assert expected[1] == expected[4] == 0.0
+    pooled.requires_grad_()
+    contrastive_loss(pooled, targets, heat).sum().backward()  # type: ignore[no-untyped-call]
+    assert bool(torch.isfinite(pooled.grad).all())  # type: ignore[arg-type]
+
+
+def test_a_steps_labels_are_those_most_alike_and_rare_ones_take_part() -> None:
+    means = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9], [5.0, 5.0]])
+    targets = torch.tensor([0] * 40 + [1] * 40 + [2] * 40 + [3] * 2)  # 4 has no examples
+    steps = hard_batches(targets, means, [7] * len(targets), 2, 4, 1000, seed=1, epoch=0)
+    together = [{int(targets[i]) for micro in step for i in micro} for step in steps]
+    assert {frozenset(labels) for labels in together} == {frozenset({0, 1}), frozenset({2, 3})}
+    assert len(steps) == round(122 / 8)
+    for step in steps:
+        inside = [i for micro in step for i in micro]
+        assert len(inside) == len(set(inside)) <= 8
+    assert steps == hard_batches(targets, means, [7] * len(targets), 2, 4, 1000, seed=1, epoch=0)
+    assert steps != hard_batches(targets, means, [7] * len(targets), 2, 4, 1000, seed=1, epoch=1)
+
+
+def test_a_warm_up_brings_labels_apart_before_the_head_learns(trunk_of: Trunks) -> None:
+    history: list[tuple[float, float]] = []
+
+    def report(event: str, values: Mapping[str, Any]) -> None:
+        if event == "epoch":
+            history.append((values["loss"], values["score"]))
+
+    spec = ContrastiveSpec(epochs=6, labels=3, examples=4)
+    Lora(rank=4, contrastive=spec).fit(toy_task(), lessons(), trunk_of("bert"), context(report=report, epochs=1))
+    assert len(history) == 7
+    assert history[5][0] < history[0][0]
+
+
+def test_a_warm_up_for_a_stock_head_is_refused() -> None:
+    with pytest.raises(ValidationError, match="set head: pooled with it"):
+        Lora(head="stock", contrastive=ContrastiveSpec())
 
 
 # ---- a mean of the weights

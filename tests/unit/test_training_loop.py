@@ -28,7 +28,7 @@ from loratory.protocols import Context, State, answer
 from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
-from loratory.specs.training import LossSpec, TrainingSpec
+from loratory.specs.training import ContrastiveSpec, LossSpec, TrainingSpec
 from loratory.training.batching import epoch_batches, micro_batches
 from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.encoders import label_means
@@ -162,6 +162,10 @@ FITS: dict[str, tuple[Any, dict[str, Any]]] = {
     "lora, accumulated in micro-batches": (Lora(rank=2), {"epochs": 2, "accumulation": 2, "micro_batch_tokens": 64}),
     "lora, stock head, bf16": (Lora(rank=2, dropout=0.3, head="stock"), {"epochs": 2, "precision": "bf16"}),
     "lora, top layer remembered, averaged": (Lora(rank=2, layers="top-1"), {"epochs": 2, "average": 0.9}),
+    "lora, warmed up": (
+        Lora(rank=2, contrastive=ContrastiveSpec(epochs=2, labels=2, examples=2)),
+        {"epochs": 1, "batch_tokens": 200, "batch_examples": 20},
+    ),
     "full": (Full(), {"epochs": 2, "batch_tokens": 160, "batch_examples": 16}),
     "head": (Head(epochs=3), {}),
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from loratory.protocols import Context, Lessons, Start, Task
 from loratory.regimes.objections import refuse
-from loratory.specs.training import LossSpec
+from loratory.specs.training import ContrastiveSpec, LossSpec
 
 if TYPE_CHECKING:
     from loratory.predictors.encoder import Encoder
@@ -37,7 +37,16 @@ class Full(BaseModel):
         le=100,
         description="how many examples the label's own words count as where a prototype starts",
     )
+    contrastive: ContrastiveSpec | None = Field(
+        None, description="a supervised contrastive warm-up with mined hard negatives (pooled head)"
+    )
     loss: LossSpec = Field(default_factory=LossSpec)
+
+    @model_validator(mode="after")
+    def _warms_up_what_it_can(self) -> Self:
+        if self.contrastive and self.head != "pooled":
+            raise ValueError("contrastive warms up for prototypes: set head: pooled with it")
+        return self
 
     def objection(self, task: Task, start: str) -> str | None:
         return refuse("full", task, start, self.starts)
@@ -46,7 +55,13 @@ class Full(BaseModel):
         from loratory.training.encoders import Options, through_trunk, ways
 
         options = Options(
-            self.head, self.learning_rate, self.head_learning_rate, self.loss, self.learn_scale, self.label_names
+            self.head,
+            self.learning_rate,
+            self.head_learning_rate,
+            self.loss,
+            self.learn_scale,
+            self.label_names,
+            self.contrastive,
         )
         made, facts = through_trunk(task, lessons, start.open(every_weight=True, ways=ways(context)), options, context)
         context.report("fitted", facts)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from loratory.errors import SpecError, nearest
 from loratory.protocols import JSON, Context, Lessons, Start, Task
 from loratory.regimes.objections import refuse
-from loratory.specs.training import LossSpec
+from loratory.specs.training import ContrastiveSpec, LossSpec
 
 if TYPE_CHECKING:
     from loratory.predictors.encoder import Encoder
@@ -50,7 +50,16 @@ class Lora(BaseModel):
         le=100,
         description="how many examples the label's own words count as where a prototype starts",
     )
+    contrastive: ContrastiveSpec | None = Field(
+        None, description="a supervised contrastive warm-up with mined hard negatives (pooled head)"
+    )
     loss: LossSpec = Field(default_factory=LossSpec)
+
+    @model_validator(mode="after")
+    def _warms_up_what_it_can(self) -> Self:
+        if self.contrastive and self.head != "pooled":
+            raise ValueError("contrastive warms up for prototypes: set head: pooled with it")
+        return self
 
     @field_validator("layers")
     @classmethod
@@ -73,7 +82,13 @@ class Lora(BaseModel):
             torch.manual_seed(seed_of(context.seed, "adapter"))
             live = start.open(config, ways=ways(context))
         options = Options(
-            self.head, self.learning_rate, self.head_learning_rate, self.loss, self.learn_scale, self.label_names
+            self.head,
+            self.learning_rate,
+            self.head_learning_rate,
+            self.loss,
+            self.learn_scale,
+            self.label_names,
+            self.contrastive,
         )
         made, facts = through_trunk(task, lessons, live, options, context)
         context.report("fitted", {**facts, "targets": config["target_modules"]})

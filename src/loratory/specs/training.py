@@ -19,6 +19,17 @@ class LossSpec(BaseModel):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all labels")
 
 
+class ContrastiveSpec(BaseModel):
+    """A supervised contrastive warm-up (Khosla et al. 2020) before the head learns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(1, ge=1, le=100, description="of the warm-up, beside training: epochs")
+    temperature: float = Field(0.1, gt=0, le=1, description="divides the similarities")
+    labels: int = Field(8, ge=2, le=256, description="of one step: a label and those whose examples are most like its")
+    examples: int = Field(4, ge=2, le=256, description="of each label in a step")
+
+
 class TrainingSpec(BaseModel):
     """Budget, batches and precision."""
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from loratory.artifacts.manifests import read_manifest, staging, verified
 from loratory.errors import ArtifactError
-from loratory.protocols import State
+from loratory.protocols import Checkpoints, State
 
 
 class FolderCheckpoints:
@@ -57,6 +57,22 @@ class FolderCheckpoints:
         except ArtifactError:
             return False
         return True
+
+
+class Staged:
+    """The checkpoints of one stage of a fit: another stage's is not taken for its own."""
+
+    def __init__(self, checkpoints: Checkpoints, stage: str) -> None:
+        self._checkpoints, self._stage = checkpoints, stage
+
+    def latest(self) -> State | None:
+        state = self._checkpoints.latest()
+        if state is None or state.facts.get("stage") != self._stage:
+            return None
+        return State(state.tensors, {name: value for name, value in state.facts.items() if name != "stage"})
+
+    def keep(self, state: State) -> None:
+        self._checkpoints.keep(State(state.tensors, {**state.facts, "stage": self._stage}))
 
 
 class NoCheckpoints:

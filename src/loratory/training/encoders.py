@@ -9,17 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from loratory.models.activations import Pooling, pool
 from loratory.models.precision import choose
 from loratory.models.trunks import LiveTrunk, TorchTrunk, Ways, apply_head
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import FORMS, Row, form_of
 from loratory.predictors.heads import PooledHead
-from loratory.protocols import JSON, Context, Example, Lessons, Network, Outcome, Scores, answer
-from loratory.specs.training import LossSpec
-from loratory.training.batching import epoch_batches, micro_batches
+from loratory.protocols import JSON, Context, Encode, Example, Lessons, Network, Outcome, Scores, answer
+from loratory.specs.training import ContrastiveSpec, LossSpec
+from loratory.training.batching import Batch, epoch_batches, micro_batches
+from loratory.training.checkpoints import Staged
+from loratory.training.contrastive import contrastive_loss, hard_batches
 from loratory.training.loop import Course, train
 from loratory.training.objectives import class_weights, label_loss
 from loratory.training.seeds import generator, seed_of
+
+MEANS_OF = 16  # examples of a label that its mean is taken over again after a warm-up
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Options:
     loss: LossSpec
     learn_scale: bool = False
     label_names: float = 0.0
+    contrastive: ContrastiveSpec | None = None
 
     def teaches(self, name: str) -> bool:
         """Whether this parameter of a head learns."""
@@ -115,7 +121,6 @@ def through_trunk(
     lengths = [len(ids) for ids, _ in material.rows]
     learned = sum(p.numel() for p in parameters.values())
     now = Encoder(task, material.form, Network(live, None, head), context.training.max_tokens, learned)
-
     below = _remember_below(live, material, now.rows([e.input for e in lessons.validation]), context)
 
     def losses(indices: Sequence[int]) -> Tensor:
@@ -124,24 +129,66 @@ def through_trunk(
             apply_head(head, states, mask), material.targets[list(indices)].to(context.device), options.loss
         )
 
-    facts = train(
-        Course(
-            parameters=parameters,
-            losses=losses,
-            weights=material.weights,
-            headline=task.headline,
-            epochs=context.training.epochs,
-            rate=lambda name: options.head_learning_rate if name.startswith("head.") else options.learning_rate,
-            batches=lambda epoch: epoch_batches(lengths, context.training, context.seed, epoch),
-            score=lambda: task.summarise(answer(now, lessons.validation, context.run).totals()),
-        ),
-        context,
+    course = Course(
+        parameters=parameters,
+        losses=losses,
+        weights=material.weights,
+        headline=task.headline,
+        epochs=context.training.epochs,
+        rate=lambda name: options.head_learning_rate if name.startswith("head.") else options.learning_rate,
+        batches=lambda epoch: epoch_batches(lengths, context.training, context.seed, epoch),
+        score=lambda: task.summarise(answer(now, lessons.validation, context.run).totals()),
     )
-    facts = {**facts, "product": live.ways.product, "cached_layers": live.first_layer if below else 0}
+    warmed: dict[str, JSON] = {}
+    if options.contrastive:
+        stages = [Staged(context.checkpoints, stage) for stage in ("warm-up", "fit")]
+        if stages[1].latest() is None:
+            warmed = _warm_up(
+                course, live, head, material, options.contrastive, replace(context, checkpoints=stages[0])
+            )
+        context = replace(context, checkpoints=stages[1])
+    facts = train(course, context)
+    facts["seconds"] += warmed.get("seconds", 0.0)
+    facts |= {"product": live.ways.product, "cached_layers": live.first_layer if below else 0}
     head = head.requires_grad_(False).eval()
     if live.every_weight:
         return replace(now, network=Network(live.frozen(), None, head), owned=True), facts
     return replace(now, network=Network(trunk, live.adapter() if live.adapter_config else None, head)), facts
+
+
+def _warm_up(
+    course: Course, live: LiveTrunk, head: Any, material: Material, spec: ContrastiveSpec, context: Context
+) -> dict[str, JSON]:
+    """Train the trunk alone, contrastively; then start the head again at the means of what it has become."""
+    targets, lengths = material.targets, [len(ids) for ids, _ in material.rows]
+    started_at = head.prototypes.detach().cpu().clone()
+    present = sorted(set(targets.tolist()))
+    some = [i for label in present for i in (targets == label).nonzero().flatten().tolist()[:MEANS_OF]]
+    pooling = Network(live, None, Pooling(live.pooling))
+
+    def restart() -> None:
+        pooled = torch.stack(context.run([Encode(pooling, material.rows[i][0]) for i in some]))
+        means = label_means(pooled, targets[some], len(started_at))
+        head.prototypes.data[present] = means[present].to(head.prototypes.device)
+
+    def losses(indices: Sequence[int]) -> Tensor:
+        states, mask = live.learn([material.rows[i][0] for i in indices])
+        pooled = pool(states, mask, live.pooling)
+        return contrastive_loss(pooled, targets[list(indices)].to(context.device), spec.temperature)
+
+    def batches(epoch: int) -> list[Batch]:
+        budget = context.training.micro_batch_tokens
+        return hard_batches(targets, started_at, lengths, spec.labels, spec.examples, budget, context.seed, epoch)
+
+    def score() -> Scores:
+        restart()
+        return course.score()
+
+    parameters = live.trainable()
+    alone = replace(course, parameters=parameters, losses=losses, batches=batches, epochs=spec.epochs, score=score)
+    facts = train(alone, context)
+    restart()
+    return facts
 
 
 def _remember_below(live: LiveTrunk, material: Material, validation: Sequence[Row], context: Context) -> bool:
