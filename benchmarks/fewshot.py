@@ -3,8 +3,8 @@
 python benchmarks/fewshot.py --data FOLDER [--seeds 3] [--epochs 12]
 
 FOLDER: train_5, train_10, valid and test, each with `seq.in` and `label`, a line an example (the splits of banking77
-that few-shot papers use). Every fourth validation text chooses the epoch and the contender; the test set is read once for
-each fit. Writes results/fewshot.json.
+that few-shot papers use). Every fourth validation text chooses the epoch and the contender; the test set is read once
+for each fit. Writes results/fewshot.json.
 """
 
 from __future__ import annotations
