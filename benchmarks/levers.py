@@ -3,8 +3,8 @@
 python benchmarks/levers.py [--banking77 FOLDER] [--spec FILE ...] [--seeds 2] [--epochs 4]
 
 Fits are LoRA on the top three layers with the lower ones remembered. A lever's figure is the mean over seeds of its
-difference from the plain fit of the same seed, in points of accuracy, on the texts that chose no epoch (calibration) and
-on those that did (validation). Writes results/levers.json.
+difference from the plain fit of the same seed, in points of accuracy, on the texts that chose no epoch (calibration)
+and on those that did (validation). Writes results/levers.json.
 """
 
 from __future__ import annotations
