@@ -335,7 +335,7 @@ def main() -> None:
     result = {
         "machine": {**environment("cpu"), "measured": asdict(machine)},
         "task": "banking77, its official train set less validation and calibration",
-        "batch": f"{BATCH} examples (stock), 1,024 real tokens (ours): about as many",
+        "batch": f"{BATCH} examples (stock), 1,024 padded tokens (ours): about as many",
         **summary(found, weights(options.data), machine.gflops),
     }
     options.output.parent.mkdir(exist_ok=True)

@@ -36,7 +36,11 @@ class TrainingSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(8, ge=1, le=1000, description="passes over train at most")
-    batch_tokens: int = Field(1024, ge=16, description="real tokens of one optimizer step")
+    batch_tokens: int = Field(
+        1024,
+        ge=16,
+        description="padded tokens of one optimizer step (texts of a step are of like length: little is padding)",
+    )
     batch_examples: int = Field(16, ge=1, description="examples of one optimizer step at least, however long they are")
     micro_batch_tokens: int = Field(
         8192, ge=16, description="padded tokens that go through the trunk at once; a larger step is accumulated"

@@ -15,12 +15,16 @@ WINDOW = 50  # batches whose examples are sorted by length together: less paddin
 
 
 def epoch_batches(lengths: Sequence[int], spec: TrainingSpec, seed: int, epoch: int) -> list[Batch]:
-    """All examples once, in batches of about `batch_tokens` real tokens and at least `batch_examples` examples."""
+    """All examples once, in batches of at most `batch_tokens` padded tokens, or `batch_examples` examples if longer.
+
+    How many examples a batch has follows from its longest one alone. So there are no more shapes than lengths, and the
+    kernels that a CPU's library makes for each shape are made once (they cost as much as running them).
+    """
     order = torch.randperm(len(lengths), generator=generator(seed, "order", epoch)).tolist()
     window = WINDOW * max(spec.batch_examples, spec.batch_tokens * len(lengths) // max(sum(lengths), 1))
     steps: list[list[int]] = []
     for start in range(0, len(order), window):
-        steps += _cut(sorted(order[start : start + window], key=lambda i: lengths[i]), lengths, spec)
+        steps += _cut(sorted(order[start : start + window], key=lambda i: -lengths[i]), lengths, spec)
     shuffled = [steps[i] for i in torch.randperm(len(steps), generator=generator(seed, "steps", epoch)).tolist()]
     joined = [
         [k for step in shuffled[i : i + spec.accumulation] for k in step]
@@ -30,14 +34,13 @@ def epoch_batches(lengths: Sequence[int], spec: TrainingSpec, seed: int, epoch: 
 
 
 def _cut(order: Sequence[int], lengths: Sequence[int], spec: TrainingSpec) -> list[list[int]]:
-    steps: list[list[int]] = [[]]
-    tokens = 0
-    for i in order:
-        if tokens + lengths[i] > spec.batch_tokens and len(steps[-1]) >= spec.batch_examples:
-            steps.append([])
-            tokens = 0
-        steps[-1].append(i)
-        tokens += lengths[i]
+    """`order` goes from long to short."""
+    steps: list[list[int]] = []
+    start = 0
+    while start < len(order):
+        size = max(spec.batch_examples, spec.batch_tokens // max(lengths[order[start]], 1))
+        steps.append(list(order[start : start + size]))
+        start += size
     if len(steps) > 1 and len(steps[-1]) < spec.batch_examples:  # a remnant would be a noisy step
         remnant = steps.pop()
         steps[-1] += remnant
