@@ -23,7 +23,7 @@ from loratory.regimes.lora import Lora
 from loratory.regimes.prototype import Prototype
 from loratory.specs.data import DataSpec
 from loratory.specs.training import ContrastiveSpec
-from loratory.training.contrastive import contrastive_loss, hard_batches
+from loratory.training.contrastive import contrastive_loss, hard_steps
 from loratory.training.encoders import label_means
 from loratory.training.loop import Course, train
 from tiny import Trunks, context, examples, lessons, toy_task
@@ -74,15 +74,14 @@ def test_the_contrastive_loss_is_its_formula() -> None:
 def test_a_steps_labels_are_those_most_alike_and_rare_ones_take_part() -> None:
     means = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9], [5.0, 5.0]])
     targets = torch.tensor([0] * 40 + [1] * 40 + [2] * 40 + [3] * 2)  # 4 has no examples
-    steps = hard_batches(targets, means, [7] * len(targets), 2, 4, 1000, seed=1, epoch=0)
-    together = [{int(targets[i]) for micro in step for i in micro} for step in steps]
+    spec = ContrastiveSpec(labels=2, examples=4)
+    steps = hard_steps(targets, means, spec, seed=1, epoch=0)
+    together = [{int(targets[i]) for i in step} for step in steps]
     assert {frozenset(labels) for labels in together} == {frozenset({0, 1}), frozenset({2, 3})}
     assert len(steps) == round(122 / 8)
-    for step in steps:
-        inside = [i for micro in step for i in micro]
-        assert len(inside) == len(set(inside)) <= 8
-    assert steps == hard_batches(targets, means, [7] * len(targets), 2, 4, 1000, seed=1, epoch=0)
-    assert steps != hard_batches(targets, means, [7] * len(targets), 2, 4, 1000, seed=1, epoch=1)
+    assert all(len(step) == len(set(step)) <= 8 for step in steps)
+    assert steps == hard_steps(targets, means, spec, seed=1, epoch=0)
+    assert steps != hard_steps(targets, means, spec, seed=1, epoch=1)
 
 
 def test_a_warm_up_brings_labels_apart_before_the_head_learns(trunk_of: Trunks) -> None:

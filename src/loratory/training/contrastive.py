@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from loratory.training.batching import Batch, micro_batches
+from loratory.specs.training import ContrastiveSpec
 from loratory.training.seeds import generator
 
 
@@ -25,10 +23,8 @@ def contrastive_loss(pooled: Tensor, targets: Tensor, temperature: float) -> Ten
     return -(odds * same).sum(-1) / same.sum(-1).clamp_min(1)
 
 
-def hard_batches(
-    targets: Tensor, means: Tensor, lengths: Sequence[int], labels: int, each: int, budget: int, seed: int, epoch: int
-) -> list[Batch]:
-    """Steps of `each` examples of a label and of the `labels` - 1 labels whose means float[L, D] are most like its own.
+def hard_steps(targets: Tensor, means: Tensor, spec: ContrastiveSpec, seed: int, epoch: int) -> list[list[int]]:
+    """Steps of `examples` indices of a label and of the `labels` - 1 labels whose means float[L, D] are most like its.
 
     So many steps that an epoch sees about as many examples as there are; rare labels come as often as others.
     """
@@ -36,17 +32,17 @@ def hard_batches(
     members = {label: (targets == label).nonzero().flatten() for label in set(targets.tolist())}
     names = torch.tensor(sorted(members))
     directions = normalize(means[names], dim=-1)
-    near = (directions @ directions.T).argsort(-1, descending=True)[:, :labels]  # itself comes first
+    near = (directions @ directions.T).argsort(-1, descending=True)[:, : spec.labels]  # itself comes first
     queues: dict[int, list[int]] = {label: [] for label in members}
     steps = []
-    for _ in range(max(1, round(len(targets) / (near.shape[1] * each)))):
+    for _ in range(max(1, round(len(targets) / (near.shape[1] * spec.examples)))):
         anchor = int(torch.randint(len(names), (1,), generator=chance))
         step: list[int] = []
         for label in names[near[anchor]].tolist():
             queue = queues[label]
-            while len(queue) < min(each, len(members[label])):
+            while len(queue) < min(spec.examples, len(members[label])):
                 queue += members[label][torch.randperm(len(members[label]), generator=chance)].tolist()
-            step += dict.fromkeys(queue[:each])
-            del queue[:each]
-        steps.append(micro_batches(step, lengths, budget))
+            step += dict.fromkeys(queue[: spec.examples])
+            del queue[: spec.examples]
+        steps.append(step)
     return steps

@@ -19,7 +19,7 @@ from loratory.protocols import JSON, Context, Encode, Example, Lessons, Network,
 from loratory.specs.training import ContrastiveSpec, LossSpec
 from loratory.training.batching import Batch, epoch_batches, micro_batches
 from loratory.training.checkpoints import Staged
-from loratory.training.contrastive import contrastive_loss, hard_batches
+from loratory.training.contrastive import contrastive_loss, hard_steps
 from loratory.training.loop import Course, train
 from loratory.training.objectives import class_weights, label_loss
 from loratory.training.seeds import generator, seed_of
@@ -178,7 +178,8 @@ def _warm_up(
 
     def batches(epoch: int) -> list[Batch]:
         budget = context.training.micro_batch_tokens
-        return hard_batches(targets, started_at, lengths, spec.labels, spec.examples, budget, context.seed, epoch)
+        steps = hard_steps(targets, started_at, spec, context.seed, epoch)
+        return [micro_batches(step, lengths, budget) for step in steps]
 
     def score() -> Scores:
         restart()
