@@ -16,6 +16,7 @@ from loratory.models.lowrank import LowRank, LowRankLinear
 from loratory.models.trunks import Ways
 from loratory.predictors.encoder import Encoder
 from loratory.protocols import answer
+from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from tiny import FITTING, TEXTS, Trunks, context, lessons, toy_task
 
@@ -115,6 +116,13 @@ def test_no_gradient_is_computed_below_the_lowest_adapter(trunk_of: Trunks) -> N
     states, _ = live.learn([trunk.tokenizer.ids(text)[0] for text in TEXTS])
     assert states.requires_grad
     assert entering == [False]
+
+
+def test_a_head_on_a_frozen_trunk_has_no_layer_to_cut_at(trunk_of: Trunks) -> None:
+    said: list[str] = []
+    heard = context(report=lambda event, values: said.append(str(values["text"])) if event == "said" else None)
+    Head(head="stock").fit(toy_task(), lessons(), trunk_of("bert"), heard)
+    assert not said
 
 
 def test_an_architecture_that_cannot_be_cut_is_trained_whole_and_says_so(

@@ -54,15 +54,7 @@ class Full(BaseModel):
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Encoder:
         from loratory.training.encoders import Options, through_trunk, ways
 
-        options = Options(
-            self.head,
-            self.learning_rate,
-            self.head_learning_rate,
-            self.loss,
-            self.learn_scale,
-            self.label_names,
-            self.contrastive,
-        )
-        made, facts = through_trunk(task, lessons, start.open(every_weight=True, ways=ways(context)), options, context)
+        live = start.open(every_weight=True, ways=ways(context))
+        made, facts = through_trunk(task, lessons, live, Options.of(self), context)
         context.report("fitted", facts)
         return made

@@ -81,16 +81,7 @@ class Lora(BaseModel):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(context.seed, "adapter"))
             live = start.open(config, ways=ways(context))
-        options = Options(
-            self.head,
-            self.learning_rate,
-            self.head_learning_rate,
-            self.loss,
-            self.learn_scale,
-            self.label_names,
-            self.contrastive,
-        )
-        made, facts = through_trunk(task, lessons, live, options, context)
+        made, facts = through_trunk(task, lessons, live, Options.of(self), context)
         context.report("fitted", {**facts, "targets": config["target_modules"]})
         return made
 

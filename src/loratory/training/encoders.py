@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,11 @@ class Options:
     learn_scale: bool = False
     label_names: float = 0.0
     contrastive: ContrastiveSpec | None = None
+
+    @classmethod
+    def of(cls, regime: Any) -> Options:
+        """The regime's own options of these names."""
+        return cls(**{field.name: getattr(regime, field.name) for field in fields(cls)})
 
     def teaches(self, name: str) -> bool:
         """Whether this parameter of a head learns."""
@@ -195,7 +200,7 @@ def _warm_up(
 def _remember_below(live: LiveTrunk, material: Material, validation: Sequence[Row], context: Context) -> bool:
     """Compute what does not learn once, where the spec and the architecture allow it."""
     first, precision = live.first_layer, live.ways.precision
-    if not first or context.training.cache == "off":
+    if not 0 < first < live.depth or context.training.cache == "off":
         return False
     if not live.can_be_cut():
         text = f"{live.trunk.config.model_type} cannot be cut at layer {first}: nothing is cached"
