@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,17 @@ class Remembered:
         self, trunk: Trunk, first: int, rows: Sequence[Tokens], precision: str
     ) -> Callable[[Sequence[Tokens]], list[Tensor]]:
         """A look-up of the states that enter layer `first`, float[T, D] in `precision`, of these rows."""
-        key = (trunk.digest, f"layer {first} in {precision}")
+        known = self._filled(
+            (trunk.digest, f"layer {first} in {precision}"),
+            rows,
+            lambda new: self._entering(trunk, first, new, precision),
+        )
+        return lambda asked: [known[row] for row in asked]
+
+    def _filled(
+        self, key: tuple[str, str], rows: Sequence[Tokens], compute: Callable[[list[Tokens]], Iterable[Tensor]]
+    ) -> dict[Tokens, Tensor]:
+        """What is known under the key, with the rows that were not there computed."""
         known = self._known.setdefault(key, {})
         wanted = list(dict.fromkeys(rows))
         new = [row for row in wanted if row not in known]
@@ -93,9 +103,9 @@ class Remembered:
             self.lent += self._seconds[key] / len(known) * (len(wanted) - len(new))
         if new:
             started = time.perf_counter()
-            known.update(zip(new, self._entering(trunk, first, new, precision), strict=True))
+            known.update(zip(new, compute(new), strict=True))
             self._seconds[key] = self._seconds.get(key, 0.0) + time.perf_counter() - started
-        return lambda asked: [known[row] for row in asked]
+        return known
 
     @staticmethod
     def _entering(trunk: Any, first: int, rows: Sequence[Tokens], precision: str) -> Iterator[Tensor]:
@@ -107,15 +117,8 @@ class Remembered:
         return (block[place] for place in places)
 
     def pooled(self, trunk: Trunk, pooling: str, rows: Sequence[Tokens]) -> Tensor:
-        key = (trunk.digest, pooling)
-        known = self._known.setdefault(key, {})
-        wanted = list(dict.fromkeys(rows))
-        new = [row for row in wanted if row not in known]
-        if known:
-            self.lent += self._seconds[key] / len(known) * (len(wanted) - len(new))
-        if new:
-            started = time.perf_counter()
-            network = Network(trunk, None, Pooling(pooling))
-            known.update(zip(new, self._run([Encode(network, row) for row in new]), strict=True))
-            self._seconds[key] = self._seconds.get(key, 0.0) + time.perf_counter() - started
+        network = Network(trunk, None, Pooling(pooling))
+        known = self._filled(
+            (trunk.digest, pooling), rows, lambda new: self._run([Encode(network, row) for row in new])
+        )
         return torch.stack([known[row] for row in rows]) if rows else torch.empty(0, trunk.width)

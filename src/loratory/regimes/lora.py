@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from loratory.errors import SpecError, nearest
 from loratory.protocols import JSON, Context, Lessons, Start, Task
+from loratory.regimes.headed import Headed
 from loratory.regimes.objections import refuse
-from loratory.specs.training import ContrastiveSpec, LossSpec
 
 if TYPE_CHECKING:
     from loratory.predictors.encoder import Encoder
 
 
-class Lora(BaseModel):
+class Lora(Headed):
     """W' = W + scale * B A, with scale alpha / rank (rsLoRA: alpha / sqrt(rank), Kalajdzievski 2023)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     adapts: ClassVar[bool] = True
     tunable: ClassVar[str | None] = "learning_rate"
     seeded: ClassVar[bool] = True
@@ -33,33 +32,7 @@ class Lora(BaseModel):
     layers: str | list[int] = Field(
         "all", description='"all", "top-2" (the two layers nearest the head), or layer numbers'
     )
-    head: Literal["pooled", "stock"] = Field(
-        "pooled",
-        description="pooled: cosine to learned prototypes; stock: opens wholly in AutoModelForSequenceClassification",
-    )
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="of the adapters")
-    head_learning_rate: float = Field(5e-3, gt=0, lt=1, description="of the head")
-    learn_scale: bool = Field(
-        False,
-        description="learn the pooled head's scale too; kept where it starts it holds back over-confidence, which was "
-        "the better choice on banking77",
-    )
-    label_names: float = Field(
-        0.0,
-        ge=0,
-        le=100,
-        description="how many examples the label's own words count as where a prototype starts",
-    )
-    contrastive: ContrastiveSpec | None = Field(
-        None, description="a supervised contrastive warm-up with mined hard negatives (pooled head)"
-    )
-    loss: LossSpec = Field(default_factory=LossSpec)
-
-    @model_validator(mode="after")
-    def _warms_up_what_it_can(self) -> Self:
-        if self.contrastive and self.head != "pooled":
-            raise ValueError("contrastive warms up for prototypes: set head: pooled with it")
-        return self
 
     @field_validator("layers")
     @classmethod
