@@ -69,9 +69,12 @@ def test_the_fused_product_in_bf16_learns_as_pefts_layer_under_autocast(trunk_of
     plain = fitted(trunk_of(family), Lora(rank=4), product="peft", precision="fp32")[0]
     theirs = fitted(trunk_of(family), Lora(rank=4), product="peft", precision="bf16")[0]
     ours = fitted(trunk_of(family), Lora(rank=4), product="fused", precision="bf16")[0]
-    assert ours == pytest.approx(plain, abs=0.03)
-    assert theirs == pytest.approx(plain, abs=0.03)
-    assert ours != plain
+
+    def apart(losses: list[float]) -> float:
+        return sum(abs(a - b) for a, b in zip(losses, plain, strict=True)) / len(plain)
+
+    assert 0 < apart(ours) < 0.03  # bf16 keeps 8 bits: single steps of so small a model differ by more
+    assert apart(ours) < 2 * apart(theirs) + 0.005  # no rougher than autocast
 
 
 @pytest.mark.parametrize("rslora", [False, True])
