@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 NAME = "loratory_short"
+LANES = 32  # bf16 numbers in one vector register: torch's softmax goes through shorter rows of bf16 one by one
 
 
 @dataclass
@@ -63,7 +64,8 @@ def plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     elif mask is not None:
         scores = scores + mask
-    return scores.softmax(-1).to(value.dtype) @ value
+    exact = torch.float32 if scores.shape[-1] < LANES else None
+    return scores.softmax(-1, dtype=exact).to(value.dtype) @ value
 
 
 def fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:

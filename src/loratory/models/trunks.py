@@ -15,6 +15,7 @@ from loratory.errors import BaseModelError
 from loratory.models import adapters, architectures, partial
 from loratory.models.attention import use_short_attention
 from loratory.models.bases import Base, describe, resolve
+from loratory.models.memory import keep_freed_memory
 from loratory.models.precision import DTYPES, autocast
 from loratory.models.tokenizers import FastTokenizer
 from loratory.protocols import JSON, Adapter, Alive, Encode, Tokens, always
@@ -262,6 +263,7 @@ def load_trunk(base: Base, device: str = "cpu", short_rows: bool = True) -> Torc
     from transformers import AutoModel, AutoModelForSequenceClassification
     from transformers.utils import logging
 
+    keep_freed_memory()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     kind = AutoModelForSequenceClassification if base.kind == "nli" else AutoModel
