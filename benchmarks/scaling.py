@@ -1,6 +1,6 @@
 """How cost grows: seconds and peak memory of training against examples, length and labels, each point its own process.
 
-python benchmarks/scaling.py            writes results/scaling.json and docs/images/scaling.svg
+python benchmarks/scaling.py [--only by_examples]      writes results/scaling.json and docs/images/scaling.svg
 
 Texts are random words, so nothing is learnt: only the cost is measured. Against examples: one epoch of LoRA on the top
 two layers with the lower ones remembered, from texts to the end of the epoch. Against length and labels: steps of LoRA
@@ -9,6 +9,7 @@ in every layer with the defaults.
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import random
@@ -28,6 +29,11 @@ WORDS = (
     "account bank card cash change code day fee help limit loan money name number pay phone rate sum tax year".split()
 )
 STEPS = 40
+COLUMNS: dict[str, dict[int, tuple[int, int, int, str, int | None]]] = {  # examples, tokens, labels, layers, steps
+    "by_examples": {n: (n, 16, 10, "top-2", None) for n in EXAMPLES},
+    "by_length": {n: ((STEPS + 2) * 64, n, 10, "all", STEPS) for n in LENGTHS},
+    "by_labels": {n: (max((STEPS + 2) * 64, 3 * n), 16, n, "all", STEPS) for n in LABELS},
+}
 
 
 class Enough(Exception):
@@ -123,13 +129,14 @@ def main() -> None:
     """Measure, write and draw."""
     from loratory.flows.run import environment
 
-    result = {
-        "machine": environment("cpu"),
-        "base": "minilm",
-        "by_examples": {n: measured(n, 16, 10, "top-2", None) for n in EXAMPLES},
-        "by_length": {n: measured(max(STEPS + 2, 2) * 64, n, 10, "all", STEPS) for n in LENGTHS},
-        "by_labels": {n: measured(max((STEPS + 2) * 64, 3 * n), 16, n, "all", STEPS) for n in LABELS},
-    }
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=tuple(COLUMNS), help="the other columns keep their earlier figures")
+    only = parser.parse_args().only
+    result = json.loads(RESULT.read_text(encoding="utf-8")) if only else {}
+    result |= {"machine": environment("cpu"), "base": "minilm"}
+    for name, points in COLUMNS.items():
+        if only in (None, name):
+            result[name] = {str(n): measured(*settings) for n, settings in points.items()}
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draw(result)
 

@@ -24,8 +24,9 @@ from loratory.regimes.prototype import Prototype
 from loratory.specs.data import DataSpec
 from loratory.specs.training import ContrastiveSpec
 from loratory.training.contrastive import contrastive_loss, hard_steps
-from loratory.training.encoders import label_means
+from loratory.training.encoders import label_means, some_of_each
 from loratory.training.loop import Course, train
+from loratory.training.seeds import generator
 from tiny import Trunks, context, examples, lessons, toy_task
 
 
@@ -175,3 +176,12 @@ def test_all_levers_are_off_unless_asked_for() -> None:
     assert Prototype().label_names == 0
     assert DataSpec(path="x").clean is False
     assert context().training.average == 0
+
+
+def test_some_of_each_label_are_taken_and_a_rare_label_wholly() -> None:
+    targets = torch.tensor([0] * 50 + [1] * 3 + [2] * 20)
+    chosen = some_of_each(targets, 10, generator(1, "start"))
+    assert chosen == sorted(set(chosen))
+    assert torch.bincount(targets[chosen]).tolist() == [10, 3, 10]
+    assert chosen != some_of_each(targets, 10, generator(2, "start"))
+    assert some_of_each(targets, None, generator(1, "start")) == list(range(73))

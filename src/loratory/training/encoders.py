@@ -24,6 +24,7 @@ from loratory.training.loop import Course, train
 from loratory.training.objectives import class_weights, label_loss
 from loratory.training.seeds import generator, seed_of
 
+START_OF = 64  # examples of a label whose mean its prototype starts from where the trunk is going to learn
 MEANS_OF = 16  # examples of a label that its mean is taken over again after a warm-up
 
 
@@ -75,9 +76,14 @@ def ways(context: Context) -> Ways:
 
 
 def start_head(
-    kind: str, trunk: TorchTrunk, material: Material, context: Context, label_names: float = 0.0
+    kind: str,
+    trunk: TorchTrunk,
+    material: Material,
+    context: Context,
+    label_names: float = 0.0,
+    most: int | None = None,
 ) -> nn.Module:
-    """A fresh head; a pooled one starts at the labels' mean directions (Snell et al. 2017).
+    """A fresh head; a pooled one starts at the labels' mean directions (Snell et al. 2017), of `most` examples each.
 
     The label's own words count there as `label_names` examples.
     """
@@ -85,11 +91,25 @@ def start_head(
         torch.manual_seed(seed_of(context.seed, "head"))
         head = FORMS[material.form].head(kind, material.task, trunk)
     if isinstance(head, PooledHead):
-        pooled = context.activations.pooled(trunk, trunk.pooling, [ids for ids, _ in material.rows])
+        some = some_of_each(material.targets, most, generator(context.seed, "start"))
+        pooled = context.activations.pooled(trunk, trunk.pooling, [material.rows[i][0] for i in some])
         words = described(trunk, material.task, context) if label_names else None
         labels = len(material.task.labels)
-        head.prototypes.data.copy_(label_means(pooled, material.targets, labels, words, label_names))
+        head.prototypes.data.copy_(label_means(pooled, material.targets[some], labels, words, label_names))
     return head.to(context.device)
+
+
+def some_of_each(targets: Tensor, most: int | None, chance: torch.Generator) -> list[int]:
+    """Indices of `most` examples of each label at random, or of all."""
+    order = torch.randperm(len(targets), generator=chance).tolist() if most else range(len(targets))
+    seen: dict[int, int] = {}
+    kept = []
+    for i in order:
+        label = int(targets[i])
+        seen[label] = seen.get(label, 0) + 1
+        if most is None or seen[label] <= most:
+            kept.append(i)
+    return sorted(kept)
 
 
 def described(trunk: TorchTrunk, task: Any, context: Context) -> Tensor:
@@ -121,7 +141,7 @@ def through_trunk(
     """Train what `live` and a head have to learn; the predictor returned is frozen."""
     trunk = live.trunk
     material = Material.of(task, trunk, lessons, context, options.loss)
-    head = start_head(options.head, trunk, material, context, options.label_names)
+    head = start_head(options.head, trunk, material, context, options.label_names, START_OF)
     parameters = live.trainable() | {f"head.{name}": p for name, p in head.named_parameters() if options.teaches(name)}
     lengths = [len(ids) for ids, _ in material.rows]
     learned = sum(p.numel() for p in parameters.values())
@@ -168,7 +188,7 @@ def _warm_up(
     targets, lengths = material.targets, [len(ids) for ids, _ in material.rows]
     started_at = head.prototypes.detach().cpu().clone()
     present = sorted(set(targets.tolist()))
-    some = [i for label in present for i in (targets == label).nonzero().flatten().tolist()[:MEANS_OF]]
+    some = some_of_each(targets, MEANS_OF, generator(context.seed, "means"))
     pooling = Network(live, None, Pooling(live.pooling))
 
     def restart() -> None:

@@ -1,0 +1,193 @@
+"""Make `seedling`: a small Llama, from nothing, on a CPU; stop it with Ctrl-C, and the same command goes on.
+
+python pretraining/train.py --text FILE.txt.gz --output FOLDER [--tokens 60_000_000]
+
+FILE is public-domain running text. The same file, seed and versions give the same tokenizer, rows and order. The
+training loop, its checkpoints and its schedule are the product's own. FOLDER gets tokenizer/, checkpoints/, and, when
+the budget is spent or with --write, model/ (float16 safetensors) and history.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from corpus import Row, Writer, packed, paragraphs, parts, pieces
+from tokenizer import trained, write
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from loratory.errors import Stopped
+from loratory.models.activations import Remembered
+from loratory.models.attention import use_short_attention
+from loratory.models.execution import run_here
+from loratory.models.memory import keep_freed_memory
+from loratory.protocols import JSON, Context, Scores
+from loratory.specs.training import TrainingSpec
+from loratory.training.checkpoints import FolderCheckpoints
+from loratory.training.loop import Course, train
+
+ROW, ROWS_A_STEP, ROWS_A_PASS = 384, 24, 8
+STEPS_AN_EPOCH = 50  # an epoch is no pass over anything: it is what lies between two looks at held-out rows
+HELD_OUT_ROWS = 48
+SHARE = 0.55  # of the tokens that are exercises
+RATE = 3e-3
+SHAPE: dict[str, Any] = {
+    "vocab_size": 4096,
+    "hidden_size": 192,
+    "intermediate_size": 512,
+    "num_hidden_layers": 7,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 6,
+    "max_position_embeddings": 1024,
+    "tie_word_embeddings": True,
+    "rms_norm_eps": 1e-5,
+    "bos_token_id": None,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+
+
+class Reading:
+    """The rows of one epoch at a time, made anew from (seed, epoch)."""
+
+    def __init__(self, writer: Writer, passages: Sequence[str], seed: int) -> None:
+        self.writer, self.passages, self.seed = writer, passages, seed
+        self.epoch, self.rows = -1, list[Row]()
+
+    def of(self, epoch: int, count: int) -> list[Row]:
+        if epoch != self.epoch or len(self.rows) != count:
+            chance = random.Random(f"{self.seed} {epoch}")
+            found = pieces(self.writer, self.passages, chance, SHARE, ROW)
+            self.epoch, self.rows = epoch, list(islice(packed(found, ROW), count))
+        return self.rows
+
+
+def tensors(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids and positions int64[B, T], weights float[B, T]."""
+    return (
+        torch.tensor([row.ids for row in rows]),
+        torch.tensor([row.positions for row in rows]),
+        torch.tensor([row.weights for row in rows]),
+    )
+
+
+def losses_of(model: Any, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy of every next token, whether it was the likeliest, and its weight; each [B, T - 1].
+
+    Without a mask transformers reads from the positions where a piece begins, and keeps pieces apart.
+    """
+    ids, positions, weights = tensors(rows)
+    logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits[:, :-1].float()
+    wanted = ids[:, 1:]
+    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
+    return losses, logits.argmax(-1) == wanted, weights[:, 1:]
+
+
+def main() -> None:
+    """Go on with FOLDER, or begin it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--tokens", type=int, default=60_000_000, help="budget, padding counted")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="write model/ from the newest checkpoint and stop")
+    options = parser.parse_args()
+    keep_freed_memory()
+    passages, held = parts(paragraphs(options.text))
+    tokenizer = _tokenizer(options.output / "tokenizer", passages)
+    writer = Writer.of(tokenizer)
+    torch.manual_seed(options.seed)
+    model: Any = LlamaForCausalLM(LlamaConfig(**SHAPE))
+    use_short_attention(model)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(passages):,} passages", flush=True)
+    reading = Reading(writer, passages, options.seed)
+    held_out = Reading(writer, held, -1).of(0, HELD_OUT_ROWS)
+    epochs = max(options.tokens // (ROW * ROWS_A_STEP * STEPS_AN_EPOCH), 1)
+
+    def batches(epoch: int) -> list[tuple[tuple[int, ...], ...]]:
+        reading.of(epoch, STEPS_AN_EPOCH * ROWS_A_STEP)
+        starts = range(0, STEPS_AN_EPOCH * ROWS_A_STEP, ROWS_A_STEP)
+        return [
+            tuple(tuple(range(i, i + ROWS_A_PASS)) for i in range(start, start + ROWS_A_STEP, ROWS_A_PASS))
+            for start in starts
+        ]
+
+    def losses(indices: Sequence[int]) -> Tensor:
+        found, _, weights = losses_of(model, [reading.rows[i] for i in indices])
+        return (found * weights).sum(1) / weights.sum(1)
+
+    def score() -> Scores:
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            looked = [losses_of(model, held_out[i : i + ROWS_A_PASS]) for i in range(0, len(held_out), ROWS_A_PASS)]
+        found, right, weights = (torch.cat(parts) for parts in zip(*looked, strict=True))
+        loss = float((found * weights).sum() / weights.sum())
+        return {"likelihood": 2.718281828**-loss, "loss": loss, "accuracy": float(right[weights == 1].float().mean())}
+
+    identity = hashlib.sha256(json.dumps([SHAPE, ROW, ROWS_A_STEP, SHARE, RATE, options.tokens, options.seed]).encode())
+    checkpoints = FolderCheckpoints(options.output / "checkpoints", identity.hexdigest()[:16])
+    started, stopping = time.monotonic(), []
+    signal.signal(signal.SIGINT, lambda *_: stopping.append(True))
+
+    def report(event: str, values: Mapping[str, JSON]) -> None:
+        if event == "epoch":
+            print({**values, "of": epochs, "minutes": round((time.monotonic() - started) / 60, 1)}, flush=True)
+
+    course = Course(
+        parameters=dict(model.named_parameters()),
+        rate=lambda name: RATE,
+        batches=batches,
+        losses=losses,
+        weights=torch.ones(STEPS_AN_EPOCH * ROWS_A_STEP),
+        score=score,
+        headline="likelihood",
+        epochs=epochs,
+    )
+    spec = TrainingSpec(
+        epochs=1, schedule="cosine", warmup=0.02, weight_decay=0.1, checkpoint_seconds=240, precision="bf16"
+    )
+    if options.write:
+        state = checkpoints.latest()
+        if state is None:
+            raise SystemExit("there is no checkpoint of this budget, seed and shape")
+        facts: dict[str, Any] = {"history": state.facts["history"]}
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(state.tensors[f"best/{name}"])
+    else:
+        context = Context(
+            options.seed, run_here, checkpoints, Remembered(run_here), spec, report, lambda: bool(stopping)
+        )
+        try:
+            facts = train(course, context)
+        except Stopped as stopped:
+            raise SystemExit(str(stopped)) from None
+    _write(model, tokenizer, options.output / "model")
+    (options.output / "history.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _tokenizer(folder: Path, passages: Sequence[str]) -> Tokenizer:
+    if not (folder / "tokenizer.json").exists():
+        write(trained(passages), folder)
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+def _write(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
+    write(tokenizer, folder)
+    model.config._attn_implementation = "sdpa"
+    model.generation_config.eos_token_id = [2, 0]
+    model.to(torch.float16).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()
