@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -45,7 +46,7 @@ def measured(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, list[flo
     splits = {}
     for clean in (False, True):
         data = spec.data.model_copy(update={"clean": clean})
-        splits[clean] = check(spec.model_copy(update={"data": data}), lambda event, values: None)
+        splits[clean] = check(replace(spec, data=data), lambda event, values: None)
     found: dict[str, dict[str, list[float]]] = {}
     for name, lever in LEVERS.items():
         split = splits[bool(lever.get("data"))]

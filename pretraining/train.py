@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import random
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -82,16 +84,28 @@ def tensors(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def losses_of(model: Any, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross-entropy of every next token, whether it was the likeliest, and its weight; each [B, T - 1].
+@dataclass(frozen=True)
+class Looked:
+    """Cross-entropy of next tokens, whether each was the likeliest, its weight, and the row that it is of; each [K]."""
+
+    losses: Tensor
+    right: Tensor
+    weights: Tensor
+    rows: Tensor
+
+
+def look(model: Any, rows: Sequence[Row]) -> Looked:
+    """Only tokens that weigh something are scored.
 
     Without a mask transformers reads from the positions where a piece begins, and keeps pieces apart.
     """
     ids, positions, weights = tensors(rows)
-    logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits[:, :-1].float()
-    wanted = ids[:, 1:]
-    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
-    return losses, logits.argmax(-1) == wanted, weights[:, 1:]
+    states = model.model(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state[:, :-1]
+    counted = weights[:, 1:] > 0
+    wanted = ids[:, 1:][counted]
+    logits = model.lm_head(states[counted]).float()
+    losses = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
+    return Looked(losses, logits.argmax(-1) == wanted, weights[:, 1:][counted], counted.nonzero()[:, 0])
 
 
 def main() -> None:
@@ -124,15 +138,18 @@ def main() -> None:
         ]
 
     def losses(indices: Sequence[int]) -> Tensor:
-        found, _, weights = losses_of(model, [reading.rows[i] for i in indices])
-        return (found * weights).sum(1) / weights.sum(1)
+        found = look(model, [reading.rows[i] for i in indices])
+        sums = torch.zeros(2, len(indices)).index_add(
+            1, found.rows, torch.stack([found.losses * found.weights, found.weights])
+        )
+        return sums[0] / sums[1]
 
     def score() -> Scores:
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-            looked = [losses_of(model, held_out[i : i + ROWS_A_PASS]) for i in range(0, len(held_out), ROWS_A_PASS)]
-        found, right, weights = (torch.cat(parts) for parts in zip(*looked, strict=True))
-        loss = float((found * weights).sum() / weights.sum())
-        return {"likelihood": 2.718281828**-loss, "loss": loss, "accuracy": float(right[weights == 1].float().mean())}
+            looked = [look(model, held_out[i : i + ROWS_A_PASS]) for i in range(0, len(held_out), ROWS_A_PASS)]
+        losses, weights = torch.cat([one.losses for one in looked]), torch.cat([one.weights for one in looked])
+        loss = float((losses * weights).sum() / weights.sum())
+        return {"likelihood": math.exp(-loss)}
 
     identity = hashlib.sha256(json.dumps([SHAPE, ROW, ROWS_A_STEP, SHARE, RATE, options.tokens, options.seed]).encode())
     checkpoints = FolderCheckpoints(options.output / "checkpoints", identity.hexdigest()[:16])

@@ -223,10 +223,25 @@ class Encode:
     ids: Tokens
 
 
+@dataclass(frozen=True)
+class Score:
+    """A request for the log-probability of each of some continuations of a prompt: float64[C], natural logarithms.
+
+    The network's head is not asked: the trunk's own output layer speaks.
+    """
+
+    network: Network
+    prompt: Tokens
+    choices: tuple[Tokens, ...]
+
+
+Request = Encode | Score
+
+
 class Run(Protocol):
     """Do this work, with whatever else is waiting for the same trunk; raises Late after `by` (monotonic seconds)."""
 
-    def __call__(self, requests: Sequence[Encode], by: float | None = None) -> list[Tensor]: ...
+    def __call__(self, requests: Sequence[Request], by: float | None = None) -> list[Any]: ...
 
 
 # ---- 3. Regime: how a predictor is made. A frozen pydantic model: its fields ARE its options.

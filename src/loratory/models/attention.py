@@ -46,14 +46,20 @@ def short_attention(
     """softmax(q k' * scaling + mask) v. query [B, H, T, D / H] -> [B, T, H, D / H]; attention_mask bool or additive."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    causal = attention_mask is None and getattr(module, "is_causal", False)
     longest = CROSSING.training if query.requires_grad else CROSSING.answering
-    short = query.shape[2] <= longest and query.device.type == "cpu" and query.shape[1] == key.shape[1]
-    if not short or causal or dropout:
+    tokens, heads = key.shape[2], query.shape[1] // key.shape[1]
+    asked = options.get("is_causal")
+    causal = attention_mask is None and (getattr(module, "is_causal", False) if asked is None else asked)
+    short = tokens <= longest and query.device.type == "cpu" and not dropout
+    if not short or (causal and query.shape[2] != tokens):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if causal:
+        attention_mask = torch.ones(tokens, tokens, dtype=torch.bool).tril_()
+    if heads > 1:  # several heads ask one key
+        key, value = (part.repeat_interleave(heads, 1) for part in (key, value))
     return plain(query, key, value, attention_mask, scale).transpose(1, 2).contiguous(), None
 
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from loratory.errors import Late
-from loratory.protocols import Encode
+from loratory.protocols import Encode, Request, Score
 
-if TYPE_CHECKING:
-    from torch import Tensor
+WORK = {Encode: "encode", Score: "score"}  # a request's kind -> the trunk's method
 
 
-def run_here(requests: Sequence[Encode], by: float | None = None) -> list[Tensor]:
+def run_here(requests: Sequence[Request], by: float | None = None) -> list[Any]:
     """Execute requests of any trunks, adapters and heads; raises Late when `by` (monotonic seconds) is past."""
-    groups: dict[str, list[int]] = {}
+    groups: dict[tuple[str, str], list[int]] = {}
     for i, request in enumerate(requests):
-        groups.setdefault(request.network.trunk.digest, []).append(i)
-    out: dict[int, Tensor] = {}
-    for places in groups.values():
-        trunk = requests[places[0]].network.trunk
-        out.update(zip(places, trunk.encode([requests[i] for i in places], lambda _: in_time(by)), strict=True))
+        groups.setdefault((request.network.trunk.digest, WORK[type(request)]), []).append(i)
+    out: dict[int, Any] = {}
+    for (_, work), places in groups.items():
+        do = getattr(requests[places[0]].network.trunk, work)
+        out.update(zip(places, do([requests[i] for i in places], lambda _: in_time(by)), strict=True))
         if not in_time(by):
             raise Late
     return [out[i] for i in range(len(requests))]

@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from loratory.errors import BaseModelError
+from loratory.errors import BaseModelError, Unfit
 from loratory.models import adapters, architectures, partial
 from loratory.models.attention import use_short_attention
 from loratory.models.bases import Base, describe, resolve
 from loratory.models.memory import keep_freed_memory
 from loratory.models.precision import DTYPES, autocast
 from loratory.models.tokenizers import FastTokenizer
-from loratory.protocols import JSON, Adapter, Alive, Encode, Tokens, always
+from loratory.models.writing import Speaker, Voice, trees_work, voice_of
+from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tokens, always
 
 BATCH_TOKENS = 4096  # padded tokens of one inference pass: larger gains nothing on a CPU and costs memory
 
@@ -48,18 +49,23 @@ def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 class TorchTrunk:
     """A frozen transformers model that encodes rows of ids, each under its own adapter and head."""
 
-    def __init__(self, model: Any, tokenizer: FastTokenizer, base: Base, device: str = "cpu") -> None:
+    def __init__(
+        self, model: Any, tokenizer: FastTokenizer, base: Base, device: str = "cpu", voice: Voice | None = None
+    ) -> None:
         self.model: Any = model.eval().requires_grad_(False).to(device)
+        self.voice = voice.eval().requires_grad_(False).to(device) if voice else None  # of a base that can write
         self.tokenizer, self.base, self.device = tokenizer, base, device
         self.name, self.digest, self.kind, self.pooling = base.name, base.digest, base.kind, base.pooling
         self.config = model.config
         text = self.config.get_text_config()
         self.depth, self.width = int(text.num_hidden_layers), int(text.hidden_size)
         self._host = adapters.Host(self.model)
+        self._trees: bool | None = None  # whether trees of continuations are computed rightly; None: not tried yet
 
     def parameters(self) -> int:
-        """How many weights the trunk has."""
-        return sum(p.numel() for p in self.model.parameters())
+        """How many weights the trunk has, its output layer's included."""
+        parts = [self.model, *([self.voice] if self.voice else [])]
+        return sum(p.numel() for p in {id(p): p for part in parts for p in part.parameters()}.values())
 
     def inputs(self, rows: Sequence[Tokens]) -> dict[str, Tensor]:
         """What the model's forward takes: ids and mask int64[B, T], and token types for pairs."""
@@ -121,6 +127,30 @@ class TorchTrunk:
             outputs = apply_head(head, states[rows], mask[rows])
             for row, output in zip(rows, outputs, strict=True):
                 out[places[row]] = output.float().cpu()
+
+    def score(self, requests: Sequence[Score], alive: Alive = always) -> list[Tensor]:
+        """Log-probabilities float64[C] of each request's continuations; raises Unfit where the base cannot write."""
+        speaker = self.speaker()
+
+        def forward(places: Sequence[int], inputs: dict[str, Tensor]) -> Tensor:
+            return self._read(self._host([requests[i].network.adapter for i in places], **inputs))
+
+        return speaker.scores(requests, forward, self.trees(requests), alive)
+
+    def speaker(self) -> Speaker:
+        """What scores continuations with this trunk's output layer; raises Unfit where there is none."""
+        if self.voice is None:
+            raise Unfit(f"{self.name} has no output layer that it could write with", allowed="a causal language model")
+        return Speaker(self.voice, self.tokenizer.pad, self.device, lambda n: by_length(n, BATCH_TOKENS))
+
+    def trees(self, requests: Sequence[Score]) -> bool:
+        """Whether these continuations go as trees: they do where that was seen to work, within a sliding window."""
+        if self._trees is None:
+            bare = Network(self)
+            self._trees = trees_work(self.speaker(), lambda places, inputs: self._read(self.model(**inputs)), bare)
+        window = getattr(self.config.get_text_config(), "sliding_window", None) or self.tokenizer.limit
+        longest = max((len(r.prompt) + sum(map(len, r.choices)) for r in requests), default=0)
+        return self._trees and longest <= window
 
     def open(
         self, config: Mapping[str, JSON] | None = None, every_weight: bool = False, ways: Ways | None = None
@@ -260,13 +290,13 @@ class LiveTrunk:
 
 def load_trunk(base: Base, device: str = "cpu", short_rows: bool = True) -> TorchTrunk:
     """A base's weights in memory, float32; raises BaseModelError when they do not fit its configuration."""
-    from transformers import AutoModel, AutoModelForSequenceClassification
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
     from transformers.utils import logging
 
     keep_freed_memory()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    kind = AutoModelForSequenceClassification if base.kind == "nli" else AutoModel
+    kind = {"nli": AutoModelForSequenceClassification, "causal": AutoModelForCausalLM}.get(base.kind, AutoModel)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # a pooler that the folder lacks is made up: the same one every time
@@ -278,7 +308,10 @@ def load_trunk(base: Base, device: str = "cpu", short_rows: bool = True) -> Torc
                 output_loading_info=True,
                 **_attention(base.config),
             )
-        if missing := sorted(name for name in info["missing_keys"] if "pooler." not in name or base.kind == "nli"):
+        absent = info["missing_keys"]
+        mute = base.kind == "causal" and any("lm_head" in name for name in absent)  # saved without an output layer
+        made_up = ("pooler.",) if base.kind != "nli" else ()
+        if missing := sorted(n for n in absent if not any(part in n for part in (*made_up, *["lm_head"] * mute))):
             raise ValueError(f"weights are missing: {', '.join(missing[:4])}")
     except Exception as problem:
         raise BaseModelError(
@@ -288,7 +321,10 @@ def load_trunk(base: Base, device: str = "cpu", short_rows: bool = True) -> Torc
         ) from problem
     if short_rows:
         use_short_attention(model)
-    return TorchTrunk(model, FastTokenizer.load(base.folder, positions_of(model)), base, device)
+    voice = voice_of(model.eval()) if base.kind == "causal" and not mute else None
+    if base.kind == "causal":
+        model = model.base_model
+    return TorchTrunk(model, FastTokenizer.load(base.folder, positions_of(model)), base, device, voice)
 
 
 def _attention(config: Mapping[str, Any]) -> dict[str, str]:
