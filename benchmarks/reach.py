@@ -20,7 +20,7 @@ from typing import Any
 from training import BEST, prepared, stock_trainer
 
 RESULT = Path(__file__).parent / "results" / "reach.json"
-STOCK = {"learning_rate": 1e-3, "warmup_ratio": 0.05}  # the Trainer's default rate of 5e-5 is far too low for LoRA
+STOCK = {"learning_rate": 1e-3, "warmup_steps": 0.05}  # the Trainer's default rate of 5e-5 is far too low for LoRA
 
 
 class Reached(Exception):

@@ -163,6 +163,25 @@ def save_base(folder: Path, family: str, seed: int = 7, kind: str = "AutoModel",
     return folder
 
 
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def save_writer(folder: Path, family: str = "llama", template: str | None = CHATML, places: int = 320) -> Path:
+    """A tiny causal model with a chat template."""
+    tokenizer = byte_pairs(start=family == "llama")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.model_max_length = places
+    tokenizer.chat_template = template
+    config = configuration(family, tokenizer, max_position_embeddings=places)
+    torch.manual_seed(5)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def trunk_in(folder: Path) -> TorchTrunk:
     """A fresh trunk of a folder."""
     return load_trunk(describe(str(folder), folder))

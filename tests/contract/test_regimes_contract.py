@@ -22,7 +22,7 @@ from loratory.models.trunks import Pool, TorchTrunk
 from loratory.predictors import store
 from loratory.protocols import Labelled, Lessons, Prediction, answer
 from loratory.tasks.classify import Classify
-from tiny import TEXTS, Bases, Trunks, context, examples, lessons, save_base, toy_task, trunk_in
+from tiny import TEXTS, Bases, Trunks, context, examples, lessons, save_base, save_writer, toy_task, trunk_in
 
 REGIMES = names("regimes")
 STARTS = {"nothing", "encoder", "causal", "nli"}
@@ -35,7 +35,8 @@ def starts(base_of: Bases, trunk_of: Trunks, tmp_path_factory: pytest.TempPathFa
     """A start of each kind."""
     folder = tmp_path_factory.mktemp("nli") / "bert"
     save_base(folder, "bert", kind="AutoModelForSequenceClassification", id2label=NLI)
-    return {"nothing": None, "encoder": trunk_of("bert"), "causal": trunk_of("qwen3"), "nli": trunk_in(folder)}
+    writer = trunk_in(save_writer(tmp_path_factory.mktemp("writer"), "qwen3"))
+    return {"nothing": None, "encoder": trunk_of("bert"), "causal": writer, "nli": trunk_in(folder)}
 
 
 def pairs() -> list[tuple[str, str]]:
@@ -104,7 +105,7 @@ def test_a_fit_answers_is_saved_and_is_loaded(
     assert again.predict(inputs, run_here) == predictions
     assert again.size() == size
     for file in (tmp_path / "fit").rglob("*"):
-        assert file.suffix in ("", ".json", ".safetensors", ".md", ".jinja"), f"{file.name}: what is that?"
+        assert file.suffix in ("", ".json", ".safetensors", ".md", ".jinja", ".yaml"), f"{file.name}: what is that?"
 
 
 def check(task: Classify, predictions: list[Prediction], count: int) -> None:
@@ -132,12 +133,15 @@ def test_a_neighbour_changes_no_answer(name: str, start: str, starts: dict[str, 
     assert twice[0].probabilities["/label"] == pytest.approx(twice[-1].probabilities["/label"], abs=1e-6)
 
 
-@pytest.mark.parametrize(("name", "start"), [pair for pair in pairs() if pair[0] != "zero-shot"])
+@pytest.mark.parametrize(("name", "start"), [pair for pair in pairs() if pair[0] not in ("zero-shot", "prompted")])
 def test_a_regime_that_learns_beats_chance_on_what_it_saw(
     name: str, start: str, starts: dict[str, TorchTrunk | None]
 ) -> None:
     task, taught = toy_task(), lessons()
-    made = find("regimes", name)().fit(task, taught, starts[start], context(epochs=4))
+    regime: Any = find("regimes", name)
+    writing = start == "causal" and regime.adapts  # a random model learns to write at a higher rate, in more epochs
+    options = {"learning_rate": 4e-3} if writing else {}
+    made = regime(**options).fit(task, taught, starts[start], context(epochs=40 if writing else 4))
     accuracy = task.summarise(answer(made, taught.train, run_here).totals())["accuracy"]
     assert accuracy > 0.5
 

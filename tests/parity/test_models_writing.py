@@ -46,7 +46,8 @@ def brute(model: Any, prompt: Tokens, choice: Tokens) -> float:
 @pytest.mark.parametrize("trees", [True, False])
 def test_scores_are_those_of_stock_transformers(writers: Any, family: str, trees: bool) -> None:
     folder, trunk = writers(family)
-    stock = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    stock: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    stock.eval()
     requests = [Score(Network(trunk), prompt, CHOICES) for prompt in PROMPTS]
     if not trees:
         trunk._trees = False
@@ -63,7 +64,8 @@ def test_each_request_is_scored_under_its_own_adapter(writers: Any, family: str)
     guests = [None, random_adapter(trunk, seed=1), random_adapter(trunk, seed=2)]
     found = run_here([Score(Network(trunk, guest), PROMPTS[0], CHOICES) for guest in guests])
     for guest, got in zip(guests, found, strict=True):
-        stock = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+        stock: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
+        stock.eval()
         if guest is not None:
             stock.model = adapters.merged(stock.model, guest).eval()
         wanted = torch.tensor([brute(stock, PROMPTS[0], choice) for choice in CHOICES], dtype=torch.float64)
@@ -115,7 +117,8 @@ def test_what_architectures_do_to_their_logits_is_done(tmp_path: Path, kind: str
     sizes = {"vocab_size": len(tokenizer), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     config = getattr(transformers, kind)(**{**WIDE, **sizes, **more})
     torch.manual_seed(3)
-    stock = transformers.AutoModelForCausalLM.from_config(config).eval()
+    stock: Any = transformers.AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    stock.eval()
     stock.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     trunk = trunk_in(tmp_path)

@@ -32,7 +32,7 @@ def test_the_products_gradients_are_those_of_its_formula() -> None:
         assert torch.autograd.gradcheck(LowRank.apply, (x, *given))
 
 
-def fitted(trunk: Any, regime: Lora, **training: Any) -> tuple[list[float], Encoder, dict[str, Any], list[str]]:
+def fitted(trunk: Any, regime: Lora, **training: Any) -> tuple[list[float], Any, dict[str, Any], list[str]]:
     """Losses, predictor, facts, and what was said."""
     losses: list[float] = []
     said: list[str] = []

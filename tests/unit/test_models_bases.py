@@ -157,7 +157,7 @@ def test_the_pooling_file_of_sentence_transformers_is_read(copied: Path, key: st
 
 @pytest.mark.parametrize(
     ("family", "kind", "pooling"),
-    [("bert", "encoder", "mean"), ("roformer", "encoder", "mean"), ("llama", "causal", "last")],
+    [("bert", "encoder", "mean"), ("roformer", "encoder", "mean"), ("llama", "encoder", "last")],
 )
 def test_kinds(base_of: Bases, family: str, kind: str, pooling: str) -> None:
     base = resolve(str(base_of(family)))

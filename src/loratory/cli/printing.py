@@ -50,6 +50,7 @@ class Screen:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._title, self._score, self._said, self._started, self._first = "", "", 0.0, 0.0, 0
+        self._looked: dict[str, str] = {}  # contender -> the fit whose first examples were shown
 
     def __enter__(self) -> Screen:
         if self.console.is_terminal:
@@ -98,6 +99,15 @@ class Screen:
         self._clear()
         self._title, self._score = f"{values['contender']} seed {values['seed']}", ""
         self._started, self._said, self._first = time.monotonic(), time.monotonic(), -1
+
+    def _on_preflight(self, values: Mapping[str, Any]) -> None:
+        """What a model that writes is shown, and below it what it learns to write: once for each contender."""
+        contender = self._title.rpartition(" seed ")[0]
+        if self._looked.setdefault(contender, self._title) != self._title:
+            return
+        for line in values["prompt"].splitlines():
+            self.console.print(f"  | {line}", markup=False)
+        self.console.print(f"  > {values['learnt']}", markup=False)
 
     def _on_step(self, values: Mapping[str, Any]) -> None:
         step, of = values["step"], values["of"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from loratory import __version__
 from loratory.models.bases import ORIGIN
+from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
 from loratory.protocols import Predictor
 
@@ -81,12 +82,17 @@ def card(predictor: Predictor, facts: Mapping[str, Any]) -> str:
 
 
 def _library(predictor: Predictor) -> str:
-    if not isinstance(predictor, Encoder):
+    if not isinstance(predictor, (Encoder, Decoder)):
         return "loratory"
     return "peft" if predictor.network.adapter else "transformers"
 
 
 def _stock(predictor: Predictor) -> str:
+    if isinstance(predictor, Decoder) and predictor.network.adapter is not None:
+        return (
+            "\n\n`adapter/` opens in stock PEFT over its base, `merged/` (bfloat16) in `AutoModelForCausalLM`; "
+            "`prompt.yaml` is what the model is asked."
+        )
     if not isinstance(predictor, Encoder) or predictor.network.adapter is None:
         return ""
     return (

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from loratory.export.cards import card
 from loratory.models import adapters
+from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import StockHead, head_facts, head_tensors, labelled_config, task_model
 from loratory.predictors.store import label_maps
@@ -22,12 +25,28 @@ def write(folder: Path, predictor: Predictor, facts: Mapping[str, Any]) -> list[
     """Fill a staging folder with what belongs beside a shipped fit; returns the names written. facts go on the card."""
     card_text = card(predictor, facts)
     (folder / "README.md").write_text(card_text, encoding="utf-8")
+    if isinstance(predictor, Decoder) and predictor.network.adapter is not None:
+        write_writer(folder / "merged", predictor)
+        return ["README.md", "merged"]
     if not isinstance(predictor, Encoder) or predictor.network.adapter is None:
         return ["README.md"]
     labels = predictor.task.labels
     write_model(folder / f"base_{len(labels)}", predictor, merge=False)
     write_model(folder / "merged", predictor, merge=True)
     return ["README.md", f"base_{len(labels)}", "merged"]
+
+
+def write_writer(folder: Path, predictor: Decoder) -> None:
+    """A causal model with its adapter merged in, in 16 bits as such bases are published; opens in AutoModelForCausalLM.
+
+    The merge is done in float32, from the full-precision base, and rounded once.
+    """
+    trunk: Any = predictor.network.trunk
+    whole = copy.deepcopy(trunk.whole).to("cpu")
+    merged = adapters.merged(trunk.model, predictor.network.adapter).to("cpu")
+    whole.base_model.load_state_dict(merged.state_dict())
+    whole.to(torch.bfloat16).save_pretrained(folder)
+    trunk.tokenizer.save(folder)
 
 
 def write_model(folder: Path, predictor: Encoder, merge: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loratory import __version__
-from loratory.artifacts.manifests import digest_of, read_manifest
+from loratory.artifacts.manifests import digest_of, file_digest, read_manifest
 from loratory.data.store import digest
 from loratory.errors import Unfit
 from loratory.evaluation.rows import read_rows
@@ -79,6 +79,7 @@ def identity_of(bench: Bench, contender: Contender, seed: int) -> str:
     """
     spec, parts = bench.spec, bench.split.parts
     free = {"checkpoint_seconds", "threads"} | ({"trials", "seeds"} if seed else {"seeds"})
+    prompt = getattr(contender.options, "prompt", None)
     return digest_of(
         {
             "task": bench.split.task.model_dump(),
@@ -91,6 +92,7 @@ def identity_of(bench: Bench, contender: Contender, seed: int) -> str:
             "training": spec.training.model_dump(exclude=free),
             "code": __version__,
         }
+        | ({"prompt": file_digest(Path(prompt))} if prompt else {})
     )
 
 

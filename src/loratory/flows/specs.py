@@ -12,7 +12,7 @@ from typing import Any
 from loratory.discovery import find, names
 from loratory.errors import SpecError, nearest
 from loratory.protocols import Labelled
-from loratory.specs.frame import Spec, parse
+from loratory.specs.frame import Contender, Spec, parse
 from loratory.specs.lines import Path as KeyPath
 from loratory.specs.overrides import overridden
 from loratory.specs.parser import Parser
@@ -78,16 +78,33 @@ def _moved(data: Any, path: str) -> dict[str, Any]:
 
 
 def based(spec: Spec) -> Spec:
-    """The spec with bases that are folders made absolute: relative ones start at the spec, else at the person."""
+    """The spec with folders of bases and prompt files made absolute; relative ones start at the spec or at the person.
 
-    def place(base: str) -> str:
-        for start in (spec.folder, Path.cwd()):
-            if (folder := start / Path(base).expanduser()).is_dir():
-                return str(folder.resolve())
-        return base
+    Raises SpecError for a prompt file that is not there.
+    """
 
-    ladder = tuple(replace(c, base=place(c.base)) if c.base else c for c in spec.ladder)
-    return replace(spec, base=place(spec.base), ladder=ladder)
+    def place(name: str) -> Path | None:
+        found = (start / Path(name).expanduser() for start in (spec.folder, Path.cwd()))
+        return next((path.resolve() for path in found if path.exists()), None)
+
+    def base_of(name: str) -> str:
+        folder = place(name)
+        return str(folder) if folder and folder.is_dir() else name
+
+    def placed(contender: Contender) -> Contender:
+        base = base_of(contender.base) if contender.base else None
+        prompt = getattr(contender.options, "prompt", None)
+        if prompt is None:
+            return replace(contender, base=base)
+        if (file := place(prompt)) is None:
+            raise SpecError(
+                f"there is no prompt file {prompt!r}",
+                where=f"ladder: {contender.name}: prompt",
+                allowed="a YAML file with version, system and user; its path is relative to the spec",
+            )
+        return replace(contender, base=base, options=contender.options.model_copy(update={"prompt": str(file)}))
+
+    return replace(spec, base=base_of(spec.base), ladder=tuple(map(placed, spec.ladder)))
 
 
 def located(spec: Spec) -> Spec:

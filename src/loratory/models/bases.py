@@ -45,7 +45,7 @@ class Base:
 
     name: str
     folder: Path
-    kind: str  # encoder | causal | nli
+    kind: str  # encoder | causal (it can write) | nli
     pooling: str  # mean | cls | max | last: as the base was trained
     digest: str
     config: Mapping[str, Any] = field(repr=False)
@@ -197,21 +197,24 @@ def _refuse_kernels(name: str, folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _kind(config: Mapping[str, Any]) -> str:
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    )
-
     labels = (config.get("id2label") or {}).values()
     if any(str(label).lower().startswith("entail") for label in labels) and any(
         "SequenceClassification" in a for a in config.get("architectures") or ()
     ):
         return "nli"
-    model_type = config["model_type"]
-    causal_only = (
-        model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    writes = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.get("architectures") or ())
+    return "causal" if writes and _looks_back(config) else "encoder"
+
+
+def _looks_back(config: Mapping[str, Any]) -> bool:
+    """Whether each token sees those before it only: a decoder, with an output layer or without."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
-    return "causal" if causal_only else "encoder"
+
+    name = config["model_type"]
+    return name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and name not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
 def _pooling(folder: Path, config: Mapping[str, Any]) -> str:
@@ -222,4 +225,4 @@ def _pooling(folder: Path, config: Mapping[str, Any]) -> str:
         for key, name in POOLING.items():
             if modes.get(key):
                 return name
-    return "last" if _kind(config) == "causal" else "mean"
+    return "last" if _looks_back(config) else "mean"

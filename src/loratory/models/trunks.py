@@ -18,7 +18,7 @@ from loratory.models.bases import Base, describe, resolve
 from loratory.models.memory import keep_freed_memory
 from loratory.models.precision import DTYPES, autocast
 from loratory.models.tokenizers import FastTokenizer
-from loratory.models.writing import Speaker, Voice, trees_work, voice_of
+from loratory.models.writing import Speaker, trees_work, voice_of
 from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tokens, always
 
 BATCH_TOKENS = 4096  # padded tokens of one inference pass: larger gains nothing on a CPU and costs memory
@@ -49,11 +49,12 @@ def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 class TorchTrunk:
     """A frozen transformers model that encodes rows of ids, each under its own adapter and head."""
 
-    def __init__(
-        self, model: Any, tokenizer: FastTokenizer, base: Base, device: str = "cpu", voice: Voice | None = None
-    ) -> None:
-        self.model: Any = model.eval().requires_grad_(False).to(device)
-        self.voice = voice.eval().requires_grad_(False).to(device) if voice else None  # of a base that can write
+    def __init__(self, model: Any, tokenizer: FastTokenizer, base: Base, device: str = "cpu") -> None:
+        whole: Any = model.eval().requires_grad_(False).to(device)
+        self.voice = voice_of(whole) if base.kind == "causal" else None
+        self.whole = whole if self.voice else None  # of a base that can write: the trunk with its output layer
+        self.model: Any = whole.base_model if base.kind == "causal" else whole
+        self.prefix = str(whole.base_model_prefix) if self.voice else ""  # where the whole holds the trunk
         self.tokenizer, self.base, self.device = tokenizer, base, device
         self.name, self.digest, self.kind, self.pooling = base.name, base.digest, base.kind, base.pooling
         self.config = model.config
@@ -64,8 +65,12 @@ class TorchTrunk:
 
     def parameters(self) -> int:
         """How many weights the trunk has, its output layer's included."""
-        parts = [self.model, *([self.voice] if self.voice else [])]
-        return sum(p.numel() for p in {id(p): p for part in parts for p in part.parameters()}.values())
+        return sum(p.numel() for p in (self.whole or self.model).parameters())
+
+    def save(self, folder: Path) -> None:
+        """Weights, configuration and tokenizer as stock transformers opens them."""
+        (self.whole or self.model).save_pretrained(folder)
+        self.tokenizer.save(folder)
 
     def inputs(self, rows: Sequence[Tokens]) -> dict[str, Tensor]:
         """What the model's forward takes: ids and mask int64[B, T], and token types for pairs."""
@@ -158,6 +163,11 @@ class TorchTrunk:
         """A trainable twin: a fresh adapter over the frozen weights, or every weight its own, or nothing to learn."""
         return LiveTrunk(self, config, every_weight, ways or Ways())
 
+    @property
+    def writes(self) -> bool:
+        """Whether it has an output layer that it can write with."""
+        return self.voice is not None
+
     @torch.inference_mode()
     def below(self, first: int, rows: Sequence[Tokens], precision: str) -> Iterator[tuple[int, Tensor]]:
         """Number and states float[T, D] of each row as they enter layer `first`, in batches of like length."""
@@ -209,10 +219,14 @@ class LiveTrunk:
         self.tokenizer, self.depth, self.width = trunk.tokenizer, trunk.depth, trunk.width
         self.digest = f"{trunk.digest}+live{id(self)}"
         self.model: Any = trunk.model
+        self.whole: Any = trunk.whole
+        self.voice = trunk.voice
         if config:
             self.model = adapters.grow(trunk.model, config)
         elif every_weight:
-            self.model = adapters.merged(trunk.model, None).requires_grad_(True)
+            self.whole = adapters.merged(trunk.whole or trunk.model, None).requires_grad_(True)
+            self.model = self.whole.base_model if trunk.whole else self.whole
+            self.voice = voice_of(self.whole) if trunk.whole else None
         self.model.eval()
         fused = bool(config) and ways.product == "fused"
         self.running: Any = adapters.lightened(self.model, DTYPES[ways.precision]) if fused else self.model
@@ -222,6 +236,24 @@ class LiveTrunk:
     def trainable(self) -> dict[str, nn.Parameter]:
         """Parameters that learn, by name."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def speaks(self) -> dict[str, nn.Parameter]:
+        """Parameters of the output layer that learn and are not the trunk's own, by name."""
+        mine = {id(p) for p in self.model.parameters()}
+        own = self.voice.named_parameters() if self.voice else ()
+        return {f"voice.{name}": p for name, p in own if p.requires_grad and id(p) not in mine}
+
+    def score(self, requests: Sequence[Score], alive: Alive = always) -> list[Tensor]:
+        """As `TorchTrunk.score`, by what has been learnt so far."""
+        if self.voice is None:
+            raise Unfit(f"{self.name} has no output layer that it could write with", allowed="a causal language model")
+
+        def forward(places: Sequence[int], inputs: dict[str, Tensor]) -> Tensor:
+            with autocast(self.ways.precision, self.trunk.device):
+                return self.running(**inputs).last_hidden_state.float()  # type: ignore[no-any-return]
+
+        speaker = replace(self.trunk.speaker(), voice=self.voice)
+        return speaker.scores(requests, forward, self.trunk.trees(requests), alive)
 
     @property
     def first_layer(self) -> int:
@@ -282,7 +314,7 @@ class LiveTrunk:
 
     def frozen(self) -> TorchTrunk:
         """The fully trained weights as a trunk of their own, named by a digest of what they are now."""
-        model = adapters.merged(self.model, None).to("cpu")
+        model = adapters.merged(self.whole, None).to("cpu")
         digest = adapters.digest_of_tensors(model.state_dict(), self.trunk.digest)
         base = Base(self.name, self.trunk.base.folder, self.kind, self.pooling, digest, self.trunk.base.config)
         return TorchTrunk(model, self.tokenizer, base, self.trunk.device)
@@ -321,10 +353,9 @@ def load_trunk(base: Base, device: str = "cpu", short_rows: bool = True) -> Torc
         ) from problem
     if short_rows:
         use_short_attention(model)
-    voice = voice_of(model.eval()) if base.kind == "causal" and not mute else None
-    if base.kind == "causal":
-        model = model.base_model
-    return TorchTrunk(model, FastTokenizer.load(base.folder, positions_of(model)), base, device, voice)
+    if mute:
+        model.set_output_embeddings(None)
+    return TorchTrunk(model, FastTokenizer.load(base.folder, positions_of(model)), base, device)
 
 
 def _attention(config: Mapping[str, Any]) -> dict[str, str]:
@@ -375,7 +406,8 @@ class Pool:
             return self.add(self._inside(name, digest, copies[0], folder))
 
     def _inside(self, name: str, digest: str, inner: Path, folder: Path) -> Base:
-        facts = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["trunk"]
+        file = next(file for name in ("encoder", "decoder") if (file := folder / f"{name}.json").is_file())
+        facts = json.loads(file.read_text(encoding="utf-8"))["trunk"]
         return replace(
             describe(str(inner), inner), name=name, digest=digest, kind=facts["kind"], pooling=facts["pooling"]
         )

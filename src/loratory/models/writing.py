@@ -29,6 +29,7 @@ class Voice(nn.Module):
     def __init__(self, layer: nn.Module, config: Any) -> None:
         super().__init__()
         self.layer = layer
+        self.vocabulary = len(layer.weight)  # type: ignore[arg-type]
         self.cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
         self.factor = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere
         self.factor /= float(getattr(config, "logits_scaling", None) or 1.0)  # Granite
@@ -45,7 +46,7 @@ def voice_of(model: Any) -> Voice | None:
     if layer is None:
         return None
     voice = Voice(layer, model.config.get_text_config())
-    ids = torch.tensor([[1, 2, 3, 4]])
+    ids = torch.tensor([[1, 2, 3, 4]], device=layer.weight.device)
     states = model.base_model(input_ids=ids).last_hidden_state
     return voice if torch.allclose(voice(states), model(input_ids=ids).logits, atol=1e-4, rtol=1e-4) else None
 
@@ -151,9 +152,9 @@ class Speaker:
         """Sums over each continuation's tokens, float64[C]."""
         tokens = torch.tensor(tree.ids[len(tree.ids) - len(tree.parents) :], device=states.device)
         parents = torch.tensor(tree.parents, device=states.device)
-        heads, which = parents.unique(return_inverse=True)
+        heads, which = torch.unique(parents, return_inverse=True)
         said = torch.empty(len(tokens), dtype=torch.float64)
-        step = max(LOGITS // int(self.voice.layer.weight.shape[0]), 1)  # type: ignore[arg-type,union-attr]
+        step = max(LOGITS // self.voice.vocabulary, 1)
         for start in range(0, len(heads), step):
             odds = self.voice(states[heads[start : start + step]]).float().log_softmax(-1)
             mine = ((which >= start) & (which < start + step)).nonzero().flatten()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from loratory.protocols import JSON, Context, Lessons, Network, Predictor, Task
+from loratory.regimes.objections import refuse
 from loratory.specs.training import ContrastiveSpec, LossSpec
 
 
@@ -13,10 +15,15 @@ class Headed(BaseModel):
     """Options of a regime that trains a head together with its trunk."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")
 
-    head: Literal["pooled", "stock"] = Field(
-        "pooled",
-        description="pooled: cosine to learned prototypes; stock: opens wholly in AutoModelForSequenceClassification",
+    head: Literal["auto", "pooled", "stock", "none"] = Field(
+        "auto",
+        description="pooled: cosine to learned prototypes; stock: opens wholly in AutoModelForSequenceClassification; "
+        "none: a causal base writes its answer; auto: pooled on an encoder, none on a causal base",
+    )
+    prompt: str | None = Field(
+        None, description="of a base that writes: a prompt file (version, system, user); without it the project's own"
     )
     head_learning_rate: float = Field(5e-3, gt=0, lt=1, description="of the head")
     learn_scale: bool = Field(
@@ -31,9 +38,34 @@ class Headed(BaseModel):
         None, description="a supervised contrastive warm-up with mined hard negatives (pooled head)"
     )
     loss: LossSpec = Field(default_factory=LossSpec)
+    learning_rate: float
 
     @model_validator(mode="after")
     def _warms_up_what_it_can(self) -> Self:
-        if self.contrastive and self.head != "pooled":
+        if self.contrastive and self.head not in ("auto", "pooled"):
             raise ValueError("contrastive warms up for prototypes: set head: pooled with it")
         return self
+
+    def writing(self, start: str) -> bool:
+        """Whether an answer is written, from this kind of start."""
+        return self.head == "none" or (self.head == "auto" and start == "causal")
+
+    def refused(self, name: str, task: Task, start: str) -> str | None:
+        """Why this task cannot be fulfilled from this kind of start, or None; loads no weights."""
+        if self.head == "none" and start == "encoder":
+            return f"{name} with head: none lets the base write its answer, and an encoder cannot write"
+        if self.writing(start) and (self.contrastive or self.label_names):
+            return f"{name} on a causal base writes its answer: contrastive and label_names need head: pooled"
+        return refuse(name, task, start, self.starts)
+
+    def written(self, task: Any, lessons: Lessons, live: Any, context: Context) -> tuple[Predictor, dict[str, JSON]]:
+        """Teach a causal base to write the answer."""
+        from loratory.predictors.decoder import Decoder
+        from loratory.predictors.prompts import Prompt
+        from loratory.predictors.wordings import wording_of
+        from loratory.training.writers import through_writing
+
+        wording = wording_of(task)
+        prompt = Prompt.load(self.prompt, wording)
+        asked = Decoder(task, wording, Network(live), prompt, context.training.max_tokens)
+        return through_writing(lessons, asked, live, self.learning_rate, self.loss, context)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from loratory.errors import SpecError, nearest
-from loratory.protocols import JSON, Context, Lessons, Start, Task
+from loratory.protocols import JSON, Context, Lessons, Predictor, Start, Task
 from loratory.regimes.headed import Headed
-from loratory.regimes.objections import refuse
-
-if TYPE_CHECKING:
-    from loratory.predictors.encoder import Encoder
 
 
 class Lora(Headed):
@@ -22,7 +18,6 @@ class Lora(Headed):
     adapts: ClassVar[bool] = True
     tunable: ClassVar[str | None] = "learning_rate"
     seeded: ClassVar[bool] = True
-    starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")
 
     rank: int = Field(16, ge=1, le=1024, description="of the update")
     alpha: float = Field(32, gt=0, description="scales the update: alpha / rank")
@@ -42,9 +37,9 @@ class Lora(Headed):
         return layers
 
     def objection(self, task: Task, start: str) -> str | None:
-        return refuse("lora", task, start, self.starts)
+        return self.refused("lora", task, start)
 
-    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Encoder:
+    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor:
         import torch
 
         from loratory.training.encoders import Options, through_trunk, ways
@@ -54,7 +49,11 @@ class Lora(Headed):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(context.seed, "adapter"))
             live = start.open(config, ways=ways(context))
-        made, facts = through_trunk(task, lessons, live, Options.of(self), context)
+        made: Predictor
+        if self.writing(start.kind):
+            made, facts = self.written(task, lessons, live, context)
+        else:
+            made, facts = through_trunk(task, lessons, live, Options.of(self), context)
         context.report("fitted", {**facts, "targets": config["target_modules"]})
         return made
 

@@ -43,7 +43,8 @@ class Options:
     @classmethod
     def of(cls, regime: Any) -> Options:
         """The regime's own options of these names."""
-        return cls(**{field.name: getattr(regime, field.name) for field in fields(cls)})
+        named = {field.name: getattr(regime, field.name) for field in fields(cls)}
+        return cls(**{**named, "head": "pooled" if regime.head == "auto" else regime.head})
 
     def teaches(self, name: str) -> bool:
         """Whether this parameter of a head learns."""

@@ -1,0 +1,58 @@
+"""`prompted`: a causal base is told what to do, and shown some examples; nothing learns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from loratory.protocols import Context, Example, Lessons, Network, Start, Task
+from loratory.regimes.objections import refuse
+
+if TYPE_CHECKING:
+    from loratory.predictors.decoder import Decoder
+
+
+class Prompted(BaseModel):
+    """The zero-shot (or few-shot) of an instruction model: its own probability of each answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    adapts: ClassVar[bool] = False
+    tunable: ClassVar[str | None] = None
+    seeded: ClassVar[bool] = False
+    starts: ClassVar[tuple[str, ...]] = ("causal",)
+
+    shots: int = Field(0, ge=0, le=256, description="answered examples in the prompt, the labels in turn")
+    prompt: str | None = Field(None, description="a prompt file (version, system, user); without it the project's own")
+
+    def objection(self, task: Task, start: str) -> str | None:
+        return refuse("prompted", task, start, self.starts)
+
+    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Decoder:
+        from loratory.predictors.decoder import Decoder
+        from loratory.predictors.prompts import Prompt
+        from loratory.predictors.wordings import wording_of
+
+        wording = wording_of(task)
+        prompt = Prompt.load(self.prompt, wording)
+        shots = self._shots(task, lessons)
+        made = Decoder(task, wording, Network(start), prompt, context.training.max_tokens, shots)
+        context.report("fitted", {"prompt": prompt.digest, "room": made.room})
+        return made
+
+    def _shots(self, task: Any, lessons: Lessons) -> tuple[Example, ...]:
+        """Examples of train at random (always the same ones), the labels in turn."""
+        import torch
+
+        from loratory.training.seeds import generator
+
+        chance = generator("shots")
+        waiting: dict[str, list[Example]] = {}
+        for i in torch.randperm(len(lessons.train), generator=chance).tolist():
+            waiting.setdefault(task.label_of(lessons.train[i].answer), []).append(lessons.train[i])
+        chosen: list[Example] = []
+        while len(chosen) < self.shots and any(waiting.values()):
+            for left in waiting.values():
+                if left and len(chosen) < self.shots:
+                    chosen.append(left.pop())
+        return tuple(chosen)

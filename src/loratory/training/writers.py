@@ -1,0 +1,123 @@
+"""Teach a causal model to write an answer: the loss is on the answer's tokens alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from loratory.errors import DataError
+from loratory.models.trunks import LiveTrunk
+from loratory.predictors.decoder import Decoder
+from loratory.protocols import JSON, Context, Example, Labelled, Lessons, Network, Tokens, answer
+from loratory.specs.training import LossSpec
+from loratory.training.batching import epoch_batches
+from loratory.training.loop import Course, train
+from loratory.training.objectives import class_weights
+
+SHOWN = 2  # examples whose tokens are shown before a fit
+
+
+@dataclass(frozen=True)
+class Page:
+    """A prompt with the answer behind it; the last `answered` ids carry the loss."""
+
+    ids: Tokens
+    answered: int
+
+
+def pages(decoder: Decoder, examples: Sequence[Example]) -> list[Page]:
+    """What is learnt from; raises DataError where nothing of an answer is left to learn."""
+    made = []
+    for example in examples:
+        written = decoder.written(example)
+        made.append(Page((*decoder.ids(example.input), *written), len(written)))
+    return made
+
+
+def answer_losses(states: Tensor, batch: Sequence[Page], voice: Any, loss: LossSpec) -> Tensor:
+    """Mean cross-entropy over each answer's tokens, float[B], from final states float[B, T, D].
+
+    focal_gamma weighs it by (1 - p)^gamma with p the probability of the whole answer (Lin et al. 2017, eq. 4).
+    """
+    places = [
+        (row, len(page.ids) - page.answered - 1 + k) for row, page in enumerate(batch) for k in range(page.answered)
+    ]
+    rows, columns = (torch.tensor(part, device=states.device) for part in zip(*places, strict=True))
+    wanted = torch.tensor([token for page in batch for token in page.ids[-page.answered :]], device=states.device)
+    logits = voice(states[rows, columns]).float()
+    each = cross_entropy(logits, wanted, reduction="none", label_smoothing=loss.label_smoothing)
+    counts = torch.tensor([page.answered for page in batch], device=states.device, dtype=each.dtype)
+    mean = each.new_zeros(len(batch)).index_add(0, rows, each) / counts
+    if not loss.focal_gamma:
+        return mean
+    exact = cross_entropy(logits, wanted, reduction="none") if loss.label_smoothing else each
+    right = (-each.new_zeros(len(batch)).index_add(0, rows, exact)).exp()
+    return (1 - right).clamp_min(1e-6).pow(loss.focal_gamma) * mean
+
+
+def show(decoder: Decoder, material: Sequence[Page], context: Context) -> None:
+    """The pre-flight look: the first examples with what carries loss, as the model will see them."""
+    trunk: Any = decoder.network.trunk
+    read = trunk.tokenizer.tokenizer.decode
+    for page in material[:SHOWN]:
+        start = len(page.ids) - page.answered
+        context.report("preflight", {"prompt": read(page.ids[:start]), "learnt": read(page.ids[start:])})
+    told = read(material[0].ids[-material[0].answered : -1])
+    wanted = decoder.chat.quoted(_target(decoder, material))
+    if told.strip() != wanted.strip():
+        raise DataError(
+            f"the tokenizer does not give an answer back: {wanted!r} became {told!r}",
+            where=trunk.name,
+            allowed="a tokenizer that decodes what it has encoded",
+            remedy="choose another base",
+        )
+
+
+def _target(decoder: Decoder, material: Sequence[Page]) -> str:
+    """The text of the choice that the first page's answer spells."""
+    from loratory.predictors.wordings import WORDINGS
+
+    written = material[0].ids[-material[0].answered :]
+    texts = WORDINGS[decoder.wording].choices(decoder.task)
+    return texts[decoder.choices.index(written)]
+
+
+def through_writing(
+    lessons: Lessons, start: Decoder, live: LiveTrunk, rate: float, loss: LossSpec, context: Context
+) -> tuple[Decoder, dict[str, JSON]]:
+    """Train what `live` has to learn; `start` says how the task is put. The predictor returned is frozen."""
+    task: Any = start.task
+    assert isinstance(task, Labelled)
+    parameters = live.trainable() | (live.speaks() if live.every_weight else {})
+    learned = sum(p.numel() for p in parameters.values())
+    now = replace(start, network=Network(live), learned=learned)
+    material = pages(now, lessons.train)
+    show(now, material, context)
+    targets = torch.tensor([(task.labels or ()).index(task.label_of(e.answer)) for e in lessons.train])
+    weights = class_weights(targets, task.labels or (), loss)[targets]
+    weights = weights * torch.tensor([e.weight * p.answered for e, p in zip(lessons.train, material, strict=True)])
+
+    def losses(indices: Sequence[int]) -> Tensor:
+        batch = [material[i] for i in indices]
+        states, _ = live.learn([page.ids for page in batch])
+        return answer_losses(states, batch, live.voice, loss)
+
+    course = Course(
+        parameters=parameters,
+        losses=losses,
+        weights=weights.float(),
+        headline=task.headline,
+        epochs=context.training.epochs,
+        rate=lambda name: rate,
+        batches=lambda epoch: epoch_batches([len(p.ids) for p in material], context.training, context.seed, epoch),
+        score=lambda: task.summarise(answer(now, lessons.validation, context.run).totals()),
+    )
+    facts = train(course, context) | {"product": live.ways.product, "prompt": now.prompt.digest}
+    if live.every_weight:
+        return replace(now, network=Network(live.frozen()), owned=True), facts
+    return replace(now, network=Network(live.trunk, live.adapter())), facts
