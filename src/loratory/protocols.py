@@ -235,7 +235,43 @@ class Score:
     choices: tuple[Tokens, ...]
 
 
-Request = Encode | Score
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn. Temperature 0 takes the likeliest; the penalty is that of Keskar et al. 2019, eq. 2."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0  # the least set of tokens with so much probability (Holtzman et al. 2020)
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Write:
+    """A request for text behind a prompt: at most `most` tokens, until one of `ends` or a stop string.
+
+    With a `schema` the text is an answer of it, whole within `most` tokens.
+    """
+
+    network: Network
+    prompt: Tokens
+    most: int
+    ends: frozenset[int]
+    schema: Schema | None = None
+    sampling: Sampling = Sampling()
+    stops: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written, its end left out. `odds` are the probabilities that the model gave each token."""
+
+    ids: Tokens
+    text: str
+    finish: str  # "end" | "stop" (a stop string) | "length" | "abandoned"
+    odds: tuple[float, ...] = ()
+
+
+Request = Encode | Score | Write
 
 
 class Run(Protocol):

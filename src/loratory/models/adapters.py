@@ -184,7 +184,7 @@ class Host:
             self._model.eval().requires_grad_(False)
             self._present.add(adapter.digest)
 
-    def __call__(self, adapters: Sequence[Adapter | None], **inputs: Tensor) -> Any:
+    def __call__(self, adapters: Sequence[Adapter | None], **inputs: Any) -> Any:
         """The trunk's output with each row under its own adapter (None: the bare trunk)."""
         named = {adapter.digest: adapter for adapter in adapters if adapter}
         if not named:

@@ -243,7 +243,7 @@ def _character(text: str, i: int) -> tuple[int, str | None]:
     given = text[i + 2 : i + 6]
     if any(c not in "0123456789abcdefABCDEF" for c in given):
         return 0, None
-    return (6, None) if len(given) == 4 else (2 + len(given), ("0041")[len(given) :])
+    return (6, None) if len(given) == 4 else (2 + len(given), "001f"[len(given) :])
 
 
 def _bounds(schema: Schema, whole: bool) -> tuple[float, float]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from loratory.errors import Late
-from loratory.protocols import Encode, Request, Score
+from loratory.protocols import Encode, Request, Score, Write
 
-WORK = {Encode: "encode", Score: "score"}  # a request's kind -> the trunk's method
+WORK = {Encode: "encode", Score: "score", Write: "write"}  # a request's kind -> the trunk's method
 
 
 def run_here(requests: Sequence[Request], by: float | None = None) -> list[Any]:

@@ -93,6 +93,10 @@ class FastTokenizer:
         clean = [speakable(text) for text in texts]
         return [len(ids) for ids in self.tokenizer(clean, verbose=False)["input_ids"]] if texts else []
 
+    def read(self, ids: Sequence[int]) -> str:
+        """The text that ids spell, special tokens left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
     def save(self, folder: Path) -> None:
         """Write the tokenizer's files beside a model."""
         self.tokenizer.save_pretrained(str(folder))

@@ -15,11 +15,13 @@ from loratory.errors import BaseModelError, Unfit
 from loratory.models import adapters, architectures, partial
 from loratory.models.attention import use_short_attention
 from loratory.models.bases import Base, describe, resolve
+from loratory.models.generating import Pen, write
+from loratory.models.grammar import Grammars, Guide
 from loratory.models.memory import keep_freed_memory
 from loratory.models.precision import DTYPES, autocast
 from loratory.models.tokenizers import FastTokenizer
 from loratory.models.writing import Speaker, trees_work, voice_of
-from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tokens, always
+from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tokens, Write, Written, always
 
 BATCH_TOKENS = 4096  # padded tokens of one inference pass: larger gains nothing on a CPU and costs memory
 
@@ -61,6 +63,7 @@ class TorchTrunk:
         text = self.config.get_text_config()
         self.depth, self.width = int(text.num_hidden_layers), int(text.hidden_size)
         self._host = adapters.Host(self.model)
+        self._grammars: dict[int, Grammars] = {}  # by the token that ends an answer
         self._trees: bool | None = None  # whether trees of continuations are computed rightly; None: not tried yet
 
     def parameters(self) -> int:
@@ -141,6 +144,29 @@ class TorchTrunk:
             return self._read(self._host([requests[i].network.adapter for i in places], **inputs))
 
         return speaker.scores(requests, forward, self.trees(requests), alive)
+
+    @torch.inference_mode()
+    def write(self, requests: Sequence[Write], alive: Alive = always) -> list[Written]:
+        """Text behind each prompt, in batches; raises Unfit for a base that cannot write or a schema without end."""
+        voice = self.speaker().voice
+        pens = [Pen(request, self._guide(request), self.tokenizer.read) for request in requests]
+
+        def step(places: Sequence[int], inputs: dict[str, Tensor], cache: Any) -> Tensor:
+            guests = [requests[i].network.adapter for i in places]
+            return self._read(self._host(guests, **inputs, past_key_values=cache, use_cache=True))
+
+        for batch in by_length([len(r.prompt) + r.most for r in requests], BATCH_TOKENS):
+            write([pens[i] for i in batch], batch, step, voice, self.tokenizer.pad, self.device, alive)
+        return [pen.written() for pen in pens]
+
+    def _guide(self, request: Write) -> Guide | None:
+        """What holds a request to its schema."""
+        if request.schema is None:
+            return None
+        end = min(request.ends)
+        if end not in self._grammars:
+            self._grammars[end] = Grammars(self.tokenizer.tokenizer, self.speaker().voice.vocabulary, end)
+        return self._grammars[end].guide(request.schema, request.most)
 
     def speaker(self) -> Speaker:
         """What scores continuations with this trunk's output layer; raises Unfit where there is none."""

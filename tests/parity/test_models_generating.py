@@ -1,0 +1,179 @@
+"""Text token by token: greedy as transformers' own, drawn by seed, and never out of its schema or its budget."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import jsonschema
+import pytest
+import torch
+import transformers
+
+from loratory.errors import Unfit
+from loratory.models.closing import shortest, written
+from loratory.models.execution import run_here
+from loratory.protocols import Network, Sampling, Tokens, Write
+from tiny import CAUSAL, random_adapter, save_writer, trunk_in
+
+PROMPTS: tuple[Tokens, ...] = ((5, 6, 7, 8, 9), (11, 12), (40, 41, 42, 43, 44, 45, 46, 47, 48), (30,))
+
+
+@pytest.fixture(scope="module", params=CAUSAL)
+def writer(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = save_writer(tmp_path_factory.mktemp("writer"), request.param)
+    return folder, trunk_in(folder)
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return trunk_in(save_writer(tmp_path_factory.mktemp("qwen"), "qwen2"))
+
+
+def end_of(trunk: Any) -> int:
+    return int(trunk.tokenizer.tokenizer.convert_tokens_to_ids("<|im_end|>"))
+
+
+def asked(trunk: Any, prompt: Tokens = PROMPTS[0], most: int = 24, **more: Any) -> Write:
+    return Write(Network(trunk), prompt, most, frozenset({end_of(trunk)}), **more)
+
+
+def test_greedy_text_is_that_of_generate_token_by_token(writer: Any) -> None:
+    folder, trunk = writer
+    stock: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    stock.eval()
+    found = run_here([asked(trunk, prompt) for prompt in PROMPTS])
+    for prompt, got in zip(PROMPTS, found, strict=True):
+        ids = torch.tensor([prompt])
+        options = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end_of(trunk), "pad_token_id": 0}
+        whole = stock.generate(ids, attention_mask=torch.ones_like(ids), **options)[0, len(prompt) :].tolist()
+        assert list(got.ids) == [token for token in whole if token != end_of(trunk)]
+        assert got.finish == ("end" if end_of(trunk) in whole else "length")
+
+
+def test_the_repetition_penalty_is_that_of_generate(writer: Any) -> None:
+    folder, trunk = writer
+    stock: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    stock.eval()
+    (got,) = run_here([asked(trunk, sampling=Sampling(repetition_penalty=1.7))])
+    ids = torch.tensor([PROMPTS[0]])
+    options = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end_of(trunk), "pad_token_id": 0}
+    whole = stock.generate(ids, attention_mask=torch.ones_like(ids), repetition_penalty=1.7, **options)
+    assert list(got.ids) == [t for t in whole[0, len(PROMPTS[0]) :].tolist() if t != end_of(trunk)]
+
+
+def test_a_neighbour_and_its_adapter_change_nothing(qwen: Any) -> None:
+    guests = [None, random_adapter(qwen, seed=1), random_adapter(qwen, seed=2)]
+    ends = frozenset({end_of(qwen)})
+    requests = [
+        Write(Network(qwen, guest), prompt, most, ends, sampling=Sampling(0.9, 0.95, seed=k))
+        for k, (guest, prompt, most) in enumerate(zip(guests, PROMPTS, (5, 30, 12), strict=False))
+    ]
+    together = run_here(requests)
+    assert [one.ids for one in together] == [run_here([request])[0].ids for request in requests]
+    assert len({one.ids[:5] for one in together}) == 3
+
+
+def test_drawing_goes_by_the_seed(qwen: Any) -> None:
+    def drawn(**sampling: Any) -> Tokens:
+        found: Tokens = run_here([asked(qwen, sampling=Sampling(**sampling))])[0].ids
+        return found
+
+    assert drawn(temperature=1.0, seed=1) == drawn(temperature=1.0, seed=1)
+    assert len({drawn(temperature=1.0, seed=seed) for seed in range(4)}) == 4
+    assert drawn(temperature=1.0, top_p=1e-9, seed=3) == drawn()
+
+
+def test_a_stop_string_ends_the_text_before_it(qwen: Any) -> None:
+    (whole,) = run_here([asked(qwen)])
+    stop = whole.text[3:5]
+    (cut,) = run_here([asked(qwen, stops=(stop,))])
+    assert cut.finish == "stop"
+    assert cut.text == whole.text.partition(stop)[0]
+
+
+def test_an_abandoned_request_is_not_worked_on(qwen: Any) -> None:
+    requests = [asked(qwen, most=20), asked(qwen, most=20)]
+    steps: list[int] = []
+
+    def alive(place: int) -> bool:
+        steps.append(place)
+        return place == 0 or len(steps) < 12
+
+    kept, left = qwen.write(requests, alive)
+    assert kept.ids == run_here([requests[0]])[0].ids
+    assert left.finish == "abandoned"
+    assert len(left.ids) < 20
+
+
+# --- contracts
+
+
+def a_schema(chance: random.Random, depth: int) -> dict[str, Any]:
+    """A random schema of what can be promised."""
+    kinds = ["enum", "integer", "number", "string", "boolean", "null"] + ["object", "array", "anyOf"] * (depth > 0)
+    kind = chance.choice(kinds)
+    if kind == "enum":
+        return {"enum": chance.sample(["FRAUD", "FRAUD_2", "no", "ä", 'q"', 7, -1, True, None], chance.randint(1, 4))}
+    if kind in ("integer", "number"):
+        low, high = sorted(chance.sample(range(-500, 5000), 2))
+        bounds = {"minimum": low} if chance.random() < 0.7 else {}
+        return {"type": kind, **bounds, **({"maximum": high} if chance.random() < 0.7 else {})}
+    if kind == "string":
+        low = chance.randint(0, 4)
+        return {"type": kind, "minLength": low, "maxLength": low + chance.randint(0, 8)} if chance.random() < 0.8 else {
+            "type": kind
+        }  # fmt: skip
+    if kind == "object":
+        names = chance.sample(["a", "sum", "label", "ref no", "ß"], chance.randint(0, 3))
+        needed = [name for name in names if chance.random() < 0.7]
+        properties = {name: a_schema(chance, depth - 1) for name in names}
+        return {"type": kind, "properties": properties, "required": needed, "additionalProperties": False}
+    if kind == "array":
+        low = chance.randint(0, 2)
+        items = {"items": a_schema(chance, depth - 1), "minItems": low}
+        return {"type": kind, **items, **({"maxItems": low + chance.randint(0, 2)} if chance.random() < 0.6 else {})}
+    return {kind: [a_schema(chance, depth - 1) for _ in range(2)]} if kind == "anyOf" else {"type": kind}
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_a_thousand_random_schemas_are_answered_within_their_budget_or_refused(qwen: Any, part: int) -> None:
+    """Random weights draw at a high temperature, so the model is of no help."""
+    requests, schemas, refused = [], [], []
+    for number in range(part * 125, (part + 1) * 125):
+        chance = random.Random(number)
+        schema = a_schema(chance, 3)
+        request = asked(qwen, most=chance.choice([4, 12, 40, 90]), schema=schema, sampling=Sampling(1.3, seed=number))
+        try:
+            qwen._guide(request)
+            requests.append(request)
+            schemas.append(schema)
+        except Unfit as problem:
+            refused.append(str(problem))
+    assert all("tokens and the budget is" in said for said in refused)
+    for request, schema, got in zip(requests, schemas, run_here(requests), strict=True):
+        assert got.finish == "end", (schema, got.text)
+        assert len(got.ids) + 1 <= request.most
+        jsonschema.validate(json.loads(got.text), schema)
+    assert len(refused) < 40
+
+
+def test_a_budget_that_cannot_hold_the_shortest_answer_is_refused(qwen: Any) -> None:
+    schema = {"type": "string", "minLength": 30}
+    with pytest.raises(Unfit, match="the budget is 10"):
+        run_here([asked(qwen, most=10, schema=schema)])
+    (got,) = run_here([asked(qwen, most=40, schema=schema)])
+    assert len(json.loads(got.text)) >= 30
+
+
+def test_what_cannot_be_promised_is_refused_before_anything_is_written(qwen: Any) -> None:
+    with pytest.raises(Unfit, match="pattern"):
+        run_here([asked(qwen, schema={"type": "string", "pattern": "a+"})])
+
+
+def test_the_end_is_as_near_as_was_said(qwen: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    least = len(qwen._guide(asked(qwen, schema=schema)).plan) + 1
+    (got,) = run_here([asked(qwen, most=least, schema=schema)])
+    assert got.text == shortest(schema) == written({"a": ""})
