@@ -137,6 +137,14 @@ class Predictor(Protocol):
     def size(self) -> Size: ...
 
 
+@runtime_checkable
+class Writer(Protocol):
+    """A capability of predictors: an answer is written, so it can also be written with nothing to hold it."""
+
+    def freely(self, inputs: Sequence[Input], run: Run) -> list[str]:
+        """What is written for each input when nothing holds it to the contract."""
+
+
 @dataclass(frozen=True)
 class Size:
     """Parameters of a predictor: learnt from the examples, and needed in all to answer."""

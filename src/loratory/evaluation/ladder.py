@@ -65,6 +65,7 @@ def _contender(field: Contest | None, measured: Measured, gate: GateSpec | None)
         "validation": standing.validation,
         "metrics": metrics(field, standing),
         **_cost(measured),
+        **measured.written,
         "gate": hold(gate, field, standing) if gate else None,
         "trials": list(measured.trials),
         "facts": _facts(standing),
@@ -94,6 +95,12 @@ def lines(ladder: Mapping[str, Any]) -> list[str]:
         holds = "holds" if verdict["gate"]["holds"] else "does not hold"
         said.append(f"The gate {holds} for {verdict['recommended']}.")
         said += [f"{'holds' if check['holds'] else 'fails'}: {check['says']}." for check in verdict["gate"]["checks"]]
+    said += [
+        f"{one['name']} writes valid JSON {one['json_valid']:.1%} of the time; of {one['unheld_texts']} texts answered "
+        f"with nothing to hold it to its contract, {one['json_valid_unheld']:.1%}."
+        for one in ladder["contenders"]
+        if one.get("unheld_texts")
+    ]
     said += [
         f"{one['name']} could not be fitted: {one['failure']}"
         for one in ladder["contenders"]

@@ -21,9 +21,10 @@ from loratory.flows.bench import Bench, Fitted, outcome_rows
 from loratory.flows.opening import METRICS
 from loratory.models.execution import run_here
 from loratory.predictors import store
-from loratory.protocols import Example, Predictor, Size, answer
+from loratory.protocols import Example, Input, Outcome, Predictor, Size, Writer, answer
 
 MARKS = "marks.parquet"
+WRITTEN = ("json_valid", "json_valid_unheld", "unheld_texts")
 WARM = 5  # texts answered before the clock starts
 
 
@@ -56,16 +57,51 @@ def _measure_fit(bench: Bench, folder: Path, shipped: bool) -> None:
     started = time.monotonic()
     outcome = answer(predictor, examples, run_here)
     seconds = time.monotonic() - started
+    scores = dict(bench.split.task.summarise(outcome.totals()))
     facts = {
         "test": digest(examples),
         "n": len(examples),
-        "scores": dict(bench.split.task.summarise(outcome.totals())),
+        "accuracy": scores.get("accuracy"),
+        "recall": {name.partition("/")[2]: value for name, value in scores.items() if name.startswith("recall/")},
+        "scores": scores,
         "texts_per_second": len(examples) / max(seconds, 1e-9),
         "latency_ms": latency(predictor, examples[: bench.spec.evidence.latency_texts]) if shipped else None,
+        **json_facts(predictor, examples[: bench.spec.evidence.unheld_texts], outcome),
     }
     with extending(folder) as part:
         write_rows(part / MARKS, outcome)
         (part / METRICS).write_text(to_json(facts), encoding="utf-8")
+
+
+def json_facts(predictor: Predictor, examples: Sequence[Example], outcome: Outcome) -> dict[str, Any]:
+    """Of a predictor that writes: how much of what it writes is JSON of the contract, held to it and not.
+
+    A text counts as valid where it is one JSON value, and nothing else, that the contract's schema allows.
+    """
+    if not isinstance(predictor, Writer):
+        return {}
+    import jsonschema
+
+    task = predictor.task
+
+    def valid(input: Input, answer: Any) -> bool:
+        return bool(jsonschema.Draft202012Validator(task.contract(input)).is_valid(answer))
+
+    def read(text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError:
+            return ...
+
+    held = [valid(e.input, p.answer) for e, p in zip(outcome.examples, outcome.predictions, strict=True)]
+    texts = predictor.freely([example.input for example in examples], run_here)
+    answers = [read(text) for text in texts]
+    free = [answer is not ... and valid(e.input, answer) for e, answer in zip(examples, answers, strict=True)]
+    return {
+        "json_valid": sum(held) / max(len(held), 1),
+        "json_valid_unheld": sum(free) / len(free) if free else None,
+        "unheld_texts": len(free),
+    }
 
 
 def latency(predictor: Predictor, examples: Sequence[Example]) -> dict[str, float]:
@@ -118,6 +154,7 @@ def gathered(bench: Bench, fitted: Fitted) -> Measured:
         needed_bytes(bench, ship, contender.base),
         _latency(bench, ship),
         fitted.trials,
+        written={k: v for k, v in _json(ship / METRICS).items() if k in WRITTEN},
     )
 
 

@@ -16,8 +16,9 @@ from loratory.models.chat import Chat
 from loratory.models.tokenizers import speakable
 from loratory.predictors.prompts import Prompt
 from loratory.predictors.wordings import WORDINGS
-from loratory.protocols import JSON, Example, Input, Network, Prediction, Run, Score, Size, Tokens, Trunks
+from loratory.protocols import JSON, Example, Input, Network, Prediction, Run, Score, Size, Tokens, Trunks, Write
 
+SPARE = 8  # tokens of a free answer beyond the longest one of the contract
 LEAST = 16  # tokens of a text that have to fit beside the prompt
 
 
@@ -86,6 +87,12 @@ class Decoder:
         odds = [scores.softmax(-1).tolist() for scores in found]
         wording = WORDINGS[self.wording]
         return [wording.read(self.task, input, row) for input, row in zip(inputs, odds, strict=True)]
+
+    def freely(self, inputs: Sequence[Input], run: Run) -> list[str]:
+        """The likeliest text, token by token, with a little more room than the longest answer needs."""
+        most, ends = max(map(len, self.choices)) + SPARE, frozenset({self.chat.end})
+        found = run([Write(self.network, self.ids(input), most, ends) for input in inputs])
+        return [written.text for written in found]
 
     def size(self) -> Size:
         trunk: Any = self.network.trunk
