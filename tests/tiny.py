@@ -169,13 +169,15 @@ CHATML = (
 )
 
 
-def save_writer(folder: Path, family: str = "llama", template: str | None = CHATML, places: int = 320) -> Path:
+def save_writer(
+    folder: Path, family: str = "llama", template: str | None = CHATML, places: int = 320, **more: Any
+) -> Path:
     """A tiny causal model with a chat template."""
     tokenizer = byte_pairs(start=family == "llama")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.model_max_length = places
     tokenizer.chat_template = template
-    config = configuration(family, tokenizer, max_position_embeddings=places)
+    config = configuration(family, tokenizer, **{"max_position_embeddings": places, **more})
     torch.manual_seed(5)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
     tokenizer.save_pretrained(folder)

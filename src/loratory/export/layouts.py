@@ -41,7 +41,7 @@ def write_writer(folder: Path, predictor: Decoder) -> None:
 
     The merge is done in float32, from the full-precision base, and rounded once.
     """
-    trunk: Any = predictor.network.trunk
+    trunk: Any = predictor.network.trunk.full  # type: ignore[attr-defined]
     whole = copy.deepcopy(trunk.whole).to("cpu")
     merged = adapters.merged(trunk.model, predictor.network.adapter).to("cpu")
     whole.base_model.load_state_dict(merged.state_dict())
@@ -55,7 +55,7 @@ def write_model(folder: Path, predictor: Encoder, merge: bool) -> None:
     With a pooled head it opens in AutoModel and the head lies beside it as head.safetensors and head.json; with a stock
     head it opens wholly in AutoModelForSequenceClassification.
     """
-    trunk: Any = predictor.network.trunk
+    trunk: Any = predictor.network.trunk.full  # type: ignore[attr-defined]
     head: Any = predictor.network.head
     labels = predictor.task.labels
     model = adapters.merged(trunk.model, predictor.network.adapter if merge else None).to("cpu")

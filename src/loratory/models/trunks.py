@@ -19,6 +19,7 @@ from loratory.models.generating import Pen, write
 from loratory.models.grammar import Grammars, Guide
 from loratory.models.memory import keep_freed_memory
 from loratory.models.precision import DTYPES, autocast
+from loratory.models.quantised import KIND, quantised
 from loratory.models.tokenizers import FastTokenizer
 from loratory.models.writing import Speaker, trees_work, voice_of
 from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tokens, Write, Written, always
@@ -63,12 +64,23 @@ class TorchTrunk:
         text = self.config.get_text_config()
         self.depth, self.width = int(text.num_hidden_layers), int(text.hidden_size)
         self._host = adapters.Host(self.model)
+        self.full = self  # in full precision: what is merged and exported
+        self._nf4: TorchTrunk | None = None
         self._grammars: dict[int, Grammars] = {}  # by the token that ends an answer
         self._trees: bool | None = None  # whether trees of continuations are computed rightly; None: not tried yet
 
     def parameters(self) -> int:
         """How many weights the trunk has, its output layer's included."""
-        return sum(p.numel() for p in (self.whole or self.model).parameters())
+        return sum(p.numel() for p in (self.full.whole or self.full.model).parameters())
+
+    def quantised(self) -> TorchTrunk:
+        """The same trunk with NF4 matrices, under a digest of its own; `full` leads back."""
+        if self._nf4 is None:
+            whole = quantised(self.whole or self.model, self.depth)
+            base = replace(self.base, digest=f"{self.digest}+{KIND}")
+            self._nf4 = TorchTrunk(whole, self.tokenizer, base, self.device)
+            self._nf4.full = self
+        return self._nf4
 
     def save(self, folder: Path) -> None:
         """Weights, configuration and tokenizer as stock transformers opens them."""
@@ -421,6 +433,9 @@ class Pool:
         """
         if digest in self._known:
             return self._known[digest]
+        plain, _, kind = digest.partition("+")
+        if kind == KIND:
+            return self.get(name, plain, folder).quantised()
         if (folder / "model").is_dir():
             return self.add(self._inside(name, digest, folder / "model", folder))
         try:
