@@ -36,6 +36,7 @@ from loratory.models.execution import run_here
 from loratory.models.memory import keep_freed_memory
 from loratory.protocols import JSON, Context, Scores
 from loratory.specs.training import TrainingSpec
+from loratory.training.batching import Batch
 from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.loop import Course, train
 
@@ -108,6 +109,49 @@ def look(model: Any, rows: Sequence[Row]) -> Looked:
     return Looked(losses, logits.argmax(-1) == wanted, weights[:, 1:][counted], counted.nonzero()[:, 0])
 
 
+@dataclass(frozen=True)
+class School:
+    """A model, what it reads, and how it is looked at."""
+
+    model: Any
+    reading: Reading
+    held_out: list[Row]
+    epochs: int
+
+    def course(self) -> Course:
+        """What the project's loop is given."""
+        return Course(
+            parameters=dict(self.model.named_parameters()),
+            rate=lambda name: RATE,
+            batches=self._batches,
+            losses=self._losses,
+            weights=torch.ones(STEPS_AN_EPOCH * ROWS_A_STEP),
+            score=self._score,
+            headline="likelihood",
+            epochs=self.epochs,
+        )
+
+    def _batches(self, epoch: int) -> list[Batch]:
+        count = STEPS_AN_EPOCH * ROWS_A_STEP
+        self.reading.of(epoch, count)
+        passes = [tuple(range(start, start + ROWS_A_PASS)) for start in range(0, count, ROWS_A_PASS)]
+        size = ROWS_A_STEP // ROWS_A_PASS
+        return [tuple(passes[i : i + size]) for i in range(0, len(passes), size)]
+
+    def _losses(self, indices: Sequence[int]) -> Tensor:
+        found = look(self.model, [self.reading.rows[i] for i in indices])
+        both = torch.stack([found.losses * found.weights, found.weights])
+        sums = torch.zeros(2, len(indices)).index_add(1, found.rows, both)
+        return sums[0] / sums[1]
+
+    def _score(self) -> Scores:
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            starts = range(0, len(self.held_out), ROWS_A_PASS)
+            looked = [look(self.model, self.held_out[i : i + ROWS_A_PASS]) for i in starts]
+        losses, weights = torch.cat([one.losses for one in looked]), torch.cat([one.weights for one in looked])
+        return {"likelihood": math.exp(-float((losses * weights).sum() / weights.sum()))}
+
+
 def main() -> None:
     """Go on with FOLDER, or begin it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -125,72 +169,42 @@ def main() -> None:
     model: Any = LlamaForCausalLM(LlamaConfig(**SHAPE))
     use_short_attention(model)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(passages):,} passages", flush=True)
-    reading = Reading(writer, passages, options.seed)
     held_out = Reading(writer, held, -1).of(0, HELD_OUT_ROWS)
     epochs = max(options.tokens // (ROW * ROWS_A_STEP * STEPS_AN_EPOCH), 1)
+    school = School(model, Reading(writer, passages, options.seed), held_out, epochs)
+    identity = json.dumps([SHAPE, ROW, ROWS_A_STEP, SHARE, RATE, options.tokens, options.seed])
+    checkpoints = FolderCheckpoints(options.output / "checkpoints", hashlib.sha256(identity.encode()).hexdigest()[:16])
+    facts = _kept(model, checkpoints) if options.write else _trained(school, checkpoints, options.seed)
+    _write(model, tokenizer, options.output / "model")
+    (options.output / "history.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
-    def batches(epoch: int) -> list[tuple[tuple[int, ...], ...]]:
-        reading.of(epoch, STEPS_AN_EPOCH * ROWS_A_STEP)
-        starts = range(0, STEPS_AN_EPOCH * ROWS_A_STEP, ROWS_A_STEP)
-        return [
-            tuple(tuple(range(i, i + ROWS_A_PASS)) for i in range(start, start + ROWS_A_STEP, ROWS_A_PASS))
-            for start in starts
-        ]
 
-    def losses(indices: Sequence[int]) -> Tensor:
-        found = look(model, [reading.rows[i] for i in indices])
-        sums = torch.zeros(2, len(indices)).index_add(
-            1, found.rows, torch.stack([found.losses * found.weights, found.weights])
-        )
-        return sums[0] / sums[1]
+def _kept(model: Any, checkpoints: FolderCheckpoints) -> dict[str, Any]:
+    """The best weights so far, put in place."""
+    state = checkpoints.latest()
+    if state is None:
+        raise SystemExit("there is no checkpoint of this budget, seed and shape")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(state.tensors[f"best/{name}"])
+    return {"history": state.facts["history"]}
 
-    def score() -> Scores:
-        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-            looked = [look(model, held_out[i : i + ROWS_A_PASS]) for i in range(0, len(held_out), ROWS_A_PASS)]
-        losses, weights = torch.cat([one.losses for one in looked]), torch.cat([one.weights for one in looked])
-        loss = float((losses * weights).sum() / weights.sum())
-        return {"likelihood": math.exp(-loss)}
 
-    identity = hashlib.sha256(json.dumps([SHAPE, ROW, ROWS_A_STEP, SHARE, RATE, options.tokens, options.seed]).encode())
-    checkpoints = FolderCheckpoints(options.output / "checkpoints", identity.hexdigest()[:16])
-    started, stopping = time.monotonic(), []
+def _trained(school: School, checkpoints: FolderCheckpoints, seed: int) -> dict[str, JSON]:
+    started, stopping = time.monotonic(), list[bool]()
     signal.signal(signal.SIGINT, lambda *_: stopping.append(True))
 
     def report(event: str, values: Mapping[str, JSON]) -> None:
         if event == "epoch":
-            print({**values, "of": epochs, "minutes": round((time.monotonic() - started) / 60, 1)}, flush=True)
+            minutes = round((time.monotonic() - started) / 60, 1)
+            print({**values, "of": school.epochs, "minutes": minutes}, flush=True)
 
-    course = Course(
-        parameters=dict(model.named_parameters()),
-        rate=lambda name: RATE,
-        batches=batches,
-        losses=losses,
-        weights=torch.ones(STEPS_AN_EPOCH * ROWS_A_STEP),
-        score=score,
-        headline="likelihood",
-        epochs=epochs,
-    )
-    spec = TrainingSpec(
-        epochs=1, schedule="cosine", warmup=0.02, weight_decay=0.1, checkpoint_seconds=240, precision="bf16"
-    )
-    if options.write:
-        state = checkpoints.latest()
-        if state is None:
-            raise SystemExit("there is no checkpoint of this budget, seed and shape")
-        facts: dict[str, Any] = {"history": state.facts["history"]}
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.copy_(state.tensors[f"best/{name}"])
-    else:
-        context = Context(
-            options.seed, run_here, checkpoints, Remembered(run_here), spec, report, lambda: bool(stopping)
-        )
-        try:
-            facts = train(course, context)
-        except Stopped as stopped:
-            raise SystemExit(str(stopped)) from None
-    _write(model, tokenizer, options.output / "model")
-    (options.output / "history.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    spec = TrainingSpec(schedule="cosine", warmup=0.02, weight_decay=0.1, checkpoint_seconds=240, precision="bf16")
+    context = Context(seed, run_here, checkpoints, Remembered(run_here), spec, report, lambda: bool(stopping))
+    try:
+        return train(school.course(), context)
+    except Stopped as stopped:
+        raise SystemExit(str(stopped)) from None
 
 
 def _tokenizer(folder: Path, passages: Sequence[str]) -> Tokenizer:

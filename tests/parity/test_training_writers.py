@@ -188,6 +188,18 @@ def test_a_template_without_a_system_role_puts_it_before_the_text(tmp_path: Path
     assert "my card<|im_end|>" in text
 
 
+def test_white_space_that_a_template_puts_before_answers_is_learnt_with_them(tmp_path: Path) -> None:
+    template = (
+        "{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
+        "{% else %}{{ ' ' + m['content'] + eos_token }}{% endif %}{% endfor %}"
+    )
+    made = decoder(trunk_in(save_writer(tmp_path, template=template)))
+    assert made.chat.lead == " "
+    assert made.chat.end == made.chat.tokenizer.eos_token_id
+    assert made.chat.tokenizer.decode(made.choices[0]) == ' {"label":"card"}</s>'
+    assert made.predict([{"text": "hello"}], run_here)[0].answer is not None
+
+
 def test_a_template_that_loses_the_answer_is_refused(tmp_path: Path) -> None:
     template = "{% for m in messages %}{{ m['content'] | upper }}{% endfor %}"
     trunk = trunk_in(save_writer(tmp_path, template=template))

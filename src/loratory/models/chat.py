@@ -25,6 +25,7 @@ class Chat:
     templated: bool  # False: the base has no chat template
     thinks: bool  # the template knows enable_thinking, which is switched off
     systems: bool  # the template takes a system message
+    lead: str  # white space that the template puts before an answer
 
     @classmethod
     def of(cls, tokenizer: Any, name: str) -> Chat:
@@ -32,12 +33,12 @@ class Chat:
         templated = bool(getattr(tokenizer, "chat_template", None))
         asked = [{"role": "user", "content": "Are there 17?"}]
         for thinks in (True, False):
-            chat = cls(tokenizer, -1, templated, thinks, True)
+            chat = cls(tokenizer, -1, templated, thinks, True, "")
             prompt = chat.text(asked)
             whole = chat.text([*asked, {"role": "assistant", "content": PROBE}], answer=False)
-            if whole.startswith(prompt + PROBE):
-                end = chat._end(whole[len(prompt) + len(PROBE) :])
-                return cls(tokenizer, end, templated, thinks, chat._takes_system())
+            lead, found, tail = whole.removeprefix(prompt).partition(PROBE)
+            if found and whole.startswith(prompt) and not lead.strip():
+                return cls(tokenizer, chat._end(tail), templated, thinks, chat._takes_system(), lead)
         raise BaseModelError(
             f"the chat template of {name!r} does not hand an answer through: a prompt with the answer behind it is not "
             "what the template makes of the whole conversation",
@@ -88,7 +89,7 @@ class Chat:
 
     def answer(self, text: str) -> Tokens:
         """Ids of an answer, its end among them."""
-        return (*self.tokenizer(self.quoted(text), add_special_tokens=False)["input_ids"], self.end)
+        return (*self.tokenizer(self.lead + self.quoted(text), add_special_tokens=False)["input_ids"], self.end)
 
     def quoted(self, text: str) -> str:
         """The text with a zero-width space inside what spells a special token, or one that the template writes."""
