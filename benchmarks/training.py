@@ -226,10 +226,9 @@ def stock_trainer(ready: Any, settings: Mapping[str, Any], folder: str, count: C
         per_device_train_batch_size=BATCH,
         **{"num_train_epochs": 1000, **settings.get("arguments", {})},
     )
-    train = rows(ready.parts.train)
-    trainer = Trainer(get_peft_model(model, config), arguments, train_dataset=train, data_collator=collate)
-    trainer.eval_dataset = rows(ready.parts.validation)
-    return trainer
+    train, validation = rows(ready.parts.train), rows(ready.parts.validation)
+    peft_model = get_peft_model(model, config)
+    return Trainer(peft_model, arguments, train_dataset=train, eval_dataset=validation, data_collator=collate)
 
 
 BEST: dict[str, dict[str, Any]] = {
