@@ -23,7 +23,7 @@ from loratory.regimes.full import Full
 from loratory.regimes.lora import Lora
 from loratory.regimes.prompted import Prompted
 from loratory.specs.training import ContrastiveSpec, LossSpec
-from loratory.training.writers import answer_losses, pages
+from loratory.training.writers import packs, page_losses, pages
 from tiny import CAUSAL, CHATML, context, examples, lessons, save_writer, toy_task, trunk_in
 
 
@@ -78,11 +78,11 @@ def test_the_merged_model_is_the_adapted_one_rounded_once(tmp_path: Path) -> Non
     assert list(ours.values()) == pytest.approx(stock_odds(stock, made, text), abs=0.05)
 
 
-def test_the_loss_is_stock_transformers_on_the_answers_tokens(writer: Any) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_loss_is_stock_transformers_on_the_answers_tokens(writer: Any, packed: bool) -> None:
     made = decoder(writer)
     batch = pages(made, examples()[::9])
-    states, _ = writer.open().learn([page.ids for page in batch], grad=False)
-    ours = answer_losses(states, batch, writer.voice, LossSpec())
+    ours = page_losses(writer.open(), batch, LossSpec(), packed, grad=False)
     counts = torch.tensor([page.answered for page in batch])
     longest = max(len(page.ids) for page in batch)
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
@@ -95,11 +95,44 @@ def test_the_loss_is_stock_transformers_on_the_answers_tokens(writer: Any) -> No
     assert float((ours * counts).sum() / counts.sum()) == pytest.approx(float(stock), abs=1e-5)
 
 
+@pytest.mark.parametrize("family", CAUSAL)
+def test_packed_pages_do_not_see_each_other(tmp_path: Path, family: str) -> None:
+    trunk = trunk_in(save_writer(tmp_path, family))
+    batch = pages(decoder(trunk), examples()[::9])
+    apart, packed = (page_losses(trunk.open(), batch, LossSpec(), way, grad=False) for way in (False, True))
+    assert torch.allclose(apart, packed, atol=1e-5)
+    assert packs(trunk, batch)
+
+
+def test_a_packed_fit_is_the_unpacked_one(writer: Any) -> None:
+    losses: dict[str, list[float]] = {"off": [], "on": []}
+    for packing, seen in losses.items():
+
+        def report(event: str, values: Any, seen: list[float] = seen) -> None:
+            if event == "step":
+                seen.append(values["loss"])
+
+        surrounding = context(epochs=3, precision="fp32", packing=packing, report=report)
+        Lora(rank=4).fit(toy_task(), lessons(), writer, surrounding)
+    assert losses["on"] == pytest.approx(losses["off"], rel=1e-3)
+
+
+def test_a_base_that_leaks_between_packed_pages_is_refused(writer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from loratory.models.trunks import LiveTrunk
+
+    def leaking(self: Any, rows: Any, grad: bool = True) -> Any:
+        ids = torch.tensor([[token for row in rows for token in row]])
+        return self.running(input_ids=ids, use_cache=False).last_hidden_state[0].float()
+
+    monkeypatch.setattr(LiveTrunk, "learn_packed", leaking)
+    with pytest.raises(Unfit, match="does not keep packed rows apart"):
+        Lora(rank=4).fit(toy_task(), lessons(), writer, context(epochs=1, packing="on"))
+
+
 def test_focal_loss_goes_by_the_probability_of_the_whole_answer(writer: Any) -> None:
     batch = pages(decoder(writer), examples()[:3])
-    states, _ = writer.open().learn([page.ids for page in batch], grad=False)
-    plain = answer_losses(states, batch, writer.voice, LossSpec())
-    focal = answer_losses(states, batch, writer.voice, LossSpec(focal_gamma=2.0))
+    plain = page_losses(writer.open(), batch, LossSpec(), packed=False, grad=False)
+    focal = page_losses(writer.open(), batch, LossSpec(focal_gamma=2.0), packed=False, grad=False)
     right = torch.tensor([float(torch.exp(-loss * page.answered)) for loss, page in zip(plain, batch, strict=True)])
     assert torch.allclose(focal, (1 - right) ** 2 * plain, atol=1e-5)
 

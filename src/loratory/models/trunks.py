@@ -336,6 +336,21 @@ class LiveTrunk:
                 output = self._upper(below, inputs)
         return output.last_hidden_state.float(), inputs["attention_mask"]
 
+    def learn_packed(self, rows: Sequence[Tokens], grad: bool = True) -> Tensor:
+        """Hidden states float[T in all, D] of rows that are laid one behind another, each seeing itself alone.
+
+        A causal model reads from positions that begin again where a row begins, provided that it gets no mask and
+        keeps no cache; whether an architecture does so is tried by whoever asks (training/writers.py).
+        """
+        for part in self._dropouts():
+            part.train(grad)
+        device = self.trunk.device
+        ids = torch.tensor([[token for row in rows for token in row]], device=device)
+        positions = torch.tensor([[place for row in rows for place in range(len(row))]], device=device)
+        with torch.set_grad_enabled(grad and torch.is_grad_enabled()), autocast(self.ways.precision, device):
+            output = self.running(input_ids=ids, position_ids=positions, use_cache=False)
+        return output.last_hidden_state[0].float()  # type: ignore[no-any-return]
+
     @torch.inference_mode()
     def encode(self, requests: Sequence[Encode], alive: Alive = always) -> list[Tensor]:
         out: list[Tensor] = [torch.empty(0)] * len(requests)

@@ -86,6 +86,11 @@ class TrainingSpec(BaseModel):
         "auto",
         description="auto: with lora.layers: top-k the layers below are computed once for each text, not in each epoch",
     )
+    packing: Literal["off", "on"] = Field(
+        "off",
+        description="on: the rows of a pass are one row in which each sees itself alone (causal bases that write); "
+        "batches of like length leave little padding to save",
+    )
     checkpoint_seconds: float = Field(
         30.0, ge=0, description="time between checkpoints (they do not change the result)"
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from loratory.errors import DataError
-from loratory.models.trunks import LiveTrunk
+from loratory.errors import DataError, Unfit
+from loratory.models.trunks import LiveTrunk, TorchTrunk
 from loratory.predictors.decoder import Decoder
 from loratory.protocols import JSON, Context, Example, Labelled, Lessons, Network, Tokens, answer
 from loratory.specs.training import LossSpec
@@ -19,6 +20,7 @@ from loratory.training.batching import epoch_batches
 from loratory.training.loop import Course, train
 from loratory.training.objectives import class_weights
 
+PACKED_ALIKE = 1e-4  # of losses in float32, packed and not
 SHOWN = 2  # examples whose tokens are shown before a fit
 
 
@@ -39,17 +41,20 @@ def pages(decoder: Decoder, examples: Sequence[Example]) -> list[Page]:
     return made
 
 
-def answer_losses(states: Tensor, batch: Sequence[Page], voice: Any, loss: LossSpec) -> Tensor:
-    """Mean cross-entropy over each answer's tokens, float[B], from final states float[B, T, D].
+def answer_losses(states: Tensor, starts: Sequence[int], batch: Sequence[Page], voice: Any, loss: LossSpec) -> Tensor:
+    """Mean cross-entropy over each answer's tokens, float[B], from final states float[N, D].
 
-    focal_gamma weighs it by (1 - p)^gamma with p the probability of the whole answer (Lin et al. 2017, eq. 4).
+    `starts` says where in the states each page begins. focal_gamma weighs the mean by (1 - p)^gamma with p the
+    probability of the whole answer (Lin et al. 2017, eq. 4).
     """
-    places = [
-        (row, len(page.ids) - page.answered - 1 + k) for row, page in enumerate(batch) for k in range(page.answered)
+    rows = torch.tensor([row for row, page in enumerate(batch) for _ in range(page.answered)], device=states.device)
+    before = [
+        start + len(page.ids) - page.answered - 1 + k
+        for start, page in zip(starts, batch, strict=True)
+        for k in range(page.answered)
     ]
-    rows, columns = (torch.tensor(part, device=states.device) for part in zip(*places, strict=True))
     wanted = torch.tensor([token for page in batch for token in page.ids[-page.answered :]], device=states.device)
-    logits = voice(states[rows, columns]).float()
+    logits = voice(states[torch.tensor(before, device=states.device)]).float()
     each = cross_entropy(logits, wanted, reduction="none", label_smoothing=loss.label_smoothing)
     counts = torch.tensor([page.answered for page in batch], device=states.device, dtype=each.dtype)
     mean = each.new_zeros(len(batch)).index_add(0, rows, each) / counts
@@ -58,6 +63,28 @@ def answer_losses(states: Tensor, batch: Sequence[Page], voice: Any, loss: LossS
     exact = cross_entropy(logits, wanted, reduction="none") if loss.label_smoothing else each
     right = (-each.new_zeros(len(batch)).index_add(0, rows, exact)).exp()
     return (1 - right).clamp_min(1e-6).pow(loss.focal_gamma) * mean
+
+
+def page_losses(live: LiveTrunk, batch: Sequence[Page], loss: LossSpec, packed: bool, grad: bool = True) -> Tensor:
+    """The loss of each page, float[B]: padded side by side, or packed one behind another."""
+    rows = [page.ids for page in batch]
+    if packed:
+        starts = list(accumulate((len(row) for row in rows[:-1]), initial=0))
+        return answer_losses(live.learn_packed(rows, grad), starts, batch, live.voice, loss)
+    states, _ = live.learn(rows, grad)
+    width = states.shape[1]
+    return answer_losses(states.flatten(0, 1), range(0, width * len(batch), width), batch, live.voice, loss)
+
+
+def packs(trunk: TorchTrunk, batch: Sequence[Page]) -> bool:
+    """Whether the architecture keeps packed pages apart: their losses are those of pages side by side, in float32."""
+    live = trunk.open()
+    with torch.no_grad():
+        try:
+            apart, packed = (page_losses(live, batch, LossSpec(), way, grad=False) for way in (False, True))
+        except (RuntimeError, TypeError, ValueError):
+            return False
+    return torch.allclose(apart, packed, rtol=PACKED_ALIKE, atol=PACKED_ALIKE)
 
 
 def show(decoder: Decoder, material: Sequence[Page], context: Context) -> None:
@@ -102,10 +129,16 @@ def through_writing(
     weights = class_weights(targets, task.labels or (), loss)[targets]
     weights = weights * torch.tensor([e.weight * p.answered for e, p in zip(lessons.train, material, strict=True)])
 
+    packed = context.training.packing == "on"
+    if packed and not packs(live.trunk, material[:4]):
+        raise Unfit(
+            f"{live.name} does not keep packed rows apart: packed examples have another loss than the same ones apart",
+            where="training: packing",
+            remedy="set training: packing: off",
+        )
+
     def losses(indices: Sequence[int]) -> Tensor:
-        batch = [material[i] for i in indices]
-        states, _ = live.learn([page.ids for page in batch])
-        return answer_losses(states, batch, live.voice, loss)
+        return page_losses(live, [material[i] for i in indices], loss, packed)
 
     course = Course(
         parameters=parameters,
