@@ -116,9 +116,14 @@ def draw(result: Mapping[str, Any]) -> None:
         above, below = axes[0][number], axes[1][number]
         above.plot(x, [row[value] for row in result[key].values()], "o-", color="#2f6fb5")
         below.plot(x, [row["peak_memory_mb"] for row in result[key].values()], "o-", color="#b5562f")
-        above.set(xscale="log", yscale="log", ylabel=said)
-        below.set(ylim=(0, None), xlabel=name, ylabel="peak memory, MiB")
+        above.set(xscale="log", yscale="linear" if key == "by_labels" else "log", ylabel=said)
+        below.set(xlabel=name, ylabel="peak memory, MiB")
+        below.set_xticks(x, [f"{n:,}" for n in x])
+        below.minorticks_off()
         for axis in (above, below):
+            axis.margins(y=0.12)
+            if axis.get_yscale() == "linear":
+                axis.set_ylim(0, 1.15 * max(axis.lines[0].get_ydata()))
             axis.grid(alpha=0.3)
             axis.spines[["top", "right"]].set_visible(False)
     PICTURE.parent.mkdir(exist_ok=True)
@@ -131,7 +136,12 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=tuple(COLUMNS), help="the other columns keep their earlier figures")
-    only = parser.parse_args().only
+    parser.add_argument("--draw", action="store_true", help="draw what was measured before")
+    options = parser.parse_args()
+    only = options.only
+    if options.draw:
+        draw(json.loads(RESULT.read_text(encoding="utf-8")))
+        return
     result = json.loads(RESULT.read_text(encoding="utf-8")) if only else {}
     result |= {"machine": environment("cpu"), "base": "minilm"}
     for name, points in COLUMNS.items():
