@@ -116,7 +116,7 @@ def _rows(trees: Sequence[Tree], fill: int) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Speaker:
-    """A trunk's means of scoring: its output layer, padding, device, and whether it computes trees rightly."""
+    """A trunk's means of scoring: its output layer, the id that fills rows, its device, and how it batches."""
 
     voice: Voice
     fill: int
