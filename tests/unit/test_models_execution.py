@@ -10,7 +10,8 @@ import torch
 from loratory.errors import Late
 from loratory.models.activations import Pooling, Remembered
 from loratory.models.execution import run_here
-from loratory.models.trunks import BATCH_TOKENS, by_length, pad
+from loratory.models.trunks import BATCH_TOKENS, by_length
+from loratory.models.writing import pad
 from loratory.protocols import Encode, Network
 from tiny import TEXTS, Trunks
 

@@ -21,20 +21,10 @@ from loratory.models.memory import keep_freed_memory
 from loratory.models.precision import DTYPES, autocast
 from loratory.models.quantised import KIND, quantised
 from loratory.models.tokenizers import FastTokenizer
-from loratory.models.writing import Speaker, trees_work, voice_of
+from loratory.models.writing import Speaker, pad, trees_work, voice_of
 from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tokens, Write, Written, always
 
 BATCH_TOKENS = 4096  # padded tokens of one inference pass: larger gains nothing on a CPU and costs memory
-
-
-def pad(rows: Sequence[Tokens], fill: int) -> tuple[Tensor, Tensor]:
-    """Rows of ids to int64[B, T] and their mask; real tokens first, `fill` after them."""
-    ids = torch.full((len(rows), max(map(len, rows))), fill, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row)
-        mask[i, : len(row)] = 1
-    return ids, mask
 
 
 def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

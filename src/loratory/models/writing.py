@@ -51,6 +51,16 @@ def voice_of(model: Any) -> Voice | None:
     return voice if torch.allclose(voice(states), model(input_ids=ids).logits, atol=1e-4, rtol=1e-4) else None
 
 
+def pad(rows: Sequence[Tokens], fill: int) -> tuple[Tensor, Tensor]:
+    """Rows of ids to int64[B, T] and their mask; real tokens first, `fill` after them."""
+    ids = torch.full((len(rows), max(map(len, rows))), fill, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+        mask[i, : len(row)] = 1
+    return ids, mask
+
+
 @dataclass(frozen=True)
 class Tree:
     """Prompt and continuations in one row. `parents[n]` is where in the row node n's predecessor stands."""
@@ -104,16 +114,6 @@ def _inputs(trees: Sequence[Tree], fill: int, dtype: torch.dtype) -> dict[str, T
     return {"input_ids": ids, "position_ids": positions, "attention_mask": mask[:, None]}
 
 
-def _rows(trees: Sequence[Tree], fill: int) -> dict[str, Tensor]:
-    """Trees without branches as ordinary rows under an ordinary mask."""
-    longest = max(len(tree.ids) for tree in trees)
-    ids = torch.full((len(trees), longest), fill)
-    mask = torch.zeros_like(ids)
-    for i, tree in enumerate(trees):
-        ids[i, : len(tree.ids)], mask[i, : len(tree.ids)] = torch.tensor(tree.ids), 1
-    return {"input_ids": ids, "attention_mask": mask}
-
-
 @dataclass(frozen=True)
 class Speaker:
     """A trunk's means of scoring: its output layer, the id that fills rows, its device, and how it batches."""
@@ -143,7 +143,11 @@ class Speaker:
 
     def _batch(self, work: dict[int, tuple[int, Tree]], forward: Forward, trees: bool) -> dict[int, Tensor]:
         those = [tree for _, tree in work.values()]
-        inputs = _inputs(those, self.fill, torch.float32) if trees else _rows(those, self.fill)
+        if trees:
+            inputs = _inputs(those, self.fill, torch.float32)
+        else:  # each has one branch: an ordinary row under an ordinary mask
+            ids, mask = pad([tuple(tree.ids) for tree in those], self.fill)
+            inputs = {"input_ids": ids, "attention_mask": mask}
         places = [place for place, _ in work.values()]
         states = forward(places, {name: t.to(self.device) for name, t in inputs.items()})
         return {i: self._read(tree, row) for (i, (_, tree)), row in zip(work.items(), states, strict=True)}

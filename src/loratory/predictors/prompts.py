@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -73,8 +72,3 @@ class Prompt:
     def write(self, file: Path) -> None:
         """As YAML that `load` reads."""
         file.write_text(yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
-
-
-def compact(value: object) -> str:
-    """JSON as it is asked for and written: no spaces."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

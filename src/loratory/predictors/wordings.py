@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from loratory.errors import Unfit
-from loratory.predictors.prompts import Prompt, compact
+from loratory.models.closing import written
+from loratory.predictors.prompts import Prompt
 from loratory.protocols import Example, Input, Labelled, Prediction, Task
 
 
@@ -36,7 +37,7 @@ class LabelWording:
 
     def messages(self, task: Any, prompt: Prompt, input: Input) -> list[dict[str, str]]:
         lines = [f"- {label}: {task.describe(label)}" for label in task.labels]
-        gaps = {"labels": "\n".join(lines), "names": ", ".join(task.labels), "schema": compact(task.contract(input))}
+        gaps = {"labels": "\n".join(lines), "names": ", ".join(task.labels), "schema": written(task.contract(input))}
         return prompt.filled(gaps, task.text(input))
 
     def target(self, task: Any, example: Example) -> str:
@@ -46,7 +47,7 @@ class LabelWording:
         return [self._written(task, label) for label in task.labels]
 
     def _written(self, task: Any, label: str) -> str:
-        return compact(task.from_odds({}, {label: 1.0}).answer)
+        return written(task.from_odds({}, {label: 1.0}).answer)
 
     def read(self, task: Any, input: Input, odds: Sequence[float]) -> Prediction:
         found: Prediction = task.from_odds(input, dict(zip(task.labels, odds, strict=True)))
