@@ -15,6 +15,7 @@ from exercises import exercise
 PROMPT_WEIGHT = 0.1  # of a prompt's tokens in the loss: what people ask is not what it has to learn to say
 HELD_OUT = 100  # every so many-th stretch of text is held out
 STRETCH = 40  # paragraphs of one stretch
+PARAGRAPHS = 8  # of running text that are read together, as far as they fit
 
 Piece = tuple[list[int], list[float]]  # tokens and their weights in the loss
 
@@ -79,23 +80,47 @@ class Writer:
         return ids, weights
 
 
-def pieces(
-    writer: Writer, passages: Sequence[str], chance: random.Random, share: float, tokens: int
-) -> Iterator[Piece]:
-    """Without end: running text, and with probability `share` of the tokens exercises."""
-    written = spoken = 0
-    while True:
-        if spoken < share * (written + spoken + 1):
-            piece = writer.talk(exercise(chance, chance.choice(passages)))
-            if len(piece[0]) > tokens:
-                continue
-            spoken += len(piece[0])
-        else:
-            at = chance.randrange(len(passages) - 8)
-            ids, weights = writer.text(passages[at : at + 8])
-            piece = ids[:tokens], weights[:tokens]
-            written += len(piece[0])
-        yield piece
+@dataclass(frozen=True)
+class Reader:
+    """What rows are made of: conversations, and running text that fills what they leave."""
+
+    writer: Writer
+    passages: Sequence[str]
+    chance: random.Random
+    share: float  # of the tokens that are exercises
+
+    def talk(self, most: int) -> Piece:
+        """A conversation of at most so many tokens."""
+        while True:
+            piece = self.writer.talk(exercise(self.chance, self.chance.choice(self.passages)))
+            if len(piece[0]) <= most:
+                return piece
+
+    def text(self, most: int) -> Piece:
+        """Paragraphs that follow each other, cut where the room ends."""
+        at = self.chance.randrange(len(self.passages) - PARAGRAPHS)
+        ids, weights = self.writer.text(self.passages[at : at + PARAGRAPHS])
+        return ids[:most], weights[:most]
+
+    def pieces(self, tokens: int) -> Iterator[list[Piece]]:
+        """The pieces of one row after another, without end; together they are exactly `tokens` long."""
+        written = spoken = 0
+        waiting: Piece | None = None
+        while True:
+            row: list[Piece] = []
+            room = tokens
+            while room:
+                if waiting is None and spoken < self.share * (written + spoken + 1):
+                    waiting = self.talk(tokens)
+                    spoken += len(waiting[0])
+                if waiting is not None and len(waiting[0]) <= room:
+                    piece, waiting = waiting, None
+                else:
+                    piece = self.text(room)
+                    written += len(piece[0])
+                row.append(piece)
+                room -= len(piece[0])
+            yield row
 
 
 @dataclass(frozen=True)
@@ -107,16 +132,12 @@ class Row:
     weights: list[float]
 
 
-def packed(found: Iterator[Piece], tokens: int) -> Iterator[Row]:
-    """Whole pieces one after another; what does not fit any more opens the next row, padding weighs nothing."""
-    ids: list[int] = []
-    positions: list[int] = []
-    weights: list[float] = []
-    for piece, weight in found:
-        if len(ids) + len(piece) > tokens:
-            room = tokens - len(ids)
-            yield Row([*ids, *[0] * room], [*positions, *range(room)], [*weights, *[0.0] * room])
-            ids, positions, weights = [], [], []
-        ids += piece
-        positions += range(len(piece))
-        weights += [0.0, *weight[1:]]  # nothing foretells a piece's first token
+def packed(reader: Reader, tokens: int) -> Iterator[Row]:
+    """Rows without padding; positions begin anew with each piece."""
+    for pieces in reader.pieces(tokens):
+        yield Row(
+            [token for ids, _ in pieces for token in ids],
+            [place for ids, _ in pieces for place in range(len(ids))],
+            # nothing foretells a piece's first token
+            [weight for _, weights in pieces for weight in (0.0, *weights[1:])],
+        )

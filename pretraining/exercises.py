@@ -233,10 +233,6 @@ def choosing(chance: random.Random, passage: str) -> list[Message]:
             labels = [f"{label}{i}" for i, label in enumerate(labels)]
     else:
         labels = _cased(chance, [topic + chance.choice(["", " question", " message"]) for topic in topics])
-    right = chance.randrange(len(topics))
-    text = " ".join(
-        _filled(chance, form, TOPICS[topics[right]]) for form in chance.sample(MESSAGES, chance.randint(1, 2))
-    )
     if explained:
         about = chance.choice(["about", "talks about", "words like"])
         lines = [f"{label}: {about} {_explained(chance, topic)}" for label, topic in zip(labels, topics, strict=True)]
@@ -244,40 +240,53 @@ def choosing(chance: random.Random, passage: str) -> list[Message]:
     else:
         listed, either = ", ".join(labels), " or ".join(labels)
         ask = chance.choice([f"Choose one of: {listed}.", f"Label the message as {either}.", f"Labels: {listed}"])
-    return _answered(chance, ask, text, labels[right])
+    turns = [chance.randrange(len(topics)) for _ in range(_turns(chance))]
+    return _answered(chance, ask, [(_message(chance, topics[right]), labels[right]) for right in turns])
+
+
+def _turns(chance: random.Random) -> int:
+    """Mostly one question; else the earlier ones are examples for the last."""
+    return 1 if chance.random() < 0.65 else chance.randint(2, 5)
+
+
+def _message(chance: random.Random, topic: str) -> str:
+    forms = chance.sample(MESSAGES, chance.randint(1, 2))
+    return " ".join(_filled(chance, form, TOPICS[topic]) for form in forms)
 
 
 def _explained(chance: random.Random, topic: str) -> str:
     return f"{topic} ({', '.join(chance.sample(TOPICS[topic], 4))})" if chance.random() < 0.5 else topic
 
 
-def _answered(chance: random.Random, ask: str, text: str, label: str) -> list[Message]:
+def _answered(chance: random.Random, ask: str, turns: list[tuple[str, str]]) -> list[Message]:
     if chance.random() < 0.7:
         key = chance.choices(["label", "category", "topic", "answer"], [7, 1, 1, 1])[0]
-        ask, answer = f'{ask}\nAnswer with JSON: {{"{key}": ...}}', dumped({key: label})
+        ask = f'{ask}\nAnswer with JSON: {{"{key}": ...}}'
+        turns = [(text, dumped({key: label})) for text, label in turns]
+    (text, answer), *rest = turns
+    if rest or chance.random() < 0.6:
+        first = _talk(chance, text, answer, system=ask)
     else:
-        answer = label
-    if chance.random() < 0.6:
-        return _talk(chance, text, answer, system=ask)
-    return _talk(chance, f"{ask}\n\n{chance.choice(['Message: ', 'Text: ', ''])}{text}", answer)
+        first = _talk(chance, f"{ask}\n\n{chance.choice(['Message: ', 'Text: ', ''])}{text}", answer)
+    return [*first, *(message for text, answer in rest for message in _talk(chance, text, answer, system="")[-2:])]
 
 
 def judging(chance: random.Random, passage: str) -> list[Message]:
     """Whether an opinion is a good one."""
-    good = chance.random() < 0.5
-    words = TOPICS[chance.choice(sorted(TOPICS))]
-    a, b = chance.sample(GLAD if good else CROSS, 2)
-    text = chance.choice(OPINIONS).format(
-        w=chance.choice(words), a=a, b=b, n=chance.choice(FIRST), c=chance.choice(CITIES)
-    )
-    labels = _cased(
-        chance,
-        chance.choice([["positive", "negative"], ["good", "bad"], ["praise", "complaint"], ["happy", "unhappy"]]),
-    )
+    kinds = [["positive", "negative"], ["good", "bad"], ["praise", "complaint"], ["happy", "unhappy"]]
+    labels = _cased(chance, chance.choice(kinds))
     shown = list(labels)
     chance.shuffle(shown)
     ask = chance.choice([f"Is this {shown[0]} or {shown[1]}?", f"Choose one of: {', '.join(shown)}."])
-    return _answered(chance, ask, text, labels[0] if good else labels[1])
+    turns = [chance.random() < 0.5 for _ in range(_turns(chance))]
+    return _answered(chance, ask, [(_opinion(chance, good), labels[0 if good else 1]) for good in turns])
+
+
+def _opinion(chance: random.Random, good: bool) -> str:
+    words = TOPICS[chance.choice(sorted(TOPICS))]
+    a, b = chance.sample(GLAD if good else CROSS, 2)
+    names = {"n": chance.choice(FIRST), "c": chance.choice(CITIES)}
+    return chance.choice(OPINIONS).format(w=chance.choice(words), a=a, b=b, **names)
 
 
 # --- changing a text

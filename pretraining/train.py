@@ -1,6 +1,6 @@
 """Make `seedling`: a small Llama, from nothing, on a CPU; stop it with Ctrl-C, and the same command goes on.
 
-python pretraining/train.py --text FILE.txt.gz --output FOLDER [--tokens 60_000_000]
+python pretraining/train.py --text FILE.txt.gz --output FOLDER [--tokens 32_000_000]
 
 FILE is public-domain running text. The same file, seed and versions give the same tokenizer, rows and order. The
 training loop, its checkpoints and its schedule are the product's own. FOLDER gets tokenizer/, checkpoints/, and, when
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from corpus import Row, Writer, packed, paragraphs, parts, pieces
+from corpus import Reader, Row, Writer, packed, paragraphs, parts
 from tokenizer import trained, write
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -52,7 +52,7 @@ SHAPE: dict[str, Any] = {
     "num_hidden_layers": 7,
     "num_attention_heads": 6,
     "num_key_value_heads": 6,
-    "max_position_embeddings": 1024,
+    "max_position_embeddings": 512,
     "tie_word_embeddings": True,
     "rms_norm_eps": 1e-5,
     "bos_token_id": None,
@@ -71,8 +71,8 @@ class Reading:
     def of(self, epoch: int, count: int) -> list[Row]:
         if epoch != self.epoch or len(self.rows) != count:
             chance = random.Random(f"{self.seed} {epoch}")
-            found = pieces(self.writer, self.passages, chance, SHARE, ROW)
-            self.epoch, self.rows = epoch, list(islice(packed(found, ROW), count))
+            reader = Reader(self.writer, self.passages, chance, SHARE)
+            self.epoch, self.rows = epoch, list(islice(packed(reader, ROW), count))
         return self.rows
 
 
@@ -157,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--tokens", type=int, default=60_000_000, help="budget, padding counted")
+    parser.add_argument("--tokens", type=int, default=32_000_000, help="budget")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="write model/ from the newest checkpoint and stop")
     options = parser.parse_args()
