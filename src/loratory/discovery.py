@@ -9,7 +9,7 @@ from typing import Any
 
 from loratory.errors import SpecError, nearest
 
-GROUPS = ("tasks", "regimes", "predictors", "forms", "recipes")
+GROUPS = ("tasks", "regimes", "predictors", "forms", "checks", "recipes")
 
 
 @cache

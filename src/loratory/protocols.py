@@ -41,7 +41,7 @@ class Prediction:
 
     answer: Answer | None  # None: no answer, and `why` says why
     probabilities: Mapping[Pointer, Mapping[str, float]] = field(default_factory=dict)
-    why: str | None = None  # "abstained" | "invalid" | "late" | "failed"
+    why: str | None = None  # "abstained" | "invalid" | "late" | "long" (the input does not fit) | "failed"
     raw: str | None = None  # what a causal model wrote
     by: str | None = None  # who answered; set by whoever knows names, never by the predictor
 
@@ -116,6 +116,23 @@ class Labelled(Task, Protocol):
 
     def from_odds(self, input: Input, odds: Mapping[str, float]) -> Prediction:
         """The task's own answer from a probability for every label; picks the first maximum."""
+
+
+@runtime_checkable
+class Conversational(Task, Protocol):
+    """A capability: a conversation that is answered in writing."""
+
+    def messages(self, input: Input) -> Sequence[Mapping[str, str]]:
+        """{role, content}: system first if at all, then user and assistant in turn, the user last."""
+
+    def text(self, input: Input) -> str:
+        """What the user says, by which inputs are compared."""
+
+    def told(self, answer: Answer) -> str:
+        """The answer as it is written."""
+
+    def heard(self, text: str) -> Answer:
+        """The answer that a text is; raises ValueError where it is none."""
 
 
 # ---- 2. Predictor: what answers. A frozen value that asks for tensor work through `run`.

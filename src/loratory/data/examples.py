@@ -8,7 +8,7 @@ from dataclasses import replace
 from loratory.data.columns import Matching, pick
 from loratory.data.rows import Row
 from loratory.errors import DataError, FieldError
-from loratory.protocols import JSON, Example, Labelled, Task
+from loratory.protocols import JSON, Conversational, Example, Labelled, Task
 
 SHOWN = 5  # problems told in full
 
@@ -27,8 +27,8 @@ def to_examples(rows: Sequence[Row], task: Task, matching: Matching, max_charact
 
 
 def texts_of(task: Task, examples: Sequence[Example]) -> list[str]:
-    """What is compared between examples: the text of a labelled task, else every string of the input."""
-    if isinstance(task, Labelled):
+    """What is compared between examples: the task's text of an input, else every string of the input."""
+    if isinstance(task, (Labelled, Conversational)):
         return [task.text(example.input) for example in examples]
     return ["\n".join(text for _, text in _strings(example.input, "")) for example in examples]
 

@@ -33,7 +33,9 @@ NONE = "-"
 def heads(ladder: Mapping[str, Any]) -> list[Head]:
     """The columns that a ladder has something to show in, the headline's under its own name."""
     gated = any(contender.get("gate") for contender in ladder["contenders"])
-    empty = {ladder["headline"]} | (set() if gated else {"gate"})  # macro-F1 is not shown twice
+    scored = {name for contender in ladder["contenders"] for name in contender.get("metrics", ())}
+    unknown = {key for key, name in (("macro_f1", "macro_f1"), ("surprise", "log_loss")) if name not in scored}
+    empty = {ladder["headline"]} | unknown | (set() if gated else {"gate"})  # macro-F1 is not shown twice
     named = [replace(head, title=ladder["headline"]) if head.key == "headline" else head for head in HEADS]
     return [head for head in named if head.key not in empty]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,11 +10,11 @@ from loratory import __version__
 from loratory.models.bases import ORIGIN
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
-from loratory.protocols import Predictor
+from loratory.protocols import Labelled, Predictor, Task
 
 BODY = """# {title}
 
-{contender} ({regime}) for the task `{kind}` with {labels} labels, made by Loratory {version} in the run `{run}`.
+{contender} ({regime}) for the task `{kind}`, made by Loratory {version} in the run `{run}`.
 
 | score on the validation split | value |
 |---|---|
@@ -24,7 +25,7 @@ is in the run's `ladder.json` and `report.html`.
 
 ## Contract
 
-The answer is `{{"label": one of the labels}}` with a probability for every label; `labels.json` holds their order.
+{contract}
 
 ## Use
 
@@ -44,9 +45,10 @@ def card(predictor: Predictor, facts: Mapping[str, Any]) -> str:
     task: Any = predictor.task
     title = f"{facts['run']}-{facts['contender']}"
     base = ORIGIN.get(str(facts["base"]), (facts["base"], None))
+    pipeline = "text-classification" if isinstance(task, Labelled) else "text-generation"
     results = [
         EvalResult(
-            task_type="text-classification",
+            task_type=pipeline,
             dataset_type=str(facts["data"]),
             dataset_name=str(facts["data"]),
             dataset_split="validation",
@@ -60,7 +62,7 @@ def card(predictor: Predictor, facts: Mapping[str, Any]) -> str:
         base_model=base[0] if facts["base"] else None,
         license=base[1] if facts["base"] else None,
         library_name=_library(predictor),
-        pipeline_tag="text-classification",
+        pipeline_tag=pipeline,
         datasets=None,
         metrics=list(facts["scores"]),
         eval_results=results,
@@ -69,7 +71,7 @@ def card(predictor: Predictor, facts: Mapping[str, Any]) -> str:
     body = BODY.format(
         title=title,
         kind=task.kind,
-        labels=len(task.labels or ()),
+        contract=_contract(task),
         version=__version__,
         run=facts["run"],
         run_folder=f"runs/{facts['run']}",
@@ -79,6 +81,16 @@ def card(predictor: Predictor, facts: Mapping[str, Any]) -> str:
         stock=_stock(predictor),
     )
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
+
+
+def _contract(task: Task) -> str:
+    if isinstance(task, Labelled):
+        return (
+            f'The answer is `{{"label": one of {len(task.labels or ())} labels}}` with a probability for every label; '
+            "`labels.json` holds their order."
+        )
+    schema = json.dumps(task.contract(), ensure_ascii=False, indent=1)
+    return f"The answer is held to this JSON Schema while it is written:\n\n```json\n{schema}\n```"
 
 
 def _library(predictor: Predictor) -> str:

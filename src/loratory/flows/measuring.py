@@ -78,11 +78,10 @@ def json_facts(predictor: Predictor, examples: Sequence[Example], outcome: Outco
 
     A text counts as valid where it is one JSON value, and nothing else, that the contract's schema allows.
     """
-    if not isinstance(predictor, Writer):
+    task = predictor.task
+    if not isinstance(predictor, Writer) or task.contract().get("type") == "string":
         return {}
     import jsonschema
-
-    task = predictor.task
 
     def valid(input: Input, answer: Any) -> bool:
         return bool(jsonschema.Draft202012Validator(task.contract(input)).is_valid(answer))

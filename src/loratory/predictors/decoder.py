@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from loratory.errors import SpecError
+from loratory.errors import SpecError, Unfit
 from loratory.models import adapters
 from loratory.models.bases import ORIGIN
 from loratory.models.chat import Chat
 from loratory.models.tokenizers import speakable
-from loratory.predictors.prompts import Prompt
-from loratory.predictors.wordings import WORDINGS
-from loratory.protocols import JSON, Example, Input, Network, Prediction, Run, Score, Size, Tokens, Trunks, Write
+from loratory.predictors.prompts import Message, Prompt
+from loratory.predictors.wordings import WORDINGS, Asking, Wording
+from loratory.protocols import (
+    JSON,
+    Example,
+    Input,
+    Network,
+    Prediction,
+    Request,
+    Run,
+    Size,
+    Tokens,
+    Trunks,
+    Write,
+)
+from loratory.specs.writing import WritingSpec
 
 SPARE = 8  # tokens of a free answer beyond the longest one of the contract
 LEAST = 16  # tokens of a text that have to fit beside the prompt
@@ -34,6 +48,12 @@ class Decoder:
     shots: tuple[Example, ...] = ()
     learned: int = 0
     owned: bool = False
+    writing: WritingSpec = field(default_factory=WritingSpec)
+
+    @property
+    def words(self) -> Wording:
+        """How the task is put."""
+        return WORDINGS[self.wording]
 
     @cached_property
     def chat(self) -> Chat:
@@ -41,58 +61,92 @@ class Decoder:
         trunk: Any = self.network.trunk
         return Chat.of(trunk.tokenizer.tokenizer, trunk.name)
 
-    @cached_property
+    @property
     def choices(self) -> tuple[Tokens, ...]:
-        """All that may be written, as token ids."""
-        return tuple(self.chat.answer(text) for text in WORDINGS[self.wording].choices(self.task))
+        """All that may be written, as token ids; empty where that is no list."""
+        return self.asking.choices
+
+    @cached_property
+    def asking(self) -> Asking:
+        """What stays the same from one request to the next."""
+        choices = tuple(self.chat.answer(text) for text in self.words.choices(self.task))
+        return Asking(self.network, choices, self.chat.end, self.writing)
 
     @cached_property
     def room(self) -> int:
         """Tokens that an input's text may have; raises SpecError where the prompt leaves no room for it."""
         trunk: Any = self.network.trunk
-        around = len(self._asked("")) + max(map(len, self.choices))
+        around = len(self._asked({"text": "", "prompt": ""})) + self.asking.most
         left = int(trunk.tokenizer.limit) - around
         if left < LEAST:
             raise SpecError(
                 f"the prompt and the longest answer take {around} tokens: no room for a text in {trunk.name}, "
                 f"which reads {trunk.tokenizer.limit}",
-                where="prompt, shots",
-                remedy="give fewer shots, a shorter prompt or shorter labels, or another base",
+                where="prompt, shots, writing: max_new_tokens",
+                remedy="give fewer shots, a shorter prompt, shorter labels or a smaller budget, or another base",
             )
         return min(self.max_tokens, left)
 
     def ids(self, input: Input) -> Tokens:
-        """The prompt for an input; a text that is too long is cut."""
-        text = speakable(self.task.text(input))
+        """The prompt for an input. A text that is too long is cut, a conversation refused with Unfit."""
+        if self.words.cuts:
+            return self._asked({"text": self._cut(speakable(self.task.text(input)))})
+        trunk: Any = self.network.trunk
+        asked, left = self._asked(input), int(trunk.tokenizer.limit) - self.asking.most
+        if len(asked) > left:
+            raise Unfit(
+                f"the prompt takes {len(asked)} tokens",
+                allowed=f"at most {left}: {trunk.name} reads {trunk.tokenizer.limit}, and the answer may take "
+                f"{self.asking.most}",
+                remedy="shorten it, or lower writing: max_new_tokens",
+            )
+        return asked
+
+    def _cut(self, text: str) -> str:
         trunk: Any = self.network.trunk
         ids = trunk.tokenizer.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         offsets = ids["offset_mapping"]
-        return self._asked(text[: offsets[self.room - 1][1]] if len(offsets) > self.room else text)
+        return text[: offsets[self.room - 1][1]] if len(offsets) > self.room else text
 
-    def _asked(self, text: str) -> Tokens:
-        wording = WORDINGS[self.wording]
-        *before, last = wording.messages(self.task, self.prompt, {"text": text})
-        turns = []
+    def _asked(self, input: Input) -> Tokens:
+        messages = self.words.messages(self.task, self.prompt, input)
+        turns: list[Message] = []
         for shot in self.shots:
-            *_, asked = wording.messages(self.task, self.prompt, shot.input)
-            turns += [asked, {"role": "assistant", "content": wording.target(self.task, shot)}]
-        return self.chat.prompt([*before, *turns, last])
+            asked = self.words.messages(self.task, self.prompt, shot.input)
+            told = {"role": "assistant", "content": self.words.target(self.task, shot.answer)}
+            turns += [*(message for message in asked if message["role"] != "system"), told]
+        system = [message for message in messages[:1] if message["role"] == "system"]
+        return self.chat.prompt([*system, *turns, *messages[len(system) :]])
 
     def written(self, example: Example) -> Tokens:
         """What should be written for an example, its end among it."""
-        return self.chat.answer(WORDINGS[self.wording].target(self.task, example))
+        return self.chat.answer(self.words.target(self.task, example.answer))
 
     def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
-        found = run([Score(self.network, self.ids(input), self.choices) for input in inputs])
-        odds = [scores.softmax(-1).tolist() for scores in found]
-        wording = WORDINGS[self.wording]
-        return [wording.read(self.task, input, row) for input, row in zip(inputs, odds, strict=True)]
+        def request(ids: Tokens) -> Request:
+            return self.words.request(self.task, self.asking, ids)
+
+        trunk: Any = self.network.trunk
+        spell = trunk.tokenizer.read
+        return [
+            Prediction(None, why="long") if found is None else self.words.read(self.task, input, found, spell)
+            for input, found in zip(inputs, self._run(inputs, request, run), strict=True)
+        ]
 
     def freely(self, inputs: Sequence[Input], run: Run) -> list[str]:
         """The likeliest text, token by token, with a little more room than the longest answer needs."""
-        most, ends = max(map(len, self.choices)) + SPARE, frozenset({self.chat.end})
-        found = run([Write(self.network, self.ids(input), most, ends) for input in inputs])
-        return [written.text for written in found]
+        most, ends = self.asking.most + SPARE, frozenset({self.chat.end})
+        found = self._run(inputs, lambda ids: Write(self.network, ids, most, ends), run)
+        return ["" if written is None else written.text for written in found]
+
+    def _run(self, inputs: Sequence[Input], request: Callable[[Tokens], Request], run: Run) -> list[Any]:
+        """What comes back for each input; None for one that does not fit."""
+        requests: dict[int, Request] = {}
+        for place, input in enumerate(inputs):
+            with suppress(Unfit):
+                requests[place] = request(self.ids(input))
+        found = dict(zip(requests, run(list(requests.values())), strict=True))
+        return [found.get(place) for place in range(len(inputs))]
 
     def size(self) -> Size:
         trunk: Any = self.network.trunk
@@ -119,6 +173,7 @@ class Decoder:
             "prompt": self.prompt.digest,
             "max_tokens": self.max_tokens,
             "learned": self.learned,
+            "writing": self.writing.model_dump(mode="json"),
             "shots": [{"input": dict(shot.input), "answer": shot.answer} for shot in self.shots],
             "trunk": {"name": trunk.name, "digest": trunk.digest, "kind": trunk.kind, "pooling": trunk.pooling},
             "adapter": self.network.adapter.digest if self.network.adapter else None,
@@ -140,4 +195,5 @@ class Decoder:
             tuple(Example(shot["input"], shot["answer"]) for shot in facts["shots"]),
             facts["learned"],
             facts["owned"],
+            WritingSpec.model_validate(facts["writing"]),
         )

@@ -14,6 +14,7 @@ from loratory.artifacts.manifests import digest_of
 from loratory.errors import SpecError
 
 FIELDS = ("version", "system", "user")
+Message = dict[str, str]  # role, content
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Prompt:
             raise SpecError("the prompt does not say where the text goes", where=f"{where}: user", allowed="{text}")
         return prompt
 
-    def filled(self, gaps: Mapping[str, str], text: str) -> list[dict[str, str]]:
+    def filled(self, gaps: Mapping[str, str], text: str) -> list[Message]:
         """Messages. Only known gaps are filled, so that braces of JSON stand; what is filled in is not searched."""
         messages = []
         for role, form in (("system", self.system), ("user", self.user)):

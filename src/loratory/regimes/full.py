@@ -27,7 +27,7 @@ class Full(Headed):
 
         live = start.open(every_weight=True, ways=ways(context))
         made: Predictor
-        if self.writing(start.kind):
+        if self.writes(start.kind):
             made, facts = self.written(task, lessons, live, context)
         else:
             made, facts = through_trunk(task, lessons, live, Options.of(self), context)

@@ -6,9 +6,11 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from loratory.protocols import JSON, Context, Lessons, Network, Predictor, Task
-from loratory.regimes.objections import refuse
+from loratory.protocols import JSON, Context, Lessons, Predictor, Task
+from loratory.regimes.asking import asked
+from loratory.regimes.objections import refuse, refuse_writing
 from loratory.specs.training import ContrastiveSpec, LossSpec
+from loratory.specs.writing import WritingSpec
 
 
 class Headed(BaseModel):
@@ -25,6 +27,7 @@ class Headed(BaseModel):
     prompt: str | None = Field(
         None, description="of a base that writes: a prompt file (version, system, user); without it the project's own"
     )
+    writing: WritingSpec = Field(default_factory=WritingSpec)
     head_learning_rate: float = Field(5e-3, gt=0, lt=1, description="of the head")
     learn_scale: bool = Field(
         False,
@@ -46,7 +49,7 @@ class Headed(BaseModel):
             raise ValueError("contrastive warms up for prototypes: set head: pooled with it")
         return self
 
-    def writing(self, start: str) -> bool:
+    def writes(self, start: str) -> bool:
         """Whether an answer is written, from this kind of start."""
         return self.head == "none" or (self.head == "auto" and start == "causal")
 
@@ -54,18 +57,14 @@ class Headed(BaseModel):
         """Why this task cannot be fulfilled from this kind of start, or None; loads no weights."""
         if self.head == "none" and start == "encoder":
             return f"{name} with head: none lets the base write its answer, and an encoder cannot write"
-        if self.writing(start) and (self.contrastive or self.label_names):
+        if self.writes(start) and (self.contrastive or self.label_names):
             return f"{name} on a causal base writes its answer: contrastive and label_names need head: pooled"
-        return refuse(name, task, start, self.starts)
+        refused = refuse_writing if self.writes(start) else refuse
+        return refused(name, task, start, self.starts)
 
     def written(self, task: Any, lessons: Lessons, live: Any, context: Context) -> tuple[Predictor, dict[str, JSON]]:
         """Teach a causal base to write the answer."""
-        from loratory.predictors.decoder import Decoder
-        from loratory.predictors.prompts import Prompt
-        from loratory.predictors.wordings import wording_of
         from loratory.training.writers import through_writing
 
-        wording = wording_of(task)
-        prompt = Prompt.load(self.prompt, wording)
-        asked = Decoder(task, wording, Network(live), prompt, context.training.max_tokens)
-        return through_writing(lessons, asked, live, self.learning_rate, self.loss, context)
+        start = asked(task, lessons, live, self.prompt, self.writing, context)
+        return through_writing(lessons, start, live, self.learning_rate, self.loss, context)

@@ -50,7 +50,7 @@ class Lora(Headed):
             torch.manual_seed(seed_of(context.seed, "adapter"))
             live = start.open(config, ways=ways(context))
         made: Predictor
-        if self.writing(start.kind):
+        if self.writes(start.kind):
             made, facts = self.written(task, lessons, live, context)
         else:
             made, facts = through_trunk(task, lessons, live, Options.of(self), context)

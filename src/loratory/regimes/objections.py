@@ -12,3 +12,16 @@ def refuse(name: str, task: Task, start: str, starts: Sequence[str]) -> str | No
     if not isinstance(task, Labelled):
         return f"{name} needs a task whose answer is one label; {task.kind} is none"
     return None if start in starts else f"{name} starts from {' or '.join(starts)}, not from {start}"
+
+
+def refuse_writing(name: str, task: Task, start: str, starts: Sequence[str]) -> str | None:
+    """Why `name` cannot have a base of this kind write a task's answers, or None; loads no weights."""
+    from loratory.errors import Unfit
+    from loratory.predictors.wordings import WORDINGS, wording_of
+
+    if start not in starts:
+        return f"{name} starts from {' or '.join(starts)}, not from {start}"
+    try:
+        return WORDINGS[wording_of(task)].refuses(task)
+    except Unfit as problem:
+        return problem.problem

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from loratory.protocols import Context, Example, Lessons, Network, Start, Task
-from loratory.regimes.objections import refuse
+from loratory.data.examples import labels_of
+from loratory.protocols import Context, Example, Lessons, Start, Task
+from loratory.regimes.asking import asked
+from loratory.regimes.objections import refuse_writing
+from loratory.specs.writing import WritingSpec
 
 if TYPE_CHECKING:
     from loratory.predictors.decoder import Decoder
@@ -25,19 +28,14 @@ class Prompted(BaseModel):
     shots: int = Field(0, ge=0, le=256, description="answered examples in the prompt, the labels in turn")
     prompt: str | None = Field(None, description="a prompt file (version, system, user); without it the project's own")
 
+    writing: WritingSpec = Field(default_factory=WritingSpec)
+
     def objection(self, task: Task, start: str) -> str | None:
-        return refuse("prompted", task, start, self.starts)
+        return refuse_writing("prompted", task, start, self.starts)
 
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Decoder:
-        from loratory.predictors.decoder import Decoder
-        from loratory.predictors.prompts import Prompt
-        from loratory.predictors.wordings import wording_of
-
-        wording = wording_of(task)
-        prompt = Prompt.load(self.prompt, wording)
-        shots = self._shots(task, lessons)
-        made = Decoder(task, wording, Network(start), prompt, context.training.max_tokens, shots)
-        context.report("fitted", {"prompt": prompt.digest, "room": made.room})
+        made = asked(task, lessons, start, self.prompt, self.writing, context, self._shots(task, lessons))
+        context.report("fitted", {"prompt": made.prompt.digest, "room": made.room})
         return made
 
     def _shots(self, task: Any, lessons: Lessons) -> tuple[Example, ...]:
@@ -48,8 +46,9 @@ class Prompted(BaseModel):
 
         chance = generator("shots")
         waiting: dict[str, list[Example]] = {}
+        labels = labels_of(task, lessons.train)
         for i in torch.randperm(len(lessons.train), generator=chance).tolist():
-            waiting.setdefault(task.label_of(lessons.train[i].answer), []).append(lessons.train[i])
+            waiting.setdefault(labels[i], []).append(lessons.train[i])
         chosen: list[Example] = []
         while len(chosen) < self.shots and any(waiting.values()):
             for left in waiting.values():

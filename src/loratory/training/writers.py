@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -12,9 +13,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from loratory.errors import DataError, Unfit
-from loratory.models.trunks import LiveTrunk, TorchTrunk
+from loratory.models.trunks import BATCH_TOKENS, LiveTrunk, TorchTrunk, by_length
 from loratory.predictors.decoder import Decoder
-from loratory.protocols import JSON, Context, Example, Labelled, Lessons, Network, Tokens, answer
+from loratory.protocols import JSON, Context, Example, Labelled, Lessons, Network, Scores, Tokens, answer
 from loratory.specs.training import LossSpec
 from loratory.training.batching import epoch_batches
 from loratory.training.loop import Course, train
@@ -32,12 +33,27 @@ class Page:
     answered: int
 
 
-def pages(decoder: Decoder, examples: Sequence[Example]) -> list[Page]:
-    """What is learnt from; raises DataError where nothing of an answer is left to learn."""
-    made = []
+def pages(decoder: Decoder, examples: Sequence[Example], most: int | None = None) -> list[Page]:
+    """What is learnt from; raises one DataError for all examples that do not fit or take more than `most` tokens."""
+    made, long = [], []
     for example in examples:
         written = decoder.written(example)
-        made.append(Page((*decoder.ids(example.input), *written), len(written)))
+        try:
+            page = Page((*decoder.ids(example.input), *written), len(written))
+        except Unfit as problem:
+            long.append((example.origin, problem.problem))
+            continue
+        if most and len(page.ids) > most and not decoder.words.cuts:
+            long.append((example.origin, f"prompt and answer take {len(page.ids)} tokens"))
+        made.append(page)
+    if long:
+        (where, what), others = long[0], f", and {len(long) - 1} more are too long" if len(long) > 1 else ""
+        raise DataError(
+            f"{what}{others}",
+            where=where,
+            allowed=f"at most {most} tokens, so that no answer is cut" if most else "",
+            remedy="raise training: max_tokens up to what the base reads, or shorten or remove these examples",
+        )
     return made
 
 
@@ -87,48 +103,36 @@ def packs(trunk: TorchTrunk, batch: Sequence[Page]) -> bool:
     return torch.allclose(apart, packed, rtol=PACKED_ALIKE, atol=PACKED_ALIKE)
 
 
-def show(decoder: Decoder, material: Sequence[Page], context: Context) -> None:
-    """The pre-flight look: the first examples with what carries loss, as the model will see them."""
+def show(decoder: Decoder, material: Sequence[Page], target: str, context: Context) -> None:
+    """The pre-flight look: the first examples with what carries loss, as the model will see them.
+
+    `target` is what the first of them has to say; raises DataError where the tokenizer does not give it back.
+    """
     trunk: Any = decoder.network.trunk
     read = trunk.tokenizer.tokenizer.decode
     for page in material[:SHOWN]:
         start = len(page.ids) - page.answered
         context.report("preflight", {"prompt": read(page.ids[:start]), "learnt": read(page.ids[start:])})
     told = read(material[0].ids[-material[0].answered : -1])
-    wanted = decoder.chat.quoted(_target(decoder, material))
-    if told.strip() != wanted.strip():
+    if told.strip() != decoder.chat.quoted(target).strip():
         raise DataError(
-            f"the tokenizer does not give an answer back: {wanted!r} became {told!r}",
+            f"the tokenizer does not give an answer back: {target!r} became {told!r}",
             where=trunk.name,
             allowed="a tokenizer that decodes what it has encoded",
             remedy="choose another base",
         )
 
 
-def _target(decoder: Decoder, material: Sequence[Page]) -> str:
-    """The text of the choice that the first page's answer spells."""
-    from loratory.predictors.wordings import WORDINGS
-
-    written = material[0].ids[-material[0].answered :]
-    texts = WORDINGS[decoder.wording].choices(decoder.task)
-    return texts[decoder.choices.index(written)]
-
-
 def through_writing(
     lessons: Lessons, start: Decoder, live: LiveTrunk, rate: float, loss: LossSpec, context: Context
 ) -> tuple[Decoder, dict[str, JSON]]:
     """Train what `live` has to learn; `start` says how the task is put. The predictor returned is frozen."""
-    task: Any = start.task
-    assert isinstance(task, Labelled)
     parameters = live.trainable() | (live.speaks() if live.every_weight else {})
     learned = sum(p.numel() for p in parameters.values())
     now = replace(start, network=Network(live), learned=learned)
-    material = pages(now, lessons.train)
-    show(now, material, context)
-    targets = torch.tensor([(task.labels or ()).index(task.label_of(e.answer)) for e in lessons.train])
-    weights = class_weights(targets, task.labels or (), loss)[targets]
-    weights = weights * torch.tensor([e.weight * p.answered for e, p in zip(lessons.train, material, strict=True)])
-
+    longest = min(context.training.max_tokens, live.tokenizer.limit)
+    material = pages(now, lessons.train, longest)
+    show(now, material, now.words.target(now.task, lessons.train[0].answer), context)
     packed = context.training.packing == "on"
     if packed and not packs(live.trunk, material[:4]):
         raise Unfit(
@@ -140,17 +144,51 @@ def through_writing(
     def losses(indices: Sequence[int]) -> Tensor:
         return page_losses(live, [material[i] for i in indices], loss, packed)
 
+    headline, score = _looking(now, lessons, live, longest, context)
     course = Course(
         parameters=parameters,
         losses=losses,
-        weights=weights.float(),
-        headline=task.headline,
+        weights=_weights(now.task, lessons, material, loss),
+        headline=headline,
         epochs=context.training.epochs,
         rate=lambda name: rate,
         batches=lambda epoch: epoch_batches([len(p.ids) for p in material], context.training, context.seed, epoch),
-        score=lambda: task.summarise(answer(now, lessons.validation, context.run).totals()),
+        score=score,
     )
     facts = train(course, context) | {"product": live.ways.product, "prompt": now.prompt.digest}
     if live.every_weight:
         return replace(now, network=Network(live.frozen()), owned=True), facts
     return replace(now, network=Network(live.trunk, live.adapter())), facts
+
+
+def _weights(task: Any, lessons: Lessons, material: Sequence[Page], loss: LossSpec) -> Tensor:
+    """An example weighs as many tokens as its answer has, times its own weight and that of its label."""
+    own = torch.tensor([e.weight * p.answered for e, p in zip(lessons.train, material, strict=True)])
+    if not isinstance(task, Labelled):
+        return own.float()
+    targets = torch.tensor([(task.labels or ()).index(task.label_of(e.answer)) for e in lessons.train])
+    return (class_weights(targets, task.labels or (), loss)[targets] * own).float()
+
+
+def _looking(
+    now: Decoder, lessons: Lessons, live: LiveTrunk, longest: int, context: Context
+) -> tuple[str, Callable[[], Scores]]:
+    """What early stopping goes by: the task's headline where answers are scored; where they are drawn, which takes
+    much longer, the mean probability of a validation answer's token (geometric).
+    """
+    task = now.task
+    if now.choices:
+        return task.headline, lambda: task.summarise(answer(now, lessons.validation, context.run).totals())
+    held = pages(now, lessons.validation, longest)
+
+    def likelihood() -> Scores:
+        said = torch.tensor([page.answered for page in held])
+        with torch.no_grad():
+            found = [
+                (page_losses(live, [held[i] for i in batch], LossSpec(), False, grad=False).cpu(), said[batch])
+                for batch in by_length([len(page.ids) for page in held], BATCH_TOKENS)
+            ]
+        total = sum(float((losses * counts).sum()) for losses, counts in found)
+        return {"likelihood": math.exp(-total / int(said.sum()))}
+
+    return "likelihood", likelihood

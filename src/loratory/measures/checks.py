@@ -1,0 +1,196 @@
+"""Checks of a written answer: a share in [0, 1] of what was asked for, or None where the check has nothing to say.
+
+A check is called with the input, the answer and the expected answer. One that takes options is a frozen pydantic
+model; a function that takes none will do as well. Both are named in the entry-point group `loratory.checks`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Check = Callable[[Mapping[str, Any], Any, Any], float | bool | None]
+WORD = re.compile(r"\w+")
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+BULLET = re.compile(r"^[ \t]*(?:[-*•]|\d+[.)])[ \t]+\S", re.MULTILINE)
+HASHTAG = re.compile(r"(?<!\w)#\w+")
+NO = (
+    "cannot",
+    "can't",
+    "can not",
+    "won't",
+    "will not",
+    "unable to",
+    "not able to",
+    "must decline",
+    "not comfortable",
+    "no information",
+    "not provided",
+    "don't have",
+    "do not have",
+)
+
+
+class Options(BaseModel):
+    """A check with options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Between(Options):
+    """How many there may be."""
+
+    least: int = Field(0, ge=0, description="fewer are wrong")
+    most: int | None = Field(None, ge=0, description="more are wrong; without it there is no limit")
+
+    @model_validator(mode="after")
+    def _can_hold(self) -> Self:
+        if self.most is not None and self.most < self.least:
+            raise ValueError("most is less than least")
+        return self
+
+    def holds(self, count: int) -> float:
+        return float(self.least <= count and (self.most is None or count <= self.most))
+
+
+class Words(Between):
+    """The answer has so many words."""
+
+    def __call__(self, input: Mapping[str, Any], answer: Any, expected: Any) -> float:
+        return self.holds(len(WORD.findall(as_text(answer))))
+
+
+class Bullets(Between):
+    """The answer has so many lines that begin with a dash, a star or a number."""
+
+    def __call__(self, input: Mapping[str, Any], answer: Any, expected: Any) -> float:
+        return self.holds(len(BULLET.findall(as_text(answer))))
+
+
+class Hashtags(Between):
+    """The answer has so many hashtags."""
+
+    def __call__(self, input: Mapping[str, Any], answer: Any, expected: Any) -> float:
+        return self.holds(len(HASHTAG.findall(as_text(answer))))
+
+
+class Contains(Options):
+    """The answer holds all of some texts, one of others at least, and none of yet others; case is ignored."""
+
+    all: tuple[str, ...] = Field((), description="each of them has to be there")
+    any: tuple[str, ...] = Field((), description="one of them at least has to be there")
+    none: tuple[str, ...] = Field((), description="none of them may be there")
+
+    @model_validator(mode="after")
+    def _asks(self) -> Self:
+        if not (self.all or self.any or self.none):
+            raise ValueError("name texts under all, any or none")
+        return self
+
+    def __call__(self, input: Mapping[str, Any], answer: Any, expected: Any) -> float:
+        text = as_text(answer).casefold()
+        rules = [one.casefold() in text for one in self.all]
+        rules += [any(one.casefold() in text for one in self.any)] if self.any else []
+        rules += [one.casefold() not in text for one in self.none]
+        return sum(rules) / len(rules)
+
+
+class Refuses(Options):
+    """The answer says no where the expected answer does, and only there; told by phrases, case ignored."""
+
+    phrases: tuple[str, ...] = Field(NO, description="one of them in an answer means no")
+
+    def __call__(self, input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
+        return None if expected is None else float(self.says_no(answer) == self.says_no(expected))
+
+    def says_no(self, answer: Any) -> bool:
+        text = as_text(answer).casefold().replace("\u2019", "'")
+        return any(phrase.casefold() in text for phrase in self.phrases)
+
+
+def exact(input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
+    """The answer is the expected one; of texts, white space at the ends and between words does not count."""
+    if expected is None:
+        return None
+    if isinstance(answer, str) and isinstance(expected, str):
+        return float(answer.split() == expected.split())
+    return float(_same(answer, expected))
+
+
+def overlap(input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
+    """F1 of the words that the answer shares with the expected one, case ignored (Rajpurkar et al. 2016)."""
+    if expected is None:
+        return None
+    mine, theirs = (Counter(WORD.findall(as_text(one).casefold())) for one in (answer, expected))
+    shared, total = (mine & theirs).total(), mine.total() + theirs.total()
+    return 2 * shared / total if total else 1.0
+
+
+def numbers(input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
+    """Of the numbers in the answer, the share that the input holds; None where the answer has none.
+
+    Numbers that number the lines of a list are left out, and so are signs that group or end digits.
+    """
+    said = NUMBER.findall(re.sub(r"(?m)^[ \t]*\d+[.)][ \t]", "", as_text(answer)))
+    given = {_digits(one) for text in _strings(input) for one in NUMBER.findall(text)}
+    return sum(_digits(one) in given for one in said) / len(said) if said else None
+
+
+def fields(input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
+    """Of the values in the expected answer and in this one, the share that both have at the same place."""
+    if expected is None:
+        return None
+    mine, theirs = dict(leaves(answer)), dict(leaves(expected))
+    both = sum(place in mine and _same(mine[place], value) for place, value in theirs.items())
+    return both / len(mine.keys() | theirs.keys())
+
+
+def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """JSON pointer (RFC 6901) and value of all that holds nothing further; an empty list or object is such a value."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from leaves(inner, f"{place}/{str(key).replace('~', '~0').replace('/', '~1')}")
+    elif isinstance(value, (list, tuple)) and value:
+        for number, inner in enumerate(value):
+            yield from leaves(inner, f"{place}/{number}")
+    else:
+        yield place, value
+
+
+def as_text(answer: Any) -> str:
+    """An answer to read: text as it is, anything else as JSON."""
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equality of JSON, in which true is not 1."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
+
+
+def _digits(number: str) -> str:
+    """1,234.50 and 1234.5 are one number: the last sign before one or two digits is the point, others group."""
+    whole, sign, part = re.sub(r"[.,](?=\d{3}(?!\d))", "", number).replace(",", ".").rpartition(".")
+    plain = f"{whole.replace('.', '')}.{part}".rstrip("0").rstrip(".") if sign else part
+    return plain.lstrip("0") or "0"
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _strings(inner)

@@ -1,0 +1,265 @@
+"""`generate`: an answer in writing to a conversation: text, or JSON of a schema that the user gives."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from loratory.discovery import find
+from loratory.errors import FieldError, SpecError, missing_extra, shown
+from loratory.measures.checks import Check
+from loratory.measures.labels import ratio
+from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
+from loratory.tasks.conversations import Message, input_of, messages_from, messages_of, split_answer
+
+TEXT: Schema = {"type": "string"}
+TOLD = 3  # problems of one answer that are named
+
+
+class Generate(BaseModel):
+    """The answer is text, or JSON of `answer_schema`; checks say how good it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: ClassVar[Mapping[str, Column]] = {
+        "messages": Column(
+            "a whole conversation; what the assistant says last is the answer",
+            required=False,
+            guesses=("messages", "conversations", "conversation", "dialog"),
+        ),
+        "prompt": Column(
+            "what is asked, where there is no conversation",
+            required=False,
+            guesses=("prompt", "instruction", "question", "query", "input"),
+        ),
+        "context": Column(
+            "what the question is about; it is put behind it",
+            required=False,
+            guesses=("context", "input"),
+        ),
+        "system": Column("what the system says", required=False, guesses=("system", "system_prompt")),
+        "completion": Column(
+            "the answer",
+            required=False,
+            guesses=("completion", "output", "response", "answer", "target", "expected"),
+        ),
+        "group": Column(
+            "examples of one group never cross a split",
+            required=False,
+            guesses=("group", "family", "template_id", "group_id", "template"),
+        ),
+    }
+    lower_is_better: ClassVar[frozenset[str]] = frozenset()
+
+    kind: Literal["generate"] = "generate"
+    answer_schema: dict[str, Any] | None = Field(
+        None, description="JSON Schema (2020-12) that every answer is held to while it is written; left out: text"
+    )
+    checks: tuple[str | dict[str, dict[str, Any] | None], ...] = Field(
+        (),
+        description="names of checks, or name: {options}; a name of your own with {check: ..., options}; left out: "
+        "overlap of words for text, fields for JSON",
+    )
+    headline: Literal["checks", "passed"] = Field(
+        "checks",
+        description="what the verdict goes by: the mean over checks, or the share of answers that pass all of them",
+    )
+
+    @field_validator("answer_schema")
+    @classmethod
+    def _is_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        if schema is not None:
+            problem = _jsonschema().SchemaError
+            try:
+                _jsonschema().Draft202012Validator.check_schema(schema)
+            except problem as error:
+                raise ValueError(f"this is no JSON Schema: {error.message} at {_place(error)}") from None
+        return schema
+
+    @field_validator("checks")
+    @classmethod
+    def _known(cls, checks: tuple[Any, ...]) -> tuple[Any, ...]:
+        named = [name for name, _, _ in _parts(checks)]
+        if len(set(named)) < len(named):
+            raise ValueError("two checks have one name; give one another: mine: {check: ..., options}")
+        for name, check, options in _parts(checks):
+            made_check(name, check, options)
+        return checks
+
+    # -- Task
+    def question(self) -> Schema:
+        turn = {"type": "object", "properties": {"role": {"enum": ["user", "assistant"]}, "content": TEXT}}
+        return {
+            "type": "object",
+            "properties": {"prompt": TEXT, "system": TEXT, "history": {"type": "array", "items": turn}},
+            "required": ["prompt"],
+            "additionalProperties": False,
+        }
+
+    def contract(self, input: Input | None = None) -> Schema:
+        return TEXT if self.answer_schema is None else self.answer_schema
+
+    def check(self, input: Input, answer: Answer) -> list[str]:
+        """Nothing: checks say how good an answer is, not whether it is one."""
+        return []
+
+    def read(self, row: Mapping[str, JSON]) -> Example:
+        """An example; raises FieldError for a conversation that is none, and an answer outside the contract."""
+        if row.get("messages") is not None:
+            input, said = split_answer(messages_of(row["messages"], "messages"), "messages")
+            field = "messages"
+        else:
+            input, said, field = self._asked(row), _said(row.get("completion")), "completion"
+        if said is None:
+            raise FieldError(
+                field,
+                "the answer is missing",
+                allowed="a message of the assistant at the end" if field == "messages" else "text in this column",
+                remedy="add it, or remove the row",
+            )
+        return Example(input, self._answer(said, field), group=str(row.get("group") or ""))
+
+    def _asked(self, row: Mapping[str, JSON]) -> Input:
+        prompt, system, context = row.get("prompt"), row.get("system"), row.get("context")
+        if isinstance(prompt, Sequence) and not isinstance(prompt, str):
+            return input_of(messages_of(prompt, "prompt"), "prompt")
+        if not isinstance(prompt, str):
+            raise FieldError(
+                "prompt",
+                f"what is asked is {shown(prompt)}",
+                allowed="text in a column prompt or instruction, or a conversation in a column messages",
+                remedy="say which column it is: data: prompt: COLUMN (or messages: COLUMN)",
+            )
+        behind = f"\n\n{context}" if isinstance(context, str) and context.strip() else ""
+        made = {"prompt": prompt + behind}
+        return made | ({"system": system} if isinstance(system, str) and system.strip() else {})
+
+    def _answer(self, said: Any, field: str) -> Answer:
+        if self.answer_schema is None:
+            text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+            if not text.strip():
+                raise FieldError(field, "the answer is empty", remedy="fill it in or remove the row")
+            return text
+        try:
+            value = json.loads(said) if isinstance(said, str) else said
+        except (ValueError, RecursionError) as problem:
+            raise FieldError(field, f"the answer is no JSON ({problem}): {shown(said)}", allowed="JSON") from None
+        if problems := self._problems(value):
+            raise FieldError(
+                field,
+                f"the answer is not of the task's schema: {'; '.join(problems[:TOLD])}",
+                allowed="what task: answer_schema: allows",
+                remedy="mend the row or the schema",
+            )
+        return value
+
+    def _problems(self, value: Any) -> list[str]:
+        found = _jsonschema().Draft202012Validator(self.answer_schema).iter_errors(value)
+        return [f"{error.json_path.replace('$', '', 1) or 'the whole'}: {error.message[:200]}" for error in found]
+
+    def settle(self, examples: Iterable[Example]) -> Self:
+        """As it is: nothing is left open."""
+        return self
+
+    def mark(self, example: Example, prediction: Prediction) -> Counts:
+        found: dict[str, float] = {}
+        for name, check in self.made_checks().items():
+            answered = prediction.answer is not None
+            value = check(example.input, prediction.answer, example.answer) if answered else 0.0
+            if value is not None:
+                found[name] = min(max(float(value), 0.0), 1.0)
+        reward = sum(found.values()) / len(found) if found else 1.0
+        each = {f"{part}/{name}": v for name, value in found.items() for part, v in (("held", value), ("asked", 1.0))}
+        return {
+            "n": 1.0,
+            "reward": reward,
+            "answered": float(prediction.answer is not None),
+            "passed": float(all(value == 1 for value in found.values())),
+            **each,
+        }
+
+    def summarise(self, totals: Counts) -> Scores:
+        n = totals.get("n", 0.0)
+        scores = {
+            "checks": ratio(totals.get("reward", 0.0), n),
+            "passed": ratio(totals.get("passed", 0.0), n),
+            "coverage": ratio(totals.get("answered", 0.0), n),
+        }
+        for name in self.made_checks():
+            scores[f"check/{name}"] = ratio(totals.get(f"held/{name}", 0.0), totals.get(f"asked/{name}", 0.0), 1.0)
+        return scores
+
+    def made_checks(self) -> Mapping[str, Check]:
+        """The checks, ready to be called, by name."""
+        asked = self.checks or (("overlap",) if self.answer_schema is None else ("fields",))
+        return {name: made_check(name, check, options) for name, check, options in _parts(asked)}
+
+    # -- Conversational
+    def messages(self, input: Input) -> list[Message]:
+        return messages_from(input)
+
+    def text(self, input: Input) -> str:
+        return "\n".join(message["content"] for message in messages_from(input) if message["role"] == "user")
+
+    def told(self, answer: Answer) -> str:
+        if self.answer_schema is None:
+            return str(answer)
+        return json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+
+    def heard(self, text: str) -> Answer:
+        return text if self.answer_schema is None else json.loads(text)
+
+
+def made_check(name: str, check: str, options: Mapping[str, Any]) -> Check:
+    """A check, ready to be called; raises ValueError for one that is not there, or options that it does not take."""
+    try:
+        found = find("checks", check)
+    except SpecError as problem:
+        raise ValueError(f"{problem.problem} (allowed: {problem.allowed})") from None
+    if not inspect.isclass(found):
+        if options:
+            raise ValueError(f"the check {name} takes no options")
+        made: Check = found
+        return made
+    cls: Any = found
+    try:
+        ready: Check = cls(**options)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        place = ": ".join(map(str, (name, *first["loc"])))
+        raise ValueError(f"{place}: {first['msg']} (allowed: {', '.join(cls.model_fields)})") from None
+    return ready
+
+
+def _parts(checks: Sequence[str | Mapping[str, Mapping[str, Any] | None]]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Name, check and options of each."""
+    parts = []
+    for one in checks:
+        for name, options in ({one: None} if isinstance(one, str) else one).items():
+            rest = dict(options or {})
+            parts.append((name, str(rest.pop("check", name)), rest))
+    return parts
+
+
+def _said(completion: Any) -> Any:
+    """The answer of a column: text, JSON, or TRL's list of one message."""
+    one = completion[0] if isinstance(completion, Sequence) and len(completion) == 1 else None
+    if isinstance(one, Mapping) and {"role", "content"} <= one.keys():
+        return messages_of(completion, "completion")[0]["content"]
+    return completion
+
+
+def _jsonschema() -> Any:
+    try:
+        import jsonschema
+    except ImportError:
+        raise missing_extra("jsonschema", "evaluation") from None
+    return jsonschema
+
+
+def _place(error: Any) -> str:
+    return "/".join(map(str, error.absolute_path)) or "its beginning"
