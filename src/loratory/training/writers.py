@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from loratory.errors import DataError, Unfit
-from loratory.models.trunks import LiveTrunk, TorchTrunk
+from loratory.models.live import LiveTrunk
+from loratory.models.trunks import TorchTrunk
 from loratory.predictors.decoder import Decoder
 from loratory.protocols import JSON, Context, Example, Labelled, Lessons, Network, Tokens, answer
 from loratory.specs.training import LossSpec
