@@ -86,7 +86,8 @@ def ours(shape: str, device: str, packed: bool) -> Callable[[Sequence[tuple[int,
     import torch
 
     from loratory.models.bases import Base
-    from loratory.models.trunks import TorchTrunk, Ways
+    from loratory.models.live import Ways
+    from loratory.models.trunks import TorchTrunk
     from loratory.specs.training import LossSpec
     from loratory.training.writers import Page, page_losses
 

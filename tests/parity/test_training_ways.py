@@ -12,8 +12,8 @@ from loratory.errors import StorageError
 from loratory.models import adapters
 from loratory.models.activations import Remembered, room
 from loratory.models.execution import run_here
+from loratory.models.live import Ways
 from loratory.models.lowrank import LowRank, LowRankLinear
-from loratory.models.trunks import Ways
 from loratory.predictors.encoder import Encoder
 from loratory.protocols import answer
 from loratory.regimes.head import Head

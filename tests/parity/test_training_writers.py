@@ -118,7 +118,7 @@ def test_a_packed_fit_is_the_unpacked_one(writer: Any) -> None:
 
 
 def test_a_base_that_leaks_between_packed_pages_is_refused(writer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from loratory.models.trunks import LiveTrunk
+    from loratory.models.live import LiveTrunk
 
     def leaking(self: Any, rows: Any, grad: bool = True) -> Any:
         ids = torch.tensor([[token for row in rows for token in row]])

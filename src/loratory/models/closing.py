@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loratory.errors import Unfit
+from loratory.models import numerals
 from loratory.protocols import JSON, Schema
 
 MEANT = {  # what is understood of each type; anything else is refused
@@ -29,7 +30,6 @@ MEANT = {  # what is understood of each type; anything else is refused
 TELLING = {"title", "description", "examples", "default", "$schema", "$comment", "$id"}
 ESCAPES = frozenset('"\\/bfnrt')
 FILLER = "a"  # of strings that have to be longer
-DIGITS = 18  # of a whole number at most
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ def _typed(kind: str, schema: Schema, root: Schema, text: str, at: int) -> Itera
     elif kind == "string":
         yield from _string(schema, text, at)
     elif kind == "integer":
-        yield from _integer(schema, text, at)
+        yield from (Read(*found) for found in numerals.integer(schema, text, at))
     elif kind == "number":
-        yield from _number(schema, text, at)
+        yield from (Read(*found) for found in numerals.number(schema, text, at))
     else:
         yield from _literals(["null"] if kind == "null" else ["true", "false"], text, at)
 
@@ -244,120 +244,6 @@ def _character(text: str, i: int) -> tuple[int, str | None]:
     if any(c not in "0123456789abcdefABCDEF" for c in given):
         return 0, None
     return (6, None) if len(given) == 4 else (2 + len(given), "001f"[len(given) :])
-
-
-def _bounds(schema: Schema, whole: bool) -> tuple[float, float]:
-    """The least and the greatest value that may be written; for whole numbers both may."""
-    low, high = schema.get("minimum"), schema.get("maximum")
-    under, over = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    lows = [v for v in (low, None if under is None or not whole else _floor(under) + 1) if v is not None]
-    highs = [v for v in (high, None if over is None or not whole else -_floor(-over) - 1) if v is not None]
-    return max(lows, default=float("-inf")), min(highs, default=float("inf"))
-
-
-def _floor(value: float) -> int:
-    import math
-
-    return math.floor(value)
-
-
-def _integer(schema: Schema, text: str, at: int) -> Iterator[Read]:
-    low, high = _bounds(schema, whole=True)
-    end = at + (1 if text.startswith("-", at) else 0)
-    while end < len(text) and text[end].isdigit():
-        end += 1
-    given = text[at:end]
-    digits = given.lstrip("-")
-    if len(digits) > 1 and digits[0] == "0":
-        return
-    if digits and low <= int(given) <= high:
-        yield Read(end)
-    if end == len(text):
-        missing = _more_digits(given, low, high)
-        if missing is not None:
-            yield Read(missing=missing)
-
-
-def _more_digits(given: str, low: float, high: float) -> str | None:
-    """The shortest digits behind `given` (a sign and digits, or nothing) that make a whole number from low to high."""
-    starts = [given] if given not in ("", "-") else [given + d for d in "0123456789"] + (["-"] if not given else [])
-    best: str | None = None
-    for start in starts:
-        if start == "-":
-            found = _more_digits("-", low, high)
-            found = None if found is None else "-" + found
-        else:
-            found = _filled(start, low, high)
-            found = None if found is None else start[len(given) :] + found
-        if found is not None and (best is None or len(found) < len(best)):
-            best = found
-    return best
-
-
-def _filled(start: str, low: float, high: float) -> str | None:
-    """The shortest digits behind whole digits; "" where they are in bounds as they stand."""
-    if start in ("0", "-0"):
-        return "" if low <= 0 <= high else None
-    for count in range(DIGITS + 1 - len(start.lstrip("-"))):
-        least, most = int(start + "0" * count), int(start + "9" * count)
-        least, most = min(least, most), max(least, most)
-        if least <= high and most >= low:
-            inside = max(least, low) if not start.startswith("-") else min(most, high)
-            return str(int(inside))[len(start) :]
-    return None
-
-
-def _number(schema: Schema, text: str, at: int) -> Iterator[Read]:
-    """Numbers are written as whole ones, or with a point; never with an exponent. Ends are sought among few endings."""
-    low, high = _bounds(schema, whole=False)
-    end = at
-    while end < len(text) and (text[end].isdigit() or text[end] in "-.eE+"):
-        end += 1
-    given = text[at:end]
-    if _in_bounds(given, schema):
-        yield Read(end)
-    if end == len(text):
-        for ending in _endings(given, low, high):
-            if _in_bounds(given + ending, schema):
-                yield Read(missing=ending)
-                return
-
-
-def _endings(given: str, low: float, high: float) -> Iterator[str]:
-    """Candidates, short ones first."""
-    whole = given in ("", "-") or given.lstrip("-").isdigit()
-    yield from "0123456789"
-    if not given:
-        yield from (f"-{digit}" for digit in "0123456789")
-    if whole and (found := _more_digits(given, low, high)):
-        yield found
-    yield from _digits()
-    for value in (low, high, (low + high) / 2):
-        spelled = written(value)
-        if spelled.startswith(given) and spelled.strip("-.0123456789") == "":  # neither infinite nor with an exponent
-            yield spelled[len(given) :]
-    if whole:
-        yield from (f"{'' if given not in ('', '-') else '0'}.{digits}" for digits in _digits())
-
-
-def _digits() -> Iterator[str]:
-    for size in range(1, 4):
-        yield from (f"{number:0{size}d}" for number in range(10**size))
-
-
-def _in_bounds(given: str, schema: Schema) -> bool:
-    try:
-        value = json.loads(given)
-    except ValueError:
-        return False
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return False
-    return bool(
-        value >= schema.get("minimum", value)
-        and value <= schema.get("maximum", value)
-        and value > schema.get("exclusiveMinimum", float("-inf"))
-        and value < schema.get("exclusiveMaximum", float("inf"))
-    )
 
 
 # --- what is understood

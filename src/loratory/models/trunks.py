@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,14 @@ from loratory.models.bases import Base, describe, resolve
 from loratory.models.generating import Pen, write
 from loratory.models.grammar import Grammars, Guide
 from loratory.models.memory import keep_freed_memory
-from loratory.models.precision import DTYPES, autocast
+from loratory.models.precision import autocast
 from loratory.models.quantised import KIND, quantised
 from loratory.models.tokenizers import FastTokenizer
 from loratory.models.writing import Speaker, pad, trees_work, voice_of
 from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tokens, Write, Written, always
+
+if TYPE_CHECKING:
+    from loratory.models.live import LiveTrunk, Ways
 
 BATCH_TOKENS = 4096  # padded tokens of one inference pass: larger gains nothing on a CPU and costs memory
 
@@ -189,6 +192,8 @@ class TorchTrunk:
         self, config: Mapping[str, JSON] | None = None, every_weight: bool = False, ways: Ways | None = None
     ) -> LiveTrunk:
         """A trainable twin: a fresh adapter over the frozen weights, or every weight its own, or nothing to learn."""
+        from loratory.models.live import LiveTrunk, Ways
+
         return LiveTrunk(self, config, every_weight, ways or Ways())
 
     @property
@@ -226,141 +231,6 @@ def apply_head(head: nn.Module | None, states: Tensor, mask: Tensor) -> Tensor:
         return states
     longest = int(mask.sum(-1).max())
     return head(states[:, :longest], mask[:, :longest])  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True)
-class Ways:
-    """How a trunk computes while it trains; the answers are the same within rounding, the speed is not."""
-
-    precision: str = "fp32"  # of matrix products: fp32, bf16, fp16
-    product: str = "fused"  # of an adapted layer: fused (LowRankLinear), or peft's own
-
-
-class LiveTrunk:
-    """A trunk in training. The base stays in eval mode: only LoRA's dropout trains."""
-
-    def __init__(
-        self, trunk: TorchTrunk, config: Mapping[str, JSON] | None, every_weight: bool, ways: Ways = Ways()
-    ) -> None:
-        self.trunk, self.adapter_config, self.every_weight, self.ways = trunk, config, every_weight, ways
-        self.name, self.kind, self.pooling = trunk.name, trunk.kind, trunk.pooling
-        self.tokenizer, self.depth, self.width = trunk.tokenizer, trunk.depth, trunk.width
-        self.digest = f"{trunk.digest}+live{id(self)}"
-        self.model: Any = trunk.model
-        self.whole: Any = trunk.whole
-        self.voice = trunk.voice
-        if config:
-            self.model = adapters.grow(trunk.model, config)
-        elif every_weight:
-            self.whole = adapters.merged(trunk.whole or trunk.model, None).requires_grad_(True)
-            self.model = self.whole.base_model if trunk.whole else self.whole
-            self.voice = voice_of(self.whole) if trunk.whole else None
-        self.model.eval()
-        fused = bool(config) and ways.product == "fused"
-        self.running: Any = adapters.lightened(self.model, DTYPES[ways.precision]) if fused else self.model
-        self._upper: partial.Upper | None = None
-        self._known: Callable[[Sequence[Tokens]], Sequence[Tensor]] = lambda rows: []
-
-    def trainable(self) -> dict[str, nn.Parameter]:
-        """Parameters that learn, by name."""
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-
-    def speaks(self) -> dict[str, nn.Parameter]:
-        """Parameters of the output layer that learn and are not the trunk's own, by name."""
-        mine = {id(p) for p in self.model.parameters()}
-        own = self.voice.named_parameters() if self.voice else ()
-        return {f"voice.{name}": p for name, p in own if p.requires_grad and id(p) not in mine}
-
-    def score(self, requests: Sequence[Score], alive: Alive = always) -> list[Tensor]:
-        """As `TorchTrunk.score`, by what has been learnt so far."""
-        if self.voice is None:
-            raise Unfit(f"{self.name} has no output layer that it could write with", allowed="a causal language model")
-
-        def forward(places: Sequence[int], inputs: dict[str, Tensor]) -> Tensor:
-            with autocast(self.ways.precision, self.trunk.device):
-                return self.running(**inputs).last_hidden_state.float()  # type: ignore[no-any-return]
-
-        speaker = replace(self.trunk.speaker(), voice=self.voice)
-        return speaker.scores(requests, forward, self.trunk.trees(requests), alive)
-
-    @property
-    def first_layer(self) -> int:
-        """The lowest layer that learns; what is below it computes the same for a text in every epoch."""
-        config = self.adapter_config
-        if config is None:
-            return 0 if self.every_weight else self.depth
-        return int(min(config.get("layers_to_transform") or [0]))
-
-    def can_be_cut(self) -> bool:
-        """Whether the architecture works from the states that enter its first learning layer; tried on two rows."""
-        twin = adapters.share(self.model)
-        return partial.can_be_cut(self.model, twin, self.depth, self.first_layer, self._sample())
-
-    def start_from(self, known: Callable[[Sequence[Tokens]], Sequence[Tensor]]) -> None:
-        """Take the states that enter the first learning layer from `known` (float[T, D] for each row) from now on."""
-        self.running = adapters.share(self.running)
-        with autocast(self.ways.precision, self.trunk.device):
-            self._upper = partial.Upper(self.running, self.depth, self.first_layer, self._sample())
-        self._known = known
-
-    def _dropouts(self) -> list[nn.Module]:
-        """Where there is any: a walk through all modules in each step is not free."""
-        if not (self.adapter_config or {}).get("lora_dropout"):
-            return []
-        return [part for name, part in self.running.named_modules() if name.endswith("lora_dropout")]
-
-    def _sample(self) -> dict[str, Tensor]:
-        token = self.tokenizer.ids("a")[0][0]
-        return self.trunk.inputs([(token,) * 3, (token,) * 5])
-
-    def learn(self, rows: Sequence[Tokens], grad: bool = True) -> tuple[Tensor, Tensor]:
-        """Hidden states float[B, T, D] with gradients, and the mask; LoRA's dropout is on while `grad`."""
-        for part in self._dropouts():
-            part.train(grad)
-        inputs = self.trunk.inputs(rows)
-        with torch.set_grad_enabled(grad and torch.is_grad_enabled()), autocast(self.ways.precision, self.trunk.device):
-            if self._upper is None:
-                output = self.running(**inputs)
-            else:
-                below = nn.utils.rnn.pad_sequence(list(self._known(rows)), batch_first=True).to(self.trunk.device)
-                output = self._upper(below, inputs)
-        return output.last_hidden_state.float(), inputs["attention_mask"]
-
-    def learn_packed(self, rows: Sequence[Tokens], grad: bool = True) -> Tensor:
-        """Hidden states float[T in all, D] of rows that are laid one behind another, each seeing itself alone.
-
-        A causal model reads from positions that begin again where a row begins, provided that it gets no mask and
-        keeps no cache; whether an architecture does so is tried by whoever asks (training/writers.py).
-        """
-        for part in self._dropouts():
-            part.train(grad)
-        device = self.trunk.device
-        ids = torch.tensor([[token for row in rows for token in row]], device=device)
-        positions = torch.tensor([[place for row in rows for place in range(len(row))]], device=device)
-        with torch.set_grad_enabled(grad and torch.is_grad_enabled()), autocast(self.ways.precision, device):
-            output = self.running(input_ids=ids, position_ids=positions, use_cache=False)
-        return output.last_hidden_state[0].float()  # type: ignore[no-any-return]
-
-    @torch.inference_mode()
-    def encode(self, requests: Sequence[Encode], alive: Alive = always) -> list[Tensor]:
-        out: list[Tensor] = [torch.empty(0)] * len(requests)
-        for batch in by_length([len(r.ids) for r in requests], BATCH_TOKENS):
-            states, mask = self.learn([requests[i].ids for i in batch], grad=False)
-            for i, output in zip(batch, apply_head(requests[batch[0]].network.head, states, mask), strict=True):
-                out[i] = output.float().cpu()
-        return out
-
-    def adapter(self) -> Adapter:
-        """The trained adapter as a value."""
-        assert self.adapter_config is not None
-        return adapters.taken(self.model, self.adapter_config)
-
-    def frozen(self) -> TorchTrunk:
-        """The fully trained weights as a trunk of their own, named by a digest of what they are now."""
-        model = adapters.merged(self.whole, None).to("cpu")
-        digest = adapters.digest_of_tensors(model.state_dict(), self.trunk.digest)
-        base = Base(self.name, self.trunk.base.folder, self.kind, self.pooling, digest, self.trunk.base.config)
-        return TorchTrunk(model, self.tokenizer, base, self.trunk.device)
 
 
 def load_trunk(base: Base, device: str = "cpu", short_rows: bool = True) -> TorchTrunk:

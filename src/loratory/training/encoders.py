@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from loratory.models.activations import Pooling, pool
+from loratory.models.live import LiveTrunk, Ways
 from loratory.models.precision import choose
-from loratory.models.trunks import LiveTrunk, TorchTrunk, Ways, apply_head
+from loratory.models.trunks import TorchTrunk, apply_head
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import FORMS, Row, form_of
 from loratory.predictors.heads import PooledHead

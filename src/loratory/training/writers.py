@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from loratory.errors import DataError, Unfit
-from loratory.models.trunks import BATCH_TOKENS, LiveTrunk, TorchTrunk, by_length
+from loratory.models.live import LiveTrunk
+from loratory.models.trunks import BATCH_TOKENS, TorchTrunk, by_length
 from loratory.predictors.decoder import Decoder
 from loratory.protocols import JSON, Context, Example, Labelled, Lessons, Network, Scores, Tokens, answer
 from loratory.specs.training import LossSpec
