@@ -13,6 +13,7 @@ from typing import Any
 from exercises import exercise
 
 PROMPT_WEIGHT = 0.1  # of a prompt's tokens in the loss: what people ask is not what it has to learn to say
+TEXT_WEIGHT = 0.5  # of running text's: there is more of it to foretell than of answers
 HELD_OUT = 100  # every so many-th stretch of text is held out
 STRETCH = 40  # paragraphs of one stretch
 PARAGRAPHS = 8  # of running text that are read together, as far as they fit
@@ -63,7 +64,7 @@ class Writer:
 
     def text(self, passages: Sequence[str]) -> Piece:
         ids = [*self.tokenizer.encode("\n\n".join(passages)).ids, self.document_end]
-        return ids, [1.0] * len(ids)
+        return ids, [TEXT_WEIGHT] * len(ids)
 
     def talk(self, messages: Sequence[dict[str, str]]) -> Piece:
         """ChatML; only what the assistant says weighs in full."""

@@ -86,9 +86,8 @@ def _filled(chance: random.Random, form: str, words: list[str]) -> str:
 
 def copying(chance: random.Random, passage: str) -> list[Message]:
     """The text, or a part of it that is named."""
-    text = chance.choice(
-        [_sentence(chance, passage), " ".join(_word(chance) for _ in range(chance.randint(1, 6))), _code(chance)]
-    )
+    many = chance.choice([chance.randint(1, 6), chance.randint(6, 24)])
+    text = chance.choice([_sentence(chance, passage), " ".join(_word(chance) for _ in range(many)), _code(chance)])
     words = text.split()
     number = chance.randrange(len(words))
     asked, answer = chance.choice(
@@ -363,7 +362,7 @@ def refusing(chance: random.Random, passage: str) -> list[Message]:
 
 
 KINDS: tuple[tuple[Callable[[random.Random, str], list[Message]], float], ...] = (
-    (copying, 2.0),
+    (copying, 3.0),
     (reading, 1.5),
     (extracting, 3.0),
     (choosing, 4.0),

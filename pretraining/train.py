@@ -1,6 +1,6 @@
 """Make `seedling`: a small Llama, from nothing, on a CPU; stop it with Ctrl-C, and the same command goes on.
 
-python pretraining/train.py --text FILE.txt.gz --output FOLDER [--tokens 32_000_000]
+python pretraining/train.py --text FILE.txt.gz --output FOLDER [--tokens 20_000_000]
 
 FILE is public-domain running text. The same file, seed and versions give the same tokenizer, rows and order. The
 training loop, its checkpoints and its schedule are the product's own. FOLDER gets tokenizer/, checkpoints/, and, when
@@ -40,10 +40,10 @@ from loratory.training.batching import Batch
 from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.loop import Course, train
 
-ROW, ROWS_A_STEP, ROWS_A_PASS = 384, 24, 8
-STEPS_AN_EPOCH = 50  # an epoch is no pass over anything: it is what lies between two looks at held-out rows
+ROW, ROWS_A_STEP, ROWS_A_PASS = 384, 16, 8
+STEPS_AN_EPOCH = 75  # an epoch is no pass over anything: it is what lies between two looks at held-out rows
 HELD_OUT_ROWS = 48
-SHARE = 0.55  # of the tokens that are exercises
+SHARE = 0.75  # of the tokens that are exercises
 RATE = 3e-3
 SHAPE: dict[str, Any] = {
     "vocab_size": 4096,
@@ -157,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--tokens", type=int, default=32_000_000, help="budget")
+    parser.add_argument("--tokens", type=int, default=20_000_000, help="budget")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="write model/ from the newest checkpoint and stop")
     options = parser.parse_args()
