@@ -25,6 +25,7 @@ from loratory.specs.evidence import EvidenceSpec, Floor, GateSpec
 from loratory.specs.frame import DEFAULT_BASE
 from loratory.specs.schema import HELP, Known, schema
 from loratory.specs.training import LossSpec, TrainingSpec
+from loratory.specs.writing import WritingSpec
 
 DOCS = Path(__file__).parent
 MADE = "<!-- Made by docs/generate.py; a test compares them. Change the models or the commands, not this page. -->\n"
@@ -79,6 +80,8 @@ def _spec(known: Known) -> str:
     )
     parts += [_section(f"`{name}`", cls, about=True) for name, cls in known.regimes.items()]
     parts.append(_section("`loss` of a trained regime", LossSpec))
+    parts.append(_section("`writing` of a regime whose base writes", WritingSpec))
+    parts.append(_checks())
     parts += [_section("`training`", TrainingSpec), _section("`evidence`", EvidenceSpec)]
     parts += [_section("`gate`", GateSpec), _section("A floor in the gate", Floor)]
     return "\n".join(parts)
@@ -93,6 +96,19 @@ def _section(title: str, cls: type[BaseModel], *, about: bool = False, leave: st
     starts = f" Starts from: {', '.join(cls.starts)}." if about and hasattr(cls, "starts") else ""
     said = " ".join((cls.__doc__ or "").split())
     return f"## {title}\n\n{said}{starts}\n\n" + (HEAD + rows if rows else "No options.\n")
+
+
+def _checks() -> str:
+    rows = ""
+    for name in names("checks"):
+        check = find("checks", name)
+        options = getattr(check, "model_fields", {})
+        said = "; ".join(f"`{key}` ({allowed(field)}): {field.description}" for key, field in options.items())
+        rows += f"| `{name}` | {_cell(' '.join((check.__doc__ or '').split()))} | {_cell(said) or 'none'} |\n"
+    return (
+        "## `checks` of `task: {kind: generate}`\n\nEach gives a share of 1. Checks of your own are named in the "
+        "entry-point group `loratory.checks` of a package.\n\n| check | holds | options |\n|---|---|---|\n" + rows
+    )
 
 
 def _default(field: FieldInfo) -> str:

@@ -27,7 +27,7 @@ class Headed(BaseModel):
     prompt: str | None = Field(
         None, description="of a base that writes: a prompt file (version, system, user); without it the project's own"
     )
-    writing: WritingSpec = Field(default_factory=WritingSpec)
+    writing: WritingSpec = Field(default_factory=WritingSpec, description="of open answers: budget, drawing, stops")
     head_learning_rate: float = Field(5e-3, gt=0, lt=1, description="of the head")
     learn_scale: bool = Field(
         False,

@@ -28,7 +28,7 @@ class Prompted(BaseModel):
     shots: int = Field(0, ge=0, le=256, description="answered examples in the prompt, the labels in turn")
     prompt: str | None = Field(None, description="a prompt file (version, system, user); without it the project's own")
 
-    writing: WritingSpec = Field(default_factory=WritingSpec)
+    writing: WritingSpec = Field(default_factory=WritingSpec, description="of open answers: budget, drawing, stops")
 
     def objection(self, task: Task, start: str) -> str | None:
         return refuse_writing("prompted", task, start, self.starts)

@@ -17,6 +17,7 @@ from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Pre
 from loratory.tasks.conversations import Message, input_of, messages_from, messages_of, split_answer
 
 TEXT: Schema = {"type": "string"}
+OWN = ("checks", "passed", "coverage")  # scores that are no check's
 TOLD = 3  # problems of one answer that are named
 
 
@@ -87,6 +88,8 @@ class Generate(BaseModel):
         if len(set(named)) < len(named):
             raise ValueError("two checks have one name; give one another: mine: {check: ..., options}")
         for name, check, options in _parts(checks):
+            if name in OWN:
+                raise ValueError(f"{name} is the name of another score; give it another: mine: {{check: {check}}}")
             made_check(name, check, options)
         return checks
 
@@ -119,7 +122,7 @@ class Generate(BaseModel):
                 field,
                 "the answer is missing",
                 allowed="a message of the assistant at the end" if field == "messages" else "text in this column",
-                remedy="add it, or remove the row",
+                remedy="add it, or remove the row; where another column holds the answers: data: completion: COLUMN",
             )
         return Example(input, self._answer(said, field), group=str(row.get("group") or ""))
 
@@ -190,7 +193,7 @@ class Generate(BaseModel):
             "coverage": ratio(totals.get("answered", 0.0), n),
         }
         for name in self.made_checks():
-            scores[f"check/{name}"] = ratio(totals.get(f"held/{name}", 0.0), totals.get(f"asked/{name}", 0.0), 1.0)
+            scores[name] = ratio(totals.get(f"held/{name}", 0.0), totals.get(f"asked/{name}", 0.0), 1.0)
         return scores
 
     def made_checks(self) -> Mapping[str, Check]:
