@@ -91,6 +91,11 @@ class TrainingSpec(BaseModel):
         description="on: the rows of a pass are one row in which each sees itself alone (causal bases that write); "
         "batches of like length leave little padding to save",
     )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="keep only what enters each layer and compute the rest again in the backward pass: less memory, "
+        "more time, the same result",
+    )
     checkpoint_seconds: float = Field(
         30.0, ge=0, description="time between checkpoints (they do not change the result)"
     )
