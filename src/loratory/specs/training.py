@@ -59,6 +59,10 @@ class TrainingSpec(BaseModel):
         "best), and the best epoch is kept either way",
     )
     seed: int = Field(6, ge=0, description="seed that every fit's seed is derived from")
+    optimizer: Literal["adamw", "adamw8bit"] = Field(
+        "adamw",
+        description="adamw8bit: the moments of weights of 4,096 numbers and more are held in eight bits (bitsandbytes)",
+    )
     schedule: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="of the learning rate after warm-up"
     )
