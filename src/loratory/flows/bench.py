@@ -78,7 +78,7 @@ def identity_of(bench: Bench, contender: Contender, seed: int) -> str:
     Seed 0 stands for the contender as a whole, with its trials and seeds.
     """
     spec, parts = bench.spec, bench.split.parts
-    free = {"checkpoint_seconds", "threads"} | ({"trials", "seeds"} if seed else {"seeds"})
+    free = {"checkpoint_seconds", "threads", "gradient_checkpointing"} | ({"trials", "seeds"} if seed else {"seeds"})
     prompt = getattr(contender.options, "prompt", None)
     return digest_of(
         {

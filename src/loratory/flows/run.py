@@ -66,10 +66,12 @@ def open_bench(spec: Spec, place: Place, listen: Listener, stopping: Any) -> Ben
     from loratory.models.activations import Remembered
     from loratory.models.execution import run_here
     from loratory.models.trunks import Pool
+    from loratory.training import optimizers
 
     if spec.training.threads:
         torch.set_num_threads(spec.training.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    optimizers.check(spec.training.optimizer, device)
     bases = check_ladder(spec)
     split = preparing.kept_or_made(spec, place.folder / "data", listen)
     check_gate(spec, split.task)

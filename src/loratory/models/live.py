@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from loratory.errors import Unfit
-from loratory.models import adapters, partial
+from loratory.models import adapters, partial, recomputation
 from loratory.models.bases import Base
+from loratory.models.memory import return_freed_memory
 from loratory.models.precision import DTYPES, autocast
 from loratory.models.trunks import BATCH_TOKENS, TorchTrunk, apply_head, by_length
 from loratory.models.writing import voice_of
@@ -24,6 +26,7 @@ class Ways:
 
     precision: str = "fp32"  # of matrix products: fp32, bf16, fp16
     product: str = "fused"  # of an adapted layer: fused (LowRankLinear), or peft's own
+    recompute: bool = False  # layers keep what enters them, and are computed again in the backward pass
 
 
 class LiveTrunk:
@@ -48,6 +51,8 @@ class LiveTrunk:
         self.model.eval()
         fused = bool(config) and ways.product == "fused"
         self.running: Any = adapters.lightened(self.model, DTYPES[ways.precision]) if fused else self.model
+        if ways.recompute and self.trainable():
+            self.running = self._recomputing()
         self._upper: partial.Upper | None = None
         self._known: Callable[[Sequence[Tokens]], Sequence[Tensor]] = lambda rows: []
 
@@ -81,6 +86,21 @@ class LiveTrunk:
             return 0 if self.every_weight else self.depth
         return int(min(config.get("layers_to_transform") or [0]))
 
+    def _recomputing(self) -> Any:
+        """Raises Unfit where the layers cannot be computed twice; tried on two rows."""
+        twin = recomputation.recomputing(self.running, self.depth)
+        with autocast(self.ways.precision, self.trunk.device):
+            same = recomputation.same_gradients(self.running, twin, self._sample())
+        if not same:
+            raise Unfit(
+                f"the layers of {self.name} ({self.trunk.config.model_type}) cannot be computed a second time: "
+                "their gradients are others then, or none",
+                where="training: gradient_checkpointing",
+                remedy="set training: gradient_checkpointing: false, and make micro_batch_tokens smaller",
+            )
+        return_freed_memory()
+        return twin
+
     def can_be_cut(self) -> bool:
         """Whether the architecture works from the states that enter its first learning layer; tried on two rows."""
         twin = adapters.share(self.model)
@@ -99,15 +119,20 @@ class LiveTrunk:
             return []
         return [part for name, part in self.running.named_modules() if name.endswith("lora_dropout")]
 
-    def _sample(self) -> dict[str, Tensor]:
+    def _sample(self) -> dict[str, Any]:
         token = self.tokenizer.ids("a")[0][0]
-        return self.trunk.inputs([(token,) * 3, (token,) * 5])
+        return self._inputs([(token,) * 3, (token,) * 5])
+
+    def _inputs(self, rows: Sequence[Tokens]) -> dict[str, Any]:
+        """Without a cache where there could be one: nobody reads it, and a layer that runs twice writes it twice."""
+        asked = signature(self.trunk.model.forward).parameters
+        return {**self.trunk.inputs(rows), **({"use_cache": False} if "use_cache" in asked else {})}
 
     def learn(self, rows: Sequence[Tokens], grad: bool = True) -> tuple[Tensor, Tensor]:
         """Hidden states float[B, T, D] with gradients, and the mask; LoRA's dropout is on while `grad`."""
         for part in self._dropouts():
             part.train(grad)
-        inputs = self.trunk.inputs(rows)
+        inputs = self._inputs(rows)
         with torch.set_grad_enabled(grad and torch.is_grad_enabled()), autocast(self.ways.precision, self.trunk.device):
             if self._upper is None:
                 output = self.running(**inputs)

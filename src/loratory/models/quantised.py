@@ -1,4 +1,4 @@
-"""A trunk's matrices in four bits: NF4, its scales quantised too (Dettmers et al. 2023). Alone imports bitsandbytes."""
+"""A trunk's matrices in four bits: NF4, its scales quantised too (Dettmers et al. 2023). bitsandbytes holds them."""
 
 from __future__ import annotations
 

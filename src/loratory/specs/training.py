@@ -59,6 +59,10 @@ class TrainingSpec(BaseModel):
         "best), and the best epoch is kept either way",
     )
     seed: int = Field(6, ge=0, description="seed that every fit's seed is derived from")
+    optimizer: Literal["adamw", "adamw8bit"] = Field(
+        "adamw",
+        description="adamw8bit: the moments of weights of 4,096 numbers and more are held in eight bits (bitsandbytes)",
+    )
     schedule: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="of the learning rate after warm-up"
     )
@@ -90,6 +94,11 @@ class TrainingSpec(BaseModel):
         "off",
         description="on: the rows of a pass are one row in which each sees itself alone (causal bases that write); "
         "batches of like length leave little padding to save",
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="keep only what enters each layer and compute the rest again in the backward pass: less memory, "
+        "more time, the same result",
     )
     checkpoint_seconds: float = Field(
         30.0, ge=0, description="time between checkpoints (they do not change the result)"

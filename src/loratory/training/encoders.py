@@ -74,7 +74,8 @@ class Material:
 def ways(context: Context) -> Ways:
     """How a trunk is to compute in this fit."""
     spec = context.training
-    return Ways(choose(spec.precision, context.device), "peft" if spec.product == "peft" else "fused")
+    product = "peft" if spec.product == "peft" else "fused"
+    return Ways(choose(spec.precision, context.device), product, spec.gradient_checkpointing)
 
 
 def start_head(

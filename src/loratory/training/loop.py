@@ -15,10 +15,10 @@ from loratory.errors import Diverged, Stopped
 from loratory.models.precision import autocast, choose
 from loratory.protocols import JSON, Context, Scores, State
 from loratory.specs.training import TrainingSpec
+from loratory.training import optimizers
 from loratory.training.batching import Batch
 from loratory.training.seeds import seed_of
 
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's state of one parameter
 GROWTH, LOOK = 3.0, 50  # the mean loss of the last LOOK steps may be GROWTH times that of the first LOOK
 
 
@@ -67,7 +67,7 @@ class _Fit:
         self.course, self.context = course, context
         self.spec: TrainingSpec = context.training
         self.precision = choose(self.spec.precision, context.device)
-        self.optimizer = torch.optim.AdamW(_groups(course, self.spec.weight_decay), fused=True)
+        self.optimizer = optimizers.make(self.spec.optimizer, _groups(course, self.spec.weight_decay), context.device)
         self.scaler = torch.amp.GradScaler(context.device.partition(":")[0], enabled=self.precision == "fp16")
         self.progress = Progress()
         self.kept = self._copies()
@@ -203,8 +203,8 @@ class _Fit:
         }
         tensors |= {f"mean/{name}": t for name, t in self.mean.items()}
         for name, parameter in self.course.parameters.items():
-            if moments := self.optimizer.state.get(parameter):
-                tensors |= {f"{moment}/{name}": moments[moment] for moment in MOMENTS}
+            parts = optimizers.parts_of(self.optimizer, parameter)
+            tensors |= {f"{part}/{name}": t for part, t in parts.items()}
         self.progress.scaler = self.scaler.state_dict()
         return State(tensors, dict(vars(self.progress)))
 
@@ -216,11 +216,9 @@ class _Fit:
                 self.kept[name] = state.tensors[f"best/{name}"].to(parameter.device)
                 if name in self.mean:
                     self.mean[name] = state.tensors[f"mean/{name}"].to(parameter.device)
-                if f"exp_avg/{name}" in state.tensors:
-                    saved = {moment: state.tensors[f"{moment}/{name}"].clone() for moment in MOMENTS}
-                    self.optimizer.state[parameter] = {
-                        moment: t if moment == "step" else t.to(parameter.device) for moment, t in saved.items()
-                    }
+                parts = {part: t for part in optimizers.PARTS if (t := state.tensors.get(f"{part}/{name}")) is not None}
+                if parts:
+                    optimizers.put_back(self.optimizer, parameter, parts)
         if self.scaler.is_enabled() and self.progress.scaler:
             self.scaler.load_state_dict(self.progress.scaler)
 
