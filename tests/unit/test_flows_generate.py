@@ -126,7 +126,9 @@ def test_conversations_that_do_not_fit_are_named_before_anything_is_learnt(home:
 def test_a_schema_that_cannot_be_promised_is_refused_before_a_weight_is_loaded(
     home: Path, schema: str, match: str
 ) -> None:
-    lines = SPEC.partition("  answer_schema:")[0] + f"  answer_schema: {schema}\n" + "data" + SPEC.partition("\ndata")[2]
+    lines = (
+        SPEC.partition("  answer_schema:")[0] + f"  answer_schema: {schema}\n" + "data" + SPEC.partition("\ndata")[2]
+    )
     (home / "spec.yaml").write_text(lines, encoding="utf-8")
     with pytest.raises(Unfit, match=match):
         ran("spec.yaml")

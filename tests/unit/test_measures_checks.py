@@ -8,7 +8,18 @@ import pytest
 from pydantic import ValidationError
 
 from loratory.discovery import find, names
-from loratory.measures.checks import Bullets, Contains, Hashtags, Refuses, Words, exact, fields, leaves, numbers, overlap
+from loratory.measures.checks import (
+    Bullets,
+    Contains,
+    Hashtags,
+    Refuses,
+    Words,
+    exact,
+    fields,
+    leaves,
+    numbers,
+    overlap,
+)
 
 ASKED = {"prompt": "It cost 1,200.50 euros in 2024; 7 were sold."}
 

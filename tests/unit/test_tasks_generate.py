@@ -88,7 +88,10 @@ def test_bad_conversations_say_what_and_where(row: dict[str, Any], field: str, m
 
 def test_answers_are_held_to_the_schema_when_they_are_read() -> None:
     task = Generate(answer_schema=SCHEMA)
-    assert task.read({"prompt": "q", "completion": '{"kind": "card", "count": 2}'}).answer == {"kind": "card", "count": 2}
+    assert task.read({"prompt": "q", "completion": '{"kind": "card", "count": 2}'}).answer == {
+        "kind": "card",
+        "count": 2,
+    }
     assert task.read({"prompt": "q", "completion": {"kind": "card", "count": 2}}).answer["count"] == 2  # type: ignore[index]
     with pytest.raises(FieldError, match=r"\.count: 'two' is not of type 'integer'"):
         task.read({"prompt": "q", "completion": '{"kind": "card", "count": "two"}'})
