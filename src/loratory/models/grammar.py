@@ -7,8 +7,10 @@ rest of the budget must hold the shortest way from there to the end, so the end 
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from loratory.models import closing
 from loratory.protocols import Schema, Tokens
 
 TRIES = 16  # tokens that are looked at in a step before the way to the end is taken
+ENDINGS = 1024  # whose tokens are remembered: the same few end most beginnings
 COMPACT: Any = {"whitespace_flexible": False}
 
 
@@ -30,6 +33,7 @@ class Grammars:
             raise missing_extra("llguidance", "structured") from None
         self.end, self.vocabulary = end, vocabulary
         self._table = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=end)
+        self.tokens = lru_cache(ENDINGS)(self._tokens)
 
     def guide(self, schema: Schema, most: int) -> Guide:
         """For one answer of at most `most` tokens, its end counted; raises Unfit where that cannot be promised."""
@@ -48,7 +52,7 @@ class Grammars:
             )
         return guide
 
-    def tokens(self, text: bytes) -> Tokens:
+    def _tokens(self, text: bytes) -> Tokens:
         return tuple(self._table.tokenize_bytes(text))
 
     def spelled(self, token: int) -> bytes:
@@ -59,33 +63,47 @@ class Guide:
     """One answer while it is written: what may come next, and the shortest way to the end from here."""
 
     def __init__(self, grammars: Grammars, matcher: Any, schema: Schema, most: int) -> None:
-        self._grammars, self._matcher, self._schema = grammars, matcher, schema
+        self._grammars, self._matcher, self._ends = grammars, matcher, closing.Ends(schema)
         self._written, self._left = b"", most
-        self.plan = self._way(b"") or ()
+        self.plan: Tokens
+        self._room: float
+        self.plan, self._room = self._way(b"") or ((), 0)
 
-    def _way(self, written: bytes) -> Tokens | None:
-        """Tokens of the shortest end, without the end token; None where there is none."""
+    def _way(self, written: bytes) -> tuple[Tokens, float] | None:
+        """Tokens of the shortest end, without the end token, and its room (closing.Read); None where there is none."""
         text, begun = _decoded(written)
         rest = _continued(begun)
-        ending = closing.shortest(self._schema, text + (begun + rest).decode("utf-8", "replace"))
-        return None if ending is None else self._grammars.tokens(rest + ending.encode())
+        ending, room = self._ends.end(text + (begun + rest).decode("utf-8", "replace"))
+        return None if ending is None else (self._grammars.tokens(rest + ending.encode()), 0 if begun else room)
 
-    @torch.inference_mode()
+    def _along(self, spelled: bytes) -> tuple[Tokens, float] | None:
+        """As before, behind plain characters that lengthen a string; None where they may be something else."""
+        try:
+            text = spelled.decode() if self._room else ""
+        except UnicodeDecodeError:
+            return None
+        return (self.plan, self._room - len(text)) if len(text) <= self._room and closing.plain(text) else None
+
     def allowed(self) -> Tensor:
         """Bool[V]: tokens that the grammar allows."""
-        packed = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
-        bits = (packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
-        return bits.flatten()[: self._grammars.vocabulary].bool()
+        packed = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        bits = np.unpackbits(packed, count=self._grammars.vocabulary, bitorder="little")
+        return torch.from_numpy(bits.view(np.bool_))
+
+    def takes(self, token: int) -> bool:
+        """Whether the grammar allows this token, and the end is still in reach behind it; it is taken if so."""
+        return bool(self._matcher.validate_tokens([token])) and self.fits(token)
 
     def fits(self, token: int) -> bool:
-        """Whether the end is still in reach behind this token; it is taken if so."""
+        """Whether the end is still in reach behind this token, which the grammar allows; it is taken if so."""
         if token == self._grammars.end:
             return True
-        written = self._written + self._grammars.spelled(token)
-        way = self._way(written)
-        if way is None or len(way) + 1 > self._left - 1 or not self._matcher.consume_token(token):
+        spelled = self._grammars.spelled(token)
+        found = self._along(spelled) or self._way(self._written + spelled)
+        if found is None or len(found[0]) + 1 > self._left - 1 or not self._matcher.consume_token(token):
             return False
-        self._written, self._left, self.plan = written, self._left - 1, way
+        self._written, self._left = self._written + spelled, self._left - 1
+        self.plan, self._room = found
         return True
 
     def forced(self) -> int:
@@ -97,7 +115,7 @@ class Guide:
         if not self._matcher.consume_token(token):
             raise RuntimeError(f"the grammar refuses its own end: {spelled!r} behind {self._written!r}")
         self._written += spelled
-        self._left, self.plan = self._left - 1, tuple(rest)
+        self._left, self.plan, self._room = self._left - 1, tuple(rest), 0
         return token
 
 
