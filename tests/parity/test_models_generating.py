@@ -179,6 +179,14 @@ def test_a_likeliest_token_that_is_allowed_is_taken_as_under_the_mask(
     assert fewer < len(masks)
 
 
+def test_answers_of_one_schema_are_written_side_by_side_as_alone(qwen: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}, "required": ["a"]}
+    requests = [asked(qwen, prompt, schema=schema, sampling=Sampling(1.3)) for prompt in PROMPTS]
+    together = [one.text for one in run_here(requests)]
+    assert together == [run_here([request])[0].text for request in requests]
+    assert len(set(together)) == len(PROMPTS)
+
+
 def test_a_budget_that_cannot_hold_the_shortest_answer_is_refused(qwen: Any) -> None:
     schema = {"type": "string", "minLength": 30}
     with pytest.raises(Unfit, match="the budget is 10"):

@@ -20,6 +20,7 @@ from loratory.protocols import Schema, Tokens
 
 TRIES = 16  # tokens that are looked at in a step before the way to the end is taken
 ENDINGS = 1024  # whose tokens are remembered: the same few end most beginnings
+SCHEMAS = 64  # whose grammars are remembered
 COMPACT: Any = {"whitespace_flexible": False}
 
 
@@ -33,17 +34,12 @@ class Grammars:
             raise missing_extra("llguidance", "structured") from None
         self.end, self.vocabulary = end, vocabulary
         self._table = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=end)
-        self.tokens = lru_cache(ENDINGS)(self._tokens)
+        self.tokens, self._grammar = lru_cache(ENDINGS)(self._tokens), lru_cache(SCHEMAS)(self._new_grammar)
 
     def guide(self, schema: Schema, most: int) -> Guide:
         """For one answer of at most `most` tokens, its end counted; raises Unfit where that cannot be promised."""
-        from llguidance import LLMatcher
-
-        closing.check(schema)
-        grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), COMPACT)
-        if problem := LLMatcher.validate_grammar(grammar, self._table):
-            raise Unfit(f"the schema cannot be held while writing: {problem.splitlines()[0]}", where="contract")
-        guide = Guide(self, LLMatcher(self._table, grammar), schema, most)
+        matcher, ends = self._grammar(json.dumps(schema))
+        guide = Guide(self, matcher.deep_copy(), ends, most)
         if len(guide.plan) + 1 > most:
             raise Unfit(
                 f"the shortest answer of this schema takes {len(guide.plan) + 1} tokens and the budget is {most}",
@@ -51,6 +47,17 @@ class Grammars:
                 remedy="raise the budget, or ask for less",
             )
         return guide
+
+    def _new_grammar(self, schema: str) -> tuple[Any, closing.Ends]:
+        """What every answer of a schema begins with: a matcher that nothing was given to, and the ends."""
+        from llguidance import LLMatcher
+
+        ends = closing.Ends(json.loads(schema))
+        closing.check(ends.schema)
+        grammar = LLMatcher.grammar_from_json_schema(schema, COMPACT)
+        if problem := LLMatcher.validate_grammar(grammar, self._table):
+            raise Unfit(f"the schema cannot be held while writing: {problem.splitlines()[0]}", where="contract")
+        return LLMatcher(self._table, grammar), ends
 
     def _tokens(self, text: bytes) -> Tokens:
         return tuple(self._table.tokenize_bytes(text))
@@ -62,8 +69,8 @@ class Grammars:
 class Guide:
     """One answer while it is written: what may come next, and the shortest way to the end from here."""
 
-    def __init__(self, grammars: Grammars, matcher: Any, schema: Schema, most: int) -> None:
-        self._grammars, self._matcher, self._ends = grammars, matcher, closing.Ends(schema)
+    def __init__(self, grammars: Grammars, matcher: Any, ends: closing.Ends, most: int) -> None:
+        self._grammars, self._matcher, self._ends = grammars, matcher, ends
         self._written, self._left = b"", most
         self.plan: Tokens
         self._room: float
