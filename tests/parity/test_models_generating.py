@@ -14,6 +14,7 @@ import transformers
 from loratory.errors import Unfit
 from loratory.models.closing import shortest, written
 from loratory.models.execution import run_here
+from loratory.models.grammar import Guide
 from loratory.protocols import Network, Sampling, Tokens, Write
 from tiny import CAUSAL, random_adapter, save_writer, trunk_in
 
@@ -157,6 +158,33 @@ def test_a_thousand_random_schemas_are_answered_within_their_budget_or_refused(q
         assert len(got.ids) + 1 <= request.most
         jsonschema.validate(json.loads(got.text), schema)
     assert len(refused) < 40
+
+
+def test_a_likeliest_token_that_is_allowed_is_taken_as_under_the_mask(
+    qwen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [asked(qwen, most=90, schema=a_schema(random.Random(number), 3)) for number in range(40)]
+    masks: list[int] = []
+
+    def counted(self: Guide, plain: Any = Guide.allowed) -> Any:
+        masks.append(1)
+        return plain(self)
+
+    monkeypatch.setattr(Guide, "allowed", counted)
+    found = run_here(requests)
+    fewer = len(masks)
+    masks.clear()
+    monkeypatch.setattr(Guide, "takes", lambda self, token: False)
+    assert [one.ids for one in run_here(requests)] == [one.ids for one in found]
+    assert fewer < len(masks)
+
+
+def test_answers_of_one_schema_are_written_side_by_side_as_alone(qwen: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}, "required": ["a"]}
+    requests = [asked(qwen, prompt, schema=schema, sampling=Sampling(1.3)) for prompt in PROMPTS]
+    together = [one.text for one in run_here(requests)]
+    assert together == [run_here([request])[0].text for request in requests]
+    assert len(set(together)) == len(PROMPTS)
 
 
 def test_a_budget_that_cannot_hold_the_shortest_answer_is_refused(qwen: Any) -> None:

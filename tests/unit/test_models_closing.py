@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loratory.errors import Unfit
-from loratory.models.closing import check, shortest, written
+from loratory.models.closing import Ends, check, plain, shortest, written
 
 BOUNDS = st.integers(-2000, 2000)
 PAIR = {"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "boolean"}}, "required": ["b"]}
@@ -123,6 +123,30 @@ def test_every_beginning_of_an_answer_has_an_end_and_no_longer_one_than_its_own(
 def test_what_is_ended_is_an_answer_and_what_begins_none_is_known(schema: dict[str, Any], text: str) -> None:
     ending = shortest(schema, text)
     assert ending is None or right(text + ending, schema), text + str(ending)
+
+
+@given(SCHEMAS, st.data())
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_plain_characters_within_the_room_leave_the_end_as_it_is(schema: dict[str, Any], data: st.DataObject) -> None:
+    shape = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 9}, "b": schema}, "required": ["b"]}
+    ends, whole = Ends(shape), written({"a": "kept", "b": an_answer(schema, data.draw)})
+    begun = whole[: data.draw(st.integers(0, len(whole)))]
+    ending, room = ends.end(begun)
+    more = data.draw(
+        st.text(st.characters(codec="utf-8"), max_size=int(min(room, 6))).filter(lambda t: not t or plain(t))
+    )
+    assert ends.end(begun + more) == (ending, room - len(more))
+
+
+@pytest.mark.parametrize(("text", "room"), [('"', 0), ('"ab', 3), ('"abcde', 0), ('"ab\\', 0), ('"ab"', 0), ("", 0)])
+def test_room_is_in_open_strings_that_are_long_enough(text: str, room: float) -> None:
+    assert Ends({"type": "string", "minLength": 2, "maxLength": 5}).end(text)[1] == room
+
+
+def test_there_is_no_room_where_a_text_can_be_read_in_two_ways() -> None:
+    schema = {"anyOf": [{"type": "string"}, {"enum": ["yes"]}]}
+    assert Ends(schema).end('"ye') == ('"', 0)
+    assert Ends(schema).end('"yet') == ('"', float("inf"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ Objects have their properties in the schema's order, and JSON has no spaces: as 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,21 +29,33 @@ MEANT = {  # what is understood of each type; anything else is refused
     "null": set(),
 }
 TELLING = {"title", "description", "examples", "default", "$schema", "$comment", "$id"}
-ESCAPES = frozenset('"\\/bfnrt')
+PLAIN, ESCAPE = r'[^"\\\x00-\x1f]', r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'  # characters of a string, as they are written
+CHARACTER, CHARACTERS = re.compile(f"{PLAIN}|{ESCAPE}"), re.compile(f"(?:{PLAIN}++|{ESCAPE})*+")
+RUN = re.compile(f"{PLAIN}+")
+BEGUN = re.compile(r"\\(?:u([0-9a-fA-F]{0,3}))?")  # an escape that is not whole
 FILLER = "a"  # of strings that have to be longer
 
 
 @dataclass(frozen=True)
 class Read:
-    """One way to read a text from some place: the value ended at `end`, or the text did and `missing` would end it."""
+    """One way to read a text from some place: the value ended at `end`, or the text did and `missing` would end it.
+
+    `room` says how many plain characters of a string may still come before `missing`, which stays what it is.
+    """
 
     end: int = -1
     missing: str | None = None
+    room: float = 0
 
 
 def written(value: JSON) -> str:
     """JSON as the grammar writes it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def plain(text: str) -> bool:
+    """Whether a string may hold these characters as they are."""
+    return RUN.fullmatch(text) is not None
 
 
 def check(schema: Schema) -> None:
@@ -55,32 +68,72 @@ def shortest(schema: Schema, text: str = "") -> str | None:
 
     Shortest in characters; of strings that are as short, the first in the order of the schema.
     """
-    found = [read.missing if read.missing is not None else "" for read in _value(schema, schema, text, 0)
-             if read.missing is not None or read.end == len(text)]  # fmt: skip
-    return min(found, key=len, default=None)
+    return Ends(schema).shortest(text)
+
+
+class Ends:
+    """`shortest` of one schema, for many texts: what does not depend on the text is found once."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self._least: dict[int, str] = {}  # by the id of a part of the schema, as are the others
+        self._literals: dict[int, list[str]] = {}
+        self._objects: dict[int, _Object] = {}
+
+    def shortest(self, text: str = "") -> str | None:
+        """As above."""
+        return self.end(text)[0]
+
+    def end(self, text: str) -> tuple[str | None, float]:
+        """The shortest end, and how many plain characters may come before it without changing it."""
+        found = [(read.missing or "", read.room) for read in _value(self.schema, self, text, 0)
+                 if read.missing is not None or read.end == len(text)]  # fmt: skip
+        ending = min((missing for missing, _ in found), key=len, default=None)
+        return ending, found[0][1] if len(found) == 1 else 0
+
+    def least(self, part: Schema) -> str:
+        """The shortest value of a part."""
+        if id(part) not in self._least:
+            found = shortest_of(part, self)
+            assert found is not None
+            self._least[id(part)] = found
+        return self._least[id(part)]
+
+    def literals(self, part: Schema) -> list[str]:
+        """What an enum or a const may be, short ones first."""
+        if id(part) not in self._literals:
+            values = part.get("enum", [part.get("const")])
+            self._literals[id(part)] = sorted((written(value) for value in values), key=len)
+        return self._literals[id(part)]
+
+    def object(self, part: Schema) -> _Object:
+        """The members of a part."""
+        if id(part) not in self._objects:
+            self._objects[id(part)] = _Object.of(part, self)
+        return self._objects[id(part)]
 
 
 # --- reading
 
 
-def _value(schema: Schema, root: Schema, text: str, at: int) -> Iterator[Read]:
-    schema = _resolved(schema, root)
+def _value(schema: Schema, ends: Ends, text: str, at: int) -> Iterator[Read]:
+    schema = _resolved(schema, ends.schema)
     if "enum" in schema or "const" in schema:
-        yield from _literals([written(v) for v in schema.get("enum", [schema.get("const")])], text, at)
+        yield from _literals(ends.literals(schema), text, at)
     elif "anyOf" in schema or "oneOf" in schema:
         for one in schema.get("anyOf") or schema["oneOf"]:
-            yield from _value(one, root, text, at)
+            yield from _value(one, ends, text, at)
     else:
         kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         for kind in kinds:
-            yield from _typed(kind, schema, root, text, at)
+            yield from _typed(kind, schema, ends, text, at)
 
 
-def _typed(kind: str, schema: Schema, root: Schema, text: str, at: int) -> Iterator[Read]:
+def _typed(kind: str, schema: Schema, ends: Ends, text: str, at: int) -> Iterator[Read]:
     if kind == "object":
-        yield from _object(schema, root, text, at)
+        yield from _object(ends.object(schema), text, at)
     elif kind == "array":
-        yield from _array(schema, root, text, at)
+        yield from _array(schema, ends, text, at)
     elif kind == "string":
         yield from _string(schema, text, at)
     elif kind == "integer":
@@ -92,81 +145,79 @@ def _typed(kind: str, schema: Schema, root: Schema, text: str, at: int) -> Itera
 
 
 def _literals(literals: Sequence[str], text: str, at: int) -> Iterator[Read]:
+    """Of literals in the order of their length."""
     rest = text[at:]
-    for literal in sorted(literals, key=len):
+    for literal in literals:
         if rest.startswith(literal):
             yield Read(at + len(literal))
         elif literal.startswith(rest):
             yield Read(missing=literal[len(rest) :])
 
 
-def _then(reads: Iterator[Read], after: str) -> Iterator[tuple[int, Read | None]]:
+def _then(reads: Iterator[Read], after: Callable[[], str]) -> Iterator[tuple[int, Read | None]]:
     """Ends to go on from, and readings that stop inside, with what comes after them at the least."""
     for read in reads:
         if read.missing is not None:
-            yield -1, Read(missing=read.missing + after)
+            yield -1, Read(missing=read.missing + after(), room=read.room)
         else:
             yield read.end, None
 
 
-def _least(schema: Schema, root: Schema) -> str:
-    found = shortest_of(schema, root)
-    assert found is not None
-    return found
-
-
-def shortest_of(schema: Schema, root: Schema) -> str | None:
+def shortest_of(schema: Schema, ends: Ends) -> str | None:
     """The shortest value of a part of a schema."""
-    return min((r.missing for r in _value(schema, root, "", 0) if r.missing is not None), key=len, default=None)
+    return min((r.missing for r in _value(schema, ends, "", 0) if r.missing is not None), key=len, default=None)
 
 
 @dataclass(frozen=True)
 class _Object:
     """An object's members, read one after another."""
 
-    names: list[str]
-    properties: Mapping[str, Schema]
-    needed: frozenset[str]
-    root: Schema
-    text: str
+    heads: list[str]  # the names with their colons
+    values: list[Schema]
+    needed: list[bool]
+    last: int  # the place of the last needed member; -1: none is
+    ends: Ends
+
+    @classmethod
+    def of(cls, schema: Schema, ends: Ends) -> _Object:
+        properties, required = schema.get("properties", {}), schema.get("required", ())
+        needed = [name in required for name in properties]
+        last = max((i for i, one in enumerate(needed) if one), default=-1)
+        return cls([f"{written(name)}:" for name in properties], list(properties.values()), needed, last, ends)
 
     def ending(self, i: int, first: bool) -> str:
         """What is missing before the i-th property, its comma included."""
-        needed = [name for name in self.names[i:] if name in self.needed]
-        parts = [f"{written(name)}:{_least(self.properties[name], self.root)}" for name in needed]
+        parts = [self.heads[k] + self.ends.least(self.values[k]) for k in range(i, self.last + 1) if self.needed[k]]
         return ("" if first or not parts else ",") + ",".join(parts) + "}"
 
-    def members(self, i: int, at: int, first: bool) -> Iterator[Read]:
+    def members(self, text: str, i: int, at: int, first: bool) -> Iterator[Read]:
         """From before the i-th property's comma on."""
-        if at == len(self.text):
+        if at == len(text):
             yield Read(missing=self.ending(i, first))
             return
-        if self.needed.isdisjoint(self.names[i:]) and self.text.startswith("}", at):
+        if i > self.last and text.startswith("}", at):
             yield Read(at + 1)
-        for k in range(i, len(self.names)):
-            yield from self._member(k, at, first)
-            if self.names[k] in self.needed:
+        for k in range(i, len(self.heads)):
+            yield from self._member(text, k, at, first)
+            if self.needed[k]:
                 return
 
-    def _member(self, k: int, at: int, first: bool) -> Iterator[Read]:
+    def _member(self, text: str, k: int, at: int, first: bool) -> Iterator[Read]:
         """The k-th property and what comes after it."""
-        value = self.properties[self.names[k]]
-        head = ("" if first else ",") + written(self.names[k]) + ":"
-        rest = self.text[at:]
-        if rest.startswith(head):
-            for end, stopped in _then(_value(value, self.root, self.text, at + len(head)), self.ending(k + 1, False)):
-                yield from [stopped] if stopped else self.members(k + 1, end, False)
-        elif head.startswith(rest):
-            yield Read(missing=head[len(rest) :] + _least(value, self.root) + self.ending(k + 1, False))
+        head = self.heads[k] if first else "," + self.heads[k]
+        if text.startswith(head, at):
+            value = _value(self.values[k], self.ends, text, at + len(head))
+            for end, stopped in _then(value, lambda: self.ending(k + 1, False)):
+                yield from [stopped] if stopped else self.members(text, k + 1, end, False)
+        elif head.startswith(rest := text[at : at + len(head)]):
+            yield Read(missing=head[len(rest) :] + self.ends.least(self.values[k]) + self.ending(k + 1, False))
 
 
-def _object(schema: Schema, root: Schema, text: str, at: int) -> Iterator[Read]:
-    properties = schema.get("properties", {})
-    one = _Object(list(properties), properties, frozenset(schema.get("required", ())), root, text)
+def _object(one: _Object, text: str, at: int) -> Iterator[Read]:
     if at == len(text):
         yield Read(missing="{" + one.ending(0, True))
     elif text[at] == "{":
-        yield from one.members(0, at + 1, True)
+        yield from one.members(text, 0, at + 1, True)
 
 
 @dataclass(frozen=True)
@@ -176,12 +227,12 @@ class _Array:
     item: Schema
     least: int
     most: float
-    root: Schema
+    ends: Ends
     text: str
 
     def ending(self, count: int) -> str:
         """What is missing after `count` items."""
-        more = [_least(self.item, self.root)] * (self.least - count) if count < self.least else []
+        more = [self.ends.least(self.item)] * (self.least - count) if count < self.least else []
         return ("," if count and more else "") + ",".join(more) + "]"
 
     def items(self, count: int, at: int) -> Iterator[Read]:
@@ -193,13 +244,13 @@ class _Array:
             yield Read(at + 1)
         if count >= self.most or (count and self.text[at] != ","):
             return
-        start = at + 1 if count else at
-        for end, stopped in _then(_value(self.item, self.root, self.text, start), self.ending(count + 1)):
+        item = _value(self.item, self.ends, self.text, at + 1 if count else at)
+        for end, stopped in _then(item, lambda: self.ending(count + 1)):
             yield from [stopped] if stopped else self.items(count + 1, end)
 
 
-def _array(schema: Schema, root: Schema, text: str, at: int) -> Iterator[Read]:
-    one = _Array(schema["items"], schema.get("minItems", 0), schema.get("maxItems", float("inf")), root, text)
+def _array(schema: Schema, ends: Ends, text: str, at: int) -> Iterator[Read]:
+    one = _Array(schema["items"], schema.get("minItems", 0), schema.get("maxItems", float("inf")), ends, text)
     if at == len(text):
         yield Read(missing="[" + one.ending(0))
     elif text[at] == "[":
@@ -213,37 +264,20 @@ def _string(schema: Schema, text: str, at: int) -> Iterator[Read]:
         return
     if text[at] != '"':
         return
-    count, i = 0, at + 1
-    while i < len(text):
-        if text[i] == '"':
-            if count >= least:
-                yield Read(i + 1)
-            return
-        size, missing = _character(text, i)
-        if size == 0 or (most is not None and count >= most):
-            return
-        count += 1
-        if missing is not None:
-            yield Read(missing=missing + FILLER * (least - count) + '"')
-            return
-        i += size
-    yield Read(missing=FILLER * (least - count) + '"')
-
-
-def _character(text: str, i: int) -> tuple[int, str | None]:
-    """How long the character at i is as it is written (0: none that may stand there), and what is missing of it."""
-    if text[i] != "\\":
-        return (0 if ord(text[i]) < 32 else 1), None
-    if i + 1 == len(text):
-        return 1, "n"
-    if text[i + 1] in ESCAPES:
-        return 2, None
-    if text[i + 1] != "u":
-        return 0, None
-    given = text[i + 2 : i + 6]
-    if any(c not in "0123456789abcdefABCDEF" for c in given):
-        return 0, None
-    return (6, None) if len(given) == 4 else (2 + len(given), "001f"[len(given) :])
+    found = CHARACTERS.match(text, at + 1)
+    assert found is not None
+    end, said = found.end(), found.group()
+    count = len(CHARACTER.findall(said)) if "\\" in said else len(said)
+    if most is not None and count > most:
+        return
+    if end == len(text):
+        room = (float("inf") if most is None else most - count) if count >= least else 0
+        yield Read(missing=FILLER * (least - count) + '"', room=room)
+    elif text[end] == '"':
+        yield from [Read(end + 1)] if count >= least else []
+    elif (begun := BEGUN.fullmatch(text, end)) and (most is None or count < most):
+        missing = "n" if begun.group(1) is None else "001f"[len(begun.group(1)) :]
+        yield Read(missing=missing + FILLER * (least - count - 1) + '"')
 
 
 # --- what is understood
@@ -330,7 +364,7 @@ def _check_kind(kind: str, schema: Schema, root: Schema, where: str, above: tupl
         _ordered(schema, "minItems", "maxItems", where)
     elif kind == "string":
         _ordered(schema, "minLength", "maxLength", where)
-    elif kind in ("integer", "number") and shortest_of({**schema, "type": kind}, root) is None:
+    elif kind in ("integer", "number") and shortest_of({**schema, "type": kind}, Ends(root)) is None:
         raise Unfit("no number lies between these bounds", where=where)
 
 

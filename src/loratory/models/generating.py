@@ -30,8 +30,6 @@ class Pen:
     def take(self, logits: Tensor) -> None:
         """Draw the next token from logits float[V]."""
         scores = self._penalised(logits.double())
-        if self.guide is not None:
-            scores = scores.masked_fill(~self.guide.allowed(), -torch.inf)
         token = self._drawn(scores)
         self.odds.append(float(logits.double().softmax(-1)[token]))
         if token in self.request.ends:
@@ -56,8 +54,11 @@ class Pen:
         """A token behind which the end is in reach; where that is hard to find, the next one of the way to the end."""
         if self.guide is None:
             return self._one(scores, 0)
+        if not self.request.sampling.temperature and self.guide.takes(likeliest := int(scores.argmax())):
+            return likeliest  # of all tokens, so of those that are allowed
+        scores = scores.masked_fill(~self.guide.allowed(), -torch.inf)
         for trial in range(TRIES):
-            if not bool(scores.isfinite().any()):
+            if not bool(scores.max().isfinite()):
                 break
             token = self._one(scores, trial)
             if self.guide.fits(token):

@@ -7,8 +7,10 @@ rest of the budget must hold the shortest way from there to the end, so the end 
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +19,8 @@ from loratory.models import closing
 from loratory.protocols import Schema, Tokens
 
 TRIES = 16  # tokens that are looked at in a step before the way to the end is taken
+ENDINGS = 1024  # whose tokens are remembered: the same few end most beginnings
+SCHEMAS = 64  # whose grammars are remembered
 COMPACT: Any = {"whitespace_flexible": False}
 
 
@@ -30,16 +34,12 @@ class Grammars:
             raise missing_extra("llguidance", "structured") from None
         self.end, self.vocabulary = end, vocabulary
         self._table = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=end)
+        self.tokens, self._grammar = lru_cache(ENDINGS)(self._tokens), lru_cache(SCHEMAS)(self._new_grammar)
 
     def guide(self, schema: Schema, most: int) -> Guide:
         """For one answer of at most `most` tokens, its end counted; raises Unfit where that cannot be promised."""
-        from llguidance import LLMatcher
-
-        closing.check(schema)
-        grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), COMPACT)
-        if problem := LLMatcher.validate_grammar(grammar, self._table):
-            raise Unfit(f"the schema cannot be held while writing: {problem.splitlines()[0]}", where="contract")
-        guide = Guide(self, LLMatcher(self._table, grammar), schema, most)
+        matcher, ends = self._grammar(json.dumps(schema))
+        guide = Guide(self, matcher.deep_copy(), ends, most)
         if len(guide.plan) + 1 > most:
             raise Unfit(
                 f"the shortest answer of this schema takes {len(guide.plan) + 1} tokens and the budget is {most}",
@@ -48,7 +48,18 @@ class Grammars:
             )
         return guide
 
-    def tokens(self, text: bytes) -> Tokens:
+    def _new_grammar(self, schema: str) -> tuple[Any, closing.Ends]:
+        """What every answer of a schema begins with: a matcher that nothing was given to, and the ends."""
+        from llguidance import LLMatcher
+
+        ends = closing.Ends(json.loads(schema))
+        closing.check(ends.schema)
+        grammar = LLMatcher.grammar_from_json_schema(schema, COMPACT)
+        if problem := LLMatcher.validate_grammar(grammar, self._table):
+            raise Unfit(f"the schema cannot be held while writing: {problem.splitlines()[0]}", where="contract")
+        return LLMatcher(self._table, grammar), ends
+
+    def _tokens(self, text: bytes) -> Tokens:
         return tuple(self._table.tokenize_bytes(text))
 
     def spelled(self, token: int) -> bytes:
@@ -58,34 +69,48 @@ class Grammars:
 class Guide:
     """One answer while it is written: what may come next, and the shortest way to the end from here."""
 
-    def __init__(self, grammars: Grammars, matcher: Any, schema: Schema, most: int) -> None:
-        self._grammars, self._matcher, self._schema = grammars, matcher, schema
+    def __init__(self, grammars: Grammars, matcher: Any, ends: closing.Ends, most: int) -> None:
+        self._grammars, self._matcher, self._ends = grammars, matcher, ends
         self._written, self._left = b"", most
-        self.plan = self._way(b"") or ()
+        self.plan: Tokens
+        self._room: float
+        self.plan, self._room = self._way(b"") or ((), 0)
 
-    def _way(self, written: bytes) -> Tokens | None:
-        """Tokens of the shortest end, without the end token; None where there is none."""
+    def _way(self, written: bytes) -> tuple[Tokens, float] | None:
+        """Tokens of the shortest end, without the end token, and its room (closing.Read); None where there is none."""
         text, begun = _decoded(written)
         rest = _continued(begun)
-        ending = closing.shortest(self._schema, text + (begun + rest).decode("utf-8", "replace"))
-        return None if ending is None else self._grammars.tokens(rest + ending.encode())
+        ending, room = self._ends.end(text + (begun + rest).decode("utf-8", "replace"))
+        return None if ending is None else (self._grammars.tokens(rest + ending.encode()), 0 if begun else room)
 
-    @torch.inference_mode()
+    def _along(self, spelled: bytes) -> tuple[Tokens, float] | None:
+        """As before, behind plain characters that lengthen a string; None where they may be something else."""
+        try:
+            text = spelled.decode() if self._room else ""
+        except UnicodeDecodeError:
+            return None
+        return (self.plan, self._room - len(text)) if len(text) <= self._room and closing.plain(text) else None
+
     def allowed(self) -> Tensor:
         """Bool[V]: tokens that the grammar allows."""
-        packed = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
-        bits = (packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
-        return bits.flatten()[: self._grammars.vocabulary].bool()
+        packed = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        bits = np.unpackbits(packed, count=self._grammars.vocabulary, bitorder="little")
+        return torch.from_numpy(bits.view(np.bool_))
+
+    def takes(self, token: int) -> bool:
+        """Whether the grammar allows this token, and the end is still in reach behind it; it is taken if so."""
+        return bool(self._matcher.validate_tokens([token])) and self.fits(token)
 
     def fits(self, token: int) -> bool:
-        """Whether the end is still in reach behind this token; it is taken if so."""
+        """Whether the end is still in reach behind this token, which the grammar allows; it is taken if so."""
         if token == self._grammars.end:
             return True
-        written = self._written + self._grammars.spelled(token)
-        way = self._way(written)
-        if way is None or len(way) + 1 > self._left - 1 or not self._matcher.consume_token(token):
+        spelled = self._grammars.spelled(token)
+        found = self._along(spelled) or self._way(self._written + spelled)
+        if found is None or len(found[0]) + 1 > self._left - 1 or not self._matcher.consume_token(token):
             return False
-        self._written, self._left, self.plan = written, self._left - 1, way
+        self._written, self._left = self._written + spelled, self._left - 1
+        self.plan, self._room = found
         return True
 
     def forced(self) -> int:
@@ -97,7 +122,7 @@ class Guide:
         if not self._matcher.consume_token(token):
             raise RuntimeError(f"the grammar refuses its own end: {spelled!r} behind {self._written!r}")
         self._written += spelled
-        self._left, self.plan = self._left - 1, tuple(rest)
+        self._left, self.plan, self._room = self._left - 1, tuple(rest), 0
         return token
 
 
