@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from loratory.models.grammar import TRIES, Guide
-from loratory.protocols import Alive, Tokens, Write, Written
-
-# Forward of a batch: places of its requests, inputs, and the cache that it fills -> final states float[B, T, D]
-Step = Callable[[Sequence[int], dict[str, Tensor], Any], Tensor]
+from loratory.models.prefixes import Forward
+from loratory.models.writing import Speaker
+from loratory.protocols import Alive, Tokens, Write, Written, always
 
 
 @dataclass
@@ -84,40 +83,58 @@ class Pen:
         return Written(tuple(self.ids), text, self.finish or "abandoned", tuple(self.odds))
 
 
-def write(
-    pens: Sequence[Pen], places: Sequence[int], step: Step, voice: Any, fill: int, device: str, alive: Alive
-) -> None:
-    """Write all of a batch to its end. Rows that have ended leave the batch when they are half of it."""
-    from transformers import DynamicCache
-
-    cache: Any = DynamicCache()
-    rows = list(range(len(pens)))  # the pens that are in the batch
-    inputs = _prompts([pen.request.prompt for pen in pens], fill, device)
-    mask, positions = inputs["attention_mask"], inputs["position_ids"][:, -1:]
-    while rows:
-        states = step([places[row] for row in rows], inputs, cache)
-        for row, logits in zip(rows, voice(states[:, -1]).float().cpu(), strict=True):
-            if not pens[row].finish and alive(places[row]):
-                pens[row].take(logits)
-        going = [k for k, row in enumerate(rows) if not pens[row].finish and alive(places[row])]
-        if len(going) <= len(rows) // 2:
-            keep = torch.tensor(going, dtype=torch.long, device=device)
-            cache.batch_select_indices(keep)
-            mask, positions, rows = mask[keep], positions[keep], [rows[k] for k in going]
-        last = [pens[row].ids[-1] if pens[row].ids and not pens[row].finish else fill for row in rows]
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], -1)
-        positions = positions + 1
-        ids = torch.tensor(last, device=device)[:, None]
-        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+def write(pens: Sequence[Pen], speaker: Speaker, forward: Forward, shared: bool, alive: Alive = always) -> None:
+    """Write all to their ends, in batches; where `shared`, behind the beginnings that prompts have in common."""
+    requests = [pen.request for pen in pens]
+    lengths = [len(request.prompt) + request.most for request in requests]
+    for prefix, places in speaker.passes(requests, lengths, shared, alive):
+        inputs = _prompts([requests[place].prompt for place in places], len(prefix.ids), speaker.fill)
+        inputs = {name: t.to(speaker.device) for name, t in inputs.items()}
+        inputs["past_key_values"] = prefix.cache(forward, places[0], len(places), speaker.device)
+        _write({place: pens[place] for place in places}, inputs, speaker, forward, alive)
 
 
-def _prompts(prompts: Sequence[Tokens], fill: int, device: str) -> dict[str, Tensor]:
-    """Prompts that end together: padding stands before them, positions count from their own beginning."""
+def _write(pens: dict[int, Pen], inputs: dict[str, Any], speaker: Speaker, forward: Forward, alive: Alive) -> None:
+    """Write a batch to its end. Rows that have ended leave it when they are half of it."""
+    places = list(pens)
+    while places:
+        states = forward(places, {**inputs, "use_cache": True})
+        for place, logits in zip(places, speaker.voice(states[:, -1]).float().cpu(), strict=True):
+            if not pens[place].finish and alive(place):
+                pens[place].take(logits)
+        going = [row for row, place in enumerate(places) if not pens[place].finish and alive(place)]
+        if len(going) <= len(places) // 2:
+            places = [places[row] for row in going]
+            inputs = _kept(inputs, torch.tensor(going, dtype=torch.long, device=speaker.device))
+        written = [pens[place].ids if not pens[place].finish else [] for place in places]
+        inputs = _next(inputs, [ids[-1] if ids else speaker.fill for ids in written])
+
+
+def _prompts(prompts: Sequence[Tokens], behind: int, fill: int) -> dict[str, Any]:
+    """Prompts that end together, without their first `behind` tokens, P: ids and positions int64[B, T], mask
+    int64[B, P + T]. Padding stands before them, behind what they share; positions count from their own beginning.
+    """
     longest = max(map(len, prompts))
     ids = torch.full((len(prompts), longest), fill)
     mask = torch.zeros_like(ids)
+    mask[:, :behind] = 1
     for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :], mask[row, longest - len(prompt) :] = torch.tensor(prompt), 1
+        start = longest - len(prompt) + behind
+        ids[row, start:], mask[row, start:] = torch.tensor(prompt[behind:]), 1
     positions = (mask.cumsum(-1) - 1).clamp_min(0)
-    made = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-    return {name: t.to(device) for name, t in made.items()}
+    return {"input_ids": ids[:, behind:], "position_ids": positions[:, behind:], "attention_mask": mask}
+
+
+def _kept(inputs: dict[str, Any], rows: Tensor) -> dict[str, Any]:
+    """These rows of a batch."""
+    cache = inputs["past_key_values"]
+    cache.batch_select_indices(rows)
+    return {name: value if value is cache else value[rows] for name, value in inputs.items()}
+
+
+def _next(inputs: dict[str, Any], tokens: Sequence[int]) -> dict[str, Any]:
+    """A token for each row, behind all that its row has seen."""
+    mask, positions = inputs["attention_mask"], inputs["position_ids"][:, -1:] + 1
+    ids = torch.tensor(tokens, dtype=torch.long, device=mask.device)[:, None]
+    mask = torch.cat([mask, mask.new_ones(len(ids), 1)], -1)
+    return {**inputs, "input_ids": ids, "position_ids": positions, "attention_mask": mask}
