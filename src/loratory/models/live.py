@@ -70,6 +70,8 @@ class LiveTrunk:
             with autocast(self.ways.precision, self.trunk.device):
                 return self.running(**inputs).last_hidden_state.float()  # type: ignore[no-any-return]
 
+        for part in self._dropouts():
+            part.train(False)
         speaker = replace(self.trunk.speaker(), voice=self.voice)
         return speaker.scores(requests, forward, self.trunk.manner(requests), alive)
 
