@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -91,6 +92,50 @@ def test_a_stop_string_ends_the_text_before_it(qwen: Any) -> None:
     (cut,) = run_here([asked(qwen, stops=(stop,))])
     assert cut.finish == "stop"
     assert cut.text == whole.text.partition(stop)[0]
+
+
+@pytest.mark.parametrize("schema", [None, {"type": "object", "properties": {"ß": {"type": "string", "maxLength": 9}}}])
+def test_a_listener_hears_the_text_piece_by_piece(qwen: Any, schema: Any) -> None:
+    heard: list[list[str]] = [[], [], []]
+    requests = [
+        asked(qwen, prompt, most=40, schema=schema, sampling=Sampling(1.2, seed=k), hear=heard[k].append)
+        for k, prompt in enumerate(PROMPTS[:3])
+    ]
+    found = run_here(requests)
+    assert ["".join(pieces) for pieces in heard] == [one.text for one in found]
+    assert [one.text for one in found] == [qwen.tokenizer.read(one.ids) for one in found]
+    assert all(len(pieces) > 1 for pieces in heard)
+    deaf = [replace(request, hear=None) for request in requests]
+    assert deaf == requests
+    assert run_here(deaf) == found
+
+
+def test_a_listener_hears_nothing_of_a_stop_string(qwen: Any) -> None:
+    (whole,) = run_here([asked(qwen)])
+    stop, heard = whole.text[3:6], list[str]()
+    (cut,) = run_here([asked(qwen, stops=("never", stop), hear=heard.append)])
+    assert "".join(heard) == cut.text == whole.text.partition(stop)[0]
+    assert cut.finish == "stop"
+
+
+def test_a_listener_that_raises_loses_its_request_alone(qwen: Any) -> None:
+    def refuse(piece: str) -> None:
+        raise BrokenPipeError
+
+    heard: list[str] = []
+    lost, kept = run_here([asked(qwen, hear=refuse), asked(qwen, PROMPTS[2], hear=heard.append)])
+    assert (lost.finish, lost.text) == ("abandoned", "")
+    assert len(lost.ids) < 4
+    assert kept.ids == run_here([asked(qwen, PROMPTS[2])])[0].ids
+    assert "".join(heard) == kept.text
+
+
+def test_an_abandoned_request_is_told_no_more(qwen: Any) -> None:
+    heard: list[str] = []
+    (left,) = qwen.write([asked(qwen, hear=heard.append)], lambda place: len(heard) < 3)
+    assert left.finish == "abandoned"
+    assert len(heard) == 3
+    assert left.text == "".join(heard)
 
 
 def test_an_abandoned_request_is_not_worked_on(qwen: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from loratory.models.grammar import TRIES, Guide
 from loratory.models.prefixes import Forward
+from loratory.models.transcript import Transcript
 from loratory.models.writing import Speaker
 from loratory.protocols import Alive, Tokens, Write, Written, always
 
@@ -21,27 +22,24 @@ class Pen:
 
     request: Write
     guide: Guide | None
-    read: Callable[[Sequence[int]], str]
+    transcript: Transcript
     ids: list[int] = field(default_factory=list)
     odds: list[float] = field(default_factory=list)
     finish: str = ""
 
     def take(self, logits: Tensor) -> None:
-        """Draw the next token from logits float[V]."""
+        """Draw the next token from logits float[V], and tell what has become certain of the text."""
         scores = self._penalised(logits.double())
         if self.guide is not None:
             scores = scores.masked_fill(~self.guide.allowed(), -torch.inf)
         token = self._drawn(scores)
-        self.odds.append(float(logits.double().softmax(-1)[token]))
         if token in self.request.ends:
-            self.finish = "end"
-            self.odds.pop()
+            self.finish = self.transcript.follow(self.ids, whole=True) or "end"
             return
         self.ids.append(token)
-        if self.request.stops and any(stop in self.read(self.ids) for stop in self.request.stops):
-            self.finish = "stop"
-        elif len(self.ids) >= self.request.most:
-            self.finish = "length"
+        self.odds.append(float(logits.double().softmax(-1)[token]))
+        full = len(self.ids) >= self.request.most
+        self.finish = self.transcript.follow(self.ids, whole=full) or ("length" if full else "")
 
     def _penalised(self, scores: Tensor) -> Tensor:
         penalty = self.request.sampling.repetition_penalty
@@ -77,10 +75,7 @@ class Pen:
         return int(torch.multinomial(odds, 1, generator=torch.Generator().manual_seed(seed)))
 
     def written(self) -> Written:
-        text = self.read(self.ids)
-        for stop in self.request.stops if self.finish == "stop" else ():
-            text = text.partition(stop)[0]
-        return Written(tuple(self.ids), text, self.finish or "abandoned", tuple(self.odds))
+        return Written(tuple(self.ids), self.transcript.text, self.finish or "abandoned", tuple(self.odds))
 
 
 def write(pens: Sequence[Pen], speaker: Speaker, forward: Forward, shared: bool, alive: Alive = always) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from loratory.models.generating import Pen, write
 from loratory.models.prefixes import LEAST, Forward
+from loratory.models.transcript import Transcript
 from loratory.models.writing import Manner, Speaker
 from loratory.protocols import Network, Score, Tokens, Write
 
@@ -43,14 +42,10 @@ def sharing_works(speaker: Speaker, forward: Forward, network: Network, trees: b
 
 def _written(speaker: Speaker, forward: Forward, network: Network, shared: bool) -> tuple[list[list[int]], Tensor]:
     """The likeliest tokens behind each prompt, and their odds."""
-    pens = [Pen(Write(network, prompt, 2, frozenset()), None, _unread) for prompt in PROMPTS]
+    pens = [Pen(Write(network, prompt, 2, frozenset()), None, Transcript(lambda ids: "")) for prompt in PROMPTS]
     with torch.inference_mode():
         write(pens, speaker, forward, shared)
     return [pen.ids for pen in pens], torch.tensor([pen.odds for pen in pens], dtype=torch.float64)
-
-
-def _unread(ids: Sequence[int]) -> str:
-    return ""
 
 
 def _alike(found: Tensor, wanted: Tensor) -> bool:

@@ -22,6 +22,7 @@ from loratory.models.precision import autocast
 from loratory.models.prefixes import Forward
 from loratory.models.quantised import KIND, quantised
 from loratory.models.tokenizers import FastTokenizer
+from loratory.models.transcript import Transcript
 from loratory.models.trials import sharing_works, trees_work
 from loratory.models.writing import Manner, Speaker, pad, voice_of
 from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tokens, Write, Written, always
@@ -152,7 +153,7 @@ class TorchTrunk:
     def write(self, requests: Sequence[Write], alive: Alive = always) -> list[Written]:
         """Text behind each prompt, in batches; raises Unfit for a base that cannot write or a schema without end."""
         speaker = self.speaker()
-        pens = [Pen(request, self._guide(request), self.tokenizer.read) for request in requests]
+        pens = [Pen(request, self._guide(request), self._transcript(request)) for request in requests]
         longest = max((len(r.prompt) + r.most for r in requests), default=0)
         shared = len(requests) > 1 and self._shares_beginnings(longest)
         write(pens, speaker, self._forward(requests), shared, alive)
@@ -165,6 +166,9 @@ class TorchTrunk:
             return self._read(self._host([requests[i].network.adapter for i in places], **inputs))
 
         return forward
+
+    def _transcript(self, request: Write) -> Transcript:
+        return Transcript(self.tokenizer.read, request.stops, request.hear)
 
     def _guide(self, request: Write) -> Guide | None:
         """What holds a request to its schema."""
