@@ -293,7 +293,8 @@ class Write:
 class Written:
     """What was written, its end left out. `text` is all that was heard, and of an abandoned request no more than that.
 
-    `odds` are the probabilities that the model gave each token.
+    `odds` are the probabilities that the model gave each token, at temperature 1 and without a penalty: with a schema
+    among the tokens that it allows at that place, else among all.
     """
 
     ids: Tokens

@@ -204,6 +204,32 @@ def test_a_thousand_random_schemas_are_answered_within_their_budget_or_refused(q
     assert len(refused) < 40
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("schema", [None, {"enum": ["card", "cash", "login"]}, {"type": "string", "minLength": 4}])
+def test_odds_are_those_among_the_tokens_that_are_allowed(qwen: Any, schema: Any) -> None:
+    request = asked(qwen, most=16, schema=schema, sampling=Sampling(1.5, repetition_penalty=1.3, seed=3))
+    (got,) = run_here([request])
+    guide = qwen._guide(request)
+    narrowed = 0
+    for place, (token, odds) in enumerate(zip(got.ids, got.odds, strict=True)):
+        ids = torch.tensor([[*request.prompt, *got.ids[:place]]])
+        chances = qwen.whole(input_ids=ids).logits[0, -1].double().softmax(-1)
+        share = 1.0
+        if guide is not None:
+            share = float(chances[guide.allowed()].sum())
+            assert guide.fits(token) or guide.forced() == token
+        narrowed += share < 0.99
+        assert odds == pytest.approx(float(chances[token]) / share, rel=1e-4)
+    assert bool(narrowed) is (schema is not None)
+
+
+def test_what_must_come_next_is_certain(qwen: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+    (got,) = run_here([asked(qwen, schema=schema)])
+    assert got.odds[0] == 1.0
+    assert all(0 < odds <= 1 for odds in got.odds)
+
+
 def test_a_budget_that_cannot_hold_the_shortest_answer_is_refused(qwen: Any) -> None:
     schema = {"type": "string", "minLength": 30}
     with pytest.raises(Unfit, match="the budget is 10"):

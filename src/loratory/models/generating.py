@@ -29,15 +29,16 @@ class Pen:
 
     def take(self, logits: Tensor) -> None:
         """Draw the next token from logits float[V], and tell what has become certain of the text."""
-        scores = self._penalised(logits.double())
+        scores = logits.double()
         if self.guide is not None:
             scores = scores.masked_fill(~self.guide.allowed(), -torch.inf)
-        token = self._drawn(scores)
+        odds = scores.softmax(-1)
+        token = self._drawn(self._penalised(scores))
         if token in self.request.ends:
             self.finish = self.transcript.follow(self.ids, whole=True) or "end"
             return
         self.ids.append(token)
-        self.odds.append(float(logits.double().softmax(-1)[token]))
+        self.odds.append(float(odds[token]))
         full = len(self.ids) >= self.request.most
         self.finish = self.transcript.follow(self.ids, whole=full) or ("length" if full else "")
 
