@@ -274,7 +274,9 @@ class Sampling:
 class Write:
     """A request for text behind a prompt: at most `most` tokens, until one of `ends` or a stop string.
 
-    With a `schema` the text is an answer of it, whole within `most` tokens.
+    With a `schema` the text is an answer of it, whole within `most` tokens. `hear` is told the text piece by piece
+    while it is written, each as soon as it is certain, from the thread that writes: it should be quick. Where it raises
+    an error its request is abandoned.
     """
 
     network: Network
@@ -284,11 +286,16 @@ class Write:
     schema: Schema | None = None
     sampling: Sampling = Sampling()
     stops: tuple[str, ...] = ()
+    hear: Callable[[str], None] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Written:
-    """What was written, its end left out. `odds` are the probabilities that the model gave each token."""
+    """What was written, its end left out. `text` is all that was heard, and of an abandoned request no more than that.
+
+    `odds` are the probabilities that the model gave each token, at temperature 1 and without a penalty: with a schema
+    among the tokens that it allows at that place, else among all.
+    """
 
     ids: Tokens
     text: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -12,6 +13,7 @@ import torch
 import transformers
 
 from loratory.errors import Unfit
+from loratory.models import generating
 from loratory.models.closing import shortest, written
 from loratory.models.execution import run_here
 from loratory.models.grammar import Guide
@@ -94,6 +96,50 @@ def test_a_stop_string_ends_the_text_before_it(qwen: Any) -> None:
     assert cut.text == whole.text.partition(stop)[0]
 
 
+@pytest.mark.parametrize("schema", [None, {"type": "object", "properties": {"ß": {"type": "string", "maxLength": 9}}}])
+def test_a_listener_hears_the_text_piece_by_piece(qwen: Any, schema: Any) -> None:
+    heard: list[list[str]] = [[], [], []]
+    requests = [
+        asked(qwen, prompt, most=40, schema=schema, sampling=Sampling(1.2, seed=k), hear=heard[k].append)
+        for k, prompt in enumerate(PROMPTS[:3])
+    ]
+    found = run_here(requests)
+    assert ["".join(pieces) for pieces in heard] == [one.text for one in found]
+    assert [one.text for one in found] == [qwen.tokenizer.read(one.ids) for one in found]
+    assert all(len(pieces) > 1 for pieces in heard)
+    deaf = [replace(request, hear=None) for request in requests]
+    assert deaf == requests
+    assert run_here(deaf) == found
+
+
+def test_a_listener_hears_nothing_of_a_stop_string(qwen: Any) -> None:
+    (whole,) = run_here([asked(qwen)])
+    stop, heard = whole.text[3:6], list[str]()
+    (cut,) = run_here([asked(qwen, stops=("never", stop), hear=heard.append)])
+    assert "".join(heard) == cut.text == whole.text.partition(stop)[0]
+    assert cut.finish == "stop"
+
+
+def test_a_listener_that_raises_loses_its_request_alone(qwen: Any) -> None:
+    def refuse(piece: str) -> None:
+        raise BrokenPipeError
+
+    heard: list[str] = []
+    lost, kept = run_here([asked(qwen, hear=refuse), asked(qwen, PROMPTS[2], hear=heard.append)])
+    assert (lost.finish, lost.text) == ("abandoned", "")
+    assert len(lost.ids) < 4
+    assert kept.ids == run_here([asked(qwen, PROMPTS[2])])[0].ids
+    assert "".join(heard) == kept.text
+
+
+def test_an_abandoned_request_is_told_no_more(qwen: Any) -> None:
+    heard: list[str] = []
+    (left,) = qwen.write([asked(qwen, hear=heard.append)], lambda place: len(heard) < 3)
+    assert left.finish == "abandoned"
+    assert len(heard) == 3
+    assert left.text == "".join(heard)
+
+
 def test_an_abandoned_request_is_not_worked_on(qwen: Any) -> None:
     requests = [asked(qwen, most=20), asked(qwen, most=20)]
     steps: list[int] = []
@@ -171,6 +217,7 @@ def test_a_likeliest_token_that_is_allowed_is_taken_as_under_the_mask(
         return plain(self)
 
     monkeypatch.setattr(Guide, "allowed", counted)
+    monkeypatch.setattr(generating, "SURE", 0.0)  # a random model is never sure
     found = run_here(requests)
     fewer = len(masks)
     masks.clear()
@@ -185,6 +232,32 @@ def test_answers_of_one_schema_are_written_side_by_side_as_alone(qwen: Any) -> N
     together = [one.text for one in run_here(requests)]
     assert together == [run_here([request])[0].text for request in requests]
     assert len(set(together)) == len(PROMPTS)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("schema", [None, {"enum": ["card", "cash", "login"]}, {"type": "string", "minLength": 4}])
+def test_odds_are_those_among_the_tokens_that_are_allowed(qwen: Any, schema: Any) -> None:
+    request = asked(qwen, most=16, schema=schema, sampling=Sampling(1.5, repetition_penalty=1.3, seed=3))
+    (got,) = run_here([request])
+    guide = qwen._guide(request)
+    narrowed = 0
+    for place, (token, odds) in enumerate(zip(got.ids, got.odds, strict=True)):
+        ids = torch.tensor([[*request.prompt, *got.ids[:place]]])
+        chances = qwen.whole(input_ids=ids).logits[0, -1].double().softmax(-1)
+        share = 1.0
+        if guide is not None:
+            share = float(chances[guide.allowed()].sum())
+            assert guide.fits(token) or guide.forced() == token
+        narrowed += share < 0.99
+        assert odds == pytest.approx(float(chances[token]) / share, rel=1e-4)
+    assert bool(narrowed) is (schema is not None)
+
+
+def test_what_must_come_next_is_certain(qwen: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+    (got,) = run_here([asked(qwen, schema=schema)])
+    assert got.odds[0] == 1.0
+    assert all(0 < odds <= 1 for odds in got.odds)
 
 
 def test_a_budget_that_cannot_hold_the_shortest_answer_is_refused(qwen: Any) -> None:

@@ -125,3 +125,14 @@ def test_what_architectures_do_to_their_logits_is_done(tmp_path: Path, kind: str
     (got,) = run_here([Score(Network(trunk), PROMPTS[0], CHOICES)])
     wanted = torch.tensor([brute(stock, PROMPTS[0], choice) for choice in CHOICES], dtype=torch.float64)
     assert torch.allclose(got, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_trunk_in_training_is_scored_without_dropout(writers: Any) -> None:
+    _, trunk = writers("llama")
+    live = trunk.open({"r": 4, "lora_alpha": 8, "lora_dropout": 0.5, "target_modules": ["q_proj", "v_proj"]})
+    for weight in live.trainable().values():
+        torch.nn.init.normal_(weight, std=0.2)
+    requests = [Score(Network(live), prompt, CHOICES) for prompt in PROMPTS]
+    before = live.score(requests)
+    live.learn(PROMPTS)
+    assert all(torch.equal(now, then) for now, then in zip(live.score(requests), before, strict=True))

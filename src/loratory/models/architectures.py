@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loratory.errors import BaseModelError
 
@@ -47,6 +47,13 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
 }
 
 UNMIXED = frozenset({"deberta", "deberta-v2"})  # their projections also run on one row of positions for all texts
+
+
+def window_of(config: Any) -> int | None:
+    """How many tokens a layer looks at, where there is one that does not look back to the beginning."""
+    text = config.get_text_config()
+    sizes = (getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size"))
+    return min((size for size in sizes if size), default=None)
 
 
 def layers_of(model: nn.Module, depth: int) -> tuple[str, nn.ModuleList]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from loratory.models.grammar import TRIES, Guide
-from loratory.protocols import Alive, Tokens, Write, Written
+from loratory.models.prefixes import Forward
+from loratory.models.transcript import Transcript
+from loratory.models.writing import Speaker
+from loratory.protocols import Alive, Tokens, Write, Written, always
 
-# Forward of a batch: places of its requests, inputs, and the cache that it fills -> final states float[B, T, D]
-Step = Callable[[Sequence[int], dict[str, Tensor], Any], Tensor]
+SURE = 0.9999  # a token so likely is not looked for under the mask: among the allowed its odds are 1e-4 higher at most
 
 
 @dataclass
@@ -22,25 +24,21 @@ class Pen:
 
     request: Write
     guide: Guide | None
-    read: Callable[[Sequence[int]], str]
+    transcript: Transcript
     ids: list[int] = field(default_factory=list)
     odds: list[float] = field(default_factory=list)
     finish: str = ""
 
     def take(self, logits: Tensor) -> None:
-        """Draw the next token from logits float[V]."""
-        scores = self._penalised(logits.double())
-        token = self._drawn(scores)
-        self.odds.append(float(logits.double().softmax(-1)[token]))
+        """Draw the next token from logits float[V], and tell what has become certain of the text."""
+        token, odds = self._drawn(logits.double())
         if token in self.request.ends:
-            self.finish = "end"
-            self.odds.pop()
+            self.finish = self.transcript.follow(self.ids, whole=True) or "end"
             return
         self.ids.append(token)
-        if self.request.stops and any(stop in self.read(self.ids) for stop in self.request.stops):
-            self.finish = "stop"
-        elif len(self.ids) >= self.request.most:
-            self.finish = "length"
+        self.odds.append(odds)
+        full = len(self.ids) >= self.request.most
+        self.finish = self.transcript.follow(self.ids, whole=full) or ("length" if full else "")
 
     def _penalised(self, scores: Tensor) -> Tensor:
         penalty = self.request.sampling.repetition_penalty
@@ -50,13 +48,24 @@ class Pen:
         mine = scores[seen]
         return scores.index_copy(0, seen, torch.where(mine > 0, mine / penalty, mine * penalty))
 
-    def _drawn(self, scores: Tensor) -> int:
-        """A token behind which the end is in reach; where that is hard to find, the next one of the way to the end."""
+    def _drawn(self, logits: Tensor) -> tuple[int, float]:
+        """A token and its odds. Under a schema, one behind which the end is in reach; where that is hard to find, the
+        next one of the way to the end.
+        """
+        odds, scores = logits.softmax(-1), self._penalised(logits)
         if self.guide is None:
-            return self._one(scores, 0)
-        if not self.request.sampling.temperature and self.guide.takes(likeliest := int(scores.argmax())):
-            return likeliest  # of all tokens, so of those that are allowed
-        scores = scores.masked_fill(~self.guide.allowed(), -torch.inf)
+            token = self._one(scores, 0)
+            return token, float(odds[token])
+        likeliest = int(scores.argmax())
+        sure = not self.request.sampling.temperature and odds[likeliest] > SURE
+        if sure and self.guide.takes(likeliest):  # of all tokens, so of those that are allowed
+            return likeliest, float(odds[likeliest])
+        refused = ~self.guide.allowed()
+        token = self._fitting(scores.masked_fill(refused, -torch.inf))
+        return token, float(logits.masked_fill(refused, -torch.inf).softmax(-1)[token])
+
+    def _fitting(self, scores: Tensor) -> int:
+        assert self.guide is not None
         for trial in range(TRIES):
             if not bool(scores.max().isfinite()):
                 break
@@ -79,46 +88,61 @@ class Pen:
         return int(torch.multinomial(odds, 1, generator=torch.Generator().manual_seed(seed)))
 
     def written(self) -> Written:
-        text = self.read(self.ids)
-        for stop in self.request.stops if self.finish == "stop" else ():
-            text = text.partition(stop)[0]
-        return Written(tuple(self.ids), text, self.finish or "abandoned", tuple(self.odds))
+        return Written(tuple(self.ids), self.transcript.text, self.finish or "abandoned", tuple(self.odds))
 
 
-def write(
-    pens: Sequence[Pen], places: Sequence[int], step: Step, voice: Any, fill: int, device: str, alive: Alive
-) -> None:
-    """Write all of a batch to its end. Rows that have ended leave the batch when they are half of it."""
-    from transformers import DynamicCache
-
-    cache: Any = DynamicCache()
-    rows = list(range(len(pens)))  # the pens that are in the batch
-    inputs = _prompts([pen.request.prompt for pen in pens], fill, device)
-    mask, positions = inputs["attention_mask"], inputs["position_ids"][:, -1:]
-    while rows:
-        states = step([places[row] for row in rows], inputs, cache)
-        for row, logits in zip(rows, voice(states[:, -1]).float().cpu(), strict=True):
-            if not pens[row].finish and alive(places[row]):
-                pens[row].take(logits)
-        going = [k for k, row in enumerate(rows) if not pens[row].finish and alive(places[row])]
-        if len(going) <= len(rows) // 2:
-            keep = torch.tensor(going, dtype=torch.long, device=device)
-            cache.batch_select_indices(keep)
-            mask, positions, rows = mask[keep], positions[keep], [rows[k] for k in going]
-        last = [pens[row].ids[-1] if pens[row].ids and not pens[row].finish else fill for row in rows]
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], -1)
-        positions = positions + 1
-        ids = torch.tensor(last, device=device)[:, None]
-        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+def write(pens: Sequence[Pen], speaker: Speaker, forward: Forward, shared: bool, alive: Alive = always) -> None:
+    """Write all to their ends, in batches; where `shared`, behind the beginnings that prompts have in common."""
+    requests = [pen.request for pen in pens]
+    lengths = [len(request.prompt) + request.most for request in requests]
+    for prefix, places in speaker.passes(requests, lengths, shared, alive):
+        inputs = _prompts([requests[place].prompt for place in places], len(prefix.ids), speaker.fill)
+        inputs = {name: t.to(speaker.device) for name, t in inputs.items()}
+        inputs["past_key_values"] = prefix.cache(forward, places[0], len(places), speaker.device)
+        _write({place: pens[place] for place in places}, inputs, speaker, forward, alive)
 
 
-def _prompts(prompts: Sequence[Tokens], fill: int, device: str) -> dict[str, Tensor]:
-    """Prompts that end together: padding stands before them, positions count from their own beginning."""
+def _write(pens: dict[int, Pen], inputs: dict[str, Any], speaker: Speaker, forward: Forward, alive: Alive) -> None:
+    """Write a batch to its end. Rows that have ended leave it when they are half of it."""
+    places = list(pens)
+    while places:
+        states = forward(places, {**inputs, "use_cache": True})
+        for place, logits in zip(places, speaker.voice(states[:, -1]).float().cpu(), strict=True):
+            if not pens[place].finish and alive(place):
+                pens[place].take(logits)
+        going = [row for row, place in enumerate(places) if not pens[place].finish and alive(place)]
+        if len(going) <= len(places) // 2:
+            places = [places[row] for row in going]
+            inputs = _kept(inputs, torch.tensor(going, dtype=torch.long, device=speaker.device))
+        written = [pens[place].ids if not pens[place].finish else [] for place in places]
+        inputs = _next(inputs, [ids[-1] if ids else speaker.fill for ids in written])
+
+
+def _prompts(prompts: Sequence[Tokens], behind: int, fill: int) -> dict[str, Any]:
+    """Prompts that end together, without their first `behind` tokens, P: ids and positions int64[B, T], mask
+    int64[B, P + T]. Padding stands before them, behind what they share; positions count from their own beginning.
+    """
     longest = max(map(len, prompts))
     ids = torch.full((len(prompts), longest), fill)
     mask = torch.zeros_like(ids)
+    mask[:, :behind] = 1
     for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :], mask[row, longest - len(prompt) :] = torch.tensor(prompt), 1
+        start = longest - len(prompt) + behind
+        ids[row, start:], mask[row, start:] = torch.tensor(prompt[behind:]), 1
     positions = (mask.cumsum(-1) - 1).clamp_min(0)
-    made = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-    return {name: t.to(device) for name, t in made.items()}
+    return {"input_ids": ids[:, behind:], "position_ids": positions[:, behind:], "attention_mask": mask}
+
+
+def _kept(inputs: dict[str, Any], rows: Tensor) -> dict[str, Any]:
+    """These rows of a batch."""
+    cache = inputs["past_key_values"]
+    cache.batch_select_indices(rows)
+    return {name: value if value is cache else value[rows] for name, value in inputs.items()}
+
+
+def _next(inputs: dict[str, Any], tokens: Sequence[int]) -> dict[str, Any]:
+    """A token for each row, behind all that its row has seen."""
+    mask, positions = inputs["attention_mask"], inputs["position_ids"][:, -1:] + 1
+    ids = torch.tensor(tokens, dtype=torch.long, device=mask.device)[:, None]
+    mask = torch.cat([mask, mask.new_ones(len(ids), 1)], -1)
+    return {**inputs, "input_ids": ids, "position_ids": positions, "attention_mask": mask}

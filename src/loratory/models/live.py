@@ -71,12 +71,14 @@ class LiveTrunk:
         if self.voice is None:
             raise Unfit(f"{self.name} has no output layer that it could write with", allowed="a causal language model")
 
-        def forward(places: Sequence[int], inputs: dict[str, Tensor]) -> Tensor:
+        def forward(places: Sequence[int], inputs: dict[str, Any]) -> Tensor:
             with autocast(self.ways.precision, self.trunk.device):
                 return self.running(**inputs).last_hidden_state.float()  # type: ignore[no-any-return]
 
+        for part in self._dropouts():
+            part.train(False)
         speaker = replace(self.trunk.speaker(), voice=self.voice)
-        return speaker.scores(requests, forward, self.trunk.trees(requests), alive)
+        return speaker.scores(requests, forward, self.trunk.manner(requests), alive)
 
     @property
     def first_layer(self) -> int:

@@ -19,9 +19,12 @@ from loratory.models.generating import Pen, write
 from loratory.models.grammar import Grammars, Guide
 from loratory.models.memory import keep_freed_memory
 from loratory.models.precision import autocast
+from loratory.models.prefixes import Forward
 from loratory.models.quantised import KIND, quantised
 from loratory.models.tokenizers import FastTokenizer
-from loratory.models.writing import Speaker, pad, trees_work, voice_of
+from loratory.models.transcript import Transcript
+from loratory.models.trials import sharing_works, trees_work
+from loratory.models.writing import Manner, Speaker, pad, voice_of
 from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tokens, Write, Written, always
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ class TorchTrunk:
         self._nf4: TorchTrunk | None = None
         self._grammars: dict[int, Grammars] = {}  # by the token that ends an answer
         self._trees: bool | None = None  # whether trees of continuations are computed rightly; None: not tried yet
+        self._shares: bool | None = None  # whether prompts can begin behind what they share; None: not tried yet
 
     def parameters(self) -> int:
         """How many weights the trunk has, its output layer's included."""
@@ -143,26 +147,28 @@ class TorchTrunk:
 
     def score(self, requests: Sequence[Score], alive: Alive = always) -> list[Tensor]:
         """Log-probabilities float64[C] of each request's continuations; raises Unfit where the base cannot write."""
-        speaker = self.speaker()
-
-        def forward(places: Sequence[int], inputs: dict[str, Tensor]) -> Tensor:
-            return self._read(self._host([requests[i].network.adapter for i in places], **inputs))
-
-        return speaker.scores(requests, forward, self.trees(requests), alive)
+        return self.speaker().scores(requests, self._forward(requests), self.manner(requests), alive)
 
     @torch.inference_mode()
     def write(self, requests: Sequence[Write], alive: Alive = always) -> list[Written]:
         """Text behind each prompt, in batches; raises Unfit for a base that cannot write or a schema without end."""
-        voice = self.speaker().voice
-        pens = [Pen(request, self._guide(request), self.tokenizer.read) for request in requests]
-
-        def step(places: Sequence[int], inputs: dict[str, Tensor], cache: Any) -> Tensor:
-            guests = [requests[i].network.adapter for i in places]
-            return self._read(self._host(guests, **inputs, past_key_values=cache, use_cache=True))
-
-        for batch in by_length([len(r.prompt) + r.most for r in requests], BATCH_TOKENS):
-            write([pens[i] for i in batch], batch, step, voice, self.tokenizer.pad, self.device, alive)
+        speaker = self.speaker()
+        pens = [Pen(request, self._guide(request), self._transcript(request)) for request in requests]
+        longest = max((len(r.prompt) + r.most for r in requests), default=0)
+        shared = len(requests) > 1 and self._shares_beginnings(longest)
+        write(pens, speaker, self._forward(requests), shared, alive)
         return [pen.written() for pen in pens]
+
+    def _forward(self, requests: Sequence[Score | Write]) -> Forward:
+        """The trunk's pass, each request under its own adapter."""
+
+        def forward(places: Sequence[int], inputs: dict[str, Any]) -> Tensor:
+            return self._read(self._host([requests[i].network.adapter for i in places], **inputs))
+
+        return forward
+
+    def _transcript(self, request: Write) -> Transcript:
+        return Transcript(self.tokenizer.read, request.stops, request.hear)
 
     def _guide(self, request: Write) -> Guide | None:
         """What holds a request to its schema."""
@@ -179,14 +185,30 @@ class TorchTrunk:
             raise Unfit(f"{self.name} has no output layer that it could write with", allowed="a causal language model")
         return Speaker(self.voice, self.tokenizer.pad, self.device, lambda n: by_length(n, BATCH_TOKENS))
 
-    def trees(self, requests: Sequence[Score]) -> bool:
-        """Whether these continuations go as trees: they do where that was seen to work, within a sliding window."""
+    def manner(self, requests: Sequence[Score]) -> Manner:
+        """How these are computed: trees and shared beginnings where they were seen to work, within a sliding window."""
+        window = architectures.window_of(self.config) or self.tokenizer.limit
+        widest = max((len(r.prompt) + sum(map(len, r.choices)) for r in requests), default=0)
+        longest = max((len(r.prompt) + max(map(len, r.choices)) for r in requests), default=0)
+        trees = self._grows_trees() and widest <= window
+        several = len(requests) > 1 or not trees
+        return Manner(trees, several and self._shares_beginnings(longest))
+
+    def _grows_trees(self) -> bool:
         if self._trees is None:
-            bare = Network(self)
-            self._trees = trees_work(self.speaker(), lambda places, inputs: self._read(self.model(**inputs)), bare)
-        window = getattr(self.config.get_text_config(), "sliding_window", None) or self.tokenizer.limit
-        longest = max((len(r.prompt) + sum(map(len, r.choices)) for r in requests), default=0)
-        return self._trees and longest <= window
+            self._trees = trees_work(self.speaker(), self._bare, Network(self))
+        return self._trees
+
+    def _shares_beginnings(self, longest: int) -> bool:
+        """Whether prompts may begin behind what they share, in rows of at most `longest` tokens."""
+        if longest > (architectures.window_of(self.config) or longest):
+            return False
+        if self._shares is None:
+            self._shares = sharing_works(self.speaker(), self._bare, Network(self), self._grows_trees())
+        return self._shares
+
+    def _bare(self, places: Sequence[int], inputs: dict[str, Any]) -> Tensor:
+        return self._read(self.model(**inputs))
 
     def open(
         self, config: Mapping[str, JSON] | None = None, every_weight: bool = False, ways: Ways | None = None

@@ -1,8 +1,9 @@
 """What a causal base says next: its output layer, and the log-probabilities of continuations of a prompt.
 
 Continuations of one prompt share a tree: a token that several begin with is computed once, under a mask that lets each
-node see the prompt and its own ancestors only. Whether an architecture computes such a tree rightly is tried before it
-is believed; where it does not, every continuation is a row of its own.
+node see the prompt and its own ancestors only. Prompts share their common beginning (prefixes.py). Whether an
+architecture computes either rightly is tried before it is believed (trials.py); where it does not compute a tree,
+every continuation is a row of its own.
 """
 
 from __future__ import annotations
@@ -14,13 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from loratory.protocols import Alive, Score, Tokens, always
+from loratory.models.prefixes import Forward, Prefix, prefixes
+from loratory.protocols import Alive, Score, Tokens, Write, always
 
 LOGITS = 1 << 24  # logits computed at once: vocabularies are large
-TOLERANCE = 1e-4  # of log-probabilities by tree and by rows, in float32
-
-# Forward of a batch: places of its requests, and the model's inputs -> final states float[B, T, D]
-Forward = Callable[[Sequence[int], dict[str, Tensor]], Tensor]
 
 
 class Voice(nn.Module):
@@ -100,62 +98,89 @@ class Tree:
         return seen
 
 
-def _inputs(trees: Sequence[Tree], fill: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    """A padded batch of trees: ids and positions int64[B, T], additive mask [B, 1, T, T]."""
-    longest = max(len(tree.ids) for tree in trees)
+def _inputs(trees: Sequence[Tree], behind: int, fill: int) -> dict[str, Any]:
+    """A padded batch of trees without their first `behind` tokens, P: ids and positions int64[B, T], additive mask
+    [B, 1, T, P + T].
+    """
+    longest = max(len(tree.ids) for tree in trees) - behind
     ids = torch.full((len(trees), longest), fill)
     positions = torch.zeros(len(trees), longest, dtype=torch.long)
-    seen = torch.eye(longest, dtype=torch.bool).repeat(len(trees), 1, 1)  # padding looks at itself: no row is empty
+    seen = torch.zeros(len(trees), longest, behind + longest, dtype=torch.bool)
+    seen[:, :, behind:] = torch.eye(longest, dtype=torch.bool)  # padding looks at itself: no row is empty
     for i, tree in enumerate(trees):
-        size = len(tree.ids)
-        ids[i, :size], positions[i, :size] = torch.tensor(tree.ids), torch.tensor(tree.positions)
-        seen[i, :size, :size] = tree.mask()
-    mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
+        size = len(tree.ids) - behind
+        ids[i, :size], positions[i, :size] = torch.tensor(tree.ids[behind:]), torch.tensor(tree.positions[behind:])
+        seen[i, :size, : behind + size] = tree.mask()[behind:]
+    mask = torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)
     return {"input_ids": ids, "position_ids": positions, "attention_mask": mask[:, None]}
+
+
+def _rows(trees: Sequence[Tree], behind: int, fill: int) -> dict[str, Any]:
+    """As `_inputs`, of trees with one branch each: ordinary rows under an ordinary mask int64[B, P + T]."""
+    ids, mask = pad([tuple(tree.ids[behind:]) for tree in trees], fill)
+    if not behind:
+        return {"input_ids": ids, "attention_mask": mask}
+    positions = torch.arange(behind, behind + ids.shape[1]).repeat(len(trees), 1)
+    mask = torch.cat([mask.new_ones(len(trees), behind), mask], -1)
+    return {"input_ids": ids, "position_ids": positions, "attention_mask": mask}
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How requests are computed: choices as trees or as rows, prompts behind a shared beginning or each whole."""
+
+    trees: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)
 class Speaker:
-    """A trunk's means of scoring: its output layer, the id that fills rows, its device, and how it batches."""
+    """A trunk's means of speaking: its output layer, the id that fills rows, its device, and how it batches."""
 
     voice: Voice
     fill: int
     device: str
     batches: Callable[[Sequence[int]], Iterator[list[int]]]  # lengths -> batches of places
 
+    def passes(
+        self, requests: Sequence[Score | Write], lengths: Sequence[int], shared: bool, wanted: Alive
+    ) -> Iterator[tuple[Prefix, list[int]]]:
+        """Batches of requests that are still wanted, with the beginning that they share."""
+        for prefix in prefixes(requests) if shared else [Prefix((), list(range(len(requests))))]:
+            for batch in self.batches([lengths[row] for row in prefix.rows]):
+                if rows := [prefix.rows[k] for k in batch if wanted(prefix.rows[k])]:
+                    yield prefix, rows
+
     @torch.inference_mode()
-    def scores(self, requests: Sequence[Score], forward: Forward, trees: bool, alive: Alive = always) -> list[Tensor]:
+    def scores(
+        self, requests: Sequence[Score], forward: Forward, manner: Manner, alive: Alive = always
+    ) -> list[Tensor]:
         """Log-probabilities float64[C] of each request's choices."""
         work = [
             (place, Tree.of(request.prompt, choices))
             for place, request in enumerate(requests)
-            for choices in ([request.choices] if trees else [(choice,) for choice in request.choices])
+            for choices in ([request.choices] if manner.trees else [(choice,) for choice in request.choices])
         ]
-        found: dict[int, list[Tensor]] = {place: [] for place in range(len(requests))}
+        rows, lengths = [requests[place] for place, _ in work], [len(tree.ids) for _, tree in work]
         parts: dict[int, Tensor] = {}
-        for batch in self.batches([len(tree.ids) for _, tree in work]):
-            wanted = [i for i in batch if alive(work[i][0])]
-            if wanted:
-                parts |= self._batch({i: work[i] for i in wanted}, forward, trees)
-        for i, (place, tree) in enumerate(work):
-            found[place].append(parts.get(i, torch.full((len(tree.paths),), -torch.inf, dtype=torch.float64)))
+        for prefix, batch in self.passes(rows, lengths, manner.shared, lambda row: alive(work[row][0])):
+            lay = _inputs if manner.trees else _rows
+            inputs = lay([work[row][1] for row in batch], len(prefix.ids), self.fill)
+            inputs = {name: t.to(self.device) for name, t in inputs.items()}
+            places = [work[row][0] for row in batch]
+            if prefix.ids:
+                inputs["past_key_values"] = prefix.cache(forward, places[0], len(places), self.device)
+            for row, states in zip(batch, forward(places, inputs), strict=True):
+                parts[row] = self._read(work[row][1], len(prefix.ids), states)
+        found: dict[int, list[Tensor]] = {place: [] for place in range(len(requests))}
+        for row, (place, tree) in enumerate(work):
+            found[place].append(parts.get(row, torch.full((len(tree.paths),), -torch.inf, dtype=torch.float64)))
         return [torch.cat(found[place]) for place in range(len(requests))]
 
-    def _batch(self, work: dict[int, tuple[int, Tree]], forward: Forward, trees: bool) -> dict[int, Tensor]:
-        those = [tree for _, tree in work.values()]
-        if trees:
-            inputs = _inputs(those, self.fill, torch.float32)
-        else:  # each has one branch: an ordinary row under an ordinary mask
-            ids, mask = pad([tuple(tree.ids) for tree in those], self.fill)
-            inputs = {"input_ids": ids, "attention_mask": mask}
-        places = [place for place, _ in work.values()]
-        states = forward(places, {name: t.to(self.device) for name, t in inputs.items()})
-        return {i: self._read(tree, row) for (i, (_, tree)), row in zip(work.items(), states, strict=True)}
-
-    def _read(self, tree: Tree, states: Tensor) -> Tensor:
-        """Sums over each continuation's tokens, float64[C]."""
+    def _read(self, tree: Tree, behind: int, states: Tensor) -> Tensor:
+        """Sums over each continuation's tokens, float64[C]; `states` begin behind so many tokens of the tree."""
         tokens = torch.tensor(tree.ids[len(tree.ids) - len(tree.parents) :], device=states.device)
-        parents = torch.tensor(tree.parents, device=states.device)
+        parents = torch.tensor(tree.parents, device=states.device) - behind
         heads, which = torch.unique(parents, return_inverse=True)
         said = torch.empty(len(tokens), dtype=torch.float64)
         step = max(LOGITS // self.voice.vocabulary, 1)
@@ -164,13 +189,3 @@ class Speaker:
             mine = ((which >= start) & (which < start + step)).nonzero().flatten()
             said[mine.cpu()] = odds[which[mine] - start, tokens[mine]].double().cpu()
         return torch.stack([said[path].sum() for path in tree.paths])
-
-
-def trees_work(speaker: Speaker, forward: Forward, network: Any) -> bool:
-    """Whether a tree gives what rows give, on a small one."""
-    sample = Score(network, (5, 6, 7), ((8, 9, 10), (8, 9, 11, 12), (13,)))
-    try:
-        (by_tree,), (by_rows,) = (speaker.scores([sample], forward, trees) for trees in (True, False))
-    except (RuntimeError, TypeError, ValueError):
-        return False
-    return torch.allclose(by_tree, by_rows, atol=TOLERANCE, rtol=TOLERANCE)

@@ -1,0 +1,91 @@
+"""What prompts have in common, computed once: rows go on behind the keys and values of their shared beginning.
+
+Prompts of one task begin with the same tokens (the system message, the labels, the shots). What a causal model makes of
+a beginning does not depend on what follows it, so it is the same for all of them, under one adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loratory.protocols import Score, Tokens, Write
+
+# Forward of a batch: places of its requests, and the model's inputs -> final states float[B, T, D]
+Forward = Callable[[Sequence[int], dict[str, Any]], Tensor]
+
+LEAST = 16  # tokens: a beginning costs a pass of its own, and fewer (a chat template's first ones) do not pay it back
+ROWS = 2  # that share a beginning: one alone would not be spared anything
+
+
+@dataclass
+class Prefix:
+    """A beginning and its rows. `ids` are empty where the rows share nothing. It lives for one call."""
+
+    ids: Tokens
+    rows: list[int]
+    _known: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # each layer's keys and values, [1, H, P, D / H]
+
+    def cache(self, forward: Forward, place: int, rows: int, device: str) -> Any:
+        """A fresh cache for a batch, which holds the beginning for each row; `place` is a request of these rows."""
+        from transformers import DynamicCache
+        from transformers.cache_utils import DynamicLayer
+
+        if self.ids and not self._known:
+            self._known = self._computed(forward, place, device)
+        cache = DynamicCache()
+        for pair in self._known:
+            keys, values = (part.expand(rows, -1, -1, -1) for part in pair)
+            layer = DynamicLayer()  # type: ignore[no-untyped-call]
+            layer.lazy_initialization(keys, values)
+            layer.keys, layer.values = keys, values  # a view: what is written behind it goes into a copy
+            cache.layers.append(layer)
+        return cache
+
+    def _computed(self, forward: Forward, place: int, device: str) -> list[tuple[Tensor, Tensor]]:
+        """Raises ValueError where an architecture remembers anything else than keys and values of every token."""
+        from transformers import DynamicCache
+        from transformers.cache_utils import DynamicLayer
+
+        cache = DynamicCache()
+        ids = torch.tensor([self.ids], device=device)
+        positions = torch.arange(len(self.ids), device=device)[None]
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "position_ids": positions}
+        forward([place], {**inputs, "past_key_values": cache, "use_cache": True})
+        layers: list[Any] = cache.layers
+        plain = all(type(layer) is DynamicLayer and layer.get_seq_length() == len(self.ids) for layer in layers)
+        if not layers or not plain:
+            raise ValueError("its cache is not one of keys and values for every token")
+        return [(layer.keys, layer.values) for layer in layers]
+
+
+def prefixes(requests: Sequence[Score | Write]) -> list[Prefix]:
+    """Requests by what their prompts share; those that share nothing worth it come last, together.
+
+    They belong together when they begin with the same `LEAST` tokens under the same adapter. At least one token of each
+    prompt is left over.
+    """
+    alike: dict[tuple[str | None, Tokens], list[int]] = {}
+    alone: list[int] = []
+    for row, request in enumerate(requests):
+        adapter, prompt = request.network.adapter, request.prompt
+        known = (adapter.digest if adapter else None, prompt[:LEAST])
+        (alike.setdefault(known, []) if len(prompt) > LEAST else alone).append(row)
+    found = []
+    for rows in alike.values():
+        if len(rows) < ROWS:
+            alone += rows
+        else:
+            found.append(Prefix(_beginning([requests[row].prompt for row in rows]), rows))
+    return [*found, Prefix((), sorted(alone))]
+
+
+def _beginning(prompts: Sequence[Tokens]) -> Tokens:
+    """The longest beginning of all that is shorter than each: first and last in order differ the earliest."""
+    most = min(map(len, prompts)) - 1
+    first, last = min(prompts), max(prompts)
+    return first[: next((k for k in range(most) if first[k] != last[k]), most)]
