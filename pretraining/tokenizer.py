@@ -49,13 +49,13 @@ def _sample(passages: Sequence[str], chance: random.Random) -> Iterator[str]:
             yield message["content"]
 
 
-def write(tokenizer: Tokenizer, folder: Path) -> None:
-    """tokenizer.json and its configuration, as transformers reads them."""
+def write(tokenizer: Tokenizer, folder: Path, places: int) -> None:
+    """tokenizer.json and its configuration, as transformers reads them; the model has so many places for tokens."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": 1024,
+        "model_max_length": places,
         "bos_token": None,
         "eos_token": "<|im_end|>",
         "pad_token": "<|endoftext|>",

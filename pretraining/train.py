@@ -209,12 +209,12 @@ def _trained(school: School, checkpoints: FolderCheckpoints, seed: int) -> dict[
 
 def _tokenizer(folder: Path, passages: Sequence[str]) -> Tokenizer:
     if not (folder / "tokenizer.json").exists():
-        write(trained(passages), folder)
+        write(trained(passages), folder, SHAPE["max_position_embeddings"])
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 def _write(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
-    write(tokenizer, folder)
+    write(tokenizer, folder, SHAPE["max_position_embeddings"])
     model.config._attn_implementation = "sdpa"
     model.generation_config.eos_token_id = [2, 0]
     model.to(torch.float16).save_pretrained(folder)

@@ -161,6 +161,9 @@ class Writer(Protocol):
     def freely(self, inputs: Sequence[Input], run: Run) -> list[str]:
         """What is written for each input when nothing holds it to the contract."""
 
+    def aloud(self, input: Input, run: Run, hear: Callable[[str], None]) -> Prediction:
+        """As `predict`; `hear` is told the text piece by piece while it is written."""
+
 
 @dataclass(frozen=True)
 class Size:

@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from loratory.errors import DataError, Unfit
+from loratory.flows import predict as flow
 from loratory.flows.run import Place, run
 from loratory.flows.specs import load_spec
 from loratory.models.execution import run_here
@@ -88,6 +89,12 @@ def test_every_answer_is_of_the_users_schema_and_each_field_has_its_confidence(h
         assert all(0 <= odd <= 1 for odds in prediction.probabilities.values() for odd in odds.values())
         assert prediction.confidence == min(max(odds.values()) for odds in prediction.probabilities.values())
     assert (long.answer, long.why) == (None, "long")
+    heard: list[str] = []
+    assert flow.aloud(made, asked[0], heard.append).answer == held[0].answer
+    assert json.loads("".join(heard)) == held[0].answer
+    assert len(heard) > 3
+    with pytest.raises(Unfit, match="no answer: long"):
+        flow.aloud(made, asked[2], heard.append)
     assert (home / "runs/orders/contenders/lora/seed-1/README.md").read_text().count("text-generation") == 2
 
 
@@ -103,6 +110,7 @@ def test_text_is_drawn_as_the_spec_says_and_the_same_each_time(home: Path) -> No
     )
     assert first == second
     assert first[0] == first[1]
+    assert isinstance(first[0].answer, str)
     assert "card" not in first[0].answer
     assert 0 < first[0].confidence < 1
 

@@ -28,26 +28,34 @@ def command(
         list[str] | None, typer.Option("--column", metavar="COLUMN", help="The text column of --file; or FIELD=COLUMN.")
     ] = None,
     contender: ContenderOption = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Show the answer to one text while it is written (bases that write).")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Answer one text, a file, or stdin; one JSON answer a line."""
-    from loratory.cli.printing import data
+    from loratory.cli.printing import data, write
     from loratory.errors import DataError
     from loratory.flows.opening import fit_folder, open_predictor
 
     if text and file:
         raise DataError("give either texts or --file, not both", remedy="two commands, or one file with all texts")
+    if stream and (len(text or ()) != 1 or as_json):
+        raise DataError("--stream shows the answer to one text", allowed="one TEXT, without --json")
     fit_folder(where, contender)  # a mistake is told before the libraries are loaded
-    stream = () if text or file else _stdin()
+    lines = () if text or file else _stdin()
     from loratory.flows import predict as flow
 
     predictor, _ = open_predictor(where, contender)
+    if stream:
+        flow.aloud(predictor, flow.given_inputs(predictor.task, text or ())[0], write)
+        return
     if text:
         inputs: Iterable[Any] = flow.given_inputs(predictor.task, text)
     elif file:
         inputs = flow.inputs_of_file(predictor.task, file, column or ())
     else:
-        inputs = flow.inputs_of_lines(predictor.task, stream)
+        inputs = flow.inputs_of_lines(predictor.task, lines)
     alone = len(text or ()) == 1
     for asked, prediction in flow.predict(predictor, inputs):
         data(flow.as_json(None if alone else asked, prediction) if as_json else prediction.answer)

@@ -28,9 +28,14 @@ def console() -> Console:
 
 
 def data(value: Any) -> None:
-    """JSON on stdout, at once; whoever reads it may have seen enough (`| head`), which is no error."""
+    """JSON on stdout, at once."""
+    write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def write(text: str) -> None:
+    """Text on stdout, at once; whoever reads it may have seen enough (`| head`), which is no error."""
     try:
-        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

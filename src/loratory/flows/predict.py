@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from loratory.data.columns import match, pick
 from loratory.data.content import read_bytes
 from loratory.data.readers import read_source
 from loratory.data.rows import Row
-from loratory.errors import DataError, shown
+from loratory.errors import DataError, Unfit, shown
 from loratory.models.execution import run_here
-from loratory.protocols import JSON, Column, Input, Prediction, Predictor, Task
+from loratory.protocols import JSON, Column, Input, Prediction, Predictor, Task, Writer
 from loratory.specs.data import DataSpec
 
 AT_ONCE = 256
@@ -144,6 +144,17 @@ def predict(predictor: Predictor, inputs: Iterable[Input]) -> Iterator[tuple[Inp
 def _answer(predictor: Predictor, inputs: Sequence[Input]) -> Iterator[tuple[Input, Prediction]]:
     if inputs:
         yield from zip(inputs, predictor.predict(inputs, run_here), strict=True)
+
+
+def aloud(predictor: Predictor, input: Input, hear: Callable[[str], None]) -> Prediction:
+    """The answer to one input, heard while it is written, and a line's end. Raises Unfit where nothing is written."""
+    if not isinstance(predictor, Writer):
+        raise Unfit("this contender does not write its answer", where="--stream", allowed="a base that writes")
+    made = predictor.aloud(input, run_here, hear)
+    if made.answer is None:
+        raise Unfit(f"there is no answer: {made.why}", remedy="a shorter text, if it is long")
+    hear("\n")
+    return made
 
 
 def as_json(asked: Input | None, prediction: Prediction) -> dict[str, Any]:

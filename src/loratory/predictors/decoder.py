@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -123,8 +123,18 @@ class Decoder:
         return self.chat.answer(self.words.target(self.task, example.answer))
 
     def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
+        return self._predict(inputs, run, None)
+
+    def aloud(self, input: Input, run: Run, hear: Callable[[str], None]) -> Prediction:
+        (made,) = self._predict([input], run, hear)
+        if self.choices and made.answer is not None:  # scored, not written: it is known all at once
+            hear(self.words.target(self.task, made.answer))
+        return made
+
+    def _predict(self, inputs: Sequence[Input], run: Run, hear: Callable[[str], None] | None) -> list[Prediction]:
         def request(ids: Tokens) -> Request:
-            return self.words.request(self.task, self.asking, ids)
+            made = self.words.request(self.task, self.asking, ids)
+            return replace(made, hear=hear) if isinstance(made, Write) else made
 
         trunk: Any = self.network.trunk
         spell = trunk.tokenizer.read
