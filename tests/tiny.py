@@ -55,6 +55,11 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "llama": ("LlamaConfig", {**WIDE, "num_key_value_heads": 4}),  # heads of its own each, so the short attention
     "qwen2": ("Qwen2Config", GROUPED),
     "qwen3": ("Qwen3Config", {**GROUPED, "head_dim": 8}),
+    "smollm3": ("SmolLM3Config", GROUPED),
+    "gemma2": ("Gemma2Config", {**GROUPED, "head_dim": 8, "final_logit_softcapping": 5.0}),
+    "gemma3": ("Gemma3TextConfig", {**GROUPED, "head_dim": 8}),
+    "phi": ("PhiConfig", WIDE),
+    "phi3": ("Phi3Config", GROUPED),
     "roformer": ("RoFormerConfig", WIDE),  # in no table of ours: every linear layer
     "mpnet": ("MPNetConfig", {**WIDE, "max_position_embeddings": 66}),  # never calls registered attention
     "albert": ("AlbertConfig", {**WIDE, "embedding_size": 16, "num_hidden_groups": 2}),  # a pooler unlike the others'
@@ -63,6 +68,7 @@ TABLED = ("bert", "roberta", "deberta-v2", "modernbert", "distilbert", "llama", 
 FITTING = (*TABLED, "roformer")  # families in which everything must work
 TYPED = ("bert", "deberta-v2", "roformer", "albert")  # families whose tokenizers give token types
 CAUSAL = ("llama", "qwen2", "qwen3")
+WRITERS = (*CAUSAL, "smollm3", "gemma2", "gemma3", "phi", "phi3")  # families that are taught to write
 
 TOPICS: Mapping[str, Sequence[str]] = {
     "card": ("my card was blocked", "the card did not arrive", "a new card please", "my card is broken"),
@@ -143,7 +149,7 @@ def configuration(family: str, tokenizer: Any, **more: Any) -> Any:
     """A tiny configuration of a family for a tokenizer."""
     kind, values = FAMILIES[family]
     ids = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": 1}  # decoders seldom name a padding id
-    if family not in CAUSAL:
+    if family not in WRITERS:
         ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
     return getattr(transformers, kind)(vocab_size=len(tokenizer), **{**ids, **values, **more})
 

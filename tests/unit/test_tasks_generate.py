@@ -136,6 +136,23 @@ def test_marks_add_up_and_a_check_with_nothing_to_say_is_not_asked() -> None:
     assert scores["passed"] == 0.0
 
 
+def test_an_answer_is_written_in_the_schemas_order() -> None:
+    inner = {"type": "object", "properties": {"y": {"type": "integer"}, "x": {"type": "integer"}}}
+    schema = {
+        "type": "object",
+        "$defs": {"point": inner},
+        "properties": {
+            "b": {"type": "array", "items": {"$ref": "#/$defs/point"}},
+            "a": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/point"}]},
+            "c": {"type": "integer"},
+        },
+    }
+    task = Generate(answer_schema=schema)
+    told = task.told({"a": {"x": 1, "y": 2}, "b": [{"x": 3, "y": 4}], "c": 5})
+    assert told == '{"b":[{"y":4,"x":3}],"a":{"y":2,"x":1},"c":5}'
+    assert task.told({"c": 1, "a": None}) == '{"a":null,"c":1}'
+
+
 def test_what_counts_when_no_checks_are_named() -> None:
     assert list(Generate().made_checks()) == ["overlap"]
     assert list(Generate(answer_schema=SCHEMA).made_checks()) == ["fields"]

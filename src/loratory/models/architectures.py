@@ -43,7 +43,11 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "mistral": LLAMA,
     "gemma": LLAMA,
     "gemma2": LLAMA,
+    "gemma3_text": LLAMA,
+    "granite": LLAMA,
     "smollm3": LLAMA,
+    "phi": ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
+    "phi3": ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),
 }
 
 UNMIXED = frozenset({"deberta", "deberta-v2"})  # their projections also run on one row of positions for all texts

@@ -211,10 +211,36 @@ class Generate(BaseModel):
     def told(self, answer: Answer) -> str:
         if self.answer_schema is None:
             return str(answer)
-        return json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(in_order(answer, self.answer_schema), ensure_ascii=False, separators=(",", ":"))
 
     def heard(self, text: str) -> Answer:
         return text if self.answer_schema is None else json.loads(text)
+
+
+def in_order(value: JSON, schema: Schema, root: Schema | None = None) -> JSON:
+    """The value with its properties in the schema's order, which is that in which a grammar of the schema writes."""
+    root = schema if root is None else root
+    schema = _resolved(schema, root)
+    for branch in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        whole = {**_resolved(branch, root), **{key: root[key] for key in ("$defs", "definitions") if key in root}}
+        if _jsonschema().Draft202012Validator(whole).is_valid(value):
+            return in_order(value, branch, root)
+    if isinstance(value, Mapping):
+        known = schema.get("properties", {})
+        names = [*(name for name in known if name in value), *(name for name in value if name not in known)]
+        return {name: in_order(value[name], known.get(name, {}), root) for name in names}
+    if isinstance(value, (list, tuple)) and isinstance(schema.get("items"), Mapping):
+        return [in_order(inner, schema["items"], root) for inner in value]
+    return value
+
+
+def _resolved(schema: Schema, root: Schema) -> Schema:
+    """The schema that a local $ref names."""
+    while "$ref" in schema:
+        path, schema = str(schema["$ref"]).removeprefix("#").split("/")[1:], root
+        for name in path:
+            schema = schema[name.replace("~1", "/").replace("~0", "~")]
+    return schema
 
 
 def made_check(name: str, check: str, options: Mapping[str, Any]) -> Check:
