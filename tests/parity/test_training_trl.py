@@ -48,7 +48,7 @@ def conversations(made: Decoder, taught: Sequence[Example]) -> Any:
     """The examples as trl reads them."""
     wording = WORDINGS[made.wording]
     asked = [wording.messages(made.task, made.prompt, example.input) for example in taught]
-    answers = [[{"role": "assistant", "content": wording.target(made.task, example)}] for example in taught]
+    answers = [[{"role": "assistant", "content": wording.target(made.task, example.answer)}] for example in taught]
     return Dataset.from_dict({"prompt": asked, "completion": answers})
 
 

@@ -75,11 +75,12 @@ def _fit_seeds(bench: Bench, contender: Contender) -> dict[int, Path]:
 def _fit(bench: Bench, contender: Contender, seed: int, folder: Path) -> Path:
     """One fit as an artifact with its validation rows; the valid one on disk is kept."""
     identity = identity_of(bench, contender, seed)
+    checkpoints = FolderCheckpoints(folder.with_name(f".{folder.name}.checkpoints"), identity)
     if _is_kept(bench, folder, identity):
         bench.listen("kept", {"contender": contender.name, "seed": seed})
+        checkpoints.clear()  # of a run that ended between the fit and this line
         return folder
     bench.listen("fit", {"contender": contender.name, "seed": seed, "regime": contender.regime})
-    checkpoints = FolderCheckpoints(folder.with_name(f".{folder.name}.checkpoints"), identity)
     facts: dict[str, Any] = {}
     started, bench.activations.lent = time.monotonic(), 0.0
     predictor = _taught(bench, contender, seed, checkpoints, facts)
