@@ -1,6 +1,6 @@
 """Make `seedling`: a small Llama, from nothing, on a CPU; stop it with Ctrl-C, and the same command goes on.
 
-python pretraining/train.py --text FILE.txt.gz --output FOLDER [--tokens 20_000_000]
+python pretraining/train.py --text FILE.txt.gz --output FOLDER [--tokens 30_000_000]
 
 FILE is public-domain running text. The same file, seed and versions give the same tokenizer, rows and order. The
 training loop, its checkpoints and its schedule are the product's own. FOLDER gets tokenizer/, checkpoints/, and, when
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from beginning import begin
 from corpus import Reader, Row, Writer, packed, paragraphs, parts
 from tokenizer import trained, write
 from tokenizers import Tokenizer
@@ -40,11 +41,11 @@ from loratory.training.batching import Batch
 from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.loop import Course, train
 
-ROW, ROWS_A_STEP, ROWS_A_PASS = 384, 16, 8
-STEPS_AN_EPOCH = 75  # an epoch is no pass over anything: it is what lies between two looks at held-out rows
+ROW, ROWS_A_STEP, ROWS_A_PASS = 384, 8, 8
+STEPS_AN_EPOCH = 150  # an epoch is no pass over anything: it is what lies between two looks at held-out rows
 HELD_OUT_ROWS = 48
 SHARE = 0.75  # of the tokens that are exercises
-RATE = 3e-3
+RATE = 2e-3
 SHAPE: dict[str, Any] = {
     "vocab_size": 4096,
     "hidden_size": 192,
@@ -54,6 +55,8 @@ SHAPE: dict[str, Any] = {
     "num_key_value_heads": 6,
     "max_position_embeddings": 512,
     "tie_word_embeddings": True,
+    "attention_bias": True,  # a head can look one place back whatever stands there
+    "initializer_range": 0.05,
     "rms_norm_eps": 1e-5,
     "bos_token_id": None,
     "eos_token_id": 2,
@@ -157,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--tokens", type=int, default=20_000_000, help="budget")
+    parser.add_argument("--tokens", type=int, default=30_000_000, help="budget")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="write model/ from the newest checkpoint and stop")
     options = parser.parse_args()
@@ -167,6 +170,7 @@ def main() -> None:
     writer = Writer.of(tokenizer)
     torch.manual_seed(options.seed)
     model: Any = LlamaForCausalLM(LlamaConfig(**SHAPE))
+    begin(model, options.seed)
     use_short_attention(model)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(passages):,} passages", flush=True)
     held_out = Reading(writer, held, -1).of(0, HELD_OUT_ROWS)

@@ -100,6 +100,15 @@ def test_the_fit_goes_on_from_its_checkpoint_instead_of_the_beginning(
     assert steps == list(range(steps[0], steps[-1] + 1))
 
 
+def test_checkpoints_that_a_kill_left_behind_a_finished_fit_are_cleared(
+    workspace: Workspace, nursery: Nursery, undisturbed: dict[str, bytes]
+) -> None:
+    folder = workspace(long_spec())
+    assert nursery.run(folder, "train", "spec.yaml").code == 0
+    (checkpoints(folder) / "a").mkdir(parents=True)
+    finish(folder, nursery, undisturbed)
+
+
 def kill_at_random(folder: Path, nursery: Nursery, delays: list[float]) -> int:
     """Start the same command again and again, and kill it; how often it was still at work."""
     kills = 0

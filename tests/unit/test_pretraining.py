@@ -17,7 +17,7 @@ import torch
 import transformers
 
 FOLDER = Path(__file__).parents[2] / "pretraining"
-NAMES = ("words", "exercises", "corpus", "tokenizer", "train", "exam")
+NAMES = ("words", "exercises", "corpus", "tokenizer", "beginning", "train", "exam")
 PASSAGE = "The old man walked down to the river, and when he came there he saw that the boat was gone from its place. "
 
 
@@ -96,14 +96,33 @@ def test_only_answers_weigh_in_full(parts: Any, writer: Any) -> None:
     assert writer.tokenizer.decode(whole, skip_special_tokens=False) == "4<|im_end|>"
 
 
+@torch.no_grad()
+def test_it_begins_with_heads_that_copy(parts: Any) -> None:
+    """Behind a row of random tokens that stood there before, what follows is often foretold, with nothing learnt."""
+    torch.manual_seed(1)
+    shape = parts["train"].SHAPE
+    model: Any = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape))
+    chance = torch.Generator().manual_seed(2)
+    once = torch.randint(300, shape["vocab_size"], (4, 40), generator=chance)
+    twice = torch.cat([once, once], -1)
+
+    def copied() -> float:
+        said = model(twice).logits[:, 41:79].argmax(-1)
+        return float((said == twice[:, 42:80]).float().mean())
+
+    assert copied() < 0.02
+    parts["beginning"].begin(model, 1)
+    assert copied() > 0.5
+
+
 def test_training_stops_goes_on_and_writes_a_model_that_stock_transformers_opens(
     parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = parts["train"]
     text = tmp_path / "book.txt.gz"
     text.write_bytes(gzip.compress("\n\n".join(passages()).encode()))
-    small = {"vocab_size": 4096, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
-    monkeypatch.setattr(train, "SHAPE", {**train.SHAPE, **small, "num_attention_heads": 2, "num_key_value_heads": 2})
+    small = {"hidden_size": 48, "intermediate_size": 32, "num_hidden_layers": 2}
+    monkeypatch.setattr(train, "SHAPE", {**train.SHAPE, **small})
     for name, value in {"ROW": 64, "ROWS_A_STEP": 4, "ROWS_A_PASS": 2, "STEPS_AN_EPOCH": 3, "HELD_OUT_ROWS": 2}.items():
         monkeypatch.setattr(train, name, value)
     monkeypatch.setattr(sys, "argv", ["train.py", "--text", str(text), "--output", str(tmp_path), "--tokens", "1600"])
