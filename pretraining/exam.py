@@ -60,7 +60,8 @@ def main() -> None:
     options = parser.parse_args()
     _, held = parts(paragraphs(options.text))
     writer = Writer.of(Tokenizer.from_file(str(options.model / "tokenizer.json")))
-    model: Any = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+    model.eval()
     found = {}
     for make, _ in KINDS:
         found[make.__name__] = marked(make, model, writer, held, options.each)

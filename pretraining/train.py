@@ -1,6 +1,6 @@
 """Make `seedling`: a small Llama, from nothing, on a CPU; stop it with Ctrl-C, and the same command goes on.
 
-python pretraining/train.py --text FILE.txt.gz --output FOLDER [--tokens 30_000_000]
+python pretraining/train.py --text FILE.txt.gz --output FOLDER [--tokens 20_000_000]
 
 FILE is public-domain running text. The same file, seed and versions give the same tokenizer, rows and order. The
 training loop, its checkpoints and its schedule are the product's own. FOLDER gets tokenizer/, checkpoints/, and, when
@@ -44,6 +44,7 @@ from loratory.training.loop import Course, train
 ROW, ROWS_A_STEP, ROWS_A_PASS = 384, 8, 8
 STEPS_AN_EPOCH = 150  # an epoch is no pass over anything: it is what lies between two looks at held-out rows
 HELD_OUT_ROWS = 48
+CHECKPOINTS = 240.0  # seconds between them
 SHARE = 0.75  # of the tokens that are exercises
 RATE = 2e-3
 SHAPE: dict[str, Any] = {
@@ -160,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--tokens", type=int, default=30_000_000, help="budget")
+    parser.add_argument("--tokens", type=int, default=20_000_000, help="budget")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="write model/ from the newest checkpoint and stop")
     options = parser.parse_args()
@@ -203,7 +204,9 @@ def _trained(school: School, checkpoints: FolderCheckpoints, seed: int) -> dict[
             minutes = round((time.monotonic() - started) / 60, 1)
             print({**values, "of": school.epochs, "minutes": minutes}, flush=True)
 
-    spec = TrainingSpec(schedule="cosine", warmup=0.02, weight_decay=0.1, checkpoint_seconds=240, precision="bf16")
+    spec = TrainingSpec(
+        schedule="cosine", warmup=0.02, weight_decay=0.1, checkpoint_seconds=CHECKPOINTS, precision="bf16"
+    )
     context = Context(seed, run_here, checkpoints, Remembered(run_here), spec, report, lambda: bool(stopping))
     try:
         return train(school.course(), context)
