@@ -18,6 +18,7 @@ HEADS = 3  # of the first two layers
 LOOK, MATCH = 6.5, 5.0  # how strongly one place back, and the same token, are looked for
 TELL, SAY = 0.06, 0.6  # how loudly what stood before is told to the second layer, and the copy to the output
 QUIET = 0.03  # what the other heads and layers begin with, of transformers' own beginning
+SCALE = 8.0  # of all that layers read and write: the heads' weights are large beside a step of the optimizer
 
 
 @torch.no_grad()
@@ -28,9 +29,11 @@ def begin(model: Any, seed: int) -> None:
     chance = torch.Generator().manual_seed(seed)
     first, second = (layer.self_attn for layer in model.model.layers[:2])
     slow = _slow(size)
+    model.model.embed_tokens.weight.mul_(SCALE)
+    model.model.norm.weight.fill_(1 / SCALE)
     for layer in model.model.layers:  # what a layer adds is small, or it would drown what the copying heads say
-        layer.self_attn.o_proj.weight.mul_(QUIET)
-        layer.mlp.down_proj.weight.mul_(QUIET)
+        layer.self_attn.o_proj.weight.mul_(SCALE * QUIET)
+        layer.mlp.down_proj.weight.mul_(SCALE * QUIET)
     for head in range(HEADS):
         rows = slice(head * size, (head + 1) * size)
         _look_back(first, rows, size, float(config.rope_parameters["rope_theta"]))
@@ -38,12 +41,12 @@ def begin(model: Any, seed: int) -> None:
         asked[slow] = torch.randn(len(slow), width, generator=chance) / math.sqrt(width)
         told = torch.linalg.qr(torch.randn(width, size, generator=chance))[0]
         first.v_proj.weight[rows] = asked
-        first.o_proj.weight[:, rows] = TELL * told
+        first.o_proj.weight[:, rows] = SCALE * TELL * told
         second.q_proj.weight[rows] = asked
         second.k_proj.weight[rows] = MATCH * told.T
         copied = torch.randn(size, width, generator=chance) / math.sqrt(width)
         second.v_proj.weight[rows] = copied
-        second.o_proj.weight[:, rows] = SAY * copied.T
+        second.o_proj.weight[:, rows] = SCALE * SAY * copied.T
 
 
 def _slow(size: int) -> list[int]:

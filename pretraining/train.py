@@ -1,6 +1,6 @@
 """Make `seedling`: a small Llama, from nothing, on a CPU; stop it with Ctrl-C, and the same command goes on.
 
-python pretraining/train.py --text FILE.txt.gz --output FOLDER [--tokens 20_000_000]
+python pretraining/train.py --text FILE.txt.gz --output FOLDER [--tokens 15_000_000]
 
 FILE is public-domain running text. The same file, seed and versions give the same tokenizer, rows and order. The
 training loop, its checkpoints and its schedule are the product's own. FOLDER gets tokenizer/, checkpoints/, and, when
@@ -161,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--tokens", type=int, default=20_000_000, help="budget")
+    parser.add_argument("--tokens", type=int, default=15_000_000, help="budget")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="write model/ from the newest checkpoint and stop")
     options = parser.parse_args()
