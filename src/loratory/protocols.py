@@ -119,6 +119,18 @@ class Labelled(Task, Protocol):
 
 
 @runtime_checkable
+class Spanned(Task, Protocol):
+    """A capability: labelled spans of a text, (start, end, label) in characters, end left out."""
+
+    @property
+    def span_labels(self) -> tuple[str, ...]: ...
+    def text(self, input: Input) -> str: ...
+    def spans_of(self, answer: Answer) -> Sequence[tuple[int, int, str]]: ...
+    def from_spans(self, text: str, spans: Iterable[tuple[int, int, str]]) -> Answer:
+        """The task's own answer, spans in order."""
+
+
+@runtime_checkable
 class Conversational(Task, Protocol):
     """A capability: a conversation that is answered in writing."""
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from loratory.data.rows import FORMATS
 from loratory.errors import DataError
 
-SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".txt")  # in order of preference
+TAGGED = (".conll", ".bio", ".iob", ".iob2")
+SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", *TAGGED, ".txt")  # in order of preference
 PARTS = {
     "train": "train",
     "training": "train",

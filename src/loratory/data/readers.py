@@ -13,6 +13,7 @@ from loratory.data.documents import read_documents
 from loratory.data.hub import ID, read_hub
 from loratory.data.rows import FORMATS, Row
 from loratory.data.tables import MAGIC, read_parquet
+from loratory.data.tagged import is_tagged, read_tagged
 from loratory.errors import DataError, nearest
 from loratory.specs.data import DataSpec
 
@@ -169,18 +170,23 @@ def _read_file(file: Path, shown: str, like: _Like) -> tuple[list[Row], list[str
     kind = KINDS.get(suffix) or _sniff(text, suffix)
     if kind == "json":
         return read_documents(text, shown), []
+    if kind == "tagged":
+        return read_tagged(text, shown), []
     if kind == "lines":
         return read_lines(text, shown, "text"), [f"{shown}: plain text, read as one column called text"]
     return read_delimited(text, shown, None if kind == "csv" else "\t", like.columns)
 
 
 KINDS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv"}
+KINDS |= dict.fromkeys(folders.TAGGED, "tagged")
 
 
 def _sniff(text: str, suffix: str) -> str:
     """json, tsv, csv or lines, for a file whose name does not tell."""
     if text.lstrip().startswith(("{", "[{", "[\n", "[\r")):
         return "json"
+    if is_tagged(text):
+        return "tagged"
     if is_table(text, "\t"):
         return "tsv"
     # Sentences hold commas: only a file that does not claim to be text is taken for CSV.

@@ -1,0 +1,122 @@
+"""Measures of labelled spans as additive counts: nervaluate's four ways of matching, words, and characters that leak.
+
+Matching follows SemEval 2013 task 9.1, by nervaluate: strict (bounds and label), exact (bounds), partial (an overlap
+counts half), type (label, with an overlap). Words are runs of letters and digits, or single other signs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from loratory.errors import missing_extra
+from loratory.measures.labels import Amount, f1, ratio
+
+Span = tuple[int, int, str]  # characters from start to end, end left out, and a label
+WAYS = ("strict", "exact", "partial", "type")
+OUTCOMES = ("correct", "incorrect", "partial", "missed", "spurious")
+WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def counts(text: str, expected: Sequence[Span], found: Sequence[Span]) -> dict[str, float]:
+    """Marks of one text. The reward is its strict F1, 1 where there was nothing to find and nothing was found."""
+    marks = {"n": 1.0, **_matched(expected, found), **_by_label(expected, found)}
+    marks |= _words(text, expected, found)
+    personal, marked = _covered(expected), _covered(found)
+    marks |= {"characters": float(len(personal)), "leaked": float(len(personal - marked))}
+    right, both = marks.get("strict/correct", 0.0), len(expected) + len(found)
+    return marks | {"reward": 2 * right / both if both else 1.0}
+
+
+def scores(totals: Mapping[str, Amount], labels: Sequence[str]) -> dict[str, Amount]:
+    """Precision, recall and F1 in each way of matching, F1 of words, F2 of personal or not, leak rate, F1 per label.
+
+    Totals may be arrays of equal shape; so are the scores then.
+    """
+    found: dict[str, Amount] = {}
+    for way in WAYS:
+        precision, recall = (_share(totals, way, of) for of in ("spurious", "missed"))
+        found |= {f"{way}_precision": precision, f"{way}_recall": recall}
+        found[f"{way}_f1"] = ratio(2 * precision * recall, precision + recall)
+    found["token_f1"] = _f1(totals, "token")
+    tp, fp, fn = (totals.get(f"personal/{kind}", 0.0) for kind in ("tp", "fp", "fn"))
+    found["f2"] = ratio(5 * tp, 5 * tp + 4 * fn + fp, 1.0)
+    found["leak_rate"] = ratio(totals.get("leaked", 0.0), totals.get("characters", 0.0))
+    return found | {f"f1/{label}": _f1(totals, f"label/{label}") for label in labels}
+
+
+def _share(totals: Mapping[str, Amount], way: str, other: str) -> Amount:
+    """Correct over all that was found (other: spurious) or was there (missed); a partial match counts half."""
+    right, wrong, half = (totals.get(f"{way}/{outcome}", 0.0) for outcome in ("correct", "incorrect", "partial"))
+    return ratio(right + 0.5 * half, right + wrong + half + totals.get(f"{way}/{other}", 0.0))
+
+
+def _f1(totals: Mapping[str, Amount], of: str) -> Amount:
+    return f1(*(totals.get(f"{of}/{kind}", 0.0) for kind in ("tp", "fp", "fn")))
+
+
+def _matched(expected: Sequence[Span], found: Sequence[Span]) -> dict[str, float]:
+    """Counts of every outcome in every way, zeros left out."""
+    if not expected and not found:
+        return {}
+    strategies, entity = _nervaluate()
+    true, said = ([entity(label, start, end - 1) for start, end, label in sorted(spans)] for spans in (expected, found))
+    tags = sorted({label for _, _, label in (*expected, *found)})
+    marks = {}
+    for way in WAYS:
+        result, _ = strategies[way].evaluate(true, said, tags)
+        each = {f"{way}/{outcome}": float(getattr(result, outcome)) for outcome in OUTCOMES}
+        marks |= {name: value for name, value in each.items() if value}
+    return marks
+
+
+def _by_label(expected: Sequence[Span], found: Sequence[Span]) -> dict[str, float]:
+    """tp, fp and fn of each label by strict matches."""
+    marks: dict[str, float] = {}
+    there, said = set(expected), set(found)
+    for kind, spans in (("tp", there & said), ("fp", said - there), ("fn", there - said)):
+        for _, _, label in spans:
+            marks[f"label/{label}/{kind}"] = marks.get(f"label/{label}/{kind}", 0.0) + 1.0
+    return marks
+
+
+def _words(text: str, expected: Sequence[Span], found: Sequence[Span]) -> dict[str, float]:
+    """tp, fp and fn of words that carry a label, and of words that are personal at all."""
+    marks: dict[str, float] = {}
+
+    def add(name: str) -> None:
+        marks[name] = marks.get(name, 0.0) + 1.0
+
+    for word in WORD.finditer(text):
+        true, said = (_label_at(spans, word.start(), word.end()) for spans in (expected, found))
+        if true and said:
+            add("personal/tp")
+        elif true or said:
+            add("personal/fn" if true else "personal/fp")
+        if true and true == said:
+            add("token/tp")
+        else:
+            for label, kind in ((true, "fn"), (said, "fp")):
+                if label:
+                    add(f"token/{kind}")
+    return marks
+
+
+def _label_at(spans: Sequence[Span], start: int, end: int) -> str | None:
+    return next((label for first, last, label in spans if first < end and start < last), None)
+
+
+def _covered(spans: Sequence[Span]) -> set[int]:
+    return {place for start, end, _ in spans for place in range(start, end)}
+
+
+def _nervaluate() -> tuple[Mapping[str, Any], Any]:
+    try:
+        from nervaluate import strategies
+        from nervaluate.entities import Entity
+    except ImportError:
+        raise missing_extra("nervaluate", "evaluation") from None
+    ways = (strategies.StrictEvaluation, strategies.ExactEvaluation)
+    others = (strategies.PartialEvaluation, strategies.EntityTypeEvaluation)
+    return {name: way() for name, way in zip(WAYS, (*ways, *others), strict=True)}, Entity
