@@ -91,8 +91,9 @@ def test_capabilities_labels_and_marks() -> None:
         Tag().settle([task.read({"text": TEXT, "spans": []})])
 
 
+WORDS = "walked ran drove came returned moved flew sailed rode hurried crept marched".split()
 CONLL = "-DOCSTART- -X- O O\n\n" + "".join(
-    f"Ada NNP B-PERSON\nLund NNP I-PERSON\ncame{n} VBD O\nto TO O\nOslo NNP B-CITY\n\n" for n in range(12)
+    f"Ada NNP B-PERSON\nLund NNP I-PERSON\n{word} VBD O\nto TO O\nOslo NNP B-CITY\n\n" for word in WORDS
 )
 
 
