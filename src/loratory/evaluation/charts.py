@@ -76,7 +76,8 @@ def latency(rows: Sequence[Row], headline: str, recommended: str | None) -> str:
         axes.minorticks_off()
         axes.set_xlabel("one text, median milliseconds (log scale)")
         axes.set_ylabel(f"{headline}, %")
-        said = "; ".join(f"{row['name']} {milliseconds(x)} ms, {y:.1f} %" for row, (x, y) in zip(rows, spots, strict=True))
+        told = zip(rows, spots, strict=True)
+        said = "; ".join(f"{row['name']} {milliseconds(x)} ms, {y:.1f} %" for row, (x, y) in told)
         return svg(figure, "latency", f"{headline} against latency: {said}")
 
 
