@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -88,6 +89,17 @@ def test_every_form_of_examples(name: str, tmp_path: Path) -> None:
     assert spec.task.labels == ("A", "B")
     assert spec.name == name.split(".")[0]
     assert [c.regime for c in spec.ladder][:2] == ["rules", "tfidf"]
+
+
+@pytest.mark.parametrize("form", ["messages", "conversations", "prompt"])
+def test_conversations_get_a_spec_for_written_answers(form: str, tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "yes?"}]
+    row: dict[str, Any] = {"prompt": "hello", "completion": "yes?"} if form == "prompt" else {form: turns}
+    (tmp_path / "talk.json").write_text(json.dumps([row] * 3), encoding="utf-8")
+    spec, _ = made(tmp_path / "talk.json", tmp_path / "spec.yaml")
+    assert spec.task.kind == "generate"
+    assert spec.data.columns[form if form == "prompt" else "messages"] == form
+    assert [c.regime for c in spec.ladder] == ["prompted", "lora"]
 
 
 @pytest.mark.parametrize("label", NASTY)

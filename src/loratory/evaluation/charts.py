@@ -10,6 +10,7 @@ import numpy as np
 
 from loratory.evaluation.bootstrap import Floats
 from loratory.evaluation.calibration import Confidences, by_row, confusion, reliability, risk_coverage
+from loratory.evaluation.cells import milliseconds
 from loratory.evaluation.ink import GRID, INK, MARKERS, MUTED, PAPER, SERIES, colour, drawing, style, svg
 from loratory.evaluation.measured import Measured
 from loratory.protocols import Labelled, Outcome
@@ -75,7 +76,8 @@ def latency(rows: Sequence[Row], headline: str, recommended: str | None) -> str:
         axes.minorticks_off()
         axes.set_xlabel("one text, median milliseconds (log scale)")
         axes.set_ylabel(f"{headline}, %")
-        said = "; ".join(f"{row['name']} {x:.3g} ms, {y:.1f} %" for row, (x, y) in zip(rows, spots, strict=True))
+        told = zip(rows, spots, strict=True)
+        said = "; ".join(f"{row['name']} {milliseconds(x)} ms, {y:.1f} %" for row, (x, y) in told)
         return svg(figure, "latency", f"{headline} against latency: {said}")
 
 

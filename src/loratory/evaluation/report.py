@@ -33,6 +33,7 @@ def report(
         "percent": _percent,
         "signed": _signed,
         "probability": _probability,
+        "milliseconds": cells.milliseconds,
         "seconds": cells.seconds,
         "size": cells.size,
         "amount": cells.amount,

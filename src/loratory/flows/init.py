@@ -18,6 +18,7 @@ from loratory.specs.data import DataSpec
 from loratory.specs.frame import NAME, NAMED, parse
 from loratory.specs.reading import dump, load_yaml, read_yaml
 from loratory.tasks.classify import Classify
+from loratory.tasks.generate import Generate
 
 MANY = 30  # labels that are written into the spec; more are read from train
 
@@ -65,30 +66,85 @@ evidence:
 """
 
 
+TALK = """\
+# {about}
+# Check it with `loratory check {file}`, run it with `loratory run {file}`. Every key is explained in docs/spec.md.
+name: {name}
+
+task:
+  kind: generate
+  # answer_schema: {{type: object, properties: {{...}}, required: [...]}}   # JSON that every answer is held to
+  checks: [overlap]         # exact, overlap, fields, numbers, words, bullets, hashtags, contains, refuses, or your own
+
+data:
+  path: {path}
+{columns}  # test: held-out.jsonl     # a test file of your own is respected and never mended
+  split: {{test: 0.2, validation: 0.1, calibration: 0, seed: 6}}   # near-duplicates never cross a split
+
+base: seedling              # embedded, no network, tiny; better: a folder or a hub id of an instruction model
+
+# Simplest first: each contender is compared with the first and with the best simpler one.
+ladder:
+  - prompted: {{shots: 2}}
+  - lora
+  # - full
+
+lora: {{rank: 16, alpha: 32}}
+
+training:
+  epochs: 3
+  max_tokens: {tokens}          # of a conversation and its answer; longer ones are an error, nothing is cut
+  seeds: 1                  # 3 shows how much chance there is in a fit
+"""
+TALKING = ("messages", "conversations", "conversation")
+TOKENS = 512  # as many as the embedded base reads
+
+
 def from_data(data: str, output: Path, name: str | None) -> list[str]:
     """Write a commented spec for the examples at `data`; returns what was guessed. Raises DataError and SpecError."""
     if name is not None and not NAME.fullmatch(name):
         raise SpecError(f"{name!r} is no name", where="--name", allowed=NAMED)
     local = Path(data).expanduser()
     source = read_source(DataSpec(path=str(local.resolve()) if local.exists() else data), Path.cwd())
+    path = os.path.relpath(local.resolve(), output.resolve().parent) if local.exists() else data
+    about = {"file": output, "path": _yaml(path)}
+    about["name"] = _yaml(name or _name(local.resolve() if local.exists() else Path(data)))
+    if _talks(source):
+        return _of_conversations(source, about, output)
     task = Classify()
     matching = match(source.train, task.columns, {})
     examples = to_examples(source.train, task, matching, DataSpec(path=data).max_characters)
     settled = task.settle(examples)
     counts = Counter(task.label_of(example.answer) for example in examples)
-    path = os.path.relpath(local.resolve(), output.resolve().parent) if local.exists() else data
     text = TEMPLATE.format(
+        **about,
         about=f"{len(examples)} examples of {len(counts)} labels",
-        file=output,
-        path=_yaml(path),
         labels=_labels(settled),
-        name=_yaml(name or _name(local.resolve() if local.exists() else Path(data))),
         columns=_columns(matching.columns),
         some_label=_yaml(min(counts, key=lambda label: (counts[label], label))),
     )
+    _keep(text, output)
+    return [*source.said, *matching.said, _counted(source, counts)]
+
+
+def _talks(source: Source) -> bool:
+    """Whether the rows are conversations, or prompts with completions."""
+    first = {key.casefold(): value for key, value in source.train[0].values.items()}
+    return any(key in first for key in TALKING) or {"prompt", "completion"} <= first.keys()
+
+
+def _of_conversations(source: Source, about: dict[str, Any], output: Path) -> list[str]:
+    task = Generate()
+    matching = match(source.train, task.columns, {})
+    examples = to_examples(source.train, task, matching, DataSpec(path=source.name).max_characters)
+    said = f"{len(examples)} conversations with an answer"
+    _keep(TALK.format(**about, about=said, columns=_columns(matching.columns), tokens=TOKENS), output)
+    return [*source.said, *matching.said, said]
+
+
+def _keep(text: str, output: Path) -> None:
     parse(*_read_back(text, output), output.parent)  # what init writes, run takes
     write_text(output, text)
-    return [*source.said, *matching.said, _counted(source, counts)]
 
 
 def from_recipe(recipe: str, output: Path) -> list[str]:
