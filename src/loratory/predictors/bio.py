@@ -1,0 +1,119 @@
+"""Spans of characters as tags of tokens, and back: B and I of each label, and O (Ramshaw and Marcus 1995)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loratory.protocols import Offsets
+
+Span = tuple[int, int, str]
+Floats = NDArray[np.float64]
+IGNORED = -100  # of a token that holds no character: what torch's cross-entropy leaves out
+
+
+@dataclass(frozen=True)
+class Found:
+    """A span, and for each label how probable it is that the span carries it."""
+
+    start: int
+    end: int
+    label: str
+    odds: dict[str, float]
+
+
+def tags_of(labels: Sequence[str]) -> tuple[str, ...]:
+    """O, and B and I of each label, in the order of the outputs."""
+    return ("O", *(f"{kind}-{label}" for label in labels for kind in "BI"))
+
+
+def tagged(spans: Sequence[Span], offsets: Offsets, labels: Sequence[str]) -> list[int]:
+    """The number of each token's tag. A token belongs to the span that it shares a character with."""
+    place = {label: 1 + 2 * number for number, label in enumerate(labels)}
+    made, begun = [], set[Span]()
+    for start, end in offsets:
+        span = next((span for span in spans if span[0] < end and start < span[1]), None)
+        if start == end:
+            made.append(IGNORED)
+        elif span is None:
+            made.append(0)
+        else:
+            made.append(place[span[2]] + (span in begun))
+            begun.add(span)
+    return made
+
+
+def merged(windows: Sequence[tuple[Offsets, Floats]]) -> tuple[list[tuple[int, int]], Floats]:
+    """Tokens of a text that was read in windows, in order, and their log-odds float[T, 2 L + 1].
+
+    A token that several windows hold is believed where it stands farthest from an edge, where most is known around it.
+    """
+    best: dict[tuple[int, int], tuple[int, Floats]] = {}
+    for offsets, odds in windows:
+        real = [k for k, (start, end) in enumerate(offsets) if start < end]
+        for rank, k in enumerate(real):
+            inside = min(rank, len(real) - 1 - rank)
+            if offsets[k] not in best or best[offsets[k]][0] < inside:
+                best[offsets[k]] = (inside, odds[k])
+    order = sorted(best)
+    rows = [best[place][1] for place in order]
+    return order, np.stack(rows) if rows else np.zeros((0, 0))
+
+
+def decoded(odds: Floats, offsets: Sequence[tuple[int, int]], labels: Sequence[str], text: str) -> list[Found]:
+    """The spans of the likeliest tags in which every I continues its label (Viterbi 1967); odds are logarithms.
+
+    White space at a span's edges is left out: byte-level tokens hold the space before a word.
+    """
+    found: list[Found] = []
+    path = likeliest(odds) if len(odds) else []
+    place = 0
+    while place < len(path):
+        stop = place + 1
+        if path[place]:
+            while stop < len(path) and path[stop] == _inside(path[place]):
+                stop += 1
+            found += _found(odds[place:stop], offsets[place:stop], labels, (path[place] - 1) // 2, text)
+        place = stop
+    return found
+
+
+def _found(
+    odds: Floats, offsets: Sequence[tuple[int, int]], labels: Sequence[str], number: int, text: str
+) -> list[Found]:
+    """The span of these tokens; none where they hold white space alone."""
+    start, end = offsets[0][0], offsets[-1][1]
+    inner = text[start:end]
+    start, end = start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip())
+    shares = np.exp(odds)[:, 1:].reshape(len(odds), len(labels), 2).sum(-1)  # B or I of each label
+    sure = shares.min(0)  # as sure as of the least sure token
+    each = dict(zip(labels, sure.tolist(), strict=True))
+    return [Found(start, end, labels[number], each)] if start < end else []
+
+
+def _inside(tag: int) -> int:
+    """The I of a label, from its B or its I."""
+    return tag + tag % 2
+
+
+def likeliest(odds: Floats) -> list[int]:
+    """The tags with the greatest sum of log-odds float[T, C] of all in which an I stands behind its B or I."""
+    steps, tags = odds.shape
+    allowed = np.zeros((tags, tags))
+    for tag in range(2, tags, 2):
+        allowed[:, tag] = -np.inf
+        allowed[[tag - 1, tag], tag] = 0.0
+    score = odds[0].copy()
+    score[2::2] = -np.inf
+    before = np.zeros((steps, tags), dtype=np.int64)
+    for step in range(1, steps):
+        each = score[:, None] + allowed
+        before[step] = each.argmax(0)
+        score = each.max(0) + odds[step]
+    path = [int(score.argmax())]
+    for step in range(steps - 1, 0, -1):
+        path.append(int(before[step, path[-1]]))
+    return path[::-1]

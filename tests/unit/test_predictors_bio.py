@@ -1,0 +1,78 @@
+"""Tags and spans: there and back, against all paths tried one by one, and over windows."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from loratory.predictors.bio import IGNORED, decoded, likeliest, merged, tagged, tags_of
+
+TEXT = "Ada Lund lives in Oslo."
+WORDS = (
+    (0, 0),
+    (0, 3),
+    (3, 8),
+    (8, 14),
+    (14, 17),
+    (17, 20),
+    (20, 22),
+    (22, 23),
+    (0, 0),
+)  # the space goes with the word
+LABELS = ("CITY", "PERSON")
+SPANS = [(0, 8, "PERSON"), (18, 22, "CITY")]
+
+
+def certain(tags: list[int], width: int) -> np.ndarray:
+    odds = np.full((len(tags), width), np.log(0.01))
+    for row, tag in enumerate(tags):
+        odds[row, max(tag, 0)] = np.log(0.9)
+    return odds
+
+
+def test_there_and_back() -> None:
+    tags = tagged(SPANS, WORDS, LABELS)
+    assert tags_of(LABELS) == ("O", "B-CITY", "I-CITY", "B-PERSON", "I-PERSON")
+    assert tags == [IGNORED, 3, 4, 0, 0, 1, 2, 0, IGNORED]
+    odds = certain(tags, 5)
+    places, kept = merged([(WORDS, odds)])
+    found = decoded(kept, places, LABELS, TEXT)
+    assert [(one.start, one.end, one.label) for one in found] == SPANS
+    assert found[0].odds["PERSON"] == pytest.approx(0.91)
+
+
+def test_spans_that_touch_stay_apart() -> None:
+    spans = [(0, 3, "PERSON"), (3, 8, "PERSON")]
+    tags = tagged(spans, WORDS, LABELS)
+    assert tags[1:3] == [3, 3]
+    places, kept = merged([(WORDS, certain(tags, 5))])
+    assert [(one.start, one.end) for one in decoded(kept, places, LABELS, TEXT)] == [(0, 3), (4, 8)]
+
+
+def test_the_likeliest_tags_are_the_best_of_all_that_are_allowed() -> None:
+    chance = np.random.default_rng(3)
+    for _ in range(40):
+        odds = np.log(chance.dirichlet(np.ones(5), size=4))
+        allowed = [
+            path
+            for path in product(range(5), repeat=4)
+            if all(tag == 0 or tag % 2 or (k and path[k - 1] in (tag - 1, tag)) for k, tag in enumerate(path))
+        ]
+        best = max(allowed, key=lambda path: sum(odds[k, tag] for k, tag in enumerate(path)))
+        assert likeliest(odds) == list(best)
+
+
+def test_a_token_in_two_windows_is_believed_where_it_is_farthest_from_an_edge() -> None:
+    offsets = [(k, k + 1) for k in range(10)]
+    first = (((0, 0), *offsets[:7], (0, 0)), np.zeros((9, 3)))
+    second = (((0, 0), *offsets[3:], (0, 0)), np.ones((9, 3)))
+    places, odds = merged([first, second])
+    assert places == offsets
+    assert odds[:, 0].tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+
+
+def test_nothing() -> None:
+    places, odds = merged([])
+    assert decoded(odds, places, LABELS, "") == []
