@@ -89,6 +89,25 @@ class FastTokenizer:
         made = self.tokenizer(clean, truncation=True, max_length=most, return_offsets_mapping=True)
         return [self._row(ids, at) for ids, at in zip(made["input_ids"], made["offset_mapping"], strict=True)]
 
+    def windows(self, texts: Sequence[str], limit: int, stride: int) -> list[list[tuple[Tokens, Offsets]]]:
+        """Every text whole, in windows of at most `limit` tokens that share `stride` of them with the next."""
+        if not texts:
+            return []
+        made = self.tokenizer(
+            [speakable(text) for text in texts],
+            truncation=True,
+            max_length=min(limit, self._limit),
+            stride=stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
+        found: list[list[tuple[Tokens, Offsets]]] = [[] for _ in texts]
+        for text, ids, at in zip(
+            made["overflow_to_sample_mapping"], made["input_ids"], made["offset_mapping"], strict=True
+        ):
+            found[text].append(self._row(ids, at))
+        return found
+
     def count(self, texts: Sequence[str]) -> list[int]:
         clean = [speakable(text) for text in texts]
         return [len(ids) for ids in self.tokenizer(clean, verbose=False)["input_ids"]] if texts else []

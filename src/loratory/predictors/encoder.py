@@ -28,14 +28,15 @@ class Encoder:
     learned: int
     owned: bool = False
 
-    def rows(self, inputs: Sequence[Input]) -> list[Row]:
-        """Token ids and offsets of each input, cut to what was trained on."""
-        return self.network.trunk.tokenizer.many([self.task.text(i) for i in inputs], self.max_tokens)
+    def rows(self, inputs: Sequence[Input]) -> list[list[Row]]:
+        """Token ids and offsets of each input's rows, none longer than what was trained on."""
+        return FORMS[self.form].rows(self.task, self.network.trunk.tokenizer, inputs, self.max_tokens)
 
     def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
         rows = self.rows(inputs)
-        outputs = run([Encode(self.network, ids) for ids, _ in rows])
-        return FORMS[self.form].read(self.task, inputs, rows, outputs)
+        outputs = iter(run([Encode(self.network, ids) for parts in rows for ids, _ in parts]))
+        apart = [[next(outputs) for _ in parts] for parts in rows]
+        return FORMS[self.form].read(self.task, inputs, rows, apart)
 
     def size(self) -> Size:
         trunk: Any = self.network.trunk

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from loratory.errors import Unfit
-from loratory.predictors.heads import make_head
-from loratory.protocols import Example, Input, Labelled, Offsets, Prediction, Task, Tokens
+from loratory.predictors import bio
+from loratory.predictors.heads import make_head, make_token_head
+from loratory.protocols import Input, Labelled, Offsets, Prediction, Spanned, Task, Tokenizer, Tokens
 
 Row = tuple[Tokens, Offsets]
+SHARED = 4  # a window shares the fourth part of its tokens with the next
 
 
 class Form(Protocol):
-    """Tensors on one side, answers on the other."""
+    """Tensors on one side, answers on the other. An input is one row, or as many as it takes to read it whole."""
 
     @property
     def capability(self) -> Any: ...
@@ -24,36 +26,76 @@ class Form(Protocol):
     def head(self, kind: str, task: Any, trunk: Any) -> nn.Module:
         """A fresh head: (states float[B, T, D], mask int[B, T]) -> outputs."""
 
-    def target(self, task: Any, example: Example, row: Row) -> Tensor:
-        """What the outputs of this row should say."""
+    def rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], limit: int) -> list[list[Row]]:
+        """The rows of each input, of at most `limit` tokens."""
 
     def read(
-        self, task: Any, inputs: Sequence[Input], rows: Sequence[Row], outputs: Sequence[Tensor]
+        self,
+        task: Any,
+        inputs: Sequence[Input],
+        rows: Sequence[Sequence[Row]],
+        outputs: Sequence[Sequence[Tensor]],
     ) -> list[Prediction]:
-        """Answers from outputs."""
+        """Answers from the outputs of each input's rows."""
 
 
 class LabelForm:
-    """One class for a text: outputs are logits float[B, L]."""
+    """One class for a text: outputs are logits float[B, L]. A text that is too long is cut."""
 
     capability: Any = Labelled
 
     def head(self, kind: str, task: Any, trunk: Any) -> nn.Module:
         return make_head(kind, trunk, task.labels)
 
-    def target(self, task: Any, example: Example, row: Row) -> Tensor:
-        return torch.tensor(task.labels.index(task.label_of(example.answer)))
+    def rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], limit: int) -> list[list[Row]]:
+        return [[row] for row in tokenizer.many([task.text(input) for input in inputs], limit)]
 
     def read(
-        self, task: Any, inputs: Sequence[Input], rows: Sequence[Row], outputs: Sequence[Tensor]
+        self,
+        task: Any,
+        inputs: Sequence[Input],
+        rows: Sequence[Sequence[Row]],
+        outputs: Sequence[Sequence[Tensor]],
     ) -> list[Prediction]:
         if not inputs:
             return []
-        odds = torch.stack(list(outputs)).double().softmax(-1).tolist()
+        odds = torch.stack([one for (one,) in outputs]).double().softmax(-1).tolist()
         return [task.from_odds(i, dict(zip(task.labels, o, strict=True))) for i, o in zip(inputs, odds, strict=True)]
 
 
-FORMS: Mapping[str, Form] = {"labels": LabelForm()}
+class SpanForm:
+    """Tags of tokens: outputs are logits float[B, T, 2 L + 1], as bio.tags_of has them. Long texts are read whole."""
+
+    capability: Any = Spanned
+
+    def head(self, kind: str, task: Any, trunk: Any) -> nn.Module:
+        return make_token_head(kind, trunk, bio.tags_of(task.span_labels))
+
+    def rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], limit: int) -> list[list[Row]]:
+        return tokenizer.windows([task.text(input) for input in inputs], limit, limit // SHARED)
+
+    def read(
+        self,
+        task: Any,
+        inputs: Sequence[Input],
+        rows: Sequence[Sequence[Row]],
+        outputs: Sequence[Sequence[Tensor]],
+    ) -> list[Prediction]:
+        return [self._read(task, *one) for one in zip(inputs, rows, outputs, strict=True)]
+
+    def _read(self, task: Any, input: Input, rows: Sequence[Row], outputs: Sequence[Tensor]) -> Prediction:
+        windows = [
+            (offsets, one[: len(offsets)].double().log_softmax(-1).numpy())
+            for (_, offsets), one in zip(rows, outputs, strict=True)
+        ]
+        places, odds = bio.merged(windows)
+        text = task.text(input)
+        found = bio.decoded(odds, places, task.span_labels, text)
+        answer = task.from_spans(text, [(one.start, one.end, one.label) for one in found])
+        return Prediction(answer, {f"/spans/{number}/label": one.odds for number, one in enumerate(found)})
+
+
+FORMS: Mapping[str, Form] = {"labels": LabelForm(), "spans": SpanForm()}
 
 
 def form_of(task: Task) -> str:

@@ -39,6 +39,18 @@ class PooledHead(nn.Module):
         return self.log_scale.exp() * cosine + self.bias
 
 
+class TokenHead(nn.Module):
+    """One linear layer on every token's state: what stock token classifiers of most encoders have, dropout aside."""
+
+    def __init__(self, width: int, tags: int) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(width, tags)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """States float[B, T, D] -> logits float[B, T, C]; what lies under the padding means nothing."""
+        return self.classifier(states.float())  # type: ignore[no-any-return]
+
+
 class Given(nn.Module):
     """Stands where a task model's trunk stood: hands back the states that it is given as `inputs_embeds`."""
 
@@ -57,15 +69,15 @@ class Given(nn.Module):
 
 
 class StockHead(nn.Module):
-    """What `AutoModelForSequenceClassification` puts on this architecture, with its own parameter names.
+    """What stock transformers puts on this architecture for labels of texts, or of `tokens`, under its own names.
 
     Raises Unfit where that head is no function of the trunk's final states.
     """
 
-    def __init__(self, config: Any, labels: Sequence[str], pad: int) -> None:
+    def __init__(self, config: Any, labels: Sequence[str], pad: int, tokens: bool = False) -> None:
         super().__init__()
         self.config = labelled_config(config, labels, pad)
-        self.model: Any = task_model(self.config).eval()
+        self.model: Any = task_model(self.config, tokens).eval()
         self.prefix: str = self.model.base_model_prefix
         trunk = getattr(self.model, self.prefix)
         expected = self._probe(trunk)
@@ -130,12 +142,13 @@ def labelled_config(config: Any, labels: Sequence[str], pad: int) -> Any:
     return own
 
 
-def task_model(config: Any) -> Any:
-    """The stock sequence classifier of a configuration, freshly initialised from torch's generator."""
-    from transformers import AutoModelForSequenceClassification
+def task_model(config: Any, tokens: bool = False) -> Any:
+    """The stock classifier of texts or tokens of a configuration, freshly initialised from torch's generator."""
+    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
+    kind: Any = AutoModelForTokenClassification if tokens else AutoModelForSequenceClassification
     eager = {"attn_implementation": "eager"} if config.model_type in ("deberta", "deberta-v2") else {}
-    return AutoModelForSequenceClassification.from_config(config, **eager)  # type: ignore[no-untyped-call]
+    return kind.from_config(config, **eager)
 
 
 def make_head(kind: str, trunk: Any, labels: Sequence[str]) -> nn.Module:
@@ -149,9 +162,18 @@ def make_head(kind: str, trunk: Any, labels: Sequence[str]) -> nn.Module:
     return head
 
 
+def make_token_head(kind: str, trunk: Any, tags: Sequence[str]) -> nn.Module:
+    """A fresh head for a tag of every token; "stock" is that of the architecture's own token classifier."""
+    if kind == "stock":
+        return StockHead(trunk.config, tags, trunk.tokenizer.pad, tokens=True)
+    return TokenHead(trunk.width, len(tags))
+
+
 def head_facts(head: nn.Module) -> dict[str, Any]:
     """What JSON must hold to build the head again."""
-    return {"kind": "pooled", "pooling": head.pooling} if isinstance(head, PooledHead) else {"kind": "stock"}
+    if isinstance(head, PooledHead):
+        return {"kind": "pooled", "pooling": head.pooling}
+    return {"kind": "token" if isinstance(head, TokenHead) else "stock"}
 
 
 def head_tensors(head: nn.Module) -> dict[str, Tensor]:

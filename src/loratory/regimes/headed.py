@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from loratory.protocols import JSON, Context, Lessons, Predictor, Task
+from loratory.protocols import JSON, Context, Lessons, Predictor, Spanned, Task
 from loratory.regimes.asking import asked
-from loratory.regimes.objections import refuse, refuse_writing
+from loratory.regimes.objections import ENCODED, refuse, refuse_writing
 from loratory.specs.training import ContrastiveSpec, LossSpec
 from loratory.specs.writing import WritingSpec
 
@@ -59,8 +59,11 @@ class Headed(BaseModel):
             return f"{name} with head: none lets the base write its answer, and an encoder cannot write"
         if self.writes(start) and (self.contrastive or self.label_names):
             return f"{name} on a causal base writes its answer: contrastive and label_names need head: pooled"
-        refused = refuse_writing if self.writes(start) else refuse
-        return refused(name, task, start, self.starts)
+        if self.writes(start):
+            return refuse_writing(name, task, start, self.starts)
+        if isinstance(task, Spanned) and (self.contrastive or self.label_names):
+            return f"{name} on spans has a head on every token: contrastive and label_names are for labels of texts"
+        return refuse(name, task, start, self.starts, ENCODED)
 
     def written(self, task: Any, lessons: Lessons, live: Any, context: Context) -> tuple[Predictor, dict[str, JSON]]:
         """Teach a causal base to write the answer."""

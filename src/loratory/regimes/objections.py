@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from loratory.protocols import Labelled, Task
+from loratory.protocols import Labelled, Spanned, Task
+
+ENCODED = (Labelled, Spanned)  # tasks that a head on an encoder answers
 
 
-def refuse(name: str, task: Task, start: str, starts: Sequence[str]) -> str | None:
+def refuse(
+    name: str, task: Task, start: str, starts: Sequence[str], capabilities: tuple[Any, ...] = (Labelled,)
+) -> str | None:
     """Why `name` cannot fulfil a task from a kind of start, or None; loads no weights."""
-    if not isinstance(task, Labelled):
-        return f"{name} needs a task whose answer is one label; {task.kind} is none"
+    if not isinstance(task, capabilities):
+        spans = " or labelled spans" if Spanned in capabilities else ""
+        return f"{name} needs a task whose answer is one label{spans}; {task.kind} is none"
     return None if start in starts else f"{name} starts from {' or '.join(starts)}, not from {start}"
 
 

@@ -22,7 +22,7 @@ from loratory.training.batching import Batch, epoch_batches, micro_batches
 from loratory.training.checkpoints import Staged
 from loratory.training.contrastive import contrastive_loss, hard_steps
 from loratory.training.loop import Course, train
-from loratory.training.objectives import class_weights, label_loss
+from loratory.training.objectives import OBJECTIVES, label_loss
 from loratory.training.seeds import generator, seed_of
 
 START_OF = 64  # examples of a label whose mean its prototype starts from where the trunk is going to learn
@@ -65,9 +65,12 @@ class Material:
     @classmethod
     def of(cls, task: Any, trunk: TorchTrunk, lessons: Lessons, context: Context, loss: LossSpec) -> Material:
         form = form_of(task)
-        rows = trunk.tokenizer.many([task.text(e.input) for e in lessons.train], context.training.max_tokens)
-        targets = torch.stack([FORMS[form].target(task, e, row) for e, row in zip(lessons.train, rows, strict=True)])
-        weights = class_weights(targets, task.labels, loss)[targets] * torch.tensor([e.weight for e in lessons.train])
+        inputs = [example.input for example in lessons.train]
+        parts = FORMS[form].rows(task, trunk.tokenizer, inputs, context.training.max_tokens)
+        rows = [row for each in parts for row in each]
+        examples = [example for example, each in zip(lessons.train, parts, strict=True) for _ in each]
+        targets = OBJECTIVES[form].targets(task, examples, rows)
+        weights = OBJECTIVES[form].weights(task, targets, loss) * torch.tensor([e.weight for e in examples])
         return cls(task, form, rows, targets, weights)
 
 
@@ -149,13 +152,13 @@ def through_trunk(
     lengths = [len(ids) for ids, _ in material.rows]
     learned = sum(p.numel() for p in parameters.values())
     now = Encoder(task, material.form, Network(live, None, head), context.training.max_tokens, learned)
-    below = _remember_below(live, material, now.rows([e.input for e in lessons.validation]), context)
+    held = [row for rows in now.rows([e.input for e in lessons.validation]) for row in rows]
+    below = _remember_below(live, material, held, context)
 
     def losses(indices: Sequence[int]) -> Tensor:
         states, mask = live.learn([material.rows[i][0] for i in indices])
-        return label_loss(
-            apply_head(head, states, mask), material.targets[list(indices)].to(context.device), options.loss
-        )
+        wanted = material.targets[list(indices)].to(context.device)
+        return OBJECTIVES[material.form].losses(apply_head(head, states, mask), wanted, options.loss)
 
     course = Course(
         parameters=parameters,
@@ -279,11 +282,11 @@ def score_on_states(encoder: Encoder, examples: Sequence[Example], context: Cont
     task, inputs, head = encoder.task, [e.input for e in examples], encoder.network.head
     trunk: Any = encoder.network.trunk
     rows = encoder.rows(inputs)
-    pooled = context.activations.pooled(trunk, trunk.pooling, [ids for ids, _ in rows]).to(context.device)
+    pooled = context.activations.pooled(trunk, trunk.pooling, [ids for ((ids, _),) in rows]).to(context.device)
 
     def score() -> Scores:
         with torch.inference_mode():
-            outputs = list(head.score(pooled).cpu())  # type: ignore[union-attr,operator]
+            outputs = [[one] for one in head.score(pooled).cpu()]  # type: ignore[union-attr,operator]
         predictions = FORMS[encoder.form].read(task, inputs, rows, outputs)
         marks = [task.mark(e, p) for e, p in zip(examples, predictions, strict=True)]
         return task.summarise(Outcome(examples, predictions, marks).totals())  # type: ignore[no-any-return]

@@ -2,14 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 
 from loratory.errors import SpecError, nearest
+from loratory.predictors import bio
+from loratory.predictors.forms import Row
+from loratory.protocols import Example
 from loratory.specs.training import LossSpec
+
+
+class Objective(Protocol):
+    """What a form's outputs should say, and how far they are from it."""
+
+    def targets(self, task: Any, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
+        """Int[R, ...]: what the outputs of each row should say; a row has its example at the same place."""
+
+    def losses(self, outputs: Tensor, targets: Tensor, spec: LossSpec) -> Tensor:
+        """The loss of each row, float[B]."""
+
+    def weights(self, task: Any, targets: Tensor, spec: LossSpec) -> Tensor:
+        """What each row counts, float[R], by what it should say."""
+
+
+class LabelObjective:
+    """One class for a row."""
+
+    def targets(self, task: Any, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
+        return torch.tensor([task.labels.index(task.label_of(example.answer)) for example in examples])
+
+    def losses(self, outputs: Tensor, targets: Tensor, spec: LossSpec) -> Tensor:
+        return label_loss(outputs, targets, spec)
+
+    def weights(self, task: Any, targets: Tensor, spec: LossSpec) -> Tensor:
+        return class_weights(targets, task.labels, spec)[targets]
+
+
+class SpanObjective:
+    """A tag for every token: the mean over a row's tokens that hold characters."""
+
+    def targets(self, task: Any, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
+        tags = [
+            torch.tensor(bio.tagged(task.spans_of(example.answer), offsets, task.span_labels))
+            for example, (_, offsets) in zip(examples, rows, strict=True)
+        ]
+        return pad_sequence(tags, batch_first=True, padding_value=bio.IGNORED)
+
+    def losses(self, outputs: Tensor, targets: Tensor, spec: LossSpec) -> Tensor:
+        wanted = targets[:, : outputs.shape[1]]
+        each = cross_entropy(
+            outputs.float().transpose(1, 2),
+            wanted,
+            reduction="none",
+            ignore_index=bio.IGNORED,
+            label_smoothing=spec.label_smoothing,
+        )
+        if spec.focal_gamma:
+            odds = outputs.float().softmax(-1).gather(-1, wanted.clamp_min(0)[..., None]).squeeze(-1)
+            each = (1 - odds).clamp_min(1e-6).pow(spec.focal_gamma) * each
+        return each.sum(-1) / (wanted != bio.IGNORED).sum(-1).clamp_min(1)
+
+    def weights(self, task: Any, targets: Tensor, spec: LossSpec) -> Tensor:
+        if spec.class_weights is not None:
+            raise SpecError(
+                "class weights are for labels of whole texts",
+                where="loss: class_weights",
+                remedy="take them out; focal_gamma lessens what is easy, the words outside of all spans among it",
+            )
+        return torch.ones(len(targets))
+
+
+OBJECTIVES: Mapping[str, Objective] = {"labels": LabelObjective(), "spans": SpanObjective()}  # by form
 
 
 def label_loss(logits: Tensor, targets: Tensor, spec: LossSpec) -> Tensor:
