@@ -1,0 +1,65 @@
+"""Spans through an encoder: learnt, kept, and found in texts that are longer than a window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loratory.artifacts.manifests import staging
+from loratory.models.execution import run_here
+from loratory.models.trunks import Pool
+from loratory.predictors import store
+from loratory.protocols import Example, Lessons
+from loratory.regimes.full import Full
+from loratory.regimes.lora import Lora
+from loratory.tasks.tag import Tag
+from tiny import OPENINGS, TOPICS, context, save_base, trunk_in
+
+WANTED = {"card": "THING", "cash": "THING", "password": "SECRET", "code": "SECRET"}
+
+
+def marked(text: str) -> Example:
+    """Every wanted word of a text as a span."""
+    task = Tag(labels=("SECRET", "THING"))
+    spans, place = [], 0
+    for word in text.split(" "):
+        if word in WANTED:
+            spans.append([place, place + len(word), WANTED[word]])
+        place += len(word) + 1
+    return task.read({"text": text, "spans": spans})
+
+
+def lessons() -> Lessons:
+    made = [marked(f"{opening} {words}") for listed in TOPICS.values() for words in listed for opening in OPENINGS]
+    return Lessons(made[::2], made[1::2])
+
+
+@pytest.mark.parametrize(("family", "regime"), [
+    ("bert", Lora(rank=8, learning_rate=1e-2, head_learning_rate=2e-2)),
+    ("llama", Lora(rank=8, learning_rate=1e-2, head_learning_rate=2e-2, head="pooled")),
+    ("roberta", Full(learning_rate=3e-3, head_learning_rate=2e-2)),
+    ("bert", Lora(rank=8, learning_rate=1e-2, head_learning_rate=2e-2, head="stock")),
+])  # fmt: skip
+def test_spans_are_learnt_kept_and_found_in_long_texts(tmp_path: Path, family: str, regime: Any) -> None:
+    task = Tag(labels=("SECRET", "THING"))
+    trunk = trunk_in(save_base(tmp_path / "base", family))
+    made = regime.fit(task, lessons(), trunk, context(epochs=24, max_tokens=24))
+    inputs = [example.input for example in lessons().validation]
+    found = made.predict(inputs, run_here)
+    marks = [task.mark(e, p) for e, p in zip(lessons().validation, found, strict=True)]
+    assert sum(mark["reward"] for mark in marks) / len(marks) > 0.9
+    for input, prediction in zip(inputs, found, strict=True):
+        assert task.check(input, prediction.answer) == []
+        assert len(prediction.probabilities) == len(prediction.answer["spans"])
+
+    long = marked(" ".join(str(example.input["text"]) for example in lessons().validation[:20]))
+    assert len(trunk.tokenizer.many([str(long.input["text"])], 10_000)[0][0]) >= 60 or family == "llama"
+    (one,) = made.predict([long.input], run_here)
+    assert task.mark(long, one)["reward"] > 0.9
+
+    with staging(tmp_path / "fit", {"kind": "fit"}) as part:
+        store.write(part, made)
+    again = store.read(tmp_path / "fit", Pool())
+    assert again.predict([long.input, *inputs], run_here) == [one, *found]
