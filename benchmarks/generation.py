@@ -1,13 +1,13 @@
 """Writing beside transformers' generate(), what holding to a schema costs, and training beside trl's SFTTrainer.
 
 python benchmarks/generation.py [--base FOLDER] [--blocks 6]
-python benchmarks/generation.py --quick                  tries the script itself on a toy, and prints what it found
+python benchmarks/generation.py --quick                  tries the script itself on little, and prints what it found
 
-FOLDER is a causal model; without one a Llama of seedling's shape is made, with random weights and a tokenizer trained
-on made-up words. Contenders take turns in blocks. Writing: 16 prompts, one at a time or all at once, greedy, in
-float32; equally many new tokens, but that a schema may end an answer sooner. Training: LoRA of rank 16 on every
-projection, the same rows of ids with loss on the same tokens, 16 rows a step, precision as this machine's `auto`. Only
-steps are timed; tokens are real ones, padding left out. Writes results/generation.json.
+FOLDER is a causal model; without one it is the embedded seedling. Contenders take turns in blocks. Writing: 16 prompts,
+one at a time or all at once, greedy, in float32; equally many new tokens, but that a schema may end an answer sooner.
+Training: LoRA of rank 16 on every projection, the same rows of ids with loss on the same tokens, 16 rows a step,
+precision as this machine's `auto`. Only steps are timed; tokens are real ones, padding left out.
+Writes results/generation.json.
 """
 
 from __future__ import annotations
@@ -25,29 +25,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from training import Gate
+from training import Gate, reporting
 
 RESULT = Path(__file__).parent / "results" / "generation.json"
-SHAPE: dict[str, Any] = {  # seedling's: pretraining/train.py
-    "vocab_size": 4096,
-    "hidden_size": 192,
-    "intermediate_size": 512,
-    "num_hidden_layers": 7,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 6,
-    "max_position_embeddings": 512,
-    "tie_word_embeddings": True,
-    "rms_norm_eps": 1e-5,
-    "bos_token_id": None,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
-TOY: dict[str, Any] = {**SHAPE, "vocab_size": 600, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2}
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-TEMPLATE = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 LABELS = 8
 SCHEMA = {
     "type": "object",
@@ -55,7 +35,7 @@ SCHEMA = {
         "label": {"enum": ["refund", "delivery", "complaint", "other"]},
         "amount": {"type": "integer", "minimum": 0, "maximum": 5000},
         "urgent": {"type": "boolean"},
-        "reason": {"type": "string"},  # without bounds: random weights write until the budget ends
+        "reason": {"type": "string"},  # without bounds
     },
     "required": ["label", "amount", "urgent", "reason"],
     "additionalProperties": False,
@@ -74,9 +54,8 @@ STEPS = {"trl_defaults": 15, "trl": 50, "trl_packed": 8, "ours": 50, "ours_packe
 
 @dataclass(frozen=True)
 class Size:
-    """How much is done: at full size, or at a toy's."""
+    """How much is done."""
 
-    shape: Mapping[str, Any]
     blocks: int
     new: int  # tokens to write
     prompt: tuple[int, int]  # tokens of a prompt, at least and at most
@@ -84,11 +63,11 @@ class Size:
     steps: Mapping[str, int]  # of a block of training
 
 
-FULL = Size(SHAPE, 6, 128, (32, 96), 3_200, STEPS)
-QUICK = Size(TOY, 2, 48, (8, 24), 160, dict.fromkeys(STEPS, 3))
+FULL = Size(6, 128, (32, 96), 3_200, STEPS)
+QUICK = Size(2, 48, (8, 24), 160, dict.fromkeys(STEPS, 3))
 
 
-# --- the base
+# --- texts
 
 
 def words(chance: random.Random, count: int) -> list[str]:
@@ -104,35 +83,6 @@ def sentences(chance: random.Random, known: Sequence[str], count: int, longest: 
     """Sentences of few common words and many rare ones."""
     odds = [1 / (rank + 1) for rank in range(len(known))]
     return [" ".join(chance.choices(known, odds, k=chance.randint(3, longest))) for _ in range(count)]
-
-
-def make_base(folder: Path, shape: Mapping[str, Any]) -> Path:
-    """A Llama with random weights, and a byte-level BPE."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    chance = random.Random(1)
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    answers = [json.dumps({"label": word, "amount": i}) for i, word in enumerate(words(chance, 500))]
-    trainer = trainers.BpeTrainer(
-        vocab_size=shape["vocab_size"],
-        special_tokens=list(SPECIAL),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    made.train_from_iterator([*sentences(chance, words(chance, 8_000), 8_000, 20), *answers], trainer)
-    tokenizer: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=made, eos_token=SPECIAL[2], pad_token=SPECIAL[0], model_max_length=512
-    )
-    tokenizer.chat_template = TEMPLATE
-    torch.manual_seed(1)
-    model: Any = LlamaForCausalLM(LlamaConfig(**shape))
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 # --- writing
@@ -178,7 +128,9 @@ class Writing:
         self.end = self.trunk.tokenizer.tokenizer.eos_token_id
         chance, vocabulary = random.Random(2), self.trunk.speaker().voice.vocabulary
         lengths = [chance.randint(*size.prompt) for _ in range(PROMPTS)]
-        self.prompts = [tuple(chance.choices(range(len(SPECIAL), vocabulary), k=length)) for length in lengths]
+        special = set(self.trunk.tokenizer.tokenizer.all_special_ids)
+        plain = [token for token in range(vocabulary) if token not in special]
+        self.prompts = [tuple(chance.choices(plain, k=length)) for length in lengths]
         self.new, self.watch = size.new, Stopwatch()
         self.watch.watch(grammar.Grammars, "guide")
         for name in ("allowed", "takes", "fits", "forced"):
@@ -319,20 +271,7 @@ def ours(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> Non
         for epoch in range(training.epochs)
         for batch in epoch_batches(lengths, training, 1, epoch)
     )
-    gate, begun = Gate(pipe), False
-
-    def report(event: str, values: Mapping[str, Any]) -> None:
-        nonlocal begun
-        if event != "step":
-            return
-        if begun:
-            gate.step()
-        else:  # the first step warms up
-            begun = True
-            next(steps)
-            gate.ready({"settings": training.model_dump()})
-        gate.count(next(steps))
-
+    report = reporting(Gate(pipe), steps, lambda: {"settings": training.model_dump()})
     context = Context(1, run_here, NoCheckpoints(), Remembered(run_here), training, report)
     Lora(rank=RANK, alpha=ALPHA).fit(task, Lessons(examples, examples[:1]), trunk, context)
 
@@ -425,29 +364,25 @@ def trained(base: str, size: Size, count: int) -> dict[str, Any]:
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", type=Path, help="a causal model's folder; without it one is made")
+    parser.add_argument("--base", type=Path, help="a causal model's folder; without it the embedded seedling")
     parser.add_argument("--blocks", type=int, help="of each contender")
-    parser.add_argument("--quick", action="store_true", help="a toy, to try the script; nothing is written")
+    parser.add_argument("--quick", action="store_true", help="little, to try the script; nothing is written")
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     from loratory.flows.run import environment
     from loratory.models import probe
+    from loratory.models.bases import resolve
 
     size = QUICK if options.quick else FULL
     count = options.blocks or size.blocks
-    with tempfile.TemporaryDirectory() as folder:
-        base = options.base or make_base(Path(folder), size.shape)
-        writing = Writing(base, size)
-        result = {
-            "machine": {**environment("cpu"), "measured": asdict(probe.known() if options.quick else probe.measure())},
-            "base": {
-                "shape": str(options.base.name) if options.base else dict(size.shape),
-                "parameters": writing.trunk.parameters(),
-                "weights": "of the folder" if options.base else "random",
-            },
-            "writing": {f"batch_{batch}": writing.measure(batch, count) for batch in (1, PROMPTS)},
-            "training": {"precision": precision(), **trained(str(base), size, count)},
-        }
+    base = options.base or resolve("seedling").folder
+    writing = Writing(base, size)
+    result = {
+        "machine": {**environment("cpu"), "measured": asdict(probe.known() if options.quick else probe.measure())},
+        "base": {"name": base.name, "parameters": writing.trunk.parameters()},
+        "writing": {f"batch_{batch}": writing.measure(batch, count) for batch in (1, PROMPTS)},
+        "training": {"precision": precision(), **trained(str(base), size, count)},
+    }
     text = json.dumps(result, indent=1) + "\n"
     if options.quick:
         print(text)

@@ -1,7 +1,7 @@
 """LoRA on decoders of real shape with random weights, on a GPU: tokens/s and the share of the bf16 peak at 4N.
 
 python benchmarks/gpu.py                        writes results/gpu.json; without a GPU it says there that it did not run
-python benchmarks/gpu.py --shapes tiny --device cpu --steps 3 --output /tmp/gpu.json         tries the script itself
+python benchmarks/gpu.py --shapes tiny --device cpu --steps 3 --output gpu.json         tries the script itself
 
 Ours pads rows of like length, or packs them; beside it PEFT's own layer under autocast as transformers runs it, with
 Liger's kernels where liger-kernel is installed, and trl's SFTTrainer where trl is. All train on the same rows.

@@ -15,7 +15,7 @@ import json
 import multiprocessing
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -69,6 +69,27 @@ class Gate:
         self.started = time.perf_counter()
 
 
+def reporting(
+    gate: Gate, steps: Iterator[Sequence[int]], facts: Callable[[], Mapping[str, Any]]
+) -> Callable[[str, Mapping[str, Any]], None]:
+    """What our loop reports to: the first step warms up, then the gate is ready. `steps`: lengths of its rows."""
+    begun = False
+
+    def report(event: str, values: Mapping[str, Any]) -> None:
+        nonlocal begun
+        if event != "step":
+            return
+        if begun:
+            gate.step()
+        else:
+            begun = True
+            next(steps)
+            gate.ready(facts())
+        gate.count(next(steps))
+
+    return report
+
+
 def prepared(data: str) -> Any:
     """Banking77's recipe on this data: a task and its parts."""
     from loratory.data.prepared import prepare
@@ -105,21 +126,12 @@ def ours(pipe: Connection, data: str, settings: Mapping[str, Any]) -> None:
         for epoch in range(training.epochs)
         for batch in epoch_batches(lengths, training, 1, epoch)
     )
-    begun = False
 
-    def report(event: str, values: Mapping[str, Any]) -> None:
-        nonlocal begun
-        if event != "step":
-            return
-        if begun:
-            gate.step()
-        else:  # the first step warms up
-            begun = True
-            next(steps)
-            facts = {"lora": regime.model_dump(), "training": training.model_dump(), "examples": len(train)}
-            gate.ready({"settings": facts, "caching_seconds": caching.seconds})
-        gate.count(next(steps))
+    def facts() -> dict[str, Any]:
+        about = {"lora": regime.model_dump(), "training": training.model_dump(), "examples": len(train)}
+        return {"settings": about, "caching_seconds": caching.seconds}
 
+    report = reporting(gate, steps, facts)
     lessons = Lessons(train, ready.parts.validation[:1])
     regime.fit(
         task,

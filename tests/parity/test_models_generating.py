@@ -14,10 +14,11 @@ import transformers
 
 from loratory.errors import Unfit
 from loratory.models import generating
-from loratory.models.closing import shortest, written
+from loratory.models.closing import shortest
 from loratory.models.execution import run_here
 from loratory.models.grammar import Guide
 from loratory.protocols import Network, Sampling, Tokens, Write
+from loratory.schemas import written
 from tiny import CAUSAL, random_adapter, save_writer, trunk_in
 
 PROMPTS: tuple[Tokens, ...] = ((5, 6, 7, 8, 9), (11, 12), (40, 41, 42, 43, 44, 45, 46, 47, 48), (30,))

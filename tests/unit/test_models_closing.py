@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loratory.errors import Unfit
-from loratory.models.closing import Ends, check, plain, shortest, written
+from loratory.models.closing import Ends, check, plain, shortest
+from loratory.schemas import written
 
 BOUNDS = st.integers(-2000, 2000)
 PAIR = {"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "boolean"}}, "required": ["b"]}

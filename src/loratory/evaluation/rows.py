@@ -11,6 +11,7 @@ from typing import Any
 from loratory.artifacts.files import write_bytes
 from loratory.errors import ArtifactError, missing_extra
 from loratory.protocols import Example, Outcome, Prediction
+from loratory.schemas import written
 
 TEXTS = ("id", "group", "input", "expected", "answer", "why", "probabilities", "raw", "by", "marks")
 NUMBERS = ("confidence", "weight")  # confidence is written for whoever reads the file; it follows from the rest
@@ -49,15 +50,15 @@ def _row(example: Example, prediction: Prediction, marks: Mapping[str, float]) -
         "id": example.origin,
         "group": example.group,
         "weight": example.weight,
-        "input": _json(example.input),
-        "expected": _optional(_json, example.answer),
-        "answer": _optional(_json, prediction.answer),
+        "input": written(example.input),
+        "expected": _optional(written, example.answer),
+        "answer": _optional(written, prediction.answer),
         "why": prediction.why,
         "confidence": prediction.confidence,
-        "probabilities": _json(prediction.probabilities),
+        "probabilities": written(prediction.probabilities),
         "raw": prediction.raw,
         "by": prediction.by,
-        "marks": _json(marks),
+        "marks": written(marks),
     }
 
 
@@ -70,10 +71,6 @@ def _prediction(row: Mapping[str, Any]) -> Prediction:
     return Prediction(
         _optional(json.loads, row["answer"]), json.loads(row["probabilities"]), row["why"], row["raw"], row["by"]
     )
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _optional(turn: Callable[[Any], Any], value: Any) -> Any:

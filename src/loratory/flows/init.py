@@ -148,12 +148,14 @@ def _keep(text: str, output: Path) -> None:
 
 
 def from_recipe(recipe: str, output: Path) -> list[str]:
-    """Copy a recipe's spec, its data path made absolute where its data is shipped with it."""
+    """Copy a recipe's spec; paths of what is shipped with it, its data and its prompts, are made absolute."""
     folder = recipe_folder(recipe)
     text = (folder / SPEC).read_text(encoding="utf-8")
     path = load_yaml(folder / SPEC)[0]["data"]["path"]
     if (folder / path).exists():
         text = text.replace(f"path: {path}", f"path: {_yaml(str(folder / path))}", 1)
+    for prompt in folder.glob("*.yaml"):
+        text = text.replace(f"prompt: {prompt.name}", f"prompt: {_yaml(str(prompt))}")
     write_text(output, text)
     return [f"copied the recipe {recipe}"]
 

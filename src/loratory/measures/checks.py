@@ -14,6 +14,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from loratory.schemas import step
+
 Check = Callable[[Mapping[str, Any], Any, Any], float | bool | None]
 WORD = re.compile(r"\w+")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -154,10 +156,10 @@ def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """JSON pointer (RFC 6901) and value of all that holds nothing further; an empty list or object is such a value."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
-            yield from leaves(inner, f"{place}/{str(key).replace('~', '~0').replace('/', '~1')}")
+            yield from leaves(inner, place + step(key))
     elif isinstance(value, (list, tuple)) and value:
         for number, inner in enumerate(value):
-            yield from leaves(inner, f"{place}/{number}")
+            yield from leaves(inner, place + step(number))
     else:
         yield place, value
 

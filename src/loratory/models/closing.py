@@ -9,7 +9,6 @@ Objects have their properties in the schema's order, and JSON has no spaces: as 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from typing import Any
 
 from loratory.errors import Unfit
 from loratory.models import numerals
-from loratory.protocols import JSON, Schema
+from loratory.protocols import Schema
+from loratory.schemas import resolved, written
 
 MEANT = {  # what is understood of each type; anything else is refused
     "object": {"properties", "required", "additionalProperties"},
@@ -46,11 +46,6 @@ class Read:
     end: int = -1
     missing: str | None = None
     room: float = 0
-
-
-def written(value: JSON) -> str:
-    """JSON as the grammar writes it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def plain(text: str) -> bool:
@@ -117,7 +112,7 @@ class Ends:
 
 
 def _value(schema: Schema, ends: Ends, text: str, at: int) -> Iterator[Read]:
-    schema = _resolved(schema, ends.schema)
+    schema = resolved(schema, ends.schema)
     if "enum" in schema or "const" in schema:
         yield from _literals(ends.literals(schema), text, at)
     elif "anyOf" in schema or "oneOf" in schema:
@@ -283,16 +278,6 @@ def _string(schema: Schema, text: str, at: int) -> Iterator[Read]:
 # --- what is understood
 
 
-def _resolved(schema: Schema, root: Schema) -> Schema:
-    """Behind a local reference."""
-    while "$ref" in schema:
-        found: Any = root
-        for part in str(schema["$ref"]).removeprefix("#/").split("/"):
-            found = found[part.replace("~1", "/").replace("~0", "~")]
-        schema = found
-    return schema
-
-
 def _check(schema: Any, root: Schema, where: str, above: tuple[str, ...]) -> None:
     if not isinstance(schema, Mapping):
         raise Unfit(f"{written(schema)} is no schema", where=where, allowed="an object with type, enum, const or anyOf")
@@ -331,7 +316,7 @@ def _check_reference(schema: Schema, root: Schema, where: str, above: tuple[str,
     if name in above:
         raise Unfit(f"{name} holds itself: there is no longest answer", where=where, remedy="write the levels out")
     try:
-        found = _resolved(schema, root)
+        found = resolved(schema, root)
     except (KeyError, TypeError, IndexError):
         raise Unfit(f"$ref {name!r} leads nowhere", where=where) from None
     _check(found, root, name, (*above, name))

@@ -9,6 +9,7 @@ from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 
 from loratory.protocols import JSON, Pointer
+from loratory.schemas import step
 
 SCALARS = json.JSONDecoder()
 
@@ -48,7 +49,7 @@ def _walk(text: str, at: int, pointer: str, found: list[tuple[Pointer, JSON, int
         at += 1  # the bracket, or a comma
         if opened == "{":
             name, at = scanstring(text, at + 1)
-            number, at = name.replace("~", "~0").replace("/", "~1"), at + 1
-        at = _walk(text, at, f"{pointer}/{number}", found)
+            number, at = name, at + 1
+        at = _walk(text, at, pointer + step(number), found)
         number = number + 1 if opened == "[" else number
     return at + 1

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from loratory.errors import Unfit
 from loratory.models import closing
-from loratory.models.closing import written
 from loratory.predictors.fields import field_odds
 from loratory.predictors.prompts import Message, Prompt
 from loratory.protocols import (
@@ -27,6 +26,7 @@ from loratory.protocols import (
     Tokens,
     Write,
 )
+from loratory.schemas import written
 from loratory.specs.writing import WritingSpec
 
 Spell = Callable[[Sequence[int]], str]  # token ids to text

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from loratory.protocols import Context, Example, Lessons, Network
-from loratory.specs.writing import WritingSpec
 
 if TYPE_CHECKING:
     from loratory.predictors.decoder import Decoder
@@ -15,25 +15,21 @@ LEAST = 8  # tokens of a budget that is left to us
 
 
 def asked(
-    task: Any,
-    lessons: Lessons,
-    trunk: Any,
-    prompt: str | None,
-    writing: WritingSpec,
-    context: Context,
-    shots: tuple[Example, ...] = (),
+    options: Any, task: Any, lessons: Lessons, trunk: Any, context: Context, shots: tuple[Example, ...] = ()
 ) -> Decoder:
-    """A decoder that nothing has been taught; raises SpecError for a prompt file that is none."""
+    """A decoder that nothing has been taught; raises SpecError for a prompt file that is none.
+
+    `options` are a regime's: `prompt`, a file or None, and `writing`.
+    """
     from loratory.predictors.decoder import Decoder
     from loratory.predictors.prompts import Prompt
     from loratory.predictors.wordings import wording_of
 
-    wording = wording_of(task)
-    text = Prompt.load(prompt, wording)
+    wording, writing = wording_of(task), options.writing
+    text = Prompt.load(options.prompt, wording)
     made = Decoder(task, wording, Network(trunk), text, context.training.max_tokens, shots, writing=writing)
     if made.choices or writing.max_new_tokens:
         return made
     longest = max(len(made.written(example)) for example in lessons.train)
     most = min(max(int(SPARE * longest) + 1, LEAST), trunk.tokenizer.limit // 2)
-    own = writing.model_copy(update={"max_new_tokens": most})
-    return Decoder(task, wording, Network(trunk), text, context.training.max_tokens, shots, writing=own)
+    return replace(made, writing=writing.model_copy(update={"max_new_tokens": most}))

@@ -69,5 +69,5 @@ class Headed(BaseModel):
         """Teach a causal base to write the answer."""
         from loratory.training.writers import through_writing
 
-        start = asked(task, lessons, live, self.prompt, self.writing, context)
+        start = asked(self, task, lessons, live, context)
         return through_writing(lessons, start, live, self.learning_rate, self.loss, context)

@@ -34,7 +34,7 @@ class Prompted(BaseModel):
         return refuse_writing("prompted", task, start, self.starts)
 
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Decoder:
-        made = asked(task, lessons, start, self.prompt, self.writing, context, self._shots(task, lessons))
+        made = asked(self, task, lessons, start, context, self._shots(task, lessons))
         context.report("fitted", {"prompt": made.prompt.digest, "room": made.room})
         return made
 

@@ -14,6 +14,7 @@ from loratory.errors import FieldError, SpecError, missing_extra, shown
 from loratory.measures.checks import Check
 from loratory.measures.labels import ratio
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
+from loratory.schemas import resolved, written
 from loratory.tasks.conversations import Message, input_of, messages_from, messages_of, split_answer
 
 TEXT: Schema = {"type": "string"}
@@ -211,7 +212,7 @@ class Generate(BaseModel):
     def told(self, answer: Answer) -> str:
         if self.answer_schema is None:
             return str(answer)
-        return json.dumps(in_order(answer, self.answer_schema), ensure_ascii=False, separators=(",", ":"))
+        return written(in_order(answer, self.answer_schema))
 
     def heard(self, text: str) -> Answer:
         return text if self.answer_schema is None else json.loads(text)
@@ -220,9 +221,9 @@ class Generate(BaseModel):
 def in_order(value: JSON, schema: Schema, root: Schema | None = None) -> JSON:
     """The value with its properties in the schema's order, which is that in which a grammar of the schema writes."""
     root = schema if root is None else root
-    schema = _resolved(schema, root)
+    schema = resolved(schema, root)
     for branch in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        whole = {**_resolved(branch, root), **{key: root[key] for key in ("$defs", "definitions") if key in root}}
+        whole = {**resolved(branch, root), **{key: root[key] for key in ("$defs", "definitions") if key in root}}
         if _jsonschema().Draft202012Validator(whole).is_valid(value):
             return in_order(value, branch, root)
     if isinstance(value, Mapping):
@@ -232,15 +233,6 @@ def in_order(value: JSON, schema: Schema, root: Schema | None = None) -> JSON:
     if isinstance(value, (list, tuple)) and isinstance(schema.get("items"), Mapping):
         return [in_order(inner, schema["items"], root) for inner in value]
     return value
-
-
-def _resolved(schema: Schema, root: Schema) -> Schema:
-    """The schema that a local $ref names."""
-    while "$ref" in schema:
-        path, schema = str(schema["$ref"]).removeprefix("#").split("/")[1:], root
-        for name in path:
-            schema = schema[name.replace("~1", "/").replace("~0", "~")]
-    return schema
 
 
 def made_check(name: str, check: str, options: Mapping[str, Any]) -> Check:
