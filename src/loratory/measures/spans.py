@@ -63,7 +63,7 @@ def _matched(expected: Sequence[Span], found: Sequence[Span]) -> dict[str, float
     strategies, entity = _nervaluate()
     true, said = ([entity(label, start, end - 1) for start, end, label in sorted(spans)] for spans in (expected, found))
     tags = sorted({label for _, _, label in (*expected, *found)})
-    marks = {}
+    marks: dict[str, float] = {}
     for way in WAYS:
         result, _ = strategies[way].evaluate(true, said, tags)
         each = {f"{way}/{outcome}": float(getattr(result, outcome)) for outcome in OUTCOMES}

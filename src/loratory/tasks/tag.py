@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from loratory.errors import DataError, FieldError, nearest, shown
 from loratory.measures import spans as measures
+from loratory.measures.labels import ratio
 from loratory.measures.spans import Span
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
 
@@ -154,7 +155,7 @@ class Tag(BaseModel):
         return {**marks, "answered": 1.0}
 
     def summarise(self, totals: Counts) -> Scores:
-        coverage = measures.ratio(totals.get("answered", 0.0), totals.get("n", 0.0))
+        coverage = ratio(totals.get("answered", 0.0), totals.get("n", 0.0))
         return {**measures.scores(totals, self.labels or ()), "coverage": coverage}
 
     # -- Spanned
