@@ -74,7 +74,7 @@ def exported(trunk_of: Trunks, tmp_path_factory: pytest.TempPathFactory) -> Made
 
 
 def logits_of(encoder: Encoder) -> Tensor:
-    rows = [ids for ids, _ in encoder.rows([{"text": text} for text in TEXTS])]
+    rows = [ids for ((ids, _),) in encoder.rows([{"text": text} for text in TEXTS])]
     states, mask = encoder.network.trunk.states(rows, [encoder.network.adapter] * len(rows))  # type: ignore[attr-defined]
     head: Any = encoder.network.head
     return head(states, mask).detach()  # type: ignore[no-any-return]
@@ -198,7 +198,7 @@ def test_the_adapter_carries_the_whole_head(exported: Made, trunk_of: Trunks, fa
 def test_a_pooled_exports_trunk_opens_in_stock_libraries(exported: Made, family: str) -> None:
     encoder, folder = exported(family, "pooled")
     trunk: Any = encoder.network.trunk
-    rows = [ids for ids, _ in encoder.rows([{"text": text} for text in TEXTS])]
+    rows = [ids for ((ids, _),) in encoder.rows([{"text": text} for text in TEXTS])]
     ours, mask = trunk.states(rows, [encoder.network.adapter] * len(rows))
     merged = transformers.AutoModel.from_pretrained(folder / "merged").eval()
     base = transformers.AutoModel.from_pretrained(folder / "base_3")

@@ -203,7 +203,7 @@ def test_pickled_weights_are_refused(foreign: Path) -> None:
 
 def test_labels_of_another_count_are_refused(foreign: Path) -> None:
     (foreign / "labels.json").write_text(json.dumps(["a", "b"]), encoding="utf-8")
-    assert "labels.json" in refused(foreign, "does not open as a sequence classifier of 2 labels").remedy
+    assert "labels.json" in refused(foreign, "does not open in AutoModelForSequenceClassification with 2 labels").remedy
 
 
 def test_several_labels_for_a_text_are_refused(foreign: Path) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from loratory import __version__
 from loratory.models.bases import ORIGIN
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
-from loratory.protocols import Labelled, Predictor, Task
+from loratory.predictors.forms import FORMS
+from loratory.protocols import Labelled, Predictor, Spanned, Task
 
 BODY = """# {title}
 
@@ -45,7 +46,8 @@ def card(predictor: Predictor, facts: Mapping[str, Any]) -> str:
     task: Any = predictor.task
     title = f"{facts['run']}-{facts['contender']}"
     base = ORIGIN.get(str(facts["base"]), (facts["base"], None))
-    pipeline = "text-classification" if isinstance(task, Labelled) else "text-generation"
+    forms = (form.stock.pipeline for form in FORMS.values() if isinstance(task, form.capability))
+    pipeline = next(forms, "text-generation")
     results = [
         EvalResult(
             task_type=pipeline,
@@ -83,12 +85,28 @@ def card(predictor: Predictor, facts: Mapping[str, Any]) -> str:
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
 
 
+def _labels(task: Any) -> str:
+    return (
+        f'The answer is `{{"label": one of {len(task.labels or ())} labels}}` with a probability for every label; '
+        "`labels.json` holds their order."
+    )
+
+
+def _spans(task: Any) -> str:
+    return (
+        'The answer is `{"spans": [{"start", "end", "label", "text"}]}`: characters counted from 0, `end` left out, in '
+        f"order, without overlap. The labels are {', '.join(f'`{label}`' for label in task.span_labels)}. A span that "
+        "is not in the list was not found, which is no proof that there is none."
+    )
+
+
+SAID: tuple[tuple[Any, Callable[[Any], str]], ...] = ((Labelled, _labels), (Spanned, _spans))  # by capability
+
+
 def _contract(task: Task) -> str:
-    if isinstance(task, Labelled):
-        return (
-            f'The answer is `{{"label": one of {len(task.labels or ())} labels}}` with a probability for every label; '
-            "`labels.json` holds their order."
-        )
+    for capability, said in SAID:
+        if isinstance(task, capability):
+            return said(task)
     schema = json.dumps(task.contract(), ensure_ascii=False, indent=1)
     return f"The answer is held to this JSON Schema while it is written:\n\n```json\n{schema}\n```"
 
@@ -107,7 +125,14 @@ def _stock(predictor: Predictor) -> str:
         )
     if not isinstance(predictor, Encoder) or predictor.network.adapter is None:
         return ""
+    form = FORMS[predictor.form]
+    base = f"base_{len(form.outputs(predictor.task))}/"
+    if predictor.stock is not None:
+        return (
+            f"\n\n`merged/` opens in `{form.stock.opener}`, and `adapter/` in stock PEFT over `{base}` in the same "
+            "class; the head is in both."
+        )
     return (
-        "\n\n`adapter/` opens in stock PEFT over `base_" + str(len(predictor.task.labels)) + "/`, `merged/` in stock "
-        "transformers; a pooled head lies beside them as `head.safetensors` (its loader is in docs/loading.md)."
+        f"\n\n`adapter/` opens in stock PEFT over `{base}`, `merged/` in `AutoModel`; no stock class has this head, so "
+        "it lies in `merged/` as `head.safetensors` (its loader is in docs/loading.md)."
     )

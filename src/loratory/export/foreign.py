@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,18 @@ from loratory.models.bases import Base, describe
 from loratory.models.tokenizers import FastTokenizer
 from loratory.models.trunks import TorchTrunk, positions_of
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.forms import form_of
+from loratory.predictors.forms import FORMS
 from loratory.predictors.heads import StockHead, fill_head
-from loratory.protocols import Network
+from loratory.protocols import Network, Task
+from loratory.tasks.classify import Classify
+from loratory.tasks.tag import Tag
+
+TASKS: Mapping[str, Callable[..., Any]] = {"labels": Classify, "spans": Tag}  # what a form's foreign models answer
 
 
 @dataclass(frozen=True)
 class Found:
-    """Where the weights are: a whole sequence classifier, and an adapter on it or not."""
+    """Where the weights are: a whole classifier of texts or tokens, and an adapter on it or not."""
 
     model: Path
     adapter: Path | None
@@ -110,13 +115,40 @@ def _numbered(raw: Any) -> dict[int, str]:
     return {int(number): str(label) for label, number in named.items()}
 
 
-def take_in(folder: Path, task: Any, found: Found) -> Encoder:
-    """A predictor of our own from a foreign folder; the adapter, if any, is merged. Nothing in it is executed.
+def form_in(found: Found) -> str:
+    """The form whose stock class config.json names; labels of texts where it names none."""
+    config = _json(found.model / "config.json")
+    named = (config.get("architectures") or ()) if isinstance(config, dict) else ()
+    for name, form in FORMS.items():
+        if any(str(one).endswith(form.stock.opener.removeprefix("AutoModel")) for one in named):
+            return name
+    return "labels"
 
-    Raises ArtifactError when weights are missing or do not fit the labels.
+
+def task_in(folder: Path, found: Found, names: Sequence[str]) -> Task:
+    """What the outputs of these names answer; raises ArtifactError where token classes are no BIO tags."""
+    form = form_in(found)
+    try:
+        task: Task = TASKS[form](labels=FORMS[form].labels(names))
+    except ValueError as problem:
+        raise ArtifactError(
+            f"the labels {list(names)[:6]} are no BIO tags: {problem}",
+            where=str(folder),
+            allowed="O, and B-LABEL and I-LABEL for each label, in any order",
+            remedy="name them so in labels.json, in the order of the outputs",
+        ) from problem
+    return task
+
+
+def take_in(folder: Path, names: Sequence[str], found: Found) -> Encoder:
+    """A predictor of our own from a foreign folder whose outputs have these names; the adapter, if any, is merged.
+
+    Nothing in the folder is executed. Raises ArtifactError when weights are missing or do not fit the names.
     """
+    task = task_in(folder, found, names)
+    form = FORMS[form_in(found)]
     base = describe(str(folder), found.model)
-    model, missing = _classifier(found.model, len(task.labels))
+    model, missing = _classifier(found.model, len(names), form.stock.opener)
     if found.adapter is not None:
         model, filled = _with_adapter(model, found.adapter)
         missing -= filled
@@ -124,27 +156,50 @@ def take_in(folder: Path, task: Any, found: Found) -> Encoder:
         raise ArtifactError(
             f"weights are missing: {', '.join(sorted(missing)[:4])}",
             where=str(found.model),
-            allowed="a whole sequence classifier",
+            allowed="a whole classifier of texts or tokens",
             remedy="a trunk without its head cannot answer; export the head too",
         )
     trunk_model = getattr(model, model.base_model_prefix)
     tokenizer = FastTokenizer.load(found.model, positions_of(trunk_model))
-    head = StockHead(model.config, task.labels, tokenizer.pad)
+    head = StockHead(model.config, form.outputs(task), tokenizer.pad, form.stock.tokens)
     own = model.state_dict()
     fill_head(head, {name: own[name] for name in head.named()})
+    _put_in_order(head, [names.index(name) for name in form.outputs(task)], folder)
     digest = digest_of([base.digest, file_digest(found.adapter / adapters.WEIGHTS) if found.adapter else ""])[:16]
     described: Base = replace(base, digest=digest, kind="encoder")
     trunk = TorchTrunk(trunk_model, tokenizer, described)
-    return Encoder(task, form_of(task), Network(trunk, None, head), tokenizer.limit, learned=0, owned=True)
+    return Encoder(task, form_in(found), Network(trunk, None, head), tokenizer.limit, learned=0, owned=True)
 
 
-def _classifier(folder: Path, labels: int) -> tuple[Any, set[str]]:
+def _put_in_order(head: StockHead, order: Sequence[int], folder: Path) -> None:
+    """Change the order of the head's outputs: what was in place order[i] comes to be in place i."""
+    import torch
+
+    if list(order) == sorted(order):
+        return
+    states = torch.randn(1, 3, head.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(1, 3, dtype=torch.long)
+    with torch.no_grad():
+        wanted = head(states, mask)[..., list(order)]
+        layers = [part for part in head.model.modules() if isinstance(part, torch.nn.Linear)]
+        last = next(part for part in reversed(layers) if part.out_features == len(order))
+        for weight in last.parameters():
+            weight.copy_(weight[list(order)].clone())
+        if not torch.allclose(head(states, mask), wanted, atol=1e-5):
+            raise ArtifactError(
+                "the order of this head's outputs cannot be changed to O, B-, I- of each label",
+                where=str(folder),
+                remedy="export it with its labels in that order",
+            )
+
+
+def _classifier(folder: Path, labels: int, opener: str) -> tuple[Any, set[str]]:
     """The whole model and the names of its weights that the folder lacks."""
     import torch
-    from transformers import AutoModelForSequenceClassification
+    import transformers
 
     try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+        model, info = getattr(transformers, opener).from_pretrained(
             str(folder),
             dtype=torch.float32,
             trust_remote_code=False,
@@ -154,7 +209,7 @@ def _classifier(folder: Path, labels: int) -> tuple[Any, set[str]]:
         )
     except Exception as problem:
         raise ArtifactError(
-            f"it does not open as a sequence classifier of {labels} labels: {str(problem).splitlines()[0][:300]}",
+            f"it does not open in {opener} with {labels} labels: {str(problem).splitlines()[0][:300]}",
             where=str(folder),
             remedy="check that labels.json and the weights are of the same model",
         ) from problem

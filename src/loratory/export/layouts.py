@@ -16,6 +16,7 @@ from loratory.export.cards import card
 from loratory.models import adapters
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
+from loratory.predictors.forms import FORMS
 from loratory.predictors.heads import StockHead, head_facts, head_tensors, labelled_config, task_model
 from loratory.predictors.store import label_maps
 from loratory.protocols import Predictor
@@ -30,10 +31,10 @@ def write(folder: Path, predictor: Predictor, facts: Mapping[str, Any]) -> list[
         return ["README.md", "merged"]
     if not isinstance(predictor, Encoder) or predictor.network.adapter is None:
         return ["README.md"]
-    labels = predictor.task.labels
-    write_model(folder / f"base_{len(labels)}", predictor, merge=False)
+    base = f"base_{len(FORMS[predictor.form].outputs(predictor.task))}"
+    write_model(folder / base, predictor, merge=False)
     write_model(folder / "merged", predictor, merge=True)
-    return ["README.md", f"base_{len(labels)}", "merged"]
+    return ["README.md", base, "merged"]
 
 
 def write_writer(folder: Path, predictor: Decoder) -> None:
@@ -50,27 +51,28 @@ def write_writer(folder: Path, predictor: Decoder) -> None:
 
 
 def write_model(folder: Path, predictor: Encoder, merge: bool) -> None:
-    """A folder of stock transformers: the trunk (adapter merged in or not), tokenizer, labels and head.
+    """A folder of stock transformers: the trunk (adapter merged in or not), tokenizer, names of the outputs, and head.
 
-    With a pooled head it opens in AutoModel and the head lies beside it as head.safetensors and head.json; with a stock
-    head it opens wholly in AutoModelForSequenceClassification.
+    With a head that a stock class has it opens wholly in that class; with another (pooled, or a layer on every token of
+    an architecture whose own is another) in AutoModel, and the head lies beside it as head.safetensors and head.json.
     """
     trunk: Any = predictor.network.trunk.full  # type: ignore[attr-defined]
-    head: Any = predictor.network.head
-    labels = predictor.task.labels
+    form, head = FORMS[predictor.form], predictor.stock
+    names = form.outputs(predictor.task)
     model = adapters.merged(trunk.model, predictor.network.adapter if merge else None).to("cpu")
-    config = labelled_config(trunk.config, labels, trunk.tokenizer.pad)
-    if isinstance(head, StockHead):
-        model = _whole(task_model(config), head, model)
+    config = labelled_config(trunk.config, names, trunk.tokenizer.pad, form.stock.tokens)
+    if head is not None:
+        with torch.random.fork_rng(devices=[]):
+            model = _whole(task_model(config, form.stock.tokens), head, model)
     else:
         model.config.id2label, model.config.label2id = config.id2label, config.label2id
     model.save_pretrained(folder)
     trunk.tokenizer.save(folder)
     (folder / "labels.json").write_text(
-        json.dumps(label_maps(labels), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        json.dumps(label_maps(names), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    if merge and not isinstance(head, StockHead):
-        write_head(folder, head, min(predictor.max_tokens, trunk.tokenizer.limit))
+    if merge and head is None:
+        write_head(folder, predictor.network.head, min(predictor.max_tokens, trunk.tokenizer.limit))
 
 
 def _whole(whole: Any, head: StockHead, trunk: Any) -> Any:
@@ -83,7 +85,7 @@ def _whole(whole: Any, head: StockHead, trunk: Any) -> Any:
 
 
 def write_head(folder: Path, head: Any, max_tokens: int) -> None:
-    """head.safetensors (prototypes, log_scale, bias) and head.json: what the documented loader reads."""
+    """head.safetensors (prototypes, log_scale, bias; of tokens classifier.weight and .bias) and head.json."""
     tensors: Mapping[str, Tensor] = head_tensors(head)
     save_file(dict(tensors), folder / "head.safetensors", metadata={"format": "pt"})
     facts = {**head_facts(head), "max_tokens": max_tokens}

@@ -7,7 +7,6 @@ from pathlib import Path
 from loratory import __version__
 from loratory.artifacts.manifests import staging
 from loratory.errors import ArtifactError
-from loratory.tasks.classify import Classify
 
 
 def import_folder(folder: Path, output: Path) -> str:
@@ -20,8 +19,7 @@ def import_folder(folder: Path, output: Path) -> str:
     from loratory.predictors import store
 
     found = locate(folder)
-    task = Classify(labels=labels_in(folder, found.model))
-    predictor = take_in(folder, task, found)
+    predictor = take_in(folder, labels_in(folder, found.model), found)
     with staging(
         output, {"kind": "import", "source": str(folder), "order": found.order, "loratory": __version__}
     ) as part:

@@ -242,10 +242,10 @@ def _card(facts: Mapping[str, JSON]) -> str:
         base_model=facts.get("base_model"),
         license=facts.get("license"),
         library_name="peft",
-        pipeline_tag="text-classification",
+        pipeline_tag=facts.get("pipeline_tag"),
         tags=["lora", "loratory"],
     )
-    opener = "AutoModelForSequenceClassification" if facts.get("task_type") == "SEQ_CLS" else "AutoModel"
+    opener = facts.get("opener", "AutoModel")
     base = facts.get("base_model_name_or_path") or "the base"
     return (
         f"---\n{data.to_yaml()}\n---\n\n# LoRA adapter\n\nIt opens in stock PEFT: `PeftModel.from_pretrained("

@@ -30,6 +30,22 @@ def tags_of(labels: Sequence[str]) -> tuple[str, ...]:
     return ("O", *(f"{kind}-{label}" for label in labels for kind in "BI"))
 
 
+def labels_of(tags: Sequence[str]) -> tuple[str, ...]:
+    """The labels of BIO tags in any order, by their first appearance.
+
+    Raises ValueError where O, or the B or I of a label, is missing or there twice, or something else is among them.
+    """
+    labels = tuple(dict.fromkeys(tag[2:] for tag in tags if tag[:2] in ("B-", "I-") and tag[2:]))
+    wanted = tags_of(labels)
+    if odd := [tag for tag in tags if tag not in wanted]:
+        raise ValueError(f"{odd[0]!r} is no tag")
+    if missing := [tag for tag in wanted if tag not in tags]:
+        raise ValueError(f"there is no {missing[0]}")
+    if not labels or len(tags) != len(wanted):
+        raise ValueError("a tag is there twice" if labels else "there is no label")
+    return labels
+
+
 def tagged(spans: Sequence[Span], offsets: Offsets, labels: Sequence[str]) -> list[int]:
     """The number of each token's tag. A token belongs to the span that it shares a character with."""
     place = {label: 1 + 2 * number for number, label in enumerate(labels)}

@@ -173,6 +173,8 @@ class Decoder:
                 "base_model": origin,
                 "license": licence,
                 "task_type": "CAUSAL_LM",
+                "opener": "AutoModelForCausalLM",
+                "pipeline_tag": "text-generation",
             }
             adapters.write(folder / "adapter", self.network.adapter, facts, trunk.prefix)
         if self.owned:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from loratory.models import adapters
 from loratory.models.bases import ORIGIN
 from loratory.predictors.forms import FORMS, Row
-from loratory.predictors.heads import StockHead, fill_head, head_facts, head_tensors
+from loratory.predictors.heads import StockHead, as_stock, fill_head, head_facts, head_tensors
 from loratory.protocols import JSON, Encode, Input, Network, Prediction, Run, Size, Trunks
 
 
@@ -27,6 +28,12 @@ class Encoder:
     max_tokens: int
     learned: int
     owned: bool = False
+
+    @cached_property
+    def stock(self) -> StockHead | None:
+        """The head as stock transformers has it, where a stock class computes just that."""
+        trunk: Any = self.network.trunk
+        return as_stock(self.network.head, trunk.config, FORMS[self.form].outputs(self.task), trunk.tokenizer.pad)
 
     def rows(self, inputs: Sequence[Input]) -> list[list[Row]]:
         """Token ids and offsets of each input's rows, none longer than what was trained on."""
@@ -53,7 +60,7 @@ class Encoder:
         assert head is not None
         save_file(dict(self._head()), folder / "head.safetensors", metadata={"format": "pt"})
         if self.network.adapter:
-            adapters.write(folder / "adapter", self.network.adapter, *self._peft(trunk, head))
+            adapters.write(folder / "adapter", self.network.adapter, *self._peft(trunk))
         if self.owned:
             trunk.model.save_pretrained(folder / "model")
             trunk.tokenizer.save(folder / "model")
@@ -64,18 +71,23 @@ class Encoder:
             "learned": self.learned,
             "trunk": {"name": trunk.name, "digest": trunk.digest, "kind": trunk.kind, "pooling": trunk.pooling},
             "adapter": self.network.adapter.digest if self.network.adapter else None,
+            "prefix": self.stock.prefix if self.network.adapter and self.stock else "",  # of the adapter's trunk
             "owned": self.owned,
         }
         (folder / "encoder.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
-    def _peft(self, trunk: Any, head: Any) -> tuple[dict[str, JSON], str, Mapping[str, Any]]:
-        """Facts, key prefix and extra tensors of the PEFT folder: a stock head makes it a whole SEQ_CLS adapter."""
+    def _peft(self, trunk: Any) -> tuple[dict[str, JSON], str, Mapping[str, Any]]:
+        """Facts, key prefix and extra tensors of the PEFT folder: a stock head makes it an adapter of the whole."""
+        form = FORMS[self.form]
         origin, licence = ORIGIN.get(trunk.name, (trunk.name, None))
-        facts: dict[str, JSON] = {"base_model_name_or_path": f"base_{len(self.task.labels)}", "revision": trunk.digest}
-        facts |= {"base_model": origin, "license": licence}
-        if not isinstance(head, StockHead):
-            return {**facts, "task_type": "FEATURE_EXTRACTION"}, "", {}
-        return ({**facts, "task_type": "SEQ_CLS", "modules_to_save": head.modules_to_save()}, head.prefix, self._head())
+        base = f"base_{len(form.outputs(self.task))}"
+        facts: dict[str, JSON] = {"base_model_name_or_path": base, "revision": trunk.digest}
+        facts |= {"base_model": origin, "license": licence, "pipeline_tag": form.stock.pipeline}
+        head = self.stock
+        if head is None:
+            return {**facts, "opener": "AutoModel", "task_type": "FEATURE_EXTRACTION"}, "", {}
+        facts |= {"opener": form.stock.opener, "task_type": form.stock.task_type}
+        return {**facts, "modules_to_save": head.modules_to_save()}, head.prefix, head_tensors(head)
 
     @classmethod
     def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
@@ -85,7 +97,7 @@ class Encoder:
         if "pooling" in facts["head"]:
             head.pooling = facts["head"]["pooling"]
         fill_head(head, load_file(folder / "head.safetensors")).to(trunk.device)
-        prefix = head.prefix if isinstance(head, StockHead) else ""
+        prefix = facts.get("prefix", head.prefix if isinstance(head, StockHead) else "")
         adapter = adapters.read(folder / "adapter", prefix) if facts["adapter"] else None
         return cls(
             task, facts["form"], Network(trunk, adapter, head), facts["max_tokens"], facts["learned"], facts["owned"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from loratory.errors import Unfit
 from loratory.predictors import bio
-from loratory.predictors.heads import make_head, make_token_head
+from loratory.predictors.heads import OF_TEXTS, OF_TOKENS, Stock, make_head, make_token_head
 from loratory.protocols import Input, Labelled, Offsets, Prediction, Spanned, Task, Tokenizer, Tokens
 
 Row = tuple[Tokens, Offsets]
@@ -22,6 +22,15 @@ class Form(Protocol):
 
     @property
     def capability(self) -> Any: ...
+    @property
+    def stock(self) -> Stock:
+        """What stock libraries call such outputs."""
+
+    def outputs(self, task: Any) -> tuple[str, ...]:
+        """The outputs' names in their order."""
+
+    def labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
+        """The task's labels from the names of outputs in any order; raises ValueError where they are no such names."""
 
     def head(self, kind: str, task: Any, trunk: Any) -> nn.Module:
         """A fresh head: (states float[B, T, D], mask int[B, T]) -> outputs."""
@@ -43,6 +52,13 @@ class LabelForm:
     """One class for a text: outputs are logits float[B, L]. A text that is too long is cut."""
 
     capability: Any = Labelled
+    stock: Stock = OF_TEXTS
+
+    def outputs(self, task: Any) -> tuple[str, ...]:
+        return tuple(task.labels)
+
+    def labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
+        return tuple(outputs)
 
     def head(self, kind: str, task: Any, trunk: Any) -> nn.Module:
         return make_head(kind, trunk, task.labels)
@@ -67,9 +83,16 @@ class SpanForm:
     """Tags of tokens: outputs are logits float[B, T, 2 L + 1], as bio.tags_of has them. Long texts are read whole."""
 
     capability: Any = Spanned
+    stock: Stock = OF_TOKENS
+
+    def outputs(self, task: Any) -> tuple[str, ...]:
+        return bio.tags_of(task.span_labels)
+
+    def labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
+        return bio.labels_of(outputs)
 
     def head(self, kind: str, task: Any, trunk: Any) -> nn.Module:
-        return make_token_head(kind, trunk, bio.tags_of(task.span_labels))
+        return make_token_head(kind, trunk, self.outputs(task))
 
     def rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], limit: int) -> list[list[Row]]:
         return tokenizer.windows([task.text(input) for input in inputs], limit, limit // SHARED)

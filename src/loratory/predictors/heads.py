@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +15,20 @@ from loratory.errors import Unfit
 from loratory.models.activations import pool
 
 SCALE = 20.0  # where a fit starts; it is learned
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What stock libraries call a kind of outputs."""
+
+    opener: str  # the class of transformers
+    task_type: str  # PEFT's
+    pipeline: str  # the Hub's
+    tokens: bool  # whether every token has outputs of its own
+
+
+OF_TEXTS = Stock("AutoModelForSequenceClassification", "SEQ_CLS", "text-classification", tokens=False)
+OF_TOKENS = Stock("AutoModelForTokenClassification", "TOKEN_CLS", "token-classification", tokens=True)
 
 
 class PooledHead(nn.Module):
@@ -76,7 +91,7 @@ class StockHead(nn.Module):
 
     def __init__(self, config: Any, labels: Sequence[str], pad: int, tokens: bool = False) -> None:
         super().__init__()
-        self.config = labelled_config(config, labels, pad)
+        self.config = labelled_config(config, labels, pad, tokens)
         self.model: Any = task_model(self.config, tokens).eval()
         self.prefix: str = self.model.base_model_prefix
         trunk = getattr(self.model, self.prefix)
@@ -125,7 +140,7 @@ class StockHead(nn.Module):
         return sorted(owners)
 
 
-def labelled_config(config: Any, labels: Sequence[str], pad: int) -> Any:
+def labelled_config(config: Any, labels: Sequence[str], pad: int, tokens: bool = False) -> Any:
     """A copy of a configuration with these labels, and with the tokenizer's padding id where it has none of its own.
 
     A decoder's classifier looks for the last token before the padding: with id 0, a word in many vocabularies, it would
@@ -136,7 +151,7 @@ def labelled_config(config: Any, labels: Sequence[str], pad: int) -> Any:
     own = deepcopy(config)
     own.id2label, own.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
     own.num_labels = len(labels)
-    own.problem_type = "single_label_classification"
+    own.problem_type = None if tokens else "single_label_classification"
     if own.pad_token_id is None:
         own.pad_token_id = pad
     return own
@@ -148,6 +163,12 @@ def task_model(config: Any, tokens: bool = False) -> Any:
 
     kind: Any = AutoModelForTokenClassification if tokens else AutoModelForSequenceClassification
     eager = {"attn_implementation": "eager"} if config.model_type in ("deberta", "deberta-v2") else {}
+    if type(config) not in kind._model_mapping:
+        raise Unfit(
+            f"transformers has no {kind.__name__} for {config.model_type}",
+            where="head: stock",
+            remedy="set head: pooled",
+        )
     return kind.from_config(config, **eager)
 
 
@@ -167,6 +188,32 @@ def make_token_head(kind: str, trunk: Any, tags: Sequence[str]) -> nn.Module:
     if kind == "stock":
         return StockHead(trunk.config, tags, trunk.tokenizer.pad, tokens=True)
     return TokenHead(trunk.width, len(tags))
+
+
+def as_stock(head: nn.Module | None, config: Any, names: Sequence[str], pad: int) -> StockHead | None:
+    """The head as stock transformers has it, or None where no stock class computes just that.
+
+    The stock token head of most encoders is one linear layer; whether this architecture's is, its logits show.
+    """
+    if isinstance(head, StockHead) or not isinstance(head, TokenHead):
+        return head if isinstance(head, StockHead) else None
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            stock = StockHead(config, names, pad, tokens=True)
+            states = torch.randn(1, 4, head.classifier.in_features)
+    except Unfit:
+        return None
+    own = head_tensors(head)
+    layer, there = stock.modules_to_save()[0], {name: t.shape for name, t in stock.named().items()}
+    given = {name.replace("classifier", layer, 1): t for name, t in own.items()}
+    if there != {name: t.shape for name, t in given.items()}:
+        return None
+    fill_head(stock, given)
+    with torch.no_grad():
+        wanted = states @ own["classifier.weight"].T + own["classifier.bias"]
+        same = torch.allclose(stock(states, torch.ones(1, 4, dtype=torch.long)), wanted, atol=1e-5)
+    return stock if same else None
 
 
 def head_facts(head: nn.Module) -> dict[str, Any]:

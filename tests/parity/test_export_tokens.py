@@ -1,0 +1,193 @@
+"""Fits of `tag` open in stock token classifiers with our logits, and stock token classifiers are taken in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from huggingface_hub import ModelCard
+from peft import PeftModel
+from safetensors.torch import load_file
+from torch import Tensor
+
+from loratory.artifacts.manifests import extending, staging
+from loratory.errors import ArtifactError
+from loratory.export import layouts
+from loratory.flows.importing import import_folder
+from loratory.models.execution import run_here
+from loratory.models.trunks import Pool
+from loratory.predictors import bio, store
+from loratory.predictors.encoder import Encoder
+from loratory.protocols import Encode, Lessons
+from loratory.regimes.lora import Lora
+from loratory.tasks.tag import Tag
+from tiny import TEXTS, context, save_base, trunk_in
+
+FAMILIES = ("bert", "roberta", "modernbert", "deberta-v2")
+LINEAR = ("bert", "roberta", "deberta-v2")  # their stock token head is one linear layer
+TASK = Tag(labels=("THING", "PLACE"))
+TAGS = ("O", "B-THING", "I-THING", "B-PLACE", "I-PLACE")
+FACTS = {"run": "toy", "contender": "lora", "regime": "lora", "base": "bert", "data": "toy.csv", "scores": {"f2": 0.5}}
+Made = Callable[[str, str], tuple[Encoder, Path]]
+
+
+def lessons() -> Lessons:
+    made = [
+        TASK.read({"text": "my card is broken", "spans": [[3, 7, "THING"]]}),
+        TASK.read({"text": "no cash came out today", "spans": [[3, 7, "THING"], [13, 16, "PLACE"]]}),
+    ]
+    return Lessons(made, made)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A fit of one step with all layouts, made when first asked for."""
+    home = tmp_path_factory.mktemp("tokens")
+    known: dict[tuple[str, str], Encoder] = {}
+
+    def made(family: str, kind: str) -> tuple[Encoder, Path]:
+        folder = home / f"{family}-{kind}"
+        if (family, kind) not in known:
+            regime = Lora.model_validate({"rank": 4, "learning_rate": 0.05, "head_learning_rate": 0.05, "head": kind})
+            trunk = trunk_in(save_base(home / f"base-{family}-{kind}", family))
+            fit: Any = regime.fit(TASK, lessons(), trunk, context(epochs=1, max_tokens=40))
+            known[family, kind] = fit
+            with staging(folder, {"kind": "fit"}) as part:
+                store.write(part, fit)
+            with extending(folder) as part:
+                layouts.write(part, fit, FACTS)
+        return known[family, kind], folder
+
+    return made
+
+
+def ours(encoder: Encoder) -> list[Tensor]:
+    rows = [ids for ((ids, _),) in encoder.rows([{"text": text} for text in TEXTS])]
+    outputs = run_here([Encode(encoder.network, ids) for ids in rows])
+    return [one[: len(ids)] for one, ids in zip(outputs, rows, strict=True)]
+
+
+def theirs(model: Any, folder: Path, output: str = "logits") -> list[Tensor]:
+    """What a stranger would do, text by text."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        return [getattr(model.eval()(**tokenizer(text, return_tensors="pt")), output)[0] for text in TEXTS]
+
+
+def far(some: list[Tensor], other: list[Tensor]) -> float:
+    return max(float((a - b).abs().max()) for a, b in zip(some, other, strict=True))
+
+
+CASES = [(family, kind) for family in FAMILIES for kind in ("auto", "stock") if kind == "stock" or family in LINEAR]
+
+
+@pytest.mark.parametrize(("family", "kind"), CASES)
+def test_an_export_opens_wholly_in_a_stock_token_classifier(exported: Made, family: str, kind: str) -> None:
+    encoder, folder = exported(family, kind)
+    auto = transformers.AutoModelForTokenClassification
+    wanted = ours(encoder)
+    assert wanted[1].shape[1] == len(TAGS)
+    merged, loading = auto.from_pretrained(folder / "merged", output_loading_info=True)
+    assert not loading["missing_keys"]
+    assert far(theirs(merged, folder / "merged"), wanted) < 1e-4
+    assert merged.config.id2label == dict(enumerate(TAGS))
+    base = auto.from_pretrained(folder / "base_5")
+    assert far(theirs(base, folder / "base_5"), wanted) > 1e-3  # the adapter is not in it
+    with torch.no_grad():
+        for name, weight in base.named_parameters():
+            if encoder.stock is not None and name in encoder.stock.named():
+                weight.normal_()  # the adapter carries the whole head
+    opened = PeftModel.from_pretrained(base, folder / "adapter")
+    assert far(theirs(opened, folder / "base_5"), wanted) < 1e-4
+    config = json.loads((folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["task_type"], config["base_model_name_or_path"]) == ("TOKEN_CLS", "base_5")
+    assert not (folder / "merged" / "head.safetensors").exists()
+
+
+def test_a_layer_that_no_stock_class_has_lies_beside_its_trunk(exported: Made) -> None:
+    """ModernBERT's own token head is more than one linear layer."""
+    encoder, folder = exported("modernbert", "auto")
+    assert encoder.stock is None
+    model = transformers.AutoModel.from_pretrained(folder / "merged")
+    states = theirs(model, folder / "merged", "last_hidden_state")
+    head = load_file(folder / "merged" / "head.safetensors")
+    logits = [one @ head["classifier.weight"].T + head["classifier.bias"] for one in states]
+    assert far(logits, ours(encoder)) < 1e-4
+    facts = json.loads((folder / "merged" / "head.json").read_text(encoding="utf-8"))
+    assert facts == {"kind": "token", "max_tokens": 40}
+    config = json.loads((folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["task_type"] == "FEATURE_EXTRACTION"
+
+
+@pytest.mark.parametrize(("family", "kind"), [*CASES, ("modernbert", "auto")])
+def test_a_saved_fit_is_the_one_that_was_saved(exported: Made, family: str, kind: str) -> None:
+    encoder, folder = exported(family, kind)
+    again: Any = store.read(folder, Pool())
+    assert far(ours(again), ours(encoder)) == 0
+    assert again.size() == encoder.size()
+
+
+def test_the_cards_speak_of_tokens(exported: Made) -> None:
+    _, folder = exported("bert", "auto")
+    card, inner = ModelCard.load(folder / "README.md"), ModelCard.load(folder / "adapter" / "README.md")
+    assert (card.data.pipeline_tag, inner.data.pipeline_tag) == ("token-classification", "token-classification")
+    assert "AutoModelForTokenClassification" in card.content
+    assert "base_5/" in card.content
+    assert '"spans"' in card.content
+    assert "while it is written" not in card.content  # nothing is written
+    assert 'AutoModelForTokenClassification.from_pretrained("base_5")' in inner.content
+    _, other = exported("modernbert", "auto")
+    assert "head.safetensors" in ModelCard.load(other / "README.md").content
+
+
+# ---- foreign token classifiers
+def foreign(folder: Path, tags: tuple[str, ...], family: str = "bert") -> Path:
+    names: dict[str, Any] = {"id2label": dict(enumerate(tags)), "label2id": {tag: i for i, tag in enumerate(tags)}}
+    return save_base(folder, family, kind="AutoModelForTokenClassification", **names)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("tags", [TAGS, ("I-PLACE", "B-THING", "B-PLACE", "O", "I-THING")])
+def test_a_stock_token_classifier_is_taken_in(tmp_path: Path, family: str, tags: tuple[str, ...]) -> None:
+    folder = foreign(tmp_path / "foreign", tags, family)
+    model = transformers.AutoModelForTokenClassification.from_pretrained(folder)
+    import_folder(folder, tmp_path / "out")
+    made: Any = store.read(tmp_path / "out", Pool())
+    assert made.task.kind == "tag"
+    order = [tags.index(tag) for tag in bio.tags_of(made.task.labels)]
+    assert far([logits[:, order] for logits in theirs(model, folder)], ours(made)) < 1e-4
+    assert made.predict([{"text": TEXTS[1]}], run_here)[0].answer is not None
+
+
+def test_our_own_export_is_taken_in_again(exported: Made, tmp_path: Path) -> None:
+    encoder, folder = exported("roberta", "auto")
+    import_folder(folder / "merged", tmp_path / "out")
+    made: Any = store.read(tmp_path / "out", Pool())
+    assert made.task == TASK
+    assert far(ours(made), ours(encoder)) < 1e-4
+    inputs = [{"text": text} for text in TEXTS]
+    spans = [[p.answer for p in one.predict(inputs, run_here)] for one in (made, encoder)]
+    assert spans[0] == spans[1]
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        (("O", "B-A", "I-A", "A"), "'A' is no tag"),
+        (("B-A", "I-A"), "there is no O"),
+        (("O", "B-A", "I-B", "I-A"), "there is no B-B"),
+        (("O", "I-A"), "there is no B-A"),
+        (("O", "S-A"), "'S-A' is no tag"),
+    ],
+)
+def test_tags_that_are_not_bio_are_refused(tmp_path: Path, tags: tuple[str, ...], said: str) -> None:
+    folder = foreign(tmp_path / "foreign", tags)
+    with pytest.raises(ArtifactError, match="are no BIO tags") as caught:
+        import_folder(folder, tmp_path / "out")
+    assert said in caught.value.problem
+    assert not (tmp_path / "out").exists()
