@@ -217,7 +217,7 @@ def write(
     """PEFT's folder. With `trunk_prefix` the keys fit the task model that holds the trunk there; `saved` are its
     head's tensors, named by their modules in `facts["modules_to_save"]`.
     """
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     inner = f"{PREFIX}{trunk_prefix}." if trunk_prefix else PREFIX
     tensors = {inner + name.removeprefix(PREFIX): t.contiguous() for name, t in adapter.tensors.items()}
     tensors |= {PREFIX + name: t.detach().cpu().contiguous() for name, t in (saved or {}).items()}

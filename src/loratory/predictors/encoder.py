@@ -60,7 +60,7 @@ class Encoder:
         assert head is not None
         save_file(dict(self._head()), folder / "head.safetensors", metadata={"format": "pt"})
         if self.network.adapter:
-            adapters.write(folder / "adapter", self.network.adapter, *self._peft(trunk))
+            self.save_adapter(folder / "adapter", f"base_{len(FORMS[self.form].outputs(self.task))}")
         if self.owned:
             trunk.model.save_pretrained(folder / "model")
             trunk.tokenizer.save(folder / "model")
@@ -76,18 +76,18 @@ class Encoder:
         }
         (folder / "encoder.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
-    def _peft(self, trunk: Any) -> tuple[dict[str, JSON], str, Mapping[str, Any]]:
-        """Facts, key prefix and extra tensors of the PEFT folder: a stock head makes it an adapter of the whole."""
-        form = FORMS[self.form]
+    def save_adapter(self, folder: Path, base: str) -> None:
+        """PEFT's folder over the base of that name: a stock head makes it an adapter of the whole classifier."""
+        trunk, adapter, head, stock = self.network.trunk, self.network.adapter, self.stock, FORMS[self.form].stock
+        assert adapter is not None
         origin, licence = ORIGIN.get(trunk.name, (trunk.name, None))
-        base = f"base_{len(form.outputs(self.task))}"
         facts: dict[str, JSON] = {"base_model_name_or_path": base, "revision": trunk.digest}
-        facts |= {"base_model": origin, "license": licence, "pipeline_tag": form.stock.pipeline}
-        head = self.stock
+        facts |= {"base_model": origin, "license": licence, "pipeline_tag": stock.pipeline}
         if head is None:
-            return {**facts, "opener": "AutoModel", "task_type": "FEATURE_EXTRACTION"}, "", {}
-        facts |= {"opener": form.stock.opener, "task_type": form.stock.task_type}
-        return {**facts, "modules_to_save": head.modules_to_save()}, head.prefix, head_tensors(head)
+            adapters.write(folder, adapter, {**facts, "opener": "AutoModel", "task_type": "FEATURE_EXTRACTION"})
+            return
+        facts |= {"opener": stock.opener, "task_type": stock.task_type, "modules_to_save": head.modules_to_save()}
+        adapters.write(folder, adapter, facts, head.prefix, head_tensors(head))
 
     @classmethod
     def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:

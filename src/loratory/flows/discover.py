@@ -1,0 +1,82 @@
+"""`loratory discover`: what a router would take of a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from loratory.errors import ArtifactError
+from loratory.export.discovered import Discovery, discover
+
+HEAD = ("", "task", "architecture", "holds", "folder", "state")
+
+
+def as_json(found: Discovery, root: Path) -> dict[str, Any]:
+    """What was found as plain data; folders as seen from `root`."""
+    taken = {id(model) for model in found.chosen.values()}
+    return {
+        "architecture": found.architecture,
+        "why": found.why,
+        "sound": found.sound,
+        "chosen": {task: _seen(model.folder, root) for task, model in found.chosen.items()},
+        "models": [
+            {
+                "folder": _seen(model.folder, root),
+                "task": model.task,
+                "architecture": model.architecture,
+                "holds": model.holds,
+                "chosen": id(model) in taken,
+                "problems": list(model.problems),
+            }
+            for model in found.models
+        ],
+    }
+
+
+def _seen(folder: Path, root: Path) -> str:
+    return folder.relative_to(root.resolve()).as_posix()
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """A table of what was found, what was taken and why, and what is broken."""
+    rows = [
+        (
+            "*" if model["chosen"] else "",
+            model["task"],
+            model["architecture"],
+            model["holds"],
+            model["folder"],
+            f"{len(model['problems'])} broken" if model["problems"] else "in order",
+        )
+        for model in found["models"]
+    ]
+    widths = [max(len(row[k]) for row in (HEAD, *rows)) for k in range(len(HEAD))]
+    made = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (HEAD, *rows)
+    ]
+    made += ["", f"taken (*): {found['architecture'] or 'nothing'}: {found['why']}"]
+    for model in found["models"]:
+        if model["problems"]:
+            made += ["", f"{model['folder']}:", *(f"  - {problem}" for problem in model["problems"])]
+    return made
+
+
+def looked(root: Path) -> dict[str, Any]:
+    """Everything about a folder, as plain data; raises ArtifactError where there is none."""
+    return as_json(discover(root), root)
+
+
+def judge(found: dict[str, Any], root: Path) -> None:
+    """Raises ArtifactError where the router would not get three models that are in order."""
+    if not found["sound"]:
+        broken = [name for name in found["chosen"].values() if _broken(found, name)]
+        raise ArtifactError(
+            f"what the router would take is broken: {', '.join(broken)}" if broken else found["why"],
+            where=str(root),
+            allowed="a sound intent, pii and jailbreak model of one architecture",
+            remedy="loratory export RUN --layout router --merged-only --task-name TASK --output FOLDER for each task",
+        )
+
+
+def _broken(found: dict[str, Any], folder: str) -> bool:
+    return any(model["folder"] == folder and model["problems"] for model in found["models"])
