@@ -109,6 +109,17 @@ def test_an_export_opens_wholly_in_a_stock_token_classifier(exported: Made, fami
     assert not (folder / "merged" / "head.safetensors").exists()
 
 
+def test_an_export_answers_in_the_pipeline(exported: Made) -> None:
+    encoder, folder = exported("bert", "auto")
+    pipeline = transformers.pipeline("token-classification", str(folder / "merged"))
+    for text, logits in zip(TEXTS, ours(encoder), strict=True):
+        answers: Any = pipeline(text)
+        tags = [TAGS[i] for i in logits.argmax(-1).tolist()[1:-1]]  # without the special tokens
+        assert [(one["index"], one["entity"]) for one in answers] == [
+            (place, tag) for place, tag in enumerate(tags, 1) if tag != "O"
+        ]
+
+
 def test_a_layer_that_no_stock_class_has_lies_beside_its_trunk(exported: Made) -> None:
     """ModernBERT's own token head is more than one linear layer."""
     encoder, folder = exported("modernbert", "auto")

@@ -11,6 +11,7 @@ from loratory.artifacts.manifests import staging
 from loratory.models.execution import run_here
 from loratory.models.trunks import Pool
 from loratory.predictors import store
+from loratory.predictors.forms import FORMS
 from loratory.protocols import Example, Lessons
 from loratory.regimes.full import Full
 from loratory.regimes.lora import Lora
@@ -63,3 +64,13 @@ def test_spans_are_learnt_kept_and_found_in_long_texts(tmp_path: Path, family: s
         store.write(part, made)
     again = store.read(tmp_path / "fit", Pool())
     assert again.predict([long.input, *inputs], run_here) == [one, *found]
+
+
+def test_windows_are_no_longer_than_the_base_can_read(tmp_path: Path) -> None:
+    """Whatever training.max_tokens allows: the shared part is one of the window that is there."""
+    trunk = trunk_in(save_base(tmp_path / "base", "bert"))
+    task = Tag(labels=("SECRET", "THING"))
+    text = " ".join(str(example.input["text"]) for example in lessons().validation)
+    (rows,) = FORMS["spans"].rows(task, trunk.tokenizer, [{"text": text}], 4 * trunk.tokenizer.limit)
+    assert len(rows) > 1
+    assert max(len(ids) for ids, _ in rows) == trunk.tokenizer.limit

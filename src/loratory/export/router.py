@@ -31,8 +31,12 @@ CARD = """---
 
 {what} of a fit of `{contender}` (seed {seed}), made by Loratory.
 
-`{opener}` opens it: {how}. `{lora}` holds the LoRA configuration that was trained, `manifest.json` the digest of every
-file: that they are unchanged, not where they come from.
+`{opener}` opens it:
+
+{how}
+
+`{lora}` holds the LoRA configuration that was trained. The digests in `manifest.json` prove that the files are
+unchanged, not where they come from.
 """
 
 
@@ -122,8 +126,9 @@ def write_adapter(folder: Path, fit: Routed, about: Mapping[str, JSON]) -> None:
     config.save_pretrained(folder)
     opener = FORMS[fit.encoder.form].stock.opener
     how = (
-        f"`PeftModel.from_pretrained({opener}.from_pretrained(BASE, config=AutoConfig.from_pretrained(FOLDER)), "
-        f"FOLDER)` with `{fit.base}` as BASE"
+        "    config = AutoConfig.from_pretrained(FOLDER)\n"
+        f"    base = {opener}.from_pretrained({fit.base!r}, config=config)\n"
+        "    model = PeftModel.from_pretrained(base, FOLDER)"
     )
     _write_beside(folder, fit, {**about, "title": fit.folder, "what": "The LoRA adapter", "how": how, "opener": "PEFT"})
 
@@ -136,7 +141,7 @@ def write_twin(folder: Path, fit: Routed, about: Mapping[str, JSON]) -> float:
     write_model(folder, fit.encoder, merge=True)
     opener = FORMS[fit.encoder.form].stock.opener
     said = {"title": fit.folder + TWIN, "what": "The base with the LoRA adapter merged in", "opener": opener}
-    _write_beside(folder, fit, {**about, **said, "how": "`from_pretrained(FOLDER)`"})
+    _write_beside(folder, fit, {**about, **said, "how": f"    model = {opener}.from_pretrained(FOLDER)"})
     apart = difference(folder, fit)
     if not apart <= CLOSE:
         raise ArtifactError(

@@ -8,6 +8,10 @@ from typing import Any
 from loratory.errors import ArtifactError
 from loratory.export.discovered import Discovery, discover
 
+REMEDIES = {
+    False: "loratory export RUN --layout router --merged-only --task-name TASK --output FOLDER for each task",
+    True: "keep the adapters' folders, without _rust, out of it: loratory export ... --merged-only writes none",
+}
 HEAD = ("", "task", "architecture", "holds", "folder", "state")
 
 
@@ -74,9 +78,10 @@ def judge(found: dict[str, Any], root: Path) -> None:
             f"what the router would take is broken: {', '.join(broken)}" if broken else found["why"],
             where=str(root),
             allowed="a sound intent, pii and jailbreak model of one architecture",
-            remedy="loratory export RUN --layout router --merged-only --task-name TASK --output FOLDER for each task",
+            remedy=REMEDIES[any(_broken(found, name, "adapter") for name in broken)],
         )
 
 
-def _broken(found: dict[str, Any], folder: str) -> bool:
-    return any(model["folder"] == folder and model["problems"] for model in found["models"])
+def _broken(found: dict[str, Any], folder: str, holds: str = "") -> bool:
+    models = (model for model in found["models"] if model["folder"] == folder and model["problems"])
+    return any(holds in ("", model["holds"]) for model in models)

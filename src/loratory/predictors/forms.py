@@ -95,7 +95,8 @@ class SpanForm:
         return make_token_head(kind, trunk, self.outputs(task))
 
     def rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], limit: int) -> list[list[Row]]:
-        return tokenizer.windows([task.text(input) for input in inputs], limit, limit // SHARED)
+        most = min(limit, tokenizer.limit)
+        return tokenizer.windows([task.text(input) for input in inputs], most, most // SHARED)
 
     def read(
         self,
