@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
@@ -19,6 +20,7 @@ STARTS = ("start", "start_position", "start_offset", "begin", "from")
 ENDS = ("end", "end_position", "end_offset", "stop", "to")
 LABELS = ("label", "entity_type", "type", "tag", "entity_group", "entity")
 TEXTS = ("text", "entity_value", "value", "word", "surface")
+TAG = re.compile(r"O|[BI]-.+")
 ALLOWED = "a list of {start, end, label}, characters counted from 0 and end left out; or of [start, end, label]"
 
 
@@ -176,6 +178,14 @@ class Tag(BaseModel):
                 for start, end, label in sorted(spans)
             ]
         }
+
+
+def holds_spans(values: Mapping[str, JSON]) -> bool:
+    """Whether a row carries spans: a list of mappings with a start and an end, or words with BIO tags."""
+    lists = [value for value in values.values() if isinstance(value, list) and value]
+    marked = any(isinstance(v[0], Mapping) and _first(v[0], STARTS) is not None for v in lists)
+    tags = any(all(isinstance(t, str) and TAG.fullmatch(t) for t in v) and set(v) != {"O"} for v in lists)
+    return marked or (tags and len({len(v) for v in lists}) < len(lists))
 
 
 def _span(value: Any, text: str, number: int) -> Span:
