@@ -124,6 +124,10 @@ class Spanned(Task, Protocol):
 
     @property
     def span_labels(self) -> tuple[str, ...]: ...
+    @property
+    def in_words(self) -> bool:
+        """Whether spans begin and end where words do, so that none is found inside of one."""
+
     def text(self, input: Input) -> str: ...
     def spans_of(self, answer: Answer) -> Sequence[tuple[int, int, str]]: ...
     def from_spans(self, text: str, spans: Iterable[tuple[int, int, str]]) -> Answer:

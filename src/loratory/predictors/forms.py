@@ -90,6 +90,8 @@ class SpanForm:
         ]
         places, odds = bio.merged(windows)
         text = task.text(input)
+        if task.in_words:
+            places, odds = bio.in_words(odds, places, text)
         found = bio.decoded(odds, places, task.span_labels, text)
         answer = task.from_spans(text, [(one.start, one.end, one.label) for one in found])
         return Prediction(answer, {f"/spans/{number}/label": one.odds for number, one in enumerate(found)})
