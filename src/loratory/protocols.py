@@ -181,6 +181,14 @@ class Writer(Protocol):
         """As `predict`; `hear` is told the text piece by piece while it is written."""
 
 
+@runtime_checkable
+class Judge(Protocol):
+    """A capability of predictors: what they know of an input beside the answer, such as the energy of its logits."""
+
+    def judged(self, inputs: Sequence[Input], run: Run) -> list[tuple[Prediction, Scores]]:
+        """As `predict`, with scores that are higher where an input is more like those that were learnt."""
+
+
 @dataclass(frozen=True)
 class Size:
     """Parameters of a predictor: learnt from the examples, and needed in all to answer."""
