@@ -23,6 +23,7 @@ from loratory.specs.data import DataSpec, SplitSpec
 from loratory.specs.describing import allowed
 from loratory.specs.evidence import EvidenceSpec, Floor, GateSpec
 from loratory.specs.frame import DEFAULT_BASE
+from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
 from loratory.specs.schema import HELP, Known, schema
 from loratory.specs.training import LossSpec, TrainingSpec
 from loratory.specs.writing import WritingSpec
@@ -82,7 +83,9 @@ def _spec(known: Known) -> str:
     parts.append(_section("`loss` of a trained regime", LossSpec))
     parts.append(_section("`writing` of a regime whose base writes", WritingSpec))
     parts.append(_checks())
-    parts += [_section("`training`", TrainingSpec), _section("`evidence`", EvidenceSpec)]
+    parts.append(_section("`training`", TrainingSpec))
+    parts += [_section("`operating`", OperatingSpec), _section("A threshold", ThresholdSpec)]
+    parts += [_section("`operating: abstain`", AbstainSpec), _section("`evidence`", EvidenceSpec)]
     parts += [_section("`gate`", GateSpec), _section("A floor in the gate", Floor)]
     return "\n".join(parts)
 

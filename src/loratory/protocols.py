@@ -124,6 +124,10 @@ class Spanned(Task, Protocol):
 
     @property
     def span_labels(self) -> tuple[str, ...]: ...
+    @property
+    def in_words(self) -> bool:
+        """Whether spans begin and end where words do, so that none is found inside of one."""
+
     def text(self, input: Input) -> str: ...
     def spans_of(self, answer: Answer) -> Sequence[tuple[int, int, str]]: ...
     def from_spans(self, text: str, spans: Iterable[tuple[int, int, str]]) -> Answer:
@@ -175,6 +179,14 @@ class Writer(Protocol):
 
     def aloud(self, input: Input, run: Run, hear: Callable[[str], None]) -> Prediction:
         """As `predict`; `hear` is told the text piece by piece while it is written."""
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """A capability of predictors: what they know of an input beside the answer, such as the energy of its logits."""
+
+    def judged(self, inputs: Sequence[Input], run: Run) -> list[tuple[Prediction, Scores]]:
+        """As `predict`, with scores that are higher where an input is more like those that were learnt."""
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ from loratory.cli import app
 from loratory.errors import ArtifactError, LoratoryError, SpecError, Unfit
 from loratory.export import layouts, router
 from loratory.export.discovered import discover
-from loratory.flows.export import FIRST, Asked, Exported, export
+from loratory.flows.export import FIRST, POINT_STAYS, Asked, Exported, export
 from loratory.flows.importing import import_folder
 from loratory.models.execution import run_here
 from loratory.models.trunks import Pool
 from loratory.predictors import store
 from loratory.predictors.encoder import Encoder
+from loratory.predictors.operated import Operated, Point
 from loratory.protocols import Encode, Lessons
 from loratory.regimes.lora import Lora
 from loratory.regimes.rules import Rules
@@ -197,6 +198,15 @@ def test_a_merge_that_answers_otherwise_is_not_kept(
     with pytest.raises(ArtifactError, match="probabilities lie"):
         routed(fit_of("bert", "intent"), tmp_path / "models", "intent")
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_an_operating_point_stays_behind_and_it_is_said(fit_of: Fits, tmp_path: Path) -> None:
+    bare = fit_of("bert", "intent")
+    with staging(tmp_path / "fit", {"contender": "lora-stock"}) as part:
+        store.write(part, Operated(store.bare(bare, Pool()), Point(temperature=2.0)))
+    done = routed(tmp_path / "fit", tmp_path / "models", "intent", with_adapter=False)
+    assert done.notes == [POINT_STAYS]
+    assert far(opener("intent").from_pretrained(done.folders[0]), done.folders[0], bare) < 1e-4
 
 
 # ---- refused

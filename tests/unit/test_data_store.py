@@ -89,7 +89,8 @@ def test_a_split_comes_back_from_disk(tmp_path: Path, prepared: Prepared) -> Non
     with staging(tmp_path / "data", {"kind": "data"}) as folder:
         store.write(folder, prepared.task, prepared.parts, {**prepared.facts(spec), "quality": report})
     verified(tmp_path / "data")
-    assert store.read(tmp_path / "data", prepared.task) == prepared.parts
+    assert store.read(tmp_path / "data") == prepared.parts
+    assert store.task_of(tmp_path / "data", Classify()) == prepared.task
     assert json.loads((tmp_path / "data" / "quality.json").read_text()) == report
     labels = json.loads((tmp_path / "data" / "labels.json").read_text())
     assert labels == {"label2id": {"even": 0, "odd": 1}, "id2label": {"0": "even", "1": "odd"}}
@@ -112,7 +113,7 @@ def test_the_parquet_has_a_stable_label_text(tmp_path: Path, prepared: Prepared)
 
 def test_a_folder_without_a_split_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"train\.parquet"):
-        store.read(tmp_path, Classify())
+        store.read(tmp_path)
 
 
 def test_the_digest_is_of_content_not_of_order_or_place() -> None:

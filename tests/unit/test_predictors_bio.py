@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from loratory.predictors.bio import IGNORED, decoded, likeliest, merged, tagged, tags_of
+from loratory.predictors.bio import IGNORED, decoded, in_words, likeliest, merged, tagged, tags_of
 
 TEXT = "Ada Lund lives in Oslo."
 WORDS = (
@@ -76,3 +76,17 @@ def test_a_token_in_two_windows_is_believed_where_it_is_farthest_from_an_edge() 
 def test_nothing() -> None:
     places, odds = merged([])
     assert decoded(odds, places, LABELS, "") == []
+
+
+def test_a_word_is_tagged_as_a_whole() -> None:
+    text, offsets = "Abby Laidlaw", [(0, 4), (5, 9), (9, 12)]
+    odds = np.log([[0.1, 0.8, 0.1], [0.2, 0.1, 0.7], [0.6, 0.1, 0.3]])  # O, B, I of one label; the last piece says O
+    assert decoded(odds, offsets, ["NAME"], text)[0].end == 9
+    places, words = in_words(odds, offsets, text)
+    assert places == [(0, 4), (5, 12)]
+    assert np.allclose(np.exp(words).sum(1), 1.0)
+    parts = np.array([0.2 * 0.6, 0.1 * 0.3, 0.7 * 0.3])  # O O, B I, I I
+    assert np.allclose(np.exp(words[1]), parts / parts.sum())
+    (found,) = decoded(words, places, ["NAME"], text)
+    assert (found.start, found.end) == (0, 12)
+    assert in_words(odds, [(0, 4), (4, 5), (5, 9)], "Abby, Laid")[0] == [(0, 4), (4, 5), (5, 9)]

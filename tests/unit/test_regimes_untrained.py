@@ -47,7 +47,9 @@ ODD = (
 
 
 def rules(task: Classify, taught: Lessons, **options: Any) -> Patterns:
-    return Rules(**options).fit(task, taught, None, context())
+    made = Rules(**options).fit(task, taught, None, context())
+    assert isinstance(made, Patterns)
+    return made
 
 
 def said(made: Any, text: str) -> str:

@@ -20,6 +20,7 @@ from loratory.cli import (
     init,
     predict,
     recipes,
+    redact,
     report,
     run,
     train,
@@ -36,7 +37,7 @@ app = typer.Typer(
     context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
     help="From labelled examples and one short YAML to a small language model that is proven, exported and served.",
 )
-VERBS = (init, check, run, train, evaluate, predict, importing, export, discover, report, recipes, doctor)
+VERBS = (init, check, run, train, evaluate, predict, redact, importing, export, discover, report, recipes, doctor)
 for verb in VERBS:
     app.command(verb.NAME)(verb.command)
 

@@ -43,7 +43,7 @@ def command(
     if stream and (len(text or ()) != 1 or as_json):
         raise DataError("--stream shows the answer to one text", allowed="one TEXT, without --json")
     fit_folder(where, contender)  # a mistake is told before the libraries are loaded
-    lines = () if text or file else _stdin()
+    lines = () if text or file else stdin()
     from loratory.flows import predict as flow
 
     predictor, _ = open_predictor(where, contender)
@@ -61,7 +61,7 @@ def command(
         data(flow.as_json(None if alone else asked, prediction) if as_json else prediction.answer)
 
 
-def _stdin() -> Iterable[bytes]:
+def stdin() -> Iterable[bytes]:
     """Lines as bytes, so that one which is not UTF-8 can be named. Raises DataError where there is no stdin."""
     from loratory.cli.printing import console
     from loratory.errors import DataError

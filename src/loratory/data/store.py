@@ -1,4 +1,4 @@
-"""The split on disk: Parquet with a stable `label_text`, labels.json, split.json and quality.json."""
+"""The split on disk: Parquet with a stable `label_text`, task.json, labels.json, split.json and quality.json."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def write(folder: Path, task: Task, parts: Parts, facts: Mapping[str, JSON]) -> 
     others = {key: value for key, value in facts.items() if key != "quality"}
     _write(folder / "split.json", {**others, "parts": got})
     _write(folder / "quality.json", facts.get("quality", {}))
+    settled: Any = task
+    _write(folder / "task.json", settled.model_dump(mode="json"))
     if isinstance(task, Labelled):
         labels = task.labels or ()
         _write(
@@ -43,7 +45,19 @@ def write(folder: Path, task: Task, parts: Parts, facts: Mapping[str, JSON]) -> 
         )
 
 
-def read(folder: Path, task: Task) -> Parts:
+def task_of(folder: Path, task: Any) -> Any:
+    """The task as `write` was given it, its open options settled; `task` as the spec has it tells the class.
+
+    Raises ArtifactError.
+    """
+    file = folder / "task.json"
+    try:
+        return type(task).model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise ArtifactError("the split has no task.json", where=str(folder), remedy="run loratory again") from problem
+
+
+def read(folder: Path) -> Parts:
     """The parts that `write` wrote; raises ArtifactError when the folder holds no split."""
     parquet, _ = _arrow()
     found = {}

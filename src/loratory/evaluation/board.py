@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
 
-EXPENDABLE = ("trained", "macro_f1", "surprise", "gate", "train", "p50", "against")  # in this order
+EXPENDABLE = ("trained", "macro_f1", "surprise", "leak_rate", "f2", "gate", "train", "p50", "against")  # in this order
 AMPLE = 10_000  # characters: a width at which no table is squeezed
 
 

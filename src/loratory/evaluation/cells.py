@@ -20,6 +20,8 @@ HEADS = (
     Head("name", "contender", False),
     Head("headline", "headline"),
     Head("macro_f1", "macro-F1"),
+    Head("f2", "F2"),
+    Head("leak_rate", "leaks"),
     Head("surprise", "log-loss"),
     Head("against", "vs best simpler"),
     Head("p50", "p50 ms"),
@@ -27,6 +29,7 @@ HEADS = (
     Head("trained", "trained"),
     Head("gate", "gate", False),
 )
+SCORES = {"macro_f1": "macro_f1", "f2": "f2", "leak_rate": "leak_rate", "surprise": "log_loss"}  # shown where there
 NONE = "-"
 
 
@@ -34,7 +37,7 @@ def heads(ladder: Mapping[str, Any]) -> list[Head]:
     """The columns that a ladder has something to show in, the headline's under its own name."""
     gated = any(contender.get("gate") for contender in ladder["contenders"])
     scored = {name for contender in ladder["contenders"] for name in contender.get("metrics", ())}
-    unknown = {key for key, name in (("macro_f1", "macro_f1"), ("surprise", "log_loss")) if name not in scored}
+    unknown = {key for key, name in SCORES.items() if name not in scored}
     empty = {ladder["headline"]} | unknown | (set() if gated else {"gate"})  # macro-F1 is not shown twice
     named = [replace(head, title=ladder["headline"]) if head.key == "headline" else head for head in HEADS]
     return [head for head in named if head.key not in empty]
@@ -49,7 +52,7 @@ def cells(ladder: Mapping[str, Any], contender: Mapping[str, Any]) -> dict[str, 
     return {
         "name": name,
         "headline": with_interval(scores[ladder["headline"]]),
-        "macro_f1": percent(scores, "macro_f1"),
+        **{key: percent(scores, key) for key in ("macro_f1", "f2", "leak_rate")},
         "surprise": f"{scores['log_loss']['mean']:.3f}" if "log_loss" in scores else NONE,
         "against": against(ladder, contender["name"]),
         "p50": milliseconds(contender["latency_ms"].get("p50")),

@@ -65,7 +65,7 @@ def _contender(field: Contest | None, measured: Measured, gate: GateSpec | None)
         "validation": standing.validation,
         "metrics": metrics(field, standing),
         **_cost(measured),
-        **measured.written,
+        **measured.beside,
         "gate": hold(gate, field, standing) if gate else None,
         "trials": list(measured.trials),
         "facts": _facts(standing),
@@ -101,12 +101,39 @@ def lines(ladder: Mapping[str, Any]) -> list[str]:
         for one in ladder["contenders"]
         if one.get("unheld_texts")
     ]
+    said += [line for one in ladder["contenders"] if one.get("operating") for line in operating_lines(one)]
     said += [
         f"{one['name']} could not be fitted: {one['failure']}"
         for one in ladder["contenders"]
         if one["status"] == "failed"
     ]
     return said + [f"Warning: {warning}" for warning in verdict["warnings"]]
+
+
+def operating_lines(one: Mapping[str, Any]) -> list[str]:
+    """What an operating point holds and changes, in words."""
+    worth, made = one["operating"], one["facts"].get("operating", {})
+    before, after = worth["before"], worth["after"]
+    said = [
+        f"{one['name']} at temperature {made.get('temperature', 1.0):.2f}: log-loss {before['log_loss']:.3f} before, "
+        f"{after['log_loss']:.3f} after; calibration error {before['ece']:.3f} before, {after['ece']:.3f} after "
+        f"({after['ece_by_chance']:.3f} by chance)."
+    ]
+    said += [
+        f"{one['name']} answers {label} from {point['at']:.3f} on: "
+        + (f"proven on {point['n']} calibration texts." if point["proven"] else f"NOT proven on {point['n']} texts.")
+        for label, point in made.get("thresholds", {}).items()
+    ]
+    if "abstained" in worth:
+        said.append(
+            f"{one['name']} abstains from {worth['abstained']:.1%} of the test texts, by {made['abstain']['score']}."
+        )
+    said += [
+        f"{one['name']} against {name}: AUROC {found['auroc']:.3f}, FPR@95TPR {found['fpr_at_95_tpr']:.3f}, "
+        f"abstains from {found['recall']:.1%} of {found['n']}."
+        for name, found in worth["out_of_scope"].items()
+    ]
+    return said
 
 
 def table(ladder: Mapping[str, Any]) -> Board:

@@ -34,7 +34,7 @@ class Measured:
     latency_ms: Mapping[str, float]  # p50 and p95 of one text, milliseconds
     trials: Sequence[Mapping[str, JSON]] = ()  # {option, value, score} tried on validation
     failure: str | None = None
-    written: Mapping[str, JSON] = field(default_factory=dict)  # of what writes: json_valid, json_valid_unheld
+    beside: Mapping[str, JSON] = field(default_factory=dict)  # json_valid of what writes; worth of an operating point
 
     @property
     def ship(self) -> Fit:

@@ -72,6 +72,12 @@ def check_ladder(spec: Spec) -> dict[str, Base]:
     return bases
 
 
+def _outside(spec: Spec) -> str | None:
+    """Digest of the texts out of scope that a score is chosen by."""
+    abstain = spec.operating.abstain if spec.operating else None
+    return file_digest(spec.folder / Path(abstain.out_of_scope)) if abstain and abstain.out_of_scope else None
+
+
 def identity_of(bench: Bench, contender: Contender, seed: int) -> str:
     """Digest of all that decides a fit: task, lessons, base, regime and options, budget, seed, code.
 
@@ -93,6 +99,7 @@ def identity_of(bench: Bench, contender: Contender, seed: int) -> str:
             "code": __version__,
         }
         | ({"prompt": file_digest(Path(prompt))} if prompt else {})
+        | ({"operating": spec.operating.model_dump(), "outside": _outside(spec)} if spec.operating else {})
     )
 
 

@@ -12,8 +12,10 @@ from loratory import __version__
 from loratory.artifacts.manifests import MANIFEST, digest_of, file_digest, read_manifest, staging, verified
 from loratory.errors import ArtifactError, SpecError, nearest
 from loratory.export.naming import JOBS, TWIN
-from loratory.flows.opening import fit_folder, open_predictor
+from loratory.flows.opening import fit_folder
+from loratory.predictors.operated import FILE as POINT
 
+POINT_STAYS = "the fit's operating point stays behind: stock classes know no temperature, threshold or abstention"
 FIRST = "the router takes a task's first folder in the order of names: let it walk one with the _rust twins alone"
 
 
@@ -105,7 +107,12 @@ def _stock(asked: Asked) -> Exported:
             shutil.copyfile(folder / name, part / name)
             if file_digest(part / name) != digest:
                 raise ArtifactError("the copy differs from the manifest", where=str(part / name), remedy="try again")
-    return Exported([asked.output])
+    return Exported([asked.output], _left_behind(folder))
+
+
+def _left_behind(folder: Path) -> list[str]:
+    """What stock classes cannot carry."""
+    return [POINT_STAYS] if (folder / POINT).is_file() else []
 
 
 def _is_stock(name: str) -> bool:
@@ -115,10 +122,12 @@ def _is_stock(name: str) -> bool:
 
 def _router(asked: Asked) -> Exported:
     """The adapter's folder and its merged twin, under the router's names."""
-    predictor, folder = open_predictor(asked.where, asked.contender)
+    folder = fit_folder(asked.where, asked.contender)  # a mistake is told before the libraries are loaded
     from loratory.export.router import notes, routed, write_adapter, write_twin
+    from loratory.models.trunks import Pool
+    from loratory.predictors import store
 
-    fit = routed(predictor, asked.task_name)
+    fit = routed(store.bare(folder, Pool()), asked.task_name)
     about = _about(asked, read_manifest(folder) or {}, fit.task)
     plain, twin = asked.output / fit.folder, asked.output / f"{fit.folder}{TWIN}"
     targets = [plain, twin] if asked.with_adapter else [twin]
@@ -131,7 +140,7 @@ def _router(asked: Asked) -> Exported:
     if asked.with_adapter:
         with staging(plain, about) as part:
             write_adapter(part, fit, said)
-    return Exported(targets, [*notes(fit), *([FIRST] if asked.with_adapter else [])])
+    return Exported(targets, [*notes(fit), *_left_behind(folder), *([FIRST] if asked.with_adapter else [])])
 
 
 LAYOUTS: Mapping[str, Callable[[Asked], Exported]] = {"stock": _stock, "router": _router}

@@ -14,6 +14,7 @@ from loratory.artifacts.manifests import read_manifest, staging, verified
 from loratory.errors import ArtifactError, Diverged, Stopped
 from loratory.evaluation.rows import write_rows
 from loratory.flows.bench import Bench, Fitted, identity_of, validation_key
+from loratory.flows.operating import operated
 from loratory.flows.trials import tuned
 from loratory.models.execution import run_here
 from loratory.predictors import store
@@ -114,8 +115,10 @@ def _is_kept(bench: Bench, folder: Path, identity: str) -> bool:
 
 
 def _keep(bench: Bench, folder: Path, predictor: Predictor, about: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    predictor, point = operated(bench, predictor)
     validation = answer(predictor, bench.lessons.validation, run_here)
     size = predictor.size()
+    facts = {**facts, "facts": {**facts["facts"], **({"operating": point} if point else {})}}
     fit = {**about, **facts, "parameters": {"trained": size.trained, "total": size.total}}
     with staging(folder, about) as part:
         store.write(part, predictor)

@@ -19,7 +19,9 @@ from loratory.specs.frame import NAME, NAMED, parse
 from loratory.specs.reading import dump, load_yaml, read_yaml
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
+from loratory.tasks.tag import Tag, holds_spans
 
+LOOKED_AT = 50  # rows that may show what the data is
 MANY = 30  # labels that are written into the spec; more are read from train
 
 TEMPLATE = """\
@@ -96,6 +98,36 @@ training:
   max_tokens: {tokens}          # of a conversation and its answer; longer ones are an error, nothing is cut
   seeds: 1                  # 3 shows how much chance there is in a fit
 """
+SPANS = """\
+# {about}
+# Check it with `loratory check {file}`, run it with `loratory run {file}`. Every key is explained in docs/spec.md.
+name: {name}
+
+task:
+  kind: tag
+{labels}  # headline: strict_f1      # the score that early stopping and the verdict go by; or f2: a miss costs more
+
+data:
+  path: {path}
+{columns}  # test: held-out.jsonl     # a test file of your own is respected and never mended
+  split: {{test: 0.2, validation: 0.1, calibration: 0.1, seed: 6}}   # near-duplicates never cross a split
+
+base: minilm                # embedded, no network; or a folder, or a hub id such as microsoft/deberta-v3-base
+
+# Simplest first: each contender is compared with the first and with the best simpler one.
+ladder:
+  - rules                   # patterns and keywords of yours; recognisers of cards, accounts, mail; wordings of train
+  - head
+  - lora
+  # - lora-stock: {{regime: lora, head: stock}}    # opens wholly in AutoModelForTokenClassification
+  # - full
+
+lora: {{rank: 16, alpha: 32}}
+
+training:
+  epochs: 8
+  seeds: 1                  # 3 shows how much chance there is in a fit
+"""
 TALKING = ("messages", "conversations", "conversation")
 TOKENS = 512  # as many as the embedded base reads
 
@@ -111,6 +143,8 @@ def from_data(data: str, output: Path, name: str | None) -> list[str]:
     about["name"] = _yaml(name or _name(local.resolve() if local.exists() else Path(data)))
     if _talks(source):
         return _of_conversations(source, about, output)
+    if any(holds_spans(row.values) for row in source.train[:LOOKED_AT]):
+        return _of_spans(source, about, output)
     task = Classify()
     matching = match(source.train, task.columns, {})
     examples = to_examples(source.train, task, matching, DataSpec(path=data).max_characters)
@@ -119,7 +153,7 @@ def from_data(data: str, output: Path, name: str | None) -> list[str]:
     text = TEMPLATE.format(
         **about,
         about=f"{len(examples)} examples of {len(counts)} labels",
-        labels=_labels(settled),
+        labels=_labels(settled.labels),
         columns=_columns(matching.columns),
         some_label=_yaml(min(counts, key=lambda label: (counts[label], label))),
     )
@@ -139,6 +173,17 @@ def _of_conversations(source: Source, about: dict[str, Any], output: Path) -> li
     examples = to_examples(source.train, task, matching, DataSpec(path=source.name).max_characters)
     said = f"{len(examples)} conversations with an answer"
     _keep(TALK.format(**about, about=said, columns=_columns(matching.columns), tokens=TOKENS), output)
+    return [*source.said, *matching.said, said]
+
+
+def _of_spans(source: Source, about: dict[str, Any], output: Path) -> list[str]:
+    task = Tag()
+    matching = match(source.train, task.columns, {})
+    examples = to_examples(source.train, task, matching, DataSpec(path=source.name).max_characters)
+    settled = task.settle(examples)
+    counts = Counter(span["label"] for example in examples for span in (example.answer or {"spans": ()})["spans"])
+    said = f"{len(examples)} texts with {counts.total()} spans of {len(counts)} labels"
+    _keep(SPANS.format(**about, about=said, labels=_labels(settled.labels), columns=_columns(matching.columns)), output)
     return [*source.said, *matching.said, said]
 
 
@@ -170,8 +215,8 @@ def _yaml(value: Any) -> str:
     return dump([value], flow=True).strip()[1:-1]
 
 
-def _labels(task: Classify) -> str:
-    labels = task.labels or ()
+def _labels(labels: tuple[str, ...] | None) -> str:
+    labels = labels or ()
     if len(labels) > MANY:
         return f"  # labels: {len(labels)} of them, read from train\n"
     return f"  labels: {_yaml(list(labels))}\n"

@@ -19,12 +19,13 @@ from loratory.evaluation.rows import read_rows, write_rows
 from loratory.export import layouts
 from loratory.flows.bench import Bench, Fitted, outcome_rows
 from loratory.flows.opening import METRICS
+from loratory.flows.operating import weighed
 from loratory.models.execution import run_here
 from loratory.predictors import store
 from loratory.protocols import Example, Input, Outcome, Predictor, Size, Writer, answer
 
 MARKS = "marks.parquet"
-WRITTEN = ("json_valid", "json_valid_unheld", "unheld_texts")
+BESIDE = ("json_valid", "json_valid_unheld", "unheld_texts", "operating")
 WARM = 5  # texts answered before the clock starts
 
 
@@ -67,6 +68,7 @@ def _measure_fit(bench: Bench, folder: Path, shipped: bool) -> None:
         "texts_per_second": len(examples) / max(seconds, 1e-9),
         "latency_ms": latency(predictor, examples[: bench.spec.evidence.latency_texts]) if shipped else None,
         **json_facts(predictor, examples[: bench.spec.evidence.unheld_texts], outcome),
+        **weighed(bench, predictor, outcome),
     }
     with extending(folder) as part:
         write_rows(part / MARKS, outcome)
@@ -126,7 +128,7 @@ def _lay_out(bench: Bench, fitted: Fitted, folder: Path) -> None:
         "scores": {k: v for k, v in scores.items() if "/" not in k},
     }
     with extending(folder) as part:
-        layouts.write(part, store.read(folder, bench.pool), facts)
+        layouts.write(part, store.bare(folder, bench.pool), facts)
 
 
 def gathered(bench: Bench, fitted: Fitted) -> Measured:
@@ -153,7 +155,7 @@ def gathered(bench: Bench, fitted: Fitted) -> Measured:
         needed_bytes(bench, ship, contender.base),
         _latency(bench, ship),
         fitted.trials,
-        written={k: v for k, v in _json(ship / METRICS).items() if k in WRITTEN},
+        beside={k: v for k, v in _json(ship / METRICS).items() if k in BESIDE},
     )
 
 

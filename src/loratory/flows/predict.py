@@ -80,6 +80,17 @@ def inputs_of_file(task: Task, file: Path, columns: Sequence[str]) -> list[Input
     return [question.input({name: pick(row, path) for name, path in found.items()}, _place(row, file)) for row in rows]
 
 
+def whole_file(task: Task, file: Path) -> Input:
+    """A text file as one input, to the last sign. Raises DataError."""
+    raw = read_bytes(file, str(file))
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        where = f"{file}:{raw[: problem.start].count(10) + 1}"
+        raise DataError("this line is not UTF-8", where=where, remedy="iconv -f cp1252 -t utf-8") from None
+    return Question.of(task).input(text, str(file))
+
+
 def _place(row: Row, file: Path) -> str:
     return f"{file}:{row.line}"
 

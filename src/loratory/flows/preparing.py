@@ -120,13 +120,9 @@ def reread(spec: Spec, folder: Path) -> Split:
     """The split that a run wrote; raises ArtifactError."""
     import json
 
-    task: Any = spec.task
-    if isinstance(task, Labelled):
-        labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))["label2id"]
-        task = spec.task.model_copy(update={"labels": tuple(labels)})
     facts = json.loads((folder / "split.json").read_text(encoding="utf-8"))
     report = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
-    return Split(task, store.read(folder, task), report, facts, tuple(facts["said"]))
+    return Split(store.task_of(folder, spec.task), store.read(folder), report, facts, tuple(facts["said"]))
 
 
 def _files(spec: Spec) -> list[list[Any]]:

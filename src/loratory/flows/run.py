@@ -19,7 +19,7 @@ from loratory.errors import Diverged, SpecError, Stopped, nearest
 from loratory.evaluation import ladder as ladders
 from loratory.evaluation.measured import Measured
 from loratory.evaluation.report import report
-from loratory.flows import fitting, measuring, preparing
+from loratory.flows import fitting, measuring, operating, preparing
 from loratory.flows.bench import Bench, Fitted, check_ladder
 from loratory.flows.listening import Listener, interruptible
 from loratory.flows.specs import check_gate, lock
@@ -75,6 +75,7 @@ def open_bench(spec: Spec, place: Place, listen: Listener, stopping: Any) -> Ben
     bases = check_ladder(spec)
     split = preparing.kept_or_made(spec, place.folder / "data", listen)
     check_gate(spec, split.task)
+    operating.check(spec, split.task, len(split.parts.calibration))
     write_text(place.folder / "spec.lock.yaml", lock(spec, place.folder / "spec.lock.yaml"))
     machine = measured_machine(place.folder / "environment.json", device, listen)
     training = settle(spec.training, machine)

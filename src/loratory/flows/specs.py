@@ -115,7 +115,13 @@ def located(spec: Spec) -> Spec:
         return str(found.resolve()) if found is not None and found.exists() else path
 
     files = {key: place(getattr(spec.data, key)) for key in ("path", "test", "validation")}
-    return replace(spec, data=spec.data.model_copy(update=files))
+    moved = replace(spec, data=spec.data.model_copy(update=files))
+    abstain = spec.operating.abstain if spec.operating else None
+    if spec.operating is None or abstain is None:
+        return moved
+    outside = {"out_of_scope": place(abstain.out_of_scope), "test": {k: place(v) for k, v in abstain.test.items()}}
+    own = spec.operating.model_copy(update={"abstain": abstain.model_copy(update=outside)})
+    return replace(moved, operating=own)
 
 
 def check_gate(spec: Spec, task: Any) -> None:

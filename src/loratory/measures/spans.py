@@ -19,6 +19,11 @@ OUTCOMES = ("correct", "incorrect", "partial", "missed", "spurious")
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
+def inside_word(text: str, place: int) -> bool:
+    """Whether letters or digits stand on both sides of this place."""
+    return 0 < place < len(text) and all(sign.isalnum() or sign == "_" for sign in text[place - 1 : place + 1])
+
+
 def counts(text: str, expected: Sequence[Span], found: Sequence[Span]) -> dict[str, float]:
     """Marks of one text. The reward is its strict F1, 1 where there was nothing to find and nothing was found."""
     marks = {"n": 1.0, **_matched(expected, found), **_by_label(expected, found)}

@@ -88,6 +88,11 @@ class LiveTrunk:
             return 0 if self.every_weight else self.depth
         return int(min(config.get("layers_to_transform") or [0]))
 
+    @property
+    def cut(self) -> int:
+        """The layer whose entering states can be remembered: the first that learns, or the last where none does."""
+        return min(self.first_layer, self.depth - 1)
+
     def _recomputing(self) -> Any:
         """Raises Unfit where the layers cannot be computed twice; tried on two rows."""
         twin = recomputation.recomputing(self.running, self.depth)
@@ -104,15 +109,15 @@ class LiveTrunk:
         return twin
 
     def can_be_cut(self) -> bool:
-        """Whether the architecture works from the states that enter its first learning layer; tried on two rows."""
+        """Whether the architecture works from the states that enter its layer `cut`; tried on two rows."""
         twin = adapters.share(self.model)
-        return partial.can_be_cut(self.model, twin, self.depth, self.first_layer, self._sample())
+        return partial.can_be_cut(self.model, twin, self.depth, self.cut, self._sample())
 
     def start_from(self, known: Callable[[Sequence[Tokens]], Sequence[Tensor]]) -> None:
-        """Take the states that enter the first learning layer from `known` (float[T, D] for each row) from now on."""
+        """Take the states that enter layer `cut` from `known` (float[T, D] for each row) from now on."""
         self.running = adapters.share(self.running)
         with autocast(self.ways.precision, self.trunk.device):
-            self._upper = partial.Upper(self.running, self.depth, self.first_layer, self._sample())
+            self._upper = partial.Upper(self.running, self.depth, self.cut, self._sample())
         self._known = known
 
     def _dropouts(self) -> list[nn.Module]:

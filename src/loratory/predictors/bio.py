@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from loratory.measures.spans import inside_word
 from loratory.protocols import Offsets
 
 Span = tuple[int, int, str]
+Place = tuple[int, int]
 Floats = NDArray[np.float64]
 IGNORED = -100  # of a token that holds no character: what torch's cross-entropy leaves out
 
@@ -62,12 +64,12 @@ def tagged(spans: Sequence[Span], offsets: Offsets, labels: Sequence[str]) -> li
     return made
 
 
-def merged(windows: Sequence[tuple[Offsets, Floats]]) -> tuple[list[tuple[int, int]], Floats]:
+def merged(windows: Sequence[tuple[Offsets, Floats]]) -> tuple[list[Place], Floats]:
     """Tokens of a text that was read in windows, in order, and their log-odds float[T, 2 L + 1].
 
     A token that several windows hold is believed where it stands farthest from an edge, where most is known around it.
     """
-    best: dict[tuple[int, int], tuple[int, Floats]] = {}
+    best: dict[Place, tuple[int, Floats]] = {}
     for offsets, odds in windows:
         real = [k for k, (start, end) in enumerate(offsets) if start < end]
         for rank, k in enumerate(real):
@@ -79,7 +81,28 @@ def merged(windows: Sequence[tuple[Offsets, Floats]]) -> tuple[list[tuple[int, i
     return order, np.stack(rows) if rows else np.zeros((0, 0))
 
 
-def decoded(odds: Floats, offsets: Sequence[tuple[int, int]], labels: Sequence[str], text: str) -> list[Found]:
+def in_words(odds: Floats, offsets: Sequence[Place], text: str) -> tuple[list[Place], Floats]:
+    """Tokens of a word as one: log-odds float[W, 2 L + 1] of the word's tags.
+
+    A word is O where all its tokens are, B where the first is and the others go on, I where all go on; other tags of
+    its tokens are left out, and the odds normalised again.
+    """
+    starts = [k for k in range(len(offsets)) if k == 0 or not _one_word(text, offsets[k - 1], offsets[k])]
+    places, rows = [], []
+    for start, stop in zip(starts, [*starts[1:], len(offsets)], strict=True):
+        row = odds[start:stop].sum(0)
+        row[1::2] = odds[start, 1::2] + odds[start + 1 : stop, 2::2].sum(0)
+        rows.append(row - np.logaddexp.reduce(row))
+        places.append((offsets[start][0], offsets[stop - 1][1]))
+    return places, np.stack(rows) if rows else odds
+
+
+def _one_word(text: str, before: Place, behind: Place) -> bool:
+    """Whether two tokens stand in one run of letters and digits."""
+    return behind[0] <= before[1] and inside_word(text, before[1])
+
+
+def decoded(odds: Floats, offsets: Sequence[Place], labels: Sequence[str], text: str) -> list[Found]:
     """The spans of the likeliest tags in which every I continues its label (Viterbi 1967); odds are logarithms.
 
     White space at a span's edges is left out: byte-level tokens hold the space before a word.
@@ -97,9 +120,7 @@ def decoded(odds: Floats, offsets: Sequence[tuple[int, int]], labels: Sequence[s
     return found
 
 
-def _found(
-    odds: Floats, offsets: Sequence[tuple[int, int]], labels: Sequence[str], number: int, text: str
-) -> list[Found]:
+def _found(odds: Floats, offsets: Sequence[Place], labels: Sequence[str], number: int, text: str) -> list[Found]:
     """The span of these tokens; none where they hold white space alone."""
     start, end = offsets[0][0], offsets[-1][1]
     inner = text[start:end]

@@ -15,7 +15,7 @@ from loratory.models import adapters
 from loratory.models.bases import ORIGIN
 from loratory.predictors.forms import FORMS, Row
 from loratory.predictors.heads import StockHead, as_stock, fill_head, head_facts, head_tensors
-from loratory.protocols import JSON, Encode, Input, Network, Prediction, Run, Size, Trunks
+from loratory.protocols import JSON, Encode, Input, Network, Prediction, Run, Scores, Size, Trunks
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +40,14 @@ class Encoder:
         return FORMS[self.form].rows(self.task, self.network.trunk.tokenizer, inputs, self.max_tokens)
 
     def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
-        rows = self.rows(inputs)
+        return [made for made, _ in self.judged(inputs, run)]
+
+    def judged(self, inputs: Sequence[Input], run: Run) -> list[tuple[Prediction, Scores]]:
+        rows, form = self.rows(inputs), FORMS[self.form]
         outputs = iter(run([Encode(self.network, ids) for parts in rows for ids, _ in parts]))
         apart = [[next(outputs) for _ in parts] for parts in rows]
-        return FORMS[self.form].read(self.task, inputs, rows, apart)
+        made = form.read(self.task, inputs, rows, apart)
+        return [(one, form.beside(self.network.head, parts)) for one, parts in zip(made, apart, strict=True)]
 
     def size(self) -> Size:
         trunk: Any = self.network.trunk

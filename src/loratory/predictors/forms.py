@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from loratory.errors import Unfit
 from loratory.predictors import bio
-from loratory.predictors.heads import OF_TEXTS, OF_TOKENS, Stock, make_head, make_token_head
-from loratory.protocols import Input, Labelled, Offsets, Prediction, Spanned, Task, Tokenizer, Tokens
+from loratory.predictors.heads import OF_TEXTS, OF_TOKENS, PooledHead, Stock, make_head, make_token_head
+from loratory.protocols import Input, Labelled, Offsets, Prediction, Scores, Spanned, Task, Tokenizer, Tokens
 
 Row = tuple[Tokens, Offsets]
 SHARED = 4  # a window shares the fourth part of its tokens with the next
@@ -47,6 +47,9 @@ class Form(Protocol):
     ) -> list[Prediction]:
         """Answers from the outputs of each input's rows."""
 
+    def beside(self, head: Any, outputs: Sequence[Tensor]) -> Scores:
+        """What the outputs of one input say of it beside the answer."""
+
 
 class LabelForm:
     """One class for a text: outputs are logits float[B, L]. A text that is too long is cut."""
@@ -78,6 +81,15 @@ class LabelForm:
         odds = torch.stack([one for (one,) in outputs]).double().softmax(-1).tolist()
         return [task.from_odds(i, dict(zip(task.labels, o, strict=True))) for i, o in zip(inputs, odds, strict=True)]
 
+    def beside(self, head: Any, outputs: Sequence[Tensor]) -> Scores:
+        """The energy (Liu et al. 2020, eq. 4, its sign turned), and the cosine to the nearest prototype."""
+        (logits,) = outputs
+        scores = {"energy": float(logits.double().logsumexp(-1))}
+        if isinstance(head, PooledHead):
+            cosines = (logits - head.bias.cpu()) / head.log_scale.exp().cpu()
+            scores["prototype"] = float(cosines.max())
+        return scores
+
 
 class SpanForm:
     """Tags of tokens: outputs are logits float[B, T, 2 L + 1], as bio.tags_of has them. Long texts are read whole."""
@@ -107,6 +119,9 @@ class SpanForm:
     ) -> list[Prediction]:
         return [self._read(task, *one) for one in zip(inputs, rows, outputs, strict=True)]
 
+    def beside(self, head: Any, outputs: Sequence[Tensor]) -> Scores:
+        return {}
+
     def _read(self, task: Any, input: Input, rows: Sequence[Row], outputs: Sequence[Tensor]) -> Prediction:
         windows = [
             (offsets, one[: len(offsets)].double().log_softmax(-1).numpy())
@@ -114,6 +129,8 @@ class SpanForm:
         ]
         places, odds = bio.merged(windows)
         text = task.text(input)
+        if task.in_words:
+            places, odds = bio.in_words(odds, places, text)
         found = bio.decoded(odds, places, task.span_labels, text)
         answer = task.from_spans(text, [(one.start, one.end, one.label) for one in found])
         return Prediction(answer, {f"/spans/{number}/label": one.odds for number, one in enumerate(found)})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import regex
 
@@ -17,19 +19,21 @@ class Recogniser:
 
     pattern: str
     holds: Callable[[str], bool] = lambda found: True
+    phrases: tuple[str, ...] = ()  # what \\L<phrases> in the pattern stands for
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Start and end of everything in the text that has the form and holds."""
         try:
-            for match in _compiled(self.pattern).finditer(text, timeout=SECONDS):
+            for match in self._compiled.finditer(text, timeout=SECONDS):
                 if match.end() > match.start() and self.holds(match.group()):
                     yield match.span()
         except TimeoutError:
             return
 
-
-def _compiled(pattern: str) -> regex.Pattern[str]:
-    return regex.compile(pattern)  # the library keeps what it has compiled
+    @cached_property
+    def _compiled(self) -> regex.Pattern[str]:
+        lists: dict[str, Any] = {"phrases": self.phrases} if self.phrases else {}
+        return regex.compile(self.pattern, **lists)
 
 
 def luhn(found: str) -> bool:

@@ -10,12 +10,17 @@ from loratory.artifacts.files import to_json
 from loratory.artifacts.manifests import verified
 from loratory.discovery import find, names
 from loratory.errors import ArtifactError
+from loratory.predictors.operated import FILE as POINT
+from loratory.predictors.operated import Operated, Point
 from loratory.protocols import Labelled, Predictor, Trunks
 
 
 def write(folder: Path, predictor: Predictor) -> None:
     """Fill a staging folder with a predictor and its contract."""
     task: Any = predictor.task
+    if isinstance(predictor, Operated):
+        predictor.save(folder)
+        predictor = predictor.predictor
     kind = next(name for name in names("predictors") if find("predictors", name) is type(predictor))
     (folder / "predictor.json").write_text(to_json({"predictor": kind}), encoding="utf-8")
     (folder / "task.json").write_text(to_json(task.model_dump(mode="json")), encoding="utf-8")
@@ -33,7 +38,13 @@ def label_maps(labels: tuple[str, ...]) -> dict[str, Any]:
 
 
 def read(folder: Path, trunks: Trunks) -> Predictor:
-    """The predictor of a valid artifact; raises ArtifactError."""
+    """The predictor of a valid artifact, at its operating point if it has one; raises ArtifactError."""
+    found = bare(folder, trunks)
+    return Operated(found, Point.read(folder)) if (folder / POINT).is_file() else found
+
+
+def bare(folder: Path, trunks: Trunks) -> Predictor:
+    """The predictor of a valid artifact without its operating point; raises ArtifactError."""
     verified(folder)
     try:
         kind = json.loads((folder / "predictor.json").read_text(encoding="utf-8"))["predictor"]

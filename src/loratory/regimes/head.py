@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from loratory.protocols import Context, Lessons, Start, Task
-from loratory.regimes.objections import refuse
+from loratory.protocols import Context, Labelled, Lessons, Spanned, Start, Task
+from loratory.regimes.objections import ENCODED, refuse
 from loratory.specs.training import LossSpec
 
 if TYPE_CHECKING:
@@ -24,14 +24,16 @@ class Head(BaseModel):
     starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")
 
     head: Literal["pooled", "stock"] = Field(
-        "pooled", description="pooled: cosine to learned prototypes; stock: the architecture's own classification head"
+        "pooled",
+        description="pooled: cosine to learned prototypes (of spans: one linear layer on every token); "
+        "stock: the architecture's own classification head",
     )
     learning_rate: float = Field(2e-3, gt=0, lt=1, description="of the head")
     epochs: int = Field(
         20,
         ge=1,
         le=1000,
-        description="passes over the remembered states (pooled); the stock head takes training: epochs",
+        description="passes over the remembered states (pooled); the stock head and spans take training: epochs",
     )
     label_names: float = Field(
         0.0,
@@ -42,13 +44,15 @@ class Head(BaseModel):
     loss: LossSpec = Field(default_factory=LossSpec)
 
     def objection(self, task: Task, start: str) -> str | None:
-        return refuse("head", task, start, self.starts)
+        if isinstance(task, Spanned) and self.label_names:
+            return "head on spans has a head on every token: label_names is for labels of texts"
+        return refuse("head", task, start, self.starts, ENCODED)
 
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Encoder:
         from loratory.training.encoders import Options, head_on_states, through_trunk, ways
 
         options = Options(self.head, self.learning_rate, self.learning_rate, self.loss, label_names=self.label_names)
-        if self.head == "pooled":
+        if self.head == "pooled" and isinstance(task, Labelled):
             made, facts = head_on_states(task, lessons, start, options, self.epochs, context)
         else:
             made, facts = through_trunk(task, lessons, start.open(ways=ways(context)), options, context)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
 
 import regex
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from loratory.errors import SpecError, nearest
+from loratory.predictors.finders import Finder, Finders
 from loratory.predictors.linear import words
 from loratory.predictors.patterns import Patterns, Rule
-from loratory.protocols import Context, Lessons, Start, Task
+from loratory.protocols import Context, Labelled, Lessons, Predictor, Spanned, Start, Task
+from loratory.regimes.marking import precision_of, recognised, wordings
 from loratory.regimes.objections import refuse
+
+RecogniserName = Literal["card", "iban", "ssn", "email", "ip", "url", "phone"]
 
 
 class Rules(BaseModel):
@@ -27,6 +32,11 @@ class Rules(BaseModel):
 
     patterns: dict[str, list[str]] = Field(
         default_factory=dict, description="label -> regular expressions, tried first"
+    )
+    recognisers: Literal["auto"] | dict[RecogniserName, str] = Field(
+        "auto",
+        description="of spans: what finds cards, accounts and the like -> the label it speaks for, tried next; auto: "
+        "those that train proves right",
     )
     keywords: dict[str, list[str]] = Field(default_factory=dict, description="label -> words or phrases, tried next")
     mined: int = Field(20, ge=0, le=500, description="phrases of up to three words mined from train for each label")
@@ -46,20 +56,59 @@ class Rules(BaseModel):
         return patterns
 
     def objection(self, task: Task, start: str) -> str | None:
-        return refuse("rules", task, start, self.starts)
+        return refuse("rules", task, start, self.starts, (Labelled, Spanned))
 
-    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Patterns:
-        for label in (*self.patterns, *self.keywords):
-            if label not in task.labels:
+    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor:
+        make = next(make for capability, make in MAKERS if isinstance(task, capability))
+        return make(self, task, lessons)
+
+    def named(self, labels: Sequence[str]) -> None:
+        """Raise SpecError where an option names a label that is none of these."""
+        mapped = () if self.recognisers == "auto" else self.recognisers.values()
+        for label in (*self.patterns, *self.keywords, *mapped):
+            if label not in labels:
                 raise SpecError(
-                    f"{label!r} is no label{nearest(label, task.labels)}", where="rules", allowed=", ".join(task.labels)
+                    f"{label!r} is no label{nearest(label, labels)}", where="rules", allowed=", ".join(labels)
                 )
-        texts = [task.text(e.input) for e in lessons.train]
-        labels = [task.label_of(e.answer) for e in lessons.train]
-        own = [Rule(label, p, "pattern") for label, listed in self.patterns.items() for p in listed]
-        own += [Rule(label, k, "keyword") for label, listed in self.keywords.items() for k in listed]
-        rules = (*own, *mine(texts, labels, self.mined, self.precision))
-        return Patterns(task, rules, odds(Patterns(task, rules, ()), texts, labels))
+
+
+def for_labels(options: Rules, task: Any, lessons: Lessons) -> Patterns:
+    """The user's rules, then what is mined, each with the label odds on train."""
+    if options.recognisers not in ("auto", {}):
+        raise SpecError(
+            "recognisers find spans, and this task's answer is one label",
+            where="rules: recognisers",
+            remedy="take it out, or give patterns",
+        )
+    options.named(task.labels)
+    texts = [task.text(e.input) for e in lessons.train]
+    labels = [task.label_of(e.answer) for e in lessons.train]
+    own = [Rule(label, p, "pattern") for label, listed in options.patterns.items() for p in listed]
+    own += [Rule(label, k, "keyword") for label, listed in options.keywords.items() for k in listed]
+    rules = (*own, *mine(texts, labels, options.mined, options.precision))
+    return Patterns(task, rules, odds(Patterns(task, rules, ()), texts, labels))
+
+
+def for_spans(options: Rules, task: Any, lessons: Lessons) -> Finders:
+    """The user's rules, then recognisers, then the wordings of spans in train."""
+    options.named(task.span_labels)
+    marked = [(task.text(e.input), task.spans_of(e.answer)) for e in lessons.train]
+    own = [Finder(label, "pattern", (p,)) for label, listed in options.patterns.items() for p in listed]
+    own = [replace(finder, precision=precision_of(finder, marked)) for finder in own]
+    if options.recognisers == "auto":
+        own += recognised(marked, options.precision)
+    else:
+        named = [Finder(label, "recogniser", (name,)) for name, label in options.recognisers.items()]
+        own += [replace(finder, precision=precision_of(finder, marked)) for finder in named]
+    spoken = [Finder(label, "keyword", tuple(listed)) for label, listed in options.keywords.items() if listed]
+    own += [replace(finder, precision=precision_of(finder, marked)) for finder in spoken]
+    return Finders(task, (*own, *wordings(marked, options.mined, options.precision)))
+
+
+MAKERS: tuple[tuple[Any, Callable[[Rules, Any, Lessons], Predictor]], ...] = (  # by what the task's answer is
+    (Labelled, for_labels),
+    (Spanned, for_spans),
+)
 
 
 def odds(rules: Patterns, texts: Sequence[str], labels: Sequence[str]) -> tuple[dict[str, float], ...]:

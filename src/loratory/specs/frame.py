@@ -12,10 +12,11 @@ from loratory.errors import SpecError, shown
 from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec, GateSpec
 from loratory.specs.lines import Path as KeyPath
+from loratory.specs.operating import OperatingSpec
 from loratory.specs.parser import Parser
 from loratory.specs.training import TrainingSpec
 
-OWN = ("name", "task", "data", "base", "ladder", "training", "evidence", "gate")
+OWN = ("name", "task", "data", "base", "ladder", "training", "operating", "evidence", "gate")
 NEEDED = {"name": "name: my-task", "data": "data: {path: examples.csv}", "ladder": "ladder: [tfidf, head, lora]"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMED = "letters, digits, dots, dashes and underscores, 64 at most, a letter or digit first"
@@ -45,6 +46,7 @@ class Spec:
     training: TrainingSpec = field(default_factory=TrainingSpec)
     evidence: EvidenceSpec = field(default_factory=EvidenceSpec)
     gate: GateSpec | None = None
+    operating: OperatingSpec | None = None
 
     def facts(self) -> dict[str, Any]:
         """Every value, given or left out, as plain data that parses to the same spec."""
@@ -63,7 +65,8 @@ class Spec:
             "training": self.training.model_dump(mode="json"),
             "evidence": self.evidence.model_dump(mode="json"),
         }
-        return facts | ({"gate": self.gate.model_dump(mode="json")} if self.gate else {})
+        optional = {"operating": self.operating, "gate": self.gate}
+        return facts | {key: section.model_dump(mode="json") for key, section in optional.items() if section}
 
 
 def parse(values: Mapping[str, Any], parser: Parser, folder: Path) -> Spec:
@@ -82,12 +85,17 @@ def parse(values: Mapping[str, Any], parser: Parser, folder: Path) -> Spec:
         parser.text(values.get("base", DEFAULT_BASE), ("base",)),
         parser.model(TrainingSpec, values.get("training"), ("training",)),
         parser.model(EvidenceSpec, values.get("evidence"), ("evidence",)),
-        parser.model(GateSpec, values["gate"], ("gate",)) if values.get("gate") is not None else None,
+        _optional(GateSpec, "gate", values, parser),
+        _optional(OperatingSpec, "operating", values, parser),
     )
     for regime in parser.regimes:  # by itself first, so that the error names its own line
         if values.get(regime) is not None:
             parser.model(parser.regime_of(regime, parser.where((regime,))), values[regime], (regime,))
     return replace(spec, ladder=_ladder(values, spec, parser))
+
+
+def _optional(cls: type[Any], key: str, values: Mapping[str, Any], parser: Parser) -> Any:
+    return parser.model(cls, values[key], (key,)) if values.get(key) is not None else None
 
 
 def _name(value: Any, path: KeyPath, parser: Parser) -> str:

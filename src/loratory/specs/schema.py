@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec, GateSpec
 from loratory.specs.frame import DEFAULT_BASE, NAME
+from loratory.specs.operating import OperatingSpec
 from loratory.specs.training import TrainingSpec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -22,6 +23,7 @@ HELP = {
     "base": "the default start: minilm (embedded), a folder (relative to the spec) or a hub id",
     "ladder": "the contenders, simplest first: a regime's name, or name: {regime: ..., base: ..., options}",
     "training": "the budget that every trained regime shares",
+    "operating": "what is done to a classifier's probabilities before it answers",
     "evidence": "how figures become a verdict",
     "gate": "what must hold before anything may be called fit for use",
 }
@@ -45,6 +47,7 @@ def schema(known: Known) -> dict[str, Any]:
         "base": {"type": "string", "default": DEFAULT_BASE},
         "ladder": {"type": "array", "minItems": 1, "items": _row(known.regimes, definitions)},
         "training": _model(TrainingSpec, definitions),
+        "operating": _model(OperatingSpec, definitions),
         "evidence": _model(EvidenceSpec, definitions),
         "gate": _model(GateSpec, definitions),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
@@ -12,13 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from loratory.errors import DataError, FieldError, nearest, shown
 from loratory.measures import spans as measures
 from loratory.measures.labels import ratio
-from loratory.measures.spans import Span
+from loratory.measures.spans import Span, inside_word
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
 
 STARTS = ("start", "start_position", "start_offset", "begin", "from")
 ENDS = ("end", "end_position", "end_offset", "stop", "to")
 LABELS = ("label", "entity_type", "type", "tag", "entity_group", "entity")
 TEXTS = ("text", "entity_value", "value", "word", "surface")
+CUT = 0.01  # share of ends of spans that may lie inside a word, where spans are of whole words
+TAG = re.compile(r"O|[BI]-.+")
 ALLOWED = "a list of {start, end, label}, characters counted from 0 and end left out; or of [start, end, label]"
 
 
@@ -52,6 +55,10 @@ class Tag(BaseModel):
     labels: tuple[str, ...] | None = Field(None, description="the labels in their order; read from train when left out")
     headline: Literal["strict_f1", "exact_f1", "partial_f1", "type_f1", "token_f1", "f2"] = Field(
         "strict_f1", description="score that early stopping and the verdict go by"
+    )
+
+    whole_words: bool | None = Field(
+        None, description="whether spans begin and end where words do; read from train when left out"
     )
 
     @field_validator("labels")
@@ -138,14 +145,20 @@ class Tag(BaseModel):
 
     def settle(self, examples: Iterable[Example]) -> Self:
         """Labels from train when the spec gives none; raises DataError where no example has a span."""
-        found = sorted({span["label"] for example in examples for span in (example.answer or {"spans": ()})["spans"]})
+        marked = [(self.text(e.input), self.spans_of(e.answer or {"spans": ()})) for e in examples]
+        found = sorted({label for _, spans in marked for _, _, label in spans})
         if not found:
             raise DataError(
                 "train holds no span",
                 allowed="at least one labelled span",
                 remedy="check the column of spans (data: spans: COLUMN)",
             )
-        return self if self.labels else self.model_copy(update={"labels": tuple(found)})
+        return self.model_copy(
+            update={
+                "labels": self.labels or tuple(found),
+                "whole_words": _whole(marked) if self.whole_words is None else self.whole_words,
+            }
+        )
 
     def mark(self, example: Example, prediction: Prediction) -> Counts:
         said = [] if prediction.answer is None else self.spans_of(prediction.answer)
@@ -163,6 +176,10 @@ class Tag(BaseModel):
     def span_labels(self) -> tuple[str, ...]:
         return self.labels or ()
 
+    @property
+    def in_words(self) -> bool:
+        return bool(self.whole_words)
+
     def text(self, input: Input) -> str:
         return str(input["text"])
 
@@ -176,6 +193,14 @@ class Tag(BaseModel):
                 for start, end, label in sorted(spans)
             ]
         }
+
+
+def holds_spans(values: Mapping[str, JSON]) -> bool:
+    """Whether a row carries spans: a list of mappings with a start and an end, or words with BIO tags."""
+    lists = [value for value in values.values() if isinstance(value, list) and value]
+    marked = any(isinstance(v[0], Mapping) and _first(v[0], STARTS) is not None for v in lists)
+    tags = any(all(isinstance(t, str) and TAG.fullmatch(t) for t in v) and set(v) != {"O"} for v in lists)
+    return marked or (tags and len({len(v) for v in lists}) < len(lists))
 
 
 def _span(value: Any, text: str, number: int) -> Span:
@@ -206,6 +231,12 @@ def _span(value: Any, text: str, number: int) -> Span:
             remedy="check whether offsets count characters, and whether the text was changed after it was labelled",
         )
     return int(start), int(end), label.strip()
+
+
+def _whole(marked: Sequence[tuple[str, Sequence[Span]]]) -> bool:
+    """Whether nearly all spans begin and end where words do."""
+    cut = [inside_word(text, place) for text, spans in marked for start, end, _ in spans for place in (start, end)]
+    return sum(cut) <= CUT * len(cut)
 
 
 def _first(value: Mapping[str, Any], names: Sequence[str]) -> Any:

@@ -180,7 +180,7 @@ def through_trunk(
         context = replace(context, checkpoints=stages[1])
     facts = train(course, context)
     facts["seconds"] += warmed.get("seconds", 0.0)
-    facts |= {"product": live.ways.product, "cached_layers": live.first_layer if below else 0}
+    facts |= {"product": live.ways.product, "cached_layers": live.cut if below else 0}
     head = head.requires_grad_(False).eval()
     if live.every_weight:
         return replace(now, network=Network(live.frozen(), None, head), owned=True), facts
@@ -225,8 +225,8 @@ def _warm_up(
 
 def _remember_below(live: LiveTrunk, material: Material, validation: Sequence[Row], context: Context) -> bool:
     """Compute what does not learn once, where the spec and the architecture allow it."""
-    first, precision = live.first_layer, live.ways.precision
-    if not 0 < first < live.depth or context.training.cache == "off":
+    first, precision = live.cut, live.ways.precision
+    if first == 0 or context.training.cache == "off":
         return False
     if not live.can_be_cut():
         text = f"{live.trunk.config.model_type} cannot be cut at layer {first}: nothing is cached"

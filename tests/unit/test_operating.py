@@ -1,0 +1,196 @@
+"""Operating points: scaling, thresholds that are proven, scores of scope, and what a predictor answers with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from loratory.artifacts.manifests import staging
+from loratory.errors import DataError, SpecError
+from loratory.evaluation import operating
+from loratory.flows.operating import check
+from loratory.flows.specs import load_spec
+from loratory.models.execution import run_here
+from loratory.models.trunks import Pool
+from loratory.predictors import store
+from loratory.predictors.operated import Operated, Point, chosen, score_of, tempered
+from loratory.protocols import Example, Input, Judge, Outcome, Prediction, Run, Scores
+from loratory.regimes.lora import Lora
+from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
+from loratory.tasks.classify import Classify
+from loratory.tasks.tag import Tag
+from tiny import context, lessons, save_base, toy_task, trunk_in
+
+TASK = Classify(labels=("a", "b"))
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Says of a text what the text says: {"text": "0.7"} is 0.7 for a."""
+
+    task: Any = TASK
+
+    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
+        return [made for made, _ in self.judged(inputs, run)]
+
+    def judged(self, inputs: Sequence[Input], run: Run) -> list[tuple[Prediction, Scores]]:
+        shares = [float(input["text"]) for input in inputs]
+        return [(TASK.from_odds(i, {"a": s, "b": 1 - s}), {"energy": s}) for i, s in zip(inputs, shares, strict=True)]
+
+
+def known(shares: Sequence[float], labels: str, groups: Sequence[int] | None = None) -> operating.Known:
+    judged = Fixed().judged([{"text": str(share)} for share in shares], run_here)
+    return operating.Known(judged, list(labels), np.array(groups or range(len(shares)), dtype=np.int64))
+
+
+def test_temperature_is_what_was_put_in() -> None:
+    generator = np.random.default_rng(1)
+    true = 1 / (1 + np.exp(-2 * generator.standard_normal(4000)))
+    labels = "".join(np.where(generator.random(4000) < true, "a", "b"))
+    said = [tempered({"a": share, "b": 1 - share}, 0.4)["a"] for share in true]  # 2.5 times too sure
+    assert operating.best_temperature(known(said, labels)) == pytest.approx(2.5, rel=0.15)
+    assert tempered({"a": 0.9, "b": 0.1}, 1.0) == {"a": 0.9, "b": 0.1}
+    half = tempered({"a": 0.9, "b": 0.1}, 2.0)
+    assert half["a"] == pytest.approx(3 / 4)
+    assert sum(half.values()) == pytest.approx(1)
+    assert tempered({"a": 1.0, "b": 0.0}, 3.0)["b"] > 0
+
+
+def test_a_recall_that_is_proven_holds_on_new_texts() -> None:
+    generator, failed = np.random.default_rng(2), 0
+    spec = ThresholdSpec(recall=0.9, confidence=0.9)
+    for _ in range(200):
+        shares = generator.beta(4, 2, 150)
+        part = known(shares.tolist(), "a" * 150)
+        found = operating.threshold(spec, "a", part.odds(1.0), part)
+        assert found["proven"]
+        fresh = generator.beta(4, 2, 20_000)
+        failed += (fresh >= found["at"]).mean() < 0.9
+    assert failed / 200 < 0.1 + 3 * math.sqrt(0.1 * 0.9 / 200)
+
+
+def test_a_budget_of_false_positives_and_what_cannot_be_proven() -> None:
+    generator = np.random.default_rng(3)
+    shares, labels = generator.random(1000).tolist(), "b" * 1000
+    part = known(shares, labels)
+    found = operating.threshold(ThresholdSpec(false_positives=0.05), "a", part.odds(1.0), part)
+    assert found["proven"]
+    assert 0.945 < found["at"] < 0.99
+    assert np.mean(np.array(shares) >= found["at"]) < 0.05
+    grouped = known(shares, labels, [i // 100 for i in range(1000)])  # ten groups alone
+    clustered = operating.threshold(ThresholdSpec(false_positives=0.05), "a", grouped.odds(1.0), grouped)
+    assert clustered["at"] >= found["at"]
+    few = known([0.9] * 5, "aaaaa")
+    assert not operating.threshold(ThresholdSpec(recall=0.9), "a", few.odds(1.0), few)["proven"]
+    none = known([0.9] * 5, "bbbbb")
+    assert operating.threshold(ThresholdSpec(recall=0.9), "a", none.odds(1.0), none)["at"] == 1.0
+
+
+def test_auroc_is_scikit_learns() -> None:
+    generator = np.random.default_rng(4)
+    inside, outside = generator.integers(2, 9, 300).astype(float), generator.integers(0, 7, 200).astype(float)
+    expected = roc_auc_score([1] * 300 + [0] * 200, np.concatenate([inside, outside]))
+    assert operating.auroc(inside, outside) == pytest.approx(expected)
+    assert operating.false_at(np.arange(100.0), np.array([4.0, 5.0, 50.0])) == pytest.approx(2 / 3)
+
+
+def test_labels_by_threshold() -> None:
+    assert chosen({"a": 0.3, "b": 0.7}, {"a": 0.2}) == "a"
+    assert chosen({"a": 0.6, "b": 0.4}, {"a": 0.9}) == "b"
+    assert chosen({"a": 0.6, "b": 0.4}, {"a": 0.9, "b": 0.9}) is None
+    assert chosen({"a": 0.5, "b": 0.5}, {}) == "a"
+
+
+def test_scores_of_scope() -> None:
+    odds = {"a": 0.7, "b": 0.3}
+    assert score_of("confidence", odds, {}) == 0.7
+    assert score_of("margin", odds, {}) == pytest.approx(0.4)
+    assert score_of("entropy", odds, {}) == pytest.approx(0.7 * math.log(0.7) + 0.3 * math.log(0.3))
+    assert score_of("energy", odds, {"energy": -3.0}) == -3.0
+
+
+def test_an_operated_predictor_scales_chooses_and_abstains() -> None:
+    made = Operated(Fixed(), Point(2.0, {"a": 0.4}, "energy", 0.1))  # type: ignore[arg-type]
+    sure, low, outside = made.predict([{"text": "0.9"}, {"text": "0.35"}, {"text": "0.05"}], run_here)
+    assert sure.answer == {"label": "a"}
+    assert sure.probabilities["/label"]["a"] == pytest.approx(3 / 4)
+    assert low.answer == {"label": "a"}  # less than half, and past its threshold
+    assert (outside.answer, outside.why, outside.confidence) == (None, "abstained", 0.0)
+    assert outside.probabilities["/label"]["b"] > 0.5
+
+
+def test_a_point_is_fitted_from_the_spec_and_weighed() -> None:
+    generator = np.random.default_rng(5)
+    inside = known(generator.uniform(0.5, 1, 400).tolist(), "a" * 400)
+    outside = Fixed().judged([{"text": str(s)} for s in generator.uniform(0, 0.5, 100)], run_here)
+    spec = OperatingSpec(thresholds={"a": ThresholdSpec(recall=0.9)}, abstain=AbstainSpec(keep=0.9))
+    found = operating.fit(spec, inside, inside, outside)
+    assert found.point.score == "energy"  # the only one that tells them apart
+    assert found.facts["abstain"]["validation_auroc"]["energy"] == 1.0
+    assert np.mean(operating.scores("energy", inside.judged, 1.0) < found.point.least) == pytest.approx(0.1, abs=0.01)
+    examples = [Example({"text": str(share)}, {"label": "a"}) for share in (0.6, 0.8, 0.9)]
+    predictions = Operated(Fixed(), found.point).predict([e.input for e in examples], run_here)  # type: ignore[arg-type]
+    marks = [TASK.mark(e, p) for e, p in zip(examples, predictions, strict=True)]
+    judged = Fixed().judged([e.input for e in examples], run_here)
+    worth = operating.worth(TASK, found.point, Outcome(examples, predictions, marks), judged, {"far": outside})
+    before = -np.log([0.6, 0.8, 0.9]).mean()
+    assert worth["before"]["log_loss"] == pytest.approx(before)
+    assert worth["out_of_scope"]["far"] == {"n": 100, "auroc": 1.0, "fpr_at_95_tpr": 0.0, "recall": 1.0}
+    plain = operating.fit(OperatingSpec(temperature=False), inside, inside, [])
+    assert plain.point == Point()
+
+
+def test_a_point_is_kept_with_its_predictor(tmp_path: Path) -> None:
+    inner = Lora(rank=2).fit(toy_task(), lessons(), trunk_in(save_base(tmp_path / "base", "bert")), context(epochs=1))
+    assert isinstance(inner, Judge)
+    (made, beside), *_ = inner.judged([{"text": "my card"}], run_here)
+    assert set(beside) == {"energy", "prototype"}
+    assert -1.001 <= beside["prototype"] <= 1.001
+    whole = Operated(inner, Point(1.7, {}, "prototype", -2.0))
+    with staging(tmp_path / "fit", {"kind": "fit"}) as part:
+        store.write(part, whole)
+    again = store.read(tmp_path / "fit", Pool())
+    assert isinstance(again, Operated)
+    assert again.point == whole.point
+    inputs = [example.input for example in lessons().validation]
+    assert again.predict(inputs, run_here) == whole.predict(inputs, run_here)
+    assert not isinstance(store.bare(tmp_path / "fit", Pool()), Operated)
+    odds = tempered(made.probabilities["/label"], 1.7)
+    assert again.predict([{"text": "my card"}], run_here)[0].probabilities["/label"] == pytest.approx(odds)
+
+
+SPEC = """
+name: points
+task: {kind: classify, labels: [a, b]}
+data: {path: rows.jsonl, split: {calibration: CALIBRATION}}
+ladder: [tfidf]
+operating: OPERATING
+"""
+
+
+def test_what_cannot_be_fitted_is_refused_before_training(tmp_path: Path) -> None:
+    def spec(wanted: str) -> Any:
+        text = SPEC.replace("CALIBRATION", "0.1").replace("OPERATING", wanted)
+        (tmp_path / "spec.yaml").write_text(text, encoding="utf-8")
+        return load_spec(str(tmp_path / "spec.yaml"))
+
+    with pytest.raises(SpecError, match="give recall or false_positives"):
+        spec("{thresholds: {a: {}}}")
+    with pytest.raises(SpecError, match="did you mean"):
+        spec("{treshold: {}}")
+    with pytest.raises(SpecError, match="calibration part has 3"):
+        check(spec("{temperature: true}"), TASK, 3)
+    with pytest.raises(SpecError, match="no label"):
+        check(spec("{thresholds: {c: {recall: 0.9}}}"), TASK, 100)
+    with pytest.raises(SpecError, match="this task is tag"):
+        check(spec("{temperature: true}"), Tag(labels=("X",)), 100)
+    with pytest.raises(DataError, match=r"missing\.csv"):
+        check(spec("{abstain: {out_of_scope: missing.csv}}"), TASK, 100)
+    check(spec("{temperature: true}"), TASK, 100)
