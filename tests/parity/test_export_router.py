@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from loratory.cli import app
 from loratory.errors import ArtifactError, LoratoryError, SpecError, Unfit
 from loratory.export import layouts, router
 from loratory.export.discovered import discover
-from loratory.flows.export import FIRST, POINT_STAYS, Asked, Exported, export
+from loratory.flows.export import FINDERS_STAY, FIRST, POINT_STAYS, Asked, Exported, export
 from loratory.flows.importing import import_folder
 from loratory.models.execution import run_here
 from loratory.models.trunks import Pool
 from loratory.predictors import store
 from loratory.predictors.encoder import Encoder
+from loratory.predictors.finders import Finder
 from loratory.predictors.operated import Operated, Point
 from loratory.protocols import Encode, Lessons
 from loratory.regimes.lora import Lora
@@ -207,6 +209,16 @@ def test_an_operating_point_stays_behind_and_it_is_said(fit_of: Fits, tmp_path: 
     done = routed(tmp_path / "fit", tmp_path / "models", "intent", with_adapter=False)
     assert done.notes == [POINT_STAYS]
     assert far(opener("intent").from_pretrained(done.folders[0]), done.folders[0], bare) < 1e-4
+
+
+def test_recognisers_stay_behind_and_it_is_said(fit_of: Fits, tmp_path: Path) -> None:
+    made: Any = store.bare(fit_of("bert", "pii"), Pool())
+    armed = replace(made, finders=(Finder("THING", "keyword", ("cash",)),))
+    with staging(tmp_path / "fit", {"contender": "lora-stock"}) as part:
+        store.write(part, armed)
+    assert routed(tmp_path / "fit", tmp_path / "models", "pii", with_adapter=False).notes == [FINDERS_STAY]
+    layouts.write(tmp_path, armed, FACTS)
+    assert "What recognisers find stands in no stock class" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 # ---- refused

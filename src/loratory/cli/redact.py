@@ -32,7 +32,7 @@ def command(
     contender: ContenderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take spans such as names and card numbers out of a text, a file or stdin, with a run whose task is tag.
+    """Take spans such as names and card numbers out of texts.
 
     hash and fake give the same value for the same words under one key, from LORATORY_REDACT_KEY. A .txt is read as one
     text; of a data file the text column alone goes out, as JSON lines.

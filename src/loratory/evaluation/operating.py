@@ -11,6 +11,7 @@ import numpy as np
 from loratory.evaluation.bootstrap import Floats, Integers
 from loratory.evaluation.calibration import calibration_error, chance_level, confidences
 from loratory.evaluation.proportions import proportion
+from loratory.measures.labels import FLOOR
 from loratory.predictors.operated import LEAST, Point, score_of, tempered
 from loratory.protocols import JSON, Labelled, Outcome, Prediction
 from loratory.specs.operating import OperatingSpec, ThresholdSpec
@@ -155,7 +156,7 @@ def _calibrated(task: Labelled, test: Outcome, temperature: float) -> dict[str, 
     """Log-loss, and calibration error of the likeliest label with its chance level."""
     rows = [tempered(made.probabilities["/label"], temperature) for made in test.predictions]
     expected = [task.label_of(example.answer) for example in test.examples]
-    loss = -np.log(np.maximum([row[label] for row, label in zip(rows, expected, strict=True)], LEAST)).mean()
+    loss = -np.log(np.maximum([row[label] for row, label in zip(rows, expected, strict=True)], FLOOR)).mean()
     answers = [task.from_odds(e.input, row) for e, row in zip(test.examples, rows, strict=True)]
     marks = [task.mark(e, answer) for e, answer in zip(test.examples, answers, strict=True)]
     known = confidences(Outcome(test.examples, answers, marks))

@@ -127,12 +127,13 @@ def _stock(predictor: Predictor) -> str:
         return ""
     form = FORMS[predictor.form]
     base = f"base_{len(form.outputs(predictor.task))}/"
+    found = " What recognisers find stands in no stock class." if predictor.finders else ""
     if predictor.stock is not None:
         return (
             f"\n\n`merged/` opens in `{form.stock.opener}`, and `adapter/` in stock PEFT over `{base}` in the same "
-            "class; the head is in both."
+            f"class; the head is in both.{found}"
         )
     return (
         f"\n\n`adapter/` opens in stock PEFT over `{base}`, `merged/` in `AutoModel`; no stock class has this head, so "
-        "it lies in `merged/` as `head.safetensors` (its loader is in docs/loading.md)."
+        f"it lies in `merged/` as `head.safetensors` (its loader is in docs/loading.md).{found}"
     )

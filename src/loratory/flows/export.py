@@ -13,9 +13,11 @@ from loratory.artifacts.manifests import MANIFEST, digest_of, file_digest, read_
 from loratory.errors import ArtifactError, SpecError, nearest
 from loratory.export.naming import JOBS, TWIN
 from loratory.flows.opening import fit_folder
+from loratory.predictors.finders import FILE as FINDERS
 from loratory.predictors.operated import FILE as POINT
 
 POINT_STAYS = "the fit's operating point stays behind: stock classes know no temperature, threshold or abstention"
+FINDERS_STAY = "the fit's recognisers stay behind: stock classes give what the head says of a text, and no more"
 FIRST = "the router takes a task's first folder in the order of names: let it walk one with the _rust twins alone"
 
 
@@ -112,7 +114,7 @@ def _stock(asked: Asked) -> Exported:
 
 def _left_behind(folder: Path) -> list[str]:
     """What stock classes cannot carry."""
-    return [POINT_STAYS] if (folder / POINT).is_file() else []
+    return [said for file, said in ((POINT, POINT_STAYS), (FINDERS, FINDERS_STAY)) if (folder / file).is_file()]
 
 
 def _is_stock(name: str) -> bool:

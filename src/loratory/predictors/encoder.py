@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from loratory.models import adapters
 from loratory.models.bases import ORIGIN
+from loratory.predictors import finders
+from loratory.predictors.finders import Finder
 from loratory.predictors.forms import FORMS, Row
 from loratory.predictors.heads import StockHead, as_stock, fill_head, head_facts, head_tensors
 from loratory.protocols import JSON, Encode, Input, Network, Prediction, Run, Scores, Size, Trunks
@@ -28,6 +30,7 @@ class Encoder:
     max_tokens: int
     learned: int
     owned: bool = False
+    finders: tuple[Finder, ...] = ()  # of spans: what they find stands
 
     @cached_property
     def stock(self) -> StockHead | None:
@@ -47,6 +50,9 @@ class Encoder:
         outputs = iter(run([Encode(self.network, ids) for parts in rows for ids, _ in parts]))
         apart = [[next(outputs) for _ in parts] for parts in rows]
         made = form.read(self.task, inputs, rows, apart)
+        if self.finders:
+            texts = [self.task.text(input) for input in inputs]
+            made = [finders.assisted(self.task, self.finders, *one) for one in zip(texts, made, strict=True)]
         return [(one, form.beside(self.network.head, parts)) for one, parts in zip(made, apart, strict=True)]
 
     def size(self) -> Size:
@@ -68,6 +74,8 @@ class Encoder:
         if self.owned:
             trunk.model.save_pretrained(folder / "model")
             trunk.tokenizer.save(folder / "model")
+        if self.finders:
+            finders.write(folder / finders.FILE, self.finders)
         facts: dict[str, JSON] = {
             "form": self.form,
             "head": head_facts(head),
@@ -103,6 +111,5 @@ class Encoder:
         fill_head(head, load_file(folder / "head.safetensors")).to(trunk.device)
         prefix = facts.get("prefix", head.prefix if isinstance(head, StockHead) else "")
         adapter = adapters.read(folder / "adapter", prefix) if facts["adapter"] else None
-        return cls(
-            task, facts["form"], Network(trunk, adapter, head), facts["max_tokens"], facts["learned"], facts["owned"]
-        )
+        network, found = Network(trunk, adapter, head), finders.read(folder / finders.FILE)
+        return cls(task, facts["form"], network, facts["max_tokens"], facts["learned"], facts["owned"], found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from loratory.predictors.recognisers import RECOGNISERS, Recogniser
 from loratory.protocols import Input, Prediction, Run, Size, Spanned, Trunks
 
 Place = tuple[int, int]
+FILE = "finders.json"
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,7 @@ class Finders:
         return [self._read(self.task.text(input)) for input in inputs]
 
     def _read(self, text: str) -> Prediction:
-        found: list[tuple[int, int, Finder]] = []
-        for finder in self.finders:
-            for start, end in finder.find(text):
-                if all(end <= first or last <= start for first, last, _ in found):
-                    found.append((start, end, finder))
-        found.sort(key=lambda one: one[0])
+        found = found_by(self.finders, text)
         answer = self.task.from_spans(text, [(start, end, finder.label) for start, end, finder in found])
         odds = {f"/spans/{k}/label": {f.label: f.precision} for k, (_, _, f) in enumerate(found)}
         return Prediction(answer, odds)
@@ -65,13 +61,51 @@ class Finders:
         return Size(trained=rules, total=rules)
 
     def save(self, folder: Path) -> None:
-        text = json.dumps([asdict(finder) for finder in self.finders], indent=1, ensure_ascii=False)
-        (folder / "finders.json").write_text(text + "\n", encoding="utf-8")
+        write(folder / FILE, self.finders)
 
     @classmethod
     def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
-        rows = json.loads((folder / "finders.json").read_text(encoding="utf-8"))
-        return cls(task, tuple(Finder(**{**row, "says": tuple(row["says"])}) for row in rows))
+        return cls(task, read(folder / FILE))
+
+
+def found_by(finders: Sequence[Finder], text: str) -> list[tuple[int, int, Finder]]:
+    """What is found, in the order of the text; of two that overlap, what the earlier finder found."""
+    found: list[tuple[int, int, Finder]] = []
+    for finder in finders:
+        for start, end in finder.find(text):
+            if all(end <= first or last <= start for first, last, _ in found):
+                found.append((start, end, finder))
+    return sorted(found, key=lambda one: one[0])
+
+
+def assisted(task: Any, finders: Sequence[Finder], text: str, made: Prediction) -> Prediction:
+    """A prediction in which what finders found stands, and spans that overlap it are left out."""
+    if made.answer is None:
+        return made
+    sure = found_by(finders, text)
+    kept: list[tuple[int, int, str, Mapping[str, float]]] = [
+        (start, end, finder.label, {finder.label: finder.precision}) for start, end, finder in sure
+    ]
+    for number, (start, end, label) in enumerate(task.spans_of(made.answer)):
+        if all(end <= first or last <= start for first, last, _ in sure):
+            kept.append((start, end, label, made.probabilities[f"/spans/{number}/label"]))
+    kept.sort(key=lambda one: one[0])
+    answer = task.from_spans(text, [(start, end, label) for start, end, label, _ in kept])
+    return Prediction(answer, {f"/spans/{k}/label": odds for k, (_, _, _, odds) in enumerate(kept)})
+
+
+def write(file: Path, finders: Sequence[Finder]) -> None:
+    """As JSON."""
+    rows = [asdict(finder) for finder in finders]
+    file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read(file: Path) -> tuple[Finder, ...]:
+    """What `write` wrote; nothing where there is no file."""
+    if not file.is_file():
+        return ()
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    return tuple(Finder(**{**row, "says": tuple(row["says"])}) for row in rows)
 
 
 def whole(phrase: str) -> bool:

@@ -31,5 +31,6 @@ class Full(Headed):
             made, facts = self.written(task, lessons, live, context)
         else:
             made, facts = through_trunk(task, lessons, live, Options.of(self), context)
+        made = self.assisted(task, lessons, made)
         context.report("fitted", facts)
         return made

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from loratory.errors import SpecError, nearest
 from loratory.protocols import JSON, Context, Lessons, Predictor, Spanned, Task
 from loratory.regimes.asking import asked
+from loratory.regimes.marking import RecogniserName, believed
 from loratory.regimes.objections import ENCODED, refuse, refuse_writing
 from loratory.specs.training import ContrastiveSpec, LossSpec
 from loratory.specs.writing import WritingSpec
+
+SURE = 0.9  # share of a recogniser's finds in train that are right, before it is believed over what is learnt
 
 
 class Headed(BaseModel):
@@ -40,6 +45,11 @@ class Headed(BaseModel):
     contrastive: ContrastiveSpec | None = Field(
         None, description="a supervised contrastive warm-up with mined hard negatives (pooled head)"
     )
+    recognisers: Literal["auto", "off"] | dict[RecogniserName, str] = Field(
+        "auto",
+        description="of spans: what finds cards, accounts and the like by form and check digits -> the label it speaks "
+        "for; what they find stands. auto: those that train proves right",
+    )
     loss: LossSpec = Field(default_factory=LossSpec)
     learning_rate: float
 
@@ -64,6 +74,18 @@ class Headed(BaseModel):
         if isinstance(task, Spanned) and (self.contrastive or self.label_names):
             return f"{name} on spans has a head on every token: contrastive and label_names are for labels of texts"
         return refuse(name, task, start, self.starts, ENCODED)
+
+    def assisted(self, task: Any, lessons: Lessons, made: Any) -> Any:
+        """A predictor of spans with its recognisers; any other as it is. Raises SpecError for an unknown label."""
+        if not isinstance(task, Spanned) or self.recognisers == "off":
+            return made
+        if self.recognisers != "auto":
+            for label in self.recognisers.values():
+                if label not in task.span_labels:
+                    said = f"{label!r} is no label{nearest(label, task.span_labels)}"
+                    raise SpecError(said, where="recognisers", allowed=", ".join(task.span_labels))
+        marked = [(task.text(e.input), task.spans_of(e.answer)) for e in lessons.train]
+        return replace(made, finders=tuple(believed(self.recognisers, marked, SURE)))
 
     def written(self, task: Any, lessons: Lessons, live: Any, context: Context) -> tuple[Predictor, dict[str, JSON]]:
         """Teach a causal base to write the answer."""

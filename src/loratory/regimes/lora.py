@@ -54,6 +54,7 @@ class Lora(Headed):
             made, facts = self.written(task, lessons, live, context)
         else:
             made, facts = through_trunk(task, lessons, live, Options.of(self), context)
+        made = self.assisted(task, lessons, made)
         context.report("fitted", {**facts, "targets": config["target_modules"]})
         return made
 

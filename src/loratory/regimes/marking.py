@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from loratory.predictors.finders import Finder, whole
 from loratory.predictors.recognisers import RECOGNISERS
 
+RecogniserName = Literal["card", "iban", "ssn", "email", "ip", "url", "phone"]
 Marked = Sequence[tuple[str, Sequence[tuple[int, int, str]]]]  # texts and their spans
 LEAST = 3  # finds in train, before a recogniser is believed
 WORDY = 2  # spans in train, before a wording is believed
@@ -25,19 +27,31 @@ def precision_of(finder: Finder, marked: Marked) -> float:
     return (right + 1) / (found + 1)
 
 
+def believed(wanted: Literal["auto"] | Mapping[RecogniserName, str], marked: Marked, precision: float) -> list[Finder]:
+    """The recognisers that somebody maps to labels, or those that train proves right."""
+    if wanted == "auto":
+        return recognised(marked, precision)
+    named = [Finder(label, "recogniser", (name,)) for name, label in wanted.items()]
+    return [replace(finder, precision=precision_of(finder, marked)) for finder in named]
+
+
 def recognised(marked: Marked, precision: float) -> list[Finder]:
-    """Each recogniser whose finds in train are spans of one label, to at least this share; the surest first."""
-    made = []
+    """Each recogniser whose finds in train are spans of one label, to at least this share; the most special first.
+
+    What one recogniser has found does not speak for the next: a card number has the form of a phone number too.
+    """
+    made: list[Finder] = []
     for name in RECOGNISERS:
         finder = Finder("", "recogniser", (name,))
         labels: Counter[str] = Counter()
         for text, spans in marked:
+            taken = {place for earlier in made for place in earlier.find(text)}
             there = {(start, end): label for start, end, label in spans}
-            labels.update(there.get(place, "") for place in finder.find(text))
+            labels.update(there.get(place, "") for place in finder.find(text) if place not in taken)
         best = max((label for label in labels if label), key=lambda label: (labels[label], label), default=None)
         if best and labels[best] >= LEAST and labels[best] / labels.total() >= precision:
             made.append(Finder(best, "recogniser", (name,), labels[best] / labels.total()))
-    return sorted(made, key=lambda finder: -finder.precision)
+    return made
 
 
 def wordings(marked: Marked, most: int, precision: float) -> list[Finder]:

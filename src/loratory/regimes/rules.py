@@ -15,10 +15,8 @@ from loratory.predictors.finders import Finder, Finders
 from loratory.predictors.linear import words
 from loratory.predictors.patterns import Patterns, Rule
 from loratory.protocols import Context, Labelled, Lessons, Predictor, Spanned, Start, Task
-from loratory.regimes.marking import precision_of, recognised, wordings
+from loratory.regimes.marking import RecogniserName, believed, precision_of, wordings
 from loratory.regimes.objections import refuse
-
-RecogniserName = Literal["card", "iban", "ssn", "email", "ip", "url", "phone"]
 
 
 class Rules(BaseModel):
@@ -95,11 +93,7 @@ def for_spans(options: Rules, task: Any, lessons: Lessons) -> Finders:
     marked = [(task.text(e.input), task.spans_of(e.answer)) for e in lessons.train]
     own = [Finder(label, "pattern", (p,)) for label, listed in options.patterns.items() for p in listed]
     own = [replace(finder, precision=precision_of(finder, marked)) for finder in own]
-    if options.recognisers == "auto":
-        own += recognised(marked, options.precision)
-    else:
-        named = [Finder(label, "recogniser", (name,)) for name, label in options.recognisers.items()]
-        own += [replace(finder, precision=precision_of(finder, marked)) for finder in named]
+    own += believed(options.recognisers, marked, options.precision)
     spoken = [Finder(label, "keyword", tuple(listed)) for label, listed in options.keywords.items() if listed]
     own += [replace(finder, precision=precision_of(finder, marked)) for finder in spoken]
     return Finders(task, (*own, *wordings(marked, options.mined, options.precision)))
