@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from loratory.cli import check, doctor, evaluate, importing, init, predict, recipes, report, run, train
+from loratory.cli import check, doctor, evaluate, importing, init, predict, recipes, report, run, stress, train
 from loratory.cli.printing import complain
 from loratory.errors import LoratoryError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
     help="From labelled examples and one short YAML to a small language model that is proven, exported and served.",
 )
-VERBS = (init, check, run, train, evaluate, predict, importing, report, recipes, doctor)
+VERBS = (init, check, run, train, evaluate, stress, predict, importing, report, recipes, doctor)
 for verb in VERBS:
     app.command(verb.NAME)(verb.command)
 

@@ -13,9 +13,10 @@ from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec, GateSpec
 from loratory.specs.lines import Path as KeyPath
 from loratory.specs.parser import Parser
+from loratory.specs.stress import StressSpec
 from loratory.specs.training import TrainingSpec
 
-OWN = ("name", "task", "data", "base", "ladder", "training", "evidence", "gate")
+OWN = ("name", "task", "data", "base", "ladder", "training", "evidence", "stress", "gate")
 NEEDED = {"name": "name: my-task", "data": "data: {path: examples.csv}", "ladder": "ladder: [tfidf, head, lora]"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMED = "letters, digits, dots, dashes and underscores, 64 at most, a letter or digit first"
@@ -45,6 +46,7 @@ class Spec:
     training: TrainingSpec = field(default_factory=TrainingSpec)
     evidence: EvidenceSpec = field(default_factory=EvidenceSpec)
     gate: GateSpec | None = None
+    stress: StressSpec | None = None
 
     def facts(self) -> dict[str, Any]:
         """Every value, given or left out, as plain data that parses to the same spec."""
@@ -63,7 +65,8 @@ class Spec:
             "training": self.training.model_dump(mode="json"),
             "evidence": self.evidence.model_dump(mode="json"),
         }
-        return facts | ({"gate": self.gate.model_dump(mode="json")} if self.gate else {})
+        asked = {"stress": self.stress, "gate": self.gate}
+        return facts | {key: spec.model_dump(mode="json") for key, spec in asked.items() if spec}
 
 
 def parse(values: Mapping[str, Any], parser: Parser, folder: Path) -> Spec:
@@ -83,6 +86,7 @@ def parse(values: Mapping[str, Any], parser: Parser, folder: Path) -> Spec:
         parser.model(TrainingSpec, values.get("training"), ("training",)),
         parser.model(EvidenceSpec, values.get("evidence"), ("evidence",)),
         parser.model(GateSpec, values["gate"], ("gate",)) if values.get("gate") is not None else None,
+        parser.model(StressSpec, values["stress"], ("stress",)) if values.get("stress") is not None else None,
     )
     for regime in parser.regimes:  # by itself first, so that the error names its own line
         if values.get(regime) is not None:

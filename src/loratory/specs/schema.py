@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec, GateSpec
 from loratory.specs.frame import DEFAULT_BASE, NAME
+from loratory.specs.stress import StressSpec
 from loratory.specs.training import TrainingSpec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -23,6 +24,7 @@ HELP = {
     "ladder": "the contenders, simplest first: a regime's name, or name: {regime: ..., base: ..., options}",
     "training": "the budget that every trained regime shares",
     "evidence": "how figures become a verdict",
+    "stress": "harmless changes of the texts, by which answers should not change; left out: none",
     "gate": "what must hold before anything may be called fit for use",
 }
 
@@ -46,6 +48,7 @@ def schema(known: Known) -> dict[str, Any]:
         "ladder": {"type": "array", "minItems": 1, "items": _row(known.regimes, definitions)},
         "training": _model(TrainingSpec, definitions),
         "evidence": _model(EvidenceSpec, definitions),
+        "stress": _model(StressSpec, definitions),
         "gate": _model(GateSpec, definitions),
     }
     sections = {key: {"description": HELP[key], **value} for key, value in made.items()}
