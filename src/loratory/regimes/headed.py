@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from loratory.protocols import JSON, Context, Lessons, Predictor, Spanned, Task
 from loratory.regimes.asking import asked
 from loratory.regimes.objections import ENCODED, refuse, refuse_writing
-from loratory.specs.training import ContrastiveSpec, LossSpec
+from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec
 from loratory.specs.writing import WritingSpec
 
 
@@ -40,6 +40,9 @@ class Headed(BaseModel):
     contrastive: ContrastiveSpec | None = Field(
         None, description="a supervised contrastive warm-up with mined hard negatives (pooled head)"
     )
+    consistency: ConsistencySpec | None = Field(
+        None, description="perturbed twins of the examples, whose answers are to be the same (tasks of labels)"
+    )
     loss: LossSpec = Field(default_factory=LossSpec)
     learning_rate: float
 
@@ -59,6 +62,8 @@ class Headed(BaseModel):
             return f"{name} with head: none lets the base write its answer, and an encoder cannot write"
         if self.writes(start) and (self.contrastive or self.label_names):
             return f"{name} on a causal base writes its answer: contrastive and label_names need head: pooled"
+        if self.consistency and (self.writes(start) or isinstance(task, Spanned)):
+            return f"{name} with consistency compares the odds of labels: it needs a task of labels and a head"
         if self.writes(start):
             return refuse_writing(name, task, start, self.starts)
         if isinstance(task, Spanned) and (self.contrastive or self.label_names):
