@@ -136,10 +136,15 @@ def lines(stressed: Mapping[str, Any]) -> list[str]:
         said.append(f"{row['name']:<12} {_says(row)}")
         for one in row["examples"][:1]:
             said.append(
-                f"{'':<12} {json.dumps(one['perturbed'], ensure_ascii=False)}: {_brief(one['before'])} before, "
-                f"{_brief(one['after'])} now"
+                f"{'':<12} {_visible(one['perturbed'])}: {_brief(one['before'])} before, {_brief(one['after'])} now"
             )
     return said
+
+
+def _visible(text: str) -> str:
+    """A text in quotes, with escapes for what a terminal would not show."""
+    unseen = {c for c in text if not c.isprintable() or (c.isspace() and c != " ")}
+    return '"' + "".join(c.encode("unicode_escape").decode() if c in unseen else c for c in text) + '"'
 
 
 def _says(row: Mapping[str, Any]) -> str:

@@ -200,6 +200,7 @@ def read(file: Path) -> list[dict[str, Any]]:
 
 
 def keep(file: Path, name: str, made: Mapping[str, Any]) -> None:
-    """Put a contender's entry in the place of its older one."""
-    others = [one for one in read(file) if one.get("name") != made["name"]]
+    """Put a contender's entry in the place of its older one; what other settings gave stays."""
+    same = ("name", "part", "digest", "confidence", "resamples", "spec")
+    others = [one for one in read(file) if any(one.get(key) != made.get(key) for key in same)]
     write_json(file, {"format": FORMAT, "name": name, "contenders": [*others, made]})
