@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args(arguments)
-    changes = ["ladder=[lora]", "gate=null", "stress.seed=1001", f"stress.texts={options.texts}"]
+    changes = ["ladder=[lora]", "gate=null", "data.suspects=false", "stress.seed=1001", f"stress.texts={options.texts}"]
     spec = load_spec(options.spec, None, [*changes, *options.set])
     asked = ConsistencySpec(**overridden({}, options.consistency)[0])
     fits: dict[str, list[dict[str, Any]]] = {"lora": [], "lora with consistency": []}

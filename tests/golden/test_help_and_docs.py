@@ -53,5 +53,5 @@ def test_help_lines_are_whole_and_no_wider_than_the_page() -> None:
     for line in lines:
         assert not line.endswith("...") or line.startswith("Usage:"), line
     inside = "\n".join(lines).split("```")[1::2]
-    assert len(inside) == 11
+    assert len(inside) == 12
     assert max(len(line) for block in inside for line in block.split("\n")) <= generator().WIDTH

@@ -29,9 +29,10 @@ def command(
     texts: Annotated[int | None, typer.Option("--texts", metavar="N", help="So many texts at most.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change texts harmlessly (typos, case, spacing, look-alikes ...) and say how many answers change with them.
+    """Change texts harmlessly and say how many answers change with them.
 
-    On a run's own rows the figures are kept in its stress.json, and reading its test rows is noted.
+    Typos, case, punctuation, spacing, harmless words before and behind, Unicode look-alikes. On a run's own rows the
+    figures are kept in its stress.json, and reading its test rows is noted.
     """
     from loratory.cli.printing import Screen
     from loratory.cli.printing import data as print_data
