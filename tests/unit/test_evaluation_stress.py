@@ -295,3 +295,18 @@ def test_flips_are_of_answers_not_of_odds() -> None:
     sides = [Outcome(examples, [one] * 4, [YES_NO.mark(e, one) for e in examples]) for one in outcome]
     facts: Any = labelled(YES_NO, Pair(*sides), 0.95)
     assert facts["flips"]["value"] == 0.0
+
+
+def test_of_spans_the_report_draws_the_change_of_the_score() -> None:
+    ladder, measured, task = shaken()
+    for row in ladder["contenders"]:
+        row["stress"] = [
+            {key: value for key, value in one.items() if key not in ("flips", "broken", "labels")}
+            for one in row["stress"]
+        ]
+        row["stress"].append({"name": "spacing", "texts": 0, "left_as_they_are": 9, "score": None, "examples": []})
+    page = report(ladder, measured, task, None)
+    assert "change of the score, points" in page
+    assert "right turned wrong" not in page
+    assert "spacing" in page
+    assert not any("Under stress" in line for line in lines(ladder))
