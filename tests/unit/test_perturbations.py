@@ -201,3 +201,9 @@ def test_names_options_and_mistakes() -> None:
         made(({"hard": {"perturbation": "typos", "strength": 7}},))
     with pytest.raises(ValueError, match="two perturbations are called case"):
         made(("case", {"case": {"style": "upper"}}))
+
+
+def test_a_span_begins_and_ends_where_a_word_does() -> None:
+    found = Spacing(strength=1.0, styles=("missing",))("please call Ann Smith today again", 1, [(12, 21)])
+    assert found is not None
+    assert found.text == "pleasecall Ann Smith todayagain"

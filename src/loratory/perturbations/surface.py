@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Literal
 
 from pydantic import Field
@@ -143,7 +143,8 @@ def _beside(text: str, place: int) -> bool:
 class Spacing(Perturbation):
     """Spaces doubled, missing, or in their place a tab or a space that does not break.
 
-    None is missing between two digits, which would make another number; those in spans stay as they are.
+    None is missing between two digits, which would make another number, nor beside a span, which would then begin or
+    end within a word; those in spans stay as they are.
     """
 
     styles: tuple[Literal["doubled", "missing", "tab", "fixed"], ...] = Field(
@@ -151,12 +152,14 @@ class Spacing(Perturbation):
     )
 
     def edits(self, text: str, chance: random.Random, kept: Sequence[Place]) -> list[Edit]:
-        made = [self._gap(text, found, chance) for found in GAP.finditer(text)]
+        edges = {edge for place in kept for edge in place}
+        made = [self._gap(text, found, edges, chance) for found in GAP.finditer(text)]
         return self.some([edit for edit in made if edit is not None and not edit.within(kept)], chance)
 
-    def _gap(self, text: str, gap: re.Match[str], chance: random.Random) -> Edit | None:
+    def _gap(self, text: str, gap: re.Match[str], edges: Set[int], chance: random.Random) -> Edit | None:
         digits = gap.start() > 0 and text[gap.start() - 1].isdigit() and text[gap.end() : gap.end() + 1].isdigit()
-        styles = [style for style in self.styles if not (style == "missing" and digits)]
+        needed = digits or not edges.isdisjoint(gap.span())
+        styles = [style for style in self.styles if not (style == "missing" and needed)]
         if not styles:
             return None
         instead = {"doubled": 2 * gap.group(), "missing": "", "tab": "\t", "fixed": "\u00a0"}
