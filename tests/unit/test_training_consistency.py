@@ -134,3 +134,16 @@ def test_one_strength_for_all() -> None:
     spec = ConsistencySpec(of=("typos", "suffix"), strength=0.7)
     assert [one.strength for one in spec.perturbations().values()] == [0.7, 0.7]
     assert ConsistencySpec(of=("typos",)).perturbations()["typos"].strength == Typos().strength
+
+
+def test_a_fit_draws_other_twins_in_each_epoch(trunk_of: Trunks, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    drawn = Twins.of
+
+    def of(self: Twins, index: int) -> Any:
+        seen.append((self.epoch, index))
+        return drawn(self, index)
+
+    monkeypatch.setattr(Twins, "of", of)
+    made(trunk_of("bert"), {}, epochs=2)
+    assert sorted(seen) == [(epoch, index) for epoch in range(2) for index in range(len(lessons().train))]
