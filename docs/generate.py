@@ -21,11 +21,12 @@ from loratory.cli import VERBS, app
 from loratory.discovery import find, names
 from loratory.specs.data import DataSpec, SplitSpec
 from loratory.specs.describing import allowed
-from loratory.specs.evidence import EvidenceSpec, Floor, GateSpec
+from loratory.specs.evidence import Ceiling, EvidenceSpec, Floor, GateSpec
 from loratory.specs.frame import DEFAULT_BASE
 from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
 from loratory.specs.schema import HELP, Known, schema
-from loratory.specs.training import LossSpec, TrainingSpec
+from loratory.specs.stress import StressSpec
+from loratory.specs.training import ConsistencySpec, LossSpec, TrainingSpec
 from loratory.specs.writing import WritingSpec
 
 DOCS = Path(__file__).parent
@@ -81,12 +82,14 @@ def _spec(known: Known) -> str:
     )
     parts += [_section(f"`{name}`", cls, about=True) for name, cls in known.regimes.items()]
     parts.append(_section("`loss` of a trained regime", LossSpec))
+    parts.append(_section("`consistency` of a trained regime", ConsistencySpec))
     parts.append(_section("`writing` of a regime whose base writes", WritingSpec))
     parts.append(_checks())
     parts.append(_section("`training`", TrainingSpec))
     parts += [_section("`operating`", OperatingSpec), _section("A threshold", ThresholdSpec)]
     parts += [_section("`operating: abstain`", AbstainSpec), _section("`evidence`", EvidenceSpec)]
-    parts += [_section("`gate`", GateSpec), _section("A floor in the gate", Floor)]
+    parts += [_section("`stress`", StressSpec), _perturbations(), _section("`gate`", GateSpec)]
+    parts += [_section("A floor in the gate", Floor), _section("A ceiling in the gate", Ceiling)]
     return "\n".join(parts)
 
 
@@ -101,16 +104,29 @@ def _section(title: str, cls: type[BaseModel], *, about: bool = False, leave: st
     return f"## {title}\n\n{said}{starts}\n\n" + (HEAD + rows if rows else "No options.\n")
 
 
-def _checks() -> str:
+def _rows(group: str) -> str:
     rows = ""
-    for name in names("checks"):
-        check = find("checks", name)
-        options = getattr(check, "model_fields", {})
+    for name in names(group):
+        one = find(group, name)
+        options = getattr(one, "model_fields", {})
         said = "; ".join(f"`{key}` ({allowed(field)}): {field.description}" for key, field in options.items())
-        rows += f"| `{name}` | {_cell(' '.join((check.__doc__ or '').split()))} | {_cell(said) or 'none'} |\n"
+        rows += f"| `{name}` | {_cell(' '.join((one.__doc__ or '').split()))} | {_cell(said) or 'none'} |\n"
+    return rows
+
+
+def _perturbations() -> str:
+    return (
+        "## Perturbations, in `of` of `stress` and `consistency`\n\nPerturbations of your own are named in the "
+        "entry-point group `loratory.perturbations` of a package.\n\n| perturbation | what it does | options |\n"
+        "|---|---|---|\n" + _rows("perturbations")
+    )
+
+
+def _checks() -> str:
     return (
         "## `checks` of `task: {kind: generate}`\n\nEach gives a share of 1. Checks of your own are named in the "
-        "entry-point group `loratory.checks` of a package.\n\n| check | holds | options |\n|---|---|---|\n" + rows
+        "entry-point group `loratory.checks` of a package.\n\n| check | holds | options |\n|---|---|---|\n"
+        + _rows("checks")
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from loratory.errors import SpecError, nearest
 
-GROUPS = ("tasks", "regimes", "predictors", "forms", "checks", "recipes")
+GROUPS = ("tasks", "regimes", "predictors", "forms", "checks", "perturbations", "recipes")
 
 
 @cache

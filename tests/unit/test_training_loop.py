@@ -28,7 +28,7 @@ from loratory.protocols import Context, State, answer
 from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
-from loratory.specs.training import ContrastiveSpec, LossSpec, TrainingSpec
+from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec, TrainingSpec
 from loratory.training.batching import epoch_batches, micro_batches
 from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.encoders import label_means
@@ -165,6 +165,10 @@ FITS: dict[str, tuple[Any, dict[str, Any]]] = {
     "lora, warmed up": (
         Lora(rank=2, contrastive=ContrastiveSpec(epochs=2, labels=2, examples=2)),
         {"epochs": 1, "batch_tokens": 200, "batch_examples": 20},
+    ),
+    "lora, consistent": (
+        Lora(rank=2, consistency=ConsistencySpec()),
+        {"epochs": 2, "batch_tokens": 160, "batch_examples": 16},
     ),
     "full": (Full(), {"epochs": 2, "batch_tokens": 160, "batch_examples": 16}),
     "head": (Head(epochs=3), {}),

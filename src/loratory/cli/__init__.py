@@ -23,6 +23,7 @@ from loratory.cli import (
     redact,
     report,
     run,
+    stress,
     train,
 )
 from loratory.cli.printing import complain
@@ -37,7 +38,25 @@ app = typer.Typer(
     context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
     help="From labelled examples and one short YAML to a small language model that is proven, exported and served.",
 )
-VERBS = (init, check, run, train, evaluate, predict, redact, importing, export, discover, report, recipes, doctor)
+VERBS = (
+    *(init, check, run, train, evaluate, stress, predict, redact),
+    *(importing, export, discover, report, recipes, doctor),
+)
+    init,
+    check,
+    run,
+    train,
+    evaluate,
+    stress,
+    predict,
+    redact,
+    importing,
+    export,
+    discover,
+    report,
+    recipes,
+    doctor,
+)
 for verb in VERBS:
     app.command(verb.NAME)(verb.command)
 

@@ -11,22 +11,37 @@ from loratory.evaluation.cells import sure
 from loratory.evaluation.comparisons import pair
 from loratory.evaluation.contest import Contest, Standing
 from loratory.evaluation.proportions import Proportion, clopper_pearson, proportion
-from loratory.specs.evidence import Floor, GateSpec
+from loratory.evaluation.stress import kept
+from loratory.specs.evidence import Ceiling, Floor, GateSpec
 
 Check = dict[str, Any]
 
 
-def check_gate(gate: GateSpec, labels: Sequence[str] | None, contenders: Sequence[str]) -> None:
+def check_gate(
+    gate: GateSpec, labels: Sequence[str] | None, contenders: Sequence[str], perturbations: Sequence[str] = ()
+) -> None:
     """Refuse a gate that no fit could be held to, before anything is trained; raises SpecError.
 
-    `labels` is None for a task without labels, where recall and precision have no meaning.
+    `labels` is None for a task without labels, where recall, precision and flips have no meaning.
     """
-    for measure in ("recall", "precision"):
+    for measure in ("recall", "precision", "flips"):
         named = getattr(gate, measure)
         if named and labels is None:
             raise SpecError("this task has no labels", where=f"gate: {measure}", remedy="remove it from the gate")
-        _known(named, labels or (), f"gate: {measure}", "label")
+        if measure != "flips":
+            _known(named, labels or (), f"gate: {measure}", "label")
     _known(gate.not_worse_than, contenders, "gate: not_worse_than", "contender")
+    _known_flips(gate, labels or (), perturbations)
+
+
+def _known_flips(gate: GateSpec, labels: Sequence[str], perturbations: Sequence[str]) -> None:
+    if gate.flips and not perturbations:
+        raise SpecError(
+            "nothing is perturbed in this run", where="gate: flips", remedy="add stress: {} for all perturbations"
+        )
+    _known((one for one in gate.flips if "/" not in one), perturbations, "gate: flips", "perturbation")
+    both = [f"{perturbation}/{label}" for perturbation in perturbations for label in labels]
+    _known((one for one in gate.flips if "/" in one), both, "gate: flips", "perturbation and label")
 
 
 def _known(named: Iterable[str], known: Sequence[str], where: str, noun: str) -> None:
@@ -55,6 +70,7 @@ def hold(gate: GateSpec, field: Contest, standing: Standing) -> dict[str, Any]:
         right, wrong = column(marks, f"tp/{label}"), column(marks, f"fp/{label}")
         checks.append(_floor(f"precision/{label}", floor, proportion(right, right + wrong, groups)))
     checks += [_not_worse(field, standing, other, margin) for other, margin in gate.not_worse_than.items()]
+    checks += [_ceiling(name, ceiling, standing) for name, ceiling in gate.flips.items()]
     return {"holds": all(check["holds"] for check in checks), "checks": checks}
 
 
@@ -87,6 +103,26 @@ def _says_floor(what: str, floor: Floor, share: Proportion, bound: float, holds:
     if not holds and perfect < floor.at_least:
         said += f" (even without a mistake so few could show no more than {perfect:.1%}: a larger test set is needed)"
     return said
+
+
+def _ceiling(name: str, ceiling: Ceiling, standing: Standing) -> Check:
+    perturbation, of_label, label = name.partition("/")
+    row = next((one for one in standing.measured.stress if one["name"] == perturbation), None)
+    facts: Any = row and (row.get("labels", {}).get(label, {}).get("broken") if of_label else row.get("flips"))
+    check = {"what": f"flips/{name}", "at_most": ceiling.at_most, "confidence": ceiling.confidence}
+    if not facts or not facts["n"]:
+        why = "no text that counts was changed" if row else "it was not done to these fits (loratory run does it)"
+        said = f"flips under {name} cannot be measured: {why}"
+        return {**check, "value": None, "bound": None, "n": 0, "holds": False, "says": said}
+    share = kept(facts)
+    bound = share.upper(ceiling.confidence)
+    holds = bound <= ceiling.at_most
+    whose = f"right answers {label} turn wrong" if of_label else "answers change"
+    said = (
+        f"under {perturbation} {share.value:.1%} of {share.n:.0f} {whose}; with {sure(ceiling.confidence)} confidence "
+        f"it is at most {bound:.1%}, {'and' if holds else 'but'} {ceiling.at_most:.1%} is asked"
+    )
+    return {**check, "value": share.value, "bound": bound, "n": int(share.n), "holds": holds, "says": said}
 
 
 def _not_worse(field: Contest, standing: Standing, name: str, margin: float) -> Check:

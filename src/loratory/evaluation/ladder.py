@@ -69,6 +69,7 @@ def _contender(field: Contest | None, measured: Measured, gate: GateSpec | None)
         "gate": hold(gate, field, standing) if gate else None,
         "trials": list(measured.trials),
         "facts": _facts(standing),
+        **({"stress": list(measured.stress)} if measured.stress else {}),
     }
 
 
@@ -102,6 +103,12 @@ def lines(ladder: Mapping[str, Any]) -> list[str]:
         if one.get("unheld_texts")
     ]
     said += [line for one in ladder["contenders"] if one.get("operating") for line in operating_lines(one)]
+    said += [
+        f"Under stress {one['name']} changes most answers where {one['stress'][0]['name']} is done to the texts: "
+        f"{100 * one['stress'][0]['flips']['value']:.1f} % of them."
+        for one in ladder["contenders"]
+        if one["name"] == verdict["recommended"] and one.get("stress") and one["stress"][0].get("flips")
+    ]
     said += [
         f"{one['name']} could not be fitted: {one['failure']}"
         for one in ladder["contenders"]

@@ -35,6 +35,7 @@ class Measured:
     trials: Sequence[Mapping[str, JSON]] = ()  # {option, value, score} tried on validation
     failure: str | None = None
     beside: Mapping[str, JSON] = field(default_factory=dict)  # json_valid of what writes; worth of an operating point
+    stress: Sequence[Mapping[str, JSON]] = ()  # what each perturbation does to the fit that ships, worst first
 
     @property
     def ship(self) -> Fit:

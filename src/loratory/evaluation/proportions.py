@@ -26,6 +26,10 @@ class Proportion:
         """The one-sided lower bound."""
         return clopper_pearson(self.value, self.effective(confidence), 1 - confidence)[0]
 
+    def upper(self, confidence: float) -> float:
+        """The one-sided upper bound."""
+        return clopper_pearson(self.value, self.effective(confidence), 1 - confidence)[1]
+
     def interval(self, confidence: float) -> tuple[float, float]:
         """The two-sided interval."""
         return clopper_pearson(self.value, self.effective((1 + confidence) / 2), (1 - confidence) / 2)

@@ -12,6 +12,7 @@ from loratory.errors import missing_extra
 from loratory.evaluation import cells, charts
 from loratory.evaluation.calibration import confidences, confident_mistakes, confused_pairs
 from loratory.evaluation.measured import Measured
+from loratory.evaluation.stress_chart import stressed
 from loratory.protocols import JSON, Labelled, Task
 
 MOST = 20  # rows of a list of examples
@@ -56,6 +57,7 @@ def _facts(ladder: Mapping[str, Any], task: Task, quality: Mapping[str, JSON]) -
         "rows": [(row, cells.cells(ladder, row)) for row in rows],
         "failed": [row for row in rows if row["status"] == "failed"],
         "labels": list((recommended or {}).get("metrics", {}).get("per_label", {}).items()),
+        "stress": [_shaken(row) for row in (recommended or {}).get("stress", [])],
         "suspects": (suspects.get("examples") or [])[:MOST],
         "suspected": suspects.get("count", 0),
         "quality": quality_lines(quality) if quality else [],
@@ -69,7 +71,7 @@ def _drawn(ladder: Mapping[str, Any], measured: Sequence[Measured], task: Task) 
     name, headline = ladder["verdict"]["recommended"], ladder["headline"]
     fitted = [row for row in ladder["contenders"] if row["status"] == "fitted"]
     by_name = {one.name: one for one in measured if one.fits}
-    drawn: dict[str, Any] = dict.fromkeys(("spread", "latency", "reliability", "risk", "confusion"), "")
+    drawn: dict[str, Any] = dict.fromkeys(("spread", "latency", "reliability", "risk", "confusion", "flips"), "")
     drawn |= {"learning": [], "pairs": [], "mistakes": []}
     if name is None:
         return drawn
@@ -77,6 +79,7 @@ def _drawn(ladder: Mapping[str, Any], measured: Sequence[Measured], task: Task) 
     drawn |= {
         "spread": charts.spread(fitted, headline, name),
         "latency": charts.latency(fitted, headline, name),
+        "flips": stressed(fitted, places),
         "learning": charts.learning(list(by_name.values()), places),
         **_by_confidence(ladder, by_name, places),
     }
@@ -102,6 +105,13 @@ def _by_confidence(
     if ship is not None and score is not None:
         drawn["reliability"] = charts.calibration(ship, name, score["shipped"]["value"], score["chance"])
     return drawn
+
+
+def _shaken(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A perturbation for the page: the labels whose right answers turn wrong, the worst first, and its examples."""
+    labels = [(label, facts["broken"]) for label, facts in row.get("labels", {}).items() if facts["broken"]["value"]]
+    shown = [{**one, **{key: _shown(one[key]) for key in ("before", "after")}} for one in row["examples"]]
+    return {**row, "worst": sorted(labels, key=lambda label: -label[1]["value"])[:3], "examples": shown}
 
 
 def _row(ladder: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -16,7 +16,7 @@ from loratory.evaluation.bootstrap import draw, group_index, percentile, replica
 from loratory.evaluation.contest import flat
 from loratory.flows.opening import open_predictor
 from loratory.models.execution import run_here
-from loratory.protocols import answer
+from loratory.protocols import Example, answer
 from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec
 
@@ -25,13 +25,7 @@ def on_data(where: Path, data: str, contender: str | None, columns: Sequence[str
     """Scores with intervals (bootstrap over groups of near-duplicates). Raises DataError for an unknown label."""
     predictor, folder = open_predictor(where, contender)
     task: Any = predictor.task
-    spec = DataSpec(path=str(Path(data).expanduser().resolve()) if Path(data).expanduser().exists() else data)
-    source = read_source(spec, Path.cwd())
-    rows = source.test or source.train
-    matching = match(rows, task.columns, _given(columns))
-    examples = to_examples(rows, task, matching, spec.max_characters)
-    groups = group(examples, texts_of(task, examples), spec.near_duplicates).groups
-    examples = [replace(example, group=name) for example, name in zip(examples, groups, strict=True)]
+    examples = examples_of(task, data, columns)
     outcome = answer(predictor, examples, run_here)
     scores = task.summarise(outcome.totals())
     evidence = EvidenceSpec()
@@ -43,6 +37,17 @@ def on_data(where: Path, data: str, contender: str | None, columns: Sequence[str
         metrics[name] = {"value": scores[name], "low": low, "high": high}
     per_label = {name: value for name, value in scores.items() if "/" in name}
     return {"artifact": str(folder), "data": data, "n": len(examples), "metrics": metrics, "per_label": per_label}
+
+
+def examples_of(task: Any, data: str, columns: Sequence[str]) -> list[Example]:
+    """Labelled examples of a file, a folder (its test file) or a hub id, with the groups of near-duplicates."""
+    spec = DataSpec(path=str(Path(data).expanduser().resolve()) if Path(data).expanduser().exists() else data)
+    source = read_source(spec, Path.cwd())
+    rows = source.test or source.train
+    matching = match(rows, task.columns, _given(columns))
+    examples = to_examples(rows, task, matching, spec.max_characters)
+    groups = group(examples, texts_of(task, examples), spec.near_duplicates).groups
+    return [replace(example, group=name) for example, name in zip(examples, groups, strict=True)]
 
 
 def _given(columns: Sequence[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from loratory.errors import Diverged, SpecError, Stopped, nearest
 from loratory.evaluation import ladder as ladders
 from loratory.evaluation.measured import Measured
 from loratory.evaluation.report import report
-from loratory.flows import fitting, measuring, operating, preparing
+from loratory.flows import fitting, measuring, operating, preparing, stress
 from loratory.flows.bench import Bench, Fitted, check_ladder
 from loratory.flows.listening import Listener, interruptible
 from loratory.flows.specs import check_gate, lock
@@ -71,6 +71,8 @@ def open_bench(spec: Spec, place: Place, listen: Listener, stopping: Any) -> Ben
     if spec.training.threads:
         torch.set_num_threads(spec.training.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if spec.stress:
+        stress.check(spec.task)
     optimizers.check(spec.training.optimizer, device)
     bases = check_ladder(spec)
     split = preparing.kept_or_made(spec, place.folder / "data", listen)
@@ -178,14 +180,24 @@ def _fit_all(bench: Bench) -> tuple[dict[str, Fitted], dict[str, str]]:
 def _measure_all(bench: Bench, place: Place, fitted: dict[str, Fitted]) -> None:
     """The only reading of the test set in a run, noted in the ledger before it happens."""
     waiting = [name for name, one in fitted.items() if not measuring.measured_already(bench, one)]
-    if waiting:
-        ledger.record(place.workspace, digest(bench.split.parts.test), bench.spec.name, f"run: {', '.join(waiting)}")
+    shaken = stress.waiting(bench, fitted, place.folder / stress.STRESS)
+    read = dict.fromkeys([*waiting, *(shaken if bench.spec.stress and bench.spec.stress.part == "test" else ())])
+    if read:
+        ledger.record(place.workspace, digest(bench.split.parts.test), bench.spec.name, f"run: {', '.join(read)}")
     for name, one in fitted.items():
-        if bench.stopping():
-            raise Stopped("stopped; what is finished is kept, and the same command goes on from there")
+        _go_on(bench)
         if name in waiting:
             bench.listen("measure", {"contender": name})
         measuring.measure(bench, one)
+    for name in shaken:
+        _go_on(bench)
+        bench.listen("stage", {"text": f"answering perturbed texts: {name}"})
+        stress.stress_one(bench, fitted[name], place.folder / stress.STRESS)
+
+
+def _go_on(bench: Bench) -> None:
+    if bench.stopping():
+        raise Stopped("stopped; what is finished is kept, and the same command goes on from there")
 
 
 def conclude(bench: Bench, place: Place, fitted: dict[str, Fitted], failures: dict[str, str]) -> dict[str, Any]:
@@ -193,7 +205,7 @@ def conclude(bench: Bench, place: Place, fitted: dict[str, Fitted], failures: di
     bench.listen("stage", {"text": "weighing the evidence"})
     spec, task = bench.spec, bench.split.task
     rows = [
-        measuring.gathered(bench, fitted[c.name]) if c.name in fitted else _failed(c, failures[c.name])
+        _gathered(bench, place, fitted[c.name]) if c.name in fitted else _failed(c, failures[c.name])
         for c in spec.ladder
     ]
     ladder = ladders.build(task, rows, spec.evidence, spec.gate, _facts(bench, place))
@@ -201,6 +213,11 @@ def conclude(bench: Bench, place: Place, fitted: dict[str, Fitted], failures: di
     write_json(place.folder / "verdict.json", ladder["verdict"])
     write_text(place.folder / "report.html", report(ladder, rows, task, bench.split.quality))
     return ladder
+
+
+def _gathered(bench: Bench, place: Place, fitted: Fitted) -> Measured:
+    under_stress = stress.known(bench, fitted, place.folder / stress.STRESS)
+    return replace(measuring.gathered(bench, fitted), stress=under_stress)
 
 
 def _failed(contender: Contender, failure: str) -> Measured:

@@ -133,9 +133,14 @@ def check_gate(spec: Spec, task: Any) -> None:
         return
     labels = getattr(task, "labels", None)
     if labels is None and isinstance(task, Labelled):
-        labels = (*spec.gate.recall, *spec.gate.precision)
+        of_flips = (name.partition("/")[2] for name in spec.gate.flips)
+        labels = (*spec.gate.recall, *spec.gate.precision, *filter(None, of_flips))
     evaluation = importlib.import_module("loratory.evaluation.gate")
-    evaluation.check_gate(spec.gate, labels, [c.name for c in spec.ladder])
+    evaluation.check_gate(spec.gate, labels, [c.name for c in spec.ladder], _perturbed(spec))
+
+
+def _perturbed(spec: Spec) -> tuple[str, ...]:
+    return tuple(spec.stress.perturbations()) if spec.stress else ()
 
 
 def _at_its_line(problem: SpecError, parser: Parser) -> SpecError:

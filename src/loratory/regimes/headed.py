@@ -12,7 +12,7 @@ from loratory.protocols import JSON, Context, Lessons, Predictor, Spanned, Task
 from loratory.regimes.asking import asked
 from loratory.regimes.marking import RecogniserName, believed
 from loratory.regimes.objections import ENCODED, refuse, refuse_writing
-from loratory.specs.training import ContrastiveSpec, LossSpec
+from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec
 from loratory.specs.writing import WritingSpec
 
 SURE = 0.9  # share of a recogniser's finds in train that are right, before it is believed over what is learnt
@@ -50,6 +50,9 @@ class Headed(BaseModel):
         description="of spans: what finds cards, accounts and the like by form and check digits -> the label it speaks "
         "for; what they find stands. auto: those that train proves right",
     )
+    consistency: ConsistencySpec | None = Field(
+        None, description="perturbed twins of the examples, whose answers are to be the same (tasks of labels)"
+    )
     loss: LossSpec = Field(default_factory=LossSpec)
     learning_rate: float
 
@@ -69,6 +72,8 @@ class Headed(BaseModel):
             return f"{name} with head: none lets the base write its answer, and an encoder cannot write"
         if self.writes(start) and (self.contrastive or self.label_names):
             return f"{name} on a causal base writes its answer: contrastive and label_names need head: pooled"
+        if self.consistency and (self.writes(start) or isinstance(task, Spanned)):
+            return f"{name} with consistency compares the odds of labels: it needs a task of labels and a head"
         if self.writes(start):
             return refuse_writing(name, task, start, self.starts)
         if isinstance(task, Spanned) and (self.contrastive or self.label_names):

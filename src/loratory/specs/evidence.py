@@ -40,6 +40,15 @@ class Floor(BaseModel):
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="confidence of the one-sided lower bound")
 
 
+class Ceiling(BaseModel):
+    """A share must be at most this, with this confidence (a one-sided upper bound over groups of examples)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at_most: float = Field(ge=0, le=1, description="the ceiling")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="confidence of the one-sided upper bound")
+
+
 class GateSpec(BaseModel):
     """What must hold before anything may be called fit for use."""
 
@@ -50,6 +59,11 @@ class GateSpec(BaseModel):
     precision: dict[str, Floor] = Field(default_factory=dict, description="label -> floor on its precision")
     not_worse_than: dict[str, float] = Field(
         default_factory=dict, description="contender -> how much worse than it the headline may be (0.0: not at all)"
+    )
+    flips: dict[str, Ceiling] = Field(
+        default_factory=dict,
+        description="perturbation of stress: -> ceiling on the share of answers that it changes; perturbation/LABEL: "
+        "of the texts of that label that were answered rightly",
     )
 
 

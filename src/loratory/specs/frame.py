@@ -14,9 +14,10 @@ from loratory.specs.evidence import EvidenceSpec, GateSpec
 from loratory.specs.lines import Path as KeyPath
 from loratory.specs.operating import OperatingSpec
 from loratory.specs.parser import Parser
+from loratory.specs.stress import StressSpec
 from loratory.specs.training import TrainingSpec
 
-OWN = ("name", "task", "data", "base", "ladder", "training", "operating", "evidence", "gate")
+OWN = ("name", "task", "data", "base", "ladder", "training", "operating", "evidence", "stress", "gate")
 NEEDED = {"name": "name: my-task", "data": "data: {path: examples.csv}", "ladder": "ladder: [tfidf, head, lora]"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMED = "letters, digits, dots, dashes and underscores, 64 at most, a letter or digit first"
@@ -47,6 +48,7 @@ class Spec:
     evidence: EvidenceSpec = field(default_factory=EvidenceSpec)
     gate: GateSpec | None = None
     operating: OperatingSpec | None = None
+    stress: StressSpec | None = None
 
     def facts(self) -> dict[str, Any]:
         """Every value, given or left out, as plain data that parses to the same spec."""
@@ -65,8 +67,8 @@ class Spec:
             "training": self.training.model_dump(mode="json"),
             "evidence": self.evidence.model_dump(mode="json"),
         }
-        optional = {"operating": self.operating, "gate": self.gate}
-        return facts | {key: section.model_dump(mode="json") for key, section in optional.items() if section}
+        asked = {"operating": self.operating, "stress": self.stress, "gate": self.gate}
+        return facts | {key: spec.model_dump(mode="json") for key, spec in asked.items() if spec}
 
 
 def parse(values: Mapping[str, Any], parser: Parser, folder: Path) -> Spec:
@@ -87,6 +89,7 @@ def parse(values: Mapping[str, Any], parser: Parser, folder: Path) -> Spec:
         parser.model(EvidenceSpec, values.get("evidence"), ("evidence",)),
         _optional(GateSpec, "gate", values, parser),
         _optional(OperatingSpec, "operating", values, parser),
+        _optional(StressSpec, "stress", values, parser),
     )
     for regime in parser.regimes:  # by itself first, so that the error names its own line
         if values.get(regime) is not None:

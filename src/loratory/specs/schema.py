@@ -12,6 +12,7 @@ from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec, GateSpec
 from loratory.specs.frame import DEFAULT_BASE, NAME
 from loratory.specs.operating import OperatingSpec
+from loratory.specs.stress import StressSpec
 from loratory.specs.training import TrainingSpec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -25,6 +26,7 @@ HELP = {
     "training": "the budget that every trained regime shares",
     "operating": "what is done to a classifier's probabilities before it answers",
     "evidence": "how figures become a verdict",
+    "stress": "harmless changes of the texts, by which answers should not change; left out: none",
     "gate": "what must hold before anything may be called fit for use",
 }
 
@@ -49,6 +51,7 @@ def schema(known: Known) -> dict[str, Any]:
         "training": _model(TrainingSpec, definitions),
         "operating": _model(OperatingSpec, definitions),
         "evidence": _model(EvidenceSpec, definitions),
+        "stress": _model(StressSpec, definitions),
         "gate": _model(GateSpec, definitions),
     }
     sections = {key: {"description": HELP[key], **value} for key, value in made.items()}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from loratory.perturbations.changes import Perturbation
+from loratory.perturbations.naming import EVERY, FORM, Named, made
 
 
 class LossSpec(BaseModel):
@@ -28,6 +31,27 @@ class ContrastiveSpec(BaseModel):
     temperature: float = Field(0.1, gt=0, le=1, description="divides the similarities")
     labels: int = Field(8, ge=2, le=256, description="of one step: a label and those whose examples are most like its")
     examples: int = Field(4, ge=2, le=256, description="of each label in a step")
+
+
+class ConsistencySpec(BaseModel):
+    """Each example learns together with a perturbed twin, and both have to give one answer (Liang et al. 2021)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: float = Field(1.0, ge=0, le=100, description="of the divergence of the two answers; 0: twins as examples")
+    of: tuple[Named, ...] = Field(EVERY, min_length=1, description=FORM)
+    strength: float | None = Field(None, gt=0, le=1, description="of every perturbation; left out: each one's own")
+
+    @field_validator("of")
+    @classmethod
+    def _known(cls, of: tuple[Named, ...]) -> tuple[Named, ...]:
+        made(of)
+        return of
+
+    def perturbations(self) -> dict[str, Perturbation]:
+        """Each by its name, at the strength asked for."""
+        change = {} if self.strength is None else {"strength": self.strength}
+        return {name: one.model_copy(update=change) for name, one in made(self.of).items()}
 
 
 class TrainingSpec(BaseModel):

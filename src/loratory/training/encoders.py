@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,10 +17,11 @@ from loratory.models.trunks import TorchTrunk, apply_head
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import FORMS, Row, form_of
 from loratory.predictors.heads import PooledHead
-from loratory.protocols import JSON, Context, Encode, Example, Lessons, Network, Outcome, Scores, answer
-from loratory.specs.training import ContrastiveSpec, LossSpec
+from loratory.protocols import JSON, Context, Encode, Example, Lessons, Network, Outcome, Scores, Tokens, answer
+from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec
 from loratory.training.batching import Batch, epoch_batches, micro_batches
 from loratory.training.checkpoints import Staged
+from loratory.training.consistency import Twins, consistent
 from loratory.training.contrastive import contrastive_loss, hard_steps
 from loratory.training.loop import Course, train
 from loratory.training.objectives import OBJECTIVES, label_loss
@@ -40,6 +42,7 @@ class Options:
     learn_scale: bool = False
     label_names: float = 0.0
     contrastive: ContrastiveSpec | None = None
+    consistency: ConsistencySpec | None = None
 
     @classmethod
     def of(cls, regime: Any) -> Options:
@@ -153,12 +156,25 @@ def through_trunk(
     learned = sum(p.numel() for p in parameters.values())
     now = Encoder(task, material.form, Network(live, None, head), context.training.max_tokens, learned)
     held = [row for rows in now.rows([e.input for e in lessons.validation]) for row in rows]
-    below = _remember_below(live, material, held, context)
+    twins = _twins(lessons, live, material, options, context)
+    below = twins is None and _remember_below(live, material, held, context)
+
+    def outputs(rows: Sequence[Tokens]) -> Tensor:
+        states, mask = live.learn(rows)
+        return apply_head(head, states, mask)
 
     def losses(indices: Sequence[int]) -> Tensor:
-        states, mask = live.learn([material.rows[i][0] for i in indices])
+        said = outputs([material.rows[i][0] for i in indices])
         wanted = material.targets[list(indices)].to(context.device)
-        return OBJECTIVES[material.form].losses(apply_head(head, states, mask), wanted, options.loss)
+        plain = partial(OBJECTIVES[material.form].losses, targets=wanted, spec=options.loss)
+        if twins is None or options.consistency is None:
+            return plain(said)
+        return consistent(said, outputs(twins.rows(indices)), plain, options.consistency.weight)
+
+    def batches(epoch: int) -> list[Batch]:
+        if twins is not None:
+            twins.epoch = epoch  # the loop asks for an epoch's batches before it takes its steps
+        return epoch_batches(lengths, context.training, context.seed, epoch)
 
     course = Course(
         parameters=parameters,
@@ -167,7 +183,7 @@ def through_trunk(
         headline=task.headline,
         epochs=context.training.epochs,
         rate=lambda name: options.head_learning_rate if name.startswith("head.") else options.learning_rate,
-        batches=lambda epoch: epoch_batches(lengths, context.training, context.seed, epoch),
+        batches=batches,
         score=lambda: task.summarise(answer(now, lessons.validation, context.run).totals()),
     )
     warmed: dict[str, JSON] = {}
@@ -185,6 +201,17 @@ def through_trunk(
     if live.every_weight:
         return replace(now, network=Network(live.frozen(), None, head), owned=True), facts
     return replace(now, network=Network(trunk, live.adapter() if live.adapter_config else None, head)), facts
+
+
+def _twins(lessons: Lessons, live: LiveTrunk, material: Material, options: Options, context: Context) -> Twins | None:
+    """What consistency asks for. Twins are others in each epoch, so what is below the adapters cannot be remembered."""
+    if options.consistency is None:
+        return None
+    if 0 < live.first_layer < live.depth and context.training.cache != "off":
+        text = "consistency: twins are others in each epoch, so every layer is computed each time and none is cached"
+        context.report("said", {"text": text})
+    limit, spec = context.training.max_tokens, options.consistency
+    return Twins(material.task, material.form, live.tokenizer, lessons.train, limit, spec, context.seed)
 
 
 def _warm_up(

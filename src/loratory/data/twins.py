@@ -1,0 +1,56 @@
+"""The perturbed twin of an example: another text, and the expected answer that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from loratory.errors import Unfit
+from loratory.perturbations.changes import Changed, Perturbation, Place
+from loratory.protocols import Example, Input, Labelled, Spanned
+
+
+def twin(task: Any, example: Example, perturbation: Perturbation, seed: int) -> Example | None:
+    """The example with its text perturbed and its expected spans moved; None where nothing can be changed.
+
+    Raises Unfit for a task without labels or spans, or one whose text is no field of its input.
+    """
+    changed = perturbation(task.text(example.input), seed, places(task, example))
+    if changed is None:
+        return None
+    made = replace(example, input=with_text(task, example.input, changed.text))
+    return made if isinstance(task, Labelled) else replace(made, answer=moved(task, example.answer, changed))
+
+
+def places(task: Any, example: Example) -> Sequence[Place]:
+    """Where the expected spans of an example are; nowhere for a task of labels. Raises Unfit."""
+    if isinstance(task, Spanned):
+        return [(start, end) for start, end, _ in task.spans_of(example.answer)]
+    if isinstance(task, Labelled):
+        return ()
+    raise Unfit(
+        f"{task.kind} answers neither with a label nor with spans, so it cannot be told whether an answer has changed",
+        where="stress",
+        allowed="tasks whose answer is one label, or labelled spans of a text",
+    )
+
+
+def moved(task: Any, answer: Any, changed: Changed) -> Any:
+    """An answer's spans in the changed text."""
+    spans = [(*changed.moved(start, end), label) for start, end, label in task.spans_of(answer)]
+    return task.from_spans(changed.text, spans)
+
+
+def with_text(task: Any, input: Input, text: str) -> Input:
+    """The input with another text, wherever the task keeps it. Raises Unfit where it is no field of the input."""
+    before = task.text(input)
+    fields = [name for name, value in input.items() if value == before]
+    made = {**input, **dict.fromkeys(fields, text)}
+    if not fields or task.text(made) != text:
+        raise Unfit(
+            f"{task.kind} makes its text of several fields, so a changed text cannot be put back",
+            where="stress",
+            allowed="tasks whose text is a field of the input",
+        )
+    return made

@@ -1,0 +1,32 @@
+"""`stress:` by how much answers change where texts change harmlessly."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from loratory.perturbations.changes import Perturbation
+from loratory.perturbations.naming import EVERY, FORM, Named, made
+
+
+class StressSpec(BaseModel):
+    """What is done to the texts, and to which; without the section a run leaves them as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    of: tuple[Named, ...] = Field(EVERY, min_length=1, description=FORM)
+    part: Literal["test", "validation"] = Field("test", description="whose texts; reading test is noted in the ledger")
+    texts: int = Field(2000, ge=1, description="so many of them at most, drawn by the seed")
+    examples: int = Field(5, ge=0, le=100, description="changed answers that are shown for each perturbation")
+    seed: int = Field(6, ge=0, description="of the draw and of every perturbation")
+
+    @field_validator("of")
+    @classmethod
+    def _known(cls, of: tuple[Named, ...]) -> tuple[Named, ...]:
+        made(of)
+        return of
+
+    def perturbations(self) -> dict[str, Perturbation]:
+        """Each by its name."""
+        return made(self.of)

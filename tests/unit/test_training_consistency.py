@@ -1,0 +1,149 @@
+"""Consistency training: its loss, its twins, what it does, and that it does nothing where it is off."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from loratory.data.twins import twin
+from loratory.evaluation.stress import Pair, labelled
+from loratory.models.execution import run_here
+from loratory.perturbations.surface import Typos
+from loratory.protocols import Predictor, answer
+from loratory.regimes.lora import Lora
+from loratory.specs.training import ConsistencySpec, LossSpec
+from loratory.tasks.tag import Tag
+from loratory.training.consistency import Twins, consistent, symmetric_kl
+from loratory.training.objectives import label_loss
+from tiny import Trunks, context, examples, lessons, toy_task
+
+
+def softmax(row: list[float]) -> list[float]:
+    total = sum(math.exp(x) for x in row)
+    return [math.exp(x) / total for x in row]
+
+
+def test_the_loss_is_its_formula() -> None:
+    plain, other = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]]), torch.tensor([[0.5, 0.5, 0.0], [2.0, 1.0, 1.0]])
+    targets, expected = [2, 1], []
+    for row, twin_row, target in zip(plain.tolist(), other.tolist(), targets, strict=True):
+        p, q = softmax(row), softmax(twin_row)
+        one = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+        two = sum(b * math.log(b / a) for a, b in zip(p, q, strict=True))
+        expected.append(-math.log(p[target]) - math.log(q[target]) + 0.7 * (one + two) / 2)
+    made = consistent(plain, other, lambda o: label_loss(o, torch.tensor(targets), LossSpec()), 0.7)
+    assert made.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_equal_answers_have_no_divergence_and_both_sides_learn() -> None:
+    one, other = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)
+    assert symmetric_kl(one, one.detach().clone()).tolist() == pytest.approx([0.0] * 4, abs=1e-6)
+    symmetric_kl(one, other).sum().backward()  # type: ignore[no-untyped-call]
+    assert one.grad is not None
+    assert other.grad is not None
+    assert bool((one.grad != 0).any() and (other.grad != 0).any())
+
+
+def twins(trunk: Any, seed: int = 1, **options: Any) -> Twins:
+    return Twins(toy_task(), "labels", trunk.tokenizer, examples(), 64, ConsistencySpec(**options), seed)
+
+
+def test_twins_are_functions_of_seed_epoch_and_index(trunk_of: Trunks) -> None:
+    def texts(seed: int, epoch: int) -> list[str]:
+        drawn = twins(trunk_of("bert"), seed)
+        drawn.epoch = epoch
+        return [str(drawn.of(index).input["text"]) for index in range(20)]
+
+    assert texts(1, 0) == texts(1, 0)
+    assert texts(1, 0) != texts(1, 1)
+    assert texts(1, 0) != texts(2, 0)
+    assert all(a != b.input["text"] for a, b in zip(texts(1, 0), examples(), strict=False))
+
+
+def test_a_text_with_nothing_to_change_is_its_own_twin(trunk_of: Trunks) -> None:
+    drawn = twins(trunk_of("bert"), of=("spacing",))
+    drawn.examples = [examples()[0].__class__({"text": "cash"}, {"label": "cash"})]
+    assert drawn.of(0) == drawn.examples[0]
+    assert len(drawn.rows([0])) == 1
+
+
+def made(trunk: Any, consistency: dict[str, Any] | None, said: list[Any] | None = None, **more: Any) -> Predictor:
+    regime = Lora(rank=4, alpha=16, learning_rate=5e-3, consistency=consistency, **more.pop("lora", {}))
+    heard = [] if said is None else said
+    around = context(report=lambda event, values: heard.append((event, dict(values))), **{"epochs": 6, **more})
+    return regime.fit(toy_task(), lessons(), trunk, around)
+
+
+def flips(predictor: Predictor, seed: int = 9) -> float:
+    """The share of the toy's answers that change with slips in every word."""
+    task, rows = toy_task(), examples()
+    shaken = [made or row for row in rows if (made := twin(task, row, Typos(strength=1.0), seed)) or True]
+    facts: Any = labelled(task, Pair(answer(predictor, rows, run_here), answer(predictor, shaken, run_here)), 0.95)
+    return float(facts["flips"]["value"])
+
+
+def test_it_lowers_flips(trunk_of: Trunks) -> None:
+    trunk = trunk_of("bert")
+    plain = made(trunk, None)
+    steady = made(trunk, {"of": [{"typos": {"strength": 1.0}}], "weight": 1.0})
+    assert flips(plain) > 0.15
+    assert flips(steady) < flips(plain) - 0.05
+
+
+def test_off_it_changes_nothing_and_on_it_is_the_same_again(trunk_of: Trunks, monkeypatch: pytest.MonkeyPatch) -> None:
+    def losses(consistency: dict[str, Any] | None) -> list[float]:
+        heard: list[Any] = []
+        made(trunk_of("bert"), consistency, heard, epochs=1)
+        return [values["loss"] for event, values in heard if event == "step"]
+
+    on = losses({})
+    assert on == losses({})
+    off = losses(None)
+    assert on[0] > off[0]
+
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("this is off")
+
+    monkeypatch.setattr("loratory.training.encoders.consistent", never)
+    monkeypatch.setattr("loratory.training.encoders.Twins", never)
+    assert losses(None) == off  # what they were before there was such a thing: tests/golden holds them
+
+
+def test_lower_layers_are_not_remembered_and_it_says_so(trunk_of: Trunks) -> None:
+    heard: list[Any] = []
+    made(trunk_of("bert"), {}, heard, epochs=1, lora={"layers": "top-1"})
+    assert any("every layer is computed" in values.get("text", "") for event, values in heard if event == "said")
+    assert next(values for event, values in heard if event == "fitted")["cached_layers"] == 0
+
+
+def test_it_is_refused_where_it_cannot_work() -> None:
+    regime = Lora(consistency=ConsistencySpec())
+    assert regime.objection(toy_task(), "encoder") is None
+    assert "task of labels" in str(regime.objection(Tag(labels=("NAME",)), "encoder"))
+    assert "task of labels" in str(regime.objection(toy_task(), "causal"))
+    assert Lora(consistency=ConsistencySpec(), head="pooled").objection(toy_task(), "causal") is None
+    with pytest.raises(ValidationError, match="no perturbation called 'typo'"):
+        ConsistencySpec(of=("typo",))
+
+
+def test_one_strength_for_all() -> None:
+    spec = ConsistencySpec(of=("typos", "suffix"), strength=0.7)
+    assert [one.strength for one in spec.perturbations().values()] == [0.7, 0.7]
+    assert ConsistencySpec(of=("typos",)).perturbations()["typos"].strength == Typos().strength
+
+
+def test_a_fit_draws_other_twins_in_each_epoch(trunk_of: Trunks, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    drawn = Twins.of
+
+    def of(self: Twins, index: int) -> Any:
+        seen.append((self.epoch, index))
+        return drawn(self, index)
+
+    monkeypatch.setattr(Twins, "of", of)
+    made(trunk_of("bert"), {}, epochs=2)
+    assert sorted(seen) == [(epoch, index) for epoch in range(2) for index in range(len(lessons().train))]
