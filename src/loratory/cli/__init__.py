@@ -39,9 +39,6 @@ app = typer.Typer(
     help="From labelled examples and one short YAML to a small language model that is proven, exported and served.",
 )
 VERBS = (
-    *(init, check, run, train, evaluate, stress, predict, redact),
-    *(importing, export, discover, report, recipes, doctor),
-)
     init,
     check,
     run,
