@@ -272,7 +272,7 @@ def render(template: Template, row: int, fakers: Mapping[str, Any]) -> dict[str,
 
 
 def make_rows(folder: Path = FOLDER) -> list[dict[str, Any]]:
-    """All rows in their fixed shuffled order; a text that came before is left out."""
+    """All rows in their fixed shuffled order; one that differs from another in digits only is left out."""
     from faker import Faker
 
     fakers = {locale: Faker(locale) for locale in LOCALES}
@@ -280,7 +280,7 @@ def make_rows(folder: Path = FOLDER) -> list[dict[str, Any]]:
     for template in read_templates(folder):
         for row in range(EACH):
             made = render(template, row, fakers)
-            found.setdefault(made["text"], made)
+            found.setdefault(re.sub(r"\d", "0", made["text"].lower()), made)
     rows = list(found.values())
     Random(SEED).shuffle(rows)
     return rows
