@@ -1,0 +1,1 @@
+"""Mails, chats, tickets, forms, letters and logs with personal data marked; data written for this recipe."""

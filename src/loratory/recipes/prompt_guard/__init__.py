@@ -1,0 +1,1 @@
+"""Prompts to an assistant, harmless or attacks on its rules; data written for this recipe."""
