@@ -19,6 +19,7 @@ from loratory.predictors.recognisers import iban, luhn, social_security
 from loratory.recipes.intent_router import make_data as router
 from loratory.recipes.pii import make_data as pii
 from loratory.recipes.prompt_guard import make_data as guard
+from loratory.regimes.rules import Rules
 from loratory.tasks.tag import Tag
 from tiny import Bases
 
@@ -133,6 +134,14 @@ def test_spans_of_pii_are_valid_and_of_declared_labels() -> None:
         found.update(label for _, _, label in task.spans_of(example.answer))
     assert set(found) == set(task.span_labels)
     assert min(found.values()) >= 50
+
+
+@pytest.mark.skipif("recognisers" not in Rules.model_fields, reason="the regime `rules` does not speak of spans")
+def test_recognisers_of_pii_speak_for_declared_labels() -> None:
+    spec = load_spec("pii")
+    rules = next(contender.options for contender in spec.ladder if contender.name == "rules")
+    assert isinstance(spec.task, Tag)
+    assert set(rules.model_dump()["recognisers"].values()) <= set(spec.task.span_labels)
 
 
 def test_numbers_carry_their_check_digits_and_look_alikes_do_not() -> None:

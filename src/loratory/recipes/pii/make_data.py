@@ -31,18 +31,17 @@ BY_WORDS = {"Sehr geehrte": "de_DE", "Bonjour": "fr_FR", "Hola": "es_ES"}
 DOMAINS = ("example.com", "example.org", "example.net")
 SLOT = re.compile(r"\{([A-Z_]+|[a-z]+)(?:\.([a-z]+))?\}")
 TITLES = "Mr. Mrs. Ms. Dr. Prof. Mr Ms Dr Sir".split()
-NRP = (
-    "American British Irish German French Spanish Italian Dutch Swedish Polish Danish Indian Nigerian Brazilian "
-    "Turkish Korean Kenyan Ukrainian Catholic Protestant Muslim Jewish Hindu Buddhist Sikh Socialist Conservative "
-    "Quaker"
-).split()
+TONGUES = "German French Spanish Italian Dutch Swedish Polish Danish Turkish Korean Ukrainian".split()
+NATIONS = [*TONGUES, *"American British Irish Indian Nigerian Brazilian Kenyan".split()]
+FAITHS = "Catholic Protestant Muslim Buddhist Sikh Socialist Conservative Quaker Hindu Methodist".split()
+NRP = {"tongue": TONGUES, "nation": NATIONS, "faith": FAITHS, "": [*NATIONS, *FAITHS]}
 COUNTRIES = (
     "Norway,Portugal,Kenya,Canada,Japan,Chile,Greece,Morocco,New Zealand,South Korea,the United States,Austria,Vietnam,"
     "Iceland,Peru,Egypt,Poland,Ireland,Thailand,Ghana"
 ).split(",")
 STATES = "Ohio,Texas,California,New York,Florida,Oregon,Maine,Nevada,Georgia,New Mexico".split(",")
 ITALIAN = "Bergamo Bologna Cremona Ferrara Genova Lecce Lucca Mantova Modena Palermo Parma Pavia Siena Trento".split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday tomorrow".split()
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 PRODUCTS = (
     "the Madison desk lamp,a Berlin messenger bag,the Victoria sofa,an Oslo rain jacket,a Max 4 drill,"
     "the Paris oven dish,the Orlando bike rack,a Jasmine tea set,the Vega 12 tent,a Carter tool box"
@@ -98,10 +97,10 @@ def person(filling: Filling, form: str) -> str:
     """A name: whole, given or family name."""
     title = filling.said.pop("title", "").rstrip(".")
     named = {"Mr": "first_name_male", "Sir": "first_name_male", "Mrs": "first_name_female", "Ms": "first_name_female"}
-    first = getattr(filling.fake, named.get(title, "first_name"))()
+    first = getattr(filling.fake, "first_name_male" if form == "man" else named.get(title, "first_name"))()
     last = filling.fake.last_name()
     filling.said.setdefault("mail", plain(f"{first} {last}"))
-    if form == "first":
+    if form in ("first", "man"):
         return str(first)
     if form == "last":
         return str(last)
@@ -167,7 +166,7 @@ def when(filling: Filling, form: str) -> str:
         )
     years = (1938, 2008) if form == "birth" else (2023, 2026)
     day = date(filling.random.randint(*years), 1, 1) + timedelta(days=filling.random.randrange(365))
-    return day.strftime(filling.pick(DATES))
+    return day.strftime("%d.%m.%Y" if form == "numbers" else filling.pick(DATES))
 
 
 def domain(filling: Filling, form: str) -> str:
@@ -217,7 +216,7 @@ LABELLED: Mapping[str, Callable[[Filling, str], str]] = {
     "DOMAIN_NAME": domain,
     "TITLE": title,
     "ZIP_CODE": lambda filling, form: str(filling.fake.postcode()),
-    "NRP": lambda filling, form: filling.pick(NRP),
+    "NRP": lambda filling, form: filling.pick(NRP[form]),
     "US_DRIVER_LICENSE": lambda filling, form: filling.digits(filling.pick(LICENSES)),
 }
 
@@ -258,7 +257,7 @@ def render(template: Template, row: int, fakers: Mapping[str, Any]) -> dict[str,
     """One row: text, labelled spans and the template that both are from."""
     locale = locale_of(template, row)
     filling = Filling(fakers[locale], locale, Random(f"{SEED}/{template.name}/{row}"))
-    filling.fake.seed_instance(f"{SEED}/{template.name}/{row}")
+    filling.fake.seed_instance(f"{SEED}/{template.name}/{row}/faker")  # other digits than ours
     text, spans, position = "", [], 0
     for match in SLOT.finditer(template.text):
         text += template.text[position : match.start()]
