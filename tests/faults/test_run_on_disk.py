@@ -41,7 +41,7 @@ def test_every_file_of_a_run_is_there(finished: Path) -> None:
     }
     parts = {f"{part}.parquet" for part in ("train", "validation", "calibration", "test")}
     assert {entry.name for entry in (run / "data").iterdir()} == parts | {
-        *("quality.json", "split.json", "labels.json", "manifest.json"),
+        *("quality.json", "split.json", "task.json", "labels.json", "manifest.json"),
     }
     assert sorted(entry.name for entry in (run / "contenders").iterdir()) == sorted(NAMES)
     for name in NAMES:

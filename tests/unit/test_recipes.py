@@ -27,7 +27,6 @@ GROUPS = {"prompt-guard": "family", "intent-router": "group", "pii": "template_i
 FILES = {"prompt-guard": "prompts.jsonl", "intent-router": "questions.jsonl", "pii": "messages.jsonl"}
 QUICK = ("training.epochs=1", "evidence.resamples=200", "evidence.latency_texts=5")
 SHORT = "training.max_tokens=64"  # what the tiny bases read
-UNRULED = ("ladder=[lora]", "rules={}")  # pii without the regime `rules`, which may not know spans
 
 
 @cache
@@ -125,7 +124,7 @@ def test_no_term_crosses_categories_or_groups() -> None:
 
 
 def test_spans_of_pii_are_valid_and_of_declared_labels() -> None:
-    task = load_spec("pii", changes=UNRULED).task
+    task = load_spec("pii", changes=()).task
     assert isinstance(task, Tag)
     found: Counter[str] = Counter()
     for row in rows_of("pii"):
@@ -185,7 +184,7 @@ def test_the_recipe_runs_and_is_neither_trivial_nor_chance(
 def test_pii_runs_on_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_of: Bases) -> None:
     monkeypatch.chdir(tmp_path)
     data = sample_of("pii", tmp_path, 4)
-    spec = load_spec("pii", data=str(data), changes=(*UNRULED, f"base={base_of('bert')}", SHORT, *QUICK))
+    spec = load_spec("pii", data=str(data), changes=(f"base={base_of('bert')}", SHORT, *QUICK))
     ladder = run(spec, Place.of(spec, None), lambda event, values: None)
     assert 0 <= ladder["contenders"][0]["metrics"]["strict_f1"]["mean"] <= 1
 
@@ -211,6 +210,6 @@ def test_pii_takes_presidios_columns(tmp_path: Path, monkeypatch: pytest.MonkeyP
         for number, (name, town) in enumerate((f"Ana{sign}", f"Lund{sign}") for sign in ascii_letters)
     ]
     (tmp_path / "synth.json").write_text(json.dumps(records), encoding="utf-8")
-    spec = load_spec("pii", data="synth.json", changes=(*UNRULED, f"base={base_of('bert')}", SHORT, *QUICK))
+    spec = load_spec("pii", data="synth.json", changes=(f"base={base_of('bert')}", SHORT, *QUICK))
     ladder = run(spec, Place.of(spec, None), lambda event, values: None)
     assert ladder["split"]["columns"] == {"text": "full_text", "spans": "spans", "group": "template_id"}
