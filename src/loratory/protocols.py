@@ -202,6 +202,9 @@ class Tokenizer(Protocol):
 
     def ids(self, text: str, pair: str | None = None) -> tuple[Tokens, Offsets]: ...
     def many(self, texts: Sequence[str], limit: int | None = None) -> list[tuple[Tokens, Offsets]]: ...
+    def ends(self, texts: Sequence[str], limit: int) -> list[tuple[Tokens, Offsets]]:
+        """Every text, of those that are longer than `limit` tokens the beginning and the end."""
+
     def windows(self, texts: Sequence[str], limit: int, stride: int) -> list[list[tuple[Tokens, Offsets]]]:
         """Every text whole, in windows of at most `limit` tokens that share `stride` of them with the next."""
 

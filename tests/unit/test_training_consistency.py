@@ -49,7 +49,7 @@ def test_equal_answers_have_no_divergence_and_both_sides_learn() -> None:
 
 
 def twins(trunk: Any, seed: int = 1, **options: Any) -> Twins:
-    return Twins(toy_task(), "labels", trunk.tokenizer, examples(), 64, ConsistencySpec(**options), seed)
+    return Twins(toy_task(), "labels", trunk.tokenizer, examples(), 64, "head", ConsistencySpec(**options), seed)
 
 
 def test_twins_are_functions_of_seed_epoch_and_index(trunk_of: Trunks) -> None:

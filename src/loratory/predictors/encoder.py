@@ -30,6 +30,7 @@ class Encoder:
     max_tokens: int
     learned: int
     owned: bool = False
+    long: str = "head"  # how longer texts are read
     finders: tuple[Finder, ...] = ()  # of spans: what they find stands
 
     @cached_property
@@ -40,7 +41,7 @@ class Encoder:
 
     def rows(self, inputs: Sequence[Input]) -> list[list[Row]]:
         """Token ids and offsets of each input's rows, none longer than what was trained on."""
-        return FORMS[self.form].rows(self.task, self.network.trunk.tokenizer, inputs, self.max_tokens)
+        return FORMS[self.form].rows(self.task, self.network.trunk.tokenizer, inputs, self.max_tokens, self.long)
 
     def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
         return [made for made, _ in self.judged(inputs, run)]
@@ -80,6 +81,7 @@ class Encoder:
             "form": self.form,
             "head": head_facts(head),
             "max_tokens": self.max_tokens,
+            "long": self.long,
             "learned": self.learned,
             "trunk": {"name": trunk.name, "digest": trunk.digest, "kind": trunk.kind, "pooling": trunk.pooling},
             "adapter": self.network.adapter.digest if self.network.adapter else None,
@@ -112,4 +114,5 @@ class Encoder:
         prefix = facts.get("prefix", head.prefix if isinstance(head, StockHead) else "")
         adapter = adapters.read(folder / "adapter", prefix) if facts["adapter"] else None
         network, found = Network(trunk, adapter, head), finders.read(folder / finders.FILE)
-        return cls(task, facts["form"], network, facts["max_tokens"], facts["learned"], facts["owned"], found)
+        read = {name: facts[name] for name in ("max_tokens", "learned", "owned")}
+        return cls(task, facts["form"], network, **read, long=facts.get("long", "head"), finders=found)

@@ -35,8 +35,8 @@ class Form(Protocol):
     def head(self, kind: str, task: Any, trunk: Any) -> nn.Module:
         """A fresh head: (states float[B, T, D], mask int[B, T]) -> outputs."""
 
-    def rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], limit: int) -> list[list[Row]]:
-        """The rows of each input, of at most `limit` tokens."""
+    def rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], limit: int, long: str) -> list[list[Row]]:
+        """The rows of each input, of at most `limit` tokens; `long`, as in the spec, says how longer ones are read."""
 
     def read(
         self,
@@ -51,8 +51,19 @@ class Form(Protocol):
         """What the outputs of one input say of it beside the answer."""
 
 
+def windows(tokenizer: Tokenizer, texts: Sequence[str], limit: int) -> list[list[Row]]:
+    """Every text whole, in rows that overlap."""
+    most = min(limit, tokenizer.limit)
+    return tokenizer.windows(texts, most, most // SHARED)
+
+
+def mean(parts: Sequence[Tensor]) -> Tensor:
+    """The mean of an input's outputs; of one, that one."""
+    return parts[0] if len(parts) == 1 else torch.stack(list(parts)).mean(0)
+
+
 class LabelForm:
-    """One class for a text: outputs are logits float[B, L]. A text that is too long is cut."""
+    """One class for a text: outputs are logits float[B, L], the mean of those of its rows."""
 
     capability: Any = Labelled
     stock: Stock = OF_TEXTS
@@ -66,8 +77,11 @@ class LabelForm:
     def head(self, kind: str, task: Any, trunk: Any) -> nn.Module:
         return make_head(kind, trunk, task.labels)
 
-    def rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], limit: int) -> list[list[Row]]:
-        return [[row] for row in tokenizer.many([task.text(input) for input in inputs], limit)]
+    def rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], limit: int, long: str) -> list[list[Row]]:
+        texts = [task.text(input) for input in inputs]
+        if long == "windows":
+            return windows(tokenizer, texts, limit)
+        return [[row] for row in (tokenizer.ends(texts, limit) if long == "ends" else tokenizer.many(texts, limit))]
 
     def read(
         self,
@@ -78,12 +92,12 @@ class LabelForm:
     ) -> list[Prediction]:
         if not inputs:
             return []
-        odds = torch.stack([one for (one,) in outputs]).double().softmax(-1).tolist()
+        odds = torch.stack([mean(parts) for parts in outputs]).double().softmax(-1).tolist()
         return [task.from_odds(i, dict(zip(task.labels, o, strict=True))) for i, o in zip(inputs, odds, strict=True)]
 
     def beside(self, head: Any, outputs: Sequence[Tensor]) -> Scores:
         """The energy (Liu et al. 2020, eq. 4, its sign turned), and the cosine to the nearest prototype."""
-        (logits,) = outputs
+        logits = mean(outputs)
         scores = {"energy": float(logits.double().logsumexp(-1))}
         if isinstance(head, PooledHead):
             cosines = (logits - head.bias.cpu()) / head.log_scale.exp().cpu()
@@ -106,9 +120,8 @@ class SpanForm:
     def head(self, kind: str, task: Any, trunk: Any) -> nn.Module:
         return make_token_head(kind, trunk, self.outputs(task))
 
-    def rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], limit: int) -> list[list[Row]]:
-        most = min(limit, tokenizer.limit)
-        return tokenizer.windows([task.text(input) for input in inputs], most, most // SHARED)
+    def rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], limit: int, long: str) -> list[list[Row]]:
+        return windows(tokenizer, [task.text(input) for input in inputs], limit)
 
     def read(
         self,
@@ -123,11 +136,11 @@ class SpanForm:
         return {}
 
     def _read(self, task: Any, input: Input, rows: Sequence[Row], outputs: Sequence[Tensor]) -> Prediction:
-        windows = [
+        parts = [
             (offsets, one[: len(offsets)].double().log_softmax(-1).numpy())
             for (_, offsets), one in zip(rows, outputs, strict=True)
         ]
-        places, odds = bio.merged(windows)
+        places, odds = bio.merged(parts)
         text = task.text(input)
         if task.in_words:
             places, odds = bio.in_words(odds, places, text)

@@ -44,7 +44,14 @@ class Prototype(BaseModel):
         material = Material.of(task, start, lessons, context, LossSpec())
         head: Any = start_head("pooled", start, material, context, self.label_names).requires_grad_(False).eval()
         learned = head.prototypes.numel() + 1
-        made = Encoder(task, material.form, Network(start, None, head), context.training.max_tokens, learned)
+        made = Encoder(
+            task,
+            material.form,
+            Network(start, None, head),
+            context.training.max_tokens,
+            learned,
+            long=context.training.long,
+        )
         score = score_on_states(made, lessons.validation, context)
         losses: dict[float, float] = {}
         for scale in SCALES:

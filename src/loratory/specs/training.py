@@ -71,6 +71,11 @@ class TrainingSpec(BaseModel):
     )
     accumulation: int = Field(1, ge=1, description="batches accumulated into one optimizer step")
     max_tokens: int = Field(256, ge=8, description="longer texts are cut (never above what the base can read)")
+    long: Literal["head", "ends", "windows"] = Field(
+        "head",
+        description="of a text that is longer (encoders, labels): its beginning; a quarter of the tokens from its "
+        "beginning and the rest from its end (Sun et al. 2019); or all of it in windows, their logits averaged",
+    )
     seeds: int = Field(
         1, ge=1, le=50, description="fits of each seeded regime; the one that ships is chosen on validation"
     )

@@ -43,6 +43,7 @@ class Twins:
     tokenizer: Any
     examples: Sequence[Example]
     max_tokens: int
+    long: str
     spec: ConsistencySpec
     seed: int
     epoch: int = 0
@@ -54,7 +55,7 @@ class Twins:
     def rows(self, indices: Sequence[int]) -> list[Tokens]:
         """The token ids of each example's twin in this epoch."""
         inputs = [self.of(index).input for index in indices]
-        parts = FORMS[self.form].rows(self.task, self.tokenizer, inputs, self.max_tokens)
+        parts = FORMS[self.form].rows(self.task, self.tokenizer, inputs, self.max_tokens, self.long)
         return [ids for ((ids, _),) in parts]
 
     def of(self, index: int) -> Example:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from loratory.errors import SpecError
 from loratory.models.activations import Pooling, pool
 from loratory.models.live import LiveTrunk, Ways
 from loratory.models.precision import choose
@@ -69,7 +70,7 @@ class Material:
     def of(cls, task: Any, trunk: TorchTrunk, lessons: Lessons, context: Context, loss: LossSpec) -> Material:
         form = form_of(task)
         inputs = [example.input for example in lessons.train]
-        parts = FORMS[form].rows(task, trunk.tokenizer, inputs, context.training.max_tokens)
+        parts = FORMS[form].rows(task, trunk.tokenizer, inputs, context.training.max_tokens, context.training.long)
         rows = [row for each in parts for row in each]
         examples = [example for example, each in zip(lessons.train, parts, strict=True) for _ in each]
         targets = OBJECTIVES[form].targets(task, examples, rows)
@@ -154,7 +155,8 @@ def through_trunk(
     parameters = live.trainable() | {f"head.{name}": p for name, p in head.named_parameters() if options.teaches(name)}
     lengths = [len(ids) for ids, _ in material.rows]
     learned = sum(p.numel() for p in parameters.values())
-    now = Encoder(task, material.form, Network(live, None, head), context.training.max_tokens, learned)
+    reading = {"max_tokens": context.training.max_tokens, "long": context.training.long}
+    now = Encoder(task, material.form, Network(live, None, head), learned=learned, **reading)
     held = [row for rows in now.rows([e.input for e in lessons.validation]) for row in rows]
     twins = _twins(lessons, live, material, options, context)
     below = twins is None and _remember_below(live, material, held, context)
@@ -210,8 +212,15 @@ def _twins(lessons: Lessons, live: LiveTrunk, material: Material, options: Optio
     if 0 < live.first_layer < live.depth and context.training.cache != "off":
         text = "consistency: twins are others in each epoch, so every layer is computed each time and none is cached"
         context.report("said", {"text": text})
-    limit, spec = context.training.max_tokens, options.consistency
-    return Twins(material.task, material.form, live.tokenizer, lessons.train, limit, spec, context.seed)
+    reading, spec = context.training, options.consistency
+    if reading.long == "windows":
+        raise SpecError(
+            "consistency compares a text with its twin, and windows of the two are not of the same words",
+            where="training: long",
+            remedy="set training: long: ends, or take consistency out",
+        )
+    twins = (material.task, material.form, live.tokenizer, lessons.train, reading.max_tokens, reading.long)
+    return Twins(*twins, spec, context.seed)
 
 
 def _warm_up(
@@ -278,7 +287,8 @@ def head_on_states(
     head: Any = start_head("pooled", trunk, material, context, options.label_names)
     parameters = {f"head.{name}": p for name, p in head.named_parameters() if options.teaches(name)}
     learned = sum(p.numel() for p in parameters.values())
-    made = Encoder(task, material.form, Network(trunk, None, head), context.training.max_tokens, learned)
+    reading = {"max_tokens": context.training.max_tokens, "long": context.training.long}
+    made = Encoder(task, material.form, Network(trunk, None, head), learned=learned, **reading)
     pooled = context.activations.pooled(trunk, trunk.pooling, [ids for ids, _ in material.rows]).to(context.device)
 
     def batches(epoch: int) -> list[tuple[tuple[int, ...], ...]]:
@@ -309,11 +319,13 @@ def score_on_states(encoder: Encoder, examples: Sequence[Example], context: Cont
     task, inputs, head = encoder.task, [e.input for e in examples], encoder.network.head
     trunk: Any = encoder.network.trunk
     rows = encoder.rows(inputs)
-    pooled = context.activations.pooled(trunk, trunk.pooling, [ids for ((ids, _),) in rows]).to(context.device)
+    flat = [ids for parts in rows for ids, _ in parts]
+    pooled = context.activations.pooled(trunk, trunk.pooling, flat).to(context.device)
 
     def score() -> Scores:
         with torch.inference_mode():
-            outputs = [[one] for one in head.score(pooled).cpu()]  # type: ignore[union-attr,operator]
+            each = iter(head.score(pooled).cpu())  # type: ignore[union-attr,operator]
+        outputs = [[next(each) for _ in parts] for parts in rows]
         predictions = FORMS[encoder.form].read(task, inputs, rows, outputs)
         marks = [task.mark(e, p) for e, p in zip(examples, predictions, strict=True)]
         return task.summarise(Outcome(examples, predictions, marks).totals())  # type: ignore[no-any-return]

@@ -1,0 +1,81 @@
+"""Texts that are longer than a row: by their beginning, by both ends, or whole in windows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from loratory.artifacts.manifests import staging
+from loratory.errors import SpecError
+from loratory.models.execution import run_here
+from loratory.models.trunks import Pool
+from loratory.predictors import store
+from loratory.protocols import Encode, Example, Lessons, Prediction
+from loratory.regimes.head import Head
+from loratory.regimes.lora import Lora
+from loratory.regimes.prototype import Prototype
+from loratory.specs.training import ConsistencySpec
+from tiny import context, save_base, toy_task, trunk_in
+
+FILLER = "please help a week today hello what now "
+TELLING = {"card": ("card", "arrive"), "cash": ("cash", "machine"), "login": ("password", "code")}
+MOST = 16
+
+
+def long_lessons() -> Lessons:
+    """What tells the label stands at the end, behind more words than a row holds."""
+    rows = [
+        Example({"text": FILLER * count + word}, {"label": label})
+        for label, words in TELLING.items()
+        for word in words
+        for count in (3, 4, 5, 6)
+    ]
+    return Lessons(rows, rows)
+
+
+def share_right(made: Any, lessons: Lessons) -> float:
+    found: list[Prediction] = made.predict([example.input for example in lessons.validation], run_here)
+    right: list[bool] = [p.answer == example.answer for p, example in zip(found, lessons.validation, strict=True)]
+    return sum(right) / len(right)
+
+
+@pytest.mark.parametrize("long", ["ends", "windows"])
+@pytest.mark.parametrize("regime", [Lora(rank=4, learning_rate=3e-3), Head(), Prototype()])
+def test_what_stands_at_the_end_is_read(tmp_path: Path, long: str, regime: Any) -> None:
+    trunk, lessons = trunk_in(save_base(tmp_path / "base", "bert")), long_lessons()
+    made = regime.fit(toy_task(), lessons, trunk, context(epochs=20, max_tokens=MOST, long=long))
+    cut = regime.fit(toy_task(), lessons, trunk, context(epochs=20, max_tokens=MOST))
+    assert share_right(cut, lessons) == pytest.approx(1 / 3)  # all beginnings are alike
+    assert share_right(made, lessons) > (0.8 if long == "ends" else 0.5)  # most windows hold nothing that tells
+    with staging(tmp_path / "fit", {"kind": "fit"}) as part:
+        store.write(part, made)
+    inputs = [example.input for example in lessons.validation]
+    assert store.read(tmp_path / "fit", Pool()).predict(inputs, run_here) == made.predict(inputs, run_here)
+
+
+def test_rows_of_each_way(tmp_path: Path) -> None:
+    trunk = trunk_in(save_base(tmp_path / "base", "bert"))
+    text = FILLER * 6
+    ((whole, _),) = trunk.tokenizer.many([text], 10_000)
+    ((ends, at),) = trunk.tokenizer.ends([text], MOST)
+    assert ends == whole[: MOST // 4] + whole[-(MOST - MOST // 4) :]
+    assert len(at) == MOST
+    assert trunk.tokenizer.ends(["card", ""], MOST) == trunk.tokenizer.many(["card", ""], MOST)
+    made = Lora(rank=2).fit(toy_task(), long_lessons(), trunk, context(epochs=1, max_tokens=MOST, long="windows"))
+    (parts,) = made.rows([{"text": text}])  # type: ignore[attr-defined]
+    assert len(parts) > 2
+    outputs = run_here([Encode(made.network, ids) for ids, _ in parts])  # type: ignore[attr-defined]
+    odds = torch.stack(outputs).mean(0).softmax(-1).tolist()
+    (prediction,) = made.predict([{"text": text}], run_here)
+    assert list(prediction.probabilities["/label"].values()) == pytest.approx(odds, abs=1e-5)
+
+
+def test_windows_of_twins_are_refused(tmp_path: Path) -> None:
+    trunk = trunk_in(save_base(tmp_path / "base", "bert"))
+    with pytest.raises(SpecError, match="long: ends"):
+        Lora(consistency=ConsistencySpec()).fit(
+            toy_task(), long_lessons(), trunk, context(epochs=1, max_tokens=MOST, long="windows")
+        )
