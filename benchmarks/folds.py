@@ -47,16 +47,16 @@ def measured(spec: str, train: Rows, test: Rows, changes: Sequence[str], folder:
     from loratory.flows.run import Place, run
     from loratory.flows.specs import load_spec
 
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows").mkdir(parents=True, exist_ok=True)
     for name, part in (("train", train), ("test", test)):
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in part)
-        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
-    held = f"data.test={folder / 'test.jsonl'}"
-    made = load_spec(spec, str(folder / "train.jsonl"), [held, *changes])
+        (folder / "rows" / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    made = load_spec(spec, str(folder / "rows"), changes)  # a folder with train and test files
     place = Place.of(made, folder / "run")
     with Screen() as screen:
         ladder = run(made, place, screen)
     machine = json.loads((place.folder / "environment.json").read_text(encoding="utf-8"))
+    assert ladder["test"]["examples"] == len(test), "the fold's own test file is not what was answered"
     scores = {row["name"]: plain(row["metrics"]) for row in ladder["contenders"]}
     return {"scores": scores, "train": len(train), "test": len(test), "machine": machine}
 

@@ -383,3 +383,12 @@ def test_a_spec_is_parsed_and_refused_without_any_heavy_library(tmp_path: Path) 
         "heavy = {'torch', 'transformers', 'sklearn', 'pyarrow', 'peft'} & set(sys.modules)\nassert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "s.yaml")], check=True, timeout=60)
+
+
+def test_a_test_file_asked_for_by_name_goes_with_other_data(tmp_path: Path) -> None:
+    text = "name: a\ndata: {path: old.csv, test: old-test.csv, group: family}\nladder: [tfidf]\n"
+    (tmp_path / "spec.yaml").write_text(text, encoding="utf-8")
+    moved = load_spec(str(tmp_path / "spec.yaml"), str(tmp_path / "new.csv"))
+    assert (moved.data.test, moved.data.columns) == (None, {"group": "family"})
+    named = load_spec(str(tmp_path / "spec.yaml"), str(tmp_path / "new.csv"), ["data.test=new-test.csv"])
+    assert named.data.test == "new-test.csv"

@@ -54,9 +54,9 @@ def load_spec(target: str, data: str | None = None, changes: Sequence[str] = ())
     """Parse a spec; `data` replaces its data path (relative to where the person is), `changes` are KEY=VALUE."""
     file = spec_file(target)
     values, lines = load_yaml(file)
-    values, changed = overridden(values, changes)
-    if data is not None:
+    if data is not None:  # before the changes: a test file that is asked for by name is meant
         values = {**values, "data": _moved(values.get("data"), data)}
+    values, changed = overridden(values, changes)
     parser = parser_of(file, lines, changed)
     spec = based(parse(values, parser, file.parent))
     try:
