@@ -44,17 +44,27 @@ class Encoder:
         return FORMS[self.form].rows(self.task, self.network.trunk.tokenizer, inputs, self.max_tokens, self.long)
 
     def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
-        return [made for made, _ in self.judged(inputs, run)]
+        return self._read(inputs, *self._outputs(inputs, run))
 
     def judged(self, inputs: Sequence[Input], run: Run) -> list[tuple[Prediction, Scores]]:
-        rows, form = self.rows(inputs), FORMS[self.form]
-        outputs = iter(run([Encode(self.network, ids) for parts in rows for ids, _ in parts]))
-        apart = [[next(outputs) for _ in parts] for parts in rows]
-        made = form.read(self.task, inputs, rows, apart)
-        if self.finders:
-            texts = [self.task.text(input) for input in inputs]
-            made = [finders.assisted(self.task, self.finders, *one) for one in zip(texts, made, strict=True)]
-        return [(one, form.beside(self.network.head, parts)) for one, parts in zip(made, apart, strict=True)]
+        rows, outputs = self._outputs(inputs, run)
+        made, form = self._read(inputs, rows, outputs), FORMS[self.form]
+        return [(one, form.beside(self.network.head, parts)) for one, parts in zip(made, outputs, strict=True)]
+
+    def _outputs(self, inputs: Sequence[Input], run: Run) -> tuple[list[list[Row]], list[list[Any]]]:
+        """Each input's rows, and their outputs."""
+        rows = self.rows(inputs)
+        each = iter(run([Encode(self.network, ids) for parts in rows for ids, _ in parts]))
+        return rows, [[next(each) for _ in parts] for parts in rows]
+
+    def _read(
+        self, inputs: Sequence[Input], rows: Sequence[Sequence[Row]], outputs: Sequence[Sequence[Any]]
+    ) -> list[Prediction]:
+        made = FORMS[self.form].read(self.task, inputs, rows, outputs)
+        if not self.finders:
+            return made
+        texts = [self.task.text(input) for input in inputs]
+        return [finders.assisted(self.task, self.finders, *one) for one in zip(texts, made, strict=True)]
 
     def size(self) -> Size:
         trunk: Any = self.network.trunk

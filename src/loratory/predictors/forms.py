@@ -98,10 +98,10 @@ class LabelForm:
     def beside(self, head: Any, outputs: Sequence[Tensor]) -> Scores:
         """The energy (Liu et al. 2020, eq. 4, its sign turned), and the cosine to the nearest prototype."""
         logits = mean(outputs)
-        scores = {"energy": float(logits.double().logsumexp(-1))}
+        scores = {"energy": float(logits.detach().double().logsumexp(-1))}
         if isinstance(head, PooledHead):
-            cosines = (logits - head.bias.cpu()) / head.log_scale.exp().cpu()
-            scores["prototype"] = float(cosines.max())
+            cosines = (logits - head.bias.detach().cpu()) / head.log_scale.detach().exp().cpu()
+            scores["prototype"] = float(cosines.detach().max())
         return scores
 
 
