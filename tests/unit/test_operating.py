@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from loratory.artifacts.manifests import staging
 from loratory.errors import DataError, SpecError
 from loratory.evaluation import operating
+from loratory.evaluation.calibration import auroc
 from loratory.flows.operating import check
 from loratory.flows.specs import load_spec
 from loratory.models.execution import run_here
@@ -97,7 +98,7 @@ def test_auroc_is_scikit_learns() -> None:
     generator = np.random.default_rng(4)
     inside, outside = generator.integers(2, 9, 300).astype(float), generator.integers(0, 7, 200).astype(float)
     expected = roc_auc_score([1] * 300 + [0] * 200, np.concatenate([inside, outside]))
-    assert operating.auroc(inside, outside) == pytest.approx(expected)
+    assert auroc(inside, outside) == pytest.approx(expected)
     assert operating.false_at(np.arange(100.0), np.array([4.0, 5.0, 50.0])) == pytest.approx(2 / 3)
 
 

@@ -30,3 +30,7 @@ WhereArgument = Annotated[
 ContenderOption = Annotated[
     str | None, typer.Option("--contender", "-c", metavar="NAME", help="Of a run: this one, not the recommended.")
 ]
+TextsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="TEXT", help="Texts; stdin (one a line) when there is neither text nor --file."),
+]

@@ -9,17 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from loratory.cli.options import ContenderOption, JsonOption, WhereArgument
+from loratory.cli.options import ContenderOption, JsonOption, TextsArgument, WhereArgument
 
 NAME = "predict"
 
 
 def command(
     where: WhereArgument,
-    text: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="TEXT", help="Texts; stdin (one a line) when there is neither text nor --file."),
-    ] = None,
+    text: TextsArgument = None,
     file: Annotated[
         Path | None,
         typer.Option("--file", "-f", metavar="FILE", help="A data file with a text column, or a .txt of lines."),

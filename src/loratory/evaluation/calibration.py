@@ -96,11 +96,15 @@ def separation(outcome: Outcome) -> float | None:
     # None where there are only right answers, or only wrong ones
     right = column(outcome.marks, "reward") >= 1 - 1e-9
     confidence = np.array([prediction.confidence for prediction in outcome.predictions])
-    positive, negative = confidence[right], np.sort(confidence[~right])
-    if not len(positive) or not len(negative):
-        return None
-    below = np.searchsorted(negative, positive, side="left") + np.searchsorted(negative, positive, side="right")
-    return float(below.sum() / 2 / len(positive) / len(negative))
+    positive, negative = confidence[right], confidence[~right]
+    return auroc(positive, negative) if len(positive) and len(negative) else None
+
+
+def auroc(positive: Floats, negative: Floats) -> float:
+    """The chance that a positive scores higher than a negative; ties count half (Hanley and McNeil 1982)."""
+    ranked = np.sort(negative)
+    below = np.searchsorted(ranked, positive, side="left") + np.searchsorted(ranked, positive, side="right")
+    return float(below.sum() / 2 / max(len(positive) * len(negative), 1))
 
 
 def confident_mistakes(outcome: Outcome, most: int = 20) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from loratory.evaluation.bootstrap import Floats, Integers
-from loratory.evaluation.calibration import calibration_error, chance_level, confidences
+from loratory.evaluation.calibration import auroc, calibration_error, chance_level, confidences
 from loratory.evaluation.proportions import proportion
 from loratory.measures.labels import FLOOR
 from loratory.predictors.operated import LEAST, Point, score_of, tempered
@@ -119,13 +119,6 @@ def best_score(inside: Known, outside: Judged, temperature: float) -> tuple[str,
         for name in (*PLAIN, *sorted(own))
     }
     return max(each, key=lambda name: each[name]), each
-
-
-def auroc(inside: Floats, outside: Floats) -> float:
-    """The chance that a text in scope scores higher than one that is not; ties count half (Hanley and McNeil 1982)."""
-    ranked = np.sort(outside)
-    below = np.searchsorted(ranked, inside, side="left") + np.searchsorted(ranked, inside, side="right")
-    return float(below.sum() / 2 / max(len(inside) * len(outside), 1))
 
 
 def false_at(inside: Floats, outside: Floats, kept: float = 0.95) -> float:
