@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from loratory.data import twins
 from loratory.errors import Unfit
 from loratory.flows import stress
 
@@ -110,4 +111,4 @@ def test_a_task_that_writes_is_refused() -> None:
     from loratory.tasks.generate import Generate
 
     with pytest.raises(Unfit, match="neither with a label nor with spans"):
-        stress.check(Generate())
+        twins.check(Generate())

@@ -10,7 +10,7 @@ from typing import Any, Self
 import pytest
 from test_evaluation_fakes import FACTS, FOUR, QUICK, Skill, world
 
-from loratory.data.twins import twin, with_text
+from loratory.data.twins import check, twin, with_text
 from loratory.errors import SpecError, Unfit
 from loratory.evaluation.gate import check_gate
 from loratory.evaluation.ladder import build, lines
@@ -18,7 +18,7 @@ from loratory.evaluation.proportions import proportion
 from loratory.evaluation.report import report
 from loratory.evaluation.stress import Pair, kept, labelled, share, under, worst_first
 from loratory.evaluation.stress import lines as said
-from loratory.flows.stress import Asked, check, drawn, keep, read, under_stress
+from loratory.flows.stress import Asked, drawn, keep, read, under_stress
 from loratory.perturbations.lookalikes import Lookalikes
 from loratory.perturbations.phrases import Prefix
 from loratory.protocols import Example, Input, Prediction, Run, Size, Trunks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -47,12 +47,7 @@ def command(
     if stream:
         flow.aloud(predictor, flow.given_inputs(predictor.task, text or ())[0], write)
         return
-    if text:
-        inputs: Iterable[Any] = flow.given_inputs(predictor.task, text)
-    elif file:
-        inputs = flow.inputs_of_file(predictor.task, file, column or ())
-    else:
-        inputs = flow.inputs_of_lines(predictor.task, lines)
+    inputs = flow.inputs(predictor.task, flow.Source(text or (), file, column or (), lines))
     alone = len(text or ()) == 1
     for asked, prediction in flow.predict(predictor, inputs):
         data(flow.as_json(None if alone else asked, prediction) if as_json else prediction.answer)

@@ -34,6 +34,7 @@ def command(
     hash and fake give the same value for the same words under one key, from LORATORY_REDACT_KEY. A .txt is read as one
     text; of a data file the text column alone goes out, as JSON lines.
     """
+    from loratory.cli.predict import stdin
     from loratory.cli.printing import console, data, write
     from loratory.errors import DataError
     from loratory.flows.opening import fit_folder, open_predictor
@@ -43,23 +44,19 @@ def command(
         raise DataError("give either texts or --file, not both", remedy="two commands, or one file with all texts")
     way, said = way_of(how)
     fit_folder(where, contender)  # a mistake is told before the libraries are loaded
+    lines = () if text or file else stdin()
+    from loratory.flows import predict as flow
+
     predictor, _ = open_predictor(where, contender)
     if said:
         console().print(said, markup=False)
     plain = file is not None and file.suffix == ".txt"
-    for made in redact(predictor, _inputs(predictor.task, text, file), way, label or ()):
+    if plain and file:
+        inputs: Iterable[Any] = [flow.whole_file(predictor.task, file)]
+    else:
+        inputs = flow.inputs(predictor.task, flow.Source(text or (), file, (), lines))
+    for made in redact(predictor, inputs, way, label or ()):
         if as_json or (file and not plain):
             data(made.as_json())
         else:
             write(made.text if plain else f"{made.text}\n")
-
-
-def _inputs(task: Any, text: list[str] | None, file: Path | None) -> Iterable[Any]:
-    from loratory.cli.predict import stdin
-    from loratory.flows import predict as flow
-
-    if text:
-        return flow.given_inputs(task, text)
-    if file and file.suffix == ".txt":
-        return [flow.whole_file(task, file)]
-    return flow.inputs_of_file(task, file, ()) if file else flow.inputs_of_lines(task, stdin())

@@ -25,15 +25,18 @@ def twin(task: Any, example: Example, perturbation: Perturbation, seed: int) -> 
 
 def places(task: Any, example: Example) -> Sequence[Place]:
     """Where the expected spans of an example are; nowhere for a task of labels. Raises Unfit."""
-    if isinstance(task, Spanned):
-        return [(start, end) for start, end, _ in task.spans_of(example.answer)]
-    if isinstance(task, Labelled):
-        return ()
-    raise Unfit(
-        f"{task.kind} answers neither with a label nor with spans, so it cannot be told whether an answer has changed",
-        where="stress",
-        allowed="tasks whose answer is one label, or labelled spans of a text",
-    )
+    check(task)
+    return [(start, end) for start, end, _ in task.spans_of(example.answer)] if isinstance(task, Spanned) else ()
+
+
+def check(task: Any) -> None:
+    """Raises Unfit for a task whose answers cannot be compared."""
+    if not isinstance(task, (Labelled, Spanned)):
+        raise Unfit(
+            f"a task of the kind {task.kind} answers neither with a label nor with spans",
+            where="stress",
+            allowed="tasks whose answer is one label, or labelled spans of a text",
+        )
 
 
 def moved(task: Any, answer: Any, changed: Changed) -> Any:

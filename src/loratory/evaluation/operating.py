@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +12,11 @@ from loratory.evaluation.bootstrap import Floats, Integers
 from loratory.evaluation.calibration import auroc, calibration_error, chance_level, confidences
 from loratory.evaluation.proportions import proportion
 from loratory.measures.labels import FLOOR
-from loratory.predictors.operated import LEAST, Point, score_of, tempered
+from loratory.predictors.operated import LEAST, PLAIN, Point, score_of, tempered
 from loratory.protocols import JSON, Labelled, Outcome, Prediction
 from loratory.specs.operating import OperatingSpec, ThresholdSpec
 
 COLDEST, HOTTEST = 0.05, 20.0
-PLAIN = ("confidence", "margin", "entropy")  # of any predictor
 Judged = Sequence[tuple[Prediction, Mapping[str, float]]]
 
 
@@ -85,14 +84,13 @@ def threshold(spec: ThresholdSpec, label: str, odds: Sequence[Mapping[str, float
     if spec.recall is not None:
         floor, counted = spec.recall, mine
         tried = np.unique(share[mine])  # from the lowest on
-        kept: Callable[[float], Floats] = lambda at: (share >= at) & mine  # noqa: E731
     else:
         floor, counted = 1 - (spec.false_positives or 0.0), ~mine
         tried = np.unique(np.append(np.nextafter(share[~mine], 2.0), 0.0))[::-1]  # from the highest on
-        kept = lambda at: (share < at) & ~mine  # noqa: E731
     found: dict[str, Any] = {"at": float(tried[0]) if len(tried) else 1.0, "proven": False, "bound": 0.0}
     for at in tried.tolist():
-        part = proportion(kept(at).astype(float), counted.astype(float), known.groups)
+        held = counted & ((share >= at) == mine)  # of the label's texts what reaches it, of the others what does not
+        part = proportion(held.astype(float), counted.astype(float), known.groups)
         bound = part.lower(spec.confidence)
         if bound < floor:
             break

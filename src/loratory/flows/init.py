@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from loratory.artifacts.files import write_text
-from loratory.data.columns import match
+from loratory.data.columns import Matching, match
 from loratory.data.examples import to_examples
 from loratory.data.readers import Source, read_source
 from loratory.errors import SpecError
 from loratory.flows.specs import SPEC, parser_of, recipe_folder
+from loratory.protocols import Example, Task
 from loratory.specs.data import DataSpec
 from loratory.specs.frame import NAME, NAMED, parse
 from loratory.specs.reading import dump, load_yaml, read_yaml
@@ -146,8 +147,7 @@ def from_data(data: str, output: Path, name: str | None) -> list[str]:
     if any(holds_spans(row.values) for row in source.train[:LOOKED_AT]):
         return _of_spans(source, about, output)
     task = Classify()
-    matching = match(source.train, task.columns, {})
-    examples = to_examples(source.train, task, matching, DataSpec(path=data).max_characters)
+    examples, matching = _read(source, task)
     settled = task.settle(examples)
     counts = Counter(task.label_of(example.answer) for example in examples)
     text = TEMPLATE.format(
@@ -168,9 +168,7 @@ def _talks(source: Source) -> bool:
 
 
 def _of_conversations(source: Source, about: dict[str, Any], output: Path) -> list[str]:
-    task = Generate()
-    matching = match(source.train, task.columns, {})
-    examples = to_examples(source.train, task, matching, DataSpec(path=source.name).max_characters)
+    examples, matching = _read(source, Generate())
     said = f"{len(examples)} conversations with an answer"
     _keep(TALK.format(**about, about=said, columns=_columns(matching.columns), tokens=TOKENS), output)
     return [*source.said, *matching.said, said]
@@ -178,13 +176,17 @@ def _of_conversations(source: Source, about: dict[str, Any], output: Path) -> li
 
 def _of_spans(source: Source, about: dict[str, Any], output: Path) -> list[str]:
     task = Tag()
-    matching = match(source.train, task.columns, {})
-    examples = to_examples(source.train, task, matching, DataSpec(path=source.name).max_characters)
+    examples, matching = _read(source, task)
     settled = task.settle(examples)
     counts = Counter(span["label"] for example in examples for span in (example.answer or {"spans": ()})["spans"])
     said = f"{len(examples)} texts with {counts.total()} spans of {len(counts)} labels"
     _keep(SPANS.format(**about, about=said, labels=_labels(settled.labels), columns=_columns(matching.columns)), output)
     return [*source.said, *matching.said, said]
+
+
+def _read(source: Source, task: Task) -> tuple[list[Example], Matching]:
+    matching = match(source.train, task.columns, {})
+    return to_examples(source.train, task, matching, DataSpec(path=source.name).max_characters), matching
 
 
 def _keep(text: str, output: Path) -> None:

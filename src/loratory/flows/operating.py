@@ -60,9 +60,8 @@ def operated(bench: Bench, predictor: Predictor) -> tuple[Predictor, dict[str, J
         return predictor, {}
     parts, abstain = bench.split.parts, spec.abstain
     outside = _texts(bench.spec, predictor.task, abstain.out_of_scope) if abstain and abstain.out_of_scope else []
-    found = operating.fit(
-        spec, _known(predictor, parts.calibration), _known(predictor, parts.validation), _judged(predictor, outside)
-    )
+    inside = _known(predictor, parts.validation if outside else ())  # nothing else is chosen on validation
+    found = operating.fit(spec, _known(predictor, parts.calibration), inside, _judged(predictor, outside))
     return Operated(predictor, found.point), {"point": asdict(found.point), **found.facts}
 
 

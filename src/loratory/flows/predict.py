@@ -60,6 +60,25 @@ class Question:
         return made
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a person's inputs are: typed texts, else a file and its columns, else lines of a stream."""
+
+    texts: Sequence[str]
+    file: Path | None
+    columns: Sequence[str]
+    lines: Iterable[bytes]
+
+
+def inputs(task: Task, source: Source) -> Iterable[Input]:
+    """The inputs of a source. Raises DataError."""
+    if source.texts:
+        return given_inputs(task, source.texts)
+    if source.file:
+        return inputs_of_file(task, source.file, source.columns)
+    return inputs_of_lines(task, source.lines)
+
+
 def given_inputs(task: Task, texts: Sequence[str]) -> list[Input]:
     """Inputs typed on the command line: text as it is, or JSON where the task needs more than a text."""
     question = Question.of(task)

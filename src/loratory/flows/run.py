@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from loratory import __version__
 from loratory.artifacts.files import write_json, write_text
-from loratory.data import ledger
+from loratory.data import ledger, twins
 from loratory.data.store import digest
 from loratory.errors import Diverged, SpecError, Stopped, nearest
 from loratory.evaluation import ladder as ladders
@@ -72,7 +72,7 @@ def open_bench(spec: Spec, place: Place, listen: Listener, stopping: Any) -> Ben
         torch.set_num_threads(spec.training.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if spec.stress:
-        stress.check(spec.task)
+        twins.check(spec.task)
     optimizers.check(spec.training.optimizer, device)
     bases = check_ladder(spec)
     split = preparing.kept_or_made(spec, place.folder / "data", listen)

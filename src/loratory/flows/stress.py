@@ -13,8 +13,8 @@ from loratory.artifacts.files import write_json
 from loratory.artifacts.manifests import digest_of, read_manifest, verified
 from loratory.data import ledger
 from loratory.data.store import digest
-from loratory.data.twins import twin
-from loratory.errors import SpecError, Unfit
+from loratory.data.twins import check, twin
+from loratory.errors import SpecError
 from loratory.evaluation.stress import FORMAT, Pair, under, worst_first
 from loratory.flows.bench import Bench, Fitted
 from loratory.flows.evaluate import examples_of
@@ -24,7 +24,7 @@ from loratory.flows.preparing import reread
 from loratory.flows.specs import parser_of
 from loratory.models.execution import run_here
 from loratory.predictors import store
-from loratory.protocols import Example, Labelled, Outcome, Predictor, Spanned, Task, answer
+from loratory.protocols import Example, Outcome, Predictor, answer
 from loratory.specs.evidence import EvidenceSpec
 from loratory.specs.frame import Spec, parse
 from loratory.specs.overrides import overridden
@@ -53,16 +53,6 @@ class Asked:
             "resamples": self.evidence.resamples,
             "spec": self.spec.model_dump(mode="json"),
         }
-
-
-def check(task: Task) -> None:
-    """Raises Unfit for a task whose answers cannot be compared."""
-    if not isinstance(task, (Labelled, Spanned)):
-        raise Unfit(
-            f"a task of the kind {task.kind} answers neither with a label nor with spans",
-            where="stress",
-            allowed="tasks whose answer is one label, or labelled spans of a text",
-        )
 
 
 # ---- in a run

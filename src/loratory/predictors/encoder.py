@@ -39,6 +39,11 @@ class Encoder:
         trunk: Any = self.network.trunk
         return as_stock(self.network.head, trunk.config, FORMS[self.form].outputs(self.task), trunk.tokenizer.pad)
 
+    @classmethod
+    def fresh(cls, task: Any, form: str, network: Network, learned: int, training: Any) -> Self:
+        """What a fit makes: it reads texts as the training options say."""
+        return cls(task, form, network, training.max_tokens, learned, long=training.long)
+
     def rows(self, inputs: Sequence[Input]) -> list[list[Row]]:
         """Token ids and offsets of each input's rows, none longer than what was trained on."""
         return FORMS[self.form].rows(self.task, self.network.trunk.tokenizer, inputs, self.max_tokens, self.long)

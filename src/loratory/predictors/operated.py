@@ -14,6 +14,7 @@ from loratory.protocols import Input, Judge, Prediction, Predictor, Run, Size, T
 
 FILE = "operating.json"
 LEAST = 1e-30  # probability: the log of nothing is not a number
+PLAIN = ("confidence", "margin", "entropy")  # scores of scope that need probabilities alone
 Odds = Mapping[str, float]
 
 
@@ -45,8 +46,11 @@ class Operated:
         return self.predictor.task
 
     def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
-        pairs = zip(inputs, judged(self.predictor, inputs, run), strict=True)
-        return [self._answer(input, *one) for input, one in pairs]
+        if self.point.score in (None, *PLAIN):
+            made: Any = [(one, {}) for one in self.predictor.predict(inputs, run)]
+        else:
+            made = judged(self.predictor, inputs, run)
+        return [self._answer(input, *one) for input, one in zip(inputs, made, strict=True)]
 
     def _answer(self, input: Input, made: Prediction, beside: Mapping[str, float]) -> Prediction:
         if made.answer is None:

@@ -11,7 +11,7 @@ from loratory.artifacts.manifests import verified
 from loratory.discovery import find, names
 from loratory.errors import ArtifactError
 from loratory.predictors.operated import FILE as POINT
-from loratory.predictors.operated import Operated, Point
+from loratory.predictors.operated import Operated
 from loratory.protocols import Labelled, Predictor, Trunks
 
 
@@ -39,12 +39,15 @@ def label_maps(labels: tuple[str, ...]) -> dict[str, Any]:
 
 def read(folder: Path, trunks: Trunks) -> Predictor:
     """The predictor of a valid artifact, at its operating point if it has one; raises ArtifactError."""
-    found = bare(folder, trunks)
-    return Operated(found, Point.read(folder)) if (folder / POINT).is_file() else found
+    return _loaded(folder, trunks, Operated if (folder / POINT).is_file() else None)
 
 
 def bare(folder: Path, trunks: Trunks) -> Predictor:
     """The predictor of a valid artifact without its operating point; raises ArtifactError."""
+    return _loaded(folder, trunks, None)
+
+
+def _loaded(folder: Path, trunks: Trunks, around: type[Operated] | None) -> Predictor:
     verified(folder)
     try:
         kind = json.loads((folder / "predictor.json").read_text(encoding="utf-8"))["predictor"]
@@ -52,5 +55,5 @@ def bare(folder: Path, trunks: Trunks) -> Predictor:
     except (OSError, ValueError, KeyError) as problem:
         raise ArtifactError("this artifact holds no predictor", where=str(folder)) from problem
     task = find("tasks", facts["kind"]).model_validate(facts)
-    predictor: Predictor = find("predictors", kind).load(folder, task, trunks)
+    predictor: Predictor = (around or find("predictors", kind)).load(folder, task, trunks)
     return predictor

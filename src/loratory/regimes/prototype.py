@@ -44,14 +44,8 @@ class Prototype(BaseModel):
         material = Material.of(task, start, lessons, context, LossSpec())
         head: Any = start_head("pooled", start, material, context, self.label_names).requires_grad_(False).eval()
         learned = head.prototypes.numel() + 1
-        made = Encoder(
-            task,
-            material.form,
-            Network(start, None, head),
-            context.training.max_tokens,
-            learned,
-            long=context.training.long,
-        )
+        network = Network(start, None, head)
+        made = Encoder.fresh(task, material.form, network, learned, context.training)
         score = score_on_states(made, lessons.validation, context)
         losses: dict[float, float] = {}
         for scale in SCALES:

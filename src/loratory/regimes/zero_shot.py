@@ -54,4 +54,4 @@ class ZeroShot(BaseModel):
         head.prototypes.copy_(context.activations.pooled(trunk, trunk.pooling, rows))
         head.log_scale.fill_(math.log(self.scale))
         network = Network(trunk, None, head.eval().to(context.device))
-        return Encoder(task, form_of(task), network, context.training.max_tokens, 0, long=context.training.long)
+        return Encoder.fresh(task, form_of(task), network, 0, context.training)

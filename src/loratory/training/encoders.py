@@ -155,8 +155,7 @@ def through_trunk(
     parameters = live.trainable() | {f"head.{name}": p for name, p in head.named_parameters() if options.teaches(name)}
     lengths = [len(ids) for ids, _ in material.rows]
     learned = sum(p.numel() for p in parameters.values())
-    reading = {"max_tokens": context.training.max_tokens, "long": context.training.long}
-    now = Encoder(task, material.form, Network(live, None, head), learned=learned, **reading)
+    now = Encoder.fresh(task, material.form, Network(live, None, head), learned, context.training)
     held = [row for rows in now.rows([e.input for e in lessons.validation]) for row in rows]
     twins = _twins(lessons, live, material, options, context)
     below = twins is None and _remember_below(live, material, held, context)
@@ -188,16 +187,9 @@ def through_trunk(
         batches=batches,
         score=lambda: task.summarise(answer(now, lessons.validation, context.run).totals()),
     )
-    warmed: dict[str, JSON] = {}
-    if options.contrastive:
-        stages = [Staged(context.checkpoints, stage) for stage in ("warm-up", "fit")]
-        if stages[1].latest() is None:
-            warmed = _warm_up(
-                course, live, head, material, options.contrastive, replace(context, checkpoints=stages[0])
-            )
-        context = replace(context, checkpoints=stages[1])
+    context, seconds = _warmed_up(course, live, head, material, options.contrastive, context)
     facts = train(course, context)
-    facts["seconds"] += warmed.get("seconds", 0.0)
+    facts["seconds"] += seconds
     facts |= {"product": live.ways.product, "cached_layers": live.cut if below else 0}
     head = head.requires_grad_(False).eval()
     if live.every_weight:
@@ -221,6 +213,19 @@ def _twins(lessons: Lessons, live: LiveTrunk, material: Material, options: Optio
         )
     twins = (material.task, material.form, live.tokenizer, lessons.train, reading.max_tokens, reading.long)
     return Twins(*twins, spec, context.seed)
+
+
+def _warmed_up(
+    course: Course, live: LiveTrunk, head: Any, material: Material, spec: ContrastiveSpec | None, context: Context
+) -> tuple[Context, float]:
+    """The context of the fit behind a warm-up that is done, and the seconds it took; without one nothing changes."""
+    if spec is None:
+        return context, 0.0
+    stages = [Staged(context.checkpoints, stage) for stage in ("warm-up", "fit")]
+    warmed: dict[str, JSON] = {}
+    if stages[1].latest() is None:
+        warmed = _warm_up(course, live, head, material, spec, replace(context, checkpoints=stages[0]))
+    return replace(context, checkpoints=stages[1]), warmed.get("seconds", 0.0)
 
 
 def _warm_up(
@@ -287,8 +292,7 @@ def head_on_states(
     head: Any = start_head("pooled", trunk, material, context, options.label_names)
     parameters = {f"head.{name}": p for name, p in head.named_parameters() if options.teaches(name)}
     learned = sum(p.numel() for p in parameters.values())
-    reading = {"max_tokens": context.training.max_tokens, "long": context.training.long}
-    made = Encoder(task, material.form, Network(trunk, None, head), learned=learned, **reading)
+    made = Encoder.fresh(task, material.form, Network(trunk, None, head), learned, context.training)
     pooled = context.activations.pooled(trunk, trunk.pooling, [ids for ids, _ in material.rows]).to(context.device)
 
     def batches(epoch: int) -> list[tuple[tuple[int, ...], ...]]:
