@@ -25,6 +25,7 @@ from loratory.specs.evidence import Ceiling, EvidenceSpec, Floor, GateSpec
 from loratory.specs.frame import DEFAULT_BASE
 from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
 from loratory.specs.schema import HELP, Known, schema
+from loratory.specs.serve import ServeSpec
 from loratory.specs.stress import StressSpec
 from loratory.specs.training import ConsistencySpec, LossSpec, TrainingSpec
 from loratory.specs.writing import WritingSpec
@@ -89,6 +90,7 @@ def _spec(known: Known) -> str:
     parts += [_section("`operating`", OperatingSpec), _section("A threshold", ThresholdSpec)]
     parts += [_section("`operating: abstain`", AbstainSpec), _section("`evidence`", EvidenceSpec)]
     parts += [_section("`stress`", StressSpec), _perturbations(), _section("`gate`", GateSpec)]
+    parts += [_section("`serve`", ServeSpec)]
     parts += [_section("A floor in the gate", Floor), _section("A ceiling in the gate", Ceiling)]
     return "\n".join(parts)
 

@@ -181,6 +181,26 @@ class Writer(Protocol):
         """As `predict`; `hear` is told the text piece by piece while it is written."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """All that a predictor needs for some inputs, known at once."""
+
+    requests: Sequence[Request]
+    read: Callable[[Sequence[Any]], list[Prediction]]  # what came back, in order, to one prediction per input
+    judge: Callable[[Sequence[Any]], list[Scores]] | None = None  # to what is known of each input beside its answer
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A capability of predictors: they ask once, so a server can put the requests of many of them together.
+
+    `predict(inputs, run)` is then `asked.read(run(asked.requests))`.
+    """
+
+    def ask(self, inputs: Sequence[Input]) -> Asked | None:
+        """The requests for these inputs; None where what is asked depends on what came back."""
+
+
 @runtime_checkable
 class Judge(Protocol):
     """A capability of predictors: what they know of an input beside the answer, such as the energy of its logits."""

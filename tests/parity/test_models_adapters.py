@@ -20,6 +20,7 @@ from loratory.models import adapters
 from loratory.models.activations import pool
 from loratory.models.attention import CROSSING, short_attention, use_short_attention
 from loratory.models.execution import run_here
+from loratory.models.mixture import HostedLinear
 from loratory.models.trunks import TorchTrunk
 from loratory.protocols import Adapter, Encode, Network, Tokens
 from loratory.regimes.lora import Lora
@@ -389,8 +390,8 @@ def test_weights_that_do_not_fit_are_refused_and_the_neighbours_go_on(
         for _ in range(2):  # the second time is no other error
             with pytest.raises(ArtifactError, match="does not fit its base"):
                 trunk.states(rows, order)
-            attached = trunk._host._model
-            assert attached is None or bad.digest not in attached.peft_config
+            hosted = [layer for layer in trunk._host.skeleton.modules() if isinstance(layer, HostedLinear)]
+            assert not any(bad in layer.guests for layer in hosted)
         expected = alone(trunk_of(family), good, rows)
         assert apart(alone(trunk, good, rows), expected) < 1e-5
     with pytest.raises(ArtifactError, match="does not fit its base"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.tuners_utils import check_target_module_exists
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -137,7 +139,11 @@ def _tensors(model: Any, name: str = "default") -> dict[str, Tensor]:
 
 def _fill(model: Any, adapter: Adapter, name: str = "default") -> None:
     """Put an adapter's weights in their places; raises ArtifactError when one has no place, or a place no weight."""
-    there = {key: t.shape for key, t in _tensors(model, name).items()}
+    _fits(adapter, {key: t.shape for key, t in _tensors(model, name).items()})
+    set_peft_model_state_dict(model, dict(adapter.tensors), adapter_name=name)
+
+
+def _fits(adapter: Adapter, there: Mapping[str, torch.Size]) -> None:
     given = {key: t.shape for key, t in adapter.tensors.items()}
     if wrong := sorted(key for key in there.keys() | given.keys() if there.get(key) != given.get(key)):
         raise ArtifactError(
@@ -146,11 +152,37 @@ def _fill(model: Any, adapter: Adapter, name: str = "default") -> None:
             where=f"adapter {adapter.digest}",
             remedy="use the base that it was trained on",
         )
-    set_peft_model_state_dict(model, dict(adapter.tensors), adapter_name=name)
 
 
 def _shape(shape: torch.Size | None) -> str:
     return "missing" if shape is None else "x".join(map(str, shape))
+
+
+def places(model: nn.Module, adapter: Adapter) -> dict[str, tuple[Tensor, Tensor, float]] | None:
+    """By linear layer of `model` the A [R, I], B [O, R] and scale of an adapter; None where it needs PEFT's own layers.
+
+    Raises ArtifactError where the adapter does not fit.
+    """
+    config = _lora_config(adapter.config)
+    if config.fan_in_fan_out:
+        return None
+    layers = {
+        name: layer
+        for name, layer in model.named_modules()
+        if name and check_target_module_exists(config, name) and next(layer.children(), None) is None
+    }
+    if any(type(layer) is not nn.Linear for layer in layers.values()):
+        return None
+    wanted = {}
+    for name, layer in layers.items():
+        wanted[f"{PREFIX}{name}.lora_A.weight"] = torch.Size((config.r, layer.in_features))
+        wanted[f"{PREFIX}{name}.lora_B.weight"] = torch.Size((layer.out_features, config.r))
+    _fits(adapter, wanted)
+    scale = config.lora_alpha / (math.sqrt(config.r) if config.use_rslora else config.r)
+    given = adapter.tensors
+    return {
+        name: (given[f"{PREFIX}{name}.lora_A.weight"], given[f"{PREFIX}{name}.lora_B.weight"], scale) for name in layers
+    }
 
 
 class Host:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
 
 from loratory.errors import BaseModelError, Unfit
-from loratory.models import adapters, architectures, partial
+from loratory.models import architectures, partial
 from loratory.models.attention import use_short_attention
 from loratory.models.bases import Base, describe, resolve
 from loratory.models.generating import Pen, write
 from loratory.models.grammar import Grammars, Guide
 from loratory.models.memory import keep_freed_memory
+from loratory.models.mixture import Floors, Mixture
 from loratory.models.precision import autocast
 from loratory.models.prefixes import Forward
 from loratory.models.quantised import KIND, quantised
@@ -59,12 +61,16 @@ class TorchTrunk:
         self.config = model.config
         text = self.config.get_text_config()
         self.depth, self.width = int(text.num_hidden_layers), int(text.hidden_size)
-        self._host = adapters.Host(self.model)
+        self._host = Mixture(self.model, self.depth)
         self.full = self  # in full precision: what is merged and exported
         self._nf4: TorchTrunk | None = None
         self._grammars: dict[int, Grammars] = {}  # by the token that ends an answer
         self._trees: bool | None = None  # whether trees of continuations are computed rightly; None: not tried yet
         self._shares: bool | None = None  # whether prompts can begin behind what they share; None: not tried yet
+
+    def compute_in(self, precision: str) -> None:
+        """The precision of the products in which it answers from now on: fp32 or bf16."""
+        self._host = Mixture(self.model, self.depth, precision)
 
     def parameters(self) -> int:
         """How many weights the trunk has, its output layer's included."""
@@ -135,13 +141,60 @@ class TorchTrunk:
         return list(parts.values())
 
     def _encode(self, requests: Sequence[Encode], places: Sequence[int], out: list[Tensor]) -> None:
-        states, mask = self.states([r.ids for r in requests], [r.network.adapter for r in requests])
+        for rows, states, mask in self._passes([r.ids for r in requests], [r.network.adapter for r in requests]):
+            self._apply([requests[row] for row in rows], [places[row] for row in rows], states, mask, out)
+
+    def _passes(
+        self, rows: Sequence[Tokens], guests: Sequence[Adapter | None]
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Numbers, final states and mask of rows that are computed together, rows of one guest one after another.
+
+        Rows of the same text share the layers below the first that any of their guests changes.
+        """
+        levels: dict[int, list[int]] = {}
+        floors = self._floors() if self._repeats(rows, guests) else None
+        for row, guest in enumerate(guests):
+            level = 0 if floors is None else self.depth if guest is None else guest.first_layer
+            levels.setdefault(level if self._host.sits(guest) else 0, []).append(row)
+        entering: dict[int, Tensor] = {}
+        if floors is not None and (upper := [row for level in levels if level for row in levels[level]]):
+            texts = list(dict.fromkeys(rows[row] for row in upper))
+            numbers = {text: number for number, text in enumerate(texts)}
+            entering = floors.below(frozenset(levels) - {0}, self.inputs(texts))
+        for level, mine in levels.items():
+            mine.sort(key=lambda row: id(guests[row]))
+            seated = [guests[row] for row in mine]
+            if not level:
+                yield mine, *self.states([rows[row] for row in mine], seated)
+                continue
+            inputs = self.inputs([rows[row] for row in mine])
+            longest = inputs["attention_mask"].shape[1]
+            states = entering[level][[numbers[rows[row]] for row in mine], :longest]
+            if level < self.depth:
+                states = self._read(self._host.onward(level, states, seated, inputs))
+            yield mine, states, inputs["attention_mask"]
+
+    def _repeats(self, rows: Sequence[Tokens], guests: Sequence[Adapter | None]) -> bool:
+        """Whether a text stands here twice below layers that its guests leave alone."""
+        if self.kind != "encoder" or self.config.model_type in architectures.UNMIXED or self.config.is_encoder_decoder:
+            return False
+        shared = [row for row, guest in zip(rows, guests, strict=True) if guest is None or guest.first_layer]
+        return len(set(shared)) < len(shared)
+
+    def _floors(self) -> Floors | None:
+        token = self.tokenizer.ids("a")[0][0]
+        return self._host.floors(self.inputs([(token,) * 3, (token,) * 5]))
+
+    def _apply(
+        self, requests: Sequence[Encode], places: Sequence[int], states: Tensor, mask: Tensor, out: list[Tensor]
+    ) -> None:
         heads: dict[int, list[int]] = {}
         for row, request in enumerate(requests):
             heads.setdefault(id(request.network.head), []).append(row)
         for rows in heads.values():
             head = requests[rows[0]].network.head
-            outputs = apply_head(head, states[rows], mask[rows])
+            every = len(rows) == len(requests)
+            outputs = apply_head(head, states if every else states[rows], mask if every else mask[rows])
             for row, output in zip(rows, outputs, strict=True):
                 out[places[row]] = output.float().cpu()
 
@@ -307,11 +360,11 @@ def positions_of(model: nn.Module) -> int | None:
 
 
 class Pool:
-    """One trunk per digest and process."""
+    """One trunk per digest and process; without `keep` only as long as somebody else has it."""
 
-    def __init__(self, device: str = "cpu", short_rows: bool = True) -> None:
-        self.device, self._short_rows = device, short_rows
-        self._known: dict[str, TorchTrunk] = {}
+    def __init__(self, device: str = "cpu", short_rows: bool = True, keep: bool = True) -> None:
+        self.device, self._short_rows, self._precision = device, short_rows, "fp32"
+        self._known: MutableMapping[str, TorchTrunk] = {} if keep else WeakValueDictionary()
 
     def base(self, name: str) -> TorchTrunk:
         """The trunk of a base that a spec names."""
@@ -319,17 +372,25 @@ class Pool:
 
     def add(self, base: Base) -> TorchTrunk:
         """The trunk of a resolved base."""
-        if base.digest not in self._known:
-            self._known[base.digest] = load_trunk(base, self.device, self._short_rows)
-        return self._known[base.digest]
+        found = self._known.get(base.digest)
+        if found is None:
+            found = self._known[base.digest] = load_trunk(base, self.device, self._short_rows)
+            found.compute_in(self._precision)
+        return found
+
+    def compute_in(self, precision: str) -> None:
+        """Answer in fp32 or bf16 from now on, with every trunk that is here or comes."""
+        self._precision = precision
+        for trunk in list(self._known.values()):
+            trunk.compute_in(precision)
 
     def get(self, name: str, digest: str, folder: Path) -> TorchTrunk:
         """By digest: already loaded, else the artifact's own trained model/, else the base, else a copy in base_<L>/.
 
         Files inside the artifact were verified by its manifest, so the recorded digest names them.
         """
-        if digest in self._known:
-            return self._known[digest]
+        if (found := self._known.get(digest)) is not None:
+            return found
         plain, _, kind = digest.partition("+")
         if kind == KIND:
             return self.get(name, plain, folder).quantised()

@@ -19,6 +19,7 @@ from loratory.predictors.prompts import Message, Prompt
 from loratory.predictors.wordings import WORDINGS, Asking, Wording
 from loratory.protocols import (
     JSON,
+    Asked,
     Example,
     Input,
     Network,
@@ -123,40 +124,53 @@ class Decoder:
         return self.chat.answer(self.words.target(self.task, example.answer))
 
     def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
-        return self._predict(inputs, run, None)
+        asked = self.ask(inputs)
+        return asked.read(run(asked.requests))
 
     def aloud(self, input: Input, run: Run, hear: Callable[[str], None]) -> Prediction:
-        (made,) = self._predict([input], run, hear)
+        asked = self._asked_for([input], hear)
+        (made,) = asked.read(run(asked.requests))
         if self.choices and made.answer is not None:  # scored, not written: it is known all at once
             hear(self.words.target(self.task, made.answer))
         return made
 
-    def _predict(self, inputs: Sequence[Input], run: Run, hear: Callable[[str], None] | None) -> list[Prediction]:
+    def ask(self, inputs: Sequence[Input]) -> Asked:
+        """A text, or the odds of all that may be written, for each input that fits."""
+        return self._asked_for(inputs, None)
+
+    def _asked_for(self, inputs: Sequence[Input], hear: Callable[[str], None] | None) -> Asked:
         def request(ids: Tokens) -> Request:
             made = self.words.request(self.task, self.asking, ids)
             return replace(made, hear=hear) if isinstance(made, Write) else made
 
-        trunk: Any = self.network.trunk
-        spell = trunk.tokenizer.read
-        return [
-            Prediction(None, why="long") if found is None else self.words.read(self.task, input, found, spell)
-            for input, found in zip(inputs, self._run(inputs, request, run), strict=True)
-        ]
+        requests = self._requests(inputs, request)
+
+        def read(outputs: Sequence[Any]) -> list[Prediction]:
+            trunk: Any = self.network.trunk
+            found, spell = dict(zip(requests, outputs, strict=True)), trunk.tokenizer.read
+            return [
+                self.words.read(self.task, input, found[place], spell)
+                if place in found
+                else Prediction(None, why="long")
+                for place, input in enumerate(inputs)
+            ]
+
+        return Asked(list(requests.values()), read)
 
     def freely(self, inputs: Sequence[Input], run: Run) -> list[str]:
         """The likeliest text, token by token, with a little more room than the longest answer needs."""
         most, ends = self.asking.most + SPARE, frozenset({self.chat.end})
-        found = self._run(inputs, lambda ids: Write(self.network, ids, most, ends), run)
-        return ["" if written is None else written.text for written in found]
+        requests = self._requests(inputs, lambda ids: Write(self.network, ids, most, ends))
+        found = dict(zip(requests, run(list(requests.values())), strict=True))
+        return [found[place].text if place in found else "" for place in range(len(inputs))]
 
-    def _run(self, inputs: Sequence[Input], request: Callable[[Tokens], Request], run: Run) -> list[Any]:
-        """What comes back for each input; None for one that does not fit."""
+    def _requests(self, inputs: Sequence[Input], request: Callable[[Tokens], Request]) -> dict[int, Request]:
+        """By place, for each input that fits."""
         requests: dict[int, Request] = {}
         for place, input in enumerate(inputs):
             with suppress(Unfit):
                 requests[place] = request(self.ids(input))
-        found = dict(zip(requests, run(list(requests.values())), strict=True))
-        return [found.get(place) for place in range(len(inputs))]
+        return requests
 
     def size(self) -> Size:
         trunk: Any = self.network.trunk

@@ -17,7 +17,7 @@ from loratory.predictors import finders
 from loratory.predictors.finders import Finder
 from loratory.predictors.forms import FORMS, Row
 from loratory.predictors.heads import StockHead, as_stock, fill_head, head_facts, head_tensors
-from loratory.protocols import JSON, Encode, Input, Network, Prediction, Run, Scores, Size, Trunks
+from loratory.protocols import JSON, Asked, Encode, Input, Network, Prediction, Run, Scores, Size, Trunks
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,18 +49,28 @@ class Encoder:
         return FORMS[self.form].rows(self.task, self.network.trunk.tokenizer, inputs, self.max_tokens, self.long)
 
     def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
-        return self._read(inputs, *self._outputs(inputs, run))
+        asked = self.ask(inputs)
+        return asked.read(run(asked.requests))
 
     def judged(self, inputs: Sequence[Input], run: Run) -> list[tuple[Prediction, Scores]]:
-        rows, outputs = self._outputs(inputs, run)
-        made, form = self._read(inputs, rows, outputs), FORMS[self.form]
-        return [(one, form.beside(self.network.head, parts)) for one, parts in zip(made, outputs, strict=True)]
+        asked = self.ask(inputs)
+        outputs = run(asked.requests)
+        assert asked.judge is not None
+        return list(zip(asked.read(outputs), asked.judge(outputs), strict=True))
 
-    def _outputs(self, inputs: Sequence[Input], run: Run) -> tuple[list[list[Row]], list[list[Any]]]:
-        """Each input's rows, and their outputs."""
-        rows = self.rows(inputs)
-        each = iter(run([Encode(self.network, ids) for parts in rows for ids, _ in parts]))
-        return rows, [[next(each) for _ in parts] for parts in rows]
+    def ask(self, inputs: Sequence[Input]) -> Asked:
+        """Outputs for every row of every input."""
+        rows, form = self.rows(inputs), FORMS[self.form]
+
+        def parts(outputs: Sequence[Any]) -> list[list[Any]]:
+            each = iter(outputs)
+            return [[next(each) for _ in mine] for mine in rows]
+
+        return Asked(
+            [Encode(self.network, ids) for mine in rows for ids, _ in mine],
+            lambda outputs: self._read(inputs, rows, parts(outputs)),
+            lambda outputs: [form.beside(self.network.head, mine) for mine in parts(outputs)],
+        )
 
     def _read(
         self, inputs: Sequence[Input], rows: Sequence[Sequence[Row]], outputs: Sequence[Sequence[Any]]

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import torch
 
-from loratory.protocols import Encode, Input, Network, Prediction, Run, Size, Trunks
+from loratory.protocols import Asked, Encode, Input, Network, Prediction, Run, Size, Trunks
 
 HYPOTHESIS = "This example is {}."  # the default of transformers' zero-shot-classification pipeline
 
@@ -24,12 +24,21 @@ class Entailment:
     hypothesis: str = HYPOTHESIS
 
     def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
+        asked = self.ask(inputs)
+        return asked.read(run(asked.requests))
+
+    def ask(self, inputs: Sequence[Input]) -> Asked:
+        """One row for each text and label."""
         trunk: Any = self.network.trunk
         hypotheses = [self.hypothesis.format(self.task.describe(label)) for label in self.task.labels]
         pairs = [trunk.tokenizer.ids(self.task.text(i), h)[0] for i in inputs for h in hypotheses]
-        if not pairs:
+        return Asked([Encode(self.network, ids) for ids in pairs], lambda outputs: self._read(inputs, outputs))
+
+    def _read(self, inputs: Sequence[Input], outputs: Sequence[Any]) -> list[Prediction]:
+        if not inputs:
             return []
-        logits = torch.stack(run([Encode(self.network, ids) for ids in pairs]))[:, entailed(trunk.config.id2label)]
+        trunk: Any = self.network.trunk
+        logits = torch.stack(list(outputs))[:, entailed(trunk.config.id2label)]
         odds = logits.view(len(inputs), -1).double().softmax(-1).tolist()
         return [
             self.task.from_odds(i, dict(zip(self.task.labels, o, strict=True)))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from loratory.discovery import find
-from loratory.protocols import Input, Judge, Prediction, Predictor, Run, Size, Trunks
+from loratory.protocols import Asked, Input, Judge, Prediction, Predictor, Run, Size, Staged, Trunks
 
 FILE = "operating.json"
 LEAST = 1e-30  # probability: the log of nothing is not a number
@@ -51,6 +51,23 @@ class Operated:
         else:
             made = judged(self.predictor, inputs, run)
         return [self._answer(input, *one) for input, one in zip(inputs, made, strict=True)]
+
+    def ask(self, inputs: Sequence[Input]) -> Asked | None:
+        """What the predictor asks for, where it asks once and knows the score."""
+        inner = self.predictor.ask(inputs) if isinstance(self.predictor, Staged) else None
+        plain = self.point.score in (None, *PLAIN)
+        if inner is None or not (plain or inner.judge):
+            return None
+        asked = inner
+
+        def read(outputs: Sequence[Any]) -> list[Prediction]:
+            beside: Sequence[Mapping[str, float]] = [{}] * len(inputs)
+            if not plain and asked.judge:
+                beside = asked.judge(outputs)
+            made = zip(inputs, asked.read(outputs), beside, strict=True)
+            return [self._answer(*one) for one in made]
+
+        return Asked(asked.requests, read)
 
     def _answer(self, input: Input, made: Prediction, beside: Mapping[str, float]) -> Prediction:
         if made.answer is None:

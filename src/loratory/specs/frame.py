@@ -8,16 +8,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from loratory.errors import SpecError, shown
+from loratory.errors import SpecError, nearest, shown
 from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec, GateSpec
 from loratory.specs.lines import Path as KeyPath
 from loratory.specs.operating import OperatingSpec
 from loratory.specs.parser import Parser
+from loratory.specs.serve import ServeSpec
 from loratory.specs.stress import StressSpec
 from loratory.specs.training import TrainingSpec
 
-OWN = ("name", "task", "data", "base", "ladder", "training", "operating", "evidence", "stress", "gate")
+OWN = ("name", "task", "data", "base", "ladder", "training", "operating", "evidence", "stress", "gate", "serve")
 NEEDED = {"name": "name: my-task", "data": "data: {path: examples.csv}", "ladder": "ladder: [tfidf, head, lora]"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMED = "letters, digits, dots, dashes and underscores, 64 at most, a letter or digit first"
@@ -49,6 +50,7 @@ class Spec:
     gate: GateSpec | None = None
     operating: OperatingSpec | None = None
     stress: StressSpec | None = None
+    serve: ServeSpec | None = None
 
     def facts(self) -> dict[str, Any]:
         """Every value, given or left out, as plain data that parses to the same spec."""
@@ -67,7 +69,7 @@ class Spec:
             "training": self.training.model_dump(mode="json"),
             "evidence": self.evidence.model_dump(mode="json"),
         }
-        asked = {"operating": self.operating, "stress": self.stress, "gate": self.gate}
+        asked = {"operating": self.operating, "stress": self.stress, "gate": self.gate, "serve": self.serve}
         return facts | {key: spec.model_dump(mode="json") for key, spec in asked.items() if spec}
 
 
@@ -90,11 +92,27 @@ def parse(values: Mapping[str, Any], parser: Parser, folder: Path) -> Spec:
         _optional(GateSpec, "gate", values, parser),
         _optional(OperatingSpec, "operating", values, parser),
         _optional(StressSpec, "stress", values, parser),
+        _optional(ServeSpec, "serve", values, parser),
     )
     for regime in parser.regimes:  # by itself first, so that the error names its own line
         if values.get(regime) is not None:
             parser.model(parser.regime_of(regime, parser.where((regime,))), values[regime], (regime,))
-    return replace(spec, ladder=_ladder(values, spec, parser))
+    spec = replace(spec, ladder=_ladder(values, spec, parser))
+    _check_serving(spec, parser)
+    return spec
+
+
+def _check_serving(spec: Spec, parser: Parser) -> None:
+    """Who is to answer stands in the ladder."""
+    serve, names = spec.serve or ServeSpec(), [contender.name for contender in spec.ladder]
+    for key, given in (("contender", [serve.contender] if serve.contender else []), ("fallback", serve.fallback)):
+        for name in given:
+            if name not in names:
+                raise SpecError(
+                    f"{name!r} is no contender of the ladder{nearest(name, names)}",
+                    where=parser.where(("serve", key)),
+                    allowed=", ".join(names),
+                )
 
 
 def _optional(cls: type[Any], key: str, values: Mapping[str, Any], parser: Parser) -> Any:

@@ -12,6 +12,7 @@ from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec, GateSpec
 from loratory.specs.frame import DEFAULT_BASE, NAME
 from loratory.specs.operating import OperatingSpec
+from loratory.specs.serve import ServeSpec
 from loratory.specs.stress import StressSpec
 from loratory.specs.training import TrainingSpec
 
@@ -28,6 +29,7 @@ HELP = {
     "evidence": "how figures become a verdict",
     "stress": "harmless changes of the texts, by which answers should not change; left out: none",
     "gate": "what must hold before anything may be called fit for use",
+    "serve": "who answers when the run is served; left out: the recommended contender alone",
 }
 
 
@@ -53,6 +55,7 @@ def schema(known: Known) -> dict[str, Any]:
         "evidence": _model(EvidenceSpec, definitions),
         "stress": _model(StressSpec, definitions),
         "gate": _model(GateSpec, definitions),
+        "serve": _model(ServeSpec, definitions),
     }
     sections = {key: {"description": HELP[key], **value} for key, value in made.items()}
     options = {

@@ -1,0 +1,32 @@
+"""`loratory keys`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+NAME = "keys"
+
+
+def command(
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="add, revoke or list.", show_default=False)],
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Whose key it is.", show_default=False)] = None,
+    file: Annotated[Path, typer.Option("--file", metavar="FILE", help="Where hashes of keys are kept.")] = Path(
+        "keys.json"
+    ),
+    admin: Annotated[bool, typer.Option("--admin", help="It may load and unload, too.")] = False,
+) -> None:
+    """Make, revoke and list the API keys of a server. A key is shown once; the file holds its hash."""
+    from loratory.cli.printing import console, write
+    from loratory.flows.keys import add, listed, revoke
+
+    if action == "list":
+        for line in listed(file):
+            write(f"{line}\n")
+    elif action == "revoke":
+        revoke(file, name)
+        console().print(f"revoked: {name}; a running server forgets it when it is started again", markup=False)
+    else:
+        write(f"{add(action, file, name, admin)}\n")

@@ -1,0 +1,66 @@
+"""`loratory serve`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+NAME = "serve"
+
+
+def command(
+    where: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME=]WHERE",
+            help="Runs, fits or imported folders; the environment's MODEL_DIR when there is none.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="A server's YAML: tasks, roles, keys, limits.")
+    ] = None,
+    host: Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="127.0.0.1 when left out.")] = None,
+    port: Annotated[int | None, typer.Option("--port", metavar="PORT", help="8000 when left out; 0: any.")] = None,
+    keys: Annotated[
+        Path | None, typer.Option("--keys", metavar="FILE", help="The file of loratory keys: who may ask.")
+    ] = None,
+    adapters: Annotated[
+        Path | None, typer.Option("--adapters", metavar="FOLDER", help="From where it may load while it runs.")
+    ] = None,
+    discover: Annotated[
+        Path | None, typer.Option("--discover", metavar="FOLDER", help="Serve the router's models that lie there.")
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one key: --set limits.texts=64 (repeatable)."),
+    ] = None,
+) -> None:
+    """Answer over HTTP, with a page at /: many tasks, one copy of each base.
+
+    SIGTERM or Ctrl-C: what was accepted is answered, then it ends.
+    """
+    from loratory.cli.printing import console
+    from loratory.flows.serve import serve, server_spec
+
+    asked = {"host": host, "port": port, "keys": keys, "adapters": adapters, "discover": discover}
+    given = [f"{key}={value}" for key, value in asked.items() if value is not None]
+    spec = server_spec(config, where or (), [*given, *(change or ())])
+    screen = console()
+    log_to_stderr()
+    serve(spec, lambda text: screen.print(f"- {text}", markup=False))
+
+
+def log_to_stderr() -> None:
+    """A JSON line for each request, and what went wrong here."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name in ("loratory.access", "loratory.serving"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        logger.propagate = False

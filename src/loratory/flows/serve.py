@@ -1,0 +1,276 @@
+"""`loratory serve`: runs and artifacts to one process that answers for all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from loratory import __version__
+from loratory.artifacts.manifests import MANIFEST, file_digest
+from loratory.errors import ArtifactError, LoratoryError, SpecError
+from loratory.flows.opening import fit_folder, read_ladder
+from loratory.flows.specs import parser_of
+from loratory.serving.keys import Keys
+from loratory.serving.services import Board, Service, Stage
+from loratory.specs.frame import NAME, NAMED
+from loratory.specs.overrides import overridden
+from loratory.specs.reading import load_yaml
+from loratory.specs.serve import ServerSpec, TaskSpec
+
+ROLES = {"intent": "intent", "pii": "pii", "jailbreak": "security"}  # the router's folders -> its interface
+ALIKE = 0.99  # share of answers that have to stay the same where products are computed in bf16
+TEXTS = 256  # that this is looked at with, over all tasks
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def server_spec(config: Path | None, paths: Sequence[str], changes: Sequence[str]) -> ServerSpec:
+    """The server's YAML, with what the command line says. Raises SpecError.
+
+    `paths` are runs and artifacts, each with NAME= before it where it should be called otherwise. Without any, and
+    without a configuration that names tasks, the environment's MODEL_DIR is served.
+    """
+    values, lines = load_yaml(config) if config else ({}, {})
+    values, changed = overridden(values, changes)
+    parser = parser_of(config or Path("server"), lines, changed)
+    spec: ServerSpec = parser.model(ServerSpec, values, ())
+    if config:  # a path of a task starts from the file that names it
+        home = config.parent
+        tasks = {n: one.model_copy(update={"path": home / one.path.expanduser()}) for n, one in spec.tasks.items()}
+        spec = spec.model_copy(update={"tasks": tasks})
+    if not paths and not spec.tasks and not spec.discover and (folder := os.environ.get("MODEL_DIR")):
+        paths = [folder]
+    named = {**spec.tasks}
+    for path in paths:
+        name, task = _named(path)
+        if name in named:
+            raise SpecError(
+                f"two tasks are called {name!r}", where=path, remedy=f"name one of them: loratory serve {name}-2={path}"
+            )
+        named[name] = task
+    for name in named:
+        if not NAME.fullmatch(name):
+            raise SpecError(f"{name!r} is no name", where="tasks", allowed=NAMED)
+    spec = spec.model_copy(update={"tasks": named})
+    if not named and not spec.discover:
+        raise SpecError(
+            "there is nothing to serve",
+            allowed="runs, artifacts, --config, --discover, or MODEL_DIR",
+            remedy="loratory serve RUN",
+        )
+    return spec
+
+
+def _named(path: str) -> tuple[str, TaskSpec]:
+    before, equals, after = path.partition("=")
+    if equals and NAME.fullmatch(before) and not Path(path).exists():
+        return before, TaskSpec(path=Path(after).expanduser())
+    folder = Path(path).expanduser()
+    try:
+        name = str(read_ladder(folder)["name"])
+    except (LoratoryError, KeyError):
+        name = folder.resolve().name
+    return name, TaskSpec(path=folder)
+
+
+def keys_of(spec: ServerSpec) -> Keys:
+    """Raises SpecError where the server would be open to others than this machine."""
+    keys = Keys.read(spec.keys) if spec.keys else Keys({})
+    if not keys and spec.host not in LOOPBACK:
+        raise SpecError(
+            f"{spec.host} can be reached by others, and there are no keys",
+            where="host",
+            allowed=", ".join(LOOPBACK),
+            remedy="loratory keys add NAME --file keys.json, then loratory serve --keys keys.json",
+        )
+    return keys
+
+
+def hosts_of(spec: ServerSpec, keys: Keys) -> tuple[str, ...]:
+    """Names that the server answers to; empty: all, which needs keys."""
+    if spec.hosts or not keys:
+        return tuple(sorted({*spec.hosts, spec.host, "localhost", "127.0.0.1", "[::1]"}))
+    return ()
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Reads tasks into one pool of trunks."""
+
+    pool: Any
+    tasks: Mapping[str, TaskSpec]
+
+    def __call__(self, name: str, path: str) -> Service:
+        """What is asked of a task by name stays when it is loaded again. Raises LoratoryError."""
+        known = self.tasks.get(name)
+        asked = known.model_copy(update={"path": Path(path)}) if known else TaskSpec(path=Path(path))
+        return load_service(name, asked, self.pool)
+
+
+def load_service(name: str, asked: TaskSpec, pool: Any) -> Service:
+    """A task with all its stages, verified and in memory. Raises LoratoryError."""
+    ladder, own = _run(asked.path)
+    told = {key: getattr(asked, key) for key in asked.model_fields_set - {"path"}}
+    spec = TaskSpec.model_validate({**own, **told, "path": asked.path})
+    first = spec.contender or (ladder["verdict"]["recommended"] if ladder else None)
+    stages = [_stage(asked.path, contender, pool) for contender in dict.fromkeys((first, *spec.fallback))]
+    for stage in stages[1:]:
+        if stage.predictor.task != stages[0].predictor.task:
+            raise ArtifactError(
+                f"{stage.name} and {stages[0].name} have different contracts",
+                where=str(asked.path),
+                remedy="run it again",
+            )
+    deadline = None if spec.deadline_ms is None else spec.deadline_ms / 1000
+    return Service(name, tuple(stages), deadline, asked.path if ladder else None, ladder, spec)
+
+
+def _run(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The ladder of a run and its `serve:`; both empty where the path is an artifact."""
+    if not (path / "ladder.json").is_file():
+        return {}, {}
+    values, _ = load_yaml(path / "spec.lock.yaml")
+    return read_ladder(path), {key: value for key, value in (values.get("serve") or {}).items() if value is not None}
+
+
+def _stage(path: Path, contender: str | None, pool: Any) -> Stage:
+    from loratory.predictors import store
+
+    folder = fit_folder(path, contender)
+    predictor = store.read(folder, pool)
+    return Stage(contender or path.resolve().name, predictor, file_digest(folder / MANIFEST))
+
+
+def discovered(folder: Path, cache: Path) -> tuple[dict[str, TaskSpec], dict[str, str]]:
+    """The router's models as tasks and roles; each is made an artifact below `cache`. Raises ArtifactError."""
+    from loratory.export.discovered import discover
+    from loratory.flows.importing import import_folder
+
+    found = discover(folder)
+    tasks, roles = {}, {}
+    for task, model in found.chosen.items():
+        role = ROLES[task]
+        target = cache / f"{model.folder.name}-{_state(model.folder)}"
+        if not target.is_dir():
+            import_folder(model.folder, target)
+        tasks[role], roles[role] = TaskSpec(path=target), role
+    if not tasks:
+        raise ArtifactError(found.why, where=str(folder), remedy=f"loratory discover {folder} says what is there")
+    return tasks, roles
+
+
+def _state(folder: Path) -> str:
+    """Changes with any file of the folder."""
+    from loratory.artifacts.manifests import digest_of
+
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return digest_of([[str(f.relative_to(folder)), f.stat().st_size, f.stat().st_mtime_ns] for f in files])[:12]
+
+
+def build(spec: ServerSpec, say: Callable[[str], None]) -> Any:
+    """A server with everything loaded. Raises LoratoryError."""
+    import torch
+
+    from loratory.models import probe
+    from loratory.models.attention import adopt
+    from loratory.models.trunks import Pool
+    from loratory.serving.engine import Engine, Limits
+    from loratory.serving.server import Server
+
+    keys = keys_of(spec)
+    roles: dict[str, str] = {role: name for role, name in spec.roles.items()}
+    if spec.discover:
+        found, playing = discovered(spec.discover, Path(".loratory") / "discovered")
+        spec = spec.model_copy(update={"tasks": {**found, **spec.tasks}})
+        roles = {**playing, **roles}
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    machine = probe.known("cpu")
+    adopt(machine.short_training, machine.short_answering)
+    pool = Pool(keep=False)
+    services = {name: load_service(name, asked, pool) for name, asked in spec.tasks.items()}
+    precisions = _precisions(spec, services.values(), pool)
+    for one in precisions:
+        say(f"{one.trunk} computes in {one.precision}: {one.why}")
+    limits = Limits(spec.limits.batch_tokens, spec.limits.queue_tokens)
+    trunks = [asdict(one) for one in precisions]
+    facts = {"version": __version__, "trunks": trunks, "threads": torch.get_num_threads()}
+    board = Board(services, roles, spec.default)
+    return Server(spec, board, Engine(limits), Loader(pool, spec.tasks), keys, facts=facts)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What a trunk's products are computed in, and why."""
+
+    trunk: str
+    precision: str
+    why: str
+
+
+def _precisions(spec: ServerSpec, services: Iterable[Service], pool: Any) -> list[Precision]:
+    """Of each trunk that answers first for a task. It is tried on texts that no fit was made of."""
+    from loratory.models.precision import choose
+    from loratory.serving.engine import trunk_of
+
+    by_trunk: dict[str, tuple[Any, list[Service]]] = {}
+    for service in services:
+        if (trunk := trunk_of(service.stages[0].predictor)) is not None:
+            by_trunk.setdefault(trunk.digest, (trunk, []))[1].append(service)
+    if spec.precision != "auto":
+        pool.compute_in(spec.precision)
+        return [Precision(trunk.name, spec.precision, "as asked") for trunk, _ in by_trunk.values()]
+    if choose("auto", "cpu") == "fp32":
+        return [Precision(trunk.name, "fp32", "this machine is no faster in bf16") for trunk, _ in by_trunk.values()]
+    return [_tried(trunk, mine) for trunk, mine in by_trunk.values()]
+
+
+def _tried(trunk: Any, services: Sequence[Service]) -> Precision:
+    """Leaves the trunk in bf16 where the answers stay the same."""
+    from loratory.models.execution import run_here
+
+    texts = {one: _texts(one, max(TEXTS // len(services), 8)) for one in services}
+    if missing := [one.name for one, inputs in texts.items() if not inputs]:
+        return Precision(trunk.name, "fp32", f"no validation texts of {', '.join(missing[:3])} to try bf16 on")
+    exact = {one: one.stages[0].predictor.predict(inputs, run_here) for one, inputs in texts.items()}
+    trunk.compute_in("bf16")
+    for one, inputs in texts.items():
+        fast = one.stages[0].predictor.predict(inputs, run_here)
+        other = sum(a.answer != b.answer for a, b in zip(exact[one], fast, strict=True))
+        if other > (1 - ALIKE) * len(inputs):
+            trunk.compute_in("fp32")
+            return Precision(
+                trunk.name, "fp32", f"{one.name} answers {other} of {len(inputs)} validation texts differently in bf16"
+            )
+    count = sum(map(len, texts.values()))
+    return Precision(trunk.name, "bf16", f"answers to {count} validation texts stay the same, {1 - ALIKE:.0%} aside")
+
+
+def _texts(service: Service, most: int) -> list[Any]:
+    """Inputs of the run's validation part; written answers are few, because each takes long."""
+    if service.folder is None:
+        return []
+    from loratory.data import store
+
+    parts = store.read(service.folder / "data")
+    few = min(most, 8) if service.writes else most
+    return [example.input for example in islice(parts.validation, few)]
+
+
+def serve(spec: ServerSpec, say: Callable[[str], None]) -> None:
+    """Until SIGTERM or Ctrl-C. Raises LoratoryError before anything listens."""
+    keys = keys_of(spec)
+    server = build(spec, say)
+    from loratory.serving.app import make_app
+    from loratory.serving.process import Process
+
+    gate = make_app(server, hosts_of(spec, keys))
+    for service in server.board:
+        names = " -> ".join(stage.name for stage in service.stages)
+        due = f", within {service.deadline * 1000:g} ms" if service.deadline else ""
+        say(f"{service.name} ({service.task.kind}): {names}{due}")
+    Process(gate, server, say).run()
+    server.engine.close()

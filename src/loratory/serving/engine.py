@@ -1,0 +1,386 @@
+"""The engine: everything that waits for one trunk is answered together, whichever task and adapter it is for.
+
+A lane is a thread and a queue for each trunk; predictors without a trunk share a few threads. Batches form by
+themselves: what arrives while a batch is computed is the next one. A job is refused at once where the queue is full or
+would not be done in time, because an answer that nobody waits for any more costs as much as one that is wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from loratory.errors import Late
+from loratory.models.execution import WORK, in_time
+from loratory.protocols import Asked, Input, Prediction, Predictor, Request, Staged, Write
+
+log = logging.getLogger("loratory.serving")
+
+CHARACTERS = 4  # of a token, roughly: what a queue holds is estimated before anything is tokenised
+AROUND = 2  # special tokens of a row
+LEARNING = 0.2  # weight of the newest batch in what is known of a lane's speed
+GUESS = 4000.0  # tokens a second, until a lane has been measured
+
+
+class Full(Exception):
+    """There is no room, or no time, for more work. `after`: seconds after which there may be."""
+
+    def __init__(self, after: float) -> None:
+        super().__init__(f"no room for {after:.1f} s")
+        self.after = after
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a lane."""
+
+    batch_tokens: int = 512  # of one pass, estimated; a single job may be more
+    queue_tokens: int = 65_536  # that wait, estimated
+    threads: int = 4  # for predictors that need no trunk
+
+
+@dataclass(eq=False)
+class Job:
+    """Inputs for one predictor, or requests of one whose work goes step by step."""
+
+    ask: Callable[[Sequence[Input]], Asked | None]
+    inputs: Sequence[Input]
+    by: float | None
+    cost: int
+    future: Future[Any]
+    together: int = 0  # jobs with the same number are asked for at once
+
+    def alive(self) -> bool:
+        """Whether somebody still waits for it."""
+        return not self.future.cancelled() and in_time(self.by)
+
+
+def cost_of(inputs: Sequence[Input]) -> int:
+    """Tokens of these inputs, estimated."""
+    return sum(sum(_characters(value) for value in one.values()) // CHARACTERS + AROUND for one in inputs)
+
+
+def _characters(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(_characters(part) for part in value.values())
+    if isinstance(value, (list, tuple)):
+        return sum(_characters(part) for part in value)
+    return 1
+
+
+class Lane:
+    """The queue of one trunk and the thread that works through it."""
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.name, self.limits = name, limits
+        self.rate = GUESS  # tokens a second
+        self.batches = self.rows = 0
+        self._waiting: deque[Job] = deque()
+        self._tokens = 0
+        self._doing, self._since = 0, 0.0
+        self._ready = threading.Condition()
+        self._open = True
+        self._thread = threading.Thread(target=self._work, name=f"lane-{name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def tokens(self) -> int:
+        """Estimated tokens that wait."""
+        return self._tokens
+
+    def wait(self) -> float:
+        """Seconds until work that came now would begin, estimated."""
+        spent = time.monotonic() - self._since if self._doing else 0.0
+        return self._tokens / self.rate + max(self._doing / self.rate - spent, 0.0)
+
+    def put(self, jobs: Sequence[Job]) -> None:
+        """Queue jobs, all or none. Raises Full."""
+        cost = sum(job.cost for job in jobs)
+        with self._ready:
+            over = self._tokens and self._tokens + cost > self.limits.queue_tokens
+            ready = time.monotonic() + self.wait() + jobs[0].cost / self.rate
+            late = self._tokens and any(job.by is not None and ready > job.by for job in jobs)
+            if over or late or not self._open:
+                raise Full(self.wait())
+            self._waiting.extend(jobs)
+            self._tokens += cost
+            self._ready.notify()
+
+    def close(self) -> None:
+        """Let the thread end when the queue is empty."""
+        with self._ready:
+            self._open = False
+            self._ready.notify()
+
+    def _take(self) -> list[Job]:
+        """The next batch: whatever waits, up to the budget; empty when the lane is closed."""
+        with self._ready:
+            while not self._waiting:
+                if not self._open:
+                    return []
+                self._ready.wait()
+            batch = [self._waiting.popleft()]
+            cost = batch[0].cost
+            while self._waiting and cost + self._waiting[0].cost <= self.limits.batch_tokens:
+                batch.append(self._waiting.popleft())
+                cost += batch[-1].cost
+            self._tokens -= cost
+            self._doing, self._since = cost, time.monotonic()
+            return batch
+
+    def _work(self) -> None:
+        while batch := self._take():
+            try:
+                self._answer(batch)
+            except BaseException as problem:  # the lane lives on: its other callers wait
+                log.exception("lane %s", self.name)
+                settle([(job, None, problem) for job in batch])
+            self._doing = 0
+
+    def _answer(self, batch: Sequence[Job]) -> None:
+        alive = [job for job in batch if job.alive()]
+        settle([(job, None, Late()) for job in batch if not job.alive()])
+        if not alive:
+            return
+        started = time.perf_counter()
+        try:
+            settle([(job, made, None) for job, made in zip(alive, self._together(alive), strict=True)])
+            self._learn(sum(job.cost for job in alive), time.perf_counter() - started)
+            self.batches, self.rows = self.batches + 1, self.rows + sum(len(job.inputs) for job in alive)
+        except Exception as problem:
+            if len(alive) == 1:
+                settle([(alive[0], None, problem)])
+                return
+            for job in alive:  # one of them fails: the others are answered
+                self._answer([job])
+
+    def _learn(self, tokens: int, seconds: float) -> None:
+        self.rate += LEARNING * (tokens / max(seconds, 1e-6) - self.rate)
+
+    def _together(self, jobs: Sequence[Job]) -> list[list[Any]]:
+        """What comes of each job, all of them in as few passes as their trunk needs."""
+        groups: dict[int, list[Job]] = {}
+        for job in jobs:
+            groups.setdefault(job.together or id(job), []).append(job)
+        asked = []
+        for mine in groups.values():
+            one = mine[0].ask([input for job in mine for input in job.inputs])
+            assert one is not None
+            asked.append((mine, one))
+        owners = [mine for mine, one in asked for _ in one.requests]
+        requests = [request for _, one in asked for request in one.requests]
+        found = iter(execute(requests, lambda place: any(job.alive() for job in owners[place])))
+        out: dict[int, list[Any]] = {}
+        for mine, one in asked:
+            made = iter(one.read([next(found) for _ in one.requests]))
+            for job in mine:
+                out[id(job)] = [next(made) for _ in job.inputs]
+        return [out[id(job)] for job in jobs]
+
+
+def execute(requests: Sequence[Request], alive: Callable[[int], bool]) -> list[Any]:
+    """Requests of one trunk, by kind. Only what is written is stopped on the way: a pass is soon over."""
+    groups: dict[str, list[int]] = {}
+    for place, request in enumerate(requests):
+        groups.setdefault(WORK[type(request)], []).append(place)
+    out: dict[int, Any] = {}
+    for work, places in groups.items():
+        mine = [requests[place] for place in places]
+        do = getattr(mine[0].network.trunk, work)
+        written = isinstance(mine[0], Write)
+        made = do(mine, lambda k, places=places: alive(places[k])) if written else do(mine)
+        out.update(zip(places, made, strict=True))
+    return [out[place] for place in range(len(requests))]
+
+
+def settle(ended: Iterable[tuple[Job, Any, BaseException | None]]) -> None:
+    """Hand results to whoever waits; one wake-up for each event loop, however many of its jobs have ended."""
+    loops: dict[Any, list[tuple[Job, Any, BaseException | None]]] = {}
+    for one in ended:
+        job, made, problem = one
+        if isinstance(job.future, Waiting):
+            loops.setdefault(job.future.loop, []).append(one)
+        else:
+            _set(job.future, made, problem)
+    for loop, several in loops.items():
+        loop.call_soon_threadsafe(_settled, several)
+
+
+def _settled(ended: Iterable[tuple[Job, Any, BaseException | None]]) -> None:
+    for job, made, problem in ended:
+        _set(job.future, made, problem)
+
+
+def _set(future: Future[Any], made: Any, problem: BaseException | None) -> None:
+    try:
+        if problem is not None:
+            future.set_exception(problem)
+        else:
+            future.set_result(made)
+    except InvalidStateError:  # nobody waits any more
+        return
+
+
+class Waiting(Future[Any]):
+    """A future that is settled on its event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self.loop = loop
+        self.inner: asyncio.Future[Any] = loop.create_future()
+
+    def set_result(self, result: Any) -> None:
+        if not self.inner.done():
+            self.inner.set_result(result)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        if not self.inner.done() and exception is not None:
+            self.inner.set_exception(exception)
+
+    def cancelled(self) -> bool:
+        return self.inner.cancelled()
+
+
+@dataclass
+class Engine:
+    """Lanes by trunk, and threads for what needs none."""
+
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        self._lanes: dict[str, Lane] = {}
+        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(self.limits.threads, thread_name_prefix="plain")
+        self._busy = 0
+
+    async def predict(self, predictor: Predictor, inputs: Sequence[Input], by: float | None) -> list[Prediction]:
+        """One prediction for each input. Raises Full, Late, and whatever the predictor raises."""
+        loop = asyncio.get_running_loop()
+        trunk = trunk_of(predictor)
+        if trunk is None or not isinstance(predictor, Staged):
+            return await self._in_a_thread(predictor, inputs, by, loop)
+        jobs = [
+            Job(predictor.ask, part, by, cost_of(part), Waiting(loop), id(predictor))
+            for part in slices(inputs, self.limits.batch_tokens)
+        ]
+        self.lane(trunk).put(jobs)
+        waiting: list[asyncio.Future[Any]] = [job.future.inner for job in jobs if isinstance(job.future, Waiting)]
+        try:
+            async with asyncio.timeout_at(None if by is None else loop.time() + by - time.monotonic()):
+                done = [await one for one in waiting]
+        except TimeoutError:
+            raise Late from None
+        finally:
+            for one in waiting:
+                if one.done():
+                    one.cancelled() or one.exception()  # seen, so that nobody complains of it
+                one.cancel()
+        return [prediction for part in done for prediction in part]
+
+    async def _in_a_thread(
+        self, predictor: Predictor, inputs: Sequence[Input], by: float | None, loop: asyncio.AbstractEventLoop
+    ) -> list[Prediction]:
+        if self._busy >= self.limits.threads * 16:
+            raise Full(1.0)
+        self._busy += 1
+        try:
+            work = loop.run_in_executor(
+                self._threads, lambda: predictor.predict(inputs, self.run_by(by)) if in_time(by) else None
+            )
+            made = await asyncio.wait_for(work, None if by is None else max(by - time.monotonic(), 0))
+        except TimeoutError:
+            raise Late from None
+        finally:
+            self._busy -= 1
+        if made is None:
+            raise Late
+        return made
+
+    def run_by(self, by: float | None) -> Callable[..., list[Any]]:
+        """`run` for a predictor that goes step by step, in a thread of its own."""
+
+        def run(requests: Sequence[Request], until: float | None = None) -> list[Any]:
+            last = min((moment for moment in (by, until) if moment is not None), default=None)
+            groups: dict[str, list[int]] = {}
+            for place, request in enumerate(requests):
+                groups.setdefault(request.network.trunk.digest, []).append(place)
+            jobs: list[tuple[list[int], Job]] = []
+            for places in groups.values():
+                mine = [requests[place] for place in places]
+                job = Job(_as_they_are(mine), mine, last, sum(map(_length, mine)), Future())  # type: ignore[arg-type]
+                self.lane(mine[0].network.trunk).put([job])
+                jobs.append((places, job))
+            out: dict[int, Any] = {}
+            for places, job in jobs:
+                try:
+                    left = None if last is None else max(last - time.monotonic(), 0)
+                    out.update(zip(places, job.future.result(left), strict=True))
+                except TimeoutError:
+                    job.future.cancel()
+                    raise Late from None
+            return [out[place] for place in range(len(requests))]
+
+        return run
+
+    def lane(self, trunk: Any) -> Lane:
+        """The trunk's own; it ends with the trunk."""
+        with self._lock:
+            if trunk.digest not in self._lanes:
+                self._lanes[trunk.digest] = Lane(trunk.name, self.limits)
+                weakref.finalize(trunk, self._forget, trunk.digest)
+            return self._lanes[trunk.digest]
+
+    def _forget(self, digest: str) -> None:
+        lane = self._lanes.pop(digest, None)
+        if lane is not None:
+            lane.close()
+
+    def lanes(self) -> Mapping[str, Lane]:
+        """By digest."""
+        return dict(self._lanes)
+
+    def close(self) -> None:
+        """End all threads when their work is done."""
+        for digest in list(self._lanes):
+            self._forget(digest)
+        self._threads.shutdown(wait=False)
+
+
+def trunk_of(predictor: Any) -> Any:
+    """The trunk that a predictor asks, where it says so."""
+    while hasattr(predictor, "predictor"):  # an operating point stands around it
+        predictor = predictor.predictor
+    return getattr(getattr(predictor, "network", None), "trunk", None)
+
+
+def slices(inputs: Sequence[Input], budget: int) -> Iterator[Sequence[Input]]:
+    """Inputs in parts of about a batch, so that a long list does not hold up everybody else."""
+    part: list[Input] = []
+    cost = 0
+    for one in inputs:
+        own = cost_of([one])
+        if part and cost + own > budget:
+            yield part
+            part, cost = [], 0
+        part.append(one)
+        cost += own
+    if part:
+        yield part
+
+
+def _length(request: Any) -> int:
+    return len(getattr(request, "ids", ()) or getattr(request, "prompt", ())) + AROUND
+
+
+def _as_they_are(requests: Sequence[Request]) -> Callable[[Sequence[Any]], Asked]:
+    return lambda _: Asked(requests, list)

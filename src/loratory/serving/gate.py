@@ -1,0 +1,265 @@
+"""The one gate before all routes: host and origin, room, key and scope, rate, body. Deny by default.
+
+It reads the whole body, bounded, before a route runs, and cancels the route when its client goes away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
+from typing import Any
+
+from loratory.serving.cascade import Broken
+from loratory.serving.keys import Key, Keys
+from loratory.serving.metrics import Metrics, Seen
+from loratory.serving.refusals import Refusal, of_problem
+from loratory.specs.serve import LimitsSpec
+
+access = logging.getLogger("loratory.access")
+log = logging.getLogger("loratory.serving")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+PUBLIC = frozenset({"/health/live", "/health/ready", "/login"})  # what anybody may ask
+ADMIN = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/admin/")
+SESSION, SESSIONS, SESSION_SECONDS = "loratory_session", 1000, 12 * 3600
+BODY_SECONDS = 10.0  # within which a body has to arrive
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
+
+
+@dataclass
+class Bucket:
+    """A token bucket: `burst` requests at once, `rate` a second on average."""
+
+    rate: float
+    burst: int
+    full: float = 0.0
+    at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.full = float(self.burst)
+
+    def wait(self) -> float:
+        """Seconds until there is a token; 0 where one was taken."""
+        now = time.monotonic()
+        self.full, self.at = min(self.burst, self.full + (now - self.at) * self.rate), now
+        if self.full >= 1:
+            self.full -= 1
+            return 0.0
+        return (1 - self.full) / self.rate
+
+
+@dataclass
+class Gate:
+    """An ASGI application around another one."""
+
+    app: App
+    keys: Keys
+    limits: LimitsSpec
+    metrics: Metrics
+    hosts: tuple[str, ...] = ()  # names that the server answers to; empty: all
+    leaving: Callable[[], bool] = lambda: False
+    sessions: OrderedDict[str, tuple[Key, float]] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        self._open = 0
+        self._buckets: dict[str, Bucket] = {}
+
+    @property
+    def open(self) -> int:
+        """Requests that are being answered."""
+        return self._open
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
+        started, path = time.monotonic(), scope["path"]
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        given = headers.get("x-request-id", "")
+        scope["request_id"] = request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        answered = {"status": 0}
+        served: dict[str, Any] = {}
+        scope["served"] = served  # what a route tells for the log: task, contender, why
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered["status"] = message["status"]
+                added = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+                if self.leaving():
+                    added.append((b"connection", b"close"))
+                message["headers"] = [*message.get("headers", ()), *added]
+            await send(message)
+
+        self._open += 1
+        try:
+            await self._answer(scope, headers, receive, tell, answered)
+        finally:
+            self._open -= 1
+            self._note(scope, answered["status"], time.monotonic() - started, served, path)
+
+    async def _answer(
+        self, scope: Message, headers: dict[str, str], receive: Receive, send: Send, answered: dict[str, int]
+    ) -> None:
+        try:
+            self._admit(scope, headers)
+            body = await self._body(headers, receive)
+            await self._run(scope, body, receive, send)
+        except asyncio.CancelledError:
+            raise
+        except Exception as problem:
+            refusal = of_problem(problem)
+            if refusal.status == 500 and not isinstance(problem, Broken):  # that was logged where it happened
+                log.exception("request %s", scope["request_id"])
+            if answered["status"]:  # the answer had begun: all that can be done is to end it
+                return
+            content = refusal.body(scope["path"], scope["request_id"])
+            told = {"content-type": "application/json", "content-length": str(len(content)), **refusal.headers}
+            if refusal.status in (408, 413):  # the rest of the body is not read
+                told["connection"] = "close"
+            pairs = [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.items()]
+            await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
+            await send({"type": "http.response.body", "body": content})
+
+    def _admit(self, scope: Message, headers: dict[str, str]) -> None:
+        """Raises Refusal."""
+        path, public = scope["path"], scope["path"] in PUBLIC
+        host = headers.get("host", "")
+        if self.hosts and _name(host) not in self.hosts:
+            raise Refusal("misdirected", f"this server does not answer for the host {host[:80]!r}")
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != host:
+            raise Refusal("forbidden", "requests from pages of other origins are not answered")
+        if self._open > self.limits.requests and not path.startswith("/health/"):
+            raise Refusal("busy", "the server has no room for this now", after=1.0)
+        scope["key"] = key = self._known(headers)
+        if public:
+            return
+        if self.keys and key is None:
+            raise Refusal("unauthorized", "this needs a key: send it as Authorization: Bearer KEY")
+        needed = "admin" if path.startswith(ADMIN) else "infer"
+        if key is not None and needed not in key.scopes:
+            raise Refusal("forbidden", f"this key has no scope {needed}")
+        self._limit(key)
+
+    def _known(self, headers: dict[str, str]) -> Key | None:
+        kind, _, secret = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and secret:
+            return self.keys.find(secret.strip())
+        cookie = headers.get("cookie", "")
+        if SESSION not in cookie:
+            return None
+        try:
+            morsel = SimpleCookie(cookie).get(SESSION)
+        except Exception:  # a cookie of somebody else that cannot be read
+            return None
+        key, until = self.sessions.get(morsel.value if morsel else "", (None, 0.0))
+        return key if key is not None and until > time.monotonic() and key.digest in self.keys.by_digest else None
+
+    def begin_session(self, key: Key) -> str:
+        """A cookie's value that stands for the key in this process, for some hours."""
+        token = secrets.token_urlsafe(24)
+        self.sessions[token] = (key, time.monotonic() + SESSION_SECONDS)
+        while len(self.sessions) > SESSIONS:
+            self.sessions.popitem(last=False)
+        return token
+
+    def _limit(self, key: Key | None) -> None:
+        if self.limits.per_second is None:
+            return
+        name = key.digest if key else ""
+        bucket = self._buckets.setdefault(name, Bucket(self.limits.per_second, self.limits.burst))
+        if wait := bucket.wait():
+            raise Refusal("busy", "this key has sent too many requests", after=wait)
+
+    async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
+        most = self.limits.body_bytes
+        told = headers.get("content-length", "0")
+        if told.isdigit() and int(told) > most:
+            raise Refusal("too_large", f"the body has {told} bytes; allowed: {most}")
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise asyncio.CancelledError
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > most:
+                        raise Refusal("too_large", f"the body has more than {most} bytes")
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError:
+            raise Refusal("timeout_of_request", f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+
+    async def _run(self, scope: Message, body: bytes, receive: Receive, send: Send) -> None:
+        """The route, until it is done or its client has gone away."""
+        gone = asyncio.Event()
+        rest = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            if rest:
+                return rest.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        route = asyncio.current_task()
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            gone.set()
+            if route is not None:
+                route.cancel()
+
+        watcher = asyncio.create_task(watch())
+        try:
+            await self.app(scope, replay, send)
+        finally:
+            watcher.cancel()
+
+    def _note(self, scope: Message, status: int, seconds: float, served: dict[str, Any], path: str) -> None:
+        route = getattr(scope.get("route"), "path", None) or ("unknown" if status in (404, 405) else "refused")
+        code = status or 499  # the client went away
+        self.metrics.requests.labels(route, str(code)).inc()
+        self.metrics.seconds.labels(route).observe(seconds)
+        if "task" in served:
+            self.metrics.recent.append(Seen(time.monotonic(), seconds, served["task"], code))
+        key: Key | None = scope.get("key")
+        facts = {
+            "request_id": scope["request_id"],
+            "method": scope["method"],
+            "route": route,
+            "status": code,
+            "milliseconds": round(seconds * 1000, 2),
+            "key": key.name if key else None,
+            **served,
+        }
+        with contextlib.suppress(ValueError):  # standard output was closed
+            access.info(json.dumps(facts, ensure_ascii=False))
+
+
+def _name(host: str) -> str:
+    """A Host header without its port."""
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdigit() else host).lower()

@@ -1,0 +1,84 @@
+"""API keys: random, stored as SHA-256, each with a name and scopes. A key is told once, when it is made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from loratory.artifacts.files import write_text
+from loratory.errors import DataError
+
+SCOPES = ("infer", "admin")
+PREFIX = "lk_"
+BYTES = 24  # of randomness: nothing to guess, so a plain hash is enough
+
+
+@dataclass(frozen=True)
+class Key:
+    """Who may do what."""
+
+    name: str
+    scopes: frozenset[str]
+    digest: str
+
+
+def hashed(secret: str) -> str:
+    """What is stored of a key."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class Keys:
+    """The keys of a file. An empty set means that everybody may do everything."""
+
+    def __init__(self, keys: Mapping[str, Key]) -> None:
+        self.by_digest = dict(keys)
+
+    def __bool__(self) -> bool:
+        return bool(self.by_digest)
+
+    def find(self, secret: str) -> Key | None:
+        """The key of a secret: a look-up of its hash, so that no comparison depends on how much of it was right."""
+        return self.by_digest.get(hashed(secret))
+
+    @classmethod
+    def read(cls, file: Path) -> Keys:
+        """Raises DataError where the file is not one that `loratory keys` wrote."""
+        try:
+            rows = json.loads(file.read_text(encoding="utf-8"))["keys"]
+            keys = [Key(str(row["name"]), frozenset(row["scopes"]), str(row["sha256"])) for row in rows]
+            if any(not key.scopes <= set(SCOPES) or len(key.digest) != 64 for key in keys):
+                raise ValueError
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise DataError(
+                "this is no file of keys", where=str(file), remedy=f"loratory keys add NAME --file {file}"
+            ) from problem
+        return cls({key.digest: key for key in keys})
+
+    def write(self, file: Path) -> None:
+        """Whole, and for the owner's eyes alone."""
+        rows = [
+            {"name": key.name, "scopes": sorted(key.scopes), "sha256": key.digest} for key in self.by_digest.values()
+        ]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps({"keys": rows}, indent=2) + "\n")
+        file.chmod(0o600)
+
+    def add(self, name: str, scopes: frozenset[str]) -> str:
+        """A new secret; raises DataError where the name is taken."""
+        if any(key.name == name for key in self.by_digest.values()):
+            raise DataError(f"there is a key called {name!r}", remedy="revoke it first, or choose another name")
+        secret = PREFIX + secrets.token_urlsafe(BYTES)
+        self.by_digest[hashed(secret)] = Key(name, scopes, hashed(secret))
+        return secret
+
+    def drop(self, name: str) -> None:
+        """Raises DataError where there is no such key."""
+        left = {digest: key for digest, key in self.by_digest.items() if key.name != name}
+        if len(left) == len(self.by_digest):
+            names = ", ".join(key.name for key in self.by_digest.values())
+            raise DataError(f"there is no key called {name!r}", allowed=names or "none yet")
+        self.by_digest = left

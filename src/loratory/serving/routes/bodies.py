@@ -1,0 +1,43 @@
+"""Bodies in and out: JSON objects, checked by hand where a contract is not known before the server runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Response
+from pydantic_core import from_json, to_json
+
+from loratory.errors import nearest, shown
+from loratory.serving.refusals import Refusal
+
+NAMES: Mapping[type, str] = {
+    list: "a list",
+    bool: "true or false",
+    str: "a string",
+    dict: "an object",
+    float: "a number",
+}
+
+
+def object_of(body: bytes, known: Mapping[str, type]) -> dict[str, Any]:
+    """A JSON object with these members only, each of its type where it is given. Raises Refusal."""
+    try:
+        found = from_json(body)
+    except ValueError:
+        raise Refusal("invalid_request", "the body is no JSON") from None
+    if not isinstance(found, dict):
+        raise Refusal("invalid_request", f"the body is {shown(found)}; allowed: a JSON object")
+    for name, value in found.items():
+        if name not in known:
+            raise Refusal(
+                "invalid_input", f"unknown member{nearest(name, known)}; allowed: {', '.join(known)}", where=name[:80]
+            )
+        if not isinstance(value, known[name]):
+            raise Refusal("invalid_input", f"it is {shown(value)}; allowed: {NAMES[known[name]]}", where=name)
+    return found
+
+
+def respond(value: Any, status: int = 200) -> Response:
+    """JSON; what is no number in JSON (infinity) becomes null."""
+    return Response(to_json(value, inf_nan_mode="null"), status, media_type="application/json")

@@ -1,0 +1,46 @@
+"""Whether it lives, whether it is ready, what it is, and how it does."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from loratory.serving.routes.bodies import respond
+from loratory.serving.server import Server
+
+
+def routes(server: Server) -> APIRouter:
+    """/health/live, /health/ready, /metrics, /info."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health/live", summary="The process answers.")
+    async def live() -> dict[str, str]:
+        return {"status": "live"}
+
+    @router.get("/health/ready", summary="It takes requests: 503 while it is leaving.", include_in_schema=False)
+    async def ready() -> Response:
+        return respond({"status": "ready" if server.ready else "leaving"}, 200 if server.ready else 503)
+
+    @router.get("/metrics", summary="Counters for Prometheus.", include_in_schema=False)
+    async def metrics() -> Response:
+        for lane in server.engine.lanes().values():
+            server.metrics.queued.labels(lane.name).set(lane.tokens)
+            server.metrics.batches.labels(lane.name).set(lane.batches)
+            server.metrics.rows.labels(lane.name).set(lane.rows)
+        return Response(server.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/info", summary="Version, machine, tasks and limits.", include_in_schema=False)
+    async def info() -> Response:
+        return respond(
+            {
+                **server.facts,
+                "uptime_seconds": round(time.monotonic() - server.started, 1),
+                "tasks": {one.name: one.release for one in server.board},
+                "roles": server.board.roles,
+                "limits": server.spec.limits.model_dump(),
+            }
+        )
+
+    return router

@@ -1,0 +1,187 @@
+"""The batch interface of a semantic router, and the one-text interface of a classifier."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from loratory.protocols import Labelled, Spanned
+from loratory.serving.cascade import Answered, Broken
+from loratory.serving.refusals import Refusal
+from loratory.serving.routes.bodies import object_of, respond
+from loratory.serving.server import Server
+from loratory.serving.services import Service
+
+ROLES = ("intent", "pii", "security")
+LOW = 0.7  # a confidence below this counts as low
+NOTHING = {"pii": "no_pii", "security": "safe"}  # what it is called where nothing was found
+BENIGN = frozenset(
+    {"benign", "safe", "harmless", "none", "no", "0", "ok", "normal"}
+)  # names of labels that are no threat
+UNKNOWN = "unknown"  # nobody's category: abstained, or below the client's threshold
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a client asks beside the answer."""
+
+    return_probabilities: bool = False
+    confidence_threshold: float = 0.0
+    include_explanation: bool = False
+
+
+def routes(server: Server) -> APIRouter:
+    """POST /api/v1/classify/batch and POST /predict/."""
+    router = APIRouter()
+
+    @router.post("/api/v1/classify/batch", include_in_schema=False)
+    async def batch(request: Request) -> Response:
+        started = time.perf_counter()
+        texts, roles, options = _asked(await request.body(), server)
+        services = {role: _playing(server, role) for role in roles}
+        results, statistics = {}, {}
+        for role, found in (await _answers(server, services, texts, request.scope["served"])).items():
+            spent = (time.perf_counter() - started) * 1000
+            results[role] = [_result(role, services[role], one, options, spent / len(texts)) for one in found]
+            statistics[role] = _statistics(results[role])
+        whole = round((time.perf_counter() - started) * 1000, 3)
+        if len(roles) == 1:
+            body = {"results": results[roles[0]], "statistics": statistics[roles[0]]}
+        else:
+            rows = [{role: results[role][number] for role in roles} for number in range(len(texts))]
+            body = {"results": rows, "statistics": statistics}
+        return respond({**body, "total_count": len(texts), "processing_time_ms": whole})
+
+    @router.post("/predict/", include_in_schema=False)
+    async def predict(request: Request) -> Response:
+        body = object_of(await request.body(), {"text": str})
+        service = server.board.default
+        if service is None:
+            raise Refusal("not_found", "no task of this server gives one label to a text")
+        (input,) = server.inputs(service, [{"text": body.get("text")}], "body")
+        (one,) = await server.answer(service, [input], request.scope["served"])
+        label = None if one.prediction.answer is None else service.task.label_of(one.prediction.answer)
+        facts = one.facts(probabilities=False)
+        return respond({"label": label, **{name: value for name, value in facts.items() if name != "answer"}})
+
+    return router
+
+
+def _asked(body: bytes, server: Server) -> tuple[list[str], tuple[str, ...], Options]:
+    try:
+        found = object_of(body, {"texts": list, "task_type": str, "options": dict})
+    except Refusal as problem:
+        raise Refusal("INVALID_INPUT", problem.message, status=400) from None
+    texts = found.get("texts") or []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise Refusal("INVALID_INPUT", "texts is missing, empty, or no list of strings", status=400)
+    kind = found.get("task_type") or "intent"
+    if kind not in (*ROLES, "all"):
+        allowed = ", ".join((*ROLES, "all"))
+        raise Refusal("INVALID_TASK_TYPE", f"task_type is {kind[:80]!r}; allowed: {allowed}", status=400)
+    return texts, ROLES if kind == "all" else (kind,), _options(found.get("options") or {})
+
+
+def _options(given: Mapping[str, Any]) -> Options:
+    for name, value in given.items():
+        wanted = Options.__dataclass_fields__.get(name)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if wanted is None or not (number if wanted.type == "float" else isinstance(value, bool)):
+            raise Refusal("INVALID_INPUT", f"options: {name[:80]} is unknown or of another type", status=400)
+    return Options(**given)
+
+
+def _playing(server: Server, role: str) -> Service:
+    found = server.board.role(role)
+    if found is None:
+        message = f"no task of this server plays {role}; name one under roles"
+        raise Refusal("UNIFIED_CLASSIFIER_UNAVAILABLE", message, status=503)
+    return found
+
+
+async def _answers(
+    server: Server, services: Mapping[str, Service], texts: Sequence[str], served: dict[str, Any]
+) -> dict[str, list[Answered]]:
+    """All roles at once, so that what they share of a text is computed once."""
+    try:
+        inputs = {
+            role: server.inputs(one, [{"text": text} for text in texts], "texts") for role, one in services.items()
+        }
+    except Refusal as problem:
+        raise Refusal("INVALID_INPUT", problem.message, status=400) from None
+    told: dict[str, dict[str, Any]] = {role: {} for role in services}
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                role: group.create_task(server.answer(one, inputs[role], told[role])) for role, one in services.items()
+            }
+    except* Broken:
+        raise Refusal("UNIFIED_CLASSIFICATION_ERROR", "the texts could not be classified", status=500) from None
+    except* Exception as several:
+        raise several.exceptions[0] from None
+    served |= {"task": ",".join(one.name for one in services.values())}
+    return {role: task.result() for role, task in tasks.items()}
+
+
+def _result(role: str, service: Service, one: Answered, options: Options, spent: float) -> dict[str, Any]:
+    category, confidence, shown = _category(role, service, one)
+    low = confidence < options.confidence_threshold
+    made: dict[str, Any] = {
+        "category": UNKNOWN if low else category,
+        "confidence": confidence,
+        "processing_time_ms": round(spent, 3),
+        "status": "below_threshold" if low and one.status == "answered" else one.status,
+        "served_by": one.stage.name,
+    }
+    if options.return_probabilities:
+        made["probabilities"] = shown
+    if options.include_explanation:
+        made["explanation"] = _explanation(one, category, confidence, low, options)
+    return made
+
+
+def _category(role: str, service: Service, one: Answered) -> tuple[str, float, dict[str, float]]:
+    """What it is called, how sure that is, and the odds of all that it could have been."""
+    task, made = service.task, one.prediction
+    if made.answer is None:
+        return UNKNOWN, 0.0, dict(made.probabilities.get("/label", {}))
+    if isinstance(task, Labelled):
+        odds = dict(made.probabilities.get("/label", {}))
+        label = task.label_of(made.answer)
+        named = NOTHING[role] if role in NOTHING and label.lower() in BENIGN else label
+        return named, odds.get(label, made.confidence), odds
+    if isinstance(task, Spanned):
+        spans = task.spans_of(made.answer)
+        odds = {}
+        for number, (_, _, label) in enumerate(spans):
+            sure = max(made.probabilities.get(f"/spans/{number}/label", {"": 1.0}).values())
+            odds[label] = max(odds.get(label, 0.0), sure)
+        first = spans[0][2] if spans else NOTHING.get(role, "none")
+        return first, odds.get(first, made.confidence), odds
+    return str(made.answer), made.confidence, {}
+
+
+def _explanation(one: Answered, category: str, confidence: float, low: bool, options: Options) -> str:
+    said = f"{one.stage.name} answered {category} with probability {confidence:.3f}"
+    if one.status != "answered":
+        said = f"{one.stage.name} gave no answer: {one.status}"
+    elif low:
+        said += f", below the threshold of {options.confidence_threshold:g}"
+    if one.fallback:
+        said += f"; {one.fallback.contender} should have answered, but was {one.fallback.why}"
+    return said
+
+
+def _statistics(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    sure = [one["confidence"] for one in results]
+    return {
+        "category_distribution": dict(Counter(one["category"] for one in results)),
+        "avg_confidence": sum(sure) / len(sure),
+        "low_confidence_count": sum(one < LOW for one in sure),
+    }

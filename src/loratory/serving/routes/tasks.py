@@ -1,0 +1,42 @@
+"""Our own interface: tasks by name, typed by their contracts."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from loratory.serving.cascade import facts_of
+from loratory.serving.routes.bodies import object_of, respond
+from loratory.serving.server import Server
+
+
+def routes(server: Server) -> APIRouter:
+    """List, describe, predict."""
+    router = APIRouter()
+
+    @router.get("/v1/tasks", include_in_schema=False)
+    async def tasks() -> Response:
+        return respond({"tasks": [facts_of(service) for service in server.board]})
+
+    @router.get("/v1/tasks/{task}", include_in_schema=False)
+    async def task(task: str) -> Response:
+        return respond(facts_of(server.service(task)))
+
+    @router.post("/v1/tasks/{task}/predict", include_in_schema=False)
+    async def predict(task: str, request: Request) -> Response:
+        started = time.perf_counter()
+        service = server.service(task)
+        body = object_of(await request.body(), {"inputs": list, "probabilities": bool})
+        inputs = server.inputs(service, body.get("inputs", []))
+        found = await server.answer(service, inputs, request.scope["served"])
+        shown = body.get("probabilities", True)
+        made: dict[str, Any] = {
+            "task": service.name,
+            "predictions": [one.facts(shown) for one in found],
+            "milliseconds": round((time.perf_counter() - started) * 1000, 3),
+        }
+        return respond(made)
+
+    return router

@@ -1,0 +1,93 @@
+"""What every route needs, in one value."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loratory.data.questions import Question
+from loratory.errors import DataError
+from loratory.protocols import JSON, Input
+from loratory.serving.audit import Audit
+from loratory.serving.cascade import Answered, answer
+from loratory.serving.engine import Engine
+from loratory.serving.keys import Keys
+from loratory.serving.metrics import Metrics
+from loratory.serving.refusals import Refusal
+from loratory.serving.services import Board, Service
+from loratory.specs.serve import ServerSpec
+
+Loader = Callable[[str, str], Service]  # a name and a path on this machine -> a service; raises LoratoryError
+
+
+@dataclass
+class Server:
+    """One process: its tasks, its engine, its bounds."""
+
+    spec: ServerSpec
+    board: Board
+    engine: Engine
+    load: Loader
+    keys: Keys = field(default_factory=lambda: Keys({}))
+    metrics: Metrics = field(default_factory=Metrics)
+    facts: Mapping[str, JSON] = field(default_factory=dict)  # version, machine, precision
+    ready: bool = True
+    started: float = field(default_factory=time.monotonic)
+    changing: threading.Lock = field(default_factory=threading.Lock)  # one load or unload at a time
+
+    def __post_init__(self) -> None:
+        self.audit = Audit(self.spec.audit)
+
+    def service(self, name: str) -> Service:
+        """Raises Refusal where there is none of that name."""
+        found = self.board.get(name)
+        if found is None:
+            raise Refusal(
+                "not_found", f"there is no task {name[:80]!r}; there are: {', '.join(s.name for s in self.board)}"
+            )
+        return found
+
+    def inputs(self, service: Service, given: Sequence[JSON], where: str = "inputs") -> list[Input]:
+        """Inputs of the service's task within the limits. Raises Refusal."""
+        limits = self.spec.limits
+        if not given:
+            raise Refusal("invalid_input", "there is no input", where=where)
+        if len(given) > limits.texts:
+            raise Refusal("too_large", f"{len(given)} inputs; allowed: {limits.texts}", where=where)
+        question = Question.of(service.task)
+        try:
+            made = [question.input(one, f"{where}.{number}") for number, one in enumerate(given)]
+            return [self._bounded(one, f"{where}.{number}") for number, one in enumerate(made)]
+        except DataError as problem:
+            allowed = f"; allowed: {problem.allowed}" if problem.allowed else ""
+            raise Refusal("invalid_input", f"{problem.problem}{allowed}", where=problem.where) from None
+
+    def _bounded(self, input: Input, where: str) -> Input:
+        most = self.spec.limits.characters
+        size = sum(len(v) if isinstance(v, str) else len(json.dumps(v)) for v in input.values())
+        if size > most:
+            raise Refusal("too_large", f"{size} characters; allowed: {most}", where=where)
+        return input
+
+    def until(self, service: Service) -> float:
+        """When an answer is due, if it were asked for now (monotonic)."""
+        return time.monotonic() + min(service.deadline or 1e9, self.spec.limits.timeout_ms / 1000)
+
+    async def answer(self, service: Service, inputs: Sequence[Input], served: dict[str, Any]) -> list[Answered]:
+        """Answers within the deadline, counted; `served` is told who answered. Raises Busy, Late, Broken."""
+        served["task"] = service.name
+        if self.spec.texts_in_logs:
+            served["inputs"] = [dict(one) for one in inputs]
+        found = await answer(self.engine, service, inputs, self.until(service))
+        for one in found:
+            self.metrics.texts.labels(service.name, one.stage.name, one.status).inc()
+            if one.fallback:
+                self.metrics.fallbacks.labels(service.name, one.fallback.why).inc()
+        served["contender"] = found[0].stage.name
+        if fallback := next((one.fallback for one in found if one.fallback), None):
+            served["fallback"] = fallback.why
+        return found
