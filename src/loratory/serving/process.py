@@ -33,6 +33,7 @@ class Process(uvicorn.Server):
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 date_header=True,
                 lifespan="off",
                 ws="none",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -79,7 +80,7 @@ class Server:
 
     async def answer(self, service: Service, inputs: Sequence[Input], served: dict[str, Any]) -> list[Answered]:
         """Answers within the deadline, counted; `served` is told who answered. Raises Busy, Late, Broken."""
-        served["task"] = service.name
+        served["task"] = ",".join(filter(None, (served.get("task"), service.name)))
         if self.spec.texts_in_logs:
             served["inputs"] = [dict(one) for one in inputs]
         found = await answer(self.engine, service, inputs, self.until(service))
@@ -91,3 +92,14 @@ class Server:
         if fallback := next((one.fallback for one in found if one.fallback), None):
             served["fallback"] = fallback.why
         return found
+
+    async def answer_all(
+        self, asked: Sequence[tuple[Service, Sequence[Input]]], served: dict[str, Any]
+    ) -> list[list[Answered]]:
+        """Several tasks at once; the first that cannot be answered is what all of them raise."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self.answer(service, inputs, served)) for service, inputs in asked]
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
+        return [task.result() for task in tasks]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -115,18 +114,11 @@ async def _answers(
         }
     except Refusal as problem:
         raise Refusal("INVALID_INPUT", problem.message, status=400) from None
-    told: dict[str, dict[str, Any]] = {role: {} for role in services}
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = {
-                role: group.create_task(server.answer(one, inputs[role], told[role])) for role, one in services.items()
-            }
-    except* Broken:
+        found = await server.answer_all([(one, inputs[role]) for role, one in services.items()], served)
+    except Broken:
         raise Refusal("UNIFIED_CLASSIFICATION_ERROR", "the texts could not be classified", status=500) from None
-    except* Exception as several:
-        raise several.exceptions[0] from None
-    served |= {"task": ",".join(one.name for one in services.values())}
-    return {role: task.result() for role, task in tasks.items()}
+    return dict(zip(services, found, strict=True))
 
 
 def _result(role: str, service: Service, one: Answered, options: Options, spent: float) -> dict[str, Any]:
