@@ -28,7 +28,8 @@ WhereArgument = Annotated[
     Path, typer.Argument(metavar="WHERE", help="A run, a fit's folder, or an imported folder.", show_default=False)
 ]
 OptionalWhereArgument = Annotated[
-    Path | None, typer.Argument(metavar="WHERE", help="A run, a fit's folder, or an imported folder; or --url.")
+    Path | None,
+    typer.Argument(metavar="WHERE", help="A run, a fit's folder, or an imported folder; left out with --url."),
 ]
 UrlOption = Annotated[
     str | None,

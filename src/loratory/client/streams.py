@@ -26,9 +26,9 @@ class Events:
         self._rest = ""
         self._data: list[str] = []
 
-    def feed(self, chunk: bytes) -> Iterator[str]:
+    def feed(self, chunk: bytes, final: bool = False) -> Iterator[str]:
         """The data of each event that this chunk completes."""
-        self._rest += self._decoder.decode(chunk)
+        self._rest += self._decoder.decode(chunk, final)
         *lines, self._rest = self._rest.split("\n")
         for line in lines:
             if line.startswith("data:"):
@@ -46,9 +46,9 @@ class Hearing:
         self.done = False
         self._events, self._where = Events(), where
 
-    def feed(self, chunk: bytes) -> Iterator[str]:
+    def feed(self, chunk: bytes, final: bool = False) -> Iterator[str]:
         """The pieces of text that this chunk completes. Raises ServerError."""
-        for event in self._events.feed(chunk):
+        for event in self._events.feed(chunk, final):
             if event == DONE:
                 self.done = True
                 return
@@ -71,6 +71,8 @@ class Hearing:
 
     def end(self) -> None:
         """Raises ServerError where the stream ended too early."""
+        for _ in self.feed(b"", final=True):  # a line's end that might have been half of one
+            pass
         if self.answer is None or not self.done:
             raise ServerError("the stream ended before its answer was whole", where=self._where, code="cut")
 
