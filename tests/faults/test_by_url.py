@@ -217,6 +217,14 @@ def test_checks_run_against_a_live_task_and_what_fails_counts(parrot: Service, t
     assert found["status"] == {"answered": 0.5, "invalid": 0.25, "failed": 0.25}
 
 
+def test_a_task_that_writes_is_asked_text_by_text(parrot: Service, tmp_path: Path) -> None:
+    front = fronted(parrot)
+    with listening(front) as url:
+        done = here(tmp_path, "predict", "--url", url, stdin=b"one\ntwo\nmumble\n")
+    assert lines(done) == ["one", "two", None]
+    assert front.seen == ["/v1/tasks", *["/v1/tasks/parrot/predict"] * 3]
+
+
 def test_fallbacks_and_deadlines_are_told(parrot: Service, tmp_path: Path) -> None:
     class Broken(Parrot):
         def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
@@ -252,7 +260,9 @@ def test_a_stream_is_heard(parrot: Service, tiny: Service, tmp_path: Path) -> No
         for name, body in bodies.items():
             front.instead = written(body)
             done[name] = here(tmp_path, *asked)
-        assert here(tmp_path, "predict", "--url", url, "--task", "tiny", "--stream", "x").code == 2
+        silent = here(tmp_path, "predict", "--url", url, "--task", "tiny", "--stream", "x")
+    assert (silent.code, silent.out) == (2, "")
+    assert "tiny does not write its answer" in silent.said()
     assert (done["whole"].code, done["whole"].out) == (0, "a b\n")
     assert done["cut"].code == 2
     assert "the stream ended before its answer was whole" in done["cut"].said()

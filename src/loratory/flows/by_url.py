@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from loratory.discovery import find
 from loratory.errors import ServerError, SpecError, Unfit
-from loratory.flows.predict import batches
+from loratory.flows.predict import AT_ONCE, batches
 from loratory.protocols import JSON, Input, Prediction, Run, Task
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class Remote:
 
     def rows(self, inputs: Iterable[Input]) -> Iterator[tuple[Input, Prediction, dict[str, JSON]]]:
         """Answers in order, with what the server tells beside. Raises ServerError."""
-        for batch in batches(inputs):
-            found = self.client.predict(self.name, batch, at_once=1 if self.alone else None)
+        for batch in batches(inputs, 1 if self.alone else AT_ONCE):
+            found = self.client.predict(self.name, batch)
             for asked, one in zip(batch, found, strict=True):
                 facts = {name: getattr(one, name) for name in ("status", "served_by", "release", "fallback")}
                 yield asked, prediction_of(one), facts

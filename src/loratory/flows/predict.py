@@ -130,10 +130,10 @@ def predict(predictor: Predictor, inputs: Iterable[Input]) -> Iterator[tuple[Inp
         yield from zip(batch, predictor.predict(batch, run_here), strict=True)
 
 
-def batches(inputs: Iterable[Input]) -> Iterator[list[Input]]:
+def batches(inputs: Iterable[Input], count: int = AT_ONCE) -> Iterator[list[Input]]:
     """So many inputs at a time as are answered together."""
     rest = iter(inputs)
-    while batch := list(islice(rest, AT_ONCE)):
+    while batch := list(islice(rest, count)):
         yield batch
 
 
