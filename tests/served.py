@@ -1,4 +1,4 @@
-"""Servers for tests: predictors whose answers can be foretold, a trunk that can be held up, and a caller without HTTP."""
+"""Servers for tests: predictors whose answers are foretold, a trunk that can be held up, a caller without HTTP."""
 
 from __future__ import annotations
 

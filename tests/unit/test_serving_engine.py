@@ -271,9 +271,9 @@ def test_predictors_without_a_trunk_have_their_threads_and_a_bound() -> None:
         await asyncio.sleep(0.01)
         with pytest.raises(Full):
             await engine.predict(Plain(INTENTS, slow), inputs("login"), None)
+        tasks.pop().cancel()
+        await asyncio.sleep(0)
         with pytest.raises(Late):  # it does not wait for a thread that is free after the deadline
-            tasks.pop().cancel()
-            await asyncio.sleep(0)
             await engine.predict(Plain(INTENTS, slow), inputs("login"), time.monotonic() + 0.05)
         free.set()
         assert [labels(made) for made in await asyncio.gather(*tasks)] == [["cash"]] * 15
