@@ -35,7 +35,7 @@ def answer(task: Any, input: Input) -> Prediction:
         return _spans(task, str(input["text"]))
     if isinstance(task, Generate):
         return Prediction(str(input["prompt"])[::-1] if task.answer_schema is None else {"name": input["prompt"]})
-    labels = task.labels or ()
+    labels: tuple[str, ...] = task.labels
     chosen = next((label for label in labels if label.lower() in str(input["text"]).lower()), labels[0])
     rest = 0.25 / (len(labels) - 1)
     return task.from_odds(input, {label: 0.75 if label == chosen else rest for label in labels})  # type: ignore[no-any-return]

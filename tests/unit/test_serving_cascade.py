@@ -145,7 +145,8 @@ def test_what_a_client_is_told_when_nobody_can(
 
 
 def stage(seconds: float) -> Stage:
-    return Stage("a", Plain(INTENTS), "", seconds)
+    plain: Any = Plain(INTENTS)
+    return Stage("a", plain, "", seconds)
 
 
 @pytest.mark.parametrize(("needs", "left"), [([0.001], 10.0), ([1.0], 10.0), ([4.0, 4.0], 10.0), ([9.0], 0.01)])

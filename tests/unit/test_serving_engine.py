@@ -233,14 +233,14 @@ class Unsure(Twice):
 @pytest.mark.parametrize("kind", [Twice, Unsure])
 def test_a_predictor_that_goes_step_by_step_waits_in_a_thread(kind: type[Twice]) -> None:
     bench, engine = Bench(), Engine()
-    predictor = kind(bench)
+    predictor: Any = kind(bench)
     assert labels(asyncio.run(engine.predict(predictor, inputs("cash", "login"), None))) == ["cash", "login"]
     assert bench.batches == [["cash", "login"], ["hsac", "nigol"]]
 
 
 def test_it_is_late_there_too_and_what_it_left_is_not_computed() -> None:
     async def do(held: Held) -> None:
-        predictor = Twice(held.bench)
+        predictor: Any = Twice(held.bench)
         with pytest.raises(Late):
             await held.engine.predict(predictor, inputs("late"), time.monotonic() + 0.05)
 
@@ -265,16 +265,18 @@ def test_predictors_without_a_trunk_have_their_threads_and_a_bound() -> None:
         assert free.wait(10)
         return answer(task, input)
 
+    plain: Any = Plain(INTENTS, slow)
+
     async def run() -> None:
         engine = Engine(Limits(threads=1))
-        tasks = [asyncio.create_task(engine.predict(Plain(INTENTS, slow), inputs("cash"), None)) for _ in range(16)]
+        tasks = [asyncio.create_task(engine.predict(plain, inputs("cash"), None)) for _ in range(16)]
         await asyncio.sleep(0.01)
         with pytest.raises(Full):
-            await engine.predict(Plain(INTENTS, slow), inputs("login"), None)
+            await engine.predict(plain, inputs("login"), None)
         tasks.pop().cancel()
         await asyncio.sleep(0)
         with pytest.raises(Late):  # it does not wait for a thread that is free after the deadline
-            await engine.predict(Plain(INTENTS, slow), inputs("login"), time.monotonic() + 0.05)
+            await engine.predict(plain, inputs("login"), time.monotonic() + 0.05)
         free.set()
         assert [labels(made) for made in await asyncio.gather(*tasks)] == [["cash"]] * 15
 
