@@ -195,6 +195,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     pieces: Sequence[bytes] | None = None  # of the body, without a content-length
     gone: asyncio.Event | None = None  # set when the client goes away
+    whole: bool = True  # whether all of the body comes
 
     def scope(self) -> dict[str, Any]:
         told = {"host": "localhost", **self.headers}
@@ -227,7 +228,7 @@ class Call:
 
         async def receive() -> dict[str, Any]:
             if parts:
-                return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+                return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts) or not self.whole}
             await gone.wait()
             return {"type": "http.disconnect"}
 

@@ -32,7 +32,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-PUBLIC = frozenset({"/health/live", "/health/ready", "/login"})  # what anybody may ask
+HEALTH = frozenset({"/health/live", "/health/ready"})
+PUBLIC = HEALTH | {"/login"}  # what anybody may ask
 ADMIN = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/admin/")
 SESSION, SESSIONS, SESSION_SECONDS = "loratory_session", 1000, 12 * 3600
 BODY_SECONDS = 10.0  # within which a body has to arrive
@@ -156,7 +157,7 @@ class Gate:
         origin = headers.get("origin")
         if origin is not None and (not host or origin.partition("://")[2] != host):
             raise Refusal("forbidden", "requests from pages of other origins are not answered")
-        if self._open > self.limits.requests and not path.startswith("/health/"):
+        if self._open > self.limits.requests and path not in HEALTH:
             raise Refusal("busy", "the server has no room for this now", after=1.0)
         scope["key"] = key = self._known(headers)
         if public:
