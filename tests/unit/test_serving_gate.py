@@ -208,7 +208,7 @@ def test_no_websockets(locked: Gate) -> None:
         sent.append(message)
 
     for kind in ("websocket", "anything"):
-        scope = {"type": kind, "path": "/health/live", "headers": []}
+        scope: dict[str, Any] = {"type": kind, "path": "/health/live", "headers": []}
         asyncio.run(locked(scope, receive, send))
     assert [message["type"] for message in sent] == ["websocket.close"] * 2
 
