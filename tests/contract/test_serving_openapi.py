@@ -45,7 +45,8 @@ def every(app: Any, mode: GenerationMode, examples: int, trying: Callable[[Any],
     found = schemathesis.openapi.from_asgi("/openapi.json", app, headers=RIGHTS, config=config)
     tried = 0
     for result in found.get_all_operations():
-        operation: Any = result.ok()
+        made: Any = result
+        operation = made.ok()
         if mode is GenerationMode.NEGATIVE and operation.method == "get":
             continue  # there is nothing that could be wrong
 
