@@ -79,6 +79,12 @@ def _named(path: str) -> tuple[str, TaskSpec]:
 def keys_of(spec: ServerSpec) -> Keys:
     """Raises SpecError where the server would be open to others than this machine."""
     keys = Keys.read(spec.keys) if spec.keys else Keys({})
+    if spec.keys and not keys:  # whoever names a file of keys does not mean that all may ask
+        raise SpecError(
+            "there is no key in this file, so nobody could ask",
+            where=str(spec.keys),
+            remedy=f"loratory keys add NAME --file {spec.keys}; or leave --keys out, on this machine",
+        )
     if not keys and spec.host not in LOOPBACK:
         raise SpecError(
             f"{spec.host} can be reached by others, and there are no keys",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -34,12 +35,13 @@ def make_app(server: Server, hosts: tuple[str, ...] = ()) -> Gate:
 
     async def refuse(request: Request, problem: Exception) -> Response:
         """Every error in the dialect of its path; what is ours is logged by the gate."""
+        told: Mapping[str, str] = {}
         if isinstance(problem, HTTPException):
-            code = CODES.get(problem.status_code, "invalid_request")
+            code, told = CODES.get(problem.status_code, "invalid_request"), problem.headers or {}
             problem = Refusal(code, str(problem.detail), status=problem.status_code)
         refusal = of_problem(problem)
         content = refusal.body(request.url.path, request.scope["request_id"])
-        return Response(content, refusal.status, refusal.headers, "application/json")
+        return Response(content, refusal.status, {**told, **refusal.headers}, "application/json")
 
     for kind in (HTTPException, Refusal, LoratoryError, Busy, Late, Broken, Exception):
         app.add_exception_handler(kind, refuse)

@@ -8,6 +8,7 @@ would not be done in time, because an answer that nobody waits for any more cost
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -38,6 +39,10 @@ class Full(Exception):
         self.after = after
 
 
+class Stepwise(Exception):
+    """A predictor cannot say at once what it needs: it goes step by step, in a thread."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Bounds of a lane."""
@@ -57,10 +62,12 @@ class Job:
     cost: int
     future: Future[Any]
     together: int = 0  # jobs with the same number are asked for at once
+    gone: threading.Event | None = None  # set when nobody waits for the thread that asked
 
     def alive(self) -> bool:
         """Whether somebody still waits for it."""
-        return not self.future.cancelled() and in_time(self.by)
+        left = self.gone is not None and self.gone.is_set()
+        return not left and not self.future.cancelled() and in_time(self.by)
 
 
 def cost_of(inputs: Sequence[Input]) -> int:
@@ -139,13 +146,19 @@ class Lane:
             return batch
 
     def _work(self) -> None:
-        while batch := self._take():
-            try:
-                self._answer(batch)
-            except BaseException as problem:  # the lane lives on: its other callers wait
-                log.exception("lane %s", self.name)
-                settle([(job, None, problem) for job in batch])
-            self._doing = 0
+        while self._turn():
+            pass
+
+    def _turn(self) -> bool:
+        """One batch; nothing of it is held while the lane waits for the next, or its trunk would never go."""
+        batch = self._take()
+        try:
+            self._answer(batch)
+        except BaseException as problem:  # the lane lives on: its other callers wait
+            log.exception("lane %s", self.name)
+            settle([(job, None, problem) for job in batch])
+        self._doing = 0
+        return bool(batch)
 
     def _answer(self, batch: Sequence[Job]) -> None:
         alive = [job for job in batch if job.alive()]
@@ -175,7 +188,8 @@ class Lane:
         asked = []
         for mine in groups.values():
             one = mine[0].ask([input for job in mine for input in job.inputs])
-            assert one is not None
+            if one is None:
+                raise Stepwise
             asked.append((mine, one))
         owners = [mine for mine, one in asked for _ in one.requests]
         requests = [request for _, one in asked for request in one.requests]
@@ -213,7 +227,8 @@ def settle(ended: Iterable[tuple[Job, Any, BaseException | None]]) -> None:
         else:
             _set(job.future, made, problem)
     for loop, several in loops.items():
-        loop.call_soon_threadsafe(_settled, several)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there
+            loop.call_soon_threadsafe(_settled, several)
 
 
 def _settled(ended: Iterable[tuple[Job, Any, BaseException | None]]) -> None:
@@ -280,6 +295,8 @@ class Engine:
                 done = [await one for one in waiting]
         except TimeoutError:
             raise Late from None
+        except Stepwise:
+            return await self._in_a_thread(predictor, inputs, by, loop)
         finally:
             for one in waiting:
                 if one.done():
@@ -293,21 +310,22 @@ class Engine:
         if self._busy >= self.limits.threads * 16:
             raise Full(1.0)
         self._busy += 1
+        gone = threading.Event()
+        run = self.run_by(by, gone)
         try:
-            work = loop.run_in_executor(
-                self._threads, lambda: predictor.predict(inputs, self.run_by(by)) if in_time(by) else None
-            )
+            work = loop.run_in_executor(self._threads, lambda: predictor.predict(inputs, run) if in_time(by) else None)
             made = await asyncio.wait_for(work, None if by is None else max(by - time.monotonic(), 0))
         except TimeoutError:
             raise Late from None
         finally:
+            gone.set()
             self._busy -= 1
         if made is None:
             raise Late
         return made
 
-    def run_by(self, by: float | None) -> Callable[..., list[Any]]:
-        """`run` for a predictor that goes step by step, in a thread of its own."""
+    def run_by(self, by: float | None, gone: threading.Event | None = None) -> Callable[..., list[Any]]:
+        """`run` for a predictor that goes step by step, in a thread of its own, until nobody waits for it."""
 
         def run(requests: Sequence[Request], until: float | None = None) -> list[Any]:
             last = min((moment for moment in (by, until) if moment is not None), default=None)
@@ -317,7 +335,7 @@ class Engine:
             jobs: list[tuple[list[int], Job]] = []
             for places in groups.values():
                 mine = [requests[place] for place in places]
-                job = Job(_as_they_are(mine), mine, last, sum(map(_length, mine)), Future())  # type: ignore[arg-type]
+                job = Job(_as_they_are(mine), mine, last, sum(map(_length, mine)), Future(), gone=gone)  # type: ignore[arg-type]
                 self.lane(mine[0].network.trunk).put([job])
                 jobs.append((places, job))
             out: dict[int, Any] = {}

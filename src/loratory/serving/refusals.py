@@ -24,12 +24,18 @@ STATUS: Mapping[str, int] = {
     "misdirected": 421,
     "invalid_input": 422,
     "busy": 429,
+    "headers_too_large": 431,
     "internal": 500,
     "unavailable": 503,
     "late": 504,
 }
 
 
+ROUTER = {  # what the router's clients know these codes as
+    "invalid_request": "INVALID_INPUT",
+    "invalid_input": "INVALID_INPUT",
+    "internal": "UNIFIED_CLASSIFICATION_ERROR",
+}
 KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}  # as OpenAI's clients know them
 
 
@@ -54,19 +60,14 @@ class Refusal(Exception):
         """The error in the dialect of the path."""
         error: dict[str, Any] = {"code": self.code, "message": self.message}
         if path.startswith("/api/v1/"):
+            error["code"] = ROUTER.get(self.code, self.code)
             error["timestamp"] = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         else:
             error |= {"type": self._type(), "param": self.where or None, "request_id": request_id}
         return json.dumps({"error": error}, ensure_ascii=False).encode()
 
     def _type(self) -> str:
-        return (
-            "server_error"
-            if self.status >= 500
-            else "rate_limit_error"
-            if self.status == 429
-            else "invalid_request_error"
-        )
+        return KINDS.get(self.status) or ("server_error" if self.status >= 500 else "invalid_request_error")
 
 
 def of_problem(problem: Exception) -> Refusal:

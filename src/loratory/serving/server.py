@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from loratory.data.questions import Question
 from loratory.errors import DataError
 from loratory.protocols import JSON, Input
 from loratory.serving.audit import Audit
@@ -59,9 +58,8 @@ class Server:
             raise Refusal("invalid_input", "there is no input", where=where)
         if len(given) > limits.texts:
             raise Refusal("too_large", f"{len(given)} inputs; allowed: {limits.texts}", where=where)
-        question = Question.of(service.task)
         try:
-            made = [question.input(one, f"{where}.{number}") for number, one in enumerate(given)]
+            made = [service.reading.input(one, f"{where}.{number}") for number, one in enumerate(given)]
             return [self._bounded(one, f"{where}.{number}") for number, one in enumerate(made)]
         except DataError as problem:
             allowed = f"; allowed: {problem.allowed}" if problem.allowed else ""
