@@ -12,10 +12,12 @@ from loratory.errors import Late, LoratoryError
 from loratory.serving.cascade import Broken, Busy
 from loratory.serving.gate import Gate
 from loratory.serving.openapi import document
+from loratory.serving.page.refused import told
 from loratory.serving.refusals import Refusal, of_problem
-from loratory.serving.routes import admin, health, router, tasks
+from loratory.serving.routes import admin, health, page, router, tasks
 from loratory.serving.routes.bodies import respond
 from loratory.serving.server import Server
+from loratory.serving.sessions import Sessions
 
 ROUTES = (health, tasks, router, admin)
 CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -27,6 +29,8 @@ def make_app(server: Server, hosts: tuple[str, ...] = ()) -> Gate:
     app.router.redirect_slashes = False  # /predict and /predict/ belong to two different interfaces
     for module in ROUTES:
         app.include_router(module.routes(server))
+    sessions = Sessions(server.keys)
+    app.include_router(page.routes(server, sessions))
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
@@ -37,11 +41,11 @@ def make_app(server: Server, hosts: tuple[str, ...] = ()) -> Gate:
         if isinstance(problem, HTTPException):
             code = CODES.get(problem.status_code, "invalid_request")
             problem = Refusal(code, str(problem.detail), status=problem.status_code)
-        refusal = of_problem(problem)
-        content = refusal.body(request.url.path, request.scope["request_id"])
-        return Response(content, refusal.status, refusal.headers, "application/json")
+        status, headers, content = told(of_problem(problem), request.scope)
+        return Response(content, status, headers)
 
     for kind in (HTTPException, Refusal, LoratoryError, Busy, Late, Broken, Exception):
         app.add_exception_handler(kind, refuse)
     whole: Any = app
-    return Gate(whole, server.keys, server.spec.limits, server.metrics, hosts, lambda: not server.ready)
+    limits, metrics = server.spec.limits, server.metrics
+    return Gate(whole, server.keys, limits, metrics, sessions, hosts, lambda: not server.ready, told)

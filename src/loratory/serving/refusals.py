@@ -69,6 +69,12 @@ class Refusal(Exception):
         )
 
 
+def as_json(refusal: Refusal, scope: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body for a program."""
+    content = refusal.body(scope["path"], scope["request_id"])
+    return refusal.status, {"content-type": "application/json", **refusal.headers}, content
+
+
 def of_problem(problem: Exception) -> Refusal:
     """What a client is told of an error: of our own failures, nothing but that there was one."""
     if isinstance(problem, Refusal):
