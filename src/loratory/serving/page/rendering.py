@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from loratory import __version__
 from loratory.evaluation import cells
@@ -52,9 +53,19 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"chance": chance, "milliseconds": cells.milliseconds, "seconds": cells.seconds}
+    made.filters |= {
+        "chance": chance,
+        "breakable": breakable,
+        "milliseconds": cells.milliseconds,
+        "seconds": cells.seconds,
+    }
     made.globals |= {"version": __version__, "version_of": version_of}
     return made
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line after an underscore."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def html(template: str, values: Mapping[str, Any]) -> str:

@@ -80,7 +80,7 @@ def line(task: str, seen: Sequence[Seen]) -> Line:
     """The figures of some requests."""
     took = sorted(one.seconds * 1000 for one in seen)
     statuses = sorted(Counter(one.status for one in seen).items())
-    return Line(task, len(seen), *(percentile(took, share) for share in (0.5, 0.95, 0.99)), statuses)
+    return Line(task, len(seen), percentile(took, 0.5), percentile(took, 0.95), percentile(took, 0.99), statuses)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:

@@ -87,6 +87,11 @@ class Shown:
         return WHY.get(self.one.status, "")
 
     @property
+    def single(self) -> bool:
+        """Whether only the values that were written have probabilities, one for each field."""
+        return self.label is None and bool(self.odds) and all(len(odds.top) == 1 for odds in self.odds)
+
+    @property
     def release(self) -> str:
         """The beginning of the release."""
         return self.one.stage.release[:SHORT]
@@ -95,7 +100,9 @@ class Shown:
 def shown_of(service: Service, input: Input, one: Answered, milliseconds: float, curl: str) -> Shown:
     """The answer of any task, by what the task can do."""
     task, made = service.task, one.prediction
-    label, pieces, spans, written = None, [], [], None
+    label, written = None, None
+    pieces: Sequence[Piece] = ()
+    spans: Sequence[Marked] = ()
     if isinstance(task, Spanned):
         pieces, spans = marked(task, input, made)
     elif made.answer is not None and isinstance(task, Labelled):

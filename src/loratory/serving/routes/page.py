@@ -39,10 +39,6 @@ def routes(server: Server, sessions: Sessions) -> APIRouter:
         form = dict.fromkeys(forms.TRY, "") | {"task": request.query_params.get("task", "")}
         return shown("page", _whole(server, request) | {"form": form})
 
-    @router.get("/page/traffic")
-    async def now() -> Response:
-        return shown("traffic", {"traffic": traffic(server)})
-
     @router.post("/page/try")
     async def try_a_task(request: Request) -> Response:
         form: Mapping[str, str] = dict.fromkeys(forms.TRY, "")
@@ -69,6 +65,18 @@ def routes(server: Server, sessions: Sessions) -> APIRouter:
     @router.get("/page/table")
     async def back() -> Response:
         return RedirectResponse("/", 303)
+
+    router.include_router(_looks(server))  # last: /page/{name} would take what stands above
+    return router
+
+
+def _looks(server: Server) -> APIRouter:
+    """What is only looked at: the traffic, files of the page, reports."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/page/traffic")
+    async def now() -> Response:
+        return shown("traffic", {"traffic": traffic(server)})
 
     @router.get("/page/{name}")
     async def file(name: str) -> Response:
