@@ -29,7 +29,7 @@ def routes(server: Server, sessions: Sessions) -> APIRouter:
         except Refusal:
             key = None
         if key is None:
-            return shown("login", {"problem": "This is no key of this server."}, 401)
+            return shown("login", {"problem": "This is no key of this server."}, 403)
         if NEEDED not in key.scopes:
             return shown("login", {"problem": f"This key may not ask: it has no scope {NEEDED}."}, 403)
         made = RedirectResponse("/", 303, HEADERS)

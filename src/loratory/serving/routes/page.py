@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 
 from loratory.errors import Late, LoratoryError
 from loratory.serving.cascade import Broken, Busy
@@ -89,7 +90,8 @@ def _looks(server: Server) -> APIRouter:
         found = report_of(server.service(task))
         if found is None:
             raise Refusal("not_found", f"there is no report of {task}: it is no run, or its report was not kept")
-        return FileResponse(found, headers={**HEADERS, "content-security-policy": REPORT_POLICY})
+        text = await asyncio.to_thread(found.read_bytes)
+        return Response(text, 200, {**HEADERS, "content-security-policy": REPORT_POLICY}, "text/html")
 
     return router
 
