@@ -37,10 +37,10 @@ class Fake:
 def odds(input: Input) -> Prediction:
     """The label that the text names, `cash` without; a text with `unsure` is left unanswered."""
     text = str(input["text"])
-    best = next((label for label in LABELS if label in text), "cash")
-    rest = {label: 0.3 / (len(LABELS) - 1) for label in LABELS if label != best}
-    made = {"/label": {best: 0.7, **rest}}
-    return Prediction(None, made, "abstained") if "unsure" in text else Prediction({"label": best}, made)
+    best: str = next((label for label in LABELS if label in text), "cash")
+    rest: dict[str, float] = {label: 0.3 / (len(LABELS) - 1) for label in LABELS if label != best}
+    made: dict[str, dict[str, float]] = {"/label": {best: 0.7, **rest}}
+    return Prediction(None if "unsure" in text else {"label": best}, made, "abstained" if "unsure" in text else None)
 
 
 def numbers(input: Input) -> Prediction:
@@ -48,7 +48,9 @@ def numbers(input: Input) -> Prediction:
     text = str(input["text"])
     found = [(*one.span(), "NUMBER" if one[0].isdigit() else "NAME") for one in re.finditer(r"\d+|[A-Z]\w+", text)]
     spans = [{"start": start, "end": end, "label": label, "text": text[start:end]} for start, end, label in found]
-    sure = {f"/spans/{place}/label": {one["label"]: 0.9} for place, one in enumerate(spans)}
+    sure: dict[str, dict[str, float]] = {
+        f"/spans/{place}/label": {str(one["label"]): 0.9} for place, one in enumerate(spans)
+    }
     return Prediction({"spans": spans}, sure)
 
 

@@ -99,7 +99,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server) -> TestClient:
-    return TestClient(make_app(server), follow_redirects=False, headers=HTML)  # type: ignore[arg-type]
+    return TestClient(make_app(server), follow_redirects=False, headers=HTML)
 
 
 def tried(client: TestClient, task: str, text: str, part: bool = False, **more: str) -> Any:
@@ -144,7 +144,7 @@ def test_a_link_may_choose_the_task(client: TestClient) -> None:
 
 def test_a_server_that_has_lost_its_tasks_still_has_a_page(tmp_path: Path) -> None:
     made = server_of(tmp_path, {})
-    page = TestClient(make_app(made)).get("/")  # type: ignore[arg-type]
+    page = TestClient(make_app(made)).get("/")
     assert page.status_code == 200
     assert "This server has no task now" in page.text
 
@@ -153,7 +153,7 @@ def test_a_server_that_has_lost_its_tasks_still_has_a_page(tmp_path: Path) -> No
 def test_nothing_is_asked_of_another_server_and_nothing_runs_inline(tmp_path: Path, path: str) -> None:
     keys = Keys({})
     secret = keys.add("lab", frozenset({"infer"}))
-    made = TestClient(make_app(server_of(tmp_path, keys=keys)))  # type: ignore[arg-type]
+    made = TestClient(make_app(server_of(tmp_path, keys=keys)))
     page = made.get(path, headers={"authorization": f"Bearer {secret}"})
     policy = page.headers["content-security-policy"]
     assert policy.startswith(
@@ -392,7 +392,7 @@ def test_each_run_shows_its_verdict_and_its_ladder(client: TestClient) -> None:
 
 def test_a_ladder_that_was_changed_by_hand_does_not_take_the_page_with_it(tmp_path: Path) -> None:
     made = server_of(tmp_path, with_run(tmp_path, {"verdict": {}}))
-    page = TestClient(make_app(made)).get("/")  # type: ignore[arg-type]
+    page = TestClient(make_app(made)).get("/")
     assert page.status_code == 200
     assert "ladder.json cannot be shown" in page.text
 
@@ -481,7 +481,7 @@ def guarded(tmp_path: Path) -> Iterator[tuple[TestClient, str, Server]]:
     secret = keys.add("lab", frozenset({"infer"}))
     keys.add("root", frozenset({"admin"}))
     made = server_of(tmp_path, with_run(tmp_path, LADDER), keys)
-    yield TestClient(make_app(made), follow_redirects=False), secret, made  # type: ignore[arg-type]
+    yield TestClient(make_app(made), follow_redirects=False), secret, made
     made.engine.close()
 
 
@@ -544,7 +544,7 @@ def test_signing_in_gives_a_cookie_that_scripts_and_other_sites_do_not_have(
 
 def test_over_https_the_cookie_stays_there(guarded: tuple[TestClient, str, Server]) -> None:
     _, secret, server = guarded
-    client = TestClient(make_app(server), "https://testserver", follow_redirects=False)  # type: ignore[arg-type]
+    client = TestClient(make_app(server), "https://testserver", follow_redirects=False)
     assert "Secure" in client.post("/login", data={"key": secret}).headers["set-cookie"]
 
 
@@ -570,7 +570,7 @@ def test_a_wrong_key_gets_nothing(guarded: tuple[TestClient, str, Server], body:
 def test_a_key_that_may_not_ask_is_told_so(tmp_path: Path) -> None:
     keys = Keys({})
     secret = keys.add("root", frozenset({"admin"}))
-    client = TestClient(make_app(server_of(tmp_path, keys=keys)), follow_redirects=False)  # type: ignore[arg-type]
+    client = TestClient(make_app(server_of(tmp_path, keys=keys)), follow_redirects=False)
     made = client.post("/login", data={"key": secret})
     assert made.status_code == 403
     assert "it has no scope infer" in made.text
