@@ -211,12 +211,12 @@ def test_who_served_is_told_with_the_whole_release_and_the_time(client: TestClie
 def test_a_fallback_is_told_with_its_reason(client: TestClient) -> None:
     page = tried(client, "fragile", "a refund", part=True).text
     assert "<dd>rules</dd>" in page
-    assert "lora was failed" in page
+    assert '<dd class="bad">lora failed</dd>' in page
 
 
 def test_abstained_is_shown_as_such_with_its_odds(client: TestClient) -> None:
     page = tried(client, "intents", "unsure refund", part=True).text
-    assert '<span class="status">abstained</span>' in page
+    assert '<p class="says meant">abstained</p>' in page
     assert "leaves such an input unanswered" in page
     assert "70.0%" in page
     assert '<p class="says">refund</p>' not in page
@@ -273,6 +273,8 @@ def test_what_is_refused_is_told_in_the_page(
     assert made.status_code == status
     assert 'role="alert"' in made.text
     assert said in made.text
+    assert ('id="try-text"' in made.text) != part
+    assert ("<!doctype html>" in made.text) != part
     assert "secret of the inside" not in made.text
 
 
@@ -363,6 +365,10 @@ def test_bounds_and_mistakes_of_a_table_are_told_in_the_page(
     assert made.status_code == status
     assert said.casefold() in unescape(made.text).casefold()
     assert "data:text/csv" not in made.text
+
+
+def test_a_line_that_is_no_csv_is_named(client: TestClient) -> None:
+    assert "line 3 of the table" in filled(client, "text,id\na,1\na,1,2\n").text
 
 
 def test_a_row_that_is_too_long_is_named_as_people_count(client: TestClient) -> None:

@@ -80,7 +80,7 @@ def read(service: Service, text: str, column: str, most: int) -> Asked:
         values = [{name: pick(row, path) for name, path in found.columns.items()} for row in rows]
     except DataError as problem:
         allowed = f"; allowed: {problem.allowed}" if problem.allowed else ""
-        raise Refusal("invalid_input", f"{problem.problem}{allowed}", where=problem.where) from None
+        raise Refusal("invalid_input", f"{problem.problem}{allowed}", where=_line(problem.where)) from None
     guessed = [one for one in found.said if f"{found.columns[field]!r}" in one]
     return Asked(rows, values, found.columns[field], delimiter, [*said, *(one.split(";")[0] for one in guessed)])
 
@@ -94,6 +94,12 @@ def _delimiter(text: str) -> str:
     if width > COLUMNS:
         raise Refusal("too_large", f"the table has {width} columns; allowed: {COLUMNS}")
     return found
+
+
+def _line(where: str) -> str:
+    """`line 2 of the table` for `the table:2`."""
+    name, colon, number = where.rpartition(":")
+    return f"line {number} of {name}" if colon and number.isdigit() else where
 
 
 def row_of(where: str) -> str:

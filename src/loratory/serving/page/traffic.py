@@ -57,6 +57,11 @@ class Traffic:
     queues: Sequence[Queue]
 
     @property
+    def often(self) -> str:
+        """Requests a second, with as many digits as count."""
+        return f"{self.rate:.0f}" if self.rate >= 10 else f"{self.rate:.2f}"
+
+    @property
     def most(self) -> int:
         """Requests of the busiest second."""
         return max((one.answered + one.refused for one in self.seconds), default=0)

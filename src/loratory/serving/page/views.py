@@ -23,6 +23,14 @@ WHY: Mapping[str, str] = {
     "failed": "The contender failed; the server's log says how.",
 }
 
+FELL: Mapping[str, str] = {
+    "late": "was late",
+    "full": "was full",
+    "failed": "failed",
+    "invalid": "wrote no valid answer",
+    "long": "cannot read so much",
+}
+
 
 def chance(share: float) -> str:
     """`92.3%`; what is not quite nothing or everything does not look like it."""
@@ -85,6 +93,12 @@ class Shown:
     def why(self) -> str:
         """Why there is no answer, in words."""
         return WHY.get(self.one.status, "")
+
+    @property
+    def fallen(self) -> str:
+        """Who should have answered, and what came between; empty where that one did."""
+        fallback = self.one.fallback
+        return f"{fallback.contender} {FELL.get(fallback.why, fallback.why)}" if fallback else ""
 
     @property
     def single(self) -> bool:
