@@ -81,66 +81,88 @@ class Ledger:
         return self.statuses["200"]
 
 
-async def _send(port: int, requests: Sequence[bytes], rate: float, most: int, patience: float) -> Ledger:
-    loop, ledger = asyncio.get_running_loop(), Ledger()
-    ledger.bodies = [None] * len(requests)
-    idle: list[Connection] = []
-    opened = 0
-    began = time.perf_counter()
+@dataclass
+class Client:
+    """Connections to one port, and what became of every request."""
 
-    async def one(number: int, due: float) -> None:
-        nonlocal opened
+    port: int
+    most: int
+    patience: float
+    ledger: Ledger = field(default_factory=Ledger)
+    idle: list[Connection] = field(default_factory=list)
+    opened: int = 0
+    began: float = field(default_factory=time.perf_counter)
+
+    async def connection(self) -> Connection | None:
+        """An idle one, or a new one while there may be more."""
+        while self.idle:
+            found = self.idle.pop()
+            if found.open:
+                return found
+            self.opened -= 1
+        if self.opened >= self.most:
+            return None
+        self.opened += 1
         try:
-            async with asyncio.timeout(patience):
-                while idle and not idle[-1].open:
-                    idle.pop()
-                    opened -= 1
-                if idle:
-                    connection = idle.pop()
-                elif opened < most:
-                    opened += 1
-                    _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
-                else:
-                    ledger.statuses["no connection"] += 1
+            made = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", self.port)
+        except OSError:
+            self.opened -= 1
+            raise
+        return made[1]
+
+    async def ask(self, number: int, request: bytes, due: float) -> None:
+        """Ends in one line of the ledger."""
+        connection: Connection | None = None
+        try:
+            async with asyncio.timeout(self.patience):
+                connection = await self.connection()
+                if connection is None:
+                    self.ledger.statuses["no connection"] += 1
                     return
-                status, body = await connection.ask(requests[number])
+                status, body = await connection.ask(request)
         except TimeoutError:
-            ledger.statuses["timeout"] += 1
-            connection.transport.close()
-            opened -= 1
+            self.ledger.statuses["timeout"] += 1
+            if connection is not None:
+                connection.transport.close()
+                self.opened -= 1
             return
         except OSError:
-            ledger.statuses["reset"] += 1
-            opened -= 1
+            self.ledger.statuses["reset"] += 1
+            self.opened -= connection is not None
             return
-        now = time.perf_counter()
-        ledger.statuses[str(status)] += 1
-        ledger.ended = now - began
-        if status == 200:
-            ledger.seconds.append(now - due)
-            ledger.bodies[number] = body
+        self.note(number, status, body, due)
         if connection.open:
-            idle.append(connection)
+            self.idle.append(connection)
         else:
-            opened -= 1
+            self.opened -= 1
 
+    def note(self, number: int, status: int, body: bytes, due: float) -> None:
+        """An answer."""
+        now = time.perf_counter()
+        self.ledger.statuses[str(status)] += 1
+        self.ledger.ended = now - self.began
+        if status == 200:
+            self.ledger.seconds.append(now - due)
+            self.ledger.bodies[number] = body
+
+
+async def _send(client: Client, requests: Sequence[bytes], rate: float) -> Ledger:
+    client.ledger.bodies = [None] * len(requests)
     tasks = []
-    for number in range(len(requests)):
-        due = began + number / rate
+    for number, request in enumerate(requests):
+        due = client.began + number / rate
         if (left := due - time.perf_counter()) > 0:
             await asyncio.sleep(left)
-        tasks.append(asyncio.create_task(one(number, due)))
+        tasks.append(asyncio.create_task(client.ask(number, request, due)))
     await asyncio.gather(*tasks)
-    for connection in idle:
+    for connection in client.idle:
         connection.transport.close()
-    return ledger
+    return client.ledger
 
 
 def send(port: int, requests: Sequence[bytes], rate: float, most: int = 512, patience: float = 30.0) -> Ledger:
     """Send all at so many a second over at most so many connections; each waits for its answer at most `patience`."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(_send(port, requests, rate, most, patience))
+    import uvloop
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_send(port, requests, rate, most, patience))
+        return runner.run(_send(Client(port, most, patience), requests, rate))

@@ -1,5 +1,6 @@
 """What teams write by hand: FastAPI around transformers' pipeline, and around ONNX Runtime with int8 weights.
 
+pip install fastapi onnx onnxruntime onnxscript
 python benchmarks/rivals.py pipeline PORT FOLDER       one merged classifier as transformers opens it
 python benchmarks/rivals.py onnx PORT FOLDER ...       an int8 model for each task
 """
@@ -16,10 +17,13 @@ from pydantic import BaseModel
 
 
 class Query(BaseModel):
+    """A request."""
+
     text: str
 
 
 def pipeline_app(folder: Path) -> FastAPI:
+    """Around transformers' pipeline."""
     from transformers import pipeline
 
     app, classify = FastAPI(), pipeline("text-classification", model=str(folder))
@@ -33,6 +37,7 @@ def pipeline_app(folder: Path) -> FastAPI:
 
 
 def onnx_app(folders: list[Path]) -> FastAPI:
+    """Around a session for each task."""
     import json
 
     import numpy as np
@@ -41,7 +46,7 @@ def onnx_app(folders: list[Path]) -> FastAPI:
 
     app, options = FastAPI(), ort.SessionOptions()
     options.intra_op_num_threads = 2
-    sessions = [ort.InferenceSession(str(f / "model_quantized.onnx"), options) for f in folders]
+    sessions = [ort.InferenceSession(str(f / "model.onnx"), options) for f in folders]
     tokenizer = AutoTokenizer.from_pretrained(str(folders[0]))
     labels = [json.loads((f / "config.json").read_text())["id2label"] for f in folders]
     wanted = [{i.name for i in s.get_inputs()} for s in sessions]
@@ -61,24 +66,19 @@ def onnx_app(folders: list[Path]) -> FastAPI:
 def quantise(folder: Path, output: Path) -> Path:
     """A merged classifier as an int8 ONNX graph, by transformers' own exporter."""
     import torch
+    import transformers.exporters
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    from transformers.exporters import (
-        OnnxConfig,
-        OnnxExporter,
-        OnnxRuntimeDynamicConfig,
-        OnnxRuntimeQuantizer,
-    )
 
+    onnx: Any = transformers.exporters
     model = AutoModelForSequenceClassification.from_pretrained(str(folder)).eval()
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     sample = tokenizer(
         ["where is my card", "a longer text, so that there is padding"], padding=True, return_tensors="pt"
     )
-    quantizer = OnnxRuntimeQuantizer(OnnxRuntimeDynamicConfig(per_channel=True))
+    quantizer = onnx.OnnxRuntimeQuantizer(onnx.OnnxRuntimeDynamicConfig(per_channel=True))
     with torch.no_grad():
-        made = OnnxExporter().export(
-            model, dict(sample), OnnxConfig(dynamic=True, ort_fusions="cpu", quantizer=quantizer)
-        )
+        config = onnx.OnnxConfig(dynamic=True, ort_fusions="cpu", quantizer=quantizer)
+        made = onnx.OnnxExporter().export(model, dict(sample), config)
     made.save_pretrained(str(output))
     tokenizer.save_pretrained(str(output))
     model.config.save_pretrained(str(output))

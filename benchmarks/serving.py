@@ -75,6 +75,7 @@ def running(rival: Rival) -> Iterator[tuple[int, int]]:
 
 
 def calls(rival: Rival, texts: Sequence[str], count: int, port: int) -> list[bytes]:
+    """So many requests, the texts in turn."""
     return [rival.ask(texts[number % len(texts)], number, port) for number in range(count)]
 
 
@@ -120,6 +121,7 @@ def ours(name: str, folders: Mapping[str, Path], *options: str) -> Rival:
 
 
 def rivals(merged: Path, quantised: Path, tasks: int) -> tuple[Rival, Rival]:
+    """The pipeline with one task, and int8 sessions for so many."""
     script = str(HERE / "rivals.py")
 
     def ask(path: str) -> Callable[[str, int, int], bytes]:
@@ -174,6 +176,10 @@ def zipf(count: int, length: int) -> list[int]:
     return draw.choices(range(count), [1 / (k + 1) for k in range(count)], k=length)
 
 
+def _in_order(rival: Rival, order: Sequence[int]) -> Callable[[str, int, int], bytes]:
+    return lambda text, number, port: rival.ask(text, order[number], port)
+
+
 def resident(pid: int) -> float:
     """MiB of memory that the process holds."""
     text = Path(f"/proc/{pid}/status").read_text()
@@ -190,7 +196,7 @@ def many(fit: Path, counts: Sequence[int], texts: Sequence[str], seconds: float,
             for count in counts:
                 rival = ours(str(count), dict(list(made.items())[:count]), "--set", "precision=bf16")
                 order = zipf(count, 100_000)
-                skewed = replace(rival, ask=lambda t, n, p, rival=rival, order=order: rival.ask(t, order[n], p))
+                skewed = replace(rival, ask=_in_order(rival, order))
                 with running(rival) as (port, pid):
                     found[str(count)]["uniform"].append(ramp(rival, texts, port, seconds)["best"])
                     found[str(count)]["zipf"].append(ramp(skewed, texts, port, seconds)["best"])
@@ -306,6 +312,7 @@ def rows_of(file: Path) -> list[tuple[str, str]]:
 
 
 def main() -> None:
+    """Measure, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--test", type=Path, required=True)
@@ -324,6 +331,7 @@ def main() -> None:
     mine, pipeline, onnx = (found[name] for name in ("ours", "pipeline", "onnx int8, 1 task"))
     same = mean(a == b for a, b in zip(mine["said"], pipeline["said"], strict=True))
     by = adapters["by_adapters"]
+    share = round(by["32"]["uniform"] / by["1"]["uniform"], 3) if {"1", "32"} <= by.keys() else None
     result = {
         "machine": environment("cpu"),
         "ratio_to_pipeline": round(mine["texts_per_second"] / pipeline["texts_per_second"], 2),
@@ -335,9 +343,7 @@ def main() -> None:
         "same_labels_as_pipeline": round(same, 5),
         "p50_ms": mine["p50_ms"],
         "parts_of_one_request": spent,
-        "share_at_32_adapters": round(by["32"]["uniform"] / by["1"]["uniform"], 3)
-        if {"1", "32"} <= by.keys()
-        else None,
+        "share_at_32_adapters": share,
         "five_tasks_over_one": tasks["top_2"]["five_over_one"],
         "servers": {name: {k: v for k, v in own.items() if k != "said"} for name, own in found.items()},
         "adapters": adapters,

@@ -421,7 +421,7 @@ def test_a_full_server_and_a_late_one_in_the_same_form(tmp_path: Path) -> None:
 def test_other_methods_and_paths(server: Server, method: str, path: str, status: int) -> None:
     reply = get(server, path, method)
     assert (reply.status, reply.error["code"]) == (status, {404: "not_found", 405: "method_not_allowed"}[status])
-    assert reply.headers.get("allow", "") == {"/v1/tasks": "GET"}.get(path, "POST" if status == 405 else "")
+    assert reply.headers.get("allow", "") == {"/v1/tasks": "GET, HEAD"}.get(path, "POST" if status == 405 else "")
     assert set(reply.error) == (
         {"code", "message", "timestamp"} if path == BATCH else {"code", "message", "type", "param", "request_id"}
     )

@@ -12,16 +12,15 @@ import logging
 import re
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from http.cookies import SimpleCookie
 from typing import Any
 
 from loratory.serving.cascade import Broken
 from loratory.serving.keys import Key, Keys
 from loratory.serving.metrics import Metrics, Seen
-from loratory.serving.refusals import Refusal, of_problem
+from loratory.serving.refusals import Refusal, as_json, of_problem
+from loratory.serving.sessions import Sessions
 from loratory.specs.serve import LimitsSpec
 
 access = logging.getLogger("loratory.access")
@@ -33,9 +32,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 HEALTH = frozenset({"/health/live", "/health/ready"})
-PUBLIC = HEALTH | {"/login"}  # what anybody may ask
+# What anybody may ask: the last three are what the page to sign in looks like.
+PUBLIC = HEALTH | {"/login", "/page/style.css", "/page/theme.js", "/page/icon.svg"}
 ADMIN = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/admin/")
-SESSION, SESSIONS, SESSION_SECONDS = "loratory_session", 1000, 12 * 3600
 BODY_SECONDS = 10.0  # within which a body has to arrive
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADER_BYTES = 32 * 1024  # of all headers of a request
@@ -77,9 +76,10 @@ class Gate:
     keys: Keys
     limits: LimitsSpec
     metrics: Metrics
+    sessions: Sessions
     hosts: tuple[str, ...] = ()  # names that the server answers to; empty: all
     leaving: Callable[[], bool] = lambda: False
-    sessions: OrderedDict[str, tuple[Key, float]] = field(default_factory=OrderedDict)
+    told: Callable[[Refusal, Message], tuple[int, dict[str, str], bytes]] = as_json  # status, headers, body
 
     def __post_init__(self) -> None:
         self._open = 0
@@ -138,12 +138,12 @@ class Gate:
                 log.exception("request %s", scope["request_id"])
             if answered["status"]:  # the answer had begun: all that can be done is to end it
                 return
-            content = refusal.body(scope["path"], scope["request_id"])
-            told = {"content-type": "application/json", "content-length": str(len(content)), **refusal.headers}
+            status, told, content = self.told(refusal, scope)
+            told["content-length"] = str(len(content))
             if refusal.status in (408, 413, 431):  # the rest of the body is not read
                 told["connection"] = "close"
             pairs = [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.items()]
-            await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
+            await send({"type": "http.response.start", "status": status, "headers": pairs})
             await send({"type": "http.response.body", "body": content})
 
     def _admit(self, scope: Message, headers: dict[str, str]) -> None:
@@ -173,23 +173,7 @@ class Gate:
         kind, _, secret = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and secret:
             return self.keys.find(secret.strip())
-        cookie = headers.get("cookie", "")
-        if SESSION not in cookie:
-            return None
-        try:
-            morsel = SimpleCookie(cookie).get(SESSION)
-        except Exception:  # a cookie of somebody else that cannot be read
-            return None
-        key, until = self.sessions.get(morsel.value if morsel else "", (None, 0.0))
-        return key if key is not None and until > time.monotonic() and key.digest in self.keys.by_digest else None
-
-    def begin_session(self, key: Key) -> str:
-        """A cookie's value that stands for the key in this process, for some hours."""
-        token = secrets.token_urlsafe(24)
-        self.sessions[token] = (key, time.monotonic() + SESSION_SECONDS)
-        while len(self.sessions) > SESSIONS:
-            self.sessions.popitem(last=False)
-        return token
+        return self.sessions.find(headers.get("cookie", ""))
 
     def _limit(self, key: Key | None) -> None:
         if self.limits.per_second is None:

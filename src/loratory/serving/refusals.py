@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,17 +43,25 @@ class Refusal(Exception):
     """An answer that is none. `code` is one of STATUS, or a dialect's own with its `status`."""
 
     def __init__(
-        self, code: str, message: str, *, status: int | None = None, after: float | None = None, where: str = ""
+        self,
+        code: str,
+        message: str,
+        *,
+        status: int | None = None,
+        after: float | None = None,
+        where: str = "",
+        allow: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
         self.code, self.message, self.where = code, message, where
         self.status = status or STATUS[code]
-        self.after = after
+        self.after, self.allow = after, allow
 
     @property
     def headers(self) -> dict[str, str]:
         """When to come again, and how to show who one is."""
         made = {"retry-after": str(max(math.ceil(self.after), 1))} if self.after is not None else {}
+        made |= {"allow": ", ".join(self.allow)} if self.allow else {}
         return {**made, "www-authenticate": "Bearer"} if self.status == 401 else made
 
     def body(self, path: str, request_id: str) -> bytes:
@@ -68,6 +76,12 @@ class Refusal(Exception):
 
     def _type(self) -> str:
         return KINDS.get(self.status) or ("server_error" if self.status >= 500 else "invalid_request_error")
+
+
+def as_json(refusal: Refusal, scope: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body for a program."""
+    content = refusal.body(scope["path"], scope["request_id"])
+    return refusal.status, {"content-type": "application/json", **refusal.headers}, content
 
 
 def of_problem(problem: Exception) -> Refusal:

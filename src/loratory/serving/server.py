@@ -78,7 +78,7 @@ class Server:
 
     async def answer(self, service: Service, inputs: Sequence[Input], served: dict[str, Any]) -> list[Answered]:
         """Answers within the deadline, counted; `served` is told who answered. Raises Busy, Late, Broken."""
-        served["task"] = ",".join(filter(None, (served.get("task"), service.name)))
+        served["task"] = service.name
         if self.spec.texts_in_logs:
             served["inputs"] = [dict(one) for one in inputs]
         found = await answer(self.engine, service, inputs, self.until(service))
@@ -95,9 +95,14 @@ class Server:
         self, asked: Sequence[tuple[Service, Sequence[Input]]], served: dict[str, Any]
     ) -> list[list[Answered]]:
         """Several tasks at once; the first that cannot be answered is what all of them raise."""
+        served["task"] = ",".join(service.name for service, _ in asked)
+        told: dict[str, dict[str, Any]] = {service.name: {} for service, _ in asked}
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self.answer(service, inputs, served)) for service, inputs in asked]
+                tasks = [group.create_task(self.answer(one, inputs, told[one.name])) for one, inputs in asked]
         except ExceptionGroup as several:
             raise several.exceptions[0] from None
+        for fact in ("contender", "fallback", "inputs"):
+            if found := {name: facts[fact] for name, facts in told.items() if fact in facts}:
+                served[fact] = found
         return [task.result() for task in tasks]

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from loratory.errors import LoratoryError
 from loratory.serving.refusals import Refusal
 from loratory.serving.routes.bodies import object_of, respond
+from loratory.serving.routing import Routes
 from loratory.serving.server import Server
 from loratory.serving.services import Service
 from loratory.specs.frame import NAME, NAMED
 
 
-def routes(server: Server) -> APIRouter:
+def routes(server: Server) -> Routes:
     """The paths that vLLM has for adapters; a path is a run or an artifact below the server's `adapters` folder."""
-    router = APIRouter()
+    router = Routes()
 
-    @router.post("/v1/load_lora_adapter", include_in_schema=False)
+    @router.post("/v1/load_lora_adapter")
     async def load(request: Request) -> Response:
         body = object_of(await request.body(), {"lora_name": str, "lora_path": str})
         name, path = body.get("lora_name", ""), body.get("lora_path", "")
@@ -28,7 +30,7 @@ def routes(server: Server) -> APIRouter:
         service = await asyncio.to_thread(_change, server, name, path, _who(request))
         return respond({"task": name, "release": service.release, "status": "loaded"})
 
-    @router.post("/v1/unload_lora_adapter", include_in_schema=False)
+    @router.post("/v1/unload_lora_adapter")
     async def unload(request: Request) -> Response:
         name = object_of(await request.body(), {"lora_name": str}).get("lora_name", "")
         found = server.board.get(name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import Response
 from pydantic_core import from_json, to_json
+from starlette.responses import Response
 
 from loratory.errors import nearest, shown
 from loratory.serving.refusals import Refusal

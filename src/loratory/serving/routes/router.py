@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from loratory.protocols import Labelled, Spanned
 from loratory.serving.cascade import Answered
 from loratory.serving.refusals import Refusal
 from loratory.serving.routes.bodies import object_of, respond
+from loratory.serving.routing import Routes
 from loratory.serving.server import Server
 from loratory.serving.services import Service
 
@@ -35,11 +37,11 @@ class Options:
     include_explanation: bool = False
 
 
-def routes(server: Server) -> APIRouter:
+def routes(server: Server) -> Routes:
     """POST /api/v1/classify/batch and POST /predict/."""
-    router = APIRouter()
+    router = Routes()
 
-    @router.post("/api/v1/classify/batch", include_in_schema=False)
+    @router.post("/api/v1/classify/batch")
     async def batch(request: Request) -> Response:
         started = time.perf_counter()
         texts, roles, options = _asked(await request.body(), server)
@@ -57,7 +59,7 @@ def routes(server: Server) -> APIRouter:
             body = {"results": rows, "statistics": statistics}
         return respond({**body, "total_count": len(texts), "processing_time_ms": whole})
 
-    @router.post("/predict/", include_in_schema=False)
+    @router.post("/predict/")
     async def predict(request: Request) -> Response:
         body = object_of(await request.body(), {"text": str})
         service = server.board.default

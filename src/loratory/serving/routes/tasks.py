@@ -5,27 +5,29 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from loratory.serving.cascade import facts_of
 from loratory.serving.refusals import Refusal
 from loratory.serving.routes.bodies import object_of, respond
+from loratory.serving.routing import Routes
 from loratory.serving.server import Server
 
 
-def routes(server: Server) -> APIRouter:
+def routes(server: Server) -> Routes:
     """List, describe, predict."""
-    router = APIRouter()
+    router = Routes()
 
-    @router.get("/v1/tasks", include_in_schema=False)
+    @router.get("/v1/tasks")
     async def tasks() -> Response:
         return respond({"tasks": [facts_of(service) for service in server.board]})
 
-    @router.get("/v1/tasks/{task}", include_in_schema=False)
+    @router.get("/v1/tasks/{task}")
     async def task(task: str) -> Response:
         return respond(facts_of(server.service(task)))
 
-    @router.post("/v1/tasks/{task}/predict", include_in_schema=False)
+    @router.post("/v1/tasks/{task}/predict")
     async def predict(task: str, request: Request) -> Response:
         started = time.perf_counter()
         service = server.service(task)
@@ -40,7 +42,7 @@ def routes(server: Server) -> APIRouter:
         }
         return respond(made)
 
-    @router.post("/v1/predict", include_in_schema=False)
+    @router.post("/v1/predict")
     async def several(request: Request) -> Response:
         """Several tasks on the same inputs: what they share of a text is computed once."""
         started = time.perf_counter()
