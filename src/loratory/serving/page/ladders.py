@@ -50,7 +50,10 @@ def _read(service: Service, evidence: Mapping[str, Any], report: bool) -> Ladder
         Rung(cells(evidence, row), row["name"] == verdict["recommended"], _serves(row["name"], stages))
         for row in evidence["contenders"]
     ]
-    said = f"Simplest first; * is recommended. Scores in percent, on {test['examples']:,} test examples."
+    said = (
+        f"Simplest first; * is recommended. Scores in percent on {test['examples']:,} test examples, means over seeds; "
+        "“vs best simpler” in points, ? is undecided."
+    )
     return Ladder(
         service, verdict["headline"], verdict["reason"], verdict["warnings"], heads(evidence), rungs, said, report
     )
