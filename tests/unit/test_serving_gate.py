@@ -519,3 +519,19 @@ def test_several_processes_write_one_chain(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert Audit(tmp_path / "audit.jsonl").verify() == 80
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "where"),
+    [
+        ({}, 422, "lora_name"),
+        ({"lora_name": "a b", "lora_path": "x"}, 422, "lora_name"),
+        ({"lora_name": "a"}, 422, "lora_path"),
+        ({"lora_name": "a", "lora_path": ""}, 422, "lora_path"),
+        ({"lora_name": "a", "lora_path": "x", "more": 1}, 422, "more"),
+        ({"lora_name": "a", "lora_path": "x"}, 403, None),  # it was started without a folder to load from
+    ],
+)
+def test_what_is_to_be_loaded_has_to_be_said(tmp_path: Path, body: Any, status: int, where: str | None) -> None:
+    reply = call(make_app(router(tmp_path)), "POST", ADMINS[0], body)
+    assert (reply.status, reply.error["param"]) == (status, where)

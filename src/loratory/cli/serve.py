@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -46,8 +47,9 @@ def command(
     from loratory.flows.serve import serve, server_spec
     from loratory.serving.logs import log_to_stderr
 
-    asked = {"host": host, "port": port, "keys": keys, "adapters": adapters, "discover": discover}
-    given = [f"{key}={value}" for key, value in asked.items() if value is not None]
+    asked = {"host": host, "keys": keys, "adapters": adapters, "discover": discover}
+    given = [f"{key}={json.dumps(str(value))}" for key, value in asked.items() if value is not None]  # "::1" is text
+    given += [f"port={port}"] if port is not None else []
     spec = server_spec(config, where or (), [*given, *(change or ())])
     screen = console()
     log_to_stderr(spec.texts_in_logs)

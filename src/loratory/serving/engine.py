@@ -28,6 +28,7 @@ log = logging.getLogger("loratory.serving")
 CHARACTERS = 4  # of a token, roughly: what a queue holds is estimated before anything is tokenised
 AROUND = 2  # special tokens of a row
 LEARNING = 0.2  # weight of the newest batch in what is known of a lane's speed
+PATIENCE = 0.1  # seconds that a thread waits for its turn
 GUESS = 4000.0  # tokens a second, until a lane has been measured
 
 
@@ -115,7 +116,7 @@ class Lane:
         cost = sum(job.cost for job in jobs)
         with self._ready:
             over = self._tokens and self._tokens + cost > self.limits.queue_tokens
-            ready = time.monotonic() + self.wait() + jobs[0].cost / self.rate
+            ready = time.monotonic() + self.wait() + cost / self.rate
             late = self._tokens and any(job.by is not None and ready > job.by for job in jobs)
             if over or late or not self._open:
                 raise Full(self.wait())
@@ -277,6 +278,7 @@ class Engine:
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(self.limits.threads, thread_name_prefix="plain")
         self._busy = 0
+        self._turn = Turn()
 
     async def predict(self, predictor: Predictor, inputs: Sequence[Input], by: float | None) -> list[Prediction]:
         """One prediction for each input. Raises Full, Late, and whatever the predictor raises."""
@@ -311,9 +313,14 @@ class Engine:
             raise Full(1.0)
         self._busy += 1
         gone = threading.Event()
-        run = self.run_by(by, gone)
+        run = self.run_by(by, gone, self._turn)
+
+        def predict() -> list[Prediction] | None:
+            with self._turn:
+                return predictor.predict(inputs, run) if in_time(by) and not gone.is_set() else None
+
         try:
-            work = loop.run_in_executor(self._threads, lambda: predictor.predict(inputs, run) if in_time(by) else None)
+            work = loop.run_in_executor(self._threads, predict)
             made = await asyncio.wait_for(work, None if by is None else max(by - time.monotonic(), 0))
         except TimeoutError:
             raise Late from None
@@ -324,8 +331,13 @@ class Engine:
             raise Late
         return made
 
-    def run_by(self, by: float | None, gone: threading.Event | None = None) -> Callable[..., list[Any]]:
-        """`run` for a predictor that goes step by step, in a thread of its own, until nobody waits for it."""
+    def run_by(
+        self, by: float | None, gone: threading.Event | None = None, turn: Turn | None = None
+    ) -> Callable[..., list[Any]]:
+        """`run` for a predictor that goes step by step, in a thread of its own, until nobody waits for it.
+
+        While it waits it lets others have their `turn`, where its thread has one.
+        """
 
         def run(requests: Sequence[Request], until: float | None = None) -> list[Any]:
             last = min((moment for moment in (by, until) if moment is not None), default=None)
@@ -342,7 +354,9 @@ class Engine:
             for places, job in jobs:
                 try:
                     left = None if last is None else max(last - time.monotonic(), 0)
-                    out.update(zip(places, job.future.result(left), strict=True))
+                    with turn.given_up() if turn else contextlib.nullcontext():
+                        made = job.future.result(left)
+                    out.update(zip(places, made, strict=True))
                 except TimeoutError:
                     job.future.cancel()
                     raise Late from None
@@ -371,7 +385,34 @@ class Engine:
         """End all threads when their work is done."""
         for digest in list(self._lanes):
             self._forget(digest)
-        self._threads.shutdown(wait=False)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Turn:
+    """Python runs one thread at a time, so predictors in Python take turns: many at once only hold up the event loop.
+
+    Who has waited for a while goes on without one: another may be waiting for something else than Python.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._mine = threading.local()
+
+    def __enter__(self) -> None:
+        self._mine.taken = self._lock.acquire(timeout=PATIENCE)
+
+    def __exit__(self, *_: object) -> None:
+        if self._mine.taken:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def given_up(self) -> Iterator[None]:
+        """Others have it meanwhile."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
 
 
 def trunk_of(predictor: Any) -> Any:

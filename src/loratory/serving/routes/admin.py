@@ -27,6 +27,8 @@ def routes(server: Server) -> Routes:
         name, path = body.get("lora_name", ""), body.get("lora_path", "")
         if not NAME.fullmatch(name):
             raise Refusal("invalid_input", f"no name of a task; allowed: {NAMED}", where="lora_name")
+        if not path:
+            raise Refusal("invalid_input", "there is no path", where="lora_path")
         service = await asyncio.to_thread(_change, server, name, path, _who(request))
         return respond({"task": name, "release": service.release, "status": "loaded"})
 
@@ -68,7 +70,7 @@ def _below(allowed: Path, path: str) -> Path:
     """The folder that a client means; never one that lies elsewhere, links followed."""
     try:
         folder = (allowed / path).resolve()
-        if path and folder.is_relative_to(allowed.resolve()) and folder.is_dir():
+        if folder.is_relative_to(allowed.resolve()) and folder.is_dir():
             return folder
     except (OSError, ValueError):  # a name that no file can have
         pass
