@@ -148,6 +148,16 @@ class Scribe:
         """Whether all that was asked is written."""
         return not self._groups
 
+    @property
+    def pens(self) -> list[Pen]:
+        """Of all that is being written."""
+        return [pen for rows in self._groups for pen in rows.pens]
+
+    @property
+    def closed(self) -> bool:
+        """Whether a batch is being written that nobody can join."""
+        return any(not rows.open for rows in self._groups)
+
     @torch.inference_mode()
     def add(self, pens: Sequence[Pen], shared: bool = False, joining: bool = False) -> None:
         """Read prompts, write their first tokens, and let them join those that are being written, where that works."""
@@ -182,8 +192,8 @@ class Scribe:
         others = next((group for group in self._groups if group.open), None)
         rows.open = joining
         if joining and others is not None and rows.pens:
-            self._groups.remove(others)
             rows = _joined(others, rows)
+            self._groups.remove(others)
         self._groups += [rows] if rows.pens else []
 
     def _advanced(self, rows: Rows) -> Rows:

@@ -222,17 +222,14 @@ class TorchTrunk:
         """A request, ready to be written; raises Unfit where its schema cannot be held."""
         return Pen(request, self._guide(request), Transcript(self.tokenizer.read, request.stops, request.hear), wanted)
 
-    def seated(self, scribe: Scribe, pens: Sequence[Pen]) -> bool:
-        """Let these be written with what a scribe is writing. False where they cannot join, and have to wait for it.
+    def joins(self, request: Write) -> bool:
+        """Whether it may join others that are being written: not with more tokens than a layer looks back."""
+        return self._joins(len(request.prompt) + request.most)
 
-        Nobody joins with a prompt and an answer longer than a layer looks back, or where caches cannot be joined.
-        """
+    def seat(self, scribe: Scribe, pens: Sequence[Pen], joining: bool) -> None:
+        """Let these be written with what a scribe is writing, or as a batch of their own."""
         longest = max(len(pen.request.prompt) + pen.request.most for pen in pens)
-        joining = self._joins(longest)
-        if not joining and not scribe.done:
-            return False
         scribe.add(pens, len(pens) > 1 and self._shares_beginnings(longest), joining)
-        return True
 
     def _forward(self, requests: Sequence[Score | Write], inputs: dict[str, Any]) -> Tensor:
         """The trunk's pass, each request under its own adapter."""
