@@ -23,7 +23,7 @@ from loratory.models.writing import Speaker
 from loratory.protocols import Tokens, Write, Written
 
 SURE = 0.9999  # a token so likely is not looked for under the mask: among the allowed its odds are 1e-4 higher at most
-SLOW = 2.0  # seconds of this thread's own time that a token may take to be found under a schema
+SLOW = 0.5  # seconds of this thread's own time that a token may take to be found under a schema
 
 
 @dataclass(eq=False)

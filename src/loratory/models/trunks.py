@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from functools import partial as bound
@@ -65,6 +66,7 @@ class TorchTrunk:
         self.full = self  # in full precision: what is merged and exported
         self._nf4: TorchTrunk | None = None
         self._grammars: dict[int, Grammars] = {}  # by the token that ends an answer
+        self._making = threading.Lock()  # of a table of tokens: schemas of clients are tried in other threads
         self._trees: bool | None = None  # whether trees of continuations are computed rightly; None: not tried yet
         self._joinable: bool | None = None  # whether rows can join others that are being written; None: not tried yet
         self._shares: bool | None = None  # whether prompts can begin behind what they share; None: not tried yet
@@ -240,8 +242,9 @@ class TorchTrunk:
         if request.schema is None:
             return None
         end = min(request.ends)
-        if end not in self._grammars:
-            self._grammars[end] = Grammars(self.tokenizer.tokenizer, self.speaker().voice.vocabulary, end)
+        with self._making:
+            if end not in self._grammars:
+                self._grammars[end] = Grammars(self.tokenizer.tokenizer, self.speaker().voice.vocabulary, end)
         return self._grammars[end].guide(request.schema, request.most)
 
     def speaker(self) -> Speaker:

@@ -13,11 +13,11 @@ from loratory.serving.cascade import Broken, Busy
 from loratory.serving.gate import Gate
 from loratory.serving.openapi import document
 from loratory.serving.refusals import Refusal, of_problem
-from loratory.serving.routes import admin, health, router, tasks
+from loratory.serving.routes import admin, chat, health, router, tasks, writing
 from loratory.serving.routes.bodies import respond
 from loratory.serving.server import Server
 
-ROUTES = (health, tasks, router, admin)
+ROUTES = (health, tasks, writing, chat, router, admin)
 CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
