@@ -170,7 +170,7 @@ def _changed() -> Schema:
 
 
 TURNS = {"type": "array", "minItems": 1, "items": {"type": "object"}}
-USAGE = _object(dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), {"type": "integer"}))
+USAGE = _object({name: {"type": "integer"} for name in ("prompt_tokens", "completion_tokens", "total_tokens")})
 
 
 def _streamed(posted: dict[str, Any]) -> dict[str, Any]:

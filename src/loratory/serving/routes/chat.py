@@ -60,7 +60,8 @@ def routes(server: Server) -> APIRouter:
         service = service_of(server, body)
         asked = asked_of(server, service, body)
         input = talk(server, service, body.get("messages"))
-        await trials.hold(service.stages[0], asked.wish, "response_format" if asked.wish.schema else "max_tokens")
+        where = "max_tokens" if asked.wish.schema is None else "response_format"
+        await trials.hold(service.stages[0], asked.wish, where)
         telling, head = Telling(asked.wish, asked.stream), Completion(service.name, service.release)
         if asked.stream:
             dialect = _chunks(head, service, telling, asked.counted)
