@@ -79,7 +79,7 @@ def server(trunk: Any) -> Iterator[Server]:
         "shaky": [broken, talk],
         "canned": [broken, Canned("as ever")],
         "lost": [broken],
-        "long": [decoder(Generate(), "talk", bare, max_new_tokens=180)],
+        "long": [decoder(Generate(), "talk", bare, max_new_tokens=180, temperature=6.0, seed=3)],
     }
     services = {
         name: Service(name, tuple(Stage(f"{name}-{k}", one, RELEASE) for k, one in enumerate(listed)))
@@ -147,9 +147,9 @@ def test_parameters_change_one_answer_and_nothing_else(app: Gate, server: Server
     assert (short["usage"]["completion_tokens"], short["finish"]) == (3, "length")
     assert plain["text"].startswith(short["text"])
     drawn = {
-        generated(app, "talk", prompt="a", parameters={"temperature": 1.5, "seed": s}).json()["text"] for s in (1, 2, 3)
+        generated(app, "talk", prompt="a", parameters={"temperature": 1.5, "seed": s}).json()["text"] for s in range(4)
     }
-    assert len(drawn) == 3
+    assert len(drawn) > 1
     stop = plain["text"][4:6]
     stopped = generated(app, "talk", prompt="once upon a time", parameters={"stop": stop}).json()
     assert (stopped["text"], stopped["finish"]) == (plain["text"].partition(stop)[0], "stop")
@@ -193,7 +193,7 @@ def test_a_stream_tells_the_text_piece_by_piece(app: Gate) -> None:
     whole = generated(app, "talk", prompt="once upon a time").json()
     *pieces, last, done = events(generated(app, "talk", prompt="once upon a time", stream=True))
     assert done == "[DONE]"
-    assert len(pieces) > 5
+    assert len(pieces) > 3
     assert "".join(one["text"] for one in pieces) == whole["text"]
     assert {**last, "milliseconds": 0} == {**whole, "milliseconds": 0, "confidence": last["confidence"]}
     (only, _, _) = events(generated(app, "labels", prompt="my card", stream=True))
@@ -279,6 +279,9 @@ def test_a_client_that_goes_away_stops_the_writing_within_a_few_steps(app: Gate,
     steps: list[int] = []
     hook = trunk.model.register_forward_hook(lambda *arguments: steps.append(1))
 
+    whole = generated(app, "long", prompt="once upon a time").json()
+    assert whole["usage"]["completion_tokens"] > 100
+
     async def leave() -> tuple[int, int]:
         heard, at = 0, 0
         body = {"prompt": "once upon a time", "stream": True}
@@ -309,7 +312,7 @@ def test_others_are_answered_while_a_long_text_is_streamed(app: Gate) -> None:
                 assert (await client.post(f"/v1/tasks/{task}/generate", json=body)).status_code == 200
                 return time.monotonic()
 
-            long = asyncio.create_task(timed("long", {"prompt": "once upon a time", "parameters": {"temperature": 2}}))
+            long = asyncio.create_task(timed("long", {"prompt": "once upon a time"}))
             await asyncio.sleep(0.05)
             short = await timed("labels", {"prompt": "my card"})
             return short, await long
