@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -147,14 +147,16 @@ def test_who_leaves_takes_its_columns_along(qwen: TorchTrunk) -> None:
     long = replace(long, prompt=long.prompt * 8, most=3)
     scribe = qwen.scribe()
     qwen.seat(scribe, [qwen.pen(long)], True)
-    qwen.seat(scribe, [qwen.pen(replace(short[0], most=40, ends=frozenset()))], True)
+    for one in short[:2]:
+        qwen.seat(scribe, [qwen.pen(replace(one, most=40, ends=frozenset()))], True)
     assert scribe._groups[0].inputs["attention_mask"].shape[1] > len(long.prompt)
     for _ in range(4):
         scribe.step()
-    qwen.seat(scribe, [qwen.pen(short[1])], True)
+    assert len(scribe.pens) == 3  # one who has ended waits for company
+    qwen.seat(scribe, [qwen.pen(short[2])], True)
     (rows,) = scribe._groups
     assert rows.inputs["attention_mask"].shape[1] < len(long.prompt) / 2
-    assert len(rows.pens) == 2
+    assert len(rows.pens) == 3
 
 
 def test_nobody_who_has_gone_is_written_for(qwen: TorchTrunk) -> None:
@@ -211,18 +213,15 @@ def test_a_wrong_place_in_the_joined_batch_would_be_seen(
 # --- in the engine
 
 
-class Written_:
+class Asking:
     """A predictor that asks for what it is told to."""
 
     task: Any = None
 
     def __init__(self, network: Network, requests: list[Any], most: int = 24) -> None:
-        self.network, self.requests = network, requests
-        self.most = most
-        self.began = threading.Event()
+        self.network, self.requests, self.most = network, requests, most
 
     def ask(self, inputs: Any) -> Asked:
-        self.began.set()
         return Asked(
             [self.requests[one["k"]] for one in inputs], lambda made: [Prediction(one, raw=str(one)) for one in made]
         )
@@ -250,8 +249,8 @@ def test_the_engine_lets_a_request_join_one_that_is_being_written(qwen: TorchTru
     async def both() -> list[str]:
         order: list[str] = []
         pieces: list[str] = []
-        long = Written_(Network(qwen), [endless(qwen, heard=pieces.append)])
-        short = Written_(Network(qwen), requests_of(qwen, 4))
+        long = Asking(Network(qwen), [endless(qwen, heard=pieces.append)])
+        short = Asking(Network(qwen), requests_of(qwen, 4))
 
         async def named(name: str, work: Any) -> Any:
             made = await work
@@ -275,9 +274,9 @@ def test_the_engine_lets_a_request_join_one_that_is_being_written(qwen: TorchTru
 def test_scores_and_states_have_their_turn_between_steps(qwen: TorchTrunk, engine: Engine) -> None:
     async def both() -> None:
         pieces: list[str] = []
-        long = Written_(Network(qwen), [endless(qwen, heard=pieces.append)])
+        long = Asking(Network(qwen), [endless(qwen, heard=pieces.append)])
         asked: list[Any] = [Score(Network(qwen), (5, 6, 7), ((8,), (9,))), Encode(Network(qwen), (5, 6, 7))]
-        quick = Written_(Network(qwen), asked, most=0)
+        quick = Asking(Network(qwen), asked, most=0)
         first = asyncio.create_task(told(engine, long, [0]))
         while len(pieces) < 3:
             await asyncio.sleep(0.001)
@@ -294,7 +293,7 @@ def test_more_than_there_is_room_for_wait_their_turn(qwen: TorchTrunk) -> None:
     hook = qwen.model.register_forward_hook(
         lambda part, args, options, out: widest.append(len(options["input_ids"])), with_kwargs=True
     )
-    many = Written_(Network(qwen), requests_of(qwen, 9))
+    many = Asking(Network(qwen), requests_of(qwen, 9))
     try:
         found = asyncio.run(told(engine, many, list(range(9))))
     finally:
@@ -307,7 +306,7 @@ def test_more_than_there_is_room_for_wait_their_turn(qwen: TorchTrunk) -> None:
 def test_a_request_that_nobody_waits_for_stops_within_a_few_steps(qwen: TorchTrunk, engine: Engine) -> None:
     async def left() -> int:
         pieces: list[str] = []
-        long = Written_(Network(qwen), [endless(qwen, heard=pieces.append)])
+        long = Asking(Network(qwen), [endless(qwen, heard=pieces.append)])
         first = asyncio.create_task(told(engine, long, [0]))
         while len(pieces) < 3:
             await asyncio.sleep(0.001)
@@ -323,14 +322,14 @@ def test_a_request_that_nobody_waits_for_stops_within_a_few_steps(qwen: TorchTru
 
 def test_a_deadline_ends_a_text(qwen: TorchTrunk, engine: Engine) -> None:
     with pytest.raises(Late):
-        asyncio.run(told(engine, Written_(Network(qwen), [endless(qwen, 300)]), [0], time.monotonic() + 0.05))
+        asyncio.run(told(engine, Asking(Network(qwen), [endless(qwen, 300)]), [0], time.monotonic() + 0.05))
 
 
 def test_admission_counts_what_may_be_written(qwen: TorchTrunk) -> None:
     engine = Engine(Limits(queue_tokens=600, rows=1))
 
     async def crowd() -> list[Any]:
-        long = Written_(Network(qwen), [endless(qwen)], most=280)
+        long = Asking(Network(qwen), [endless(qwen)], most=280)
         return await asyncio.gather(*(told(engine, long, [0]) for _ in range(5)), return_exceptions=True)
 
     found = asyncio.run(crowd())
@@ -344,7 +343,7 @@ def test_one_that_cannot_be_begun_fails_alone(qwen: TorchTrunk, engine: Engine) 
     asked[1] = replace(asked[1], schema={"type": "string", "pattern": "a+"})
 
     async def both() -> list[Any]:
-        predictor = Written_(Network(qwen), asked)
+        predictor = Asking(Network(qwen), asked)
         return await asyncio.gather(*(told(engine, predictor, [k]) for k in range(3)), return_exceptions=True)
 
     found = asyncio.run(both())
@@ -355,7 +354,7 @@ def test_one_that_cannot_be_begun_fails_alone(qwen: TorchTrunk, engine: Engine) 
 def test_a_pass_that_fails_fails_those_in_it_and_the_lane_goes_on(
     qwen: TorchTrunk, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor = Written_(Network(qwen), requests_of(qwen, 2))
+    predictor = Asking(Network(qwen), requests_of(qwen, 2))
     asyncio.run(told(engine, predictor, [0]))
     with monkeypatch.context() as broken:
         broken.setattr(generating, "_next", lambda inputs, tokens: 1 / 0)
@@ -379,7 +378,7 @@ def test_what_cannot_join_is_written_in_whole_batches(
     assert trunk.joins(replace(asked[0], most=2)) is (way == "window")
 
     async def one_by_one() -> list[Any]:
-        predictor = Written_(Network(trunk), asked)
+        predictor = Asking(Network(trunk), asked)
         tasks = []
         for k in range(5):
             tasks.append(asyncio.create_task(told(engine, predictor, [k])))
@@ -389,15 +388,16 @@ def test_what_cannot_join_is_written_in_whole_batches(
     same(asyncio.run(one_by_one()), alone(asked))
 
 
-def test_an_engine_holds_no_trunk_that_nobody_asks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("writes", [True, False])
+def test_an_engine_holds_no_trunk_that_nobody_asks(writes: bool, tmp_path: Path) -> None:
     trunk, engine = trunk_in(save_writer(tmp_path, "llama")), Engine()
-    predictor = Written_(Network(trunk), requests_of(trunk, 2))
+    asked: list[Any] = requests_of(trunk, 2)
+    scored = [Score(Network(trunk), (5, 6, 7), ((8,), (9,)))] * 2
+    predictor = Asking(Network(trunk), asked if writes else scored, 24 * writes)
     asyncio.run(told(engine, predictor, [0, 1]))
     assert trunk_of(predictor) is trunk
     time.sleep(0.05)
-    del trunk, predictor
-    import gc
-
+    del trunk, predictor, asked, scored
     gc.collect()
     assert not engine.lanes()
     engine.close()
