@@ -13,8 +13,12 @@ def written(value: Any) -> str:
 
 
 def resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Behind a local reference; raises KeyError, TypeError or IndexError where it leads nowhere."""
+    """Behind a local reference; raises KeyError, TypeError or IndexError where it leads nowhere, or in a circle."""
+    passed: set[str] = set()
     while "$ref" in schema:
+        if schema["$ref"] in passed:
+            raise KeyError(schema["$ref"])
+        passed.add(schema["$ref"])
         found: Any = root
         for part in str(schema["$ref"]).removeprefix("#/").split("/"):
             found = found[part.replace("~1", "/").replace("~0", "~")]

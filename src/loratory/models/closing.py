@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from loratory.errors import Unfit
@@ -185,25 +185,28 @@ class _Object:
         parts = [self.heads[k] + self.ends.least(self.values[k]) for k in range(i, self.last + 1) if self.needed[k]]
         return ("" if first or not parts else ",") + ",".join(parts) + "}"
 
-    def members(self, text: str, i: int, at: int, first: bool) -> Iterator[Read]:
-        """From before the i-th property's comma on."""
+    def members(self, text: str, i: int, at: int, first: bool, seen: set[tuple[int, int]]) -> Iterator[Read]:
+        """From before the i-th property's comma on. Where several readings meet, they go on as one."""
+        if (i, at) in seen:
+            return
+        seen.add((i, at))
         if at == len(text):
             yield Read(missing=self.ending(i, first))
             return
         if i > self.last and text.startswith("}", at):
             yield Read(at + 1)
         for k in range(i, len(self.heads)):
-            yield from self._member(text, k, at, first)
+            yield from self._member(text, k, at, first, seen)
             if self.needed[k]:
                 return
 
-    def _member(self, text: str, k: int, at: int, first: bool) -> Iterator[Read]:
+    def _member(self, text: str, k: int, at: int, first: bool, seen: set[tuple[int, int]]) -> Iterator[Read]:
         """The k-th property and what comes after it."""
         head = self.heads[k] if first else "," + self.heads[k]
         if text.startswith(head, at):
             value = _value(self.values[k], self.ends, text, at + len(head))
             for end, stopped in _then(value, lambda: self.ending(k + 1, False)):
-                yield from [stopped] if stopped else self.members(text, k + 1, end, False)
+                yield from [stopped] if stopped else self.members(text, k + 1, end, False, seen)
         elif head.startswith(rest := text[at : at + len(head)]):
             yield Read(missing=head[len(rest) :] + self.ends.least(self.values[k]) + self.ending(k + 1, False))
 
@@ -212,7 +215,7 @@ def _object(one: _Object, text: str, at: int) -> Iterator[Read]:
     if at == len(text):
         yield Read(missing="{" + one.ending(0, True))
     elif text[at] == "{":
-        yield from one.members(text, 0, at + 1, True)
+        yield from one.members(text, 0, at + 1, True, set())
 
 
 @dataclass(frozen=True)
@@ -224,6 +227,7 @@ class _Array:
     most: float
     ends: Ends
     text: str
+    seen: set[tuple[int, int]] = field(default_factory=set)  # counts and places: several readings go on as one
 
     def ending(self, count: int) -> str:
         """What is missing after `count` items."""
@@ -232,6 +236,9 @@ class _Array:
 
     def items(self, count: int, at: int) -> Iterator[Read]:
         """After `count` items."""
+        if (count, at) in self.seen:
+            return
+        self.seen.add((count, at))
         if at == len(self.text):
             yield Read(missing=self.ending(count))
             return

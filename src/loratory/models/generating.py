@@ -1,36 +1,60 @@
-"""Text, token by token: many prompts in one batch with a cache of keys and values, each with its own way of drawing."""
+"""Text, token by token: many prompts in one batch with a cache of keys and values, each with its own way of drawing.
+
+A scribe writes rows side by side, a token of each in a step. What comes while others are being written joins them
+between two steps: its prompt is read alone, then its keys and values stand among theirs, padded on the left. Writing a
+list of requests to their ends is the same with nobody who comes late.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from loratory.errors import Unfit
 from loratory.models.grammar import TRIES, Guide
-from loratory.models.prefixes import Forward
+from loratory.models.prefixes import Forward, is_plain, plain_layer
 from loratory.models.transcript import Transcript
 from loratory.models.writing import Speaker
-from loratory.protocols import Alive, Tokens, Write, Written, always
+from loratory.protocols import Tokens, Write, Written
 
 SURE = 0.9999  # a token so likely is not looked for under the mask: among the allowed its odds are 1e-4 higher at most
+SLOW = 0.5  # seconds of this thread's own time that a token may take to be found under a schema
 
 
-@dataclass
+@dataclass(eq=False)
 class Pen:
     """One request while it is written."""
 
     request: Write
     guide: Guide | None
     transcript: Transcript
+    wanted: Callable[[], bool] = lambda: True  # whether somebody still waits for it
     ids: list[int] = field(default_factory=list)
     odds: list[float] = field(default_factory=list)
     finish: str = ""
+    problem: Exception | None = None  # what ended it, and nobody else
+
+    @property
+    def going(self) -> bool:
+        """Whether there is more to write, and somebody waits for it."""
+        return not self.finish and self.wanted()
 
     def take(self, logits: Tensor) -> None:
         """Draw the next token from logits float[V], and tell what has become certain of the text."""
+        started = time.thread_time()
+        try:
+            self._take(logits)
+        except Exception as problem:  # of its schema: its neighbours go on
+            self.problem, self.finish = problem, "failed"
+        if self.guide is not None and time.thread_time() - started > SLOW:
+            self.problem, self.finish = Unfit("the schema takes too long to hold", where="contract"), "failed"
+
+    def _take(self, logits: Tensor) -> None:
         token, odds = self._drawn(logits.double())
         if token in self.request.ends:
             self.finish = self.transcript.follow(self.ids, whole=True) or "end"
@@ -91,31 +115,140 @@ class Pen:
         return Written(tuple(self.ids), self.transcript.text, self.finish or "abandoned", tuple(self.odds))
 
 
-def write(pens: Sequence[Pen], speaker: Speaker, forward: Forward, shared: bool, alive: Alive = always) -> None:
-    """Write all to their ends, in batches; where `shared`, behind the beginnings that prompts have in common."""
-    requests = [pen.request for pen in pens]
-    lengths = [len(request.prompt) + request.most for request in requests]
-    for prefix, places in speaker.passes(requests, lengths, shared, alive):
-        inputs = _prompts([requests[place].prompt for place in places], len(prefix.ids), speaker.fill)
-        inputs = {name: t.to(speaker.device) for name, t in inputs.items()}
-        inputs["past_key_values"] = prefix.cache(forward, places[0], len(places), speaker.device)
-        _write({place: pens[place] for place in places}, inputs, speaker, forward, alive)
+@dataclass(eq=False)
+class Rows:
+    """What is written in one pass: a pen for each row, and what the model is to read next."""
+
+    pens: list[Pen]
+    inputs: dict[str, Any]
+    open: bool = False  # whether others may join
+
+    def kept(self, rows: Sequence[int]) -> Rows:
+        """These rows only; the others have left."""
+        if len(rows) == len(self.pens):
+            return self
+        where = torch.tensor(rows, dtype=torch.long, device=self.inputs["attention_mask"].device)
+        return Rows([self.pens[row] for row in rows], _kept(self.inputs, where), self.open)
+
+    @property
+    def going(self) -> list[int]:
+        """Rows with more to write."""
+        return [row for row, pen in enumerate(self.pens) if pen.going]
 
 
-def _write(pens: dict[int, Pen], inputs: dict[str, Any], speaker: Speaker, forward: Forward, alive: Alive) -> None:
-    """Write a batch to its end. Rows that have ended leave it when they are half of it."""
-    places = list(pens)
-    while places:
-        states = forward(places, {**inputs, "use_cache": True})
-        for place, logits in zip(places, speaker.voice(states[:, -1]).float().cpu(), strict=True):
-            if not pens[place].finish and alive(place):
-                pens[place].take(logits)
-        going = [row for row, place in enumerate(places) if not pens[place].finish and alive(place)]
-        if len(going) <= len(places) // 2:
-            places = [places[row] for row in going]
-            inputs = _kept(inputs, torch.tensor(going, dtype=torch.long, device=speaker.device))
-        written = [pens[place].ids if not pens[place].finish else [] for place in places]
-        inputs = _next(inputs, [ids[-1] if ids else speaker.fill for ids in written])
+class Scribe:
+    """Writes requests side by side, a token of each in a step; between steps others may come, and go."""
+
+    def __init__(self, speaker: Speaker, forward: Forward) -> None:
+        self._speaker, self._forward = speaker, forward
+        self._groups: list[Rows] = []  # each a pass of its own; all that are open are one
+
+    @property
+    def done(self) -> bool:
+        """Whether all that was asked is written."""
+        return not self._groups
+
+    @property
+    def pens(self) -> list[Pen]:
+        """Of all that is being written."""
+        return [pen for rows in self._groups for pen in rows.pens]
+
+    @property
+    def closed(self) -> bool:
+        """Whether a batch is being written that nobody can join."""
+        return any(not rows.open for rows in self._groups)
+
+    @torch.inference_mode()
+    def add(self, pens: Sequence[Pen], shared: bool = False, joining: bool = False) -> None:
+        """Read prompts, write their first tokens, and let them join those that are being written, where that works."""
+        for rows in self._begun(pens, shared):
+            self._seat(rows, joining)
+
+    @torch.inference_mode()
+    def write(self, pens: Sequence[Pen], shared: bool) -> None:
+        """Write all to their ends, a batch after another; where `shared`, behind the beginnings that they share."""
+        for rows in self._begun(pens, shared):
+            self._seat(rows, False)
+            while not self.done:
+                self.step()
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """A token more of every request."""
+        groups = [self._advanced(rows) for rows in self._groups]
+        self._groups = [rows for rows in groups if rows.pens]
+
+    def _begun(self, pens: Sequence[Pen], shared: bool) -> Iterator[Rows]:
+        """Batches with their first tokens."""
+        requests, device = [pen.request for pen in pens], self._speaker.device
+        lengths = [len(request.prompt) + request.most for request in requests]
+        for prefix, places in self._speaker.passes(requests, lengths, shared, lambda place: pens[place].going):
+            inputs = _prompts([requests[place].prompt for place in places], len(prefix.ids), self._speaker.fill)
+            inputs = {name: t.to(device) for name, t in inputs.items()}
+            inputs["past_key_values"] = prefix.cache(self._forward, requests[places[0]], len(places), device)
+            yield self._advanced(Rows([pens[place] for place in places], inputs))
+
+    def _seat(self, rows: Rows, joining: bool) -> None:
+        others = next((group for group in self._groups if group.open), None)
+        rows.open = joining
+        if joining and others is not None and rows.pens:
+            rows = _joined(others, rows)
+            self._groups.remove(others)
+        self._groups += [rows] if rows.pens else []
+
+    def _advanced(self, rows: Rows) -> Rows:
+        """A token more of each row. Those that have ended leave when they are half of it."""
+        states = self._forward([pen.request for pen in rows.pens], {**rows.inputs, "use_cache": True})
+        for pen, logits in zip(rows.pens, self._speaker.voice(states[:, -1]).float().cpu(), strict=True):
+            if pen.going:
+                pen.take(logits)
+        going = rows.going
+        if len(going) <= len(rows.pens) // 2:
+            rows = rows.kept(going)
+        last = [self._speaker.fill if pen.finish or not pen.ids else pen.ids[-1] for pen in rows.pens]
+        return Rows(rows.pens, _next(rows.inputs, last), rows.open)
+
+
+def _joined(first: Rows, second: Rows) -> Rows:
+    """One pass of two, without rows that have ended; those of one adapter stand together (mixture.py).
+
+    Columns that are padding in every row are left out: who wrote long and has left takes its place along.
+    """
+    from transformers import DynamicCache
+
+    parts = [rows.kept(going) for rows in (first, second) if (going := rows.going)]
+    if not parts:
+        return second.kept([])
+    if not all(is_plain(rows.inputs["past_key_values"], rows.inputs["attention_mask"].shape[1] - 1) for rows in parts):
+        raise ValueError("caches of this kind cannot be joined")
+    pens = [pen for rows in parts for pen in rows.pens]
+    order = sorted(range(len(pens)), key=lambda row: id(pens[row].request.network.adapter))
+    where = torch.tensor(order, device=parts[0].inputs["attention_mask"].device)
+    masks = [rows.inputs["attention_mask"] for rows in parts]
+    width = max(mask.shape[1] - int(mask.any(0).long().argmax()) for mask in masks)  # first column that is read
+    inputs = {name: torch.cat([rows.inputs[name] for rows in parts])[where] for name in ("input_ids", "position_ids")}
+    cache = DynamicCache()
+    for layers in zip(*(rows.inputs["past_key_values"].layers for rows in parts), strict=True):
+        keys, values = (
+            _stacked([getattr(layer, name) for layer in layers], width - 1, where, 2) for name in ("keys", "values")
+        )
+        cache.layers.append(plain_layer(keys, values))
+    mask = _stacked(masks, width, where, 1)
+    return Rows([pens[row] for row in order], {**inputs, "attention_mask": mask, "past_key_values": cache}, True)
+
+
+def _stacked(parts: Sequence[Tensor], width: int, order: Tensor, along: int) -> Tensor:
+    """Rows of all parts in an order, their last `width` columns, zeros before what is shorter."""
+    rows, shape = sum(len(part) for part in parts), list(parts[0].shape)
+    shape[0], shape[along] = rows, width
+    out, at = parts[0].new_zeros(shape), 0
+    places = order.argsort()  # where each row goes
+    for part in parts:
+        size = min(part.shape[along], width)
+        mine = part.narrow(along, part.shape[along] - size, size)
+        out.narrow(along, width - size, size).index_copy_(0, places[at : at + len(part)], mine)
+        at += len(part)
+    return out
 
 
 def _prompts(prompts: Sequence[Tokens], behind: int, fill: int) -> dict[str, Any]:

@@ -7,6 +7,9 @@ rest of the budget must hold the shortest way from there to the end, so the end 
 from __future__ import annotations
 
 import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -20,8 +23,28 @@ from loratory.protocols import Schema, Tokens
 
 TRIES = 16  # tokens that are looked at in a step before the way to the end is taken
 ENDINGS = 1024  # whose tokens are remembered: the same few end most beginnings
-SCHEMAS = 64  # whose grammars are remembered
+SCHEMAS, CHARACTERS = 64, 1 << 17  # whose grammars are remembered: so many, of so many characters together
 COMPACT: Any = {"whitespace_flexible": False}
+
+
+class Shelf:
+    """What was made of the schemas that were asked for last; those of clients come and go."""
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[str, tuple[Any, closing.Ends]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, schema: str, make: Callable[[str], tuple[Any, closing.Ends]]) -> tuple[Any, closing.Ends]:
+        """Made only where it is not there."""
+        with self._lock:
+            found = self._made.get(schema)
+        made = found or make(schema)
+        with self._lock:
+            self._made[schema] = made
+            self._made.move_to_end(schema)
+            while len(self._made) > 1 and (len(self._made) > SCHEMAS or sum(map(len, self._made)) > CHARACTERS):
+                self._made.popitem(last=False)
+        return made
 
 
 class Grammars:
@@ -34,11 +57,11 @@ class Grammars:
             raise missing_extra("llguidance", "structured") from None
         self.end, self.vocabulary = end, vocabulary
         self._table = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=end)
-        self.tokens, self._grammar = lru_cache(ENDINGS)(self._tokens), lru_cache(SCHEMAS)(self._new_grammar)
+        self.tokens, self._known = lru_cache(ENDINGS)(self._tokens), Shelf()
 
     def guide(self, schema: Schema, most: int) -> Guide:
         """For one answer of at most `most` tokens, its end counted; raises Unfit where that cannot be promised."""
-        matcher, ends = self._grammar(json.dumps(schema))
+        matcher, ends = self._known.get(json.dumps(schema), self._new_grammar)
         guide = Guide(self, matcher.deep_copy(), ends, most)
         if len(guide.plan) + 1 > most:
             raise Unfit(

@@ -71,7 +71,7 @@ class LiveTrunk:
         if self.voice is None:
             raise Unfit(f"{self.name} has no output layer that it could write with", allowed="a causal language model")
 
-        def forward(places: Sequence[int], inputs: dict[str, Any]) -> Tensor:
+        def forward(asked: Sequence[Any], inputs: dict[str, Any]) -> Tensor:
             with autocast(self.ways.precision, self.trunk.device):
                 return self.running(**inputs).last_hidden_state.float()  # type: ignore[no-any-return]
 

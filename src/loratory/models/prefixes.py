@@ -15,8 +15,8 @@ from torch import Tensor
 
 from loratory.protocols import Score, Tokens, Write
 
-# Forward of a batch: places of its requests, and the model's inputs -> final states float[B, T, D]
-Forward = Callable[[Sequence[int], dict[str, Any]], Tensor]
+# Forward of a batch: its requests, and the model's inputs -> final states float[B, T, D]
+Forward = Callable[[Sequence[Score | Write], dict[str, Any]], Tensor]
 
 LEAST = 16  # tokens: a beginning costs a pass of its own, and fewer (a chat template's first ones) do not pay it back
 ROWS = 2  # that share a beginning: one alone would not be spared anything
@@ -30,37 +30,49 @@ class Prefix:
     rows: list[int]
     _known: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # each layer's keys and values, [1, H, P, D / H]
 
-    def cache(self, forward: Forward, place: int, rows: int, device: str) -> Any:
-        """A fresh cache for a batch, which holds the beginning for each row; `place` is a request of these rows."""
+    def cache(self, forward: Forward, request: Score | Write, rows: int, device: str) -> Any:
+        """A fresh cache for a batch, which holds the beginning for each row; `request` is of one of these rows."""
         from transformers import DynamicCache
-        from transformers.cache_utils import DynamicLayer
 
         if self.ids and not self._known:
-            self._known = self._computed(forward, place, device)
+            self._known = self._computed(forward, request, device)
         cache = DynamicCache()
         for pair in self._known:
             keys, values = (part.expand(rows, -1, -1, -1) for part in pair)
-            layer = DynamicLayer()  # type: ignore[no-untyped-call]
-            layer.lazy_initialization(keys, values)
-            layer.keys, layer.values = keys, values  # a view: what is written behind it goes into a copy
-            cache.layers.append(layer)
+            cache.layers.append(plain_layer(keys, values))  # views: what is written behind them goes into a copy
         return cache
 
-    def _computed(self, forward: Forward, place: int, device: str) -> list[tuple[Tensor, Tensor]]:
+    def _computed(self, forward: Forward, request: Score | Write, device: str) -> list[tuple[Tensor, Tensor]]:
         """Raises ValueError where an architecture remembers anything else than keys and values of every token."""
         from transformers import DynamicCache
-        from transformers.cache_utils import DynamicLayer
 
         cache = DynamicCache()
         ids = torch.tensor([self.ids], device=device)
         positions = torch.arange(len(self.ids), device=device)[None]
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "position_ids": positions}
-        forward([place], {**inputs, "past_key_values": cache, "use_cache": True})
+        forward([request], {**inputs, "past_key_values": cache, "use_cache": True})
         layers: list[Any] = cache.layers
-        plain = all(type(layer) is DynamicLayer and layer.get_seq_length() == len(self.ids) for layer in layers)
-        if not layers or not plain:
+        if not is_plain(cache, len(self.ids)):
             raise ValueError("its cache is not one of keys and values for every token")
         return [(layer.keys, layer.values) for layer in layers]
+
+
+def is_plain(cache: Any, tokens: int) -> bool:
+    """Whether it remembers keys and values of so many tokens, and nothing else."""
+    from transformers.cache_utils import DynamicLayer
+
+    layers: list[Any] = cache.layers
+    return bool(layers) and all(type(one) is DynamicLayer and one.get_seq_length() == tokens for one in layers)
+
+
+def plain_layer(keys: Tensor, values: Tensor) -> Any:
+    """A layer of a cache that holds these, [B, H, T, D / H]."""
+    from transformers.cache_utils import DynamicLayer
+
+    layer = DynamicLayer()  # type: ignore[no-untyped-call]
+    layer.lazy_initialization(keys, values)
+    layer.keys, layer.values = keys, values
+    return layer
 
 
 def prefixes(requests: Sequence[Score | Write]) -> list[Prefix]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from loratory.models.generating import Pen, write
+from loratory.models.generating import Pen, Scribe
 from loratory.models.prefixes import LEAST, Forward
 from loratory.models.transcript import Transcript
 from loratory.models.writing import Manner, Speaker
@@ -37,15 +39,38 @@ def sharing_works(speaker: Speaker, forward: Forward, network: Network, trees: b
         (ids, odds), (ids_whole, odds_whole) = (_written(speaker, forward, network, way) for way in (True, False))
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         return False
-    return all(_alike(found, whole) for found in scored) and ids == ids_whole and _alike(odds.log(), odds_whole.log())
+    return all(_alike(found, whole) for found in scored) and ids == ids_whole and _alike(odds, odds_whole)
+
+
+def joining_works(speaker: Speaker, forward: Forward, network: Network) -> bool:
+    """Whether who comes late, and those that are joined, write what they write alone, on short prompts."""
+    pens, alone = _pens(network, 5), _pens(network, 5)
+    scribe = Scribe(speaker, forward)
+    try:
+        for late, pen in zip(pens, alone, strict=True):
+            Scribe(speaker, forward).write([pen], False)
+            scribe.add([late], joining=True)
+            scribe.step()
+        while not scribe.done:
+            scribe.step()
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        return False
+    return [pen.ids for pen in pens] == [pen.ids for pen in alone] and _alike(_odds(pens), _odds(alone))
 
 
 def _written(speaker: Speaker, forward: Forward, network: Network, shared: bool) -> tuple[list[list[int]], Tensor]:
-    """The likeliest tokens behind each prompt, and their odds."""
-    pens = [Pen(Write(network, prompt, 2, frozenset()), None, Transcript(lambda ids: "")) for prompt in PROMPTS]
-    with torch.inference_mode():
-        write(pens, speaker, forward, shared)
-    return [pen.ids for pen in pens], torch.tensor([pen.odds for pen in pens], dtype=torch.float64)
+    """The likeliest tokens behind each prompt, and the logarithms of their odds."""
+    pens = _pens(network, 2)
+    Scribe(speaker, forward).write(pens, shared)
+    return [pen.ids for pen in pens], _odds(pens)
+
+
+def _pens(network: Network, most: int) -> list[Pen]:
+    return [Pen(Write(network, prompt, most, frozenset()), None, Transcript(lambda ids: "")) for prompt in PROMPTS]
+
+
+def _odds(pens: Sequence[Pen]) -> Tensor:
+    return torch.tensor([odds for pen in pens for odds in pen.odds], dtype=torch.float64).log()
 
 
 def _alike(found: Tensor, wanted: Tensor) -> bool:

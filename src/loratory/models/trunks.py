@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
+from functools import partial as bound
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -16,16 +18,15 @@ from loratory.errors import BaseModelError, Unfit
 from loratory.models import architectures, partial
 from loratory.models.attention import use_short_attention
 from loratory.models.bases import Base, describe, resolve
-from loratory.models.generating import Pen, write
+from loratory.models.generating import Pen, Scribe
 from loratory.models.grammar import Grammars, Guide
 from loratory.models.memory import keep_freed_memory
 from loratory.models.mixture import Floors, Mixture
 from loratory.models.precision import autocast
-from loratory.models.prefixes import Forward
 from loratory.models.quantised import KIND, quantised
 from loratory.models.tokenizers import FastTokenizer
 from loratory.models.transcript import Transcript
-from loratory.models.trials import sharing_works, trees_work
+from loratory.models.trials import joining_works, sharing_works, trees_work
 from loratory.models.writing import Manner, Speaker, pad, voice_of
 from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tokens, Write, Written, always
 
@@ -65,7 +66,9 @@ class TorchTrunk:
         self.full = self  # in full precision: what is merged and exported
         self._nf4: TorchTrunk | None = None
         self._grammars: dict[int, Grammars] = {}  # by the token that ends an answer
+        self._making = threading.Lock()  # of a table of tokens: schemas of clients are tried in other threads
         self._trees: bool | None = None  # whether trees of continuations are computed rightly; None: not tried yet
+        self._joinable: bool | None = None  # whether rows can join others that are being written; None: not tried yet
         self._shares: bool | None = None  # whether prompts can begin behind what they share; None: not tried yet
 
     def compute_in(self, precision: str) -> None:
@@ -200,36 +203,48 @@ class TorchTrunk:
 
     def score(self, requests: Sequence[Score], alive: Alive = always) -> list[Tensor]:
         """Log-probabilities float64[C] of each request's continuations; raises Unfit where the base cannot write."""
-        return self.speaker().scores(requests, self._forward(requests), self.manner(requests), alive)
+        return self.speaker().scores(requests, self._forward, self.manner(requests), alive)
 
-    @torch.inference_mode()
     def write(self, requests: Sequence[Write], alive: Alive = always) -> list[Written]:
         """Text behind each prompt, in batches; raises Unfit for a base that cannot write or a schema without end."""
-        speaker = self.speaker()
-        pens = [Pen(request, self._guide(request), self._transcript(request)) for request in requests]
+        scribe = self.scribe()
+        pens = [self.pen(request, bound(alive, place)) for place, request in enumerate(requests)]
         longest = max((len(r.prompt) + r.most for r in requests), default=0)
-        shared = len(requests) > 1 and self._shares_beginnings(longest)
-        write(pens, speaker, self._forward(requests), shared, alive)
+        scribe.write(pens, len(requests) > 1 and self._shares_beginnings(longest))
+        for pen in pens:
+            if pen.problem:
+                raise pen.problem
         return [pen.written() for pen in pens]
 
-    def _forward(self, requests: Sequence[Score | Write]) -> Forward:
+    def scribe(self) -> Scribe:
+        """Writes what comes, and takes in more while it writes; raises Unfit where the base cannot write."""
+        return Scribe(self.speaker(), self._forward)
+
+    def pen(self, request: Write, wanted: Callable[[], bool] = lambda: True) -> Pen:
+        """A request, ready to be written; raises Unfit where its schema cannot be held."""
+        return Pen(request, self._guide(request), Transcript(self.tokenizer.read, request.stops, request.hear), wanted)
+
+    def joins(self, request: Write) -> bool:
+        """Whether it may join others that are being written: not with more tokens than a layer looks back."""
+        return self._joins(len(request.prompt) + request.most)
+
+    def seat(self, scribe: Scribe, pens: Sequence[Pen], joining: bool) -> None:
+        """Let these be written with what a scribe is writing, or as a batch of their own."""
+        longest = max(len(pen.request.prompt) + pen.request.most for pen in pens)
+        scribe.add(pens, len(pens) > 1 and self._shares_beginnings(longest), joining)
+
+    def _forward(self, requests: Sequence[Score | Write], inputs: dict[str, Any]) -> Tensor:
         """The trunk's pass, each request under its own adapter."""
-
-        def forward(places: Sequence[int], inputs: dict[str, Any]) -> Tensor:
-            return self._read(self._host([requests[i].network.adapter for i in places], **inputs))
-
-        return forward
-
-    def _transcript(self, request: Write) -> Transcript:
-        return Transcript(self.tokenizer.read, request.stops, request.hear)
+        return self._read(self._host([request.network.adapter for request in requests], **inputs))
 
     def _guide(self, request: Write) -> Guide | None:
         """What holds a request to its schema."""
         if request.schema is None:
             return None
         end = min(request.ends)
-        if end not in self._grammars:
-            self._grammars[end] = Grammars(self.tokenizer.tokenizer, self.speaker().voice.vocabulary, end)
+        with self._making:
+            if end not in self._grammars:
+                self._grammars[end] = Grammars(self.tokenizer.tokenizer, self.speaker().voice.vocabulary, end)
         return self._grammars[end].guide(request.schema, request.most)
 
     def speaker(self) -> Speaker:
@@ -260,7 +275,15 @@ class TorchTrunk:
             self._shares = sharing_works(self.speaker(), self._bare, Network(self), self._grows_trees())
         return self._shares
 
-    def _bare(self, places: Sequence[int], inputs: dict[str, Any]) -> Tensor:
+    def _joins(self, longest: int) -> bool:
+        """Whether rows of at most `longest` tokens may join others that are being written."""
+        if longest > (architectures.window_of(self.config) or longest):
+            return False
+        if self._joinable is None:
+            self._joinable = joining_works(self.speaker(), self._bare, Network(self))
+        return self._joinable
+
+    def _bare(self, requests: Sequence[Score | Write], inputs: dict[str, Any]) -> Tensor:
         return self._read(self.model(**inputs))
 
     def open(

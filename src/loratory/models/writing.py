@@ -167,10 +167,10 @@ class Speaker:
             lay = _inputs if manner.trees else _rows
             inputs = lay([work[row][1] for row in batch], len(prefix.ids), self.fill)
             inputs = {name: t.to(self.device) for name, t in inputs.items()}
-            places = [work[row][0] for row in batch]
+            mine = [rows[row] for row in batch]
             if prefix.ids:
-                inputs["past_key_values"] = prefix.cache(forward, places[0], len(places), self.device)
-            for row, states in zip(batch, forward(places, inputs), strict=True):
+                inputs["past_key_values"] = prefix.cache(forward, mine[0], len(mine), self.device)
+            for row, states in zip(batch, forward(mine, inputs), strict=True):
                 parts[row] = self._read(work[row][1], len(prefix.ids), states)
         found: dict[int, list[Tensor]] = {place: [] for place in range(len(requests))}
         for row, (place, tree) in enumerate(work):

@@ -73,6 +73,11 @@ class Decoder:
         choices = tuple(self.chat.answer(text) for text in self.words.choices(self.task))
         return Asking(self.network, choices, self.chat.end, self.writing)
 
+    @property
+    def most(self) -> int:
+        """Tokens that it may write behind an input; 0 where answers are scored, not written."""
+        return 0 if self.choices else self.asking.most
+
     @cached_property
     def room(self) -> int:
         """Tokens that an input's text may have; raises SpecError where the prompt leaves no room for it."""

@@ -8,13 +8,13 @@ from loratory import __version__
 from loratory.serving.gate import Gate
 from loratory.serving.openapi import document
 from loratory.serving.page.refused import told
-from loratory.serving.routes import admin, health, page, router, tasks
+from loratory.serving.routes import admin, chat, health, page, router, tasks, writing
 from loratory.serving.routes.bodies import respond
 from loratory.serving.routing import Routes, application
 from loratory.serving.server import Server
 from loratory.serving.sessions import Sessions
 
-ROUTES = (health, tasks, router, admin)
+ROUTES = (health, tasks, writing, chat, router, admin)
 
 
 def make_app(server: Server, hosts: tuple[str, ...] = ()) -> Gate:

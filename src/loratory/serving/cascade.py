@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from loratory.errors import Late
-from loratory.protocols import JSON, Input, Prediction
+from loratory.protocols import JSON, Input, Prediction, Predictor
 from loratory.serving.engine import Engine, Full
 from loratory.serving.services import Service, Stage
 
@@ -66,18 +66,31 @@ class Answered:
         return {**facts, "served_by": self.stage.name, "release": self.stage.release, "fallback": fallback}
 
 
-async def answer(engine: Engine, service: Service, inputs: Sequence[Input], by: float) -> list[Answered]:
+Prepare = Callable[
+    [Stage], Predictor | None
+]  # whom to ask in a stage's place; None: it and those after it are not asked
+
+
+def as_it_is(stage: Stage) -> Predictor:
+    """The stage's own predictor."""
+    return stage.predictor
+
+
+async def answer(
+    engine: Engine, service: Service, inputs: Sequence[Input], by: float, prepare: Prepare = as_it_is
+) -> list[Answered]:
     """One for each input, in order, before `by` (monotonic). Raises Busy, Late and Broken."""
     out: list[Answered | None] = [None] * len(inputs)
     fallen: dict[int, Fallback] = {}
     problem: Exception | None = None
     for number, stage in enumerate(service.stages):
         left = [place for place, one in enumerate(out) if one is None or _stands_in(one)]
-        if not left:
+        predictor = prepare(stage) if left else None
+        if predictor is None:
             break
         until = by - reserve(service.stages[number + 1 :], by)
         try:
-            made = await _asked(engine, stage, [inputs[place] for place in left], until)
+            made = await _asked(engine, stage, predictor, [inputs[place] for place in left], until)
         except (Full, Late, Broken) as why:
             problem = problem if isinstance(problem, Full) else why
             fallen |= {place: Fallback(stage.name, WHY[type(why)]) for place in left if place not in fallen}
@@ -109,10 +122,12 @@ def _failure(problem: Exception, stages: int) -> Exception:
     return Busy(1.0) if stages > 1 and isinstance(problem, Late) else problem
 
 
-async def _asked(engine: Engine, stage: Stage, inputs: Sequence[Input], until: float) -> list[Prediction]:
+async def _asked(
+    engine: Engine, stage: Stage, predictor: Predictor, inputs: Sequence[Input], until: float
+) -> list[Prediction]:
     started = time.monotonic()
     try:
-        made = await engine.predict(stage.predictor, inputs, until)
+        made = await engine.predict(predictor, inputs, until)
     except (Full, Late):
         raise
     except Exception as problem:

@@ -1,8 +1,9 @@
 """The engine: everything that waits for one trunk is answered together, whichever task and adapter it is for.
 
 A lane is a thread and a queue for each trunk; predictors without a trunk share a few threads. Batches form by
-themselves: what arrives while a batch is computed is the next one. A job is refused at once where the queue is full or
-would not be done in time, because an answer that nobody waits for any more costs as much as one that is wanted.
+themselves: what arrives while a batch is computed is the next one, and texts join those that are being written
+(desk.py). A job is refused at once where the queue is full or would not be done in time, because an answer that nobody
+waits for any more costs as much as one that is wanted.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from loratory.errors import Late
 from loratory.models.execution import WORK, in_time
 from loratory.protocols import Asked, Input, Prediction, Predictor, Request, Staged, Write
+from loratory.serving.desk import Desk
 
 log = logging.getLogger("loratory.serving")
 
@@ -51,6 +53,8 @@ class Limits:
     batch_tokens: int = 512  # of one pass, estimated; a single job may be more
     queue_tokens: int = 65_536  # that wait, estimated
     threads: int = 4  # for predictors that need no trunk
+    rows: int = 16  # that are written side by side
+    rows_tokens: int = 32_768  # of them, prompts and budgets; a single job may be more
 
 
 @dataclass(eq=False)
@@ -64,6 +68,7 @@ class Job:
     future: Future[Any]
     together: int = 0  # jobs with the same number are asked for at once
     gone: threading.Event | None = None  # set when nobody waits for the thread that asked
+    writes: bool = False  # whether all that it asks for is written
 
     def alive(self) -> bool:
         """Whether somebody still waits for it."""
@@ -71,9 +76,9 @@ class Job:
         return not left and not self.future.cancelled() and in_time(self.by)
 
 
-def cost_of(inputs: Sequence[Input]) -> int:
-    """Tokens of these inputs, estimated."""
-    return sum(sum(_characters(value) for value in one.values()) // CHARACTERS + AROUND for one in inputs)
+def cost_of(inputs: Sequence[Input], most: int = 0) -> int:
+    """Tokens of these inputs, estimated, and those that may be written behind each."""
+    return sum(sum(_characters(value) for value in one.values()) // CHARACTERS + AROUND + most for one in inputs)
 
 
 def _characters(value: Any) -> int:
@@ -97,6 +102,7 @@ class Lane:
         self._tokens = 0
         self._doing, self._since = 0, 0.0
         self._ready = threading.Condition()
+        self._desk = Desk(limits.rows, limits.rows_tokens, limits.rows)
         self._open = True
         self._thread = threading.Thread(target=self._work, name=f"lane-{name}", daemon=True)
         self._thread.start()
@@ -104,10 +110,12 @@ class Lane:
     @property
     def tokens(self) -> int:
         """Estimated tokens that wait."""
-        return self._tokens
+        return self._tokens + self._desk.tokens
 
-    def wait(self) -> float:
+    def wait(self, job: Job) -> float:
         """Seconds until work that came now would begin, estimated."""
+        if job.writes:
+            return self._desk.wait(job.cost)
         spent = time.monotonic() - self._since if self._doing else 0.0
         return self._tokens / self.rate + max(self._doing / self.rate - spent, 0.0)
 
@@ -115,13 +123,19 @@ class Lane:
         """Queue jobs, all or none. Raises Full."""
         cost = sum(job.cost for job in jobs)
         with self._ready:
-            over = self._tokens and self._tokens + cost > self.limits.queue_tokens
-            ready = time.monotonic() + self.wait() + cost / self.rate
-            late = self._tokens and any(job.by is not None and ready > job.by for job in jobs)
+            over = self.tokens and self.tokens + cost > self.limits.queue_tokens
+            first, wait = jobs[0], self.wait(jobs[0])
+            ready = time.monotonic() + wait + cost / (self._desk.rate if first.writes else self.rate)
+            waits = self._desk.busy if first.writes else self._tokens
+            late = waits and any(job.by is not None and ready > job.by for job in jobs)
             if over or late or not self._open:
-                raise Full(self.wait())
-            self._waiting.extend(jobs)
-            self._tokens += cost
+                raise Full(wait)
+            if first.writes:
+                for job in jobs:
+                    self._desk.put(job)
+            else:
+                self._waiting.extend(jobs)
+                self._tokens += cost
             self._ready.notify()
 
     def close(self) -> None:
@@ -130,36 +144,58 @@ class Lane:
             self._open = False
             self._ready.notify()
 
-    def _take(self) -> list[Job]:
-        """The next batch: whatever waits, up to the budget; empty when the lane is closed."""
+    def _take(self) -> tuple[list[Job], list[Any]] | None:
+        """What is next, to be answered at once and to be written; None when the lane is closed."""
         with self._ready:
-            while not self._waiting:
+            while not (self._waiting or self._desk.busy):
                 if not self._open:
-                    return []
+                    return None
                 self._ready.wait()
-            batch = [self._waiting.popleft()]
-            cost = batch[0].cost
-            while self._waiting and cost + self._waiting[0].cost <= self.limits.batch_tokens:
-                batch.append(self._waiting.popleft())
-                cost += batch[-1].cost
-            self._tokens -= cost
-            self._doing, self._since = cost, time.monotonic()
-            return batch
+            return self._batch(), self._desk.take()
+
+    def _batch(self) -> list[Job]:
+        """Whatever waits, up to the budget."""
+        batch: list[Job] = []
+        cost = 0
+        while self._waiting and (not batch or cost + self._waiting[0].cost <= self.limits.batch_tokens):
+            batch.append(self._waiting.popleft())
+            cost += batch[-1].cost
+        self._tokens -= cost
+        self._doing, self._since = cost, time.monotonic()
+        return batch
 
     def _work(self) -> None:
         while self._turn():
             pass
 
     def _turn(self) -> bool:
-        """One batch; nothing of it is held while the lane waits for the next, or its trunk would never go."""
-        batch = self._take()
+        """One batch, and one token of what is written; nothing of it is held while the lane waits for the next, or its
+        trunk would never go.
+        """
+        taken = self._take()
+        if taken is None:
+            return False
+        batch, written = taken
         try:
             self._answer(batch)
         except BaseException as problem:  # the lane lives on: its other callers wait
             log.exception("lane %s", self.name)
             settle([(job, None, problem) for job in batch])
         self._doing = 0
-        return bool(batch)
+        try:
+            self._write(written)
+        except BaseException as problem:
+            log.exception("lane %s", self.name)
+            settle([*self._desk.drop(problem), *[(job, None, problem) for job in written]])
+        return True
+
+    def _write(self, jobs: Sequence[Any]) -> None:
+        """One token more of all that is being written."""
+        if not jobs and not self._desk.busy:
+            return
+        ended = self._desk.turn(jobs)
+        self.batches, self.rows = self.batches + 1, self.rows + sum(len(job.inputs) for job, _, _ in ended)
+        settle(ended)
 
     def _answer(self, batch: Sequence[Job]) -> None:
         alive = [job for job in batch if job.alive()]
@@ -286,9 +322,10 @@ class Engine:
         trunk = trunk_of(predictor)
         if trunk is None or not isinstance(predictor, Staged):
             return await self._in_a_thread(predictor, inputs, by, loop)
+        most = written_by(predictor)  # each text for itself: they end at different times
         jobs = [
-            Job(predictor.ask, part, by, cost_of(part), Waiting(loop), id(predictor))
-            for part in slices(inputs, self.limits.batch_tokens)
+            Job(predictor.ask, part, by, cost_of(part, most), Waiting(loop), id(predictor), bool(most))
+            for part in slices(inputs, 0 if most else self.limits.batch_tokens)
         ]
         self.lane(trunk).put(jobs)
         waiting: list[asyncio.Future[Any]] = [job.future.inner for job in jobs if isinstance(job.future, Waiting)]
@@ -348,6 +385,7 @@ class Engine:
             for places in groups.values():
                 mine = [requests[place] for place in places]
                 job = Job(_as_they_are(mine), mine, last, sum(map(_length, mine)), Future(), gone=gone)  # type: ignore[arg-type]
+                job.writes = all(isinstance(request, Write) for request in mine)
                 self.lane(mine[0].network.trunk).put([job])
                 jobs.append((places, job))
             out: dict[int, Any] = {}
@@ -422,6 +460,13 @@ def trunk_of(predictor: Any) -> Any:
     return getattr(getattr(predictor, "network", None), "trunk", None)
 
 
+def written_by(predictor: Any) -> int:
+    """Tokens that it may write behind an input; 0 where its answers are not written."""
+    while hasattr(predictor, "predictor"):
+        predictor = predictor.predictor
+    return getattr(predictor, "most", 0)
+
+
 def slices(inputs: Sequence[Input], budget: int) -> Iterator[Sequence[Input]]:
     """Inputs in parts of about a batch, so that a long list does not hold up everybody else."""
     part: list[Input] = []
@@ -438,7 +483,8 @@ def slices(inputs: Sequence[Input], budget: int) -> Iterator[Sequence[Input]]:
 
 
 def _length(request: Any) -> int:
-    return len(getattr(request, "ids", ()) or getattr(request, "prompt", ())) + AROUND
+    most = request.most if isinstance(request, Write) else 0
+    return len(getattr(request, "ids", ()) or getattr(request, "prompt", ())) + AROUND + most
 
 
 def _as_they_are(requests: Sequence[Request]) -> Callable[[Sequence[Any]], Asked]:

@@ -226,8 +226,14 @@ class Gate:
                 route.cancel()
 
         watcher = asyncio.create_task(watch())
+
+        async def last(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                watcher.cancel()  # it is answered: a client that leaves now takes nothing along
+            await send(message)
+
         try:
-            await self.app(scope, replay, send)
+            await self.app(scope, replay, last)
         except asyncio.CancelledError:
             if not gone.is_set() or route is None or route.uncancel():  # somebody else ends it
                 raise

@@ -9,6 +9,7 @@ from loratory.serving.refusals import STATUS
 from loratory.serving.server import Server
 from loratory.serving.services import Service
 from loratory.specs.frame import NAME
+from loratory.specs.writing import WritingSpec
 
 Schema = Mapping[str, Any]
 EVERYWHERE = (401, 403, 408, 413, 421, 429, 431, 500)  # what the gate may answer before any route
@@ -78,12 +79,18 @@ def document(server: Server, title: str, version: str) -> dict[str, Any]:
         "/predict/": {
             "post": _posted("One text to a label.", _object({"text": _text_of(server)}, closed=True), _label(), (404,))
         },
+        "/v1/models": {
+            "get": _answer("Every task as a model, and the bases.", _object({"data": {"type": "array"}}), ())
+        },
+        "/v1/models/{id}": {"get": _one_model()},
+        "/v1/chat/completions": {"post": _chat(server)},
         "/v1/load_lora_adapter": {"post": _posted("Load or replace a task (admin).", _loading(), _changed(), ())},
         "/v1/unload_lora_adapter": {"post": _posted("Unload a task (admin).", _unloading(), _changed(), (404,))},
     }
     for service in server.board:
         paths[f"/v1/tasks/{service.name}"] = {"get": _answer("Its contract and who answers.", TASK, (404,))}
         paths[f"/v1/tasks/{service.name}/predict"] = {"post": _predict(server, service)}
+        paths[f"/v1/tasks/{service.name}/generate"] = {"post": _generate(server, service)}
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},
@@ -258,3 +265,51 @@ def _unloading() -> Schema:
 
 def _changed() -> Schema:
     return _object({"task": STRING, "release": STRING, "status": STRING})
+
+
+TURNS = {"type": "array", "minItems": 1, "items": {"type": "object"}}
+USAGE = _object({name: {"type": "integer"} for name in ("prompt_tokens", "completion_tokens", "total_tokens")})
+
+
+def _streamed(posted: dict[str, Any]) -> dict[str, Any]:
+    """With the events of a stream beside the whole answer."""
+    posted["responses"]["200"]["content"]["text/event-stream"] = {"schema": STRING}
+    return posted
+
+
+def _generate(server: Server, service: Service) -> dict[str, Any]:
+    """Exactly one of prompt, messages and input; the other bounds of parameters stand in `writing:` of a spec."""
+    parameters = dict(WritingSpec.model_json_schema()["properties"])
+    parameters["stop"] = {"anyOf": [STRING, {"type": "array", "items": STRING}]}
+    asked = {
+        "prompt": _text_of(server),
+        "messages": TURNS,
+        "input": input_of(server, service),
+        "parameters": _object(parameters, [], closed=True),
+        "stream": {"type": "boolean", "default": False},
+    }
+    ways = [{"required": [name]} for name in ("prompt", "messages", "input")]
+    answer = {"anyOf": [dict(service.task.contract()), {"type": "null"}]}
+    made = {"task": STRING, "answer": answer, "text": STRING, "finish": STRING, **SERVED, "usage": USAGE}
+    needed = ["task", "answer", "text", *SERVED, "usage", "milliseconds"]
+    return _streamed(
+        _posted(
+            f"An answer of {service.name} in writing, whole or piece by piece.",
+            {**_object(asked, [], closed=True), "oneOf": ways},
+            _object({**made, "milliseconds": NUMBER}, needed),
+        )
+    )
+
+
+def _one_model() -> dict[str, Any]:
+    place = {"name": "id", "in": "path", "required": True, "schema": STRING}
+    return {**_answer("One of them.", _object({"id": STRING}), (404,)), "parameters": [place]}
+
+
+def _chat(server: Server) -> dict[str, Any]:
+    """As OpenAI's clients send it; what is not done here is refused by name."""
+    names = {"enum": [service.name for service in server.board]}
+    asked = {"model": names if names["enum"] else STRING, "messages": TURNS, "stream": {"type": "boolean"}}
+    made = {"id": STRING, "object": STRING, "created": {"type": "integer"}, "model": STRING}
+    answered = _object({**made, "choices": {"type": "array"}, "usage": USAGE})
+    return _streamed(_posted("A conversation to its next message.", _object(asked, ["model", "messages"]), answered))

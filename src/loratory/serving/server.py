@@ -13,7 +13,7 @@ from typing import Any
 from loratory.errors import DataError
 from loratory.protocols import JSON, Input
 from loratory.serving.audit import Audit
-from loratory.serving.cascade import Answered, answer
+from loratory.serving.cascade import Answered, Prepare, answer, as_it_is
 from loratory.serving.engine import Engine
 from loratory.serving.keys import Keys
 from loratory.serving.metrics import Metrics
@@ -76,12 +76,14 @@ class Server:
         """When an answer is due, if it were asked for now (monotonic)."""
         return time.monotonic() + min(service.deadline or 1e9, self.spec.limits.timeout_ms / 1000)
 
-    async def answer(self, service: Service, inputs: Sequence[Input], served: dict[str, Any]) -> list[Answered]:
+    async def answer(
+        self, service: Service, inputs: Sequence[Input], served: dict[str, Any], prepare: Prepare = as_it_is
+    ) -> list[Answered]:
         """Answers within the deadline, counted; `served` is told who answered. Raises Busy, Late, Broken."""
         served["task"] = service.name
         if self.spec.texts_in_logs:
             served["inputs"] = [dict(one) for one in inputs]
-        found = await answer(self.engine, service, inputs, self.until(service))
+        found = await answer(self.engine, service, inputs, self.until(service), prepare)
         for one in found:
             self.metrics.texts.labels(service.name, one.stage.name, one.status).inc()
             if one.fallback:

@@ -20,14 +20,20 @@ NAMES: Mapping[type, str] = {
 }
 
 
-def object_of(body: bytes, known: Mapping[str, type]) -> dict[str, Any]:
-    """A JSON object with these members only, each of its type where it is given. Raises Refusal."""
+def any_object(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises Refusal."""
     try:
         found = from_json(body, allow_inf_nan=False)
     except ValueError:
         raise Refusal("invalid_request", "the body is no JSON") from None
     if not isinstance(found, dict):
         raise Refusal("invalid_request", f"the body is {shown(found)}; allowed: a JSON object")
+    return found
+
+
+def object_of(body: bytes, known: Mapping[str, type]) -> dict[str, Any]:
+    """A JSON object with these members only, each of its type where it is given. Raises Refusal."""
+    found = any_object(body)
     for name, value in found.items():
         if name not in known:
             raise Refusal(

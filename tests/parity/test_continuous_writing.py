@@ -1,0 +1,403 @@
+"""Texts that join, leave and are given up while others are being written: each is what it is alone."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from loratory.errors import Late, Unfit
+from loratory.models import generating, trials
+from loratory.models.execution import run_here
+from loratory.models.trials import joining_works
+from loratory.models.trunks import Pool, TorchTrunk
+from loratory.protocols import Asked, Encode, Network, Prediction, Sampling, Score, Tokens, Write, Written
+from loratory.serving.engine import Engine, Full, Limits, trunk_of
+from tiny import random_adapter, save_writer, trunk_in
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"kind": {"enum": ["card", "cash"]}, "note": {"type": "string", "maxLength": 12}},
+    "required": ["kind", "note"],
+}
+WINDOW = 48
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> TorchTrunk:
+    return trunk_in(save_writer(tmp_path_factory.mktemp("qwen"), "qwen2"))
+
+
+@pytest.fixture(scope="module")
+def seedling() -> TorchTrunk:
+    trunk: TorchTrunk = Pool().base("seedling")
+    return trunk
+
+
+def end_of(trunk: Any) -> int:
+    return int(trunk.tokenizer.tokenizer.eos_token_id)
+
+
+def prompts(trunk: Any, count: int = 9) -> list[Tokens]:
+    words = ["my card was blocked and", "cash", "please help me with the login, since monday", "what is", "a refund of"]
+    return [trunk.tokenizer.ids(f"{words[k % 5]} {k}")[0] for k in range(count)]
+
+
+def requests_of(trunk: Any, count: int = 9, **more: Any) -> list[Write]:
+    """Budgets of different sizes, behind prompts of different lengths."""
+    ends = frozenset({end_of(trunk)})
+    return [
+        Write(Network(trunk), prompt, 6 + 7 * (k % 4), ends, **more) for k, prompt in enumerate(prompts(trunk, count))
+    ]
+
+
+def late(trunk: Any, requests: list[Write], every: int = 2) -> list[Written]:
+    """One joins after every few steps."""
+    scribe, pens = trunk.scribe(), [trunk.pen(request) for request in requests]
+    for pen in pens:
+        assert trunk.joins(pen.request)
+        trunk.seat(scribe, [pen], True)
+        for _ in range(every):
+            scribe.step()
+    while not scribe.done:
+        scribe.step()
+    return [pen.written() for pen in pens]
+
+
+def same(found: list[Written], wanted: list[Written]) -> None:
+    for one, other in zip(found, wanted, strict=True):
+        assert (one.text, one.ids, one.finish) == (other.text, other.ids, other.finish)
+        assert one.odds == pytest.approx(other.odds, rel=1e-4, abs=1e-6)
+
+
+def alone(requests: list[Write]) -> list[Written]:
+    return [run_here([request])[0] for request in requests]
+
+
+@pytest.mark.parametrize("name", ["qwen", "seedling"])
+@pytest.mark.parametrize("every", [0, 1, 5])
+def test_who_joins_late_writes_as_alone(name: str, every: int, request: pytest.FixtureRequest) -> None:
+    trunk = request.getfixturevalue(name)
+    asked = requests_of(trunk)
+    same(late(trunk, asked, every), alone(asked))
+
+
+def test_they_are_written_in_one_pass(qwen: TorchTrunk) -> None:
+    sizes: list[int] = []
+    hook = qwen.model.register_forward_hook(
+        lambda part, args, options, out: sizes.append(len(options["input_ids"])), with_kwargs=True
+    )
+    qwen._joins(1)
+    sizes.clear()
+    try:
+        late(qwen, requests_of(qwen, 4), 1)
+    finally:
+        hook.remove()
+    assert sizes[:6] == [1, 1, 1, 2, 1, 3]  # a prompt, a step of one; a prompt, a step of two; ...
+
+
+def test_several_that_join_at_once_share_their_beginning(qwen: TorchTrunk) -> None:
+    before = tuple(20 + k * 7 % 90 for k in range(30))
+    asked = [replace(one, prompt=(*before, *one.prompt)) for one in requests_of(qwen, 5)]
+    scribe, pens = qwen.scribe(), [qwen.pen(one) for one in asked]
+    qwen.seat(scribe, pens[:1], True)
+    for _ in range(3):
+        scribe.step()
+    qwen.seat(scribe, pens[1:], True)
+    while not scribe.done:
+        scribe.step()
+    same([pen.written() for pen in pens], alone(asked))
+
+
+def test_adapters_schemas_and_ways_of_drawing_are_mixed(qwen: TorchTrunk) -> None:
+    guests = [None, random_adapter(qwen, seed=1), random_adapter(qwen, seed=2)]
+    asked = [
+        replace(
+            one,
+            network=Network(qwen, guests[k % 3]),
+            most=60,
+            schema=SCHEMA if k % 2 else None,
+            sampling=Sampling(0.8 * (k % 4 > 1), 0.95, 1.1, seed=k),
+        )
+        for k, one in enumerate(requests_of(qwen, 12))
+    ]
+    found = late(qwen, asked, 3)
+    same(found, alone(asked))
+    assert all(json.loads(one.text)["kind"] in ("card", "cash") for one in found[1::2])
+
+
+def test_the_precision_of_the_mixture_is_kept(tmp_path: Path) -> None:
+    trunk = trunk_in(save_writer(tmp_path, "llama"))
+    trunk.compute_in("bf16")
+    asked = [replace(one, network=Network(trunk, random_adapter(trunk))) for one in requests_of(trunk, 3)]
+    assert all(one.finish in ("end", "length") for one in late(trunk, asked))
+
+
+def test_who_leaves_takes_its_columns_along(qwen: TorchTrunk) -> None:
+    long, *short = requests_of(qwen, 4)
+    long = replace(long, prompt=long.prompt * 8, most=3)
+    scribe = qwen.scribe()
+    qwen.seat(scribe, [qwen.pen(long)], True)
+    for one in short[:2]:
+        qwen.seat(scribe, [qwen.pen(replace(one, most=40, ends=frozenset()))], True)
+    assert scribe._groups[0].inputs["attention_mask"].shape[1] > len(long.prompt)
+    for _ in range(4):
+        scribe.step()
+    assert len(scribe.pens) == 3  # one who has ended waits for company
+    qwen.seat(scribe, [qwen.pen(short[2])], True)
+    (rows,) = scribe._groups
+    assert rows.inputs["attention_mask"].shape[1] < len(long.prompt) / 2
+    assert len(rows.pens) == 3
+
+
+def test_nobody_who_has_gone_is_written_for(qwen: TorchTrunk) -> None:
+    asked, waits = requests_of(qwen, 3), [True, True, True]
+    scribe = qwen.scribe()
+    pens = [qwen.pen(one, partial(waits.__getitem__, k)) for k, one in enumerate(asked)]
+    qwen.seat(scribe, pens[:2], True)
+    scribe.step()
+    waits[0] = False
+    qwen.seat(scribe, pens[2:], True)
+    assert [pen for rows in scribe._groups for pen in rows.pens] == pens[1:]
+    while not scribe.done:
+        scribe.step()
+    assert pens[0].written().finish == "abandoned"
+    assert len(pens[0].ids) == 2
+    same([pen.written() for pen in pens[1:]], alone(asked[1:]))
+    waits[:] = [False] * 3
+    qwen.seat(scribe, [qwen.pen(asked[0], lambda: False)], True)
+    assert scribe.done
+
+
+def test_a_schema_that_fails_on_the_way_fails_alone(qwen: TorchTrunk, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = requests_of(qwen, 2)
+    bad = qwen.pen(replace(asked[0], most=40, schema=SCHEMA))
+    monkeypatch.setattr(bad.guide, "allowed", lambda: 1 / 0)
+    monkeypatch.setattr(bad.guide, "takes", lambda token: False)
+    scribe, good = qwen.scribe(), qwen.pen(asked[1])
+    qwen.seat(scribe, [bad, good], True)
+    while not scribe.done:
+        scribe.step()
+    assert isinstance(bad.problem, ZeroDivisionError)
+    same([good.written()], alone(asked[1:]))
+    monkeypatch.setattr(generating, "SLOW", -1.0)
+    with pytest.raises(Unfit, match="takes too long"):
+        qwen.write([replace(asked[0], most=40, schema=SCHEMA)])
+
+
+@pytest.mark.parametrize("name", ["position_ids", "attention_mask"])
+def test_a_wrong_place_in_the_joined_batch_would_be_seen(
+    qwen: TorchTrunk, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = generating._joined
+
+    def wrong(first: Any, second: Any) -> Any:
+        rows = right(first, second)
+        rows.inputs[name] = rows.inputs[name].roll(1, 0)
+        return rows
+
+    assert joining_works(qwen.speaker(), qwen._bare, Network(qwen))
+    monkeypatch.setattr(generating, "_joined", wrong)
+    assert not joining_works(qwen.speaker(), qwen._bare, Network(qwen))
+
+
+# --- in the engine
+
+
+class Asking:
+    """A predictor that asks for what it is told to."""
+
+    task: Any = None
+
+    def __init__(self, network: Network, requests: list[Any], most: int = 24) -> None:
+        self.network, self.requests, self.most = network, requests, most
+
+    def ask(self, inputs: Any) -> Asked:
+        return Asked(
+            [self.requests[one["k"]] for one in inputs], lambda made: [Prediction(one, raw=str(one)) for one in made]
+        )
+
+    def predict(self, inputs: Any, run: Any) -> Any:
+        raise AssertionError("asked in stages")
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    made = Engine(Limits())
+    yield made
+    made.close()
+
+
+def told(engine: Engine, predictor: Any, places: list[int], by: float | None = None) -> Any:
+    return engine.predict(predictor, [{"k": k} for k in places], by)
+
+
+def endless(trunk: TorchTrunk, most: int = 280, heard: Callable[[str], None] | None = None) -> Write:
+    return Write(Network(trunk), prompts(trunk)[0][:4], most, frozenset(), hear=heard)
+
+
+def test_the_engine_lets_a_request_join_one_that_is_being_written(qwen: TorchTrunk, engine: Engine) -> None:
+    async def both() -> list[str]:
+        order: list[str] = []
+        pieces: list[str] = []
+        long = Asking(Network(qwen), [endless(qwen, heard=pieces.append)])
+        short = Asking(Network(qwen), requests_of(qwen, 4))
+
+        async def named(name: str, work: Any) -> Any:
+            made = await work
+            order.append(name)
+            return made
+
+        first = asyncio.create_task(named("long", told(engine, long, [0])))
+        while len(pieces) < 3:
+            await asyncio.sleep(0.001)
+        others = await named("short", told(engine, short, [0, 1, 2, 3]))
+        heard = len(pieces)
+        (whole,) = await first
+        assert heard < len(pieces)
+        same([one.answer for one in others], alone(short.requests))
+        same([whole.answer], alone([replace(long.requests[0], hear=None)]))
+        return order
+
+    assert asyncio.run(both()) == ["short", "long"]
+
+
+def test_scores_and_states_have_their_turn_between_steps(qwen: TorchTrunk, engine: Engine) -> None:
+    async def both() -> None:
+        pieces: list[str] = []
+        long = Asking(Network(qwen), [endless(qwen, heard=pieces.append)])
+        asked: list[Any] = [Score(Network(qwen), (5, 6, 7), ((8,), (9,))), Encode(Network(qwen), (5, 6, 7))]
+        quick = Asking(Network(qwen), asked, most=0)
+        first = asyncio.create_task(told(engine, long, [0]))
+        while len(pieces) < 3:
+            await asyncio.sleep(0.001)
+        made = await told(engine, quick, [0, 1])
+        assert not first.done()
+        assert torch.allclose(made[0].answer, run_here([asked[0]])[0])
+        await first
+
+    asyncio.run(both())
+
+
+def test_more_than_there_is_room_for_wait_their_turn(qwen: TorchTrunk) -> None:
+    engine, widest = Engine(Limits(rows=3)), list[int]()
+    hook = qwen.model.register_forward_hook(
+        lambda part, args, options, out: widest.append(len(options["input_ids"])), with_kwargs=True
+    )
+    many = Asking(Network(qwen), requests_of(qwen, 9))
+    try:
+        found = asyncio.run(told(engine, many, list(range(9))))
+    finally:
+        hook.remove()
+        engine.close()
+    assert max(widest) <= 3
+    same([one.answer for one in found], alone(many.requests))
+
+
+def test_a_request_that_nobody_waits_for_stops_within_a_few_steps(qwen: TorchTrunk, engine: Engine) -> None:
+    async def left() -> int:
+        pieces: list[str] = []
+        long = Asking(Network(qwen), [endless(qwen, heard=pieces.append)])
+        first = asyncio.create_task(told(engine, long, [0]))
+        while len(pieces) < 3:
+            await asyncio.sleep(0.001)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        at = len(pieces)
+        await asyncio.sleep(0.3)
+        assert not engine.lane(qwen)._desk.busy
+        return len(pieces) - at
+
+    assert asyncio.run(left()) <= 3
+
+
+def test_a_deadline_ends_a_text(qwen: TorchTrunk, engine: Engine) -> None:
+    with pytest.raises(Late):
+        asyncio.run(told(engine, Asking(Network(qwen), [endless(qwen, 300)]), [0], time.monotonic() + 0.05))
+
+
+def test_admission_counts_what_may_be_written(qwen: TorchTrunk) -> None:
+    engine = Engine(Limits(queue_tokens=600, rows=1))
+
+    async def crowd() -> list[Any]:
+        long = Asking(Network(qwen), [endless(qwen)], most=280)
+        return await asyncio.gather(*(told(engine, long, [0]) for _ in range(5)), return_exceptions=True)
+
+    found = asyncio.run(crowd())
+    engine.close()
+    assert 1 <= sum(isinstance(one, Full) for one in found) < 4
+    assert sum(isinstance(one, list) for one in found) >= 2
+
+
+def test_one_that_cannot_be_begun_fails_alone(qwen: TorchTrunk, engine: Engine) -> None:
+    asked = requests_of(qwen, 3)
+    asked[1] = replace(asked[1], schema={"type": "string", "pattern": "a+"})
+
+    async def both() -> list[Any]:
+        predictor = Asking(Network(qwen), asked)
+        return await asyncio.gather(*(told(engine, predictor, [k]) for k in range(3)), return_exceptions=True)
+
+    found = asyncio.run(both())
+    assert isinstance(found[1], Unfit)
+    same([found[0][0].answer, found[2][0].answer], alone([asked[0], asked[2]]))
+
+
+def test_a_pass_that_fails_fails_those_in_it_and_the_lane_goes_on(
+    qwen: TorchTrunk, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Asking(Network(qwen), requests_of(qwen, 2))
+    asyncio.run(told(engine, predictor, [0]))
+    with monkeypatch.context() as broken:
+        broken.setattr(generating, "_next", lambda inputs, tokens: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(told(engine, predictor, [0, 1]))
+    same([one.answer for one in asyncio.run(told(engine, predictor, [0, 1]))], alone(predictor.requests))
+
+
+@pytest.mark.parametrize("way", ["window", "untried"])
+def test_what_cannot_join_is_written_in_whole_batches(
+    way: str, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more: dict[str, Any] = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
+    trunk = trunk_in(save_writer(tmp_path, "qwen3", use_sliding_window=True, **more) if way == "window"
+                     else save_writer(tmp_path, "qwen2"))  # fmt: skip
+    if way == "untried":
+        monkeypatch.setattr(trials, "PROMPTS", ())
+        monkeypatch.setattr(trunk, "_joinable", False)
+    asked = [replace(one, most=WINDOW) for one in requests_of(trunk, 5)]
+    assert not any(trunk.joins(one) for one in asked)
+    assert trunk.joins(replace(asked[0], most=2)) is (way == "window")
+
+    async def one_by_one() -> list[Any]:
+        predictor = Asking(Network(trunk), asked)
+        tasks = []
+        for k in range(5):
+            tasks.append(asyncio.create_task(told(engine, predictor, [k])))
+            await asyncio.sleep(0.01)
+        return [(await task)[0].answer for task in tasks]
+
+    same(asyncio.run(one_by_one()), alone(asked))
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_an_engine_holds_no_trunk_that_nobody_asks(writes: bool, tmp_path: Path) -> None:
+    trunk, engine = trunk_in(save_writer(tmp_path, "llama")), Engine()
+    asked: list[Any] = requests_of(trunk, 2)
+    scored = [Score(Network(trunk), (5, 6, 7), ((8,), (9,)))] * 2
+    predictor = Asking(Network(trunk), asked if writes else scored, 24 * writes)
+    asyncio.run(told(engine, predictor, [0, 1]))
+    assert trunk_of(predictor) is trunk
+    time.sleep(0.05)
+    del trunk, predictor, asked, scored
+    gc.collect()
+    assert not engine.lanes()
+    engine.close()
