@@ -20,7 +20,10 @@ import pytest
 import transformers
 
 from loratory.export.naming import JOBS, folder_name, mappings
+from loratory.serving.app import make_app
 from loratory.serving.audit import Audit
+from loratory.serving.process import Process, bound
+from served import router
 from tiny import configuration, word_pieces
 
 from . import world
@@ -259,6 +262,39 @@ def test_headers_without_an_end_are_cut_off(nursery: world.Nursery, ran: Path) -
                 assert client.recv(100).startswith(b"HTTP/1.1 400") or not client.recv(100)
         assert server.memory() < 2000
         assert server.answers()
+
+
+def test_clients_that_do_not_say_what_they_want_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, in the middle of a request's head, and in that of the next one on the same connection."""
+    monkeypatch.setattr("loratory.serving.process.HEAD_SECONDS", 0.3)
+    whole = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    async def client(port: int, *parts: bytes) -> tuple[bytes, float]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(0.05)
+        started = time.monotonic()
+        said = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        return said, time.monotonic() - started
+
+    async def run() -> None:
+        server = router(tmp_path)
+        process = Process(make_app(server), server, lambda _: None)
+        socket = bound("127.0.0.1", 0)
+        serving = asyncio.create_task(process.serve([socket]))
+        port = socket.getsockname()[1]
+        while not process.started:
+            await asyncio.sleep(0.01)
+        parts: list[list[bytes]] = [[], [b"GET /hea"], [whole, b"GET /health/live HTTP/1.1\r\nHo"]]
+        ended = await asyncio.gather(*(client(port, *one) for one in parts))
+        assert [said.count(b"200 OK") for said, _ in ended] == [0, 0, 1]
+        assert max(seconds for _, seconds in ended) < 2.0
+        process.should_exit = True
+        await asyncio.wait_for(serving, 10)
+
+    asyncio.run(run())
 
 
 def test_clients_that_leave_make_no_noise(nursery: world.Nursery, ran: Path) -> None:

@@ -142,6 +142,20 @@ def test_what_would_be_late_is_refused_at_once() -> None:
     assert "late" not in while_busy(do).seen
 
 
+def test_all_of_a_long_list_has_to_be_done_in_time() -> None:
+    async def do(held: Held) -> None:
+        (lane,) = held.engine.lanes().values()
+        lane.rate = 20.0
+        kept = held.ask(seated(held.bench), "kept")
+        await held.waiting(3)
+        with pytest.raises(Full):  # the first part would be, the last would not
+            await held.engine.predict(seated(held.bench), inputs(*["x" * 40] * 6), time.monotonic() + 2.5)
+        held.bench.free.set()
+        await kept
+
+    assert not any("x" in text for text in while_busy(do, Limits(batch_tokens=24)).seen)
+
+
 def test_who_waits_is_told_at_the_deadline_and_the_job_is_dropped() -> None:
     async def do(held: Held) -> None:
         started = time.monotonic()
@@ -281,6 +295,41 @@ def test_predictors_without_a_trunk_have_their_threads_and_a_bound() -> None:
         assert [labels(made) for made in await asyncio.gather(*tasks)] == [["cash"]] * 15
 
     asyncio.run(run())
+
+
+def test_predictors_in_python_take_turns() -> None:
+    inside, most = [0], [0]
+
+    def counting(task: Any, input: Input) -> Prediction:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.005)
+        inside[0] -= 1
+        return answer(task, input)
+
+    plain: Any = Plain(INTENTS, counting)
+
+    async def run() -> None:
+        engine = Engine(Limits(threads=4))
+        await asyncio.gather(*(engine.predict(plain, inputs("cash"), None) for _ in range(12)))
+
+    asyncio.run(run())
+    assert most == [1]
+
+
+def test_who_waits_for_a_trunk_lets_others_have_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loratory.serving.engine.PATIENCE", 20.0)
+
+    async def do(held: Held) -> None:
+        twice: Any = Twice(held.bench)
+        plain: Any = Plain(INTENTS)
+        waits = held.ask(twice, "cash")
+        await held.waiting(6)
+        assert labels(await asyncio.wait_for(held.engine.predict(plain, inputs("login"), None), 5)) == ["login"]
+        held.bench.free.set()
+        assert labels(await waits) == ["cash"]
+
+    while_busy(do)
 
 
 def lane_threads() -> int:
