@@ -216,39 +216,46 @@ def _joined(first: Rows, second: Rows) -> Rows:
     """
     from transformers import DynamicCache
 
-    parts = [rows.kept(going) for rows in (first, second) if (going := rows.going)]
-    if not parts:
-        return second.kept([])
-    if not all(is_plain(rows.inputs["past_key_values"], rows.inputs["attention_mask"].shape[1] - 1) for rows in parts):
+    groups = (first, second)
+    if not all(is_plain(rows.inputs["past_key_values"], rows.inputs["attention_mask"].shape[1] - 1) for rows in groups):
         raise ValueError("caches of this kind cannot be joined")
-    pens = [pen for rows in parts for pen in rows.pens]
-    order = sorted(range(len(pens)), key=lambda row: id(pens[row].request.network.adapter))
-    where = torch.tensor(order, device=parts[0].inputs["attention_mask"].device)
-    masks = [rows.inputs["attention_mask"] for rows in parts]
-    width = max(mask.shape[1] - int(mask.any(0).long().argmax()) for mask in masks)  # first column that is read
-    inputs = {name: torch.cat([rows.inputs[name] for rows in parts])[where] for name in ("input_ids", "position_ids")}
+    pens = [*first.pens, *second.pens]
+    going = [*first.going, *(len(first.pens) + row for row in second.going)]
+    order = sorted(going, key=lambda row: id(pens[row].request.network.adapter))
+    masks = [rows.inputs["attention_mask"] for rows in groups]
+    where = torch.tensor(order, dtype=torch.long, device=masks[0].device)
+    places = where.new_full((len(pens),), len(order)).index_copy_(
+        0, where, torch.arange(len(order), device=where.device)
+    )
+    width = max(mask.shape[1] - int(mask[rows.going].any(0).long().argmax()) if rows.going else 1
+                for mask, rows in zip(masks, groups, strict=True))  # fmt: skip
+    inputs = {name: torch.cat([rows.inputs[name] for rows in groups])[where] for name in ("input_ids", "position_ids")}
     cache = DynamicCache()
-    for layers in zip(*(rows.inputs["past_key_values"].layers for rows in parts), strict=True):
+    for layers in zip(*(rows.inputs["past_key_values"].layers for rows in groups), strict=True):
         keys, values = (
-            _stacked([getattr(layer, name) for layer in layers], width - 1, where, 2) for name in ("keys", "values")
+            _stacked([getattr(layer, name) for layer in layers], places, len(order), width - 1, 2)
+            for name in ("keys", "values")
         )
         cache.layers.append(plain_layer(keys, values))
-    mask = _stacked(masks, width, where, 1)
+    mask = _stacked(masks, places, len(order), width, 1)
     return Rows([pens[row] for row in order], {**inputs, "attention_mask": mask, "past_key_values": cache}, True)
 
 
-def _stacked(parts: Sequence[Tensor], width: int, order: Tensor, along: int) -> Tensor:
-    """Rows of all parts in an order, their last `width` columns, zeros before what is shorter."""
-    rows, shape = sum(len(part) for part in parts), list(parts[0].shape)
-    shape[0], shape[along] = rows, width
-    out, at = parts[0].new_zeros(shape), 0
-    places = order.argsort()  # where each row goes
+def _stacked(parts: Sequence[Tensor], places: Tensor, rows: int, width: int, along: int) -> Tensor:
+    """The last `width` columns of the rows of all parts, each at its place, zeros before what is shorter.
+
+    Place `rows` is that of those who have left: it is copied like any other, and cut off.
+    """
+    shape = list(parts[0].shape)
+    shape[0], shape[along] = rows + 1, width
+    out, at = parts[0].new_empty(shape), 0
     for part in parts:
-        size = min(part.shape[along], width)
-        mine = part.narrow(along, part.shape[along] - size, size)
-        out.narrow(along, width - size, size).index_copy_(0, places[at : at + len(part)], mine)
+        size, mine = min(part.shape[along], width), places[at : at + len(part)]
+        if size < width:
+            out.narrow(along, 0, width - size).index_fill_(0, mine, 0)
+        out.narrow(along, width - size, size).index_copy_(0, mine, part.narrow(along, part.shape[along] - size, size))
         at += len(part)
-    return out
+    return out[:rows]
 
 
 def _prompts(prompts: Sequence[Tokens], behind: int, fill: int) -> dict[str, Any]:
