@@ -22,6 +22,7 @@ from served import ADMIN, Plain, bearer, call, keys, router, server_of, service
 RIGHTS = bearer(ADMIN)
 REFUSED = [400, 401, 404, 405, 413, 422]  # what a wrong body may be answered with
 LIMITS = {"characters": 300, "texts": 20}  # so that what is too long is soon made
+TALKED = ("/reply/predict", "/json/predict", "/generate", "/chat/completions")
 LOADING = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
 NAMED = {
     "type": "object",
@@ -66,7 +67,7 @@ def does_as_it_says(case: Any) -> None:
 
     Who has no key is looked at by `refuses`: the check for that sends the key again.
     """
-    unforetold = case.operation.path in LOADING or case.operation.path.endswith(("/reply/predict", "/json/predict"))
+    unforetold = case.operation.path in LOADING or case.operation.path.endswith(TALKED)
     left = CHECKS.get_by_names(["ignored_auth", *["positive_data_acceptance"] * unforetold])
     case.call_and_validate(excluded_checks=left, headers=RIGHTS)
 

@@ -37,7 +37,7 @@ def locked(tmp_path: Path) -> Gate:
 
 def paths(gate: Gate) -> list[str]:
     app: Any = gate.app
-    return [route.path.replace("{task}", "intent") for route in app.routes]
+    return [route.path.replace("{task}", "intent").replace("{name:path}", "{id}") for route in app.routes]
 
 
 def spellings(path: str) -> list[str]:

@@ -112,9 +112,9 @@ class Lane:
         """Estimated tokens that wait."""
         return self._tokens + self._desk.tokens
 
-    def wait(self, job: Job) -> float:
-        """Seconds until work that came now would begin, estimated."""
-        if job.writes:
+    def wait(self, job: Job | None = None) -> float:
+        """Seconds until a job that came now would begin, estimated; without one, a short answer."""
+        if job is not None and job.writes:
             return self._desk.wait(job.cost)
         spent = time.monotonic() - self._since if self._doing else 0.0
         return self._tokens / self.rate + max(self._doing / self.rate - spent, 0.0)
@@ -324,7 +324,7 @@ class Engine:
             return await self._in_a_thread(predictor, inputs, by, loop)
         most = written_by(predictor)  # each text for itself: they end at different times
         jobs = [
-            Job(predictor.ask, part, by, cost_of(part, most), Waiting(loop), id(predictor), bool(most))
+            Job(predictor.ask, part, by, cost_of(part, most), Waiting(loop), id(predictor), writes=bool(most))
             for part in slices(inputs, 0 if most else self.limits.batch_tokens)
         ]
         self.lane(trunk).put(jobs)

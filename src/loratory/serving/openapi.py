@@ -273,7 +273,7 @@ USAGE = _object({name: {"type": "integer"} for name in ("prompt_tokens", "comple
 
 def _streamed(posted: dict[str, Any]) -> dict[str, Any]:
     """With the events of a stream beside the whole answer."""
-    posted["responses"]["200"]["content"]["text/event-stream"] = {"schema": STRING}
+    posted["responses"]["200"]["content"]["text/event-stream"] = {"schema": _object({"data": STRING})}
     return posted
 
 
@@ -297,6 +297,7 @@ def _generate(server: Server, service: Service) -> dict[str, Any]:
             f"An answer of {service.name} in writing, whole or piece by piece.",
             {**_object(asked, [], closed=True), "oneOf": ways},
             _object({**made, "milliseconds": NUMBER}, needed),
+            (404,),
         )
     )
 
@@ -312,4 +313,6 @@ def _chat(server: Server) -> dict[str, Any]:
     asked = {"model": names if names["enum"] else STRING, "messages": TURNS, "stream": {"type": "boolean"}}
     made = {"id": STRING, "object": STRING, "created": {"type": "integer"}, "model": STRING}
     answered = _object({**made, "choices": {"type": "array"}, "usage": USAGE})
-    return _streamed(_posted("A conversation to its next message.", _object(asked, ["model", "messages"]), answered))
+    return _streamed(
+        _posted("A conversation to its next message.", _object(asked, ["model", "messages"]), answered, (404,))
+    )

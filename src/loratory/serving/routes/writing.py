@@ -58,6 +58,8 @@ def _input(server: Server, service: Service, body: Mapping[str, Any]) -> Input:
     if len(given) != 1:
         raise Refusal("invalid_input", f"one of {', '.join(ASKED)} is needed, and only one", where="body")
     (name,) = given
+    if body[name] == "":
+        raise Refusal("invalid_input", "the prompt is empty", where=name)
     return talk(server, service, body[name]) if name == "messages" else whole(server, service, body[name], name)
 
 
