@@ -138,7 +138,8 @@ class Sentinels:
         shape = shapes[(number + version) % len(shapes)]
         adapter = varied(shape, version) if shape else None
         made = pair(self.home, classify(release, 2 + number % 7), adapter, version)
-        self.right[release] = {text: offline(made.offline, text) for text in TEXTS}
+        known = made.offline.predict([{"text": text} for text in TEXTS], run_here)
+        self.right[release] = dict(zip(TEXTS, known, strict=True))
         name = f"task-{number}"
         self.board.put(Service(name, (Stage("lora", made.served, release),)))
 
@@ -180,8 +181,9 @@ def replaced_under_load(home: Home, most: int) -> tuple[int, int]:
         engine = Engine(Limits())
 
         async def replace() -> None:
-            for number in itertools.cycle(random.Random(1).sample(range(TASKS), TASKS)):
-                await asyncio.sleep(1 / SWAPS)
+            started = time.monotonic()
+            for count, number in enumerate(itertools.cycle(random.Random(1).sample(range(TASKS), TASKS))):
+                await asyncio.sleep(max(started + count / SWAPS - time.monotonic(), 0))
                 sentinels.renew(number)
 
         swapping = asyncio.create_task(replace())

@@ -67,7 +67,7 @@ def test_what_is_open_is_what_is_listed() -> None:
     assert PUBLIC == OPEN
 
 
-def test_every_route_is_documented(tmp_path: Path) -> None:
+def test_every_documented_path_has_its_route(tmp_path: Path) -> None:
     server = router(tmp_path)
     told = {path for path in document(server, "", "")["paths"] if "/tasks/" not in path or "/intent" in path}
     assert told <= set(paths(make_app(server)))
