@@ -60,7 +60,7 @@ def measured(run: Path, contender: str, options: Any) -> dict[str, Any]:
         for kind, names in kinds.items()
     }
     benign, attacks = (np.concatenate(list(found[kind].values())) for kind in kinds)
-    likeliest = {name: float((each > 0.5).mean()) for name, each in found["benign"].items()}
+    likeliest = {Path(name).name: float((each > 0.5).mean()) for name, each in found["benign"].items()}
     about: dict[str, Any] = {"benign": len(benign), "called_attacks_at_half": likeliest}
     for budget in BUDGETS:
         each = {Path(name).name: recall_at(benign, own, budget) for name, own in found["attacks"].items()}

@@ -66,6 +66,14 @@ class Diverged(LoratoryError):
     """Training met NaN, infinity or a loss that only grows."""
 
 
+class ServerError(LoratoryError):
+    """A server did not answer what it was asked. `status` is HTTP's, 0 where nothing came back; `code` its own word."""
+
+    def __init__(self, problem: str, *, where: str = "", status: int = 0, code: str = "", **more: str) -> None:
+        super().__init__(problem, where=where, **more)
+        self.status, self.code = status, code
+
+
 class Late(Exception):
     """The deadline passed before the work was done."""
 

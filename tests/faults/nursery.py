@@ -26,6 +26,9 @@ HEAVY = (
     "scipy.sparse",
     "pyarrow.parquet",
     "datasketch",
+    "loratory.flows.serve",
+    "loratory.serving.process",
+    "loratory.serving.app",
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from loratory.artifacts.manifests import staging
 from loratory.errors import DataError, SpecError
 from loratory.evaluation import operating
 from loratory.evaluation.calibration import auroc
+from loratory.evaluation.ladder import operating_lines
 from loratory.flows.operating import check
 from loratory.flows.specs import load_spec
 from loratory.models.execution import run_here
@@ -125,6 +126,21 @@ def test_an_operated_predictor_scales_chooses_and_abstains() -> None:
     assert low.answer == {"label": "a"}  # less than half, and past its threshold
     assert (outside.answer, outside.why, outside.confidence) == (None, "abstained", 0.0)
     assert outside.probabilities["/label"]["b"] > 0.5
+
+
+def test_a_score_that_a_contender_does_not_know_is_replaced_and_said() -> None:
+    inside = known([0.6, 0.7, 0.8, 0.9] * 10, "a" * 40)
+    plain = replace(inside, judged=[(made, {}) for made, _ in inside.judged])
+    spec = OperatingSpec(abstain=AbstainSpec(score="energy", keep=0.9))
+    found, knows = operating.fit(spec, plain, plain, []), operating.fit(spec, inside, inside, [])
+    assert (found.point.score, found.facts["abstain"]["asked"]) == ("confidence", "energy")
+    assert knows.point.score == knows.facts["abstain"]["asked"] == "energy"
+    calibrated = {"log_loss": 1.0, "ece": 0.1, "ece_by_chance": 0.1}
+    worth = {"before": calibrated, "after": calibrated, "abstained": 0.1, "out_of_scope": {}}
+    said = operating_lines({"name": "tfidf", "operating": worth, "facts": {"operating": found.facts}})
+    assert "by confidence, because it knows no energy" in said[-1]
+    with pytest.raises(KeyError):
+        score_of("energy", {"a": 1.0}, {})
 
 
 def test_a_point_is_fitted_from_the_spec_and_weighed() -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loratory.cli.options import ContenderOption, JsonOption, WhereArgument
+from loratory.cli.options import ContenderOption, JsonOption, OptionalWhereArgument, TaskOption, UrlOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 NAME = "evaluate"
 
 
 def command(
-    where: WhereArgument,
+    where: OptionalWhereArgument = None,
     data: Annotated[
         str | None,
         typer.Option("--data", metavar="DATA", help="Labelled examples; of a run, its own test rows when left out."),
     ] = None,
     contender: ContenderOption = None,
+    url: UrlOption = None,
+    task: TaskOption = None,
     column: Annotated[
         list[str] | None,
         typer.Option("--column", metavar="NAME=COLUMN", help="Column of a task's field: label=category (repeatable)."),
@@ -27,10 +33,15 @@ def command(
     """Score a predictor on labelled examples, or show a run's ladder and verdict again."""
     from loratory.cli.printing import console
     from loratory.cli.printing import data as print_data
+    from loratory.errors import SpecError
+    from loratory.flows import by_url
     from loratory.flows.opening import fit_folder, read_ladder
 
+    by_url.refuse_mixed(where, url, contender, task)
     screen = console()
     if data is None:
+        if where is None:
+            raise SpecError("--url is given without --data", allowed="labelled examples that the server has to answer")
         ladder = read_ladder(where)
         from loratory.evaluation.ladder import lines, table
 
@@ -40,14 +51,26 @@ def command(
         if as_json:
             print_data(ladder)
         return
-    fit_folder(where, contender)  # a mistake is told before the libraries are loaded
-    from loratory.flows.evaluate import on_data
+    if where is not None:
+        fit_folder(where, contender)  # a mistake is told before the libraries are loaded
+        from loratory.flows.evaluate import on_data
 
-    scores = on_data(where, data, contender, column or ())
+        scores = on_data(where, data, contender, column or ())
+    else:
+        with by_url.opened(str(url), task) as remote:
+            scores = by_url.evaluate(remote, data, column or ())
+    _show(scores, screen)
+    if as_json:
+        print_data(scores)
+
+
+def _show(scores: Mapping[str, Any], screen: Console) -> None:
     for name, interval in scores["metrics"].items():
         screen.print(
             f"{name:<12} {interval['value']:.4f}  [{interval['low']:.4f}, {interval['high']:.4f}]", markup=False
         )
     screen.print(f"n            {scores['n']}", markup=False)
-    if as_json:
-        print_data(scores)
+    if latency := scores.get("latency_ms"):
+        said = ", ".join(f"{status} {share:.1%}" for status, share in scores["status"].items())
+        screen.print(f"latency      p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms", markup=False)
+        screen.print(f"status       {said}; by a fallback {scores['fallbacks']:.1%}", markup=False)

@@ -27,6 +27,19 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout."
 WhereArgument = Annotated[
     Path, typer.Argument(metavar="WHERE", help="A run, a fit's folder, or an imported folder.", show_default=False)
 ]
+OptionalWhereArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="WHERE", help="A run, a fit's folder, or an imported folder; left out with --url."),
+]
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url", metavar="URL", help="A running server in the place of WHERE; its key is read from LORATORY_KEY."
+    ),
+]
+TaskOption = Annotated[
+    str | None, typer.Option("--task", metavar="NAME", help="Of a server: its task; left out where it has only one.")
+]
 ContenderOption = Annotated[
     str | None, typer.Option("--contender", "-c", metavar="NAME", help="Of a run: this one, not the recommended.")
 ]

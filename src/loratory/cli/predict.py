@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,13 +10,18 @@ from typing import Annotated
 
 import typer
 
-from loratory.cli.options import ContenderOption, JsonOption, TextsArgument, WhereArgument
+from loratory.cli.options import ContenderOption, JsonOption, TaskOption, TextsArgument, UrlOption
 
 NAME = "predict"
 
 
 def command(
-    where: WhereArgument,
+    where: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="WHERE", help="A run, a fit's folder, or an imported folder; with --url the first text instead."
+        ),
+    ] = None,
     text: TextsArgument = None,
     file: Annotated[
         Path | None,
@@ -25,6 +31,8 @@ def command(
         list[str] | None, typer.Option("--column", metavar="COLUMN", help="The text column of --file; or FIELD=COLUMN.")
     ] = None,
     contender: ContenderOption = None,
+    url: UrlOption = None,
+    task: TaskOption = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Show the answer to one text while it is written (bases that write).")
     ] = False,
@@ -33,24 +41,33 @@ def command(
     """Answer one text, a file, or stdin; one JSON answer a line."""
     from loratory.cli.printing import data, write
     from loratory.errors import DataError
-    from loratory.flows.opening import fit_folder, open_predictor
-
-    if text and file:
-        raise DataError("give either texts or --file, not both", remedy="two commands, or one file with all texts")
-    if stream and (len(text or ()) != 1 or as_json):
-        raise DataError("--stream shows the answer to one text", allowed="one TEXT, without --json")
-    fit_folder(where, contender)  # a mistake is told before the libraries are loaded
-    lines = () if text or file else stdin()
+    from loratory.flows import by_url
     from loratory.flows import predict as flow
+    from loratory.flows.opening import fit_folder
 
-    predictor, _ = open_predictor(where, contender)
-    if stream:
-        flow.aloud(predictor, flow.given_inputs(predictor.task, text or ())[0], write)
-        return
-    inputs = flow.inputs(predictor.task, flow.Source(text or (), file, column or (), lines))
-    alone = len(text or ()) == 1
-    for asked, prediction in flow.predict(predictor, inputs):
-        data(flow.as_json(None if alone else asked, prediction) if as_json else prediction.answer)
+    if url is not None and where is not None and not _is_folder(where):
+        text, where = [where, *(text or ())], None
+    by_url.refuse_mixed(where, url, contender, task)
+    if where is not None:
+        fit_folder(Path(where), contender)  # a mistake is told before the libraries are loaded
+    texts = text or ()
+    if texts and file:
+        raise DataError("give either texts or --file, not both", remedy="two commands, or one file with all texts")
+    if stream and (len(texts) != 1 or as_json):
+        raise DataError("--stream shows the answer to one text", allowed="one TEXT, without --json")
+    source = flow.Source(texts, file, column or (), () if texts or file else stdin())
+    with by_url.opened(url, task) if url is not None else flow.here(Path(str(where)), contender) as answerer:
+        if stream:
+            answerer.aloud(flow.given_inputs(answerer.task, texts)[0], write)
+            return
+        for asked, made, facts in answerer.rows(flow.inputs(answerer.task, source)):
+            shown = None if len(texts) == 1 else asked
+            data({**flow.as_json(shown, made), **facts} if as_json else made.answer)
+
+
+def _is_folder(word: str) -> bool:
+    """Whether the first word names a run or an artifact: beside --url any other is a text."""
+    return any(os.path.isfile(os.path.join(word, name)) for name in ("ladder.json", "predictor.json"))
 
 
 def stdin() -> Iterable[bytes]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import sys
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -46,21 +45,12 @@ def command(
     """
     from loratory.cli.printing import console
     from loratory.flows.serve import serve, server_spec
+    from loratory.serving.logs import log_to_stderr
 
-    asked = {"host": host, "port": port, "keys": keys, "adapters": adapters, "discover": discover}
-    given = [f"{key}={value}" for key, value in asked.items() if value is not None]
+    asked = {"host": host, "keys": keys, "adapters": adapters, "discover": discover}
+    given = [f"{key}={json.dumps(str(value))}" for key, value in asked.items() if value is not None]  # "::1" is text
+    given += [f"port={port}"] if port is not None else []
     spec = server_spec(config, where or (), [*given, *(change or ())])
     screen = console()
-    log_to_stderr()
+    log_to_stderr(spec.texts_in_logs)
     serve(spec, lambda text: screen.print(f"- {text}", markup=False))
-
-
-def log_to_stderr() -> None:
-    """A JSON line for each request, and what went wrong here."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    for name in ("loratory.access", "loratory.serving"):
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.INFO)
-        logger.addHandler(handler)
-        logger.propagate = False

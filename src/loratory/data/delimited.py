@@ -28,7 +28,7 @@ def read_delimited(
     """
     said: list[str] = []
     if delimiter is None:
-        delimiter = _sniff(text)
+        delimiter = sniff(text)
         if delimiter != ",":
             said.append(f"{shown}: fields are separated by a {DELIMITERS[delimiter]}")
     records, joined = _tabbed(text, shown) if delimiter == "\t" else (list(_quoted(text, shown, delimiter)), [])
@@ -65,7 +65,9 @@ def _any_length() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _sniff(text: str) -> str:
+def sniff(text: str) -> str:
+    """What separates the fields: the one that cuts the first record into the most, a comma if in doubt."""
+
     def width(delimiter: str) -> int:
         try:
             return len(next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), []))

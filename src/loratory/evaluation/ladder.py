@@ -132,9 +132,9 @@ def operating_lines(one: Mapping[str, Any]) -> list[str]:
         for label, point in made.get("thresholds", {}).items()
     ]
     if "abstained" in worth:
-        said.append(
-            f"{one['name']} abstains from {worth['abstained']:.1%} of the test texts, by {made['abstain']['score']}."
-        )
+        by, asked = made["abstain"]["score"], made["abstain"].get("asked", made["abstain"]["score"])
+        other = "" if by == asked else f", because it knows no {asked}"
+        said.append(f"{one['name']} abstains from {worth['abstained']:.1%} of the test texts, by {by}{other}.")
     said += [
         f"{one['name']} against {name}: AUROC {found['auroc']:.3f}, FPR@95TPR {found['fpr_at_95_tpr']:.3f}, "
         f"abstains from {found['recall']:.1%} of {found['n']}."

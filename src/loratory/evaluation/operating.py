@@ -51,10 +51,17 @@ def fit(spec: OperatingSpec, calibration: Known, validation: Known, outside: Jud
     least = float("-inf")
     if spec.abstain:
         best, aurocs = best_score(validation, outside, temperature)
-        score = best if spec.abstain.score == "auto" else spec.abstain.score
+        asked = best if spec.abstain.score == "auto" else spec.abstain.score
+        score = asked if asked in known_scores(calibration.judged) else PLAIN[0]
         least = float(np.quantile(scores(score, calibration.judged, temperature), 1 - spec.abstain.keep))
-        facts["abstain"] = {"score": score, "least": least, "validation_auroc": aurocs}
+        facts["abstain"] = {"score": score, "asked": asked, "least": least, "validation_auroc": aurocs}
     return Fitted(Point(temperature, {label: one["at"] for label, one in proven.items()}, score, least), facts)
+
+
+def known_scores(judged: Judged) -> tuple[str, ...]:
+    """The scores of scope that a predictor gives every text: those of its probabilities, and what it knows beside."""
+    own = set.intersection(*(set(beside) for _, beside in judged)) if judged else set()
+    return (*PLAIN, *sorted(own))
 
 
 def best_temperature(known: Known) -> float:
@@ -111,10 +118,9 @@ def best_score(inside: Known, outside: Judged, temperature: float) -> tuple[str,
     """
     if not outside:
         return PLAIN[0], {}
-    own = set.intersection(*(set(beside) for _, beside in (*inside.judged, *outside)))
     each = {
         name: auroc(scores(name, inside.judged, temperature), scores(name, outside, temperature))
-        for name in (*PLAIN, *sorted(own))
+        for name in known_scores([*inside.judged, *outside])
     }
     return max(each, key=lambda name: each[name]), each
 

@@ -11,6 +11,7 @@ from loratory.data.quality import lines as quality_lines
 from loratory.errors import missing_extra
 from loratory.evaluation import cells, charts
 from loratory.evaluation.calibration import confidences, confident_mistakes, confused_pairs
+from loratory.evaluation.ladder import operating_lines
 from loratory.evaluation.measured import Measured
 from loratory.evaluation.stress_chart import stressed
 from loratory.protocols import JSON, Labelled, Task
@@ -57,6 +58,8 @@ def _facts(ladder: Mapping[str, Any], task: Task, quality: Mapping[str, JSON]) -
         "rows": [(row, cells.cells(ladder, row)) for row in rows],
         "failed": [row for row in rows if row["status"] == "failed"],
         "labels": list((recommended or {}).get("metrics", {}).get("per_label", {}).items()),
+        "operating": operating_lines(recommended) if recommended and recommended.get("operating") else [],
+        "point": (recommended or {}).get("facts", {}).get("operating", {}),
         "stress": [_shaken(row) for row in (recommended or {}).get("stress", [])],
         "suspects": (suspects.get("examples") or [])[:MOST],
         "suspected": suspects.get("count", 0),

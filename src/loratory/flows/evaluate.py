@@ -16,7 +16,7 @@ from loratory.evaluation.bootstrap import draw, group_index, percentile, replica
 from loratory.evaluation.contest import flat
 from loratory.flows.opening import open_predictor
 from loratory.models.execution import run_here
-from loratory.protocols import Example, answer
+from loratory.protocols import Example, Predictor, answer
 from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec
 
@@ -24,6 +24,11 @@ from loratory.specs.evidence import EvidenceSpec
 def on_data(where: Path, data: str, contender: str | None, columns: Sequence[str]) -> dict[str, Any]:
     """Scores with intervals (bootstrap over groups of near-duplicates). Raises DataError for an unknown label."""
     predictor, folder = open_predictor(where, contender)
+    return {"artifact": str(folder), **scored(predictor, data, columns)}
+
+
+def scored(predictor: Predictor, data: str, columns: Sequence[str]) -> dict[str, Any]:
+    """The same of any predictor. Raises DataError."""
     task: Any = predictor.task
     examples = examples_of(task, data, columns)
     outcome = answer(predictor, examples, run_here)
@@ -36,7 +41,7 @@ def on_data(where: Path, data: str, contender: str | None, columns: Sequence[str
         low, high = percentile(samples[name], evidence.confidence, resampling.count)
         metrics[name] = {"value": scores[name], "low": low, "high": high}
     per_label = {name: value for name, value in scores.items() if "/" in name}
-    return {"artifact": str(folder), "data": data, "n": len(examples), "metrics": metrics, "per_label": per_label}
+    return {"data": data, "n": len(examples), "metrics": metrics, "per_label": per_label}
 
 
 def examples_of(task: Any, data: str, columns: Sequence[str]) -> list[Example]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from loratory.data.questions import Question
 from loratory.data.readers import read_source
 from loratory.data.rows import Row
 from loratory.errors import DataError, Unfit
+from loratory.flows.opening import open_predictor
 from loratory.models.execution import run_here
 from loratory.protocols import JSON, Column, Input, Prediction, Predictor, Task, Writer
 from loratory.specs.data import DataSpec
@@ -123,18 +126,41 @@ def _json(text: str, question: Question, where: str) -> JSON:
 
 def predict(predictor: Predictor, inputs: Iterable[Input]) -> Iterator[tuple[Input, Prediction]]:
     """Answers in order, batch by batch, so that a long stream starts to answer at once."""
-    batch: list[Input] = []
-    for one in inputs:
-        batch.append(one)
-        if len(batch) == AT_ONCE:
-            yield from _answer(predictor, batch)
-            batch = []
-    yield from _answer(predictor, batch)
+    for batch in batches(inputs):
+        yield from zip(batch, predictor.predict(batch, run_here), strict=True)
 
 
-def _answer(predictor: Predictor, inputs: Sequence[Input]) -> Iterator[tuple[Input, Prediction]]:
-    if inputs:
-        yield from zip(inputs, predictor.predict(inputs, run_here), strict=True)
+def batches(inputs: Iterable[Input], count: int = AT_ONCE) -> Iterator[list[Input]]:
+    """So many inputs at a time as are answered together."""
+    rest = iter(inputs)
+    while batch := list(islice(rest, count)):
+        yield batch
+
+
+@dataclass(frozen=True)
+class Here:
+    """A predictor of this process, as a command asks it; by_url.Remote is the same of a server."""
+
+    predictor: Predictor
+
+    @property
+    def task(self) -> Task:
+        return self.predictor.task
+
+    def rows(self, inputs: Iterable[Input]) -> Iterator[tuple[Input, Prediction, dict[str, JSON]]]:
+        """Answers in order, with what is told beside: nothing."""
+        return ((asked, made, {}) for asked, made in predict(self.predictor, inputs))
+
+    def aloud(self, input: Input, hear: Callable[[str], None]) -> None:
+        """The answer to one input, heard while it is written, and a line's end. Raises Unfit."""
+        aloud(self.predictor, input, hear)
+
+
+@contextmanager
+def here(where: Path, contender: str | None) -> Iterator[Here]:
+    """A run's or an artifact's predictor. Raises ArtifactError."""
+    predictor, _ = open_predictor(where, contender)
+    yield Here(predictor)
 
 
 def aloud(predictor: Predictor, input: Input, hear: Callable[[str], None]) -> Prediction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -24,6 +25,7 @@ from loratory.specs.serve import ServerSpec, TaskSpec
 ROLES = {"intent": "intent", "pii": "pii", "jailbreak": "security"}  # the router's folders -> its interface
 ALIKE = 0.99  # share of answers that have to stay the same where products are computed in bf16
 TEXTS = 256  # that this is looked at with, over all tasks
+SWITCH = 0.0005  # seconds: predictors in pure Python hold up the threads that read and answer requests no longer
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -79,6 +81,12 @@ def _named(path: str) -> tuple[str, TaskSpec]:
 def keys_of(spec: ServerSpec) -> Keys:
     """Raises SpecError where the server would be open to others than this machine."""
     keys = Keys.read(spec.keys) if spec.keys else Keys({})
+    if spec.keys and not keys:  # whoever names a file of keys does not mean that all may ask
+        raise SpecError(
+            "there is no key in this file, so nobody could ask",
+            where=str(spec.keys),
+            remedy=f"loratory keys add NAME --file {spec.keys}; or leave --keys out, on this machine",
+        )
     if not keys and spec.host not in LOOPBACK:
         raise SpecError(
             f"{spec.host} can be reached by others, and there are no keys",
@@ -262,15 +270,19 @@ def _texts(service: Service, most: int) -> list[Any]:
 
 def serve(spec: ServerSpec, say: Callable[[str], None]) -> None:
     """Until SIGTERM or Ctrl-C. Raises LoratoryError before anything listens."""
-    keys = keys_of(spec)
-    server = build(spec, say)
     from loratory.serving.app import make_app
-    from loratory.serving.process import Process
+    from loratory.serving.process import Process, bound
 
+    keys = keys_of(spec)
+    socket = bound(spec.host, spec.port)  # before the models are loaded: a port that is taken is soon told
+    server = build(spec, say)
     gate = make_app(server, hosts_of(spec, keys))
     for service in server.board:
+        where = str(service.asked.path) if service.asked else ""
+        server.audit.note("load", {"task": service.name, "path": where, "release": service.release, "key": None})
         names = " -> ".join(stage.name for stage in service.stages)
         due = f", within {service.deadline * 1000:g} ms" if service.deadline else ""
         say(f"{service.name} ({service.task.kind}): {names}{due}")
-    Process(gate, server, say).run()
+    sys.setswitchinterval(SWITCH)
+    Process(gate, server, say).run([socket])
     server.engine.close()

@@ -93,6 +93,9 @@ class HostedLinear(nn.Module):
         seated = [(update, run) for update, run in found if update is not None]
         if not seated:
             return
+        if len(self.seating.runs) == 1:  # also of what is no row of a text, such as one row of positions for all
+            self._add_to(out, x, seated[0][0])
+            return
         each, rows = x.shape[0] // self.seating.rows, sum(run.stop - run.start for _, run in seated)
         alike = len({update.a.shape for update, _ in seated}) == 1
         if alike and rows == self.seating.rows and rows < ROWS_EACH * len(seated):
@@ -100,7 +103,10 @@ class HostedLinear(nn.Module):
             return
         for update, run in seated:
             mine = slice(run.start * each, run.stop * each)
-            out[mine].addmm_(x[mine] @ update.a.T, update.b.T, alpha=update.scale)
+            self._add_to(out[mine], x[mine], update)
+
+    def _add_to(self, out: Tensor, x: Tensor, update: Update) -> None:
+        out.addmm_(x @ update.a.T, update.b.T, alpha=update.scale)
 
     def _add_at_once(self, updates: Sequence[Update], x: Tensor, out: Tensor) -> None:
         """An update for each row, all of one rank."""

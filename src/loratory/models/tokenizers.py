@@ -18,11 +18,15 @@ def speakable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+SEVERAL = 256  # texts at most that are remembered until the next ones are asked for
+
+
 class FastTokenizer:
     """A transformers fast tokenizer behind the two calls that predictors need."""
 
     def __init__(self, tokenizer: Any, limit: int) -> None:
         self.tokenizer, self._limit = tokenizer, limit
+        self._last: tuple[Any, list[tuple[Tokens, Offsets]]] = (None, [])
 
     @classmethod
     def load(cls, folder: Path, positions: int | None) -> FastTokenizer:
@@ -85,6 +89,15 @@ class FastTokenizer:
         if not texts:
             return []
         most = min(limit or self._limit, self._limit)
+        if len(texts) > SEVERAL:
+            return self._many(texts, most)
+        asked, (known, rows) = (most, tuple(texts)), self._last
+        if known != asked:  # several tasks on the same texts ask one after another
+            rows = self._many(texts, most)
+            self._last = asked, rows
+        return list(rows)
+
+    def _many(self, texts: Sequence[str], most: int) -> list[tuple[Tokens, Offsets]]:
         clean = [speakable(text) for text in texts]
         made = self.tokenizer(clean, truncation=True, max_length=most, return_offsets_mapping=True)
         return [self._row(ids, at) for ids, at in zip(made["input_ids"], made["offset_mapping"], strict=True)]

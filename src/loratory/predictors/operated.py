@@ -126,8 +126,8 @@ def chosen(odds: Odds, thresholds: Mapping[str, float]) -> str | None:
 
 
 def score_of(name: str, odds: Odds, beside: Mapping[str, float]) -> float:
-    """How much a text looks as if it were in scope, by one of the scores; higher is more."""
-    if name in beside:
+    """How much a text looks as if it were in scope, by one of the scores; higher is more. Raises KeyError."""
+    if name not in PLAIN:
         return beside[name]
     ranked = sorted(odds.values(), reverse=True)
     if name == "margin":

@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loratory.artifacts.files import append_line
+from loratory.artifacts.files import append_line, storage
 from loratory.errors import DataError
 from loratory.protocols import JSON
+
+try:
+    import fcntl
+except ImportError:  # no such locks on Windows
+    fcntl = None  # type: ignore[assignment]
 
 START = "0" * 64
 
@@ -25,8 +31,7 @@ class Audit:
 
     def note(self, event: str, facts: Mapping[str, JSON]) -> None:
         """Add a line, durably."""
-        with self._lock:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock, storage(self.file), self._alone():
             before = self._last()
             line = {
                 "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -35,6 +40,15 @@ class Audit:
                 "before": before,
             }
             append_line(self.file, json.dumps(line, ensure_ascii=False, sort_keys=True))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process adds a line meanwhile: `loratory keys` writes where a server does."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("ab") as handle:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX)  # until it is closed
+            yield
 
     def _last(self) -> str:
         if not self.file.is_file():

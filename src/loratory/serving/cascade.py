@@ -151,6 +151,7 @@ def facts_of(service: Service) -> dict[str, Any]:
     return {
         "task": service.name,
         "kind": task.kind,
+        "definition": task.model_dump(mode="json"),
         "labels": list(service.labels),
         "input": dict(task.question()),
         "answer": dict(task.contract()),

@@ -9,6 +9,7 @@ waits for any more costs as much as one that is wanted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -29,6 +30,7 @@ log = logging.getLogger("loratory.serving")
 CHARACTERS = 4  # of a token, roughly: what a queue holds is estimated before anything is tokenised
 AROUND = 2  # special tokens of a row
 LEARNING = 0.2  # weight of the newest batch in what is known of a lane's speed
+PATIENCE = 0.1  # seconds that a thread waits for its turn
 GUESS = 4000.0  # tokens a second, until a lane has been measured
 
 
@@ -38,6 +40,10 @@ class Full(Exception):
     def __init__(self, after: float) -> None:
         super().__init__(f"no room for {after:.1f} s")
         self.after = after
+
+
+class Stepwise(Exception):
+    """A predictor cannot say at once what it needs: it goes step by step, in a thread."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,13 @@ class Job:
     cost: int
     future: Future[Any]
     together: int = 0  # jobs with the same number are asked for at once
+    gone: threading.Event | None = None  # set when nobody waits for the thread that asked
     writes: bool = False  # whether all that it asks for is written
 
     def alive(self) -> bool:
         """Whether somebody still waits for it."""
-        return not self.future.cancelled() and in_time(self.by)
+        left = self.gone is not None and self.gone.is_set()
+        return not left and not self.future.cancelled() and in_time(self.by)
 
 
 def cost_of(inputs: Sequence[Input], most: int = 0) -> int:
@@ -117,7 +125,7 @@ class Lane:
         with self._ready:
             over = self.tokens and self.tokens + cost > self.limits.queue_tokens
             first, wait = jobs[0], self.wait(jobs[0])
-            ready = time.monotonic() + wait + first.cost / (self._desk.rate if first.writes else self.rate)
+            ready = time.monotonic() + wait + cost / (self._desk.rate if first.writes else self.rate)
             waits = self._desk.busy if first.writes else self._tokens
             late = waits and any(job.by is not None and ready > job.by for job in jobs)
             if over or late or not self._open:
@@ -157,20 +165,29 @@ class Lane:
         return batch
 
     def _work(self) -> None:
-        while (taken := self._take()) is not None:
-            batch, written = taken
-            try:
-                self._answer(batch)
-            except BaseException as problem:  # the lane lives on: its other callers wait
-                log.exception("lane %s", self.name)
-                settle([(job, None, problem) for job in batch])
-            self._doing = 0
-            try:
-                self._write(written)
-            except BaseException as problem:
-                log.exception("lane %s", self.name)
-                settle([*self._desk.drop(problem), *[(job, None, problem) for job in written]])
-            del taken, batch, written  # while a lane waits it holds no predictor
+        while self._turn():
+            pass
+
+    def _turn(self) -> bool:
+        """One batch, and one token of what is written; nothing of it is held while the lane waits for the next, or its
+        trunk would never go.
+        """
+        taken = self._take()
+        if taken is None:
+            return False
+        batch, written = taken
+        try:
+            self._answer(batch)
+        except BaseException as problem:  # the lane lives on: its other callers wait
+            log.exception("lane %s", self.name)
+            settle([(job, None, problem) for job in batch])
+        self._doing = 0
+        try:
+            self._write(written)
+        except BaseException as problem:
+            log.exception("lane %s", self.name)
+            settle([*self._desk.drop(problem), *[(job, None, problem) for job in written]])
+        return True
 
     def _write(self, jobs: Sequence[Any]) -> None:
         """One token more of all that is being written."""
@@ -208,7 +225,8 @@ class Lane:
         asked = []
         for mine in groups.values():
             one = mine[0].ask([input for job in mine for input in job.inputs])
-            assert one is not None
+            if one is None:
+                raise Stepwise
             asked.append((mine, one))
         owners = [mine for mine, one in asked for _ in one.requests]
         requests = [request for _, one in asked for request in one.requests]
@@ -246,7 +264,8 @@ def settle(ended: Iterable[tuple[Job, Any, BaseException | None]]) -> None:
         else:
             _set(job.future, made, problem)
     for loop, several in loops.items():
-        loop.call_soon_threadsafe(_settled, several)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there
+            loop.call_soon_threadsafe(_settled, several)
 
 
 def _settled(ended: Iterable[tuple[Job, Any, BaseException | None]]) -> None:
@@ -295,6 +314,7 @@ class Engine:
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(self.limits.threads, thread_name_prefix="plain")
         self._busy = 0
+        self._turn = Turn()
 
     async def predict(self, predictor: Predictor, inputs: Sequence[Input], by: float | None) -> list[Prediction]:
         """One prediction for each input. Raises Full, Late, and whatever the predictor raises."""
@@ -314,6 +334,8 @@ class Engine:
                 done = [await one for one in waiting]
         except TimeoutError:
             raise Late from None
+        except Stepwise:
+            return await self._in_a_thread(predictor, inputs, by, loop)
         finally:
             for one in waiting:
                 if one.done():
@@ -327,21 +349,32 @@ class Engine:
         if self._busy >= self.limits.threads * 16:
             raise Full(1.0)
         self._busy += 1
+        gone = threading.Event()
+        run = self.run_by(by, gone, self._turn)
+
+        def predict() -> list[Prediction] | None:
+            with self._turn:
+                return predictor.predict(inputs, run) if in_time(by) and not gone.is_set() else None
+
         try:
-            work = loop.run_in_executor(
-                self._threads, lambda: predictor.predict(inputs, self.run_by(by)) if in_time(by) else None
-            )
+            work = loop.run_in_executor(self._threads, predict)
             made = await asyncio.wait_for(work, None if by is None else max(by - time.monotonic(), 0))
         except TimeoutError:
             raise Late from None
         finally:
+            gone.set()
             self._busy -= 1
         if made is None:
             raise Late
         return made
 
-    def run_by(self, by: float | None) -> Callable[..., list[Any]]:
-        """`run` for a predictor that goes step by step, in a thread of its own."""
+    def run_by(
+        self, by: float | None, gone: threading.Event | None = None, turn: Turn | None = None
+    ) -> Callable[..., list[Any]]:
+        """`run` for a predictor that goes step by step, in a thread of its own, until nobody waits for it.
+
+        While it waits it lets others have their `turn`, where its thread has one.
+        """
 
         def run(requests: Sequence[Request], until: float | None = None) -> list[Any]:
             last = min((moment for moment in (by, until) if moment is not None), default=None)
@@ -351,7 +384,7 @@ class Engine:
             jobs: list[tuple[list[int], Job]] = []
             for places in groups.values():
                 mine = [requests[place] for place in places]
-                job = Job(_as_they_are(mine), mine, last, sum(map(_length, mine)), Future())  # type: ignore[arg-type]
+                job = Job(_as_they_are(mine), mine, last, sum(map(_length, mine)), Future(), gone=gone)  # type: ignore[arg-type]
                 job.writes = all(isinstance(request, Write) for request in mine)
                 self.lane(mine[0].network.trunk).put([job])
                 jobs.append((places, job))
@@ -359,7 +392,9 @@ class Engine:
             for places, job in jobs:
                 try:
                     left = None if last is None else max(last - time.monotonic(), 0)
-                    out.update(zip(places, job.future.result(left), strict=True))
+                    with turn.given_up() if turn else contextlib.nullcontext():
+                        made = job.future.result(left)
+                    out.update(zip(places, made, strict=True))
                 except TimeoutError:
                     job.future.cancel()
                     raise Late from None
@@ -388,7 +423,34 @@ class Engine:
         """End all threads when their work is done."""
         for digest in list(self._lanes):
             self._forget(digest)
-        self._threads.shutdown(wait=False)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Turn:
+    """Python runs one thread at a time, so predictors in Python take turns: many at once only hold up the event loop.
+
+    Who has waited for a while goes on without one: another may be waiting for something else than Python.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._mine = threading.local()
+
+    def __enter__(self) -> None:
+        self._mine.taken = self._lock.acquire(timeout=PATIENCE)
+
+    def __exit__(self, *_: object) -> None:
+        if self._mine.taken:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def given_up(self) -> Iterator[None]:
+        """Others have it meanwhile."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
 
 
 def trunk_of(predictor: Any) -> Any:

@@ -12,16 +12,15 @@ import logging
 import re
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from http.cookies import SimpleCookie
 from typing import Any
 
 from loratory.serving.cascade import Broken
 from loratory.serving.keys import Key, Keys
 from loratory.serving.metrics import Metrics, Seen
-from loratory.serving.refusals import Refusal, of_problem
+from loratory.serving.refusals import Refusal, as_json, of_problem
+from loratory.serving.sessions import Sessions
 from loratory.specs.serve import LimitsSpec
 
 access = logging.getLogger("loratory.access")
@@ -32,12 +31,19 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-PUBLIC = frozenset({"/health/live", "/health/ready", "/login"})  # what anybody may ask
+HEALTH = frozenset({"/health/live", "/health/ready"})
+# What anybody may ask: the last three are what the page to sign in looks like.
+PUBLIC = HEALTH | {"/login", "/page/style.css", "/page/theme.js", "/page/icon.svg"}
 ADMIN = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/admin/")
-SESSION, SESSIONS, SESSION_SECONDS = "loratory_session", 1000, 12 * 3600
 BODY_SECONDS = 10.0  # within which a body has to arrive
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+HEADER_BYTES = 32 * 1024  # of all headers of a request
+DIGITS = 15  # of a content-length that is a number of bytes
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
+
+
+class Gone(Exception):
+    """The client has gone away: nobody is left to answer."""
 
 
 @dataclass
@@ -70,9 +76,10 @@ class Gate:
     keys: Keys
     limits: LimitsSpec
     metrics: Metrics
+    sessions: Sessions
     hosts: tuple[str, ...] = ()  # names that the server answers to; empty: all
     leaving: Callable[[], bool] = lambda: False
-    sessions: OrderedDict[str, tuple[Key, float]] = field(default_factory=OrderedDict)
+    told: Callable[[Refusal, Message], tuple[int, dict[str, str], bytes]] = as_json  # status, headers, body
 
     def __post_init__(self) -> None:
         self._open = 0
@@ -123,32 +130,34 @@ class Gate:
             self._admit(scope, headers)
             body = await self._body(headers, receive)
             await self._run(scope, body, receive, send)
-        except asyncio.CancelledError:
-            raise
+        except Gone:
+            return
         except Exception as problem:
             refusal = of_problem(problem)
             if refusal.status == 500 and not isinstance(problem, Broken):  # that was logged where it happened
                 log.exception("request %s", scope["request_id"])
             if answered["status"]:  # the answer had begun: all that can be done is to end it
                 return
-            content = refusal.body(scope["path"], scope["request_id"])
-            told = {"content-type": "application/json", "content-length": str(len(content)), **refusal.headers}
-            if refusal.status in (408, 413):  # the rest of the body is not read
+            status, told, content = self.told(refusal, scope)
+            told["content-length"] = str(len(content))
+            if refusal.status in (408, 413, 431):  # the rest of the body is not read
                 told["connection"] = "close"
             pairs = [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.items()]
-            await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
+            await send({"type": "http.response.start", "status": status, "headers": pairs})
             await send({"type": "http.response.body", "body": content})
 
     def _admit(self, scope: Message, headers: dict[str, str]) -> None:
         """Raises Refusal."""
         path, public = scope["path"], scope["path"] in PUBLIC
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
+            raise Refusal("headers_too_large", f"the headers have more than {HEADER_BYTES} bytes")
         host = headers.get("host", "")
         if self.hosts and _name(host) not in self.hosts:
             raise Refusal("misdirected", f"this server does not answer for the host {host[:80]!r}")
         origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != host:
+        if origin is not None and (not host or origin.partition("://")[2] != host):
             raise Refusal("forbidden", "requests from pages of other origins are not answered")
-        if self._open > self.limits.requests and not path.startswith("/health/"):
+        if self._open > self.limits.requests and path not in HEALTH:
             raise Refusal("busy", "the server has no room for this now", after=1.0)
         scope["key"] = key = self._known(headers)
         if public:
@@ -164,23 +173,7 @@ class Gate:
         kind, _, secret = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and secret:
             return self.keys.find(secret.strip())
-        cookie = headers.get("cookie", "")
-        if SESSION not in cookie:
-            return None
-        try:
-            morsel = SimpleCookie(cookie).get(SESSION)
-        except Exception:  # a cookie of somebody else that cannot be read
-            return None
-        key, until = self.sessions.get(morsel.value if morsel else "", (None, 0.0))
-        return key if key is not None and until > time.monotonic() and key.digest in self.keys.by_digest else None
-
-    def begin_session(self, key: Key) -> str:
-        """A cookie's value that stands for the key in this process, for some hours."""
-        token = secrets.token_urlsafe(24)
-        self.sessions[token] = (key, time.monotonic() + SESSION_SECONDS)
-        while len(self.sessions) > SESSIONS:
-            self.sessions.popitem(last=False)
-        return token
+        return self.sessions.find(headers.get("cookie", ""))
 
     def _limit(self, key: Key | None) -> None:
         if self.limits.per_second is None:
@@ -193,8 +186,8 @@ class Gate:
     async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
         most = self.limits.body_bytes
         told = headers.get("content-length", "0")
-        if told.isdigit() and int(told) > most:
-            raise Refusal("too_large", f"the body has {told} bytes; allowed: {most}")
+        if told.isascii() and told.isdigit() and (len(told) > DIGITS or int(told) > most):
+            raise Refusal("too_large", f"the body has more than {most} bytes")
         parts: list[bytes] = []
         size = 0
         try:
@@ -202,7 +195,7 @@ class Gate:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise asyncio.CancelledError
+                        raise Gone
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     if size > most:
@@ -241,6 +234,10 @@ class Gate:
 
         try:
             await self.app(scope, replay, last)
+        except asyncio.CancelledError:
+            if not gone.is_set() or route is None or route.uncancel():  # somebody else ends it
+                raise
+            raise Gone from None
         finally:
             watcher.cancel()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,9 +64,11 @@ class Keys:
         rows = [
             {"name": key.name, "scopes": sorted(key.scopes), "sha256": key.digest} for key in self.by_digest.values()
         ]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps({"keys": rows}, indent=2) + "\n")
-        file.chmod(0o600)
+        before = os.umask(0o077)
+        try:
+            write_text(file, json.dumps({"keys": rows}, indent=2) + "\n")
+        finally:
+            os.umask(before)
 
     def add(self, name: str, scopes: frozenset[str]) -> str:
         """A new secret; raises DataError where the name is taken."""

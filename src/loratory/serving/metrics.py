@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-RECENT = 600  # requests that the page draws
+RECENT = 6000  # requests that the page draws: a minute of a hundred a second
 
 
 @dataclass(frozen=True)

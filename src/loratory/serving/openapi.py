@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from loratory.serving.refusals import STATUS
 from loratory.serving.server import Server
 from loratory.serving.services import Service
+from loratory.specs.frame import NAME
 from loratory.specs.writing import WritingSpec
 
 Schema = Mapping[str, Any]
-EVERYWHERE = (401, 403, 421, 429, 500)  # what the gate may answer before any route
-WITH_BODY = (400, 408, 413, 422, 503, 504)
-NUMBER, STRING = {"type": "number"}, {"type": "string"}
+EVERYWHERE = (401, 403, 408, 413, 421, 429, 431, 500)  # what the gate may answer before any route
+WITH_BODY = (400, 422, 504)
+NUMBER, STRING, WHOLE = {"type": "number"}, {"type": "string"}, {"type": "integer"}
+OBJECT = {"type": "object"}
 NULLABLE = {"type": ["string", "null"]}
+PLACE = "#/components/schemas/"
 STATUSES = ("answered", "abstained", "invalid", "long", "late", "failed")
 
 
@@ -24,8 +27,12 @@ def _object(properties: Schema, required: Sequence[str] | None = None, closed: b
     return {**made, "additionalProperties": False} if closed else made
 
 
-ERROR = _object({"error": _object({"code": STRING, "message": STRING})})
+SAID = {"code": STRING, "message": STRING}
+ERROR = _object({"error": _object({**SAID, "type": STRING, "param": NULLABLE, "request_id": STRING}, closed=True)})
+ROUTERS = _object({"error": _object({**SAID, "timestamp": {**STRING, "format": "date-time"}}, closed=True)})
 ODDS = {"type": "object", "additionalProperties": NUMBER}
+REQUEST_ID = {"X-Request-Id": {"schema": STRING, "description": "as it was sent, or made up"}}
+AFTER = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": "seconds"}}
 SERVED = {
     "status": {"enum": list(STATUSES)},
     "confidence": NUMBER,
@@ -38,32 +45,50 @@ SERVED = {
 }
 
 
+TASK = _object(
+    {
+        "task": STRING,
+        "kind": STRING,
+        "labels": {"type": "array", "items": STRING},
+        "input": {**OBJECT, "description": "the JSON Schema of an input"},
+        "answer": {**OBJECT, "description": "the JSON Schema of an answer"},
+        "stages": {"type": "array", "items": _object({"contender": STRING, "release": STRING})},
+        "deadline_ms": {"type": ["number", "null"]},
+        "streams": {"type": "boolean"},
+    }
+)
+INFO = _object(
+    {
+        "uptime_seconds": NUMBER,
+        "tasks": {**OBJECT, "additionalProperties": STRING},
+        "roles": {**OBJECT, "additionalProperties": STRING},
+        "limits": OBJECT,
+    }
+)
+
+
 def document(server: Server, title: str, version: str) -> dict[str, Any]:
     """OpenAPI 3.1 of the server as it is now."""
     paths: dict[str, Any] = {
         "/health/live": {"get": _answer("The process answers.", _object({"status": STRING}), (), public=True)},
-        "/health/ready": {"get": _answer("It takes requests.", _object({"status": STRING}), (503,), public=True)},
-        "/info": {"get": _answer("Version, machine, tasks and limits.", {"type": "object"}, ())},
+        "/health/ready": {"get": _ready()},
+        "/info": {"get": _answer("Version, machine, tasks and limits.", INFO, ())},
         "/metrics": {"get": _text("Counters for Prometheus.")},
-        "/v1/tasks": {"get": _answer("Every task.", _object({"tasks": {"type": "array"}}), ())},
-        "/api/v1/classify/batch": {
-            "post": _posted("Texts to intents, personal data, threats.", _batch(server), _result())
-        },
+        "/v1/tasks": {"get": _answer("Every task.", _object({"tasks": _list(TASK)}), ())},
+        "/api/v1/classify/batch": {"post": _routed("Texts to intents, personal data, threats.", _batch(server))},
         "/predict/": {
-            "post": _posted("One text to a label.", _object({"text": _text_of(server)}, closed=True), _label())
+            "post": _posted("One text to a label.", _object({"text": _text_of(server)}, closed=True), _label(), (404,))
         },
         "/v1/models": {
             "get": _answer("Every task as a model, and the bases.", _object({"data": {"type": "array"}}), ())
         },
         "/v1/models/{id}": {"get": _one_model()},
         "/v1/chat/completions": {"post": _chat(server)},
-        "/v1/load_lora_adapter": {"post": _posted("Load or replace a task (admin).", _loading(), _changed(), (404,))},
+        "/v1/load_lora_adapter": {"post": _posted("Load or replace a task (admin).", _loading(), _changed(), ())},
         "/v1/unload_lora_adapter": {"post": _posted("Unload a task (admin).", _unloading(), _changed(), (404,))},
     }
     for service in server.board:
-        paths[f"/v1/tasks/{service.name}"] = {
-            "get": _answer("Its contract and who answers.", {"type": "object"}, (404,))
-        }
+        paths[f"/v1/tasks/{service.name}"] = {"get": _answer("Its contract and who answers.", TASK, (404,))}
         paths[f"/v1/tasks/{service.name}/predict"] = {"post": _predict(server, service)}
         paths[f"/v1/tasks/{service.name}/generate"] = {"post": _generate(server, service)}
     return {
@@ -71,7 +96,11 @@ def document(server: Server, title: str, version: str) -> dict[str, Any]:
         "info": {"title": title, "version": version},
         "paths": paths,
         "components": {
-            "schemas": {"Error": ERROR},
+            "schemas": {
+                "Error": ERROR,
+                "RouterError": ROUTERS,
+                **{_named(one): _moved(one.task.contract(), f"{PLACE}{_named(one)}") for one in server.board},
+            },
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
         **({"security": [{"key": []}]} if server.keys else {}),
@@ -82,18 +111,54 @@ def _json(schema: Schema) -> dict[str, Any]:
     return {"content": {"application/json": {"schema": schema}}}
 
 
-def _errors(statuses: Sequence[int]) -> dict[str, Any]:
+def _list(schema: Schema) -> dict[str, Any]:
+    return {"type": "array", "items": dict(schema)}
+
+
+def _named(service: Service) -> str:
+    """Where the schema of its answers stands among the document's schemas."""
+    return f"{service.name}.answer"
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """A schema that stands at another place of the document, its own references with it."""
+    if isinstance(schema, Mapping):
+        own = {key: value for key, value in schema.items() if key not in ("$id", "$schema") or not _is_text(value)}
+        reference = own.get("$ref")
+        if _is_text(reference) and reference.startswith("#"):
+            own["$ref"] = place + reference[1:]
+        return {key: value if key == "$ref" else _moved(value, place) for key, value in own.items()}
+    return [_moved(one, place) for one in schema] if isinstance(schema, (list, tuple)) else schema
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str)
+
+
+def _errors(statuses: Sequence[int], name: str = "Error") -> dict[str, Any]:
     named = {status: code for code, status in STATUS.items()}
-    wrong = {"$ref": "#/components/schemas/Error"}
+    wrong = {"$ref": f"{PLACE}{name}"}
     return {
-        str(status): {"description": named[status].replace("_", " "), **_json(wrong)}
+        str(status): {
+            "description": named[status].replace("_", " "),
+            "headers": {**REQUEST_ID, **(AFTER if status == 429 else {})},
+            **_json(wrong),
+        }
         for status in sorted(set(statuses))
     }
 
 
 def _answer(summary: str, schema: Schema, statuses: Sequence[int], public: bool = False) -> dict[str, Any]:
-    made = {"200": {"description": "an answer", **_json(schema)}, **_errors((*EVERYWHERE, *statuses))}
+    found = {"description": "an answer", "headers": REQUEST_ID, **_json(schema)}
+    made = {"200": found, **_errors((*EVERYWHERE, *statuses))}
     return {"summary": summary, "responses": made, **({"security": []} if public else {})}
+
+
+def _ready() -> dict[str, Any]:
+    """Its 503 says that the server is leaving, and is no error."""
+    made = _answer("It takes requests.", _object({"status": STRING}), (), public=True)
+    leaving = {**made["responses"]["200"], "description": "it is leaving"}
+    return {**made, "responses": {**made["responses"], "503": leaving}}
 
 
 def _text(summary: str) -> dict[str, Any]:
@@ -101,11 +166,18 @@ def _text(summary: str) -> dict[str, Any]:
     return {"summary": summary, "responses": made}
 
 
-def _posted(summary: str, asked: Schema, answered: Schema, statuses: Sequence[int] = (404,)) -> dict[str, Any]:
+def _posted(summary: str, asked: Schema, answered: Schema, statuses: Sequence[int]) -> dict[str, Any]:
     return {
         **_answer(summary, answered, (*WITH_BODY, *statuses)),
         "requestBody": {"required": True, **_json(asked)},
     }
+
+
+def _routed(summary: str, asked: Schema) -> dict[str, Any]:
+    """The router's interface, whose errors have a form of their own."""
+    made = _posted(summary, asked, _result(), ())
+    errors = _errors((*EVERYWHERE, 400, 503, 504), "RouterError")
+    return {**made, "responses": {"200": made["responses"]["200"], **errors}}
 
 
 def _predict(server: Server, service: Service) -> dict[str, Any]:
@@ -113,21 +185,30 @@ def _predict(server: Server, service: Service) -> dict[str, Any]:
     inputs = {"type": "array", "minItems": 1, "maxItems": server.spec.limits.texts, "items": input_of(server, service)}
     asked = _object({"inputs": inputs, "probabilities": {"type": "boolean", "default": True}}, ["inputs"], closed=True)
     one = _object(
-        {"answer": {"anyOf": [dict(task.contract()), {"type": "null"}]}, **SERVED, "probabilities": {"type": "object"}},
+        {
+            "answer": {"anyOf": [{"$ref": f"{PLACE}{_named(service)}"}, {"type": "null"}]},
+            **SERVED,
+            "probabilities": {**OBJECT, "additionalProperties": ODDS},
+        },
         ["answer", *SERVED],
     )
-    made = _object({"task": STRING, "predictions": {"type": "array", "items": one}, "milliseconds": NUMBER})
-    return _posted(f"Answers of {service.name} ({task.kind}).", asked, made)
+    made = _object({"task": {"const": service.name}, "predictions": _list(one), "milliseconds": NUMBER})
+    return _posted(f"Answers of {service.name} ({task.kind}).", asked, made, (404,))
 
 
 def input_of(server: Server, service: Service) -> Schema:
     """The schema of an input, with the server's own bound on texts."""
     question = dict(service.task.question())
+    most = server.spec.limits.characters
     own = {
-        name: {**schema, "maxLength": server.spec.limits.characters} if schema.get("type") == "string" else schema
+        name: {**schema, "maxLength": min(most, schema.get("maxLength", most))}
+        if schema.get("type") == "string"
+        else schema
         for name, schema in question.get("properties", {}).items()
     }
-    return {**question, "properties": own}
+    whole = {**question, "properties": own, "additionalProperties": False}
+    text = service.reading.question.text
+    return {"anyOf": [own[text], whole]} if text else whole
 
 
 def _text_of(server: Server) -> Schema:
@@ -138,7 +219,7 @@ def _batch(server: Server) -> Schema:
     texts = {"type": "array", "minItems": 1, "maxItems": server.spec.limits.texts, "items": _text_of(server)}
     options = {
         "return_probabilities": {"type": "boolean"},
-        "confidence_threshold": NUMBER,
+        "confidence_threshold": {**NUMBER, "minimum": 0, "maximum": 1},
         "include_explanation": {"type": "boolean"},
     }
     kind = {"enum": ["", "intent", "pii", "security", "all"]}
@@ -148,9 +229,24 @@ def _batch(server: Server) -> Schema:
 
 
 def _result() -> Schema:
-    statistics = {"type": "object"}
-    counted = {"total_count": {"type": "integer"}, "processing_time_ms": NUMBER}
-    return _object({"results": {"type": "array"}, "statistics": statistics, **counted})
+    one = {
+        "category": STRING,
+        "confidence": NUMBER,
+        "processing_time_ms": NUMBER,
+        "status": STRING,
+        "served_by": STRING,
+    }
+    row = _object({**one, "probabilities": ODDS, "explanation": STRING}, list(one), closed=True)
+    counts = {
+        "category_distribution": {**OBJECT, "additionalProperties": WHOLE},
+        "avg_confidence": NUMBER,
+        "low_confidence_count": WHOLE,
+    }
+    counted = {"total_count": WHOLE, "processing_time_ms": NUMBER}
+    kinds = ("intent", "pii", "security")  # with task_type all: one of each
+    each = _object(dict.fromkeys(kinds, row), closed=True)
+    statistics = {"anyOf": [_object(counts, closed=True), _object(dict.fromkeys(kinds, _object(counts)), closed=True)]}
+    return _object({"results": _list({"anyOf": [row, each]}), "statistics": statistics, **counted}, closed=True)
 
 
 def _label() -> Schema:
@@ -158,7 +254,9 @@ def _label() -> Schema:
 
 
 def _loading() -> Schema:
-    return _object({"lora_name": {**STRING, "minLength": 1}, "lora_path": {**STRING, "minLength": 1}}, closed=True)
+    return _object(
+        {"lora_name": {**STRING, "pattern": f"^{NAME.pattern}$"}, "lora_path": {**STRING, "minLength": 1}}, closed=True
+    )
 
 
 def _unloading() -> Schema:

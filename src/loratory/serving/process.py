@@ -8,15 +8,86 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from loratory.serving.gate import Gate
+from loratory.errors import SpecError
+from loratory.serving.gate import HEADER_BYTES, Gate
 from loratory.serving.server import Server
 
+HEAD_SECONDS = 10.0  # within which a request's headers have to arrive
+HEAD_BYTES = 2 * HEADER_BYTES  # that are read of a request before its headers are whole
 LINGER = 0.3  # seconds in which clients learn that they should leave, at least
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at this address. Raises SpecError where somebody has it, or this machine has not."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        made = socket.socket(family, kind, protocol)
+    except OSError as problem:
+        raise _taken(host, port, problem) from None
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except OSError as problem:
+        made.close()
+        raise _taken(host, port, problem) from None
+    return made
+
+
+def _taken(host: str, port: int, problem: OSError) -> SpecError:
+    return SpecError(
+        f"cannot listen at {host}, port {port}: {problem.strerror or problem}",
+        where="port",
+        allowed="an address of this machine, and a port that nobody else has",
+        remedy="end what listens there, or choose another port: --port 0 takes any that is free",
+    )
+
+
+class Bounded(HttpToolsProtocol):
+    """uvicorn's, with bounds on what comes before a request's body: its size and its time."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._late: asyncio.TimerHandle | None = None
+        self._head = 0
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._arrived()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect()
+
+    def on_headers_complete(self) -> None:
+        self._arrived()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        begun = self._late is not None
+        super().data_received(data)
+        if begun and self._late is not None:
+            self._head += len(data)
+            if self._head > HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response("The headers are too long.")
+
+    def _expect(self) -> None:
+        if self._late is None:
+            self._late, self._head = self.loop.call_later(HEAD_SECONDS, self.transport.close), 0
+
+    def _arrived(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 class Process(uvicorn.Server):
@@ -28,11 +99,13 @@ class Process(uvicorn.Server):
             uvicorn.Config(
                 gate,
                 interface="asgi3",
+                http=Bounded,
                 host=spec.host,
                 port=spec.port,
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 date_header=True,
                 lifespan="off",
                 ws="none",
@@ -45,7 +118,10 @@ class Process(uvicorn.Server):
         self._leaving: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        await super().startup(sockets)  # type: ignore[arg-type]
+        try:
+            await super().startup(sockets)  # type: ignore[arg-type]
+        except OSError as problem:  # somebody was quicker, between binding and listening
+            raise _taken(self.config.host, self.config.port, problem) from None
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
@@ -56,19 +132,17 @@ class Process(uvicorn.Server):
         """Instead of uvicorn's, which would stop listening at once."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.leave)
+            loop.add_signal_handler(number, self.leave, number)
         try:
             yield
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
-    def leave(self) -> None:
-        """Begin to leave; when called again, leave now."""
+    def leave(self, number: int) -> None:
+        """Begin to leave; when called again, leave now: whatever a thread is at, as if the signal had killed it."""
         if self._leaving is not None:
-            self.force_exit = True
-            self.should_exit = True
-            return
+            os._exit(128 + number)
         self.server.ready = False
         self._leaving = asyncio.create_task(self._drain())
 

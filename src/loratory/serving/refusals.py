@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,12 +24,18 @@ STATUS: Mapping[str, int] = {
     "misdirected": 421,
     "invalid_input": 422,
     "busy": 429,
+    "headers_too_large": 431,
     "internal": 500,
     "unavailable": 503,
     "late": 504,
 }
 
 
+ROUTER = {  # what the router's clients know these codes as
+    "invalid_request": "INVALID_INPUT",
+    "invalid_input": "INVALID_INPUT",
+    "internal": "UNIFIED_CLASSIFICATION_ERROR",
+}
 KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}  # as OpenAI's clients know them
 
 
@@ -37,36 +43,45 @@ class Refusal(Exception):
     """An answer that is none. `code` is one of STATUS, or a dialect's own with its `status`."""
 
     def __init__(
-        self, code: str, message: str, *, status: int | None = None, after: float | None = None, where: str = ""
+        self,
+        code: str,
+        message: str,
+        *,
+        status: int | None = None,
+        after: float | None = None,
+        where: str = "",
+        allow: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
         self.code, self.message, self.where = code, message, where
         self.status = status or STATUS[code]
-        self.after = after
+        self.after, self.allow = after, allow
 
     @property
     def headers(self) -> dict[str, str]:
         """When to come again, and how to show who one is."""
         made = {"retry-after": str(max(math.ceil(self.after), 1))} if self.after is not None else {}
+        made |= {"allow": ", ".join(self.allow)} if self.allow else {}
         return {**made, "www-authenticate": "Bearer"} if self.status == 401 else made
 
     def body(self, path: str, request_id: str) -> bytes:
         """The error in the dialect of the path."""
         error: dict[str, Any] = {"code": self.code, "message": self.message}
         if path.startswith("/api/v1/"):
+            error["code"] = ROUTER.get(self.code, self.code)
             error["timestamp"] = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         else:
             error |= {"type": self._type(), "param": self.where or None, "request_id": request_id}
         return json.dumps({"error": error}, ensure_ascii=False).encode()
 
     def _type(self) -> str:
-        return (
-            "server_error"
-            if self.status >= 500
-            else "rate_limit_error"
-            if self.status == 429
-            else "invalid_request_error"
-        )
+        return KINDS.get(self.status) or ("server_error" if self.status >= 500 else "invalid_request_error")
+
+
+def as_json(refusal: Refusal, scope: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body for a program."""
+    content = refusal.body(scope["path"], scope["request_id"])
+    return refusal.status, {"content-type": "application/json", **refusal.headers}, content
 
 
 def of_problem(problem: Exception) -> Refusal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -9,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from loratory.data.questions import Question
 from loratory.errors import DataError
 from loratory.protocols import JSON, Input
 from loratory.serving.audit import Audit
@@ -58,9 +58,8 @@ class Server:
             raise Refusal("invalid_input", "there is no input", where=where)
         if len(given) > limits.texts:
             raise Refusal("too_large", f"{len(given)} inputs; allowed: {limits.texts}", where=where)
-        question = Question.of(service.task)
         try:
-            made = [question.input(one, f"{where}.{number}") for number, one in enumerate(given)]
+            made = [service.reading.input(one, f"{where}.{number}") for number, one in enumerate(given)]
             return [self._bounded(one, f"{where}.{number}") for number, one in enumerate(made)]
         except DataError as problem:
             allowed = f"; allowed: {problem.allowed}" if problem.allowed else ""
@@ -93,3 +92,19 @@ class Server:
         if fallback := next((one.fallback for one in found if one.fallback), None):
             served["fallback"] = fallback.why
         return found
+
+    async def answer_all(
+        self, asked: Sequence[tuple[Service, Sequence[Input]]], served: dict[str, Any]
+    ) -> list[list[Answered]]:
+        """Several tasks at once; the first that cannot be answered is what all of them raise."""
+        served["task"] = ",".join(service.name for service, _ in asked)
+        told: dict[str, dict[str, Any]] = {service.name: {} for service, _ in asked}
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self.answer(one, inputs, told[one.name])) for one, inputs in asked]
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
+        for fact in ("contender", "fallback", "inputs"):
+            if found := {name: facts[fact] for name, facts in told.items() if fact in facts}:
+                served[fact] = found
+        return [task.result() for task in tasks]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from loratory.errors import SpecError, nearest
 from loratory.protocols import JSON, Labelled, Predictor, Spanned, Task, Writer
+from loratory.serving.inputs import Reading
 from loratory.specs.serve import TaskSpec
 
 LEARNING = 0.2  # weight of the newest answer in what is known of a stage's time
@@ -45,6 +47,11 @@ class Service:
     def task(self) -> Any:
         """The contract."""
         return self.stages[0].predictor.task
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How its inputs are read."""
+        return Reading(self.task)
 
     @property
     def release(self) -> str:

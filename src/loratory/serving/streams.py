@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import Request
-from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
 
 from loratory.protocols import Input
 from loratory.serving.cascade import Answered

@@ -96,7 +96,8 @@ class Generate(BaseModel):
 
     # -- Task
     def question(self) -> Schema:
-        turn = {"type": "object", "properties": {"role": {"enum": ["user", "assistant"]}, "content": TEXT}}
+        said = {"role": {"enum": ["user", "assistant"]}, "content": TEXT}
+        turn = {"type": "object", "properties": said, "required": list(said)}
         return {
             "type": "object",
             "properties": {"prompt": TEXT, "system": TEXT, "history": {"type": "array", "items": turn}},

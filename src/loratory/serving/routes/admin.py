@@ -3,60 +3,80 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from loratory.errors import LoratoryError
 from loratory.serving.refusals import Refusal
 from loratory.serving.routes.bodies import object_of, respond
+from loratory.serving.routing import Routes
 from loratory.serving.server import Server
 from loratory.serving.services import Service
 from loratory.specs.frame import NAME, NAMED
 
 
-def routes(server: Server) -> APIRouter:
+def routes(server: Server) -> Routes:
     """The paths that vLLM has for adapters; a path is a run or an artifact below the server's `adapters` folder."""
-    router = APIRouter()
+    router = Routes()
 
-    @router.post("/v1/load_lora_adapter", include_in_schema=False)
+    @router.post("/v1/load_lora_adapter")
     async def load(request: Request) -> Response:
         body = object_of(await request.body(), {"lora_name": str, "lora_path": str})
         name, path = body.get("lora_name", ""), body.get("lora_path", "")
         if not NAME.fullmatch(name):
             raise Refusal("invalid_input", f"no name of a task; allowed: {NAMED}", where="lora_name")
-        service = await asyncio.to_thread(_change, server, name, path)
-        _note(server, request, "load", name, service.release)
+        if not path:
+            raise Refusal("invalid_input", "there is no path", where="lora_path")
+        service = await asyncio.to_thread(_change, server, name, path, _who(request))
         return respond({"task": name, "release": service.release, "status": "loaded"})
 
-    @router.post("/v1/unload_lora_adapter", include_in_schema=False)
+    @router.post("/v1/unload_lora_adapter")
     async def unload(request: Request) -> Response:
         name = object_of(await request.body(), {"lora_name": str}).get("lora_name", "")
-        found = server.board.drop(name)
+        found = server.board.get(name)
         if found is None:
             raise Refusal("not_found", f"there is no task {name[:80]!r}", where="lora_name")
-        _note(server, request, "unload", name, found.release)
+        server.audit.note("unload", {"task": name, "release": found.release, "key": _who(request)})
+        server.board.drop(name)
         return respond({"task": name, "release": found.release, "status": "unloaded"})
 
     return router
 
 
-def _change(server: Server, name: str, path: str) -> Service:
-    """Read and verify an artifact, and put it on the board. Raises Refusal."""
+def _change(server: Server, name: str, path: str, key: str | None) -> Service:
+    """Read and verify an artifact, write it down, and put it on the board: all of it, also when nobody waits any more.
+
+    Raises Refusal; what was served before is then served on.
+    """
     allowed = server.spec.adapters
     if allowed is None:
         raise Refusal("forbidden", "this server loads nothing while it runs: it was started without adapters")
-    folder = (allowed / path).resolve()
-    if not path or not folder.is_relative_to(allowed.resolve()) or not folder.is_dir():
-        raise Refusal("invalid_input", "there is no such folder below the server's adapters", where="lora_path")
+    folder = _below(allowed, path)
+    facts = {"task": name, "path": path[:500], "key": key}
     with server.changing:
         try:
             service = server.load(name, str(folder))
         except LoratoryError as problem:
+            server.audit.note("load refused", {**facts, "why": problem.problem})
             raise Refusal("invalid_input", problem.problem, where="lora_path") from problem
+        server.audit.note("load", {**facts, "release": service.release})
         server.board.put(service)
     return service
 
 
-def _note(server: Server, request: Request, event: str, name: str, release: str) -> None:
+def _below(allowed: Path, path: str) -> Path:
+    """The folder that a client means; never one that lies elsewhere, links followed."""
+    try:
+        folder = (allowed / path).resolve()
+        if folder.is_relative_to(allowed.resolve()) and folder.is_dir():
+            return folder
+    except (OSError, ValueError):  # a name that no file can have
+        pass
+    raise Refusal("invalid_input", "there is no such folder below the server's adapters", where="lora_path")
+
+
+def _who(request: Request) -> str | None:
     key = request.scope.get("key")
-    server.audit.note(event, {"task": name, "release": release, "key": key.name if key else None})
+    return key.name if key else None

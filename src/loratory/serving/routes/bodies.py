@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import Response
 from pydantic_core import from_json, to_json
+from starlette.responses import Response
 
 from loratory.errors import nearest, shown
 from loratory.serving.refusals import Refusal
@@ -23,7 +23,7 @@ NAMES: Mapping[type, str] = {
 def any_object(body: bytes) -> dict[str, Any]:
     """A JSON object. Raises Refusal."""
     try:
-        found = from_json(body)
+        found = from_json(body, allow_inf_nan=False)
     except ValueError:
         raise Refusal("invalid_request", "the body is no JSON") from None
     if not isinstance(found, dict):
@@ -37,7 +37,9 @@ def object_of(body: bytes, known: Mapping[str, type]) -> dict[str, Any]:
     for name, value in found.items():
         if name not in known:
             raise Refusal(
-                "invalid_input", f"unknown member{nearest(name, known)}; allowed: {', '.join(known)}", where=name[:80]
+                "invalid_input",
+                f"unknown member {shown(name)}{nearest(name, known)}; allowed: {', '.join(known)}",
+                where=name[:80],
             )
         if not isinstance(value, known[name]):
             raise Refusal("invalid_input", f"it is {shown(value)}; allowed: {NAMES[known[name]]}", where=name)

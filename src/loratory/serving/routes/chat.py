@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from loratory.protocols import Written
 from loratory.serving.cascade import Answered, Broken
@@ -17,6 +18,7 @@ from loratory.serving.refusals import Refusal
 from loratory.serving.routes.bodies import respond
 from loratory.serving.routes.completions import asked_of, body_of, service_of
 from loratory.serving.routes.writing import talk
+from loratory.serving.routing import Routes
 from loratory.serving.server import Server
 from loratory.serving.services import Service
 from loratory.serving.streams import Dialect, stream
@@ -38,23 +40,23 @@ class Completion:
         return {**own, "system_fingerprint": self.release[:16], "choices": choices, **more}
 
 
-def routes(server: Server) -> APIRouter:
+def routes(server: Server) -> Routes:
     """GET /v1/models, GET /v1/models/{id}, POST /v1/chat/completions."""
-    router, trials = APIRouter(), Trials()
+    router, trials = Routes(), Trials()
     born = int(time.time())
 
-    @router.get("/v1/models", include_in_schema=False)
+    @router.get("/v1/models")
     async def models() -> Response:
         return respond({"object": "list", "data": list(known_models(server, born).values())})
 
-    @router.get("/v1/models/{name:path}", include_in_schema=False)
+    @router.get("/v1/models/{name:path}")
     async def model(name: str) -> Response:
         found = known_models(server, born).get(name)
         if found is None:
             raise Refusal("model_not_found", f"there is no model {name[:80]!r}", status=404, where="model")
         return respond(found)
 
-    @router.post("/v1/chat/completions", include_in_schema=False)
+    @router.post("/v1/chat/completions")
     async def complete(request: Request) -> Response:
         body = body_of(await request.body())
         service = service_of(server, body)

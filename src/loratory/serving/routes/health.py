@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import time
 
-from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import Response
 
 from loratory.serving.routes.bodies import respond
+from loratory.serving.routing import Routes
 from loratory.serving.server import Server
 
 
-def routes(server: Server) -> APIRouter:
+def routes(server: Server) -> Routes:
     """/health/live, /health/ready, /metrics, /info."""
-    router = APIRouter(tags=["health"])
+    router = Routes()
 
-    @router.get("/health/live", summary="The process answers.")
-    async def live() -> dict[str, str]:
-        return {"status": "live"}
+    @router.get("/health/live")
+    async def live() -> Response:
+        return respond({"status": "live"})
 
-    @router.get("/health/ready", summary="It takes requests: 503 while it is leaving.", include_in_schema=False)
+    @router.get("/health/ready")
     async def ready() -> Response:
         return respond({"status": "ready" if server.ready else "leaving"}, 200 if server.ready else 503)
 
-    @router.get("/metrics", summary="Counters for Prometheus.", include_in_schema=False)
+    @router.get("/metrics")
     async def metrics() -> Response:
         for lane in server.engine.lanes().values():
             server.metrics.queued.labels(lane.name).set(lane.tokens)
@@ -31,7 +32,7 @@ def routes(server: Server) -> APIRouter:
             server.metrics.rows.labels(lane.name).set(lane.rows)
         return Response(server.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @router.get("/info", summary="Version, machine, tasks and limits.", include_in_schema=False)
+    @router.get("/info")
     async def info() -> Response:
         return respond(
             {

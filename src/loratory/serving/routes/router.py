@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from loratory.protocols import Labelled, Spanned
-from loratory.serving.cascade import Answered, Broken
+from loratory.serving.cascade import Answered
 from loratory.serving.refusals import Refusal
 from loratory.serving.routes.bodies import object_of, respond
+from loratory.serving.routing import Routes
 from loratory.serving.server import Server
 from loratory.serving.services import Service
 
@@ -36,11 +37,11 @@ class Options:
     include_explanation: bool = False
 
 
-def routes(server: Server) -> APIRouter:
+def routes(server: Server) -> Routes:
     """POST /api/v1/classify/batch and POST /predict/."""
-    router = APIRouter()
+    router = Routes()
 
-    @router.post("/api/v1/classify/batch", include_in_schema=False)
+    @router.post("/api/v1/classify/batch")
     async def batch(request: Request) -> Response:
         started = time.perf_counter()
         texts, roles, options = _asked(await request.body(), server)
@@ -58,7 +59,7 @@ def routes(server: Server) -> APIRouter:
             body = {"results": rows, "statistics": statistics}
         return respond({**body, "total_count": len(texts), "processing_time_ms": whole})
 
-    @router.post("/predict/", include_in_schema=False)
+    @router.post("/predict/")
     async def predict(request: Request) -> Response:
         body = object_of(await request.body(), {"text": str})
         service = server.board.default
@@ -79,8 +80,8 @@ def _asked(body: bytes, server: Server) -> tuple[list[str], tuple[str, ...], Opt
     except Refusal as problem:
         raise Refusal("INVALID_INPUT", problem.message, status=400) from None
     texts = found.get("texts") or []
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise Refusal("INVALID_INPUT", "texts is missing, empty, or no list of strings", status=400)
+    if not texts or not all(isinstance(text, str) and text for text in texts):
+        raise Refusal("INVALID_INPUT", "texts is missing, empty, or no list of strings that say something", status=400)
     kind = found.get("task_type") or "intent"
     if kind not in (*ROLES, "all"):
         allowed = ", ".join((*ROLES, "all"))
@@ -94,6 +95,8 @@ def _options(given: Mapping[str, Any]) -> Options:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if wanted is None or not (number if wanted.type == "float" else isinstance(value, bool)):
             raise Refusal("INVALID_INPUT", f"options: {name[:80]} is unknown or of another type", status=400)
+    if not 0 <= given.get("confidence_threshold", 0.0) <= 1:
+        raise Refusal("INVALID_INPUT", "options: confidence_threshold is no probability; allowed: 0 to 1", status=400)
     return Options(**given)
 
 
@@ -115,18 +118,8 @@ async def _answers(
         }
     except Refusal as problem:
         raise Refusal("INVALID_INPUT", problem.message, status=400) from None
-    told: dict[str, dict[str, Any]] = {role: {} for role in services}
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = {
-                role: group.create_task(server.answer(one, inputs[role], told[role])) for role, one in services.items()
-            }
-    except* Broken:
-        raise Refusal("UNIFIED_CLASSIFICATION_ERROR", "the texts could not be classified", status=500) from None
-    except* Exception as several:
-        raise several.exceptions[0] from None
-    served |= {"task": ",".join(one.name for one in services.values())}
-    return {role: task.result() for role, task in tasks.items()}
+    found = await server.answer_all([(one, inputs[role]) for role, one in services.items()], served)
+    return dict(zip(services, found, strict=True))
 
 
 def _result(role: str, service: Service, one: Answered, options: Options, spent: float) -> dict[str, Any]:
@@ -152,19 +145,25 @@ def _category(role: str, service: Service, one: Answered) -> tuple[str, float, d
     if made.answer is None:
         return UNKNOWN, 0.0, dict(made.probabilities.get("/label", {}))
     if isinstance(task, Labelled):
-        odds = dict(made.probabilities.get("/label", {}))
         label = task.label_of(made.answer)
-        named = NOTHING[role] if role in NOTHING and label.lower() in BENIGN else label
-        return named, odds.get(label, made.confidence), odds
+        odds: dict[str, float] = {}
+        for name, share in made.probabilities.get("/label", {}).items():
+            odds[_named(role, name)] = odds.get(_named(role, name), 0.0) + share
+        return _named(role, label), odds.get(_named(role, label), made.confidence), odds
     if isinstance(task, Spanned):
         spans = task.spans_of(made.answer)
-        odds = {}
+        odds = dict.fromkeys(task.span_labels, 0.0)  # of each label: how sure it is of some span
         for number, (_, _, label) in enumerate(spans):
-            sure = max(made.probabilities.get(f"/spans/{number}/label", {"": 1.0}).values())
-            odds[label] = max(odds.get(label, 0.0), sure)
+            shares = made.probabilities.get(f"/spans/{number}/label", {label: 1.0})
+            odds |= {name: max(odds.get(name, 0.0), share) for name, share in shares.items()}
         first = spans[0][2] if spans else NOTHING.get(role, "none")
         return first, odds.get(first, made.confidence), odds
     return str(made.answer), made.confidence, {}
+
+
+def _named(role: str, label: str) -> str:
+    """A label as the interface calls it: what is no threat is safe."""
+    return NOTHING[role] if role in NOTHING and label.lower() in BENIGN else label
 
 
 def _explanation(one: Answered, category: str, confidence: float, low: bool, options: Options) -> str:

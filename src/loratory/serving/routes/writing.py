@@ -6,13 +6,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from loratory.errors import FieldError
 from loratory.protocols import Conversational, Input
 from loratory.serving.cascade import Answered
 from loratory.serving.refusals import Refusal
 from loratory.serving.routes.bodies import object_of, respond
+from loratory.serving.routing import Routes
 from loratory.serving.server import Server
 from loratory.serving.services import Service
 from loratory.serving.streams import Dialect, stream
@@ -22,11 +24,11 @@ from loratory.tasks.conversations import input_of, messages_of
 ASKED = ("prompt", "messages", "input")
 
 
-def routes(server: Server) -> APIRouter:
+def routes(server: Server) -> Routes:
     """POST /v1/tasks/{task}/generate."""
-    router, trials = APIRouter(), Trials()
+    router, trials = Routes(), Trials()
 
-    @router.post("/v1/tasks/{task}/generate", include_in_schema=False)
+    @router.post("/v1/tasks/{task}/generate")
     async def generate(task: str, request: Request) -> Response:
         started = time.perf_counter()
         service = server.service(task)

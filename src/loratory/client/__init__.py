@@ -1,0 +1,19 @@
+"""A server's tasks from Python, without the libraries that answer: httpx is all that it needs.
+
+with Client("http://127.0.0.1:8000") as client:
+    [answer] = client.predict("risk-triage", ["my card was stolen"])
+"""
+
+from loratory.errors import ServerError, missing_extra
+
+try:
+    from loratory.client.answers import Answer, Written
+    from loratory.client.awaiting import AsyncClient
+    from loratory.client.blocking import Client
+    from loratory.client.retries import Retries
+except ModuleNotFoundError as problem:
+    if problem.name != "httpx":
+        raise
+    raise missing_extra("httpx", "client") from None
+
+__all__ = ["Answer", "AsyncClient", "Client", "Retries", "ServerError", "Written"]

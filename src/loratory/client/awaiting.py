@@ -1,0 +1,149 @@
+"""The client that is awaited: several parts of a long list are on their way at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from loratory.client import calls
+from loratory.client.answers import JSON, Answer, Written
+from loratory.client.calls import Bounds, Call
+from loratory.client.replies import Reply, lost, reply_of
+from loratory.client.retries import USUAL, Retries, Tries
+from loratory.client.streams import AsyncStream
+
+Read = TypeVar("Read")
+AT_ONCE = 4  # parts that are on their way
+
+
+class AsyncClient:
+    """As Client, for asyncio. Every method raises ServerError where the server does not answer."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        timeout: float = 60.0,
+        retries: Retries = USUAL,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._http = httpx.AsyncClient(**calls.settings(url, key, timeout), transport=transport)
+        self._retries, self._sleep = retries, sleep
+        self._bounds: Bounds | None = None
+
+    async def ready(self) -> bool:
+        """Whether it takes requests."""
+        return await self._do(calls.ready())
+
+    async def info(self) -> dict[str, Any]:
+        """Version, machine, tasks and limits."""
+        return await self._do(calls.info())
+
+    async def tasks(self) -> list[dict[str, Any]]:
+        """What is told of every task: its contract, and who answers."""
+        return await self._do(calls.tasks())
+
+    async def task(self, name: str) -> dict[str, Any]:
+        """What is told of one task."""
+        return await self._do(calls.task(name))
+
+    async def predict(
+        self, task: str, inputs: Sequence[JSON], probabilities: bool = True, *, at_once: int | None = None
+    ) -> list[Answer]:
+        """One answer for each input, in order. `at_once`: inputs in a request; else as many as the server takes."""
+        bounds = await self._known() if len(inputs) > 1 else Bounds()
+        parts = calls.predict(task, inputs, probabilities, bounds, at_once)
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def ask(call: Call[list[Answer]]) -> list[Answer]:
+            async with room:
+                return await self._do(call)
+
+        asked = [asyncio.create_task(ask(call)) for call in parts]
+        try:
+            return [answer for one in asked for answer in await one]
+        finally:  # of a failure the rest need not be answered
+            for one in asked:
+                one.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    async def generate(
+        self,
+        task: str,
+        prompt: str | None = None,
+        *,
+        messages: Sequence[Mapping[str, str]] | None = None,
+        input: Mapping[str, JSON] | None = None,
+        parameters: Mapping[str, JSON] | None = None,
+    ) -> Written:
+        """An answer in writing to a prompt, to messages or to an input of the task."""
+        asked = {"prompt": prompt, "messages": messages, "input": input}
+        return await self._do(calls.generate(task, asked, parameters or {}, False))
+
+    async def stream(
+        self,
+        task: str,
+        prompt: str | None = None,
+        *,
+        messages: Sequence[Mapping[str, str]] | None = None,
+        input: Mapping[str, JSON] | None = None,
+        parameters: Mapping[str, JSON] | None = None,
+    ) -> AsyncStream:
+        """As generate, heard while it is written."""
+        asked = {"prompt": prompt, "messages": messages, "input": input}
+        call = calls.generate(task, asked, parameters or {}, True)
+        tries = Tries(self._retries)
+        while True:
+            found = await self._begin(call)
+            if isinstance(found, AsyncStream):
+                return found
+            if (wait := tries.wait(found)) is None:
+                raise found.error()
+            await self._sleep(wait)
+
+    async def _do(self, call: Call[Read]) -> Read:
+        tries = Tries(self._retries)
+        while True:
+            reply = await self._send(call)
+            wait = tries.wait(reply) if call.patient else None
+            if wait is None:
+                return call.read(reply)
+            await self._sleep(wait)
+
+    async def _send(self, call: Call[Any]) -> Reply:
+        try:
+            return reply_of(await self._http.request(call.method, call.path, content=call.body, headers=call.headers))
+        except httpx.RequestError as problem:
+            return lost(problem)
+
+    async def _begin(self, call: Call[Any]) -> AsyncStream | Reply:
+        request = self._http.build_request(call.method, call.path, content=call.body, headers=call.headers)
+        try:
+            response = await self._http.send(request, stream=True)
+            if response.status_code == 200:
+                return AsyncStream(response)
+            await response.aread()
+            return reply_of(response)
+        except httpx.RequestError as problem:
+            return lost(problem)
+
+    async def _known(self) -> Bounds:
+        if self._bounds is None:
+            self._bounds = await self._do(calls.bounds())
+        return self._bounds
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, problem: object, trace: TracebackType | None) -> None:
+        await self.close()

@@ -1,0 +1,32 @@
+"""What the process tells on stderr: a JSON line for each request, and what went wrong here."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from typing import Any
+
+
+class Discreet(logging.Formatter):
+    """Of an error its kind and where it was raised; its message may hold what a client sent."""
+
+    def formatException(self, ei: Any) -> str:
+        kind, problem, _ = ei
+        parts: list[str] = []
+        while problem is not None:
+            raised = f"{type(problem).__module__}.{type(problem).__qualname__}"
+            parts.append("".join(traceback.format_tb(problem.__traceback__)) + raised)
+            problem = problem.__cause__ or (None if problem.__suppress_context__ else problem.__context__)
+        return "\n".join(reversed(parts)) if kind is not None else ""
+
+
+def log_to_stderr(texts: bool) -> None:
+    """`texts`: whether logs may hold what clients send."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter((logging.Formatter if texts else Discreet)("%(message)s"))
+    for name in ("loratory.access", "loratory.serving"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        logger.propagate = False

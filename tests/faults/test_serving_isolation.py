@@ -1,0 +1,331 @@
+"""Many adapters on one trunk: nobody is answered by another's, whatever is replaced meanwhile, and served = offline."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gc
+import itertools
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from loratory.models.execution import run_here
+from loratory.models.trunks import TorchTrunk
+from loratory.predictors.encoder import Encoder
+from loratory.predictors.forms import FORMS
+from loratory.predictors.operated import Operated, Point
+from loratory.protocols import Adapter, Input, Network, Prediction
+from loratory.serving.cascade import Answered, answer
+from loratory.serving.engine import Engine, Limits, trunk_of
+from loratory.serving.services import Board, Service, Stage
+from loratory.tasks.classify import Classify
+from loratory.tasks.tag import Tag
+from tiny import corpus, random_adapter, save_base, trunk_in
+
+TASKS = 32
+TOLERANCE = 1e-4
+SWAPS = 20.0  # a second
+TEXTS = (*corpus()[::6], "hello", "cash", "what now, my card was blocked; the login code is late since monday")
+
+
+@dataclass
+class Home:
+    """One base twice: what is served, and what answers offline meanwhile (a trunk belongs to one thread at a time)."""
+
+    served: TorchTrunk
+    offline: TorchTrunk
+    whole: Sequence[Adapter]  # on all layers, of some ranks
+    top: Sequence[Adapter]  # on the last layer alone
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("sentinels") / "base"
+    return save_base(place, "bert", hidden_size=64, intermediate_size=96)
+
+
+@pytest.fixture(scope="module")
+def home(folder: Path) -> Home:
+    trunk = trunk_in(folder)
+    pattern, _ = trunk.layers()
+    top = [
+        random_adapter(trunk, rank, seed, layers_to_transform=[1], layers_pattern=pattern)
+        for rank, seed in ((2, 5), (4, 6))
+    ]
+    assert {adapter.first_layer for adapter in top} == {1}
+    return Home(trunk_in(folder), trunk, [random_adapter(trunk, rank) for rank in (2, 4, 8)], top)
+
+
+def varied(adapter: Adapter, seed: int) -> Adapter:
+    """A fresh adapter of the same shape."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {name: torch.randn(t.shape, generator=generator) * 0.2 for name, t in adapter.tensors.items()}
+    return dataclasses.replace(adapter, tensors=tensors, digest=f"{adapter.digest}/{seed}")
+
+
+def headed(form: str, kind: str, task: Any, trunk: TorchTrunk, seed: int) -> nn.Module:
+    """A head with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = FORMS[form].head(kind, task, trunk)
+        for name, weight in head.named_parameters():
+            if name != "log_scale":
+                nn.init.normal_(weight, std=1.0)
+    return head.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One predictor, to be served and to answer offline."""
+
+    served: Any
+    offline: Any
+
+
+def pair(home: Home, task: Any, adapter: Adapter | None, seed: int, kind: str = "pooled") -> Pair:
+    form = "spans" if isinstance(task, Tag) else "labels"
+    head = headed(form, kind, task, home.offline, seed)
+    both = [Encoder(task, form, Network(trunk, adapter, head), 40, 0) for trunk in (home.served, home.offline)]
+    return Pair(*both)
+
+
+def classify(name: str, count: int) -> Classify:
+    """Labels that say whose they are."""
+    return Classify(labels=tuple(f"{name}.{number}" for number in range(count)))
+
+
+def offline(predictor: Any, text: str) -> Prediction:
+    """Alone, unshared."""
+    (made,) = predictor.predict([{"text": text}], run_here)
+    return made  # type: ignore[no-any-return]
+
+
+def differ(one: Prediction, other: Prediction) -> float:
+    """The largest difference of probabilities; infinity where they are of other labels, or places."""
+    if one.probabilities.keys() != other.probabilities.keys() or (one.answer is None) != (other.answer is None):
+        return float("inf")
+    most = 0.0
+    for place, odds in one.probabilities.items():
+        if odds.keys() != other.probabilities[place].keys():
+            return float("inf")
+        most = max(most, *(abs(odds[label] - share) for label, share in other.probabilities[place].items()))
+    return most
+
+
+# -- hot replacement
+@dataclass
+class Sentinels:
+    """Tasks whose versions come and go; what each of them answers offline is kept under its release."""
+
+    home: Home
+    board: Board = field(default_factory=lambda: Board({}, {}))
+    right: dict[str, Mapping[str, Prediction]] = field(default_factory=dict)
+    versions: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def renew(self, number: int) -> None:
+        """A version of a task that nobody has seen, in place of the one that there is."""
+        version = next(self.versions)
+        release = f"task-{number}/{version}"
+        shapes = [*self.home.whole, *self.home.top, None]
+        shape = shapes[(number + version) % len(shapes)]
+        adapter = varied(shape, version) if shape else None
+        made = pair(self.home, classify(release, 2 + number % 7), adapter, version)
+        self.right[release] = {text: offline(made.offline, text) for text in TEXTS}
+        name = f"task-{number}"
+        self.board.put(Service(name, (Stage("lora", made.served, release),)))
+
+    def check(self, name: str, text: str, one: Answered) -> None:
+        release, label = one.stage.release, (one.prediction.answer or {}).get("label", "")
+        assert release.startswith(f"{name}/")
+        assert label.startswith(f"{release}."), f"{name} was answered by another: {label} instead of {release}"
+        assert differ(one.prediction, self.right[release][text]) < TOLERANCE
+
+
+async def clients(engine: Engine, sentinels: Sentinels, count: int, most: int) -> int:
+    """Ask for random tasks until there are `most` answers; how many there were."""
+    answered = 0
+
+    async def client(seed: int) -> None:
+        nonlocal answered
+        chance = random.Random(seed)
+        while answered < most:
+            service = sentinels.board.get(f"task-{chance.randrange(TASKS)}")
+            assert service is not None
+            texts = chance.choices(TEXTS, k=chance.randint(1, 3))
+            made = await answer(engine, service, [{"text": text} for text in texts], time.monotonic() + 30)
+            assert len(made) == len(texts)
+            for text, one in zip(texts, made, strict=True):
+                sentinels.check(service.name, text, one)
+            answered += len(made)
+
+    await asyncio.gather(*(client(seed) for seed in range(count)))
+    return answered
+
+
+def replaced_under_load(home: Home, most: int) -> tuple[int, int]:
+    """Answers, and versions that came while they were given."""
+    sentinels = Sentinels(home)
+    for number in range(TASKS):
+        sentinels.renew(number)
+
+    async def run() -> int:
+        engine = Engine(Limits())
+
+        async def replace() -> None:
+            for number in itertools.cycle(random.Random(1).sample(range(TASKS), TASKS)):
+                await asyncio.sleep(1 / SWAPS)
+                sentinels.renew(number)
+
+        swapping = asyncio.create_task(replace())
+        try:
+            return await clients(engine, sentinels, 16, most)
+        finally:
+            swapping.cancel()
+            engine.close()
+
+    answered = asyncio.run(run())
+    return answered, len(sentinels.right) - TASKS
+
+
+def test_nobody_is_answered_by_another(home: Home) -> None:
+    answered, swaps = replaced_under_load(home, 4_000)
+    assert answered >= 4_000
+    assert swaps >= 10
+    gc.collect()
+    layer = next(module for module in home.served._host.skeleton.modules() if hasattr(module, "guests"))
+    assert len(layer.guests) <= TASKS + 1  # those that were replaced have left
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_nobody_is_answered_by_another_100_000_times(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    started = time.monotonic()
+    answered, swaps = replaced_under_load(home, 100_000)
+    with capsys.disabled():
+        print(f"\n{answered} answers, {swaps} replacements, {time.monotonic() - started:.0f} s")  # noqa: T201
+    assert answered >= 100_000
+    assert swaps >= 1000
+
+
+# -- served = offline
+def everybody(home: Home) -> dict[str, Pair]:
+    """A predictor of each kind, some of them on the top layer alone."""
+    whole, top = home.whole, home.top
+    tags = Tag(labels=("A", "B"), whole_words=False)
+    plain = {
+        "pooled": pair(home, classify("pooled", 3), varied(whole[0], 1), 1),
+        "stock": pair(home, classify("stock", 5), varied(whole[1], 2), 2, "stock"),
+        "tag": pair(home, tags, varied(whole[2], 3), 3),
+        "tag-stock": pair(home, tags, varied(whole[0], 4), 4, "stock"),
+        "head": pair(home, classify("head", 4), None, 5),
+        "head-tag": pair(home, tags, None, 6),
+        "top": pair(home, classify("top", 2), varied(top[0], 7), 7),
+        "top-other": pair(home, classify("top-other", 6), varied(top[1], 8), 8),
+        "top-tag": pair(home, tags, varied(top[1], 9), 9),
+    }
+    return plain | {f"{name} operated": operated(plain[name]) for name in ("pooled", "stock", "top")}
+
+
+def operated(one: Pair) -> Pair:
+    point = Point(1.7, {one.served.task.labels[0]: 0.4}, "energy", 1.0)
+    return Pair(Operated(one.served, point), Operated(one.offline, point))
+
+
+def served(pairs: Mapping[str, Pair], texts: Sequence[str], together: bool) -> dict[tuple[str, str], Prediction]:
+    """Through an engine: all at once, or one after another."""
+
+    async def run() -> dict[tuple[str, str], Prediction]:
+        engine = Engine(Limits(batch_tokens=4096))
+        order = [(name, text) for text in texts for name in pairs]
+        random.Random(2).shuffle(order)
+
+        async def one(name: str, text: str) -> Prediction:
+            inputs: list[Input] = [{"text": text}]
+            (made,) = await engine.predict(pairs[name].served, inputs, None)
+            return made
+
+        if together:
+            made = await asyncio.gather(*(one(*each) for each in order))
+        else:
+            made = [await one(*each) for each in order]
+        (lane,) = engine.lanes().values()
+        assert (lane.batches < len(order) / 4) if together else (lane.batches >= len(order) - 1)
+        engine.close()
+        return dict(zip(order, made, strict=True))
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_served_is_offline(home: Home, together: bool) -> None:
+    pairs = everybody(home)
+    answers = []
+    for (name, text), made in served(pairs, TEXTS, together).items():
+        right = offline(pairs[name].offline, text)
+        assert differ(made, right) < TOLERANCE, (name, text)
+        assert made.answer == right.answer, (name, text)
+        assert made.why == right.why
+        answers.append(made.answer)
+    assert None in answers  # some of what is operated abstains, so that is compared, too
+    assert any(answer and answer.get("spans") for answer in answers)
+
+
+def test_texts_that_tasks_share_are_computed_once_below_and_answered_alike(home: Home) -> None:
+    pairs = {name: one for name, one in everybody(home).items() if "top" in name or "head" in name}
+    trunk = home.served
+    rows = [trunk.tokenizer.ids(text)[0] for text in TEXTS for _ in pairs]
+    guests = [trunk_guest(one.served) for _ in TEXTS for one in pairs.values()]
+    assert trunk._repeats(rows, guests)
+    floors = trunk._floors()
+    assert floors is not None
+    below = floors.below
+    entered: list[int] = []
+
+    def noting(levels: Any, inputs: Any) -> Any:
+        entered.append(len(inputs["input_ids"]))
+        return below(levels, inputs)
+
+    floors.below = noting  # type: ignore[method-assign]
+    try:
+        found = served(pairs, TEXTS, together=True)
+    finally:
+        del floors.below
+    assert entered
+    assert sum(entered) < len(found)
+    for (name, text), made in found.items():
+        assert differ(made, offline(pairs[name].offline, text)) < TOLERANCE, (name, text)
+
+
+def trunk_guest(predictor: Any) -> Adapter | None:
+    while hasattr(predictor, "predictor"):
+        predictor = predictor.predictor
+    return predictor.network.adapter  # type: ignore[no-any-return]
+
+
+def test_an_adapter_that_needs_peft_is_answered_alike_beside_the_others(home: Home) -> None:
+    """It is on the embeddings, which the skeleton cannot seat."""
+    adapter = random_adapter(home.offline, 2, 3, target_modules=["word_embeddings"])
+    pairs = {**everybody(home), "embeddings": pair(home, classify("embeddings", 3), adapter, 11)}
+    assert not home.served._host.sits(adapter)
+    for (name, text), made in served(pairs, TEXTS[:6], together=True).items():
+        assert differ(made, offline(pairs[name].offline, text)) < TOLERANCE, (name, text)
+
+
+def test_in_bf16_the_labels_stay(folder: Path, home: Home) -> None:
+    half = Home(trunk_in(folder), home.offline, home.whole, home.top)
+    half.served.compute_in("bf16")
+    pairs = everybody(half)
+    assert all(trunk_of(one.served) is half.served for one in pairs.values())
+    found = served(pairs, TEXTS, together=True)
+    alike = [made.answer == offline(pairs[name].offline, text).answer for (name, text), made in found.items()]
+    apart = [differ(made, offline(pairs[name].offline, text)) for (name, text), made in found.items()]
+    assert max(apart) > TOLERANCE  # it does compute in bf16
+    assert sum(alike) / len(alike) >= 0.9

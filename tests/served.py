@@ -1,0 +1,256 @@
+"""Servers for tests: predictors whose answers are foretold, a trunk that can be held up, a caller without HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loratory.protocols import Asked, Encode, Input, Network, Prediction, Request, Tokens
+from loratory.serving.app import make_app
+from loratory.serving.engine import Engine, Limits
+from loratory.serving.gate import Gate
+from loratory.serving.keys import Key, Keys, hashed
+from loratory.serving.server import Loader, Server
+from loratory.serving.services import Board, Service, Stage
+from loratory.specs.serve import ServerSpec
+from loratory.tasks.classify import Classify
+from loratory.tasks.generate import Generate
+from loratory.tasks.tag import Tag
+
+INTENTS = Classify(labels=("card", "cash", "login"))
+THREATS = Classify(labels=("BENIGN", "INJECTION", "JAILBREAK"))
+PERSONAL = Tag(labels=("EMAIL", "PHONE"))
+INFER, ADMIN = "lk_infer", "lk_admin"
+POISON = "poison"  # a text at which a Bench fails
+
+
+def answer(task: Any, input: Input) -> Prediction:
+    """The first label that stands in the text, else the first of all; e-mails as spans; a prompt backwards."""
+    if isinstance(task, Tag):
+        return _spans(task, str(input["text"]))
+    if isinstance(task, Generate):
+        return Prediction(str(input["prompt"])[::-1] if task.answer_schema is None else {"name": input["prompt"]})
+    labels: tuple[str, ...] = task.labels
+    chosen = next((label for label in labels if label.lower() in str(input["text"]).lower()), labels[0])
+    rest = 0.25 / (len(labels) - 1)
+    return task.from_odds(input, {label: 0.75 if label == chosen else rest for label in labels})  # type: ignore[no-any-return]
+
+
+def _spans(task: Tag, text: str) -> Prediction:
+    found, place = [], 0
+    for word in text.split(" "):
+        if "@" in word:
+            found.append((place, place + len(word), "EMAIL"))
+        place += len(word) + 1
+    odds = {f"/spans/{number}/label": {"EMAIL": 0.875, "PHONE": 0.0625} for number in range(len(found))}
+    return Prediction(task.from_spans(text, found), odds)
+
+
+@dataclass(eq=False)
+class Plain:
+    """A predictor that needs no trunk."""
+
+    task: Any
+    answers: Callable[[Any, Input], Prediction] = answer
+
+    def predict(self, inputs: Sequence[Input], run: Any) -> list[Prediction]:
+        return [self.answers(self.task, one) for one in inputs]
+
+
+@dataclass(eq=False)
+class Bench:
+    """Stands where a trunk does: notes what it is given, and may be held up."""
+
+    name: str = "bench"
+    digest: str = "bench"
+    batches: list[list[str]] = field(default_factory=list)
+    free: threading.Event = field(default_factory=threading.Event)
+    entered: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.free.set()
+
+    def encode(self, requests: Sequence[Encode], alive: Any = None) -> list[str]:
+        texts = ["".join(map(chr, request.ids)) for request in requests]
+        self.batches.append(texts)
+        self.entered.set()
+        assert self.free.wait(20)
+        if POISON in texts:
+            raise RuntimeError("this text cannot be computed")
+        return texts
+
+    @property
+    def seen(self) -> list[str]:
+        return [text for batch in self.batches for text in batch]
+
+
+@dataclass(eq=False)
+class Seated:
+    """A predictor that asks a Bench once."""
+
+    task: Any
+    network: Network
+    answers: Callable[[Any, Input], Prediction] = answer
+
+    def requests(self, inputs: Sequence[Input]) -> list[Request]:
+        return [Encode(self.network, codes(str(one["text"]))) for one in inputs]
+
+    def ask(self, inputs: Sequence[Input]) -> Asked | None:
+        def read(outputs: Sequence[Any]) -> list[Prediction]:
+            return [self.answers(self.task, {"text": text}) for text in outputs]
+
+        return Asked(self.requests(inputs), read)
+
+    def predict(self, inputs: Sequence[Input], run: Any) -> list[Prediction]:
+        asked = self.ask(inputs)
+        assert asked is not None
+        return asked.read(run(asked.requests))
+
+
+def codes(text: str) -> Tokens:
+    return tuple(map(ord, text))
+
+
+def seated(bench: Bench, task: Any = INTENTS) -> Any:
+    trunk: Any = bench
+    return Seated(task, Network(trunk))
+
+
+def stages(*predictors: Any) -> tuple[Stage, ...]:
+    return tuple(Stage(f"stage-{number}", one, f"{number}" * 64) for number, one in enumerate(predictors, 1))
+
+
+def service(name: str, *predictors: Any, deadline: float | None = None) -> Service:
+    return Service(name, stages(*predictors), deadline)
+
+
+def keys() -> Keys:
+    made = [
+        Key("ann", frozenset({"infer"}), hashed(INFER)),
+        Key("root", frozenset({"infer", "admin"}), hashed(ADMIN)),
+    ]
+    return Keys({key.digest: key for key in made})
+
+
+def no_loader(name: str, path: str) -> Service:
+    raise AssertionError("nothing is loaded here")
+
+
+def server_of(
+    folder: Path,
+    *services: Service,
+    known: Keys | None = None,
+    roles: Mapping[str, str] | None = None,
+    load: Loader = no_loader,
+    **spec: Any,
+) -> Server:
+    """A server without a process; `spec` are members of its YAML."""
+    whole = ServerSpec.model_validate({"audit": folder / "audit.jsonl", **spec})
+    limits = Limits(whole.limits.batch_tokens, whole.limits.queue_tokens)
+    board = Board({one.name: one for one in services}, roles or {}, whole.default)
+    return Server(whole, board, Engine(limits), load, known or Keys({}))
+
+
+def router(folder: Path, **more: Any) -> Server:
+    """A server with all three roles, and with a task that writes."""
+    services = [
+        service("intent", Plain(INTENTS)),
+        service("pii", Plain(PERSONAL)),
+        service("security", Plain(THREATS)),
+        service("reply", Plain(Generate())),
+    ]
+    roles = {"intent": "intent", "pii": "pii", "security": "security"}
+    return server_of(folder, *services, **{"roles": roles, **more})
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> Any:
+        return self.json["error"]
+
+
+@dataclass
+class Call:
+    """One request, byte for byte."""
+
+    method: str
+    path: str
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    pieces: Sequence[bytes] | None = None  # of the body, without a content-length
+    gone: asyncio.Event | None = None  # set when the client goes away
+    whole: bool = True  # whether all of the body comes
+
+    def scope(self) -> dict[str, Any]:
+        told = {"host": "localhost", **self.headers}
+        if self.pieces is None:
+            told = {"content-length": str(len(self.data())), **told}
+        return {
+            "type": "http",
+            "method": self.method,
+            "path": self.path,
+            "raw_path": self.path.encode(),
+            "query_string": b"",
+            "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in told.items()],
+            "scheme": "http",
+            "http_version": "1.1",
+            "server": ("localhost", 80),
+            "client": ("127.0.0.1", 1),
+            "root_path": "",
+        }
+
+    def data(self) -> bytes:
+        return (
+            self.body if isinstance(self.body, bytes) else b"" if self.body is None else json.dumps(self.body).encode()
+        )
+
+    async def to(self, app: Gate) -> Reply:
+        """Raises EOFError where there is no answer."""
+        parts = list(self.pieces if self.pieces is not None else [self.data()])
+        sent: list[Any] = []
+        gone = self.gone or asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            if parts:
+                return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts) or not self.whole}
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app(self.scope(), receive, send)
+        if not sent:
+            raise EOFError
+        start = sent[0]
+        headers = {name.decode().lower(): value.decode("latin-1") for name, value in start["headers"]}
+        return Reply(start["status"], headers, b"".join(part.get("body", b"") for part in sent[1:]))
+
+
+def call(app: Gate, method: str, path: str, body: Any = None, **more: Any) -> Reply:
+    """One request on an event loop of its own."""
+    return asyncio.run(Call(method, path, body, **more).to(app))
+
+
+def post(server: Server, path: str, body: Any, **headers: str) -> Reply:
+    return call(make_app(server), "POST", path, body, headers=headers)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}

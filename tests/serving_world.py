@@ -1,0 +1,96 @@
+"""Servers that answer without a model: fakes of each kind of task, for the tests of the page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loratory.protocols import Input, Prediction, Run
+from loratory.serving.engine import Engine
+from loratory.serving.keys import Keys
+from loratory.serving.server import Server
+from loratory.serving.services import Board, Service, Stage
+from loratory.specs.serve import LimitsSpec, ServerSpec
+from loratory.tasks.classify import Classify
+from loratory.tasks.generate import Generate
+from loratory.tasks.tag import Tag
+
+LABELS = ("card_lost", "cash", "fee", "limit", "login", "refund", "top_up", "transfer")
+ORDER = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
+RELEASE = "1413b761bf6bfcf155a624302800ec005047d39dbe1eeffc22277ac5831f0709"
+
+
+@dataclass(frozen=True)
+class Fake:
+    """Says what a function says."""
+
+    task: Any
+    says: Callable[[Input], Prediction]
+
+    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
+        return [self.says(one) for one in inputs]
+
+
+def odds(input: Input) -> Prediction:
+    """The label that the text names, `cash` without; a text with `unsure` is left unanswered."""
+    text = str(input["text"])
+    best: str = next((label for label in LABELS if label in text), "cash")
+    rest: dict[str, float] = {label: 0.3 / (len(LABELS) - 1) for label in LABELS if label != best}
+    made: dict[str, dict[str, float]] = {"/label": {best: 0.7, **rest}}
+    return Prediction(None if "unsure" in text else {"label": best}, made, "abstained" if "unsure" in text else None)
+
+
+def numbers(input: Input) -> Prediction:
+    """Every number is a NUMBER, every capitalised word a NAME."""
+    text = str(input["text"])
+    found = [(*one.span(), "NUMBER" if one[0].isdigit() else "NAME") for one in re.finditer(r"\d+|[A-Z]\w+", text)]
+    spans = [{"start": start, "end": end, "label": label, "text": text[start:end]} for start, end, label in found]
+    sure: dict[str, dict[str, float]] = {
+        f"/spans/{place}/label": {str(one["label"]): 0.9} for place, one in enumerate(spans)
+    }
+    return Prediction({"spans": spans}, sure)
+
+
+def broken(input: Input) -> Prediction:
+    raise RuntimeError("a secret of the inside")
+
+
+def service(name: str, task: Any, *says: Callable[[Input], Prediction], **rest: Any) -> Service:
+    names = ("lora", "rules", "third")
+    stages = [Stage(stage, Fake(task, one), RELEASE) for stage, one in zip(names, says, strict=False)]  # type: ignore[arg-type]
+    return Service(name, tuple(stages), **rest)
+
+
+def echo(input: Input) -> Prediction:
+    """What was asked, behind what the system says."""
+    return Prediction(f"{input.get('system', '')}{input['prompt']}", {"": {"echo": 0.5}})
+
+
+def services() -> dict[str, Service]:
+    """One of each kind."""
+    classify, tag = Classify(labels=LABELS), Tag(labels=("NUMBER", "NAME"))
+    order = lambda _: Prediction({"count": 3}, {"/count": {"3": 0.8}})  # noqa: E731
+    made = (
+        service("intents", classify, odds),
+        service("spans", tag, numbers),
+        service("orders", Generate(answer_schema=ORDER), order),
+        service("words", Generate(), echo),
+        service("fragile", classify, broken, odds),
+        service("down", classify, broken),
+    )
+    return {one.name: one for one in made}
+
+
+def server_of(
+    folder: Path, made: Mapping[str, Service] | None = None, keys: Keys | None = None, **limits: Any
+) -> Server:
+    """A server in a folder of its own."""
+    spec = ServerSpec(audit=folder / "audit.jsonl", limits=LimitsSpec(**limits))
+
+    def load(name: str, path: str) -> Service:
+        raise AssertionError
+
+    return Server(spec, Board(services() if made is None else made, {}), Engine(), load, keys or Keys({}))

@@ -1,0 +1,354 @@
+"""What waits for one trunk is answered together; what nobody waits for any more is not computed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from loratory.errors import Late
+from loratory.protocols import Asked, Input, Prediction
+from loratory.serving.engine import Engine, Full, Job, Limits, Waiting, cost_of, slices
+from served import INTENTS, POISON, THREATS, Bench, Plain, answer, codes, seated
+
+Inputs = Sequence[Input]
+
+
+def inputs(*texts: str) -> list[Input]:
+    return [{"text": text} for text in texts]
+
+
+def labels(made: Sequence[Prediction]) -> list[str]:
+    return [one.answer["label"] for one in made if one.answer]
+
+
+async def until(what: Callable[[], bool]) -> None:
+    """Wait for something to be so."""
+    end = time.monotonic() + 10
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        await asyncio.sleep(0.001)
+
+
+@dataclass
+class Held:
+    """An engine whose bench is busy with "first" until it is let go."""
+
+    engine: Engine
+    bench: Bench
+    first: asyncio.Task[list[Prediction]]
+
+    def ask(self, predictor: Any, *texts: str, by: float | None = None) -> asyncio.Task[list[Prediction]]:
+        return asyncio.create_task(self.engine.predict(predictor, inputs(*texts), by))
+
+    async def waiting(self, tokens: int = 1) -> None:
+        (lane,) = self.engine.lanes().values()
+        await until(lambda: lane.tokens >= tokens)
+
+
+def while_busy(do: Callable[[Held], Coroutine[Any, Any, None]], limits: Limits | None = None) -> Bench:
+    """Run a test while the bench is held up; what it saw."""
+
+    async def run() -> Bench:
+        bench, engine = Bench(), Engine(limits or Limits())
+        bench.free.clear()
+        first = asyncio.create_task(engine.predict(seated(bench), inputs("first"), None))
+        await until(bench.entered.is_set)
+        try:
+            await do(Held(engine, bench, first))
+        finally:
+            bench.free.set()
+        assert labels(await first) == ["card"]
+        await until(lambda: not any(lane.tokens for lane in engine.lanes().values()))
+        engine.close()
+        return bench
+
+    return asyncio.run(run())
+
+
+def test_what_arrives_while_a_batch_is_computed_is_the_next_one() -> None:
+    async def do(held: Held) -> None:
+        one, other = seated(held.bench), seated(held.bench, THREATS)
+        tasks = [held.ask(one, f"cash {n}") for n in range(5)] + [held.ask(other, f"injection {n}") for n in range(3)]
+        await held.waiting(sum(cost_of(inputs(text)) for text in ["cash 0"] * 5 + ["injection 0"] * 3))
+        held.bench.free.set()
+        made = [labels(found) for found in await asyncio.gather(*tasks)]
+        assert made == [["cash"]] * 5 + [["INJECTION"]] * 3
+
+    bench = while_busy(do)
+    assert [len(batch) for batch in bench.batches] == [1, 8]
+
+
+def test_a_batch_ends_at_its_budget() -> None:
+    async def do(held: Held) -> None:
+        tasks = [held.ask(seated(held.bench), "x" * 40) for _ in range(6)]  # 12 tokens each
+        await held.waiting(6 * 12)
+        held.bench.free.set()
+        await asyncio.gather(*tasks)
+
+    assert [len(batch) for batch in while_busy(do, Limits(batch_tokens=25)).batches] == [1, 2, 2, 2]
+
+
+def test_a_full_queue_refuses_at_once_and_says_for_how_long() -> None:
+    async def do(held: Held) -> None:
+        predictor = seated(held.bench)
+        kept = held.ask(predictor, "x" * 80)  # 22 tokens
+        await held.waiting(22)
+        with pytest.raises(Full) as refused:
+            await held.engine.predict(predictor, inputs("x" * 80), None)
+        assert 0 < refused.value.after < 60
+        held.bench.free.set()
+        assert len(await kept) == 1
+
+    assert "x" * 80 in while_busy(do, Limits(queue_tokens=40)).seen
+
+
+def test_all_parts_of_a_long_list_are_queued_or_none() -> None:
+    async def do(held: Held) -> None:
+        predictor = seated(held.bench)
+        kept = held.ask(predictor, "kept" * 5)
+        await held.waiting(7)
+        with pytest.raises(Full):
+            await held.engine.predict(predictor, inputs(*["x" * 40] * 6), None)
+        held.bench.free.set()
+        await kept
+
+    assert not any("x" in text for text in while_busy(do, Limits(batch_tokens=24, queue_tokens=60)).seen)
+
+
+def test_what_would_be_late_is_refused_at_once() -> None:
+    async def do(held: Held) -> None:
+        (lane,) = held.engine.lanes().values()
+        lane.rate = 10.0  # tokens a second: what waits takes 2.2 s
+        predictor = seated(held.bench)
+        kept = held.ask(predictor, "x" * 80)
+        await held.waiting(22)
+        started = time.monotonic()
+        with pytest.raises(Full):
+            await held.engine.predict(predictor, inputs("late"), started + 1.0)
+        assert time.monotonic() - started < 0.5
+        soon = held.ask(predictor, "soon enough", by=started + 30.0)
+        await held.waiting(24)
+        held.bench.free.set()
+        assert len(await soon) == len(await kept) == 1
+
+    assert "late" not in while_busy(do).seen
+
+
+def test_all_of_a_long_list_has_to_be_done_in_time() -> None:
+    async def do(held: Held) -> None:
+        (lane,) = held.engine.lanes().values()
+        lane.rate = 20.0
+        kept = held.ask(seated(held.bench), "kept")
+        await held.waiting(3)
+        with pytest.raises(Full):  # the first part would be, the last would not
+            await held.engine.predict(seated(held.bench), inputs(*["x" * 40] * 6), time.monotonic() + 2.5)
+        held.bench.free.set()
+        await kept
+
+    assert not any("x" in text for text in while_busy(do, Limits(batch_tokens=24)).seen)
+
+
+def test_who_waits_is_told_at_the_deadline_and_the_job_is_dropped() -> None:
+    async def do(held: Held) -> None:
+        started = time.monotonic()
+        with pytest.raises(Late):
+            await held.engine.predict(seated(held.bench), inputs("late"), started + 0.05)
+        assert 0.04 < time.monotonic() - started < 1.0
+
+    assert "late" not in while_busy(do).seen
+
+
+def test_cancelled_jobs_are_not_worked_on() -> None:
+    async def do(held: Held) -> None:
+        left, stays = held.ask(seated(held.bench), "left"), held.ask(seated(held.bench), "stays")
+        await held.waiting(6)
+        left.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await left
+        held.bench.free.set()
+        await stays
+
+    bench = while_busy(do)
+    assert "left" not in bench.seen
+    assert "stays" in bench.seen
+
+
+def test_a_failing_neighbour_does_not_fail_the_others() -> None:
+    async def do(held: Held) -> None:
+        good, bad = seated(held.bench), seated(held.bench, THREATS)
+        tasks = [held.ask(good, "cash"), held.ask(bad, POISON), held.ask(good, "login")]
+        await held.waiting(9)
+        held.bench.free.set()
+        made = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(made[1], RuntimeError)
+        assert [labels(one) for one in (made[0], made[2]) if isinstance(one, list)] == [["cash"], ["login"]]
+
+    while_busy(do)
+
+
+def test_a_lane_lives_on_when_a_predictor_fails_and_when_a_loop_is_gone() -> None:
+    bench, engine = Bench(), Engine()
+    predictor = seated(bench)
+    with pytest.raises(RuntimeError):
+        asyncio.run(engine.predict(predictor, inputs(POISON), None))
+    bench.free.clear()
+    loop = asyncio.new_event_loop()
+    left = Job(predictor.ask, inputs("left"), None, 1, Waiting(loop))
+    engine.lane(bench).put([left])
+    loop.close()  # before its answer comes
+    bench.free.set()
+    assert labels(asyncio.run(asyncio.wait_for(engine.predict(predictor, inputs("cash"), None), 5))) == ["cash"]
+
+
+def test_a_long_list_is_cut_and_comes_back_in_order() -> None:
+    bench = Bench()
+    texts = [f"{('card', 'cash', 'login')[n % 3]} number {n}" for n in range(100)]
+    made = asyncio.run(Engine(Limits(batch_tokens=30)).predict(seated(bench), inputs(*texts), None))
+    assert labels(made) == [text.split()[0] for text in texts]
+    assert bench.seen == texts
+    assert max(len(batch) for batch in bench.batches) <= 6
+
+
+def test_slices() -> None:
+    parts = list(slices(inputs("x" * 40, "y" * 400, *["z" * 12] * 5), 24))
+    assert [[str(one["text"])[0] for one in part] for part in parts] == [["x"], ["y"], ["z"] * 4, ["z"]]
+    assert [cost_of(inputs(text)) for text in ("", "abcd", "x" * 400)] == [2, 3, 102]
+    assert cost_of([{"history": [{"role": "user", "content": "x" * 400}], "prompt": "y" * 40}]) > 110
+
+
+class Twice:
+    """Asks twice, and does not say what."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.inner = seated(bench)
+        self.task, self.network = INTENTS, self.inner.network
+
+    def predict(self, inputs: Inputs, run: Any) -> list[Prediction]:
+        first = run(self.inner.requests(inputs))
+        second = run(self.inner.requests([{"text": text[::-1]} for text in first]))
+        return [self.inner.answers(INTENTS, {"text": text[::-1]}) for text in second]
+
+
+class Unsure(Twice):
+    """Could ask at once, but not now."""
+
+    def ask(self, inputs: Inputs) -> Asked | None:
+        return None
+
+
+@pytest.mark.parametrize("kind", [Twice, Unsure])
+def test_a_predictor_that_goes_step_by_step_waits_in_a_thread(kind: type[Twice]) -> None:
+    bench, engine = Bench(), Engine()
+    predictor: Any = kind(bench)
+    assert labels(asyncio.run(engine.predict(predictor, inputs("cash", "login"), None))) == ["cash", "login"]
+    assert bench.batches == [["cash", "login"], ["hsac", "nigol"]]
+
+
+def test_it_is_late_there_too_and_what_it_left_is_not_computed() -> None:
+    async def do(held: Held) -> None:
+        predictor: Any = Twice(held.bench)
+        with pytest.raises(Late):
+            await held.engine.predict(predictor, inputs("late"), time.monotonic() + 0.05)
+
+    assert "late" not in while_busy(do).seen
+
+
+def test_it_is_not_computed_either_when_its_client_has_gone() -> None:
+    async def do(held: Held) -> None:
+        left = held.ask(Twice(held.bench), "left", by=time.monotonic() + 30)
+        await held.waiting(6)
+        left.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await left
+
+    assert "left" not in while_busy(do).seen
+
+
+def test_predictors_without_a_trunk_have_their_threads_and_a_bound() -> None:
+    free = threading.Event()
+
+    def slow(task: Any, input: Input) -> Prediction:
+        assert free.wait(10)
+        return answer(task, input)
+
+    plain: Any = Plain(INTENTS, slow)
+
+    async def run() -> None:
+        engine = Engine(Limits(threads=1))
+        tasks = [asyncio.create_task(engine.predict(plain, inputs("cash"), None)) for _ in range(16)]
+        await asyncio.sleep(0.01)
+        with pytest.raises(Full):
+            await engine.predict(plain, inputs("login"), None)
+        tasks.pop().cancel()
+        await asyncio.sleep(0)
+        with pytest.raises(Late):  # it does not wait for a thread that is free after the deadline
+            await engine.predict(plain, inputs("login"), time.monotonic() + 0.05)
+        free.set()
+        assert [labels(made) for made in await asyncio.gather(*tasks)] == [["cash"]] * 15
+
+    asyncio.run(run())
+
+
+def test_predictors_in_python_take_turns() -> None:
+    inside, most = [0], [0]
+
+    def counting(task: Any, input: Input) -> Prediction:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.005)
+        inside[0] -= 1
+        return answer(task, input)
+
+    plain: Any = Plain(INTENTS, counting)
+
+    async def run() -> None:
+        engine = Engine(Limits(threads=4))
+        await asyncio.gather(*(engine.predict(plain, inputs("cash"), None) for _ in range(12)))
+
+    asyncio.run(run())
+    assert most == [1]
+
+
+def test_who_waits_for_a_trunk_lets_others_have_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loratory.serving.engine.PATIENCE", 20.0)
+
+    async def do(held: Held) -> None:
+        twice: Any = Twice(held.bench)
+        plain: Any = Plain(INTENTS)
+        waits = held.ask(twice, "cash")
+        await held.waiting(6)
+        assert labels(await asyncio.wait_for(held.engine.predict(plain, inputs("login"), None), 5)) == ["login"]
+        held.bench.free.set()
+        assert labels(await waits) == ["cash"]
+
+    while_busy(do)
+
+
+def lane_threads() -> int:
+    return sum(thread.name == "lane-mortal" for thread in threading.enumerate())
+
+
+def test_a_lane_ends_with_its_trunk() -> None:
+    bench = Bench("mortal", "mortal")
+    engine = Engine()
+    predictor = seated(bench)
+    assert labels(asyncio.run(engine.predict(predictor, inputs("cash"), None))) == ["cash"]
+    assert (lane_threads(), list(engine.lanes())) == (1, ["mortal"])
+    del bench, predictor
+    end = time.monotonic() + 5
+    while lane_threads() and time.monotonic() < end:
+        gc.collect()
+        time.sleep(0.01)
+    assert (lane_threads(), list(engine.lanes())) == (0, [])
+
+
+def test_requests_of_a_test_are_characters() -> None:
+    assert codes("ab") == (97, 98)

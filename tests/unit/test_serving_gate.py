@@ -1,0 +1,538 @@
+"""The one gate: nobody without a key, nobody from elsewhere, nobody too often; and what the logs hold of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loratory.errors import DataError
+from loratory.protocols import Input, Prediction
+from loratory.serving.app import make_app
+from loratory.serving.audit import Audit
+from loratory.serving.gate import PUBLIC, Bucket, Gate
+from loratory.serving.keys import SCOPES, Keys
+from loratory.serving.logs import Discreet
+from loratory.serving.openapi import document
+from loratory.serving.server import Server
+from served import ADMIN, INFER, INTENTS, Bench, Call, Plain, bearer, call, keys, router, seated, server_of, service
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "ZZZ")
+ADMINS = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
+OPEN = {"/health/live", "/health/ready", "/login", "/page/style.css", "/page/theme.js", "/page/icon.svg"}
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Gate:
+    return make_app(router(tmp_path, known=keys()))
+
+
+def paths(gate: Gate) -> list[str]:
+    app: Any = gate.app
+    return [route.path.replace("{task}", "intent") for route in app.routes]
+
+
+def spellings(path: str) -> list[str]:
+    return [
+        path,
+        f"{path}/",
+        f"/{path}",
+        path.replace("/", "//"),
+        path.upper(),
+        path.replace("/", "%2f"),
+        path.replace("/", "\\"),
+        f"/.{path}",
+        f"{path}\n",
+        f"{path}\x00",
+        f"{path};a=b",
+        f"{path}?a=b",
+        f"{path}/../../health/live",
+        f"/health/live/..{path}",
+        f"/health/live{path}",
+        f"/health/../{path}",
+        "*" + path,
+        path.removeprefix("/"),
+    ]
+
+
+def test_what_is_open_is_what_is_listed() -> None:
+    assert PUBLIC == OPEN
+
+
+def test_every_route_is_documented(tmp_path: Path) -> None:
+    server = router(tmp_path)
+    told = {path for path in document(server, "", "")["paths"] if "/tasks/" not in path or "/intent" in path}
+    assert told <= set(paths(make_app(server)))
+    assert len(told) >= 11
+
+
+def test_without_a_key_nothing_is_answered_but_what_is_open(locked: Gate) -> None:
+    asked = 0
+
+    async def all_of_them() -> None:
+        nonlocal asked
+        known = paths(locked)
+        assert {"/openapi.json", "/metrics", "/info", "/predict/", *ADMINS} <= set(known)
+        for path in {*known, "", "/", "/docs", "/nothing"}:
+            for spelled in spellings(path):
+                for method in METHODS:
+                    reply = await Call(method, spelled, {"inputs": ["cash"]}).to(locked)
+                    asked += 1
+                    assert (reply.status == 401) == (spelled not in OPEN), (method, spelled, reply.status)
+                    if reply.status == 401:
+                        assert reply.headers["www-authenticate"] == "Bearer"
+                        assert reply.error["code"] == "unauthorized"
+
+    asyncio.run(all_of_them())
+    assert asked > 3000
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        bearer("lk_wrong"),
+        bearer(""),
+        bearer(INFER + "x"),
+        bearer(INFER.upper()),
+        {"authorization": INFER},
+        {"authorization": f"Basic {INFER}"},
+        {"x-api-key": INFER},
+        {"cookie": "loratory_session=1"},
+        {"cookie": 'loratory_session="'},
+        {"cookie": f"loratory_session={INFER}"},
+    ],
+)
+def test_wrong_keys(locked: Gate, headers: dict[str, str]) -> None:
+    assert call(locked, "GET", "/v1/tasks", headers=headers).status == 401
+
+
+def test_right_keys(locked: Gate) -> None:
+    for headers in (bearer(INFER), bearer(ADMIN), {"authorization": f"bearer  {INFER} "}):
+        assert call(locked, "GET", "/v1/tasks", headers=headers).status == 200
+
+
+@pytest.mark.parametrize("path", ADMINS)
+def test_loading_needs_another_scope(locked: Gate, path: str) -> None:
+    for spelled in (path, f"{path}/", f"{path}\n"):
+        for method in METHODS:
+            reply = call(locked, method, spelled, {}, headers=bearer(INFER))
+            assert (reply.status, reply.error["code"]) == (403, "forbidden")
+    let_in = call(locked, "POST", path, {"lora_name": "nobody"}, headers=bearer(ADMIN))
+    assert let_in.status == (404 if "unload" in path else 422)
+    assert call(locked, "GET", path, headers=bearer(ADMIN)).status == 405
+
+
+def test_a_revoked_key(tmp_path: Path) -> None:
+    known = keys()
+    app = make_app(router(tmp_path, known=known))
+    known.drop("ann")
+    assert call(app, "GET", "/v1/tasks", headers=bearer(INFER)).status == 401
+
+
+# -- who is asked, and from where
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LocalHost:8000", 200),
+        ("[::1]:8000", 200),
+        ("[::1]", 200),
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("evil.example:80", 421),
+        ("localhost:evil", 421),
+        ("", 421),
+        ("localhost@evil.example", 421),
+    ],
+)
+def test_hosts(tmp_path: Path, host: str, status: int) -> None:
+    app = make_app(router(tmp_path), ("localhost", "[::1]"))
+    for path in ("/v1/tasks", "/health/live"):
+        reply = call(app, "GET", path, headers={"host": host})
+        assert reply.status == status
+    if status == 421:
+        assert reply.error["code"] == "misdirected"
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "status"),
+    [
+        ("http://localhost:8000", "localhost:8000", 200),
+        ("https://localhost:8000", "localhost:8000", 200),
+        ("http://localhost:9000", "localhost:8000", 403),
+        ("http://evil.example", "localhost:8000", 403),
+        ("null", "localhost:8000", 403),
+        ("null", "", 403),
+        ("", "", 403),
+    ],
+)
+def test_origins(tmp_path: Path, origin: str, host: str, status: int) -> None:
+    app = make_app(router(tmp_path))
+    assert call(app, "POST", "/predict/", {"text": "a"}, headers={"origin": origin, "host": host}).status == status
+
+
+def test_headers_are_bounded(locked: Gate) -> None:
+    for headers in ({"x": "a" * 40_000}, {f"x-{n}": "a" * 1000 for n in range(40)}, {"a" * 40_000: ""}):
+        reply = call(locked, "GET", "/health/live", headers=headers)
+        assert (reply.status, reply.error["code"]) == (431, "headers_too_large")
+        assert reply.headers["connection"] == "close"
+    long = call(locked, "GET", "/v1/tasks", headers={**bearer("x" * 20_000), "host": "y" * 9000})
+    assert (long.status, len(long.body) < 500) == (401, True)
+
+
+def test_no_websockets(locked: Gate) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    for kind in ("websocket", "anything"):
+        scope: dict[str, Any] = {"type": kind, "path": "/health/live", "headers": []}
+        asyncio.run(locked(scope, receive, send))
+    assert [message["type"] for message in sent] == ["websocket.close"] * 2
+
+
+# -- how much
+def test_a_key_may_not_ask_too_often(tmp_path: Path) -> None:
+    app = make_app(router(tmp_path, known=keys(), limits={"per_second": 0.4, "burst": 3}))
+    replies = [call(app, "GET", "/v1/tasks", headers=bearer(INFER)) for _ in range(5)]
+    assert [reply.status for reply in replies] == [200, 200, 200, 429, 429]
+    assert replies[-1].error["code"] == "busy"
+    assert replies[-1].headers["retry-after"] == "3"  # at 0.4 a second
+    assert call(app, "GET", "/v1/tasks", headers=bearer(ADMIN)).status == 200
+    assert call(app, "GET", "/health/live", headers=bearer(INFER)).status == 200
+
+
+def test_a_bucket_fills_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    bucket = Bucket(2.0, 2, at=now[0])
+    assert [bucket.wait() for _ in range(3)] == [0, 0, 0.5]
+    now[0] += 0.5
+    assert [bucket.wait() for _ in range(2)] == [0, 0.5]
+    now[0] += 100
+    assert [bucket.wait() for _ in range(3)] == [0, 0, 0.5]
+
+
+def test_so_many_at_a_time(tmp_path: Path) -> None:
+    free = threading.Event()
+
+    def slow(task: Any, input: Input) -> Prediction:
+        assert free.wait(10)
+        return INTENTS.from_odds(input, {"card": 1.0})
+
+    async def run() -> None:
+        server = server_of(tmp_path, service("a", Plain(INTENTS, slow)), limits={"requests": 2})
+        app = make_app(server)
+        ask = Call("POST", "/v1/tasks/a/predict", {"inputs": ["x"]})
+        kept = [asyncio.create_task(ask.to(app)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        for path in ("/v1/tasks", "/health/x", "/login"):
+            over = await Call("GET", path).to(app)
+            assert (over.status, over.error["code"], over.headers["retry-after"]) == (429, "busy", "1")
+        assert (await Call("GET", "/health/ready").to(app)).status == 200
+        free.set()
+        assert [(await one).status for one in kept] == [200, 200]
+        assert (await Call("GET", "/v1/tasks").to(app)).status == 200
+        assert app.open == 0
+
+    asyncio.run(run())
+
+
+def test_a_body_that_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loratory.serving.gate.BODY_SECONDS", 0.05)
+    reply = call(make_app(router(tmp_path)), "POST", "/predict/", pieces=[b"{"], whole=False)
+    assert (reply.status, reply.headers["connection"]) == (408, "close")
+
+
+# -- clients that go away
+def statuses(server: Server) -> list[str]:
+    text = server.metrics.text().decode()
+    return re.findall(r'loratory_requests_total\{route="[^"]*",status="(\d+)"\}', text)
+
+
+def test_what_a_client_left_is_not_computed(tmp_path: Path) -> None:
+    async def run() -> None:
+        bench = Bench()
+        bench.free.clear()
+        server = server_of(tmp_path, service("a", seated(bench)))
+        app = make_app(server)
+        gone = asyncio.Event()
+        path = "/v1/tasks/a/predict"
+        stays = asyncio.create_task(Call("POST", path, {"inputs": ["stays"]}).to(app))
+        while not bench.entered.is_set():
+            await asyncio.sleep(0.001)
+        leaves = asyncio.create_task(Call("POST", path, {"inputs": ["leaves"]}, gone=gone).to(app))
+        (lane,) = server.engine.lanes().values()
+        while not lane.tokens:
+            await asyncio.sleep(0.001)
+        gone.set()
+        with pytest.raises(EOFError):  # it ends in peace, with no answer
+            await leaves
+        bench.free.set()
+        assert (await stays).status == 200
+        assert (await Call("POST", path, {"inputs": ["later"]}).to(app)).status == 200
+        assert bench.seen == ["stays", "later"]
+        assert "499" in statuses(server)
+
+    asyncio.run(run())
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body(tmp_path: Path) -> None:
+    gone = asyncio.Event()
+    gone.set()
+    server = router(tmp_path)
+    with pytest.raises(EOFError):
+        call(make_app(server), "POST", "/predict/", pieces=[b'{"text"'], whole=False, gone=gone)
+    assert statuses(server) == ["499"]
+
+
+def test_a_server_that_is_ended_does_not_take_that_for_a_client_that_left(tmp_path: Path) -> None:
+    async def run() -> None:
+        bench = Bench()
+        bench.free.clear()
+        app = make_app(server_of(tmp_path, service("a", seated(bench))))
+        task = asyncio.create_task(Call("POST", "/v1/tasks/a/predict", {"inputs": ["x"]}).to(app))
+        while not bench.entered.is_set():
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        bench.free.set()
+
+    asyncio.run(run())
+
+
+# -- what is written down
+def broken(task: Any, input: Input) -> Prediction:
+    raise RuntimeError(f"cannot read {input['text']}")
+
+
+def test_failures_are_opaque_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    server = server_of(tmp_path, service("a", Plain(INTENTS, broken)))
+    reply = call(make_app(server), "POST", "/v1/tasks/a/predict", {"inputs": ["words"]})
+    assert (reply.status, reply.error["code"], reply.error["message"]) == (
+        500,
+        "internal",
+        "the task could not be answered",
+    )
+    assert "the contender stage-1 failed" in caplog.text
+    caplog.clear()
+    server.board.put(service("a", Plain(INTENTS, lambda *_: Prediction({"other": 1}))))
+    reply = call(make_app(server), "POST", "/predict/", {"text": "x"})
+    assert (reply.status, reply.error["message"]) == (500, "something went wrong here")
+    assert b"KeyError" not in reply.body
+    assert b"Traceback" not in reply.body
+    (logged,) = [record for record in caplog.records if record.name == "loratory.serving"]
+    assert reply.error["request_id"] in logged.getMessage()
+    assert logged.exc_info
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[Any]:
+    return [json.loads(record.getMessage()) for record in caplog.records if record.name == "loratory.access"]
+
+
+def test_a_line_for_each_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "loratory.access")
+    app = make_app(server_of(tmp_path, service("a", Plain(INTENTS, broken), Plain(INTENTS)), known=keys()))
+    call(app, "POST", "/v1/tasks/a/predict", {"inputs": ["x"]}, headers={**bearer(INFER), "x-request-id": "one"})
+    call(app, "GET", "/v1/tasks")
+    call(app, "GET", "/nothing", headers=bearer(ADMIN))
+    first, second, third = lines(caplog)
+    assert first.pop("milliseconds") > 0
+    assert first == {
+        "request_id": "one",
+        "method": "POST",
+        "route": "/v1/tasks/{task}/predict",
+        "status": 200,
+        "key": "ann",
+        "task": "a",
+        "contender": "stage-2",
+        "fallback": "failed",
+    }
+    assert (second["status"], second["route"], second["key"]) == (401, "refused", None)
+    assert (third["status"], third["route"], third["key"]) == (404, "unknown", "root")
+
+
+SECRET = "nobody-may-read-this"
+
+
+def everything(server: Server) -> None:
+    app = make_app(server)
+    for body in ({"inputs": [SECRET]}, {"inputs": [{"text": 3, SECRET: 1}]}, {SECRET: 1}, SECRET.encode()):
+        call(app, "POST", "/v1/tasks/intent/predict", body)
+    for kind in ("all", SECRET):
+        call(app, "POST", "/api/v1/classify/batch", {"texts": [SECRET], "task_type": kind})
+    call(app, "POST", "/predict/", {"text": SECRET})
+    for path in (f"/{SECRET}", f"/v1/tasks/{SECRET}"):
+        call(app, "GET", path, headers={"x-secret": SECRET, "authorization": f"Bearer {SECRET}", "cookie": SECRET})
+
+
+def test_logs_hold_no_texts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    everything(router(tmp_path))
+    assert len(lines(caplog)) == 9
+    assert SECRET not in caplog.text
+
+
+def test_logs_hold_texts_where_that_is_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    everything(router(tmp_path, texts_in_logs=True))
+    held = [line["inputs"] for line in lines(caplog) if "inputs" in line]
+    one = [{"text": SECRET}]
+    assert held == [one, {"intent": one, "pii": one, "security": one}, one]
+
+
+def test_an_error_is_logged_without_its_message() -> None:
+    try:
+        try:
+            raise ValueError(SECRET)
+        except ValueError as problem:
+            raise RuntimeError(SECRET) from problem
+    except RuntimeError:
+        shown = Discreet("%(message)s").formatException(sys.exc_info())
+    assert SECRET not in shown
+    assert shown.index("builtins.ValueError") < shown.index("builtins.RuntimeError")
+    assert "test_serving_gate.py" in shown
+
+
+# -- keys and the audit log
+def test_the_file_of_keys(tmp_path: Path) -> None:
+    file = tmp_path / "below" / "keys.json"
+    made = Keys({})
+    secret, other = made.add("ann", frozenset({"infer"})), made.add("root", frozenset(SCOPES))
+    made.write(file)
+    text = file.read_text()
+    assert secret not in text
+    assert secret.removeprefix("lk_") not in text
+    assert file.stat().st_mode & 0o777 == 0o600
+    again = Keys.read(file)
+    found = again.find(secret), again.find(other), again.find("lk_x")
+    assert [one and (one.name, set(one.scopes)) for one in found] == [("ann", {"infer"}), ("root", set(SCOPES)), None]
+    with pytest.raises(DataError, match="there is a key called 'ann'"):
+        again.add("ann", frozenset({"infer"}))
+    again.drop("ann")
+    with pytest.raises(DataError, match="there is no key called 'ann'"):
+        again.drop("ann")
+    assert again.find(secret) is None
+    assert len(secret) >= 32
+    assert secret != other
+
+
+def test_keys_are_never_readable_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    replace = __import__("os").replace
+
+    def noting(part: Path, file: Path) -> None:
+        seen.append(part.stat().st_mode & 0o777)
+        replace(part, file)
+
+    monkeypatch.setattr("loratory.artifacts.files.os.replace", noting)
+    keys().write(tmp_path / "keys.json")
+    assert seen == [0o600]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"keys": [{}]}',
+        '{"keys": [{"name": "a", "scopes": ["all"], "sha256": "' + "0" * 64 + '"}]}',
+        '{"keys": [{"name": "a", "scopes": "infer", "sha256": "' + "0" * 64 + '"}]}',
+        '{"keys": [{"name": "a", "scopes": ["infer"], "sha256": "0"}]}',
+    ],
+)
+def test_a_file_that_is_none_of_keys(tmp_path: Path, text: str) -> None:
+    (tmp_path / "keys.json").write_text(text)
+    with pytest.raises(DataError, match="no file of keys"):
+        Keys.read(tmp_path / "keys.json")
+
+
+def chained(folder: Path, count: int = 6) -> Audit:
+    audit = Audit(folder / "below" / "audit.jsonl")
+    for number in range(count):
+        audit.note("load", {"task": f"task-{number}", "release": "a"})
+    return audit
+
+
+def test_a_chain_that_nobody_touched(tmp_path: Path) -> None:
+    audit = chained(tmp_path)
+    assert audit.verify() == 6
+    Audit(audit.file).note("unload", {"task": "task-1"})
+    assert audit.verify() == 7
+    first, *_, last = map(json.loads, audit.file.read_text().splitlines())
+    assert (first["before"], first["event"], first["task"]) == ("0" * 64, "load", "task-0")
+    assert last["event"] == "unload"
+
+
+def tampered(rows: list[str], how: str) -> list[str]:
+    if how == "changed":
+        return [row.replace("task-2", "task-9") for row in rows]
+    if how == "first":
+        return rows[1:]
+    if how == "removed":
+        return [row for row in rows if "task-2" not in row]
+    if how == "swapped":
+        return [*rows[:2], rows[3], rows[2], *rows[4:]]
+    if how == "twice":
+        return [*rows[:3], rows[2], *rows[3:]]
+    if how == "torn":
+        return [*rows[:2], rows[2][:20], *rows[3:]]
+    return [*rows[:3], how, *rows[3:]]
+
+
+@pytest.mark.parametrize(
+    "how", ["changed", "first", "removed", "swapped", "twice", "torn", "{}", "[]", "", '{"before": "' + "0" * 64 + '"}']
+)
+def test_a_chain_that_somebody_touched(tmp_path: Path, how: str) -> None:
+    audit = chained(tmp_path)
+    rows = tampered(audit.file.read_text().splitlines(), how)
+    audit.file.write_text("".join(f"{row}\n" for row in rows))
+    with pytest.raises(DataError, match="the chain is broken") as found:
+        audit.verify()
+    assert int(found.value.where.rpartition(":")[2]) in (1, 3, 4)
+
+
+def test_several_processes_write_one_chain(tmp_path: Path) -> None:
+    """Each with an Audit of its own, as processes have."""
+
+    def write(number: int) -> None:
+        audit = Audit(tmp_path / "audit.jsonl")
+        for _ in range(20):
+            audit.note("load", {"task": str(number)})
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Audit(tmp_path / "audit.jsonl").verify() == 80
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "where"),
+    [
+        ({}, 422, "lora_name"),
+        ({"lora_name": "a b", "lora_path": "x"}, 422, "lora_name"),
+        ({"lora_name": "a"}, 422, "lora_path"),
+        ({"lora_name": "a", "lora_path": ""}, 422, "lora_path"),
+        ({"lora_name": "a", "lora_path": "x", "more": 1}, 422, "more"),
+        ({"lora_name": "a", "lora_path": "x"}, 403, None),  # it was started without a folder to load from
+    ],
+)
+def test_what_is_to_be_loaded_has_to_be_said(tmp_path: Path, body: Any, status: int, where: str | None) -> None:
+    reply = call(make_app(router(tmp_path)), "POST", ADMINS[0], body)
+    assert (reply.status, reply.error["param"]) == (status, where)
