@@ -219,16 +219,16 @@ def _joined(first: Rows, second: Rows) -> Rows:
     groups = (first, second)
     if not all(is_plain(rows.inputs["past_key_values"], rows.inputs["attention_mask"].shape[1] - 1) for rows in groups):
         raise ValueError("caches of this kind cannot be joined")
-    pens = [*first.pens, *second.pens]
-    going = [*first.going, *(len(first.pens) + row for row in second.going)]
-    order = sorted(going, key=lambda row: id(pens[row].request.network.adapter))
+    pens, stay = [*first.pens, *second.pens], [rows.going for rows in groups]
+    order = sorted(
+        [*stay[0], *(len(first.pens) + row for row in stay[1])], key=lambda row: id(pens[row].request.network.adapter)
+    )
     masks = [rows.inputs["attention_mask"] for rows in groups]
     where = torch.tensor(order, dtype=torch.long, device=masks[0].device)
     places = where.new_full((len(pens),), len(order)).index_copy_(
         0, where, torch.arange(len(order), device=where.device)
     )
-    width = max(mask.shape[1] - int(mask[rows.going].any(0).long().argmax()) if rows.going else 1
-                for mask, rows in zip(masks, groups, strict=True))  # fmt: skip
+    width = max(_width(mask[mine]) for mask, mine in zip(masks, stay, strict=True))
     inputs = {name: torch.cat([rows.inputs[name] for rows in groups])[where] for name in ("input_ids", "position_ids")}
     cache = DynamicCache()
     for layers in zip(*(rows.inputs["past_key_values"].layers for rows in groups), strict=True):
@@ -239,6 +239,11 @@ def _joined(first: Rows, second: Rows) -> Rows:
         cache.layers.append(plain_layer(keys, values))
     mask = _stacked(masks, places, len(order), width, 1)
     return Rows([pens[row] for row in order], {**inputs, "attention_mask": mask, "past_key_values": cache}, True)
+
+
+def _width(mask: Tensor) -> int:
+    """Columns from the first on that any row of int64[B, T] reads."""
+    return mask.shape[1] - int(mask.any(0).long().argmax()) if len(mask) else 1
 
 
 def _stacked(parts: Sequence[Tensor], places: Tensor, rows: int, width: int, along: int) -> Tensor:

@@ -16,6 +16,7 @@ from loratory.errors import Late
 from loratory.protocols import Asked, Input
 
 RATE = 1000.0  # tokens a second that may be written, until some were
+AT_ONCE = 4  # jobs that join between two steps: while their prompts are read, nobody's text goes on
 FADING = 0.8  # of what is known of the speed, with every job that ends
 
 
@@ -74,8 +75,8 @@ class Work:
 class Desk:
     """Jobs that wait to be written, and those that are being written: so many rows and tokens at a time."""
 
-    def __init__(self, rows: int, tokens: int, at_once: int) -> None:
-        self.rows, self.room, self.at_once = rows, tokens, at_once
+    def __init__(self, rows: int, tokens: int) -> None:
+        self.rows, self.room = rows, tokens
         self.tokens = 0  # that wait
         self.steps = 0
         self._waiting: deque[Order] = deque()
@@ -103,14 +104,14 @@ class Desk:
         self.tokens += job.cost
 
     def take(self) -> list[Order]:
-        """Jobs that there is room for now. Few at once: while their prompts are read, nobody's text goes on."""
+        """Jobs that there is room for now."""
         taken: list[Order] = []
         rows, tokens = sum(len(work.pens) for work in self._works), self._doing()
         while self._waiting:
             job = self._waiting[0]
             rows, tokens = rows + len(job.inputs), tokens + job.cost
-            full = rows > self.rows or tokens > self.room or len(taken) >= self.at_once
-            if full and (self._works or taken):
+            full = rows > self.rows or tokens > self.room
+            if (full and (self._works or taken)) or (self._works and len(taken) >= AT_ONCE):
                 break
             taken.append(self._waiting.popleft())
             self.tokens -= job.cost

@@ -102,7 +102,7 @@ class Lane:
         self._tokens = 0
         self._doing, self._since = 0, 0.0
         self._ready = threading.Condition()
-        self._desk = Desk(limits.rows, limits.rows_tokens, limits.rows)
+        self._desk = Desk(limits.rows, limits.rows_tokens)
         self._open = True
         self._thread = threading.Thread(target=self._work, name=f"lane-{name}", daemon=True)
         self._thread.start()
