@@ -1,4 +1,4 @@
-"""Writes docs/spec.md, docs/spec.schema.json and docs/cli.md from the models and the command line themselves.
+"""Writes docs/spec.md, docs/spec.schema.json, docs/cli.md and docs/server.md from the models and the command line themselves.
 
 python docs/generate.py            write them
 python docs/generate.py --check    end with 1 where one of them is out of date
@@ -25,7 +25,7 @@ from loratory.specs.evidence import Ceiling, EvidenceSpec, Floor, GateSpec
 from loratory.specs.frame import DEFAULT_BASE
 from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
 from loratory.specs.schema import HELP, Known, schema
-from loratory.specs.serve import ServeSpec
+from loratory.specs.serve import LimitsSpec, ServerSpec, ServeSpec, TaskSpec
 from loratory.specs.stress import StressSpec
 from loratory.specs.training import ConsistencySpec, LossSpec, TrainingSpec
 from loratory.specs.writing import WritingSpec
@@ -50,6 +50,13 @@ schema of YAML 1.2: `yes`, `no` and `12:30` are text. A key that is unknown, or 
 Each regime's name is a key too: its options there are shared by all its contenders, and a contender's own win.
 """
 
+SERVER = """\
+# The server's file, key by key
+
+`loratory serve --config server.yaml`; paths of tasks start from the folder of the file, others from where the server is
+started. What the command line says wins, and `--set KEY=VALUE` changes any key. How a server works: [serving.md](serving.md).
+"""
+
 
 def pages() -> dict[str, str]:
     """File name -> text of every generated page."""
@@ -58,7 +65,13 @@ def pages() -> dict[str, str]:
         "spec.md": _spec(known),
         "spec.schema.json": json.dumps(schema(known), indent=2, ensure_ascii=False) + "\n",
         "cli.md": _cli(),
+        "server.md": _server(),
     }
+
+
+def _server() -> str:
+    parts = [MADE + SERVER, _section("The file", ServerSpec), _section("A task under `tasks`", TaskSpec)]
+    return "\n".join([*parts, _section("`limits`", LimitsSpec)])
 
 
 def _classes(group: str) -> dict[str, Any]:
