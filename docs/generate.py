@@ -145,13 +145,17 @@ def _checks() -> str:
     )
 
 
+def _plain(value: Any) -> Any:
+    return value.model_dump() if isinstance(value, BaseModel) else str(value)
+
+
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined:
         return "needed"
     if isinstance(value, BaseModel):
         return "see below"
-    return "none" if value is None else f"`{json.dumps(value)}`"
+    return "none" if value is None else f"`{json.dumps(value, default=_plain)}`"
 
 
 def _cell(text: str) -> str:

@@ -1,4 +1,4 @@
-"""docs/spec.md, docs/spec.schema.json and docs/cli.md are what their generator makes of the code as it is."""
+"""docs/spec.md, docs/spec.schema.json, docs/cli.md and docs/server.md are what their generator makes of the code as it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from loratory.discovery import find, names
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("spec.md", "spec.schema.json", "cli.md")
+PAGES = ("spec.md", "spec.schema.json", "cli.md", "server.md")
 
 
 @cache
