@@ -145,4 +145,5 @@ def test_it_is_the_document_of_the_server_as_it_is_now(tmp_path: Path) -> None:
     assert [path for path in document(app)["paths"] if path.startswith("/v1/tasks/")] == [
         "/v1/tasks/b",
         "/v1/tasks/b/predict",
+        "/v1/tasks/b/generate",
     ]
