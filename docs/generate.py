@@ -1,4 +1,4 @@
-"""Writes docs/spec.md, docs/spec.schema.json, docs/cli.md and docs/server.md from the models and the command line themselves.
+"""Writes docs/spec.md, docs/spec.schema.json, docs/cli.md and docs/server.md from the models and the command line.
 
 python docs/generate.py            write them
 python docs/generate.py --check    end with 1 where one of them is out of date
@@ -54,7 +54,7 @@ SERVER = """\
 # The server's file, key by key
 
 `loratory serve --config server.yaml`; paths of tasks start from the folder of the file, others from where the server is
-started. What the command line says wins, and `--set KEY=VALUE` changes any key. How a server works: [serving.md](serving.md).
+started. What the command line says wins, and `--set KEY=VALUE` changes any key. How it works: [serving.md](serving.md).
 """
 
 

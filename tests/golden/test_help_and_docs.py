@@ -1,4 +1,4 @@
-"""docs/spec.md, docs/spec.schema.json, docs/cli.md and docs/server.md are what their generator makes of the code as it is."""
+"""The generated pages of docs/ are what their generator makes of the code as it is."""
 
 from __future__ import annotations
 

@@ -72,4 +72,4 @@ class ServerSpec(BaseModel):
     threads: int | None = Field(None, ge=1, description="of the trunk's products; left out: the machine's cores")
     texts_in_logs: bool = Field(False, description="whether logs hold what clients send")
     audit: Path = Field(Path(".loratory/audit.jsonl"), description="where loads, unloads and keys are written down")
-    limits: LimitsSpec = Field(default_factory=LimitsSpec)
+    limits: LimitsSpec = Field(default_factory=LimitsSpec, description="what it takes on")
