@@ -298,14 +298,19 @@ def test_a_client_that_leaves_in_the_middle_of_its_body(tmp_path: Path) -> None:
     assert statuses(server) == ["499"]
 
 
-def test_a_server_that_is_ended_does_not_take_that_for_a_client_that_left(tmp_path: Path) -> None:
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_server_that_is_ended_does_not_take_that_for_a_client_that_left(tmp_path: Path, leaves: bool) -> None:
+    """Nor where both happen."""
+
     async def run() -> None:
-        bench = Bench()
+        bench, gone = Bench(), asyncio.Event()
         bench.free.clear()
         app = make_app(server_of(tmp_path, service("a", seated(bench))))
-        task = asyncio.create_task(Call("POST", "/v1/tasks/a/predict", {"inputs": ["x"]}).to(app))
+        task = asyncio.create_task(Call("POST", "/v1/tasks/a/predict", {"inputs": ["x"]}, gone=gone).to(app))
         while not bench.entered.is_set():
             await asyncio.sleep(0.001)
+        if leaves:
+            gone.set()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
