@@ -17,6 +17,7 @@ from loratory.flows.opening import fit_folder, read_ladder
 from loratory.flows.specs import parser_of
 from loratory.serving.keys import Keys
 from loratory.serving.services import Board, Service, Stage
+from loratory.serving.threads import apart
 from loratory.specs.frame import NAME, NAMED
 from loratory.specs.overrides import overridden
 from loratory.specs.reading import load_yaml
@@ -207,7 +208,7 @@ def build(spec: ServerSpec, say: Callable[[str], None]) -> Any:
     trunks = [asdict(one) for one in precisions]
     facts = {"version": __version__, "trunks": trunks, "threads": torch.get_num_threads()}
     board = Board(services, roles, spec.default)
-    return Server(spec, board, Engine(limits), Loader(pool, spec.tasks), keys, facts=facts)
+    return Server(spec, board, Engine(limits, torch.get_num_threads()), Loader(pool, spec.tasks), keys, facts=facts)
 
 
 @dataclass(frozen=True)
@@ -275,7 +276,7 @@ def serve(spec: ServerSpec, say: Callable[[str], None]) -> None:
 
     keys = keys_of(spec)
     socket = bound(spec.host, spec.port)  # before the models are loaded: a port that is taken is soon told
-    server = build(spec, say)
+    server = apart(lambda: build(spec, say))
     gate = make_app(server, hosts_of(spec, keys))
     for service in server.board:
         where = str(service.asked.path) if service.asked else ""

@@ -94,8 +94,8 @@ def _characters(value: Any) -> int:
 class Lane:
     """The queue of one trunk and the thread that works through it."""
 
-    def __init__(self, name: str, limits: Limits) -> None:
-        self.name, self.limits = name, limits
+    def __init__(self, name: str, limits: Limits, threads: Callable[[], int] = lambda: 0) -> None:
+        self.name, self.limits, self._threads, self._team = name, limits, threads, 0
         self.rate = GUESS  # tokens a second
         self.batches = self.rows = 0
         self._waiting: deque[Job] = deque()
@@ -176,6 +176,7 @@ class Lane:
         if taken is None:
             return False
         batch, written = taken
+        self._share()
         try:
             self._answer(batch)
         except BaseException as problem:  # the lane lives on: its other callers wait
@@ -188,6 +189,14 @@ class Lane:
             log.exception("lane %s", self.name)
             settle([*self._desk.drop(problem), *[(job, None, problem) for job in written]])
         return True
+
+    def _share(self) -> None:
+        """Compute with as many threads as are this lane's now."""
+        if (team := self._threads()) != self._team:
+            import torch
+
+            torch.set_num_threads(team)  # of this thread's products alone
+            self._team = team
 
     def _write(self, jobs: Sequence[Any]) -> None:
         """One token more of all that is being written."""
@@ -308,6 +317,7 @@ class Engine:
     """Lanes by trunk, and threads for what needs none."""
 
     limits: Limits = field(default_factory=Limits)
+    threads: int = 0  # for the products of all lanes together; 0: as torch has it
 
     def __post_init__(self) -> None:
         self._lanes: dict[str, Lane] = {}
@@ -406,9 +416,13 @@ class Engine:
         """The trunk's own; it ends with the trunk."""
         with self._lock:
             if trunk.digest not in self._lanes:
-                self._lanes[trunk.digest] = Lane(trunk.name, self.limits)
+                self._lanes[trunk.digest] = Lane(trunk.name, self.limits, self._each)
                 weakref.finalize(trunk, self._forget, trunk.digest)
             return self._lanes[trunk.digest]
+
+    def _each(self) -> int:
+        """Threads of each lane; 0 where nothing is said of them."""
+        return self.threads and max(self.threads // max(len(self._lanes), 1), 1)
 
     def _forget(self, digest: str) -> None:
         lane = self._lanes.pop(digest, None)

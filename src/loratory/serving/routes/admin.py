@@ -14,6 +14,7 @@ from loratory.serving.routes.bodies import object_of, respond
 from loratory.serving.routing import Routes
 from loratory.serving.server import Server
 from loratory.serving.services import Service
+from loratory.serving.threads import apart
 from loratory.specs.frame import NAME, NAMED
 
 
@@ -29,7 +30,7 @@ def routes(server: Server) -> Routes:
             raise Refusal("invalid_input", f"no name of a task; allowed: {NAMED}", where="lora_name")
         if not path:
             raise Refusal("invalid_input", "there is no path", where="lora_path")
-        service = await asyncio.to_thread(_change, server, name, path, _who(request))
+        service = await asyncio.to_thread(lambda: apart(lambda: _change(server, name, path, _who(request))))
         return respond({"task": name, "release": service.release, "status": "loaded"})
 
     @router.post("/v1/unload_lora_adapter")

@@ -1,0 +1,33 @@
+"""Threads, and the teams of threads that matrix products keep for each of them.
+
+OpenMP keeps a team for every thread that ever computed. Where there are more threads in all teams than cores, none of
+them waits actively any more, and each of the hundred products of a pass begins with a wake-up: on 2 cores a pass takes
+more than twice as long. So what computes beside a lane does so in a thread that ends, and lanes share the cores.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+Made = TypeVar("Made")
+
+
+def apart(work: Callable[[], Made]) -> Made:
+    """What `work` gives or raises, done by a thread that ends with it."""
+    made: list[Made] = []
+    failed: list[BaseException] = []
+
+    def do() -> None:
+        try:
+            made.append(work())
+        except BaseException as problem:
+            failed.append(problem)
+
+    thread = threading.Thread(target=do, name="apart")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return made[0]
