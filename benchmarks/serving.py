@@ -36,7 +36,7 @@ from loratory.flows.run import environment
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "serving.json"
-RATES = (40, 80, 120, 160, 220, 300, 400, 520, 680, 880, 1150, 1500)
+RATES = (300, 520, 680, 880)
 LOW, CALM = 8.0, 120  # requests a second, and how many, at low load
 FIVE = 5
 

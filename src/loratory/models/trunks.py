@@ -33,6 +33,7 @@ from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tok
 if TYPE_CHECKING:
     from loratory.models.live import LiveTrunk, Ways
 
+PASS = 48  # tokens that could be computed in the time that a pass takes beside its tokens
 BATCH_TOKENS = 4096  # padded tokens of one inference pass: larger gains nothing on a CPU and costs memory
 
 
@@ -46,6 +47,31 @@ def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         batch.append(i)
     if batch:
         yield batch
+
+
+def by_cost(lengths: Sequence[int], budget: int, each: int = PASS) -> list[list[int]]:
+    """As `by_length`, in the batches that cost least: padded tokens, and for every pass as much as `each` tokens.
+
+    Few rows of many lengths are mostly padding in one pass: texts of 16 tokens on average beside one of 90.
+    """
+    order = sorted(range(len(lengths)), key=lambda k: -lengths[k])
+    ends = [k + 1 for k in range(len(order)) if k + 1 == len(order) or lengths[order[k]] != lengths[order[k + 1]]]
+    starts = [0, *ends]
+    best: list[tuple[int, int]] = [(0, 0)]  # cost of the first rows, and where the last of their batches begins
+    for end in ends:
+        costs = []
+        for number, (cost, _) in enumerate(best):
+            padded = lengths[order[starts[number]]] * (end - starts[number])
+            passes = -(-padded // budget)
+            costs.append((cost + padded + each * passes, starts[number]))
+        best.append(min(costs))
+    found: list[list[int]] = []
+    at = len(ends)
+    while at:
+        start = best[at][1]
+        found.append(order[start : ends[at - 1]])
+        at = starts.index(start)
+    return [[mine[k] for k in part] for mine in found[::-1] for part in by_length([lengths[k] for k in mine], budget)]
 
 
 class TorchTrunk:
@@ -127,7 +153,7 @@ class TorchTrunk:
     @torch.inference_mode()
     def encode(self, requests: Sequence[Encode], alive: Alive = always) -> list[Tensor]:
         out: list[Tensor] = [torch.empty(0)] * len(requests)
-        for batch in by_length([len(r.ids) for r in requests], BATCH_TOKENS):
+        for batch in by_cost([len(r.ids) for r in requests], BATCH_TOKENS):
             for alike in self._alike(batch, requests):
                 wanted = [i for i in alike if alive(i)]
                 if wanted:

@@ -50,7 +50,7 @@ class Stepwise(Exception):
 class Limits:
     """Bounds of a lane."""
 
-    batch_tokens: int = 512  # of one pass, estimated; a single job may be more
+    batch_tokens: int = 1024  # of one pass, estimated; a single job may be more
     queue_tokens: int = 65_536  # that wait, estimated
     threads: int = 4  # for predictors that need no trunk
     rows: int = 16  # that are written side by side
@@ -154,10 +154,12 @@ class Lane:
             return self._batch(), self._desk.take()
 
     def _batch(self) -> list[Job]:
-        """Whatever waits, up to the budget."""
+        """Whatever waits, up to the budget, and to what is computed in half of the time that the first job has."""
         batch: list[Job] = []
-        cost = 0
-        while self._waiting and (not batch or cost + self._waiting[0].cost <= self.limits.batch_tokens):
+        cost, most = 0, float(self.limits.batch_tokens)
+        if self._waiting and (by := self._waiting[0].by) is not None:
+            most = min(most, self.rate * max(by - time.monotonic(), 0.0) / 2)
+        while self._waiting and (not batch or cost + self._waiting[0].cost <= most):
             batch.append(self._waiting.popleft())
             cost += batch[-1].cost
         self._tokens -= cost
