@@ -36,7 +36,7 @@ from loratory.flows.run import environment
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "serving.json"
-RATES = (300, 520, 680, 880)
+RATES = (80, 160, 260, 360, 480, 640, 850, 1100)
 LOW, CALM = 8.0, 120  # requests a second, and how many, at low load
 FIVE = 5
 
@@ -203,7 +203,13 @@ def many(fit: Path, counts: Sequence[int], texts: Sequence[str], seconds: float,
                     found[str(count)]["memory_mib"].append(resident(pid))
                 print(count, found[str(count)], flush=True)
     means = {n: {key: round(mean(values), 1) for key, values in each.items()} for n, each in found.items()}
-    return {"adapter_mib": round(bytes_each, 2), "by_adapters": means}
+    least, most = (means[str(count)]["memory_mib"] for count in (min(counts), max(counts)))
+    expected = least + (max(counts) - min(counts)) * bytes_each
+    return {
+        "adapter_mib": round(bytes_each, 2),
+        "memory_over_base_and_adapters": round(most / expected, 3),
+        "by_adapters": means,
+    }
 
 
 def five(fit: Path, texts: Sequence[str], seconds: float) -> dict[str, Any]:
@@ -326,7 +332,7 @@ def main() -> None:
     rows, fit = rows_of(asked.test), fit_folder(asked.run)
     texts, seconds = [text for text, _ in rows], asked.seconds
     found, spent = compared(asked.run, fit, rows, seconds, asked.rounds)
-    adapters = many(fit, [int(n) for n in asked.adapters.split(",")], texts, seconds, asked.rounds)
+    adapters = many(fit, [int(n) for n in asked.adapters.split(",")], texts, seconds, 1)
     tasks = five(fit, texts, seconds)
     mine, pipeline, onnx = (found[name] for name in ("ours", "pipeline", "onnx int8, 1 task"))
     same = mean(a == b for a, b in zip(mine["said"], pipeline["said"], strict=True))

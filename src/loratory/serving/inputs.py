@@ -19,6 +19,7 @@ class Reading:
 
     def __init__(self, task: Any) -> None:
         self.task, self.question = task, Question.of(task)
+        self._talks = isinstance(task, Conversational)
         self._schema = dict(task.question())
         fields = self.question.fields.values()
         self._strings = all(field.get("type") == "string" and BY_HAND >= field.keys() for field in fields)
@@ -31,7 +32,7 @@ class Reading:
         problems = [*self._lengths(made)] if self._strings else [*self._problems(made)]
         if problems:
             raise DataError("; ".join(problems), where=where)
-        if isinstance(self.task, Conversational):
+        if self._talks:
             self._in_turn(made, where)
         return made
 
