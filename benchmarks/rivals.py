@@ -2,7 +2,7 @@
 
 pip install fastapi onnx onnxruntime onnxscript
 python benchmarks/rivals.py pipeline PORT FOLDER       one merged classifier as transformers opens it
-python benchmarks/rivals.py onnx PORT FOLDER ...       an int8 model for each task
+python benchmarks/rivals.py onnx PORT FOLDER ...       an int8 model for each task; onnx-calm: without spinning threads
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def pipeline_app(folder: Path) -> FastAPI:
     return app
 
 
-def onnx_app(folders: list[Path]) -> FastAPI:
-    """Around a session for each task."""
+def onnx_app(folders: list[Path], calm: bool) -> FastAPI:
+    """Around a session for each task; `calm`: their threads do not spin while they wait for work."""
     import json
 
     import numpy as np
@@ -46,6 +46,8 @@ def onnx_app(folders: list[Path]) -> FastAPI:
 
     app, options = FastAPI(), ort.SessionOptions()
     options.intra_op_num_threads = 2
+    if calm:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     sessions = [ort.InferenceSession(str(f / "model.onnx"), options) for f in folders]
     tokenizer = AutoTokenizer.from_pretrained(str(folders[0]))
     labels = [json.loads((f / "config.json").read_text())["id2label"] for f in folders]
@@ -87,5 +89,6 @@ def quantise(folder: Path, output: Path) -> Path:
 
 if __name__ == "__main__":
     kind, port, *folders = sys.argv[1:]
-    app = pipeline_app(Path(folders[0])) if kind == "pipeline" else onnx_app([Path(f) for f in folders])
+    paths = [Path(folder) for folder in folders]
+    app = pipeline_app(paths[0]) if kind == "pipeline" else onnx_app(paths, kind == "onnx-calm")
     uvicorn.run(app, port=int(port), log_level="warning", access_log=False)

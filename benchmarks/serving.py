@@ -142,6 +142,23 @@ def rivals(merged: Path, quantised: Path, tasks: int) -> tuple[Rival, Rival]:
     return pipeline, onnx
 
 
+def sessions(run: Path, fit: Path, texts: Sequence[str], seconds: float, rounds: int) -> dict[str, Any]:
+    """Five tasks: ours, int8 sessions as they come, and with threads that do not spin. Texts a second, in turns."""
+    found: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        merged, quantised = exported(run, Path(folder))
+        _, spinning = rivals(merged, quantised, FIVE)
+        quiet = ["onnx-calm" if part == "onnx" else part for part in spinning.command]
+        calm = replace(spinning, name="onnx int8, threads that do not spin", command=quiet)
+        mine = ours("ours", copies(fit, FIVE, Path(folder) / "tasks"), "--set", "precision=bf16")
+        for _ in range(rounds):
+            for rival in (mine, spinning, calm):
+                with running(rival) as (port, _):
+                    found.setdefault(rival.name, []).append(round(ramp(rival, texts, port, seconds)["best"], 1))
+                print(rival.name, found[rival.name], flush=True)
+    return found
+
+
 def copies(fit: Path, count: int, output: Path, top: int | None = None) -> dict[str, Path]:
     """Artifacts with the fit's adapter and noise; with `top`, of its last layers alone."""
     import torch
@@ -303,7 +320,7 @@ def exported(run: Path, folder: Path) -> tuple[Path, Path]:
         check=True,
         capture_output=True,
     )
-    merged = next(path.parent for path in sorted((folder / "stock").rglob("model.safetensors")))
+    merged = folder / "stock" / "merged"
     return merged, quantise(merged, folder / "int8")
 
 
@@ -325,12 +342,18 @@ def main() -> None:
     parser.add_argument("--adapters", default="1,8,32,128")
     parser.add_argument("--seconds", type=float, default=4.0, help="at each offered rate")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--sessions", action="store_true", help="five tasks alone, added to a result that is there")
     parser.add_argument("--output", type=Path, default=RESULT)
     asked = parser.parse_args()
     from loratory.flows.opening import fit_folder
 
     rows, fit = rows_of(asked.test), fit_folder(asked.run)
     texts, seconds = [text for text, _ in rows], asked.seconds
+    if asked.sessions:
+        known = json.loads(asked.output.read_text(encoding="utf-8"))
+        known["five_tasks_by_sessions"] = sessions(asked.run, fit, texts, seconds, asked.rounds)
+        asked.output.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return
     found, spent = compared(asked.run, fit, rows, seconds, asked.rounds)
     adapters = many(fit, [int(n) for n in asked.adapters.split(",")], texts, seconds, 1)
     tasks = five(fit, texts, seconds)
