@@ -39,7 +39,6 @@ BODY_SECONDS = 10.0  # within which a body has to arrive
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADER_BYTES = 32 * 1024  # of all headers of a request
 DIGITS = 15  # of a content-length that is a number of bytes
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
 class Gone(Exception):
