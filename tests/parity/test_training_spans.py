@@ -63,7 +63,8 @@ def test_spans_are_learnt_kept_and_found_in_long_texts(tmp_path: Path, family: s
     with staging(tmp_path / "fit", {"kind": "fit"}) as part:
         store.write(part, made)
     again = store.read(tmp_path / "fit", Pool())
-    assert again.predict([long.input, *inputs], run_here) == [one, *found]
+    assert again.predict([long.input], run_here) == [one]  # in the passes of before: others round otherwise
+    assert again.predict(inputs, run_here) == found
 
 
 def test_windows_are_no_longer_than_the_base_can_read(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from loratory.errors import Late
 from loratory.models.activations import Pooling, Remembered
 from loratory.models.execution import run_here
-from loratory.models.trunks import BATCH_TOKENS, by_length
+from loratory.models.trunks import BATCH_TOKENS, by_cost, by_length
 from loratory.models.writing import pad
 from loratory.protocols import Encode, Network
 from tiny import TEXTS, Trunks
@@ -73,3 +74,19 @@ def test_states_are_computed_once_for_each_text_and_pooling(trunk_of: Trunks) ->
     direct = run_here([Encode(Network(trunk, None, Pooling("mean")), row) for row in rows])
     assert torch.allclose(first, torch.stack(direct), atol=1e-6)
     assert remembered.pooled(trunk, "mean", []).shape == (0, trunk.width)
+
+
+def test_batches_by_cost_hold_every_row_once_and_cost_no_more() -> None:
+    def cost(batches: list[list[int]], lengths: list[int], each: int) -> int:
+        return sum(max(lengths[k] for k in batch) * len(batch) + each for batch in batches)
+
+    draw = random.Random(3)
+    for count, budget, each in ((1, 50, 8), (40, 400, 48), (64, 4096, 48), (64, 4096, 0), (200, 4096, 1000)):
+        lengths = [draw.choice((5, 8, 12, 16, 16, 30, 90)) for _ in range(count)]
+        batches = by_cost(lengths, budget, each)
+        assert sorted(k for batch in batches for k in batch) == list(range(count))
+        assert all(max(lengths[k] for k in batch) * len(batch) <= max(budget, 90) for batch in batches)
+        assert cost(batches, lengths, each) <= cost(list(by_length(lengths, budget)), lengths, each)
+    assert by_cost([90, *[16] * 10], 4096, 48) == [[0], list(range(1, 11))]
+    assert by_cost([18, *[16] * 10], 4096, 48) == [list(range(11))]
+    assert by_cost([], 4096) == []
