@@ -179,7 +179,7 @@ def _state(folder: Path) -> str:
     return digest_of([[str(f.relative_to(folder)), f.stat().st_size, f.stat().st_mtime_ns] for f in files])[:12]
 
 
-def build(spec: ServerSpec, say: Callable[[str], None]) -> Any:
+def build(spec: ServerSpec, keys: Keys, say: Callable[[str], None]) -> Any:
     """A server with everything loaded. Raises LoratoryError."""
     import torch
 
@@ -189,7 +189,6 @@ def build(spec: ServerSpec, say: Callable[[str], None]) -> Any:
     from loratory.serving.engine import Engine, Limits
     from loratory.serving.server import Server
 
-    keys = keys_of(spec)
     roles: dict[str, str] = {role: name for role, name in spec.roles.items()}
     if spec.discover:
         found, playing = discovered(spec.discover, Path(".loratory") / "discovered")
@@ -276,7 +275,7 @@ def serve(spec: ServerSpec, say: Callable[[str], None]) -> None:
 
     keys = keys_of(spec)
     socket = bound(spec.host, spec.port)  # before the models are loaded: a port that is taken is soon told
-    server = apart(lambda: build(spec, say))
+    server = apart(lambda: build(spec, keys, say))
     gate = make_app(server, hosts_of(spec, keys))
     for service in server.board:
         where = str(service.asked.path) if service.asked else ""

@@ -1,8 +1,8 @@
 """A trunk with guests: many adapters over one set of weights, each row of a batch under its own, in one pass.
 
-PEFT mixes a batch too, with an index and a copy for every adapter in every layer, which takes longer than the trunk
-itself where there are many (benchmarks/adapters.py). Here a guest's rows stand together, so a slice is enough; where
-hardly any two rows have the same guest, all of them are done in two batched products.
+PEFT mixes a batch too, with an index and a copy for every adapter in every layer. Here a guest's rows stand together,
+so a slice is enough; where hardly any two rows have the same guest, all of them are done in two batched products. What
+many adapters cost: benchmarks/serving.py.
 """
 
 from __future__ import annotations
@@ -183,11 +183,11 @@ class Mixture:
         return self._floors if self._floors.open else None
 
     def onward(self, first: int, states: Tensor, guests: Sequence[Adapter | None], inputs: dict[str, Any]) -> Any:
-        """The output from states float[B, T, D] that enter layer `first`, below which no guest has anything."""
+        """The output from states float[B, T, D] that enter layer `first`, below which no guest has anything.
+
+        The guests sit already (`sits`).
+        """
         assert self._floors is not None
-        for guest in dict.fromkeys(guests):
-            if guest:
-                self.welcome(guest)
         with self._seating.of(guests):
             return self._floors.onward(first, states, inputs)
 

@@ -295,15 +295,19 @@ class TorchTrunk:
 
     def _shares_beginnings(self, longest: int) -> bool:
         """Whether prompts may begin behind what they share, in rows of at most `longest` tokens."""
-        if longest > (architectures.window_of(self.config) or longest):
+        if not self._sees(longest):
             return False
         if self._shares is None:
             self._shares = sharing_works(self.speaker(), self._bare, Network(self), self._grows_trees())
         return self._shares
 
+    def _sees(self, longest: int) -> bool:
+        """Whether every layer looks back over so many tokens."""
+        return longest <= (architectures.window_of(self.config) or longest)
+
     def _joins(self, longest: int) -> bool:
         """Whether rows of at most `longest` tokens may join others that are being written."""
-        if longest > (architectures.window_of(self.config) or longest):
+        if not self._sees(longest):
             return False
         if self._joinable is None:
             self._joinable = joining_works(self.speaker(), self._bare, Network(self))

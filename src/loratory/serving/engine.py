@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loratory.errors import Late
-from loratory.models.execution import WORK, in_time
+from loratory.models.execution import by_work, in_time
 from loratory.protocols import Asked, Input, Prediction, Predictor, Request, Staged, Write
 from loratory.serving.desk import Desk
 
@@ -252,13 +252,9 @@ class Lane:
 
 def execute(requests: Sequence[Request], alive: Callable[[int], bool]) -> list[Any]:
     """Requests of one trunk, by kind. Only what is written is stopped on the way: a pass is soon over."""
-    groups: dict[str, list[int]] = {}
-    for place, request in enumerate(requests):
-        groups.setdefault(WORK[type(request)], []).append(place)
     out: dict[int, Any] = {}
-    for work, places in groups.items():
+    for do, places in by_work(requests):
         mine = [requests[place] for place in places]
-        do = getattr(mine[0].network.trunk, work)
         written = isinstance(mine[0], Write)
         made = do(mine, lambda k, places=places: alive(places[k])) if written else do(mine)
         out.update(zip(places, made, strict=True))
@@ -469,18 +465,21 @@ class Turn:
             self.__enter__()
 
 
+def innermost(predictor: Any) -> Any:
+    """Without what stands around it, such as an operating point."""
+    while hasattr(predictor, "predictor"):
+        predictor = predictor.predictor
+    return predictor
+
+
 def trunk_of(predictor: Any) -> Any:
     """The trunk that a predictor asks, where it says so."""
-    while hasattr(predictor, "predictor"):  # an operating point stands around it
-        predictor = predictor.predictor
-    return getattr(getattr(predictor, "network", None), "trunk", None)
+    return getattr(getattr(innermost(predictor), "network", None), "trunk", None)
 
 
 def written_by(predictor: Any) -> int:
     """Tokens that it may write behind an input; 0 where its answers are not written."""
-    while hasattr(predictor, "predictor"):
-        predictor = predictor.predictor
-    return getattr(predictor, "most", 0)
+    return getattr(innermost(predictor), "most", 0)
 
 
 def slices(inputs: Sequence[Input], budget: int) -> Iterator[Sequence[Input]]:

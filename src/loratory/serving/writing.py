@@ -16,7 +16,7 @@ from loratory.predictors.decoder import Decoder
 from loratory.protocols import Asked, Conversational, Encode, Prediction, Predictor, Schema, Staged, Write, Written
 from loratory.schemas import written
 from loratory.serving.cascade import Answered
-from loratory.serving.engine import trunk_of, written_by
+from loratory.serving.engine import innermost, trunk_of, written_by
 from loratory.serving.refusals import Refusal
 from loratory.serving.services import Stage
 from loratory.specs.writing import WritingSpec
@@ -205,9 +205,7 @@ class Trials:
 
 def _hold(stage: Stage, wish: Wish) -> None:
     """Raises Unfit, or what the grammar raises."""
-    predictor: Any = wish.of(stage.predictor)
-    while hasattr(predictor, "predictor"):
-        predictor = predictor.predictor
+    predictor: Any = innermost(wish.of(stage.predictor))
     if not isinstance(predictor, Decoder) or not predictor.most:
         return
     words: Any = predictor.words

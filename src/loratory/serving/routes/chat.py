@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from loratory.protocols import Written
 from loratory.serving.cascade import Answered, Broken
-from loratory.serving.engine import trunk_of
+from loratory.serving.engine import innermost, trunk_of
 from loratory.serving.refusals import Refusal
 from loratory.serving.routes.bodies import respond
 from loratory.serving.routes.completions import asked_of, body_of, service_of
@@ -80,10 +80,9 @@ def known_models(server: Server, created: int) -> dict[str, dict[str, Any]]:
     bases: dict[str, dict[str, Any]] = {}
     for service in server.board:
         own = {"id": service.name, "object": "model", "created": created, "owned_by": "loratory"}
-        trunk, predictor = trunk_of(service.stages[0].predictor), service.stages[0].predictor
-        while hasattr(predictor, "predictor"):
-            predictor = predictor.predictor
-        adapted = getattr(getattr(predictor, "network", None), "adapter", None) is not None
+        predictor = service.stages[0].predictor
+        trunk = trunk_of(predictor)
+        adapted = getattr(getattr(innermost(predictor), "network", None), "adapter", None) is not None
         found[service.name] = {**own, "root": service.release, "parent": trunk.name if adapted else None}
         if trunk is not None:
             bases[trunk.name] = {**own, "id": trunk.name, "root": trunk.name, "parent": None}
