@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 import transformers
+import uvicorn
 
 from loratory.export.naming import JOBS, folder_name, mappings
 from loratory.serving.app import make_app
 from loratory.serving.audit import Audit
-from loratory.serving.process import Process, bound
+from loratory.serving.process import Bounded, Process, bound
 from served import router
 from tiny import configuration, word_pieces
 
@@ -295,6 +296,38 @@ def test_clients_that_do_not_say_what_they_want_are_let_go(tmp_path: Path, monke
         await asyncio.wait_for(serving, 10)
 
     asyncio.run(run())
+
+
+def test_what_waits_for_a_busy_loop_is_not_new() -> None:
+    """The loop is held up by whatever it reads first; the others had come before that."""
+    arrived: list[tuple[float, float]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        arrived.append((scope["arrived"], time.monotonic()))
+        time.sleep(0.05)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def run() -> None:
+        config = uvicorn.Config(app, http=Bounded, lifespan="off", log_config=None, interface="asgi3")
+        process, socket = uvicorn.Server(config), bound("127.0.0.1", 0)
+        serving = asyncio.create_task(process.serve([socket]))
+        while not process.started:
+            await asyncio.sleep(0.01)
+        lines = [await asyncio.open_connection(*socket.getsockname()[:2]) for _ in range(8)]
+        for _, writer in lines:
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        for reader, _ in lines:
+            assert b"200" in await reader.readuntil(b"\r\n\r\n")
+        process.should_exit = True
+        for _, writer in lines:
+            writer.close()
+        await asyncio.wait_for(serving, 10)
+
+    asyncio.run(run())
+    told, began = (max(times) - min(times) for times in zip(*arrived, strict=True))
+    assert began > 0.3
+    assert told < 0.1  # they were read in one go, or in two
 
 
 def test_clients_that_leave_make_no_noise(nursery: world.Nursery, ran: Path) -> None:

@@ -21,7 +21,8 @@ from loratory.models.execution import run_here
 from loratory.models.trials import joining_works
 from loratory.models.trunks import Pool, TorchTrunk
 from loratory.protocols import Asked, Encode, Network, Prediction, Sampling, Score, Tokens, Write, Written
-from loratory.serving.engine import Engine, Full, Limits, trunk_of
+from loratory.serving.engine import Engine, Limits, trunk_of
+from loratory.serving.plain import Full
 from tiny import random_adapter, save_writer, trunk_in
 
 SCHEMA = {

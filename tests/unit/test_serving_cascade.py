@@ -14,7 +14,8 @@ from loratory.errors import Late
 from loratory.protocols import Input, Prediction
 from loratory.serving.app import make_app
 from loratory.serving.cascade import SHARE, Answered, Broken, Busy, answer, reserve
-from loratory.serving.engine import Engine, Full
+from loratory.serving.engine import Engine
+from loratory.serving.plain import Full
 from loratory.serving.services import Service, Stage
 from served import INTENTS, Plain, Reply, call, server_of, service
 from served import answer as answers

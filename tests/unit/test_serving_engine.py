@@ -15,7 +15,8 @@ import pytest
 
 from loratory.errors import Late
 from loratory.protocols import Asked, Input, Prediction
-from loratory.serving.engine import Engine, Full, Job, Limits, Waiting, cost_of, slices
+from loratory.serving.engine import Engine, Job, Limits, Waiting, cost_of, slices
+from loratory.serving.plain import Full
 from served import INTENTS, POISON, THREATS, Bench, Plain, answer, codes, seated
 
 Inputs = Sequence[Input]
@@ -318,7 +319,7 @@ def test_predictors_in_python_take_turns() -> None:
 
 
 def test_who_waits_for_a_trunk_lets_others_have_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loratory.serving.engine.PATIENCE", 20.0)
+    monkeypatch.setattr("loratory.serving.plain.PATIENCE", 20.0)
 
     async def do(held: Held) -> None:
         twice: Any = Twice(held.bench)
@@ -352,3 +353,60 @@ def test_a_lane_ends_with_its_trunk() -> None:
 
 def test_requests_of_a_test_are_characters() -> None:
     assert codes("ab") == (97, 98)
+
+
+# -- what needs no trunk
+def slowly(seconds: float) -> Any:
+    def work(task: Any, input: Input) -> Prediction:
+        time.sleep(seconds)
+        return answer(task, input)
+
+    return Plain(INTENTS, work)
+
+
+def test_python_predictors_are_refused_by_how_long_they_take() -> None:
+    async def run() -> None:
+        engine, slow = Engine(), slowly(0.2)
+        text = "card " * 20
+        assert labels(await engine.predict(slow, inputs(text), None)) == ["card"]  # 0.2 s, it is known now
+        kept = [asyncio.create_task(engine.predict(slow, inputs(text), None)) for _ in range(3)]
+        await asyncio.sleep(0.02)
+        with pytest.raises(Full) as refused:
+            await engine.predict(slow, inputs(text), time.monotonic() + 0.5)
+        assert 0.4 < refused.value.after < 0.8
+        with pytest.raises(Full):
+            engine.admit(slow, cost_of(inputs(text)), time.monotonic() + 0.5)
+        engine.admit(slow, cost_of(inputs(text)), time.monotonic() + 2.0)
+        assert [labels(one) for one in await asyncio.gather(*kept)] == [["card"]] * 3
+        engine.admit(slow, cost_of(inputs(text)), time.monotonic() + 0.01)  # nobody waits: whoever comes may try
+        engine.close()
+
+    asyncio.run(run())
+
+
+def test_calls_that_nobody_waits_for_are_not_counted() -> None:
+    async def run() -> None:
+        engine, slow = Engine(Limits(threads=1)), slowly(0.1)
+        calls = [asyncio.create_task(engine.predict(slow, inputs("card"), None)) for _ in range(6)]
+        await asyncio.sleep(0.02)
+        for call in calls[1:]:
+            call.cancel()
+        assert labels(await calls[0]) == ["card"]
+        await until(lambda: not engine._plain._calls)
+        assert engine._plain._seconds == pytest.approx(0)
+        engine.close()
+
+    asyncio.run(run())
+
+
+def test_time_that_is_spent_in_a_lane_is_not_python_time() -> None:
+    async def do(held: Held) -> None:
+        twice: Any = Twice(held.bench)
+        waits = held.ask(twice, "cash")
+        await held.waiting(6)
+        await asyncio.sleep(0.3)
+        held.bench.free.set()
+        assert labels(await waits) == ["cash"]
+        assert held.engine._plain._each[Twice] * cost_of(inputs("cash")) < 0.2
+
+    while_busy(do)

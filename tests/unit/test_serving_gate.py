@@ -36,8 +36,7 @@ def locked(tmp_path: Path) -> Gate:
 
 
 def paths(gate: Gate) -> list[str]:
-    app: Any = gate.app
-    return [route.path.replace("{task}", "intent").replace("{name:path}", "{id}") for route in app.routes]
+    return [path.replace("{task}", "intent").replace("{name:path}", "{id}") for path in gate.routes.endpoints]
 
 
 def spellings(path: str) -> list[str]:
@@ -256,6 +255,96 @@ def test_a_body_that_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (reply.status, reply.headers["connection"]) == (408, "close")
 
 
+HELD = ("/v1/tasks/a/predict", "/v1/tasks/a/generate", "/v1/predict", "/predict/", "/v1/chat/completions", "/page/try")
+
+
+@pytest.mark.parametrize("path", [*HELD, "/api/v1/classify/batch"])
+def test_what_could_not_be_answered_in_time_is_not_read(tmp_path: Path, path: str) -> None:
+    """None of its bytes has come yet; what needs no trunk is answered as ever."""
+
+    async def run() -> None:
+        bench = Bench()
+        bench.free.clear()
+        held = service("a", seated(bench), deadline=0.2)
+        server = server_of(tmp_path, held, roles={"intent": "a"})
+        app = make_app(server)
+        ask = [asyncio.create_task(Call("POST", HELD[0], {"inputs": ["x" * 2000]}).to(app))]
+        lane = await busy(server, bench)
+        ask.append(asyncio.create_task(Call("POST", HELD[0], {"inputs": ["x" * 2000]}).to(app)))
+        await first(lambda: lane.tokens)
+        lane.rate = 1000.0  # tokens a second: what waits needs half a second at least
+        refused = await asyncio.wait_for(Call("POST", path, pieces=[b"{"], whole=False).to(app), 2)
+        assert (refused.status, refused.error["code"]) == (429, "busy")
+        assert int(refused.headers["retry-after"]) >= 1
+        for other in ("/health/ready", "/v1/tasks", "/info"):
+            assert (await Call("GET", other).to(app)).status == 200
+        bench.free.set()
+        await asyncio.gather(*ask)
+        lane.rate = 1e9
+        assert (await Call("POST", HELD[0], {"inputs": ["card"]}).to(app)).status == 200
+
+    asyncio.run(run())
+
+
+def test_a_body_is_read_where_somebody_else_would_answer_in_time(tmp_path: Path) -> None:
+    async def run() -> None:
+        bench = Bench()
+        bench.free.clear()
+        server = server_of(tmp_path, service("a", seated(bench), Plain(INTENTS), deadline=5.0))
+        app = make_app(server)
+        ask = [asyncio.create_task(Call("POST", HELD[0], {"inputs": ["x"]}).to(app))]
+        lane = await busy(server, bench)
+        ask.append(asyncio.create_task(Call("POST", HELD[0], {"inputs": ["x"]}).to(app)))
+        await first(lambda: lane.tokens)
+        lane.rate = 1.0
+        reply = await Call("POST", HELD[0], {"inputs": ["card"]}).to(app)
+        assert reply.json["predictions"][0]["fallback"] == {"from": "stage-1", "why": "full"}
+        bench.free.set()
+        await asyncio.gather(*ask)
+
+    asyncio.run(run())
+
+
+def test_how_much_there_is_in_a_body_is_learnt_from_those_before_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        bench = Bench()
+        server = server_of(tmp_path, service("a", seated(bench), deadline=0.5))
+        app = make_app(server)
+        assert (await Call("POST", HELD[0], {"inputs": ["x" * 400] * 4}).to(app)).status == 200
+        bench.free.clear()
+        bench.entered.clear()
+        ask = [asyncio.create_task(Call("POST", HELD[0], {"inputs": ["x"]}).to(app))]
+        lane = await busy(server, bench)
+        ask.append(asyncio.create_task(Call("POST", HELD[0], {"inputs": ["x"]}).to(app)))
+        await first(lambda: lane.tokens)
+        lane.rate = 1000.0
+        parts: dict[str, Any] = {"pieces": [b"{"], "whole": False}
+        large = Call("POST", HELD[0], headers={"content-length": "2400"}, **parts)  # some 600 tokens
+        small = Call("POST", HELD[0], headers={"content-length": "40"}, **parts)
+        assert (await asyncio.wait_for(large.to(app), 2)).status == 429
+        with pytest.raises(TimeoutError):  # it waits for the rest of its body
+            await asyncio.wait_for(small.to(app), 0.1)
+        bench.free.set()
+        await asyncio.gather(*ask)
+
+    asyncio.run(run())
+
+
+async def busy(server: Server, bench: Bench) -> Any:
+    """The only lane, when it has begun."""
+    await first(bench.entered.is_set)
+    return next(iter(server.engine.lanes().values()))
+
+
+async def first(what: Any) -> Any:
+    """What it gives, when that is something."""
+    end = time.monotonic() + 10
+    while not (found := what()):
+        assert time.monotonic() < end, "it did not happen"
+        await asyncio.sleep(0.001)
+    return found
+
+
 # -- clients that go away
 def statuses(server: Server) -> list[str]:
     text = server.metrics.text().decode()
@@ -362,6 +451,7 @@ def test_a_line_for_each_request(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         "route": "/v1/tasks/{task}/predict",
         "status": 200,
         "key": "ann",
+        "bytes": 17,
         "task": "a",
         "contender": "stage-2",
         "fallback": "failed",

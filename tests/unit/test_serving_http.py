@@ -395,7 +395,7 @@ def test_an_answer_that_cannot_be_read_fails_here_too(tmp_path: Path) -> None:
 
 def test_a_full_server_and_a_late_one_in_the_same_form(tmp_path: Path) -> None:
     server = router(tmp_path)
-    server.engine._busy = 10**6
+    server.engine._plain._calls = 10**6
     reply = post(server, BATCH, {"texts": ["x"], "task_type": "all"})
     assert refused(reply) == (429, "busy")
     assert reply.headers["retry-after"] == "1"

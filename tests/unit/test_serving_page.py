@@ -492,8 +492,8 @@ def guarded(tmp_path: Path) -> Iterator[tuple[TestClient, str, Server]]:
 
 
 def every_route(server: Server) -> list[tuple[str, str]]:
-    app: Any = make_app(server).app
-    paths = {(method, route.path) for route in app.routes for method in route.app.methods}
+    found = make_app(server).routes.endpoints.values()
+    paths = {(method, endpoint.path) for endpoint in found for method in endpoint.methods}
     return sorted((method, re.sub(r"\{[^}]+\}", "intents", path)) for method, path in paths)
 
 

@@ -10,7 +10,7 @@ from loratory.serving.openapi import document
 from loratory.serving.page.refused import told
 from loratory.serving.routes import admin, chat, health, page, router, tasks, writing
 from loratory.serving.routes.bodies import respond
-from loratory.serving.routing import Routes, application
+from loratory.serving.routing import Routes
 from loratory.serving.server import Server
 from loratory.serving.sessions import Sessions
 
@@ -29,5 +29,4 @@ def make_app(server: Server, hosts: tuple[str, ...] = ()) -> Gate:
         return respond(document(server, "Loratory", __version__))
 
     limits, metrics = server.spec.limits, server.metrics
-    app = application(every)
-    return Gate(app, server.keys, limits, metrics, sessions, hosts, lambda: not server.ready, told)
+    return Gate(every, server.keys, limits, metrics, sessions, hosts, lambda: not server.ready, server.foresee, told)

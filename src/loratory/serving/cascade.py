@@ -14,7 +14,8 @@ from typing import Any
 
 from loratory.errors import Late
 from loratory.protocols import JSON, Input, Prediction, Predictor
-from loratory.serving.engine import Engine, Full
+from loratory.serving.engine import Engine
+from loratory.serving.plain import Full
 from loratory.serving.services import Service, Stage
 
 log = logging.getLogger("loratory.serving")
@@ -105,6 +106,18 @@ async def answer(
         assert problem is not None
         raise _failure(problem, len(service.stages))
     return answered
+
+
+def foresee(engine: Engine, service: Service, cost: int, by: float) -> None:
+    """Raises Busy where no stage could answer inputs of so many tokens in time: known before they are read."""
+    waits = []
+    for number, stage in enumerate(service.stages):
+        try:
+            engine.admit(stage.predictor, cost, by - reserve(service.stages[number + 1 :], by))
+            return
+        except Full as full:
+            waits.append(full.after)
+    raise Busy(min(waits))
 
 
 WHY: Mapping[type[Exception], str] = {Full: "full", Late: "late", Broken: "failed"}

@@ -16,30 +16,23 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from loratory.errors import Late
 from loratory.models.execution import by_work, in_time
 from loratory.protocols import Asked, Input, Prediction, Predictor, Request, Staged, Write
 from loratory.serving.desk import Desk
+from loratory.serving.plain import Full, Plain, Turn, fits
 
 log = logging.getLogger("loratory.serving")
 
 CHARACTERS = 4  # of a token, roughly: what a queue holds is estimated before anything is tokenised
 AROUND = 2  # special tokens of a row
 LEARNING = 0.2  # weight of the newest batch in what is known of a lane's speed
-PATIENCE = 0.1  # seconds that a thread waits for its turn
 GUESS = 4000.0  # tokens a second, until a lane has been measured
-
-
-class Full(Exception):
-    """There is no room, or no time, for more work. `after`: seconds after which there may be."""
-
-    def __init__(self, after: float) -> None:
-        super().__init__(f"no room for {after:.1f} s")
-        self.after = after
 
 
 class Stepwise(Exception):
@@ -112,25 +105,26 @@ class Lane:
         """Estimated tokens that wait."""
         return self._tokens + self._desk.tokens
 
-    def wait(self, job: Job | None = None) -> float:
-        """Seconds until a job that came now would begin, estimated; without one, a short answer."""
-        if job is not None and job.writes:
-            return self._desk.wait(job.cost)
+    def wait(self) -> float:
+        """Seconds until a job that is not written would begin if it came now, estimated."""
         spent = time.monotonic() - self._since if self._doing else 0.0
         return self._tokens / self.rate + max(self._doing / self.rate - spent, 0.0)
 
+    def admit(self, cost: int, by: float | None, writes: bool = False) -> None:
+        """Raises Full where so many tokens more have no room, or would not be done in time."""
+        over = self.tokens and self.tokens + cost > self.limits.queue_tokens
+        wait = self._desk.wait(cost) if writes else self.wait()
+        needed = wait + cost / (self._desk.rate if writes else self.rate)
+        waits = self._desk.busy if writes else self._tokens
+        if over or not self._open or (waits and not fits(needed, by)):
+            raise Full(wait)
+
     def put(self, jobs: Sequence[Job]) -> None:
-        """Queue jobs, all or none. Raises Full."""
-        cost = sum(job.cost for job in jobs)
+        """Queue jobs of one request, all or none. Raises Full."""
+        cost, writes = sum(job.cost for job in jobs), jobs[0].writes
         with self._ready:
-            over = self.tokens and self.tokens + cost > self.limits.queue_tokens
-            first, wait = jobs[0], self.wait(jobs[0])
-            ready = time.monotonic() + wait + cost / (self._desk.rate if first.writes else self.rate)
-            waits = self._desk.busy if first.writes else self._tokens
-            late = waits and any(job.by is not None and ready > job.by for job in jobs)
-            if over or late or not self._open:
-                raise Full(wait)
-            if first.writes:
+            self.admit(cost, jobs[0].by, writes)
+            if writes:
                 for job in jobs:
                     self._desk.put(job)
             else:
@@ -320,16 +314,22 @@ class Engine:
     def __post_init__(self) -> None:
         self._lanes: dict[str, Lane] = {}
         self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(self.limits.threads, thread_name_prefix="plain")
-        self._busy = 0
-        self._turn = Turn()
+        self._plain = Plain(self.limits.threads)
+
+    def admit(self, predictor: Predictor, cost: int, by: float | None) -> None:
+        """Raises Full where inputs of so many tokens would have no room, or no answer in time."""
+        trunk, most = trunk_of(predictor), written_by(predictor)
+        if trunk is None or not isinstance(predictor, Staged):
+            self._plain.admit(type(innermost(predictor)), cost, by)
+        else:
+            self.lane(trunk).admit(cost + most, by, bool(most))
 
     async def predict(self, predictor: Predictor, inputs: Sequence[Input], by: float | None) -> list[Prediction]:
         """One prediction for each input. Raises Full, Late, and whatever the predictor raises."""
         loop = asyncio.get_running_loop()
         trunk = trunk_of(predictor)
         if trunk is None or not isinstance(predictor, Staged):
-            return await self._in_a_thread(predictor, inputs, by, loop)
+            return await self._in_a_thread(predictor, inputs, by)
         most = written_by(predictor)  # each text for itself: they end at different times
         jobs = [
             Job(predictor.ask, part, by, cost_of(part, most), Waiting(loop), id(predictor), writes=bool(most))
@@ -343,7 +343,7 @@ class Engine:
         except TimeoutError:
             raise Late from None
         except Stepwise:
-            return await self._in_a_thread(predictor, inputs, by, loop)
+            return await self._in_a_thread(predictor, inputs, by)
         finally:
             for one in waiting:
                 if one.done():
@@ -351,30 +351,9 @@ class Engine:
                 one.cancel()
         return [prediction for part in done for prediction in part]
 
-    async def _in_a_thread(
-        self, predictor: Predictor, inputs: Sequence[Input], by: float | None, loop: asyncio.AbstractEventLoop
-    ) -> list[Prediction]:
-        if self._busy >= self.limits.threads * 16:
-            raise Full(1.0)
-        self._busy += 1
-        gone = threading.Event()
-        run = self.run_by(by, gone, self._turn)
-
-        def predict() -> list[Prediction] | None:
-            with self._turn:
-                return predictor.predict(inputs, run) if in_time(by) and not gone.is_set() else None
-
-        try:
-            work = loop.run_in_executor(self._threads, predict)
-            made = await asyncio.wait_for(work, None if by is None else max(by - time.monotonic(), 0))
-        except TimeoutError:
-            raise Late from None
-        finally:
-            gone.set()
-            self._busy -= 1
-        if made is None:
-            raise Late
-        return made
+    async def _in_a_thread(self, predictor: Predictor, inputs: Sequence[Input], by: float | None) -> list[Prediction]:
+        kind, cost = type(innermost(predictor)), cost_of(inputs)
+        return await self._plain.predict(predictor, kind, inputs, cost, by, partial(self.run_by, by))
 
     def run_by(
         self, by: float | None, gone: threading.Event | None = None, turn: Turn | None = None
@@ -435,34 +414,7 @@ class Engine:
         """End all threads when their work is done."""
         for digest in list(self._lanes):
             self._forget(digest)
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-class Turn:
-    """Python runs one thread at a time, so predictors in Python take turns: many at once only hold up the event loop.
-
-    Who has waited for a while goes on without one: another may be waiting for something else than Python.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._mine = threading.local()
-
-    def __enter__(self) -> None:
-        self._mine.taken = self._lock.acquire(timeout=PATIENCE)
-
-    def __exit__(self, *_: object) -> None:
-        if self._mine.taken:
-            self._lock.release()
-
-    @contextlib.contextmanager
-    def given_up(self) -> Iterator[None]:
-        """Others have it meanwhile."""
-        self.__exit__()
-        try:
-            yield
-        finally:
-            self.__enter__()
+        self._plain.close()
 
 
 def innermost(predictor: Any) -> Any:

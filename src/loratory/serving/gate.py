@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,9 @@ from loratory.serving.cascade import Broken
 from loratory.serving.keys import Key, Keys
 from loratory.serving.metrics import Metrics, Seen
 from loratory.serving.refusals import Refusal, as_json, of_problem
+from loratory.serving.routing import Endpoint, Routes
+from loratory.serving.served import Served
+from loratory.serving.services import Service
 from loratory.serving.sessions import Sessions
 from loratory.specs.serve import LimitsSpec
 
@@ -29,7 +32,6 @@ log = logging.getLogger("loratory.serving")
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 HEALTH = frozenset({"/health/live", "/health/ready"})
 # What anybody may ask: the last three are what the page to sign in looks like.
@@ -69,15 +71,16 @@ class Bucket:
 
 @dataclass
 class Gate:
-    """An ASGI application around another one."""
+    """An ASGI application around routes."""
 
-    app: App
+    routes: Routes
     keys: Keys
     limits: LimitsSpec
     metrics: Metrics
     sessions: Sessions
     hosts: tuple[str, ...] = ()  # names that the server answers to; empty: all
     leaving: Callable[[], bool] = lambda: False
+    foresee: Callable[[Sequence[Service], Served], None] = lambda services, served: None  # raises Busy
     told: Callable[[Refusal, Message], tuple[int, dict[str, str], bytes]] = as_json  # status, headers, body
 
     def __post_init__(self) -> None:
@@ -90,10 +93,10 @@ class Gate:
         return self._open
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
-        elif scope["type"] == "http":
+        if scope["type"] == "http":
             await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            raise NotImplementedError  # so ASGI wants it of who has no use for it
         else:
             await send({"type": "websocket.close", "code": 1008})
 
@@ -103,8 +106,7 @@ class Gate:
         given = headers.get("x-request-id", "")
         scope["request_id"] = request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         answered = {"status": 0}
-        served: dict[str, Any] = {}
-        scope["served"] = served  # what a route tells for the log: task, contender, why
+        served = scope["served"] = Served(scope.get("arrived", started))
 
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -127,8 +129,13 @@ class Gate:
     ) -> None:
         try:
             self._admit(scope, headers)
-            body = await self._body(headers, receive)
-            await self._run(scope, body, receive, send)
+            endpoint = self.routes.find(scope)
+            served: Served = scope["served"]
+            served.size = self._size(headers)
+            self.foresee(endpoint.asked(scope), served)
+            body = await self._body(receive)
+            served.arrived, served.size = scope.get("arrived", time.monotonic()), len(body)
+            await self._run(endpoint, scope, body, receive, send)
         except Gone:
             return
         except Exception as problem:
@@ -182,11 +189,17 @@ class Gate:
         if wait := bucket.wait():
             raise Refusal("busy", "this key has sent too many requests", after=wait)
 
-    async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
+    def _size(self, headers: dict[str, str]) -> int:
+        """Of the body, as far as it is told. Raises Refusal."""
+        told = headers.get("content-length", "")
+        if not (told.isascii() and told.isdigit()):
+            return 0
+        if len(told) > DIGITS or int(told) > self.limits.body_bytes:
+            raise Refusal("too_large", f"the body has more than {self.limits.body_bytes} bytes")
+        return int(told)
+
+    async def _body(self, receive: Receive) -> bytes:
         most = self.limits.body_bytes
-        told = headers.get("content-length", "0")
-        if told.isascii() and told.isdigit() and (len(told) > DIGITS or int(told) > most):
-            raise Refusal("too_large", f"the body has more than {most} bytes")
         parts: list[bytes] = []
         size = 0
         try:
@@ -204,7 +217,7 @@ class Gate:
         except TimeoutError:
             raise Refusal("timeout_of_request", f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
 
-    async def _run(self, scope: Message, body: bytes, receive: Receive, send: Send) -> None:
+    async def _run(self, endpoint: Endpoint, scope: Message, body: bytes, receive: Receive, send: Send) -> None:
         """The route, until it is done or its client has gone away."""
         gone = asyncio.Event()
         rest = [{"type": "http.request", "body": body, "more_body": False}]
@@ -232,7 +245,7 @@ class Gate:
             await send(message)
 
         try:
-            await self.app(scope, replay, last)
+            await endpoint(scope, replay, last)
         except asyncio.CancelledError:
             if not gone.is_set() or route is None or route.uncancel():  # somebody else ends it
                 raise
@@ -240,13 +253,13 @@ class Gate:
         finally:
             watcher.cancel()
 
-    def _note(self, scope: Message, status: int, seconds: float, served: dict[str, Any], path: str) -> None:
+    def _note(self, scope: Message, status: int, seconds: float, served: Served, path: str) -> None:
         route = getattr(scope.get("route"), "path", None) or ("unknown" if status in (404, 405) else "refused")
         code = status or 499  # the client went away
         self.metrics.requests.labels(route, str(code)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
-        if "task" in served:
-            self.metrics.recent.append(Seen(time.monotonic(), seconds, served["task"], code))
+        if "task" in served.facts:
+            self.metrics.recent.append(Seen(time.monotonic(), seconds, served.facts["task"], code))
         key: Key | None = scope.get("key")
         facts = {
             "request_id": scope["request_id"],
@@ -255,7 +268,8 @@ class Gate:
             "status": code,
             "milliseconds": round(seconds * 1000, 2),
             "key": key.name if key else None,
-            **served,
+            "bytes": served.size,
+            **served.facts,
         }
         with contextlib.suppress(ValueError):  # standard output was closed
             access.info(json.dumps(facts, ensure_ascii=False))

@@ -11,8 +11,9 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -52,7 +53,24 @@ def _taken(host: str, port: int, problem: OSError) -> SpecError:
 
 
 class Bounded(HttpToolsProtocol):
-    """uvicorn's, with bounds on what comes before a request's body: its size and its time."""
+    """uvicorn's, with bounds on what comes before a request's body: its size and its time.
+
+    It tells when a request was whole at the latest, as `arrived` of its scope: when the event loop began to read what
+    had come, or a busy loop would take for new what has waited for it.
+    """
+
+    read: ClassVar[float | None] = None  # when the loop began to read, until it has
+
+    @classmethod
+    def _told(cls, loop: asyncio.AbstractEventLoop) -> float:
+        if cls.read is None:
+            cls.read = time.monotonic()
+            loop.call_soon(cls._forget)
+        return cls.read
+
+    @classmethod
+    def _forget(cls) -> None:
+        cls.read = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -70,7 +88,12 @@ class Bounded(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._arrived()
+        self.scope["arrived"] = self._told(self.loop)  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self.scope["arrived"] = self._told(self.loop)  # type: ignore[typeddict-unknown-key]
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         begun = self._late is not None

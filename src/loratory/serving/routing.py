@@ -4,17 +4,21 @@ derives checks from signatures would do nothing here but take time (design/011-s
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import compile_path
 
 from loratory.serving.refusals import Refusal
 
+if TYPE_CHECKING:
+    from loratory.serving.services import Service
+
 Handler = Callable[..., Awaitable[Response]]
+Whom = Callable[..., Iterable["Service"]]  # the parts of a path -> the tasks of which one at least is asked there
 
 
 class Endpoint:
@@ -24,28 +28,45 @@ class Endpoint:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.pattern, _, self._convertors = compile_path(path)
         self.handlers: dict[str, Handler] = {}
         self._names: dict[str, tuple[str, ...]] = {}
+        self._whom: Whom | None = None
 
     @property
     def methods(self) -> tuple[str, ...]:
         """What may be asked: HEAD wherever GET may."""
         return tuple(sorted({*self.handlers, *(["HEAD"] if "GET" in self.handlers else [])}))
 
-    def answer(self, method: str, handler: Handler) -> None:
+    def answer(self, method: str, handler: Handler, whom: Whom | None = None) -> None:
         """By this handler from now on."""
         self.handlers[method], self._names[method] = handler, tuple(signature(handler).parameters)
+        self._whom = whom or self._whom
+
+    def parts(self, path: str) -> dict[str, Any] | None:
+        """The parts of a path that the endpoint names; None where it is another path."""
+        found = self.pattern.match(path)
+        return found and {name: self._convertors[name].convert(part) for name, part in found.groupdict().items()}
+
+    def asked(self, scope: Any) -> list[Service]:
+        """The tasks of which a POST asks one at least, as far as its path tells."""
+        return [*self._whom(**scope["path_params"])] if self._whom and scope["method"] == "POST" else []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        scope["route"] = self
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        if method not in self.handlers:
-            raise Refusal("method_not_allowed", f"allowed: {', '.join(self.methods)}", allow=self.methods)
+        method = self._method(scope)
         request = Request(scope, receive, send)
         parts = scope["path_params"]
         given = {name: request if name == "request" else parts[name] for name in self._names[method]}
         response = await self.handlers[method](**given)
         await response(scope, receive, send)
+
+    def admit(self, scope: Any) -> None:
+        """Raises Refusal where nobody answers this method."""
+        if self._method(scope) not in self.handlers:
+            raise Refusal("method_not_allowed", f"allowed: {', '.join(self.methods)}", allow=self.methods)
+
+    def _method(self, scope: Any) -> str:
+        return "GET" if scope["method"] == "HEAD" else str(scope["method"])
 
 
 class Routes:
@@ -58,27 +79,31 @@ class Routes:
         """Answer GET (and HEAD) there."""
         return self._at("GET", path)
 
-    def post(self, path: str) -> Callable[[Handler], Handler]:
+    def post(self, path: str, whom: Whom | None = None) -> Callable[[Handler], Handler]:
         """Answer POST there."""
-        return self._at("POST", path)
+        return self._at("POST", path, whom)
 
     def include(self, other: Routes) -> None:
         """Its paths too."""
         self.endpoints |= other.endpoints
 
-    def _at(self, method: str, path: str) -> Callable[[Handler], Handler]:
+    def find(self, scope: Any) -> Endpoint:
+        """Who answers a request, with `route` and `path_params` noted in its scope.
+
+        What is no path, or another method, raises Refusal; /predict and /predict/ are two paths.
+        """
+        path = scope["path"]
+        named = [self.endpoints[path]] if path in self.endpoints else self.endpoints.values()
+        for endpoint in named:
+            if (parts := endpoint.parts(path)) is not None:
+                scope["route"], scope["path_params"] = endpoint, parts
+                endpoint.admit(scope)
+                return endpoint
+        raise Refusal("not_found", "there is nothing at this path")
+
+    def _at(self, method: str, path: str, whom: Whom | None = None) -> Callable[[Handler], Handler]:
         def keep(handler: Handler) -> Handler:
-            self.endpoints.setdefault(path, Endpoint(path)).answer(method, handler)
+            self.endpoints.setdefault(path, Endpoint(path)).answer(method, handler, whom)
             return handler
 
         return keep
-
-
-def application(routes: Routes) -> Router:
-    """All of them. What is no path, or another method, raises Refusal; /predict and /predict/ are two paths."""
-
-    async def nowhere(scope: Any, receive: Any, send: Any) -> None:
-        raise Refusal("not_found", "there is nothing at this path")
-
-    made = [Route(path, endpoint) for path, endpoint in routes.endpoints.items()]
-    return Router(made, redirect_slashes=False, default=nowhere)

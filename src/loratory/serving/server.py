@@ -8,19 +8,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from loratory.errors import DataError
 from loratory.protocols import JSON, Input
 from loratory.serving.audit import Audit
-from loratory.serving.cascade import Answered, Prepare, answer, as_it_is
-from loratory.serving.engine import Engine
+from loratory.serving.cascade import Answered, Busy, Prepare, answer, as_it_is, foresee
+from loratory.serving.engine import Engine, cost_of
 from loratory.serving.keys import Keys
 from loratory.serving.metrics import Metrics
 from loratory.serving.refusals import Refusal
+from loratory.serving.served import Served
 from loratory.serving.services import Board, Service
 from loratory.specs.serve import ServerSpec
 
+LEARNING = 0.2  # weight of the newest body in what is known of their tokens
 Loader = Callable[[str, str], Service]  # a name and a path on this machine -> a service; raises LoratoryError
 
 
@@ -41,6 +42,7 @@ class Server:
 
     def __post_init__(self) -> None:
         self.audit = Audit(self.spec.audit)
+        self._density: dict[str, float] = {}  # tokens in a byte of a body, by task
 
     def service(self, name: str) -> Service:
         """Raises Refusal where there is none of that name."""
@@ -50,6 +52,15 @@ class Server:
                 "not_found", f"there is no task {name[:80]!r}; there are: {', '.join(s.name for s in self.board)}"
             )
         return found
+
+    def named(self, task: str) -> list[Service]:
+        """The service of that name, if there is one: of whom a path asks."""
+        found = self.board.get(task)
+        return [found] if found else []
+
+    def every(self) -> list[Service]:
+        """All services: a body names those that are asked."""
+        return [*self.board]
 
     def inputs(self, service: Service, given: Sequence[JSON], where: str = "inputs") -> list[Input]:
         """Inputs of the service's task within the limits. Raises Refusal."""
@@ -72,39 +83,64 @@ class Server:
             raise Refusal("too_large", f"{size} characters; allowed: {most}", where=where)
         return input
 
-    def until(self, service: Service) -> float:
-        """When an answer is due, if it were asked for now (monotonic)."""
-        return time.monotonic() + min(service.deadline or 1e9, self.spec.limits.timeout_ms / 1000)
+    def foresee(self, services: Sequence[Service], served: Served) -> None:
+        """Raises Busy where a body of that size, which is not read yet, could be answered by none of these in time.
+
+        Under overload most of the work would otherwise be to read what is then refused.
+        """
+        busy = []
+        for service in services:
+            tokens = int(served.size * self._density.get(service.name, 0.0))
+            try:
+                foresee(self.engine, service, tokens, self.until(service, served.arrived))
+                return
+            except Busy as problem:
+                busy.append(problem)
+        if busy:
+            raise min(busy, key=lambda one: one.after)
+
+    def _learn(self, service: Service, inputs: Sequence[Input], size: int) -> None:
+        """Remember how many tokens there were in a byte of a body."""
+        if not size:
+            return
+        found = cost_of(inputs) / size
+        known = self._density.get(service.name, found)
+        self._density[service.name] = known + LEARNING * (found - known)
+
+    def until(self, service: Service, arrived: float) -> float:
+        """When an answer is due (monotonic)."""
+        return arrived + min(service.deadline or 1e9, self.spec.limits.timeout_ms / 1000)
 
     async def answer(
-        self, service: Service, inputs: Sequence[Input], served: dict[str, Any], prepare: Prepare = as_it_is
+        self, service: Service, inputs: Sequence[Input], served: Served, prepare: Prepare = as_it_is
     ) -> list[Answered]:
         """Answers within the deadline, counted; `served` is told who answered. Raises Busy, Late, Broken."""
-        served["task"] = service.name
+        served.facts["task"] = service.name
+        self._learn(service, inputs, served.size)
         if self.spec.texts_in_logs:
-            served["inputs"] = [dict(one) for one in inputs]
-        found = await answer(self.engine, service, inputs, self.until(service), prepare)
+            served.facts["inputs"] = [dict(one) for one in inputs]
+        found = await answer(self.engine, service, inputs, self.until(service, served.arrived), prepare)
         for one in found:
             self.metrics.texts.labels(service.name, one.stage.name, one.status).inc()
             if one.fallback:
                 self.metrics.fallbacks.labels(service.name, one.fallback.why).inc()
-        served["contender"] = found[0].stage.name
+        served.facts["contender"] = found[0].stage.name
         if fallback := next((one.fallback for one in found if one.fallback), None):
-            served["fallback"] = fallback.why
+            served.facts["fallback"] = fallback.why
         return found
 
     async def answer_all(
-        self, asked: Sequence[tuple[Service, Sequence[Input]]], served: dict[str, Any]
+        self, asked: Sequence[tuple[Service, Sequence[Input]]], served: Served
     ) -> list[list[Answered]]:
         """Several tasks at once; the first that cannot be answered is what all of them raise."""
-        served["task"] = ",".join(service.name for service, _ in asked)
-        told: dict[str, dict[str, Any]] = {service.name: {} for service, _ in asked}
+        served.facts["task"] = ",".join(service.name for service, _ in asked)
+        told = {service.name: Served(served.arrived, served.size) for service, _ in asked}
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self.answer(one, inputs, told[one.name])) for one, inputs in asked]
         except ExceptionGroup as several:
             raise several.exceptions[0] from None
         for fact in ("contender", "fallback", "inputs"):
-            if found := {name: facts[fact] for name, facts in told.items() if fact in facts}:
-                served[fact] = found
+            if found := {name: one.facts[fact] for name, one in told.items() if fact in one.facts}:
+                served.facts[fact] = found
         return [task.result() for task in tasks]

@@ -56,7 +56,7 @@ def routes(server: Server) -> Routes:
             raise Refusal("model_not_found", f"there is no model {name[:80]!r}", status=404, where="model")
         return respond(found)
 
-    @router.post("/v1/chat/completions")
+    @router.post("/v1/chat/completions", server.every)
     async def complete(request: Request) -> Response:
         body = body_of(await request.body())
         service = service_of(server, body)

@@ -41,7 +41,7 @@ def routes(server: Server, sessions: Sessions) -> Routes:
         form = dict.fromkeys(forms.TRY, "") | {"task": request.query_params.get("task", "")}
         return shown("page", _whole(server, request) | {"form": form})
 
-    @router.post("/page/try")
+    @router.post("/page/try", server.every)
     async def try_a_task(request: Request) -> Response:
         form: Mapping[str, str] = dict.fromkeys(forms.TRY, "")
         answer, refused = None, None
@@ -52,7 +52,7 @@ def routes(server: Server, sessions: Sessions) -> Routes:
             refused = of_problem(problem)
         return _reply(server, request, "answer", {"form": form, "answer": answer, "answer_refused": refused})
 
-    @router.post("/page/table")
+    @router.post("/page/table", server.every)
     async def fill_a_table(request: Request) -> Response:
         form: Mapping[str, str] = dict.fromkeys(forms.TABLE, "")
         table, refused = None, None

@@ -16,6 +16,7 @@ from loratory.serving.cascade import Answered
 from loratory.serving.refusals import Refusal
 from loratory.serving.routes.bodies import object_of, respond
 from loratory.serving.routing import Routes
+from loratory.serving.served import Served
 from loratory.serving.server import Server
 from loratory.serving.services import Service
 
@@ -41,7 +42,13 @@ def routes(server: Server) -> Routes:
     """POST /api/v1/classify/batch and POST /predict/."""
     router = Routes()
 
-    @router.post("/api/v1/classify/batch")
+    def playing() -> list[Service]:
+        return [found for role in ROLES if (found := server.board.role(role))]
+
+    def default() -> list[Service]:
+        return [server.board.default] if server.board.default else []
+
+    @router.post("/api/v1/classify/batch", playing)
     async def batch(request: Request) -> Response:
         started = time.perf_counter()
         texts, roles, options = _asked(await request.body(), server)
@@ -59,7 +66,7 @@ def routes(server: Server) -> Routes:
             body = {"results": rows, "statistics": statistics}
         return respond({**body, "total_count": len(texts), "processing_time_ms": whole})
 
-    @router.post("/predict/")
+    @router.post("/predict/", default)
     async def predict(request: Request) -> Response:
         body = object_of(await request.body(), {"text": str})
         service = server.board.default
@@ -109,7 +116,7 @@ def _playing(server: Server, role: str) -> Service:
 
 
 async def _answers(
-    server: Server, services: Mapping[str, Service], texts: Sequence[str], served: dict[str, Any]
+    server: Server, services: Mapping[str, Service], texts: Sequence[str], served: Served
 ) -> dict[str, list[Answered]]:
     """All roles at once, so that what they share of a text is computed once."""
     try:

@@ -27,7 +27,7 @@ def routes(server: Server) -> Routes:
     async def task(task: str) -> Response:
         return respond(facts_of(server.service(task)))
 
-    @router.post("/v1/tasks/{task}/predict")
+    @router.post("/v1/tasks/{task}/predict", server.named)
     async def predict(task: str, request: Request) -> Response:
         started = time.perf_counter()
         service = server.service(task)
@@ -42,7 +42,7 @@ def routes(server: Server) -> Routes:
         }
         return respond(made)
 
-    @router.post("/v1/predict")
+    @router.post("/v1/predict", server.every)
     async def several(request: Request) -> Response:
         """Several tasks on the same inputs: what they share of a text is computed once."""
         started = time.perf_counter()

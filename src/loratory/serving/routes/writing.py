@@ -28,7 +28,7 @@ def routes(server: Server) -> Routes:
     """POST /v1/tasks/{task}/generate."""
     router, trials = Routes(), Trials()
 
-    @router.post("/v1/tasks/{task}/generate")
+    @router.post("/v1/tasks/{task}/generate", server.named)
     async def generate(task: str, request: Request) -> Response:
         started = time.perf_counter()
         service = server.service(task)
