@@ -209,9 +209,11 @@ def build(spec: ServerSpec, keys: Keys, say: Callable[[str], None]) -> Any:
         say(f"{one.trunk} computes in {one.precision}: {one.why}")
     limits = Limits(spec.limits.batch_tokens, spec.limits.queue_tokens)
     trunks = [asdict(one) for one in chosen]
-    facts = {"version": __version__, "trunks": trunks, "threads": torch.get_num_threads()}
+    # One row has nothing to share, and a team that waits actively for its head would take the event loop's core.
+    threads = 1 if spec.precision == "int8" else torch.get_num_threads()
+    facts = {"version": __version__, "trunks": trunks, "threads": threads}
     board = Board(services, roles, spec.default)
-    return Server(spec, board, Engine(limits, torch.get_num_threads()), Loader(pool, spec, say), keys, facts=facts)
+    return Server(spec, board, Engine(limits, threads), Loader(pool, spec, say), keys, facts=facts)
 
 
 def serve(spec: ServerSpec, say: Callable[[str], None]) -> None:

@@ -69,7 +69,9 @@ class ServerSpec(BaseModel):
         description="of the trunk's products; auto: bf16 where the machine has it and a run's validation part gets "
         "the same labels; int8: encoders, merged with their adapters, on ONNX Runtime",
     )
-    threads: int | None = Field(None, ge=1, description="of the trunk's products; left out: the machine's cores")
+    threads: int | None = Field(
+        None, ge=1, description="of the trunk's products; left out: the machine's cores; in int8 always 1"
+    )
     texts_in_logs: bool = Field(False, description="whether logs hold what clients send")
     audit: Path = Field(Path(".loratory/audit.jsonl"), description="where loads, unloads and keys are written down")
     limits: LimitsSpec = Field(default_factory=LimitsSpec, description="what it takes on")
