@@ -86,7 +86,8 @@ def _examples(service: Service, most: int) -> list[Example]:
 
 
 def in_int8(service: Service, say: Say) -> str:
-    """Let every stage of a task that has a trunk answer in int8; what became of the answers of the first.
+    """Let every stage of a task that has a trunk answer in int8; what became of the answers of the first,
+    nothing where that has none.
 
     Lanes may be at work meanwhile. Raises LoratoryError where a base cannot, or too many answers change.
     """
@@ -95,9 +96,10 @@ def in_int8(service: Service, say: Say) -> str:
     for stage in service.stages:
         if trunk_of(stage.predictor) is not None:
             int8.prepare(innermost(stage.predictor).network, GRAPHS, say)
-    predictor, examples = service.stages[0].predictor, _examples(service, TEXTS)
+    predictor = service.stages[0].predictor
     if (trunk := trunk_of(predictor)) is None:
-        return f"{service.name} has no trunk"
+        return ""
+    examples = _examples(service, TEXTS)
     if not examples:
         return f"no validation texts of {service.name} to try int8 on"
     inputs, twin = [example.input for example in examples], trunk.twin()

@@ -117,8 +117,8 @@ class Loader:
         known = self.spec.tasks.get(name)
         asked = known.model_copy(update={"path": Path(path)}) if known else TaskSpec(path=Path(path))
         service = load_service(name, asked, self.pool)
-        if self.spec.precision == "int8":
-            self.say(f"{name} answers in int8: {in_int8(service, self.say)}")
+        if self.spec.precision == "int8" and (why := in_int8(service, self.say)):
+            self.say(f"{name} answers in int8: {why}")
         return service
 
 
