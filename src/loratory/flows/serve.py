@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,6 @@ from loratory.specs.reading import load_yaml
 from loratory.specs.serve import ServerSpec, TaskSpec
 
 ROLES = {"intent": "intent", "pii": "pii", "jailbreak": "security"}  # the router's folders -> its interface
-ALIKE = 0.99  # share of answers that have to stay the same where products are computed in bf16
-TEXTS = 256  # that this is looked at with, over all tasks
 SWITCH = 0.0005  # seconds: predictors in pure Python hold up the threads that read and answer requests no longer
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -107,16 +104,22 @@ def hosts_of(spec: ServerSpec, keys: Keys) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Loader:
-    """Reads tasks into one pool of trunks."""
+    """Reads tasks into one pool of trunks while the server runs."""
 
     pool: Any
-    tasks: Mapping[str, TaskSpec]
+    spec: ServerSpec
+    say: Callable[[str], None]
 
     def __call__(self, name: str, path: str) -> Service:
         """What is asked of a task by name stays when it is loaded again. Raises LoratoryError."""
-        known = self.tasks.get(name)
+        from loratory.flows.precisions import in_int8
+
+        known = self.spec.tasks.get(name)
         asked = known.model_copy(update={"path": Path(path)}) if known else TaskSpec(path=Path(path))
-        return load_service(name, asked, self.pool)
+        service = load_service(name, asked, self.pool)
+        if self.spec.precision == "int8" and (why := in_int8(service, self.say)):
+            self.say(f"{name} answers in int8: {why}")
+        return service
 
 
 def load_service(name: str, asked: TaskSpec, pool: Any) -> Service:
@@ -183,6 +186,7 @@ def build(spec: ServerSpec, keys: Keys, say: Callable[[str], None]) -> Any:
     """A server with everything loaded. Raises LoratoryError."""
     import torch
 
+    from loratory.flows.precisions import precisions
     from loratory.models import probe
     from loratory.models.attention import adopt
     from loratory.models.trunks import Pool
@@ -200,72 +204,16 @@ def build(spec: ServerSpec, keys: Keys, say: Callable[[str], None]) -> Any:
     adopt(machine.short_training, machine.short_answering)
     pool = Pool(keep=False)
     services = {name: load_service(name, asked, pool) for name, asked in spec.tasks.items()}
-    precisions = _precisions(spec, services.values(), pool)
-    for one in precisions:
+    chosen = precisions(spec, services.values(), pool, say)
+    for one in chosen:
         say(f"{one.trunk} computes in {one.precision}: {one.why}")
     limits = Limits(spec.limits.batch_tokens, spec.limits.queue_tokens)
-    trunks = [asdict(one) for one in precisions]
-    facts = {"version": __version__, "trunks": trunks, "threads": torch.get_num_threads()}
+    trunks = [asdict(one) for one in chosen]
+    # One row has nothing to share, and a team that waits actively for its head would take the event loop's core.
+    threads = 1 if spec.precision == "int8" else torch.get_num_threads()
+    facts = {"version": __version__, "trunks": trunks, "threads": threads}
     board = Board(services, roles, spec.default)
-    return Server(spec, board, Engine(limits, torch.get_num_threads()), Loader(pool, spec.tasks), keys, facts=facts)
-
-
-@dataclass(frozen=True)
-class Precision:
-    """What a trunk's products are computed in, and why."""
-
-    trunk: str
-    precision: str
-    why: str
-
-
-def _precisions(spec: ServerSpec, services: Iterable[Service], pool: Any) -> list[Precision]:
-    """Of each trunk that answers first for a task. It is tried on texts that no fit was made of."""
-    from loratory.models.precision import choose
-    from loratory.serving.engine import trunk_of
-
-    by_trunk: dict[str, tuple[Any, list[Service]]] = {}
-    for service in services:
-        if (trunk := trunk_of(service.stages[0].predictor)) is not None:
-            by_trunk.setdefault(trunk.digest, (trunk, []))[1].append(service)
-    if spec.precision != "auto":
-        pool.compute_in(spec.precision)
-        return [Precision(trunk.name, spec.precision, "as asked") for trunk, _ in by_trunk.values()]
-    if choose("auto", "cpu") == "fp32":
-        return [Precision(trunk.name, "fp32", "this machine is no faster in bf16") for trunk, _ in by_trunk.values()]
-    return [_tried(trunk, mine) for trunk, mine in by_trunk.values()]
-
-
-def _tried(trunk: Any, services: Sequence[Service]) -> Precision:
-    """Leaves the trunk in bf16 where the answers stay the same."""
-    from loratory.models.execution import run_here
-
-    texts = {one: _texts(one, max(TEXTS // len(services), 8)) for one in services}
-    if missing := [one.name for one, inputs in texts.items() if not inputs]:
-        return Precision(trunk.name, "fp32", f"no validation texts of {', '.join(missing[:3])} to try bf16 on")
-    exact = {one: one.stages[0].predictor.predict(inputs, run_here) for one, inputs in texts.items()}
-    trunk.compute_in("bf16")
-    for one, inputs in texts.items():
-        fast = one.stages[0].predictor.predict(inputs, run_here)
-        other = sum(a.answer != b.answer for a, b in zip(exact[one], fast, strict=True))
-        if other > (1 - ALIKE) * len(inputs):
-            trunk.compute_in("fp32")
-            return Precision(
-                trunk.name, "fp32", f"{one.name} answers {other} of {len(inputs)} validation texts differently in bf16"
-            )
-    count = sum(map(len, texts.values()))
-    return Precision(trunk.name, "bf16", f"answers to {count} validation texts stay the same, {1 - ALIKE:.0%} aside")
-
-
-def _texts(service: Service, most: int) -> list[Any]:
-    """Inputs of the run's validation part; written answers are few, because each takes long."""
-    if service.folder is None:
-        return []
-    from loratory.data import store
-
-    parts = store.read(service.folder / "data")
-    few = min(most, 8) if service.writes else most
-    return [example.input for example in islice(parts.validation, few)]
+    return Server(spec, board, Engine(limits, threads), Loader(pool, spec, say), keys, facts=facts)
 
 
 def serve(spec: ServerSpec, say: Callable[[str], None]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial as bound
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ from loratory.models.writing import Manner, Speaker, pad, voice_of
 from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tokens, Write, Written, always
 
 if TYPE_CHECKING:
+    from loratory.models.int8 import Session
     from loratory.models.live import LiveTrunk, Ways
 
 PASS = 48  # tokens that could be computed in the time that a pass takes beside its tokens
@@ -89,6 +90,7 @@ class TorchTrunk:
         text = self.config.get_text_config()
         self.depth, self.width = int(text.num_hidden_layers), int(text.hidden_size)
         self._host = Mixture(self.model, self.depth)
+        self.sessions: WeakKeyDictionary[Network, Session] = WeakKeyDictionary()  # of networks that answer in int8
         self.full = self  # in full precision: what is merged and exported
         self._nf4: TorchTrunk | None = None
         self._grammars: dict[int, Grammars] = {}  # by the token that ends an answer
@@ -100,6 +102,10 @@ class TorchTrunk:
     def compute_in(self, precision: str) -> None:
         """The precision of the products in which it answers from now on: fp32 or bf16."""
         self._host = Mixture(self.model, self.depth, precision)
+
+    def twin(self) -> TorchTrunk:
+        """The same weights in fp32, for another thread."""
+        return TorchTrunk(self.whole or self.model, self.tokenizer, self.base, self.device)
 
     def parameters(self) -> int:
         """How many weights the trunk has, its output layer's included."""
@@ -153,12 +159,26 @@ class TorchTrunk:
     @torch.inference_mode()
     def encode(self, requests: Sequence[Encode], alive: Alive = always) -> list[Tensor]:
         out: list[Tensor] = [torch.empty(0)] * len(requests)
-        for batch in by_cost([len(r.ids) for r in requests], BATCH_TOKENS):
-            for alike in self._alike(batch, requests):
+        together = self._encode_alone(requests, alive, out) if self.sessions else range(len(requests))
+        for mine in by_cost([len(requests[i].ids) for i in together], BATCH_TOKENS):
+            for alike in self._alike([together[k] for k in mine], requests):
                 wanted = [i for i in alike if alive(i)]
                 if wanted:
                     self._encode([requests[i] for i in wanted], wanted, out)
         return out
+
+    def _encode_alone(self, requests: Sequence[Encode], alive: Alive, out: list[Tensor]) -> list[int]:
+        """Answer those whose networks have a session, row by row; the numbers of the others."""
+        others = []
+        for i, request in enumerate(requests):
+            session = self.sessions.get(request.network)
+            if session is None:
+                others.append(i)
+            elif alive(i):
+                inputs = self.inputs([request.ids])
+                made = apply_head(request.network.head, session(inputs), inputs["attention_mask"])
+                out[i] = made[0].float()
+        return others
 
     def _alike(self, batch: list[int], requests: Sequence[Encode]) -> list[list[int]]:
         """The batch in parts that one pass can take: BART's classifier wants equally many end tokens in each row."""

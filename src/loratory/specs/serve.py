@@ -64,12 +64,14 @@ class ServerSpec(BaseModel):
     default: str | None = Field(None, description="the task of POST /predict/; left out: the first that gives labels")
     keys: Path | None = Field(None, description="a file that loratory keys writes: hashed keys with their scopes")
     adapters: Path | None = Field(None, description="the folder from which a running server may load; left out: none")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         "auto",
         description="of the trunk's products; auto: bf16 where the machine has it and a run's validation part gets "
-        "the same labels",
+        "the same labels; int8: encoders, merged with their adapters, on ONNX Runtime",
     )
-    threads: int | None = Field(None, ge=1, description="of the trunk's products; left out: the machine's cores")
+    threads: int | None = Field(
+        None, ge=1, description="of the trunk's products; left out: the machine's cores; in int8 always 1"
+    )
     texts_in_logs: bool = Field(False, description="whether logs hold what clients send")
     audit: Path = Field(Path(".loratory/audit.jsonl"), description="where loads, unloads and keys are written down")
     limits: LimitsSpec = Field(default_factory=LimitsSpec, description="what it takes on")

@@ -1,0 +1,158 @@
+"""Networks that answer in int8: trunk and adapter merged into a graph, which ONNX Runtime computes row by row.
+
+Dynamic int8 has one scale for all activations of a tensor, so in a batch a neighbour's text would change an answer. A
+row that is always alone, without padding, gets the same states whatever else is asked. Heads stay in float32.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from loratory.artifacts.manifests import digest_of, staging, verified
+from loratory.errors import ArtifactError, BaseModelError, SpecError, missing_extra
+from loratory.models import adapters, graphs
+from loratory.protocols import JSON, Adapter, Network, Tokens
+
+if TYPE_CHECKING:
+    from loratory.models.trunks import TorchTrunk
+
+FILE = "model.onnx"
+LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")  # another version may make another graph
+FAR = 0.5  # of the states' own size: an error that no rounding explains
+WORDS = 200  # of the longest text that a fresh graph is tried on
+
+
+class Session:
+    """A graph of our own. It computes in the thread that asks, and holds up no other."""
+
+    def __init__(self, file: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self._names = [one.name for one in self._session.get_inputs()]
+        self._output = self._session.get_outputs()[0].name
+
+    def __call__(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Of one row: final states float[1, T, D], of an nli base logits float[1, L]."""
+        (made,) = self._session.run([self._output], {name: inputs[name].numpy() for name in self._names})
+        return torch.from_numpy(made)
+
+
+def prepare(network: Network, cache: Path, say: Callable[[str], None]) -> None:
+    """Let a network answer in int8 from now on, as long as it is there.
+
+    Raises SpecError where its base cannot, BaseModelError where the exporter fails, MissingExtra without its libraries.
+    """
+    trunk: Any = network.trunk
+    if trunk.kind not in ("encoder", "nli") or trunk.config.is_encoder_decoder:
+        raise SpecError(
+            f"{trunk.name} ({trunk.config.model_type}) cannot answer in int8",
+            where="precision",
+            allowed="int8 for encoders; auto, fp32 and bf16 for all",
+            remedy="set precision: auto",
+        )
+    if network in trunk.sessions:
+        return
+    adapter = network.adapter
+    alike = (one for other, one in trunk.sessions.items() if _digest(other.adapter) == _digest(adapter))
+    found = next(alike, None)
+    trunk.sessions[network] = found or Session(graph(trunk, adapter, cache, say))
+
+
+def _digest(adapter: Adapter | None) -> str | None:
+    return adapter.digest if adapter else None
+
+
+def graph(trunk: TorchTrunk, adapter: Adapter | None, cache: Path, say: Callable[[str], None]) -> Path:
+    """The file of a graph that is kept below `cache`, or is made now."""
+    facts: dict[str, JSON] = {"kind": "int8", "trunk": trunk.digest, "adapter": _digest(adapter)}
+    facts |= {"versions": _versions(), "reduced": _saturates()}
+    folder = cache / digest_of(facts)[:16]
+    if folder.is_dir():
+        try:
+            verified(folder)
+            return folder / FILE
+        except ArtifactError as problem:
+            say(f"the int8 graph in {folder} is made again: {problem.problem}")
+    with staging(folder, facts) as part:
+        _export(trunk.full, adapter, part / FILE)
+    return folder / FILE
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            raise missing_extra(name, "int8") from None
+    return found
+
+
+def _saturates() -> bool:
+    """Whether sums of two products are cut to 16 bits: x86 without VNNI."""
+    return platform.machine().lower() in ("x86_64", "amd64") and not torch.cpu._is_vnni_supported()
+
+
+def _export(trunk: TorchTrunk, adapter: Adapter | None, file: Path) -> None:
+    model = adapters.merged(trunk.model, adapter)
+    with tempfile.TemporaryDirectory() as work:
+        model.save_pretrained(work)
+        save_file({name: t.contiguous() for name, t in _inputs(trunk, 1, 6).items()}, Path(work) / graphs.SAMPLE)
+        bits = "reduced" if _saturates() else "whole"
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", graphs.__name__, work, str(file), trunk.kind, bits],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)},
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode:
+        told = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+        raise _refusal(trunk, told[-1])
+    try:
+        session = Session(file)
+        far = max(_error(session, model, trunk, words) for words in (3, WORDS))
+    except Exception as problem:  # ONNX Runtime has kinds of its own
+        raise _refusal(trunk, str(problem).splitlines()[0][:300]) from problem
+    if not far < FAR:
+        raise _refusal(trunk, f"the graph's states are off by {far:.0%}")
+
+
+def _refusal(trunk: TorchTrunk, told: str) -> BaseModelError:
+    return BaseModelError(
+        f"{trunk.name} ({trunk.config.model_type}) cannot be exported to int8: {told}",
+        where="precision",
+        allowed="int8 for encoders that transformers' ONNX exporter takes; auto, fp32 and bf16 for all",
+        remedy="set precision: auto",
+    )
+
+
+def _inputs(trunk: TorchTrunk, *words: int) -> dict[str, Tensor]:
+    """For texts of so many words; pairs where the base reads those."""
+    pair = "a" if trunk.kind == "nli" else None
+    rows: list[Tokens] = [trunk.tokenizer.ids(" ".join("a" * count), pair)[0] for count in words]
+    return trunk.inputs(rows)
+
+
+@torch.inference_mode()
+def _error(session: Session, model: Any, trunk: TorchTrunk, words: int) -> float:
+    """How far the graph is from the model, as a share of what the model says."""
+    inputs = _inputs(trunk, words)
+    output = model(**inputs)
+    exact = output.logits if trunk.kind == "nli" else output.last_hidden_state
+    return float((session(inputs) - exact).norm() / exact.norm())

@@ -1,0 +1,140 @@
+"""A server that answers in int8: near the trained run, by evidence, also of what is loaded while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import shutil
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from loratory.errors import SpecError
+from loratory.flows import precisions
+from loratory.flows.serve import build, load_service
+from loratory.models import graphs, int8
+from loratory.models.execution import run_here
+from loratory.models.trunks import Pool
+from loratory.protocols import Input, Network, Prediction
+from loratory.serving.engine import innermost
+from loratory.serving.keys import Keys
+from loratory.serving.server import Server
+from loratory.serving.services import Service
+from loratory.specs.serve import ServerSpec, TaskSpec
+
+from .world import here, rows
+
+pytest.importorskip("onnxruntime", reason="the extra int8 is not installed")
+pytest.importorskip("onnxscript", reason="the extra int8 is not installed")
+INPUTS: Sequence[Input] = [{"text": text} for text, _ in rows()]
+RUN = Path("runs/tiny")
+TASKS = {
+    "tiny": TaskSpec(path=RUN, contender="lora", fallback=("tfidf",)),
+    "plain": TaskSpec(path=RUN, contender="tfidf"),
+}
+
+
+@pytest.fixture(scope="module")
+def work(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a finished run; graphs are kept in it."""
+    return shutil.copytree(finished, tmp_path_factory.mktemp("int8") / "w", symlinks=True, copy_function=shutil.copy2)
+
+
+@pytest.fixture(autouse=True)
+def inside(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(work)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def server(said: list[str]) -> Iterator[Server]:
+    made = build(ServerSpec(precision="int8", tasks=TASKS, threads=2), Keys({}), said.append)
+    torch.set_num_threads(1)
+    yield made
+    made.engine.close()
+
+
+def network_of(service: Service) -> Network:
+    predictor: Any = innermost(service.stages[0].predictor)
+    return predictor.network  # type: ignore[no-any-return]
+
+
+def sessions_of(server: Server) -> Any:
+    trunk: Any = network_of(server.service("tiny")).trunk
+    return trunk.sessions
+
+
+def answers(server: Server, inputs: Sequence[Input] = INPUTS) -> list[Prediction]:
+    found = asyncio.run(server.answer(server.service("tiny"), inputs, {}))
+    return [one.prediction for one in found]
+
+
+def exact(contender: str) -> list[Prediction]:
+    service = load_service("tiny", TaskSpec(path=RUN, contender=contender), Pool(keep=False))
+    return service.stages[0].predictor.predict(INPUTS, run_here)
+
+
+def alike(some: Sequence[Prediction], others: Sequence[Prediction]) -> float:
+    return len([1 for a, b in zip(some, others, strict=True) if a.answer == b.answer]) / len(some)
+
+
+def test_answers_are_near_whatever_else_is_asked(server: Server, said: list[str]) -> None:
+    (trunk,) = server.facts["trunks"]
+    assert (trunk["precision"], server.facts["threads"], server.engine.threads) == ("int8", 1, 1)
+    assert trunk["why"].startswith("as asked; ")
+    assert " validation answers of tiny stay the same, " in trunk["why"]
+    assert said == [f"{trunk['trunk']} computes in int8: {trunk['why']}"]
+    found, before = answers(server), exact("lora")
+    assert alike(found, before) >= 0.95
+    odds = [[one.probabilities["/label"] for one in some] for some in (found, before)]
+    assert odds[0] != odds[1]
+    assert all(a[label] == pytest.approx(b[label], abs=0.1) for a, b in zip(*odds, strict=True) for label in a)
+    assert [answers(server, [one])[0] for one in INPUTS[::9]] == found[::9]
+
+
+def test_what_is_loaded_later_is_ready_before_it_is_seen(
+    server: Server, said: list[str], work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(command: Sequence[str], **rest: Any) -> SimpleNamespace:
+        graphs.main(*command[command.index(graphs.__name__) + 1 :])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(int8, "subprocess", SimpleNamespace(run=here))
+    first = answers(server)
+    before = weakref.ref(sessions_of(server)[network_of(server.service("tiny"))])
+    fit = next((work / RUN / "contenders/lora-stock").glob("seed-*"))
+    service = server.load("other", str(fit))
+    assert said[-1] == "other answers in int8: no validation texts of other to try int8 on"
+    assert network_of(service) in sessions_of(server)
+    server.load("plain", str(RUN))
+    assert len(said) == 2  # of a task without a trunk there is nothing to say
+    assert answers(server) == first
+    server.board.put(replace(service, name="tiny"))
+    second = answers(server)
+    assert second != first
+    assert alike(second, exact("lora-stock")) >= 0.95
+    del service
+    gc.collect()
+    assert before() is None
+    assert list(sessions_of(server)) == [network_of(server.service("tiny"))]
+
+
+def test_a_task_whose_answers_change_is_refused(server: Server, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precisions, "LEAST", 1.01)
+    with pytest.raises(SpecError, match=r"in int8 only (\d+) of \1 validation answers of tiny stay the same"):
+        server.load("tiny", str(RUN))
+    (work / "server.yaml").write_text("precision: int8\ntasks: {tiny: {path: runs/tiny, contender: lora}}\nport: 0\n")
+    done = here(work, "serve", "--config", "server.yaml")
+    assert done.code == 2
+    assert "precision: in int8 only" in done.err
+    assert "set precision: auto" in done.err

@@ -1,0 +1,246 @@
+"""Int8 sessions: near the trunk, each row alone exactly as in any company, and gone with those who ask them."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from loratory.artifacts.manifests import digest_of, file_digest
+from loratory.errors import BaseModelError, LoratoryError, MissingExtra, SpecError
+from loratory.models import graphs, int8
+from loratory.models.execution import run_here
+from loratory.models.trunks import TorchTrunk
+from loratory.predictors.entailment import Entailment
+from loratory.predictors.heads import PooledHead, TokenHead
+from loratory.protocols import Adapter, Encode, Network
+from tiny import TEXTS, Bases, random_adapter, save_base, save_writer, toy_task, trunk_in
+
+pytest.importorskip("onnxruntime", reason="the extra int8 is not installed")
+pytest.importorskip("onnxscript", reason="the extra int8 is not installed")
+NEAR = 0.2  # of the states' size: random weights, and only two layers to even out in
+FAMILIES = ("distilbert", "modernbert", "deberta-v2")
+MORE = ("roberta", "mpnet", "albert", "roformer")
+Prepare = Callable[[Network], None]
+
+
+def here(command: Sequence[str], **rest: Any) -> SimpleNamespace:
+    """The exporter in this process, where it is imported once for all tests."""
+    try:
+        graphs.main(*command[command.index(graphs.__name__) + 1 :])
+    except SystemExit as problem:
+        return SimpleNamespace(returncode=1, stderr=f"a warning\n{problem}\n")
+    return SimpleNamespace(returncode=0, stderr="")
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, bytes]:
+    """Graphs by what they were made of."""
+    return {}
+
+
+@pytest.fixture
+def exporting(made: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A line for each export; what was exported before is only copied."""
+    lines: list[str] = []
+
+    def counted(command: Sequence[str], **rest: Any) -> SimpleNamespace:
+        folder, file = Path(command[-4]), Path(command[-3])
+        lines.append(str(file))
+        state = digest_of({part.name: file_digest(part) for part in folder.iterdir()})
+        if state not in made:
+            assert here(command).returncode == 0
+            made[state] = file.read_bytes()
+        file.write_bytes(made[state])
+        return SimpleNamespace(returncode=0, stderr="")
+
+    monkeypatch.setattr(int8, "subprocess", SimpleNamespace(run=counted))
+    return lines
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("graphs")
+
+
+@pytest.fixture
+def prepare(exporting: list[str], cache: Path) -> Prepare:
+    return lambda network: int8.prepare(network, cache, lambda text: None)
+
+
+@pytest.fixture
+def trunk(base_of: Bases) -> TorchTrunk:
+    """Of its own: a session is a change."""
+    return trunk_in(base_of("bert"))
+
+
+def pooled(trunk: TorchTrunk, seed: int = 0) -> nn.Module:
+    return head(PooledHead(trunk.width, 3, "mean"), seed)
+
+
+def head(made: nn.Module, seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, weight in made.named_parameters():
+            if name != "log_scale":
+                nn.init.normal_(weight)
+    return made.eval().requires_grad_(False)
+
+
+def texts(network: Network, some: Sequence[str] = TEXTS) -> list[Encode]:
+    trunk: Any = network.trunk
+    return [Encode(network, ids) for ids, _ in trunk.tokenizer.many(list(some))]
+
+
+def each(requests: Sequence[Encode]) -> list[Tensor]:
+    """Every request alone."""
+    return [run_here([request])[0] for request in requests]
+
+
+def near(found: Sequence[Tensor], exact: Sequence[Tensor]) -> bool:
+    return all(float((a - b).norm() / b.norm()) < NEAR for a, b in zip(found, exact, strict=True))
+
+
+def test_rows_are_near_and_alone_exactly_as_in_company(trunk: TorchTrunk, prepare: Prepare) -> None:
+    guests: list[Adapter | None] = [None, random_adapter(trunk, seed=1), random_adapter(trunk, rank=8, seed=2)]
+    networks = [Network(trunk, guest, pooled(trunk, n)) for n, guest in enumerate(guests)]
+    tagger = Network(trunk, guests[1], head(TokenHead(trunk.width, 5)))
+    beside = Network(trunk, guests[2], pooled(trunk, 9))  # nobody prepares it
+    requests = [request for rows in zip(*map(texts, [*networks, tagger, beside]), strict=True) for request in rows]
+    exact = run_here(requests)
+    for network in (*networks, tagger):
+        prepare(network)
+    assert trunk.sessions[tagger] is trunk.sessions[networks[1]]  # the same adapter
+    mixed = run_here(requests)
+    for request, found, before in zip(requests, mixed, exact, strict=True):
+        if request.network is beside:
+            assert torch.allclose(found, before, atol=1e-4)
+            continue
+        assert torch.equal(found, each([request])[0])
+        assert not torch.equal(found, before)
+    backwards = run_here([request for request in requests[::-1] if request.network is not beside])
+    forwards = [found for request, found in zip(requests, mixed, strict=True) if request.network is not beside]
+    assert all(torch.equal(a, b) for a, b in zip(forwards, backwards[::-1], strict=True))
+    assert {tuple(found.shape) for found in mixed[3::5]} == {(len(request.ids), 5) for request in requests[3::5]}
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *(pytest.param(one, marks=pytest.mark.slow) for one in MORE)])
+def test_other_architectures(base_of: Bases, prepare: Prepare, family: str) -> None:
+    trunk = trunk_in(base_of(family))
+    network = Network(trunk, random_adapter(trunk))
+    exact = each(texts(network))
+    prepare(network)
+    found = run_here(texts(network))
+    assert not torch.equal(found[0], exact[0])
+    assert near(found, exact)
+
+
+def test_pairs(tmp_path: Path, prepare: Prepare) -> None:
+    labels: dict[str, Any] = {"num_labels": 3, "id2label": {0: "contradiction", 1: "neutral", 2: "entailment"}}
+    folder = save_base(tmp_path / "nli", "bert", kind="AutoModelForSequenceClassification", **labels)
+    predictor = Entailment(toy_task(), Network(trunk_in(folder)))
+    inputs = [{"text": text} for text in TEXTS]
+    requests = predictor.ask(inputs).requests
+    exact = run_here(requests)
+    prepare(predictor.network)
+    found = run_here(requests)
+    assert not torch.equal(found[0], exact[0])
+    assert float((torch.stack(found) - torch.stack(exact)).norm() / torch.stack(exact).norm()) < NEAR
+
+
+def test_a_session_goes_with_its_network(trunk: TorchTrunk, prepare: Prepare) -> None:
+    network, other = Network(trunk, random_adapter(trunk, seed=1)), Network(trunk)
+    prepare(network)
+    prepare(other)
+    assert trunk.sessions[network] is not trunk.sessions[other]
+    session = weakref.ref(trunk.sessions[network])
+    run_here(texts(network))
+    del network
+    gc.collect()
+    assert session() is None
+    assert list(trunk.sessions) == [other]
+
+
+def test_a_graph_is_kept_and_a_damaged_one_made_again(
+    base_of: Bases, trunk: TorchTrunk, exporting: list[str], tmp_path: Path
+) -> None:
+    adapter = random_adapter(trunk, seed=5)
+    said: list[str] = []
+
+    def answers() -> Tensor:
+        fresh = Network(trunk_in(base_of("bert")), adapter)
+        int8.prepare(fresh, tmp_path, said.append)
+        return torch.cat(run_here(texts(fresh)))
+
+    first = answers()
+    assert torch.equal(first, answers())
+    assert (len(exporting), said) == (1, [])
+    (folder,) = tmp_path.iterdir()
+    (folder / int8.FILE).write_bytes((folder / int8.FILE).read_bytes()[:-100])
+    assert torch.equal(first, answers())
+    assert len(exporting) == 2
+    assert str(folder) in said.pop()
+    (folder / "manifest.json").unlink()
+    assert torch.equal(first, answers())
+    assert (len(exporting), len(said)) == (3, 1)
+
+
+def test_another_version_makes_another_graph(
+    trunk: TorchTrunk, prepare: Prepare, cache: Path, exporting: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = random_adapter(trunk, seed=1)
+    folder = int8.graph(trunk, adapter, cache, print)
+    exporting.clear()
+    assert int8.graph(trunk, adapter, cache, print) == folder
+    monkeypatch.setattr(int8, "version", lambda name: "99")
+    assert int8.graph(trunk, adapter, cache, print) != folder
+    assert len(exporting) == 1
+
+
+def refused(network: Network, cache: Path) -> LoratoryError:
+    with pytest.raises(LoratoryError) as told:
+        int8.prepare(network, cache, lambda text: None)
+    assert told.value.exit_code == 2
+    trunk: Any = network.trunk
+    assert network not in trunk.sessions
+    return told.value
+
+
+def test_what_cannot_answer_in_int8_is_told(trunk: TorchTrunk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = refused(Network(trunk_in(save_writer(tmp_path / "writer"))), tmp_path)
+    assert isinstance(writer, SpecError)
+    assert (writer.where, writer.remedy) == ("precision", "set precision: auto")
+
+    network = Network(trunk, random_adapter(trunk, seed=7))
+    kept = tmp_path / "kept"
+    failing = SimpleNamespace(run=lambda *_, **__: SimpleNamespace(returncode=1, stderr="x\nRuntimeError: no such op"))
+    monkeypatch.setattr(int8, "subprocess", failing)
+    broken = refused(network, kept)
+    assert isinstance(broken, BaseModelError)
+    assert "RuntimeError: no such op" in broken.problem
+    assert list(kept.iterdir()) == []
+
+    def other(command: Sequence[str], **rest: Any) -> SimpleNamespace:
+        """Exports the base without its adapter."""
+        trunk.model.save_pretrained(command[-4])
+        return here(command)
+
+    monkeypatch.setattr(int8, "subprocess", SimpleNamespace(run=other))
+    assert "off by" in refused(network, kept).problem
+    assert list(kept.iterdir()) == []
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError
+
+    monkeypatch.setattr(int8, "version", missing)
+    absent = refused(network, kept)
+    assert isinstance(absent, MissingExtra)
+    assert absent.remedy == 'pip install "loratory[int8]"'
