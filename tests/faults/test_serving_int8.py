@@ -24,6 +24,7 @@ from loratory.models.trunks import Pool
 from loratory.protocols import Input, Network, Prediction
 from loratory.serving.engine import innermost
 from loratory.serving.keys import Keys
+from loratory.serving.served import Served
 from loratory.serving.server import Server
 from loratory.serving.services import Service
 from loratory.specs.serve import ServerSpec, TaskSpec
@@ -75,7 +76,7 @@ def sessions_of(server: Server) -> Any:
 
 
 def answers(server: Server, inputs: Sequence[Input] = INPUTS) -> list[Prediction]:
-    found = asyncio.run(server.answer(server.service("tiny"), inputs, {}))
+    found = asyncio.run(server.answer(server.service("tiny"), inputs, Served()))
     return [one.prediction for one in found]
 
 

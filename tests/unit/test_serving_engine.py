@@ -410,3 +410,34 @@ def test_time_that_is_spent_in_a_lane_is_not_python_time() -> None:
         assert held.engine._plain._each[Twice] * cost_of(inputs("cash")) < 0.2
 
     while_busy(do)
+
+
+# -- several tasks on a text
+class Layered(Bench):
+    """Of whose layers a quarter is a task's own."""
+
+    def own(self, network: Any) -> float:
+        return 0.25
+
+
+@pytest.mark.parametrize(("bench", "rows"), [(Layered(), 16), (Bench(), 7)])
+def test_a_batch_counts_what_tasks_share_of_a_text_once(bench: Bench, rows: int) -> None:
+    """112 tokens are 7 texts of 16, or 4 of them for one task and a quarter of that for three more."""
+
+    async def run() -> None:
+        engine = Engine(Limits(batch_tokens=112))
+        tasks = [seated(bench) for _ in range(4)]
+        bench.free.clear()
+        first = asyncio.create_task(engine.predict(tasks[0], inputs("first"), None))
+        await until(bench.entered.is_set)
+        texts = [f"{number} {'x' * 54}" for number in range(4)]  # 14 tokens and two around
+        asked = [engine.predict(task, inputs(text), None) for text in texts for task in tasks]
+        calls = [asyncio.create_task(one) for one in asked]
+        (lane,) = engine.lanes().values()
+        await until(lambda: lane.tokens == 16 * 16)
+        bench.free.set()
+        await asyncio.gather(first, *calls)
+        assert len(bench.batches[1]) == rows
+        engine.close()
+
+    asyncio.run(run())

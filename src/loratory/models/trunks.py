@@ -225,10 +225,22 @@ class TorchTrunk:
 
     def _repeats(self, rows: Sequence[Tokens], guests: Sequence[Adapter | None]) -> bool:
         """Whether a text stands here twice below layers that its guests leave alone."""
-        if self.kind != "encoder" or self.config.model_type in architectures.UNMIXED or self.config.is_encoder_decoder:
+        if not self._stacks:
             return False
         shared = [row for row, guest in zip(rows, guests, strict=True) if guest is None or guest.first_layer]
         return len(set(shared)) < len(shared)
+
+    @property
+    def _stacks(self) -> bool:
+        """Whether its layers can be entered with what left the ones below."""
+        mixed = self.config.model_type not in architectures.UNMIXED
+        return self.kind == "encoder" and mixed and not self.config.is_encoder_decoder
+
+    def own(self, network: Network) -> float:
+        """The part of a pass, from 0 to 1, that a row needs for itself where its text stands beside it already."""
+        if not self._stacks or network in self.sessions:
+            return 1.0
+        return 1 - network.adapter.first_layer / self.depth if network.adapter else 0.0
 
     def _floors(self) -> Floors | None:
         token = self.tokenizer.ids("a")[0][0]

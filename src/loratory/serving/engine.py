@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from loratory.errors import Late
@@ -62,6 +62,12 @@ class Job:
     together: int = 0  # jobs with the same number are asked for at once
     gone: threading.Event | None = None  # set when nobody waits for the thread that asked
     writes: bool = False  # whether all that it asks for is written
+    own: float = 1.0  # the part of a pass that it needs for itself where its texts stand in the batch already
+
+    @cached_property
+    def text(self) -> str:
+        """What tells its inputs from others', where some of a pass can be shared."""
+        return str(self.inputs) if self.own < 1 else ""
 
     def alive(self) -> bool:
         """Whether somebody still waits for it."""
@@ -148,14 +154,23 @@ class Lane:
             return self._batch(), self._desk.take()
 
     def _batch(self) -> list[Job]:
-        """Whatever waits, up to the budget, and to what is computed in half of the time that the first job has."""
+        """Whatever waits, up to the budget, and to what is computed in half of the time that the first job has.
+
+        The budget counts what is computed, and several tasks share what lies below their adapters on a text.
+        """
         batch: list[Job] = []
-        cost, most = 0, float(self.limits.batch_tokens)
+        cost, computed, texts = 0, 0.0, set[str]()
+        most, quick = self.limits.batch_tokens, float("inf")
         if self._waiting and (by := self._waiting[0].by) is not None:
-            most = min(most, self.rate * max(by - time.monotonic(), 0.0) / 2)
-        while self._waiting and (not batch or cost + self._waiting[0].cost <= most):
+            quick = self.rate * max(by - time.monotonic(), 0.0) / 2
+        while self._waiting:
+            job = self._waiting[0]
+            own = job.cost * (job.own if job.text in texts else 1.0)
+            if batch and (computed + own > most or cost + job.cost > quick):
+                break
             batch.append(self._waiting.popleft())
-            cost += batch[-1].cost
+            cost, computed = cost + job.cost, computed + own
+            texts |= {job.text}
         self._tokens -= cost
         self._doing, self._since = cost, time.monotonic()
         return batch
@@ -331,8 +346,9 @@ class Engine:
         if trunk is None or not isinstance(predictor, Staged):
             return await self._in_a_thread(predictor, inputs, by)
         most = written_by(predictor)  # each text for itself: they end at different times
+        own = trunk.own(innermost(predictor).network) if hasattr(trunk, "own") else 1.0
         jobs = [
-            Job(predictor.ask, part, by, cost_of(part, most), Waiting(loop), id(predictor), writes=bool(most))
+            Job(predictor.ask, part, by, cost_of(part, most), Waiting(loop), id(predictor), None, bool(most), own)
             for part in slices(inputs, 0 if most else self.limits.batch_tokens)
         ]
         self.lane(trunk).put(jobs)
