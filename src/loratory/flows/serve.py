@@ -16,6 +16,7 @@ from loratory.errors import ArtifactError, LoratoryError, SpecError
 from loratory.flows.opening import fit_folder, read_ladder
 from loratory.flows.specs import parser_of
 from loratory.serving.keys import Keys
+from loratory.serving.naming import public
 from loratory.serving.services import Board, Service, Stage
 from loratory.serving.threads import apart
 from loratory.specs.frame import NAME, NAMED
@@ -204,7 +205,7 @@ def build(spec: ServerSpec, keys: Keys, say: Callable[[str], None]) -> Any:
     for one in precisions:
         say(f"{one.trunk} computes in {one.precision}: {one.why}")
     limits = Limits(spec.limits.batch_tokens, spec.limits.queue_tokens)
-    trunks = [asdict(one) for one in precisions]
+    trunks = [{**asdict(one), "trunk": public(one.trunk)} for one in precisions]
     facts = {"version": __version__, "trunks": trunks, "threads": torch.get_num_threads()}
     board = Board(services, roles, spec.default)
     return Server(spec, board, Engine(limits, torch.get_num_threads()), Loader(pool, spec.tasks), keys, facts=facts)
