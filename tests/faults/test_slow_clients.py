@@ -90,8 +90,8 @@ def beside_a_crowd(server: Running, number: int, turns: int, seconds: float) -> 
     for _ in range(turns):  # the machine has moods
         alone += asyncio.run(healthy(server.port, seconds))
         with crowd(server.port, number):
-            peaks["files"] = server.files() - files
             among += asyncio.run(healthy(server.port, seconds))
+            peaks["files"] = server.files() - files
             peaks["memory"] = server.memory() - memory
         time.sleep(0.5)
         left.append(server.memory() - memory)
