@@ -275,7 +275,8 @@ def test_requests_whose_bodies_do_not_come_take_no_room(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("size", [0, 65_000, 66_000, 700_000, 3_000_000])
 def test_bodies_of_every_size_arrive_whole(tmp_path: Path, size: int) -> None:
-    body = json.dumps({"inputs": ["cash"], "probabilities": False}).encode() + b" " * size
+    body = json.dumps({"inputs": ["cash"], "probabilities": False}).encode()
+    body = b" " * size + body
     wanted = 413 if size > 1 << 20 else 200
 
     async def run() -> None:
@@ -283,8 +284,9 @@ def test_bodies_of_every_size_arrive_whole(tmp_path: Path, size: int) -> None:
             reader, writer = await here.open(
                 ASKED.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n") % len(body)
             )
-            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
-            writer.write(body)
+            if wanted == 200:  # another is refused before it is sent
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+                writer.write(body)
             assert int((await reader.readuntil(b"\r\n\r\n")).split()[1]) == wanted
             writer.close()
 

@@ -21,7 +21,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from loratory.errors import SpecError
-from loratory.serving.gate import BODY_SECONDS, HEADER_BYTES, App, Gate, Message, Receive, Send
+from loratory.serving.gate import BODY_SECONDS, DIGITS, HEADER_BYTES, App, Gate, Message, Receive, Send
 from loratory.serving.server import Server
 
 try:
@@ -77,10 +77,11 @@ def _taken(host: str, port: int, problem: OSError) -> SpecError:
 
 def connections_at_most(asked: int) -> int:
     """As many as a spec asks for, and no more than the process may open."""
-    if resource is None:
-        return asked
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return asked if files == resource.RLIM_INFINITY else max(min(asked, files - RESERVE), 1)
+    if resource is not None:
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if files != resource.RLIM_INFINITY:
+            return max(min(asked, files - RESERVE), 1)
+    return asked
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,16 @@ class Arriving:
     """
 
     app: App
+    most: int  # bytes of a body; one that is to be longer is refused before it comes
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Messages that came are handed on; where the rest is late, receiving raises TimeoutError."""
         came: list[Message] = []
         size, late = 0, False
+        told = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if not told.isdigit() or len(told) > DIGITS or int(told) > self.most:
+            await self.app(scope, receive, send)
+            return
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 while size <= EARLY_BYTES:
@@ -207,7 +213,7 @@ class Process(uvicorn.Server):
         self._most = connections_at_most(spec.limits.connections)
         turned = gate.metrics.requests.labels("refused", "503").inc
         protocol: Any = partial(Bounded, most=self._most, turned=turned)
-        app: Any = Arriving(gate)
+        app: Any = Arriving(gate, spec.limits.body_bytes)
         super().__init__(
             uvicorn.Config(
                 app,
