@@ -18,9 +18,10 @@ def command(
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Check that nobody changed the chain of loads, unloads and keys: how many lines, and from when to when.
+    """Check that nobody changed what was written down of loads, unloads and keys.
 
-    The hash of the last line is told, too: lines that are cut off at the end break no chain.
+    It tells how many lines there are, from when to when, and the hash of the last one: lines that are cut off at the
+    end break no chain.
     """
     from dataclasses import asdict
 
