@@ -102,6 +102,10 @@ class Running:
             self.ended = self.nursery.end()
         return self.ended
 
+    def files(self) -> int:
+        """Open descriptors."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
     def memory(self) -> float:
         """Resident, in MiB."""
         return float(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import shlex
 import shutil
 import threading
 import time
@@ -164,6 +166,101 @@ def test_the_keyboard_is_enough(open_page: Any) -> None:
     page.keyboard.type("a fee")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#answer .says:has-text('fee')")
+
+
+def told(page: Any) -> Any:
+    """What the page asked, as it would be asked from a terminal."""
+    page.wait_for_selector("#answer:not([aria-busy]) .facts")
+    return json.loads(shlex.split(page.text_content("#answer pre >> nth=-1"))[-1])["inputs"][0]
+
+
+HISTORY = [{"role": "user", "content": "is it\nopen?"}, {"role": "assistant", "content": "yes: user: until four"}]
+
+
+def test_a_conversation_is_typed_turn_by_turn_by_keyboard(open_page: Any) -> None:
+    page = open_page()
+    assert not page.locator(".turns").is_visible()  # a classifier has no use for it
+    page.select_option("#try-task", "words")
+    assert not page.locator("#try-turns").is_visible()
+    page.focus(".turns summary")
+    page.keyboard.press("Enter")
+    assert not page.locator("#try-turns").is_visible()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "add-turn"
+
+    def named() -> str:
+        return str(page.evaluate("document.activeElement.getAttribute('aria-label')"))
+
+    page.keyboard.press("Enter")
+    assert named() == "Turn 1: what was said"
+    page.keyboard.insert_text(str(HISTORY[0]["content"]))
+    page.keyboard.press("Tab")
+    assert named() == "Remove turn 1"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert named() == "Turn 2: what was said"
+    page.keyboard.insert_text(str(HISTORY[1]["content"]))
+    page.keyboard.press("Shift+Tab")
+    assert named() == "Turn 2: who speaks"
+    assert page.evaluate("document.activeElement.value") == "assistant"
+    page.focus("#try-text")
+    page.keyboard.type("and now?")
+    page.keyboard.press("Control+Enter")
+    assert told(page) == {"prompt": "and now?", "history": HISTORY}
+    page.select_option("#try-task", "intents")
+    assert not page.locator(".turns").is_visible()
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#answer:not([aria-busy]) .says:has-text('cash')")
+    assert told(page) == {"text": "and now?"}
+    page.select_option("#try-task", "words")
+    page.get_by_role("button", name="Remove turn 1").click()
+    assert page.get_by_label("Turn 1: what was said").input_value() == HISTORY[1]["content"]
+    assert page.get_by_label("Turn 1: what was said").evaluate("one => one === document.activeElement")
+    page.get_by_role("button", name="Remove turn 1").click()
+    assert page.evaluate("document.activeElement.id") == "add-turn"
+    ask(page, "words", "alone")
+    page.wait_for_selector("#answer .written:has-text('alone')")
+    assert told(page) == {"prompt": "alone"}
+
+
+def test_turns_that_are_not_in_turn_are_refused(open_page: Any) -> None:
+    page = open_page(expected="status of 422")
+    page.select_option("#try-task", "words")
+    page.click(".turns summary")
+    page.click("#add-turn")
+    page.keyboard.type("one")
+    ask(page, "words", "two")
+    page.wait_for_selector(
+        "#answer [role=alert]:has-text('message 2 is from the user where the assistant has the word')"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_turns_fit_on_a_phone(open_page: Any, scheme: str) -> None:
+    page = open_page(viewport={"width": 390, "height": 800}, color_scheme=scheme, is_mobile=True)
+    page.select_option("#try-task", "words")
+    page.click(".turns summary")
+    for text in ("x" * 300, "yes"):
+        page.click("#add-turn")
+        page.keyboard.type(text)
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    boxes = [page.locator(f".turn >> nth=0 >> {part}").bounding_box() for part in ("select", "textarea", "button")]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
+    assert boxes[1]["width"] > 200
+
+
+def test_without_a_script_a_conversation_is_typed_in_lines(open_page: Any) -> None:
+    page = open_page(java_script_enabled=False, expected="status of 422")
+    page.click(".turns summary")
+    assert not page.locator("#add-turn").is_visible()
+    page.fill("#try-turns", "user: is it\nopen?\nAssistant: yes: user: until four")
+    ask(page, "words", "and now?")
+    assert told(page) == {"prompt": "and now?", "history": HISTORY}
+    assert page.input_value("#try-turns").startswith("user: is it\nopen?")
+    assert page.locator("#try-turns").is_visible()  # what was typed is there, and seen
+    page.fill("#try-turns", "is it open?")
+    ask(page, "words", "and now?")
+    page.wait_for_selector("#answer [role=alert]:has-text('the first line says nobody')")
 
 
 def test_a_file_is_labelled_and_saved(open_page: Any, tmp_path: Path) -> None:

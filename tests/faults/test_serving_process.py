@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -309,7 +311,8 @@ def test_what_waits_for_a_busy_loop_is_not_new() -> None:
         await send({"type": "http.response.body", "body": b""})
 
     async def run() -> None:
-        config = uvicorn.Config(app, http=Bounded, lifespan="off", log_config=None, interface="asgi3")
+        protocol: Any = partial(Bounded, most=100, turned=lambda: None)
+        config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None, interface="asgi3")
         process, socket = uvicorn.Server(config), bound("127.0.0.1", 0)
         serving = asyncio.create_task(process.serve([socket]))
         while not process.started:
@@ -542,3 +545,35 @@ def test_keys_are_added_listed_and_revoked(tmp_path: Path) -> None:
     audit = Audit(tmp_path / ".loratory/audit.jsonl")
     assert audit.verify() == 3
     assert first.out.strip() not in audit.file.read_text()
+
+
+def test_the_chain_of_what_was_written_down_is_checked(tmp_path: Path) -> None:
+    missing = here(tmp_path, "audit")
+    assert (missing.code, missing.out) == (2, "")
+    assert "audit.jsonl" in missing.said()
+    for name in ("ann", "bob", "root"):
+        here(tmp_path, "keys", "add", name)
+    file = tmp_path / ".loratory/audit.jsonl"
+    lines = file.read_text().splitlines()
+    times = [json.loads(line)["at"] for line in lines]
+    told = here(tmp_path, "audit")
+    assert (told.code, told.out.partition(";")[0]) == (0, f"3 lines, {times[0]} to {times[2]}")
+    chain = json.loads(here(tmp_path, "audit", file, "--json").out)
+    last = hashlib.sha256(lines[-1].encode()).hexdigest()
+    assert chain == {"lines": 3, "first": times[0], "last": times[2], "head": last}
+    changed = lines[1].replace("bob", "eve")
+    ways = {
+        "changed": ([lines[0], changed, lines[2]], 3),
+        "removed": ([lines[0], lines[2]], 2),
+        "put in": ([lines[0], changed, *lines[1:]], 3),
+        "in another order": ([lines[1], lines[0], lines[2]], 1),
+        "no JSON": ([lines[0], "[" * 100_000], 2),
+    }
+    for how, (found, number) in ways.items():
+        file.write_text("\n".join(found) + "\n")
+        done = here(tmp_path, "audit", file)
+        assert (done.code, done.out) == (2, ""), how
+        assert "the chain is broken" in done.said(), how
+        assert f"audit.jsonl:{number}" in done.err, how
+    file.write_text("")
+    assert here(tmp_path, "audit").out.startswith("0 lines; ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -412,3 +413,46 @@ def test_a_digest_of_tensors_takes_every_shape_and_type() -> None:
         for t in (torch.tensor(1.0), torch.tensor([1.0]), torch.empty(0), torch.ones(2, dtype=torch.bfloat16))
     ]
     assert len(set(digests)) == 4
+
+
+def on_embeddings(trunk: TorchTrunk, seed: int) -> Adapter:
+    """An adapter that PEFT has to host: it changes the table of words, too."""
+    return random_adapter(trunk, seed=seed, target_modules=["query", "word_embeddings"])
+
+
+def test_guests_that_nobody_has_any_more_leave_pefts_host(base_of: Bases) -> None:
+    trunk = trunk_in(base_of("bert"))
+    rows = rows_of(trunk)[:3]
+    kept = on_embeddings(trunk, 1)
+    twin = adapters.make(kept.config, {name: t.clone() for name, t in kept.tensors.items()})  # as loaded again
+    assert (twin.digest, twin is kept) == (kept.digest, False)
+    alone_before = alone(trunk, kept, rows)
+    assert apart(alone_before, alone(trunk, None, rows)) > 0.1
+
+    def there() -> set[str]:
+        trunk.states(rows[:1], [None])  # any pass looks
+        model = trunk._host._host._model
+        weights = {} if model is None else dict(model.named_parameters())
+        return {digest for digest in model.peft_config if any(digest in name for name in weights)} if weights else set()
+
+    def passing(seed: int, beside: Adapter) -> str:
+        other = on_embeddings(trunk, seed)
+        mixed, _ = trunk.states(rows, [beside, other, None])
+        assert apart([mixed[0]], alone_before[:1]) < 1e-5
+        assert there() == {beside.digest, other.digest}
+        return other.digest
+
+    for digest in [passing(seed, kept) for seed in range(2, 6)]:
+        gc.collect()
+        assert digest not in there()
+    assert there() == {kept.digest}
+    assert apart(alone(trunk, twin, rows), alone_before) == 0
+    del kept
+    gc.collect()
+    assert there() == {twin.digest}  # the same adapter, of another owner
+    assert apart(alone(trunk, twin, rows), alone_before) == 0
+    del twin
+    gc.collect()
+    assert there() == set()
+    again = on_embeddings(trunk, 1)
+    assert apart(alone(trunk, again, rows), alone_before) < 1e-6

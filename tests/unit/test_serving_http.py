@@ -11,12 +11,17 @@ from typing import Any
 
 import pytest
 
+from loratory.flows import serve
+from loratory.flows.precisions import Precision
 from loratory.protocols import Input, Prediction
 from loratory.serving.app import make_app
+from loratory.serving.keys import Keys
+from loratory.serving.naming import public
 from loratory.serving.server import Server
+from loratory.specs.serve import ServerSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
-from served import INTENTS, PERSONAL, Plain, Reply, answer, call, post, router, server_of, service
+from served import INTENTS, PERSONAL, Bench, Plain, Reply, answer, call, post, router, seated, server_of, service
 
 BATCH = "/api/v1/classify/batch"
 OTHER = Classify(labels=("x", "y"))
@@ -521,3 +526,60 @@ def test_what_a_question_says_of_its_strings_is_held_to(tmp_path: Path, more: Ma
     server = server_of(tmp_path, service("a", plain))
     assert predict(server, "a", "cas").status == 200
     assert predict(server, "a", "xash").status == 422
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("minilm", "minilm"),
+        ("sentence-transformers/all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"),
+        ("/srv/secret/models/tiny", "tiny"),
+        ("/srv/secret/models/tiny/", "tiny"),
+        ("../models/tiny", "tiny"),
+        ("./tiny", "tiny"),
+        ("~/tiny", "tiny"),
+        ("~ann/tiny", "tiny"),
+        ("secret/models/tiny", "tiny"),
+        (r"C:\secret\tiny", "tiny"),
+        ("..", "base"),
+        ("/", "base"),
+    ],
+)
+def test_of_a_path_only_the_last_part_is_told(name: str, told: str) -> None:
+    assert public(name) == told
+
+
+def test_a_folder_with_two_parts_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models/mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert (public("models/mine"), public("models/other")) == ("mine", "models/other")
+
+
+def test_clients_do_not_learn_where_a_base_lies(tmp_path: Path) -> None:
+    benches = [Bench("/srv/secret/one/tiny", "a"), Bench("/srv/secret/two/tiny", "b")]
+    server = server_of(tmp_path, *(service(f"task-{n}", seated(one)) for n, one in enumerate(benches)))
+    app = make_app(server)
+    for number in range(2):
+        body = {"inputs": ["cash"] * (number + 1)}
+        assert call(app, "POST", f"/v1/tasks/task-{number}/predict", body).status == 200
+    paths = ("/", "/page/traffic", "/info", "/metrics", "/v1/models", "/v1/models/task-0", "/v1/tasks", "/openapi.json")
+    for path in paths:
+        reply = call(app, "GET", path)
+        assert reply.status == 200
+        assert b"secret" not in reply.body, path
+    assert 'loratory_trunk_texts{trunk="tiny"} 3.0' in call(app, "GET", "/metrics").body.decode()
+    listed = call(app, "GET", "/v1/models").json["data"]
+    assert {"id": "tiny", "root": "tiny", "parent": None} in [
+        {key: one[key] for key in ("id", "root", "parent")} for one in listed
+    ]
+    server.engine.close()
+
+
+def test_what_a_server_says_of_itself_names_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = Precision("/srv/secret/models/tiny", "fp32", "as asked")
+    monkeypatch.setattr("loratory.flows.precisions.precisions", lambda *_: [secret])
+    heard: list[str] = []
+    server = serve.build(ServerSpec(audit=tmp_path / "audit.jsonl"), Keys({}), heard.append)
+    assert server.facts["trunks"] == [{"trunk": "tiny", "precision": "fp32", "why": "as asked"}]
+    assert "/srv/secret/models/tiny" in heard[0]  # who runs it is told
+    server.engine.close()

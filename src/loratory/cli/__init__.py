@@ -11,6 +11,7 @@ from typing import NoReturn
 import typer
 
 from loratory.cli import (
+    audit,
     check,
     discover,
     doctor,
@@ -54,6 +55,7 @@ VERBS = (
     discover,
     serve,
     keys,
+    audit,
     report,
     recipes,
     doctor,

@@ -15,6 +15,7 @@ from loratory.errors import ArtifactError, LoratoryError, SpecError
 from loratory.flows.opening import fit_folder, read_ladder
 from loratory.flows.specs import parser_of
 from loratory.serving.keys import Keys
+from loratory.serving.naming import public
 from loratory.serving.services import Board, Service, Stage
 from loratory.serving.threads import apart
 from loratory.specs.frame import NAME, NAMED
@@ -208,7 +209,7 @@ def build(spec: ServerSpec, keys: Keys, say: Callable[[str], None]) -> Any:
     for one in chosen:
         say(f"{one.trunk} computes in {one.precision}: {one.why}")
     limits = Limits(spec.limits.batch_tokens, spec.limits.queue_tokens)
-    trunks = [asdict(one) for one in chosen]
+    trunks = [{**asdict(one), "trunk": public(one.trunk)} for one in chosen]
     # One row has nothing to share, and a team that waits actively for its head would take the event loop's core.
     threads = 1 if spec.precision == "int8" else torch.get_num_threads()
     facts = {"version": __version__, "trunks": trunks, "threads": threads}

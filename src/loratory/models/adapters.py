@@ -7,9 +7,11 @@ import hashlib
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
@@ -186,18 +188,23 @@ def places(model: nn.Module, adapter: Adapter) -> dict[str, tuple[Tensor, Tensor
 
 
 class Host:
-    """A skeleton of the trunk with guests: adapters attached by digest, applied row by row in one pass."""
+    """A skeleton of the trunk with guests: adapters attached by digest, applied row by row in one pass.
+
+    Guests are held weakly: one that nobody has any more leaves before the next pass. Used by one thread at a time.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self._bare = model
         self._model: Any = None
-        self._present: set[str] = set()
+        self._owners: dict[str, WeakSet[Adapter]] = {}  # by digest, the values that are the same adapter
 
     @torch.inference_mode(False)  # what is made here outlives the pass that asks for it
     def welcome(self, adapters: Iterable[Adapter]) -> None:
         """Attach those that are not there yet."""
+        self.tidy()
         for adapter in adapters:
-            if adapter.digest in self._present:
+            if adapter.digest in self._owners:
+                self._owners[adapter.digest].add(adapter)
                 continue
             config = _lora_config(adapter.config)
             first = self._model is None
@@ -214,7 +221,20 @@ class Host:
                     self._model.delete_adapter(adapter.digest)
                 raise
             self._model.eval().requires_grad_(False)
-            self._present.add(adapter.digest)
+            self._owners[adapter.digest] = WeakSet((adapter,))
+
+    @torch.inference_mode(False)
+    def tidy(self) -> None:
+        """Take out those whose last owner has gone; with the last of them the skeleton goes."""
+        for digest in [digest for digest, owners in self._owners.items() if not owners]:
+            del self._owners[digest]
+            if not self._owners:
+                self._model = None
+                return
+            with warnings.catch_warnings():  # that another one becomes the active one, which every pass sets anyway
+                warnings.simplefilter("ignore")
+                self._model.delete_adapter(digest)
+            self._model.requires_grad_(False)
 
     def __call__(self, adapters: Sequence[Adapter | None], **inputs: Any) -> Any:
         """The trunk's output with each row under its own adapter (None: the bare trunk)."""

@@ -168,6 +168,7 @@ class Mixture:
 
     def __call__(self, guests: Sequence[Adapter | None], **inputs: Any) -> Any:
         """The trunk's output with each row under its own adapter (None: the bare trunk)."""
+        self._host.tidy()
         hosted = [self.welcome(guest) for guest in dict.fromkeys(guests) if guest]
         if not all(hosted):
             return self._host(guests, **inputs)

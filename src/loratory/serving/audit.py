@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,19 @@ except ImportError:  # no such locks on Windows
     fcntl = None  # type: ignore[assignment]
 
 START = "0" * 64
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain that holds: how many lines, when the first and the last were written, and the hash of the last.
+
+    Whoever keeps the hash elsewhere sees later whether lines were cut off at the end.
+    """
+
+    lines: int
+    first: str | None
+    last: str | None
+    head: str
 
 
 class Audit:
@@ -58,15 +72,31 @@ class Audit:
 
     def verify(self) -> int:
         """How many lines there are; raises DataError where the chain is broken."""
-        before, number = START, 0
-        for number, line in enumerate(self.file.read_bytes().splitlines(), 1):
+        return self.chain().lines
+
+    def chain(self) -> Chain:
+        """What there is; raises DataError where it is broken, or cannot be read."""
+        try:
+            lines = self.file.read_bytes().splitlines()
+        except OSError as problem:
+            raise DataError(
+                f"this file cannot be read: {problem.strerror or problem}",
+                where=str(self.file),
+                remedy="name the file that the server's `audit` names",
+            ) from None
+        before, times = START, []
+        for number, line in enumerate(lines, 1):
             try:
-                found = json.loads(line)["before"]
-            except (ValueError, KeyError, TypeError):
-                found = None
-            if found != before:
+                found = json.loads(line)
+                follows = found["before"] == before
+                times.append(str(found["at"]))
+            except (ValueError, KeyError, TypeError, RecursionError):
+                follows = False
+            if not follows:
                 raise DataError(
-                    "the chain is broken: this line or the one before it was changed", where=f"{self.file}:{number}"
+                    "the chain is broken: this line or the one before it was changed, removed or put in",
+                    where=f"{self.file}:{number}",
+                    remedy="compare it with a copy; what stands before this place is as it was written",
                 )
             before = hashlib.sha256(line).hexdigest()
-        return number
+        return Chain(len(lines), times[0] if times else None, times[-1] if times else None, before)

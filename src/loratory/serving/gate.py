@@ -38,6 +38,7 @@ HEALTH = frozenset({"/health/live", "/health/ready"})
 PUBLIC = HEALTH | {"/login", "/page/style.css", "/page/theme.js", "/page/icon.svg"}
 ADMIN = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/admin/")
 BODY_SECONDS = 10.0  # within which a body has to arrive
+EARLY_BYTES = 64 * 1024  # of a body that are awaited before its request takes room
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADER_BYTES = 32 * 1024  # of all headers of a request
 DIGITS = 15  # of a content-length that is a number of bytes
@@ -117,11 +118,9 @@ class Gate:
                 message["headers"] = [*message.get("headers", ()), *added]
             await send(message)
 
-        self._open += 1
         try:
             await self._answer(scope, headers, receive, tell, answered)
         finally:
-            self._open -= 1
             self._note(scope, answered["status"], time.monotonic() - started, served, path)
 
     async def _answer(
@@ -133,9 +132,10 @@ class Gate:
             served: Served = scope["served"]
             served.size = self._size(headers)
             self.foresee(endpoint.asked(scope), served)
-            body = await self._body(receive)
-            served.arrived, served.size = scope.get("arrived", time.monotonic()), len(body)
-            await self._run(endpoint, scope, body, receive, send)
+            with contextlib.ExitStack() as place:
+                body = await self._body(receive, lambda: self._enter(scope["path"], place))
+                served.arrived, served.size = scope.get("arrived", time.monotonic()), len(body)
+                await self._run(endpoint, scope, body, receive, send)
         except Gone:
             return
         except Exception as problem:
@@ -163,8 +163,7 @@ class Gate:
         origin = headers.get("origin")
         if origin is not None and (not host or origin.partition("://")[2] != host):
             raise Refusal("forbidden", "requests from pages of other origins are not answered")
-        if self._open > self.limits.requests and path not in HEALTH:
-            raise Refusal("busy", "the server has no room for this now", after=1.0)
+        self._room(path)
         scope["key"] = key = self._known(headers)
         if public:
             return
@@ -174,6 +173,19 @@ class Gate:
         if key is not None and needed not in key.scopes:
             raise Refusal("forbidden", f"this key has no scope {needed}")
         self._limit(key)
+
+    def _room(self, path: str) -> None:
+        if self._open >= self.limits.requests and path not in HEALTH:
+            raise Refusal("busy", "the server has no room for this now", after=1.0)
+
+    def _enter(self, path: str, place: contextlib.ExitStack) -> None:
+        """Take room until the request is answered. Raises Refusal."""
+        self._room(path)
+        self._open += 1
+        place.callback(self._leave)
+
+    def _leave(self) -> None:
+        self._open -= 1
 
     def _known(self, headers: dict[str, str]) -> Key | None:
         kind, _, secret = headers.get("authorization", "").partition(" ")
@@ -198,8 +210,11 @@ class Gate:
             raise Refusal("too_large", f"the body has more than {self.limits.body_bytes} bytes")
         return int(told)
 
-    async def _body(self, receive: Receive) -> bytes:
-        most = self.limits.body_bytes
+    async def _body(self, receive: Receive, enter: Callable[[], None]) -> bytes:
+        """All of it. A request takes room when its body is there, or much of it: clients that send slowly, or nothing
+        more, hold up nobody.
+        """
+        most, entered = self.limits.body_bytes, False
         parts: list[bytes] = []
         size = 0
         try:
@@ -212,7 +227,11 @@ class Gate:
                     size += len(parts[-1])
                     if size > most:
                         raise Refusal("too_large", f"the body has more than {most} bytes")
-                    if not message.get("more_body"):
+                    last = not message.get("more_body")
+                    if not entered and (last or size > EARLY_BYTES):
+                        enter()
+                        entered = True
+                    if last:
                         return b"".join(parts)
         except TimeoutError:
             raise Refusal("timeout_of_request", f"the body did not arrive within {BODY_SECONDS:.0f} s") from None

@@ -1,4 +1,4 @@
-"""The process: uvicorn around the application, and an orderly end.
+"""The process: uvicorn around the application, bounds on its connections, and an orderly end.
 
 SIGTERM or Ctrl-C: /health/ready says 503 and answers close their connections, so that balancers and clients go
 elsewhere; what was accepted is answered; then the sockets close. A second signal ends at once.
@@ -11,8 +11,10 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, ClassVar
 
 import uvicorn
@@ -22,8 +24,27 @@ from loratory.errors import SpecError
 from loratory.serving.gate import HEADER_BYTES, Gate
 from loratory.serving.server import Server
 
+try:
+    import fcntl
+    import resource
+    import termios
+except ImportError:  # no such calls on Windows
+    fcntl = resource = termios = None  # type: ignore[assignment]
+
 HEAD_SECONDS = 10.0  # within which a request's headers have to arrive
 HEAD_BYTES = 2 * HEADER_BYTES  # that are read of a request before its headers are whole
+PIPELINED = 64  # requests of one connection that wait for the answer to the one before
+SEND_BUFFER = 128 * 1024  # that the system is asked to hold of a connection's answers: its own would be megabytes
+STALLED_SECONDS = 30.0  # without progress, after which an answer that nobody reads is given up
+KEEP_SECONDS = 30  # that a connection without a request stays open
+RESERVE = 128  # descriptors that are not for connections: files, pipes, and those who are turned away
+TURNED = 64  # connections over the bound that are told so; more are closed without a word
+TURNED_SECONDS = 0.2  # in which one that is turned away can read why
+FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+)
+WHY = b'{"error": {"code": "unavailable", "message": "the server has no room for another connection"}}'
 LINGER = 0.3  # seconds in which clients learn that they should leave, at least
 
 
@@ -36,6 +57,7 @@ def bound(host: str, port: int) -> socket.socket:
         raise _taken(host, port, problem) from None
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # connections inherit it
         made.bind(address)
     except OSError as problem:
         made.close()
@@ -52,14 +74,45 @@ def _taken(host: str, port: int, problem: OSError) -> SpecError:
     )
 
 
-class Bounded(HttpToolsProtocol):
-    """uvicorn's, with bounds on what comes before a request's body: its size and its time.
+def connections_at_most(asked: int) -> int:
+    """As many as a spec asks for, and no more than the process may open."""
+    if resource is not None:
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if files != resource.RLIM_INFINITY:
+            return max(min(asked, files - RESERVE), 1)
+    return asked
 
-    It tells when a request was whole at the latest, as `arrived` of its scope: when the event loop began to read what
+
+def unread(transport: Any) -> int:
+    """Bytes that wait for a client; what the system holds of them counts where more wait here."""
+    size: int = transport.get_write_buffer_size()
+    if not size or termios is None:
+        return size
+    try:
+        held = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:  # this system does not tell of sockets
+        return size
+    return size + int.from_bytes(held, sys.byteorder)
+
+
+class Bounded(HttpToolsProtocol):
+    """uvicorn's, with bounds: on how many connections there are, on what comes before a request's body (its size and
+    its time), and on how long an answer waits to be read.
+
+    A client that closes its side of the connection counts as gone, as one whose process ended: both send the same.
+    The scope of a request tells when it was whole at the latest, as `arrived`: when the event loop began to read what
     had come, or a busy loop would take for new what has waited for it.
     """
 
     read: ClassVar[float | None] = None  # when the loop began to read, until it has
+
+    def __init__(self, *, most: int, turned: Callable[[], None], **given: Any) -> None:
+        super().__init__(**given)
+        self._most, self._turned = most, turned
+        self._late: asyncio.TimerHandle | None = None
+        self._away = False
+        self._head = 0
+        self._unread, self._since = 0, 0.0
 
     @classmethod
     def _told(cls, loop: asyncio.AbstractEventLoop) -> float:
@@ -74,9 +127,16 @@ class Bounded(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._late: asyncio.TimerHandle | None = None
-        self._head = 0
-        self._expect()
+        if len(self.connections) <= self._most:
+            self._expect()
+            return
+        self._away = True
+        self._turned()
+        if len(self.connections) > self._most + TURNED:
+            transport.abort()
+            return
+        transport.write(FULL % (len(WHY), WHY))
+        self._late = self.loop.call_later(TURNED_SECONDS, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._arrived()
@@ -90,18 +150,31 @@ class Bounded(HttpToolsProtocol):
         self._arrived()
         self.scope["arrived"] = self._told(self.loop)  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
+        if len(self.pipeline) > PIPELINED:  # each holds memory, and costs a client next to nothing
+            raise ValueError("too many requests that wait for the answer to the one before")
 
     def on_message_complete(self) -> None:
         self.scope["arrived"] = self._told(self.loop)  # type: ignore[typeddict-unknown-key]
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
+        if self._away:
+            return
         begun = self._late is not None
         super().data_received(data)
         if begun and self._late is not None:
             self._head += len(data)
             if self._head > HEAD_BYTES and not self.transport.is_closing():
                 self.send_400_response("The headers are too long.")
+
+    def look(self) -> None:
+        """Give up a client that has read nothing for long of what waits for it: a closed connection waits, too."""
+        size, now = unread(self.transport), self.loop.time()
+        if size < self._unread or not self._unread:
+            self._since = now
+        elif now - self._since > STALLED_SECONDS:
+            self.transport.abort()
+        self._unread = size
 
     def _expect(self) -> None:
         if self._late is None:
@@ -118,11 +191,14 @@ class Process(uvicorn.Server):
 
     def __init__(self, gate: Gate, server: Server, announce: Callable[[str], None]) -> None:
         spec = server.spec
+        self._most = connections_at_most(spec.limits.connections)
+        turned = gate.metrics.requests.labels("refused", "503").inc
+        protocol: Any = partial(Bounded, most=self._most, turned=turned)
         super().__init__(
             uvicorn.Config(
                 gate,
                 interface="asgi3",
-                http=Bounded,
+                http=protocol,
                 host=spec.host,
                 port=spec.port,
                 log_level="warning",
@@ -133,7 +209,7 @@ class Process(uvicorn.Server):
                 lifespan="off",
                 ws="none",
                 backlog=2048,
-                timeout_keep_alive=30,
+                timeout_keep_alive=KEEP_SECONDS,
                 timeout_graceful_shutdown=max(int(spec.limits.drain_ms / 1000), 1),
             )
         )
@@ -149,6 +225,16 @@ class Process(uvicorn.Server):
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             self._announce(f"http://{shown}:{port}")
+            if self._most < self.server.spec.limits.connections:
+                self._announce(f"at most {self._most} connections: this process may open few files (ulimit -n)")
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; uvicorn's own, and once a second a look at who reads what is sent."""
+        if counter % 10 == 0:
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Bounded):
+                    connection.look()
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -40,6 +40,9 @@ class LimitsSpec(BaseModel):
     batch_tokens: int = Field(1024, ge=1, description="of one pass through a trunk, estimated")
     queue_tokens: int = Field(65_536, ge=1, description="that wait for a trunk, estimated; more is refused with 429")
     requests: int = Field(512, ge=1, description="at a time; more are refused with 429")
+    connections: int = Field(
+        2048, ge=1, description="that are open; more are answered 503, as are more than the process may open files"
+    )
     per_second: float | None = Field(None, gt=0, description="requests of one key, on average; left out: not limited")
     burst: int = Field(20, ge=1, description="requests of one key at once, where per_second is given")
     timeout_ms: float = Field(30_000, gt=0, description="within which every answer is due where a task has no deadline")

@@ -52,9 +52,58 @@
   }
 
   // -- what a task takes
-  const task = find("try-task"), system = document.querySelector(".system");
-  const fit = () => { if (system) system.hidden = !task.selectedOptions[0].hasAttribute("data-system"); };
+  const task = find("try-task");
+  const fit = () => {
+    for (const name of ["system", "turns"]) {
+      const part = document.querySelector(`.${name}`);
+      if (part) part.hidden = !task.selectedOptions[0].hasAttribute(`data-${name}`);
+    }
+  };
   if (task) { task.addEventListener("change", fit); fit(); }
+
+  // -- what was said before, turn by turn; sent as JSON in the area that is typed into without a script
+  const plain = find("try-turns"), turns = find("turns");
+  const parsed = (text) => { try { return JSON.parse(text || "[]"); } catch { return null; } };
+  const typed = plain && parsed(plain.value);
+  if (Array.isArray(typed)) {
+    const made = (name, more) => Object.assign(document.createElement(name), more);
+    const gather = () => {
+      const all = [];
+      [...turns.children].forEach((row, place) => {
+        const [who, said, remove] = row.children;
+        who.setAttribute("aria-label", `Turn ${place + 1}: who speaks`);
+        said.setAttribute("aria-label", `Turn ${place + 1}: what was said`);
+        remove.setAttribute("aria-label", `Remove turn ${place + 1}`);
+        if (said.value.trim()) all.push({ role: who.value, content: said.value });
+      });
+      plain.value = all.length ? JSON.stringify(all) : "";
+    };
+    const add = (role, content) => {
+      const row = made("li", { className: "turn" }), who = made("select"), said = made("textarea", { rows: 1, spellcheck: false });
+      const remove = made("button", { type: "button", className: "plain", textContent: "Remove" });
+      who.append(new Option("user"), new Option("assistant"));
+      row.append(who, said, remove);
+      who.value = role;
+      said.value = content;
+      remove.addEventListener("click", () => {
+        const next = row.nextElementSibling || row.previousElementSibling;
+        row.remove();
+        gather();
+        (next ? next.children[1] : find("add-turn")).focus();
+      });
+      turns.append(row);
+      gather();
+      return said;
+    };
+    for (const one of typed) add(one.role, one.content);
+    turns.addEventListener("input", gather);
+    find("add-turn").addEventListener("click", () => {
+      const last = turns.lastElementChild;
+      add(last && last.firstElementChild.value === "user" ? "assistant" : "user", "").focus();
+    });
+    document.querySelector(".typed").hidden = true;
+    document.querySelector(".added").hidden = false;
+  }
 
   // -- a file into the text area, its header into the list of columns
   const file = find("table-file"), table = find("table-text"), columns = find("table-columns");

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loratory.serving.metrics import Seen
+from loratory.serving.naming import public
 from loratory.serving.server import Server
 
 SECONDS = 60
@@ -106,4 +107,4 @@ def _seconds(recent: Sequence[Seen], now: float) -> list[Second]:
 def queues(server: Server) -> list[Queue]:
     """What waits for each trunk that was asked so far."""
     lanes = server.engine.lanes().values()
-    return [Queue(one.name, one.tokens, one.wait() * 1000, one.batches, one.rows) for one in lanes]
+    return [Queue(public(one.name), one.tokens, one.wait() * 1000, one.batches, one.rows) for one in lanes]

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from loratory.protocols import Written
 from loratory.serving.cascade import Answered, Broken
 from loratory.serving.engine import innermost, trunk_of
+from loratory.serving.naming import public
 from loratory.serving.refusals import Refusal
 from loratory.serving.routes.bodies import respond
 from loratory.serving.routes.completions import asked_of, body_of, service_of
@@ -82,10 +83,11 @@ def known_models(server: Server, created: int) -> dict[str, dict[str, Any]]:
         own = {"id": service.name, "object": "model", "created": created, "owned_by": "loratory"}
         predictor = service.stages[0].predictor
         trunk = trunk_of(predictor)
+        base = public(trunk.name) if trunk is not None else None
         adapted = getattr(getattr(innermost(predictor), "network", None), "adapter", None) is not None
-        found[service.name] = {**own, "root": service.release, "parent": trunk.name if adapted else None}
-        if trunk is not None:
-            bases[trunk.name] = {**own, "id": trunk.name, "root": trunk.name, "parent": None}
+        found[service.name] = {**own, "root": service.release, "parent": base if adapted else None}
+        if base is not None:
+            bases[base] = {**own, "id": base, "root": base, "parent": None}
     return {**bases, **found}
 
 

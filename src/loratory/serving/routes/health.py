@@ -7,6 +7,7 @@ import time
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
+from loratory.serving.naming import public
 from loratory.serving.routes.bodies import respond
 from loratory.serving.routing import Routes
 from loratory.serving.server import Server
@@ -26,10 +27,12 @@ def routes(server: Server) -> Routes:
 
     @router.get("/metrics")
     async def metrics() -> Response:
-        for lane in server.engine.lanes().values():
-            server.metrics.queued.labels(lane.name).set(lane.tokens)
-            server.metrics.batches.labels(lane.name).set(lane.batches)
-            server.metrics.rows.labels(lane.name).set(lane.rows)
+        lanes = list(server.engine.lanes().values())
+        for name in {public(lane.name) for lane in lanes}:  # two paths may end alike
+            mine = [lane for lane in lanes if public(lane.name) == name]
+            server.metrics.queued.labels(name).set(sum(lane.tokens for lane in mine))
+            server.metrics.batches.labels(name).set(sum(lane.batches for lane in mine))
+            server.metrics.rows.labels(name).set(sum(lane.rows for lane in mine))
         return Response(server.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/info")
