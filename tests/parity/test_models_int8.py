@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError
@@ -73,7 +75,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prepare(exporting: list[str], cache: Path) -> Prepare:
-    return lambda network: int8.prepare(network, cache, lambda text: None)
+    return lambda network: int8.prepare(network, cache, 2, lambda text: None)
 
 
 @pytest.fixture
@@ -132,6 +134,35 @@ def test_rows_are_near_and_alone_exactly_as_in_company(trunk: TorchTrunk, prepar
     assert {tuple(found.shape) for found in mixed[3::5]} == {(len(request.ids), 5) for request in requests[3::5]}
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("rows", [0, 1, 4, 23])
+def test_hands_do_every_row_once(threads: int, rows: int) -> None:
+    done: list[tuple[int, str]] = []
+    lengths = [row % 7 for row in range(30)]
+    mine = list(range(30))[:rows]
+    int8.Hands(threads).share(
+        mine, lengths, lambda part: done.extend((row, threading.current_thread().name) for row in part)
+    )
+    assert sorted(row for row, _ in done) == mine
+    here = [row for row, name in done if name == threading.current_thread().name]
+    assert len(here) == -(-rows // threads)  # nobody has more than the one who asks
+
+
+def test_hands_that_fail_say_so_when_all_have_ended() -> None:
+    done: list[int] = []
+
+    def work(part: Sequence[int]) -> None:
+        for row in part:
+            if row == 3:
+                raise RuntimeError("this row cannot be computed")
+            time.sleep(0.01)
+            done.append(row)
+
+    with pytest.raises(RuntimeError, match="this row"):
+        int8.Hands(3).share(range(9), range(9), work)
+    assert len(done) >= 6
+
+
 @pytest.mark.parametrize("family", [*FAMILIES, *(pytest.param(one, marks=pytest.mark.slow) for one in MORE)])
 def test_other_architectures(base_of: Bases, prepare: Prepare, family: str) -> None:
     trunk = trunk_in(base_of(family))
@@ -177,7 +208,7 @@ def test_a_graph_is_kept_and_a_damaged_one_made_again(
 
     def answers() -> Tensor:
         fresh = Network(trunk_in(base_of("bert")), adapter)
-        int8.prepare(fresh, tmp_path, said.append)
+        int8.prepare(fresh, tmp_path, 1, said.append)
         return torch.cat(run_here(texts(fresh)))
 
     first = answers()
@@ -207,7 +238,7 @@ def test_another_version_makes_another_graph(
 
 def refused(network: Network, cache: Path) -> LoratoryError:
     with pytest.raises(LoratoryError) as told:
-        int8.prepare(network, cache, lambda text: None)
+        int8.prepare(network, cache, 2, lambda text: None)
     assert told.value.exit_code == 2
     trunk: Any = network.trunk
     assert network not in trunk.sessions

@@ -30,7 +30,7 @@ class Precision:
     why: str
 
 
-def precisions(spec: ServerSpec, services: Collection[Service], pool: Any, say: Say) -> list[Precision]:
+def precisions(spec: ServerSpec, services: Collection[Service], pool: Any, threads: int, say: Say) -> list[Precision]:
     """Of each trunk that answers first for a task. It is tried on texts that no fit was made of.
 
     Raises LoratoryError where a trunk cannot compute as asked.
@@ -42,7 +42,7 @@ def precisions(spec: ServerSpec, services: Collection[Service], pool: Any, say: 
         if (trunk := trunk_of(service.stages[0].predictor)) is not None:
             by_trunk.setdefault(trunk.digest, (trunk, []))[1].append(service)
     if spec.precision == "int8":
-        told = {one: in_int8(one, say) for one in services}
+        told = {one: in_int8(one, threads, say) for one in services}
         whys = [(trunk.name, "; ".join(told[one] for one in mine)) for trunk, mine in by_trunk.values()]
         return [Precision(name, "int8", f"as asked; {why}") for name, why in whys]
     if spec.precision != "auto":
@@ -85,7 +85,7 @@ def _examples(service: Service, most: int) -> list[Example]:
     return list(islice(parts.validation, few))
 
 
-def in_int8(service: Service, say: Say) -> str:
+def in_int8(service: Service, threads: int, say: Say) -> str:
     """Let every stage of a task that has a trunk answer in int8; what became of the answers of the first,
     nothing where that has none.
 
@@ -95,7 +95,7 @@ def in_int8(service: Service, say: Say) -> str:
 
     for stage in service.stages:
         if trunk_of(stage.predictor) is not None:
-            int8.prepare(innermost(stage.predictor).network, GRAPHS, say)
+            int8.prepare(innermost(stage.predictor).network, GRAPHS, threads, say)
     predictor = service.stages[0].predictor
     if (trunk := trunk_of(predictor)) is None:
         return ""

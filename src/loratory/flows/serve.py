@@ -109,6 +109,7 @@ class Loader:
 
     pool: Any
     spec: ServerSpec
+    threads: int
     say: Callable[[str], None]
 
     def __call__(self, name: str, path: str) -> Service:
@@ -118,7 +119,7 @@ class Loader:
         known = self.spec.tasks.get(name)
         asked = known.model_copy(update={"path": Path(path)}) if known else TaskSpec(path=Path(path))
         service = load_service(name, asked, self.pool)
-        if self.spec.precision == "int8" and (why := in_int8(service, self.say)):
+        if self.spec.precision == "int8" and (why := in_int8(service, self.threads, self.say)):
             self.say(f"{name} answers in int8: {why}")
         return service
 
@@ -205,16 +206,17 @@ def build(spec: ServerSpec, keys: Keys, say: Callable[[str], None]) -> Any:
     adopt(machine.short_training, machine.short_answering)
     pool = Pool(keep=False)
     services = {name: load_service(name, asked, pool) for name, asked in spec.tasks.items()}
-    chosen = precisions(spec, services.values(), pool, say)
+    threads = torch.get_num_threads()
+    chosen = precisions(spec, services.values(), pool, threads, say)
     for one in chosen:
         say(f"{one.trunk} computes in {one.precision}: {one.why}")
     limits = Limits(spec.limits.batch_tokens, spec.limits.queue_tokens)
     trunks = [{**asdict(one), "trunk": public(one.trunk)} for one in chosen]
-    # One row has nothing to share, and a team that waits actively for its head would take the event loop's core.
-    threads = 1 if spec.precision == "int8" else torch.get_num_threads()
     facts = {"version": __version__, "trunks": trunks, "threads": threads}
     board = Board(services, roles, spec.default)
-    return Server(spec, board, Engine(limits, threads), Loader(pool, spec, say), keys, facts=facts)
+    # One row has nothing to share, and a team that waits actively for its head would take the event loop's core.
+    team = 1 if spec.precision == "int8" else threads
+    return Server(spec, board, Engine(limits, team), Loader(pool, spec, threads, say), keys, facts=facts)
 
 
 def serve(spec: ServerSpec, say: Callable[[str], None]) -> None:

@@ -11,7 +11,9 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,8 +55,34 @@ class Session:
         return torch.from_numpy(made)
 
 
-def prepare(network: Network, cache: Path, say: Callable[[str], None]) -> None:
-    """Let a network answer in int8 from now on, as long as it is there.
+class Hands:
+    """Threads that compute rows side by side: the one that asks, and others. A row is computed by one of them."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads, self._others = threads, None
+        if threads > 1:  # a head's products are too small to be shared: teams would only wait for them
+            alone = partial(torch.set_num_threads, 1)
+            self._others = ThreadPoolExecutor(threads - 1, thread_name_prefix="rows", initializer=alone)
+
+    def share(self, rows: Sequence[int], lengths: Sequence[int], work: Callable[[Sequence[int]], None]) -> None:
+        """Do the work for all rows; raises what it raises."""
+        order = sorted(rows, key=lambda row: -lengths[row])  # so that all have about as much
+        parts = [order[k :: self.threads] for k in range(min(self.threads, len(order)))]
+        others = [self._others.submit(work, part) for part in parts[1:]] if self._others else []
+        try:
+            if parts:
+                work(parts[0])
+        finally:
+            wait(others)
+        for one in others:
+            one.result()
+
+
+hands = cache(Hands)  # for so many threads: those of a process are shared by all of its trunks
+
+
+def prepare(network: Network, folder: Path, threads: int, say: Callable[[str], None]) -> None:
+    """Let a network answer in int8 from now on, as long as it is there; graphs are kept in a folder.
 
     Raises SpecError where its base cannot, BaseModelError where the exporter fails, MissingExtra without its libraries.
     """
@@ -66,23 +94,24 @@ def prepare(network: Network, cache: Path, say: Callable[[str], None]) -> None:
             allowed="int8 for encoders; auto, fp32 and bf16 for all",
             remedy="set precision: auto",
         )
+    trunk.hands = hands(threads)
     if network in trunk.sessions:
         return
     adapter = network.adapter
     alike = (one for other, one in trunk.sessions.items() if _digest(other.adapter) == _digest(adapter))
     found = next(alike, None)
-    trunk.sessions[network] = found or Session(graph(trunk, adapter, cache, say))
+    trunk.sessions[network] = found or Session(graph(trunk, adapter, folder, say))
 
 
 def _digest(adapter: Adapter | None) -> str | None:
     return adapter.digest if adapter else None
 
 
-def graph(trunk: TorchTrunk, adapter: Adapter | None, cache: Path, say: Callable[[str], None]) -> Path:
-    """The file of a graph that is kept below `cache`, or is made now."""
+def graph(trunk: TorchTrunk, adapter: Adapter | None, home: Path, say: Callable[[str], None]) -> Path:
+    """The file of a graph that is kept below `home`, or is made now."""
     facts: dict[str, JSON] = {"kind": "int8", "trunk": trunk.digest, "adapter": _digest(adapter)}
     facts |= {"versions": _versions(), "reduced": _saturates()}
-    folder = cache / digest_of(facts)[:16]
+    folder = home / digest_of(facts)[:16]
     if folder.is_dir():
         try:
             verified(folder)

@@ -31,7 +31,7 @@ from loratory.models.writing import Manner, Speaker, pad, voice_of
 from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tokens, Write, Written, always
 
 if TYPE_CHECKING:
-    from loratory.models.int8 import Session
+    from loratory.models.int8 import Hands, Session
     from loratory.models.live import LiveTrunk, Ways
 
 PASS = 48  # tokens that could be computed in the time that a pass takes beside its tokens
@@ -91,6 +91,7 @@ class TorchTrunk:
         self.depth, self.width = int(text.num_hidden_layers), int(text.hidden_size)
         self._host = Mixture(self.model, self.depth)
         self.sessions: WeakKeyDictionary[Network, Session] = WeakKeyDictionary()  # of networks that answer in int8
+        self.hands: Hands | None = None  # who compute their rows
         self.full = self  # in full precision: what is merged and exported
         self._nf4: TorchTrunk | None = None
         self._grammars: dict[int, Grammars] = {}  # by the token that ends an answer
@@ -169,16 +170,23 @@ class TorchTrunk:
 
     def _encode_alone(self, requests: Sequence[Encode], alive: Alive, out: list[Tensor]) -> list[int]:
         """Answer those whose networks have a session, row by row; the numbers of the others."""
-        others = []
-        for i, request in enumerate(requests):
-            session = self.sessions.get(request.network)
-            if session is None:
-                others.append(i)
-            elif alive(i):
-                inputs = self.inputs([request.ids])
-                made = apply_head(request.network.head, session(inputs), inputs["attention_mask"])
-                out[i] = made[0].float()
-        return others
+        found = [self.sessions.get(request.network) for request in requests]
+
+        def answer(rows: Sequence[int]) -> None:
+            for i in rows:
+                if (session := found[i]) is not None and alive(i):
+                    out[i] = self._alone(requests[i], session)
+
+        mine = [i for i, session in enumerate(found) if session is not None]
+        assert self.hands is not None
+        self.hands.share(mine, [len(request.ids) for request in requests], answer)
+        return [i for i, session in enumerate(found) if session is None]
+
+    @torch.inference_mode()
+    def _alone(self, request: Encode, session: Session) -> Tensor:
+        inputs = self.inputs([request.ids])
+        states, head = session(inputs), request.network.head
+        return (states if head is None else head(states, inputs["attention_mask"]))[0].float()
 
     def _alike(self, batch: list[int], requests: Sequence[Encode]) -> list[list[int]]:
         """The batch in parts that one pass can take: BART's classifier wants equally many end tokens in each row."""

@@ -51,12 +51,10 @@ def voice_of(model: Any) -> Voice | None:
 
 def pad(rows: Sequence[Tokens], fill: int) -> tuple[Tensor, Tensor]:
     """Rows of ids to int64[B, T] and their mask; real tokens first, `fill` after them."""
-    ids = torch.full((len(rows), max(map(len, rows))), fill, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row)
-        mask[i, : len(row)] = 1
-    return ids, mask
+    longest = max(map(len, rows))
+    ids = [[*row, *[fill] * (longest - len(row))] for row in rows]
+    mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
+    return torch.tensor(ids, dtype=torch.long), torch.tensor(mask, dtype=torch.long)
 
 
 @dataclass(frozen=True)

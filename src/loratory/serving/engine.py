@@ -23,7 +23,7 @@ from typing import Any
 
 from loratory.errors import Late
 from loratory.models.execution import by_work, in_time
-from loratory.protocols import Asked, Input, Prediction, Predictor, Request, Staged, Write
+from loratory.protocols import Asked, Input, Prediction, Predictor, Request, Write
 from loratory.serving.desk import Desk
 from loratory.serving.plain import Full, Plain, Turn, fits
 
@@ -58,7 +58,7 @@ class Job:
     inputs: Sequence[Input]
     by: float | None
     cost: int
-    future: Future[Any]
+    future: Future[Any] | Waiting
     together: int = 0  # jobs with the same number are asked for at once
     gone: threading.Event | None = None  # set when nobody waits for the thread that asked
     writes: bool = False  # whether all that it asks for is written
@@ -289,7 +289,7 @@ def _settled(ended: Iterable[tuple[Job, Any, BaseException | None]]) -> None:
         _set(job.future, made, problem)
 
 
-def _set(future: Future[Any], made: Any, problem: BaseException | None) -> None:
+def _set(future: Future[Any] | Waiting, made: Any, problem: BaseException | None) -> None:
     try:
         if problem is not None:
             future.set_exception(problem)
@@ -299,23 +299,25 @@ def _set(future: Future[Any], made: Any, problem: BaseException | None) -> None:
         return
 
 
-class Waiting(Future[Any]):
+class Waiting:
     """A future that is settled on its event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
         self.loop = loop
         self.inner: asyncio.Future[Any] = loop.create_future()
 
     def set_result(self, result: Any) -> None:
+        """On its loop."""
         if not self.inner.done():
             self.inner.set_result(result)
 
-    def set_exception(self, exception: BaseException | None) -> None:
-        if not self.inner.done() and exception is not None:
-            self.inner.set_exception(exception)
+    def set_exception(self, problem: BaseException) -> None:
+        """On its loop."""
+        if not self.inner.done():
+            self.inner.set_exception(problem)
 
     def cancelled(self) -> bool:
+        """Whether nobody waits any more."""
         return self.inner.cancelled()
 
 
@@ -334,7 +336,7 @@ class Engine:
     def admit(self, predictor: Predictor, cost: int, by: float | None) -> None:
         """Raises Full where inputs of so many tokens would have no room, or no answer in time."""
         trunk, most = trunk_of(predictor), written_by(predictor)
-        if trunk is None or not isinstance(predictor, Staged):
+        if trunk is None or not staged(predictor):
             self._plain.admit(type(innermost(predictor)), cost, by)
         else:
             self.lane(trunk).admit(cost + most, by, bool(most))
@@ -343,16 +345,17 @@ class Engine:
         """One prediction for each input. Raises Full, Late, and whatever the predictor raises."""
         loop = asyncio.get_running_loop()
         trunk = trunk_of(predictor)
-        if trunk is None or not isinstance(predictor, Staged):
+        if trunk is None or not staged(predictor):
             return await self._in_a_thread(predictor, inputs, by)
         most = written_by(predictor)  # each text for itself: they end at different times
         own = trunk.own(innermost(predictor).network) if hasattr(trunk, "own") else 1.0
+        asking: Any = predictor
         jobs = [
-            Job(predictor.ask, part, by, cost_of(part, most), Waiting(loop), id(predictor), None, bool(most), own)
+            Job(asking.ask, part, by, cost_of(part, most), Waiting(loop), id(predictor), None, bool(most), own)
             for part in slices(inputs, 0 if most else self.limits.batch_tokens)
         ]
         self.lane(trunk).put(jobs)
-        waiting: list[asyncio.Future[Any]] = [job.future.inner for job in jobs if isinstance(job.future, Waiting)]
+        waiting = [job.future.inner for job in jobs if isinstance(job.future, Waiting)]
         try:
             async with asyncio.timeout_at(None if by is None else loop.time() + by - time.monotonic()):
                 done = [await one for one in waiting]
@@ -384,22 +387,23 @@ class Engine:
             groups: dict[str, list[int]] = {}
             for place, request in enumerate(requests):
                 groups.setdefault(request.network.trunk.digest, []).append(place)
-            jobs: list[tuple[list[int], Job]] = []
+            jobs: list[tuple[list[int], Future[Any]]] = []
             for places in groups.values():
                 mine = [requests[place] for place in places]
-                job = Job(_as_they_are(mine), mine, last, sum(map(_length, mine)), Future(), gone=gone)  # type: ignore[arg-type]
+                future: Future[Any] = Future()
+                job = Job(_as_they_are(mine), mine, last, sum(map(_length, mine)), future, gone=gone)  # type: ignore[arg-type]
                 job.writes = all(isinstance(request, Write) for request in mine)
                 self.lane(mine[0].network.trunk).put([job])
-                jobs.append((places, job))
+                jobs.append((places, future))
             out: dict[int, Any] = {}
-            for places, job in jobs:
+            for places, future in jobs:
                 try:
                     left = None if last is None else max(last - time.monotonic(), 0)
                     with turn.given_up() if turn else contextlib.nullcontext():
-                        made = job.future.result(left)
+                        made = future.result(left)
                     out.update(zip(places, made, strict=True))
                 except TimeoutError:
-                    job.future.cancel()
+                    future.cancel()
                     raise Late from None
             return [out[place] for place in range(len(requests))]
 
@@ -438,6 +442,11 @@ def innermost(predictor: Any) -> Any:
     while hasattr(predictor, "predictor"):
         predictor = predictor.predictor
     return predictor
+
+
+def staged(predictor: Predictor) -> bool:
+    """Whether it is Staged: `isinstance` of a protocol looks at every member, with every request."""
+    return hasattr(predictor, "ask")
 
 
 def trunk_of(predictor: Any) -> Any:

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from loratory.errors import Unfit, shown
 from loratory.models import bounds
 from loratory.predictors.decoder import Decoder
-from loratory.protocols import Asked, Conversational, Encode, Prediction, Predictor, Schema, Staged, Write, Written
+from loratory.protocols import Asked, Conversational, Encode, Prediction, Predictor, Schema, Write, Written
 from loratory.schemas import written
 from loratory.serving.cascade import Answered
-from loratory.serving.engine import innermost, trunk_of, written_by
+from loratory.serving.engine import innermost, staged, trunk_of, written_by
 from loratory.serving.refusals import Refusal
 from loratory.serving.services import Stage
 from loratory.specs.writing import WritingSpec
@@ -143,7 +143,7 @@ class Telling:
         predictor: Any = self.wish.of(stage.predictor)
         if self.begun or (self.wish.schema is not None and not written_by(predictor)):
             return None
-        if not isinstance(predictor, Staged) or trunk_of(predictor) is None:
+        if not staged(predictor) or trunk_of(predictor) is None:
             return predictor  # type: ignore[no-any-return]
         self._speaker, notes = stage.name, Notes()
         self._notes[stage.name] = notes

@@ -73,7 +73,7 @@ class ServerSpec(BaseModel):
         "the same labels; int8: encoders, merged with their adapters, on ONNX Runtime",
     )
     threads: int | None = Field(
-        None, ge=1, description="of the trunk's products; left out: the machine's cores; in int8 always 1"
+        None, ge=1, description="that compute a trunk's products, or its rows in int8; left out: the machine's cores"
     )
     texts_in_logs: bool = Field(False, description="whether logs hold what clients send")
     audit: Path = Field(Path(".loratory/audit.jsonl"), description="where loads, unloads and keys are written down")
