@@ -220,7 +220,9 @@ def test_a_long_list_is_cut_and_comes_back_in_order() -> None:
 
 def test_slices() -> None:
     parts = list(slices(inputs("x" * 40, "y" * 400, *["z" * 12] * 5), 24))
-    assert [[str(one["text"])[0] for one in part] for part in parts] == [["x"], ["y"], ["z"] * 4, ["z"]]
+    assert [[str(one["text"])[0] for one in part] for part, _ in parts] == [["x"], ["y"], ["z"] * 4, ["z"]]
+    assert [cost for _, cost in parts] == [12, 102, 20, 5]
+    assert [cost for _, cost in slices(inputs("x" * 40, "y" * 40), 0, 100)] == [112, 112]  # what may be written, too
     assert [cost_of(inputs(text)) for text in ("", "abcd", "x" * 400)] == [2, 3, 102]
     assert cost_of([{"history": [{"role": "user", "content": "x" * 400}], "prompt": "y" * 40}]) > 110
 

@@ -97,6 +97,9 @@ class TorchTrunk:
         self._grammars: dict[int, Grammars] = {}  # by the token that ends an answer
         self._making = threading.Lock()  # of a table of tokens: schemas of clients are tried in other threads
         self._trees: bool | None = None  # whether trees of continuations are computed rightly; None: not tried yet
+        mixed = self.config.model_type not in architectures.UNMIXED
+        stacks = self.kind == "encoder" and mixed and not self.config.is_encoder_decoder
+        self._stacks = stacks  # whether its layers can be entered with what left the ones below
         self._joinable: bool | None = None  # whether rows can join others that are being written; None: not tried yet
         self._shares: bool | None = None  # whether prompts can begin behind what they share; None: not tried yet
 
@@ -237,12 +240,6 @@ class TorchTrunk:
             return False
         shared = [row for row, guest in zip(rows, guests, strict=True) if guest is None or guest.first_layer]
         return len(set(shared)) < len(shared)
-
-    @property
-    def _stacks(self) -> bool:
-        """Whether its layers can be entered with what left the ones below."""
-        mixed = self.config.model_type not in architectures.UNMIXED
-        return self.kind == "encoder" and mixed and not self.config.is_encoder_decoder
 
     def own(self, network: Network) -> float:
         """The part of a pass, from 0 to 1, that a row needs for itself where its text stands beside it already."""

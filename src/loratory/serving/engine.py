@@ -43,7 +43,7 @@ class Stepwise(Exception):
 class Limits:
     """Bounds of a lane."""
 
-    batch_tokens: int = 1024  # of one pass, estimated; a single job may be more
+    batch_tokens: int = 2048  # of one pass, estimated; a single job may be more
     queue_tokens: int = 65_536  # that wait, estimated
     threads: int = 4  # for predictors that need no trunk
     rows: int = 16  # that are written side by side
@@ -77,7 +77,13 @@ class Job:
 
 def cost_of(inputs: Sequence[Input], most: int = 0) -> int:
     """Tokens of these inputs, estimated, and those that may be written behind each."""
-    return sum(sum(_characters(value) for value in one.values()) // CHARACTERS + AROUND + most for one in inputs)
+    cost = 0
+    for one in inputs:
+        size = 0
+        for value in one.values():
+            size += len(value) if isinstance(value, str) else _characters(value)
+        cost += size // CHARACTERS + AROUND + most
+    return cost
 
 
 def _characters(value: Any) -> int:
@@ -351,8 +357,8 @@ class Engine:
         own = trunk.own(innermost(predictor).network) if hasattr(trunk, "own") else 1.0
         asking: Any = predictor
         jobs = [
-            Job(asking.ask, part, by, cost_of(part, most), Waiting(loop), id(predictor), None, bool(most), own)
-            for part in slices(inputs, 0 if most else self.limits.batch_tokens)
+            Job(asking.ask, part, by, cost, Waiting(loop), id(predictor), None, bool(most), own)
+            for part, cost in slices(inputs, 0 if most else self.limits.batch_tokens, most)
         ]
         self.lane(trunk).put(jobs)
         waiting = [job.future.inner for job in jobs if isinstance(job.future, Waiting)]
@@ -459,19 +465,19 @@ def written_by(predictor: Any) -> int:
     return getattr(innermost(predictor), "most", 0)
 
 
-def slices(inputs: Sequence[Input], budget: int) -> Iterator[Sequence[Input]]:
-    """Inputs in parts of about a batch, so that a long list does not hold up everybody else."""
+def slices(inputs: Sequence[Input], budget: int, most: int = 0) -> Iterator[tuple[Sequence[Input], int]]:
+    """Inputs in parts of about a batch, so that a long list does not hold up everybody else, and their costs."""
     part: list[Input] = []
     cost = 0
     for one in inputs:
-        own = cost_of([one])
+        own = cost_of([one], most)
         if part and cost + own > budget:
-            yield part
+            yield part, cost
             part, cost = [], 0
         part.append(one)
         cost += own
     if part:
-        yield part
+        yield part, cost
 
 
 def _length(request: Any) -> int:

@@ -37,7 +37,7 @@ class LimitsSpec(BaseModel):
     texts: int = Field(256, ge=1, description="in one request")
     characters: int = Field(20_000, ge=1, description="of one text")
     new_tokens: int = Field(1024, ge=1, description="of one written answer")
-    batch_tokens: int = Field(1024, ge=1, description="of one pass through a trunk, estimated")
+    batch_tokens: int = Field(2048, ge=1, description="of one pass through a trunk, estimated")
     queue_tokens: int = Field(65_536, ge=1, description="that wait for a trunk, estimated; more is refused with 429")
     requests: int = Field(512, ge=1, description="at a time; more are refused with 429")
     connections: int = Field(
