@@ -69,6 +69,7 @@ class Ledger:
     seconds: list[float] = field(default_factory=list)  # of those answered with 200, from when they were due
     bodies: list[bytes | None] = field(default_factory=list)
     ended: float = 0.0  # seconds from the first to the last answer
+    behind: float = 0.0  # seconds by which a request left late, at most: the generator's own
 
     def quantile(self, share: float) -> float:
         """Of the latencies, in milliseconds."""
@@ -153,6 +154,7 @@ async def _send(client: Client, requests: Sequence[bytes], rate: float) -> Ledge
         due = client.began + number / rate
         if (left := due - time.perf_counter()) > 0:
             await asyncio.sleep(left)
+        client.ledger.behind = max(client.ledger.behind, time.perf_counter() - due)
         tasks.append(asyncio.create_task(client.ask(number, request, due)))
     await asyncio.gather(*tasks)
     for connection in client.idle:

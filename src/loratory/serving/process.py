@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -31,6 +32,8 @@ try:
 except ImportError:  # no such calls on Windows
     fcntl = resource = termios = None  # type: ignore[assignment]
 
+log = logging.getLogger("loratory.serving")
+
 HEAD_SECONDS = 10.0  # within which a request's headers have to arrive
 HEAD_BYTES = 2 * HEADER_BYTES  # that are read of a request before its headers are whole
 PIPELINED = 64  # requests of one connection that wait for the answer to the one before
@@ -45,6 +48,9 @@ FULL = (
     b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 )
 WHY = b'{"error": {"code": "unavailable", "message": "the server has no room for another connection"}}'
+BACKLOG = 2048  # connections that wait to be accepted
+AT_ONCE = 256  # of them that are accepted before others have their turn
+PAUSE = 0.2  # seconds without accepting where there is no descriptor left
 LINGER = 0.3  # seconds in which clients learn that they should leave, at least
 
 
@@ -186,6 +192,54 @@ class Bounded(HttpToolsProtocol):
             self._late = None
 
 
+class Door:
+    """Accepts whatever waits at a socket, all at once, as uvicorn's servers are used.
+
+    uvloop's own accepts one connection between two looks at all the others: in a busy loop new ones wait for seconds.
+    """
+
+    def __init__(self, listening: socket.socket, protocol: Callable[[], asyncio.Protocol]) -> None:
+        self.sockets = (listening,)
+        self._protocol, self._loop = protocol, asyncio.get_running_loop()
+        self._coming: set[asyncio.Task[Any]] = set()
+        listening.setblocking(False)
+        listening.listen(BACKLOG)
+        self._loop.add_reader(listening, self._accept)
+
+    def _accept(self) -> None:
+        (listening,) = self.sockets
+        for _ in range(AT_ONCE):
+            try:
+                connection, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as problem:  # too many files, for now
+                log.warning("no connection can be accepted: %s", problem.strerror)
+                self._loop.remove_reader(listening)
+                self._loop.call_later(PAUSE, self._again)
+                return
+            connection.setblocking(False)
+            task = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, connection))
+            self._coming.add(task)
+            task.add_done_callback(self._coming.discard)
+
+    def _again(self) -> None:
+        (listening,) = self.sockets
+        if listening.fileno() >= 0:
+            self._loop.add_reader(listening, self._accept)
+
+    def close(self) -> None:
+        """Accept nobody any more."""
+        (listening,) = self.sockets
+        if listening.fileno() >= 0:
+            self._loop.remove_reader(listening)
+            listening.close()
+
+    async def wait_closed(self) -> None:
+        """Until those that were accepted are connected."""
+        await asyncio.gather(*self._coming, return_exceptions=True)
+
+
 class Process(uvicorn.Server):
     """A server that leaves in order."""
 
@@ -208,7 +262,6 @@ class Process(uvicorn.Server):
                 date_header=True,
                 lifespan="off",
                 ws="none",
-                backlog=2048,
                 timeout_keep_alive=KEEP_SECONDS,
                 timeout_graceful_shutdown=max(int(spec.limits.drain_ms / 1000), 1),
             )
@@ -216,17 +269,21 @@ class Process(uvicorn.Server):
         self.gate, self.server, self._announce = gate, server, announce
         self._leaving: asyncio.Task[None] | None = None
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        def protocol() -> asyncio.Protocol:
+            made: Any = self.config.http_protocol_class
+            return made(config=self.config, server_state=self.server_state, app_state={})  # type: ignore[no-any-return]
+
         try:
-            await super().startup(sockets)  # type: ignore[arg-type]
+            doors: list[Any] = [Door(one, protocol) for one in sockets or [bound(self.config.host, self.config.port)]]
         except OSError as problem:  # somebody was quicker, between binding and listening
             raise _taken(self.config.host, self.config.port, problem) from None
-        if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            self._announce(f"http://{shown}:{port}")
-            if self._most < self.server.spec.limits.connections:
-                self._announce(f"at most {self._most} connections: this process may open few files (ulimit -n)")
+        self.servers, self.started = doors, True
+        host, port = doors[0].sockets[0].getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        self._announce(f"http://{shown}:{port}")
+        if self._most < self.server.spec.limits.connections:
+            self._announce(f"at most {self._most} connections: this process may open few files (ulimit -n)")
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second; uvicorn's own, and once a second a look at who reads what is sent."""
