@@ -21,7 +21,21 @@ from loratory.serving.server import Server
 from loratory.specs.serve import ServerSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
-from served import INTENTS, PERSONAL, Bench, Plain, Reply, answer, call, post, router, seated, server_of, service
+from served import (
+    INTENTS,
+    PERSONAL,
+    THREATS,
+    Bench,
+    Plain,
+    Reply,
+    answer,
+    call,
+    post,
+    router,
+    seated,
+    server_of,
+    service,
+)
 
 BATCH = "/api/v1/classify/batch"
 OTHER = Classify(labels=("x", "y"))
@@ -583,3 +597,15 @@ def test_what_a_server_says_of_itself_names_no_path(tmp_path: Path, monkeypatch:
     assert server.facts["trunks"] == [{"trunk": "tiny", "precision": "fp32", "why": "as asked"}]
     assert "/srv/secret/models/tiny" in heard[0]  # who runs it is told
     server.engine.close()
+
+
+def test_the_document_changes_with_what_is_served(tmp_path: Path) -> None:
+    server = server_of(tmp_path, service("a", Plain(INTENTS)))
+    app = make_app(server)
+    before = call(app, "GET", "/openapi.json")
+    assert call(app, "GET", "/openapi.json").body == before.body
+    server.board.put(service("b", Plain(THREATS)))
+    assert "JAILBREAK" in call(app, "GET", "/openapi.json").body.decode()
+    assert "JAILBREAK" not in before.body.decode()
+    server.board.drop("b")
+    assert call(app, "GET", "/openapi.json").body == before.body

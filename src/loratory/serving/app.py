@@ -12,6 +12,7 @@ from loratory.serving.routes import admin, chat, health, page, router, tasks, wr
 from loratory.serving.routes.bodies import respond
 from loratory.serving.routing import Routes
 from loratory.serving.server import Server
+from loratory.serving.services import Service
 from loratory.serving.sessions import Sessions
 
 ROUTES = (health, tasks, writing, chat, router, admin)
@@ -24,9 +25,15 @@ def make_app(server: Server, hosts: tuple[str, ...] = ()) -> Gate:
         every.include(module.routes(server))
     every.include(page.routes(server, sessions))
 
+    drawn: dict[tuple[Service, ...], Response] = {}  # of what is served now: it is drawn anew when that changes
+
     @every.get("/openapi.json")
     async def openapi() -> Response:
-        return respond(document(server, "Loratory", __version__))
+        now = tuple(server.board)
+        if now not in drawn:
+            drawn.clear()
+            drawn[now] = respond(document(server, "Loratory", __version__))
+        return drawn[now]
 
     limits, metrics = server.spec.limits, server.metrics
     return Gate(every, server.keys, limits, metrics, sessions, hosts, lambda: not server.ready, server.foresee, told)
