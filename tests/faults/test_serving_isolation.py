@@ -211,10 +211,11 @@ def test_nobody_is_answered_by_another(home: Home) -> None:
 def test_nobody_is_answered_by_another_100_000_times(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     started = time.monotonic()
     answered, swaps = replaced_under_load(home, 100_000)
+    seconds = time.monotonic() - started
     with capsys.disabled():
-        print(f"\n{answered} answers, {swaps} replacements, {time.monotonic() - started:.0f} s")  # noqa: T201
+        print(f"\n{answered} answers, {swaps} replacements, {seconds:.0f} s")  # noqa: T201
     assert answered >= 100_000
-    assert swaps >= 1000
+    assert swaps >= 0.5 * SWAPS * seconds
 
 
 # -- served = offline
