@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loratory.errors import SpecError
-from loratory.protocols import Example, Prediction, Request
+from loratory.protocols import Example, Prediction, Request, Run
 from loratory.serving.engine import innermost, trunk_of
 from loratory.serving.services import Service
 from loratory.specs.serve import ServerSpec
@@ -102,15 +102,8 @@ def in_int8(service: Service, threads: int, say: Say) -> str:
     examples = _examples(service, TEXTS)
     if not examples:
         return f"no validation texts of {service.name} to try int8 on"
-    inputs, twin = [example.input for example in examples], trunk.twin()
-
-    def exactly(requests: Sequence[Request], by: float | None = None) -> list[Any]:
-        return twin.encode(requests)  # type: ignore[no-any-return]
-
-    def fast(requests: Sequence[Request], by: float | None = None) -> list[Any]:
-        return trunk.encode(requests)  # type: ignore[no-any-return]
-
-    before, after = (predictor.predict(inputs, run) for run in (exactly, fast))
+    inputs = [example.input for example in examples]
+    before, after = (predictor.predict(inputs, _run_by(one)) for one in (trunk.twin(), trunk))
     same = sum(a.answer == b.answer for a, b in zip(before, after, strict=True))
     if same < LEAST * len(inputs):
         raise SpecError(
@@ -122,6 +115,15 @@ def in_int8(service: Service, threads: int, say: Say) -> str:
     return f"{same} of {len(inputs)} validation answers of {service.name} stay the same" + _gained(
         service.task, examples, before, after
     )
+
+
+def _run_by(trunk: Any) -> Run:
+    """`run` for requests to encode, whichever trunk they name."""
+
+    def run(requests: Sequence[Request], by: float | None = None) -> list[Any]:
+        return trunk.encode(requests)  # type: ignore[no-any-return]
+
+    return run
 
 
 def _gained(task: Any, examples: Sequence[Example], before: Sequence[Prediction], after: Sequence[Prediction]) -> str:

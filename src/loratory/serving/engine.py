@@ -24,6 +24,7 @@ from typing import Any
 from loratory.errors import Late
 from loratory.models.execution import by_work, in_time
 from loratory.protocols import Asked, Input, Prediction, Predictor, Request, Write
+from loratory.serving.averages import moving_average
 from loratory.serving.desk import Desk
 from loratory.serving.plain import Full, Plain, Turn, fits
 
@@ -31,7 +32,6 @@ log = logging.getLogger("loratory.serving")
 
 CHARACTERS = 4  # of a token, roughly: what a queue holds is estimated before anything is tokenised
 AROUND = 2  # special tokens of a row
-LEARNING = 0.2  # weight of the newest batch in what is known of a lane's speed
 GUESS = 4000.0  # tokens a second, until a lane has been measured
 
 
@@ -241,7 +241,7 @@ class Lane:
                 self._answer([job])
 
     def _learn(self, tokens: int, seconds: float) -> None:
-        self.rate += LEARNING * (tokens / max(seconds, 1e-6) - self.rate)
+        self.rate = moving_average(self.rate, tokens / max(seconds, 1e-6))
 
     def _together(self, jobs: Sequence[Job]) -> list[list[Any]]:
         """What comes of each job, all of them in as few passes as their trunk needs."""

@@ -17,8 +17,8 @@ from typing import Any
 from loratory.errors import Late
 from loratory.models.execution import in_time
 from loratory.protocols import Input, Prediction, Predictor
+from loratory.serving.averages import moving_average
 
-LEARNING = 0.2  # weight of the newest call in what is known of a kind's speed
 PATIENCE = 0.1  # seconds that a thread waits for its turn
 SPARE = 1.5  # times what is expected has to fit before a deadline: an answer that comes too late is work for nothing
 EACH = 16  # calls that wait for each thread, at most
@@ -131,8 +131,7 @@ class Plain:
 
     def _learn(self, kind: type, each: float) -> None:
         with self._lock:
-            known = self._each.get(kind, each)
-            self._each[kind] = known + LEARNING * (each - known)
+            self._each[kind] = moving_average(self._each.get(kind, each), each)
 
     def close(self) -> None:
         """End the threads when what they do is done."""

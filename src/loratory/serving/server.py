@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from loratory.errors import DataError
 from loratory.protocols import JSON, Input
 from loratory.serving.audit import Audit
+from loratory.serving.averages import moving_average
 from loratory.serving.cascade import Answered, Busy, Prepare, answer, as_it_is, foresee
 from loratory.serving.engine import Engine, cost_of
 from loratory.serving.keys import Keys
@@ -21,7 +22,6 @@ from loratory.serving.served import Served
 from loratory.serving.services import Board, Service
 from loratory.specs.serve import ServerSpec
 
-LEARNING = 0.2  # weight of the newest body in what is known of their tokens
 Loader = Callable[[str, str], Service]  # a name and a path on this machine -> a service; raises LoratoryError
 
 
@@ -104,8 +104,7 @@ class Server:
         if not size:
             return
         found = cost_of(inputs) / size
-        known = self._density.get(service.name, found)
-        self._density[service.name] = known + LEARNING * (found - known)
+        self._density[service.name] = moving_average(self._density.get(service.name, found), found)
 
     def until(self, service: Service, arrived: float) -> float:
         """When an answer is due (monotonic)."""

@@ -11,10 +11,10 @@ from typing import Any
 
 from loratory.errors import SpecError, nearest
 from loratory.protocols import JSON, Labelled, Predictor, Spanned, Task, Writer
+from loratory.serving.averages import moving_average
 from loratory.serving.inputs import Reading
 from loratory.specs.serve import TaskSpec
 
-LEARNING = 0.2  # weight of the newest answer in what is known of a stage's time
 FIRST = 0.005  # seconds, until a stage was timed
 
 
@@ -29,7 +29,7 @@ class Stage:
 
     def took(self, seconds: float) -> None:
         """Remember how long a call was."""
-        self.seconds += LEARNING * (seconds - self.seconds)
+        self.seconds = moving_average(self.seconds, seconds)
 
 
 @dataclass(frozen=True, eq=False)
