@@ -1,8 +1,9 @@
-"""Simulated worlds through the product's own functions: does what it claims hold as often as it says?
+"""Simulated worlds, through the product's own functions: whether its claims hold as often as it says.
 
-python benchmarks/evidence.py [--scale 1.0] [--only operating ...]      writes results/evidence.json; exits 1 when a claim misses
+python benchmarks/evidence.py [--scale 1.0] [--only operating ...]      writes results/evidence.json
 
-`--scale` multiplies the number of worlds of each claim (below 1 for a quick look, which writes nothing).
+It exits with 1 when a claim misses. `--scale` multiplies the number of worlds; below 1 it is a quick look, and writes
+nothing.
 """
 
 from __future__ import annotations
