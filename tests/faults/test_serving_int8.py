@@ -97,10 +97,10 @@ def test_answers_are_near_whatever_else_is_asked(server: Server, said: list[str]
     (line,) = said
     assert line.endswith(f"{trunk['trunk']} computes in int8: {trunk['why']}")
     found, before = answers(server), exact("lora")
-    assert alike(found, before) >= 0.95
+    assert alike(found, before) >= 0.9  # an answer between two labels may turn either way
     odds = [[one.probabilities["/label"] for one in some] for some in (found, before)]
     assert odds[0] != odds[1]
-    assert all(a[label] == pytest.approx(b[label], abs=0.1) for a, b in zip(*odds, strict=True) for label in a)
+    assert all(a[label] == pytest.approx(b[label], abs=0.05) for a, b in zip(*odds, strict=True) for label in a)
     assert [answers(server, [one])[0] for one in INPUTS[::9]] == found[::9]
 
 
@@ -124,7 +124,7 @@ def test_what_is_loaded_later_is_ready_before_it_is_seen(
     server.board.put(replace(service, name="tiny"))
     second = answers(server)
     assert second != first
-    assert alike(second, exact("lora-stock")) >= 0.95
+    assert alike(second, exact("lora-stock")) >= 0.9
     del service
     gc.collect()
     assert before() is None
@@ -133,7 +133,8 @@ def test_what_is_loaded_later_is_ready_before_it_is_seen(
 
 def test_a_task_whose_answers_change_is_refused(server: Server, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precisions, "LEAST", 1.01)
-    with pytest.raises(SpecError, match=r"in int8 only (\d+) of \1 validation answers of tiny stay the same"):
+    monkeypatch.setattr(precisions, "ONE", -1)
+    with pytest.raises(SpecError, match=r"in int8 only \d+ of \d+ validation answers of tiny stay the same"):
         server.load("tiny", str(RUN))
     (work / "server.yaml").write_text("precision: int8\ntasks: {tiny: {path: runs/tiny, contender: lora}}\nport: 0\n")
     done = here(work, "serve", "--config", "server.yaml")

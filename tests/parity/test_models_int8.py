@@ -275,3 +275,36 @@ def test_what_cannot_answer_in_int8_is_told(trunk: TorchTrunk, tmp_path: Path, m
     absent = refused(network, kept)
     assert isinstance(absent, MissingExtra)
     assert absent.remedy == 'pip install "loratory[int8]"'
+
+
+def test_bits_of_a_weight_are_those_that_this_machine_multiplies_exactly() -> None:
+    """Whatever the machine: the graph of that many bits sums without saturation, which ONNX Runtime shows."""
+    import numpy as np
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    largest = 2 ** (int8.weight_bits() - 1) - 1
+    weights = helper.make_tensor("w", TensorProto.INT8, (8, 16), bytes([largest]) * 128, raw=True)
+    made = [
+        helper.make_tensor_value_info(*one)
+        for one in (("x", TensorProto.UINT8, [None, 8]), ("y", TensorProto.INT32, [None, 16]))
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["x", "w"], ["y"])], "g", made[:1], made[1:], [weights]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": np.full((3, 8), 255, np.uint8)})
+    assert (found == 255 * largest * 8).all()
+
+
+@pytest.mark.parametrize("bits", [7, 8])
+def test_a_graph_is_named_by_the_bits_of_its_weights(
+    trunk: TorchTrunk, exporting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int
+) -> None:
+    monkeypatch.setattr(int8, "weight_bits", lambda: bits)
+    monkeypatch.setattr(int8, "_error", lambda *_: 0.0)  # eight bits may saturate here
+    file = int8.graph(trunk, None, tmp_path, lambda text: None)
+    assert file.parent.name.endswith(f"-{bits}bit")
+    assert int8.graph(trunk, None, tmp_path, lambda text: None) == file
+    assert len(exporting) == 1

@@ -18,16 +18,21 @@ from tokenizers import processors
 from torch.nn.functional import normalize
 
 from loratory.errors import SpecError
+from loratory.flows.specs import parser_of
 from loratory.models.activations import pool
 from loratory.models.execution import run_here
 from loratory.predictors.linear import Linear
 from loratory.predictors.patterns import SECONDS, Patterns
 from loratory.protocols import Example, Lessons
+from loratory.regimes.majority import Majority
 from loratory.regimes.prototype import SCALES, Prototype
 from loratory.regimes.rules import Rules, mine
 from loratory.regimes.tfidf import Tfidf
 from loratory.regimes.zero_shot import ZeroShot
+from loratory.specs.frame import parse
 from loratory.tasks.classify import Classify
+from loratory.tasks.generate import Generate
+from loratory.tasks.tag import Tag
 from tiny import TEXTS, Trunks, configuration, context, examples, lessons, save_base, toy_task, trunk_in, word_pieces
 
 ODD = (
@@ -311,3 +316,37 @@ def test_a_text_that_spells_special_tokens_is_still_answered(nli_folder: Any) ->
 def test_a_hypothesis_without_one_gap_is_refused(hypothesis: str) -> None:
     with pytest.raises(ValidationError, match="exactly one"):
         ZeroShot(hypothesis=hypothesis)
+
+
+# -- majority
+def test_majority_gives_the_commonest_label_and_the_shares_of_all() -> None:
+    task = Classify(labels=("a", "b", "c"))
+    train = [Example({"text": str(i)}, {"label": label}) for i, label in enumerate("abbbba")]
+    made = Majority().fit(task, Lessons(train, ()), None, context())
+    (prediction,) = made.predict([{"text": "anything"}], run_here)
+    assert prediction.answer == {"label": "b"}
+    assert prediction.probabilities["/label"] == pytest.approx({"a": 2.5 / 7.5, "b": 4.5 / 7.5, "c": 0.5 / 7.5})
+
+
+def test_majority_of_answers_that_are_no_labels_is_the_commonest_of_them() -> None:
+    answers = [{"spans": []}, {"spans": [{"start": 0, "end": 1, "label": "X", "text": "h"}]}, {"spans": []}]
+    train = [Example({"text": "hello"}, one) for one in answers]
+    made = Majority().fit(Tag(labels=("X",)), Lessons(train, ()), None, context())
+    assert [one.answer for one in made.predict([{"text": "hello"}] * 2, run_here)] == [{"spans": []}] * 2
+    written = [Example({"messages": []}, text) for text in ("b", "a", "a", "b", "c")]
+    assert Majority().fit(Generate(), Lessons(written, ()), None, context()).answer == "a"  # of equals the first
+
+
+@pytest.mark.parametrize("rows", [["tfidf"], ["tfidf", "majority"], ["tfidf", {"common": {"regime": "majority"}}]])
+def test_every_ladder_begins_with_what_learns_nothing(rows: list[Any], tmp_path: Path) -> None:
+    values = {"name": "x", "data": "x.csv", "ladder": rows}
+    spec = parse(values, parser_of(tmp_path / "spec.yaml", {}), tmp_path)
+    assert [one.regime for one in spec.ladder] == ["majority", "tfidf"]
+    again = parse(spec.facts(), parser_of(tmp_path / "spec.yaml", {}), tmp_path)
+    assert again.ladder == spec.ladder
+
+
+def test_another_contender_cannot_take_its_name(tmp_path: Path) -> None:
+    values = {"name": "x", "data": "x.csv", "ladder": [{"majority": {"regime": "tfidf"}}]}
+    with pytest.raises(SpecError, match="every ladder begins with"):
+        parse(values, parser_of(tmp_path / "spec.yaml", {}), tmp_path)

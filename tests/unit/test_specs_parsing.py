@@ -268,7 +268,7 @@ def test_words_that_older_yaml_takes_for_something_else_stay_text(tmp_path: Path
 
 def test_numbers_as_people_write_them(tmp_path: Path) -> None:
     spec = parsed(tmp_path, GOOD.replace("rank: 4", "rank: 010, learning_rate: 1e-4, alpha: +8, rslora: true"))
-    options = spec.ladder[1].options
+    options = spec.ladder[2].options
     assert (options.rank, options.learning_rate, options.alpha, options.rslora) == (10, 1e-4, 8.0, True)
 
 
@@ -291,12 +291,12 @@ def test_set_reaches_into_sections_regimes_and_contenders(tmp_path: Path) -> Non
     spec = parsed(tmp_path, text, *changes)
     assert spec.training.seeds == 3
     assert spec.evidence.margin == 0.01
-    assert spec.ladder[0].options.c == 2
-    lora = spec.ladder[1].options
+    assert spec.ladder[1].options.c == 2
+    lora = spec.ladder[2].options
     assert (lora.rank, lora.alpha, lora.dropout) == (4, 9, 0.1)
-    assert parsed(tmp_path, text, "ladder=[rules]").ladder[0].regime == "rules"
+    assert parsed(tmp_path, text, "ladder=[rules]").ladder[1].regime == "rules"
     assert parsed(tmp_path, text, "task.labels=[yes, no]").task.labels == ("yes", "no")
-    assert parsed(tmp_path, text, "ladder.lora={regime: lora, rank: 2}").ladder[1].options.rank == 2
+    assert parsed(tmp_path, text, "ladder.lora={regime: lora, rank: 2}").ladder[2].options.rank == 2
 
 
 @pytest.mark.parametrize(
@@ -371,8 +371,8 @@ def test_a_relative_base_starts_at_the_spec(tmp_path: Path) -> None:
     (tmp_path / "mybase").mkdir()
     spec = parsed(tmp_path, GOOD + "base: mybase\n")
     assert spec.base == str(tmp_path / "mybase")
-    assert spec.ladder[1].base == str(tmp_path / "mybase")
-    assert spec.ladder[0].base is None
+    assert spec.ladder[2].base == str(tmp_path / "mybase")
+    assert spec.ladder[1].base is None
 
 
 def test_a_spec_is_parsed_and_refused_without_any_heavy_library(tmp_path: Path) -> None:

@@ -60,5 +60,7 @@ class Board:
         return made
 
     def _title(self) -> str:
-        star = "; * recommended" if self.ladder["verdict"]["recommended"] else ""
+        verdict = self.ladder["verdict"]
+        nothing = verdict["case"] == "nothing-learnt"
+        star = "; * best on validation" if nothing else "; * recommended" if verdict["recommended"] else ""
         return f"{self.ladder['name']}: mean over seeds [{sure(self.ladder['evidence']['confidence'])} interval]{star}"

@@ -2,43 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from loratory.evaluation.bootstrap import column
 from loratory.evaluation.cells import listed
-from loratory.evaluation.choice import Choice
 from loratory.evaluation.contest import Contest
+from loratory.evaluation.headlines import Situation
 from loratory.protocols import JSON, Labelled
 
 FEW_GROUPS = 40  # groups below which a percentile bootstrap is known to fall short
 FEW = 20  # test examples of a label below which its recall is hardly known
 
 
-def caveats(
-    choice: Choice, comparisons: Sequence[Mapping[str, Any]], gate: Mapping[str, Any] | None, facts: Mapping[str, JSON]
-) -> list[str]:
-    """Sentences, the gravest first; `gate` is the verdict's."""
+def caveats(situation: Situation, gate: Mapping[str, Any] | None, facts: Mapping[str, JSON]) -> list[str]:
+    """Sentences, the gravest first; `gate` is the verdict's, `facts` are those of ladder.build."""
+    choice = situation.choice
     found = [] if gate is None or gate["holders"] else ["No contender holds the gate."]
-    found += _overtaken(choice, comparisons)
-    reads = facts.get("test_reads")
-    if isinstance(reads, int) and reads > 1:
-        found.append(
-            f"The test set was read {reads} times, this one included. Whatever was changed after an "
-            "earlier look may fit the test set by chance; the intervals do not allow for that."
-        )
-    return found + _groups(choice.field) + _few(choice.field) + _spread(choice.field)
+    found += _leaks(situation, facts)
+    found += _overtaken(situation)
+    found += _reads(facts)
+    return found + _groups(choice.field) + _few(choice.field) + _spread(choice.field) + _quality(facts)
 
 
-def _overtaken(choice: Choice, comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A later contender that is better on test than the best on validation: the choice by validation went astray."""
-    top = choice.top.name
-    better = [row["contender"] for row in comparisons if row["against"] == top and row["decision"] == "better"]
+def _leaks(situation: Situation, facts: Mapping[str, JSON]) -> list[str]:
+    """What the recommended contender has on the test examples that are not known from train or validation."""
+    leaks = facts.get("leaks")
+    if not leaks:
+        return []
+    score, many = situation.choice.field.task.headline, leaks["leaked"]
+    said = (
+        f"{many:,} of {leaks['examples']:,} test examples ({many / leaks['examples']:.1%}) are equal or nearly equal "
+        "to examples of train or validation, so the figures say too much."
+    )
+    without = leaks["without"].get(situation.name)
+    if without is None:
+        return [f"{said} Nothing would be left without them."]
+    return [
+        f"{said} Without them {situation.name} has {score} {100 * without['value']:.1f} [{100 * without['low']:.1f}, "
+        f"{100 * without['high']:.1f}] on {leaks['examples'] - many:,} examples, not {100 * without['with']:.1f}."
+    ]
+
+
+def _overtaken(situation: Situation) -> list[str]:
+    """A contender that is better on test than the best on validation: the choice by validation went astray."""
+    better = situation.better_on_test
     if not better:
         return []
     return [
-        f"On test {listed(better, 'and')} did better than {top}, by more than chance, but on validation {top} was the "
-        "best, and the verdict goes by that: the validation set may be too small, or unlike the test set."
+        f"On test {listed(better, 'and')} did better than {situation.top.name}, by more than chance, but on validation "
+        f"{situation.top.name} was the best, and the verdict goes by that: the validation set may be too small, or "
+        "unlike the test set."
+    ]
+
+
+def _reads(facts: Mapping[str, JSON]) -> list[str]:
+    """How often rows of this test set were looked at, in whatever split, folder or command."""
+    reads, overlap = facts.get("test_reads"), facts.get("test_overlap")
+    if not isinstance(reads, int) or reads < 2:
+        return []
+    share = f" (at most {overlap['largest']:.0%} of its examples at a time)" if overlap else ""
+    return [
+        f"Examples of this test set were read {reads} times{share}, this one included. Whatever was changed after an "
+        "earlier look may fit the test set by chance; the intervals do not allow for that."
+    ]
+
+
+def _quality(facts: Mapping[str, JSON]) -> list[str]:
+    """What `loratory check` warns of, leaks aside: those stand above with their figure."""
+    return [
+        f"Data: {one['what']} (to mend it: {one['do']})."
+        for one in facts.get("quality_warnings") or ()
+        if not (facts.get("leaks") and " equal or nearly equal " in one["what"])
     ]
 
 

@@ -1,4 +1,4 @@
-"""The choice: the simplest contender that is not worse than the best by more than the margin."""
+"""The choice, on validation alone: the simplest contender that is within the margin of the best there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROUNDING = 1e-9  # 0.895 - 0.9 is a little less than -0.005
 
 @dataclass(frozen=True)
 class Choice:
-    """Who is best, who is recommended, and how each contender simpler than the best stands to it."""
+    """Who is best, who is recommended, and how each contender simpler than the best stands to it on test."""
 
     field: Contest
     top: Standing
@@ -23,28 +23,32 @@ class Choice:
     rivals: Sequence[dict[str, Any]]
 
     @property
+    def rival(self) -> dict[str, Any] | None:
+        """How the recommended contender stands to the best on test; None where it is the best itself."""
+        return next((one for one in self.rivals if one["contender"] == self.recommended.name), None)
+
+    @property
     def shown(self) -> bool:
-        """Whether a test bears the recommendation out, and not the measured figures alone.
+        """Whether a test bears the recommendation out.
 
         The best is borne out where everything simpler is shown to be worse by more than the margin; where nothing is
         simpler there is nothing to show, because the burden of proof lies with the costlier contenders.
         """
-        if self.recommended is self.top:
+        if self.rival is None:
             return all(rival["worse"] for rival in self.rivals)
-        return any(rival["shown"] for rival in self.rivals if rival["contender"] == self.recommended.name)
+        return bool(self.rival["shown"])
 
 
 def choose(field: Contest) -> Choice:
-    """The best is chosen on validation; the recommended is the first that is as good, shown or measured, else the best.
+    """The recommended contender: the first in the ladder whose validation score is within the margin of the best.
 
-    Shown: a one-sided non-inferiority test on the test set, Holm-adjusted over the simpler contenders, so that alpha
-    bounds the chance that any of them is wrongly called shown. Measured: within the margin on the test set, which may
-    be too small to show it.
+    The test set is not asked. A contender that is picked because of its test figure has, on average, a figure above
+    its truth; a contender that is picked on validation has an unbiased one. The test set then says how sure it is.
     """
     top = best(field.standings)
-    rivals = non_inferiority(field, top)
-    good = next((place for place, rival in enumerate(rivals) if rival["shown"] or rival["within"]), None)
-    return Choice(field, top, top if good is None else field.standings[good], rivals)
+    least = top.validation - field.evidence.margin - ROUNDING
+    recommended = next(standing for standing in field.standings if standing.validation >= least)
+    return Choice(field, top, recommended, non_inferiority(field, top))
 
 
 def non_inferiority(field: Contest, top: Standing) -> list[dict[str, Any]]:

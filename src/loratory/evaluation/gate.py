@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from loratory.errors import SpecError, nearest
-from loratory.evaluation.bootstrap import column
+from loratory.evaluation.bootstrap import Integers, column, group_index
 from loratory.evaluation.cells import sure
 from loratory.evaluation.comparisons import pair
 from loratory.evaluation.contest import Contest, Standing
@@ -56,26 +56,81 @@ def _known(named: Iterable[str], known: Sequence[str], where: str, noun: str) ->
             )
 
 
-def hold(gate: GateSpec, field: Contest, standing: Standing) -> dict[str, Any]:
-    """Every check of the gate on a contender's shipped fit: {holds, checks}."""
+def hold_all(gate: GateSpec, field: Contest, recommended: Standing) -> dict[str, dict[str, Any]]:
+    """Contender -> {holds, together, checks}, so that alpha bounds the chance that any of them passes wrongly.
+
+    Holm (1979), step by step: with m contenders tested together each is tested at alpha / m; those that hold are
+    taken out, and the others are tested again at alpha over their number. Tested are the recommended contender and
+    those that validation does not rule out; a contender that is ruled out fails without a test.
+    """
+    ruled_out = {one.name: _rule_out(gate, field, one) for one in field.standings if one is not recommended}
+    waiting = [one for one in field.standings if not ruled_out.get(one.name)]
+    found: dict[str, dict[str, Any]] = {}
+    while waiting:
+        tried = {one.name: hold(gate, field, one, len(waiting)) for one in waiting}
+        found |= tried
+        left = [one for one in waiting if not tried[one.name]["holds"]]
+        if len(left) == len(waiting):
+            break
+        waiting = left
+    for standing in field.standings:
+        if standing.name not in found:
+            made = hold(gate, field, standing, 1)
+            found[standing.name] = {**made, "holds": False, "checks": [*ruled_out[standing.name], *made["checks"]]}
+    return {standing.name: found[standing.name] for standing in field.standings}
+
+
+def hold(gate: GateSpec, field: Contest, standing: Standing, together: int) -> dict[str, Any]:
+    """Every check of the gate on a contender's shipped fit, as one of so many that are tested together."""
     marks, groups = standing.test.marks, field.resampling.groups
-    checks = []
+    checks = [_floor(*one, together) for one in _shares(gate, marks, groups)]
+    checks += [_not_worse(field, standing, other, margin, together) for other, margin in gate.not_worse_than.items()]
+    checks += [_ceiling(name, ceiling, standing, together) for name, ceiling in gate.flips.items()]
+    return {"holds": all(check["holds"] for check in checks), "together": together, "checks": checks}
+
+
+def _shares(
+    gate: GateSpec, marks: Sequence[Mapping[str, float]], groups: Integers
+) -> list[tuple[str, Floor, Proportion]]:
+    """What has a floor: its name, the floor, and the share that is measured."""
+    found = []
     if gate.accuracy is not None:
-        share = proportion(column(marks, "reward"), column(marks, "n"), groups)
-        checks.append(_floor("accuracy", gate.accuracy, share))
+        found.append(("accuracy", gate.accuracy, proportion(column(marks, "reward"), column(marks, "n"), groups)))
     for label, floor in gate.recall.items():
         right, there = column(marks, f"tp/{label}"), column(marks, f"support/{label}")
-        checks.append(_floor(f"recall/{label}", floor, proportion(right, there, groups)))
+        found.append((f"recall/{label}", floor, proportion(right, there, groups)))
     for label, floor in gate.precision.items():
         right, wrong = column(marks, f"tp/{label}"), column(marks, f"fp/{label}")
-        checks.append(_floor(f"precision/{label}", floor, proportion(right, right + wrong, groups)))
-    checks += [_not_worse(field, standing, other, margin) for other, margin in gate.not_worse_than.items()]
-    checks += [_ceiling(name, ceiling, standing) for name, ceiling in gate.flips.items()]
-    return {"holds": all(check["holds"] for check in checks), "checks": checks}
+        found.append((f"precision/{label}", floor, proportion(right, right + wrong, groups)))
+    return found
 
 
-def _floor(what: str, floor: Floor, share: Proportion) -> Check:
-    bound = share.lower(floor.confidence)
+def _rule_out(gate: GateSpec, field: Contest, standing: Standing) -> list[Check]:
+    """Checks that a contender is shown to miss on validation already; the test set is not asked."""
+    outcome = standing.measured.ship.validation
+    missed = []
+    for what, floor, share in _shares(gate, outcome.marks, group_index(outcome.examples)):
+        if share.n and (most := share.upper(floor.confidence)) < floor.at_least:
+            said = (
+                f"it was not tested: on validation {what.replace('/', ' of ')} is {share.value:.1%}, and with "
+                f"{sure(floor.confidence)} confidence at most {most:.1%}, but {floor.at_least:.1%} is asked"
+            )
+            missed.append({"what": f"validation/{what}", "value": share.value, "holds": False, "says": said})
+    return missed
+
+
+def adjust_confidence(confidence: float, together: int) -> float:
+    """The confidence of each of so many that leaves all together the one asked for (Bonferroni)."""
+    return 1 - (1 - confidence) / together
+
+
+def _with_confidence(confidence: float, together: int) -> str:
+    """`with 95% confidence`, and for how many at once."""
+    return f"with {sure(confidence)} confidence" + (f" for {together} contenders together" if together > 1 else "")
+
+
+def _floor(what: str, floor: Floor, share: Proportion, together: int) -> Check:
+    bound = share.lower(adjust_confidence(floor.confidence, together))
     holds = share.n > 0 and bound >= floor.at_least
     check = {
         "what": what,
@@ -86,26 +141,27 @@ def _floor(what: str, floor: Floor, share: Proportion) -> Check:
         "n": int(share.n),
         "holds": holds,
     }
-    return {**check, "says": _says_floor(what, floor, share, bound, holds)}
+    return {**check, "says": _says_floor(check, floor, share, together)}
 
 
-def _says_floor(what: str, floor: Floor, share: Proportion, bound: float, holds: bool) -> str:
-    noun = what.replace("/", " of ")
+def _says_floor(check: Check, floor: Floor, share: Proportion, together: int) -> str:
+    noun, bound, holds = check["what"].replace("/", " of "), check["bound"], check["holds"]
     if not share.n:
         return f"{noun} cannot be measured: the test set holds no such case"
-    effective = share.effective(floor.confidence)
+    confidence = adjust_confidence(floor.confidence, together)
+    effective = share.effective(confidence)
     worth = f", worth {effective:.0f} independent ones" if effective < 0.95 * share.n else ""
     said = (
-        f"{noun} is {share.value:.1%} on {share.n:.0f} examples{worth}; with {sure(floor.confidence)} confidence "
+        f"{noun} is {share.value:.1%} on {share.n:.0f} examples{worth}; {_with_confidence(floor.confidence, together)} "
         f"it is at least {bound:.1%}, {'and' if holds else 'but'} {floor.at_least:.1%} is asked"
     )
-    perfect = clopper_pearson(1.0, effective, 1 - floor.confidence)[0]
+    perfect = clopper_pearson(1.0, effective, 1 - confidence)[0]
     if not holds and perfect < floor.at_least:
         said += f" (even without a mistake so few could show no more than {perfect:.1%}: a larger test set is needed)"
     return said
 
 
-def _ceiling(name: str, ceiling: Ceiling, standing: Standing) -> Check:
+def _ceiling(name: str, ceiling: Ceiling, standing: Standing, together: int) -> Check:
     perturbation, of_label, label = name.partition("/")
     row = next((one for one in standing.measured.stress if one["name"] == perturbation), None)
     facts: Any = row and (row.get("labels", {}).get(label, {}).get("broken") if of_label else row.get("flips"))
@@ -115,17 +171,18 @@ def _ceiling(name: str, ceiling: Ceiling, standing: Standing) -> Check:
         said = f"flips under {name} cannot be measured: {why}"
         return {**check, "value": None, "bound": None, "n": 0, "holds": False, "says": said}
     share = kept(facts)
-    bound = share.upper(ceiling.confidence)
+    bound = share.upper(adjust_confidence(ceiling.confidence, together))
     holds = bound <= ceiling.at_most
     whose = f"right answers {label} turn wrong" if of_label else "answers change"
     said = (
-        f"under {perturbation} {share.value:.1%} of {share.n:.0f} {whose}; with {sure(ceiling.confidence)} confidence "
-        f"it is at most {bound:.1%}, {'and' if holds else 'but'} {ceiling.at_most:.1%} is asked"
+        f"under {perturbation} {share.value:.1%} of {share.n:.0f} {whose}; "
+        f"{_with_confidence(ceiling.confidence, together)} it is at most {bound:.1%}, {'and' if holds else 'but'} "
+        f"{ceiling.at_most:.1%} is asked"
     )
     return {**check, "value": share.value, "bound": bound, "n": int(share.n), "holds": holds, "says": said}
 
 
-def _not_worse(field: Contest, standing: Standing, name: str, margin: float) -> Check:
+def _not_worse(field: Contest, standing: Standing, name: str, margin: float, together: int) -> Check:
     confidence, other = field.evidence.confidence, field.find(name)
     check = {
         "what": f"not_worse_than/{name}",
@@ -139,10 +196,12 @@ def _not_worse(field: Contest, standing: Standing, name: str, margin: float) -> 
     if other is standing:
         return {**check, "value": 0.0, "bound": 0.0, "holds": True, "says": f"this is {name} itself"}
     one = pair(field, standing, other)
-    bound = one.interval(2 * confidence - 1)[0]  # a two-sided interval at 2c - 1 ends at the one-sided bound at c
+    # a two-sided interval at 2c - 1 ends at the one-sided bound at c
+    bound = one.interval(2 * adjust_confidence(confidence, together) - 1)[0]
     holds = bound >= -margin
     said = (
-        f"{field.task.headline} is {100 * one.difference:+.1f} points against {name}; with {sure(confidence)} "
-        f"confidence at least {100 * bound:+.1f}, {'and' if holds else 'but'} {-100 * margin or 0.0:+.1f} is asked"
+        f"{field.task.headline} is {100 * one.difference:+.1f} points against {name}; "
+        f"{_with_confidence(confidence, together)} at least {100 * bound:+.1f}, {'and' if holds else 'but'} "
+        f"{-100 * margin or 0.0:+.1f} is asked"
     )
     return {**check, "value": one.difference, "bound": bound, "holds": holds, "says": said}

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loratory.evaluation.board import Board
+from loratory.evaluation.choice import choose
 from loratory.evaluation.comparisons import compare
 from loratory.evaluation.contest import Contest, Standing, contest
-from loratory.evaluation.gate import hold
+from loratory.evaluation.gate import hold_all
+from loratory.evaluation.leaks import measure_without
 from loratory.evaluation.measured import Measured
 from loratory.evaluation.metrics import metrics
 from loratory.evaluation.verdict import decide, undecided
@@ -17,6 +19,7 @@ from loratory.protocols import JSON, Task
 from loratory.specs.evidence import EvidenceSpec, GateSpec
 
 FORMAT = 1
+ELSEWHERE = ("name", "split", "budget", "leaked_test")  # facts that stand elsewhere in a run
 
 
 def build(
@@ -24,11 +27,14 @@ def build(
 ) -> dict[str, Any]:
     """The whole evidence of a run, contenders in the order given: simplest first.
 
-    facts: name; split and budget (mappings, copied as they are); test_reads, how often the test set was read, this
-    time included; anything else is kept under "facts". Raises ValueError where the contenders' test sets differ.
+    facts: name; split and budget (mappings, copied as they are); test_reads, how often test examples were read, this
+    time included; leaked_test, origins of test examples that are known from train or validation; quality_warnings;
+    anything else is kept under "facts". Raises ValueError where the contenders' test sets differ.
     """
     field = contest(task, measured, evidence) if any(one.fits for one in measured) else None
     comparisons = compare(field) if field else []
+    gates = hold_all(gate, field, choose(field).recommended) if field and gate else {}
+    facts = {**facts, "leaks": measure_without(task, measured, evidence, facts.get("leaked_test") or ())}
     ladder = {
         "format": FORMAT,
         "name": facts.get("name", ""),
@@ -37,17 +43,17 @@ def build(
         "split": dict(facts.get("split", {})),
         "budget": dict(facts.get("budget", {})),
         "evidence": evidence.model_dump(),
-        "facts": {key: value for key, value in facts.items() if key not in ("name", "split", "budget")},
+        "facts": {key: value for key, value in facts.items() if key not in ELSEWHERE},
         "test": {"examples": len(field.resampling.groups), "groups": field.resampling.count} if field else None,
-        "contenders": [_contender(field, one, gate) for one in measured],
+        "contenders": [_contender(field, one, gates.get(one.name)) for one in measured],
         "comparisons": comparisons,
-        "verdict": decide(field, comparisons, gate, facts) if field else undecided(evidence),
+        "verdict": decide(field, comparisons, gates, facts) if field else undecided(evidence),
     }
     # through JSON once: tuples become lists now, and NaN is refused here rather than in the user's file
     return dict(json.loads(json.dumps(ladder, allow_nan=False)))
 
 
-def _contender(field: Contest | None, measured: Measured, gate: GateSpec | None) -> dict[str, Any]:
+def _contender(field: Contest | None, measured: Measured, gate: Mapping[str, Any] | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": measured.name,
         "regime": measured.regime,
@@ -66,7 +72,7 @@ def _contender(field: Contest | None, measured: Measured, gate: GateSpec | None)
         "metrics": metrics(field, standing),
         **_cost(measured),
         **measured.beside,
-        "gate": hold(gate, field, standing) if gate else None,
+        "gate": gate,
         "trials": list(measured.trials),
         "facts": _facts(standing),
         **({"stress": list(measured.stress)} if measured.stress else {}),

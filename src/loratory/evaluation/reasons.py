@@ -1,58 +1,22 @@
-"""The verdict in words: its headline, and why."""
+"""The verdict in words: why."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from loratory.evaluation.cells import listed, points, sure
-from loratory.evaluation.choice import Choice
+from loratory.evaluation.cells import points, seconds, sure
 from loratory.evaluation.contest import Standing
+from loratory.evaluation.headlines import Situation
 from loratory.specs.evidence import EvidenceSpec
 
 Row = Mapping[str, Any]
 
 
-def headline(choice: Choice) -> str:
-    """One sentence: what to use, whether it is fine-tuned, and how sure that is."""
-    evidence, top, name = choice.field.evidence, choice.top.name, choice.recommended.name
-    said = _advice(choice) + name
-    if choice.recommended is not choice.top:
-        if choice.shown:
-            return f"{said} is as good as the best ({top}){_within(evidence)}."
-        return (
-            f"{said} measured as good as the best ({top}){_within(evidence)} and is simpler; the test set is too small "
-            "to prove it."
-        )
-    if not choice.rivals:
-        return f"{said}, the simplest contender, is also the best on validation."
-    if choice.shown:
-        return f"{said} is the best, and every simpler contender is worse{_by(evidence)}."
-    unproven = [rival["contender"] for rival in choice.rivals if not rival["worse"]]
-    return (
-        f"{said} is the best; {listed(unproven, 'and')} measured worse{_by(evidence)}, which the test set is too small "
-        "to prove."
-    )
-
-
-def _advice(choice: Choice) -> str:
-    """Nothing where the ladder holds no contender with fine-tuning, or none without: nothing was compared then."""
-    if len({standing.measured.adapts for standing in choice.field.standings}) < 2:
-        return ""
-    return "Fine-tune: " if choice.recommended.measured.adapts else "Do not fine-tune: "
-
-
-def _within(evidence: EvidenceSpec) -> str:
-    return f" within {points(evidence.margin)}" if evidence.margin else ""
-
-
-def _by(evidence: EvidenceSpec) -> str:
-    return f" by more than {points(evidence.margin)}" if evidence.margin else ""
-
-
-def reasons(choice: Choice, comparisons: Sequence[Row], gain: Row | None, gate: Row | None) -> list[str]:
-    """Why: a sentence for the best, for every other contender, for fine-tuning and for the gate."""
-    field, top, name = choice.field, choice.top, choice.recommended.name
+def reasons(situation: Situation, gate: Row | None) -> list[str]:
+    """Why: a sentence for the best, for every other contender, for what was learnt, for fine-tuning, for the gate."""
+    choice, top, name = situation.choice, situation.top, situation.name
+    field = choice.field
     score, on_test = field.task.headline, top.scores[top.measured.shipped][field.task.headline]
     said = [
         f"{top.name} has the best {score} on validation, {top.validation:.1%}; this choice does not look at the test "
@@ -60,19 +24,41 @@ def reasons(choice: Choice, comparisons: Sequence[Row], gain: Row | None, gate: 
     ]
     said += [_rival(field.evidence, rival, top) for rival in choice.rivals]
     # every contender after the best is planned to be compared with it, because it is the best of those before
-    said += [_later(row, top) for row in comparisons if row["against"] == top.name]
+    said += [_later(row, top) for row in situation.comparisons if row["against"] == top.name]
     if choice.recommended is not top:
-        how = "was shown to be" if choice.shown else "measured"
-        said.append(f"{name} is the simplest contender that {how} as good.")
-    if gain is not None:
         said.append(
-            f"Fine-tuning is worth {100 * gain['difference']:+.1f} points [{100 * gain['low']:+.1f}, "
-            f"{100 * gain['high']:+.1f}] on test: {gain['contender']} against {gain['against']}, the best on "
-            "validation with and without it."
+            f"{name} is recommended: it is the simplest contender within {points(field.evidence.margin)} of the best "
+            f"on validation ({choice.recommended.validation:.1%})."
         )
+    said += _learnt(situation.learning, name)
+    if situation.gain is not None:
+        said.append(_gain(situation.gain))
     if gate is not None and gate["holders"] and not gate["holds"]:
         said.append(f"{name} does not hold the gate; {gate['holders'][0]} is the simplest contender that does.")
     return said
+
+
+def _learnt(learning: Row | None, recommended: str) -> list[str]:
+    """Who is better than the commonest answer, where it is not the recommended contender."""
+    if learning is None or recommended in (learning["baseline"], *learning["better"]) or not learning["learnt"]:
+        return []
+    return [
+        f"{recommended} itself is not shown to be better than {learning['baseline']}; of the others "
+        f"{', '.join(learning['better'])} {'is' if len(learning['better']) == 1 else 'are'}."
+    ]
+
+
+def _gain(gain: Row) -> str:
+    longer, shorter = gain["seconds"]
+    return (
+        f"Fine-tuning is worth {100 * gain['difference']:+.1f} points [{100 * gain['low']:+.1f}, "
+        f"{100 * gain['high']:+.1f}] on test: {gain['contender']} (trained in {seconds(longer)}) against "
+        f"{gain['against']} ({seconds(shorter)}). Both were chosen on validation."
+    )
+
+
+def _by(evidence: EvidenceSpec) -> str:
+    return f" by more than {points(evidence.margin)}" if evidence.margin else ""
 
 
 def _rival(evidence: EvidenceSpec, rival: Row, top: Standing) -> str:

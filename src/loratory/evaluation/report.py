@@ -54,6 +54,7 @@ def _facts(ladder: Mapping[str, Any], task: Task, quality: Mapping[str, JSON]) -
         "verdict": ladder["verdict"],
         "headline": ladder["headline"],
         "recommended": recommended,
+        "star": "best on validation" if ladder["verdict"]["case"] == "nothing-learnt" else "recommended",
         "heads": cells.heads(ladder),
         "rows": [(row, cells.cells(ladder, row)) for row in rows],
         "failed": [row for row in rows if row["status"] == "failed"],

@@ -6,37 +6,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loratory.evaluation.caveats import caveats
-from loratory.evaluation.choice import Choice, choose
-from loratory.evaluation.comparisons import pair
-from loratory.evaluation.contest import Contest, Standing, best
-from loratory.evaluation.gate import hold
-from loratory.evaluation.reasons import headline, reasons
+from loratory.evaluation.choice import choose
+from loratory.evaluation.contest import Contest
+from loratory.evaluation.headlines import Situation, compose_headline
+from loratory.evaluation.learning import advise_fine_tuning, weigh_fine_tuning, weigh_learning
+from loratory.evaluation.reasons import reasons
 from loratory.protocols import JSON
-from loratory.specs.evidence import EvidenceSpec, GateSpec
+from loratory.specs.evidence import EvidenceSpec
 
 Row = Mapping[str, Any]
 
 
 def decide(
-    field: Contest, comparisons: Sequence[Row], gate: GateSpec | None, facts: Mapping[str, JSON]
+    field: Contest, comparisons: Sequence[Row], gates: Mapping[str, Row], facts: Mapping[str, JSON]
 ) -> dict[str, Any]:
-    """The verdict over fitted contenders; `comparisons` are the planned ones."""
+    """The verdict over fitted contenders; `comparisons` are the planned ones, `gates` what gate.hold_all found."""
     choice = choose(field)
-    gain = fine_tuning(field)
-    gated = _gate(choice, gate) if gate else None
+    gain, learning = weigh_fine_tuning(choice), weigh_learning(field, comparisons)
+    situation = Situation(choice, comparisons, gain, learning)
+    case, sentence = compose_headline(situation)
+    gated = _gate(choice.recommended.name, gates)
     return {
         "recommended": choice.recommended.name,
         "best": choice.top.name,
         "shown": choice.shown,
-        "fine_tune": choice.recommended.measured.adapts,
+        "case": case,
+        "learnt": learning,
+        "fine_tune": advise_fine_tuning(choice, gain, learning),
         "fine_tuning": gain,
         "margin": field.evidence.margin,
         "confidence": field.evidence.confidence,
-        "headline": headline(choice),
-        "reason": reasons(choice, comparisons, gain, gated),
+        "headline": sentence,
+        "reason": reasons(situation, gated),
         "gate": gated,
         "non_inferiority": list(choice.rivals),
-        "warnings": caveats(choice, comparisons, gated, facts),
+        "warnings": caveats(situation, gated, facts),
     }
 
 
@@ -46,7 +50,9 @@ def undecided(evidence: EvidenceSpec) -> dict[str, Any]:
         "recommended": None,
         "best": None,
         "shown": False,
-        "fine_tune": False,
+        "case": "none-fitted",
+        "learnt": None,
+        "fine_tune": None,
         "fine_tuning": None,
         "margin": evidence.margin,
         "confidence": evidence.confidence,
@@ -58,23 +64,8 @@ def undecided(evidence: EvidenceSpec) -> dict[str, Any]:
     }
 
 
-def fine_tuning(field: Contest) -> dict[str, Any] | None:
-    """What fine-tuning is worth: the best contender with it against the best without, both chosen on validation.
-
-    None where the ladder holds only one of the two kinds.
-    """
-    kinds: dict[bool, list[Standing]] = {True: [], False: []}
-    for standing in field.standings:
-        kinds[standing.measured.adapts].append(standing)
-    if not kinds[True] or not kinds[False]:
+def _gate(recommended: str, gates: Mapping[str, Row]) -> dict[str, Any] | None:
+    """The gate on the recommended contender: {holds, checks, ...}, and who holds it, simplest first: {holders}."""
+    if not gates:
         return None
-    tuned, plain = best(kinds[True]), best(kinds[False])
-    one = pair(field, tuned, plain)
-    low, high = one.interval(field.evidence.confidence)
-    return {"contender": tuned.name, "against": plain.name, "difference": one.difference, "low": low, "high": high}
-
-
-def _gate(choice: Choice, gate: GateSpec) -> dict[str, Any]:
-    """The gate on the recommended contender: {holds, checks}, and who holds it, simplest first: {holders}."""
-    held = {standing.name: hold(gate, choice.field, standing) for standing in choice.field.standings}
-    return {**held[choice.recommended.name], "holders": [name for name, one in held.items() if one["holds"]]}
+    return {**gates[recommended], "holders": [name for name, one in gates.items() if one["holds"]]}

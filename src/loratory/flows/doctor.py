@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from loratory.errors import MissingExtra
 from loratory.flows.run import environment, settle
-from loratory.models import probe
+from loratory.models import int8, probe
 from loratory.specs.training import TrainingSpec
 
 
@@ -27,8 +28,24 @@ def examine(again: bool = False) -> dict[str, Any]:
             "attention": training.attention,
             "short_rows_training": machine.short_training,
             "short_rows_answering": machine.short_answering,
+            "int8_weight_bits": _weight_bits(),
         },
     }
+
+
+def _weight_bits() -> int | None:
+    """Bits of the weights of an int8 graph on this machine; None where the extra int8 is not installed."""
+    try:
+        return int8.weight_bits()
+    except MissingExtra:
+        return None
+
+
+INT8 = {
+    None: 'not installed (pip install "loratory[int8]")',
+    7: "weights of 7 bits: sums of 8-bit products would saturate on this processor",
+    8: "weights of 8 bits: this processor sums 8-bit products exactly",
+}
 
 
 def explained(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -49,4 +66,5 @@ def explained(found: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("attention", f"{text} (training.attention: auto)"))
     else:
         lines.append(("attention", "the library's fused kernel"))
+    lines.append(("int8 serving", INT8[chosen["int8_weight_bits"]]))
     return [*lines, ("kept in", found["kept_in"])]

@@ -16,6 +16,7 @@ from loratory.specs.serve import ServerSpec
 
 ALIKE = 0.99  # share of answers that have to stay the same where products are computed in bf16 and nobody asked for it
 LEAST = 0.95  # the same in int8, which was asked for
+ONE = 1  # answer that may change however few there are: of twelve it is more than a twentieth, and proves nothing
 TEXTS = 256  # that this is looked at with: in bf16 over all tasks, in int8 for each
 GRAPHS = Path(".loratory") / "int8"
 Say = Callable[[str], None]
@@ -105,11 +106,11 @@ def in_int8(service: Service, threads: int, say: Say) -> str:
     inputs = [example.input for example in examples]
     before, after = (predictor.predict(inputs, _run_by(one)) for one in (trunk.twin(), trunk))
     same = sum(a.answer == b.answer for a, b in zip(before, after, strict=True))
-    if same < LEAST * len(inputs):
+    if len(inputs) - same > max((1 - LEAST) * len(inputs), ONE):
         raise SpecError(
             f"in int8 only {same} of {len(inputs)} validation answers of {service.name} stay the same",
             where="precision",
-            allowed=f"int8 where at least {LEAST:.0%} do; auto, fp32, bf16",
+            allowed=f"int8 where at least {LEAST:.0%} do, or all but one; auto, fp32, bf16",
             remedy="set precision: auto",
         )
     return f"{same} of {len(inputs)} validation answers of {service.name} stay the same" + _gained(

@@ -7,7 +7,6 @@ row that is always alone, without padding, gets the same states whatever else is
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -34,6 +34,7 @@ FILE = "model.onnx"
 LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")  # another version may make another graph
 FAR = 0.5  # of the states' own size: an error that no rounding explains
 WORDS = 200  # of the longest text that a fresh graph is tried on
+DEPTH = 64  # products in a sum of the probe below
 
 
 class Session:
@@ -110,8 +111,8 @@ def _digest(adapter: Adapter | None) -> str | None:
 def graph(trunk: TorchTrunk, adapter: Adapter | None, home: Path, say: Callable[[str], None]) -> Path:
     """The file of a graph that is kept below `home`, or is made now."""
     facts: dict[str, JSON] = {"kind": "int8", "trunk": trunk.digest, "adapter": _digest(adapter)}
-    facts |= {"versions": _versions(), "reduced": _saturates()}
-    folder = home / digest_of(facts)[:16]
+    facts |= {"versions": _versions(), "weight_bits": weight_bits()}
+    folder = home / f"{digest_of(facts)[:16]}-{weight_bits()}bit"  # a folder may be shared by unlike machines
     if folder.is_dir():
         try:
             verified(folder)
@@ -133,9 +134,27 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _saturates() -> bool:
-    """Whether sums of two products are cut to 16 bits: x86 without VNNI."""
-    return platform.machine().lower() in ("x86_64", "amd64") and not torch.cpu._is_vnni_supported()
+@cache
+def weight_bits() -> int:
+    """Bits of a weight that this machine multiplies exactly: 8, or 7 where sums of two products are cut to 16 bits.
+
+    It is computed, not looked up: x86 without VNNI cuts, but no list of processors is complete. Raises MissingExtra.
+    """
+    try:
+        import onnxruntime
+        from onnx import TensorProto, helper
+    except ImportError as problem:
+        raise missing_extra(problem.name or "onnxruntime", "int8") from problem
+    weights = helper.make_tensor("w", TensorProto.INT8, (DEPTH, 16), bytes([127]) * DEPTH * 16, raw=True)
+    texts, sums = (
+        helper.make_tensor_value_info(*one)
+        for one in (("x", TensorProto.UINT8, [None, DEPTH]), ("y", TensorProto.INT32, [None, 16]))
+    )
+    product = helper.make_graph([helper.make_node("MatMulInteger", ["x", "w"], ["y"])], "p", [texts], [sums], [weights])
+    model = helper.make_model(product, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": np.full((1, DEPTH), 255, np.uint8)})
+    return 8 if (found == 255 * 127 * DEPTH).all() else 7
 
 
 def _export(trunk: TorchTrunk, adapter: Adapter | None, file: Path) -> None:
@@ -143,7 +162,7 @@ def _export(trunk: TorchTrunk, adapter: Adapter | None, file: Path) -> None:
     with tempfile.TemporaryDirectory() as work:
         model.save_pretrained(work)
         save_file({name: t.contiguous() for name, t in _inputs(trunk, 1, 6).items()}, Path(work) / graphs.SAMPLE)
-        bits = "reduced" if _saturates() else "whole"
+        bits = "whole" if weight_bits() == 8 else "reduced"
         done = subprocess.run(
             [sys.executable, "-P", "-m", graphs.__name__, work, str(file), trunk.kind, bits],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)},

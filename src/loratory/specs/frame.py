@@ -23,6 +23,7 @@ NEEDED = {"name": "name: my-task", "data": "data: {path: examples.csv}", "ladder
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMED = "letters, digits, dots, dashes and underscores, 64 at most, a letter or digit first"
 DEFAULT_BASE = "minilm"
+MAJORITY = "majority"  # the regime that every ladder begins with: what must be beaten before anything was learnt
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,22 @@ def _ladder(values: Mapping[str, Any], spec: Spec, parser: Parser) -> tuple[Cont
                 remedy=f"give one another name: {name}-2: {{regime: {made[name].regime}}}",
             )
         made[name] = _contender(name, own, ("ladder", i, name), values, parser, spec)
-    return tuple(made.values())
+    return _begin_with_majority(made, values, spec, parser)
+
+
+def _begin_with_majority(
+    made: Mapping[str, Contender], values: Mapping[str, Any], spec: Spec, parser: Parser
+) -> tuple[Contender, ...]:
+    """The ladder with the contender that learns nothing in front, whether or not the spec lists it."""
+    listed = next((one for one in made.values() if one.regime == MAJORITY), None)
+    if listed is None and MAJORITY in made:
+        raise SpecError(
+            f"{MAJORITY!r} is the name of the contender that every ladder begins with",
+            where=parser.where(("ladder",)),
+            remedy=f"give yours another name: my-{MAJORITY}: {{regime: {made[MAJORITY].regime}}}",
+        )
+    first = listed or _contender(MAJORITY, None, ("ladder",), values, parser, spec)
+    return (first, *(one for one in made.values() if one is not first))
 
 
 def _row(row: Any, path: KeyPath, parser: Parser) -> tuple[str, Any]:

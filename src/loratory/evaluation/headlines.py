@@ -1,0 +1,182 @@
+"""The verdict's one sentence: a table of cases, the first that applies is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loratory.evaluation.cells import listed, points
+from loratory.evaluation.choice import Choice
+from loratory.evaluation.contest import Standing
+from loratory.evaluation.learning import advise_fine_tuning, find_baseline
+from loratory.specs.evidence import EvidenceSpec
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that the sentence follows from."""
+
+    choice: Choice
+    comparisons: Sequence[Row]
+    gain: Row | None  # learning.weigh_fine_tuning
+    learning: Row | None  # learning.weigh_learning
+
+    @property
+    def name(self) -> str:
+        return self.choice.recommended.name
+
+    @property
+    def top(self) -> Standing:
+        return self.choice.top
+
+    @property
+    def evidence(self) -> EvidenceSpec:
+        return self.choice.field.evidence
+
+    @property
+    def rival(self) -> Row:
+        """The recommended contender against the best on test; only asked where it is another."""
+        found = self.choice.rival
+        assert found is not None
+        return found
+
+    @property
+    def simpler(self) -> list[Row]:
+        """The contenders before the best in the ladder, without the one that learns nothing."""
+        baseline = find_baseline(self.choice.field)
+        return [row for row in self.choice.rivals if baseline is None or row["contender"] != baseline.name]
+
+    @property
+    def better_on_test(self) -> list[str]:
+        """Contenders that a planned comparison shows to be better on test than the best on validation."""
+        top = self.top.name
+        later = [row["contender"] for row in self.comparisons if row["against"] == top and row["decision"] == "better"]
+        earlier = [row["against"] for row in self.comparisons if row["contender"] == top and row["decision"] == "worse"]
+        return list(dict.fromkeys([*earlier, *later]))
+
+
+@dataclass(frozen=True)
+class Case:
+    """When a sentence is said, and which."""
+
+    name: str
+    applies: Callable[[Situation], bool]
+    says: Callable[[Situation], str]
+
+
+def compose_headline(situation: Situation) -> tuple[str, str]:
+    """(the case's name, the sentence)."""
+    case = next(case for case in CASES if case.applies(situation))
+    prefix = "" if case.name == "nothing-learnt" else _advise(situation)
+    return case.name, prefix + case.says(situation)
+
+
+def _advise(situation: Situation) -> str:
+    """What the ladder says about fine-tuning; nothing where it holds only contenders of one kind."""
+    if situation.gain is None:
+        return ""
+    advice = advise_fine_tuning(situation.choice, situation.gain, situation.learning)
+    if advice is not None:
+        return "Fine-tune: " if advice else "Do not fine-tune: "
+    if situation.choice.recommended.measured.adapts:
+        return "Fine-tuning is not shown to pay: "
+    return "Validation and test disagree on fine-tuning: "
+
+
+def _nothing_learnt(situation: Situation) -> str:
+    learning = situation.learning
+    assert learning is not None
+    score = situation.choice.field.task.headline
+    return (
+        "Nothing is shown to be learnt: on test no contender is better, by more than chance, than "
+        f"{learning['baseline']}, which gives the commonest answer of train every time "
+        f"({score} {100 * learning['value']:.1f})."
+    )
+
+
+def _as_good(situation: Situation) -> str:
+    return f"{situation.name} is as good as the best ({situation.top.name}) on validation{_within(situation)}"
+
+
+def _disagree(situation: Situation) -> str:
+    rival = situation.rival
+    return (
+        f"{_as_good(situation)}, but on test it is worse, by {-100 * rival['high']:.1f} points or more: the validation "
+        "set may be too small."
+    )
+
+
+def _shown(situation: Situation) -> str:
+    return f"{situation.name} is as good as the best ({situation.top.name}){_within(situation)}, and simpler."
+
+
+def _too_small(situation: Situation) -> str:
+    return (
+        f"{_as_good(situation)}, and simpler; the test set is too small to prove it "
+        f"({_apart(situation.rival)} on test)."
+    )
+
+
+def _not_proven(situation: Situation) -> str:
+    return f"{_as_good(situation)}, and simpler; the test set does not prove it ({_apart(situation.rival)} on test)."
+
+
+def _overtaken(situation: Situation) -> str:
+    others = situation.better_on_test
+    verb = "is" if len(others) == 1 else "are"
+    return (
+        f"{situation.name} is the best on validation, but on test {listed(others, 'and')} {verb} better, by more than "
+        "chance: the validation set may be too small, or unlike the test set."
+    )
+
+
+def _simplest(situation: Situation) -> str:
+    return f"{situation.name}, the simplest contender that learns, is also the best on validation."
+
+
+def _best_shown(situation: Situation) -> str:
+    return f"{situation.name} is the best, and every simpler contender is worse{_by(situation)}."
+
+
+def _best_not_shown(situation: Situation) -> str:
+    unproven = [rival["contender"] for rival in situation.simpler if not rival["worse"]]
+    verb = "is" if len(unproven) == 1 else "are"
+    return (
+        f"{situation.name} is the best on validation; that {listed(unproven, 'and')} {verb} worse{_by(situation)} is "
+        "not shown on test."
+    )
+
+
+def _is_top(situation: Situation) -> bool:
+    return situation.choice.recommended is situation.choice.top
+
+
+CASES: tuple[Case, ...] = (
+    Case("nothing-learnt", lambda s: s.learning is not None and not s.learning["learnt"], _nothing_learnt),
+    Case("worse-on-test", lambda s: not _is_top(s) and s.rival["worse"], _disagree),
+    Case("as-good-shown", lambda s: not _is_top(s) and s.choice.shown, _shown),
+    Case("as-good-too-small", lambda s: not _is_top(s) and s.rival["smallest_margin"] > s.evidence.margin, _too_small),
+    Case("as-good-not-proven", lambda s: not _is_top(s), _not_proven),
+    Case("overtaken", lambda s: bool(s.better_on_test), _overtaken),
+    Case("simplest-is-best", lambda s: not s.simpler, _simplest),
+    Case("best-shown", lambda s: all(rival["worse"] for rival in s.simpler), _best_shown),
+    Case("best-not-shown", lambda s: True, _best_not_shown),
+)
+
+
+def _within(situation: Situation) -> str:
+    margin = situation.evidence.margin
+    return f" within {points(margin)}" if margin else ""
+
+
+def _by(situation: Situation) -> str:
+    margin = situation.evidence.margin
+    return f" by more than {points(margin)}" if margin else ""
+
+
+def _apart(rival: Row) -> str:
+    """`-0.5 [-2.1, 1.1] points`."""
+    return f"{100 * rival['difference']:+.1f} [{100 * rival['low']:+.1f}, {100 * rival['high']:+.1f}] points"

@@ -1,0 +1,48 @@
+"""`majority`: the commonest answer of train, always. Every ladder has it: it shows whether anything was learnt."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from loratory.predictors.constant import Constant
+from loratory.protocols import Answer, Context, Example, Labelled, Lessons, Start, Task
+from loratory.regimes.objections import refuse
+
+
+class Majority(BaseModel):
+    """Reads no text. Its probabilities are the shares of the labels in train; of answers in writing it copies one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    adapts: ClassVar[bool] = False
+    tunable: ClassVar[str | None] = None
+    seeded: ClassVar[bool] = False
+    starts: ClassVar[tuple[str, ...]] = ("nothing",)
+
+    def objection(self, task: Task, start: str) -> str | None:
+        return refuse("majority", task, start, self.starts, (object,))  # whatever has answers has a commonest one
+
+    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Constant:
+        return Constant(
+            task,
+            commonest_answer(lessons.train),
+            label_shares(task, lessons.train) if isinstance(task, Labelled) else {},
+        )
+
+
+def commonest_answer(examples: Sequence[Example]) -> Answer:
+    """The answer that most examples have; of equally common ones the first in the order of their JSON."""
+    counts = Counter(json.dumps(one.answer, sort_keys=True, ensure_ascii=False) for one in examples)
+    return json.loads(min(counts, key=lambda text: (-counts[text], text)))
+
+
+def label_shares(task: Labelled, examples: Sequence[Example]) -> dict[str, float]:
+    """Label -> its share of the examples, with half an example of each label more (Krichevsky and Trofimov 1981)."""
+    labels = task.labels or ()
+    counts = Counter(task.label_of(one.answer) for one in examples)
+    total = len(examples) + 0.5 * len(labels)
+    return {label: (counts[label] + 0.5) / total for label in labels}
