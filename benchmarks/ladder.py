@@ -32,6 +32,7 @@ def summary(ladder: dict[str, Any], environment: dict[str, Any]) -> dict[str, An
     machine = {
         key: environment[key] for key in ("system", "machine", "cores", "threads", "device", "python", "libraries")
     }
+    machine["processor"] = environment["measured"]["processor"]
     return {
         "machine": machine,
         "name": ladder["name"],

@@ -55,7 +55,7 @@ def test_another_stress_is_measured_and_counted_and_no_fit_is_made_again(
     assert reads(folder) == 2
     assert world.weights(folder / "runs") == before
     assert len(stressed(folder / "runs" / "tiny")) == 4
-    assert ladder["contenders"][0]["stress"]
+    assert ladder["contenders"][1]["stress"]
     again(folder, monkeypatch, "stress.part=validation")
     assert reads(folder) == 2
 

@@ -33,10 +33,10 @@ def test_each_tuned_contender_gets_as_many_trials_and_keeps_them(
     folder = workspace(spec_of(LADDER))
     ladder, heard = again(folder, monkeypatch, "training.trials=3")
     assert {row["name"]: len(row["trials"]) for row in ladder["contenders"]} == {
-        **{"rules": 0, "tfidf": 3, "head": 3, "lora": 3}
+        **{"majority": 0, "rules": 0, "tfidf": 3, "head": 3, "lora": 3}
     }
-    assert sorted(heard.of("fit")) == sorted(["rules", *["tfidf", "head", "lora"] * 3])
-    for row in ladder["contenders"][1:]:
+    assert sorted(heard.of("fit")) == sorted(["majority", "rules", *["tfidf", "head", "lora"] * 3])
+    for row in ladder["contenders"][2:]:
         assert len({trial["value"] for trial in row["trials"]}) == 3
         fit = json.loads((folder / "runs/tiny/contenders" / row["name"] / "seed-1/fit.json").read_text())
         best = max(row["trials"], key=lambda trial: (trial["score"], -trial["log_loss"]))
@@ -85,25 +85,25 @@ def test_a_contender_whose_every_trial_fails_is_recorded_and_the_others_go_on(
         patched.setattr("loratory.regimes.lora.Lora.fit", diverge)
         ladder, heard = again(folder, patched, "training.trials=2")
     rows = {row["name"]: row for row in ladder["contenders"]}
-    assert [row["status"] for row in ladder["contenders"]] == ["fitted", "fitted", "fitted", "failed"]
+    assert [row["status"] for row in ladder["contenders"]] == ["fitted", "fitted", "fitted", "fitted", "failed"]
     assert "every trial of lora failed" in rows["lora"]["failure"]
     assert "0.001: the loss is nan" in rows["lora"]["failure"]
     assert heard.of("failed") == ["lora"]
     # the next run does not train in vain again, for it would fail in the same way; another option is another fit
     ladder, heard = again(folder, monkeypatch, "training.trials=2")
     assert heard.of("fit") == []
-    assert ladder["contenders"][3]["status"] == "failed"
-    assert "failed.json" in ladder["contenders"][3]["failure"]
+    assert ladder["contenders"][4]["status"] == "failed"
+    assert "failed.json" in ladder["contenders"][4]["failure"]
     assert here(folder, "report", "runs/tiny").code == 0
     ladder, heard = again(folder, monkeypatch, "training.trials=2", "lora.rank=2")
     assert heard.of("fit") == ["lora", "lora"]
-    assert ladder["contenders"][3]["status"] == "fitted"
+    assert ladder["contenders"][4]["status"] == "fitted"
 
 
 def test_a_trial_beyond_the_options_bounds_fails_alone(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = workspace(spec_of("  - head: {learning_rate: 0.5}\n"))
     ladder, _ = again(folder, monkeypatch, "training.trials=3")
-    trials = {trial["value"]: trial for trial in ladder["contenders"][0]["trials"]}
+    trials = {trial["value"]: trial for trial in ladder["contenders"][1]["trials"]}
     assert "less than 1" in trials[1.58]["failure"]
     assert trials[0.5]["score"] >= 0
 
