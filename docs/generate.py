@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from loratory.cli import VERBS, app
 from loratory.discovery import find, names
+from loratory.evaluation.headlines import CASES
 from loratory.specs.data import DataSpec, SplitSpec
 from loratory.specs.describing import allowed
 from loratory.specs.evidence import Ceiling, EvidenceSpec, Floor, GateSpec
@@ -31,6 +32,7 @@ from loratory.specs.training import ConsistencySpec, LossSpec, TrainingSpec
 from loratory.specs.writing import WritingSpec
 
 DOCS = Path(__file__).parent
+CLAIMS = DOCS.parent / "benchmarks" / "results" / "evidence.json"
 MADE = "<!-- Made by docs/generate.py; a test compares them. Change the models or the commands, not this page. -->\n"
 HEAD = "| key | may hold | default | meaning |\n|---|---|---|---|\n"
 WIDTH = 100
@@ -66,7 +68,28 @@ def pages() -> dict[str, str]:
         "spec.schema.json": json.dumps(schema(known), indent=2, ensure_ascii=False) + "\n",
         "cli.md": _cli(),
         "server.md": _server(),
+        "evidence.md": _evidence(),
     }
+
+
+def _evidence() -> str:
+    """The page on the verdict, with its cases and with what benchmarks/evidence.py found."""
+    found = json.loads(CLAIMS.read_text(encoding="utf-8"))
+    cases = "\n".join(f"| {case.name} | {_cell(case.about)} |" for case in CASES)
+    machine = f"Made in {found['seconds'] / 60:.0f} minutes on {found['machine']['processor']}."
+    text = (DOCS / "templates" / "evidence.md").read_text(encoding="utf-8")
+    return MADE + text.format(cases=cases, claims="\n".join(map(_claim, found["claims"])), machine=machine)
+
+
+def _claim(row: Mapping[str, Any]) -> str:
+    """A claim as a row: shares of worlds in percent, other amounts with their unit."""
+    percent = row["unit"] == "share of worlds"
+    scale, unit = (100, " %") if percent else (1, f" {row['unit']}")
+    seen, low, high = (f"{scale * row[key]:.3g}" for key in ("seen", "low", "high"))
+    within = f" [{low}, {high}]" if row["low"] < row["high"] else ""
+    missed = "" if row["holds"] else " MISSED"
+    promised = f"{row['bound']} {scale * row['promised']:g}{unit}"
+    return f"| {_cell(row['name'])} | {promised} | {seen}{within}{missed} | {row['worlds']:,} |"
 
 
 def _server() -> str:

@@ -63,6 +63,7 @@ class Case:
     """When a sentence is said, and which."""
 
     name: str
+    about: str  # for the docs: when it is said
     applies: Callable[[Situation], bool]
     says: Callable[[Situation], str]
 
@@ -155,15 +156,61 @@ def _is_top(situation: Situation) -> bool:
 
 
 CASES: tuple[Case, ...] = (
-    Case("nothing-learnt", lambda s: s.learning is not None and not s.learning["learnt"], _nothing_learnt),
-    Case("worse-on-test", lambda s: not _is_top(s) and s.rival["worse"], _disagree),
-    Case("as-good-shown", lambda s: not _is_top(s) and s.choice.shown, _shown),
-    Case("as-good-too-small", lambda s: not _is_top(s) and s.rival["smallest_margin"] > s.evidence.margin, _too_small),
-    Case("as-good-not-proven", lambda s: not _is_top(s), _not_proven),
-    Case("overtaken", lambda s: bool(s.better_on_test), _overtaken),
-    Case("simplest-is-best", lambda s: not s.simpler, _simplest),
-    Case("best-shown", lambda s: all(rival["worse"] for rival in s.simpler), _best_shown),
-    Case("best-not-shown", lambda s: True, _best_not_shown),
+    Case(
+        "nothing-learnt",
+        "No contender is shown to be better on test than `majority`, the commonest answer of train.",
+        lambda s: s.learning is not None and not s.learning["learnt"],
+        _nothing_learnt,
+    ),
+    Case(
+        "worse-on-test",
+        "A simpler contender is as good on validation, but on test it is shown to be worse by more than the margin.",
+        lambda s: not _is_top(s) and s.rival["worse"],
+        _disagree,
+    ),
+    Case(
+        "as-good-shown",
+        "A simpler contender is as good as the best: validation says so, and the test set proves it.",
+        lambda s: not _is_top(s) and s.choice.shown,
+        _shown,
+    ),
+    Case(
+        "as-good-too-small",
+        "A simpler contender is as good on validation; the test set is too small to prove such a margin.",
+        lambda s: not _is_top(s) and s.rival["smallest_margin"] > s.evidence.margin,
+        _too_small,
+    ),
+    Case(
+        "as-good-not-proven",
+        "A simpler contender is as good on validation; the test set could have proven it and does not.",
+        lambda s: not _is_top(s),
+        _not_proven,
+    ),
+    Case(
+        "overtaken",
+        "The best on validation is recommended, but on test another contender is shown to be better.",
+        lambda s: bool(s.better_on_test),
+        _overtaken,
+    ),
+    Case(
+        "simplest-is-best",
+        "The first contender after `majority` is the best on validation.",
+        lambda s: not s.simpler,
+        _simplest,
+    ),
+    Case(
+        "best-shown",
+        "The best on validation is recommended, and on test every simpler one is shown to be worse by more than the "
+        "margin.",
+        lambda s: all(rival["worse"] for rival in s.simpler),
+        _best_shown,
+    ),
+    Case(
+        "best-not-shown",
+        "The best on validation is recommended; that the simpler ones are worse is not shown for all of them.",
+        lambda s: True,
+        _best_not_shown,
+    ),
 )
 
 
