@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
+from loratory.measures.ratios import Ratio
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -101,6 +103,14 @@ class Task(Protocol):
         arrays of that shape, or one number for all of it: in each place what the numbers there would have given, NaN
         where they would have given no such score.
         """
+
+
+@runtime_checkable
+class Decomposable(Task, Protocol):
+    """A capability: scores that are means of ratios of counts, so that intervals know what a test set cannot tell."""
+
+    def ratios(self, score: str) -> Sequence[Ratio]:
+        """The ratios whose plain mean a score is; none where it is no such mean, as of log-loss."""
 
 
 @runtime_checkable

@@ -6,13 +6,14 @@ Shapes: N examples, G groups, K kinds of marks, B resamples.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from loratory.measures.ratios import Ratio
 from loratory.protocols import Counts, Example, Task
 
 Floats = npt.NDArray[np.float64]
@@ -32,6 +33,12 @@ class Resampling:
     def count(self) -> int:
         """G, the number of groups."""
         return int(self.weights.shape[0])
+
+    @property
+    def effective(self) -> float:
+        """Kish's (1965) effective number of groups: groups of one size that would vary as much."""
+        sizes = np.bincount(self.groups)
+        return float(sizes.sum() ** 2 / np.square(sizes).sum())
 
     @property
     def resamples(self) -> int:
@@ -67,16 +74,40 @@ def replicate(resampling: Resampling, marks: Sequence[Counts], task: Task, wante
     Marks are summed by group once; the totals of many resamples are then one product of matrices, and the task makes
     scores of them, arrays this time, by the same `summarise` as everywhere else.
     """
-    keys, sums = _summed(resampling, marks)
     scores = {name: np.full(resampling.resamples, math.nan) for name in wanted}
+    for chunk, totals in _totals(resampling, marks):
+        summary = task.summarise(totals)
+        for name, samples in scores.items():
+            samples[chunk] = summary.get(name, math.nan)
+    return scores
+
+
+def replicate_sum(resampling: Resampling, marks: Sequence[Counts], ratios: Sequence[Ratio]) -> Floats:
+    """float[B]: the sum of some ratios in every resample, each 0 where its whole is 0."""
+    found = np.zeros(resampling.resamples)
+    kinds = {kind for one in ratios for kind in (*one.part, *one.whole)}
+    few = [{kind: value for kind, value in mark.items() if kind in kinds} for mark in marks]
+    if not any(few):
+        return found
+    for chunk, totals in _totals(resampling, few):
+        for one in ratios:
+            part, whole = (_weigh(totals, side) for side in (one.part, one.whole))
+            found[chunk] += np.divide(part, whole, out=np.zeros_like(found[chunk]), where=whole > 0)
+    return found
+
+
+def _weigh(totals: Mapping[str, Any], side: Mapping[str, float]) -> Any:
+    return sum((weight * totals[kind] for kind, weight in side.items() if kind in totals), start=np.zeros(1))
+
+
+def _totals(resampling: Resampling, marks: Sequence[Counts]) -> Iterator[tuple[slice, dict[str, Any]]]:
+    """Some resamples at a time, with the total of every kind of counts in each: float[b]."""
+    keys, sums = _summed(resampling, marks)
     step = max(1, CELLS // resampling.count)
     for start in range(0, resampling.resamples, step):
         chunk = slice(start, start + step)
         totals = sums @ resampling.weights[:, chunk].astype(np.float64)  # float[K, b]
-        summary = task.summarise(dict(zip(keys, totals, strict=True)))
-        for name, samples in scores.items():
-            samples[chunk] = summary.get(name, math.nan)
-    return scores
+        yield chunk, dict(zip(keys, totals, strict=True))
 
 
 def _summed(resampling: Resampling, marks: Sequence[Counts]) -> tuple[list[str], Any]:
@@ -93,26 +124,52 @@ def _summed(resampling: Resampling, marks: Sequence[Counts]) -> tuple[list[str],
     return list(known), csr_matrix((values, (rows, columns)), shape=(len(known), resampling.count))
 
 
-def tail(confidence: float, count: int) -> float:
+def tail(confidence: float, count: float) -> float:
     """The share of resamples to leave out on each side: Hesterberg (2015), the expanded percentile interval.
 
     The plain percentile interval is too narrow by a factor of sqrt((G-1)/G) and takes normal quantiles for Student's.
+    `count` is the effective number of groups.
     """
-    from scipy.special import ndtr, stdtrit
+    from scipy.special import ndtr
 
+    return 0.0 if count < 2 else float(ndtr(reach((1 - confidence) / 2, count)))
+
+
+def reach(alpha: float, count: float) -> float:
+    """Student's quantile at `alpha` in standard errors of the bootstrap, which are too small by sqrt((G-1)/G)."""
+    from scipy.special import stdtrit
+
+    return float(math.sqrt(count / (count - 1)) * stdtrit(count - 1, alpha))
+
+
+def percentile(samples: Floats, confidence: float, count: float, value: float | None = None) -> tuple[float, float]:
+    """The expanded percentile interval of a score.
+
+    With its `value` on the test set it is corrected for bias (Efron 1981): where most resamples lie below the value,
+    as those of macro-F1 do because rare labels are missing in many, the truth lies above it.
+    """
+    from scipy.special import ndtr
+
+    known = samples[~np.isnan(samples)]
     if count < 2:
-        return 0.0
-    return float(ndtr(math.sqrt(count / (count - 1)) * stdtrit(count - 1, (1 - confidence) / 2)))
-
-
-def percentile(samples: Floats, confidence: float, count: int) -> tuple[float, float]:
-    """The expanded percentile interval of a score."""
-    share = tail(confidence, count)
-    low, high = np.quantile(samples[~np.isnan(samples)], [share, 1 - share])
+        low, high = np.quantile(known, [0.0, 1.0])
+        return float(low), float(high)
+    shift = 0.0 if value is None else 2 * bias(known, value)
+    edge = reach((1 - confidence) / 2, count)
+    low, high = np.quantile(known, [ndtr(shift + edge), ndtr(shift - edge)])
     return float(low), float(high)
 
 
-def p_at_most(samples: Floats, threshold: float, count: int) -> float:
+def bias(samples: Floats, value: float) -> float:
+    """Efron's z0: the normal quantile of the share of resamples below the value, half of those that equal it."""
+    from scipy.special import ndtri
+
+    below, upto = (np.count_nonzero(samples <= value + edge) for edge in (-1e-12, 1e-12))
+    share, least = (below + upto) / 2 / len(samples), 1 / (len(samples) + 1)
+    return float(ndtri(min(max(share, least), 1 - least)))
+
+
+def p_at_most(samples: Floats, threshold: float, count: float) -> float:
     """One-sided p value against "the truth is at most `threshold`".
 
     The inverse of the expanded percentile interval: it is below alpha exactly where the one-sided bound at 1 - alpha

@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from loratory.evaluation.bootstrap import Floats, by_group, p_at_most, percentile
+from loratory.evaluation.bootstrap import Floats, Integers, Resampling, by_group, column, p_at_most, percentile
 from loratory.evaluation.contest import Contest, Standing, best
-from loratory.evaluation.proportions import SCARCE, shrunk_effect
+from loratory.evaluation.intervals import MEAN_REWARD, is_mean_reward, ratios_of, split
+from loratory.evaluation.proportions import SCARCE, Linearised, linearise, shrunk_effect
+from loratory.protocols import Counts, Task, total
 from loratory.specs.evidence import Decision
 
 Kind = Literal["simplest", "best_simpler"]
@@ -20,79 +22,134 @@ Plan = tuple[Standing, Standing, Kind]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two shipped fits on the same examples. Differences are contender minus other, in the headline score."""
+    """Two fits on the same examples. Differences are one minus other, in one score; shares are of that score."""
 
     difference: float
     samples: Floats  # float[B]
-    count: int  # groups
-    n: int  # examples
-    wins: int  # examples that only the contender has right
-    losses: int  # examples that only the other has right
-    reward_difference: float
+    count: float  # effective groups
+    n: float  # examples, or spans: what the score counts
+    gained: float  # by examples on which one is better
+    lost: float
     design_effect: float
     scarce: bool  # too few groups where they differ for a bootstrap to see the variation
+    unseen: float = 0.0  # of labels that the test set does not hold: of them the difference may be anything
+    discordant: tuple[int, int] | None = None  # examples that only one, and only other, has right; None: no such score
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """Paired bootstrap over groups; where they seldom differ, no narrower than Bonett and Price's."""
         low, high = percentile(self.samples, confidence, self.count)
-        if not self.scarce:
-            return low, high
-        centre, error = self._adjusted()
-        reach = _z((1 + confidence) / 2) * error
-        return max(min(low, centre - reach), -1.0), min(max(high, centre + reach), 1.0)
+        low, high = min(low, self.difference), max(high, self.difference)
+        if self.scarce:
+            centre, error = self._adjusted()
+            half = _z((1 + confidence) / 2) * error
+            low, high = min(low, centre - half), max(high, centre + half)
+        return max(low - self.unseen, -1.0), min(high + self.unseen, 1.0)
 
     def p_at_most(self, threshold: float) -> float:
         """One-sided p value against "the true difference is at most `threshold`"."""
-        bootstrap = p_at_most(self.samples, threshold, self.count)
-        if not self.scarce:
-            return bootstrap
-        centre, error = self._adjusted()
-        return max(bootstrap, 1 - _normal((centre - threshold) / error))
+        return self._p(threshold + self.unseen, 1)
 
     def p_differs(self) -> float:
-        """Two-sided p value against "there is no difference", by the bootstrap."""
-        above = p_at_most(self.samples, 0.0, self.count)
-        below = p_at_most(-self.samples, 0.0, self.count)
-        return min(1.0, 2 * min(above, below))
+        """Two-sided p value against "there is no difference"; at most alpha only where the interval leaves 0 out."""
+        return min(1.0, 2 * min(self._p(self.unseen, 1), self._p(self.unseen, -1)))
+
+    def p(self) -> float:
+        """The p value that decides: where the score is a mean of right and wrong the larger one of McNemar's too.
+
+        McNemar's takes examples for independent, which groups are not; the bootstrap is bold where few examples differ.
+        """
+        return max(self.p_differs(), mcnemar(*self.discordant)) if self.discordant else self.p_differs()
 
     def standard_error(self) -> float:
         """Of the difference."""
         spread = float(self.samples.std()) * math.sqrt(self.count / max(self.count - 1, 1))
         return max(spread, self._adjusted()[1]) if self.scarce else spread
 
+    def detectable(self, alpha: float, power: float) -> float:
+        """The smallest difference that a one-sided test at `alpha` finds with that power; 1 where it finds none.
+
+        (t(1 - alpha) + t(power)) standard errors, and what labels that nothing is known of could hide.
+        """
+        if self.count < 2:
+            return 1.0
+        found = (_student(1 - alpha, self.count) + _student(power, self.count)) * self.standard_error() + self.unseen
+        if self.discordant:
+            share, n = sum(self.discordant) / self.n, self.n / self.design_effect
+            found = max(found, minimum_detectable_effect(n, share, 2 * alpha, power))
+        return min(found, 1.0)
+
+    def _p(self, threshold: float, sign: int) -> float:
+        bootstrap = p_at_most(sign * self.samples, threshold, self.count)
+        if not self.scarce:
+            return bootstrap
+        centre, error = self._adjusted()
+        return max(bootstrap, 1 - _normal((sign * centre - threshold) / error))
+
     def _adjusted(self) -> tuple[float, float]:
         """Centre and standard error after Bonett and Price (2012): one win and one loss more, on effective counts."""
         n = self.n / self.design_effect
-        wins, losses = ((count / self.design_effect + 1) / (n + 2) for count in (self.wins, self.losses))
-        shift = self.difference - self.reward_difference
-        return wins - losses + shift, math.sqrt(max(wins + losses - (wins - losses) ** 2, 0.0) / (n + 2))
+        gained, lost = ((share * n + 1) / (n + 2) for share in (self.gained, self.lost))
+        shift = self.difference - (self.gained - self.lost)
+        return gained - lost + shift, math.sqrt(max(gained + lost - (gained - lost) ** 2, 0.0) / (n + 2))
 
 
 def pair(field: Contest, contender: Standing, other: Standing) -> Pair:
     """Two contenders' shipped fits, paired example by example and resample by resample."""
-    headline = field.task.headline
-    mine, theirs = contender.measured.shipped, other.measured.shipped
-    ours, others = contender.rewards, other.rewards
-    right, also_right = ours >= 1 - 1e-9, others >= 1 - 1e-9
-    gain, groups = ours - others, field.resampling.groups
-    differs = by_group(np.abs(gain), groups) > 1e-12
+    name, mine, theirs = field.task.headline, contender.measured.shipped, other.measured.shipped
+    samples = contender.samples[mine][name] - other.samples[theirs][name]
+    return paired(field.task, name, (contender.test.marks, other.test.marks), samples, field.resampling)
+
+
+def paired(
+    task: Task, name: str, marks: tuple[Sequence[Counts], Sequence[Counts]], samples: Floats, resampling: Resampling
+) -> Pair:
+    """Two fits' marks on the same examples, in one score; samples: float[B], its difference in every resample."""
+    groups, ratios = resampling.groups, ratios_of(task, name, marks)
+    one, other = (float(task.summarise(total(each))[name]) for each in marks)
+    seen, unseen = split(ratios, marks[0], resampling, least=1) if ratios else ([MEAN_REWARD], [])
+    sides = [linearise(seen, each) for each in marks]
+    n = (sides[0].n + sides[1].n) / 2
+    size = np.asarray(sum(side.whole / side.n for side in sides if side.n)) / 2 * np.ones(len(groups))
+    ours, others = (_right(side) for side in sides)
+    gain = (ours - others) * size
+    differs = int(np.count_nonzero(by_group(np.abs(gain), groups) > 1e-12))
+    rewards = [column(each, "reward") for each in marks]
     return Pair(
-        difference=contender.scores[mine][headline] - other.scores[theirs][headline],
-        samples=contender.samples[mine][headline] - other.samples[theirs][headline],
-        count=field.resampling.count,
-        n=len(gain),
-        wins=int(np.count_nonzero(right & ~also_right)),
-        losses=int(np.count_nonzero(also_right & ~right)),
-        reward_difference=float(gain.mean()),
-        design_effect=_effect(gain, by_group(np.ones(len(gain)), groups), by_group(gain, groups), int(differs.sum())),
-        scarce=int(differs.sum()) < SCARCE,
+        difference=one - other,
+        samples=samples,
+        count=resampling.effective,
+        n=n,
+        gained=float(gain[gain > 0].sum()),
+        lost=-float(gain[gain < 0].sum()),
+        design_effect=_effect(gain, size, groups, differs),
+        scarce=differs < SCARCE,
+        unseen=len(unseen) / max(len(ratios), 1),
+        discordant=_discordant(*rewards) if all(is_mean_reward(task, name, each) for each in marks) else None,
     )
 
 
-def _effect(gain: Floats, size: Floats, sums: Floats, differing: int) -> float:
-    n, count, mean = len(gain), len(size), float(gain.mean())
-    clustered = count / max(count - 1, 1) * float(np.square(sums - mean * size).sum()) / n**2
-    return shrunk_effect(clustered, float(gain.var()) / max(n - 1, 1), size, differing)
+def _right(side: Linearised) -> Floats:
+    """float[N] in [0, 1]: how right an example is; all right where it has nothing that the score counts."""
+    return np.divide(side.part, side.whole, out=np.ones(len(side.part)), where=side.whole > 0)
+
+
+def _discordant(ours: Floats, others: Floats) -> tuple[int, int] | None:
+    """How many examples only the one, and only the other has right; None where some are half right."""
+    if not (np.isin(ours, (0, 1)).all() and np.isin(others, (0, 1)).all()):
+        return None
+    return int(np.count_nonzero(ours > others)), int(np.count_nonzero(others > ours))
+
+
+def _effect(gain: Floats, size: Floats, groups: Integers, differing: int) -> float:
+    """The design effect of a difference; gain and size: float[N], which sum to the difference and to 1."""
+    mean, of_group, sums = float(gain.sum()), by_group(size, groups), by_group(gain, groups)
+    count, whole = len(of_group), float(np.square(size).sum())
+    if not whole:
+        return 1.0
+    clustered = count / max(count - 1, 1) * float(np.square(sums - mean * of_group).sum())
+    return shrunk_effect(
+        clustered, float(np.square(gain - mean * size).sum()), float(np.square(of_group).sum()) / whole, differing
+    )
 
 
 def mcnemar(wins: int, losses: int) -> float:
@@ -145,14 +202,10 @@ def planned(field: Contest) -> list[Plan]:
 
 
 def compare(field: Contest) -> list[dict[str, Any]]:
-    """Every planned comparison with its interval, tests, decision and what could have been found at all.
-
-    Holm adjusts the larger of the two p values: McNemar's takes examples for independent, which groups are not, and
-    the bootstrap is bold where few examples differ.
-    """
+    """Every planned comparison with its interval, tests, decision and what could have been found at all."""
     plans = planned(field)
     pairs = [pair(field, contender, against) for contender, against, _ in plans]
-    adjusted = holm([max(mcnemar(one.wins, one.losses), one.p_differs()) for one in pairs])
+    adjusted = holm([one.p() for one in pairs])
     return [_row(field, plan, one, p, len(plans)) for plan, one, p in zip(plans, pairs, adjusted, strict=True)]
 
 
@@ -160,7 +213,6 @@ def _row(field: Contest, plan: Plan, one: Pair, p_holm: float, family: int) -> d
     evidence, (contender, against, kind) = field.evidence, plan
     alpha = 1 - evidence.confidence
     low, high = one.interval(evidence.confidence)
-    effective, share = one.n / one.design_effect, (one.wins + one.losses) / one.n
     return {
         "contender": contender.name,
         "against": against.name,
@@ -168,13 +220,17 @@ def _row(field: Contest, plan: Plan, one: Pair, p_holm: float, family: int) -> d
         "difference": one.difference,
         "low": low,
         "high": high,
-        "mcnemar": {"only_contender": one.wins, "only_other": one.losses, "p": mcnemar(one.wins, one.losses)},
+        "mcnemar": _mcnemar_row(*one.discordant) if one.discordant else None,
         "bootstrap_p": one.p_differs(),
         "p_holm": p_holm,
         "decision": _decision(one.difference, p_holm, alpha),
         # at the level that Holm asks of the first of the family: what is surely found, whatever the others do
-        "minimum_detectable_effect": minimum_detectable_effect(effective, share, alpha / family, evidence.power),
+        "minimum_detectable_effect": one.detectable(alpha / family / 2, evidence.power),
     }
+
+
+def _mcnemar_row(wins: int, losses: int) -> dict[str, Any]:
+    return {"only_contender": wins, "only_other": losses, "p": mcnemar(wins, losses)}
 
 
 def _decision(difference: float, p_holm: float, alpha: float) -> Decision:
@@ -187,6 +243,12 @@ def _z(share: float) -> float:
     from scipy.special import ndtri
 
     return float(ndtri(share))
+
+
+def _student(share: float, count: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(count - 1, share))
 
 
 def _normal(z: float) -> float:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from loratory.evaluation.bootstrap import Floats, column, percentile
 from loratory.evaluation.calibration import (
     area_under_risk,
     calibration_error,
@@ -16,7 +15,7 @@ from loratory.evaluation.calibration import (
     separation,
 )
 from loratory.evaluation.contest import Contest, Standing, flat
-from loratory.evaluation.proportions import SCARCE, Proportion, proportion
+from loratory.evaluation.intervals import score_interval
 from loratory.protocols import Labelled, Outcome
 
 
@@ -55,34 +54,19 @@ def _shared(standing: Standing) -> list[str]:
 def _scored(field: Contest, standing: Standing, name: str) -> dict[str, Any]:
     ship = standing.measured.shipped
     values = [scores[name] for scores in standing.scores.values()]
-    mean = np.mean([samples[name] for samples in standing.samples.values()], axis=0)
-    rewards = np.mean([column(fit.test.marks, "reward") for fit in standing.measured.fits], axis=0)
-    own = interval(field, name, float(np.mean(values)), mean, rewards)
-    shipped = interval(field, name, standing.scores[ship][name], standing.samples[ship][name], standing.rewards)
-    return {**_over_seeds(values), **own, "shipped": {"value": float(standing.scores[ship][name]), **shipped}}
+    return {
+        **_over_seeds(values),
+        **interval(field, standing, name),
+        "shipped": {"value": float(standing.scores[ship][name]), **interval(field, standing, name, [ship])},
+    }
 
 
-def interval(field: Contest, name: str, value: float, samples: Floats, rewards: Floats) -> dict[str, Any]:
-    """{low, high, how}: the bootstrap's, or exact bounds where resampling cannot see the variation.
-
-    Where every resample scores alike (all right, say, or all answered) the bootstrap's has no width; where fewer than
-    ten groups are wrong it is too narrow, so the mean reward's reaches at least as far as the exact one.
-    """
-    count, confidence = field.resampling.count, field.evidence.confidence
-    low, high = percentile(samples, confidence, count)
-    if name in field.task.lower_is_better or not 0 <= value <= 1:
-        return {"low": low, "high": high, "how": "bootstrap"}
-    flat_line = high - low < 1e-12
-    part = np.full(len(rewards), value) if flat_line else rewards
-    share = proportion(part, np.ones(len(part)), field.resampling.groups)
-    if not (flat_line or _scarce_mean(share, value)):
-        return {"low": low, "high": high, "how": "bootstrap"}
-    exact = share.interval(confidence)
-    return {"low": min(low, exact[0]), "high": max(high, exact[1]), "how": "exact"}
-
-
-def _scarce_mean(share: Proportion, value: float) -> bool:
-    return share.minority < SCARCE and abs(share.value - value) < 1e-12
+def interval(field: Contest, standing: Standing, name: str, seeds: Sequence[int] | None = None) -> dict[str, Any]:
+    """{low, high, how} of a contender's mean score over these seeds, or all: see intervals.score_interval."""
+    asked = list(standing.samples) if seeds is None else seeds
+    samples = np.mean([standing.samples[seed][name] for seed in asked], axis=0)
+    fits = [fit.test.marks for fit in standing.measured.fits if fit.seed in asked]
+    return score_interval(field.task, name, fits, samples, field.resampling, field.evidence.confidence)
 
 
 def _over_seeds(values: list[float]) -> dict[str, Any]:

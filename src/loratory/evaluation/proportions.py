@@ -1,12 +1,18 @@
-"""Bounds of a proportion over examples that come in groups."""
+"""Bounds of a proportion over examples that come in groups, and of a mean of proportions.
+
+Shapes: N examples, G groups.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from loratory.evaluation.bootstrap import Floats, Integers, by_group
+from loratory.measures.ratios import Ratio, Weights
+from loratory.protocols import Counts, total
 
 SCARCE = 10  # with fewer groups on one side, what a bootstrap sees of that side is chance
 PRIOR = 2.0  # groups' worth of belief that a group is wholly right or wholly wrong, until the data say otherwise
@@ -40,39 +46,91 @@ class Proportion:
 
         if self.groups < 2:
             return float(self.groups)
+        if self.n <= 1:
+            return float(self.n / self.design_effect)
         few = stdtrit(self.n - 1, confidence) / stdtrit(self.groups - 1, confidence)
         return float(self.n / self.design_effect * few**2)
 
 
+@dataclass(frozen=True)
+class Linearised:
+    """A mean of ratios as sums over examples, in trials (Taylor linearisation: Woodruff 1971)."""
+
+    part: Floats  # float[N]; its sum by n is the score
+    whole: Floats  # float[N]; its sum is n
+    residual: Floats  # float[N]; its variance is that of n times the score
+    n: float
+
+    @property
+    def value(self) -> float:
+        """The score."""
+        return float(self.part.sum() / self.n) if self.n else 0.0
+
+
+def linearise(ratios: Sequence[Ratio], marks: Sequence[Counts]) -> Linearised:
+    """The mean of ratios; one whose whole is 0 is left out.
+
+    A trial of a small whole counts more than one of a large whole; n is what all of them are worth together, after
+    Kish: for the mean of L ratios L^2 / sum(1 / whole), and the whole itself for one.
+    """
+    totals = total(marks)
+    known = [(one, whole) for one in ratios if (whole := _weigh(totals, one.whole)) > 0]
+    if not known:
+        return Linearised(*(np.zeros(len(marks)),) * 3, 0.0)
+    n = len(known) ** 2 / sum(1 / whole for _, whole in known)
+    parts, wholes, residuals = dict[str, float](), dict[str, float](), dict[str, float]()
+    for one, whole in known:
+        scale, value = n / (len(known) * whole), _weigh(totals, one.part) / whole
+        _add(parts, one.part, scale)
+        _add(wholes, one.whole, scale)
+        _add(residuals, one.part, scale)
+        _add(residuals, one.whole, -scale * value)
+    part, whole_, residual = (_weighed(side, marks) for side in (parts, wholes, residuals))
+    return Linearised(part, whole_, residual, n)
+
+
+def _add(sums: dict[str, float], side: Weights, scale: float) -> None:
+    for kind, weight in side.items():
+        sums[kind] = sums.get(kind, 0.0) + scale * weight
+
+
+def _weigh(counts: Mapping[str, float], side: Weights) -> float:
+    return sum(weight * counts.get(kind, 0.0) for kind, weight in side.items())
+
+
+def _weighed(side: Weights, marks: Sequence[Counts]) -> Floats:
+    return np.array([sum(side.get(kind, 0.0) * value for kind, value in one.items()) for one in marks])
+
+
 def proportion(part: Floats, whole: Floats, groups: Integers) -> Proportion:
     """The share part / whole, both float[N] with 0 <= part <= whole; examples with whole 0 do not count."""
-    counted = whole > 0
+    n = float(whole.sum())
+    value = float(part.sum() / n) if n else 0.0
+    return proportion_of(Linearised(part, whole, part - value * whole, n), groups)
+
+
+def proportion_of(score: Linearised, groups: Integers) -> Proportion:
+    """The same of a mean of ratios."""
+    counted, n, value = score.whole > 0, score.n, score.value
     if not counted.any():
         return Proportion(0.0, 0.0, 0, 0, 1.0)
     _, index = np.unique(groups[counted], return_inverse=True)
-    right, size = by_group(part[counted], index), by_group(whole[counted], index)
-    n, value = float(size.sum()), float(right.sum() / size.sum())
-    minority = int(min(np.count_nonzero(right < size - 1e-12), np.count_nonzero(right > 1e-12)))
-    residuals = right - value * size
-    effect = shrunk_effect(_variance(residuals, n), value * (1 - value) / max(n - 1, 1), size, minority)
-    return Proportion(value, n, len(size), minority, effect)
+    right, size, residual = (by_group(side[counted], index) for side in (score.part, score.whole, score.residual))
+    minority = int(min(np.count_nonzero(right < size - 1e-9), np.count_nonzero(right > 1e-9)))
+    count = len(size)
+    clustered = float(count / max(count - 1, 1) * np.square(residual).sum() / n**2)
+    simple, largest = value * (1 - value) / max(n - 1, 1), float(np.square(size).sum() / n)
+    return Proportion(value, n, count, minority, shrunk_effect(clustered, simple, largest, minority))
 
 
-def _variance(residuals: Floats, n: float) -> float:
-    """Of a ratio of sums over groups, by linearisation."""
-    count = len(residuals)
-    return float(count / max(count - 1, 1) * np.square(residuals).sum() / n**2)
-
-
-def shrunk_effect(clustered: float, simple: float, size: Floats, minority: int) -> float:
+def shrunk_effect(clustered: float, simple: float, largest: float, minority: int) -> float:
     """The design effect: the variance over groups by the variance if examples were independent.
 
     It is never below 1. While few groups show the rarer outcome it cannot be known, so it leans towards the largest
     possible, where each group is right or wrong as a whole: a perfect score is then worth its number of groups.
     Where every group is one example it is 1, and the bounds are Clopper and Pearson's.
     """
-    largest = float(np.square(size).sum() / size.sum())
-    seen = min(max(clustered / simple, 1.0), largest) if simple > 0 else largest
+    seen = min(max(clustered / simple, 1.0), largest) if simple > 1e-15 else largest
     return float(max((minority * seen + PRIOR * largest) / (minority + PRIOR), 1.0))
 
 

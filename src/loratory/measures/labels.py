@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from loratory.measures.ratios import Ratio, f1_ratio, share
+
 Amount = Any  # a float, or float[...]: one for each resample
 
 FLOOR = 1e-15  # a probability of 0 would make the log-loss of a whole set infinite; scikit-learn clips alike
@@ -68,3 +70,21 @@ def scores(totals: Mapping[str, Amount], labels: Sequence[str]) -> dict[str, Amo
     if np.any(with_odds):
         summary["log_loss"] = ratio(totals["log_loss"], with_odds, math.nan)
     return summary | per_label
+
+
+def ratios(score: str, labels: Sequence[str]) -> tuple[Ratio, ...]:
+    """The ratios whose plain mean a score of `scores` is; none of log_loss."""
+    if score == "macro_f1":
+        return tuple(_ratio("f1", label) for label in labels)
+    kind, of_label, label = score.partition("/")
+    if of_label and kind in ("precision", "recall", "f1"):
+        return (_ratio(kind, label),)
+    shares = {"accuracy": share("reward", "n"), "coverage": share("answered", "n")}
+    return (shares[score],) if score in shares else ()
+
+
+def _ratio(kind: str, label: str) -> Ratio:
+    tp, fp, fn, there = (f"{name}/{label}" for name in ("tp", "fp", "fn", "support"))
+    if kind == "precision":
+        return Ratio({tp: 1.0}, {tp: 1.0, fp: 1.0}, {tp: 1.0, fp: 1.0})
+    return share(tp, there) if kind == "recall" else f1_ratio(tp, fp, fn, {there: 1.0})

@@ -12,6 +12,7 @@ from typing import Any
 
 from loratory.errors import missing_extra
 from loratory.measures.labels import Amount, f1, ratio
+from loratory.measures.ratios import Ratio, f1_ratio, share
 
 Span = tuple[int, int, str]  # characters from start to end, end left out, and a label
 WAYS = ("strict", "exact", "partial", "type")
@@ -49,6 +50,35 @@ def scores(totals: Mapping[str, Amount], labels: Sequence[str]) -> dict[str, Amo
     found["f2"] = ratio(5 * tp, 5 * tp + 4 * fn + fp, 1.0)
     found["leak_rate"] = ratio(totals.get("leaked", 0.0), totals.get("characters", 0.0))
     return found | {f"f1/{label}": _f1(totals, f"label/{label}") for label in labels}
+
+
+def ratios(score: str) -> tuple[Ratio, ...]:
+    """The ratio that a score of `scores` is."""
+    way, _, kind = score.rpartition("_")
+    if way in WAYS:
+        return (_matching(way, kind),)
+    if score == "token_f1":
+        return (_of_counts("token"),)
+    if score == "f2":
+        tp, fp, fn = (f"personal/{kind}" for kind in ("tp", "fp", "fn"))
+        return (Ratio({tp: 1.0}, {tp: 1.0, fn: 0.8, fp: 0.2}, {tp: 1.0, fn: 1.0}),)
+    if score == "leak_rate":
+        return (share("leaked", "characters"),)
+    return (_of_counts(f"label/{score.removeprefix('f1/')}"),) if score.startswith("f1/") else ()
+
+
+def _of_counts(of: str) -> Ratio:
+    tp, fp, fn = (f"{of}/{kind}" for kind in ("tp", "fp", "fn"))
+    return f1_ratio(tp, fp, fn, {tp: 1.0, fn: 1.0})
+
+
+def _matching(way: str, kind: str) -> Ratio:
+    """Precision, recall or F1 of a way of matching: 2PR / (P + R) is right over the mean of found and there."""
+    right, wrong, half, missed, spurious = (f"{way}/{outcome}" for outcome in OUTCOMES)
+    both = {right: 1.0, wrong: 1.0, half: 1.0}
+    there, found = {**both, missed: 1.0}, {**both, spurious: 1.0}
+    whole = {"precision": found, "recall": there, "f1": {**both, missed: 0.5, spurious: 0.5}}[kind]
+    return Ratio({right: 1.0, half: 0.5}, whole, found if kind == "precision" else there)
 
 
 def _share(totals: Mapping[str, Amount], way: str, other: str) -> Amount:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from loratory.errors import DataError, FieldError, nearest
 from loratory.measures import labels as measures
+from loratory.measures.ratios import Ratio
 from loratory.protocols import Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
 
 
@@ -115,6 +116,10 @@ class Classify(BaseModel):
 
     def summarise(self, totals: Counts) -> Scores:
         return measures.scores(totals, self.labels or ())
+
+    # -- Decomposable
+    def ratios(self, score: str) -> tuple[Ratio, ...]:
+        return measures.ratios(score, self.labels or ())
 
     # -- Labelled
     def text(self, input: Input) -> str:

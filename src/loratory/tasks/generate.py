@@ -13,6 +13,7 @@ from loratory.discovery import find
 from loratory.errors import FieldError, SpecError, missing_extra, shown
 from loratory.measures.checks import Check
 from loratory.measures.labels import ratio
+from loratory.measures.ratios import Ratio, share
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
 from loratory.schemas import resolved, written
 from loratory.tasks.conversations import Message, input_of, messages_from, messages_of, split_answer
@@ -202,6 +203,11 @@ class Generate(BaseModel):
         """The checks, ready to be called, by name."""
         asked = self.checks or (("overlap",) if self.answer_schema is None else ("fields",))
         return {name: made_check(name, check, options) for name, check, options in _parts(asked)}
+
+    # -- Decomposable
+    def ratios(self, score: str) -> tuple[Ratio, ...]:
+        whole = {"checks": share("reward", "n"), "passed": share("passed", "n"), "coverage": share("answered", "n")}
+        return (whole[score] if score in whole else share(f"held/{score}", f"asked/{score}"),)
 
     # -- Conversational
     def messages(self, input: Input) -> list[Message]:

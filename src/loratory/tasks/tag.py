@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from loratory.errors import DataError, FieldError, nearest, shown
 from loratory.measures import spans as measures
 from loratory.measures.labels import ratio
+from loratory.measures.ratios import Ratio, share
 from loratory.measures.spans import Span, inside_word
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
 
@@ -170,6 +171,10 @@ class Tag(BaseModel):
     def summarise(self, totals: Counts) -> Scores:
         coverage = ratio(totals.get("answered", 0.0), totals.get("n", 0.0))
         return {**measures.scores(totals, self.labels or ()), "coverage": coverage}
+
+    # -- Decomposable
+    def ratios(self, score: str) -> tuple[Ratio, ...]:
+        return (share("answered", "n"),) if score == "coverage" else measures.ratios(score)
 
     # -- Spanned
     @property
