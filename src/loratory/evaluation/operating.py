@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from loratory.evaluation.bootstrap import Floats, Integers
+from loratory.evaluation import thresholds
+from loratory.evaluation.bootstrap import Floats, Integers, group_index
 from loratory.evaluation.calibration import auroc, calibration_error, chance_level, confidences
 from loratory.evaluation.proportions import proportion
+from loratory.evaluation.thresholds import Sample
 from loratory.measures.labels import FLOOR
-from loratory.predictors.operated import LEAST, PLAIN, Point, score_of, tempered
-from loratory.protocols import JSON, Labelled, Outcome, Prediction
+from loratory.predictors.operated import LEAST, NONE, PLAIN, Point, scope, temper, tempered
+from loratory.protocols import JSON, Labelled, Outcome, Prediction, Scores
 from loratory.specs.operating import OperatingSpec, ThresholdSpec
 
 COLDEST, HOTTEST = 0.05, 20.0
-Judged = Sequence[tuple[Prediction, Mapping[str, float]]]
+Judged = Sequence[tuple[Prediction, Scores]]
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,15 @@ class Known:
     labels: Sequence[str]  # expected
     groups: Integers  # int[N]
 
-    def odds(self, temperature: float) -> list[dict[str, float]]:
-        """Probabilities of every label, scaled."""
-        return [tempered(made.probabilities["/label"], temperature) for made, _ in self.judged]
+    def sample(self, temperature: float, score: str | None) -> Sample:
+        """Arrays of it, at a temperature and with a score of scope."""
+        labels = _labels(self.judged) or tuple(sorted(set(self.labels)))
+        shares = temper(_shares(labels, self.judged), temperature)
+        known = [beside if made.probabilities else dict.fromkeys([score or ""], 0.0) for made, beside in self.judged]
+        silent = np.array([made.answer is None for made, _ in self.judged], dtype=np.bool_)
+        place = {label: i for i, label in enumerate(labels)}
+        expected = np.array([place.get(label, NONE) for label in self.labels], dtype=np.int64)
+        return Sample(labels, shares, scope(score, shares, known), expected, silent, self.groups)
 
 
 @dataclass(frozen=True)
@@ -42,20 +50,24 @@ class Fitted:
 
 
 def fit(spec: OperatingSpec, calibration: Known, validation: Known, outside: Judged) -> Fitted:
-    """The point that a spec asks for. Scores of scope are chosen on validation; all else is of calibration."""
+    """The point that a spec asks for.
+
+    Scores of scope, and how thresholds lie to one another, are chosen on validation; all else is of calibration.
+    """
     temperature = best_temperature(calibration) if spec.temperature else 1.0
-    odds = calibration.odds(temperature)
-    proven = {label: threshold(one, label, odds, calibration) for label, one in spec.thresholds.items()}
-    facts: dict[str, JSON] = {"temperature": temperature, "thresholds": proven}
-    score: str | None = None
-    least = float("-inf")
+    point, facts = Point(temperature), dict[str, JSON](temperature=temperature)
     if spec.abstain:
         best, aurocs = best_score(validation, outside, temperature)
         asked = best if spec.abstain.score == "auto" else spec.abstain.score
         score = asked if asked in known_scores(calibration.judged) else PLAIN[0]
         least = float(np.quantile(scores(score, calibration.judged, temperature), 1 - spec.abstain.keep))
+        point = replace(point, score=score, least=least)
         facts["abstain"] = {"score": score, "asked": asked, "least": least, "validation_auroc": aurocs}
-    return Fitted(Point(temperature, {label: one["at"] for label, one in proven.items()}, score, least), facts)
+    sample = calibration.sample(temperature, point.score)
+    demands = thresholds.demand(spec.thresholds, sample.labels)
+    other = validation.sample(temperature, point.score) if len(demands) > 1 else sample
+    point, facts["thresholds"] = thresholds.prove(demands, point, sample, other)
+    return Fitted(point, facts)
 
 
 def known_scores(judged: Judged) -> tuple[str, ...]:
@@ -68,9 +80,11 @@ def best_temperature(known: Known) -> float:
     """The temperature with the least log-loss (Guo et al. 2017)."""
     from scipy.optimize import minimize_scalar
 
-    rows = [made.probabilities["/label"] for made, _ in known.judged]
-    logs = np.log(np.maximum(np.array([list(row.values()) for row in rows]), LEAST))
-    right = np.array([list(row).index(label) for row, label in zip(rows, known.labels, strict=True)])
+    sample = known.sample(1.0, None)
+    rows = np.flatnonzero([bool(made.probabilities) for made, _ in known.judged])
+    if not len(rows):
+        return 1.0
+    logs, right = np.log(np.maximum(sample.shares[rows], LEAST)), sample.expected[rows]
 
     def loss(log_temperature: float) -> float:
         scaled = logs / np.exp(log_temperature)
@@ -80,35 +94,10 @@ def best_temperature(known: Known) -> float:
     return float(np.exp(found.x)) if loss(found.x) < loss(0.0) else 1.0
 
 
-def threshold(spec: ThresholdSpec, label: str, odds: Sequence[Mapping[str, float]], known: Known) -> dict[str, Any]:
-    """{at, proven, bound, n}: the threshold that gives the least away and still holds, with confidence.
-
-    Thresholds are tried in order from the safest on, and the last that holds before the first that does not is taken:
-    a fixed sequence, so that trying many costs no confidence (Angelopoulos et al. 2021, "Learn then test", sec. 2).
-    """
-    share = np.array([row[label] for row in odds])
-    mine = np.array([expected == label for expected in known.labels])
-    if spec.recall is not None:
-        floor, counted = spec.recall, mine
-        tried = np.unique(share[mine])  # from the lowest on
-    else:
-        floor, counted = 1 - (spec.false_positives or 0.0), ~mine
-        tried = np.unique(np.append(np.nextafter(share[~mine], 2.0), 0.0))[::-1]  # from the highest on
-    found: dict[str, Any] = {"at": float(tried[0]) if len(tried) else 1.0, "proven": False, "bound": 0.0}
-    for at in tried.tolist():
-        held = counted & ((share >= at) == mine)  # of the label's texts what reaches it, of the others what does not
-        part = proportion(held.astype(float), counted.astype(float), known.groups)
-        bound = part.lower(spec.confidence)
-        if bound < floor:
-            break
-        found = {"at": at, "proven": True, "bound": bound, "value": part.value}
-    return {**found, **spec.model_dump(exclude_none=True), "n": int(counted.sum())}
-
-
 def scores(name: str, judged: Judged, temperature: float) -> Floats:
-    """How much each text looks in scope, float[N]."""
-    rows = [(tempered(made.probabilities["/label"], temperature), beside) for made, beside in judged]
-    return np.array([score_of(name, odds, beside) for odds, beside in rows])
+    """How much each text that has probabilities looks in scope, float[N]."""
+    said = [(made, beside) for made, beside in judged if made.probabilities]
+    return scope(name, temper(_shares(_labels(said), said), temperature), [beside for _, beside in said])
 
 
 def best_score(inside: Known, outside: Judged, temperature: float) -> tuple[str, dict[str, float]]:
@@ -131,22 +120,41 @@ def false_at(inside: Floats, outside: Floats, kept: float = 0.95) -> float:
 
 
 def worth(
-    task: Labelled, point: Point, test: Outcome, inside: Judged, outside: Mapping[str, Judged]
+    task: Labelled,
+    point: Point,
+    test: Outcome,
+    inside: Judged,
+    outside: Mapping[str, Judged],
+    asked: Mapping[str, ThresholdSpec],
 ) -> dict[str, JSON]:
     """What a point changes on the test part: log-loss and calibration error before and after, and scope by file.
 
-    inside, outside: the test part and files of texts out of scope, as the predictor without the point judges them.
+    test: as it is served. inside, outside: the test part and files of texts out of scope, as the predictor without the
+    point judges them. asked: label -> what its threshold has to hold; "served" has what that comes to on the test part.
     """
     before, after = (_calibrated(task, test, temperature) for temperature in (1 / point.temperature, 1.0))
     found: dict[str, Any] = {"before": before, "after": after, "out_of_scope": {}}
+    if asked:
+        found["served"] = {label: _served(task, test, label, spec) for label, spec in asked.items()}
+    unanswered = float(np.mean([made.answer is None for made in test.predictions]))
     if point.score is None:
-        return found
+        return {**found, **({"abstained": unanswered} if unanswered else {})}
     own = scores(point.score, inside, point.temperature)
     for name, judged in outside.items():
         theirs = scores(point.score, judged, point.temperature)
         about = {"n": len(theirs), "auroc": auroc(own, theirs), "fpr_at_95_tpr": false_at(own, theirs)}
         found["out_of_scope"][name] = {**about, "recall": float((theirs < point.least).mean())}
-    return {**found, "abstained": float((own < point.least).mean())}
+    return {**found, "abstained": unanswered}
+
+
+def _served(task: Labelled, test: Outcome, label: str, spec: ThresholdSpec) -> dict[str, JSON]:
+    """Recall or false positives of the answers to the test part, with an interval at the confidence asked."""
+    expected = np.array([task.label_of(example.answer) == label for example in test.examples])
+    given = np.array([made.answer is not None and task.label_of(made.answer) == label for made in test.predictions])
+    counted = expected if spec.recall is not None else ~expected
+    part = proportion((given & counted).astype(float), counted.astype(float), group_index(test.examples))
+    low, high = part.interval(spec.confidence)
+    return {"value": part.value, "low": low, "high": high, "n": int(part.n)}
 
 
 def _calibrated(task: Labelled, test: Outcome, temperature: float) -> dict[str, float]:
@@ -161,3 +169,15 @@ def _calibrated(task: Labelled, test: Outcome, temperature: float) -> dict[str, 
         return {"log_loss": float(loss)}
     chance, _ = chance_level(known)
     return {"log_loss": float(loss), "ece": calibration_error(known), "ece_by_chance": chance}
+
+
+def _labels(judged: Judged) -> tuple[str, ...]:
+    """The labels in the order of the first text that has probabilities."""
+    return next((tuple(made.probabilities["/label"]) for made, _ in judged if made.probabilities), ())
+
+
+def _shares(labels: Sequence[str], judged: Judged) -> Floats:
+    """Probabilities float[N, L]; alike for all labels where a text has none."""
+    nothing = dict.fromkeys(labels, 1 / max(len(labels), 1))
+    rows = [made.probabilities.get("/label", nothing) for made, _ in judged]
+    return np.array([[row[label] for label in labels] for row in rows], dtype=np.float64).reshape(-1, len(labels))

@@ -7,10 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from loratory.errors import SpecError, nearest
 from loratory.evaluation import operating
+from loratory.evaluation.bootstrap import group_index
 from loratory.flows.bench import Bench
 from loratory.flows.predict import inputs_of_file
 from loratory.models.execution import run_here
@@ -60,16 +59,16 @@ def operated(bench: Bench, predictor: Predictor) -> tuple[Predictor, dict[str, J
         return predictor, {}
     parts, abstain = bench.split.parts, spec.abstain
     outside = _texts(bench.spec, predictor.task, abstain.out_of_scope) if abstain and abstain.out_of_scope else []
-    inside = _known(predictor, parts.validation if outside else ())  # nothing else is chosen on validation
+    asked = outside or len(spec.thresholds) > 1  # else nothing is chosen on validation
+    inside = _known(predictor, parts.validation if asked else ())
     found = operating.fit(spec, _known(predictor, parts.calibration), inside, _judged(predictor, outside))
     return Operated(predictor, found.point), {"point": asdict(found.point), **found.facts}
 
 
 def _known(predictor: Predictor, examples: Sequence[Example]) -> operating.Known:
     task: Any = predictor.task
-    _, groups = np.unique([example.group or example.origin for example in examples], return_inverse=True)
     labels = [task.label_of(example.answer) for example in examples]
-    return operating.Known(_judged(predictor, [e.input for e in examples]), labels, groups.astype(np.int64))
+    return operating.Known(_judged(predictor, [e.input for e in examples]), labels, group_index(examples))
 
 
 def _judged(predictor: Predictor, inputs: Sequence[Input]) -> operating.Judged:
@@ -86,4 +85,5 @@ def weighed(bench: Bench, predictor: Predictor, test: Outcome) -> dict[str, Any]
     inner, task = predictor.predictor, predictor.task
     inside = _judged(inner, [e.input for e in test.examples]) if abstain else []
     outside = {name: _judged(inner, _texts(bench.spec, task, file)) for name, file in files.items()}
-    return {"operating": operating.worth(task, predictor.point, test, inside, outside)}
+    asked = spec.thresholds if spec else {}
+    return {"operating": operating.worth(task, predictor.point, test, inside, outside, asked)}
