@@ -11,7 +11,7 @@ from loratory.data import quality
 from loratory.data.damage import damage
 from loratory.data.groups import Pairs, group, pairs_of
 from loratory.data.splits import Parts
-from loratory.data.suspects import Suspect
+from loratory.data.suspects import Found, Suspect
 from loratory.protocols import Example
 from loratory.tasks.classify import Classify
 
@@ -129,7 +129,7 @@ def test_suspects_uneven_labels_and_large_groups_are_warned_of() -> None:
     suspect = Suspect("train:3", "text", "fee", "card", 0.1, 0.8)
     found = report(
         [(f"{letter * 7} {letter}", "fee") for letter in "abcdefghijklmnopqrstuv"] + [("the one", "card")],
-        suspects=[suspect],
+        suspects=Found((suspect,), 0.9, 0.5),
     )
     assert found["suspects"]["examples"][0]["suggested"] == "card"
     assert "first train:3: fee, or card?" in said(found)
@@ -147,7 +147,7 @@ def test_texts_without_a_letter_are_counted() -> None:
 
 def test_the_screen_version_is_short_and_plain() -> None:
     found = report(
-        [*CLEAN, ("cafÃ©", "fee")], [(CLEAN[0][0], "card")], lengths={"train": [3] * 13}, limit=2, suspects=[]
+        [*CLEAN, ("cafÃ©", "fee")], [(CLEAN[0][0], "card")], lengths={"train": [3] * 13}, limit=2, suspects=Found((), 0.9, 0.5)
     )
     shown = quality.lines(found)
     assert 12 <= len(shown) <= 25

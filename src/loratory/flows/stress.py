@@ -125,7 +125,7 @@ def by_hand(where: Path, given: Given, listen: Listener) -> dict[str, Any]:
     if given.data is not None:
         examples = examples_of(predictor.task, given.data, given.columns)
         name = given.contender or folder.parent.name
-        _note(folder, f"stress: {name} on {given.data}", predictor, examples)
+        note(folder, f"stress: {name} on {given.data}", predictor, examples)
         return entry(name, predictor, Asked(stress, spec.evidence if spec else EvidenceSpec(), examples, given.data))
     if spec is None:
         raise SpecError(
@@ -136,14 +136,14 @@ def by_hand(where: Path, given: Given, listen: Listener) -> dict[str, Any]:
     verified(where / "data")
     asked = Asked(stress, spec.evidence, dict(reread(spec, where / "data").parts.items())[stress.part])
     if stress.part == "test":
-        _note(folder, f"stress: {folder.parent.name}", predictor, asked.examples)
+        note(folder, f"stress: {folder.parent.name}", predictor, asked.examples)
     listen("stage", {"text": f"answering {stress.part} texts, as they are and perturbed: {folder.parent.name}"})
     made = entry(folder.parent.name, predictor, asked)
     keep(where / STRESS, spec.name, {**made, "key": key_of(asked, folder)})
     return made
 
 
-def _note(folder: Path, purpose: str, predictor: Predictor, examples: Sequence[Example]) -> None:
+def note(folder: Path, purpose: str, predictor: Predictor, examples: Sequence[Example]) -> None:
     """Every stress by hand is a reading of its own."""
     look = ledger.Look(folder.parent.name, str(folder.resolve()), purpose)
     ledger.record(look, ledger.keys_of(texts_of(predictor.task, examples)))

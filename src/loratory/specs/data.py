@@ -61,7 +61,9 @@ class DataSpec(BaseModel):
     )
     suspects: bool = Field(True, description="look for suspected wrong labels in train (out-of-fold disagreement)")
     clean: bool = Field(
-        False, description="leave suspected wrong labels out of train (never of the other parts); split.json lists them"
+        False,
+        description="leave suspected wrong labels out of train (never of the other parts); split.json lists them. "
+        "Nothing is left out where the model that disputes them is right on less than 80 % of texts it has not seen",
     )
     split: SplitSpec = Field(default_factory=SplitSpec)
 
