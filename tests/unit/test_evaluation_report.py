@@ -140,7 +140,7 @@ def test_without_suspects_or_without_a_look_for_them_there_is_no_list_of_them() 
 
 def test_a_long_list_of_suspects_is_cut_and_says_so() -> None:
     task, measured = world(n=60, ladder=LADDER[:1])
-    text = page(task, measured, quality(FOUR, [replace(SUSPECT, origin=f"train.csv:{i}") for i in range(MOST + 3)]))
+    text = page(task, measured, quality(FOUR, Found(tuple(replace(SUSPECT, origin=f"train.csv:{i}") for i in range(MOST + 3)), 0.9, 0.25)))
     assert f"the first {MOST} of {MOST + 3}." in text
     assert text.count("train.csv<wbr>") == MOST
 

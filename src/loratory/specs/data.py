@@ -63,7 +63,7 @@ class DataSpec(BaseModel):
     clean: bool = Field(
         False,
         description="leave suspected wrong labels out of train (never of the other parts); split.json lists them. "
-        "Nothing is left out where the model that disputes them is right on less than 80 % of texts it has not seen",
+        "Nothing is left out where the model that disputes them is right on less than 85 % of texts it has not seen",
     )
     split: SplitSpec = Field(default_factory=SplitSpec)
 
