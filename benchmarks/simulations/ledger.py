@@ -47,7 +47,9 @@ def empty_ledger() -> Iterator[None]:
 # ---- ways around
 def _examples(chance: random.Random, count: int) -> list[Example]:
     return [
-        Example({"text": f"{' '.join(chance.choices(WORDS, k=6))} {n}"}, {"label": chance.choice("ab")}, origin=f"f:{n}")
+        Example(
+            {"text": f"{' '.join(chance.choices(WORDS, k=6))} {n}"}, {"label": chance.choice("ab")}, origin=f"f:{n}"
+        )
         for n in range(count)
     ]
 
@@ -75,7 +77,9 @@ def _rewrite(chance: random.Random, text: str) -> str:
 
 
 def _rewritten(chance: random.Random, examples: Sequence[Example]) -> list[Example]:
-    return [replace(e, input={"text": _rewrite(chance, e.input["text"])}, origin=f"g:{n}") for n, e in enumerate(examples)]
+    return [
+        replace(e, input={"text": _rewrite(chance, e.input["text"])}, origin=f"g:{n}") for n, e in enumerate(examples)
+    ]
 
 
 def _relabelled(chance: random.Random, examples: Sequence[Example]) -> list[Example]:
@@ -161,13 +165,13 @@ def in_sittings(worlds: int) -> Claim:
 
 # ---- disputed labels
 def _noisy(chance: random.Random) -> tuple[Classify, list[Example], set[str]]:
-    """Texts whose topic is more or less plain, 5 to 15 % of their labels changed: task, examples, changed origins."""
-    labels = [f"label {n}" for n in range(chance.randint(2, 8))]
+    """Texts whose topic is more or less plain, 3 to 10 % of their labels changed: task, examples, changed origins."""
+    labels = [f"label {n}" for n in range(chance.randint(2, 6))]
     own = {label: [f"{chance.choice(WORDS)}{n}{m}" for m in range(12)] for n, label in enumerate(labels)}
     common = [f"{word}{n}" for word in WORDS for n in range(5)]
-    plain, rate = chance.uniform(0.1, 0.6), chance.uniform(0.05, 0.15)  # share of telling words; of changed labels
+    plain, rate = chance.uniform(0.2, 0.6), chance.uniform(0.03, 0.1)  # share of telling words; of changed labels
     examples, changed = [], set()
-    for n in range(chance.randint(80, 200)):
+    for n in range(chance.randint(80, 160)):
         true = chance.choice(labels)
         words = [chance.choice(own[true] if chance.random() < plain else common) for _ in range(10)]
         given = true

@@ -163,7 +163,9 @@ def test_the_calibration_part_decides_an_operated_fit_and_no_other(
     from loratory.flows.run import Place, open_bench
     from loratory.flows.specs import load_spec
 
-    folder = workspace(spec_of("  - tfidf\n", operating=OPERATED).replace("duplicates: 1", "duplicates: 1, split: {calibration: 0.2}"))
+    folder = workspace(
+        spec_of("  - tfidf\n", operating=OPERATED).replace("duplicates: 1", "duplicates: 1, split: {calibration: 0.2}")
+    )
     (folder / "far.csv").write_text("text\nthe river was wide\n", encoding="utf-8")
     monkeypatch.chdir(folder)
     bench = open_bench(load_spec("spec.yaml"), Place(folder / "r"), world.Heard(), lambda: False)
@@ -188,7 +190,9 @@ def test_the_calibration_part_decides_an_operated_fit_and_no_other(
 def test_a_changed_file_of_texts_out_of_scope_is_measured_again(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = spec_of("  - tfidf\n", operating=OPERATED).replace("duplicates: 1", "duplicates: 1, split: {calibration: 0.2}")
+    spec = spec_of("  - tfidf\n", operating=OPERATED).replace(
+        "duplicates: 1", "duplicates: 1, split: {calibration: 0.2}"
+    )
     folder = workspace(spec)
     (folder / "far.csv").write_text("text\nthe river was wide\n", encoding="utf-8")
     _, heard = again(folder, monkeypatch)
@@ -264,7 +268,9 @@ def test_a_calibration_part_is_kept_only_where_something_uses_it(workspace: Work
     assert counts("operating.temperature=true", "data.split.calibration=0.2")[0]["calibration"] == 24
     done = here(folder, "check", "spec.yaml", "--set", "data.split.test=0.7", "--set", "data.split.validation=0.15")
     assert done.code == 0
-    done = here(folder, "check", "spec.yaml", *("--set", "data.split.test=0.7"), *("--set", "operating.temperature=true"))
+    done = here(
+        folder, "check", "spec.yaml", *("--set", "data.split.test=0.7"), *("--set", "operating.temperature=true")
+    )
     assert done.code == 0
     words = [*("--set", "data.split.test=0.75"), *("--set", "operating.temperature=true")]
     assert "lower test or validation, or say calibration: 0.05" in here(folder, "check", "spec.yaml", *words).said()

@@ -47,7 +47,16 @@ def test_every_file_of_a_run_is_there(finished: Path) -> None:
     run = finished / "runs" / "tiny"
     top = {entry.name for entry in run.iterdir()}
     assert top == {
-        *("spec.lock.yaml", "environment.json", "data", "contenders", "ladder.json", "verdict.json", "report.html", "latency.json"),
+        *(
+            "spec.lock.yaml",
+            "environment.json",
+            "data",
+            "contenders",
+            "ladder.json",
+            "verdict.json",
+            "report.html",
+            "latency.json",
+        ),
     }
     parts = {f"{part}.parquet" for part in ("train", "validation", "calibration", "test")}
     assert {entry.name for entry in (run / "data").iterdir()} == parts | {

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from simulations import ledger as simulated
 
 from loratory.data import ledger
 from loratory.data.ledger import Look
 from loratory.errors import StorageError
-from simulations import ledger as simulated
 
 TEXTS = [f"the parcel number {n} is late again" for n in range(100)]
 LOOK = Look("a", "/runs/a", "run: lora", frozenset({"f1", "f2"}))
@@ -43,7 +43,22 @@ def test_the_same_text_written_otherwise_is_the_same_row(other: str) -> None:
 
 
 def test_other_texts_are_other_rows() -> None:
-    texts = [*TEXTS, "3 + 4", "3 - 4", "!", "?", "-", "\U0001f600", "\U0001f622", "\u4f60\u597d", "caf\u00e9", "cafe", "", "a b", "ab"]
+    texts = [
+        *TEXTS,
+        "3 + 4",
+        "3 - 4",
+        "!",
+        "?",
+        "-",
+        "\U0001f600",
+        "\U0001f622",
+        "\u4f60\u597d",
+        "caf\u00e9",
+        "cafe",
+        "",
+        "a b",
+        "ab",
+    ]
     assert len(np.unique(ledger.keys_of(texts))) == len(texts)
 
 

@@ -148,7 +148,11 @@ def test_texts_without_a_letter_are_counted() -> None:
 
 def test_the_screen_version_is_short_and_plain() -> None:
     found = report(
-        [*CLEAN, ("cafÃ©", "fee")], [(CLEAN[0][0], "card")], lengths={"train": [3] * 13}, limit=2, suspects=Found((), 0.9, 0.5)
+        [*CLEAN, ("cafÃ©", "fee")],
+        [(CLEAN[0][0], "card")],
+        lengths={"train": [3] * 13},
+        limit=2,
+        suspects=Found((), 0.9, 0.5),
     )
     shown = quality.lines(found)
     assert 12 <= len(shown) <= 25
@@ -170,7 +174,9 @@ def test_every_leaked_test_row_is_listed_with_its_origin() -> None:
 
 def test_a_leak_through_an_equal_text_of_another_part_and_from_validation_is_found() -> None:
     same = ("the lamp in the window is green today", "fee")
-    parts = Parts(part("train", *CLEAN), part("validation", same), part("calibration", same), part("test", same, CLEAN[0]))
+    parts = Parts(
+        part("train", *CLEAN), part("validation", same), part("calibration", same), part("test", same, CLEAN[0])
+    )
     everything = [*parts.calibration, *parts.train, *parts.validation, *parts.test]
     texts = [str(example.input["text"]) for example in everything]
     pairs = pairs_of(everything, group(everything, texts, 0.85))
@@ -186,6 +192,8 @@ def test_of_a_weak_model_nothing_is_listed_or_warned_of() -> None:
         **{"count": 0, "out_of_fold_accuracy": 0.41, "majority": 0.3, "useful": False, "examples": []}
     }
     assert "look wrong" not in said(found)
-    assert any(line.startswith("suspected    not told: a model that is right on 41.0%") for line in quality.lines(found))
+    assert any(
+        line.startswith("suspected    not told: a model that is right on 41.0%") for line in quality.lines(found)
+    )
     strong = report(CLEAN, suspects=Found((suspect,), 0.95, 0.3))
     assert "1 labels of train look wrong to a model that is right on 95% of texts it has not seen" in said(strong)

@@ -137,7 +137,9 @@ def test_training_goes_by_the_order_and_the_weights_and_so_does_its_digest() -> 
 
 
 def test_groups_count_by_who_belongs_together_not_by_their_names_or_order() -> None:
-    made = [Example({"text": text}, {"label": "x"}, group=group) for text, group in (("a", "1"), ("b", "1"), ("c", "2"))]
+    made = [
+        Example({"text": text}, {"label": "x"}, group=group) for text, group in (("a", "1"), ("b", "1"), ("c", "2"))
+    ]
     digest = store.group_digest(made)
     assert digest == store.group_digest([replace(e, group=f"g{e.group}", origin="f") for e in reversed(made)])
     assert digest != store.group_digest([replace(made[0], group="3"), *made[1:]])

@@ -49,7 +49,10 @@ class Balance(HTMLParser):
         self.seen.append(tag)
 
 
-def quality(labels: Sequence[str], suspects: Found | None = Found((SUSPECT,), 0.9, 0.25)) -> dict[str, Any]:
+FOUND = Found((SUSPECT,), 0.9, 0.25)
+
+
+def quality(labels: Sequence[str], suspects: Found | None = FOUND) -> dict[str, Any]:
     """A real report on a little data."""
     train, test = examples(labels, 1234, seed=1), examples(labels, 40, seed=2)
     parts = Parts(tuple(train), (), (), tuple(test))
@@ -140,7 +143,11 @@ def test_without_suspects_or_without_a_look_for_them_there_is_no_list_of_them() 
 
 def test_a_long_list_of_suspects_is_cut_and_says_so() -> None:
     task, measured = world(n=60, ladder=LADDER[:1])
-    text = page(task, measured, quality(FOUR, Found(tuple(replace(SUSPECT, origin=f"train.csv:{i}") for i in range(MOST + 3)), 0.9, 0.25)))
+    text = page(
+        task,
+        measured,
+        quality(FOUR, Found(tuple(replace(SUSPECT, origin=f"train.csv:{i}") for i in range(MOST + 3)), 0.9, 0.25)),
+    )
     assert f"the first {MOST} of {MOST + 3}." in text
     assert text.count("train.csv<wbr>") == MOST
 

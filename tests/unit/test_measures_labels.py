@@ -11,8 +11,8 @@ from sklearn.metrics import log_loss as theirs
 from loratory.evaluation import operating
 from loratory.measures import labels
 from loratory.predictors.operated import Point
-from loratory.protocols import Outcome, Prediction, total
-from loratory.tasks.classify import Classify, Example
+from loratory.protocols import Example, Outcome, Prediction, total
+from loratory.tasks.classify import Classify
 
 NAMES = ("a", "b", "c")
 TASK = Classify(labels=NAMES)

@@ -11,7 +11,6 @@ from loratory.artifacts.manifests import digest_of
 from loratory.data.assignment import assign, units
 from loratory.protocols import Example
 
-
 # On eight sets of 150 to 3,000 texts, 5 or 10 % of their labels changed, 92 % of the disputed labels were changed ones
 # where both of these held, and 29 % where not; with 2 % changed, 84 and 9 % (docs/data.md).
 ACCURATE = 0.85  # out-of-fold accuracy from which a model's dispute of a label is worth a look

@@ -50,8 +50,8 @@ def check(spec: Spec, listen: Listener) -> Split:
         parts, left = cleaned(prepared.task, parts, found.suspects if found.useful else ())
         facts["left_out"] = [asdict(suspect) for suspect in left]
         listen("said", {"text": _left_out(found, len(left))})
-    if line := _unused(spec, prepared.parts):
-        listen("said", {"text": line})
+    if unused := _unused(spec, prepared.parts):
+        listen("said", {"text": unused})
     return Split(prepared.task, parts, report, facts, prepared.said)
 
 
