@@ -86,9 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=4)
     options = parser.parse_args(arguments)
-    specs = [load_spec("risk-triage", None, []), *(load_spec(file, None, []) for file in options.spec)]
+    specs = [
+        load_spec("risk-triage", None, ["data.split.calibration=0.1"]),
+        *(load_spec(file, None, []) for file in options.spec),
+    ]
     if options.banking77:
-        specs.append(load_spec("banking77", options.banking77, []))
+        specs.append(load_spec("banking77", options.banking77, ["data.split.calibration=0.05"]))
     sets = {spec.name: differences(measured(spec, options.seeds, options.epochs)) for spec in specs}
     result = {"machine": environment("cpu"), "seeds": options.seeds, "epochs": options.epochs, "sets": sets}
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

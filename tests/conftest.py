@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from loratory.data import ledger
 from loratory.models.trunks import TorchTrunk
 from tiny import Bases, Trunks, save_base, trunk_in
 
 torch.set_num_threads(1)  # tiny products: more threads only wait for each other
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobodys_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What fixtures of the session read is noted apart: the user's own ledger is never touched."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(ledger.VARIABLE, str(tmp_path_factory.mktemp("ledger") / ledger.FILE))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test begins with an empty ledger; returns its file, which is not there yet."""
+    file = tmp_path_factory.mktemp("ledger") / ledger.FILE
+    monkeypatch.setenv(ledger.VARIABLE, str(file))
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from loratory.data import ledger
+
 from . import world
 
 Workspace = Callable[..., Path]
@@ -36,14 +38,15 @@ def nursery() -> Iterator[world.Nursery]:
 def finished(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a finished run of the whole ladder, only to be looked at."""
     folder = world.fill(tmp_path_factory.mktemp("finished") / "w", base, world.spec_of())
-    done = world.here(folder, "run", "spec.yaml")
+    done = world.here(folder, "run", "spec.yaml", environment={ledger.VARIABLE: str(folder / ledger.FILE)})
     assert done.code == 0, done.err
     return folder
 
 
 @pytest.fixture
-def copied(finished: Path, tmp_path: Path) -> Path:
-    """The same, to be changed. Its paths differ, its base does not."""
+def copied(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same with its ledger, to be changed. Its paths differ, its base does not."""
+    monkeypatch.setenv(ledger.VARIABLE, str(tmp_path / "copy" / ledger.FILE))
     return shutil.copytree(finished, tmp_path / "copy", symlinks=True, copy_function=shutil.copy2)
 
 

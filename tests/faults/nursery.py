@@ -57,6 +57,7 @@ def child(request: dict[str, Any], folder: Path) -> None:
         os.dup2(os.open(folder / name, os.O_WRONLY), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(request["folder"])
+    os.environ.update(request["environment"])
     sys.argv = ["loratory", *request["words"]]
     code = 1
     try:

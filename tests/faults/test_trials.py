@@ -24,7 +24,7 @@ LADDER = "  - rules\n  - tfidf\n  - head\n  - lora\n"
 def again(folder: Path, monkeypatch: pytest.MonkeyPatch, *changes: str) -> tuple[Any, Heard]:
     heard = Heard()
     monkeypatch.chdir(folder)
-    return run(load_spec("spec.yaml", None, changes), Place(folder / "runs" / "tiny", folder), heard), heard
+    return run(load_spec("spec.yaml", None, changes), Place(folder / "runs" / "tiny"), heard), heard
 
 
 def test_each_tuned_contender_gets_as_many_trials_and_keeps_them(

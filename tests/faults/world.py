@@ -178,7 +178,8 @@ class Nursery:
 
     def start(self, folder: Path, *words: str | Path) -> int:
         """Start a command; returns its process id."""
-        self._write({"folder": str(folder), "words": [str(word) for word in words]})
+        own = {name: value for name, value in os.environ.items() if name.startswith("LORATORY_")}  # of this test
+        self._write({"folder": str(folder), "words": [str(word) for word in words], "environment": own})
         return int(self._read()["pid"])
 
     def _write(self, value: Any) -> None:

@@ -10,8 +10,9 @@ import pytest
 from loratory.data import quality
 from loratory.data.damage import damage
 from loratory.data.groups import Pairs, group, pairs_of
+from loratory.data.leaks import leaked
 from loratory.data.splits import Parts
-from loratory.data.suspects import Suspect
+from loratory.data.suspects import Found, Suspect
 from loratory.protocols import Example
 from loratory.tasks.classify import Classify
 
@@ -129,7 +130,7 @@ def test_suspects_uneven_labels_and_large_groups_are_warned_of() -> None:
     suspect = Suspect("train:3", "text", "fee", "card", 0.1, 0.8)
     found = report(
         [(f"{letter * 7} {letter}", "fee") for letter in "abcdefghijklmnopqrstuv"] + [("the one", "card")],
-        suspects=[suspect],
+        suspects=Found((suspect,), 0.9, 0.5),
     )
     assert found["suspects"]["examples"][0]["suggested"] == "card"
     assert "first train:3: fee, or card?" in said(found)
@@ -147,10 +148,52 @@ def test_texts_without_a_letter_are_counted() -> None:
 
 def test_the_screen_version_is_short_and_plain() -> None:
     found = report(
-        [*CLEAN, ("cafÃ©", "fee")], [(CLEAN[0][0], "card")], lengths={"train": [3] * 13}, limit=2, suspects=[]
+        [*CLEAN, ("cafÃ©", "fee")],
+        [(CLEAN[0][0], "card")],
+        lengths={"train": [3] * 13},
+        limit=2,
+        suspects=Found((), 0.9, 0.5),
     )
     shown = quality.lines(found)
     assert 12 <= len(shown) <= 25
     assert all(len(line) <= 140 and "\n" not in line for line in shown)
     assert shown[0] == "examples     14: train 13, validation 0, calibration 0, test 1"
     assert any(line.startswith("leakage      1 exact, 0 near from train to test") for line in shown)
+
+
+# ---- leaks and weak models
+def test_every_leaked_test_row_is_listed_with_its_origin() -> None:
+    texts = [f"{word} paid the bill for {word}{n}" for n, word in enumerate(["anna", "bert", "cleo", "dora"] * 5)]
+    train = [(text, "fee") for text in texts[:15]]
+    test = [(text.upper(), "fee") for text in texts[:15]] + [(f"{texts[0]}x", "fee"), ("a river and a bridge", "card")]
+    found = report(train, [*test, test[0]], validation=[("the lamp in the window is green today", "card")])
+    leaked = [f"test:{n}" for n in range(1, 17)]
+    assert found["leaked_test"] == [*leaked, "test:18"]
+    assert len(found["leaked_test"]) == sum(one["exact"] + one["near"] for one in found["overlaps"])
+
+
+def test_a_leak_through_an_equal_text_of_another_part_and_from_validation_is_found() -> None:
+    same = ("the lamp in the window is green today", "fee")
+    parts = Parts(
+        part("train", *CLEAN), part("validation", same), part("calibration", same), part("test", same, CLEAN[0])
+    )
+    everything = [*parts.calibration, *parts.train, *parts.validation, *parts.test]
+    texts = [str(example.input["text"]) for example in everything]
+    pairs = pairs_of(everything, group(everything, texts, 0.85))
+    assert leaked(parts, pairs) == ["test:1", "test:2"]
+    without = Parts(parts.train, (), parts.calibration, parts.test)
+    assert leaked(without, pairs) == ["test:2"], "the calibration part teaches nothing"
+
+
+def test_of_a_weak_model_nothing_is_listed_or_warned_of() -> None:
+    suspect = Suspect("train:3", "text", "fee", "card", 0.1, 0.8)
+    found = report(CLEAN, suspects=Found((suspect,), 0.41, 0.3))
+    assert found["suspects"] == {
+        **{"count": 0, "out_of_fold_accuracy": 0.41, "majority": 0.3, "useful": False, "examples": []}
+    }
+    assert "look wrong" not in said(found)
+    assert any(
+        line.startswith("suspected    not told: a model that is right on 41.0%") for line in quality.lines(found)
+    )
+    strong = report(CLEAN, suspects=Found((suspect,), 0.95, 0.3))
+    assert "1 labels of train look wrong to a model that is right on 95% of texts it has not seen" in said(strong)

@@ -1,15 +1,16 @@
-"""The split on disk, its digest, the ledger, and the whole way from a file to a split."""
+"""The split on disk, its digests, and the whole way from a file to a split."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pyarrow import parquet
 
 from loratory.artifacts.manifests import staging, verified
-from loratory.data import ledger, quality, store
+from loratory.data import quality, store
 from loratory.data.prepared import Prepared, prepare
 from loratory.errors import ArtifactError, DataError
 from loratory.protocols import Example
@@ -95,7 +96,7 @@ def test_a_split_comes_back_from_disk(tmp_path: Path, prepared: Prepared) -> Non
     labels = json.loads((tmp_path / "data" / "labels.json").read_text())
     assert labels == {"label2id": {"even": 0, "odd": 1}, "id2label": {"0": "even", "1": "odd"}}
     facts = json.loads((tmp_path / "data" / "split.json").read_text())
-    assert facts["asked"] == pytest.approx({"train": 0.6, "test": 0.2, "validation": 0.1, "calibration": 0.1})
+    assert facts["asked"] == pytest.approx({"train": 0.7, "test": 0.2, "validation": 0.1})
     assert facts["columns"] == {"text": "input", "label": "output.label"}
     assert facts["seed"] == 6
     assert facts["parts"]["test"] == {"examples": 8, "share": 0.2, "digest": store.digest(prepared.parts.test)}
@@ -127,19 +128,19 @@ def test_the_digest_is_of_content_not_of_order_or_place() -> None:
     assert len(digest) == 64
 
 
-# ---- ledger
-def test_the_ledger_counts_the_reads_of_each_test_set(tmp_path: Path) -> None:
-    assert ledger.reads(tmp_path, "d1") == []
-    assert ledger.record(tmp_path, "d1", "run a", "evaluate") == 1
-    assert ledger.record(tmp_path, "d2", "run a", "evaluate") == 1
-    assert ledger.record(tmp_path, "d1", "run b", "evaluate") == 2
-    entries = ledger.reads(tmp_path, "d1")
-    assert [entry["run"] for entry in entries] == ["run a", "run b"]
-    assert set(entries[0]) == {"time", "test", "run", "purpose"}
+def test_training_goes_by_the_order_and_the_weights_and_so_does_its_digest() -> None:
+    one, two = Example({"text": "a"}, {"label": "x"}), Example({"text": "b"}, {"label": "y"})
+    digest = store.order_digest([one, two])
+    assert digest == store.order_digest([replace(one, origin="b:9", group="g"), two])
+    others = ([two, one], [one, replace(two, weight=2.0)], [one, replace(two, answer={"label": "x"})])
+    assert len({digest, *(store.order_digest(other) for other in others)}) == 4
 
 
-def test_a_torn_line_does_not_stop_the_ledger(tmp_path: Path) -> None:
-    ledger.record(tmp_path, "d1", "run a", "evaluate")
-    with (tmp_path / ledger.LEDGER).open("a") as handle:
-        handle.write('{"test": "d1", "ru')
-    assert ledger.record(tmp_path, "d1", "run b", "evaluate") == 2
+def test_groups_count_by_who_belongs_together_not_by_their_names_or_order() -> None:
+    made = [
+        Example({"text": text}, {"label": "x"}, group=group) for text, group in (("a", "1"), ("b", "1"), ("c", "2"))
+    ]
+    digest = store.group_digest(made)
+    assert digest == store.group_digest([replace(e, group=f"g{e.group}", origin="f") for e in reversed(made)])
+    assert digest != store.group_digest([replace(made[0], group="3"), *made[1:]])
+    assert store.group_digest([replace(e, group="", origin=str(i)) for i, e in enumerate(made)]) != digest

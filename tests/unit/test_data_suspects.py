@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from loratory.data.suspects import folds, rank
+from loratory.data.suspects import ACCURATE, Found, folds, found, rank, told
 from loratory.protocols import Example
 
 
@@ -54,3 +54,36 @@ def test_thresholds_are_each_labels_own_mean_confidence() -> None:
     found = rank(["a", "b"], examples(given), given, ["t"] * 6, odds)
     assert [(one.origin, one.suggested) for one in found] == [("a:4", "b")]
     assert (found[0].given_probability, found[0].suggested_probability) == pytest.approx((0.55, 0.45))
+
+
+# ---- whether the model that disputes labels knows enough
+@pytest.mark.parametrize(
+    ("accuracy", "majority", "useful"),
+    [
+        (0.95, 0.5, True),
+        (ACCURATE, 0.1, True),
+        (0.84, 0.1, False),  # most of what it disputes are its own mistakes
+        (0.87, 0.85, False),  # it hardly knows more than which label is the commonest
+        (0.93, 0.86, True),
+    ],
+)
+def test_a_weak_model_disputes_nothing(accuracy: float, majority: float, useful: bool) -> None:
+    assert Found((), accuracy, majority).useful is useful
+
+
+def test_the_accuracy_is_out_of_fold_and_the_majority_that_of_the_labels() -> None:
+    given = ["a", "a", "a", "b"]
+    odds = [{"a": 0.9, "b": 0.1}, {"a": 0.8, "b": 0.2}, {"a": 0.3, "b": 0.7}, {"a": 0.4, "b": 0.6}]
+    made = found(["a", "b"], examples(given), given, ["t"] * 4, odds)
+    assert (made.accuracy, made.majority) == (0.75, 0.75)
+    assert [one.origin for one in made.suspects] == ["a:2"]
+    nothing = found(["a", "b"], examples(given), given, ["t"] * 4, [{}] * 4)
+    assert (nothing.suspects, nothing.accuracy, nothing.useful) == ((), 0.0, False)
+
+
+def test_what_is_told() -> None:
+    report = {"count": 3, "out_of_fold_accuracy": 0.912, "majority": 0.5, "useful": True}
+    assert told(report) == "3 wrong labels in train, by a model that is right on 91.2% of train texts it has not seen"
+    weak = told({**report, "count": 0, "out_of_fold_accuracy": 0.41, "useful": False})
+    assert weak.startswith("not told: a model that is right on 41.0%")
+    assert "the commonest label: 50.0%" in weak

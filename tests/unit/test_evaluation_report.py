@@ -16,7 +16,7 @@ from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, examples, f
 from loratory.data.groups import Pairs
 from loratory.data.quality import inspect
 from loratory.data.splits import Parts
-from loratory.data.suspects import Suspect
+from loratory.data.suspects import Found, Suspect
 from loratory.evaluation.charts import _apart
 from loratory.evaluation.ladder import build
 from loratory.evaluation.measured import Measured
@@ -49,7 +49,10 @@ class Balance(HTMLParser):
         self.seen.append(tag)
 
 
-def quality(labels: Sequence[str], suspects: Sequence[Suspect] | None = (SUSPECT,)) -> dict[str, Any]:
+FOUND = Found((SUSPECT,), 0.9, 0.25)
+
+
+def quality(labels: Sequence[str], suspects: Found | None = FOUND) -> dict[str, Any]:
     """A real report on a little data."""
     train, test = examples(labels, 1234, seed=1), examples(labels, 40, seed=2)
     parts = Parts(tuple(train), (), (), tuple(test))
@@ -131,7 +134,7 @@ def test_user_texts_are_escaped_everywhere() -> None:
 
 def test_without_suspects_or_without_a_look_for_them_there_is_no_list_of_them() -> None:
     task, measured = world(n=60, ladder=LADDER[:1])
-    for suspects, said in (((), True), (None, False)):
+    for suspects, said in ((Found((), 0.9, 0.25), True), (Found((SUSPECT,), 0.5, 0.25), False), (None, False)):
         text = page(task, measured, quality(FOUR, suspects))
         assert ("suspected    0 wrong labels" in text) is said
         assert "Suspected wrong labels" not in text
@@ -140,7 +143,11 @@ def test_without_suspects_or_without_a_look_for_them_there_is_no_list_of_them() 
 
 def test_a_long_list_of_suspects_is_cut_and_says_so() -> None:
     task, measured = world(n=60, ladder=LADDER[:1])
-    text = page(task, measured, quality(FOUR, [replace(SUSPECT, origin=f"train.csv:{i}") for i in range(MOST + 3)]))
+    text = page(
+        task,
+        measured,
+        quality(FOUR, Found(tuple(replace(SUSPECT, origin=f"train.csv:{i}") for i in range(MOST + 3)), 0.9, 0.25)),
+    )
     assert f"the first {MOST} of {MOST + 3}." in text
     assert text.count("train.csv<wbr>") == MOST
 

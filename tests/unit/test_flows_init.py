@@ -69,7 +69,10 @@ def table(
 
 def made(data: Path | str, output: Path, name: str | None = None) -> tuple[Spec, str]:
     from_data(str(data), output, name)
-    return load_spec(str(output)), output.read_text(encoding="utf-8")
+    spec, text = load_spec(str(output)), output.read_text(encoding="utf-8")
+    assert "calibration" not in text, "no example is set apart for a part that nothing uses"
+    assert spec.data.split.calibration == 0
+    return spec, text
 
 
 @pytest.mark.parametrize("name", ["d.csv", "d.tsv", "d.jsonl", "d.json", "folder"])

@@ -167,6 +167,29 @@ def test_what_is_left_out_is_listed_and_kept_with_the_split(tmp_path: Path) -> N
     assert f"{found} suspected wrong labels are left out of train (split.json lists them)" in said
 
 
+def test_nothing_is_left_out_where_the_model_knows_too_little(tmp_path: Path) -> None:
+    words = [f"{a}{b}" for a in ("ba", "de", "fi", "go", "ku", "la") for b in ("ro", "sa", "te", "vu", "xi")]
+    rows = [
+        (f"{one} {other}", "abc"[(n * 7 + m * 5) % 3])
+        for n, one in enumerate(words)
+        for m, other in enumerate(words[:4])
+    ]
+    (tmp_path / "d.csv").write_text("text,label\n" + "".join(f"{t},{label}\n" for t, label in rows), encoding="utf-8")
+    (tmp_path / "s.yaml").write_text(
+        "name: x\ndata: {path: d.csv, near_duplicates: 1, clean: true}\nladder: [tfidf]\n", encoding="utf-8"
+    )
+    said: list[str] = []
+    split = check(load_spec(str(tmp_path / "s.yaml"), None, []), lambda _, values: said.append(str(values.get("text"))))
+    suspects = split.quality["suspects"]
+    assert suspects["out_of_fold_accuracy"] < 0.85
+    assert (suspects["count"], suspects["useful"]) == (0, False)
+    assert split.facts["left_out"] == []
+    assert sum(split.quality["counts"].values()) == sum(len(part) for _, part in split.parts.items()) == len(rows)
+    assert any(
+        line.startswith("data: clean leaves nothing out: the model that disputes labels is right") for line in said
+    )
+
+
 def test_cleaning_needs_somebody_who_looks() -> None:
     with pytest.raises(ValidationError, match="set suspects: true with it"):
         DataSpec(path="x.csv", clean=True, suspects=False)

@@ -64,12 +64,24 @@ def command(
         print_data(scores)
 
 
+def said_of(scores: Mapping[str, Any]) -> str:
+    """How often some of these rows were read, and what the largest earlier reading had of them."""
+    overlap = scores["test_overlap"]
+    if overlap is None:
+        return "none of these rows was read before"
+    return (
+        f"{scores['test_reads']} of these rows or some of them, this one included; the largest earlier one had "
+        f"{overlap['largest']:.0%} of them ({overlap['run']}, {overlap['time']})"
+    )
+
+
 def _show(scores: Mapping[str, Any], screen: Console) -> None:
     for name, interval in scores["metrics"].items():
         screen.print(
             f"{name:<12} {interval['value']:.4f}  [{interval['low']:.4f}, {interval['high']:.4f}]", markup=False
         )
     screen.print(f"n            {scores['n']}", markup=False)
+    screen.print(f"reads        {said_of(scores)}", markup=False)
     if latency := scores.get("latency_ms"):
         said = ", ".join(f"{status} {share:.1%}" for status, share in scores["status"].items())
         screen.print(f"latency      p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms", markup=False)

@@ -39,7 +39,8 @@ def _wrong_labels(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if report["suspects"] and report["suspects"]["count"]:
         first = report["suspects"]["examples"][0]
         yield (
-            f"{report['suspects']['count']:,} labels of train look wrong, first {first['origin']}: "
+            f"{report['suspects']['count']:,} labels of train look wrong to a model that is right on "
+            f"{report['suspects']['out_of_fold_accuracy']:.0%} of texts it has not seen, first {first['origin']}: "
             f"{first['label']}, or {first['suggested']}?",
             "look at the list (suspects in quality.json) and correct the file",
         )

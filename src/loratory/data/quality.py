@@ -11,9 +11,10 @@ from loratory.data.advice import warnings_of
 from loratory.data.damage import damage
 from loratory.data.examples import labels_of, texts_of
 from loratory.data.groups import Pairs
+from loratory.data.leaks import leaked
 from loratory.data.overlaps import SHOWN, conflicts, overlaps
 from loratory.data.splits import Parts
-from loratory.data.suspects import Suspect
+from loratory.data.suspects import Found, told
 from loratory.protocols import Labelled, Task
 
 
@@ -23,7 +24,7 @@ def inspect(
     pairs: Pairs,
     lengths: Mapping[str, Sequence[int]] | None = None,
     limit: int | None = None,
-    suspects: Sequence[Suspect] | None = None,
+    suspects: Found | None = None,
 ) -> dict[str, Any]:
     """The report as JSON. `lengths`: tokens of each part's texts, `limit`: the most the base reads, both when known.
 
@@ -50,9 +51,8 @@ def inspect(
         },
         "conflicts": conflicts(task, parts),
         "overlaps": overlaps(task, parts, pairs),
-        "suspects": None
-        if suspects is None
-        else {"count": len(suspects), "examples": [asdict(one) for one in suspects]},
+        "leaked_test": leaked(parts, pairs),
+        "suspects": _suspects(suspects),
     }
     return {**report, "warnings": warnings_of(report)}
 
@@ -78,11 +78,20 @@ def lines(report: Mapping[str, Any]) -> list[str]:
         first = report["damage"]["examples"][0]["origin"]
         shown.append(f"encoding     {report['damage']['count']:,} damaged texts, first {first}")
     if report["suspects"] is not None:
-        shown.append(f"suspected    {report['suspects']['count']:,} wrong labels in train")
+        shown.append(f"suspected    {told(report['suspects'])}")
     for warning in report["warnings"][:6]:
         shown += [f"! {warning['what']}", f"    {warning['do']}"]
     more = len(report["warnings"]) - 6
     return shown + ([f"! and {more} more warning(s) in quality.json"] if more > 0 else [])
+
+
+def _suspects(found: Found | None) -> dict[str, Any] | None:
+    """What was found, and how good the model is that found it; nothing is listed of a model that knows too little."""
+    if found is None:
+        return None
+    listed = [asdict(one) for one in found.suspects] if found.useful else []
+    about = {"out_of_fold_accuracy": found.accuracy, "majority": found.majority, "useful": found.useful}
+    return {"count": len(listed), **about, "examples": listed}
 
 
 def _label_lines(labels: Mapping[str, Any]) -> list[str]:

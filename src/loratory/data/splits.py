@@ -65,7 +65,7 @@ def split(
 
 def asked(spec: SplitSpec, given: Sequence[str]) -> dict[str, float]:
     """Part -> share of the examples that are split; a given part takes none, and the rest is train."""
-    shares = {name: getattr(spec, name) for name in ORDER[1:] if name not in given and getattr(spec, name) > 0}
+    shares = {name: share for name in ORDER[1:] if name not in given and (share := getattr(spec, name))}
     return {"train": 1 - sum(shares.values()), **shares}
 
 

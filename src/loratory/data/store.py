@@ -75,6 +75,20 @@ def digest(examples: Sequence[Example]) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
+def order_digest(examples: Sequence[Example]) -> str:
+    """SHA-256 over (input, answer, weight) of each example in turn: what training goes by, in the order it goes by."""
+    return digest_of([[example.input, example.answer, example.weight] for example in examples])
+
+
+def group_digest(examples: Sequence[Example]) -> str:
+    """SHA-256 of which examples belong together, whatever their order and whatever the groups are called."""
+    groups: dict[str, list[str]] = {}
+    for example in examples:
+        name = example.group or example.origin
+        groups.setdefault(name, []).append(digest_of([example.input, example.answer]))
+    return digest_of(sorted(sorted(inside) for inside in groups.values()))
+
+
 def _arrow() -> tuple[Any, Any]:
     try:
         import pyarrow

@@ -13,7 +13,7 @@ from loratory.evaluation.bootstrap import Floats, Integers, group_index
 from loratory.evaluation.calibration import auroc, calibration_error, chance_level, confidences
 from loratory.evaluation.proportions import proportion
 from loratory.evaluation.thresholds import Sample
-from loratory.measures.labels import FLOOR
+from loratory.measures.labels import log_loss
 from loratory.predictors.operated import LEAST, NONE, PLAIN, Point, scope, temper, tempered
 from loratory.protocols import JSON, Labelled, Outcome, Prediction, Scores
 from loratory.specs.operating import OperatingSpec, ThresholdSpec
@@ -161,7 +161,7 @@ def _calibrated(task: Labelled, test: Outcome, temperature: float) -> dict[str, 
     """Log-loss, and calibration error of the likeliest label with its chance level."""
     rows = [tempered(made.probabilities["/label"], temperature) for made in test.predictions]
     expected = [task.label_of(example.answer) for example in test.examples]
-    loss = -np.log(np.maximum([row[label] for row, label in zip(rows, expected, strict=True)], FLOOR)).mean()
+    loss = np.mean([log_loss(row[label]) for row, label in zip(rows, expected, strict=True)])
     answers = [task.from_odds(e.input, row) for e, row in zip(test.examples, rows, strict=True)]
     marks = [task.mark(e, answer) for e, answer in zip(test.examples, answers, strict=True)]
     known = confidences(Outcome(test.examples, answers, marks))

@@ -40,7 +40,7 @@ def rebuild(folder: Path, listen: Listener) -> Path:
         else:
             folders = {seed: bench.folder / contender.name / f"seed-{seed}" for seed in row["seeds"]}
             fitted[contender.name] = Fitted(contender, folders, row["shipped_seed"], row["trials"])
-    conclude(bench, Place(folder, Path.cwd()), fitted, failures)
+    conclude(bench, Place(folder), fitted, failures)
     return folder / "report.html"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from loratory import __version__
 from loratory.artifacts.manifests import digest_of, file_digest, read_manifest
-from loratory.data.store import digest
+from loratory.data.store import digest, group_digest, order_digest
 from loratory.errors import Unfit
 from loratory.evaluation.rows import read_rows
 from loratory.flows.listening import Listener
@@ -72,16 +72,27 @@ def check_ladder(spec: Spec) -> dict[str, Base]:
     return bases
 
 
-def _outside(spec: Spec) -> str | None:
-    """Digest of the texts out of scope that a score is chosen by."""
-    abstain = spec.operating.abstain if spec.operating else None
-    return file_digest(spec.folder / Path(abstain.out_of_scope)) if abstain and abstain.out_of_scope else None
+def _operating(bench: Bench) -> dict[str, Any]:
+    """What decides an operating point beside the fit: its options, the calibration part, texts out of scope.
+
+    Files count by what they hold, and those under `abstain: test` not at all: they are measured and choose nothing.
+    """
+    spec, examples = bench.spec.operating, bench.split.parts.calibration
+    if spec is None:
+        return {}
+    outside = spec.abstain.out_of_scope if spec.abstain else None
+    return {
+        "operating": spec.model_dump(exclude={"abstain": {"out_of_scope", "test"}}),
+        "outside": file_digest(bench.spec.folder / Path(outside).expanduser()) if outside else None,
+        "calibration": [digest(examples), group_digest(examples)],  # a bound is of groups
+    }
 
 
 def identity_of(bench: Bench, contender: Contender, seed: int) -> str:
     """Digest of all that decides a fit: task, lessons, base, regime and options, budget, seed, code.
 
-    Seed 0 stands for the contender as a whole, with its trials and seeds.
+    Seed 0 stands for the contender as a whole, with its trials and seeds. Train counts with its order and weights,
+    since batches go by them; validation as a set, since only its scores are looked at.
     """
     spec, parts = bench.spec, bench.split.parts
     free = {"checkpoint_seconds", "threads", "gradient_checkpointing"} | ({"trials", "seeds"} if seed else {"seeds"})
@@ -89,7 +100,7 @@ def identity_of(bench: Bench, contender: Contender, seed: int) -> str:
     return digest_of(
         {
             "task": bench.split.task.model_dump(),
-            "train": digest(parts.train),
+            "train": order_digest(parts.train),
             "validation": digest(parts.validation),
             "base": bench.base(contender.base).digest if contender.base else None,
             "regime": contender.regime,
@@ -99,7 +110,7 @@ def identity_of(bench: Bench, contender: Contender, seed: int) -> str:
             "code": __version__,
         }
         | ({"prompt": file_digest(Path(prompt))} if prompt else {})
-        | ({"operating": spec.operating.model_dump(), "outside": _outside(spec)} if spec.operating else {})
+        | _operating(bench)
     )
 
 

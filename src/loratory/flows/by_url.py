@@ -162,8 +162,10 @@ def _shares(names: Iterable[str]) -> dict[str, float]:
 
 def evaluate(remote: Remote, data: str, columns: Sequence[str]) -> dict[str, Any]:
     """Scores with intervals as of a folder, and how the server did. Raises DataError, ServerError."""
+    from loratory.data.ledger import Look
     from loratory.flows.evaluate import scored
 
     timed: Any = Timed(remote)
-    scores = scored(timed, data, columns)
+    look = Look(remote.name, f"server task {remote.name}", f"evaluate by URL: {data}")
+    scores = scored(timed, data, columns, look)
     return {"task": remote.name, **scores, **timed.facts()}

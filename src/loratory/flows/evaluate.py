@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from loratory.data import ledger
 from loratory.data.columns import match
 from loratory.data.examples import texts_of, to_examples
 from loratory.data.groups import group
@@ -24,13 +25,15 @@ from loratory.specs.evidence import EvidenceSpec
 def on_data(where: Path, data: str, contender: str | None, columns: Sequence[str]) -> dict[str, Any]:
     """Scores with intervals (bootstrap over groups of near-duplicates). Raises DataError for an unknown label."""
     predictor, folder = open_predictor(where, contender)
-    return {"artifact": str(folder), **scored(predictor, data, columns)}
+    look = ledger.Look(folder.parent.name, str(folder.resolve()), f"evaluate: {data}")
+    return {"artifact": str(folder), **scored(predictor, data, columns, look)}
 
 
-def scored(predictor: Predictor, data: str, columns: Sequence[str]) -> dict[str, Any]:
-    """The same of any predictor. Raises DataError."""
+def scored(predictor: Predictor, data: str, columns: Sequence[str], look: ledger.Look) -> dict[str, Any]:
+    """The same of any predictor; the reading is noted before it happens. Raises DataError, StorageError."""
     task: Any = predictor.task
     examples = examples_of(task, data, columns)
+    reads = noted(look, task, examples)
     outcome = answer(predictor, examples, run_here)
     scores = task.summarise(outcome.totals())
     evidence = EvidenceSpec()
@@ -41,7 +44,17 @@ def scored(predictor: Predictor, data: str, columns: Sequence[str]) -> dict[str,
         low, high = percentile(samples[name], evidence.confidence, resampling.count)
         metrics[name] = {"value": scores[name], "low": low, "high": high}
     per_label = {name: value for name, value in scores.items() if "/" in name}
-    return {"data": data, "n": len(examples), "metrics": metrics, "per_label": per_label}
+    return {"data": data, "n": len(examples), "metrics": metrics, "per_label": per_label, **reads}
+
+
+def noted(look: ledger.Look, task: Any, examples: Sequence[Example]) -> dict[str, Any]:
+    """Note a reading of labelled rows: {test_reads: how often some of them were read, this time included,
+    test_overlap: what earlier readings had of them}.
+    """
+    keys = ledger.keys_of(texts_of(task, examples))
+    earlier = ledger.reads(keys)
+    ledger.record(look, keys)
+    return {"test_reads": len(earlier) + 1, "test_overlap": ledger.overlap(earlier)}
 
 
 def examples_of(task: Any, data: str, columns: Sequence[str]) -> list[Example]:

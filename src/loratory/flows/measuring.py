@@ -1,17 +1,16 @@
-"""Answer the locked test set, once, and time single texts."""
+"""Answer the locked test set, once."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from loratory.artifacts.files import to_json
-from loratory.artifacts.manifests import extending, read_manifest
+from loratory.artifacts.manifests import digest_of, extending, file_digest, read_manifest
 from loratory.data.store import digest
 from loratory.errors import ArtifactError
 from loratory.evaluation.measured import Fit, Measured
@@ -26,7 +25,6 @@ from loratory.protocols import Example, Input, Outcome, Predictor, Size, Writer,
 
 MARKS = "marks.parquet"
 BESIDE = ("json_valid", "json_valid_unheld", "unheld_texts", "operating")
-WARM = 5  # texts answered before the clock starts
 
 
 def measured_already(bench: Bench, fitted: Fitted) -> bool:
@@ -39,20 +37,33 @@ def _is_measured(bench: Bench, folder: Path) -> bool:
     if not manifest or METRICS not in manifest["files"]:
         return False
     metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    return bool(metrics["test"] == digest(bench.split.parts.test))
+    same = metrics["test"] == digest(bench.split.parts.test)
+    return bool(same and metrics.get("outside", {}) == _outside(bench))
+
+
+def _outside(bench: Bench) -> dict[str, str]:
+    """Digests of the files of texts out of scope that an operating point is weighed on."""
+    operating = bench.spec.operating
+    files = operating.abstain.test if operating and operating.abstain else {}
+    return {name: file_digest(bench.spec.folder / Path(file).expanduser()) for name, file in files.items()}
+
+
+def looks(fitted: Fitted) -> list[str]:
+    """A name for what measuring a contender looks at: its fits, each by all that decided it."""
+    return [digest_of((read_manifest(folder) or {}).get("identity"))[:16] for folder in fitted.folders.values()]
 
 
 def measure(bench: Bench, fitted: Fitted) -> None:
-    """Test rows, scores and latency beside each fit; the layouts of stock libraries beside the one that ships."""
-    for seed, folder in fitted.folders.items():
+    """Test rows and scores beside each fit; the layouts of stock libraries beside the one that ships."""
+    for folder in fitted.folders.values():
         if not _is_measured(bench, folder):
-            _measure_fit(bench, folder, seed == fitted.shipped)
+            _measure_fit(bench, folder)
     ship = fitted.folders[fitted.shipped]
     if "README.md" not in (read_manifest(ship) or {"files": {}})["files"]:
         _lay_out(bench, fitted, ship)
 
 
-def _measure_fit(bench: Bench, folder: Path, shipped: bool) -> None:
+def _measure_fit(bench: Bench, folder: Path) -> None:
     predictor = store.read(folder, bench.pool)
     examples = bench.split.parts.test
     started = time.monotonic()
@@ -66,7 +77,7 @@ def _measure_fit(bench: Bench, folder: Path, shipped: bool) -> None:
         "recall": {name.partition("/")[2]: value for name, value in scores.items() if name.startswith("recall/")},
         "scores": scores,
         "texts_per_second": len(examples) / max(seconds, 1e-9),
-        "latency_ms": latency(predictor, examples[: bench.spec.evidence.latency_texts]) if shipped else None,
+        "outside": _outside(bench),
         **json_facts(predictor, examples[: bench.spec.evidence.unheld_texts], outcome),
         **weighed(bench, predictor, outcome),
     }
@@ -105,17 +116,6 @@ def json_facts(predictor: Predictor, examples: Sequence[Example], outcome: Outco
     }
 
 
-def latency(predictor: Predictor, examples: Sequence[Example]) -> dict[str, float]:
-    """Milliseconds from one text to its answer, in process, one at a time: p50 and p95."""
-    times = []
-    for example in (*examples[:WARM], *examples):
-        started = time.perf_counter()
-        predictor.predict([example.input], run_here)
-        times.append((time.perf_counter() - started) * 1000)
-    p50, p95 = np.percentile(times[min(WARM, len(examples)) :], [50, 95])
-    return {"p50": float(p50), "p95": float(p95)}
-
-
 def _lay_out(bench: Bench, fitted: Fitted, folder: Path) -> None:
     contender = fitted.contender
     scores = bench.split.task.summarise(read_rows(folder / "validation.parquet").totals())
@@ -132,8 +132,8 @@ def _lay_out(bench: Bench, fitted: Fitted, folder: Path) -> None:
 
 
 def gathered(bench: Bench, fitted: Fitted) -> Measured:
-    """What evaluation needs, from the rows on disk."""
-    fits, contender = [], fitted.contender
+    """What evaluation needs, from the rows on disk, in the order that the examples have now; no latency."""
+    fits, contender, parts = [], fitted.contender, bench.split.parts
     for seed, folder in fitted.folders.items():
         facts = _json(folder / "fit.json")["facts"]
         validation, test = outcome_rows(folder, "validation.parquet"), outcome_rows(folder, MARKS)
@@ -141,6 +141,7 @@ def gathered(bench: Bench, fitted: Fitted) -> Measured:
             raise ArtifactError(
                 "this fit has not answered the test set since it was made", where=str(folder), remedy="loratory run"
             )
+        validation, test = aligned(validation, parts.validation), aligned(test, parts.test)
         fits.append(Fit(seed, validation, test, facts.get("seconds", 0.0), facts))
     ship = fitted.folders[fitted.shipped]
     parameters = _json(ship / "fit.json")["parameters"]
@@ -153,17 +154,29 @@ def gathered(bench: Bench, fitted: Fitted) -> Measured:
         fitted.shipped,
         Size(**parameters),
         needed_bytes(bench, ship, contender.base),
-        _latency(bench, ship),
+        {},
         fitted.trials,
         beside={k: v for k, v in _json(ship / METRICS).items() if k in BESIDE},
     )
 
 
-def _latency(bench: Bench, ship: Path) -> dict[str, float]:
-    kept: dict[str, float] | None = _json(ship / METRICS)["latency_ms"]
-    if kept is None:  # another fit shipped when this one was measured
-        kept = latency(store.read(ship, bench.pool), bench.split.parts.test[: bench.spec.evidence.latency_texts])
-    return kept
+def aligned(outcome: Outcome, examples: Sequence[Example]) -> Outcome:
+    """Kept answers in the order, and with the origins and groups, that the same examples have now.
+
+    A file may have been shuffled, renamed or grouped anew since: contenders that were measured at different times are
+    compared row by row. Raises ArtifactError where the rows are not the same.
+    """
+    places: dict[str, list[int]] = {}
+    for at, example in enumerate(outcome.examples):
+        places.setdefault(digest_of([example.input, example.answer]), []).append(at)
+    try:
+        order = [places[digest_of([one.input, one.answer])].pop(0) for one in examples]
+    except (KeyError, IndexError):
+        order = []
+    if len(order) != len(examples) or len(examples) != len(outcome.examples):
+        raise ArtifactError("the kept answers are to other examples than the run's", remedy="loratory run")
+    now = [replace(outcome.examples[at], origin=e.origin, group=e.group) for at, e in zip(order, examples, strict=True)]
+    return Outcome(now, [outcome.predictions[at] for at in order], [outcome.marks[at] for at in order])
 
 
 def needed_bytes(bench: Bench, folder: Path, base: str | None) -> int:

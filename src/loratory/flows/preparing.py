@@ -47,10 +47,31 @@ def check(spec: Spec, listen: Listener) -> Split:
     report = quality.inspect(prepared.task, prepared.parts, prepared.pairs, lengths, limit, found)
     facts, parts = prepared.facts(spec.data), prepared.parts
     if spec.data.clean and found is not None:
-        parts, left = cleaned(prepared.task, parts, found)
+        parts, left = cleaned(prepared.task, parts, found.suspects if found.useful else ())
         facts["left_out"] = [asdict(suspect) for suspect in left]
-        listen("said", {"text": f"{len(left)} suspected wrong labels are left out of train (split.json lists them)"})
+        listen("said", {"text": _left_out(found, len(left))})
+    if unused := _unused(spec, prepared.parts):
+        listen("said", {"text": unused})
     return Split(prepared.task, parts, report, facts, prepared.said)
+
+
+def _left_out(found: suspects.Found, count: int) -> str:
+    if found.useful:
+        return f"{count} suspected wrong labels are left out of train (split.json lists them)"
+    return (
+        f"data: clean leaves nothing out: the model that disputes labels is right on only {found.accuracy:.1%} of train "
+        f"texts it has not seen, so most of what it disputes would be right"
+    )
+
+
+def _unused(spec: Spec, parts: Parts) -> str | None:
+    """Of examples that were set apart for nothing."""
+    if spec.operating or not parts.calibration:
+        return None
+    return (
+        f"nothing uses the {len(parts.calibration):,} examples of the calibration part, since the spec has no "
+        "operating: leave data: split: calibration out, and train learns from them"
+    )
 
 
 def cleaned(task: Any, parts: Parts, found: Sequence[suspects.Suspect]) -> tuple[Parts, list[suspects.Suspect]]:
@@ -78,8 +99,8 @@ def _token_lengths(spec: Spec, prepared: Prepared) -> tuple[dict[str, list[int]]
     return counts, min(tokenizer.limit, spec.training.max_tokens)
 
 
-def suspected(task: Any, examples: Sequence[Example], seed: int) -> list[suspects.Suspect]:
-    """Train examples whose label a TF-IDF model that never saw them disagrees with (out of fold)."""
+def suspected(task: Any, examples: Sequence[Example], seed: int) -> suspects.Found:
+    """Train examples whose label a TF-IDF model that never saw them disagrees with (out of fold), and its accuracy."""
     import numpy as np
 
     from loratory.models.execution import run_here
@@ -92,11 +113,11 @@ def suspected(task: Any, examples: Sequence[Example], seed: int) -> list[suspect
         out = set(held)
         kept = [i for i in range(len(examples)) if i not in out]
         if len(set(y[kept].tolist())) < 2:
-            return []
+            return suspects.found(task.labels, examples, labels, texts, odds)
         made = fit_linear(Tfidf(words=1, characters=4), task, [texts[i] for i in kept], y[kept])
         for i, prediction in zip(held, made.predict([examples[i].input for i in held], run_here), strict=True):
             odds[i] = prediction.probabilities["/label"]
-    return suspects.rank(task.labels, examples, labels, texts, odds)
+    return suspects.found(task.labels, examples, labels, texts, odds)
 
 
 def kept_or_made(spec: Spec, folder: Path, listen: Listener) -> Split:

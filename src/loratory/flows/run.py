@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from loratory import __version__
 from loratory.artifacts.files import write_json, write_text
 from loratory.data import ledger, twins
-from loratory.data.store import digest
+from loratory.data.examples import texts_of
 from loratory.errors import Diverged, SpecError, Stopped, nearest
 from loratory.evaluation import ladder as ladders
 from loratory.evaluation.measured import Measured
 from loratory.evaluation.report import report
-from loratory.flows import fitting, measuring, operating, preparing, stress
+from loratory.flows import fitting, latency, measuring, operating, preparing, stress
 from loratory.flows.bench import Bench, Fitted, check_ladder
 from loratory.flows.listening import Listener, interruptible
 from loratory.flows.specs import check_gate, lock
@@ -35,10 +35,9 @@ LIBRARIES = ("torch", "transformers", "peft", "scikit-learn", "numpy", "tokenize
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run lives, and the workspace whose ledger it writes."""
+    """Where a run lives."""
 
     folder: Path
-    workspace: Path
 
     @classmethod
     def of(cls, spec: Spec, output: Path | None) -> Place:
@@ -47,11 +46,12 @@ class Place:
         for there in (folder, *folder.parents):
             if there.exists() and not there.is_dir():
                 raise SpecError("this is a file, not a folder", where=str(there), remedy="choose another --output")
-        return cls(folder, Path.cwd())
+        return cls(folder)
 
 
 def run(spec: Spec, place: Place, listen: Listener) -> dict[str, Any]:
     """The whole flow; returns the ladder. Raises Stopped on Ctrl-C with everything finished kept."""
+    ledger.ready()  # a place that cannot be written is told now, not after hours of training
     with interruptible() as stopping:
         bench = open_bench(spec, place, listen, stopping)
         fitted, failures = _fit_all(bench)
@@ -178,12 +178,19 @@ def _fit_all(bench: Bench) -> tuple[dict[str, Fitted], dict[str, str]]:
 
 
 def _measure_all(bench: Bench, place: Place, fitted: dict[str, Fitted]) -> None:
-    """The only reading of the test set in a run, noted in the ledger before it happens."""
+    """The only reading of the test set in a run, noted in the ledger before it happens.
+
+    A run that was stopped in the middle goes on with what it began to look at, so that it counts once. Another
+    contender, another fit or another stress is another look.
+    """
     waiting = [name for name, one in fitted.items() if not measuring.measured_already(bench, one)]
     shaken = stress.waiting(bench, fitted, place.folder / stress.STRESS)
-    read = dict.fromkeys([*waiting, *(shaken if bench.spec.stress and bench.spec.stress.part == "test" else ())])
-    if read:
-        ledger.record(place.workspace, digest(bench.split.parts.test), bench.spec.name, f"run: {', '.join(read)}")
+    on_test = shaken if bench.spec.stress and bench.spec.stress.part == "test" else []
+    if waiting or on_test:
+        looks = [*(one for name in waiting for one in measuring.looks(fitted[name]))]
+        looks += [stress.look(bench, fitted[name]) for name in on_test]
+        names = ", ".join(dict.fromkeys([*waiting, *on_test]))
+        ledger.record(_look(bench, place, f"run: {names}", looks), _test_keys(bench))
     for name, one in fitted.items():
         _go_on(bench)
         if name in waiting:
@@ -193,6 +200,17 @@ def _measure_all(bench: Bench, place: Place, fitted: dict[str, Fitted]) -> None:
         _go_on(bench)
         bench.listen("stage", {"text": f"answering perturbed texts: {name}"})
         stress.stress_one(bench, fitted[name], place.folder / stress.STRESS)
+    if latency.waiting(bench, fitted, place.folder / latency.FILE):
+        bench.listen("stage", {"text": "timing single texts, the contenders side by side"})
+        latency.measure(bench, fitted, place.folder / latency.FILE, lambda: _go_on(bench))
+
+
+def _look(bench: Bench, place: Place, purpose: str, looks: Iterable[str]) -> ledger.Look:
+    return ledger.Look(bench.spec.name, str(place.folder.resolve()), purpose, frozenset(looks))
+
+
+def _test_keys(bench: Bench) -> ledger.Keys:
+    return ledger.keys_of(texts_of(bench.split.task, bench.split.parts.test))
 
 
 def _go_on(bench: Bench) -> None:
@@ -208,7 +226,7 @@ def conclude(bench: Bench, place: Place, fitted: dict[str, Fitted], failures: di
         _gathered(bench, place, fitted[c.name]) if c.name in fitted else _failed(c, failures[c.name])
         for c in spec.ladder
     ]
-    ladder = ladders.build(task, rows, spec.evidence, spec.gate, _facts(bench, place))
+    ladder = ladders.build(task, rows, spec.evidence, spec.gate, _facts(bench, place, fitted))
     write_json(place.folder / "ladder.json", ladder)
     write_json(place.folder / "verdict.json", ladder["verdict"])
     write_text(place.folder / "report.html", report(ladder, rows, task, bench.split.quality))
@@ -217,7 +235,8 @@ def conclude(bench: Bench, place: Place, fitted: dict[str, Fitted], failures: di
 
 def _gathered(bench: Bench, place: Place, fitted: Fitted) -> Measured:
     under_stress = stress.known(bench, fitted, place.folder / stress.STRESS)
-    return replace(measuring.gathered(bench, fitted), stress=under_stress)
+    timed = latency.known(fitted, place.folder / latency.FILE)
+    return replace(measuring.gathered(bench, fitted), stress=under_stress, latency_ms=timed)
 
 
 def _failed(contender: Contender, failure: str) -> Measured:
@@ -235,7 +254,7 @@ def _failed(contender: Contender, failure: str) -> Measured:
     )
 
 
-def _facts(bench: Bench, place: Place) -> dict[str, Any]:
+def _facts(bench: Bench, place: Place, fitted: Mapping[str, Fitted]) -> dict[str, Any]:
     spec, parts = bench.spec, bench.split.parts
     tuned = {c.name: c.options.tunable for c in spec.ladder if c.options.tunable}
     split = {
@@ -250,10 +269,13 @@ def _facts(bench: Bench, place: Place) -> dict[str, Any]:
         f"for each seeded one",
         "tuned": tuned,
     }
+    looks = [one for each in fitted.values() for one in measuring.looks(each)]
+    reads, overlap = ledger.counted(_look(bench, place, "", looks), _test_keys(bench))
     return {
         "name": spec.name,
         "split": split,
         "budget": budget,
-        "test_reads": len(ledger.reads(place.workspace, digest(parts.test))),
+        "test_reads": reads,
+        "test_overlap": overlap,
         "environment": json.loads((place.folder / "environment.json").read_text(encoding="utf-8")),
     }

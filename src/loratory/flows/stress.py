@@ -12,6 +12,7 @@ from typing import Any
 from loratory.artifacts.files import write_json
 from loratory.artifacts.manifests import digest_of, read_manifest, verified
 from loratory.data import ledger
+from loratory.data.examples import texts_of
 from loratory.data.store import digest
 from loratory.data.twins import check, twin
 from loratory.errors import SpecError
@@ -78,6 +79,13 @@ def stress_one(bench: Bench, fitted: Fitted, file: Path) -> None:
     keep(file, bench.spec.name, {**made, "key": key_of(asked, folder)})
 
 
+def look(bench: Bench, fitted: Fitted) -> str:
+    """A name for what the spec's stress of a contender looks at: the fit, by all that decided it, and what is done."""
+    asked = asked_of(bench)
+    manifest = read_manifest(fitted.folders[fitted.shipped]) or {}
+    return digest_of({"fit": manifest.get("identity"), **(asked.facts() if asked else {})})[:16]
+
+
 def known(bench: Bench, fitted: Fitted, file: Path) -> tuple[dict[str, Any], ...]:
     """What is on disk about the fit that ships under the spec's stress, worst first."""
     asked = asked_of(bench)
@@ -117,6 +125,7 @@ def by_hand(where: Path, given: Given, listen: Listener) -> dict[str, Any]:
     if given.data is not None:
         examples = examples_of(predictor.task, given.data, given.columns)
         name = given.contender or folder.parent.name
+        note(folder, f"stress: {name} on {given.data}", predictor, examples)
         return entry(name, predictor, Asked(stress, spec.evidence if spec else EvidenceSpec(), examples, given.data))
     if spec is None:
         raise SpecError(
@@ -127,11 +136,17 @@ def by_hand(where: Path, given: Given, listen: Listener) -> dict[str, Any]:
     verified(where / "data")
     asked = Asked(stress, spec.evidence, dict(reread(spec, where / "data").parts.items())[stress.part])
     if stress.part == "test":
-        ledger.record(Path.cwd(), digest(asked.examples), spec.name, f"stress: {folder.parent.name}")
+        note(folder, f"stress: {folder.parent.name}", predictor, asked.examples)
     listen("stage", {"text": f"answering {stress.part} texts, as they are and perturbed: {folder.parent.name}"})
     made = entry(folder.parent.name, predictor, asked)
     keep(where / STRESS, spec.name, {**made, "key": key_of(asked, folder)})
     return made
+
+
+def note(folder: Path, purpose: str, predictor: Predictor, examples: Sequence[Example]) -> None:
+    """Every stress by hand is a reading of its own."""
+    look = ledger.Look(folder.parent.name, str(folder.resolve()), purpose)
+    ledger.record(look, ledger.keys_of(texts_of(predictor.task, examples)))
 
 
 def _specs(where: Path, changes: Sequence[str]) -> tuple[Spec | None, StressSpec]:

@@ -15,7 +15,7 @@ from loratory.measures.ratios import Ratio, f1_ratio, share
 
 Amount = Any  # a float, or float[...]: one for each resample
 
-FLOOR = 1e-15  # a probability of 0 would make the log-loss of a whole set infinite; scikit-learn clips alike
+FLOOR = float(np.finfo(np.float64).eps)  # a probability of 0 would make the log-loss of a whole set infinite
 
 
 def counts(expected: str, answered: str | None, odds: Mapping[str, float] | None) -> dict[str, float]:
@@ -23,12 +23,20 @@ def counts(expected: str, answered: str | None, odds: Mapping[str, float] | None
     right = expected == answered
     marks = {"n": 1.0, "reward": float(right), "answered": float(answered is not None), f"support/{expected}": 1.0}
     if odds is not None:
-        marks["log_loss"] = -math.log(max(odds.get(expected, 0.0), FLOOR))
+        marks["log_loss"] = log_loss(odds.get(expected, 0.0))
         marks["with_odds"] = 1.0
     if right:
         return marks | {f"tp/{expected}": 1.0}
     wrong = {f"fn/{expected}": 1.0}
     return marks | wrong | ({f"fp/{answered}": 1.0} if answered is not None else {})
+
+
+def log_loss(share: float) -> float:
+    """Of one example whose expected label has this probability, natural logarithm.
+
+    Clipped to [eps, 1 - eps] of float64, as sklearn.metrics.log_loss (1.9) clips probabilities of that type.
+    """
+    return -math.log(min(max(share, FLOOR), 1 - FLOOR))
 
 
 def f1(tp: Amount, fp: Amount, fn: Amount) -> Amount:

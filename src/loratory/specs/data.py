@@ -14,14 +14,23 @@ class SplitSpec(BaseModel):
 
     test: float = Field(0.2, gt=0, lt=1, description="share of the examples locked away as the test set")
     validation: float = Field(0.1, gt=0, lt=1, description="share for early stopping and every choice")
-    calibration: float = Field(0.1, ge=0, lt=1, description="share kept for temperature and thresholds")
+    calibration: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="share kept for temperature and thresholds; left out: 0.1 where `operating:` stands, which alone "
+        "uses it, else 0",
+    )
     seed: int = Field(6, ge=0, description="seed of the split")
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> Self:
-        if self.test + self.validation + self.calibration > 0.9:
+        if self.test + self.validation + (self.calibration or 0.0) > 0.9:
             raise ValueError("test + validation + calibration leave less than 0.1 for train")
         return self
+
+
+CALIBRATION = 0.1  # share of the calibration part where it is used and the spec does not say
 
 
 class DataSpec(BaseModel):
@@ -52,9 +61,18 @@ class DataSpec(BaseModel):
     )
     suspects: bool = Field(True, description="look for suspected wrong labels in train (out-of-fold disagreement)")
     clean: bool = Field(
-        False, description="leave suspected wrong labels out of train (never of the other parts); split.json lists them"
+        False,
+        description="leave suspected wrong labels out of train (never of the other parts); split.json lists them. "
+        "Nothing is left out where the model that disputes them is right on less than 85 % of texts it has not seen",
     )
     split: SplitSpec = Field(default_factory=SplitSpec)
+
+    def settled(self, operating: bool) -> Self:
+        """The same with a share of the calibration part; raises ValueError where train then keeps too little."""
+        if self.split.calibration is not None:
+            return self
+        shares = {**self.split.model_dump(), "calibration": CALIBRATION if operating else 0.0}
+        return self.model_copy(update={"split": SplitSpec.model_validate(shares)})
 
     @model_validator(mode="after")
     def _cleans_what_is_suspected(self) -> Self:

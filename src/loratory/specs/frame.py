@@ -98,9 +98,21 @@ def parse(values: Mapping[str, Any], parser: Parser, folder: Path) -> Spec:
     for regime in parser.regimes:  # by itself first, so that the error names its own line
         if values.get(regime) is not None:
             parser.model(parser.regime_of(regime, parser.where((regime,))), values[regime], (regime,))
-    spec = replace(spec, ladder=_ladder(values, spec, parser))
+    spec = replace(spec, data=_settled(spec, parser), ladder=_ladder(values, spec, parser))
     _check_serving(spec, parser)
     return spec
+
+
+def _settled(spec: Spec, parser: Parser) -> DataSpec:
+    """The data options with a calibration part where something uses it."""
+    try:
+        return spec.data.settled(spec.operating is not None)
+    except ValueError:
+        raise SpecError(
+            "test + validation leave less than 0.1 for train beside the 0.1 of calibration that operating: uses",
+            where=parser.where(("data", "split")),
+            remedy="lower test or validation, or say calibration: 0.05",
+        ) from None
 
 
 def _check_serving(spec: Spec, parser: Parser) -> None:
