@@ -124,9 +124,11 @@ def test_shuffled_rows_and_a_new_contender_in_an_old_folder(
     shuffle(folder / changed)
     (folder / "spec.yaml").write_text(GIVEN.replace(SMALL, MORE), encoding="utf-8")
     ladder, heard = again(folder, monkeypatch)
-    fitted = ["words"] if changed == "test.csv" else ["rules", "tfidf", "words"]  # training goes by the order
+    fitted = (
+        ["words"] if changed == "test.csv" else ["majority", "rules", "tfidf", "words"]
+    )  # training goes by the order
     assert heard.of("fit") == heard.of("measure") == fitted
-    assert [row["status"] for row in ladder["contenders"]] == ["fitted"] * 3
+    assert [row["status"] for row in ladder["contenders"]] == ["fitted"] * 4
     assert ladder["facts"]["test_reads"] == 2
     for old, new in zip(before["contenders"], ladder["contenders"], strict=False):
         if changed == "test.csv":
@@ -196,11 +198,11 @@ def test_a_changed_file_of_texts_out_of_scope_is_measured_again(
     folder = workspace(spec)
     (folder / "far.csv").write_text("text\nthe river was wide\n", encoding="utf-8")
     _, heard = again(folder, monkeypatch)
-    assert heard.of("fit") == heard.of("measure") == ["tfidf"]
+    assert heard.of("fit") == heard.of("measure") == ["majority", "tfidf"]
     (folder / "far.csv").write_text("text\nthe river was wide\nand deep\n", encoding="utf-8")
     ladder, heard = again(folder, monkeypatch)
-    assert (heard.of("fit"), heard.of("measure")) == ([], ["tfidf"])
-    assert ladder["contenders"][0]["operating"]["out_of_scope"]["far"]["n"] == 2
+    assert (heard.of("fit"), heard.of("measure")) == ([], ["majority", "tfidf"])
+    assert ladder["contenders"][1]["operating"]["out_of_scope"]["far"]["n"] == 2
     assert reads() == 1
 
 
@@ -212,7 +214,7 @@ def test_latencies_are_taken_in_turns_once_and_all_again_with_a_new_contender(
     ladder, _ = again(folder, monkeypatch)
     file = folder / "runs/tiny" / latency.FILE
     first = json.loads(file.read_text())
-    assert set(first["contenders"]) == {"rules", "tfidf"}
+    assert set(first["contenders"]) == {"majority", "rules", "tfidf"}
     for row in ladder["contenders"]:
         kept = first["contenders"][row["name"]]
         assert row["latency_ms"] == {"p50": kept["p50"], "p95": kept["p95"]}
@@ -223,7 +225,7 @@ def test_latencies_are_taken_in_turns_once_and_all_again_with_a_new_contender(
     ladder, heard = again(folder, monkeypatch)
     assert heard.of("measure") == ["words"]
     second = json.loads(file.read_text())
-    assert set(second["contenders"]) == {"rules", "tfidf", "words"}
+    assert set(second["contenders"]) == {"majority", "rules", "tfidf", "words"}
     assert all(second["contenders"][name]["p50"] != first["contenders"][name]["p50"] for name in first["contenders"])
     assert all(row["latency_ms"]["p50"] > 0 for row in ladder["contenders"])
 

@@ -119,7 +119,7 @@ def test_train_goes_on_after_a_failure_and_fails_when_nothing_could_be_fitted(
     monkeypatch.setattr("loratory.regimes.lora.Lora.fit", diverge)
     done = here(folder, "train", "spec.yaml", "--json")
     assert done.code == 0
-    assert [row["contender"] for row in json.loads(done.out)] == ["tfidf"]
+    assert [row["contender"] for row in json.loads(done.out)] == ["majority", "tfidf"]
     assert "failed: the loss is nan" in done.said()
     done = here(folder, "train", "spec.yaml", "-c", "lora")
     assert done.code == 2

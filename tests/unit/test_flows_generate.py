@@ -100,7 +100,7 @@ def test_every_answer_is_of_the_users_schema_and_each_field_has_its_confidence(h
 
 def test_text_is_drawn_as_the_spec_says_and_the_same_each_time(home: Path) -> None:
     ladder, _ = ran("talk.yaml")
-    (row,) = ladder["contenders"]
+    _, row = ladder["contenders"]
     assert row["status"] == "fitted", row
     assert "json_valid" not in row  # text is no JSON
     assert set(row["metrics"]) >= {"checks", "passed", "overlap", "short"}

@@ -277,5 +277,7 @@ def _facts(bench: Bench, place: Place, fitted: Mapping[str, Fitted]) -> dict[str
         "budget": budget,
         "test_reads": reads,
         "test_overlap": overlap,
+        "leaked_test": bench.split.quality.get("leaked_test", []),
+        "quality_warnings": bench.split.quality.get("warnings", []),
         "environment": json.loads((place.folder / "environment.json").read_text(encoding="utf-8")),
     }
