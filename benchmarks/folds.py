@@ -15,9 +15,8 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
-
-import numpy as np
 
 RESULT = Path(__file__).parent / "results"
 Rows = list[dict[str, Any]]
@@ -68,15 +67,14 @@ def plain(metrics: dict[str, Any]) -> dict[str, float]:
 
 def over_folds(each: Sequence[dict[str, dict[str, float]]]) -> dict[str, Any]:
     """Mean and interval of every score of every contender, and its value in each fold."""
-    from scipy.stats import t
+    from loratory.evaluation.intervals import mean_interval
 
     found: dict[str, Any] = {}
     for name in each[0]:
         for score in each[0][name]:
-            values = np.array([fold[name][score] for fold in each])
-            half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-            mean = float(values.mean())
-            about = {"mean": mean, "low": mean - half, "high": mean + half, "folds": values.tolist()}
+            values = [fold[name][score] for fold in each]
+            low, high = mean_interval(values, 0.95)
+            about = {"mean": fmean(values), "low": low, "high": high, "folds": values}
             found.setdefault(name, {})[score] = about
     return found
 

@@ -39,13 +39,14 @@ def shares(predictor: Any, inputs: Sequence[Any], label: str) -> np.ndarray[Any,
 
 def recall_at(benign: Any, attacks: Any, budget: float) -> dict[str, float]:
     """Recall of attacks where no more than this share of benign texts is called one."""
-    from scipy.stats import binomtest
+    from loratory.evaluation.intervals import share_interval
+    from loratory.evaluation.proportions import proportion
 
     allowed = int(budget * len(benign))
     threshold = float(np.sort(benign)[::-1][allowed])  # what lies above it is at most `allowed`
-    found = int((attacks > threshold).sum())
-    bounds = binomtest(found, len(attacks)).proportion_ci(0.95, "exact")
-    share = {"recall": found / len(attacks), "low": bounds.low, "high": bounds.high}
+    found = proportion((attacks > threshold).astype(float), np.ones(len(attacks)), np.arange(len(attacks)))
+    low, high = share_interval(found, 0.95)
+    share = {"recall": found.value, "low": low, "high": high}
     return {**share, "n": len(attacks), "threshold": threshold, "false_positives": float((benign > threshold).mean())}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ from scipy import stats
 from sklearn.metrics import confusion_matrix, f1_score, log_loss, roc_auc_score
 from test_evaluation_fakes import FOUR, LADDER, QUICK, Skill, answered, examples, world
 
-from loratory.evaluation import bootstrap, calibration, comparisons, proportions
+from loratory.evaluation import bootstrap, calibration, comparisons, intervals, proportions
 from loratory.evaluation.contest import contest
 from loratory.evaluation.metrics import interval
-from loratory.protocols import Example, Outcome, Prediction
+from loratory.protocols import Counts, Decomposable, Example, Outcome, Prediction, Scores, total
 from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify
+from loratory.tasks.generate import Generate
+from loratory.tasks.tag import Tag
 
 TASK = Classify(labels=FOUR, headline="accuracy")
 
@@ -185,17 +188,163 @@ def test_a_perfect_score_has_an_exact_interval() -> None:
     task, made = world(n=100, ladder=[Skill("perfect", 99.0)])
     field = contest(task, made, QUICK)
     standing = field.standings[0]
-    for name in ("accuracy", "macro_f1"):
-        found = interval(field, name, 1.0, standing.samples[6][name], standing.rewards)
-        assert found == {"low": pytest.approx(0.025 ** (1 / 100)), "high": 1.0, "how": "exact"}
+    assert interval(field, standing, "accuracy") == {
+        "low": pytest.approx(0.025 ** (1 / 100)),
+        "high": 1.0,
+        "how": "union",
+    }
+    macro = interval(field, standing, "macro_f1")
+    assert macro["high"] == 1.0
+    assert 0.9 < macro["low"] < 0.025 ** (1 / 100)  # a label of 25 texts is known less well than 100 texts
+    assert interval(field, standing, "coverage")["low"] == pytest.approx(0.025 ** (1 / 100))  # all answered
 
 
-def test_a_score_that_never_varies_has_the_exact_interval_of_its_own_value() -> None:
+def test_what_no_task_can_take_apart_has_the_exact_interval_where_it_never_varies() -> None:
     task, made = world(n=100, ladder=[Skill("tfidf", 1.0)])
     field = contest(task, made, QUICK)
-    standing = field.standings[0]
-    found = interval(field, "coverage", 1.0, standing.samples[6]["coverage"], standing.rewards)  # all answered
-    assert found == {"low": pytest.approx(0.025 ** (1 / 100)), "high": 1.0, "how": "exact"}
+    plain = replace(field, task=Undivided(task))
+    assert intervals.ratios_of(plain.task, "macro_f1", [field.standings[0].test.marks]) == ()
+    assert intervals.ratios_of(plain.task, "accuracy", [field.standings[0].test.marks]) == (intervals.MEAN_REWARD,)
+    found = interval(plain, plain.standings[0], "coverage")
+    assert found == {"low": pytest.approx(0.025 ** (1 / 100)), "high": 1.0, "how": "union"}
+    assert interval(plain, plain.standings[0], "macro_f1")["how"] == "bootstrap"
+    assert interval(plain, plain.standings[0], "accuracy") == interval(field, field.standings[0], "accuracy")
+
+
+@dataclass(frozen=True)
+class Undivided:
+    """A task of somebody else's, that does not say what its scores are made of."""
+
+    whole: Classify
+    headline: str = "macro_f1"
+    lower_is_better: frozenset[str] = frozenset({"log_loss"})
+
+    def summarise(self, totals: Counts) -> Scores:
+        return self.whole.summarise(totals)
+
+
+def test_the_bias_corrected_interval_is_scipys_where_groups_are_many() -> None:
+    rng = np.random.default_rng(5)
+    data = rng.exponential(size=300)
+    weights = rng.multinomial(300, np.full(300, 1 / 300), size=4000)
+    samples = np.sqrt(np.clip((weights @ data**2 / 300) - (weights @ data / 300) ** 2, 0, None))
+    value = float(data.std())
+    z0 = stats.norm.ppf((samples < value).mean())
+    shares = stats.norm.cdf(2 * z0 + stats.norm.ppf([0.025, 0.975]))  # Efron and Tibshirani (1993), section 14.3
+    assert bootstrap.percentile(samples, 0.95, 1e9, value) == pytest.approx(np.quantile(samples, shares), rel=2e-3)
+    assert bootstrap.bias(samples, value) > 0.05  # a standard deviation is too small in resamples
+    assert math.isfinite(bootstrap.bias(samples, 99.0))
+
+
+def test_kish_counts_a_group_of_a_quarter_for_what_it_is() -> None:
+    sizes = [80, *[4] * 60]
+    drawn = bootstrap.draw(np.repeat(np.arange(61), sizes), 200, 1)
+    assert drawn.effective == pytest.approx(320**2 / (80**2 + 60 * 16))
+    assert bootstrap.draw(np.arange(50), 200, 1).effective == 50
+
+
+# -- scores that are means of ratios
+CLASSES = Classify(labels=("a", "b", "c", "d"), headline="macro_f1")
+
+
+def test_every_score_is_the_mean_of_the_ratios_that_its_task_names(outcome: Outcome) -> None:
+    text = "Ann met Bob in Rome on Monday"
+    tag = Tag(labels=("P", "X"))
+    gold = [(0, 3, "P"), (8, 11, "P"), (15, 19, "X")]
+    said: list[list[tuple[int, int, str]]] = [gold, [(0, 3, "P"), (8, 14, "P")], [(0, 3, "X")], [(23, 29, "X")], []]
+    spans = [
+        tag.mark(Example({"text": text}, tag.from_spans(text, gold)), Prediction(tag.from_spans(text, s))) for s in said
+    ]
+    generate = Generate(checks=("exact", "overlap"))
+    written = [
+        generate.mark(Example({"prompt": "p"}, "a b c"), Prediction(answer)) for answer in ("a b c", "a b", None)
+    ]
+    for task, marks in ((TASK, outcome.marks), (tag, spans), (generate, written)):
+        assert isinstance(task, Decomposable)
+        sums = total(marks)
+        for name, score in task.summarise(sums).items():
+            ratios = task.ratios(name)
+            if name == "log_loss":
+                assert ratios == ()
+                continue
+            linear = proportions.linearise(ratios, marks)
+            assert linear.value == pytest.approx(score), name
+            assert (linear.part <= linear.whole + 1e-9).all(), name
+            assert linear.residual.sum() == pytest.approx(0, abs=1e-9)
+
+
+def confusions(rows: list[tuple[str, str]]) -> list[Counts]:
+    return [CLASSES.mark(Example({}, {"label": a}), Prediction({"label": b})) for a, b in rows]
+
+
+def test_a_label_with_few_examples_counts_as_anything_up_to_one() -> None:
+    rows = [("a", "a")] * 40 + [("b", "b")] * 38 + [("b", "a")] * 2 + [("c", "c"), ("c", "c"), ("c", "a")]
+    marks = confusions(rows)
+    drawn = bootstrap.draw(np.arange(len(rows)), 400, 1)
+    samples = bootstrap.replicate(drawn, marks, CLASSES, ["macro_f1"])["macro_f1"]
+    value = float(CLASSES.summarise(total(marks))["macro_f1"])
+    one = intervals.estimate(CLASSES, "macro_f1", [marks], samples, drawn)
+    assert one.highest == pytest.approx(value + (1 - 0.8) / 4 + 1 / 4)  # c has F1 0.8 from three examples, d has none
+    assert (one.raised >= samples + 0.25 - 1e-9).all()
+    found = intervals.interval(one, 0.95)
+    assert found["low"] < value < one.highest <= found["high"]
+    whole = bootstrap.percentile(samples, 0.95, len(rows))
+    assert found["high"] > 0.99 > whole[1] + 0.2
+
+
+def test_a_label_that_the_test_set_lacks_leaves_room_for_any_difference() -> None:
+    rows = [("a", "a")] * 60 + [("b", "b")] * 60 + [("c", "c")] * 60
+    ours, others = (
+        confusions(rows),
+        confusions([(a, "a" if place % 5 == 0 else b) for place, (a, b) in enumerate(rows)]),
+    )
+    drawn = bootstrap.draw(np.arange(len(rows)), 400, 1)
+    one, two = (bootstrap.replicate(drawn, each, CLASSES, ["macro_f1"])["macro_f1"] for each in (ours, others))
+    found = comparisons.paired(CLASSES, "macro_f1", (ours, others), one - two, drawn)
+    assert found.unseen == 0.25
+    assert found.discordant is None  # macro-F1 is no mean of right and wrong
+    low, high = found.interval(0.95)
+    assert low < 0 < found.difference < high
+    assert found.p_differs() > 0.05
+    assert found.p_at_most(-0.005) > 0.05  # d could be worse by all of it
+    three = CLASSES.model_copy(update={"labels": ("a", "b", "c")})
+    known = comparisons.paired(three, "macro_f1", (ours, others), (one - two) * 4 / 3, drawn)
+    assert known.unseen == 0.0
+    assert known.interval(0.95)[0] > 0
+    assert known.p_differs() < 0.001
+    assert found.detectable(0.025, 0.8) == pytest.approx(known.detectable(0.025, 0.8) * 3 / 4 + 0.25)
+
+
+def test_mcnemar_is_asked_only_where_the_headline_is_the_mean_of_right_and_wrong() -> None:
+    task, made = world(n=300, ladder=LADDER[:3])
+    for headline, used in (("accuracy", True), ("macro_f1", False)):
+        rows = comparisons.compare(contest(task.model_copy(update={"headline": headline}), made, QUICK))
+        assert all((row["mcnemar"] is not None) is used for row in rows)
+    half = [{"n": 1.0, "reward": 0.5}, {"n": 1.0, "reward": 1.0}] * 20
+    right = [{"n": 1.0, "reward": 1.0}] * 40
+    drawn = bootstrap.draw(np.arange(40), 200, 1)
+    found = comparisons.paired(Generate(), "checks", (half, right), np.full(200, -0.25), drawn)
+    assert found.discordant is None  # half right is neither
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.01, 0.02, 0.03, 0.04])
+@pytest.mark.parametrize("scarce", [False, True])
+@pytest.mark.parametrize("unseen", [0.0, 0.02])
+def test_no_decision_contradicts_its_interval(shift: float, scarce: bool, unseen: float) -> None:
+    rng = np.random.default_rng(8)
+    for error in rng.uniform(0.003, 0.03, 20):
+        samples = rng.normal(shift, error, 400)
+        one = comparisons.Pair(shift, samples, 90.5, 200, shift + 0.01, 0.01, 1.3, scarce, unseen)
+        for alpha in (0.01, 0.05, 0.2):
+            low, high = one.interval(1 - alpha)
+            assert not (one.p_differs() <= alpha and low <= 0 <= high)
+
+
+def test_mean_over_folds_is_students() -> None:
+    values = [0.7, 0.72, 0.69, 0.75, 0.71]
+    expected = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
+    assert intervals.mean_interval(values, 0.95) == pytest.approx(expected)
+    assert intervals.mean_interval([0.9, 1.0, 1.0], 0.95)[1] == 1.0
 
 
 # -- calibration

@@ -156,7 +156,7 @@ def percentile(samples: Floats, confidence: float, count: float, value: float | 
         return float(low), float(high)
     shift = 0.0 if value is None else 2 * bias(known, value)
     edge = reach((1 - confidence) / 2, count)
-    low, high = np.quantile(known, [ndtr(shift + edge), ndtr(shift - edge)])
+    low, high = np.quantile(known, [ndtr(shift + edge), ndtr(shift - edge)], method="weibull")
     return float(low), float(high)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from loratory.evaluation.bootstrap import column
+import numpy as np
+
 from loratory.evaluation.cells import listed
 from loratory.evaluation.contest import Contest
 from loratory.evaluation.headlines import Situation
-from loratory.protocols import JSON, Labelled
+from loratory.evaluation.intervals import FEW_CASES, ratios_of, split
+from loratory.protocols import JSON, Decomposable, Labelled, Spanned
 
-FEW_GROUPS = 40  # groups below which a percentile bootstrap is known to fall short
+FEW_GROUPS = 40  # effective groups (Kish) below which the evidence rests on little
 FEW = 20  # test examples of a label below which its recall is hardly known
 
 
@@ -78,25 +80,60 @@ def _quality(facts: Mapping[str, JSON]) -> list[str]:
 
 
 def _groups(field: Contest) -> list[str]:
-    count = field.resampling.count
-    if count >= FEW_GROUPS:
+    drawn = field.resampling
+    if drawn.effective >= FEW_GROUPS:
         return []
+    largest = int(np.bincount(drawn.groups).max())
+    skewed = f" (of its {drawn.count} groups the largest holds {largest} of {len(drawn.groups)} examples)"
     return [
-        f"The test set holds only {count} independent groups: its intervals are a little too narrow (with 25 "
-        "groups, those of 95% held the truth in 93% of simulated worlds)."
+        f"The test set holds only {drawn.effective:.0f} independent groups"
+        + (skewed if drawn.effective < 0.9 * drawn.count else "")
+        + ": its intervals are made wider for that, and only large differences can be found."
     ]
 
 
 def _few(field: Contest) -> list[str]:
-    if not isinstance(field.task, Labelled):
-        return []
-    marks = field.standings[0].test.marks
-    support = {label: int(column(marks, f"support/{label}").sum()) for label in field.task.labels or ()}
+    support = _support(field)
     rare = [f"{label} ({n})" for label, n in support.items() if n < FEW]
     if not rare:
         return []
     some = ", ".join(rare[:6]) + (f" and {len(rare) - 6} more" if len(rare) > 6 else "")
-    return [f"Few test examples, so that figures of the label are hardly known (under {FEW}): {some}."]
+    said = f"Few test examples, so that figures of the label are hardly known (under {FEW}): {some}."
+    return [said, *_sparse(field)]
+
+
+def _support(field: Contest) -> dict[str, int]:
+    """How many test examples, or spans, each label has."""
+    task, totals = field.task, field.standings[0].test.totals()
+    if isinstance(task, Labelled):
+        return {label: int(totals.get(f"support/{label}", 0)) for label in task.labels or ()}
+    if not (isinstance(task, Spanned) and isinstance(task, Decomposable)):
+        return {}
+    cases = {label: task.ratios(f"f1/{label}") for label in task.span_labels}
+    return {
+        label: int(sum(weight * totals.get(kind, 0) for kind, weight in ratios[0].cases.items()))
+        for label, ratios in cases.items()
+        if ratios
+    }
+
+
+def _sparse(field: Contest) -> list[str]:
+    """Where the headline is a mean over labels: those of which too little is known for it to be measured."""
+    task, marks = field.task, field.standings[0].test.marks
+    parts = ratios_of(task, task.headline, [marks])
+    few, none = (len(split(parts, marks, field.resampling, least)[1]) for least in (FEW_CASES, 1))
+    said = []
+    if few:
+        said.append(
+            f"{few} of the {len(parts)} labels have fewer than {FEW_CASES} test examples: in the interval of "
+            f"{task.headline} each counts as anything from its own score up to 1."
+        )
+    if none:
+        said.append(
+            f"{none} of the {len(parts)} labels have no test example at all: they count as 0 in {task.headline}, and "
+            f"comparisons allow for {100 * none / len(parts):.1f} points of difference that nobody has seen."
+        )
+    return said
 
 
 def _spread(field: Contest) -> list[str]:

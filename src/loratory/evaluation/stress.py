@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from loratory.evaluation.bootstrap import Floats, Integers, draw, group_index, percentile, replicate
+from loratory.evaluation.bootstrap import Floats, Integers, draw, group_index, replicate
+from loratory.evaluation.comparisons import paired
+from loratory.evaluation.intervals import share_interval
 from loratory.evaluation.proportions import Proportion, proportion
 from loratory.protocols import JSON, Answer, Labelled, Outcome, Task
 from loratory.specs.evidence import EvidenceSpec
@@ -65,7 +67,7 @@ def labelled(task: Labelled, pair: Pair, confidence: float) -> dict[str, JSON]:
 
 def share(found: Proportion, confidence: float) -> dict[str, JSON]:
     """A proportion with its interval, and all that it takes to make it again; without examples it has no value."""
-    low, high = found.interval(confidence) if found.n else (None, None)
+    low, high = share_interval(found, confidence) if found.n else (None, None)
     return {**asdict(found), "value": found.value if found.n else None, "low": low, "high": high}
 
 
@@ -76,12 +78,13 @@ def kept(facts: Mapping[str, Any]) -> Proportion:
 
 
 def score(task: Task, pair: Pair, evidence: EvidenceSpec) -> dict[str, JSON]:
-    """The headline score before and after, and its change with an interval by paired bootstrap over groups."""
+    """The headline score before and after, and its change with the interval of a difference of two contenders."""
     name = task.headline
     was, now = (float(task.summarise(outcome.totals())[name]) for outcome in (pair.before, pair.after))
     resampling = draw(pair.groups, evidence.resamples, evidence.seed)
-    samples = [replicate(resampling, one.marks, task, [name])[name] for one in (pair.before, pair.after)]
-    low, high = percentile(samples[1] - samples[0], evidence.confidence, resampling.count)
+    before, after = (replicate(resampling, one.marks, task, [name])[name] for one in (pair.before, pair.after))
+    found = paired(task, name, (pair.after.marks, pair.before.marks), after - before, resampling)
+    low, high = found.interval(evidence.confidence)
     return {"name": name, "before": was, "after": now, "change": now - was, "low": low, "high": high}
 
 

@@ -13,8 +13,9 @@ from loratory.data.examples import texts_of, to_examples
 from loratory.data.groups import group
 from loratory.data.readers import read_source
 from loratory.errors import SpecError
-from loratory.evaluation.bootstrap import draw, group_index, percentile, replicate
+from loratory.evaluation.bootstrap import draw, group_index, replicate
 from loratory.evaluation.contest import flat
+from loratory.evaluation.intervals import score_interval
 from loratory.flows.opening import open_predictor
 from loratory.models.execution import run_here
 from loratory.protocols import Example, Predictor, answer
@@ -23,7 +24,7 @@ from loratory.specs.evidence import EvidenceSpec
 
 
 def on_data(where: Path, data: str, contender: str | None, columns: Sequence[str]) -> dict[str, Any]:
-    """Scores with intervals (bootstrap over groups of near-duplicates). Raises DataError for an unknown label."""
+    """Scores with intervals, over groups of near-duplicates. Raises DataError for an unknown label."""
     predictor, folder = open_predictor(where, contender)
     look = ledger.Look(folder.parent.name, str(folder.resolve()), f"evaluate: {data}")
     return {"artifact": str(folder), **scored(predictor, data, columns, look)}
@@ -41,8 +42,8 @@ def scored(predictor: Predictor, data: str, columns: Sequence[str], look: ledger
     samples = replicate(resampling, outcome.marks, task, flat(scores))
     metrics = {}
     for name in flat(scores):
-        low, high = percentile(samples[name], evidence.confidence, resampling.count)
-        metrics[name] = {"value": scores[name], "low": low, "high": high}
+        found = score_interval(task, name, [outcome.marks], samples[name], resampling, evidence.confidence)
+        metrics[name] = {"value": scores[name], "low": found["low"], "high": found["high"]}
     per_label = {name: value for name, value in scores.items() if "/" in name}
     return {"data": data, "n": len(examples), "metrics": metrics, "per_label": per_label, **reads}
 

@@ -12,7 +12,7 @@ Weights = Mapping[str, float]  # kind of counts -> how much one of them counts
 class Ratio:
     """Part / whole, each a weighted sum of kinds of counts, with 0 <= part <= whole in every example.
 
-    One of `whole` should be one trial (a text, a span), because intervals take it for the sample size. `cases` is what
+    A mistake should be worth one of `whole`, which intervals take for the number of trials. `cases` is what
     has to be there before anything is known of the ratio: texts of a label, not those that were called so.
     """
 
@@ -27,5 +27,5 @@ def share(part: str, whole: str) -> Ratio:
 
 
 def f1_ratio(tp: str, fp: str, fn: str, cases: Weights) -> Ratio:
-    """F1 as tp / (tp + (fp + fn) / 2)."""
-    return Ratio({tp: 1.0}, {tp: 1.0, fp: 0.5, fn: 0.5}, cases)
+    """F1 as 2 tp / (2 tp + fp + fn): a mistake is one trial, so that its variance is about a proportion's."""
+    return Ratio({tp: 2.0}, {tp: 2.0, fp: 1.0, fn: 1.0}, cases)

@@ -61,7 +61,7 @@ def ratios(score: str) -> tuple[Ratio, ...]:
         return (_of_counts("token"),)
     if score == "f2":
         tp, fp, fn = (f"personal/{kind}" for kind in ("tp", "fp", "fn"))
-        return (Ratio({tp: 1.0}, {tp: 1.0, fn: 0.8, fp: 0.2}, {tp: 1.0, fn: 1.0}),)
+        return (Ratio({tp: 1.25}, {tp: 1.25, fn: 1.0, fp: 0.25}, {tp: 1.0, fn: 1.0}),)
     if score == "leak_rate":
         return (share("leaked", "characters"),)
     return (_of_counts(f"label/{score.removeprefix('f1/')}"),) if score.startswith("f1/") else ()
@@ -77,8 +77,11 @@ def _matching(way: str, kind: str) -> Ratio:
     right, wrong, half, missed, spurious = (f"{way}/{outcome}" for outcome in OUTCOMES)
     both = {right: 1.0, wrong: 1.0, half: 1.0}
     there, found = {**both, missed: 1.0}, {**both, spurious: 1.0}
-    whole = {"precision": found, "recall": there, "f1": {**both, missed: 0.5, spurious: 0.5}}[kind]
-    return Ratio({right: 1.0, half: 0.5}, whole, found if kind == "precision" else there)
+    if kind == "f1":
+        twice = dict.fromkeys(both, 2.0)
+        return Ratio({right: 2.0, half: 1.0}, {**twice, missed: 1.0, spurious: 1.0}, there)
+    whole = found if kind == "precision" else there
+    return Ratio({right: 1.0, half: 0.5}, whole, whole)
 
 
 def _share(totals: Mapping[str, Amount], way: str, other: str) -> Amount:
