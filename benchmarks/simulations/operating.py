@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from simulations.claims import Claim, claim_rate
@@ -50,12 +49,12 @@ class World:
     confidence: float = 0.95
     seed: int = field(default=SEED)
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """A, B, ..."""
         return tuple("ABCDEFGHIJ"[: len(self.share)])
 
-    @property
+    @cached_property
     def spec(self) -> OperatingSpec:
         """As the product reads it."""
         asked = {
@@ -79,29 +78,36 @@ class World:
 
     def known(self, drawn: Drawn) -> operating.Known:
         """As the product knows them."""
-        rows = [dict(zip(self.labels, row, strict=True)) for row in drawn.shares.tolist()]
-        judged = [(Prediction({"label": max(row, key=row.__getitem__)}, {"/label": row}), {}) for row in rows]
-        return operating.Known(judged, [self.labels[place] for place in drawn.expected.tolist()], drawn.groups)
+        labels = self.labels
+        rows = [dict(zip(labels, row, strict=True)) for row in drawn.shares.tolist()]
+        best = [labels[place] for place in drawn.shares.argmax(axis=1).tolist()]
+        judged = [(Prediction({"label": one}, {"/label": row}), {}) for one, row in zip(best, rows, strict=True)]
+        return operating.Known(judged, [labels[place] for place in drawn.expected.tolist()], drawn.groups)
 
     @cached_property
     def population(self) -> Drawn:
-        """Enough texts to know the truth."""
-        return self.draw(POPULATION, np.random.default_rng(self.seed))
+        """Enough texts to know the truth; only those that count, where a demand counts no others."""
+        all_of_it = self.draw(POPULATION, np.random.default_rng(self.seed))
+        if any(kind != "recall" for kind, _ in self.asked.values()):
+            return all_of_it
+        kept = np.isin(all_of_it.expected, [self.labels.index(label) for label in self.asked])
+        return Drawn(all_of_it.shares[kept], all_of_it.expected[kept], all_of_it.groups[kept])
 
     def fit(self, number: int) -> operating.Fitted:
-        """A point, by the product."""
+        """A point, by the product; validation only where it chooses something, as in the product."""
         generator = np.random.default_rng([self.seed, number])
-        calibration, validation = (self.known(self.draw(self.n, generator)) for _ in range(2))
+        calibration = self.known(self.draw(self.n, generator))
+        validation = self.known(self.draw(self.n, generator)) if len(self.asked) > 1 else calibration
         return operating.fit(self.spec, calibration, validation, [])
 
-    def serve(self, point: Point) -> Integers:
-        """The place of the label that each text of the population gets."""
-        shares = temper(self.population.shares, point.temperature)
+    def serve(self, point: Point, drawn: Drawn) -> Integers:
+        """The place of the label that each text gets."""
+        shares = temper(drawn.shares, point.temperature)
         return choose(point, self.labels, shares, scope(point.score, shares, []))
 
     def truth(self, point: Point) -> dict[str, float]:
         """Recall or false positives of each label, as served."""
-        served, expected = self.serve(point), self.population.expected
+        served, expected = self.serve(point, self.population), self.population.expected
         return {
             label: float((served == place)[(expected == place) == (self.asked[label][0] == "recall")].mean())
             for place, label in enumerate(self.labels)
@@ -116,32 +122,40 @@ class World:
             for label, (kind, floor) in self.asked.items()
         )
 
-    def look(self, fitted: operating.Fitted) -> dict[str, Any]:
-        """All that a table wants to know of one fit."""
-        served = self.serve(fitted.point)
-        return {
-            "missed": self.missed(fitted),
-            "proven": all(about["proven"] for about in fitted.facts["thresholds"].values()),
-            "right": float((served == self.population.expected).mean()),
-            **self.truth(fitted.point),
-        }
-
 
 NINE = ("recall", 0.9)
+EIGHT = ("recall", 0.8)
+RARE = (0.1, 0.2, 0.3, 0.4)
 WORLDS_ASKED: Sequence[World] = (
-    World("recall 0.9 of one label of two", {"A": NINE}, (0.25, 0.75), signal=2.0),
-    World("recall 0.9 and abstain keep 0.95", {"A": NINE}, keep=0.95),
-    World("recall 0.9 of two labels of four", {"A": NINE, "B": NINE}),
-    World("recall 0.9 of two labels of two, which compete", {"A": NINE, "B": NINE}, (0.3, 0.7), signal=3.0),
-    World("recall 0.85 of four labels of four", dict.fromkeys("ABCD", ("recall", 0.85)), n=800),
-    World("false positives 0.05 and 0.02 of two labels", {"A": ("false_positives", 0.05), "B": ("false_positives", 0.02)}, signal=2.5),
-    World("recall 0.9, false positives 0.05 and abstain keep 0.97", {"A": NINE, "B": ("false_positives", 0.05)}, keep=0.97),
-    World("recall 0.85 and abstain keep 0.95 in groups of five", {"A": ("recall", 0.85)}, keep=0.95, n=1500, together=5),
-    World("recall 0.85 of two labels in groups of five", dict.fromkeys("AB", ("recall", 0.85)), n=1500, together=5),
-    World("recall 0.8 of a label that is 3 % of the texts", {"A": ("recall", 0.8)}, (0.03, 0.47, 0.5), n=3000, signal=3.0),
-    World("recall 0.8 of one label, by a weak model", {"A": ("recall", 0.8)}, signal=1.2, sure=3.0),
-    World("recall 0.7 of two labels and abstain keep 0.95, by a weak model", dict.fromkeys("AB", ("recall", 0.7)), keep=0.95, signal=2.0, sure=0.5),
-    World("recall 0.9 of one label on 200 texts", {"A": NINE}, (0.5, 0.5), n=200, signal=2.5),
+    World("recall 0.9 of one label", {"A": NINE}, (0.25, 0.75), signal=2.0),
+    World("recall 0.9 of one label, 200 texts", {"A": NINE}, (0.5, 0.5), n=200, signal=2.5),
+    World("recall 0.9, abstain keep 0.95", {"A": NINE}, keep=0.95),
+    World("recall 0.9 of two labels of four", {"A": NINE, "B": NINE}, signal=2.5),
+    World("recall 0.85 of two labels of two", dict.fromkeys("AB", ("recall", 0.85)), (0.3, 0.7), signal=2.0),
+    World("recall 0.8 of four labels of four", dict.fromkeys("ABCD", EIGHT), n=800, signal=2.5),
+    World("recall 0.8 of two labels, one of them rare", {"A": EIGHT, "B": EIGHT}, RARE, n=1200, signal=2.5),
+    World(
+        "false positives 0.05 and 0.02 of two labels",
+        {"A": ("false_positives", 0.05), "B": ("false_positives", 0.02)},
+        signal=2.5,
+    ),
+    World(
+        "recall 0.9, false positives 0.05 of another, abstain keep 0.97",
+        {"A": NINE, "B": ("false_positives", 0.05)},
+        keep=0.97,
+        signal=3.0,
+    ),
+    World("recall 0.85, abstain keep 0.95, groups of 5", {"A": ("recall", 0.85)}, keep=0.95, n=1500, together=5),
+    World("recall 0.8 of two labels, groups of 5", {"A": EIGHT, "B": EIGHT}, n=1500, signal=2.5, together=5),
+    World("recall 0.8 of 3 % of the texts", {"A": EIGHT}, (0.03, 0.47, 0.5), n=2000, signal=3.0),
+    World("recall 0.8, a weak model that is too sure", {"A": EIGHT}, signal=1.2, sure=3.0),
+    World(
+        "recall 0.7 of two labels, abstain keep 0.95, a weak model that is not sure enough",
+        dict.fromkeys("AB", ("recall", 0.7)),
+        keep=0.95,
+        signal=2.0,
+        sure=0.5,
+    ),
 )
 
 

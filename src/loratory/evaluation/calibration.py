@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from loratory.evaluation.bootstrap import Floats, Integers, column
+from loratory.evaluation.bootstrap import Floats, Integers, by_group, column, group_index
+from loratory.evaluation.proportions import PRIOR
 from loratory.protocols import Labelled, Outcome
 
 BINS = 15
@@ -22,23 +24,25 @@ class Confidences:
     confidence: Floats  # float[M], ascending
     right: Floats  # float[M] in [0, 1]
     starts: Integers  # where each bin starts
+    groups: Integers  # int[M]: the group of each example, counted from 0
 
 
 def confidences(outcome: Outcome, bins: int = BINS) -> Confidences | None:
     """None where no answer came with probabilities: there is nothing to believe then."""
-    pairs = zip(outcome.predictions, outcome.marks, strict=True)
+    rows = zip(outcome.predictions, outcome.marks, group_index(outcome.examples).tolist(), strict=True)
     known = [
-        (prediction.confidence, marks["reward"])
-        for prediction, marks in pairs
+        (prediction.confidence, marks["reward"], group)
+        for prediction, marks, group in rows
         if prediction.answer is not None and prediction.probabilities
     ]
     if not known:
         return None
-    confidence, right = np.array(sorted(known), dtype=np.float64).T
+    confidence, right, group = np.array(sorted(known), dtype=np.float64).T
     # Bins of equal mass; equal confidences share a bin, else the order of the file would decide the error.
     edges = confidence[[len(confidence) * i // bins for i in range(1, bins)]]
     starts = np.unique(np.concatenate([[0], np.searchsorted(confidence, edges, side="left")])).astype(np.int64)
-    return Confidences(confidence, right, starts)
+    _, groups = np.unique(group, return_inverse=True)
+    return Confidences(confidence, right, starts, groups.astype(np.int64))
 
 
 def calibration_error(known: Confidences) -> float:
@@ -49,14 +53,48 @@ def calibration_error(known: Confidences) -> float:
 def chance_level(known: Confidences, draws: int = DRAWS) -> tuple[float, float]:
     """Mean and 95th percentile of the error that a perfectly calibrated predictor of the same confidences would show.
 
-    Never 0: in a finite test set each bin's share right differs from its confidence by chance.
+    Never 0: in a finite test set each bin's share right differs from its confidence by chance. Examples of a group are
+    right and wrong together as often as they are here: each takes its group's draw with the root of that chance.
     """
     generator = np.random.default_rng(BINS_SEED)
-    errors = np.empty(draws)
+    joined = math.sqrt(togetherness(known))
+    count, errors = int(known.groups.max()) + 1, np.empty(draws)
     for i in range(draws):
-        gap = (generator.random(len(known.confidence)) < known.confidence) - known.confidence
+        drawn = generator.random(len(known.confidence))
+        if joined:
+            shared = generator.random(len(drawn)) < joined
+            drawn = np.where(shared, generator.random(count)[known.groups], drawn)
+        gap = (drawn < known.confidence) - known.confidence
         errors[i] = np.abs(np.add.reduceat(gap, known.starts)).sum() / len(gap)
     return float(errors.mean()), float(np.quantile(errors, 0.95))
+
+
+def togetherness(known: Confidences) -> float:
+    """How far the examples of a group are right and wrong together: 0 each by itself, 1 all by the same draw.
+
+    Over pairs within groups, the covariance of right - confidence by the most that there could be, which is
+    c (1 - d) for confidences c <= d. One standard error over groups is added, and PRIOR groups' worth of belief that it
+    is 1: the level must not be too low where few groups can tell.
+    """
+    gap, groups = known.right - known.confidence, known.groups
+    seen = by_group(gap, groups) ** 2 - by_group(gap**2, groups)
+    most = _most_together(known.confidence, groups)
+    whole = float(most.sum())
+    if whole <= 0:
+        return 0.0
+    share, count = float(seen.sum()) / whole, np.count_nonzero(most)
+    error = math.sqrt(np.square(seen - share * most).sum() * count / max(count - 1, 1)) / whole
+    worth = whole**2 / float(np.square(most).sum())  # groups of equal size
+    return (worth * min(max(share + error, 0.0), 1.0) + PRIOR) / (worth + PRIOR)
+
+
+def _most_together(confidence: Floats, groups: Integers) -> Floats:
+    """float[G]: the sum of c (1 - d) over ordered pairs of a group's examples; confidence is ascending."""
+    order = np.argsort(groups, kind="stable")
+    surer, of = confidence[order], groups[order]
+    before = np.cumsum(surer) - surer
+    before -= before[np.searchsorted(of, of)]  # only of the same group
+    return 2 * by_group((1 - surer) * before, of)
 
 
 def reliability(known: Confidences) -> list[dict[str, float]]:

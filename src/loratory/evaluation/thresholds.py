@@ -28,8 +28,9 @@ from loratory.specs.operating import ThresholdSpec
 
 Booleans = npt.NDArray[np.bool_]
 
-SWEEPS = 30
-STEPS = 64  # places tried at a time
+PARTS = (0.0, 0.5, 1.0)  # of the way from thresholds that are alike to those of each demand alone
+SAFER = 3.0  # log-odds by which labels with a budget of false positives may lie higher against labels of recall
+STEPS = 16  # places tried at a time
 BEFORE = 0.1  # log-odds before the first text that changes: where the path begins
 NEVER = math.nextafter(1.0, 2.0)  # a threshold that no probability reaches
 
@@ -115,8 +116,36 @@ def prove(demands: Sequence[Demand], point: Point, sample: Sample, other: Sample
     """
     if not demands:
         return point, {}
-    direction = Direction(demands, balance(demands, point, other))
-    steps = _places(direction, sample)
+    walked = walk(choose_direction(demands, point, other), point, sample)
+    found = {
+        one.label: {
+            "at": walked.chosen.thresholds[one.label],
+            "proven": sure,
+            "bound": part.lower(one.level),
+            "value": part.value,
+            "n": int(part.n),
+            "groups": part.groups,
+            "level": one.level,
+            "why": None if sure else explain(one, walked.start, sample),
+            **one.spec.model_dump(exclude_none=True),
+        }
+        for one, part, sure in zip(demands, _measure(demands, walked.chosen, sample), walked.proven, strict=True)
+    }
+    return walked.chosen, found
+
+
+@dataclass(frozen=True)
+class Walked:
+    """Where a path begins, which demands hold there, and the last place where they still do."""
+
+    start: Point
+    proven: Sequence[bool]
+    chosen: Point
+
+
+def walk(direction: Direction, point: Point, sample: Sample) -> Walked:
+    """Along a path from the safest place on, until a demand that held there is not held any more."""
+    demands, steps = direction.demands, _places(direction, sample)
 
     def at(step: float) -> Point:
         return replace(point, thresholds=direction.thresholds(step))
@@ -133,22 +162,7 @@ def prove(demands: Sequence[Demand], point: Point, sample: Sample, other: Sample
 
     # where every label has a floor of recall, higher thresholds would only leave texts without an answer
     gains = len(demands) < len(sample.labels) or not all(one.of_recall for one in demands)
-    chosen = at(last_held(steps, holds)) if gains else start
-    found = {
-        one.label: {
-            "at": chosen.thresholds[one.label],
-            "proven": sure,
-            "bound": part.lower(one.level),
-            "value": part.value,
-            "n": int(part.n),
-            "groups": part.groups,
-            "level": one.level,
-            "why": None if sure else explain(one, start, sample),
-            **one.spec.model_dump(exclude_none=True),
-        }
-        for one, part, sure in zip(demands, _measure(demands, chosen, sample), proven, strict=True)
-    }
-    return chosen, found
+    return Walked(start, proven, at(last_held(steps, holds)) if gains else start)
 
 
 def _measure(demands: Sequence[Demand], point: Point, sample: Sample) -> list[Proportion]:
@@ -172,43 +186,47 @@ def last_held(steps: Floats, holds: Callable[[float], bool]) -> float:
     return float(steps[held])
 
 
-def balance(demands: Sequence[Demand], point: Point, other: Sample) -> Floats:
-    """Log-odds of thresholds float[D] at which each demand is held about as far as it could be proven there.
+def choose_direction(demands: Sequence[Demand], point: Point, other: Sample) -> Direction:
+    """Of some ways in which thresholds may lie to one another, the one that comes to most on another labelled part.
 
-    Label after label is given the threshold at which it holds beside the others, until nothing moves. Where the labels
-    cannot hold together, they sink together, and only how they lie to one another means something.
+    They lie between alike for all labels, and each where its own demand could just be proven if it were the only one.
+    More demands that hold come first, then how nearly they hold, then how little they give away.
     """
-    found = np.full(len(demands), _logit(np.array(1 / max(len(other.labels), 2))))
-    counted = [one.counts(other.expected) for one in demands]
-    known = [place for place, which in enumerate(counted) if which.any()]
-    misses = [_provable(one, int(which.sum())) for one, which in zip(demands, counted, strict=True)]
-    out = (other.scores < point.least) | other.silent
-    logits = other.logits[:, [one.place for one in demands]] if len(other.shares) else np.zeros((0, len(demands)))
-    alone = {}
-    leads = np.full(logits.shape, -np.inf)  # how far each label lies above its threshold
-    for sweep in range(SWEEPS):
-        before = found.copy()
-        for place in known:
-            rival = np.delete(leads, place, axis=1).max(axis=1, initial=0.0)
-            highest = np.where(out, -np.inf, logits[:, place] - rival)[counted[place]]
-            found[place] = _limit(demands[place], highest, misses[place])
-            leads[:, place] = logits[:, place] - found[place]
-            if not sweep:
-                alone[place] = found[place]
-        if np.abs(found - before).max(initial=0.0) < 1e-3:
-            return found
-    sunk = [place for place in known if demands[place].of_recall]
-    found[sunk] += min((alone[place] - found[place] for place in sunk), default=0.0)
-    return found
+    alike = np.full(len(demands), _logit(1 / max(len(other.labels), 2)))
+    if len(demands) < 2 or not len(other.shares):
+        return Direction(demands, alike)
+    own = np.array([_alone(one, point, other, x) for one, x in zip(demands, alike.tolist(), strict=True)])
+    safer = np.array([0.0 if one.of_recall else SAFER for one in demands])
+    shifts = [safer * 0, safer] if 0 < np.count_nonzero(safer) < len(demands) else [safer * 0]
+    tried = [Direction(demands, alike + part * (own - alike) + shift) for part in PARTS for shift in shifts]
+
+    def key(direction: Direction) -> tuple[float, ...]:
+        walked = walk(direction, point, other)
+        parts = _measure(demands, walked.start, other)
+        short = min(min(part.lower(one.level) - one.floor, 0.0) for one, part in zip(demands, parts, strict=True))
+        return float(sum(walked.proven)), short, _kept(demands, other.serve(walked.chosen), other.expected)
+
+    return max(tried, key=key)
 
 
-def _limit(one: Demand, highest: Floats, missed: float) -> float:
-    """The threshold by which this share is missed. highest: the highest threshold at which each text gets the label."""
-    bottom = float(_logit(np.array(LEAST)))
-    finite = np.maximum(highest, bottom)
-    if one.of_recall:
-        return float(np.quantile(finite, missed, method="lower"))
-    return float(np.quantile(finite, 1 - missed, method="higher"))
+def _alone(one: Demand, point: Point, other: Sample, unknown: float) -> float:
+    """Log-odds of the threshold at which a label could just be proven if no other had one."""
+    counted = one.counts(other.expected) & ~other.silent & (other.scores >= point.least)
+    if not counted.any():
+        return unknown
+    missed, logits = _provable(one, int(counted.sum())), other.logits[counted, one.place]
+    share, method = (missed, "lower") if one.of_recall else (1 - missed, "higher")
+    return float(np.quantile(logits, share, method=method))  # type: ignore[call-overload]
+
+
+def _kept(demands: Sequence[Demand], served: Integers, expected: Integers) -> float:
+    """What demands do not give away: others that do not get a label of recall, own texts that get the other labels."""
+    shares = [
+        ((served == one.place) != one.of_recall)[~one.counts(expected)].mean()
+        for one in demands
+        if not one.counts(expected).all()
+    ]
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def _provable(one: Demand, n: int) -> float:
