@@ -23,18 +23,21 @@ THRESHOLD = 0.85
 PLANTED = 60
 TASK = Classify(labels=("a", "b", "c"))
 SHARES = SplitSpec(test=0.2, validation=0.1, calibration=0.1, seed=6)
-FRAMES: Mapping[str, tuple[str, int]] = {  # kind -> a frame with four slots, and how many words each slot knows
-    "short, few words": ("please {} the {} from my {} on {}", 12),
-    "short, many words": ("can you {} a {} for {} before {} please", 300),
+# Kind -> a frame with four slots, how many fillings each slot knows, and of how many words.
+FRAMES: Mapping[str, tuple[str, int, int]] = {
+    "short, few words": ("please {} the {} from my {} on {}", 12, 1),
+    "short, many words": ("can you {} a {} for {} before {} please", 300, 1),
     "middle": (
         "i wanted to ask whether the {} that i ordered from your {} shop last week can still be sent to {} before {}",
         40,
+        1,
     ),
     "long": (
         "dear team, thank you for the quick answer of yesterday. i still cannot find the {} in my account, although "
         "your colleague from {} told me that it would be there by now. could somebody look at it again and tell me "
         "by {} what i have to do? the reference that i was given is {} and i have kept all earlier letters.",
         60,
+        2,
     ),
     "very long": (
         "this agreement is made between the supplier and the customer named below. the supplier delivers the {} in "
@@ -45,6 +48,7 @@ FRAMES: Mapping[str, tuple[str, int]] = {  # kind -> a frame with four slots, an
         "of this agreement are made in writing alone. the courts at {} decide what the parties cannot settle. should "
         "one of these clauses be void, the others stay as they are.",
         80,
+        5,
     ),
 }
 SYLLABLES = [a + b for a, b in product("bdfgklmnprstvz", "aeiou")]
@@ -86,21 +90,19 @@ def _changed(scale: float) -> Iterator[Claim]:
     worlds = _many(8, scale)  # of 50 sentences each
     for name, (make, change) in CHANGES.items():
         found = [hit for seed in range(worlds) for hit in joined(make, change, seed)]
-        yield claim_rate(f"{name}: joined", found, PROMISES.get(name, 0.99), at_most=False)
+        yield claim_rate(f"{name}: joined", found, 0.99, at_most=False)
 
 
 def _different(scale: float) -> Iterator[Claim]:
     wrong = [hit for seed in range(_many(40, scale)) for hit in arithmetic(seed)]
     yield claim_rate("sums, numbers alone and emoji alone that differ: joined", wrong, 0.0, at_most=True)
-    wrong = [hit for seed in range(_many(1, scale)) for hit in intents()]
-    yield claim_rate("requests of different intents: joined", wrong, 0.01, at_most=True)
+    yield claim_rate("requests of one frame and different intents: joined", intents(), 0.05, at_most=True)
 
 
 def planted(kind: str, size: int, seed: int) -> tuple[int, int]:
     """Of PLANTED near-duplicates in a family: how many the split cuts, and how many of these nobody is told of."""
     chance = random.Random(f"{kind} {size} {seed}")
-    frame, words = FRAMES[kind]
-    texts = family(frame, words, size, chance)
+    texts = family(kind, size, chance)
     twins = [_near_twin(text, chance) for text in chance.sample(texts, PLANTED)]
     others = [sentence(chance, 9) for _ in range(100)]  # else a family that is one group could not be split
     rows = _shuffled(_rows([*texts, *(one for _, one in twins), *others], chance), chance)
@@ -116,8 +118,7 @@ def planted(kind: str, size: int, seed: int) -> tuple[int, int]:
 def leaks(seed: int, join: bool) -> list[bool]:
     """A test file with near-duplicates of train rows, some of one family: whether each leaked row is told of."""
     chance = random.Random(f"leaks {seed}")
-    frame, words = FRAMES["middle"]
-    train = [*family(frame, words, 300, chance), *(sentence(chance, 9) for _ in range(200))]
+    train = [*family("middle", 300, chance), *(sentence(chance, 9) for _ in range(200))]
     leaked = [_near_twin(text, chance)[1] for text in chance.choices(train, k=100)]
     fresh = [sentence(chance, 9) for _ in range(50)]
     examples = _rows([*train, *leaked, *fresh], chance)
@@ -152,10 +153,10 @@ def arithmetic(seed: int) -> list[bool]:
     return _together(list(one), list(other), chance)
 
 
-def intents() -> list[bool]:
+def intents(requests: Sequence[str] = REQUESTS) -> list[bool]:
     """Whether requests that differ in what is to be done came to one group, pair by pair."""
     found = []
-    for request in REQUESTS:
+    for request in requests:
         for one, other in combinations(ACTIONS, 2):
             found += _together([request.format(one)], [request.format(other)], random.Random(6))
     return found
@@ -171,9 +172,10 @@ def exact_copies(seed: int) -> int:
     return len(group(examples, [str(one.input["text"]) for one in examples], THRESHOLD).exact)
 
 
-def family(frame: str, words: int, size: int, chance: random.Random) -> list[str]:
-    """`size` different fillings of a frame with four slots."""
-    slots = [[word(chance) for _ in range(words)] for _ in range(4)]
+def family(kind: str, size: int, chance: random.Random) -> list[str]:
+    """`size` different texts of one frame."""
+    frame, fillings, words = FRAMES[kind]
+    slots = [[sentence(chance, words) for _ in range(fillings)] for _ in range(4)]
     made: dict[str, None] = {}
     while len(made) < size:
         made[frame.format(*(chance.choice(slot) for slot in slots))] = None
@@ -237,7 +239,6 @@ CHANGES: Mapping[str, tuple[Callable[[random.Random], str], Callable[[str, rando
         change_word,
     ),
 }
-PROMISES: Mapping[str, float] = {}
 
 
 def _near_twin(text: str, chance: random.Random) -> tuple[str, str]:

@@ -38,6 +38,7 @@ class Links:
     known: Array = field(init=False)  # uint8[N]: parts where it stands, or has a near-duplicate
     pairs: list[tuple[int, int, float]] = field(default_factory=list)
     edited: list[tuple[Array, Array, Array]] = field(default_factory=list)  # alike by edits alone: not yet joined
+    many: int = 0  # pairs noted there since they were last thinned out
 
     def __post_init__(self) -> None:
         self.roots = np.arange(len(self.parts))
@@ -75,8 +76,9 @@ class Links:
     def note(self, one: Array, other: Array, similarities: Array) -> None:
         """Keep pairs that are alike by edits alone; of very many the nearest."""
         self.edited.append((one, other, similarities))
-        if sum(len(part) for part, _, _ in self.edited) > MANY:
-            self.edited = [_nearest(*_distinct(self.edited), self.parts)]
+        self.many += len(one)
+        if self.many > MANY:
+            self.edited, self.many = [_nearest(*_distinct(self.edited), self.parts)], 0
 
 
 @dataclass(frozen=True)
