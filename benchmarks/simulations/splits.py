@@ -83,7 +83,9 @@ def _families(scale: float) -> Iterator[Claim]:
 def _given_test_files(scale: float) -> Iterator[Claim]:
     for mode in ("join", "report"):
         found = [hit for seed in range(_many(8, scale)) for hit in leaks(seed, mode == "join")]
-        yield claim_rate(f"leaked rows of a given test file that are told, duplicates: {mode}", found, 0.99, at_most=False)
+        yield claim_rate(
+            f"leaked rows of a given test file that are told, duplicates: {mode}", found, 0.99, at_most=False
+        )
 
 
 def _changed(scale: float) -> Iterator[Claim]:
@@ -131,9 +133,7 @@ def leaks(seed: int, join: bool) -> list[bool]:
     return [True] * min(told, len(leaked)) + [False] * max(0, len(leaked) - told)
 
 
-def joined(
-    make: Callable[[random.Random], str], change: Callable[[str, random.Random], str], seed: int
-) -> list[bool]:
+def joined(make: Callable[[random.Random], str], change: Callable[[str, random.Random], str], seed: int) -> list[bool]:
     """Of 50 texts and a changed copy of each: whether both came to one group."""
     chance = random.Random(f"joined {seed}")
     texts = [make(chance) for _ in range(50)]

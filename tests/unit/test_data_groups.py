@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulations import splits
 
 from loratory.data.candidates import bands_for
 from loratory.data.duplicates import CHAIN
@@ -16,7 +17,6 @@ from loratory.data.groups import Grouping, group, pairs_of
 from loratory.data.normalisation import fold, form
 from loratory.data.similarity import PERMUTATIONS, codes_of, edits, grams_of, signatures
 from loratory.protocols import Example
-from simulations import splits
 
 
 def examples(texts: list[str], groups: list[str] | None = None) -> list[Example]:
@@ -97,8 +97,8 @@ def test_equal_texts_share_a_group_named_by_the_smallest_origin() -> None:
 
 def test_a_typo_in_ten_words_is_a_near_duplicate_and_another_question_is_not() -> None:
     base = "how long will it take until my new card comes to me"
-    other = "how long will it take until my last statement is sent to me"
-    found = grouped([base, base.replace("until", "untill"), other, "where is it"])
+    question = "how long will it take until my last statement is sent to me"
+    found = grouped([base, base.replace("until", "untill"), question, "where is it"])
     assert found.groups[0] == found.groups[1]
     assert len(set(found.groups)) == 3
     ((one, other, similarity),) = found.near

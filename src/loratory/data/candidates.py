@@ -62,9 +62,7 @@ def candidates(keys: Array, settled: Callable[[Array, Array], Array]) -> Iterato
             yield band, one, other
 
 
-def _pairs(
-    order: Array, ends: Array, settled: Callable[[Array, Array], Array]
-) -> Iterator[tuple[Array, Array]]:
+def _pairs(order: Array, ends: Array, settled: Callable[[Array, Array], Array]) -> Iterator[tuple[Array, Array]]:
     active = np.flatnonzero(np.arange(len(order)) + 1 < ends)
     held: list[tuple[Array, Array]] = []
     many, step = 0, 1

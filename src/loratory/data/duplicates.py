@@ -9,7 +9,18 @@ import numpy as np
 
 from loratory.data.candidates import bands_for, candidates, keys_of
 from loratory.data.normalisation import Form
-from loratory.data.similarity import Array, Codes, Grams, agreement, codes_of, edits, grams_of, jaccard, matrix_of, signatures
+from loratory.data.similarity import (
+    Array,
+    Codes,
+    Grams,
+    agreement,
+    codes_of,
+    edits,
+    grams_of,
+    jaccard,
+    matrix_of,
+    signatures,
+)
 
 SHORT = 100  # characters up to which edits count: one word is much of such a text, and so of its n-grams
 SHORTEST = 16  # characters from which edits count: in fewer a letter makes another word ("lost card", "last card")

@@ -114,5 +114,7 @@ def _near(
         bits[forms[known]] |= names[parts[index]] if parts else 1
     pairs, further = find_near(order, [bits[one] for one in order], threshold, seed)
     heads = [members[one][0] for one in order]
-    found += [(min(heads[one], heads[other]), max(heads[one], heads[other]), similarity) for one, other, similarity in pairs]
+    found += [
+        (min(heads[one], heads[other]), max(heads[one], heads[other]), similarity) for one, other, similarity in pairs
+    ]
     return found, joins + [(heads[one], heads[other]) for one, other in further]

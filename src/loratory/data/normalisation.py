@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import regex
 
 WORDS_PER_NUMBER = 5  # fewer words beside a number, and the number is what the text is about
-UNSEEN = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}]")  # zero-width characters, joiners, variation selectors
+UNSEEN = regex.compile(
+    r"[\p{Cf}\p{Default_Ignorable_Code_Point}]"
+)  # zero-width characters, joiners, variation selectors
 # Accents: the blocks of combining diacritical marks alone, so that vowel signs of Indic scripts and voicing marks of
 # kana stay.
 ACCENTS = regex.compile(r"[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
@@ -24,15 +26,26 @@ WORD = regex.compile(rf"(?V1)[[\p{{L}}\p{{M}}]--[{UNSPACED}]]+")
 # Armenian, small capitals and letters with strokes; NFKC sees to full-width, circled and mathematical forms. Letters
 # whose capital is the look-alike (the Cyrillic ve, say) go with it, so that a change of case changes nothing. Within
 # one alphabet hardly two letters become one.
-CAPITALS = dict(zip("ΗΝΡΥΧ", "hnpyx", strict=True))  # whose small letters look like others, or like none
+CAPITALS = dict(zip("\u0397\u039d\u03a1\u03a5\u03a7", "hnpyx", strict=True))  # Greek: the small ones look otherwise
+CYRILLIC = (
+    "\u0430\u0432\u0441\u0435\u04bb\u043d\u0456\u0458\u043a\u04cf\u043c\u043f"
+    "\u043e\u051b\u0440\u0433\u0455\u0442\u0443\u0475\u051d\u0445\u0501"
+)
+GREEK = "\u03b1\u03b2\u03b3\u03b5\u03b6\u03b7\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7"
+ARMENIAN = "\u0585\u057d\u0578\u0570\u0563\u0566\u0581"
+CAPS = (  # small capitals
+    "\u1d00\u0299\u1d04\u1d05\u1d07\ua730\u0262\u029c\u026a\u1d0a\u1d0b\u029f"
+    "\u1d0d\u0274\u1d0f\u1d18\u0280\ua731\u1d1b\u1d1c\u1d20\u1d21\u028f\u1d22"
+)
+LATIN = "\u0131\u0269\u0251\u0261\u00f8\u0142\u0111\u0127\u0167\u0180\u0268\u0289"
 SMALL = {
-    **dict(zip("авсеһніјкӏмпоԛргѕтуѵԝхԁ", "abcehhijklmnoqprstyvwxd", strict=True)),
-    **dict(zip("αβγεζηικμνορτυχ", "abyeznikmvoptux", strict=True)),
-    **dict(zip("օոսհգզց", "onuhqqg", strict=True)),
-    **dict(zip("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnoprstuvwyz", strict=True)),
-    **dict(zip("ıɩɑɡøłđħŧƀɨʉ", "iiagoldhtbiu", strict=True)),
-    "æ": "ae",
-    "œ": "oe",
+    **dict(zip(CYRILLIC, "abcehhijklmnoqprstyvwxd", strict=True)),
+    **dict(zip(GREEK, "abyeznikmvoptux", strict=True)),
+    **dict(zip(ARMENIAN, "ounhqqg", strict=True)),
+    **dict(zip(CAPS, "abcdefghijklmnoprstuvwyz", strict=True)),
+    **dict(zip(LATIN, "iiagoldhtbiu", strict=True)),
+    "\u00e6": "ae",
+    "\u0153": "oe",
 }
 UPPER_TABLE, LOWER_TABLE = str.maketrans(CAPITALS), str.maketrans(SMALL)
 

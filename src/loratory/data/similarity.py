@@ -79,7 +79,7 @@ def signatures(grams: Grams, seed: int) -> Array:
 
 
 def agreement(one: Array, other: Array) -> Array:
-    """Share of bytes that are equal: float64[P] of uint8[P, a multiple of 8]. Near the Jaccard similarity, for signatures."""
+    """Share of equal bytes, of signatures about the Jaccard similarity: float64[P] of uint8[P, a multiple of 8]."""
     same = (one == other).view(np.uint64).sum(axis=1)  # eight counts in eight bytes: none exceeds 32
     return np.asarray(same.view(np.uint8).reshape(-1, 8).sum(axis=1) / one.shape[1])
 
@@ -110,9 +110,9 @@ def codes_of(texts: Sequence[str]) -> Codes:
     flat = np.frombuffer("".join(text.ljust(longest, "\0") for text in texts).encode("utf-32-le"), np.int32)
     points = flat.reshape(len(texts), longest).astype(np.uint16 if flat.max(initial=0) < 1 << 16 else np.int32)
     bags = np.zeros((len(texts), KINDS), np.int8)
-    kinds = points % KINDS
+    kinds = np.asarray(points % KINDS)
     for kind in range(KINDS):
-        bags[:, kind] = ((kinds == kind) & (points > 0)).sum(axis=1)
+        bags[:, kind] = ((kinds == kind) & (points != 0)).sum(axis=1)
     return Codes(np.ascontiguousarray(points.T), lengths, bags)
 
 
