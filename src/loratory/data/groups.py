@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import regex
-
-from loratory.errors import missing_extra
+from loratory.data.duplicates import find_near
+from loratory.data.normalisation import Form, fold, form
 from loratory.protocols import Example
-
-NOT_WORD = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
-NUMBER = regex.compile(r"\p{N}+(?: \p{N}+)*")
-PERMUTATIONS = 128
-RECALL = 0.99  # least chance that a pair at the threshold becomes a candidate
-CANDIDATES = 200  # verified per text: a family of ten thousand like texts joins through its first ones
-# Characters of the normalised text -> width of its shingles. One typo in 50 characters keeps a Jaccard similarity of
-# about 0.88 with 3; long texts share most of their 3-shingles with any text, so they take 5. The ranges overlap,
-# since near-duplicates may differ in length by the threshold.
-WIDTHS = ((0, 600, 3), (400, 1 << 62, 5))
 
 
 @dataclass(frozen=True)
@@ -29,7 +17,7 @@ class Grouping:
 
     groups: tuple[str, ...]
     exact: tuple[tuple[int, int], ...]  # the first of a text with each later one
-    near: tuple[tuple[int, int, float], ...]  # first examples of two texts, and their Jaccard similarity
+    near: tuple[tuple[int, int, float], ...]  # first examples of two texts, and their similarity
 
 
 @dataclass(frozen=True)
@@ -49,34 +37,32 @@ def pairs_of(examples: Sequence[Example], grouping: Grouping) -> Pairs:
     )
 
 
-def normalise(text: str) -> str:
-    """NFKC, case folded, white space and signs as one space, numbers as 0; signs alone stay."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return NUMBER.sub("0", NOT_WORD.sub(" ", folded).strip()) or " ".join(folded.split())
-
-
 def group(
-    examples: Sequence[Example], texts: Sequence[str], threshold: float, seed: int = 6, alike: bool = True
+    examples: Sequence[Example],
+    texts: Sequence[str],
+    threshold: float,
+    seed: int = 6,
+    alike: bool = True,
+    parts: Sequence[str] | None = None,
 ) -> Grouping:
-    """Join examples of one given group, one normalised text, or a Jaccard similarity of at least `threshold`.
+    """Join examples of one given group, one text, or nearly one (see duplicates.find_near).
 
-    Not `alike`: texts that are alike are found but not joined.
+    Not `alike`: texts that are alike are found but not joined. `parts`: the part that each example stands in, where
+    that is known beforehand; then of each text it is known in which parts it has a near-duplicate. Where it is not
+    known, no part may cut a group.
     """
     parents = list(range(len(examples)))
-    first: dict[str, int] = {}
-    exact = []
-    for index, text in enumerate(texts):
-        known = first.setdefault(normalise(text), index)
-        if known != index:
-            exact.append((known, index))
-    near = sorted(_near(list(first), list(first.values()), threshold, seed)) if threshold < 1 else []
-    for one, other in (*exact, *((a, b) for a, b, _ in near)) if alike else ():
+    firsts: dict[str, int] = {}
+    first = [firsts.setdefault(fold(text), index) for index, text in enumerate(texts)]
+    exact = [(known, index) for index, known in enumerate(first) if known != index]
+    near, joins = _near(texts, first, threshold, seed, parts)
+    for one, other in (*exact, *joins) if alike else ():
         _join(parents, one, other)
     named: dict[str, int] = {}
     for index, example in enumerate(examples):
         if example.group:
             _join(parents, named.setdefault(example.group, index), index)
-    return Grouping(_names(examples, parents), tuple(exact), tuple(near))
+    return Grouping(_names(examples, parents), tuple(exact), tuple(sorted(near)))
 
 
 def _root(parents: list[int], index: int) -> int:
@@ -107,53 +93,28 @@ def _place(origin: str) -> tuple[str, int]:
 
 
 def _near(
-    texts: Sequence[str], indices: Sequence[int], threshold: float, seed: int
-) -> Iterator[tuple[int, int, float]]:
-    found: set[tuple[int, int]] = set()
-    for least, most, width in WIDTHS:
-        chosen = [place for place, text in enumerate(texts) if least <= len(text) < most]
-        shingles = [_shingles(texts[place], width) for place in chosen]
-        for one, other, similarity in _similar(shingles, threshold, seed):
-            pair = indices[chosen[one]], indices[chosen[other]]
-            if pair not in found:
-                found.add(pair)
-                yield *pair, similarity
+    texts: Sequence[str], first: Sequence[int], threshold: float, seed: int, parts: Sequence[str] | None
+) -> tuple[list[tuple[int, int, float]], list[tuple[int, int]]]:
+    """Pairs of first examples that are near-duplicates with their similarity, and the pairs to be joined.
 
-
-def _shingles(text: str, width: int) -> frozenset[str]:
-    return frozenset(text[at : at + width] for at in range(max(1, len(text) - width + 1)))
-
-
-def _similar(shingles: Sequence[frozenset[str]], threshold: float, seed: int) -> Iterator[tuple[int, int, float]]:
-    """Pairs of sets at or over the threshold: candidates by MinHash and banding, each verified exactly."""
-    try:
-        from datasketch import MinHash, MinHashLSH
-    except ImportError as problem:
-        raise missing_extra("datasketch", "train") from problem
-    if not shingles:
-        return
-    # CRC-32 is stable over processes, as Python's own hash of a string is not; MinHash permutes it.
-    hashes = ([zlib.crc32(shingle.encode()) for shingle in one] for one in shingles)
-    itself: Callable[[int], int] = int
-    minhashes = MinHash.bulk(hashes, num_perm=PERMUTATIONS, seed=seed, hashfunc=itself)
-    index = MinHashLSH(num_perm=PERMUTATIONS, params=_bands(threshold))
-    for place, minhash in enumerate(minhashes):
-        for other in sorted(index.query(minhash))[:CANDIDATES]:
-            shared = len(shingles[place] & shingles[other])
-            similarity = shared / (len(shingles[place]) + len(shingles[other]) - shared)
-            if similarity >= threshold:
-                yield other, place, similarity
-        index.insert(place, minhash)
-
-
-def _bands(threshold: float) -> tuple[int, int]:
-    """Bands and rows: the most rows, and so the fewest candidates, that find a pair at the threshold surely enough.
-
-    A pair of similarity s becomes a candidate with probability 1 - (1 - s^rows)^bands (Leskovec, Rajaraman and
-    Ullman, Mining of Massive Datasets, 3.4). Candidates are verified, so false ones cost time only.
+    `first`: of each example the first that has its text.
     """
-    for rows in range(PERMUTATIONS, 0, -1):
-        bands = PERMUTATIONS // rows
-        if 1 - (1 - threshold**rows) ** bands >= RECALL:
-            return bands, rows
-    return PERMUTATIONS, 1
+    forms = {index: form(texts[index]) for index in dict.fromkeys(first)}
+    members: dict[Form, list[int]] = defaultdict(list)
+    for index, one in forms.items():
+        members[one].append(index)
+    found = [(inside[0], other, 1.0) for inside in members.values() for other in inside[1:]]
+    joins = [(one, other) for one, other, _ in found]
+    if threshold >= 1:
+        return found, joins
+    order = sorted(members, key=lambda one: (one.text, one.figures))  # by content, whatever the order of the rows
+    names = {name: 1 << place for place, name in enumerate(dict.fromkeys(parts or ()))}
+    bits: dict[Form, int] = defaultdict(int)
+    for index, known in enumerate(first):
+        bits[forms[known]] |= names[parts[index]] if parts else 1
+    pairs, further = find_near(order, [bits[one] for one in order], threshold, seed)
+    heads = [members[one][0] for one in order]
+    found += [
+        (min(heads[one], heads[other]), max(heads[one], heads[other]), similarity) for one, other, similarity in pairs
+    ]
+    return found, joins + [(heads[one], heads[other]) for one, other in further]

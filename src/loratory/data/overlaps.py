@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from loratory.data.examples import labels_of, texts_of
-from loratory.data.groups import Pairs, normalise
+from loratory.data.groups import Pairs
+from loratory.data.normalisation import Form, fold, form
 from loratory.data.splits import Parts
 from loratory.protocols import Labelled, Task
 
@@ -17,68 +18,80 @@ SHOWN = 10  # examples of each finding that the report lists
 
 
 def conflicts(task: Task, parts: Parts) -> dict[str, Any]:
-    """Texts under two labels. Case and white space are ignored; numbers and signs are not, for they may decide."""
+    """Texts under two labels: exact duplicates, so numbers and signs count, for they may decide."""
     if not isinstance(task, Labelled):
         return {"count": 0, "examples": []}
     carried: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for _, examples in parts.items():
         for example, text, label in zip(examples, texts_of(task, examples), labels_of(task, examples), strict=True):
-            carried[_folded(text)][label].append(example.origin)
+            carried[fold(text)][label].append(example.origin)
     found = [{"text": text[:200], "labels": dict(labels)} for text, labels in carried.items() if len(labels) > 1]
     return {"count": len(found), "examples": found[:SHOWN]}
 
 
 def overlaps(task: Task, parts: Parts, pairs: Pairs) -> list[dict[str, Any]]:
     """Leakage: how many examples of the later part have an equal or nearly equal text in the earlier."""
-    texts = {name: _by_text(task, parts, name) for name, _ in parts.items()}
-    alike = _alike(texts, pairs)
+    held = {name: _held(task, parts, name) for name, _ in parts.items()}
+    alike = _alike(held, pairs)
     found = []
     for one, other in combinations(("train", "validation", "calibration", "test"), 2):
-        exact = [
-            (texts[one][text][0], origin)
-            for text, origins in texts[other].items()
-            if text in texts[one]
-            for origin in origins
-        ]
-        near = [
-            (texts[one][like[0]][0], origin)
-            for text, origins in texts[other].items()
-            if text not in texts[one] and (like := [key for key in alike.get(text, ()) if key in texts[one]])
-            for origin in origins
-        ]
+        exact, near = _leaks(held[one], held[other], alike)
         if exact or near:
-            size = sum(map(len, texts[other].values()))
             found.append(
                 {
                     "parts": [one, other],
                     "exact": len(exact),
                     "near": len(near),
-                    "share": (len(exact) + len(near)) / size,
+                    "share": (len(exact) + len(near)) / len(held[other].rows),
                     "examples": [list(pair) for pair in (exact + near)[:SHOWN]],
                 }
             )
     return found
 
 
-def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+@dataclass(frozen=True)
+class _Held:
+    """The texts of one part: (origin, folded text, form) of each row, and the first origin of each text and form."""
+
+    rows: tuple[tuple[str, str, Form], ...]
+    texts: Mapping[str, str]
+    forms: Mapping[Form, str]
 
 
-def _by_text(task: Task, parts: Parts, name: str) -> dict[str, list[str]]:
-    """Normalised text -> origins in one part."""
+def _held(task: Task, parts: Parts, name: str) -> _Held:
     examples = getattr(parts, name)
-    origins: dict[str, list[str]] = defaultdict(list)
+    forms: dict[str, Form] = {}
+    rows = []
     for example, text in zip(examples, texts_of(task, examples), strict=True):
-        origins[normalise(text)].append(example.origin)
-    return dict(origins)
+        folded = fold(text)
+        if folded not in forms:
+            forms[folded] = form(text)
+        rows.append((example.origin, folded, forms[folded]))
+    backward = rows[::-1]
+    return _Held(
+        tuple(rows), {text: origin for origin, text, _ in backward}, {one: origin for origin, _, one in backward}
+    )
 
 
-def _alike(texts: Mapping[str, Mapping[str, Sequence[str]]], pairs: Pairs) -> dict[str, list[str]]:
-    """Normalised text -> the texts that are nearly it."""
-    text_of = {origin: text for part in texts.values() for text, origins in part.items() for origin in origins}
-    alike: dict[str, list[str]] = defaultdict(list)
+def _leaks(
+    earlier: _Held, later: _Held, alike: Mapping[Form, Sequence[Form]]
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Origins of a row of the earlier part and of one of the later: equal texts, and nearly equal ones."""
+    exact, near = [], []
+    for origin, text, one in later.rows:
+        if text in earlier.texts:
+            exact.append((earlier.texts[text], origin))
+        elif like := [other for other in (one, *alike.get(one, ())) if other in earlier.forms]:
+            near.append((earlier.forms[like[0]], origin))
+    return exact, near
+
+
+def _alike(held: Mapping[str, _Held], pairs: Pairs) -> dict[Form, list[Form]]:
+    """Form -> the forms that are nearly it."""
+    form_of = {origin: one for part in held.values() for origin, _, one in part.rows}
+    alike: dict[Form, list[Form]] = defaultdict(list)
     for one, other, _ in pairs.near:
-        if one in text_of and other in text_of:
-            alike[text_of[one]].append(text_of[other])
-            alike[text_of[other]].append(text_of[one])
+        if one in form_of and other in form_of and form_of[one] != form_of[other]:
+            alike[form_of[one]].append(form_of[other])
+            alike[form_of[other]].append(form_of[one])
     return alike

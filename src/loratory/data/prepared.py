@@ -52,6 +52,8 @@ def prepare(task: Task, spec: DataSpec, folder: Path) -> Prepared:
     task = task.settle(read["train"])
     resolved, pairs = _resolve(task, read, spec)
     parts = split(task, resolved["train"], spec.split, validation=resolved.get("validation"), test=resolved.get("test"))
+    if spec.duplicates == "report":  # no part is kept whole, so what they share is known only now
+        pairs = _compare(task, parts, spec)
     given = tuple(name for name in resolved if name != "train")
     return Prepared(task, parts, matching, pairs, given, source.name, (*source.said, *matching.said))
 
@@ -64,6 +66,16 @@ def _rows(source: Source) -> list[tuple[str, tuple[Row, ...]]]:
 def _resolve(task: Task, read: dict[str, list[Example]], spec: DataSpec) -> tuple[dict[str, list[Example]], Pairs]:
     """Groups over all parts together, so that what leaks into a given test set is found."""
     everything = [example for examples in read.values() for example in examples]
-    grouping = group(everything, texts_of(task, everything), spec.near_duplicates, alike=spec.duplicates == "join")
+    names = [name for name, examples in read.items() for _ in examples]
+    alike = spec.duplicates == "join"
+    threshold = spec.near_duplicates if alike else 1.0  # what is not joined is looked for in the parts
+    grouping = group(everything, texts_of(task, everything), threshold, alike=alike, parts=names)
     grouped = iter([replace(example, group=name) for example, name in zip(everything, grouping.groups, strict=True)])
     return {name: [next(grouped) for _ in examples] for name, examples in read.items()}, pairs_of(everything, grouping)
+
+
+def _compare(task: Task, parts: Parts, spec: DataSpec) -> Pairs:
+    """The pairs that are alike, complete in what they tell of any two parts."""
+    everything = [example for _, examples in parts.items() for example in examples]
+    names = [name for name, examples in parts.items() for _ in examples]
+    return pairs_of(everything, group(everything, texts_of(task, everything), spec.near_duplicates, parts=names))

@@ -28,7 +28,8 @@ def inspect(
 ) -> dict[str, Any]:
     """The report as JSON. `lengths`: tokens of each part's texts, `limit`: the most the base reads, both when known.
 
-    `suspects` None means that nobody looked. Lengths are in characters, words (at white space) and tokens.
+    Of duplicates, `exact` counts the later copies of a text, `near` the texts that have a near-duplicate. `suspects`
+    None means that nobody looked. Lengths are in characters, words (at white space) and tokens.
     """
     texts = {name: texts_of(task, examples) for name, examples in parts.items()}
     report: dict[str, Any] = {
@@ -45,7 +46,7 @@ def inspect(
         "damage": _damage(parts, texts),
         "duplicates": {
             "exact": len(pairs.exact),
-            "near": len(pairs.near),
+            "near": len({origin for one, other, _ in pairs.near for origin in (one, other)}),
             "exact_examples": [list(pair) for pair in pairs.exact[:SHOWN]],
             "near_examples": [list(pair) for pair in pairs.near[:SHOWN]],
         },
@@ -66,7 +67,8 @@ def lines(report: Mapping[str, Any]) -> list[str]:
         f"groups       {groups['count']:,}, the largest has {groups['largest']['examples']}",
         *_label_lines(report["labels"]),
         *_length_lines(report),
-        f"duplicates   {found['exact']:,} exact, {found['near']:,} near pairs (no split made here cuts one)",
+        f"duplicates   {found['exact']:,} exact copies, {found['near']:,} texts with a near copy"
+        + ("" if report["overlaps"] else " (no two parts share one)"),
         f"two labels   {report['conflicts']['count']:,} texts",
     ]
     shown += [

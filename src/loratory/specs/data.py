@@ -52,12 +52,16 @@ class DataSpec(BaseModel):
         0.85,
         gt=0,
         le=1,
-        description="Jaccard similarity from which two texts share a group; 1 keeps exact duplicates only",
+        description="similarity from which two texts are near-duplicates and share a group: Jaccard of their character "
+        "n-grams or, in texts of 16 to 100 characters, 1 - edit distance / length (never below 0.85); accents, "
+        "look-alike letters, characters without width and signs do not count, numbers only where fewer than five words "
+        "stand beside each; 1: only texts that are the same then",
     )
     duplicates: Literal["join", "report"] = Field(
         "join",
-        description="join: texts that are alike share a group, which no split cuts; report: only the group column "
-        "decides, and alike texts in two parts are reported (for documents that share their standard sentences)",
+        description="join: near-duplicates share a group, which no split cuts (of texts that are alike by edits alone "
+        "at most 10); report: only the group column decides, and near-duplicates in two parts are reported (for "
+        "documents that share their standard sentences)",
     )
     suspects: bool = Field(True, description="look for suspected wrong labels in train (out-of-fold disagreement)")
     clean: bool = Field(

@@ -1,0 +1,179 @@
+"""How like two texts are: n-grams as hashes, their MinHash signatures, exact Jaccard similarity and edit distance.
+
+All of it is over many texts or pairs at once. Letters: N texts, S n-grams of all texts together, P pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from loratory.errors import missing_extra
+
+PERMUTATIONS = 256
+STRETCH = 1 << 16  # n-grams hashed together: a block that stays in the processor's cache
+KINDS = 32  # of characters in the bags that bound an edit distance from below
+PAIRS = 1 << 12  # compared together by their edits
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Grams:
+    """The distinct n-grams of N texts: text t has the sorted hashes values[starts[t] : starts[t + 1]]."""
+
+    values: Array  # uint32[S]
+    starts: Array  # int64[N + 1]
+
+    @property
+    def counts(self) -> Array:
+        """Distinct n-grams of each text: int64[N]."""
+        return np.diff(self.starts)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Short texts as code points, a column each, with the counts of their characters by kind."""
+
+    points: Array  # uint16 or int32[longest, N]; 0 behind a text's end
+    lengths: Array  # int32[N]
+    bags: Array  # int8[N, KINDS]
+
+
+def grams_of(texts: Sequence[str], width: int) -> Grams:
+    """Every run of `width` characters of each text, hashed to 32 bits; a shorter text is one n-gram."""
+    lengths = np.array([max(len(text), width) for text in texts], np.int64)
+    points = np.frombuffer("".join(text.ljust(width, "\0") for text in texts).encode("utf-32-le"), np.uint32)
+    hashed = np.zeros(len(points), np.uint64)
+    for at in range(width):
+        hashed = mix(hashed ^ np.roll(points, -at).astype(np.uint64) ^ np.uint64((at + 1) << 40))
+    owner = np.repeat(np.arange(len(texts), dtype=np.uint64), lengths)
+    ends = np.repeat(np.cumsum(lengths), lengths)
+    inside = np.arange(len(points)) <= ends - width
+    keys = np.sort((owner[inside] << np.uint64(32)) | (hashed[inside] >> np.uint64(32)))
+    keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))] if len(keys) else keys
+    held = np.bincount((keys >> np.uint64(32)).astype(np.int64), minlength=len(texts))
+    return Grams(keys.astype(np.uint32), np.concatenate(([0], np.cumsum(held))))
+
+
+def signatures(grams: Grams, seed: int) -> Array:
+    """MinHash (Broder 1997): uint32[N, PERMUTATIONS]; two agree in a share of about their Jaccard similarity.
+
+    The permutations are multiply-shift hashes (Dietzfelbinger et al. 1997), the same in every process.
+    """
+    chance = np.random.default_rng(seed)
+    factors = chance.integers(1 << 63, size=PERMUTATIONS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    shifts = chance.integers(1 << 63, size=PERMUTATIONS, dtype=np.uint64)
+    made = np.empty((len(grams.counts), PERMUTATIONS), np.uint32)
+    for first, last in _stretches(grams.starts):
+        begin = grams.starts[first]
+        values = mix(grams.values[begin : grams.starts[last]].astype(np.uint64))
+        offsets = grams.starts[first:last] - begin
+        for place in range(PERMUTATIONS):
+            permuted = ((values * factors[place] + shifts[place]) >> np.uint64(32)).astype(np.uint32)
+            made[first:last, place] = np.minimum.reduceat(permuted, offsets)
+    return made
+
+
+def agreement(one: Array, other: Array) -> Array:
+    """Share of equal bytes, of signatures about the Jaccard similarity: float64[P] of uint8[P, a multiple of 8]."""
+    same = (one == other).view(np.uint64).sum(axis=1)  # eight counts in eight bytes: none exceeds 32
+    return np.asarray(same.view(np.uint8).reshape(-1, 8).sum(axis=1) / one.shape[1])
+
+
+def matrix_of(grams: Grams) -> Any:
+    """The n-grams as a sparse matrix [N, 2^31] of ones, for exact intersections."""
+    try:
+        from scipy import sparse
+    except ImportError as problem:
+        raise missing_extra("scipy", "train") from problem
+    columns = (grams.values & np.uint32(0x7FFFFFFF)).astype(np.int32)
+    ones = np.ones(len(columns), np.int32)
+    made = sparse.csr_matrix((ones, columns, grams.starts), shape=(len(grams.counts), 1 << 31))
+    made.sort_indices()
+    return made
+
+
+def jaccard(matrix: Any, counts: Array, one: Array, other: Array) -> Array:
+    """Exact Jaccard similarity of pairs: float64[P]."""
+    shared = np.asarray(matrix[one].multiply(matrix[other]).sum(axis=1)).ravel()
+    return np.asarray(shared / (counts[one] + counts[other] - shared))
+
+
+def codes_of(texts: Sequence[str]) -> Codes:
+    """Texts of at most 100 characters as columns of code points."""
+    lengths = np.array([len(text) for text in texts], np.int32)
+    longest = max(map(len, texts), default=0)
+    flat = np.frombuffer("".join(text.ljust(longest, "\0") for text in texts).encode("utf-32-le"), np.int32)
+    points = flat.reshape(len(texts), longest).astype(np.uint16 if flat.max(initial=0) < 1 << 16 else np.int32)
+    bags = np.zeros((len(texts), KINDS), np.int8)
+    kinds = np.asarray(points % KINDS)
+    for kind in range(KINDS):
+        bags[:, kind] = ((kinds == kind) & (points != 0)).sum(axis=1)
+    return Codes(np.ascontiguousarray(points.T), lengths, bags)
+
+
+def edits(codes: Codes, one: Array, other: Array, least: float) -> Array:
+    """1 - edit distance / length of the longer (Levenshtein 1966): float64[P], 0 where it is below `least`."""
+    found = np.zeros(len(one))
+    longer = np.maximum(codes.lengths[one], codes.lengths[other])
+    most = np.floor((1 - least) * longer + 1e-9).astype(np.int32)  # edits that a pair may have
+    apart = np.abs(codes.bags[one] - codes.bags[other]).sum(axis=1, dtype=np.int16)  # an edit moves two counts at most
+    near = np.flatnonzero((np.abs(codes.lengths[one] - codes.lengths[other]) <= most) & (apart <= 2 * most))
+    near = near[np.argsort(longer[near], kind="stable")]
+    for begin in range(0, len(near), PAIRS):
+        block = near[begin : begin + PAIRS]
+        distance = _distances(codes, one[block], other[block], int(most[block].max()))
+        found[block] = np.where(distance <= most[block], 1 - distance / longer[block], 0)
+    return found
+
+
+def _distances(codes: Codes, one: Array, other: Array, most: int) -> Array:
+    """Edit distances up to `most` < 100, and most + 1 for all above: int8[P].
+
+    A band of the table of Wagner and Fischer (1974), row by row: cell k of row i is column i + k - most. A cell beyond
+    the table or the band counts as too far. What is inserted within a row is a running minimum, in doubled steps.
+    """
+    rows, width = int(codes.lengths[one].max(initial=0)), 2 * most + 1
+    a = codes.points[:rows, one]
+    b = np.full((rows + width, len(other)), 0, codes.points.dtype)  # 0 is behind every text, and so unlike any of `a`
+    height = min(len(codes.points), rows + most)
+    b[most : most + height] = codes.points[:height, other]
+    far, once = np.int8(most + 1), np.int8(1)
+    steps = np.abs(np.arange(width) - most).astype(np.int8)[:, None]
+    band = np.where(np.arange(width)[:, None] >= most, steps, far) + np.zeros((1, len(one)), np.int8)
+    ends = codes.lengths[other] - codes.lengths[one] + most  # the cell of the last row where both texts end
+    found = np.full(len(one), far)
+    for row in range(rows):
+        following = band + (b[row : row + width] != a[row])
+        np.minimum(following[:-1], band[1:] + once, out=following[:-1])
+        if row < most:
+            following[: most - row - 1] = far
+            following[most - row - 1] = row + 1
+        step = 1
+        while step < width:
+            np.minimum(following[step:], following[:-step] + np.int8(step), out=following[step:])
+            step *= 2
+        band = np.minimum(following, far)
+        last = np.flatnonzero((codes.lengths[one] == row + 1) & (ends >= 0) & (ends < width))
+        found[last] = band[ends[last], last]
+    return found
+
+
+def mix(values: Array) -> Array:
+    """Stafford's mix 13 of 64 bits, as SplitMix64 has it."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(values ^ (values >> np.uint64(31)))
+
+
+def _stretches(starts: Array) -> Iterator[tuple[int, int]]:
+    """Whole texts of about STRETCH n-grams together."""
+    first, texts = 0, len(starts) - 1
+    while first < texts:
+        last = max(first + 1, int(np.searchsorted(starts, starts[first] + STRETCH, side="right")) - 1)
+        yield first, last
+        first = last
