@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from loratory.data import ledger
-from loratory.flows import latency, measuring
+from loratory.flows import latency, measuring, run
 
 from . import world
 from .conftest import Workspace
@@ -123,10 +123,21 @@ def test_shuffled_rows_and_a_new_contender_in_an_old_folder(
     before, _ = again(folder, monkeypatch)
     shuffle(folder / changed)
     (folder / "spec.yaml").write_text(GIVEN.replace(SMALL, MORE), encoding="utf-8")
+    weighed: list[Any] = []
+    real = run.ladders.build
+
+    def build(task: Any, rows: Any, *others: Any) -> Any:
+        weighed.extend(fit for row in rows for fit in row.fits)
+        return real(task, rows, *others)
+
+    monkeypatch.setattr(run.ladders, "build", build)
     ladder, heard = again(folder, monkeypatch)
-    fitted = (
-        ["words"] if changed == "test.csv" else ["majority", "rules", "tfidf", "words"]
-    )  # training goes by the order
+    for part in ("validation", "test"):  # row by row the same texts, though a line may hold another text than before
+        first, *rest = [getattr(fit, part).examples for fit in weighed]
+        assert len(rest) == 3
+        assert all(list(other) == list(first) for other in rest)
+    everybody = ["majority", "rules", "tfidf", "words"]
+    fitted = ["words"] if changed == "test.csv" else everybody  # training goes by the order
     assert heard.of("fit") == heard.of("measure") == fitted
     assert [row["status"] for row in ladder["contenders"]] == ["fitted"] * 4
     assert ladder["facts"]["test_reads"] == 2
