@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from simulations.claims import Claim, claim_rate
 
 from loratory.evaluation.calibration import calibration_error, chance_level, confidences
 from loratory.protocols import Example, Outcome, Prediction
+from simulations.claims import Claim, claim_rate
 
 WORLDS = 400
 SEED = 8

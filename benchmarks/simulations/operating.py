@@ -1,8 +1,8 @@
 """Operating points in simulated worlds: whether what is called proven holds for the answers as they are served.
 
 A world draws a validation and a calibration part, fits a point by `operating.fit`, and answers a fresh population by
-`choose`, which is what answers in serving, too. The classifier's probabilities are the right ones of logit-normal texts,
-made more or less sure than they should be.
+`choose`, which is what answers in serving, too. The classifier's probabilities are the right ones of logit-normal
+texts, made more or less sure than they should be.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from simulations.claims import Claim, claim_rate
 
 from loratory.evaluation import operating
 from loratory.evaluation.bootstrap import Floats, Integers
 from loratory.predictors.operated import Point, choose, scope, temper
 from loratory.protocols import Prediction
 from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
+from simulations.claims import Claim, claim_rate
 
 WORLDS = 400
-POPULATION = 100_000
+POPULATION = 60_000
 SEED = 14
 
 
@@ -81,7 +81,9 @@ class World:
         labels = self.labels
         rows = [dict(zip(labels, row, strict=True)) for row in drawn.shares.tolist()]
         best = [labels[place] for place in drawn.shares.argmax(axis=1).tolist()]
-        judged = [(Prediction({"label": one}, {"/label": row}), {}) for one, row in zip(best, rows, strict=True)]
+        judged: operating.Judged = [
+            (Prediction({"label": one}, {"/label": row}), {}) for one, row in zip(best, rows, strict=True)
+        ]
         return operating.Known(judged, [labels[place] for place in drawn.expected.tolist()], drawn.groups)
 
     @cached_property
@@ -129,11 +131,11 @@ RARE = (0.1, 0.2, 0.3, 0.4)
 WORLDS_ASKED: Sequence[World] = (
     World("recall 0.9 of one label", {"A": NINE}, (0.25, 0.75), signal=2.0),
     World("recall 0.9 of one label, 200 texts", {"A": NINE}, (0.5, 0.5), n=200, signal=2.5),
-    World("recall 0.9, abstain keep 0.95", {"A": NINE}, keep=0.95),
-    World("recall 0.9 of two labels of four", {"A": NINE, "B": NINE}, signal=2.5),
+    World("recall 0.9, abstain keep 0.95", {"A": NINE}, keep=0.95, n=1500),
+    World("recall 0.9 of two labels of four", {"A": NINE, "B": NINE}, n=1500, signal=2.5),
     World("recall 0.85 of two labels of two", dict.fromkeys("AB", ("recall", 0.85)), (0.3, 0.7), signal=2.0),
-    World("recall 0.8 of four labels of four", dict.fromkeys("ABCD", EIGHT), n=800, signal=2.5),
-    World("recall 0.8 of two labels, one of them rare", {"A": EIGHT, "B": EIGHT}, RARE, n=1200, signal=2.5),
+    World("recall 0.8 of four labels of four", dict.fromkeys("ABCD", EIGHT), n=1500, signal=2.5),
+    World("recall 0.8 of two labels, one of them rare", {"A": EIGHT, "B": EIGHT}, RARE, n=1000, signal=2.5),
     World(
         "false positives 0.05 and 0.02 of two labels",
         {"A": ("false_positives", 0.05), "B": ("false_positives", 0.02)},
@@ -145,8 +147,8 @@ WORLDS_ASKED: Sequence[World] = (
         keep=0.97,
         signal=3.0,
     ),
-    World("recall 0.85, abstain keep 0.95, groups of 5", {"A": ("recall", 0.85)}, keep=0.95, n=1500, together=5),
-    World("recall 0.8 of two labels, groups of 5", {"A": EIGHT, "B": EIGHT}, n=1500, signal=2.5, together=5),
+    World("recall 0.85, abstain keep 0.95, groups of 5", {"A": ("recall", 0.85)}, keep=0.95, n=1000, together=5),
+    World("recall 0.8 of two labels, groups of 5", {"A": EIGHT, "B": EIGHT}, n=1000, signal=2.5, together=5),
     World("recall 0.8 of 3 % of the texts", {"A": EIGHT}, (0.03, 0.47, 0.5), n=2000, signal=3.0),
     World("recall 0.8, a weak model that is too sure", {"A": EIGHT}, signal=1.2, sure=3.0),
     World(

@@ -22,7 +22,7 @@ from loratory.flows.specs import load_spec
 from loratory.models.execution import run_here
 from loratory.models.trunks import Pool
 from loratory.predictors import store
-from loratory.predictors.operated import Operated, Point, chosen, score_of, tempered
+from loratory.predictors.operated import NONE, Operated, Point, choose, scope, tempered
 from loratory.protocols import Example, Input, Judge, Outcome, Prediction, Run, Scores
 from loratory.regimes.lora import Lora
 from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
@@ -65,13 +65,17 @@ def test_temperature_is_what_was_put_in() -> None:
     assert tempered({"a": 1.0, "b": 0.0}, 3.0)["b"] > 0
 
 
+def threshold(spec: ThresholdSpec, part: operating.Known) -> dict[str, Any]:
+    asked = OperatingSpec(temperature=False, thresholds={"a": spec})
+    found: dict[str, Any] = operating.fit(asked, part, part, []).facts["thresholds"]["a"]
+    return found
+
+
 def test_a_recall_that_is_proven_holds_on_new_texts() -> None:
     generator, failed = np.random.default_rng(2), 0
     spec = ThresholdSpec(recall=0.9, confidence=0.9)
     for _ in range(200):
-        shares = generator.beta(4, 2, 150)
-        part = known(shares.tolist(), "a" * 150)
-        found = operating.threshold(spec, "a", part.odds(1.0), part)
+        found = threshold(spec, known(generator.beta(4, 2, 150).tolist(), "a" * 150))
         assert found["proven"]
         fresh = generator.beta(4, 2, 20_000)
         failed += (fresh >= found["at"]).mean() < 0.9
@@ -81,18 +85,17 @@ def test_a_recall_that_is_proven_holds_on_new_texts() -> None:
 def test_a_budget_of_false_positives_and_what_cannot_be_proven() -> None:
     generator = np.random.default_rng(3)
     shares, labels = generator.random(1000).tolist(), "b" * 1000
-    part = known(shares, labels)
-    found = operating.threshold(ThresholdSpec(false_positives=0.05), "a", part.odds(1.0), part)
+    found = threshold(ThresholdSpec(false_positives=0.05), known(shares, labels))
     assert found["proven"]
     assert 0.945 < found["at"] < 0.99
     assert np.mean(np.array(shares) >= found["at"]) < 0.05
     grouped = known(shares, labels, [i // 100 for i in range(1000)])  # ten groups alone
-    clustered = operating.threshold(ThresholdSpec(false_positives=0.05), "a", grouped.odds(1.0), grouped)
-    assert clustered["at"] >= found["at"]
-    few = known([0.9] * 5, "aaaaa")
-    assert not operating.threshold(ThresholdSpec(recall=0.9), "a", few.odds(1.0), few)["proven"]
-    none = known([0.9] * 5, "bbbbb")
-    assert operating.threshold(ThresholdSpec(recall=0.9), "a", none.odds(1.0), none)["at"] == 1.0
+    assert threshold(ThresholdSpec(false_positives=0.05), grouped)["at"] >= found["at"]
+    few = threshold(ThresholdSpec(recall=0.9), known([0.9] * 5, "aaaaa"))
+    assert not few["proven"]
+    assert 0 < few["at"] <= 0.9
+    none = threshold(ThresholdSpec(recall=0.9), known([0.9] * 5, "bbbbb"))
+    assert (none["proven"], none["n"]) == (False, 0)
 
 
 def test_auroc_is_scikit_learns() -> None:
@@ -103,19 +106,30 @@ def test_auroc_is_scikit_learns() -> None:
     assert operating.false_at(np.arange(100.0), np.array([4.0, 5.0, 50.0])) == pytest.approx(2 / 3)
 
 
+def served(odds: dict[str, float], thresholds: dict[str, float], **options: Any) -> str | None:
+    labels, shares = tuple(odds), np.array([list(odds.values())])
+    (place,) = choose(Point(thresholds=thresholds, **options), labels, shares, np.zeros(1))
+    return None if place == NONE else labels[place]
+
+
 def test_labels_by_threshold() -> None:
-    assert chosen({"a": 0.3, "b": 0.7}, {"a": 0.2}) == "a"
-    assert chosen({"a": 0.6, "b": 0.4}, {"a": 0.9}) == "b"
-    assert chosen({"a": 0.6, "b": 0.4}, {"a": 0.9, "b": 0.9}) is None
-    assert chosen({"a": 0.5, "b": 0.5}, {}) == "a"
+    assert served({"a": 0.3, "b": 0.7}, {"a": 0.2}) == "a"
+    assert served({"a": 0.6, "b": 0.4}, {"a": 0.9}) == "b"
+    assert served({"a": 0.6, "b": 0.4}, {"a": 0.9, "b": 0.9}) is None
+    assert served({"a": 0.5, "b": 0.5}, {}) == "a"
+    assert served({"a": 0.3, "b": 0.7}, {"a": 0.05, "b": 0.6}) == "a"  # the farther above its threshold, by odds
+    assert served({"a": 0.3, "b": 0.7}, {"a": 0.05, "b": 0.6}, rule="share") == "b"
+    assert served({"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 0.0}) == "a"  # odds without end
+    assert served({"a": 1.0, "b": 0.0}, {"a": math.nextafter(1.0, 2.0)}) == "b"  # what no probability reaches
 
 
 def test_scores_of_scope() -> None:
-    odds = {"a": 0.7, "b": 0.3}
-    assert score_of("confidence", odds, {}) == 0.7
-    assert score_of("margin", odds, {}) == pytest.approx(0.4)
-    assert score_of("entropy", odds, {}) == pytest.approx(0.7 * math.log(0.7) + 0.3 * math.log(0.3))
-    assert score_of("energy", odds, {"energy": -3.0}) == -3.0
+    odds = np.array([[0.7, 0.2, 0.1], [0.3, 0.4, 0.3]])
+    assert scope("confidence", odds, []).tolist() == [0.7, 0.4]
+    assert scope("margin", odds, []) == pytest.approx([0.5, 0.1])
+    assert scope("entropy", odds, [])[0] == pytest.approx(sum(p * math.log(p) for p in (0.7, 0.2, 0.1)))
+    assert scope("energy", odds, [{"energy": -3.0}, {"energy": 2.0}]).tolist() == [-3.0, 2.0]
+    assert scope("margin", np.ones((1, 1)), []).tolist() == [1.0]
 
 
 def test_an_operated_predictor_scales_chooses_and_abstains() -> None:
@@ -140,7 +154,7 @@ def test_a_score_that_a_contender_does_not_know_is_replaced_and_said() -> None:
     said = operating_lines({"name": "tfidf", "operating": worth, "facts": {"operating": found.facts}})
     assert "by confidence, because it knows no energy" in said[-1]
     with pytest.raises(KeyError):
-        score_of("energy", {"a": 1.0}, {})
+        scope("energy", np.ones((1, 1)), [{}])
 
 
 def test_a_point_is_fitted_from_the_spec_and_weighed() -> None:
@@ -156,7 +170,15 @@ def test_a_point_is_fitted_from_the_spec_and_weighed() -> None:
     predictions = Operated(Fixed(), found.point).predict([e.input for e in examples], run_here)  # type: ignore[arg-type]
     marks = [TASK.mark(e, p) for e, p in zip(examples, predictions, strict=True)]
     judged = Fixed().judged([e.input for e in examples], run_here)
-    worth = operating.worth(TASK, found.point, Outcome(examples, predictions, marks), judged, {"far": outside})
+    asked = {"a": ThresholdSpec(recall=0.9)}
+    test = Outcome(examples, predictions, marks)
+    worth = operating.worth(TASK, found.point, test, judged, {"far": outside}, asked)
+    answered = sum(made.answer == {"label": "a"} for made in predictions)
+    assert (worth["served"]["a"]["value"], worth["served"]["a"]["n"]) == (answered / 3, 3)
+    assert worth["served"]["a"]["low"] < answered / 3 <= worth["served"]["a"]["high"]
+    said = operating_lines({"name": "lora", "operating": worth, "facts": {"operating": found.facts}})
+    assert "recall of at least 90.0% of the answers as served: " in said[1]
+    assert "On 3 test texts: " in said[1]
     before = -np.log([0.6, 0.8, 0.9]).mean()
     assert worth["before"]["log_loss"] == pytest.approx(before)
     assert worth["out_of_scope"]["far"] == {"n": 100, "auroc": 1.0, "fpr_at_95_tpr": 0.0, "recall": 1.0}

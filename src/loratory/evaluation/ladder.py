@@ -126,27 +126,54 @@ def lines(ladder: Mapping[str, Any]) -> list[str]:
 def operating_lines(one: Mapping[str, Any]) -> list[str]:
     """What an operating point holds and changes, in words."""
     worth, made = one["operating"], one["facts"].get("operating", {})
-    before, after = worth["before"], worth["after"]
-    said = [
-        f"{one['name']} at temperature {made.get('temperature', 1.0):.2f}: log-loss {before['log_loss']:.3f} before, "
-        f"{after['log_loss']:.3f} after; calibration error {before['ece']:.3f} before, {after['ece']:.3f} after "
-        f"({after['ece_by_chance']:.3f} by chance)."
-    ]
+    before, after, said = worth["before"], worth["after"], []
+    if "ece" in before and "ece" in after:
+        said.append(
+            f"{one['name']} at temperature {made.get('temperature', 1.0):.2f}: log-loss {before['log_loss']:.3f} "
+            f"before, {after['log_loss']:.3f} after; calibration error {before['ece']:.3f} before, {after['ece']:.3f} "
+            f"after ({after['ece_by_chance']:.3f} by chance)."
+        )
     said += [
-        f"{one['name']} answers {label} from {point['at']:.3f} on: "
-        + (f"proven on {point['n']} calibration texts." if point["proven"] else f"NOT proven on {point['n']} texts.")
+        _held(one["name"], label, point, worth.get("served", {}).get(label))
         for label, point in made.get("thresholds", {}).items()
     ]
     if "abstained" in worth:
-        by, asked = made["abstain"]["score"], made["abstain"].get("asked", made["abstain"]["score"])
-        other = "" if by == asked else f", because it knows no {asked}"
-        said.append(f"{one['name']} abstains from {worth['abstained']:.1%} of the test texts, by {by}{other}.")
+        said.append(f"{one['name']} abstains from {worth['abstained']:.1%} of the test texts, {_by(made)}.")
     said += [
         f"{one['name']} against {name}: AUROC {found['auroc']:.3f}, FPR@95TPR {found['fpr_at_95_tpr']:.3f}, "
         f"abstains from {found['recall']:.1%} of {found['n']}."
         for name, found in worth["out_of_scope"].items()
     ]
     return said
+
+
+def _held(name: str, label: str, point: Mapping[str, Any], test: Mapping[str, Any] | None) -> str:
+    """What a label's threshold has to hold of the answers as they are served, what is proven, and what test shows."""
+    of_recall = "recall" in point
+    what = (
+        f"recall of at least {point['recall']:.1%}"
+        if of_recall
+        else f"false positives of at most {point['false_positives']:.1%}"
+    )
+    bound = f"{point['bound']:.1%} or more" if of_recall else f"{1 - point['bound']:.1%} or less"
+    why = f": {point['why']}" if point.get("why") else ""
+    shown = (
+        f"proven on {point['n']} calibration texts ({bound})"
+        if point["proven"]
+        else f"NOT proven on {point['n']} calibration texts ({bound}){why}"
+    )
+    said = f"{name} answers {label} from {point['at']:.3f} on; {what} of the answers as served: {shown}."
+    if test is None or not test["n"]:
+        return said
+    return f"{said} On {test['n']} test texts: {test['value']:.1%} [{test['low']:.1%}, {test['high']:.1%}]."
+
+
+def _by(made: Mapping[str, Any]) -> str:
+    """By what a point abstains."""
+    if "abstain" not in made:
+        return "which reach no label's threshold"
+    by, asked = made["abstain"]["score"], made["abstain"].get("asked", made["abstain"]["score"])
+    return f"by {by}" + ("" if by == asked else f", because it knows no {asked}")
 
 
 def table(ladder: Mapping[str, Any]) -> Board:

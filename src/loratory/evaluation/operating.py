@@ -30,15 +30,14 @@ class Known:
     labels: Sequence[str]  # expected
     groups: Integers  # int[N]
 
-    def sample(self, temperature: float, score: str | None) -> Sample:
-        """Arrays of it, at a temperature and with a score of scope."""
-        labels = _labels(self.judged) or tuple(sorted(set(self.labels)))
+    def sample(self, labels: Sequence[str], temperature: float, score: str | None) -> Sample:
+        """Arrays of it, a column for each label, at a temperature and with a score of scope."""
         shares = temper(_shares(labels, self.judged), temperature)
         known = [beside if made.probabilities else dict.fromkeys([score or ""], 0.0) for made, beside in self.judged]
         silent = np.array([made.answer is None for made, _ in self.judged], dtype=np.bool_)
         place = {label: i for i, label in enumerate(labels)}
         expected = np.array([place.get(label, NONE) for label in self.labels], dtype=np.int64)
-        return Sample(labels, shares, scope(score, shares, known), expected, silent, self.groups)
+        return Sample(tuple(labels), shares, scope(score, shares, known), expected, silent, self.groups)
 
 
 @dataclass(frozen=True)
@@ -54,18 +53,20 @@ def fit(spec: OperatingSpec, calibration: Known, validation: Known, outside: Jud
 
     Scores of scope, and how thresholds lie to one another, are chosen on validation; all else is of calibration.
     """
+    labels = _labels(calibration.judged) or tuple(sorted({*calibration.labels, *spec.thresholds}))
     temperature = best_temperature(calibration) if spec.temperature else 1.0
     point, facts = Point(temperature), dict[str, JSON](temperature=temperature)
     if spec.abstain:
         best, aurocs = best_score(validation, outside, temperature)
         asked = best if spec.abstain.score == "auto" else spec.abstain.score
         score = asked if asked in known_scores(calibration.judged) else PLAIN[0]
-        least = float(np.quantile(scores(score, calibration.judged, temperature), 1 - spec.abstain.keep))
+        own = scores(score, calibration.judged, temperature)
+        least = float(np.quantile(own, 1 - spec.abstain.keep)) if len(own) else float("-inf")
         point = replace(point, score=score, least=least)
         facts["abstain"] = {"score": score, "asked": asked, "least": least, "validation_auroc": aurocs}
-    sample = calibration.sample(temperature, point.score)
-    demands = thresholds.demand(spec.thresholds, sample.labels)
-    other = validation.sample(temperature, point.score) if len(demands) > 1 else sample
+    sample = calibration.sample(labels, temperature, point.score)
+    demands = thresholds.demand(spec.thresholds, labels)
+    other = validation.sample(labels, temperature, point.score) if len(demands) > 1 else sample
     point, facts["thresholds"] = thresholds.prove(demands, point, sample, other)
     return Fitted(point, facts)
 
@@ -80,10 +81,10 @@ def best_temperature(known: Known) -> float:
     """The temperature with the least log-loss (Guo et al. 2017)."""
     from scipy.optimize import minimize_scalar
 
-    sample = known.sample(1.0, None)
     rows = np.flatnonzero([bool(made.probabilities) for made, _ in known.judged])
     if not len(rows):
         return 1.0
+    sample = known.sample(_labels(known.judged), 1.0, None)
     logs, right = np.log(np.maximum(sample.shares[rows], LEAST)), sample.expected[rows]
 
     def loss(log_temperature: float) -> float:
@@ -97,6 +98,8 @@ def best_temperature(known: Known) -> float:
 def scores(name: str, judged: Judged, temperature: float) -> Floats:
     """How much each text that has probabilities looks in scope, float[N]."""
     said = [(made, beside) for made, beside in judged if made.probabilities]
+    if not said:
+        return np.zeros(0)
     return scope(name, temper(_shares(_labels(said), said), temperature), [beside for _, beside in said])
 
 
@@ -158,17 +161,20 @@ def _served(task: Labelled, test: Outcome, label: str, spec: ThresholdSpec) -> d
 
 
 def _calibrated(task: Labelled, test: Outcome, temperature: float) -> dict[str, float]:
-    """Log-loss, and calibration error of the likeliest label with its chance level."""
-    rows = [tempered(made.probabilities["/label"], temperature) for made in test.predictions]
-    expected = [task.label_of(example.answer) for example in test.examples]
+    """Log-loss, and calibration error of the likeliest label with its chance level, of texts with probabilities."""
+    known = [(e, made) for e, made in zip(test.examples, test.predictions, strict=True) if made.probabilities]
+    if not known:
+        return {}
+    examples, rows = [e for e, _ in known], [tempered(made.probabilities["/label"], temperature) for _, made in known]
+    expected = [task.label_of(example.answer) for example in examples]
     loss = np.mean([log_loss(row[label]) for row, label in zip(rows, expected, strict=True)])
-    answers = [task.from_odds(e.input, row) for e, row in zip(test.examples, rows, strict=True)]
-    marks = [task.mark(e, answer) for e, answer in zip(test.examples, answers, strict=True)]
-    known = confidences(Outcome(test.examples, answers, marks))
-    if known is None:
+    answers = [task.from_odds(e.input, row) for e, row in zip(examples, rows, strict=True)]
+    marks = [task.mark(e, answer) for e, answer in zip(examples, answers, strict=True)]
+    found = confidences(Outcome(examples, answers, marks))
+    if found is None:
         return {"log_loss": float(loss)}
-    chance, _ = chance_level(known)
-    return {"log_loss": float(loss), "ece": calibration_error(known), "ece_by_chance": chance}
+    chance, _ = chance_level(found)
+    return {"log_loss": float(loss), "ece": calibration_error(found), "ece_by_chance": chance}
 
 
 def _labels(judged: Judged) -> tuple[str, ...]:
@@ -180,4 +186,6 @@ def _shares(labels: Sequence[str], judged: Judged) -> Floats:
     """Probabilities float[N, L]; alike for all labels where a text has none."""
     nothing = dict.fromkeys(labels, 1 / max(len(labels), 1))
     rows = [made.probabilities.get("/label", nothing) for made, _ in judged]
-    return np.array([[row[label] for label in labels] for row in rows], dtype=np.float64).reshape(-1, len(labels))
+    return np.array([[row[label] for label in labels] for row in rows], dtype=np.float64).reshape(
+        len(rows), len(labels)
+    )

@@ -48,7 +48,7 @@ class Headed(BaseModel):
     recognisers: Literal["auto", "off"] | dict[RecogniserName, str] = Field(
         "auto",
         description="of spans: what finds cards, accounts and the like by form and check digits -> the label it speaks "
-        "for; what they find stands. auto: those that train proves right",
+        "for; what they find stands. auto: those that were right on train",
     )
     consistency: ConsistencySpec | None = Field(
         None, description="perturbed twins of the examples, whose answers are to be the same (tasks of labels)"

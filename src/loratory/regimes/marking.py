@@ -28,7 +28,7 @@ def precision_of(finder: Finder, marked: Marked) -> float:
 
 
 def believed(wanted: Literal["auto"] | Mapping[RecogniserName, str], marked: Marked, precision: float) -> list[Finder]:
-    """The recognisers that somebody maps to labels, or those that train proves right."""
+    """The recognisers that somebody maps to labels, or those that were right on train."""
     if wanted == "auto":
         return recognised(marked, precision)
     named = [Finder(label, "recogniser", (name,)) for name, label in wanted.items()]

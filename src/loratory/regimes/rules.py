@@ -34,7 +34,7 @@ class Rules(BaseModel):
     recognisers: Literal["auto"] | dict[RecogniserName, str] = Field(
         "auto",
         description="of spans: what finds cards, accounts and the like -> the label it speaks for, tried next; auto: "
-        "those that train proves right",
+        "those that were right on train",
     )
     keywords: dict[str, list[str]] = Field(default_factory=dict, description="label -> words or phrases, tried next")
     mined: int = Field(20, ge=0, le=500, description="phrases of up to three words mined from train for each label")

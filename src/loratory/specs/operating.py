@@ -10,13 +10,25 @@ Scope = Literal["confidence", "margin", "entropy", "energy", "prototype"]
 
 
 class ThresholdSpec(BaseModel):
-    """From which probability on a label is answered, by what that has to hold."""
+    """What the answers as they are served have to hold of a label; its threshold is found by that."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recall: float | None = Field(None, gt=0, lt=1, description="found of the label's texts, at least")
-    false_positives: float | None = Field(None, gt=0, lt=1, description="other texts given this label, at most")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the one-sided bound that proves it")
+    recall: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share of the label's texts that are given it, at least; a text without an answer is missed",
+    )
+    false_positives: float | None = Field(
+        None, gt=0, lt=1, description="share of all other texts that are given this label, at most"
+    )
+    confidence: float = Field(
+        0.95,
+        gt=0.5,
+        lt=1,
+        description="of the one-sided bound that proves it; of all thresholds together",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -35,7 +47,7 @@ class AbstainSpec(BaseModel):
         description="what tells texts in scope from others: the best probability, its lead, the entropy, the energy of "
         "the logits or the nearest prototype; auto: the best on validation against `out_of_scope`, else confidence",
     )
-    keep: float = Field(0.95, gt=0, lt=1, description="share of calibration texts that are still answered")
+    keep: float = Field(0.95, gt=0, lt=1, description="share of calibration texts that score high enough")
     out_of_scope: str | None = Field(None, description="a file of texts that no label fits, to choose the score by")
     test: dict[str, str] = Field(
         default_factory=dict, description="name -> a file of such texts that are measured, and nothing is chosen by"
