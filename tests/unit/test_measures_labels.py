@@ -52,7 +52,7 @@ def test_an_operating_point_is_weighed_by_the_same_log_loss() -> None:
     examples = [Example({"text": "t"}, {"label": label}) for label in ("a", "c")]
     answers = [Prediction({"label": "b"}, {"/label": row}) for row in rows]
     test = Outcome(examples, answers, [TASK.mark(e, p) for e, p in zip(examples, answers, strict=True)])
-    found = operating.worth(TASK, Point(), test, [], {})
+    found = operating.worth(TASK, Point(), test, [], {}, {})
     truth = theirs(["a", "c"], [list(row.values()) for row in rows], labels=NAMES)
     after: object = found["after"]["log_loss"]
     assert after == pytest.approx(truth, rel=1e-12)
