@@ -1,7 +1,7 @@
 """Test sets drawn anew from populations whose scores are known, for contenders whose mistakes are alike.
 
-An example is right where its hardness lies below what the contender can do. Hardness is normal; contenders share half
-of it, and examples of a group share a part of that. Shapes: N examples, L labels.
+An example is right where its hardness lies below what the contender can do. Hardness is normal; contenders share a part
+of it, and of that examples of a group share a part. Shapes: N examples, L labels.
 """
 
 from __future__ import annotations
@@ -24,21 +24,25 @@ from loratory.tasks.tag import Tag
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 TAG = Tag(labels=("X",))
-SHARED = 0.5  # of an example's hardness, which all contenders meet alike
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Groups of a test set: how many examples each has, and how much of the shared hardness they have in common."""
+    """Groups of a test set: how many examples each has, and how much of their hardness is shared."""
 
     each: Sequence[int]
-    clumped: float = 0.0
+    clumped: float = 0.0  # of what contenders share, the part that a group's examples have in common
+    shared: float = 0.5  # of an example's hardness, which all contenders meet alike
     pure: bool = False  # whether a group's examples have one label
 
     @property
     def groups(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """int[N]: the group of each example."""
         return np.repeat(np.arange(len(self.each)), self.each)
+
+    def hardness(self, common: Floats, rng: np.random.Generator) -> Floats:
+        """float[N]: what one contender meets."""
+        return np.asarray(math.sqrt(self.shared) * common + math.sqrt(1 - self.shared) * rng.normal(size=len(common)))
 
     def common(self, rng: np.random.Generator) -> Floats:
         """float[N]: hardness that all contenders meet alike."""
@@ -50,11 +54,6 @@ class Sizes:
 def alone(n: int) -> Sizes:
     """Every example is a group of its own."""
     return Sizes((1,) * n)
-
-
-def hardness(common: Floats, rng: np.random.Generator) -> Floats:
-    """float[N]: what one contender meets."""
-    return np.asarray(math.sqrt(SHARED) * common + math.sqrt(1 - SHARED) * rng.normal(size=len(common)))
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class LabelWorld:
 
     @property
     def task(self) -> Classify:
-        return Classify(labels=tuple(f"l{i}" for i in range(len(self.shares))), headline=self.headline)  # type: ignore[arg-type]
+        return Classify(labels=tuple(f"l{i}" for i in range(len(self.shares))), headline=self.headline)
 
     def truth(self, contender: int) -> float:
         """The headline over the whole population."""
@@ -88,7 +87,7 @@ class LabelWorld:
         common = self.sizes.common(rng)
         answers = []
         for recall in self.recalls:
-            right = hardness(common, rng) < ndtri(np.asarray(recall))[labels]
+            right = self.sizes.hardness(common, rng) < ndtri(np.asarray(recall))[labels]
             answers.append(np.where(right, labels, _wrong(shares, labels, rng)))
         names = self.task.labels or ()
         examples = _examples(groups, self.sizes, [{"label": names[label]} for label in labels])
@@ -126,7 +125,7 @@ class SpanWorld:
             found = np.zeros(len(groups), dtype=int)
             for number in range(most):
                 own = (common + rng.normal(size=len(groups))) / math.sqrt(2)
-                found += (hardness(own, rng) < ndtri(recall)) & (there > number)
+                found += (self.sizes.hardness(own, rng) < ndtri(recall)) & (there > number)
             made_up = rng.random(len(groups)) < spurious
             rows = zip(there.tolist(), found.tolist(), made_up.tolist(), strict=True)
             made.append([_span_mark(*row) for row in rows])
@@ -135,13 +134,13 @@ class SpanWorld:
 
 
 def _normed(shares: Sequence[float]) -> Floats:
-    found = np.asarray(shares, dtype=float)
-    return found / found.sum()
+    found: Floats = np.asarray(shares, dtype=float)
+    return np.asarray(found / found.sum())
 
 
 def _others(shares: Floats) -> Floats:
     """float[L, L]: unnormed share of each other label among the wrong answers of a label."""
-    return np.tile(shares, (len(shares), 1)) * (1 - np.eye(len(shares)))
+    return np.asarray(np.tile(shares, (len(shares), 1)) * (1 - np.eye(len(shares))))
 
 
 def _wrong(shares: Floats, labels: Any, rng: np.random.Generator) -> Any:

@@ -202,7 +202,7 @@ def test_a_perfect_score_has_an_exact_interval() -> None:
 def test_what_no_task_can_take_apart_has_the_exact_interval_where_it_never_varies() -> None:
     task, made = world(n=100, ladder=[Skill("tfidf", 1.0)])
     field = contest(task, made, QUICK)
-    plain = replace(field, task=Undivided(task))
+    plain = replace(field, task=Undivided(task))  # type: ignore[arg-type]
     assert intervals.ratios_of(plain.task, "macro_f1", [field.standings[0].test.marks]) == ()
     assert intervals.ratios_of(plain.task, "accuracy", [field.standings[0].test.marks]) == (intervals.MEAN_REWARD,)
     found = interval(plain, plain.standings[0], "coverage")

@@ -27,7 +27,7 @@ class Pair:
     difference: float
     samples: Floats  # float[B]
     count: float  # effective groups
-    n: float  # examples, or spans: what the score counts
+    n: float  # examples, by Kish: where some weigh more in the score it is worth fewer
     gained: float  # by examples on which one is better
     lost: float
     design_effect: float
@@ -108,7 +108,6 @@ def paired(
     one, other = (float(task.summarise(total(each))[name]) for each in marks)
     seen, unseen = split(ratios, marks[0], resampling, least=1) if ratios else ([MEAN_REWARD], [])
     sides = [linearise(seen, each) for each in marks]
-    n = (sides[0].n + sides[1].n) / 2
     size = np.asarray(sum(side.whole / side.n for side in sides if side.n)) / 2 * np.ones(len(groups))
     ours, others = (_right(side) for side in sides)
     gain = (ours - others) * size
@@ -118,7 +117,7 @@ def paired(
         difference=one - other,
         samples=samples,
         count=resampling.effective,
-        n=n,
+        n=1 / float(np.square(size).sum()) if size.any() else 0.0,
         gained=float(gain[gain > 0].sum()),
         lost=-float(gain[gain < 0].sum()),
         design_effect=_effect(gain, size, groups, differs),

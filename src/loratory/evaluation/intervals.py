@@ -148,8 +148,11 @@ def split(
 
 def _proportion(ratios: Sequence[Ratio], fits: Sequence[Sequence[Counts]], resampling: Resampling) -> Proportion:
     each = [linearise(ratios, marks) for marks in fits]
-    sides = (np.mean([getattr(one, side) for one in each], axis=0) for side in ("part", "whole", "residual"))
-    return proportion_of(Linearised(*sides, float(np.mean([one.n for one in each]))), resampling.groups)
+    part, whole, residual = (
+        np.mean([getattr(one, side) for one in each], axis=0) for side in ("part", "whole", "residual")
+    )
+    found = Linearised(part, whole, residual, float(np.mean([one.n for one in each])))
+    return proportion_of(found, resampling.groups)
 
 
 def _sum(ratios: Sequence[Ratio], totals: Counts) -> float:

@@ -18,7 +18,7 @@ from loratory.evaluation.contest import flat
 from loratory.evaluation.intervals import score_interval
 from loratory.flows.opening import open_predictor
 from loratory.models.execution import run_here
-from loratory.protocols import Example, Predictor, answer
+from loratory.protocols import Example, Outcome, Predictor, Task, answer
 from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec
 
@@ -36,16 +36,26 @@ def scored(predictor: Predictor, data: str, columns: Sequence[str], look: ledger
     examples = examples_of(task, data, columns)
     reads = noted(look, task, examples)
     outcome = answer(predictor, examples, run_here)
+    per_label = {name: value for name, value in task.summarise(outcome.totals()).items() if "/" in name}
+    return {
+        "data": data,
+        "n": len(examples),
+        "metrics": with_intervals(task, outcome, EvidenceSpec()),
+        "per_label": per_label,
+        **reads,
+    }
+
+
+def with_intervals(task: Task, outcome: Outcome, evidence: EvidenceSpec) -> dict[str, dict[str, float]]:
+    """{value, low, high} of every score of the whole."""
     scores = task.summarise(outcome.totals())
-    evidence = EvidenceSpec()
-    resampling = draw(group_index(examples), evidence.resamples, evidence.seed)
+    resampling = draw(group_index(outcome.examples), evidence.resamples, evidence.seed)
     samples = replicate(resampling, outcome.marks, task, flat(scores))
     metrics = {}
     for name in flat(scores):
         found = score_interval(task, name, [outcome.marks], samples[name], resampling, evidence.confidence)
         metrics[name] = {"value": scores[name], "low": found["low"], "high": found["high"]}
-    per_label = {name: value for name, value in scores.items() if "/" in name}
-    return {"data": data, "n": len(examples), "metrics": metrics, "per_label": per_label, **reads}
+    return metrics
 
 
 def noted(look: ledger.Look, task: Any, examples: Sequence[Example]) -> dict[str, Any]:
