@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from loratory.data import quality
 from loratory.data.damage import damage
 from loratory.data.groups import Pairs, group, pairs_of
 from loratory.data.leaks import leaked
+from loratory.data.prepared import prepare
 from loratory.data.splits import Parts
 from loratory.data.suspects import Found, Suspect
 from loratory.protocols import Example
+from loratory.specs.data import DataSpec
 from loratory.tasks.classify import Classify
 
 TASK = Classify(labels=("fee", "card"))
@@ -114,6 +117,28 @@ def test_leakage_into_a_given_test_set_is_counted_not_mended() -> None:
     assert found["counts"]["test"] == 4
     assert found["duplicates"]["exact"] == 2
     assert "2 examples of test (50.0%) are equal or nearly equal to one of train" in said(found)
+
+
+@pytest.mark.parametrize("mode", ["join", "report"])
+def test_a_copy_of_every_kind_in_a_given_test_file_is_told_in_both_modes(tmp_path: Path, mode: str) -> None:
+    base = "how long will it take until my new card comes to me"
+    copies = [base.upper(), base + "!", base.replace("card", "c\u200bard"), base.replace("o", "\u043e"), base + "e"]
+    rows = [{"text": text, "label": label} for text, label in [(base, "card"), *CLEAN]]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tests = [{"text": text, "label": "card"} for text in [*copies, "and now for other things"]]
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, tests)))
+    spec = DataSpec.model_validate({"path": "train.jsonl", "test": "test.jsonl", "duplicates": mode})
+    made = prepare(Classify(), spec, tmp_path)
+    found = quality.inspect(made.task, made.parts, made.pairs)
+    assert sum(one["exact"] for one in found["overlaps"] if one["parts"][1] == "test") == 1
+    assert sum(one["near"] for one in found["overlaps"] if one["parts"][1] == "test") == 4
+    assert any("near copy" in line and "no two parts" not in line for line in quality.lines(found))
+
+
+def test_near_counts_texts_whatever_the_pairs(tmp_path: Path) -> None:
+    long = "how long will it take until my new card comes to me"
+    found = report([*CLEAN, (long, "card"), (long + "e", "card"), (long + "!", "card"), (long, "card")])
+    assert (found["duplicates"]["exact"], found["duplicates"]["near"]) == (1, 3)
 
 
 def test_truncation_is_told_by_the_tokens_that_the_base_reads() -> None:

@@ -24,8 +24,7 @@ def _leaks(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         many = one["exact"] + one["near"]
         yield (
             f"{many:,} examples of {later} ({one['share']:.1%}) are equal or nearly equal to one of {earlier}",
-            "a given file is never changed: remove them from it, or leave it out and let the split be made; where it "
-            "was made here, these are fillings of one template: name a group column",
+            "a given file is never changed: remove them from it; in a split made here name a group column",
         )
 
 
