@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from loratory.data import ledger
-from loratory.flows import latency, measuring, run
+from loratory.evaluation import ladder as ladders
+from loratory.flows import latency, measuring
 
 from . import world
 from .conftest import Workspace
@@ -124,13 +125,13 @@ def test_shuffled_rows_and_a_new_contender_in_an_old_folder(
     shuffle(folder / changed)
     (folder / "spec.yaml").write_text(GIVEN.replace(SMALL, MORE), encoding="utf-8")
     weighed: list[Any] = []
-    real = run.ladders.build
+    real = ladders.build
 
     def build(task: Any, rows: Any, *others: Any) -> Any:
         weighed.extend(fit for row in rows for fit in row.fits)
         return real(task, rows, *others)
 
-    monkeypatch.setattr(run.ladders, "build", build)
+    monkeypatch.setattr(ladders, "build", build)
     ladder, heard = again(folder, monkeypatch)
     for part in ("validation", "test"):  # row by row the same texts, though a line may hold another text than before
         first, *rest = [getattr(fit, part).examples for fit in weighed]
