@@ -128,7 +128,7 @@ class World:
 NINE = ("recall", 0.9)
 EIGHT = ("recall", 0.8)
 RARE = (0.1, 0.2, 0.3, 0.4)
-# What labels can each hold alone, and what is not held as it is served: thresholds compete, or abstention takes it away.
+# What each threshold holds alone, and the answers do not: thresholds compete, or abstention takes away.
 CONTRARY: Sequence[World] = (
     World("recall 0.9, abstain keep 0.95, labels often confused", {"A": NINE}, keep=0.95, n=1500, signal=2.0),
     World("recall 0.9 of two labels of two, often confused", {"A": NINE, "B": NINE}, (0.5, 0.5), signal=1.5),
