@@ -128,13 +128,20 @@ class World:
 NINE = ("recall", 0.9)
 EIGHT = ("recall", 0.8)
 RARE = (0.1, 0.2, 0.3, 0.4)
+# What each threshold holds alone, and the answers do not: thresholds compete, or abstention takes away.
+CONTRARY: Sequence[World] = (
+    World("recall 0.9, abstain keep 0.95, labels often confused", {"A": NINE}, keep=0.95, n=1500, signal=2.0),
+    World("recall 0.9 of two labels of two, often confused", {"A": NINE, "B": NINE}, (0.5, 0.5), signal=1.5),
+    World("recall 0.9 of four labels of four, often confused", dict.fromkeys("ABCD", NINE), signal=2.0),
+)
 WORLDS_ASKED: Sequence[World] = (
+    *CONTRARY,
     World("recall 0.9 of one label", {"A": NINE}, (0.25, 0.75), signal=2.0),
     World("recall 0.9 of one label, 200 texts", {"A": NINE}, (0.5, 0.5), n=200, signal=2.5),
     World("recall 0.9, abstain keep 0.95", {"A": NINE}, keep=0.95, n=1500),
-    World("recall 0.9 of two labels of four", {"A": NINE, "B": NINE}, n=1500, signal=2.5),
+    World("recall 0.9 of two labels of four", {"A": NINE, "B": NINE}, n=1000, signal=2.5),
     World("recall 0.85 of two labels of two", dict.fromkeys("AB", ("recall", 0.85)), (0.3, 0.7), signal=2.0),
-    World("recall 0.8 of four labels of four", dict.fromkeys("ABCD", EIGHT), n=1500, signal=2.5),
+    World("recall 0.8 of four labels of four", dict.fromkeys("ABCD", EIGHT), n=1000, signal=2.5),
     World("recall 0.8 of two labels, one of them rare", {"A": EIGHT, "B": EIGHT}, RARE, n=1000, signal=2.5),
     World(
         "false positives 0.05 and 0.02 of two labels",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from simulations.operating import WORLDS_ASKED, World
+from simulations.operating import CONTRARY, WORLDS_ASKED, World
 
 from loratory.evaluation import operating
 from loratory.evaluation.ladder import operating_lines
@@ -24,7 +24,7 @@ from loratory.tasks.classify import Classify
 
 ABC = ("A", "B", "C")
 TASK = Classify(labels=ABC)
-HARD = [world for world in WORLDS_ASKED if world.n >= 1500 and len(world.labels) == 4]
+HARD = [*CONTRARY, *(world for world in WORLDS_ASKED if world.keep and len(world.asked) == 2)]
 
 
 @dataclass(frozen=True)
