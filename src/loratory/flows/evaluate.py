@@ -37,12 +37,12 @@ def scored(predictor: Predictor, data: str, columns: Sequence[str]) -> dict[str,
     return {
         "data": data,
         "n": len(examples),
-        "metrics": with_intervals(task, outcome, EvidenceSpec()),
+        "metrics": estimate_scores(task, outcome, EvidenceSpec()),
         "per_label": per_label,
     }
 
 
-def with_intervals(task: Task, outcome: Outcome, evidence: EvidenceSpec) -> dict[str, dict[str, float]]:
+def estimate_scores(task: Task, outcome: Outcome, evidence: EvidenceSpec) -> dict[str, dict[str, float]]:
     """{value, low, high} of every score of the whole."""
     scores = task.summarise(outcome.totals())
     resampling = draw(group_index(outcome.examples), evidence.resamples, evidence.seed)
