@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from loratory.evaluation.comparisons import pair
 from loratory.evaluation.metrics import interval
 from loratory.evaluation.stress import Pair, score
-from loratory.flows.evaluate import with_intervals
+from loratory.flows.evaluate import estimate_scores
 from loratory.specs.evidence import EvidenceSpec
 from simulations.claims import Claim, claim_rate
 from simulations.worlds import LabelWorld, Sizes, SpanWorld, alone
@@ -96,7 +96,7 @@ def score_covers(world: World, seed: int, evidence: EvidenceSpec) -> bool:
 def evaluate_covers(world: World, seed: int, evidence: EvidenceSpec) -> bool:
     """The same as `evaluate --data` tells it."""
     field = world.draw(seed, evidence)
-    found = with_intervals(field.task, field.standings[0].test, evidence)[field.task.headline]
+    found = estimate_scores(field.task, field.standings[0].test, evidence)[field.task.headline]
     return found["low"] <= world.truth(0) <= found["high"]
 
 

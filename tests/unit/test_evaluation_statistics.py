@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from scipy import stats
+from simulations.worlds import LabelWorld, Sizes, SpanWorld, alone
 from sklearn.metrics import confusion_matrix, f1_score, log_loss, roc_auc_score
 from test_evaluation_fakes import FOUR, LADDER, QUICK, Skill, answered, examples, world
 
-from loratory.evaluation import bootstrap, calibration, comparisons, intervals, proportions
+from loratory.evaluation import bootstrap, calibration, comparisons, intervals, proportions, stress
+from loratory.evaluation.caveats import _few, _groups
 from loratory.evaluation.contest import contest
 from loratory.evaluation.metrics import interval
+from loratory.flows.evaluate import estimate_scores
 from loratory.protocols import Counts, Decomposable, Example, Outcome, Prediction, Scores, total
 from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify
@@ -267,7 +270,7 @@ def test_every_score_is_the_mean_of_the_ratios_that_its_task_names(outcome: Outc
             if name == "log_loss":
                 assert ratios == ()
                 continue
-            linear = proportions.linearise(ratios, marks)
+            linear = proportions.linearise(ratios, marks, sums)
             assert linear.value == pytest.approx(score), name
             assert (linear.part <= linear.whole + 1e-9).all(), name
             assert linear.residual.sum() == pytest.approx(0, abs=1e-9)
@@ -338,6 +341,49 @@ def test_no_decision_contradicts_its_interval(shift: float, scarce: bool, unseen
         for alpha in (0.01, 0.05, 0.2):
             low, high = one.interval(1 - alpha)
             assert not (one.p_differs() <= alpha and low <= 0 <= high)
+
+
+def test_twenty_of_twenty_right_is_no_certainty_wherever_it_is_told() -> None:
+    rows = examples(FOUR, 20)
+    said = [Prediction({"label": example.answer["label"]}) for example in rows]  # type: ignore[index]
+    perfect = Outcome(rows, said, [TASK.mark(e, p) for e, p in zip(rows, said, strict=True)])
+    found = estimate_scores(TASK, perfect, QUICK)
+    assert found["accuracy"] == {"value": 1.0, "low": pytest.approx(0.025 ** (1 / 20)), "high": 1.0}
+    assert found["macro_f1"]["low"] < found["accuracy"]["low"]
+    change = stress.score(TASK, stress.Pair(perfect, perfect), QUICK)
+    assert change["change"] == 0.0
+    assert change["low"] < -0.05
+    assert change["high"] > 0.05
+
+
+def test_no_leak_seen_is_no_proof_that_there_is_none() -> None:
+    tag = Tag(labels=("P",))
+    answer = tag.from_spans("Ann is here", [(0, 3, "P")])
+    rows = [Example({"text": "Ann is here"}, answer, origin=str(i)) for i in range(30)]
+    said = [Prediction(answer)] * 30
+    outcome = Outcome(rows, said, [tag.mark(e, p) for e, p in zip(rows, said, strict=True)])
+    found = estimate_scores(tag, outcome, QUICK)
+    assert found["leak_rate"]["low"] == 0.0
+    assert 0.05 < found["leak_rate"]["high"] < 0.2  # 30 texts, though 90 characters
+    assert 0.8 < found["strict_f1"]["low"] < 0.95
+
+
+def test_sparse_and_skewed_test_sets_say_so() -> None:
+    field = LabelWorld((0.5, 0.46, 0.02, 0.02), ((0.9,) * 4,), Sizes((80, *(4,) * 40)), "macro_f1").draw(1, QUICK)
+    (said,) = _groups(field)
+    assert f"only {field.resampling.effective:.0f} independent groups" in said
+    assert "of its 41 groups the largest holds 80 of 240 examples" in said
+    field = LabelWorld((0.5, 0.46, 0.04, 1e-9), ((0.9,) * 4,), alone(80), "macro_f1").draw(1, QUICK)
+    assert _groups(field) == []
+    few, sparse, unseen = _few(field)
+    assert "l3 (0)" in few
+    assert "2 of the 4 labels have fewer than 5 test examples" in sparse
+    assert "1 of the 4 labels have no test example at all" in unseen
+    assert "25.0 points" in unseen
+    plain = LabelWorld((0.5, 0.46, 0.04, 1e-9), ((0.9,) * 4,), alone(80), "accuracy").draw(1, QUICK)
+    assert len(_few(plain)) == 1  # accuracy is no mean over labels
+    spans = SpanWorld((0.9,), (0.1,), alone(10)).draw(1, QUICK)
+    assert "X (" in _few(spans)[0]
 
 
 def test_mean_over_folds_is_students() -> None:

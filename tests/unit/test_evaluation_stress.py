@@ -171,7 +171,8 @@ def test_expected_spans_move_and_the_score_is_compared() -> None:
     assert found["suffix"]["score"]["change"] == 0.0
     assert found["prefix"]["score"]["before"] == 1.0
     assert found["prefix"]["score"]["after"] == 0.0
-    assert found["prefix"]["score"]["low"] == found["prefix"]["score"]["high"] == -1.0
+    assert found["prefix"]["score"]["low"] == -1.0
+    assert -0.5 < found["prefix"]["score"]["high"] < 0  # four texts are no certainty
     assert "flips" not in found["prefix"]
     assert len(found["prefix"]["examples"]) == 4
     assert list(found) == ["prefix", "suffix"]  # worst first

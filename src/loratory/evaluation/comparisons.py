@@ -105,9 +105,10 @@ def paired(
 ) -> Pair:
     """Two fits' marks on the same examples, in one score; samples: float[B], its difference in every resample."""
     groups, ratios = resampling.groups, ratios_of(task, name, marks)
-    one, other = (float(task.summarise(total(each))[name]) for each in marks)
+    sums = [total(each) for each in marks]
+    one, other = (float(task.summarise(each)[name]) for each in sums)
     seen, unseen = split(ratios, marks[0], resampling, least=1) if ratios else ([MEAN_REWARD], [])
-    sides = [linearise(seen, each) for each in marks]
+    sides = [linearise(seen, each, totals) for each, totals in zip(marks, sums, strict=True)]
     size = np.asarray(sum(side.whole / side.n for side in sides if side.n)) / 2 * np.ones(len(groups))
     ours, others = (_right(side) for side in sides)
     gain = (ours - others) * size

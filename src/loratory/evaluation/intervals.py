@@ -98,7 +98,8 @@ def estimate(
         varies = np.ptp(samples[~np.isnan(samples)]) > 1e-12 or not 0 <= value <= 1 or name in task.lower_is_better
         return plain if varies else replace(plain, exact=_constant(value, resampling))
     dense, sparse = split(parts, fits[0], resampling)
-    within = _proportion(dense, fits, resampling)
+    linear = [linearise(dense, marks, sums) for marks, sums in zip(fits, totals, strict=True)]
+    within = proportion_of(_mean(linear), resampling.groups)
     if not sparse:
         return replace(plain, exact=within)
     found = float(np.mean([_sum(sparse, one) for one in totals])) / len(parts)
@@ -146,13 +147,11 @@ def split(
     return dense, sparse
 
 
-def _proportion(ratios: Sequence[Ratio], fits: Sequence[Sequence[Counts]], resampling: Resampling) -> Proportion:
-    each = [linearise(ratios, marks) for marks in fits]
+def _mean(each: Sequence[Linearised]) -> Linearised:
     part, whole, residual = (
         np.mean([getattr(one, side) for one in each], axis=0) for side in ("part", "whole", "residual")
     )
-    found = Linearised(part, whole, residual, float(np.mean([one.n for one in each])))
-    return proportion_of(found, resampling.groups)
+    return Linearised(part, whole, residual, float(np.mean([one.n for one in each])))
 
 
 def _sum(ratios: Sequence[Ratio], totals: Counts) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 
 from loratory.evaluation.bootstrap import Floats, Integers, by_group
 from loratory.measures.ratios import Ratio, Weights
-from loratory.protocols import Counts, total
+from loratory.protocols import Counts
 
 SCARCE = 10  # with fewer groups on one side, what a bootstrap sees of that side is chance
 PRIOR = 2.0  # groups' worth of belief that a group is wholly right or wholly wrong, until the data say otherwise
@@ -67,13 +67,12 @@ class Linearised:
         return float(self.part.sum() / self.n) if self.n else 0.0
 
 
-def linearise(ratios: Sequence[Ratio], marks: Sequence[Counts]) -> Linearised:
-    """The mean of ratios; one whose whole is 0 is left out.
+def linearise(ratios: Sequence[Ratio], marks: Sequence[Counts], totals: Counts) -> Linearised:
+    """The mean of ratios; one whose whole is 0 is left out. `totals` are the sums of these marks.
 
     A trial of a small whole counts more than one of a large whole; n is what all of them are worth together, after
     Kish: for the mean of L ratios L^2 / sum(1 / whole), and the whole itself for one.
     """
-    totals = total(marks)
     known = [(one, whole) for one in ratios if (whole := _weigh(totals, one.whole)) > 0]
     if not known:
         return Linearised(*(np.zeros(len(marks)),) * 3, 0.0)
@@ -99,7 +98,17 @@ def _weigh(counts: Mapping[str, float], side: Weights) -> float:
 
 
 def _weighed(side: Weights, marks: Sequence[Counts]) -> Floats:
-    return np.array([sum(side.get(kind, 0.0) * value for kind, value in one.items()) for one in marks])
+    """float[N]; whichever has fewer kinds, the side or the example, is gone through."""
+    few = len(side) < 10
+    return np.array(
+        [
+            sum([weight * one[kind] for kind, weight in side.items() if kind in one])
+            if few
+            else sum([side[kind] * value for kind, value in one.items() if kind in side])
+            for one in marks
+        ],
+        dtype=np.float64,
+    )
 
 
 def proportion(part: Floats, whole: Floats, groups: Integers) -> Proportion:

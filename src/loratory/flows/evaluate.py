@@ -40,13 +40,13 @@ def scored(predictor: Predictor, data: str, columns: Sequence[str], look: ledger
     return {
         "data": data,
         "n": len(examples),
-        "metrics": with_intervals(task, outcome, EvidenceSpec()),
+        "metrics": estimate_scores(task, outcome, EvidenceSpec()),
         "per_label": per_label,
         **reads,
     }
 
 
-def with_intervals(task: Task, outcome: Outcome, evidence: EvidenceSpec) -> dict[str, dict[str, float]]:
+def estimate_scores(task: Task, outcome: Outcome, evidence: EvidenceSpec) -> dict[str, dict[str, float]]:
     """{value, low, high} of every score of the whole."""
     scores = task.summarise(outcome.totals())
     resampling = draw(group_index(outcome.examples), evidence.resamples, evidence.seed)
