@@ -126,7 +126,8 @@ def told(kind: str, size: int, seed: int) -> tuple[int, int]:
     texts += [_near_twin(text, chance)[1] for text in chance.sample(texts, size // 5)]
     texts = chance.sample(list(dict.fromkeys(texts)), len(set(texts)))
     cut = round(0.7 * len(texts))
-    truth = sum(any(jaccard(one, other, 3) >= THRESHOLD for other in texts[:cut]) for one in texts[cut:])
+    held = [grams_of(text, 3) for text in texts]
+    truth = sum(any(_jaccard(one, other) >= THRESHOLD for other in held[:cut]) for one in held[cut:])
     return _count_leaks(texts[:cut], texts[cut:], chance, join=False), truth
 
 
@@ -263,12 +264,19 @@ def _near_twin(text: str, chance: random.Random) -> tuple[str, str]:
 
 
 def jaccard(one: str, other: str, width: int) -> float:
-    """Jaccard similarity of the n-grams of two texts, signs as one space."""
-    a, b = (
-        {plain[at : at + width] for at in range(len(plain) - width + 1)}
-        for plain in (" ".join("".join(c if c.isalnum() else " " for c in text).split()) for text in (one, other))
-    )
-    return len(a & b) / len(a | b)
+    """Jaccard similarity of the n-grams of two texts."""
+    return _jaccard(grams_of(one, width), grams_of(other, width))
+
+
+def grams_of(text: str, width: int) -> set[str]:
+    """The n-grams of a text, signs as one space."""
+    plain = " ".join("".join(letter if letter.isalnum() else " " for letter in text).split())
+    return {plain[at : at + width] for at in range(len(plain) - width + 1)}
+
+
+def _jaccard(one: set[str], other: set[str]) -> float:
+    shared = len(one & other)
+    return shared / (len(one) + len(other) - shared)
 
 
 def _together(one: Sequence[str], other: Sequence[str], chance: random.Random) -> list[bool]:
