@@ -56,7 +56,17 @@ HAN = [chr(code) for code in range(0x4E00, 0x4E00 + 2_000)]
 TWINS = str.maketrans("aceiopxy", "\u0430\u0441\u0435\u0456\u043e\u0440\u0445\u0443")  # Cyrillic for Latin
 ACCENTED = str.maketrans("aeiou", "\u00e1\u00e9\u00ee\u00f6\u00fc")
 ACTIONS = ("open", "close", "cancel", "activate", "block", "replace", "order", "verify", "freeze", "delete")
-REQUESTS = ("how do i {} my account", "{} my card", "i want to {} a card", "please {} the transfer now", "can i {} it")
+REQUESTS = (
+    "how do i {} my account",
+    "{} my card",
+    "i want to {} a card",
+    "please {} the transfer now",
+    "can i {} it",
+    "where can i {} my pin",
+    "is it possible to {} a second card",
+    "{} the account of my wife",
+    "why can't i {} this payment",
+)
 
 
 def claims(scale: float) -> Iterator[Claim]:
@@ -84,7 +94,7 @@ def _given_test_files(scale: float) -> Iterator[Claim]:
         yield claim_rate(
             f"leaked rows of a given test file that are told, duplicates: {mode}", found, 0.99, at_most=False
         )
-    counts = [told("long", 300, seed) for seed in range(_many(8, scale))]
+    counts = [told("long", 300, seed) for seed in range(_many(10, scale))]
     found = [place < said for said, truth in counts for place in range(truth)]
     yield claim_rate("rows near one of another part, of one family cut at random: told", found, 0.99, at_most=False)
 
@@ -93,13 +103,13 @@ def _changed(scale: float) -> Iterator[Claim]:
     worlds = _many(8, scale)  # of 50 sentences each
     for name, (make, change) in CHANGES.items():
         found = [hit for seed in range(worlds) for hit in joined(make, change, seed)]
-        yield claim_rate(f"{name}: joined", found, 0.99, at_most=False)
+        yield claim_rate(f"{name}: joined", found, PROMISED.get(name, 0.99), at_most=False)
 
 
 def _different(scale: float) -> Iterator[Claim]:
     wrong = [hit for seed in range(_many(40, scale)) for hit in arithmetic(seed)]
     yield claim_rate("sums, numbers alone and emoji alone that differ: joined", wrong, 0.0, at_most=True)
-    yield claim_rate("requests of one frame and different intents: joined", intents(), 0.05, at_most=True)
+    yield claim_rate("requests of one frame and different intents: joined", intents(), 0.15, at_most=True)
 
 
 def planted(kind: str, size: int, seed: int) -> int:
@@ -126,7 +136,8 @@ def told(kind: str, size: int, seed: int) -> tuple[int, int]:
     texts += [_near_twin(text, chance)[1] for text in chance.sample(texts, size // 5)]
     texts = chance.sample(list(dict.fromkeys(texts)), len(set(texts)))
     cut = round(0.7 * len(texts))
-    truth = sum(any(jaccard(one, other, 3) >= THRESHOLD for other in texts[:cut]) for one in texts[cut:])
+    held = [grams_of(text, 3) for text in texts]
+    truth = sum(any(_jaccard(one, other) >= THRESHOLD for other in held[:cut]) for one in held[cut:])
     return _count_leaks(texts[:cut], texts[cut:], chance, join=False), truth
 
 
@@ -199,13 +210,16 @@ def sentence(chance: random.Random, words: int) -> str:
     return " ".join(word(chance) for _ in range(words))
 
 
-def change_word(text: str, chance: random.Random) -> str:
+def change_short_word(text: str, chance: random.Random) -> str:
     """One word is another one, no longer than 15 % of the text."""
+    return change_word(text, chance, 0.15 * len(text))
+
+
+def change_word(text: str, chance: random.Random, most: float = 100) -> str:
+    """One word of at most so many characters is another one."""
     words = text.split()
-    places = [i for i, one in enumerate(words) if len(one) <= 0.15 * len(text)]
-    at = chance.choice(places or range(len(words)))
-    length = len(words[at])
-    words[at] = "".join(chance.choices("bcdfghjklmnpqrstvwxyz", k=length))
+    at = chance.choice([i for i, one in enumerate(words) if len(one) <= most] or range(len(words)))
+    words[at] = "".join(chance.choices("bcdfghjklmnpqrstvwxyz", k=len(words[at])))
     return " ".join(words)
 
 
@@ -243,9 +257,12 @@ CHANGES: Mapping[str, tuple[Callable[[random.Random], str], Callable[[str, rando
     "one character of 20 in Chinese": (lambda chance: "".join(chance.sample(HAN, 20)), change_letter),
     "one word of 6 to 12, up to 15 % of the characters": (
         lambda chance: sentence(chance, chance.randint(6, 12)),
-        change_word,
+        change_short_word,
     ),
+    "one word of 6 or 7": (lambda chance: sentence(chance, chance.randint(6, 7)), change_word),
+    "one word of 8 to 12": (lambda chance: sentence(chance, chance.randint(8, 12)), change_word),
 }
+PROMISED: Mapping[str, float] = {"one word of 6 or 7": 0.6, "one word of 8 to 12": 0.95}
 
 
 def _near_twin(text: str, chance: random.Random) -> tuple[str, str]:
@@ -263,12 +280,19 @@ def _near_twin(text: str, chance: random.Random) -> tuple[str, str]:
 
 
 def jaccard(one: str, other: str, width: int) -> float:
-    """Jaccard similarity of the n-grams of two texts, signs as one space."""
-    a, b = (
-        {plain[at : at + width] for at in range(len(plain) - width + 1)}
-        for plain in (" ".join("".join(c if c.isalnum() else " " for c in text).split()) for text in (one, other))
-    )
-    return len(a & b) / len(a | b)
+    """Jaccard similarity of the n-grams of two texts."""
+    return _jaccard(grams_of(one, width), grams_of(other, width))
+
+
+def grams_of(text: str, width: int) -> set[str]:
+    """The n-grams of a text, signs as one space."""
+    plain = " ".join("".join(letter if letter.isalnum() else " " for letter in text).split())
+    return {plain[at : at + width] for at in range(len(plain) - width + 1)}
+
+
+def _jaccard(one: set[str], other: set[str]) -> float:
+    shared = len(one & other)
+    return shared / (len(one) + len(other) - shared)
 
 
 def _together(one: Sequence[str], other: Sequence[str], chance: random.Random) -> list[bool]:
