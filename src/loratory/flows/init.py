@@ -38,7 +38,7 @@ task:
 data:
   path: {path}
 {columns}  # test: held-out.csv       # a test file of your own is respected and never mended
-  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates never cross a split
+  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates stay together
 
 base: minilm                # embedded, no network; or a folder, or a hub id such as microsoft/deberta-v3-base
 
@@ -82,7 +82,7 @@ task:
 data:
   path: {path}
 {columns}  # test: held-out.jsonl     # a test file of your own is respected and never mended
-  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates never cross a split
+  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates stay together
 
 base: seedling              # embedded, no network, tiny; better: a folder or a hub id of an instruction model
 
@@ -111,7 +111,7 @@ task:
 data:
   path: {path}
 {columns}  # test: held-out.jsonl     # a test file of your own is respected and never mended
-  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates never cross a split
+  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates stay together
 
 base: minilm                # embedded, no network; or a folder, or a hub id such as microsoft/deberta-v3-base
 
