@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/loratory run risk-triage
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow -rs
