@@ -21,7 +21,7 @@ from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
 from simulations.claims import Claim, claim_rate
 
 WORLDS = 400
-POPULATION = 60_000
+POPULATION = 40_000
 SEED = 14
 
 
