@@ -21,7 +21,7 @@ from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
 from simulations.claims import Claim, claim_rate
 
 WORLDS = 400
-POPULATION = 40_000
+POPULATION = 30_000  # texts that count
 SEED = 14
 
 
@@ -89,10 +89,12 @@ class World:
     @cached_property
     def population(self) -> Drawn:
         """Enough texts to know the truth; only those that count, where a demand counts no others."""
-        all_of_it = self.draw(POPULATION, np.random.default_rng(self.seed))
+        generator = np.random.default_rng(self.seed)
         if any(kind != "recall" for kind, _ in self.asked.values()):
-            return all_of_it
-        kept = np.isin(all_of_it.expected, [self.labels.index(label) for label in self.asked])
+            return self.draw(POPULATION, generator)
+        counted = [self.labels.index(label) for label in self.asked]
+        all_of_it = self.draw(int(POPULATION / sum(self.share[place] for place in counted)), generator)
+        kept = np.isin(all_of_it.expected, counted)
         return Drawn(all_of_it.shares[kept], all_of_it.expected[kept], all_of_it.groups[kept])
 
     def fit(self, number: int) -> operating.Fitted:
