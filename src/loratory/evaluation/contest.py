@@ -55,10 +55,10 @@ def contest(task: Task, measured: Sequence[Measured], evidence: EvidenceSpec) ->
     if not fitted:
         raise ValueError("no contender was fitted")
     examples = fitted[0].ship.test.examples
-    identities = [(example.origin, example.group) for example in examples]
+    identities = [(example.origin, example.group, example.input) for example in examples]
     for one in fitted:
         for fit in one.fits:
-            if [(example.origin, example.group) for example in fit.test.examples] != identities:
+            if [(example.origin, example.group, example.input) for example in fit.test.examples] != identities:
                 raise ValueError(f"{one.name}, seed {fit.seed}, answered another test set than {fitted[0].name}")
     resampling = draw(group_index(examples), evidence.resamples, evidence.seed)
     return Contest(task, evidence, resampling, tuple(_standing(task, one, resampling) for one in fitted))
