@@ -183,7 +183,7 @@ def test_a_damaged_base(case: str, workspace: Workspace, base: Path) -> None:
     done = here(folder, "run", "spec.yaml")
     assert done.code == 2, done.err
     assert said in done.said()
-    assert list(folder.rglob("seed-1")) == []
+    assert {fit.parent.name for fit in folder.rglob("seed-1")} <= {"majority"}  # which needs no base
     assert [file for file in folder.rglob("*.part")] == []
 
 

@@ -66,7 +66,7 @@ def test_a_full_disk_is_said_and_a_rerun_with_room_completes(
     done = here(folder, "train", "spec.yaml", "-o", small / "out")
     assert done.code == 0, done.err
     after = only_whole_artifacts(small / "out")
-    assert len(after) == 3
+    assert len(after) == 4
     assert {path for path in after if before.get(path) == path.stat().st_mtime_ns} == set(before)
 
 
@@ -107,7 +107,7 @@ def test_an_error_at_any_fsync_leaves_only_whole_artifacts(
     only_whole_artifacts(folder)
     done = here(folder, "train", "spec.yaml")
     assert done.code == 0, done.err
-    assert len(only_whole_artifacts(folder)) == 3
+    assert len(only_whole_artifacts(folder)) == 4
 
 
 def test_a_full_disk_while_evidence_is_written_keeps_the_fits(
@@ -187,7 +187,7 @@ def test_a_flipped_bit_is_refused_by_predict_and_mended_by_run(
     assert done.code == 0, done.err
     assert "contenders/lora/seed-1 is damaged and is made again: the file's SHA-256 differs" in done.err
     assert name in done.err
-    assert done.err.count("finished before, kept") == 7
+    assert done.err.count("finished before, kept") == 8
     assert weights(fit) == before
     assert here(copied, "predict", "runs/tiny", "-c", "lora", "a text").code == 0
 

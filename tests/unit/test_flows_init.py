@@ -91,7 +91,7 @@ def test_every_form_of_examples(name: str, tmp_path: Path) -> None:
     assert spec.data.path == name
     assert spec.task.labels == ("A", "B")
     assert spec.name == name.split(".")[0]
-    assert [c.regime for c in spec.ladder][:2] == ["rules", "tfidf"]
+    assert [c.regime for c in spec.ladder][:3] == ["majority", "rules", "tfidf"]
 
 
 @pytest.mark.parametrize("form", ["messages", "conversations", "prompt"])
@@ -102,7 +102,7 @@ def test_conversations_get_a_spec_for_written_answers(form: str, tmp_path: Path)
     spec, _ = made(tmp_path / "talk.json", tmp_path / "spec.yaml")
     assert spec.task.kind == "generate"
     assert spec.data.columns[form if form == "prompt" else "messages"] == form
-    assert [c.regime for c in spec.ladder] == ["prompted", "lora"]
+    assert [c.regime for c in spec.ladder] == ["majority", "prompted", "lora"]
 
 
 @pytest.mark.parametrize("label", NASTY)
