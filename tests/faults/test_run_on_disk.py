@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import time
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -101,9 +100,7 @@ def test_a_second_run_fits_nothing_reads_nothing_and_loads_no_weights(
     ladder, heard = again(copied, monkeypatch)
     assert heard.of("fit") == []
     monkeypatch.setattr("loratory.models.trunks.load_trunk", lambda *_: pytest.fail("weights were loaded"))
-    started = time.monotonic()
     ladder, heard = again(copied, monkeypatch)
-    assert time.monotonic() - started < 10
     assert heard.of("fit") == heard.of("measure") == []
     assert heard.of("kept") == NAMES
     assert heard.of("stage", "text") == ["weighing the evidence"]

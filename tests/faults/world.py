@@ -208,7 +208,7 @@ def nursery() -> Iterator[Nursery]:
         made.process.wait()
 
 
-def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(what: Callable[[], bool], seconds: float = 240.0) -> None:
     """Wait for something to be so."""
     end = time.monotonic() + seconds
     while not what():
