@@ -8,7 +8,6 @@ from typing import Any
 
 from loratory.evaluation.comparisons import holm, pair
 from loratory.evaluation.contest import Contest, Standing, best
-from loratory.specs.evidence import EvidenceSpec
 
 ROUNDING = 1e-9  # 0.895 - 0.9 is a little less than -0.005
 
@@ -71,14 +70,8 @@ def non_inferiority(field: Contest, top: Standing) -> list[dict[str, Any]]:
                 "shown": p <= 1 - evidence.confidence,
                 "within": within,
                 "worse": not within and high < -evidence.margin,
-                "smallest_margin": _smallest_margin(one.standard_error(), len(pairs), evidence),
+                # within which this test set would show two equals to be as good, at the spec's power
+                "smallest_margin": one.detectable((1 - evidence.confidence) / len(pairs), evidence.power),
             }
         )
     return rows
-
-
-def _smallest_margin(error: float, family: int, evidence: EvidenceSpec) -> float:
-    """The least margin within which this test set would show two equals to be as good, at the spec's power."""
-    from scipy.special import ndtri
-
-    return float((ndtri(1 - (1 - evidence.confidence) / family) + ndtri(evidence.power)) * error)
