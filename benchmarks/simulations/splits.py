@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import combinations, product
 
 from loratory.data.groups import group, pairs_of
-from loratory.data.overlaps import overlaps
+from loratory.data.overlaps import find_leaks, overlaps
 from loratory.data.splits import Parts, split
 from loratory.protocols import Example
 from loratory.specs.data import SplitSpec
@@ -314,7 +314,9 @@ def _count_leaks(train: Sequence[str], test: Sequence[str], chance: random.Rando
     names = ["train"] * len(train) + ["test"] * len(test)
     grouping = group(examples, [*train, *test], THRESHOLD, alike=join, parts=names)
     parts = Parts(tuple(examples[: len(train)]), (), (), tuple(examples[len(train) :]))
-    return sum(one["exact"] + one["near"] for one in overlaps(TASK, parts, pairs_of(examples, grouping)))
+    return sum(
+        one["exact"] + one["near"] for one in overlaps(parts, find_leaks(TASK, parts, pairs_of(examples, grouping)))
+    )
 
 
 def _many(count: int, scale: float) -> int:

@@ -11,7 +11,7 @@ import pytest
 from loratory.data import quality
 from loratory.data.damage import damage
 from loratory.data.groups import Pairs, group, pairs_of
-from loratory.data.leaks import leaked
+from loratory.data.overlaps import find_leaks, leaked_test
 from loratory.data.prepared import prepare
 from loratory.data.splits import Parts
 from loratory.data.suspects import Found, Suspect
@@ -205,9 +205,27 @@ def test_a_leak_through_an_equal_text_of_another_part_and_from_validation_is_fou
     everything = [*parts.calibration, *parts.train, *parts.validation, *parts.test]
     texts = [str(example.input["text"]) for example in everything]
     pairs = pairs_of(everything, group(everything, texts, 0.85))
-    assert leaked(parts, pairs) == ["test:1", "test:2"]
+    assert leaked_test(parts, find_leaks(TASK, parts, pairs)) == ["test:1", "test:2"]
     without = Parts(parts.train, (), parts.calibration, parts.test)
-    assert leaked(without, pairs) == ["test:2"], "the calibration part teaches nothing"
+    assert leaked_test(without, find_leaks(TASK, without, pairs)) == ["test:2"], "the calibration part teaches nothing"
+
+
+def test_a_leak_is_listed_though_another_test_row_stands_between() -> None:
+    """The pairs name the first of three texts of one form; that one is a test row, too."""
+    parts = Parts(
+        part("train", ("the café in the window", "fee")),
+        (),
+        (),
+        part(
+            "test",
+            ("the cafe in the window", "fee"),
+            ("the cafè in the window", "fee"),
+            ("a river and a bridge", "card"),
+        ),
+    )
+    everything = [*parts.test, *parts.train]
+    pairs = pairs_of(everything, group(everything, [str(one.input["text"]) for one in everything], 0.85))
+    assert leaked_test(parts, find_leaks(TASK, parts, pairs)) == ["test:1", "test:2"]
 
 
 def test_of_a_weak_model_nothing_is_listed_or_warned_of() -> None:

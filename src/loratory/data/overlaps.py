@@ -29,24 +29,45 @@ def conflicts(task: Task, parts: Parts) -> dict[str, Any]:
     return {"count": len(found), "examples": found[:SHOWN]}
 
 
-def overlaps(task: Task, parts: Parts, pairs: Pairs) -> list[dict[str, Any]]:
-    """Leakage: how many examples of the later part have an equal or nearly equal text in the earlier."""
+@dataclass(frozen=True)
+class Leak:
+    """Origins of an example of the earlier part and of one of the later that has its text: equal, and nearly equal."""
+
+    exact: Sequence[tuple[str, str]]
+    near: Sequence[tuple[str, str]]
+
+
+def find_leaks(task: Task, parts: Parts, pairs: Pairs) -> dict[tuple[str, str], Leak]:
+    """(earlier part, later part) -> every example of the later that is equal or nearly equal to one of the earlier."""
     held = {name: _held(task, parts, name) for name, _ in parts.items()}
     alike = _alike(held, pairs)
-    found = []
-    for one, other in combinations(("train", "validation", "calibration", "test"), 2):
-        exact, near = _leaks(held[one], held[other], alike)
-        if exact or near:
-            found.append(
-                {
-                    "parts": [one, other],
-                    "exact": len(exact),
-                    "near": len(near),
-                    "share": (len(exact) + len(near)) / len(held[other].rows),
-                    "examples": [list(pair) for pair in (exact + near)[:SHOWN]],
-                }
-            )
-    return found
+    order = combinations(("train", "validation", "calibration", "test"), 2)
+    return {(one, other): _leaks(held[one], held[other], alike) for one, other in order}
+
+
+def overlaps(parts: Parts, leaks: Mapping[tuple[str, str], Leak]) -> list[dict[str, Any]]:
+    """Leakage: how many examples of the later part have an equal or nearly equal text in the earlier."""
+    return [
+        {
+            "parts": [one, other],
+            "exact": len(leak.exact),
+            "near": len(leak.near),
+            "share": (len(leak.exact) + len(leak.near)) / len(getattr(parts, other)),
+            "examples": [list(pair) for pair in (*leak.exact, *leak.near)[:SHOWN]],
+        }
+        for (one, other), leak in leaks.items()
+        if leak.exact or leak.near
+    ]
+
+
+def leaked_test(parts: Parts, leaks: Mapping[tuple[str, str], Leak]) -> list[str]:
+    """Origins of all test examples that are equal or nearly equal to one of train or validation, in their order.
+
+    Fits learn from the one and are chosen by the other; the calibration part teaches nothing.
+    """
+    seen = [leaks[name, "test"] for name in ("train", "validation")]
+    known = {origin for leak in seen for _, origin in (*leak.exact, *leak.near)}
+    return [example.origin for example in parts.test if example.origin in known]
 
 
 @dataclass(frozen=True)
@@ -73,17 +94,14 @@ def _held(task: Task, parts: Parts, name: str) -> _Held:
     )
 
 
-def _leaks(
-    earlier: _Held, later: _Held, alike: Mapping[Form, Sequence[Form]]
-) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Origins of a row of the earlier part and of one of the later: equal texts, and nearly equal ones."""
+def _leaks(earlier: _Held, later: _Held, alike: Mapping[Form, Sequence[Form]]) -> Leak:
     exact, near = [], []
     for origin, text, one in later.rows:
         if text in earlier.texts:
             exact.append((earlier.texts[text], origin))
         elif like := [other for other in (one, *alike.get(one, ())) if other in earlier.forms]:
             near.append((earlier.forms[like[0]], origin))
-    return exact, near
+    return Leak(exact, near)
 
 
 def _alike(held: Mapping[str, _Held], pairs: Pairs) -> dict[Form, list[Form]]:

@@ -11,8 +11,7 @@ from loratory.data.advice import warnings_of
 from loratory.data.damage import damage
 from loratory.data.examples import labels_of, texts_of
 from loratory.data.groups import Pairs
-from loratory.data.leaks import leaked
-from loratory.data.overlaps import SHOWN, conflicts, overlaps
+from loratory.data.overlaps import SHOWN, conflicts, find_leaks, leaked_test, overlaps
 from loratory.data.splits import Parts
 from loratory.data.suspects import Found, told
 from loratory.protocols import Labelled, Task
@@ -32,6 +31,7 @@ def inspect(
     None means that nobody looked. Lengths are in characters, words (at white space) and tokens.
     """
     texts = {name: texts_of(task, examples) for name, examples in parts.items()}
+    leaks = find_leaks(task, parts, pairs)
     report: dict[str, Any] = {
         "counts": {name: len(examples) for name, examples in parts.items()},
         "groups": _groups(parts),
@@ -51,8 +51,8 @@ def inspect(
             "near_examples": [list(pair) for pair in pairs.near[:SHOWN]],
         },
         "conflicts": conflicts(task, parts),
-        "overlaps": overlaps(task, parts, pairs),
-        "leaked_test": leaked(parts, pairs),
+        "overlaps": overlaps(parts, leaks),
+        "leaked_test": leaked_test(parts, leaks),
         "suspects": _suspects(suspects),
     }
     return {**report, "warnings": warnings_of(report)}

@@ -33,7 +33,8 @@ def build(
     """
     field = contest(task, measured, evidence) if any(one.fits for one in measured) else None
     comparisons = compare(field) if field else []
-    gates = hold_all(gate, field, choose(field).recommended) if field and gate else {}
+    choice = choose(field) if field else None
+    gates = hold_all(gate, choice.field, choice.recommended) if choice and gate else {}
     facts = {**facts, "leaks": measure_without(task, measured, evidence, facts.get("leaked_test") or ())}
     ladder = {
         "format": FORMAT,
@@ -47,7 +48,7 @@ def build(
         "test": {"examples": len(field.resampling.groups), "groups": field.resampling.count} if field else None,
         "contenders": [_contender(field, one, gates.get(one.name)) for one in measured],
         "comparisons": comparisons,
-        "verdict": decide(field, comparisons, gates, facts) if field else undecided(evidence),
+        "verdict": decide(choice, comparisons, gates, facts) if choice else undecided(evidence),
     }
     # through JSON once: tuples become lists now, and NaN is refused here rather than in the user's file
     return dict(json.loads(json.dumps(ladder, allow_nan=False)))

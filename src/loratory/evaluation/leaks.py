@@ -8,7 +8,7 @@ from typing import Any
 
 from loratory.evaluation.contest import contest
 from loratory.evaluation.measured import Fit, Measured
-from loratory.evaluation.metrics import metrics
+from loratory.evaluation.metrics import interval
 from loratory.protocols import Outcome, Task
 from loratory.specs.evidence import EvidenceSpec
 
@@ -33,9 +33,10 @@ def measure_without(
     if left:
         field = contest(task, kept, evidence)
         for standing, one in zip(field.standings, fitted, strict=True):
-            score = metrics(field, standing)[task.headline]["shipped"]
+            bounds = interval(field, standing, task.headline, [one.shipped])
+            value = float(standing.scores[one.shipped][task.headline])
             whole = float(task.summarise(one.ship.test.totals())[task.headline])
-            without[one.name] = {key: score[key] for key in ("value", "low", "high")} | {"with": whole}
+            without[one.name] = {"value": value, "low": bounds["low"], "high": bounds["high"], "with": whole}
     return {"examples": everything, "leaked": everything - left, "without": without}
 
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loratory.evaluation.caveats import caveats
-from loratory.evaluation.choice import choose
-from loratory.evaluation.contest import Contest
+from loratory.evaluation.choice import Choice
 from loratory.evaluation.headlines import Situation, compose_headline
 from loratory.evaluation.learning import advise_fine_tuning, weigh_fine_tuning, weigh_learning
 from loratory.evaluation.reasons import reasons
@@ -18,10 +17,10 @@ Row = Mapping[str, Any]
 
 
 def decide(
-    field: Contest, comparisons: Sequence[Row], gates: Mapping[str, Row], facts: Mapping[str, JSON]
+    choice: Choice, comparisons: Sequence[Row], gates: Mapping[str, Row], facts: Mapping[str, JSON]
 ) -> dict[str, Any]:
     """The verdict over fitted contenders; `comparisons` are the planned ones, `gates` what gate.hold_all found."""
-    choice = choose(field)
+    field = choice.field
     gain, learning = weigh_fine_tuning(choice), weigh_learning(field, comparisons)
     situation = Situation(choice, comparisons, gain, learning)
     case, sentence = compose_headline(situation)
