@@ -110,7 +110,7 @@ def _by_run(examples: Sequence[Example], number: int) -> None:
 
 
 def _by_evaluate(examples: Sequence[Example], number: int) -> None:
-    evaluate.noted(ledger.Look("by hand", f"/fits/{number}", "evaluate: file.csv"), TASK, examples)
+    evaluate.note_read(ledger.Look("by hand", f"/fits/{number}", "evaluate: file.csv"), TASK, examples)
 
 
 def _by_stress(examples: Sequence[Example], number: int) -> None:

@@ -308,6 +308,17 @@ def test_a_test_set_that_holds_copies_of_train_has_its_figure_without_them() -> 
     assert all_of_it["warnings"][0].endswith("Nothing would be left without them.")
 
 
+def test_a_leak_that_has_its_figure_is_not_said_twice_and_others_are() -> None:
+    warnings = [
+        {"kind": f"leak/train/{part}", "what": f"5 examples of {part} leak", "do": "remove them"}
+        for part in ("validation", "test")
+    ]
+    made = (NOTHING, contender("lora", range(20), 0.9, adapts=True))
+    found = verdict(*made, leaked_test=["1"], quality_warnings=warnings)["warnings"]
+    assert found[0].startswith("1 of 400 test examples")
+    assert found[1:] == ["Data: 5 examples of validation leak (to mend it: remove them)."]
+
+
 # -- the gate in the verdict
 def gated(at_least: float) -> dict[str, Any]:
     made = (contender("rules", range(100), 0.5), contender("head", range(12), 0.85), contender("lora", range(10), 0.8))
@@ -388,7 +399,7 @@ def test_what_check_warns_of_stands_in_the_verdict_too() -> None:
     found = levels(
         [Skill("rules", 0.0), Skill("tfidf", 1.0)],
         800,
-        quality_warnings=[{"what": "the test set has 90 examples", "do": "add examples"}],
+        quality_warnings=[{"kind": "data", "what": "the test set has 90 examples", "do": "add examples"}],
     )
     assert found == ["Data: the test set has 90 examples (to mend it: add examples)."]
 

@@ -13,19 +13,23 @@ LARGE = 0.05  # share of all examples in one group
 
 
 def warnings_of(report: Mapping[str, Any]) -> list[dict[str, str]]:
-    """{"what": what is wrong, "do": what to do}, the gravest first."""
-    found = [*_leaks(report), *_wrong_labels(report), *_broken(report), *_balance(report), *_sizes(report)]
-    return [{"what": what, "do": what_to_do} for what, what_to_do in found]
+    """{"kind", "what": what is wrong, "do": what to do}, the gravest first.
+
+    The kind of a leak is "leak/EARLIER PART/LATER PART", that of all others "data".
+    """
+    found = [*_wrong_labels(report), *_broken(report), *_balance(report), *_sizes(report)]
+    others = [{"kind": "data", "what": what, "do": what_to_do} for what, what_to_do in found]
+    return [*map(_leak, report["overlaps"]), *others]
 
 
-def _leaks(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for one in report["overlaps"]:
-        earlier, later = one["parts"]
-        many = one["exact"] + one["near"]
-        yield (
-            f"{many:,} examples of {later} ({one['share']:.1%}) are equal or nearly equal to one of {earlier}",
-            "a given file is never changed: remove them from it; in a split made here name a group column",
-        )
+def _leak(one: Mapping[str, Any]) -> dict[str, str]:
+    earlier, later = one["parts"]
+    many = one["exact"] + one["near"]
+    return {
+        "kind": f"leak/{earlier}/{later}",
+        "what": f"{many:,} examples of {later} ({one['share']:.1%}) are equal or nearly equal to one of {earlier}",
+        "do": "a given file is never changed: remove them from it; in a split made here name a group column",
+    }
 
 
 def _wrong_labels(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

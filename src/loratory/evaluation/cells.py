@@ -130,3 +130,8 @@ def sure(confidence: float) -> str:
 def listed(names: Sequence[str], word: str) -> str:
     """`a`, `a or b`, `a, b or c`."""
     return " ".join((", ".join(names[:-1]), word, names[-1])) if len(names) > 1 else names[0]
+
+
+def those_are(names: Sequence[str]) -> str:
+    """`a is`, `a and b are`."""
+    return f"{listed(names, 'and')} {'is' if len(names) == 1 else 'are'}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loratory.evaluation.cells import listed, points
+from loratory.evaluation.cells import points, those_are
 from loratory.evaluation.choice import Choice
 from loratory.evaluation.contest import Standing
 from loratory.evaluation.learning import advise_fine_tuning, find_baseline
@@ -50,6 +50,11 @@ class Situation:
         return [row for row in self.choice.rivals if baseline is None or row["contender"] != baseline.name]
 
     @property
+    def fine_tune(self) -> bool | None:
+        """What the verdict advises; see learning.advise_fine_tuning."""
+        return advise_fine_tuning(self.choice, self.gain, self.learning)
+
+    @property
     def better_on_test(self) -> list[str]:
         """Contenders that a planned comparison shows to be better on test than the best on validation."""
         top = self.top.name
@@ -79,9 +84,8 @@ def _advise(situation: Situation) -> str:
     """What the ladder says about fine-tuning; nothing where it holds only contenders of one kind."""
     if situation.gain is None:
         return ""
-    advice = advise_fine_tuning(situation.choice, situation.gain, situation.learning)
-    if advice is not None:
-        return "Fine-tune: " if advice else "Do not fine-tune: "
+    if situation.fine_tune is not None:
+        return "Fine-tune: " if situation.fine_tune else "Do not fine-tune: "
     if situation.choice.recommended.measured.adapts:
         return "Fine-tuning is not shown to pay: "
     return "Validation and test disagree on fine-tuning: "
@@ -115,22 +119,21 @@ def _shown(situation: Situation) -> str:
 
 
 def _too_small(situation: Situation) -> str:
-    return (
-        f"{_as_good(situation)}, and simpler; the test set is too small to prove it "
-        f"({_apart(situation.rival)} on test)."
-    )
+    return _unproven(situation, "is too small to prove it")
 
 
 def _not_proven(situation: Situation) -> str:
-    return f"{_as_good(situation)}, and simpler; the test set does not prove it ({_apart(situation.rival)} on test)."
+    return _unproven(situation, "does not prove it")
+
+
+def _unproven(situation: Situation, how: str) -> str:
+    return f"{_as_good(situation)}, and simpler; the test set {how} ({_apart(situation.rival)} on test)."
 
 
 def _overtaken(situation: Situation) -> str:
-    others = situation.better_on_test
-    verb = "is" if len(others) == 1 else "are"
     return (
-        f"{situation.name} is the best on validation, but on test {listed(others, 'and')} {verb} better, by more than "
-        "chance: the validation set may be too small, or unlike the test set."
+        f"{situation.name} is the best on validation, but on test {those_are(situation.better_on_test)} better, by "
+        "more than chance: the validation set may be too small, or unlike the test set."
     )
 
 
@@ -144,10 +147,9 @@ def _best_shown(situation: Situation) -> str:
 
 def _best_not_shown(situation: Situation) -> str:
     unproven = [rival["contender"] for rival in situation.simpler if not rival["worse"]]
-    verb = "is" if len(unproven) == 1 else "are"
     return (
-        f"{situation.name} is the best on validation; that {listed(unproven, 'and')} {verb} worse{_by(situation)} is "
-        "not shown on test."
+        f"{situation.name} is the best on validation; that {those_are(unproven)} worse{_by(situation)} is not shown on "
+        "test."
     )
 
 

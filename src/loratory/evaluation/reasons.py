@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from loratory.evaluation.cells import points, seconds, sure
+from loratory.evaluation.cells import points, seconds, sure, those_are
 from loratory.evaluation.contest import Standing
 from loratory.evaluation.headlines import Situation
 from loratory.specs.evidence import EvidenceSpec
@@ -44,7 +44,7 @@ def _learnt(learning: Row | None, recommended: str) -> list[str]:
         return []
     return [
         f"{recommended} itself is not shown to be better than {learning['baseline']}; of the others "
-        f"{', '.join(learning['better'])} {'is' if len(learning['better']) == 1 else 'are'}."
+        f"{those_are(learning['better'])}."
     ]
 
 

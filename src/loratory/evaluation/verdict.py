@@ -8,7 +8,7 @@ from typing import Any
 from loratory.evaluation.caveats import caveats
 from loratory.evaluation.choice import Choice
 from loratory.evaluation.headlines import Situation, compose_headline
-from loratory.evaluation.learning import advise_fine_tuning, weigh_fine_tuning, weigh_learning
+from loratory.evaluation.learning import weigh_fine_tuning, weigh_learning
 from loratory.evaluation.reasons import reasons
 from loratory.protocols import JSON
 from loratory.specs.evidence import EvidenceSpec
@@ -31,7 +31,7 @@ def decide(
         "shown": choice.shown,
         "case": case,
         "learnt": learning,
-        "fine_tune": advise_fine_tuning(choice, gain, learning),
+        "fine_tune": situation.fine_tune,
         "fine_tuning": gain,
         "margin": field.evidence.margin,
         "confidence": field.evidence.confidence,

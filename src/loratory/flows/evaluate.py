@@ -34,7 +34,7 @@ def scored(predictor: Predictor, data: str, columns: Sequence[str], look: ledger
     """The same of any predictor; the reading is noted before it happens. Raises DataError, StorageError."""
     task: Any = predictor.task
     examples = examples_of(task, data, columns)
-    reads = noted(look, task, examples)
+    reads = note_read(look, task, examples)
     outcome = answer(predictor, examples, run_here)
     per_label = {name: value for name, value in task.summarise(outcome.totals()).items() if "/" in name}
     return {
@@ -58,7 +58,7 @@ def estimate_scores(task: Task, outcome: Outcome, evidence: EvidenceSpec) -> dic
     return metrics
 
 
-def noted(look: ledger.Look, task: Any, examples: Sequence[Example]) -> dict[str, Any]:
+def note_read(look: ledger.Look, task: Any, examples: Sequence[Example]) -> dict[str, Any]:
     """Note a reading of labelled rows: {test_reads: how often some of them were read, this time included,
     test_overlap: what earlier readings had of them}.
     """

@@ -12,13 +12,12 @@ from typing import Any
 from loratory.artifacts.files import write_json
 from loratory.artifacts.manifests import digest_of, read_manifest, verified
 from loratory.data import ledger
-from loratory.data.examples import texts_of
 from loratory.data.store import digest
 from loratory.data.twins import check, twin
 from loratory.errors import SpecError
 from loratory.evaluation.stress import FORMAT, Pair, under, worst_first
 from loratory.flows.bench import Bench, Fitted
-from loratory.flows.evaluate import examples_of
+from loratory.flows.evaluate import examples_of, note_read
 from loratory.flows.listening import Listener
 from loratory.flows.opening import open_predictor
 from loratory.flows.preparing import reread
@@ -146,7 +145,7 @@ def by_hand(where: Path, given: Given, listen: Listener) -> dict[str, Any]:
 def note(folder: Path, purpose: str, predictor: Predictor, examples: Sequence[Example]) -> None:
     """Every stress by hand is a reading of its own."""
     look = ledger.Look(folder.parent.name, str(folder.resolve()), purpose)
-    ledger.record(look, ledger.keys_of(texts_of(predictor.task, examples)))
+    note_read(look, predictor.task, examples)
 
 
 def _specs(where: Path, changes: Sequence[str]) -> tuple[Spec | None, StressSpec]:
