@@ -90,8 +90,12 @@ class Task(Protocol):
     def read(self, row: Mapping[str, JSON]) -> Example:
         """An example from a row keyed by this task's own columns; raises FieldError."""
 
-    def settle(self, examples: Iterable[Example]) -> Self:
-        """The task with open options (labels) frozen from training examples."""
+    def settle(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
+        """The task with open options frozen from training examples.
+
+        Labels that stand only in `others`, given validation and test sets, are part of the task too: nobody learns
+        them, and their examples count as mistakes.
+        """
 
     def mark(self, example: Example, prediction: Prediction) -> Counts:
         """One example's additive counts."""

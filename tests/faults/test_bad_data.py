@@ -76,12 +76,6 @@ CASES: dict[str, tuple[Harm, str, str, str]] = {  # what is done, the spec, what
     "a 10 MB text": (write(HUGE), PLAIN, "data.csv:122: text: the text has 10,000,000 characters", "max_characters"),
     "an empty text": (write(GOOD + "  ,FRAUD\n"), PLAIN, "data.csv:122: text: the text is empty", "fill it in"),
     "an empty label": (write(GOOD + "something,\n"), PLAIN, "data.csv:122: label: the label is ", "a non-empty string"),
-    "unknown label in test": (
-        write("text,label\nmy card,FRUAD\n", "test.csv"),
-        spec(test="test.csv"),
-        "test.csv:2: ",
-        "correct the",
-    ),
     "a label that the spec does not know": (
         write(GOOD + "hello,FRUAD\n"),
         PLAIN + "task: {labels: [FRAUD, RESET, SHOP]}\n",

@@ -178,7 +178,7 @@ class Fill:
             raise FieldError("label", "missing")
         return Example({"messages": [{"text": row["text"]}], "system": json.dumps("be brief")}, row["label"])
 
-    def settle(self, examples: Iterable[Example]) -> Fill:
+    def settle(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Fill:
         return self
 
     def mark(self, example: Example, prediction: Any) -> dict[str, float]:

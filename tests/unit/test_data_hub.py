@@ -16,8 +16,8 @@ from loratory.specs.data import DataSpec
 def hub(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[str]:
     asked: list[str] = []
 
-    def load_dataset(name: str) -> Any:
-        asked.append(name)
+    def load_dataset(name: str, config: str | None, *, revision: str | None) -> Any:
+        asked.append(" ".join(filter(None, (name, config, revision))))
         if isinstance(answer, Exception):
             raise answer
         return answer

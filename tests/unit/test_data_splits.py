@@ -187,11 +187,15 @@ def test_a_label_in_one_group_is_refused_with_the_groups_name() -> None:
     assert error.where == "a.csv:102"
 
 
-def test_an_unknown_label_in_test_names_its_line_and_the_nearest() -> None:
-    error = refused(many(fraud=20, info=20), test=[example(5, "fraud"), example(6, "fruad")])
-    assert error.where == "a.csv:8"
-    assert "test has label 'fruad'" in error.problem
-    assert "did you mean 'fraud'" in error.problem
+def test_a_label_that_stands_only_in_a_given_test_set_is_no_error() -> None:
+    parts = cut(many(fraud=20, info=20), test=[example(5, "fraud"), example(6, "other")])
+    assert [one.answer["label"] for one in parts.test if one.answer] == ["fraud", "other"]
+
+
+def test_a_label_with_one_example_is_learnt_where_the_test_set_is_given() -> None:
+    parts = cut([*many(fraud=20, info=20), example(99, "rare")], test=[example(5, "fraud")])
+    assert "rare" in [one.answer["label"] for one in parts.train if one.answer]
+    assert "one example" in refused([*many(fraud=20, info=20), example(99, "rare")]).problem
 
 
 def test_too_few_examples_to_fill_every_part_are_refused() -> None:

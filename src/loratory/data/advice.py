@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 FEW = 10  # train examples below which a label is hardly learnt
@@ -74,11 +75,15 @@ def _balance(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     labels = report["labels"]
     if not labels:
         return
-    unseen = [label for label, counts in labels["per_part"].items() if not counts["train"]]
+    unseen = {label: counts for label, counts in labels["per_part"].items() if not counts["train"]}
+    asked = sum(sum(counts.values()) for counts in unseen.values())
     if unseen:
+        known = [label for label in labels["per_part"] if label not in unseen]
+        listed = ", ".join(f"{label}{_like(label, known)}" for label in list(unseen)[:5])
         yield (
-            f"no example in train for {', '.join(unseen[:5])}",
-            "add examples, or remove the label under task: labels:",
+            f"no example in train for {listed}{' and more' if len(unseen) > 5 else ''}"
+            + (f": nobody can learn it, and {asked:,} examples of the other parts ask for it" if asked else ""),
+            "add examples to train, correct the label, or remove it under task: labels:",
         )
     few = [label for label, counts in labels["per_part"].items() if 0 < counts["train"] < FEW]
     if few:
@@ -98,6 +103,12 @@ def _balance(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"the largest label has {labels['ratio']:.0f} times the examples of the smallest",
             "go by macro_f1 (task: headline), and try class weights",
         )
+
+
+def _like(label: str, known: Sequence[str]) -> str:
+    """A label that train has and that looks like a slip of the pen."""
+    close = difflib.get_close_matches(label.casefold(), [one.casefold() for one in known], 1, 0.85)
+    return f" (train has {next(one for one in known if one.casefold() == close[0])!r})" if close else ""
 
 
 def _sizes(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from loratory.data.column_suggestions import CLOSE, Candidate, suggest_labels, suggest_texts
 from loratory.data.rows import Row
 from loratory.errors import DataError, nearest
 from loratory.protocols import JSON, Column
@@ -32,14 +33,12 @@ def match(rows: Sequence[Row], columns: Mapping[str, Column], given: Mapping[str
         if path is not None:
             found[name] = path
             said.append(f"column {path!r} is read as {name} (guessed from its name)")
-    for name in (name for name in CONTENT if name in columns and name not in found and columns[name].required):
-        path = CONTENT[name](looked_at, [key for key in present if key not in found.values()])
-        if path is not None:
-            found[name] = path
-            said.append(
-                f"column {path!r} is read as {name} (guessed from what it holds); if that is wrong, "
-                f"say data: {name}: COLUMN"
-            )
+    for name in CONTENT:  # the text goes first, so that what is left is looked at for the label
+        if name in columns and columns[name].required and name not in found:
+            candidates = _by_content(name, looked_at, found)
+            if candidates:
+                found[name] = candidates[0].path
+                said.append(_guess(name, candidates))
     for name, column in columns.items():
         if column.required and name not in found:
             raise DataError(
@@ -83,6 +82,23 @@ def _into(value: JSON, name: str, row: Row, column: str) -> JSON:
     return value.get(name) if isinstance(value, Mapping) else None
 
 
+CONTENT = ("text", "label")
+
+
+def _by_content(name: str, rows: Sequence[Row], found: Mapping[str, str]) -> list[Candidate]:
+    taken = list(found.values())
+    return suggest_texts(rows, taken) if name == "text" else suggest_labels(rows, found.get("text"), taken)
+
+
+def _guess(name: str, candidates: Sequence[Candidate]) -> str:
+    others = [one.path for one in candidates[1:] if candidates[0].score - one.score < CLOSE]
+    also = f" (as could {', '.join(map(repr, others[:3]))})" if others else ""
+    return (
+        f"column {candidates[0].path!r} is read as {name} (guessed from what it holds){also}; if that is wrong, say "
+        f"data: {name}: COLUMN"
+    )
+
+
 def _given(
     rows: Sequence[Row], columns: Mapping[str, Column], given: Mapping[str, str], present: Sequence[str]
 ) -> dict[str, str]:
@@ -121,26 +137,3 @@ def _by_name(rows: Sequence[Row], column: Column, present: Sequence[str], taken:
         if path is not None and path not in taken and any(_holds(row, path) for row in rows):
             return path
     return None
-
-
-def _longest(rows: Sequence[Row], free: Sequence[str]) -> str | None:
-    """The column of strings with the most characters."""
-    lengths = {key: sum(len(value) for row in rows if isinstance(value := row.values.get(key), str)) for key in free}
-    best = max(free, key=lambda key: lengths[key], default=None)
-    return best if best is not None and lengths[best] else None
-
-
-def _fewest(rows: Sequence[Row], free: Sequence[str]) -> str | None:
-    """The column of strings or whole numbers with the fewest values, but at least two; strings go before numbers."""
-    candidates = []
-    for key in free:
-        values = [row.values[key] for row in rows if row.values.get(key) is not None]
-        distinct = len({str(value) for value in values})
-        plain = all(isinstance(value, (str, int)) for value in values)
-        if plain and 2 <= distinct <= max(2, len(values) // 2):
-            candidates.append((not all(isinstance(value, str) for value in values), distinct, key))
-    return min(candidates)[2] if candidates else None
-
-
-# The text goes first, so that what is left is looked at for the label.
-CONTENT: Mapping[str, Callable[[Sequence[Row], Sequence[str]], str | None]] = {"text": _longest, "label": _fewest}

@@ -7,7 +7,6 @@ import gzip
 import zlib
 from pathlib import Path
 
-from loratory.data.rows import FORMATS
 from loratory.errors import DataError
 
 CAP = 2 * 1024**3  # bytes after decompression: 1 MB of gzip can hold 1 GB of zeros
@@ -38,13 +37,6 @@ def read_bytes(file: Path, shown: str) -> bytes:
         )
     if not data.strip():
         raise DataError("the file is empty", where=shown, allowed="at least one row", remedy="check the path")
-    if data.startswith(ZIP):
-        raise DataError(
-            "this is a zip archive or an Excel workbook",
-            where=shown,
-            allowed=FORMATS,
-            remedy="unpack it, or save the sheet as CSV (UTF-8)",
-        )
     return data
 
 
@@ -52,7 +44,11 @@ def decode(data: bytes, encoding: str, shown: str) -> str:
     """Text without a byte order mark; raises DataError with line and byte offset of what cannot be decoded."""
     wide = WIDE.get(data[:2])
     if wide and not encoding.lower().replace("_", "-").startswith("utf-16"):
-        raise DataError("the file is UTF-16, not " + encoding, where=shown, remedy=f"data: encoding: {wide}")
+        raise DataError(
+            "the file is UTF-16, not " + encoding,
+            where=shown,
+            remedy=f"data: encoding: {wide} in the spec, --encoding {wide} for loratory init",
+        )
     try:
         return data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as problem:
@@ -61,8 +57,8 @@ def decode(data: bytes, encoding: str, shown: str) -> str:
         raise DataError(
             f"byte {problem.start} (0x{byte:02x}) is not {encoding}",
             where=f"{shown}:{line}",
-            remedy="data: encoding: cp1252 (if it came from Excel on Windows), or convert it: "
-            f"iconv -f cp1252 -t utf-8 {shown}",
+            remedy="if it came from Excel on Windows, say its encoding: data: encoding: cp1252 in the spec, --encoding "
+            f"cp1252 for loratory init; or convert it: iconv -f cp1252 -t utf-8 {shown}",
         ) from problem
     except LookupError as problem:
         raise DataError(

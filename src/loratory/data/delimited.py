@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 from loratory.data.rows import Row
@@ -14,6 +15,9 @@ from loratory.errors import DataError
 
 Record: TypeAlias = tuple[int, list[str]]  # the line it starts on, its fields
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+SEPARATOR = re.compile(r'"?sep=([^\r\n"])"?\r?(?:\n|$)', re.IGNORECASE)  # Excel's own first line
+LABEL = "__label__"  # fastText
+SNIFFED = 200  # records that decide what separates the fields
 NAME = re.compile(r"[\w .:/()#-]{1,40}")
 LOOKED_AT = 2000  # records that decide whether there is a header
 ODD = 0.001  # share of lines that may lack their tab
@@ -24,23 +28,55 @@ def read_delimited(
 ) -> tuple[list[Row], list[str]]:
     """Rows, and what was guessed; `wanted` are column names that are known beforehand. Raises DataError.
 
-    `delimiter` None: the one that cuts the first record into the most fields, a comma if in doubt.
+    `delimiter` None: what Excel's first line `sep=;` says, else the one that cuts the first records alike and into the
+    most fields, a comma if in doubt.
     """
     said: list[str] = []
-    if delimiter is None:
+    told, guess = SEPARATOR.match(text), delimiter is None
+    if told:
+        delimiter, text = told[1], text[told.end() :]
+    elif delimiter is None:
         delimiter = sniff(text)
-        if delimiter != ",":
-            said.append(f"{shown}: fields are separated by a {DELIMITERS[delimiter]}")
-    records, joined = _tabbed(text, shown) if delimiter == "\t" else (list(_quoted(text, shown, delimiter)), [])
+    if delimiter != "," and (told or guess):
+        said.append(f"{shown}: fields are separated by a {DELIMITERS.get(delimiter, repr(delimiter))}")
+    records, more = _tabbed(text, shown) if delimiter == "\t" and not told else _records(text, shown, delimiter)
+    if told:  # its line counts
+        records = [(line + told[0].count("\n"), fields) for line, fields in records]
+    records, over = _without_empty(records, shown)
+    if not records:
+        raise DataError("the file holds no rows", where=shown, allowed="at least one row", remedy="check the path")
     names, body, guessed = _header(records, shown, wanted)
     rows = [Row(_fields(names, record, shown), shown, record[0]) for record in body]
-    return rows, [*said, *joined, *guessed]
+    return rows, [*said, *more, *over, *guessed]
 
 
 def read_lines(text: str, shown: str, name: str) -> list[Row]:
     """A row with one column for every line; blank lines hold none."""
     lines = (line.removesuffix("\r") for line in text.split("\n"))
     return [Row({name: line}, shown, number) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def read_fasttext(text: str, shown: str) -> list[Row]:
+    """Rows of fastText's lines: `__label__NAME`, once or more often, and the text. Raises DataError."""
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.split()
+        if not words:
+            continue
+        labels = list(itertools.takewhile(lambda word: word.startswith(LABEL), words))
+        if not labels:
+            raise DataError(
+                f"the line has no label: {line.strip()[:60]!r}",
+                where=f"{shown}:{number}",
+                allowed=f"{LABEL}NAME and the text, as fastText reads it",
+                remedy="add the label, or remove the line",
+            )
+        names = [label.removeprefix(LABEL) for label in labels]
+        rest = line.strip()
+        for label in labels:
+            rest = rest.removeprefix(label).lstrip()
+        rows.append(Row({"text": rest, "label": names[0] if len(names) == 1 else names}, shown, number))
+    return rows
 
 
 def is_table(text: str, delimiter: str) -> bool:
@@ -66,16 +102,52 @@ def _any_length() -> Iterator[None]:
 
 
 def sniff(text: str) -> str:
-    """What separates the fields: the one that cuts the first record into the most, a comma if in doubt."""
+    """What separates the fields: what cuts the first records alike and into the most fields, a comma if in doubt."""
+    best = max(DELIMITERS, key=lambda delimiter: _evenness(text, delimiter))
+    return best if _evenness(text, best) > (0.0, 1) else ","
 
-    def width(delimiter: str) -> int:
-        try:
-            return len(next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), []))
-        except csv.Error:
-            return 0
 
+def _evenness(text: str, delimiter: str) -> tuple[float, int]:
+    """The share of the first records that have as many fields as the first one, and that number."""
     with _any_length():
-        return "," if width(",") > 1 else max(DELIMITERS, key=width)
+        try:
+            records = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            widths = [len(fields) for fields in itertools.islice(filter(None, records), SNIFFED)]
+        except csv.Error:
+            return 0.0, 1
+    if not widths or widths[0] == 1:
+        return 0.0, 1
+    return round(widths.count(widths[0]) / len(widths), 1), widths[0]
+
+
+def _records(text: str, shown: str, delimiter: str) -> tuple[list[Record], list[str]]:
+    """The records, quotes doubled inside of quotes as RFC 4180 has it; else with a backslash, where all then fit."""
+    try:
+        return list(_quoted(text, shown, delimiter)), []
+    except DataError:
+        escaped = list(_escaped(text, delimiter)) if '\\"' in text else []
+        if len({len(fields) for _, fields in escaped}) != 1:
+            raise
+    return escaped, [f'{shown}: quotes inside of fields are written \\"']
+
+
+def _escaped(text: str, delimiter: str) -> Iterator[Record]:
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, doublequote=False, escapechar="\\", strict=True
+    )
+    line = 1
+    with _any_length(), suppress(csv.Error):
+        for fields in reader:
+            if fields:
+                yield line, fields
+            line = reader.line_num + 1
+
+
+def _without_empty(records: Sequence[Record], shown: str) -> tuple[list[Record], list[str]]:
+    """Records of which a field holds something: Excel writes ;;; for rows that were once used."""
+    kept = [record for record in records if any(field.strip() for field in record[1])]
+    empty = len(records) - len(kept)
+    return kept, [f"{shown}: {empty} empty row(s) were passed over"] if empty else []
 
 
 def _quoted(text: str, shown: str, delimiter: str) -> Iterator[Record]:
@@ -89,7 +161,7 @@ def _quoted(text: str, shown: str, delimiter: str) -> Iterator[Record]:
                 raise _unreadable(problem, shown, line, reader.line_num) from problem
             if fields is None:
                 return
-            if any(field.strip() for field in fields) or len(fields) > 1:
+            if fields:
                 yield line, fields
 
 
@@ -181,6 +253,8 @@ def _is_data(records: Sequence[Record]) -> bool:
 
 def _fields(names: Sequence[str], record: Record, shown: str) -> dict[str, str]:
     line, fields = record
+    while len(fields) > len(names) and not fields[-1].strip():  # a separator at the end of the row
+        fields = fields[:-1]
     if len(fields) != len(names):
         many = len(fields) > len(names)
         raise DataError(

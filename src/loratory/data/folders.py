@@ -10,7 +10,10 @@ from loratory.data.rows import FORMATS
 from loratory.errors import DataError
 
 TAGGED = (".conll", ".bio", ".iob", ".iob2")
-SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", *TAGGED, ".txt")  # in order of preference
+SUFFIXES = (  # in order of preference
+    *(".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab"),
+    *(*TAGGED, ".xlsx", ".xlsm", ".txt"),
+)
 PARTS = {
     "train": "train",
     "training": "train",

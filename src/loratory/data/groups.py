@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from loratory.data.duplicates import find_near
 from loratory.data.normalisation import Form, fold, form
 from loratory.protocols import Example
+
+PLACE = re.compile(r"(.*?):(\d+)(?::(\d+))?", re.DOTALL)  # file:line or file:line:column
 
 
 @dataclass(frozen=True)
@@ -78,18 +81,19 @@ def _join(parents: list[int], one: int, other: int) -> None:
 
 def _names(examples: Sequence[Example], parents: list[int]) -> tuple[str, ...]:
     """A given name (the smallest), else the smallest origin: so a name does not hang on the order of the rows."""
-    best: dict[int, tuple[bool, str, int]] = {}
+    best: dict[int, tuple[bool, tuple[str, int, int], str]] = {}
     roots = [_root(parents, index) for index in range(len(examples))]
     for index, (root, example) in enumerate(zip(roots, examples, strict=True)):
-        key = (False, example.group, 0) if example.group else (True, *_place(example.origin or str(index)))
+        origin = example.origin or str(index)
+        key = (False, (example.group, 0, 0), example.group) if example.group else (True, _place(origin), origin)
         best[root] = min(best.get(root, key), key)
-    return tuple(f"{name}:{line}" if line else name for _, name, line in (best[root] for root in roots))
+    return tuple(best[root][2] for root in roots)
 
 
-def _place(origin: str) -> tuple[str, int]:
-    """An origin with its line as a number, so that line 9 comes before line 10."""
-    file, _, line = origin.rpartition(":")
-    return (file, int(line)) if file and line.isascii() and line.isdigit() else (origin, 0)
+def _place(origin: str) -> tuple[str, int, int]:
+    """The file, line and column of an origin as numbers, so that line 9 comes before line 10."""
+    found = PLACE.fullmatch(origin)
+    return (found[1], int(found[2]), int(found[3] or 0)) if found else (origin, 0, 0)
 
 
 def _near(

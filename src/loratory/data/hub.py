@@ -9,27 +9,25 @@ from typing import Any
 from loratory.data.folders import PARTS
 from loratory.data.rows import Row
 from loratory.data.tables import named, plain
-from loratory.errors import DataError, missing_extra
+from loratory.errors import DataError, missing_extra, nearest
 
+# As `datasets` lists them: "Please pick one among the available configs: ['a', 'b']", "... not found. Available: ['a']"
+CONFIGS = re.compile(r"(?:available configs|Available):\s*\[([^\]]*)\]")
 ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-def read_hub(name: str) -> tuple[dict[str, list[Row]], list[str]]:
+def read_hub(
+    name: str, config: str | None = None, revision: str | None = None
+) -> tuple[dict[str, list[Row]], list[str]]:
     """Rows by part, and what was passed over; raises DataError when the hub or the data set cannot be reached."""
     try:
         import datasets
     except ImportError as problem:
         raise missing_extra("datasets", "train") from problem
     try:
-        splits = datasets.load_dataset(name)
+        splits = datasets.load_dataset(name, config, revision=revision)
     except Exception as problem:  # the library raises its own, the network's and Python's errors
-        first = (str(problem).strip() or type(problem).__name__).splitlines()[0]
-        raise DataError(
-            f"there is no file or folder {name!r} here, and no such data set came from the hub: {first}",
-            where="data: path",
-            allowed="a file, a folder, or the id of a data set that the hub has",
-            remedy="correct the path (it is relative to the spec), or download the data and give its folder",
-        ) from problem
+        raise _unread(name, config, revision, problem) from problem
     parts: dict[str, list[Row]] = {}
     over = []
     for split, rows in splits.items():
@@ -45,6 +43,30 @@ def read_hub(name: str) -> tuple[dict[str, list[Row]], list[str]]:
             remedy="download it and name the file: data: path: FILE",
         )
     return parts, [f"{name}: passed over the splits {', '.join(over)}"] if over else []
+
+
+def _unread(name: str, config: str | None, revision: str | None, problem: Exception) -> DataError:
+    """Why a data set did not come: it has configurations to choose from, or it is not there at all."""
+    told = str(problem).strip() or type(problem).__name__
+    listed = CONFIGS.search(told)
+    if listed is not None:
+        names = [one.strip(" '\"") for one in listed[1].split(",")]
+        return DataError(
+            f"the data set {name} has no configuration {config!r}{nearest(config, names)}"
+            if config
+            else f"the data set {name} has several configurations",
+            where="data: config",
+            allowed=", ".join(names),
+            remedy="choose one: data: config: NAME in the spec, --config NAME for loratory init",
+        )
+    asked = "".join(f", {key} {value}" for key, value in (("config", config), ("revision", revision)) if value)
+    return DataError(
+        f"there is no file or folder {name!r} here, and no such data set came from the hub{asked}: "
+        f"{told.splitlines()[0]}",
+        where="data: path",
+        allowed="a file, a folder, or the id of a data set that the hub has",
+        remedy="correct the path (it is relative to the spec), or download the data and give its folder",
+    )
 
 
 def _rows(rows: Iterable[Mapping[str, Any]], shown: str) -> list[Row]:

@@ -49,7 +49,8 @@ def prepare(task: Task, spec: DataSpec, folder: Path) -> Prepared:
     source = read_source(spec, folder)
     matching = match(source.train, task.columns, spec.columns)
     read = {name: to_examples(rows, task, matching, spec.max_characters) for name, rows in _rows(source)}
-    task = task.settle(read["train"])
+    others = [example for part, examples in read.items() if part != "train" for example in examples]
+    task = task.settle(read["train"], others)
     resolved, pairs = _resolve(task, read, spec)
     parts = split(task, resolved["train"], spec.split, validation=resolved.get("validation"), test=resolved.get("test"))
     if spec.duplicates == "report":  # no part is kept whole, so what they share is known only now

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loratory.data import folders
-from loratory.data.content import decode, read_bytes
-from loratory.data.delimited import is_table, read_delimited, read_lines
-from loratory.data.documents import read_documents
+from loratory.data import folders, tables
+from loratory.data.content import ZIP, decode, read_bytes
+from loratory.data.delimited import SEPARATOR, is_table, read_delimited, read_fasttext, read_lines
+from loratory.data.documents import read_document
 from loratory.data.hub import ID, read_hub
 from loratory.data.rows import FORMATS, Row
-from loratory.data.tables import MAGIC, read_parquet
+from loratory.data.saved import is_saved, read_saved
 from loratory.data.tagged import is_tagged, read_tagged
+from loratory.data.workbooks import read_workbook
 from loratory.errors import DataError, nearest
 from loratory.specs.data import DataSpec
 
@@ -55,19 +56,19 @@ def read_source(spec: DataSpec, folder: Path) -> Source:
 
 def _read_path(spec: DataSpec, folder: Path) -> tuple[dict[str, list[Row]], list[str]]:
     path = _located(spec.path, folder)
-    # `datasets` would read a folder of that name in the working directory, which is not where paths start.
-    if (
-        not path.exists()
-        and ID.fullmatch(spec.path)
-        and folders.suffix(path) not in folders.SUFFIXES
-        and not Path(spec.path).exists()
-    ):
-        return read_hub(spec.path)
+    if _is_on_hub(spec.path, path):
+        return read_hub(spec.path, spec.config, spec.revision)
+    _check_hub_options(spec)
     path = _existing(spec.path, folder, "data: path")
-    if not path.is_dir():
-        rows, said = _read_file(path, spec.path, _like(spec, ()))
-        return {"train": rows}, said + _neighbours(path, spec)
+    if path.is_dir():
+        return read_saved(path, spec.path.rstrip("/")) if is_saved(path) else _read_folder(path, spec)
+    parts, said = _read_parts(path, spec.path, _like(spec, ()))
+    return parts, said + (_neighbours(path, spec) if parts.keys() == {"train"} else [])
+
+
+def _read_folder(path: Path, spec: DataSpec) -> tuple[dict[str, list[Row]], list[str]]:
     found, said = folders.find_parts(path, spec.path)
+    said = [*said, *_told(found, path, spec)]
     parts: dict[str, list[Row]] = {}
     for part in sorted(found, key=lambda part: part != "train"):
         parts[part] = []
@@ -79,17 +80,50 @@ def _read_path(spec: DataSpec, folder: Path) -> tuple[dict[str, list[Row]], list
     return parts, said
 
 
+def _is_on_hub(name: str, path: Path) -> bool:
+    """Whether a path that is not there may be a data set of the hub."""
+    # `datasets` would read a folder of that name in the working directory, which is not where paths start.
+    here = path.exists() or Path(name).exists()
+    return not here and ID.fullmatch(name) is not None and folders.suffix(path) not in folders.SUFFIXES
+
+
+def _check_hub_options(spec: DataSpec) -> None:
+    for key in ("config", "revision"):
+        if getattr(spec, key) is not None:
+            raise DataError(
+                f"{spec.path} is not on the hub, so it has no {key}",
+                where=f"data: {key}",
+                allowed="a configuration and a revision of a data set of the hub: owner/name",
+                remedy=f"remove {key}, or give the id of the data set as path",
+            )
+
+
+def _told(found: Mapping[str, Sequence[Path]], folder: Path, spec: DataSpec) -> list[str]:
+    """Which parts a folder has files of, and where the others come from."""
+    names = {
+        part: ", ".join(file.relative_to(folder).as_posix() for file in files if file != folder)
+        for part, files in found.items()
+    }
+    return [
+        f"{part} is {names[part]} of {spec.path}, and is not split from train"
+        for part in ("validation", "test")
+        if part in names and getattr(spec, part) is None
+    ]
+
+
 @dataclass(frozen=True)
 class _Like:
-    """How files are read: their encoding, and column names that tell a header from a row."""
+    """How files are read: their encoding, their sheet, and column names that tell a header from a row."""
 
     encoding: str
+    sheet: str | None
     columns: frozenset[str]
 
 
 def _like(spec: DataSpec, train: Sequence[Row]) -> _Like:
     """A test file is read as the train file was: ten rows do not tell whether the first is a header."""
-    return _Like(spec.encoding, frozenset(spec.columns.values()).union(*(row.values for row in train[:1])))
+    columns = frozenset(spec.columns.values()).union(*(row.values for row in train[:1]))
+    return _Like(spec.encoding, spec.sheet, columns)
 
 
 def _located(path: str, folder: Path) -> Path:
@@ -115,17 +149,21 @@ def _existing(path: str, folder: Path, where: str) -> Path:
 
 
 def _neighbours(path: Path, spec: DataSpec) -> list[str]:
-    """A file called train.* is read alone; say so when a test.* lies beside it."""
-    if folders.PARTS.get(folders.stem(path)) != "train" or spec.test:
+    """A file called train.* is read alone; say so when a test.* or validation.* lies beside it."""
+    if folders.PARTS.get(folders.stem(path)) != "train":
         return []
-    beside = [
-        file.name
-        for file in sorted(path.parent.iterdir())
-        if file.is_file()
-        and folders.suffix(file) in folders.SUFFIXES
-        and folders.PARTS.get(folders.stem(file)) == "test"
-    ]
-    return [f"{beside[0]} beside {path.name} is not read; to use it: data: test: {beside[0]}"] if beside else []
+    said = []
+    for part in ("validation", "test"):
+        beside = [
+            file.name
+            for file in sorted(path.parent.iterdir())
+            if file.is_file()
+            and folders.suffix(file) in folders.SUFFIXES
+            and folders.PARTS.get(folders.stem(file)) == part
+        ]
+        if beside and getattr(spec, part) is None:
+            said.append(f"{beside[0]} beside {path.name} is not read; to use it: data: {part}: {beside[0]}")
+    return said
 
 
 def _read_entry(entry: Path, shown: str, like: _Like) -> tuple[list[Row], list[str]]:
@@ -163,18 +201,44 @@ def _join(files: Sequence[Path], shown: str, encoding: str) -> list[Row]:
 
 
 def _read_file(file: Path, shown: str, like: _Like) -> tuple[list[Row], list[str]]:
+    parts, said = _read_parts(file, shown, like)
+    if parts.keys() != {"train"}:
+        raise DataError(
+            f"the file holds parts of its own: {', '.join(parts)}",
+            where=shown,
+            allowed="the rows of one part",
+            remedy=f"give it as data: path: {shown}, or save the part as a file of its own",
+        )
+    return parts["train"], said
+
+
+def _read_parts(file: Path, shown: str, like: _Like) -> tuple[dict[str, list[Row]], list[str]]:
+    """The rows of each part that a file holds: train alone, but for JSON with parts of its own."""
     data, suffix = read_bytes(file, shown), folders.suffix(file)
-    if suffix == ".parquet" or data.startswith(MAGIC):
-        return read_parquet(data, shown), []
-    text = decode(data, like.encoding, shown)
+    if suffix == ".parquet" or data.startswith(tables.PARQUET):
+        return {"train": tables.read_parquet(data, shown)}, []
+    if suffix in (".arrow", ".feather") or data.startswith(tables.ARROW):
+        return {"train": tables.read_arrow(data, shown)}, []
+    if data.startswith(ZIP):
+        rows, said = read_workbook(data, shown, like.sheet, like.columns)
+        return {"train": rows}, said
+    return _read_text(decode(data, like.encoding, shown), suffix, shown, like.columns)
+
+
+def _read_text(text: str, suffix: str, shown: str, columns: Collection[str]) -> tuple[dict[str, list[Row]], list[str]]:
     kind = KINDS.get(suffix) or _sniff(text, suffix)
     if kind == "json":
-        return read_documents(text, shown), []
+        document = read_document(text, shown)
+        return {part or "train": rows for part, rows in document.parts.items()}, list(document.said)
     if kind == "tagged":
-        return read_tagged(text, shown), []
+        return {"train": read_tagged(text, shown)}, []
+    if kind == "fasttext":
+        return {"train": read_fasttext(text, shown)}, [f"{shown}: the words behind __label__ are read as label"]
     if kind == "lines":
-        return read_lines(text, shown, "text"), [f"{shown}: plain text, read as one column called text"]
-    return read_delimited(text, shown, None if kind == "csv" else "\t", like.columns)
+        said = [f"{shown}: plain text, read as one column called text"]
+        return {"train": read_lines(text, shown, "text")}, said
+    rows, said = read_delimited(text, shown, None if kind == "csv" else "\t", columns)
+    return {"train": rows}, said
 
 
 KINDS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv"}
@@ -183,8 +247,12 @@ KINDS |= dict.fromkeys(folders.TAGGED, "tagged")
 
 def _sniff(text: str, suffix: str) -> str:
     """json, tsv, csv or lines, for a file whose name does not tell."""
-    if text.lstrip().startswith(("{", "[{", "[\n", "[\r")):
+    if text.lstrip().startswith(("{", "[{", "[[", "[\n", "[\r")):
         return "json"
+    if text.lstrip().startswith("__label__"):
+        return "fasttext"
+    if SEPARATOR.match(text):
+        return "csv"
     if is_tagged(text):
         return "tagged"
     if is_table(text, "\t"):

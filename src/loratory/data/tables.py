@@ -1,4 +1,4 @@
-"""Parquet."""
+"""Tables of Arrow: Parquet, Arrow's own files and streams, with the class names that Hugging Face keeps in them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from loratory.data.rows import Row
 from loratory.errors import DataError, missing_extra
 from loratory.protocols import JSON
 
-MAGIC = b"PAR1"
+PARQUET = b"PAR1"
+ARROW = b"ARROW1"
 
 
 def read_parquet(data: bytes, shown: str) -> list[Row]:
     """Rows of a Parquet file, with class numbers of Hugging Face's metadata as names; raises DataError."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as problem:
-        raise missing_extra("pyarrow", "train") from problem
+    pyarrow = _arrow()
+    from pyarrow import parquet
+
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(data))
         size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups))
@@ -31,16 +30,42 @@ def read_parquet(data: bytes, shown: str) -> list[Row]:
                 where=shown,
                 remedy="split it, or keep only the columns that are needed",
             )
-        table = file.read()
+        return rows_of(file.read(), shown)
     except (pyarrow.ArrowException, OSError) as problem:
-        raise DataError(
-            f"no valid Parquet file: {problem}", where=shown, remedy="make or download it again"
-        ) from problem
+        raise _damaged("Parquet file", problem, shown) from problem
+
+
+def read_arrow(data: bytes, shown: str) -> list[Row]:
+    """Rows of an Arrow file (Feather) or stream (as `datasets` keeps them), with class names; raises DataError."""
+    pyarrow = _arrow()
+    from pyarrow import ipc
+
+    try:
+        opener = ipc.open_file if data.startswith(ARROW) else ipc.open_stream
+        return rows_of(opener(pyarrow.BufferReader(data)).read_all(), shown)
+    except (pyarrow.ArrowException, OSError) as problem:
+        raise _damaged("Arrow file", problem, shown) from problem
+
+
+def rows_of(table: Any, shown: str) -> list[Row]:
+    """The rows of a pyarrow.Table, their values as JSON."""
     names = _class_names(table.schema.metadata or {})
     return [
         Row({key: named(plain(value), names.get(key)) for key, value in row.items()}, shown, number)
         for number, row in enumerate(table.to_pylist(), 1)
     ]
+
+
+def _arrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError as problem:
+        raise missing_extra("pyarrow", "train") from problem
+    return pyarrow
+
+
+def _damaged(kind: str, problem: Exception, shown: str) -> DataError:
+    return DataError(f"no valid {kind}: {problem}", where=shown, remedy="make or download it again")
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:

@@ -39,8 +39,14 @@ class DataSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str = Field(
-        description="a CSV, TSV, JSON, JSONL or Parquet file (.gz too), a folder with train/test files, or a hub id"
+        description="a CSV, TSV, Excel, JSON, JSONL, Parquet, Arrow or CoNLL file (text formats .gz too), a folder "
+        "with train/test files or one that save_to_disk wrote, or a hub id"
     )
+    config: str | None = Field(None, description="configuration (subset) of a data set of the hub")
+    revision: str | None = Field(
+        None, description="branch, tag or commit of a data set of the hub; a commit is read again as it was"
+    )
+    sheet: str | None = Field(None, description="sheet of an Excel workbook; the first that holds rows when left out")
     test: str | None = Field(None, description="a test file of its own; respected, never mended")
     validation: str | None = Field(None, description="a validation file of its own")
     columns: dict[str, str] = Field(

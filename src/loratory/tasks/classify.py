@@ -99,8 +99,8 @@ class Classify(BaseModel):
             )
         return Example({"text": text}, {"label": label}, group=str(row.get("group") or ""))
 
-    def settle(self, examples: Iterable[Example]) -> Self:
-        """Labels from train when the spec gives none; raises DataError where there is nothing to tell apart."""
+    def settle(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
+        """Labels from the examples when the spec gives none; raises DataError where train has nothing to tell apart."""
         found = sorted({self.label_of(example.answer) for example in examples if example.answer is not None})
         if len(found) < 2:
             raise DataError(
@@ -108,7 +108,8 @@ class Classify(BaseModel):
                 allowed="at least two different labels",
                 remedy="check the label column (data: columns: label:) or add examples of another label",
             )
-        return self if self.labels else self.model_copy(update={"labels": tuple(found)})
+        more = {self.label_of(example.answer) for example in others if example.answer is not None}
+        return self if self.labels else self.model_copy(update={"labels": tuple(sorted({*found, *more}))})
 
     def mark(self, example: Example, prediction: Prediction) -> Counts:
         answered = None if prediction.answer is None else self.label_of(prediction.answer)

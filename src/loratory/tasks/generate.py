@@ -167,7 +167,7 @@ class Generate(BaseModel):
         found = _jsonschema().Draft202012Validator(self.answer_schema).iter_errors(value)
         return [f"{error.json_path.replace('$', '', 1) or 'the whole'}: {error.message[:200]}" for error in found]
 
-    def settle(self, examples: Iterable[Example]) -> Self:
+    def settle(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
         """As it is: nothing is left open."""
         return self
 

@@ -144,8 +144,8 @@ class Tag(BaseModel):
                 )
         return text, spans
 
-    def settle(self, examples: Iterable[Example]) -> Self:
-        """Labels from train when the spec gives none; raises DataError where no example has a span."""
+    def settle(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
+        """Labels from the examples when the spec gives none; raises DataError where no example of train has a span."""
         marked = [(self.text(e.input), self.spans_of(e.answer or {"spans": ()})) for e in examples]
         found = sorted({label for _, spans in marked for _, _, label in spans})
         if not found:
@@ -154,9 +154,10 @@ class Tag(BaseModel):
                 allowed="at least one labelled span",
                 remedy="check the column of spans (data: spans: COLUMN)",
             )
+        more = {label for example in others for _, _, label in self.spans_of(example.answer or {"spans": ()})}
         return self.model_copy(
             update={
-                "labels": self.labels or tuple(found),
+                "labels": self.labels or tuple(sorted({*found, *more})),
                 "whole_words": _whole(marked) if self.whole_words is None else self.whole_words,
             }
         )

@@ -1,0 +1,184 @@
+"""Which column of a file holds the text, and which the label: candidates with a score, best first.
+
+The score adds what a column is called, where it stands and what it holds; nothing of it is learnt from one data set.
+`loratory init` adds how well a TF-IDF model tells the values of a label from the text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from loratory.data.rows import Row
+from loratory.protocols import JSON
+
+CLOSE = 0.3  # two labels whose scores differ by less could both be meant
+TEXT_WORDS: Mapping[str, float] = {
+    **dict.fromkeys(("text", "message", "body", "utterance", "texto", "texte", "nachricht"), 1.0),
+    **dict.fromkeys(
+        ("description", "content", "comment", "review", "sentence", "tweet", "narrative", "complaint"), 0.8
+    ),
+    **dict.fromkeys(("document", "question", "query", "input", "transcript", "post", "chat", "clause", "email"), 0.7),
+    **dict.fromkeys(("narrative", "headline", "abstract", "note", "prompt", "instruction", "request", "passage", "receipt"), 0.6),
+    **dict.fromkeys(("title", "subject", "summary", "beschreibung"), 0.3),
+}
+NO_TEXT_WORDS = frozenset(("id", "url", "link", "date", "time", "path", "hash", "uuid", "answer", "response", "output"))
+LABEL_WORDS: Mapping[str, float] = {
+    **dict.fromkeys(("label", "labels", "etiqueta"), 1.5),
+    **dict.fromkeys(("target", "class", "y"), 1.2),
+    **dict.fromkeys(
+        ("category", "intent", "sentiment", "emotion", "kategorie", "klasse", "categoria", "catégorie"), 1.0
+    ),
+    **dict.fromkeys(("topic", "decision", "polarity", "stance", "verdict", "genre", "toxicity", "spam", "fraud"), 0.9),
+    **dict.fromkeys(("tag", "type", "kind", "outcome", "department", "queue", "severity", "risk"), 0.7),
+    **dict.fromkeys(("priority", "rating", "stars", "score", "urgency", "section", "subject", "status"), 0.5),
+}
+NO_LABEL_WORDS = frozenset(
+    "id uuid hash url link path date time day month year timestamp created updated name user author annotator customer "
+    "email phone gender sex age country city region state zip address language lang locale channel source platform "
+    "device browser version split fold index row worker currency price amount quantity unnamed".split()
+)
+ADDRESS = re.compile(r"\S+@\S+\.\S+|(https?|ftp)://\S*|www\.\S+")
+MOMENT = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?[./-]\d\d?[./-]\d{2,4}([T ].*)?|\d\d?:\d\d(:\d\d)?")
+WORD = re.compile(r"[^\W\d_]+|\d+")
+HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A column that may be the text or the label; `path` may reach into an object."""
+
+    path: str
+    score: float
+    distinct: int  # values it has in the rows that were looked at
+
+
+def suggest_texts(rows: Sequence[Row], taken: Sequence[str] = ()) -> list[Candidate]:
+    """Columns of text that a task may read, best first."""
+    found = []
+    for path, values in _columns(rows, taken):
+        texts = [value for value in values if isinstance(value, str) and value.strip()]
+        if not texts or _share(texts, ADDRESS) > 0.5 or _share(texts, MOMENT) > 0.5:
+            continue
+        words = sum(len(text.split()) for text in texts) / len(texts)
+        characters = sum(map(len, texts)) / len(texts)
+        distinct = len(set(texts))
+        score = (
+            _name_score(path, TEXT_WORDS, NO_TEXT_WORDS)
+            + min(1.2, math.log1p(max(words, characters / 6)) / 3)  # languages without spaces have no words to count
+            + 0.4 * distinct / len(texts)
+            - (1 - len(texts) / len(rows))
+        )
+        found.append(Candidate(path, score, distinct))
+    return sorted(found, key=lambda one: -one.score)
+
+
+def suggest_labels(
+    rows: Sequence[Row],
+    text: str | None,
+    taken: Sequence[str] = (),
+    gain: Callable[[str], float] | None = None,
+) -> list[Candidate]:
+    """Columns of labels, best first: at least two values, each of them of several rows.
+
+    `gain(path)` tells how much of what the commonest label gets wrong a model gets right, from 0 to 1, where it is
+    known. Of two columns that say the same (a number and its name) only the names stay.
+    """
+    columns = list(_columns(rows, [*taken, *([text] if text else [])]))
+    found = []
+    for place, (path, values) in enumerate(columns):
+        score = _label_score(path, values, edge=place in (0, len(columns) - 1))
+        if score is not None:
+            found.append((Candidate(path, score, len(_plain(values))), values))
+    kept = [one for one, values in found if not any(_says_more(other, values, one) for other in found)]
+    if gain is not None and len(kept) > 1:
+        kept = [replace(one, score=one.score + gain(one.path)) for one in kept]
+    return sorted(kept, key=lambda one: -one.score)
+
+
+def is_close(candidates: Sequence[Candidate]) -> bool:
+    """Whether the second of the candidates could be meant as well as the first."""
+    return len(candidates) > 1 and candidates[0].score - candidates[1].score < CLOSE
+
+
+def _columns(rows: Sequence[Row], taken: Sequence[str]) -> Iterator[tuple[str, list[JSON]]]:
+    """Path and values of each column, objects looked into one level deep."""
+    paths: dict[str, None] = {}
+    for row in rows:
+        for key, value in row.values.items():
+            inner = [f"{key}.{name}" for name in value] if isinstance(value, Mapping) else [key]
+            paths.update(dict.fromkeys(inner))
+    for path in paths:
+        if path not in taken:
+            yield path, [_value(row, path) for row in rows]
+
+
+def _value(row: Row, path: str) -> JSON:
+    if path in row.values:
+        return row.values[path]
+    key, _, name = path.partition(".")
+    value = row.values.get(key)
+    return value.get(name) if isinstance(value, Mapping) else None
+
+
+def _plain(values: Sequence[JSON]) -> Counter[str]:
+    """The values that a label may have, and how often."""
+    single = (value[0] if isinstance(value, list) and len(value) == 1 else value for value in values)
+    return Counter(str(value).strip() for value in single if value is not None and str(value).strip())
+
+
+def _label_score(path: str, values: Sequence[JSON], edge: bool) -> float | None:
+    """How much a column looks like labels, None where it holds none."""
+    single = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
+    if any(isinstance(value, (list, Mapping)) for value in single):
+        return None
+    if any(isinstance(value, float) and not value.is_integer() for value in single):
+        return None
+    counts = _plain(values)
+    many = counts.total()
+    if not 2 <= len(counts) <= max(2, many // 2) or _share(list(counts), ADDRESS) > 0.5:
+        return None
+    if _share(list(counts), MOMENT) > 0.5:
+        return None
+    words = sum(len(value.split()) for value in counts) / len(counts)
+    numbers = all(value.lstrip("-").replace(".", "", 1).isdigit() for value in counts)
+    return (
+        _name_score(path, LABEL_WORDS, NO_LABEL_WORDS)
+        + (0.1 if edge else 0.0)
+        + (0.2 if len(counts) <= 50 else 0.0)
+        - (0.5 if words > 5 else 0.0)
+        - (0.4 if numbers and len(counts) > 10 else 0.1 if numbers else 0.0)
+        - (0.3 if max(counts.values()) > 0.98 * many else 0.0)
+        - (1 - many / len(values))
+    )
+
+
+def _name_score(path: str, good: Mapping[str, float], bad: frozenset[str]) -> float:
+    """What a column's name tells: the best of its words, less where another word names something else."""
+    words = [word.casefold() for word in WORD.findall(HUMP.sub(" ", path))]
+    score = max((good.get(word, 0.0) for word in words), default=0.0)
+    others = [word for word in words if word in bad]
+    if not others:
+        return score if len(words) == 1 else 0.9 * score
+    return score / 2 if words[-1] in good else -0.6
+
+
+def _says_more(other: tuple[Candidate, Sequence[JSON]], values: Sequence[JSON], one: Candidate) -> bool:
+    """Whether another column has the same values by other names, and is the better one to show."""
+    candidate, theirs = other
+    if candidate.path == one.path or candidate.distinct != one.distinct:
+        return False
+    pairs = {(str(a), str(b)) for a, b in zip(values, theirs, strict=True)}
+    if len(pairs) != one.distinct:
+        return False
+    digits = [all(str(value).strip().isdigit() for value in column) for column in (values, theirs)]
+    if digits[0] != digits[1]:
+        return digits[0]
+    return (candidate.score, one.path) > (one.score, candidate.path)
+
+
+def _share(texts: Sequence[str], pattern: re.Pattern[str]) -> float:
+    return sum(pattern.fullmatch(text.strip()) is not None for text in texts) / max(1, len(texts))

@@ -1,0 +1,81 @@
+"""Folders that `save_to_disk` of Hugging Face's datasets wrote: a data set, or one folder for each split."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from loratory.data.content import read_bytes
+from loratory.data.folders import PARTS
+from loratory.data.rows import Row
+from loratory.data.tables import read_arrow
+from loratory.errors import DataError
+
+SPLITS = "dataset_dict.json"  # of a DatasetDict
+STATE = "state.json"  # of a Dataset
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote the folder."""
+    return (folder / SPLITS).is_file() or ((folder / STATE).is_file() and (folder / "dataset_info.json").is_file())
+
+
+def read_saved(folder: Path, shown: str) -> tuple[dict[str, list[Row]], list[str]]:
+    """Rows by part, and the splits that were passed over; nothing of `datasets` is needed. Raises DataError."""
+    if not (folder / SPLITS).is_file():
+        return {"train": _read_dataset(folder, shown)}, []
+    try:
+        splits = [str(split) for split in _json(folder / SPLITS, shown)["splits"]]
+    except (KeyError, TypeError) as problem:
+        raise _damaged(f"{SPLITS} names no splits", shown) from problem
+    parts: dict[str, list[Row]] = {}
+    over = []
+    for split in splits:
+        part = PARTS.get(split.casefold()) or ("train" if len(splits) == 1 else None)
+        if part is None or part in parts:
+            over.append(split)
+        else:
+            parts[part] = _read_dataset(folder / split, f"{shown}/{split}")
+    if "train" not in parts:
+        raise DataError(
+            f"the data set has no train split, only {', '.join(splits) or 'none'}",
+            where=shown,
+            remedy=f"name the folder of a split: data: path: {shown}/SPLIT",
+        )
+    said = [f"{part} is the split of that name of {shown}, and is not split from train" for part in parts]
+    return parts, said[1:] + ([f"{shown}: passed over the splits {', '.join(over)}"] if over else [])
+
+
+def _read_dataset(folder: Path, shown: str) -> list[Row]:
+    state = _json(folder / STATE, shown)
+    try:
+        names = [str(file["filename"]) for file in state["_data_files"]]
+        chosen = state.get("_indices_files")
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise _damaged(f"{STATE} names no data files", shown) from problem
+    if chosen:
+        raise DataError(
+            "the data set keeps its rows apart from their order (_indices_files)",
+            where=f"{shown}/{STATE}",
+            remedy="write it again after flatten_indices(): ds.flatten_indices().save_to_disk(...)",
+        )
+    rows: list[Row] = []
+    for name in names:
+        if Path(name).name != name or not (folder / name).is_file():
+            raise _damaged(f"{STATE} names the file {name!r}, which is not there", shown)
+        rows += read_arrow(read_bytes(folder / name, f"{shown}/{name}"), f"{shown}/{name}")
+    return rows
+
+
+def _json(file: Path, shown: str) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise _damaged(f"{file.name} cannot be read", shown) from problem
+
+
+def _damaged(what: str, shown: str) -> DataError:
+    return DataError(
+        f"this is no whole data set of save_to_disk: {what}", where=shown, remedy="write it again with save_to_disk"
+    )
