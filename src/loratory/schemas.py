@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -29,3 +29,34 @@ def resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str,
 def step(key: Any) -> str:
     """A key as a step of a JSON pointer (RFC 6901, section 3)."""
     return "/" + str(key).replace("~", "~0").replace("/", "~1")
+
+
+NAMES: Sequence[tuple[type, str]] = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"))
+
+
+def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
+    """The narrowest plain schema that all of these JSON values are of: types, properties and items, no limits.
+
+    A property that every object has is required; whole and other numbers together are numbers; an empty list tells
+    nothing of its items.
+    """
+    objects = [value for value in values if isinstance(value, Mapping)]
+    lists = [value for value in values if isinstance(value, list)]
+    plain = _plain_types([value for value in values if not isinstance(value, (Mapping, list))])
+    parts: list[dict[str, Any]] = [{"type": plain[0] if len(plain) == 1 else plain}] if plain else []
+    if objects:
+        keys = list(dict.fromkeys(key for value in objects for key in value))
+        inner = {key: infer_schema([value[key] for value in objects if key in value]) for key in keys}
+        required = [key for key in keys if all(key in value for value in objects)]
+        parts.append({"type": "object", "properties": inner, "required": required, "additionalProperties": False})
+    if lists:
+        items = [item for value in lists for item in value]
+        parts.append({"type": "array", **({"items": infer_schema(items)} if items else {})})
+    return parts[0] if len(parts) == 1 else {"anyOf": parts}
+
+
+def _plain_types(values: Sequence[Any]) -> list[str]:
+    found = {next(name for cls, name in NAMES if isinstance(value, cls)) for value in values if value is not None}
+    if {"integer", "number"} <= found:
+        found.discard("integer")
+    return [*sorted(found), *(["null"] if any(value is None for value in values) else [])]

@@ -15,23 +15,20 @@ from dataclasses import dataclass, replace
 from loratory.data.rows import Row
 from loratory.protocols import JSON
 
+FEW = 0.25  # share of the rows that a label seldom has more values than
 CLOSE = 0.3  # two labels whose scores differ by less could both be meant
 TEXT_WORDS: Mapping[str, float] = {
     **dict.fromkeys(("text", "message", "body", "utterance", "texto", "texte", "nachricht"), 1.0),
-    **dict.fromkeys(
-        ("description", "content", "comment", "review", "sentence", "tweet", "narrative", "complaint"), 0.8
-    ),
+    **dict.fromkeys(("description", "content", "comment", "review", "sentence", "tweet", "complaint"), 0.8),
     **dict.fromkeys(("document", "question", "query", "input", "transcript", "post", "chat", "clause", "email"), 0.7),
-    **dict.fromkeys(("narrative", "headline", "abstract", "note", "prompt", "instruction", "request", "passage", "receipt"), 0.6),
+    **dict.fromkeys(("headline", "abstract", "note", "prompt", "instruction", "passage", "receipt", "narrative"), 0.6),
     **dict.fromkeys(("title", "subject", "summary", "beschreibung"), 0.3),
 }
 NO_TEXT_WORDS = frozenset(("id", "url", "link", "date", "time", "path", "hash", "uuid", "answer", "response", "output"))
 LABEL_WORDS: Mapping[str, float] = {
     **dict.fromkeys(("label", "labels", "etiqueta"), 1.5),
     **dict.fromkeys(("target", "class", "y"), 1.2),
-    **dict.fromkeys(
-        ("category", "intent", "sentiment", "emotion", "kategorie", "klasse", "categoria", "catégorie"), 1.0
-    ),
+    **dict.fromkeys(("category", "intent", "sentiment", "emotion", "kategorie", "klasse", "classe"), 1.0),
     **dict.fromkeys(("topic", "decision", "polarity", "stance", "verdict", "genre", "toxicity", "spam", "fraud"), 0.9),
     **dict.fromkeys(("tag", "type", "kind", "outcome", "department", "queue", "severity", "risk"), 0.7),
     **dict.fromkeys(("priority", "rating", "stars", "score", "urgency", "section", "subject", "status"), 0.5),
@@ -94,9 +91,28 @@ def suggest_labels(
         if score is not None:
             found.append((Candidate(path, score, len(_plain(values))), values))
     kept = [one for one, values in found if not any(_says_more(other, values, one) for other in found)]
-    if gain is not None and len(kept) > 1:
-        kept = [replace(one, score=one.score + gain(one.path)) for one in kept]
+    if gain is not None:
+        tried = [one for one in kept if one.distinct <= FEW * len(rows)]
+        kept = [replace(one, score=one.score + (gain(one.path) if one in tried else 0.0)) for one in kept]
     return sorted(kept, key=lambda one: -one.score)
+
+
+def suggest_spans(rows: Sequence[Row], taken: Sequence[str] = ()) -> list[Candidate]:
+    """Columns of lists of spans ({start, end, ...} or [start, end, label]), the one with the most spans first."""
+    found = []
+    for path, values in _columns(rows, taken):
+        lists = [value for value in values if isinstance(value, list)]
+        spans = [span for value in lists for span in value]
+        if spans and len(lists) > len(values) / 2 and all(map(_is_span, spans)):
+            found.append(Candidate(path, float(len(spans)), len(spans)))
+    return sorted(found, key=lambda one: -one.score)
+
+
+def _is_span(value: JSON) -> bool:
+    if isinstance(value, Mapping):
+        names = {str(key).casefold() for key in value}
+        return any(name.startswith(("start", "begin")) for name in names) and any(n.startswith("end") for n in names)
+    return isinstance(value, list) and len(value) == 3 and [type(one) for one in value] == [int, int, str]
 
 
 def is_close(candidates: Sequence[Candidate]) -> bool:
@@ -112,7 +128,7 @@ def _columns(rows: Sequence[Row], taken: Sequence[str]) -> Iterator[tuple[str, l
             inner = [f"{key}.{name}" for name in value] if isinstance(value, Mapping) else [key]
             paths.update(dict.fromkeys(inner))
     for path in paths:
-        if path not in taken:
+        if path not in taken and path.partition(".")[0] not in taken:
             yield path, [_value(row, path) for row in rows]
 
 
@@ -151,6 +167,7 @@ def _label_score(path: str, values: Sequence[JSON], edge: bool) -> float | None:
         + (0.2 if len(counts) <= 50 else 0.0)
         - (0.5 if words > 5 else 0.0)
         - (0.4 if numbers and len(counts) > 10 else 0.1 if numbers else 0.0)
+        - (0.4 if len(counts) > FEW * many else 0.0)
         - (0.3 if max(counts.values()) > 0.98 * many else 0.0)
         - (1 - many / len(values))
     )

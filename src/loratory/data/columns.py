@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from loratory.data.column_suggestions import CLOSE, Candidate, suggest_labels, suggest_texts
+from loratory.data.column_suggestions import CLOSE, Candidate, suggest_labels, suggest_spans, suggest_texts
 from loratory.data.rows import Row
 from loratory.errors import DataError, nearest
 from loratory.protocols import JSON, Column
 
 LOOKED_AT = 2000  # rows that decide a guess
+TAG = re.compile(r"O|[BI]-.+")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Matching:
 
 def match(rows: Sequence[Row], columns: Mapping[str, Column], given: Mapping[str, str]) -> Matching:
     """Find the task's columns among the rows'; what is given wins. Raises DataError."""
-    looked_at = rows[:LOOKED_AT]
+    looked_at = sample(rows)
     present = list(dict.fromkeys(key for row in looked_at for key in row.values))
     found = _given(rows, columns, given, present)
     said = []
@@ -33,12 +35,9 @@ def match(rows: Sequence[Row], columns: Mapping[str, Column], given: Mapping[str
         if path is not None:
             found[name] = path
             said.append(f"column {path!r} is read as {name} (guessed from its name)")
-    for name in CONTENT:  # the text goes first, so that what is left is looked at for the label
-        if name in columns and columns[name].required and name not in found:
-            candidates = _by_content(name, looked_at, found)
-            if candidates:
-                found[name] = candidates[0].path
-                said.append(_guess(name, candidates))
+    for name, candidates in _by_content(looked_at, columns, found):
+        found[name] = candidates[0].path
+        said.append(_guess(name, candidates))
     for name, column in columns.items():
         if column.required and name not in found:
             raise DataError(
@@ -48,6 +47,11 @@ def match(rows: Sequence[Row], columns: Mapping[str, Column], given: Mapping[str
                 remedy=f"say which it is: data: {name}: COLUMN",
             )
     return Matching({name: found[name] for name in columns if name in found}, tuple(said))
+
+
+def sample(rows: Sequence[Row]) -> Sequence[Row]:
+    """At most 2,000 rows, spread over all of them: many files are sorted by label."""
+    return rows[:: -(-len(rows) // LOOKED_AT)]
 
 
 def pick(row: Row, path: str) -> JSON:
@@ -82,12 +86,46 @@ def _into(value: JSON, name: str, row: Row, column: str) -> JSON:
     return value.get(name) if isinstance(value, Mapping) else None
 
 
-CONTENT = ("text", "label")
+def _by_content(
+    rows: Sequence[Row], columns: Mapping[str, Column], found: Mapping[str, str]
+) -> Iterator[tuple[str, list[Candidate]]]:
+    """What a column is taken for that no name tells: the text first, then what is left is looked at for the rest."""
+    taken = dict(found)
+    if "tokens" in columns and not {"text", "tokens"} & taken.keys() and (pair := _tokens_and_tags(rows)):
+        for name, path in zip(("tokens", "tags"), pair, strict=True):
+            if name not in taken:
+                taken[name] = path
+                yield name, [Candidate(path, 1.0, 0)]
+    suggest: Mapping[str, Callable[[list[str]], list[Candidate]]] = {
+        "text": lambda others: suggest_texts(rows, others),
+        "label": lambda others: suggest_labels(rows, taken.get("text"), others),
+        "spans": lambda others: suggest_spans(rows, others),
+    }
+    for name, candidates_of in suggest.items():
+        wanted = name in columns and name not in taken and "tokens" not in taken
+        wanted = wanted and (columns[name].required or name == "spans")
+        if wanted and (candidates := candidates_of(list(taken.values()))):
+            taken[name] = candidates[0].path
+            yield name, candidates
 
 
-def _by_content(name: str, rows: Sequence[Row], found: Mapping[str, str]) -> list[Candidate]:
-    taken = list(found.values())
-    return suggest_texts(rows, taken) if name == "text" else suggest_labels(rows, found.get("text"), taken)
+def _tokens_and_tags(rows: Sequence[Row]) -> tuple[str, str] | None:
+    """Two columns of equally long lists of strings, the second of them BIO tags."""
+    lists = [key for key, value in rows[0].values.items() if isinstance(value, list)]
+    tags = next((key for key in lists if _are_tags(rows, key)), None)
+    if tags is None:
+        return None
+    for key in lists:
+        pairs = [(row.values.get(key), row.values.get(tags)) for row in rows]
+        if key != tags and all(isinstance(a, list) and isinstance(b, list) and len(a) == len(b) for a, b in pairs):
+            return key, tags
+    return None
+
+
+def _are_tags(rows: Sequence[Row], key: str) -> bool:
+    values = [row.values.get(key) for row in rows]
+    tags = {str(tag) for value in values if isinstance(value, list) for tag in value}
+    return bool(tags - {"O"}) and all(TAG.fullmatch(tag) for tag in tags)
 
 
 def _guess(name: str, candidates: Sequence[Candidate]) -> str:

@@ -5,193 +5,171 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from loratory.artifacts.files import write_text
 from loratory.data.columns import Matching, match
 from loratory.data.examples import to_examples
+from loratory.data.label_values import find_joined_labels
 from loratory.data.readers import Source, read_source
 from loratory.errors import SpecError
+from loratory.flows import starting_specs
+from loratory.flows.init_guesses import COLUMNS, Ask, Wishes, as_json, choose_columns, guess_kind
 from loratory.flows.specs import SPEC, parser_of, recipe_folder
 from loratory.protocols import Example, Task
+from loratory.schemas import infer_schema
 from loratory.specs.data import DataSpec
 from loratory.specs.frame import NAME, NAMED, parse
 from loratory.specs.reading import dump, load_yaml, read_yaml
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
-from loratory.tasks.tag import Tag, holds_spans
+from loratory.tasks.tag import Tag
 
-LOOKED_AT = 50  # rows that may show what the data is
 MANY = 30  # labels that are written into the spec; more are read from train
-
-TEMPLATE = """\
-# {about}
-# Check it with `loratory check {file}`, run it with `loratory run {file}`. Every key is explained in docs/spec.md.
-name: {name}
-
-task:
-  kind: classify
-{labels}  # headline: accuracy       # the score that early stopping and the verdict go by; or macro_f1 for rare labels
-  # descriptions: {{}}          # label: what it means in words; used by zero-shot
-
-data:
-  path: {path}
-{columns}  # test: held-out.csv       # a test file of your own is respected and never mended
-  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates stay together
-
-base: minilm                # embedded, no network; or a folder, or a hub id such as microsoft/deberta-v3-base
-
-# Simplest first: each contender is compared with the first and with the best simpler one.
-ladder:
-  - rules
-  - tfidf
-  - zero-shot
-  - prototype
-  - head
-  - lora
-  # - lora-stock: {{regime: lora, head: stock}}    # opens wholly in AutoModelForSequenceClassification
-  # - full
-
-lora: {{rank: 16, alpha: 32}}
-
-training:
-  epochs: 8
-  seeds: 1                  # 3 shows how much chance there is in a fit
-  trials: 1                 # learning rates (and tf-idf penalties) tried on validation, as many for each contender
-
-evidence:
-  margin: 0.005             # half a point worse than the best is still as good
-
-# gate:                     # what must hold before it may be used
-#   recall: {{{some_label}: {{at_least: 0.9, confidence: 0.95}}}}
-#   not_worse_than: {{tfidf: 0.0}}
-"""
-
-
-TALK = """\
-# {about}
-# Check it with `loratory check {file}`, run it with `loratory run {file}`. Every key is explained in docs/spec.md.
-name: {name}
-
-task:
-  kind: generate
-  # answer_schema: {{type: object, properties: {{...}}, required: [...]}}   # JSON that every answer is held to
-  checks: [overlap]         # exact, overlap, fields, numbers, words, bullets, hashtags, contains, refuses, or your own
-
-data:
-  path: {path}
-{columns}  # test: held-out.jsonl     # a test file of your own is respected and never mended
-  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates stay together
-
-base: seedling              # embedded, no network, tiny; better: a folder or a hub id of an instruction model
-
-# Simplest first: each contender is compared with the first and with the best simpler one.
-ladder:
-  - prompted: {{shots: 2}}
-  - lora
-  # - full
-
-lora: {{rank: 16, alpha: 32}}
-
-training:
-  epochs: 3
-  max_tokens: {tokens}          # of a conversation and its answer; longer ones are an error, nothing is cut
-  seeds: 1                  # 3 shows how much chance there is in a fit
-"""
-SPANS = """\
-# {about}
-# Check it with `loratory check {file}`, run it with `loratory run {file}`. Every key is explained in docs/spec.md.
-name: {name}
-
-task:
-  kind: tag
-{labels}  # headline: strict_f1      # the score that early stopping and the verdict go by; or f2: a miss costs more
-
-data:
-  path: {path}
-{columns}  # test: held-out.jsonl     # a test file of your own is respected and never mended
-  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates stay together
-
-base: minilm                # embedded, no network; or a folder, or a hub id such as microsoft/deberta-v3-base
-
-# Simplest first: each contender is compared with the first and with the best simpler one.
-ladder:
-  - rules                   # patterns and keywords of yours; recognisers of cards, accounts, mail; wordings of train
-  - head
-  - lora
-  # - lora-stock: {{regime: lora, head: stock}}    # opens wholly in AutoModelForTokenClassification
-  # - full
-
-lora: {{rank: 16, alpha: 32}}
-
-training:
-  epochs: 8
-  seeds: 1                  # 3 shows how much chance there is in a fit
-"""
-TALKING = ("messages", "conversations", "conversation")
 TOKENS = 512  # as many as the embedded base reads
+MOST = 60  # keys of an answer from which they are no fields any more but content
+DEFAULT = Wishes()
 
 
-def from_data(data: str, output: Path, name: str | None) -> list[str]:
-    """Write a commented spec for the examples at `data`; returns what was guessed. Raises DataError and SpecError."""
+@dataclass(frozen=True)
+class Found:
+    """What was read of the data, and what every spec says about it."""
+
+    source: Source
+    matching: Matching
+    examples: list[Example]  # of train
+    others: list[Example]  # of given validation and test sets
+    about: Mapping[str, Any]
+
+
+def from_data(data: str, output: Path, name: str | None, wishes: Wishes = DEFAULT, ask: Ask | None = None) -> list[str]:
+    """Write a commented spec for the examples at `data`; returns what was guessed.
+
+    `ask` is asked where two columns could be meant; without it that is an error. Raises DataError and SpecError.
+    """
     if name is not None and not NAME.fullmatch(name):
         raise SpecError(f"{name!r} is no name", where="--name", allowed=NAMED)
     local = Path(data).expanduser()
-    source = read_source(DataSpec(path=str(local.resolve()) if local.exists() else data), Path.cwd())
+    source = read_source(_data_spec(str(local.resolve()) if local.exists() else data, wishes), Path.cwd())
     path = os.path.relpath(local.resolve(), output.resolve().parent) if local.exists() else data
-    about = {"file": output, "path": _yaml(path)}
+    about = {"file": output, "path": _yaml(path), "options": _options(wishes)}
     about["name"] = _yaml(name or _name(local.resolve() if local.exists() else Path(data)))
-    if _talks(source):
-        return _of_conversations(source, about, output)
-    if any(holds_spans(row.values) for row in source.train[:LOOKED_AT]):
-        return _of_spans(source, about, output)
-    task = Classify()
-    examples, matching = _read(source, task)
-    settled = task.settle(examples)
-    counts = Counter(task.label_of(example.answer) for example in examples)
-    text = TEMPLATE.format(
-        **about,
-        about=f"{len(examples)} examples of {len(counts)} labels",
-        labels=_labels(settled.labels),
-        columns=_columns(matching.columns),
-        some_label=_yaml(min(counts, key=lambda label: (counts[label], label))),
-    )
-    _keep(text, output)
-    return [*source.said, *matching.said, _counted(source, counts)]
-
-
-def _talks(source: Source) -> bool:
-    """Whether the rows are conversations, or prompts with completions."""
-    first = {key.casefold(): value for key, value in source.train[0].values.items()}
-    return any(key in first for key in TALKING) or {"prompt", "completion"} <= first.keys()
-
-
-def _of_conversations(source: Source, about: dict[str, Any], output: Path) -> list[str]:
-    examples, matching = _read(source, Generate())
-    said = f"{len(examples)} conversations with an answer"
-    _keep(TALK.format(**about, about=said, columns=_columns(matching.columns), tokens=TOKENS), output)
-    return [*source.said, *matching.said, said]
-
-
-def _of_spans(source: Source, about: dict[str, Any], output: Path) -> list[str]:
-    task = Tag()
-    examples, matching = _read(source, task)
-    settled = task.settle(examples)
-    counts = Counter(span["label"] for example in examples for span in (example.answer or {"spans": ()})["spans"])
-    said = f"{len(examples)} texts with {counts.total()} spans of {len(counts)} labels"
-    _keep(SPANS.format(**about, about=said, labels=_labels(settled.labels), columns=_columns(matching.columns)), output)
-    return [*source.said, *matching.said, said]
-
-
-def _read(source: Source, task: Task) -> tuple[list[Example], Matching]:
-    matching = match(source.train, task.columns, {})
-    return to_examples(source.train, task, matching, DataSpec(path=source.name).max_characters), matching
-
-
-def _keep(text: str, output: Path) -> None:
+    kind, why = guess_kind(source.train, wishes)
+    given, chosen = choose_columns(source.train, kind, wishes, ask)
+    text, said = WRITERS[kind](source, given, about)
     parse(*_read_back(text, output), output.parent)  # what init writes, run takes
     write_text(output, text)
+    others = [other for other in COLUMNS if other != kind]
+    taken = [f"taken for {kind}: {why}; if that is wrong, say --task {' or --task '.join(others)}"] if why else []
+    return [*source.said, *taken, *chosen, *said]
+
+
+def _data_spec(path: str, wishes: Wishes) -> DataSpec:
+    options = {key: getattr(wishes, key) for key in ("encoding", "config", "revision", "sheet")}
+    return DataSpec(path=path, **{key: value for key, value in options.items() if value is not None})
+
+
+def _options(wishes: Wishes) -> str:
+    options = {key: getattr(wishes, key) for key in ("encoding", "config", "revision", "sheet")}
+    return "".join(f"  {key}: {_yaml(value)}\n" for key, value in options.items() if value is not None)
+
+
+def _write_classify(source: Source, given: Mapping[str, str], about: Mapping[str, Any]) -> tuple[str, list[str]]:
+    found = _read(source, Classify(), given, about)
+    settled = Classify().settle(found.examples, found.others)
+    counts = Counter(settled.label_of(example.answer) for example in found.examples)
+    only = [label for label in settled.labels or () if label not in counts]
+    said = _counted(counts)
+    if only:
+        said.append(f"{len(only)} label(s) stand in the validation or test file alone: {_listed(only)}")
+    if joined := find_joined_labels({*counts, *only}):
+        said.append(joined)
+    text = starting_specs.CLASSIFY.format(
+        **about,
+        about=f"{len(found.examples)} examples of {len(counts)} labels",
+        labels=_labels(settled.labels),
+        columns=_columns(found.matching.columns),
+        some_label=_yaml(min(counts, key=lambda label: (counts[label], label))),
+    )
+    return text, [*found.matching.said, *_unused(found), *said]
+
+
+def _write_tag(source: Source, given: Mapping[str, str], about: Mapping[str, Any]) -> tuple[str, list[str]]:
+    found = _read(source, Tag(), given, about)
+    settled = Tag().settle(found.examples, found.others)
+    counts = Counter(span["label"] for example in found.examples for span in (example.answer or {"spans": ()})["spans"])
+    said = f"{len(found.examples)} texts with {counts.total()} spans of {len(counts)} labels"
+    text = starting_specs.TAG.format(
+        **about,
+        about=said,
+        labels=_labels(settled.labels),
+        columns=_columns(found.matching.columns),
+    )
+    return text, [*found.matching.said, *_unused(found), said]
+
+
+def _write_generate(source: Source, given: Mapping[str, str], about: Mapping[str, Any]) -> tuple[str, list[str]]:
+    found = _read(source, Generate(), given, about)
+    schema = _schema_of(found)
+    if schema is not None:  # what was read as text is read again as JSON
+        found = _read(source, Generate(answer_schema=schema), given, about)
+    said = f"{len(found.examples)} conversations with an answer"
+    text = starting_specs.WRITTEN.format(
+        **about,
+        about=said,
+        schema=_schema_line(schema),
+        checks=f"{'  checks: [overlap]' if schema is None else '  checks: [fields]':<28}",
+        columns=_columns(found.matching.columns),
+        tokens=TOKENS,
+    )
+    more = [] if schema is None else ["every answer is JSON; its schema was inferred from the answers"]
+    return text, [*found.matching.said, *_unused(found), said, *more]
+
+
+WRITERS = {"classify": _write_classify, "tag": _write_tag, "generate": _write_generate}
+
+
+def _read(source: Source, task: Task, given: Mapping[str, str], about: Mapping[str, Any]) -> Found:
+    matching = match(source.train, task.columns, given)
+    most = DataSpec(path=source.name).max_characters
+    others = [
+        example
+        for rows in (source.validation, source.test)
+        if rows is not None
+        for example in to_examples(rows, task, matching, most)
+    ]
+    return Found(source, matching, to_examples(source.train, task, matching, most), others, about)
+
+
+def _schema_of(found: Found) -> dict[str, Any] | None:
+    """The schema of answers that are all JSON objects, None where they are not."""
+    answers = [as_json(example.answer) for example in (*found.examples, *found.others)]
+    if not answers or not all(isinstance(answer, Mapping) for answer in answers):
+        return None
+    return infer_schema(answers) if len({key for answer in answers for key in answer}) <= MOST else None
+
+
+def _schema_line(schema: Mapping[str, Any] | None) -> str:
+    if schema is None:
+        return (
+            "  # answer_schema: {type: object, properties: {...}, required: [...]}   # JSON that answers are held to\n"
+        )
+    return f"  answer_schema: {_yaml(schema)}   # every answer is held to it; narrow it: enum, maxLength, ...\n"
+
+
+def _unused(found: Found) -> list[str]:
+    """The columns that nothing is read from."""
+    used = {path.split(".")[0] for path in found.matching.columns.values()} | set(found.matching.columns.values())
+    columns = dict.fromkeys(key for row in found.source.train for key in row.values)
+    unused = [repr(key) for key in columns if key not in used]
+    return [f"not used: {', '.join(unused)}"] if unused else []
+
+
+def _listed(labels: list[str]) -> str:
+    return ", ".join(map(repr, labels[:5])) + (" and more" if len(labels) > 5 else "")
 
 
 def from_recipe(recipe: str, output: Path) -> list[str]:
@@ -233,6 +211,7 @@ def _name(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._").lower()[:64] or "task"
 
 
-def _counted(source: Source, counts: Counter[str]) -> str:
+def _counted(counts: Counter[str]) -> list[str]:
     most, least = counts.most_common()[0], counts.most_common()[-1]
-    return f"{counts.total()} examples of {len(counts)} labels, from {least[1]} ({least[0]}) to {most[1]} ({most[0]})"
+    few = f"from {least[1]} ({least[0]}) to {most[1]} ({most[0]})"
+    return [f"{counts.total()} examples of {len(counts)} labels, {few}"]

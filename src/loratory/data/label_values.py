@@ -1,0 +1,28 @@
+"""Labels that look like several labels in one, such as "billing|refund"."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+SEPARATORS = ("|", "#", ";", ",", "+", "/", "&")
+RECUR = 0.6  # share of the parts that stand in another label too, from which they are labels
+
+
+def find_joined_labels(labels: Collection[str]) -> str | None:
+    """What to tell of labels whose parts, cut at one sign, are labels themselves or recur in others; else None."""
+    for separator in SEPARATORS:
+        joined = [label for label in labels if separator in label.strip(separator)]
+        if not joined:
+            continue
+        parts = {label: [part.strip() for part in label.split(separator) if part.strip()] for label in labels}
+        recurring = [
+            sum(part in parts[other] for other in labels if other != label) > 0
+            for label in joined
+            for part in parts[label]
+        ]
+        if sum(recurring) >= RECUR * len(recurring):
+            return (
+                f"labels such as {min(joined)!r} look like several labels in one ({len(joined)} of {len(labels)}, "
+                f"joined by {separator!r}); classify gives a text one label, so each combination is a label of its own"
+            )
+    return None
