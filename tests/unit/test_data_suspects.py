@@ -87,3 +87,11 @@ def test_what_is_told() -> None:
     weak = told({**report, "count": 0, "out_of_fold_accuracy": 0.41, "useful": False})
     assert weak.startswith("not told: a model that is right on 41.0%")
     assert "the commonest label: 50.0%" in weak
+
+
+def test_a_label_that_was_hardly_learnt_is_neither_suggested_nor_disputed() -> None:
+    given = ["a"] * 20 + ["b"] * 20 + ["rare"]
+    likely = [{"a": 0.9 - n / 100, "b": 0.09, "rare": 0.01 + n / 100} for n in range(20)]
+    others = [{"a": 0.09, "b": 0.9 - n / 100, "rare": 0.01 + n / 100} for n in range(20)]
+    odds = [*likely, *others, {"a": 0.6, "b": 0.4, "rare": 0.0}]
+    assert rank(["a", "b", "rare"], examples(given), given, ["t"] * 41, odds) == []

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from loratory.data.label_values import find_joined_labels
+
 FEW = 10  # train examples below which a label is hardly learnt
 UNEVEN = 10.0  # the largest label over the smallest
 CUT = 0.05  # share of texts that lose their end
@@ -85,6 +87,8 @@ def _balance(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             + (f": nobody can learn it, and {asked:,} examples of the other parts ask for it" if asked else ""),
             "add examples to train, correct the label, or remove it under task: labels:",
         )
+    if joined := find_joined_labels(labels["per_part"]):
+        yield joined, "where a text has several labels, make one task for each of them, or keep its main one"
     few = [label for label, counts in labels["per_part"].items() if 0 < counts["train"] < FEW]
     if few:
         yield (

@@ -88,11 +88,14 @@ def rank(
     """The off-diagonal of the confident joint, most disputed first (Northcutt, Jiang and Chuang 2021, section 3.1).
 
     A label is believed of an example when its out-of-fold probability reaches the label's threshold, which is the mean
-    such probability over the examples that carry the label; of several believed labels the most probable counts.
+    such probability over the examples that carry the label; of several believed labels the most probable counts. A
+    label that the folds hardly learnt, as of one example alone, is neither believed nor disputed.
     """
     thresholds = _thresholds(labels, given, odds)
     suspects = []
     for example, label, text, chances in zip(examples, given, texts, odds, strict=True):
+        if label not in thresholds:
+            continue
         believed = [name for name, least in thresholds.items() if chances.get(name, 0.0) >= least]
         best = max(believed, key=lambda name: chances.get(name, 0.0), default=label)
         if best != label:
@@ -101,8 +104,10 @@ def rank(
 
 
 def _thresholds(labels: Sequence[str], given: Sequence[str], odds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean self-confidence of each label that has examples."""
+    """Mean self-confidence of each label, where it is at least half of what an even guess would give."""
     carried: dict[str, list[float]] = {label: [] for label in labels}
     for label, chances in zip(given, odds, strict=True):
         carried[label].append(chances.get(label, 0.0))
-    return {label: sum(values) / len(values) for label, values in carried.items() if values}
+    least = 0.5 / max(len(labels), 1)
+    means = {label: sum(own) / len(own) for label, own in carried.items() if own}
+    return {label: mean for label, mean in means.items() if mean >= least}

@@ -143,7 +143,7 @@ def choose_columns(rows: Sequence[Row], kind: str, wishes: Wishes, ask: Ask | No
         given = {"messages": wishes.label, "group": wishes.group}
     found = {name: path for name, path in given.items() if path}
     more: dict[str, str] = {}
-    if kind == "generate" and not found.keys() & {"messages", "completion"}:
+    if kind == "generate" and "messages" not in found:
         more = _choose_answers(rows, found)
     if kind == "classify" and "label" not in found and (chosen := _choose_label(rows, found, ask)) is not None:
         more = {"label": chosen}
@@ -164,12 +164,19 @@ def _holds_messages(rows: Sequence[Row], path: str) -> bool:
 def _choose_answers(rows: Sequence[Row], found: Mapping[str, str]) -> dict[str, str]:
     """What is asked and answered where no names tell: JSON answers the text, else the second text the first."""
     looked_at = sample(rows)
-    if any(key.casefold() in TALKING for key in looked_at[0].values) or _written(looked_at) is not None:
+    if any(key.casefold() in TALKING for key in looked_at[0].values):
         return {}
-    column = json_column(looked_at)
-    prompt = found.get("prompt") or _first(suggest_texts(looked_at, [column] if column else []))
-    column = column or _first(suggest_texts(looked_at, [prompt] if prompt else []))
-    return {name: path for name, path in (("prompt", prompt), ("completion", column)) if path}
+    columns = {name: replace(Generate.columns[name], required=False) for name in ("prompt", "completion")}
+    known = dict(match(looked_at, columns, {name: found[name] for name in columns if name in found}).columns)
+    more: dict[str, str | None] = {}
+    if "completion" not in known:
+        more["completion"] = json_column(looked_at)
+    taken = [path for path in (*known.values(), *more.values()) if path]
+    for name in ("prompt", "completion"):
+        if name not in known and not more.get(name):
+            more[name] = _first(suggest_texts(looked_at, taken))
+            taken += [path for path in (more[name],) if path]
+    return {name: path for name, path in more.items() if path}
 
 
 def _choose_label(rows: Sequence[Row], given: Mapping[str, str], ask: Ask | None) -> str | None:
