@@ -11,6 +11,7 @@ from loratory.data.advice import warnings_of
 from loratory.data.damage import damage
 from loratory.data.examples import labels_of, texts_of
 from loratory.data.groups import Pairs
+from loratory.data.offsets import inspect_offsets
 from loratory.data.overlaps import SHOWN, conflicts, find_leaks, leaked_test, overlaps
 from loratory.data.splits import Parts
 from loratory.data.suspects import Found, told
@@ -44,6 +45,7 @@ def inspect(
         "truncated": _truncated(parts, lengths, limit),
         "empty": _empty(parts, texts),
         "damage": _damage(parts, texts),
+        "offsets": inspect_offsets(task, (example for _, examples in parts.items() for example in examples)),
         "duplicates": {
             "exact": len(pairs.exact),
             "near": len({origin for one, other, _ in pairs.near for origin in (one, other)}),
@@ -79,6 +81,12 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     if report["damage"]["count"]:
         first = report["damage"]["examples"][0]["origin"]
         shown.append(f"encoding     {report['damage']['count']:,} damaged texts, first {first}")
+    if offsets := report["offsets"]:
+        inside, white = offsets["inside"]["count"], offsets["white"]["count"]
+        shown.append(
+            f"spans        {offsets['spans']:,}; {inside:,} of {offsets['ends']:,} ends inside words, "
+            f"{white:,} spans with white space at an end"
+        )
     if report["suspects"] is not None:
         shown.append(f"suspected    {told(report['suspects'])}")
     for warning in report["warnings"][:6]:
