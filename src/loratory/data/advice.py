@@ -19,13 +19,8 @@ def warnings_of(report: Mapping[str, Any]) -> list[dict[str, str]]:
 
     The kind of a leak is "leak/EARLIER PART/LATER PART", that of all others "data".
     """
-    found = [
-        *offsets.warn(report["offsets"]),
-        *_wrong_labels(report),
-        *_broken(report),
-        *_balance(report),
-        *_sizes(report),
-    ]
+    wrong = (*offsets.warn(report["offsets"]), *_wrong_labels(report), *_broken(report))
+    found = [*wrong, *_balance(report), *_sizes(report)]
     others = [{"kind": "data", "what": what, "do": what_to_do} for what, what_to_do in found]
     return [*map(_leak, report["overlaps"]), *others]
 

@@ -15,8 +15,9 @@ from loratory.tasks.tag import READINGS, RawSpan, Tag, raw_spans
 
 SHOWN = 5
 ENOUGH = 50_000  # spans that decide
-MOST = 0.3  # share of the ends that another reading moves, which it has to mend
+MOST = 0.5  # share of the ends that another reading moves, which it has to mend
 WORSE = 0.1  # ends that it spoils for each one that it mends, at most
+LEFT = 0.1  # share of spans that may then still lie outside, say another text or start with white space
 ROWS = 2  # rows that agree: one alone may be a slip
 MISFIT = 0.2  # share of ends inside words from which, with white space too, offsets are of another text
 STRAY = 0.02  # up to this share they are slips; beyond it spans are meant to end there (sub-word annotations)
@@ -55,9 +56,9 @@ def detect_offset_unit(rows: Sequence[Row], text_path: str, spans_path: str) -> 
 def find_reading(marked: Iterable[Marked], now: Reading) -> Mended | None:
     """The reading that mends offsets which are read as `now`, if one does.
 
-    Only ends that a reading moves can tell, and not those in scripts without spaces. It has to mend three tenths of
-    them, in two rows at least, and to spoil at most one for ten that it mends. Sub-word spans, a suffix behind a name
-    and single slips do not meet this: what is right under `now` another reading spoils.
+    Only ends that a reading moves can tell, and not those in scripts without spaces. It has to mend half of them, in 2
+    rows at least, and to spoil at most one for ten that it mends. Sub-word spans, a suffix behind a name and single
+    slips do not meet this: what is right under `now` another reading spoils.
     """
     looked_at = _first_of(marked)
     before = [_verdicts(one, now) for one in looked_at]
@@ -205,7 +206,9 @@ def _mends(before: Sequence[Verdicts], after: Sequence[Verdicts]) -> bool:
             worse += now in BAD and not was
         better += mended
         rows += mended > 0
-    return rows >= ROWS and better >= MOST * moved and worse <= WORSE * better
+    spans = sum(len(row) // 2 for row in after)
+    left = sum(verdict in BAD[1:] for row in after for verdict, _ in row[::2])
+    return rows >= ROWS and better >= MOST * moved and worse <= WORSE * better and left <= LEFT * spans
 
 
 def _bad(verdicts: Iterable[Verdicts]) -> int:

@@ -14,7 +14,10 @@ from typing import Any, Literal
 Unit = Literal["characters", "utf-16", "utf-8"]
 End = Literal["exclusive", "inclusive"]
 UNITS = {"characters": "characters", "utf-16": "UTF-16 code units", "utf-8": "UTF-8 bytes"}
-UNSPACED = (  # first and last character of scripts that put no white space between words
+UNSPACED = (  # first and last character of scripts that put no white space between words, or none before a particle
+    ("\u1100", "\u11ff"),  # Hangul: particles stand at the name
+    ("\u3130", "\u318f"),  # Hangul
+    ("\uac00", "\ud7af"),  # Hangul
     ("\u0e00", "\u0eff"),  # Thai, Lao
     ("\u0f00", "\u0fff"),  # Tibetan
     ("\u1000", "\u109f"),  # Myanmar
@@ -103,7 +106,7 @@ def differs(text: str, unit: Unit) -> int:
 
 
 def judge_start(text: str, place: int) -> str:
-    """What is wrong with a span that starts here: "inside", "white", "" (nothing), or "?": a script without spaces."""
+    """What is wrong with a span that starts here: "inside", "white", "" (nothing), or "?" in such a script."""
     return "white" if text[place].isspace() else _cut(text, place)
 
 

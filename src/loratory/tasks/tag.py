@@ -317,7 +317,7 @@ def _name_unit(problem: FieldError, text: str, raw: Sequence[RawSpan], reading: 
         return problem
     return FieldError(
         problem.field,
-        f"{problem.problem}; in {mends.name} the spans of this row lie where words do",
+        f"{problem.problem}; counted in {mends.name}, the spans of this row begin and end where words do",
         allowed=problem.allowed,
         remedy=f"{mends.remedy(reading)} (how offsets are read, for all rows), or correct the row",
     )
