@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from loratory.data import offsets
+from loratory.data import languages, offsets
 
 FEW = 10  # train examples below which a label is hardly learnt
 UNEVEN = 10.0  # the largest label over the smallest
@@ -19,8 +19,8 @@ def warnings_of(report: Mapping[str, Any]) -> list[dict[str, str]]:
 
     The kind of a leak is "leak/EARLIER PART/LATER PART", that of all others "data".
     """
-    wrong = (*offsets.warn(report["offsets"]), *_wrong_labels(report), *_broken(report))
-    found = [*wrong, *_balance(report), *_sizes(report)]
+    meant = (*offsets.warn(report["offsets"]), *languages.warn(report["languages"]))
+    found = [*meant, *_wrong_labels(report), *_broken(report), *_balance(report), *_sizes(report)]
     others = [{"kind": "data", "what": what, "do": what_to_do} for what, what_to_do in found]
     return [*map(_leak, report["overlaps"]), *others]
 
