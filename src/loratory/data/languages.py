@@ -28,7 +28,7 @@ MEASURED = 200  # texts of a language whose tokens are counted
 LONG = 1000  # characters of a text that are looked at
 FUNCTION = 0.15  # share of words that have to be function words of a language
 CLEAR = 1.2  # times as many as those of any other language
-FEW = 0.3  # share of texts below which their languages are not known
+FEW = 0.5  # share of texts below which their languages are not known
 OFTEN = 0.2  # share of the texts from which a language is spoken of
 CUT = 1.7  # pieces of a language's everyday words over those of the base's own: 1.8 is English MiniLM on French
 KNOWN = 1.6  # up to this the base knows the language; GPT-4's tokenizer gives German 1.5
@@ -36,7 +36,7 @@ MANY = 4  # languages that a multilingual base knows at least
 OWN = 1.25  # up to this it is one of the base's own
 FOREIGN = 1.5  # pieces of everyday words from which a base that knows another script was not written for Latin letters
 TOY = 2.5  # pieces from which a vocabulary is too small to tell
-UNNAMED = 2.2  # pieces of the texts' own words over those of the base's language, where no language is recognised
+UNNAMED = 2.5  # pieces of the texts' own words over those of the base's language, where no language is recognised
 LOST = 0.1  # share of letters that are unknown to the base
 LETTERS = 0.8  # tokens a letter of an alphabet: 1 where each letter is cut off, 0.3 to 0.5 where words are known
 SYLLABIC = 1.3  # tokens a letter where a letter is a word or a syllable; bert-base-chinese has 1
@@ -78,7 +78,7 @@ class Cutter(Protocol):
 
 
 def language_of(text: str) -> str:
-    """ "German", "Chinese", or "Cyrillic" where a script is all that is known; "" where nothing tells."""
+    """The language's name; that of a script ("Cyrillic") where no more is known; "" where nothing tells."""
     script = _main_script(text[:LONG])
     if script != "Latin":
         return script
@@ -98,8 +98,8 @@ def inspect_languages(
     "bases": {base: {"languages": those it was written for, "multilingual", "unfit": [{"language", "pieces", "own",
     "unit", "unknown"}]}}}. `pieces` are tokens a word, or a letter (`unit`), `own` those of the base's own language,
     `unknown` is the share of letters that the base does not know. Texts of several languages have each that a fifth of
-    the recognised ones are in; `language` is "" where hardly any is recognised. `writes`: the answers are written texts,
-    so that the base that is suggested has to write.
+    the recognised ones are in; `language` is "" where hardly any is recognised. `writes`: the base that is
+    suggested has to write.
     """
     step = max(1, len(texts) // LOOKED_AT)
     sample = [(origin, text, language_of(text)) for origin, text in list(zip(origins, texts, strict=True))[::step]]
@@ -107,9 +107,11 @@ def inspect_languages(
     unnamed = counts.pop("", 0)
     known = max(1, counts.total())
     often = [(name, count) for name, count in counts.most_common() if count >= OFTEN * known]
+    if counts.total() < FEW * len(sample):
+        often = []
     first = {language: origin for origin, _, language in reversed(sample)}
     found = [{"language": name, "texts": n, "share": n / known, "first": first[name]} for name, n in often]
-    spoken = [name for name, _ in often] if known >= FEW * len(sample) else [""]
+    spoken = [name for name, _ in often] or [""]
     groups = {name: [text[:LONG] for _, text, one in sample if one == name][:MEASURED] for name in spoken}
     return {
         "found": found,
@@ -135,7 +137,9 @@ def warn(found: Mapping[str, Any] | None) -> Iterable[tuple[str, str]]:
 def _texts(one: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     name = one["language"]
     if not name:
-        return "the texts are in no language, or of no field, of the base"
+        return (
+            "the texts are names, terms or of a language that is not known here, and their words not those of the base"
+        )
     where = about[name]
     script = "" if name in FUNCTION_WORDS or name in NAMED else " script"
     return (
@@ -157,6 +161,9 @@ def _judge(base: Cutter, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     best = min(everyday.values())
     scripts = [name for name, words in OTHER_SCRIPTS.items() if _knows(name, *_pieces_of_letters(base, [words]), 1.0)]
     latin = best < FOREIGN or (not scripts and best < TOY)
+    other = not latin and (
+        best < TOY or not ALPHABETS.isdisjoint(scripts)
+    )  # not one token for each letter of any script
     multilingual = latin and sum(pieces <= KNOWN * best for pieces in everyday.values()) >= MANY
     own = [name for name in sorted(everyday, key=lambda name: everyday[name]) if latin and everyday[name] <= OWN * best]
     unfit = []
@@ -166,12 +173,12 @@ def _judge(base: Cutter, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
             pieces, lost = _pieces_of_letters(base, texts)
             if not _knows(name, pieces, lost, GENEROUS if multilingual else 1.0):
                 unfit.append({**measured, "pieces": pieces, "unit": "letter", "unknown": lost})
-        elif latin or scripts:
+        elif latin or (other and scripts):
             pieces = everyday[name] if name else _pieces_of_words(base, texts, 4)
             most = (CUT if name else UNNAMED) * best if latin else FOREIGN
             if not multilingual and pieces >= most:
                 unfit.append({**measured, "pieces": pieces})
-    more = scripts if multilingual or not own else ()
+    more = scripts if multilingual or other else ()
     return {"languages": [*own, *more], "multilingual": multilingual, "unfit": unfit}
 
 
