@@ -14,7 +14,7 @@ from loratory.protocols import Example, Task
 from loratory.tasks.tag import READINGS, RawSpan, Tag, raw_spans
 
 SHOWN = 5
-ENOUGH = 50_000  # spans that decide
+ENOUGH = 20_000  # spans that decide
 MOST = 0.5  # share of the ends that another reading moves, which it has to mend
 WORSE = 0.1  # ends that it spoils for each one that it mends, at most
 LEFT = 0.1  # share of spans that may then still lie outside, say another text or start with white space
