@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from loratory.data import languages, offsets
 from loratory.data.label_values import find_joined_labels
 
 FEW = 10  # train examples below which a label is hardly learnt
@@ -20,7 +21,8 @@ def warnings_of(report: Mapping[str, Any]) -> list[dict[str, str]]:
 
     The kind of a leak is "leak/EARLIER PART/LATER PART", that of all others "data".
     """
-    found = [*_wrong_labels(report), *_broken(report), *_balance(report), *_sizes(report)]
+    meant = (*offsets.warn(report["offsets"]), *languages.warn(report["languages"]))
+    found = [*meant, *_wrong_labels(report), *_broken(report), *_balance(report), *_sizes(report)]
     others = [{"kind": "data", "what": what, "do": what_to_do} for what, what_to_do in found]
     return [*map(_leak, report["overlaps"]), *others]
 

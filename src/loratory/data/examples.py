@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from loratory.data.columns import Matching, pick
+from loratory.data.offsets import explain
 from loratory.data.rows import Row
 from loratory.errors import DataError, FieldError
 from loratory.protocols import JSON, Conversational, Example, Labelled, Task
@@ -22,7 +23,7 @@ def to_examples(rows: Sequence[Row], task: Task, matching: Matching, max_charact
         except DataError as problem:
             problems.append(problem)
     if problems:
-        raise _together(problems)
+        raise _together(problems, explain(problems, task, rows, matching))
     return examples
 
 
@@ -83,11 +84,18 @@ def _check_length(field: str, text: str, max_characters: int) -> None:
         )
 
 
-def _together(problems: Sequence[DataError]) -> DataError:
-    first = problems[0]
+def _together(problems: Sequence[DataError], hint: tuple[str, str]) -> DataError:
+    """One error of many; `hint` is a line on what they have in common, and its remedy, "" where there is none."""
+    first, (common, remedy) = problems[0], hint
     if len(problems) == 1:
         return first
     others = [f"  {problem.where}: {problem.problem}" for problem in problems[1:SHOWN]]
     if len(problems) > SHOWN:
         others.append(f"  and {len(problems) - SHOWN} more rows")
-    return DataError("\n".join([first.problem, *others]), where=first.where, allowed=first.allowed, remedy=first.remedy)
+    others += [f"  {common}"] if common else []
+    return DataError(
+        "\n".join([first.problem, *others]),
+        where=first.where,
+        allowed=first.allowed,
+        remedy=remedy or first.remedy,
+    )

@@ -11,6 +11,7 @@ from loratory.data.advice import warnings_of
 from loratory.data.damage import damage
 from loratory.data.examples import labels_of, texts_of
 from loratory.data.groups import Pairs
+from loratory.data.offsets import inspect_offsets
 from loratory.data.overlaps import SHOWN, conflicts, find_leaks, leaked_test, overlaps
 from loratory.data.splits import Parts
 from loratory.data.suspects import Found, told
@@ -44,6 +45,7 @@ def inspect(
         "truncated": _truncated(parts, lengths, limit),
         "empty": _empty(parts, texts),
         "damage": _damage(parts, texts),
+        "offsets": inspect_offsets(task, (example for _, examples in parts.items() for example in examples)),
         "duplicates": {
             "exact": len(pairs.exact),
             "near": len({origin for one, other, _ in pairs.near for origin in (one, other)}),
@@ -54,8 +56,15 @@ def inspect(
         "overlaps": overlaps(parts, leaks),
         "leaked_test": leaked_test(parts, leaks),
         "suspects": _suspects(suspects),
+        "languages": None,
     }
     return {**report, "warnings": warnings_of(report)}
+
+
+def add_languages(report: Mapping[str, Any], found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The report with what `languages.inspect_languages` found, and its warnings."""
+    whole = {**report, "languages": found}
+    return {**whole, "warnings": warnings_of(whole)}
 
 
 def lines(report: Mapping[str, Any]) -> list[str]:
@@ -76,15 +85,34 @@ def lines(report: Mapping[str, Any]) -> list[str]:
         f"({one['share']:.1%} of it)"
         for one in report["overlaps"]
     ]
+    if report.get("languages"):
+        shown.append(f"languages    {_languages(report['languages'])}")
     if report["damage"]["count"]:
         first = report["damage"]["examples"][0]["origin"]
         shown.append(f"encoding     {report['damage']['count']:,} damaged texts, first {first}")
+    if offsets := report.get("offsets"):
+        inside, white = offsets["inside"]["count"], offsets["white"]["count"]
+        shown.append(
+            f"spans        {offsets['spans']:,}; {inside:,} of {offsets['ends']:,} ends inside words, "
+            f"{white:,} spans with white space at an end"
+        )
     if report["suspects"] is not None:
         shown.append(f"suspected    {told(report['suspects'])}")
     for warning in report["warnings"][:6]:
         shown += [f"! {warning['what']}", f"    {warning['do']}"]
     more = len(report["warnings"]) - 6
     return shown + ([f"! and {more} more warning(s) in quality.json"] if more > 0 else [])
+
+
+def _languages(found: Mapping[str, Any]) -> str:
+    spoken = ", ".join(f"{one['language']} {one['share']:.0%}" for one in found["found"]) or "none is recognised"
+    written = {base: judged for base, judged in found["bases"].items() if judged["languages"]}
+    each = (f"{base} was written for {_written(judged)}" for base, judged in written.items())
+    return "; ".join([spoken, *each])
+
+
+def _written(judged: Mapping[str, Any]) -> str:
+    return "many" if judged["multilingual"] else " and ".join(judged["languages"][:3])
 
 
 def _suspects(found: Found | None) -> dict[str, Any] | None:

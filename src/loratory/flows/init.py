@@ -14,11 +14,13 @@ from loratory.artifacts.files import write_text
 from loratory.data.columns import Matching, match
 from loratory.data.examples import to_examples
 from loratory.data.label_values import find_joined_labels
+from loratory.data.offsets import detect_offset_unit
 from loratory.data.readers import Source, read_source
 from loratory.errors import SpecError
 from loratory.flows import starting_specs
 from loratory.flows.init_guesses import COLUMNS, Ask, Wishes, as_json, choose_columns, guess_kind
 from loratory.flows.specs import SPEC, parser_of, recipe_folder
+from loratory.measures.offsets import Reading
 from loratory.protocols import Example, Task
 from loratory.schemas import infer_schema
 from loratory.specs.data import DataSpec
@@ -98,17 +100,29 @@ def _write_classify(source: Source, given: Mapping[str, str], about: Mapping[str
 
 
 def _write_tag(source: Source, given: Mapping[str, str], about: Mapping[str, Any]) -> tuple[str, list[str]]:
-    found = _read(source, Tag(), given, about)
-    settled = Tag().settle(found.examples, found.others)
+    reading = _reading(source, given)
+    task = Tag(**reading.options)
+    found = _read(source, task, given, about)
+    settled = task.settle(found.examples, found.others)
     counts = Counter(span["label"] for example in found.examples for span in (example.answer or {"spans": ()})["spans"])
     said = f"{len(found.examples)} texts with {counts.total()} spans of {len(counts)} labels"
     text = starting_specs.TAG.format(
         **about,
         about=said,
-        labels=_labels(settled.labels),
+        labels=_labels(settled.labels)
+        + "".join(f"  {key}: {_yaml(value)}\n" for key, value in reading.options.items()),
         columns=_columns(found.matching.columns),
     )
-    return text, [*found.matching.said, *_unused(found), said]
+    told = [f"the offsets of the spans are read as {reading.name}, since they then lie where words do"]
+    return text, [*found.matching.said, *(told if reading.options else []), *_unused(found), said]
+
+
+def _reading(source: Source, given: Mapping[str, str]) -> Reading:
+    """What the offsets of spans count."""
+    columns = match(source.train, Tag.columns, given).columns
+    if "text" not in columns or "spans" not in columns:
+        return Reading()
+    return detect_offset_unit(source.train, columns["text"], columns["spans"])
 
 
 def _write_generate(source: Source, given: Mapping[str, str], about: Mapping[str, Any]) -> tuple[str, list[str]]:

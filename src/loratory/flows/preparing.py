@@ -10,12 +10,13 @@ from typing import Any
 from loratory.artifacts.manifests import digest_of, read_manifest, staging, verified
 from loratory.data import quality, store, suspects
 from loratory.data.examples import labels_of, texts_of
+from loratory.data.languages import inspect_languages
 from loratory.data.prepared import Prepared, prepare
 from loratory.data.splits import Parts
-from loratory.errors import ArtifactError
+from loratory.errors import ArtifactError, BaseModelError, MissingExtra
 from loratory.flows.listening import Listener
 from loratory.flows.specs import check_gate, located
-from loratory.protocols import Example, Labelled
+from loratory.protocols import Conversational, Example, Labelled
 from loratory.specs.frame import Spec
 
 FOLDS = 5
@@ -45,6 +46,7 @@ def check(spec: Spec, listen: Listener) -> Split:
         listen("stage", {"text": f"looking for suspected wrong labels ({FOLDS} folds of train)"})
         found = suspected(prepared.task, prepared.parts.train, spec.data.split.seed)
     report = quality.inspect(prepared.task, prepared.parts, prepared.pairs, lengths, limit, found)
+    report = quality.add_languages(report, _languages(spec, prepared))
     facts, parts = prepared.facts(spec.data), prepared.parts
     if spec.data.clean and found is not None:
         parts, left = cleaned(prepared.task, parts, found.suspects if found.useful else ())
@@ -97,6 +99,23 @@ def _token_lengths(spec: Spec, prepared: Prepared) -> tuple[dict[str, list[int]]
     tokenizer = FastTokenizer.load(base.folder, base.config.get("max_position_embeddings"))
     counts = {name: tokenizer.count(texts_of(prepared.task, examples)) for name, examples in prepared.parts.items()}
     return counts, min(tokenizer.limit, spec.training.max_tokens)
+
+
+def _languages(spec: Spec, prepared: Prepared) -> dict[str, Any] | None:
+    """The languages of the train texts, and whether each base of the ladder was written for them."""
+    tokenizers = {}
+    for name in dict.fromkeys(c.base for c in spec.ladder if c.base):
+        from loratory.models.bases import locate
+        from loratory.models.tokenizers import FastTokenizer
+
+        try:
+            tokenizers[name] = FastTokenizer.load(locate(name), None)
+        except (BaseModelError, MissingExtra):  # said by its contender
+            continue
+    if not tokenizers:
+        return None
+    texts, origins = texts_of(prepared.task, prepared.parts.train), [one.origin for one in prepared.parts.train]
+    return inspect_languages(texts, origins, tokenizers, writes=isinstance(prepared.task, Conversational))
 
 
 def suspected(task: Any, examples: Sequence[Example], seed: int) -> suspects.Found:

@@ -57,7 +57,7 @@ class Base:
 
 def resolve(name: str, digest: str | None = None) -> Base:
     """The base called `name`; raises BaseModelError when it is unknown, unsafe, or differs from `digest`."""
-    base = describe(name, _folder(name))
+    base = describe(name, locate(name))
     if digest is not None and base.digest != digest:
         raise BaseModelError(
             f"the base {name!r} is not the one this artifact was made with",
@@ -103,7 +103,8 @@ def describe(name: str, folder: Path) -> Base:
     return Base(name, folder, _kind(config), _pooling(folder, config), digest_of({**digests, **facts})[:16], config)
 
 
-def _folder(name: str) -> Path:
+def locate(name: str) -> Path:
+    """The folder of the base called `name`, fetched where it is a hub id; raises BaseModelError and MissingExtra."""
     if name in EMBEDDED:
         package, inner, _ = EMBEDDED[name]
         found = importlib.util.find_spec(package)

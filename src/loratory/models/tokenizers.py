@@ -139,6 +139,18 @@ class FastTokenizer:
         clean = [speakable(text) for text in texts]
         return [len(ids) for ids in self.tokenizer(clean, verbose=False)["input_ids"]] if texts else []
 
+    def pieces(self, texts: Sequence[str]) -> list[list[tuple[int, int, bool]]]:
+        """Of each whole text its tokens: first character, the one behind the last, whether the token is unknown."""
+        if not texts:
+            return []
+        clean = [speakable(text) for text in texts]
+        made = self.tokenizer(clean, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        unknown = self.tokenizer.unk_token_id
+        return [
+            [(start, end, one == unknown) for one, (start, end) in zip(ids, at, strict=True)]
+            for ids, at in zip(made["input_ids"], made["offset_mapping"], strict=True)
+        ]
+
     def read(self, ids: Sequence[int]) -> str:
         """The text that ids spell, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))

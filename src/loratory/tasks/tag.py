@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from loratory.errors import DataError, FieldError, nearest, shown
 from loratory.measures import spans as measures
 from loratory.measures.labels import ratio
+from loratory.measures.offsets import End, Reading, Unit, judge_end, judge_start, to_characters
 from loratory.measures.ratios import Ratio, share
 from loratory.measures.spans import Span, inside_word
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
@@ -23,6 +25,15 @@ LABELS = ("label", "entity_type", "type", "tag", "entity_group", "entity")
 TEXTS = ("text", "entity_value", "value", "word", "surface")
 CUT = 0.01  # share of ends of spans that may lie inside a word, where spans are of whole words
 TAG = re.compile(r"O|[BI]-.+")
+READINGS = (  # other readings of offsets, the commonest first
+    Reading("utf-16"),
+    Reading("utf-8"),
+    Reading(end="inclusive"),
+    Reading("utf-16", "inclusive"),
+    Reading("utf-8", "inclusive"),
+    Reading(end="inclusive", first=1),
+    Reading(first=1),
+)
 ALLOWED = "a list of {start, end, label}, characters counted from 0 and end left out; or of [start, end, label]"
 
 
@@ -61,6 +72,14 @@ class Tag(BaseModel):
     whole_words: bool | None = Field(
         None, description="whether spans begin and end where words do; read from train when left out"
     )
+    offsets: Unit = Field(
+        "characters",
+        description="what start and end count in the files: characters (code points, as Python); utf-16: code units, "
+        "as JavaScript and Java; utf-8: bytes. Answers always count characters",
+    )
+    end: End = Field("exclusive", description="inclusive: the end in the files is a span's last character")
+    first: Literal[0, 1] = Field(0, description="the number of the first character in the files")
+    trim: bool = Field(False, description="leave out the white space that spans of the files start or end with")
 
     @field_validator("labels")
     @classmethod
@@ -133,7 +152,13 @@ class Tag(BaseModel):
                 raise FieldError("spans", f"the spans are no JSON: {shown(given)}", allowed=ALLOWED) from None
         if given is None or isinstance(given, (str, Mapping)) or not isinstance(given, Sequence):
             raise FieldError("spans", f"the spans are {shown(given)}", allowed=f"{ALLOWED}; [] where there are none")
-        spans = sorted(_span(one, text, number) for number, one in enumerate(given, 1))
+        raw = [_raw(one, number) for number, one in enumerate(given, 1)]
+        try:
+            spans = sorted(_span(one, text, self.reading, number) for number, one in enumerate(raw, 1))
+        except FieldError as problem:
+            raise _name_unit(problem, text, raw, self.reading) from None
+        if self.trim:
+            spans = [_trim(text, span) for span in spans]
         for (start, end, label), (other, stop, name) in pairwise(spans):
             if other < end:
                 raise FieldError(
@@ -177,6 +202,11 @@ class Tag(BaseModel):
     def ratios(self, score: str) -> tuple[Ratio, ...]:
         return (share("answered", "n"),) if score == "coverage" else measures.ratios(score)
 
+    @property
+    def reading(self) -> Reading:
+        """How the offsets in the files are read."""
+        return Reading(self.offsets, self.end, self.first)
+
     # -- Spanned
     @property
     def span_labels(self) -> tuple[str, ...]:
@@ -209,7 +239,39 @@ def holds_spans(values: Mapping[str, JSON]) -> bool:
     return marked or (tags and len({len(v) for v in lists}) < len(lists))
 
 
-def _span(value: Any, text: str, number: int) -> Span:
+@dataclass(frozen=True)
+class RawSpan:
+    """A span as a file has it: places are not yet known to be numbers, or to lie in the text."""
+
+    start: Any
+    end: Any
+    label: str
+    said: str | None = None  # its text, where the file says it
+
+    @property
+    def numbered(self) -> bool:
+        return all(isinstance(place, int) and not isinstance(place, bool) for place in (self.start, self.end))
+
+
+def raw_spans(given: Any) -> list[RawSpan]:
+    """The spans of a row as they are written, those that are none left out: to look at, not to learn from."""
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError):
+            return []
+    if not isinstance(given, Sequence):
+        return []
+    found = []
+    for number, one in enumerate(given, 1):
+        try:
+            found.append(_raw(one, number))
+        except FieldError:
+            continue
+    return [span for span in found if span.numbered]
+
+
+def _raw(value: Any, number: int) -> RawSpan:
     """A span in any of the forms that tools write; raises FieldError."""
     said = None
     if isinstance(value, Mapping):
@@ -222,21 +284,70 @@ def _span(value: Any, text: str, number: int) -> Span:
         label = label[0]  # Label Studio
     if not isinstance(label, str) or not label.strip():
         raise FieldError("spans", f"the label of span {number} is {shown(label)}", allowed="a non-empty string")
-    whole = all(isinstance(place, int) and not isinstance(place, bool) for place in (start, end))
-    if not whole or not 0 <= start < end <= len(text):
+    return RawSpan(start, end, label.strip(), said if isinstance(said, str) else None)
+
+
+def _span(raw: RawSpan, text: str, reading: Reading, number: int) -> Span:
+    """The span in characters; raises FieldError where it does not lie in the text, or says another one."""
+    place = to_characters(text, reading)(raw.start, raw.end) if raw.numbered else None
+    if place is None:
+        plain = reading == Reading()
         raise FieldError(
             "spans",
-            f"span {number} ({label}) goes from {shown(start)} to {shown(end)}",
-            allowed=f"0 <= start < end <= {len(text)}, the length of the text in characters (not bytes)",
+            f"span {number} ({raw.label}) goes from {shown(raw.start)} to {shown(raw.end)}",
+            allowed=f"0 <= start < end <= {len(text)}, the length of the text in characters (not bytes)"
+            if plain
+            else f"places in the text in {reading.name} (task: {reading.told}); the text has {len(text)} characters",
         )
-    if isinstance(said, str) and said != text[start:end]:
+    start, end = place
+    if raw.said is not None and raw.said != text[start:end]:
         raise FieldError(
             "spans",
-            f"span {number} ({label}) says {said!r}, and the text has {text[start:end]!r} from {start} to {end}",
+            f"span {number} ({raw.label}) says {raw.said!r}, and the text has {text[start:end]!r} "
+            f"from {raw.start} to {raw.end}",
             allowed="the same text",
             remedy="check whether offsets count characters, and whether the text was changed after it was labelled",
         )
-    return int(start), int(end), label.strip()
+    return start, end, raw.label
+
+
+def _name_unit(problem: FieldError, text: str, raw: Sequence[RawSpan], reading: Reading) -> FieldError:
+    """The same problem; where another reading of the row's offsets mends all its spans, it is named."""
+    mends = next((one for one in (Reading(), *READINGS) if one != reading and fits(text, raw, one)), None)
+    if mends is None:
+        return problem
+    return FieldError(
+        problem.field,
+        f"{problem.problem}; counted in {mends.name}, the spans of this row begin and end where words do",
+        allowed=problem.allowed,
+        remedy=f"{mends.remedy(reading)} (how offsets are read, for all rows), or correct the row",
+    )
+
+
+def fits(text: str, raw: Sequence[RawSpan], reading: Reading) -> bool:
+    """Whether all spans so lie in the text, between words, and are the text that they say."""
+    convert = to_characters(text, reading)
+    places = [convert(span.start, span.end) if span.numbered else None for span in raw]
+    for span, place in zip(raw, places, strict=True):
+        if place is None or (span.said is not None and span.said != text[place[0] : place[1]]):
+            return False
+        if span.said is None and (judge_start(text, place[0]) or judge_end(text, place[1])):
+            return False
+    return True
+
+
+def _trim(text: str, span: Span) -> Span:
+    """The span without white space at its ends; raises FieldError where it holds nothing else."""
+    start, end, label = span
+    inside = text[start:end]
+    if not inside.strip():
+        raise FieldError(
+            "spans",
+            f"{label} at {start} to {end} is nothing but white space",
+            allowed="at least one other character",
+            remedy="remove the span",
+        )
+    return start + len(inside) - len(inside.lstrip()), end - len(inside) + len(inside.rstrip()), label
 
 
 def _whole(marked: Sequence[tuple[str, Sequence[Span]]]) -> bool:
