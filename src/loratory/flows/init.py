@@ -76,7 +76,7 @@ def _data_spec(path: str, wishes: Wishes) -> DataSpec:
 
 def _options(wishes: Wishes) -> str:
     options = {key: getattr(wishes, key) for key in ("encoding", "config", "revision", "sheet")}
-    return "".join(f"  {key}: {_yaml(value)}\n" for key, value in options.items() if value is not None)
+    return _lines({key: value for key, value in options.items() if value is not None})
 
 
 def _write_classify(source: Source, given: Mapping[str, str], about: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -93,7 +93,7 @@ def _write_classify(source: Source, given: Mapping[str, str], about: Mapping[str
         **about,
         about=f"{len(found.examples)} examples of {len(counts)} labels",
         labels=_labels(settled.labels),
-        columns=_columns(found.matching.columns),
+        columns=_lines(found.matching.columns),
         some_label=_yaml(min(counts, key=lambda label: (counts[label], label))),
     )
     return text, [*found.matching.said, *_unused(found), *said]
@@ -111,7 +111,7 @@ def _write_tag(source: Source, given: Mapping[str, str], about: Mapping[str, Any
         about=said,
         labels=_labels(settled.labels)
         + "".join(f"  {key}: {_yaml(value)}\n" for key, value in reading.options.items()),
-        columns=_columns(found.matching.columns),
+        columns=_lines(found.matching.columns),
     )
     told = [f"the offsets of the spans are read as {reading.name}, since they then lie where words do"]
     return text, [*found.matching.said, *(told if reading.options else []), *_unused(found), said]
@@ -136,7 +136,7 @@ def _write_generate(source: Source, given: Mapping[str, str], about: Mapping[str
         about=said,
         schema=_schema_line(schema),
         checks=f"{'  checks: [overlap]' if schema is None else '  checks: [fields]':<28}",
-        columns=_columns(found.matching.columns),
+        columns=_lines(found.matching.columns),
         tokens=TOKENS,
     )
     more = [] if schema is None else ["every answer is JSON; its schema was inferred from the answers"]
@@ -216,8 +216,8 @@ def _labels(labels: tuple[str, ...] | None) -> str:
     return f"  labels: {_yaml(list(labels))}\n"
 
 
-def _columns(columns: Any) -> str:
-    return "".join(f"  {key}: {_yaml(path)}\n" for key, path in columns.items())
+def _lines(values: Mapping[str, Any]) -> str:
+    return "".join(f"  {key}: {_yaml(value)}\n" for key, value in values.items())
 
 
 def _name(path: Path) -> str:
