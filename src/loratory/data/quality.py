@@ -93,8 +93,8 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     if offsets := report.get("offsets"):
         inside, white = offsets["inside"]["count"], offsets["white"]["count"]
         shown.append(
-            f"spans        {offsets['spans']:,}, offsets in {offsets['reading']}; {inside:,} of {offsets['ends']:,} ends "
-            f"inside words, {white:,} spans with white space at an end"
+            f"spans        {offsets['spans']:,}, offsets in {offsets['reading']}; {inside:,} of {offsets['ends']:,} "
+            f"ends inside words, {white:,} spans with white space at an end"
         )
     if report["suspects"] is not None:
         shown.append(f"suspected    {told(report['suspects'])}")
