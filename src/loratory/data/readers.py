@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loratory.data import folders
+from loratory.data import folders, tag_schemes
+from loratory.data.annotations import forms
 from loratory.data.content import decode, read_bytes
 from loratory.data.delimited import is_table, read_delimited, read_lines
 from loratory.data.documents import read_documents
@@ -62,7 +63,10 @@ def _read_path(spec: DataSpec, folder: Path) -> tuple[dict[str, list[Row]], list
         and folders.suffix(path) not in folders.SUFFIXES
         and not Path(spec.path).exists()
     ):
-        return read_hub(spec.path)
+        given, said = read_hub(spec.path)
+        for part, rows in given.items():
+            given[part], said = _plain_rows(rows, said)
+        return given, said
     path = _existing(spec.path, folder, "data: path")
     if not path.is_dir():
         rows, said = _read_file(path, spec.path, _like(spec, ()))
@@ -163,6 +167,18 @@ def _join(files: Sequence[Path], shown: str, encoding: str) -> list[Row]:
 
 
 def _read_file(file: Path, shown: str, like: _Like) -> tuple[list[Row], list[str]]:
+    rows, said = _parse_file(file, shown, like)
+    return _plain_rows(rows, said)
+
+
+def _plain_rows(rows: list[Row], said: list[str]) -> tuple[list[Row], list[str]]:
+    """Rows of an annotation tool's export and of tag schemes as plain rows; raises DataError."""
+    rows, converted = forms.convert(rows)
+    rows, decoded = tag_schemes.decode(rows)
+    return rows, [*said, *converted, *decoded]
+
+
+def _parse_file(file: Path, shown: str, like: _Like) -> tuple[list[Row], list[str]]:
     data, suffix = read_bytes(file, shown), folders.suffix(file)
     if suffix == ".parquet" or data.startswith(MAGIC):
         return read_parquet(data, shown), []
@@ -170,8 +186,8 @@ def _read_file(file: Path, shown: str, like: _Like) -> tuple[list[Row], list[str
     kind = KINDS.get(suffix) or _sniff(text, suffix)
     if kind == "json":
         return read_documents(text, shown), []
-    if kind == "tagged":
-        return read_tagged(text, shown), []
+    if kind == "tagged" or (kind == "tsv" and is_tagged(text)):
+        return read_tagged(text, shown)
     if kind == "lines":
         return read_lines(text, shown, "text"), [f"{shown}: plain text, read as one column called text"]
     return read_delimited(text, shown, None if kind == "csv" else "\t", like.columns)
