@@ -11,6 +11,7 @@ from loratory.protocols import JSON
 from loratory.tasks.schemes import OUTSIDE, Decoded, Scheme, begun, find_scheme, to_bio
 
 PLAIN = Scheme("BIO", "-")
+WORDS = ("tokens", "words", "token", "word")  # columns that hold no tags, whatever they hold
 
 
 def decode(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
@@ -35,7 +36,7 @@ def decode(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
 def _candidates(rows: Sequence[Row]) -> list[str]:
     """Columns that hold lists of strings alone, each as long as another list of its row."""
     names = dict.fromkeys(key for row in rows for key, value in row.values.items() if isinstance(value, list))
-    return [name for name in names if all(_is_tags(row, name) for row in rows)]
+    return [name for name in names if name.casefold() not in WORDS and all(_is_tags(row, name) for row in rows)]
 
 
 def _is_tags(row: Row, name: str) -> bool:

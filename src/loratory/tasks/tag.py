@@ -138,10 +138,8 @@ class Tag(BaseModel):
 
     def read(self, row: Mapping[str, JSON]) -> Example:
         """An example; raises FieldError for spans that are none, overlap, or say another text."""
-        tags = row.get("spans") if row.get("tags") is None and _are_tags(row.get("spans")) else row.get("tags")
-        if row.get("tokens") is not None and (
-            row.get("text") is None or (row.get("spans") is None and tags is not None)
-        ):
+        tags = _tags_of(row)
+        if row.get("tokens") is not None and (row.get("text") is None or (tags is not None and not _told(row))):
             text, spans = from_bio(row["tokens"], self._named(tags))
             text, spans = _placed(row.get("text"), row["tokens"], text, spans)
         else:
@@ -262,6 +260,27 @@ def holds_spans(values: Mapping[str, JSON]) -> bool:
         for key, value in lists.items()
     )
     return tagged and len({len(value) for value in lists.values()}) < len(lists)
+
+
+def find_spans(rows: Sequence[Mapping[str, JSON]], free: Sequence[str]) -> str | None:
+    """The first of the free columns that holds lists of spans in every row, whatever its name."""
+    for name in free:
+        lists = [value for row in rows if isinstance(value := row.get(name), list)]
+        if len(lists) == len(rows) and any(lists) and all(_is_marked(one) for value in lists for one in value):
+            return name
+    return None
+
+
+def _told(row: Mapping[str, JSON]) -> bool:
+    """Whether the spans are given as spans, and not as tags."""
+    given = row.get("spans")
+    return given is not None and not (isinstance(given, list) and given and (_are_tags(given) or _are_numbers(given)))
+
+
+def _tags_of(row: Mapping[str, JSON]) -> Any:
+    """The tags; those of a column that its name made the spans (labels), where there is no other."""
+    tags = row.get("tags")
+    return row.get("spans") if tags is None and (row.get("text") is None or not _told(row)) else tags
 
 
 def _is_marked(value: JSON) -> bool:

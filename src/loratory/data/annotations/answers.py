@@ -6,17 +6,24 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from loratory.data.rows import Row
 from loratory.protocols import JSON
 
 Values: TypeAlias = dict[str, JSON]
 Reading: TypeAlias = tuple[Row, Values | str]  # a row, and its plain values or why it is left out
-Converted: TypeAlias = tuple[list[Row], list[str]]
 
 DISAGREE = "have annotators that disagree without a majority"
 UNANSWERED = "have no answer"
+
+
+class Converted(NamedTuple):
+    """The plain rows of an export, what was read or left out, and the columns that hold the answers."""
+
+    rows: list[Row]
+    said: list[str]
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ def collect(rows: Sequence[Row], readings: Sequence[Reading], form: Form) -> Con
     said += [f"{file}: {note}" for note in form.notes]
     for reason, left in out.items():
         said.append(f"{file}: {len(left)} of {total} rows {reason} and are left out, first {left[0].place}")
-    return kept, said
+    return Converted(kept, said, tuple(form.columns))
 
 
 def settle(answers: Sequence[JSON]) -> tuple[bool, JSON]:

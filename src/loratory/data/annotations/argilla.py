@@ -65,7 +65,7 @@ def _from_answers(rows: Sequence[Row], form: str, given: Sequence[Answers], own:
     spans = {name for name in names if any(_are_spans(v) for answers in given for v, _ in answers.get(name, ()))}
     unread = seen(rows, own)
     readings = [(row, _settled(row, answers, names, spans, set(own))) for row, answers in zip(rows, given, strict=True)]
-    unread = [name for name in unread if name not in (*names, "fields", "responses")]
+    unread = [name for name in unread if name not in (*names, "fields") and not name.endswith("responses")]
     return collect(rows, readings, Form(form, names, unread))
 
 

@@ -19,6 +19,7 @@ from loratory.data.annotations.answers import (
     collect,
     is_offset,
     one_or_all,
+    seen,
     span,
     triple,
     without,
@@ -74,7 +75,7 @@ def _from_lists(rows: Sequence[Row], kinds: Mapping[str, str]) -> Converted | No
     related = [row for row in rows if row.values.get("relations")]
     if related:
         notes.append(f"{len(related)} of {len(rows)} rows hold relations, which are not read, first {related[0].place}")
-    own = [name for name in OWN if name in rows[0].values]
+    own = seen(rows, OWN)
     readings = [(row, _values(row, kinds, own)) for row in rows]
     unread = [name for name in own if name != "relations"]
     return collect(rows, readings, Form("doccano", columns, unread, notes))
@@ -127,7 +128,7 @@ def _from_cells(rows: Sequence[Row]) -> Converted | None:
     joined = _joined([str(cell) for cell in cells])
     if not joined and "Comments" not in rows[0].values:
         return None
-    own = [name for name in OWN if name in rows[0].values]
+    own = seen(rows, OWN)
     readings: list[tuple[Row, Values | str]] = []
     for row, cell in zip(rows, map(str, cells), strict=True):
         labels: JSON = [*cell.split("#")] if cell in joined else cell

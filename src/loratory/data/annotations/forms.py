@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from loratory.data.annotations import argilla, doccano, label_studio, prodigy, spacy
+from loratory.data.annotations.answers import Converted
 from loratory.data.rows import Row
 from loratory.errors import DataError
 from loratory.protocols import JSON
@@ -31,25 +32,31 @@ def convert(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """
     if not rows:
         return [], []
-    for tool in TOOLS:
-        converted = tool.convert(rows)
-        if converted is not None:
-            kept, said = converted
-            if not kept:
-                raise DataError(
-                    f"no row is left: {said[-1]}",
-                    where=rows[0].file,
-                    allowed="at least one row that is annotated and accepted",
-                    remedy="annotate and submit the rows in the tool, and export again",
-                )
-            return kept, said
-    return _single(rows), []
+    converted = recognise(rows)
+    if converted is None:
+        return _single(rows), []
+    if not converted.rows:
+        raise DataError(
+            f"no row is left: {converted.said[-1]}",
+            where=rows[0].file,
+            allowed="at least one row that is annotated and accepted",
+            remedy="annotate and submit the rows in the tool, and export again",
+        )
+    return converted.rows, converted.said
+
+
+def recognise(rows: Sequence[Row]) -> Converted | None:
+    """What the first tool makes of the rows that knows their form, with the columns of the answers; None where none does."""
+    return next((found for tool in TOOLS if (found := tool.convert(rows)) is not None), None)
 
 
 def _single(rows: Sequence[Row]) -> list[Row]:
     """Rows with a list's only member instead of the list, in columns of lists with one string each beside a text."""
     named = [key for key in rows[0].values if not any(word in key.casefold() for word in WORDS)]
     columns = [key for key in named if all(_is_single(row, key) for row in rows)]
+    words = [key for key in rows[0].values if key not in named]
+    if any(all(_is_single(row, key) for row in rows) for key in words):  # texts of one word each, with their tags
+        return list(rows)
     if not columns or not all(any(isinstance(value, str) for value in row.values.values()) for row in rows):
         return list(rows)
     return [

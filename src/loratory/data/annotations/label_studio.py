@@ -71,7 +71,8 @@ def _annotations(row: Row) -> list[Any]:
 
 def _from_tasks(rows: Sequence[Row]) -> Converted:
     controls = _Controls()
-    texts = [_Texts.of(row) for row in rows]
+    dialogues = any("paragraphlabels" in _value(r) for row in rows for a in _annotations(row) for r in a["result"])
+    texts = [_Texts.of(row, dialogues) for row in rows]
     answers = [[_answers(a, text, controls) for a in _gold(row)] for row, text in zip(rows, texts, strict=True)]
     readings = [
         (row, _task_values(row, text, given, controls)) for row, text, given in zip(rows, texts, answers, strict=True)
@@ -94,8 +95,8 @@ def _answers(annotation: Mapping[str, Any], texts: _Texts, controls: _Controls) 
     """Control -> its answers, of one annotation."""
     made: dict[str, list[JSON]] = {}
     for result in annotation["result"]:
-        name, value = result.get("from_name"), result.get("value")
-        kind = next((key for key in (*SPANS, *CHOICES) if isinstance(value, Mapping) and key in value), None)
+        name, value = result.get("from_name"), _value(result)
+        kind = next((key for key in (*SPANS, *CHOICES) if key in value), None)
         regional = kind in CHOICES and "start" in value
         if name is None or kind is None or (kind == "text" and result.get("type") == "labels") or regional:
             what = str(result.get("type", "unknown"))
@@ -107,6 +108,11 @@ def _answers(annotation: Mapping[str, Any], texts: _Texts, controls: _Controls) 
             controls.others[name] = None
             made.setdefault(name, []).extend(_chosen(value, kind))
     return made
+
+
+def _value(result: Any) -> Mapping[str, Any]:
+    value = result.get("value") if isinstance(result, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
 
 
 def _task_values(row: Row, texts: _Texts, given: Sequence[dict[str, list[JSON]]], controls: _Controls) -> Values | str:
@@ -145,11 +151,10 @@ class _Texts:
     place: str
 
     @classmethod
-    def of(cls, row: Row) -> _Texts:
+    def of(cls, row: Row, dialogues: bool) -> _Texts:
         given = row.values["data"]
         data: Values = dict(given) if isinstance(given, Mapping) else {}
-        marked = any("paragraphlabels" in (r.get("value") or {}) for a in _annotations(row) for r in a["result"])
-        dialogue = next((key for key, value in data.items() if _is_dialogue(value)), None) if marked else None
+        dialogue = next((key for key, value in data.items() if _is_dialogue(value)), None) if dialogues else None
         if dialogue is None:
             return cls(data, (), row.place)
         turns = data[dialogue]
@@ -298,9 +303,8 @@ def _joined(readings: Sequence[Reading], spans: Sequence[str]) -> list[Reading]:
         if isinstance(values, str):
             made.append((row, values))
         else:
-            tasks.setdefault(json.dumps(values["id"]) if values.get("id") else f"row {number}", []).append(
-                (row, values)
-            )
+            known = "annotation_id" in row.values and values.get("id") not in (None, "")
+            tasks.setdefault(json.dumps(values["id"]) if known else f"row {number}", []).append((row, values))
     for given in tasks.values():
         row, joined = given[0][0], dict[str, JSON]()
         agreed = True

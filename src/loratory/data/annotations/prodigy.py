@@ -38,7 +38,8 @@ def convert(rows: Sequence[Row]) -> Converted | None:
     if not given or not given <= ANSWERS or not held or (None in answers and not hashed):
         return None
     name = "label" if any("label" in row.values or "options" in row.values for row in rows) else None
-    spans = any(row.values.get("spans") for row in rows) and name is None
+    blocks = any(row.values.get("_view_id") == "blocks" for row in rows)  # spans and a choice of one text
+    spans = any(row.values.get("spans") for row in rows) and (name is None or blocks)
     only = _only_label(rows)
     readings = _agreed([(row, _values(row, spans, name, only)) for row in rows], rows)
     columns = [column for column, held in (("spans", spans), ("label", name)) if held]
