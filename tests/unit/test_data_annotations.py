@@ -429,6 +429,14 @@ def test_the_columns_of_the_answers_are_told() -> None:
     assert forms.recognise(plain({"text": "a", "label": "b"})) is None
 
 
+def test_lists_that_no_tool_has_signed_are_not_called_its_export() -> None:
+    rows = [{"text": "a", "labels": ["x"], "id": "1"}, {"text": "b", "labels": ["x", "y"], "id": "2"}]
+    found, said = converted(*rows)
+    assert [row["labels"] for row in found] == ["x", ["x", "y"]]
+    assert "read as lists of answers as doccano writes them" in said
+    assert "read as an export of doccano" in converted(*({**row, "Comments": []} for row in rows))[1]
+
+
 def test_every_answer_has_a_form() -> None:
     asked: Sequence[str] = [form.task for form in FORMS]
     assert set(asked) == set(ANSWERS)

@@ -226,6 +226,16 @@ def test_a_tab_file_may_have_empty_cells(tmp_path: Path) -> None:
         read(tmp_path, "c.conll", "Ada\tB-PER\n\tI-PER\n")
 
 
+def test_a_broken_line_among_many_is_refused_by_its_number(tmp_path: Path) -> None:
+    text = "\n".join(GERMEVAL for _ in range(40))
+    with pytest.raises(DataError, match="the line holds 3 columns and others 4") as caught:
+        read(tmp_path, "a.tsv", text + "\n1\tUlm\tB-LOC\n")
+    assert caught.value.where == f"a.tsv:{text.count(chr(10)) + 2}"
+    plain = "\n".join("Ada NNP B-PER\nleft VBD O\n" for _ in range(40)) + "\nOslo\n"
+    with pytest.raises(DataError, match="a word without a tag"):
+        read(tmp_path, "a.txt", plain)
+
+
 @pytest.mark.parametrize(
     ("text", "tagged"),
     [

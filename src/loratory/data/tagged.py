@@ -13,6 +13,7 @@ from loratory.tasks.schemes import OUTSIDE, Scheme, find_scheme
 
 DOCUMENT = "-DOCSTART-"
 LOOKED_AT = 2000  # lines that tell whether a file is of this form
+ALIKE = 0.98  # share of the lines that must fit there: a few that are broken are refused by their number
 FEW = 50  # labels of bare tags at most, for a file whose name does not tell
 Line: TypeAlias = tuple[int, list[str]]  # its number, its cells
 
@@ -21,7 +22,8 @@ Line: TypeAlias = tuple[int, list[str]]  # its number, its cells
 class _Layout:
     """Which cell of a line is what."""
 
-    width: int | None  # cells of every line; None where lines differ
+    width: int  # cells of most lines
+    even: bool  # whether every line has as many
     index: bool  # whether the first cell counts the words
     tags: int  # the cell of the tags, from the end: -1 is the last
     nested: bool  # whether the last cell holds inner tags, which are not read
@@ -45,13 +47,14 @@ def is_tagged(text: str) -> bool:
     """Whether the lines are surely words with tags: marked (B-LABEL), or bare labels of which most are O."""
     lines = text.split("\n", LOOKED_AT)[:LOOKED_AT]
     texts = _texts("\n".join(lines))
-    widths = {len(cells) for one in texts for _, cells in one}
-    if len(widths) != 1 or min(widths) < 2:
+    widths = Counter(len(cells) for one in texts for _, cells in one)
+    if not widths or widths.most_common(1)[0][1] < ALIKE * widths.total() or widths.most_common(1)[0][0] < 2:
         return False
     layout = _layout(texts)
-    tags = Counter(cells[layout.tags] for one in texts for _, cells in one)
+    tags = Counter(cells[layout.tags] for one in texts for _, cells in one if len(cells) == layout.width)
     scheme = find_scheme(tags)
-    if scheme is None or any(not scheme.split(tag)[0] for tag in tags):
+    odd = 0 if scheme is None else sum(count for tag, count in tags.items() if not scheme.split(tag)[0])
+    if scheme is None or odd > (1 - ALIKE) * tags.total():
         return False
     bare = not scheme.separator
     return not bare or (len(texts) > 1 and len(tags) <= FEW and 2 * tags[OUTSIDE] > tags.total())
@@ -85,14 +88,15 @@ def _cells(line: str) -> list[str]:
 
 def _layout(texts: Sequence[Sequence[Line]]) -> _Layout:
     lines = [cells for one in texts for _, cells in one]
-    widths = {len(cells) for cells in lines}
-    width = widths.pop() if len(widths) == 1 else None
-    if width is None or width < 3:
-        return _Layout(width, False, -1, False)
-    index = all(cells[0] == str(place) for one in texts for place, (_, cells) in enumerate(one, 1))
-    index = index or all(cells[0] == str(place) for one in texts for place, (_, cells) in enumerate(one))
-    nested = width >= 3 + index and _is_nested(lines, index)
-    return _Layout(width, index, -2 if nested else -1, nested)
+    widths = Counter(map(len, lines))
+    width, most = widths.most_common(1)[0]
+    if width < 3 or 2 * most < len(lines):
+        return _Layout(width, len(widths) == 1, False, -1, False)
+    index = any(
+        all(cells[0] == str(place) for one in texts for place, (_, cells) in enumerate(one, first)) for first in (1, 0)
+    )
+    nested = width >= 3 + index and _is_nested([cells for cells in lines if len(cells) == width], index)
+    return _Layout(width, len(widths) == 1, index, -2 if nested else -1, nested)
 
 
 def _is_nested(lines: Sequence[Sequence[str]], index: bool) -> bool:
@@ -112,20 +116,26 @@ def _labels(tags: Counter[str], scheme: Scheme) -> set[str]:
 
 def _row(lines: Sequence[Line], layout: _Layout, shown: str) -> Row:
     for number, cells in lines:
-        given = cells[1:] if layout.index else cells
-        if len(given) < 2 or not given[-1] or not given[0]:
-            raise DataError(
-                f"the line holds {_held(given)}: {' '.join(cells)[:60]!r}",
-                where=f"{shown}:{number}",
-                allowed="a word and its tag, separated by a tab or spaces; an empty line between texts",
-                remedy="add the tag (O where there is no span)",
-            )
-    word = 1 if layout.index else 0
+        _check(cells, layout, f"{shown}:{number}")
+    word, last = 1 if layout.index else 0, layout.width + layout.tags
     values = {"tokens": [cells[word] for _, cells in lines], "tags": [cells[layout.tags] for _, cells in lines]}
-    for place in range(layout.width or 0):
-        if place not in (0, word, (layout.width or 0) + layout.tags):
+    for place in range(layout.width if layout.even else 0):
+        if place not in (0, word, last):
             values[f"column_{place + 1}"] = [cells[place] for _, cells in lines]
     return Row(values, shown, lines[0][0])
+
+
+def _check(cells: Sequence[str], layout: _Layout, where: str) -> None:
+    given = cells[1:] if layout.index else cells
+    uneven = (layout.index or layout.nested) and len(cells) != layout.width
+    if uneven or len(given) < 2 or not given[-1] or not given[0]:
+        held = f"{len(cells)} columns and others {layout.width}" if uneven else _held(given)
+        raise DataError(
+            f"the line holds {held}: {' '.join(cells)[:60]!r}",
+            where=where,
+            allowed="a word and its tag, separated by a tab or spaces; an empty line between texts",
+            remedy="add the tag (O where there is no span)",
+        )
 
 
 def _held(cells: Sequence[str]) -> str:

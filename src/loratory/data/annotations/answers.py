@@ -30,7 +30,7 @@ class Converted(NamedTuple):
 class Form:
     """A form of a tool that was recognised."""
 
-    tool: str
+    form: str  # as in "an export of Prodigy"
     columns: Sequence[str]  # what holds the answers
     unread: Sequence[str] = ()  # fields of the tool that are not read
     notes: Sequence[str] = ()  # more to say
@@ -45,7 +45,7 @@ def collect(rows: Sequence[Row], readings: Sequence[Reading], form: Form) -> Con
             out.setdefault(values, []).append(row)
     file, total = rows[0].file, len(readings)
     answers = f"; the answers are in {_listed(form.columns)}" if form.columns else ""
-    said = [f"{file}: read as an export of {form.tool}{answers}"]
+    said = [f"{file}: read as {form.form}{answers}"]
     if form.unread:
         said.append(f"{file}: fields that hold no text and no answer are not read: {', '.join(form.unread)}")
     said += [f"{file}: {note}" for note in form.notes]

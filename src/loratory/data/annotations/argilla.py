@@ -46,13 +46,15 @@ OWN1 = ("prediction", "prediction_agent", "annotation_agent", "multi_label", "ev
 def convert(rows: Sequence[Row]) -> Converted | None:
     """Plain rows of an export; None where the file is none. Raises DataError where a row is broken."""
     if all(_is_nested(row) for row in rows):
-        return _from_answers(rows, "Argilla (records)", [_nested(row) for row in rows], [*OWN, "fields"])
+        return _from_answers(rows, "an export of Argilla (records)", [_nested(row) for row in rows], [*OWN, "fields"])
     if questions := _flat_questions(rows):
         own = [*OWN, *(key for row in rows for key in row.values if _belongs(key, questions, "."))]
-        return _from_answers(rows, "Argilla (flat records)", [_flat(row, questions) for row in rows], own)
+        return _from_answers(rows, "an export of Argilla (flat records)", [_flat(row, questions) for row in rows], own)
     if questions := _feedback_questions(rows):
         own = [*OWN, *questions, *(key for row in rows for key in row.values if _belongs(key, questions, "-"))]
-        return _from_answers(rows, "Argilla (FeedbackDataset)", [_feedback(row, questions) for row in rows], own)
+        return _from_answers(
+            rows, "an export of Argilla (FeedbackDataset)", [_feedback(row, questions) for row in rows], own
+        )
     return _from_first(rows) if all(map(_is_first, rows)) else None
 
 
@@ -222,7 +224,7 @@ def _from_first(rows: Sequence[Row]) -> Converted:
     own = {*OWN, *OWN1, "inputs", "annotation", *(["tokens"] if tokens else [])}
     readings = [(row, _first(row, name, own, tokens)) for row in rows]
     unread = [key for key in seen(rows, own) if key not in ("inputs", "annotation")]
-    return collect(rows, readings, Form("Argilla 1", [name], unread))
+    return collect(rows, readings, Form("an export of Argilla 1", [name], unread))
 
 
 def _inputs(row: Row) -> Mapping[str, JSON]:

@@ -76,9 +76,10 @@ def _from_lists(rows: Sequence[Row], kinds: Mapping[str, str]) -> Converted | No
     if related:
         notes.append(f"{len(related)} of {len(rows)} rows hold relations, which are not read, first {related[0].place}")
     own = seen(rows, OWN)
+    form = "an export of doccano" if own else "lists of answers as doccano writes them"
     readings = [(row, _values(row, kinds, own)) for row in rows]
     unread = [name for name in own if name != "relations"]
-    return collect(rows, readings, Form("doccano", columns, unread, notes))
+    return collect(rows, readings, Form(form, columns, unread, notes))
 
 
 def _is_classified(rows: Sequence[Row], kinds: Mapping[str, str]) -> bool:
@@ -133,7 +134,7 @@ def _from_cells(rows: Sequence[Row]) -> Converted | None:
     for row, cell in zip(rows, map(str, cells), strict=True):
         labels: JSON = [*cell.split("#")] if cell in joined else cell
         readings.append((row, {**without(row.values, own), "label": labels} if cell.strip() else UNANSWERED))
-    return collect(rows, readings, Form("doccano (CSV)", ["label"], own))
+    return collect(rows, readings, Form("an export of doccano (CSV)", ["label"], own))
 
 
 def _joined(cells: Sequence[str]) -> set[str]:

@@ -46,7 +46,7 @@ def convert(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
 
 
 def recognise(rows: Sequence[Row]) -> Converted | None:
-    """What the first tool makes of the rows that knows their form, with the columns of the answers; None where none does."""
+    """What the first tool that knows the rows' form makes of them, with the answers' columns; None where none does."""
     return next((found for tool in TOOLS if (found := tool.convert(rows)) is not None), None)
 
 

@@ -82,7 +82,7 @@ def _from_tasks(rows: Sequence[Row]) -> Converted:
     notes = [f"results that are not read: {', '.join(controls.unread)}"] if controls.unread else []
     clash = [name for name in controls.names if any(name in text.data for text in texts)]
     notes += [f"the data field {name!r} is called 'data.{name}', since a control has its name" for name in clash]
-    return collect(rows, readings, Form("Label Studio (JSON)", controls.names, unread, notes))
+    return collect(rows, readings, Form("an export of Label Studio (JSON)", controls.names, unread, notes))
 
 
 def _gold(row: Row) -> list[Any]:
@@ -260,7 +260,7 @@ def _from_records(rows: Sequence[Row], parsed: Sequence[tuple[Row, Values]]) -> 
         bare = not isinstance(one, str) and not spans and optional and not any(name in one for name in optional)
         readings.append((row, UNANSWERED if bare else one))
     answered = [*spans, *(name for name in optional), *_choice_columns(parsed)]
-    form = Form("Label Studio (JSON-MIN or CSV)", list(dict.fromkeys(answered)), own)
+    form = Form("an export of Label Studio (JSON-MIN or CSV)", list(dict.fromkeys(answered)), own)
     return collect(rows, _joined(readings, spans), form)
 
 

@@ -50,7 +50,7 @@ def convert(rows: Sequence[Row]) -> Converted | None:
     notes = (
         [f"answer reject is read as the label 'not {only}', since {only!r} is the only one asked for"] if only else []
     )
-    return collect(rows, readings, Form("Prodigy", columns, unread, notes))
+    return collect(rows, readings, Form("an export of Prodigy", columns, unread, notes))
 
 
 def _is_answer(value: JSON) -> bool:

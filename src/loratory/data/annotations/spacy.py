@@ -47,13 +47,13 @@ def convert(rows: Sequence[Row]) -> Converted | None:
         rows = [replace(rows[0], values=row) for pair in pairs if (row := pair_row(pair)) is not None]
         empty = len(given) - len(pairs) if isinstance(given, list) else 0
         notes = [f"{empty} of {empty + len(pairs)} texts are null and are left out"] if empty else []
-        return _convert(rows, "the NER annotator for spaCy", notes)
+        return _convert(rows, "an export of the NER annotator for spaCy", notes)
     if all(isinstance(row.values.get("text"), str) for row in rows):
-        return _convert(rows, "spaCy", [])
+        return _convert(rows, "training data of spaCy", [])
     return None
 
 
-def _convert(rows: Sequence[Row], tool: str, notes: Sequence[str]) -> Converted | None:
+def _convert(rows: Sequence[Row], form: str, notes: Sequence[str]) -> Converted | None:
     entities = _all(rows, "entities", are_triples)
     cats = _all(rows, "cats", _are_cats)
     if not entities and not cats:
@@ -61,7 +61,7 @@ def _convert(rows: Sequence[Row], tool: str, notes: Sequence[str]) -> Converted 
     name = "cats" if any("label" in row.values for row in rows) else "label"
     columns = [*(["entities"] if entities else []), *([name] if cats else [])]
     readings = [(row, _values(row, entities, name if cats else None)) for row in rows]
-    return collect(rows, readings, Form(tool, columns, (), notes))
+    return collect(rows, readings, Form(form, columns, (), notes))
 
 
 def _all(rows: Sequence[Row], name: str, fits: Any) -> bool:
