@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from annotation_forms import ANSWERS, FORMS, Form, Sample, mapped, samples
+from loratory.data import tag_schemes
 from loratory.data.annotations import forms, spacy
 from loratory.data.columns import match
 from loratory.data.examples import to_examples
@@ -435,6 +437,40 @@ def test_lists_that_no_tool_has_signed_are_not_called_its_export() -> None:
     assert [row["labels"] for row in found] == ["x", ["x", "y"]]
     assert "read as lists of answers as doccano writes them" in said
     assert "read as an export of doccano" in converted(*({**row, "Comments": []} for row in rows))[1]
+
+
+JUNK = (None, "", 0, -1, 1.5, True, [], {}, ["a"], [None], [[]], {"a": 1}, "x", [{"start": 0}], {"value": 1})
+
+
+def spoil(value: Any, draw: random.Random) -> Any:
+    """The value with junk in a random place."""
+    if isinstance(value, dict) and value and draw.random() < 0.8:
+        key = draw.choice(list(value))
+        return {k: spoil(v, draw) if k == key else v for k, v in value.items() if k != key or draw.random() < 0.85}
+    if isinstance(value, list) and value and draw.random() < 0.8:
+        at = draw.randrange(len(value))
+        return [spoil(one, draw) if place == at else one for place, one in enumerate(value)]
+    return draw.choice(JUNK)
+
+
+@pytest.mark.parametrize("tool", sorted({form.tool for form in FORMS}))
+def test_broken_rows_are_read_or_refused_and_never_a_traceback(tool: str) -> None:
+    draw, places = random.Random(7), list[str]()
+    for form in (form for form in FORMS if form.tool == tool):
+        name, text = form.make(samples(1, 6))
+        if not name.endswith(("json", "jsonl")):
+            continue
+        values = json.loads(text) if name == "data.json" else [json.loads(line) for line in text.splitlines()]
+        values = values if isinstance(values, list) else [values]
+        for _ in range(60):
+            at = draw.randrange(len(values))
+            broken = [spoil(one, draw) if place == at else one for place, one in enumerate(values)]
+            try:
+                rows, _ = forms.convert(plain(*(one if isinstance(one, dict) else {} for one in broken)))
+                tag_schemes.decode(rows)
+            except DataError as problem:
+                places.append(problem.where)
+    assert all(place.startswith("x.jsonl") for place in places)
 
 
 def test_every_answer_has_a_form() -> None:

@@ -80,7 +80,7 @@ def _settled(row: Row, given: Answers, names: Sequence[str], spans: set[str], ow
     values: Values = dict(fields) if isinstance(fields, Mapping) else {}
     values |= {key: value for key, value in row.values.items() if key not in own and key not in values}
     for name in names:
-        answers = [_plain(value, name in spans) for value in usable[name]]
+        answers = [_spans(v, row, name) if name in spans else _plain(v) for v in usable[name]]
         alike, answer = settle(answers) if answers else (True, [] if name in spans else None)
         if not alike:
             return DISAGREE
@@ -103,12 +103,21 @@ def _are_spans(value: JSON) -> bool:
     )
 
 
-def _plain(value: JSON, spans: bool) -> JSON:
-    if spans:
-        given = value if isinstance(value, list) else []
-        return [
-            span(one["start"], one["end"], one["label"], one.get("text")) for one in given if isinstance(one, Mapping)
-        ]
+def _spans(value: JSON, row: Row, name: str) -> JSON:
+    made: list[JSON] = []
+    for one in value if isinstance(value, list) else [value]:
+        if not isinstance(one, Mapping) or not {"start", "end", "label"} <= set(one):
+            raise DataError(
+                f"a span is {shown(one)}",
+                where=f"{row.place}: {name}",
+                allowed="a list of {start, end, label}",
+                remedy="mend the row or remove it",
+            )
+        made.append(span(one["start"], one["end"], one["label"], one.get("text")))
+    return made
+
+
+def _plain(value: JSON) -> JSON:
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return one_or_all(value)
     return value
@@ -212,7 +221,11 @@ def _feedback(row: Row, questions: Sequence[str]) -> Answers:
 def _is_first(row: Row) -> bool:
     state = row.values.get("status")
     told = "annotation" in row.values and ("prediction" in row.values or "annotation_agent" in row.values)
-    return told and (state is None or state in STATES) and ("inputs" in row.values or "text" in row.values)
+    return (
+        told
+        and (state is None or (isinstance(state, str) and state in STATES))
+        and ("inputs" in row.values or "text" in row.values)
+    )
 
 
 def _from_first(rows: Sequence[Row]) -> Converted:
@@ -240,7 +253,7 @@ def _first(row: Row, name: str, own: set[str], tokens: bool) -> Values | str:
         return UNANSWERED
     values: Values = {**_inputs(row)}
     values |= {key: value for key, value in row.values.items() if key not in own and values.get(key) is None}
-    values[name] = _entities(given, row) if tokens else _plain(given, False)
+    values[name] = _entities(given, row) if tokens else _plain(given)
     return UNANSWERED if values[name] is None else values
 
 

@@ -95,6 +95,13 @@ def _answers(annotation: Mapping[str, Any], texts: _Texts, controls: _Controls) 
     """Control -> its answers, of one annotation."""
     made: dict[str, list[JSON]] = {}
     for result in annotation["result"]:
+        if not isinstance(result, Mapping) or not isinstance(result.get("from_name", ""), str):
+            raise DataError(
+                f"a result is {shown(result)}",
+                where=f"{texts.place}: annotations",
+                allowed="{from_name, to_name, type, value}",
+                remedy="export the tasks again, or remove the row",
+            )
         name, value = result.get("from_name"), _value(result)
         kind = next((key for key in (*SPANS, *CHOICES) if key in value), None)
         regional = kind in CHOICES and "start" in value
