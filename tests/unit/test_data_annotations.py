@@ -439,7 +439,23 @@ def test_lists_that_no_tool_has_signed_are_not_called_its_export() -> None:
     assert "read as an export of doccano" in converted(*({**row, "Comments": []} for row in rows))[1]
 
 
-JUNK = (None, "", 0, -1, 1.5, True, [], {}, ["a"], [None], [[]], {"a": 1}, "x", [{"start": 0}], {"value": 1})
+JUNK: tuple[Any, ...] = (
+    None,
+    "",
+    0,
+    -1,
+    1.5,
+    True,
+    [],
+    {},
+    ["a"],
+    [None],
+    [[]],
+    {"a": 1},
+    "x",
+    [{"start": 0}],
+    {"value": 1},
+)
 
 
 def spoil(value: Any, draw: random.Random) -> Any:
