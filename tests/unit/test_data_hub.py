@@ -64,3 +64,14 @@ def test_a_path_is_never_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(DataError, match="no such file"):
         read_source(DataSpec(path=path), tmp_path / "spec")
     assert asked == []
+
+
+def test_class_numbers_inside_lists_become_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = datasets.ClassLabel(names=["O", "U-PER", "L-PER"])
+    tags = datasets.Sequence(names)
+    features = datasets.Features({"tokens": datasets.Sequence(datasets.Value("string")), "ner_tags": tags})
+    rows = {"tokens": [["Ada", "left"]], "ner_tags": [[1, 0]]}
+    hub(monkeypatch, datasets.DatasetDict(train=datasets.Dataset.from_dict(rows, features)))
+    source = read_source(DataSpec(path="owner/name"), tmp_path)
+    assert source.train[0].values["ner_tags"] == ["B-PER", "O"]
+    assert any("BILOU" in line for line in source.said)

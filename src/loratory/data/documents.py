@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from loratory.data.annotations import spacy
 from loratory.data.folders import PARTS
 from loratory.data.rows import Row
 from loratory.errors import DataError
@@ -175,6 +176,11 @@ def _object(text: str, shown: str) -> Document | None:
         over = [key for key in value if key not in parts]
         said = (f"{shown}: {', '.join(over)} {'is' if len(over) == 1 else 'are'} not read",) if over else ()
         return Document(rows, said)
+    if spacy.entries(value) is not None:  # of the NER annotator, null where a text was left out
+        elements = list(_elements(text, _members(text, at)["annotations"], shown))
+        kept = [one for one in elements if one.value is not None]
+        empty = f"{shown}: {len(elements) - len(kept)} of {len(elements)} texts are null and are left out"
+        return Document({"": _rows(text, shown, kept)}, (empty,) if len(kept) < len(elements) else ())
     if (key := _list_key(value)) is not None:
         elements = list(_elements(text, _members(text, at)[key], shown))
         return Document({"": _rows(text, shown, elements)}, (f"{shown}: the rows are the list under {key!r}",))
@@ -262,7 +268,9 @@ def _rows(text: str, shown: str, found: Sequence[_Value]) -> list[Row]:
 
 
 def _of_list(value: list[Any], first: list[Any]) -> dict[str, JSON] | None:
-    """A row that is a list of plain values: its columns are called by their numbers."""
+    """A row that is a list: spaCy's text and its marks, or plain values, whose columns are called by their numbers."""
+    if (pair := spacy.pair_row(value)) is not None:
+        return pair
     plain = all(not isinstance(one, (list, Mapping)) for one in value)
     if not plain or len(value) < 2 or len(value) != len(first):
         return None

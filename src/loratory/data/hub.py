@@ -8,7 +8,7 @@ from typing import Any
 
 from loratory.data.folders import PARTS
 from loratory.data.rows import Row
-from loratory.data.tables import named, plain
+from loratory.data.tables import class_names, named, plain
 from loratory.errors import DataError, missing_extra, nearest
 
 # As `datasets` lists them: "Please pick one among the available configs: ['a', 'b']", "... not found. Available: ['a']"
@@ -71,7 +71,7 @@ def _unread(name: str, config: str | None, revision: str | None, problem: Except
 
 def _rows(rows: Iterable[Mapping[str, Any]], shown: str) -> list[Row]:
     features = getattr(rows, "features", None) or {}
-    names = {key: list(feature.names) for key, feature in features.items() if hasattr(feature, "names")}
+    names = {key: class_names(feature) for key, feature in features.items()}
     return [
         Row({key: named(plain(value), names.get(key)) for key, value in row.items()}, shown, number)
         for number, row in enumerate(rows, 1)

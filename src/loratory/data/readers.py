@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loratory.data import folders, tables
+from loratory.data import folders, tables, tag_schemes
+from loratory.data.annotations import forms
 from loratory.data.content import ZIP, decode, read_bytes
 from loratory.data.delimited import SEPARATOR, is_table, read_delimited, read_fasttext, read_lines
 from loratory.data.documents import read_document
@@ -46,12 +47,21 @@ def read_source(spec: DataSpec, folder: Path) -> Source:
             parts[part], more = _read_entry(file, given, _like(spec, parts["train"]))
             said += more
     for part, rows in parts.items():
-        if not rows:
+        parts[part], more = _plain(rows)
+        said += more
+        if not parts[part]:
             raise DataError(
                 f"{part} holds no rows", where=spec.path, allowed="at least one row", remedy="check the path"
             )
     validation, test = (tuple(parts[part]) if part in parts else None for part in ("validation", "test"))
     return Source(tuple(parts["train"]), validation, test, spec.path, tuple(said))
+
+
+def _plain(rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """Rows of an annotation tool's export, and of any tag scheme, as plain rows; what was left out is said."""
+    rows, converted = forms.convert(rows)
+    rows, decoded = tag_schemes.decode(rows)
+    return rows, [*converted, *decoded]
 
 
 def _read_path(spec: DataSpec, folder: Path) -> tuple[dict[str, list[Row]], list[str]]:
@@ -230,8 +240,9 @@ def _read_text(text: str, suffix: str, shown: str, columns: Collection[str]) -> 
     if kind == "json":
         document = read_document(text, shown)
         return {part or "train": rows for part, rows in document.parts.items()}, list(document.said)
-    if kind == "tagged":
-        return {"train": read_tagged(text, shown)}, []
+    if kind == "tagged" or (kind == "tsv" and is_tagged(text)):
+        rows, said = read_tagged(text, shown)
+        return {"train": rows}, said
     if kind == "fasttext":
         return {"train": read_fasttext(text, shown)}, [f"{shown}: the words behind __label__ are read as label"]
     if kind == "lines":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, time
-from typing import Any
+from typing import Any, TypeAlias
 
 from loratory.data import content
 from loratory.data.rows import Row
@@ -14,6 +16,16 @@ from loratory.protocols import JSON
 
 PARQUET = b"PAR1"
 ARROW = b"ARROW1"
+
+
+@dataclass(frozen=True)
+class Each:
+    """The names inside each value of a list."""
+
+    inner: Names
+
+
+Names: TypeAlias = list[str] | Each | dict[str, Any]  # of a class number, of a list's values, of a mapping's fields
 
 
 def read_parquet(data: bytes, shown: str) -> list[Row]:
@@ -68,24 +80,53 @@ def _damaged(kind: str, problem: Exception, shown: str) -> DataError:
     return DataError(f"no valid {kind}: {problem}", where=shown, remedy="make or download it again")
 
 
-def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
-    """Column -> names of its classes, as `datasets` writes them into a file's metadata."""
+def _class_names(metadata: dict[bytes, bytes]) -> dict[str, Names]:
+    """Column -> names of the classes inside it, as `datasets` writes them into a file's metadata."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        return {
-            key: list(value["names"])
-            for key, value in features.items()
-            if isinstance(value, dict) and value.get("_type") == "ClassLabel" and "names" in value
-        }
+        return {key: found for key, value in features.items() if (found := class_names(value)) is not None}
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}
 
 
-def named(value: JSON, names: list[str] | None) -> JSON:
-    """A class number's name; -1, which stands for unlabelled, becomes None."""
-    if names is None or not isinstance(value, int):
+def class_names(feature: Any) -> Names | None:
+    """The names of a feature's classes in the shape of its values; None where there are none.
+
+    `feature` is what Hugging Face's metadata says or an object of `datasets`: ClassLabel, List, LargeList and Sequence
+    of it in any depth, a list of one feature, and mappings of features.
+    """
+    kind, names, inner = (_told(feature, name) for name in ("_type", "names", "feature"))
+    if kind == "ClassLabel":
+        return list(names) if names else None
+    if isinstance(feature, (list, tuple)) and len(feature) == 1:
+        kind, inner = "List", feature[0]
+    if kind in ("List", "LargeList", "Sequence"):
+        found = class_names(inner)
+        return None if found is None else Each(found)
+    if isinstance(feature, Mapping):
+        fields = {key: found for key, value in feature.items() if (found := class_names(value)) is not None}
+        return fields or None
+    return None
+
+
+def _told(feature: Any, name: str) -> Any:
+    return feature.get(name) if isinstance(feature, Mapping) else getattr(feature, name, None)
+
+
+def named(value: JSON, names: Names | None) -> JSON:
+    """A value with its class numbers as names; -1, which stands for unlabelled, becomes None."""
+    if names is None or isinstance(value, bool):
         return value
-    return names[value] if 0 <= value < len(names) else None
+    if isinstance(names, list):
+        return (names[value] if 0 <= value < len(names) else None) if isinstance(value, int) else value
+    if isinstance(names, Each):
+        if isinstance(value, list):
+            return [named(one, names.inner) for one in value]
+        if isinstance(value, dict):  # a Sequence of a mapping is kept as a mapping of lists
+            inner = names.inner if isinstance(names.inner, Mapping) else {}
+            return {key: named(one, Each(inner[key]) if key in inner else None) for key, one in value.items()}
+        return value
+    return {key: named(one, names.get(key)) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def plain(value: Any) -> JSON:

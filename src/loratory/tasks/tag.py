@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +19,7 @@ from loratory.measures.offsets import End, Reading, Unit, judge_end, judge_start
 from loratory.measures.ratios import Ratio, share
 from loratory.measures.spans import Span, inside_word
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
+from loratory.tasks.schemes import Scheme, find_scheme, to_bio
 
 STARTS = ("start", "start_position", "start_offset", "begin", "from")
 ENDS = ("end", "end_position", "end_offset", "stop", "to")
@@ -46,15 +48,30 @@ class Tag(BaseModel):
         "text": Column(
             "the text",
             required=False,
-            guesses=("text", "full_text", "sentence", "content", "document", "input"),
+            guesses=("text", "full_text", "sentence", "content", "document", "input", "data"),
         ),
         "spans": Column(
             "its labelled spans",
             required=False,
-            guesses=("spans", "entities", "labels", "label", "annotations", "privacy_mask"),
+            guesses=("spans", "entities", "labels", "label", "annotations", "annotation", "ner", "privacy_mask"),
         ),
         "tokens": Column("its words, where there is no text", required=False, guesses=("tokens", "words")),
-        "tags": Column("a BIO tag for each word", required=False, guesses=("ner_tags", "tags", "bio_labels", "labels")),
+        "tags": Column(
+            "a tag for each word (BIO; files of other schemes are rewritten to it)",
+            required=False,
+            guesses=(
+                "ner_tags",
+                "tags",
+                "bio_labels",
+                "iob_tags",
+                "ner_labels",
+                "ner",
+                "bio",
+                "iob",
+                "slots",
+                "labels",
+            ),
+        ),
         "group": Column(
             "examples of one group never cross a split",
             required=False,
@@ -80,6 +97,19 @@ class Tag(BaseModel):
     end: End = Field("exclusive", description="inclusive: the end in the files is a span's last character")
     first: Literal[0, 1] = Field(0, description="the number of the first character in the files")
     trim: bool = Field(False, description="leave out the white space that spans of the files start or end with")
+
+    tag_names: tuple[str, ...] | None = Field(
+        None, description="names of tags that are whole numbers, in their order: [O, B-PER, I-PER]"
+    )
+
+    @field_validator("tag_names")
+    @classmethod
+    def _tags(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None and (len(set(names)) < len(names) or find_scheme(Counter(names)) is None):
+            raise ValueError(
+                "give distinct tags of one scheme in the order of their numbers, such as [O, B-PER, I-PER]"
+            )
+        return names
 
     @field_validator("labels")
     @classmethod
@@ -127,8 +157,10 @@ class Tag(BaseModel):
 
     def read(self, row: Mapping[str, JSON]) -> Example:
         """An example; raises FieldError for spans that are none, overlap, or say another text."""
-        if row.get("text") is None and row.get("tokens") is not None:
-            text, spans = from_bio(row["tokens"], row.get("tags"))
+        tags = _tags_of(row)
+        if row.get("tokens") is not None and (row.get("text") is None or (tags is not None and not _told(row))):
+            text, spans = from_bio(row["tokens"], self._named(tags))
+            text, spans = _placed(row.get("text"), row["tokens"], text, spans)
         else:
             text, spans = self._plain(row)
         for start, end, label in spans:
@@ -140,6 +172,21 @@ class Tag(BaseModel):
                     remedy="correct the row, or add the label under task: labels:",
                 )
         return Example({"text": text}, self.from_spans(text, spans), group=str(_or(row.get("group"), "")))
+
+    def _named(self, tags: Any) -> Any:
+        """Tags with names for numbers, as BIO where the names are of another scheme. Raises FieldError."""
+        if self.tag_names is None or not _are_numbers(tags):
+            return tags
+        wrong = next((tag for tag in tags if not 0 <= tag < len(self.tag_names)), None)
+        if wrong is not None:
+            raise FieldError(
+                "tags",
+                f"a tag is {wrong}, and tag_names has {len(self.tag_names)} names",
+                allowed=f"0 to {len(self.tag_names) - 1}",
+                remedy="give the names of all tags in the order of their numbers: task: tag_names: [...]",
+            )
+        named, scheme = [self.tag_names[tag] for tag in tags], find_scheme(Counter(self.tag_names))
+        return named if scheme is None or scheme == Scheme("BIO", "-") else to_bio(named, scheme).tags
 
     def _plain(self, row: Mapping[str, JSON]) -> tuple[str, list[Span]]:
         text, given = row.get("text"), row.get("spans")
@@ -232,11 +279,44 @@ class Tag(BaseModel):
 
 
 def holds_spans(values: Mapping[str, JSON]) -> bool:
-    """Whether a row carries spans: a list of mappings with a start and an end, or words with BIO tags."""
-    lists = [value for value in values.values() if isinstance(value, list) and value]
-    marked = any(isinstance(v[0], Mapping) and _first(v[0], STARTS) is not None for v in lists)
-    tags = any(all(isinstance(t, str) and TAG.fullmatch(t) for t in v) and set(v) != {"O"} for v in lists)
-    return marked or (tags and len({len(v) for v in lists}) < len(lists))
+    """Whether a row carries spans: a list of {start, end, ...} or of [start, end, label], or words with tags.
+
+    Tags that are whole numbers count where the column's name says that they are tags.
+    """
+    lists = {key: value for key, value in values.items() if isinstance(value, list) and value}
+    if any(_is_marked(value[0]) for value in lists.values()):
+        return True
+    tagged = any(
+        (_are_tags(value) and set(value) != {"O"}) or ("tag" in key.casefold() and _are_numbers(value))
+        for key, value in lists.items()
+    )
+    return tagged and len({len(value) for value in lists.values()}) < len(lists)
+
+
+def _told(row: Mapping[str, JSON]) -> bool:
+    """Whether the spans are given as spans, and not as tags."""
+    given = row.get("spans")
+    return given is not None and not (isinstance(given, list) and given and (_are_tags(given) or _are_numbers(given)))
+
+
+def _tags_of(row: Mapping[str, JSON]) -> Any:
+    """The tags; those of a column that its name made the spans (labels), where there is no other."""
+    tags = row.get("tags")
+    return row.get("spans") if tags is None and (row.get("text") is None or not _told(row)) else tags
+
+
+def _is_marked(value: JSON) -> bool:
+    if isinstance(value, Mapping):
+        return _first(value, STARTS) is not None and _first(value, ENDS) is not None
+    return isinstance(value, list) and len(value) == 3 and _are_numbers(value[:2]) and isinstance(value[2], str)
+
+
+def _are_tags(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(tag, str) and TAG.fullmatch(tag) for tag in value)
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, Sequence) and all(isinstance(one, int) and not isinstance(one, bool) for one in value)
 
 
 @dataclass(frozen=True)
@@ -364,12 +444,34 @@ def _or(value: Any, other: Any) -> Any:
     return other if value is None else value
 
 
+def _placed(given: Any, tokens: Sequence[str], joined: str, spans: list[Span]) -> tuple[str, list[Span]]:
+    """The spans in the given text, where the words stand in it in their order; else in the words joined by spaces."""
+    if not isinstance(given, str):
+        return joined, spans
+    moved, at, place = dict[int, int](), 0, 0
+    for token in tokens:
+        at = given.find(token, at)
+        if at < 0:
+            return joined, spans
+        moved |= {place: at, place + len(token): at + len(token)}
+        at, place = at + len(token), place + len(token) + 1
+    return given, [(moved[start], moved[end], label) for start, end, label in spans]
+
+
 def from_bio(tokens: Any, tags: Any) -> tuple[str, list[Span]]:
     """Text and spans from words and their BIO tags; words stand one space apart. Raises FieldError."""
     for field, given in (("tokens", tokens), ("tags", tags)):
         listed = isinstance(given, Sequence) and not isinstance(given, str)
         if not listed or not all(isinstance(one, str) for one in given):
-            raise FieldError(field, f"the {field} are {shown(given)}", allowed="a list of strings")
+            numbers = field == "tags" and listed and _are_numbers(given)
+            raise FieldError(
+                field,
+                f"the {field} are {shown(given)}",
+                allowed="a list of strings",
+                remedy="name the numbers in their order: task: {kind: tag, tag_names: [O, B-PER, I-PER, ...]}"
+                if numbers
+                else "",
+            )
     if len(tokens) != len(tags):
         raise FieldError("tags", f"there are {len(tokens)} words and {len(tags)} tags", allowed="one tag for each word")
     spans: list[Span] = []
