@@ -14,6 +14,7 @@ from loratory.tasks.schemes import OUTSIDE, Scheme, find_scheme
 DOCUMENT = "-DOCSTART-"
 LOOKED_AT = 2000  # lines that tell whether a file is of this form
 ALIKE = 0.98  # share of the lines that must fit there: a few that are broken are refused by their number
+CHUNKS = frozenset(("NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"))
 FEW = 50  # labels of bare tags at most, for a file whose name does not tell
 Line: TypeAlias = tuple[int, list[str]]  # its number, its cells
 
@@ -33,7 +34,7 @@ def read_tagged(text: str, shown: str) -> tuple[list[Row], list[str]]:
     """A row of `tokens` and `tags` for each text, its other columns as `column_N`; and what is not read.
 
     The words are the first column, or the second where the first counts them; the tags are the last, or the one before
-    it where the last holds inner tags of the same labels (GermEval 2014). Raises DataError.
+    it where the last holds inner tags (GermEval 2014). Raises DataError.
     """
     texts = _texts(text)
     layout = _layout(texts)
@@ -100,14 +101,19 @@ def _layout(texts: Sequence[Sequence[Line]]) -> _Layout:
 
 
 def _is_nested(lines: Sequence[Sequence[str]], index: bool) -> bool:
-    """Whether the last two columns hold tags of the same labels."""
+    """Whether the last two columns hold tags of the same labels, or the last marks only what lies inside the others.
+
+    Chunks of the shared task of 2000 (NP, VP, ...) stand before names in the same way, and are no names.
+    """
     outer, inner = (Counter(cells[place] for cells in lines) for place in (-2, -1))
     first, second = find_scheme(outer), find_scheme(inner)
     if first is None or not first.separator:
         return False
     if second is None:
         return index and set(inner) == {OUTSIDE}
-    return _labels(inner, second) <= _labels(outer, first)
+    labels = _labels(outer, first)
+    within = all(cells[-2] != OUTSIDE for cells in lines if cells[-1] != OUTSIDE)
+    return _labels(inner, second) <= labels or (within and not labels & CHUNKS)
 
 
 def _labels(tags: Counter[str], scheme: Scheme) -> set[str]:
