@@ -16,10 +16,23 @@ from loratory.measures.labels import ratio
 from loratory.measures.ratios import Ratio, share
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
 from loratory.schemas import resolved, written
-from loratory.tasks.conversations import Message, input_of, messages_from, messages_of, split_answer
+from loratory.tasks.conversations import (
+    Message,
+    are_messages,
+    check_weight,
+    input_of,
+    messages_from,
+    messages_of,
+    split_answer,
+)
+from loratory.tasks.fields import group_of, is_missing
 
 TEXT: Schema = {"type": "string"}
 OWN = ("checks", "passed", "coverage")  # scores that are no check's
+PREFERENCES = (
+    "of preferences (chosen, rejected) only what was chosen can be learnt: data: completion: chosen, or "
+    "data: messages: chosen where it is a whole conversation"
+)
 TOLD = 3  # problems of one answer that are named
 
 
@@ -116,18 +129,13 @@ class Generate(BaseModel):
     def read(self, row: Mapping[str, JSON]) -> Example:
         """An example; raises FieldError for a conversation that is none, and an answer outside the contract."""
         if row.get("messages") is not None:
-            input, said = split_answer(messages_of(row["messages"], "messages"), "messages")
+            input, said = _conversation(row)
             field = "messages"
         else:
             input, said, field = self._asked(row), _said(row.get("completion")), "completion"
         if said is None:
-            raise FieldError(
-                field,
-                "the answer is missing",
-                allowed="a message of the assistant at the end" if field == "messages" else "text in this column",
-                remedy="add it, or remove the row; where another column holds the answers: data: completion: COLUMN",
-            )
-        return Example(input, self._answer(said, field), group=str(row.get("group") or ""))
+            raise _unanswered(field)
+        return Example(input, self._answer(said, field), group=group_of(row.get("group")))
 
     def _asked(self, row: Mapping[str, JSON]) -> Input:
         prompt, system, context = row.get("prompt"), row.get("system"), row.get("context")
@@ -138,11 +146,11 @@ class Generate(BaseModel):
                 "prompt",
                 f"what is asked is {shown(prompt)}",
                 allowed="text in a column prompt or instruction, or a conversation in a column messages",
-                remedy="say which column it is: data: prompt: COLUMN (or messages: COLUMN)",
+                remedy=f"say which column it is: data: prompt: COLUMN (or messages: COLUMN); {PREFERENCES}",
             )
-        behind = f"\n\n{context}" if isinstance(context, str) and context.strip() else ""
-        made = {"prompt": prompt + behind}
-        return made | ({"system": system} if isinstance(system, str) and system.strip() else {})
+        made = {"prompt": "\n\n".join(text for text in (prompt, _context(context)) if text.strip())}
+        said = _system(system)
+        return made | ({"system": said} if said else {})
 
     def _answer(self, said: Any, field: str) -> Answer:
         if self.answer_schema is None:
@@ -150,11 +158,13 @@ class Generate(BaseModel):
             if not text.strip():
                 raise FieldError(field, "the answer is empty", remedy="fill it in or remove the row")
             return text
-        try:
-            value = json.loads(said) if isinstance(said, str) else said
-        except (ValueError, RecursionError) as problem:
-            raise FieldError(field, f"the answer is no JSON ({problem}): {shown(said)}", allowed="JSON") from None
-        if problems := self._problems(value):
+        value, problem = _parsed(said)
+        problems = [] if problem else self._problems(value)
+        if isinstance(said, str) and (problem or problems) and not self._problems(said):
+            return said  # JSON text of its own: the schema allows this very text
+        if problem:
+            raise FieldError(field, f"the answer is no JSON ({problem}): {shown(said)}", allowed="JSON")
+        if problems:
             raise FieldError(
                 field,
                 f"the answer is not of the task's schema: {'; '.join(problems[:TOLD])}",
@@ -273,12 +283,78 @@ def _parts(checks: Sequence[str | Mapping[str, Mapping[str, Any] | None]]) -> li
     return parts
 
 
-def _said(completion: Any) -> Any:
-    """The answer of a column: text, JSON, or TRL's list of one message."""
-    one = completion[0] if isinstance(completion, Sequence) and len(completion) == 1 else None
-    if isinstance(one, Mapping) and {"role", "content"} <= one.keys():
-        return messages_of(completion, "completion")[0]["content"]
-    return completion
+def _conversation(row: Mapping[str, JSON]) -> tuple[Input, str | None]:
+    """Input and answer of a whole conversation; what a column says for the system stands before it."""
+    given = _listed(row["messages"])
+    messages, system = messages_of(given, "messages"), _system(row.get("system"))
+    if system and messages[0]["role"] == "system" and messages[0]["content"].strip() not in ("", system.strip()):
+        raise FieldError(
+            "system",
+            "the system says one thing in this column and another in the conversation",
+            allowed="one of the two",
+            remedy="keep one, or take the other column away: rename it in the file",
+        )
+    if system and messages[0]["role"] != "system":
+        messages = [{"role": "system", "content": system}, *messages]
+    input, said = split_answer(messages, "messages")
+    check_weight(given, "messages")
+    return input, said
+
+
+def _listed(value: JSON) -> JSON:
+    """A conversation that a table holds as JSON text; messages_of says what is wrong with it."""
+    parsed, problem = _parsed(value)
+    return value if problem else parsed
+
+
+def _parsed(said: JSON) -> tuple[JSON, str]:
+    """The value of JSON text, anything else as it is; and what is wrong with the text."""
+    try:
+        return (json.loads(said) if isinstance(said, str) else said), ""
+    except (ValueError, RecursionError) as problem:
+        return None, str(problem) or "nested too deeply"
+
+
+def _system(value: JSON) -> str:
+    """What a column says for the system; "" where it says nothing."""
+    if not is_missing(value) and not isinstance(value, str):
+        raise FieldError("system", f"the system says {shown(value)}", allowed="text")
+    return "" if is_missing(value) else str(value)
+
+
+def _context(value: JSON) -> str:
+    """Text as it is, anything else as JSON; "" where there is none."""
+    if is_missing(value):
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _said(completion: JSON) -> JSON:
+    """The answer of a column: text, JSON, or TRL's list of one message. Falsy answers are answers; None is none."""
+    listed = _listed(completion) if isinstance(completion, str) and completion.lstrip().startswith("[") else completion
+    if not are_messages(listed):
+        return completion
+    completion = listed
+    messages = messages_of(completion, "completion")
+    if len(messages) == 1 and messages[0]["role"] == "assistant":
+        check_weight(completion, "completion")
+        return messages[0]["content"]
+    raise FieldError(
+        "completion",
+        f"the answer is a conversation of {len(messages)} message{'s' if len(messages) > 1 else ''}",
+        allowed="text, JSON, or a list of one message of the assistant",
+        remedy="where this column holds the whole conversation, say data: messages: COLUMN instead of completion",
+    )
+
+
+def _unanswered(field: str) -> FieldError:
+    return FieldError(
+        field,
+        "the answer is missing",
+        allowed="a message of the assistant at the end" if field == "messages" else "text or JSON in this column",
+        remedy=f"add it, or remove the row; where another column holds the answers: data: completion: "
+        f"COLUMN; {PREFERENCES}",
+    )
 
 
 def _jsonschema() -> Any:

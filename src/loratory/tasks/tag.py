@@ -16,6 +16,7 @@ from loratory.measures.labels import ratio
 from loratory.measures.ratios import Ratio, share
 from loratory.measures.spans import Span, inside_word
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
+from loratory.tasks.fields import group_of
 
 STARTS = ("start", "start_position", "start_offset", "begin", "from")
 ENDS = ("end", "end_position", "end_offset", "stop", "to")
@@ -120,7 +121,7 @@ class Tag(BaseModel):
                     allowed=", ".join(self.labels),
                     remedy="correct the row, or add the label under task: labels:",
                 )
-        return Example({"text": text}, self.from_spans(text, spans), group=str(_or(row.get("group"), "")))
+        return Example({"text": text}, self.from_spans(text, spans), group=group_of(row.get("group")))
 
     def _plain(self, row: Mapping[str, JSON]) -> tuple[str, list[Span]]:
         text, given = row.get("text"), row.get("spans")
@@ -246,10 +247,6 @@ def _whole(marked: Sequence[tuple[str, Sequence[Span]]]) -> bool:
 
 def _first(value: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((value[name] for name in names if name in value), None)
-
-
-def _or(value: Any, other: Any) -> Any:
-    return other if value is None else value
 
 
 def from_bio(tokens: Any, tags: Any) -> tuple[str, list[Span]]:
