@@ -71,14 +71,14 @@ class Classify(BaseModel):
     @field_validator("labels", mode="before")
     @classmethod
     def _texts(cls, labels: Any) -> Any:
-        return [label_of_value(label, "labels") for label in labels] if isinstance(labels, (list, tuple)) else labels
+        return [_text(label, "labels") for label in labels] if isinstance(labels, (list, tuple)) else labels
 
     @field_validator("descriptions", mode="before")
     @classmethod
     def _keyed(cls, descriptions: Any) -> Any:
         if not isinstance(descriptions, Mapping):
             return descriptions
-        return {label_of_value(label, "descriptions"): text for label, text in descriptions.items()}
+        return {_text(label, "descriptions"): text for label, text in descriptions.items()}
 
     @field_validator("labels")
     @classmethod
@@ -152,6 +152,11 @@ class Classify(BaseModel):
 
 def _object(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _text(label: Any, field: str) -> Any:
+    """A number, true or false as data would give it; text as it is, and what is no label to be refused."""
+    return label_of_value(label, field) if isinstance(label, (bool, int, float)) else label
 
 
 def _shown(value: Any) -> str:

@@ -50,7 +50,7 @@ def messages_of(value: Any, field: str) -> list[Message]:
             field,
             f"the conversation is {shown(value)}",
             allowed=ALLOWED,
-            remedy="where this column holds text, it is a prompt or an answer: data: prompt: COLUMN, completion: COLUMN",
+            remedy="where this column holds text, it is a prompt or an answer: data: prompt: COLUMN (or completion:)",
         )
     return [_message(one, number, field) for number, one in enumerate(value, 1)]
 
@@ -129,7 +129,12 @@ def input_of(messages: Sequence[Message], field: str) -> Input:
         if message["role"] != role:
             raise _out_of_turn(message["role"], role, number, len(messages) - len(rest), field)
     if len(rest) % 2 == 0:
-        raise FieldError(field, "the conversation asks nothing", allowed="a message of the user before the answer")
+        raise FieldError(
+            field,
+            "the conversation asks nothing",
+            allowed="a message of the user before the answer",
+            remedy="add it; join messages of the assistant that stand one behind another into one",
+        )
     made: dict[str, Any] = {"prompt": rest[-1]["content"]}
     if system:
         made["system"] = system

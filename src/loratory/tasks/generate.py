@@ -287,14 +287,15 @@ def _conversation(row: Mapping[str, JSON]) -> tuple[Input, str | None]:
     """Input and answer of a whole conversation; what a column says for the system stands before it."""
     given = _listed(row["messages"])
     messages, system = messages_of(given, "messages"), _system(row.get("system"))
-    if system and messages[0]["role"] == "system" and messages[0]["content"].strip() not in ("", system.strip()):
+    own = messages[0]["content"].strip() if messages[0]["role"] == "system" else ""
+    if system and own not in ("", system.strip()):
         raise FieldError(
             "system",
             "the system says one thing in this column and another in the conversation",
             allowed="one of the two",
             remedy="keep one, or take the other column away: rename it in the file",
         )
-    if system and messages[0]["role"] != "system":
+    if system and not own:
         messages = [{"role": "system", "content": system}, *messages]
     input, said = split_answer(messages, "messages")
     check_weight(given, "messages")
