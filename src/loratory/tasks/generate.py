@@ -5,17 +5,19 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from loratory.discovery import find
 from loratory.errors import FieldError, SpecError, missing_extra, shown
+from loratory.formats import FORMATS, WHOLE, holds
 from loratory.measures.checks import Check
 from loratory.measures.labels import ratio
 from loratory.measures.ratios import Ratio, share
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
-from loratory.schemas import resolved, written
+from loratory.schemas import resolved, without_annotations, written
 from loratory.tasks.conversations import (
     Message,
     are_messages,
@@ -91,7 +93,7 @@ class Generate(BaseModel):
         if schema is not None:
             problem = _jsonschema().SchemaError
             try:
-                _jsonschema().Draft202012Validator.check_schema(schema)
+                _jsonschema().Draft202012Validator.check_schema(without_annotations(schema))
             except problem as error:
                 raise ValueError(f"this is no JSON Schema: {error.message} at {_place(error)}") from None
         return schema
@@ -174,8 +176,9 @@ class Generate(BaseModel):
         return value
 
     def _problems(self, value: Any) -> list[str]:
-        found = _jsonschema().Draft202012Validator(self.answer_schema).iter_errors(value)
-        return [f"{error.json_path.replace('$', '', 1) or 'the whole'}: {error.message[:200]}" for error in found]
+        schema = without_annotations(self.answer_schema)
+        found = _jsonschema().Draft202012Validator(schema, format_checker=_formats()).iter_errors(value)
+        return [f"{error.json_path.replace('$', '', 1) or 'the whole'}: {_message(error)}" for error in found]
 
     def settle(self, examples: Iterable[Example]) -> Self:
         """As it is: nothing is left open."""
@@ -243,6 +246,8 @@ def in_order(value: JSON, schema: Schema, root: Schema | None = None) -> JSON:
         whole = {**resolved(branch, root), **{key: root[key] for key in ("$defs", "definitions") if key in root}}
         if _jsonschema().Draft202012Validator(whole).is_valid(value):
             return in_order(value, branch, root)
+    for part in schema.get("allOf", ()):
+        value = in_order(value, part, root)
     if isinstance(value, Mapping):
         known = schema.get("properties", {})
         names = [*(name for name in known if name in value), *(name for name in value if name not in known)]
@@ -364,6 +369,21 @@ def _jsonschema() -> Any:
     except ImportError:
         raise missing_extra("jsonschema", "evaluation") from None
     return jsonschema
+
+
+@lru_cache(1)
+def _formats() -> Any:
+    """A checker of the formats that are held while writing, by the same patterns."""
+    checker = _jsonschema().FormatChecker(formats=())
+    for name in (*FORMATS, *WHOLE):
+        checker.checks(name)(partial(holds, name))
+    return checker
+
+
+def _message(error: Any) -> str:
+    """What is wrong with a value; for a format also what one looks like."""
+    known = FORMATS.get(str(error.validator_value)) if error.validator == "format" else None
+    return str(error.message)[:200] + (f" (such as {known.example})" if known else "")
 
 
 def _place(error: Any) -> str:
