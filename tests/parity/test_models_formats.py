@@ -16,7 +16,7 @@ from loratory.models.execution import run_here
 from loratory.protocols import Network, Sampling, Tokens, Write
 from tiny import save_writer, trunk_in
 
-CHECKER = jsonschema.FormatChecker()  # the library's own, where it knows a format
+CHECKER = jsonschema.Draft202012Validator.FORMAT_CHECKER  # the library's own, where it knows a format
 PATTERNS = ["^[A-Z]{2}\\d{3}$", "x-\\d+", "^(?:red|green)", "(ab)+$", "^[^ ,]{3,5}$", "\\S\\s\\S", "ä|ö"]
 
 

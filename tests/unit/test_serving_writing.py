@@ -507,9 +507,9 @@ def room_of(server: Server, task: str = "talk") -> tuple[int, int]:
 
 
 @pytest.fixture
-def narrow(server: Server, trunk: Any, monkeypatch: pytest.MonkeyPatch) -> int:
+def narrow(server: Server, monkeypatch: pytest.MonkeyPatch) -> int:
     """The room beside the conversation is 30 tokens."""
-    monkeypatch.setattr(trunk.tokenizer, "limit", room_of(server)[0] + 30)
+    monkeypatch.setattr(Decoder, "limit", room_of(server)[0] + 30)
     return 30
 
 
@@ -536,9 +536,13 @@ def test_our_own_route_clamps_too(app: Gate, narrow: int, stream: bool) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_json_is_whole_within_the_room_that_is_left(app: Gate, narrow: int, stream: bool) -> None:
+def test_json_is_whole_within_the_room_that_is_left(
+    app: Gate, server: Server, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "order", "schema": SCHEMA}}
+    rooms = {task: room_of(server, task)[0] + 30 for task in ("talk", "fields")}
     for asked in ({"model": "talk", "response_format": form}, {"model": "fields"}):
+        monkeypatch.setattr(Decoder, "limit", rooms[str(asked["model"])])
         for seed in range(3):
             more = {**asked, "max_tokens": 5_000, "temperature": 3.0, "seed": seed}
             response = chat(app, stream=stream, **more)
@@ -552,12 +556,12 @@ def test_json_is_whole_within_the_room_that_is_left(app: Gate, narrow: int, stre
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_only_a_conversation_that_leaves_no_room_is_refused_and_its_tokens_are_named(
-    app: Gate, server: Server, trunk: Any, monkeypatch: pytest.MonkeyPatch, stream: bool
+    app: Gate, server: Server, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     taken, _ = room_of(server)
-    monkeypatch.setattr(trunk.tokenizer, "limit", taken + 1)
+    monkeypatch.setattr(Decoder, "limit", taken + 1)
     assert chat(app, max_tokens=500, stream=stream).status_code == 200
-    monkeypatch.setattr(trunk.tokenizer, "limit", taken)
+    monkeypatch.setattr(Decoder, "limit", taken)
     form = {"type": "json_schema", "json_schema": {"name": "order", "schema": SCHEMA}}
     for more in ({}, {"max_tokens": 500}, {"response_format": form}, {"response_format": form, "max_tokens": 400}):
         error = chat(app, stream=stream, **more).json()["error"]
@@ -567,12 +571,12 @@ def test_only_a_conversation_that_leaves_no_room_is_refused_and_its_tokens_are_n
 
 
 def test_a_schema_that_does_not_fit_beside_the_conversation_is_refused_by_name(
-    app: Gate, server: Server, trunk: Any, monkeypatch: pytest.MonkeyPatch
+    app: Gate, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken, _ = room_of(server)
-    monkeypatch.setattr(trunk.tokenizer, "limit", taken + 4)
+    rooms = {task: room_of(server, task)[0] + 4 for task in ("talk", "fields")}
     form = {"type": "json_schema", "json_schema": {"name": "order", "schema": SCHEMA}}
     for body in ({"model": "talk", "response_format": form}, {"model": "fields"}):
+        monkeypatch.setattr(Decoder, "limit", rooms[str(body["model"])])
         error = chat(app, **{"max_tokens": 400, **body}).json()["error"]
         assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
         assert "shortest answer takes" in error["message"]

@@ -133,8 +133,8 @@ class Decoder:
         left = self.limit - len(prompt)
         if left < least:
             raise Unfit(
-                f"the conversation takes {len(prompt)} tokens of the {self.limit} that {trunk.name} reads, and the "
-                f"shortest answer takes {least}",
+                f"the conversation, with the task's own prompt, takes {len(prompt)} tokens of the {self.limit} that "
+                f"{trunk.name} reads, and the shortest answer takes {least}",
                 where="messages",
                 allowed=f"at most {self.limit - least} tokens",
                 remedy="shorten the conversation; a smaller budget (max_tokens, max_new_tokens) does not help",

@@ -82,4 +82,4 @@ def _is_nan(value: Any) -> bool:
 
 
 def _absent(value: Any) -> str:
-    return "empty" if isinstance(value, str) else "missing"
+    return f"{shown(value)}, which is empty" if isinstance(value, str) else "missing"
