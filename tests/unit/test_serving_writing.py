@@ -517,7 +517,7 @@ def narrow(server: Server, monkeypatch: pytest.MonkeyPatch) -> int:
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_budget_beyond_the_room_is_the_room(app: Gate, narrow: int, name: str, stream: bool) -> None:
     for budget in (narrow + 1, 100_000):
-        more = {name: budget, "temperature": 5.0, "seed": 3}  # so hot that it never ends by itself
+        more: dict[str, Any] = {name: budget, "temperature": 5.0, "seed": 3}  # so hot that it never ends by itself
         response = chat(app, stream=stream, stream_options={"include_usage": True} if stream else None, **more)
         assert response.status_code == 200, response.text
         found = events(response) if stream else [response.json()]
@@ -544,7 +544,7 @@ def test_json_is_whole_within_the_room_that_is_left(
     for asked in ({"model": "talk", "response_format": form}, {"model": "fields"}):
         monkeypatch.setattr(Decoder, "limit", rooms[str(asked["model"])])
         for seed in range(3):
-            more = {**asked, "max_tokens": 5_000, "temperature": 3.0, "seed": seed}
+            more: dict[str, Any] = {**asked, "max_tokens": 5_000, "temperature": 3.0, "seed": seed}
             response = chat(app, stream=stream, **more)
             assert response.status_code == 200, response.text
             found = [one for one in events(response) if one != "[DONE]"] if stream else [response.json()]
@@ -577,7 +577,7 @@ def test_a_schema_that_does_not_fit_beside_the_conversation_is_refused_by_name(
     form = {"type": "json_schema", "json_schema": {"name": "order", "schema": SCHEMA}}
     for body in ({"model": "talk", "response_format": form}, {"model": "fields"}):
         monkeypatch.setattr(Decoder, "limit", rooms[str(body["model"])])
-        error = chat(app, **{"max_tokens": 400, **body}).json()["error"]
+        error = sent(app, "/v1/chat/completions", {"messages": ASKED, "max_tokens": 400, **body}).json()["error"]
         assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
         assert "shortest answer takes" in error["message"]
     error = chat(app, "fields", max_completion_tokens=3).json()["error"]

@@ -421,5 +421,7 @@ def test_a_label_that_is_a_number_is_named_everywhere_alike(tmp_path: Path) -> N
     )
     spec = parsed(tmp_path, text)
     assert spec.task.labels == ("0", "1") == tuple(spec.task.descriptions)
+    assert spec.gate is not None
+    assert spec.operating is not None
     assert (list(spec.gate.recall), list(spec.gate.precision)) == (["1"], ["0"])
     assert list(spec.operating.thresholds) == ["1"]

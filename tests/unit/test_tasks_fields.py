@@ -78,7 +78,7 @@ def test_what_is_no_label_says_what_to_do(value: Any, match: str, remedy: str) -
 
 
 def test_labels_of_a_task_are_named_as_the_datas_are() -> None:
-    task = Classify(labels=[0, 1, True, "01"], descriptions={0: "none"})  # type: ignore[arg-type, dict-item]
+    task = Classify(labels=[0, 1, True, "01"], descriptions={0: "none"})
     assert task.labels == ("0", "1", "true", "01")
     assert task.descriptions == {"0": "none"}
     assert task.read({"text": "a", "label": True}).answer == {"label": "true"}
@@ -86,4 +86,4 @@ def test_labels_of_a_task_are_named_as_the_datas_are() -> None:
         task.read({"text": "a", "label": False})
     for wrong in ([1, "1"], [1.5, 2.5], [None, "a"]):
         with pytest.raises(ValidationError):
-            Classify(labels=wrong)  # type: ignore[arg-type]
+            Classify(labels=wrong)
