@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from loratory.errors import MissingExtra, Unfit
-from loratory.models import closing, grammar
+from loratory.models import closing
 from loratory.predictors.fields import field_odds
 from loratory.predictors.prompts import Message, Prompt
 from loratory.protocols import (
@@ -168,6 +168,8 @@ class FieldWording(TalkWording):
         return isinstance(task, Conversational)
 
     def refuses(self, task: Task) -> str | None:
+        from loratory.models import grammar  # torch
+
         try:
             closing.check(task.contract())
             grammar.check(task.contract())
