@@ -3,8 +3,54 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+ANNOTATIONS = frozenset(  # they say nothing of what is valid (JSON Schema 2020-12, 8.5 and 9; OpenAPI 3.1)
+    "title description examples example default deprecated readOnly writeOnly $comment $id $schema $anchor $vocabulary "
+    "discriminator xml externalDocs contentMediaType contentEncoding contentSchema".split()
+)
+MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")  # of names to schemas
+LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+INNER = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+
+
+def is_annotation(key: str) -> bool:
+    """Whether a key of a schema changes nothing, whatever its value: also the x-keys of OpenAPI and others."""
+    return key in ANNOTATIONS or str(key).startswith("x-")
+
+
+def rewrite(schema: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
+    """A copy of a schema in which every schema, inner ones first, is what `change` made of it.
+
+    Only schemas are looked at: a property called title, or an enum's value, is none.
+    """
+    if not isinstance(schema, Mapping):
+        return schema
+    made = dict(schema)
+    for key in MAPS:
+        if isinstance(made.get(key), Mapping):
+            made[key] = {name: rewrite(one, change) for name, one in made[key].items()}
+    for key in LISTS:
+        if isinstance(made.get(key), list):
+            made[key] = [rewrite(one, change) for one in made[key]]
+    for key in INNER:
+        if isinstance(made.get(key), Mapping):
+            made[key] = rewrite(made[key], change)
+    return change(made)
+
+
+def without_annotations(schema: Any) -> Any:
+    """A schema that allows the same values, without what it says about them."""
+
+    def change(one: dict[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in one.items() if not is_annotation(key)}
+        return {key: value for key, value in kept.items() if (key, value) not in NOTHING}
+
+    return rewrite(schema, change)
+
+
+NOTHING = (("nullable", False), ("uniqueItems", False))  # what is so anyway
 
 
 def written(value: Any) -> str:

@@ -127,7 +127,7 @@ def test_conversations_that_do_not_fit_are_named_before_anything_is_learnt(home:
 @pytest.mark.parametrize(
     ("schema", "match"),
     [
-        ("{type: object, properties: {a: {type: string, pattern: '(a+)+$'}}, required: [a]}", "'pattern' is not"),
+        ("{type: object, properties: {a: {type: string, pattern: '(?=a)a'}}, required: [a]}", "looks ahead or behind"),
         ("{type: integer, minimum: 3, maximum: 2}", "no number lies between"),
     ],
 )

@@ -20,7 +20,7 @@ from loratory.models.trunks import Pool
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.operated import Operated, Point
 from loratory.predictors.prompts import Prompt
-from loratory.protocols import Network, Prediction
+from loratory.protocols import Network, Prediction, Write
 from loratory.serving.app import make_app
 from loratory.serving.engine import Engine, Limits
 from loratory.serving.gate import Gate
@@ -399,7 +399,7 @@ HOSTILE: list[Any] = [
     {"type": "array", "items": {"type": "array", "items": {"type": "null"}, "minItems": 4000}, "minItems": 4000},
     {"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
     {"$ref": "#"},
-    {"type": "string", "pattern": "(a+)+$"},
+    {"type": "string", "pattern": "^(a|b)*a(a|b){20}$"},
     {"type": "object", "properties": []},
     {"type": "object", "required": [1, {}]},
     {"type": {"a": 1}},
@@ -460,7 +460,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("temperature", True, "temperature"),
     ("temperature", 11, "temperature"),
     ("top_p", 0, "top_p"),
-    ("max_tokens", 0, "max_new_tokens"),
+    ("max_tokens", 0, "max_tokens"),
+    ("max_completion_tokens", 0, "max_completion_tokens"),
     ("response_format", {"type": "json_object"}, "response_format"),
     ("response_format", {"type": "grammar"}, "response_format"),
     ("response_format", {"type": "json_schema"}, "response_format.json_schema.schema"),
@@ -494,6 +495,103 @@ def test_a_base_is_no_model_and_a_schema_of_ones_own_is_for_texts(app: Gate) -> 
     response = chat(app, messages=long)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "context_length_exceeded")
     assert generated(app, "talk", messages=long).json()["status"] == "long"
+
+
+# --- budgets and the room of the base
+
+
+def room_of(server: Server, task: str = "talk") -> tuple[int, int]:
+    """Tokens of the conversation that is asked here, and those that the base reads."""
+    predictor: Any = server.service(task).stages[0].predictor
+    return len(predictor.ids({"prompt": "once upon a time", "system": "be brief"})), predictor.limit
+
+
+@pytest.fixture
+def narrow(server: Server, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The room beside the conversation is 30 tokens."""
+    monkeypatch.setattr(Decoder, "limit", room_of(server)[0] + 30)
+    return 30
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_budget_beyond_the_room_is_the_room(app: Gate, narrow: int, name: str, stream: bool) -> None:
+    for budget in (narrow + 1, 100_000):
+        more: dict[str, Any] = {name: budget, "temperature": 5.0, "seed": 3}  # so hot that it never ends by itself
+        response = chat(app, stream=stream, stream_options={"include_usage": True} if stream else None, **more)
+        assert response.status_code == 200, response.text
+        found = events(response) if stream else [response.json()]
+        reasons = [choice["finish_reason"] for one in found if one != "[DONE]" for choice in one["choices"]]
+        assert reasons[-1] == "length"
+        usage = next(one["usage"] for one in reversed(found) if one != "[DONE]")
+        assert usage["completion_tokens"] == narrow
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_our_own_route_clamps_too(app: Gate, narrow: int, stream: bool) -> None:
+    hot = {"max_new_tokens": 5_000, "temperature": 5.0, "seed": 3}
+    response = generated(app, "talk", messages=ASKED, parameters=hot, stream=stream)
+    found = events(response)[-2] if stream else response.json()
+    assert (found["finish"], found["usage"]["completion_tokens"]) == ("length", narrow)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_json_is_whole_within_the_room_that_is_left(
+    app: Gate, server: Server, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "order", "schema": SCHEMA}}
+    rooms = {task: room_of(server, task)[0] + 30 for task in ("talk", "fields")}
+    for asked in ({"model": "talk", "response_format": form}, {"model": "fields"}):
+        monkeypatch.setattr(Decoder, "limit", rooms[str(asked["model"])])
+        for seed in range(3):
+            more: dict[str, Any] = {**asked, "max_tokens": 5_000, "temperature": 3.0, "seed": seed}
+            response = chat(app, stream=stream, **more)
+            assert response.status_code == 200, response.text
+            found = [one for one in events(response) if one != "[DONE]"] if stream else [response.json()]
+            parts = [
+                choice["delta" if stream else "message"].get("content") for one in found for choice in one["choices"]
+            ]
+            assert Draft202012Validator(SCHEMA).is_valid(json.loads("".join(part or "" for part in parts)))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_only_a_conversation_that_leaves_no_room_is_refused_and_its_tokens_are_named(
+    app: Gate, server: Server, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    taken, _ = room_of(server)
+    monkeypatch.setattr(Decoder, "limit", taken + 1)
+    assert chat(app, max_tokens=500, stream=stream).status_code == 200
+    monkeypatch.setattr(Decoder, "limit", taken)
+    form = {"type": "json_schema", "json_schema": {"name": "order", "schema": SCHEMA}}
+    for more in ({}, {"max_tokens": 500}, {"response_format": form}, {"response_format": form, "max_tokens": 400}):
+        error = chat(app, stream=stream, **more).json()["error"]
+        assert (error["code"], error["param"]) == ("context_length_exceeded", "messages"), error
+        assert f"takes {taken} tokens of the {taken} that seedling reads" in error["message"]
+        assert "max_tokens" in error["message"]
+
+
+def test_a_schema_that_does_not_fit_beside_the_conversation_is_refused_by_name(
+    app: Gate, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms = {task: room_of(server, task)[0] + 4 for task in ("talk", "fields")}
+    form = {"type": "json_schema", "json_schema": {"name": "order", "schema": SCHEMA}}
+    for body in ({"model": "talk", "response_format": form}, {"model": "fields"}):
+        monkeypatch.setattr(Decoder, "limit", rooms[str(body["model"])])
+        error = sent(app, "/v1/chat/completions", {"messages": ASKED, "max_tokens": 400, **body}).json()["error"]
+        assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
+        assert "shortest answer takes" in error["message"]
+    error = chat(app, "fields", max_completion_tokens=3).json()["error"]
+    assert (error["param"], "the budget is 3" in error["message"]) == ("max_completion_tokens", True)
+
+
+def test_a_predictor_alone_clamps_its_budget(trunk: Any) -> None:
+    made = decoder(Generate(), "talk", Network(trunk), max_new_tokens=100_000)
+    (request,) = made.ask([{"prompt": "once upon a time"}]).requests
+    assert isinstance(request, Write)
+    assert request.most == made.limit - len(request.prompt)
+    assert made.room > 0
+    (none,) = made.predict([{"prompt": "once upon a time " * 900}], run_here)
+    assert (none.answer, none.why) == (None, "long")
 
 
 def test_every_status_is_documented(app: Gate) -> None:

@@ -132,8 +132,8 @@ def test_an_impossible_number(problem: str, tmp_path: Path) -> None:
     [
         ("[A, B]", "A", "task: labels: 'A' is no list"),
         ("[A, B]", "[A]", "task: labels: give at least two distinct, non-empty labels; found ['A']"),
-        ("[A, B]", "[1, 2]", "task: labels: number 1: 1 is no text"),
-        ("[A, B]", "[true, false]", "task: labels: number 1: true is no text"),
+        ("[A, B]", "[a, null]", "task: labels: number 2: null is no text"),
+        ("[A, B]", "[1, '1']", "task: labels: give at least two distinct"),
         ("kind: classify", "kind: 3", "task: kind: 3 is no text"),
         ("name: tiny", "name: 2024", "name: 2024 is no text"),
         ("name: tiny", "name: a/b", "name: 'a/b' is no name"),
@@ -392,3 +392,36 @@ def test_a_test_file_asked_for_by_name_goes_with_other_data(tmp_path: Path) -> N
     assert (moved.data.test, moved.data.columns) == (None, {"group": "family"})
     named = load_spec(str(tmp_path / "spec.yaml"), str(tmp_path / "new.csv"), ["data.test=new-test.csv"])
     assert named.data.test == "new-test.csv"
+
+
+@pytest.mark.parametrize(
+    ("written", "labels"),
+    [
+        ("[0, 1]", ("0", "1")),
+        ("[true, false]", ("true", "false")),
+        ("[True, False]", ("True", "False")),  # as pandas writes them into a CSV file
+        ("[yes, no]", ("yes", "no")),
+        ("[01, 1.0, 1e3, 0x1F]", ("01", "1.0", "1e3", "0x1F")),
+    ],
+)
+def test_labels_are_what_is_written_in_the_file_and_on_the_command_line(
+    tmp_path: Path, written: str, labels: tuple[str, ...]
+) -> None:
+    assert parsed(tmp_path, GOOD.replace("[A, B]", written)).task.labels == labels
+    (tmp_path / "s.yaml").write_text(GOOD, encoding="utf-8")
+    spec = load_spec(str(tmp_path / "s.yaml"), None, [f"task.labels={written}"])
+    assert spec.task.labels == labels
+
+
+def test_a_label_that_is_a_number_is_named_everywhere_alike(tmp_path: Path) -> None:
+    text = GOOD.replace("[A, B]", "[0, 1], descriptions: {0: none, 1: some}")
+    text += (
+        "gate: {recall: {1: {at_least: 0.5}}, precision: {0: {at_least: 0.5}}}\n"
+        "operating: {thresholds: {1: {recall: 0.9}}}\n"
+    )
+    spec = parsed(tmp_path, text)
+    assert spec.task.labels == ("0", "1") == tuple(spec.task.descriptions)
+    assert spec.gate is not None
+    assert spec.operating is not None
+    assert (list(spec.gate.recall), list(spec.gate.precision)) == (["1"], ["0"])
+    assert list(spec.operating.thresholds) == ["1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -63,7 +64,11 @@ def test_forms_of_a_conversation(row: dict[str, Any], input: dict[str, Any], ans
     [
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages", "message 1 is from 'tool'"),
         ({"messages": [{"role": "user"}]}, "messages", "message 1 says null"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages", "message 1 says null"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages",
+            "a part of type 'image_url'",
+        ),
         ({"messages": OPENAI[1:2] * 2 + OPENAI[-1:]}, "messages", "message 2 is from the user where the assistant"),
         ({"messages": OPENAI[2:]}, "messages", "message 1 is from the assistant where the user"),
         ({"messages": OPENAI[:2]}, "messages", "the answer is missing"),
@@ -166,3 +171,103 @@ def test_capabilities_and_the_way_to_text_and_back() -> None:
     assert [message["role"] for message in task.messages(WHOLE)] == ["system", "user", "assistant", "user"]
     assert task.text(WHOLE) == "Hello?\nWhat is 2 + 2?"  # what the system says to all does not make inputs alike
     assert Generate.model_validate_json(task.model_dump_json()) == task
+
+
+# --- every form that tools export
+
+
+def said(role: str, content: Any, **more: Any) -> dict[str, Any]:
+    return {"role": role, "content": content, **more}
+
+
+HELLO, YES = said("user", "Hello?"), said("assistant", "Yes?")
+
+
+@pytest.mark.parametrize(
+    ("row", "input", "answer"),
+    [
+        ({"messages": SHAREGPT[1:3], "system": "Be kind."}, {"prompt": "Hello?", "system": "Be kind."}, "Yes?"),
+        ({"messages": [said("system", ""), HELLO, YES]}, {"prompt": "Hello?"}, "Yes?"),
+        ({"messages": [said("system", ""), HELLO, YES], "system": "s"}, {"prompt": "Hello?", "system": "s"}, "Yes?"),
+        ({"messages": [said("system", ""), said("developer", "d"), HELLO, YES]}, {"prompt": "Hello?", "system": "d"},
+         "Yes?"),
+        ({"messages": [said("system", "s"), HELLO, YES], "system": "s"}, {"prompt": "Hello?", "system": "s"}, "Yes?"),
+        ({"messages": [HELLO, said("assistant", "Yes?", name="ann", weight=1, tool_calls=None)]}, {"prompt": "Hello?"},
+         "Yes?"),
+        ({"messages": [HELLO, said("assistant", "no", weight=0), HELLO, YES]},
+         {"prompt": "Hello?", "history": [HELLO, said("assistant", "no")]}, "Yes?"),
+        ({"messages": [{"role": None, "from": "human", "value": "Hello?", "content": None}, YES]}, {"prompt": "Hello?"},
+         "Yes?"),  # a table fills up what a row does not have
+        ({"messages": [HELLO, said("assistant", {"a": 0})]}, {"prompt": "Hello?"}, '{"a": 0}'),
+        ({"messages": [HELLO, said("assistant", 0)]}, {"prompt": "Hello?"}, "0"),
+        ({"prompt": "Add.", "context": 0, "completion": "4"}, {"prompt": "Add.\n\n0"}, "4"),
+        ({"prompt": "", "context": "2, 2", "completion": "4"}, {"prompt": "2, 2"}, "4"),
+        ({"prompt": "q", "context": {"a": [1]}, "completion": "4"}, {"prompt": 'q\n\n{"a": [1]}'}, "4"),
+        ({"prompt": "q", "context": None, "system": "", "completion": "4"}, {"prompt": "q"}, "4"),
+        ({"prompt": "q", "completion": json.dumps([YES])}, {"prompt": "q"}, "Yes?"),
+        ({"prompt": "q", "completion": [{"from": "gpt", "value": "Yes?"}]}, {"prompt": "q"}, "Yes?"),
+        *(({"prompt": "q", "completion": value}, {"prompt": "q"}, text)
+          for value, text in [(0, "0"), (False, "false"), ([], "[]"), ({}, "{}"), (0.0, "0.0")]),
+    ],
+)  # fmt: skip
+def test_what_tools_export_is_read(row: dict[str, Any], input: dict[str, Any], answer: str) -> None:
+    example = Generate().read(row)
+    assert (example.input, example.answer) == (input, answer)
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "match", "remedy"),
+    [
+        ({"messages": [HELLO, said("assistant", None, tool_calls=[{"id": "c"}]), said("tool", "12"), YES]}, "messages",
+         r"message 2 calls a tool \(tool_calls\)", "tools are not called"),
+        ({"messages": [HELLO, said("function", "12", name="f"), YES]}, "messages", "from 'function'", "tools are not"),
+        *(({"conversations": None, "messages": [SHAREGPT[1], {"from": role, "value": "{}"}, SHAREGPT[2]]}, "messages",
+           f"message 2 is from '{role}'", "tools are not called") for role in ("function_call", "observation", "tool")),
+        ({"messages": [YES, HELLO, YES]}, "messages", "message 1 is from the assistant", "greeting"),
+        ({"messages": [said("system", "s"), YES, HELLO, YES]}, "messages", "message 2 is from the assistant",
+         "greeting"),
+        ({"messages": [HELLO, YES, said("system", "s"), HELLO, YES]}, "messages", "message 3 is from the system",
+         "to the beginning"),
+        ({"messages": [HELLO, HELLO, YES]}, "messages", "message 2 is from the user", "join messages 1 and 2"),
+        ({"messages": [said("system", "s"), HELLO, YES, YES]}, "messages", "asks nothing", "join messages"),
+        ({"messages": [HELLO, said("assistant", "Yes?", weight=0)]}, "messages", "has the weight 0", "remove the row"),
+        ({"messages": json.dumps([HELLO, said("assistant", "Yes?", weight=0)])}, "messages", "has the weight 0",
+         "remove the row"),
+        ({"messages": [HELLO, said("assistant", "Yes?", weight=0.5)]}, "messages", "has the weight 0.5", "remove"),
+        ({"prompt": "q", "completion": [said("assistant", "a", weight=0)]}, "completion", "has the weight 0", "remove"),
+        ({"messages": [said("system", "a"), HELLO, YES], "system": "b"}, "system", "one thing in this column", "keep"),
+        ({"messages": [HELLO, YES], "system": 5}, "system", "the system says 5", ""),
+        ({"messages": [said("user", 5), YES]}, "messages", "message 1 says 5", "fill it in"),
+        ({"messages": "Hello"}, "messages", "the conversation is 'Hello'", "data: prompt"),
+        ({"prompt": "q"}, "completion", "the answer is missing", "data: completion: chosen"),  # DPO
+        ({}, "prompt", "what is asked is null", "data: messages: chosen"),  # ORPO
+        ({"prompt": "q", "completion": [HELLO, YES]}, "completion", "a conversation of 2", "data: messages: COLUMN"),
+        ({"prompt": "q", "completion": [HELLO]}, "completion", "a conversation of 1", "data: messages: COLUMN"),
+        ({"prompt": "q", "completion": ""}, "completion", "the answer is empty", "fill it in"),
+        ({"prompt": "q", "completion": "a", "group": [1]}, "group", r"the group is \[1\]", "one value for each row"),
+    ],
+)  # fmt: skip
+def test_what_is_not_read_says_how_to_mend_it(row: dict[str, Any], field: str, match: str, remedy: str) -> None:
+    with pytest.raises(FieldError, match=match) as caught:
+        Generate().read(row)
+    assert caught.value.field == field
+    assert re.search(remedy, caught.value.remedy), caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("schema", "completion", "answer"),
+    [
+        ({"type": "integer"}, 0, 0),
+        ({"type": "integer"}, "0", 0),
+        ({"type": "boolean"}, False, False),
+        ({"type": "array", "items": {"type": "null"}}, [], []),
+        ({"type": "object", "properties": {}}, {}, {}),
+        ({"type": "string"}, "", ""),
+        ({"type": "string"}, "5", "5"),  # the text itself is of the schema, the number in it is not
+        ({"type": "string"}, '"5"', "5"),
+        ({"enum": ["card", "cash"]}, "card", "card"),
+        ({"type": ["null", "integer"]}, "null", None),
+    ],
+)
+def test_falsy_and_plain_answers_of_a_schema(schema: Any, completion: Any, answer: Any) -> None:
+    assert Generate(answer_schema=schema).read({"prompt": "q", "completion": completion}).answer == answer

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from loratory.errors import Unfit
-from loratory.models import closing
+from loratory.models import closing, patterns
+from loratory.models.lowering import lower
 from loratory.protocols import Schema
-from loratory.schemas import resolved, written
+from loratory.schemas import resolved, without_annotations, written
 
 BYTES = 8_192  # of a schema
 PARTS = 256  # with every reference written out
@@ -23,11 +24,13 @@ def check(schema: Any) -> None:
     if not isinstance(schema, Mapping):
         raise Unfit("the schema is no JSON object", allowed="a JSON Schema")
     try:
-        _check_values(schema, 0)
-        size = len(written(schema).encode("utf-8", "replace"))
+        plain = without_annotations(schema)
+        _check_values(plain, 0)
+        size = len(written(plain).encode("utf-8", "replace"))
         if size > BYTES:
-            raise Unfit(f"the schema has {size} bytes", allowed=f"at most {BYTES}")
-        parts, least = _Extent(schema).of(schema, ())
+            raise Unfit(f"the schema has {size} bytes, without what only describes it", allowed=f"at most {BYTES}")
+        made = lower(plain)
+        parts, least = _Extent(made).of(made, ())
         if parts > PARTS or least > LEAST:
             raise Unfit(
                 f"with its references written out it has {parts:g} parts, and its shortest answer {least:g} characters",
@@ -69,7 +72,7 @@ class _Extent:
         if branches:
             return 1 + sum(parts for parts, _ in branches), min(least for _, least in branches)
         found = list(self._inside(part, above))
-        return 1 + sum(parts for parts, _ in found), 2 + part.get("minLength", 0) + sum(least for _, least in found)
+        return 1 + sum(parts for parts, _ in found), 2 + _characters(part) + sum(least for _, least in found)
 
     def _referred(self, name: str, above: tuple[str, ...]) -> tuple[float, float]:
         if name in above:
@@ -86,3 +89,14 @@ class _Extent:
         if "items" in part:
             parts, least = self.of(part["items"], above)
             yield parts, part.get("minItems", 0) * (least + 1)
+
+
+def _characters(part: Schema) -> int:
+    """Of a string at least."""
+    least: int = part.get("minLength", 0)
+    if "pattern" not in part:
+        return least
+    try:
+        return len(patterns.read(part["pattern"])[1].shortest(0, least) or "")
+    except Unfit:  # it is refused in its place
+        return least

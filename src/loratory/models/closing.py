@@ -15,20 +15,31 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loratory.errors import Unfit
-from loratory.models import numerals
+from loratory.formats import ANY_TEXT, FORMATS
+from loratory.models import numerals, patterns
+from loratory.models.lowering import lower
 from loratory.protocols import Schema
 from loratory.schemas import resolved, written
 
 MEANT = {  # what is understood of each type; anything else is refused
     "object": {"properties", "required", "additionalProperties"},
     "array": {"items", "minItems", "maxItems"},
-    "string": {"minLength", "maxLength"},
+    "string": {"minLength", "maxLength", "pattern", "format"},
     "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
     "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
     "boolean": set(),
     "null": set(),
 }
-TELLING = {"title", "description", "examples", "default", "$schema", "$comment", "$id"}
+BESIDE = {"$defs", "definitions"}
+CHECKED = "leave it out of the contract and check it after the answer"
+REMEDIES = {
+    "nullable": 'write what OpenAPI 3.1 writes: type: [TYPE, "null"], or anyOf: [..., {type: "null"}]',
+    "format": f"write it as a pattern, or {CHECKED}",
+    "allOf": "write its parts as one schema",
+    "prefixItems": "make it an object with a named property for each place",
+    "additionalProperties": "name the properties, or make it an array of objects with a key and a value",
+    "unevaluatedProperties": "write additionalProperties: false",
+}
 PLAIN, ESCAPE = r'[^"\\\x00-\x1f]', r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'  # characters of a string, as they are written
 CHARACTER, CHARACTERS = re.compile(f"{PLAIN}|{ESCAPE}"), re.compile(f"(?:{PLAIN}++|{ESCAPE})*+")
 RUN = re.compile(f"{PLAIN}+")
@@ -55,7 +66,8 @@ def plain(text: str) -> bool:
 
 def check(schema: Schema) -> None:
     """Raises Unfit, with the place and the reason, for a schema that cannot be promised to be closed."""
-    _check(schema, schema, "#", ())
+    made = lower(schema)
+    _check(made, made, "#", ())
 
 
 def shortest(schema: Schema, text: str = "") -> str | None:
@@ -70,7 +82,7 @@ class Ends:
     """`shortest` of one schema, for many texts: what does not depend on the text is found once."""
 
     def __init__(self, schema: Schema) -> None:
-        self.schema = schema
+        self.schema = lower(schema)
         self._least: dict[int, str] = {}  # by the id of a part of the schema, as are the others
         self._literals: dict[int, list[str]] = {}
         self._objects: dict[int, _Object] = {}
@@ -130,7 +142,7 @@ def _typed(kind: str, schema: Schema, ends: Ends, text: str, at: int) -> Iterato
     elif kind == "array":
         yield from _array(schema, ends, text, at)
     elif kind == "string":
-        yield from _string(schema, text, at)
+        yield from _patterned(schema, text, at) if "pattern" in schema else _string(schema, text, at)
     elif kind == "integer":
         yield from (Read(*found) for found in numerals.integer(schema, text, at))
     elif kind == "number":
@@ -282,6 +294,28 @@ def _string(schema: Schema, text: str, at: int) -> Iterator[Read]:
         yield Read(missing=missing + FILLER * (least - count - 1) + '"')
 
 
+def _patterned(schema: Schema, text: str, at: int) -> Iterator[Read]:
+    """Of strings with a pattern: they hold plain characters only, and end where their automaton does."""
+    least, most = schema.get("minLength", 0), schema.get("maxLength", float("inf"))
+    automaton = patterns.read(schema["pattern"])[1]
+    if at < len(text) and text[at] != '"':
+        return
+    state, place = 0, at + 1
+    while place < len(text) and text[place] != '"':
+        found = automaton.step(state, text[place])
+        if found is None or place - at > most:
+            return
+        state, place = found, place + 1
+    count = place - at - 1
+    if place < len(text):
+        yield from [Read(place + 1)] if state in automaton.ends and count >= least else []
+        return
+    count = max(count, 0)
+    rest = automaton.shortest(state, max(least - count, 0), most - count)
+    if rest is not None:
+        yield Read(missing=('"' if at == len(text) else "") + rest + '"')
+
+
 # --- what is understood
 
 
@@ -289,18 +323,28 @@ def _check(schema: Any, root: Schema, where: str, above: tuple[str, ...]) -> Non
     if not isinstance(schema, Mapping):
         raise Unfit(f"{written(schema)} is no schema", where=where, allowed="an object with type, enum, const or anyOf")
     if "$ref" in schema:
+        _known(schema, {"$ref"}, where)
         _check_reference(schema, root, where, above)
         return
     for key in ("anyOf", "oneOf"):
         if key in schema:
+            if key == "oneOf" and len(schema[key]) > 1 and "anyOf" not in schema:
+                raise Unfit(
+                    "the branches of this oneOf cannot be told apart",
+                    where=where,
+                    allowed="branches of different types, or objects with a required property and a const of its own",
+                    remedy="write anyOf, or give each branch such a property",
+                )
             _known(schema, {key}, where)
+            if not schema[key]:
+                raise Unfit(f"{key} of nothing cannot be answered", where=where)
             for i, one in enumerate(schema[key]):
                 _check(one, root, f"{where}/{key}/{i}", above)
             return
     if "enum" in schema or "const" in schema:
         _known(schema, {"enum", "const", "type"}, where)
         if "enum" in schema and not schema["enum"]:
-            raise Unfit("an enum of nothing cannot be answered", where=where)
+            raise Unfit("an enum of nothing (of this type) cannot be answered", where=where)
         return
     _check_kinds(schema, root, where, above)
 
@@ -309,6 +353,9 @@ def _check_kinds(schema: Schema, root: Schema, where: str, above: tuple[str, ...
     kinds: Any = schema.get("type")
     kinds = kinds if isinstance(kinds, list) else [kinds]
     for kind in kinds:
+        if kind is None:
+            _known(schema, set().union(*MEANT.values()), where)
+            raise Unfit("it has no type, so it could be anything", where=where, allowed=f"type: {', '.join(MEANT)}")
         if kind not in MEANT:
             raise Unfit(f"type {kind!r} is not understood", where=where, allowed=", ".join(MEANT))
     _known(schema, {"type"}.union(*(MEANT[kind] for kind in kinds)), where)
@@ -330,20 +377,25 @@ def _check_reference(schema: Schema, root: Schema, where: str, above: tuple[str,
 
 
 def _known(schema: Schema, meant: set[str], where: str) -> None:
-    strange = sorted(set(schema) - meant - TELLING - {"$defs", "definitions"})
+    strange = sorted(set(schema) - meant - BESIDE)
     if strange:
         raise Unfit(
             f"{strange[0]!r} is not understood here",
             where=where,
             allowed=", ".join(sorted(meant)),
-            remedy="leave it out of the contract and check it after the answer",
+            remedy=REMEDIES.get(strange[0], CHECKED),
         )
 
 
 def _check_kind(kind: str, schema: Schema, root: Schema, where: str, above: tuple[str, ...]) -> None:
     if kind == "object":
         if schema.get("additionalProperties", False) is not False:
-            raise Unfit("additional properties have no end", where=where, allowed="additionalProperties: false")
+            raise Unfit(
+                "additional properties have no end",
+                where=where,
+                allowed="additionalProperties: false",
+                remedy=REMEDIES["additionalProperties"],
+            )
         absent = sorted(set(schema.get("required", ())) - set(schema.get("properties", {})))
         if absent:
             raise Unfit(f"{absent[0]!r} is required and not described", where=where)
@@ -356,8 +408,35 @@ def _check_kind(kind: str, schema: Schema, root: Schema, where: str, above: tupl
         _ordered(schema, "minItems", "maxItems", where)
     elif kind == "string":
         _ordered(schema, "minLength", "maxLength", where)
+        _check_text(schema, where)
     elif kind in ("integer", "number") and shortest_of({**schema, "type": kind}, Ends(root)) is None:
         raise Unfit("no number lies between these bounds", where=where)
+
+
+def _check_text(schema: Schema, where: str) -> None:
+    """Raises Unfit for a format that is none of ours, and a pattern that cannot be held."""
+    if "format" in schema:
+        both = "pattern" in schema
+        raise Unfit(
+            f"format {schema['format']!r} beside a pattern"
+            if both
+            else f"format {schema['format']!r} is not understood",
+            where=where,
+            allowed="one of the two" if both else ", ".join([*FORMATS, *sorted(ANY_TEXT)]),
+            remedy=REMEDIES["format"],
+        )
+    if "pattern" not in schema:
+        return
+    try:
+        automaton = patterns.read(schema["pattern"])[1]
+    except Unfit as problem:
+        raise Unfit(problem.problem, where=where, allowed=problem.allowed, remedy=problem.remedy) from None
+    if automaton.shortest(0, schema.get("minLength", 0), schema.get("maxLength", float("inf"))) is None:
+        raise Unfit(
+            "no text is of this pattern (or format), and as long as minLength and maxLength say",
+            where=where,
+            remedy="change the lengths, or the pattern",
+        )
 
 
 def _ordered(schema: Schema, least: str, most: str, where: str) -> None:

@@ -27,6 +27,26 @@ SCHEMAS, CHARACTERS = 64, 1 << 17  # whose grammars are remembered: so many, of 
 COMPACT: Any = {"whitespace_flexible": False}
 
 
+def check(schema: Schema) -> None:
+    """Raises Unfit for what would be refused when an answer is to be written, and MissingExtra."""
+    try:
+        import llguidance  # noqa: F401
+    except ImportError:
+        raise missing_extra("llguidance", "structured") from None
+    compiled(closing.Ends(schema), None)
+
+
+def compiled(ends: closing.Ends, table: Any) -> str:
+    """The grammar of a schema; raises Unfit where it cannot be held. The table is that of a tokenizer, or None."""
+    from llguidance import LLMatcher
+
+    closing.check(ends.schema)
+    grammar: str = LLMatcher.grammar_from_json_schema(json.dumps(ends.schema), COMPACT)
+    if problem := LLMatcher.validate_grammar(grammar, table):
+        raise Unfit(f"the schema cannot be held while writing: {problem.splitlines()[0]}", where="contract")
+    return grammar
+
+
 class Shelf:
     """What was made of the schemas that were asked for last; those of clients come and go."""
 
@@ -76,11 +96,7 @@ class Grammars:
         from llguidance import LLMatcher
 
         ends = closing.Ends(json.loads(schema))
-        closing.check(ends.schema)
-        grammar = LLMatcher.grammar_from_json_schema(schema, COMPACT)
-        if problem := LLMatcher.validate_grammar(grammar, self._table):
-            raise Unfit(f"the schema cannot be held while writing: {problem.splitlines()[0]}", where="contract")
-        return LLMatcher(self._table, grammar), ends
+        return LLMatcher(self._table, compiled(ends, self._table)), ends
 
     def _tokens(self, text: bytes) -> Tokens:
         return tuple(self._table.tokenize_bytes(text))

@@ -86,7 +86,8 @@ class LiveTrunk:
         config = self.adapter_config
         if config is None:
             return 0 if self.every_weight else self.depth
-        return int(min(config.get("layers_to_transform") or [0]))
+        layers = config.get("layers_to_transform")  # PEFT takes a number, a list, or none for all
+        return layers if isinstance(layers, int) else int(min(layers or [0]))
 
     @property
     def cut(self) -> int:

@@ -26,6 +26,7 @@ from loratory.protocols import (
     Prediction,
     Request,
     Run,
+    Schema,
     Size,
     Tokens,
     Trunks,
@@ -78,35 +79,67 @@ class Decoder:
         """Tokens that it may write behind an input; 0 where answers are scored, not written."""
         return 0 if self.choices else self.asking.most
 
+    @property
+    def limit(self) -> int:
+        """Tokens that the base reads: of a prompt and its answer together."""
+        trunk: Any = self.network.trunk
+        return int(trunk.tokenizer.limit)
+
+    @cached_property
+    def least(self) -> int:
+        """Tokens of the shortest answer, its end counted: all of a label, one of a text, whole JSON of a schema."""
+        if self.choices:
+            return self.asking.most
+        schema = self.words.schema(self.task)
+        return 1 if schema is None else self.shortest(schema)
+
+    def shortest(self, schema: Schema) -> int:
+        """Tokens of the shortest answer of a schema, its end counted; raises Unfit where it cannot be held."""
+        trunk: Any = self.network.trunk
+        pen = trunk.pen(Write(self.network, (0,), self.limit, frozenset({self.chat.end}), schema))
+        return len(pen.guide.plan) + 1
+
     @cached_property
     def room(self) -> int:
         """Tokens that an input's text may have; raises SpecError where the prompt leaves no room for it."""
         trunk: Any = self.network.trunk
-        around = len(self._asked({"text": "", "prompt": ""})) + self.asking.most
-        left = int(trunk.tokenizer.limit) - around
+        around = len(self._asked({"text": "", "prompt": ""})) + self.least
+        left = self.limit - around
         if left < LEAST:
             raise SpecError(
-                f"the prompt and the longest answer take {around} tokens: no room for a text in {trunk.name}, "
-                f"which reads {trunk.tokenizer.limit}",
-                where="prompt, shots, writing: max_new_tokens",
-                remedy="give fewer shots, a shorter prompt, shorter labels or a smaller budget, or another base",
+                f"the prompt and the {'longest' if self.choices else 'shortest'} answer take {around} tokens: no room "
+                f"for a text in {trunk.name}, which reads {self.limit}",
+                where="prompt, shots, writing: max_new_tokens" if self.choices else "prompt, shots",
+                remedy="give fewer shots, a shorter prompt or shorter labels, or another base",
             )
         return min(self.max_tokens, left)
 
     def ids(self, input: Input) -> Tokens:
-        """The prompt for an input. A text that is too long is cut, a conversation refused with Unfit."""
+        """The prompt for an input. A text that is too long is cut; raises Unfit for a conversation that leaves no token
+        for an answer.
+        """
         if self.words.cuts:
             return self._asked({"text": self._cut(speakable(self.task.text(input)))})
-        trunk: Any = self.network.trunk
-        asked, left = self._asked(input), int(trunk.tokenizer.limit) - self.asking.most
-        if len(asked) > left:
-            raise Unfit(
-                f"the prompt takes {len(asked)} tokens",
-                allowed=f"at most {left}: {trunk.name} reads {trunk.tokenizer.limit}, and the answer may take "
-                f"{self.asking.most}",
-                remedy="shorten it, or lower writing: max_new_tokens",
-            )
+        asked = self._asked(input)
+        self.budget(asked)
         return asked
+
+    def budget(self, prompt: Tokens, least: int = 1) -> int:
+        """Tokens that may be written behind a prompt: what was asked for, or the room that is left where that is less.
+
+        Raises Unfit where fewer than `least` are left.
+        """
+        trunk: Any = self.network.trunk
+        left = self.limit - len(prompt)
+        if left < least:
+            raise Unfit(
+                f"the conversation, with the task's own prompt, takes {len(prompt)} tokens of the {self.limit} that "
+                f"{trunk.name} reads, and the shortest answer takes {least}",
+                where="messages",
+                allowed=f"at most {self.limit - least} tokens",
+                remedy="shorten the conversation; a smaller budget (max_tokens, max_new_tokens) does not help",
+            )
+        return min(self.asking.most, left)
 
     def _cut(self, text: str) -> str:
         trunk: Any = self.network.trunk
@@ -144,9 +177,11 @@ class Decoder:
         return self._asked_for(inputs, None)
 
     def _asked_for(self, inputs: Sequence[Input], hear: Callable[[str], None] | None) -> Asked:
+        least = self.least  # a schema that cannot be held is no input that does not fit
+
         def request(ids: Tokens) -> Request:
             made = self.words.request(self.task, self.asking, ids)
-            return replace(made, hear=hear) if isinstance(made, Write) else made
+            return replace(made, most=self.budget(ids, least), hear=hear) if isinstance(made, Write) else made
 
         requests = self._requests(inputs, request)
 
@@ -165,7 +200,7 @@ class Decoder:
     def freely(self, inputs: Sequence[Input], run: Run) -> list[str]:
         """The likeliest text, token by token, with a little more room than the longest answer needs."""
         most, ends = self.asking.most + SPARE, frozenset({self.chat.end})
-        requests = self._requests(inputs, lambda ids: Write(self.network, ids, most, ends))
+        requests = self._requests(inputs, lambda ids: Write(self.network, ids, min(most, self.limit - len(ids)), ends))
         found = dict(zip(requests, run(list(requests.values())), strict=True))
         return [found[place].text if place in found else "" for place in range(len(inputs))]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from loratory.errors import Unfit
+from loratory.errors import MissingExtra, Unfit
 from loratory.models import closing
 from loratory.predictors.fields import field_odds
 from loratory.predictors.prompts import Message, Prompt
@@ -69,6 +69,9 @@ class Wording(Protocol):
     def choices(self, task: Any) -> Sequence[str]:
         """All that it may write, where that is a short list."""
 
+    def schema(self, task: Any) -> Mapping[str, JSON] | None:
+        """What holds the text while it is written."""
+
     def request(self, task: Any, asking: Asking, ids: Tokens) -> Request:
         """What is asked for behind a prompt."""
 
@@ -100,6 +103,9 @@ class LabelWording:
 
     def _written(self, task: Any, label: str) -> str:
         return written(task.from_odds({}, {label: 1.0}).answer)
+
+    def schema(self, task: Any) -> Mapping[str, JSON] | None:
+        return None
 
     def request(self, task: Any, asking: Asking, ids: Tokens) -> Request:
         return Score(asking.network, ids, asking.choices)
@@ -143,7 +149,6 @@ class TalkWording:
         return Write(asking.network, ids, asking.most, ends, schema, sampling, self.stops(how))
 
     def schema(self, task: Any) -> Mapping[str, JSON] | None:
-        """What holds the text while it is written."""
         return None
 
     def stops(self, how: WritingSpec) -> tuple[str, ...]:
@@ -163,10 +168,15 @@ class FieldWording(TalkWording):
         return isinstance(task, Conversational)
 
     def refuses(self, task: Task) -> str | None:
+        from loratory.models import grammar  # torch
+
         try:
             closing.check(task.contract())
+            grammar.check(task.contract())
         except Unfit as problem:
-            return f"answers of this schema cannot be promised to end: {problem.problem} ({problem.where})"
+            return f"answers of this schema cannot be promised to end: {_whole(problem)}"
+        except MissingExtra:  # it is told when it is needed
+            return None
         return None
 
     def schema(self, task: Any) -> Mapping[str, JSON] | None:
@@ -182,6 +192,12 @@ class FieldWording(TalkWording):
             return Prediction(None, why="late", raw=found.text)
         ends = [len(spell(found.ids[: k + 1])) for k in range(len(found.ids))]
         return Prediction(answer, field_odds(found.text, ends, found.odds), raw=found.text)
+
+
+def _whole(problem: Unfit) -> str:
+    """What is wrong, where, what is allowed, and how it is mended."""
+    allowed = f"; allowed: {problem.allowed}" if problem.allowed else ""
+    return f"{problem.problem} ({problem.where}){allowed}{f'; to mend it: {problem.remedy}' if problem.remedy else ''}"
 
 
 WORDINGS: Mapping[str, Wording] = {"labels": LabelWording(), "talk": TalkWording(), "fields": FieldWording()}

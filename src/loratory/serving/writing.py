@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from loratory.errors import Unfit, shown
 from loratory.models import bounds
 from loratory.predictors.decoder import Decoder
-from loratory.protocols import Asked, Conversational, Encode, Prediction, Predictor, Schema, Write, Written
+from loratory.protocols import Asked, Conversational, Encode, Input, Prediction, Predictor, Schema, Write, Written
 from loratory.schemas import written
 from loratory.serving.cascade import Answered
 from loratory.serving.engine import innermost, staged, trunk_of, written_by
@@ -131,8 +131,8 @@ class Observed:
 class Telling:
     """One answer while it is made: who is asked, and the pieces of text that were heard so far."""
 
-    def __init__(self, wish: Wish, aloud: bool = False) -> None:
-        self.wish, self.begun = wish, False
+    def __init__(self, wish: Wish, aloud: bool, input: Input) -> None:
+        self.wish, self.begun, self.input = wish, False, input
         self.pieces: asyncio.Queue[str | None] = asyncio.Queue()
         self._aloud, self._loop = aloud, asyncio.get_running_loop()
         self._notes: dict[str, Notes] = {}
@@ -185,32 +185,55 @@ class Trials:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="schemas")
 
-    async def hold(self, stage: Stage, wish: Wish, where: str) -> None:
-        """Raises Refusal."""
+    async def hold(self, stage: Stage, wish: Wish, input: Input, where: str) -> None:
+        """Raises Refusal where the budget, or what a conversation leaves of it, is too small for any whole answer."""
         if wish.schema is None and "max_new_tokens" not in wish.parameters:
             return
         if wish.schema is not None:
             check_schema(wish.schema, where)
-        work = asyncio.get_running_loop().run_in_executor(self._thread, _hold, stage, wish)
+        work = asyncio.get_running_loop().run_in_executor(self._thread, _hold, stage, wish, input)
         try:
             async with asyncio.timeout(SECONDS):
                 await work
         except TimeoutError:
             raise Refusal("invalid_input", "the schema takes too long to prepare", where=where) from None
         except Unfit as problem:
+            if problem.where == "messages":
+                raise no_room(problem) from None
             raise Refusal("invalid_input", f"{problem.problem}; {problem.remedy}", where=where) from None
         except Exception:  # the grammar may refuse what it has compiled
             raise Refusal("invalid_input", "the schema cannot be held while writing", where=where) from None
 
 
-def _hold(stage: Stage, wish: Wish) -> None:
+def _hold(stage: Stage, wish: Wish, input: Input) -> None:
     """Raises Unfit, or what the grammar raises."""
     predictor: Any = innermost(wish.of(stage.predictor))
     if not isinstance(predictor, Decoder) or not predictor.most:
         return
     words: Any = predictor.words
     schema = words.schema(predictor.task) if wish.schema is None else wish.schema
-    if schema is not None:
-        trunk: Any = predictor.network.trunk
-        ends = frozenset({predictor.chat.end})
-        trunk.pen(Write(predictor.network, (0,), predictor.most, ends, schema)).guide.forced()
+    if schema is None:
+        return
+    trunk: Any = predictor.network.trunk
+    trunk.pen(Write(predictor.network, (0,), predictor.most, frozenset({predictor.chat.end}), schema)).guide.forced()
+    if wish.schema is not None:  # the predictor minds the room for its own
+        predictor.budget(predictor.ids(input), predictor.shortest(schema))
+
+
+def no_room(problem: Unfit | None) -> Refusal:
+    """A conversation leaves no room for an answer."""
+    said = "the conversation is too long"
+    if problem is not None:
+        said = f"{problem.problem}; allowed: {problem.allowed}; {problem.remedy}"
+    return Refusal("context_length_exceeded", said, status=400, where="messages")
+
+
+def too_long(one: Answered, input: Input) -> Refusal:
+    """For an answer whose status is long: the tokens of the conversation, and those that the base reads."""
+    inner = innermost(one.stage.predictor)
+    try:
+        if isinstance(inner, Decoder):
+            inner.budget(inner.ids(input), inner.least)
+    except Unfit as problem:
+        return no_room(problem)
+    return no_room(None)

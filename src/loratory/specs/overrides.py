@@ -23,7 +23,7 @@ def overridden(values: dict[str, Any], changes: Iterable[str]) -> tuple[dict[str
         if not equals or not all(key.split(".")):
             raise SpecError(f"{change!r} is no change", where="--set", allowed=FORM)
         try:
-            value = value_of(text)
+            value = value_of(text, key.split(".")[-1])
         except yaml.YAMLError as problem:
             said = getattr(problem, "problem", None) or str(problem).splitlines()[0]
             raise SpecError(f"{text!r} is no YAML value: {said}", where=f"--set {change}", allowed=FORM) from None

@@ -37,8 +37,10 @@ class SpecLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         _refuse_twice(node)
-        for key, _ in node.value:  # a label called 1, true or null is text where it is a key
+        for key, value in node.value:  # a label called 1, true or null is text where it is a key
             key.tag = TEXT if key.tag in (NULL, TRUTH, WHOLE, REAL) else key.tag
+            if key.value == "labels" and isinstance(value, yaml.SequenceNode):  # and where it is one of a list
+                _as_written(value.value)
         return super().construct_mapping(node, deep)
 
 
@@ -47,6 +49,12 @@ class SpecDumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+def _as_written(nodes: list[yaml.Node]) -> None:
+    """Make text of numbers, true and false: a label is what stands in the data, so 01 and True stay what they are."""
+    for node in nodes:
+        node.tag = TEXT if node.tag in (TRUTH, WHOLE, REAL) else node.tag
 
 
 def _whole(loader: SpecLoader, node: yaml.ScalarNode) -> int:
@@ -80,9 +88,12 @@ def _refuse_twice(node: Any) -> None:
         seen[name] = key.start_mark.line + 1
 
 
-def value_of(text: str) -> Any:
-    """One YAML value from the command line; raises yaml.YAMLError."""
-    return yaml.load(text, SpecLoader)
+def value_of(text: str, key: str = "") -> Any:
+    """One YAML value, as it is read behind this key; raises yaml.YAMLError."""
+    node = yaml.compose(text, SpecLoader)
+    if key == "labels" and isinstance(node, yaml.SequenceNode):
+        _as_written(node.value)
+    return None if node is None else SpecLoader("").construct_document(node)
 
 
 def load_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:

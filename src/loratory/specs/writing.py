@@ -11,7 +11,10 @@ class WritingSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_new_tokens: int | None = Field(
-        None, ge=1, description="of an answer; left out: what the longest answer of train takes, and a quarter more"
+        None,
+        ge=1,
+        description="of an answer at most, and never more than the base has room for behind the prompt; left out: what "
+        "the longest answer of train takes, and a quarter more",
     )
     temperature: float = Field(0.0, ge=0, le=10, description="of the draw; 0 takes the likeliest token")
     top_p: float = Field(

@@ -12,6 +12,7 @@ from loratory.errors import DataError, FieldError, nearest
 from loratory.measures import labels as measures
 from loratory.measures.ratios import Ratio
 from loratory.protocols import Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
+from loratory.tasks.fields import group_of, label_of_value
 
 
 class Classify(BaseModel):
@@ -67,6 +68,18 @@ class Classify(BaseModel):
         "accuracy", description="score that early stopping and the verdict go by"
     )
 
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _texts(cls, labels: Any) -> Any:
+        return [_text(label, "labels") for label in labels] if isinstance(labels, (list, tuple)) else labels
+
+    @field_validator("descriptions", mode="before")
+    @classmethod
+    def _keyed(cls, descriptions: Any) -> Any:
+        if not isinstance(descriptions, Mapping):
+            return descriptions
+        return {_text(label, "descriptions"): text for label, text in descriptions.items()}
+
     @field_validator("labels")
     @classmethod
     def _distinct(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -87,9 +100,7 @@ class Classify(BaseModel):
         text, label = row.get("text"), row.get("label")
         if not isinstance(text, str):
             raise FieldError("text", f"the text is {_shown(text)}", allowed="a string")
-        if label is None or isinstance(label, (dict, list, float)) or not str(label).strip():
-            raise FieldError("label", f"the label is {_shown(label)}", allowed="a non-empty string or whole number")
-        label = str(label).strip()
+        label = label_of_value(label)
         if self.labels is not None and label not in self.labels:
             raise FieldError(
                 "label",
@@ -97,7 +108,7 @@ class Classify(BaseModel):
                 allowed=_listed(self.labels),
                 remedy="correct the row, or add the label under task: labels:",
             )
-        return Example({"text": text}, {"label": label}, group=str(row.get("group") or ""))
+        return Example({"text": text}, {"label": label}, group=group_of(row.get("group")))
 
     def settle(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
         """Labels from the examples when the spec gives none; raises DataError where train has nothing to tell apart."""
@@ -142,6 +153,11 @@ class Classify(BaseModel):
 
 def _object(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _text(label: Any, field: str) -> Any:
+    """A number, true or false as data would give it; text as it is, and what is no label to be refused."""
+    return label_of_value(label, field) if isinstance(label, (bool, int, float)) else label
 
 
 def _shown(value: Any) -> str:

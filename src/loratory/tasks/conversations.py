@@ -18,13 +18,22 @@ ROLES: Mapping[str, str] = {
     "developer": "system",
     "user": "user",
     "human": "user",
+    "prompter": "user",
     "assistant": "assistant",
     "gpt": "assistant",
     "chatgpt": "assistant",
     "model": "assistant",
     "bot": "assistant",
+    "ai": "assistant",
 }
 ALLOWED = "a list of {role: system, user or assistant, content: text}, or of {from: human or gpt, value: text}"
+TOOLS = frozenset(
+    "tool tools function function_call function_response tool_call tool_response observation ipython".split()
+)
+TOOL_REMEDY = (
+    "tools are not called here, and not learnt: leave such rows out, or write what the tool said into the message of "
+    "the user and remove the messages of the tool"
+)
 
 Message = dict[str, str]
 
@@ -37,35 +46,80 @@ def messages_of(value: Any, field: str) -> list[Message]:
         except (ValueError, RecursionError):
             raise FieldError(field, f"the conversation is no JSON: {shown(value)}", allowed=ALLOWED) from None
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise FieldError(field, f"the conversation is {shown(value)}", allowed=ALLOWED)
+        raise FieldError(
+            field,
+            f"the conversation is {shown(value)}",
+            allowed=ALLOWED,
+            remedy="where this column holds text, it is a prompt or an answer: data: prompt: COLUMN (or completion:)",
+        )
     return [_message(one, number, field) for number, one in enumerate(value, 1)]
+
+
+def are_messages(value: Any) -> bool:
+    """Whether a value is a list of messages, in any of the forms that are read."""
+    return (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and bool(value)
+        and all(isinstance(one, Mapping) and _first(one, "role", "from") is not None for one in value)
+    )
 
 
 def _message(value: Any, number: int, field: str) -> Message:
     if not isinstance(value, Mapping):
         raise FieldError(field, f"message {number} is {shown(value)}", allowed=ALLOWED)
-    role = value.get("role", value.get("from"))
-    content = _text(value.get("content", value.get("value")))
-    if not isinstance(role, str) or role.casefold() not in ROLES:
-        raise FieldError(
-            field,
-            f"message {number} is from {shown(role)}{nearest(str(role), ROLES)}",
-            allowed=", ".join(ROLES),
-            remedy="rename the role, or leave the message out",
-        )
-    if content is None:
-        raise FieldError(field, f"message {number} says {shown(content)}", allowed="text")
-    return {"role": ROLES[role.casefold()], "content": content}
+    role = _first(value, "role", "from")
+    known = ROLES.get(role.strip().casefold()) if isinstance(role, str) else None
+    if known is None or any(value.get(key) for key in ("tool_calls", "function_call")):
+        raise _no_role(value, role, known, number, field)
+    return {"role": known, "content": _content(_first(value, "content", "value"), known, number, field)}
 
 
-def _text(content: Any) -> str | None:
-    """Text, or the text of OpenAI's parts where all of them are text."""
+def _no_role(value: Mapping[str, Any], role: Any, known: str | None, number: int, field: str) -> FieldError:
+    calls = next((key for key in ("tool_calls", "function_call") if value.get(key)), "")
+    if known is not None:
+        return FieldError(field, f"message {number} calls a tool ({calls})", allowed=ALLOWED, remedy=TOOL_REMEDY)
+    return FieldError(
+        field,
+        f"message {number} is from {shown(role)}{nearest(str(role), ROLES)}",
+        allowed=", ".join(ROLES),
+        remedy=TOOL_REMEDY if str(role).casefold() in TOOLS else "rename the role, or leave the message out",
+    )
+
+
+def _content(content: Any, role: str, number: int, field: str) -> str:
+    """What a message says. What an assistant says may be JSON that was not written as text."""
+    text, strange = _text(content)
+    if text is not None:
+        return text
+    if role == "assistant" and content is not None and not strange:
+        return json.dumps(content, ensure_ascii=False)
+    raise FieldError(
+        field,
+        f"message {number} holds a part of type {shown(strange)}"
+        if strange
+        else f"message {number} says {shown(content)}",
+        allowed="text, or parts of it: [{type: text, text: ...}]",
+        remedy="pictures, sound and files are not read: leave such rows out" if strange else "fill it in, or remove it",
+    )
+
+
+def _text(content: Any) -> tuple[str | None, str]:
+    """Text, or the text of OpenAI's parts where all of them are text; else None, and the type of a part that is not."""
     if isinstance(content, str):
-        return content
+        return content, ""
     if not isinstance(content, Sequence) or not content:
-        return None
+        return None, ""
     parts = [text for part in content if isinstance(part, Mapping) and isinstance(text := part.get("text"), str)]
-    return "".join(parts) if len(parts) == len(content) else None
+    if len(parts) == len(content):
+        return "".join(parts), ""
+    types = [str(part["type"]) for part in content if isinstance(part, Mapping) and part.get("type") is not None]
+    return None, next((kind for kind in types if not kind.endswith("text")), "")
+
+
+def _first(value: Mapping[str, Any], *names: str) -> Any:
+    """The first that is given; tables fill up with null what a row does not have."""
+    return next((value[name] for name in names if value.get(name) is not None), None)
 
 
 def input_of(messages: Sequence[Message], field: str) -> Input:
@@ -73,25 +127,41 @@ def input_of(messages: Sequence[Message], field: str) -> Input:
     system, rest = _leading(messages)
     for number, (message, role) in enumerate(zip(rest, ("user", "assistant") * len(rest), strict=False), 1):
         if message["role"] != role:
-            raise FieldError(
-                field,
-                f"message {number + len(messages) - len(rest)} is from the {message['role']} where the {role} "
-                "has the word",
-                allowed="system first if at all, then user and assistant in turn",
-                remedy="join or remove messages so that they take turns",
-            )
+            raise _out_of_turn(message["role"], role, number, len(messages) - len(rest), field)
     if len(rest) % 2 == 0:
-        raise FieldError(field, "the conversation asks nothing", allowed="a message of the user before the answer")
+        raise FieldError(
+            field,
+            "the conversation asks nothing",
+            allowed="a message of the user before the answer",
+            remedy="add it; join messages of the assistant that stand one behind another into one",
+        )
     made: dict[str, Any] = {"prompt": rest[-1]["content"]}
     if system:
         made["system"] = system
     return made | ({"history": [dict(message) for message in rest[:-1]]} if len(rest) > 1 else {})
 
 
+def _out_of_turn(found: str, expected: str, number: int, before: int, field: str) -> FieldError:
+    """For the `number`-th message behind `before` of the system."""
+    if found == "system":
+        remedy = "move what the system says to the beginning, or into the message of the user behind it"
+    elif number == 1:
+        remedy = "remove the greeting of the assistant, or write it into the message of the system"
+    else:
+        remedy = f"join messages {number + before - 1} and {number + before} into one, or remove one of them"
+    return FieldError(
+        field,
+        f"message {number + before} is from the {found} where the {expected} has the word",
+        allowed="system first if at all, then user and assistant in turn",
+        remedy=remedy,
+    )
+
+
 def _leading(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
     """What the system says at the beginning, and the other messages."""
     first = next((i for i, message in enumerate(messages) if message["role"] != "system"), len(messages))
-    return "\n\n".join(message["content"] for message in messages[:first]), messages[first:]
+    said = [message["content"] for message in messages[:first]]
+    return "\n\n".join(text for text in said if text.strip()), messages[first:]
 
 
 def split_answer(messages: Sequence[Message], field: str) -> tuple[Input, str | None]:
@@ -99,6 +169,19 @@ def split_answer(messages: Sequence[Message], field: str) -> tuple[Input, str | 
     if messages[-1]["role"] != "assistant":
         return input_of(messages, field), None
     return input_of(messages[:-1], field), messages[-1]["content"]
+
+
+def check_weight(given: Any, field: str) -> None:
+    """Raises FieldError where the last message of a conversation is not to be learnt (OpenAI's `weight: 0`)."""
+    weight = given[-1].get("weight") if are_messages(given) else None
+    if weight is None or (not isinstance(weight, bool) and weight == 1):
+        return
+    raise FieldError(
+        field,
+        f"the last answer has the weight {shown(weight)}, and only the last answer of a conversation is learnt",
+        allowed="weight: 1, or none",
+        remedy="remove the row, or what stands behind its last answer of weight 1",
+    )
 
 
 def messages_from(input: Input) -> list[Message]:

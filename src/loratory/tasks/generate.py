@@ -5,21 +5,36 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from loratory.discovery import find
 from loratory.errors import FieldError, SpecError, missing_extra, shown
+from loratory.formats import FORMATS, WHOLE, holds
 from loratory.measures.checks import Check
 from loratory.measures.labels import ratio
 from loratory.measures.ratios import Ratio, share
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
-from loratory.schemas import resolved, written
-from loratory.tasks.conversations import Message, input_of, messages_from, messages_of, split_answer
+from loratory.schemas import resolved, without_annotations, written
+from loratory.tasks.conversations import (
+    Message,
+    are_messages,
+    check_weight,
+    input_of,
+    messages_from,
+    messages_of,
+    split_answer,
+)
+from loratory.tasks.fields import group_of, is_missing
 
 TEXT: Schema = {"type": "string"}
 OWN = ("checks", "passed", "coverage")  # scores that are no check's
+PREFERENCES = (
+    "of preferences (chosen, rejected) only what was chosen can be learnt: data: completion: chosen, or "
+    "data: messages: chosen where it is a whole conversation"
+)
 TOLD = 3  # problems of one answer that are named
 
 
@@ -78,7 +93,7 @@ class Generate(BaseModel):
         if schema is not None:
             problem = _jsonschema().SchemaError
             try:
-                _jsonschema().Draft202012Validator.check_schema(schema)
+                _jsonschema().Draft202012Validator.check_schema(without_annotations(schema))
             except problem as error:
                 raise ValueError(f"this is no JSON Schema: {error.message} at {_place(error)}") from None
         return schema
@@ -116,18 +131,13 @@ class Generate(BaseModel):
     def read(self, row: Mapping[str, JSON]) -> Example:
         """An example; raises FieldError for a conversation that is none, and an answer outside the contract."""
         if row.get("messages") is not None:
-            input, said = split_answer(messages_of(row["messages"], "messages"), "messages")
+            input, said = _conversation(row)
             field = "messages"
         else:
             input, said, field = self._asked(row), _said(row.get("completion")), "completion"
         if said is None:
-            raise FieldError(
-                field,
-                "the answer is missing",
-                allowed="a message of the assistant at the end" if field == "messages" else "text in this column",
-                remedy="add it, or remove the row; where another column holds the answers: data: completion: COLUMN",
-            )
-        return Example(input, self._answer(said, field), group=str(row.get("group") or ""))
+            raise _unanswered(field)
+        return Example(input, self._answer(said, field), group=group_of(row.get("group")))
 
     def _asked(self, row: Mapping[str, JSON]) -> Input:
         prompt, system, context = row.get("prompt"), row.get("system"), row.get("context")
@@ -138,11 +148,11 @@ class Generate(BaseModel):
                 "prompt",
                 f"what is asked is {shown(prompt)}",
                 allowed="text in a column prompt or instruction, or a conversation in a column messages",
-                remedy="say which column it is: data: prompt: COLUMN (or messages: COLUMN)",
+                remedy=f"say which column it is: data: prompt: COLUMN (or messages: COLUMN); {PREFERENCES}",
             )
-        behind = f"\n\n{context}" if isinstance(context, str) and context.strip() else ""
-        made = {"prompt": prompt + behind}
-        return made | ({"system": system} if isinstance(system, str) and system.strip() else {})
+        made = {"prompt": "\n\n".join(text for text in (prompt, _context(context)) if text.strip())}
+        said = _system(system)
+        return made | ({"system": said} if said else {})
 
     def _answer(self, said: Any, field: str) -> Answer:
         if self.answer_schema is None:
@@ -150,11 +160,13 @@ class Generate(BaseModel):
             if not text.strip():
                 raise FieldError(field, "the answer is empty", remedy="fill it in or remove the row")
             return text
-        try:
-            value = json.loads(said) if isinstance(said, str) else said
-        except (ValueError, RecursionError) as problem:
-            raise FieldError(field, f"the answer is no JSON ({problem}): {shown(said)}", allowed="JSON") from None
-        if problems := self._problems(value):
+        value, problem = _parsed(said)
+        problems = [] if problem else self._problems(value)
+        if isinstance(said, str) and (problem or problems) and not self._problems(said):
+            return said  # JSON text of its own: the schema allows this very text
+        if problem:
+            raise FieldError(field, f"the answer is no JSON ({problem}): {shown(said)}", allowed="JSON")
+        if problems:
             raise FieldError(
                 field,
                 f"the answer is not of the task's schema: {'; '.join(problems[:TOLD])}",
@@ -164,8 +176,9 @@ class Generate(BaseModel):
         return value
 
     def _problems(self, value: Any) -> list[str]:
-        found = _jsonschema().Draft202012Validator(self.answer_schema).iter_errors(value)
-        return [f"{error.json_path.replace('$', '', 1) or 'the whole'}: {error.message[:200]}" for error in found]
+        schema = without_annotations(self.answer_schema)
+        found = _jsonschema().Draft202012Validator(schema, format_checker=_formats()).iter_errors(value)
+        return [f"{error.json_path.replace('$', '', 1) or 'the whole'}: {_message(error)}" for error in found]
 
     def settle(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
         """As it is: nothing is left open."""
@@ -233,6 +246,8 @@ def in_order(value: JSON, schema: Schema, root: Schema | None = None) -> JSON:
         whole = {**resolved(branch, root), **{key: root[key] for key in ("$defs", "definitions") if key in root}}
         if _jsonschema().Draft202012Validator(whole).is_valid(value):
             return in_order(value, branch, root)
+    for part in schema.get("allOf", ()):
+        value = in_order(value, part, root)
     if isinstance(value, Mapping):
         known = schema.get("properties", {})
         names = [*(name for name in known if name in value), *(name for name in value if name not in known)]
@@ -273,12 +288,79 @@ def _parts(checks: Sequence[str | Mapping[str, Mapping[str, Any] | None]]) -> li
     return parts
 
 
-def _said(completion: Any) -> Any:
-    """The answer of a column: text, JSON, or TRL's list of one message."""
-    one = completion[0] if isinstance(completion, Sequence) and len(completion) == 1 else None
-    if isinstance(one, Mapping) and {"role", "content"} <= one.keys():
-        return messages_of(completion, "completion")[0]["content"]
-    return completion
+def _conversation(row: Mapping[str, JSON]) -> tuple[Input, str | None]:
+    """Input and answer of a whole conversation; what a column says for the system stands before it."""
+    given = _listed(row["messages"])
+    messages, system = messages_of(given, "messages"), _system(row.get("system"))
+    own = messages[0]["content"].strip() if messages[0]["role"] == "system" else ""
+    if system and own not in ("", system.strip()):
+        raise FieldError(
+            "system",
+            "the system says one thing in this column and another in the conversation",
+            allowed="one of the two",
+            remedy="keep one, or take the other column away: rename it in the file",
+        )
+    if system and not own:
+        messages = [{"role": "system", "content": system}, *messages]
+    input, said = split_answer(messages, "messages")
+    check_weight(given, "messages")
+    return input, said
+
+
+def _listed(value: JSON) -> JSON:
+    """A conversation that a table holds as JSON text; messages_of says what is wrong with it."""
+    parsed, problem = _parsed(value)
+    return value if problem else parsed
+
+
+def _parsed(said: JSON) -> tuple[JSON, str]:
+    """The value of JSON text, anything else as it is; and what is wrong with the text."""
+    try:
+        return (json.loads(said) if isinstance(said, str) else said), ""
+    except (ValueError, RecursionError) as problem:
+        return None, str(problem) or "nested too deeply"
+
+
+def _system(value: JSON) -> str:
+    """What a column says for the system; "" where it says nothing."""
+    if not is_missing(value) and not isinstance(value, str):
+        raise FieldError("system", f"the system says {shown(value)}", allowed="text")
+    return "" if is_missing(value) else str(value)
+
+
+def _context(value: JSON) -> str:
+    """Text as it is, anything else as JSON; "" where there is none."""
+    if is_missing(value):
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _said(completion: JSON) -> JSON:
+    """The answer of a column: text, JSON, or TRL's list of one message. Falsy answers are answers; None is none."""
+    listed = _listed(completion) if isinstance(completion, str) and completion.lstrip().startswith("[") else completion
+    if not are_messages(listed):
+        return completion
+    completion = listed
+    messages = messages_of(completion, "completion")
+    if len(messages) == 1 and messages[0]["role"] == "assistant":
+        check_weight(completion, "completion")
+        return messages[0]["content"]
+    raise FieldError(
+        "completion",
+        f"the answer is a conversation of {len(messages)} message{'s' if len(messages) > 1 else ''}",
+        allowed="text, JSON, or a list of one message of the assistant",
+        remedy="where this column holds the whole conversation, say data: messages: COLUMN instead of completion",
+    )
+
+
+def _unanswered(field: str) -> FieldError:
+    return FieldError(
+        field,
+        "the answer is missing",
+        allowed="a message of the assistant at the end" if field == "messages" else "text or JSON in this column",
+        remedy=f"add it, or remove the row; where another column holds the answers: data: completion: "
+        f"COLUMN; {PREFERENCES}",
+    )
 
 
 def _jsonschema() -> Any:
@@ -287,6 +369,21 @@ def _jsonschema() -> Any:
     except ImportError:
         raise missing_extra("jsonschema", "evaluation") from None
     return jsonschema
+
+
+@lru_cache(1)
+def _formats() -> Any:
+    """A checker of the formats that are held while writing, by the same patterns."""
+    checker = _jsonschema().FormatChecker(formats=())
+    for name in (*FORMATS, *WHOLE):
+        checker.checks(name)(partial(holds, name))
+    return checker
+
+
+def _message(error: Any) -> str:
+    """What is wrong with a value; for a format also what one looks like."""
+    known = FORMATS.get(str(error.validator_value)) if error.validator == "format" else None
+    return str(error.message)[:200] + (f" (such as {known.example})" if known else "")
 
 
 def _place(error: Any) -> str:

@@ -19,6 +19,7 @@ from loratory.measures.offsets import End, Reading, Unit, judge_end, judge_start
 from loratory.measures.ratios import Ratio, share
 from loratory.measures.spans import Span, inside_word
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
+from loratory.tasks.fields import group_of
 from loratory.tasks.schemes import Scheme, find_scheme, to_bio
 
 STARTS = ("start", "start_position", "start_offset", "begin", "from")
@@ -171,7 +172,7 @@ class Tag(BaseModel):
                     allowed=", ".join(self.labels),
                     remedy="correct the row, or add the label under task: labels:",
                 )
-        return Example({"text": text}, self.from_spans(text, spans), group=str(_or(row.get("group"), "")))
+        return Example({"text": text}, self.from_spans(text, spans), group=group_of(row.get("group")))
 
     def _named(self, tags: Any) -> Any:
         """Tags with names for numbers, as BIO where the names are of another scheme. Raises FieldError."""
@@ -438,10 +439,6 @@ def _whole(marked: Sequence[tuple[str, Sequence[Span]]]) -> bool:
 
 def _first(value: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((value[name] for name in names if name in value), None)
-
-
-def _or(value: Any, other: Any) -> Any:
-    return other if value is None else value
 
 
 def _placed(given: Any, tokens: Sequence[str], joined: str, spans: list[Span]) -> tuple[str, list[Span]]:

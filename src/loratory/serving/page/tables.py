@@ -122,7 +122,8 @@ def filled(service: Service, asked: Asked, found: Sequence[Answered], millisecon
     writer.writerow([*own, *names])
     writer.writerows([*row.values.values(), *added] for row, added in zip(asked.rows, cells, strict=True))
     few = zip(asked.rows[:PREVIEW], cells, strict=False)
-    preview = [(str(pick(row, asked.column) or ""), added) for row, added in few]
+    told = ((pick(row, asked.column), added) for row, added in few)
+    preview = [("" if value is None else str(value), added) for value, added in told]
     counts = Counter(_named(service.task, one) for one in found).most_common()
     return Filled(
         service, buffer.getvalue(), asked.column, names, preview, len(cells), counts, asked.said, milliseconds

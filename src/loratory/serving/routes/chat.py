@@ -23,7 +23,7 @@ from loratory.serving.routing import Routes
 from loratory.serving.server import Server
 from loratory.serving.services import Service
 from loratory.serving.streams import Dialect, stream
-from loratory.serving.writing import Telling, Trials, said
+from loratory.serving.writing import Telling, Trials, said, too_long
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def routes(server: Server) -> Routes:
         service = service_of(server, body)
         asked = asked_of(server, service, body)
         input = talk(server, service, body.get("messages"))
-        where = "max_tokens" if asked.wish.schema is None else "response_format"
-        await trials.hold(service.stages[0], asked.wish, where)
-        telling, head = Telling(asked.wish, asked.stream), Completion(service.name, service.release)
+        where = asked.budget if asked.wish.schema is None else "response_format"
+        await trials.hold(service.stages[0], asked.wish, input, where)
+        telling, head = Telling(asked.wish, asked.stream, input), Completion(service.name, service.release)
         if asked.stream:
             dialect = _chunks(head, service, telling, asked.counted)
             return await stream(server, service, input, telling, request, dialect)
@@ -94,7 +94,7 @@ def known_models(server: Server, created: int) -> dict[str, dict[str, Any]]:
 def _finish(one: Answered, telling: Telling) -> str:
     """Why it ended. Raises Refusal where there is no answer that a conversation could go on with."""
     if one.status == "long":
-        raise Refusal("context_length_exceeded", "the conversation is too long", status=400, where="messages")
+        raise too_long(one, telling.input)
     if one.prediction.answer is None and one.status != "abstained":
         if one.status == "late":
             raise Refusal("late", "there was no answer in time")

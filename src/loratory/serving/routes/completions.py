@@ -46,6 +46,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {  # taken where they ask for what is d
     "function_call": ("none", "auto"),
     "modalities": (["text"],),
 }
+BUDGETS = ("max_completion_tokens", "max_tokens")  # the first that is given counts
 NAMES = {"temperature": "temperature", "top_p": "top_p", "repetition_penalty": "repetition_penalty", "stop": "stop"}
 
 
@@ -57,6 +58,7 @@ class Asked:
     stream: bool
     counted: bool  # whether a stream ends with its usage
     logprobs: bool
+    budget: str  # as the client calls it
 
 
 def body_of(raw: bytes) -> dict[str, Any]:
@@ -92,13 +94,18 @@ def service_of(server: Server, body: Mapping[str, Any]) -> Service:
 def asked_of(server: Server, service: Service, body: Mapping[str, Any]) -> Asked:
     """Raises Refusal."""
     given = {ours: body[theirs] for theirs, ours in NAMES.items() if theirs in body}
-    for name in ("max_tokens", "max_completion_tokens"):
-        if name in body:
-            given["max_new_tokens"] = body[name]
+    budget = next((name for name in BUDGETS if name in body), BUDGETS[-1])
+    if budget in body:
+        given["max_new_tokens"] = body[budget]
     if "seed" in body:
         given["seed"] = body["seed"] % (1 << 63)
     writes = bool(written_by(service.stages[0].predictor))
-    wish = wish_of(given, server.spec.limits.new_tokens, _schema(service, body.get("response_format"), writes), "")
+    schema = _schema(service, body.get("response_format"), writes)
+    try:
+        wish = wish_of(given, server.spec.limits.new_tokens, schema, "")
+    except Refusal as problem:
+        problem.where = budget if problem.where == "max_new_tokens" else problem.where
+        raise
     streams, logprobs = body.get("stream", False), body.get("logprobs", False)
     if body.get("top_logprobs"):
         raise _unable("top_logprobs", "other tokens than the chosen ones are not told; allowed: 0")
@@ -107,7 +114,7 @@ def asked_of(server: Server, service: Service, body: Mapping[str, Any]) -> Asked
     options = body.get("stream_options", {})
     if options and (not streams or set(options) - {"include_usage", "include_obfuscation"}):
         raise _unable("stream_options", "allowed: include_usage, and only of a stream")
-    return Asked(wish, streams, options.get("include_usage") is True, logprobs)
+    return Asked(wish, streams, options.get("include_usage") is True, logprobs, budget)
 
 
 def _unable(where: str, message: str) -> Refusal:

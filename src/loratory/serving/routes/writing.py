@@ -36,9 +36,9 @@ def routes(server: Server) -> Routes:
         body = object_of(await request.body(), known)
         input = _input(server, service, body)
         wish = wish_of(body.get("parameters", {}), server.spec.limits.new_tokens)
-        await trials.hold(service.stages[0], wish, "parameters.max_new_tokens")
+        await trials.hold(service.stages[0], wish, input, "parameters.max_new_tokens")
         aloud = body.get("stream", False)
-        telling = Telling(wish, aloud)
+        telling = Telling(wish, aloud, input)
 
         def facts(one: Answered) -> dict[str, Any]:
             spent = round((time.perf_counter() - started) * 1000, 3)
