@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,14 @@ from pydantic_core import PydanticUndefined
 from typer.testing import CliRunner
 
 from loratory.cli import VERBS, app
+from loratory.data.columns import match
+from loratory.data.examples import to_examples
+from loratory.data.readers import read_source
 from loratory.discovery import find, names
+from loratory.errors import LoratoryError
 from loratory.evaluation.headlines import CASES
+from loratory.flows.init import from_data
+from loratory.flows.specs import load_spec
 from loratory.specs.data import DataSpec, SplitSpec
 from loratory.specs.describing import allowed
 from loratory.specs.evidence import Ceiling, EvidenceSpec, Floor, GateSpec
@@ -32,6 +39,9 @@ from loratory.specs.training import ConsistencySpec, LossSpec, TrainingSpec
 from loratory.specs.writing import WritingSpec
 
 DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent / "tests"))
+from annotation_forms import FORMS, Form, Sample, mapped, samples  # noqa: E402
+
 CLAIMS = DOCS.parent / "benchmarks" / "results" / "evidence.json"
 MADE = "<!-- Made by docs/generate.py; a test compares them. Change the models or the commands, not this page. -->\n"
 HEAD = "| key | may hold | default | meaning |\n|---|---|---|---|\n"
@@ -69,7 +79,53 @@ def pages() -> dict[str, str]:
         "cli.md": _cli(),
         "server.md": _server(),
         "evidence.md": _evidence(),
+        "data.md": _data(),
     }
+
+
+def _data() -> str:
+    """The page on examples, with the forms of annotation tools that are read, each tried in both ways."""
+    rows = "\n".join(f"| {_cell(' | '.join(map(str, row)))} |".replace("\\|", "|") for row in map(_form, FORMS))
+    text = (DOCS / "templates" / "data.md").read_text(encoding="utf-8")
+    return MADE + text.format(forms=rows)
+
+
+def _form(form: Form) -> tuple[str, str, str, str, str]:
+    """A tool's form, and whether `init`, and a spec that names the kind of task alone, give its examples."""
+    given = samples(seed=1)
+    expected = [_expected(sample, form.task) for sample in given]
+    with tempfile.TemporaryDirectory() as folder:
+        name, content = form.make(given)
+        file = Path(folder) / name
+        file.write_text(content, encoding="utf-8", newline="")
+        by = ["yes" if _read(file, form.task, by_init) == expected else "no" for by_init in (True, False)]
+    return form.tool, form.task, form.form, by[0], by[1]
+
+
+def _expected(sample: Sample, task: str) -> Any:
+    if task == "tag":
+        return {"spans": [{**span, "text": sample.text[span["start"] : span["end"]]} for span in mapped(sample.spans)]}
+    return {"label": sample.choice} if task == "classify" else sample.answer
+
+
+def _read(file: Path, kind: str, by_init: bool) -> list[Any]:
+    """The answers that are read of a file; none where it is refused, or taken for another kind of task."""
+    spec = file.parent / "spec.yaml"
+    try:
+        if by_init:
+            from_data(str(file), spec, "forms")
+        else:
+            ladder = "[prompted]" if kind == "generate" else "[rules]"
+            text = f"name: forms\ntask: {{kind: {kind}}}\ndata: {json.dumps(str(file))}\nladder: {ladder}\n"
+            spec.write_text(text, encoding="utf-8")
+        parsed = load_spec(str(spec))
+        if parsed.task.kind != kind:
+            return []
+        rows = read_source(parsed.data, file.parent).train
+        matching = match(rows, parsed.task.columns, parsed.data.columns)
+        return [example.answer for example in to_examples(rows, parsed.task, matching, 100_000)]
+    except LoratoryError:
+        return []
 
 
 def _evidence() -> str:

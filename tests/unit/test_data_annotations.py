@@ -97,12 +97,11 @@ def test_rows_of_no_tool_stay_as_they_are_and_nothing_is_said(values: list[dict[
     assert forms.convert(rows) == (rows, [])
 
 
-def test_a_column_of_lists_with_one_string_is_read_as_the_string() -> None:
-    found, said = converted({"body": "a b", "topic": ["x"]}, {"body": "c", "topic": ["y"]})
-    assert [row["topic"] for row in found] == ["x", "y"]
-    assert said == ""
-    mixed = [{"body": "a b", "topic": ["x"]}, {"body": "c", "topic": ["y", "z"]}]
-    assert converted(*mixed)[0] == mixed
+def test_lists_of_one_label_are_labels_and_other_lists_stay_lists() -> None:
+    rows = plain({"text": "a b", "topic": ["x"], "options": ["p"]}, {"text": "c", "topic": ["y"], "options": ["q"]})
+    assert forms.convert(rows) == (rows, [])
+    made = to_examples(rows, Classify(), match(rows, Classify.columns, {}), 100)
+    assert [example.answer for example in made] == [{"label": "x"}, {"label": "y"}]
 
 
 def test_a_form_is_recognised_over_the_whole_file() -> None:

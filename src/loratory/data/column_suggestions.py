@@ -6,6 +6,7 @@ The score adds what a column is called, where it stands and what it holds; nothi
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
@@ -38,6 +39,7 @@ NO_LABEL_WORDS = frozenset(
     "email phone gender sex age country city region state zip address language lang locale channel source platform "
     "device browser version split fold index row worker currency price amount quantity unnamed".split()
 )
+ABOUT = ("meta", "metadata", "info", "extra", "_meta", "options", "context", "contexts")  # objects that are no answers
 ADDRESS = re.compile(r"\S+@\S+\.\S+|(https?|ftp)://\S*|www\.\S+")
 MOMENT = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?[./-]\d\d?[./-]\d{2,4}([T ].*)?|\d\d?:\d\d(:\d\d)?")
 WORD = re.compile(r"[^\W\d_]+|\d+")
@@ -113,6 +115,25 @@ def _is_span(value: JSON) -> bool:
         names = {str(key).casefold() for key in value}
         return any(name.startswith(("start", "begin")) for name in names) and any(n.startswith("end") for n in names)
     return isinstance(value, list) and len(value) == 3 and [type(one) for one in value] == [int, int, str]
+
+
+def find_json_column(rows: Sequence[Row]) -> str | None:
+    """The column that holds a JSON object in nearly every row, as an object or as text."""
+    for key in dict.fromkeys(key for row in rows for key in row.values):
+        held = sum(isinstance(as_json(row.values.get(key)), Mapping) for row in rows)
+        if held >= 0.9 * len(rows) and key.casefold() not in ABOUT:
+            return key
+    return None
+
+
+def as_json(value: JSON) -> JSON:
+    """The object or list that a text is, or the value itself."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
 
 
 def is_close(candidates: Sequence[Candidate]) -> bool:

@@ -7,7 +7,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from loratory.data.column_suggestions import CLOSE, Candidate, suggest_labels, suggest_spans, suggest_texts
+from loratory.data.column_suggestions import (
+    CLOSE,
+    Candidate,
+    find_json_column,
+    suggest_labels,
+    suggest_spans,
+    suggest_texts,
+)
 from loratory.data.rows import Row
 from loratory.errors import DataError, nearest
 from loratory.protocols import JSON, Column
@@ -24,8 +31,10 @@ class Matching:
     said: tuple[str, ...]  # what was guessed, and from what
 
 
-def match(rows: Sequence[Row], columns: Mapping[str, Column], given: Mapping[str, str]) -> Matching:
-    """Find the task's columns among the rows'; what is given wins. Raises DataError."""
+def match(
+    rows: Sequence[Row], columns: Mapping[str, Column], given: Mapping[str, str], *, by_content: bool = True
+) -> Matching:
+    """Find the task's columns among the rows'; what is given wins, then names, then content. Raises DataError."""
     looked_at = sample(rows)
     present = list(dict.fromkeys(key for row in looked_at for key in row.values))
     found = _given(rows, columns, given, present)
@@ -35,7 +44,7 @@ def match(rows: Sequence[Row], columns: Mapping[str, Column], given: Mapping[str
         if path is not None:
             found[name] = path
             said.append(f"column {path!r} is read as {name} (guessed from its name)")
-    for name, candidates in _by_content(looked_at, columns, found):
+    for name, candidates in _by_content(looked_at, columns, found) if by_content else ():
         found[name] = candidates[0].path
         said.append(_guess(name, candidates))
     for name, column in columns.items():
@@ -96,6 +105,8 @@ def _by_content(
             if name not in taken:
                 taken[name] = path
                 yield name, [Candidate(path, 1.0, 0)]
+    if "completion" in columns and "messages" not in taken:
+        yield from _asked_and_answered(rows, taken)
     suggest: Mapping[str, Callable[[list[str]], list[Candidate]]] = {
         "text": lambda others: suggest_texts(rows, others),
         "label": lambda others: suggest_labels(rows, taken.get("text"), others),
@@ -107,6 +118,18 @@ def _by_content(
         if wanted and (candidates := candidates_of(list(taken.values()))):
             taken[name] = candidates[0].path
             yield name, candidates
+
+
+def _asked_and_answered(rows: Sequence[Row], taken: dict[str, str]) -> Iterator[tuple[str, list[Candidate]]]:
+    """JSON is the answer to the text; else the second text is that to the first."""
+    column = find_json_column(rows) if "completion" not in taken else None
+    if column is not None and column not in taken.values():
+        taken["completion"] = column
+        yield "completion", [Candidate(column, 1.0, 0)]
+    for name in ("prompt", "completion"):
+        if name not in taken and (texts := suggest_texts(rows, list(taken.values()))):
+            taken[name] = texts[0].path
+            yield name, texts
 
 
 def _tokens_and_tags(rows: Sequence[Row]) -> tuple[str, str] | None:

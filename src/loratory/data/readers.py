@@ -33,10 +33,11 @@ class Source:
     said: tuple[str, ...]  # what was guessed or passed over
 
 
-def read_source(spec: DataSpec, folder: Path) -> Source:
+def read_source(spec: DataSpec, folder: Path, *, answers: bool = True) -> Source:
     """Read what `data:` names; relative paths start at `folder`, the spec's own. Raises DataError.
 
-    Files are called what the spec calls them, so that an origin does not depend on who ran where.
+    Files are called what the spec calls them, so that an origin does not depend on who ran where. With `answers`, rows
+    of annotation tools become plain rows, and those without an answer are left out; without, all rows stay as they are.
     """
     parts, said = _read_path(spec, folder)
     for part, given in (("validation", spec.validation), ("test", spec.test)):
@@ -47,8 +48,9 @@ def read_source(spec: DataSpec, folder: Path) -> Source:
             parts[part], more = _read_entry(file, given, _like(spec, parts["train"]))
             said += more
     for part, rows in parts.items():
-        parts[part], more = _plain(rows)
-        said += more
+        if answers:
+            parts[part], more = _plain(rows)
+            said += more
         if not parts[part]:
             raise DataError(
                 f"{part} holds no rows", where=spec.path, allowed="at least one row", remedy="check the path"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loratory.artifacts.files import write_text
+from loratory.data.column_suggestions import as_json
 from loratory.data.columns import Matching, match
 from loratory.data.examples import to_examples
 from loratory.data.label_values import find_joined_labels
@@ -18,7 +19,7 @@ from loratory.data.offsets import detect_offset_unit
 from loratory.data.readers import Source, read_source
 from loratory.errors import SpecError
 from loratory.flows import starting_specs
-from loratory.flows.init_guesses import COLUMNS, Ask, Wishes, as_json, choose_columns, guess_kind
+from loratory.flows.init_guesses import COLUMNS, Ask, Wishes, choose_columns, guess_kind
 from loratory.flows.specs import SPEC, parser_of, recipe_folder
 from loratory.measures.offsets import Reading
 from loratory.protocols import Example, Task

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from loratory.data.column_suggestions import CLOSE, Candidate, is_close, suggest_labels, suggest_texts
+from loratory.data.column_suggestions import (
+    CLOSE,
+    Candidate,
+    as_json,
+    find_json_column,
+    is_close,
+    suggest_labels,
+    suggest_texts,
+)
 from loratory.data.columns import match, pick, sample
 from loratory.data.rows import Row
 from loratory.errors import DataError, SpecError
@@ -18,7 +25,6 @@ from loratory.tasks.tag import holds_spans
 Ask = Callable[[str, Sequence[str]], str]  # a question and its answers to the one that is chosen
 TALKING = ("messages", "conversations", "conversation", "dialog")
 CLEAR = 0.8  # score of a column of labels from which another column of JSON is no answer
-ABOUT = ("meta", "metadata", "info", "extra", "_meta", "options", "context", "contexts")  # objects that are no answers
 TRIED = 1000  # rows that a model of a label learns from and is asked
 COLUMNS = {  # what --text and --label mean for each kind of task
     "classify": ("text", "label"),
@@ -75,14 +81,15 @@ def _by_answers(rows: Sequence[Row], names: set[str]) -> tuple[str, str]:
     if {"prompt", "completion"} <= names or {"instruction", "output"} <= names:
         return "generate", "the rows are instructions with their answers"
     exact = labelled is not None and labelled.casefold() not in ("output", "target")
-    column = json_column(rows)
+    column = find_json_column(rows)
     labels = suggest_labels(rows, _first(suggest_texts(rows)), [column] if column else [])
     if column is not None and not exact and not (labels and labels[0].score > CLEAR):
         return "generate", f"{column!r} holds JSON"
     written = _written(rows)
     if written is not None and (not labels or (labels[0].score < 0.5 and not exact)):
         return "generate", f"{written!r} holds written answers"
-    if not labels and len(texts := suggest_texts(rows)) > 1:
+    texts = suggest_texts(rows)
+    if not labels and not exact and len(texts) > 1 and 2 * texts[1].distinct > len(rows):
         return "generate", f"no column holds labels, and {texts[1].path!r} holds texts"
     return "classify", ""
 
@@ -90,7 +97,7 @@ def _by_answers(rows: Sequence[Row], names: set[str]) -> tuple[str, str]:
 def _by_name(rows: Sequence[Row]) -> str | None:
     """The column that is the label by its name alone."""
     column = replace(Classify.columns["label"], required=False)
-    return match(rows, {"label": column}, {}).columns.get("label")
+    return match(rows, {"label": column}, {}, by_content=False).columns.get("label")
 
 
 def _first(candidates: Sequence[Candidate]) -> str | None:
@@ -100,27 +107,8 @@ def _first(candidates: Sequence[Candidate]) -> str | None:
 def _written(rows: Sequence[Row]) -> str | None:
     """A column of written answers beside what is asked."""
     columns = {name: replace(Generate.columns[name], required=False) for name in ("prompt", "completion")}
-    found = match(rows, columns, {}).columns
+    found = match(rows, columns, {}, by_content=False).columns
     return found.get("completion") if "prompt" in found else None
-
-
-def json_column(rows: Sequence[Row]) -> str | None:
-    """The column that holds a JSON object in nearly every row, as an object or as text."""
-    for key in dict.fromkeys(key for row in rows for key in row.values):
-        held = sum(isinstance(as_json(row.values.get(key)), Mapping) for row in rows)
-        if held >= 0.9 * len(rows) and key.casefold() not in ABOUT:
-            return key
-    return None
-
-
-def as_json(value: JSON) -> JSON:
-    """The object or list that a text is, or the value itself."""
-    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
 
 
 def _are_plain(answers: Sequence[JSON]) -> bool:
@@ -143,8 +131,6 @@ def choose_columns(rows: Sequence[Row], kind: str, wishes: Wishes, ask: Ask | No
         given = {"messages": wishes.label, "group": wishes.group}
     found = {name: path for name, path in given.items() if path}
     more: dict[str, str] = {}
-    if kind == "generate" and "messages" not in found:
-        more = _choose_answers(rows, found)
     if kind == "classify" and "label" not in found and (chosen := _choose_label(rows, found, ask)) is not None:
         more = {"label": chosen}
     why = "guessed from its name and what it holds"
@@ -159,24 +145,6 @@ def _holds_tags(rows: Sequence[Row], path: str) -> bool:
 def _holds_messages(rows: Sequence[Row], path: str) -> bool:
     value = as_json(pick(rows[0], path))
     return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
-
-
-def _choose_answers(rows: Sequence[Row], found: Mapping[str, str]) -> dict[str, str]:
-    """What is asked and answered where no names tell: JSON answers the text, else the second text the first."""
-    looked_at = sample(rows)
-    if any(key.casefold() in TALKING for key in looked_at[0].values):
-        return {}
-    columns = {name: replace(Generate.columns[name], required=False) for name in ("prompt", "completion")}
-    known = dict(match(looked_at, columns, {name: found[name] for name in columns if name in found}).columns)
-    more: dict[str, str | None] = {}
-    if "completion" not in known:
-        more["completion"] = json_column(looked_at)
-    taken = [path for path in (*known.values(), *more.values()) if path]
-    for name in ("prompt", "completion"):
-        if name not in known and not more.get(name):
-            more[name] = _first(suggest_texts(looked_at, taken))
-            taken += [path for path in (more[name],) if path]
-    return {name: path for name, path in more.items() if path}
 
 
 def _choose_label(rows: Sequence[Row], given: Mapping[str, str], ask: Ask | None) -> str | None:

@@ -57,7 +57,7 @@ def inputs_of_file(task: Task, file: Path, columns: Sequence[str]) -> list[Input
     question = Question.of(task)
     if file.suffix == ".txt":
         return list(inputs_of_lines(task, read_bytes(file, str(file)).split(b"\n"), str(file)))
-    rows = read_source(DataSpec(path=str(file.absolute())), Path.cwd()).train
+    rows = read_source(DataSpec(path=str(file.absolute())), Path.cwd(), answers=False).train
     wanted: dict[str, Column] = {name: column for name, column in task.columns.items() if name in question.fields}
     found = match(rows, wanted, _given(columns, question)).columns
     return [question.input({name: pick(row, path) for name, path in found.items()}, _place(row, file)) for row in rows]
@@ -75,7 +75,7 @@ def whole_file(task: Task, file: Path) -> Input:
 
 
 def _place(row: Row, file: Path) -> str:
-    return f"{file}:{row.line}"
+    return f"{file}{row.place.removeprefix(row.file)}"
 
 
 def _given(columns: Sequence[str], question: Question) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from loratory.errors import FieldError, shown
 
-LABEL = "text that is not empty, a whole number, true or false"
+LABEL = "a non-empty string, a whole number, true or false"
 GROUP = "text, a number, true or false; empty where a row belongs to no group"
 
 
