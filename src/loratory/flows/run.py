@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from loratory import __version__
 from loratory.artifacts.files import write_json, write_text
-from loratory.data import ledger, twins
+from loratory.data import ledger
 from loratory.data.examples import texts_of
 from loratory.errors import Diverged, SpecError, Stopped, nearest
 from loratory.evaluation import ladder as ladders
 from loratory.evaluation.measured import Measured
 from loratory.evaluation.report import report
-from loratory.flows import fitting, latency, measuring, operating, preparing, stress
-from loratory.flows.bench import Bench, Fitted, check_ladder
+from loratory.flows import fitting, latency, measuring, preflight, preparing, stress
+from loratory.flows.bench import Bench, Fitted
 from loratory.flows.listening import Listener, interruptible
-from loratory.flows.specs import check_gate, lock
+from loratory.flows.specs import lock
 from loratory.protocols import Size
 from loratory.specs.frame import Contender, Spec
 from loratory.specs.training import TrainingSpec
@@ -60,24 +60,17 @@ def run(spec: Spec, place: Place, listen: Listener) -> dict[str, Any]:
 
 
 def open_bench(spec: Spec, place: Place, listen: Listener, stopping: Any) -> Bench:
-    """Check the ladder, write the lock, make or reread the split."""
+    """Refuse what cannot be, make or reread the split, write the lock."""
     import torch
 
     from loratory.models.activations import Remembered
     from loratory.models.execution import run_here
     from loratory.models.trunks import Pool
-    from loratory.training import optimizers
 
     if spec.training.threads:
         torch.set_num_threads(spec.training.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if spec.stress:
-        twins.check(spec.task)
-    optimizers.check(spec.training.optimizer, device)
-    bases = check_ladder(spec)
-    split = preparing.kept_or_made(spec, place.folder / "data", listen)
-    check_gate(spec, split.task)
-    operating.check(spec, split.task, len(split.parts.calibration))
+    device = preflight.device_of()
+    split, bases = preflight.examine(spec, lambda: preparing.kept_or_made(spec, place.folder / "data", listen))
     write_text(place.folder / "spec.lock.yaml", lock(spec, place.folder / "spec.lock.yaml"))
     machine = measured_machine(place.folder / "environment.json", device, listen)
     training = settle(spec.training, machine)

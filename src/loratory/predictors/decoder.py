@@ -108,6 +108,10 @@ class Decoder:
             )
         return asked
 
+    def needed(self, example: Example) -> int:
+        """Tokens of the prompt for an example, with its answer or the budget that an answer has behind it."""
+        return len(self._asked(example.input)) + max(len(self.written(example)), self.asking.most)
+
     def _cut(self, text: str) -> str:
         trunk: Any = self.network.trunk
         ids = trunk.tokenizer.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
