@@ -136,9 +136,7 @@ def rehearse(spec: Spec, split: Split, ladder: Ladder) -> None:
 def _context(spec: Spec, contender: Contender) -> Context:
     """What a regime may ask before a fit: the training options and the device. Nothing is run or remembered."""
     nobody = cast(Any, None)
-    return Context(
-        0, nobody, nobody, nobody, training=spec.training, device=device_of() if contender.base else "cpu"
-    )
+    return Context(0, nobody, nobody, nobody, training=spec.training, device=device_of() if contender.base else "cpu")
 
 
 def refuse(problems: Mapping[str, LoratoryError]) -> None:

@@ -20,7 +20,7 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from loratory.errors import ArtifactError
+from loratory.errors import ArtifactError, BaseModelError
 from loratory.models.lowrank import LowRankLinear
 from loratory.protocols import JSON, Adapter
 
@@ -94,8 +94,18 @@ def _lora_config(config: Mapping[str, JSON]) -> LoraConfig:
 
 
 def grow(model: nn.Module, config: Mapping[str, JSON]) -> Any:
-    """A PeftModel over a second skeleton of `model`, its new adapter trainable; initialised from torch's generator."""
-    return get_peft_model(share(model), _lora_config(config))
+    """A PeftModel over a second skeleton of `model`, its new adapter trainable; initialised from torch's generator.
+
+    Raises BaseModelError for what PEFT does not adapt.
+    """
+    try:
+        return get_peft_model(share(model), _lora_config(config))
+    except ValueError as problem:
+        raise BaseModelError(
+            f"LoRA cannot be put on {type(model).__name__}: {str(problem).splitlines()[0][:250]}",
+            allowed="linear layers whose weights nobody else reads",
+            remedy="name others in lora: targets, or choose another base:, or another regime (head, full)",
+        ) from problem
 
 
 def lightened(model: Any, dtype: torch.dtype) -> Any:

@@ -96,6 +96,8 @@ def can_be_cut(model: Any, twin: Any, depth: int, first: int, inputs: Inputs) ->
     try:
         expected = model(**inputs).last_hidden_state
         states = entering(model, depth, first, inputs)
+        if states.shape[:2] != inputs["input_ids"].shape:  # XLNet's layers have the texts side by side
+            return False
         got = Upper(twin, depth, first, inputs)(states, inputs).last_hidden_state
     except (AttributeError, BaseModelError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
         return False

@@ -66,7 +66,7 @@ def _too_long(decoder: Decoder, long: Sequence[tuple[int, str]], most: int | Non
     return DataError(
         f"prompt and answer take {needed:,} tokens{others}",
         where=where,
-        allowed=f"at most {min(most or reads, reads):,} tokens, so that no answer is cut ({trunk.name} reads {reads:,})",
+        allowed=f"at most {min(most or reads, reads):,} tokens, so that no answer is cut; {trunk.name} reads {reads:,}",
         remedy=f"{raised}, or shorten or remove {'these examples' if len(long) > 1 else 'this example'}",
     )
 
