@@ -8,7 +8,10 @@ NAME = "check"
 
 
 def command(spec: SpecArgument, data: DataOption = None, change: SetOption = None, as_json: JsonOption = False) -> None:
-    """Read, group, split and inspect the examples, and refuse what `run` would refuse; nothing is trained or written."""
+    """Read, group, split and inspect the examples, and refuse what `run` would refuse.
+
+    Nothing is trained or written.
+    """
     from loratory.cli.printing import Screen
     from loratory.cli.printing import data as print_data
     from loratory.flows.specs import load_spec

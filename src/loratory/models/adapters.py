@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from loratory.errors import ArtifactError, BaseModelError
+from loratory.models.bases import conversion, found_instead
 from loratory.models.lowrank import LowRankLinear
 from loratory.protocols import JSON, Adapter
 
@@ -322,7 +323,11 @@ def read(folder: Path, trunk_prefix: str = "") -> Adapter:
     except (OSError, ValueError) as problem:
         raise ArtifactError("no readable adapter_config.json", where=str(folder)) from problem
     if not (folder / WEIGHTS).is_file():
-        raise ArtifactError("no adapter_model.safetensors (pickled adapters are never loaded)", where=str(folder))
+        raise ArtifactError(
+            f"no adapter_model.safetensors{found_instead(folder)} (pickled adapters are never loaded)",
+            where=str(folder),
+            remedy=conversion(folder, {}),
+        )
     check(raw, folder)
     tensors = load_file(folder / WEIGHTS)
     inner = f"{PREFIX}{trunk_prefix}." if trunk_prefix else PREFIX
