@@ -1,4 +1,4 @@
-"""What cannot be run is refused by `check` and by `run` alike, before anything is fitted; later failures stand alone."""
+"""What cannot be run is refused by `check` and `run` alike, before anything is fitted; what fails later fails alone."""
 
 from __future__ import annotations
 

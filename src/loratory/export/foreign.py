@@ -55,13 +55,15 @@ def locate(folder: Path, base: str | None = None) -> Found:
         raise ArtifactError("--base is for an adapter, and there is none", where=str(folder), remedy="leave --base out")
     if _is_model(folder):
         return Found(folder, None, "plain", folder)
-    config = _json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    places = (folder, folder / "merged", *sorted(folder.glob("base_*")))
+    place = next((one for one in places if found_instead(one)), folder)
+    config = _json(place / "config.json") if (place / "config.json").is_file() else {}
     raise ArtifactError(
-        f"no model found{found_instead(folder)}",
-        where=str(folder),
+        f"no model found{found_instead(place)}",
+        where=str(place),
         allowed="merged/, base_<L>/ + adapter/, a PEFT checkpoint (adapter_config.json and adapter_model.safetensors), "
         "or a model folder (config.json and model.safetensors)",
-        remedy=conversion(folder, config if isinstance(config, dict) else {}),
+        remedy=conversion(place, config if isinstance(config, dict) else {}),
     )
 
 
@@ -81,7 +83,7 @@ def _base_of(folder: Path, adapter: Path, asked: str | None) -> Path:
     named = raw.get("base_model_name_or_path") if isinstance(raw, dict) else None
     if not isinstance(named, str) or not named:
         raise ArtifactError(
-            "adapter_config.json does not name the base of the adapter",
+            "adapter_config.json does not name the adapter's base",
             where=str(adapter),
             remedy="say it: --base NAME",
         )
@@ -194,7 +196,10 @@ def form_in(found: Found, names: Sequence[str] = (), scheme: str | None = None) 
         return kind
     if scheme and scheme not in SCHEMES:
         raise ArtifactError(
-            f"there is no tag scheme {scheme!r}{nearest(scheme, SCHEMES)}", where="--scheme", allowed=", ".join(SCHEMES)
+            f"there is no tag scheme {scheme!r}{nearest(scheme, SCHEMES)}",
+            where="--scheme",
+            allowed=", ".join(SCHEMES),
+            remedy="leave it out",
         )
     try:
         name = scheme or scheme_of(names)
@@ -278,7 +283,7 @@ def _arranged(model: Any, names: Sequence[str], outputs: Sequence[str], pad: int
         raise ArtifactError(
             f"{problem.problem}, so it cannot be taken in",
             where=str(model.config.model_type),
-            allowed="a classifier whose head reads the final states: of BERT, RoBERTa, DeBERTa, ALBERT, BART, Llama, Qwen",
+            allowed="a classifier whose head reads the trunk's final states (BERT, DeBERTa, ALBERT, BART, Llama, ...)",
             remedy=AS_BASE,
         ) from problem
     own = model.state_dict()
@@ -337,6 +342,7 @@ def _classifier(folder: Path, labels: int, opener: str) -> tuple[Any, set[str]]:
     import torch
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model, info = getattr(transformers, opener).from_pretrained(
             str(folder),
@@ -384,5 +390,12 @@ def _with_adapter(model: Any, folder: Path) -> tuple[Any, set[str]]:
             where=str(folder),
             remedy="say which base it was trained on: --base NAME",
         )
-    model.load_state_dict(tensors, strict=False)
+    try:
+        model.load_state_dict(tensors, strict=False)
+    except RuntimeError as problem:
+        raise ArtifactError(
+            f"the adapter does not open with {model.config.num_labels} labels: {str(problem).splitlines()[-1].strip()}",
+            where=str(folder),
+            remedy="check that the labels (--labels or labels.json) are those of its head, and --base its base",
+        ) from problem
     return model, set(tensors)

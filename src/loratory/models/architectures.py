@@ -80,6 +80,15 @@ def layers_of(model: nn.Module, depth: int) -> tuple[str, nn.ModuleList]:
     return min(found, key=lambda pair: pair[0].count("."))
 
 
+def stacked(model: nn.Module, depth: int) -> bool:
+    """Whether there is a list of the layers: ALBERT runs one layer many times."""
+    try:
+        layers_of(model, depth)
+    except BaseModelError:
+        return False
+    return True
+
+
 def targets_of(model: nn.Module, model_type: str, depth: int) -> tuple[tuple[str, ...], bool]:
     """LoRA's target modules, and whether the architecture is a known one.
 

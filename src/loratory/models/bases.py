@@ -135,7 +135,7 @@ def conversion(folder: Path, config: Mapping[str, Any]) -> str:
     if config and dumped:
         return command(
             f"import torch; from transformers import AutoConfig, {opener} as M; f = {str(folder)!r}; "
-            f"t = torch.load(f + '/{dumped}', weights_only=True, map_location='cpu'); "
+            f"t = torch.load(f + {'/' + dumped!r}, weights_only=True, map_location='cpu'); "
             "M.from_pretrained(None, config=AutoConfig.from_pretrained(f), state_dict=t).save_pretrained(f)"
         )
     if any(name.endswith((".gguf", ".onnx")) for name in names):

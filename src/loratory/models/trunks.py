@@ -98,6 +98,7 @@ class TorchTrunk:
         self._trees: bool | None = None  # whether trees of continuations are computed rightly; None: not tried yet
         mixed = self.config.model_type not in architectures.UNMIXED
         stacks = self.kind == "encoder" and mixed and not self.config.is_encoder_decoder
+        stacks = stacks and architectures.stacked(self.model, self.depth)
         self._stacks = stacks  # whether its layers can be entered with what left the ones below
         self._joinable: bool | None = None  # whether rows can join others that are being written; None: not tried yet
         self._shares: bool | None = None  # whether prompts can begin behind what they share; None: not tried yet

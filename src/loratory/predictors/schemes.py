@@ -51,7 +51,7 @@ class Scheme:
         return label == other and next_kind in self.follow[kind]
 
     def steps(self, count: int) -> tuple[Floats, Floats, Floats]:
-        """0 where allowed and -inf where not: to begin with float[C], from tag to tag float[C, C], to end with float[C].
+        """0 where allowed and -inf where not: to begin with [C], from tag to tag [C, C], to end with [C].
 
         `count` is the number of tags, C.
         """
