@@ -20,8 +20,8 @@ from .conftest import Workspace
 from .world import here, spec_of
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-T5 = {"d_model": 32, "d_ff": 48, "d_kv": 8, "num_layers": 2, "num_heads": 4}
-GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+T5: dict[str, Any] = {"d_model": 32, "d_ff": 48, "d_kv": 8, "num_layers": 2, "num_heads": 4}
+GPT2: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("t5", transformers.T5Config(vocab_size=99, **T5), word_pieces()),
         ("gpt2", transformers.GPT2Config(vocab_size=400, **GPT2), byte_pairs(False)),
     ):
-        auto = transformers.AutoModel if name == "t5" else transformers.AutoModelForCausalLM
+        auto: Any = transformers.AutoModel if name == "t5" else transformers.AutoModelForCausalLM
         auto.from_config(config).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     return folder
@@ -158,7 +158,8 @@ def needed(folder: Path, line: int) -> int:
     row = json.loads((folder / "data.jsonl").read_text().splitlines()[line - 1])
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "zoo" / "writer")
     talk = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
-    return len(tokenizer(tokenizer.apply_chat_template(talk, tokenize=False).removesuffix("\n"))["input_ids"])
+    whole = str(tokenizer.apply_chat_template(talk, tokenize=False))
+    return len(tokenizer(whole.removesuffix("\n"))["input_ids"])
 
 
 @pytest.mark.usefixtures("nothing_fitted")

@@ -42,7 +42,7 @@ NAMES: Mapping[str, tuple[Mapping[str, Any], str]] = {  # configuration -> its v
     "OpenAIGPT": (GPT, "AutoModelForCausalLM"),
     "Mamba": ({"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}, "AutoModelForCausalLM"),
 }
-REGIMES = {
+REGIMES: Mapping[str, Any] = {
     "head": Head(epochs=1),
     "head stock": Head(head="stock"),
     "lora": Lora(rank=2, head="pooled"),

@@ -177,7 +177,7 @@ def outputs_of(adapter: Path | None) -> int | None:
 
     if adapter is None or not (adapter / adapters.WEIGHTS).is_file():
         return None
-    with safe_open(adapter / adapters.WEIGHTS, "pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(adapter / adapters.WEIGHTS, "pt") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
     heads = [shape[0] for name, shape in shapes.items() if ".lora_" not in name and len(shape) == 2]
     return min(heads, default=None)  # a head may have layers below its last one

@@ -85,8 +85,8 @@ class Given(nn.Module):
         pooler = getattr(self, "pooler", None)
         pooled = None
         if pooler is not None:
-            bare = self.activation is not None
-            pooled = self.activation(pooler(inputs_embeds[:, 0])) if bare else pooler(inputs_embeds)
+            activation = self.activation
+            pooled = activation(pooler(inputs_embeds[:, 0])) if activation else pooler(inputs_embeds)
         return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=inputs_embeds, pooler_output=pooled)
 
 

@@ -61,7 +61,7 @@ class Rules(BaseModel):
             raise _unrecognised()
 
     def rehearse(self, task: Any, lessons: Lessons, trunk: Any, context: Context) -> None:
-        self.named(task.labels if isinstance(task, Labelled) else task.span_labels)
+        self.named((task.labels or ()) if isinstance(task, Labelled) else task.span_labels)
 
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor:
         make = next(make for capability, make in MAKERS if isinstance(task, capability))
