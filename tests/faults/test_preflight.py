@@ -170,7 +170,7 @@ def test_the_longest_example_is_named_with_the_tokens_that_it_needs(tmp_path: Pa
     told = {verb: one.said()[one.said().index("loratory: ") :] for verb, one in done.items()}
     assert {one.code for one in done.values()} == {2}
     assert told["check"] == told["run"]
-    told_of = re.search(r"data\.jsonl:(\d+): prompt and answer take (\d+) tokens", told["check"])
+    told_of = re.search(r"data\.jsonl:(\d+): ladder: lora: prompt and answer take (\d+) tokens", told["check"])
     assert told_of, told["check"]
     line, tokens = map(int, told_of.groups())
     sizes = {n: needed(folder, n) for n in long}

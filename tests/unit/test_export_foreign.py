@@ -452,7 +452,7 @@ def test_it_answers_and_is_evaluated_as_others_are(tmp_path: Path, monkeypatch: 
     rows = [{"text": TEXTS[1], **spans}] * 3
     (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(tmp_path)
-    for words in (["predict", "out", TEXTS[1]], ["evaluate", "out", "d.jsonl"]):
+    for words in (["predict", "out", TEXTS[1]], ["evaluate", "out", "--data", "d.jsonl"]):
         monkeypatch.setattr("sys.argv", ["loratory", *words])
         with pytest.raises(SystemExit) as ended:
             main()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from loratory.data import twins
-from loratory.errors import LoratoryError, StorageError, Unfit
+from loratory.errors import DataError, LoratoryError, StorageError, Unfit
 from loratory.flows import preparing
 from loratory.flows.listening import Listener
 from loratory.flows.preparing import Split
@@ -160,6 +160,8 @@ def refuse(problems: Mapping[str, LoratoryError]) -> None:
 
 def _place(names: Iterable[str], problem: LoratoryError) -> str:
     where = f"ladder: {', '.join(names)}"
+    if isinstance(problem, DataError):
+        return f"{problem.where}: {where}"  # a file and its line come first
     return f"{where}: {problem.where}" if problem.where else where
 
 
