@@ -81,8 +81,7 @@ def check_ladder(spec: Spec) -> Ladder:
         try:
             if contender.base and contender.base in failed:
                 raise failed[contender.base]
-            _start(contender, ladder, failed)
-            _inspect(spec, contender, ladder)
+            _inspect(spec, contender, ladder, failed)
         except StorageError:
             raise
         except LoratoryError as problem:
@@ -91,27 +90,36 @@ def check_ladder(spec: Spec) -> Ladder:
     return ladder
 
 
-def _start(contender: Contender, ladder: Ladder, failed: dict[str, LoratoryError]) -> None:
-    """Find the contender's base, and make its trunk without weights."""
-    name = contender.base
-    if name is None or name in ladder.trunks:
+def _kind(name: str | None, ladder: Ladder) -> str:
+    """Find a base; what kind of start it is."""
+    if name is None:
+        return "nothing"
+    if name not in ladder.bases:
+        from loratory.models.bases import resolve
+
+        ladder.bases[name] = resolve(name)
+    return ladder.bases[name].kind
+
+
+def _open(name: str, ladder: Ladder, failed: dict[str, LoratoryError]) -> None:
+    """Make a base's trunk without weights."""
+    if name in ladder.trunks:
         return
-    from loratory.models.bases import resolve
     from loratory.models.skeletons import skeleton
 
     try:
-        ladder.bases[name] = resolve(name)
         ladder.trunks[name] = skeleton(ladder.bases[name])
     except LoratoryError as problem:
         failed[name] = problem
         raise
 
 
-def _inspect(spec: Spec, contender: Contender, ladder: Ladder) -> None:
+def _inspect(spec: Spec, contender: Contender, ladder: Ladder, failed: dict[str, LoratoryError]) -> None:
     base = contender.base
-    kind = ladder.bases[base].kind if base else "nothing"
-    if objection := contender.options.objection(spec.task, kind):
+    if objection := contender.options.objection(spec.task, _kind(base, ladder)):
         raise Unfit(objection, remedy=OFF)
+    if base:
+        _open(base, ladder, failed)
     if isinstance(contender.options, Rehearsed):
         contender.options.inspect(spec.task, ladder.trunks[base] if base else None, _context(spec, contender))
 
