@@ -47,7 +47,7 @@ def check(spec: Spec, task: Any, calibration: int) -> None:
         _texts(spec, task, name)
 
 
-def _larger(share: float, calibration: int) -> str:
+def _larger(share: float | None, calibration: int) -> str:
     """How the calibration part comes to be large enough."""
     needed = math.ceil(100 * share * FEWEST / calibration) / 100 if share and calibration else 0.1
     return f"set data: split: calibration: {needed:g}" if needed <= MOST_SHARE else "add examples"

@@ -79,8 +79,6 @@ def check_ladder(spec: Spec) -> Ladder:
     failed: dict[str, LoratoryError] = {}  # by base: it is tried once
     for contender in spec.ladder:
         try:
-            if contender.base and contender.base in failed:
-                raise failed[contender.base]
             _inspect(spec, contender, ladder, failed)
         except StorageError:
             raise
@@ -103,6 +101,8 @@ def _kind(name: str | None, ladder: Ladder) -> str:
 
 def _open(name: str, ladder: Ladder, failed: dict[str, LoratoryError]) -> None:
     """Make a base's trunk without weights."""
+    if name in failed:
+        raise failed[name]
     if name in ladder.trunks:
         return
     from loratory.models.skeletons import skeleton
