@@ -24,7 +24,7 @@ RESULT = Path(__file__).parent / "results" / "consistency.json"
 
 def measured(spec: Any, consistency: Any, seed: int) -> dict[str, Any]:
     """Accuracy, flips and broken answers of one fit, and its time."""
-    from loratory.flows.bench import check_ladder
+    from loratory.flows.preflight import check_ladder
     from loratory.flows.preparing import check
     from loratory.flows.run import settle
     from loratory.flows.stress import Asked, under_stress

@@ -444,6 +444,20 @@ class Regime(Protocol):
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor: ...
 
 
+@runtime_checkable
+class Rehearsed(Protocol):
+    """A capability of regimes: what `fit` would refuse is told before anything is fitted. Both raise LoratoryError."""
+
+    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
+        """Of the base's architecture and the options. `trunk` is a trunk without weights (models/skeletons.py).
+
+        The task may be one whose labels are not known yet; nothing may be run.
+        """
+
+    def rehearse(self, task: Any, lessons: Lessons, trunk: Any, context: Context) -> None:
+        """Of the settled task and the examples, such as a prompt that is too long."""
+
+
 # ---- 4. What follows from the protocols, for every task and predictor alike
 @dataclass(frozen=True)
 class Outcome:

@@ -276,15 +276,17 @@ def test_a_calibration_part_is_kept_only_where_something_uses_it(workspace: Work
     found, said = counts("data.split.calibration=0.1")
     assert (found["train"], found["calibration"]) == (72, 12)
     assert unused in said
-    found, said = counts("operating.temperature=true")
-    assert (found["train"], found["calibration"]) == (72, 12)
+    done = here(folder, "check", "spec.yaml", "--set", "operating.temperature=true")  # as run would
+    assert done.code == 2
+    assert "the calibration part has 12 examples" in done.said()
+    assert "set data: split: calibration: 0.17" in done.said()
+    found, said = counts("operating.temperature=true", "data.split.calibration=0.17")
+    assert found["calibration"] >= 20
     assert unused not in said
     assert counts("operating.temperature=true", "data.split.calibration=0.2")[0]["calibration"] == 24
     done = here(folder, "check", "spec.yaml", "--set", "data.split.test=0.7", "--set", "data.split.validation=0.15")
     assert done.code == 0
-    done = here(
-        folder, "check", "spec.yaml", *("--set", "data.split.test=0.7"), *("--set", "operating.temperature=true")
-    )
-    assert done.code == 0
+    words = [*("--set", "data.split.test=0.7"), *("--set", "operating.temperature=true")]
+    assert "the calibration part has 12 examples" in here(folder, "check", "spec.yaml", *words).said()
     words = [*("--set", "data.split.test=0.75"), *("--set", "operating.temperature=true")]
     assert "lower test or validation, or say calibration: 0.05" in here(folder, "check", "spec.yaml", *words).said()

@@ -190,15 +190,18 @@ def test_an_adapter_brings_the_head_that_its_base_lacks(foreign: Path) -> None:
 def test_an_adapter_without_its_base_is_refused(foreign: Path) -> None:
     shutil.rmtree(foreign / "merged")
     shutil.rmtree(foreign / "base_3")
-    refused(foreign, "with its base")
+    edit(foreign / "adapter" / "adapter_config.json", base_model_name_or_path="gone")
+    problem = refused(foreign, "'gone', which adapter_config.json names, cannot be had")
+    assert "--base" in problem.remedy
 
 
 def test_pickled_weights_are_refused(foreign: Path) -> None:
     for name in ("merged", "base_3"):
         (foreign / name / "model.safetensors").rename(foreign / name / "pytorch_model.bin")
-    refused(foreign, "with its base")
+    edit(foreign / "adapter" / "adapter_config.json", base_model_name_or_path="gone")
+    refused(foreign, "cannot be had")
     shutil.rmtree(foreign / "adapter")
-    refused(foreign, "no model found")
+    refused(foreign, "no model found, but pytorch_model.bin")
 
 
 def test_labels_of_another_count_are_refused(foreign: Path) -> None:

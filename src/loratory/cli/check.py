@@ -8,14 +8,17 @@ NAME = "check"
 
 
 def command(spec: SpecArgument, data: DataOption = None, change: SetOption = None, as_json: JsonOption = False) -> None:
-    """Read, group, split and inspect the examples; nothing is trained or written."""
+    """Read, group, split and inspect the examples, and refuse what `run` would refuse.
+
+    Nothing is trained or written.
+    """
     from loratory.cli.printing import Screen
     from loratory.cli.printing import data as print_data
     from loratory.flows.specs import load_spec
 
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
     from loratory.data.quality import lines
-    from loratory.flows.preparing import check
+    from loratory.flows.preflight import check
 
     with Screen() as screen:
         split = check(parsed, screen)

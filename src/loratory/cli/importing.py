@@ -13,22 +13,34 @@ NAME = "import"
 def command(
     folder: Annotated[
         Path,
-        typer.Argument(
-            metavar="FOLDER", help="A Hugging Face or PEFT folder with labels.json or id2label.", show_default=False
-        ),
+        typer.Argument(metavar="FOLDER", help="A Hugging Face folder or a PEFT checkpoint.", show_default=False),
     ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FOLDER", help="The artifact's folder; imported/<name> when left out."),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", metavar="NAME", help="An adapter's base; what adapter_config.json names when left out."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", metavar="A,B,C", help="Names of the outputs; labels.json or id2label when left out."),
+    ] = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option("--scheme", metavar="NAME", help="Of tags: bio, iob1, io, bioes, bilou, plain."),
+    ] = None,
 ) -> None:
-    """Make an artifact of a foreign Hugging Face or PEFT folder.
+    """Make an artifact of a foreign classifier of texts or tokens.
 
-    Its merged/ is taken when there is one, else base_<L>/ with adapter/, else the folder itself.
+    The folder's merged/ is taken when there is one, else an adapter (adapter/, or the folder itself) on its base,
+    else the folder itself.
     """
     from loratory.cli.printing import console
     from loratory.flows.importing import import_folder
 
     target = output or Path("imported") / folder.resolve().name
-    order = import_folder(folder, target)
+    named = [label.strip() for label in labels.split(",")] if labels else ()
+    order = import_folder(folder, target, base, named, scheme)
     console().print(f"took in the {order} weights of {folder}: {target}", markup=False)

@@ -34,6 +34,7 @@ def build(
     field = contest(task, measured, evidence) if any(one.fits for one in measured) else None
     comparisons = compare(field) if field else []
     choice = choose(field) if field else None
+    failed = [one.name for one in measured if not one.fits]
     gates = hold_all(gate, choice.field, choice.recommended) if choice and gate else {}
     facts = {**facts, "leaks": measure_without(task, measured, evidence, facts.get("leaked_test") or ())}
     ladder = {
@@ -48,7 +49,7 @@ def build(
         "test": {"examples": len(field.resampling.groups), "groups": field.resampling.count} if field else None,
         "contenders": [_contender(field, one, gates.get(one.name)) for one in measured],
         "comparisons": comparisons,
-        "verdict": decide(choice, comparisons, gates, facts) if choice else undecided(evidence),
+        "verdict": {**(decide(choice, comparisons, gates, facts) if choice else undecided(evidence)), "failed": failed},
     }
     # through JSON once: tuples become lists now, and NaN is refused here rather than in the user's file
     return dict(json.loads(json.dumps(ladder, allow_nan=False)))

@@ -1,27 +1,30 @@
-"""Take in a foreign Hugging Face or PEFT folder: merged, then base + adapter, then plain."""
+"""Take in a foreign Hugging Face or PEFT folder: merged, then base + adapter, then a PEFT checkpoint, then plain."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from loratory.artifacts.manifests import digest_of, file_digest
-from loratory.errors import ArtifactError
+from loratory.errors import ArtifactError, BaseModelError, Unfit, nearest
 from loratory.models import adapters
-from loratory.models.bases import Base, describe
-from loratory.models.tokenizers import FastTokenizer
+from loratory.models.bases import EMBEDDED, ORIGIN, Base, conversion, describe, found_instead, resolve
+from loratory.models.tokenizers import VOCABULARIES, FastTokenizer
 from loratory.models.trunks import TorchTrunk, positions_of
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import FORMS
-from loratory.predictors.heads import StockHead, fill_head
-from loratory.protocols import Network, Task
+from loratory.predictors.heads import StockHead, fill_head, head_tensors
+from loratory.predictors.schemes import OUTSIDE, SCHEMES, scheme_of
+from loratory.protocols import Network
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
 
-TASKS: Mapping[str, Callable[..., Any]] = {"labels": Classify, "spans": Tag}  # what a form's foreign models answer
+ABSENT = -1e4  # the logit of a tag that a model never gives: its probability is 0
+KINDS = {"SEQ_CLS": "labels", "TOKEN_CLS": "spans"}  # PEFT's task_type -> form
+AS_BASE = "name the folder as base: in a spec with examples of your own, and fit head or full on it"
 
 
 @dataclass(frozen=True)
@@ -31,48 +34,101 @@ class Found:
     model: Path
     adapter: Path | None
     order: str  # merged | base + adapter | plain
+    tokenizer: Path
 
 
-def locate(folder: Path) -> Found:
-    """The first of merged/, base_<L>/ + adapter/, the folder itself; raises ArtifactError."""
+def locate(folder: Path, base: str | None = None) -> Found:
+    """The first of merged/, an adapter (adapter/ or the folder itself) on its base, the folder itself.
+
+    `base` says which base an adapter is for, where the folder does not hold it. Raises ArtifactError.
+    """
     if not folder.is_dir():
         raise ArtifactError("this folder does not exist", where=str(folder))
     if _is_model(folder / "merged"):
-        return Found(folder / "merged", None, "merged")
-    bases = [base for base in sorted(folder.glob("base_*")) if _is_model(base)]
-    if (folder / "adapter" / adapters.CONFIG).is_file():
-        if not bases:
-            raise ArtifactError(
-                "there is an adapter/ but no base_<L>/ with its base",
-                where=str(folder),
-                remedy="add the base it was trained on, or export merged/ where it was made",
-            )
-        return Found(bases[0], folder / "adapter", "base + adapter")
+        return Found(folder / "merged", None, "merged", folder / "merged")
+    for adapter in (folder / "adapter", folder):
+        if (adapter / adapters.CONFIG).is_file():
+            found = _base_of(folder, adapter, base)
+            own = adapter if any((adapter / name).is_file() for name in VOCABULARIES) else found
+            return Found(found, adapter, "base + adapter", own)
+    if base is not None:
+        raise ArtifactError("--base is for an adapter, and there is none", where=str(folder), remedy="leave --base out")
     if _is_model(folder):
-        return Found(folder, None, "plain")
+        return Found(folder, None, "plain", folder)
+    places = (folder, folder / "merged", *sorted(folder.glob("base_*")))
+    place = next((one for one in places if found_instead(one)), folder)
+    config = _json(place / "config.json") if (place / "config.json").is_file() else {}
     raise ArtifactError(
-        "no model found",
-        where=str(folder),
-        allowed="merged/, base_<L>/ + adapter/, or a model folder (config.json and model.safetensors)",
+        f"no model found{found_instead(place)}",
+        where=str(place),
+        allowed="merged/, base_<L>/ + adapter/, a PEFT checkpoint (adapter_config.json and adapter_model.safetensors), "
+        "or a model folder (config.json and model.safetensors)",
+        remedy=conversion(place, config if isinstance(config, dict) else {}),
     )
 
 
 def _is_model(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    weights = [file for file in folder.glob("*.safetensors") if file.name != adapters.WEIGHTS]
+    return (folder / "config.json").is_file() and bool(weights)
 
 
-def labels_in(*folders: Path) -> tuple[str, ...]:
-    """Labels from labels.json (a list, {id: label}, id2label or label2id), else config.json's id2label."""
+def _base_of(folder: Path, adapter: Path, asked: str | None) -> Path:
+    """The folder of an adapter's base: the one asked for, base_<L>/ beside it, or what adapter_config.json names."""
+    if asked is not None:
+        return _resolved(asked, folder)
+    inside = [base for base in sorted(folder.glob("base_*")) if _is_model(base)]
+    if inside:
+        return inside[0]
+    raw = _json(adapter / adapters.CONFIG)
+    named = raw.get("base_model_name_or_path") if isinstance(raw, dict) else None
+    if not isinstance(named, str) or not named:
+        raise ArtifactError(
+            "adapter_config.json does not name the adapter's base",
+            where=str(adapter),
+            remedy="say it: --base NAME",
+        )
+    for place in (Path(named).expanduser(), adapter / named, adapter.parent / named):
+        if place.is_dir():
+            return place
+    return _resolved(next((name for name, (hub, _) in ORIGIN.items() if hub == named), named), folder, named)
+
+
+def _resolved(name: str, folder: Path, named: str | None = None) -> Path:
+    """The folder of a base that is asked for, or that adapter_config.json names; raises ArtifactError."""
+    try:
+        return resolve(name).folder
+    except BaseModelError as problem:
+        what = f"the base {named!r}, which adapter_config.json names, cannot be had" if named else problem.problem
+        raise ArtifactError(
+            f"{what}{f' ({problem.problem})' if named else ''}",
+            where=str(folder),
+            allowed=f"--base with a folder, a hub id owner/model, or one of {', '.join(EMBEDDED)}",
+            remedy="say where the base is: --base NAME" if named else problem.remedy.replace("base:", "--base"),
+        ) from problem
+
+
+def labels_in(*folders: Path, named: Sequence[str] = (), count: int | None = None) -> tuple[str, ...]:
+    """Labels given by name, or from labels.json (a list, {id: label}, id2label or label2id), or config.json's id2label.
+
+    A config.json with another number of labels than `count` is passed over: it is that of a base, not of what an
+    adapter learnt.
+    """
+    if named:
+        return _ordered(list(named), Path("--labels"))
     for folder in folders:
         if (folder / "labels.json").is_file():
             return _ordered(_json(folder / "labels.json"), folder / "labels.json")
     for folder in folders:
         if (folder / "config.json").is_file():
             config = _json(folder / "config.json")
-            if isinstance(config, dict) and config.get("id2label"):
-                return _ordered({"id2label": config["id2label"]}, folder / "config.json")
+            numbered = config.get("id2label") if isinstance(config, dict) else None
+            if numbered and (count is None or len(numbered) == count):
+                return _ordered({"id2label": numbered}, folder / "config.json")
+    there = f" for the {count} outputs of its head" if count else ""
     raise ArtifactError(
-        "no labels.json and no id2label", where=str(folders[0]), remedy='add labels.json: ["first", "second", ...]'
+        f"no labels.json and no id2label{there}",
+        where=str(folders[0]),
+        remedy='say them in the order of the outputs: --labels first,second; or add labels.json: ["first", "second"]',
     )
 
 
@@ -115,39 +171,86 @@ def _numbered(raw: Any) -> dict[int, str]:
     return {int(number): str(label) for label, number in named.items()}
 
 
-def form_in(found: Found) -> str:
-    """The form whose stock class config.json names; labels of texts where it names none."""
-    config = _json(found.model / "config.json")
-    named = (config.get("architectures") or ()) if isinstance(config, dict) else ()
+def outputs_of(adapter: Path | None) -> int | None:
+    """How many outputs the head has that an adapter brings; None where it brings none."""
+    from safetensors import safe_open
+
+    if adapter is None or not (adapter / adapters.WEIGHTS).is_file():
+        return None
+    with safe_open(adapter / adapters.WEIGHTS, "pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
+    heads = [shape[0] for name, shape in shapes.items() if ".lora_" not in name and len(shape) == 2]
+    return min(heads, default=None)  # a head may have layers below its last one
+
+
+def form_in(found: Found, names: Sequence[str] = (), scheme: str | None = None) -> str:
+    """The form of the classifier: of texts, or of tokens in the scheme that is said or that its tags' names tell.
+
+    PEFT's task_type counts, else the stock class that config.json names; labels of texts where neither says it.
+    Raises ArtifactError for what is no classifier, and for tags of no scheme.
+    """
+    kind = _task_type(found.adapter) or _stock(found.model)
+    if kind == "labels":
+        if scheme:
+            raise ArtifactError("--scheme is for classifiers of tokens", remedy="leave --scheme out")
+        return kind
+    if scheme and scheme not in SCHEMES:
+        raise ArtifactError(
+            f"there is no tag scheme {scheme!r}{nearest(scheme, SCHEMES)}",
+            where="--scheme",
+            allowed=", ".join(SCHEMES),
+            remedy="leave it out",
+        )
+    try:
+        name = scheme or scheme_of(names)
+        FORMS[_form(name)].labels(names)
+    except ValueError as problem:
+        raise ArtifactError(
+            f"the labels {list(names)[:9]} are no tags of one scheme: {problem}",
+            where=str(found.model),
+            allowed="O with B-/I- (BIO, IOB1), I- (IO), B-/I-/E-/S- (BIOES), B-/I-/L-/U- (BILOU), or labels alone",
+            remedy="name the outputs so, in their order: --labels O,B-CITY,I-CITY, or in labels.json",
+        ) from problem
+    return _form(name)
+
+
+def _form(scheme: str) -> str:
+    return "spans" if scheme == "bio" else f"spans-{scheme}"
+
+
+def _task_type(adapter: Path | None) -> str | None:
+    """The form that an adapter's task_type says, None where it says none; raises ArtifactError for another task."""
+    raw = _json(adapter / adapters.CONFIG) if adapter else {}
+    said = raw.get("task_type") if isinstance(raw, dict) else None
+    if said in (None, "", "FEATURE_EXTRACTION") or said in KINDS:
+        return KINDS.get(str(said))
+    raise ArtifactError(
+        f"the adapter's task_type is {said}: it is no classifier",
+        where=str(adapter),
+        allowed=", ".join(KINDS),
+        remedy="merge it into its base with PEFT (merge_and_unload, save_pretrained) and use that folder as base: of "
+        "prompted or lora in a spec",
+    )
+
+
+def _stock(model: Path) -> str:
+    config = _json(model / "config.json")
+    named = [str(one) for one in (config.get("architectures") or ()) if isinstance(config, dict)]
     for name, form in FORMS.items():
-        if any(str(one).endswith(form.stock.opener.removeprefix("AutoModel")) for one in named):
+        if any(one.endswith(form.stock.opener.removeprefix("AutoModel")) for one in named):
             return name
     return "labels"
 
 
-def task_in(folder: Path, found: Found, names: Sequence[str]) -> Task:
-    """What the outputs of these names answer; raises ArtifactError where token classes are no BIO tags."""
-    form = form_in(found)
-    try:
-        task: Task = TASKS[form](labels=FORMS[form].labels(names))
-    except ValueError as problem:
-        raise ArtifactError(
-            f"the labels {list(names)[:6]} are no BIO tags: {problem}",
-            where=str(folder),
-            allowed="O, and B-LABEL and I-LABEL for each label, in any order",
-            remedy="name them so in labels.json, in the order of the outputs",
-        ) from problem
-    return task
-
-
-def take_in(folder: Path, names: Sequence[str], found: Found) -> Encoder:
+def take_in(names: Sequence[str], found: Found, scheme: str | None = None) -> Encoder:
     """A predictor of our own from a foreign folder whose outputs have these names; the adapter, if any, is merged.
 
     Nothing in the folder is executed. Raises ArtifactError when weights are missing or do not fit the names.
     """
-    task = task_in(folder, found, names)
-    form = FORMS[form_in(found)]
-    base = describe(str(folder), found.model)
+    name = form_in(found, names, scheme)
+    form = FORMS[name]
+    task: Any = (Classify if name == "labels" else Tag)(labels=form.labels(names))
+    base = describe(str(found.model), found.model)
     model, missing = _classifier(found.model, len(names), form.stock.opener)
     if found.adapter is not None:
         model, filled = _with_adapter(model, found.adapter)
@@ -157,40 +260,81 @@ def take_in(folder: Path, names: Sequence[str], found: Found) -> Encoder:
             f"weights are missing: {', '.join(sorted(missing)[:4])}",
             where=str(found.model),
             allowed="a whole classifier of texts or tokens",
-            remedy="a trunk without its head cannot answer; export the head too",
+            remedy=f"a trunk without its head cannot answer: export the head too, or {AS_BASE}",
         )
     trunk_model = getattr(model, model.base_model_prefix)
-    tokenizer = FastTokenizer.load(found.model, positions_of(trunk_model))
-    head = StockHead(model.config, form.outputs(task), tokenizer.pad, form.stock.tokens)
-    own = model.state_dict()
-    fill_head(head, {name: own[name] for name in head.named()})
-    _put_in_order(head, [names.index(name) for name in form.outputs(task)], folder)
+    tokenizer = FastTokenizer.load(found.tokenizer, positions_of(trunk_model))
+    head = _arranged(model, names, form.outputs(task), tokenizer.pad, form.stock.tokens)
     digest = digest_of([base.digest, file_digest(found.adapter / adapters.WEIGHTS) if found.adapter else ""])[:16]
     described: Base = replace(base, digest=digest, kind="encoder")
     trunk = TorchTrunk(trunk_model, tokenizer, described)
-    return Encoder(task, form_in(found), Network(trunk, None, head), tokenizer.limit, learned=0, owned=True)
+    return Encoder(task, name, Network(trunk, None, head), tokenizer.limit, learned=0, owned=True)
 
 
-def _put_in_order(head: StockHead, order: Sequence[int], folder: Path) -> None:
-    """Change the order of the head's outputs: what was in place order[i] comes to be in place i."""
+def _arranged(model: Any, names: Sequence[str], outputs: Sequence[str], pad: int, tokens: bool) -> StockHead:
+    """The model's head with its outputs in the order of `outputs`; one that it lacks is never given.
+
+    Raises ArtifactError where the architecture has a head that does not work on its trunk's states.
+    """
+    try:
+        given = StockHead(model.config, names, pad, tokens)
+        head = StockHead(model.config, outputs, pad, tokens)
+    except Unfit as problem:
+        raise ArtifactError(
+            f"{problem.problem}, so it cannot be taken in",
+            where=str(model.config.model_type),
+            allowed="a classifier whose head reads the trunk's final states (BERT, DeBERTa, ALBERT, BART, Llama, ...)",
+            remedy=AS_BASE,
+        ) from problem
+    own = model.state_dict()
+    fill_head(given, {name: own[name] for name in given.named()})
+    if list(names) == list(outputs):
+        return given
+    order = [names.index(name) if name in names else None for name in outputs]
+    tensors = head_tensors(given)
+    for name in _last(given, len(names)):
+        tensors[name] = _rows(tensors[name], order)
+    fill_head(head, tensors)
+    _check_order(given, head, order)
+    return head
+
+
+def _last(head: StockHead, outputs: int) -> list[str]:
+    """The names of the parameters of a head's last layer."""
     import torch
 
-    if list(order) == sorted(order):
-        return
-    states = torch.randn(1, 3, head.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    layers = [part for part in head.model.modules() if isinstance(part, torch.nn.Linear)]
+    last = next(part for part in reversed(layers) if part.out_features == outputs)
+    own = {id(p) for p in last.parameters()}
+    return [name for name, p in head.named().items() if id(p) in own]
+
+
+def _rows(tensor: Any, order: Sequence[int | None]) -> Any:
+    """The rows of a weight [C, D] or a bias [C] in another order; a row that is not there gives the logit ABSENT."""
+    import torch
+
+    blank = torch.zeros_like(tensor[0]) if tensor.ndim > 1 else torch.full_like(tensor[0], ABSENT)
+    return torch.stack([blank if place is None else tensor[place] for place in order])
+
+
+def _check_order(given: StockHead, head: StockHead, order: Sequence[int | None]) -> None:
+    """Raise ArtifactError where the logits are not the ones of before in another order."""
+    import torch
+
+    states = torch.randn(1, 3, given.config.hidden_size, generator=torch.Generator().manual_seed(0))
     mask = torch.ones(1, 3, dtype=torch.long)
+    there = [place for place, source in enumerate(order) if source is not None]
     with torch.no_grad():
-        wanted = head(states, mask)[..., list(order)]
-        layers = [part for part in head.model.modules() if isinstance(part, torch.nn.Linear)]
-        last = next(part for part in reversed(layers) if part.out_features == len(order))
-        for weight in last.parameters():
-            weight.copy_(weight[list(order)].clone())
-        if not torch.allclose(head(states, mask), wanted, atol=1e-5):
-            raise ArtifactError(
-                "the order of this head's outputs cannot be changed to O, B-, I- of each label",
-                where=str(folder),
-                remedy="export it with its labels in that order",
-            )
+        before, after = given(states, mask), head(states, mask)
+    same = torch.allclose(after[..., there], before[..., [order[place] for place in there]], atol=1e-5)
+    dead = [place for place, source in enumerate(order) if source is None]
+    if not same or (dead and float(after[..., dead].max()) > ABSENT / 2):
+        raise ArtifactError(
+            "the order of this head's outputs cannot be changed",
+            where=str(given.config.model_type),
+            allowed=f"{OUTSIDE} first, then the tags of each label",
+            remedy="export it with its labels in that order, and all tags of each",
+        )
 
 
 def _classifier(folder: Path, labels: int, opener: str) -> tuple[Any, set[str]]:
@@ -198,6 +342,7 @@ def _classifier(folder: Path, labels: int, opener: str) -> tuple[Any, set[str]]:
     import torch
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model, info = getattr(transformers, opener).from_pretrained(
             str(folder),
@@ -211,13 +356,14 @@ def _classifier(folder: Path, labels: int, opener: str) -> tuple[Any, set[str]]:
         raise ArtifactError(
             f"it does not open in {opener} with {labels} labels: {str(problem).splitlines()[0][:300]}",
             where=str(folder),
-            remedy="check that labels.json and the weights are of the same model",
+            remedy="check that the labels (--labels or labels.json) and the weights are of the same model",
         ) from problem
     if model.config.problem_type not in (None, "single_label_classification"):
         raise ArtifactError(
             f"problem_type is {model.config.problem_type!r}",
             where=str(folder / "config.json"),
             allowed="single_label_classification (one label for a text)",
+            remedy=AS_BASE,
         )
     return model, set(info["missing_keys"])
 
@@ -240,7 +386,16 @@ def _with_adapter(model: Any, folder: Path) -> tuple[Any, set[str]]:
     unknown = set(tensors) - set(model.state_dict())
     if unknown:
         raise ArtifactError(
-            f"the adapter holds weights that its base lacks: {', '.join(sorted(unknown)[:3])}", where=str(folder)
+            f"the adapter holds weights that its base lacks: {', '.join(sorted(unknown)[:3])}",
+            where=str(folder),
+            remedy="say which base it was trained on: --base NAME",
         )
-    model.load_state_dict(tensors, strict=False)
+    try:
+        model.load_state_dict(tensors, strict=False)
+    except RuntimeError as problem:
+        raise ArtifactError(
+            f"the adapter does not open with {model.config.num_labels} labels: {str(problem).splitlines()[-1].strip()}",
+            where=str(folder),
+            remedy="check that the labels (--labels or labels.json) are those of its head, and --base its base",
+        ) from problem
     return model, set(tensors)

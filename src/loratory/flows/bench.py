@@ -10,7 +10,6 @@ from typing import Any
 from loratory import __version__
 from loratory.artifacts.manifests import digest_of, file_digest, read_manifest
 from loratory.data.store import digest, group_digest, order_digest
-from loratory.errors import Unfit
 from loratory.evaluation.rows import read_rows
 from loratory.flows.listening import Listener
 from loratory.flows.preparing import Split
@@ -56,20 +55,6 @@ class Fitted:
     folders: Mapping[int, Path]  # seed number -> artifact
     shipped: int
     trials: list[dict[str, Any]] = field(default_factory=list)
-
-
-def check_ladder(spec: Spec) -> dict[str, Base]:
-    """Refuse a contender that cannot fulfil the task from its base, before anything is read; returns the bases."""
-    bases: dict[str, Base] = {}
-    for contender in spec.ladder:
-        if contender.base and contender.base not in bases:
-            bases[contender.base] = resolve(contender.base)
-        start = bases[contender.base].kind if contender.base else "nothing"
-        if objection := contender.options.objection(spec.task, start):
-            raise Unfit(
-                objection, where=f"ladder: {contender.name}", remedy="choose another base: or take it off the ladder"
-            )
-    return bases
 
 
 def _operating(bench: Bench) -> dict[str, Any]:

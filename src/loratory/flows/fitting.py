@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from loratory import __version__
 from loratory.artifacts.files import to_json, write_json
 from loratory.artifacts.manifests import read_manifest, staging, verified
-from loratory.errors import ArtifactError, Diverged, Stopped
+from loratory.errors import ArtifactError, Diverged, LoratoryError, Stopped, StorageError
 from loratory.evaluation.rows import write_rows
 from loratory.flows.bench import Bench, Fitted, identity_of, validation_key
+from loratory.flows.listening import Listener
 from loratory.flows.operating import operated
 from loratory.flows.trials import tuned
 from loratory.models.execution import run_here
@@ -26,8 +28,26 @@ from loratory.training.seeds import seed_of
 FAILED = "failed.json"
 
 
+@contextmanager
+def alone(listen: Listener, name: str, failures: dict[str, LoratoryError]) -> Iterator[None]:
+    """What goes wrong with one contender is kept under its name, and the others go on.
+
+    A stop and a failing disk are no contender's own: they are raised.
+    """
+    try:
+        yield
+    except (Stopped, StorageError):
+        raise
+    except LoratoryError as problem:
+        failures[name] = problem
+        listen("failed", {"contender": name, "text": str(problem)})
+
+
 def fit_contender(bench: Bench, contender: Contender) -> Fitted:
-    """All fits of one contender; what is on disk already is kept. Raises Diverged when no fit held, and Stopped."""
+    """All fits of one contender; what is on disk already is kept. Raises Stopped, and LoratoryError when no fit held.
+
+    Only what diverged is not tried again by the next run: anything else may have been mended meanwhile.
+    """
     home, identity = bench.folder / contender.name, _whole_identity(bench, contender)
     if failure := _failed_before(home / FAILED, identity):
         raise failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from loratory.protocols import JSON, Example, Input, Labelled, Outcome, Predicto
 from loratory.specs.frame import Spec
 
 FEWEST = 20  # examples of the calibration part
+MOST_SHARE = 0.4  # of all examples that are set apart for it
 
 
 def check(spec: Spec, task: Any, calibration: int) -> None:
@@ -31,7 +33,7 @@ def check(spec: Spec, task: Any, calibration: int) -> None:
             f"the calibration part has {calibration} examples",
             where="operating",
             allowed=f"at least {FEWEST}",
-            remedy="set data: split: calibration: 0.1",
+            remedy=_larger(spec.data.split.calibration, calibration),
         )
     for label in spec.operating.thresholds:
         if label not in (task.labels or ()):
@@ -43,6 +45,12 @@ def check(spec: Spec, task: Any, calibration: int) -> None:
     abstain = spec.operating.abstain
     for name in [*([abstain.out_of_scope] if abstain.out_of_scope else []), *abstain.test.values()] if abstain else []:
         _texts(spec, task, name)
+
+
+def _larger(share: float | None, calibration: int) -> str:
+    """How the calibration part comes to be large enough."""
+    needed = math.ceil(100 * share * FEWEST / calibration) / 100 if share and calibration else 0.1
+    return f"set data: split: calibration: {needed:g}" if needed <= MOST_SHARE else "add examples"
 
 
 def _texts(spec: Spec, task: Any, name: str) -> list[Input]:

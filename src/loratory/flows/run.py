@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from loratory import __version__
 from loratory.artifacts.files import write_json, write_text
-from loratory.data import ledger, twins
+from loratory.data import ledger
 from loratory.data.examples import texts_of
-from loratory.errors import Diverged, SpecError, Stopped, nearest
+from loratory.errors import LoratoryError, SpecError, Stopped, nearest
 from loratory.evaluation import ladder as ladders
 from loratory.evaluation.measured import Measured
 from loratory.evaluation.report import report
-from loratory.flows import fitting, latency, measuring, operating, preparing, stress
-from loratory.flows.bench import Bench, Fitted, check_ladder
+from loratory.flows import fitting, latency, measuring, preflight, preparing, stress
+from loratory.flows.bench import Bench, Fitted
 from loratory.flows.listening import Listener, interruptible
-from loratory.flows.specs import check_gate, lock
+from loratory.flows.specs import lock
 from loratory.protocols import Size
-from loratory.specs.frame import Contender, Spec
+from loratory.specs.frame import MAJORITY, Contender, Spec
 from loratory.specs.training import TrainingSpec
 
 if TYPE_CHECKING:
@@ -50,34 +50,33 @@ class Place:
 
 
 def run(spec: Spec, place: Place, listen: Listener) -> dict[str, Any]:
-    """The whole flow; returns the ladder. Raises Stopped on Ctrl-C with everything finished kept."""
+    """The whole flow; returns the ladder, in which a contender that could not be fitted or measured keeps its reason.
+
+    Raises Stopped on Ctrl-C with everything finished kept, and LoratoryError where none is left that learns.
+    """
     ledger.ready()  # a place that cannot be written is told now, not after hours of training
     with interruptible() as stopping:
         bench = open_bench(spec, place, listen, stopping)
         fitted, failures = _fit_all(bench)
-        _measure_all(bench, place, fitted)
-        return conclude(bench, place, fitted, failures)
+        _something_learnt(bench, fitted, failures)
+        _measure_all(bench, place, fitted, failures)
+        fitted = {name: one for name, one in fitted.items() if name not in failures}
+        _something_learnt(bench, fitted, failures)
+        return conclude(bench, place, fitted, {name: str(problem) for name, problem in failures.items()})
 
 
 def open_bench(spec: Spec, place: Place, listen: Listener, stopping: Any) -> Bench:
-    """Check the ladder, write the lock, make or reread the split."""
+    """Refuse what cannot be, make or reread the split, write the lock."""
     import torch
 
     from loratory.models.activations import Remembered
     from loratory.models.execution import run_here
     from loratory.models.trunks import Pool
-    from loratory.training import optimizers
 
     if spec.training.threads:
         torch.set_num_threads(spec.training.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if spec.stress:
-        twins.check(spec.task)
-    optimizers.check(spec.training.optimizer, device)
-    bases = check_ladder(spec)
-    split = preparing.kept_or_made(spec, place.folder / "data", listen)
-    check_gate(spec, split.task)
-    operating.check(spec, split.task, len(split.parts.calibration))
+    device = preflight.device_of()
+    split, bases = preflight.examine(spec, lambda: preparing.kept_or_made(spec, place.folder / "data", listen))
     write_text(place.folder / "spec.lock.yaml", lock(spec, place.folder / "spec.lock.yaml"))
     machine = measured_machine(place.folder / "environment.json", device, listen)
     training = settle(spec.training, machine)
@@ -164,21 +163,25 @@ def chosen(spec: Spec, names: Sequence[str]) -> list[Contender]:
     return [known[name] for name in names] if names else list(spec.ladder)
 
 
-def _fit_all(bench: Bench) -> tuple[dict[str, Fitted], dict[str, str]]:
+def _fit_all(bench: Bench) -> tuple[dict[str, Fitted], dict[str, LoratoryError]]:
+    """What could be fitted, and why the others could not."""
     fitted: dict[str, Fitted] = {}
-    failures: dict[str, str] = {}
+    failures: dict[str, LoratoryError] = {}
     for number, contender in enumerate(bench.spec.ladder, 1):
         bench.listen("contender", {"contender": contender.name, "number": number, "of": len(bench.spec.ladder)})
-        try:
+        with fitting.alone(bench.listen, contender.name, failures):
             fitted[contender.name] = fitting.fit_contender(bench, contender)
-        except Diverged as problem:
-            failures[contender.name] = str(problem)
-            bench.listen("failed", {"contender": contender.name, "text": str(problem)})
     return fitted, failures
 
 
-def _measure_all(bench: Bench, place: Place, fitted: dict[str, Fitted]) -> None:
-    """The only reading of the test set in a run, noted in the ledger before it happens.
+def _something_learnt(bench: Bench, fitted: Mapping[str, Fitted], failures: Mapping[str, LoratoryError]) -> None:
+    """Raise the failures where nothing is left but the contender that learns nothing: there is no ladder then."""
+    if failures and all(one.contender.regime == MAJORITY for one in fitted.values()):
+        preflight.refuse(failures)
+
+
+def _measure_all(bench: Bench, place: Place, fitted: dict[str, Fitted], failures: dict[str, LoratoryError]) -> None:
+    """The only reading of the test set in a run, noted in the ledger before it happens; adds to the failures.
 
     A run that was stopped in the middle goes on with what it began to look at, so that it counts once. Another
     contender, another fit or another stress is another look.
@@ -195,11 +198,14 @@ def _measure_all(bench: Bench, place: Place, fitted: dict[str, Fitted]) -> None:
         _go_on(bench)
         if name in waiting:
             bench.listen("measure", {"contender": name})
-        measuring.measure(bench, one)
-    for name in shaken:
+        with fitting.alone(bench.listen, name, failures):
+            measuring.measure(bench, one)
+    for name in (name for name in shaken if name not in failures):
         _go_on(bench)
         bench.listen("stage", {"text": f"answering perturbed texts: {name}"})
-        stress.stress_one(bench, fitted[name], place.folder / stress.STRESS)
+        with fitting.alone(bench.listen, name, failures):
+            stress.stress_one(bench, fitted[name], place.folder / stress.STRESS)
+    fitted = {name: one for name, one in fitted.items() if name not in failures}
     if latency.waiting(bench, fitted, place.folder / latency.FILE):
         bench.listen("stage", {"text": "timing single texts, the contenders side by side"})
         latency.measure(bench, fitted, place.folder / latency.FILE, lambda: _go_on(bench))

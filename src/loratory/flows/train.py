@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from loratory.errors import Diverged
+from loratory.errors import LoratoryError
 from loratory.evaluation.rows import read_rows
-from loratory.flows import fitting
+from loratory.flows import fitting, preflight
 from loratory.flows.bench import Bench, Fitted
 from loratory.flows.listening import Listener, interruptible
 from loratory.flows.run import Place, chosen, open_bench
@@ -17,22 +17,19 @@ from loratory.specs.frame import Spec
 def train(spec: Spec, place: Place, names: Sequence[str], listen: Listener) -> list[dict[str, Any]]:
     """Fit the named contenders (all when none is named); a row each: contender, score on validation, folder.
 
-    One that cannot be fitted does not keep the others from it; raises Diverged when none could be, and Stopped.
+    One that cannot be fitted does not keep the others from it; raises LoratoryError when none could be, and Stopped.
     """
     contenders = chosen(spec, names)
     rows = []
-    problem: Diverged | None = None
+    failures: dict[str, LoratoryError] = {}
     with interruptible() as stopping:
         bench = open_bench(spec, place, listen, stopping)
         for number, contender in enumerate(contenders, 1):
             listen("contender", {"contender": contender.name, "number": number, "of": len(contenders)})
-            try:
+            with fitting.alone(listen, contender.name, failures):
                 rows.append(_row(bench, fitting.fit_contender(bench, contender)))
-            except Diverged as diverged:
-                problem = diverged
-                listen("failed", {"contender": contender.name, "text": str(diverged)})
-    if problem is not None and not rows:
-        raise problem
+    if not rows:
+        preflight.refuse(failures)
     return rows
 
 

@@ -20,7 +20,8 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from loratory.errors import ArtifactError
+from loratory.errors import ArtifactError, BaseModelError
+from loratory.models.bases import conversion, found_instead
 from loratory.models.lowrank import LowRankLinear
 from loratory.protocols import JSON, Adapter
 
@@ -94,8 +95,18 @@ def _lora_config(config: Mapping[str, JSON]) -> LoraConfig:
 
 
 def grow(model: nn.Module, config: Mapping[str, JSON]) -> Any:
-    """A PeftModel over a second skeleton of `model`, its new adapter trainable; initialised from torch's generator."""
-    return get_peft_model(share(model), _lora_config(config))
+    """A PeftModel over a second skeleton of `model`, its new adapter trainable; initialised from torch's generator.
+
+    Raises BaseModelError for what PEFT does not adapt.
+    """
+    try:
+        return get_peft_model(share(model), _lora_config(config))
+    except ValueError as problem:
+        raise BaseModelError(
+            f"LoRA cannot be put on {type(model).__name__}: {str(problem).splitlines()[0][:250]}",
+            allowed="linear layers whose weights nobody else reads",
+            remedy="name others in lora: targets, or choose another base:, or another regime (head, full)",
+        ) from problem
 
 
 def lightened(model: Any, dtype: torch.dtype) -> Any:
@@ -312,7 +323,11 @@ def read(folder: Path, trunk_prefix: str = "") -> Adapter:
     except (OSError, ValueError) as problem:
         raise ArtifactError("no readable adapter_config.json", where=str(folder)) from problem
     if not (folder / WEIGHTS).is_file():
-        raise ArtifactError("no adapter_model.safetensors (pickled adapters are never loaded)", where=str(folder))
+        raise ArtifactError(
+            f"no adapter_model.safetensors{found_instead(folder)} (pickled adapters are never loaded)",
+            where=str(folder),
+            remedy=conversion(folder, {}),
+        )
     check(raw, folder)
     tensors = load_file(folder / WEIGHTS)
     inner = f"{PREFIX}{trunk_prefix}." if trunk_prefix else PREFIX

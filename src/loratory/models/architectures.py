@@ -20,6 +20,7 @@ BERT = (
 )
 LLAMA = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 DEBERTA = ("query_proj", "key_proj", "value_proj", "attention.output.dense", "intermediate.dense", "output.dense")
+GPT = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 TARGETS: Mapping[str, tuple[str, ...]] = {
     "bert": BERT,
     "roberta": BERT,
@@ -48,8 +49,11 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "smollm3": LLAMA,
     "phi": ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
     "phi3": ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),
+    "gpt2": GPT,
+    "openai-gpt": GPT,
 }
 
+INSTEAD = "choose another base:, or another regime (head, full)"
 UNMIXED = frozenset({"deberta", "deberta-v2"})  # their projections also run on one row of positions for all texts
 
 
@@ -69,9 +73,20 @@ def layers_of(model: nn.Module, depth: int) -> tuple[str, nn.ModuleList]:
     ]
     if not found:
         raise BaseModelError(
-            f"no list of {depth} layers in {type(model).__name__}", allowed="an architecture of stacked layers"
+            f"no list of {depth} layers in {type(model).__name__}: it has none, or its layers share their weights",
+            allowed="an architecture of stacked layers",
+            remedy=INSTEAD,
         )
     return min(found, key=lambda pair: pair[0].count("."))
+
+
+def stacked(model: nn.Module, depth: int) -> bool:
+    """Whether there is a list of the layers: ALBERT runs one layer many times."""
+    try:
+        layers_of(model, depth)
+    except BaseModelError:
+        return False
+    return True
 
 
 def targets_of(model: nn.Module, model_type: str, depth: int) -> tuple[tuple[str, ...], bool]:
@@ -87,7 +102,7 @@ def targets_of(model: nn.Module, model_type: str, depth: int) -> tuple[tuple[str
         raise BaseModelError(
             f"the layers of {type(model).__name__} hold no linear layers that LoRA could adapt",
             allowed=", ".join(TARGETS),
-            remedy="choose another base:, or another regime (head, full)",
+            remedy=INSTEAD,
         )
     return found, False
 
@@ -99,7 +114,18 @@ def strangers(model: nn.Module, wanted: Sequence[str]) -> tuple[list[str], list[
     return [w for w in wanted if not any(name == w or name.endswith(f".{w}") for name in linears)], known
 
 
+def transposed(model: nn.Module, targets: Sequence[str]) -> bool:
+    """Whether these target modules hold their weights as [I, O]: GPT-2's Conv1D, PEFT's `fan_in_fan_out`."""
+    from transformers.pytorch_utils import Conv1D
+
+    return any(
+        isinstance(part, Conv1D) and any(name == t or name.endswith(f".{t}") for t in targets)
+        for name, part in model.named_modules()
+    )
+
+
 def _linears(layer: nn.Module) -> list[str]:
     from torch import nn
+    from transformers.pytorch_utils import Conv1D
 
-    return [name for name, part in layer.named_modules() if isinstance(part, nn.Linear)]
+    return [name for name, part in layer.named_modules() if isinstance(part, (nn.Linear, Conv1D))]

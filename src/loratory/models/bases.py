@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 CONFIGURATION = ("config.json", "model.safetensors.index.json")
+OTHERS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx")  # weights that are not taken
 POOLING = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",
@@ -76,17 +78,17 @@ def describe(name: str, folder: Path) -> Base:
     _refuse_shards_outside(name, folder)
     if not weights:
         raise BaseModelError(
-            f"the base {name!r} has no safetensors weights",
+            f"the base {name!r} has no safetensors weights{found_instead(folder)}",
             where=str(folder),
-            allowed="model.safetensors (pickled .bin weights are never loaded)",
-            remedy="convert it once with transformers: model.save_pretrained(folder)",
+            allowed="model.safetensors (pickled weights are never loaded)",
+            remedy=conversion(folder, config),
         )
     if (folder / "adapter_config.json").is_file():  # transformers would load it over whatever base it names
         raise BaseModelError(
             f"the base {name!r} is an adapter, or holds one",
             where=str(folder / "adapter_config.json"),
             allowed="a whole model",
-            remedy="merge it into its base where it was made, or take it in with loratory import",
+            remedy=f"take the classifier in: loratory import {folder}; or merge it into its base where it was made",
         )
     expected = EMBEDDED[name][2] if name in EMBEDDED else None
     digests = {file.name: file_digest(file) for file in weights}
@@ -101,6 +103,57 @@ def describe(name: str, folder: Path) -> Base:
         file: file_digest(folder / file) for file in (*TOKENIZER_FILES, *CONFIGURATION) if (folder / file).is_file()
     }
     return Base(name, folder, _kind(config), _pooling(folder, config), digest_of({**digests, **facts})[:16], config)
+
+
+def found_instead(folder: Path) -> str:
+    """Of weights of another format that are there, for a message: `, but pytorch_model.bin`, or nothing."""
+    others = [file.name for file in sorted(folder.glob("*")) if file.name.endswith(OTHERS)]
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    return f", but {others[0]}{more}" if others else ""
+
+
+def conversion(folder: Path, config: Mapping[str, Any]) -> str:
+    """The command that makes safetensors of the weights that are there; what to do where there is none.
+
+    It unpickles with torch's `weights_only`, which runs no code.
+    """
+    names = [file.name for file in sorted(folder.glob("*")) if file.is_file()]
+    if any(name == "adapter_model.bin" for name in names):
+        return command(
+            "import torch; from safetensors.torch import save_file; "
+            f"f = {str(folder)!r}; t = torch.load(f + '/adapter_model.bin', weights_only=True, map_location='cpu'); "
+            "save_file({k: v.clone().contiguous() for k, v in t.items()}, f + '/adapter_model.safetensors')"
+        )
+    opener = _opener(config)
+    if config and any(
+        name.startswith("pytorch_model") and name.endswith((".bin", ".bin.index.json")) for name in names
+    ):
+        return command(
+            f"from transformers import {opener} as M; f = {str(folder)!r}; M.from_pretrained(f).save_pretrained(f)"
+        )
+    dumped = next((name for name in names if name.endswith((".pt", ".pth", ".ckpt", ".bin"))), None)
+    if config and dumped:
+        return command(
+            f"import torch; from transformers import AutoConfig, {opener} as M; f = {str(folder)!r}; "
+            f"t = torch.load(f + {'/' + dumped!r}, weights_only=True, map_location='cpu'); "
+            "M.from_pretrained(None, config=AutoConfig.from_pretrained(f), state_dict=t).save_pretrained(f)"
+        )
+    if any(name.endswith((".gguf", ".onnx")) for name in names):
+        return "take the folder of safetensors that it was made from: a GGUF or ONNX file cannot be turned back"
+    return "save it where it was made: model.save_pretrained(folder) of transformers writes config.json and safetensors"
+
+
+def command(code: str) -> str:
+    """A line for a shell that runs this Python."""
+    return f"python -c {shlex.quote(code)}"
+
+
+def _opener(config: Mapping[str, Any]) -> str:
+    """The class of transformers that the configuration names, so that its head is kept; else AutoModel."""
+    import transformers
+
+    named = [str(one) for one in config.get("architectures") or () if hasattr(transformers, str(one))]
+    return named[0] if named else "AutoModel"
 
 
 def locate(name: str) -> Path:

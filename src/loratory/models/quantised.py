@@ -7,10 +7,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from loratory.errors import missing_extra
+from loratory.errors import Unfit, missing_extra
 from loratory.models import adapters, architectures
 
 KIND = "nf4"
+
+
+def quantisable(model: Any, depth: int) -> tuple[Any, list[tuple[str, nn.Linear]]]:
+    """The stacked layers and the matrices in them that four bits can hold, by name; they may be on the meta device.
+
+    Raises MissingExtra without bitsandbytes, and Unfit where there is no such matrix (GPT-2 holds them transposed).
+    """
+    try:
+        import bitsandbytes.nn.modules  # noqa: F401
+    except ImportError:
+        raise missing_extra("bitsandbytes", "qlora") from None
+    _, layers = architectures.layers_of(model, depth)
+    found = [(name, part) for name, part in layers.named_modules() if type(part) is nn.Linear]
+    if not found:
+        raise Unfit(
+            f"the layers of {type(model).__name__} hold no linear layers that four bits could hold",
+            remedy="choose another base:, or regime: lora",
+        )
+    return layers, found
 
 
 def quantised(model: Any, depth: int) -> Any:
@@ -18,15 +37,11 @@ def quantised(model: Any, depth: int) -> Any:
 
     Products are computed in float32 on a CPU and in bfloat16 on a GPU.
     """
-    try:
-        from bitsandbytes.nn.modules import Linear4bit
-    except ImportError:
-        raise missing_extra("bitsandbytes", "qlora") from None
     own = adapters.share(model)
-    _, layers = architectures.layers_of(own, depth)
-    for name, part in list(layers.named_modules()):
-        if type(part) is not nn.Linear:
-            continue
+    layers, matrices = quantisable(own, depth)
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for name, part in matrices:
         device = part.weight.device
         exact = torch.float32 if device.type == "cpu" else torch.bfloat16
         made: Any = Linear4bit(  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from typing import Any
 from loratory.errors import BaseModelError
 from loratory.protocols import Offsets, Tokens
 
+FAST = "save a fast one beside the model: AutoTokenizer.from_pretrained(name, use_fast=True).save_pretrained(folder)"
 UNBOUNDED = 1_000_000  # tokenizers without a limit report about 1e30
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "tokenizer.model", "sentencepiece.bpe.model")
 
@@ -44,16 +45,17 @@ class FastTokenizer:
             tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True, trust_remote_code=False)
         except Exception as problem:
             raise BaseModelError(
-                "its tokenizer cannot be loaded",
+                f"its tokenizer cannot be loaded: {str(problem).splitlines()[0][:200] if str(problem) else problem!r}",
                 where=str(folder),
                 allowed="a fast tokenizer (tokenizer.json)",
-                remedy=str(problem).splitlines()[0][:200],
+                remedy=FAST,
             ) from problem
         if not tokenizer.is_fast:
             raise BaseModelError(
                 "its tokenizer is not a fast one, so character offsets are unknown",
                 where=str(folder),
                 allowed="a fast tokenizer (tokenizer.json)",
+                remedy=FAST,
             )
         if tokenizer.pad_token_id is None:  # the mask hides it, but stock classifiers and batches ask for one
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)

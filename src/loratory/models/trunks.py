@@ -87,8 +87,7 @@ class TorchTrunk:
         self.tokenizer, self.base, self.device = tokenizer, base, device
         self.name, self.digest, self.kind, self.pooling = base.name, base.digest, base.kind, base.pooling
         self.config = model.config
-        text = self.config.get_text_config()
-        self.depth, self.width = int(text.num_hidden_layers), int(text.hidden_size)
+        self.depth, self.width = shape_of(self.config, base)
         self._host = Mixture(self.model, self.depth)
         self.sessions: WeakKeyDictionary[Network, Session] = WeakKeyDictionary()  # of networks that answer in int8
         self.hands: Hands | None = None  # who compute their rows
@@ -99,6 +98,7 @@ class TorchTrunk:
         self._trees: bool | None = None  # whether trees of continuations are computed rightly; None: not tried yet
         mixed = self.config.model_type not in architectures.UNMIXED
         stacks = self.kind == "encoder" and mixed and not self.config.is_encoder_decoder
+        stacks = stacks and architectures.stacked(self.model, self.depth)
         self._stacks = stacks  # whether its layers can be entered with what left the ones below
         self._joinable: bool | None = None  # whether rows can join others that are being written; None: not tried yet
         self._shares: bool | None = None  # whether prompts can begin behind what they share; None: not tried yet
@@ -385,6 +385,10 @@ class TorchTrunk:
         """LoRA's target modules of this architecture, and whether it is a known one."""
         return architectures.targets_of(self.model, self.config.model_type, self.depth)
 
+    def transposed(self, targets: Sequence[str]) -> bool:
+        """Whether these target modules hold their weights transposed."""
+        return architectures.transposed(self.model, targets)
+
     def strangers(self, targets: Sequence[str]) -> tuple[list[str], list[str]]:
         """Those target modules that the trunk does not have, and the names that there are."""
         return architectures.strangers(self.model, targets)
@@ -398,15 +402,35 @@ def apply_head(head: nn.Module | None, states: Tensor, mask: Tensor) -> Tensor:
     return head(states[:, :longest], mask[:, :longest])  # type: ignore[no-any-return]
 
 
+def shape_of(config: Any, base: Base) -> tuple[int, int]:
+    """Depth and width of a transformer; raises BaseModelError for a model that is none."""
+    text = config.get_text_config()
+    try:
+        return int(text.num_hidden_layers), int(text.hidden_size)
+    except (AttributeError, TypeError):
+        raise BaseModelError(
+            f"the base {base.name!r} ({config.model_type}) has no number of layers, or no width",
+            where=str(base.folder / "config.json"),
+            allowed="a transformer of stacked layers that reads text",
+            remedy="choose another base:",
+        ) from None
+
+
+def opener_of(base: Base) -> Any:
+    """The class of transformers that opens a base of this kind."""
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    return {"nli": AutoModelForSequenceClassification, "causal": AutoModelForCausalLM}.get(base.kind, AutoModel)
+
+
 def load_trunk(base: Base, device: str = "cpu", short_rows: bool = True) -> TorchTrunk:
     """A base's weights in memory, float32; raises BaseModelError when they do not fit its configuration."""
-    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
     from transformers.utils import logging
 
     keep_freed_memory()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    kind = {"nli": AutoModelForSequenceClassification, "causal": AutoModelForCausalLM}.get(base.kind, AutoModel)
+    kind = opener_of(base)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # a pooler that the folder lacks is made up: the same one every time
@@ -416,7 +440,7 @@ def load_trunk(base: Base, device: str = "cpu", short_rows: bool = True) -> Torc
                 trust_remote_code=False,
                 use_safetensors=True,
                 output_loading_info=True,
-                **_attention(base.config),
+                **attention_of(base.config),
             )
         absent = info["missing_keys"]
         mute = base.kind == "causal" and any("lm_head" in name for name in absent)  # saved without an output layer
@@ -436,7 +460,8 @@ def load_trunk(base: Base, device: str = "cpu", short_rows: bool = True) -> Torc
     return TorchTrunk(model, FastTokenizer.load(base.folder, positions_of(model)), base, device)
 
 
-def _attention(config: Mapping[str, Any]) -> dict[str, str]:
+def attention_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """What has to be said of attention to open an architecture."""
     return {"attn_implementation": "eager"} if config.get("model_type") in ("deberta", "deberta-v2") else {}
 
 

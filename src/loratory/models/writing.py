@@ -39,11 +39,16 @@ class Voice(nn.Module):
 
 @torch.no_grad()
 def voice_of(model: Any) -> Voice | None:
-    """The output layer of a whole causal model; None where it has none, or does more than we know of."""
+    """The output layer of a whole causal model; None where it has none, or does more than we know of.
+
+    Of a model without weights the latter is not seen (skeletons.speaks tries it).
+    """
     layer = model.get_output_embeddings()
     if layer is None:
         return None
     voice = Voice(layer, model.config.get_text_config())
+    if layer.weight.is_meta:
+        return voice
     ids = torch.tensor([[1, 2, 3, 4]], device=layer.weight.device)
     states = model.base_model(input_ids=ids).last_hidden_state
     return voice if torch.allclose(voice(states), model(input_ids=ids).logits, atol=1e-4, rtol=1e-4) else None

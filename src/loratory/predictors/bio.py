@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loratory.measures.spans import inside_word
+from loratory.predictors import schemes
+from loratory.predictors.schemes import BIO, Scheme
 from loratory.protocols import Offsets
 
 Span = tuple[int, int, str]
@@ -29,22 +31,14 @@ class Found:
 
 def tags_of(labels: Sequence[str]) -> tuple[str, ...]:
     """O, and B and I of each label, in the order of the outputs."""
-    return ("O", *(f"{kind}-{label}" for label in labels for kind in "BI"))
+    return BIO.tags_of(labels)
 
 
 def labels_of(tags: Sequence[str]) -> tuple[str, ...]:
-    """The labels of BIO tags in any order, by their first appearance.
-
-    Raises ValueError where O, or the B or I of a label, is missing or there twice, or something else is among them.
-    """
-    labels = tuple(dict.fromkeys(tag[2:] for tag in tags if tag[:2] in ("B-", "I-") and tag[2:]))
-    wanted = tags_of(labels)
-    if odd := [tag for tag in tags if tag not in wanted]:
-        raise ValueError(f"{odd[0]!r} is no tag")
-    if missing := [tag for tag in wanted if tag not in tags]:
+    """The labels of whole BIO tags in any order, by their first appearance; raises ValueError where one is missing."""
+    labels = schemes.labels_of(tags, BIO)
+    if missing := [tag for tag in tags_of(labels) if tag not in tags]:
         raise ValueError(f"there is no {missing[0]}")
-    if not labels or len(tags) != len(wanted):
-        raise ValueError("a tag is there twice" if labels else "there is no label")
     return labels
 
 
@@ -102,20 +96,23 @@ def _one_word(text: str, before: Place, behind: Place) -> bool:
     return behind[0] <= before[1] and inside_word(text, before[1])
 
 
-def decoded(odds: Floats, offsets: Sequence[Place], labels: Sequence[str], text: str) -> list[Found]:
-    """The spans of the likeliest tags in which every I continues its label (Viterbi 1967); odds are logarithms.
+def decoded(
+    odds: Floats, offsets: Sequence[Place], labels: Sequence[str], text: str, scheme: Scheme = BIO
+) -> list[Found]:
+    """The spans of the likeliest tags that the scheme allows (Viterbi 1967); odds are logarithms.
 
     White space at a span's edges is left out: byte-level tokens hold the space before a word.
     """
     found: list[Found] = []
-    path = likeliest(odds) if len(odds) else []
+    path = likeliest(odds, scheme) if len(odds) else []
     place = 0
     while place < len(path):
         stop = place + 1
         if path[place]:
-            while stop < len(path) and path[stop] == _inside(path[place]):
+            while stop < len(path) and scheme.continues(path[stop - 1], path[stop]):
                 stop += 1
-            found += _found(odds[place:stop], offsets[place:stop], labels, (path[place] - 1) // 2, text)
+            number, _ = scheme.place(path[place])
+            found += _found(odds[place:stop], offsets[place:stop], labels, number, text)
         place = stop
     return found
 
@@ -125,32 +122,23 @@ def _found(odds: Floats, offsets: Sequence[Place], labels: Sequence[str], number
     start, end = offsets[0][0], offsets[-1][1]
     inner = text[start:end]
     start, end = start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip())
-    shares = np.exp(odds)[:, 1:].reshape(len(odds), len(labels), 2).sum(-1)  # B or I of each label
+    shares = np.exp(odds)[:, 1:].reshape(len(odds), len(labels), -1).sum(-1)  # any tag of each label
     sure = shares.min(0)  # as sure as of the least sure token
     each = dict(zip(labels, sure.tolist(), strict=True))
     return [Found(start, end, labels[number], each)] if start < end else []
 
 
-def _inside(tag: int) -> int:
-    """The I of a label, from its B or its I."""
-    return tag + tag % 2
-
-
-def likeliest(odds: Floats) -> list[int]:
-    """The tags with the greatest sum of log-odds float[T, C] of all in which an I stands behind its B or I."""
+def likeliest(odds: Floats, scheme: Scheme = BIO) -> list[int]:
+    """The tags with the greatest sum of log-odds float[T, C] of all that the scheme allows."""
     steps, tags = odds.shape
-    allowed = np.zeros((tags, tags))
-    for tag in range(2, tags, 2):
-        allowed[:, tag] = -np.inf
-        allowed[[tag - 1, tag], tag] = 0.0
-    score = odds[0].copy()
-    score[2::2] = -np.inf
+    begin, allowed, end = scheme.steps(tags)
+    score = odds[0] + begin
     before = np.zeros((steps, tags), dtype=np.int64)
     for step in range(1, steps):
         each = score[:, None] + allowed
         before[step] = each.argmax(0)
         score = each.max(0) + odds[step]
-    path = [int(score.argmax())]
+    path = [int((score + end).argmax())]
     for step in range(steps - 1, 0, -1):
         path.append(int(before[step, path[-1]]))
     return path[::-1]

@@ -141,6 +141,10 @@ class Decoder:
             )
         return min(self.asking.most, left)
 
+    def needed(self, example: Example) -> int:
+        """Tokens of the prompt for an example, with its answer."""
+        return len(self._asked(example.input)) + max(len(self.written(example)), 1)
+
     def _cut(self, text: str) -> str:
         trunk: Any = self.network.trunk
         ids = trunk.tokenizer.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from loratory.errors import Unfit
 from loratory.predictors import bio
 from loratory.predictors.heads import OF_TEXTS, OF_TOKENS, PooledHead, Stock, make_head, make_token_head
+from loratory.predictors.schemes import BIO, SCHEMES, Scheme, labels_of
 from loratory.protocols import Input, Labelled, Offsets, Prediction, Scores, Spanned, Task, Tokenizer, Tokens
 
 Row = tuple[Tokens, Offsets]
@@ -105,17 +107,19 @@ class LabelForm:
         return scores
 
 
+@dataclass(frozen=True)
 class SpanForm:
-    """Tags of tokens: outputs are logits float[B, T, 2 L + 1], as bio.tags_of has them. Long texts are read whole."""
+    """Tags of tokens: outputs are logits float[B, T, K L + 1], K kinds of a scheme. Long texts are read whole."""
 
-    capability: Any = Spanned
-    stock: Stock = OF_TOKENS
+    scheme: Scheme = BIO
+    capability: ClassVar[Any] = Spanned
+    stock: ClassVar[Stock] = OF_TOKENS
 
     def outputs(self, task: Any) -> tuple[str, ...]:
-        return bio.tags_of(task.span_labels)
+        return self.scheme.tags_of(task.span_labels)
 
     def labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
-        return bio.labels_of(outputs)
+        return labels_of(outputs, self.scheme)
 
     def head(self, kind: str, task: Any, trunk: Any) -> nn.Module:
         return make_token_head(kind, trunk, self.outputs(task))
@@ -142,14 +146,18 @@ class SpanForm:
         ]
         places, odds = bio.merged(parts)
         text = task.text(input)
-        if task.in_words:
+        if task.in_words and self.scheme is BIO:  # foreign models of other schemes are read as they were trained
             places, odds = bio.in_words(odds, places, text)
-        found = bio.decoded(odds, places, task.span_labels, text)
+        found = bio.decoded(odds, places, task.span_labels, text, self.scheme)
         answer = task.from_spans(text, [(one.start, one.end, one.label) for one in found])
         return Prediction(answer, {f"/spans/{number}/label": one.odds for number, one in enumerate(found)})
 
 
-FORMS: Mapping[str, Form] = {"labels": LabelForm(), "spans": SpanForm()}
+FORMS: Mapping[str, Form] = {
+    "labels": LabelForm(),
+    "spans": SpanForm(),
+    **{f"spans-{name}": SpanForm(scheme) for name, scheme in SCHEMES.items() if scheme is not BIO},  # taken in
+}
 
 
 def form_of(task: Task) -> str:

@@ -69,17 +69,24 @@ class TokenHead(nn.Module):
 class Given(nn.Module):
     """Stands where a task model's trunk stood: hands back the states that it is given as `inputs_embeds`."""
 
-    def __init__(self, trunk: nn.Module) -> None:
+    def __init__(self, trunk: Any) -> None:
         super().__init__()
+        self.paired = bool(getattr(trunk.config, "is_encoder_decoder", False))
         pooler = getattr(trunk, "pooler", None)
         if pooler is not None:
             self.pooler = pooler
+            self.activation = getattr(trunk, "pooler_activation", None)  # ALBERT's pooler is a bare layer
 
     def forward(self, *args: Any, inputs_embeds: Tensor, **options: Any) -> Any:
-        from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
+        from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions, Seq2SeqModelOutput
 
+        if self.paired:
+            return Seq2SeqModelOutput(last_hidden_state=inputs_embeds)
         pooler = getattr(self, "pooler", None)
-        pooled = pooler(inputs_embeds) if pooler is not None else None
+        pooled = None
+        if pooler is not None:
+            activation = self.activation
+            pooled = activation(pooler(inputs_embeds[:, 0])) if activation else pooler(inputs_embeds)
         return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=inputs_embeds, pooler_output=pooled)
 
 
@@ -110,6 +117,7 @@ class StockHead(nn.Module):
         filler = self.config.pad_token_id
         word = 0 if filler else 1
         ids, mask = torch.tensor([[word] * 4, [word, word, filler, filler]]), torch.tensor([[1] * 4, [1, 1, 0, 0]])
+        ids = self._ended(ids, mask)
         try:
             states = trunk(input_ids=ids, attention_mask=mask).last_hidden_state
             return states, mask, self.model(input_ids=ids, attention_mask=mask).logits
@@ -128,7 +136,14 @@ class StockHead(nn.Module):
         """States float[B, T, D], mask int[B, T] -> logits float[B, L]."""
         filler = self.config.pad_token_id
         ids = torch.where(mask.bool(), filler + 1, filler)  # heads on the last token find it by the padding
+        ids = self._ended(ids, mask)
         return self.model(input_ids=ids, attention_mask=mask, inputs_embeds=states).logits  # type: ignore[no-any-return]
+
+    def _ended(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The rows with the end token as their last real one, where the head looks for it (BART's does)."""
+        if not getattr(self.config, "is_encoder_decoder", False) or self.config.eos_token_id is None:
+            return ids
+        return ids.scatter(1, (mask.sum(-1, keepdim=True) - 1).clamp_min(0), int(self.config.eos_token_id))
 
     def named(self) -> dict[str, nn.Parameter]:
         """Parameters under their names in the stock model ("classifier.weight", "bert.pooler.dense.weight")."""

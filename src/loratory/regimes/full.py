@@ -22,6 +22,10 @@ class Full(Headed):
     def objection(self, task: Task, start: str) -> str | None:
         return self.refused("full", task, start)
 
+    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
+        super().inspect(task, trunk, context)
+        trunk.open(every_weight=True)
+
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor:
         from loratory.training.encoders import Options, through_trunk, ways
 

@@ -48,6 +48,18 @@ class Head(BaseModel):
             return "head on spans has a head on every token: label_names is for labels of texts"
         return refuse("head", task, start, self.starts, ENCODED)
 
+    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
+        from loratory.regimes.rehearsal import inspect_head, inspect_ways
+
+        if self.head == "stock" or isinstance(task, Spanned):
+            inspect_ways(trunk, context, learns=False)
+        inspect_head(self.head, task, trunk)
+
+    def rehearse(self, task: Any, lessons: Lessons, trunk: Any, context: Context) -> None:
+        from loratory.regimes.rehearsal import rehearse_weights
+
+        rehearse_weights(self, task, lessons)
+
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Encoder:
         from loratory.training.encoders import Options, head_on_states, through_trunk, ways
 

@@ -80,15 +80,42 @@ class Headed(BaseModel):
             return f"{name} on spans has a head on every token: contrastive and label_names are for labels of texts"
         return refuse(name, task, start, self.starts, ENCODED)
 
+    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
+        from loratory.regimes.rehearsal import inspect_head, inspect_packing, inspect_ways, inspect_writing
+
+        inspect_ways(trunk, context, learns=True)
+        if self.writes(trunk.kind):
+            inspect_writing(task, trunk)
+            inspect_packing(self, trunk, context)
+        else:
+            inspect_head(self.head, task, trunk)
+
+    def rehearse(self, task: Any, lessons: Lessons, trunk: Any, context: Context) -> None:
+        from loratory.regimes.rehearsal import rehearse_pages, rehearse_weights, rehearse_writing
+
+        rehearse_weights(self, task, lessons)
+        if self.writes(trunk.kind):
+            rehearse_pages(rehearse_writing(self, task, lessons, trunk, context), lessons, context)
+            return
+        if self.consistency and context.training.long == "windows":
+            from loratory.training.consistency import windowed
+
+            raise windowed()
+        if isinstance(task, Spanned):
+            self.check_recognisers(task)
+
+    def check_recognisers(self, task: Any) -> None:
+        """Raise SpecError where a recogniser speaks for an unknown label."""
+        for label in () if isinstance(self.recognisers, str) else self.recognisers.values():
+            if label not in task.span_labels:
+                said = f"{label!r} is no label{nearest(label, task.span_labels)}"
+                raise SpecError(said, where="recognisers", allowed=", ".join(task.span_labels))
+
     def assisted(self, task: Any, lessons: Lessons, made: Any) -> Any:
         """A predictor of spans with its recognisers; any other as it is. Raises SpecError for an unknown label."""
         if not isinstance(task, Spanned) or self.recognisers == "off":
             return made
-        if self.recognisers != "auto":
-            for label in self.recognisers.values():
-                if label not in task.span_labels:
-                    said = f"{label!r} is no label{nearest(label, task.span_labels)}"
-                    raise SpecError(said, where="recognisers", allowed=", ".join(task.span_labels))
+        self.check_recognisers(task)
         marked = [(task.text(e.input), task.spans_of(e.answer)) for e in lessons.train]
         return replace(made, finders=tuple(believed(self.recognisers, marked, SURE)))
 

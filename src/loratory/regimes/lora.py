@@ -39,6 +39,10 @@ class Lora(Headed):
     def objection(self, task: Task, start: str) -> str | None:
         return self.refused("lora", task, start)
 
+    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
+        super().inspect(task, trunk, context)
+        trunk.open(self.config(trunk, context))
+
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor:
         import torch
 
@@ -70,6 +74,7 @@ class Lora(Headed):
                 },
             )
         chosen, pattern = self._layers(trunk)
+        turned: dict[str, JSON] = {"fan_in_fan_out": True} if trunk.transposed(targets) else {}
         config: dict[str, JSON] = {
             "r": self.rank,
             "lora_alpha": self.alpha,
@@ -77,7 +82,7 @@ class Lora(Headed):
             "use_rslora": self.rslora,
             "target_modules": list(targets),
         }
-        return config | ({"layers_to_transform": chosen, "layers_pattern": pattern} if chosen else {})
+        return config | turned | ({"layers_to_transform": chosen, "layers_pattern": pattern} if chosen else {})
 
     def _named(self, trunk: Any) -> tuple[str, ...]:
         unknown, there = trunk.strangers(self.targets)
@@ -94,11 +99,13 @@ class Lora(Headed):
             return [], pattern
         if isinstance(self.layers, str):
             top = int(self.layers.removeprefix("top-"))
-            chosen = list(range(max(depth - top, 0), depth))
+            chosen = list(range(depth - top, depth))
         else:
             chosen = sorted(set(self.layers))
         if not chosen or chosen[0] < 0 or chosen[-1] >= depth:
             raise SpecError(
-                f"layers {self.layers} do not fit {trunk.name}", where="lora: layers", allowed=f"0 to {depth - 1}"
+                f"layers {self.layers} do not fit {trunk.name}, which has {depth}",
+                where="lora: layers",
+                allowed=f"all, top-1 to top-{depth}, or a list of numbers from 0 to {depth - 1}",
             )
         return chosen, pattern

@@ -33,6 +33,16 @@ class Prompted(BaseModel):
     def objection(self, task: Task, start: str) -> str | None:
         return refuse_writing("prompted", task, start, self.starts)
 
+    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
+        from loratory.regimes.rehearsal import inspect_writing
+
+        inspect_writing(task, trunk)
+
+    def rehearse(self, task: Any, lessons: Lessons, trunk: Any, context: Context) -> None:
+        from loratory.regimes.rehearsal import rehearse_writing
+
+        rehearse_writing(self, task, lessons, trunk, context, self._shots(task, lessons))
+
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Decoder:
         made = asked(self, task, lessons, start, context, self._shots(task, lessons))
         context.report("fitted", {"prompt": made.prompt.digest, "room": made.room})

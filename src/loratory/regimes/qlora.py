@@ -14,5 +14,11 @@ class Qlora(Lora):
     def objection(self, task: Task, start: str) -> str | None:
         return self.refused("qlora", task, start)
 
+    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
+        from loratory.models.quantised import quantisable
+
+        super().inspect(task, trunk, context)
+        quantisable(trunk.model, trunk.depth)
+
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor:
         return super().fit(task, lessons, start.quantised(), context)

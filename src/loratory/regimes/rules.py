@@ -56,6 +56,13 @@ class Rules(BaseModel):
     def objection(self, task: Task, start: str) -> str | None:
         return refuse("rules", task, start, self.starts, (Labelled, Spanned))
 
+    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
+        if isinstance(task, Labelled) and self.recognisers not in ("auto", {}):
+            raise _unrecognised()
+
+    def rehearse(self, task: Any, lessons: Lessons, trunk: Any, context: Context) -> None:
+        self.named((task.labels or ()) if isinstance(task, Labelled) else task.span_labels)
+
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor:
         make = next(make for capability, make in MAKERS if isinstance(task, capability))
         return make(self, task, lessons)
@@ -70,14 +77,18 @@ class Rules(BaseModel):
                 )
 
 
+def _unrecognised() -> SpecError:
+    return SpecError(
+        "recognisers find spans, and this task's answer is one label",
+        where="rules: recognisers",
+        remedy="take it out, or give patterns",
+    )
+
+
 def for_labels(options: Rules, task: Any, lessons: Lessons) -> Patterns:
     """The user's rules, then what is mined, each with the label odds on train."""
     if options.recognisers not in ("auto", {}):
-        raise SpecError(
-            "recognisers find spans, and this task's answer is one label",
-            where="rules: recognisers",
-            remedy="take it out, or give patterns",
-        )
+        raise _unrecognised()
     options.named(task.labels)
     texts = [task.text(e.input) for e in lessons.train]
     labels = [task.label_of(e.answer) for e in lessons.train]

@@ -32,6 +32,15 @@ class Tfidf(BaseModel):
     def objection(self, task: Task, start: str) -> str | None:
         return refuse("tfidf", task, start, self.starts)
 
+    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
+        try:
+            import sklearn.linear_model  # noqa: F401
+        except ImportError:
+            raise missing_extra("scikit-learn", "train") from None
+
+    def rehearse(self, task: Any, lessons: Lessons, trunk: Any, context: Context) -> None:
+        """Nothing: any text will do."""
+
     def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Linear:
         texts = [task.text(e.input) for e in lessons.train]
         y = np.array([task.labels.index(task.label_of(e.answer)) for e in lessons.train])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from loratory.data.twins import twin
+from loratory.errors import SpecError
 from loratory.perturbations.changes import Perturbation
 from loratory.predictors.forms import FORMS
 from loratory.protocols import Example, Tokens
@@ -32,6 +33,15 @@ def consistent(plain: Tensor, twins: Tensor, losses: Callable[[Tensor], Tensor],
     one; here both learn, and both have the label.
     """
     return losses(plain) + losses(twins) + weight * symmetric_kl(plain, twins)
+
+
+def windowed() -> SpecError:
+    """Of twins that are read in windows."""
+    return SpecError(
+        "consistency compares a text with its twin, and windows of the two are not of the same words",
+        where="training: long",
+        remedy="set training: long: ends, or take consistency out",
+    )
 
 
 @dataclass

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from loratory.errors import SpecError
 from loratory.models.activations import Pooling, pool
 from loratory.models.live import LiveTrunk, Ways
 from loratory.models.precision import choose
@@ -22,7 +21,7 @@ from loratory.protocols import JSON, Context, Encode, Example, Lessons, Network,
 from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec
 from loratory.training.batching import Batch, epoch_batches, micro_batches
 from loratory.training.checkpoints import Staged
-from loratory.training.consistency import Twins, consistent
+from loratory.training.consistency import Twins, consistent, windowed
 from loratory.training.contrastive import contrastive_loss, hard_steps
 from loratory.training.loop import Course, train
 from loratory.training.objectives import OBJECTIVES, label_loss
@@ -206,11 +205,7 @@ def _twins(lessons: Lessons, live: LiveTrunk, material: Material, options: Optio
         context.report("said", {"text": text})
     reading, spec = context.training, options.consistency
     if reading.long == "windows":
-        raise SpecError(
-            "consistency compares a text with its twin, and windows of the two are not of the same words",
-            where="training: long",
-            remedy="set training: long: ends, or take consistency out",
-        )
+        raise windowed()
     twins = (material.task, material.form, live.tokenizer, lessons.train, reading.max_tokens, reading.long)
     return Twins(*twins, spec, context.seed)
 

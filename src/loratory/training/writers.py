@@ -41,21 +41,34 @@ def pages(decoder: Decoder, examples: Sequence[Example], most: int | None = None
         written = decoder.written(example)
         try:
             page = Page((*decoder.ids(example.input), *written), len(written))
-        except Unfit as problem:
-            long.append((example.origin, problem.problem))
+        except Unfit:  # nothing behind it fits: not the answer, and not the budget that an answer may take
+            long.append((decoder.needed(example), example.origin))
             continue
         if most and len(page.ids) > most and not decoder.words.cuts:
-            long.append((example.origin, f"prompt and answer take {len(page.ids)} tokens"))
+            long.append((len(page.ids), example.origin))
         made.append(page)
     if long:
-        (where, what), others = long[0], f", and {len(long) - 1} more are too long" if len(long) > 1 else ""
-        raise DataError(
-            f"{what}{others}",
-            where=where,
-            allowed=f"at most {most} tokens, so that no answer is cut" if most else "",
-            remedy="raise training: max_tokens up to what the base reads, or shorten or remove these examples",
-        )
+        raise _too_long(decoder, long, most)
     return made
+
+
+def _too_long(decoder: Decoder, long: Sequence[tuple[int, str]], most: int | None) -> DataError:
+    """Of (tokens, origin) of every example that is too long: told of the longest."""
+    trunk: Any = decoder.network.trunk
+    needed, where = max(long, key=lambda one: one[0])
+    reads = int(trunk.tokenizer.limit)
+    others = f", the longest of {len(long):,} examples that are too long" if len(long) > 1 else ""
+    raised = (
+        f"set training: max_tokens: {needed}"
+        if needed <= reads
+        else f"choose a base that reads more than {reads:,} tokens"
+    )
+    return DataError(
+        f"prompt and answer take {needed:,} tokens{others}",
+        where=where,
+        allowed=f"at most {min(most or reads, reads):,} tokens, so that no answer is cut; {trunk.name} reads {reads:,}",
+        remedy=f"{raised}, or shorten or remove {'these examples' if len(long) > 1 else 'this example'}",
+    )
 
 
 def answer_losses(states: Tensor, starts: Sequence[int], batch: Sequence[Page], voice: Any, loss: LossSpec) -> Tensor:
@@ -104,17 +117,30 @@ def packs(trunk: TorchTrunk, batch: Sequence[Page]) -> bool:
     return torch.allclose(apart, packed, rtol=PACKED_ALIKE, atol=PACKED_ALIKE)
 
 
-def show(decoder: Decoder, material: Sequence[Page], target: str, context: Context) -> None:
-    """The pre-flight look: the first examples with what carries loss, as the model will see them.
+def check_packing(trunk: TorchTrunk, batch: Sequence[Page]) -> None:
+    """Raise Unfit where the architecture does not keep packed pages apart."""
+    if not packs(trunk, batch):
+        raise Unfit(
+            f"{trunk.name} does not keep packed rows apart: packed examples have another loss than the same ones apart",
+            where="training: packing",
+            remedy="set training: packing: off",
+        )
 
-    `target` is what the first of them has to say; raises DataError where the tokenizer does not give it back.
-    """
+
+def show(decoder: Decoder, material: Sequence[Page], context: Context) -> None:
+    """The pre-flight look: the first examples with what carries loss, as the model will see them."""
     trunk: Any = decoder.network.trunk
     read = trunk.tokenizer.tokenizer.decode
     for page in material[:SHOWN]:
         start = len(page.ids) - page.answered
         context.report("preflight", {"prompt": read(page.ids[:start]), "learnt": read(page.ids[start:])})
-    told = read(material[0].ids[-material[0].answered : -1])
+
+
+def check_target(decoder: Decoder, page: Page, example: Example) -> None:
+    """Raise DataError where the tokenizer does not give the answer of this page back."""
+    trunk: Any = decoder.network.trunk
+    target = decoder.words.target(decoder.task, example.answer)
+    told = trunk.tokenizer.tokenizer.decode(page.ids[-page.answered : -1])
     if told.strip() != decoder.chat.quoted(target).strip():
         raise DataError(
             f"the tokenizer does not give an answer back: {target!r} became {told!r}",
@@ -133,14 +159,11 @@ def through_writing(
     now = replace(start, network=Network(live), learned=learned)
     longest = min(context.training.max_tokens, live.tokenizer.limit)
     material = pages(now, lessons.train, longest)
-    show(now, material, now.words.target(now.task, lessons.train[0].answer), context)
+    show(now, material, context)
+    check_target(now, material[0], lessons.train[0])
     packed = context.training.packing == "on"
-    if packed and not packs(live.trunk, material[:4]):
-        raise Unfit(
-            f"{live.name} does not keep packed rows apart: packed examples have another loss than the same ones apart",
-            where="training: packing",
-            remedy="set training: packing: off",
-        )
+    if packed:
+        check_packing(live.trunk, material[:4])
 
     def losses(indices: Sequence[int]) -> Tensor:
         return page_losses(live, [material[i] for i in indices], loss, packed)
