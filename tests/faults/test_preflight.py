@@ -174,7 +174,8 @@ def test_the_longest_example_is_named_with_the_tokens_that_it_needs(tmp_path: Pa
     assert told_of, told["check"]
     line, tokens = map(int, told_of.groups())
     sizes = {n: needed(folder, n) for n in long}
-    assert tokens >= sizes[line] == max(size for n, size in sizes.items() if n != 33 or line == 33)
+    assert sizes[line] == max(sizes.values())
+    assert abs(tokens - sizes[line]) <= 1  # the template's text and its pieces may be cut apart in another place
     assert f"max_tokens: {tokens}" in told["check"] or "choose a base" in told["check"]
 
 
@@ -228,7 +229,7 @@ def test_a_contender_that_cannot_be_after_all_fails_alone_and_is_tried_again(
     with monkeypatch.context() as patched:
         patched.setattr("loratory.regimes.lora.Lora.fit", raising(make))
         done = here(folder, "run", "spec.yaml", "--json")
-    assert done.code == 1
+    assert done.code == 0
     ladder = json.loads(done.out)
     rows = {row["name"]: row for row in ladder["contenders"]}
     assert {name: row["status"] for name, row in rows.items()} == {
@@ -261,7 +262,7 @@ def test_one_that_cannot_be_measured_fails_alone(workspace: Workspace, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr(measuring, "measure", broken)
         done = here(folder, "run", "spec.yaml", "--json")
-    assert done.code == 1
+    assert done.code == 0
     rows = {row["name"]: row for row in json.loads(done.out)["contenders"]}
     assert (rows["lora"]["failure"], rows["tfidf"]["status"]) == ("it cannot answer", "fitted")
     assert here(folder, "run", "spec.yaml").code == 0

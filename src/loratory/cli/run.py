@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from loratory.cli.options import DataOption, JsonOption, OutputOption, SetOption, SpecArgument
 
 NAME = "run"
@@ -18,8 +16,8 @@ def command(
 ) -> None:
     """Check and split the examples, fit the ladder, weigh the evidence, report.
 
-    A run that was stopped goes on where it was; finished contenders are kept. Exit code 1: a contender could not be
-    fitted or measured, and the others are reported.
+    A run that was stopped goes on where it was; finished contenders are kept. A contender that cannot be
+    fitted or measured is named, and the others are reported.
     """
     from loratory.cli.printing import Screen
     from loratory.cli.printing import data as print_data
@@ -38,5 +36,3 @@ def command(
     screen.console.print(f"report: {place.folder / 'report.html'}", markup=False)
     if as_json:
         print_data(ladder)
-    if ladder["verdict"]["failed"]:
-        raise typer.Exit(1)

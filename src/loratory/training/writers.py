@@ -37,14 +37,15 @@ class Page:
 def pages(decoder: Decoder, examples: Sequence[Example], most: int | None = None) -> list[Page]:
     """What is learnt from; raises one DataError for all examples that do not fit or take more than `most` tokens."""
     made, long = [], []
+    room = min(most or decoder.limit, decoder.limit)
     for example in examples:
         written = decoder.written(example)
         try:
             page = Page((*decoder.ids(example.input), *written), len(written))
-        except Unfit:  # nothing behind it fits: not the answer, and not the budget that an answer may take
+        except Unfit:  # not one token fits behind it
             long.append((decoder.needed(example), example.origin))
             continue
-        if most and len(page.ids) > most and not decoder.words.cuts:
+        if len(page.ids) > room and not decoder.words.cuts:
             long.append((len(page.ids), example.origin))
         made.append(page)
     if long:
