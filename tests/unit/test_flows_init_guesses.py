@@ -321,6 +321,21 @@ def test_what_is_said_wins(tmp_path: Path) -> None:
         made(file, label="knd", encoding="cp1252")
 
 
+def test_tags_that_are_numbers_get_their_names(tmp_path: Path) -> None:
+    rng = random.Random(2)
+    rows = [{"tokens": [*sentence(rng, 5).split(), "Ada", "Bo"], "ner_tags": [0] * 5 + [1, 2]} for _ in range(30)]
+    file = lines(tmp_path / "a.jsonl", rows)
+    with pytest.raises(LoratoryError, match="the tags are") as caught:
+        made(file)
+    assert "--tag-names O,B-PER" in caught.value.remedy
+    spec, said = made(file, tag_names="O, B-PER,I-PER")
+    assert spec.task.tag_names == ("O", "B-PER", "I-PER")
+    assert spec.task.labels == ("PER",)
+    assert "30 spans of 1 labels" in said
+    cheap = load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"])
+    assert check(cheap, lambda event, values: None).task.labels == ("PER",)
+
+
 def test_the_label_tells_the_kind(tmp_path: Path) -> None:
     rng = random.Random(2)
     rows = [

@@ -50,6 +50,10 @@ def command(
     group: Annotated[
         str | None, typer.Option("--group", metavar="COLUMN", help="The column of groups that no split cuts.")
     ] = None,
+    tag_names: Annotated[
+        str | None,
+        typer.Option("--tag-names", metavar="NAMES", help="Names of tags that are numbers, in order: O,B-PER,I-PER."),
+    ] = None,
     encoding: Annotated[
         str | None, typer.Option("--encoding", metavar="NAME", help="Encoding of text files; utf-8 when left out.")
     ] = None,
@@ -77,7 +81,7 @@ def command(
         raise SpecError("this is a folder", where=str(output), remedy=f"--output {output / 'spec.yaml'}")
     if output.exists() and not force:
         raise SpecError("this spec exists", where=str(output), remedy="give another --output, or --force")
-    wishes = Wishes(task, text, label, group, encoding, config, revision, sheet)
+    wishes = Wishes(task, text, label, group, tag_names, encoding, config, revision, sheet)
     if recipe and wishes != Wishes():
         raise SpecError("a recipe brings its own data and columns", remedy="leave the options out, or give DATA")
     asker = ask if sys.stdin.isatty() and sys.stderr.isatty() else None

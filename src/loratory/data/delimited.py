@@ -17,6 +17,7 @@ Record: TypeAlias = tuple[int, list[str]]  # the line it starts on, its fields
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 SEPARATOR = re.compile(r'"?sep=([^\r\n"])"?\r?(?:\n|$)', re.IGNORECASE)  # Excel's own first line
 LABEL = "__label__"  # fastText
+BEGINNING = 2**20  # characters of a file that are looked at for it
 SNIFFED = 200  # records that decide what separates the fields
 NAME = re.compile(r"[\w .:/()#-]{1,40}")
 LOOKED_AT = 2000  # records that decide whether there is a header
@@ -111,7 +112,7 @@ def _evenness(text: str, delimiter: str) -> tuple[float, int]:
     """The share of the first records that have as many fields as the first one, and that number."""
     with _any_length():
         try:
-            records = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            records = csv.reader(io.StringIO(text[:BEGINNING], newline=""), delimiter=delimiter)
             widths = [len(fields) for fields in itertools.islice(filter(None, records), SNIFFED)]
         except csv.Error:
             return 0.0, 1

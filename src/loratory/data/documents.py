@@ -252,10 +252,11 @@ def _rows_of_columns(value: Mapping[str, Any], shown: str) -> list[Row]:
 # -- rows
 def _rows(text: str, shown: str, found: Sequence[_Value]) -> list[Row]:
     """Rows with their lines, and with their columns where several stand on one line."""
-    starts, line, before = [], 1, 0
+    starts, line, before, begins = [], 1, 0, 0  # `begins`: the offset of the line
     for one in found:
-        line, before = line + text.count("\n", before, one.start), one.start
-        starts.append((line, one.start - text.rfind("\n", 0, one.start)))
+        line += text.count("\n", before, one.start)
+        begins, before = max(begins, text.rfind("\n", before, one.start) + 1), one.start
+        starts.append((line, one.start - begins + 1))
     many = Counter(line for line, _ in starts)
     lists = all(isinstance(one.value, list) for one in found)
     rows = []

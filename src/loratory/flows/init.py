@@ -58,7 +58,9 @@ def from_data(data: str, output: Path, name: str | None, wishes: Wishes = DEFAUL
     local = Path(data).expanduser()
     source = read_source(_data_spec(str(local.resolve()) if local.exists() else data, wishes), Path.cwd())
     path = os.path.relpath(local.resolve(), output.resolve().parent) if local.exists() else data
-    about = {"file": output, "path": _yaml(path), "options": _options(wishes)}
+    about: dict[str, Any] = {"file": output, "path": _yaml(path), "options": _options(wishes)}
+    names = [name.strip() for name in (wishes.tag_names or "").split(",") if name.strip()]
+    about["tag_names"] = {"tag_names": names} if names else {}
     about["name"] = _yaml(name or _name(local.resolve() if local.exists() else Path(data)))
     kind, why = guess_kind(source.train, wishes)
     given, chosen = choose_columns(source.train, kind, wishes, ask)
@@ -102,7 +104,8 @@ def _write_classify(source: Source, given: Mapping[str, str], about: Mapping[str
 
 def _write_tag(source: Source, given: Mapping[str, str], about: Mapping[str, Any]) -> tuple[str, list[str]]:
     reading = _reading(source, given)
-    task = Tag(**reading.options)
+    options = {**reading.options, **about["tag_names"]}
+    task = Tag(**options)
     found = _read(source, task, given, about)
     settled = task.settle(found.examples, found.others)
     counts = Counter(span["label"] for example in found.examples for span in (example.answer or {"spans": ()})["spans"])
@@ -110,8 +113,7 @@ def _write_tag(source: Source, given: Mapping[str, str], about: Mapping[str, Any
     text = starting_specs.TAG.format(
         **about,
         about=said,
-        labels=_labels(settled.labels)
-        + "".join(f"  {key}: {_yaml(value)}\n" for key, value in reading.options.items()),
+        labels=_labels(settled.labels) + _lines(options),
         columns=_lines(found.matching.columns),
     )
     told = [f"the offsets of the spans are read as {reading.name}, since they then lie where words do"]

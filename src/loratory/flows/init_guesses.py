@@ -41,6 +41,7 @@ class Wishes:
     text: str | None = None
     label: str | None = None
     group: str | None = None
+    tag_names: str | None = None  # of tags that are numbers: "O,B-PER,I-PER"
     encoding: str | None = None
     config: str | None = None
     revision: str | None = None
