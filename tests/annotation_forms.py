@@ -463,6 +463,16 @@ def conll_2003(given: Sequence[Sample]) -> File:
     return "data.txt", "-DOCSTART- -X- -X- O\n\n" + "\n".join(texts)
 
 
+def word_rows(given: Sequence[Sample]) -> File:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(["Sentence #", "Word", "POS", "Tag"])
+    for number, one in enumerate(given):
+        for place, (word, tag) in enumerate(tags_of(one, "BIO")):
+            writer.writerow(["" if place else f"Sentence: {number}", word, "NN", tag])
+    return "ner.csv", out.getvalue()
+
+
 def germeval(given: Sequence[Sample]) -> File:
     texts = []
     for number, one in enumerate(given):

@@ -493,3 +493,28 @@ def test_every_answer_has_a_form() -> None:
     asked: Sequence[str] = [form.task for form in FORMS]
     assert set(asked) == set(ANSWERS)
     assert len({(form.tool, form.task, form.form) for form in FORMS}) == len(FORMS)
+
+
+# ---- words in rows
+@pytest.mark.parametrize("everywhere", [True, False])
+@pytest.mark.parametrize("names", [("Sentence #", "Word", "POS", "Tag"), ("sentence_id", "words", "pos", "labels")])
+def test_a_table_of_words_is_read_by_sentence(tmp_path: Path, names: tuple[str, ...], everywhere: bool) -> None:
+    sentence, word, pos, tag = names
+    texts = [[("Ada", "B-per"), ("Lund", "I-per"), ("left", "O")], [("In", "O"), ("Oslo", "B-geo")]] * 3
+    rows = [f"{sentence},{word},{pos},{tag}"]
+    for number, text in enumerate(texts):
+        for place, (token, label) in enumerate(text):
+            rows.append(f"{f'Sentence: {number}' if everywhere or not place else ''},{token},X,{label}")
+    source = read(tmp_path, ("ner.csv", "\n".join(rows) + "\n"))
+    assert [row.values["tokens"] for row in source.train] == [[token for token, _ in text] for text in texts]
+    assert source.train[1].place == "ner.csv:5"
+    assert any("not read: " in line and repr(pos) in line for line in source.said)
+    found = [one.answer["spans"] for one in examples(source, "tag", {})]
+    assert [(one["start"], one["end"], one["label"]) for one in found[0]] == [(0, 8, "per")]
+
+
+def test_a_table_with_a_word_and_a_label_is_no_table_of_words(tmp_path: Path) -> None:
+    text = "text,word,label\n" + "".join(f"a sentence {n},w{n},{'ab'[n % 2]}\n" for n in range(20))
+    source = read(tmp_path, ("a.csv", text))
+    assert len(source.train) == 20
+    assert source.said == ()

@@ -418,3 +418,13 @@ def test_labels_of_the_test_file_alone_stand_in_the_spec(tmp_path: Path) -> None
     assert "alone: 'c'" in said
     found = check(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), lambda event, values: None)
     assert any("no example in train for c" in one["what"] for one in found.quality["warnings"])
+
+
+@pytest.mark.parametrize("name", ["label", "labels", "topics"])
+def test_lists_of_several_labels_are_told_to_be_several(name: str, tmp_path: Path) -> None:
+    rng = random.Random(1)
+    rows = [{"text": sentence(rng), name: ["a", "b", "c"][: n % 3 + 1]} for n in range(40)]
+    with pytest.raises(LoratoryError, match="multi-label") as caught:
+        made(lines(tmp_path / "a.jsonl", rows))
+    assert caught.value.where.endswith(f"a.jsonl:2: {name}")
+    assert caught.value.remedy

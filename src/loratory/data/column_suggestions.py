@@ -110,6 +110,18 @@ def suggest_spans(rows: Sequence[Row], taken: Sequence[str] = ()) -> list[Candid
     return sorted(found, key=lambda one: -one.score)
 
 
+def suggest_lists(rows: Sequence[Row], taken: Sequence[str] = ()) -> list[Candidate]:
+    """Columns of short lists of strings that recur, as several labels for a text do, the one with the fewest first."""
+    found = []
+    for path, values in _columns(rows, taken):
+        lists = [value for value in values if isinstance(value, list)]
+        counts = Counter(one for value in lists for one in value if isinstance(one, str))
+        plain = all(isinstance(one, str) for value in lists for one in value)
+        if lists and plain and 2 <= len(counts) <= max(2, counts.total() // 2):
+            found.append(Candidate(path, -float(len(counts)), len(counts)))
+    return sorted(found, key=lambda one: -one.score)
+
+
 def _is_span(value: JSON) -> bool:
     if isinstance(value, Mapping):
         names = {str(key).casefold() for key in value}

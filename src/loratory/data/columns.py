@@ -12,6 +12,7 @@ from loratory.data.column_suggestions import (
     Candidate,
     find_json_column,
     suggest_labels,
+    suggest_lists,
     suggest_spans,
     suggest_texts,
 )
@@ -37,6 +38,10 @@ def match(
     """Find the task's columns among the rows'; what is given wins, then names, then content. Raises DataError."""
     looked_at = sample(rows)
     present = list(dict.fromkeys(key for row in looked_at for key in row.values))
+    if not present:
+        raise DataError(
+            "the rows hold nothing", where=rows[0].place, allowed="at least one column", remedy="check the path"
+        )
     found = _given(rows, columns, given, present)
     said = []
     for name, column in columns.items():
@@ -109,7 +114,7 @@ def _by_content(
         yield from _asked_and_answered(rows, taken)
     suggest: Mapping[str, Callable[[list[str]], list[Candidate]]] = {
         "text": lambda others: suggest_texts(rows, others),
-        "label": lambda others: suggest_labels(rows, taken.get("text"), others),
+        "label": lambda others: suggest_labels(rows, taken.get("text"), others) or suggest_lists(rows, others),
         "spans": lambda others: suggest_spans(rows, others),
     }
     for name, candidates_of in suggest.items():

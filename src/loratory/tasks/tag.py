@@ -465,8 +465,8 @@ def from_bio(tokens: Any, tags: Any) -> tuple[str, list[Span]]:
                 field,
                 f"the {field} are {shown(given)}",
                 allowed="a list of strings",
-                remedy="name the numbers in their order: task: {kind: tag, tag_names: [O, B-PER, I-PER, ...]} in the spec, "
-                "--tag-names O,B-PER,I-PER,... for loratory init"
+                remedy="name the numbers in their order: task: {kind: tag, tag_names: [O, B-PER, I-PER, ...]} in the "
+                "spec, --tag-names O,B-PER,I-PER,... for loratory init"
                 if numbers
                 else "",
             )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loratory.data.annotations import argilla, doccano, label_studio, prodigy, spacy
+from loratory.data.annotations import argilla, doccano, label_studio, prodigy, spacy, word_rows
 from loratory.data.annotations.answers import Converted
 from loratory.data.rows import Row
 from loratory.errors import DataError
 
-TOOLS = (label_studio, argilla, prodigy, spacy, doccano)  # doccano's forms are the plainest, so it goes last
+TOOLS = (label_studio, argilla, prodigy, spacy, word_rows, doccano)  # doccano's forms are the plainest, so it goes last
 
 
 def convert(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
