@@ -574,6 +574,7 @@ FORMS: list[Form] = [
     Form("CoNLL", "tag", "BILOU", conll("BILOU", name="data.iob")),
     Form("CoNLL", "tag", "IO (bare labels), .tsv", conll("IO", name="data.tsv")),
     Form("CoNLL", "tag", "GermEval 2014 (.tsv, comments, inner tags)", germeval),
+    Form("CSV", "tag", "a word in each row, its sentence named in the first", word_rows),
     Form(HUB, "tag", "tokens and ner_tags, BIO", word_lists("BIO")),
     Form(HUB, "tag", "tokens and labels, BILOU", word_lists("BILOU", "labels")),
 ]

@@ -509,7 +509,7 @@ def test_a_table_of_words_is_read_by_sentence(tmp_path: Path, names: tuple[str, 
     assert [row.values["tokens"] for row in source.train] == [[token for token, _ in text] for text in texts]
     assert source.train[1].place == "ner.csv:5"
     assert any("not read: " in line and repr(pos) in line for line in source.said)
-    found = [one.answer["spans"] for one in examples(source, "tag", {})]
+    found = [(one.answer or {})["spans"] for one in examples(source, "tag", {})]
     assert [(one["start"], one["end"], one["label"]) for one in found[0]] == [(0, 8, "per")]
 
 

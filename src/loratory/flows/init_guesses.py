@@ -90,7 +90,7 @@ def _by_answers(rows: Sequence[Row], names: set[str]) -> tuple[str, str]:
     if written is not None and (not labels or (labels[0].score < 0.5 and not exact)):
         return "generate", f"{written!r} holds written answers"
     texts = suggest_texts(rows)
-    if not labels and not exact and len(texts) > 1 and 2 * texts[1].distinct > len(rows):
+    if not labels and len(texts) > 1 and 2 * texts[1].distinct > len(rows):
         return "generate", f"no column holds labels, and {texts[1].path!r} holds texts"
     return "classify", ""
 

@@ -84,4 +84,4 @@ def _are_tags(rows: Sequence[Row], name: str) -> bool:
     values = [row.values.get(name) for row in rows]
     tags = Counter(value for value in values if isinstance(value, str))
     scheme = find_scheme(tags)
-    return tags.total() == len(rows) and scheme is not None and bool(scheme.separator)
+    return tags.total() == len(rows) and scheme is not None and scheme.separator != ""
