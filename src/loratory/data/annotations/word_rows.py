@@ -76,7 +76,7 @@ def _tells_sentences(rows: Sequence[Row], name: str) -> bool:
     told = [value for value in values if not _is_empty(value)]
     if any(isinstance(value, (list, dict)) for value in told) or _is_empty(values[0]):
         return False
-    runs = 1 + sum(one != other for one, other in pairwise(told))
+    runs: int = 1 + sum(one != other for one, other in pairwise(told))
     return 1 < runs < len(rows)
 
 
