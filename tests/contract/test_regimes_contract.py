@@ -136,7 +136,14 @@ def test_a_neighbour_changes_no_answer(name: str, start: str, starts: dict[str, 
     assert twice[0].probabilities["/label"] == pytest.approx(twice[-1].probabilities["/label"], abs=1e-6)
 
 
-@pytest.mark.parametrize(("name", "start"), [pair for pair in pairs() if pair[0] not in UNTAUGHT])
+def taught_pairs() -> list[Any]:
+    """The pairs that learn; of those that learn to write, in many epochs, one is quick enough for every run."""
+    slow = [pair for pair in pairs() if pair[1] == "causal" and find("regimes", pair[0]).adapts and pair[0] != "lora"]
+    marks = {pair: [pytest.mark.slow] for pair in slow}
+    return [pytest.param(*pair, marks=marks.get(pair, [])) for pair in pairs() if pair[0] not in UNTAUGHT]
+
+
+@pytest.mark.parametrize(("name", "start"), taught_pairs())
 def test_a_regime_that_learns_beats_chance_on_what_it_saw(
     name: str, start: str, starts: dict[str, TorchTrunk | None]
 ) -> None:

@@ -38,6 +38,7 @@ def test_low_precision_is_chosen_where_it_pays(gflops: dict[str, float], precisi
     assert replace(SEEN, gflops=gflops).precision() == precision
 
 
+@pytest.mark.slow  # where bf16 is emulated, products of a real size take 15 seconds
 def test_a_real_measurement_is_made_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "LENGTHS", (16, 32))
     monkeypatch.setattr(probe, "TOKENS", 64)
