@@ -29,7 +29,8 @@ def held(target: Path, seconds: float = SHORT, say: Callable[[str], None] = sile
 
     Waits so many seconds for the one who has it, which `say` tells; then raises StorageError, which names the holder.
     """
-    file = target.with_name(f".{target.name}.lock")
+    file = target.absolute().with_name(f".{target.name}.lock")
+    new = [folder for folder in file.parents if not folder.exists()]
     with storage(target):
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file, mode=0o600, thread_local=False)
@@ -43,9 +44,13 @@ def held(target: Path, seconds: float = SHORT, say: Callable[[str], None] = sile
         _sign(_note(target))
         yield
     finally:
-        with suppress(OSError):
-            _note(target).unlink(missing_ok=True)
+        for mine in (_note(target), file):  # filelock tries again where the file that it locked is gone
+            with suppress(OSError):
+                mine.unlink(missing_ok=True)
         lock.release()
+        with suppress(OSError):
+            for folder in new:  # nothing is left where nothing was written
+                folder.rmdir()
 
 
 def _wait(lock: FileLock, target: Path, seconds: float) -> None:
