@@ -82,17 +82,22 @@ def read_ladder(path: Path) -> dict[str, Any]:
 
 def ladder_of(run: Files) -> dict[str, Any]:
     """Its ladder.json, whose names of contenders are names of folders in it; raises ArtifactError."""
-    path = run.folder
     try:
-        ladder = dict(run.json(LADDER))
+        value = run.json(LADDER)
+    except ArtifactError as problem:
+        remedy = f"loratory report {run.folder} makes its evidence again from the fits' own rows"
+        raise ArtifactError(problem.problem, where=problem.where, allowed=problem.allowed, remedy=remedy) from problem
+    return _shaped(value, run.folder)
+
+
+def _shaped(value: Any, path: Path) -> dict[str, Any]:
+    try:
+        ladder = dict(value)
         if not ladder["verdict"] or not isinstance(ladder["contenders"], list):
             raise ValueError
         _check_rows(ladder["contenders"], path)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise _no_run(path) from None
-    except ArtifactError as problem:
-        remedy = f"loratory report {path} makes its evidence again from the fits' own rows"
-        raise ArtifactError(problem.problem, where=problem.where, allowed=problem.allowed, remedy=remedy) from problem
     return ladder
 
 
@@ -100,7 +105,11 @@ def unsealed_ladder(path: Path) -> dict[str, Any]:
     """ladder.json of a run as it lies there, to make the evidence again from the fits; raises ArtifactError."""
     if not (path / LADDER).is_file():
         raise _no_run(path)
-    return ladder_of(Seen(path))
+    try:
+        value = Seen(path).json(LADDER)
+    except ArtifactError as problem:
+        raise _no_run(path) from problem
+    return _shaped(value, path)
 
 
 def _check_rows(rows: Sequence[Any], path: Path) -> None:
