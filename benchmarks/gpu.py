@@ -85,6 +85,7 @@ def ours(shape: str, device: str, packed: bool) -> Callable[[Sequence[tuple[int,
     """One step of Loratory's LoRA."""
     import torch
 
+    from loratory.artifacts.contents import Files
     from loratory.models.bases import Base
     from loratory.models.live import Ways
     from loratory.models.trunks import TorchTrunk
@@ -92,7 +93,7 @@ def ours(shape: str, device: str, packed: bool) -> Callable[[Sequence[tuple[int,
     from loratory.training.writers import Page, page_losses
 
     model = whole_model(shape, device)
-    base = Base(shape, Path(), "causal", "last", shape, {})
+    base = Base(shape, Path(), "causal", "last", shape, {}, Files(Path(), {}))
     trunk = TorchTrunk(model, Ids(), base, device)  # type: ignore[arg-type]
     targets, _ = trunk.targets()
     config = {"r": RANK, "lora_alpha": 2 * RANK, "lora_dropout": 0.0, "target_modules": list(targets)}

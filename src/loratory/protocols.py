@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
+from loratory.artifacts.contents import Files
 from loratory.measures.ratios import Ratio
 
 if TYPE_CHECKING:
@@ -178,8 +179,8 @@ class Predictor(Protocol):
         """Write safetensors and JSON into a fresh staging folder; `artifacts` makes it durable."""
 
     @classmethod
-    def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
-        """Read back what `save` wrote; digests are already verified."""
+    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
+        """Read back what `save` wrote, through `artifacts.contents.files_of(source)` alone: bytes that were hashed."""
 
     def size(self) -> Size: ...
 
@@ -283,8 +284,8 @@ class Trunk(Protocol):
 class Trunks(Protocol):
     """Where predictors find their trunks again: one instance per digest and process."""
 
-    def get(self, name: str, digest: str, folder: Path) -> Trunk:
-        """The base called `name` with that digest; `folder` is the artifact, which may carry its own copy."""
+    def get(self, name: str, digest: str, files: Files) -> Trunk:
+        """The base called `name` with that digest; `files` are the artifact's, which may carry its own copy."""
 
 
 @dataclass(frozen=True, eq=False)

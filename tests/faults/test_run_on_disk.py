@@ -55,6 +55,7 @@ def test_every_file_of_a_run_is_there(finished: Path) -> None:
             "verdict.json",
             "report.html",
             "latency.json",
+            "manifest.json",
         ),
     }
     parts = {f"{part}.parquet" for part in ("train", "validation", "calibration", "test")}
@@ -166,7 +167,10 @@ def test_changed_data_makes_a_new_split_and_new_fits(workspace: Workspace, monke
     again(folder, monkeypatch)
     digest = json.loads((folder / "runs/tiny/data/split.json").read_text())["parts"]["train"]["digest"]
     file = folder / "data.csv"
-    os.utime(file, ns=(1, 1))  # another time, the same examples
+    os.utime(file, ns=(1, 1))  # another time, the same bytes
+    _, heard = again(folder, monkeypatch)
+    assert "reading and splitting the examples" not in heard.of("stage", "text")
+    file.write_text(file.read_text(encoding="utf-8").replace("\n", "\r\n"), encoding="utf-8")  # the same examples
     _, heard = again(folder, monkeypatch)
     assert "reading and splitting the examples" in heard.of("stage", "text")
     assert heard.of("kept") == ["majority", "tfidf", "prototype"]

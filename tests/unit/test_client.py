@@ -475,7 +475,7 @@ class Lengths:
     def save(self, folder: Path) -> None: ...
 
     @classmethod
-    def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
+    def load(cls, source: Any, task: Any, trunks: Trunks) -> Self:
         return cls()
 
     def size(self) -> Size:

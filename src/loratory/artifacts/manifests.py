@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.files import storage, sync_file, sync_folder, to_json, write_json
+from loratory.artifacts.contents import Files, is_plain, opened
+from loratory.artifacts.files import storage, sweep, sync_file, sync_folder, temporary, to_json, write_json
 from loratory.errors import ArtifactError
 
 MANIFEST = "manifest.json"
@@ -22,6 +23,18 @@ def file_digest(file: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+_KNOWN: dict[tuple[str, int, int, int], str] = {}  # of this process alone: another may change a file and its time
+
+
+def known_digest(file: Path) -> str:
+    """`file_digest` of a file that is asked for several times in one process, and was not touched since."""
+    about = file.stat()
+    key = (str(file.resolve()), about.st_size, about.st_mtime_ns, about.st_ino)
+    if key not in _KNOWN:
+        _KNOWN[key] = file_digest(file)
+    return _KNOWN[key]
 
 
 def digest_of(value: Any) -> str:
@@ -36,10 +49,11 @@ def staging(final: Path, facts: Mapping[str, Any]) -> Iterator[Path]:
 
     Raises StorageError when the disk refuses; an older `final` is then untouched.
     """
-    part = final.with_name(f".{final.name}.part")
+    part = temporary(final)
     with storage(final):
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        sweep(final)
+        part.mkdir()
         try:
             yield part
             _seal(part, facts)
@@ -61,8 +75,7 @@ def _seal(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _swap(part: Path, final: Path) -> None:
-    old = final.with_name(f".{final.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    old = temporary(final, "old")
     if final.exists():
         os.replace(final, old)
     try:
@@ -83,9 +96,9 @@ def extending(folder: Path) -> Iterator[Path]:
     of an entry that is replaced are taken off the manifest before they change.
     """
     manifest = verified(folder)
-    part = folder / ".extending.part"
+    part = temporary(folder / "extending")
     with storage(folder):
-        shutil.rmtree(part, ignore_errors=True)
+        sweep(folder / "extending")
         part.mkdir()
         try:
             yield part
@@ -110,17 +123,44 @@ def extending(folder: Path) -> Iterator[Path]:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a folder, or None where there is none that can be read."""
+    data = _manifest_bytes(folder)
+    return None if data is None else _parsed(data)
+
+
+def _manifest_bytes(folder: Path) -> bytes | None:
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with opened(folder, MANIFEST) as handle:
+            return handle.read()
+    except OSError:
+        return None
+
+
+def _parsed(data: bytes) -> dict[str, Any] | None:
+    try:
+        manifest = json.loads(data)
+    except (ValueError, RecursionError):
         return None
     return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
 
 
-def verified(folder: Path) -> dict[str, Any]:
-    """The manifest of a valid artifact; raises ArtifactError when there is none or a file differs from it."""
-    manifest = read_manifest(folder)
-    if manifest is None:
+class Artifact(Files):
+    """An artifact opened for reading: the files that its manifest lists, and no others. `release` names its state."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], release: str) -> None:
+        super().__init__(folder, manifest["files"])
+        self.manifest, self.release = manifest, release
+
+    def check_all(self) -> None:
+        """Raise ArtifactError where any file differs from the manifest."""
+        for name in self.manifest["files"]:
+            self.check(name)
+
+
+def open_artifact(folder: Path) -> Artifact:
+    """The artifact in a folder, its manifest read once and each file checked when it is read; raises ArtifactError."""
+    data = _manifest_bytes(folder)
+    manifest = None if data is None else _parsed(data)
+    if data is None or manifest is None:
         raise ArtifactError(
             "this folder has no valid manifest.json, so nothing in it is loaded",
             where=str(folder),
@@ -133,19 +173,32 @@ def verified(folder: Path) -> dict[str, Any]:
             allowed=str(FORMAT),
             remedy="open it with the version of loratory that wrote it",
         )
-    for name, digest in manifest["files"].items():
-        file = folder / name
-        if not file.resolve().is_relative_to(folder.resolve()) or not file.is_file():
+    _check_names(folder, manifest["files"])
+    return Artifact(folder, manifest, hashlib.sha256(data).hexdigest())
+
+
+def _check_names(folder: Path, files: Mapping[str, Any]) -> None:
+    """Refuse names that leave the folder, and two that are one file where case does not count."""
+    seen: dict[str, str] = {}
+    for name, digest in files.items():
+        if not is_plain(name) or not isinstance(digest, str):
             raise ArtifactError(
-                "a file that the manifest lists is missing",
-                where=str(file),
+                f"the manifest lists {name!r}, which is no name of a file inside the folder, or has no digest",
+                where=str(folder / MANIFEST),
+                allowed="relative paths such as adapter/adapter_config.json, each with its SHA-256",
                 remedy="restore the folder from a copy, or run the command that made it again",
             )
-        if file_digest(file) != digest:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
             raise ArtifactError(
-                "the file's SHA-256 differs from the manifest: it was changed or damaged",
-                where=str(file),
-                allowed=digest,
-                remedy="restore the file from a copy, or run the command that made it again",
+                f"the manifest lists {other!r} and {name!r}, which differ in case alone",
+                where=str(folder / MANIFEST),
+                allowed="names that are different on every file system",
+                remedy="restore the folder from a copy, or run the command that made it again",
             )
-    return manifest
+
+
+def verified(folder: Path) -> dict[str, Any]:
+    """The manifest of a valid artifact; raises ArtifactError when there is none or a file differs from it."""
+    artifact = open_artifact(folder)
+    artifact.check_all()
+    return artifact.manifest

@@ -16,9 +16,9 @@ def command(where: Annotated[Path, typer.Argument(metavar="RUN", help="A run's f
     The test set is not read again, and nothing is fitted.
     """
     from loratory.cli.printing import Screen
-    from loratory.flows.opening import read_ladder
+    from loratory.flows.opening import unsealed_ladder
 
-    read_ladder(where)  # a mistake is told before the libraries are loaded
+    unsealed_ladder(where)  # a mistake is told before the libraries are loaded
     from loratory.flows.again import rebuild
 
     with Screen() as screen:

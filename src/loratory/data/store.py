@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from loratory.artifacts.contents import Files, files_of
 from loratory.artifacts.files import to_json
 from loratory.artifacts.manifests import digest_of
 from loratory.data.splits import Parts
@@ -45,27 +47,30 @@ def write(folder: Path, task: Task, parts: Parts, facts: Mapping[str, JSON]) -> 
         )
 
 
-def task_of(folder: Path, task: Any) -> Any:
+def task_of(source: Path | Files, task: Any) -> Any:
     """The task as `write` was given it, its open options settled; `task` as the spec has it tells the class.
 
     Raises ArtifactError.
     """
-    file = folder / "task.json"
+    files = files_of(source)
     try:
-        return type(task).model_validate_json(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise ArtifactError("the split has no task.json", where=str(folder), remedy="run loratory again") from problem
+        return type(task).model_validate_json(files.read("task.json"))
+    except (ArtifactError, ValueError) as problem:
+        raise ArtifactError(
+            "the split has no task.json that can be read", where=str(files.folder), remedy="run loratory again"
+        ) from problem
 
 
-def read(folder: Path) -> Parts:
+def read(source: Path | Files) -> Parts:
     """The parts that `write` wrote; raises ArtifactError when the folder holds no split."""
     parquet, _ = _arrow()
-    found = {}
+    files, found = files_of(source), {}
     for name in Parts.__dataclass_fields__:
-        file = folder / f"{name}.parquet"
-        if not file.is_file():
-            raise ArtifactError(f"the split has no {name}.parquet", where=str(folder), remedy="run loratory again")
-        found[name] = tuple(_example(row) for row in parquet.read_table(file).to_pylist())
+        file = f"{name}.parquet"
+        if not files.has(file):
+            raise ArtifactError(f"the split has no {file}", where=str(files.folder), remedy="run loratory again")
+        rows = parquet.read_table(io.BytesIO(files.read(file))).to_pylist()
+        found[name] = tuple(_example(row) for row in rows)
     return Parts(**found)
 
 

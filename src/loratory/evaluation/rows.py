@@ -30,11 +30,14 @@ def write_rows(file: Path, outcome: Outcome) -> None:
     write_bytes(file, buffer.getvalue())
 
 
-def read_rows(file: Path) -> Outcome:
-    """What `write_rows` wrote; raises ArtifactError for a file that is missing or is no such file."""
+def read_rows(file: Path, data: bytes | None = None) -> Outcome:
+    """What `write_rows` wrote, or the bytes of it that a manifest's digest was checked on.
+
+    Raises ArtifactError for a file that is missing or is no such file.
+    """
     arrow, parquet = _pyarrow()
     try:
-        rows = parquet.read_table(io.BytesIO(file.read_bytes())).to_pylist()
+        rows = parquet.read_table(io.BytesIO(file.read_bytes() if data is None else data)).to_pylist()
         examples, predictions = [_example(row) for row in rows], [_prediction(row) for row in rows]
         return Outcome(examples, predictions, [json.loads(row["marks"]) for row in rows])
     except (OSError, arrow.ArrowException, KeyError, TypeError, ValueError) as problem:

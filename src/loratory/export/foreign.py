@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.manifests import digest_of, file_digest
+from loratory.artifacts.contents import Files, files_of
+from loratory.artifacts.manifests import digest_of
 from loratory.errors import ArtifactError, BaseModelError, Unfit, nearest
 from loratory.models import adapters
 from loratory.models.bases import EMBEDDED, ORIGIN, Base, conversion, describe, found_instead, resolve
 from loratory.models.tokenizers import VOCABULARIES, FastTokenizer
-from loratory.models.trunks import TorchTrunk, positions_of
+from loratory.models.trunks import TorchTrunk, open_model, positions_of
+from loratory.models.weights import read_shapes, read_tensors
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import FORMS
 from loratory.predictors.heads import StockHead, fill_head, head_tensors
@@ -173,12 +175,9 @@ def _numbered(raw: Any) -> dict[int, str]:
 
 def outputs_of(adapter: Path | None) -> int | None:
     """How many outputs the head has that an adapter brings; None where it brings none."""
-    from safetensors import safe_open
-
     if adapter is None or not (adapter / adapters.WEIGHTS).is_file():
         return None
-    with safe_open(adapter / adapters.WEIGHTS, "pt") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
+    shapes = read_shapes(files_of(adapter), adapters.WEIGHTS)
     heads = [shape[0] for name, shape in shapes.items() if ".lora_" not in name and len(shape) == 2]
     return min(heads, default=None)  # a head may have layers below its last one
 
@@ -251,9 +250,10 @@ def take_in(names: Sequence[str], found: Found, scheme: str | None = None) -> En
     form = FORMS[name]
     task: Any = (Classify if name == "labels" else Tag)(labels=form.labels(names))
     base = describe(str(found.model), found.model)
-    model, missing = _classifier(found.model, len(names), form.stock.opener)
-    if found.adapter is not None:
-        model, filled = _with_adapter(model, found.adapter)
+    model, missing = _classifier(base, len(names), form.stock.opener)
+    adapter = files_of(found.adapter) if found.adapter else None
+    if adapter is not None:
+        model, filled = _with_adapter(model, adapter)
         missing -= filled
     if missing:
         raise ArtifactError(
@@ -265,7 +265,7 @@ def take_in(names: Sequence[str], found: Found, scheme: str | None = None) -> En
     trunk_model = getattr(model, model.base_model_prefix)
     tokenizer = FastTokenizer.load(found.tokenizer, positions_of(trunk_model))
     head = _arranged(model, names, form.outputs(task), tokenizer.pad, form.stock.tokens)
-    digest = digest_of([base.digest, file_digest(found.adapter / adapters.WEIGHTS) if found.adapter else ""])[:16]
+    digest = digest_of([base.digest, adapter.digest(adapters.WEIGHTS) if adapter else ""])[:16]
     described: Base = replace(base, digest=digest, kind="encoder")
     trunk = TorchTrunk(trunk_model, tokenizer, described)
     return Encoder(task, name, Network(trunk, None, head), tokenizer.limit, learned=0, owned=True)
@@ -337,21 +337,15 @@ def _check_order(given: StockHead, head: StockHead, order: Sequence[int | None])
         )
 
 
-def _classifier(folder: Path, labels: int, opener: str) -> tuple[Any, set[str]]:
+def _classifier(base: Base, labels: int, opener: str) -> tuple[Any, set[str]]:
     """The whole model and the names of its weights that the folder lacks."""
-    import torch
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    folder = base.folder
     try:
-        model, info = getattr(transformers, opener).from_pretrained(
-            str(folder),
-            dtype=torch.float32,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-            num_labels=labels,
-        )
+        model, missing = open_model(base, getattr(transformers, opener), num_labels=labels)
+    except ArtifactError:
+        raise
     except Exception as problem:
         raise ArtifactError(
             f"it does not open in {opener} with {labels} labels: {str(problem).splitlines()[0][:300]}",
@@ -365,18 +359,16 @@ def _classifier(folder: Path, labels: int, opener: str) -> tuple[Any, set[str]]:
             allowed="single_label_classification (one label for a text)",
             remedy=AS_BASE,
         )
-    return model, set(info["missing_keys"])
+    return model, missing
 
 
-def _with_adapter(model: Any, folder: Path) -> tuple[Any, set[str]]:
+def _with_adapter(model: Any, files: Files) -> tuple[Any, set[str]]:
     """Merge the adapter through our own allowlisted reader, and put its saved modules (the head) in place."""
-    from safetensors.torch import load_file
-
-    prefix = model.base_model_prefix
-    adapter = adapters.read(folder)
+    prefix, folder = model.base_model_prefix, files.folder
+    adapter = adapters.read(files)
     tensors = {
         name.removeprefix(adapters.PREFIX): t
-        for name, t in load_file(folder / adapters.WEIGHTS).items()
+        for name, t in read_tensors(files, adapters.WEIGHTS).items()
         if ".lora_" not in name
     }
     if any(name.startswith(f"{adapters.PREFIX}{prefix}.") for name in adapter.tensors):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.manifests import verified
+from loratory.artifacts.locks import held
+from loratory.artifacts.manifests import open_artifact
 from loratory.errors import ArtifactError
 from loratory.flows.bench import Bench, Fitted
 from loratory.flows.listening import Listener
-from loratory.flows.opening import read_ladder
+from loratory.flows.opening import read_ladder, unsealed_ladder
 from loratory.flows.preparing import reread
 from loratory.flows.run import Place, conclude
 from loratory.flows.specs import parser_of
@@ -22,12 +23,16 @@ from loratory.specs.reading import load_yaml
 
 def rebuild(folder: Path, listen: Listener) -> Path:
     """Write ladder.json, verdict.json and report.html of a run again; returns the page. Raises ArtifactError."""
-    ladder = read_ladder(folder)
+    with held(folder, 0):
+        return _rebuild(folder, listen)
+
+
+def _rebuild(folder: Path, listen: Listener) -> Path:
+    ladder = _ladder(folder, listen)
     file = folder / "spec.lock.yaml"
     values, lines = load_yaml(file)
     spec = parse(values, parser_of(file, lines), folder)
-    verified(folder / "data")
-    split = reread(spec, folder / "data")
+    split = reread(spec, open_artifact(folder / "data"))
     bench = Bench(
         spec, split, folder / "contenders", Pool(), Remembered(run_here), listen, lambda: False, spec.training
     )
@@ -42,6 +47,16 @@ def rebuild(folder: Path, listen: Listener) -> Path:
             fitted[contender.name] = Fitted(contender, folders, row["shipped_seed"], row["trials"])
     conclude(bench, Place(folder), fitted, failures)
     return folder / "report.html"
+
+
+def _ladder(folder: Path, listen: Listener) -> dict[str, Any]:
+    """Which fits there are; where the run's manifest does not vouch for it, that is said."""
+    try:
+        return read_ladder(folder)
+    except ArtifactError as problem:
+        ladder = unsealed_ladder(folder)
+        listen("said", {"text": f"{problem.problem}; the evidence is made again from the fits' own rows"})
+        return ladder
 
 
 def _row(rows: dict[str, Any], contender: Contender, folder: Path) -> Any:

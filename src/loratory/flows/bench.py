@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loratory import __version__
-from loratory.artifacts.manifests import digest_of, file_digest, read_manifest
+from loratory.artifacts.manifests import digest_of, file_digest, open_artifact, read_manifest
 from loratory.data.store import digest, group_digest, order_digest
 from loratory.evaluation.rows import read_rows
 from loratory.flows.listening import Listener
@@ -102,11 +102,16 @@ def identity_of(bench: Bench, contender: Contender, seed: int) -> str:
 def validation_key(bench: Bench, folder: Path) -> tuple[float, float]:
     """What fits are chosen by: the headline on validation, then the log-loss (small validation sets tie often)."""
     task = bench.split.task
-    scores = task.summarise(read_rows(folder / "validation.parquet").totals())
+    scores = task.summarise(listed_rows(folder, "validation.parquet").totals())
     return scores[task.headline], -scores.get("log_loss", 0.0)
 
 
 def outcome_rows(folder: Path, name: str) -> Outcome | None:
     """Rows of an artifact that its manifest lists, or None."""
     manifest = read_manifest(folder)
-    return read_rows(folder / name) if manifest and name in manifest["files"] else None
+    return listed_rows(folder, name) if manifest and name in manifest["files"] else None
+
+
+def listed_rows(folder: Path, name: str) -> Outcome:
+    """Rows of an artifact, from bytes that have the digest of its manifest; raises ArtifactError."""
+    return read_rows(folder / name, open_artifact(folder).read(name))

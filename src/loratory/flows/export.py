@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loratory import __version__
-from loratory.artifacts.manifests import MANIFEST, digest_of, file_digest, read_manifest, staging, verified
+from loratory.artifacts.contents import Files
+from loratory.artifacts.locks import held
+from loratory.artifacts.manifests import MANIFEST, digest_of, open_artifact, read_manifest, staging
 from loratory.errors import ArtifactError, SpecError, nearest
 from loratory.export.naming import JOBS, TWIN
 from loratory.flows.opening import fit_folder
@@ -57,7 +58,8 @@ def export(asked: Asked) -> Exported:
         )
     if asked.output.exists() and not asked.output.is_dir():
         raise ArtifactError("the output is a file", where=str(asked.output), allowed="a folder")
-    return LAYOUTS[asked.layout](asked)
+    with held(asked.output, 0):
+        return LAYOUTS[asked.layout](asked)
 
 
 def _about(asked: Asked, manifest: Mapping[str, Any], task: str | None = None) -> dict[str, Any]:
@@ -92,7 +94,9 @@ def _free(target: Path, command: str) -> None:
 def _stock(asked: Asked) -> Exported:
     """Copy what stock libraries open as it lies in the fit."""
     folder = fit_folder(asked.where, asked.contender)
-    manifest = verified(folder)
+    artifact = open_artifact(folder)
+    artifact.check_all()
+    manifest = artifact.manifest
     files = {name: sha for name, sha in manifest["files"].items() if _is_stock(name)}
     if not any(name.startswith("merged/") for name in files):
         raise ArtifactError(
@@ -104,17 +108,15 @@ def _stock(asked: Asked) -> Exported:
     about = _about(asked, manifest)
     _free(asked.output, about["command"])
     with staging(asked.output, about) as part:
-        for name, digest in files.items():
+        for name in files:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / name, part / name)
-            if file_digest(part / name) != digest:
-                raise ArtifactError("the copy differs from the manifest", where=str(part / name), remedy="try again")
-    return Exported([asked.output], _left_behind(folder))
+            (part / name).write_bytes(artifact.read(name))
+    return Exported([asked.output], _left_behind(artifact))
 
 
-def _left_behind(folder: Path) -> list[str]:
+def _left_behind(fit: Files) -> list[str]:
     """What stock classes cannot carry."""
-    return [said for file, said in ((POINT, POINT_STAYS), (FINDERS, FINDERS_STAY)) if (folder / file).is_file()]
+    return [said for file, said in ((POINT, POINT_STAYS), (FINDERS, FINDERS_STAY)) if fit.has(file)]
 
 
 def _is_stock(name: str) -> bool:
@@ -129,8 +131,9 @@ def _router(asked: Asked) -> Exported:
     from loratory.models.trunks import Pool
     from loratory.predictors import store
 
-    fit = routed(store.bare(folder, Pool()), asked.task_name)
-    about = _about(asked, read_manifest(folder) or {}, fit.task)
+    artifact = open_artifact(folder)
+    fit = routed(store.bare(artifact, Pool()), asked.task_name)
+    about = _about(asked, artifact.manifest, fit.task)
     plain, twin = asked.output / fit.folder, asked.output / f"{fit.folder}{TWIN}"
     targets = [plain, twin] if asked.with_adapter else [twin]
     for target in targets:
@@ -142,7 +145,7 @@ def _router(asked: Asked) -> Exported:
     if asked.with_adapter:
         with staging(plain, about) as part:
             write_adapter(part, fit, said)
-    return Exported(targets, [*notes(fit), *_left_behind(folder), *([FIRST] if asked.with_adapter else [])])
+    return Exported(targets, [*notes(fit), *_left_behind(artifact), *([FIRST] if asked.with_adapter else [])])
 
 
 LAYOUTS: Mapping[str, Callable[[Asked], Exported]] = {"stock": _stock, "router": _router}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loratory import __version__
+from loratory.artifacts.locks import held
 from loratory.artifacts.manifests import staging
 from loratory.errors import ArtifactError
 
@@ -19,6 +20,11 @@ def import_folder(
     """
     if not folder.is_dir():
         raise ArtifactError("there is no such folder", where=str(folder), allowed="a Hugging Face or PEFT folder")
+    with held(output, 0):
+        return _import(folder, output, base, labels, scheme)
+
+
+def _import(folder: Path, output: Path, base: str | None, labels: Sequence[str], scheme: str | None) -> str:
     if output.exists():
         raise ArtifactError("the output folder exists", where=str(output), remedy="choose another --output")
     from loratory.export.foreign import labels_in, locate, outputs_of, take_in

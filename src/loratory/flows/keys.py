@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from loratory.artifacts.locks import held
 from loratory.errors import SpecError, nearest
 from loratory.serving.audit import Audit
 from loratory.serving.keys import SCOPES, Keys
@@ -17,18 +18,21 @@ def add(action: str, file: Path, name: str | None, admin: bool) -> str:
     """A new secret, whose hash is now in the file. Raises SpecError and DataError."""
     if action != "add":
         raise SpecError(f"{action!r} is no action{nearest(action, ACTIONS)}", allowed=", ".join(ACTIONS))
-    keys = Keys.read(file) if file.exists() else Keys({})
-    secret = keys.add(_named(name), frozenset(SCOPES if admin else SCOPES[:1]))
-    keys.write(file)
+    name = _named(name)
+    with held(file):  # of commands that run at the same time, each adds to what the others wrote
+        keys = Keys.read(file) if file.exists() else Keys({})
+        secret = keys.add(name, frozenset(SCOPES if admin else SCOPES[:1]))
+        keys.write(file)
     _note("key added", name, file)
     return secret
 
 
 def revoke(file: Path, name: str | None) -> None:
     """Raises SpecError and DataError."""
-    keys = Keys.read(file)
-    keys.drop(_named(name))
-    keys.write(file)
+    with held(file):
+        keys = Keys.read(file)
+        keys.drop(_named(name))
+        keys.write(file)
     _note("key revoked", name, file)
 
 

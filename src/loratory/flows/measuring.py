@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from loratory.artifacts.files import to_json
-from loratory.artifacts.manifests import digest_of, extending, file_digest, read_manifest
+from loratory.artifacts.manifests import digest_of, extending, file_digest, open_artifact, read_manifest
 from loratory.data.store import digest
 from loratory.errors import ArtifactError
 from loratory.evaluation.measured import Fit, Measured
-from loratory.evaluation.rows import read_rows, write_rows
+from loratory.evaluation.rows import write_rows
 from loratory.export import layouts
-from loratory.flows.bench import Bench, Fitted, outcome_rows
+from loratory.flows.bench import Bench, Fitted, listed_rows, outcome_rows
 from loratory.flows.opening import METRICS
 from loratory.flows.operating import weighed
 from loratory.models.execution import run_here
@@ -36,7 +36,7 @@ def _is_measured(bench: Bench, folder: Path) -> bool:
     manifest = read_manifest(folder)
     if not manifest or METRICS not in manifest["files"]:
         return False
-    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    metrics = open_artifact(folder).json(METRICS)
     same = metrics["test"] == digest(bench.split.parts.test)
     return bool(same and metrics.get("outside", {}) == _outside(bench))
 
@@ -118,7 +118,7 @@ def json_facts(predictor: Predictor, examples: Sequence[Example], outcome: Outco
 
 def _lay_out(bench: Bench, fitted: Fitted, folder: Path) -> None:
     contender = fitted.contender
-    scores = bench.split.task.summarise(read_rows(folder / "validation.parquet").totals())
+    scores = bench.split.task.summarise(listed_rows(folder, "validation.parquet").totals())
     facts = {
         "run": bench.spec.name,
         "contender": contender.name,
@@ -135,7 +135,7 @@ def gathered(bench: Bench, fitted: Fitted) -> Measured:
     """What evaluation needs, from the rows on disk, in the order that the examples have now; no latency."""
     fits, contender, parts = [], fitted.contender, bench.split.parts
     for seed, folder in fitted.folders.items():
-        facts = _json(folder / "fit.json")["facts"]
+        facts = open_artifact(folder).json("fit.json")["facts"]
         validation, test = outcome_rows(folder, "validation.parquet"), outcome_rows(folder, MARKS)
         if validation is None or test is None:
             raise ArtifactError(
@@ -143,8 +143,8 @@ def gathered(bench: Bench, fitted: Fitted) -> Measured:
             )
         validation, test = aligned(validation, parts.validation), aligned(test, parts.test)
         fits.append(Fit(seed, validation, test, facts.get("seconds", 0.0), facts))
-    ship = fitted.folders[fitted.shipped]
-    parameters = _json(ship / "fit.json")["parameters"]
+    ship = open_artifact(fitted.folders[fitted.shipped])
+    parameters = ship.json("fit.json")["parameters"]
     return Measured(
         contender.name,
         contender.regime,
@@ -153,10 +153,10 @@ def gathered(bench: Bench, fitted: Fitted) -> Measured:
         tuple(fits),
         fitted.shipped,
         Size(**parameters),
-        needed_bytes(bench, ship, contender.base),
+        needed_bytes(bench, ship.folder, contender.base),
         {},
         fitted.trials,
-        beside={k: v for k, v in _json(ship / METRICS).items() if k in BESIDE},
+        beside={k: v for k, v in ship.json(METRICS).items() if k in BESIDE},
     )
 
 
@@ -187,11 +187,7 @@ def needed_bytes(bench: Bench, folder: Path, base: str | None) -> int:
         if not name.startswith(("base_", "merged/")) and not name.endswith((".parquet", "README.md"))
     ]
     own: int = sum((folder / name).stat().st_size for name in predictor_files)
-    if base is None or (folder / "model").is_dir():
+    if base is None or any(name.startswith("model/") for name in predictor_files):
         return own
     weights: int = sum(file.stat().st_size for file in bench.base(base).folder.glob("*.safetensors"))
     return own + weights
-
-
-def _json(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))

@@ -79,9 +79,10 @@ def _examples(service: Service, most: int) -> list[Example]:
     """Of the run's validation part; where answers are written few, because each takes long."""
     if service.folder is None:
         return []
+    from loratory.artifacts.manifests import open_artifact
     from loratory.data import store
 
-    parts = store.read(service.folder / "data")
+    parts = store.read(open_artifact(service.folder / "data"))
     few = min(most, 8) if service.writes else most
     return list(islice(parts.validation, few))
 

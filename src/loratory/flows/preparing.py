@@ -7,13 +7,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.manifests import digest_of, read_manifest, staging, verified
+from loratory.artifacts.manifests import (
+    Artifact,
+    digest_of,
+    known_digest,
+    open_artifact,
+    read_manifest,
+    staging,
+    verified,
+)
 from loratory.data import quality, store, suspects
 from loratory.data.examples import labels_of, texts_of
 from loratory.data.languages import inspect_languages
 from loratory.data.prepared import Prepared, prepare
 from loratory.data.splits import Parts
-from loratory.errors import ArtifactError, BaseModelError, MissingExtra
+from loratory.errors import ArtifactError, BaseModelError, DataError, MissingExtra
 from loratory.flows.listening import Listener
 from loratory.flows.specs import check_gate, located
 from loratory.protocols import Conversational, Example, Labelled
@@ -96,7 +104,7 @@ def _token_lengths(spec: Spec, prepared: Prepared) -> tuple[dict[str, list[int]]
     from loratory.models.tokenizers import FastTokenizer
 
     base = resolve(bases[0])
-    tokenizer = FastTokenizer.load(base.folder, base.config.get("max_position_embeddings"))
+    tokenizer = FastTokenizer.load(base.files, base.config.get("max_position_embeddings"))
     counts = {name: tokenizer.count(texts_of(prepared.task, examples)) for name, examples in prepared.parts.items()}
     return counts, min(tokenizer.limit, spec.training.max_tokens)
 
@@ -141,36 +149,44 @@ def suspected(task: Any, examples: Sequence[Example], seed: int) -> suspects.Fou
 
 def kept_or_made(spec: Spec, folder: Path, listen: Listener) -> Split:
     """The run's split: the one on disk when it was made from the same data options, else a new one."""
-    asked = {"data": located(spec).data.model_dump(), "task": spec.task.model_dump(), "files": _files(spec)}
-    identity = digest_of(asked)
+    identity = _identity(spec)
     manifest = read_manifest(folder)
     if manifest and manifest.get("identity") == identity:
         try:
             verified(folder)
-            return reread(spec, folder)
+            return reread(spec, open_artifact(folder))
         except ArtifactError as problem:
             listen("said", {"text": f"the split on disk is damaged and is made again ({problem.problem})"})
     split = check(spec, listen)
+    if _identity(spec) != identity:
+        raise DataError(
+            "a data file was changed while it was being read",
+            where=spec.data.path,
+            remedy="run it again when nobody writes to the data",
+        )
     with staging(folder, {"kind": "split", "identity": identity}) as part:
         store.write(part, split.task, split.parts, {**split.facts, "quality": split.quality})
-    return reread(spec, folder)
+    return reread(spec, open_artifact(folder))
 
 
-def reread(spec: Spec, folder: Path) -> Split:
+def reread(spec: Spec, files: Artifact) -> Split:
     """The split that a run wrote; raises ArtifactError."""
-    import json
-
-    facts = json.loads((folder / "split.json").read_text(encoding="utf-8"))
-    report = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
-    return Split(store.task_of(folder, spec.task), store.read(folder), report, facts, tuple(facts["said"]))
+    facts, report = files.json("split.json"), files.json("quality.json")
+    return Split(store.task_of(files, spec.task), store.read(files), report, facts, tuple(facts["said"]))
 
 
-def _files(spec: Spec) -> list[list[Any]]:
-    """Path, size and time of every data file: cheap to look at, and a change is noticed."""
-    found: list[list[Any]] = []
+def _identity(spec: Spec) -> str:
+    """Of all that decides a split: the options of data and task, and what the data files hold."""
+    asked = {"data": located(spec).data.model_dump(), "task": spec.task.model_dump(), "files": _files(spec)}
+    return digest_of(asked)
+
+
+def _files(spec: Spec) -> list[list[str]]:
+    """Path and SHA-256 of every data file: a change is noticed whatever its size and time say."""
+    found: list[list[str]] = []
     for name in (spec.data.path, spec.data.validation, spec.data.test):
         path = (spec.folder / Path(name).expanduser()) if name else None
         if path is not None and path.exists():
             files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-            found += [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+            found += [[str(f.resolve()), known_digest(f)] for f in files]
     return found

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from loratory import __version__
 from loratory.artifacts.files import write_json, write_text
+from loratory.artifacts.locks import held
 from loratory.data import ledger
 from loratory.data.examples import texts_of
 from loratory.errors import LoratoryError, SpecError, Stopped, nearest
@@ -22,6 +24,7 @@ from loratory.evaluation.report import report
 from loratory.flows import fitting, latency, measuring, preflight, preparing, stress
 from loratory.flows.bench import Bench, Fitted
 from loratory.flows.listening import Listener, interruptible
+from loratory.flows.opening import seal_run, unseal_run
 from loratory.flows.specs import lock
 from loratory.protocols import Size
 from loratory.specs.frame import MAJORITY, Contender, Spec
@@ -48,6 +51,12 @@ class Place:
                 raise SpecError("this is a file, not a folder", where=str(there), remedy="choose another --output")
         return cls(folder)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else writes into it meanwhile; raises StorageError, which names who does already."""
+        with held(self.folder, 0):
+            yield
+
 
 def run(spec: Spec, place: Place, listen: Listener) -> dict[str, Any]:
     """The whole flow; returns the ladder, in which a contender that could not be fitted or measured keeps its reason.
@@ -55,7 +64,7 @@ def run(spec: Spec, place: Place, listen: Listener) -> dict[str, Any]:
     Raises Stopped on Ctrl-C with everything finished kept, and LoratoryError where none is left that learns.
     """
     ledger.ready()  # a place that cannot be written is told now, not after hours of training
-    with interruptible() as stopping:
+    with place.held(), interruptible() as stopping:
         bench = open_bench(spec, place, listen, stopping)
         fitted, failures = _fit_all(bench)
         _something_learnt(bench, fitted, failures)
@@ -225,7 +234,10 @@ def _go_on(bench: Bench) -> None:
 
 
 def conclude(bench: Bench, place: Place, fitted: dict[str, Fitted], failures: dict[str, str]) -> dict[str, Any]:
-    """ladder.json, verdict.json and report.html from the rows on disk; the test set is not read again."""
+    """ladder.json, verdict.json and report.html from the rows on disk, and last the manifest that covers them.
+
+    The test set is not read again.
+    """
     bench.listen("stage", {"text": "weighing the evidence"})
     spec, task = bench.spec, bench.split.task
     rows = [
@@ -233,9 +245,11 @@ def conclude(bench: Bench, place: Place, fitted: dict[str, Fitted], failures: di
         for c in spec.ladder
     ]
     ladder = ladders.build(task, rows, spec.evidence, spec.gate, _facts(bench, place, fitted))
+    unseal_run(place.folder)
     write_json(place.folder / "ladder.json", ladder)
     write_json(place.folder / "verdict.json", ladder["verdict"])
     write_text(place.folder / "report.html", report(ladder, rows, task, bench.split.quality))
+    seal_run(place.folder)
     return ladder
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from loratory import __version__
-from loratory.artifacts.manifests import MANIFEST, file_digest
+from loratory.artifacts.locks import held
+from loratory.artifacts.manifests import digest_of, file_digest, open_artifact, read_manifest
 from loratory.errors import ArtifactError, LoratoryError, SpecError
-from loratory.flows.opening import fit_folder, read_ladder
+from loratory.flows.opening import LADDER, fit_folder, ladder_of, open_run, read_ladder
 from loratory.flows.specs import parser_of
 from loratory.serving.keys import Keys
 from loratory.serving.naming import public
@@ -144,18 +145,20 @@ def load_service(name: str, asked: TaskSpec, pool: Any) -> Service:
 
 def _run(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The ladder of a run and its `serve:`; both empty where the path is an artifact."""
-    if not (path / "ladder.json").is_file():
+    if "predictor.json" in (read_manifest(path) or {"files": ()})["files"] or not (path / LADDER).is_file():
         return {}, {}
+    run = open_run(path)
+    run.check("spec.lock.yaml")
     values, _ = load_yaml(path / "spec.lock.yaml")
-    return read_ladder(path), {key: value for key, value in (values.get("serve") or {}).items() if value is not None}
+    return ladder_of(run), {key: value for key, value in (values.get("serve") or {}).items() if value is not None}
 
 
 def _stage(path: Path, contender: str | None, pool: Any) -> Stage:
     from loratory.predictors import store
 
-    folder = fit_folder(path, contender)
-    predictor = store.read(folder, pool)
-    return Stage(contender or path.resolve().name, predictor, file_digest(folder / MANIFEST))
+    artifact = open_artifact(fit_folder(path, contender))
+    predictor = store.read(artifact, pool)
+    return Stage(contender or path.resolve().name, predictor, artifact.release)
 
 
 def discovered(folder: Path, cache: Path) -> tuple[dict[str, TaskSpec], dict[str, str]]:
@@ -168,8 +171,9 @@ def discovered(folder: Path, cache: Path) -> tuple[dict[str, TaskSpec], dict[str
     for task, model in found.chosen.items():
         role = ROLES[task]
         target = cache / f"{model.folder.name}-{_state(model.folder)}"
-        if not target.is_dir():
-            import_folder(model.folder, target)
+        with held(target.with_name(f"{target.name}-making")):  # of servers that start together, one takes it in
+            if not target.is_dir():
+                import_folder(model.folder, target)
         tasks[role], roles[role] = TaskSpec(path=target), role
     if not tasks:
         raise ArtifactError(found.why, where=str(folder), remedy=f"loratory discover {folder} says what is there")
@@ -177,11 +181,9 @@ def discovered(folder: Path, cache: Path) -> tuple[dict[str, TaskSpec], dict[str
 
 
 def _state(folder: Path) -> str:
-    """Changes with any file of the folder."""
-    from loratory.artifacts.manifests import digest_of
-
+    """Changes with what any file of the folder holds."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return digest_of([[str(f.relative_to(folder)), f.stat().st_size, f.stat().st_mtime_ns] for f in files])[:12]
+    return digest_of([[str(f.relative_to(folder)), file_digest(f)] for f in files])[:12]
 
 
 def build(spec: ServerSpec, keys: Keys, say: Callable[[str], None]) -> Any:

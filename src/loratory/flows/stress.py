@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from loratory.artifacts.files import write_json
-from loratory.artifacts.manifests import digest_of, read_manifest, verified
+from loratory.artifacts.locks import held
+from loratory.artifacts.manifests import digest_of, open_artifact, read_manifest
 from loratory.data import ledger
 from loratory.data.store import digest
 from loratory.data.twins import check, twin
@@ -75,7 +76,8 @@ def stress_one(bench: Bench, fitted: Fitted, file: Path) -> None:
     assert asked is not None
     folder = fitted.folders[fitted.shipped]
     made = entry(fitted.contender.name, store.read(folder, bench.pool), asked)
-    keep(file, bench.spec.name, {**made, "key": key_of(asked, folder)})
+    with held(file):
+        keep(file, bench.spec.name, {**made, "key": key_of(asked, folder)})
 
 
 def look(bench: Bench, fitted: Fitted) -> str:
@@ -132,13 +134,14 @@ def by_hand(where: Path, given: Given, listen: Listener) -> dict[str, Any]:
             where=str(where),
             remedy="name its run instead, or give labelled examples with --data",
         )
-    verified(where / "data")
-    asked = Asked(stress, spec.evidence, dict(reread(spec, where / "data").parts.items())[stress.part])
+    split = reread(spec, open_artifact(where / "data"))
+    asked = Asked(stress, spec.evidence, dict(split.parts.items())[stress.part])
     if stress.part == "test":
         note(folder, f"stress: {folder.parent.name}", predictor, asked.examples)
     listen("stage", {"text": f"answering {stress.part} texts, as they are and perturbed: {folder.parent.name}"})
     made = entry(folder.parent.name, predictor, asked)
-    keep(where / STRESS, spec.name, {**made, "key": key_of(asked, folder)})
+    with held(where / STRESS):  # of two that write to it, both entries stay
+        keep(where / STRESS, spec.name, {**made, "key": key_of(asked, folder)})
     return made
 
 

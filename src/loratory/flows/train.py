@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from loratory.errors import LoratoryError
-from loratory.evaluation.rows import read_rows
 from loratory.flows import fitting, preflight
-from loratory.flows.bench import Bench, Fitted
+from loratory.flows.bench import Bench, Fitted, listed_rows
 from loratory.flows.listening import Listener, interruptible
 from loratory.flows.run import Place, chosen, open_bench
 from loratory.specs.frame import Spec
@@ -22,7 +21,7 @@ def train(spec: Spec, place: Place, names: Sequence[str], listen: Listener) -> l
     contenders = chosen(spec, names)
     rows = []
     failures: dict[str, LoratoryError] = {}
-    with interruptible() as stopping:
+    with place.held(), interruptible() as stopping:
         bench = open_bench(spec, place, listen, stopping)
         for number, contender in enumerate(contenders, 1):
             listen("contender", {"contender": contender.name, "number": number, "of": len(contenders)})
@@ -35,7 +34,7 @@ def train(spec: Spec, place: Place, names: Sequence[str], listen: Listener) -> l
 
 def _row(bench: Bench, fitted: Fitted) -> dict[str, Any]:
     task, folder = bench.split.task, fitted.folders[fitted.shipped]
-    scores = task.summarise(read_rows(folder / "validation.parquet").totals())
+    scores = task.summarise(listed_rows(folder, "validation.parquet").totals())
     return {
         "contender": fitted.contender.name,
         "headline": task.headline,

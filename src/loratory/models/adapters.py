@@ -17,12 +17,14 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.tuners_utils import check_target_module_exists
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from loratory.artifacts.contents import Files, files_of
 from loratory.errors import ArtifactError, BaseModelError
 from loratory.models.bases import conversion, found_instead
 from loratory.models.lowrank import LowRankLinear
+from loratory.models.weights import read_tensors
 from loratory.protocols import JSON, Adapter
 
 if TYPE_CHECKING:
@@ -316,20 +318,23 @@ def _card(facts: Mapping[str, JSON]) -> str:
     )
 
 
-def read(folder: Path, trunk_prefix: str = "") -> Adapter:
+def read(source: Path | Files, trunk_prefix: str = "") -> Adapter:
     """An adapter from PEFT's folder, through the allowlist; raises ArtifactError for anything that could run code."""
-    try:
-        raw = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise ArtifactError("no readable adapter_config.json", where=str(folder)) from problem
-    if not (folder / WEIGHTS).is_file():
+    files = files_of(source)
+    folder = files.folder
+    if not files.has(CONFIG):
+        raise ArtifactError("no readable adapter_config.json", where=str(folder))
+    raw = files.json(CONFIG)
+    if not isinstance(raw, dict):
+        raise ArtifactError("no readable adapter_config.json", where=str(folder))
+    if not files.has(WEIGHTS):
         raise ArtifactError(
             f"no adapter_model.safetensors{found_instead(folder)} (pickled adapters are never loaded)",
             where=str(folder),
             remedy=conversion(folder, {}),
         )
     check(raw, folder)
-    tensors = load_file(folder / WEIGHTS)
+    tensors = read_tensors(files, WEIGHTS)
     inner = f"{PREFIX}{trunk_prefix}." if trunk_prefix else PREFIX
     own = {
         PREFIX + name.removeprefix(inner): t

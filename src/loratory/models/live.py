@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from loratory.errors import Unfit
 from loratory.models import adapters, partial, recomputation
-from loratory.models.bases import Base
 from loratory.models.memory import return_freed_memory
 from loratory.models.precision import DTYPES, autocast
 from loratory.models.trunks import BATCH_TOKENS, TorchTrunk, apply_head, by_length
@@ -182,5 +181,5 @@ class LiveTrunk:
         """The fully trained weights as a trunk of their own, named by a digest of what they are now."""
         model = adapters.merged(self.whole, None).to("cpu")
         digest = adapters.digest_of_tensors(model.state_dict(), self.trunk.digest)
-        base = Base(self.name, self.trunk.base.folder, self.kind, self.pooling, digest, self.trunk.base.config)
+        base = replace(self.trunk.base, name=self.name, kind=self.kind, pooling=self.pooling, digest=digest)
         return TorchTrunk(model, self.tokenizer, base, self.trunk.device)

@@ -10,7 +10,7 @@ import torch
 from loratory.errors import BaseModelError
 from loratory.models.bases import Base
 from loratory.models.tokenizers import FastTokenizer
-from loratory.models.trunks import TorchTrunk, attention_of, opener_of, positions_of
+from loratory.models.trunks import TorchTrunk, attention_of, opener_of, positions_of, read_configuration
 from loratory.models.writing import voice_of
 
 WORDS = 64  # of a vocabulary that is only tried
@@ -24,7 +24,7 @@ def skeleton(base: Base) -> TorchTrunk:
     Target modules, layers, adapters and the tokenizer are those of the trunk; what needs a number fails.
     """
     model = _built(base, configuration(base), "meta")
-    trunk = TorchTrunk(model, FastTokenizer.load(base.folder, positions_of(model)), base, "meta")
+    trunk = TorchTrunk(model, FastTokenizer.load(base.files, positions_of(model)), base, "meta")
     _read(trunk)
     return trunk
 
@@ -61,10 +61,8 @@ def speaks(trunk: TorchTrunk) -> bool:
 
 def configuration(base: Base) -> Any:
     """The base's configuration as transformers reads it; raises BaseModelError."""
-    from transformers import AutoConfig
-
     try:
-        return AutoConfig.from_pretrained(str(base.folder), trust_remote_code=False)
+        return read_configuration(base)
     except Exception as problem:
         raise _unbuilt(base, problem) from problem
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from loratory.artifacts.contents import Files, files_of
 from loratory.errors import BaseModelError
+from loratory.models.bases import TOKENIZER_FILES
 from loratory.protocols import Offsets, Tokens
 
 FAST = "save a fast one beside the model: AutoTokenizer.from_pretrained(name, use_fast=True).save_pretrained(folder)"
@@ -30,11 +32,13 @@ class FastTokenizer:
         self._last: tuple[Any, list[tuple[Tokens, Offsets]]] = (None, [])
 
     @classmethod
-    def load(cls, folder: Path, positions: int | None) -> FastTokenizer:
+    def load(cls, source: Path | Files, positions: int | None) -> FastTokenizer:
         """From a model folder; `positions` is how many the trunk has. Raises BaseModelError without tokenizer.json."""
         from transformers import AutoTokenizer
 
-        if not any((folder / file).is_file() for file in VOCABULARIES):  # transformers would make up an empty one
+        files = files_of(source)
+        folder = files.folder
+        if not any(files.has(file) for file in VOCABULARIES):  # transformers would make up an empty one
             raise BaseModelError(
                 "it has no tokenizer",
                 where=str(folder),
@@ -42,7 +46,9 @@ class FastTokenizer:
                 remedy="save it beside the model: tokenizer.save_pretrained(folder)",
             )
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True, trust_remote_code=False)
+            with files.private((*TOKENIZER_FILES, "added_tokens.json", "config.json")) as own:
+                tokenizer = AutoTokenizer.from_pretrained(str(own), use_fast=True, trust_remote_code=False)
+            tokenizer.name_or_path = str(folder)
         except Exception as problem:
             raise BaseModelError(
                 f"its tokenizer cannot be loaded: {str(problem).splitlines()[0][:200] if str(problem) else problem!r}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
@@ -14,10 +13,11 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
+from loratory.artifacts.contents import Files, files_of
 from loratory.errors import BaseModelError, Unfit
 from loratory.models import architectures, partial
 from loratory.models.attention import use_short_attention
-from loratory.models.bases import Base, describe, resolve
+from loratory.models.bases import Base, describe, resolve, weight_files
 from loratory.models.generating import Pen, Scribe
 from loratory.models.grammar import Grammars, Guide
 from loratory.models.memory import keep_freed_memory
@@ -27,6 +27,7 @@ from loratory.models.quantised import KIND, quantised
 from loratory.models.tokenizers import FastTokenizer
 from loratory.models.transcript import Transcript
 from loratory.models.trials import joining_works, sharing_works, trees_work
+from loratory.models.weights import read_tensors
 from loratory.models.writing import Manner, Speaker, pad, voice_of
 from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tokens, Write, Written, always
 
@@ -425,28 +426,15 @@ def opener_of(base: Base) -> Any:
 
 def load_trunk(base: Base, device: str = "cpu", short_rows: bool = True) -> TorchTrunk:
     """A base's weights in memory, float32; raises BaseModelError when they do not fit its configuration."""
-    from transformers.utils import logging
-
     keep_freed_memory()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    kind = opener_of(base)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # a pooler that the folder lacks is made up: the same one every time
-            model, info = kind.from_pretrained(
-                str(base.folder),
-                dtype=torch.float32,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                **attention_of(base.config),
-            )
-        absent = info["missing_keys"]
+        model, absent = open_model(base, opener_of(base), **attention_of(base.config))
         mute = base.kind == "causal" and any("lm_head" in name for name in absent)  # saved without an output layer
         made_up = ("pooler.",) if base.kind != "nli" else ()
         if missing := sorted(n for n in absent if not any(part in n for part in (*made_up, *["lm_head"] * mute))):
             raise ValueError(f"weights are missing: {', '.join(missing[:4])}")
+    except BaseModelError:
+        raise
     except Exception as problem:
         raise BaseModelError(
             f"the base {base.name!r} cannot be loaded: {str(problem).splitlines()[0][:300]}",
@@ -457,7 +445,61 @@ def load_trunk(base: Base, device: str = "cpu", short_rows: bool = True) -> Torc
         use_short_attention(model)
     if mute:
         model.set_output_embeddings(None)
-    return TorchTrunk(model, FastTokenizer.load(base.folder, positions_of(model)), base, device)
+    return TorchTrunk(model, FastTokenizer.load(base.files, positions_of(model)), base, device)
+
+
+def read_configuration(base: Base) -> Any:
+    """The base's configuration as transformers reads it, from the bytes that were hashed."""
+    from transformers import AutoConfig
+
+    with base.files.private(("config.json",)) as own:
+        config = AutoConfig.from_pretrained(str(own), trust_remote_code=False)
+    config.name_or_path = str(base.folder)
+    return config
+
+
+def open_model(base: Base, opener: Any, **more: Any) -> tuple[Any, set[str]]:
+    """A model of transformers in float32, its weights in memory, and the names of those that the base lacks.
+
+    Weights are read once, into the memory where they stay, and are used only when all of them had their digests.
+    Weights that are lacking are made up, the same ones every time. Raises ArtifactError, and what transformers does.
+    """
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    config = read_configuration(base)
+    for key in [key for key in more if key != "attn_implementation"]:
+        setattr(config, key, more.pop(key))
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # which class an Auto class would take: it opens
+        shell = opener.from_config(config, dtype=torch.float32, **more)  # folders alone
+    widen = not base.config.get("quantization_config")
+    weights: dict[str, Tensor] = {}
+    for name in weight_files(base):
+        weights |= read_tensors(base.files, name, widen)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, info = type(shell).from_pretrained(
+            None,
+            config=shell.config,
+            state_dict=weights,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            **more,
+        )
+    _keep_generation(model, base)
+    return model, set(info["missing_keys"])
+
+
+def _keep_generation(model: Any, base: Base) -> None:
+    """What the base says of writing goes with the model where it is saved."""
+    if getattr(model, "generation_config", None) is None or not base.files.has("generation_config.json"):
+        return
+    from transformers import GenerationConfig
+
+    with base.files.private(("generation_config.json",)) as own:
+        model.generation_config = GenerationConfig.from_pretrained(str(own))
 
 
 def attention_of(config: Mapping[str, Any]) -> dict[str, str]:
@@ -499,29 +541,31 @@ class Pool:
         for trunk in list(self._known.values()):
             trunk.compute_in(precision)
 
-    def get(self, name: str, digest: str, folder: Path) -> TorchTrunk:
+    def get(self, name: str, digest: str, source: Path | Files) -> TorchTrunk:
         """By digest: already loaded, else the artifact's own trained model/, else the base, else a copy in base_<L>/.
 
-        Files inside the artifact were verified by its manifest, so the recorded digest names them.
+        Files inside the artifact are those that its manifest lists, so the recorded digest names them.
         """
+        files = files_of(source)
         if (found := self._known.get(digest)) is not None:
             return found
         plain, _, kind = digest.partition("+")
         if kind == KIND:
-            return self.get(name, plain, folder).quantised()
-        if (folder / "model").is_dir():
-            return self.add(self._inside(name, digest, folder / "model", folder))
+            return self.get(name, plain, files).quantised()
+        inside = [top for top in files.tops() if files.within(top).has("config.json")]
+        if "model" in inside:
+            return self.add(self._inside(name, digest, "model", files))
         try:
             return self.add(resolve(name, digest))
         except BaseModelError:
-            copies = sorted(folder.glob("base_*"))
+            copies = [top for top in inside if top.startswith("base_")]
             if not copies:
                 raise
-            return self.add(self._inside(name, digest, copies[0], folder))
+            return self.add(self._inside(name, digest, copies[0], files))
 
-    def _inside(self, name: str, digest: str, inner: Path, folder: Path) -> Base:
-        file = next(file for name in ("encoder", "decoder") if (file := folder / f"{name}.json").is_file())
-        facts = json.loads(file.read_text(encoding="utf-8"))["trunk"]
+    def _inside(self, name: str, digest: str, inner: str, files: Files) -> Base:
+        file = next(file for name in ("encoder", "decoder") if files.has(file := f"{name}.json"))
+        facts, own = files.json(file)["trunk"], files.within(inner)
         return replace(
-            describe(str(inner), inner), name=name, digest=digest, kind=facts["kind"], pooling=facts["pooling"]
+            describe(str(own.folder), own), name=name, digest=digest, kind=facts["kind"], pooling=facts["pooling"]
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from loratory.artifacts.contents import Files, files_of
 from loratory.protocols import Answer, Input, Labelled, Prediction, Run, Size, Trunks
 
 FILE = "constant.json"
@@ -34,6 +35,6 @@ class Constant:
         (folder / FILE).write_text(text, encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
-        facts = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
+        facts = files_of(source).json(FILE)
         return cls(task, facts["answer"], facts["odds"])

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from loratory.artifacts.contents import Files, files_of
 from loratory.errors import SpecError, Unfit
 from loratory.models import adapters
 from loratory.models.bases import ORIGIN
@@ -252,15 +253,16 @@ class Decoder:
         (folder / "decoder.json").write_text(json.dumps(named, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
-        facts = json.loads((folder / "decoder.json").read_text(encoding="utf-8"))
-        trunk: Any = trunks.get(facts["trunk"]["name"], facts["trunk"]["digest"], folder)
-        adapter = adapters.read(folder / "adapter", trunk.prefix) if facts["adapter"] else None
+    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
+        files = files_of(source)
+        facts = files.json("decoder.json")
+        trunk: Any = trunks.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)
+        adapter = adapters.read(files.within("adapter"), trunk.prefix) if facts["adapter"] else None
         return cls(
             task,
             facts["wording"],
             Network(trunk, adapter),
-            Prompt.load(str(folder / "prompt.yaml"), facts["wording"]),
+            Prompt.parse(files.text("prompt.yaml"), str(files.folder / "prompt.yaml")),
             facts["max_tokens"],
             tuple(Example(shot["input"], shot["answer"]) for shot in facts["shots"]),
             facts["learned"],

@@ -9,10 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
+from loratory.artifacts.contents import Files, files_of
 from loratory.models import adapters
 from loratory.models.bases import ORIGIN
+from loratory.models.weights import read_tensors
 from loratory.predictors import finders
 from loratory.predictors.finders import Finder
 from loratory.predictors.forms import FORMS, Row
@@ -129,15 +131,16 @@ class Encoder:
         adapters.write(folder, adapter, facts, head.prefix, head_tensors(head))
 
     @classmethod
-    def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
-        facts = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-        trunk: Any = trunks.get(facts["trunk"]["name"], facts["trunk"]["digest"], folder)
+    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
+        files = files_of(source)
+        facts = files.json("encoder.json")
+        trunk: Any = trunks.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)
         head = FORMS[facts["form"]].head(facts["head"]["kind"], task, trunk)
         if "pooling" in facts["head"]:
             head.pooling = facts["head"]["pooling"]
-        fill_head(head, load_file(folder / "head.safetensors")).to(trunk.device)
+        fill_head(head, read_tensors(files, "head.safetensors")).to(trunk.device)
         prefix = facts.get("prefix", head.prefix if isinstance(head, StockHead) else "")
-        adapter = adapters.read(folder / "adapter", prefix) if facts["adapter"] else None
-        network, found = Network(trunk, adapter, head), finders.read(folder / finders.FILE)
+        adapter = adapters.read(files.within("adapter"), prefix) if facts["adapter"] else None
+        network, found = Network(trunk, adapter, head), finders.read(files)
         read = {name: facts[name] for name in ("max_tokens", "learned", "owned")}
         return cls(task, facts["form"], network, **read, long=facts.get("long", "head"), finders=found)

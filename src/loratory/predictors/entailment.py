@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import torch
 
+from loratory.artifacts.contents import Files, files_of
 from loratory.protocols import Asked, Encode, Input, Network, Prediction, Run, Size, Trunks
 
 HYPOTHESIS = "This example is {}."  # the default of transformers' zero-shot-classification pipeline
@@ -55,10 +56,11 @@ class Entailment:
         (folder / "entailment.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
-        facts = json.loads((folder / "entailment.json").read_text(encoding="utf-8"))
+    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
+        files = files_of(source)
+        facts = files.json("entailment.json")
         return cls(
-            task, Network(trunks.get(facts["trunk"]["name"], facts["trunk"]["digest"], folder)), facts["hypothesis"]
+            task, Network(trunks.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)), facts["hypothesis"]
         )
 
 

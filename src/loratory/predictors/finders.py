@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import regex
 
+from loratory.artifacts.contents import Files, files_of
 from loratory.predictors.recognisers import RECOGNISERS, Recogniser
 from loratory.protocols import Input, Prediction, Run, Size, Spanned, Trunks
 
@@ -64,8 +65,8 @@ class Finders:
         write(folder / FILE, self.finders)
 
     @classmethod
-    def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
-        return cls(task, read(folder / FILE))
+    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
+        return cls(task, read(files_of(source)))
 
 
 def found_by(finders: Sequence[Finder], text: str) -> list[tuple[int, int, Finder]]:
@@ -100,11 +101,11 @@ def write(file: Path, finders: Sequence[Finder]) -> None:
     file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read(file: Path) -> tuple[Finder, ...]:
-    """What `write` wrote; nothing where there is no file."""
-    if not file.is_file():
+def read(files: Files) -> tuple[Finder, ...]:
+    """What `write` wrote; nothing where there is no file of them."""
+    if not files.has(FILE):
         return ()
-    rows = json.loads(file.read_text(encoding="utf-8"))
+    rows = files.json(FILE)
     return tuple(Finder(**{**row, "says": tuple(row["says"])}) for row in rows)
 
 

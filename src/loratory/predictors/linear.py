@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from loratory.artifacts.contents import Files, files_of
 from loratory.protocols import Input, Labelled, Prediction, Run, Size, Trunks
 
 WORD = re.compile(r"(?u)\b\w+\b")
@@ -103,11 +104,12 @@ class Linear:
         (folder / "vocabulary.json").write_text(json.dumps(facts), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
-        from safetensors.numpy import load_file
+    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
+        from safetensors.numpy import load
 
-        arrays = load_file(folder / "linear.safetensors")
-        facts = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        files = files_of(source)
+        arrays = load(files.read("linear.safetensors"))
+        facts = files.json("vocabulary.json")
         blocks = tuple(
             Vocabulary(
                 f["analyzer"], f["shortest"], f["longest"], {g: i for i, g in enumerate(f["grams"])}, arrays[f"idf_{n}"]

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from loratory.artifacts.contents import Files, files_of
 from loratory.discovery import find
 from loratory.protocols import Asked, Input, Judge, Prediction, Predictor, Run, Scores, Size, Staged, Trunks
 
@@ -39,9 +40,9 @@ class Point:
     rule: Literal["odds", "share"] = "odds"  # what decides between labels that reach their thresholds: see `choose`
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
+    def read(cls, source: Path | Files) -> Self:
         """What `Operated.save` wrote. A file that names no rule is older than the rule, and answers as it did then."""
-        facts = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        facts = files_of(source).json(FILE)
         least = -math.inf if facts["least"] is None else facts["least"]
         return cls(**{"rule": "share", **facts, "least": least})
 
@@ -101,10 +102,11 @@ class Operated:
         (folder / FILE).write_text(json.dumps(point, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
-        kind = json.loads((folder / "predictor.json").read_text(encoding="utf-8"))["predictor"]
-        inner: Predictor = find("predictors", kind).load(folder, task, trunks)
-        return cls(inner, Point.read(folder))
+    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
+        files = files_of(source)
+        kind = files.json("predictor.json")["predictor"]
+        inner: Predictor = find("predictors", kind).load(files, task, trunks)
+        return cls(inner, Point.read(files))
 
 
 def judged(predictor: Predictor, inputs: Sequence[Input], run: Run) -> list[tuple[Prediction, Scores]]:

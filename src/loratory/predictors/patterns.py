@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import regex
 
+from loratory.artifacts.contents import Files, files_of
 from loratory.predictors.linear import WORD, words
 from loratory.protocols import Input, Labelled, Prediction, Run, Size, Trunks
 
@@ -77,8 +78,8 @@ class Patterns:
         (folder / "patterns.json").write_text(text, encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, task: Any, trunks: Trunks) -> Self:
-        facts = json.loads((folder / "patterns.json").read_text(encoding="utf-8"))
+    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
+        facts = files_of(source).json("patterns.json")
         return cls(task, tuple(Rule(*row) for row in facts["rules"]), tuple(facts["odds"]))
 
 

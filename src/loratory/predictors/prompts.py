@@ -41,10 +41,11 @@ class Prompt:
                 raise SpecError("the prompt cannot be read", where=file, remedy="check the path after prompt:") from (
                     problem
                 )
-        return cls._parsed(text, file or form)
+        return cls.parse(text, file or form)
 
     @classmethod
-    def _parsed(cls, text: str, where: str) -> Self:
+    def parse(cls, text: str, where: str) -> Self:
+        """From YAML, which stands at `where`; raises SpecError."""
         try:
             values = yaml.safe_load(text)
         except yaml.YAMLError as problem:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from loratory.artifacts.files import to_json
-from loratory.artifacts.manifests import verified
+from loratory.artifacts.manifests import Artifact, open_artifact
 from loratory.discovery import find, names
 from loratory.errors import ArtifactError
 from loratory.predictors.operated import FILE as POINT
@@ -37,23 +36,31 @@ def label_maps(labels: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def read(folder: Path, trunks: Trunks) -> Predictor:
+def read(source: Path | Artifact, trunks: Trunks) -> Predictor:
     """The predictor of a valid artifact, at its operating point if it has one; raises ArtifactError."""
-    return _loaded(folder, trunks, Operated if (folder / POINT).is_file() else None)
+    artifact = _checked(source)
+    return _loaded(artifact, trunks, Operated if artifact.has(POINT) else None)
 
 
-def bare(folder: Path, trunks: Trunks) -> Predictor:
+def bare(source: Path | Artifact, trunks: Trunks) -> Predictor:
     """The predictor of a valid artifact without its operating point; raises ArtifactError."""
-    return _loaded(folder, trunks, None)
+    return _loaded(_checked(source), trunks, None)
 
 
-def _loaded(folder: Path, trunks: Trunks, around: type[Operated] | None) -> Predictor:
-    verified(folder)
+def _checked(source: Path | Artifact) -> Artifact:
+    artifact = source if isinstance(source, Artifact) else open_artifact(source)
+    artifact.check_all()  # what is not read is refused too where it was changed
+    return artifact
+
+
+def _loaded(artifact: Artifact, trunks: Trunks, around: type[Operated] | None) -> Predictor:
+    """From bytes that have their digests; a file that the manifest does not list is not there for any reader."""
+    if not (artifact.has("predictor.json") and artifact.has("task.json")):
+        raise ArtifactError("this artifact holds no predictor", where=str(artifact.folder))
     try:
-        kind = json.loads((folder / "predictor.json").read_text(encoding="utf-8"))["predictor"]
-        facts = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError) as problem:
-        raise ArtifactError("this artifact holds no predictor", where=str(folder)) from problem
-    task = find("tasks", facts["kind"]).model_validate(facts)
-    predictor: Predictor = (around or find("predictors", kind)).load(folder, task, trunks)
+        kind, facts = artifact.json("predictor.json")["predictor"], artifact.json("task.json")
+        task = find("tasks", facts["kind"]).model_validate(facts)
+    except (KeyError, TypeError) as problem:
+        raise ArtifactError("this artifact holds no predictor", where=str(artifact.folder)) from problem
+    predictor: Predictor = (around or find("predictors", kind)).load(artifact, task, trunks)
     return predictor

@@ -6,10 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from loratory.artifacts.manifests import read_manifest, staging, verified
+from loratory.artifacts.manifests import open_artifact, read_manifest, staging, verified
 from loratory.errors import ArtifactError
+from loratory.models.weights import read_tensors
 from loratory.protocols import Checkpoints, State
 
 
@@ -26,10 +27,8 @@ class FolderCheckpoints:
                 shutil.rmtree(slot, ignore_errors=True)
         if not found:
             return None
-        newest = max(found, key=self._number)
-        return State(
-            load_file(newest / "state.safetensors"), json.loads((newest / "facts.json").read_text(encoding="utf-8"))
-        )
+        kept = open_artifact(max(found, key=self._number))
+        return State(read_tensors(kept, "state.safetensors"), kept.json("facts.json"))
 
     def keep(self, state: State) -> None:
         numbers = {slot: self._number(slot) for slot in self._slots()}

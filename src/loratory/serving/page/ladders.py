@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loratory.artifacts.manifests import open_artifact
+from loratory.errors import ArtifactError
 from loratory.evaluation.cells import Head, cells, heads
 from loratory.serving.services import Service
 
@@ -71,3 +73,13 @@ def report_of(service: Service) -> Path | None:
         return None
     file = service.folder / "report.html"
     return file if file.is_file() and file.resolve().parent == service.folder.resolve() else None
+
+
+def report_bytes(service: Service) -> bytes | None:
+    """The page of `report_of`, with the digest that the run's manifest says; None where it is another, or none."""
+    if report_of(service) is None or service.folder is None:
+        return None
+    try:
+        return open_artifact(service.folder).read("report.html")
+    except ArtifactError:
+        return None

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from loratory.errors import Late, LoratoryError
 from loratory.serving.cascade import Broken, Busy
 from loratory.serving.page import forms, tables
-from loratory.serving.page.ladders import ladder_of, report_of
+from loratory.serving.page.ladders import ladder_of, report_bytes
 from loratory.serving.page.rendering import ASSETS, HEADERS, REPORT_POLICY, asset, shown
 from loratory.serving.page.traffic import traffic
 from loratory.serving.page.views import Shown, curl_of, shown_of
@@ -88,10 +88,9 @@ def _looks(server: Server) -> Routes:
 
     @router.get("/runs/{task}/report")
     async def report(task: str) -> Response:
-        found = report_of(server.service(task))
-        if found is None:
+        text = await asyncio.to_thread(report_bytes, server.service(task))
+        if text is None:
             raise Refusal("not_found", f"there is no report of {task}: it is no run, or its report was not kept")
-        text = await asyncio.to_thread(found.read_bytes)
         return Response(text, 200, {**HEADERS, "content-security-policy": REPORT_POLICY}, "text/html")
 
     return router

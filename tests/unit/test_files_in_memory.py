@@ -1,0 +1,267 @@
+"""What is served is what was hashed: files that change, shrink, appear or lead elsewhere change no answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from loratory.artifacts.contents import Files, Seen, is_plain
+from loratory.artifacts.manifests import file_digest, open_artifact, staging
+from loratory.errors import ArtifactError, BaseModelError
+from loratory.models import adapters, trunks
+from loratory.models.bases import describe, resolve
+from loratory.models.execution import run_here
+from loratory.models.trunks import Pool, TorchTrunk, load_trunk
+from loratory.models.weights import read_shapes, read_tensors
+from loratory.predictors import store
+from loratory.predictors.constant import Constant
+from loratory.predictors.encoder import Encoder
+from loratory.predictors.operated import Operated, Point
+from loratory.protocols import Encode, Network
+from loratory.tasks.classify import Classify
+from tiny import save_base
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return save_base(tmp_path / "base", "bert")
+
+
+def states(trunk: TorchTrunk) -> torch.Tensor:
+    return trunk.encode([Encode(Network(trunk), (2, 5, 6, 3))])[0]
+
+
+def overwrite(file: Path) -> None:
+    """In place, as `cp` does: the same inode, the same size."""
+    with file.open("r+b") as handle:
+        data = bytearray(handle.read())
+        data[-4000:] = os.urandom(4000)
+        handle.seek(0)
+        handle.write(data)
+
+
+def test_a_base_that_changes_in_place_changes_no_answer(copied: Path) -> None:
+    trunk = load_trunk(describe("tiny", copied))
+    before = states(trunk)
+    overwrite(copied / "model.safetensors")
+    assert torch.equal(states(trunk), before)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_base_that_changes_between_its_digest_and_its_loading_is_refused(copied: Path, name: str) -> None:
+    base = describe("tiny", copied)
+    data = (copied / name).read_bytes()
+    (copied / name).write_bytes(data[:-1] + b" " if name != "model.safetensors" else data[:-1] + b"\x01")
+    with pytest.raises((BaseModelError, ArtifactError)) as caught:
+        load_trunk(base)
+    assert name in str(caught.value)
+
+
+def test_a_base_that_changes_while_it_is_read_is_refused(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A race: the digest that was taken is of other bytes than those that were read."""
+    real = trunks.read_tensors
+
+    def raced(files: Files, name: str, widen: bool = False) -> Any:
+        overwrite(copied / name)
+        return real(files, name, widen)
+
+    monkeypatch.setattr(trunks, "read_tensors", raced)
+    with pytest.raises(BaseModelError, match="SHA-256 differs"):
+        load_trunk(describe("tiny", copied))
+
+
+SHRINK = """
+import sys, os, torch
+from pathlib import Path
+from loratory.models.bases import describe
+from loratory.models.trunks import load_trunk
+from loratory.protocols import Encode, Network
+folder = Path(sys.argv[1])
+trunk = load_trunk(describe("tiny", folder))
+for file in folder.glob("*.*"):
+    os.truncate(file, 0)
+print(trunk.encode([Encode(Network(trunk), (2, 5, 6, 3))])[0].sum().isfinite().item())
+"""
+
+
+def test_truncated_files_do_not_end_the_process(copied: Path) -> None:
+    """A mapped file that is cut ends the process with SIGBUS at the next use."""
+    done = subprocess.run([sys.executable, "-c", SHRINK, str(copied)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
+
+
+def test_an_adapter_lies_in_memory(tmp_path: Path, copied: Path) -> None:
+    trunk = load_trunk(describe("tiny", copied))
+    targets, _ = trunk.targets()
+    made = adapters.taken(adapters.grow(trunk.model, {"r": 2, "lora_alpha": 4, "target_modules": list(targets)}), {
+        "r": 2, "lora_alpha": 4, "target_modules": list(targets)
+    })  # fmt: skip
+    adapters.write(tmp_path / "adapter", made, {})
+    again = adapters.read(tmp_path / "adapter")
+    held = {name: t.clone() for name, t in again.tensors.items()}
+    overwrite(tmp_path / "adapter" / adapters.WEIGHTS)
+    assert all(torch.equal(again.tensors[name], t) for name, t in held.items())
+
+
+# ---- safetensors
+def test_tensors_are_those_of_the_library(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tensors = {
+        "a": torch.randn(3, 5),
+        "half": torch.randn(7).bfloat16(),
+        "none": torch.empty(0, 4),
+        "one": torch.tensor(3),
+        "yes": torch.tensor([True, False]),
+    }
+    save_file(tensors, tmp_path / "x.safetensors", metadata={"format": "pt"})
+    made, stock = read_tensors(Seen(tmp_path), "x.safetensors"), load_file(tmp_path / "x.safetensors")
+    assert made.keys() == stock.keys()
+    assert all(torch.equal(made[name], stock[name]) and made[name].dtype == stock[name].dtype for name in stock)
+    wide = read_tensors(Seen(tmp_path), "x.safetensors", widen=True)["half"]
+    assert wide.dtype == torch.float32
+    assert torch.equal(wide, tensors["half"].float())
+    assert read_shapes(Seen(tmp_path), "x.safetensors")["a"] == (3, 5)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"a": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]}},
+        {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}},
+        {"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}},
+        {"a": {"dtype": "nothing", "shape": [2], "data_offsets": [0, 8]}},
+        {"a": {"dtype": "F32", "shape": ["x"], "data_offsets": [0, 8]}},
+        {"a": 3},
+        [],
+    ],
+)
+def test_a_header_that_says_what_is_not_there_is_refused(tmp_path: Path, header: Any) -> None:
+    text = json.dumps(header).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
+    with pytest.raises(ArtifactError, match="safetensors|is not read here"):
+        read_tensors(Seen(tmp_path), "x.safetensors")
+
+
+@pytest.mark.parametrize("data", [b"", b"1234567", b"\xff" * 16, (2).to_bytes(8, "little") + b"{]"])
+def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x.safetensors").write_bytes(data)
+    with pytest.raises(ArtifactError, match="no safetensors file"):
+        read_tensors(Seen(tmp_path), "x.safetensors")
+
+
+# ---- only listed files
+TASK = Classify(labels=("a", "b"))
+
+
+def fit(folder: Path) -> Path:
+    with staging(folder, {}) as part:
+        store.write(part, Constant(TASK, {"label": "a"}, {"a": 0.6, "b": 0.4}))
+    return folder
+
+
+def test_an_operating_point_that_the_manifest_does_not_list_is_not_there(tmp_path: Path) -> None:
+    folder = fit(tmp_path / "fit")
+    Operated(Constant(TASK, {"label": "a"}, {}), Point(thresholds={"b": 0.1})).save(folder)
+    made = store.read(folder, Pool())
+    assert not isinstance(made, Operated)
+    assert made.predict([{"text": "x"}], run_here)[0].answer == {"label": "a"}
+
+
+def test_recognisers_and_a_model_that_the_manifest_does_not_list_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = save_base(tmp_path / "base", "bert")
+    pool = Pool()
+    trunk = pool.base(str(base))
+    from loratory.predictors.heads import make_head
+
+    head = make_head("pooled", trunk, ("a", "b")).eval()
+    with staging(tmp_path / "fit", {}) as part:
+        store.write(part, Encoder(TASK, "labels", Network(trunk, None, head), 64, learned=2))
+    before = store.read(tmp_path / "fit", Pool()).predict([{"text": "hello"}], run_here)
+    for name in ("model", "base_0"):
+        shutil.copytree(base, tmp_path / "fit" / name)
+        tensors = {key: torch.zeros_like(t) for key, t in load_file(base / "model.safetensors").items()}
+        save_file(tensors, tmp_path / "fit" / name / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "fit" / "finders.json").write_text('[{"label": "a", "source": "pattern", "says": ["x"]}]')
+    made: Any = store.read(tmp_path / "fit", Pool())
+    assert made.predict([{"text": "hello"}], run_here) == before
+    assert made.finders == ()
+    base.rename(tmp_path / "gone")  # an unlisted copy is not taken for it either
+    with pytest.raises(BaseModelError):
+        store.read(tmp_path / "fit", Pool())
+
+
+@pytest.mark.parametrize(
+    "name", ["", "/a", "../a", "a/../b", "a/./b", "a//b", "a\\b", "C:a", "a\0b", ".", "..", "a/", 3, None]
+)
+def test_names_that_are_not_plain(name: Any) -> None:
+    assert not is_plain(name)
+
+
+@pytest.mark.parametrize("name", ["a", "a/b.json", "adapter/adapter_config.json", "a..b", ".hidden"])
+def test_names_that_are_plain(name: str) -> None:
+    assert is_plain(name)
+
+
+@pytest.mark.parametrize("kind", ["link", "folder link", "fifo", "device", "case"])
+def test_links_pipes_devices_and_tricks_of_case_are_refused(tmp_path: Path, kind: str) -> None:
+    folder = fit(tmp_path / "fit")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    shutil.copy(folder / "task.json", outside / "task.json")
+    if kind == "case":
+        manifest["files"]["TASK.json"] = manifest["files"]["task.json"]
+    elif kind == "folder link":
+        (folder / "inner").symlink_to(outside)
+        manifest["files"]["inner/task.json"] = manifest["files"]["task.json"]
+    else:
+        (folder / "task.json").unlink()
+        if kind == "link":
+            (folder / "task.json").symlink_to(outside / "task.json")
+        elif kind == "device":
+            (folder / "task.json").symlink_to("/dev/zero")
+        else:
+            os.mkfifo(folder / "task.json")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError):
+        store.read(folder, Pool())
+
+
+def test_a_manifest_that_is_a_link_or_a_pipe_is_none(tmp_path: Path) -> None:
+    folder = fit(tmp_path / "fit")
+    (folder / "manifest.json").rename(tmp_path / "manifest.json")
+    (folder / "manifest.json").symlink_to(tmp_path / "manifest.json")
+    with pytest.raises(ArtifactError, match="no valid manifest"):
+        open_artifact(folder)
+    (folder / "manifest.json").unlink()
+    os.mkfifo(folder / "manifest.json")
+    with pytest.raises(ArtifactError, match="no valid manifest"):
+        open_artifact(folder)
+
+
+def test_what_is_read_is_what_was_hashed(tmp_path: Path) -> None:
+    folder = fit(tmp_path / "fit")
+    artifact = open_artifact(folder)
+    (folder / "task.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="SHA-256 differs"):
+        artifact.read("task.json")
+    with pytest.raises(ArtifactError, match="not among the files"):
+        artifact.read("unlisted.json")
+    assert artifact.release == file_digest(folder / "manifest.json")
+
+
+def test_the_embedded_bases_still_load() -> None:
+    for name in ("minilm", "seedling"):
+        assert load_trunk(resolve(name)).parameters() > 1000
