@@ -163,7 +163,7 @@ class Head:
 
 
 def neighbours(file: Path) -> list[Path]:
-    """Files beside it that may hold other parts of the chain: rotation gives audit.jsonl names that begin with `audit`."""
+    """Files beside it that may hold other parts of the chain: rotation leaves names that begin with `audit`."""
     own = (file, Head.beside(file))
     beside = sorted(file.parent.glob(f"{file.name.split('.')[0] or file.name}*"))
     return [one for one in beside if one not in own and one.suffix not in (".head", ".lock") and one.is_file()]

@@ -58,8 +58,8 @@ class ServerSpec(BaseModel):
     port: int = Field(8000, ge=0, le=65535, description="0: any free one")
     hosts: tuple[str, ...] = Field(
         (),
-        description="names by which clients may call the server, beside localhost, the address that it is bound to and the "
-        "machine's name where that is the same; bound to all addresses: beside any address and the machine's name",
+        description="names by which clients may call the server, beside localhost, the address that it is bound to and "
+        "the machine's name where that is the same; bound to all addresses: beside any address and the machine's name",
     )
     tasks: dict[str, TaskSpec] = Field(default_factory=dict, description="name -> what is served under it")
     discover: Path | None = Field(
@@ -85,6 +85,6 @@ class ServerSpec(BaseModel):
     texts_in_logs: bool = Field(False, description="whether logs hold what clients send")
     audit: Path = Field(
         Path(".loratory/audit.jsonl"),
-        description="where loads, unloads and keys are written down; beside it, in .head, stands the hash of its last line",
+        description="where loads, unloads and keys are written down; beside it, in .head, the hash of its last line",
     )
     limits: LimitsSpec = Field(default_factory=LimitsSpec, description="what it takes on")
