@@ -12,7 +12,7 @@ from .world import here
 
 def test_no_file_of_an_artifact_names_a_place(finished: Path, base: Path, tmp_path: Path) -> None:
     """Fits and exports: whatever of them leaves the machine."""
-    for contender in ("head", "lora", "lora-stock", "full"):
+    for contender in ("lora", "lora-stock"):
         done = here(finished, "export", "runs/tiny", "--contender", contender, "--output", tmp_path / contender)
         assert done.code == 0, done.err
     folders = [*finished.glob("runs/tiny/contenders/*/seed-*"), *tmp_path.iterdir()]

@@ -35,8 +35,8 @@ def encoder(base: Path) -> Encoder:
     trunk = Pool().base(str(base))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        head = FORMS["label"].head("pooled", TASK, trunk)
-    return Encoder(TASK, "label", Network(trunk, None, head), 32, 10)
+        head = FORMS["labels"].head("pooled", TASK, trunk)
+    return Encoder(TASK, "labels", Network(trunk, None, head), 32, 10)
 
 
 def saved(folder: Path, predictor: Predictor) -> Path:

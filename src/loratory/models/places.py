@@ -38,14 +38,15 @@ def find(name: str, digest: str, folder: Path) -> Base:
     """The base that an artifact names, by its digest: as it is called, where the spec of the run around it says, where
     it was when something was last saved with it. Raises BaseModelError.
     """
-    problem: BaseModelError | None = None
+    problem, there = None, False
     for place in dict.fromkeys((name, *_in_run(folder), *_remembered(digest))):
         try:
             return resolve(place, digest)
         except BaseModelError as found:
-            problem = found if problem is None or Path(place).is_dir() else problem
-    assert problem is not None
-    if not name.startswith("./") or Path(problem.where).is_dir():
+            is_folder = Path(place).expanduser().is_dir()
+            if problem is None or is_folder:
+                problem, there = found, there or is_folder
+    if problem is not None and (there or not name.startswith("./")):
         raise problem
     raise BaseModelError(
         f"the base that lay in a folder called {name[2:]!r} is not known on this machine",
