@@ -17,15 +17,10 @@ def test_no_file_of_an_artifact_names_a_place(finished: Path, base: Path, tmp_pa
         assert done.code == 0, done.err
     folders = [*finished.glob("runs/tiny/contenders/*/seed-*"), *tmp_path.iterdir()]
     assert len(folders) > 10
-    secrets = [
-        str(finished),
-        str(base),
-        str(base.parent),
-        str(tmp_path),
-        str(Path.home()) + os.sep,
-        socket.gethostname(),
-    ]
-    secrets += [getpass.getuser()] if len(getpass.getuser()) > 5 else []
+    secrets = [str(finished), str(base), str(base.parent), str(tmp_path), str(Path.home()) + os.sep]
+    secrets += [
+        name for name in (getpass.getuser(), socket.gethostname()) if len(name) > 5
+    ]  # shorter ones are anywhere
     found = {
         (str(file.relative_to(folder)), secret)
         for folder in folders
