@@ -557,7 +557,7 @@ class Pool:
         if "model" in inside:
             return self.add(self._inside(name, digest, "model", files))
         try:
-            return self.add(find(name, digest, folder))
+            return self.add(find(name, digest, files.folder))
         except BaseModelError:
             copies = [top for top in inside if top.startswith("base_")]
             if not copies:
