@@ -19,7 +19,10 @@ from typing import Any
 from loratory import errors
 from loratory.errors import LoratoryError
 
-LIBRARIES = ("loratory.export.foreign", "loratory.predictors.store", "transformers")  # imported before the limits hold
+LIBRARIES = (  # imported before the limits hold
+    *("loratory.export.foreign", "loratory.predictors.store", "transformers.modeling_utils"),
+    *("transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto"),
+)
 LOADING = 300.0  # seconds for the imports, on a machine that does much else
 WAITING = 4.0  # how much longer than a processor's time a call may take, where others use the processor
 CODE = "from loratory.flows.sandbox import _answer; _answer()"
@@ -42,7 +45,8 @@ class Limits:
 def call_limited(function: str, arguments: Sequence[Any], limits: Limits) -> Any:
     """What `function` ("module:name") returns for these arguments, all of it JSON.
 
-    Raises the LoratoryError that it raises, and ChildProcessError with one line for any other end.
+    Raises the LoratoryError that it raises, ModuleNotFoundError for a library that is not installed, and
+    ChildProcessError with one line for any other end.
     """
     asked = json.dumps([function, list(arguments), limits.seconds, limits.memory])
     wait = LOADING + WAITING * limits.seconds
@@ -71,6 +75,8 @@ def _read(code: int, output: bytes, limits: Limits) -> Any:
         return value
     if kind == "failed":
         raise ChildProcessError(value)
+    if kind == "lacks":
+        raise ModuleNotFoundError(f"No module named {value!r}", name=value)
     raise getattr(errors, kind)(value.pop("problem"), **value)
 
 
@@ -93,6 +99,8 @@ def _answer() -> None:
     except LoratoryError as problem:
         said = {key: getattr(problem, key) for key in ("problem", "where", "allowed", "remedy")}
         end = [type(problem).__name__, said]
+    except ModuleNotFoundError as problem:
+        end = ["lacks", problem.name or ""]
     except MemoryError:
         end = ["failed", f"it needs more than {memory // 2**20:,} MB beside the libraries"]
     except BaseException as problem:  # a panic of Rust is no Exception
