@@ -16,6 +16,7 @@ CAP = 96 * 2**20  # bytes of a JSON file: the largest tokenizer.json of a known 
 SEPARATORS = 6_000_000  # commas and opening brackets of a JSON file: each stands for a value of up to 100 bytes
 DEPTH = 32  # of a configuration
 VALUES = 600_000  # of a configuration: 100,000 labels are 200,000
+LARGEST = 10**40  # a tokenizer without a limit has a model_max_length of 1e30
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -96,8 +97,8 @@ def check_plain(value: Any, where: str) -> None:
             )
         if isinstance(one, float) and not math.isfinite(one):
             raise ArtifactError(f"{key or 'a value'} is {one}", where=where, allowed="finite numbers")
-        if isinstance(one, int) and abs(one) >= 2**63:
-            raise ArtifactError(f"{key or 'a number'} has over 64 bits", where=where, allowed="numbers of 64 bits")
+        if isinstance(one, int) and abs(one) > LARGEST:
+            raise ArtifactError(f"{key or 'a number'} has over 40 digits", where=where, allowed="numbers of 64 bits")
         if isinstance(one, str) and not _is_text(one):
             raise ArtifactError(
                 f"{key or 'a text'} holds half of a surrogate pair", where=where, allowed="Unicode text"

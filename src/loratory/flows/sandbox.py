@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +68,15 @@ def call_limited(function: str, arguments: Sequence[Any], limits: Limits) -> Any
 
 def _read(code: int, output: bytes, limits: Limits) -> Any:
     try:
-        kind, value = json.loads(output.splitlines()[-1])
+        end = json.loads(output.splitlines()[-1])
     except (IndexError, ValueError, TypeError):
         raise ChildProcessError(_end_of(code, limits)) from None
+    return read_end(end)
+
+
+def read_end(end: Sequence[Any]) -> Any:
+    """What a call returned, from `make`; raises as `call_limited` does."""
+    kind, value = end
     if kind == "returned":
         return value
     if kind == "failed":
@@ -90,26 +96,31 @@ def _answer() -> None:
     """In the new process: read the call from stdin, make it, and write its end as the last line of stdout."""
     output, sys.stdout = sys.stdout, sys.stderr
     function, arguments, seconds, memory = json.load(sys.stdin)
+    end = make(function, arguments, lambda: _limit(seconds, memory))
+    output.write("\n" + json.dumps(end) + "\n")
+    output.flush()
+    os._exit(0)  # threads of libraries have nothing more to do
+
+
+def make(function: str, arguments: Sequence[Any], limit: Callable[[], None]) -> list[Any]:
+    """Call `function` behind `limit`, which is called behind the imports; how it ended, as JSON can hold it."""
     module, _, name = function.partition(":")
     try:
         for library in (module, *LIBRARIES):
             importlib.import_module(library)
-        _limit(seconds, memory)
-        end: list[Any] = ["returned", getattr(importlib.import_module(module), name)(*arguments)]
+        limit()
+        return ["returned", getattr(importlib.import_module(module), name)(*arguments)]
     except LoratoryError as problem:
         said = {key: getattr(problem, key) for key in ("problem", "where", "allowed", "remedy")}
-        end = [type(problem).__name__, said]
+        return [type(problem).__name__, said]
     except ModuleNotFoundError as problem:
-        end = ["lacks", problem.name or ""]
+        return ["lacks", problem.name or ""]
     except MemoryError:
-        end = ["failed", f"it needs more than {memory // 2**20:,} MB beside the libraries"]
+        return ["failed", "it needs more memory than its weights and the libraries explain"]
     except BaseException as problem:  # a panic of Rust is no Exception
         sys.excepthook(type(problem), problem, problem.__traceback__)
-        said_of = next(iter(str(problem).splitlines()), "")[:300]
-        end = ["failed", f"{type(problem).__name__}: {said_of}"]
-    output.write("\n" + json.dumps(end) + "\n")
-    output.flush()
-    os._exit(0)  # threads of libraries have nothing more to do
+        line = next(iter(str(problem).splitlines()), "")[:300]
+        return ["failed", f"{type(problem).__name__}: {line}"]
 
 
 def _limit(seconds: float, memory: int) -> None:
