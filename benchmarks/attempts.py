@@ -88,7 +88,6 @@ def _main(words: Sequence[str]) -> int:
         return sandbox.read_end(sandbox.make(function, arguments, lambda: None))
 
     importing.call_limited = call
-    sys.excepthook = lambda *_: None  # what the process of its own says of a library's error is not shown either
     sys.argv = ["loratory", *words]
     try:
         main()

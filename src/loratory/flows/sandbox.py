@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,8 @@ def make(function: str, arguments: Sequence[Any], limit: Callable[[], None]) -> 
     except MemoryError:
         return ["failed", "it needs more memory than its weights and the libraries explain"]
     except BaseException as problem:  # a panic of Rust is no Exception
-        sys.excepthook(type(problem), problem, problem.__traceback__)
+        if os.environ.get("LORATORY_DEBUG"):
+            traceback.print_exception(problem)
         line = next(iter(str(problem).splitlines()), "")[:300]
         return ["failed", f"{type(problem).__name__}: {line}"]
 
