@@ -58,9 +58,7 @@ def attempt(words: Sequence[str], folder: Path) -> Ending:
             time.sleep(0.005)
         output.seek(0)
         said = output.read().decode("utf-8", "replace")
-    return Ending(
-        os.waitstatus_to_exitcode(status), said, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
-    )
+    return Ending(os.waitstatus_to_exitcode(status), said, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
 def _run(words: Sequence[str], folder: Path, output: int) -> None:
@@ -69,8 +67,8 @@ def _run(words: Sequence[str], folder: Path, output: int) -> None:
         null = os.open(os.devnull, os.O_RDONLY)
         for number, file in ((0, null), (1, output), (2, output)):
             os.dup2(file, number)
-        sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
         os.chdir(folder)
         os.environ["XDG_STATE_HOME"] = str(folder / "state")
         code = _main(words)

@@ -37,7 +37,6 @@ def data_files(seed: int, count: int) -> list[tuple[str, str, Make]]:
 
 def _file(name: str, content: str | bytes | Callable[[], str | bytes]) -> tuple[str, Make]:
     """A file and who writes it; what is large is made only then, so that this process stays small."""
-
     import pyarrow
 
     def make(folder: Path) -> None:
@@ -62,7 +61,9 @@ def _drawn(draw: random.Random, number: int) -> tuple[str, str, Make]:
     data = bytearray(text.encode())
     for _ in range(draw.randrange(1, 20)):
         at = draw.randrange(len(data))
-        data[at : at + draw.randrange(3)] = draw.choice((b"", b'"', b"\n", b"\0", b"\xff", b"\t", b",", b"{", b"\\", b"\r"))
+        data[at : at + draw.randrange(3)] = draw.choice(
+            (b"", b'"', b"\n", b"\0", b"\xff", b"\t", b",", b"{", b"\\", b"\r")
+        )
     return f"{number} bytes of a {name}", *_file(f"d{number}.{name}", bytes(data))
 
 
@@ -201,7 +202,10 @@ def _tables() -> list[tuple[str, str, Make]]:
 
     cases: dict[str, tuple[str, bytes | Callable[[], bytes]]] = {
         "Parquet: a string 600 times": ("d.parquet", lambda: parquet_of(pyarrow.table({"text": repeated}))),
-        "Parquet: 600 MB of one letter": ("d.parquet", lambda: parquet_of(long(), compression="zstd", use_dictionary=False)),
+        "Parquet: 600 MB of one letter": (
+            "d.parquet",
+            lambda: parquet_of(long(), compression="zstd", use_dictionary=False),
+        ),
         "Parquet: three million nulls": ("d.parquet", parquet_of(nulls)),
         "Parquet: 6,000 columns": ("d.parquet", parquet_of(wide)),
         "Parquet: deep": ("d.parquet", parquet_of(deep)),
@@ -227,9 +231,15 @@ def _tables() -> list[tuple[str, str, Make]]:
             changed[draw.randrange(len(changed))] = draw.randrange(256)
         cases[f"{name} with bytes changed, {number}"] = (name, bytes(changed))
     saved = {"saved: a state that lies": {"_data_files": [{"filename": "gone.arrow"}]}}
-    saved |= {"saved: a state that leads out": {"_data_files": [{"filename": "../d.csv"}]}, "saved: a list": {"_data_files": 3}}
+    saved |= {
+        "saved: a state that leads out": {"_data_files": [{"filename": "../d.csv"}]},
+        "saved: a list": {"_data_files": 3},
+    }
     folders = [(what, "saved", _saved(json.dumps(state), stream)) for what, state in saved.items()]
-    folders += [("saved: deep", "saved", _saved("[" * DEEP, stream)), ("saved: no object", "saved", _saved("[3]", stream))]
+    folders += [
+        ("saved: deep", "saved", _saved("[" * DEEP, stream)),
+        ("saved: no object", "saved", _saved("[3]", stream)),
+    ]
     return [*((what, *_file(name, content)) for what, (name, content) in cases.items()), *folders]
 
 
@@ -316,7 +326,18 @@ def specs() -> list[tuple[str, bytes]]:
     good = SPEC.format(path="d.csv")
     values = ("!!int x", "!!int 0x", "!!float x", "!!timestamp x", "!!timestamp 2024-99-99", "!!bool x", "!!binary é")
     values += ("!!python/object:os.system x", "!!set {x}", "!!omap x", "9" * 5000, "0o" + "7" * 6000, "0x" + "f" * 6000)
-    values += (".inf", ".nan", "1e999", "*b", "!x y", "&b [*b]", "[" * 300 + "]" * 300, "{? [a] : b}", "\x00", "2" * 400)
+    values += (
+        ".inf",
+        ".nan",
+        "1e999",
+        "*b",
+        "!x y",
+        "&b [*b]",
+        "[" * 300 + "]" * 300,
+        "{? [a] : b}",
+        "\x00",
+        "2" * 400,
+    )
     texts = {"aliases": aliases, "merges": merges, "deep": "a: " + "[" * DEEP, "deep lists": "- " * DEEP, "nothing": ""}
     texts |= {"documents": good + "--- a\n", "a list": "- a\n", "large": good + "# x\n" * 2_000_000}
     texts |= {f"seed: {value[:20]}": good + f"seed: {value}\n" for value in values}

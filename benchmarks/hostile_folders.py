@@ -23,8 +23,19 @@ SENSITIVE = ("hidden_size", "num_hidden_layers", "vocab_size", "intermediate_siz
 ADDED: Sequence[tuple[str, Any]] = (
     *(("auto_map", {"AutoModel": "evil.Evil"}), ("quantization_config", {"quant_method": "gptq", "bits": 4})),
     *(("_attn_implementation", "evil/kernel"), ("num_labels", 10**6), ("num_labels", -3), ("tie_word_embeddings", 3)),
-    *(("problem_type", "regression"), ("torch_dtype", "int4"), ("dtype", "evil"), ("to_dict", 3), ("base_model_tp_plan", 3)),
-    *(("chunk_size_feed_forward", 10**9), ("pruned_heads", {"0": [0, 1]}), ("is_decoder", True), ("layer_types", ["x"])),
+    *(
+        ("problem_type", "regression"),
+        ("torch_dtype", "int4"),
+        ("dtype", "evil"),
+        ("to_dict", 3),
+        ("base_model_tp_plan", 3),
+    ),
+    *(
+        ("chunk_size_feed_forward", 10**9),
+        ("pruned_heads", {"0": [0, 1]}),
+        ("is_decoder", True),
+        ("layer_types", ["x"]),
+    ),
     *(("rope_scaling", {"type": "x", "factor": -1}), ("text_config", {"num_hidden_layers": 10**6}), ("text_config", 3)),
     *(("add_cross_attention", True), ("hidden_act", "evil"), ("position_embedding_type", "x"), ("torchscript", "x")),
 )
@@ -129,7 +140,9 @@ def _specials() -> list[tuple[str, Change]]:
             found += [(f"{name}: {what}", _put(name, text)) for what, text in texts.items()]
     found += [(f"no {name}", _replace(name, lambda file: None)) for name in ("config.json", "tokenizer.json")]
     found += [("a pipe beside", lambda folder: os.mkfifo(folder / "added.safetensors"))]
-    found += [("a pipe as pooling", lambda f: ((f / "1_Pooling").mkdir(), os.mkfifo(f / "1_Pooling/config.json")) and None)]
+    found += [
+        ("a pipe as pooling", lambda f: ((f / "1_Pooling").mkdir(), os.mkfifo(f / "1_Pooling/config.json")) and None)
+    ]
     index = {"weight_map": {"a": "../../x.safetensors"}}
     found += [("an index that leads out", _put("model.safetensors.index.json", json.dumps(index)))]
     found += [("labels: 300,000", _put("labels.json", json.dumps([str(n) for n in range(300_000)])))]
@@ -140,9 +153,26 @@ def _specials() -> list[tuple[str, Change]]:
 
 def _adapters() -> list[tuple[str, Change]]:
     """An adapter in the folder whose base is that folder's copy, with odd values."""
-    odd: dict[str, Any] = {"r": 10**9, "lora_alpha": 1e999, "target_modules": ".*(a+)+$", "peft_type": [], "alpha_pattern": {"a": 1}}
-    odd |= {"modules_to_save": {"a": 1}, "base_model_name_or_path": ["x"], "layers_to_transform": [10**9], "task_type": {}}
-    more = [("r", True), ("r", -4), ("lora_alpha", "16"), ("auto_mapping", {"parent_library": "os"}), ("target_modules", [[]])]
+    odd: dict[str, Any] = {
+        "r": 10**9,
+        "lora_alpha": 1e999,
+        "target_modules": ".*(a+)+$",
+        "peft_type": [],
+        "alpha_pattern": {"a": 1},
+    }
+    odd |= {
+        "modules_to_save": {"a": 1},
+        "base_model_name_or_path": ["x"],
+        "layers_to_transform": [10**9],
+        "task_type": {},
+    }
+    more = [
+        ("r", True),
+        ("r", -4),
+        ("lora_alpha", "16"),
+        ("auto_mapping", {"parent_library": "os"}),
+        ("target_modules", [[]]),
+    ]
 
     def change_of(key: str, value: Any) -> Change:
         def change(folder: Path) -> None:
@@ -223,8 +253,14 @@ def _weights() -> list[tuple[str, Change]]:
 
     lengths = {f"a header of {n}": n for n in (0, 1, 2**20, 2**40, 2**63, 2**64 - 1)}
     return [
-        *((name, on(lambda f, n=length: f.write_bytes(struct.pack("<Q", n) + f.read_bytes()[8:]))) for name, length in lengths.items()),
-        *((f"cut at {n}", on(lambda f, n=n: f.write_bytes(f.read_bytes()[:n]))) for n in (0, 4, 8, 9, 100, 5000, -1, -4)),
+        *(
+            (name, on(lambda f, n=length: f.write_bytes(struct.pack("<Q", n) + f.read_bytes()[8:])))
+            for name, length in lengths.items()
+        ),
+        *(
+            (f"cut at {n}", on(lambda f, n=n: f.write_bytes(f.read_bytes()[:n])))
+            for n in (0, 4, 8, 9, 100, 5000, -1, -4)
+        ),
         ("bytes behind", on(lambda f: f.write_bytes(f.read_bytes() + b"x"))),
         ("a header of brackets", on(lambda f: f.write_bytes(struct.pack("<Q", DEEP) + b"[" * DEEP))),
         ("a pickle", on(lambda f: f.write_bytes(b"\x80\x04cos\nsystem\n(S'x'\ntR."))),

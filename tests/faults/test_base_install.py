@@ -18,7 +18,7 @@ from loratory.cli.extras import HOLDS, LIBRARIES, extra_of
 from loratory.cli.extras import VERBS as EXTRAS
 
 ROOT = Path(__file__).parents[2]
-HIDE = '''
+HIDE = """
 import importlib.abc, re, sys
 from importlib import metadata
 
@@ -44,7 +44,7 @@ class Hide(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Hide())
-'''
+"""
 WORDS = ("card", "letter", "house", "garden", "bicycle", "boat", "dog", "lamp", "chair", "window", "tree", "river")
 
 
@@ -99,7 +99,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "lora.yaml").write_text("name: x\ndata: {path: d.csv}\nladder: [tfidf, lora]\n", encoding="utf-8")
     model = folder / "model"
     model.mkdir()
-    config = {"model_type": "bert", "architectures": ["BertForSequenceClassification"], "id2label": {"0": "a", "1": "b"}}
+    config = {
+        "model_type": "bert",
+        "architectures": ["BertForSequenceClassification"],
+        "id2label": {"0": "a", "1": "b"},
+    }
     (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
     header = b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     (model / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
@@ -153,9 +157,7 @@ def is_told(done: subprocess.CompletedProcess[str], extra: str) -> None:
     assert f'pip install "loratory[{extra}]"' in done.stderr
 
 
-@pytest.mark.parametrize(
-    "command", [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow) for one in TOLD]
-)
+@pytest.mark.parametrize("command", [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow) for one in TOLD])
 def test_a_missing_extra_is_named_by_every_verb(command: str, place: Path) -> None:
     is_told(without_extras(command, place), TOLD[command])
 

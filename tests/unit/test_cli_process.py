@@ -218,4 +218,3 @@ def test_a_report_holds_no_text_key_or_address() -> None:
     plain = " ".join(plain_words(words))
     assert not any(said in plain for said in ("4111", "secret", "host"))
     assert all(said in plain for said in ("predict", "--url=", "--keys", "--json"))
-
