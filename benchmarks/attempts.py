@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -14,6 +15,15 @@ from pathlib import Path
 SECONDS = 10.0  # nothing that a stranger wrote may take longer
 BYTES = 2 * 2**30
 GRACE = 3.0  # times as long on a machine whose processors others use: an attempt is measured by its processor's time
+
+
+COMMON = ("loratory.flows.preflight", "loratory.flows.init", "loratory.data.readers", "pyarrow.parquet", "openpyxl")
+
+
+def preload(libraries: Sequence[str] = ()) -> None:
+    """Import what attempts need: what a fork finds imported, it does not import again."""
+    for library in (*COMMON, *libraries):
+        importlib.import_module(library)
 
 
 @dataclass(frozen=True)

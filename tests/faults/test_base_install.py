@@ -29,7 +29,8 @@ def needed(names):
         if name not in found:
             found.add(name)
             try:
-                waiting += [re.match(r"[\\w.-]+", one)[0] for one in metadata.requires(name) or () if "extra ==" not in one]
+                own = [one for one in metadata.requires(name) or () if "extra ==" not in one]
+                waiting += [re.match(r"[\\w.-]+", one)[0] for one in own]
             except metadata.PackageNotFoundError:
                 pass
     return found

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from attempts import attempt
+from attempts import attempt, preload
 from hostile_files import CSV, SPEC, data_files, specs
 from hostile_folders import folders
 
@@ -27,12 +26,16 @@ Change = Callable[[Path], object]
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny classifier that can be imported."""
-    for name in sandbox.LIBRARIES:  # what a fork finds imported, it imports not again
-        importlib.import_module(name)
+    preload(sandbox.LIBRARIES)
     names = ("card", "cash", "login")
     maps = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
     folder = tmp_path_factory.mktemp("good") / "m"
     return save_base(folder, "bert", kind="AutoModelForSequenceClassification", **maps)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded() -> None:
+    preload()
 
 
 def fault_of_folder(good: Path, place: Path, change: Change) -> str | None:
