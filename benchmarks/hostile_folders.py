@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-Change = Callable[[Path], None]
+Change = Callable[[Path], object]
 ODD: Sequence[Any] = (
     *(None, True, False, 0, -1, 1, 3, 10**6, 10**9, 2**31, 2**63, 10**30, 10**400, 0.5, -0.5, 1e308, 1e-30),
     *("", "x", "\ud800", "\x00", "../../../etc/passwd", "x" * 100_000, "32", "torch.load", "{{ 7 * 7 }}"),
@@ -93,7 +93,7 @@ def _add(key: str, value: Any) -> Change:
 
 def _put(name: str, content: str | bytes) -> Change:
     data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
-    return lambda folder: (folder / name).write_bytes(data) and None
+    return lambda folder: (folder / name).write_bytes(data)
 
 
 def _replace(name: str, make: Callable[[Path], object]) -> Change:
@@ -111,6 +111,11 @@ def _huge(file: Path) -> None:
         handle.truncate(2**40)  # a sparse file: nothing is on the disk
 
 
+def _pipe_inside(folder: Path) -> None:
+    (folder / "1_Pooling").mkdir()
+    os.mkfifo(folder / "1_Pooling" / "config.json")
+
+
 def _specials() -> list[tuple[str, Change]]:
     found: list[tuple[str, Change]] = []
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors", "labels.json"):
@@ -125,7 +130,7 @@ def _specials() -> list[tuple[str, Change]]:
         }
         found += [(f"{name}: {what}", _replace(name, make)) for what, make in things.items()]
         if name != "model.safetensors":
-            texts = {
+            texts: dict[str, str | bytes] = {
                 "deep lists": "[" * DEEP,
                 "deep objects": '{"a":' * DEEP,
                 "deep and closed": '{"a":' + "[" * 900 + "]" * 900 + "}",
@@ -140,9 +145,7 @@ def _specials() -> list[tuple[str, Change]]:
             found += [(f"{name}: {what}", _put(name, text)) for what, text in texts.items()]
     found += [(f"no {name}", _replace(name, lambda file: None)) for name in ("config.json", "tokenizer.json")]
     found += [("a pipe beside", lambda folder: os.mkfifo(folder / "added.safetensors"))]
-    found += [
-        ("a pipe as pooling", lambda f: ((f / "1_Pooling").mkdir(), os.mkfifo(f / "1_Pooling/config.json")) and None)
-    ]
+    found += [("a pipe as pooling", _pipe_inside)]
     index = {"weight_map": {"a": "../../x.safetensors"}}
     found += [("an index that leads out", _put("model.safetensors.index.json", json.dumps(index)))]
     found += [("labels: 300,000", _put("labels.json", json.dumps([str(n) for n in range(300_000)])))]
@@ -238,7 +241,7 @@ def _scramble(file: Path, draw: random.Random) -> None:
 
 def _weights() -> list[tuple[str, Change]]:
     def on(change: Callable[[Path], object]) -> Change:
-        return lambda folder: change(folder / "model.safetensors") and None
+        return lambda folder: change(folder / "model.safetensors")
 
     def numbers(value: float) -> Change:
         def change(folder: Path) -> None:
@@ -251,16 +254,15 @@ def _weights() -> list[tuple[str, Change]]:
         header, body = _parts(folder / "model.safetensors")
         _join(folder / "model.safetensors", {f"x.{name}": said for name, said in header.items()}, body)
 
-    lengths = {f"a header of {n}": n for n in (0, 1, 2**20, 2**40, 2**63, 2**64 - 1)}
+    def begin(length: int) -> Change:
+        return on(lambda file: file.write_bytes(struct.pack("<Q", length) + file.read_bytes()[8:]))
+
+    def cut(length: int) -> Change:
+        return on(lambda file: file.write_bytes(file.read_bytes()[:length]))
+
     return [
-        *(
-            (name, on(lambda f, n=length: f.write_bytes(struct.pack("<Q", n) + f.read_bytes()[8:])))
-            for name, length in lengths.items()
-        ),
-        *(
-            (f"cut at {n}", on(lambda f, n=n: f.write_bytes(f.read_bytes()[:n])))
-            for n in (0, 4, 8, 9, 100, 5000, -1, -4)
-        ),
+        *((f"a header of {length}", begin(length)) for length in (0, 1, 2**20, 2**40, 2**63, 2**64 - 1)),
+        *((f"cut at {length}", cut(length)) for length in (0, 4, 8, 9, 100, 5000, -1, -4)),
         ("bytes behind", on(lambda f: f.write_bytes(f.read_bytes() + b"x"))),
         ("a header of brackets", on(lambda f: f.write_bytes(struct.pack("<Q", DEEP) + b"[" * DEEP))),
         ("a pickle", on(lambda f: f.write_bytes(b"\x80\x04cos\nsystem\n(S'x'\ntR."))),
