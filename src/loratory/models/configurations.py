@@ -192,7 +192,7 @@ def inspect_adapter(folder: Path) -> Mapping[str, TensorFacts]:
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or not 1 <= rank <= WIDTHS[1]:
         raise ArtifactError(f"r is {shown(rank)}", where=where, allowed=f"a whole number from 1 to {WIDTHS[1]:,}")
-    if type(alpha) not in (int, float) or not 0 < alpha <= 1e9:
+    if not isinstance(alpha, (int, float)) or isinstance(alpha, bool) or not 0 < alpha <= 1e9:
         raise ArtifactError(f"lora_alpha is {shown(alpha)}", where=where, allowed="a number above 0")
     for key in ("peft_type", "task_type", "base_model_name_or_path"):
         if not isinstance(config.get(key), (str, type(None))):
