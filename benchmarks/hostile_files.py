@@ -230,7 +230,7 @@ def _tables() -> list[tuple[str, str, Make]]:
         for _ in range(draw.randrange(1, 12)):
             changed[draw.randrange(len(changed))] = draw.randrange(256)
         cases[f"{name} with bytes changed, {number}"] = (name, bytes(changed))
-    saved = {"saved: a state that lies": {"_data_files": [{"filename": "gone.arrow"}]}}
+    saved: dict[str, Any] = {"saved: a state that lies": {"_data_files": [{"filename": "gone.arrow"}]}}
     saved |= {
         "saved: a state that leads out": {"_data_files": [{"filename": "../d.csv"}]},
         "saved: a list": {"_data_files": 3},
@@ -258,7 +258,7 @@ def _workbooks() -> list[tuple[str, str, Make]]:
     import openpyxl
 
     held = io.BytesIO()
-    book = openpyxl.Workbook()
+    book: Any = openpyxl.Workbook()
     for row in [("text", "label"), *PAIRS]:
         book.active.append(row)
     book.save(held)
@@ -324,7 +324,15 @@ def specs() -> list[tuple[str, bytes]]:
         f"{new}: &{new} {{<<: [{', '.join(['*' + old] * 9)}], {new}{new}: 1}}\n" for old, new in pairs
     )
     good = SPEC.format(path="d.csv")
-    values = ("!!int x", "!!int 0x", "!!float x", "!!timestamp x", "!!timestamp 2024-99-99", "!!bool x", "!!binary é")
+    values: tuple[str, ...] = (
+        "!!int x",
+        "!!int 0x",
+        "!!float x",
+        "!!timestamp x",
+        "!!timestamp 2024-99-99",
+        "!!bool x",
+        "!!binary é",
+    )
     values += ("!!python/object:os.system x", "!!set {x}", "!!omap x", "9" * 5000, "0o" + "7" * 6000, "0x" + "f" * 6000)
     values += (
         ".inf",
