@@ -55,7 +55,10 @@ class StorageError(LoratoryError):
 
 
 class MissingExtra(LoratoryError):
-    """A library of an optional layer is not installed."""
+    """A library of an optional layer is not installed. `library` and `extra` are their names, where they are known."""
+
+    library: str = ""
+    extra: str | None = None
 
 
 class Unfit(LoratoryError):
@@ -103,4 +106,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def missing_extra(library: str, extra: str) -> MissingExtra:
     """The error for a library that belongs to an extra which is not installed."""
-    return MissingExtra(f"{library} is not installed", remedy=f'pip install "loratory[{extra}]"')
+    problem = MissingExtra(f"{library} is not installed", remedy=f'pip install "loratory[{extra}]"')
+    problem.library, problem.extra = library, extra
+    return problem

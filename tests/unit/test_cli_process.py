@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from loratory import __version__
+from loratory.cli.failures import plain_words
 from loratory.discovery import names
 
 HEAVY = ("torch", "transformers", "sklearn", "pyarrow", "peft", "datasets", "scipy", "matplotlib")
@@ -144,12 +145,76 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert process.stderr == b""
 
 
-def test_an_error_of_ours_shows_its_traceback_not_a_wrong_message(tmp_path: Path) -> None:
-    code = (
-        "import loratory.flows.recipes as r, sys\n"
-        "def broken(): raise KeyError('a fault in the program')\n"
-        "r.listed = broken\nsys.argv = ['loratory', 'recipes']\nfrom loratory.cli import main\nmain()\n"
+BROKEN = (
+    "import loratory.flows.recipes as r, sys\n"
+    "def broken(): raise {error}\n"
+    "r.listed = broken\nsys.argv = ['loratory', 'recipes', '--json']\nfrom loratory.cli import main\nmain()\n"
+)
+
+
+def ended(error: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """`loratory recipes` where the flow raises this."""
+    return subprocess.run(
+        [sys.executable, "-c", BROKEN.format(error=error)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "XDG_STATE_HOME": str(home), "LORATORY_DEBUG": "", **more},
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert b"Traceback" in done.stderr
+
+
+def test_an_error_of_ours_writes_a_report_and_says_one_line(tmp_path: Path) -> None:
+    done = ended("KeyError('a fault in the program')", tmp_path)
+    assert done.returncode == 70
+    assert "Traceback" not in done.stderr
+    (report,) = (tmp_path / "loratory" / "errors").iterdir()
+    assert str(report) in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+    assert report.stat().st_mode & 0o077 == 0
+    text = report.read_text(encoding="utf-8")
+    assert all(said in text for said in ("a fault in the program", "Traceback", __version__, "loratory recipes --json"))
+
+
+def test_where_no_report_can_be_written_the_line_says_what_it_was(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = ended("KeyError('a fault in the program')", tmp_path / "file")
+    assert (done.returncode, "Traceback" in done.stderr) == (70, False)
+    assert "a fault in the program" in done.stderr
+
+
+def test_the_traceback_is_shown_to_who_asks_for_it(tmp_path: Path) -> None:
+    done = ended("KeyError('a fault in the program')", tmp_path, LORATORY_DEBUG="1")
+    assert done.returncode == 70
+    assert "Traceback" in done.stderr
+
+
+ENDS = {
+    "KeyboardInterrupt()": (130, ""),
+    "BrokenPipeError()": (0, ""),
+    "MemoryError()": (2, "there is not enough memory"),
+    "RuntimeError('DefaultCPUAllocator: can\\'t allocate memory: you tried')": (2, "there is not enough memory"),
+    "RecursionError('maximum')": (2, "nested too deeply"),
+    "PermissionError(13, 'Permission denied', 'x.json')": (2, "x.json: the system refuses: Permission denied"),
+    "OSError(28, 'No space left on device')": (2, "the disk refuses"),
+    "ModuleNotFoundError('No module', name='torch.nn')": (2, "torch is not installed"),
+    "ModuleNotFoundError('No module', name='ours')": (70, "ModuleNotFoundError"),
+    "type('PanicException', (BaseException,), {})('rust')": (70, "PanicException"),
+}
+
+
+@pytest.mark.parametrize("error", ENDS)
+def test_whatever_ends_a_command_it_is_told_in_words(error: str, tmp_path: Path) -> None:
+    done = ended(error, tmp_path)
+    code, said = ENDS[error]
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert said in done.stderr
+    assert (done.stderr == "") == (said == "")
+
+
+def test_a_report_holds_no_text_key_or_address() -> None:
+    words = ["predict", "run", "my card is 4111", "--url=https://u:secret@host", "--keys", "secret", "--json"]
+    plain = " ".join(plain_words(words))
+    assert not any(said in plain for said in ("4111", "secret", "host"))
+    assert all(said in plain for said in ("predict", "--url=", "--keys", "--json"))

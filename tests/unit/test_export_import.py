@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from loratory.errors import ArtifactError
-from loratory.export.foreign import labels_in, locate
+from loratory.export.sources import labels_in, locate
 from loratory.flows.importing import import_folder
 from loratory.models.execution import run_here
 from loratory.models.trunks import Pool

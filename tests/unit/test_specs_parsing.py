@@ -245,8 +245,14 @@ def test_aliases_that_grow_without_bound_end_at_once(tmp_path: Path) -> None:
     bomb = "name: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"k{new}: &{new} [{', '.join(['*' + old] * 10)}]\n" for old, new in pairwise(letters)
     )
-    assert "unknown key 'kb'" in refused(tmp_path, bomb)
-    assert "is no text" in refused(tmp_path, "name: &a [*a]\ndata: x\nladder: [tfidf]\n")
+    assert "its aliases stand for more than 200,000 values" in refused(tmp_path, bomb)
+    assert "its aliases stand for" in refused(tmp_path, "name: &a [*a]\ndata: x\nladder: [tfidf]\n")
+    few = "name: &a [x, x]\nkb: [*a, *a]\ndata: x\nladder: [tfidf]\n"
+    assert "unknown key 'kb'" in refused(tmp_path, few)
+    merges = "a: &a {x: 1}\n" + "".join(
+        f"{new}: &{new} {{<<: [{', '.join(['*' + old] * 10)}], {new}{new}: 1}}\n" for old, new in pairwise(letters)
+    )
+    assert "its aliases stand for" in refused(tmp_path, merges)
     grown = bomb.replace("name: &a", "data: {path: &a").replace("x]\n", "x]}\n", 1)
     assert len(refused(tmp_path, grown)) < 2000
 
@@ -255,7 +261,7 @@ def test_a_missing_file_a_folder_and_an_unknown_recipe(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="this spec does not exist"):
         load_spec(str(tmp_path / "no.yaml"))
     (tmp_path / "d.yaml").mkdir()
-    with pytest.raises(SpecError, match="cannot read the spec: Is a directory"):
+    with pytest.raises(SpecError, match="this is a folder"):
         load_spec(str(tmp_path / "d.yaml"))
     with pytest.raises(SpecError, match="'bankin77' is no spec; did you mean 'banking77'"):
         load_spec("bankin77")

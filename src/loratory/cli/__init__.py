@@ -29,8 +29,7 @@ from loratory.cli import (
     stress,
     train,
 )
-from loratory.cli.printing import complain
-from loratory.errors import LoratoryError
+from loratory.cli.failures import end
 
 app = typer.Typer(
     name="loratory",
@@ -74,15 +73,17 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 
 def main() -> NoReturn:
-    """Run the command line; a user's mistake ends in a message and exit code 2, never in a traceback."""
+    """Run the command line; whatever ends it, the last words are for a person and the exit code says whose error it is.
+
+    2: a mistake that can be mended; 70: an error of ours, with a report in a file; 130: Ctrl-C.
+    """
     _prepare()
     try:
         app(standalone_mode=True)
-    except LoratoryError as problem:
-        complain(problem)
-        sys.exit(problem.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except SystemExit:
+        raise
+    except BaseException as problem:  # a panic of Rust is no Exception
+        sys.exit(end(problem, sys.argv[1:]))
     sys.exit(0)
 
 

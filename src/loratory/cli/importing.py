@@ -38,9 +38,9 @@ def command(
     else the folder itself.
     """
     from loratory.cli.printing import console
-    from loratory.flows.importing import import_folder
+    from loratory.flows.importing import import_apart
 
     target = output or Path("imported") / folder.resolve().name
     named = [label.strip() for label in labels.split(",")] if labels else ()
-    order = import_folder(folder, target, base, named, scheme)
+    order = import_apart(folder, target, base, named, scheme)
     console().print(f"took in the {order} weights of {folder}: {target}", markup=False)

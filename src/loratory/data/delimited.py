@@ -6,10 +6,12 @@ import csv
 import io
 import itertools
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
+from loratory.data.content import at_most, check_table
 from loratory.data.rows import Row
 from loratory.errors import DataError
 
@@ -46,6 +48,7 @@ def read_delimited(
     records, over = _without_empty(records, shown)
     if not records:
         raise DataError("the file holds no rows", where=shown, allowed="at least one row", remedy="check the path")
+    check_table(len(records), len(records[0][1]), shown, sum(len(fields) for _, fields in records))
     names, body, guessed = _header(records, shown, wanted)
     rows = [Row(_fields(names, record, shown), shown, record[0]) for record in body]
     return rows, [*said, *more, *over, *guessed]
@@ -124,7 +127,7 @@ def _evenness(text: str, delimiter: str) -> tuple[float, int]:
 def _records(text: str, shown: str, delimiter: str) -> tuple[list[Record], list[str]]:
     """The records, quotes doubled inside of quotes as RFC 4180 has it; else with a backslash, where all then fit."""
     try:
-        return list(_quoted(text, shown, delimiter)), []
+        return list(at_most(_quoted(text, shown, delimiter), shown)), []
     except DataError:
         escaped = list(_escaped(text, delimiter)) if '\\"' in text else []
         if len({len(fields) for _, fields in escaped}) != 1:
@@ -219,7 +222,7 @@ def _header(records: list[Record], shown: str, wanted: Collection[str]) -> tuple
             [f"{shown}: the first line is a row, not a header; the columns are called {', '.join(names)}"],
         )
     names = [name.strip() or f"column_{position}" for position, name in enumerate(first, 1)]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise DataError(
             f"the header names column {twice!r} twice", where=f"{shown}:{line}", remedy="rename one of them"

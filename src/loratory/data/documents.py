@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from loratory.data.annotations import spacy
+from loratory.data.content import at_most, check_table, check_values
 from loratory.data.folders import PARTS
 from loratory.data.rows import Row
 from loratory.errors import DataError
@@ -43,10 +44,11 @@ class _Value:
 
 def read_document(text: str, shown: str) -> Document:
     """Rows of a JSON array, of JSON lines, or of one object around a list of rows. Raises DataError."""
+    check_values(text, shown)
     if text.lstrip().startswith("[") and not _is_lists(text):
-        return Document({"": _rows(text, shown, list(_array(text, shown)))})
+        return Document({"": _rows(text, shown, list(at_most(_array(text, shown), shown)))})
     try:
-        found = list(_lines(text, shown))
+        found = list(at_most(_lines(text, shown), shown))
     except DataError:
         if (document := _object(text, shown)) is not None:
             return document
@@ -252,6 +254,7 @@ def _rows_of_columns(value: Mapping[str, Any], shown: str) -> list[Row]:
 # -- rows
 def _rows(text: str, shown: str, found: Sequence[_Value]) -> list[Row]:
     """Rows with their lines, and with their columns where several stand on one line."""
+    check_table(len(found), 1, shown)
     starts, line, before, begins = [], 1, 0, 0  # `begins`: the offset of the line
     for one in found:
         line += text.count("\n", before, one.start)

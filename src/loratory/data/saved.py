@@ -32,6 +32,8 @@ def read_saved(folder: Path, shown: str) -> tuple[dict[str, list[Row]], list[str
     parts: dict[str, list[Row]] = {}
     over = []
     for split in splits:
+        if Path(split).name != split:
+            raise _damaged(f"{SPLITS} names the split {split[:60]!r}", shown)
         part = PARTS.get(split.casefold()) or ("train" if len(splits) == 1 else None)
         if part is None or part in parts:
             over.append(split)
@@ -70,8 +72,8 @@ def _read_dataset(folder: Path, shown: str) -> list[Row]:
 
 def _json(file: Path, shown: str) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+        return json.loads(read_bytes(file, shown).decode("utf-8"))
+    except (DataError, ValueError, RecursionError) as problem:
         raise _damaged(f"{file.name} cannot be read", shown) from problem
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any, TypeAlias
@@ -16,6 +16,7 @@ from loratory.protocols import JSON
 
 PARQUET = b"PAR1"
 ARROW = b"ARROW1"
+PIECE = 100  # rows that are made at once
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,12 @@ def read_parquet(data: bytes, shown: str) -> list[Row]:
 
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(data))
-        size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups))
-        if size > content.CAP:
-            raise DataError(
-                f"the table is larger than {content.CAP:,} bytes when decompressed",
-                where=shown,
-                remedy="split it, or keep only the columns that are needed",
-            )
-        return rows_of(file.read(), shown)
+        facts = file.metadata
+        size = sum(facts.row_group(group).total_byte_size for group in range(facts.num_row_groups))
+        content.check_unpacked(size, len(data), "the table", shown)
+        content.check_table(facts.num_rows, facts.num_columns, shown)
+        # piece by piece: what a header says of its pages may be less than what they hold
+        return _rows_of(file.iter_batches(batch_size=PIECE), file.schema_arrow, shown)
     except (pyarrow.ArrowException, OSError) as problem:
         raise _damaged("Parquet file", problem, shown) from problem
 
@@ -60,12 +59,28 @@ def read_arrow(data: bytes, shown: str) -> list[Row]:
 
 
 def rows_of(table: Any, shown: str) -> list[Row]:
-    """The rows of a pyarrow.Table, their values as JSON."""
-    names = _class_names(table.schema.metadata or {})
-    return [
-        Row({key: named(plain(value), names.get(key)) for key, value in row.items()}, shown, number)
-        for number, row in enumerate(table.to_pylist(), 1)
-    ]
+    """The rows of a pyarrow.Table, their values as JSON. Raises DataError where they would fill the memory."""
+    content.check_table(table.num_rows, table.num_columns, shown)
+    table.validate(full=True)  # offsets that point outside of their buffer would be read
+    return _rows_of(table.to_batches(max_chunksize=PIECE), table.schema, shown)
+
+
+def _rows_of(batches: Iterable[Any], schema: Any, shown: str) -> list[Row]:
+    """Rows of record batches; raises DataError for repeated values (a dictionary's, a list view's) that fill memory."""
+    names = _class_names(schema.metadata or {})
+    rows: list[Row] = []
+    size = 0
+    for batch in batches:
+        if batch.nbytes > content.CAP:
+            content.check_unpacked(batch.nbytes, 0, "the table", shown)
+        for values in batch.to_pylist():
+            made = {key: named(plain(value), names.get(key)) for key, value in values.items()}
+            size += sum(len(value) for value in made.values() if isinstance(value, (str, list, dict)))
+            rows.append(Row(made, shown, len(rows) + 1))
+        if size > content.CAP or len(rows) > content.ROWS:
+            content.check_table(len(rows), 1, shown)
+            content.check_unpacked(size, 0, "the table", shown)
+    return rows
 
 
 def _arrow() -> Any:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -14,6 +17,8 @@ from loratory.errors import DataError, missing_extra, nearest
 from loratory.protocols import JSON
 
 WORKBOOK = "xl/workbook.xml"  # what makes a zip archive a workbook
+HEAD = 4096  # bytes of an XML part that are searched for a document type, which stands before all else
+MOST = 10_000_000  # cells of a sheet, empty ones too
 Record = tuple[int, list[JSON]]  # the row's number, its cells
 
 
@@ -30,7 +35,9 @@ def read_workbook(data: bytes, shown: str, sheet: str | None, wanted: Collection
         raise missing_extra("openpyxl", "excel") from None
     try:
         book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
-        sheets = {one.title: _records(one) for one in book.worksheets}
+        sheets = {one.title: _records(one, shown) for one in book.worksheets}
+    except DataError:
+        raise
     except Exception as problem:  # openpyxl raises its own, those of zipfile and of its XML reader
         raise DataError(
             f"no valid Excel workbook: {str(problem).splitlines()[0] if str(problem) else type(problem).__name__}",
@@ -49,8 +56,9 @@ def read_workbook(data: bytes, shown: str, sheet: str | None, wanted: Collection
 def _check_archive(data: bytes, shown: str) -> None:
     """Refuse other archives, and a workbook that unpacks to more than the cap."""
     try:
-        entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
-    except zipfile.BadZipFile as problem:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        entries = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as problem:
         raise DataError(
             f"this is a zip archive or an Excel workbook, and damaged: {problem}",
             where=shown,
@@ -58,18 +66,46 @@ def _check_archive(data: bytes, shown: str) -> None:
         ) from problem
     if not any(entry.filename == WORKBOOK for entry in entries):
         raise DataError("this is a zip archive", where=shown, allowed=FORMATS, remedy="unpack it, and name its file")
-    if sum(entry.file_size for entry in entries) > content.CAP:
-        raise DataError(
-            f"the workbook is larger than {content.CAP:,} bytes when decompressed",
-            where=shown,
-            remedy="split it, or save the sheet as CSV (UTF-8)",
-        )
+    content.check_unpacked(sum(entry.file_size for entry in entries), len(data), "the workbook", shown)
+    for entry in entries:
+        if entry.filename.endswith((".xml", ".rels")) and _defines(archive, entry):
+            raise DataError(
+                f"{entry.filename} defines XML entities, which no workbook does",
+                where=shown,
+                remedy="save the sheet as CSV (UTF-8)",
+            )
 
 
-def _records(sheet: Any) -> list[Record]:
-    """The rows of a sheet that hold something."""
-    records = ((number, [plain(cell) for cell in row]) for number, row in enumerate(sheet.values, 1))
-    return [(number, cells) for number, cells in records if any(cell not in (None, "") for cell in cells)]
+def _defines(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    """Whether an XML part has a document type: entities that name each other unpack to any size."""
+    try:
+        with archive.open(entry) as part:
+            head = part.read(HEAD)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error):
+        return False  # damaged, encrypted or packed in a way of its own: openpyxl tells it
+    return b"<!DOCTYPE" in head.replace(b"\0", b"").upper()
+
+
+def _records(sheet: Any, shown: str) -> list[Record]:
+    """The rows of a sheet that hold something; raises DataError where a cell stands far away from the others.
+
+    openpyxl makes every cell before the last one, and a sheet has place for 17 thousand million.
+    """
+    found: list[Record] = []
+    cells = 0
+    for number, row in enumerate(sheet.values, 1):
+        cells += max(1, len(row))
+        if cells > MOST or len(row) > content.COLUMNS:
+            raise DataError(
+                f"the sheet {sheet.title!r} reaches to row {number:,} and column {len(row):,}",
+                where=shown,
+                allowed=f"at most {MOST:,} cells and {content.COLUMNS:,} columns, empty ones too",
+                remedy="delete the rows and columns behind the last one that is used, or save the sheet as CSV (UTF-8)",
+            )
+        held = [plain(cell) for cell in row] if any(cell not in (None, "") for cell in row) else []
+        if held:
+            found.append((number, held))
+    return found
 
 
 def _chosen(sheets: dict[str, list[Record]], shown: str, sheet: str | None) -> str:
@@ -99,7 +135,7 @@ def _rows(records: Sequence[Record], shown: str, wanted: Collection[str]) -> tup
         return _made(names, records, shown), said
     cells = [*first, *[None] * width][:width]
     names = [str(cell).strip() if cell not in (None, "") else f"column_{n}" for n, cell in enumerate(cells, 1)]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise DataError(
             f"the header names column {twice!r} twice", where=f"{shown}:{line}", remedy="rename one of them"

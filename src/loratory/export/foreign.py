@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from loratory.artifacts.contents import Files, files_of
+from loratory.artifacts.foreign_files import read_json
 from loratory.artifacts.manifests import digest_of
-from loratory.errors import ArtifactError, BaseModelError, Unfit, nearest
+from loratory.errors import ArtifactError, Unfit, nearest
+from loratory.export.sources import Found
 from loratory.models import adapters
-from loratory.models.bases import EMBEDDED, ORIGIN, Base, conversion, describe, found_instead, resolve
-from loratory.models.tokenizers import VOCABULARIES, FastTokenizer
+from loratory.models.bases import Base, describe
+from loratory.models.configurations import check_parameters, inspect_folder
+from loratory.models.execution import run_here
+from loratory.models.tokenizers import FastTokenizer
 from loratory.models.trunks import TorchTrunk, open_model, positions_of
-from loratory.models.weights import read_shapes, read_tensors
+from loratory.models.weights import read_tensors
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import FORMS
 from loratory.predictors.heads import StockHead, fill_head, head_tensors
@@ -27,159 +31,6 @@ from loratory.tasks.tag import Tag
 ABSENT = -1e4  # the logit of a tag that a model never gives: its probability is 0
 KINDS = {"SEQ_CLS": "labels", "TOKEN_CLS": "spans"}  # PEFT's task_type -> form
 AS_BASE = "name the folder as base: in a spec with examples of your own, and fit head or full on it"
-
-
-@dataclass(frozen=True)
-class Found:
-    """Where the weights are: a whole classifier of texts or tokens, and an adapter on it or not."""
-
-    model: Path
-    adapter: Path | None
-    order: str  # merged | base + adapter | plain
-    tokenizer: Path
-
-
-def locate(folder: Path, base: str | None = None) -> Found:
-    """The first of merged/, an adapter (adapter/ or the folder itself) on its base, the folder itself.
-
-    `base` says which base an adapter is for, where the folder does not hold it. Raises ArtifactError.
-    """
-    if not folder.is_dir():
-        raise ArtifactError("this folder does not exist", where=str(folder))
-    if _is_model(folder / "merged"):
-        return Found(folder / "merged", None, "merged", folder / "merged")
-    for adapter in (folder / "adapter", folder):
-        if (adapter / adapters.CONFIG).is_file():
-            found = _base_of(folder, adapter, base)
-            own = adapter if any((adapter / name).is_file() for name in VOCABULARIES) else found
-            return Found(found, adapter, "base + adapter", own)
-    if base is not None:
-        raise ArtifactError("--base is for an adapter, and there is none", where=str(folder), remedy="leave --base out")
-    if _is_model(folder):
-        return Found(folder, None, "plain", folder)
-    places = (folder, folder / "merged", *sorted(folder.glob("base_*")))
-    place = next((one for one in places if found_instead(one)), folder)
-    config = _json(place / "config.json") if (place / "config.json").is_file() else {}
-    raise ArtifactError(
-        f"no model found{found_instead(place)}",
-        where=str(place),
-        allowed="merged/, base_<L>/ + adapter/, a PEFT checkpoint (adapter_config.json and adapter_model.safetensors), "
-        "or a model folder (config.json and model.safetensors)",
-        remedy=conversion(place, config if isinstance(config, dict) else {}),
-    )
-
-
-def _is_model(folder: Path) -> bool:
-    weights = [file for file in folder.glob("*.safetensors") if file.name != adapters.WEIGHTS]
-    return (folder / "config.json").is_file() and bool(weights)
-
-
-def _base_of(folder: Path, adapter: Path, asked: str | None) -> Path:
-    """The folder of an adapter's base: the one asked for, base_<L>/ beside it, or what adapter_config.json names."""
-    if asked is not None:
-        return _resolved(asked, folder)
-    inside = [base for base in sorted(folder.glob("base_*")) if _is_model(base)]
-    if inside:
-        return inside[0]
-    raw = _json(adapter / adapters.CONFIG)
-    named = raw.get("base_model_name_or_path") if isinstance(raw, dict) else None
-    if not isinstance(named, str) or not named:
-        raise ArtifactError(
-            "adapter_config.json does not name the adapter's base",
-            where=str(adapter),
-            remedy="say it: --base NAME",
-        )
-    for place in (Path(named).expanduser(), adapter / named, adapter.parent / named):
-        if place.is_dir():
-            return place
-    return _resolved(next((name for name, (hub, _) in ORIGIN.items() if hub == named), named), folder, named)
-
-
-def _resolved(name: str, folder: Path, named: str | None = None) -> Path:
-    """The folder of a base that is asked for, or that adapter_config.json names; raises ArtifactError."""
-    try:
-        return resolve(name).folder
-    except BaseModelError as problem:
-        what = f"the base {named!r}, which adapter_config.json names, cannot be had" if named else problem.problem
-        raise ArtifactError(
-            f"{what}{f' ({problem.problem})' if named else ''}",
-            where=str(folder),
-            allowed=f"--base with a folder, a hub id owner/model, or one of {', '.join(EMBEDDED)}",
-            remedy="say where the base is: --base NAME" if named else problem.remedy.replace("base:", "--base"),
-        ) from problem
-
-
-def labels_in(*folders: Path, named: Sequence[str] = (), count: int | None = None) -> tuple[str, ...]:
-    """Labels given by name, or from labels.json (a list, {id: label}, id2label or label2id), or config.json's id2label.
-
-    A config.json with another number of labels than `count` is passed over: it is that of a base, not of what an
-    adapter learnt.
-    """
-    if named:
-        return _ordered(list(named), Path("--labels"))
-    for folder in folders:
-        if (folder / "labels.json").is_file():
-            return _ordered(_json(folder / "labels.json"), folder / "labels.json")
-    for folder in folders:
-        if (folder / "config.json").is_file():
-            config = _json(folder / "config.json")
-            numbered = config.get("id2label") if isinstance(config, dict) else None
-            if numbered and (count is None or len(numbered) == count):
-                return _ordered({"id2label": numbered}, folder / "config.json")
-    there = f" for the {count} outputs of its head" if count else ""
-    raise ArtifactError(
-        f"no labels.json and no id2label{there}",
-        where=str(folders[0]),
-        remedy='say them in the order of the outputs: --labels first,second; or add labels.json: ["first", "second"]',
-    )
-
-
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as problem:
-        raise ArtifactError(f"not JSON: {problem}", where=str(file)) from problem
-
-
-def _ordered(raw: Any, file: Path) -> tuple[str, ...]:
-    try:
-        ids = _numbered(raw)
-        labels = tuple(ids[i] for i in range(len(ids)))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise ArtifactError(
-            "the label ids are not 0, 1, 2, ...", where=str(file), allowed='["first", "second"] or {"0": "first", ...}'
-        ) from None
-    if len(labels) < 2 or len(set(labels)) < len(labels) or not all(labels):
-        raise ArtifactError(
-            f"these labels tell nothing apart: {list(labels)[:6]}",
-            where=str(file),
-            allowed="at least two distinct, non-empty labels",
-        )
-    return labels
-
-
-def _numbered(raw: Any) -> dict[int, str]:
-    """Id to label from a list, {id: label}, {label: id}, or one of the two maps under its name."""
-    if isinstance(raw, list):
-        return dict(enumerate(map(str, raw)))
-    numbered = raw.get("id2label")
-    if numbered is None and all(str(key).isdigit() for key in raw):
-        numbered = raw
-    if numbered is not None:
-        return {int(key): str(label) for key, label in numbered.items()}
-    named = raw.get("label2id", raw)
-    if len(set(map(int, named.values()))) < len(named):
-        raise ValueError("two labels share an id")
-    return {int(number): str(label) for label, number in named.items()}
-
-
-def outputs_of(adapter: Path | None) -> int | None:
-    """How many outputs the head has that an adapter brings; None where it brings none."""
-    if adapter is None or not (adapter / adapters.WEIGHTS).is_file():
-        return None
-    shapes = read_shapes(files_of(adapter), adapters.WEIGHTS)
-    heads = [shape[0] for name, shape in shapes.items() if ".lora_" not in name and len(shape) == 2]
-    return min(heads, default=None)  # a head may have layers below its last one
 
 
 def form_in(found: Found, names: Sequence[str] = (), scheme: str | None = None) -> str:
@@ -219,7 +70,7 @@ def _form(scheme: str) -> str:
 
 def _task_type(adapter: Path | None) -> str | None:
     """The form that an adapter's task_type says, None where it says none; raises ArtifactError for another task."""
-    raw = _json(adapter / adapters.CONFIG) if adapter else {}
+    raw = read_json(adapter / adapters.CONFIG) if adapter else {}
     said = raw.get("task_type") if isinstance(raw, dict) else None
     if said in (None, "", "FEATURE_EXTRACTION") or said in KINDS:
         return KINDS.get(str(said))
@@ -233,7 +84,7 @@ def _task_type(adapter: Path | None) -> str | None:
 
 
 def _stock(model: Path) -> str:
-    config = _json(model / "config.json")
+    config = read_json(model / "config.json")
     named = [str(one) for one in (config.get("architectures") or ()) if isinstance(config, dict)]
     for name, form in FORMS.items():
         if any(one.endswith(form.stock.opener.removeprefix("AutoModel")) for one in named):
@@ -262,13 +113,16 @@ def take_in(names: Sequence[str], found: Found, scheme: str | None = None) -> En
             allowed="a whole classifier of texts or tokens",
             remedy=f"a trunk without its head cannot answer: export the head too, or {AS_BASE}",
         )
+    _check_finite(model, found.adapter or found.model)
     trunk_model = getattr(model, model.base_model_prefix)
     tokenizer = FastTokenizer.load(found.tokenizer, positions_of(trunk_model))
     head = _arranged(model, names, form.outputs(task), tokenizer.pad, form.stock.tokens)
     digest = digest_of([base.digest, adapter.digest(adapters.WEIGHTS) if adapter else ""])[:16]
     described: Base = replace(base, digest=digest, kind="encoder")
     trunk = TorchTrunk(trunk_model, tokenizer, described)
-    return Encoder(task, name, Network(trunk, None, head), tokenizer.limit, learned=0, owned=True)
+    predictor = Encoder(task, name, Network(trunk, None, head), tokenizer.limit, learned=0, owned=True)
+    _check_answers(predictor, found.model)
+    return predictor
 
 
 def _arranged(model: Any, names: Sequence[str], outputs: Sequence[str], pad: int, tokens: bool) -> StockHead:
@@ -342,13 +196,18 @@ def _classifier(base: Base, labels: int, opener: str) -> tuple[Any, set[str]]:
     import transformers
 
     folder = base.folder
+    elements = inspect_folder(base.files).elements
+
+    def look(shell: Any) -> None:
+        check_parameters(shell, elements, str(folder / "config.json"))
+
     try:
-        model, missing = open_model(base, getattr(transformers, opener), num_labels=labels)
+        model, missing = open_model(base, getattr(transformers, opener), look, num_labels=labels)
     except ArtifactError:
         raise
     except Exception as problem:
         raise ArtifactError(
-            f"it does not open in {opener} with {labels} labels: {str(problem).splitlines()[0][:300]}",
+            f"it does not open in {opener} with {labels} labels: {_first_line(problem)}",
             where=str(folder),
             remedy="check that the labels (--labels or labels.json) and the weights are of the same model",
         ) from problem
@@ -360,6 +219,39 @@ def _classifier(base: Base, labels: int, opener: str) -> tuple[Any, set[str]]:
             remedy=AS_BASE,
         )
     return model, missing
+
+
+def _first_line(problem: BaseException) -> str:
+    return next(iter(str(problem).splitlines()), "")[:300] or type(problem).__name__
+
+
+def _check_finite(model: Any, where: Path) -> None:
+    """Raise ArtifactError for weights that are NaN or infinite: every answer would be."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ArtifactError(
+                f"{name} holds numbers that are NaN or infinite",
+                where=str(where),
+                allowed="finite weights",
+                remedy="the training that made it diverged: take an earlier checkpoint",
+            )
+
+
+def _check_answers(predictor: Encoder, where: Path) -> None:
+    """Raise ArtifactError where the model gives no finite answer to a short text."""
+    text = "a text"
+    inputs = {"text": text}
+    try:
+        answers = predictor.predict([inputs], run_here)
+        numbers = [p for one in answers for odds in one.probabilities.values() for p in odds.values()]
+    except Exception as problem:
+        raise ArtifactError(
+            f"it does not answer a short text: {_first_line(problem)}",
+            where=str(where),
+            allowed="a classifier whose tokenizer, configuration and weights are of one model",
+        ) from problem
+    if not all(map(math.isfinite, numbers)):
+        raise ArtifactError("its answer to a short text is not finite", where=str(where), allowed="finite weights")
 
 
 def _with_adapter(model: Any, files: Files) -> tuple[Any, set[str]]:

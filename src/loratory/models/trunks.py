@@ -459,11 +459,14 @@ def read_configuration(base: Base) -> Any:
     return config
 
 
-def open_model(base: Base, opener: Any, **more: Any) -> tuple[Any, set[str]]:
+def open_model(
+    base: Base, opener: Any, look: Callable[[Any], None] = lambda shell: None, /, **more: Any
+) -> tuple[Any, set[str]]:
     """A model of transformers in float32, its weights in memory, and the names of those that the base lacks.
 
     Weights are read once, into the memory where they stay, and are used only when all of them had their digests.
-    Weights that are lacking are made up, the same ones every time. Raises ArtifactError, and what transformers does.
+    Weights that are lacking are made up, the same ones every time. `look` sees the model on the meta device, before
+    anything is set aside for it. Raises ArtifactError, and what `look` and transformers do.
     """
     from transformers.utils import logging
 
@@ -474,6 +477,7 @@ def open_model(base: Base, opener: Any, **more: Any) -> tuple[Any, set[str]]:
         setattr(config, key, more.pop(key))
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # which class an Auto class would take: it opens
         shell = opener.from_config(config, dtype=torch.float32, **more)  # folders alone
+    look(shell)
     widen = not base.config.get("quantization_config")
     weights: dict[str, Tensor] = {}
     for name in weight_files(base):

@@ -10,8 +10,10 @@ from typing import Self
 
 import yaml
 
+from loratory.artifacts.foreign_files import kind_of
 from loratory.artifacts.manifests import digest_of
 from loratory.errors import SpecError
+from loratory.specs.reading import value_of
 
 FIELDS = ("version", "system", "user")
 Message = dict[str, str]  # role, content
@@ -36,6 +38,8 @@ class Prompt:
             text = (resources.files("loratory.predictors") / "wording" / f"{form}.yaml").read_text(encoding="utf-8")
         else:
             try:
+                if (kind := kind_of(Path(file))) is not None:
+                    raise SpecError(f"the prompt is {kind}", where=file, allowed="a YAML file")
                 text = Path(file).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as problem:
                 raise SpecError("the prompt cannot be read", where=file, remedy="check the path after prompt:") from (
@@ -47,7 +51,7 @@ class Prompt:
     def parse(cls, text: str, where: str) -> Self:
         """From YAML, which stands at `where`; raises SpecError."""
         try:
-            values = yaml.safe_load(text)
+            values = value_of(text)
         except yaml.YAMLError as problem:
             raise SpecError("the prompt is no YAML", where=where, remedy=str(problem).splitlines()[0]) from problem
         if not isinstance(values, dict) or set(values) != set(FIELDS):

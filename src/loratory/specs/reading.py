@@ -12,11 +12,16 @@ from typing import Any
 
 import yaml
 
+from loratory.artifacts.foreign_files import kind_of
 from loratory.errors import SpecError, shown
 from loratory.specs.lines import Path as KeyPath
 from loratory.specs.lines import lines_of
 
 TEXT, NULL, TRUTH, WHOLE, REAL = (f"tag:yaml.org,2002:{name}" for name in ("str", "null", "bool", "int", "float"))
+CAP = 4 * 2**20  # bytes of a spec: 70,000 lines
+DEPTH = 40  # levels of a spec; the deepest that means something has seven
+DIGITS = 300  # of a whole number
+VALUES = 200_000  # of a spec, those of its aliases counted as often as they stand
 BREAKS = re.compile("[\x00-\x1f\x85\u2028\u2029\ufeff]")
 CORE = (  # YAML 1.2.2, 10.3.2
     (NULL, r"null|Null|NULL|~|", ["n", "N", "~", ""]),
@@ -59,6 +64,8 @@ def _as_written(nodes: list[yaml.Node]) -> None:
 
 def _whole(loader: SpecLoader, node: yaml.ScalarNode) -> int:
     text = str(loader.construct_scalar(node))
+    if len(text) > DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits")
     return int(text, 8 if text.startswith("0o") else 16 if text.startswith("0x") else 10)
 
 
@@ -89,11 +96,44 @@ def _refuse_twice(node: Any) -> None:
 
 
 def value_of(text: str, key: str = "") -> Any:
-    """One YAML value, as it is read behind this key; raises yaml.YAMLError."""
+    """One YAML value, as it is read behind this key; raises yaml.YAMLError, for what is nested too deeply too."""
+    try:
+        return _value(text, key)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except (ValueError, TypeError, AttributeError, OverflowError, KeyError, IndexError) as problem:
+        # PyYAML's own constructors let these through: `!!int x`, `!!timestamp x`, a number of 5,000 digits
+        raise yaml.YAMLError(f"a value is not what its tag or form says: {str(problem)[:120]}") from problem
+
+
+def _value(text: str, key: str) -> Any:
     node = yaml.compose(text, SpecLoader)
+    _check_extent(node)
     if key == "labels" and isinstance(node, yaml.SequenceNode):
         _as_written(node.value)
     return None if node is None else SpecLoader("").construct_document(node)
+
+
+def _check_extent(node: yaml.Node | None) -> None:
+    """Refuse a text whose aliases stand for more values than a spec can have: nine lines can name a billion.
+
+    PyYAML shares what an alias repeats; merges (<<) copy it, and so does everything that walks the values later.
+    """
+    sizes: dict[int, int] = {}
+
+    def size_of(one: yaml.Node | None, depth: int) -> int:
+        if depth > DEPTH:
+            raise yaml.composer.ComposerError(None, None, "it is nested too deeply", one.start_mark if one else None)
+        if id(one) not in sizes:
+            sizes[id(one)] = VALUES  # of an alias inside of what it names
+            inner = one.value if isinstance(one, yaml.CollectionNode) else ()
+            parts = [part for entry in inner for part in (entry if isinstance(entry, tuple) else (entry,))]
+            sizes[id(one)] = min(VALUES + 1, 1 + sum(size_of(part, depth + 1) for part in parts))
+        return sizes[id(one)]
+
+    if size_of(node, 0) > VALUES:
+        mark = node.start_mark if node is not None else None
+        raise yaml.composer.ComposerError(None, None, f"its aliases stand for more than {VALUES:,} values", mark)
 
 
 def load_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
@@ -107,8 +147,6 @@ def read_yaml(text: str, file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]
         values, lines = value_of(text), lines_of(text, SpecLoader)
     except yaml.YAMLError as problem:
         raise _no_yaml(file, problem) from None
-    except RecursionError:
-        raise SpecError("nested too deeply", where=str(file), remedy="a spec is three or four levels deep") from None
     if not isinstance(values, dict):
         found = "nothing" if values is None else shown(values)
         raise SpecError(
@@ -119,7 +157,7 @@ def read_yaml(text: str, file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]
 
 def _text(file: Path) -> str:
     try:
-        return file.read_bytes().decode("utf-8-sig")
+        return _bytes(file).decode("utf-8-sig")
     except FileNotFoundError:
         raise SpecError("this spec does not exist", where=str(file), remedy="loratory init DATA writes one") from None
     except OSError as problem:
@@ -135,10 +173,21 @@ def _text(file: Path) -> str:
         ) from None
 
 
+def _bytes(file: Path) -> bytes:
+    """The content of a spec; raises OSError, and SpecError for what is no regular file or larger than any spec."""
+    if (kind := kind_of(file)) is not None:
+        raise SpecError(f"this is {kind}", where=str(file), allowed="a YAML file")
+    if (size := file.stat().st_size) > CAP:
+        raise SpecError(f"this file has {size:,} bytes", where=str(file), allowed=f"a spec of at most {CAP:,} bytes")
+    return file.read_bytes()
+
+
 def _no_yaml(file: Path, problem: yaml.YAMLError) -> SpecError:
     mark = getattr(problem, "problem_mark", None)
     where = f"{file}:{mark.line + 1}" if mark else str(file)
-    said = getattr(problem, "problem", None) or str(problem).splitlines()[0]
+    said = getattr(problem, "problem", None) or next(iter(str(problem).splitlines()), "it cannot be read")
+    if "nested too deeply" in said:
+        return SpecError("nested too deeply", where=str(file), remedy="a spec is three or four levels deep")
     if "twice" in said:
         return SpecError(said, where=where, remedy="keep one of them")
     if "'\\t'" in said:

@@ -1,0 +1,144 @@
+"""The last handler: whatever ends a command, a person reads what to do, and never a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from loratory.cli.extras import lacking, widened
+from loratory.cli.printing import complain
+from loratory.errors import LoratoryError, MissingExtra, StorageError
+
+SOFTWARE = 70  # EX_SOFTWARE of sysexits.h: an error of the program's own
+STOPPED = 130  # 128 + SIGINT
+DEBUG = "LORATORY_DEBUG"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+ISSUES = "https://github.com/loratory/loratory/issues"
+MEMORY = ("can't allocate memory", "out of memory", "bad alloc", "std::bad_alloc", "Cannot allocate memory")
+LONGEST = 300  # characters of a line about an error
+
+
+def end(problem: BaseException, words: Sequence[str]) -> int:
+    """Tell of what ended the command of these words, on stderr; the exit code. SystemExit is not for here.
+
+    2 where a person can mend it, 130 for Ctrl-C, 0 where whoever reads the output has gone, 70 for an error of ours.
+    With LORATORY_DEBUG set the traceback is shown too.
+    """
+    if os.environ.get(DEBUG):
+        traceback.print_exception(problem)
+    if isinstance(problem, KeyboardInterrupt):
+        return STOPPED
+    if isinstance(problem, BrokenPipeError):
+        return _leave_quietly()
+    said = explained(problem, verb_of(words))
+    if said is not None:
+        complain(said)
+        return said.exit_code
+    file = write_report(problem, words)
+    where = f"; a report is in {file}" if file else ""
+    more = "" if file else f" ({_line(problem)}; {DEBUG}=1 shows where)"
+    sys.stderr.write(f"loratory: this is an error of loratory itself: {type(problem).__name__}{more}{where}\n")
+    sys.stderr.write(f"  to mend it: send the report to {ISSUES}\n" if file else f"  to mend it: tell us, {ISSUES}\n")
+    return SOFTWARE
+
+
+def explained(problem: BaseException, verb: str) -> LoratoryError | None:
+    """An error that a person can mend, in our own words; None for an error of ours."""
+    if isinstance(problem, MissingExtra):
+        return widened(verb, problem)
+    if isinstance(problem, LoratoryError):
+        return problem
+    if isinstance(problem, ImportError):
+        return lacking(verb, problem)
+    if isinstance(problem, MemoryError) or any(said in str(problem) for said in MEMORY):
+        return LoratoryError(
+            "there is not enough memory for this",
+            remedy="stop other programs, give fewer or shorter texts, or choose a smaller base",
+        )
+    if isinstance(problem, RecursionError):
+        return LoratoryError("an input is nested too deeply", remedy="look for brackets inside of brackets in it")
+    return _of_system(problem) if isinstance(problem, OSError) else None
+
+
+def _of_system(problem: OSError) -> LoratoryError | None:
+    """What the system refused, with the file's name; None where it is not about a file, or a disk."""
+    if problem.errno in FULL:
+        return StorageError(f"the disk refuses: {problem.strerror}", where=str(problem.filename or ""))
+    if problem.filename is None or problem.errno is None:
+        return None
+    return LoratoryError(
+        f"the system refuses: {problem.strerror}",
+        where=str(problem.filename),
+        remedy="check the path and its permissions",
+    )
+
+
+def verb_of(words: Sequence[str]) -> str:
+    """The verb of a command line; empty where there is none."""
+    return next((word for word in words if not word.startswith("-")), "")
+
+
+def write_report(problem: BaseException, words: Sequence[str]) -> Path | None:
+    """Write what we need to find an error of ours, readable by its owner alone; None where it cannot be written."""
+    folder = _state_folder() / "errors"
+    file = folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as report:
+            report.write(_report(problem, words))
+    except (OSError, RuntimeError):
+        return None
+    return file
+
+
+def _state_folder() -> Path:
+    """Where a program keeps what it notes (XDG Base Directory Specification 0.8)."""
+    given = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(given) if os.path.isabs(given) else Path.home() / ".local" / "state"
+    return base / "loratory"
+
+
+def _report(problem: BaseException, words: Sequence[str]) -> str:
+    from loratory import __version__
+
+    facts = {
+        "loratory": __version__,
+        "command": "loratory " + " ".join(plain_words(words)),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+    lines = "".join(f"{name}: {value}\n" for name, value in facts.items())
+    return f"{lines}\n{''.join(traceback.format_exception(problem))}".encode("utf-8", "replace").decode()
+
+
+def plain_words(words: Sequence[str]) -> list[str]:
+    """The verb and the names of options; of anything else, which may be a text, a key or an address, its length."""
+    verb = verb_of(words)
+    return [word if word == verb else _plain(word) for word in words]
+
+
+def _plain(word: str) -> str:
+    if not word.startswith("-"):
+        return f"<{len(word)} characters>"
+    name, equals, value = word.partition("=")
+    return f"{name}=<{len(value)} characters>" if equals else name
+
+
+def _line(problem: BaseException) -> str:
+    return next(iter(str(problem).splitlines()), "")[:LONGEST]
+
+
+def _leave_quietly() -> int:
+    """Python flushes stdout once more when it ends, which would complain again."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except (OSError, ValueError, AttributeError):
+            continue
+    return 0

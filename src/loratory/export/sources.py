@@ -1,0 +1,176 @@
+"""Where the weights of a foreign folder are, and what its outputs are called; no library of models is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loratory.artifacts.foreign_files import read_json
+from loratory.artifacts.tensor_headers import elements_in, read_header
+from loratory.errors import ArtifactError, BaseModelError
+from loratory.models.bases import EMBEDDED, ORIGIN, conversion, found_instead, resolve
+from loratory.models.configurations import check_entries, inspect_adapter, inspect_folder
+from loratory.models.tokenizers import VOCABULARIES
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where the weights are: a whole classifier of texts or tokens, and an adapter on it or not."""
+
+    model: Path
+    adapter: Path | None
+    order: str  # merged | base + adapter | plain
+    tokenizer: Path
+
+
+def locate(folder: Path, base: str | None = None) -> Found:
+    """The first of merged/, an adapter (adapter/ or the folder itself) on its base, the folder itself.
+
+    `base` says which base an adapter is for, where the folder does not hold it. Raises ArtifactError.
+    """
+    if not folder.is_dir():
+        raise ArtifactError("this folder does not exist", where=str(folder))
+    check_entries(folder)
+    if _is_model(folder / "merged"):
+        return Found(folder / "merged", None, "merged", folder / "merged")
+    for adapter in (folder / "adapter", folder):
+        if (adapter / ADAPTER_CONFIG).is_file():
+            found = _base_of(folder, adapter, base)
+            own = adapter if any((adapter / name).is_file() for name in VOCABULARIES) else found
+            return Found(found, adapter, "base + adapter", own)
+    if base is not None:
+        raise ArtifactError("--base is for an adapter, and there is none", where=str(folder), remedy="leave --base out")
+    if _is_model(folder):
+        return Found(folder, None, "plain", folder)
+    places = (folder, folder / "merged", *sorted(folder.glob("base_*")))
+    place = next((one for one in places if found_instead(one)), folder)
+    config = read_json(place / "config.json") if (place / "config.json").is_file() else {}
+    raise ArtifactError(
+        f"no model found{found_instead(place)}",
+        where=str(place),
+        allowed="merged/, base_<L>/ + adapter/, a PEFT checkpoint (adapter_config.json and adapter_model.safetensors), "
+        "or a model folder (config.json and model.safetensors)",
+        remedy=conversion(place, config if isinstance(config, dict) else {}),
+    )
+
+
+def _is_model(folder: Path) -> bool:
+    weights = [file for file in folder.glob("*.safetensors") if file.name != ADAPTER_WEIGHTS]
+    return (folder / "config.json").is_file() and bool(weights)
+
+
+def _base_of(folder: Path, adapter: Path, asked: str | None) -> Path:
+    """The folder of an adapter's base: the one asked for, base_<L>/ beside it, or what adapter_config.json names."""
+    if asked is not None:
+        return _resolved(asked, folder)
+    inside = [base for base in sorted(folder.glob("base_*")) if _is_model(base)]
+    if inside:
+        return inside[0]
+    raw = read_json(adapter / ADAPTER_CONFIG)
+    named = raw.get("base_model_name_or_path") if isinstance(raw, dict) else None
+    if not isinstance(named, str) or not named:
+        raise ArtifactError(
+            "adapter_config.json does not name the adapter's base",
+            where=str(adapter),
+            remedy="say it: --base NAME",
+        )
+    for place in (Path(named).expanduser(), adapter / named, adapter.parent / named):
+        if place.is_dir():
+            return place
+    return _resolved(next((name for name, (hub, _) in ORIGIN.items() if hub == named), named), folder, named)
+
+
+def _resolved(name: str, folder: Path, named: str | None = None) -> Path:
+    """The folder of a base that is asked for, or that adapter_config.json names; raises ArtifactError."""
+    try:
+        return resolve(name).folder
+    except BaseModelError as problem:
+        what = f"the base {named!r}, which adapter_config.json names, cannot be had" if named else problem.problem
+        raise ArtifactError(
+            f"{what}{f' ({problem.problem})' if named else ''}",
+            where=str(folder),
+            allowed=f"--base with a folder, a hub id owner/model, or one of {', '.join(EMBEDDED)}",
+            remedy="say where the base is: --base NAME" if named else problem.remedy.replace("base:", "--base"),
+        ) from problem
+
+
+def labels_in(*folders: Path, named: Sequence[str] = (), count: int | None = None) -> tuple[str, ...]:
+    """Labels given by name, or from labels.json (a list, {id: label}, id2label or label2id), or config.json's id2label.
+
+    A config.json with another number of labels than `count` is passed over: it is that of a base, not of what an
+    adapter learnt.
+    """
+    if named:
+        return _ordered(list(named), Path("--labels"))
+    for folder in folders:
+        if (folder / "labels.json").is_file():
+            return _ordered(read_json(folder / "labels.json"), folder / "labels.json")
+    for folder in folders:
+        if (folder / "config.json").is_file():
+            config = read_json(folder / "config.json")
+            numbered = config.get("id2label") if isinstance(config, dict) else None
+            if numbered and (count is None or len(numbered) == count):
+                return _ordered({"id2label": numbered}, folder / "config.json")
+    there = f" for the {count} outputs of its head" if count else ""
+    raise ArtifactError(
+        f"no labels.json and no id2label{there}",
+        where=str(folders[0]),
+        remedy='say them in the order of the outputs: --labels first,second; or add labels.json: ["first", "second"]',
+    )
+
+
+def _ordered(raw: Any, file: Path) -> tuple[str, ...]:
+    try:
+        ids = _numbered(raw)
+        labels = tuple(ids[i] for i in range(len(ids)))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ArtifactError(
+            "the label ids are not 0, 1, 2, ...", where=str(file), allowed='["first", "second"] or {"0": "first", ...}'
+        ) from None
+    if len(labels) < 2 or len(set(labels)) < len(labels) or not all(labels):
+        raise ArtifactError(
+            f"these labels tell nothing apart: {list(labels)[:6]}",
+            where=str(file),
+            allowed="at least two distinct, non-empty labels",
+        )
+    return labels
+
+
+def _numbered(raw: Any) -> dict[int, str]:
+    """Id to label from a list, {id: label}, {label: id}, or one of the two maps under its name."""
+    if isinstance(raw, list):
+        return dict(enumerate(map(str, raw)))
+    numbered = raw.get("id2label")
+    if numbered is None and all(str(key).isdigit() for key in raw):
+        numbered = raw
+    if numbered is not None:
+        return {int(key): str(label) for key, label in numbered.items()}
+    named = raw.get("label2id", raw)
+    if len(set(map(int, named.values()))) < len(named):
+        raise ValueError("two labels share an id")
+    return {int(number): str(label) for label, number in named.items()}
+
+
+def outputs_of(adapter: Path | None) -> int | None:
+    """How many outputs the head has that an adapter brings; None where it brings none."""
+    if adapter is None or not (adapter / ADAPTER_WEIGHTS).is_file():
+        return None
+    facts = read_header(adapter / ADAPTER_WEIGHTS)
+    heads = [one.shape[0] for name, one in facts.items() if ".lora_" not in name and len(one.shape) == 2]
+    return min(heads, default=None)  # a head may have layers below its last one
+
+
+def inspect(found: Found) -> int:
+    """Check the headers of everything that is to be loaded; how many numbers it holds. Raises ArtifactError.
+
+    Nothing is allocated for what the files say, and no library of models is loaded.
+    """
+    contents = inspect_folder(found.model)
+    own = inspect_adapter(found.adapter) if found.adapter is not None else {}
+    if found.tokenizer not in (found.model, found.adapter):
+        inspect_folder(found.tokenizer)
+    return contents.elements + elements_in([own])

@@ -1,0 +1,14 @@
+"""Calls for the limits of a process: one that never ends, one that takes all memory."""
+
+from __future__ import annotations
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def grow() -> int:
+    held = []
+    while True:
+        held.append(bytes(2**26))

@@ -1,0 +1,128 @@
+"""Folders, data and specs of strangers through the command line: refused in words, or taken; never hung or grown."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from attempts import attempt, preload
+from hostile_files import CSV, SPEC, data_files, specs
+from hostile_folders import folders
+
+from loratory.flows import sandbox
+from loratory.flows.importing import import_apart
+from loratory.flows.sandbox import Limits, call_limited
+from tiny import save_base
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="attempts are forks")
+FOLDERS, FILES = 240, 180
+QUICK_FOLDERS, QUICK_FILES = 10, 6
+Change = Callable[[Path], object]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny classifier that can be imported."""
+    preload(sandbox.LIBRARIES)
+    names = ("card", "cash", "login")
+    maps = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    folder = tmp_path_factory.mktemp("good") / "m"
+    return save_base(folder, "bert", kind="AutoModelForSequenceClassification", **maps)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded() -> None:
+    preload()
+
+
+def fault_of_folder(good: Path, place: Path, change: Change) -> str | None:
+    shutil.copytree(good, place / "m")
+    change(place / "m")
+    ending = attempt(["import", "m", "-o", "out"], place)
+    fault = ending.fault()
+    left = [file.name for file in place.iterdir() if file.name.startswith((".out", "out"))]
+    if fault is None and ending.code == 2 and left:
+        fault = f"it left {left}"
+    return fault and f"{fault}: {ending.said[-500:]}"
+
+
+def faults_of_file(place: Path, name: str, make: Change) -> list[str]:
+    make(place)
+    (place / "s.yaml").write_text(SPEC.format(path=name), encoding="utf-8")
+    endings = [attempt(words, place) for words in (["check", "s.yaml"], ["init", name, "-o", "i.yaml"])]
+    return [f"{fault}: {ending.said[-500:]}" for ending in endings if (fault := ending.fault()) is not None]
+
+
+def test_the_good_folder_is_taken(good: Path, tmp_path: Path) -> None:
+    """Otherwise the others would be refused for nothing."""
+    assert fault_of_folder(good, tmp_path, lambda folder: None) is None
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+def test_some_hostile_folders(good: Path, tmp_path: Path) -> None:
+    for number, (name, change) in enumerate(folders(1, QUICK_FOLDERS)):
+        (tmp_path / str(number)).mkdir()
+        assert fault_of_folder(good, tmp_path / str(number), change) is None, name
+
+
+def test_some_hostile_data_files(tmp_path: Path) -> None:
+    for number, (name, file, make) in enumerate(data_files(5, QUICK_FILES)):
+        (tmp_path / str(number)).mkdir()
+        assert faults_of_file(tmp_path / str(number), file, make) == [], name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_hostile_folders(good: Path, tmp_path: Path) -> None:
+    found = {}
+    for name, change in folders(2, FOLDERS):
+        place = tmp_path / "place"
+        place.mkdir()
+        if (fault := fault_of_folder(good, place, change)) is not None:
+            found[name] = fault
+        shutil.rmtree(place)
+    assert found == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_hostile_data_files(tmp_path: Path) -> None:
+    found = {}
+    for name, file, make in data_files(2, FILES):
+        place = tmp_path / "place"
+        place.mkdir()
+        if faults := faults_of_file(place, file, make):
+            found[name] = faults
+        shutil.rmtree(place)
+    assert found == {}
+
+
+@pytest.mark.slow
+def test_hostile_specs(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text(CSV, encoding="utf-8")
+    found = {}
+    for name, data in specs():
+        (tmp_path / "s.yaml").write_bytes(data)
+        ending = attempt(["check", "s.yaml"], tmp_path)
+        if (fault := ending.fault()) is not None:
+            found[name] = f"{fault}: {ending.said[-500:]}"
+    assert found == {}
+
+
+# ---- the process of its own
+def test_a_call_that_hangs_or_grows_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setattr(sandbox, "CODE", "from loratory.flows import sandbox as s; s.LIBRARIES = (); s._answer()")
+    with pytest.raises(ChildProcessError, match="more than 1 s"):
+        call_limited("nothing_that_ends:spin", [], Limits(1.0, 2**30))
+    with pytest.raises(ChildProcessError, match="memory"):
+        call_limited("nothing_that_ends:grow", [], Limits(20.0, 2**28))
+
+
+@pytest.mark.slow
+def test_an_import_in_a_process_of_its_own(good: Path, tmp_path: Path) -> None:
+    assert import_apart(good, tmp_path / "out") == "plain"
+    assert (tmp_path / "out" / "manifest.json").is_file()
