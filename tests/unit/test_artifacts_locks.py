@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,10 @@ from loratory.artifacts.files import sweep, temporary, write_text
 from loratory.artifacts.locks import held, holder
 from loratory.artifacts.manifests import known_digest
 from loratory.errors import ArtifactError, StorageError
+from loratory.flows.again import rebuild
 from loratory.flows.opening import read_ladder, seal_run, unsealed_ladder
+from loratory.flows.run import Place, run
+from loratory.flows.train import train
 from loratory.serving.keys import Keys
 
 HOLD = """
@@ -97,23 +102,24 @@ def test_one_who_waits_goes_on_when_the_other_has_ended(tmp_path: Path) -> None:
 
 
 def test_a_second_run_in_a_folder_is_refused_before_it_writes(tmp_path: Path) -> None:
-    (tmp_path / "data.csv").write_text("text,label\n" + "".join(f"word{n} a{n % 2},l{n % 2}\n" for n in range(80)))
-    (tmp_path / "spec.yaml").write_text(
-        "name: tiny\ntask: {kind: classify, labels: [l0, l1]}\n"
-        "data: {path: data.csv, text: text, label: label}\nladder: [tfidf]\n"
-    )
-    other = holding(tmp_path / "runs" / "tiny")
+    place = Place(tmp_path / "runs" / "tiny")
+    spec: Any = None  # it is not looked at before the folder is held
+    other = holding(place.folder)
     try:
-        for verb in ("run", "train"):
-            done = subprocess.run(
-                [sys.executable, "-m", "loratory", verb, "spec.yaml"], cwd=tmp_path, capture_output=True, text=True
-            )
-            assert done.returncode == 2
-            assert f"process {other.pid} on " in done.stderr
-            assert not (tmp_path / "runs" / "tiny").exists()
+        with pytest.raises(StorageError, match=f"process {other.pid} on "):
+            train(SimpleNamespace(ladder=()), place, (), no_one)  # type: ignore[arg-type]
+        with pytest.raises(StorageError, match=f"process {other.pid} on "):
+            rebuild(place.folder, no_one)
+        with pytest.raises(StorageError, match=f"process {other.pid} on "):
+            run(spec, place, no_one)
+        assert not place.folder.exists()
     finally:
         other.kill()
         other.wait()
+
+
+def no_one(event: str, values: Any) -> None:
+    """Listens to nothing."""
 
 
 def test_temporary_names_are_unique_and_those_of_the_dead_are_swept(tmp_path: Path) -> None:
