@@ -60,7 +60,7 @@ def test_another_digest_than_the_recorded_is_refused(copied: Path) -> None:
 def test_the_digest_covers_weights_tokenizer_and_configuration(copied: Path, file: str) -> None:
     before = resolve(str(copied)).digest
     raw = bytearray((copied / file).read_bytes())
-    if file == "config.json":
+    if file.endswith(".json"):
         edit(copied / file, note="changed")
     else:
         raw[-3] ^= 1
@@ -220,7 +220,7 @@ def test_a_path_never_goes_to_the_hub(name: str, monkeypatch: pytest.MonkeyPatch
 def test_weights_that_do_not_fit_are_refused(copied: Path) -> None:
     (copied / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     edit(copied / "config.json", hidden_size=40)
-    with pytest.raises(BaseModelError, match="cannot be loaded"):
+    with pytest.raises(BaseModelError, match="damaged, or no safetensors: it holds 0 tensors"):
         load_trunk(describe("spoilt", copied))
 
 

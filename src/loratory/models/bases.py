@@ -96,7 +96,6 @@ def _described(name: str, files: Files) -> Base:
     folder = files.folder
     config = _config(name, files)
     weights = [one for one in files.tops() if one.endswith(".safetensors") and files.has(one)]
-    _refuse_shards_outside(name, files)
     if not weights:
         raise BaseModelError(
             f"the base {name!r} has no safetensors weights{found_instead(folder)}",
@@ -225,6 +224,7 @@ def _config(name: str, files: Files) -> dict[str, Any]:
             where=str(folder),
             allowed="a folder that transformers' save_pretrained wrote",
         ) from problem
+    _refuse_shards_outside(name, files)
     inspect_folder(files)
     from transformers import CONFIG_MAPPING
 
@@ -257,7 +257,7 @@ def _shards(files: Files) -> list[Any]:
     if not files.has(INDEX):
         return []
     try:
-        named = list(files.json(INDEX)["weight_map"].values())
+        named = list(read_listed(files, INDEX)["weight_map"].values())
         return sorted(set(named)) if all(isinstance(one, str) for one in named) else [None]
     except (ArtifactError, KeyError, TypeError, AttributeError):
         return [None]
