@@ -95,7 +95,7 @@ def _main(words: Sequence[str]) -> int:
     def call(function: str, arguments: Sequence[object], limits: sandbox.Limits) -> object:
         return sandbox.read_end(sandbox.make(function, arguments, lambda: None))
 
-    importing.call_limited = call
+    vars(importing)["call_limited"] = call
     sys.argv = ["loratory", *words]
     try:
         main()

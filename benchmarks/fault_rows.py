@@ -37,7 +37,7 @@ def hostile_folders(count: int) -> Tried:
 
     preload(LIBRARIES)
     with tempfile.TemporaryDirectory() as home:
-        maps = {"id2label": {0: "a", 1: "b", 2: "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}
+        maps: dict[str, Any] = {"id2label": {0: "a", 1: "b", 2: "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}
         good = save_base(Path(home) / "m", "bert", kind="AutoModelForSequenceClassification", **maps)
         for name, change in folders(SEED, count):
             with tempfile.TemporaryDirectory() as place:

@@ -161,7 +161,7 @@ BASES: dict[str, tuple[Harm, str]] = {
     "a broken configuration": (damage("config.json", "{"), "has no readable config.json"),
     "an unknown architecture": (damage("config.json", '{"model_type": "brt"}'), "which transformers does not know"),
     "no weights": (damage("model.safetensors", None), "has no safetensors weights"),
-    "torn weights": (damage("model.safetensors", "torn"), "cannot be loaded"),
+    "torn weights": (damage("model.safetensors", "torn"), "damaged, or no safetensors"),
     "no tokenizer": (damage("tokenizer.json", None), "tokenizer"),
     "a broken tokenizer": (damage("tokenizer.json", "{"), "tokenizer"),
 }
@@ -195,4 +195,5 @@ def _nli(made: Path) -> None:
     made.mkdir()
     config = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
     (made / "config.json").write_text(json.dumps({**config, "id2label": {"0": "entailment", "1": "contradiction"}}))
-    (made / "model.safetensors").write_bytes(b"")
+    header = b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+    (made / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))

@@ -28,7 +28,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny classifier that can be imported."""
     preload(sandbox.LIBRARIES)
     names = ("card", "cash", "login")
-    maps = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    maps: dict[str, Any] = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
     folder = tmp_path_factory.mktemp("good") / "m"
     return save_base(folder, "bert", kind="AutoModelForSequenceClassification", **maps)
 
