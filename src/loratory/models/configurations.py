@@ -102,6 +102,7 @@ def read_listed(files: Files, name: str) -> dict[str, Any]:
 
 
 def _value(files: Files, name: str) -> Any:
+    check_size(check_regular(files.folder / name), files.folder / name)  # before all of it is hashed
     with files.stream(name) as data:
         check_size(data.size, files.folder / name)
         held = data.read(data.size)
