@@ -1,4 +1,4 @@
-"""Writes docs/spec.md, docs/spec.schema.json, docs/cli.md and docs/server.md from the models and the command line.
+"""Writes the generated pages of docs/ from the models, the command line, templates and what benchmarks found.
 
 python docs/generate.py            write them
 python docs/generate.py --check    end with 1 where one of them is out of date
@@ -43,6 +43,7 @@ sys.path.insert(0, str(DOCS.parent / "tests"))
 from annotation_forms import FORMS, Form, Sample, mapped, samples  # noqa: E402
 
 CLAIMS = DOCS.parent / "benchmarks" / "results" / "evidence.json"
+FAULTS = DOCS.parent / "benchmarks" / "results" / "faults.json"
 MADE = "<!-- Made by docs/generate.py; a test compares them. Change the models or the commands, not this page. -->\n"
 HEAD = "| key | may hold | default | meaning |\n|---|---|---|---|\n"
 WIDTH = 100
@@ -80,6 +81,7 @@ def pages() -> dict[str, str]:
         "server.md": _server(),
         "evidence.md": _evidence(),
         "data.md": _data(),
+        "reliability.md": _reliability(),
     }
 
 
@@ -126,6 +128,30 @@ def _read(file: Path, kind: str, by_init: bool) -> list[Any]:
         return [example.answer for example in to_examples(rows, parsed.task, matching, 100_000)]
     except LoratoryError:
         return []
+
+
+def _reliability() -> str:
+    """The page on faults, with how often each was tried where benchmarks/results/faults.json says so.
+
+    That file: {"faults": [{"name", "tried", "failures", "test"}, ...]}.
+    """
+    rows = json.loads((DOCS / "templates" / "reliability.json").read_text(encoding="utf-8"))
+    faults = [
+        f"| {_cell(row['fault'])} | {_cell(row['then'])} | {', '.join(f'`{test}`' for test in row['tests'])} |"
+        for row in rows
+    ]
+    text = (DOCS / "templates" / "reliability.md").read_text(encoding="utf-8")
+    return MADE + text.format(faults="\n".join(faults), tried=_tried()).rstrip() + "\n"
+
+
+def _tried() -> str:
+    """How often each fault was tried at the last release; nothing where that was not written down."""
+    if not FAULTS.is_file():
+        return ""
+    found = json.loads(FAULTS.read_text(encoding="utf-8"))["faults"]
+    head = "## How often it was tried\n\n| fault | tried | failures | test |\n|---|---|---|---|\n"
+    rows = [f"| {_cell(row['name'])} | {row['tried']:,} | {row['failures']:,} | `{row['test']}` |" for row in found]
+    return head + "\n".join(rows)
 
 
 def _evidence() -> str:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from loratory.data import ledger
+from loratory.models import places
 from loratory.models.trunks import TorchTrunk
 from tiny import Bases, Trunks, save_base, trunk_in
 
@@ -17,9 +18,10 @@ torch.set_num_threads(1)  # tiny products: more threads only wait for each other
 
 @pytest.fixture(scope="session", autouse=True)
 def nobodys_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What fixtures of the session read is noted apart: the user's own ledger is never touched."""
+    """What is read, and where bases lie, is noted apart: the user's own notes are never touched."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv(ledger.VARIABLE, str(tmp_path_factory.mktemp("ledger") / ledger.FILE))
+        patched.setenv(places.VARIABLE, str(tmp_path_factory.mktemp("bases")))
         yield
 
 

@@ -560,7 +560,8 @@ def test_the_chain_of_what_was_written_down_is_checked(tmp_path: Path) -> None:
     assert (told.code, told.out.partition(";")[0]) == (0, f"3 lines, {times[0]} to {times[2]}")
     chain = json.loads(here(tmp_path, "audit", file, "--json").out)
     last = hashlib.sha256(lines[-1].encode()).hexdigest()
-    assert chain == {"lines": 3, "first": times[0], "last": times[2], "head": last}
+    whole = {"torn": 0, "beyond": 0, "parts": [str(file)]}
+    assert chain == {"lines": 3, "first": times[0], "last": times[2], "head": last, **whole}
     changed = lines[1].replace("bob", "eve")
     ways = {
         "changed": ([lines[0], changed, lines[2]], 3),
@@ -575,5 +576,15 @@ def test_the_chain_of_what_was_written_down_is_checked(tmp_path: Path) -> None:
         assert (done.code, done.out) == (2, ""), how
         assert "the chain is broken" in done.said(), how
         assert f"audit.jsonl:{number}" in done.err, how
-    file.write_text("")
-    assert here(tmp_path, "audit").out.startswith("0 lines; ")
+    for text in ("", f"{lines[0]}\n"):
+        file.write_text(text)
+        cut = here(tmp_path, "audit")
+        assert (cut.code, cut.out) == (2, "")
+        assert lines[2] not in cut.said()
+        assert "knows 3" in cut.said()
+    file.write_text("\n".join([*lines, '{"at": "2026-']))
+    torn = here(tmp_path, "audit")
+    assert (torn.code, torn.out.splitlines()[1]) == (
+        0,
+        "torn: 1 line, cut short by a crash or a full disk while it was written",
+    )

@@ -13,7 +13,7 @@ import pytest
 from loratory.discovery import find, names
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("spec.md", "spec.schema.json", "cli.md", "server.md", "evidence.md", "data.md")
+PAGES = ("spec.md", "spec.schema.json", "cli.md", "server.md", "evidence.md", "data.md", "reliability.md")
 
 
 @cache

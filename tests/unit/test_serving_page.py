@@ -20,14 +20,14 @@ from starlette.testclient import TestClient
 
 from loratory.serving.app import make_app
 from loratory.serving.gate import PUBLIC
-from loratory.serving.keys import Keys
+from loratory.serving.keys import Key, Keys
 from loratory.serving.metrics import RECENT, Seen
 from loratory.serving.page import rendering, tables
 from loratory.serving.page.traffic import percentile, traffic
 from loratory.serving.page.views import chance
 from loratory.serving.server import Server
 from loratory.serving.services import Service
-from loratory.serving.sessions import COOKIE, MOST, SECONDS, Sessions
+from loratory.serving.sessions import COOKIE, EACH, MOST, SECONDS, Sessions
 from serving_world import RELEASE, server_of, services
 
 HTML = {"accept": "text/html,application/xhtml+xml"}
@@ -587,16 +587,62 @@ def test_a_session_ends_with_its_key_and_with_its_time(monkeypatch: pytest.Monke
     assert sessions.find(header) is None
 
 
-def test_sessions_are_bounded() -> None:
-    keys = Keys({})
-    key = keys.find(keys.add("lab", frozenset({"infer"})))
+def signed_in(sessions: Sessions, name: str) -> Key:
+    key = sessions.keys.find(sessions.keys.add(name, frozenset({"infer"})))
     assert key is not None
-    sessions = Sessions(keys)
-    first = sessions.begin(key)
+    return key
+
+
+def test_sessions_of_one_key_are_bounded_and_end_nobody_elses() -> None:
+    sessions = Sessions(Keys({}))
+    key, other = signed_in(sessions, "lab"), signed_in(sessions, "other")
+    kept, first = sessions.begin(other), sessions.begin(key)
+    for _ in range(EACH):
+        last = sessions.begin(key)
     for _ in range(MOST):
-        sessions.begin(key)
-    assert len(sessions.known) == MOST
+        last = sessions.begin(key)
+    assert len(sessions.known) == EACH + 1
     assert sessions.find(f"{COOKIE}={first}") is None
+    assert sessions.find(f"{COOKIE}={last}") == key
+    assert sessions.find(f"{COOKIE}={kept}") == other
+
+
+def test_sessions_are_bounded_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = Sessions(Keys({}))
+    made = [sessions.begin(signed_in(sessions, f"key-{number}")) for number in range(4)]
+    monkeypatch.setattr("loratory.serving.sessions.MOST", 5)
+    busy = sessions.known[made[1]][0]
+    for _ in range(20):  # it may only take its own room, once that is all taken
+        sessions.begin(busy)
+    assert len(sessions.known) == 5
+    assert all(sessions.find(f"{COOKIE}={token}") for token in (made[0], *made[2:]))
+    late = signed_in(sessions, "late")  # one that has none yet takes the room of who has most
+    token = sessions.begin(late)
+    assert sessions.find(f"{COOKIE}={token}") == late
+    assert all(sessions.find(f"{COOKIE}={token}") for token in (made[0], *made[2:]))
+
+
+def test_sessions_that_are_over_take_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = Sessions(Keys({}))
+    gone, left = signed_in(sessions, "gone"), signed_in(sessions, "left")
+    for key in (gone, gone, left):
+        sessions.begin(key)
+    sessions.keys.drop("gone")
+    sessions.begin(left)
+    assert [key.name for key, _ in sessions.known.values()] == ["left", "left"]
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + SECONDS + 1)
+    sessions.begin(left)
+    assert len(sessions.known) == 1
+
+
+def test_a_session_ends_when_its_key_may_do_something_else() -> None:
+    sessions = Sessions(Keys({}))
+    key = signed_in(sessions, "lab")
+    header = f"{COOKIE}={sessions.begin(key)}"
+    wider = Key(key.name, frozenset({"infer", "admin"}), key.digest)
+    sessions.keys.become(Keys({key.digest: wider}))
+    assert sessions.find(header) is None
 
 
 def test_where_no_key_is_needed_there_is_no_door(client: TestClient) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loratory.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from loratory.serving.audit import Chain
 
 NAME = "audit"
 
@@ -20,8 +23,8 @@ def command(
 ) -> None:
     """Check that nobody changed what was written down of loads, unloads and keys.
 
-    It tells how many lines there are, from when to when, and the hash of the last one: lines that are cut off at the
-    end break no chain.
+    It tells how many lines there are, from when to when, and the hash of the last one. Lines that were cut off at the
+    end are missed by FILE.head, which knows the last one; what a crash left of a line is told as that.
     """
     from dataclasses import asdict
 
@@ -32,5 +35,22 @@ def command(
     if as_json:
         data(asdict(chain))
     else:
-        when = f", {chain.first} to {chain.last}" if chain.lines else ""
-        write(f"{chain.lines} line{'s' if chain.lines != 1 else ''}{when}; the last line's SHA-256: {chain.head}\n")
+        write("\n".join(_sentences(chain)) + "\n")
+
+
+def _sentences(chain: Chain) -> list[str]:
+    when = f", {chain.first} to {chain.last}" if chain.lines else ""
+    told = [f"{_counted(chain.lines)}{when}; the last line's SHA-256: {chain.head}"]
+    if chain.torn:
+        told.append(f"torn: {_counted(chain.torn)}, cut short by a crash or a full disk while it was written")
+    if chain.beyond is None and chain.lines:
+        told.append("there is no head beside it: lines that were cut off at the end would not be missed")
+    if chain.beyond:
+        told.append(f"the head does not know the last {_counted(chain.beyond)}: a crash or a full disk came between")
+    if len(chain.parts) > 1:
+        told.append(f"parts: {', '.join(chain.parts)}")
+    return told
+
+
+def _counted(lines: int) -> str:
+    return f"{lines} line{'s' if lines != 1 else ''}"

@@ -27,6 +27,6 @@ def command(
             write(f"{line}\n")
     elif action == "revoke":
         revoke(file, name)
-        console().print(f"revoked: {name}; a running server forgets it when it is started again", markup=False)
+        console().print(f"revoked: {name}; a running server forgets it within a second", markup=False)
     else:
         write(f"{add(action, file, name, admin)}\n")

@@ -8,6 +8,7 @@ from typing import Any
 
 from loratory import __version__
 from loratory.models.bases import ORIGIN
+from loratory.models.places import portable
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import FORMS
@@ -45,7 +46,7 @@ def card(predictor: Predictor, facts: Mapping[str, Any]) -> str:
 
     task: Any = predictor.task
     title = f"{facts['run']}-{facts['contender']}"
-    base = ORIGIN.get(str(facts["base"]), (facts["base"], None))
+    base = ORIGIN.get(str(facts["base"]), (portable(str(facts["base"])), None))
     forms = (form.stock.pipeline for form in FORMS.values() if isinstance(task, form.capability))
     pipeline = next(forms, "text-generation")
     results = [

@@ -19,6 +19,7 @@ from loratory.flows.listening import Listener
 from loratory.flows.operating import operated
 from loratory.flows.trials import tuned
 from loratory.models.execution import run_here
+from loratory.models.places import portable
 from loratory.predictors import store
 from loratory.protocols import Context, Predictor, answer
 from loratory.specs.frame import Contender
@@ -112,13 +113,19 @@ def _fit(bench: Bench, contender: Contender, seed: int, folder: Path) -> Path:
         "identity": identity,
         "contender": contender.name,
         "regime": contender.regime,
-        "base": contender.base,
+        "base": portable(contender.base) if contender.base else None,
         "seed": seed,
         "loratory": __version__,
     }
-    _keep(bench, folder, predictor, about, {"options": contender.options.model_dump(mode="json"), "facts": facts})
+    _keep(bench, folder, predictor, about, {"options": _options(contender), "facts": facts})
     checkpoints.clear()
     return folder
+
+
+def _options(contender: Contender) -> dict[str, Any]:
+    """As they were asked for; of a file its name, for where it lay is this machine's matter."""
+    options: dict[str, Any] = contender.options.model_dump(mode="json")
+    return options | ({"prompt": Path(options["prompt"]).name} if options.get("prompt") else {})
 
 
 def _is_kept(bench: Bench, folder: Path, identity: str) -> bool:

@@ -27,7 +27,7 @@ def import_folder(
     found = locate(folder, base)
     names = labels_in(folder, found.model, named=labels, count=outputs_of(found.adapter))
     predictor = take_in(names, found, scheme)
-    about = {"kind": "import", "source": str(folder), "order": found.order, "loratory": __version__}
+    about = {"kind": "import", "source": folder.resolve().name, "order": found.order, "loratory": __version__}
     with staging(output, about) as part:
         store.write(part, predictor)
     return found.order

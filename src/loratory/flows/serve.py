@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -94,13 +95,6 @@ def keys_of(spec: ServerSpec) -> Keys:
             remedy="loratory keys add NAME --file keys.json, then loratory serve --keys keys.json",
         )
     return keys
-
-
-def hosts_of(spec: ServerSpec, keys: Keys) -> tuple[str, ...]:
-    """Names that the server answers to; empty: all, which needs keys."""
-    if spec.hosts or not keys:
-        return tuple(sorted({*spec.hosts, spec.host, "localhost", "127.0.0.1", "[::1]"}))
-    return ()
 
 
 @dataclass(frozen=True)
@@ -222,12 +216,18 @@ def build(spec: ServerSpec, keys: Keys, say: Callable[[str], None]) -> Any:
 def serve(spec: ServerSpec, say: Callable[[str], None]) -> None:
     """Until SIGTERM or Ctrl-C. Raises LoratoryError before anything listens."""
     from loratory.serving.app import make_app
+    from loratory.serving.hosts import hosts_of
     from loratory.serving.process import Process, bound
 
     keys = keys_of(spec)
+    if keys and hasattr(signal, "SIGHUP"):  # it asks for another look at the keys, and that comes when all is loaded
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     socket = bound(spec.host, spec.port)  # before the models are loaded: a port that is taken is soon told
     server = apart(lambda: build(spec, keys, say))
-    gate = make_app(server, hosts_of(spec, keys))
+    hosts = hosts_of(spec.host, spec.hosts)
+    gate = make_app(server, hosts)
+    if hosts.addresses:
+        say(f"bound to all addresses, it answers for {hosts.about}; list other names under hosts")
     for service in server.board:
         where = str(service.asked.path) if service.asked else ""
         server.audit.note("load", {"task": service.name, "path": where, "release": service.release, "key": None})

@@ -22,6 +22,7 @@ from loratory.models.generating import Pen, Scribe
 from loratory.models.grammar import Grammars, Guide
 from loratory.models.memory import keep_freed_memory
 from loratory.models.mixture import Floors, Mixture
+from loratory.models.places import find
 from loratory.models.precision import autocast
 from loratory.models.quantised import KIND, quantised
 from loratory.models.tokenizers import FastTokenizer
@@ -512,7 +513,7 @@ class Pool:
         if (folder / "model").is_dir():
             return self.add(self._inside(name, digest, folder / "model", folder))
         try:
-            return self.add(resolve(name, digest))
+            return self.add(find(name, digest, folder))
         except BaseModelError:
             copies = sorted(folder.glob("base_*"))
             if not copies:

@@ -14,6 +14,7 @@ from loratory.errors import SpecError, Unfit
 from loratory.models import adapters
 from loratory.models.bases import ORIGIN
 from loratory.models.chat import Chat
+from loratory.models.places import leave_name, portable
 from loratory.models.tokenizers import speakable
 from loratory.predictors.prompts import Message, Prompt
 from loratory.predictors.wordings import WORDINGS, Asking, Wording
@@ -224,7 +225,7 @@ class Decoder:
     def save(self, folder: Path) -> None:
         trunk: Any = self.network.trunk
         if self.network.adapter:
-            origin, licence = ORIGIN.get(trunk.name, (trunk.name, None))
+            origin, licence = ORIGIN.get(trunk.name, (portable(trunk.name), None))
             facts: Mapping[str, JSON] = {
                 "base_model_name_or_path": origin,
                 "revision": trunk.digest,
@@ -245,7 +246,7 @@ class Decoder:
             "learned": self.learned,
             "writing": self.writing.model_dump(mode="json"),
             "shots": [{"input": dict(shot.input), "answer": shot.answer} for shot in self.shots],
-            "trunk": {"name": trunk.name, "digest": trunk.digest, "kind": trunk.kind, "pooling": trunk.pooling},
+            "trunk": {"name": leave_name(trunk), "digest": trunk.digest, "kind": trunk.kind, "pooling": trunk.pooling},
             "adapter": self.network.adapter.digest if self.network.adapter else None,
             "owned": self.owned,
         }

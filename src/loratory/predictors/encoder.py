@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from loratory.models import adapters
 from loratory.models.bases import ORIGIN
+from loratory.models.places import leave_name, portable
 from loratory.predictors import finders
 from loratory.predictors.finders import Finder
 from loratory.predictors.forms import FORMS, Row
@@ -108,7 +109,7 @@ class Encoder:
             "max_tokens": self.max_tokens,
             "long": self.long,
             "learned": self.learned,
-            "trunk": {"name": trunk.name, "digest": trunk.digest, "kind": trunk.kind, "pooling": trunk.pooling},
+            "trunk": {"name": leave_name(trunk), "digest": trunk.digest, "kind": trunk.kind, "pooling": trunk.pooling},
             "adapter": self.network.adapter.digest if self.network.adapter else None,
             "prefix": self.stock.prefix if self.network.adapter and self.stock else "",  # of the adapter's trunk
             "owned": self.owned,
@@ -119,7 +120,7 @@ class Encoder:
         """PEFT's folder over the base of that name: a stock head makes it an adapter of the whole classifier."""
         trunk, adapter, head, stock = self.network.trunk, self.network.adapter, self.stock, FORMS[self.form].stock
         assert adapter is not None
-        origin, licence = ORIGIN.get(trunk.name, (trunk.name, None))
+        origin, licence = ORIGIN.get(trunk.name, (portable(trunk.name), None))
         facts: dict[str, JSON] = {"base_model_name_or_path": base, "revision": trunk.digest}
         facts |= {"base_model": origin, "license": licence, "pipeline_tag": stock.pipeline}
         if head is None:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import torch
 
+from loratory.models.places import leave_name
 from loratory.protocols import Asked, Encode, Input, Network, Prediction, Run, Size, Trunks
 
 HYPOTHESIS = "This example is {}."  # the default of transformers' zero-shot-classification pipeline
@@ -51,7 +52,7 @@ class Entailment:
 
     def save(self, folder: Path) -> None:
         trunk = self.network.trunk
-        facts = {"hypothesis": self.hypothesis, "trunk": {"name": trunk.name, "digest": trunk.digest}}
+        facts = {"hypothesis": self.hypothesis, "trunk": {"name": leave_name(trunk), "digest": trunk.digest}}
         (folder / "entailment.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from starlette.responses import Response
 
 from loratory import __version__
@@ -18,8 +20,8 @@ from loratory.serving.sessions import Sessions
 ROUTES = (health, tasks, writing, chat, router, admin)
 
 
-def make_app(server: Server, hosts: tuple[str, ...] = ()) -> Gate:
-    """An ASGI application that answers for a server; `hosts` are the names that clients may call it by (empty: any)."""
+def make_app(server: Server, hosts: Container[str] | None = None) -> Gate:
+    """An ASGI application that answers for a server; `hosts` are the names that clients may call it by (None: any)."""
     sessions, every = Sessions(server.keys), Routes()
     for module in ROUTES:
         every.include(module.routes(server))
@@ -36,4 +38,15 @@ def make_app(server: Server, hosts: tuple[str, ...] = ()) -> Gate:
         return drawn[now]
 
     limits, metrics = server.spec.limits, server.metrics
-    return Gate(every, server.keys, limits, metrics, sessions, hosts, lambda: not server.ready, server.foresee, told)
+    return Gate(
+        every,
+        server.keys,
+        limits,
+        metrics,
+        sessions,
+        hosts,
+        leaving=lambda: not server.ready,
+        foresee=server.foresee,
+        look=server.look,
+        told=told,
+    )

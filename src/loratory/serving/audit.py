@@ -1,102 +1,286 @@
-"""What was loaded, unloaded, or let in: a chain of lines, each with the hash of the one before."""
+"""What was loaded, unloaded, or let in: a chain of lines, each with the hash of the one before.
+
+The hash of the last line is kept in a file of its own beside it (`.head`), and told in the log: lines that are cut off
+at the end are missed. A line is written before the head is: after a crash the head is behind, never ahead.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loratory.artifacts.files import append_line, storage
+from loratory.artifacts.files import storage, write_text
 from loratory.errors import DataError
 from loratory.protocols import JSON
+from loratory.serving.chains import (
+    BEHIND,
+    BROKEN,
+    CONTINUED,
+    CUT,
+    LOST,
+    START,
+    TORN,
+    WITHOUT,
+    Head,
+    Walk,
+    goes_on,
+    part_before,
+    part_with,
+    sha256,
+    walk,
+)
 
 try:
     import fcntl
 except ImportError:  # no such locks on Windows
     fcntl = None  # type: ignore[assignment]
 
-START = "0" * 64
+log = logging.getLogger("loratory.serving")
+
+Note = tuple[str, Mapping[str, JSON]]
 
 
 @dataclass(frozen=True)
 class Chain:
     """A chain that holds: how many lines, when the first and the last were written, and the hash of the last.
 
-    Whoever keeps the hash elsewhere sees later whether lines were cut off at the end.
+    `torn` counts lines whose writing did not end: nobody was told that they were written. `beyond` counts the last
+    lines that the head does not know; None where there is no head. `parts` are the files that it was found in, the
+    newest first.
     """
 
     lines: int
     first: str | None
     last: str | None
     head: str
+    torn: int
+    beyond: int | None
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class End:
+    """Where the next line goes: behind the line of that hash and number, after what is to be said of the file."""
+
+    before: str
+    number: int
+    notes: tuple[Note, ...] = ()
+    opening: bytes = b""  # ends a torn line
 
 
 class Audit:
-    """An append-only file. A line that was changed, removed or put in breaks the chain; its end is not protected."""
+    """An append-only file with its head. A line that was changed, removed, put in or cut off is found."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self._lock = threading.Lock()
 
     def note(self, event: str, facts: Mapping[str, JSON]) -> None:
-        """Add a line, durably."""
+        """Add a line, durably. Raises StorageError: the line then counts as not written, and what is left of it is
+        told by the next.
+        """
         with self._lock, storage(self.file), self._alone():
-            before = self._last()
-            line = {
-                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "event": event,
-                **facts,
-                "before": before,
-            }
-            append_line(self.file, json.dumps(line, ensure_ascii=False, sort_keys=True))
+            end = self._end()
+            for what, told in end.notes:
+                log.warning("audit %s: %s %s", self.file, what, json.dumps(told))
+            data, head = end.opening, Head(end.number, end.before, 0)
+            for what, told in (*end.notes, (event, facts)):
+                raw = _line(what, told, head)
+                data, head = data + raw + b"\n", Head(head.number + 1, sha256(raw), 0)
+            size = self._append(data)
+            head = Head(head.number, head.sha256, size)
+            write_text(Head.beside(self.file), json.dumps(asdict(head)) + "\n")
+            log.info(json.dumps({"audit": head.number, "event": event, "sha256": head.sha256}))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """No other process adds a line meanwhile: `loratory keys` writes where a server does."""
+        """No other process adds a line meanwhile: `loratory keys` writes where a server does.
+
+        The lock is a file of its own: the chain's may be moved away by rotation, and its head is replaced.
+        """
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("ab") as handle:
+        with self.file.with_name(f"{self.file.name}.lock").open("ab") as handle:
             if fcntl is not None:
                 fcntl.flock(handle, fcntl.LOCK_EX)  # until it is closed
             yield
 
-    def _last(self) -> str:
-        if not self.file.is_file():
-            return START
-        lines = self.file.read_bytes().splitlines()
-        return hashlib.sha256(lines[-1]).hexdigest() if lines else START
+    def _append(self, data: bytes) -> int:
+        """The file's size afterwards."""
+        with self.file.open("ab", buffering=0) as handle:
+            while data:
+                data = data[handle.write(data) :]
+            os.fsync(handle.fileno())
+            return handle.tell()
+
+    def _end(self) -> End:
+        """Where the file ends, by its head where that fits its size: the file is then not read."""
+        notes: list[Note] = []
+        try:
+            head = Head.read(self.file)
+        except DataError as problem:
+            head, notes = None, [(LOST, {"why": problem.problem})]
+        size = self.file.stat().st_size if self.file.is_file() else 0
+        if head is not None and size == head.size:
+            return End(head.sha256, head.number)
+        if head is not None and size == 0:
+            older = part_with(self.file, head)
+            last, number = (older.last, older.number) if older else (head.sha256, head.number)
+            return End(last, number, ((CONTINUED, {"lines": number}),))
+        data = self.file.read_bytes() if size else b""
+        found = walk(data)
+        opening = b"" if found.whole else b"\n"
+        if found.broken is not None:
+            end = data.removesuffix(b"\n").split(b"\n")[-1]
+            number = max(found.number, head.number if head else 0)
+            return End(sha256(end), number, (*notes, (BROKEN, {"line": found.broken})), opening)
+        if found.torn is not None:  # directly behind what is torn, or the line would not be known as such
+            notes = [(TORN, {"bytes": len(found.torn), "sha256": sha256(found.torn)}), *notes]
+        if not notes or notes[-1][0] != LOST:
+            notes += _differences(found, head)
+        return End(found.last, found.number, tuple(notes), opening)
 
     def verify(self) -> int:
         """How many lines there are; raises DataError where the chain is broken."""
         return self.chain().lines
 
     def chain(self) -> Chain:
-        """What there is; raises DataError where it is broken, or cannot be read."""
+        """What there is, in this file and in those that it continues; raises DataError where lines were changed,
+        removed, put in or cut off, or where a file cannot be read.
+        """
+        with self._reading():
+            head = Head.read(self.file)
+            found = walk(self._read(head))
+        _refuse_broken(self.file, found)
+        beyond = _beyond(self.file, found, head)
+        parts = [(self.file, found), *_parts_before(self.file, found)]
+        times = [str(line.row["at"]) for _, part in reversed(parts) for line in part.lines]
+        torn = sum(len(part.told(TORN)) + (part.torn is not None) for _, part in parts)
+        first, last = (times[0], times[-1]) if times else (None, None)
+        return Chain(len(times), first, last, found.last, torn, beyond, tuple(str(file) for file, _ in parts))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Nobody is in the middle of a line, as far as whoever reads may know."""
         try:
-            lines = self.file.read_bytes().splitlines()
+            handle = self.file.with_name(f"{self.file.name}.lock").open("rb")
+        except OSError:  # a copy, or the file of an older version
+            yield
+            return
+        with handle:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_SH)
+            yield
+
+    def _read(self, head: Head | None) -> bytes:
+        try:
+            data = self.file.read_bytes()
         except OSError as problem:
-            raise DataError(
-                f"this file cannot be read: {problem.strerror or problem}",
-                where=str(self.file),
-                remedy="name the file that the server's `audit` names",
-            ) from None
-        before, times = START, []
-        for number, line in enumerate(lines, 1):
-            try:
-                found = json.loads(line)
-                follows = found["before"] == before
-                times.append(str(found["at"]))
-            except (ValueError, KeyError, TypeError, RecursionError):
-                follows = False
-            if not follows:
+            if head is not None and isinstance(problem, FileNotFoundError):
+                data = b""
+            else:
                 raise DataError(
-                    "the chain is broken: this line or the one before it was changed, removed or put in",
-                    where=f"{self.file}:{number}",
-                    remedy="compare it with a copy; what stands before this place is as it was written",
-                )
-            before = hashlib.sha256(line).hexdigest()
-        return Chain(len(lines), times[0] if times else None, times[-1] if times else None, before)
+                    f"this file cannot be read: {problem.strerror or problem}",
+                    where=str(self.file),
+                    remedy="name the file that the server's `audit` names",
+                ) from None
+        if head is not None and not data:
+            raise DataError(
+                f"the file is gone or empty, and its head knows {head.number} lines; the last had the SHA-256 "
+                f"{head.sha256}",
+                where=str(self.file),
+                remedy="restore it from a copy; after a rotation it begins again with the server's next line",
+            )
+        return data
+
+
+def _line(event: str, facts: Mapping[str, JSON], head: Head) -> bytes:
+    line = {
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "event": event,
+        **facts,
+        "before": head.sha256,
+        "number": head.number + 1,
+    }
+    return json.dumps(line, ensure_ascii=False, sort_keys=True).encode("utf-8", "backslashreplace")
+
+
+def _differences(found: Walk, head: Head | None) -> list[Note]:
+    """What the next line has to say of a file whose chain holds, and of its head."""
+    if head is None:
+        numbered = sum(line.numbered for line in found.lines)
+        return [(LOST, {"why": "there is none"})] if numbered > WITHOUT else []
+    if found.digest(head.number) != head.sha256:
+        return [(CUT, {"known": head.number, "sha256": head.sha256, "found": found.number})]
+    if found.number > head.number:
+        return [(BEHIND, {"lines": found.number - head.number})]
+    return []
+
+
+def _refuse_broken(file: Path, found: Walk) -> None:
+    """Raises DataError."""
+    if found.broken is not None:
+        raise DataError(
+            "the chain is broken: this line or the one before it was changed, removed or put in",
+            where=f"{file}:{found.broken}",
+            remedy="compare it with a copy; what stands before this place is as it was written",
+        )
+    for event, problem in (
+        (CUT, "before this line others were cut off or changed"),
+        (LOST, "the chain had lost its head before this line, so lines may have been cut off"),
+    ):
+        if lines := found.told(event):
+            line = lines[0]
+            told = {name: line.row[name] for name in ("known", "found", "sha256", "why") if name in line.row}
+            raise DataError(
+                f"{problem}: {json.dumps(told)}",
+                where=f"{file}:{line.place}",
+                remedy=f"compare it with a copy; to begin a new chain, move {file.name} and its .head away together",
+            )
+
+
+def _beyond(file: Path, found: Walk, head: Head | None) -> int | None:
+    """How many of the last lines the head does not know. Raises DataError where it knows more, or others."""
+    if head is None:
+        if sum(line.numbered for line in found.lines) <= WITHOUT or goes_on(file, found):
+            return None
+        raise DataError(
+            "this chain has no head, so nobody sees whether lines were cut off",
+            where=str(Head.beside(file)),
+            remedy="copy the .head together with the file, or restore it",
+        )
+    if found.digest(head.number) == head.sha256:
+        return found.number - head.number
+    if found.number < head.number:
+        problem = f"lines were cut off: the head knows {head.number}, and there are {found.number}"
+    else:
+        problem = f"line {head.number} is not the one that the head knows: it or others before it were changed"
+    raise DataError(
+        f"the chain is broken at its end: {problem}",
+        where=f"{file}:{len(found.lines) + 1}",
+        remedy="compare it with a copy; what stands before this place is as it was written",
+    )
+
+
+def _parts_before(file: Path, found: Walk) -> list[tuple[Path, Walk]]:
+    """The files that this one continues. Raises DataError where one is not there."""
+    parts: list[tuple[Path, Walk]] = []
+    while found.begins != START:
+        older = part_before(file, found.begins)
+        if older is None or older[1].number != found.before:
+            raise DataError(
+                f"this file continues another with {found.before} lines, and none beside it ends with the line of "
+                f"the SHA-256 {found.begins}: it was deleted, changed, cut off, or moved elsewhere",
+                where=f"{file}:1",
+                remedy=f"put it beside this one, under a name that begins with {file.name}",
+            )
+        _refuse_broken(*older)
+        parts.append(older)
+        file, found = older
+    return parts

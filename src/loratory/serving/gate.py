@@ -12,7 +12,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Container, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,9 +79,10 @@ class Gate:
     limits: LimitsSpec
     metrics: Metrics
     sessions: Sessions
-    hosts: tuple[str, ...] = ()  # names that the server answers to; empty: all
+    hosts: Container[str] | None = None  # names that the server answers to; None: all
     leaving: Callable[[], bool] = lambda: False
     foresee: Callable[[Sequence[Service], Served], None] = lambda services, served: None  # raises Busy
+    look: Callable[[bool], None] = lambda now: None  # at the file of keys: it may have changed
     told: Callable[[Refusal, Message], tuple[int, dict[str, str], bytes]] = as_json  # status, headers, body
 
     def __post_init__(self) -> None:
@@ -158,8 +159,11 @@ class Gate:
         if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
             raise Refusal("headers_too_large", f"the headers have more than {HEADER_BYTES} bytes")
         host = headers.get("host", "")
-        if self.hosts and _name(host) not in self.hosts:
-            raise Refusal("misdirected", f"this server does not answer for the host {host[:80]!r}")
+        if self.hosts is not None and _name(host) not in self.hosts:
+            message = (
+                f"this server does not answer for the host {host[:80]!r}; others are listed under hosts in its file"
+            )
+            raise Refusal("misdirected", message)
         origin = headers.get("origin")
         if origin is not None and (not host or origin.partition("://")[2] != host):
             raise Refusal("forbidden", "requests from pages of other origins are not answered")
@@ -188,10 +192,15 @@ class Gate:
         self._open -= 1
 
     def _known(self, headers: dict[str, str]) -> Key | None:
+        self.look(False)
         kind, _, secret = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and secret:
-            return self.keys.find(secret.strip())
-        return self.sessions.find(headers.get("cookie", ""))
+        if kind.lower() != "bearer" or not secret:
+            return self.sessions.find(headers.get("cookie", ""))
+        found = self.keys.find(secret.strip())
+        if found is None:  # it may be a new one
+            self.look(True)
+            found = self.keys.find(secret.strip())
+        return found
 
     def _limit(self, key: Key | None) -> None:
         if self.limits.per_second is None:

@@ -33,13 +33,28 @@ def hashed(secret: str) -> str:
 
 
 class Keys:
-    """The keys of a file. An empty set means that everybody may do everything."""
+    """The keys of a file. A set that never had any means that everybody may do everything; one that has lost its last
+    lets nobody in.
+    """
 
     def __init__(self, keys: Mapping[str, Key]) -> None:
         self.by_digest = dict(keys)
+        self._needed = bool(keys)
 
     def __bool__(self) -> bool:
-        return bool(self.by_digest)
+        """Whether a key is needed."""
+        return self._needed or bool(self.by_digest)
+
+    def become(self, other: Keys) -> tuple[list[str], list[str]]:
+        """Have the other's keys from now on; the names of those that came, and of those that went.
+
+        A key of the same name with another secret came and went.
+        """
+        before, now = self.by_digest, dict(other.by_digest)
+        self._needed = bool(self)
+        self.by_digest = now
+        came = sorted(key.name for key in now.values() if before.get(key.digest) != key)
+        return came, sorted(key.name for key in before.values() if now.get(key.digest) != key)
 
     def find(self, secret: str) -> Key | None:
         """The key of a secret: a look-up of its hash, so that no comparison depends on how much of it was right."""
@@ -53,7 +68,7 @@ class Keys:
             keys = [Key(str(row["name"]), frozenset(row["scopes"]), str(row["sha256"])) for row in rows]
             if any(not key.scopes <= set(SCOPES) or len(key.digest) != 64 for key in keys):
                 raise ValueError
-        except (OSError, ValueError, KeyError, TypeError) as problem:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
             raise DataError(
                 "this is no file of keys", where=str(file), remedy=f"loratory keys add NAME --file {file}"
             ) from problem
@@ -75,7 +90,8 @@ class Keys:
         if any(key.name == name for key in self.by_digest.values()):
             raise DataError(f"there is a key called {name!r}", remedy="revoke it first, or choose another name")
         secret = PREFIX + secrets.token_urlsafe(BYTES)
-        self.by_digest[hashed(secret)] = Key(name, scopes, hashed(secret))
+        self.by_digest = {**self.by_digest, hashed(secret): Key(name, scopes, hashed(secret))}
+        self._needed = True
         return secret
 
     def drop(self, name: str) -> None:

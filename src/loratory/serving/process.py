@@ -1,7 +1,8 @@
 """The process: uvicorn around the application, bounds on its connections, and an orderly end.
 
 SIGTERM or Ctrl-C: /health/ready says 503 and answers close their connections, so that balancers and clients go
-elsewhere; what was accepted is answered; then the sockets close. A second signal ends at once.
+elsewhere; what was accepted is answered; then the sockets close. A second signal ends at once. SIGHUP: the file of keys
+is read again.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ WHY = b'{"error": {"code": "unavailable", "message": "the server has no room for
 BACKLOG = 2048  # connections that wait to be accepted
 AT_ONCE = 256  # of them that are accepted before others have their turn
 PAUSE = 0.2  # seconds without accepting where there is no descriptor left
+HANGUP: int | None = getattr(signal, "SIGHUP", None)  # none on Windows
 LINGER = 0.3  # seconds in which clients learn that they should leave, at least
 
 
@@ -278,6 +280,7 @@ class Process(uvicorn.Server):
             doors: list[Any] = [Door(one, protocol) for one in sockets or [bound(self.config.host, self.config.port)]]
         except OSError as problem:  # somebody was quicker, between binding and listening
             raise _taken(self.config.host, self.config.port, problem) from None
+        self.server.look(now=True)  # they were read before the models were
         self.servers, self.started = doors, True
         host, port = doors[0].sockets[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -286,8 +289,9 @@ class Process(uvicorn.Server):
             self._announce(f"at most {self._most} connections: this process may open few files (ulimit -n)")
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second; uvicorn's own, and once a second a look at who reads what is sent."""
+        """Ten times a second; uvicorn's own, and once a second a look at who reads what is sent, and at the keys."""
         if counter % 10 == 0:
+            self.server.look()
             for connection in list(self.server_state.connections):
                 if isinstance(connection, Bounded):
                     connection.look()
@@ -297,12 +301,17 @@ class Process(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Instead of uvicorn's, which would stop listening at once."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.leave, number)
+        handlers: dict[int, Callable[[], None]] = {
+            number: partial(self.leave, number) for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        if self.server.watch is not None and HANGUP is not None:
+            handlers[HANGUP] = self.server.watch.reread
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in handlers:
                 loop.remove_signal_handler(number)
 
     def leave(self, number: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from loratory.errors import Late, LoratoryError
+from loratory.errors import Late, LoratoryError, StorageError
 from loratory.serving.cascade import Broken, Busy
 
 # code -> status: everything that any route may refuse with, for the OpenAPI too
@@ -92,6 +92,8 @@ def of_problem(problem: Exception) -> Refusal:
         return Refusal("busy", "the server has no room for this now", after=problem.after)
     if isinstance(problem, Late):
         return Refusal("late", "the deadline passed before there was an answer")
+    if isinstance(problem, StorageError):  # of ours, not of what was asked: where it lies is nobody's business
+        return Refusal("unavailable", "this server could not write down what it was asked to do", after=10.0)
     if isinstance(problem, LoratoryError):
         return Refusal("invalid_input", f"{problem.problem}{_allowed(problem)}", where=problem.where)
     message = "the task could not be answered" if isinstance(problem, Broken) else "something went wrong here"

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from loratory.errors import DataError
+from loratory.errors import DataError, LoratoryError
 from loratory.protocols import JSON, Input
 from loratory.serving.audit import Audit
 from loratory.serving.averages import moving_average
 from loratory.serving.cascade import Answered, Busy, Prepare, answer, as_it_is, foresee
 from loratory.serving.engine import Engine, cost_of
-from loratory.serving.keys import Keys
+from loratory.serving.keys import Key, Keys
 from loratory.serving.metrics import Metrics
 from loratory.serving.refusals import Refusal
 from loratory.serving.served import Served
 from loratory.serving.services import Board, Service
+from loratory.serving.watch import Watch
 from loratory.specs.serve import ServerSpec
+
+log = logging.getLogger("loratory.serving")
 
 Loader = Callable[[str, str], Service]  # a name and a path on this machine -> a service; raises LoratoryError
 
@@ -42,7 +46,27 @@ class Server:
 
     def __post_init__(self) -> None:
         self.audit = Audit(self.spec.audit)
+        self.watch = Watch(self.keys, self.spec.keys, self._keys_changed) if self.spec.keys else None
         self._density: dict[str, float] = {}  # tokens in a byte of a body, by task
+
+    def look(self, now: bool = False) -> None:
+        """See whether the file of keys has changed: at once, or once a second."""
+        if self.watch is not None:
+            self.watch.look(now)
+
+    def key_of(self, secret: str) -> Key | None:
+        """The key of a secret, one that was added since the last look too."""
+        found = self.keys.find(secret)
+        if found is None:
+            self.look(now=True)
+            found = self.keys.find(secret)
+        return found
+
+    def _keys_changed(self, came: list[str], went: list[str]) -> None:
+        try:
+            self.audit.note("keys changed", {"new": came, "gone": went})
+        except LoratoryError as problem:  # the keys hold all the same: a full disk keeps no revoked key alive
+            log.error("audit %s: %s", self.audit.file, problem.problem)
 
     def service(self, name: str) -> Service:
         """Raises Refusal where there is none of that name."""

@@ -56,7 +56,11 @@ class ServerSpec(BaseModel):
 
     host: str = Field("127.0.0.1", description="another address than this machine's own needs keys")
     port: int = Field(8000, ge=0, le=65535, description="0: any free one")
-    hosts: tuple[str, ...] = Field((), description="names by which clients may call the server, beside its address")
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="names by which clients may call the server, beside localhost, the address that it is bound to and "
+        "the machine's name where that is the same; bound to all addresses: beside any address and the machine's name",
+    )
     tasks: dict[str, TaskSpec] = Field(default_factory=dict, description="name -> what is served under it")
     discover: Path | None = Field(
         None, description="a folder of router models: the first family with intent, pii and security in it is served"
@@ -65,7 +69,10 @@ class ServerSpec(BaseModel):
         default_factory=dict, description="which tasks answer POST /api/v1/classify/batch"
     )
     default: str | None = Field(None, description="the task of POST /predict/; left out: the first that gives labels")
-    keys: Path | None = Field(None, description="a file that loratory keys writes: hashed keys with their scopes")
+    keys: Path | None = Field(
+        None,
+        description="a file that loratory keys writes: hashed keys with their scopes; read again when it changes",
+    )
     adapters: Path | None = Field(None, description="the folder from which a running server may load; left out: none")
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         "auto",
@@ -76,5 +83,8 @@ class ServerSpec(BaseModel):
         None, ge=1, description="that compute a trunk's products, or its rows in int8; left out: the machine's cores"
     )
     texts_in_logs: bool = Field(False, description="whether logs hold what clients send")
-    audit: Path = Field(Path(".loratory/audit.jsonl"), description="where loads, unloads and keys are written down")
+    audit: Path = Field(
+        Path(".loratory/audit.jsonl"),
+        description="where loads, unloads and keys are written down; beside it, in .head, the hash of its last line",
+    )
     limits: LimitsSpec = Field(default_factory=LimitsSpec, description="what it takes on")

@@ -36,11 +36,7 @@ def routes(server: Server) -> Routes:
     @router.post("/v1/unload_lora_adapter")
     async def unload(request: Request) -> Response:
         name = object_of(await request.body(), {"lora_name": str}).get("lora_name", "")
-        found = server.board.get(name)
-        if found is None:
-            raise Refusal("not_found", f"there is no task {name[:80]!r}", where="lora_name")
-        server.audit.note("unload", {"task": name, "release": found.release, "key": _who(request)})
-        server.board.drop(name)
+        found = await asyncio.to_thread(_unload, server, name, _who(request))
         return respond({"task": name, "release": found.release, "status": "unloaded"})
 
     return router
@@ -65,6 +61,17 @@ def _change(server: Server, name: str, path: str, key: str | None) -> Service:
         server.audit.note("load", {**facts, "release": service.release})
         server.board.put(service)
     return service
+
+
+def _unload(server: Server, name: str, key: str | None) -> Service:
+    """Write down that a task goes, and take it off the board. Raises Refusal."""
+    with server.changing:
+        found = server.board.get(name)
+        if found is None:
+            raise Refusal("not_found", f"there is no task {name[:80]!r}", where="lora_name")
+        server.audit.note("unload", {"task": name, "release": found.release, "key": key})
+        server.board.drop(name)
+    return found
 
 
 def _below(allowed: Path, path: str) -> Path:

@@ -26,7 +26,7 @@ def routes(server: Server, sessions: Sessions) -> Routes:
     @router.post("/login")
     async def enter(request: Request) -> Response:
         try:
-            key = server.keys.find(forms.read(await request.body(), ("key",)).get("key", "").strip())
+            key = server.key_of(forms.read(await request.body(), ("key",)).get("key", "").strip())
         except Refusal:
             key = None
         if key is None:
