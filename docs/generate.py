@@ -40,7 +40,7 @@ from loratory.specs.writing import WritingSpec
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests"))
-from annotation_forms import FORMS, Form, Sample, mapped, samples  # noqa: E402
+from annotation_forms import FORMS, Form, expected, samples  # noqa: E402
 
 CLAIMS = DOCS.parent / "benchmarks" / "results" / "evidence.json"
 FAULTS = DOCS.parent / "benchmarks" / "results" / "faults.json"
@@ -95,19 +95,13 @@ def _data() -> str:
 def _form(form: Form) -> tuple[str, str, str, str, str]:
     """A tool's form, and whether `init`, and a spec that names the kind of task alone, give its examples."""
     given = samples(seed=1)
-    expected = [_expected(sample, form.task) for sample in given]
+    wanted = [expected(sample, form.task) for sample in given]
     with tempfile.TemporaryDirectory() as folder:
         name, content = form.make(given)
         file = Path(folder) / name
         file.write_text(content, encoding="utf-8", newline="")
-        by = ["yes" if _read(file, form.task, by_init) == expected else "no" for by_init in (True, False)]
+        by = ["yes" if _read(file, form.task, by_init) == wanted else "no" for by_init in (True, False)]
     return form.tool, form.task, form.form, by[0], by[1]
-
-
-def _expected(sample: Sample, task: str) -> Any:
-    if task == "tag":
-        return {"spans": [{**span, "text": sample.text[span["start"] : span["end"]]} for span in mapped(sample.spans)]}
-    return {"label": sample.choice} if task == "classify" else sample.answer
 
 
 def _read(file: Path, kind: str, by_init: bool) -> list[Any]:

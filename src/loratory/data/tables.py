@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any, TypeAlias
@@ -42,7 +42,7 @@ def read_parquet(data: bytes, shown: str) -> list[Row]:
                 where=shown,
                 remedy="split it, or keep only the columns that are needed",
             )
-        return rows_of(file.read(), shown)
+        return _rows(file.read(), shown)
     except (pyarrow.ArrowException, OSError) as problem:
         raise _damaged("Parquet file", problem, shown) from problem
 
@@ -54,18 +54,21 @@ def read_arrow(data: bytes, shown: str) -> list[Row]:
 
     try:
         opener = ipc.open_file if data.startswith(ARROW) else ipc.open_stream
-        return rows_of(opener(pyarrow.BufferReader(data)).read_all(), shown)
+        return _rows(opener(pyarrow.BufferReader(data)).read_all(), shown)
     except (pyarrow.ArrowException, OSError) as problem:
         raise _damaged("Arrow file", problem, shown) from problem
 
 
-def rows_of(table: Any, shown: str) -> list[Row]:
-    """The rows of a pyarrow.Table, their values as JSON."""
-    names = _class_names(table.schema.metadata or {})
+def rows_of(records: Iterable[Mapping[str, Any]], names: Mapping[str, Names | None], shown: str) -> list[Row]:
+    """Rows of mappings, their values as JSON and their class numbers as names."""
     return [
-        Row({key: named(plain(value), names.get(key)) for key, value in row.items()}, shown, number)
-        for number, row in enumerate(table.to_pylist(), 1)
+        Row({key: named(plain(value), names.get(key)) for key, value in record.items()}, shown, number)
+        for number, record in enumerate(records, 1)
     ]
+
+
+def _rows(table: Any, shown: str) -> list[Row]:
+    return rows_of(table.to_pylist(), _class_names(table.schema.metadata or {}), shown)
 
 
 def _arrow() -> Any:
