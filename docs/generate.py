@@ -21,12 +21,15 @@ from typer.testing import CliRunner
 from loratory.cli import VERBS, app
 from loratory.data.columns import match
 from loratory.data.examples import to_examples
+from loratory.data.languages import measure_everyday_words
 from loratory.data.readers import read_source
 from loratory.discovery import find, names
 from loratory.errors import LoratoryError
 from loratory.evaluation.headlines import CASES
 from loratory.flows.init import from_data
 from loratory.flows.specs import load_spec
+from loratory.models.bases import EMBEDDED, locate
+from loratory.models.tokenizers import FastTokenizer
 from loratory.specs.data import DataSpec, SplitSpec
 from loratory.specs.describing import allowed
 from loratory.specs.evidence import Ceiling, EvidenceSpec, Floor, GateSpec
@@ -47,6 +50,7 @@ FAULTS = DOCS.parent / "benchmarks" / "results" / "faults.json"
 MADE = "<!-- Made by docs/generate.py; a test compares them. Change the models or the commands, not this page. -->\n"
 HEAD = "| key | may hold | default | meaning |\n|---|---|---|---|\n"
 WIDTH = 100
+CUT_LANGUAGES = ("English", "German", "French", "Spanish", "Polish", "Turkish")
 
 SPEC = """\
 # The spec, key by key
@@ -89,7 +93,13 @@ def _data() -> str:
     """The page on examples, with the forms of annotation tools that are read, each tried in both ways."""
     rows = "\n".join(f"| {_cell(' | '.join(map(str, row)))} |".replace("\\|", "|") for row in map(_form, FORMS))
     text = (DOCS / "templates" / "data.md").read_text(encoding="utf-8")
-    return MADE + text.format(forms=rows)
+    return MADE + text.format(forms=rows, pieces="\n".join(map(_pieces, EMBEDDED)))
+
+
+def _pieces(base: str) -> str:
+    """How an embedded base's tokenizer cuts everyday words, as a row of the table."""
+    cut = measure_everyday_words(FastTokenizer.load(locate(base), None))
+    return f"| {base} | " + " | ".join(f"{cut[language]:.1f}" for language in CUT_LANGUAGES) + " |"
 
 
 def _form(form: Form) -> tuple[str, str, str, str, str]:
