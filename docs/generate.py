@@ -21,12 +21,15 @@ from typer.testing import CliRunner
 from loratory.cli import VERBS, app
 from loratory.data.columns import match
 from loratory.data.examples import to_examples
+from loratory.data.languages import measure_everyday_words
 from loratory.data.readers import read_source
 from loratory.discovery import find, names
 from loratory.errors import LoratoryError
 from loratory.evaluation.headlines import CASES
 from loratory.flows.init import from_data
 from loratory.flows.specs import load_spec
+from loratory.models.bases import EMBEDDED, locate
+from loratory.models.tokenizers import FastTokenizer
 from loratory.specs.data import DataSpec, SplitSpec
 from loratory.specs.describing import allowed
 from loratory.specs.evidence import Ceiling, EvidenceSpec, Floor, GateSpec
@@ -40,13 +43,14 @@ from loratory.specs.writing import WritingSpec
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests"))
-from annotation_forms import FORMS, Form, Sample, mapped, samples  # noqa: E402
+from annotation_forms import FORMS, Form, expected, samples  # noqa: E402
 
 CLAIMS = DOCS.parent / "benchmarks" / "results" / "evidence.json"
 FAULTS = DOCS.parent / "benchmarks" / "results" / "faults.json"
 MADE = "<!-- Made by docs/generate.py; a test compares them. Change the models or the commands, not this page. -->\n"
 HEAD = "| key | may hold | default | meaning |\n|---|---|---|---|\n"
 WIDTH = 100
+CUT_LANGUAGES = ("English", "German", "French", "Spanish", "Polish", "Turkish")
 
 SPEC = """\
 # The spec, key by key
@@ -89,25 +93,25 @@ def _data() -> str:
     """The page on examples, with the forms of annotation tools that are read, each tried in both ways."""
     rows = "\n".join(f"| {_cell(' | '.join(map(str, row)))} |".replace("\\|", "|") for row in map(_form, FORMS))
     text = (DOCS / "templates" / "data.md").read_text(encoding="utf-8")
-    return MADE + text.format(forms=rows)
+    return MADE + text.format(forms=rows, pieces="\n".join(map(_pieces, EMBEDDED)))
+
+
+def _pieces(base: str) -> str:
+    """How an embedded base's tokenizer cuts everyday words, as a row of the table."""
+    cut = measure_everyday_words(FastTokenizer.load(locate(base), None))
+    return f"| {base} | " + " | ".join(f"{cut[language]:.1f}" for language in CUT_LANGUAGES) + " |"
 
 
 def _form(form: Form) -> tuple[str, str, str, str, str]:
     """A tool's form, and whether `init`, and a spec that names the kind of task alone, give its examples."""
     given = samples(seed=1)
-    expected = [_expected(sample, form.task) for sample in given]
+    wanted = [expected(sample, form.task) for sample in given]
     with tempfile.TemporaryDirectory() as folder:
         name, content = form.make(given)
         file = Path(folder) / name
         file.write_text(content, encoding="utf-8", newline="")
-        by = ["yes" if _read(file, form.task, by_init) == expected else "no" for by_init in (True, False)]
+        by = ["yes" if _read(file, form.task, by_init) == wanted else "no" for by_init in (True, False)]
     return form.tool, form.task, form.form, by[0], by[1]
-
-
-def _expected(sample: Sample, task: str) -> Any:
-    if task == "tag":
-        return {"spans": [{**span, "text": sample.text[span["start"] : span["end"]]} for span in mapped(sample.spans)]}
-    return {"label": sample.choice} if task == "classify" else sample.answer
 
 
 def _read(file: Path, kind: str, by_init: bool) -> list[Any]:

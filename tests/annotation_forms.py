@@ -102,6 +102,13 @@ def mapped(spans: Sequence[Span]) -> list[dict[str, Any]]:
     return [{"start": start, "end": end, "label": label} for start, end, label in spans]
 
 
+def expected(sample: Sample, task: str) -> Any:
+    """The answer that every form of a sample is read as."""
+    if task == "tag":
+        return {"spans": [{**span, "text": sample.text[span["start"] : span["end"]]} for span in mapped(sample.spans)]}
+    return {"label": sample.choice} if task == "classify" else sample.answer
+
+
 # ---- Label Studio
 def _region(sample: Sample, span: Span, kind: str) -> dict[str, Any]:
     start, end, label = span

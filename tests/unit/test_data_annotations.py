@@ -12,7 +12,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from annotation_forms import ANSWERS, FORMS, Form, Sample, mapped, samples
+from annotation_forms import ANSWERS, FORMS, Form, expected, samples
 from loratory.data import tag_schemes
 from loratory.data.annotations import forms, spacy
 from loratory.data.column_suggestions import suggest_spans
@@ -46,12 +46,6 @@ def columns_of(form: Form, source: Source) -> dict[str, str]:
         answer = next(name for name in ("answer", "annotation", "label") if name in has)
         return {"prompt": "text" if "text" in has else "data", "completion": answer}
     return {"text": "text"} if form.task == "tag" and "text" in has else {}
-
-
-def expected(sample: Sample, task: str) -> Any:
-    if task == "tag":
-        return {"spans": [{**span, "text": sample.text[span["start"] : span["end"]]} for span in mapped(sample.spans)]}
-    return {"label": sample.choice} if task == "classify" else sample.answer
 
 
 @pytest.mark.parametrize("form", FORMS, ids=[f"{form.tool}, {form.task}: {form.form}" for form in FORMS])

@@ -290,6 +290,9 @@ def test_a_folder_of_save_to_disk_is_read_with_its_class_names(tmp_path: Path) -
     assert source.test[0].values == {"text": "d", "label": "ham"}
     assert any("extra" in line for line in source.said)
     assert any("test is the split" in line for line in source.said)
+    turned = {name: splits[name] for name in ("test", "validation", "train")}
+    datasets.DatasetDict(turned).save_to_disk(str(tmp_path / "turned"))
+    assert not any(line.startswith("train is") for line in read(tmp_path / "turned").said)
     single = read(tmp_path / "saved" / "train")
     assert (len(single.train), single.test) == (2, None)
 

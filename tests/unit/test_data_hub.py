@@ -43,6 +43,7 @@ def test_splits_are_mapped_and_class_numbers_become_names(tmp_path: Path, monkey
     assert source.test is not None
     assert source.validation[0].values["label"] == "spam"
     assert any("unsupervised" in line for line in source.said)
+    assert any(line.startswith("validation is the split dev") for line in source.said)
 
 
 def test_a_hub_that_cannot_be_reached_is_told_with_the_missing_path(

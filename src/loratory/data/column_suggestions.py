@@ -75,16 +75,10 @@ def suggest_texts(rows: Sequence[Row], taken: Sequence[str] = ()) -> list[Candid
     return sorted(found, key=lambda one: -one.score)
 
 
-def suggest_labels(
-    rows: Sequence[Row],
-    text: str | None,
-    taken: Sequence[str] = (),
-    gain: Callable[[str], float] | None = None,
-) -> list[Candidate]:
+def suggest_labels(rows: Sequence[Row], text: str | None, taken: Sequence[str] = ()) -> list[Candidate]:
     """Columns of labels, best first: at least two values, each of them of several rows.
 
-    `gain(path)` tells how much of what the commonest label gets wrong a model gets right, from 0 to 1, where it is
-    known. Of two columns that say the same (a number and its name) only the names stay.
+    Of two columns that say the same (a number and its name) only the names stay.
     """
     columns = list(_columns(rows, [*taken, *([text] if text else [])]))
     found = []
@@ -93,9 +87,6 @@ def suggest_labels(
         if score is not None:
             found.append((Candidate(path, score, len(_plain(values))), values))
     kept = [one for one, values in found if not any(_says_more(other, values, one) for other in found)]
-    if gain is not None:
-        tried = [one for one in kept if one.distinct <= FEW * len(rows)]
-        kept = [replace(one, score=one.score + (gain(one.path) if one in tried else 0.0)) for one in kept]
     return sorted(kept, key=lambda one: -one.score)
 
 
@@ -148,9 +139,19 @@ def as_json(value: JSON) -> JSON:
     return value
 
 
-def is_close(candidates: Sequence[Candidate]) -> bool:
-    """Whether the second of the candidates could be meant as well as the first."""
-    return len(candidates) > 1 and candidates[0].score - candidates[1].score < CLOSE
+def find_close(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The first of the candidates, and those that could be meant as well."""
+    return [one for one in candidates if candidates[0].score - one.score < CLOSE]
+
+
+def add_gains(candidates: Sequence[Candidate], rows: int, gain: Callable[[str], float]) -> list[Candidate]:
+    """The candidates, best first, with how much of what the commonest label gets wrong a model gets right, 0 to 1.
+
+    Columns with more values than labels seldom have are not tried.
+    """
+    gains = [gain(one.path) if one.distinct <= FEW * rows else 0.0 for one in candidates]
+    gained = [replace(one, score=one.score + more) for one, more in zip(candidates, gains, strict=True)]
+    return sorted(gained, key=lambda one: -one.score)
 
 
 def _columns(rows: Sequence[Row], taken: Sequence[str]) -> Iterator[tuple[str, list[JSON]]]:
@@ -173,15 +174,19 @@ def _value(row: Row, path: str) -> JSON:
     return value.get(name) if isinstance(value, Mapping) else None
 
 
+def _single(values: Sequence[JSON]) -> list[JSON]:
+    """The values, with its only member in the place of a list of one."""
+    return [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
+
+
 def _plain(values: Sequence[JSON]) -> Counter[str]:
     """The values that a label may have, and how often."""
-    single = (value[0] if isinstance(value, list) and len(value) == 1 else value for value in values)
-    return Counter(str(value).strip() for value in single if value is not None and str(value).strip())
+    return Counter(str(value).strip() for value in _single(values) if value is not None and str(value).strip())
 
 
 def _label_score(path: str, values: Sequence[JSON], edge: bool) -> float | None:
     """How much a column looks like labels, None where it holds none."""
-    single = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
+    single = _single(values)
     if any(isinstance(value, (list, Mapping)) for value in single):
         return None
     if any(isinstance(value, float) and not value.is_integer() for value in single):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from loratory.data.column_suggestions import (
-    CLOSE,
     Candidate,
+    find_close,
     find_json_column,
     suggest_labels,
     suggest_lists,
@@ -19,9 +18,9 @@ from loratory.data.column_suggestions import (
 from loratory.data.rows import Row
 from loratory.errors import DataError, nearest
 from loratory.protocols import JSON, Column
+from loratory.tasks.tag import TAG
 
 LOOKED_AT = 2000  # rows that decide a guess
-TAG = re.compile(r"O|[BI]-.+")
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ def _are_tags(rows: Sequence[Row], key: str) -> bool:
 
 
 def _guess(name: str, candidates: Sequence[Candidate]) -> str:
-    others = [one.path for one in candidates[1:] if candidates[0].score - one.score < CLOSE]
+    others = [one.path for one in find_close(candidates)[1:]]
     also = f" (as could {', '.join(map(repr, others[:3]))})" if others else ""
     return (
         f"column {candidates[0].path!r} is read as {name} (guessed from what it holds){also}; if that is wrong, say "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from loratory.data.rows import FORMATS
@@ -48,6 +48,26 @@ def find_parts(folder: Path, shown: str) -> tuple[Mapping[str, list[Path]], list
             if "train" in parts:
                 return parts, [f"{shown}: passed over {', '.join(over)}"] if over else []
     return {"train": _only(folder, shown)}, []
+
+
+def choose_splits(splits: Sequence[str], shown: str, remedy: str) -> tuple[dict[str, str], list[str]]:
+    """Part -> the split of a data set that is it, and what is to be said; a data set's only split is train.
+
+    Raises DataError where there is no train.
+    """
+    parts: dict[str, str] = {}
+    for split in splits:
+        part = PARTS.get(split.casefold()) or ("train" if len(splits) == 1 else None)
+        if part is not None:
+            parts.setdefault(part, split)
+    if "train" not in parts:
+        raise DataError(
+            f"the data set has no train split, only {', '.join(splits) or 'none'}", where=shown, remedy=remedy
+        )
+    over = [split for split in splits if split not in parts.values()]
+    others = {part: split for part, split in parts.items() if part != "train"}
+    said = [f"{part} is the split {split} of {shown}, and is not split from train" for part, split in others.items()]
+    return parts, said + ([f"{shown}: passed over the splits {', '.join(over)}"] if over else [])
 
 
 def aligned(folder: Path) -> list[Path]:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from loratory.data.folders import PARTS
+from loratory.data.folders import choose_splits
 from loratory.data.rows import Row
-from loratory.data.tables import class_names, named, plain
+from loratory.data.tables import class_names, rows_of
 from loratory.errors import DataError, missing_extra, nearest
 
 # As `datasets` lists them: "Please pick one among the available configs: ['a', 'b']", "... not found. Available: ['a']"
@@ -28,21 +28,8 @@ def read_hub(
         splits = datasets.load_dataset(name, config, revision=revision)
     except Exception as problem:  # the library raises its own, the network's and Python's errors
         raise _unread(name, config, revision, problem) from problem
-    parts: dict[str, list[Row]] = {}
-    over = []
-    for split, rows in splits.items():
-        part = PARTS.get(split) or ("train" if len(splits) == 1 else None)
-        if part is None or part in parts:
-            over.append(split)
-        else:
-            parts[part] = _rows(rows, f"{name}/{split}")
-    if "train" not in parts:
-        raise DataError(
-            f"the data set has no train split, only {', '.join(splits)}",
-            where=f"data: path: {name}",
-            remedy="download it and name the file: data: path: FILE",
-        )
-    return parts, [f"{name}: passed over the splits {', '.join(over)}"] if over else []
+    chosen, said = choose_splits(list(splits), name, "download it and name the file: data: path: FILE")
+    return {part: _rows(splits[split], f"{name}/{split}") for part, split in chosen.items()}, said
 
 
 def _unread(name: str, config: str | None, revision: str | None, problem: Exception) -> DataError:
@@ -71,8 +58,4 @@ def _unread(name: str, config: str | None, revision: str | None, problem: Except
 
 def _rows(rows: Iterable[Mapping[str, Any]], shown: str) -> list[Row]:
     features = getattr(rows, "features", None) or {}
-    names = {key: class_names(feature) for key, feature in features.items()}
-    return [
-        Row({key: named(plain(value), names.get(key)) for key, value in row.items()}, shown, number)
-        for number, row in enumerate(rows, 1)
-    ]
+    return rows_of(rows, {key: class_names(feature) for key, feature in features.items()}, shown)

@@ -31,7 +31,7 @@ CLEAR = 1.2  # times as many as those of any other language
 FEW = 0.5  # share of texts below which their languages are not known
 OFTEN = 0.2  # share of the texts from which a language is spoken of
 CUT = 1.7  # pieces of a language's everyday words over those of the base's own: 1.8 is English MiniLM on French
-KNOWN = 1.6  # up to this the base knows the language; GPT-4's tokenizer gives German 1.5
+KNOWN = 1.6  # up to this the base knows the language
 MANY = 4  # languages that a multilingual base knows at least
 OWN = 1.25  # up to this it is one of the base's own
 FOREIGN = 1.5  # pieces of everyday words from which a base that knows another script was not written for Latin letters
@@ -157,7 +157,7 @@ def _measure(one: Mapping[str, Any], own: Sequence[str]) -> str:
 
 def _judge(base: Cutter, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """What the base was written for, and those groups of texts that it was not: language -> texts."""
-    everyday = {name: _pieces_of_words(base, [f"x {words}"], 1) for name, words in EVERYDAY_WORDS.items()}
+    everyday = measure_everyday_words(base)
     best = min(everyday.values())
     scripts = [name for name, words in OTHER_SCRIPTS.items() if _knows(name, *_pieces_of_letters(base, [words]), 1.0)]
     latin = best < FOREIGN or (not scripts and best < TOY)
@@ -180,6 +180,11 @@ def _judge(base: Cutter, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
                 unfit.append({**measured, "pieces": pieces})
     more = scripts if multilingual or other else ()
     return {"languages": [*own, *more], "multilingual": multilingual, "unfit": unfit}
+
+
+def measure_everyday_words(base: Cutter) -> dict[str, float]:
+    """Language -> the pieces that a tokenizer makes of one of its everyday words, the mean."""
+    return {name: _pieces_of_words(base, [f"x {words}"], 1) for name, words in EVERYDAY_WORDS.items()}
 
 
 def _knows(script: str, pieces: float, lost: float, generous: float) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from loratory.data.content import read_bytes
-from loratory.data.folders import PARTS
+from loratory.data.folders import choose_splits
 from loratory.data.rows import Row
 from loratory.data.tables import read_arrow
 from loratory.errors import DataError
@@ -29,24 +29,10 @@ def read_saved(folder: Path, shown: str) -> tuple[dict[str, list[Row]], list[str
         splits = [str(split) for split in _json(folder / SPLITS, shown)["splits"]]
     except (KeyError, TypeError) as problem:
         raise _damaged(f"{SPLITS} names no splits", shown) from problem
-    parts: dict[str, list[Row]] = {}
-    over = []
-    for split in splits:
-        if Path(split).name != split:
-            raise _damaged(f"{SPLITS} names the split {split[:60]!r}", shown)
-        part = PARTS.get(split.casefold()) or ("train" if len(splits) == 1 else None)
-        if part is None or part in parts:
-            over.append(split)
-        else:
-            parts[part] = _read_dataset(folder / split, f"{shown}/{split}")
-    if "train" not in parts:
-        raise DataError(
-            f"the data set has no train split, only {', '.join(splits) or 'none'}",
-            where=shown,
-            remedy=f"name the folder of a split: data: path: {shown}/SPLIT",
-        )
-    said = [f"{part} is the split of that name of {shown}, and is not split from train" for part in parts]
-    return parts, said[1:] + ([f"{shown}: passed over the splits {', '.join(over)}"] if over else [])
+    if escaping := next((split for split in splits if Path(split).name != split), None):
+        raise _damaged(f"{SPLITS} names the split {escaping[:60]!r}", shown)
+    chosen, said = choose_splits(splits, shown, f"name the folder of a split: data: path: {shown}/SPLIT")
+    return {part: _read_dataset(folder / split, f"{shown}/{split}") for part, split in chosen.items()}, said
 
 
 def _read_dataset(folder: Path, shown: str) -> list[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any, TypeAlias
@@ -53,34 +53,43 @@ def read_arrow(data: bytes, shown: str) -> list[Row]:
 
     try:
         opener = ipc.open_file if data.startswith(ARROW) else ipc.open_stream
-        return rows_of(opener(pyarrow.BufferReader(data)).read_all(), shown)
+        return _rows(opener(pyarrow.BufferReader(data)).read_all(), shown)
     except (pyarrow.ArrowException, OSError) as problem:
         raise _damaged("Arrow file", problem, shown) from problem
 
 
-def rows_of(table: Any, shown: str) -> list[Row]:
-    """The rows of a pyarrow.Table, their values as JSON. Raises DataError where they would fill the memory."""
+def rows_of(records: Iterable[Mapping[str, Any]], names: Mapping[str, Names | None], shown: str) -> list[Row]:
+    """Rows of mappings, their values as JSON and their class numbers as names.
+
+    Raises DataError for more rows than are read, and for values that fill the memory though the file is small
+    (a dictionary's, a list view's).
+    """
+    rows: list[Row] = []
+    size = 0
+    for number, record in enumerate(content.at_most(records, shown), 1):
+        made = {key: named(plain(value), names.get(key)) for key, value in record.items()}
+        size += sum(len(value) for value in made.values() if isinstance(value, (str, list, dict)))
+        rows.append(Row(made, shown, number))
+        if size > content.CAP:
+            content.check_unpacked(size, 0, "the table", shown)
+    return rows
+
+
+def _rows(table: Any, shown: str) -> list[Row]:
     content.check_table(table.num_rows, table.num_columns, shown)
     table.validate(full=True)  # offsets that point outside of their buffer would be read
     return _rows_of(table.to_batches(max_chunksize=PIECE), table.schema, shown)
 
 
 def _rows_of(batches: Iterable[Any], schema: Any, shown: str) -> list[Row]:
-    """Rows of record batches; raises DataError for repeated values (a dictionary's, a list view's) that fill memory."""
-    names = _class_names(schema.metadata or {})
-    rows: list[Row] = []
-    size = 0
+    return rows_of(_records(batches, shown), _class_names(schema.metadata or {}), shown)
+
+
+def _records(batches: Iterable[Any], shown: str) -> Iterator[Mapping[str, Any]]:
     for batch in batches:
         if batch.nbytes > content.CAP:
             content.check_unpacked(batch.nbytes, 0, "the table", shown)
-        for values in batch.to_pylist():
-            made = {key: named(plain(value), names.get(key)) for key, value in values.items()}
-            size += sum(len(value) for value in made.values() if isinstance(value, (str, list, dict)))
-            rows.append(Row(made, shown, len(rows) + 1))
-        if size > content.CAP or len(rows) > content.ROWS:
-            content.check_table(len(rows), 1, shown)
-            content.check_unpacked(size, 0, "the table", shown)
-    return rows
+        yield from batch.to_pylist()
 
 
 def _arrow() -> Any:

@@ -56,9 +56,10 @@ def from_data(data: str, output: Path, name: str | None, wishes: Wishes = DEFAUL
     if name is not None and not NAME.fullmatch(name):
         raise SpecError(f"{name!r} is no name", where="--name", allowed=NAMED)
     local = Path(data).expanduser()
-    source = read_source(_data_spec(str(local.resolve()) if local.exists() else data, wishes), Path.cwd())
+    options = _options(wishes)
+    source = read_source(DataSpec(path=str(local.resolve()) if local.exists() else data, **options), Path.cwd())
     path = os.path.relpath(local.resolve(), output.resolve().parent) if local.exists() else data
-    about: dict[str, Any] = {"file": output, "path": _yaml(path), "options": _options(wishes)}
+    about: dict[str, Any] = {"file": output, "path": _yaml(path), "options": _lines(options)}
     names = [name.strip() for name in (wishes.tag_names or "").split(",") if name.strip()]
     about["tag_names"] = {"tag_names": names} if names else {}
     about["name"] = _yaml(name or _name(local.resolve() if local.exists() else Path(data)))
@@ -72,14 +73,10 @@ def from_data(data: str, output: Path, name: str | None, wishes: Wishes = DEFAUL
     return [*source.said, *taken, *chosen, *said]
 
 
-def _data_spec(path: str, wishes: Wishes) -> DataSpec:
+def _options(wishes: Wishes) -> dict[str, str]:
+    """What the person said of how the data are read, as keys under `data:`."""
     options = {key: getattr(wishes, key) for key in ("encoding", "config", "revision", "sheet")}
-    return DataSpec(path=path, **{key: value for key, value in options.items() if value is not None})
-
-
-def _options(wishes: Wishes) -> str:
-    options = {key: getattr(wishes, key) for key in ("encoding", "config", "revision", "sheet")}
-    return _lines({key: value for key, value in options.items() if value is not None})
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def _write_classify(source: Source, given: Mapping[str, str], about: Mapping[str, Any]) -> tuple[str, list[str]]:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loratory.data.column_suggestions import (
-    CLOSE,
     Candidate,
+    add_gains,
     as_json,
+    find_close,
     find_json_column,
-    is_close,
     suggest_labels,
     suggest_texts,
 )
@@ -158,12 +158,10 @@ def _choose_label(rows: Sequence[Row], given: Mapping[str, str], ask: Ask | None
     others = match(looked_at, columns, {name: given[name] for name in columns if name in given}).columns
     taken = [others["group"]] if "group" in others else []
     labels = suggest_labels(looked_at, others["text"], taken)
-    if is_close(labels):
-        labels = suggest_labels(looked_at, others["text"], taken, lambda path: _gain(looked_at, others["text"], path))
-    if not is_close(labels):
-        return _first(labels)
-    close = [one for one in labels if labels[0].score - one.score < CLOSE]
-    return _asked(close, rows[0].file, ask)
+    if len(find_close(labels)) > 1:
+        labels = add_gains(labels, len(looked_at), lambda path: _gain(looked_at, others["text"], path))
+    close = find_close(labels)
+    return _asked(close, rows[0].file, ask) if len(close) > 1 else _first(labels)
 
 
 def _asked(close: Sequence[Candidate], file: str, ask: Ask | None) -> str:

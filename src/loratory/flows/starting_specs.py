@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-CLASSIFY = """\
+HEAD = """\
 # {about}
 # Check it with `loratory check {file}`, run it with `loratory run {file}`. Every key is explained in docs/spec.md.
 name: {name}
 
+"""
+CLASSIFY = (
+    HEAD
+    + """\
 task:
   kind: classify
 {labels}  # headline: accuracy       # the score that early stopping and the verdict go by; or macro_f1 for rare labels
@@ -44,13 +48,12 @@ evidence:
 #   recall: {{{some_label}: {{at_least: 0.9, confidence: 0.95}}}}
 #   not_worse_than: {{tfidf: 0.0}}
 """
+)
 
 
-WRITTEN = """\
-# {about}
-# Check it with `loratory check {file}`, run it with `loratory run {file}`. Every key is explained in docs/spec.md.
-name: {name}
-
+WRITTEN = (
+    HEAD
+    + """\
 task:
   kind: generate
 {schema}{checks}# exact, overlap, fields, numbers, words, bullets, hashtags, contains, refuses, or your own
@@ -75,11 +78,10 @@ training:
   max_tokens: {tokens}          # of a conversation and its answer; longer ones are an error, nothing is cut
   seeds: 1                  # 3 shows how much chance there is in a fit
 """
-TAG = """\
-# {about}
-# Check it with `loratory check {file}`, run it with `loratory run {file}`. Every key is explained in docs/spec.md.
-name: {name}
-
+)
+TAG = (
+    HEAD
+    + """\
 task:
   kind: tag
 {labels}  # headline: strict_f1      # the score that early stopping and the verdict go by; or f2: a miss costs more
@@ -105,3 +107,4 @@ training:
   epochs: 8
   seeds: 1                  # 3 shows how much chance there is in a fit
 """
+)

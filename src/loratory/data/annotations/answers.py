@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 from loratory.data.rows import Row
+from loratory.errors import DataError, shown
 from loratory.protocols import JSON
 
 Values: TypeAlias = dict[str, JSON]
@@ -72,6 +73,21 @@ def span(start: JSON, end: JSON, label: JSON, text: JSON = None) -> dict[str, JS
     """A span as the task reads it."""
     made: dict[str, JSON] = {"start": start, "end": end, "label": label}
     return {**made, "text": text} if isinstance(text, str) else made
+
+
+def marked_spans(value: JSON, row: Row, name: str) -> list[JSON]:
+    """The spans of a list of {start, end, label}, or of one of them; raises DataError for anything else."""
+    made: list[JSON] = []
+    for one in value if isinstance(value, list) else [value]:
+        if not isinstance(one, Mapping) or not {"start", "end", "label"} <= set(one):
+            raise DataError(
+                f"a span is {shown(one)}",
+                where=f"{row.place}: {name}",
+                allowed="a list of {start, end, label}",
+                remedy="mend the row or remove it",
+            )
+        made.append(span(one["start"], one["end"], one["label"], one.get("text")))
+    return made
 
 
 def triple(value: Any) -> dict[str, JSON] | None:

@@ -16,6 +16,7 @@ from loratory.data.annotations.answers import (
     Form,
     Values,
     collect,
+    marked_spans,
     one_or_all,
     seen,
     settle,
@@ -64,7 +65,7 @@ Answers = Mapping[str, list[tuple[JSON, Any]]]  # question -> value and status o
 def _from_answers(rows: Sequence[Row], form: str, given: Sequence[Answers], own: Sequence[str]) -> Converted:
     """Rows with a column for each question; the fields of nested records are columns too."""
     names = list(dict.fromkeys(name for answers in given for name in answers))
-    spans = {name for name in names if any(_are_spans(v) for answers in given for v, _ in answers.get(name, ()))}
+    spans = {name for name in names if any(_aremarked_spans(v) for answers in given for v, _ in answers.get(name, ()))}
     unread = seen(rows, own)
     readings = [(row, _settled(row, answers, names, spans, set(own))) for row, answers in zip(rows, given, strict=True)]
     unread = [name for name in unread if name not in (*names, "fields") and not name.endswith("responses")]
@@ -80,7 +81,7 @@ def _settled(row: Row, given: Answers, names: Sequence[str], spans: set[str], ow
     values: Values = dict(fields) if isinstance(fields, Mapping) else {}
     values |= {key: value for key, value in row.values.items() if key not in own and key not in values}
     for name in names:
-        answers = [_spans(v, row, name) if name in spans else _plain(v) for v in usable[name]]
+        answers = [marked_spans(v, row, name) if name in spans else _plain(v) for v in usable[name]]
         alike, answer = settle(answers) if answers else (True, [] if name in spans else None)
         if not alike:
             return DISAGREE
@@ -95,26 +96,12 @@ def _counts(status: Any, state: Any) -> bool:
     return str(status).rpartition(".")[2].lower() in SUBMITTED
 
 
-def _are_spans(value: JSON) -> bool:
+def _aremarked_spans(value: JSON) -> bool:
     return (
         isinstance(value, list)
         and bool(value)
         and all(isinstance(one, Mapping) and {"start", "end", "label"} <= set(one) for one in value)
     )
-
-
-def _spans(value: JSON, row: Row, name: str) -> JSON:
-    made: list[JSON] = []
-    for one in value if isinstance(value, list) else [value]:
-        if not isinstance(one, Mapping) or not {"start", "end", "label"} <= set(one):
-            raise DataError(
-                f"a span is {shown(one)}",
-                where=f"{row.place}: {name}",
-                allowed="a list of {start, end, label}",
-                remedy="mend the row or remove it",
-            )
-        made.append(span(one["start"], one["end"], one["label"], one.get("text")))
-    return made
 
 
 def _plain(value: JSON) -> JSON:

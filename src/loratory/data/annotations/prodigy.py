@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from loratory.data.annotations.answers import (
@@ -13,9 +13,9 @@ from loratory.data.annotations.answers import (
     Reading,
     Values,
     collect,
+    marked_spans,
     one_or_all,
     settle,
-    span,
     without,
 )
 from loratory.data.rows import Row
@@ -100,18 +100,7 @@ def _chosen(row: Row) -> list[JSON]:
 
 def _spans(row: Row) -> list[JSON]:
     given = row.values.get("spans")
-    listed = [] if given is None else given
-    made: list[JSON] = []
-    for one in listed if isinstance(listed, list) else [listed]:
-        if not isinstance(one, Mapping) or not {"start", "end", "label"} <= set(one):
-            raise DataError(
-                f"a span is {shown(one)}",
-                where=f"{row.place}: spans",
-                allowed="a list of {start, end, label}",
-                remedy="mend the row or remove it",
-            )
-        made.append(span(one["start"], one["end"], one["label"], one.get("text")))
-    return made
+    return [] if given is None else marked_spans(given, row, "spans")
 
 
 def _agreed(readings: Sequence[Reading], rows: Sequence[Row]) -> list[Reading]:
