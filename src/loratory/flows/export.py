@@ -18,7 +18,26 @@ from loratory.predictors.operated import FILE as POINT
 
 POINT_STAYS = "the fit's operating point stays behind: stock classes know no temperature, threshold or abstention"
 FINDERS_STAY = "the fit's recognisers stay behind: stock classes give what the head says of a text, and no more"
+POINT_WITHIN = (
+    "stock classes know no temperature, threshold or abstention: loratory alone answers at the fit's point"
+)
+FINDERS_WITHIN = (
+    "stock classes give what the head says of a text: loratory alone adds what recognisers find"
+)
 FIRST = "the router takes a task's first folder in the order of names: let it walk one with the _rust twins alone"
+
+
+ARTIFACT = (  # what predictors.store reads
+    "predictor.json",
+    "task.json",
+    "labels.json",
+    "encoder.json",
+    "head.safetensors",
+    "decoder.json",
+    "prompt.yaml",
+    POINT,
+    FINDERS,
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +109,7 @@ def _free(target: Path, command: str) -> None:
 
 
 def _stock(asked: Asked) -> Exported:
-    """Copy what stock libraries open as it lies in the fit."""
+    """Copy what stock libraries open as it lies in the fit, and what makes the copy an artifact of ours."""
     folder = fit_folder(asked.where, asked.contender)
     manifest = verified(folder)
     files = {name: sha for name, sha in manifest["files"].items() if _is_stock(name)}
@@ -109,17 +128,17 @@ def _stock(asked: Asked) -> Exported:
             shutil.copyfile(folder / name, part / name)
             if file_digest(part / name) != digest:
                 raise ArtifactError("the copy differs from the manifest", where=str(part / name), remedy="try again")
-    return Exported([asked.output], _left_behind(folder))
+    return Exported([asked.output], _left_behind(folder, POINT_WITHIN, FINDERS_WITHIN))
 
 
-def _left_behind(folder: Path) -> list[str]:
+def _left_behind(folder: Path, point: str = POINT_STAYS, finders: str = FINDERS_STAY) -> list[str]:
     """What stock classes cannot carry."""
-    return [said for file, said in ((POINT, POINT_STAYS), (FINDERS, FINDERS_STAY)) if (folder / file).is_file()]
+    return [said for file, said in ((POINT, point), (FINDERS, finders)) if (folder / file).is_file()]
 
 
 def _is_stock(name: str) -> bool:
     top = name.partition("/")[0]
-    return top in ("adapter", "merged", "README.md", "labels.json", "prompt.yaml") or top.startswith("base_")
+    return top in ("adapter", "merged", "README.md", *ARTIFACT) or top.startswith("base_")
 
 
 def _router(asked: Asked) -> Exported:

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.manifests import MANIFEST, read_manifest
+from loratory.artifacts.manifests import MANIFEST, read_manifest, verified
 from loratory.errors import ArtifactError, nearest
-from loratory.protocols import Predictor
+from loratory.protocols import Predictor, Trunks
 
+PREDICTOR = "predictor.json"  # of every artifact that answers
 METRICS = "metrics.json"  # beside a fit that has answered the test set
 
 
@@ -17,8 +18,8 @@ def fit_folder(path: Path, contender: str | None = None) -> Path:
     """The artifact folder: of a run the recommended contender's shipped fit, or that of `contender`."""
     if not path.is_dir():
         raise ArtifactError("there is no such folder", where=str(path), allowed="a run, a fit or an imported folder")
-    if read_manifest(path) is not None and (path / "predictor.json").is_file():
-        return path
+    if own := _artifact(path):
+        return own
     ladder = read_ladder(path)
     name = contender or ladder["verdict"]["recommended"]
     rows = {row["name"]: row for row in ladder["contenders"] if row["status"] == "fitted"}
@@ -40,6 +41,32 @@ def fit_folder(path: Path, contender: str | None = None) -> Path:
     return folder
 
 
+def _artifact(path: Path) -> Path | None:
+    """The artifact that a path names: itself, an exported folder, or the one above of `merged/` and its like."""
+    manifest = read_manifest(path)
+    if manifest is not None and ((path / PREDICTOR).is_file() or manifest.get("kind") == "export"):
+        return path
+    above = path.resolve().parent
+    listed = (read_manifest(above) or {"files": ()})["files"] if manifest is None else ()
+    inside = PREDICTOR in listed and any(name.startswith(f"{path.resolve().name}/") for name in listed)
+    return above if inside else None
+
+
+def read_predictor(folder: Path, trunks: Trunks) -> Predictor:
+    """The predictor of an artifact; an exported folder without one of its own is read as stock libraries read it.
+
+    Raises ArtifactError.
+    """
+    from loratory.predictors import store
+
+    if (folder / PREDICTOR).is_file():
+        return store.read(folder, trunks)
+    verified(folder)
+    from loratory.flows.importing import taken_in
+
+    return taken_in(folder)[0]
+
+
 def read_ladder(path: Path) -> dict[str, Any]:
     """ladder.json of a run; raises ArtifactError."""
     try:
@@ -59,6 +86,5 @@ def open_predictor(path: Path, contender: str | None = None) -> tuple[Predictor,
     """A verified predictor and its folder."""
     folder = fit_folder(path, contender)  # a mistake is told before the libraries are loaded
     from loratory.models.trunks import Pool
-    from loratory.predictors import store
 
-    return store.read(folder, Pool()), folder
+    return read_predictor(folder, Pool()), folder

@@ -12,7 +12,7 @@ from typing import Any
 from loratory import __version__
 from loratory.artifacts.manifests import MANIFEST, file_digest
 from loratory.errors import ArtifactError, LoratoryError, SpecError
-from loratory.flows.opening import fit_folder, read_ladder
+from loratory.flows.opening import fit_folder, read_ladder, read_predictor
 from loratory.flows.specs import parser_of
 from loratory.serving.keys import Keys
 from loratory.serving.naming import public
@@ -151,10 +151,8 @@ def _run(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _stage(path: Path, contender: str | None, pool: Any) -> Stage:
-    from loratory.predictors import store
-
     folder = fit_folder(path, contender)
-    predictor = store.read(folder, pool)
+    predictor = read_predictor(folder, pool)
     return Stage(contender or path.resolve().name, predictor, file_digest(folder / MANIFEST))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ POOLING = {
     "pooling_mode_max_tokens": "max",
     "pooling_mode_lasttoken": "last",
 }
+HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  # an id on the hub
 PLAIN = (None, "eager", "sdpa")  # implementations that are transformers' own
 
 
@@ -103,6 +105,14 @@ def describe(name: str, folder: Path) -> Base:
         file: file_digest(folder / file) for file in (*TOKENIZER_FILES, *CONFIGURATION) if (folder / file).is_file()
     }
     return Base(name, folder, _kind(config), _pooling(folder, config), digest_of({**digests, **facts})[:16], config)
+
+
+def origin_of(name: str) -> tuple[str | None, str | None]:
+    """The id on the hub of the base called `name` (None: a folder of this machine), and its licence if known."""
+    if name in ORIGIN:
+        return ORIGIN[name]
+    hub = name.partition("@")[0]
+    return (hub if HUB.fullmatch(hub) and not Path(name).expanduser().is_dir() else None), None
 
 
 def found_instead(folder: Path) -> str:

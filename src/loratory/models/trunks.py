@@ -517,11 +517,18 @@ class Pool:
             copies = sorted(folder.glob("base_*"))
             if not copies:
                 raise
-            return self.add(self._inside(name, digest, copies[0], folder))
+            trunk = self.add(self._inside(name, digest, copies[0], folder))
+            trunk.tokenizer.widen(_described(folder).get("limit", 0))  # its files were written for one fit
+            return trunk
 
     def _inside(self, name: str, digest: str, inner: Path, folder: Path) -> Base:
-        file = next(file for name in ("encoder", "decoder") if (file := folder / f"{name}.json").is_file())
-        facts = json.loads(file.read_text(encoding="utf-8"))["trunk"]
+        facts = _described(folder)
         return replace(
             describe(str(inner), inner), name=name, digest=digest, kind=facts["kind"], pooling=facts["pooling"]
         )
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """What an artifact says of its trunk."""
+    file = next(file for name in ("encoder", "decoder") if (file := folder / f"{name}.json").is_file())
+    return dict(json.loads(file.read_text(encoding="utf-8"))["trunk"])
