@@ -181,8 +181,8 @@ MODEL = """---
 {cut}{beside}
 """
 BESIDE = (
-    'With Loratory: `loratory predict FOLDER "some text"`, where FOLDER is the one above; or `loratory import` for this '
-    "alone."
+    'With Loratory: `loratory predict FOLDER "some text"`, where FOLDER is the one above; or `loratory import` of '
+    "this one."
 )
 OF_BACKBONES = (
     "A backbone ({kind}): it gives the states of tokens, and no labels. The head that answers from them lies in "

@@ -18,12 +18,8 @@ from loratory.predictors.operated import FILE as POINT
 
 POINT_STAYS = "the fit's operating point stays behind: stock classes know no temperature, threshold or abstention"
 FINDERS_STAY = "the fit's recognisers stay behind: stock classes give what the head says of a text, and no more"
-POINT_WITHIN = (
-    "stock classes know no temperature, threshold or abstention: loratory alone answers at the fit's point"
-)
-FINDERS_WITHIN = (
-    "stock classes give what the head says of a text: loratory alone adds what recognisers find"
-)
+POINT_WITHIN = "stock classes know no temperature, threshold or abstention: loratory alone answers at the fit's point"
+FINDERS_WITHIN = "stock classes give what the head says of a text: loratory alone adds what recognisers find"
 FIRST = "the router takes a task's first folder in the order of names: let it walk one with the _rust twins alone"
 
 
