@@ -150,7 +150,7 @@ def test_other_libraries_read_the_ids_that_the_fit_read(
 
 def test_an_export_cuts_as_the_fit_whatever_was_read_last(fits: Fits, tmp_path: Path) -> None:
     encoder, _ = fits("bert", "labels", "pooled", 64)
-    tokenizer: Any = encoder.network.trunk.tokenizer  # type: ignore[attr-defined]
+    tokenizer: Any = encoder.network.trunk.tokenizer
     tokenizer.tokenizer("a b", padding="max_length", max_length=7, truncation=True)
     encoder.save_tokenizer(tmp_path)
     raw = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
@@ -201,7 +201,7 @@ def test_a_backbone_is_no_classifier_and_stock_pipelines_fail(fits: Fits, family
         assert "loratory predict FOLDER" in card
         transformers.AutoModel.from_pretrained(folder / inner)
         for kind in ("text-classification", "token-classification"):
-            made: Any = transformers.pipeline(kind, str(folder / inner))  # type: ignore[call-overload]
+            made: Any = transformers.pipeline(kind, str(folder / inner))
             with pytest.raises(ValueError, match=r"empty|zero"):
                 made("my card was blocked", **({"truncation": True} if kind == "text-classification" else {}))
 
