@@ -37,27 +37,37 @@ class Found:
     adapter: Path | None
     order: str  # merged | base + adapter | plain
     tokenizer: Path
+    source: Files | None = None  # those of the folder that was named: only they are read below it
+
+    def files(self, folder: Path) -> Files:
+        """The files of one of these folders: of an artifact those alone that its manifest lists."""
+        if self.source is None or not folder.is_relative_to(self.source.folder):
+            return files_of(folder)
+        inner = folder.relative_to(self.source.folder).as_posix()
+        return self.source if inner == "." else self.source.within(inner)
 
 
-def locate(folder: Path, base: str | None = None) -> Found:
+def locate(source: Path | Files, base: str | None = None) -> Found:
     """The first of merged/, an adapter (adapter/ or the folder itself) on its base, the folder itself.
 
     `base` says which base an adapter is for, where the folder does not hold it. Raises ArtifactError.
     """
+    files = files_of(source)
+    folder = files.folder
     if not folder.is_dir():
         raise ArtifactError("this folder does not exist", where=str(folder))
-    if _is_model(folder / "merged"):
-        return Found(folder / "merged", None, "merged", folder / "merged")
-    for adapter in (folder / "adapter", folder):
-        if (adapter / adapters.CONFIG).is_file():
-            found = _base_of(folder, adapter, base)
-            own = adapter if any((adapter / name).is_file() for name in VOCABULARIES) else found
-            return Found(found, adapter, "base + adapter", own)
+    if _is_model(files.within("merged")):
+        return Found(folder / "merged", None, "merged", folder / "merged", files)
+    for adapter in (files.within("adapter"), files):
+        if adapter.has(adapters.CONFIG):
+            found = _base_of(files, adapter, base)
+            own = adapter.folder if any(adapter.has(name) for name in VOCABULARIES) else found
+            return Found(found, adapter.folder, "base + adapter", own, files)
     if base is not None:
         raise ArtifactError("--base is for an adapter, and there is none", where=str(folder), remedy="leave --base out")
-    if _is_model(folder):
-        return Found(folder, None, "plain", folder)
-    places = (folder, folder / "merged", *sorted(folder.glob("base_*")))
+    if _is_model(files):
+        return Found(folder, None, "plain", folder, files)
+    places = (folder, folder / "merged", *(folder / top for top in files.tops() if top.startswith("base_")))
     place = next((one for one in places if found_instead(one)), folder)
     config = _json(place / "config.json") if (place / "config.json").is_file() else {}
     raise ArtifactError(
@@ -69,19 +79,20 @@ def locate(folder: Path, base: str | None = None) -> Found:
     )
 
 
-def _is_model(folder: Path) -> bool:
-    weights = [file for file in folder.glob("*.safetensors") if file.name != adapters.WEIGHTS]
-    return (folder / "config.json").is_file() and bool(weights)
+def _is_model(files: Files) -> bool:
+    weights = [name for name in files.tops() if name.endswith(".safetensors") and name != adapters.WEIGHTS]
+    return files.has("config.json") and bool(weights)
 
 
-def _base_of(folder: Path, adapter: Path, asked: str | None) -> Path:
+def _base_of(files: Files, own: Files, asked: str | None) -> Path:
     """The folder of an adapter's base: the one asked for, base_<L>/ beside it, or what adapter_config.json names."""
+    folder, adapter = files.folder, own.folder
     if asked is not None:
         return _resolved(asked, folder)
-    inside = [base for base in sorted(folder.glob("base_*")) if _is_model(base)]
+    inside = [top for top in files.tops() if top.startswith("base_") and _is_model(files.within(top))]
     if inside:
-        return inside[0]
-    raw = _json(adapter / adapters.CONFIG)
+        return folder / inside[0]
+    raw = own.json(adapters.CONFIG)
     named = raw.get("base_model_name_or_path") if isinstance(raw, dict) else None
     if not isinstance(named, str) or not named:
         raise ArtifactError(
@@ -109,7 +120,7 @@ def _resolved(name: str, folder: Path, named: str | None = None) -> Path:
         ) from problem
 
 
-def labels_in(*folders: Path, named: Sequence[str] = (), count: int | None = None) -> tuple[str, ...]:
+def labels_in(*sources: Path | Files, named: Sequence[str] = (), count: int | None = None) -> tuple[str, ...]:
     """Labels given by name, or from labels.json (a list, {id: label}, id2label or label2id), or config.json's id2label.
 
     A config.json with another number of labels than `count` is passed over: it is that of a base, not of what an
@@ -117,19 +128,20 @@ def labels_in(*folders: Path, named: Sequence[str] = (), count: int | None = Non
     """
     if named:
         return _ordered(list(named), Path("--labels"))
-    for folder in folders:
-        if (folder / "labels.json").is_file():
-            return _ordered(_json(folder / "labels.json"), folder / "labels.json")
-    for folder in folders:
-        if (folder / "config.json").is_file():
-            config = _json(folder / "config.json")
+    folders = [files_of(source) for source in sources]
+    for files in folders:
+        if files.has("labels.json"):
+            return _ordered(files.json("labels.json"), files.folder / "labels.json")
+    for files in folders:
+        if files.has("config.json"):
+            config = files.json("config.json")
             numbered = config.get("id2label") if isinstance(config, dict) else None
             if numbered and (count is None or len(numbered) == count):
-                return _ordered({"id2label": numbered}, folder / "config.json")
+                return _ordered({"id2label": numbered}, files.folder / "config.json")
     there = f" for the {count} outputs of its head" if count else ""
     raise ArtifactError(
         f"no labels.json and no id2label{there}",
-        where=str(folders[0]),
+        where=str(folders[0].folder),
         remedy='say them in the order of the outputs: --labels first,second; or add labels.json: ["first", "second"]',
     )
 
@@ -173,11 +185,12 @@ def _numbered(raw: Any) -> dict[int, str]:
     return {int(number): str(label) for label, number in named.items()}
 
 
-def outputs_of(adapter: Path | None) -> int | None:
+def outputs_of(adapter: Path | Files | None) -> int | None:
     """How many outputs the head has that an adapter brings; None where it brings none."""
-    if adapter is None or not (adapter / adapters.WEIGHTS).is_file():
+    files = files_of(adapter) if adapter is not None else None
+    if files is None or not files.has(adapters.WEIGHTS):
         return None
-    shapes = read_shapes(files_of(adapter), adapters.WEIGHTS)
+    shapes = read_shapes(files, adapters.WEIGHTS)
     heads = [shape[0] for name, shape in shapes.items() if ".lora_" not in name and len(shape) == 2]
     return min(heads, default=None)  # a head may have layers below its last one
 
@@ -188,7 +201,7 @@ def form_in(found: Found, names: Sequence[str] = (), scheme: str | None = None) 
     PEFT's task_type counts, else the stock class that config.json names; labels of texts where neither says it.
     Raises ArtifactError for what is no classifier, and for tags of no scheme.
     """
-    kind = _task_type(found.adapter) or _stock(found.model)
+    kind = (_task_type(found.files(found.adapter)) if found.adapter else None) or _stock(found.files(found.model))
     if kind == "labels":
         if scheme:
             raise ArtifactError("--scheme is for classifiers of tokens", remedy="leave --scheme out")
@@ -217,24 +230,24 @@ def _form(scheme: str) -> str:
     return "spans" if scheme == "bio" else f"spans-{scheme}"
 
 
-def _task_type(adapter: Path | None) -> str | None:
+def _task_type(adapter: Files) -> str | None:
     """The form that an adapter's task_type says, None where it says none; raises ArtifactError for another task."""
-    raw = _json(adapter / adapters.CONFIG) if adapter else {}
+    raw = adapter.json(adapters.CONFIG)
     said = raw.get("task_type") if isinstance(raw, dict) else None
     if said in (None, "", "FEATURE_EXTRACTION") or said in KINDS:
         return KINDS.get(str(said))
     raise ArtifactError(
         f"the adapter's task_type is {said}: it is no classifier",
-        where=str(adapter),
+        where=str(adapter.folder),
         allowed=", ".join(KINDS),
         remedy="merge it into its base with PEFT (merge_and_unload, save_pretrained) and use that folder as base: of "
         "prompted or lora in a spec",
     )
 
 
-def _stock(model: Path) -> str:
-    config = _json(model / "config.json")
-    named = [str(one) for one in (config.get("architectures") or ()) if isinstance(config, dict)]
+def _stock(model: Files) -> str:
+    config = model.json("config.json")
+    named = [str(one) for one in (config.get("architectures") or ())] if isinstance(config, dict) else []
     for name, form in FORMS.items():
         if any(one.endswith(form.stock.opener.removeprefix("AutoModel")) for one in named):
             return name
@@ -249,9 +262,9 @@ def take_in(names: Sequence[str], found: Found, scheme: str | None = None) -> En
     name = form_in(found, names, scheme)
     form = FORMS[name]
     task: Any = (Classify if name == "labels" else Tag)(labels=form.labels(names))
-    base = describe(str(found.model), found.model)
+    base = describe(str(found.model), found.files(found.model))
     model, missing = _classifier(base, len(names), form.stock.opener)
-    adapter = files_of(found.adapter) if found.adapter else None
+    adapter = found.files(found.adapter) if found.adapter else None
     if adapter is not None:
         model, filled = _with_adapter(model, adapter)
         missing -= filled
@@ -263,7 +276,7 @@ def take_in(names: Sequence[str], found: Found, scheme: str | None = None) -> En
             remedy=f"a trunk without its head cannot answer: export the head too, or {AS_BASE}",
         )
     trunk_model = getattr(model, model.base_model_prefix)
-    tokenizer = FastTokenizer.load(found.tokenizer, positions_of(trunk_model))
+    tokenizer = FastTokenizer.load(found.files(found.tokenizer), positions_of(trunk_model))
     head = _arranged(model, names, form.outputs(task), tokenizer.pad, form.stock.tokens)
     digest = digest_of([base.digest, adapter.digest(adapters.WEIGHTS) if adapter else ""])[:16]
     described: Base = replace(base, digest=digest, kind="encoder")
