@@ -123,7 +123,9 @@ def test_both_folders_open_in_stock_libraries(fit_of: Fits, tmp_path: Path, fami
     assert not loading["missing_keys"]
     assert far(model, twin, fit) < 1e-4
     config = transformers.AutoConfig.from_pretrained(adapter)
-    base = opener(task).from_pretrained(read(adapter / "adapter_config.json")["base_model_name_or_path"], config=config)
+    named = read(adapter / "adapter_config.json")["base_model_name_or_path"]
+    assert named == f"base-{family}"  # what its folder is called, and no path of this machine
+    base = opener(task).from_pretrained(fit.parent / named, config=config)
     assert far(PeftModel.from_pretrained(base, adapter), adapter, fit) < 1e-4
     assert FIRST in done.notes
     assert len(done.notes) == (2 if family == "deberta-v2" else 1)
@@ -159,7 +161,7 @@ def test_the_files_beside_the_weights(fit_of: Fits, tmp_path: Path, task: str) -
         inner = read(fit_of("bert", task) / "adapter" / "adapter_config.json")
         assert sorted(lora["target_modules"]) == inner["target_modules"]
         assert lora["task_type"] == inner["task_type"] == ("TOKEN_CLS" if task == "pii" else "SEQ_CLS")
-        assert lora["base_model"].endswith("base-bert")
+        assert lora["base_model"] == "base-bert"
 
 
 def test_the_router_finds_what_was_exported(fit_of: Fits, tmp_path: Path) -> None:
@@ -319,7 +321,8 @@ def test_the_stock_layout_is_copied_as_it_lies(fit_of: Fits, tmp_path: Path) -> 
     fit, out = fit_of("bert", "pii"), tmp_path / "out"
     assert export(Asked(fit, None, "stock", out)).folders == [out]
     copied, known = verified(out)["files"], verified(fit)["files"]
-    assert {name.partition("/")[0] for name in copied} == {"README.md", "adapter", "base_3", "merged"}
+    own = {"predictor.json", "task.json", "encoder.json", "head.safetensors"}
+    assert {name.partition("/")[0] for name in copied} == {"README.md", "adapter", "base_3", "merged", *own}
     assert all(known[name] == digest for name, digest in copied.items())
     assert far(opener("pii").from_pretrained(out / "merged"), out / "merged", fit) < 1e-4
 

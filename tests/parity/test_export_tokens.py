@@ -130,7 +130,7 @@ def test_a_layer_that_no_stock_class_has_lies_beside_its_trunk(exported: Made) -
     logits = [one @ head["classifier.weight"].T + head["classifier.bias"] for one in states]
     assert far(logits, ours(encoder)) < 1e-4
     facts = json.loads((folder / "merged" / "head.json").read_text(encoding="utf-8"))
-    assert facts == {"kind": "token", "max_tokens": 40}
+    assert facts == {"kind": "token", "form": "spans", "max_tokens": 40, "long": "head"}
     config = json.loads((folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
     assert config["task_type"] == "FEATURE_EXTRACTION"
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from loratory import __version__
-from loratory.models.bases import ORIGIN
-from loratory.models.places import portable
+from loratory.models.bases import origin_of
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import FORMS
 from loratory.protocols import Labelled, Predictor, Spanned, Task
 
+BACKBONE = "feature-extraction"
 BODY = """# {title}
 
 {contender} ({regime}) for the task `{kind}`, made by Loratory {version} in the run `{run}`.
@@ -46,12 +46,12 @@ def card(predictor: Predictor, facts: Mapping[str, Any]) -> str:
 
     task: Any = predictor.task
     title = f"{facts['run']}-{facts['contender']}"
-    base = ORIGIN.get(str(facts["base"]), (portable(str(facts["base"])), None))
+    origin, licence = origin_of(str(facts["base"])) if facts["base"] else (None, None)
     forms = (form.stock.pipeline for form in FORMS.values() if isinstance(task, form.capability))
-    pipeline = next(forms, "text-generation")
+    measured = next(forms, "text-generation")  # the task, which is not what a stock class of the folder does
     results = [
         EvalResult(
-            task_type=pipeline,
+            task_type=measured,
             dataset_type=str(facts["data"]),
             dataset_name=str(facts["data"]),
             dataset_split="validation",
@@ -62,10 +62,10 @@ def card(predictor: Predictor, facts: Mapping[str, Any]) -> str:
     ]
     data = ModelCardData(
         model_name=title,
-        base_model=base[0] if facts["base"] else None,
-        license=base[1] if facts["base"] else None,
+        base_model=origin,
+        license=licence,
         library_name=_library(predictor),
-        pipeline_tag=pipeline,
+        pipeline_tag=_pipeline(predictor),
         datasets=None,
         metrics=list(facts["scores"]),
         eval_results=results,
@@ -113,9 +113,17 @@ def _contract(task: Task) -> str:
 
 
 def _library(predictor: Predictor) -> str:
-    if not isinstance(predictor, (Encoder, Decoder)):
-        return "loratory"
-    return "peft" if predictor.network.adapter else "transformers"
+    stock = isinstance(predictor, (Encoder, Decoder)) and predictor.network.adapter is not None
+    return "peft" if stock else "loratory"
+
+
+def _pipeline(predictor: Predictor) -> str | None:
+    """The Hub's word for what a stock class of the folder does; None where no stock class opens it."""
+    if not isinstance(predictor, (Encoder, Decoder)) or predictor.network.adapter is None:
+        return None
+    if isinstance(predictor, Decoder):
+        return "text-generation"
+    return FORMS[predictor.form].stock.pipeline if predictor.stock is not None else BACKBONE
 
 
 def _stock(predictor: Predictor) -> str:
@@ -132,9 +140,94 @@ def _stock(predictor: Predictor) -> str:
     if predictor.stock is not None:
         return (
             f"\n\n`merged/` opens in `{form.stock.opener}`, and `adapter/` in stock PEFT over `{base}` in the same "
-            f"class; the head is in both.{found}"
+            f"class; the head is in both.{found}{_cut(predictor)}"
         )
     return (
         f"\n\n`adapter/` opens in stock PEFT over `{base}`, `merged/` in `AutoModel`; no stock class has this head, so "
-        f"it lies in `merged/` as `head.safetensors` (its loader is in docs/loading.md).{found}"
+        f"stock classifiers cannot answer with it. It lies in `merged/` as `head.safetensors` (its loader is in "
+        f"docs/loading.md).{found}{_cut(predictor)}"
+    )
+
+
+def _cut(predictor: Encoder) -> str:
+    """How long texts are read, and what stock tools must be told so that they do the same."""
+    most = predictor.most
+    if predictor.long == "ends" and not predictor.shared:
+        return (
+            f" Of a text of more than {most} tokens it reads the first quarter and the end; stock tools read its "
+            "beginning alone, and so answer otherwise."
+        )
+    if predictor.shared:
+        return (
+            f" A text of more than {most} tokens is read in windows of {most} that share {predictor.shared} with the "
+            "next; stock tools cut it there unless they are asked for windows."
+        )
+    return f" A text is cut at {most} tokens: stock tools do so when they are asked to cut (`truncation=True`)."
+
+
+# ---- the card of a folder that stock transformers opens
+MODEL = """---
+{data}
+---
+
+# {title}
+
+{what}
+
+```python
+{block}
+```
+
+{cut}{beside}
+"""
+BESIDE = (
+    'With Loratory: `loratory predict FOLDER "some text"`, where FOLDER is the one above; or `loratory import` of '
+    "this one."
+)
+OF_BACKBONES = (
+    "A backbone ({kind}): it gives the states of tokens, and no labels. The head that answers from them lies in "
+    "`head.safetensors` and is in no stock class, so stock classifiers and pipelines cannot answer with this folder: "
+    "they would put a layer of random weights on it. Its loader is in docs/loading.md."
+)
+OF_BASES = "The base of `adapter/` for {count} outputs, without the adapter: alone it does not answer as the fit does."
+
+
+def model_card(predictor: Encoder, folder: str, merged: bool) -> str:
+    """README.md of `merged/` or `base_<L>/`: what it is, and how it is opened."""
+    from huggingface_hub import ModelCardData
+
+    origin, licence = origin_of(predictor.network.trunk.name)
+    data = ModelCardData(
+        base_model=origin,
+        license=licence,
+        library_name="transformers",
+        pipeline_tag=_pipeline(predictor) if merged else None,
+        tags=["loratory"],
+    )
+    what, block = _opened(predictor, folder, merged)
+    title = "The base with the LoRA adapter merged in" if merged else "The base of the LoRA adapter"
+    return MODEL.format(
+        data=data.to_yaml(), title=title, what=what, block=block, cut=_cut(predictor).strip(), beside=f"\n\n{BESIDE}"
+    )
+
+
+def _opened(predictor: Encoder, folder: str, merged: bool) -> tuple[str, str]:
+    """What a folder is, and the lines that open it from the folder above."""
+    stock = FORMS[predictor.form].stock
+    kind = type(predictor.network.trunk.model).__name__  # type: ignore[attr-defined]
+    if predictor.stock is None or not merged:
+        opener = "AutoModel" if predictor.stock is None else stock.opener
+        what = OF_BACKBONES.format(kind=kind) if predictor.stock is None else ""
+        if not merged:
+            alone = OF_BASES.format(count=len(FORMS[predictor.form].outputs(predictor.task)))
+            what = f"{alone} {what}".strip()
+        return what, f'from transformers import {opener}\n\nmodel = {opener}.from_pretrained("{folder}")'
+    options, asked = ("top_k=None", ", truncation=True") if not stock.tokens else ('aggregation_strategy="simple"', "")
+    if stock.tokens:
+        options += f", stride={predictor.shared}"
+    return (
+        f"It opens in `{stock.opener}`, with its head and the names of its outputs.",
+        "from transformers import pipeline\n\n"
+        f'classify = pipeline("{stock.pipeline}", "{folder}", {options})\n'
+        f'answer = classify("some text"{asked})',
     )

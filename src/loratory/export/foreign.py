@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.contents import Files, files_of
-from loratory.artifacts.foreign_files import read_json
+from loratory.artifacts.contents import Files
 from loratory.artifacts.manifests import digest_of
 from loratory.errors import ArtifactError, Unfit, nearest
 from loratory.export.sources import Found
 from loratory.models import adapters
 from loratory.models.bases import Base, describe
-from loratory.models.configurations import check_parameters, inspect_folder
+from loratory.models.configurations import check_parameters, inspect_folder, read_listed
 from loratory.models.execution import run_here
 from loratory.models.tokenizers import FastTokenizer
 from loratory.models.trunks import TorchTrunk, open_model, positions_of
@@ -39,7 +38,7 @@ def form_in(found: Found, names: Sequence[str] = (), scheme: str | None = None) 
     PEFT's task_type counts, else the stock class that config.json names; labels of texts where neither says it.
     Raises ArtifactError for what is no classifier, and for tags of no scheme.
     """
-    kind = _task_type(found.adapter) or _stock(found.model)
+    kind = (_task_type(found.files(found.adapter)) if found.adapter else None) or _stock(found.files(found.model))
     if kind == "labels":
         if scheme:
             raise ArtifactError("--scheme is for classifiers of tokens", remedy="leave --scheme out")
@@ -68,24 +67,24 @@ def _form(scheme: str) -> str:
     return "spans" if scheme == "bio" else f"spans-{scheme}"
 
 
-def _task_type(adapter: Path | None) -> str | None:
+def _task_type(adapter: Files) -> str | None:
     """The form that an adapter's task_type says, None where it says none; raises ArtifactError for another task."""
-    raw = read_json(adapter / adapters.CONFIG) if adapter else {}
+    raw = read_listed(adapter, adapters.CONFIG) if adapter.has(adapters.CONFIG) else {}
     said = raw.get("task_type") if isinstance(raw, dict) else None
     if said in (None, "", "FEATURE_EXTRACTION") or said in KINDS:
         return KINDS.get(str(said))
     raise ArtifactError(
         f"the adapter's task_type is {said}: it is no classifier",
-        where=str(adapter),
+        where=str(adapter.folder),
         allowed=", ".join(KINDS),
         remedy="merge it into its base with PEFT (merge_and_unload, save_pretrained) and use that folder as base: of "
         "prompted or lora in a spec",
     )
 
 
-def _stock(model: Path) -> str:
-    config = read_json(model / "config.json")
-    named = [str(one) for one in (config.get("architectures") or ()) if isinstance(config, dict)]
+def _stock(model: Files) -> str:
+    config = read_listed(model, "config.json")
+    named = [str(one) for one in (config.get("architectures") or ())]
     for name, form in FORMS.items():
         if any(one.endswith(form.stock.opener.removeprefix("AutoModel")) for one in named):
             return name
@@ -100,9 +99,9 @@ def take_in(names: Sequence[str], found: Found, scheme: str | None = None) -> En
     name = form_in(found, names, scheme)
     form = FORMS[name]
     task: Any = (Classify if name == "labels" else Tag)(labels=form.labels(names))
-    base = describe(str(found.model), found.model)
+    base = describe(str(found.model), found.files(found.model))
     model, missing = _classifier(base, len(names), form.stock.opener)
-    adapter = files_of(found.adapter) if found.adapter else None
+    adapter = found.files(found.adapter) if found.adapter else None
     if adapter is not None:
         model, filled = _with_adapter(model, adapter)
         missing -= filled
@@ -113,15 +112,15 @@ def take_in(names: Sequence[str], found: Found, scheme: str | None = None) -> En
             allowed="a whole classifier of texts or tokens",
             remedy=f"a trunk without its head cannot answer: export the head too, or {AS_BASE}",
         )
-    _check_finite(model, found.adapter or found.model)
+    check_finite(model, found.adapter or found.model)
     trunk_model = getattr(model, model.base_model_prefix)
-    tokenizer = FastTokenizer.load(found.tokenizer, positions_of(trunk_model))
+    tokenizer = FastTokenizer.load(found.files(found.tokenizer), positions_of(trunk_model))
     head = _arranged(model, names, form.outputs(task), tokenizer.pad, form.stock.tokens)
     digest = digest_of([base.digest, adapter.digest(adapters.WEIGHTS) if adapter else ""])[:16]
     described: Base = replace(base, digest=digest, kind="encoder")
     trunk = TorchTrunk(trunk_model, tokenizer, described)
     predictor = Encoder(task, name, Network(trunk, None, head), tokenizer.limit, learned=0, owned=True)
-    _check_answers(predictor, found.model)
+    check_answers(predictor, found.model)
     return predictor
 
 
@@ -225,7 +224,7 @@ def _first_line(problem: BaseException) -> str:
     return next(iter(str(problem).splitlines()), "")[:300] or type(problem).__name__
 
 
-def _check_finite(model: Any, where: Path) -> None:
+def check_finite(model: Any, where: Path) -> None:
     """Raise ArtifactError for weights that are NaN or infinite: every answer would be."""
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
@@ -237,7 +236,7 @@ def _check_finite(model: Any, where: Path) -> None:
             )
 
 
-def _check_answers(predictor: Encoder, where: Path) -> None:
+def check_answers(predictor: Encoder, where: Path) -> None:
     """Raise ArtifactError where the model gives no finite answer to a short text."""
     text = "a text"
     inputs = {"text": text}

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
 
-from loratory.export.cards import card
+from loratory.export.cards import card, model_card
 from loratory.models import adapters
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import FORMS
-from loratory.predictors.heads import StockHead, head_facts, head_tensors, labelled_config, task_model
+from loratory.predictors.heads import StockHead, head_tensors, labelled_config, save_backbone, task_model
 from loratory.predictors.store import label_maps
 from loratory.protocols import Predictor
 
@@ -53,8 +51,9 @@ def write_writer(folder: Path, predictor: Decoder) -> None:
 def write_model(folder: Path, predictor: Encoder, merge: bool) -> None:
     """A folder of stock transformers: the trunk (adapter merged in or not), tokenizer, names of the outputs, and head.
 
-    With a head that a stock class has it opens wholly in that class; with another (pooled, or a layer on every token of
-    an architecture whose own is another) in AutoModel, and the head lies beside it as head.safetensors and head.json.
+    With a head that a stock class has it opens wholly in that class. With another (pooled, or a layer on every token of
+    an architecture whose own is another) it is a backbone for AutoModel whose config.json speaks of no outputs, and the
+    head lies beside it as head.safetensors. head.json says how texts are read, README.md how the folder is opened.
     """
     trunk: Any = predictor.network.trunk.full  # type: ignore[attr-defined]
     form, head = FORMS[predictor.form], predictor.stock
@@ -63,16 +62,16 @@ def write_model(folder: Path, predictor: Encoder, merge: bool) -> None:
     config = labelled_config(trunk.config, names, trunk.tokenizer.pad, form.stock.tokens)
     if head is not None:
         with torch.random.fork_rng(devices=[]):
-            model = _whole(task_model(config, form.stock.tokens), head, model)
+            _whole(task_model(config, form.stock.tokens), head, model).save_pretrained(folder)
     else:
-        model.config.id2label, model.config.label2id = config.id2label, config.label2id
-    model.save_pretrained(folder)
-    trunk.tokenizer.save(folder)
+        save_backbone(model, folder)
+    predictor.save_tokenizer(folder)
+    (folder / "README.md").write_text(model_card(predictor, folder.name, merge), encoding="utf-8")
     (folder / "labels.json").write_text(
         json.dumps(label_maps(names), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    if merge and head is None:
-        write_head(folder, predictor.network.head, min(predictor.max_tokens, trunk.tokenizer.limit))
+    if merge:
+        predictor.save_head(folder)
 
 
 def _whole(whole: Any, head: StockHead, trunk: Any) -> Any:
@@ -82,11 +81,3 @@ def _whole(whole: Any, head: StockHead, trunk: Any) -> Any:
     missing = whole.load_state_dict(given, strict=False).missing_keys
     assert not missing, f"no weights for {missing}"
     return whole
-
-
-def write_head(folder: Path, head: Any, max_tokens: int) -> None:
-    """head.safetensors (prototypes, log_scale, bias; of tokens classifier.weight and .bias) and head.json."""
-    tensors: Mapping[str, Tensor] = head_tensors(head)
-    save_file(dict(tensors), folder / "head.safetensors", metadata={"format": "pt"})
-    facts = {**head_facts(head), "max_tokens": max_tokens}
-    (folder / "head.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from loratory.artifacts.files import to_json
 from loratory.errors import ArtifactError, Unfit, nearest
 from loratory.export.layouts import write_model
 from loratory.export.naming import JOBS, LORA, TWIN, WORDS, Job, folder_name, mappings
-from loratory.models.bases import ORIGIN
+from loratory.models.bases import origin_of
 from loratory.models.execution import run_here
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import FORMS
@@ -31,9 +31,11 @@ CARD = """---
 
 {what} of a fit of `{contender}` (seed {seed}), made by Loratory.
 
-`{opener}` opens it:
+`{opener}` opens it{where}:
 
+```python
 {how}
+```
 
 `{lora}` holds the LoRA configuration that was trained. The digests in `manifest.json` prove that the files are
 unchanged, not where they come from.
@@ -63,9 +65,9 @@ class Routed:
 
     @property
     def base(self) -> str:
-        """Where the base comes from: its id, or the folder that the spec named."""
+        """Where the base comes from: its id on the hub, or what its folder is called (no path of this machine)."""
         name = self.encoder.network.trunk.name
-        return str(ORIGIN.get(name, (name, None))[0])
+        return origin_of(name)[0] or Path(name).name
 
     @property
     def folder(self) -> str:
@@ -118,17 +120,17 @@ def notes(fit: Routed) -> list[str]:
 
 def write_adapter(folder: Path, fit: Routed, about: Mapping[str, JSON]) -> None:
     """The adapter as stock PEFT opens it over its base, with tokenizer and labels. about: contender, seed."""
-    trunk: Any = fit.encoder.network.trunk
     fit.encoder.save_adapter(folder, fit.base)
-    trunk.tokenizer.save(folder)
+    fit.encoder.save_tokenizer(folder)
     config = copy.deepcopy(fit.head.config)
     config.architectures = [type(fit.head.model).__name__]
     config.save_pretrained(folder)
     opener = FORMS[fit.encoder.form].stock.opener
     how = (
-        "    config = AutoConfig.from_pretrained(FOLDER)\n"
-        f"    base = {opener}.from_pretrained({fit.base!r}, config=config)\n"
-        "    model = PeftModel.from_pretrained(base, FOLDER)"
+        f"from peft import PeftModel\nfrom transformers import AutoConfig, {opener}\n\n"
+        f'config = AutoConfig.from_pretrained("{fit.folder}")\n'
+        f'base = {opener}.from_pretrained("{fit.base}", config=config)\n'
+        f'model = PeftModel.from_pretrained(base, "{fit.folder}")'
     )
     _write_beside(folder, fit, {**about, "title": fit.folder, "what": "The LoRA adapter", "how": how, "opener": "PEFT"})
 
@@ -141,7 +143,8 @@ def write_twin(folder: Path, fit: Routed, about: Mapping[str, JSON]) -> float:
     write_model(folder, fit.encoder, merge=True)
     opener = FORMS[fit.encoder.form].stock.opener
     said = {"title": fit.folder + TWIN, "what": "The base with the LoRA adapter merged in", "opener": opener}
-    _write_beside(folder, fit, {**about, **said, "how": f"    model = {opener}.from_pretrained(FOLDER)"})
+    how = f'from transformers import {opener}\n\nmodel = {opener}.from_pretrained("{fit.folder}{TWIN}")'
+    _write_beside(folder, fit, {**about, **said, "how": how})
     apart = difference(folder, fit)
     if not apart <= CLOSE:
         raise ArtifactError(
@@ -179,7 +182,8 @@ def lora_facts(fit: Routed) -> dict[str, JSON]:
 def _card(fit: Routed, said: Mapping[str, JSON]) -> str:
     from huggingface_hub import ModelCardData
 
-    origin, licence = ORIGIN.get(fit.encoder.network.trunk.name, (fit.base, None))
+    origin, licence = origin_of(fit.encoder.network.trunk.name)
+    where = "" if origin or said["opener"] != "PEFT" else f" over its base, the folder that was called `{fit.base}`"
     data = ModelCardData(
         base_model=origin,
         license=licence,
@@ -187,7 +191,7 @@ def _card(fit: Routed, said: Mapping[str, JSON]) -> str:
         pipeline_tag=FORMS[fit.encoder.form].stock.pipeline,
         tags=["lora", "loratory"],
     )
-    return CARD.format(data=data.to_yaml(), lora=LORA, **said)
+    return CARD.format(data=data.to_yaml(), lora=LORA, where=where, **said)
 
 
 @torch.no_grad()

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loratory.artifacts.contents import Files, Seen, files_of
 from loratory.artifacts.foreign_files import read_json
 from loratory.artifacts.tensor_headers import elements_in, read_header
 from loratory.errors import ArtifactError, BaseModelError
 from loratory.models.bases import EMBEDDED, ORIGIN, conversion, found_instead, resolve
-from loratory.models.configurations import check_entries, inspect_adapter, inspect_folder
+from loratory.models.configurations import check_entries, inspect_adapter, inspect_folder, read_listed, read_value
 from loratory.models.tokenizers import VOCABULARIES
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -25,28 +26,39 @@ class Found:
     adapter: Path | None
     order: str  # merged | base + adapter | plain
     tokenizer: Path
+    source: Files | None = None  # those of the folder that was named: only they are read below it
+
+    def files(self, folder: Path) -> Files:
+        """The files of one of these folders: of an artifact those alone that its manifest lists."""
+        if self.source is None or not folder.is_relative_to(self.source.folder):
+            return files_of(folder)
+        inner = folder.relative_to(self.source.folder).as_posix()
+        return self.source if inner == "." else self.source.within(inner)
 
 
-def locate(folder: Path, base: str | None = None) -> Found:
+def locate(source: Path | Files, base: str | None = None) -> Found:
     """The first of merged/, an adapter (adapter/ or the folder itself) on its base, the folder itself.
 
     `base` says which base an adapter is for, where the folder does not hold it. Raises ArtifactError.
     """
+    files = files_of(source)
+    folder = files.folder
     if not folder.is_dir():
         raise ArtifactError("this folder does not exist", where=str(folder))
-    check_entries(folder)
-    if _is_model(folder / "merged"):
-        return Found(folder / "merged", None, "merged", folder / "merged")
-    for adapter in (folder / "adapter", folder):
-        if (adapter / ADAPTER_CONFIG).is_file():
-            found = _base_of(folder, adapter, base)
-            own = adapter if any((adapter / name).is_file() for name in VOCABULARIES) else found
-            return Found(found, adapter, "base + adapter", own)
+    if isinstance(files, Seen):
+        check_entries(folder)
+    if _is_model(files.within("merged")):
+        return Found(folder / "merged", None, "merged", folder / "merged", files)
+    for adapter in (files.within("adapter"), files):
+        if adapter.has(ADAPTER_CONFIG):
+            found = _base_of(files, adapter, base)
+            own = adapter.folder if any(adapter.has(name) for name in VOCABULARIES) else found
+            return Found(found, adapter.folder, "base + adapter", own, files)
     if base is not None:
         raise ArtifactError("--base is for an adapter, and there is none", where=str(folder), remedy="leave --base out")
-    if _is_model(folder):
-        return Found(folder, None, "plain", folder)
-    places = (folder, folder / "merged", *sorted(folder.glob("base_*")))
+    if _is_model(files):
+        return Found(folder, None, "plain", folder, files)
+    places = (folder, folder / "merged", *(folder / top for top in files.tops() if top.startswith("base_")))
     place = next((one for one in places if found_instead(one)), folder)
     config = read_json(place / "config.json") if (place / "config.json").is_file() else {}
     raise ArtifactError(
@@ -58,20 +70,21 @@ def locate(folder: Path, base: str | None = None) -> Found:
     )
 
 
-def _is_model(folder: Path) -> bool:
-    weights = [file for file in folder.glob("*.safetensors") if file.name != ADAPTER_WEIGHTS]
-    return (folder / "config.json").is_file() and bool(weights)
+def _is_model(files: Files) -> bool:
+    weights = [name for name in files.tops() if name.endswith(".safetensors") and name != ADAPTER_WEIGHTS]
+    return files.has("config.json") and bool(weights)
 
 
-def _base_of(folder: Path, adapter: Path, asked: str | None) -> Path:
+def _base_of(files: Files, own: Files, asked: str | None) -> Path:
     """The folder of an adapter's base: the one asked for, base_<L>/ beside it, or what adapter_config.json names."""
+    folder, adapter = files.folder, own.folder
     if asked is not None:
         return _resolved(asked, folder)
-    inside = [base for base in sorted(folder.glob("base_*")) if _is_model(base)]
+    inside = [top for top in files.tops() if top.startswith("base_") and _is_model(files.within(top))]
     if inside:
-        return inside[0]
-    raw = read_json(adapter / ADAPTER_CONFIG)
-    named = raw.get("base_model_name_or_path") if isinstance(raw, dict) else None
+        return folder / inside[0]
+    raw = read_listed(own, ADAPTER_CONFIG)
+    named = raw.get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         raise ArtifactError(
             "adapter_config.json does not name the adapter's base",
@@ -98,7 +111,7 @@ def _resolved(name: str, folder: Path, named: str | None = None) -> Path:
         ) from problem
 
 
-def labels_in(*folders: Path, named: Sequence[str] = (), count: int | None = None) -> tuple[str, ...]:
+def labels_in(*sources: Path | Files, named: Sequence[str] = (), count: int | None = None) -> tuple[str, ...]:
     """Labels given by name, or from labels.json (a list, {id: label}, id2label or label2id), or config.json's id2label.
 
     A config.json with another number of labels than `count` is passed over: it is that of a base, not of what an
@@ -106,19 +119,19 @@ def labels_in(*folders: Path, named: Sequence[str] = (), count: int | None = Non
     """
     if named:
         return _ordered(list(named), Path("--labels"))
-    for folder in folders:
-        if (folder / "labels.json").is_file():
-            return _ordered(read_json(folder / "labels.json"), folder / "labels.json")
-    for folder in folders:
-        if (folder / "config.json").is_file():
-            config = read_json(folder / "config.json")
-            numbered = config.get("id2label") if isinstance(config, dict) else None
+    folders = [files_of(source) for source in sources]
+    for files in folders:
+        if files.has("labels.json"):
+            return _ordered(read_value(files, "labels.json"), files.folder / "labels.json")
+    for files in folders:
+        if files.has("config.json"):
+            numbered = read_listed(files, "config.json").get("id2label")
             if numbered and (count is None or len(numbered) == count):
-                return _ordered({"id2label": numbered}, folder / "config.json")
+                return _ordered({"id2label": numbered}, files.folder / "config.json")
     there = f" for the {count} outputs of its head" if count else ""
     raise ArtifactError(
         f"no labels.json and no id2label{there}",
-        where=str(folders[0]),
+        where=str(folders[0].folder),
         remedy='say them in the order of the outputs: --labels first,second; or add labels.json: ["first", "second"]',
     )
 
@@ -155,11 +168,12 @@ def _numbered(raw: Any) -> dict[int, str]:
     return {int(number): str(label) for label, number in named.items()}
 
 
-def outputs_of(adapter: Path | None) -> int | None:
+def outputs_of(adapter: Path | Files | None) -> int | None:
     """How many outputs the head has that an adapter brings; None where it brings none."""
-    if adapter is None or not (adapter / ADAPTER_WEIGHTS).is_file():
+    files = files_of(adapter) if adapter is not None else None
+    if files is None or not files.has(ADAPTER_WEIGHTS):
         return None
-    facts = read_header(adapter / ADAPTER_WEIGHTS)
+    facts = read_header(files.folder / ADAPTER_WEIGHTS)
     heads = [one.shape[0] for name, one in facts.items() if ".lora_" not in name and len(one.shape) == 2]
     return min(heads, default=None)  # a head may have layers below its last one
 
@@ -169,8 +183,8 @@ def inspect(found: Found) -> int:
 
     Nothing is allocated for what the files say, and no library of models is loaded.
     """
-    contents = inspect_folder(found.model)
-    own = inspect_adapter(found.adapter) if found.adapter is not None else {}
+    contents = inspect_folder(found.files(found.model))
+    own = inspect_adapter(found.files(found.adapter)) if found.adapter is not None else {}
     if found.tokenizer not in (found.model, found.adapter):
-        inspect_folder(found.tokenizer)
+        inspect_folder(found.files(found.tokenizer))
     return contents.elements + elements_in([own])

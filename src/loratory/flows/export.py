@@ -19,7 +19,22 @@ from loratory.predictors.operated import FILE as POINT
 
 POINT_STAYS = "the fit's operating point stays behind: stock classes know no temperature, threshold or abstention"
 FINDERS_STAY = "the fit's recognisers stay behind: stock classes give what the head says of a text, and no more"
+POINT_WITHIN = "stock classes know no temperature, threshold or abstention: loratory alone answers at the fit's point"
+FINDERS_WITHIN = "stock classes give what the head says of a text: loratory alone adds what recognisers find"
 FIRST = "the router takes a task's first folder in the order of names: let it walk one with the _rust twins alone"
+
+
+ARTIFACT = (  # what predictors.store reads
+    "predictor.json",
+    "task.json",
+    "labels.json",
+    "encoder.json",
+    "head.safetensors",
+    "decoder.json",
+    "prompt.yaml",
+    POINT,
+    FINDERS,
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +107,7 @@ def _free(target: Path, command: str) -> None:
 
 
 def _stock(asked: Asked) -> Exported:
-    """Copy what stock libraries open as it lies in the fit."""
+    """Copy what stock libraries open as it lies in the fit, and what makes the copy an artifact of ours."""
     folder = fit_folder(asked.where, asked.contender)
     artifact = open_artifact(folder)
     artifact.check_all()
@@ -111,17 +126,17 @@ def _stock(asked: Asked) -> Exported:
         for name in files:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             (part / name).write_bytes(artifact.read(name))
-    return Exported([asked.output], _left_behind(artifact))
+    return Exported([asked.output], _left_behind(artifact, POINT_WITHIN, FINDERS_WITHIN))
 
 
-def _left_behind(fit: Files) -> list[str]:
+def _left_behind(fit: Files, point: str = POINT_STAYS, finders: str = FINDERS_STAY) -> list[str]:
     """What stock classes cannot carry."""
-    return [said for file, said in ((POINT, POINT_STAYS), (FINDERS, FINDERS_STAY)) if fit.has(file)]
+    return [said for file, said in ((POINT, point), (FINDERS, finders)) if fit.has(file)]
 
 
 def _is_stock(name: str) -> bool:
     top = name.partition("/")[0]
-    return top in ("adapter", "merged", "README.md", "labels.json", "prompt.yaml") or top.startswith("base_")
+    return top in ("adapter", "merged", "README.md", *ARTIFACT) or top.startswith("base_")
 
 
 def _router(asked: Asked) -> Exported:

@@ -10,9 +10,10 @@ from loratory.artifacts.contents import Files, Seen
 from loratory.artifacts.files import storage, write_json
 from loratory.artifacts.manifests import FORMAT, MANIFEST, Artifact, file_digest, open_artifact, read_manifest
 from loratory.errors import ArtifactError, nearest
-from loratory.protocols import Predictor
+from loratory.protocols import Predictor, Trunks
 from loratory.specs.frame import NAME, NAMED
 
+PREDICTOR = "predictor.json"  # of every artifact that answers
 LADDER, RUN = "ladder.json", "run"
 COVERED = (LADDER, "verdict.json", "report.html", "spec.lock.yaml", "environment.json")
 METRICS = "metrics.json"  # beside a fit that has answered the test set
@@ -22,8 +23,8 @@ def fit_folder(path: Path, contender: str | None = None) -> Path:
     """The artifact folder: of a run the recommended contender's shipped fit, or that of `contender`."""
     if not path.is_dir():
         raise ArtifactError("there is no such folder", where=str(path), allowed="a run, a fit or an imported folder")
-    if "predictor.json" in (read_manifest(path) or {"files": ()})["files"]:
-        return path
+    if own := _artifact(path):
+        return own
     run = open_run(path)
     ladder = ladder_of(run)
     name = contender or ladder["verdict"]["recommended"]
@@ -47,6 +48,33 @@ def fit_folder(path: Path, contender: str | None = None) -> Path:
     if run.has(f"{inner}/{MANIFEST}"):
         _check_fit(run, f"{inner}/{MANIFEST}")
     return folder
+
+
+def _artifact(path: Path) -> Path | None:
+    """The artifact that a path names: itself, an exported folder, or the one above of `merged/` and its like."""
+    manifest = read_manifest(path)
+    if manifest is not None and (PREDICTOR in manifest["files"] or manifest.get("kind") == "export"):
+        return path
+    above = path.resolve().parent
+    listed = (read_manifest(above) or {"files": ()})["files"] if manifest is None else ()
+    inside = PREDICTOR in listed and any(name.startswith(f"{path.resolve().name}/") for name in listed)
+    return above if inside else None
+
+
+def read_predictor(source: Path | Artifact, trunks: Trunks) -> Predictor:
+    """The predictor of an artifact; an exported folder without one of its own is read as stock libraries read it.
+
+    Raises ArtifactError.
+    """
+    from loratory.predictors import store
+
+    artifact = source if isinstance(source, Artifact) else open_artifact(source)
+    if artifact.has(PREDICTOR):
+        return store.read(artifact, trunks)
+    artifact.check_all()
+    from loratory.flows.importing import build_predictor
+
+    return build_predictor(artifact)[0]
 
 
 def _check_fit(run: Files, name: str) -> None:
@@ -152,6 +180,5 @@ def open_predictor(path: Path, contender: str | None = None) -> tuple[Predictor,
     """A verified predictor and its folder."""
     folder = fit_folder(path, contender)  # a mistake is told before the libraries are loaded
     from loratory.models.trunks import Pool
-    from loratory.predictors import store
 
-    return store.read(folder, Pool()), folder
+    return read_predictor(folder, Pool()), folder

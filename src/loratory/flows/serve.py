@@ -14,7 +14,7 @@ from loratory import __version__
 from loratory.artifacts.locks import held
 from loratory.artifacts.manifests import digest_of, file_digest, open_artifact, read_manifest
 from loratory.errors import ArtifactError, LoratoryError, SpecError
-from loratory.flows.opening import LADDER, fit_folder, ladder_of, open_run, read_ladder
+from loratory.flows.opening import LADDER, fit_folder, ladder_of, open_run, read_ladder, read_predictor
 from loratory.flows.specs import parser_of
 from loratory.serving.keys import Keys
 from loratory.serving.naming import public
@@ -148,10 +148,8 @@ def _run(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _stage(path: Path, contender: str | None, pool: Any) -> Stage:
-    from loratory.predictors import store
-
     artifact = open_artifact(fit_folder(path, contender))
-    predictor = store.read(artifact, pool)
+    predictor = read_predictor(artifact, pool)
     return Stage(contender or path.resolve().name, predictor, artifact.release)
 
 

@@ -62,6 +62,27 @@ DESCRIBING = frozenset(
     }
 )
 NAME = re.compile(r"\w+(\.\w+)*")  # PEFT puts layers_pattern into a regular expression
+CARD = """---
+{data}
+---
+
+# LoRA adapter
+
+It opens in stock PEFT over its base, here from the folder above:
+
+```python
+from peft import PeftModel
+from transformers import {opener}
+
+model = PeftModel.from_pretrained({opener}.from_pretrained("{base}"), "adapter")
+```
+{lacks}
+Scores, labels and digests are in the folder above, which `loratory predict FOLDER "some text"` opens whole.
+"""
+LACKS = """
+It gives the states of a backbone. No stock class has the head that answers from them (`head.safetensors`), so stock
+classifiers cannot answer with it.
+"""
 CONFIG, WEIGHTS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
 
 
@@ -326,11 +347,8 @@ def _card(facts: Mapping[str, JSON]) -> str:
         tags=["lora", "loratory"],
     )
     opener = facts.get("opener", "AutoModel")
-    base = facts.get("base_model_name_or_path") or "the base"
-    return (
-        f"---\n{data.to_yaml()}\n---\n\n# LoRA adapter\n\nIt opens in stock PEFT: `PeftModel.from_pretrained("
-        f'{opener}.from_pretrained("{base}"), "adapter")`.\nScores, labels and digests are in the folder above.\n'
-    )
+    base = facts.get("base_model_name_or_path") or "base"
+    return CARD.format(data=data.to_yaml(), opener=opener, base=base, lacks=LACKS if opener == "AutoModel" else "")
 
 
 def read(source: Path | Files, trunk_prefix: str = "") -> Adapter:

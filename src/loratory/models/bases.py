@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ POOLING = {
     "pooling_mode_max_tokens": "max",
     "pooling_mode_lasttoken": "last",
 }
+HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  # an id on the hub
 PLAIN = (None, "eager", "sdpa")  # implementations that are transformers' own
 
 
@@ -123,6 +125,14 @@ def _described(name: str, files: Files) -> Base:
     pooling, kept = _pooling(files, config), {file: files.digest(file) for file in BESIDE if files.has(file)}
     own = files if not isinstance(files, Seen) else Files(folder, {**digests, **facts, **kept}, followed=True)
     return Base(name, folder, _kind(config), pooling, digest_of({**digests, **facts})[:16], config, own)
+
+
+def origin_of(name: str) -> tuple[str | None, str | None]:
+    """The id on the hub of the base called `name` (None: a folder of this machine), and its licence if known."""
+    if name in ORIGIN:
+        return ORIGIN[name]
+    hub = name.partition("@")[0]
+    return (hub if HUB.fullmatch(hub) and not Path(name).expanduser().is_dir() else None), None
 
 
 def found_instead(folder: Path) -> str:

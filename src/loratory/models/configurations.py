@@ -19,7 +19,6 @@ from loratory.artifacts.foreign_files import (
     check_size,
     kind_of,
     parse_json,
-    read_object,
 )
 from loratory.artifacts.tensor_headers import TensorFacts, elements_in, read_header
 from loratory.errors import ArtifactError, shown
@@ -86,7 +85,7 @@ def inspect_folder(source: Path | Files) -> Contents:
             if not name.startswith(("tokenizer.json", "vocab.json")):
                 check_plain(value, str(folder / name))
     if files.has("labels.json"):
-        check_plain(_value(files, "labels.json"), str(folder / "labels.json"))
+        check_plain(read_value(files, "labels.json"), str(folder / "labels.json"))
     config = read_listed(files, CONFIG) if files.has(CONFIG) else {}
     check_config(config, str(folder / CONFIG))
     weights = [name for name in files.tops() if name.endswith(".safetensors") and files.has(name)]
@@ -98,10 +97,11 @@ def inspect_folder(source: Path | Files) -> Contents:
 
 def read_listed(files: Files, name: str) -> dict[str, Any]:
     """The object of a JSON file, from the bytes that were hashed. Raises ArtifactError, as `read_object` does."""
-    return as_object(_value(files, name), files.folder / name)
+    return as_object(read_value(files, name), files.folder / name)
 
 
-def _value(files: Files, name: str) -> Any:
+def read_value(files: Files, name: str) -> Any:
+    """The value of a JSON file, from the bytes that were hashed; raises ArtifactError."""
     check_size(check_regular(files.folder / name), files.folder / name)  # before all of it is hashed
     with files.stream(name) as data:
         check_size(data.size, files.folder / name)
@@ -207,14 +207,16 @@ def _too_small(what: str, where: str) -> ArtifactError:
     )
 
 
-def inspect_adapter(folder: Path) -> Mapping[str, TensorFacts]:
+def inspect_adapter(source: Path | Files) -> Mapping[str, TensorFacts]:
     """Check an adapter's two files by their headers, as `inspect_folder` does; the header of its weights.
 
     Which methods and fields are taken is `adapters.check`'s to say. Raises ArtifactError.
     """
-    check_entries(folder)
-    where = str(folder / "adapter_config.json")
-    config = read_object(folder / "adapter_config.json")
+    files = files_of(source)
+    if isinstance(files, Seen):
+        check_entries(files.folder)
+    where = str(files.folder / "adapter_config.json")
+    config = read_listed(files, "adapter_config.json")
     check_plain(config, where)
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or not 1 <= rank <= WIDTHS[1]:
@@ -224,10 +226,9 @@ def inspect_adapter(folder: Path) -> Mapping[str, TensorFacts]:
     for key in ("peft_type", "task_type", "base_model_name_or_path"):
         if not isinstance(config.get(key), (str, type(None))):
             raise ArtifactError(f"{key} is {shown(config[key])}", where=where, allowed="a text")
-    weights = folder / "adapter_model.safetensors"
-    if not weights.is_file():
+    if not files.has("adapter_model.safetensors"):
         return {}
-    header = read_header(weights)
+    header = read_header(files.folder / "adapter_model.safetensors")
     for name, one in header.items():
         if ".lora_A." in name and (len(one.shape) != 2 or one.shape[0] != rank):
             raise ArtifactError(

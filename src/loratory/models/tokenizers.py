@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,16 @@ from loratory.protocols import Offsets, Tokens
 FAST = "save a fast one beside the model: AutoTokenizer.from_pretrained(name, use_fast=True).save_pretrained(folder)"
 UNBOUNDED = 1_000_000  # tokenizers without a limit report about 1e30
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "tokenizer.model", "sentencepiece.bpe.model")
+
+LEFT_OVER = (  # in tokenizer_config.json: how the base's files, or the last call, cut and padded, and where they lay
+    "max_length",
+    "stride",
+    "truncation_strategy",
+    "pad_to_multiple_of",
+    "is_local",
+    "local_files_only",
+    "name_or_path",
+)
 
 
 def speakable(text: str) -> str:
@@ -163,6 +174,44 @@ class FastTokenizer:
         """The text that ids spell, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def save(self, folder: Path) -> None:
-        """Write the tokenizer's files beside a model."""
+    def widen(self, limit: int) -> None:
+        """Read as many tokens as the base does, where the files were written for a fit that reads fewer."""
+        self._limit = max(self._limit, limit)
+
+    def save(self, folder: Path, most: int | None = None, shared: int = 0, padded: str | None = None) -> None:
+        """Write the tokenizer's files beside a model: other libraries then cut and pad texts as was done here.
+
+        most: tokens of a row; longer texts are cut there, and where `shared` is not 0 they go on in further rows that
+        begin with so many tokens of the row before. None: nothing is cut. padded: the side on which batches are padded
+        when they are asked to be, where it is not the base's own; no text is padded unless that is asked for.
+        """
         self.tokenizer.save_pretrained(str(folder))
+        most = None if most is None else min(most, self._limit)
+        _settle(folder / "tokenizer.json", most, shared, self.tokenizer.truncation_side)
+        _describe(folder / "tokenizer_config.json", most or self._limit, padded)
+
+
+def _settle(file: Path, most: int | None, shared: int, side: str) -> None:
+    """Truncation and padding of tokenizer.json, which Rust, JavaScript and plain `tokenizers` go by.
+
+    What stands there after save_pretrained is the base's own, or what the last text happened to be read with.
+    """
+    from tokenizers import Tokenizer
+
+    made: Any = Tokenizer.from_file(str(file))
+    made.no_padding()
+    made.no_truncation()
+    if most is not None:
+        made.enable_truncation(max_length=most, stride=shared, strategy="longest_first", direction=side)
+    made.save(str(file), pretty=True)
+
+
+def _describe(file: Path, most: int, padded: str | None) -> None:
+    """tokenizer_config.json: what transformers and transformers.js cut at, without what is left of earlier calls."""
+    raw = json.loads(file.read_text(encoding="utf-8"))
+    kept = {name: value for name, value in raw.items() if name not in LEFT_OVER}
+    if most < UNBOUNDED:
+        kept["model_max_length"] = most
+    if padded is not None:
+        kept["padding_side"] = padded
+    file.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -566,11 +566,18 @@ class Pool:
             copies = [top for top in inside if top.startswith("base_")]
             if not copies:
                 raise
-            return self.add(self._inside(name, digest, copies[0], files))
+            trunk = self.add(self._inside(name, digest, copies[0], files))
+            trunk.tokenizer.widen(_described(files).get("limit", 0))  # its files were written for one fit
+            return trunk
 
     def _inside(self, name: str, digest: str, inner: str, files: Files) -> Base:
-        file = next(file for name in ("encoder", "decoder") if files.has(file := f"{name}.json"))
-        facts, own = files.json(file)["trunk"], files.within(inner)
+        facts, own = _described(files), files.within(inner)
         return replace(
             describe(str(own.folder), own), name=name, digest=digest, kind=facts["kind"], pooling=facts["pooling"]
         )
+
+
+def _described(files: Files) -> dict[str, Any]:
+    """What an artifact says of its trunk."""
+    file = next(file for name in ("encoder", "decoder") if files.has(file := f"{name}.json"))
+    return dict(files.json(file)["trunk"])

@@ -13,7 +13,7 @@ from typing import Any, Self
 from loratory.artifacts.contents import Files, files_of
 from loratory.errors import SpecError, Unfit
 from loratory.models import adapters
-from loratory.models.bases import ORIGIN
+from loratory.models.bases import origin_of
 from loratory.models.chat import Chat
 from loratory.models.places import leave_name, portable
 from loratory.models.tokenizers import speakable
@@ -226,9 +226,9 @@ class Decoder:
     def save(self, folder: Path) -> None:
         trunk: Any = self.network.trunk
         if self.network.adapter:
-            origin, licence = ORIGIN.get(trunk.name, (portable(trunk.name), None))
+            origin, licence = origin_of(trunk.name)
             facts: Mapping[str, JSON] = {
-                "base_model_name_or_path": origin,
+                "base_model_name_or_path": origin or portable(trunk.name),
                 "revision": trunk.digest,
                 "base_model": origin,
                 "license": licence,

@@ -13,13 +13,21 @@ from safetensors.torch import save_file
 
 from loratory.artifacts.contents import Files, files_of
 from loratory.models import adapters
-from loratory.models.bases import ORIGIN
-from loratory.models.places import leave_name, portable
+from loratory.models.bases import origin_of
+from loratory.models.places import leave_name
 from loratory.models.weights import read_tensors
 from loratory.predictors import finders
 from loratory.predictors.finders import Finder
 from loratory.predictors.forms import FORMS, Row
-from loratory.predictors.heads import StockHead, as_stock, fill_head, head_facts, head_tensors
+from loratory.predictors.heads import (
+    StockHead,
+    as_stock,
+    fill_head,
+    head_facts,
+    head_tensors,
+    save_backbone,
+    save_head,
+)
 from loratory.protocols import JSON, Asked, Encode, Input, Network, Prediction, Run, Scores, Size, Trunks
 
 
@@ -50,6 +58,33 @@ class Encoder:
     def rows(self, inputs: Sequence[Input]) -> list[list[Row]]:
         """Token ids and offsets of each input's rows, none longer than what was trained on."""
         return FORMS[self.form].rows(self.task, self.network.trunk.tokenizer, inputs, self.max_tokens, self.long)
+
+    @property
+    def most(self) -> int:
+        """Tokens of a row."""
+        trunk: Any = self.network.trunk
+        return int(min(self.max_tokens, trunk.tokenizer.limit))
+
+    @property
+    def shared(self) -> int:
+        """Tokens that a row shares with the next one of the same text; 0 where a text is one row."""
+        return FORMS[self.form].shared(self.most, self.long)
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """The tokenizer's files, which cut and pad texts as this predictor reads them.
+
+        `long: ends`, which joins two parts of a text, is beyond them: they keep its beginning.
+        """
+        trunk: Any = self.network.trunk
+        trunk.tokenizer.save(folder, self.most, self.shared, padded="right")
+
+    def save_head(self, folder: Path) -> None:
+        """The head beside a trunk, and how texts are read, for our own import."""
+        facts: dict[str, JSON] = {"form": self.form, "max_tokens": self.most, "long": self.long}
+        if getattr(self.task, "in_words", False):
+            facts["whole_words"] = True
+        assert self.network.head is not None
+        save_head(folder, self.stock or self.network.head, facts)
 
     def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
         asked = self.ask(inputs)
@@ -101,8 +136,8 @@ class Encoder:
         if self.network.adapter:
             self.save_adapter(folder / "adapter", f"base_{len(FORMS[self.form].outputs(self.task))}")
         if self.owned:
-            trunk.model.save_pretrained(folder / "model")
-            trunk.tokenizer.save(folder / "model")
+            save_backbone(trunk.model, folder / "model")
+            self.save_tokenizer(folder / "model")
         if self.finders:
             finders.write(folder / finders.FILE, self.finders)
         facts: dict[str, JSON] = {
@@ -111,7 +146,13 @@ class Encoder:
             "max_tokens": self.max_tokens,
             "long": self.long,
             "learned": self.learned,
-            "trunk": {"name": leave_name(trunk), "digest": trunk.digest, "kind": trunk.kind, "pooling": trunk.pooling},
+            "trunk": {
+                "name": leave_name(trunk),
+                "digest": trunk.digest,
+                "kind": trunk.kind,
+                "pooling": trunk.pooling,
+                "limit": trunk.tokenizer.limit,
+            },
             "adapter": self.network.adapter.digest if self.network.adapter else None,
             "prefix": self.stock.prefix if self.network.adapter and self.stock else "",  # of the adapter's trunk
             "owned": self.owned,
@@ -122,13 +163,16 @@ class Encoder:
         """PEFT's folder over the base of that name: a stock head makes it an adapter of the whole classifier."""
         trunk, adapter, head, stock = self.network.trunk, self.network.adapter, self.stock, FORMS[self.form].stock
         assert adapter is not None
-        origin, licence = ORIGIN.get(trunk.name, (portable(trunk.name), None))
+        origin, licence = origin_of(trunk.name)
         facts: dict[str, JSON] = {"base_model_name_or_path": base, "revision": trunk.digest}
-        facts |= {"base_model": origin, "license": licence, "pipeline_tag": stock.pipeline}
+        facts |= {"base_model": origin, "license": licence}
+        self.save_head(folder)
         if head is None:
-            adapters.write(folder, adapter, {**facts, "opener": "AutoModel", "task_type": "FEATURE_EXTRACTION"})
+            facts |= {"opener": "AutoModel", "task_type": "FEATURE_EXTRACTION", "pipeline_tag": "feature-extraction"}
+            adapters.write(folder, adapter, facts)
             return
         facts |= {"opener": stock.opener, "task_type": stock.task_type, "modules_to_save": head.modules_to_save()}
+        facts["pipeline_tag"] = stock.pipeline
         adapters.write(folder, adapter, facts, head.prefix, head_tensors(head))
 
     @classmethod

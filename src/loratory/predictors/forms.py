@@ -40,6 +40,9 @@ class Form(Protocol):
     def rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], limit: int, long: str) -> list[list[Row]]:
         """The rows of each input, of at most `limit` tokens; `long`, as in the spec, says how longer ones are read."""
 
+    def shared(self, limit: int, long: str) -> int:
+        """How many tokens a row shares with the next one of the same input; 0 where an input is one row."""
+
     def read(
         self,
         task: Any,
@@ -85,6 +88,9 @@ class LabelForm:
             return windows(tokenizer, texts, limit)
         return [[row] for row in (tokenizer.ends(texts, limit) if long == "ends" else tokenizer.many(texts, limit))]
 
+    def shared(self, limit: int, long: str) -> int:
+        return limit // SHARED if long == "windows" else 0
+
     def read(
         self,
         task: Any,
@@ -126,6 +132,9 @@ class SpanForm:
 
     def rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], limit: int, long: str) -> list[list[Row]]:
         return windows(tokenizer, [task.text(input) for input in inputs], limit)
+
+    def shared(self, limit: int, long: str) -> int:
+        return limit // SHARED
 
     def read(
         self,

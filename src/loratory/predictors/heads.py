@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -15,6 +18,8 @@ from loratory.errors import Unfit
 from loratory.models.activations import pool
 
 SCALE = 20.0  # where a fit starts; it is learned
+WEIGHTS, FACTS = "head.safetensors", "head.json"  # a head beside its trunk
+OF_HEADS = ("id2label", "label2id", "num_labels", "problem_type", "finetuning_task")
 
 
 @dataclass(frozen=True)
@@ -248,3 +253,26 @@ def fill_head(head: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """Load saved weights into a fresh head; every weight must be there."""
     (head.model if isinstance(head, StockHead) else head).load_state_dict(dict(tensors), strict=True)
     return head.requires_grad_(False).eval()
+
+
+def save_head(folder: Path, head: nn.Module, facts: Mapping[str, Any]) -> None:
+    """head.json, and head.safetensors of a head that no stock class has (prototypes, log_scale, bias; of tokens
+    classifier.weight and .bias). facts: how the fit reads texts.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not isinstance(head, StockHead):
+        save_file(head_tensors(head), folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / FACTS).write_text(json.dumps({**head_facts(head), **facts}, indent=2) + "\n", encoding="utf-8")
+
+
+def save_backbone(model: Any, folder: Path) -> None:
+    """A trunk without a head, as AutoModel opens it.
+
+    Its config.json names the trunk's own class and no outputs: with labels in it stock classifiers would put a layer of
+    random weights on the trunk and answer from that. With none they have no output, and fail.
+    """
+    model.save_pretrained(folder)
+    file = folder / "config.json"
+    config = {k: v for k, v in json.loads(file.read_text(encoding="utf-8")).items() if k not in OF_HEADS}
+    config |= {"architectures": [type(model).__name__], "id2label": {}, "label2id": {}}
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
