@@ -137,7 +137,7 @@ def _read(file: Path, kind: str, by_init: bool) -> list[Any]:
 def _reliability() -> str:
     """The page on faults, with how often each was tried where benchmarks/results/faults.json says so.
 
-    That file: {"faults": [{"name", "tried", "failures", "test"}, ...]}.
+    That file is of benchmarks/faults.py: {"machine", "faults": [{"name", "tried", "failures", "test"}, ...]}.
     """
     rows = json.loads((DOCS / "templates" / "reliability.json").read_text(encoding="utf-8"))
     faults = [
@@ -152,8 +152,10 @@ def _tried() -> str:
     """How often each fault was tried at the last release; nothing where that was not written down."""
     if not FAULTS.is_file():
         return ""
-    found = json.loads(FAULTS.read_text(encoding="utf-8"))["faults"]
-    head = "## How often it was tried\n\n| fault | tried | failures | test |\n|---|---|---|---|\n"
+    known = json.loads(FAULTS.read_text(encoding="utf-8"))
+    found = known["faults"]
+    head = f"## How often it was tried\n\nBy benchmarks/faults.py, on {known['machine']['processor']}.\n"
+    head += "\n| fault | tried | failures | test |\n|---|---|---|---|\n"
     rows = [f"| {_cell(row['name'])} | {row['tried']:,} | {row['failures']:,} | `{row['test']}` |" for row in found]
     return head + "\n".join(rows)
 

@@ -13,6 +13,7 @@ from loratory.models import places
 from loratory.models.trunks import TorchTrunk
 from tiny import Bases, Trunks, save_base, trunk_in
 
+pytest_plugins = ["recording"]
 torch.set_num_threads(1)  # tiny products: more threads only wait for each other
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attempts import attempt, preload
+from attempts import Ending, attempt, preload
 from hostile_files import CSV, SPEC, data_files, specs
 from hostile_folders import folders
 
 from loratory.flows import sandbox
 from loratory.flows.importing import import_apart
 from loratory.flows.sandbox import Limits, call_limited
+from recording import Faults, Tries
 from tiny import save_base
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="attempts are forks")
@@ -39,7 +40,13 @@ def _loaded() -> None:
     preload()
 
 
-def fault_of_folder(good: Path, place: Path, change: Change) -> str | None:
+def note(tries: Tries | None, ending: Ending, fault: str | None) -> None:
+    if tries is not None:
+        megabytes = ending.peak // 2**20
+        tries.add(failures=fault is not None, seconds=round(ending.seconds, 1), megabytes=megabytes)
+
+
+def fault_of_folder(good: Path, place: Path, change: Change, tries: Tries | None = None) -> str | None:
     shutil.copytree(good, place / "m")
     change(place / "m")
     ending = attempt(["import", "m", "-o", "out"], place)
@@ -47,13 +54,16 @@ def fault_of_folder(good: Path, place: Path, change: Change) -> str | None:
     left = [file.name for file in place.iterdir() if file.name.startswith((".out", "out"))]
     if fault is None and ending.code == 2 and left:
         fault = f"it left {left}"
+    note(tries, ending, fault)
     return fault and f"{fault}: {ending.said[-500:]}"
 
 
-def faults_of_file(place: Path, name: str, make: Change) -> list[str]:
+def faults_of_file(place: Path, name: str, make: Change, tries: Tries | None = None) -> list[str]:
     make(place)
     (place / "s.yaml").write_text(SPEC.format(path=name), encoding="utf-8")
     endings = [attempt(words, place) for words in (["check", "s.yaml"], ["init", name, "-o", "i.yaml"])]
+    for ending in endings:
+        note(tries, ending, ending.fault())
     return [f"{fault}: {ending.said[-500:]}" for ending in endings if (fault := ending.fault()) is not None]
 
 
@@ -77,12 +87,12 @@ def test_some_hostile_data_files(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_hostile_folders(good: Path, tmp_path: Path) -> None:
-    found = {}
+def test_hostile_folders(good: Path, tmp_path: Path, faults: Faults) -> None:
+    tries, found = faults.of("hostile folders given to import"), {}
     for name, change in folders(2, FOLDERS):
         place = tmp_path / "place"
         place.mkdir()
-        if (fault := fault_of_folder(good, place, change)) is not None:
+        if (fault := fault_of_folder(good, place, change, tries)) is not None:
             found[name] = fault
         shutil.rmtree(place)
     assert found == {}
@@ -90,25 +100,27 @@ def test_hostile_folders(good: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_hostile_data_files(tmp_path: Path) -> None:
-    found = {}
+def test_hostile_data_files(tmp_path: Path, faults: Faults) -> None:
+    tries, found = faults.of("hostile data files given to check and to init"), {}
     for name, file, make in data_files(2, FILES):
         place = tmp_path / "place"
         place.mkdir()
-        if faults := faults_of_file(place, file, make):
-            found[name] = faults
+        if wrong := faults_of_file(place, file, make, tries):
+            found[name] = wrong
         shutil.rmtree(place)
     assert found == {}
 
 
 @pytest.mark.slow
-def test_hostile_specs(tmp_path: Path) -> None:
+def test_hostile_specs(tmp_path: Path, faults: Faults) -> None:
+    tries = faults.of("hostile specs given to check")
     (tmp_path / "d.csv").write_text(CSV, encoding="utf-8")
     found = {}
     for name, data in specs():
         (tmp_path / "s.yaml").write_bytes(data)
         ending = attempt(["check", "s.yaml"], tmp_path)
-        if (fault := ending.fault()) is not None:
+        note(tries, ending, fault := ending.fault())
+        if fault is not None:
             found[name] = f"{fault}: {ending.said[-500:]}"
     assert found == {}
 
