@@ -151,7 +151,7 @@ def _stock(predictor: Predictor) -> str:
 
 def _cut(predictor: Encoder) -> str:
     """How long texts are read, and what stock tools must be told so that they do the same."""
-    most = predictor.most
+    most = predictor.max_row_tokens
     if predictor.long == "ends" and not predictor.shared:
         return (
             f" Of a text of more than {most} tokens it reads the first quarter and the end; stock tools read its "

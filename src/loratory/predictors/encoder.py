@@ -60,7 +60,7 @@ class Encoder:
         return FORMS[self.form].rows(self.task, self.network.trunk.tokenizer, inputs, self.max_tokens, self.long)
 
     @property
-    def most(self) -> int:
+    def max_row_tokens(self) -> int:
         """Tokens of a row."""
         trunk: Any = self.network.trunk
         return int(min(self.max_tokens, trunk.tokenizer.limit))
@@ -68,7 +68,7 @@ class Encoder:
     @property
     def shared(self) -> int:
         """Tokens that a row shares with the next one of the same text; 0 where a text is one row."""
-        return FORMS[self.form].shared(self.most, self.long)
+        return FORMS[self.form].shared(self.max_row_tokens, self.long)
 
     def save_tokenizer(self, folder: Path) -> None:
         """The tokenizer's files, which cut and pad texts as this predictor reads them.
@@ -76,11 +76,11 @@ class Encoder:
         `long: ends`, which joins two parts of a text, is beyond them: they keep its beginning.
         """
         trunk: Any = self.network.trunk
-        trunk.tokenizer.save(folder, self.most, self.shared, padded="right")
+        trunk.tokenizer.save(folder, self.max_row_tokens, self.shared, padded="right")
 
     def save_head(self, folder: Path) -> None:
         """The head beside a trunk, and how texts are read, for our own import."""
-        facts: dict[str, JSON] = {"form": self.form, "max_tokens": self.most, "long": self.long}
+        facts: dict[str, JSON] = {"form": self.form, "max_tokens": self.max_row_tokens, "long": self.long}
         if getattr(self.task, "in_words", False):
             facts["whole_words"] = True
         assert self.network.head is not None
