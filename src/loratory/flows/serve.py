@@ -110,12 +110,14 @@ class Loader:
     def __call__(self, name: str, path: str) -> Service:
         """What is asked of a task by name stays when it is loaded again. Raises LoratoryError."""
         from loratory.flows.precisions import in_int8
+        from loratory.serving.warm_up import warm_up
 
         known = self.spec.tasks.get(name)
         asked = known.model_copy(update={"path": Path(path)}) if known else TaskSpec(path=Path(path))
         service = load_service(name, asked, self.pool)
         if self.spec.precision == "int8" and (why := in_int8(service, self.threads, self.say)):
             self.say(f"{name} answers in int8: {why}")
+        warm_up(service)
         return service
 
 
@@ -188,6 +190,7 @@ def build(spec: ServerSpec, keys: Keys, say: Callable[[str], None]) -> Any:
     from loratory.models.trunks import Pool
     from loratory.serving.engine import Engine, Limits
     from loratory.serving.server import Server
+    from loratory.serving.warm_up import warm_up
 
     roles: dict[str, str] = {role: name for role, name in spec.roles.items()}
     if spec.discover:
@@ -202,6 +205,8 @@ def build(spec: ServerSpec, keys: Keys, say: Callable[[str], None]) -> Any:
     services = {name: load_service(name, asked, pool) for name, asked in spec.tasks.items()}
     threads = torch.get_num_threads()
     chosen = precisions(spec, services.values(), pool, threads, say)
+    for service in services.values():
+        warm_up(service)
     for one in chosen:
         say(f"{one.trunk} computes in {one.precision}: {one.why}")
     limits = Limits(spec.limits.batch_tokens, spec.limits.queue_tokens)

@@ -1,0 +1,20 @@
+"""Every network computes once before its task can be asked: what is imported or made at first use delays no request."""
+
+from __future__ import annotations
+
+from loratory.models.execution import run_here
+from loratory.protocols import Encode, Request, Score
+from loratory.serving.engine import innermost
+from loratory.serving.services import Service
+
+TEXT = "a text"
+
+
+def warm_up(service: Service) -> None:
+    """Send one short request through the network of each stage that has one; what the network raises is raised."""
+    for stage in service.stages:
+        network = getattr(innermost(stage.predictor), "network", None)
+        if network is not None:
+            ids, _ = network.trunk.tokenizer.ids(TEXT)
+            request: Request = Encode(network, ids) if network.head is not None else Score(network, ids, (ids[:1],))
+            run_here([request])
