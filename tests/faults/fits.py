@@ -129,7 +129,8 @@ def _spans(example: Example) -> Example:
 
 
 def _dialogue(example: Example) -> Example:
-    made: Example = TASKS["answers"].read({"prompt": str(example.input["text"]), "completion": example.answer["label"]})
+    said: Any = example.answer
+    made: Example = TASKS["answers"].read({"prompt": str(example.input["text"]), "completion": said["label"]})
     return made
 
 
@@ -176,7 +177,7 @@ def passes(**plan: Any) -> Iterator[Passes]:
         return losses(fit, micro)
 
     def backwards(tensor: Any, *words: Any, **more: Any) -> None:
-        backward(tensor, *words, **more)
+        backward(tensor, *words, **more)  # type: ignore[no-untyped-call]
         made.meet("backward")
 
     with pytest.MonkeyPatch.context() as patched:
@@ -249,4 +250,3 @@ def plans(count: int, tries: int, chance: random.Random) -> list[dict[tuple[int,
         {(chance.randint(1, count), chance.choice(("forward", "backward"))): chance.choice(lacks())}
         for _ in range(tries)
     ]
-

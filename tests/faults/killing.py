@@ -60,7 +60,7 @@ def install(environment: Mapping[str, str], folder: Path) -> None:
         keep(self, state)
         killer.write(f"announced {state.facts['step']}")
 
-    def synced(handle: int) -> None:
+    def synced(handle: Any) -> None:
         killer.meet("fsync")
         sync(handle)
 

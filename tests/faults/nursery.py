@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from killing import install  # beside this file, which is run and not imported
+from killing import install  # type: ignore[import-not-found]  # beside this file, which is run
 
 HEAVY = (
     "loratory.cli",

@@ -29,7 +29,7 @@ from .fits import FITS, Cut, Fit, lacks, passes, plans
 from .world import here, spec_of
 
 # of float32, by whose last bits the sums of smaller passes differ; AdamW's first steps divide a gradient by itself
-CLOSE = {"rtol": 2e-3, "atol": 2e-5}
+CLOSE: dict[str, Any] = {"rtol": 2e-3, "atol": 2e-5}
 WHOLE = {"batch_tokens": 16, "batch_examples": 6, "epochs": 2}  # steps of six examples in one pass
 
 
@@ -125,7 +125,7 @@ def test_gradients_of_halved_passes_are_those_of_the_step() -> None:
     for lack in (0, 1, 2, 3):
         weight = nn.Parameter(torch.tensor([0.3, -0.2]))
         gradients: list[Tensor] = []
-        weight.register_post_accumulate_grad_hook(lambda p, seen=gradients: seen.append(p.grad.clone()))  # type: ignore[misc]
+        weight.register_post_accumulate_grad_hook(lambda p, seen=gradients: seen.append(p.grad.clone()))  # type: ignore[no-untyped-call]
         with passes(plan={(k, "backward"): problem for k, problem in enumerate(lacks()[:lack], 1)}) as counted:
             facts = train(toy(weight), context(clip=1e9))
         assert facts["halvings"] == counted.met == lack
@@ -149,7 +149,7 @@ def test_one_example_that_is_too_much_is_an_error_with_a_remedy() -> None:
     weight = nn.Parameter(torch.zeros(2))
     with (
         passes(plan={(k, "forward"): lacks()[1] for k in range(1, 9)}) as counted,
-        pytest.raises(OutOfMemory, match="a single example in a pass: .*can't allocate") as caught,
+        pytest.raises(OutOfMemory, match=r"a single example in a pass: .*can't allocate") as caught,
     ):
         train(toy(weight), context())
     assert counted.largest == [8, 4, 2, 1]

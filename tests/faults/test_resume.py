@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -52,7 +50,11 @@ def test_every_regime_that_learns_step_by_step_is_here() -> None:
     trained = {name for name in names("regimes") if find("regimes", name).seeded or find("regimes", name).adapts}
     assert trained == {fit.regime for fit in FITS}
     assert {"head", "lora", "qlora", "full"} <= trained
-    assert {(fit.start, fit.task) for fit in FITS} >= {("encoder", "labels"), ("encoder", "spans"), ("causal", "answers")}
+    assert {(fit.start, fit.task) for fit in FITS} >= {
+        ("encoder", "labels"),
+        ("encoder", "spans"),
+        ("causal", "answers"),
+    }
 
 
 @pytest.mark.parametrize("fit", FITS, ids=str)

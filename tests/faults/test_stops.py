@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,7 @@ LADDER = "  - tfidf\n  - lora\n"
 SHORT = spec_of("  - lora\n").replace(
     "{epochs: 2, threads: 1}", "{epochs: 2, threads: 1, checkpoint_seconds: 0, batch_tokens: 512}"
 )
+LONGER = SHORT.replace("epochs: 2", "epochs: 24")
 KILLS = int(os.environ.get("LORATORY_TEST_KILLS", "300"))  # in the middle of a fit, of the slow test
 
 
@@ -72,6 +75,13 @@ def small(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: Nursery
     done = nursery.run(folder, "train", "spec.yaml")
     assert done.code == 0, done.err
     return Small(time.monotonic() - started, weights(folder / "runs"))
+
+
+@pytest.fixture(scope="module")
+def longer(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> dict[str, bytes]:
+    folder = fill(tmp_path_factory.mktemp("longer") / "w", base, LONGER)
+    assert nursery.run(folder, "train", "spec.yaml").code == 0
+    return weights(folder / "runs")
 
 
 def checkpoints(folder: Path) -> Path:
@@ -162,22 +172,35 @@ def test_kill_9_at_random_moments(
 
 @pytest.mark.slow
 def test_kill_9_at_many_more_moments(
-    workspace: Workspace, nursery: Nursery, small: Small, faults: Faults
+    workspace: Workspace, nursery: Nursery, small: Small, longer: dict[str, bytes], faults: Faults
 ) -> None:
-    """Until so many were killed in the middle of a fit; those that came before or behind it are not counted."""
+    """Each in the middle of a fit, behind a checkpoint that it had announced."""
     tries = faults.of("kill -9 at a random moment while something is trained")
     chance, number = random.Random(7), 0
     while tries.row["tried"] < KILLS:
-        folder, number = workspace(SHORT, f"w{number}"), number + 1
+        folder, number = workspace(LONGER, f"w{number}"), number + 1
         for _ in range(chance.randint(1, 4)):
-            before = len(list(checkpoints(folder).glob("*/manifest.json")))
-            if not kill_at_random(folder, nursery, [chance.uniform(0.2, 1.0) * small.seconds]):
+            before = newest(folder)
+            pid, started = nursery.start(folder, "train", "spec.yaml"), time.time_ns()
+            until(partial(is_at_work, folder, started))
+            time.sleep(chance.uniform(0.0, 0.3) * small.seconds)
+            os.kill(pid, signal.SIGKILL)
+            if nursery.end().code != -signal.SIGKILL or (checkpoints(folder).with_name("seed-1")).exists():
                 break
-            tries.add(tried=checkpoints(folder).exists(), failures=bool(before) and not newest(folder))
-        finish(folder, nursery, small.weights)
+            tries.add(failures=newest(folder) <= before)
+        finish(folder, nursery, longer)
         shutil.rmtree(folder)
         assert number < 20 * KILLS, "hardly ever was it still at work"
     assert tries.row["failures"] == 0
+
+
+def is_at_work(folder: Path, since: int) -> bool:
+    """Whether a checkpoint was announced since then (in nanoseconds), or the fit is there."""
+    made = [checkpoints(folder) / slot / "manifest.json" for slot in "ab"]
+    with suppress(FileNotFoundError):
+        if any(file.exists() and file.stat().st_mtime_ns > since for file in made):
+            return True
+    return checkpoints(folder).with_name("seed-1").exists()
 
 
 # ---- at every step of the save path

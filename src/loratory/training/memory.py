@@ -64,9 +64,7 @@ def in_a_pass(where: str, said: str, spec: TrainingSpec) -> OutOfMemory:
     if not spec.gradient_checkpointing:
         ways.append("training: gradient_checkpointing: true")
     ways.append("lora: layers: top-2, or a smaller base")
-    return OutOfMemory(
-        f"out of memory with a single example in a pass: {said}", where=where, remedy="; or ".join(ways)
-    )
+    return OutOfMemory(f"out of memory with a single example in a pass: {said}", where=where, remedy="; or ".join(ways))
 
 
 def in_the_optimizer(where: str, said: str) -> OutOfMemory:
