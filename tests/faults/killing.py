@@ -65,5 +65,5 @@ def install(environment: Mapping[str, str], folder: Path) -> None:
         sync(handle)
 
     FolderCheckpoints.keep = kept  # type: ignore[method-assign]
-    os.fsync = synced
+    os.fsync = synced  # type: ignore[assignment]
     sys.addaudithook(killer.hook)
