@@ -69,6 +69,10 @@ class Diverged(LoratoryError):
     """Training met NaN, infinity or a loss that only grows."""
 
 
+class OutOfMemory(LoratoryError):
+    """Memory is short, and nothing is left that could be made smaller on its own."""
+
+
 class ServerError(LoratoryError):
     """A server did not answer what it was asked. `status` is HTTP's, 0 where nothing came back; `code` its own word."""
 

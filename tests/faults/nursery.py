@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from killing import install  # type: ignore[import-not-found]  # beside this file, which is run
+
 HEAVY = (
     "loratory.cli",
     "loratory.flows.run",
@@ -58,6 +60,7 @@ def child(request: dict[str, Any], folder: Path) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(request["folder"])
     os.environ.update(request["environment"])
+    install(request["environment"], Path(request["folder"]) / "runs")
     sys.argv = ["loratory", *request["words"]]
     code = 1
     try:

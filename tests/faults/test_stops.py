@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from loratory.artifacts.manifests import verified
 from loratory.flows.listening import interruptible
+from recording import Faults
 
+from . import killing
 from .conftest import Workspace
 from .test_run_on_disk import reads
 from .world import Nursery, fill, here, spec_of, until, weights
 
 TRAINING = "{epochs: 12, threads: 1, checkpoint_seconds: 0}"  # a checkpoint after every step
 LADDER = "  - tfidf\n  - lora\n"
+# one contender, and 4 steps: a run of it takes little more than the start of a process
+SHORT = spec_of("  - lora\n").replace(
+    "{epochs: 2, threads: 1}", "{epochs: 2, threads: 1, checkpoint_seconds: 0, batch_tokens: 512}"
+)
+LONGER = SHORT.replace("epochs: 2", "epochs: 24")
+KILLS = int(os.environ.get("LORATORY_TEST_KILLS", "300"))  # in the middle of a fit, of the slow test
 
 
 def long_spec() -> str:
@@ -44,6 +58,30 @@ def undisturbed(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: N
     made = weights(folder / "runs")
     assert any(name.endswith("adapter_model.safetensors") for name in made)
     return made
+
+
+@dataclass(frozen=True)
+class Small:
+    """A short run that nothing happened to: how long it takes here and now, and its weights."""
+
+    seconds: float
+    weights: dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def small(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> Small:
+    folder = fill(tmp_path_factory.mktemp("small") / "w", base, SHORT)
+    started = time.monotonic()
+    done = nursery.run(folder, "train", "spec.yaml")
+    assert done.code == 0, done.err
+    return Small(time.monotonic() - started, weights(folder / "runs"))
+
+
+@pytest.fixture(scope="module")
+def longer(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> dict[str, bytes]:
+    folder = fill(tmp_path_factory.mktemp("longer") / "w", base, LONGER)
+    assert nursery.run(folder, "train", "spec.yaml").code == 0
+    return weights(folder / "runs")
 
 
 def checkpoints(folder: Path) -> Path:
@@ -129,19 +167,94 @@ def test_kill_9_at_random_moments(
         folder = workspace(long_spec(), f"w{number}")
         kills += kill_at_random(folder, nursery, [chance.uniform(0.1, 0.9) * seconds for _ in range(3)])
         finish(folder, nursery, undisturbed)
-    assert kills >= 1, "never was it still at work"  # how often depends on the machine; the slow test kills 60 times
+    assert kills >= 1, "never was it still at work"  # how often depends on the machine; the slow test kills 300 times
 
 
 @pytest.mark.slow
 def test_kill_9_at_many_more_moments(
-    workspace: Workspace, nursery: Nursery, undisturbed: dict[str, bytes], seconds: float
+    workspace: Workspace, nursery: Nursery, small: Small, longer: dict[str, bytes], faults: Faults
 ) -> None:
-    chance = random.Random(7)
-    for number in range(60):
-        folder = workspace(long_spec(), f"w{number}")
-        delays = [chance.uniform(0.0, 1.0) * seconds for _ in range(chance.randint(1, 4))]
-        kill_at_random(folder, nursery, delays)
-        finish(folder, nursery, undisturbed)
+    """Each in the middle of a fit, behind a checkpoint that it had announced."""
+    tries = faults.of("kill -9 at a random moment while something is trained")
+    chance, number = random.Random(7), 0
+    while tries.row["tried"] < KILLS:
+        folder, number = workspace(LONGER, f"w{number}"), number + 1
+        for _ in range(chance.randint(1, 4)):
+            before = newest(folder)
+            pid, started = nursery.start(folder, "train", "spec.yaml"), time.time_ns()
+            until(partial(is_at_work, folder, started))
+            time.sleep(chance.uniform(0.0, 0.3) * small.seconds)
+            os.kill(pid, signal.SIGKILL)
+            if nursery.end().code != -signal.SIGKILL or (checkpoints(folder).with_name("seed-1")).exists():
+                break
+            tries.add(failures=newest(folder) <= before)
+        finish(folder, nursery, longer)
+        shutil.rmtree(folder)
+        assert number < 20 * KILLS, "hardly ever was it still at work"
+    assert tries.row["failures"] == 0
+
+
+def is_at_work(folder: Path, since: int) -> bool:
+    """Whether a checkpoint was announced since then (in nanoseconds), or the fit is there."""
+    made = [checkpoints(folder) / slot / "manifest.json" for slot in "ab"]
+    with suppress(FileNotFoundError):
+        if any(file.exists() and file.stat().st_mtime_ns > since for file in made):
+            return True
+    return checkpoints(folder).with_name("seed-1").exists()
+
+
+# ---- at every step of the save path
+def killed_at(number: int, folder: Path, nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
+    """The code that `train` ends with when it is killed before its n-th call that changes a file, and its notes."""
+    note = folder.with_name(f"{folder.name}.note")
+    with monkeypatch.context() as patched:
+        patched.setenv(killing.AT, str(number))
+        patched.setenv(killing.NOTE, str(note))
+        code = nursery.run(folder, "train", "spec.yaml").code
+    return code, note.read_text(encoding="utf-8").splitlines()
+
+
+def newest(folder: Path) -> int:
+    """The step of the newest valid checkpoint; 0 where there is none. One that says it is whole is valid."""
+    steps = [0]
+    for slot in checkpoints(folder).glob("[ab]"):
+        verified(slot)
+        steps.append(json.loads((slot / "facts.json").read_text(encoding="utf-8"))["step"])
+    return max(steps)
+
+
+def lost_nothing(number: int, folder: Path, nursery: Nursery, monkeypatch: pytest.MonkeyPatch, small: Small) -> bool:
+    """Whether a kill at this call leaves every announced checkpoint, and the same command ends with the same bytes."""
+    code, notes = killed_at(number, folder, nursery, monkeypatch)
+    announced = [int(line.split()[1]) for line in notes if line.startswith("announced")]
+    done = (checkpoints(folder).with_name("seed-1") / "manifest.json").exists()
+    whole = done or newest(folder) >= max(announced, default=0)
+    finish(folder, nursery, small.weights)
+    shutil.rmtree(folder)
+    return code == -signal.SIGKILL and whole
+
+
+def test_kill_9_at_some_steps_of_the_save_path(
+    workspace: Workspace, nursery: Nursery, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, notes = killed_at(0, workspace(SHORT), nursery, monkeypatch)
+    calls = [line for line in notes if line.startswith("call")]
+    assert set(calls) >= {f"call {what}" for what in ("open", "fsync", "os.mkdir", "os.rename", "os.remove")}
+    assert len([line for line in notes if line.startswith("announced")]) >= 4
+    for number in random.Random(8).sample(range(1, len(calls) + 1), 4):
+        assert lost_nothing(number, workspace(SHORT, f"w{number}"), nursery, monkeypatch, small)
+
+
+@pytest.mark.slow
+def test_kill_9_at_every_step_of_the_save_path(
+    workspace: Workspace, nursery: Nursery, small: Small, monkeypatch: pytest.MonkeyPatch, faults: Faults
+) -> None:
+    tries = faults.of("kill -9 at each open, fsync, rename, removal and new folder of a fit with checkpoints")
+    _, notes = killed_at(0, workspace(SHORT), nursery, monkeypatch)
+    for number in range(1, len([line for line in notes if line.startswith("call")]) + 1):
+        folder = workspace(SHORT, f"w{number}")
+        tries.add(failures=not lost_nothing(number, folder, nursery, monkeypatch, small))
+    assert tries.row["failures"] == 0
 
 
 def test_kill_9_while_the_test_set_is_answered_leaves_the_fits(

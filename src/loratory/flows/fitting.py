@@ -23,6 +23,7 @@ from loratory.models.places import portable
 from loratory.predictors import store
 from loratory.protocols import Context, Predictor, answer
 from loratory.specs.frame import Contender
+from loratory.training import memory
 from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.seeds import seed_of
 
@@ -53,8 +54,9 @@ def fit_contender(bench: Bench, contender: Contender) -> Fitted:
     if failure := _failed_before(home / FAILED, identity):
         raise failure
     try:
-        contender, trials = tuned(bench, contender, _fit)
-        folders = _fit_seeds(bench, contender)
+        with memory.explained(contender.name):
+            contender, trials = tuned(bench, contender, _fit)
+            folders = _fit_seeds(bench, contender)
     except Diverged as problem:
         write_json(
             home / FAILED,

@@ -238,9 +238,11 @@ def _warm_up(
         means = label_means(pooled, targets[some], len(started_at))
         head.prototypes.data[present] = means[present].to(head.prototypes.device)
 
-    def losses(indices: Sequence[int]) -> Tensor:
+    def pooled_states(indices: Sequence[int]) -> Tensor:
         states, mask = live.learn([material.rows[i][0] for i in indices])
-        pooled = pool(states, mask, live.pooling)
+        return pool(states, mask, live.pooling)
+
+    def compare(pooled: Tensor, indices: Sequence[int]) -> Tensor:
         return contrastive_loss(pooled, targets[list(indices)].to(context.device), spec.temperature)
 
     def batches(epoch: int) -> list[Batch]:
@@ -253,7 +255,8 @@ def _warm_up(
         return course.score()
 
     parameters = live.trainable()
-    alone = replace(course, parameters=parameters, losses=losses, batches=batches, epochs=spec.epochs, score=score)
+    alone = replace(course, parameters=parameters, batches=batches, epochs=spec.epochs, score=score)
+    alone = replace(alone, losses=pooled_states, compare=compare)
     facts = train(alone, context)
     restart()
     return facts

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from loratory.errors import Diverged, Stopped
 from loratory.models.precision import autocast, choose
 from loratory.protocols import JSON, Context, Scores, State
 from loratory.specs.training import TrainingSpec
-from loratory.training import optimizers
+from loratory.training import memory, optimizers
 from loratory.training.batching import Batch
 from loratory.training.seeds import seed_of
 
@@ -24,7 +25,11 @@ GROWTH, LOOK = 3.0, 50  # the mean loss of the last LOOK steps may be GROWTH tim
 
 @dataclass(frozen=True)
 class Course:
-    """What is learnt and how. losses(indices) gives one loss per example, float[B]; score() looks at validation."""
+    """What is learnt and how. losses(indices) gives one loss per example, float[B]; score() looks at validation.
+
+    Where the examples of a pass are compared with each other, losses(indices) gives what is compared, float[B, D], and
+    compare(it, indices) the losses: they need the whole pass, but what is compared can be computed piece by piece.
+    """
 
     parameters: Mapping[str, nn.Parameter]
     rate: Callable[[str], float]  # learning rate by parameter name
@@ -34,6 +39,7 @@ class Course:
     score: Callable[[], Scores]
     headline: str
     epochs: int
+    compare: Callable[[Tensor, Sequence[int]], Tensor] | None = None
 
 
 @dataclass
@@ -46,6 +52,7 @@ class Progress:
     best: list[float] | None = None
     stale: int = 0
     seconds: float = 0.0
+    halvings: int = 0  # of the passes, where memory was short
     scaler: dict[str, float] = field(default_factory=dict)  # of the loss under fp16
     epoch_loss: float = 0.0
     losses: list[float] = field(default_factory=list)  # the first LOOK and the last LOOK
@@ -55,7 +62,8 @@ class Progress:
 def train(course: Course, context: Context) -> dict[str, JSON]:
     """Leave the best parameters, by validation, in place; return the facts of the fit.
 
-    Raises Diverged on NaN, infinity or growth, and Stopped (after a checkpoint) when the user asks.
+    Raises Diverged on NaN, infinity or growth, and Stopped (after a checkpoint) when the user asks. Where memory is
+    short it computes each step's gradient in smaller passes; raises OutOfMemory where one example is too much.
     """
     return _Fit(course, context).run()
 
@@ -89,6 +97,7 @@ class _Fit:
             "seconds": progress.seconds,
             "precision": self.precision,
             "best": (progress.best or [0.0])[0],
+            "halvings": progress.halvings,
         }
 
     def _epoch(self) -> None:
@@ -108,25 +117,83 @@ class _Fit:
 
     def _step(self, batch: Batch) -> float:
         progress = self.progress
-        torch.manual_seed(seed_of(self.context.seed, "step", progress.step))  # dropout
         factor = schedule(self.spec, progress.step, self.steps_an_epoch * self.course.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
-        whole = float(sum(self.course.weights[list(micro)].sum() for micro in batch)) or 1.0  # all may weigh nothing
+        loss = self._gradients(batch)
+        self._update()
+        self._average()
+        return loss
+
+    def _gradients(self, batch: Batch) -> float:
+        """Leave the gradients of a step in place; returns its loss. Out of memory, it begins again in smaller passes.
+
+        The passes stay small for the rest of the fit, and for what goes on from its checkpoints. A crash between a
+        halving and the next checkpoint forgets it: the step meets the same lack again, and halves again.
+        """
+        while True:
+            try:
+                return self._passes(batch)
+            except (MemoryError, RuntimeError) as problem:
+                if not memory.is_out_of_memory(problem):
+                    raise
+                said = memory.first_line(problem)
+            self._halve(batch, said)  # out of the handler: the error holds on to all that the failed pass had made
+
+    def _passes(self, batch: Batch) -> float:
+        torch.manual_seed(seed_of(self.context.seed, "step", self.progress.step))  # dropout
+        weights = self.course.weights
+        whole = float(sum(weights[list(micro)].sum() for micro in batch)) or 1.0  # all may weigh nothing
         total = 0.0
-        for micro in batch:
+        for micro in batch if self.course.compare else memory.split(batch, self.progress.halvings):
             with autocast(self.precision, self.context.device):
-                losses = self.course.losses(micro)
-            loss = (losses * self.course.weights[list(micro)].to(losses.device)).sum() / whole
+                losses = self._losses(micro)
+            loss = (losses * weights[list(micro)].to(losses.device)).sum() / whole
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(list(self.course.parameters.values()), self.spec.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self._average()
         return total
+
+    def _losses(self, micro: Sequence[int]) -> Tensor:
+        """Float[B]. A pass that is compared whole is computed in pieces, and each again when its gradient is needed."""
+        if self.course.compare is None:
+            return self.course.losses(micro)
+        pieces = memory.split((tuple(micro),), self.progress.halvings)
+        if len(pieces) == 1:
+            return self.course.compare(self.course.losses(micro), micro)
+        found = [checkpoint(self.course.losses, piece, use_reentrant=False) for piece in pieces]
+        return self.course.compare(torch.cat(found), micro)
+
+    def _halve(self, batch: Batch, said: str) -> None:
+        """Make the passes half as large from now on, and say so; raises OutOfMemory where they have one example."""
+        progress = self.progress
+        self.optimizer.zero_grad(set_to_none=True)
+        memory.free(self.context.device)
+        before = memory.largest(memory.split(batch, progress.halvings))
+        if before <= 1:
+            raise memory.in_a_pass(self._place(), said, self.spec)
+        progress.halvings += 1
+        now = memory.largest(memory.split(batch, progress.halvings))
+        text = (
+            f"out of memory at step {progress.step + 1} with {before} examples in a pass: at most {now} from now on; "
+            "steps are as large as before, and so is what is learnt (training: micro_batch_tokens sets the passes)"
+        )
+        self.context.report("said", {"text": text})
+
+    def _place(self) -> str:
+        return f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
+
+    def _update(self) -> None:
+        """The optimizer's step. What it had changed before memory ran out cannot be taken back, so that is an error."""
+        try:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(list(self.course.parameters.values()), self.spec.clip)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        except (MemoryError, RuntimeError) as problem:
+            if not memory.is_out_of_memory(problem):
+                raise
+            raise memory.in_the_optimizer(self._place(), memory.first_line(problem)) from problem
+        self.optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def _average(self) -> None:

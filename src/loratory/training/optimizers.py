@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from loratory.errors import SpecError, missing_extra
+from loratory.training.memory import is_out_of_memory
 
 # What there may be of one parameter: AdamW's state, and bitsandbytes' with the scales and the code of its blocks.
 PARTS = ("step", "exp_avg", "exp_avg_sq", "state1", "state2", "absmax1", "absmax2", "qmap1", "qmap2")
@@ -33,7 +34,9 @@ def check(kind: str, device: str) -> None:
     try:
         _eight_bits()([weight], lr=1.0, weight_decay=0.0).step()
         works = torch.allclose(weight.detach(), torch.full_like(weight, -1.0), atol=0.1)
-    except (AttributeError, AssertionError, OSError, RuntimeError, TypeError, ValueError):
+    except (AttributeError, AssertionError, OSError, RuntimeError, TypeError, ValueError) as problem:
+        if is_out_of_memory(problem):
+            raise
         works = False
     if not works:
         raise SpecError(

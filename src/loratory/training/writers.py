@@ -20,6 +20,7 @@ from loratory.protocols import JSON, Context, Example, Labelled, Lessons, Networ
 from loratory.specs.training import LossSpec
 from loratory.training.batching import epoch_batches
 from loratory.training.loop import Course, train
+from loratory.training.memory import is_out_of_memory
 from loratory.training.objectives import class_weights
 
 PACKED_ALIKE = 1e-4  # of losses in float32, packed and not
@@ -113,7 +114,9 @@ def packs(trunk: TorchTrunk, batch: Sequence[Page]) -> bool:
     with torch.no_grad():
         try:
             apart, packed = (page_losses(live, batch, LossSpec(), way, grad=False) for way in (False, True))
-        except (RuntimeError, TypeError, ValueError):
+        except (RuntimeError, TypeError, ValueError) as problem:
+            if is_out_of_memory(problem):
+                raise
             return False
     return torch.allclose(apart, packed, rtol=PACKED_ALIKE, atol=PACKED_ALIKE)
 
