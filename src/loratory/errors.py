@@ -7,6 +7,17 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any
 
+# How allocators say it that raise a plain RuntimeError: torch's on a CPU and on Apple's, C++, and NVIDIA's libraries.
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "out of memory",
+    "bad alloc",
+    "bad_alloc",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
 
 class LoratoryError(Exception):
     """Something a person can mend. It is printed without a traceback, and the command ends with `exit_code`."""
@@ -113,3 +124,10 @@ def missing_extra(library: str, extra: str) -> MissingExtra:
     problem = MissingExtra(f"{library} is not installed", remedy=f'pip install "loratory[{extra}]"')
     problem.library, problem.extra = library, extra
     return problem
+
+
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether an allocation failed: in Python, or in an allocator of torch or NVIDIA's that says so in words."""
+    if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":  # the other one is torch's
+        return True
+    return isinstance(problem, RuntimeError) and any(words in str(problem) for words in OUT_OF_MEMORY)

@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from loratory.errors import OutOfMemory
+from loratory.errors import OutOfMemory, is_out_of_memory
 from loratory.regimes.lora import Lora
 from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.loop import Course, train
-from loratory.training.memory import is_out_of_memory, split
+from loratory.training.memory import split
 from recording import Faults
 from tiny import Trunks, context, lessons, toy_task
 

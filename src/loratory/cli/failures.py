@@ -13,14 +13,13 @@ from pathlib import Path
 
 from loratory.cli.extras import lacking, widened
 from loratory.cli.printing import complain
-from loratory.errors import LoratoryError, MissingExtra, StorageError
+from loratory.errors import LoratoryError, MissingExtra, StorageError, is_out_of_memory
 
 SOFTWARE = 70  # EX_SOFTWARE of sysexits.h: an error of the program's own
 STOPPED = 130  # 128 + SIGINT
 DEBUG = "LORATORY_DEBUG"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 ISSUES = "https://github.com/loratory/loratory/issues"
-MEMORY = ("can't allocate memory", "out of memory", "bad alloc", "std::bad_alloc", "Cannot allocate memory")
 LONGEST = 300  # characters of a line about an error
 
 
@@ -56,7 +55,7 @@ def explained(problem: BaseException, verb: str) -> LoratoryError | None:
         return problem
     if isinstance(problem, ImportError):
         return lacking(verb, problem)
-    if isinstance(problem, MemoryError) or any(said in str(problem) for said in MEMORY):
+    if is_out_of_memory(problem):
         return LoratoryError(
             "there is not enough memory for this",
             remedy="stop other programs, give fewer or shorter texts, or choose a smaller base",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from loratory.errors import BaseModelError
+from loratory.errors import BaseModelError, is_out_of_memory
 from loratory.models import architectures
 
 Inputs = dict[str, Tensor]
@@ -99,7 +99,9 @@ def can_be_cut(model: Any, twin: Any, depth: int, first: int, inputs: Inputs) ->
         if states.shape[:2] != inputs["input_ids"].shape:  # XLNet's layers have the texts side by side
             return False
         got = Upper(twin, depth, first, inputs)(states, inputs).last_hidden_state
-    except (AttributeError, BaseModelError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+    except (AttributeError, BaseModelError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as problem:
+        if is_out_of_memory(problem):
+            raise
         return False
     real = inputs["attention_mask"].bool()
     return torch.allclose(got[real], expected[real], atol=TOLERANCE, rtol=TOLERANCE)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from loratory.errors import is_out_of_memory
 from loratory.models import adapters, architectures
 
 TOLERANCE = 1e-3  # of the gradient's norm
@@ -32,7 +33,9 @@ def same_gradients(model: Any, twin: Any, inputs: dict[str, Tensor]) -> bool:
     learning = [p for p in model.parameters() if p.requires_grad]
     try:
         once, twice = (_gradient(one, learning, inputs) for one in (model, twin))
-    except (RuntimeError, TypeError, ValueError):
+    except (RuntimeError, TypeError, ValueError) as problem:
+        if is_out_of_memory(problem):
+            raise
         return False
     return bool((once - twice).norm() <= TOLERANCE * once.norm())
 

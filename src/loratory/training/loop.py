@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from loratory.errors import Diverged, Stopped
+from loratory.errors import Diverged, Stopped, is_out_of_memory
 from loratory.models.precision import autocast, choose
 from loratory.protocols import JSON, Context, Scores, State
 from loratory.specs.training import TrainingSpec
@@ -135,7 +135,7 @@ class _Fit:
             try:
                 return self._passes(batch)
             except (MemoryError, RuntimeError) as problem:
-                if not memory.is_out_of_memory(problem):
+                if not is_out_of_memory(problem):
                     raise
                 said = memory.first_line(problem)
             self._halve(batch, said)  # out of the handler: the error holds on to all that the failed pass had made
@@ -190,7 +190,7 @@ class _Fit:
             self.scaler.step(self.optimizer)
             self.scaler.update()
         except (MemoryError, RuntimeError) as problem:
-            if not memory.is_out_of_memory(problem):
+            if not is_out_of_memory(problem):
                 raise
             raise memory.in_the_optimizer(self._place(), memory.first_line(problem)) from problem
         self.optimizer.zero_grad(set_to_none=True)

@@ -8,29 +8,12 @@ from contextlib import contextmanager
 
 import torch
 
-from loratory.errors import OutOfMemory
+from loratory.errors import OutOfMemory, is_out_of_memory
 from loratory.models.memory import return_freed_memory
 from loratory.specs.training import TrainingSpec
 from loratory.training.batching import Batch
 
-# How allocators say it that raise a plain RuntimeError: torch's on a CPU and on Apple's, C++, and NVIDIA's libraries.
-SAYINGS = (
-    "can't allocate memory",
-    "Cannot allocate memory",
-    "out of memory",
-    "bad alloc",
-    "bad_alloc",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-)
 LONGEST = 200  # characters of what the allocator said
-
-
-def is_out_of_memory(problem: BaseException) -> bool:
-    """Whether an allocation failed."""
-    if isinstance(problem, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(problem, RuntimeError) and any(saying in str(problem) for saying in SAYINGS)
 
 
 def split(batch: Batch, halvings: int) -> Batch:

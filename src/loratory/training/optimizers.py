@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from loratory.errors import SpecError, missing_extra
-from loratory.training.memory import is_out_of_memory
+from loratory.errors import SpecError, is_out_of_memory, missing_extra
 
 # What there may be of one parameter: AdamW's state, and bitsandbytes' with the scales and the code of its blocks.
 PARTS = ("step", "exp_avg", "exp_avg_sq", "state1", "state2", "absmax1", "absmax2", "qmap1", "qmap2")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from loratory.errors import DataError, Unfit
+from loratory.errors import DataError, Unfit, is_out_of_memory
 from loratory.models.live import LiveTrunk
 from loratory.models.trunks import BATCH_TOKENS, TorchTrunk, by_length
 from loratory.predictors.decoder import Decoder
@@ -20,7 +20,6 @@ from loratory.protocols import JSON, Context, Example, Labelled, Lessons, Networ
 from loratory.specs.training import LossSpec
 from loratory.training.batching import epoch_batches
 from loratory.training.loop import Course, train
-from loratory.training.memory import is_out_of_memory
 from loratory.training.objectives import class_weights
 
 PACKED_ALIKE = 1e-4  # of losses in float32, packed and not
