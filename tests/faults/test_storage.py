@@ -52,7 +52,7 @@ def only_whole_artifacts(run: Path) -> list[Path]:
     return found
 
 
-@pytest.mark.parametrize("size", ["8k", "40k", "72k", "104k", "136k", "160k"])
+@pytest.mark.parametrize("size", ["8k", "72k", "136k"])
 def test_a_full_disk_is_said_and_a_rerun_with_room_completes(
     size: str, disk: Callable[[str], Path], workspace: Workspace
 ) -> None:
@@ -83,7 +83,7 @@ def test_tensors_that_do_not_fit_are_a_full_disk_too(disk: Callable[[str], Path]
     assert list(small.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", range(1, 38, 4))
+@pytest.mark.parametrize("number", range(1, 38, 9))
 def test_an_error_at_any_fsync_leaves_only_whole_artifacts(
     number: int, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
