@@ -295,7 +295,7 @@ def test_power_is_lost_between_any_two_writes(tmp_path: Path, name: str) -> None
     assert lose_power(tmp_path, CASES[name], 16, name) >= 5
 
 
-STATES = 10_000
+STATES = int(os.environ.get("TF_N", "10000"))
 
 
 @pytest.mark.slow
