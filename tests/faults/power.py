@@ -117,7 +117,11 @@ class Trace:
 @contextmanager
 def tracing(root: Path) -> Iterator[Trace]:
     """Note what this thread does below a folder."""
-    trace, real, swap = Trace(root), {name: getattr(os, name) for name in (*CALLS, "fsync", "replace")}, manifests.exchange
+    trace, real, swap = (
+        Trace(root),
+        {name: getattr(os, name) for name in (*CALLS, "fsync", "replace")},
+        manifests.exchange,
+    )
 
     def seen(name: str) -> Callable[..., Any]:
         def call(*words: Any, **more: Any) -> Any:

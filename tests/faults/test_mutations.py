@@ -87,7 +87,13 @@ def kinds(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     home = tmp_path_factory.mktemp("kinds")
     run = shutil.copytree(finished / "runs" / "tiny", home / "tiny")
     (home / "base").symlink_to((finished / "base").resolve())
-    names = {"linear": "tfidf", "rules": "rules", "encoder": "head", "encoder with adapter": "lora-stock", "whole": "full"}
+    names = {
+        "linear": "tfidf",
+        "rules": "rules",
+        "encoder": "head",
+        "encoder with adapter": "lora-stock",
+        "whole": "full",
+    }
     made = {kind: Kind(run / "contenders" / name / "seed-1", load) for kind, name in names.items()}
     done = here(home, "export", run, "-c", "lora", "-o", home / "exported")
     assert done.code == 0, done.err

@@ -114,7 +114,9 @@ def bench_task() -> Any:
     return INTENTS
 
 
-@pytest.mark.parametrize("problem", [RuntimeError("this text cannot be computed"), ValueError("out of memory"), OSError()])
+@pytest.mark.parametrize(
+    "problem", [RuntimeError("this text cannot be computed"), ValueError("out of memory"), OSError()]
+)
 def test_other_errors_are_not_a_lack_of_memory(problem: Exception) -> None:
     assert not is_out_of_memory(problem)
 

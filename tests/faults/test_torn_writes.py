@@ -193,7 +193,11 @@ def chained(root: Path, acknowledged: int) -> None:
 def note_on(root: Path) -> None:
     """It says what happened, and the chain holds all the same."""
     audit(root).note("load", {"number": TIMES})
-    rows = [json.loads(raw) for raw in audit(root).file.read_bytes().split(b"\n") if raw.startswith(b'{"at"') and raw.endswith(b"}")]
+    rows = [
+        json.loads(raw)
+        for raw in audit(root).file.read_bytes().split(b"\n")
+        if raw.startswith(b'{"at"') and raw.endswith(b"}")
+    ]
     assert rows[-1]["number"] == audit(root).verify()
     assert rows[-1]["event"] == "load"
 
@@ -242,7 +246,9 @@ CASES: dict[str, Case] = {
     "an artifact whose files are made again": extended(NEW, {}, NEW),
     "checkpoints": Case(nothing, keep, kept, go_on),
     "lines that are appended": Case(nothing, append, lines, another_line),
-    "a file that is replaced": Case(nothing, rewrite, rewritten, lambda root: write_text(root / "made" / "file.txt", "9")),
+    "a file that is replaced": Case(
+        nothing, rewrite, rewritten, lambda root: write_text(root / "made" / "file.txt", "9")
+    ),
     "the audit file": Case(nothing, note, chained, note_on),
     "keys": Case(nothing, add_keys, added, lambda root: keys.add("add", root / "keys.json", "last", False)),
     "the evidence of a run": Case(
@@ -295,7 +301,7 @@ def test_power_is_lost_between_any_two_writes(tmp_path: Path, name: str) -> None
     assert lose_power(tmp_path, CASES[name], 16, name) >= 5
 
 
-STATES = int(os.environ.get("TF_N", "10000"))
+STATES = 10_000
 
 
 @pytest.mark.slow

@@ -150,7 +150,7 @@ async def _asked(
         raise
     except Exception as problem:
         if is_out_of_memory(problem):
-            log.error("the contender %s had no memory for %d inputs: %s", stage.name, len(inputs), problem)  # noqa: TRY400
+            log.error("the contender %s had no memory for %d inputs: %s", stage.name, len(inputs), problem)
             raise Exhausted from problem
         log.exception("the contender %s failed", stage.name)
         raise Broken from problem
