@@ -19,7 +19,7 @@ from .serving import Running, running
 from .world import here
 
 LADDER = "  - rules\n  - tfidf\n  - lora\n"
-TEXTS = ["my card was stolen please help", "i want a refund now", "", "cannot login since monday 17"]
+TEXTS = ["my card was stolen please help", "i want a refund now", "x", "cannot login since monday 17"]
 LOAD = {"lora_name": "tiny", "lora_path": "tiny"}
 
 
