@@ -17,7 +17,7 @@ from loratory.serving.app import make_app
 from loratory.serving.gate import Gate
 from loratory.serving.memory import is_out_of_memory
 from recording import Faults
-from served import Bench, Call, Plain, Reply, call, seated, server_of, service
+from served import INTENTS, Bench, Call, Plain, Reply, call, seated, server_of, service
 
 
 def on_a_cpu() -> Exception:
@@ -99,19 +99,12 @@ def test_predictors_in_python_and_fallbacks_too(tmp_path: Path) -> None:
     def short(task: Any, input: Any) -> Any:
         raise MemoryError
 
-    bench = Short()
-    app = make_app(server_of(tmp_path, service("intent", Plain(bench_task(), short))))
+    app = make_app(server_of(tmp_path, service("intent", Plain(INTENTS, short))))
     assert ask(app, "cash").status == 503
-    both = make_app(server_of(tmp_path, service("intent", Plain(bench_task(), short), Plain(bench_task()))))
+    both = make_app(server_of(tmp_path, service("intent", Plain(INTENTS, short), Plain(INTENTS))))
     (one,) = ask(both, "cash").json["predictions"]
     assert one["answer"] == {"label": "cash"}
     assert one["fallback"] == {"from": "stage-1", "why": "failed"}
-
-
-def bench_task() -> Any:
-    from served import INTENTS
-
-    return INTENTS
 
 
 @pytest.mark.parametrize(
