@@ -1,4 +1,4 @@
-"""A changed file is never loaded: bit flips, cuts, zeroed pages, doubled blocks, more bytes, files of another artifact."""
+"""A changed file is never loaded: bits, cuts, zeroed pages, doubled blocks, more bytes, files of another artifact."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ import pytest
 
 from loratory.artifacts.manifests import MANIFEST, verified
 from loratory.data import ledger
+from loratory.errors import ArtifactError
 from recording import Faults
 
 from . import world
@@ -45,7 +46,14 @@ WAYS = {
     "the disk is full for a moment": (errno.ENOSPC, False, False),
     "the disk is broken from then on": (errno.EIO, True, True),
 }
-SAID = ("the disk is full", "the disk quota is used up", "the disk reports an I/O error", "the disk is read-only")
+SAID = (
+    "the ledger of test reads cannot be used",
+    "the disk refuses",
+    "the disk is full",
+    "the disk quota is used up",
+    "the disk reports an I/O error",
+    "the disk is read-only",
+)
 
 
 @dataclass(frozen=True)
@@ -139,33 +147,43 @@ def refuse(disk: Disk, folder: Path, at: int, way: str, undisturbed: Undisturbed
     """Refuse the n-th call, look at what is left, and go on; why it did not end as promised."""
     ended = disk.run(folder, at, way)
     code, said = ended.done[-1]
+    found = told(ended) or left(folder, code, undisturbed) or gone_on(disk.run(folder), folder, undisturbed)
+    return found and f"{way}, call {at} ({ended.call}): {found}; it said: {said}"
+
+
+def told(ended: Ended) -> str:
+    """What is wrong with how the commands ended, and with what a person reads."""
+    code, said = ended.done[-1]
     if not ended.failed:
         return "nothing was refused"
-    what = f"{way}, call {at} ({ended.call}): "
     if code not in (0, 2) or "Traceback" in said:
-        return f"{what}{code}, {said}"
-    if code and sum(line.startswith("loratory: ") for line in said.splitlines()) != 1:
-        return f"{what}not one line: {said}"
-    if code and not any(
-        words in said for words in (*SAID, "the ledger of test reads cannot be used", "the disk refuses")
-    ):
-        return f"{what}{said}"
+        return f"it ended with {code}"
+    lines = sum(line.startswith("loratory: ") for line in said.splitlines())
+    return (
+        "" if code == 0 or (lines == 1 and any(words in said for words in SAID)) else "it does not say so in one line"
+    )
+
+
+def left(folder: Path, code: int, undisturbed: Undisturbed) -> str:
+    """What is wrong with the files. What lies there under temporary names goes with the next command."""
     try:
-        for file in folder.rglob(MANIFEST):  # what is left under temporary names goes with the next command
-            if ".checkpoints" not in str(file) and "/." not in file.relative_to(folder).as_posix():
+        for file in folder.rglob(MANIFEST):
+            if "/." not in file.relative_to(folder).as_posix():
                 verified(file.parent)
-    except Exception as problem:
-        return f"{what}{problem}"
-    if code == 0 and (files_in(folder), weights(folder)) != (undisturbed.files, undisturbed.weights):
-        return f"{what}it ended well, and is not whole: {set(files_in(folder)) ^ set(undisturbed.files)}"
-    again = disk.run(folder)
+    except ArtifactError as problem:
+        return str(problem)
+    same = (files_in(folder), weights(folder)) == (undisturbed.files, undisturbed.weights)
+    return "" if code or same else "it ended well, and is not whole"
+
+
+def gone_on(again: Ended, folder: Path, undisturbed: Undisturbed) -> str:
+    """What is wrong with the same commands on a disk that is well again."""
     if [code for code, _ in again.done] != [0] * len(COMMANDS):
-        return f"{what}it does not go on: {again.done[-1]}, after: {said}"
+        return f"it does not go on: {again.done[-1]}"
     if weights(folder) != undisturbed.weights:
-        return f"{what}other weights"
-    if more := set(files_in(folder)) ^ set(undisturbed.files):
-        return f"{what}other files: {more}"
-    return ""
+        return "other weights"
+    more = set(files_in(folder)) ^ set(undisturbed.files)
+    return f"other files: {more}" if more else ""
 
 
 def refuse_some(
