@@ -16,8 +16,17 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from loratory.artifacts import manifests
-from loratory.artifacts.files import append_line, storage, to_json, write_json, write_text
-from loratory.artifacts.manifests import digest_of, extending, file_digest, read_manifest, staging, verified
+from loratory.artifacts.files import append_line, storage, sweep, temporary, to_json, write_json, write_text
+from loratory.artifacts.manifests import (
+    digest_of,
+    extending,
+    file_digest,
+    read_manifest,
+    sealed,
+    staging,
+    verified,
+    write_manifest,
+)
 from loratory.errors import ArtifactError, StorageError
 
 
@@ -65,12 +74,22 @@ def test_an_exception_inside_leaves_the_old_folder(tmp_path: Path, problem: type
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT])
-@pytest.mark.parametrize("where", ["fsync", "replace"])
-@pytest.mark.parametrize("how", ["stage", "extend", "replace an entry", "write"])
+@pytest.mark.parametrize(
+    ("where", "how"),
+    [
+        ("exchange", "stage"),
+        *((where, how) for where in ("fsync", "replace") for how in ("stage", "extend", "replace an entry", "write")),
+    ],
+)
 def test_a_disk_that_refuses_at_any_moment_leaves_the_old_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, where: str, how: str
 ) -> None:
-    """Every call of fsync and of rename fails once; what a reader sees is the old state, or the new one."""
+    """Every call of fsync and of rename fails once; what a reader sees is the old state, or the new one.
+
+    Renames are those of systems that cannot let two folders change places.
+    """
+    if where == "replace":
+        monkeypatch.setattr(manifests, "exchange", lambda *_: False)
     for number in range(99):
         folder = made(tmp_path / f"fit-{number}")
         raised = refused_at(number, lambda f=folder: attempt(how, f), where, code, monkeypatch)  # type: ignore[misc]
@@ -88,7 +107,8 @@ def refused_at(
     number: int, work: Callable[[], StorageError | None], where: str, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> StorageError | None:
     """The error of `work` when the n-th call of os.<where> fails; None when there is no n-th call."""
-    calls, real = 0, getattr(os, where)
+    home: Any = manifests if where == "exchange" else os
+    calls, real = 0, getattr(home, where)
 
     def refuse(*args: Any, **options: Any) -> Any:
         nonlocal calls
@@ -98,7 +118,7 @@ def refused_at(
         return real(*args, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, where, refuse)
+        patched.setattr(home, where, refuse)
         raised = work()
     assert (raised is not None) == (calls > number)
     return raised
@@ -174,6 +194,13 @@ def refold(file: Path) -> None:
     file.mkdir()
 
 
+def respoken(folder: Path, change: Callable[[str], str]) -> None:
+    file = folder / "manifest.json"
+    text = file.read_text(encoding="utf-8")
+    assert change(text) != text
+    file.write_text(change(text), encoding="utf-8")
+
+
 SPOILS: dict[str, Callable[[Path], object]] = {
     "a bit flips": lambda f: (f / "a.txt").write_bytes(b"nld"),
     "a file is cut": lambda f: (f / "a.txt").write_bytes(b"ol"),
@@ -184,6 +211,11 @@ SPOILS: dict[str, Callable[[Path], object]] = {
     "a torn manifest": lambda f: (f / "manifest.json").write_bytes((f / "manifest.json").read_bytes()[:-9]),
     "an empty manifest": lambda f: (f / "manifest.json").write_text("{}"),
     "a list for a manifest": lambda f: (f / "manifest.json").write_text("[]"),
+    "a word of the manifest": lambda f: respoken(f, lambda text: text.replace('"fit"', '"git"')),
+    "a key of the manifest": lambda f: respoken(f, lambda text: text.replace('"kind"', '"kine"')),
+    "the manifest's own digest": lambda f: respoken(f, lambda text: text.replace('"sha256"', '"sha257"')),
+    "the manifest's format": lambda f: respoken(f, lambda text: text.replace('"format": 2', '"format": 0')),
+    "a space behind the manifest": lambda f: respoken(f, lambda text: f"{text} "),
 }
 
 
@@ -205,7 +237,7 @@ def test_a_manifest_that_leads_outside_is_refused(tmp_path: Path, path: str) -> 
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     target = (folder / path).resolve()
     manifest["files"][path] = file_digest(target) if target.is_file() else "0"
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    write_manifest(folder, manifest)
     with pytest.raises(ArtifactError, match="no name of a file inside"):
         verified(folder)
 
@@ -213,7 +245,7 @@ def test_a_manifest_that_leads_outside_is_refused(tmp_path: Path, path: str) -> 
 def test_a_manifest_of_another_format_is_refused(tmp_path: Path) -> None:
     folder = made(tmp_path / "fit")
     write_json(folder / "manifest.json", {**verified(folder), "format": manifests.FORMAT + 1})
-    with pytest.raises(ArtifactError, match="of format 2") as caught:
+    with pytest.raises(ArtifactError, match="of format 3") as caught:
         verified(folder)
     assert "version of loratory" in caught.value.remedy
 
@@ -228,10 +260,39 @@ def test_a_crash_between_the_files_and_the_manifest_leaves_the_old_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = made(tmp_path / "fit")
-    monkeypatch.setattr(manifests, "write_json", lambda *a: (_ for _ in ()).throw(Crash()))
+    monkeypatch.setattr(manifests, "write_text", lambda *a: (_ for _ in ()).throw(Crash()))
     with pytest.raises(Crash), extending(folder) as part:
         (part / "c.txt").write_text("c", encoding="utf-8")
     assert set(verified(folder)["files"]) == {"a.txt", "inner/b.txt"}
+
+
+def test_a_manifest_of_the_first_format_is_still_read(tmp_path: Path) -> None:
+    """It had no digest of its own."""
+    folder = made(tmp_path / "fit")
+    manifest = {name: value for name, value in verified(folder).items() if name != manifests.OWN}
+    write_json(folder / "manifest.json", {**manifest, "format": 1})
+    assert set(verified(folder)["files"]) == {"a.txt", "inner/b.txt"}
+    with extending(folder) as part:
+        (part / "c.txt").write_text("c", encoding="utf-8")
+    assert verified(folder)["format"] == manifests.FORMAT
+    assert sealed(verified(folder)) == (folder / "manifest.json").read_text(encoding="utf-8")
+
+
+def test_who_is_stopped_between_two_renames_leaves_the_older_folder_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where two folders cannot change places; the name of what is left says that its process has ended."""
+    before = tree(made(tmp_path / "fit"))
+    other = temporary(tmp_path / "fit", "old").name.replace(f"-{os.getpid()}-", "-4194305-")  # above any process id
+    (tmp_path / "fit").rename(tmp_path / other)
+    sweep(tmp_path / "fit")
+    assert tree(tmp_path / "fit") == before
+    assert [f.name for f in tmp_path.iterdir()] == ["fit"]
+    (tmp_path / "fit").rename(tmp_path / other)
+    made(tmp_path / "fit", "new")
+    sweep(tmp_path / "fit")
+    assert tree(tmp_path / "fit") != before
+    assert [f.name for f in tmp_path.iterdir()] == ["fit"]
 
 
 # ---- small things

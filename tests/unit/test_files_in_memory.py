@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from loratory.artifacts.contents import Files, Seen, is_plain
-from loratory.artifacts.manifests import file_digest, open_artifact, staging
+from loratory.artifacts.manifests import file_digest, open_artifact, staging, write_manifest
 from loratory.errors import ArtifactError, BaseModelError
 from loratory.models import adapters, trunks
 from loratory.models.bases import describe, resolve
@@ -234,7 +234,7 @@ def test_links_pipes_devices_and_tricks_of_case_are_refused(tmp_path: Path, kind
             (folder / "task.json").symlink_to("/dev/zero")
         else:
             os.mkfifo(folder / "task.json")
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(folder, manifest)
     with pytest.raises(ArtifactError):
         store.read(folder, Pool())
 

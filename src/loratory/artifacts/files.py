@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -10,8 +11,9 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,52 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, durably: an entry of a folder is on the disk when that folder is."""
+    new = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in new:
+        sync_folder(one.parent)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places, at one moment for every reader; whether the system can.
+
+    renameat2(2) of Linux 3.15 with RENAME_EXCHANGE, renamex_np(2) of macOS 10.12 with RENAME_SWAP. Raises OSError.
+    """
+    call = _exchanger()
+    if call is None:
+        return False
+    if call(os.fsencode(one), os.fsencode(other)) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in CANNOT:
+        return False
+    raise OSError(code, os.strerror(code), str(one), None, str(other))
+
+
+CANNOT = (
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+)  # this file system, or a sandbox, knows no such call
+
+
+@cache
+def _exchanger() -> Callable[[bytes, bytes], int] | None:
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+        if hasattr(library, "renameat2"):
+            here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+            return lambda one, other: int(library.renameat2(here, one, here, other, swap))
+        if hasattr(library, "renamex_np"):
+            return lambda one, other: int(library.renamex_np(one, other, 2))
+    except (OSError, TypeError):  # no such library on Windows
+        pass
+    return None
+
+
 def sync_file(file: Path) -> None:
     """Make a file's bytes durable."""
     handle = os.open(file, os.O_RDONLY)
@@ -80,12 +128,18 @@ def _host() -> str:
 
 
 def sweep(final: Path) -> None:
-    """Remove what dead processes of this machine, and older versions, left under temporary names of `final`."""
+    """Remove what dead processes of this machine, and older versions, left under temporary names of `final`.
+
+    Where one ended while it replaced a folder, the older folder gets its name back.
+    """
     start = f".{final.name}."
     with suppress(OSError):
-        for name in os.listdir(final.parent):
-            if name.startswith(start) and _is_left(name.removeprefix(start)):
-                left = final.with_name(name)
+        found = [name for name in os.listdir(final.parent) if name.startswith(start)]
+        for left in [final.with_name(name) for name in found if _is_left(name.removeprefix(start))]:
+            if left.name.endswith(".old") and not final.exists():
+                os.replace(left, final)
+                sync_folder(final.parent)
+            else:
                 shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
@@ -111,7 +165,7 @@ def write_bytes(file: Path, data: bytes) -> None:
     """Replace a file whole or not at all; raises StorageError."""
     part = temporary(file)
     with storage(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         sweep(file)
         try:
             part.write_bytes(data)
@@ -147,10 +201,13 @@ def write_json(file: Path, value: Any) -> None:
 def append_line(file: Path, line: str) -> None:
     """Append one line durably; a torn last line of an earlier crash is closed first."""
     with storage(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
+        new = not file.exists()
         with file.open("ab+") as handle:
             handle.seek(0, os.SEEK_END)
             torn = handle.tell() > 0 and (handle.seek(-1, os.SEEK_END), handle.read(1))[1] != b"\n"
             handle.write((b"\n" if torn else b"") + line.encode() + b"\n")
             handle.flush()
             os.fsync(handle.fileno())
+        if new:
+            sync_folder(file.parent)

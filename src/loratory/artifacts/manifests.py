@@ -12,11 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from loratory.artifacts.contents import Files, is_plain, opened
-from loratory.artifacts.files import storage, sweep, sync_file, sync_folder, temporary, to_json, write_json
+from loratory.artifacts.files import (
+    exchange,
+    make_folder,
+    storage,
+    sweep,
+    sync_file,
+    sync_folder,
+    temporary,
+    to_json,
+    write_text,
+)
 from loratory.errors import ArtifactError
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+KNOWN = (1, FORMAT)  # of which 1 has no digest of its own
+OWN = "sha256"  # the last key of a manifest: SHA-256 of the file without it
 
 
 def file_digest(file: Path) -> str:
@@ -51,7 +63,7 @@ def staging(final: Path, facts: Mapping[str, Any]) -> Iterator[Path]:
     """
     part = temporary(final)
     with storage(final):
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(final.parent)
         sweep(final)
         part.mkdir()
         try:
@@ -68,13 +80,33 @@ def _seal(folder: Path, facts: Mapping[str, Any]) -> None:
     digests = {file.relative_to(folder).as_posix(): file_digest(file) for file in files}
     for file in files:
         sync_file(file)
-    (folder / MANIFEST).write_text(to_json({"format": FORMAT, **facts, "files": digests}), encoding="utf-8")
+    (folder / MANIFEST).write_text(sealed({**facts, "files": digests}), encoding="utf-8")
     sync_file(folder / MANIFEST)
     for inner in (folder, *(f for f in folder.rglob("*") if f.is_dir())):
         sync_folder(inner)
 
 
+def sealed(manifest: Mapping[str, Any]) -> str:
+    """The text of a manifest: its format, what it says, and the digest of these, so that a changed one is known."""
+    rest = {name: value for name, value in manifest.items() if name not in ("format", OWN)}
+    text = to_json({"format": FORMAT, **rest})
+    return to_json({"format": FORMAT, **rest, OWN: hashlib.sha256(text.encode()).hexdigest()})
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Replace the manifest of a folder; raises StorageError."""
+    write_text(folder / MANIFEST, sealed(manifest))
+
+
 def _swap(part: Path, final: Path) -> None:
+    """`part` in the place of `final`: at one moment where the system can, else with a moment when there is neither.
+
+    Whoever is stopped in that moment leaves the older one under a temporary name, from where `sweep` takes it back.
+    """
+    if final.is_dir() and exchange(part, final):
+        sync_folder(final.parent)
+        shutil.rmtree(part, ignore_errors=True)
+        return
     old = temporary(final, "old")
     if final.exists():
         os.replace(final, old)
@@ -109,20 +141,20 @@ def extending(folder: Path) -> Iterator[Path]:
             names = {entry.name for entry in entries}
             kept = {name: sha for name, sha in manifest["files"].items() if name.partition("/")[0] not in names}
             if kept != manifest["files"]:
-                write_json(folder / MANIFEST, {**manifest, "files": kept})
+                write_manifest(folder, {**manifest, "files": kept})
             for entry in entries:
                 target = folder / entry.name
                 if target.is_dir():
                     shutil.rmtree(target)
                 os.replace(entry, target)
             sync_folder(folder)
-            write_json(folder / MANIFEST, {**manifest, "files": dict(sorted({**kept, **added}.items()))})
+            write_manifest(folder, {**manifest, "files": dict(sorted({**kept, **added}.items()))})
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a folder, or None where there is none that can be read."""
+    """The manifest of a folder, or None where there is none that can be read, or it is not as it was written."""
     data = _manifest_bytes(folder)
     return None if data is None else _parsed(data)
 
@@ -140,7 +172,17 @@ def _parsed(data: bytes) -> dict[str, Any] | None:
         manifest = json.loads(data)
     except (ValueError, RecursionError):
         return None
-    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        return None
+    return manifest if manifest.get("format") != FORMAT or _is_whole(manifest, data) else None
+
+
+def _is_whole(manifest: Mapping[str, Any], data: bytes) -> bool:
+    """Whether these bytes are what `sealed` makes of what they say."""
+    try:
+        return sealed(manifest).encode() == data
+    except (ValueError, TypeError, RecursionError):  # NaN, half of a surrogate pair
+        return False
 
 
 class Artifact(Files):
@@ -162,15 +204,15 @@ def open_artifact(folder: Path) -> Artifact:
     manifest = None if data is None else _parsed(data)
     if data is None or manifest is None:
         raise ArtifactError(
-            "this folder has no valid manifest.json, so nothing in it is loaded",
+            f"this folder has no valid {MANIFEST}, so nothing in it is loaded: it is missing, changed or damaged",
             where=str(folder),
             remedy=f"for a foreign model folder: loratory import {folder}; for a run: loratory run it again",
         )
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format") not in KNOWN:
         raise ArtifactError(
             f"the manifest is of format {manifest.get('format')!r}",
             where=str(folder / MANIFEST),
-            allowed=str(FORMAT),
+            allowed=" or ".join(map(str, KNOWN)),
             remedy="open it with the version of loratory that wrote it",
         )
     _check_names(folder, manifest["files"])

@@ -99,7 +99,8 @@ def _fit_seeds(bench: Bench, contender: Contender) -> dict[int, Path]:
 def _fit(bench: Bench, contender: Contender, seed: int, folder: Path) -> Path:
     """One fit as an artifact with its validation rows; the valid one on disk is kept."""
     identity = identity_of(bench, contender, seed)
-    checkpoints = FolderCheckpoints(folder.with_name(f".{folder.name}.checkpoints"), identity)
+    say = lambda text: bench.listen("said", {"text": text})  # noqa: E731
+    checkpoints = FolderCheckpoints(folder.with_name(f".{folder.name}.checkpoints"), identity, say)
     if _is_kept(bench, folder, identity):
         bench.listen("kept", {"contender": contender.name, "seed": seed})
         checkpoints.clear()  # of a run that ended between the fit and this line

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from loratory.artifacts.contents import Files, Seen
-from loratory.artifacts.files import storage, write_json
-from loratory.artifacts.manifests import FORMAT, MANIFEST, Artifact, file_digest, open_artifact, read_manifest
+from loratory.artifacts.files import storage
+from loratory.artifacts.manifests import MANIFEST, Artifact, file_digest, open_artifact, read_manifest, write_manifest
 from loratory.errors import ArtifactError, nearest
 from loratory.protocols import Predictor, Trunks
 from loratory.specs.frame import NAME, NAMED
@@ -167,7 +167,7 @@ def seal_run(path: Path) -> None:
     own = [name for name in COVERED if (path / name).is_file()]
     fits = sorted(path.glob(f"contenders/*/seed-*/{MANIFEST}"))
     names = [*own, *(file.relative_to(path).as_posix() for file in fits)]
-    write_json(path / MANIFEST, {"format": FORMAT, "kind": RUN, "files": {n: file_digest(path / n) for n in names}})
+    write_manifest(path, {"kind": RUN, "files": {name: file_digest(path / name) for name in names}})
 
 
 def unseal_run(path: Path) -> None:

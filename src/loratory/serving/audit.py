@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loratory.artifacts.files import storage, write_text
+from loratory.artifacts.files import make_folder, storage, write_text
 from loratory.errors import DataError
 from loratory.protocols import JSON
 from loratory.serving.chains import (
@@ -105,7 +105,7 @@ class Audit:
 
         The lock is a file of its own: the chain's may be moved away by rotation, and its head is replaced.
         """
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.file.parent)
         with self.file.with_name(f"{self.file.name}.lock").open("ab") as handle:
             if fcntl is not None:
                 fcntl.flock(handle, fcntl.LOCK_EX)  # until it is closed

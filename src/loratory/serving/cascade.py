@@ -15,6 +15,7 @@ from typing import Any
 from loratory.errors import Late
 from loratory.protocols import JSON, Input, Prediction, Predictor
 from loratory.serving.engine import Engine
+from loratory.serving.memory import is_out_of_memory
 from loratory.serving.plain import Full
 from loratory.serving.services import Service, Stage
 
@@ -34,6 +35,10 @@ class Busy(Exception):
 
 class Broken(Exception):
     """The only one who could answer failed; the log says how."""
+
+
+class Exhausted(Broken):
+    """The only one who could answer had no memory for it now."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def foresee(engine: Engine, service: Service, cost: int, by: float) -> None:
     raise Busy(min(waits))
 
 
-WHY: Mapping[type[Exception], str] = {Full: "full", Late: "late", Broken: "failed"}
+WHY: Mapping[type[Exception], str] = {Full: "full", Late: "late", Broken: "failed", Exhausted: "failed"}
 
 
 def _stands_in(one: Answered) -> bool:
@@ -144,6 +149,9 @@ async def _asked(
     except (Full, Late):
         raise
     except Exception as problem:
+        if is_out_of_memory(problem):
+            log.error("the contender %s had no memory for %d inputs: %s", stage.name, len(inputs), problem)
+            raise Exhausted from problem
         log.exception("the contender %s failed", stage.name)
         raise Broken from problem
     stage.took(time.monotonic() - started)

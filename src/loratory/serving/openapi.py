@@ -12,7 +12,7 @@ from loratory.specs.frame import NAME
 from loratory.specs.writing import WritingSpec
 
 Schema = Mapping[str, Any]
-EVERYWHERE = (401, 403, 408, 413, 421, 429, 431, 500)  # what the gate may answer before any route
+EVERYWHERE = (401, 403, 408, 413, 421, 429, 431, 500, 503)  # what the gate may answer before any route
 WITH_BODY = (400, 422, 504)
 NUMBER, STRING, WHOLE = {"type": "number"}, {"type": "string"}, {"type": "integer"}
 OBJECT = {"type": "object"}
@@ -141,7 +141,7 @@ def _errors(statuses: Sequence[int], name: str = "Error") -> dict[str, Any]:
     return {
         str(status): {
             "description": named[status].replace("_", " "),
-            "headers": {**REQUEST_ID, **(AFTER if status == 429 else {})},
+            "headers": {**REQUEST_ID, **(AFTER if status in (429, 503) else {})},
             **_json(wrong),
         }
         for status in sorted(set(statuses))

@@ -10,6 +10,7 @@ from typing import Any
 
 from loratory.errors import Late, LoratoryError, StorageError
 from loratory.serving.cascade import Broken, Busy
+from loratory.serving.memory import is_out_of_memory
 
 # code -> status: everything that any route may refuse with, for the OpenAPI too
 STATUS: Mapping[str, int] = {
@@ -94,6 +95,10 @@ def of_problem(problem: Exception) -> Refusal:
         return Refusal("late", "the deadline passed before there was an answer")
     if isinstance(problem, StorageError):  # of ours, not of what was asked: where it lies is nobody's business
         return Refusal("unavailable", "this server could not write down what it was asked to do", after=10.0)
+    if is_out_of_memory(problem):
+        return Refusal(
+            "unavailable", "there was not enough memory for this now; fewer or shorter texts may do", after=1.0
+        )
     if isinstance(problem, LoratoryError):
         return Refusal("invalid_input", f"{problem.problem}{_allowed(problem)}", where=problem.where)
     message = "the task could not be answered" if isinstance(problem, Broken) else "something went wrong here"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors.torch import save_file
 
+from loratory.artifacts.locks import silent
 from loratory.artifacts.manifests import open_artifact, read_manifest, staging, verified
 from loratory.errors import ArtifactError
 from loratory.models.weights import read_tensors
@@ -15,10 +17,12 @@ from loratory.protocols import Checkpoints, State
 
 
 class FolderCheckpoints:
-    """`folder/a` and `folder/b`; the newest valid one of this identity counts. A damaged one is passed over."""
+    """`folder/a` and `folder/b`; the newest valid one of this identity counts. A damaged one is passed over, which
+    `say` tells.
+    """
 
-    def __init__(self, folder: Path, identity: str) -> None:
-        self.folder, self.identity = folder, identity
+    def __init__(self, folder: Path, identity: str, say: Callable[[str], None] = silent) -> None:
+        self.folder, self.identity, self._say = folder, identity, say
 
     def latest(self) -> State | None:
         found = [slot for slot in self._slots() if self._valid(slot)]
@@ -45,15 +49,18 @@ class FolderCheckpoints:
         return self.folder / "a", self.folder / "b"
 
     def _number(self, slot: Path) -> int:
-        manifest = read_manifest(slot)
-        return int(manifest["number"]) if manifest and manifest.get("identity") == self.identity else 0
+        """Which one of this identity it is, from 1; 0 where it is none."""
+        manifest = read_manifest(slot) or {}
+        number = manifest.get("number")
+        return number if manifest.get("identity") == self.identity and type(number) is int else 0
 
     def _valid(self, slot: Path) -> bool:
-        if not self._number(slot):
+        if not slot.is_dir() or (not self._number(slot) and read_manifest(slot)):  # none, or of another fit
             return False
         try:
             verified(slot)
-        except ArtifactError:
+        except ArtifactError as problem:
+            self._say(f"the checkpoint {slot} is damaged and is passed over: {problem.problem} ({problem.where})")
             return False
         return True
 
