@@ -7,10 +7,11 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-# How allocators say it that raise a plain RuntimeError: torch's on a CPU and on Apple's, C++, and NVIDIA's libraries.
+# How allocators say it that raise a plain RuntimeError: torch, C++, NVIDIA's libraries, ONNX Runtime.
 OUT_OF_MEMORY = (
     "can't allocate memory",
     "Cannot allocate memory",
+    "Failed to allocate memory",
     "out of memory",
     "bad alloc",
     "bad_alloc",
@@ -127,7 +128,13 @@ def missing_extra(library: str, extra: str) -> MissingExtra:
 
 
 def is_out_of_memory(problem: BaseException) -> bool:
-    """Whether an allocation failed: in Python, or in an allocator of torch or NVIDIA's that says so in words."""
-    if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":  # the other one is torch's
-        return True
-    return isinstance(problem, RuntimeError) and any(words in str(problem) for words in OUT_OF_MEMORY)
+    """Whether an allocation failed, here or in what this was raised from; no library is loaded to find out."""
+    told: BaseException | None = problem
+    while told is not None:
+        if isinstance(told, MemoryError) or type(told).__name__ == "OutOfMemoryError":
+            return True
+        ours = isinstance(told, RuntimeError) or "onnxruntime" in type(told).__module__
+        if ours and any(words in str(told) for words in OUT_OF_MEMORY):
+            return True
+        told = told.__cause__
+    return False

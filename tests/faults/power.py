@@ -18,6 +18,7 @@ from typing import Any
 from unittest import mock
 
 from loratory.artifacts import manifests
+from loratory.artifacts.files import exchange
 
 Names = dict[int, dict[str, int]]  # folder -> name -> file or folder
 CALLS = ("mkdir", "unlink", "rmdir")  # before and after each of them it is looked at what has changed
@@ -120,7 +121,7 @@ def tracing(root: Path) -> Iterator[Trace]:
     trace, real, swap = (
         Trace(root),
         {name: getattr(os, name) for name in (*CALLS, "fsync", "replace")},
-        manifests.exchange,
+        exchange,
     )
 
     def seen(name: str) -> Callable[..., Any]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from loratory.errors import is_out_of_memory
 from loratory.protocols import Encode
 from loratory.serving.app import make_app
 from loratory.serving.gate import Gate
-from loratory.serving.memory import is_out_of_memory
 from recording import Faults
 from served import INTENTS, Bench, Call, Plain, Reply, call, seated, server_of, service
 

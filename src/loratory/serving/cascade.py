@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loratory.errors import Late
+from loratory.errors import Late, is_out_of_memory
 from loratory.protocols import JSON, Input, Prediction, Predictor
 from loratory.serving.engine import Engine
-from loratory.serving.memory import is_out_of_memory
 from loratory.serving.plain import Full
 from loratory.serving.services import Service, Stage
 

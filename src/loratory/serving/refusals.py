@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from loratory.errors import Late, LoratoryError, StorageError
+from loratory.errors import Late, LoratoryError, StorageError, is_out_of_memory
 from loratory.serving.cascade import Broken, Busy
-from loratory.serving.memory import is_out_of_memory
 
 # code -> status: everything that any route may refuse with, for the OpenAPI too
 STATUS: Mapping[str, int] = {
