@@ -117,11 +117,8 @@ class Trace:
 @contextmanager
 def tracing(root: Path) -> Iterator[Trace]:
     """Note what this thread does below a folder."""
-    trace, real, swap = (
-        Trace(root),
-        {name: getattr(os, name) for name in (*CALLS, "fsync", "replace")},
-        manifests.exchange,
-    )
+    trace, real = Trace(root), {name: getattr(os, name) for name in (*CALLS, "fsync", "replace")}
+    swap: Any = vars(manifests)["exchange"]  # as a test may have replaced it
 
     def seen(name: str) -> Callable[..., Any]:
         def call(*words: Any, **more: Any) -> Any:
