@@ -92,6 +92,17 @@ def one_of(root: Path, acknowledged: int, *states: Tree | None) -> None:
     assert found in (states[-1:] if acknowledged else states)
 
 
+def exchanges(root: Path) -> bool:
+    """Whether folders change places here, and the test has not taken that away."""
+    one, other = root / "runs" / "one", root / "runs" / "other"
+    for folder in (one, other):
+        folder.mkdir()
+    able = bool(vars(manifests)["exchange"](one, other))
+    for folder in (one, other):
+        folder.rmdir()
+    return able
+
+
 def done(trace: Trace, work: Callable[[Path, Any], object], root: Path, what: Any) -> None:
     """Do it, and say so."""
     work(root, what)
@@ -106,7 +117,7 @@ def made_again(work: Callable[[Path, Tree], object], root: Path, files: Tree, af
 
 def staged(*before: Tree) -> Case:
     def swept(root: Path, acknowledged: int) -> None:
-        if (root / "runs").is_dir():
+        if (root / "runs").is_dir() and not exchanges(root):
             sweep(root / "runs" / "fit")  # gives the older folder its name back where two renames were needed
         one_of(root, acknowledged, *(before or (None,)), NEW)
 
@@ -321,7 +332,7 @@ def lose_power(root: Path, case: Case, number: int, seed: str) -> int:
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.usefixtures("renaming")
 def test_power_is_lost_between_any_two_writes(tmp_path: Path, name: str) -> None:
-    assert lose_power(tmp_path, CASES[name], 16, name) >= 5
+    assert lose_power(tmp_path, CASES[name], 24, name) >= 5
 
 
 STATES = 10_000
