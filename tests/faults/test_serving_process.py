@@ -26,6 +26,7 @@ from loratory.export.naming import JOBS, folder_name, mappings
 from loratory.serving.app import make_app
 from loratory.serving.audit import Audit
 from loratory.serving.process import Bounded, Process, bound
+from recording import Faults
 from served import router
 from tiny import configuration, word_pieces
 
@@ -116,17 +117,6 @@ def test_what_was_accepted_is_answered_before_it_ends(nursery: world.Nursery, ra
     assert sum(answered) > 100
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_what_was_accepted_is_answered_50_times(
-    nursery: world.Nursery, ran: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    answered = [leaves_in_order(nursery, ran, 1 + n % 24, 0.1 + n % 5 / 10) for n in range(50)]
-    with capsys.disabled():
-        print(f"\n{len(answered)} signals, {sum(answered)} requests, none of them lost")  # noqa: T201
-    assert min(answered) > 0
-
-
 @contextlib.contextmanager
 def unfinished(port: int) -> Iterator[None]:
     """A request whose body does not come."""
@@ -194,6 +184,65 @@ async def at_a_rate(port: int, path: str, rate: float, seconds: float) -> Tally:
         asking.append(asyncio.create_task(once(number)))
     await asyncio.gather(*asking)
     return tally
+
+
+async def at_a_share(server: Running, share: float, after: float) -> tuple[Tally, list[int]]:
+    """SIGTERM while requests come at this share of what the server can answer, whether those before were answered."""
+    capacity = await one_after_another(server.port, PREDICT, 0.7)
+    tally, started = Tally(), time.monotonic()
+    seen: list[int] = []
+    asking: list[asyncio.Task[None]] = []
+
+    async def once(number: int) -> None:
+        line, began, name = Line(server.port), time.monotonic(), f"open-{number}"
+        with contextlib.suppress(OSError):  # nobody listens any more
+            said = await line.ask("POST", PREDICT, LONG, **{"X-Request-Id": name})
+            tally.note(name, said, time.monotonic() - began)
+        line.close()
+
+    asking.append(asyncio.create_task(readiness(server.port, seen)))
+    rate, signalled = share * capacity, False
+    for number in range(int(rate * (after + 0.5)) + 1):
+        await asyncio.sleep(max(started + number / rate - time.monotonic(), 0))
+        asking.append(asyncio.create_task(once(number)))
+        if not signalled and time.monotonic() - started >= after:
+            server.signal()
+            signalled = True
+    if not signalled:
+        server.signal()
+    await asyncio.wait_for(asyncio.gather(*asking), 60)
+    return tally, seen
+
+
+def check_leaving(tally: Tally, seen: list[int], done: world.Done, allowed: set[int]) -> int:
+    """It says that it leaves, answers what it accepted, and then ends; how many requests were answered."""
+    assert done.code == 0, done.err
+    assert "Traceback" not in done.err
+    known = [seen.index(503), *(i for i, status in enumerate(seen) if status == 200)]  # it said that it would leave
+    assert max(known[1:], default=-1) < known[0]
+    rows = {row["request_id"]: row["status"] for row in ledger(done) if row["route"].endswith("predict")}
+    answered = {name for name, status in tally.statuses.items() if status == 200}
+    assert all(rows.get(name) == 200 for name in answered)  # who was answered was let in, and ended once
+    told = {name: status for name, status in tally.statuses.items() if status}
+    assert set(told.values()) <= allowed, told
+    let_in = {name for name, status in rows.items() if status == 200 and name.startswith("open-")}
+    assert let_in <= answered  # who was let in got the answer
+    return len(answered)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("share", [0.5, 1.0, 1.5])
+def test_100_signals_under_load(nursery: world.Nursery, ran: Path, share: float, faults: Faults) -> None:
+    """34 signals at each of 50, 100 and 150 % of what the server can answer."""
+    tries, answered = faults.of("SIGTERM of a server at 50, 100 and 150 % load"), 0
+    for number in range(34):
+        with running(nursery, ran, "runs/tiny") as server:
+            tally, seen = asyncio.run(at_a_share(server, share, 0.2 + number % 7 / 10))
+            done = server.end()
+        answered += check_leaving(tally, seen, done, {200, 429, 503})
+        tries.add()
+    assert answered > 100
 
 
 async def overloaded(server: Running, path: str, times: float, seconds: float) -> tuple[float, Tally, float]:
