@@ -92,8 +92,8 @@ def _main(words: Sequence[str]) -> int:
     from loratory.cli import main
     from loratory.flows import importing, sandbox
 
-    def call(function: str, arguments: Sequence[object], limits: sandbox.Limits) -> object:
-        return sandbox.read_end(sandbox.make(function, arguments, lambda: None))
+    def call(function: str, arguments: Sequence[object], limits: sandbox.SandboxLimits) -> object:
+        return sandbox.unpack_result(sandbox.call_function(function, arguments, lambda: None))
 
     vars(importing)["call_limited"] = call
     sys.argv = ["loratory", *words]

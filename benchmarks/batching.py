@@ -43,10 +43,10 @@ class Writing:
     """Requests of different lengths, and the ways to write them."""
 
     def __init__(self, base: Path, size: Size) -> None:
-        from loratory.models.trunks import Pool
-        from loratory.protocols import Network, Write
+        from loratory.models.trunks import TorchBackbonePool
+        from loratory.protocols import Network, GenerateRequest
 
-        self.trunk: Any = Pool().base(str(base))
+        self.trunk: Any = TorchBackbonePool().get_base(str(base))
         chance, vocabulary = random.Random(2), self.trunk.speaker().voice.vocabulary
         special = set(self.trunk.tokenizer.tokenizer.all_special_ids)
         plain = [token for token in range(vocabulary) if token not in special]
@@ -54,9 +54,9 @@ class Writing:
         mean, most = size.answer
         lengths = [min(1 + int(chance.expovariate(1 / mean)), most) for _ in prompts]
         network, ends = Network(self.trunk), frozenset[int]()
-        self.requests = [Write(network, p, n, ends) for p, n in zip(prompts, lengths, strict=True)]
+        self.requests = [GenerateRequest(network, p, n, ends) for p, n in zip(prompts, lengths, strict=True)]
         even = round(sum(lengths) / len(lengths))
-        self.alike = [Write(network, p, even, ends) for p in prompts]
+        self.alike = [GenerateRequest(network, p, even, ends) for p in prompts]
 
     def even(self) -> list[Any]:
         """Whole batches of answers of one length, the mean of the others'."""
@@ -121,15 +121,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="little, to try the script; nothing is written")
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
-    from loratory.flows.run import environment
+    from loratory.flows.run import describe_environment
     from loratory.models import probe
-    from loratory.models.bases import resolve
+    from loratory.models.bases import resolve_base
 
     size = QUICK if options.quick else FULL
-    base = options.base or resolve("seedling").folder
+    base = options.base or resolve_base("seedling").folder
     writing = Writing(base, size)
     result = {
-        "machine": {**environment("cpu"), "measured": asdict(probe.known() if options.quick else probe.measure())},
+        "machine": {**describe_environment("cpu"), "measured": asdict(probe.load_or_measure() if options.quick else probe.measure_hardware())},
         "base": {"name": base.name, "parameters": writing.trunk.parameters()},
         "asked": {**asdict(size), "rows": ROWS},
         "writing": writing.measure(options.blocks or size.blocks),

@@ -25,29 +25,29 @@ RESULT = Path(__file__).parent / "results" / "consistency.json"
 def measured(spec: Any, consistency: Any, seed: int) -> dict[str, Any]:
     """Accuracy, flips and broken answers of one fit, and its time."""
     from loratory.flows.preflight import check_ladder
-    from loratory.flows.preparing import check
-    from loratory.flows.run import settle
-    from loratory.flows.stress import Asked, under_stress
+    from loratory.flows.preparing import prepare_split
+    from loratory.flows.run import resolve_auto_options
+    from loratory.flows.stress import StressRequest, measure_under_stress
     from loratory.models import probe
-    from loratory.models.activations import Remembered
-    from loratory.models.execution import run_here
-    from loratory.models.trunks import Pool
-    from loratory.protocols import Context, Lessons, answer
+    from loratory.models.activations import ActivationCache
+    from loratory.models.execution import run_locally
+    from loratory.models.trunks import TorchBackbonePool
+    from loratory.protocols import FitContext, TrainSet, predict_and_score
     from loratory.specs.stress import StressSpec
     from loratory.training.checkpoints import NoCheckpoints
 
     check_ladder(spec)
     contender = next(one for one in spec.ladder if one.regime == "lora")
-    split = check(spec, lambda event, values: None)
+    split = prepare_split(spec, lambda event, values: None)
     regime = contender.options.model_copy(update={"consistency": consistency})
-    training = settle(spec.training, probe.known())
-    context = Context(seed, run_here, NoCheckpoints(), Remembered(run_here), training)
+    training = resolve_auto_options(spec.training, probe.load_or_measure())
+    context = FitContext(seed, run_locally, NoCheckpoints(), ActivationCache(run_locally), training)
     started = time.monotonic()
-    lessons = Lessons(split.parts.train, split.parts.validation)
-    made = regime.fit(split.task, lessons, Pool().base(contender.base or spec.base), context)
+    lessons = TrainSet(split.parts.train, split.parts.validation)
+    made = regime.fit(split.task, lessons, TorchBackbonePool().get_base(contender.base or spec.base), context)
     seconds = time.monotonic() - started
-    found = under_stress(made, Asked(spec.stress or StressSpec(), spec.evidence, split.parts.test))
-    scores = split.task.summarise(answer(made, split.parts.test, run_here).totals())
+    found = measure_under_stress(made, StressRequest(spec.stress or StressSpec(), spec.evidence, split.parts.test))
+    scores = split.task.summarise(predict_and_score(made, split.parts.test, run_locally).sum_counts())
     rows = found["perturbations"]
     return {
         "accuracy": scores["accuracy"],
@@ -73,9 +73,9 @@ def gains(plain: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> d
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write."""
-    from loratory.flows.run import environment
+    from loratory.flows.run import describe_environment
     from loratory.flows.specs import load_spec
-    from loratory.specs.overrides import overridden
+    from loratory.specs.overrides import apply_overrides
     from loratory.specs.training import ConsistencySpec
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     changes = ["ladder=[lora]", "gate=null", "data.suspects=false", "stress.seed=1001", f"stress.texts={options.texts}"]
     spec = load_spec(options.spec, None, [*changes, *options.set])
-    asked = ConsistencySpec(**overridden({}, options.consistency)[0])
+    asked = ConsistencySpec(**apply_overrides({}, options.consistency)[0])
     fits: dict[str, list[dict[str, Any]]] = {"lora": [], "lora with consistency": []}
     for seed in range(1, options.seeds + 1):
         for name, consistency in (("lora", None), ("lora with consistency", asked)):
@@ -96,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(name, seed, json.dumps(fits[name][-1]), flush=True)
     plain, other = fits.values()
     result = {
-        "machine": environment("cpu"),
-        "spec": spec.facts(),
+        "machine": describe_environment("cpu"),
+        "spec": spec.to_dict(),
         "consistency": asked.model_dump(mode="json"),
         "seeds": options.seeds,
         "fits": fits,

@@ -61,9 +61,9 @@ def keep(kind: str, seconds: int, rows: list[dict[str, Any]]) -> None:
 
 
 def _processor() -> str:
-    from loratory.models.probe import processor
+    from loratory.models.probe import processor_name
 
-    return processor()
+    return processor_name()
 
 
 if __name__ == "__main__":

@@ -44,26 +44,26 @@ def read(folder: Path) -> tuple[Any, ...]:
 
 def fitted(name: str, train: Any, data: Path, seed: int, epochs: int) -> dict[str, float]:
     """One fit: validation and test accuracy, and the seconds that it took."""
-    from loratory.discovery import find
-    from loratory.flows.run import settle
+    from loratory.discovery import load_named
+    from loratory.flows.run import resolve_auto_options
     from loratory.models import probe
-    from loratory.models.activations import Remembered
-    from loratory.models.execution import run_here
-    from loratory.protocols import Context, Lessons, answer
+    from loratory.models.activations import ActivationCache
+    from loratory.models.execution import run_locally
+    from loratory.protocols import FitContext, TrainSet, predict_and_score
     from loratory.specs.training import TrainingSpec
     from loratory.tasks.classify import Classify
     from loratory.training.checkpoints import NoCheckpoints
 
     regime, options = CONTENDERS[name]
-    task = Classify().settle(train)
-    lessons = Lessons(train, read(data / "valid")[::4])
-    training = settle(TrainingSpec(epochs=epochs, batch_examples=16), probe.known())
-    context = Context(seed, run_here, NoCheckpoints(), Remembered(run_here), training)
+    task = Classify().resolve_options(train)
+    lessons = TrainSet(train, read(data / "valid")[::4])
+    training = resolve_auto_options(TrainingSpec(epochs=epochs, batch_examples=16), probe.load_or_measure())
+    context = FitContext(seed, run_locally, NoCheckpoints(), ActivationCache(run_locally), training)
     started = time.perf_counter()
-    made = find("regimes", regime)(**options).fit(task, lessons, trunk(), context)
+    made = load_named("regimes", regime)(**options).fit(task, lessons, trunk(), context)
     seconds = time.perf_counter() - started
     accuracy = [
-        task.summarise(answer(made, part, run_here).totals())["accuracy"]
+        task.summarise(predict_and_score(made, part, run_locally).sum_counts())["accuracy"]
         for part in (lessons.validation, read(data / "test"))
     ]
     return {"validation": accuracy[0], "test": accuracy[1], "seconds": round(seconds, 1)}
@@ -71,10 +71,10 @@ def fitted(name: str, train: Any, data: Path, seed: int, epochs: int) -> dict[st
 
 def trunk() -> Any:
     """The shared base."""
-    from loratory.models.trunks import Pool
+    from loratory.models.trunks import TorchBackbonePool
 
     if not POOL:
-        POOL.append(Pool())
+        POOL.append(TorchBackbonePool())
     return POOL[0].base("minilm")
 
 
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
     options = parser.parse_args()
-    from loratory.flows.run import environment
+    from loratory.flows.run import describe_environment
 
     shots: dict[str, Any] = {}
     for part in ("train_5", "train_10"):
@@ -107,7 +107,7 @@ def main() -> None:
             print(part, name, {key: rows[name][key] for key in ("validation", "test", "sd")}, flush=True)
         chosen = max(rows, key=lambda name: float(rows[name]["validation"]))
         shots[part] = {"chosen_on_validation": chosen, "test_of_the_chosen": rows[chosen]["test"], "contenders": rows}
-    result = {"machine": environment("cpu"), "epochs": options.epochs, "published": PUBLISHED, **shots}
+    result = {"machine": describe_environment("cpu"), "epochs": options.epochs, "published": PUBLISHED, **shots}
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

@@ -42,8 +42,8 @@ def folds(rows: Rows, group: str, count: int, by: str) -> Iterator[tuple[Rows, R
 
 def measured(spec: str, train: Rows, test: Rows, changes: Sequence[str], folder: Path) -> dict[str, Any]:
     """One fold's run: every contender's scores."""
-    from loratory.cli.printing import Screen
-    from loratory.flows.run import Place, run
+    from loratory.cli.printing import ProgressScreen
+    from loratory.flows.run import RunPaths, run_experiment
     from loratory.flows.specs import load_spec
 
     (folder / "rows").mkdir(parents=True, exist_ok=True)
@@ -51,9 +51,9 @@ def measured(spec: str, train: Rows, test: Rows, changes: Sequence[str], folder:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in part)
         (folder / "rows" / f"{name}.jsonl").write_text(text, encoding="utf-8")
     made = load_spec(spec, str(folder / "rows"), changes)  # a folder with train and test files
-    place = Place.of(made, folder / "run")
-    with Screen() as screen:
-        ladder = run(made, place, screen)
+    place = RunPaths.for_spec(made, folder / "run")
+    with ProgressScreen() as screen:
+        ladder = run_experiment(made, place, screen)
     machine = json.loads((place.folder / "environment.json").read_text(encoding="utf-8"))
     assert ladder["test"]["examples"] == len(test), "the fold's own test file is not what was answered"
     scores = {row["name"]: plain(row["metrics"]) for row in ladder["contenders"]}
@@ -67,13 +67,13 @@ def plain(metrics: dict[str, Any]) -> dict[str, float]:
 
 def over_folds(each: Sequence[dict[str, dict[str, float]]]) -> dict[str, Any]:
     """Mean and interval of every score of every contender, and its value in each fold."""
-    from loratory.evaluation.intervals import mean_interval
+    from loratory.evaluation.intervals import compute_mean_interval
 
     found: dict[str, Any] = {}
     for name in each[0]:
         for score in each[0][name]:
             values = [fold[name][score] for fold in each]
-            low, high = mean_interval(values, 0.95)
+            low, high = compute_mean_interval(values, 0.95)
             about = {"mean": fmean(values), "low": low, "high": high, "folds": values}
             found.setdefault(name, {})[score] = about
     return found

@@ -120,9 +120,9 @@ class Writing:
         from transformers import AutoModelForCausalLM
 
         from loratory.models import grammar
-        from loratory.models.trunks import Pool
+        from loratory.models.trunks import TorchBackbonePool
 
-        self.trunk: Any = Pool().base(str(base))
+        self.trunk: Any = TorchBackbonePool().get_base(str(base))
         self.model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
         self.model.generation_config.eos_token_id = None  # nothing ends a text but its length
         self.end = self.trunk.tokenizer.tokenizer.eos_token_id
@@ -132,9 +132,9 @@ class Writing:
         plain = [token for token in range(vocabulary) if token not in special]
         self.prompts = [tuple(chance.choices(plain, k=length)) for length in lengths]
         self.new, self.watch = size.new, Stopwatch()
-        self.watch.watch(grammar.Grammars, "guide")
+        self.watch.watch(grammar.GrammarCompiler, "guide")
         for name in ("allowed", "takes", "fits", "forced"):
-            self.watch.watch(grammar.Guide, name)
+            self.watch.watch(grammar.TokenConstraint, name)
 
     def stock(self, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
         """Transformers' generate; padding stands before the prompts."""
@@ -157,10 +157,10 @@ class Writing:
         return [[*ids, self.end] for ids in self._written(prompts, frozenset({self.end}), schema=SCHEMA)]
 
     def _written(self, prompts: Sequence[tuple[int, ...]], ends: frozenset[int], **more: Any) -> list[list[int]]:
-        from loratory.protocols import Network, Write
+        from loratory.protocols import Network, GenerateRequest
 
         network = Network(self.trunk)
-        return [list(w.ids) for w in self.trunk.write([Write(network, p, self.new, ends, **more) for p in prompts])]
+        return [list(w.ids) for w in self.trunk.write([GenerateRequest(network, p, self.new, ends, **more) for p in prompts])]
 
     def block(self, way: Callable[[Sequence[tuple[int, ...]]], list[list[int]]], batch: int) -> dict[str, Any]:
         """All prompts, `batch` at a time."""
@@ -236,7 +236,7 @@ def precision() -> str:
     """What `auto` is on this machine."""
     from loratory.models import probe
 
-    return probe.known().precision()
+    return probe.load_or_measure().choose_precision()
 
 
 def material(trunk: Any, task: Any, examples: Sequence[Any]) -> list[Any]:
@@ -244,36 +244,36 @@ def material(trunk: Any, task: Any, examples: Sequence[Any]) -> list[Any]:
     from loratory.predictors.decoder import Decoder
     from loratory.predictors.prompts import Prompt
     from loratory.protocols import Network
-    from loratory.training.writers import pages
+    from loratory.training.writers import build_sft_examples
 
-    return pages(Decoder(task, "labels", Network(trunk), Prompt.load(None, "labels"), 256), examples)
+    return build_sft_examples(Decoder(task, "labels", Network(trunk), Prompt.load(None, "labels"), 256), examples)
 
 
 def ours(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> None:
     """Loratory's own loop."""
-    from loratory.flows.run import settle
+    from loratory.flows.run import resolve_auto_options
     from loratory.models import probe
-    from loratory.models.activations import Remembered
-    from loratory.models.execution import run_here
-    from loratory.models.trunks import Pool
-    from loratory.protocols import Context, Lessons
+    from loratory.models.activations import ActivationCache
+    from loratory.models.execution import run_locally
+    from loratory.models.trunks import TorchBackbonePool
+    from loratory.protocols import FitContext, TrainSet
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
-    from loratory.training.batching import epoch_batches
+    from loratory.training.batching import build_epoch_batches
     from loratory.training.checkpoints import NoCheckpoints
 
     options = {"epochs": 1000, "batch_examples": ROWS, **way}
-    training = settle(TrainingSpec(**options), probe.known())
-    trunk, (task, examples) = Pool().base(base), lessons(count)
+    training = resolve_auto_options(TrainingSpec(**options), probe.load_or_measure())
+    trunk, (task, examples) = TorchBackbonePool().get_base(base), lessons(count)
     lengths = [len(page.ids) for page in material(trunk, task, examples)]
     steps = (
         [lengths[i] for part in batch for i in part]
         for epoch in range(training.epochs)
-        for batch in epoch_batches(lengths, training, 1, epoch)
+        for batch in build_epoch_batches(lengths, training, 1, epoch)
     )
     report = reporting(Gate(pipe), steps, lambda: {"settings": training.model_dump()})
-    context = Context(1, run_here, NoCheckpoints(), Remembered(run_here), training, report)
-    Lora(rank=RANK, alpha=ALPHA).fit(task, Lessons(examples, examples[:1]), trunk, context)
+    context = FitContext(1, run_locally, NoCheckpoints(), ActivationCache(run_locally), training, report)
+    Lora(rank=RANK, alpha=ALPHA).fit(task, TrainSet(examples, examples[:1]), trunk, context)
 
 
 def stock(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> None:
@@ -312,9 +312,9 @@ def sft_trainer(base: str, count: int, way: Mapping[str, Any], folder: str) -> A
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
-    from loratory.models.trunks import Pool
+    from loratory.models.trunks import TorchBackbonePool
 
-    trunk, (task, examples) = Pool().base(base), lessons(count)
+    trunk, (task, examples) = TorchBackbonePool().get_base(base), lessons(count)
     made = material(trunk, task, examples)
     masks = [[0] * (len(page.ids) - page.answered) + [1] * page.answered for page in made]
     rows = Dataset.from_dict({"input_ids": [list(page.ids) for page in made], "completion_mask": masks})
@@ -323,7 +323,7 @@ def sft_trainer(base: str, count: int, way: Mapping[str, Any], folder: str) -> A
         logging_strategy="no", per_device_train_batch_size=ROWS, num_train_epochs=1000, max_length=None,
         completion_only_loss=True, **way,
     )  # fmt: skip
-    targets, _ = trunk.targets()
+    targets, _ = trunk.find_target_modules()
     config = LoraConfig(task_type="CAUSAL_LM", r=RANK, lora_alpha=ALPHA, target_modules=list(targets))
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -369,16 +369,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="little, to try the script; nothing is written")
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
-    from loratory.flows.run import environment
+    from loratory.flows.run import describe_environment
     from loratory.models import probe
-    from loratory.models.bases import resolve
+    from loratory.models.bases import resolve_base
 
     size = QUICK if options.quick else FULL
     count = options.blocks or size.blocks
-    base = options.base or resolve("seedling").folder
+    base = options.base or resolve_base("seedling").folder
     writing = Writing(base, size)
     result = {
-        "machine": {**environment("cpu"), "measured": asdict(probe.known() if options.quick else probe.measure())},
+        "machine": {**describe_environment("cpu"), "measured": asdict(probe.load_or_measure() if options.quick else probe.measure_hardware())},
         "base": {"name": base.name, "parameters": writing.trunk.parameters()},
         "writing": {f"batch_{batch}": writing.measure(batch, count) for batch in (1, PROMPTS)},
         "training": {"precision": precision(), **trained(str(base), size, count)},

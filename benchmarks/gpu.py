@@ -34,7 +34,7 @@ class Ids:
 
     limit, pad, separator = 4096, 0, None
 
-    def ids(self, text: str, pair: str | None = None) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+    def encode(self, text: str, pair: str | None = None) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
         """Any token."""
         return (5,), ((0, 1),)
 
@@ -85,23 +85,23 @@ def ours(shape: str, device: str, packed: bool) -> Callable[[Sequence[tuple[int,
     """One step of Loratory's LoRA."""
     import torch
 
-    from loratory.artifacts.contents import Files
+    from loratory.artifacts.contents import VerifiedFiles
     from loratory.models.bases import Base
-    from loratory.models.live import Ways
-    from loratory.models.trunks import TorchTrunk
+    from loratory.models.live import ComputeConfig
+    from loratory.models.trunks import TorchBackbone
     from loratory.specs.training import LossSpec
-    from loratory.training.writers import Page, page_losses
+    from loratory.training.writers import SftExample, compute_example_losses
 
     model = whole_model(shape, device)
-    base = Base(shape, Path(), "causal", "last", shape, {}, Files(Path(), {}))
-    trunk = TorchTrunk(model, Ids(), base, device)  # type: ignore[arg-type]
-    targets, _ = trunk.targets()
+    base = Base(shape, Path(), "causal", "last", shape, {}, VerifiedFiles(Path(), {}))
+    trunk = TorchBackbone(model, Ids(), base, device)  # type: ignore[arg-type]
+    targets, _ = trunk.find_target_modules()
     config = {"r": RANK, "lora_alpha": 2 * RANK, "lora_dropout": 0.0, "target_modules": list(targets)}
-    live = trunk.open(config, ways=Ways("bf16", "fused"))
-    optimizer = torch.optim.AdamW(list(live.trainable().values()), fused=True)
+    live = trunk.make_trainable(config, compute_config=ComputeConfig("bf16", "fused"))
+    optimizer = torch.optim.AdamW(list(live.trainable_parameters().values()), fused=True)
 
     def step(batch: Sequence[tuple[int, ...]]) -> None:
-        loss: Any = page_losses(live, [Page(row, ANSWER) for row in batch], LossSpec(), packed).mean()
+        loss: Any = compute_example_losses(live, [SftExample(row, ANSWER) for row in batch], LossSpec(), packed).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -195,7 +195,7 @@ def main() -> None:
     """Measure and write."""
     import torch
 
-    from loratory.flows.run import environment
+    from loratory.flows.run import describe_environment
     from loratory.models import probe
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -204,12 +204,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
-    result: dict[str, Any] = {"machine": environment(options.device), "ran": True}
+    result: dict[str, Any] = {"machine": describe_environment(options.device), "ran": True}
     if options.device == "cuda" and not torch.cuda.is_available():
         result |= {"ran": False, "why": "no CUDA device was at hand"}
         print("did not run: there is no CUDA device")
     else:
-        peak = probe.measure(options.device).gflops["bf16"]
+        peak = probe.measure_hardware(options.device).gflops["bf16"]
         for shape in options.shapes:
             steps = rows(SHAPES[shape]["vocab_size"], options.steps)
             model = whole_model(shape, "cpu")

@@ -24,28 +24,28 @@ BUDGETS = (0.01, 0.03)
 
 def texts_of(task: Any, named: str, most: int) -> list[Any]:
     """Inputs of FILE or FILE:COLUMN, the first `most` of them."""
-    from loratory.flows.predict import inputs_of_file
+    from loratory.flows.predict import read_input_file
 
     file, _, column = named.partition(":")
-    return inputs_of_file(task, Path(file), [column] if column else ())[:most]
+    return read_input_file(task, Path(file), [column] if column else ())[:most]
 
 
 def shares(predictor: Any, inputs: Sequence[Any], label: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The probability of the label, for each input."""
-    from loratory.flows.predict import predict
+    from loratory.flows.predict import predict_batches
 
-    return np.array([made.probabilities["/label"][label] for _, made in predict(predictor, inputs)])
+    return np.array([made.probabilities["/label"][label] for _, made in predict_batches(predictor, inputs)])
 
 
 def recall_at(benign: Any, attacks: Any, budget: float) -> dict[str, float]:
     """Recall of attacks where no more than this share of benign texts is called one."""
-    from loratory.evaluation.intervals import share_interval
-    from loratory.evaluation.proportions import proportion
+    from loratory.evaluation.intervals import compute_share_interval
+    from loratory.evaluation.proportions import estimate_proportion
 
     allowed = int(budget * len(benign))
     threshold = float(np.sort(benign)[::-1][allowed])  # what lies above it is at most `allowed`
-    found = proportion((attacks > threshold).astype(float), np.ones(len(attacks)), np.arange(len(attacks)))
-    low, high = share_interval(found, 0.95)
+    found = estimate_proportion((attacks > threshold).astype(float), np.ones(len(attacks)), np.arange(len(attacks)))
+    low, high = compute_share_interval(found, 0.95)
     share = {"recall": found.value, "low": low, "high": high}
     return {**share, "n": len(attacks), "threshold": threshold, "false_positives": float((benign > threshold).mean())}
 

@@ -16,15 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from loratory.cli.printing import Screen
+from loratory.cli.printing import ProgressScreen
 from loratory.data import store as splits
 from loratory.flows.opening import open_predictor
-from loratory.flows.run import Place, run
+from loratory.flows.run import RunPaths, run_experiment
 from loratory.flows.specs import load_spec
 from loratory.models import int8, probe
-from loratory.models.execution import run_here
-from loratory.protocols import Outcome, Predictor, answer
-from loratory.serving.engine import innermost
+from loratory.models.execution import run_locally
+from loratory.protocols import ScoredPredictions, Predictor, predict_and_score
+from loratory.serving.engine import unwrap_predictor
 
 RESULT = Path(__file__).parent / "results" / "int8.json"
 BITS = (8, 7)
@@ -38,14 +38,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     options = parser.parse_args()
     changes = ["ladder=[head, lora]", "training.seeds=1", *options.set]
-    place = Place.of(spec := load_spec("banking77", options.data, changes), options.runs / "banking77-int8")
-    with Screen() as screen:
-        run(spec, place, screen)
+    place = RunPaths.for_spec(spec := load_spec("banking77", options.data, changes), options.runs / "banking77-int8")
+    with ProgressScreen() as screen:
+        run_experiment(spec, place, screen)
     predictor, _ = open_predictor(place.folder, "lora")
-    examples = splits.read(place.folder / "data").test
-    exact = answer(predictor, examples, run_here)
+    examples = splits.read_split(place.folder / "data").test
+    exact = predict_and_score(predictor, examples, run_locally)
     found: dict[str, Any] = {
-        "machine": {"processor": probe.processor(), "cores": os.cpu_count()},
+        "machine": {"processor": probe.processor_name(), "cores": os.cpu_count()},
         "weight_bits": int8.weight_bits(),
         "test": len(examples),
         "fp32": {"accuracy": accuracy(predictor, exact)},
@@ -59,23 +59,23 @@ def main() -> None:
     print(json.dumps(found, indent=1))
 
 
-def answer_with(predictor: Predictor, examples: Sequence[Any], bits: int) -> Outcome:
+def answer_with(predictor: Predictor, examples: Sequence[Any], bits: int) -> ScoredPredictions:
     """The answers with graphs whose weights have so many bits, whatever the machine would choose."""
-    network: Any = innermost(predictor).network
+    network: Any = unwrap_predictor(predictor).network
     measured, int8.weight_bits = int8.weight_bits, lambda: bits  # type: ignore[assignment]
     try:
         network.trunk.sessions.clear()
         with tempfile.TemporaryDirectory() as graphs:
-            int8.prepare(network, Path(graphs), 1, print)
-            return answer(predictor, examples, run_here)
+            int8.prepare_int8(network, Path(graphs), 1, print)
+            return predict_and_score(predictor, examples, run_locally)
     finally:
         int8.weight_bits = measured
         network.trunk.sessions.clear()
 
 
-def accuracy(predictor: Predictor, outcome: Outcome) -> float:
+def accuracy(predictor: Predictor, outcome: ScoredPredictions) -> float:
     """Share of right answers."""
-    return float(predictor.task.summarise(outcome.totals())["accuracy"])
+    return float(predictor.task.summarise(outcome.sum_counts())["accuracy"])
 
 
 if __name__ == "__main__":

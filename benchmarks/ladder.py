@@ -12,9 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from loratory.cli.printing import Screen
-from loratory.evaluation.ladder import table
-from loratory.flows.run import Place, run
+from loratory.cli.printing import ProgressScreen
+from loratory.evaluation.ladder import make_ladder_table
+from loratory.flows.run import RunPaths, run_experiment
 from loratory.flows.specs import load_spec
 
 RESULTS = Path(__file__).parent / "results"
@@ -55,10 +55,10 @@ def main() -> None:
     parser.add_argument("--name", help="of the result file; the spec's name when left out")
     options = parser.parse_args()
     spec = load_spec(options.spec, options.data, options.set)
-    place = Place.of(spec, options.runs / spec.name)
-    with Screen() as screen:
-        ladder = run(spec, place, screen)
-    screen.console.print(table(ladder))
+    place = RunPaths.for_spec(spec, options.runs / spec.name)
+    with ProgressScreen() as screen:
+        ladder = run_experiment(spec, place, screen)
+    screen.console.print(make_ladder_table(ladder))
     environment = json.loads((place.folder / "environment.json").read_text(encoding="utf-8"))
     file = RESULTS / f"ladder-{options.name or spec.name}.json"
     file.parent.mkdir(exist_ok=True)

@@ -31,33 +31,33 @@ LEVERS: dict[str, dict[str, dict[str, Any]]] = {
 
 def measured(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, list[float]]]:
     """Accuracy by lever and part, a figure for each seed."""
-    from loratory.flows.preparing import check
-    from loratory.flows.run import settle
+    from loratory.flows.preparing import prepare_split
+    from loratory.flows.run import resolve_auto_options
     from loratory.models import probe
-    from loratory.models.activations import Remembered
-    from loratory.models.execution import run_here
-    from loratory.models.trunks import Pool
-    from loratory.protocols import Context, Lessons, answer
+    from loratory.models.activations import ActivationCache
+    from loratory.models.execution import run_locally
+    from loratory.models.trunks import TorchBackbonePool
+    from loratory.protocols import FitContext, TrainSet, predict_and_score
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
     from loratory.training.checkpoints import NoCheckpoints
 
-    remembered, trunk = Remembered(run_here), Pool().base("minilm")
+    remembered, trunk = ActivationCache(run_locally), TorchBackbonePool().get_base("minilm")
     splits = {}
     for clean in (False, True):
         data = spec.data.model_copy(update={"clean": clean})
-        splits[clean] = check(replace(spec, data=data), lambda event, values: None)
+        splits[clean] = prepare_split(replace(spec, data=data), lambda event, values: None)
     found: dict[str, dict[str, list[float]]] = {}
     for name, lever in LEVERS.items():
         split = splits[bool(lever.get("data"))]
-        training = settle(TrainingSpec(**{"epochs": epochs, **lever.get("training", {})}), probe.known())
+        training = resolve_auto_options(TrainingSpec(**{"epochs": epochs, **lever.get("training", {})}), probe.load_or_measure())
         regime = Lora(**{"layers": "top-3", **lever.get("lora", {})})
         rows = found.setdefault(name, {"validation": [], "calibration": []})
         for seed in range(1, seeds + 1):
-            context = Context(seed, run_here, NoCheckpoints(), remembered, training)
-            made = regime.fit(split.task, Lessons(split.parts.train, split.parts.validation), trunk, context)
+            context = FitContext(seed, run_locally, NoCheckpoints(), remembered, training)
+            made = regime.fit(split.task, TrainSet(split.parts.train, split.parts.validation), trunk, context)
             for part, scores in rows.items():
-                totals = answer(made, getattr(split.parts, part), run_here).totals()
+                totals = predict_and_score(made, getattr(split.parts, part), run_locally).sum_counts()
                 scores.append(split.task.summarise(totals)["accuracy"])
         print(spec.name, name, {part: round(mean(scores), 4) for part, scores in rows.items()}, flush=True)
     return found
@@ -77,7 +77,7 @@ def differences(found: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every set and write."""
-    from loratory.flows.run import environment
+    from loratory.flows.run import describe_environment
     from loratory.flows.specs import load_spec
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.banking77:
         specs.append(load_spec("banking77", options.banking77, ["data.split.calibration=0.05"]))
     sets = {spec.name: differences(measured(spec, options.seeds, options.epochs)) for spec in specs}
-    result = {"machine": environment("cpu"), "seeds": options.seeds, "epochs": options.epochs, "sets": sets}
+    result = {"machine": describe_environment("cpu"), "seeds": options.seeds, "epochs": options.epochs, "sets": sets}
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

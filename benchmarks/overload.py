@@ -21,7 +21,7 @@ from typing import Any
 from load import Ledger, post, send
 from serving import Rival, resident, rows_of, running
 
-from loratory.flows.run import environment
+from loratory.flows.run import describe_environment
 
 RESULT = Path(__file__).parent / "results" / "overload.json"
 DOCUMENTED = {"200", "429", "503", "504"}
@@ -110,7 +110,7 @@ def main() -> None:
         rival = server(asked.run, fallback, asked.deadline, texts, asked.texts)
         found[rival.name] = measured(rival, asked.seconds, asked.deadline)
     result = {
-        "machine": environment("cpu"),
+        "machine": describe_environment("cpu"),
         "deadline_ms": asked.deadline,
         "texts_in_a_request": asked.texts,
         "seconds": asked.seconds,

@@ -29,18 +29,18 @@ class Reached(Exception):
 
 def ours(data: str, mark: float, layers: str, epochs: int) -> dict[str, Any]:
     """Loratory with its defaults but for the layers."""
-    from loratory.flows.run import settle
+    from loratory.flows.run import resolve_auto_options
     from loratory.models import probe
-    from loratory.models.activations import Remembered
-    from loratory.models.execution import run_here
-    from loratory.models.trunks import Pool
-    from loratory.protocols import Context, Lessons
+    from loratory.models.activations import ActivationCache
+    from loratory.models.execution import run_locally
+    from loratory.models.trunks import TorchBackbonePool
+    from loratory.protocols import FitContext, TrainSet
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
     from loratory.training.checkpoints import NoCheckpoints
 
     ready = prepared(data)
-    training = settle(TrainingSpec(epochs=epochs), probe.known())
+    training = resolve_auto_options(TrainingSpec(epochs=epochs), probe.load_or_measure())
     regime = Lora(layers=layers)
     history: list[dict[str, float]] = []
     started = time.perf_counter()
@@ -50,20 +50,20 @@ def ours(data: str, mark: float, layers: str, epochs: int) -> dict[str, Any]:
             history.append({"accuracy": round(values["score"], 4), "seconds": round(time.perf_counter() - started, 1)})
             print(f"ours, {layers}: {history[-1]}", flush=True)
 
-    def context(seed: int) -> Context:
-        return Context(
+    def context(seed: int) -> FitContext:
+        return FitContext(
             seed,
-            run_here,
+            run_locally,
             NoCheckpoints(),
-            Remembered(run_here),
+            ActivationCache(run_locally),
             report=report,
             training=training,
-            stopping=lambda: False,
+            should_stop=lambda: False,
             device="cpu",
         )
 
-    lessons = Lessons(ready.parts.train, ready.parts.validation)
-    regime.fit(ready.task, lessons, Pool().base("minilm"), context(1))
+    lessons = TrainSet(ready.parts.train, ready.parts.validation)
+    regime.fit(ready.task, lessons, TorchBackbonePool().get_base("minilm"), context(1))
     return {"settings": {"lora": regime.model_dump(), "training": training.model_dump()}, **outcome(history, mark)}
 
 
@@ -110,10 +110,10 @@ def main() -> None:
     parser.add_argument("--stock-epochs", type=int, default=10)
     parser.add_argument("--only", choices=("ours", "stock"))
     options = parser.parse_args()
-    from loratory.flows.run import environment
+    from loratory.flows.run import describe_environment
 
     result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
-    result |= {"machine": environment("cpu"), "accuracy": options.accuracy}
+    result |= {"machine": describe_environment("cpu"), "accuracy": options.accuracy}
     if options.only != "stock":
         for layers in ("top-2", "top-3"):
             name = f"ours_{layers.replace('-', '')}"

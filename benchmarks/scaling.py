@@ -42,12 +42,12 @@ class Enough(Exception):
 
 def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str, steps: int | None) -> None:
     """Train on random words; send examples/s, seconds in all and peak memory."""
-    from loratory.flows.run import settle
+    from loratory.flows.run import resolve_auto_options
     from loratory.models import probe
-    from loratory.models.activations import Remembered
-    from loratory.models.execution import run_here
-    from loratory.models.trunks import Pool
-    from loratory.protocols import Context, Example, Lessons
+    from loratory.models.activations import ActivationCache
+    from loratory.models.execution import run_locally
+    from loratory.models.trunks import TorchBackbonePool
+    from loratory.protocols import FitContext, Example, TrainSet
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
     from loratory.tasks.classify import Classify
@@ -57,8 +57,8 @@ def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str,
     names = tuple(f"label {i}" for i in range(labels))
     texts = [" ".join(chance.choices(WORDS, k=tokens - 2)) for _ in range(examples)]
     made = tuple(Example({"text": t}, {"label": names[i % labels]}) for i, t in enumerate(texts))
-    training = settle(TrainingSpec(epochs=1, max_tokens=512), probe.known())
-    trunk = Pool().base("minilm")
+    training = resolve_auto_options(TrainingSpec(epochs=1, max_tokens=512), probe.load_or_measure())
+    trunk = TorchBackbonePool().get_base("minilm")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     started = time.perf_counter()
     times: list[float] = []
@@ -69,9 +69,9 @@ def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str,
             if steps and len(times) > steps:
                 raise Enough
 
-    context = Context(1, run_here, NoCheckpoints(), Remembered(run_here), training, report)
+    context = FitContext(1, run_locally, NoCheckpoints(), ActivationCache(run_locally), training, report)
     try:
-        Lora(layers=layers).fit(Classify(labels=names), Lessons(made, made[:1]), trunk, context)
+        Lora(layers=layers).fit(Classify(labels=names), TrainSet(made, made[:1]), trunk, context)
     except Enough:
         pass
     seconds = times[-1] - times[0]
@@ -132,7 +132,7 @@ def draw(result: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Measure, write and draw."""
-    from loratory.flows.run import environment
+    from loratory.flows.run import describe_environment
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=tuple(COLUMNS), help="the other columns keep their earlier figures")
@@ -143,7 +143,7 @@ def main() -> None:
         draw(json.loads(RESULT.read_text(encoding="utf-8")))
         return
     result = json.loads(RESULT.read_text(encoding="utf-8")) if only else {}
-    result |= {"machine": environment("cpu"), "base": "minilm"}
+    result |= {"machine": describe_environment("cpu"), "base": "minilm"}
     for name, points in COLUMNS.items():
         if only in (None, name):
             result[name] = {str(n): measured(*settings) for n, settings in points.items()}

@@ -62,18 +62,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
-    from loratory.cli.printing import Screen
-    from loratory.evaluation.ladder import lines, table
-    from loratory.flows.run import Place, run
+    from loratory.cli.printing import ProgressScreen
+    from loratory.evaluation.ladder import format_ladder_lines, make_ladder_table
+    from loratory.flows.run import RunPaths, run_experiment
     from loratory.flows.specs import load_spec
 
     with tempfile.TemporaryDirectory() as made:
         spec = load_spec(str(prepare(options.data, Path(made))), None, options.set)
-        place = Place.of(spec, Path(made) / "run")
-        with Screen() as screen:
-            ladder = run(spec, place, screen)
-        screen.console.print(table(ladder))
-        print("\n".join(lines(ladder)))
+        place = RunPaths.for_spec(spec, Path(made) / "run")
+        with ProgressScreen() as screen:
+            ladder = run_experiment(spec, place, screen)
+        screen.console.print(make_ladder_table(ladder))
+        print("\n".join(format_ladder_lines(ladder)))
         machine = json.loads((place.folder / "environment.json").read_text(encoding="utf-8"))
     found = {
         row["name"]: {

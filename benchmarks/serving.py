@@ -32,7 +32,7 @@ from typing import Any
 from load import Ledger, post, send
 from rivals import quantise
 
-from loratory.flows.run import environment
+from loratory.flows.run import describe_environment
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "serving.json"
@@ -163,13 +163,13 @@ def copies(fit: Path, count: int, output: Path, top: int | None = None) -> dict[
     """Artifacts with the fit's adapter and noise; with `top`, of its last layers alone."""
     import torch
 
-    from loratory.artifacts.manifests import staging
+    from loratory.artifacts.manifests import stage_artifact
     from loratory.models import adapters
-    from loratory.models.trunks import Pool
+    from loratory.models.trunks import TorchBackbonePool
     from loratory.predictors import store
     from loratory.protocols import Network
 
-    predictor: Any = store.bare(fit, Pool())
+    predictor: Any = store.load_uncalibrated(fit, TorchBackbonePool())
     network, made = predictor.network, {}
     for number in range(count):
         draw = torch.Generator().manual_seed(number)
@@ -179,10 +179,10 @@ def copies(fit: Path, count: int, output: Path, top: int | None = None) -> dict[
             last = range(network.trunk.depth - top, network.trunk.depth)
             tensors = {n: t for n, t in tensors.items() if any(f".layer.{k}." in n for k in last)}
             config |= {"layers_to_transform": list(last), "layers_pattern": "layer"}
-        own = replace(predictor, network=Network(network.trunk, adapters.make(config, tensors), network.head))
+        own = replace(predictor, network=Network(network.trunk, adapters.create_adapter(config, tensors), network.head))
         name = f"{'top' if top else 'task'}-{number}"
-        with staging(output / name, {"kind": "fit"}) as part:
-            store.write(part, own)
+        with stage_artifact(output / name, {"kind": "fit"}) as part:
+            store.save_predictor(part, own)
         made[name] = output / name
     return made
 
@@ -256,22 +256,22 @@ def five(fit: Path, texts: Sequence[str], seconds: float) -> dict[str, Any]:
 
 def parts(rival: Rival, texts: Sequence[str], port: int, fit: Path) -> dict[str, float]:
     """Where the time of a single request goes, in milliseconds (medians)."""
-    from loratory.models.execution import run_here
-    from loratory.models.trunks import Pool
+    from loratory.models.execution import run_locally
+    from loratory.models.trunks import TorchBackbonePool
     from loratory.predictors import store
 
     live = f"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
     bare = send(port, [live] * CALM, LOW).quantile(0.5)
-    pool = Pool(keep=False)
-    predictor: Any = store.read(fit, pool)
-    pool.compute_in("bf16")
+    pool = TorchBackbonePool(keep=False)
+    predictor: Any = store.load_predictor(fit, pool)
+    pool.set_precision("bf16")
     inner: Any = getattr(predictor, "predictor", predictor)
     spent: dict[str, list[float]] = {"ask": [], "pass": [], "read": []}
     for text in texts[:CALM]:
         began = time.perf_counter()
         asked = inner.ask([{"text": text}])
         made = time.perf_counter()
-        outputs = run_here(asked.requests)
+        outputs = run_locally(asked.requests)
         passed = time.perf_counter()
         asked.read(outputs)
         for name, seconds in (("ask", made - began), ("pass", passed - made), ("read", time.perf_counter() - passed)):
@@ -348,9 +348,9 @@ def main() -> None:
     parser.add_argument("--sessions", action="store_true", help="five tasks alone, added to a result that is there")
     parser.add_argument("--output", type=Path, default=RESULT)
     asked = parser.parse_args()
-    from loratory.flows.opening import fit_folder
+    from loratory.flows.opening import find_fit_folder
 
-    rows, fit = rows_of(asked.test), fit_folder(asked.run)
+    rows, fit = rows_of(asked.test), find_fit_folder(asked.run)
     texts, seconds = [text for text, _ in rows], asked.seconds
     if asked.sessions:
         known = json.loads(asked.output.read_text(encoding="utf-8"))
@@ -365,7 +365,7 @@ def main() -> None:
     by = adapters["by_adapters"]
     share = round(by["32"]["uniform"] / by["1"]["uniform"], 3) if {"1", "32"} <= by.keys() else None
     result = {
-        "machine": environment("cpu"),
+        "machine": describe_environment("cpu"),
         "ratio_to_pipeline": round(mine["texts_per_second"] / pipeline["texts_per_second"], 2),
         "ratio_to_onnx_int8": round(mine["texts_per_second"] / onnx["texts_per_second"], 2),
         "ratio_to_onnx_int8_five_tasks": round(

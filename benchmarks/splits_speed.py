@@ -44,14 +44,14 @@ def texts_of(kind: str, count: int) -> list[str]:
 
 def measure_grouping(pipe: Connection, kind: str, count: int) -> None:
     """Seconds and peak memory of `group`."""
-    from loratory.data.groups import group
+    from loratory.data.groups import group_examples
     from loratory.protocols import Example
 
     texts = texts_of(kind, count)
     rows = [Example({"text": text}, {"label": "a"}, origin=f"made.csv:{line}") for line, text in enumerate(texts, 2)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     begin = time.process_time()
-    found = group(rows, texts, 0.85)
+    found = group_examples(rows, texts, 0.85)
     seconds = time.process_time() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     pipe.send(
@@ -71,11 +71,11 @@ def measure_signatures(pipe: Connection, kind: str, count: int) -> None:
 
     from datasketch import MinHash
 
-    from loratory.data.similarity import PERMUTATIONS, grams_of, signatures
+    from loratory.data.similarity import PERMUTATIONS, hash_ngrams, compute_minhash
 
     texts = texts_of(kind, count)
     begin = time.process_time()
-    signatures(grams_of(texts, 3), 6)
+    compute_minhash(hash_ngrams(texts, 3), 6)
     ours = time.process_time() - begin
     begin = time.process_time()
     hashes = ([zlib.crc32(text[at : at + 3].encode()) for at in range(len(text) - 2)] for text in texts)
@@ -99,10 +99,10 @@ def measured(target: Any, kind: str, count: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and write."""
-    from loratory.models.probe import processor
+    from loratory.models.probe import processor_name
 
     result = {
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "machine": {"processor": processor_name(), "cores": os.cpu_count(), "python": platform.python_version()},
         "grouping": {name: measured(measure_grouping, *case) for name, case in CASES.items()},
         "signatures": measured(measure_signatures, "", 20_000),
     }

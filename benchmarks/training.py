@@ -92,39 +92,39 @@ def reporting(
 
 def prepared(data: str) -> Any:
     """Banking77's recipe on this data: a task and its parts."""
-    from loratory.data.prepared import prepare
+    from loratory.data.prepared import prepare_data
     from loratory.flows.specs import load_spec
 
     spec = load_spec("banking77", data, [])
-    return prepare(spec.task, spec.data, spec.folder)
+    return prepare_data(spec.task, spec.data, spec.folder)
 
 
 def ours(pipe: Connection, data: str, settings: Mapping[str, Any]) -> None:
     """Loratory's own loop with its defaults, or with what `settings` changes."""
-    from loratory.flows.run import settle
+    from loratory.flows.run import resolve_auto_options
     from loratory.models import probe
-    from loratory.models.activations import Remembered
-    from loratory.models.execution import run_here
-    from loratory.models.trunks import Pool
-    from loratory.protocols import Context, Lessons
+    from loratory.models.activations import ActivationCache
+    from loratory.models.execution import run_locally
+    from loratory.models.trunks import TorchBackbonePool
+    from loratory.protocols import FitContext, TrainSet
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
-    from loratory.training.batching import epoch_batches
+    from loratory.training.batching import build_epoch_batches
     from loratory.training.checkpoints import NoCheckpoints
 
     ready = prepared(data)
-    training = settle(TrainingSpec(epochs=1000, **settings.get("training", {})), probe.known())
+    training = resolve_auto_options(TrainingSpec(epochs=1000, **settings.get("training", {})), probe.load_or_measure())
     regime = Lora(**settings.get("lora", {}))
-    trunk = Pool().base("minilm")
-    gate, remembered = Gate(pipe), Remembered(run_here)
+    trunk = TorchBackbonePool().get_base("minilm")
+    gate, remembered = Gate(pipe), ActivationCache(run_locally)
     task, train = ready.task, ready.parts.train
-    rows = trunk.tokenizer.many([task.text(e.input) for e in train], training.max_tokens)
+    rows = trunk.tokenizer.encode_batch([task.text(e.input) for e in train], training.max_tokens)
     lengths = [len(ids) for ids, _ in rows]
     caching = Caching(remembered)
     steps = (
         [lengths[i] for part in batch for i in part]
         for epoch in range(training.epochs)
-        for batch in epoch_batches(lengths, training, 1, epoch)
+        for batch in build_epoch_batches(lengths, training, 1, epoch)
     )
 
     def facts() -> dict[str, Any]:
@@ -132,19 +132,19 @@ def ours(pipe: Connection, data: str, settings: Mapping[str, Any]) -> None:
         return {"settings": about, "caching_seconds": caching.seconds}
 
     report = reporting(gate, steps, facts)
-    lessons = Lessons(train, ready.parts.validation[:1])
+    lessons = TrainSet(train, ready.parts.validation[:1])
     regime.fit(
         task,
         lessons,
         trunk,
-        Context(
+        FitContext(
             1,
-            run_here,
+            run_locally,
             NoCheckpoints(),
             caching,
             report=report,
             training=training,
-            stopping=lambda: False,
+            should_stop=lambda: False,
             device="cpu",
         ),
     )
@@ -156,11 +156,11 @@ class Caching:
     def __init__(self, remembered: Any) -> None:
         self._remembered, self.seconds = remembered, 0.0
 
-    def pooled(self, *arguments: Any) -> Any:
+    def compute_pooled(self, *arguments: Any) -> Any:
         """As it is."""
         return self._remembered.pooled(*arguments)
 
-    def below(self, *arguments: Any) -> Any:
+    def lookup_layer_inputs(self, *arguments: Any) -> Any:
         """Timed."""
         started = time.perf_counter()
         found = self._remembered.below(*arguments)
@@ -206,10 +206,10 @@ def stock_trainer(ready: Any, settings: Mapping[str, Any], folder: str, count: C
         set_seed,
     )
 
-    from loratory.models.bases import resolve
+    from loratory.models.bases import resolve_base
 
     set_seed(1)
-    base, task = str(resolve("minilm").folder), ready.task
+    base, task = str(resolve_base("minilm").folder), ready.task
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForSequenceClassification.from_pretrained(
         base, num_labels=len(task.labels), **settings.get("model", {})
@@ -284,11 +284,11 @@ def weights(data: str) -> int:
     """Matrix weights of the base's layers: what a token meets."""
     from torch import nn
 
-    from loratory.models.architectures import layers_of
-    from loratory.models.trunks import Pool
+    from loratory.models.architectures import find_layers
+    from loratory.models.trunks import TorchBackbonePool
 
-    trunk = Pool().base("minilm")
-    _, layers = layers_of(trunk.model, trunk.depth)
+    trunk = TorchBackbonePool().get_base("minilm")
+    _, layers = find_layers(trunk.model, trunk.depth)
     return sum(part.weight.numel() for part in layers.modules() if isinstance(part, nn.Linear))
 
 
@@ -339,12 +339,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     found = blocks(options.data, options.blocks)
-    from loratory.flows.run import environment
+    from loratory.flows.run import describe_environment
     from loratory.models import probe
 
-    machine = probe.measure()
+    machine = probe.measure_hardware()
     result = {
-        "machine": {**environment("cpu"), "measured": asdict(machine)},
+        "machine": {**describe_environment("cpu"), "measured": asdict(machine)},
         "task": "banking77, its official train set less validation and calibration",
         "batch": f"{BATCH} examples (stock), 1,024 padded tokens (ours): about as many",
         **summary(found, weights(options.data), machine.gflops),

@@ -19,31 +19,31 @@ from pydantic_core import PydanticUndefined
 from typer.testing import CliRunner
 
 from loratory.cli import VERBS, app
-from loratory.data.columns import match
+from loratory.data.columns import match_columns
 from loratory.data.examples import to_examples
 from loratory.data.languages import measure_everyday_words
 from loratory.data.readers import read_source
-from loratory.discovery import find, names
+from loratory.discovery import load_named, list_names
 from loratory.errors import LoratoryError
-from loratory.evaluation.headlines import CASES
-from loratory.flows.init import from_data
+from loratory.evaluation.headlines import HEADLINE_CASES
+from loratory.flows.init import write_spec_for_data
 from loratory.flows.specs import load_spec
-from loratory.models.bases import EMBEDDED, locate
+from loratory.models.bases import EMBEDDED_BASES, locate_base
 from loratory.models.tokenizers import FastTokenizer
 from loratory.specs.data import DataSpec, SplitSpec
-from loratory.specs.describing import allowed
+from loratory.specs.describing import describe_allowed
 from loratory.specs.evidence import Ceiling, EvidenceSpec, Floor, GateSpec
 from loratory.specs.frame import DEFAULT_BASE
 from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
-from loratory.specs.schema import HELP, Known, schema
-from loratory.specs.serve import LimitsSpec, ServerSpec, ServeSpec, TaskSpec
+from loratory.specs.schema import SECTION_HELP, KnownClasses, build_spec_schema
+from loratory.specs.serve import LimitsSpec, ServerSpec, ServeSpec, ServedTaskSpec
 from loratory.specs.stress import StressSpec
 from loratory.specs.training import ConsistencySpec, LossSpec, TrainingSpec
-from loratory.specs.writing import WritingSpec
+from loratory.specs.writing import GenerationSpec
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests"))
-from annotation_forms import FORMS, Form, expected, samples  # noqa: E402
+from annotation_forms import FORMS, Form, expected_answer, make_samples  # noqa: E402
 
 CLAIMS = DOCS.parent / "benchmarks" / "results" / "evidence.json"
 FAULTS = DOCS.parent / "benchmarks" / "results" / "faults.json"
@@ -77,10 +77,10 @@ started. What the command line says wins, and `--set KEY=VALUE` changes any key.
 
 def pages() -> dict[str, str]:
     """File name -> text of every generated page."""
-    known = Known(_classes("tasks"), _classes("regimes"))
+    known = KnownClasses(_classes("tasks"), _classes("regimes"))
     return {
         "spec.md": _spec(known),
-        "spec.schema.json": json.dumps(schema(known), indent=2, ensure_ascii=False) + "\n",
+        "spec.schema.json": json.dumps(build_spec_schema(known), indent=2, ensure_ascii=False) + "\n",
         "cli.md": _cli(),
         "server.md": _server(),
         "evidence.md": _evidence(),
@@ -93,19 +93,19 @@ def _data() -> str:
     """The page on examples, with the forms of annotation tools that are read, each tried in both ways."""
     rows = "\n".join(f"| {_cell(' | '.join(map(str, row)))} |".replace("\\|", "|") for row in map(_form, FORMS))
     text = (DOCS / "templates" / "data.md").read_text(encoding="utf-8")
-    return MADE + text.format(forms=rows, pieces="\n".join(map(_pieces, EMBEDDED)))
+    return MADE + text.format(forms=rows, pieces="\n".join(map(_pieces, EMBEDDED_BASES)))
 
 
 def _pieces(base: str) -> str:
     """How an embedded base's tokenizer cuts everyday words, as a row of the table."""
-    cut = measure_everyday_words(FastTokenizer.load(locate(base), None))
+    cut = measure_everyday_words(FastTokenizer.load(locate_base(base), None))
     return f"| {base} | " + " | ".join(f"{cut[language]:.1f}" for language in CUT_LANGUAGES) + " |"
 
 
 def _form(form: Form) -> tuple[str, str, str, str, str]:
     """A tool's form, and whether `init`, and a spec that names the kind of task alone, give its examples."""
-    given = samples(seed=1)
-    wanted = [expected(sample, form.task) for sample in given]
+    given = make_samples(seed=1)
+    wanted = [expected_answer(sample, form.task) for sample in given]
     with tempfile.TemporaryDirectory() as folder:
         name, content = form.make(given)
         file = Path(folder) / name
@@ -119,7 +119,7 @@ def _read(file: Path, kind: str, by_init: bool) -> list[Any]:
     spec = file.parent / "spec.yaml"
     try:
         if by_init:
-            from_data(str(file), spec, "forms")
+            write_spec_for_data(str(file), spec, "forms")
         else:
             ladder = "[prompted]" if kind == "generate" else "[rules]"
             text = f"name: forms\ntask: {{kind: {kind}}}\ndata: {json.dumps(str(file))}\nladder: {ladder}\n"
@@ -128,7 +128,7 @@ def _read(file: Path, kind: str, by_init: bool) -> list[Any]:
         if parsed.task.kind != kind:
             return []
         rows = read_source(parsed.data, file.parent).train
-        matching = match(rows, parsed.task.columns, parsed.data.columns)
+        matching = match_columns(rows, parsed.task.columns, parsed.data.columns)
         return [example.answer for example in to_examples(rows, parsed.task, matching, 100_000)]
     except LoratoryError:
         return []
@@ -163,7 +163,7 @@ def _tried() -> str:
 def _evidence() -> str:
     """The page on the verdict, with its cases and with what benchmarks/evidence.py found."""
     found = json.loads(CLAIMS.read_text(encoding="utf-8"))
-    cases = "\n".join(f"| {case.name} | {_cell(case.about)} |" for case in CASES)
+    cases = "\n".join(f"| {case.name} | {_cell(case.description)} |" for case in HEADLINE_CASES)
     minutes = sum(found["seconds"].values()) / 60
     machine = f"Made in {minutes:.0f} minutes on {found['machine']['processor']}."
     text = (DOCS / "templates" / "evidence.md").read_text(encoding="utf-8")
@@ -182,16 +182,16 @@ def _claim(row: Mapping[str, Any]) -> str:
 
 
 def _server() -> str:
-    parts = [MADE + SERVER, _section("The file", ServerSpec), _section("A task under `tasks`", TaskSpec)]
+    parts = [MADE + SERVER, _section("The file", ServerSpec), _section("A task under `tasks`", ServedTaskSpec)]
     return "\n".join([*parts, _section("`limits`", LimitsSpec)])
 
 
 def _classes(group: str) -> dict[str, Any]:
-    return {name: find(group, name) for name in sorted(names(group))}
+    return {name: load_named(group, name) for name in sorted(list_names(group))}
 
 
-def _spec(known: Known) -> str:
-    parts = [MADE + SPEC.format(frame="\n".join(f"| `{key}` | {_cell(text)} |" for key, text in HELP.items()))]
+def _spec(known: KnownClasses) -> str:
+    parts = [MADE + SPEC.format(frame="\n".join(f"| `{key}` | {_cell(text)} |" for key, text in SECTION_HELP.items()))]
     for name, cls in known.tasks.items():
         parts.append(_section(f"`task: {{kind: {name}}}`", cls))
         rows = "".join(
@@ -209,7 +209,7 @@ def _spec(known: Known) -> str:
     parts += [_section(f"`{name}`", cls, about=True) for name, cls in known.regimes.items()]
     parts.append(_section("`loss` of a trained regime", LossSpec))
     parts.append(_section("`consistency` of a trained regime", ConsistencySpec))
-    parts.append(_section("`writing` of a regime whose base writes", WritingSpec))
+    parts.append(_section("`writing` of a regime whose base writes", GenerationSpec))
     parts.append(_checks())
     parts.append(_section("`training`", TrainingSpec))
     parts += [_section("`operating`", OperatingSpec), _section("A threshold", ThresholdSpec)]
@@ -223,7 +223,7 @@ def _spec(known: Known) -> str:
 def _section(title: str, cls: type[BaseModel], *, about: bool = False, leave: str = "") -> str:
     fields = {name: field for name, field in cls.model_fields.items() if name not in (leave, "kind")}
     rows = "".join(
-        f"| `{name}` | {_cell(allowed(field))} | {_default(field)} | {_cell(field.description or '')} |\n"
+        f"| `{name}` | {_cell(describe_allowed(field))} | {_default(field)} | {_cell(field.description or '')} |\n"
         for name, field in fields.items()
     )
     starts = f" Starts from: {', '.join(cls.starts)}." if about and hasattr(cls, "starts") else ""
@@ -233,10 +233,10 @@ def _section(title: str, cls: type[BaseModel], *, about: bool = False, leave: st
 
 def _rows(group: str) -> str:
     rows = ""
-    for name in names(group):
-        one = find(group, name)
+    for name in list_names(group):
+        one = load_named(group, name)
         options = getattr(one, "model_fields", {})
-        said = "; ".join(f"`{key}` ({allowed(field)}): {field.description}" for key, field in options.items())
+        said = "; ".join(f"`{key}` ({describe_allowed(field)}): {field.description}" for key, field in options.items())
         rows += f"| `{name}` | {_cell(' '.join((one.__doc__ or '').split()))} | {_cell(said) or 'none'} |\n"
     return rows
 

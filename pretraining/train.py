@@ -30,16 +30,16 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from loratory.errors import Stopped
-from loratory.models.activations import Remembered
+from loratory.errors import RunInterrupted
+from loratory.models.activations import ActivationCache
 from loratory.models.attention import use_short_attention
-from loratory.models.execution import run_here
+from loratory.models.execution import run_locally
 from loratory.models.memory import keep_freed_memory
-from loratory.protocols import JSON, Context, Scores
+from loratory.protocols import JSON, FitContext, Scores
 from loratory.specs.training import TrainingSpec
 from loratory.training.batching import Batch
 from loratory.training.checkpoints import FolderCheckpoints
-from loratory.training.loop import Course, train
+from loratory.training.loop import TrainingJob, train
 
 ROW, ROWS_A_STEP, ROWS_A_PASS = 384, 8, 8
 STEPS_AN_EPOCH = 150  # an epoch is no pass over anything: it is what lies between two looks at held-out rows
@@ -122,11 +122,11 @@ class School:
     held_out: list[Row]
     epochs: int
 
-    def course(self) -> Course:
+    def course(self) -> TrainingJob:
         """What the project's loop is given."""
-        return Course(
+        return TrainingJob(
             parameters=dict(self.model.named_parameters()),
-            rate=lambda name: RATE,
+            learning_rate=lambda name: RATE,
             batches=self._batches,
             losses=self._losses,
             weights=torch.ones(STEPS_AN_EPOCH * ROWS_A_STEP),
@@ -186,7 +186,7 @@ def main() -> None:
 
 def _kept(model: Any, checkpoints: FolderCheckpoints) -> dict[str, Any]:
     """The best weights so far, put in place."""
-    state = checkpoints.latest()
+    state = checkpoints.load_latest()
     if state is None:
         raise SystemExit("there is no checkpoint of this budget, seed and shape")
     with torch.no_grad():
@@ -207,10 +207,10 @@ def _trained(school: School, checkpoints: FolderCheckpoints, seed: int) -> dict[
     spec = TrainingSpec(
         schedule="cosine", warmup=0.02, weight_decay=0.1, checkpoint_seconds=CHECKPOINTS, precision="bf16"
     )
-    context = Context(seed, run_here, checkpoints, Remembered(run_here), spec, report, lambda: bool(stopping))
+    context = FitContext(seed, run_locally, checkpoints, ActivationCache(run_locally), spec, report, lambda: bool(stopping))
     try:
         return train(school.course(), context)
-    except Stopped as stopped:
+    except RunInterrupted as stopped:
         raise SystemExit(str(stopped)) from None
 
 

@@ -61,7 +61,7 @@ class Form(NamedTuple):
     make: Callable[[Sequence[Sample]], File]
 
 
-def samples(seed: int, count: int = 24) -> list[Sample]:
+def make_samples(seed: int, count: int = 24) -> list[Sample]:
     """Random texts with spans of whole words; neighbours of one label never touch, which IO could not say."""
     draw, made = random.Random(seed), list[Sample]()
     for number in range(count):
@@ -98,26 +98,26 @@ def table_file(rows: Sequence[Mapping[str, Any]], delimiter: str = ",") -> File:
     return ("data.tsv" if delimiter == "\t" else "data.csv"), out.getvalue()
 
 
-def mapped(spans: Sequence[Span]) -> list[dict[str, Any]]:
+def spans_to_dicts(spans: Sequence[Span]) -> list[dict[str, Any]]:
     return [{"start": start, "end": end, "label": label} for start, end, label in spans]
 
 
-def expected(sample: Sample, task: str) -> Any:
+def expected_answer(sample: Sample, task: str) -> Any:
     """The answer that every form of a sample is read as."""
     if task == "tag":
-        return {"spans": [{**span, "text": sample.text[span["start"] : span["end"]]} for span in mapped(sample.spans)]}
+        return {"spans": [{**span, "text": sample.text[span["start"] : span["end"]]} for span in spans_to_dicts(sample.spans)]}
     return {"label": sample.choice} if task == "classify" else sample.answer
 
 
 # ---- Label Studio
-def _region(sample: Sample, span: Span, kind: str) -> dict[str, Any]:
+def _make_region(sample: Sample, span: Span, kind: str) -> dict[str, Any]:
     start, end, label = span
     return {"start": start, "end": end, "text": sample.text[start:end], kind: [label]}
 
 
-def _results(sample: Sample, task: str, kind: str) -> list[dict[str, Any]]:
+def _make_results(sample: Sample, task: str, kind: str) -> list[dict[str, Any]]:
     if task == "tag":
-        values = [_region(sample, span, kind) for span in sample.spans]
+        values = [_make_region(sample, span, kind) for span in sample.spans]
     elif kind == "taxonomy":
         values = [{"taxonomy": [[sample.choice]]}]
     else:
@@ -130,7 +130,7 @@ def _results(sample: Sample, task: str, kind: str) -> list[dict[str, Any]]:
     ]
 
 
-def _task(sample: Sample, number: int, results: Sequence[list[dict[str, Any]]], **more: Any) -> dict[str, Any]:
+def _make_task(sample: Sample, number: int, results: Sequence[list[dict[str, Any]]], **more: Any) -> dict[str, Any]:
     annotations = [
         {"id": 10 * number + n, "completed_by": n + 1, "result": result, "was_cancelled": False, "ground_truth": False}
         for n, result in enumerate(results)
@@ -148,23 +148,23 @@ def _task(sample: Sample, number: int, results: Sequence[list[dict[str, Any]]], 
     return {**task, "file_upload": f"{number % 2}.json", "project": 1, **more}
 
 
-def studio(task: str, kind: str) -> Callable[[Sequence[Sample]], File]:
+def label_studio(task: str, kind: str) -> Callable[[Sequence[Sample]], File]:
     def make(given: Sequence[Sample]) -> File:
-        return json_file([_task(one, n, [_results(one, task, kind)]) for n, one in enumerate(given)])
+        return json_file([_make_task(one, n, [_make_results(one, task, kind)]) for n, one in enumerate(given)])
 
     return make
 
 
-def studio_many(task: str, kind: str) -> Callable[[Sequence[Sample]], File]:
+def label_studio_several(task: str, kind: str) -> Callable[[Sequence[Sample]], File]:
     """Three annotators, of whom one is wrong, or a ground truth against two."""
 
     def make(given: Sequence[Sample]) -> File:
         rows = []
         for n, one in enumerate(given):
-            right = _results(one, task, kind)
-            wrong = _results(Sample(one.text, ((0, 1, "WRONG"),), "wrong", "wrong"), task, kind)
+            right = _make_results(one, task, kind)
+            wrong = _make_results(Sample(one.text, ((0, 1, "WRONG"),), "wrong", "wrong"), task, kind)
             order = [[right, wrong, right], [wrong, right, wrong], [right], [wrong, right]][n % 4]
-            row = _task(one, n, order)
+            row = _make_task(one, n, order)
             if n % 4 == 1:
                 row["annotations"][1]["ground_truth"] = True
             if n % 4 == 3:
@@ -175,39 +175,39 @@ def studio_many(task: str, kind: str) -> Callable[[Sequence[Sample]], File]:
     return make
 
 
-def studio_old(given: Sequence[Sample]) -> File:
+def label_studio_legacy(given: Sequence[Sample]) -> File:
     rows = []
     for n, one in enumerate(given):
-        row = _task(one, n, [_results(one, "tag", "labels")])
+        row = _make_task(one, n, [_make_results(one, "tag", "labels")])
         rows.append({**{k: v for k, v in row.items() if k != "annotations"}, "completions": row["annotations"]})
     return json_file(rows)
 
 
-def studio_html(given: Sequence[Sample]) -> File:
+def label_studio_html(given: Sequence[Sample]) -> File:
     rows = []
     for n, one in enumerate(given):
-        results = _results(one, "tag", "hypertextlabels")
+        results = _make_results(one, "tag", "hypertextlabels")
         for result in results:
             value = result["value"]
             value["globalOffsets"] = {"start": value.pop("start"), "end": value.pop("end")}
             value |= {"start": "/text()[1]", "end": "/text()[1]", "startOffset": 0, "endOffset": 1}
-        rows.append(_task(one, n, [results]))
+        rows.append(_make_task(one, n, [results]))
     return json_file(rows)
 
 
-def studio_dialogue(given: Sequence[Sample]) -> File:
+def label_studio_dialogue(given: Sequence[Sample]) -> File:
     """A dialogue of one turn: its text is the text."""
     rows = []
     for n, one in enumerate(given):
-        results = _results(one, "tag", "paragraphlabels")
+        results = _make_results(one, "tag", "paragraphlabels")
         for result in results:
             value = result["value"]
             value |= {"startOffset": value["start"], "endOffset": value["end"], "start": "0", "end": "0"}
-        rows.append(_task(one, n, [results], data={"text": [{"author": "A", "text": one.text}]}))
+        rows.append(_make_task(one, n, [results], data={"text": [{"author": "A", "text": one.text}]}))
     return json_file(rows)
 
 
-def _minimal(given: Sequence[Sample], task: str, answer: Callable[[Sample], Any]) -> list[dict[str, Any]]:
+def _minimal_rows(given: Sequence[Sample], task: str, answer: Callable[[Sample], Any]) -> list[dict[str, Any]]:
     rows = []
     for n, one in enumerate(given):
         row = {"text": one.text, "id": n + 1, ANSWERS[task]: answer(one)}
@@ -218,17 +218,17 @@ def _minimal(given: Sequence[Sample], task: str, answer: Callable[[Sample], Any]
     return rows
 
 
-def regions(sample: Sample) -> list[dict[str, Any]]:
-    return [_region(sample, span, "labels") for span in sample.spans]
+def list_regions(sample: Sample) -> list[dict[str, Any]]:
+    return [_make_region(sample, span, "labels") for span in sample.spans]
 
 
 # ---- Argilla
-def _responses(value: Any) -> list[dict[str, Any]]:
+def _make_responses(value: Any) -> list[dict[str, Any]]:
     return [{"value": value, "user_id": "u1"}, {"value": value, "user_id": "u2"}]
 
 
 def _argilla_value(sample: Sample, task: str) -> Any:
-    return mapped(sample.spans) if task == "tag" else sample.value(task)
+    return spans_to_dicts(sample.spans) if task == "tag" else sample.value(task)
 
 
 def argilla_records(task: str, several: bool = False) -> Callable[[Sequence[Sample]], File]:
@@ -242,7 +242,7 @@ def argilla_records(task: str, several: bool = False) -> Callable[[Sequence[Samp
                     "fields": {"text": one.text},
                     "metadata": {},
                     "suggestions": {name: {"value": "wrong", "score": 0.9, "agent": "m"}},
-                    "responses": {name: _responses([one.choice] if several else _argilla_value(one, task))},
+                    "responses": {name: _make_responses([one.choice] if several else _argilla_value(one, task))},
                     "vectors": {},
                     "_server_id": f"s{n}",
                 }
@@ -313,7 +313,7 @@ def argilla_first(task: str, form: str = "") -> Callable[[Sequence[Sample]], Fil
             if task == "tag":
                 row["tokens"] = one.text.split()
             triples = [[label, start, end] for start, end, label in one.spans]
-            value = one.value(task) if task != "tag" else mapped(one.spans) if form == "mappings" else triples
+            value = one.value(task) if task != "tag" else spans_to_dicts(one.spans) if form == "mappings" else triples
             row["annotation"] = [value] if form == "several" else value
             rows.append({**row, "annotation_agent": "a", "metadata": {}, "status": "Validated", "vectors": None})
         return lines_file(rows)
@@ -364,7 +364,7 @@ def doccano_table(task: str) -> Callable[[Sequence[Sample]], File]:
 
 
 # ---- Prodigy
-def _hashed(row: dict[str, Any], number: int, view: str, answer: str = "accept") -> dict[str, Any]:
+def _add_hashes(row: dict[str, Any], number: int, view: str, answer: str = "accept") -> dict[str, Any]:
     own = {"_input_hash": number, "_task_hash": -number, "_view_id": view, "_timestamp": 1}
     return {**row, **own, "answer": answer}
 
@@ -373,20 +373,20 @@ def prodigy_spans(given: Sequence[Sample]) -> File:
     rows = []
     for n, one in enumerate(given):
         tokens = [{"text": "x", "start": 0, "end": 1, "id": 0}]
-        spans = [{**span, "token_start": 0, "token_end": 0} for span in mapped(one.spans)]
+        spans = [{**span, "token_start": 0, "token_end": 0} for span in spans_to_dicts(one.spans)]
         row = {"text": one.text, "tokens": tokens, "spans": spans}
         if not spans:
             del row["spans"]
-        rows.append(_hashed(row, n, "ner_manual"))
-        rows.append(_hashed({**row, "spans": [{"start": 0, "end": 1, "label": "WRONG"}]}, n, "ner_manual", "reject"))
+        rows.append(_add_hashes(row, n, "ner_manual"))
+        rows.append(_add_hashes({**row, "spans": [{"start": 0, "end": 1, "label": "WRONG"}]}, n, "ner_manual", "reject"))
     return lines_file(rows)
 
 
 def prodigy_textcat(given: Sequence[Sample]) -> File:
     rows = []
     for n, one in enumerate(given):
-        rows.append(_hashed({"text": one.text, "label": one.choice, "spans": []}, n, "classification"))
-        rows.append(_hashed({"text": one.text, "label": "wrong"}, n, "classification", "ignore"))
+        rows.append(_add_hashes({"text": one.text, "label": one.choice, "spans": []}, n, "classification"))
+        rows.append(_add_hashes({"text": one.text, "label": "wrong"}, n, "classification", "ignore"))
     return lines_file(rows)
 
 
@@ -394,7 +394,7 @@ def prodigy_choice(given: Sequence[Sample]) -> File:
     options = [{"id": choice, "text": choice.title()} for choice in CHOICES]
     return lines_file(
         [
-            _hashed({"text": one.text, "options": options, "accept": [one.choice], "config": {}}, n, "choice")
+            _add_hashes({"text": one.text, "options": options, "accept": [one.choice], "config": {}}, n, "choice")
             for n, one in enumerate(given)
         ]
     )
@@ -415,7 +415,7 @@ def ner_annotator(given: Sequence[Sample]) -> File:
 
 
 # ---- tagged words
-def pieces(sample: Sample) -> list[tuple[str, str, str]]:
+def split_into_pieces(sample: Sample) -> list[tuple[str, str, str]]:
     """Word, where it stands in a span (B, I, E, S, or nothing), and the span's label."""
     made, at = [], 0
     for word in sample.text.split(" "):
@@ -443,7 +443,7 @@ LETTERS = {
 def tags_of(sample: Sample, scheme: str, separator: str = "-", behind: bool = False) -> list[tuple[str, str]]:
     """Words and their tags."""
     made, before = [], ""
-    for word, role, label in pieces(sample):
+    for word, role, label in split_into_pieces(sample):
         if not role or scheme == "IO":
             tag = label or "O"
         else:
@@ -488,7 +488,7 @@ def germeval(given: Sequence[Sample]) -> File:
     return "data.tsv", "\n".join(texts)
 
 
-def studio_conll(given: Sequence[Sample]) -> File:
+def label_studio_conll(given: Sequence[Sample]) -> File:
     texts = ["".join(f"{w} -X- _ {t}\n" for w, t in tags_of(one, "BIO")) for one in given]
     return "data.conll", "-DOCSTART- -X- O\n" + "\n".join(texts)
 
@@ -503,40 +503,40 @@ def word_lists(scheme: str, column: str = "ner_tags") -> Callable[[Sequence[Samp
     return make
 
 
-def cells(task: str, answer: Callable[[Sample], Any], delimiter: str = ",") -> Callable[[Sequence[Sample]], File]:
+def table_cells(task: str, answer: Callable[[Sample], Any], delimiter: str = ",") -> Callable[[Sequence[Sample]], File]:
     def make(given: Sequence[Sample]) -> File:
-        return table_file(_minimal(given, task, answer), delimiter)
+        return table_file(_minimal_rows(given, task, answer), delimiter)
 
     return make
 
 
 def minimal(task: str, answer: Callable[[Sample], Any]) -> Callable[[Sequence[Sample]], File]:
     def make(given: Sequence[Sample]) -> File:
-        return json_file(_minimal(given, task, answer))
+        return json_file(_minimal_rows(given, task, answer))
 
     return make
 
 
 STUDIO, HUB = "Label Studio", "Hugging Face"
 FORMS: list[Form] = [
-    Form(STUDIO, "tag", "JSON", studio("tag", "labels")),
-    Form(STUDIO, "tag", "JSON, several annotators", studio_many("tag", "labels")),
-    Form(STUDIO, "tag", "JSON of versions before 1.0 (completions)", studio_old),
-    Form(STUDIO, "tag", "JSON, HyperText of plain text", studio_html),
-    Form(STUDIO, "tag", "JSON, Paragraphs (a dialogue)", studio_dialogue),
-    Form(STUDIO, "tag", "JSON-MIN", minimal("tag", regions)),
-    Form(STUDIO, "tag", "CSV", cells("tag", lambda one: json.dumps(regions(one)))),
-    Form(STUDIO, "tag", "TSV", cells("tag", lambda one: json.dumps(regions(one)), "\t")),
-    Form(STUDIO, "tag", "CoNLL 2003", studio_conll),
-    Form(STUDIO, "classify", "JSON (Choices)", studio("classify", "choices")),
-    Form(STUDIO, "classify", "JSON (Taxonomy)", studio("classify", "taxonomy")),
-    Form(STUDIO, "classify", "JSON, several annotators", studio_many("classify", "choices")),
+    Form(STUDIO, "tag", "JSON", label_studio("tag", "labels")),
+    Form(STUDIO, "tag", "JSON, several annotators", label_studio_several("tag", "labels")),
+    Form(STUDIO, "tag", "JSON of versions before 1.0 (completions)", label_studio_legacy),
+    Form(STUDIO, "tag", "JSON, HyperText of plain text", label_studio_html),
+    Form(STUDIO, "tag", "JSON, Paragraphs (a dialogue)", label_studio_dialogue),
+    Form(STUDIO, "tag", "JSON-MIN", minimal("tag", list_regions)),
+    Form(STUDIO, "tag", "CSV", table_cells("tag", lambda one: json.dumps(list_regions(one)))),
+    Form(STUDIO, "tag", "TSV", table_cells("tag", lambda one: json.dumps(list_regions(one)), "\t")),
+    Form(STUDIO, "tag", "CoNLL 2003", label_studio_conll),
+    Form(STUDIO, "classify", "JSON (Choices)", label_studio("classify", "choices")),
+    Form(STUDIO, "classify", "JSON (Taxonomy)", label_studio("classify", "taxonomy")),
+    Form(STUDIO, "classify", "JSON, several annotators", label_studio_several("classify", "choices")),
     Form(STUDIO, "classify", "JSON-MIN", minimal("classify", lambda one: one.choice)),
     Form(STUDIO, "classify", "JSON-MIN, {choices: [...]}", minimal("classify", lambda one: {"choices": [one.choice]})),
-    Form(STUDIO, "classify", "CSV", cells("classify", lambda one: one.choice)),
-    Form(STUDIO, "generate", "JSON (TextArea)", studio("generate", "text")),
+    Form(STUDIO, "classify", "CSV", table_cells("classify", lambda one: one.choice)),
+    Form(STUDIO, "generate", "JSON (TextArea)", label_studio("generate", "text")),
     Form(STUDIO, "generate", "JSON-MIN", minimal("generate", lambda one: one.answer)),
-    Form(STUDIO, "generate", "CSV", cells("generate", lambda one: one.answer)),
+    Form(STUDIO, "generate", "CSV", table_cells("generate", lambda one: one.answer)),
     Form("Argilla 2", "tag", "records, JSON (span question)", argilla_records("tag")),
     Form("Argilla 2", "tag", "flat columns", argilla_flat("tag")),
     Form("Argilla 2", "classify", "records, JSON (label question)", argilla_records("classify")),

@@ -10,8 +10,8 @@ import torch
 
 from loratory.data import ledger
 from loratory.models import places
-from loratory.models.trunks import TorchTrunk
-from tiny import Bases, Trunks, save_base, trunk_in
+from loratory.models.trunks import TorchBackbone
+from tiny import BasePathOf, BackboneOf, save_base, load_backbone_from
 
 pytest_plugins = ["recording"]
 torch.set_num_threads(1)  # tiny products: more threads only wait for each other
@@ -21,21 +21,21 @@ torch.set_num_threads(1)  # tiny products: more threads only wait for each other
 def nobodys_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is read, and where bases lie, is noted apart: the user's own notes are never touched."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv(ledger.VARIABLE, str(tmp_path_factory.mktemp("ledger") / ledger.FILE))
-        patched.setenv(places.VARIABLE, str(tmp_path_factory.mktemp("bases")))
+        patched.setenv(ledger.LEDGER_VARIABLE, str(tmp_path_factory.mktemp("ledger") / ledger.LEDGER_FILE))
+        patched.setenv(places.ENVIRONMENT_VARIABLE, str(tmp_path_factory.mktemp("bases")))
         yield
 
 
 @pytest.fixture(autouse=True)
 def own_ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each test begins with an empty ledger; returns its file, which is not there yet."""
-    file = tmp_path_factory.mktemp("ledger") / ledger.FILE
-    monkeypatch.setenv(ledger.VARIABLE, str(file))
+    file = tmp_path_factory.mktemp("ledger") / ledger.LEDGER_FILE
+    monkeypatch.setenv(ledger.LEDGER_VARIABLE, str(file))
     return file
 
 
 @pytest.fixture(scope="session")
-def base_of(tmp_path_factory: pytest.TempPathFactory) -> Bases:
+def base_of(tmp_path_factory: pytest.TempPathFactory) -> BasePathOf:
     """The folder of a family's tiny base, made when it is first asked for."""
     home = tmp_path_factory.mktemp("bases")
 
@@ -47,13 +47,13 @@ def base_of(tmp_path_factory: pytest.TempPathFactory) -> Bases:
 
 
 @pytest.fixture(scope="session")
-def trunk_of(base_of: Bases) -> Trunks:
+def trunk_of(base_of: BasePathOf) -> BackboneOf:
     """The shared trunk of a family; a test that would change it is wrong."""
-    known: dict[str, TorchTrunk] = {}
+    known: dict[str, TorchBackbone] = {}
 
-    def loaded(family: str) -> TorchTrunk:
+    def loaded(family: str) -> TorchBackbone:
         if family not in known:
-            known[family] = trunk_in(base_of(family))
+            known[family] = load_backbone_from(base_of(family))
         return known[family]
 
     return loaded

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from loratory.models.probe import processor
+from loratory.models.probe import processor_name
 
-ROWS: pytest.StashKey[dict[str, dict[str, Any]]] = pytest.StashKey()
-OWN: pytest.StashKey[list[str]] = pytest.StashKey()  # the names of the rows that a test counts in
+FAULT_ROWS: pytest.StashKey[dict[str, dict[str, Any]]] = pytest.StashKey()
+TEST_ROW_NAMES: pytest.StashKey[list[str]] = pytest.StashKey()  # the names of the rows that a test counts in
 
 
 @dataclass
-class Tries:
+class FaultTries:
     """Of one kind of fault; a test that fails without a counted failure is one."""
 
     name: str
@@ -38,25 +38,25 @@ class Tries:
 
 
 @dataclass(frozen=True)
-class Faults:
+class FaultCounts:
     """The counts of a test."""
 
     request: pytest.FixtureRequest
 
-    def of(self, name: str) -> Tries:
+    def tries_of(self, name: str) -> FaultTries:
         """The row of this name, counted on where several cases of a test share it."""
         node = self.request.node
         test = node.nodeid.partition("[")[0]
-        rows = node.config.stash.setdefault(ROWS, {})
+        rows = node.config.stash.setdefault(FAULT_ROWS, {})
         row = rows.setdefault(name, {"name": name, "tried": 0, "failures": 0, "test": test})
-        node.stash.setdefault(OWN, []).append(name)
-        return Tries(name, row)
+        node.stash.setdefault(TEST_ROW_NAMES, []).append(name)
+        return FaultTries(name, row)
 
 
 @pytest.fixture
-def faults(request: pytest.FixtureRequest) -> Faults:
+def faults(request: pytest.FixtureRequest) -> FaultCounts:
     """Counts of the faults that a test tries."""
-    return Faults(request)
+    return FaultCounts(request)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -74,19 +74,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed:
-        for name in item.stash.get(OWN, []):
-            row = item.config.stash[ROWS][name]
+        for name in item.stash.get(TEST_ROW_NAMES, []):
+            row = item.config.stash[FAULT_ROWS][name]
             row["failures"] = max(1, row["failures"])
     return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     file = session.config.getoption("--record-faults")
-    rows = session.config.stash.get(ROWS, {})
+    rows = session.config.stash.get(FAULT_ROWS, {})
     if not file or not rows:
         return
     known = json.loads(Path(file).read_text(encoding="utf-8")) if Path(file).is_file() else {"faults": []}
-    machine = {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()}
+    machine = {"processor": processor_name(), "cores": os.cpu_count(), "python": platform.python_version()}
     others = [row for row in known["faults"] if row["name"] not in rows]
     found = sorted([*others, *rows.values()], key=lambda row: row["name"])
     Path(file).write_text(json.dumps({"machine": machine, "faults": found}, indent=1) + "\n", encoding="utf-8")

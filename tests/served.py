@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loratory.protocols import Asked, Encode, Input, Network, Prediction, Request, Tokens
-from loratory.serving.app import make_app
-from loratory.serving.engine import Engine, Limits
-from loratory.serving.gate import Gate
-from loratory.serving.keys import Key, Keys, hashed
-from loratory.serving.server import Loader, Server
-from loratory.serving.services import Board, Service, Stage
+from loratory.protocols import InferencePlan, EncodeRequest, Input, Network, Prediction, InferenceRequest, TokenIds
+from loratory.serving.app import create_app
+from loratory.serving.engine import Engine, EngineLimits
+from loratory.serving.gate import RequestMiddleware
+from loratory.serving.keys import ApiKey, ApiKeys, hash_secret
+from loratory.serving.server import ServiceLoader, Server
+from loratory.serving.services import ServiceRegistry, Service, FallbackStage
 from loratory.specs.serve import ServerSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
@@ -26,10 +26,10 @@ INTENTS = Classify(labels=("card", "cash", "login"))
 THREATS = Classify(labels=("BENIGN", "INJECTION", "JAILBREAK"))
 PERSONAL = Tag(labels=("EMAIL", "PHONE"))
 INFER, ADMIN = "lk_infer", "lk_admin"
-POISON = "poison"  # a text at which a Bench fails
+FAILING_TEXT = "poison"  # a text at which a Bench fails
 
 
-def answer(task: Any, input: Input) -> Prediction:
+def predict_by_keyword(task: Any, input: Input) -> Prediction:
     """The first label that stands in the text, else the first of all; e-mails as spans; a prompt backwards."""
     if isinstance(task, Tag):
         return _spans(task, str(input["text"]))
@@ -52,120 +52,120 @@ def _spans(task: Tag, text: str) -> Prediction:
 
 
 @dataclass(eq=False)
-class Plain:
+class FakePredictor:
     """A predictor that needs no trunk."""
 
     task: Any
-    answers: Callable[[Any, Input], Prediction] = answer
+    answers: Callable[[Any, Input], Prediction] = predict_by_keyword
 
     def predict(self, inputs: Sequence[Input], run: Any) -> list[Prediction]:
         return [self.answers(self.task, one) for one in inputs]
 
 
 @dataclass(eq=False)
-class Bench:
+class FakeBackbone:
     """Stands where a trunk does: notes what it is given, and may be held up."""
 
     name: str = "bench"
     digest: str = "bench"
     batches: list[list[str]] = field(default_factory=list)
-    free: threading.Event = field(default_factory=threading.Event)
+    unblocked: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.free.set()
+        self.unblocked.set()
 
-    def encode(self, requests: Sequence[Encode], alive: Any = None) -> list[str]:
+    def encode(self, requests: Sequence[EncodeRequest], alive: Any = None) -> list[str]:
         texts = ["".join(map(chr, request.ids)) for request in requests]
         self.batches.append(texts)
         self.entered.set()
-        assert self.free.wait(20)
-        if POISON in texts:
+        assert self.unblocked.wait(20)
+        if FAILING_TEXT in texts:
             raise RuntimeError("this text cannot be computed")
         return texts
 
     @property
-    def seen(self) -> list[str]:
+    def seen_texts(self) -> list[str]:
         return [text for batch in self.batches for text in batch]
 
 
 @dataclass(eq=False)
-class Seated:
+class PlannablePredictor:
     """A predictor that asks a Bench once."""
 
     task: Any
     network: Network
-    answers: Callable[[Any, Input], Prediction] = answer
+    answers: Callable[[Any, Input], Prediction] = predict_by_keyword
 
-    def requests(self, inputs: Sequence[Input]) -> list[Request]:
-        return [Encode(self.network, codes(str(one["text"]))) for one in inputs]
+    def requests(self, inputs: Sequence[Input]) -> list[InferenceRequest]:
+        return [EncodeRequest(self.network, encode_characters(str(one["text"]))) for one in inputs]
 
-    def ask(self, inputs: Sequence[Input]) -> Asked | None:
+    def plan(self, inputs: Sequence[Input]) -> InferencePlan | None:
         def read(outputs: Sequence[Any]) -> list[Prediction]:
             return [self.answers(self.task, {"text": text}) for text in outputs]
 
-        return Asked(self.requests(inputs), read)
+        return InferencePlan(self.requests(inputs), read)
 
     def predict(self, inputs: Sequence[Input], run: Any) -> list[Prediction]:
-        asked = self.ask(inputs)
+        asked = self.plan(inputs)
         assert asked is not None
-        return asked.read(run(asked.requests))
+        return asked.read_outputs(run(asked.requests))
 
 
-def codes(text: str) -> Tokens:
+def encode_characters(text: str) -> TokenIds:
     return tuple(map(ord, text))
 
 
-def seated(bench: Bench, task: Any = INTENTS) -> Any:
-    trunk: Any = bench
-    return Seated(task, Network(trunk))
+def make_plannable(backbone: FakeBackbone, task: Any = INTENTS) -> Any:
+    trunk: Any = backbone
+    return PlannablePredictor(task, Network(trunk))
 
 
-def stages(*predictors: Any) -> tuple[Stage, ...]:
-    return tuple(Stage(f"stage-{number}", one, f"{number}" * 64) for number, one in enumerate(predictors, 1))
+def make_stages(*predictors: Any) -> tuple[FallbackStage, ...]:
+    return tuple(FallbackStage(f"stage-{number}", one, f"{number}" * 64) for number, one in enumerate(predictors, 1))
 
 
-def service(name: str, *predictors: Any, deadline: float | None = None) -> Service:
-    return Service(name, stages(*predictors), deadline)
+def make_service(name: str, *predictors: Any, deadline: float | None = None) -> Service:
+    return Service(name, make_stages(*predictors), deadline)
 
 
-def keys() -> Keys:
+def make_keys() -> ApiKeys:
     made = [
-        Key("ann", frozenset({"infer"}), hashed(INFER)),
-        Key("root", frozenset({"infer", "admin"}), hashed(ADMIN)),
+        ApiKey("ann", frozenset({"infer"}), hash_secret(INFER)),
+        ApiKey("root", frozenset({"infer", "admin"}), hash_secret(ADMIN)),
     ]
-    return Keys({key.digest: key for key in made})
+    return ApiKeys({key.digest: key for key in made})
 
 
-def no_loader(name: str, path: str) -> Service:
+def refuse_to_load(name: str, path: str) -> Service:
     raise AssertionError("nothing is loaded here")
 
 
-def server_of(
+def make_server(
     folder: Path,
     *services: Service,
-    known: Keys | None = None,
+    known: ApiKeys | None = None,
     roles: Mapping[str, str] | None = None,
-    load: Loader = no_loader,
+    load: ServiceLoader = refuse_to_load,
     **spec: Any,
 ) -> Server:
     """A server without a process; `spec` are members of its YAML."""
     whole = ServerSpec.model_validate({"audit": folder / "audit.jsonl", **spec})
-    limits = Limits(whole.limits.batch_tokens, whole.limits.queue_tokens)
-    board = Board({one.name: one for one in services}, roles or {}, whole.default)
-    return Server(whole, board, Engine(limits), load, known or Keys({}))
+    limits = EngineLimits(whole.limits.batch_tokens, whole.limits.queue_tokens)
+    board = ServiceRegistry({one.name: one for one in services}, roles or {}, whole.default)
+    return Server(whole, board, Engine(limits), load, known or ApiKeys({}))
 
 
-def router(folder: Path, **more: Any) -> Server:
+def make_router_server(folder: Path, **more: Any) -> Server:
     """A server with all three roles, and with a task that writes."""
     services = [
-        service("intent", Plain(INTENTS)),
-        service("pii", Plain(PERSONAL)),
-        service("security", Plain(THREATS)),
-        service("reply", Plain(Generate())),
+        make_service("intent", FakePredictor(INTENTS)),
+        make_service("pii", FakePredictor(PERSONAL)),
+        make_service("security", FakePredictor(THREATS)),
+        make_service("reply", FakePredictor(Generate())),
     ]
     roles = {"intent": "intent", "pii": "pii", "security": "security"}
-    return server_of(folder, *services, **{"roles": roles, **more})
+    return make_server(folder, *services, **{"roles": roles, **more})
 
 
 @dataclass(frozen=True)
@@ -186,21 +186,21 @@ class Reply:
 
 
 @dataclass
-class Call:
+class RawRequest:
     """One request, byte for byte."""
 
     method: str
     path: str
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    pieces: Sequence[bytes] | None = None  # of the body, without a content-length
-    gone: asyncio.Event | None = None  # set when the client goes away
-    whole: bool = True  # whether all of the body comes
+    body_chunks: Sequence[bytes] | None = None  # of the body, without a content-length
+    disconnected: asyncio.Event | None = None  # set when the client goes away
+    complete: bool = True  # whether all of the body comes
 
     def scope(self) -> dict[str, Any]:
         told = {"host": "localhost", **self.headers}
-        if self.pieces is None:
-            told = {"content-length": str(len(self.data())), **told}
+        if self.body_chunks is None:
+            told = {"content-length": str(len(self.encode_body())), **told}
         return {
             "type": "http",
             "method": self.method,
@@ -215,20 +215,20 @@ class Call:
             "root_path": "",
         }
 
-    def data(self) -> bytes:
+    def encode_body(self) -> bytes:
         return (
             self.body if isinstance(self.body, bytes) else b"" if self.body is None else json.dumps(self.body).encode()
         )
 
-    async def to(self, app: Gate) -> Reply:
+    async def send_to(self, app: RequestMiddleware) -> Reply:
         """Raises EOFError where there is no answer."""
-        parts = list(self.pieces if self.pieces is not None else [self.data()])
+        parts = list(self.body_chunks if self.body_chunks is not None else [self.encode_body()])
         sent: list[Any] = []
-        gone = self.gone or asyncio.Event()
+        gone = self.disconnected or asyncio.Event()
 
         async def receive() -> dict[str, Any]:
             if parts:
-                return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts) or not self.whole}
+                return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts) or not self.complete}
             await gone.wait()
             return {"type": "http.disconnect"}
 
@@ -243,14 +243,14 @@ class Call:
         return Reply(start["status"], headers, b"".join(part.get("body", b"") for part in sent[1:]))
 
 
-def call(app: Gate, method: str, path: str, body: Any = None, **more: Any) -> Reply:
+def send_request(app: RequestMiddleware, method: str, path: str, body: Any = None, **more: Any) -> Reply:
     """One request on an event loop of its own."""
-    return asyncio.run(Call(method, path, body, **more).to(app))
+    return asyncio.run(RawRequest(method, path, body, **more).send_to(app))
 
 
 def post(server: Server, path: str, body: Any, **headers: str) -> Reply:
-    return call(make_app(server), "POST", path, body, headers=headers)
+    return send_request(create_app(server), "POST", path, body, headers=headers)
 
 
-def bearer(key: str) -> dict[str, str]:
+def bearer_header(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}

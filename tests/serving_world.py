@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loratory.protocols import Input, Prediction, Run
+from loratory.protocols import Input, Prediction, RequestRunner
 from loratory.serving.engine import Engine
-from loratory.serving.keys import Keys
+from loratory.serving.keys import ApiKeys
 from loratory.serving.server import Server
-from loratory.serving.services import Board, Service, Stage
+from loratory.serving.services import ServiceRegistry, Service, FallbackStage
 from loratory.specs.serve import LimitsSpec, ServerSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
@@ -24,17 +24,17 @@ RELEASE = "1413b761bf6bfcf155a624302800ec005047d39dbe1eeffc22277ac5831f0709"
 
 
 @dataclass(frozen=True)
-class Fake:
+class FakePredictor:
     """Says what a function says."""
 
     task: Any
-    says: Callable[[Input], Prediction]
+    predict_one: Callable[[Input], Prediction]
 
-    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
-        return [self.says(one) for one in inputs]
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
+        return [self.predict_one(one) for one in inputs]
 
 
-def odds(input: Input) -> Prediction:
+def predict_label(input: Input) -> Prediction:
     """The label that the text names, `cash` without; a text with `unsure` is left unanswered."""
     text = str(input["text"])
     best: str = next((label for label in LABELS if label in text), "cash")
@@ -43,7 +43,7 @@ def odds(input: Input) -> Prediction:
     return Prediction(None if "unsure" in text else {"label": best}, made, "abstained" if "unsure" in text else None)
 
 
-def numbers(input: Input) -> Prediction:
+def predict_spans(input: Input) -> Prediction:
     """Every number is a NUMBER, every capitalised word a NAME."""
     text = str(input["text"])
     found = [(*one.span(), "NUMBER" if one[0].isdigit() else "NAME") for one in re.finditer(r"\d+|[A-Z]\w+", text)]
@@ -54,38 +54,38 @@ def numbers(input: Input) -> Prediction:
     return Prediction({"spans": spans}, sure)
 
 
-def broken(input: Input) -> Prediction:
+def raise_error(input: Input) -> Prediction:
     raise RuntimeError("a secret of the inside")
 
 
-def service(name: str, task: Any, *says: Callable[[Input], Prediction], **rest: Any) -> Service:
+def make_service(name: str, task: Any, *says: Callable[[Input], Prediction], **rest: Any) -> Service:
     names = ("lora", "rules", "third")
-    stages = [Stage(stage, Fake(task, one), RELEASE) for stage, one in zip(names, says, strict=False)]  # type: ignore[arg-type]
+    stages = [FallbackStage(stage, FakePredictor(task, one), RELEASE) for stage, one in zip(names, says, strict=False)]  # type: ignore[arg-type]
     return Service(name, tuple(stages), **rest)
 
 
-def echo(input: Input) -> Prediction:
+def predict_echo(input: Input) -> Prediction:
     """What was asked, behind what the system says."""
     return Prediction(f"{input.get('system', '')}{input['prompt']}", {"": {"echo": 0.5}})
 
 
-def services() -> dict[str, Service]:
+def make_services() -> dict[str, Service]:
     """One of each kind."""
     classify, tag = Classify(labels=LABELS), Tag(labels=("NUMBER", "NAME"))
     order = lambda _: Prediction({"count": 3}, {"/count": {"3": 0.8}})  # noqa: E731
     made = (
-        service("intents", classify, odds),
-        service("spans", tag, numbers),
-        service("orders", Generate(answer_schema=ORDER), order),
-        service("words", Generate(), echo),
-        service("fragile", classify, broken, odds),
-        service("down", classify, broken),
+        make_service("intents", classify, predict_label),
+        make_service("spans", tag, predict_spans),
+        make_service("orders", Generate(answer_schema=ORDER), order),
+        make_service("words", Generate(), predict_echo),
+        make_service("fragile", classify, raise_error, predict_label),
+        make_service("down", classify, raise_error),
     )
     return {one.name: one for one in made}
 
 
-def server_of(
-    folder: Path, made: Mapping[str, Service] | None = None, keys: Keys | None = None, **limits: Any
+def make_server(
+    folder: Path, made: Mapping[str, Service] | None = None, keys: ApiKeys | None = None, **limits: Any
 ) -> Server:
     """A server in a folder of its own."""
     spec = ServerSpec(audit=folder / "audit.jsonl", limits=LimitsSpec(**limits))
@@ -93,4 +93,4 @@ def server_of(
     def load(name: str, path: str) -> Service:
         raise AssertionError
 
-    return Server(spec, Board(services() if made is None else made, {}), Engine(), load, keys or Keys({}))
+    return Server(spec, ServiceRegistry(make_services() if made is None else made, {}), Engine(), load, keys or ApiKeys({}))

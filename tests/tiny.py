@@ -10,27 +10,27 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from loratory.models.activations import Remembered
-from loratory.models.bases import describe
-from loratory.models.execution import run_here
-from loratory.models.trunks import TorchTrunk, load_trunk
-from loratory.protocols import Adapter, Context, Example, Lessons
+from loratory.models.activations import ActivationCache
+from loratory.models.bases import describe_base
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbone, load_backbone
+from loratory.protocols import Adapter, FitContext, Example, TrainSet
 from loratory.specs.training import TrainingSpec
 from loratory.tasks.classify import Classify
 from loratory.training.checkpoints import NoCheckpoints
 
-Bases = Callable[[str], Path]  # a family to the folder of its tiny base
-Trunks = Callable[[str], TorchTrunk]  # a family to its shared trunk
-KEYS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-WIDE = {**KEYS, "max_position_embeddings": 64, "initializer_range": 0.15}  # larger than usual: states must differ
-GROUPED = {**WIDE, "num_key_value_heads": 2}
+BasePathOf = Callable[[str], Path]  # a family to the folder of its tiny base
+BackboneOf = Callable[[str], TorchBackbone]  # a family to its shared trunk
+BASE_CONFIG = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+WIDE_CONFIG = {**BASE_CONFIG, "max_position_embeddings": 64, "initializer_range": 0.15}  # larger than usual: states must differ
+GROUPED_CONFIG = {**WIDE_CONFIG, "num_key_value_heads": 2}
 FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "bert": ("BertConfig", WIDE),
-    "roberta": ("RobertaConfig", {**WIDE, "max_position_embeddings": 66}),
+    "bert": ("BertConfig", WIDE_CONFIG),
+    "roberta": ("RobertaConfig", {**WIDE_CONFIG, "max_position_embeddings": 66}),
     "deberta-v2": (
         "DebertaV2Config",
         {
-            **WIDE,
+            **WIDE_CONFIG,
             "relative_attention": True,
             "pos_att_type": ["p2c", "c2p"],
             "position_buckets": 16,
@@ -40,7 +40,7 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "type_vocab_size": 0,
         },
     ),
-    "modernbert": ("ModernBertConfig", {**WIDE, "local_attention": 16, "global_attn_every_n_layers": 2}),
+    "modernbert": ("ModernBertConfig", {**WIDE_CONFIG, "local_attention": 16, "global_attn_every_n_layers": 2}),
     "distilbert": (
         "DistilBertConfig",
         {
@@ -52,23 +52,23 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "initializer_range": 0.15,
         },
     ),
-    "llama": ("LlamaConfig", {**WIDE, "num_key_value_heads": 4}),  # heads of its own each, so the short attention
-    "qwen2": ("Qwen2Config", GROUPED),
-    "qwen3": ("Qwen3Config", {**GROUPED, "head_dim": 8}),
-    "smollm3": ("SmolLM3Config", GROUPED),
-    "gemma2": ("Gemma2Config", {**GROUPED, "head_dim": 8, "final_logit_softcapping": 5.0}),
-    "gemma3": ("Gemma3TextConfig", {**GROUPED, "head_dim": 8}),
-    "phi": ("PhiConfig", WIDE),
-    "phi3": ("Phi3Config", GROUPED),
-    "roformer": ("RoFormerConfig", WIDE),  # in no table of ours: every linear layer
-    "mpnet": ("MPNetConfig", {**WIDE, "max_position_embeddings": 66}),  # never calls registered attention
-    "albert": ("AlbertConfig", {**WIDE, "embedding_size": 16, "num_hidden_groups": 2}),  # a pooler unlike the others'
+    "llama": ("LlamaConfig", {**WIDE_CONFIG, "num_key_value_heads": 4}),  # heads of its own each, so the short attention
+    "qwen2": ("Qwen2Config", GROUPED_CONFIG),
+    "qwen3": ("Qwen3Config", {**GROUPED_CONFIG, "head_dim": 8}),
+    "smollm3": ("SmolLM3Config", GROUPED_CONFIG),
+    "gemma2": ("Gemma2Config", {**GROUPED_CONFIG, "head_dim": 8, "final_logit_softcapping": 5.0}),
+    "gemma3": ("Gemma3TextConfig", {**GROUPED_CONFIG, "head_dim": 8}),
+    "phi": ("PhiConfig", WIDE_CONFIG),
+    "phi3": ("Phi3Config", GROUPED_CONFIG),
+    "roformer": ("RoFormerConfig", WIDE_CONFIG),  # in no table of ours: every linear layer
+    "mpnet": ("MPNetConfig", {**WIDE_CONFIG, "max_position_embeddings": 66}),  # never calls registered attention
+    "albert": ("AlbertConfig", {**WIDE_CONFIG, "embedding_size": 16, "num_hidden_groups": 2}),  # a pooler unlike the others'
 }
-TABLED = ("bert", "roberta", "deberta-v2", "modernbert", "distilbert", "llama", "qwen2", "qwen3")
-FITTING = (*TABLED, "roformer")  # families in which everything must work
-TYPED = ("bert", "deberta-v2", "roformer", "albert")  # families whose tokenizers give token types
-CAUSAL = ("llama", "qwen2", "qwen3")
-WRITERS = (*CAUSAL, "smollm3", "gemma2", "gemma3", "phi", "phi3")  # families that are taught to write
+LISTED_FAMILIES = ("bert", "roberta", "deberta-v2", "modernbert", "distilbert", "llama", "qwen2", "qwen3")
+TRAINABLE_FAMILIES = (*LISTED_FAMILIES, "roformer")  # families in which everything must work
+TOKEN_TYPE_FAMILIES = ("bert", "deberta-v2", "roformer", "albert")  # families whose tokenizers give token types
+CAUSAL_FAMILIES = ("llama", "qwen2", "qwen3")
+GENERATING_FAMILIES = (*CAUSAL_FAMILIES, "smollm3", "gemma2", "gemma3", "phi", "phi3")  # families that are taught to write
 
 TOPICS: Mapping[str, Sequence[str]] = {
     "card": ("my card was blocked", "the card did not arrive", "a new card please", "my card is broken"),
@@ -84,46 +84,46 @@ TEXTS = (
     "hello",
     "what now, the machine kept my cash and my card was blocked for a week; I cannot log in",
 )
-MARKS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]"}
+SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]"}
 
 
-def corpus() -> list[str]:
+def make_corpus() -> list[str]:
     """Every sentence of the toy task."""
     return [f"{opening} {words}" for listed in TOPICS.values() for words in listed for opening in OPENINGS]
 
 
-def vocabulary() -> list[str]:
+def make_vocabulary() -> list[str]:
     """The words of the toy task but a few, which are left to pieces."""
-    found = {word.strip(",:;") for sentence in corpus() for word in sentence.split()}
+    found = {word.strip(",:;") for sentence in make_corpus() for word in sentence.split()}
     return sorted(found - {"monday", "withdrawal", "blocked"})
 
 
-def word_pieces(typed: bool = True) -> Any:
+def make_word_piece_tokenizer(typed: bool = True) -> Any:
     """A BERT-like tokenizer: [CLS] a [SEP], and pairs, with token types or without.
 
     It is written and not trained, because training breaks ties by chance.
     """
-    letters = sorted(set("".join(corpus())) - {" "})
-    tokens = [*MARKS.values(), *letters, *(f"##{c}" for c in letters), *(w for w in vocabulary() if len(w) > 1)]
-    made = Tokenizer(models.WordPiece(vocab={token: i for i, token in enumerate(tokens)}, unk_token=MARKS["unk"]))
+    letters = sorted(set("".join(make_corpus())) - {" "})
+    tokens = [*SPECIAL_TOKENS.values(), *letters, *(f"##{c}" for c in letters), *(w for w in make_vocabulary() if len(w) > 1)]
+    made = Tokenizer(models.WordPiece(vocab={token: i for i, token in enumerate(tokens)}, unk_token=SPECIAL_TOKENS["unk"]))
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    special: dict[str, Any] = {f"{name}_token": token for name, token in MARKS.items()}
+    special: dict[str, Any] = {f"{name}_token": token for name, token in SPECIAL_TOKENS.items()}
     special["model_input_names"] = ["input_ids", *(["token_type_ids"] if typed else []), "attention_mask"]
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=64, **special)  # type: ignore[no-untyped-call]
 
 
-END = "<|endoftext|>"
+END_OF_TEXT = "<|endoftext|>"
 
 
-def byte_pairs(start: bool = True) -> Any:
+def make_bpe_tokenizer(start: bool = True) -> Any:
     """A byte-level tokenizer: Llama-like (starts with <s>, no padding token) or Qwen-like (no start, id 0 is "!")."""
     tokens = ["<s>", "</s>"] if start else []
     tokens += sorted(pre_tokenizers.ByteLevel.alphabet())
     merges: list[tuple[str, str]] = []
-    for word in vocabulary():
+    for word in make_vocabulary():
         whole = word[0]
         for letter in word[1:]:
             if (whole, letter) not in merges:
@@ -137,7 +137,7 @@ def byte_pairs(start: bool = True) -> Any:
     inputs = ["input_ids", "attention_mask"]
     if not start:
         return transformers.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-            tokenizer_object=made, eos_token=END, pad_token=END, unk_token=END, model_input_names=inputs
+            tokenizer_object=made, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT, unk_token=END_OF_TEXT, model_input_names=inputs
         )
     made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     return transformers.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
@@ -145,19 +145,19 @@ def byte_pairs(start: bool = True) -> Any:
     )
 
 
-def configuration(family: str, tokenizer: Any, **more: Any) -> Any:
+def make_config(family: str, tokenizer: Any, **more: Any) -> Any:
     """A tiny configuration of a family for a tokenizer."""
     kind, values = FAMILIES[family]
     ids = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": 1}  # decoders seldom name a padding id
-    if family not in WRITERS:
+    if family not in GENERATING_FAMILIES:
         ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
     return getattr(transformers, kind)(vocab_size=len(tokenizer), **{**ids, **values, **more})
 
 
 def save_base(folder: Path, family: str, seed: int = 7, kind: str = "AutoModel", **more: Any) -> Path:
     """A model folder with random weights and its tokenizer."""
-    tokenizer = byte_pairs(start=family == "llama") if family in CAUSAL else word_pieces(family in TYPED)
-    config = configuration(family, tokenizer, **more)
+    tokenizer = make_bpe_tokenizer(start=family == "llama") if family in CAUSAL_FAMILIES else make_word_piece_tokenizer(family in TOKEN_TYPE_FAMILIES)
+    config = make_config(family, tokenizer, **more)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = getattr(transformers, kind).from_config(config)
@@ -175,64 +175,64 @@ CHATML = (
 )
 
 
-def save_writer(
-    folder: Path, family: str = "llama", template: str | None = CHATML, places: int = 320, **more: Any
+def save_causal_model(
+    folder: Path, family: str = "llama", template: str | None = CHATML, max_positions: int = 320, **more: Any
 ) -> Path:
     """A tiny causal model with a chat template."""
-    tokenizer = byte_pairs(start=family == "llama")
+    tokenizer = make_bpe_tokenizer(start=family == "llama")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
-    tokenizer.model_max_length = places
+    tokenizer.model_max_length = max_positions
     tokenizer.chat_template = template
-    config = configuration(family, tokenizer, **{"max_position_embeddings": places, **more})
+    config = make_config(family, tokenizer, **{"max_position_embeddings": max_positions, **more})
     torch.manual_seed(5)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
     tokenizer.save_pretrained(folder)
     return folder
 
 
-def trunk_in(folder: Path) -> TorchTrunk:
+def load_backbone_from(folder: Path) -> TorchBackbone:
     """A fresh trunk of a folder."""
-    return load_trunk(describe(str(folder), folder))
+    return load_backbone(describe_base(str(folder), folder))
 
 
-def random_adapter(trunk: TorchTrunk, rank: int = 4, seed: int = 1, **more: Any) -> Adapter:
+def make_random_adapter(trunk: TorchBackbone, rank: int = 4, seed: int = 1, **more: Any) -> Adapter:
     """An adapter that changes answers: B is not zero."""
-    targets, _ = trunk.targets()
+    targets, _ = trunk.find_target_modules()
     config = {"r": rank, "lora_alpha": 2 * rank, "target_modules": list(targets), **more}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        live = trunk.open(config)
-        for weight in live.trainable().values():
+        live = trunk.make_trainable(config)
+        for weight in live.trainable_parameters().values():
             torch.nn.init.normal_(weight, std=0.2)
-    return live.adapter()
+    return live.extract_adapter()
 
 
-def toy_task(labels: tuple[str, ...] = ("card", "cash", "login")) -> Classify:
+def make_task(labels: tuple[str, ...] = ("card", "cash", "login")) -> Classify:
     """The toy task, settled."""
     return Classify(labels=labels)
 
 
-def examples(kinds: Sequence[str] = ("card", "cash", "login"), openings: slice = slice(None)) -> list[Example]:
+def make_examples(kinds: Sequence[str] = ("card", "cash", "login"), openings: slice = slice(None)) -> list[Example]:
     """Examples of the toy task."""
     made = [(f"{o} {words}", k) for k in kinds for words in TOPICS[k] for o in OPENINGS[openings]]
     return [Example({"text": text}, {"label": label}, origin=f"toy:{i}") for i, (text, label) in enumerate(made)]
 
 
-def lessons(kinds: Sequence[str] = ("card", "cash", "login")) -> Lessons:
+def make_train_set(kinds: Sequence[str] = ("card", "cash", "login")) -> TrainSet:
     """48 examples to learn from (of three kinds) and 24 to validate on."""
-    return Lessons(examples(kinds, slice(0, 4)), examples(kinds, slice(4, 6)))
+    return TrainSet(make_examples(kinds, slice(0, 4)), make_examples(kinds, slice(4, 6)))
 
 
-def context(
+def make_context(
     seed: int = 1,
     checkpoints: Any = None,
     report: Callable[[str, Mapping[str, Any]], None] = lambda event, values: None,
     stopping: Callable[[], bool] = lambda: False,
     **training: Any,
-) -> Context:
+) -> FitContext:
     """What surrounds a fit, in fp32 unless told otherwise."""
     spec = TrainingSpec(**{"precision": "fp32", "epochs": 2, "batch_tokens": 96, "batch_examples": 8, **training})
     kept = NoCheckpoints() if checkpoints is None else checkpoints
-    return Context(
-        seed, run_here, kept, Remembered(run_here), training=spec, report=report, stopping=stopping, device="cpu"
+    return FitContext(
+        seed, run_locally, kept, ActivationCache(run_locally), training=spec, report=report, should_stop=stopping, device="cpu"
     )

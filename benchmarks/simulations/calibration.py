@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loratory.evaluation.calibration import calibration_error, chance_level, confidences
-from loratory.protocols import Example, Outcome, Prediction
+from loratory.evaluation.calibration import compute_calibration_error, estimate_chance_error, collect_confidences
+from loratory.protocols import Example, ScoredPredictions, Prediction
 from simulations.claims import Claim, claim_rate
 
 WORLDS = 400
@@ -29,7 +29,7 @@ class World:
     alike: bool = False  # whether the examples of a group are answered with the same confidence
     too_sure: float = 0.0  # the share right lies so far below the confidence
 
-    def draw(self, number: int) -> Outcome:
+    def draw(self, number: int) -> ScoredPredictions:
         """What a predictor answered."""
         from scipy.special import ndtr
 
@@ -42,12 +42,12 @@ class World:
         right = (drawn < confidence - self.too_sure).tolist()
         examples = [Example({}, {"label": "A"}, group=f"g{group}") for group in groups.tolist()]
         made = [Prediction({"label": "A"}, {"/label": {"A": share}}) for share in confidence.tolist()]
-        return Outcome(examples, made, [{"n": 1.0, "reward": float(one)} for one in right])
+        return ScoredPredictions(examples, made, [{"n": 1.0, "reward": float(one)} for one in right])
 
     def exceeded(self, number: int) -> bool:
         """Whether the calibration error lies above the 95th percentile of chance."""
-        known = confidences(self.draw(number))
-        return known is not None and calibration_error(known) > chance_level(known)[1]
+        known = collect_confidences(self.draw(number))
+        return known is not None and compute_calibration_error(known) > estimate_chance_error(known)[1]
 
 
 CALIBRATED: Sequence[World] = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from loratory.evaluation.choice import non_inferiority
-from loratory.evaluation.comparisons import compare
+from loratory.evaluation.choice import assess_non_inferiority
+from loratory.evaluation.comparisons import compare_contenders
 from loratory.specs.evidence import EvidenceSpec
 from simulations.claims import Claim, claim_amount, claim_rate
 from simulations.intervals import FOUR, RARE, RARE_BETTER, RARE_RECALLS, RARE_WORSE, SKEWED, ZIPF, ZIPF_RECALLS, World
@@ -70,7 +70,7 @@ def claims(scale: float) -> Iterator[Claim]:
 
 def compared(world: World, worlds: float) -> list[Rows]:
     """The planned comparisons of each world."""
-    return [compare(world.draw(seed, _evidence(seed))) for seed in range(max(int(worlds), 2))]
+    return [compare_contenders(world.draw(seed, _evidence(seed))) for seed in range(max(int(worlds), 2))]
 
 
 def contradicts(row: dict[str, Any]) -> bool:
@@ -82,7 +82,7 @@ def shown_not_worse(world: World, worlds: float) -> list[bool]:
     """Whether the first contender is shown to be no worse than the second by the margin, which it just is."""
     margin = world.truth(1) - world.truth(0)
     fields = (world.draw(seed, _evidence(seed, margin)) for seed in range(max(int(worlds), 2)))
-    return [bool(non_inferiority(field, field.standings[1])[0]["shown"]) for field in fields]
+    return [bool(assess_non_inferiority(field, field.ranks[1])[0]["shown"]) for field in fields]
 
 
 def _evidence(seed: int, margin: float = 0.005) -> EvidenceSpec:

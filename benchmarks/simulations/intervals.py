@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from loratory.evaluation.comparisons import pair
-from loratory.evaluation.metrics import interval
-from loratory.evaluation.stress import Pair, score
+from loratory.evaluation.comparisons import pair_contenders
+from loratory.evaluation.metrics import compute_seed_interval
+from loratory.evaluation.stress import PerturbedOutcomes, measure_score_change
 from loratory.flows.evaluate import estimate_scores
 from loratory.specs.evidence import EvidenceSpec
 from simulations.claims import Claim, claim_rate
@@ -89,27 +89,27 @@ def _reseed(evidence: EvidenceSpec, seed: int) -> EvidenceSpec:
 def score_covers(world: World, seed: int, evidence: EvidenceSpec) -> bool:
     """The first contender's headline, as in the ladder."""
     field = world.draw(seed, evidence)
-    found = interval(field, field.standings[0], field.task.headline)
+    found = compute_seed_interval(field, field.ranks[0], field.task.headline)
     return bool(found["low"] <= world.truth(0) <= found["high"])
 
 
 def evaluate_covers(world: World, seed: int, evidence: EvidenceSpec) -> bool:
     """The same as `evaluate --data` tells it."""
     field = world.draw(seed, evidence)
-    found = estimate_scores(field.task, field.standings[0].test, evidence)[field.task.headline]
+    found = estimate_scores(field.task, field.ranks[0].test, evidence)[field.task.headline]
     return found["low"] <= world.truth(0) <= found["high"]
 
 
 def difference_covers(world: World, seed: int, evidence: EvidenceSpec) -> bool:
     """The first contender against the second."""
     field = world.draw(seed, evidence)
-    low, high = pair(field, *field.standings).interval(evidence.confidence)
+    low, high = pair_contenders(field, *field.ranks).interval(evidence.confidence)
     return low <= world.truth(0) - world.truth(1) <= high
 
 
 def stress_covers(world: World, seed: int, evidence: EvidenceSpec) -> bool:
     """The change of the headline from the first contender to the second, taken for one before and after."""
     field = world.draw(seed, evidence)
-    before, after = (standing.test for standing in field.standings)
-    found = score(field.task, Pair(before, after), evidence)
+    before, after = (standing.test for standing in field.ranks)
+    found = measure_score_change(field.task, PerturbedOutcomes(before, after), evidence)
     return bool(found["low"] <= world.truth(1) - world.truth(0) <= found["high"])

@@ -18,8 +18,8 @@ from statistics import fmean
 from typing import Any
 
 from loratory.data import ledger
-from loratory.data.examples import texts_of
-from loratory.data.splits import split
+from loratory.data.examples import extract_texts
+from loratory.data.splits import split_examples
 from loratory.flows import evaluate, latency, preparing, stress
 from loratory.protocols import Example, Prediction
 from loratory.specs.data import SplitSpec
@@ -33,15 +33,15 @@ TASK = Classify(labels=("a", "b"))
 @contextmanager
 def empty_ledger() -> Iterator[None]:
     """A ledger of its own, so that a simulation never touches the user's."""
-    before = os.environ.get(ledger.VARIABLE)
+    before = os.environ.get(ledger.LEDGER_VARIABLE)
     with tempfile.TemporaryDirectory() as folder:
-        os.environ[ledger.VARIABLE] = str(Path(folder) / "reads.sqlite")
+        os.environ[ledger.LEDGER_VARIABLE] = str(Path(folder) / "reads.sqlite")
         try:
             yield
         finally:
-            os.environ.pop(ledger.VARIABLE)
+            os.environ.pop(ledger.LEDGER_VARIABLE)
             if before is not None:
-                os.environ[ledger.VARIABLE] = before
+                os.environ[ledger.LEDGER_VARIABLE] = before
 
 
 # ---- ways around
@@ -55,7 +55,7 @@ def _examples(chance: random.Random, count: int) -> list[Example]:
 
 
 def _test(examples: Sequence[Example], seed: int) -> list[Example]:
-    return list(split(TASK, examples, SplitSpec(test=0.2, validation=0.1, seed=seed)).test)
+    return list(split_examples(TASK, examples, SplitSpec(test=0.2, validation=0.1, seed=seed)).test)
 
 
 def _rewrite(chance: random.Random, text: str) -> str:
@@ -105,17 +105,17 @@ class _Shape:
 
 
 def _by_run(examples: Sequence[Example], number: int) -> None:
-    look = ledger.Look("again", f"/runs/{number}", "run: lora", frozenset({"fit"}))
-    ledger.record(look, ledger.keys_of(texts_of(TASK, examples)))
+    look = ledger.TestReader("again", f"/runs/{number}", "run: lora", frozenset({"fit"}))
+    ledger.record_read(look, ledger.compute_row_keys(extract_texts(TASK, examples)))
 
 
 def _by_evaluate(examples: Sequence[Example], number: int) -> None:
-    evaluate.note_read(ledger.Look("by hand", f"/fits/{number}", "evaluate: file.csv"), TASK, examples)
+    evaluate.record_test_read(ledger.TestReader("by hand", f"/fits/{number}", "evaluate: file.csv"), TASK, examples)
 
 
 def _by_stress(examples: Sequence[Example], number: int) -> None:
     shape: Any = _Shape()
-    stress.note(Path(f"/fits/{number}"), "stress: lora on file.csv", shape, examples)
+    stress.record_stress_read(Path(f"/fits/{number}"), "stress: lora on file.csv", shape, examples)
 
 
 READERS = {"a run": _by_run, "evaluate --data": _by_evaluate, "stress": _by_stress}
@@ -134,8 +134,8 @@ def ways_around(worlds: int) -> list[Claim]:
             read = chance.choice(list(READERS.values()))
             with empty_ledger():
                 read(again, world)
-                keys = ledger.keys_of(texts_of(TASK, first))
-                reads, overlap = ledger.counted(ledger.Look("first", "/runs/first", ""), keys)
+                keys = ledger.compute_row_keys(extract_texts(TASK, first))
+                reads, overlap = ledger.count_reads(ledger.TestReader("first", "/runs/first", ""), keys)
             had = len({e.origin for e in first} & {e.origin for e in again}) / len(first)
             had = 1.0 if way == "texts written otherwise" else had
             told = overlap["largest"] if overlap else 0.0
@@ -149,16 +149,16 @@ def in_sittings(worlds: int) -> Claim:
     right = []
     for world in range(worlds):
         chance = random.Random(world)
-        keys = ledger.keys_of([e.input["text"] for e in _examples(chance, 40)])
+        keys = ledger.compute_row_keys([e.input["text"] for e in _examples(chance, 40)])
         fits = [f"fit-{n}" for n in range(chance.randint(1, 8))]
         with empty_ledger():
             left = list(fits)
             while left:
-                ledger.record(ledger.Look("r", "/runs/r", "run", frozenset(left)), keys)
+                ledger.record_read(ledger.TestReader("r", "/runs/r", "run", frozenset(left)), keys)
                 left = left[chance.randint(0, len(left)) :]
-            once = ledger.counted(ledger.Look("r", "/runs/r", "", frozenset(fits)), keys)[0]
-            ledger.record(ledger.Look("r", "/runs/r", "run", frozenset({"added"})), keys)
-            twice = ledger.counted(ledger.Look("r", "/runs/r", "", frozenset(fits)), keys)[0]
+            once = ledger.count_reads(ledger.TestReader("r", "/runs/r", "", frozenset(fits)), keys)[0]
+            ledger.record_read(ledger.TestReader("r", "/runs/r", "run", frozenset({"added"})), keys)
+            twice = ledger.count_reads(ledger.TestReader("r", "/runs/r", "", frozenset(fits)), keys)[0]
         right.append((once, twice) == (1, 2))
     return claim_rate("a run in several sittings counts once, an added contender once more", right, 1.0, at_most=False)
 
@@ -189,8 +189,8 @@ def disputed(worlds: int) -> Claim:
         if len(right) == worlds:
             break
         task, examples, changed = _noisy(random.Random(world))
-        found = preparing.suspected(task, examples, 6)
-        if found.useful and found.suspects:
+        found = preparing.find_label_errors(task, examples, 6)
+        if found.is_useful and found.suspects:
             right.append(fmean(one.origin in changed for one in found.suspects) >= 0.5)
     return claim_rate("of the disputed labels that are shown at least half are wrong", right, 0.9, at_most=False)
 
@@ -236,7 +236,7 @@ def equal_latencies(worlds: int) -> Claim:
         contenders, texts = chance.randint(2, 8), [{"text": "t"}] * 100
         machine = Changing(chance, contenders * len(texts))
         equal: dict[str, Any] = {str(n): _Equal(machine) for n in range(contenders)}
-        found = latency.side_by_side(equal, texts, clock=machine.clock)
+        found = latency.time_side_by_side(equal, texts, clock=machine.clock)
         medians = [one["p50"] for one in found.values()]
         apart.append(max(medians) / min(medians) - 1)
     name = "largest difference of median latency between equal contenders on a machine that speeds up to five times"

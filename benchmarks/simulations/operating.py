@@ -15,7 +15,7 @@ import numpy as np
 
 from loratory.evaluation import operating
 from loratory.evaluation.bootstrap import Floats, Integers
-from loratory.predictors.operated import Point, choose, scope, temper
+from loratory.predictors.operated import OperatingPoint, choose_labels, score_in_scope, apply_temperature
 from loratory.protocols import Prediction
 from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
 from simulations.claims import Claim, claim_rate
@@ -76,15 +76,15 @@ class World:
         parts = np.exp(logits - logits.max(axis=1, keepdims=True))
         return Drawn(parts / parts.sum(axis=1, keepdims=True), expected.astype(np.int64), groups.astype(np.int64))
 
-    def known(self, drawn: Drawn) -> operating.Known:
+    def known(self, drawn: Drawn) -> operating.ScoredPart:
         """As the product knows them."""
         labels = self.labels
         rows = [dict(zip(labels, row, strict=True)) for row in drawn.shares.tolist()]
         best = [labels[place] for place in drawn.shares.argmax(axis=1).tolist()]
-        judged: operating.Judged = [
+        judged: operating.ScoredTexts = [
             (Prediction({"label": one}, {"/label": row}), {}) for one, row in zip(best, rows, strict=True)
         ]
-        return operating.Known(judged, [labels[place] for place in drawn.expected.tolist()], drawn.groups)
+        return operating.ScoredPart(judged, [labels[place] for place in drawn.expected.tolist()], drawn.groups)
 
     @cached_property
     def population(self) -> Drawn:
@@ -97,19 +97,19 @@ class World:
         kept = np.isin(all_of_it.expected, counted)
         return Drawn(all_of_it.shares[kept], all_of_it.expected[kept], all_of_it.groups[kept])
 
-    def fit(self, number: int) -> operating.Fitted:
+    def fit(self, number: int) -> operating.FittedPoint:
         """A point, by the product; validation only where it chooses something, as in the product."""
         generator = np.random.default_rng([self.seed, number])
         calibration = self.known(self.draw(self.n, generator))
         validation = self.known(self.draw(self.n, generator)) if len(self.asked) > 1 else calibration
-        return operating.fit(self.spec, calibration, validation, [])
+        return operating.fit_operating_point(self.spec, calibration, validation, [])
 
-    def serve(self, point: Point, drawn: Drawn) -> Integers:
+    def serve(self, point: OperatingPoint, drawn: Drawn) -> Integers:
         """The place of the label that each text gets."""
-        shares = temper(drawn.shares, point.temperature)
-        return choose(point, self.labels, shares, scope(point.score, shares, []))
+        shares = apply_temperature(drawn.shares, point.temperature)
+        return choose_labels(point, self.labels, shares, score_in_scope(point.score, shares, []))
 
-    def truth(self, point: Point) -> dict[str, float]:
+    def truth(self, point: OperatingPoint) -> dict[str, float]:
         """Recall or false positives of each label, as served."""
         served, expected = self.serve(point, self.population), self.population.expected
         return {
@@ -118,7 +118,7 @@ class World:
             if label in self.asked
         }
 
-    def missed(self, fitted: operating.Fitted) -> bool:
+    def missed(self, fitted: operating.FittedPoint) -> bool:
         """Whether anything that is called proven is not so."""
         true, proven = self.truth(fitted.point), fitted.facts["thresholds"]
         return any(

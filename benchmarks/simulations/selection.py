@@ -14,11 +14,11 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from loratory.evaluation.choice import choose
-from loratory.evaluation.contest import Contest, contest
-from loratory.evaluation.gate import hold_all
-from loratory.evaluation.measured import Fit, Measured
-from loratory.protocols import Example, Outcome, Prediction, Size
+from loratory.evaluation.choice import select_contender
+from loratory.evaluation.contest import ComparisonSet, build_comparison_set
+from loratory.evaluation.gate import evaluate_all_gates
+from loratory.evaluation.measured import Fit, ContenderResult
+from loratory.protocols import Example, ScoredPredictions, Prediction, ParameterCount
 from loratory.specs.evidence import EvidenceSpec, Floor, GateSpec
 from loratory.tasks.classify import Classify
 from simulations.claims import Claim, claim_bias, claim_rate
@@ -26,7 +26,7 @@ from simulations.claims import Claim, claim_bias, claim_rate
 TASK = Classify(labels=("no", "yes"), headline="accuracy")
 EXPECTED = {"label": "yes"}
 ANSWERS = [
-    (said := Prediction({"label": label}), TASK.mark(Example({}, EXPECTED), said)) for label in ("no", "yes")
+    (said := Prediction({"label": label}), TASK.score_example(Example({}, EXPECTED), said)) for label in ("no", "yes")
 ]  # wrong, right
 EVIDENCE = EvidenceSpec(resamples=200)
 
@@ -42,7 +42,7 @@ class LadderWorld:
     shared: float = 0.5
     clumped: float = 0.0  # share of the shared hardness that a group's examples have in common
 
-    def draw_field(self, seed: int) -> Contest:
+    def draw_field(self, seed: int) -> ComparisonSet:
         """The contenders, measured on sets of their own."""
         rng = np.random.default_rng(seed)
         test, validation = self._draw_right(rng, self.test), self._draw_right(rng, self.validation)
@@ -51,7 +51,7 @@ class LadderWorld:
             measure(f"c{place}", _outcome(rows[0], test[place]), _outcome(rows[1], validation[place]))
             for place in range(len(self.accuracies))
         ]
-        return contest(TASK, made, EVIDENCE)
+        return build_comparison_set(TASK, made, EVIDENCE)
 
     def _draw_right(self, rng: np.random.Generator, n: int) -> npt.NDArray[np.bool_]:
         """bool[C, N]: which contender is right where."""
@@ -67,21 +67,21 @@ class LadderWorld:
         return [Example({}, EXPECTED, name, origin=str(i)) for i, name in enumerate(names)]
 
 
-def measure(name: str, test: Outcome, validation: Outcome) -> Measured:
+def measure(name: str, test: ScoredPredictions, validation: ScoredPredictions) -> ContenderResult:
     """A contender with one fit and these answers."""
-    return Measured(name, "made", None, False, (Fit(0, validation, test, 0.0),), 0, Size(0, 0), 0, {})
+    return ContenderResult(name, "made", None, False, (Fit(0, validation, test, 0.0),), 0, ParameterCount(0, 0), 0, {})
 
 
-def _outcome(examples: Sequence[Example], right: npt.NDArray[np.bool_]) -> Outcome:
+def _outcome(examples: Sequence[Example], right: npt.NDArray[np.bool_]) -> ScoredPredictions:
     answers, marks = zip(*(ANSWERS[one] for one in right.astype(int).tolist()), strict=True)
-    return Outcome(examples, answers, marks)
+    return ScoredPredictions(examples, answers, marks)
 
 
 def find_errors(world: LadderWorld, worlds: int) -> list[float]:
     """Points that the recommended contender's test figure lies above its truth, in each world."""
     errors = []
     for seed in range(worlds):
-        chosen = choose(world.draw_field(seed)).recommended
+        chosen = select_contender(world.draw_field(seed)).recommended
         truth = world.accuracies[int(chosen.name[1:])]
         errors.append(100 * (chosen.scores[0]["accuracy"] - truth))
     return errors
@@ -92,7 +92,7 @@ def find_passes(world: LadderWorld, gate: GateSpec, worlds: int) -> list[bool]:
     found = []
     for seed in range(worlds):
         field = world.draw_field(seed)
-        gates = hold_all(gate, field, choose(field).recommended)
+        gates = evaluate_all_gates(gate, field, select_contender(field).recommended)
         found.append(any(one["holds"] for one in gates.values()))
     return found
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, product
 
-from loratory.data.groups import group, pairs_of
-from loratory.data.overlaps import find_leaks, overlaps
-from loratory.data.splits import Parts, split
+from loratory.data.groups import group_examples, name_pairs_by_origin
+from loratory.data.overlaps import find_leaks, summarise_leaks
+from loratory.data.splits import Parts, split_examples
 from loratory.protocols import Example
 from loratory.specs.data import SplitSpec
 from loratory.tasks.classify import Classify
@@ -120,8 +120,8 @@ def planted(kind: str, size: int, seed: int) -> int:
     others = [sentence(chance, 9) for _ in range(100)]  # else a family that is one group could not be split
     rows = _rows([*texts, *(one for _, one in twins), *others], chance)
     rows = chance.sample(rows, len(rows))
-    groups = group(rows, [str(row.input["text"]) for row in rows], THRESHOLD).groups
-    parts = split(TASK, [replace(row, group=name) for row, name in zip(rows, groups, strict=True)], SHARES)
+    groups = group_examples(rows, [str(row.input["text"]) for row in rows], THRESHOLD).groups
+    parts = split_examples(TASK, [replace(row, group=name) for row, name in zip(rows, groups, strict=True)], SHARES)
     place = {str(row.input["text"]): name for name, inside in parts.items() for row in inside}
     return sum(place[one] != place[other] for one, other in twins)
 
@@ -187,7 +187,7 @@ def exact_copies(seed: int) -> int:
     copies = [f"  {text.upper()} ".replace(" ", "  ") for text in texts[: seed % 7]]
     others = [texts[7] + "!", texts[8].replace(" ", ", ", 1), "call 5 now", "call 6 now", "\U0001f600", "\U0001f621"]
     examples = _rows([*texts, *others, *copies], chance)
-    return len(group(examples, [str(one.input["text"]) for one in examples], THRESHOLD).exact)
+    return len(group_examples(examples, [str(one.input["text"]) for one in examples], THRESHOLD).exact)
 
 
 def family(kind: str, size: int, chance: random.Random) -> list[str]:
@@ -297,7 +297,7 @@ def _jaccard(one: set[str], other: set[str]) -> float:
 
 def _together(one: Sequence[str], other: Sequence[str], chance: random.Random) -> list[bool]:
     examples = _rows([*one, *other], chance)
-    groups = group(examples, [*one, *other], THRESHOLD).groups
+    groups = group_examples(examples, [*one, *other], THRESHOLD).groups
     return [groups[i] == groups[i + len(one)] for i in range(len(one))]
 
 
@@ -312,10 +312,10 @@ def _rows(texts: Sequence[str], chance: random.Random) -> list[Example]:
 def _count_leaks(train: Sequence[str], test: Sequence[str], chance: random.Random, join: bool) -> int:
     examples = _rows([*train, *test], chance)
     names = ["train"] * len(train) + ["test"] * len(test)
-    grouping = group(examples, [*train, *test], THRESHOLD, alike=join, parts=names)
+    grouping = group_examples(examples, [*train, *test], THRESHOLD, join_duplicates=join, parts=names)
     parts = Parts(tuple(examples[: len(train)]), (), (), tuple(examples[len(train) :]))
     return sum(
-        one["exact"] + one["near"] for one in overlaps(parts, find_leaks(TASK, parts, pairs_of(examples, grouping)))
+        one["exact"] + one["near"] for one in summarise_leaks(parts, find_leaks(TASK, parts, name_pairs_by_origin(examples, grouping)))
     )
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from loratory.evaluation.contest import Contest, contest
-from loratory.evaluation.measured import Fit, Measured
-from loratory.protocols import Counts, Example, Outcome, Prediction, Size, Task
+from loratory.evaluation.contest import ComparisonSet, build_comparison_set
+from loratory.evaluation.measured import Fit, ContenderResult
+from loratory.protocols import Counts, Example, ScoredPredictions, Prediction, ParameterCount, Task
 from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
@@ -79,7 +79,7 @@ class LabelWorld:
         fp = (fn / (1 - shares)) @ _others(shares)
         return float((2 * tp / (2 * tp + fp + fn)).mean())
 
-    def draw(self, seed: int, evidence: EvidenceSpec) -> Contest:
+    def draw(self, seed: int, evidence: EvidenceSpec) -> ComparisonSet:
         """One test set, answered by every contender."""
         rng, shares, groups = np.random.default_rng((1, seed)), _normed(self.shares), self.sizes.groups
         of_group = rng.choice(len(shares), len(self.sizes.each), p=shares)
@@ -115,7 +115,7 @@ class SpanWorld:
         right, made_up = there * self.recalls[contender], self.spurious[contender]
         return 2 * right / (right + made_up + there)
 
-    def draw(self, seed: int, evidence: EvidenceSpec) -> Contest:
+    def draw(self, seed: int, evidence: EvidenceSpec) -> ComparisonSet:
         """One test set, answered by every contender; a text's spans are as hard as the text."""
         rng, groups = np.random.default_rng((1, seed)), self.sizes.groups
         there = rng.choice(len(self.spans), len(groups), p=self.spans)
@@ -152,7 +152,7 @@ def _wrong(shares: Floats, labels: Any, rng: np.random.Generator) -> Any:
 @cache
 def _label_mark(expected: str, said: str) -> tuple[Prediction, Counts]:
     answer = Prediction({"label": said})
-    return answer, Classify().mark(Example({}, {"label": expected}), answer)
+    return answer, Classify().score_example(Example({}, {"label": expected}), answer)
 
 
 def _spans(places: Any) -> Any:
@@ -162,7 +162,7 @@ def _spans(places: Any) -> Any:
 @cache
 def _span_mark(there: int, found: int, made_up: bool) -> tuple[Prediction, Counts]:
     answer = Prediction(_spans([*range(found), *([6] if made_up else [])]))
-    return answer, TAG.mark(Example({"text": "word " * 8}, _spans(range(there))), answer)
+    return answer, TAG.score_example(Example({"text": "word " * 8}, _spans(range(there))), answer)
 
 
 def _examples(groups: Any, sizes: Sizes, answers: Sequence[Any]) -> list[Example]:
@@ -175,14 +175,14 @@ def _examples(groups: Any, sizes: Sizes, answers: Sequence[Any]) -> list[Example
 
 def _contest(
     task: Task, examples: Sequence[Example], made: Any, validations: Sequence[float], evidence: EvidenceSpec
-) -> Contest:
+) -> ComparisonSet:
     looks = list(validations) or [place / len(made) for place in range(len(made))]
     rows = []
     for place, (answers, look) in enumerate(zip(made, looks, strict=True)):
         predictions, marks = zip(*answers, strict=True)
-        test, validation = Outcome(examples, predictions, marks), Outcome([], [], [_looks(task, look)])
-        rows.append(Measured(f"c{place}", "made", None, False, (Fit(0, validation, test, 0.0),), 0, Size(0, 0), 0, {}))
-    return contest(task, rows, evidence)
+        test, validation = ScoredPredictions(examples, predictions, marks), ScoredPredictions([], [], [_looks(task, look)])
+        rows.append(ContenderResult(f"c{place}", "made", None, False, (Fit(0, validation, test, 0.0),), 0, ParameterCount(0, 0), 0, {}))
+    return build_comparison_set(task, rows, evidence)
 
 
 def _looks(task: Task, share: float) -> Counts:

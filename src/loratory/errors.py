@@ -73,11 +73,11 @@ class MissingExtra(LoratoryError):
     extra: str | None = None
 
 
-class Unfit(LoratoryError):
+class UnsupportedTask(LoratoryError):
     """A regime cannot fulfil a task from a start; the message says which could."""
 
 
-class Diverged(LoratoryError):
+class TrainingDiverged(LoratoryError):
     """Training met NaN, infinity or a loss that only grows."""
 
 
@@ -93,17 +93,17 @@ class ServerError(LoratoryError):
         self.status, self.code = status, code
 
 
-class Late(Exception):
+class DeadlineExceeded(Exception):
     """The deadline passed before the work was done."""
 
 
-class Stopped(LoratoryError):
+class RunInterrupted(LoratoryError):
     """The user stopped the run with Ctrl-C; what is finished is kept, the rest goes on from its checkpoint."""
 
     exit_code = 130
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value for a message, as YAML writes it: never longer than a line, however much it holds."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -114,13 +114,13 @@ def shown(value: Any) -> str:
     return brief.repr(value)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def suggest_nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest known word, or nothing."""
     close = difflib.get_close_matches(word, list(known), 1, 0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def missing_extra(library: str, extra: str) -> MissingExtra:
+def make_missing_extra(library: str, extra: str) -> MissingExtra:
     """The error for a library that belongs to an extra which is not installed."""
     problem = MissingExtra(f"{library} is not installed", remedy=f'pip install "loratory[{extra}]"')
     problem.library, problem.extra = library, extra

@@ -19,37 +19,37 @@ class Format:
 
     pattern: str
     example: str
-    longest: int | None = None
+    max_length: int | None = None
 
     @cached_property
     def _compiled(self) -> re.Pattern[str]:
         return re.compile(self.pattern)
 
-    def holds(self, text: str) -> bool:
+    def matches(self, text: str) -> bool:
         """Whether a text is of the format."""
-        return self._compiled.fullmatch(text) is not None and (self.longest is None or len(text) <= self.longest)
+        return self._compiled.fullmatch(text) is not None and (self.max_length is None or len(text) <= self.max_length)
 
 
 YEAR = "(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
-FOURTH = "(?:0[48]|[2468][048]|[13579][26])"  # two digits that four divides, 00 left out
+LEAP_DIGITS = "(?:0[48]|[2468][048]|[13579][26])"  # two digits that four divides, 00 left out
 DATE = (
     f"(?:{YEAR}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|"
-    f"02-(?:0[1-9]|1[0-9]|2[0-8]))|(?:[0-9]{{2}}{FOURTH}|{FOURTH}00)-02-29)"
+    f"02-(?:0[1-9]|1[0-9]|2[0-8]))|(?:[0-9]{{2}}{LEAP_DIGITS}|{LEAP_DIGITS}00)-02-29)"
 )
 MINUTE = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 TIME = rf"{MINUTE}:[0-5][0-9](?:\.[0-9]{{1,9}})?(?:Z|[+-]{MINUTE})"  # RFC 3339, 5.6, without leap seconds
-NAME = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # RFC 1123, 2.1
-ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"  # RFC 5322, 3.2.3
+DNS_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # RFC 1123, 2.1
+EMAIL_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"  # RFC 5322, 3.2.3
 HEX = "[0-9a-fA-F]"
 OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 IPV4 = rf"{OCTET}(?:\.{OCTET}){{3}}"
-PART = f"{HEX}{{1,4}}"
+IPV6_GROUP = f"{HEX}{{1,4}}"
 IPV6 = "|".join(  # RFC 4291, 2.2
     [
-        f"(?:{PART}:){{7}}{PART}",
-        f"(?:{PART}:){{1,7}}:",
-        *(f"(?:{PART}:){{1,{k}}}(?::{PART}){{1,{7 - k}}}" for k in range(6, 0, -1)),
-        f":(?:(?::{PART}){{1,7}}|:)",
+        f"(?:{IPV6_GROUP}:){{7}}{IPV6_GROUP}",
+        f"(?:{IPV6_GROUP}:){{1,7}}:",
+        *(f"(?:{IPV6_GROUP}:){{1,{k}}}(?::{IPV6_GROUP}){{1,{7 - k}}}" for k in range(6, 0, -1)),
+        f":(?:(?::{IPV6_GROUP}){{1,7}}|:)",
         f"::(?:[fF]{{4}}:)?{IPV4}",
     ]
 )
@@ -67,7 +67,7 @@ FORMATS: Mapping[str, Format] = {
     "date-time": Format(f"{DATE}T{TIME}", "2024-02-29T12:30:00Z"),
     "time": Format(TIME, "12:30:00Z"),
     "duration": Format(f"P(?:[0-9]+W|{DAYS}(?:{HOURS})?|{HOURS})", "P3DT4H"),  # ISO 8601
-    "email": Format(rf"{ATOM}(?:\.{ATOM})*@(?:{NAME}\.)+[A-Za-z]{{2,63}}", "ann@example.org", 254),
+    "email": Format(rf"{EMAIL_ATOM}(?:\.{EMAIL_ATOM})*@(?:{DNS_LABEL}\.)+[A-Za-z]{{2,63}}", "ann@example.org", 254),
     "uuid": Format(f"{HEX}{{8}}(?:-{HEX}{{4}}){{3}}-{HEX}{{12}}", "123e4567-e89b-12d3-a456-426614174000"),
     **{
         f"uuid{version}": Format(
@@ -78,21 +78,21 @@ FORMATS: Mapping[str, Format] = {
     },
     "ipv4": Format(IPV4, "192.0.2.1"),
     "ipv6": Format(IPV6, "2001:db8::1"),
-    "hostname": Format(rf"{NAME}(?:\.{NAME})*", "www.example.org", 253),
+    "hostname": Format(rf"{DNS_LABEL}(?:\.{DNS_LABEL})*", "www.example.org", 253),
     "uri": Format(URI, "https://example.org/a?b=c"),
 }
-ANY_TEXT = frozenset(
+UNCHECKED_TEXT_FORMATS = frozenset(
     ("password", "binary", "path", "file-path", "directory-path")
 )  # they say nothing of the characters
-WHOLE: Mapping[str, tuple[int, int]] = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}  # OpenAPI's
-ANY_NUMBER = frozenset(("float", "double", "decimal"))
+INTEGER_RANGES: Mapping[str, tuple[int, int]] = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}  # OpenAPI's
+UNCHECKED_NUMBER_FORMATS = frozenset(("float", "double", "decimal"))
 
 
-def holds(name: str, value: Any) -> bool:
+def matches_format(name: str, value: Any) -> bool:
     """Whether a value is of a format; a format says nothing of values of another type."""
     if isinstance(value, str) and name in FORMATS:
-        return FORMATS[name].holds(value)
-    if isinstance(value, int) and not isinstance(value, bool) and name in WHOLE:
-        least, most = WHOLE[name]
+        return FORMATS[name].matches(value)
+    if isinstance(value, int) and not isinstance(value, bool) and name in INTEGER_RANGES:
+        least, most = INTEGER_RANGES[name]
         return least <= value <= most
     return True

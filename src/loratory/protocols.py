@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
-from loratory.artifacts.contents import Files
+from loratory.artifacts.contents import VerifiedFiles
 from loratory.measures.ratios import Ratio
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ JSON = Any
 Input = Mapping[str, JSON]  # validates against task.question()
 Answer = JSON  # validates against task.contract(input)
 Schema = Mapping[str, JSON]
-Pointer = str  # RFC 6901, into the answer: "/label", "/2", ""
+JsonPointer = str  # RFC 6901, into the answer: "/label", "/2", ""
 Counts = Mapping[str, float]  # one example's marks, additive over examples; "n" and "reward" in [0, 1] always there
 Scores = Mapping[str, float]  # flat: "accuracy", "recall/FRAUD"; higher is better unless listed in Task.lower_is_better
-Tokens = tuple[int, ...]
+TokenIds = tuple[int, ...]
 Offsets = tuple[tuple[int, int], ...]  # character offsets of each token
 
 
@@ -43,10 +43,10 @@ class Prediction:
     """What a predictor says about one input."""
 
     answer: Answer | None  # None: no answer, and `why` says why
-    probabilities: Mapping[Pointer, Mapping[str, float]] = field(default_factory=dict)
-    why: str | None = None  # "abstained" | "invalid" | "late" | "long" (the input does not fit) | "failed"
+    probabilities: Mapping[JsonPointer, Mapping[str, float]] = field(default_factory=dict)
+    reason: str | None = None  # "abstained" | "invalid" | "late" | "long" (the input does not fit) | "failed"
     raw: str | None = None  # what a causal model wrote
-    by: str | None = None  # who answered; set by whoever knows names, never by the predictor
+    answered_by: str | None = None  # who answered; set by whoever knows names, never by the predictor
 
     @property
     def confidence(self) -> float:
@@ -62,7 +62,7 @@ class Column:
 
     help: str
     required: bool = True
-    guesses: tuple[str, ...] = ()  # column names that mean this, in order of preference
+    aliases: tuple[str, ...] = ()  # column names that mean this, in order of preference
 
 
 # ---- 1. Task: what a right answer is. A frozen pydantic model: its fields ARE the task's part of the YAML.
@@ -79,26 +79,26 @@ class Task(Protocol):
     def headline(self) -> str:
         """The score that early stopping and the ladder go by; higher is better."""
 
-    def question(self) -> Schema:
+    def input_schema(self) -> Schema:
         """JSON Schema of the input."""
 
     def contract(self, input: Input | None = None) -> Schema:
         """JSON Schema of the answer, narrowed to one input when given."""
 
-    def check(self, input: Input, answer: Answer) -> list[str]:
+    def check_answer(self, input: Input, answer: Answer) -> list[str]:
         """Problems that a schema cannot say."""
 
     def read(self, row: Mapping[str, JSON]) -> Example:
         """An example from a row keyed by this task's own columns; raises FieldError."""
 
-    def settle(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
+    def resolve_options(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
         """The task with open options frozen from training examples.
 
         Labels that stand only in `others`, given validation and test sets, are part of the task too: nobody learns
         them, and their examples count as mistakes.
         """
 
-    def mark(self, example: Example, prediction: Prediction) -> Counts:
+    def score_example(self, example: Example, prediction: Prediction) -> Counts:
         """One example's additive counts."""
 
     def summarise(self, totals: Counts) -> Scores:
@@ -129,7 +129,7 @@ class Labelled(Task, Protocol):
     def describe(self, label: str) -> str:
         """The label in words, for zero-shot."""
 
-    def from_odds(self, input: Input, odds: Mapping[str, float]) -> Prediction:
+    def from_probabilities(self, input: Input, probabilities: Mapping[str, float]) -> Prediction:
         """The task's own answer from a probability for every label; picks the first maximum."""
 
 
@@ -140,7 +140,7 @@ class Spanned(Task, Protocol):
     @property
     def span_labels(self) -> tuple[str, ...]: ...
     @property
-    def in_words(self) -> bool:
+    def word_aligned(self) -> bool:
         """Whether spans begin and end where words do, so that none is found inside of one."""
 
     def text(self, input: Input) -> str: ...
@@ -159,10 +159,10 @@ class Conversational(Task, Protocol):
     def text(self, input: Input) -> str:
         """What the user says, by which inputs are compared."""
 
-    def told(self, answer: Answer) -> str:
+    def render(self, answer: Answer) -> str:
         """The answer as it is written."""
 
-    def heard(self, text: str) -> Answer:
+    def parse(self, text: str) -> Answer:
         """The answer that a text is; raises ValueError where it is none."""
 
 
@@ -172,60 +172,60 @@ class Predictor(Protocol):
 
     @property
     def task(self) -> Task: ...
-    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
         """One prediction per input, in order; never raises for a bad answer."""
 
     def save(self, folder: Path) -> None:
         """Write safetensors and JSON into a fresh staging folder; `artifacts` makes it durable."""
 
     @classmethod
-    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
+    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
         """Read back what `save` wrote, through `artifacts.contents.files_of(source)` alone: bytes that were hashed."""
 
-    def size(self) -> Size: ...
+    def count_parameters(self) -> ParameterCount: ...
 
 
 @runtime_checkable
-class Writer(Protocol):
+class GenerativePredictor(Protocol):
     """A capability of predictors: an answer is written, so it can also be written with nothing to hold it."""
 
-    def freely(self, inputs: Sequence[Input], run: Run) -> list[str]:
+    def generate_unconstrained(self, inputs: Sequence[Input], run: RequestRunner) -> list[str]:
         """What is written for each input when nothing holds it to the contract."""
 
-    def aloud(self, input: Input, run: Run, hear: Callable[[str], None]) -> Prediction:
+    def stream(self, input: Input, run: RequestRunner, on_token: Callable[[str], None]) -> Prediction:
         """As `predict`; `hear` is told the text piece by piece while it is written."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class InferencePlan:
     """All that a predictor needs for some inputs, known at once."""
 
-    requests: Sequence[Request]
-    read: Callable[[Sequence[Any]], list[Prediction]]  # what came back, in order, to one prediction per input
-    judge: Callable[[Sequence[Any]], list[Scores]] | None = None  # to what is known of each input beside its answer
+    requests: Sequence[InferenceRequest]
+    read_outputs: Callable[[Sequence[Any]], list[Prediction]]  # what came back, in order, to one prediction per input
+    score_ood: Callable[[Sequence[Any]], list[Scores]] | None = None  # to what is known of each input beside its answer
 
 
 @runtime_checkable
-class Staged(Protocol):
+class Plannable(Protocol):
     """A capability of predictors: they ask once, so a server can put the requests of many of them together.
 
     `predict(inputs, run)` is then `asked.read(run(asked.requests))`.
     """
 
-    def ask(self, inputs: Sequence[Input]) -> Asked | None:
+    def plan(self, inputs: Sequence[Input]) -> InferencePlan | None:
         """The requests for these inputs; None where what is asked depends on what came back."""
 
 
 @runtime_checkable
-class Judge(Protocol):
+class OodScorer(Protocol):
     """A capability of predictors: what they know of an input beside the answer, such as the energy of its logits."""
 
-    def judged(self, inputs: Sequence[Input], run: Run) -> list[tuple[Prediction, Scores]]:
+    def predict_with_ood_scores(self, inputs: Sequence[Input], run: RequestRunner) -> list[tuple[Prediction, Scores]]:
         """As `predict`, with scores that are higher where an input is more like those that were learnt."""
 
 
 @dataclass(frozen=True)
-class Size:
+class ParameterCount:
     """Parameters of a predictor: learnt from the examples, and needed in all to answer."""
 
     trained: int
@@ -235,31 +235,31 @@ class Size:
 class Tokenizer(Protocol):
     """Text to ids; belongs to the base, and predictors call it, so that requests carry ids only."""
 
-    def ids(self, text: str, pair: str | None = None) -> tuple[Tokens, Offsets]: ...
-    def many(self, texts: Sequence[str], limit: int | None = None) -> list[tuple[Tokens, Offsets]]: ...
-    def ends(self, texts: Sequence[str], limit: int) -> list[tuple[Tokens, Offsets]]:
+    def encode(self, text: str, pair: str | None = None) -> tuple[TokenIds, Offsets]: ...
+    def encode_batch(self, texts: Sequence[str], max_length: int | None = None) -> list[tuple[TokenIds, Offsets]]: ...
+    def encode_head_and_tail(self, texts: Sequence[str], max_length: int) -> list[tuple[TokenIds, Offsets]]:
         """Every text, of those that are longer than `limit` tokens the beginning and the end."""
 
-    def windows(self, texts: Sequence[str], limit: int, stride: int) -> list[list[tuple[Tokens, Offsets]]]:
+    def encode_windows(self, texts: Sequence[str], max_length: int, stride: int) -> list[list[tuple[TokenIds, Offsets]]]:
         """Every text whole, in windows of at most `limit` tokens that share `stride` of them with the next."""
 
     @property
-    def limit(self) -> int:
+    def max_length(self) -> int:
         """The most tokens, special ones included, that the base can read; `ids` cuts there."""
 
-    def count(self, texts: Sequence[str]) -> list[int]:
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text before cutting."""
 
 
 Alive = Callable[[int], bool]  # is request i still wanted? Asked between batches, so that abandoned work stops
 
 
-def always(index: int) -> bool:
+def is_always_alive(index: int) -> bool:
     """Every request is still wanted."""
     return True
 
 
-class Trunk(Protocol):
+class Backbone(Protocol):
     """Weights that many predictors share; does the work of one mixed batch."""
 
     @property
@@ -278,13 +278,13 @@ class Trunk(Protocol):
     def depth(self) -> int: ...
     @property
     def width(self) -> int: ...
-    def encode(self, requests: Sequence[Encode], alive: Alive = ...) -> list[Tensor]: ...
+    def encode(self, requests: Sequence[EncodeRequest], alive: Alive = ...) -> list[Tensor]: ...
 
 
-class Trunks(Protocol):
+class BackbonePool(Protocol):
     """Where predictors find their trunks again: one instance per digest and process."""
 
-    def get(self, name: str, digest: str, files: Files) -> Trunk:
+    def get(self, name: str, digest: str, files: VerifiedFiles) -> Backbone:
         """The base called `name` with that digest; `files` are the artifact's, which may carry its own copy."""
 
 
@@ -302,29 +302,29 @@ class Adapter:
 class Network:
     """All that export, merging, quantising and the engine need to know."""
 
-    trunk: Trunk
+    backbone: Backbone
     adapter: Adapter | None = None
     head: nn.Module | None = None  # (states float[B, T, D], mask bool[B, T]) -> outputs; None: the trunk's own
 
 
 @dataclass(frozen=True)
-class Encode:
+class EncodeRequest:
     """A request for the outputs of a network's head on one row of token ids."""
 
     network: Network
-    ids: Tokens
+    ids: TokenIds
 
 
 @dataclass(frozen=True)
-class Score:
+class ScoreRequest:
     """A request for the log-probability of each of some continuations of a prompt: float64[C], natural logarithms.
 
     The network's head is not asked: the trunk's own output layer speaks.
     """
 
     network: Network
-    prompt: Tokens
-    choices: tuple[Tokens, ...]
+    prompt: TokenIds
+    continuations: tuple[TokenIds, ...]
 
 
 @dataclass(frozen=True)
@@ -338,7 +338,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Write:
+class GenerateRequest:
     """A request for text behind a prompt: at most `most` tokens, until one of `ends` or a stop string.
 
     With a `schema` the text is an answer of it, whole within `most` tokens. `hear` is told the text piece by piece
@@ -347,41 +347,41 @@ class Write:
     """
 
     network: Network
-    prompt: Tokens
-    most: int
-    ends: frozenset[int]
+    prompt: TokenIds
+    max_new_tokens: int
+    stop_token_ids: frozenset[int]
     schema: Schema | None = None
     sampling: Sampling = Sampling()
-    stops: tuple[str, ...] = ()
-    hear: Callable[[str], None] | None = field(default=None, compare=False)
+    stop_strings: tuple[str, ...] = ()
+    on_token: Callable[[str], None] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
-class Written:
+class Generation:
     """What was written, its end left out. `text` is all that was heard, and of an abandoned request no more than that.
 
     `odds` are the probabilities that the model gave each token, at temperature 1 and without a penalty: with a schema
     among the tokens that it allows at that place, else among all.
     """
 
-    ids: Tokens
+    ids: TokenIds
     text: str
-    finish: str  # "end" | "stop" (a stop string) | "length" | "abandoned"
-    odds: tuple[float, ...] = ()
+    finish_reason: str  # "end" | "stop" (a stop string) | "length" | "abandoned"
+    token_probabilities: tuple[float, ...] = ()
 
 
-Request = Encode | Score | Write
+InferenceRequest = EncodeRequest | ScoreRequest | GenerateRequest
 
 
-class Run(Protocol):
+class RequestRunner(Protocol):
     """Do this work, with whatever else is waiting for the same trunk; raises Late after `by` (monotonic seconds)."""
 
-    def __call__(self, requests: Sequence[Request], by: float | None = None) -> list[Any]: ...
+    def __call__(self, requests: Sequence[InferenceRequest], deadline: float | None = None) -> list[Any]: ...
 
 
 # ---- 3. Regime: how a predictor is made. A frozen pydantic model: its fields ARE its options.
 @dataclass(frozen=True)
-class Lessons:
+class TrainSet:
     """What a regime may look at. There is no test set here: it cannot look at what it is not given."""
 
     train: Sequence[Example]
@@ -389,43 +389,43 @@ class Lessons:
 
 
 @dataclass(frozen=True)
-class State:
+class TrainingState:
     """What crosses a crash: tensors and facts; no RNG: random choices are functions of (seed, purpose, step)."""
 
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, JSON]
 
 
-class Checkpoints(Protocol):
+class CheckpointStore(Protocol):
     """Bound to the identity of one fit; whole or not there."""
 
-    def latest(self) -> State | None: ...
-    def keep(self, state: State) -> None: ...
+    def load_latest(self) -> TrainingState | None: ...
+    def save(self, state: TrainingState) -> None: ...
 
 
 class Activations(Protocol):
     """Outputs of frozen trunks, content-addressed by (trunk, what, ids), shared by contenders, seeds and trials."""
 
-    def pooled(self, trunk: Trunk, pooling: str, rows: Sequence[Tokens]) -> Tensor:
+    def compute_pooled(self, backbone: Backbone, pooling: str, rows: Sequence[TokenIds]) -> Tensor:
         """Pooled final states, float32[N, D], in the order of `rows`."""
 
-    def below(
-        self, trunk: Trunk, first: int, rows: Sequence[Tokens], precision: str
-    ) -> Callable[[Sequence[Tokens]], Sequence[Tensor]]:
+    def lookup_layer_inputs(
+        self, backbone: Backbone, first_layer: int, rows: Sequence[TokenIds], precision: str
+    ) -> Callable[[Sequence[TokenIds]], Sequence[Tensor]]:
         """A look-up of the states that enter layer `first`, [T, D] in `precision`, of these rows."""
 
 
 @dataclass(frozen=True)
-class Context:
+class FitContext:
     """What surrounds a fit."""
 
     seed: int
-    run: Run
-    checkpoints: Checkpoints
+    run: RequestRunner
+    checkpoints: CheckpointStore
     activations: Activations
     training: Any  # TrainingSpec: epochs, batch tokens, precision
     report: Callable[[str, Mapping[str, JSON]], None] = lambda event, values: None
-    stopping: Callable[[], bool] = lambda: False
+    should_stop: Callable[[], bool] = lambda: False
     device: str = "cpu"
 
 
@@ -439,47 +439,47 @@ class Regime(Protocol):
     tunable: ClassVar[str | None]  # the option that validation trials vary, by factors
     seeded: ClassVar[bool]  # whether another seed gives another fit
 
-    def objection(self, task: Task, start: str) -> str | None:
+    def check_support(self, task: Task, start: str) -> str | None:
         """Why this task cannot be fulfilled from this kind of start ("nothing", "encoder", ...), or None."""
 
-    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor: ...
+    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor: ...
 
 
 @runtime_checkable
-class Rehearsed(Protocol):
+class PreflightChecks(Protocol):
     """A capability of regimes: what `fit` would refuse is told before anything is fitted. Both raise LoratoryError."""
 
-    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
+    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
         """Of the base's architecture and the options. `trunk` is a trunk without weights (models/skeletons.py).
 
         The task may be one whose labels are not known yet; nothing may be run.
         """
 
-    def rehearse(self, task: Any, lessons: Lessons, trunk: Any, context: Context) -> None:
+    def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
         """Of the settled task and the examples, such as a prompt that is too long."""
 
 
 # ---- 4. What follows from the protocols, for every task and predictor alike
 @dataclass(frozen=True)
-class Outcome:
+class ScoredPredictions:
     """A predictor's answers to a set of examples, row by row: every figure comes from here."""
 
     examples: Sequence[Example]
     predictions: Sequence[Prediction]
-    marks: Sequence[Counts]
+    counts: Sequence[Counts]
 
-    def totals(self) -> Counts:
-        return total(self.marks)
+    def sum_counts(self) -> Counts:
+        return sum_counts(self.counts)
 
 
-def answer(predictor: Predictor, examples: Sequence[Example], run: Run) -> Outcome:
+def predict_and_score(predictor: Predictor, examples: Sequence[Example], run: RequestRunner) -> ScoredPredictions:
     """Predict every example and mark it."""
     predictions = predictor.predict([example.input for example in examples], run)
-    marks = [predictor.task.mark(e, p) for e, p in zip(examples, predictions, strict=True)]
-    return Outcome(examples, predictions, marks)
+    marks = [predictor.task.score_example(e, p) for e, p in zip(examples, predictions, strict=True)]
+    return ScoredPredictions(examples, predictions, marks)
 
 
-def total(counts: Iterable[Counts]) -> Counts:
+def sum_counts(counts: Iterable[Counts]) -> Counts:
     """The sum of marks over examples."""
     sums: dict[str, float] = {}
     for one in counts:

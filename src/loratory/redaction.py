@@ -11,38 +11,38 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from loratory.errors import missing_extra
+from loratory.errors import make_missing_extra
 
-MASK = "█"
-CODE = 12  # hexadecimal digits of a code: 48 bits
-TRIES = 20  # made-up values, before one that equals what it stands for is taken apart
+MASK_CHARACTER = "█"
+CODE_DIGITS = 12  # hexadecimal digits of a code: 48 bits
+MAX_FAKE_TRIES = 20  # made-up values, before one that equals what it stands for is taken apart
 
 
-class Way(Protocol):
+class Replacement(Protocol):
     """How a span is replaced."""
 
-    def put(self, label: str, text: str) -> str:
+    def replace_span(self, label: str, text: str) -> str:
         """What stands in its place."""
 
 
 @dataclass(frozen=True)
-class Masked:
+class MaskReplacement:
     """As many signs as the span had."""
 
-    def put(self, label: str, text: str) -> str:
-        return MASK * len(text)
+    def replace_span(self, label: str, text: str) -> str:
+        return MASK_CHARACTER * len(text)
 
 
 @dataclass(frozen=True)
-class Typed:
+class LabelReplacement:
     """[LABEL]."""
 
-    def put(self, label: str, text: str) -> str:
+    def replace_span(self, label: str, text: str) -> str:
         return f"[{label}]"
 
 
 @dataclass(frozen=True)
-class Hashed:
+class HmacReplacement:
     """[LABEL:code], the same for the same value under one key: HMAC-SHA256 (RFC 2104), cut to 48 bits.
 
     Without the key a code cannot be found by trying values; a bare hash of a card number could.
@@ -50,12 +50,12 @@ class Hashed:
 
     key: bytes
 
-    def put(self, label: str, text: str) -> str:
-        return f"[{label}:{_digest(self.key, label, text)[:CODE]}]"
+    def replace_span(self, label: str, text: str) -> str:
+        return f"[{label}:{_compute_hmac(self.key, label, text)[:CODE_DIGITS]}]"
 
 
 @dataclass(frozen=True)
-class Faked:
+class FakeReplacement:
     """A made-up value of the same kind by Faker, the same for the same value under one key.
 
     Where Faker has nothing for the label, digits become other digits, and letters other letters.
@@ -69,23 +69,23 @@ class Faked:
         try:
             from faker import Faker
         except ImportError:
-            raise missing_extra("faker", "redact") from None
+            raise make_missing_extra("faker", "redact") from None
         return Faker(self.locale)
 
-    def put(self, label: str, text: str) -> str:
-        seed = int(_digest(self.key, label, text), 16)
+    def replace_span(self, label: str, text: str) -> str:
+        seed = int(_compute_hmac(self.key, label, text), 16)
         self._faker.seed_instance(seed)
         chance = random.Random(seed)
-        make = maker_of(label)
-        for _ in range(TRIES):
-            made = str(make(self._faker)) if make else shaped(text, chance)
-            made = _in_case(" ".join(made.split()), text)
-            if _plain(made) != _plain(text):
+        make = faker_method_of(label)
+        for _ in range(MAX_FAKE_TRIES):
+            made = str(make(self._faker)) if make else randomize_characters(text, chance)
+            made = _match_case(" ".join(made.split()), text)
+            if _normalize_value(made) != _normalize_value(text):
                 return made
-        return MASK * len(text)
+        return MASK_CHARACTER * len(text)
 
 
-def shaped(text: str, chance: random.Random) -> str:
+def randomize_characters(text: str, chance: random.Random) -> str:
     """Other digits for digits and other letters for letters; all else stays."""
 
     def other(sign: str) -> str:
@@ -99,7 +99,7 @@ def shaped(text: str, chance: random.Random) -> str:
     return "".join(map(other, text))
 
 
-MAKERS: Mapping[str, Callable[[Any], Any]] = {  # a word of the label, from what is special to what is common
+FAKERS_BY_WORD: Mapping[str, Callable[[Any], Any]] = {  # a word of the label, from what is special to what is common
     "EMAIL": lambda faker: faker.safe_email(),
     "PHONE": lambda faker: faker.numerify("555-01##"),
     "CARD": lambda faker: faker.credit_card_number(),
@@ -132,37 +132,37 @@ MAKERS: Mapping[str, Callable[[Any], Any]] = {  # a word of the label, from what
 }
 
 
-def maker_of(label: str) -> Callable[[Any], Any] | None:
+def faker_method_of(label: str) -> Callable[[Any], Any] | None:
     """What makes values of a label, by the words of its name."""
     words = set(re.split(r"[^A-Z]+", label.upper()))
-    return next((make for word, make in MAKERS.items() if word in words), None)
+    return next((make for word, make in FAKERS_BY_WORD.items() if word in words), None)
 
 
-def redacted(text: str, spans: Iterable[tuple[int, int, str]], way: Way) -> str:
+def redact_text(text: str, spans: Iterable[tuple[int, int, str]], replacement: Replacement) -> str:
     """The text with its spans replaced, in order and without overlap."""
     made, last = [], 0
     for start, end, label in spans:
-        made += [text[last:start], way.put(label, text[start:end])]
+        made += [text[last:start], replacement.replace_span(label, text[start:end])]
         last = end
     return "".join([*made, text[last:]])
 
 
-def kept(spans: Sequence[tuple[int, int, str]], labels: Sequence[str]) -> list[tuple[int, int, str]]:
+def select_spans(spans: Sequence[tuple[int, int, str]], labels: Sequence[str]) -> list[tuple[int, int, str]]:
     """The spans of these labels; of all where none is named."""
     return [span for span in spans if not labels or span[2] in labels]
 
 
-def _digest(key: bytes, label: str, text: str) -> str:
-    return hmac.new(key, f"{label}\0{_plain(text)}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+def _compute_hmac(key: bytes, label: str, text: str) -> str:
+    return hmac.new(key, f"{label}\0{_normalize_value(text)}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()
 
 
-def _plain(text: str) -> str:
+def _normalize_value(text: str) -> str:
     """Values that differ in case and spaces alone are one value."""
     return " ".join(text.casefold().split())
 
 
-def _in_case(made: str, text: str) -> str:
+def _match_case(replacement: str, text: str) -> str:
     letters = [sign for sign in text if sign.isalpha()]
     if letters and all(sign.isupper() for sign in letters):
-        return made.upper()
-    return made.lower() if letters and all(sign.islower() for sign in letters) else made
+        return replacement.upper()
+    return replacement.lower() if letters and all(sign.islower() for sign in letters) else replacement

@@ -10,9 +10,9 @@ ANNOTATIONS = frozenset(  # they say nothing of what is valid (JSON Schema 2020-
     "title description examples example default deprecated readOnly writeOnly $comment $id $schema $anchor $vocabulary "
     "discriminator xml externalDocs contentMediaType contentEncoding contentSchema".split()
 )
-MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")  # of names to schemas
-LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-INNER = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")  # of names to schemas
+SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+SCHEMA_KEYWORDS = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
 
 
 def is_annotation(key: str) -> bool:
@@ -20,7 +20,7 @@ def is_annotation(key: str) -> bool:
     return key in ANNOTATIONS or str(key).startswith("x-")
 
 
-def rewrite(schema: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
+def rewrite_schema(schema: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
     """A copy of a schema in which every schema, inner ones first, is what `change` made of it.
 
     Only schemas are looked at: a property called title, or an enum's value, is none.
@@ -28,37 +28,37 @@ def rewrite(schema: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
     if not isinstance(schema, Mapping):
         return schema
     made = dict(schema)
-    for key in MAPS:
+    for key in SCHEMA_MAPS:
         if isinstance(made.get(key), Mapping):
-            made[key] = {name: rewrite(one, change) for name, one in made[key].items()}
-    for key in LISTS:
+            made[key] = {name: rewrite_schema(one, change) for name, one in made[key].items()}
+    for key in SCHEMA_LISTS:
         if isinstance(made.get(key), list):
-            made[key] = [rewrite(one, change) for one in made[key]]
-    for key in INNER:
+            made[key] = [rewrite_schema(one, change) for one in made[key]]
+    for key in SCHEMA_KEYWORDS:
         if isinstance(made.get(key), Mapping):
-            made[key] = rewrite(made[key], change)
+            made[key] = rewrite_schema(made[key], change)
     return change(made)
 
 
-def without_annotations(schema: Any) -> Any:
+def strip_annotations(schema: Any) -> Any:
     """A schema that allows the same values, without what it says about them."""
 
     def change(one: dict[str, Any]) -> dict[str, Any]:
         kept = {key: value for key, value in one.items() if not is_annotation(key)}
-        return {key: value for key, value in kept.items() if (key, value) not in NOTHING}
+        return {key: value for key, value in kept.items() if (key, value) not in DEFAULT_KEYWORDS}
 
-    return rewrite(schema, change)
-
-
-NOTHING = (("nullable", False), ("uniqueItems", False))  # what is so anyway
+    return rewrite_schema(schema, change)
 
 
-def written(value: Any) -> str:
+DEFAULT_KEYWORDS = (("nullable", False), ("uniqueItems", False))  # what is so anyway
+
+
+def to_compact_json(value: Any) -> str:
     """JSON without spaces: as the grammar of a schema writes it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+def resolve_reference(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
     """Behind a local reference; raises KeyError, TypeError or IndexError where it leads nowhere, or in a circle."""
     passed: set[str] = set()
     while "$ref" in schema:
@@ -72,12 +72,12 @@ def resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str,
     return schema
 
 
-def step(key: Any) -> str:
+def pointer_step(key: Any) -> str:
     """A key as a step of a JSON pointer (RFC 6901, section 3)."""
     return "/" + str(key).replace("~", "~0").replace("/", "~1")
 
 
-NAMES: Sequence[tuple[type, str]] = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"))
+TYPE_NAMES: Sequence[tuple[type, str]] = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"))
 
 
 def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
     """
     objects = [value for value in values if isinstance(value, Mapping)]
     lists = [value for value in values if isinstance(value, list)]
-    plain = _plain_types([value for value in values if not isinstance(value, (Mapping, list))])
+    plain = _infer_scalar_types([value for value in values if not isinstance(value, (Mapping, list))])
     parts: list[dict[str, Any]] = [{"type": plain[0] if len(plain) == 1 else plain}] if plain else []
     if objects:
         keys = list(dict.fromkeys(key for value in objects for key in value))
@@ -101,8 +101,8 @@ def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
     return parts[0] if len(parts) == 1 else {"anyOf": parts}
 
 
-def _plain_types(values: Sequence[Any]) -> list[str]:
-    found = {next(name for cls, name in NAMES if isinstance(value, cls)) for value in values if value is not None}
+def _infer_scalar_types(values: Sequence[Any]) -> list[str]:
+    found = {next(name for cls, name in TYPE_NAMES if isinstance(value, cls)) for value in values if value is not None}
     if {"integer", "number"} <= found:
         found.discard("integer")
     return [*sorted(found), *(["null"] if any(value is None for value in values) else [])]

@@ -14,17 +14,17 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from loratory import discovery
-from loratory.artifacts.manifests import staging
-from loratory.discovery import find, names
+from loratory.artifacts.manifests import stage_artifact
+from loratory.discovery import load_named, list_names
 from loratory.errors import SpecError
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool, TorchTrunk
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool, TorchBackbone
 from loratory.predictors import store
-from loratory.protocols import Labelled, Lessons, Prediction, answer
+from loratory.protocols import Labelled, TrainSet, Prediction, predict_and_score
 from loratory.tasks.classify import Classify
-from tiny import TEXTS, Bases, Trunks, context, examples, lessons, save_base, save_writer, toy_task, trunk_in
+from tiny import TEXTS, BasePathOf, BackboneOf, make_context, make_examples, make_train_set, save_base, save_causal_model, make_task, load_backbone_from
 
-REGIMES = names("regimes")
+REGIMES = list_names("regimes")
 STARTS = {"nothing", "encoder", "causal", "nli"}
 ANY_TASK = ("majority",)  # need no capability of a task
 UNTAUGHT = ("majority", "zero-shot", "prompted")  # learn nothing from texts
@@ -33,21 +33,21 @@ ODD = ("", "a", "\ud800 x", "card " * 500, "日本語 😀", "\0", *TEXTS, "my c
 
 
 @pytest.fixture(scope="module")
-def starts(base_of: Bases, trunk_of: Trunks, tmp_path_factory: pytest.TempPathFactory) -> dict[str, TorchTrunk | None]:
+def starts(base_of: BasePathOf, trunk_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory) -> dict[str, TorchBackbone | None]:
     """A start of each kind."""
     folder = tmp_path_factory.mktemp("nli") / "bert"
     save_base(folder, "bert", kind="AutoModelForSequenceClassification", id2label=NLI)
-    writer = trunk_in(save_writer(tmp_path_factory.mktemp("writer"), "qwen3"))
-    return {"nothing": None, "encoder": trunk_of("bert"), "causal": writer, "nli": trunk_in(folder)}
+    writer = load_backbone_from(save_causal_model(tmp_path_factory.mktemp("writer"), "qwen3"))
+    return {"nothing": None, "encoder": trunk_of("bert"), "causal": writer, "nli": load_backbone_from(folder)}
 
 
 def pairs() -> list[tuple[str, str]]:
-    return [(name, start) for name in REGIMES for start in find("regimes", name).starts]
+    return [(name, start) for name in REGIMES for start in load_named("regimes", name).starts]
 
 
 @pytest.mark.parametrize("name", REGIMES)
 def test_options_are_frozen_and_closed(name: str) -> None:
-    regime: Any = find("regimes", name)
+    regime: Any = load_named("regimes", name)
     assert issubclass(regime, BaseModel)
     made = regime()
     assert isinstance(regime.adapts, bool)
@@ -66,9 +66,9 @@ def test_options_are_frozen_and_closed(name: str) -> None:
 
 @pytest.mark.parametrize("name", REGIMES)
 def test_objections(name: str) -> None:
-    regime: Any = find("regimes", name)
+    regime: Any = load_named("regimes", name)
     for start in STARTS:
-        objection = regime().objection(toy_task(), start)
+        objection = regime().objection(make_task(), start)
         assert (objection is None) == (start in regime.starts)
         assert objection is None or name in objection
 
@@ -82,31 +82,31 @@ def test_objections(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "start"), pairs())
 def test_a_fit_answers_is_saved_and_is_loaded(
-    name: str, start: str, starts: dict[str, TorchTrunk | None], tmp_path: Path
+    name: str, start: str, starts: dict[str, TorchBackbone | None], tmp_path: Path
 ) -> None:
-    task, taught = toy_task(), lessons()
+    task, taught = make_task(), make_train_set()
     events: list[str] = []
-    surrounding = context(epochs=2, report=lambda event, values: events.append(json.dumps(dict(values))))
-    made = find("regimes", name)().fit(task, taught, starts[start], surrounding)
+    surrounding = make_context(epochs=2, report=lambda event, values: events.append(json.dumps(dict(values))))
+    made = load_named("regimes", name)().fit(task, taught, starts[start], surrounding)
     assert made.task == task
 
     inputs = [{"text": text} for text in ODD]
-    predictions = made.predict(inputs, run_here)
+    predictions = made.predict(inputs, run_locally)
     check(task, predictions, len(inputs))
-    assert made.predict([], run_here) == []
+    assert made.predict([], run_locally) == []
     size = made.size()
     assert 0 <= size.trained <= size.total
     assert size.total > 0
 
     trunk = starts[start]
-    pool = Pool()
+    pool = TorchBackbonePool()
     if trunk is not None:
-        pool._known[trunk.digest] = trunk
-    with staging(tmp_path / "fit", {}) as part:
-        store.write(part, made)
-    again = store.read(tmp_path / "fit", pool)
-    assert again.predict(inputs, run_here) == predictions
-    assert again.size() == size
+        pool._backbones[trunk.digest] = trunk
+    with stage_artifact(tmp_path / "fit", {}) as part:
+        store.save_predictor(part, made)
+    again = store.load_predictor(tmp_path / "fit", pool)
+    assert again.predict(inputs, run_locally) == predictions
+    assert again.count_parameters() == size
     for file in (tmp_path / "fit").rglob("*"):
         assert file.suffix in ("", ".json", ".safetensors", ".md", ".jinja", ".yaml"), f"{file.name}: what is that?"
 
@@ -120,48 +120,48 @@ def check(task: Classify, predictions: list[Prediction], count: int) -> None:
         assert all(0 <= p <= 1 and math.isfinite(p) for p in odds.values())
         assert sum(odds.values()) == pytest.approx(1, abs=1e-6)
         assert prediction.answer == {"label": max(odds, key=odds.__getitem__)}
-        assert prediction.why is None
+        assert prediction.reason is None
 
 
 @pytest.mark.parametrize(("name", "start"), pairs())
-def test_a_neighbour_changes_no_answer(name: str, start: str, starts: dict[str, TorchTrunk | None]) -> None:
+def test_a_neighbour_changes_no_answer(name: str, start: str, starts: dict[str, TorchBackbone | None]) -> None:
     """One text at a time, all at once, and twice in one batch: the same odds."""
-    made = find("regimes", name)().fit(toy_task(), lessons(), starts[start], context(epochs=1))
+    made = load_named("regimes", name)().fit(make_task(), make_train_set(), starts[start], make_context(epochs=1))
     inputs = [{"text": text} for text in ODD]
-    together = made.predict(inputs, run_here)
-    alone = [made.predict([one], run_here)[0] for one in inputs]
+    together = made.predict(inputs, run_locally)
+    alone = [made.predict([one], run_locally)[0] for one in inputs]
     for one, other in zip(together, alone, strict=True):
         assert one.probabilities["/label"] == pytest.approx(other.probabilities["/label"], abs=1e-5)
-    twice = made.predict([inputs[-1], *inputs, inputs[-1]], run_here)
+    twice = made.predict([inputs[-1], *inputs, inputs[-1]], run_locally)
     assert twice[0].probabilities["/label"] == pytest.approx(twice[-1].probabilities["/label"], abs=1e-6)
 
 
 def taught_pairs() -> list[Any]:
     """The pairs that learn; of those that learn to write, in many epochs, one is quick enough for every run."""
-    slow = [pair for pair in pairs() if pair[1] == "causal" and find("regimes", pair[0]).adapts and pair[0] != "lora"]
+    slow = [pair for pair in pairs() if pair[1] == "causal" and load_named("regimes", pair[0]).adapts and pair[0] != "lora"]
     marks = {pair: [pytest.mark.slow] for pair in slow}
     return [pytest.param(*pair, marks=marks.get(pair, [])) for pair in pairs() if pair[0] not in UNTAUGHT]
 
 
 @pytest.mark.parametrize(("name", "start"), taught_pairs())
 def test_a_regime_that_learns_beats_chance_on_what_it_saw(
-    name: str, start: str, starts: dict[str, TorchTrunk | None]
+    name: str, start: str, starts: dict[str, TorchBackbone | None]
 ) -> None:
-    task, taught = toy_task(), lessons()
-    regime: Any = find("regimes", name)
+    task, taught = make_task(), make_train_set()
+    regime: Any = load_named("regimes", name)
     writing = start == "causal" and regime.adapts  # a random model learns to write at a higher rate, in more epochs
     options = {"learning_rate": 4e-3} if writing else {}
-    made = regime(**options).fit(task, taught, starts[start], context(epochs=40 if writing else 4))
-    accuracy = task.summarise(answer(made, taught.train, run_here).totals())["accuracy"]
+    made = regime(**options).fit(task, taught, starts[start], make_context(epochs=40 if writing else 4))
+    accuracy = task.summarise(predict_and_score(made, taught.train, run_locally).sum_counts())["accuracy"]
     assert accuracy > 0.5
 
 
 @pytest.mark.parametrize("name", REGIMES)
-def test_a_regime_without_seeds_gives_one_fit(name: str, starts: dict[str, TorchTrunk | None]) -> None:
-    regime: Any = find("regimes", name)
+def test_a_regime_without_seeds_gives_one_fit(name: str, starts: dict[str, TorchBackbone | None]) -> None:
+    regime: Any = load_named("regimes", name)
     start = starts[regime.starts[0]]
     one, other = (
-        regime().fit(toy_task(), lessons(), start, context(seed=seed, epochs=1)).predict(inputs_of(), run_here)
+        regime().fit(make_task(), make_train_set(), start, make_context(seed=seed, epochs=1)).predict(inputs_of(), run_locally)
         for seed in (1, 2)
     )
     assert (one == other) != regime.seeded
@@ -172,12 +172,12 @@ def inputs_of() -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", REGIMES)
-def test_two_labels_and_labels_that_train_lacks(name: str, starts: dict[str, TorchTrunk | None]) -> None:
-    regime: Any = find("regimes", name)
+def test_two_labels_and_labels_that_train_lacks(name: str, starts: dict[str, TorchBackbone | None]) -> None:
+    regime: Any = load_named("regimes", name)
     start = starts[regime.starts[0]]
-    for task in (toy_task(("card", "cash")), toy_task(("absent", "card", "cash", "Z é/~1"))):
-        made = regime().fit(task, lessons(("card", "cash")), start, context(epochs=1))
-        check(task, made.predict(inputs_of(), run_here), len(TEXTS))
+    for task in (make_task(("card", "cash")), make_task(("absent", "card", "cash", "Z é/~1"))):
+        made = regime().fit(task, make_train_set(("card", "cash")), start, make_context(epochs=1))
+        check(task, made.predict(inputs_of(), run_locally), len(TEXTS))
 
 
 # ---- a third party's regime, and what importing costs
@@ -186,22 +186,22 @@ class FirstLabel(BaseModel):
 
     model_config = {"frozen": True, "extra": "forbid"}
 
-    def fit(self, task: Any, lessons: Lessons, start: Any, context: Any) -> Any:
-        from loratory.predictors.patterns import Patterns
+    def fit(self, task: Any, train_set: TrainSet, start: Any, context: Any) -> Any:
+        from loratory.predictors.patterns import LabelRules
 
-        return Patterns(task, (), ({label: float(label == task.labels[0]) for label in task.labels},))
+        return LabelRules(task, (), ({label: float(label == task.labels[0]) for label in task.labels},))
 
 
 def test_a_third_partys_regime_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("first-label", f"{__name__}:FirstLabel", "loratory.regimes")
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
-    known = {**discovery._points("regimes"), "first-label": point}
+    known = {**discovery._find_entry_points("regimes"), "first-label": point}
     monkeypatch.setattr(discovery, "_points", lambda group: known if group == "regimes" else {})
-    assert "first-label" in names("regimes")
-    made = find("regimes", "first-label")().fit(toy_task(), lessons(), None, context())
-    assert [p.answer for p in made.predict(inputs_of(), run_here)] == [{"label": "card"}] * len(TEXTS)
+    assert "first-label" in list_names("regimes")
+    made = load_named("regimes", "first-label")().fit(make_task(), make_train_set(), None, make_context())
+    assert [p.answer for p in made.predict(inputs_of(), run_locally)] == [{"label": "card"}] * len(TEXTS)
     with pytest.raises(SpecError, match="did you mean 'first-label'"):
-        find("regimes", "frist-label")
+        load_named("regimes", "frist-label")
 
 
 LIGHT = """
@@ -248,5 +248,5 @@ def test_the_light_check_can_fail() -> None:
 
 
 def test_examples_of_the_toy_task_are_its_own() -> None:
-    task = toy_task()
-    assert all(task.label_of(example.answer) in (task.labels or ()) for example in examples())
+    task = make_task()
+    assert all(task.label_of(example.answer) in (task.labels or ()) for example in make_examples())

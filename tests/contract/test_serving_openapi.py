@@ -15,11 +15,11 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.config import SchemathesisConfig
 
-from loratory.serving.app import make_app
+from loratory.serving.app import create_app
 from loratory.tasks.generate import Generate
-from served import ADMIN, Plain, bearer, call, keys, router, server_of, service
+from served import ADMIN, FakePredictor, bearer_header, send_request, make_keys, make_router_server, make_server, make_service
 
-RIGHTS = bearer(ADMIN)
+RIGHTS = bearer_header(ADMIN)
 REFUSED = [400, 401, 404, 405, 413, 422]  # what a wrong body may be answered with
 LIMITS = {"characters": 300, "texts": 20}  # so that what is too long is soon made
 TALKED = ("/reply/predict", "/json/predict", "/generate", "/chat/completions")
@@ -35,9 +35,9 @@ NAMED = {
 
 def whole(folder: Path, **more: Any) -> Any:
     """An application with every kind of task."""
-    server = router(folder, limits=LIMITS, **more)
-    server.board.put(service("json", Plain(Generate(answer_schema=NAMED))))
-    return make_app(server)
+    server = make_router_server(folder, limits=LIMITS, **more)
+    server.registry.register(make_service("json", FakePredictor(Generate(answer_schema=NAMED))))
+    return create_app(server)
 
 
 def every(app: Any, mode: GenerationMode, examples: int, trying: Callable[[Any], None]) -> int:
@@ -88,24 +88,24 @@ def test_it_does_as_it_says(tmp_path: Path, mode: GenerationMode) -> None:
 
 @BOTH
 def test_it_does_as_it_says_to_those_with_a_key(tmp_path: Path, mode: GenerationMode) -> None:
-    assert every(whole(tmp_path, known=keys()), mode, 3, does_as_it_says) > 15
+    assert every(whole(tmp_path, known=make_keys()), mode, 3, does_as_it_says) > 15
 
 
 @BOTH
 def test_it_refuses_those_without(tmp_path: Path, mode: GenerationMode) -> None:
-    assert every(whole(tmp_path, known=keys()), mode, 2, refuses) > 10
+    assert every(whole(tmp_path, known=make_keys()), mode, 2, refuses) > 10
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @BOTH
-@pytest.mark.parametrize("known", [None, keys()])
+@pytest.mark.parametrize("known", [None, make_keys()])
 def test_it_does_as_it_says_a_thousand_times(tmp_path: Path, mode: GenerationMode, known: Any) -> None:
     assert every(whole(tmp_path, known=known), mode, 1000, does_as_it_says) > 8000
 
 
 def document(app: Any) -> Any:
-    return call(app, "GET", "/openapi.json").json
+    return send_request(app, "GET", "/openapi.json").json
 
 
 def test_a_client_sees_the_labels(tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ def test_references_of_a_tasks_own_schema_lead_where_they_led(tmp_path: Path) ->
 
 
 def test_it_speaks_of_keys_where_there_are_any(tmp_path: Path) -> None:
-    told = call(
-        whole(tmp_path, known=keys()), "GET", "/openapi.json", headers={"authorization": f"Bearer {ADMIN}"}
+    told = send_request(
+        whole(tmp_path, known=make_keys()), "GET", "/openapi.json", headers={"authorization": f"Bearer {ADMIN}"}
     ).json
     assert told["security"] == [{"key": []}]
     open_to_all = [path for path, ways in told["paths"].items() if ways.get("get", {}).get("security") == []]
@@ -137,11 +137,11 @@ def test_it_speaks_of_keys_where_there_are_any(tmp_path: Path) -> None:
 
 
 def test_it_is_the_document_of_the_server_as_it_is_now(tmp_path: Path) -> None:
-    server = server_of(tmp_path, service("a", Plain(Generate())))
-    app = make_app(server)
+    server = make_server(tmp_path, make_service("a", FakePredictor(Generate())))
+    app = create_app(server)
     assert "/v1/tasks/a/predict" in document(app)["paths"]
-    server.board.put(service("b", Plain(Generate())))
-    server.board.drop("a")
+    server.registry.register(make_service("b", FakePredictor(Generate())))
+    server.registry.unregister("a")
     assert [path for path in document(app)["paths"] if path.startswith("/v1/tasks/")] == [
         "/v1/tasks/b",
         "/v1/tasks/b/predict",

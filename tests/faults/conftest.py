@@ -24,21 +24,21 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def workspace(base: Path, tmp_path: Path) -> Workspace:
     """Makes workspaces: workspace(spec, name)."""
-    return lambda spec=world.WHOLE, name="w": world.fill(tmp_path / name, base, spec)
+    return lambda spec=world.FULL_SPEC, name="w": world.make_workspace(tmp_path / name, base, spec)
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[world.Nursery]:
+def nursery() -> Iterator[world.ProcessPool]:
     """Runs commands that may be killed."""
-    with world.nursery() as made:
+    with world.process_pool() as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def finished(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a finished run of the whole ladder, only to be looked at."""
-    folder = world.fill(tmp_path_factory.mktemp("finished") / "w", base, world.spec_of())
-    done = world.here(folder, "run", "spec.yaml", environment={ledger.VARIABLE: str(folder / ledger.FILE)})
+    folder = world.make_workspace(tmp_path_factory.mktemp("finished") / "w", base, world.make_spec())
+    done = world.run_command(folder, "run", "spec.yaml", environment={ledger.LEDGER_VARIABLE: str(folder / ledger.LEDGER_FILE)})
     assert done.code == 0, done.err
     return folder
 
@@ -46,7 +46,7 @@ def finished(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copied(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same with its ledger, to be changed. Its paths differ, its base does not."""
-    monkeypatch.setenv(ledger.VARIABLE, str(tmp_path / "copy" / ledger.FILE))
+    monkeypatch.setenv(ledger.LEDGER_VARIABLE, str(tmp_path / "copy" / ledger.LEDGER_FILE))
     return shutil.copytree(finished, tmp_path / "copy", symlinks=True, copy_function=shutil.copy2)
 
 

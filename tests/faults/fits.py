@@ -15,22 +15,22 @@ from typing import Any
 import pytest
 import torch
 
-from loratory.artifacts.manifests import staging
-from loratory.discovery import find, names
-from loratory.models.trunks import TorchTrunk
+from loratory.artifacts.manifests import stage_artifact
+from loratory.discovery import load_named, list_names
+from loratory.models.trunks import TorchBackbone
 from loratory.predictors import store
-from loratory.protocols import Context, Example, Lessons, State
+from loratory.protocols import FitContext, Example, TrainSet, TrainingState
 from loratory.specs.training import ConsistencySpec, ContrastiveSpec
 from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag
 from loratory.training import loop
 from loratory.training.batching import Batch
-from tiny import examples, save_base, save_writer, toy_task, trunk_in
+from tiny import make_examples, save_base, save_causal_model, make_task, load_backbone_from
 
 STARTS = ("nothing", "encoder", "causal")
 WANTED = {"card": "THING", "cash": "THING", "password": "SECRET", "code": "SECRET"}
 TASKS: dict[str, Any] = {
-    "labels": toy_task(),
+    "labels": make_task(),
     "spans": Tag(labels=("SECRET", "THING")),
     "answers": Generate(),
 }
@@ -79,19 +79,19 @@ class Fit:
         """Whether a head alone is trained, on remembered states."""
         return self.regime == "head" and self.task == "labels" and not self.options
 
-    def run(self, surrounding: Context) -> dict[str, bytes]:
+    def run(self, surrounding: FitContext) -> dict[str, bytes]:
         """Every file of the predictor that comes out."""
-        regime = find("regimes", self.regime)(**{**SMALL.get(self.regime, {}), **self.options})
+        regime = load_named("regimes", self.regime)(**{**SMALL.get(self.regime, {}), **self.options})
         start = trunk(self.start) if self.start in ("encoder", "causal") else None
         made = regime.fit(TASKS[self.task], lessons(self.task, self.on_states), start, surrounding)
-        with TemporaryDirectory() as folder, staging(Path(folder) / "fit", {}) as part:
-            store.write(part, made)
+        with TemporaryDirectory() as folder, stage_artifact(Path(folder) / "fit", {}) as part:
+            store.save_predictor(part, made)
             return {f.relative_to(part).as_posix(): f.read_bytes() for f in part.rglob("*") if f.is_file()}
 
 
 def _found() -> Iterator[Fit]:
-    for regime in names("regimes"):
-        kind = find("regimes", regime)
+    for regime in list_names("regimes"):
+        kind = load_named("regimes", regime)
         for start in STARTS if kind.seeded or kind.adapts else ():
             for task, about in TASKS.items():
                 if kind().objection(about, start) is None:
@@ -102,20 +102,20 @@ FITS = [*_found(), *(Fit(name, *about) for name, about in MORE.items())]
 
 
 @cache
-def trunk(kind: str) -> TorchTrunk:
+def trunk(kind: str) -> TorchBackbone:
     """A tiny trunk, shared by all fits of this process; one that changes it spoils the others, and they tell."""
     with TemporaryDirectory() as folder:
         where = Path(folder) / kind
-        return trunk_in(save_base(where, "bert") if kind == "encoder" else save_writer(where, "qwen3"))
+        return load_backbone_from(save_base(where, "bert") if kind == "encoder" else save_causal_model(where, "qwen3"))
 
 
 @cache
-def lessons(task: str, many: bool) -> Lessons:
+def lessons(task: str, many: bool) -> TrainSet:
     """12 examples to learn from (72 where asked: a head on remembered states takes 64 in a step), and 3 of them."""
-    chosen = examples() if many else examples()[::6]
+    chosen = make_examples() if many else make_examples()[::6]
     make: dict[str, Callable[[Example], Example]] = {"labels": lambda e: e, "spans": _spans, "answers": _dialogue}
     made = [make[task](example) for example in chosen]
-    return Lessons(made, made[::24] if many else made[::4])
+    return TrainSet(made, made[::24] if many else made[::4])
 
 
 def _spans(example: Example) -> Example:
@@ -168,7 +168,7 @@ class Passes:
 def passes(**plan: Any) -> Iterator[Passes]:
     """While it is open, every pass is counted; faults come in the forward half, or when gradients are there already."""
     made = Passes(**plan)
-    losses, backward = loop._Fit._losses, torch.Tensor.backward
+    losses, backward = loop._TrainingLoop._losses, torch.Tensor.backward
 
     def counted(fit: Any, micro: Any) -> Any:
         made.count += 1
@@ -181,7 +181,7 @@ def passes(**plan: Any) -> Iterator[Passes]:
         made.meet("backward")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop._Fit, "_losses", counted)
+        patched.setattr(loop._TrainingLoop, "_losses", counted)
         patched.setattr(torch.Tensor, "backward", backwards)
         yield made
 
@@ -190,7 +190,7 @@ def passes(**plan: Any) -> Iterator[Passes]:
 class Moment:
     """What a fit is between two steps, and what the step before it was; behind a validation there was none."""
 
-    state: State
+    state: TrainingState
     batch: Batch
     rates: tuple[float, ...]
     drawn: bytes  # the random generator's state behind the step
@@ -210,15 +210,15 @@ class Moment:
 class Moments:
     """Checkpoints that begin with one of another fit, and remember every moment of this one."""
 
-    begin: State | None = None
+    begin: TrainingState | None = None
     seen: list[Moment] = field(default_factory=list)
     last: tuple[Batch, tuple[float, ...], bytes] = ((), (), b"")
 
-    def latest(self) -> State | None:
+    def latest(self) -> TrainingState | None:
         return self.begin
 
-    def keep(self, state: State) -> None:
-        copied = State({n: t.clone() for n, t in state.tensors.items()}, json.loads(json.dumps(state.facts)))
+    def keep(self, state: TrainingState) -> None:
+        copied = TrainingState({n: t.clone() for n, t in state.tensors.items()}, json.loads(json.dumps(state.facts)))
         self.seen.append(Moment(copied, *self.last))
         self.last = ((), (), b"")
 
@@ -226,7 +226,7 @@ class Moments:
 @contextmanager
 def watched(moments: Moments) -> Iterator[Moments]:
     """Every moment of the fits inside, which have these checkpoints, is kept in them."""
-    step, between = loop._Fit._step, loop._Fit._between_steps
+    step, between = loop._TrainingLoop._train_step, loop._TrainingLoop._checkpoint_or_stop
 
     def stepped(fit: Any, batch: Batch) -> float:
         loss = step(fit, batch)
@@ -239,8 +239,8 @@ def watched(moments: Moments) -> Iterator[Moments]:
         between(fit, last)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop._Fit, "_step", stepped)
-        patched.setattr(loop._Fit, "_between_steps", looked)
+        patched.setattr(loop._TrainingLoop, "_step", stepped)
+        patched.setattr(loop._TrainingLoop, "_between_steps", looked)
         yield moments
 
 

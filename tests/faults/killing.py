@@ -54,7 +54,7 @@ def install(environment: Mapping[str, str], folder: Path) -> None:
     if AT not in environment:
         return
     killer = Killer(int(environment[AT]), Path(environment[NOTE]), folder)
-    keep, sync = FolderCheckpoints.keep, os.fsync
+    keep, sync = FolderCheckpoints.save, os.fsync
 
     def kept(self: FolderCheckpoints, state: Any) -> None:
         keep(self, state)
@@ -64,6 +64,6 @@ def install(environment: Mapping[str, str], folder: Path) -> None:
         killer.meet("fsync")
         sync(handle)
 
-    FolderCheckpoints.keep = kept  # type: ignore[method-assign]
+    FolderCheckpoints.save = kept  # type: ignore[method-assign]
     os.fsync = synced  # type: ignore[assignment]
     sys.addaudithook(killer.hook)

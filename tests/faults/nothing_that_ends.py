@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 
-def spin() -> None:
+def loop_forever() -> None:
     while True:
         pass
 
 
-def grow() -> int:
+def exhaust_memory() -> int:
     held = []
     while True:
         held.append(bytes(2**26))

@@ -12,7 +12,7 @@ from typing import Any
 
 from killing import install  # type: ignore[import-not-found]  # beside this file, which is run
 
-HEAVY = (
+PRELOADED_MODULES = (
     "loratory.cli",
     "loratory.flows.run",
     "loratory.flows.train",
@@ -34,10 +34,10 @@ HEAVY = (
 )
 
 
-def serve() -> None:
-    for name in HEAVY:
+def serve_commands() -> None:
+    for name in PRELOADED_MODULES:
         importlib.import_module(name)
-    answer({"ready": True})
+    write_answer({"ready": True})
     for line in sys.stdin.buffer:
         request = json.loads(line)
         with tempfile.TemporaryDirectory() as folder:
@@ -45,16 +45,16 @@ def serve() -> None:
                 (Path(folder) / name).touch()
             pid = os.fork()
             if pid == 0:
-                child(request, Path(folder))
-            answer({"pid": pid})
+                run_child(request, Path(folder))
+            write_answer({"pid": pid})
             sys.stdin.buffer.readline()  # until then it is not reaped, so that its id can be nobody else's
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            answer(
+            write_answer(
                 {"code": code, **{name: (Path(folder) / name).read_text("utf-8", "replace") for name in ("out", "err")}}
             )
 
 
-def child(request: dict[str, Any], folder: Path) -> None:
+def run_child(request: dict[str, Any], folder: Path) -> None:
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -75,10 +75,10 @@ def child(request: dict[str, Any], folder: Path) -> None:
         os._exit(code)
 
 
-def answer(value: dict[str, Any]) -> None:
+def write_answer(value: dict[str, Any]) -> None:
     sys.__stdout__.write(json.dumps(value) + "\n")  # type: ignore[union-attr]
     sys.__stdout__.flush()  # type: ignore[union-attr]
 
 
 if __name__ == "__main__":
-    serve()
+    serve_commands()

@@ -12,8 +12,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
-from faults.nursery import HEAVY, answer  # noqa: E402
-from faults.world import here  # noqa: E402
+from faults.nursery import PRELOADED_MODULES, write_answer  # noqa: E402
+from faults.world import run_command  # noqa: E402
 
 
 def child(request: dict[str, Any]) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def child(request: dict[str, Any]) -> dict[str, Any]:
     disk.refuse(os.fsencode(request["folder"]), ctypes.c_long(at), code, int(lasting), int(removals))
     done = []
     for words in request["commands"]:
-        one = here(Path(request["folder"]), *words)
+        one = run_command(Path(request["folder"]), *words)
         done.append([one.code, one.err])
         if one.code:
             break
@@ -34,12 +34,12 @@ def child(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def serve() -> None:
-    for name in HEAVY:
+    for name in PRELOADED_MODULES:
         importlib.import_module(name)
     from loratory.flows import run
 
     setattr(run, "report", lambda *_: "<html></html>")  # noqa: B010 its charts take a second to draw
-    answer({"ready": True})
+    write_answer({"ready": True})
     for line in sys.stdin:
         reader, writer = os.pipe()
         if not (pid := os.fork()):
@@ -54,7 +54,7 @@ def serve() -> None:
         with os.fdopen(reader) as back:
             told = back.read()
         os.waitpid(pid, 0)
-        answer(json.loads(told or '{"broken": "it died"}'))
+        write_answer(json.loads(told or '{"broken": "it died"}'))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Workspace
-from .world import csv_of, here, rows, spec_of
+from .world import to_csv, run_command, make_rows, make_spec
 
 Harm = Callable[[Path], object]
 LADDER = "  - tfidf\n"
@@ -21,14 +21,14 @@ def write(text: str | bytes, name: str = "data.csv") -> Harm:
     return lambda folder: (folder / name).write_bytes(data)
 
 
-GOOD = csv_of(rows())
+GOOD = to_csv(make_rows())
 ONE_OF_A_KIND = GOOD + "only one of these,ALONE\n"
-JSONL = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows())
+JSONL = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in make_rows())
 BROKEN = JSONL.replace(
     '{"text": "cannot login to my account please help', '{"text": cannot login to my account please help'
 )
 HUGE = GOOD + f'"{"long " * 2_000_000}",FRAUD\n'
-PLAIN = spec_of(LADDER)
+PLAIN = make_spec(LADDER)
 
 
 def spec(**data: str) -> str:
@@ -100,9 +100,9 @@ def test_bad_examples(case: str, workspace: Workspace) -> None:
     harm(folder)
     before = sorted(folder.iterdir())
     for verb in ("check", "run"):
-        done = here(folder, verb, "spec.yaml")
+        done = run_command(folder, verb, "spec.yaml")
         assert done.code == 2, done.err
-        assert said in done.said()
+        assert said in done.read_stderr()
         assert remedy in done.err
         assert "loratory: " in done.err
         assert len(done.err) < 3000
@@ -116,16 +116,16 @@ def test_init_refuses_them_too_and_writes_no_spec(case: str, workspace: Workspac
     folder = workspace(text)
     harm(folder)
     data = "d.jsonl" if "JSONL" in case else "data.csv"
-    done = here(folder, "init", data, "-o", "new.yaml")
+    done = run_command(folder, "init", data, "-o", "new.yaml")
     assert done.code == 2, done.err
-    assert done.said()
+    assert done.read_stderr()
     assert not (folder / "new.yaml").exists()
 
 
 def test_a_failed_run_leaves_the_one_before_it_alone(copied: Path) -> None:
     held = {path: path.stat().st_mtime_ns for path in (copied / "runs").rglob("*")}
     (copied / "data.csv").write_text("text,label\n", encoding="utf-8")
-    assert here(copied, "run", "spec.yaml").code == 2
+    assert run_command(copied, "run", "spec.yaml").code == 2
     assert {path: path.stat().st_mtime_ns for path in (copied / "runs").rglob("*")} == held
 
 
@@ -138,11 +138,11 @@ def test_a_failed_run_leaves_the_one_before_it_alone(copied: Path) -> None:
     ],
 )
 def test_an_unknown_base(base: str, said: str, workspace: Workspace) -> None:
-    folder = workspace(spec_of("  - tfidf\n  - head\n").replace("base: base", f"base: {base}"))
+    folder = workspace(make_spec("  - tfidf\n  - head\n").replace("base: base", f"base: {base}"))
     for verb in ("check", "run", "train"):
-        done = here(folder, verb, "spec.yaml")
+        done = run_command(folder, verb, "spec.yaml")
         assert done.code == 2
-        assert said in done.said()
+        assert said in done.read_stderr()
         assert not (folder / "runs").exists()
 
 
@@ -170,25 +170,25 @@ BASES: dict[str, tuple[Harm, str]] = {
 @pytest.mark.parametrize("case", BASES)
 def test_a_damaged_base(case: str, workspace: Workspace, base: Path) -> None:
     harm, said = BASES[case]
-    folder = workspace(spec_of("  - head\n"))
+    folder = workspace(make_spec("  - head\n"))
     (folder / "base").unlink()
     shutil.copytree(base, folder / "base")
     harm(folder / "base")
-    done = here(folder, "run", "spec.yaml")
+    done = run_command(folder, "run", "spec.yaml")
     assert done.code == 2, done.err
-    assert said in done.said()
+    assert said in done.read_stderr()
     assert {fit.parent.name for fit in folder.rglob("seed-1")} <= {"majority"}  # which needs no base
     assert [file for file in folder.rglob("*.part")] == []
 
 
 def test_a_regime_that_cannot_start_from_a_base_is_refused_before_anything_is_read(workspace: Workspace) -> None:
-    folder = workspace(spec_of("  - zero-shot\n  - head\n"))
+    folder = workspace(make_spec("  - zero-shot\n  - head\n"))
     (folder / "base").unlink()
     _nli(folder / "base")
     (folder / "data.csv").unlink()  # it is not even looked for
-    done = here(folder, "run", "spec.yaml")
+    done = run_command(folder, "run", "spec.yaml")
     assert done.code == 2
-    assert "ladder: head: head starts from encoder or causal, not from nli" in done.said()
+    assert "ladder: head: head starts from encoder or causal, not from nli" in done.read_stderr()
 
 
 def _nli(made: Path) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from loratory.artifacts.manifests import staging
+from loratory.artifacts.manifests import stage_artifact
 from loratory.cli import VERBS
-from loratory.cli.extras import HOLDS, LIBRARIES, extra_of
-from loratory.cli.extras import VERBS as EXTRAS
+from loratory.cli.extras import INCLUDED_EXTRAS, EXTRA_BY_LIBRARY, choose_extra
+from loratory.cli.extras import EXTRA_BY_VERB as EXTRAS
 
 ROOT = Path(__file__).parents[2]
 HIDE = """
@@ -66,9 +66,9 @@ def test_every_library_of_an_extra_is_known_by_its_smallest_extra() -> None:
     for extra, listed in own.items():
         for name in listed - {"loratory"}:
             module = modules.get(name, name.replace("-", "_"))
-            assert name in own[LIBRARIES[module]] or module in LIBRARIES, f"{name} of {extra}"
+            assert name in own[EXTRA_BY_LIBRARY[module]] or module in EXTRA_BY_LIBRARY, f"{name} of {extra}"
     assert set(EXTRAS) | {"recipes"} == {verb.NAME for verb in VERBS}
-    assert set(EXTRAS.values()) <= set(HOLDS)
+    assert set(EXTRAS.values()) <= set(INCLUDED_EXTRAS)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_every_library_of_an_extra_is_known_by_its_smallest_extra() -> None:
     ],
 )
 def test_a_verb_asks_for_what_it_needs_whole(verb: str, extra: str, library: str, told: str) -> None:
-    assert extra_of(verb, extra, library) == told
+    assert choose_extra(verb, extra, library) == told
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
     header = b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     (model / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-    with staging(folder / "art", {"kind": "import"}) as part:
+    with stage_artifact(folder / "art", {"kind": "import"}) as part:
         task = {"kind": "classify", "labels": ["a", "b"]}
         (part / "predictor.json").write_text(json.dumps({"kind": "encoder", "task": task}), encoding="utf-8")
         (part / "encoder.json").write_text("{}", encoding="utf-8")

@@ -19,18 +19,18 @@ import uvicorn
 
 from loratory.client import Client
 from loratory.flows.serve import load_service
-from loratory.models.trunks import Pool
-from loratory.protocols import Input, Prediction, Run, Size, Trunks
-from loratory.serving.app import make_app
+from loratory.models.trunks import TorchBackbonePool
+from loratory.protocols import Input, Prediction, RequestRunner, ParameterCount, BackbonePool
+from loratory.serving.app import create_app
 from loratory.serving.engine import Engine
-from loratory.serving.keys import Key, Keys, hashed
+from loratory.serving.keys import ApiKey, ApiKeys, hash_secret
 from loratory.serving.server import Server
-from loratory.serving.services import Board, Service, Stage
-from loratory.specs.serve import LimitsSpec, ServerSpec, TaskSpec
+from loratory.serving.services import ServiceRegistry, Service, FallbackStage
+from loratory.specs.serve import LimitsSpec, ServerSpec, ServedTaskSpec
 from loratory.tasks.generate import Generate
 
 from . import world
-from .world import Done, csv_of, here, rows, until
+from .world import CommandResult, to_csv, run_command, make_rows, wait_until
 
 KEY = "lk_secret"
 GENERATE: Any = Generate(checks=({"words": {"most": 3}}, "exact"))
@@ -43,28 +43,28 @@ class Parrot:
 
     task: Generate = GENERATE
 
-    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
         return [self._one(str(input["prompt"])) for input in inputs]
 
     def _one(self, prompt: str) -> Prediction:
         if prompt == "break":
             raise RuntimeError("as asked")
-        return Prediction(None, why="invalid") if prompt == "mumble" else Prediction(prompt)
+        return Prediction(None, reason="invalid") if prompt == "mumble" else Prediction(prompt)
 
-    def freely(self, inputs: Sequence[Input], run: Run) -> list[str]:
+    def generate_unconstrained(self, inputs: Sequence[Input], run: RequestRunner) -> list[str]:
         return [str(input["prompt"]) for input in inputs]
 
-    def aloud(self, input: Input, run: Run, hear: Callable[[str], None]) -> Prediction:
+    def stream(self, input: Input, run: RequestRunner, on_token: Callable[[str], None]) -> Prediction:
         return self._one(str(input["prompt"]))
 
     def save(self, folder: Path) -> None: ...
 
     @classmethod
-    def load(cls, source: Any, task: Any, trunks: Trunks) -> Self:
+    def load(cls, source: Any, task: Any, backbones: BackbonePool) -> Self:
         return cls()
 
-    def size(self) -> Size:
-        return Size(0, 0)
+    def count_parameters(self) -> ParameterCount:
+        return ParameterCount(0, 0)
 
 
 @dataclass
@@ -91,39 +91,39 @@ def listening(app: Any) -> Iterator[str]:
     thread = threading.Thread(target=process.run, daemon=True)
     thread.start()
     try:
-        until(lambda: process.started)
+        wait_until(lambda: process.started)
         yield f"http://127.0.0.1:{process.servers[0].sockets[0].getsockname()[1]}"
     finally:
         process.should_exit = True
         thread.join(10)
 
 
-def fronted(*services: Service, keys: Mapping[str, Key] | None = None) -> Fronted:
+def fronted(*services: Service, keys: Mapping[str, ApiKey] | None = None) -> Fronted:
     def load(name: str, path: str) -> Service:
         raise AssertionError
 
-    spec, board = ServerSpec(limits=LimitsSpec(texts=50)), Board({one.name: one for one in services}, {})
-    return Fronted(make_app(Server(spec, board, Engine(), load, Keys(keys or {}))))
+    spec, board = ServerSpec(limits=LimitsSpec(texts=50)), ServiceRegistry({one.name: one for one in services}, {})
+    return Fronted(create_app(Server(spec, board, Engine(), load, ApiKeys(keys or {}))))
 
 
 @pytest.fixture(scope="module")
 def workplace(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run of two quick contenders."""
     ladder = "  - rules\n  - tfidf\n"
-    folder = world.fill(tmp_path_factory.mktemp("by-url") / "w", base, world.spec_of(ladder))
-    done = here(folder, "run", "spec.yaml")
+    folder = world.make_workspace(tmp_path_factory.mktemp("by-url") / "w", base, world.make_spec(ladder))
+    done = run_command(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
     return folder
 
 
 @pytest.fixture(scope="module")
 def tiny(workplace: Path) -> Service:
-    return load_service("tiny", TaskSpec(path=workplace / "runs/tiny", contender="tfidf"), Pool(keep=False))
+    return load_service("tiny", ServedTaskSpec(path=workplace / "runs/tiny", contender="tfidf"), TorchBackbonePool(keep=False))
 
 
 @pytest.fixture(scope="module")
 def parrot() -> Service:
-    return Service("parrot", (Stage("parrot", Parrot(), "ef" * 32),))
+    return Service("parrot", (FallbackStage("parrot", Parrot(), "ef" * 32),))
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +143,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def lines(done: Done) -> list[Any]:
-    assert done.code == 0, done.said()
+def lines(done: CommandResult) -> list[Any]:
+    assert done.code == 0, done.read_stderr()
     return [json.loads(line) for line in done.out.splitlines()]
 
 
@@ -164,10 +164,10 @@ def rounded(value: Any) -> Any:
 def test_a_server_answers_as_its_folder_does(url: str, workplace: Path) -> None:
     local = ("predict", "runs/tiny", "-c", "tfidf")
     for words in (["my card was stolen"], ["one", "two"], ["--file", "data.csv"]):
-        mine, theirs = here(workplace, *local, *words), here(workplace, "predict", "--url", url, *words)
+        mine, theirs = run_command(workplace, *local, *words), run_command(workplace, "predict", "--url", url, *words)
         assert lines(mine) == lines(theirs)
-    folder = lines(here(workplace, *local, "-f", "data.csv", "--json"))
-    server = lines(here(workplace, "predict", "--url", url, "-f", "data.csv", "--json"))
+    folder = lines(run_command(workplace, *local, "-f", "data.csv", "--json"))
+    server = lines(run_command(workplace, "predict", "--url", url, "-f", "data.csv", "--json"))
     assert len(server) == 120  # in three requests
     told = [{name: one.pop(name) for name in ("status", "served_by", "release", "fallback")} for one in server]
     same(folder, server)
@@ -178,16 +178,16 @@ def test_a_server_answers_as_its_folder_does(url: str, workplace: Path) -> None:
 def test_stdin_and_a_first_text_that_looks_like_a_path(url: str, workplace: Path) -> None:
     asked = ("predict", "--url", url, "--task", "tiny", "--json")
     text = "see http://shop//x and ./base"
-    from_stdin = lines(here(workplace, *asked, stdin=text.encode() + b"\nmy card was stolen\n"))
+    from_stdin = lines(run_command(workplace, *asked, stdin=text.encode() + b"\nmy card was stolen\n"))
     assert [one["text"] for one in from_stdin] == [text, "my card was stolen"]
-    assert [one["text"] for one in lines(here(workplace, *asked, text, "runs"))] == [text, "runs"]
+    assert [one["text"] for one in lines(run_command(workplace, *asked, text, "runs"))] == [text, "runs"]
 
 
 def test_scores_are_those_of_the_folder(url: str, workplace: Path, tmp_path: Path) -> None:
-    (tmp_path / "new.csv").write_text(csv_of(rows()[::5]), encoding="utf-8")
+    (tmp_path / "new.csv").write_text(to_csv(make_rows()[::5]), encoding="utf-8")
     words = ("--data", tmp_path / "new.csv", "--json")
-    local = json.loads(here(workplace, "evaluate", "runs/tiny", "-c", "tfidf", *words).out)
-    done = here(workplace, "evaluate", "--url", url, "--task", "tiny", *words)
+    local = json.loads(run_command(workplace, "evaluate", "runs/tiny", "-c", "tfidf", *words).out)
+    done = run_command(workplace, "evaluate", "--url", url, "--task", "tiny", *words)
     found = json.loads(done.out)
     same(
         [found[name] for name in ("n", "metrics", "per_label")], [local[name] for name in ("n", "metrics", "per_label")]
@@ -207,8 +207,8 @@ def conversations(folder: Path) -> Path:
 
 def test_checks_run_against_a_live_task_and_what_fails_counts(parrot: Service, tmp_path: Path) -> None:
     with listening(fronted(parrot)) as url:
-        done = here(tmp_path, "evaluate", "--url", url, "--data", conversations(tmp_path), "--json")
-    assert done.code == 0, done.said()
+        done = run_command(tmp_path, "evaluate", "--url", url, "--data", conversations(tmp_path), "--json")
+    assert done.code == 0, done.read_stderr()
     found = json.loads(done.out)
     scores = {name: one["value"] for name, one in found["metrics"].items()}
     assert scores["coverage"] == 0.5
@@ -220,21 +220,21 @@ def test_checks_run_against_a_live_task_and_what_fails_counts(parrot: Service, t
 def test_a_task_that_writes_is_asked_text_by_text(parrot: Service, tmp_path: Path) -> None:
     front = fronted(parrot)
     with listening(front) as url:
-        done = here(tmp_path, "predict", "--url", url, stdin=b"one\ntwo\nmumble\n")
+        done = run_command(tmp_path, "predict", "--url", url, stdin=b"one\ntwo\nmumble\n")
     assert lines(done) == ["one", "two", None]
     assert front.seen == ["/v1/tasks", *["/v1/tasks/parrot/predict"] * 3]
 
 
 def test_fallbacks_and_deadlines_are_told(parrot: Service, tmp_path: Path) -> None:
     class Broken(Parrot):
-        def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
+        def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
             raise RuntimeError("as asked")
 
-    chain = Service("parrot", (Stage("first", Broken(), "00" * 32), *parrot.stages), deadline=5.0)
+    chain = Service("parrot", (FallbackStage("first", Broken(), "00" * 32), *parrot.stages), deadline=5.0)
     (tmp_path / "d.jsonl").write_text('{"prompt": "a", "completion": "a"}\n' * 2, encoding="utf-8")
     with listening(fronted(chain)) as url:
-        found = json.loads(here(tmp_path, "evaluate", "--url", url, "--data", "d.jsonl", "--json").out)
-        (one,) = lines(here(tmp_path, "predict", "--url", url, "hello", "--json"))
+        found = json.loads(run_command(tmp_path, "evaluate", "--url", url, "--data", "d.jsonl", "--json").out)
+        (one,) = lines(run_command(tmp_path, "predict", "--url", url, "hello", "--json"))
     assert (found["fallbacks"], found["served_by"]) == (1.0, {"parrot": 1.0})
     assert one["fallback"] == {"from": "first", "why": "failed"}
 
@@ -259,10 +259,10 @@ def test_a_stream_is_heard(parrot: Service, tiny: Service, tmp_path: Path) -> No
         done = {}
         for name, body in bodies.items():
             front.instead = written(body)
-            done[name] = here(tmp_path, *asked)
-        silent = here(tmp_path, "predict", "--url", url, "--task", "tiny", "--stream", "x")
+            done[name] = run_command(tmp_path, *asked)
+        silent = run_command(tmp_path, "predict", "--url", url, "--task", "tiny", "--stream", "x")
     assert (silent.code, silent.out) == (2, "")
-    assert "tiny does not write its answer" in silent.said()
+    assert "tiny does not write its answer" in silent.read_stderr()
     assert (done["whole"].code, done["whole"].out) == (0, "a b\n")
     assert done["cut"].code == 2
     assert "the stream ended before its answer was whole" in done["cut"].said()
@@ -277,25 +277,25 @@ def free_port() -> int:
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     for verb in (("predict",), ("evaluate", "--data", "x.csv")):
-        done = here(
+        done = run_command(
             tmp_path, *verb, "--url", f"http://127.0.0.1:{free_port()}", *(["x"] if verb[0] == "predict" else [])
         )
         assert done.code == 2
-        assert "there is no answer" in done.said()
-        assert "check the address" in done.said()
+        assert "there is no answer" in done.read_stderr()
+        assert "check the address" in done.read_stderr()
 
 
 def test_the_key_comes_from_the_environment(tiny: Service, tmp_path: Path) -> None:
-    known = Key("one", frozenset({"infer"}), hashed(KEY))
+    known = ApiKey("one", frozenset({"infer"}), hash_secret(KEY))
     with listening(fronted(tiny, keys={known.digest: known})) as url:
         for environment in ({}, {"LORATORY_KEY": "lk_wrong"}, {"LORATORY_KEY": "  "}):
-            done = here(tmp_path, "predict", "--url", url, "x", environment=environment)
+            done = run_command(tmp_path, "predict", "--url", url, "x", environment=environment)
             assert (done.code, done.out) == (2, "")
-            assert "this needs a key" in done.said()
-            assert "LORATORY_KEY" in done.said()
-            assert "lk_" not in done.said()
-        assert len(lines(here(tmp_path, "predict", "--url", url, "x", environment={"LORATORY_KEY": KEY}))) == 1
-    done = here(tmp_path, "predict", "--url", url, "x", "--key", KEY)
+            assert "this needs a key" in done.read_stderr()
+            assert "LORATORY_KEY" in done.read_stderr()
+            assert "lk_" not in done.read_stderr()
+        assert len(lines(run_command(tmp_path, "predict", "--url", url, "x", environment={"LORATORY_KEY": KEY}))) == 1
+    done = run_command(tmp_path, "predict", "--url", url, "x", "--key", KEY)
     assert done.code == 2
     assert "No such option" in done.err
 
@@ -305,15 +305,15 @@ def test_busy_to_the_end_and_busy_for_a_moment(tiny: Service, tmp_path: Path) ->
     busy = (429, json.dumps({"error": {"code": "busy", "message": "the server has no room for this now"}}).encode())
     with listening(front) as url:
         front.instead = lambda path, number: busy if number in (2, 3) else None
-        assert len(lines(here(tmp_path, "predict", "--url", url, "x"))) == 1
+        assert len(lines(run_command(tmp_path, "predict", "--url", url, "x"))) == 1
         assert len(front.seen) == 4
         front.seen.clear()
         front.instead = lambda path, _: busy if path.endswith("/predict") else None
-        done = here(tmp_path, "predict", "--url", url, "x")
+        done = run_command(tmp_path, "predict", "--url", url, "x")
         (tmp_path / "d.csv").write_text("text,label\nx,SHOP\n", encoding="utf-8")
-        assert here(tmp_path, "evaluate", "--url", url, "--data", "d.csv").code == 2  # not scored as unanswered
+        assert run_command(tmp_path, "evaluate", "--url", url, "--data", "d.csv").code == 2  # not scored as unanswered
     assert done.code == 2
-    assert "the server has no room for this now" in done.said()
+    assert "the server has no room for this now" in done.read_stderr()
     assert front.seen.count("/v1/tasks/tiny/predict") == 10
 
 
@@ -322,7 +322,7 @@ def test_what_the_server_gives_up_on_is_not_answered(tiny: Service, tmp_path: Pa
     (tmp_path / "d.csv").write_text("text,label\na,SHOP\nb,SHOP\nc,RESET\nd,FRAUD\n", encoding="utf-8")
     with listening(front) as url:
         front.instead = lambda path, _: (statuses.pop(), b"{}") if path.endswith("/predict") and statuses else None
-        found = json.loads(here(tmp_path, "evaluate", "--url", url, "--data", "d.csv", "--json").out)
+        found = json.loads(run_command(tmp_path, "evaluate", "--url", url, "--data", "d.csv", "--json").out)
     assert found["status"] == dict.fromkeys(("failed", "long", "late", "answered"), 0.25)
     assert found["served_by"] == {"tfidf": 1.0}
     assert found["metrics"]["coverage"]["value"] == 0.25
@@ -370,9 +370,9 @@ def test_the_examples_of_the_page_run(tiny: Service, parrot: Service, capsys: py
     ],
 )
 def test_mistakes(words: tuple[str, ...], said: str, both: str, workplace: Path) -> None:
-    done = here(workplace, *(both if word == "URL" else word for word in words))
+    done = run_command(workplace, *(both if word == "URL" else word for word in words))
     assert (done.code, done.out) == (2, ""), done.err
-    assert said in done.said()
+    assert said in done.read_stderr()
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from loratory.artifacts.manifests import MANIFEST, open_artifact
-from recording import Faults
+from recording import FaultCounts
 
 from . import world
-from .serving import Running, running
-from .world import here
+from .serving import RunningServer, run_server
+from .world import run_command
 
 LADDER = "  - rules\n  - tfidf\n  - lora\n"
 TEXTS = ["my card was stolen please help", "i want a refund now", "x", "cannot login since monday 17"]
@@ -26,11 +26,11 @@ LOAD = {"lora_name": "tiny", "lora_path": "tiny"}
 @pytest.fixture(scope="module")
 def ran(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a finished run and a base of its own, only to be looked at."""
-    spec = world.spec_of(LADDER, serve="{contender: lora, fallback: [tfidf]}")
-    folder = world.fill(tmp_path_factory.mktemp("ran") / "w", base, spec)
+    spec = world.make_spec(LADDER, serve="{contender: lora, fallback: [tfidf]}")
+    folder = world.make_workspace(tmp_path_factory.mktemp("ran") / "w", base, spec)
     (folder / "base").unlink()
     shutil.copytree(base, folder / "base")
-    done = here(folder, "run", "spec.yaml")
+    done = run_command(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
     return folder
 
@@ -95,15 +95,15 @@ WAYS: Mapping[str, Callable[[Path, Path, random.Random], Any]] = {
 
 def files_of(fit: Path) -> list[Path]:
     """All that the manifest lists, and the manifest."""
-    return [fit / name for name in (MANIFEST, *open_artifact(fit).names())]
+    return [fit / name for name in (MANIFEST, *open_artifact(fit).list_names())]
 
 
-def answers(server: Running) -> Any:
-    said = server.ask("POST", "/v1/tasks/tiny/predict", {"inputs": TEXTS})
+def answers(server: RunningServer) -> Any:
+    said = server.request("POST", "/v1/tasks/tiny/predict", {"inputs": TEXTS})
     return said.json["predictions"] if said.status == 200 else said
 
 
-def spoil(server: Running, work: Path, number: int, seed: int) -> Iterator[str]:
+def spoil(server: RunningServer, work: Path, number: int, seed: int) -> Iterator[str]:
     """Change a file so many times; what did not go on, and what was loaded again all the same."""
     chance = random.Random(seed)
     (fit,) = (work / "runs").glob("tiny/contenders/lora/seed-*")
@@ -119,7 +119,7 @@ def spoil(server: Running, work: Path, number: int, seed: int) -> Iterator[str]:
         what = f"{file.relative_to(work)} {way} ({other.name})"
         if (now := answers(server)) != before:
             yield f"{what}: {now}"
-        again = server.ask("POST", "/v1/load_lora_adapter", LOAD)
+        again = server.request("POST", "/v1/load_lora_adapter", LOAD)
         mine = fit in file.parents or (way == "exchanged" and fit in other.parents)
         if again.status not in ((422,) if mine else (200, 422)):
             yield f"{what}: loaded again: {again}"
@@ -129,28 +129,28 @@ def spoil(server: Running, work: Path, number: int, seed: int) -> Iterator[str]:
             if one.is_symlink() or not one.is_file() or one.read_bytes() != data:
                 shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink(missing_ok=True)
                 one.write_bytes(data)
-    again = server.ask("POST", "/v1/load_lora_adapter", LOAD)
+    again = server.request("POST", "/v1/load_lora_adapter", LOAD)
     if again.status != 200 or answers(server) != before:
         yield f"whole again, and not loaded: {again}"
 
 
-def ends_well(server: Running) -> None:
+def ends_well(server: RunningServer) -> None:
     server.signal()
-    done = server.end()
+    done = server.wait()
     assert (done.code, "Traceback" in done.err) == (0, False), done.err[-3000:]
 
 
-def test_files_change_under_a_server(nursery: world.Nursery, work: Path) -> None:
-    with running(nursery, work, "runs/tiny", "--adapters", "runs") as server:
+def test_files_change_under_a_server(nursery: world.ProcessPool, work: Path) -> None:
+    with run_server(nursery, work, "runs/tiny", "--adapters", "runs") as server:
         assert list(spoil(server, work, 40, 1)) == []
         ends_well(server)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_files_change_under_a_server_1_000_times(nursery: world.Nursery, work: Path, faults: Faults) -> None:
-    with running(nursery, work, "runs/tiny", "--adapters", "runs") as server:
+def test_files_change_under_a_server_1_000_times(nursery: world.ProcessPool, work: Path, faults: FaultCounts) -> None:
+    with run_server(nursery, work, "runs/tiny", "--adapters", "runs") as server:
         failed = list(spoil(server, work, 1000, 2))
-        faults.of("a file of an adapter or a base changed under a server").add(1000, len(failed))
+        faults.tries_of("a file of an adapter or a base changed under a server").add(1000, len(failed))
         assert failed == []
         ends_well(server)

@@ -14,9 +14,9 @@ from hostile_files import CSV, SPEC, data_files, specs
 from hostile_folders import folders
 
 from loratory.flows import sandbox
-from loratory.flows.importing import import_apart
-from loratory.flows.sandbox import Limits, call_limited
-from recording import Faults, Tries
+from loratory.flows.importing import import_in_sandbox
+from loratory.flows.sandbox import SandboxLimits, call_limited
+from recording import FaultCounts, FaultTries
 from tiny import save_base
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="attempts are forks")
@@ -28,7 +28,7 @@ Change = Callable[[Path], object]
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny classifier that can be imported."""
-    preload(sandbox.LIBRARIES)
+    preload(sandbox.PRELOADED_LIBRARIES)
     names = ("card", "cash", "login")
     maps: dict[str, Any] = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
     folder = tmp_path_factory.mktemp("good") / "m"
@@ -40,13 +40,13 @@ def _loaded() -> None:
     preload()
 
 
-def note(tries: Tries | None, ending: Ending, fault: str | None) -> None:
+def note(tries: FaultTries | None, ending: Ending, fault: str | None) -> None:
     if tries is not None:
         megabytes = ending.peak // 2**20
         tries.add(failures=fault is not None, seconds=round(ending.seconds, 1), megabytes=megabytes)
 
 
-def fault_of_folder(good: Path, place: Path, change: Change, tries: Tries | None = None) -> str | None:
+def fault_of_folder(good: Path, place: Path, change: Change, tries: FaultTries | None = None) -> str | None:
     shutil.copytree(good, place / "m")
     change(place / "m")
     ending = attempt(["import", "m", "-o", "out"], place)
@@ -58,7 +58,7 @@ def fault_of_folder(good: Path, place: Path, change: Change, tries: Tries | None
     return fault and f"{fault}: {ending.said[-500:]}"
 
 
-def faults_of_file(place: Path, name: str, make: Change, tries: Tries | None = None) -> list[str]:
+def faults_of_file(place: Path, name: str, make: Change, tries: FaultTries | None = None) -> list[str]:
     make(place)
     (place / "s.yaml").write_text(SPEC.format(path=name), encoding="utf-8")
     endings = [attempt(words, place) for words in (["check", "s.yaml"], ["init", name, "-o", "i.yaml"])]
@@ -87,8 +87,8 @@ def test_some_hostile_data_files(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_hostile_folders(good: Path, tmp_path: Path, faults: Faults) -> None:
-    tries, found = faults.of("hostile folders given to import"), {}
+def test_hostile_folders(good: Path, tmp_path: Path, faults: FaultCounts) -> None:
+    tries, found = faults.tries_of("hostile folders given to import"), {}
     for name, change in folders(2, FOLDERS):
         place = tmp_path / "place"
         place.mkdir()
@@ -100,8 +100,8 @@ def test_hostile_folders(good: Path, tmp_path: Path, faults: Faults) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_hostile_data_files(tmp_path: Path, faults: Faults) -> None:
-    tries, found = faults.of("hostile data files given to check and to init"), {}
+def test_hostile_data_files(tmp_path: Path, faults: FaultCounts) -> None:
+    tries, found = faults.tries_of("hostile data files given to check and to init"), {}
     for name, file, make in data_files(2, FILES):
         place = tmp_path / "place"
         place.mkdir()
@@ -112,8 +112,8 @@ def test_hostile_data_files(tmp_path: Path, faults: Faults) -> None:
 
 
 @pytest.mark.slow
-def test_hostile_specs(tmp_path: Path, faults: Faults) -> None:
-    tries = faults.of("hostile specs given to check")
+def test_hostile_specs(tmp_path: Path, faults: FaultCounts) -> None:
+    tries = faults.tries_of("hostile specs given to check")
     (tmp_path / "d.csv").write_text(CSV, encoding="utf-8")
     found = {}
     for name, data in specs():
@@ -130,12 +130,12 @@ def test_a_call_that_hangs_or_grows_is_ended(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.setattr(sandbox, "CODE", "from loratory.flows import sandbox as s; s.LIBRARIES = (); s._answer()")
     with pytest.raises(ChildProcessError, match="more than 1 s"):
-        call_limited("nothing_that_ends:spin", [], Limits(1.0, 2**30))
+        call_limited("nothing_that_ends:spin", [], SandboxLimits(1.0, 2**30))
     with pytest.raises(ChildProcessError, match="memory"):
-        call_limited("nothing_that_ends:grow", [], Limits(20.0, 2**28))
+        call_limited("nothing_that_ends:grow", [], SandboxLimits(20.0, 2**28))
 
 
 @pytest.mark.slow
 def test_an_import_in_a_process_of_its_own(good: Path, tmp_path: Path) -> None:
-    assert import_apart(good, tmp_path / "out") == "plain"
+    assert import_in_sandbox(good, tmp_path / "out") == "plain"
     assert (tmp_path / "out" / "manifest.json").is_file()

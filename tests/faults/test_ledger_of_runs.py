@@ -17,12 +17,12 @@ from loratory.flows import latency, measuring
 from . import world
 from .conftest import Workspace
 from .test_run_on_disk import again, purposes, reads
-from .world import csv_of, here, rows, spec_of
+from .world import to_csv, run_command, make_rows, make_spec
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 SMALL = "  - rules\n  - tfidf\n"
 MORE = SMALL + "  - words: {regime: tfidf, words: 1}\n"
-GIVEN = spec_of(SMALL).replace("near_duplicates: 1}", "near_duplicates: 1, test: test.csv}")
+GIVEN = make_spec(SMALL).replace("near_duplicates: 1}", "near_duplicates: 1, test: test.csv}")
 
 
 def facts(folder: Path, run: str = "runs/tiny") -> dict[str, Any]:
@@ -37,25 +37,25 @@ def shuffle(file: Path, seed: int = 1) -> None:
 
 def with_test_file(folder: Path) -> Path:
     """The same workspace with every fifth row in a test file of its own."""
-    test = rows()[::5]
-    (folder / "test.csv").write_text(csv_of(test), encoding="utf-8")
-    (folder / "data.csv").write_text(csv_of([row for row in rows() if row not in test]), encoding="utf-8")
+    test = make_rows()[::5]
+    (folder / "test.csv").write_text(to_csv(test), encoding="utf-8")
+    (folder / "data.csv").write_text(to_csv([row for row in make_rows() if row not in test]), encoding="utf-8")
     return folder
 
 
 def test_another_folder_another_seed_and_other_white_space_are_further_reads(workspace: Workspace) -> None:
-    folder = workspace(spec_of(SMALL))
-    assert here(folder, "run", "spec.yaml").code == 0
+    folder = workspace(make_spec(SMALL))
+    assert run_command(folder, "run", "spec.yaml").code == 0
     assert (facts(folder)["test_reads"], facts(folder)["test_overlap"]) == (1, None)
-    moved = world.fill(folder / "elsewhere", folder / "base", spec_of(SMALL))
-    text = csv_of([(f"  {text.upper()} .", label) for text, label in rows()])
+    moved = world.make_workspace(folder / "elsewhere", folder / "base", make_spec(SMALL))
+    text = to_csv([(f"  {text.upper()} .", label) for text, label in make_rows()])
     (moved / "data.csv").write_text(text, encoding="utf-8")
-    assert here(moved, "run", "spec.yaml", "-o", "out").code == 0
+    assert run_command(moved, "run", "spec.yaml", "-o", "out").code == 0
     found = facts(moved, "out")
     assert found["test_reads"] == 2
     assert 0 < found["test_overlap"]["largest"] <= 1, "the split goes by the text, so it is another one"
     assert found["test_overlap"]["run"] == "tiny"
-    assert here(folder, "run", "spec.yaml", "-o", "seed", "--set", "data.split.seed=7").code == 0
+    assert run_command(folder, "run", "spec.yaml", "-o", "seed", "--set", "data.split.seed=7").code == 0
     assert facts(folder, "seed")["test_reads"] == 3
     assert 0 < facts(folder, "seed")["test_overlap"]["largest"] < 1
     assert facts(folder)["test_reads"] == 1, "what came later weakens nothing that was found before"
@@ -63,18 +63,18 @@ def test_another_folder_another_seed_and_other_white_space_are_further_reads(wor
 
 def test_evaluate_and_stress_on_test_rows_are_reads(workspace: Workspace, tmp_path: Path) -> None:
     folder = with_test_file(workspace(GIVEN))
-    (folder / "half.csv").write_text(csv_of([(text.title(), label) for text, label in rows()[:60:5]]), encoding="utf-8")
-    assert here(folder, "train", "spec.yaml").code == 0
+    (folder / "half.csv").write_text(to_csv([(text.title(), label) for text, label in make_rows()[:60:5]]), encoding="utf-8")
+    assert run_command(folder, "train", "spec.yaml").code == 0
     fit = "runs/tiny/contenders/tfidf/seed-1"
-    first = here(folder, "evaluate", fit, "--data", "half.csv", "--json")
+    first = run_command(folder, "evaluate", fit, "--data", "half.csv", "--json")
     assert first.code == 0, first.err
     assert "none of these rows was read before" in first.err
-    second = here(folder, "evaluate", fit, "--data", "test.csv", "--json")
+    second = run_command(folder, "evaluate", fit, "--data", "test.csv", "--json")
     told = json.loads(second.out)
     assert (told["test_reads"], told["test_overlap"]["largest"]) == (2, 0.5)
     assert "the largest earlier one had 50% of them" in second.err
-    assert here(folder, "stress", fit, "--data", "test.csv", "--texts", "5").code == 0
-    assert here(folder, "run", "spec.yaml").code == 0
+    assert run_command(folder, "stress", fit, "--data", "test.csv", "--texts", "5").code == 0
+    assert run_command(folder, "run", "spec.yaml").code == 0
     found = facts(folder)
     assert (found["test_reads"], found["test_overlap"]["reads"]) == (4, 3)
     assert found["test_overlap"]["largest"] == found["test_overlap"]["seen"] == 1.0
@@ -84,8 +84,8 @@ def test_evaluate_and_stress_on_test_rows_are_reads(workspace: Workspace, tmp_pa
 def test_a_run_that_is_stopped_between_two_measurements_counts_once(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = workspace(spec_of(MORE))
-    real = measuring.measure
+    folder = workspace(make_spec(MORE))
+    real = measuring.measure_contender
 
     def measure_once(bench: Any, one: Any) -> None:
         real(bench, one)
@@ -94,25 +94,25 @@ def test_a_run_that_is_stopped_between_two_measurements_counts_once(
     for sitting in range(2):
         with monkeypatch.context() as patched:
             patched.setattr("loratory.flows.measuring.measure", measure_once)
-            assert here(folder, "run", "spec.yaml").code == 130, sitting
-    assert here(folder, "run", "spec.yaml").code == 0
+            assert run_command(folder, "run", "spec.yaml").code == 130, sitting
+    assert run_command(folder, "run", "spec.yaml").code == 0
     assert reads() == facts(folder)["test_reads"] == 1
-    assert here(folder, "run", "spec.yaml", "--set", "rules.mined=3").code == 0
+    assert run_command(folder, "run", "spec.yaml", "--set", "rules.mined=3").code == 0
     assert reads() == facts(folder)["test_reads"] == 2, "another fit is another look"
 
 
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_fitted_or_read(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = workspace(spec_of(SMALL))
-    monkeypatch.setenv(ledger.VARIABLE, str(folder / "data.csv" / "reads.sqlite"))
-    done = here(folder, "run", "spec.yaml")
+    folder = workspace(make_spec(SMALL))
+    monkeypatch.setenv(ledger.LEDGER_VARIABLE, str(folder / "data.csv" / "reads.sqlite"))
+    done = run_command(folder, "run", "spec.yaml")
     assert done.code == 2
-    assert "the ledger of test reads cannot be used" in done.said()
-    assert "LORATORY_LEDGER" in done.said()
+    assert "the ledger of test reads cannot be used" in done.read_stderr()
+    assert "LORATORY_LEDGER" in done.read_stderr()
     assert not (folder / "runs").exists()
-    assert here(folder, "train", "spec.yaml").code == 0, "which reads no test row"
-    done = here(folder, "evaluate", "runs/tiny/contenders/rules/seed-1", "--data", "data.csv")
+    assert run_command(folder, "train", "spec.yaml").code == 0, "which reads no test row"
+    done = run_command(folder, "evaluate", "runs/tiny/contenders/rules/seed-1", "--data", "data.csv")
     assert (done.code, done.out) == (2, "")
 
 
@@ -125,7 +125,7 @@ def test_shuffled_rows_and_a_new_contender_in_an_old_folder(
     shuffle(folder / changed)
     (folder / "spec.yaml").write_text(GIVEN.replace(SMALL, MORE), encoding="utf-8")
     weighed: list[Any] = []
-    real = ladders.build
+    real = ladders.build_ladder
 
     def build(task: Any, rows: Any, *others: Any) -> Any:
         weighed.extend(fit for row in rows for fit in row.fits)
@@ -139,7 +139,7 @@ def test_shuffled_rows_and_a_new_contender_in_an_old_folder(
         assert all(list(other) == list(first) for other in rest)
     everybody = ["majority", "rules", "tfidf", "words"]
     fitted = ["words"] if changed == "test.csv" else everybody  # training goes by the order
-    assert heard.of("fit") == heard.of("measure") == fitted
+    assert heard.values_of("fit") == heard.values_of("measure") == fitted
     assert [row["status"] for row in ladder["contenders"]] == ["fitted"] * 4
     assert ladder["facts"]["test_reads"] == 2
     for old, new in zip(before["contenders"], ladder["contenders"], strict=False):
@@ -149,19 +149,19 @@ def test_shuffled_rows_and_a_new_contender_in_an_old_folder(
 
 def test_kept_answers_follow_their_rows(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     from loratory.errors import ArtifactError
-    from loratory.evaluation.rows import read_rows
+    from loratory.evaluation.rows import read_predictions
 
     folder = with_test_file(workspace(GIVEN))
     again(folder, monkeypatch)
-    kept = read_rows(folder / "runs/tiny/contenders/tfidf/seed-1/marks.parquet")
+    kept = read_predictions(folder / "runs/tiny/contenders/tfidf/seed-1/marks.parquet")
     now = [*reversed(kept.examples)]
-    moved = measuring.aligned(kept, now)
+    moved = measuring.align_outcome(kept, now)
     assert list(moved.examples) == now
     assert moved.predictions == [*reversed(kept.predictions)]
-    assert moved.marks == [*reversed(kept.marks)]
+    assert moved.counts == [*reversed(kept.counts)]
     for other in (now[1:], [*now, now[0]], [*now[1:], now[1]]):
         with pytest.raises(ArtifactError, match="other examples"):
-            measuring.aligned(kept, other)
+            measuring.align_outcome(kept, other)
 
 
 # ---- what decides a fit
@@ -173,21 +173,21 @@ def test_the_calibration_part_decides_an_operated_fit_and_no_other(
 ) -> None:
     from dataclasses import replace
 
-    from loratory.flows.bench import Bench, identity_of
-    from loratory.flows.run import Place, open_bench
+    from loratory.flows.bench import RunContext, fit_identity
+    from loratory.flows.run import RunPaths, open_run_context
     from loratory.flows.specs import load_spec
 
     folder = workspace(
-        spec_of("  - tfidf\n", operating=OPERATED).replace("duplicates: 1", "duplicates: 1, split: {calibration: 0.2}")
+        make_spec("  - tfidf\n", operating=OPERATED).replace("duplicates: 1", "duplicates: 1, split: {calibration: 0.2}")
     )
     (folder / "far.csv").write_text("text\nthe river was wide\n", encoding="utf-8")
     monkeypatch.chdir(folder)
-    bench = open_bench(load_spec("spec.yaml"), Place(folder / "r"), world.Heard(), lambda: False)
+    bench = open_run_context(load_spec("spec.yaml"), RunPaths(folder / "r"), world.RecordingListener(), lambda: False)
     assert len(bench.split.parts.calibration) >= 20
 
-    def identity(bench: Bench, **parts: Any) -> str:
+    def identity(bench: RunContext, **parts: Any) -> str:
         split = replace(bench.split, parts=replace(bench.split.parts, **parts))
-        return identity_of(replace(bench, split=split), bench.spec.ladder[0], 1)
+        return fit_identity(replace(bench, split=split), bench.spec.ladder[0], 1)
 
     part, train = bench.split.parts.calibration, bench.split.parts.train
     joined = tuple(replace(example, group="one") for example in part)
@@ -204,16 +204,16 @@ def test_the_calibration_part_decides_an_operated_fit_and_no_other(
 def test_a_changed_file_of_texts_out_of_scope_is_measured_again(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = spec_of("  - tfidf\n", operating=OPERATED).replace(
+    spec = make_spec("  - tfidf\n", operating=OPERATED).replace(
         "duplicates: 1", "duplicates: 1, split: {calibration: 0.2}"
     )
     folder = workspace(spec)
     (folder / "far.csv").write_text("text\nthe river was wide\n", encoding="utf-8")
     _, heard = again(folder, monkeypatch)
-    assert heard.of("fit") == heard.of("measure") == ["majority", "tfidf"]
+    assert heard.values_of("fit") == heard.values_of("measure") == ["majority", "tfidf"]
     (folder / "far.csv").write_text("text\nthe river was wide\nand deep\n", encoding="utf-8")
     ladder, heard = again(folder, monkeypatch)
-    assert (heard.of("fit"), heard.of("measure")) == ([], ["majority", "tfidf"])
+    assert (heard.values_of("fit"), heard.values_of("measure")) == ([], ["majority", "tfidf"])
     assert ladder["contenders"][1]["operating"]["out_of_scope"]["far"]["n"] == 2
     assert reads() == 1
 
@@ -222,9 +222,9 @@ def test_a_changed_file_of_texts_out_of_scope_is_measured_again(
 def test_latencies_are_taken_in_turns_once_and_all_again_with_a_new_contender(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = workspace(spec_of(SMALL))
+    folder = workspace(make_spec(SMALL))
     ladder, _ = again(folder, monkeypatch)
-    file = folder / "runs/tiny" / latency.FILE
+    file = folder / "runs/tiny" / latency.LATENCY_FILE
     first = json.loads(file.read_text())
     assert set(first["contenders"]) == {"majority", "rules", "tfidf"}
     for row in ladder["contenders"]:
@@ -233,9 +233,9 @@ def test_latencies_are_taken_in_turns_once_and_all_again_with_a_new_contender(
     with monkeypatch.context() as patched:
         patched.setattr(latency, "side_by_side", lambda *_: pytest.fail("nothing is new"))
         assert again(folder, patched)[0]["contenders"] == ladder["contenders"]
-    (folder / "spec.yaml").write_text(spec_of(MORE), encoding="utf-8")
+    (folder / "spec.yaml").write_text(make_spec(MORE), encoding="utf-8")
     ladder, heard = again(folder, monkeypatch)
-    assert heard.of("measure") == ["words"]
+    assert heard.values_of("measure") == ["words"]
     second = json.loads(file.read_text())
     assert set(second["contenders"]) == {"majority", "rules", "tfidf", "words"}
     assert all(second["contenders"][name]["p50"] != first["contenders"][name]["p50"] for name in first["contenders"])
@@ -243,8 +243,8 @@ def test_latencies_are_taken_in_turns_once_and_all_again_with_a_new_contender(
 
 
 def test_a_run_that_is_stopped_while_it_times_goes_on(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = workspace(spec_of(SMALL))
-    real = latency.measure
+    folder = workspace(make_spec(SMALL))
+    real = latency.time_contenders
 
     def measure(*arguments: Any) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -252,20 +252,20 @@ def test_a_run_that_is_stopped_while_it_times_goes_on(workspace: Workspace, monk
 
     with monkeypatch.context() as patched:
         patched.setattr(latency, "measure", measure)
-        assert here(folder, "run", "spec.yaml").code == 130
-    assert not (folder / "runs/tiny" / latency.FILE).exists()
-    assert here(folder, "run", "spec.yaml").code == 0
+        assert run_command(folder, "run", "spec.yaml").code == 130
+    assert not (folder / "runs/tiny" / latency.LATENCY_FILE).exists()
+    assert run_command(folder, "run", "spec.yaml").code == 0
     assert reads() == 1
 
 
 # ---- a calibration part only where it is used
 def test_a_calibration_part_is_kept_only_where_something_uses_it(workspace: Workspace) -> None:
-    spec = spec_of("  - tfidf\n")
+    spec = make_spec("  - tfidf\n")
     folder = workspace(spec)
 
     def counts(*changes: str) -> tuple[dict[str, int], str]:
         words = [word for change in changes for word in ("--set", change)]
-        done = here(folder, "check", "spec.yaml", *words, "--json")
+        done = run_command(folder, "check", "spec.yaml", *words, "--json")
         assert done.code == 0, done.err
         return dict(json.loads(done.out)["counts"]), done.err
 
@@ -276,17 +276,17 @@ def test_a_calibration_part_is_kept_only_where_something_uses_it(workspace: Work
     found, said = counts("data.split.calibration=0.1")
     assert (found["train"], found["calibration"]) == (72, 12)
     assert unused in said
-    done = here(folder, "check", "spec.yaml", "--set", "operating.temperature=true")  # as run would
+    done = run_command(folder, "check", "spec.yaml", "--set", "operating.temperature=true")  # as run would
     assert done.code == 2
-    assert "the calibration part has 12 examples" in done.said()
-    assert "set data: split: calibration: 0.17" in done.said()
+    assert "the calibration part has 12 examples" in done.read_stderr()
+    assert "set data: split: calibration: 0.17" in done.read_stderr()
     found, said = counts("operating.temperature=true", "data.split.calibration=0.17")
     assert found["calibration"] >= 20
     assert unused not in said
     assert counts("operating.temperature=true", "data.split.calibration=0.2")[0]["calibration"] == 24
-    done = here(folder, "check", "spec.yaml", "--set", "data.split.test=0.7", "--set", "data.split.validation=0.15")
+    done = run_command(folder, "check", "spec.yaml", "--set", "data.split.test=0.7", "--set", "data.split.validation=0.15")
     assert done.code == 0
     words = [*("--set", "data.split.test=0.7"), *("--set", "operating.temperature=true")]
-    assert "the calibration part has 12 examples" in here(folder, "check", "spec.yaml", *words).said()
+    assert "the calibration part has 12 examples" in run_command(folder, "check", "spec.yaml", *words).read_stderr()
     words = [*("--set", "data.split.test=0.75"), *("--set", "operating.temperature=true")]
-    assert "lower test or validation, or say calibration: 0.05" in here(folder, "check", "spec.yaml", *words).said()
+    assert "lower test or validation, or say calibration: 0.05" in run_command(folder, "check", "spec.yaml", *words).read_stderr()

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from loratory.errors import OutOfMemory, is_out_of_memory
 from loratory.regimes.lora import Lora
 from loratory.training.checkpoints import FolderCheckpoints
-from loratory.training.loop import Course, train
+from loratory.training.loop import TrainingJob, train
 from loratory.training.memory import split
-from recording import Faults
-from tiny import Trunks, context, lessons, toy_task
+from recording import FaultCounts
+from tiny import BackboneOf, make_context, make_train_set, make_task
 
 from .conftest import Workspace
 from .fits import FITS, Cut, Fit, lacks, passes, plans
-from .world import here, spec_of
+from .world import run_command, make_spec
 
 # of float32, by whose last bits the sums of smaller passes differ; AdamW's first steps divide a gradient by itself
 CLOSE: dict[str, Any] = {"rtol": 2e-3, "atol": 2e-5}
@@ -51,7 +51,7 @@ def outcome(fit: Fit, plan: Any = None, **more: Any) -> tuple[dict[str, bytes], 
             said.append(values["text"])
 
     with passes(plan=dict(plan or {})) as counted:
-        made = fit.run(context(report=report, **{**WHOLE, **fit.training}, **more))
+        made = fit.run(make_context(report=report, **{**WHOLE, **fit.training}, **more))
     return made, said, counted.largest, counted.met
 
 
@@ -96,8 +96,8 @@ def test_training_goes_on_in_halved_passes_and_learns_the_same(fit: Fit, half: s
 
 
 @pytest.mark.slow
-def test_memory_runs_short_200_times(faults: Faults) -> None:
-    tries = faults.of("out of memory in a step of training, for every trained regime")
+def test_memory_runs_short_200_times(faults: FaultCounts) -> None:
+    tries = faults.tries_of("out of memory in a step of training, for every trained regime")
     chance = random.Random(12)
     for fit in PLAIN:
         for plan in plans(len(undisturbed(fit)[1]), -(-200 // len(PLAIN)), chance):
@@ -106,11 +106,11 @@ def test_memory_runs_short_200_times(faults: Faults) -> None:
     assert tries.row["failures"] == 0
 
 
-def toy(weight: nn.Parameter, losses: Callable[[Any], Tensor] | None = None) -> Course:
+def toy(weight: nn.Parameter, losses: Callable[[Any], Tensor] | None = None) -> TrainingJob:
     """Two steps an epoch: of 8 examples in a pass, and of 5 and 3 of unlike weights."""
-    return Course(
+    return TrainingJob(
         parameters={"w": weight},
-        rate=lambda name: 0.05,
+        learning_rate=lambda name: 0.05,
         batches=lambda epoch: [(tuple(range(8)),), ((0, 1, 2, 3, 4), (5, 6, 7))],
         losses=losses or (lambda indices: torch.stack([(weight * (i + 1) - 1).square().sum() for i in indices])),
         weights=torch.tensor([1.0, 2.0, 0.5, 0.0, 3.0, 1.0, 1.0, 0.1]),
@@ -127,7 +127,7 @@ def test_gradients_of_halved_passes_are_those_of_the_step() -> None:
         gradients: list[Tensor] = []
         weight.register_post_accumulate_grad_hook(lambda p, seen=gradients: seen.append(p.grad.clone()))  # type: ignore[no-untyped-call]
         with passes(plan={(k, "backward"): problem for k, problem in enumerate(lacks()[:lack], 1)}) as counted:
-            facts = train(toy(weight), context(clip=1e9))
+            facts = train(toy(weight), make_context(clip=1e9))
         assert facts["halvings"] == counted.met == lack
         last = [8, 5, 3] if not lack else counted.largest[lack:]
         assert max(last) == 8 // 2**lack
@@ -151,7 +151,7 @@ def test_one_example_that_is_too_much_is_an_error_with_a_remedy() -> None:
         passes(plan={(k, "forward"): lacks()[1] for k in range(1, 9)}) as counted,
         pytest.raises(OutOfMemory, match=r"a single example in a pass: .*can't allocate") as caught,
     ):
-        train(toy(weight), context())
+        train(toy(weight), make_context())
     assert counted.largest == [8, 4, 2, 1]
     assert caught.value.where == "epoch 1, step 1"
     assert "max_tokens" in caught.value.remedy
@@ -164,7 +164,7 @@ def test_an_optimizer_without_room_is_an_error_and_no_half_step(monkeypatch: pyt
 
     monkeypatch.setattr(torch.optim.AdamW, "step", lacking)
     with pytest.raises(OutOfMemory, match="in the optimizer") as caught:
-        train(toy(nn.Parameter(torch.zeros(2))), context())
+        train(toy(nn.Parameter(torch.zeros(2))), make_context())
     assert "adamw8bit" in caught.value.remedy
 
 
@@ -174,24 +174,24 @@ def test_other_errors_are_no_lack_of_memory() -> None:
     assert not is_out_of_memory(ValueError("out of memory"))
     weight = nn.Parameter(torch.zeros(2))
     with passes(plan={(2, "forward"): RuntimeError("shapes")}), pytest.raises(RuntimeError, match="shapes"):
-        train(toy(weight), context())
+        train(toy(weight), make_context())
 
 
-def test_what_goes_on_from_a_checkpoint_keeps_its_small_passes(trunk_of: Trunks, tmp_path: Path) -> None:
+def test_what_goes_on_from_a_checkpoint_keeps_its_small_passes(trunk_of: BackboneOf, tmp_path: Path) -> None:
     """The same bytes as the fit that met the lack and was not cut."""
     found = []
     for cut in (False, True):
         kept = FolderCheckpoints(tmp_path / str(cut), "identity")
-        surrounding = context(checkpoints=kept, checkpoint_seconds=0.0, report=lambda *_: None)
+        surrounding = make_context(checkpoints=kept, checkpoint_seconds=0.0, report=lambda *_: None)
         plan: dict[tuple[int, str], BaseException] = {(2, "forward"): lacks()[0]}
         with passes(plan={**plan, **({(9, "backward"): Cut()} if cut else {})}) as counted:
             if cut:
                 with pytest.raises(Cut):
-                    Lora(rank=2).fit(toy_task(), lessons(), trunk_of("bert"), surrounding)
-                state = kept.latest()
+                    Lora(rank=2).fit(make_task(), make_train_set(), trunk_of("bert"), surrounding)
+                state = kept.load_latest()
                 assert state is not None
                 assert state.facts["halvings"] == 1
-            made: Any = Lora(rank=2).fit(toy_task(), lessons(), trunk_of("bert"), surrounding)
+            made: Any = Lora(rank=2).fit(make_task(), make_train_set(), trunk_of("bert"), surrounding)
         found.append(made.network.adapter.digest)
         assert counted.met == 1 + cut
         assert max(counted.largest[:2]) == 8 or max(counted.largest[:2]) > max(counted.largest[2:])
@@ -202,10 +202,10 @@ def test_a_contender_without_room_does_not_keep_the_others_from_it(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loratory.training.encoders.Material.of", lambda *_: (_ for _ in ()).throw(lacks()[1]))
-    folder = workspace(spec_of("  - tfidf\n  - lora\n"))
-    done = here(folder, "train", "spec.yaml")
+    folder = workspace(make_spec("  - tfidf\n  - lora\n"))
+    done = run_command(folder, "train", "spec.yaml")
     assert done.code == 0
-    assert "out of memory while lora was fitted" in done.said()
+    assert "out of memory while lora was fitted" in done.read_stderr()
     assert (folder / "runs/tiny/contenders/tfidf/seed-1/manifest.json").exists()
 
 
@@ -249,7 +249,7 @@ for most in map(int, sys.argv[2:]):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how much address space is used")
-def test_real_limits_are_met_and_lived_with(faults: Faults) -> None:
+def test_real_limits_are_met_and_lived_with(faults: FaultCounts) -> None:
     """64 examples of 1 MiB in a pass, several times over, and so many MiB left."""
     limits = [1000, *range(320, 20, -20), 12, 4]
     words = [sys.executable, "-c", REAL, str(Path(__file__).parents[1]), *map(str, limits)]
@@ -257,7 +257,7 @@ def test_real_limits_are_met_and_lived_with(faults: Faults) -> None:
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr[-2000:]
     wrong = [line for line in lines if line != "refused" and not line.startswith("2 True ")]
-    faults.of("a real limit of memory in training").add(tried=len(limits), failures=len(wrong))
+    faults.tries_of("a real limit of memory in training").add(tried=len(limits), failures=len(wrong))
     assert lines[0] == "2 True 0"
     assert len(lines) == len(limits)
     assert wrong == [], done.stderr[-2000:]

@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from loratory.artifacts.manifests import MANIFEST, open_artifact, staging
-from loratory.discovery import find
+from loratory.artifacts.manifests import MANIFEST, open_artifact, stage_artifact
+from loratory.discovery import load_named
 from loratory.errors import ArtifactError
 from loratory.flows.opening import open_run, read_ladder, read_predictor
-from loratory.models.trunks import Pool
+from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
-from loratory.protocols import State
+from loratory.protocols import TrainingState
 from loratory.training.checkpoints import FolderCheckpoints
-from recording import Faults
-from tiny import context, lessons, save_writer, toy_task, trunk_in
+from recording import FaultCounts
+from tiny import make_context, make_train_set, save_causal_model, make_task, load_backbone_from
 
-from .world import here
+from .world import run_command
 
 PAGE = 4096  # bytes that a disk loses together
 Change = Callable[[bytes, random.Random], bytes]
@@ -65,11 +65,11 @@ class Kind:
     open: Callable[[Path], object]
 
     def files(self) -> list[Path]:
-        return [self.folder / name for name in (MANIFEST, *open_artifact(self.folder).names())]
+        return [self.folder / name for name in (MANIFEST, *open_artifact(self.folder).list_names())]
 
 
 def load(folder: Path) -> None:
-    read_predictor(folder, Pool())
+    read_predictor(folder, TorchBackbonePool())
 
 
 def verify(folder: Path) -> None:
@@ -95,13 +95,13 @@ def kinds(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         "whole": "full",
     }
     made = {kind: Kind(run / "contenders" / name / "seed-1", load) for kind, name in names.items()}
-    done = here(home, "export", run, "-c", "lora", "-o", home / "exported")
+    done = run_command(home, "export", run, "-c", "lora", "-o", home / "exported")
     assert done.code == 0, done.err
-    writer = trunk_in(save_writer(home / "writer", "qwen3"))
+    writer = load_backbone_from(save_causal_model(home / "writer", "qwen3"))
     for name in ("prompted", "lora"):
-        predictor = find("regimes", name)().fit(toy_task(), lessons(), writer, context(epochs=1))
-        with staging(home / name, {"kind": "fit"}) as part:
-            store.write(part, predictor)
+        predictor = load_named("regimes", name)().fit(make_task(), make_train_set(), writer, make_context(epochs=1))
+        with stage_artifact(home / name, {"kind": "fit"}) as part:
+            store.save_predictor(part, predictor)
     return made | {
         "exported": Kind(home / "exported", load),
         "writer": Kind(home / "prompted", load),
@@ -186,23 +186,23 @@ MUTATIONS = 10_000
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_10_000_changed_files_are_refused_and_named(kinds: dict[str, Kind], faults: Faults) -> None:
+def test_10_000_changed_files_are_refused_and_named(kinds: dict[str, Kind], faults: FaultCounts) -> None:
     failed = list(mutate(kinds, MUTATIONS, 2))
-    faults.of("a file of an artifact changed: bits, cuts, pages, blocks, files of others").add(MUTATIONS, len(failed))
+    faults.tries_of("a file of an artifact changed: bits, cuts, pages, blocks, files of others").add(MUTATIONS, len(failed))
     assert failed == []
 
 
 # ---- checkpoints
-def state(number: int) -> State:
-    return State({"weight": torch.full((3000,), float(number))}, {"step": number})
+def state(number: int) -> TrainingState:
+    return TrainingState({"weight": torch.full((3000,), float(number))}, {"step": number})
 
 
 def fall_back(home: Path, number: int, seed: int) -> Iterator[str]:
     """Change a file of one of two checkpoints; the other counts, and what is said names the file."""
     chance, heard = random.Random(seed), list[str]()
     kept = FolderCheckpoints(home / "kept", "one", heard.append)
-    kept.keep(state(1))
-    kept.keep(state(2))
+    kept.save(state(1))
+    kept.save(state(2))
     whole = shutil.copytree(home / "kept", home / "whole")
     everything = sorted(file for file in whole.rglob("*") if file.is_file())
     while number:
@@ -213,7 +213,7 @@ def fall_back(home: Path, number: int, seed: int) -> Iterator[str]:
         heard.clear()
         inner = file.relative_to(whole)
         (home / "kept" / inner).write_bytes(data)
-        found = kept.latest()
+        found = kept.load_latest()
         wanted = 1 if inner.parts[0] == "b" else 2
         if found is None or found.facts["step"] != wanted or float(found.tensors["weight"].sum()) != 3000.0 * wanted:
             yield f"{inner}: {found and found.facts}"
@@ -233,18 +233,18 @@ def test_where_both_are_damaged_the_fit_begins_again(tmp_path: Path) -> None:
     heard: list[str] = []
     kept = FolderCheckpoints(tmp_path / "kept", "one", heard.append)
     for number in (1, 2):
-        kept.keep(state(number))
+        kept.save(state(number))
     for slot in "ab":
         (tmp_path / "kept" / slot / "facts.json").write_text("{}")
-    assert kept.latest() is None
+    assert kept.load_latest() is None
     assert len(heard) == 2
-    kept.keep(state(1))
-    assert kept.latest() is not None
+    kept.save(state(1))
+    assert kept.load_latest() is not None
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_2_000_damaged_checkpoints_are_passed_over_and_said(tmp_path: Path, faults: Faults) -> None:
+def test_2_000_damaged_checkpoints_are_passed_over_and_said(tmp_path: Path, faults: FaultCounts) -> None:
     failed = list(fall_back(tmp_path, 2000, 4))
-    faults.of("a file of a checkpoint changed").add(2000, len(failed))
+    faults.tries_of("a file of a checkpoint changed").add(2000, len(failed))
     assert failed == []

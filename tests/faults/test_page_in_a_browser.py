@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import uvicorn
 
-from loratory.serving.app import make_app
-from loratory.serving.keys import Keys
-from serving_world import server_of
+from loratory.serving.app import create_app
+from loratory.serving.keys import ApiKeys
+from serving_world import make_server
 
 FLAGS = (
     "--no-sandbox",
@@ -60,9 +60,9 @@ class Served:
     seen: list[str] = field(default_factory=list)  # what a browser complained of, or asked of others
 
 
-def serve(folder: Path, keys: Keys | None = None) -> Iterator[Served]:
-    server = server_of(folder, keys=keys)
-    whole: Any = make_app(server)
+def serve(folder: Path, keys: ApiKeys | None = None) -> Iterator[Served]:
+    server = make_server(folder, keys=keys)
+    whole: Any = create_app(server)
     process = uvicorn.Server(uvicorn.Config(whole, port=0, lifespan="off", log_level="error"))
     thread = threading.Thread(target=process.run, daemon=True)
     thread.start()
@@ -83,7 +83,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, str]]:
-    keys = Keys({})
+    keys = ApiKeys({})
     secret = keys.add("lab", frozenset({"infer"}))
     for one in serve(tmp_path_factory.mktemp("guarded"), keys):
         yield one, secret

@@ -7,13 +7,13 @@ import os
 import socket
 from pathlib import Path
 
-from .world import here
+from .world import run_command
 
 
 def test_no_file_of_an_artifact_names_a_place(finished: Path, base: Path, tmp_path: Path) -> None:
     """Fits and exports: whatever of them leaves the machine."""
     for contender in ("lora", "lora-stock"):
-        done = here(finished, "export", "runs/tiny", "--contender", contender, "--output", tmp_path / contender)
+        done = run_command(finished, "export", "runs/tiny", "--contender", contender, "--output", tmp_path / contender)
         assert done.code == 0, done.err
     folders = [*finished.glob("runs/tiny/contenders/*/seed-*"), *tmp_path.iterdir()]
     assert len(folders) > 10

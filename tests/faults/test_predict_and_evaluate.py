@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .world import csv_of, here, rows
+from .world import to_csv, run_command, make_rows
 
 LABELS = {"FRAUD", "RESET", "SHOP"}
 
@@ -21,10 +21,10 @@ def answers(text: str) -> list[Any]:
 
 
 def test_one_text(finished: Path) -> None:
-    done = here(finished, "predict", "runs/tiny", "my card was stolen")
+    done = run_command(finished, "predict", "runs/tiny", "my card was stolen")
     assert (done.code, done.err) == (0, "")
     assert answers(done.out) == [{"label": "FRAUD"}]
-    done = here(finished, "predict", "runs/tiny", "my card was stolen", "--json")
+    done = run_command(finished, "predict", "runs/tiny", "my card was stolen", "--json")
     [answer] = answers(done.out)
     assert set(answer) == {"answer", "confidence", "probabilities"}
     odds = answer["probabilities"]["/label"]
@@ -35,7 +35,7 @@ def test_one_text(finished: Path) -> None:
 
 def test_several_texts_in_order(finished: Path) -> None:
     texts = ["my card was stolen", "please reset the login", "the shop charged twice"]
-    done = here(finished, "predict", "runs/tiny", *texts, "--json")
+    done = run_command(finished, "predict", "runs/tiny", *texts, "--json")
     made = answers(done.out)
     assert [one["text"] for one in made] == texts
     assert [one["answer"]["label"] for one in made] == ["FRAUD", "RESET", "SHOP"]
@@ -45,29 +45,29 @@ def test_several_texts_in_order(finished: Path) -> None:
     "contender", ["rules", "tfidf", "zero-shot", "prototype", "head", "lora", "lora-stock", "full"]
 )
 def test_every_contender_answers(contender: str, finished: Path) -> None:
-    done = here(finished, "predict", "runs/tiny", "-c", contender, "my card was stolen", "--json")
+    done = run_command(finished, "predict", "runs/tiny", "-c", contender, "my card was stolen", "--json")
     assert done.code == 0, done.err
     assert set(answers(done.out)[0]["probabilities"]["/label"]) == LABELS
 
 
 def test_files_and_stdin_say_the_same(finished: Path, tmp_path: Path) -> None:
-    texts = [text for text, _ in rows()[:50]]
-    (tmp_path / "a.csv").write_text(csv_of(rows()[:50]), encoding="utf-8")
+    texts = [text for text, _ in make_rows()[:50]]
+    (tmp_path / "a.csv").write_text(to_csv(make_rows()[:50]), encoding="utf-8")
     (tmp_path / "a.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts), encoding="utf-8")
     outs = [
-        here(finished, "predict", "runs/tiny", "-f", tmp_path / name, "--json")
+        run_command(finished, "predict", "runs/tiny", "-f", tmp_path / name, "--json")
         for name in ("a.csv", "a.txt", "a.jsonl")
     ]
     for kind in ("a.txt", "a.jsonl"):
-        outs.append(here(finished, "predict", "runs/tiny", "--json", stdin=(tmp_path / kind).read_bytes()))
+        outs.append(run_command(finished, "predict", "runs/tiny", "--json", stdin=(tmp_path / kind).read_bytes()))
     assert {done.code for done in outs} == {0}
     assert len({done.out for done in outs}) == 1
     assert [one["text"] for one in answers(outs[0].out)] == texts
 
 
 def test_nothing_in_nothing_out(finished: Path) -> None:
-    done = here(finished, "predict", "runs/tiny", stdin=b"\n\n")
+    done = run_command(finished, "predict", "runs/tiny", stdin=b"\n\n")
     assert (done.code, done.out) == (0, "")
 
 
@@ -82,9 +82,9 @@ def test_nothing_in_nothing_out(finished: Path) -> None:
     ],
 )
 def test_mistakes(words: tuple[str, ...], said: str, finished: Path) -> None:
-    done = here(finished, "predict", "runs/tiny", *words, stdin=b"\xff\n")
+    done = run_command(finished, "predict", "runs/tiny", *words, stdin=b"\xff\n")
     assert done.code == 2
-    assert said in done.said()
+    assert said in done.read_stderr()
     assert done.out == ""
 
 
@@ -98,24 +98,24 @@ def test_with_stdin_closed(finished: Path) -> None:
 
 def test_a_dumb_terminal_gets_no_escape_codes(finished: Path) -> None:
     for words in (("predict", "runs/tiny", "stolen"), ("evaluate", "runs/tiny")):
-        done = here(finished, *words, environment={"TERM": "dumb", "NO_COLOR": "1"})
+        done = run_command(finished, *words, environment={"TERM": "dumb", "NO_COLOR": "1"})
         assert done.code == 0
         assert "\x1b" not in done.out + done.err
 
 
 def test_evaluate_shows_the_ladder_again(finished: Path) -> None:
-    done = here(finished, "evaluate", "runs/tiny", "--json")
+    done = run_command(finished, "evaluate", "runs/tiny", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out) == json.loads((finished / "runs/tiny/ladder.json").read_text(encoding="utf-8"))
     for name in ("lora-stock", "zero-shot"):
         assert name in done.err
-    assert here(finished, "evaluate", "runs/tiny").out == ""
+    assert run_command(finished, "evaluate", "runs/tiny").out == ""
 
 
 def test_evaluate_on_other_examples(finished: Path, tmp_path: Path) -> None:
-    (tmp_path / "new.csv").write_text(csv_of(rows()[::5]).replace("text,label", "words,meaning"), encoding="utf-8")
+    (tmp_path / "new.csv").write_text(to_csv(make_rows()[::5]).replace("text,label", "words,meaning"), encoding="utf-8")
     columns = ("--column", "text=words", "--column", "label=meaning")
-    done = here(finished, "evaluate", "runs/tiny", "-c", "tfidf", "--data", tmp_path / "new.csv", *columns, "--json")
+    done = run_command(finished, "evaluate", "runs/tiny", "-c", "tfidf", "--data", tmp_path / "new.csv", *columns, "--json")
     assert done.code == 0, done.err
     scores = json.loads(done.out)
     assert scores["n"] == 24
@@ -123,40 +123,40 @@ def test_evaluate_on_other_examples(finished: Path, tmp_path: Path) -> None:
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
     assert accuracy["value"] > 0.9
     (tmp_path / "new.csv").write_text("text,label\nmy card,FRUAD\n", encoding="utf-8")
-    done = here(finished, "evaluate", "runs/tiny", "--data", tmp_path / "new.csv")
+    done = run_command(finished, "evaluate", "runs/tiny", "--data", tmp_path / "new.csv")
     assert done.code == 2
-    assert "new.csv:2: label: 'FRUAD' is no label of this task; did you mean 'FRAUD'?" in done.said()
-    assert here(finished, "evaluate", "runs/tiny", "--data", tmp_path / "new.csv", "--column", "x").code == 2
+    assert "new.csv:2: label: 'FRUAD' is no label of this task; did you mean 'FRAUD'?" in done.read_stderr()
+    assert run_command(finished, "evaluate", "runs/tiny", "--data", tmp_path / "new.csv", "--column", "x").code == 2
 
 
 def test_import_of_the_layout_that_a_run_writes(finished: Path, tmp_path: Path) -> None:
     fit = finished / "runs/tiny/contenders/lora-stock/seed-1"
     for part in ("merged", "labels.json"):
         (shutil.copytree if (fit / part).is_dir() else shutil.copy)(fit / part, tmp_path / part)
-    done = here(tmp_path.parent, "import", tmp_path, "-o", tmp_path / "taken")
+    done = run_command(tmp_path.parent, "import", tmp_path, "-o", tmp_path / "taken")
     assert done.code == 0, done.err
     assert "took in the merged weights" in done.err
     text = "my card was stolen"
-    one = here(tmp_path, "predict", "taken", text, "--json")
-    other = here(finished, "predict", fit, text, "--json")
+    one = run_command(tmp_path, "predict", "taken", text, "--json")
+    other = run_command(finished, "predict", fit, text, "--json")
     assert one.code == 0, one.err
     mine, theirs = (answers(done.out)[0]["probabilities"]["/label"] for done in (one, other))
     assert mine == pytest.approx(theirs, abs=1e-4)
-    again = here(tmp_path.parent, "import", tmp_path, "-o", tmp_path / "taken")
+    again = run_command(tmp_path.parent, "import", tmp_path, "-o", tmp_path / "taken")
     assert again.code == 2
-    assert "the output folder exists" in again.said()
+    assert "the output folder exists" in again.read_stderr()
 
 
 def test_import_of_what_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "notes.txt").write_text("x")
-    done = here(tmp_path, "import", "m")
+    done = run_command(tmp_path, "import", "m")
     assert done.code == 2
-    assert done.said()
+    assert done.read_stderr()
     assert not (tmp_path / "imported").exists()
 
 
 def test_predict_runs_from_another_folder(finished: Path, tmp_path: Path) -> None:
     """The base was a folder beside the spec; a head needs it wherever the command is given."""
-    done = here(tmp_path, "predict", finished / "runs/tiny", "-c", "head", "my card was stolen")
+    done = run_command(tmp_path, "predict", finished / "runs/tiny", "-c", "head", "my card was stolen")
     assert done.code == 0, done.err

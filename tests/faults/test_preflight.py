@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import transformers
 
-from loratory.errors import BaseModelError, LoratoryError, MissingExtra, StorageError, Unfit
+from loratory.errors import BaseModelError, LoratoryError, MissingExtra, StorageError, UnsupportedTask
 from loratory.flows import preparing
-from tiny import byte_pairs, save_base, save_writer, word_pieces
+from tiny import make_bpe_tokenizer, save_base, save_causal_model, make_word_piece_tokenizer
 
 from .conftest import Workspace
-from .world import here, spec_of
+from .world import run_command, make_spec
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 T5: dict[str, Any] = {"d_model": 32, "d_ff": 48, "d_kv": 8, "num_layers": 2, "num_heads": 4}
@@ -29,10 +29,10 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Bases that cannot do everything."""
     folder = tmp_path_factory.mktemp("zoo")
     save_base(folder / "albert", "albert", num_hidden_groups=1)
-    save_writer(folder / "writer", places=96)
+    save_causal_model(folder / "writer", max_positions=96)
     for name, config, tokenizer in (
-        ("t5", transformers.T5Config(vocab_size=99, **T5), word_pieces()),
-        ("gpt2", transformers.GPT2Config(vocab_size=400, **GPT2), byte_pairs(False)),
+        ("t5", transformers.T5Config(vocab_size=99, **T5), make_word_piece_tokenizer()),
+        ("gpt2", transformers.GPT2Config(vocab_size=400, **GPT2), make_bpe_tokenizer(False)),
     ):
         auto: Any = transformers.AutoModel if name == "t5" else transformers.AutoModelForCausalLM
         auto.from_config(config).save_pretrained(folder / name)
@@ -81,11 +81,11 @@ def nothing_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("nothing_fitted")
 def test_check_and_run_refuse_alike(workspace: Workspace, zoo: Path, case: str) -> None:
     ladder, words, training = BAD[case]
-    folder = workspace(spec_of("  - tfidf\n" + ladder))
+    folder = workspace(make_spec("  - tfidf\n" + ladder))
     (folder / "zoo").symlink_to(zoo)
     changes = [part for key, value in training.items() for part in ("--set", f"training.{key}={value}")]
-    done = {verb: here(folder, verb, "spec.yaml", *changes) for verb in ("check", "run", "train")}
-    told = {verb: one.said()[one.said().index("loratory: ") :] for verb, one in done.items()}
+    done = {verb: run_command(folder, verb, "spec.yaml", *changes) for verb in ("check", "run", "train")}
+    told = {verb: one.read_stderr()[one.read_stderr().index("loratory: ") :] for verb, one in done.items()}
     assert {one.code for one in done.values()} == {2}
     assert told["check"] == told["run"] == told["train"]
     for word in words:
@@ -103,16 +103,16 @@ def test_all_contenders_that_cannot_be_are_told_at_once(
         "  - head: {base: zoo/t5}\n  - full: {base: zoo/t5}\n  - a: {regime: lora, base: zoo/albert}\n"
         "  - deep: {regime: lora, layers: top-9}\n  - lora\n"
     )
-    folder = workspace(spec_of(ladder))
+    folder = workspace(make_spec(ladder))
     (folder / "zoo").symlink_to(zoo)
     for verb in ("check", "run"):
-        done = here(folder, verb, "spec.yaml")
+        done = run_command(folder, verb, "spec.yaml")
         assert done.code == 2
-        assert "4 contenders of the ladder cannot be fitted" in done.said()
+        assert "4 contenders of the ladder cannot be fitted" in done.read_stderr()
         for name in ("head, full", "a", "deep: lora: layers"):
-            assert f"  ladder: {name}: " in done.said()
-        assert done.said().count("    to mend it: ") == 3
-        assert "ladder: lora:" not in done.said()
+            assert f"  ladder: {name}: " in done.read_stderr()
+        assert done.read_stderr().count("    to mend it: ") == 3
+        assert "ladder: lora:" not in done.read_stderr()
 
 
 @pytest.mark.usefixtures("nothing_fitted")
@@ -128,10 +128,10 @@ def test_an_extra_that_is_missing_is_told_before_the_first_fit(
     for name in [name for name in sys.modules if name.partition(".")[0] == library]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)
-    folder = workspace(spec_of(ladder).replace("near_duplicates: 1", "near_duplicates: 1, suspects: false"))
+    folder = workspace(make_spec(ladder).replace("near_duplicates: 1", "near_duplicates: 1, suspects: false"))
     for verb in ("check", "run"):
-        done = here(folder, verb, "spec.yaml")
-        assert (done.code, f"loratory[{extra}]" in done.said()) == (2, True)
+        done = run_command(folder, verb, "spec.yaml")
+        assert (done.code, f"loratory[{extra}]" in done.read_stderr()) == (2, True)
 
 
 # ---- the budget of tokens
@@ -166,8 +166,8 @@ def needed(folder: Path, line: int) -> int:
 def test_the_longest_example_is_named_with_the_tokens_that_it_needs(tmp_path: Path, zoo: Path) -> None:
     long = {line: 16 + line % 7 for line in range(1, 61)} | {33: 30}
     folder = generating(tmp_path / "w", zoo, long, "lora")
-    done = {verb: here(folder, verb, "spec.yaml") for verb in ("check", "run")}
-    told = {verb: one.said()[one.said().index("loratory: ") :] for verb, one in done.items()}
+    done = {verb: run_command(folder, verb, "spec.yaml") for verb in ("check", "run")}
+    told = {verb: one.read_stderr()[one.read_stderr().index("loratory: ") :] for verb, one in done.items()}
     assert {one.code for one in done.values()} == {2}
     assert told["check"] == told["run"]
     told_of = re.search(r"data\.jsonl:(\d+): ladder: lora: prompt and answer take (\d+) tokens", told["check"])
@@ -184,28 +184,28 @@ def test_a_schema_in_the_prompt_counts(tmp_path: Path, zoo: Path) -> None:
     names = ", ".join(f'"field_{n}": {{"type": "string"}}' for n in range(12))
     schema = f', answer_schema: {{"type": "object", "properties": {{"of": {{"type": "string"}}, {names}}}}}'
     folder = generating(tmp_path / "w", zoo, {}, "lora, prompted", schema)
-    done = [here(folder, verb, "spec.yaml") for verb in ("check", "run")]
+    done = [run_command(folder, verb, "spec.yaml") for verb in ("check", "run")]
     assert [one.code for one in done] == [2, 2]
-    assert "no room for a text" in done[0].said()
-    assert "ladder: lora, prompted" in done[0].said()
+    assert "no room for a text" in done[0].read_stderr()
+    assert "ladder: lora, prompted" in done[0].read_stderr()
 
 
 @pytest.mark.usefixtures("nothing_fitted")
 def test_an_answer_is_not_counted_where_it_fits(tmp_path: Path, zoo: Path) -> None:
     folder = generating(tmp_path / "w", zoo, {}, "lora")
-    assert here(folder, "check", "spec.yaml").code == 0
+    assert run_command(folder, "check", "spec.yaml").code == 0
 
 
 def test_lora_on_transposed_weights_is_fitted(workspace: Workspace, zoo: Path) -> None:
-    folder = workspace(spec_of("  - g: {regime: lora, head: pooled, base: zoo/gpt2}\n"))
+    folder = workspace(make_spec("  - g: {regime: lora, head: pooled, base: zoo/gpt2}\n"))
     (folder / "zoo").symlink_to(zoo)
-    assert here(folder, "check", "spec.yaml").code == 0
-    assert here(folder, "run", "spec.yaml").code == 0
+    assert run_command(folder, "check", "spec.yaml").code == 0
+    assert run_command(folder, "run", "spec.yaml").code == 0
 
 
 # ---- afterwards
 PROBLEMS: tuple[Callable[[], LoratoryError], ...] = (
-    lambda: Unfit("it cannot be", remedy="choose another"),
+    lambda: UnsupportedTask("it cannot be", remedy="choose another"),
     lambda: BaseModelError("the base is broken", remedy="choose another"),
     lambda: MissingExtra("a library is not installed", remedy="pip install it"),
 )
@@ -222,13 +222,13 @@ def raising(make: Callable[[], LoratoryError]) -> Callable[..., Any]:
 def test_a_contender_that_cannot_be_after_all_fails_alone_and_is_tried_again(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, make: Callable[[], LoratoryError]
 ) -> None:
-    from loratory.evaluation.report import report
+    from loratory.evaluation.report import render_report
 
-    monkeypatch.setattr("loratory.flows.run.report", report)
-    folder = workspace(spec_of("  - lora\n  - tfidf\n"))
+    monkeypatch.setattr("loratory.flows.run.report", render_report)
+    folder = workspace(make_spec("  - lora\n  - tfidf\n"))
     with monkeypatch.context() as patched:
         patched.setattr("loratory.regimes.lora.Lora.fit", raising(make))
-        done = here(folder, "run", "spec.yaml", "--json")
+        done = run_command(folder, "run", "spec.yaml", "--json")
     assert done.code == 0
     ladder = json.loads(done.out)
     rows = {row["name"]: row for row in ladder["contenders"]}
@@ -239,10 +239,10 @@ def test_a_contender_that_cannot_be_after_all_fails_alone_and_is_tried_again(
     }
     assert rows["lora"]["failure"] == str(make())
     assert (ladder["verdict"]["failed"], ladder["verdict"]["recommended"]) == (["lora"], "tfidf")
-    assert f"lora could not be fitted: {make().problem}" in done.said()
+    assert f"lora could not be fitted: {make().problem}" in done.read_stderr()
     page = (folder / "runs" / "tiny" / "report.html").read_text(encoding="utf-8")
     assert make().problem in page
-    done = here(folder, "run", "spec.yaml", "--json")  # what was missing may be there now
+    done = run_command(folder, "run", "spec.yaml", "--json")  # what was missing may be there now
     assert done.code == 0
     assert [row["status"] for row in json.loads(done.out)["contenders"]] == ["fitted"] * 3
     assert json.loads(done.out)["verdict"]["failed"] == []
@@ -251,21 +251,21 @@ def test_a_contender_that_cannot_be_after_all_fails_alone_and_is_tried_again(
 def test_one_that_cannot_be_measured_fails_alone(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     from loratory.flows import measuring
 
-    measure = measuring.measure
+    measure = measuring.measure_contender
 
     def broken(bench: Any, fitted: Any) -> None:
         if fitted.contender.name == "lora":
-            raise Unfit("it cannot answer")
+            raise UnsupportedTask("it cannot answer")
         measure(bench, fitted)
 
-    folder = workspace(spec_of("  - lora\n  - tfidf\n"))
+    folder = workspace(make_spec("  - lora\n  - tfidf\n"))
     with monkeypatch.context() as patched:
         patched.setattr(measuring, "measure", broken)
-        done = here(folder, "run", "spec.yaml", "--json")
+        done = run_command(folder, "run", "spec.yaml", "--json")
     assert done.code == 0
     rows = {row["name"]: row for row in json.loads(done.out)["contenders"]}
     assert (rows["lora"]["failure"], rows["tfidf"]["status"]) == ("it cannot answer", "fitted")
-    assert here(folder, "run", "spec.yaml").code == 0
+    assert run_command(folder, "run", "spec.yaml").code == 0
 
 
 def test_where_nothing_is_left_that_learns_it_is_an_error(
@@ -273,27 +273,27 @@ def test_where_nothing_is_left_that_learns_it_is_an_error(
 ) -> None:
     monkeypatch.setattr("loratory.regimes.lora.Lora.fit", raising(PROBLEMS[0]))
     monkeypatch.setattr("loratory.regimes.head.Head.fit", raising(PROBLEMS[1]))
-    folder = workspace(spec_of("  - lora\n  - head\n"))
-    done = here(folder, "run", "spec.yaml")
+    folder = workspace(make_spec("  - lora\n  - head\n"))
+    done = run_command(folder, "run", "spec.yaml")
     assert done.code == 2
-    assert "it cannot be" in done.said()
-    assert "the base is broken" in done.said()
+    assert "it cannot be" in done.read_stderr()
+    assert "the base is broken" in done.read_stderr()
     assert not (folder / "runs" / "tiny" / "ladder.json").exists()
     assert not (folder / "test-reads.jsonl").exists()
 
 
 def test_a_disk_that_is_full_ends_the_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loratory.regimes.lora.Lora.fit", raising(lambda: StorageError("the disk is full")))
-    done = here(workspace(spec_of("  - lora\n  - tfidf\n")), "run", "spec.yaml")
+    done = run_command(workspace(make_spec("  - lora\n  - tfidf\n")), "run", "spec.yaml")
     assert done.code == 2
-    assert "the disk is full" in done.said()
+    assert "the disk is full" in done.read_stderr()
 
 
 def test_a_ladder_without_a_base_is_checked_without_torch(workspace: Workspace) -> None:
     import subprocess
     import sys
 
-    folder = workspace(spec_of("  - tfidf\n  - rules\n"))
+    folder = workspace(make_spec("  - tfidf\n  - rules\n"))
     code = (
         "import sys; sys.argv = ['loratory', 'check', 'spec.yaml']\nfrom loratory.cli import main\n"
         "try: main()\nexcept SystemExit as end: assert not end.code\nassert 'torch' not in sys.modules"

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from loratory.artifacts.manifests import MANIFEST, verified
+from loratory.artifacts.manifests import MANIFEST, verify_artifact
 from loratory.data import ledger
 from loratory.errors import ArtifactError
-from recording import Faults
+from recording import FaultCounts
 
 from . import world
-from .world import spec_of, weights
+from .world import make_spec, read_weights
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 pytestmark = pytest.mark.skipif(
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(
 )
 HERE = Path(__file__).parent
 TRAINING = "{epochs: 1, threads: 1, checkpoint_seconds: 0}"  # a checkpoint after every step
-SPEC = spec_of("  - tfidf\n  - lora\n").replace("{epochs: 2, threads: 1}", TRAINING)
+SPEC = make_spec("  - tfidf\n  - lora\n").replace("{epochs: 2, threads: 1}", TRAINING)
 COMMANDS = (
     ("run", "spec.yaml"),
     ("report", "runs/tiny"),
@@ -86,7 +86,7 @@ class Disk:
     def run(self, folder: Path, at: int = 0, way: str = "the disk is full") -> Ended:
         """All commands, of which the n-th call that writes below the folder fails; none where it is 0."""
         own = {name: value for name, value in os.environ.items() if name.startswith("LORATORY_")}
-        own[ledger.VARIABLE] = str(folder / "ledger" / ledger.FILE)
+        own[ledger.LEDGER_VARIABLE] = str(folder / "ledger" / ledger.LEDGER_FILE)
         request = {"folder": str(folder), "refuse": [at, *WAYS[way]], "environment": own, "commands": COMMANDS}
         if not at:
             request["refuse"] = [0, 0, False, WAYS[way][2]]
@@ -132,11 +132,11 @@ class Undisturbed:
 def undisturbed(disk: Disk, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     calls = {}
     for way in ("the disk is full", "an I/O error"):
-        folder = world.fill(tmp_path_factory.mktemp("undisturbed") / "w", base, SPEC)
+        folder = world.make_workspace(tmp_path_factory.mktemp("undisturbed") / "w", base, SPEC)
         ended = disk.run(folder, 0, way)
         assert [code for code, _ in ended.done] == [0] * len(COMMANDS), ended.done
         calls[WAYS[way][2]] = ended.calls
-    return Undisturbed(calls, files_in(folder), weights(folder))
+    return Undisturbed(calls, files_in(folder), read_weights(folder))
 
 
 def files_in(folder: Path) -> list[str]:
@@ -169,10 +169,10 @@ def left(folder: Path, code: int, undisturbed: Undisturbed) -> str:
     try:
         for file in folder.rglob(MANIFEST):
             if "/." not in file.relative_to(folder).as_posix():
-                verified(file.parent)
+                verify_artifact(file.parent)
     except ArtifactError as problem:
         return str(problem)
-    same = (files_in(folder), weights(folder)) == (undisturbed.files, undisturbed.weights)
+    same = (files_in(folder), read_weights(folder)) == (undisturbed.files, undisturbed.weights)
     return "" if code or same else "it ended well, and is not whole"
 
 
@@ -180,7 +180,7 @@ def gone_on(again: Ended, folder: Path, undisturbed: Undisturbed) -> str:
     """What is wrong with the same commands on a disk that is well again."""
     if [code for code, _ in again.done] != [0] * len(COMMANDS):
         return f"it does not go on: {again.done[-1]}"
-    if weights(folder) != undisturbed.weights:
+    if read_weights(folder) != undisturbed.weights:
         return "other weights"
     more = set(files_in(folder)) ^ set(undisturbed.files)
     return f"other files: {more}" if more else ""
@@ -191,7 +191,7 @@ def refuse_some(
 ) -> Iterator[str]:
     """Calls of a run, each in its way; why they did not end as promised."""
     for way, at in places:
-        folder = world.fill(home / "w", base, SPEC)
+        folder = world.make_workspace(home / "w", base, SPEC)
         yield refuse(disk, folder, at, way, undisturbed)
         shutil.rmtree(folder)
 
@@ -206,10 +206,10 @@ def test_some_refused_writes_of_a_run(disk: Disk, base: Path, tmp_path: Path, un
 @pytest.mark.slow
 @pytest.mark.timeout(14_400)
 def test_every_refused_write_of_a_run(
-    disk: Disk, base: Path, tmp_path: Path, undisturbed: Undisturbed, faults: Faults
+    disk: Disk, base: Path, tmp_path: Path, undisturbed: Undisturbed, faults: FaultCounts
 ) -> None:
     """Each call of a run fails once, in one of the ways in turn."""
-    tries = faults.of("a disk that refuses any one write, sync, rename or new folder of a run")
+    tries = faults.tries_of("a disk that refuses any one write, sync, rename or new folder of a run")
     ways = [*WAYS] * (max(undisturbed.calls.values()) // len(WAYS) + 1)
     places = [(way, at) for at, way in enumerate(ways, 1) if at <= undisturbed.calls[WAYS[way][2]]]
     failed = []

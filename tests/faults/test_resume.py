@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from loratory.discovery import find, names
+from loratory.discovery import load_named, list_names
 from loratory.training.checkpoints import FolderCheckpoints
-from recording import Faults
-from tiny import context
+from recording import FaultCounts
+from tiny import make_context
 
 from .fits import BATCHES, FITS, Cut, Fit, Moments, passes, watched
 
@@ -22,7 +22,7 @@ NEVER = 1e9  # seconds between checkpoints
 def undisturbed(fit: Fit) -> tuple[dict[str, bytes], Moments, int]:
     """The files of a fit that nothing happened to, its moments, and how many passes it took."""
     with watched(Moments()) as moments, passes() as counted:
-        made = fit.run(context(checkpoints=moments, **{**BATCHES, **fit.training, "checkpoint_seconds": NEVER}))
+        made = fit.run(make_context(checkpoints=moments, **{**BATCHES, **fit.training, "checkpoint_seconds": NEVER}))
     return made, moments, counted.count
 
 
@@ -30,7 +30,7 @@ def goes_on(fit: Fit, number: int) -> bool:
     """Whether a fit from this moment passes through the same moments to the same bytes."""
     whole, moments, _ = undisturbed(fit)
     with watched(Moments(moments.seen[number].state)) as again:
-        made = fit.run(context(checkpoints=again, **{**BATCHES, **fit.training, "checkpoint_seconds": NEVER}))
+        made = fit.run(make_context(checkpoints=again, **{**BATCHES, **fit.training, "checkpoint_seconds": NEVER}))
     rest = moments.seen[number + 1 :]
     same = len(again.seen) == len(rest) and all(a.same(b) for a, b in zip(again.seen, rest, strict=True))
     return same and made == whole
@@ -39,7 +39,7 @@ def goes_on(fit: Fit, number: int) -> bool:
 def survives(fit: Fit, number: int, folder: Path) -> bool:
     """Whether a fit that ends in the middle of a pass is finished by the same call, to the same bytes."""
     kept = FolderCheckpoints(folder, "identity")
-    surrounding = context(checkpoints=kept, **{**BATCHES, **fit.training, "checkpoint_seconds": 0.0})
+    surrounding = make_context(checkpoints=kept, **{**BATCHES, **fit.training, "checkpoint_seconds": 0.0})
     with passes(plan={(number, "backward"): Cut()}) as counted:
         with pytest.raises(Cut):
             fit.run(surrounding)
@@ -47,7 +47,7 @@ def survives(fit: Fit, number: int, folder: Path) -> bool:
 
 
 def test_every_regime_that_learns_step_by_step_is_here() -> None:
-    trained = {name for name in names("regimes") if find("regimes", name).seeded or find("regimes", name).adapts}
+    trained = {name for name in list_names("regimes") if load_named("regimes", name).seeded or load_named("regimes", name).adapts}
     assert trained == {fit.regime for fit in FITS}
     assert {"head", "lora", "qlora", "full"} <= trained
     assert {(fit.start, fit.task) for fit in FITS} >= {
@@ -72,12 +72,12 @@ def test_a_fit_that_is_cut_in_a_pass_is_finished_by_the_same_call(fit: Fit, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fit", FITS, ids=str)
-def test_a_fit_goes_on_from_every_moment_and_every_pass(fit: Fit, tmp_path: Path, faults: Faults) -> None:
+def test_a_fit_goes_on_from_every_moment_and_every_pass(fit: Fit, tmp_path: Path, faults: FaultCounts) -> None:
     _, moments, count = undisturbed(fit)
-    resumed = faults.of("a fit goes on from each of its steps, for every trained regime")
+    resumed = faults.tries_of("a fit goes on from each of its steps, for every trained regime")
     for number in range(len(moments.seen)):
         resumed.add(failures=not goes_on(fit, number))
-    cut = faults.of("a fit is cut in each of its passes, in the middle of an accumulated step too")
+    cut = faults.tries_of("a fit is cut in each of its passes, in the middle of an accumulated step too")
     for number in range(1, count + 1):
         cut.add(failures=not survives(fit, number, tmp_path / str(number)))
     assert resumed.row["failures"] == cut.row["failures"] == 0

@@ -12,28 +12,28 @@ from typing import Any
 import pytest
 import yaml
 
-from loratory.artifacts.manifests import verified
+from loratory.artifacts.manifests import verify_artifact
 from loratory.data import ledger
-from loratory.flows.run import Place, run
+from loratory.flows.run import RunPaths, run_experiment
 from loratory.flows.specs import load_spec
 
 from .conftest import Workspace
-from .world import Heard, here, spec_of, weights
+from .world import RecordingListener, run_command, make_spec, read_weights
 
 NAMES = ["majority", "rules", "tfidf", "zero-shot", "prototype", "head", "lora", "lora-stock", "full"]
 
 
-def again(folder: Path, monkeypatch: pytest.MonkeyPatch, *changes: str, spec: str = "spec.yaml") -> tuple[Any, Heard]:
+def again(folder: Path, monkeypatch: pytest.MonkeyPatch, *changes: str, spec: str = "spec.yaml") -> tuple[Any, RecordingListener]:
     """Run in a workspace; the ladder and what was heard."""
-    heard = Heard()
+    heard = RecordingListener()
     monkeypatch.chdir(folder)
     parsed = load_spec(spec, None, changes)
-    return run(parsed, Place(folder / "runs" / "tiny"), heard), heard
+    return run_experiment(parsed, RunPaths(folder / "runs" / "tiny"), heard), heard
 
 
 def purposes() -> list[str]:
     """What for the ledger was written, oldest first."""
-    with closing(sqlite3.connect(ledger.place())) as known, suppress(sqlite3.OperationalError):  # no table yet
+    with closing(sqlite3.connect(ledger.find_ledger_file())) as known, suppress(sqlite3.OperationalError):  # no table yet
         return [purpose for (purpose,) in known.execute("SELECT purpose FROM reads ORDER BY id")]
     return []
 
@@ -66,7 +66,7 @@ def test_every_file_of_a_run_is_there(finished: Path) -> None:
     for name in NAMES:
         fit = run / "contenders" / name / "seed-1"
         assert [entry.name for entry in fit.parent.iterdir()] == ["seed-1"], "something is left behind"
-        files = set(verified(fit)["files"])
+        files = set(verify_artifact(fit)["files"])
         assert {"metrics.json", "marks.parquet", "validation.parquet", "fit.json", "labels.json", "README.md"} <= files
         assert ("adapter/adapter_model.safetensors" in files) == name.startswith("lora")
         assert ("merged/model.safetensors" in files) == name.startswith("lora")
@@ -96,17 +96,17 @@ def test_the_ladder_has_what_it_promises(finished: Path) -> None:
 def test_a_second_run_fits_nothing_reads_nothing_and_loads_no_weights(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, counted = weights(copied / "runs"), reads()
+    before, counted = read_weights(copied / "runs"), reads()
     # the copy lies elsewhere, so its split is made again once, to the same examples
     ladder, heard = again(copied, monkeypatch)
-    assert heard.of("fit") == []
+    assert heard.values_of("fit") == []
     monkeypatch.setattr("loratory.models.trunks.load_trunk", lambda *_: pytest.fail("weights were loaded"))
     ladder, heard = again(copied, monkeypatch)
-    assert heard.of("fit") == heard.of("measure") == []
-    assert heard.of("kept") == NAMES
-    assert heard.of("stage", "text") == ["weighing the evidence"]
+    assert heard.values_of("fit") == heard.values_of("measure") == []
+    assert heard.values_of("kept") == NAMES
+    assert heard.values_of("stage", "text") == ["weighing the evidence"]
     assert reads() == counted
-    assert weights(copied / "runs") == before
+    assert read_weights(copied / "runs") == before
     assert ladder["facts"]["test_reads"] == 1
 
 
@@ -114,8 +114,8 @@ def test_one_changed_option_fits_one_contender_again_and_counts_one_reading(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ladder, heard = again(copied, monkeypatch, "ladder.lora.rank=2")
-    assert heard.of("fit") == heard.of("measure") == ["lora"]
-    assert heard.of("kept") == [name for name in NAMES if name != "lora"]
+    assert heard.values_of("fit") == heard.values_of("measure") == ["lora"]
+    assert heard.values_of("kept") == [name for name in NAMES if name != "lora"]
     assert reads() == 2
     assert ladder["facts"]["test_reads"] == 2
     assert any("were read 2 times" in warning for warning in ladder["verdict"]["warnings"])
@@ -130,21 +130,21 @@ def test_an_added_contender_is_the_only_one_that_is_fitted(copied: Path, monkeyp
         text.replace("  - full\n", "  - full\n  - tfidf-words: {regime: tfidf, words: 1}\n")
     )
     ladder, heard = again(copied, monkeypatch)
-    assert heard.of("fit") == heard.of("measure") == ["tfidf-words"]
+    assert heard.values_of("fit") == heard.values_of("measure") == ["tfidf-words"]
     assert [row["name"] for row in ladder["contenders"]] == [*NAMES, "tfidf-words"]
     assert reads() == 2
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_more_seeds_keep_the_first_one(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = workspace(spec_of("  - tfidf\n  - head\n"))
+    folder = workspace(make_spec("  - tfidf\n  - head\n"))
     again(folder, monkeypatch)
-    first = weights(folder / "runs")
+    first = read_weights(folder / "runs")
     ladder, heard = again(folder, monkeypatch, "training.seeds=2")
-    assert heard.of("fit", "seed") == [2]
-    assert heard.of("fit") == ["head"]
+    assert heard.values_of("fit", "seed") == [2]
+    assert heard.values_of("fit") == ["head"]
     assert [row["seeds"] for row in ladder["contenders"]] == [[1], [1], [1, 2]]
-    assert first.items() <= weights(folder / "runs").items()
+    assert first.items() <= read_weights(folder / "runs").items()
 
 
 def test_the_lock_runs_again_from_anywhere(finished: Path, tmp_path: Path) -> None:
@@ -153,30 +153,30 @@ def test_the_lock_runs_again_from_anywhere(finished: Path, tmp_path: Path) -> No
     assert Path(values["data"]["path"]).is_absolute()
     assert Path(values["base"]).is_absolute()
     assert values["training"]["batch_tokens"] == 1024  # a default that the spec left out
-    done = here(tmp_path, "train", lock, "-c", "lora", "-c", "tfidf", "-o", tmp_path / "out")
+    done = run_command(tmp_path, "train", lock, "-c", "lora", "-c", "tfidf", "-o", tmp_path / "out")
     assert done.code == 0, done.err
     for name in ("lora", "tfidf"):
-        made = weights(tmp_path / "out" / "contenders" / name)
+        made = read_weights(tmp_path / "out" / "contenders" / name)
         assert made
-        assert made.items() <= weights(finished / "runs" / "tiny" / "contenders" / name).items()
+        assert made.items() <= read_weights(finished / "runs" / "tiny" / "contenders" / name).items()
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_changed_data_makes_a_new_split_and_new_fits(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = workspace(spec_of("  - tfidf\n  - prototype\n"))
+    folder = workspace(make_spec("  - tfidf\n  - prototype\n"))
     again(folder, monkeypatch)
     digest = json.loads((folder / "runs/tiny/data/split.json").read_text())["parts"]["train"]["digest"]
     file = folder / "data.csv"
     os.utime(file, ns=(1, 1))  # another time, the same bytes
     _, heard = again(folder, monkeypatch)
-    assert "reading and splitting the examples" not in heard.of("stage", "text")
+    assert "reading and splitting the examples" not in heard.values_of("stage", "text")
     file.write_text(file.read_text(encoding="utf-8").replace("\n", "\r\n"), encoding="utf-8")  # the same examples
     _, heard = again(folder, monkeypatch)
-    assert "reading and splitting the examples" in heard.of("stage", "text")
-    assert heard.of("kept") == ["majority", "tfidf", "prototype"]
+    assert "reading and splitting the examples" in heard.values_of("stage", "text")
+    assert heard.values_of("kept") == ["majority", "tfidf", "prototype"]
     file.write_text("\n".join(file.read_text(encoding="utf-8").split("\n")[:-21]) + "\n", encoding="utf-8")
     ladder, heard = again(folder, monkeypatch)
-    assert heard.of("fit") == heard.of("measure") == ["majority", "tfidf", "prototype"]
+    assert heard.values_of("fit") == heard.values_of("measure") == ["majority", "tfidf", "prototype"]
     assert json.loads((folder / "runs/tiny/data/split.json").read_text())["parts"]["train"]["digest"] != digest
     assert ladder["facts"]["test_reads"] == 2
     assert 0 < ladder["facts"]["test_overlap"]["largest"] < 1, "another test set, and some of its rows were read before"
@@ -184,21 +184,21 @@ def test_changed_data_makes_a_new_split_and_new_fits(workspace: Workspace, monke
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_damaged_split_is_made_again_and_said(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = workspace(spec_of("  - tfidf\n"))
+    folder = workspace(make_spec("  - tfidf\n"))
     again(folder, monkeypatch)
     file = folder / "runs/tiny/data/train.parquet"
     file.write_bytes(file.read_bytes()[:-1])
     _, heard = again(folder, monkeypatch)
-    assert any("the split on disk is damaged and is made again" in text for text in heard.of("said", "text"))
-    assert heard.of("kept") == ["majority", "tfidf"]
+    assert any("the split on disk is damaged and is made again" in text for text in heard.values_of("said", "text"))
+    assert heard.values_of("kept") == ["majority", "tfidf"]
 
 
 def test_a_gate_on_a_label_that_the_data_does_not_have_is_refused_before_training(workspace: Workspace) -> None:
-    folder = workspace(spec_of("  - tfidf\n", gate="{recall: {FRUAD: {at_least: 0.5}}}"))
+    folder = workspace(make_spec("  - tfidf\n", gate="{recall: {FRUAD: {at_least: 0.5}}}"))
     for verb in ("check", "run"):
-        done = here(folder, verb, "spec.yaml")
+        done = run_command(folder, verb, "spec.yaml")
         assert done.code == 2
-        assert "gate: recall: FRUAD: 'FRUAD' is no label of this spec; did you mean 'FRAUD'?" in done.said()
+        assert "gate: recall: FRUAD: 'FRUAD' is no label of this spec; did you mean 'FRAUD'?" in done.read_stderr()
         assert not (folder / "runs").exists()
 
 
@@ -207,7 +207,7 @@ def test_report_writes_the_same_evidence_again(copied: Path) -> None:
     before = json.loads((run / "ladder.json").read_text(encoding="utf-8"))
     (run / "report.html").unlink()
     counted = reads()
-    done = here(copied, "report", "runs/tiny")
+    done = run_command(copied, "report", "runs/tiny")
     assert done.code == 0, done.err
     assert (run / "report.html").stat().st_size > 10_000
     assert json.loads((run / "ladder.json").read_text(encoding="utf-8")) == before
@@ -215,10 +215,10 @@ def test_report_writes_the_same_evidence_again(copied: Path) -> None:
 
 
 def test_a_fit_that_was_made_again_is_not_passed_off_as_the_measured_one(copied: Path) -> None:
-    done = here(copied, "train", "spec.yaml", "-c", "rules", "--set", "rules.mined=3")
+    done = run_command(copied, "train", "spec.yaml", "-c", "rules", "--set", "rules.mined=3")
     assert done.code == 0, done.err
     for words in (("predict", "runs/tiny", "-c", "rules", "a text"), ("report", "runs/tiny")):
-        done = here(copied, *words)
+        done = run_command(copied, *words)
         assert done.code == 2
-        assert "loratory run" in done.said()
-    assert here(copied, "predict", "runs/tiny/contenders/rules/seed-1", "a text").code == 0
+        assert "loratory run" in done.read_stderr()
+    assert run_command(copied, "predict", "runs/tiny/contenders/rules/seed-1", "a text").code == 0

@@ -17,27 +17,27 @@ import torch
 
 from loratory.errors import SpecError
 from loratory.flows import precisions
-from loratory.flows.serve import build, load_service
+from loratory.flows.serve import build_server, load_service
 from loratory.models import graphs, int8
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool
 from loratory.protocols import Input, Network, Prediction
-from loratory.serving.engine import innermost
-from loratory.serving.keys import Keys
-from loratory.serving.served import Served
+from loratory.serving.engine import unwrap_predictor
+from loratory.serving.keys import ApiKeys
+from loratory.serving.served import RequestContext
 from loratory.serving.server import Server
 from loratory.serving.services import Service
-from loratory.specs.serve import ServerSpec, TaskSpec
+from loratory.specs.serve import ServerSpec, ServedTaskSpec
 
-from .world import here, rows
+from .world import run_command, make_rows
 
 pytest.importorskip("onnxruntime", reason="the extra int8 is not installed")
 pytest.importorskip("onnxscript", reason="the extra int8 is not installed")
-INPUTS: Sequence[Input] = [{"text": text} for text, _ in rows()]
+INPUTS: Sequence[Input] = [{"text": text} for text, _ in make_rows()]
 RUN = Path("runs/tiny")
 TASKS = {
-    "tiny": TaskSpec(path=RUN, contender="lora", fallback=("tfidf",)),
-    "plain": TaskSpec(path=RUN, contender="tfidf"),
+    "tiny": ServedTaskSpec(path=RUN, contender="lora", fallback=("tfidf",)),
+    "plain": ServedTaskSpec(path=RUN, contender="tfidf"),
 }
 
 
@@ -59,30 +59,30 @@ def said() -> list[str]:
 
 @pytest.fixture
 def server(said: list[str]) -> Iterator[Server]:
-    made = build(ServerSpec(precision="int8", tasks=TASKS, threads=2), Keys({}), said.append)
+    made = build_server(ServerSpec(precision="int8", tasks=TASKS, threads=2), ApiKeys({}), said.append)
     torch.set_num_threads(1)
     yield made
     made.engine.close()
 
 
 def network_of(service: Service) -> Network:
-    predictor: Any = innermost(service.stages[0].predictor)
+    predictor: Any = unwrap_predictor(service.stages[0].predictor)
     return predictor.network  # type: ignore[no-any-return]
 
 
 def sessions_of(server: Server) -> Any:
-    trunk: Any = network_of(server.service("tiny")).trunk
+    trunk: Any = network_of(server.get_service("tiny")).backbone
     return trunk.sessions
 
 
 def answers(server: Server, inputs: Sequence[Input] = INPUTS) -> list[Prediction]:
-    found = asyncio.run(server.answer(server.service("tiny"), inputs, Served()))
+    found = asyncio.run(server.answer(server.get_service("tiny"), inputs, RequestContext()))
     return [one.prediction for one in found]
 
 
 def exact(contender: str) -> list[Prediction]:
-    service = load_service("tiny", TaskSpec(path=RUN, contender=contender), Pool(keep=False))
-    return service.stages[0].predictor.predict(INPUTS, run_here)
+    service = load_service("tiny", ServedTaskSpec(path=RUN, contender=contender), TorchBackbonePool(keep=False))
+    return service.stages[0].predictor.predict(INPUTS, run_locally)
 
 
 def alike(some: Sequence[Prediction], others: Sequence[Prediction]) -> float:
@@ -90,8 +90,8 @@ def alike(some: Sequence[Prediction], others: Sequence[Prediction]) -> float:
 
 
 def test_answers_are_near_whatever_else_is_asked(server: Server, said: list[str]) -> None:
-    (trunk,) = server.facts["trunks"]
-    assert (trunk["precision"], server.engine.threads) == ("int8", 1)  # rows are shared out, no row is
+    (trunk,) = server.info["trunks"]
+    assert (trunk["precision"], server.engine.compute_threads) == ("int8", 1)  # rows are shared out, no row is
     assert trunk["why"].startswith("as asked; ")
     assert " validation answers of tiny stay the same, " in trunk["why"]
     (line,) = said
@@ -113,31 +113,31 @@ def test_what_is_loaded_later_is_ready_before_it_is_seen(
 
     monkeypatch.setattr(int8, "subprocess", SimpleNamespace(run=here))
     first = answers(server)
-    before = weakref.ref(sessions_of(server)[network_of(server.service("tiny"))])
+    before = weakref.ref(sessions_of(server)[network_of(server.get_service("tiny"))])
     fit = next((work / RUN / "contenders/lora-stock").glob("seed-*"))
-    service = server.load("other", str(fit))
+    service = server.load_service("other", str(fit))
     assert said[-1] == "other answers in int8: no validation texts of other to try int8 on"
     assert network_of(service) in sessions_of(server)
-    server.load("plain", str(RUN))
+    server.load_service("plain", str(RUN))
     assert len(said) == 2  # of a task without a trunk there is nothing to say
     assert answers(server) == first
-    server.board.put(replace(service, name="tiny"))
+    server.registry.register(replace(service, name="tiny"))
     second = answers(server)
     assert second != first
     assert alike(second, exact("lora-stock")) >= 0.9
     del service
     gc.collect()
     assert before() is None
-    assert list(sessions_of(server)) == [network_of(server.service("tiny"))]
+    assert list(sessions_of(server)) == [network_of(server.get_service("tiny"))]
 
 
 def test_a_task_whose_answers_change_is_refused(server: Server, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precisions, "LEAST", 1.01)
     monkeypatch.setattr(precisions, "ONE", -1)
     with pytest.raises(SpecError, match=r"in int8 only \d+ of \d+ validation answers of tiny stay the same"):
-        server.load("tiny", str(RUN))
+        server.load_service("tiny", str(RUN))
     (work / "server.yaml").write_text("precision: int8\ntasks: {tiny: {path: runs/tiny, contender: lora}}\nport: 0\n")
-    done = here(work, "serve", "--config", "server.yaml")
+    done = run_command(work, "serve", "--config", "server.yaml")
     assert done.code == 2
     assert "precision: in int8 only" in done.err
     assert "set precision: auto" in done.err

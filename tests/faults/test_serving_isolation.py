@@ -17,31 +17,31 @@ import pytest
 import torch
 from torch import nn
 
-from loratory.models.execution import run_here
-from loratory.models.trunks import TorchTrunk
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbone
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.forms import FORMS
-from loratory.predictors.operated import Operated, Point
+from loratory.predictors.forms import OUTPUT_ADAPTERS
+from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
 from loratory.protocols import Adapter, Input, Network, Prediction
-from loratory.serving.cascade import Answered, answer
-from loratory.serving.engine import Engine, Limits, trunk_of
-from loratory.serving.services import Board, Service, Stage
+from loratory.serving.cascade import StagedAnswer, answer_inputs
+from loratory.serving.engine import Engine, EngineLimits, backbone_of
+from loratory.serving.services import ServiceRegistry, Service, FallbackStage
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
-from tiny import corpus, random_adapter, save_base, trunk_in
+from tiny import make_corpus, make_random_adapter, save_base, load_backbone_from
 
 TASKS = 32
 TOLERANCE = 1e-4
 SWAPS = 20.0  # a second
-TEXTS = (*corpus()[::6], "hello", "cash", "what now, my card was blocked; the login code is late since monday")
+TEXTS = (*make_corpus()[::6], "hello", "cash", "what now, my card was blocked; the login code is late since monday")
 
 
 @dataclass
 class Home:
     """One base twice: what is served, and what answers offline meanwhile (a trunk belongs to one thread at a time)."""
 
-    served: TorchTrunk
-    offline: TorchTrunk
+    served: TorchBackbone
+    offline: TorchBackbone
     whole: Sequence[Adapter]  # on all layers, of some ranks
     top: Sequence[Adapter]  # on the last layer alone
 
@@ -54,14 +54,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def home(folder: Path) -> Home:
-    trunk = trunk_in(folder)
-    pattern, _ = trunk.layers()
+    trunk = load_backbone_from(folder)
+    pattern, _ = trunk.find_layers()
     top = [
-        random_adapter(trunk, rank, seed, layers_to_transform=[1], layers_pattern=pattern)
+        make_random_adapter(trunk, rank, seed, layers_to_transform=[1], layers_pattern=pattern)
         for rank, seed in ((2, 5), (4, 6))
     ]
     assert {adapter.first_layer for adapter in top} == {1}
-    return Home(trunk_in(folder), trunk, [random_adapter(trunk, rank) for rank in (2, 4, 8)], top)
+    return Home(load_backbone_from(folder), trunk, [make_random_adapter(trunk, rank) for rank in (2, 4, 8)], top)
 
 
 def varied(adapter: Adapter, seed: int) -> Adapter:
@@ -71,11 +71,11 @@ def varied(adapter: Adapter, seed: int) -> Adapter:
     return dataclasses.replace(adapter, tensors=tensors, digest=f"{adapter.digest}/{seed}")
 
 
-def headed(form: str, kind: str, task: Any, trunk: TorchTrunk, seed: int) -> nn.Module:
+def headed(form: str, kind: str, task: Any, trunk: TorchBackbone, seed: int) -> nn.Module:
     """A head with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = FORMS[form].head(kind, task, trunk)
+        head = OUTPUT_ADAPTERS[form].build_head(kind, task, trunk)
         for name, weight in head.named_parameters():
             if name != "log_scale":
                 nn.init.normal_(weight, std=1.0)
@@ -104,7 +104,7 @@ def classify(name: str, count: int) -> Classify:
 
 def offline(predictor: Any, text: str) -> Prediction:
     """Alone, unshared."""
-    (made,) = predictor.predict([{"text": text}], run_here)
+    (made,) = predictor.predict([{"text": text}], run_locally)
     return made  # type: ignore[no-any-return]
 
 
@@ -126,7 +126,7 @@ class Sentinels:
     """Tasks whose versions come and go; what each of them answers offline is kept under its release."""
 
     home: Home
-    board: Board = field(default_factory=lambda: Board({}, {}))
+    board: ServiceRegistry = field(default_factory=lambda: ServiceRegistry({}, {}))
     right: dict[str, Mapping[str, Prediction]] = field(default_factory=dict)
     versions: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -138,12 +138,12 @@ class Sentinels:
         shape = shapes[(number + version) % len(shapes)]
         adapter = varied(shape, version) if shape else None
         made = pair(self.home, classify(release, 2 + number % 7), adapter, version)
-        known = made.offline.predict([{"text": text} for text in TEXTS], run_here)
+        known = made.offline.predict([{"text": text} for text in TEXTS], run_locally)
         self.right[release] = dict(zip(TEXTS, known, strict=True))
         name = f"task-{number}"
-        self.board.put(Service(name, (Stage("lora", made.served, release),)))
+        self.board.register(Service(name, (FallbackStage("lora", made.served, release),)))
 
-    def check(self, name: str, text: str, one: Answered) -> None:
+    def check(self, name: str, text: str, one: StagedAnswer) -> None:
         release, label = one.stage.release, (one.prediction.answer or {}).get("label", "")
         assert release.startswith(f"{name}/")
         assert label.startswith(f"{release}."), f"{name} was answered by another: {label} instead of {release}"
@@ -161,7 +161,7 @@ async def clients(engine: Engine, sentinels: Sentinels, count: int, most: int) -
             service = sentinels.board.get(f"task-{chance.randrange(TASKS)}")
             assert service is not None
             texts = chance.choices(TEXTS, k=chance.randint(1, 3))
-            made = await answer(engine, service, [{"text": text} for text in texts], time.monotonic() + 30)
+            made = await answer_inputs(engine, service, [{"text": text} for text in texts], time.monotonic() + 30)
             assert len(made) == len(texts)
             for text, one in zip(texts, made, strict=True):
                 sentinels.check(service.name, text, one)
@@ -178,7 +178,7 @@ def replaced_under_load(home: Home, most: int) -> tuple[int, int]:
         sentinels.renew(number)
 
     async def run() -> int:
-        engine = Engine(Limits())
+        engine = Engine(EngineLimits())
 
         async def replace() -> None:
             started = time.monotonic()
@@ -202,7 +202,7 @@ def test_nobody_is_answered_by_another(home: Home) -> None:
     assert answered >= 3_000
     assert swaps >= 10
     gc.collect()
-    layer = next(module for module in home.served._host.skeleton.modules() if hasattr(module, "guests"))
+    layer = next(module for module in home.served._multi_lora.adapted_model.modules() if hasattr(module, "guests"))
     assert len(layer.guests) <= TASKS + 1  # those that were replaced have left
 
 
@@ -238,15 +238,15 @@ def everybody(home: Home) -> dict[str, Pair]:
 
 
 def operated(one: Pair) -> Pair:
-    point = Point(1.7, {one.served.task.labels[0]: 0.4}, "energy", 1.0)
-    return Pair(Operated(one.served, point), Operated(one.offline, point))
+    point = OperatingPoint(1.7, {one.served.task.labels[0]: 0.4}, "energy", 1.0)
+    return Pair(CalibratedPredictor(one.served, point), CalibratedPredictor(one.offline, point))
 
 
 def served(pairs: Mapping[str, Pair], texts: Sequence[str], together: bool) -> dict[tuple[str, str], Prediction]:
     """Through an engine: all at once, or one after another."""
 
     async def run() -> dict[tuple[str, str], Prediction]:
-        engine = Engine(Limits(batch_tokens=4096))
+        engine = Engine(EngineLimits(batch_tokens=4096))
         order = [(name, text) for text in texts for name in pairs]
         random.Random(2).shuffle(order)
 
@@ -259,7 +259,7 @@ def served(pairs: Mapping[str, Pair], texts: Sequence[str], together: bool) -> d
             made = await asyncio.gather(*(one(*each) for each in order))
         else:
             made = [await one(*each) for each in order]
-        (lane,) = engine.lanes().values()
+        (lane,) = engine.list_workers().values()
         assert (lane.batches < len(order) / 4) if together else (lane.batches >= len(order) - 1)
         engine.close()
         return dict(zip(order, made, strict=True))
@@ -275,7 +275,7 @@ def test_served_is_offline(home: Home, together: bool) -> None:
         right = offline(pairs[name].offline, text)
         assert differ(made, right) < TOLERANCE, (name, text)
         assert made.answer == right.answer, (name, text)
-        assert made.why == right.why
+        assert made.reason == right.reason
         answers.append(made.answer)
     assert None in answers  # some of what is operated abstains, so that is compared, too
     assert any(answer and answer.get("spans") for answer in answers)
@@ -284,23 +284,23 @@ def test_served_is_offline(home: Home, together: bool) -> None:
 def test_texts_that_tasks_share_are_computed_once_below_and_answered_alike(home: Home) -> None:
     pairs = {name: one for name, one in everybody(home).items() if "top" in name or "head" in name}
     trunk = home.served
-    rows = [trunk.tokenizer.ids(text)[0] for text in TEXTS for _ in pairs]
+    rows = [trunk.tokenizer.encode(text)[0] for text in TEXTS for _ in pairs]
     guests = [trunk_guest(one.served) for _ in TEXTS for one in pairs.values()]
-    assert trunk._repeats(rows, guests)
-    floors = trunk._floors()
+    assert trunk._has_shared_texts(rows, guests)
+    floors = trunk._get_layer_split()
     assert floors is not None
-    below = floors.below
+    below = floors.capture_layer_inputs
     entered: list[int] = []
 
     def noting(levels: Any, inputs: Any) -> Any:
         entered.append(len(inputs["input_ids"]))
         return below(levels, inputs)
 
-    floors.below = noting  # type: ignore[method-assign]
+    floors.capture_layer_inputs = noting  # type: ignore[method-assign]
     try:
         found = served(pairs, TEXTS, together=True)
     finally:
-        del floors.below
+        del floors.capture_layer_inputs
     assert entered
     assert sum(entered) < len(found)
     for (name, text), made in found.items():
@@ -315,18 +315,18 @@ def trunk_guest(predictor: Any) -> Adapter | None:
 
 def test_an_adapter_that_needs_peft_is_answered_alike_beside_the_others(home: Home) -> None:
     """It is on the embeddings, which the skeleton cannot seat."""
-    adapter = random_adapter(home.offline, 2, 3, target_modules=["word_embeddings"])
+    adapter = make_random_adapter(home.offline, 2, 3, target_modules=["word_embeddings"])
     pairs = {**everybody(home), "embeddings": pair(home, classify("embeddings", 3), adapter, 11)}
-    assert not home.served._host.sits(adapter)
+    assert not home.served._multi_lora.can_mix(adapter)
     for (name, text), made in served(pairs, TEXTS[:6], together=True).items():
         assert differ(made, offline(pairs[name].offline, text)) < TOLERANCE, (name, text)
 
 
 def test_in_bf16_the_labels_stay(folder: Path, home: Home) -> None:
-    half = Home(trunk_in(folder), home.offline, home.whole, home.top)
-    half.served.compute_in("bf16")
+    half = Home(load_backbone_from(folder), home.offline, home.whole, home.top)
+    half.served.set_precision("bf16")
     pairs = everybody(half)
-    assert all(trunk_of(one.served) is half.served for one in pairs.values())
+    assert all(backbone_of(one.served) is half.served for one in pairs.values())
     found = served(pairs, TEXTS, together=True)
     alike = [made.answer == offline(pairs[name].offline, text).answer for (name, text), made in found.items()]
     apart = [differ(made, offline(pairs[name].offline, text)) for (name, text), made in found.items()]

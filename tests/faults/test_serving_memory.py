@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from loratory.errors import is_out_of_memory
-from loratory.protocols import Encode
-from loratory.serving.app import make_app
-from loratory.serving.gate import Gate
-from recording import Faults
-from served import INTENTS, Bench, Call, Plain, Reply, call, seated, server_of, service
+from loratory.protocols import EncodeRequest
+from loratory.serving.app import create_app
+from loratory.serving.gate import RequestMiddleware
+from recording import FaultCounts
+from served import INTENTS, FakeBackbone, RawRequest, FakePredictor, Reply, send_request, make_plannable, make_server, make_service
 
 
 def on_a_cpu() -> Exception:
@@ -40,7 +40,7 @@ PATH = "/v1/tasks/intent/predict"
 
 
 @dataclass(eq=False)
-class Short(Bench):
+class Short(FakeBackbone):
     """A trunk that has no memory for more than so many texts in a pass, or for the next passes at all."""
 
     most: int = 1000
@@ -48,7 +48,7 @@ class Short(Bench):
     say: Callable[[], Exception] = MemoryError
     refused: list[int] = field(default_factory=list)
 
-    def encode(self, requests: Sequence[Encode], alive: Any = None) -> list[str]:
+    def encode(self, requests: Sequence[EncodeRequest], alive: Any = None) -> list[str]:
         if self.without or len(requests) > self.most:
             self.without = max(self.without - 1, 0)
             self.refused.append(len(requests))
@@ -56,12 +56,12 @@ class Short(Bench):
         return super().encode(requests, alive)
 
 
-def app_of(folder: Path, bench: Bench) -> Gate:
-    return make_app(server_of(folder, service("intent", seated(bench))))
+def app_of(folder: Path, bench: FakeBackbone) -> RequestMiddleware:
+    return create_app(make_server(folder, make_service("intent", make_plannable(bench))))
 
 
-def ask(app: Gate, *texts: str) -> Reply:
-    return call(app, "POST", PATH, {"inputs": list(texts)})
+def ask(app: RequestMiddleware, *texts: str) -> Reply:
+    return send_request(app, "POST", PATH, {"inputs": list(texts)})
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -82,13 +82,13 @@ def test_a_pass_that_is_too_large_together_is_computed_one_by_one(tmp_path: Path
     app = app_of(tmp_path, bench)
 
     async def together() -> list[Reply]:
-        bench.free.clear()
-        first = asyncio.create_task(Call("POST", PATH, {"inputs": ["cash"]}).to(app))
+        bench.unblocked.clear()
+        first = asyncio.create_task(RawRequest("POST", PATH, {"inputs": ["cash"]}).send_to(app))
         while not bench.entered.is_set():
             await asyncio.sleep(0.001)
-        others = [asyncio.create_task(Call("POST", PATH, {"inputs": ["login"]}).to(app)) for _ in range(5)]
+        others = [asyncio.create_task(RawRequest("POST", PATH, {"inputs": ["login"]}).send_to(app)) for _ in range(5)]
         await asyncio.sleep(0.1)
-        bench.free.set()
+        bench.unblocked.set()
         return list(await asyncio.gather(first, *others))
 
     assert [reply.status for reply in asyncio.run(together())] == [200] * 6
@@ -99,9 +99,9 @@ def test_predictors_in_python_and_fallbacks_too(tmp_path: Path) -> None:
     def short(task: Any, input: Any) -> Any:
         raise MemoryError
 
-    app = make_app(server_of(tmp_path, service("intent", Plain(INTENTS, short))))
+    app = create_app(make_server(tmp_path, make_service("intent", FakePredictor(INTENTS, short))))
     assert ask(app, "cash").status == 503
-    both = make_app(server_of(tmp_path, service("intent", Plain(INTENTS, short), Plain(INTENTS))))
+    both = create_app(make_server(tmp_path, make_service("intent", FakePredictor(INTENTS, short), FakePredictor(INTENTS))))
     (one,) = ask(both, "cash").json["predictions"]
     assert one["answer"] == {"label": "cash"}
     assert one["fallback"] == {"from": "stage-1", "why": "failed"}
@@ -122,7 +122,7 @@ def exhaust(folder: Path, number: int) -> list[str]:
     async def once(way: str) -> None:
         bench.say, bench.without = WAYS[way], chance.choice((1, 1, 2, 5))
         texts = [[chance.choice(("card", "cash", "login"))] * chance.randint(1, 3) for _ in range(chance.randint(1, 6))]
-        replies = await asyncio.gather(*(Call("POST", PATH, {"inputs": mine}).to(app) for mine in texts))
+        replies = await asyncio.gather(*(RawRequest("POST", PATH, {"inputs": mine}).send_to(app) for mine in texts))
         for mine, reply in zip(texts, replies, strict=True):
             if reply.status == 200:
                 if [one["answer"]["label"] for one in reply.json["predictions"]] != mine:
@@ -130,7 +130,7 @@ def exhaust(folder: Path, number: int) -> list[str]:
             elif reply.status != 503 or not reply.headers.get("retry-after", "").isdigit():
                 wrong.append(f"{way}: {reply.status}, {reply.body!r}")
         bench.without = 0
-        after = await Call("POST", PATH, {"inputs": ["login"]}).to(app)
+        after = await RawRequest("POST", PATH, {"inputs": ["login"]}).send_to(app)
         if after.status != 200 or json.loads(after.body)["predictions"][0]["answer"] != {"label": "login"}:
             wrong.append(f"{way}: it does not live: {after.status}, {after.body!r}")
 
@@ -148,7 +148,7 @@ def test_a_server_lives_through_a_lack_of_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_lives_through_a_lack_of_memory_200_times(tmp_path: Path, faults: Faults) -> None:
+def test_a_server_lives_through_a_lack_of_memory_200_times(tmp_path: Path, faults: FaultCounts) -> None:
     failed = exhaust(tmp_path, 200)
-    faults.of("out of memory while a server answers").add(200, len(failed))
+    faults.tries_of("out of memory while a server answers").add(200, len(failed))
     assert failed == []

@@ -22,17 +22,17 @@ import pytest
 import transformers
 import uvicorn
 
-from loratory.export.naming import JOBS, folder_name, mappings
-from loratory.serving.app import make_app
-from loratory.serving.audit import Audit
-from loratory.serving.process import Bounded, Process, bound
-from recording import Faults
-from served import router
-from tiny import configuration, word_pieces
+from loratory.export.naming import ROUTER_TASKS, adapter_folder_name, make_label_mappings
+from loratory.serving.app import create_app
+from loratory.serving.audit import AuditLog
+from loratory.serving.process import LimitedHttpProtocol, ServerProcess, bind_socket
+from recording import FaultCounts
+from served import make_router_server
+from tiny import make_config, make_word_piece_tokenizer
 
 from . import world
-from .serving import Line, Running, Tally, free_port, gone, keep_asking, ledger, running
-from .world import here, until
+from .serving import KeepAliveConnection, RunningServer, RequestTally, find_free_port, has_exited, send_until_closed, read_access_log, run_server
+from .world import run_command, wait_until
 
 LADDER = "  - rules\n  - tfidf\n  - lora\n"
 TEXT = "my card was stolen please help"
@@ -44,9 +44,9 @@ KINDS = {"intent": ("law", "math", "other"), "pii": ("O", "B-PERSON", "I-PERSON"
 @pytest.fixture(scope="module")
 def ran(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a finished run of a short ladder, only to be looked at."""
-    spec = world.spec_of(LADDER, serve="{contender: lora, fallback: [tfidf], deadline_ms: 2000}")
-    folder = world.fill(tmp_path_factory.mktemp("ran") / "w", base, spec)
-    done = here(folder, "run", "spec.yaml")
+    spec = world.make_spec(LADDER, serve="{contender: lora, fallback: [tfidf], deadline_ms: 2000}")
+    folder = world.make_workspace(tmp_path_factory.mktemp("ran") / "w", base, spec)
+    done = run_command(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
     return folder
 
@@ -63,9 +63,9 @@ def work(ran: Path, tmp_path: Path) -> Path:
 async def readiness(port: int, seen: list[int]) -> None:
     """What a balancer sees, asking on a connection of its own each time, until nobody listens."""
     while True:
-        line = Line(port)
+        line = KeepAliveConnection(port)
         try:
-            seen.append((await line.ask("GET", "/health/ready")).status)
+            seen.append((await line.request("GET", "/health/ready")).status)
         except OSError:
             return
         finally:
@@ -73,15 +73,15 @@ async def readiness(port: int, seen: list[int]) -> None:
         await asyncio.sleep(0.02)
 
 
-def ended_under_load(server: Running, clients: int, after: float) -> tuple[Tally, list[int]]:
+def ended_under_load(server: RunningServer, clients: int, after: float) -> tuple[RequestTally, list[int]]:
     """SIGTERM while clients keep asking."""
-    tally = Tally()
+    tally = RequestTally()
     seen: list[int] = []
     bodies = [ONE, json.dumps({"inputs": [TEXT, "i want a refund now"] * 8}).encode()]
 
     async def run() -> None:
         asking = [
-            asyncio.create_task(keep_asking(server.port, PREDICT, bodies, tally, f"c{n}")) for n in range(clients)
+            asyncio.create_task(send_until_closed(server.port, PREDICT, bodies, tally, f"c{n}")) for n in range(clients)
         ]
         await asyncio.sleep(after)
         server.signal()
@@ -91,27 +91,27 @@ def ended_under_load(server: Running, clients: int, after: float) -> tuple[Tally
     return tally, seen
 
 
-def leaves_in_order(nursery: world.Nursery, ran: Path, clients: int, after: float) -> int:
+def leaves_in_order(nursery: world.ProcessPool, ran: Path, clients: int, after: float) -> int:
     """One SIGTERM; how many requests were answered."""
-    with running(nursery, ran, "runs/tiny") as server:
+    with run_server(nursery, ran, "runs/tiny") as server:
         tally, seen = ended_under_load(server, clients, after)
-        done = server.end()
+        done = server.wait()
     assert done.code == 0, done.err
     assert "Traceback" not in done.err
     known = [seen.index(503), *(i for i, status in enumerate(seen) if status == 200)]  # it said that it would leave
     assert max(known[1:], default=-1) < known[0]
-    rows = [row for row in ledger(done) if row["route"].endswith("predict")]
+    rows = [row for row in read_access_log(done) if row["route"].endswith("predict")]
     named = [row["request_id"] for row in rows]
     assert len(set(named)) == len(named)  # each ends once
     assert all(tally.statuses[row["request_id"]] == row["status"] for row in rows)  # and as the client was told
     assert {row["status"] for row in rows} == {200}
     never = {name for name, status in tally.statuses.items() if not status}
     assert not never & set(named)  # who got no answer was never let in
-    assert tally.counted(200) == len(rows)
+    assert tally.count_status(200) == len(rows)
     return len(rows)
 
 
-def test_what_was_accepted_is_answered_before_it_ends(nursery: world.Nursery, ran: Path) -> None:
+def test_what_was_accepted_is_answered_before_it_ends(nursery: world.ProcessPool, ran: Path) -> None:
     answered = [leaves_in_order(nursery, ran, clients, after) for clients, after in ((1, 0.1), (8, 0.3), (24, 0.3))]
     assert min(answered) > 5
     assert sum(answered) > 100
@@ -127,22 +127,22 @@ def unfinished(port: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_it_at_once(nursery: world.Nursery, ran: Path, number: int) -> None:
-    with running(nursery, ran, "runs/tiny") as server, unfinished(server.port):
+def test_a_second_signal_ends_it_at_once(nursery: world.ProcessPool, ran: Path, number: int) -> None:
+    with run_server(nursery, ran, "runs/tiny") as server, unfinished(server.port):
         server.signal(number)
         time.sleep(1.0)
-        assert not gone(server.pid)  # it waits for the body
+        assert not has_exited(server.pid)  # it waits for the body
         server.signal(number)
         started = time.monotonic()
-        assert server.end().code == 128 + number
+        assert server.wait().code == 128 + number
         assert time.monotonic() - started < 1.0
 
 
-def test_it_does_not_wait_for_longer_than_it_was_told(nursery: world.Nursery, ran: Path) -> None:
-    with running(nursery, ran, "runs/tiny", "--set", "limits.drain_ms=1000") as server, unfinished(server.port):
+def test_it_does_not_wait_for_longer_than_it_was_told(nursery: world.ProcessPool, ran: Path) -> None:
+    with run_server(nursery, ran, "runs/tiny", "--set", "limits.drain_ms=1000") as server, unfinished(server.port):
         started = time.monotonic()
         server.signal()
-        assert server.end().code == 0
+        assert server.wait().code == 0
         assert 1.0 < time.monotonic() - started < 4.0
 
 
@@ -161,22 +161,22 @@ LONG = json.dumps({"inputs": [f"{TEXT} {TEXT} {TEXT} {TEXT}"] * 128, "probabilit
 
 async def one_after_another(port: int, path: str, seconds: float) -> float:
     """Answers a second of a server that two clients keep busy."""
-    tally = Tally()
-    asking = [asyncio.create_task(keep_asking(port, path, [LONG], tally, f"capacity-{n}")) for n in range(2)]
+    tally = RequestTally()
+    asking = [asyncio.create_task(send_until_closed(port, path, [LONG], tally, f"capacity-{n}")) for n in range(2)]
     await asyncio.sleep(seconds)
     for task in asking:
         task.cancel()
     await asyncio.gather(*asking, return_exceptions=True)
-    return tally.counted(200) / seconds
+    return tally.count_status(200) / seconds
 
 
-async def at_a_rate(port: int, path: str, rate: float, seconds: float) -> Tally:
+async def at_a_rate(port: int, path: str, rate: float, seconds: float) -> RequestTally:
     """An open loop: requests come when they come, whether the ones before were answered or not."""
-    tally, started, asking = Tally(), time.monotonic(), []
+    tally, started, asking = RequestTally(), time.monotonic(), []
 
     async def once(number: int) -> None:
-        line, began = Line(port), time.monotonic()
-        tally.note(f"open-{number}", await line.ask("POST", path, LONG), time.monotonic() - began)
+        line, began = KeepAliveConnection(port), time.monotonic()
+        tally.record(f"open-{number}", await line.request("POST", path, LONG), time.monotonic() - began)
         line.close()
 
     for number in range(int(rate * seconds)):
@@ -186,18 +186,18 @@ async def at_a_rate(port: int, path: str, rate: float, seconds: float) -> Tally:
     return tally
 
 
-async def at_a_share(server: Running, share: float, after: float) -> tuple[Tally, list[int]]:
+async def at_a_share(server: RunningServer, share: float, after: float) -> tuple[RequestTally, list[int]]:
     """SIGTERM while requests come at this share of what the server can answer, whether those before were answered."""
     capacity = await one_after_another(server.port, PREDICT, 0.7)
-    tally, started = Tally(), time.monotonic()
+    tally, started = RequestTally(), time.monotonic()
     seen: list[int] = []
     asking: list[asyncio.Task[None]] = []
 
     async def once(number: int) -> None:
-        line, began, name = Line(server.port), time.monotonic(), f"open-{number}"
+        line, began, name = KeepAliveConnection(server.port), time.monotonic(), f"open-{number}"
         with contextlib.suppress(OSError):  # nobody listens any more
-            said = await line.ask("POST", PREDICT, LONG, **{"X-Request-Id": name})
-            tally.note(name, said, time.monotonic() - began)
+            said = await line.request("POST", PREDICT, LONG, **{"X-Request-Id": name})
+            tally.record(name, said, time.monotonic() - began)
         line.close()
 
     asking.append(asyncio.create_task(readiness(server.port, seen)))
@@ -214,13 +214,13 @@ async def at_a_share(server: Running, share: float, after: float) -> tuple[Tally
     return tally, seen
 
 
-def check_leaving(tally: Tally, seen: list[int], done: world.Done, allowed: set[int]) -> int:
+def check_leaving(tally: RequestTally, seen: list[int], done: world.CommandResult, allowed: set[int]) -> int:
     """It says that it leaves, answers what it accepted, and then ends; how many requests were answered."""
     assert done.code == 0, done.err
     assert "Traceback" not in done.err
     known = [seen.index(503), *(i for i, status in enumerate(seen) if status == 200)]  # it said that it would leave
     assert max(known[1:], default=-1) < known[0]
-    rows = {row["request_id"]: row["status"] for row in ledger(done) if row["route"].endswith("predict")}
+    rows = {row["request_id"]: row["status"] for row in read_access_log(done) if row["route"].endswith("predict")}
     answered = {name for name, status in tally.statuses.items() if status == 200}
     assert all(rows.get(name) == 200 for name in answered)  # who was answered was let in, and ended once
     told = {name: status for name, status in tally.statuses.items() if status}
@@ -233,24 +233,24 @@ def check_leaving(tally: Tally, seen: list[int], done: world.Done, allowed: set[
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("share", [0.5, 1.0, 1.5])
-def test_100_signals_under_load(nursery: world.Nursery, ran: Path, share: float, faults: Faults) -> None:
+def test_100_signals_under_load(nursery: world.ProcessPool, ran: Path, share: float, faults: FaultCounts) -> None:
     """34 signals at each of 50, 100 and 150 % of what the server can answer."""
-    tries, answered = faults.of("SIGTERM of a server at 50, 100 and 150 % load"), 0
+    tries, answered = faults.tries_of("SIGTERM of a server at 50, 100 and 150 % load"), 0
     for number in range(34):
-        with running(nursery, ran, "runs/tiny") as server:
+        with run_server(nursery, ran, "runs/tiny") as server:
             tally, seen = asyncio.run(at_a_share(server, share, 0.2 + number % 7 / 10))
-            done = server.end()
+            done = server.wait()
         answered += check_leaving(tally, seen, done, {200, 429, 503})
         tries.add()
     assert answered > 100
 
 
-async def overloaded(server: Running, path: str, times: float, seconds: float) -> tuple[float, Tally, float]:
+async def overloaded(server: RunningServer, path: str, times: float, seconds: float) -> tuple[float, RequestTally, float]:
     """Capacity, what came of more than that, and seconds until it answers again."""
     capacity = await one_after_another(server.port, path, 0.7)
     tally = await at_a_rate(server.port, path, times * capacity, seconds)
-    started, line = time.monotonic(), Line(server.port)
-    while (await line.ask("POST", path, LONG)).status != 200:
+    started, line = time.monotonic(), KeepAliveConnection(server.port)
+    while (await line.request("POST", path, LONG)).status != 200:
         await asyncio.sleep(0.05)
     line.close()
     return capacity, tally, time.monotonic() - started
@@ -260,49 +260,49 @@ Degrees = Sequence[tuple[str, float]]
 SOME: Degrees = (("alone", 3.0), ("pair", 3.0), ("alone", 10.0))
 
 
-def holds(nursery: world.Nursery, work: Path, seconds: float, degrees: Degrees) -> list[str]:
+def holds(nursery: world.ProcessPool, work: Path, seconds: float, degrees: Degrees) -> list[str]:
     """Overload in several degrees on one process; a line for each."""
     told = []
-    with running(nursery, work, "--config", config(work)) as server:
+    with run_server(nursery, work, "--config", config(work)) as server:
         asyncio.run(one_after_another(server.port, "/v1/tasks/pair/predict", 0.5))
-        memory = server.memory()
+        memory = server.resident_mebibytes()
         for path, times in degrees:
             capacity, tally, recovery = asyncio.run(overloaded(server, f"/v1/tasks/{path}/predict", times, seconds))
-            statuses = {status: tally.counted(status) for status in sorted(set(tally.statuses.values()))}
-            grown, longest = server.memory() - memory, max(tally.waited)
+            statuses = {status: tally.count_status(status) for status in sorted(set(tally.statuses.values()))}
+            grown, longest = server.resident_mebibytes() - memory, max(tally.seconds)
             told.append(
                 f"{path} {times:g}x of {capacity:.0f}/s: {statuses}, goodput {statuses.get(200, 0) / seconds:.0f}/s, "
                 f"longest {longest:.1f} s, recovery {recovery:.2f} s, {grown:+.0f} MiB"
             )
             assert set(statuses) <= {200, 429, 503, 504}, told
             assert statuses.get(200), told
-            assert not tally.bare, told
+            assert not tally.missing_retry_after, told
             assert recovery < 5.0, told
             assert grown < 200, told
         assert sum("429" in line for line in told) >= 2, told
         server.signal()
-        done = server.end()
+        done = server.wait()
     assert done.code == 0
-    kept = [row["milliseconds"] for row in ledger(done) if row["status"] == 200 and row.get("task")]
+    kept = [row["milliseconds"] for row in read_access_log(done) if row["status"] == 200 and row.get("task")]
     assert max(kept) < 3000  # all of them are due after a second
     return told
 
 
-def test_overload_is_refused_and_goes_by(nursery: world.Nursery, work: Path) -> None:
+def test_overload_is_refused_and_goes_by(nursery: world.ProcessPool, work: Path) -> None:
     holds(nursery, work, 1.0, SOME)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_overload_for_longer(nursery: world.Nursery, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_overload_for_longer(nursery: world.ProcessPool, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = holds(nursery, work, 8.0, (*SOME, ("pair", 10.0)))
     with capsys.disabled():
         print("", *told, sep="\n")  # noqa: T201
 
 
 # -- clients that do not behave
-def test_headers_without_an_end_are_cut_off(nursery: world.Nursery, ran: Path) -> None:
-    with running(nursery, ran, "runs/tiny") as server:
+def test_headers_without_an_end_are_cut_off(nursery: world.ProcessPool, ran: Path) -> None:
+    with run_server(nursery, ran, "runs/tiny") as server:
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(b"GET /health/live HTTP/1.1\r\nX: ")
             with contextlib.suppress(ConnectionError):
@@ -312,8 +312,8 @@ def test_headers_without_an_end_are_cut_off(nursery: world.Nursery, ran: Path) -
             client.settimeout(5)
             with contextlib.suppress(ConnectionError):
                 assert client.recv(100).startswith(b"HTTP/1.1 400") or not client.recv(100)
-        assert server.memory() < 2000
-        assert server.answers()
+        assert server.resident_mebibytes() < 2000
+        assert server.is_ready()
 
 
 def test_clients_that_do_not_say_what_they_want_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,9 +332,9 @@ def test_clients_that_do_not_say_what_they_want_are_let_go(tmp_path: Path, monke
         return said, time.monotonic() - started
 
     async def run() -> None:
-        server = router(tmp_path)
-        process = Process(make_app(server), server, lambda _: None)
-        socket = bound("127.0.0.1", 0)
+        server = make_router_server(tmp_path)
+        process = ServerProcess(create_app(server), server, lambda _: None)
+        socket = bind_socket("127.0.0.1", 0)
         serving = asyncio.create_task(process.serve([socket]))
         port = socket.getsockname()[1]
         while not process.started:
@@ -360,9 +360,9 @@ def test_what_waits_for_a_busy_loop_is_not_new() -> None:
         await send({"type": "http.response.body", "body": b""})
 
     async def run() -> None:
-        protocol: Any = partial(Bounded, most=100, turned=lambda: None)
+        protocol: Any = partial(LimitedHttpProtocol, max_connections=100, on_rejected=lambda: None)
         config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None, interface="asgi3")
-        process, socket = uvicorn.Server(config), bound("127.0.0.1", 0)
+        process, socket = uvicorn.Server(config), bind_socket("127.0.0.1", 0)
         serving = asyncio.create_task(process.serve([socket]))
         while not process.started:
             await asyncio.sleep(0.01)
@@ -382,8 +382,8 @@ def test_what_waits_for_a_busy_loop_is_not_new() -> None:
     assert told < 0.1  # they were read in one go, or in two
 
 
-def test_clients_that_leave_make_no_noise(nursery: world.Nursery, ran: Path) -> None:
-    with running(nursery, ran, "runs/tiny") as server:
+def test_clients_that_leave_make_no_noise(nursery: world.ProcessPool, ran: Path) -> None:
+    with run_server(nursery, ran, "runs/tiny") as server:
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", server.port)) as client:
                 head = f"POST {PREDICT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(LONG)}\r\n\r\n"
@@ -391,13 +391,13 @@ def test_clients_that_leave_make_no_noise(nursery: world.Nursery, ran: Path) -> 
                 time.sleep(0.005)
         with unfinished(server.port):
             pass
-        until(server.answers)
+        wait_until(server.is_ready)
         time.sleep(0.2)
         server.signal()
-        done = server.end()
+        done = server.wait()
     assert done.code == 0
     assert "Traceback" not in done.err
-    assert 499 in [row["status"] for row in ledger(done)]
+    assert 499 in [row["status"] for row in read_access_log(done)]
 
 
 # -- files that change while it serves
@@ -409,33 +409,33 @@ BREAKS: Mapping[str, Callable[[Path], Any]] = {
 }
 
 
-def test_the_loaded_copy_goes_on_when_its_files_are_gone(nursery: world.Nursery, work: Path) -> None:
+def test_the_loaded_copy_goes_on_when_its_files_are_gone(nursery: world.ProcessPool, work: Path) -> None:
     (kept,) = (work / "runs").glob("tiny/contenders/lora/seed-*")
     files = [kept / "head.safetensors", kept / "adapter/adapter_model.safetensors", kept / "manifest.json"]
     load = {"lora_name": "tiny", "lora_path": "tiny"}
-    with running(nursery, work, "runs/tiny", "--adapters", "runs") as server:
-        before = server.ask("POST", PREDICT, {"inputs": [TEXT]}).json["predictions"]
-        again = server.ask("POST", "/v1/load_lora_adapter", load)
+    with run_server(nursery, work, "runs/tiny", "--adapters", "runs") as server:
+        before = server.request("POST", PREDICT, {"inputs": [TEXT]}).json["predictions"]
+        again = server.request("POST", "/v1/load_lora_adapter", load)
         assert (again.status, again.json["release"]) == (200, before[0]["release"])
         for how, ruin in BREAKS.items():
             for file in files:
                 whole = file.read_bytes()
                 ruin(file)
-                refused = server.ask("POST", "/v1/load_lora_adapter", load)
+                refused = server.request("POST", "/v1/load_lora_adapter", load)
                 assert refused.status == 422, (how, file.name, refused.body)
                 assert len(refused.json["error"]["message"]) > 10
-                assert server.ask("POST", PREDICT, {"inputs": [TEXT]}).json["predictions"] == before
+                assert server.request("POST", PREDICT, {"inputs": [TEXT]}).json["predictions"] == before
                 file.write_bytes(whole)
         shutil.rmtree(kept)
-        assert server.ask("POST", "/v1/load_lora_adapter", load).status == 422
-        assert server.ask("POST", PREDICT, {"inputs": [TEXT]}).json["predictions"] == before
+        assert server.request("POST", "/v1/load_lora_adapter", load).status == 422
+        assert server.request("POST", PREDICT, {"inputs": [TEXT]}).json["predictions"] == before
         for path in ("..", "../..", "/", "nobody", "", "tiny\x00", "a" * 5000, "tiny/../../runs/../.."):
-            outside = server.ask("POST", "/v1/load_lora_adapter", {**load, "lora_path": path})
+            outside = server.request("POST", "/v1/load_lora_adapter", {**load, "lora_path": path})
             assert (outside.status, outside.json["error"]["param"]) == (422, "lora_path"), path
         server.signal()
-        done = server.end()
+        done = server.wait()
     assert (done.code, "Traceback" in done.err) == (0, False), done.err
-    audit = Audit(work / ".loratory/audit.jsonl")
+    audit = AuditLog(work / ".loratory/audit.jsonl")
     rows = [json.loads(line) for line in audit.file.read_text().splitlines()]
     assert audit.verify() == len(rows)
     assert [row["event"] for row in rows] == ["load", "load", *["load refused"] * (len(BREAKS) * len(files) + 1)]
@@ -443,21 +443,21 @@ def test_the_loaded_copy_goes_on_when_its_files_are_gone(nursery: world.Nursery,
     assert all(row["why"] and row["path"] == "tiny" for row in rows[2:])
 
 
-def test_it_loads_and_unloads_while_it_runs(nursery: world.Nursery, work: Path) -> None:
-    with running(nursery, work, "runs/tiny", "--adapters", "runs") as server:
+def test_it_loads_and_unloads_while_it_runs(nursery: world.ProcessPool, work: Path) -> None:
+    with run_server(nursery, work, "runs/tiny", "--adapters", "runs") as server:
         body = {"lora_name": "other", "lora_path": "tiny/contenders/tfidf"}
         (seed,) = (work / "runs/tiny/contenders/tfidf").iterdir()
-        loaded = server.ask(
+        loaded = server.request(
             "POST", "/v1/load_lora_adapter", {**body, "lora_path": f"tiny/contenders/tfidf/{seed.name}"}
         )
         assert loaded.json["status"] == "loaded", loaded.body
-        (one,) = server.ask("POST", "/v1/tasks/other/predict", {"inputs": [TEXT]}).json["predictions"]
+        (one,) = server.request("POST", "/v1/tasks/other/predict", {"inputs": [TEXT]}).json["predictions"]
         assert (one["release"], one["answer"]) == (loaded.json["release"], {"label": "FRAUD"})
-        assert server.ask("POST", "/v1/unload_lora_adapter", {"lora_name": "other"}).json["status"] == "unloaded"
-        assert server.ask("POST", "/v1/tasks/other/predict", {"inputs": [TEXT]}).status == 404
-        assert server.ask("POST", "/v1/unload_lora_adapter", {"lora_name": "other"}).status == 404
+        assert server.request("POST", "/v1/unload_lora_adapter", {"lora_name": "other"}).json["status"] == "unloaded"
+        assert server.request("POST", "/v1/tasks/other/predict", {"inputs": [TEXT]}).status == 404
+        assert server.request("POST", "/v1/unload_lora_adapter", {"lora_name": "other"}).status == 404
         server.signal()
-        assert server.end().code == 0
+        assert server.wait().code == 0
     events = [json.loads(line)["event"] for line in (work / ".loratory/audit.jsonl").read_text().splitlines()]
     assert events == ["load", "load", "unload"]
 
@@ -466,20 +466,20 @@ def test_it_loads_and_unloads_while_it_runs(nursery: world.Nursery, work: Path) 
 def test_the_installed_command_serves_model_dir_with_keys(ran: Path, tmp_path: Path) -> None:
     """No fork of a prepared process: what a person starts."""
     keys = tmp_path / "keys.json"
-    secret = here(tmp_path, "keys", "add", "ann", "--file", keys).out.strip()
-    port = free_port()
+    secret = run_command(tmp_path, "keys", "add", "ann", "--file", keys).out.strip()
+    port = find_free_port()
     words = [sys.executable, "-m", "loratory", "serve", "--host", "0.0.0.0", "--port", str(port), "--keys", str(keys)]
     environment = {**os.environ, "MODEL_DIR": str(ran / "runs/tiny")}
     process = subprocess.Popen(
         words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    server = Running(process.pid, port, nursery=None)  # type: ignore[arg-type]
+    server = RunningServer(process.pid, port, process_pool=None)  # type: ignore[arg-type]
     try:
-        until(lambda: server.answers() or process.poll() is not None)
+        wait_until(lambda: server.is_ready() or process.poll() is not None)
         assert process.poll() is None
         ask = {"inputs": [TEXT]}
-        assert server.ask("POST", PREDICT, ask).status == 401
-        found = server.ask("POST", PREDICT, ask, Authorization=f"Bearer {secret}").json["predictions"]
+        assert server.request("POST", PREDICT, ask).status == 401
+        found = server.request("POST", PREDICT, ask, Authorization=f"Bearer {secret}").json["predictions"]
         assert found[0]["answer"] == {"label": "FRAUD"}
         assert found[0]["served_by"] == "lora"
     finally:
@@ -494,26 +494,26 @@ def test_the_installed_command_serves_model_dir_with_keys(ran: Path, tmp_path: P
 
 def router_models(home: Path) -> Path:
     """The three models that a semantic router would take, tiny."""
-    tokenizer = word_pieces()
+    tokenizer = make_word_piece_tokenizer()
     for task, names in KINDS.items():
-        job = JOBS[task]
-        folder = home / f"{folder_name(job, 'bert', 8)}_rust"
-        config = configuration(
+        job = ROUTER_TASKS[task]
+        folder = home / f"{adapter_folder_name(job, 'bert', 8)}_rust"
+        config = make_config(
             "bert", tokenizer, id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)}
         )
         kind: Any = getattr(transformers, f"AutoModelFor{'Token' if task == 'pii' else 'Sequence'}Classification")
         kind.from_config(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         (folder / "lora_config.json").write_text(json.dumps({"rank": 8}), encoding="utf-8")
-        for file, mapping in mappings(job, names).items():
+        for file, mapping in make_label_mappings(job, names).items():
             (folder / file).write_text(json.dumps(mapping), encoding="utf-8")
     return home
 
 
-def test_discovered_models_play_their_roles(nursery: world.Nursery, tmp_path: Path) -> None:
+def test_discovered_models_play_their_roles(nursery: world.ProcessPool, tmp_path: Path) -> None:
     router_models(tmp_path / "models")
-    with running(nursery, tmp_path, "--discover", "models") as server:
-        reply = server.ask("POST", "/api/v1/classify/batch", {"texts": ["hello", "cash"], "task_type": "all"})
+    with run_server(nursery, tmp_path, "--discover", "models") as server:
+        reply = server.request("POST", "/api/v1/classify/batch", {"texts": ["hello", "cash"], "task_type": "all"})
         assert reply.status == 200, reply.body
         rows = reply.json["results"]
         assert [sorted(row) for row in rows] == [["intent", "pii", "security"]] * 2
@@ -521,14 +521,14 @@ def test_discovered_models_play_their_roles(nursery: world.Nursery, tmp_path: Pa
         assert {row["pii"]["category"] for row in rows} <= {"PERSON", "no_pii"}
         assert {row["security"]["category"] for row in rows} <= {"jailbreak", "safe"}
         server.signal()
-        assert server.end().code == 0
+        assert server.wait().code == 0
 
 
 def refused(folder: Path, *words: str | Path) -> str:
     """How it does not start: exit code 2 and a message without a traceback."""
-    done = here(folder, "serve", *words)
+    done = run_command(folder, "serve", *words)
     assert (done.code, done.out) == (2, ""), done.err
-    return " ".join(done.said().split())
+    return " ".join(done.read_stderr().split())
 
 
 @pytest.mark.parametrize(
@@ -559,7 +559,7 @@ def test_it_does_not_start(work: Path, words: list[str], said: list[str]) -> Non
     (work / "none.json").write_text('{"keys": []}', encoding="utf-8")
     (work / "fallback.yaml").write_text("tasks:\n  a: {path: runs/tiny, fallback: [tfdif]}\n", encoding="utf-8")
     (work / "key.yaml").write_text("tasks:\n  a: {path: runs/tiny, contendr: lora}\n", encoding="utf-8")
-    here(work, "keys", "add", "ann", "--file", "one.json")
+    run_command(work, "keys", "add", "ann", "--file", "one.json")
     message = refused(work, *words)
     for part in said:
         assert part in message, message
@@ -576,8 +576,8 @@ def test_a_port_that_somebody_has(work: Path) -> None:
 
 
 def test_keys_are_added_listed_and_revoked(tmp_path: Path) -> None:
-    def keys(*words: str) -> world.Done:
-        return here(tmp_path, "keys", *words)
+    def keys(*words: str) -> world.CommandResult:
+        return run_command(tmp_path, "keys", *words)
 
     first, second = keys("add", "ann"), keys("add", "root", "--admin")
     assert (first.code, second.code) == (0, 0)
@@ -586,28 +586,28 @@ def test_keys_are_added_listed_and_revoked(tmp_path: Path) -> None:
     assert keys("list").out.splitlines() == ["ann  infer", "root  admin infer"]
     assert first.out.strip() not in (tmp_path / "keys.json").read_text()
     taken = keys("add", "ann")
-    assert (taken.code, "there is a key called 'ann'" in taken.said()) == (2, True)
+    assert (taken.code, "there is a key called 'ann'" in taken.read_stderr()) == (2, True)
     assert keys("revoke", "ann").code == 0
     assert keys("list").out.splitlines() == ["root  admin infer"]
     assert keys("revoke", "ann").code == keys("add").code == keys("add", "a b").code == keys("ad", "bob").code == 2
-    assert "did you mean 'add'?" in keys("ad", "bob").said()
-    audit = Audit(tmp_path / ".loratory/audit.jsonl")
+    assert "did you mean 'add'?" in keys("ad", "bob").read_stderr()
+    audit = AuditLog(tmp_path / ".loratory/audit.jsonl")
     assert audit.verify() == 3
     assert first.out.strip() not in audit.file.read_text()
 
 
 def test_the_chain_of_what_was_written_down_is_checked(tmp_path: Path) -> None:
-    missing = here(tmp_path, "audit")
+    missing = run_command(tmp_path, "audit")
     assert (missing.code, missing.out) == (2, "")
-    assert "audit.jsonl" in missing.said()
+    assert "audit.jsonl" in missing.read_stderr()
     for name in ("ann", "bob", "root"):
-        here(tmp_path, "keys", "add", name)
+        run_command(tmp_path, "keys", "add", name)
     file = tmp_path / ".loratory/audit.jsonl"
     lines = file.read_text().splitlines()
     times = [json.loads(line)["at"] for line in lines]
-    told = here(tmp_path, "audit")
+    told = run_command(tmp_path, "audit")
     assert (told.code, told.out.partition(";")[0]) == (0, f"3 lines, {times[0]} to {times[2]}")
-    chain = json.loads(here(tmp_path, "audit", file, "--json").out)
+    chain = json.loads(run_command(tmp_path, "audit", file, "--json").out)
     last = hashlib.sha256(lines[-1].encode()).hexdigest()
     whole = {"torn": 0, "beyond": 0, "parts": [str(file)]}
     assert chain == {"lines": 3, "first": times[0], "last": times[2], "head": last, **whole}
@@ -621,18 +621,18 @@ def test_the_chain_of_what_was_written_down_is_checked(tmp_path: Path) -> None:
     }
     for how, (found, number) in ways.items():
         file.write_text("\n".join(found) + "\n")
-        done = here(tmp_path, "audit", file)
+        done = run_command(tmp_path, "audit", file)
         assert (done.code, done.out) == (2, ""), how
-        assert "the chain is broken" in done.said(), how
+        assert "the chain is broken" in done.read_stderr(), how
         assert f"audit.jsonl:{number}" in done.err, how
     for text in ("", f"{lines[0]}\n"):
         file.write_text(text)
-        cut = here(tmp_path, "audit")
+        cut = run_command(tmp_path, "audit")
         assert (cut.code, cut.out) == (2, "")
-        assert lines[2] not in cut.said()
-        assert "knows 3" in cut.said()
+        assert lines[2] not in cut.read_stderr()
+        assert "knows 3" in cut.read_stderr()
     file.write_text("\n".join([*lines, '{"at": "2026-']))
-    torn = here(tmp_path, "audit")
+    torn = run_command(tmp_path, "audit")
     assert (torn.code, torn.out.splitlines()[1]) == (
         0,
         "torn: 1 line, cut short by a crash or a full disk while it was written",

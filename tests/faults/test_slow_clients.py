@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 
 from loratory.serving import process as processes
-from loratory.serving.app import make_app
-from loratory.serving.process import Process, bound, connections_at_most
+from loratory.serving.app import create_app
+from loratory.serving.process import ServerProcess, bind_socket, limit_connections
 from loratory.serving.server import Server
-from served import Bench, router, seated, server_of, service
+from served import FakeBackbone, make_router_server, make_plannable, make_server, make_service
 
 from . import world
-from .serving import Line, Running, running
-from .world import here, until
+from .serving import KeepAliveConnection, RunningServer, run_server
+from .world import run_command, wait_until
 
 PREDICT = "/v1/tasks/tiny/predict"
 ONE = json.dumps({"inputs": ["my card was stolen please help"]}).encode()
@@ -34,10 +34,10 @@ ONE = json.dumps({"inputs": ["my card was stolen please help"]}).encode()
 @pytest.fixture(scope="module")
 def ran(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a finished run."""
-    folder = world.fill(
-        tmp_path_factory.mktemp("slow") / "w", base, world.spec_of("  - tfidf\n  - lora\n", serve="{contender: lora}")
+    folder = world.make_workspace(
+        tmp_path_factory.mktemp("slow") / "w", base, world.make_spec("  - tfidf\n  - lora\n", serve="{contender: lora}")
     )
-    done = here(folder, "run", "spec.yaml")
+    done = run_command(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
     return folder
 
@@ -63,10 +63,10 @@ async def healthy(port: int, seconds: float) -> list[float]:
     waited: list[float] = []
 
     async def one() -> None:
-        line, end = Line(port), time.monotonic() + seconds
+        line, end = KeepAliveConnection(port), time.monotonic() + seconds
         while time.monotonic() < end:
             started = time.monotonic()
-            said = await line.ask("POST", PREDICT, ONE)
+            said = await line.request("POST", PREDICT, ONE)
             waited.append((time.monotonic() - started) * 1000)
             assert said.status == 200, said
             await asyncio.sleep(0.01)
@@ -80,10 +80,10 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(int(share * len(values)), len(values) - 1)]
 
 
-def beside_a_crowd(server: Running, number: int, turns: int, seconds: float) -> dict[str, float]:
+def beside_a_crowd(server: RunningServer, number: int, turns: int, seconds: float) -> dict[str, float]:
     """What the others notice, and what is left behind."""
     asyncio.run(healthy(server.port, 1.0))  # warm
-    files, memory = server.files(), server.memory()
+    files, memory = server.count_open_files(), server.resident_mebibytes()
     peaks: dict[str, float] = {}
     left = []
     alone, among = [], []
@@ -91,11 +91,11 @@ def beside_a_crowd(server: Running, number: int, turns: int, seconds: float) -> 
         alone += asyncio.run(healthy(server.port, seconds))
         with crowd(server.port, number):
             among += asyncio.run(healthy(server.port, seconds))
-            peaks["files"] = server.files() - files
-            peaks["memory"] = server.memory() - memory
+            peaks["files"] = server.count_open_files() - files
+            peaks["memory"] = server.resident_mebibytes() - memory
         time.sleep(0.5)
-        left.append(server.memory() - memory)
-    until(lambda: server.files() <= files, 10)
+        left.append(server.resident_mebibytes() - memory)
+    wait_until(lambda: server.count_open_files() <= files, 10)
     return {
         "asked": len(alone) + len(among),
         "p99 without": percentile(alone, 0.99),
@@ -103,7 +103,7 @@ def beside_a_crowd(server: Running, number: int, turns: int, seconds: float) -> 
         "p50 without": percentile(alone, 0.5),
         "p50 with": percentile(among, 0.5),
         "files held": peaks["files"],
-        "files left": server.files() - files,
+        "files left": server.count_open_files() - files,
         "MiB held": peaks["memory"],
         "MiB left": left[-1],
         "MiB left by the first crowd": left[0],
@@ -114,10 +114,10 @@ def told(facts: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.1f}" for name, value in facts.items())
 
 
-def test_others_do_not_notice_slow_clients(nursery: world.Nursery, ran: Path) -> None:
-    with running(nursery, ran, "runs/tiny") as server:
+def test_others_do_not_notice_slow_clients(nursery: world.ProcessPool, ran: Path) -> None:
+    with run_server(nursery, ran, "runs/tiny") as server:
         facts = beside_a_crowd(server, 60, 1, 2.0)
-        assert server.answers()
+        assert server.is_ready()
     assert facts["files held"] > 30, told(facts)
     assert facts["files left"] <= 0, told(facts)
     assert facts["MiB left"] < 30, told(facts)
@@ -127,9 +127,9 @@ def test_others_do_not_notice_slow_clients(nursery: world.Nursery, ran: Path) ->
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_others_do_not_notice_1000_slow_clients(
-    nursery: world.Nursery, ran: Path, capsys: pytest.CaptureFixture[str]
+    nursery: world.ProcessPool, ran: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with running(nursery, ran, "runs/tiny") as server:
+    with run_server(nursery, ran, "runs/tiny") as server:
         facts = beside_a_crowd(server, 1000, 3, 10.0)
     with capsys.disabled():
         print(f"\n{told(facts)}")  # noqa: T201
@@ -146,7 +146,7 @@ class Here:
     """A server on this event loop."""
 
     port: int
-    process: Process
+    process: ServerProcess
     server: Server
 
     async def open(self, *parts: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -156,9 +156,9 @@ class Here:
         return reader, writer
 
     async def status(self, path: str = "/health/live") -> int:
-        line = Line(self.port)
+        line = KeepAliveConnection(self.port)
         try:
-            return (await line.ask("GET", path)).status
+            return (await line.request("GET", path)).status
         finally:
             line.close()
 
@@ -169,8 +169,8 @@ class Here:
 
 @contextlib.asynccontextmanager
 async def serving(server: Server) -> AsyncIterator[Here]:
-    process = Process(make_app(server), server, lambda _: None)
-    listening = bound("127.0.0.1", 0)
+    process = ServerProcess(create_app(server), server, lambda _: None)
+    listening = bind_socket("127.0.0.1", 0)
     serving = asyncio.create_task(process.serve([listening]))
     while not process.started:
         await asyncio.sleep(0.01)
@@ -204,7 +204,7 @@ def test_connections_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(processes, "TURNED_SECONDS", 0.5)
 
     async def run() -> None:
-        async with serving(router(tmp_path, limits={"connections": 3})) as here:
+        async with serving(make_router_server(tmp_path, limits={"connections": 3})) as here:
             kept = [await here.open() for _ in range(3)]
             await soon(lambda: len(here.connections) == 3)
             turned = [await here.open(LIVE) for _ in range(4)]
@@ -232,14 +232,14 @@ def test_no_more_connections_than_the_process_may_open(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
-        assert connections_at_most(2048) == 300 - processes.RESERVE
-        assert connections_at_most(100) == 100
+        assert limit_connections(2048) == 300 - processes.RESERVED_DESCRIPTORS
+        assert limit_connections(100) == 100
         said: list[str] = []
 
         async def run() -> None:
-            server = router(tmp_path)
-            process = Process(make_app(server), server, said.append)
-            listening = bound("127.0.0.1", 0)
+            server = make_router_server(tmp_path)
+            process = ServerProcess(create_app(server), server, said.append)
+            listening = bind_socket("127.0.0.1", 0)
             process.should_exit = False
             task = asyncio.create_task(process.serve([listening]))
             while not process.started:
@@ -258,12 +258,12 @@ def test_requests_whose_bodies_do_not_come_take_no_room(tmp_path: Path, monkeypa
     monkeypatch.setattr("loratory.serving.gate.BODY_SECONDS", 1.0)
 
     async def run() -> None:
-        async with serving(router(tmp_path, limits={"requests": 2})) as here:
+        async with serving(make_router_server(tmp_path, limits={"requests": 2})) as here:
             slow = [await here.open(ASKED % 9, b"{") for _ in range(5)]
             await soon(lambda: len(here.connections) == 5)
             await asyncio.sleep(0.1)
-            line = Line(here.port)
-            assert (await line.ask("POST", "/v1/tasks/intent/predict", CASH)).status == 200
+            line = KeepAliveConnection(here.port)
+            assert (await line.request("POST", "/v1/tasks/intent/predict", CASH)).status == 200
             line.close()
             answers = [await said(reader) for reader, _ in slow]
             assert all(one.startswith(b"HTTP/1.1 408 ") for one in answers), answers
@@ -280,7 +280,7 @@ def test_bodies_of_every_size_arrive_whole(tmp_path: Path, size: int) -> None:
     wanted = 413 if size > 1 << 20 else 200
 
     async def run() -> None:
-        async with serving(router(tmp_path)) as here:
+        async with serving(make_router_server(tmp_path)) as here:
             reader, writer = await here.open(
                 ASKED.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n") % len(body)
             )
@@ -317,14 +317,14 @@ def test_answers_that_nobody_reads_are_bounded_and_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: bool
 ) -> None:
     async def run() -> None:
-        async with serving(router(tmp_path)) as here:
+        async with serving(make_router_server(tmp_path)) as here:
             answer = len(json.dumps(here.server.spec.model_dump(), default=str))
             monkeypatch.setattr(processes, "STALLED_SECONDS", 2.0)
             made = await does_not_read(here)
             (one,) = here.connections
             await asyncio.sleep(0.3)
             assert 0 < one.transport.get_write_buffer_size() < (1 << 18) + answer
-            assert len(one.pipeline) <= processes.PIPELINED
+            assert len(one.pipeline) <= processes.MAX_PIPELINED_REQUESTS
             if half:
                 made.shutdown(socket.SHUT_WR)  # then the transport is closed, and waits for its buffer to be read
             assert await here.status() == 200
@@ -338,7 +338,7 @@ def test_a_slow_reader_that_goes_on_gets_all_of_it(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(processes, "STALLED_SECONDS", 1.5)
 
     async def run() -> None:
-        async with serving(router(tmp_path)) as here:
+        async with serving(make_router_server(tmp_path)) as here:
             loop = asyncio.get_running_loop()
             made = await does_not_read(here)
             read, started = 0, time.monotonic()
@@ -354,7 +354,7 @@ def test_a_slow_reader_that_goes_on_gets_all_of_it(tmp_path: Path, monkeypatch: 
 
 def test_too_many_requests_at_once_on_a_connection(tmp_path: Path) -> None:
     async def run() -> None:
-        async with serving(router(tmp_path)) as here:
+        async with serving(make_router_server(tmp_path)) as here:
             reader, writer = await here.open(LIVE * 20)
             for _ in range(20):
                 assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
@@ -372,9 +372,9 @@ def test_a_client_that_closes_its_side_is_gone(tmp_path: Path) -> None:
     """With its request whole or not: nothing more is computed for it, and what had been said before still comes."""
 
     async def run() -> None:
-        bench = Bench()
-        async with serving(server_of(tmp_path, service("intent", seated(bench)))) as here:
-            bench.free.clear()
+        bench = FakeBackbone()
+        async with serving(make_server(tmp_path, make_service("intent", make_plannable(bench)))) as here:
+            bench.unblocked.clear()
             reader, writer = await here.open(LIVE)
             await reader.readuntil(b"}")
             writer.write(ASKED % len(CASH) + CASH)
@@ -382,7 +382,7 @@ def test_a_client_that_closes_its_side_is_gone(tmp_path: Path) -> None:
             writer.write_eof()
             assert await said(reader) == b""
             await soon(lambda: not here.connections)
-            bench.free.set()
+            bench.unblocked.set()
             reader, writer = await here.open(ASKED % 100)
             writer.write_eof()
             assert await said(reader) == b""

@@ -17,19 +17,19 @@ from pathlib import Path
 
 import pytest
 
-from loratory.artifacts.manifests import verified
-from loratory.flows.listening import interruptible
-from recording import Faults
+from loratory.artifacts.manifests import verify_artifact
+from loratory.flows.listening import catch_interrupts
+from recording import FaultCounts
 
 from . import killing
 from .conftest import Workspace
 from .test_run_on_disk import reads
-from .world import Nursery, fill, here, spec_of, until, weights
+from .world import ProcessPool, make_workspace, run_command, make_spec, wait_until, read_weights
 
 TRAINING = "{epochs: 12, threads: 1, checkpoint_seconds: 0}"  # a checkpoint after every step
 LADDER = "  - tfidf\n  - lora\n"
 # one contender, and 4 steps: a run of it takes little more than the start of a process
-SHORT = spec_of("  - lora\n").replace(
+SHORT = make_spec("  - lora\n").replace(
     "{epochs: 2, threads: 1}", "{epochs: 2, threads: 1, checkpoint_seconds: 0, batch_tokens: 512}"
 )
 LONGER = SHORT.replace("epochs: 2", "epochs: 24")
@@ -37,25 +37,25 @@ KILLS = int(os.environ.get("LORATORY_TEST_KILLS", "300"))  # in the middle of a 
 
 
 def long_spec() -> str:
-    return spec_of(LADDER).replace("{epochs: 2, threads: 1}", TRAINING)
+    return make_spec(LADDER).replace("{epochs: 2, threads: 1}", TRAINING)
 
 
 @pytest.fixture(scope="module")
-def seconds(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> float:
+def seconds(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: ProcessPool) -> float:
     """How long an undisturbed run takes here and now."""
-    folder = fill(tmp_path_factory.mktemp("timed") / "w", base, long_spec())
+    folder = make_workspace(tmp_path_factory.mktemp("timed") / "w", base, long_spec())
     started = time.monotonic()
     assert nursery.run(folder, "train", "spec.yaml").code == 0
     return time.monotonic() - started
 
 
 @pytest.fixture(scope="module")
-def undisturbed(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> dict[str, bytes]:
+def undisturbed(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: ProcessPool) -> dict[str, bytes]:
     """The weights of a run that nothing happened to."""
-    folder = fill(tmp_path_factory.mktemp("undisturbed") / "w", base, long_spec())
+    folder = make_workspace(tmp_path_factory.mktemp("undisturbed") / "w", base, long_spec())
     done = nursery.run(folder, "train", "spec.yaml")
     assert done.code == 0, done.err
-    made = weights(folder / "runs")
+    made = read_weights(folder / "runs")
     assert any(name.endswith("adapter_model.safetensors") for name in made)
     return made
 
@@ -69,46 +69,46 @@ class Small:
 
 
 @pytest.fixture(scope="module")
-def small(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> Small:
-    folder = fill(tmp_path_factory.mktemp("small") / "w", base, SHORT)
+def small(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: ProcessPool) -> Small:
+    folder = make_workspace(tmp_path_factory.mktemp("small") / "w", base, SHORT)
     started = time.monotonic()
     done = nursery.run(folder, "train", "spec.yaml")
     assert done.code == 0, done.err
-    return Small(time.monotonic() - started, weights(folder / "runs"))
+    return Small(time.monotonic() - started, read_weights(folder / "runs"))
 
 
 @pytest.fixture(scope="module")
-def longer(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> dict[str, bytes]:
-    folder = fill(tmp_path_factory.mktemp("longer") / "w", base, LONGER)
+def longer(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: ProcessPool) -> dict[str, bytes]:
+    folder = make_workspace(tmp_path_factory.mktemp("longer") / "w", base, LONGER)
     assert nursery.run(folder, "train", "spec.yaml").code == 0
-    return weights(folder / "runs")
+    return read_weights(folder / "runs")
 
 
 def checkpoints(folder: Path) -> Path:
     return folder / "runs/tiny/contenders/lora/.seed-1.checkpoints"
 
 
-def finish(folder: Path, nursery: Nursery, undisturbed: dict[str, bytes]) -> str:
+def finish(folder: Path, nursery: ProcessPool, undisturbed: dict[str, bytes]) -> str:
     """Run the same command again: it ends well, with the same bytes and nothing left behind; what it said."""
     done = nursery.run(folder, "train", "spec.yaml")
     assert done.code == 0, done.err
-    assert weights(folder / "runs") == undisturbed
+    assert read_weights(folder / "runs") == undisturbed
     assert list((folder / "runs").rglob(".*")) == []
-    return done.said()
+    return done.read_stderr()
 
 
 def test_control_c_while_a_contender_trains(
-    workspace: Workspace, nursery: Nursery, undisturbed: dict[str, bytes]
+    workspace: Workspace, nursery: ProcessPool, undisturbed: dict[str, bytes]
 ) -> None:
     folder = workspace(long_spec())
     pid = nursery.start(folder, "train", "spec.yaml")
-    until(lambda: (checkpoints(folder) / "b" / "manifest.json").exists())
+    wait_until(lambda: (checkpoints(folder) / "b" / "manifest.json").exists())
     os.kill(pid, signal.SIGINT)
-    done = nursery.end()
+    done = nursery.wait()
     assert done.code == 130, done.err
-    assert "stopping at the next safe point" in done.said()
-    assert "stopped at step" in done.said()
-    assert "the same command goes on from there" in done.said()
+    assert "stopping at the next safe point" in done.read_stderr()
+    assert "stopped at step" in done.read_stderr()
+    assert "the same command goes on from there" in done.read_stderr()
     kept = folder / "runs/tiny/contenders/tfidf/seed-1/linear.safetensors"
     stamp = kept.stat().st_mtime_ns
     assert not (folder / "runs/tiny/contenders/lora/seed-1").exists()
@@ -118,29 +118,29 @@ def test_control_c_while_a_contender_trains(
 
 
 def test_the_fit_goes_on_from_its_checkpoint_instead_of_the_beginning(
-    workspace: Workspace, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, nursery: ProcessPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from loratory.flows.run import Place
+    from loratory.flows.run import RunPaths
     from loratory.flows.specs import load_spec
-    from loratory.flows.train import train
+    from loratory.flows.train import train_contenders
 
-    from .world import Heard
+    from .world import RecordingListener
 
     folder = workspace(long_spec())
     pid = nursery.start(folder, "train", "spec.yaml")
-    until(lambda: (checkpoints(folder) / "b" / "manifest.json").exists())
+    wait_until(lambda: (checkpoints(folder) / "b" / "manifest.json").exists())
     os.kill(pid, signal.SIGKILL)
-    assert nursery.end().code == -signal.SIGKILL
-    heard = Heard()
+    assert nursery.wait().code == -signal.SIGKILL
+    heard = RecordingListener()
     monkeypatch.chdir(folder)
-    train(load_spec("spec.yaml"), Place(folder / "runs/tiny"), (), heard)
+    train_contenders(load_spec("spec.yaml"), RunPaths(folder / "runs/tiny"), (), heard)
     steps = [values["step"] for event, values in heard.events if event == "step" and values["contender"] == "lora"]
     assert steps[0] >= 2
     assert steps == list(range(steps[0], steps[-1] + 1))
 
 
 def test_checkpoints_that_a_kill_left_behind_a_finished_fit_are_cleared(
-    workspace: Workspace, nursery: Nursery, undisturbed: dict[str, bytes]
+    workspace: Workspace, nursery: ProcessPool, undisturbed: dict[str, bytes]
 ) -> None:
     folder = workspace(long_spec())
     assert nursery.run(folder, "train", "spec.yaml").code == 0
@@ -148,19 +148,19 @@ def test_checkpoints_that_a_kill_left_behind_a_finished_fit_are_cleared(
     finish(folder, nursery, undisturbed)
 
 
-def kill_at_random(folder: Path, nursery: Nursery, delays: list[float]) -> int:
+def kill_at_random(folder: Path, nursery: ProcessPool, delays: list[float]) -> int:
     """Start the same command again and again, and kill it; how often it was still at work."""
     kills = 0
     for delay in delays:
         pid = nursery.start(folder, "train", "spec.yaml")
         time.sleep(delay)
         os.kill(pid, signal.SIGKILL)
-        kills += nursery.end().code == -signal.SIGKILL
+        kills += nursery.wait().code == -signal.SIGKILL
     return kills
 
 
 def test_kill_9_at_random_moments(
-    workspace: Workspace, nursery: Nursery, undisturbed: dict[str, bytes], seconds: float
+    workspace: Workspace, nursery: ProcessPool, undisturbed: dict[str, bytes], seconds: float
 ) -> None:
     chance, kills = random.Random(6), 0
     for number in range(4):
@@ -172,20 +172,20 @@ def test_kill_9_at_random_moments(
 
 @pytest.mark.slow
 def test_kill_9_at_many_more_moments(
-    workspace: Workspace, nursery: Nursery, small: Small, longer: dict[str, bytes], faults: Faults
+    workspace: Workspace, nursery: ProcessPool, small: Small, longer: dict[str, bytes], faults: FaultCounts
 ) -> None:
     """Each in the middle of a fit, behind a checkpoint that it had announced."""
-    tries = faults.of("kill -9 at a random moment while something is trained")
+    tries = faults.tries_of("kill -9 at a random moment while something is trained")
     chance, number = random.Random(7), 0
     while tries.row["tried"] < KILLS:
         folder, number = workspace(LONGER, f"w{number}"), number + 1
         for _ in range(chance.randint(1, 4)):
             before = newest(folder)
             pid, started = nursery.start(folder, "train", "spec.yaml"), time.time_ns()
-            until(partial(is_at_work, folder, started))
+            wait_until(partial(is_at_work, folder, started))
             time.sleep(chance.uniform(0.0, 0.3) * small.seconds)
             os.kill(pid, signal.SIGKILL)
-            if nursery.end().code != -signal.SIGKILL or (checkpoints(folder).with_name("seed-1")).exists():
+            if nursery.wait().code != -signal.SIGKILL or (checkpoints(folder).with_name("seed-1")).exists():
                 break
             tries.add(failures=newest(folder) <= before)
         finish(folder, nursery, longer)
@@ -204,7 +204,7 @@ def is_at_work(folder: Path, since: int) -> bool:
 
 
 # ---- at every step of the save path
-def killed_at(number: int, folder: Path, nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
+def killed_at(number: int, folder: Path, nursery: ProcessPool, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
     """The code that `train` ends with when it is killed before its n-th call that changes a file, and its notes."""
     note = folder.with_name(f"{folder.name}.note")
     with monkeypatch.context() as patched:
@@ -218,12 +218,12 @@ def newest(folder: Path) -> int:
     """The step of the newest valid checkpoint; 0 where there is none. One that says it is whole is valid."""
     steps = [0]
     for slot in checkpoints(folder).glob("[ab]"):
-        verified(slot)
+        verify_artifact(slot)
         steps.append(json.loads((slot / "facts.json").read_text(encoding="utf-8"))["step"])
     return max(steps)
 
 
-def lost_nothing(number: int, folder: Path, nursery: Nursery, monkeypatch: pytest.MonkeyPatch, small: Small) -> bool:
+def lost_nothing(number: int, folder: Path, nursery: ProcessPool, monkeypatch: pytest.MonkeyPatch, small: Small) -> bool:
     """Whether a kill at this call leaves every announced checkpoint, and the same command ends with the same bytes."""
     code, notes = killed_at(number, folder, nursery, monkeypatch)
     announced = [int(line.split()[1]) for line in notes if line.startswith("announced")]
@@ -235,7 +235,7 @@ def lost_nothing(number: int, folder: Path, nursery: Nursery, monkeypatch: pytes
 
 
 def test_kill_9_at_some_steps_of_the_save_path(
-    workspace: Workspace, nursery: Nursery, small: Small, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, nursery: ProcessPool, small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, notes = killed_at(0, workspace(SHORT), nursery, monkeypatch)
     calls = [line for line in notes if line.startswith("call")]
@@ -247,9 +247,9 @@ def test_kill_9_at_some_steps_of_the_save_path(
 
 @pytest.mark.slow
 def test_kill_9_at_every_step_of_the_save_path(
-    workspace: Workspace, nursery: Nursery, small: Small, monkeypatch: pytest.MonkeyPatch, faults: Faults
+    workspace: Workspace, nursery: ProcessPool, small: Small, monkeypatch: pytest.MonkeyPatch, faults: FaultCounts
 ) -> None:
-    tries = faults.of("kill -9 at each open, fsync, rename, removal and new folder of a fit with checkpoints")
+    tries = faults.tries_of("kill -9 at each open, fsync, rename, removal and new folder of a fit with checkpoints")
     _, notes = killed_at(0, workspace(SHORT), nursery, monkeypatch)
     for number in range(1, len([line for line in notes if line.startswith("call")]) + 1):
         folder = workspace(SHORT, f"w{number}")
@@ -258,26 +258,26 @@ def test_kill_9_at_every_step_of_the_save_path(
 
 
 def test_kill_9_while_the_test_set_is_answered_leaves_the_fits(
-    workspace: Workspace, nursery: Nursery, own_ledger: Path
+    workspace: Workspace, nursery: ProcessPool, own_ledger: Path
 ) -> None:
-    folder = workspace(spec_of(LADDER))
+    folder = workspace(make_spec(LADDER))
     pid = nursery.start(folder, "run", "spec.yaml")
-    until(lambda: own_ledger.exists() and reads() == 1)
+    wait_until(lambda: own_ledger.exists() and reads() == 1)
     os.kill(pid, signal.SIGKILL)
-    nursery.end()
-    before = weights(folder / "runs/tiny/contenders/lora/seed-1/adapter")
+    nursery.wait()
+    before = read_weights(folder / "runs/tiny/contenders/lora/seed-1/adapter")
     done = nursery.run(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
     assert done.err.count("finished before, kept") == 3
-    assert weights(folder / "runs/tiny/contenders/lora/seed-1/adapter") == before
+    assert read_weights(folder / "runs/tiny/contenders/lora/seed-1/adapter") == before
     assert reads() == 1, "what was begun and goes on is one look"
 
 
 def test_control_c_between_two_measurements_ends_the_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     from loratory.flows import measuring
 
-    folder = workspace(spec_of("  - rules\n  - tfidf\n"))
-    real, measured = measuring.measure, []
+    folder = workspace(make_spec("  - rules\n  - tfidf\n"))
+    real, measured = measuring.measure_contender, []
 
     def measure_once(bench: object, one: object) -> None:
         measured.append(one)
@@ -286,17 +286,17 @@ def test_control_c_between_two_measurements_ends_the_run(workspace: Workspace, m
 
     with monkeypatch.context() as patched:
         patched.setattr("loratory.flows.measuring.measure", measure_once)
-        done = here(folder, "run", "spec.yaml")
+        done = run_command(folder, "run", "spec.yaml")
     assert done.code == 130
     assert len(measured) == 1
-    assert "stopped" in done.said()
+    assert "stopped" in done.read_stderr()
     assert not (folder / "runs/tiny/ladder.json").exists()
-    assert here(folder, "run", "spec.yaml").code == 0
+    assert run_command(folder, "run", "spec.yaml").code == 0
 
 
 def test_a_second_control_c_stops_at_once() -> None:
     before = signal.getsignal(signal.SIGINT)  # not Python's own where the tests run in a shell's background
-    with interruptible() as stopping:
+    with catch_interrupts() as stopping:
         signal.raise_signal(signal.SIGINT)
         assert stopping()
         with pytest.raises(KeyboardInterrupt):
@@ -305,10 +305,10 @@ def test_a_second_control_c_stops_at_once() -> None:
 
 
 def test_the_installed_command_ends_with_130(workspace: Workspace) -> None:
-    folder = workspace(spec_of("  - lora\n").replace("{epochs: 2, threads: 1}", "{epochs: 1000, threads: 1}"))
+    folder = workspace(make_spec("  - lora\n").replace("{epochs: 2, threads: 1}", "{epochs: 1000, threads: 1}"))
     command = [sys.executable, "-m", "loratory", "train", "spec.yaml"]
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-    until(lambda: (folder / "runs/tiny/environment.json").exists())
+    wait_until(lambda: (folder / "runs/tiny/environment.json").exists())
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from loratory.artifacts.manifests import read_manifest, verified
+from loratory.artifacts.manifests import read_manifest, verify_artifact
 from loratory.errors import ArtifactError, StorageError
 
 from .conftest import Workspace
-from .world import here, spec_of, weights
+from .world import run_command, make_spec, read_weights
 
 LADDER = "  - tfidf\n  - lora\n"
 
@@ -47,7 +47,7 @@ def only_whole_artifacts(run: Path) -> list[Path]:
     """Every folder with a manifest is valid, and no temporary one is left; the artifacts."""
     found = [file.parent for file in run.rglob("manifest.json") if "checkpoints" not in str(file)]
     for folder in found:
-        verified(folder)
+        verify_artifact(folder)
     assert [path for path in run.rglob("*.part")] == []
     return found
 
@@ -56,14 +56,14 @@ def only_whole_artifacts(run: Path) -> list[Path]:
 def test_a_full_disk_is_said_and_a_rerun_with_room_completes(
     size: str, disk: Callable[[str], Path], workspace: Workspace
 ) -> None:
-    folder, small = workspace(spec_of(LADDER)), disk(size)
-    done = here(folder, "train", "spec.yaml", "-o", small / "out")
+    folder, small = workspace(make_spec(LADDER)), disk(size)
+    done = run_command(folder, "train", "spec.yaml", "-o", small / "out")
     assert done.code == 2, done.err
-    assert "cannot write: the disk is full" in done.said()
-    assert "free some space or choose another --output" in done.said()
+    assert "cannot write: the disk is full" in done.read_stderr()
+    assert "free some space or choose another --output" in done.read_stderr()
     before = {path: path.stat().st_mtime_ns for path in only_whole_artifacts(small / "out")}
     subprocess.run(["mount", "-o", "remount,size=50m", small], check=True)
-    done = here(folder, "train", "spec.yaml", "-o", small / "out")
+    done = run_command(folder, "train", "spec.yaml", "-o", small / "out")
     assert done.code == 0, done.err
     after = only_whole_artifacts(small / "out")
     assert len(after) == 4
@@ -75,10 +75,10 @@ def test_tensors_that_do_not_fit_are_a_full_disk_too(disk: Callable[[str], Path]
     import torch
     from safetensors.torch import save_file
 
-    from loratory.artifacts.manifests import staging
+    from loratory.artifacts.manifests import stage_artifact
 
     small = disk("64k")
-    with pytest.raises(StorageError, match="the disk is full"), staging(small / "a", {}) as part:
+    with pytest.raises(StorageError, match="the disk is full"), stage_artifact(small / "a", {}) as part:
         save_file({"a": torch.zeros(100_000)}, part / "a.safetensors")
     assert list(small.iterdir()) == []
 
@@ -88,7 +88,7 @@ def test_an_error_at_any_fsync_leaves_only_whole_artifacts(
     number: int, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where nothing can be mounted: the disk is full at the n-th fsync, of a few dozen in a run."""
-    folder = workspace(spec_of("  - tfidf\n  - prototype\n"))
+    folder = workspace(make_spec("  - tfidf\n  - prototype\n"))
     real, left = os.fsync, [number]
 
     def full(handle: int) -> None:
@@ -99,13 +99,13 @@ def test_an_error_at_any_fsync_leaves_only_whole_artifacts(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        done = here(folder, "train", "spec.yaml")
+        done = run_command(folder, "train", "spec.yaml")
     if left[0] > 0:
         pytest.skip("the run has no such fsync")
     assert done.code == 2
-    assert "the disk is full" in done.said()
+    assert "the disk is full" in done.read_stderr()
     only_whole_artifacts(folder)
-    done = here(folder, "train", "spec.yaml")
+    done = run_command(folder, "train", "spec.yaml")
     assert done.code == 0, done.err
     assert len(only_whole_artifacts(folder)) == 4
 
@@ -113,7 +113,7 @@ def test_an_error_at_any_fsync_leaves_only_whole_artifacts(
 def test_a_full_disk_while_evidence_is_written_keeps_the_fits(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = workspace(spec_of("  - tfidf\n"))
+    folder = workspace(make_spec("  - tfidf\n"))
     real = os.replace
 
     def full(source: Any, target: Any) -> None:
@@ -123,45 +123,45 @@ def test_a_full_disk_while_evidence_is_written_keeps_the_fits(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", full)
-        done = here(folder, "run", "spec.yaml")
+        done = run_command(folder, "run", "spec.yaml")
     assert done.code == 2
-    assert "the disk is full" in done.said()
-    before = weights(folder / "runs")
+    assert "the disk is full" in done.read_stderr()
+    before = read_weights(folder / "runs")
     only_whole_artifacts(folder)
-    done = here(folder, "run", "spec.yaml")
+    done = run_command(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
     assert "finished before, kept" in done.err
-    assert weights(folder / "runs") == before
+    assert read_weights(folder / "runs") == before
 
 
 def test_a_folder_that_cannot_be_written(disk: Callable[[str], Path], workspace: Workspace) -> None:
-    folder, out = workspace(spec_of("  - tfidf\n")), disk("1m")
+    folder, out = workspace(make_spec("  - tfidf\n")), disk("1m")
     subprocess.run(["mount", "-o", "remount,ro", out], check=True)
     for verb in ("run", "train"):
-        done = here(folder, verb, "spec.yaml", "-o", out / "out")
+        done = run_command(folder, verb, "spec.yaml", "-o", out / "out")
         assert done.code == 2
-        assert "cannot write: the disk is read-only" in done.said()
-    done = here(folder, "init", "data.csv", "-o", out / "new.yaml")
+        assert "cannot write: the disk is read-only" in done.read_stderr()
+    done = run_command(folder, "init", "data.csv", "-o", out / "new.yaml")
     assert done.code == 2
-    assert "the disk is read-only" in done.said()
+    assert "the disk is read-only" in done.read_stderr()
     assert list(out.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission(workspace: Workspace, tmp_path: Path) -> None:
-    folder, out = workspace(spec_of("  - tfidf\n")), tmp_path / "closed"
+    folder, out = workspace(make_spec("  - tfidf\n")), tmp_path / "closed"
     out.mkdir(mode=0o555)
-    done = here(folder, "run", "spec.yaml", "-o", out / "out")
+    done = run_command(folder, "run", "spec.yaml", "-o", out / "out")
     assert done.code == 2
-    assert "no permission to write" in done.said()
+    assert "no permission to write" in done.read_stderr()
 
 
 def test_an_output_that_is_a_file(workspace: Workspace) -> None:
-    folder = workspace(spec_of("  - tfidf\n"))
+    folder = workspace(make_spec("  - tfidf\n"))
     for output in ("data.csv", "data.csv/inner"):
-        done = here(folder, "run", "spec.yaml", "-o", output)
+        done = run_command(folder, "run", "spec.yaml", "-o", output)
         assert done.code == 2
-        assert "data.csv: this is a file, not a folder" in done.said()
+        assert "data.csv: this is a file, not a folder" in done.read_stderr()
 
 
 # ---- damage
@@ -177,19 +177,19 @@ def test_a_flipped_bit_is_refused_by_predict_and_mended_by_run(
 ) -> None:
     monkeypatch.setattr("loratory.flows.run.report", lambda *_: "<html></html>")
     fit = copied / "runs/tiny/contenders/lora/seed-1"
-    before = weights(fit)
+    before = read_weights(fit)
     flip(fit / name)
-    done = here(copied, "predict", "runs/tiny", "-c", "lora", "a text")
+    done = run_command(copied, "predict", "runs/tiny", "-c", "lora", "a text")
     assert done.code == 2
-    assert f"{name}: the file's SHA-256 differs from the manifest: it was changed or damaged" in done.said()
+    assert f"{name}: the file's SHA-256 differs from the manifest: it was changed or damaged" in done.read_stderr()
     assert done.out == ""
-    done = here(copied, "run", "spec.yaml")
+    done = run_command(copied, "run", "spec.yaml")
     assert done.code == 0, done.err
     assert "contenders/lora/seed-1 is damaged and is made again: the file's SHA-256 differs" in done.err
     assert name in done.err
     assert done.err.count("finished before, kept") == 8
-    assert weights(fit) == before
-    assert here(copied, "predict", "runs/tiny", "-c", "lora", "a text").code == 0
+    assert read_weights(fit) == before
+    assert run_command(copied, "predict", "runs/tiny", "-c", "lora", "a text").code == 0
 
 
 @pytest.mark.parametrize("harm", ["truncate", "remove", "manifest", "no-manifest"])
@@ -204,28 +204,28 @@ def test_other_damage_is_refused_too(harm: str, copied: Path) -> None:
     }
     harms[harm]()
     for where in (fit, "runs/tiny"):
-        done = here(copied, "predict", where, "-c", "head", "a text")
+        done = run_command(copied, "predict", where, "-c", "head", "a text")
         assert done.code == 2
-        assert "head/seed-1" in done.said()
+        assert "head/seed-1" in done.read_stderr()
     with pytest.raises(ArtifactError):
-        verified(fit)
+        verify_artifact(fit)
 
 
 def test_what_the_manifest_does_not_list_does_not_exist(copied: Path) -> None:
     fit = copied / "runs/tiny/contenders/head/seed-1"
     (fit / "adapter").mkdir()
     (fit / "adapter" / "adapter_config.json").write_text("{}")
-    assert here(copied, "predict", fit, "a text").code == 0
+    assert run_command(copied, "predict", fit, "a text").code == 0
     assert "adapter/adapter_config.json" not in (read_manifest(fit) or {})["files"]
 
 
 def test_a_half_written_fit_is_no_fit(copied: Path) -> None:
     fit = copied / "runs/tiny/contenders/head/seed-1"
     fit.rename(fit.with_name(".seed-1.part"))
-    done = here(copied, "predict", "runs/tiny", "-c", "head", "a text")
+    done = run_command(copied, "predict", "runs/tiny", "-c", "head", "a text")
     assert done.code == 2
-    assert "manifest" in done.said()
-    assert here(copied, "train", "spec.yaml", "-c", "head").code == 0
+    assert "manifest" in done.read_stderr()
+    assert run_command(copied, "train", "spec.yaml", "-c", "head").code == 0
     assert list(fit.parent.glob(".*")) == []
 
 
@@ -233,12 +233,12 @@ def test_a_broken_ladder_is_no_run(copied: Path) -> None:
     for text in ("{", "[]", "{}", '{"verdict": 3, "contenders": 4}'):
         (copied / "runs/tiny/ladder.json").write_text(text)
         for words in (("predict", "runs/tiny", "a text"), ("evaluate", "runs/tiny"), ("report", "runs/tiny")):
-            done = here(copied, *words)
+            done = run_command(copied, *words)
             assert done.code == 2
             told = (
                 "neither a run (ladder.json) nor an artifact" if words[0] == "report" else "differs from the manifest"
             )
-            assert told in done.said()
+            assert told in done.read_stderr()
 
 
 def test_a_base_that_was_exchanged_since_is_refused(copied: Path) -> None:
@@ -248,10 +248,10 @@ def test_a_base_that_was_exchanged_since_is_refused(copied: Path) -> None:
     shutil.copytree(target, copied / "base")
     spec = (copied / "spec.yaml").read_text().replace("base: base", f"base: {copied / 'base'}")
     (copied / "spec.yaml").write_text(spec)
-    assert here(copied, "train", "spec.yaml", "-c", "head", "--set", "head.epochs=2").code == 0
+    assert run_command(copied, "train", "spec.yaml", "-c", "head", "--set", "head.epochs=2").code == 0
     fit = copied / "runs/tiny/contenders/head/seed-1"
-    assert here(copied, "predict", fit, "a text").code == 0
+    assert run_command(copied, "predict", fit, "a text").code == 0
     flip(copied / "base" / "model.safetensors")
-    done = here(copied, "predict", fit, "a text")
+    done = run_command(copied, "predict", fit, "a text")
     assert done.code == 2
-    assert "is not the one this artifact was made with" in done.said()
+    assert "is not the one this artifact was made with" in done.read_stderr()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from loratory.data import twins
-from loratory.errors import Unfit
+from loratory.errors import UnsupportedTask
 from loratory.flows import stress
 
 from . import world
@@ -26,8 +26,8 @@ def stressed(run: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def shaken(base: Path, tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Any]:
     """A run with stress and a gate on it, and its ladder."""
-    spec = world.spec_of(LADDER, stress=STRESS, gate="{flips: {loud: {at_most: 0.3}}}")
-    folder = world.fill(tmp_path / "w", base, spec)
+    spec = world.make_spec(LADDER, stress=STRESS, gate="{flips: {loud: {at_most: 0.3}}}")
+    folder = world.make_workspace(tmp_path / "w", base, spec)
     return folder, again(folder, monkeypatch)[0]
 
 
@@ -50,10 +50,10 @@ def test_another_stress_is_measured_and_counted_and_no_fit_is_made_again(
     shaken: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = shaken
-    before = world.weights(folder / "runs")
+    before = world.read_weights(folder / "runs")
     ladder, _ = again(folder, monkeypatch, "stress.seed=7")
     assert reads() == 2
-    assert world.weights(folder / "runs") == before
+    assert world.read_weights(folder / "runs") == before
     assert len(stressed(folder / "runs" / "tiny")) == 6
     assert ladder["contenders"][1]["stress"]
     again(folder, monkeypatch, "stress.part=validation")
@@ -63,14 +63,14 @@ def test_another_stress_is_measured_and_counted_and_no_fit_is_made_again(
 def test_by_hand(shaken: tuple[Path, Any]) -> None:
     folder, _ = shaken
     run = folder / "runs" / "tiny"
-    done = world.here(folder, "stress", "runs/tiny", "-c", "tfidf", "--texts", "7", "--json")
+    done = world.run_command(folder, "stress", "runs/tiny", "-c", "tfidf", "--texts", "7", "--json")
     assert done.code == 0, done.err
     made = json.loads(done.out)
     assert (made["name"], made["part"], made["texts"]) == ("tfidf", "test", 7)
     assert "answers change" in done.err
     assert reads() == 2
     assert len(stressed(run)) == 4  # what the run's own spec asked for is still there
-    own = world.here(folder, "stress", "runs/tiny", "--data", "data.csv", "--set", "stress.of=[suffix]", "--texts", "5")
+    own = world.run_command(folder, "stress", "runs/tiny", "--data", "data.csv", "--set", "stress.of=[suffix]", "--texts", "5")
     assert own.code == 0, own.err
     assert "5 texts of data.csv" in own.err
     assert len(stressed(run)) == 4
@@ -88,20 +88,20 @@ def test_by_hand(shaken: tuple[Path, Any]) -> None:
     ],
 )
 def test_mistakes_are_told(shaken: tuple[Path, Any], arguments: tuple[str, ...], said: str) -> None:
-    done = world.here(shaken[0], "stress", "runs/tiny", *arguments)
+    done = world.run_command(shaken[0], "stress", "runs/tiny", *arguments)
     assert done.code == 2
     assert said in done.err
 
 
 def test_a_fit_by_itself_needs_data(shaken: tuple[Path, Any]) -> None:
-    done = world.here(shaken[0], "stress", "runs/tiny/contenders/tfidf/seed-1")
+    done = world.run_command(shaken[0], "stress", "runs/tiny/contenders/tfidf/seed-1")
     assert done.code == 2
     assert "--data" in done.err
 
 
 def test_a_gate_without_stress_is_refused(base: Path, tmp_path: Path) -> None:
-    folder = world.fill(tmp_path / "w", base, world.spec_of(LADDER, gate="{flips: {suffix: {at_most: 0.1}}}"))
-    done = world.here(folder, "run", "spec.yaml")
+    folder = world.make_workspace(tmp_path / "w", base, world.make_spec(LADDER, gate="{flips: {suffix: {at_most: 0.1}}}"))
+    done = world.run_command(folder, "run", "spec.yaml")
     assert done.code == 2
     assert "nothing is perturbed" in done.err
     assert "add stress: {}" in done.err
@@ -110,5 +110,5 @@ def test_a_gate_without_stress_is_refused(base: Path, tmp_path: Path) -> None:
 def test_a_task_that_writes_is_refused() -> None:
     from loratory.tasks.generate import Generate
 
-    with pytest.raises(Unfit, match="neither with a label nor with spans"):
-        twins.check(Generate())
+    with pytest.raises(UnsupportedTask, match="neither with a label nor with spans"):
+        twins.check_comparable(Generate())

@@ -16,16 +16,16 @@ import pytest
 import torch
 
 from loratory.artifacts import manifests
-from loratory.artifacts.files import append_line, sweep, write_json, write_text
-from loratory.artifacts.manifests import extending, open_artifact, staging
+from loratory.artifacts.files import append_line, remove_leftovers, write_json, write_text
+from loratory.artifacts.manifests import extend_artifact, open_artifact, stage_artifact
 from loratory.errors import ArtifactError, DataError
 from loratory.flows import keys
 from loratory.flows.opening import read_ladder, seal_run, unseal_run
-from loratory.protocols import State
-from loratory.serving.audit import Audit
-from loratory.serving.keys import Keys
+from loratory.protocols import TrainingState
+from loratory.serving.audit import AuditLog
+from loratory.serving.keys import ApiKeys
 from loratory.training.checkpoints import FolderCheckpoints
-from recording import Faults
+from recording import FaultCounts
 
 from .power import Trace, crash, tracing
 
@@ -55,7 +55,7 @@ def tree(folder: Path) -> Tree:
     """The files of a valid artifact; raises ArtifactError."""
     made = open_artifact(folder)
     made.check_all()
-    return {name: made.read(name) for name in made.names()}
+    return {name: made.read(name) for name in made.list_names()}
 
 
 # ---- artifacts
@@ -65,7 +65,7 @@ MORE: Tree = {**OLD, "more/c.txt": b"c" * 5000}
 
 
 def stage(root: Path, files: Tree) -> None:
-    with staging(root / "runs" / "fit", {"kind": "fit"}) as part:
+    with stage_artifact(root / "runs" / "fit", {"kind": "fit"}) as part:
         for name, data in files.items():
             (part / name).parent.mkdir(exist_ok=True)
             (part / name).write_bytes(data)
@@ -77,7 +77,7 @@ def stage_all(root: Path, states: Sequence[Tree]) -> None:
 
 
 def extend(root: Path, files: Tree) -> None:
-    with extending(root / "runs" / "fit") as part:
+    with extend_artifact(root / "runs" / "fit") as part:
         for name, data in files.items():
             (part / name).parent.mkdir(exist_ok=True)
             (part / name).write_bytes(data)
@@ -118,7 +118,7 @@ def made_again(work: Callable[[Path, Tree], object], root: Path, files: Tree, af
 def staged(*before: Tree) -> Case:
     def swept(root: Path, acknowledged: int) -> None:
         if (root / "runs").is_dir() and not exchanges(root):
-            sweep(root / "runs" / "fit")  # gives the older folder its name back where two renames were needed
+            remove_leftovers(root / "runs" / "fit")  # gives the older folder its name back where two renames were needed
         one_of(root, acknowledged, *(before or (None,)), NEW)
 
     return Case(
@@ -139,8 +139,8 @@ def extended(files: Tree, between: Tree | None, after: Tree) -> Case:
 
 
 # ---- checkpoints
-def state(number: int) -> State:
-    return State({"weight": torch.full((400,), float(number))}, {"step": number})
+def state(number: int) -> TrainingState:
+    return TrainingState({"weight": torch.full((400,), float(number))}, {"step": number})
 
 
 def checkpoints(root: Path) -> FolderCheckpoints:
@@ -149,12 +149,12 @@ def checkpoints(root: Path) -> FolderCheckpoints:
 
 def keep(root: Path, trace: Trace) -> None:
     for number in range(1, TIMES + 1):
-        checkpoints(root).keep(state(number))
+        checkpoints(root).save(state(number))
         trace.acknowledge()
 
 
 def kept(root: Path, acknowledged: int) -> int:
-    found = checkpoints(root).latest()
+    found = checkpoints(root).load_latest()
     step = 0 if found is None else int(str(found.facts["step"]))
     assert found is None or torch.equal(found.tensors["weight"], state(step).tensors["weight"])
     assert acknowledged <= step <= TIMES + 1
@@ -163,7 +163,7 @@ def kept(root: Path, acknowledged: int) -> int:
 
 def go_on(root: Path) -> None:
     step = kept(root, 0)
-    checkpoints(root).keep(state(step + 1))
+    checkpoints(root).save(state(step + 1))
     assert kept(root, 0) == step + 1
 
 
@@ -202,13 +202,13 @@ def rewritten(root: Path, acknowledged: int) -> None:
 
 
 # ---- the audit file and the keys
-def audit(root: Path) -> Audit:
-    return Audit(root / ".loratory" / "audit.jsonl")
+def audit(root: Path) -> AuditLog:
+    return AuditLog(root / ".loratory" / "audit.jsonl")
 
 
 def note(root: Path, trace: Trace) -> None:
     for number in range(TIMES):
-        audit(root).note("load", {"number": number, "path": "x" * 300})
+        audit(root).record("load", {"number": number, "path": "x" * 300})
         trace.acknowledge()
 
 
@@ -221,7 +221,7 @@ def chained(root: Path, acknowledged: int) -> None:
 
 def note_on(root: Path) -> None:
     """It says what happened, and the chain holds all the same."""
-    audit(root).note("load", {"number": TIMES})
+    audit(root).record("load", {"number": TIMES})
     rows = [
         json.loads(raw)
         for raw in audit(root).file.read_bytes().split(b"\n")
@@ -233,13 +233,13 @@ def note_on(root: Path) -> None:
 
 def add_keys(root: Path, trace: Trace) -> None:
     for number in range(TIMES):
-        keys.add("add", root / "keys.json", f"key-{number}", False)
+        keys.add_key("add", root / "keys.json", f"key-{number}", False)
         trace.acknowledge()
 
 
 def added(root: Path, acknowledged: int) -> None:
     file = root / "keys.json"
-    names = [key.name for key in Keys.read(file).by_digest.values()] if file.exists() else []
+    names = [key.name for key in ApiKeys.read(file).by_digest.values()] if file.exists() else []
     assert names == [f"key-{number}" for number in range(len(names))]
     assert acknowledged <= len(names)
 
@@ -284,7 +284,7 @@ CASES: dict[str, Case] = {
         nothing, rewrite, rewritten, lambda root: write_text(root / "made" / "file.txt", "9")
     ),
     "the audit file": Case(nothing, note, chained, note_on),
-    "keys": Case(nothing, add_keys, added, lambda root: keys.add("add", root / "keys.json", "last", False)),
+    "keys": Case(nothing, add_keys, added, lambda root: keys.add_key("add", root / "keys.json", "last", False)),
     "the evidence of a run": Case(
         lambda root: evidence(root, 1.0),
         lambda root, trace: done(trace, evidence, root, 2.0),
@@ -342,7 +342,7 @@ STATES = 10_000
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.usefixtures("renaming")
-def test_power_is_lost_between_any_two_writes_10_000_times(tmp_path: Path, name: str, faults: Faults) -> None:
+def test_power_is_lost_between_any_two_writes_10_000_times(tmp_path: Path, name: str, faults: FaultCounts) -> None:
     number = STATES // (2 * len(CASES))
     lose_power(tmp_path, CASES[name], number, f"{name} at length")
-    faults.of("power lost between any two writes").add(number)
+    faults.tries_of("power lost between any two writes").add(number)

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .world import csv_of, here, rows, spec_of
+from .world import to_csv, run_command, make_rows, make_spec
 
 Workspace = Callable[..., Path]
 SMALL = "  - rules\n  - tfidf\n"
-GIVEN = spec_of(SMALL).replace("data.csv,", "data.csv, test: test.csv,")
+GIVEN = make_spec(SMALL).replace("data.csv,", "data.csv, test: test.csv,")
 
 
 def run(folder: Path) -> tuple[dict[str, Any], str, str]:
     """ladder.json, the screen, and the report up to its first heading below the verdict."""
-    done = here(folder, "run", "spec.yaml")
+    done = run_command(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
     ladder = json.loads((folder / "runs/tiny/ladder.json").read_text(encoding="utf-8"))
     report = (folder / "runs/tiny/report.html").read_text(encoding="utf-8")
@@ -27,10 +27,10 @@ def run(folder: Path) -> tuple[dict[str, Any], str, str]:
 def test_a_given_test_file_that_holds_rows_of_train_has_its_figure_without_them(workspace: Workspace) -> None:
     """Twelve rows of train, once as they are and once with other white space and case, among 24 that are new."""
     folder = workspace(GIVEN)
-    test, train = rows()[::5], [row for row in rows() if row not in rows()[::5]]
+    test, train = make_rows()[::5], [row for row in make_rows() if row not in make_rows()[::5]]
     leaked = [(f"  {text.upper()} ", label) for text, label in train[::8]]
-    (folder / "test.csv").write_text(csv_of([*test, *leaked]), encoding="utf-8")
-    (folder / "data.csv").write_text(csv_of(train), encoding="utf-8")
+    (folder / "test.csv").write_text(to_csv([*test, *leaked]), encoding="utf-8")
+    (folder / "data.csv").write_text(to_csv(train), encoding="utf-8")
     ladder, screen, top = run(folder)
     leaks = ladder["facts"]["leaks"]
     assert (leaks["examples"], leaks["leaked"]) == (len(test) + len(leaked), len(leaked))
@@ -44,18 +44,18 @@ def test_a_given_test_file_that_holds_rows_of_train_has_its_figure_without_them(
 
 
 def test_what_check_warns_of_is_said_by_the_run_and_at_the_top_of_its_report(workspace: Workspace) -> None:
-    ladder, screen, top = run(workspace(spec_of(SMALL)))
+    ladder, screen, top = run(workspace(make_spec(SMALL)))
     (said,) = [one for one in ladder["verdict"]["warnings"] if one.startswith("Data: the test set has ")]
     assert said in screen
     assert "Data: the test set has " in top
 
 
 def test_labels_that_have_nothing_to_do_with_the_texts_are_not_learnt(workspace: Workspace) -> None:
-    folder = workspace(spec_of(SMALL))
-    labels = [label for _, label in rows()]
+    folder = workspace(make_spec(SMALL))
+    labels = [label for _, label in make_rows()]
     random.Random(6).shuffle(labels)
     (folder / "data.csv").write_text(
-        csv_of([(text, label) for (text, _), label in zip(rows(), labels, strict=True)]), encoding="utf-8"
+        to_csv([(text, label) for (text, _), label in zip(make_rows(), labels, strict=True)]), encoding="utf-8"
     )
     ladder, screen, top = run(folder)
     verdict = ladder["verdict"]

@@ -55,7 +55,7 @@ evidence: {resamples: 200, latency_texts: 5}
 """
 
 
-def rows() -> list[tuple[str, str]]:
+def make_rows() -> list[tuple[str, str]]:
     """120 texts with their labels."""
     made = []
     for label, subjects in TOPICS.items():
@@ -65,16 +65,16 @@ def rows() -> list[tuple[str, str]]:
     return made
 
 
-def csv_of(examples: list[tuple[str, str]]) -> str:
+def to_csv(examples: list[tuple[str, str]]) -> str:
     return "text,label\n" + "".join(f"{text},{label}\n" for text, label in examples)
 
 
-def spec_of(ladder: str = LADDER, **more: str) -> str:
+def make_spec(ladder: str = LADDER, **more: str) -> str:
     """The spec's text with another ladder; `more` are whole lines that come last."""
     return SPEC.replace("LADDER\n", ladder) + "".join(f"{key}: {value}\n" for key, value in more.items())
 
 
-WHOLE = spec_of()
+FULL_SPEC = make_spec()
 
 
 def write_base(folder: Path) -> None:
@@ -83,7 +83,7 @@ def write_base(folder: Path) -> None:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    known = sorted({word for text, _ in rows() for word in text.split()})
+    known = sorted({word for text, _ in make_rows() for word in text.split()})
     vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *known])}
     tokenizer: Any = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
@@ -100,17 +100,17 @@ def write_base(folder: Path) -> None:
         BertModel(config).save_pretrained(folder)
 
 
-def fill(folder: Path, base: Path, spec: str) -> Path:
+def make_workspace(folder: Path, base: Path, spec: str) -> Path:
     """A workspace: examples, a link to the base, and the spec."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "data.csv").write_text(csv_of(rows()), encoding="utf-8")
+    (folder / "data.csv").write_text(to_csv(make_rows()), encoding="utf-8")
     (folder / "base").symlink_to(base)
     (folder / "spec.yaml").write_text(spec, encoding="utf-8")
     return folder
 
 
 @dataclass
-class Heard:
+class RecordingListener:
     """A listener that remembers."""
 
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -118,25 +118,25 @@ class Heard:
     def __call__(self, event: str, values: Mapping[str, Any]) -> None:
         self.events.append((event, dict(values)))
 
-    def of(self, event: str, key: str = "contender") -> list[Any]:
+    def values_of(self, event: str, key: str = "contender") -> list[Any]:
         return [values[key] for name, values in self.events if name == event]
 
 
 @dataclass(frozen=True)
-class Done:
+class CommandResult:
     """How a command ended."""
 
     code: int
     out: str
     err: str
 
-    def said(self) -> str:
+    def read_stderr(self) -> str:
         """What a person reads; never a traceback."""
         assert "Traceback" not in self.err, self.err
         return self.err
 
 
-def here(folder: Path, *words: str | Path, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Done:
+def run_command(folder: Path, *words: str | Path, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> CommandResult:
     """The command line in this process, with `folder` as the working directory."""
     from loratory.cli import main
 
@@ -152,17 +152,17 @@ def here(folder: Path, *words: str | Path, stdin: bytes = b"", environment: Mapp
         code = done.code if isinstance(done.code, int) else 1
     finally:
         os.chdir(before)
-    return Done(code, *(_text(stream) for stream in (out, err)))
+    return CommandResult(code, *(_read_stream(stream) for stream in (out, err)))
 
 
-def _text(stream: io.TextIOWrapper) -> str:
+def _read_stream(stream: io.TextIOWrapper) -> str:
     stream.flush()
     held = stream.buffer
     assert isinstance(held, io.BytesIO)
     return held.getvalue().decode()
 
 
-class Nursery:
+class ProcessPool:
     """A process that has everything imported and forks a child for each command: quick, and safe to kill."""
 
     def __init__(self) -> None:
@@ -187,20 +187,20 @@ class Nursery:
         self.process.stdin.write(json.dumps(value).encode() + b"\n")
         self.process.stdin.flush()
 
-    def end(self) -> Done:
+    def wait(self) -> CommandResult:
         """Wait for the command; a signal that killed it is a negative code. Its id is valid until here."""
         self._write("end")
         ended = self._read()
-        return Done(ended["code"], ended["out"], ended["err"])
+        return CommandResult(ended["code"], ended["out"], ended["err"])
 
-    def run(self, folder: Path, *words: str | Path) -> Done:
+    def run(self, folder: Path, *words: str | Path) -> CommandResult:
         self.start(folder, *words)
-        return self.end()
+        return self.wait()
 
 
 @contextmanager
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
+def process_pool() -> Iterator[ProcessPool]:
+    made = ProcessPool()
     try:
         yield made
     finally:
@@ -208,15 +208,15 @@ def nursery() -> Iterator[Nursery]:
         made.process.wait()
 
 
-def until(what: Callable[[], bool], seconds: float = 240.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 240.0) -> None:
     """Wait for something to be so."""
     end = time.monotonic() + seconds
-    while not what():
+    while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.002)
 
 
-def weights(folder: Path) -> dict[str, bytes]:
+def read_weights(folder: Path) -> dict[str, bytes]:
     """Every weight file below a folder."""
     return {
         file.relative_to(folder).as_posix(): file.read_bytes()

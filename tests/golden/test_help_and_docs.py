@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from loratory.discovery import find, names
+from loratory.discovery import load_named, list_names
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ("spec.md", "spec.schema.json", "cli.md", "server.md", "evidence.md", "data.md", "reliability.md")
@@ -34,8 +34,8 @@ def test_the_committed_pages_are_what_the_generator_makes() -> None:
 def test_every_option_of_every_model_stands_in_the_page() -> None:
     text = (DOCS / "spec.md").read_text(encoding="utf-8")
     for group in ("tasks", "regimes"):
-        for name in names(group):
-            for key in find(group, name).model_fields:
+        for name in list_names(group):
+            for key in load_named(group, name).model_fields:
                 assert f"`{key}`" in text or key == "kind", f"{name}: {key}"
 
 

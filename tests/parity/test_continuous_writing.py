@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 import torch
 
-from loratory.errors import Late, Unfit
+from loratory.errors import DeadlineExceeded, UnsupportedTask
 from loratory.models import generating, trials
-from loratory.models.execution import run_here
-from loratory.models.trials import joining_works
-from loratory.models.trunks import Pool, TorchTrunk
-from loratory.protocols import Asked, Encode, Network, Prediction, Sampling, Score, Tokens, Write, Written
-from loratory.serving.engine import Engine, Limits, trunk_of
-from loratory.serving.plain import Full
-from tiny import random_adapter, save_writer, trunk_in
+from loratory.models.execution import run_locally
+from loratory.models.trials import probe_joining
+from loratory.models.trunks import TorchBackbonePool, TorchBackbone
+from loratory.protocols import InferencePlan, EncodeRequest, Network, Prediction, Sampling, ScoreRequest, TokenIds, GenerateRequest, Generation
+from loratory.serving.engine import Engine, EngineLimits, backbone_of
+from loratory.serving.plain import CapacityExceeded
+from tiny import make_random_adapter, save_causal_model, load_backbone_from
 
 SCHEMA = {
     "type": "object",
@@ -34,13 +34,13 @@ WINDOW = 48
 
 
 @pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> TorchTrunk:
-    return trunk_in(save_writer(tmp_path_factory.mktemp("qwen"), "qwen2"))
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> TorchBackbone:
+    return load_backbone_from(save_causal_model(tmp_path_factory.mktemp("qwen"), "qwen2"))
 
 
 @pytest.fixture(scope="module")
-def seedling() -> TorchTrunk:
-    trunk: TorchTrunk = Pool().base("seedling")
+def seedling() -> TorchBackbone:
+    trunk: TorchBackbone = TorchBackbonePool().get_base("seedling")
     return trunk
 
 
@@ -48,20 +48,20 @@ def end_of(trunk: Any) -> int:
     return int(trunk.tokenizer.tokenizer.eos_token_id)
 
 
-def prompts(trunk: Any, count: int = 9) -> list[Tokens]:
+def prompts(trunk: Any, count: int = 9) -> list[TokenIds]:
     words = ["my card was blocked and", "cash", "please help me with the login, since monday", "what is", "a refund of"]
     return [trunk.tokenizer.ids(f"{words[k % 5]} {k}")[0] for k in range(count)]
 
 
-def requests_of(trunk: Any, count: int = 9, **more: Any) -> list[Write]:
+def requests_of(trunk: Any, count: int = 9, **more: Any) -> list[GenerateRequest]:
     """Budgets of different sizes, behind prompts of different lengths."""
     ends = frozenset({end_of(trunk)})
     return [
-        Write(Network(trunk), prompt, 6 + 7 * (k % 4), ends, **more) for k, prompt in enumerate(prompts(trunk, count))
+        GenerateRequest(Network(trunk), prompt, 6 + 7 * (k % 4), ends, **more) for k, prompt in enumerate(prompts(trunk, count))
     ]
 
 
-def late(trunk: Any, requests: list[Write], every: int = 2) -> list[Written]:
+def late(trunk: Any, requests: list[GenerateRequest], every: int = 2) -> list[Generation]:
     """One joins after every few steps."""
     scribe, pens = trunk.scribe(), [trunk.pen(request) for request in requests]
     for pen in pens:
@@ -74,14 +74,14 @@ def late(trunk: Any, requests: list[Write], every: int = 2) -> list[Written]:
     return [pen.written() for pen in pens]
 
 
-def same(found: list[Written], wanted: list[Written]) -> None:
+def same(found: list[Generation], wanted: list[Generation]) -> None:
     for one, other in zip(found, wanted, strict=True):
-        assert (one.text, one.ids, one.finish) == (other.text, other.ids, other.finish)
-        assert one.odds == pytest.approx(other.odds, rel=1e-4, abs=1e-6)
+        assert (one.text, one.ids, one.finish_reason) == (other.text, other.ids, other.finish_reason)
+        assert one.token_probabilities == pytest.approx(other.token_probabilities, rel=1e-4, abs=1e-6)
 
 
-def alone(requests: list[Write]) -> list[Written]:
-    return [run_here([request])[0] for request in requests]
+def alone(requests: list[GenerateRequest]) -> list[Generation]:
+    return [run_locally([request])[0] for request in requests]
 
 
 @pytest.mark.parametrize("name", ["qwen", "seedling"])
@@ -92,12 +92,12 @@ def test_who_joins_late_writes_as_alone(name: str, every: int, request: pytest.F
     same(late(trunk, asked, every), alone(asked))
 
 
-def test_they_are_written_in_one_pass(qwen: TorchTrunk) -> None:
+def test_they_are_written_in_one_pass(qwen: TorchBackbone) -> None:
     sizes: list[int] = []
     hook = qwen.model.register_forward_hook(
         lambda part, args, options, out: sizes.append(len(options["input_ids"])), with_kwargs=True
     )
-    qwen._joins(1)
+    qwen._supports_joining(1)
     sizes.clear()
     try:
         late(qwen, requests_of(qwen, 4), 1)
@@ -106,21 +106,21 @@ def test_they_are_written_in_one_pass(qwen: TorchTrunk) -> None:
     assert sizes[:6] == [1, 1, 1, 2, 1, 3]  # a prompt, a step of one; a prompt, a step of two; ...
 
 
-def test_several_that_join_at_once_share_their_beginning(qwen: TorchTrunk) -> None:
+def test_several_that_join_at_once_share_their_beginning(qwen: TorchBackbone) -> None:
     before = tuple(20 + k * 7 % 90 for k in range(30))
     asked = [replace(one, prompt=(*before, *one.prompt)) for one in requests_of(qwen, 5)]
-    scribe, pens = qwen.scribe(), [qwen.pen(one) for one in asked]
-    qwen.seat(scribe, pens[:1], True)
+    scribe, pens = qwen.create_generator(), [qwen.create_sequence(one) for one in asked]
+    qwen.add_sequences(scribe, pens[:1], True)
     for _ in range(3):
         scribe.step()
-    qwen.seat(scribe, pens[1:], True)
-    while not scribe.done:
+    qwen.add_sequences(scribe, pens[1:], True)
+    while not scribe.is_done:
         scribe.step()
-    same([pen.written() for pen in pens], alone(asked))
+    same([pen.to_generation() for pen in pens], alone(asked))
 
 
-def test_adapters_schemas_and_ways_of_drawing_are_mixed(qwen: TorchTrunk) -> None:
-    guests = [None, random_adapter(qwen, seed=1), random_adapter(qwen, seed=2)]
+def test_adapters_schemas_and_ways_of_drawing_are_mixed(qwen: TorchBackbone) -> None:
+    guests = [None, make_random_adapter(qwen, seed=1), make_random_adapter(qwen, seed=2)]
     asked = [
         replace(
             one,
@@ -137,78 +137,78 @@ def test_adapters_schemas_and_ways_of_drawing_are_mixed(qwen: TorchTrunk) -> Non
 
 
 def test_the_precision_of_the_mixture_is_kept(tmp_path: Path) -> None:
-    trunk = trunk_in(save_writer(tmp_path, "llama"))
-    trunk.compute_in("bf16")
-    asked = [replace(one, network=Network(trunk, random_adapter(trunk))) for one in requests_of(trunk, 3)]
-    assert all(one.finish in ("end", "length") for one in late(trunk, asked))
+    trunk = load_backbone_from(save_causal_model(tmp_path, "llama"))
+    trunk.set_precision("bf16")
+    asked = [replace(one, network=Network(trunk, make_random_adapter(trunk))) for one in requests_of(trunk, 3)]
+    assert all(one.finish_reason in ("end", "length") for one in late(trunk, asked))
 
 
-def test_who_leaves_takes_its_columns_along(qwen: TorchTrunk) -> None:
+def test_who_leaves_takes_its_columns_along(qwen: TorchBackbone) -> None:
     long, *short = requests_of(qwen, 4)
     long = replace(long, prompt=long.prompt * 8, most=3)
-    scribe = qwen.scribe()
-    qwen.seat(scribe, [qwen.pen(long)], True)
+    scribe = qwen.create_generator()
+    qwen.add_sequences(scribe, [qwen.create_sequence(long)], True)
     for one in short[:2]:
-        qwen.seat(scribe, [qwen.pen(replace(one, most=40, ends=frozenset()))], True)
-    assert scribe._groups[0].inputs["attention_mask"].shape[1] > len(long.prompt)
+        qwen.add_sequences(scribe, [qwen.create_sequence(replace(one, most=40, ends=frozenset()))], True)
+    assert scribe._batches[0].inputs["attention_mask"].shape[1] > len(long.prompt)
     for _ in range(4):
         scribe.step()
-    assert len(scribe.pens) == 3  # one who has ended waits for company
-    qwen.seat(scribe, [qwen.pen(short[2])], True)
-    (rows,) = scribe._groups
+    assert len(scribe.sequences) == 3  # one who has ended waits for company
+    qwen.add_sequences(scribe, [qwen.create_sequence(short[2])], True)
+    (rows,) = scribe._batches
     assert rows.inputs["attention_mask"].shape[1] < len(long.prompt) / 2
-    assert len(rows.pens) == 3
+    assert len(rows.sequences) == 3
 
 
-def test_nobody_who_has_gone_is_written_for(qwen: TorchTrunk) -> None:
+def test_nobody_who_has_gone_is_written_for(qwen: TorchBackbone) -> None:
     asked, waits = requests_of(qwen, 3), [True, True, True]
-    scribe = qwen.scribe()
-    pens = [qwen.pen(one, partial(waits.__getitem__, k)) for k, one in enumerate(asked)]
-    qwen.seat(scribe, pens[:2], True)
+    scribe = qwen.create_generator()
+    pens = [qwen.create_sequence(one, partial(waits.__getitem__, k)) for k, one in enumerate(asked)]
+    qwen.add_sequences(scribe, pens[:2], True)
     scribe.step()
     waits[0] = False
-    qwen.seat(scribe, pens[2:], True)
-    assert [pen for rows in scribe._groups for pen in rows.pens] == pens[1:]
-    while not scribe.done:
+    qwen.add_sequences(scribe, pens[2:], True)
+    assert [pen for rows in scribe._batches for pen in rows.sequences] == pens[1:]
+    while not scribe.is_done:
         scribe.step()
-    assert pens[0].written().finish == "abandoned"
+    assert pens[0].to_generation().finish_reason == "abandoned"
     assert len(pens[0].ids) == 2
-    same([pen.written() for pen in pens[1:]], alone(asked[1:]))
+    same([pen.to_generation() for pen in pens[1:]], alone(asked[1:]))
     waits[:] = [False] * 3
-    qwen.seat(scribe, [qwen.pen(asked[0], lambda: False)], True)
-    assert scribe.done
+    qwen.add_sequences(scribe, [qwen.create_sequence(asked[0], lambda: False)], True)
+    assert scribe.is_done
 
 
-def test_a_schema_that_fails_on_the_way_fails_alone(qwen: TorchTrunk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_schema_that_fails_on_the_way_fails_alone(qwen: TorchBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = requests_of(qwen, 2)
-    bad = qwen.pen(replace(asked[0], most=40, schema=SCHEMA))
-    monkeypatch.setattr(bad.guide, "allowed", lambda: 1 / 0)
-    monkeypatch.setattr(bad.guide, "takes", lambda token: False)
-    scribe, good = qwen.scribe(), qwen.pen(asked[1])
-    qwen.seat(scribe, [bad, good], True)
-    while not scribe.done:
+    bad = qwen.create_sequence(replace(asked[0], most=40, schema=SCHEMA))
+    monkeypatch.setattr(bad.constraint, "allowed", lambda: 1 / 0)
+    monkeypatch.setattr(bad.constraint, "takes", lambda token: False)
+    scribe, good = qwen.create_generator(), qwen.create_sequence(asked[1])
+    qwen.add_sequences(scribe, [bad, good], True)
+    while not scribe.is_done:
         scribe.step()
-    assert isinstance(bad.problem, ZeroDivisionError)
-    same([good.written()], alone(asked[1:]))
+    assert isinstance(bad.error, ZeroDivisionError)
+    same([good.to_generation()], alone(asked[1:]))
     monkeypatch.setattr(generating, "SLOW", -1.0)
-    with pytest.raises(Unfit, match="takes too long"):
-        qwen.write([replace(asked[0], most=40, schema=SCHEMA)])
+    with pytest.raises(UnsupportedTask, match="takes too long"):
+        qwen.generate([replace(asked[0], most=40, schema=SCHEMA)])
 
 
 @pytest.mark.parametrize("name", ["position_ids", "attention_mask"])
 def test_a_wrong_place_in_the_joined_batch_would_be_seen(
-    qwen: TorchTrunk, name: str, monkeypatch: pytest.MonkeyPatch
+    qwen: TorchBackbone, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = generating._joined
+    right = generating._join_batches
 
     def wrong(first: Any, second: Any) -> Any:
         rows = right(first, second)
         rows.inputs[name] = rows.inputs[name].roll(1, 0)
         return rows
 
-    assert joining_works(qwen.speaker(), qwen._bare, Network(qwen))
+    assert probe_joining(qwen.create_scorer(), qwen._run_without_adapters, Network(qwen))
     monkeypatch.setattr(generating, "_joined", wrong)
-    assert not joining_works(qwen.speaker(), qwen._bare, Network(qwen))
+    assert not probe_joining(qwen.create_scorer(), qwen._run_without_adapters, Network(qwen))
 
 
 # --- in the engine
@@ -220,10 +220,10 @@ class Asking:
     task: Any = None
 
     def __init__(self, network: Network, requests: list[Any], most: int = 24) -> None:
-        self.network, self.requests, self.most = network, requests, most
+        self.network, self.requests, self.max_new_tokens = network, requests, most
 
-    def ask(self, inputs: Any) -> Asked:
-        return Asked(
+    def plan(self, inputs: Any) -> InferencePlan:
+        return InferencePlan(
             [self.requests[one["k"]] for one in inputs], lambda made: [Prediction(one, raw=str(one)) for one in made]
         )
 
@@ -233,7 +233,7 @@ class Asking:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    made = Engine(Limits())
+    made = Engine(EngineLimits())
     yield made
     made.close()
 
@@ -242,11 +242,11 @@ def told(engine: Engine, predictor: Any, places: list[int], by: float | None = N
     return engine.predict(predictor, [{"k": k} for k in places], by)
 
 
-def endless(trunk: TorchTrunk, most: int = 280, heard: Callable[[str], None] | None = None) -> Write:
-    return Write(Network(trunk), prompts(trunk)[0][:4], most, frozenset(), hear=heard)
+def endless(trunk: TorchBackbone, most: int = 280, heard: Callable[[str], None] | None = None) -> GenerateRequest:
+    return GenerateRequest(Network(trunk), prompts(trunk)[0][:4], most, frozenset(), on_token=heard)
 
 
-def test_the_engine_lets_a_request_join_one_that_is_being_written(qwen: TorchTrunk, engine: Engine) -> None:
+def test_the_engine_lets_a_request_join_one_that_is_being_written(qwen: TorchBackbone, engine: Engine) -> None:
     async def both() -> list[str]:
         order: list[str] = []
         pieces: list[str] = []
@@ -272,25 +272,25 @@ def test_the_engine_lets_a_request_join_one_that_is_being_written(qwen: TorchTru
     assert asyncio.run(both()) == ["short", "long"]
 
 
-def test_scores_and_states_have_their_turn_between_steps(qwen: TorchTrunk, engine: Engine) -> None:
+def test_scores_and_states_have_their_turn_between_steps(qwen: TorchBackbone, engine: Engine) -> None:
     async def both() -> None:
         pieces: list[str] = []
         long = Asking(Network(qwen), [endless(qwen, heard=pieces.append)])
-        asked: list[Any] = [Score(Network(qwen), (5, 6, 7), ((8,), (9,))), Encode(Network(qwen), (5, 6, 7))]
+        asked: list[Any] = [ScoreRequest(Network(qwen), (5, 6, 7), ((8,), (9,))), EncodeRequest(Network(qwen), (5, 6, 7))]
         quick = Asking(Network(qwen), asked, most=0)
         first = asyncio.create_task(told(engine, long, [0]))
         while len(pieces) < 3:
             await asyncio.sleep(0.001)
         made = await told(engine, quick, [0, 1])
         assert not first.done()
-        assert torch.allclose(made[0].answer, run_here([asked[0]])[0])
+        assert torch.allclose(made[0].answer, run_locally([asked[0]])[0])
         await first
 
     asyncio.run(both())
 
 
-def test_more_than_there_is_room_for_wait_their_turn(qwen: TorchTrunk) -> None:
-    engine, widest = Engine(Limits(rows=3)), list[int]()
+def test_more_than_there_is_room_for_wait_their_turn(qwen: TorchBackbone) -> None:
+    engine, widest = Engine(EngineLimits(max_sequences=3)), list[int]()
     hook = qwen.model.register_forward_hook(
         lambda part, args, options, out: widest.append(len(options["input_ids"])), with_kwargs=True
     )
@@ -304,7 +304,7 @@ def test_more_than_there_is_room_for_wait_their_turn(qwen: TorchTrunk) -> None:
     same([one.answer for one in found], alone(many.requests))
 
 
-def test_a_request_that_nobody_waits_for_stops_within_a_few_steps(qwen: TorchTrunk, engine: Engine) -> None:
+def test_a_request_that_nobody_waits_for_stops_within_a_few_steps(qwen: TorchBackbone, engine: Engine) -> None:
     async def left() -> int:
         pieces: list[str] = []
         long = Asking(Network(qwen), [endless(qwen, heard=pieces.append)])
@@ -315,19 +315,19 @@ def test_a_request_that_nobody_waits_for_stops_within_a_few_steps(qwen: TorchTru
         await asyncio.gather(first, return_exceptions=True)
         at = len(pieces)
         await asyncio.sleep(0.3)
-        assert not engine.lane(qwen)._desk.busy
+        assert not engine.get_worker(qwen)._scheduler.busy
         return len(pieces) - at
 
     assert asyncio.run(left()) <= 3
 
 
-def test_a_deadline_ends_a_text(qwen: TorchTrunk, engine: Engine) -> None:
-    with pytest.raises(Late):
+def test_a_deadline_ends_a_text(qwen: TorchBackbone, engine: Engine) -> None:
+    with pytest.raises(DeadlineExceeded):
         asyncio.run(told(engine, Asking(Network(qwen), [endless(qwen, 300)]), [0], time.monotonic() + 0.05))
 
 
-def test_admission_counts_what_may_be_written(qwen: TorchTrunk) -> None:
-    engine = Engine(Limits(queue_tokens=600, rows=1))
+def test_admission_counts_what_may_be_written(qwen: TorchBackbone) -> None:
+    engine = Engine(EngineLimits(queue_tokens=600, max_sequences=1))
 
     async def crowd() -> list[Any]:
         long = Asking(Network(qwen), [endless(qwen)], most=280)
@@ -335,11 +335,11 @@ def test_admission_counts_what_may_be_written(qwen: TorchTrunk) -> None:
 
     found = asyncio.run(crowd())
     engine.close()
-    assert 1 <= sum(isinstance(one, Full) for one in found) < 4
+    assert 1 <= sum(isinstance(one, CapacityExceeded) for one in found) < 4
     assert sum(isinstance(one, list) for one in found) >= 2
 
 
-def test_one_that_cannot_be_begun_fails_alone(qwen: TorchTrunk, engine: Engine) -> None:
+def test_one_that_cannot_be_begun_fails_alone(qwen: TorchBackbone, engine: Engine) -> None:
     asked = requests_of(qwen, 3)
     asked[1] = replace(asked[1], schema={"type": "string", "pattern": "(?=a)"})
 
@@ -348,12 +348,12 @@ def test_one_that_cannot_be_begun_fails_alone(qwen: TorchTrunk, engine: Engine) 
         return await asyncio.gather(*(told(engine, predictor, [k]) for k in range(3)), return_exceptions=True)
 
     found = asyncio.run(both())
-    assert isinstance(found[1], Unfit)
+    assert isinstance(found[1], UnsupportedTask)
     same([found[0][0].answer, found[2][0].answer], alone([asked[0], asked[2]]))
 
 
 def test_a_pass_that_fails_fails_those_in_it_and_the_lane_goes_on(
-    qwen: TorchTrunk, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    qwen: TorchBackbone, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Asking(Network(qwen), requests_of(qwen, 2))
     asyncio.run(told(engine, predictor, [0]))
@@ -369,14 +369,14 @@ def test_what_cannot_join_is_written_in_whole_batches(
     way: str, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more: dict[str, Any] = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
-    trunk = trunk_in(save_writer(tmp_path, "qwen3", use_sliding_window=True, **more) if way == "window"
-                     else save_writer(tmp_path, "qwen2"))  # fmt: skip
+    trunk = load_backbone_from(save_causal_model(tmp_path, "qwen3", use_sliding_window=True, **more) if way == "window"
+                     else save_causal_model(tmp_path, "qwen2"))  # fmt: skip
     if way == "untried":
         monkeypatch.setattr(trials, "PROMPTS", ())
         monkeypatch.setattr(trunk, "_joinable", False)
     asked = [replace(one, most=WINDOW) for one in requests_of(trunk, 5)]
-    assert not any(trunk.joins(one) for one in asked)
-    assert trunk.joins(replace(asked[0], most=2)) is (way == "window")
+    assert not any(trunk.can_join_batch(one) for one in asked)
+    assert trunk.can_join_batch(replace(asked[0], most=2)) is (way == "window")
 
     async def one_by_one() -> list[Any]:
         predictor = Asking(Network(trunk), asked)
@@ -391,14 +391,14 @@ def test_what_cannot_join_is_written_in_whole_batches(
 
 @pytest.mark.parametrize("writes", [True, False])
 def test_an_engine_holds_no_trunk_that_nobody_asks(writes: bool, tmp_path: Path) -> None:
-    trunk, engine = trunk_in(save_writer(tmp_path, "llama")), Engine()
+    trunk, engine = load_backbone_from(save_causal_model(tmp_path, "llama")), Engine()
     asked: list[Any] = requests_of(trunk, 2)
-    scored = [Score(Network(trunk), (5, 6, 7), ((8,), (9,)))] * 2
+    scored = [ScoreRequest(Network(trunk), (5, 6, 7), ((8,), (9,)))] * 2
     predictor = Asking(Network(trunk), asked if writes else scored, 24 * writes)
     asyncio.run(told(engine, predictor, [0, 1]))
-    assert trunk_of(predictor) is trunk
+    assert backbone_of(predictor) is trunk
     time.sleep(0.05)
     del trunk, predictor, asked, scored
     gc.collect()
-    assert not engine.lanes()
+    assert not engine.list_workers()
     engine.close()

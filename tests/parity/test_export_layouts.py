@@ -16,19 +16,19 @@ from huggingface_hub import ModelCard
 from peft import PeftModel
 from torch import Tensor
 
-from loratory.artifacts.manifests import extending, staging, verified
-from loratory.errors import Unfit
+from loratory.artifacts.manifests import extend_artifact, stage_artifact, verify_artifact
+from loratory.errors import UnsupportedTask
 from loratory.export import layouts
-from loratory.models.activations import pool
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool, TorchTrunk
+from loratory.models.activations import pool_states
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool, TorchBackbone
 from loratory.predictors import store
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import PooledHead, StockHead, make_head
 from loratory.protocols import Network
 from loratory.regimes.full import Full
 from loratory.tasks.classify import Classify
-from tiny import FITTING, TEXTS, TOPICS, Bases, Trunks, context, examples, lessons, random_adapter, toy_task, trunk_in
+from tiny import TRAINABLE_FAMILIES, TEXTS, TOPICS, BasePathOf, BackboneOf, make_context, make_examples, make_train_set, make_random_adapter, make_task, load_backbone_from
 
 LABELS = ("card", "cash", "login")
 SCORES = {"accuracy": 0.9123456789, "macro_f1": 0.9, "log_loss": 0.3, "coverage": 1.0}
@@ -43,7 +43,7 @@ FACTS = {
 Made = Callable[[str, str], tuple[Encoder, Path]]
 
 
-def encoder_of(trunk: TorchTrunk, kind: str, seed: int = 5) -> Encoder:
+def encoder_of(trunk: TorchBackbone, kind: str, seed: int = 5) -> Encoder:
     """LoRA with a head, all of random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -51,11 +51,11 @@ def encoder_of(trunk: TorchTrunk, kind: str, seed: int = 5) -> Encoder:
         for weight in head.parameters():
             torch.nn.init.normal_(weight.data, std=0.3)
     head.requires_grad_(False).eval()
-    return Encoder(toy_task(), "labels", Network(trunk, random_adapter(trunk), head), 40, 99)
+    return Encoder(make_task(), "labels", Network(trunk, make_random_adapter(trunk), head), 40, 99)
 
 
 @pytest.fixture(scope="session")
-def exported(trunk_of: Trunks, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def exported(trunk_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A family's predictor and its artifact with all layouts, made when first asked for."""
     home = tmp_path_factory.mktemp("exports")
     known: dict[tuple[str, str], Encoder] = {}
@@ -64,18 +64,18 @@ def exported(trunk_of: Trunks, tmp_path_factory: pytest.TempPathFactory) -> Made
         folder = home / f"{family}-{kind}"
         if (family, kind) not in known:
             known[family, kind] = encoder_of(trunk_of(family), kind)
-            with staging(folder, {"kind": "fit"}) as part:
-                store.write(part, known[family, kind])
-            with extending(folder) as part:
-                layouts.write(part, known[family, kind], FACTS)
+            with stage_artifact(folder, {"kind": "fit"}) as part:
+                store.save_predictor(part, known[family, kind])
+            with extend_artifact(folder) as part:
+                layouts.write_stock_layouts(part, known[family, kind], FACTS)
         return known[family, kind], folder
 
     return made
 
 
 def logits_of(encoder: Encoder) -> Tensor:
-    rows = [ids for ((ids, _),) in encoder.rows([{"text": text} for text in TEXTS])]
-    states, mask = encoder.network.trunk.states(rows, [encoder.network.adapter] * len(rows))  # type: ignore[attr-defined]
+    rows = [ids for ((ids, _),) in encoder.encode_rows([{"text": text} for text in TEXTS])]
+    states, mask = encoder.network.backbone.states(rows, [encoder.network.adapter] * len(rows))  # type: ignore[attr-defined]
     head: Any = encoder.network.head
     return head(states, mask).detach()  # type: ignore[no-any-return]
 
@@ -109,27 +109,27 @@ def test_the_pooled_head_is_its_formula() -> None:
     assert np.abs(made.numpy() - (scale * cosine + bias)).max() < 1e-5
 
 
-@pytest.mark.parametrize("family", FITTING)
-def test_the_stock_head_is_the_stock_classifiers(trunk_of: Trunks, family: str) -> None:
+@pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
+def test_the_stock_head_is_the_stock_classifiers(trunk_of: BackboneOf, family: str) -> None:
     trunk = trunk_of(family)
     head: Any = make_head("stock", trunk, LABELS).eval()
     stock: Any = transformers.AutoModelForSequenceClassification
     whole = stock.from_config(head.config).eval()
     tensors = {f"{head.prefix}.{name}": t for name, t in trunk.model.state_dict().items()} | dict(head.named())
     assert not whole.load_state_dict(tensors, strict=False).missing_keys
-    rows = [ids for ids, _ in trunk.tokenizer.many(list(TEXTS))]
-    states, mask = trunk.states(rows, [None] * len(rows))
+    rows = [ids for ids, _ in trunk.tokenizer.encode_batch(list(TEXTS))]
+    states, mask = trunk.compute_states(rows, [None] * len(rows))
     with torch.no_grad():
-        theirs = whole(**trunk.inputs(rows)).logits
+        theirs = whole(**trunk.build_inputs(rows)).logits
         assert float((head(states, mask) - theirs).abs().max()) < 1e-5
-        alone = torch.cat([head(trunk.states([row], [None])[0], torch.ones(1, len(row))) for row in rows])
+        alone = torch.cat([head(trunk.compute_states([row], [None])[0], torch.ones(1, len(row))) for row in rows])
     assert float((alone - theirs).abs().max()) < 1e-5  # padding changes nothing
     assert float(theirs.std(0).max()) > 1e-2
 
 
 def test_an_architecture_whose_head_is_no_function_of_the_states_is_refused() -> None:
     config = transformers.XLNetConfig(vocab_size=50, d_model=16, n_layer=2, n_head=2, d_inner=32)
-    with pytest.raises(Unfit, match="xlnet") as caught:
+    with pytest.raises(UnsupportedTask, match="xlnet") as caught:
         StockHead(config, LABELS, 0)
     assert caught.value.remedy == "set head: pooled"
 
@@ -155,7 +155,7 @@ def test_every_module_of_the_head_is_saved(exported: Made, family: str, modules:
     assert head.modules_to_save() == modules
 
 
-def test_a_trained_pooler_of_the_base_is_where_the_head_starts(trunk_of: Trunks) -> None:
+def test_a_trained_pooler_of_the_base_is_where_the_head_starts(trunk_of: BackboneOf) -> None:
     trunk: Any = trunk_of("bert")
     head: Any = make_head("stock", trunk, LABELS)
     assert torch.equal(head.named()["bert.pooler.dense.weight"], trunk.model.pooler.dense.weight)
@@ -164,7 +164,7 @@ def test_a_trained_pooler_of_the_base_is_where_the_head_starts(trunk_of: Trunks)
 
 
 # ---- layouts
-@pytest.mark.parametrize("family", FITTING)
+@pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
 def test_a_stock_export_opens_wholly_in_stock_libraries(exported: Made, family: str) -> None:
     encoder, folder = exported(family, "stock")
     ours = logits_of(encoder)
@@ -181,8 +181,8 @@ def test_a_stock_export_opens_wholly_in_stock_libraries(exported: Made, family: 
     assert merged.config.problem_type == "single_label_classification"
 
 
-@pytest.mark.parametrize("family", FITTING)
-def test_the_adapter_carries_the_whole_head(exported: Made, trunk_of: Trunks, family: str) -> None:
+@pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
+def test_the_adapter_carries_the_whole_head(exported: Made, trunk_of: BackboneOf, family: str) -> None:
     """Over a base whose head is of other weights the answers stay ours: nothing of the head is left in base_<L>/."""
     encoder, folder = exported(family, "stock")
     whole = transformers.AutoModelForSequenceClassification.from_pretrained(folder / "base_3")
@@ -195,11 +195,11 @@ def test_the_adapter_carries_the_whole_head(exported: Made, trunk_of: Trunks, fa
     assert float((stock_logits(opened, folder / "base_3") - logits_of(encoder)).abs().max()) < 1e-5
 
 
-@pytest.mark.parametrize("family", FITTING)
+@pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
 def test_a_pooled_exports_trunk_opens_in_stock_libraries(exported: Made, family: str) -> None:
     encoder, folder = exported(family, "pooled")
-    trunk: Any = encoder.network.trunk
-    rows = [ids for ((ids, _),) in encoder.rows([{"text": text} for text in TEXTS])]
+    trunk: Any = encoder.network.backbone
+    rows = [ids for ((ids, _),) in encoder.encode_rows([{"text": text} for text in TEXTS])]
     ours, mask = trunk.states(rows, [encoder.network.adapter] * len(rows))
     merged = transformers.AutoModel.from_pretrained(folder / "merged").eval()
     base = transformers.AutoModel.from_pretrained(folder / "base_3")
@@ -214,30 +214,30 @@ def test_a_pooled_exports_trunk_opens_in_stock_libraries(exported: Made, family:
 
 @pytest.mark.parametrize("kind", ["pooled", "stock"])
 @pytest.mark.parametrize("family", ["bert", "deberta-v2", "modernbert", "llama"])
-def test_a_saved_predictor_is_the_one_that_was_saved(exported: Made, base_of: Bases, family: str, kind: str) -> None:
+def test_a_saved_predictor_is_the_one_that_was_saved(exported: Made, base_of: BasePathOf, family: str, kind: str) -> None:
     encoder, folder = exported(family, kind)
-    again = store.read(folder, Pool())
+    again = store.load_predictor(folder, TorchBackbonePool())
     inputs = [{"text": text} for text in TEXTS]
-    assert again.predict(inputs, run_here) == encoder.predict(inputs, run_here)
-    assert again.size() == encoder.size()
+    assert again.predict(inputs, run_locally) == encoder.predict(inputs, run_locally)
+    assert again.count_parameters() == encoder.count_parameters()
 
 
-def test_the_pooling_is_the_predictors_own(trunk_of: Trunks, tmp_path: Path) -> None:
+def test_the_pooling_is_the_predictors_own(trunk_of: BackboneOf, tmp_path: Path) -> None:
     """Whatever the base's folder says by now about how it was trained."""
     made = encoder_of(trunk_of("bert"), "pooled")
     cast(PooledHead, made.network.head).pooling = "max"
-    with staging(tmp_path / "fit", {}) as part:
-        store.write(part, made)
-    again = store.read(tmp_path / "fit", Pool())
+    with stage_artifact(tmp_path / "fit", {}) as part:
+        store.save_predictor(part, made)
+    again = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
     inputs = [{"text": text} for text in TEXTS]
-    assert again.predict(inputs, run_here) == made.predict(inputs, run_here)
+    assert again.predict(inputs, run_locally) == made.predict(inputs, run_locally)
 
 
 def test_a_stock_export_answers_in_the_pipeline(exported: Made) -> None:
     encoder, folder = exported("bert", "stock")
     pipeline = transformers.pipeline("text-classification", str(folder / "merged"), top_k=None)
     answers: Any = pipeline(list(TEXTS[:2]))
-    for ours, theirs in zip(encoder.predict([{"text": text} for text in TEXTS[:2]], run_here), answers, strict=True):
+    for ours, theirs in zip(encoder.predict([{"text": text} for text in TEXTS[:2]], run_locally), answers, strict=True):
         assert {row["label"]: row["score"] for row in theirs} == pytest.approx(ours.probabilities["/label"], abs=1e-5)
 
 
@@ -247,30 +247,30 @@ def test_exports_name_no_implementation_of_ours(exported: Made) -> None:
             assert "loratory" not in file.read_text(encoding="utf-8")
 
 
-def test_an_export_alone_is_a_whole_artifact(exported: Made, trunk_of: Trunks, tmp_path: Path) -> None:
+def test_an_export_alone_is_a_whole_artifact(exported: Made, trunk_of: BackboneOf, tmp_path: Path) -> None:
     """Where the base is gone, base_<L>/ stands in for it."""
     trunk = trunk_of("bert")
     encoder, folder = exported("bert", "pooled")
     facts = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
     facts["trunk"]["name"] = "gone"
-    with staging(tmp_path / "fit", {}) as part:
-        store.write(part, encoder)
+    with stage_artifact(tmp_path / "fit", {}) as part:
+        store.save_predictor(part, encoder)
         (part / "encoder.json").write_text(json.dumps(facts), encoding="utf-8")
-        layouts.write_model(part / "base_3", encoder, merge=False)
-    again: Any = store.read(tmp_path / "fit", Pool())
+        layouts.write_stock_encoder(part / "base_3", encoder, merge=False)
+    again: Any = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
     assert again.network.trunk is not trunk
     inputs = [{"text": text} for text in TEXTS]
-    for ours, theirs in zip(again.predict(inputs, run_here), encoder.predict(inputs, run_here), strict=True):
+    for ours, theirs in zip(again.predict(inputs, run_locally), encoder.predict(inputs, run_locally), strict=True):
         assert ours.probabilities["/label"] == pytest.approx(theirs.probabilities["/label"], abs=1e-6)
 
 
-def test_an_owned_trunk_travels_with_its_predictor(base_of: Bases, tmp_path: Path) -> None:
-    made = Full(head="stock").fit(toy_task(), lessons(), trunk_in(base_of("bert")), context(epochs=1))
-    with staging(tmp_path / "fit", {}) as part:
-        store.write(part, made)
-    again = store.read(tmp_path / "fit", Pool())
+def test_an_owned_trunk_travels_with_its_predictor(base_of: BasePathOf, tmp_path: Path) -> None:
+    made = Full(head="stock").fit(make_task(), make_train_set(), load_backbone_from(base_of("bert")), make_context(epochs=1))
+    with stage_artifact(tmp_path / "fit", {}) as part:
+        store.save_predictor(part, made)
+    again = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
     inputs = [{"text": text} for text in TEXTS]
-    assert again.predict(inputs, run_here) == made.predict(inputs, run_here)
+    assert again.predict(inputs, run_locally) == made.predict(inputs, run_locally)
     assert transformers.AutoModel.from_pretrained(tmp_path / "fit" / "model")
 
 
@@ -303,14 +303,14 @@ def test_the_adapter_folder_has_a_card_of_its_own(exported: Made, kind: str, ope
     assert (card.data.library_name, card.data.pipeline_tag) == ("peft", tag)
     assert opener in card.content
     assert '"base_3"' in card.content
-    assert "adapter/README.md" in verified(folder)["files"]
+    assert "adapter/README.md" in verify_artifact(folder)["files"]
 
 
 def test_a_predictor_without_an_adapter_gets_a_card_only(tmp_path: Path) -> None:
     from loratory.regimes.rules import Rules
 
-    made = Rules().fit(toy_task(), lessons(), None, context())
-    assert layouts.write(tmp_path, made, {**FACTS, "base": None, "regime": "rules"}) == ["README.md"]
+    made = Rules().fit(make_task(), make_train_set(), None, make_context())
+    assert layouts.write_stock_layouts(tmp_path, made, {**FACTS, "base": None, "regime": "rules"}) == ["README.md"]
     assert ModelCard.load(tmp_path / "README.md").data.library_name == "loratory"
 
 
@@ -334,17 +334,17 @@ def documented() -> Callable[[Path], Callable[[Sequence[str]], list[tuple[str, M
         *((family, pooling) for family in ("llama", "qwen3") for pooling in ("mean", "last")),
     ],
 )
-def test_the_documented_loader_gives_our_answers(trunk_of: Trunks, family: str, pooling: str, tmp_path: Path) -> None:
+def test_the_documented_loader_gives_our_answers(trunk_of: BackboneOf, family: str, pooling: str, tmp_path: Path) -> None:
     encoder = encoder_of(trunk_of(family), "pooled")
-    head, trunk = cast(PooledHead, encoder.network.head), cast(TorchTrunk, encoder.network.trunk)
+    head, trunk = cast(PooledHead, encoder.network.head), cast(TorchBackbone, encoder.network.backbone)
     head.pooling = pooling
-    rows = [trunk.tokenizer.ids(topic[0])[0] for topic in TOPICS.values()]
+    rows = [trunk.tokenizer.encode(topic[0])[0] for topic in TOPICS.values()]
     head.log_scale.fill_(3.0)  # so that the texts decide and not the bias
-    head.prototypes.copy_(pool(*trunk.states(rows, [encoder.network.adapter] * 3), pooling))
-    layouts.write_model(tmp_path / "merged", encoder, merge=True)
-    texts = [*TEXTS, *(e.input["text"] for e in examples()), "!", "x", "my card " * 60, "who knows that!"]
+    head.prototypes.copy_(pool_states(*trunk.compute_states(rows, [encoder.network.adapter] * 3), pooling))
+    layouts.write_stock_encoder(tmp_path / "merged", encoder, merge=True)
+    texts = [*TEXTS, *(e.input["text"] for e in make_examples()), "!", "x", "my card " * 60, "who knows that!"]
     theirs = documented()(tmp_path / "merged")(texts)
-    ours = encoder.predict([{"text": text} for text in texts], run_here)
+    ours = encoder.predict([{"text": text} for text in texts], run_locally)
     for (label, odds), prediction in zip(theirs, ours, strict=True):
         assert label == prediction.answer["label"]  # type: ignore[index]
         assert odds == pytest.approx(prediction.probabilities["/label"], abs=1e-5)
@@ -361,12 +361,12 @@ def test_labels_are_beside_every_model(exported: Made) -> None:
     assert not (exported("bert", "stock")[1] / "merged" / "head.safetensors").exists()
 
 
-def test_labels_may_be_of_any_script(trunk_of: Trunks, tmp_path: Path) -> None:
+def test_labels_may_be_of_any_script(trunk_of: BackboneOf, tmp_path: Path) -> None:
     encoder = encoder_of(trunk_of("bert"), "pooled")
     named = Classify(labels=("Überweisung", "日本", "a/b"))
     other = Encoder(named, "labels", encoder.network, 40, 99)
-    with staging(tmp_path / "fit", {}) as part:
-        store.write(part, other)
-        layouts.write_model(part / "merged", other, merge=True)
-    again = store.read(tmp_path / "fit", Pool())
+    with stage_artifact(tmp_path / "fit", {}) as part:
+        store.save_predictor(part, other)
+        layouts.write_stock_encoder(part / "merged", other, merge=True)
+    again = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
     assert again.task == named

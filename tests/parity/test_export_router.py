@@ -16,25 +16,25 @@ from peft import PeftModel
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
-from loratory.artifacts.manifests import extending, staging, verified
+from loratory.artifacts.manifests import extend_artifact, stage_artifact, verify_artifact
 from loratory.cli import app
-from loratory.errors import ArtifactError, LoratoryError, SpecError, Unfit
+from loratory.errors import ArtifactError, LoratoryError, SpecError, UnsupportedTask
 from loratory.export import layouts, router
-from loratory.export.discovered import discover
-from loratory.flows.export import FINDERS_STAY, FIRST, POINT_STAYS, Asked, Exported, export
+from loratory.export.discovered import discover_models
+from loratory.flows.export import SPAN_RULES_NOT_EXPORTED, ROUTER_ORDER_WARNING, POINT_NOT_EXPORTED, ExportRequest, ExportResult, export_fit
 from loratory.flows.importing import import_folder
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.finders import Finder
-from loratory.predictors.operated import Operated, Point
-from loratory.protocols import Encode, Lessons
+from loratory.predictors.finders import SpanRule
+from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
+from loratory.protocols import EncodeRequest, TrainSet
 from loratory.regimes.lora import Lora
 from loratory.regimes.rules import Rules
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
-from tiny import TEXTS, context, lessons, save_base, toy_task, trunk_in
+from tiny import TEXTS, make_context, make_train_set, save_base, make_task, load_backbone_from
 
 FAMILIES = ("bert", "roberta", "modernbert", "deberta-v2")
 WORDS = {"bert": "bert-base-uncased", "roberta": "roberta-base", "modernbert": "modernbert-base"}
@@ -43,19 +43,19 @@ OPTIONS = {"rank": 4, "alpha": 6, "dropout": 0.05, "learning_rate": 0.05, "head_
 Fits = Callable[..., Path]
 
 
-def taught(task: str) -> tuple[Any, Lessons]:
+def taught(task: str) -> tuple[Any, TrainSet]:
     """A task of the router's, and examples of it."""
     if task == "pii":
         tag = Tag(labels=("THING",))
         made = [tag.read({"text": "my card is broken", "spans": [[3, 7, "THING"]]})]
-        return tag, Lessons(made, made)
+        return tag, TrainSet(made, made)
     if task == "jailbreak":
         two = Classify(labels=("benign", "jailbreak"))
         made = [
             two.read({"text": text, "label": label}) for text, label in (("hello", "benign"), ("cash", "jailbreak"))
         ]
-        return two, Lessons(made, made)
-    return toy_task(), Lessons(lessons().train[::6], lessons().train[::6])
+        return two, TrainSet(made, made)
+    return make_task(), TrainSet(make_train_set().train[::6], make_train_set().train[::6])
 
 
 @pytest.fixture(scope="module")
@@ -67,23 +67,23 @@ def fit_of(tmp_path_factory: pytest.TempPathFactory) -> Fits:
         folder = home / f"{family}-{task}-{head}"
         if not folder.exists():
             base = home / f"base-{family}"
-            trunk = trunk_in(base if base.exists() else save_base(base, family))
+            trunk = load_backbone_from(base if base.exists() else save_base(base, family))
             settled, examples = taught(task)
             fit: Any = Lora.model_validate({**OPTIONS, "head": head}).fit(
-                settled, examples, trunk, context(epochs=1, max_tokens=40)
+                settled, examples, trunk, make_context(epochs=1, max_tokens=40)
             )
             about = {"kind": "fit", "contender": "lora-stock", "regime": "lora", "base": family, "seed": 1}
-            with staging(folder, {**about, "identity": "x"}) as part:
-                store.write(part, fit)
-            with extending(folder) as part:
-                layouts.write(part, fit, FACTS)
+            with stage_artifact(folder, {**about, "identity": "x"}) as part:
+                store.save_predictor(part, fit)
+            with extend_artifact(folder) as part:
+                layouts.write_stock_layouts(part, fit, FACTS)
         return folder
 
     return made
 
 
-def routed(fit: Path, output: Path, task: str | None, with_adapter: bool = True) -> Exported:
-    return export(Asked(fit, None, "router", output, task, with_adapter))
+def routed(fit: Path, output: Path, task: str | None, with_adapter: bool = True) -> ExportResult:
+    return export_fit(ExportRequest(fit, None, "router", output, task, with_adapter))
 
 
 def read(file: Path) -> Any:
@@ -97,10 +97,10 @@ def opener(task: str) -> Any:
 
 def far(model: Any, folder: Path, fit: Path) -> float:
     """How far a stock model's logits with the folder's own tokenizer lie from the fit's."""
-    encoder: Any = store.read(fit, Pool())
+    encoder: Any = store.load_predictor(fit, TorchBackbonePool())
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     rows = [ids for ((ids, _),) in encoder.rows([{"text": text} for text in TEXTS])]
-    ours: list[Tensor] = run_here([Encode(encoder.network, ids) for ids in rows])
+    ours: list[Tensor] = run_locally([EncodeRequest(encoder.network, ids) for ids in rows])
     worst = 0.0
     for text, one in zip(TEXTS, ours, strict=True):
         with torch.no_grad():
@@ -127,11 +127,11 @@ def test_both_folders_open_in_stock_libraries(fit_of: Fits, tmp_path: Path, fami
     assert named == f"base-{family}"  # what its folder is called, and no path of this machine
     base = opener(task).from_pretrained(fit.parent / named, config=config)
     assert far(PeftModel.from_pretrained(base, adapter), adapter, fit) < 1e-4
-    assert FIRST in done.notes
+    assert ROUTER_ORDER_WARNING in done.notes
     assert len(done.notes) == (2 if family == "deberta-v2" else 1)
     for folder in done.folders:
-        assert verified(folder)["kind"] == "export"
-    assert 0 <= verified(twin)["apart"] <= 1e-4
+        assert verify_artifact(folder)["kind"] == "export"
+    assert 0 <= verify_artifact(twin)["apart"] <= 1e-4
 
 
 @pytest.mark.parametrize("task", ["intent", "pii", "jailbreak"])
@@ -168,9 +168,9 @@ def test_the_router_finds_what_was_exported(fit_of: Fits, tmp_path: Path) -> Non
     for family in ("bert", "roberta", "modernbert"):
         for task in ("intent", "pii", "jailbreak"):
             routed(fit_of(family, task), tmp_path / "models", task, with_adapter=False)
-    found = discover(tmp_path / "models")
+    found = discover_models(tmp_path / "models")
     assert [model.problems for model in found.models] == [()] * 9
-    assert (found.architecture, found.sound) == ("bert", True)
+    assert (found.architecture, found.is_usable) == ("bert", True)
     assert {model.architecture for model in found.models} == {"bert", "roberta", "modernbert"}
 
 
@@ -179,7 +179,7 @@ def test_a_layer_of_ours_that_is_a_stock_head_is_exported(fit_of: Fits, tmp_path
     fit = fit_of("bert", "pii", "auto")
     twin = routed(fit, tmp_path, None, with_adapter=False).folders[0]
     assert far(opener("pii").from_pretrained(twin), twin, fit) < 1e-4
-    with pytest.raises(Unfit, match="no stock class has"):
+    with pytest.raises(UnsupportedTask, match="no stock class has"):
         routed(fit_of("modernbert", "pii", "auto"), tmp_path, None)
 
 
@@ -188,7 +188,7 @@ def test_an_exported_twin_is_taken_in_again(fit_of: Fits, tmp_path: Path) -> Non
     twin = routed(fit, tmp_path, "pii").folders[1]
     import_folder(twin, tmp_path / "in")
     inputs = [{"text": text} for text in TEXTS]
-    one, other = (store.read(folder, Pool()).predict(inputs, run_here) for folder in (fit, tmp_path / "in"))
+    one, other = (store.load_predictor(folder, TorchBackbonePool()).predict(inputs, run_locally) for folder in (fit, tmp_path / "in"))
     assert [p.answer for p in one] == [p.answer for p in other]
 
 
@@ -196,7 +196,7 @@ def test_a_merge_that_answers_otherwise_is_not_kept(
     fit_of: Fits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unmerged(folder: Path, encoder: Encoder, merge: bool) -> None:
-        layouts.write_model(folder, encoder, merge=False)
+        layouts.write_stock_encoder(folder, encoder, merge=False)
 
     monkeypatch.setattr(router, "write_model", unmerged)
     with pytest.raises(ArtifactError, match="probabilities lie"):
@@ -206,20 +206,20 @@ def test_a_merge_that_answers_otherwise_is_not_kept(
 
 def test_an_operating_point_stays_behind_and_it_is_said(fit_of: Fits, tmp_path: Path) -> None:
     bare = fit_of("bert", "intent")
-    with staging(tmp_path / "fit", {"contender": "lora-stock"}) as part:
-        store.write(part, Operated(store.bare(bare, Pool()), Point(temperature=2.0)))
+    with stage_artifact(tmp_path / "fit", {"contender": "lora-stock"}) as part:
+        store.save_predictor(part, CalibratedPredictor(store.load_uncalibrated(bare, TorchBackbonePool()), OperatingPoint(temperature=2.0)))
     done = routed(tmp_path / "fit", tmp_path / "models", "intent", with_adapter=False)
-    assert done.notes == [POINT_STAYS]
+    assert done.notes == [POINT_NOT_EXPORTED]
     assert far(opener("intent").from_pretrained(done.folders[0]), done.folders[0], bare) < 1e-4
 
 
 def test_recognisers_stay_behind_and_it_is_said(fit_of: Fits, tmp_path: Path) -> None:
-    made: Any = store.bare(fit_of("bert", "pii"), Pool())
-    armed = replace(made, finders=(Finder("THING", "keyword", ("cash",)),))
-    with staging(tmp_path / "fit", {"contender": "lora-stock"}) as part:
-        store.write(part, armed)
-    assert routed(tmp_path / "fit", tmp_path / "models", "pii", with_adapter=False).notes == [FINDERS_STAY]
-    layouts.write(tmp_path, armed, FACTS)
+    made: Any = store.load_uncalibrated(fit_of("bert", "pii"), TorchBackbonePool())
+    armed = replace(made, finders=(SpanRule("THING", "keyword", ("cash",)),))
+    with stage_artifact(tmp_path / "fit", {"contender": "lora-stock"}) as part:
+        store.save_predictor(part, armed)
+    assert routed(tmp_path / "fit", tmp_path / "models", "pii", with_adapter=False).notes == [SPAN_RULES_NOT_EXPORTED]
+    layouts.write_stock_layouts(tmp_path, armed, FACTS)
     assert "What recognisers find stands in no stock class" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
@@ -229,20 +229,20 @@ def said(problem: pytest.ExceptionInfo[LoratoryError]) -> str:
 
 
 def test_a_pooled_head_is_refused_with_the_remedy(fit_of: Fits, tmp_path: Path) -> None:
-    with pytest.raises(Unfit) as caught:
+    with pytest.raises(UnsupportedTask) as caught:
         routed(fit_of("bert", "intent", "pooled"), tmp_path / "models", "intent")
     assert "head: stock" in caught.value.remedy
     assert not (tmp_path / "models").exists()
 
 
 def test_a_contender_without_an_adapter_is_refused(tmp_path: Path) -> None:
-    made = Rules().fit(toy_task(), lessons(), None, context())
-    with staging(tmp_path / "fit", {}) as part:
-        store.write(part, made)
-    with pytest.raises(Unfit, match="this contender has none"):
+    made = Rules().fit(make_task(), make_train_set(), None, make_context())
+    with stage_artifact(tmp_path / "fit", {}) as part:
+        store.save_predictor(part, made)
+    with pytest.raises(UnsupportedTask, match="this contender has none"):
         routed(tmp_path / "fit", tmp_path / "models", "intent")
     with pytest.raises(ArtifactError, match="nothing that stock libraries open"):
-        export(Asked(tmp_path / "fit", None, "stock", tmp_path / "out"))
+        export_fit(ExportRequest(tmp_path / "fit", None, "stock", tmp_path / "out"))
 
 
 @pytest.mark.parametrize(
@@ -254,18 +254,18 @@ def test_a_contender_without_an_adapter_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_task_that_does_not_fit(fit_of: Fits, tmp_path: Path, task: str, name: str | None, match: str) -> None:
-    with pytest.raises(Unfit, match=match) as caught:
+    with pytest.raises(UnsupportedTask, match=match) as caught:
         routed(fit_of("bert", task), tmp_path / "models", name)
     assert caught.value.allowed.startswith("pii for" if task == "pii" else "intent, jailbreak for")
 
 
 def test_layouts_and_tasks_that_are_not_there(fit_of: Fits, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="did you mean 'router'"):
-        export(Asked(fit_of("bert", "intent"), None, "ruoter", tmp_path / "out"))
+        export_fit(ExportRequest(fit_of("bert", "intent"), None, "ruoter", tmp_path / "out"))
     with pytest.raises(SpecError, match="did you mean 'jailbreak'"):
         routed(fit_of("bert", "intent"), tmp_path / "out", "jailbrake")
     with pytest.raises(SpecError, match="no task 'intent' of --layout stock"):
-        export(Asked(fit_of("bert", "intent"), None, "stock", tmp_path / "out", "intent"))
+        export_fit(ExportRequest(fit_of("bert", "intent"), None, "stock", tmp_path / "out", "intent"))
     (tmp_path / "file").write_text("x")
     with pytest.raises(ArtifactError, match="the output is a file"):
         routed(fit_of("bert", "intent"), tmp_path / "file", "intent")
@@ -275,7 +275,7 @@ def test_layouts_and_tasks_that_are_not_there(fit_of: Fits, tmp_path: Path) -> N
 def test_the_same_command_writes_over_its_own(fit_of: Fits, tmp_path: Path) -> None:
     first = routed(fit_of("bert", "intent"), tmp_path, "intent").folders
     assert routed(fit_of("bert", "intent"), tmp_path, "intent").folders == first
-    before = verified(first[0])["files"]
+    before = verify_artifact(first[0])["files"]
     copied = Path(shutil.copytree(fit_of("bert", "intent"), tmp_path / "another"))
     with pytest.raises(ArtifactError, match="does not say that this command made it"):
         routed(copied, tmp_path, "intent")
@@ -283,13 +283,13 @@ def test_the_same_command_writes_over_its_own(fit_of: Fits, tmp_path: Path) -> N
     with pytest.raises(ArtifactError, match="a file that this command did not write") as caught:
         routed(fit_of("bert", "intent"), tmp_path, "intent")
     assert caught.value.where.endswith("notes.txt")
-    assert verified(first[0])["files"] == before
+    assert verify_artifact(first[0])["files"] == before
 
 
 def test_a_folder_of_somebody_else_is_left_alone(fit_of: Fits, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(ArtifactError, match="the output folder exists"):
-        export(Asked(fit_of("bert", "intent"), None, "stock", tmp_path / "out"))
+        export_fit(ExportRequest(fit_of("bert", "intent"), None, "stock", tmp_path / "out"))
 
 
 # ---- the command line
@@ -319,8 +319,8 @@ def test_the_command_line_exports_and_discovers(fit_of: Fits, tmp_path: Path) ->
 # ---- --layout stock
 def test_the_stock_layout_is_copied_as_it_lies(fit_of: Fits, tmp_path: Path) -> None:
     fit, out = fit_of("bert", "pii"), tmp_path / "out"
-    assert export(Asked(fit, None, "stock", out)).folders == [out]
-    copied, known = verified(out)["files"], verified(fit)["files"]
+    assert export_fit(ExportRequest(fit, None, "stock", out)).folders == [out]
+    copied, known = verify_artifact(out)["files"], verify_artifact(fit)["files"]
     own = {"predictor.json", "task.json", "encoder.json", "head.safetensors"}
     assert {name.partition("/")[0] for name in copied} == {"README.md", "adapter", "base_3", "merged", *own}
     assert all(known[name] == digest for name, digest in copied.items())
@@ -331,5 +331,5 @@ def test_a_fit_that_was_changed_is_not_copied(fit_of: Fits, tmp_path: Path) -> N
     fit = Path(shutil.copytree(fit_of("bert", "intent"), tmp_path / "fit"))
     (fit / "merged" / "config.json").write_text("{}")
     with pytest.raises(ArtifactError, match="SHA-256 differs"):
-        export(Asked(fit, None, "stock", tmp_path / "out"))
+        export_fit(ExportRequest(fit, None, "stock", tmp_path / "out"))
     assert not (tmp_path / "out").exists()

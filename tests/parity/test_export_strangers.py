@@ -16,23 +16,23 @@ import torch
 import transformers
 from typer.testing import CliRunner
 
-from loratory.artifacts.manifests import extending, staging
+from loratory.artifacts.manifests import extend_artifact, stage_artifact
 from loratory.cli import app
 from loratory.errors import ArtifactError
 from loratory.export import layouts
-from loratory.flows.export import Asked, export
+from loratory.flows.export import ExportRequest, export_fit
 from loratory.flows.importing import import_folder
 from loratory.flows.opening import open_predictor
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool, TorchTrunk
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool, TorchBackbone
 from loratory.predictors import store
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.forms import FORMS
-from loratory.predictors.operated import Operated, Point
+from loratory.predictors.forms import OUTPUT_ADAPTERS
+from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
 from loratory.protocols import Network, Prediction
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
-from tiny import random_adapter, save_base, trunk_in
+from tiny import make_random_adapter, save_base, load_backbone_from
 
 PLACES = 320
 TASKS: dict[str, Any] = {
@@ -65,15 +65,15 @@ def long_base(folder: Path, family: str) -> Path:
     return folder
 
 
-def fit_on(trunk: TorchTrunk, form: str, head: str, most: int, long: str = "head") -> Encoder:
+def fit_on(trunk: TorchBackbone, form: str, head: str, most: int, long: str = "head") -> Encoder:
     """A LoRA fit with weights by chance, which answers otherwise for texts that are cut elsewhere."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        made: Any = FORMS[form].head(head, TASKS[form], trunk)
+        made: Any = OUTPUT_ADAPTERS[form].build_head(head, TASKS[form], trunk)
         for weight in made.parameters():
             torch.nn.init.normal_(weight.data, std=0.4)
-    network = Network(trunk, random_adapter(trunk), made.requires_grad_(False).eval())
-    return Encoder(TASKS[form], form, network, most, 99, long=long)
+    network = Network(trunk, make_random_adapter(trunk), made.requires_grad_(False).eval())
+    return Encoder(TASKS[form], form, network, most, 99, long_text_mode=long)
 
 
 Fits = Callable[..., tuple[Encoder, Path]]
@@ -89,12 +89,12 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> Fits:
         asked = (family, form, head, most, long)
         if asked not in known:
             base = home / f"base-{family}"
-            trunk = trunk_in(base if base.exists() else long_base(base, family))
+            trunk = load_backbone_from(base if base.exists() else long_base(base, family))
             fit, folder = fit_on(trunk, form, head, most, long), home / "-".join(map(str, asked))
-            with staging(folder, {"kind": "fit", "contender": "lora"}) as part:
-                store.write(part, fit)
-            with extending(folder) as part:
-                layouts.write(part, fit, FACTS)
+            with stage_artifact(folder, {"kind": "fit", "contender": "lora"}) as part:
+                store.save_predictor(part, fit)
+            with extend_artifact(folder) as part:
+                layouts.write_stock_layouts(part, fit, FACTS)
             known[asked] = fit, folder
         return known[asked]
 
@@ -102,7 +102,7 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> Fits:
 
 
 def ids_of(encoder: Encoder) -> list[list[list[int]]]:
-    return [[list(ids) for ids, _ in rows] for rows in encoder.rows(INPUTS)]
+    return [[list(ids) for ids, _ in rows] for rows in encoder.encode_rows(INPUTS)]
 
 
 def odds(made: Sequence[Prediction]) -> list[Any]:
@@ -150,7 +150,7 @@ def test_other_libraries_read_the_ids_that_the_fit_read(
 
 def test_an_export_cuts_as_the_fit_whatever_was_read_last(fits: Fits, tmp_path: Path) -> None:
     encoder, _ = fits("bert", "labels", "pooled", 64)
-    tokenizer: Any = encoder.network.trunk.tokenizer
+    tokenizer: Any = encoder.network.backbone.tokenizer
     tokenizer.tokenizer("a b", padding="max_length", max_length=7, truncation=True)
     encoder.save_tokenizer(tmp_path)
     raw = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
@@ -164,15 +164,15 @@ def test_an_export_cuts_as_the_fit_whatever_was_read_last(fits: Fits, tmp_path: 
 def test_a_copy_of_the_base_reads_as_much_as_the_base(fits: Fits, tmp_path: Path) -> None:
     """Two fits on one base that is gone share the trunk of the first's copy, which was cut for the first alone."""
     short, long = fits("bert", "labels", "pooled", 64), fits("bert", "labels", "pooled", 256)
-    pool = Pool()
+    pool = TorchBackbonePool()
     for number, (encoder, folder) in enumerate((short, long)):
         copy = tmp_path / str(number)
         facts = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
         facts["trunk"]["name"] = "gone"
-        with staging(copy, {}) as part:
+        with stage_artifact(copy, {}) as part:
             shutil.copytree(folder, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
             (part / "encoder.json").write_text(json.dumps(facts), encoding="utf-8")
-        close(store.read(copy, pool).predict(INPUTS, run_here), encoder.predict(INPUTS, run_here))
+        close(store.load_predictor(copy, pool).predict(INPUTS, run_locally), encoder.predict(INPUTS, run_locally))
 
 
 # ---- stock pipelines
@@ -180,7 +180,7 @@ def test_the_pipeline_gives_our_probabilities_on_long_texts(fits: Fits) -> None:
     for family in ("bert", "qwen3"):
         encoder, folder = fits(family, "labels", "stock")
         classify: Any = transformers.pipeline("text-classification", str(folder / "merged"), top_k=None)
-        for text, ours in zip(TEXTS, encoder.predict(INPUTS, run_here), strict=True):
+        for text, ours in zip(TEXTS, encoder.predict(INPUTS, run_locally), strict=True):
             (rows,) = classify([text], truncation=True)
             theirs = {row["label"]: row["score"] for row in rows}
             assert theirs == pytest.approx(ours.probabilities["/label"], abs=1e-5)
@@ -221,10 +221,10 @@ def test_every_layout_is_taken_in_again(
     fits: Fits, tmp_path: Path, family: str, form: str, head: str, long: str
 ) -> None:
     encoder, folder = fits(family, form, head, 256, long)
-    ours = encoder.predict(INPUTS, run_here)
+    ours = encoder.predict(INPUTS, run_locally)
     assert any(one.answer for one in ours)
     out = tmp_path / "out"
-    export(Asked(folder, None, "stock", out))
+    export_fit(ExportRequest(folder, None, "stock", out))
     base = "base_3" if form == "labels" else "base_5"
     two = tmp_path / "two"
     for name in ("adapter", base):
@@ -232,27 +232,27 @@ def test_every_layout_is_taken_in_again(
     alone = shutil.copytree(out / "merged", tmp_path / "alone")
     for number, given in enumerate((folder, out, out / "merged", alone, two)):
         import_folder(Path(given), tmp_path / f"in-{number}")
-        close(ours, open_predictor(tmp_path / f"in-{number}")[0].predict(INPUTS, run_here))
+        close(ours, open_predictor(tmp_path / f"in-{number}")[0].predict(INPUTS, run_locally))
     for given in (out, out / "merged", out / "adapter", folder / base):
-        close(ours, open_predictor(given)[0].predict(INPUTS, run_here))
+        close(ours, open_predictor(given)[0].predict(INPUTS, run_locally))
 
 
 def test_an_export_answers_at_the_operating_point(fits: Fits, tmp_path: Path) -> None:
     encoder, _ = fits("bert", "labels", "pooled")
-    operated = Operated(encoder, Point(temperature=2.0))
-    with staging(tmp_path / "fit", {"contender": "lora"}) as part:
-        store.write(part, operated)
-        layouts.write(part, encoder, FACTS)
-    done = export(Asked(tmp_path / "fit", None, "stock", tmp_path / "out"))
+    operated = CalibratedPredictor(encoder, OperatingPoint(temperature=2.0))
+    with stage_artifact(tmp_path / "fit", {"contender": "lora"}) as part:
+        store.save_predictor(part, operated)
+        layouts.write_stock_layouts(part, encoder, FACTS)
+    done = export_fit(ExportRequest(tmp_path / "fit", None, "stock", tmp_path / "out"))
     assert any("operating" in note or "point" in note for note in done.notes)
-    close(operated.predict(INPUTS, run_here), open_predictor(tmp_path / "out")[0].predict(INPUTS, run_here))
+    close(operated.predict(INPUTS, run_locally), open_predictor(tmp_path / "out")[0].predict(INPUTS, run_locally))
 
 
 def test_the_routers_twin_answers_here(fits: Fits, tmp_path: Path) -> None:
     for form, head, task in (("labels", "stock", "intent"), ("spans", "token", "pii")):
         encoder, folder = fits("bert", form, head)
-        twin = export(Asked(folder, None, "router", tmp_path / form, task, with_adapter=False)).folders[0]
-        close(encoder.predict(INPUTS, run_here), open_predictor(twin)[0].predict(INPUTS, run_here))
+        twin = export_fit(ExportRequest(folder, None, "router", tmp_path / form, task, with_adapter=False)).folders[0]
+        close(encoder.predict(INPUTS, run_locally), open_predictor(twin)[0].predict(INPUTS, run_locally))
         done = CliRunner().invoke(app, ["predict", str(twin), TEXTS[2], "--json"])
         assert done.exit_code == 0, done.output
         (twin / "config.json").write_text("{}", encoding="utf-8")
@@ -262,9 +262,9 @@ def test_the_routers_twin_answers_here(fits: Fits, tmp_path: Path) -> None:
 
 def test_the_routers_adapter_is_taken_in_over_its_base(fits: Fits, tmp_path: Path) -> None:
     encoder, folder = fits("bert", "labels", "stock")
-    adapter = export(Asked(folder, None, "router", tmp_path / "models", "intent")).folders[0]
+    adapter = export_fit(ExportRequest(folder, None, "router", tmp_path / "models", "intent")).folders[0]
     import_folder(adapter, tmp_path / "in", base=str(folder.parent / "base-bert"))
-    close(encoder.predict(INPUTS, run_here), open_predictor(tmp_path / "in")[0].predict(INPUTS, run_here))
+    close(encoder.predict(INPUTS, run_locally), open_predictor(tmp_path / "in")[0].predict(INPUTS, run_locally))
 
 
 @pytest.mark.parametrize(
@@ -310,9 +310,9 @@ def test_what_the_cards_show_runs(
     encoder, folder = fits(family, form, head)
     cards = [(card, folder) for card in sorted(folder.rglob("README.md"))]
     assert len(cards) == 4
-    if encoder.stock is not None:
+    if encoder.stock_head is not None:
         task = "pii" if form == "spans" else "intent"
-        routed = export(Asked(folder, None, "router", tmp_path, task)).folders
+        routed = export_fit(ExportRequest(folder, None, "router", tmp_path, task)).folders
         os.symlink(folder.parent / "base-bert", tmp_path / "base-bert")
         cards += [(one / "README.md", tmp_path) for one in routed]
     ran = 0
@@ -327,6 +327,6 @@ def test_what_the_cards_show_runs(
 
 def test_nothing_that_is_exported_names_a_place_of_this_machine(fits: Fits, tmp_path: Path) -> None:
     _, folder = fits("bert", "labels", "stock")
-    for one in export(Asked(folder, None, "router", tmp_path / "models", "intent")).folders:
+    for one in export_fit(ExportRequest(folder, None, "router", tmp_path / "models", "intent")).folders:
         for file in (*one.rglob("*.json"), *one.rglob("*.md")):
             assert str(folder.parent) not in file.read_text(encoding="utf-8"), file

@@ -15,18 +15,18 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
 
-from loratory.artifacts.manifests import extending, staging
+from loratory.artifacts.manifests import extend_artifact, stage_artifact
 from loratory.errors import ArtifactError
 from loratory.export import layouts
 from loratory.flows.importing import import_folder
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import bio, store
 from loratory.predictors.encoder import Encoder
-from loratory.protocols import Encode, Lessons
+from loratory.protocols import EncodeRequest, TrainSet
 from loratory.regimes.lora import Lora
 from loratory.tasks.tag import Tag
-from tiny import TEXTS, context, save_base, trunk_in
+from tiny import TEXTS, make_context, save_base, load_backbone_from
 
 FAMILIES = ("bert", "roberta", "modernbert", "deberta-v2")
 LINEAR = ("bert", "roberta", "deberta-v2")  # their stock token head is one linear layer
@@ -36,12 +36,12 @@ FACTS = {"run": "toy", "contender": "lora", "regime": "lora", "base": "bert", "d
 Made = Callable[[str, str], tuple[Encoder, Path]]
 
 
-def lessons() -> Lessons:
+def lessons() -> TrainSet:
     made = [
         TASK.read({"text": "my card is broken", "spans": [[3, 7, "THING"]]}),
         TASK.read({"text": "no cash came out today", "spans": [[3, 7, "THING"], [13, 16, "PLACE"]]}),
     ]
-    return Lessons(made, made)
+    return TrainSet(made, made)
 
 
 @pytest.fixture(scope="module")
@@ -54,21 +54,21 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Made:
         folder = home / f"{family}-{kind}"
         if (family, kind) not in known:
             regime = Lora.model_validate({"rank": 4, "learning_rate": 0.05, "head_learning_rate": 0.05, "head": kind})
-            trunk = trunk_in(save_base(home / f"base-{family}-{kind}", family))
-            fit: Any = regime.fit(TASK, lessons(), trunk, context(epochs=1, max_tokens=40))
+            trunk = load_backbone_from(save_base(home / f"base-{family}-{kind}", family))
+            fit: Any = regime.fit(TASK, lessons(), trunk, make_context(epochs=1, max_tokens=40))
             known[family, kind] = fit
-            with staging(folder, {"kind": "fit"}) as part:
-                store.write(part, fit)
-            with extending(folder) as part:
-                layouts.write(part, fit, FACTS)
+            with stage_artifact(folder, {"kind": "fit"}) as part:
+                store.save_predictor(part, fit)
+            with extend_artifact(folder) as part:
+                layouts.write_stock_layouts(part, fit, FACTS)
         return known[family, kind], folder
 
     return made
 
 
 def ours(encoder: Encoder) -> list[Tensor]:
-    rows = [ids for ((ids, _),) in encoder.rows([{"text": text} for text in TEXTS])]
-    outputs = run_here([Encode(encoder.network, ids) for ids in rows])
+    rows = [ids for ((ids, _),) in encoder.encode_rows([{"text": text} for text in TEXTS])]
+    outputs = run_locally([EncodeRequest(encoder.network, ids) for ids in rows])
     return [one[: len(ids)] for one, ids in zip(outputs, rows, strict=True)]
 
 
@@ -100,7 +100,7 @@ def test_an_export_opens_wholly_in_a_stock_token_classifier(exported: Made, fami
     assert far(theirs(base, folder / "base_5"), wanted) > 1e-3  # the adapter is not in it
     with torch.no_grad():
         for name, weight in base.named_parameters():
-            if encoder.stock is not None and name in encoder.stock.named():
+            if encoder.stock_head is not None and name in encoder.stock_head.named_weights():
                 weight.normal_()  # the adapter carries the whole head
     opened = PeftModel.from_pretrained(base, folder / "adapter")
     assert far(theirs(opened, folder / "base_5"), wanted) < 1e-4
@@ -123,7 +123,7 @@ def test_an_export_answers_in_the_pipeline(exported: Made) -> None:
 def test_a_layer_that_no_stock_class_has_lies_beside_its_trunk(exported: Made) -> None:
     """ModernBERT's own token head is more than one linear layer."""
     encoder, folder = exported("modernbert", "auto")
-    assert encoder.stock is None
+    assert encoder.stock_head is None
     model = transformers.AutoModel.from_pretrained(folder / "merged")
     states = theirs(model, folder / "merged", "last_hidden_state")
     head = load_file(folder / "merged" / "head.safetensors")
@@ -138,9 +138,9 @@ def test_a_layer_that_no_stock_class_has_lies_beside_its_trunk(exported: Made) -
 @pytest.mark.parametrize(("family", "kind"), [*CASES, ("modernbert", "auto")])
 def test_a_saved_fit_is_the_one_that_was_saved(exported: Made, family: str, kind: str) -> None:
     encoder, folder = exported(family, kind)
-    again: Any = store.read(folder, Pool())
+    again: Any = store.load_predictor(folder, TorchBackbonePool())
     assert far(ours(again), ours(encoder)) == 0
-    assert again.size() == encoder.size()
+    assert again.size() == encoder.count_parameters()
 
 
 def test_the_cards_speak_of_tokens(exported: Made) -> None:
@@ -168,21 +168,21 @@ def test_a_stock_token_classifier_is_taken_in(tmp_path: Path, family: str, tags:
     folder = foreign(tmp_path / "foreign", tags, family)
     model = transformers.AutoModelForTokenClassification.from_pretrained(folder)
     import_folder(folder, tmp_path / "out")
-    made: Any = store.read(tmp_path / "out", Pool())
+    made: Any = store.load_predictor(tmp_path / "out", TorchBackbonePool())
     assert made.task.kind == "tag"
-    order = [tags.index(tag) for tag in bio.tags_of(made.task.labels)]
+    order = [tags.index(tag) for tag in bio.list_tags(made.task.labels)]
     assert far([logits[:, order] for logits in theirs(model, folder)], ours(made)) < 1e-4
-    assert made.predict([{"text": TEXTS[1]}], run_here)[0].answer is not None
+    assert made.predict([{"text": TEXTS[1]}], run_locally)[0].answer is not None
 
 
 def test_our_own_export_is_taken_in_again(exported: Made, tmp_path: Path) -> None:
     encoder, folder = exported("roberta", "auto")
     import_folder(folder / "merged", tmp_path / "out")
-    made: Any = store.read(tmp_path / "out", Pool())
+    made: Any = store.load_predictor(tmp_path / "out", TorchBackbonePool())
     assert made.task == TASK
     assert far(ours(made), ours(encoder)) < 1e-4
     inputs = [{"text": text} for text in TEXTS]
-    spans = [[p.answer for p in one.predict(inputs, run_here)] for one in (made, encoder)]
+    spans = [[p.answer for p in one.predict(inputs, run_locally)] for one in (made, encoder)]
     assert spans[0] == spans[1]
 
 

@@ -10,48 +10,48 @@ import torch
 import transformers
 from peft import PeftModel
 
-from loratory.artifacts.manifests import staging
+from loratory.artifacts.manifests import stage_artifact
 from loratory.export import layouts
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
-from loratory.predictors.decoder import SPARE, Decoder
-from loratory.protocols import Lessons
+from loratory.predictors.decoder import UNCONSTRAINED_EXTRA_TOKENS, Decoder
+from loratory.protocols import TrainSet
 from loratory.regimes.lora import Lora
-from tiny import WRITERS, context, examples, lessons, save_writer, toy_task, trunk_in
+from tiny import GENERATING_FAMILIES, make_context, make_examples, make_train_set, save_causal_model, make_task, load_backbone_from
 
 ABOUT = {"run": "toy", "contender": "lora", "regime": "lora", "base": "tiny", "data": "toy", "scores": {}}
-ASKED = [example.input for example in examples(openings=slice(4, 5))][:4]
+ASKED = [example.input for example in make_examples(openings=slice(4, 5))][:4]
 
 
 @torch.no_grad()
 def told(model: Any, made: Decoder, input: Any) -> str:
     """What stock generate() writes behind the prompt, greedily."""
-    ids = torch.tensor([made.ids(input)])
-    most = made.asking.most + SPARE
+    ids = torch.tensor([made.encode_prompt(input)])
+    most = made.decoding_plan.max_new_tokens + UNCONSTRAINED_EXTRA_TOKENS
     out = model.generate(
-        ids, attention_mask=torch.ones_like(ids), max_new_tokens=most, do_sample=False, eos_token_id=made.chat.end
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=most, do_sample=False, eos_token_id=made.chat.end_token_id
     )
     said = out[0, ids.shape[1] :].tolist()
     written: str = made.chat.tokenizer.decode(said, skip_special_tokens=True)
     return written
 
 
-@pytest.mark.parametrize("family", WRITERS)
+@pytest.mark.parametrize("family", GENERATING_FAMILIES)
 def test_train_save_merge_reload_and_generate(tmp_path: Path, family: str) -> None:
-    base = save_writer(tmp_path / "base", family)
-    few = Lessons(lessons().train[::4], lessons().validation[::8])
-    made = Lora(rank=4).fit(toy_task(), few, trunk_in(base), context(epochs=1))
-    with staging(tmp_path / "fit", {"kind": "fit"}) as part:
-        store.write(part, made)
-        layouts.write(part, made, ABOUT)
-    again: Any = store.read(tmp_path / "fit", Pool())
-    assert again.predict(ASKED, run_here) == made.predict(ASKED, run_here)
+    base = save_causal_model(tmp_path / "base", family)
+    few = TrainSet(make_train_set().train[::4], make_train_set().validation[::8])
+    made = Lora(rank=4).fit(make_task(), few, load_backbone_from(base), make_context(epochs=1))
+    with stage_artifact(tmp_path / "fit", {"kind": "fit"}) as part:
+        store.save_predictor(part, made)
+        layouts.write_stock_layouts(part, made, ABOUT)
+    again: Any = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
+    assert again.predict(ASKED, run_locally) == made.predict(ASKED, run_locally)
 
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(base)
     adapted: Any = PeftModel.from_pretrained(stock, str(tmp_path / "fit" / "adapter"))
     adapted.eval()
-    assert again.freely(ASKED, run_here) == [told(adapted, again, input) for input in ASKED]
+    assert again.freely(ASKED, run_locally) == [told(adapted, again, input) for input in ASKED]
 
     merged: Any = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "fit" / "merged")
     assert merged.dtype == torch.bfloat16

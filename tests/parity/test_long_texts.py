@@ -8,24 +8,24 @@ from typing import Any
 import pytest
 import torch
 
-from loratory.artifacts.manifests import staging
+from loratory.artifacts.manifests import stage_artifact
 from loratory.errors import SpecError
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
-from loratory.protocols import Encode, Example, Lessons, Prediction
+from loratory.protocols import EncodeRequest, Example, TrainSet, Prediction
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.prototype import Prototype
 from loratory.specs.training import ConsistencySpec
-from tiny import context, save_base, toy_task, trunk_in
+from tiny import make_context, save_base, make_task, load_backbone_from
 
 FILLER = "please help a week today hello what now "
 TELLING = {"card": ("card", "arrive"), "cash": ("cash", "machine"), "login": ("password", "code")}
 MOST = 16
 
 
-def long_lessons() -> Lessons:
+def long_lessons() -> TrainSet:
     """What tells the label stands at the end, behind more words than a row holds."""
     rows = [
         Example({"text": FILLER * count + word}, {"label": label})
@@ -33,11 +33,11 @@ def long_lessons() -> Lessons:
         for word in words
         for count in (3, 4, 5, 6)
     ]
-    return Lessons(rows, rows)
+    return TrainSet(rows, rows)
 
 
-def share_right(made: Any, lessons: Lessons) -> float:
-    found: list[Prediction] = made.predict([example.input for example in lessons.validation], run_here)
+def share_right(made: Any, lessons: TrainSet) -> float:
+    found: list[Prediction] = made.predict([example.input for example in lessons.validation], run_locally)
     right: list[bool] = [p.answer == example.answer for p, example in zip(found, lessons.validation, strict=True)]
     return sum(right) / len(right)
 
@@ -45,37 +45,37 @@ def share_right(made: Any, lessons: Lessons) -> float:
 @pytest.mark.parametrize("long", ["ends", "windows"])
 @pytest.mark.parametrize("regime", [Lora(rank=4, learning_rate=3e-3), Head(), Prototype()])
 def test_what_stands_at_the_end_is_read(tmp_path: Path, long: str, regime: Any) -> None:
-    trunk, lessons = trunk_in(save_base(tmp_path / "base", "bert")), long_lessons()
-    made = regime.fit(toy_task(), lessons, trunk, context(epochs=20, max_tokens=MOST, long=long))
-    cut = regime.fit(toy_task(), lessons, trunk, context(epochs=20, max_tokens=MOST))
+    trunk, lessons = load_backbone_from(save_base(tmp_path / "base", "bert")), long_lessons()
+    made = regime.fit(make_task(), lessons, trunk, make_context(epochs=20, max_tokens=MOST, long=long))
+    cut = regime.fit(make_task(), lessons, trunk, make_context(epochs=20, max_tokens=MOST))
     assert share_right(cut, lessons) == pytest.approx(1 / 3)  # all beginnings are alike
     assert share_right(made, lessons) > (0.8 if long == "ends" else 0.5)  # most windows hold nothing that tells
-    with staging(tmp_path / "fit", {"kind": "fit"}) as part:
-        store.write(part, made)
+    with stage_artifact(tmp_path / "fit", {"kind": "fit"}) as part:
+        store.save_predictor(part, made)
     inputs = [example.input for example in lessons.validation]
-    assert store.read(tmp_path / "fit", Pool()).predict(inputs, run_here) == made.predict(inputs, run_here)
+    assert store.load_predictor(tmp_path / "fit", TorchBackbonePool()).predict(inputs, run_locally) == made.predict(inputs, run_locally)
 
 
 def test_rows_of_each_way(tmp_path: Path) -> None:
-    trunk = trunk_in(save_base(tmp_path / "base", "bert"))
+    trunk = load_backbone_from(save_base(tmp_path / "base", "bert"))
     text = FILLER * 6
-    ((whole, _),) = trunk.tokenizer.many([text], 10_000)
-    ((ends, at),) = trunk.tokenizer.ends([text], MOST)
+    ((whole, _),) = trunk.tokenizer.encode_batch([text], 10_000)
+    ((ends, at),) = trunk.tokenizer.encode_head_and_tail([text], MOST)
     assert ends == whole[: MOST // 4] + whole[-(MOST - MOST // 4) :]
     assert len(at) == MOST
-    assert trunk.tokenizer.ends(["card", ""], MOST) == trunk.tokenizer.many(["card", ""], MOST)
-    made = Lora(rank=2).fit(toy_task(), long_lessons(), trunk, context(epochs=1, max_tokens=MOST, long="windows"))
+    assert trunk.tokenizer.encode_head_and_tail(["card", ""], MOST) == trunk.tokenizer.encode_batch(["card", ""], MOST)
+    made = Lora(rank=2).fit(make_task(), long_lessons(), trunk, make_context(epochs=1, max_tokens=MOST, long="windows"))
     (parts,) = made.rows([{"text": text}])  # type: ignore[attr-defined]
     assert len(parts) > 2
-    outputs = run_here([Encode(made.network, ids) for ids, _ in parts])  # type: ignore[attr-defined]
+    outputs = run_locally([EncodeRequest(made.network, ids) for ids, _ in parts])  # type: ignore[attr-defined]
     odds = torch.stack(outputs).mean(0).softmax(-1).tolist()
-    (prediction,) = made.predict([{"text": text}], run_here)
+    (prediction,) = made.predict([{"text": text}], run_locally)
     assert list(prediction.probabilities["/label"].values()) == pytest.approx(odds, abs=1e-5)
 
 
 def test_windows_of_twins_are_refused(tmp_path: Path) -> None:
-    trunk = trunk_in(save_base(tmp_path / "base", "bert"))
+    trunk = load_backbone_from(save_base(tmp_path / "base", "bert"))
     with pytest.raises(SpecError, match="long: ends"):
         Lora(consistency=ConsistencySpec()).fit(
-            toy_task(), long_lessons(), trunk, context(epochs=1, max_tokens=MOST, long="windows")
+            make_task(), long_lessons(), trunk, make_context(epochs=1, max_tokens=MOST, long="windows")
         )

@@ -18,22 +18,22 @@ from torch import Tensor
 
 from loratory.errors import ArtifactError, BaseModelError, SpecError
 from loratory.models import adapters
-from loratory.models.activations import pool
-from loratory.models.attention import CROSSING, short_attention, use_short_attention
-from loratory.models.execution import run_here
-from loratory.models.mixture import HostedLinear
-from loratory.models.trunks import TorchTrunk
-from loratory.protocols import Adapter, Encode, Network, Tokens
+from loratory.models.activations import pool_states
+from loratory.models.attention import SHORT_ROW_LIMITS, short_attention, use_short_attention
+from loratory.models.execution import run_locally
+from loratory.models.mixture import MultiLoraLinear
+from loratory.models.trunks import TorchBackbone
+from loratory.protocols import Adapter, EncodeRequest, Network, TokenIds
 from loratory.regimes.lora import Lora
-from tiny import CAUSAL, FITTING, TEXTS, Bases, Trunks, context, random_adapter, trunk_in
+from tiny import CAUSAL_FAMILIES, TRAINABLE_FAMILIES, TEXTS, BasePathOf, BackboneOf, make_context, make_random_adapter, load_backbone_from
 
 
-def rows_of(trunk: TorchTrunk) -> list[Tokens]:
-    return [ids for ids, _ in trunk.tokenizer.many(list(TEXTS))]
+def rows_of(trunk: TorchBackbone) -> list[TokenIds]:
+    return [ids for ids, _ in trunk.tokenizer.encode_batch(list(TEXTS))]
 
 
-def alone(trunk: TorchTrunk, adapter: Adapter | None, rows: Iterable[Tokens]) -> list[Tensor]:
-    return [trunk.states([row], [adapter])[0][0] for row in rows]
+def alone(trunk: TorchBackbone, adapter: Adapter | None, rows: Iterable[TokenIds]) -> list[Tensor]:
+    return [trunk.compute_states([row], [adapter])[0][0] for row in rows]
 
 
 def apart(some: Iterable[Tensor], others: Iterable[Tensor]) -> float:
@@ -48,36 +48,36 @@ def differing(ours: Tensor, theirs: Tensor, mask: Tensor | None = None) -> float
     return float(((ours - theirs) * kept).abs().max() / max(1.0, float((theirs * kept).abs().max())))
 
 
-@pytest.mark.parametrize("family", [*FITTING, "mpnet"])
-def test_a_mixed_batch_answers_each_row_as_alone(trunk_of: Trunks, family: str) -> None:
+@pytest.mark.parametrize("family", [*TRAINABLE_FAMILIES, "mpnet"])
+def test_a_mixed_batch_answers_each_row_as_alone(trunk_of: BackboneOf, family: str) -> None:
     trunk = trunk_of(family)
-    pattern, _ = trunk.layers()
-    top = random_adapter(trunk, rank=2, seed=2, layers_to_transform=[1], layers_pattern=pattern)
-    guests = [None, random_adapter(trunk, rank=4), top, random_adapter(trunk, rank=8, seed=3), None, top]
+    pattern, _ = trunk.find_layers()
+    top = make_random_adapter(trunk, rank=2, seed=2, layers_to_transform=[1], layers_pattern=pattern)
+    guests = [None, make_random_adapter(trunk, rank=4), top, make_random_adapter(trunk, rank=8, seed=3), None, top]
     assert top.first_layer == 1
     rows = rows_of(trunk)
-    mixed, mask = trunk.states(rows, guests)
+    mixed, mask = trunk.compute_states(rows, guests)
     single = [alone(trunk, guest, [row])[0] for guest, row in zip(guests, rows, strict=True)]
     assert apart([states[: int(m.sum())] for states, m in zip(mixed, mask, strict=True)], single) < 1e-5
     assert apart(single[1:4], alone(trunk, None, rows[1:4])) > 0.1  # the adapters do something
     assert apart([single[3]], alone(trunk, guests[1], rows[3:4])) > 0.1  # and not the same
 
 
-@pytest.mark.parametrize("family", FITTING)
-def test_padding_does_not_change_answers(trunk_of: Trunks, family: str) -> None:
+@pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
+def test_padding_does_not_change_answers(trunk_of: BackboneOf, family: str) -> None:
     trunk = trunk_of(family)
     rows = rows_of(trunk)
-    states, mask = trunk.states(rows, [None] * len(rows))
+    states, mask = trunk.compute_states(rows, [None] * len(rows))
     assert apart([s[: int(m.sum())] for s, m in zip(states, mask, strict=True)], alone(trunk, None, rows)) < 1e-5
 
 
-@pytest.mark.parametrize("family", FITTING)
-def test_saved_is_loaded_and_opens_in_stock_peft(trunk_of: Trunks, base_of: Bases, family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
+def test_saved_is_loaded_and_opens_in_stock_peft(trunk_of: BackboneOf, base_of: BasePathOf, family: str, tmp_path: Path) -> None:
     trunk = trunk_of(family)
-    adapter = random_adapter(trunk, use_rslora=True)
+    adapter = make_random_adapter(trunk, use_rslora=True)
     facts = {"task_type": "FEATURE_EXTRACTION", "base_model_name_or_path": "base_3", "revision": trunk.digest}
-    adapters.write(tmp_path / "adapter", adapter, facts)
-    again = adapters.read(tmp_path / "adapter")
+    adapters.write_adapter(tmp_path / "adapter", adapter, facts)
+    again = adapters.read_adapter(tmp_path / "adapter")
     assert again.digest == adapter.digest
     assert again.tensors.keys() == adapter.tensors.keys()
     assert all(torch.equal(again.tensors[name], t) for name, t in adapter.tensors.items())
@@ -92,22 +92,22 @@ def test_saved_is_loaded_and_opens_in_stock_peft(trunk_of: Trunks, base_of: Base
     stock = PeftModel.from_pretrained(transformers.AutoModel.from_pretrained(base_of(family)), tmp_path / "adapter")
     rows = rows_of(trunk)
     with torch.no_grad():
-        theirs = stock.eval()(**trunk.inputs(rows)).last_hidden_state
-    ours, mask = trunk.states(rows, [adapter] * len(rows))
+        theirs = stock.eval()(**trunk.build_inputs(rows)).last_hidden_state
+    ours, mask = trunk.compute_states(rows, [adapter] * len(rows))
     assert differing(ours, theirs, mask) < 1e-5
     assert apart(alone(trunk, adapter, rows), alone(trunk, None, rows)) > 0.1
 
 
-@pytest.mark.parametrize("family", FITTING)
-def test_merged_is_unmerged_and_the_shared_trunk_is_untouched(trunk_of: Trunks, family: str) -> None:
+@pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
+def test_merged_is_unmerged_and_the_shared_trunk_is_untouched(trunk_of: BackboneOf, family: str) -> None:
     trunk = trunk_of(family)
     before = {name: t.clone() for name, t in trunk.model.state_dict().items()}
-    adapter = random_adapter(trunk)
-    own = adapters.merged(trunk.model, adapter)
+    adapter = make_random_adapter(trunk)
+    own = adapters.merge_adapter(trunk.model, adapter)
     rows = rows_of(trunk)
     with torch.no_grad():
-        theirs = own(**trunk.inputs(rows)).last_hidden_state
-    ours, mask = trunk.states(rows, [adapter] * len(rows))
+        theirs = own(**trunk.build_inputs(rows)).last_hidden_state
+    ours, mask = trunk.compute_states(rows, [adapter] * len(rows))
     assert differing(ours, theirs, mask) < 1e-4
     after = trunk.model.state_dict()
     assert before.keys() == after.keys()
@@ -115,44 +115,44 @@ def test_merged_is_unmerged_and_the_shared_trunk_is_untouched(trunk_of: Trunks, 
     assert not any("lora" in name for name, _ in trunk.model.named_modules())
 
 
-@pytest.mark.parametrize("family", FITTING)
-def test_a_live_trunk_shares_the_frozen_weights_and_learns_only_the_adapter(trunk_of: Trunks, family: str) -> None:
+@pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
+def test_a_live_trunk_shares_the_frozen_weights_and_learns_only_the_adapter(trunk_of: BackboneOf, family: str) -> None:
     trunk = trunk_of(family)
-    live = trunk.open(Lora(rank=2, layers="top-1").config(trunk, context()))
-    assert live.trainable()
-    assert all(".lora_" in name and ".1." in name for name in live.trainable())
+    live = trunk.make_trainable(Lora(rank=2, layers="top-1").build_adapter_config(trunk, make_context()))
+    assert live.trainable_parameters()
+    assert all(".lora_" in name and ".1." in name for name in live.trainable_parameters())
     shared = {id(p) for p in trunk.model.parameters()}
-    assert {id(p) for p in live.model.parameters()} - {id(p) for p in live.trainable().values()} == shared
-    assert live.adapter().first_layer == 1
+    assert {id(p) for p in live.model.parameters()} - {id(p) for p in live.trainable_parameters().values()} == shared
+    assert live.extract_adapter().first_layer == 1
 
 
-def test_dropout_of_the_base_stays_off_and_loras_is_on_while_learning(trunk_of: Trunks) -> None:
+def test_dropout_of_the_base_stays_off_and_loras_is_on_while_learning(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    live = trunk.open({"r": 2, "lora_alpha": 4, "lora_dropout": 0.5, "target_modules": ["query"]})
-    torch.nn.init.normal_(next(p for n, p in live.trainable().items() if "lora_B" in n))
-    live.learn(rows_of(trunk)[:1])
-    on = {name for name, part in live.running.named_modules() if part.training}
+    live = trunk.make_trainable({"r": 2, "lora_alpha": 4, "lora_dropout": 0.5, "target_modules": ["query"]})
+    torch.nn.init.normal_(next(p for n, p in live.trainable_parameters().items() if "lora_B" in n))
+    live.forward(rows_of(trunk)[:1])
+    on = {name for name, part in live.compute_model.named_modules() if part.training}
     assert on
     assert all("lora_dropout" in name for name in on)
-    live.learn(rows_of(trunk)[:1], grad=False)
-    assert not any(part.training for part in live.running.modules())
+    live.forward(rows_of(trunk)[:1], grad=False)
+    assert not any(part.training for part in live.compute_model.modules())
 
 
-def test_every_weight_learns_on_a_copy(trunk_of: Trunks) -> None:
+def test_every_weight_learns_on_a_copy(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    live = trunk.open(every_weight=True)
-    assert len(live.trainable()) == len(list(trunk.model.parameters()))
+    live = trunk.make_trainable(full_finetuning=True)
+    assert len(live.trainable_parameters()) == len(list(trunk.model.parameters()))
     with torch.no_grad():
-        for weight in live.trainable().values():
+        for weight in live.trainable_parameters().values():
             weight.add_(1)
     assert not any(p.requires_grad for p in trunk.model.parameters())
-    assert live.frozen().digest != trunk.digest
-    assert apart(alone(live.frozen(), None, rows_of(trunk)), alone(trunk, None, rows_of(trunk))) > 0.1
+    assert live.to_frozen_backbone().digest != trunk.digest
+    assert apart(alone(live.to_frozen_backbone(), None, rows_of(trunk)), alone(trunk, None, rows_of(trunk))) > 0.1
 
 
-def test_an_unknown_architecture_gets_every_linear_layer_and_says_so(trunk_of: Trunks) -> None:
+def test_an_unknown_architecture_gets_every_linear_layer_and_says_so(trunk_of: BackboneOf) -> None:
     said: list[str] = []
-    config = Lora(rank=2).config(trunk_of("roformer"), context(report=lambda event, v: said.append(str(v["text"]))))
+    config = Lora(rank=2).build_adapter_config(trunk_of("roformer"), make_context(report=lambda event, v: said.append(str(v["text"]))))
     assert config["target_modules"] == [
         "attention.output.dense",
         "attention.self.key",
@@ -163,22 +163,22 @@ def test_an_unknown_architecture_gets_every_linear_layer_and_says_so(trunk_of: T
     ]
     assert "roformer is not in the table" in said[0]
     assert "attention.self.query" in said[0]
-    Lora(rank=2).config(trunk_of("bert"), context(report=lambda event, v: pytest.fail("said something")))
+    Lora(rank=2).build_adapter_config(trunk_of("bert"), make_context(report=lambda event, v: pytest.fail("said something")))
 
 
-def test_an_architecture_without_stacked_layers_is_refused(trunk_of: Trunks) -> None:
+def test_an_architecture_without_stacked_layers_is_refused(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
     with pytest.raises(BaseModelError, match="no list of 2 layers in Embedding"):
         adapters_targets(torch.nn.Embedding(2, 2))
     with pytest.raises(BaseModelError, match="hold no linear layers"):
         adapters_targets(torch.nn.Sequential(torch.nn.ModuleList([torch.nn.LayerNorm(2), torch.nn.LayerNorm(2)])))
-    assert trunk.targets()[1]
+    assert trunk.find_target_modules()[1]
 
 
 def adapters_targets(model: torch.nn.Module) -> None:
-    from loratory.models.architectures import targets_of
+    from loratory.models.architectures import find_target_modules
 
-    targets_of(model, "unheard-of", 2)
+    find_target_modules(model, "unheard-of", 2)
 
 
 @pytest.mark.parametrize(
@@ -191,24 +191,24 @@ def adapters_targets(model: torch.nn.Module) -> None:
         ({"layers": [-1, 0]}, "do not fit"),
     ],
 )
-def test_targets_and_layers_that_do_not_exist_are_refused(trunk_of: Trunks, options: Any, problem: str) -> None:
+def test_targets_and_layers_that_do_not_exist_are_refused(trunk_of: BackboneOf, options: Any, problem: str) -> None:
     with pytest.raises(SpecError, match=problem) as caught:
-        Lora(**options).config(trunk_of("bert"), context())
+        Lora(**options).build_adapter_config(trunk_of("bert"), make_context())
     assert caught.value.allowed
 
 
 @pytest.mark.parametrize(("layers", "chosen"), [("all", None), ("top-1", [1]), ("top-2", [0, 1]), ([1, 0, 1], [0, 1])])
-def test_layers(trunk_of: Trunks, layers: Any, chosen: list[int] | None) -> None:
-    assert Lora(layers=layers).config(trunk_of("bert"), context()).get("layers_to_transform") == chosen
+def test_layers(trunk_of: BackboneOf, layers: Any, chosen: list[int] | None) -> None:
+    assert Lora(layers=layers).build_adapter_config(trunk_of("bert"), make_context()).get("layers_to_transform") == chosen
 
 
 # ---- short attention
 @pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "distilbert", "llama", "qwen2", "qwen3", "albert"])
-def test_short_attention_is_sdpa_is_eager(base_of: Bases, family: str) -> None:
-    trunk = trunk_in(base_of(family))
+def test_short_attention_is_sdpa_is_eager(base_of: BasePathOf, family: str) -> None:
+    trunk = load_backbone_from(base_of(family))
     assert trunk.model.config._attn_implementation == "loratory_short"
     rows = rows_of(trunk)
-    padded = trunk.inputs(rows)
+    padded = trunk.build_inputs(rows)
     bare = {"input_ids": padded["input_ids"][1:2, :20]}
     for inputs in (padded, bare, {**bare, "attention_mask": torch.ones_like(bare["input_ids"])}):
         found = {name: states_and_gradient(trunk, name, inputs) for name in ("loratory_short", "sdpa", "eager")}
@@ -217,7 +217,7 @@ def test_short_attention_is_sdpa_is_eager(base_of: Bases, family: str) -> None:
                 assert differing(ours, theirs) < 1e-5, name
 
 
-def states_and_gradient(trunk: TorchTrunk, attention: str, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def states_and_gradient(trunk: TorchBackbone, attention: str, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Final states of real tokens, and the gradient of a loss on them by the embeddings."""
     trunk.model.set_attn_implementation(attention)
     weight = trunk.model.get_input_embeddings().weight.requires_grad_(True)
@@ -239,7 +239,7 @@ class Layer(torch.nn.Module):
 
 @pytest.mark.parametrize("scaling", [None, 0.3])
 @pytest.mark.parametrize("mask", ["none", "causal", "bool", "additive"])
-@pytest.mark.parametrize("tokens", [7, CROSSING.answering, CROSSING.answering + 1])
+@pytest.mark.parametrize("tokens", [7, SHORT_ROW_LIMITS.inference, SHORT_ROW_LIMITS.inference + 1])
 def test_the_attention_function_is_the_fused_one(tokens: int, mask: str, scaling: float | None) -> None:
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 2, 2, tokens, 8).unbind()
@@ -262,7 +262,7 @@ def test_dropout_of_attention_is_left_to_the_fused_one() -> None:
 
 
 @pytest.mark.parametrize("family", ["deberta-v2", "mpnet", "roformer"])
-def test_architectures_that_never_call_registered_attention_keep_their_own(trunk_of: Trunks, family: str) -> None:
+def test_architectures_that_never_call_registered_attention_keep_their_own(trunk_of: BackboneOf, family: str) -> None:
     assert trunk_of(family).model.config._attn_implementation == "eager"
 
 
@@ -277,36 +277,36 @@ def test_only_what_calls_registered_attention_and_runs_sdpa_is_switched() -> Non
     assert not use_short_attention(Model())
 
 
-@pytest.mark.parametrize("family", CAUSAL)
-def test_a_decoder_does_not_see_what_comes_later(trunk_of: Trunks, family: str) -> None:
+@pytest.mark.parametrize("family", CAUSAL_FAMILIES)
+def test_a_decoder_does_not_see_what_comes_later(trunk_of: BackboneOf, family: str) -> None:
     trunk = trunk_of(family)
     row = rows_of(trunk)[1][:12]
-    short, long = trunk.states([row[:6]], [None])[0][0], trunk.states([row], [None])[0][0, :6]
+    short, long = trunk.compute_states([row[:6]], [None])[0][0], trunk.compute_states([row], [None])[0][0, :6]
     assert float((short - long).abs().max()) < 1e-5
 
 
 # ---- one run, many trunks
-def test_requests_of_several_trunks_come_back_in_order(trunk_of: Trunks) -> None:
+def test_requests_of_several_trunks_come_back_in_order(trunk_of: BackboneOf) -> None:
     trunks = [trunk_of("bert"), trunk_of("llama")] * 3
-    rows = [trunk.tokenizer.ids(text)[0] for trunk, text in zip(trunks, TEXTS, strict=True)]
-    answers = run_here([Encode(Network(trunk), row) for trunk, row in zip(trunks, rows, strict=True)])
-    assert apart(answers, [trunk.states([row], [None])[0][0] for trunk, row in zip(trunks, rows, strict=True)]) < 1e-5
+    rows = [trunk.tokenizer.encode(text)[0] for trunk, text in zip(trunks, TEXTS, strict=True)]
+    answers = run_locally([EncodeRequest(Network(trunk), row) for trunk, row in zip(trunks, rows, strict=True)])
+    assert apart(answers, [trunk.compute_states([row], [None])[0][0] for trunk, row in zip(trunks, rows, strict=True)]) < 1e-5
 
 
 def test_pooling_goes_over_real_tokens_only() -> None:
     states = torch.arange(24.0).view(2, 4, 3) - 20
     mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]])
-    assert torch.equal(pool(states, mask, "cls"), states[:, 0])
-    assert torch.equal(pool(states, mask, "last"), torch.stack([states[0, 1], states[1, 3]]))
-    assert torch.equal(pool(states, mask, "max"), torch.stack([states[0, 1], states[1, 3]]))
-    assert torch.equal(pool(states, mask, "mean"), torch.stack([states[0, :2].mean(0), states[1].mean(0)]))
+    assert torch.equal(pool_states(states, mask, "cls"), states[:, 0])
+    assert torch.equal(pool_states(states, mask, "last"), torch.stack([states[0, 1], states[1, 3]]))
+    assert torch.equal(pool_states(states, mask, "max"), torch.stack([states[0, 1], states[1, 3]]))
+    assert torch.equal(pool_states(states, mask, "mean"), torch.stack([states[0, :2].mean(0), states[1].mean(0)]))
 
 
 # ---- what is refused
 @pytest.fixture
-def folder(trunk_of: Trunks, tmp_path: Path) -> Path:
+def folder(trunk_of: BackboneOf, tmp_path: Path) -> Path:
     """A good adapter folder, to be spoilt."""
-    adapters.write(tmp_path / "adapter", random_adapter(trunk_of("bert")), {"task_type": "FEATURE_EXTRACTION"})
+    adapters.write_adapter(tmp_path / "adapter", make_random_adapter(trunk_of("bert")), {"task_type": "FEATURE_EXTRACTION"})
     return tmp_path / "adapter"
 
 
@@ -347,30 +347,30 @@ def test_what_is_no_plain_lora_is_refused(folder: Path, key: str, value: Any) ->
     config = {**json.loads(file.read_text(encoding="utf-8")), key: value}
     file.write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(ArtifactError, match=key) as caught:
-        adapters.read(folder)
+        adapters.read_adapter(folder)
     assert caught.value.allowed
 
 
-def test_stock_pefts_own_defaults_are_taken(folder: Path, trunk_of: Trunks) -> None:
+def test_stock_pefts_own_defaults_are_taken(folder: Path, trunk_of: BackboneOf) -> None:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=2, target_modules=["query"], task_type="FEATURE_EXTRACTION")
-    stock = get_peft_model(adapters.share(trunk_of("bert").model), config)
+    stock = get_peft_model(adapters.copy_with_shared_weights(trunk_of("bert").model), config)
     stock.save_pretrained(str(folder / "stock"))
-    assert len(adapters.read(folder / "stock").tensors) == 4
+    assert len(adapters.read_adapter(folder / "stock").tensors) == 4
 
 
 def test_a_pickled_adapter_is_refused(folder: Path) -> None:
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     with pytest.raises(ArtifactError, match="pickled adapters are never loaded"):
-        adapters.read(folder)
+        adapters.read_adapter(folder)
 
 
 @pytest.mark.parametrize("spoil", ["missing", "extra", "shape", "other base"])
 def test_weights_that_do_not_fit_are_refused_and_the_neighbours_go_on(
-    folder: Path, base_of: Bases, trunk_of: Trunks, spoil: str
+    folder: Path, base_of: BasePathOf, trunk_of: BackboneOf, spoil: str
 ) -> None:
-    good = random_adapter(trunk_of("bert"))
+    good = make_random_adapter(trunk_of("bert"))
     tensors = load_file(folder / "adapter_model.safetensors")
     name = sorted(tensors)[0]
     if spoil == "missing":
@@ -384,27 +384,27 @@ def test_weights_that_do_not_fit_are_refused_and_the_neighbours_go_on(
     if spoil == "other base":  # the same names, another depth
         tensors = {key.replace("layer.1", "layer.5"): t for key, t in tensors.items()}
         save_file(tensors, folder / "adapter_model.safetensors")
-    bad = adapters.read(folder)
+    bad = adapters.read_adapter(folder)
     for order in ([bad, good], [good, bad]):
-        trunk = trunk_in(base_of(family))
+        trunk = load_backbone_from(base_of(family))
         rows = rows_of(trunk)[:2]
         for _ in range(2):  # the second time is no other error
             with pytest.raises(ArtifactError, match="does not fit its base"):
-                trunk.states(rows, order)
-            hosted = [layer for layer in trunk._host.skeleton.modules() if isinstance(layer, HostedLinear)]
-            assert not any(bad in layer.guests for layer in hosted)
+                trunk.compute_states(rows, order)
+            hosted = [layer for layer in trunk._multi_lora.adapted_model.modules() if isinstance(layer, MultiLoraLinear)]
+            assert not any(bad in layer.deltas for layer in hosted)
         expected = alone(trunk_of(family), good, rows)
         assert apart(alone(trunk, good, rows), expected) < 1e-5
     with pytest.raises(ArtifactError, match="does not fit its base"):
-        adapters.merged(trunk_of(family).model, bad)
+        adapters.merge_adapter(trunk_of(family).model, bad)
 
 
-def test_an_adapter_is_named_by_what_it_computes(trunk_of: Trunks) -> None:
-    one = random_adapter(trunk_of("bert"))
-    assert adapters.make(one.config, one.tensors).digest == one.digest
+def test_an_adapter_is_named_by_what_it_computes(trunk_of: BackboneOf) -> None:
+    one = make_random_adapter(trunk_of("bert"))
+    assert adapters.create_adapter(one.config, one.tensors).digest == one.digest
     other = {**one.tensors, sorted(one.tensors)[0]: one.tensors[sorted(one.tensors)[0]] + 1}
-    assert adapters.make(one.config, other).digest != one.digest
-    assert adapters.make({**one.config, "lora_alpha": 3}, one.tensors).digest != one.digest
+    assert adapters.create_adapter(one.config, other).digest != one.digest
+    assert adapters.create_adapter({**one.config, "lora_alpha": 3}, one.tensors).digest != one.digest
 
 
 def test_a_digest_of_tensors_takes_every_shape_and_type() -> None:
@@ -415,29 +415,29 @@ def test_a_digest_of_tensors_takes_every_shape_and_type() -> None:
     assert len(set(digests)) == 4
 
 
-def on_embeddings(trunk: TorchTrunk, seed: int) -> Adapter:
+def on_embeddings(trunk: TorchBackbone, seed: int) -> Adapter:
     """An adapter that PEFT has to host: it changes the table of words, too."""
-    return random_adapter(trunk, seed=seed, target_modules=["query", "word_embeddings"])
+    return make_random_adapter(trunk, seed=seed, target_modules=["query", "word_embeddings"])
 
 
-def test_guests_that_nobody_has_any_more_leave_pefts_host(base_of: Bases) -> None:
-    trunk = trunk_in(base_of("bert"))
+def test_guests_that_nobody_has_any_more_leave_pefts_host(base_of: BasePathOf) -> None:
+    trunk = load_backbone_from(base_of("bert"))
     rows = rows_of(trunk)[:3]
     kept = on_embeddings(trunk, 1)
-    twin = adapters.make(kept.config, {name: t.clone() for name, t in kept.tensors.items()})  # as loaded again
+    twin = adapters.create_adapter(kept.config, {name: t.clone() for name, t in kept.tensors.items()})  # as loaded again
     assert (twin.digest, twin is kept) == (kept.digest, False)
     alone_before = alone(trunk, kept, rows)
     assert apart(alone_before, alone(trunk, None, rows)) > 0.1
 
     def there() -> set[str]:
-        trunk.states(rows[:1], [None])  # any pass looks
-        model = trunk._host._host._model
+        trunk.compute_states(rows[:1], [None])  # any pass looks
+        model = trunk._multi_lora._peft_host._model
         weights = {} if model is None else dict(model.named_parameters())
         return {digest for digest in model.peft_config if any(digest in name for name in weights)} if weights else set()
 
     def passing(seed: int, beside: Adapter) -> str:
         other = on_embeddings(trunk, seed)
-        mixed, _ = trunk.states(rows, [beside, other, None])
+        mixed, _ = trunk.compute_states(rows, [beside, other, None])
         assert apart([mixed[0]], alone_before[:1]) < 1e-5
         assert there() == {beside.digest, other.digest}
         return other.digest

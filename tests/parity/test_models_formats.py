@@ -10,11 +10,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from loratory.errors import Unfit
-from loratory.formats import FORMATS, holds
-from loratory.models.execution import run_here
-from loratory.protocols import Network, Sampling, Tokens, Write
-from tiny import save_writer, trunk_in
+from loratory.errors import UnsupportedTask
+from loratory.formats import FORMATS, matches_format
+from loratory.models.execution import run_locally
+from loratory.protocols import Network, Sampling, TokenIds, GenerateRequest
+from tiny import save_causal_model, load_backbone_from
 
 CHECKER = jsonschema.Draft202012Validator.FORMAT_CHECKER  # the library's own, where it knows a format
 PATTERNS = ["^[A-Z]{2}\\d{3}$", "x-\\d+", "^(?:red|green)", "(ab)+$", "^[^ ,]{3,5}$", "\\S\\s\\S", "ä|ö"]
@@ -22,13 +22,13 @@ PATTERNS = ["^[A-Z]{2}\\d{3}$", "x-\\d+", "^(?:red|green)", "(ab)+$", "^[^ ,]{3,
 
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return trunk_in(save_writer(tmp_path_factory.mktemp("formats"), "qwen2"))
+    return load_backbone_from(save_causal_model(tmp_path_factory.mktemp("formats"), "qwen2"))
 
 
-def asked(trunk: Any, schema: Any, most: int, sampling: Sampling) -> Write:
-    prompt: Tokens = (5, 9, 14, 23)
+def asked(trunk: Any, schema: Any, most: int, sampling: Sampling) -> GenerateRequest:
+    prompt: TokenIds = (5, 9, 14, 23)
     end = trunk.tokenizer.tokenizer.convert_tokens_to_ids("<|im_end|>")
-    return Write(Network(trunk), prompt, most, frozenset({end}), schema, sampling)
+    return GenerateRequest(Network(trunk), prompt, most, frozenset({end}), schema, sampling)
 
 
 def shortest_budget(trunk: Any, schema: Any) -> int:
@@ -62,7 +62,7 @@ def check(text: str, schema: Any) -> None:
     jsonschema.validate(value, schema, format_checker=CHECKER)
     ours = jsonschema.FormatChecker(formats=())
     for name in FORMATS:
-        ours.checks(name)(lambda one, name=name: holds(name, one))
+        ours.checks(name)(lambda one, name=name: matches_format(name, one))
     jsonschema.validate(value, schema, format_checker=ours)
 
 
@@ -75,7 +75,7 @@ def test_every_written_answer_validates(writer: Any, part: int) -> None:
         spare = chance.choice([0, 1, 3, 20])  # tokens beyond the shortest answer
         how = chance.choice([Sampling(), Sampling(1.3, seed=number), Sampling(1.0, 0.9, 1.4, number)])
         requests.append(asked(writer, schema, shortest_budget(writer, schema) + spare, how))
-    for request, found in zip(requests, run_here(requests), strict=True):
+    for request, found in zip(requests, run_locally(requests), strict=True):
         assert found.finish == "end", (request.schema, found.text)
         assert len(found.ids) + 1 <= request.most
         check(found.text, request.schema)
@@ -90,9 +90,9 @@ def test_every_format_is_written_whole(writer: Any, name: str) -> None:
         for spare in (0, 2, 40)
         for sampling in (Sampling(), Sampling(1.5, seed=spare))
     ]
-    for found in run_here(requests):
+    for found in run_locally(requests):
         check(found.text, schema)
-    with pytest.raises(Unfit, match=f"takes {least} tokens and the budget is {least - 1}"):
+    with pytest.raises(UnsupportedTask, match=f"takes {least} tokens and the budget is {least - 1}"):
         writer.pen(asked(writer, schema, least - 1, Sampling()))
 
 
@@ -103,13 +103,13 @@ def test_annotations_leave_every_token_as_it_is(writer: Any) -> None:
         for inner in told.get("properties", {}).values():
             inner |= {"description": "d", "default": 1e300}
         requests = [asked(writer, one, 60, Sampling(1.2, seed=number)) for one in (schema, told)]
-        plain, other = run_here(requests)
+        plain, other = run_locally(requests)
         assert (plain.ids, plain.odds) == (other.ids, other.odds)
 
 
 def test_the_pattern_is_searched(writer: Any) -> None:
     schema = {"type": "string", "pattern": "b\\d", "maxLength": 30}
-    found = run_here([asked(writer, schema, 40, Sampling(1.4, seed=seed)) for seed in range(8)])
+    found = run_locally([asked(writer, schema, 40, Sampling(1.4, seed=seed)) for seed in range(8)])
     texts = [json.loads(one.text) for one in found]
     assert all(re.search("b\\d", text) for text in texts)
     assert any(not re.fullmatch("b\\d", text) for text in texts)

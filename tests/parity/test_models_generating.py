@@ -12,42 +12,42 @@ import pytest
 import torch
 import transformers
 
-from loratory.errors import Unfit
+from loratory.errors import UnsupportedTask
 from loratory.models import generating
-from loratory.models.closing import shortest
-from loratory.models.execution import run_here
-from loratory.models.grammar import Guide
-from loratory.protocols import Network, Sampling, Tokens, Write
-from loratory.schemas import written
-from tiny import CAUSAL, random_adapter, save_writer, trunk_in
+from loratory.models.closing import find_shortest_completion
+from loratory.models.execution import run_locally
+from loratory.models.grammar import TokenConstraint
+from loratory.protocols import Network, Sampling, TokenIds, GenerateRequest
+from loratory.schemas import to_compact_json
+from tiny import CAUSAL_FAMILIES, make_random_adapter, save_causal_model, load_backbone_from
 
-PROMPTS: tuple[Tokens, ...] = ((5, 6, 7, 8, 9), (11, 12), (40, 41, 42, 43, 44, 45, 46, 47, 48), (30,))
+PROMPTS: tuple[TokenIds, ...] = ((5, 6, 7, 8, 9), (11, 12), (40, 41, 42, 43, 44, 45, 46, 47, 48), (30,))
 
 
-@pytest.fixture(scope="module", params=CAUSAL)
+@pytest.fixture(scope="module", params=CAUSAL_FAMILIES)
 def writer(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = save_writer(tmp_path_factory.mktemp("writer"), request.param)
-    return folder, trunk_in(folder)
+    folder = save_causal_model(tmp_path_factory.mktemp("writer"), request.param)
+    return folder, load_backbone_from(folder)
 
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return trunk_in(save_writer(tmp_path_factory.mktemp("qwen"), "qwen2"))
+    return load_backbone_from(save_causal_model(tmp_path_factory.mktemp("qwen"), "qwen2"))
 
 
 def end_of(trunk: Any) -> int:
     return int(trunk.tokenizer.tokenizer.convert_tokens_to_ids("<|im_end|>"))
 
 
-def asked(trunk: Any, prompt: Tokens = PROMPTS[0], most: int = 24, **more: Any) -> Write:
-    return Write(Network(trunk), prompt, most, frozenset({end_of(trunk)}), **more)
+def asked(trunk: Any, prompt: TokenIds = PROMPTS[0], most: int = 24, **more: Any) -> GenerateRequest:
+    return GenerateRequest(Network(trunk), prompt, most, frozenset({end_of(trunk)}), **more)
 
 
 def test_greedy_text_is_that_of_generate_token_by_token(writer: Any) -> None:
     folder, trunk = writer
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
     stock.eval()
-    found = run_here([asked(trunk, prompt) for prompt in PROMPTS])
+    found = run_locally([asked(trunk, prompt) for prompt in PROMPTS])
     for prompt, got in zip(PROMPTS, found, strict=True):
         ids = torch.tensor([prompt])
         options = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end_of(trunk), "pad_token_id": 0}
@@ -60,7 +60,7 @@ def test_the_repetition_penalty_is_that_of_generate(writer: Any) -> None:
     folder, trunk = writer
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
     stock.eval()
-    (got,) = run_here([asked(trunk, sampling=Sampling(repetition_penalty=1.7))])
+    (got,) = run_locally([asked(trunk, sampling=Sampling(repetition_penalty=1.7))])
     ids = torch.tensor([PROMPTS[0]])
     options = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end_of(trunk), "pad_token_id": 0}
     whole = stock.generate(ids, attention_mask=torch.ones_like(ids), repetition_penalty=1.7, **options)
@@ -68,20 +68,20 @@ def test_the_repetition_penalty_is_that_of_generate(writer: Any) -> None:
 
 
 def test_a_neighbour_and_its_adapter_change_nothing(qwen: Any) -> None:
-    guests = [None, random_adapter(qwen, seed=1), random_adapter(qwen, seed=2)]
+    guests = [None, make_random_adapter(qwen, seed=1), make_random_adapter(qwen, seed=2)]
     ends = frozenset({end_of(qwen)})
     requests = [
-        Write(Network(qwen, guest), prompt, most, ends, sampling=Sampling(0.9, 0.95, seed=k))
+        GenerateRequest(Network(qwen, guest), prompt, most, ends, sampling=Sampling(0.9, 0.95, seed=k))
         for k, (guest, prompt, most) in enumerate(zip(guests, PROMPTS, (5, 30, 12), strict=False))
     ]
-    together = run_here(requests)
-    assert [one.ids for one in together] == [run_here([request])[0].ids for request in requests]
+    together = run_locally(requests)
+    assert [one.ids for one in together] == [run_locally([request])[0].ids for request in requests]
     assert len({one.ids[:5] for one in together}) == 3
 
 
 def test_drawing_goes_by_the_seed(qwen: Any) -> None:
-    def drawn(**sampling: Any) -> Tokens:
-        found: Tokens = run_here([asked(qwen, sampling=Sampling(**sampling))])[0].ids
+    def drawn(**sampling: Any) -> TokenIds:
+        found: TokenIds = run_locally([asked(qwen, sampling=Sampling(**sampling))])[0].ids
         return found
 
     assert drawn(temperature=1.0, seed=1) == drawn(temperature=1.0, seed=1)
@@ -90,9 +90,9 @@ def test_drawing_goes_by_the_seed(qwen: Any) -> None:
 
 
 def test_a_stop_string_ends_the_text_before_it(qwen: Any) -> None:
-    (whole,) = run_here([asked(qwen)])
+    (whole,) = run_locally([asked(qwen)])
     stop = whole.text[3:5]
-    (cut,) = run_here([asked(qwen, stops=(stop,))])
+    (cut,) = run_locally([asked(qwen, stops=(stop,))])
     assert cut.finish == "stop"
     assert cut.text == whole.text.partition(stop)[0]
 
@@ -104,19 +104,19 @@ def test_a_listener_hears_the_text_piece_by_piece(qwen: Any, schema: Any) -> Non
         asked(qwen, prompt, most=40, schema=schema, sampling=Sampling(1.2, seed=k), hear=heard[k].append)
         for k, prompt in enumerate(PROMPTS[:3])
     ]
-    found = run_here(requests)
+    found = run_locally(requests)
     assert ["".join(pieces) for pieces in heard] == [one.text for one in found]
     assert [one.text for one in found] == [qwen.tokenizer.read(one.ids) for one in found]
     assert all(len(pieces) > 1 for pieces in heard)
     deaf = [replace(request, hear=None) for request in requests]
     assert deaf == requests
-    assert run_here(deaf) == found
+    assert run_locally(deaf) == found
 
 
 def test_a_listener_hears_nothing_of_a_stop_string(qwen: Any) -> None:
-    (whole,) = run_here([asked(qwen)])
+    (whole,) = run_locally([asked(qwen)])
     stop, heard = whole.text[3:6], list[str]()
-    (cut,) = run_here([asked(qwen, stops=("never", stop), hear=heard.append)])
+    (cut,) = run_locally([asked(qwen, stops=("never", stop), hear=heard.append)])
     assert "".join(heard) == cut.text == whole.text.partition(stop)[0]
     assert cut.finish == "stop"
 
@@ -126,10 +126,10 @@ def test_a_listener_that_raises_loses_its_request_alone(qwen: Any) -> None:
         raise BrokenPipeError
 
     heard: list[str] = []
-    lost, kept = run_here([asked(qwen, hear=refuse), asked(qwen, PROMPTS[2], hear=heard.append)])
+    lost, kept = run_locally([asked(qwen, hear=refuse), asked(qwen, PROMPTS[2], hear=heard.append)])
     assert (lost.finish, lost.text) == ("abandoned", "")
     assert len(lost.ids) < 4
-    assert kept.ids == run_here([asked(qwen, PROMPTS[2])])[0].ids
+    assert kept.ids == run_locally([asked(qwen, PROMPTS[2])])[0].ids
     assert "".join(heard) == kept.text
 
 
@@ -150,7 +150,7 @@ def test_an_abandoned_request_is_not_worked_on(qwen: Any) -> None:
         return place == 0 or len(steps) < 12
 
     kept, left = qwen.write(requests, alive)
-    assert kept.ids == run_here([requests[0]])[0].ids
+    assert kept.ids == run_locally([requests[0]])[0].ids
     assert left.finish == "abandoned"
     assert len(left.ids) < 20
 
@@ -197,10 +197,10 @@ def test_a_thousand_random_schemas_are_answered_within_their_budget_or_refused(q
             qwen._guide(request)
             requests.append(request)
             schemas.append(schema)
-        except Unfit as problem:
+        except UnsupportedTask as problem:
             refused.append(str(problem))
     assert all("tokens and the budget is" in said for said in refused)
-    for request, schema, got in zip(requests, schemas, run_here(requests), strict=True):
+    for request, schema, got in zip(requests, schemas, run_locally(requests), strict=True):
         assert got.finish == "end", (schema, got.text)
         assert len(got.ids) + 1 <= request.most
         jsonschema.validate(json.loads(got.text), schema)
@@ -213,25 +213,25 @@ def test_a_likeliest_token_that_is_allowed_is_taken_as_under_the_mask(
     requests = [asked(qwen, most=90, schema=a_schema(random.Random(number), 3)) for number in range(40)]
     masks: list[int] = []
 
-    def counted(self: Guide, plain: Any = Guide.allowed) -> Any:
+    def counted(self: TokenConstraint, plain: Any = TokenConstraint.compute_allowed_tokens) -> Any:
         masks.append(1)
         return plain(self)
 
-    monkeypatch.setattr(Guide, "allowed", counted)
+    monkeypatch.setattr(TokenConstraint, "allowed", counted)
     monkeypatch.setattr(generating, "SURE", 0.0)  # a random model is never sure
-    found = run_here(requests)
+    found = run_locally(requests)
     fewer = len(masks)
     masks.clear()
-    monkeypatch.setattr(Guide, "takes", lambda self, token: False)
-    assert [one.ids for one in run_here(requests)] == [one.ids for one in found]
+    monkeypatch.setattr(TokenConstraint, "takes", lambda self, token: False)
+    assert [one.ids for one in run_locally(requests)] == [one.ids for one in found]
     assert fewer < len(masks)
 
 
 def test_answers_of_one_schema_are_written_side_by_side_as_alone(qwen: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}, "required": ["a"]}
     requests = [asked(qwen, prompt, schema=schema, sampling=Sampling(1.3)) for prompt in PROMPTS]
-    together = [one.text for one in run_here(requests)]
-    assert together == [run_here([request])[0].text for request in requests]
+    together = [one.text for one in run_locally(requests)]
+    assert together == [run_locally([request])[0].text for request in requests]
     assert len(set(together)) == len(PROMPTS)
 
 
@@ -239,7 +239,7 @@ def test_answers_of_one_schema_are_written_side_by_side_as_alone(qwen: Any) -> N
 @pytest.mark.parametrize("schema", [None, {"enum": ["card", "cash", "login"]}, {"type": "string", "minLength": 4}])
 def test_odds_are_those_among_the_tokens_that_are_allowed(qwen: Any, schema: Any) -> None:
     request = asked(qwen, most=16, schema=schema, sampling=Sampling(1.5, repetition_penalty=1.3, seed=3))
-    (got,) = run_here([request])
+    (got,) = run_locally([request])
     guide = qwen._guide(request)
     narrowed = 0
     for place, (token, odds) in enumerate(zip(got.ids, got.odds, strict=True)):
@@ -256,26 +256,26 @@ def test_odds_are_those_among_the_tokens_that_are_allowed(qwen: Any, schema: Any
 
 def test_what_must_come_next_is_certain(qwen: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
-    (got,) = run_here([asked(qwen, schema=schema)])
+    (got,) = run_locally([asked(qwen, schema=schema)])
     assert got.odds[0] == 1.0
     assert all(0 < odds <= 1 for odds in got.odds)
 
 
 def test_a_budget_that_cannot_hold_the_shortest_answer_is_refused(qwen: Any) -> None:
     schema = {"type": "string", "minLength": 30}
-    with pytest.raises(Unfit, match="the budget is 10"):
-        run_here([asked(qwen, most=10, schema=schema)])
-    (got,) = run_here([asked(qwen, most=40, schema=schema)])
+    with pytest.raises(UnsupportedTask, match="the budget is 10"):
+        run_locally([asked(qwen, most=10, schema=schema)])
+    (got,) = run_locally([asked(qwen, most=40, schema=schema)])
     assert len(json.loads(got.text)) >= 30
 
 
 def test_what_cannot_be_promised_is_refused_before_anything_is_written(qwen: Any) -> None:
-    with pytest.raises(Unfit, match="pattern"):
-        run_here([asked(qwen, schema={"type": "string", "pattern": "(?=a)"})])
+    with pytest.raises(UnsupportedTask, match="pattern"):
+        run_locally([asked(qwen, schema={"type": "string", "pattern": "(?=a)"})])
 
 
 def test_the_end_is_as_near_as_was_said(qwen: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
     least = len(qwen._guide(asked(qwen, schema=schema)).plan) + 1
-    (got,) = run_here([asked(qwen, most=least, schema=schema)])
-    assert got.text == shortest(schema) == written({"a": ""})
+    (got,) = run_locally([asked(qwen, most=least, schema=schema)])
+    assert got.text == find_shortest_completion(schema) == to_compact_json({"a": ""})

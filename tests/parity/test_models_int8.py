@@ -16,15 +16,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from loratory.artifacts.manifests import digest_of, file_digest
+from loratory.artifacts.manifests import digest_of, hash_file
 from loratory.errors import BaseModelError, LoratoryError, MissingExtra, SpecError
 from loratory.models import graphs, int8
-from loratory.models.execution import run_here
-from loratory.models.trunks import TorchTrunk
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbone
 from loratory.predictors.entailment import Entailment
 from loratory.predictors.heads import PooledHead, TokenHead
-from loratory.protocols import Adapter, Encode, Network
-from tiny import TEXTS, Bases, random_adapter, save_base, save_writer, toy_task, trunk_in
+from loratory.protocols import Adapter, EncodeRequest, Network
+from tiny import TEXTS, BasePathOf, make_random_adapter, save_base, save_causal_model, make_task, load_backbone_from
 
 pytest.importorskip("onnxruntime", reason="the extra int8 is not installed")
 pytest.importorskip("onnxscript", reason="the extra int8 is not installed")
@@ -57,7 +57,7 @@ def exporting(made: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> list[s
     def counted(command: Sequence[str], **rest: Any) -> SimpleNamespace:
         folder, file = Path(command[-4]), Path(command[-3])
         lines.append(str(file))
-        state = digest_of({part.name: file_digest(part) for part in folder.iterdir()})
+        state = digest_of({part.name: hash_file(part) for part in folder.iterdir()})
         if state not in made:
             assert here(command).returncode == 0
             made[state] = file.read_bytes()
@@ -75,16 +75,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prepare(exporting: list[str], cache: Path) -> Prepare:
-    return lambda network: int8.prepare(network, cache, 2, lambda text: None)
+    return lambda network: int8.prepare_int8(network, cache, 2, lambda text: None)
 
 
 @pytest.fixture
-def trunk(base_of: Bases) -> TorchTrunk:
+def trunk(base_of: BasePathOf) -> TorchBackbone:
     """Of its own: a session is a change."""
-    return trunk_in(base_of("bert"))
+    return load_backbone_from(base_of("bert"))
 
 
-def pooled(trunk: TorchTrunk, seed: int = 0) -> nn.Module:
+def pooled(trunk: TorchBackbone, seed: int = 0) -> nn.Module:
     return head(PooledHead(trunk.width, 3, "mean"), seed)
 
 
@@ -97,38 +97,38 @@ def head(made: nn.Module, seed: int = 0) -> nn.Module:
     return made.eval().requires_grad_(False)
 
 
-def texts(network: Network, some: Sequence[str] = TEXTS) -> list[Encode]:
-    trunk: Any = network.trunk
-    return [Encode(network, ids) for ids, _ in trunk.tokenizer.many(list(some))]
+def texts(network: Network, some: Sequence[str] = TEXTS) -> list[EncodeRequest]:
+    trunk: Any = network.backbone
+    return [EncodeRequest(network, ids) for ids, _ in trunk.tokenizer.many(list(some))]
 
 
-def each(requests: Sequence[Encode]) -> list[Tensor]:
+def each(requests: Sequence[EncodeRequest]) -> list[Tensor]:
     """Every request alone."""
-    return [run_here([request])[0] for request in requests]
+    return [run_locally([request])[0] for request in requests]
 
 
 def near(found: Sequence[Tensor], exact: Sequence[Tensor]) -> bool:
     return all(float((a - b).norm() / b.norm()) < NEAR for a, b in zip(found, exact, strict=True))
 
 
-def test_rows_are_near_and_alone_exactly_as_in_company(trunk: TorchTrunk, prepare: Prepare) -> None:
-    guests: list[Adapter | None] = [None, random_adapter(trunk, seed=1), random_adapter(trunk, rank=8, seed=2)]
+def test_rows_are_near_and_alone_exactly_as_in_company(trunk: TorchBackbone, prepare: Prepare) -> None:
+    guests: list[Adapter | None] = [None, make_random_adapter(trunk, seed=1), make_random_adapter(trunk, rank=8, seed=2)]
     networks = [Network(trunk, guest, pooled(trunk, n)) for n, guest in enumerate(guests)]
     tagger = Network(trunk, guests[1], head(TokenHead(trunk.width, 5)))
     beside = Network(trunk, guests[2], pooled(trunk, 9))  # nobody prepares it
     requests = [request for rows in zip(*map(texts, [*networks, tagger, beside]), strict=True) for request in rows]
-    exact = run_here(requests)
+    exact = run_locally(requests)
     for network in (*networks, tagger):
         prepare(network)
-    assert trunk.sessions[tagger] is trunk.sessions[networks[1]]  # the same adapter
-    mixed = run_here(requests)
+    assert trunk.int8_sessions[tagger] is trunk.int8_sessions[networks[1]]  # the same adapter
+    mixed = run_locally(requests)
     for request, found, before in zip(requests, mixed, exact, strict=True):
         if request.network is beside:
             assert torch.allclose(found, before, atol=1e-4)
             continue
         assert torch.equal(found, each([request])[0])
         assert not torch.equal(found, before)
-    backwards = run_here([request for request in requests[::-1] if request.network is not beside])
+    backwards = run_locally([request for request in requests[::-1] if request.network is not beside])
     forwards = [found for request, found in zip(requests, mixed, strict=True) if request.network is not beside]
     assert all(torch.equal(a, b) for a, b in zip(forwards, backwards[::-1], strict=True))
     assert {tuple(found.shape) for found in mixed[3::5]} == {(len(request.ids), 5) for request in requests[3::5]}
@@ -140,7 +140,7 @@ def test_hands_do_every_row_once(threads: int, rows: int) -> None:
     done: list[tuple[int, str]] = []
     lengths = [row % 7 for row in range(30)]
     mine = list(range(30))[:rows]
-    int8.Hands(threads).share(
+    int8.RowThreads(threads).run_rows(
         mine, lengths, lambda part: done.extend((row, threading.current_thread().name) for row in part)
     )
     assert sorted(row for row, _ in done) == mine
@@ -159,17 +159,17 @@ def test_hands_that_fail_say_so_when_all_have_ended() -> None:
             done.append(row)
 
     with pytest.raises(RuntimeError, match="this row"):
-        int8.Hands(3).share(range(9), range(9), work)
+        int8.RowThreads(3).run_rows(range(9), range(9), work)
     assert len(done) >= 6
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *(pytest.param(one, marks=pytest.mark.slow) for one in MORE)])
-def test_other_architectures(base_of: Bases, prepare: Prepare, family: str) -> None:
-    trunk = trunk_in(base_of(family))
-    network = Network(trunk, random_adapter(trunk))
+def test_other_architectures(base_of: BasePathOf, prepare: Prepare, family: str) -> None:
+    trunk = load_backbone_from(base_of(family))
+    network = Network(trunk, make_random_adapter(trunk))
     exact = each(texts(network))
     prepare(network)
-    found = run_here(texts(network))
+    found = run_locally(texts(network))
     assert not torch.equal(found[0], exact[0])
     assert near(found, exact)
 
@@ -177,45 +177,45 @@ def test_other_architectures(base_of: Bases, prepare: Prepare, family: str) -> N
 def test_pairs(tmp_path: Path, prepare: Prepare) -> None:
     labels: dict[str, Any] = {"num_labels": 3, "id2label": {0: "contradiction", 1: "neutral", 2: "entailment"}}
     folder = save_base(tmp_path / "nli", "bert", kind="AutoModelForSequenceClassification", **labels)
-    predictor = Entailment(toy_task(), Network(trunk_in(folder)))
+    predictor = Entailment(make_task(), Network(load_backbone_from(folder)))
     inputs = [{"text": text} for text in TEXTS]
-    requests = predictor.ask(inputs).requests
-    exact = run_here(requests)
+    requests = predictor.plan(inputs).requests
+    exact = run_locally(requests)
     prepare(predictor.network)
-    found = run_here(requests)
+    found = run_locally(requests)
     assert not torch.equal(found[0], exact[0])
     assert float((torch.stack(found) - torch.stack(exact)).norm() / torch.stack(exact).norm()) < NEAR
 
 
-def test_a_session_goes_with_its_network(trunk: TorchTrunk, prepare: Prepare) -> None:
-    network, other = Network(trunk, random_adapter(trunk, seed=1)), Network(trunk)
+def test_a_session_goes_with_its_network(trunk: TorchBackbone, prepare: Prepare) -> None:
+    network, other = Network(trunk, make_random_adapter(trunk, seed=1)), Network(trunk)
     prepare(network)
     prepare(other)
-    assert trunk.sessions[network] is not trunk.sessions[other]
-    session = weakref.ref(trunk.sessions[network])
-    run_here(texts(network))
+    assert trunk.int8_sessions[network] is not trunk.int8_sessions[other]
+    session = weakref.ref(trunk.int8_sessions[network])
+    run_locally(texts(network))
     del network
     gc.collect()
     assert session() is None
-    assert list(trunk.sessions) == [other]
+    assert list(trunk.int8_sessions) == [other]
 
 
 def test_a_graph_is_kept_and_a_damaged_one_made_again(
-    base_of: Bases, trunk: TorchTrunk, exporting: list[str], tmp_path: Path
+    base_of: BasePathOf, trunk: TorchBackbone, exporting: list[str], tmp_path: Path
 ) -> None:
-    adapter = random_adapter(trunk, seed=5)
+    adapter = make_random_adapter(trunk, seed=5)
     said: list[str] = []
 
     def answers() -> Tensor:
-        fresh = Network(trunk_in(base_of("bert")), adapter)
-        int8.prepare(fresh, tmp_path, 1, said.append)
-        return torch.cat(run_here(texts(fresh)))
+        fresh = Network(load_backbone_from(base_of("bert")), adapter)
+        int8.prepare_int8(fresh, tmp_path, 1, said.append)
+        return torch.cat(run_locally(texts(fresh)))
 
     first = answers()
     assert torch.equal(first, answers())
     assert (len(exporting), said) == (1, [])
     (folder,) = tmp_path.iterdir()
-    (folder / int8.FILE).write_bytes((folder / int8.FILE).read_bytes()[:-100])
+    (folder / int8.GRAPH_FILE).write_bytes((folder / int8.GRAPH_FILE).read_bytes()[:-100])
     assert torch.equal(first, answers())
     assert len(exporting) == 2
     assert str(folder) in said.pop()
@@ -225,33 +225,33 @@ def test_a_graph_is_kept_and_a_damaged_one_made_again(
 
 
 def test_another_version_makes_another_graph(
-    trunk: TorchTrunk, prepare: Prepare, cache: Path, exporting: list[str], monkeypatch: pytest.MonkeyPatch
+    trunk: TorchBackbone, prepare: Prepare, cache: Path, exporting: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    adapter = random_adapter(trunk, seed=1)
-    graph = int8.graph(trunk, adapter, cache, print)
+    adapter = make_random_adapter(trunk, seed=1)
+    graph = int8.load_or_export_graph(trunk, adapter, cache, print)
     exporting.clear()
-    assert int8.graph(trunk, adapter, cache, print) == graph
+    assert int8.load_or_export_graph(trunk, adapter, cache, print) == graph
     assert not exporting
     monkeypatch.setattr(int8, "version", lambda name: "99")
-    int8.graph(trunk, adapter, cache, print)
+    int8.load_or_export_graph(trunk, adapter, cache, print)
     assert len(exporting) == 1
 
 
 def refused(network: Network, cache: Path) -> LoratoryError:
     with pytest.raises(LoratoryError) as told:
-        int8.prepare(network, cache, 2, lambda text: None)
+        int8.prepare_int8(network, cache, 2, lambda text: None)
     assert told.value.exit_code == 2
-    trunk: Any = network.trunk
+    trunk: Any = network.backbone
     assert network not in trunk.sessions
     return told.value
 
 
-def test_what_cannot_answer_in_int8_is_told(trunk: TorchTrunk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = refused(Network(trunk_in(save_writer(tmp_path / "writer"))), tmp_path)
+def test_what_cannot_answer_in_int8_is_told(trunk: TorchBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = refused(Network(load_backbone_from(save_causal_model(tmp_path / "writer"))), tmp_path)
     assert isinstance(writer, SpecError)
     assert (writer.where, writer.remedy) == ("precision", "set precision: auto")
 
-    network = Network(trunk, random_adapter(trunk, seed=7))
+    network = Network(trunk, make_random_adapter(trunk, seed=7))
     kept = tmp_path / "kept"
     failing = SimpleNamespace(run=lambda *_, **__: SimpleNamespace(returncode=1, stderr="x\nRuntimeError: no such op"))
     monkeypatch.setattr(int8, "subprocess", failing)
@@ -301,12 +301,12 @@ def test_bits_of_a_weight_are_those_that_this_machine_multiplies_exactly() -> No
 
 @pytest.mark.parametrize("bits", [7, 8])
 def test_a_graph_is_named_by_the_bits_of_its_weights(
-    trunk: TorchTrunk, exporting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int
+    trunk: TorchBackbone, exporting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int
 ) -> None:
     monkeypatch.setattr(int8, "weight_bits", lambda: bits)
     monkeypatch.setattr(int8, "_error", lambda *_: 0.0)  # eight bits may saturate here
-    graph = int8.graph(trunk, None, tmp_path, lambda text: None)
+    graph = int8.load_or_export_graph(trunk, None, tmp_path, lambda text: None)
     (folder,) = (one for one in tmp_path.iterdir() if one.is_dir())
     assert folder.name.endswith(f"-{bits}bit")
-    assert int8.graph(trunk, None, tmp_path, lambda text: None) == graph
+    assert int8.load_or_export_graph(trunk, None, tmp_path, lambda text: None) == graph
     assert len(exporting) == 1

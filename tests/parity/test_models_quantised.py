@@ -10,12 +10,12 @@ import torch
 import transformers
 
 from loratory.export import layouts
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
-from loratory.protocols import Encode, Network
+from loratory.protocols import EncodeRequest, Network
 from loratory.regimes.qlora import Qlora
-from tiny import Trunks, context, examples, lessons, random_adapter, save_writer, toy_task, trunk_in
+from tiny import BackboneOf, make_context, make_examples, make_train_set, make_random_adapter, save_causal_model, make_task, load_backbone_from
 
 pytest.importorskip("bitsandbytes")
 ABOUT = {"run": "toy", "contender": "q", "regime": "qlora", "base": "tiny", "data": "toy", "scores": {}}
@@ -24,7 +24,7 @@ WIDE: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128}  # blocks o
 
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return trunk_in(save_writer(tmp_path_factory.mktemp("writer"), "qwen2", **WIDE))
+    return load_backbone_from(save_causal_model(tmp_path_factory.mktemp("writer"), "qwen2", **WIDE))
 
 
 def test_four_bits_are_near_and_another_trunk(writer: Any) -> None:
@@ -35,7 +35,7 @@ def test_four_bits_are_near_and_another_trunk(writer: Any) -> None:
     assert small.parameters() == writer.parameters()
     assert small.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
     assert small.model.embed_tokens.weight is writer.model.embed_tokens.weight
-    full, near = (run_here([Encode(Network(one), (5, 6, 7, 8))])[0] for one in (writer, small))
+    full, near = (run_locally([EncodeRequest(Network(one), (5, 6, 7, 8))])[0] for one in (writer, small))
     error = float((full - near).norm() / full.norm())
     assert 0.001 < error < 0.4
     assert writer.model.layers[0].mlp.up_proj.weight.dtype == torch.float32
@@ -43,27 +43,27 @@ def test_four_bits_are_near_and_another_trunk(writer: Any) -> None:
 
 def test_guests_differ_over_the_same_four_bits(writer: Any) -> None:
     small = writer.quantised()
-    guests = [None, random_adapter(writer, seed=1), random_adapter(writer, seed=2)]
-    mixed = run_here([Encode(Network(small, guest), (5, 6, 7)) for guest in guests])
+    guests = [None, make_random_adapter(writer, seed=1), make_random_adapter(writer, seed=2)]
+    mixed = run_locally([EncodeRequest(Network(small, guest), (5, 6, 7)) for guest in guests])
     for guest, got in zip(guests, mixed, strict=True):
-        assert torch.allclose(got, run_here([Encode(Network(small, guest), (5, 6, 7))])[0], atol=1e-4)
+        assert torch.allclose(got, run_locally([EncodeRequest(Network(small, guest), (5, 6, 7))])[0], atol=1e-4)
     assert not torch.allclose(mixed[0], mixed[1], atol=1e-2)
 
 
 def test_a_fit_learns_and_answers_over_four_bits_and_merges_from_full_precision(writer: Any, tmp_path: Path) -> None:
-    made: Any = Qlora(rank=8, learning_rate=5e-3).fit(toy_task(), lessons(), writer, context(epochs=20))
+    made: Any = Qlora(rank=8, learning_rate=5e-3).fit(make_task(), make_train_set(), writer, make_context(epochs=20))
     assert made.network.trunk is writer.quantised()
-    inputs = [example.input for example in examples(openings=slice(0, 2))]
-    said = made.predict(inputs, run_here)
+    inputs = [example.input for example in make_examples(openings=slice(0, 2))]
+    said = made.predict(inputs, run_locally)
     (tmp_path / "fit").mkdir()
-    store.write(tmp_path / "fit", made)
-    pool = Pool()
-    pool._known[writer.digest] = writer
-    again = type(made).load(tmp_path / "fit", toy_task(), pool)
+    store.save_predictor(tmp_path / "fit", made)
+    pool = TorchBackbonePool()
+    pool._backbones[writer.digest] = writer
+    again = type(made).load(tmp_path / "fit", make_task(), pool)
     assert again.network.trunk is writer.quantised()
-    assert again.predict(inputs, run_here) == said
+    assert again.predict(inputs, run_locally) == said
 
-    layouts.write(tmp_path, made, ABOUT)
+    layouts.write_stock_layouts(tmp_path, made, ABOUT)
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     own, before = stock.model.layers[0].mlp.up_proj.weight.float(), writer.model.layers[0].mlp.up_proj.weight
     product = (
@@ -73,7 +73,7 @@ def test_a_fit_learns_and_answers_over_four_bits_and_merges_from_full_precision(
     assert torch.allclose(own, before + 32 / 8 * product, atol=0.02)
 
 
-def test_encoders_take_it_too(trunk_of: Trunks) -> None:
-    made: Any = Qlora(rank=4).fit(toy_task(), lessons(), trunk_of("bert"), context(epochs=1))
+def test_encoders_take_it_too(trunk_of: BackboneOf) -> None:
+    made: Any = Qlora(rank=4).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(epochs=1))
     assert made.network.trunk.digest.endswith("+nf4")
-    assert len(made.predict([{"text": "my card"}], run_here)) == 1
+    assert len(made.predict([{"text": "my card"}], run_locally)) == 1

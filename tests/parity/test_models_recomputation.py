@@ -9,35 +9,35 @@ from typing import Any
 import pytest
 import torch
 
-from loratory.errors import Unfit
+from loratory.errors import UnsupportedTask
 from loratory.models import architectures
-from loratory.models.execution import run_here
-from loratory.models.live import Ways
+from loratory.models.execution import run_locally
+from loratory.models.live import ComputeConfig
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.prompts import Prompt
-from loratory.protocols import Network, answer
+from loratory.protocols import Network, predict_and_score
 from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.qlora import Qlora
 from loratory.specs.training import LossSpec
-from loratory.training.writers import page_losses, pages
-from tiny import FITTING, TEXTS, Trunks, context, examples, lessons, save_writer, toy_task, trunk_in
+from loratory.training.writers import compute_example_losses, build_sft_examples
+from tiny import TRAINABLE_FAMILIES, TEXTS, BackboneOf, make_context, make_examples, make_train_set, save_causal_model, make_task, load_backbone_from
 
 WIDE: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128}  # blocks of 64 weights share a scale
 
 
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return trunk_in(save_writer(tmp_path_factory.mktemp("writer"), **WIDE))
+    return load_backbone_from(save_causal_model(tmp_path_factory.mktemp("writer"), **WIDE))
 
 
-def opened(trunk: Any, regime: Any, ways: Ways) -> Any:
+def opened(trunk: Any, regime: Any, ways: ComputeConfig) -> Any:
     """A trunk in training, its adapter the same one each time and of some effect."""
     torch.manual_seed(3)
     if isinstance(regime, Full):
         return trunk.open(every_weight=True, ways=ways)
-    live = trunk.open(regime.config(trunk, context()), ways=ways)
+    live = trunk.open(regime.config(trunk, make_context()), ways=ways)
     for weight in live.trainable().values():
         torch.nn.init.normal_(weight, std=0.1)
     return live
@@ -58,21 +58,21 @@ def gradients(live: Any, packed: bool = False) -> dict[str, torch.Tensor]:
 
 def same(trunk: Any, regime: Any, packed: bool = False, **ways: Any) -> None:
     plain, again = (
-        gradients(opened(trunk, regime, Ways(**ways, recompute=recompute)), packed) for recompute in (False, True)
+        gradients(opened(trunk, regime, ComputeConfig(**ways, gradient_checkpointing=recompute)), packed) for recompute in (False, True)
     )
     assert plain
     torch.testing.assert_close(again, plain, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("regime", [Lora(rank=4), Lora(rank=4, dropout=0.3), Full()])
-@pytest.mark.parametrize("family", [*FITTING, "mpnet"])
-def test_gradients_are_those_of_one_computation(trunk_of: Trunks, family: str, regime: Any) -> None:
+@pytest.mark.parametrize("family", [*TRAINABLE_FAMILIES, "mpnet"])
+def test_gradients_are_those_of_one_computation(trunk_of: BackboneOf, family: str, regime: Any) -> None:
     same(trunk_of(family), regime)
 
 
 @pytest.mark.parametrize("ways", [{"product": "peft"}, {"precision": "bf16"}, {"precision": "bf16", "product": "peft"}])
 @pytest.mark.parametrize("family", ["bert", "llama"])
-def test_so_they_are_in_every_precision_and_product(trunk_of: Trunks, family: str, ways: dict[str, Any]) -> None:
+def test_so_they_are_in_every_precision_and_product(trunk_of: BackboneOf, family: str, ways: dict[str, Any]) -> None:
     same(trunk_of(family), Lora(rank=4), **ways)
 
 
@@ -91,7 +91,7 @@ def test_so_they_are_over_four_bits(writer: Any, packed: bool) -> None:
 def counted(live: Any) -> Counter[int]:
     """How often the attention inside each layer runs in one step; the entrance of a layer would not tell."""
     runs: Counter[int] = Counter()
-    _, layers = architectures.layers_of(live.running, live.depth)
+    _, layers = architectures.find_layers(live.running, live.depth)
     for number, layer in enumerate(layers):
         inner = next(part for name, part in layer.named_modules() if name.endswith(("query", "q_proj")))
         inner.register_forward_hook(lambda *_, at=number: runs.update([at]))
@@ -100,17 +100,17 @@ def counted(live: Any) -> Counter[int]:
 
 
 @pytest.mark.parametrize("family", ["bert", "llama"])
-def test_each_layer_is_computed_a_second_time(trunk_of: Trunks, family: str) -> None:
+def test_each_layer_is_computed_a_second_time(trunk_of: BackboneOf, family: str) -> None:
     trunk = trunk_of(family)
     for regime in (Lora(rank=4), Full()):
-        assert counted(opened(trunk, regime, Ways())) == {0: 1, 1: 1}
-        assert counted(opened(trunk, regime, Ways(recompute=True))) == {0: 2, 1: 2}
+        assert counted(opened(trunk, regime, ComputeConfig())) == {0: 1, 1: 1}
+        assert counted(opened(trunk, regime, ComputeConfig(gradient_checkpointing=True))) == {0: 2, 1: 2}
 
 
-def test_the_layers_keep_less(trunk_of: Trunks) -> None:
+def test_the_layers_keep_less(trunk_of: BackboneOf) -> None:
     kept = []
     for recompute in (False, True):
-        live = opened(trunk_of("bert"), Lora(rank=4), Ways(recompute=recompute))
+        live = opened(trunk_of("bert"), Lora(rank=4), ComputeConfig(gradient_checkpointing=recompute))
         sizes: list[int] = []
 
         def keep(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
@@ -125,11 +125,11 @@ def test_the_layers_keep_less(trunk_of: Trunks) -> None:
 
 def losses_and_answers(regime: Any, trunk: Any, **training: Any) -> tuple[list[float], list[Any]]:
     seen: list[float] = []
-    surrounding = context(
+    surrounding = make_context(
         epochs=1, report=lambda event, v: seen.append(v["loss"]) if event == "step" else None, **training
     )
-    made = regime.fit(toy_task(), lessons(), trunk, surrounding)
-    return seen, list(answer(made, lessons().validation, run_here).predictions)
+    made = regime.fit(make_task(), make_train_set(), trunk, surrounding)
+    return seen, list(predict_and_score(made, make_train_set().validation, run_locally).predictions)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def losses_and_answers(regime: Any, trunk: Any, **training: Any) -> tuple[list[f
         ("llama", Lora(rank=4, head="pooled")),
     ],
 )
-def test_a_fit_is_the_same_to_the_byte(trunk_of: Trunks, family: str, regime: Any) -> None:
+def test_a_fit_is_the_same_to_the_byte(trunk_of: BackboneOf, family: str, regime: Any) -> None:
     plain, again = (
         losses_and_answers(regime, trunk_of(family), gradient_checkpointing=wanted) for wanted in (False, True)
     )
@@ -160,10 +160,10 @@ def test_a_fit_that_writes_is_the_same_to_the_byte(writer: Any, regime: Any, pac
     assert again == plain
 
 
-def test_the_upper_layers_of_a_cut_trunk_are_computed_twice_and_the_lower_ones_not_at_all(trunk_of: Trunks) -> None:
+def test_the_upper_layers_of_a_cut_trunk_are_computed_twice_and_the_lower_ones_not_at_all(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    live = opened(trunk, Lora(rank=4, layers="top-1"), Ways(recompute=True))
-    entering = dict(trunk.below(1, rows_of(trunk), "fp32"))
+    live = opened(trunk, Lora(rank=4, layers="top-1"), ComputeConfig(gradient_checkpointing=True))
+    entering = dict(trunk.compute_layer_inputs(1, rows_of(trunk), "fp32"))
     known = {row: entering[i] for i, row in enumerate(rows_of(trunk))}
     live.start_from(lambda rows: [known[row] for row in rows])
     runs: Counter[str] = Counter()
@@ -174,18 +174,18 @@ def test_the_upper_layers_of_a_cut_trunk_are_computed_twice_and_the_lower_ones_n
     assert list(runs.values()) == [2]
 
 
-def test_a_fully_trained_trunk_is_an_ordinary_one(trunk_of: Trunks, tmp_path: Path) -> None:
-    made: Any = Full().fit(toy_task(), lessons(), trunk_of("llama"), context(epochs=1, gradient_checkpointing=True))
+def test_a_fully_trained_trunk_is_an_ordinary_one(trunk_of: BackboneOf, tmp_path: Path) -> None:
+    made: Any = Full().fit(make_task(), make_train_set(), trunk_of("llama"), make_context(epochs=1, gradient_checkpointing=True))
     trunk = made.network.trunk
-    _, layers = architectures.layers_of(trunk.model, trunk.depth)
+    _, layers = architectures.find_layers(trunk.model, trunk.depth)
     assert not any("forward" in vars(layer) for layer in layers)
     assert trunk.model.config.use_cache == trunk_of("llama").model.config.use_cache
     trunk.save(tmp_path)
-    assert trunk_in(tmp_path).depth == 2
+    assert load_backbone_from(tmp_path).depth == 2
 
 
 def test_an_architecture_whose_layers_cannot_be_computed_twice_is_refused(
-    trunk_of: Trunks, monkeypatch: pytest.MonkeyPatch
+    trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers.models.bert.modeling_bert import BertLayer
 
@@ -196,17 +196,17 @@ def test_an_architecture_whose_layers_cannot_be_computed_twice_is_refused(
         return plain(self, hidden_states * calls["call"], *args, **options)
 
     monkeypatch.setattr(BertLayer, "forward", counting)
-    with pytest.raises(Unfit, match="cannot be computed a second time") as refused:
-        Lora(rank=4).fit(toy_task(), lessons(), trunk_of("bert"), context(gradient_checkpointing=True))
+    with pytest.raises(UnsupportedTask, match="cannot be computed a second time") as refused:
+        Lora(rank=4).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(gradient_checkpointing=True))
     assert refused.value.where == "training: gradient_checkpointing"
     assert refused.value.exit_code == 2
 
 
 def test_the_losses_of_pages_are_the_same(writer: Any) -> None:
-    batch = pages(Decoder(toy_task(), "labels", Network(writer), Prompt.load(None, "labels"), 64), examples()[::9])
+    batch = build_sft_examples(Decoder(make_task(), "labels", Network(writer), Prompt.load(None, "labels"), 64), make_examples()[::9])
     for packed in (False, True):
         plain, again = (
-            page_losses(opened(writer, Lora(rank=4), Ways(recompute=recompute)), batch, LossSpec(), packed)
+            compute_example_losses(opened(writer, Lora(rank=4), ComputeConfig(gradient_checkpointing=recompute)), batch, LossSpec(), packed)
             for recompute in (False, True)
         )
         assert torch.equal(plain, again)

@@ -11,18 +11,18 @@ import torch
 import transformers
 
 from loratory.errors import LoratoryError
-from loratory.models.adapters import merged
-from loratory.models.bases import describe
-from loratory.models.execution import run_here
-from loratory.models.live import Ways
-from loratory.models.skeletons import skeleton
-from loratory.models.trunks import TorchTrunk, load_trunk
-from loratory.protocols import Encode, Network
+from loratory.models.adapters import merge_adapter
+from loratory.models.bases import describe_base
+from loratory.models.execution import run_locally
+from loratory.models.live import ComputeConfig
+from loratory.models.skeletons import load_meta_backbone
+from loratory.models.trunks import TorchBackbone, load_backbone
+from loratory.protocols import EncodeRequest, Network
 from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.qlora import Qlora
-from tiny import byte_pairs, context, lessons, random_adapter, toy_task, word_pieces
+from tiny import make_bpe_tokenizer, make_context, make_train_set, make_random_adapter, make_task, make_word_piece_tokenizer
 
 BERT = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 48}
 GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
@@ -64,7 +64,7 @@ REFUSED = {  # what cannot be, by architecture
 
 def saved(folder: Path, name: str, seed: int = 1) -> Path:
     values, opener = NAMES[name]
-    tokenizer = word_pieces() if opener == "AutoModel" else byte_pairs(False)
+    tokenizer = make_word_piece_tokenizer() if opener == "AutoModel" else make_bpe_tokenizer(False)
     ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
     config = getattr(transformers, f"{name}Config")(vocab_size=len(tokenizer), **{**ids, **values})
     with torch.random.fork_rng(devices=[]):
@@ -84,7 +84,7 @@ def refusals(folder: Path) -> dict[str, str]:
     said: dict[str, str] = {}
     for name, regime in REGIMES.items():
         try:
-            regime.inspect(toy_task(), skeleton(describe(str(folder), folder)), context())
+            regime.inspect(make_task(), load_meta_backbone(describe_base(str(folder), folder)), make_context())
         except LoratoryError as problem:
             said[name] = problem.remedy
     return said
@@ -107,10 +107,10 @@ def test_what_cannot_be_is_known_without_weights(architecture: tuple[str, Path])
 def test_what_is_not_refused_is_fitted(architecture: tuple[str, Path]) -> None:
     name, folder = architecture
     possible = {one: regime for one, regime in REGIMES.items() if one not in REFUSED.get(name, set())}
-    trunk = load_trunk(describe(str(folder), folder))
+    trunk = load_backbone(describe_base(str(folder), folder))
     for regime in possible.values():
-        made = regime.fit(toy_task(), lessons(), trunk, context(epochs=1))
-        answers = made.predict([example.input for example in lessons().validation[:3]], run_here)
+        made = regime.fit(make_task(), make_train_set(), trunk, make_context(epochs=1))
+        answers = made.predict([example.input for example in make_train_set().validation[:3]], run_locally)
         assert all(one.answer is not None for one in answers)
 
 
@@ -118,31 +118,31 @@ def test_a_skeleton_has_the_shape_of_its_trunk(architecture: tuple[str, Path]) -
     name, folder = architecture
     if len(REFUSED.get(name, set())) == len(REGIMES):
         return
-    base = describe(str(folder), folder)
-    bones, trunk = skeleton(base), load_trunk(base)
-    assert (bones.depth, bones.width, bones.tokenizer.limit) == (trunk.depth, trunk.width, trunk.tokenizer.limit)
-    assert bones.parameters() == trunk.parameters()
+    base = describe_base(str(folder), folder)
+    bones, trunk = load_meta_backbone(base), load_backbone(base)
+    assert (bones.depth, bones.width, bones.tokenizer.max_length) == (trunk.depth, trunk.width, trunk.tokenizer.max_length)
+    assert bones.count_parameters() == trunk.count_parameters()
     assert all(p.is_meta for p in bones.model.parameters())
 
 
 # ---- LoRA on weights that are held transposed
 @pytest.fixture
-def gpt2(tmp_path: Path) -> TorchTrunk:
+def gpt2(tmp_path: Path) -> TorchBackbone:
     folder = saved(tmp_path / "gpt2", "GPT2")
-    return load_trunk(describe(str(folder), folder))
+    return load_backbone(describe_base(str(folder), folder))
 
 
-def test_an_adapter_of_transposed_weights_is_what_it_is_merged(gpt2: TorchTrunk) -> None:
-    config = Lora(rank=4).config(gpt2, context())
+def test_an_adapter_of_transposed_weights_is_what_it_is_merged(gpt2: TorchBackbone) -> None:
+    config = Lora(rank=4).build_adapter_config(gpt2, make_context())
     assert config["fan_in_fan_out"] is True
-    adapter = random_adapter(gpt2, fan_in_fan_out=True)
+    adapter = make_random_adapter(gpt2, fan_in_fan_out=True)
     rows = [tuple(range(3, 9)), tuple(range(5, 8))]
-    alone = [gpt2.encode([Encode(Network(gpt2, adapter), row)])[0] for row in rows]
-    bare = [gpt2.encode([Encode(Network(gpt2), row)])[0] for row in rows]
-    mixed = gpt2.encode([Encode(Network(gpt2, adapter), rows[0]), Encode(Network(gpt2), rows[1])])
+    alone = [gpt2.encode([EncodeRequest(Network(gpt2, adapter), row)])[0] for row in rows]
+    bare = [gpt2.encode([EncodeRequest(Network(gpt2), row)])[0] for row in rows]
+    mixed = gpt2.encode([EncodeRequest(Network(gpt2, adapter), rows[0]), EncodeRequest(Network(gpt2), rows[1])])
     torch.testing.assert_close(mixed[0], alone[0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(mixed[1][:3], bare[1], atol=1e-5, rtol=1e-4)
-    whole = merged(gpt2.model, adapter)
+    whole = merge_adapter(gpt2.model, adapter)
     for row, one in zip(rows, alone, strict=True):
         with torch.no_grad():
             expected = whole(input_ids=torch.tensor([row])).last_hidden_state[0]
@@ -150,15 +150,15 @@ def test_an_adapter_of_transposed_weights_is_what_it_is_merged(gpt2: TorchTrunk)
     assert not torch.allclose(alone[0], bare[0], atol=1e-3)
 
 
-def test_transposed_weights_learn_what_peft_teaches_them(gpt2: TorchTrunk) -> None:
+def test_transposed_weights_learn_what_peft_teaches_them(gpt2: TorchBackbone) -> None:
     """The fused product and PEFT's own layer: one gradient."""
     gradients = []
     for product in ("fused", "peft"):
         torch.manual_seed(3)
-        live = gpt2.open(Lora(rank=2).config(gpt2, context()), ways=Ways(product=product))
-        states, _ = live.learn([tuple(range(3, 9))])
+        live = gpt2.make_trainable(Lora(rank=2).build_adapter_config(gpt2, make_context()), compute_config=ComputeConfig(product=product))
+        states, _ = live.forward([tuple(range(3, 9))])
         states.square().sum().backward()  # type: ignore[no-untyped-call]
-        gradients.append({name: p.grad for name, p in live.trainable().items()})
+        gradients.append({name: p.grad for name, p in live.trainable_parameters().items()})
     assert len(gradients[0]) == 16  # A and B of four matrices in two layers
     for name, gradient in gradients[0].items():
         assert gradient is not None

@@ -9,16 +9,16 @@ import pytest
 import torch
 import transformers
 
-from loratory.errors import Unfit
+from loratory.errors import UnsupportedTask
 from loratory.models import adapters
-from loratory.models.execution import run_here
-from loratory.models.trunks import TorchTrunk
-from loratory.models.writing import Tree
-from loratory.protocols import Encode, Network, Score, Tokens
-from tiny import CAUSAL, Bases, random_adapter, save_base, trunk_in
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbone
+from loratory.models.writing import TokenTree
+from loratory.protocols import EncodeRequest, Network, ScoreRequest, TokenIds
+from tiny import CAUSAL_FAMILIES, BasePathOf, make_random_adapter, save_base, load_backbone_from
 
-CHOICES: tuple[Tokens, ...] = ((40, 41, 42), (40, 41, 43, 44), (40,), (50, 51), (40, 41, 42, 45))
-PROMPTS: tuple[Tokens, ...] = ((5, 6, 7, 8, 9), (11,), (12, 13, 14, 15, 16, 17, 18, 19))
+CHOICES: tuple[TokenIds, ...] = ((40, 41, 42), (40, 41, 43, 44), (40,), (50, 51), (40, 41, 42, 45))
+PROMPTS: tuple[TokenIds, ...] = ((5, 6, 7, 8, 9), (11,), (12, 13, 14, 15, 16, 17, 18, 19))
 
 
 @pytest.fixture(scope="module")
@@ -26,59 +26,59 @@ def writers(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A family's tiny whole causal model, made when it is first asked for."""
     home = tmp_path_factory.mktemp("writers")
 
-    def made(family: str) -> tuple[Path, TorchTrunk]:
+    def made(family: str) -> tuple[Path, TorchBackbone]:
         folder = home / family
         if not folder.is_dir():
             save_base(folder, family, kind="AutoModelForCausalLM")
-        return folder, trunk_in(folder)
+        return folder, load_backbone_from(folder)
 
     return made
 
 
 @torch.no_grad()
-def brute(model: Any, prompt: Tokens, choice: Tokens) -> float:
+def brute(model: Any, prompt: TokenIds, choice: TokenIds) -> float:
     """One row through the stock model, no padding."""
     logits = model(input_ids=torch.tensor([[*prompt, *choice]])).logits[0].double().log_softmax(-1)
     return sum(float(logits[len(prompt) - 1 + k, token]) for k, token in enumerate(choice))
 
 
-@pytest.mark.parametrize("family", CAUSAL)
+@pytest.mark.parametrize("family", CAUSAL_FAMILIES)
 @pytest.mark.parametrize("trees", [True, False])
 def test_scores_are_those_of_stock_transformers(writers: Any, family: str, trees: bool) -> None:
     folder, trunk = writers(family)
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
     stock.eval()
-    requests = [Score(Network(trunk), prompt, CHOICES) for prompt in PROMPTS]
+    requests = [ScoreRequest(Network(trunk), prompt, CHOICES) for prompt in PROMPTS]
     if not trees:
         trunk._trees = False
-    found = run_here(requests)
+    found = run_locally(requests)
     assert trunk._trees is trees
     for prompt, got in zip(PROMPTS, found, strict=True):
         wanted = torch.tensor([brute(stock, prompt, choice) for choice in CHOICES], dtype=torch.float64)
         assert torch.allclose(got, wanted, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", CAUSAL)
+@pytest.mark.parametrize("family", CAUSAL_FAMILIES)
 def test_each_request_is_scored_under_its_own_adapter(writers: Any, family: str) -> None:
     folder, trunk = writers(family)
-    guests = [None, random_adapter(trunk, seed=1), random_adapter(trunk, seed=2)]
-    found = run_here([Score(Network(trunk, guest), PROMPTS[0], CHOICES) for guest in guests])
+    guests = [None, make_random_adapter(trunk, seed=1), make_random_adapter(trunk, seed=2)]
+    found = run_locally([ScoreRequest(Network(trunk, guest), PROMPTS[0], CHOICES) for guest in guests])
     for guest, got in zip(guests, found, strict=True):
         stock: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
         stock.eval()
         if guest is not None:
-            stock.model = adapters.merged(stock.model, guest).eval()
+            stock.model = adapters.merge_adapter(stock.model, guest).eval()
         wanted = torch.tensor([brute(stock, PROMPTS[0], choice) for choice in CHOICES], dtype=torch.float64)
         assert torch.allclose(got, wanted, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(found[0], found[1], atol=1e-2)
 
 
 def test_a_tree_computes_a_shared_beginning_once() -> None:
-    tree = Tree.of((1, 2), ((3, 4), (3, 5), (6,), (3, 4)))
+    tree = TokenTree.build((1, 2), ((3, 4), (3, 5), (6,), (3, 4)))
     assert tree.ids == [1, 2, 3, 4, 5, 6]
     assert tree.positions == [0, 1, 2, 3, 3, 2]
     assert tree.paths == [[0, 1], [0, 2], [3], [0, 1]]
-    seen = tree.mask()
+    seen = tree.build_mask()
     assert seen[4].tolist() == [True, True, True, False, True, False]
     assert seen[5].tolist() == [True, True, False, False, False, True]
 
@@ -86,17 +86,17 @@ def test_a_tree_computes_a_shared_beginning_once() -> None:
 def test_requests_of_two_kinds_keep_their_places(writers: Any) -> None:
     _, trunk = writers("llama")
     network = Network(trunk)
-    mixed = run_here([Score(network, (5,), CHOICES), Encode(network, (5, 6)), Score(network, (6,), ((40,),))])
+    mixed = run_locally([ScoreRequest(network, (5,), CHOICES), EncodeRequest(network, (5, 6)), ScoreRequest(network, (6,), ((40,),))])
     assert mixed[0].shape == (5,)
     assert mixed[1].shape == (2, trunk.width)
-    assert torch.allclose(mixed[2], run_here([Score(network, (6,), ((40,),))])[0])
+    assert torch.allclose(mixed[2], run_locally([ScoreRequest(network, (6,), ((40,),))])[0])
 
 
-def test_a_base_without_an_output_layer_cannot_write(base_of: Bases) -> None:
-    trunk = trunk_in(base_of("llama"))
-    assert trunk.voice is None
-    with pytest.raises(Unfit, match="no output layer"):
-        run_here([Score(Network(trunk), (5,), CHOICES)])
+def test_a_base_without_an_output_layer_cannot_write(base_of: BasePathOf) -> None:
+    trunk = load_backbone_from(base_of("llama"))
+    assert trunk.lm_head is None
+    with pytest.raises(UnsupportedTask, match="no output layer"):
+        run_locally([ScoreRequest(Network(trunk), (5,), CHOICES)])
 
 
 @pytest.mark.parametrize(
@@ -111,18 +111,18 @@ def test_a_base_without_an_output_layer_cannot_write(base_of: Bases) -> None:
     ],
 )
 def test_what_architectures_do_to_their_logits_is_done(tmp_path: Path, kind: str, more: dict[str, Any]) -> None:
-    from tiny import WIDE, byte_pairs
+    from tiny import WIDE_CONFIG, make_bpe_tokenizer
 
-    tokenizer = byte_pairs(start=False)
+    tokenizer = make_bpe_tokenizer(start=False)
     sizes = {"vocab_size": len(tokenizer), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    config = getattr(transformers, kind)(**{**WIDE, **sizes, **more})
+    config = getattr(transformers, kind)(**{**WIDE_CONFIG, **sizes, **more})
     torch.manual_seed(3)
     stock: Any = transformers.AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     stock.eval()
     stock.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    trunk = trunk_in(tmp_path)
-    (got,) = run_here([Score(Network(trunk), PROMPTS[0], CHOICES)])
+    trunk = load_backbone_from(tmp_path)
+    (got,) = run_locally([ScoreRequest(Network(trunk), PROMPTS[0], CHOICES)])
     wanted = torch.tensor([brute(stock, PROMPTS[0], choice) for choice in CHOICES], dtype=torch.float64)
     assert torch.allclose(got, wanted, atol=1e-4, rtol=1e-4)
 
@@ -132,7 +132,7 @@ def test_a_trunk_in_training_is_scored_without_dropout(writers: Any) -> None:
     live = trunk.open({"r": 4, "lora_alpha": 8, "lora_dropout": 0.5, "target_modules": ["q_proj", "v_proj"]})
     for weight in live.trainable().values():
         torch.nn.init.normal_(weight, std=0.2)
-    requests = [Score(Network(live), prompt, CHOICES) for prompt in PROMPTS]
+    requests = [ScoreRequest(Network(live), prompt, CHOICES) for prompt in PROMPTS]
     before = live.score(requests)
     live.learn(PROMPTS)
     assert all(torch.equal(now, then) for now, then in zip(live.score(requests), before, strict=True))

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from loratory.artifacts.manifests import staging
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool
+from loratory.artifacts.manifests import stage_artifact
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
-from loratory.predictors.forms import FORMS
-from loratory.protocols import Example, Lessons
+from loratory.predictors.forms import OUTPUT_ADAPTERS
+from loratory.protocols import Example, TrainSet
 from loratory.regimes.full import Full
 from loratory.regimes.lora import Lora
 from loratory.tasks.tag import Tag
-from tiny import OPENINGS, TOPICS, context, save_base, trunk_in
+from tiny import OPENINGS, TOPICS, make_context, save_base, load_backbone_from
 
 WANTED = {"card": "THING", "cash": "THING", "password": "SECRET", "code": "SECRET"}
 
@@ -32,9 +32,9 @@ def marked(text: str) -> Example:
     return task.read({"text": text, "spans": spans})
 
 
-def lessons() -> Lessons:
+def lessons() -> TrainSet:
     made = [marked(f"{opening} {words}") for listed in TOPICS.values() for words in listed for opening in OPENINGS]
-    return Lessons(made, made[::2])  # whether it generalises is not asked of a trunk of random weights
+    return TrainSet(made, made[::2])  # whether it generalises is not asked of a trunk of random weights
 
 
 @pytest.mark.parametrize(("family", "regime"), [
@@ -45,33 +45,33 @@ def lessons() -> Lessons:
 ])  # fmt: skip
 def test_spans_are_learnt_kept_and_found_in_long_texts(tmp_path: Path, family: str, regime: Any) -> None:
     task = Tag(labels=("SECRET", "THING"))
-    trunk = trunk_in(save_base(tmp_path / "base", family))
-    made = regime.fit(task, lessons(), trunk, context(epochs=40, max_tokens=24))
+    trunk = load_backbone_from(save_base(tmp_path / "base", family))
+    made = regime.fit(task, lessons(), trunk, make_context(epochs=40, max_tokens=24))
     inputs = [example.input for example in lessons().validation]
-    found = made.predict(inputs, run_here)
-    marks = [task.mark(e, p) for e, p in zip(lessons().validation, found, strict=True)]
+    found = made.predict(inputs, run_locally)
+    marks = [task.score_example(e, p) for e, p in zip(lessons().validation, found, strict=True)]
     assert sum(mark["reward"] for mark in marks) / len(marks) > 0.9
     for input, prediction in zip(inputs, found, strict=True):
-        assert task.check(input, prediction.answer) == []
+        assert task.check_answer(input, prediction.answer) == []
         assert len(prediction.probabilities) == len(prediction.answer["spans"])
 
     long = marked(" ".join(str(example.input["text"]) for example in lessons().validation[:20]))
-    assert len(trunk.tokenizer.many([str(long.input["text"])], 10_000)[0][0]) >= 60 or family == "llama"
-    (one,) = made.predict([long.input], run_here)
-    assert task.mark(long, one)["reward"] > 0.7  # rows longer than those that were learnt from
+    assert len(trunk.tokenizer.encode_batch([str(long.input["text"])], 10_000)[0][0]) >= 60 or family == "llama"
+    (one,) = made.predict([long.input], run_locally)
+    assert task.score_example(long, one)["reward"] > 0.7  # rows longer than those that were learnt from
 
-    with staging(tmp_path / "fit", {"kind": "fit"}) as part:
-        store.write(part, made)
-    again = store.read(tmp_path / "fit", Pool())
-    assert again.predict([long.input], run_here) == [one]  # in the passes of before: others round otherwise
-    assert again.predict(inputs, run_here) == found
+    with stage_artifact(tmp_path / "fit", {"kind": "fit"}) as part:
+        store.save_predictor(part, made)
+    again = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
+    assert again.predict([long.input], run_locally) == [one]  # in the passes of before: others round otherwise
+    assert again.predict(inputs, run_locally) == found
 
 
 def test_windows_are_no_longer_than_the_base_can_read(tmp_path: Path) -> None:
     """Whatever training.max_tokens allows: the shared part is one of the window that is there."""
-    trunk = trunk_in(save_base(tmp_path / "base", "bert"))
+    trunk = load_backbone_from(save_base(tmp_path / "base", "bert"))
     task = Tag(labels=("SECRET", "THING"))
     text = " ".join(str(example.input["text"]) for example in lessons().validation)
-    (rows,) = FORMS["spans"].rows(task, trunk.tokenizer, [{"text": text}], 4 * trunk.tokenizer.limit, "head")
+    (rows,) = OUTPUT_ADAPTERS["spans"].encode_rows(task, trunk.tokenizer, [{"text": text}], 4 * trunk.tokenizer.max_length, "head")
     assert len(rows) > 1
-    assert max(len(ids) for ids, _ in rows) == trunk.tokenizer.limit
+    assert max(len(ids) for ids, _ in rows) == trunk.tokenizer.max_length

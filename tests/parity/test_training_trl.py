@@ -15,16 +15,16 @@ from trl import SFTConfig, SFTTrainer
 
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.prompts import Prompt
-from loratory.predictors.wordings import WORDINGS
-from loratory.protocols import Example, Lessons, Network
+from loratory.predictors.wordings import PROMPT_TEMPLATES
+from loratory.protocols import Example, TrainSet, Network
 from loratory.regimes.lora import Lora
 from loratory.specs.training import LossSpec
-from loratory.training.writers import page_losses, pages
-from tiny import CHATML, context, examples, save_writer, toy_task, trunk_in
+from loratory.training.writers import compute_example_losses, build_sft_examples
+from tiny import CHATML, make_context, make_examples, save_causal_model, make_task, load_backbone_from
 
 FAMILIES = ("llama", "qwen3")
 CLOSED = CHATML.replace("<|im_end|>\n", "<|im_end|>")  # trl learns all that a template writes behind an answer's end
-MADE = examples()[::9]  # eight, of different lengths
+MADE = make_examples()[::9]  # eight, of different lengths
 LONGEST = 400  # tokens of a packed row: two pages or three
 WAYS: dict[str, dict[str, Any]] = {
     "padded": {"max_length": None},
@@ -37,18 +37,18 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureW
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_writer(tmp_path_factory.mktemp("writer"), request.param, CLOSED)
+    return save_causal_model(tmp_path_factory.mktemp("writer"), request.param, CLOSED)
 
 
 def decoder(trunk: Any) -> Decoder:
-    return Decoder(toy_task(), "labels", Network(trunk), Prompt.load(None, "labels"), 64)
+    return Decoder(make_task(), "labels", Network(trunk), Prompt.load(None, "labels"), 64)
 
 
 def conversations(made: Decoder, taught: Sequence[Example]) -> Any:
     """The examples as trl reads them."""
-    wording = WORDINGS[made.wording]
-    asked = [wording.messages(made.task, made.prompt, example.input) for example in taught]
-    answers = [[{"role": "assistant", "content": wording.target(made.task, example.answer)}] for example in taught]
+    wording = PROMPT_TEMPLATES[made.template_name]
+    asked = [wording.build_messages(made.task, made.prompt, example.input) for example in taught]
+    answers = [[{"role": "assistant", "content": wording.render_target(made.task, example.answer)}] for example in taught]
     return Dataset.from_dict({"prompt": asked, "completion": answers})
 
 
@@ -94,20 +94,20 @@ def gradients(named: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_loss_and_its_gradients_are_those_of_trl(folder: Path, tmp_path: Path, way: str) -> None:
-    trunk = trunk_in(folder)
+    trunk = load_backbone_from(folder)
     made = decoder(trunk)
-    batch = pages(made, MADE)
+    batch = build_sft_examples(made, MADE)
     trainer, theirs = stock(folder, conversations(made, MADE), tmp_path, **WAYS[way])
-    assert read(theirs) == {(page.ids, page.answered) for page in batch}
+    assert read(theirs) == {(page.ids, page.loss_tokens) for page in batch}
     wanted = trainer.compute_loss(trainer.model, theirs)
     wanted.backward()
 
-    live = trunk.open(every_weight=True)
-    counts = torch.tensor([page.answered for page in batch])
-    loss: Any = (page_losses(live, batch, LossSpec(), packed=way != "padded") * counts).sum() / counts.sum()
+    live = trunk.make_trainable(full_finetuning=True)
+    counts = torch.tensor([page.loss_tokens for page in batch])
+    loss: Any = (compute_example_losses(live, batch, LossSpec(), packed=way != "padded") * counts).sum() / counts.sum()
     loss.backward()
     assert loss.item() == pytest.approx(wanted.item(), abs=1e-5)
-    ours = gradients((live.trainable() | live.speaks()).items())
+    ours = gradients((live.trainable_parameters() | live.lm_head_parameters()).items())
     stocks = gradients(trainer.model.named_parameters())
     assert ours.keys() == stocks.keys()
     for name, gradient in ours.items():
@@ -116,7 +116,7 @@ def test_the_loss_and_its_gradients_are_those_of_trl(folder: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("packing", ["off", "on"])
 def test_the_first_step_of_a_fit_has_the_loss_of_trl(folder: Path, tmp_path: Path, packing: str) -> None:
-    trunk = trunk_in(folder)
+    trunk = load_backbone_from(folder)
     trainer, theirs = stock(folder, conversations(decoder(trunk), MADE), tmp_path, **WAYS["padded"])
     with torch.no_grad():
         wanted = float(trainer.compute_loss(trainer.model, theirs))
@@ -126,6 +126,6 @@ def test_the_first_step_of_a_fit_has_the_loss_of_trl(folder: Path, tmp_path: Pat
         if event == "step":
             seen.append(values["loss"])
 
-    surrounding = context(epochs=1, batch_examples=len(MADE), packing=packing, report=report)
-    Lora(rank=4).fit(toy_task(), Lessons(MADE, MADE[:1]), trunk, surrounding)
+    surrounding = make_context(epochs=1, batch_examples=len(MADE), packing=packing, report=report)
+    Lora(rank=4).fit(make_task(), TrainSet(MADE, MADE[:1]), trunk, surrounding)
     assert seen == [pytest.approx(wanted, abs=1e-5)]

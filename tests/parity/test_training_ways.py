@@ -10,15 +10,15 @@ import torch
 
 from loratory.errors import StorageError
 from loratory.models import adapters
-from loratory.models.activations import Remembered, room
-from loratory.models.execution import run_here
-from loratory.models.live import Ways
-from loratory.models.lowrank import LowRank, LowRankLinear
+from loratory.models.activations import ActivationCache, allocate_states
+from loratory.models.execution import run_locally
+from loratory.models.live import ComputeConfig
+from loratory.models.lowrank import LowRankFunction, LowRankLinear
 from loratory.predictors.encoder import Encoder
-from loratory.protocols import answer
+from loratory.protocols import predict_and_score
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
-from tiny import FITTING, TEXTS, Trunks, context, lessons, toy_task
+from tiny import TRAINABLE_FAMILIES, TEXTS, BackboneOf, make_context, make_train_set, make_task
 
 
 def test_the_products_gradients_are_those_of_its_formula() -> None:
@@ -26,10 +26,10 @@ def test_the_products_gradients_are_those_of_its_formula() -> None:
     x, w, b, a, up = (torch.randn(*s, dtype=torch.double) for s in ((2, 3, 5), (4, 5), (4,), (2, 5), (4, 2)))
     for bias in (b, None):
         expected = x @ w.T + (0 if bias is None else bias) + 0.5 * (x @ a.T) @ up.T
-        torch.testing.assert_close(LowRank.apply(x, w, bias, a, up, 0.5), expected)  # type: ignore[no-untyped-call]
+        torch.testing.assert_close(LowRankFunction.apply(x, w, bias, a, up, 0.5), expected)  # type: ignore[no-untyped-call]
         given: Any = (w, bias, a.requires_grad_(), up.requires_grad_(), 0.5)
-        assert torch.autograd.gradcheck(LowRank.apply, (x.clone().requires_grad_(), *given))
-        assert torch.autograd.gradcheck(LowRank.apply, (x, *given))
+        assert torch.autograd.gradcheck(LowRankFunction.apply, (x.clone().requires_grad_(), *given))
+        assert torch.autograd.gradcheck(LowRankFunction.apply, (x, *given))
 
 
 def fitted(trunk: Any, regime: Lora, **training: Any) -> tuple[list[float], Any, dict[str, Any], list[str]]:
@@ -46,17 +46,17 @@ def fitted(trunk: Any, regime: Lora, **training: Any) -> tuple[list[float], Any,
         if event == "fitted":
             facts.update(values)
 
-    made = regime.fit(toy_task(), lessons(), trunk, context(report=report, epochs=3, **training))
+    made = regime.fit(make_task(), make_train_set(), trunk, make_context(report=report, epochs=3, **training))
     return losses, made, facts, said
 
 
 def odds(made: Encoder) -> list[float]:
-    predictions = made.predict([{"text": text} for text in TEXTS], run_here)
+    predictions = made.predict([{"text": text} for text in TEXTS], run_locally)
     return [p for prediction in predictions for p in prediction.probabilities["/label"].values()]
 
 
-@pytest.mark.parametrize("family", FITTING)
-def test_the_fused_product_learns_as_pefts_layer_does(trunk_of: Trunks, family: str) -> None:
+@pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
+def test_the_fused_product_learns_as_pefts_layer_does(trunk_of: BackboneOf, family: str) -> None:
     plain, theirs, _, _ = fitted(trunk_of(family), Lora(rank=4), product="peft")
     fused, ours, facts, _ = fitted(trunk_of(family), Lora(rank=4), product="fused")
     assert fused == pytest.approx(plain, abs=2e-4)
@@ -65,7 +65,7 @@ def test_the_fused_product_learns_as_pefts_layer_does(trunk_of: Trunks, family: 
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert", "qwen3"])
-def test_the_fused_product_in_bf16_learns_as_pefts_layer_under_autocast(trunk_of: Trunks, family: str) -> None:
+def test_the_fused_product_in_bf16_learns_as_pefts_layer_under_autocast(trunk_of: BackboneOf, family: str) -> None:
     plain = fitted(trunk_of(family), Lora(rank=4), product="peft", precision="fp32")[0]
     theirs = fitted(trunk_of(family), Lora(rank=4), product="peft", precision="bf16")[0]
     ours = fitted(trunk_of(family), Lora(rank=4), product="fused", precision="bf16")[0]
@@ -78,8 +78,8 @@ def test_the_fused_product_in_bf16_learns_as_pefts_layer_under_autocast(trunk_of
 
 
 @pytest.mark.parametrize("rslora", [False, True])
-@pytest.mark.parametrize("family", FITTING)
-def test_remembered_lower_layers_change_no_loss(trunk_of: Trunks, family: str, rslora: bool) -> None:
+@pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
+def test_remembered_lower_layers_change_no_loss(trunk_of: BackboneOf, family: str, rslora: bool) -> None:
     regime = Lora(rank=4, layers="top-1", rslora=rslora)
     plain, theirs, facts, _ = fitted(trunk_of(family), regime, cache="off")
     assert facts["cached_layers"] == 0
@@ -90,46 +90,46 @@ def test_remembered_lower_layers_change_no_loss(trunk_of: Trunks, family: str, r
     assert not any("cut" in text for text in said)
 
 
-def test_what_peft_computes_in_another_way_stays_pefts(trunk_of: Trunks) -> None:
+def test_what_peft_computes_in_another_way_stays_pefts(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    dropped = trunk.open(Lora(rank=2, dropout=0.5).config(trunk, context()), ways=Ways(product="fused"))
-    assert not any(isinstance(part, LowRankLinear) for part in dropped.running.modules())
-    plain = trunk.open(Lora(rank=2).config(trunk, context()), ways=Ways(product="fused"))
-    assert sum(isinstance(part, LowRankLinear) for part in plain.running.modules()) == 12
+    dropped = trunk.make_trainable(Lora(rank=2, dropout=0.5).build_adapter_config(trunk, make_context()), compute_config=ComputeConfig(product="fused"))
+    assert not any(isinstance(part, LowRankLinear) for part in dropped.compute_model.modules())
+    plain = trunk.make_trainable(Lora(rank=2).build_adapter_config(trunk, make_context()), compute_config=ComputeConfig(product="fused"))
+    assert sum(isinstance(part, LowRankLinear) for part in plain.compute_model.modules()) == 12
     assert not any(isinstance(part, LowRankLinear) for part in plain.model.modules())
 
 
-def test_a_lightened_trunk_learns_the_grown_ones_parameters_and_leaves_its_weights(trunk_of: Trunks) -> None:
+def test_a_lightened_trunk_learns_the_grown_ones_parameters_and_leaves_its_weights(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    live = trunk.open(Lora(rank=2).config(trunk, context()), ways=Ways("bf16", "fused"))
-    learned = {id(p) for p in live.trainable().values()}
-    assert {id(p) for p in live.running.parameters() if p.requires_grad} == learned
+    live = trunk.make_trainable(Lora(rank=2).build_adapter_config(trunk, make_context()), compute_config=ComputeConfig("bf16", "fused"))
+    learned = {id(p) for p in live.trainable_parameters().values()}
+    assert {id(p) for p in live.compute_model.parameters() if p.requires_grad} == learned
     assert {p.dtype for p in live.model.parameters()} == {torch.float32}
     assert {p.dtype for p in trunk.model.parameters()} == {torch.float32}
-    products = [part for part in live.running.modules() if isinstance(part, LowRankLinear)]
+    products = [part for part in live.compute_model.modules() if isinstance(part, LowRankLinear)]
     assert {part.weight.dtype for part in products} == {torch.bfloat16}
 
 
-def test_no_gradient_is_computed_below_the_lowest_adapter(trunk_of: Trunks) -> None:
+def test_no_gradient_is_computed_below_the_lowest_adapter(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    live = trunk.open(Lora(rank=2, layers="top-1").config(trunk, context()))
+    live = trunk.make_trainable(Lora(rank=2, layers="top-1").build_adapter_config(trunk, make_context()))
     entering: list[bool] = []
-    layer = live.running.base_model.model.encoder.layer[1]
+    layer = live.compute_model.base_model.model.encoder.layer[1]
     layer.register_forward_pre_hook(lambda part, args: entering.append(args[0].requires_grad))
-    states, _ = live.learn([trunk.tokenizer.ids(text)[0] for text in TEXTS])
+    states, _ = live.forward([trunk.tokenizer.encode(text)[0] for text in TEXTS])
     assert states.requires_grad
     assert entering == [False]
 
 
-def test_a_head_on_a_frozen_trunk_has_no_layer_to_cut_at(trunk_of: Trunks) -> None:
+def test_a_head_on_a_frozen_trunk_has_no_layer_to_cut_at(trunk_of: BackboneOf) -> None:
     said: list[str] = []
-    heard = context(report=lambda event, values: said.append(str(values["text"])) if event == "said" else None)
-    Head(head="stock").fit(toy_task(), lessons(), trunk_of("bert"), heard)
+    heard = make_context(report=lambda event, values: said.append(str(values["text"])) if event == "said" else None)
+    Head(head="stock").fit(make_task(), make_train_set(), trunk_of("bert"), heard)
     assert not said
 
 
 def test_an_architecture_that_cannot_be_cut_is_trained_whole_and_says_so(
-    trunk_of: Trunks, monkeypatch: pytest.MonkeyPatch
+    trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     regime = Lora(rank=4, layers="top-1")
     plain, _, _, _ = fitted(trunk_of("bert"), regime, cache="off")
@@ -140,31 +140,31 @@ def test_an_architecture_that_cannot_be_cut_is_trained_whole_and_says_so(
     assert said == ["bert cannot be cut at layer 1: nothing is cached"]
 
 
-def test_lower_layers_are_computed_once_for_all_who_ask(trunk_of: Trunks, monkeypatch: pytest.MonkeyPatch) -> None:
-    trunk, remembered = trunk_of("bert"), Remembered(run_here)
-    rows = [trunk.tokenizer.ids(text)[0] for text in TEXTS]
-    first = remembered.below(trunk, 1, rows[:3], "fp32")(rows[:3])
+def test_lower_layers_are_computed_once_for_all_who_ask(trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk, remembered = trunk_of("bert"), ActivationCache(run_locally)
+    rows = [trunk.tokenizer.encode(text)[0] for text in TEXTS]
+    first = remembered.lookup_layer_inputs(trunk, 1, rows[:3], "fp32")(rows[:3])
     assert [states.shape for states in first] == [(len(row), trunk.width) for row in rows[:3]]
-    assert remembered.lent == 0
+    assert remembered.shared_seconds == 0
     asked: list[int] = []
-    below = trunk.below
+    below = trunk.compute_layer_inputs
 
     def counted(layer: int, some: Any, precision: str) -> Any:
         asked.append(len(some))
         return below(layer, some, precision)
 
     monkeypatch.setattr(trunk, "below", counted)
-    again = remembered.below(trunk, 1, rows, "fp32")(rows)
+    again = remembered.lookup_layer_inputs(trunk, 1, rows, "fp32")(rows)
     assert asked == [len(set(rows)) - 3]
-    assert remembered.lent > 0
+    assert remembered.shared_seconds > 0
     assert all(torch.equal(a, b) for a, b in zip(first, again[:3], strict=True))
-    remembered.below(trunk, 1, rows, "bf16")
+    remembered.lookup_layer_inputs(trunk, 1, rows, "bf16")
     assert asked == [len(set(rows)) - 3, len(set(rows))]
 
 
 def test_many_states_lie_in_a_file_that_needs_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    mapped = room(6, 4, torch.bfloat16, most=8)
+    mapped = allocate_states(6, 4, torch.bfloat16, max_memory_bytes=8)
     mapped[2:4] = 1.5
     assert mapped.shape == (6, 4)
     assert mapped[2:4].float().eq(1.5).all()
@@ -175,14 +175,14 @@ def test_many_states_lie_in_a_file_that_needs_room(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(StorageError, match="no room for") as refused:
-        room(1 << 20, 4, torch.bfloat16, most=8)
+        allocate_states(1 << 20, 4, torch.bfloat16, max_memory_bytes=8)
     assert "training.cache: off" in refused.value.remedy
 
 
-def test_the_predictor_is_the_one_that_plain_pefts_folder_opens(trunk_of: Trunks, tmp_path: Path) -> None:
+def test_the_predictor_is_the_one_that_plain_pefts_folder_opens(trunk_of: BackboneOf, tmp_path: Path) -> None:
     made = fitted(trunk_of("bert"), Lora(rank=4, layers="top-1"))[1]
     assert made.network.adapter is not None
-    adapters.write(tmp_path / "adapter", made.network.adapter, {"task_type": "FEATURE_EXTRACTION"})
-    assert adapters.read(tmp_path / "adapter").digest == made.network.adapter.digest
-    scores = toy_task().summarise(answer(made, lessons().validation, run_here).totals())
+    adapters.write_adapter(tmp_path / "adapter", made.network.adapter, {"task_type": "FEATURE_EXTRACTION"})
+    assert adapters.read_adapter(tmp_path / "adapter").digest == made.network.adapter.digest
+    scores = make_task().summarise(predict_and_score(made, make_train_set().validation, run_locally).sum_counts())
     assert 0 <= scores["accuracy"] <= 1

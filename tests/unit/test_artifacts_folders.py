@@ -16,15 +16,15 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from loratory.artifacts import manifests
-from loratory.artifacts.files import append_line, storage, sweep, temporary, to_json, write_json, write_text
+from loratory.artifacts.files import append_line, translate_write_errors, remove_leftovers, make_temporary_path, to_json, write_json, write_text
 from loratory.artifacts.manifests import (
     digest_of,
-    extending,
-    file_digest,
+    extend_artifact,
+    hash_file,
     read_manifest,
     sealed,
-    staging,
-    verified,
+    stage_artifact,
+    verify_artifact,
     write_manifest,
 )
 from loratory.errors import ArtifactError, StorageError
@@ -36,7 +36,7 @@ class Crash(BaseException):
 
 def made(folder: Path, text: str = "old") -> Path:
     """A small artifact."""
-    with staging(folder, {"kind": "fit"}) as part:
+    with stage_artifact(folder, {"kind": "fit"}) as part:
         (part / "inner").mkdir()
         (part / "a.txt").write_text(text, encoding="utf-8")
         (part / "inner" / "b.txt").write_text("b", encoding="utf-8")
@@ -48,10 +48,10 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_folder_is_listed_and_verified(tmp_path: Path) -> None:
-    manifest = verified(made(tmp_path / "fit"))
+    manifest = verify_artifact(made(tmp_path / "fit"))
     assert manifest["kind"] == "fit"
     assert set(manifest["files"]) == {"a.txt", "inner/b.txt"}
-    assert manifest["files"]["a.txt"] == file_digest(tmp_path / "fit" / "a.txt")
+    assert manifest["files"]["a.txt"] == hash_file(tmp_path / "fit" / "a.txt")
     assert [f.name for f in tmp_path.iterdir()] == ["fit"]
 
 
@@ -65,10 +65,10 @@ def test_an_exception_inside_leaves_the_old_folder(tmp_path: Path, problem: type
             raise problem
 
     with pytest.raises(problem):
-        interrupted(staging(tmp_path / "fit", {}), "a.txt")
+        interrupted(stage_artifact(tmp_path / "fit", {}), "a.txt")
     assert tree(tmp_path / "fit") == before
     with pytest.raises(problem):
-        interrupted(extending(tmp_path / "fit"), "more.txt")
+        interrupted(extend_artifact(tmp_path / "fit"), "more.txt")
     assert tree(tmp_path / "fit") == before
     assert [f.name for f in tmp_path.iterdir()] == ["fit"]
 
@@ -129,11 +129,11 @@ def attempt(how: str, folder: Path) -> StorageError | None:
         if how == "stage":
             made(folder, "new")
         elif how == "extend":
-            with extending(folder) as part:
+            with extend_artifact(folder) as part:
                 (part / "c").mkdir()
                 (part / "c" / "c.txt").write_text("new", encoding="utf-8")
         elif how == "replace an entry":
-            with extending(folder) as part:
+            with extend_artifact(folder) as part:
                 (part / "a.txt").write_text("new", encoding="utf-8")
                 (part / "inner").mkdir()
                 (part / "inner" / "b.txt").write_text("new", encoding="utf-8")
@@ -145,7 +145,7 @@ def attempt(how: str, folder: Path) -> StorageError | None:
 
 
 def check_state(how: str, folder: Path, new: bool = False) -> None:
-    listed = verified(folder)["files"]  # valid at every moment
+    listed = verify_artifact(folder)["files"]  # valid at every moment
     if how == "stage":
         assert (folder / "a.txt").read_text(encoding="utf-8") in (("new",) if new else ("old", "new"))
     elif how == "extend":
@@ -175,11 +175,11 @@ def test_a_full_disk_under_safetensors_and_tokenizers_is_a_storage_error(tmp_pat
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     for problem in (SafetensorError("I/O error: No space left (os error 28)"), Exception("No space (os error 28)")):
-        with pytest.raises(StorageError, match="the disk is full"), storage(tmp_path):
+        with pytest.raises(StorageError, match="the disk is full"), translate_write_errors(tmp_path):
             raise problem
-    with pytest.raises(SafetensorError), storage(tmp_path):
+    with pytest.raises(SafetensorError), translate_write_errors(tmp_path):
         raise SafetensorError("header too large")
-    with pytest.raises(FileNotFoundError), storage(tmp_path):
+    with pytest.raises(FileNotFoundError), translate_write_errors(tmp_path):
         raise FileNotFoundError(errno.ENOENT, "gone")
 
 
@@ -225,7 +225,7 @@ def test_damage_is_noticed(tmp_path: Path, name: str) -> None:
     (tmp_path / "out").write_text("old", encoding="utf-8")
     SPOILS[name](folder)
     with pytest.raises(ArtifactError) as caught:
-        verified(folder)
+        verify_artifact(folder)
     assert caught.value.remedy
     assert str(folder) in caught.value.where
 
@@ -236,24 +236,24 @@ def test_a_manifest_that_leads_outside_is_refused(tmp_path: Path, path: str) -> 
     (tmp_path / "out").write_text("x", encoding="utf-8")
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     target = (folder / path).resolve()
-    manifest["files"][path] = file_digest(target) if target.is_file() else "0"
+    manifest["files"][path] = hash_file(target) if target.is_file() else "0"
     write_manifest(folder, manifest)
     with pytest.raises(ArtifactError, match="no name of a file inside"):
-        verified(folder)
+        verify_artifact(folder)
 
 
 def test_a_manifest_of_another_format_is_refused(tmp_path: Path) -> None:
     folder = made(tmp_path / "fit")
-    write_json(folder / "manifest.json", {**verified(folder), "format": manifests.FORMAT + 1})
+    write_json(folder / "manifest.json", {**verify_artifact(folder), "format": manifests.MANIFEST_FORMAT + 1})
     with pytest.raises(ArtifactError, match="of format 3") as caught:
-        verified(folder)
+        verify_artifact(folder)
     assert "version of loratory" in caught.value.remedy
 
 
 def test_files_that_are_not_listed_do_not_hurt(tmp_path: Path) -> None:
     folder = made(tmp_path / "fit")
     (folder / "note.txt").write_text("mine", encoding="utf-8")
-    assert "note.txt" not in verified(folder)["files"]
+    assert "note.txt" not in verify_artifact(folder)["files"]
 
 
 def test_a_crash_between_the_files_and_the_manifest_leaves_the_old_manifest(
@@ -261,21 +261,21 @@ def test_a_crash_between_the_files_and_the_manifest_leaves_the_old_manifest(
 ) -> None:
     folder = made(tmp_path / "fit")
     monkeypatch.setattr(manifests, "write_text", lambda *a: (_ for _ in ()).throw(Crash()))
-    with pytest.raises(Crash), extending(folder) as part:
+    with pytest.raises(Crash), extend_artifact(folder) as part:
         (part / "c.txt").write_text("c", encoding="utf-8")
-    assert set(verified(folder)["files"]) == {"a.txt", "inner/b.txt"}
+    assert set(verify_artifact(folder)["files"]) == {"a.txt", "inner/b.txt"}
 
 
 def test_a_manifest_of_the_first_format_is_still_read(tmp_path: Path) -> None:
     """It had no digest of its own."""
     folder = made(tmp_path / "fit")
-    manifest = {name: value for name, value in verified(folder).items() if name != manifests.OWN}
+    manifest = {name: value for name, value in verify_artifact(folder).items() if name != manifests.OWN}
     write_json(folder / "manifest.json", {**manifest, "format": 1})
-    assert set(verified(folder)["files"]) == {"a.txt", "inner/b.txt"}
-    with extending(folder) as part:
+    assert set(verify_artifact(folder)["files"]) == {"a.txt", "inner/b.txt"}
+    with extend_artifact(folder) as part:
         (part / "c.txt").write_text("c", encoding="utf-8")
-    assert verified(folder)["format"] == manifests.FORMAT
-    assert sealed(verified(folder)) == (folder / "manifest.json").read_text(encoding="utf-8")
+    assert verify_artifact(folder)["format"] == manifests.MANIFEST_FORMAT
+    assert sealed(verify_artifact(folder)) == (folder / "manifest.json").read_text(encoding="utf-8")
 
 
 def test_who_is_stopped_between_two_renames_leaves_the_older_folder_to_the_next(
@@ -283,14 +283,14 @@ def test_who_is_stopped_between_two_renames_leaves_the_older_folder_to_the_next(
 ) -> None:
     """Where two folders cannot change places; the name of what is left says that its process has ended."""
     before = tree(made(tmp_path / "fit"))
-    other = temporary(tmp_path / "fit", "old").name.replace(f"-{os.getpid()}-", "-4194305-")  # above any process id
+    other = make_temporary_path(tmp_path / "fit", "old").name.replace(f"-{os.getpid()}-", "-4194305-")  # above any process id
     (tmp_path / "fit").rename(tmp_path / other)
-    sweep(tmp_path / "fit")
+    remove_leftovers(tmp_path / "fit")
     assert tree(tmp_path / "fit") == before
     assert [f.name for f in tmp_path.iterdir()] == ["fit"]
     (tmp_path / "fit").rename(tmp_path / other)
     made(tmp_path / "fit", "new")
-    sweep(tmp_path / "fit")
+    remove_leftovers(tmp_path / "fit")
     assert tree(tmp_path / "fit") != before
     assert [f.name for f in tmp_path.iterdir()] == ["fit"]
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from loratory.artifacts.files import sweep, temporary, write_text
-from loratory.artifacts.locks import held, holder
-from loratory.artifacts.manifests import known_digest
+from loratory.artifacts.files import remove_leftovers, make_temporary_path, write_text
+from loratory.artifacts.locks import hold_lock, describe_holder
+from loratory.artifacts.manifests import hash_file_cached
 from loratory.errors import ArtifactError, StorageError
-from loratory.flows.again import rebuild
-from loratory.flows.opening import read_ladder, seal_run, unsealed_ladder
-from loratory.flows.run import Place, run
-from loratory.flows.train import train
-from loratory.serving.keys import Keys
+from loratory.flows.again import rebuild_report
+from loratory.flows.opening import read_ladder, seal_run, read_unsealed_ladder
+from loratory.flows.run import RunPaths, run_experiment
+from loratory.flows.train import train_contenders
+from loratory.serving.keys import ApiKeys
 
 HOLD = """
 import sys, time
@@ -57,7 +57,7 @@ def test_parallel_keys_add_lose_none(tmp_path: Path) -> None:
         for mine in names
     ]
     assert [one.wait(120) for one in workers] == [0] * 5
-    kept = {key.name for key in Keys.read(tmp_path / "keys.json").by_digest.values()}
+    kept = {key.name for key in ApiKeys.read(tmp_path / "keys.json").by_digest.values()}
     assert kept == {name for mine in names for name in mine}
     assert not [one for one in tmp_path.iterdir() if one.name.startswith(".keys.json")], "something is left behind"
 
@@ -66,17 +66,17 @@ def test_the_second_is_told_who_holds_it_and_a_dead_holder_does_not(tmp_path: Pa
     target = tmp_path / "runs" / "tiny"
     other = holding(target)
     try:
-        with pytest.raises(StorageError, match=f"process {other.pid} on ") as caught, held(target, 0):
+        with pytest.raises(StorageError, match=f"process {other.pid} on ") as caught, hold_lock(target, 0):
             raise AssertionError("two hold it")
         assert "since 20" in str(caught.value)
         said: list[str] = []
-        with pytest.raises(StorageError), held(target, 0.3, said.append):
+        with pytest.raises(StorageError), hold_lock(target, 0.3, said.append):
             raise AssertionError("two hold it")
         assert f"process {other.pid}" in said[0]
         other.send_signal(signal.SIGKILL)
         other.wait()
-        with held(target, 5):  # what the dead one left is taken over
-            assert f"process {os.getpid()}" in holder(target)
+        with hold_lock(target, 5):  # what the dead one left is taken over
+            assert f"process {os.getpid()}" in describe_holder(target)
     finally:
         other.kill()
         other.wait()
@@ -84,7 +84,7 @@ def test_the_second_is_told_who_holds_it_and_a_dead_holder_does_not(tmp_path: Pa
 
 
 def test_a_lock_leaves_nothing_where_nothing_was_written(tmp_path: Path) -> None:
-    with held(tmp_path / "a" / "b" / "c", 0):
+    with hold_lock(tmp_path / "a" / "b" / "c", 0):
         assert (tmp_path / "a" / "b").is_dir()
     assert list(tmp_path.iterdir()) == []
 
@@ -94,7 +94,7 @@ def test_one_who_waits_goes_on_when_the_other_has_ended(tmp_path: Path) -> None:
     try:
         started = time.monotonic()
         subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {other.pid}"])
-        with held(tmp_path / "x", 30):
+        with hold_lock(tmp_path / "x", 30):
             assert time.monotonic() - started >= 0.4
     finally:
         other.kill()
@@ -102,16 +102,16 @@ def test_one_who_waits_goes_on_when_the_other_has_ended(tmp_path: Path) -> None:
 
 
 def test_a_second_run_in_a_folder_is_refused_before_it_writes(tmp_path: Path) -> None:
-    place = Place(tmp_path / "runs" / "tiny")
+    place = RunPaths(tmp_path / "runs" / "tiny")
     spec: Any = None  # it is not looked at before the folder is held
     other = holding(place.folder)
     try:
         with pytest.raises(StorageError, match=f"process {other.pid} on "):
-            train(SimpleNamespace(ladder=()), place, (), no_one)  # type: ignore[arg-type]
+            train_contenders(SimpleNamespace(ladder=()), place, (), no_one)  # type: ignore[arg-type]
         with pytest.raises(StorageError, match=f"process {other.pid} on "):
-            rebuild(place.folder, no_one)
+            rebuild_report(place.folder, no_one)
         with pytest.raises(StorageError, match=f"process {other.pid} on "):
-            run(spec, place, no_one)
+            run_experiment(spec, place, no_one)
         assert not place.folder.exists()
     finally:
         other.kill()
@@ -124,15 +124,15 @@ def no_one(event: str, values: Any) -> None:
 
 def test_temporary_names_are_unique_and_those_of_the_dead_are_swept(tmp_path: Path) -> None:
     final = tmp_path / "x.json"
-    assert len({temporary(final) for _ in range(1000)}) == 1000
+    assert len({make_temporary_path(final) for _ in range(1000)}) == 1000
     dead = subprocess.Popen(["true"])
     dead.wait()
-    mine = temporary(final)
+    mine = make_temporary_path(final)
     left = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-"))
     elsewhere = left.with_name(f".x.json.00000000-{dead.pid}-12345678.part")  # of another machine: it may be at work
     for file in (mine, left, elsewhere, tmp_path / ".x.json.part"):
         file.write_text("half")
-    sweep(final)
+    remove_leftovers(final)
     assert {file.name for file in tmp_path.iterdir()} == {mine.name, elsewhere.name}
     write_text(final, "whole")
     assert final.read_text() == "whole"
@@ -150,7 +150,7 @@ def test_a_file_is_known_by_what_it_holds(tmp_path: Path) -> None:
         handle.write("two")
     os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
     assert subprocess.check_output(told) != first
-    assert known_digest(file) == known_digest(file)
+    assert hash_file_cached(file) == hash_file_cached(file)
 
 
 def run_folder(folder: Path, name: str = "tfidf") -> Path:
@@ -174,13 +174,13 @@ def test_a_run_is_covered_by_its_manifest(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="SHA-256 differs") as caught:
         read_ladder(folder)
     assert f"loratory report {folder}" in caught.value.remedy
-    assert unsealed_ladder(folder)["name"] == "tidy"  # for loratory report alone
+    assert read_unsealed_ladder(folder)["name"] == "tidy"  # for loratory report alone
 
 
 @pytest.mark.parametrize("name", ["../../elsewhere", "/etc", "a/b", "", ".."])
 def test_a_contender_on_disk_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
     folder = run_folder(tmp_path / "run", name)
     seal_run(folder)
-    for read in (read_ladder, unsealed_ladder):
+    for read in (read_ladder, read_unsealed_ladder):
         with pytest.raises(ArtifactError, match="no name of a folder"):
             read(folder)

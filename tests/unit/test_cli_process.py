@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from loratory import __version__
-from loratory.cli.failures import plain_words
-from loratory.discovery import names
+from loratory.cli.failures import redact_arguments
+from loratory.discovery import list_names
 
 HEAVY = ("torch", "transformers", "sklearn", "pyarrow", "peft", "datasets", "scipy", "matplotlib")
 
@@ -75,7 +75,7 @@ def test_the_version_and_the_recipes_are_data() -> None:
     assert done.returncode == 0
     assert done.stderr == b""
     rows = json.loads(done.stdout)
-    assert {row["name"] for row in rows} == set(names("recipes"))
+    assert {row["name"] for row in rows} == set(list_names("recipes"))
     assert all(row["about"] and Path(row["spec"]).is_file() for row in rows)
     human = command("recipes")
     assert human.stdout == b""
@@ -215,6 +215,6 @@ def test_whatever_ends_a_command_it_is_told_in_words(error: str, tmp_path: Path)
 
 def test_a_report_holds_no_text_key_or_address() -> None:
     words = ["predict", "run", "my card is 4111", "--url=https://u:secret@host", "--keys", "secret", "--json"]
-    plain = " ".join(plain_words(words))
+    plain = " ".join(redact_arguments(words))
     assert not any(said in plain for said in ("4111", "secret", "host"))
     assert all(said in plain for said in ("predict", "--url=", "--keys", "--json"))

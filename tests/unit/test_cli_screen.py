@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from loratory.cli.printing import Screen
+from loratory.cli.printing import ProgressScreen
 
 
 class Clock:
@@ -40,12 +40,12 @@ def said(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
     return lines
 
 
-def step(screen: Screen, number: int, of: int = 100) -> None:
+def step(screen: ProgressScreen, number: int, of: int = 100) -> None:
     screen("step", {"step": number, "of": of, "loss": 0.5, "epoch": 1})
 
 
 def test_the_remaining_time_of_a_fit_that_goes_on(clock: Clock, said: Callable[[], list[str]]) -> None:
-    with Screen() as screen:
+    with ProgressScreen() as screen:
         screen("fit", {"contender": "lora", "seed": 1})
         clock.now += 30  # states are computed, a checkpoint is read
         step(screen, 51)
@@ -58,7 +58,7 @@ def test_the_remaining_time_of_a_fit_that_goes_on(clock: Clock, said: Callable[[
 
 
 def test_lines_come_at_most_every_twenty_seconds(clock: Clock, said: Callable[[], list[str]]) -> None:
-    with Screen() as screen:
+    with ProgressScreen() as screen:
         screen("fit", {"contender": "lora", "seed": 1})
         for number in range(1, 101):
             clock.now += 1
@@ -67,7 +67,7 @@ def test_lines_come_at_most_every_twenty_seconds(clock: Clock, said: Callable[[]
 
 
 def test_unknown_events_are_passed_over(said: Callable[[], list[str]]) -> None:
-    with Screen() as screen:
+    with ProgressScreen() as screen:
         screen("something-new", {})
         screen("said", {"text": "[bold]not markup[/bold]"})
     assert said() == ["  [bold]not markup[/bold]"]

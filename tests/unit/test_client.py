@@ -14,17 +14,17 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from loratory.client import Answer, AsyncClient, Client, Retries, ServerError, Written
-from loratory.client.calls import parts
-from loratory.client.replies import seconds_of
-from loratory.client.streams import Events
+from loratory.client import Answer, AsyncClient, Client, RetryPolicy, ServerError, Generation
+from loratory.client.calls import split_parts
+from loratory.client.replies import parse_retry_after
+from loratory.client.streams import SseDecoder
 from loratory.errors import DataError
-from loratory.protocols import Input, Prediction, Run, Size, Trunks
-from loratory.serving.app import make_app
+from loratory.protocols import Input, Prediction, RequestRunner, ParameterCount, BackbonePool
+from loratory.serving.app import create_app
 from loratory.serving.engine import Engine
-from loratory.serving.keys import Key, Keys, hashed
+from loratory.serving.keys import ApiKey, ApiKeys, hash_secret
 from loratory.serving.server import Server
-from loratory.serving.services import Board, Service, Stage
+from loratory.serving.services import ServiceRegistry, Service, FallbackStage
 from loratory.specs.serve import LimitsSpec, ServerSpec
 from loratory.tasks.classify import Classify
 
@@ -50,8 +50,8 @@ class Time:
     async def asleep(self, seconds: float) -> None:
         self.sleep(seconds)
 
-    def retries(self, **bounds: Any) -> Retries:
-        return Retries(chance=lambda: self.chance, clock=lambda: self.now, **bounds)
+    def retries(self, **bounds: Any) -> RetryPolicy:
+        return RetryPolicy(jitter=lambda: self.chance, clock=lambda: self.now, **bounds)
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Asking:
         return asyncio.run(self._awaited(retries, transport, key, method, words, named))
 
     async def _awaited(
-        self, retries: Retries, transport: Any, key: str | None, method: str, words: Any, named: Any
+        self, retries: RetryPolicy, transport: Any, key: str | None, method: str, words: Any, named: Any
     ) -> Any:
         async with AsyncClient(URL, key, retries=retries, transport=transport, sleep=self.time.asleep) as client:
             found = await getattr(client, method)(*words, **named)
@@ -177,7 +177,7 @@ def test_a_wait_that_is_longer_than_the_patience_is_not_begun(ask: Asking) -> No
     ],
 )
 def test_retry_after_in_seconds_or_as_a_date(header: str | None, seconds: float | None) -> None:
-    assert seconds_of(header, 10.0) == seconds
+    assert parse_retry_after(header, 10.0) == seconds
 
 
 def test_ready_is_asked_once_and_is_false_where_nobody_is(ask: Asking) -> None:
@@ -238,7 +238,7 @@ def test_as_few_at_once_as_one_wants_and_nothing_for_nothing(ask: Asking) -> Non
     ("sizes", "expected"), [([], []), ([9999], [(0, 1)]), ([10, 9999, 10], [(0, 1), (1, 2), (2, 3)])]
 )
 def test_an_input_that_is_too_large_is_sent_alone(sizes: list[int], expected: list[tuple[int, int]]) -> None:
-    assert list(parts(sizes, 256, 2048)) == expected
+    assert list(split_parts(sizes, 256, 2048)) == expected
 
 
 def test_the_place_of_a_refused_input_is_counted_over_all_parts(ask: Asking) -> None:
@@ -310,7 +310,7 @@ def test_one_thing_is_to_be_answered(ask: Asking) -> None:
         with pytest.raises(DataError, match="of them are given"):
             ask(server, "generate", "t", **asked)
     found = ask(server, "generate", "t", "say", parameters={"temperature": 0})
-    assert found == Written("ab", "ab", "answered", 0.5, "head", "ab", None, {"completion_tokens": 2}, 1.5)
+    assert found == Generation("ab", "ab", "answered", 0.5, "head", "ab", None, {"completion_tokens": 2}, 1.5)
     body = json.loads(server.seen[0].content)
     assert body == {"prompt": "say", "parameters": {"temperature": 0}, "stream": False}
 
@@ -394,12 +394,12 @@ def test_a_stream_in_chunks_of_any_size(size: int, ends: bytes, ask: Asking) -> 
     body = Chunks([raw[place : place + size] for place in range(0, len(raw), size)])
     pieces, answer = ask(lambda _: httpx.Response(200, stream=body), "stream", "t", "say")
     assert pieces == ["größe ", "🎉\n", ""]
-    assert answer == Written("ab", "ab", "answered", 0.5, "head", "ab", None, {"completion_tokens": 2}, 1.5)
+    assert answer == Generation("ab", "ab", "answered", 0.5, "head", "ab", None, {"completion_tokens": 2}, 1.5)
     assert body.closed
 
 
 def test_data_on_several_lines_is_one_event() -> None:
-    found = Events()
+    found = SseDecoder()
     assert [*found.feed(b"data: a\ndata:b\nid: 1\n"), *found.feed(b"\n\n"), *found.feed(b"data:  c\n\n")] == [
         "a\nb",
         " c",
@@ -463,39 +463,39 @@ class Lengths:
 
     task: Classify = CLASSIFY
 
-    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
         return [self._one(str(input["text"])) for input in inputs]
 
     def _one(self, text: str) -> Prediction:
         if not any(map(str.isalpha, text)):
-            return Prediction(None, why="abstained")
+            return Prediction(None, reason="abstained")
         label = "long" if len(text) > 5 else "short"
         return Prediction({"label": label}, {"/label": {"long": 0.75, "short": 0.25}})
 
     def save(self, folder: Path) -> None: ...
 
     @classmethod
-    def load(cls, source: Any, task: Any, trunks: Trunks) -> Self:
+    def load(cls, source: Any, task: Any, backbones: BackbonePool) -> Self:
         return cls()
 
-    def size(self) -> Size:
-        return Size(0, 0)
+    def count_parameters(self) -> ParameterCount:
+        return ParameterCount(0, 0)
 
 
-def application(keys: Mapping[str, Key] | None = None, **limits: Any) -> Any:
-    service = Service("t", (Stage("lengths", Lengths(), "cd" * 32),))
+def application(keys: Mapping[str, ApiKey] | None = None, **limits: Any) -> Any:
+    service = Service("t", (FallbackStage("lengths", Lengths(), "cd" * 32),))
     spec = ServerSpec(limits=LimitsSpec(**limits))
 
     def load(name: str, path: str) -> Service:
         raise AssertionError
 
-    return make_app(Server(spec, Board({"t": service}, {}), Engine(), load, Keys(keys or {})))
+    return create_app(Server(spec, ServiceRegistry({"t": service}, {}), Engine(), load, ApiKeys(keys or {})))
 
 
 def real(application: Any, use: Callable[[AsyncClient], Any], key: str | None = None) -> Any:
     async def used() -> Any:
         transport = httpx.ASGITransport(application)
-        async with AsyncClient("http://localhost", key, transport=transport, retries=Retries(most=0)) as client:
+        async with AsyncClient("http://localhost", key, transport=transport, retries=RetryPolicy(max_retries=0)) as client:
             return await use(client)
 
     return asyncio.run(used())
@@ -534,7 +534,7 @@ def test_real_refusals() -> None:
 
 
 def test_real_keys() -> None:
-    one = Key("one", frozenset({"infer"}), hashed("lk_1"))
+    one = ApiKey("one", frozenset({"infer"}), hash_secret("lk_1"))
     made = application({one.digest: one})
     assert real(made, lambda client: client.predict("t", ["ab"]), "lk_1")[0].answer == {"label": "short"}
     assert real(made, lambda client: client.ready()) is True

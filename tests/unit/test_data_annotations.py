@@ -12,11 +12,11 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from annotation_forms import ANSWERS, FORMS, Form, expected, samples
+from annotation_forms import ANSWERS, FORMS, Form, expected_answer, make_samples
 from loratory.data import tag_schemes
 from loratory.data.annotations import forms, spacy
-from loratory.data.column_suggestions import suggest_spans
-from loratory.data.columns import match
+from loratory.data.column_suggestions import suggest_span_columns
+from loratory.data.columns import match_columns
 from loratory.data.examples import to_examples
 from loratory.data.readers import Source, read_source
 from loratory.data.rows import Row
@@ -25,7 +25,7 @@ from loratory.protocols import JSON, Example, Task
 from loratory.specs.data import DataSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
-from loratory.tasks.tag import Tag, holds_spans
+from loratory.tasks.tag import Tag, has_spans
 
 TASKS: dict[str, Task] = {"tag": Tag(), "classify": Classify(), "generate": Generate()}
 
@@ -36,7 +36,7 @@ def read(folder: Path, file: tuple[str, str]) -> Source:
 
 
 def examples(source: Source, task: str, given: dict[str, str]) -> list[Example]:
-    return to_examples(source.train, TASKS[task], match(source.train, TASKS[task].columns, given), 100_000)
+    return to_examples(source.train, TASKS[task], match_columns(source.train, TASKS[task].columns, given), 100_000)
 
 
 def columns_of(form: Form, source: Source) -> dict[str, str]:
@@ -50,13 +50,13 @@ def columns_of(form: Form, source: Source) -> dict[str, str]:
 
 @pytest.mark.parametrize("form", FORMS, ids=[f"{form.tool}, {form.task}: {form.form}" for form in FORMS])
 def test_every_form_holds_the_same_examples(form: Form, tmp_path: Path) -> None:
-    given = samples(seed=FORMS.index(form))
+    given = make_samples(seed=FORMS.index(form))
     source = read(tmp_path, form.make(given))
     found = examples(source, form.task, columns_of(form, source))
-    assert [example.answer for example in found] == [expected(sample, form.task) for sample in given]
+    assert [example.answer for example in found] == [expected_answer(sample, form.task) for sample in given]
     if form.task != "generate":
         assert [TASKS[form.task].text(e.input) for e in found] == [one.text for one in given]  # type: ignore[attr-defined]
-    assert any(holds_spans(row.values) for row in source.train) == (form.task == "tag" or "intents" in form.form)
+    assert any(has_spans(row.values) for row in source.train) == (form.task == "tag" or "intents" in form.form)
     assert not any("wrong" in json.dumps(row.values).lower() for row in source.train)
 
 
@@ -65,7 +65,7 @@ def plain(*values: dict[str, Any]) -> list[Row]:
 
 
 def converted(*values: dict[str, Any]) -> tuple[list[Any], str]:
-    rows, said = forms.convert(plain(*values))
+    rows, said = forms.convert_export(plain(*values))
     return [row.values for row in rows], "\n".join(said)
 
 
@@ -88,13 +88,13 @@ def converted(*values: dict[str, Any]) -> tuple[list[Any], str]:
 )
 def test_rows_of_no_tool_stay_as_they_are_and_nothing_is_said(values: list[dict[str, JSON]]) -> None:
     rows = plain(*values)
-    assert forms.convert(rows) == (rows, [])
+    assert forms.convert_export(rows) == (rows, [])
 
 
 def test_lists_of_one_label_are_labels_and_other_lists_stay_lists() -> None:
     rows = plain({"text": "a b", "topic": ["x"], "options": ["p"]}, {"text": "c", "topic": ["y"], "options": ["q"]})
-    assert forms.convert(rows) == (rows, [])
-    made = to_examples(rows, Classify(), match(rows, Classify.columns, {}), 100)
+    assert forms.convert_export(rows) == (rows, [])
+    made = to_examples(rows, Classify(), match_columns(rows, Classify.columns, {}), 100)
     assert [example.answer for example in made] == [{"label": "x"}, {"label": "y"}]
 
 
@@ -102,7 +102,7 @@ def test_a_form_is_recognised_over_the_whole_file() -> None:
     rows = plain(
         {"text": "a", "label": "x", "answer": "accept", "_view_id": "v"}, {"text": "b", "label": "y", "answer": "maybe"}
     )
-    assert forms.convert(rows) == (rows, [])
+    assert forms.convert_export(rows) == (rows, [])
 
 
 # ---- Label Studio
@@ -348,13 +348,13 @@ def test_prodigys_blocks_keep_spans_and_choice_and_classification_keeps_no_match
 
 # ---- spaCy
 def test_spacys_pairs_are_rows() -> None:
-    assert spacy.pair_row(["a b", {"entities": [[0, 1, "X"]]}]) == {"text": "a b", "entities": [[0, 1, "X"]]}
+    assert spacy.parse_pair(["a b", {"entities": [[0, 1, "X"]]}]) == {"text": "a b", "entities": [[0, 1, "X"]]}
     for value in (["a", "b"], ["a", {"x": 1}], [1, {"entities": []}], {"text": "a"}, ["a", {"cats": {}}, 1]):
-        assert spacy.pair_row(value) is None
-    assert spacy.entries({"classes": ["X"], "annotations": [None, ["a", {"entities": []}]]}) == [
+        assert spacy.parse_pair(value) is None
+    assert spacy.find_annotator_pairs({"classes": ["X"], "annotations": [None, ["a", {"entities": []}]]}) == [
         ["a", {"entities": []}]
     ]
-    assert spacy.entries({"annotations": []}) is None
+    assert spacy.find_annotator_pairs({"annotations": []}) is None
 
 
 def test_spacys_cats_are_one_label_or_several() -> None:
@@ -405,7 +405,7 @@ def test_class_names_are_found_at_any_depth(tmp_path: Path) -> None:
 
 
 def test_an_export_in_parquet_is_converted_too(tmp_path: Path) -> None:
-    given = samples(3)
+    given = make_samples(3)
     rows = [
         {"text": one.text, "q.responses": [one.choice], "q.responses.status": ["submitted"], "q.suggestion": "wrong"}
         for one in given
@@ -417,12 +417,12 @@ def test_an_export_in_parquet_is_converted_too(tmp_path: Path) -> None:
 
 
 def test_the_columns_of_the_answers_are_told() -> None:
-    found = forms.recognise(plain(studio([choice("a"), region(0, 3, "P")])))
+    found = forms.detect_tool(plain(studio([choice("a"), region(0, 3, "P")])))
     assert found is not None
-    assert found.columns == ("s", "c")
-    assert [one.path for one in suggest_spans(found.rows)] == ["s"]
-    assert suggest_spans([Row({"s": "a", "t": ["a"]}, "a.jsonl", 1)]) == []
-    assert forms.recognise(plain({"text": "a", "label": "b"})) is None
+    assert found.answer_columns == ("s", "c")
+    assert [one.path for one in suggest_span_columns(found.rows)] == ["s"]
+    assert suggest_span_columns([Row({"s": "a", "t": ["a"]}, "a.jsonl", 1)]) == []
+    assert forms.detect_tool(plain({"text": "a", "label": "b"})) is None
 
 
 def test_lists_that_no_tool_has_signed_are_not_called_its_export() -> None:
@@ -467,7 +467,7 @@ def spoil(value: Any, draw: random.Random) -> Any:
 def test_broken_rows_are_read_or_refused_and_never_a_traceback(tool: str) -> None:
     draw, places = random.Random(7), list[str]()
     for form in (form for form in FORMS if form.tool == tool):
-        name, text = form.make(samples(1, 6))
+        name, text = form.make(make_samples(1, 6))
         if not name.endswith(("json", "jsonl")):
             continue
         values = json.loads(text) if name == "data.json" else [json.loads(line) for line in text.splitlines()]
@@ -476,8 +476,8 @@ def test_broken_rows_are_read_or_refused_and_never_a_traceback(tool: str) -> Non
             at = draw.randrange(len(values))
             broken = [spoil(one, draw) if place == at else one for place, one in enumerate(values)]
             try:
-                rows, _ = forms.convert(plain(*(one if isinstance(one, dict) else {} for one in broken)))
-                tag_schemes.decode(rows)
+                rows, _ = forms.convert_export(plain(*(one if isinstance(one, dict) else {} for one in broken)))
+                tag_schemes.convert_tags_to_bio(rows)
             except DataError as problem:
                 places.append(problem.where)
     assert all(place.startswith("x.jsonl") for place in places)
@@ -501,8 +501,8 @@ def test_a_table_of_words_is_read_by_sentence(tmp_path: Path, names: tuple[str, 
             rows.append(f"{f'Sentence: {number}' if everywhere or not place else ''},{token},X,{label}")
     source = read(tmp_path, ("ner.csv", "\n".join(rows) + "\n"))
     assert [row.values["tokens"] for row in source.train] == [[token for token, _ in text] for text in texts]
-    assert source.train[1].place == "ner.csv:5"
-    assert any("not read: " in line and repr(pos) in line for line in source.said)
+    assert source.train[1].origin == "ner.csv:5"
+    assert any("not read: " in line and repr(pos) in line for line in source.messages)
     found = [(one.answer or {})["spans"] for one in examples(source, "tag", {})]
     assert [(one["start"], one["end"], one["label"]) for one in found[0]] == [(0, 8, "per")]
 
@@ -511,4 +511,4 @@ def test_a_table_with_a_word_and_a_label_is_no_table_of_words(tmp_path: Path) ->
     text = "text,word,label\n" + "".join(f"a sentence {n},w{n},{'ab'[n % 2]}\n" for n in range(20))
     source = read(tmp_path, ("a.csv", text))
     assert len(source.train) == 20
-    assert source.said == ()
+    assert source.messages == ()

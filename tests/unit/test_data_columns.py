@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from loratory.data.columns import Matching, match, pick
-from loratory.data.examples import texts_of, to_examples
+from loratory.data.columns import ColumnMapping, match_columns, get_value_at
+from loratory.data.examples import extract_texts, to_examples
 from loratory.data.rows import Row
 from loratory.errors import DataError, FieldError
 from loratory.protocols import Column, Example
@@ -22,15 +22,15 @@ def rows(*values: Mapping[str, Any]) -> list[Row]:
 
 
 def found(*values: Mapping[str, Any], **given: str) -> dict[str, str]:
-    return dict(match(rows(*values), Classify.columns, given).columns)
+    return dict(match_columns(rows(*values), Classify.columns, given).columns)
 
 
 # ---- matching
 def test_names_are_guessed_whatever_their_case_and_said() -> None:
-    matching = match(rows({"Message": "a", "CATEGORY": "x"}), Classify.columns, {})
+    matching = match_columns(rows({"Message": "a", "CATEGORY": "x"}), Classify.columns, {})
     assert matching.columns == {"text": "Message", "label": "CATEGORY"}
-    assert len(matching.said) == 2
-    assert "'Message' is read as text" in matching.said[0]
+    assert len(matching.messages) == 2
+    assert "'Message' is read as text" in matching.messages[0]
 
 
 def test_a_guess_reaches_into_json_text_and_objects() -> None:
@@ -50,9 +50,9 @@ def test_content_is_looked_at_when_no_name_tells() -> None:
         {"id": str(n), "x": f"a sentence about number {n}", "kind": "odd" if n % 2 else "even", "n": n % 2}
         for n in range(20)
     ]
-    matching = match(rows(*many), Classify.columns, {})
+    matching = match_columns(rows(*many), Classify.columns, {})
     assert matching.columns == {"text": "x", "label": "kind"}
-    assert all("guessed from what it holds" in line for line in matching.said)
+    assert all("guessed from what it holds" in line for line in matching.messages)
 
 
 def test_a_label_that_never_recurs_is_not_guessed() -> None:
@@ -90,17 +90,17 @@ def test_a_given_column_may_be_empty_at_first() -> None:
     ],
 )
 def test_pick_reaches_in(value: Mapping[str, Any], path: str, expected: object) -> None:
-    assert pick(Row(value, "f", 1), path) == expected
+    assert get_value_at(Row(value, "f", 1), path) == expected
 
 
 def test_pick_refuses_broken_json_text_with_its_place() -> None:
     with pytest.raises(DataError) as caught:
-        pick(Row({"output": '{"label": '}, "a.jsonl", 7), "output.label")
+        get_value_at(Row({"output": '{"label": '}, "a.jsonl", 7), "output.label")
     assert caught.value.where == "a.jsonl:7: output"
 
 
 # ---- examples
-MATCHING = Matching({"text": "body", "label": "kind", "group": "family"}, ())
+MATCHING = ColumnMapping({"text": "body", "label": "kind", "group": "family"}, ())
 
 
 def examples(*values: Mapping[str, Any], task: Any = None, limit: int = 50) -> list[Example]:
@@ -164,13 +164,13 @@ class Fill:
     kind: str = "fill"
     headline: str = "reward"
 
-    def question(self) -> dict[str, Any]:
+    def input_schema(self) -> dict[str, Any]:
         return {}
 
     def contract(self, input: Any = None) -> dict[str, Any]:
         return {}
 
-    def check(self, input: Any, answer: Any) -> list[str]:
+    def check_answer(self, input: Any, answer: Any) -> list[str]:
         return ["the answer is the question"] if input["messages"][0]["text"] == answer else []
 
     def read(self, row: Mapping[str, Any]) -> Example:
@@ -178,10 +178,10 @@ class Fill:
             raise FieldError("label", "missing")
         return Example({"messages": [{"text": row["text"]}], "system": json.dumps("be brief")}, row["label"])
 
-    def settle(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Fill:
+    def resolve_options(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Fill:
         return self
 
-    def mark(self, example: Example, prediction: Any) -> dict[str, float]:
+    def score_example(self, example: Example, prediction: Any) -> dict[str, float]:
         return {}
 
     def summarise(self, totals: Any) -> dict[str, float]:
@@ -193,4 +193,4 @@ def test_strings_are_checked_wherever_the_input_holds_them() -> None:
     assert error.where == "a.csv:2: messages.0.text"
     assert refused({"body": "same", "kind": "same"}, task=Fill()).problem == "the answer is the question"
     one = examples({"body": "a", "kind": "x"}, task=Fill())
-    assert texts_of(Fill(), one) == ['a\n"be brief"']
+    assert extract_texts(Fill(), one) == ['a\n"be brief"']

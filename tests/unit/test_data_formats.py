@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
 from loratory.data import content
-from loratory.data.groups import group
-from loratory.data.prepared import prepare
+from loratory.data.groups import group_examples
+from loratory.data.prepared import prepare_data
 from loratory.data.readers import Source, read_source
 from loratory.errors import DataError
 from loratory.protocols import Example
@@ -58,7 +58,7 @@ def test_every_row_of_an_array_has_a_place_of_its_own(tmp_path: Path, between: l
     (tmp_path / "a.json").write_text(f'{{"version": 1, "data": {text}}}' if wrapped else text, encoding="utf-8")
     source = read(tmp_path / "a.json")
     assert values(source) == rows
-    assert len({row.place for row in source.train}) == len(rows)
+    assert len({row.origin for row in source.train}) == len(rows)
     lines = (tmp_path / "a.json").read_text(encoding="utf-8").split("\n")
     for row in source.train:  # the place is where the row begins
         rest = lines[row.line - 1][(row.column or 1) - 1 :]
@@ -70,7 +70,7 @@ def test_rows_on_one_line_are_no_group(tmp_path: Path) -> None:
     rows = [{"text": " ".join(random.Random(n).sample(WORDS, 6)), "label": "ab"[n % 2]} for n in range(60)]
     lines = [",".join(map(json.dumps, rows[at : at + 10])) for at in range(0, 60, 10)]
     (tmp_path / "a.json").write_text("[" + ",\n".join(lines) + "]", encoding="utf-8")
-    made = prepare(Classify(), DataSpec(path="a.json", split=SplitSpec(calibration=0.0)), tmp_path)
+    made = prepare_data(Classify(), DataSpec(path="a.json", split=SplitSpec(calibration=0.0)), tmp_path)
     groups = {example.group for _, examples in made.parts.items() for example in examples}
     assert len(groups) == 60
     assert (len(made.parts.test), len(made.parts.validation)) == (12, 6)
@@ -78,7 +78,7 @@ def test_rows_on_one_line_are_no_group(tmp_path: Path) -> None:
 
 def test_the_name_of_a_group_is_that_of_its_first_row_by_line_and_column() -> None:
     origins = ["a.json:1:200", "a.json:1:30", "a.json:10", "a.json:9:2"]
-    made = group([Example({"text": "same"}, origin=one) for one in origins], ["same"] * 4, 1.0)
+    made = group_examples([Example({"text": "same"}, origin=one) for one in origins], ["same"] * 4, 1.0)
     assert set(made.groups) == {"a.json:1:30"}
 
 
@@ -121,7 +121,7 @@ def test_quotes_after_a_backslash_are_read_where_all_rows_then_fit(tmp_path: Pat
     (tmp_path / "a.csv").write_text('text,label\n"say \\"hi\\", now",a\n"plain",b\n')
     source = read(tmp_path / "a.csv")
     assert values(source)[0] == {"text": 'say "hi", now', "label": "a"}
-    assert any("quotes inside of fields" in line for line in source.said)
+    assert any("quotes inside of fields" in line for line in source.messages)
     (tmp_path / "a.csv").write_text('text,label\n"say \\"hi\\", now",a\n"one","two","three"\n')
     assert refused(tmp_path / "a.csv").where == "a.csv:2"
 
@@ -130,7 +130,7 @@ def test_empty_rows_and_separators_at_the_end_of_rows_are_passed_over(tmp_path: 
     (tmp_path / "a.csv").write_text("text;label\none;a;\ntwo;b;;\n;;\n;\n")
     source = read(tmp_path / "a.csv")
     assert values(source) == [{"text": "one", "label": "a"}, {"text": "two", "label": "b"}]
-    assert any("2 empty row(s)" in line for line in source.said)
+    assert any("2 empty row(s)" in line for line in source.messages)
 
 
 # ---- fastText
@@ -170,9 +170,9 @@ def test_every_shape_of_json_gives_the_same_rows(tmp_path: Path, shape: str, ind
     (tmp_path / "a.json").write_text(json.dumps(SHAPES[shape](ROWS), indent=indent))
     source = read(tmp_path / "a.json")
     assert values(source) == ROWS
-    assert len({row.place for row in source.train}) == len(ROWS)
+    assert len({row.origin for row in source.train}) == len(ROWS)
     if shape != "array" and "columns" not in shape and "split" not in shape:
-        assert source.said or shape == "two objects deep"
+        assert source.messages or shape == "two objects deep"
 
 
 def test_a_file_with_parts_of_its_own(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_file_with_parts_of_its_own(tmp_path: Path) -> None:
     assert source.validation is not None
     assert source.test is not None
     assert [len(source.train), len(source.validation), len(source.test)] == [8, 2, 2]
-    assert any("oos" in line and "not read" in line for line in source.said)
+    assert any("oos" in line and "not read" in line for line in source.messages)
     (tmp_path / "b.json").write_text(json.dumps(ROWS))
     assert "parts of its own" in refused(tmp_path / "b.json", test="a.json").problem
 
@@ -236,8 +236,8 @@ def test_a_workbook_gives_its_first_sheet_with_rows(tmp_path: Path) -> None:
         {"text": "one", "label": 1, "column_3": "2024-03-01T12:30:00"},
         {"text": "two", "label": 0, "column_3": None},
     ]
-    assert [row.place for row in source.train] == ["a.xlsx:2", "a.xlsx:4"]
-    assert any("'Notes'" in line and "not read" in line for line in source.said)
+    assert [row.origin for row in source.train] == ["a.xlsx:2", "a.xlsx:4"]
+    assert any("'Notes'" in line and "not read" in line for line in source.messages)
     assert values(read(tmp_path / "a.xlsx", sheet="Notes")) == [{"note": "x"}]
     error = refused(tmp_path / "a.xlsx", sheet="Note")
     assert "did you mean 'Notes'" in error.problem
@@ -288,11 +288,11 @@ def test_a_folder_of_save_to_disk_is_read_with_its_class_names(tmp_path: Path) -
     assert source.validation is not None
     assert source.test is not None
     assert source.test[0].values == {"text": "d", "label": "ham"}
-    assert any("extra" in line for line in source.said)
-    assert any("test is the split" in line for line in source.said)
+    assert any("extra" in line for line in source.messages)
+    assert any("test is the split" in line for line in source.messages)
     turned = {name: splits[name] for name in ("test", "validation", "train")}
     datasets.DatasetDict(turned).save_to_disk(str(tmp_path / "turned"))
-    assert not any(line.startswith("train is") for line in read(tmp_path / "turned").said)
+    assert not any(line.startswith("train is") for line in read(tmp_path / "turned").messages)
     single = read(tmp_path / "saved" / "train")
     assert (len(single.train), single.test) == (2, None)
 
@@ -301,7 +301,7 @@ def test_shards_of_save_to_disk_and_what_is_missing(tmp_path: Path) -> None:
     dataset([str(n) for n in range(10)]).save_to_disk(str(tmp_path / "saved"), num_shards=3)
     source = read(tmp_path / "saved")
     assert [row.values["text"] for row in source.train] == [str(n) for n in range(10)]
-    assert len({row.place for row in source.train}) == 10
+    assert len({row.origin for row in source.train}) == 10
     next((tmp_path / "saved").glob("data-00001*")).unlink()
     assert "data-00001" in refused(tmp_path / "saved").problem
     (tmp_path / "saved" / "state.json").write_text("{")
@@ -324,10 +324,10 @@ def test_found_validation_and_test_files_are_said(tmp_path: Path) -> None:
     folder.mkdir()
     for part in ("train", "dev", "test"):
         (folder / f"{part}.csv").write_text("text,label\na,x\n")
-    said = read(folder).said
+    said = read(folder).messages
     assert any(line.startswith("test is test.csv") for line in said)
     assert any(line.startswith("validation is dev.csv") for line in said)
-    beside = read(folder / "train.csv").said
+    beside = read(folder / "train.csv").messages
     assert any("data: test: test.csv" in line for line in beside)
     assert any("data: validation: dev.csv" in line for line in beside)
 
@@ -337,10 +337,10 @@ def test_labels_of_given_parts_belong_to_the_task(tmp_path: Path) -> None:
     rows = [f"{text},{'ab'[n % 2]}" for n, text in enumerate(texts)]
     (tmp_path / "train.csv").write_text("text,label\n" + "\n".join(rows[:50]) + "\nonly one of it,rare\n")
     (tmp_path / "test.csv").write_text("text,label\n" + "\n".join(rows[50:]) + "\nnever seen before,new\n")
-    made = prepare(Classify(), DataSpec(path="train.csv", test="test.csv"), tmp_path)
+    made = prepare_data(Classify(), DataSpec(path="train.csv", test="test.csv"), tmp_path)
     assert made.task.labels == ("a", "b", "new", "rare")  # type: ignore[attr-defined]
     assert "rare" in {example.answer["label"] for example in made.parts.train if example.answer}
     only = "text,label\n" + "\n".join(f"{text},a" for text in texts)
     (tmp_path / "train.csv").write_text(only + "\n")
     with pytest.raises(DataError, match="train holds 1 label"):
-        prepare(Classify(), DataSpec(path="train.csv", test="test.csv"), tmp_path)
+        prepare_data(Classify(), DataSpec(path="train.csv", test="test.csv"), tmp_path)

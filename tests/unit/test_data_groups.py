@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulations import splits
 
-from loratory.data.candidates import bands_for
-from loratory.data.duplicates import CHAIN
-from loratory.data.groups import Grouping, group, pairs_of
-from loratory.data.normalisation import fold, form
-from loratory.data.similarity import PERMUTATIONS, codes_of, edits, grams_of, signatures
+from loratory.data.candidates import choose_bands
+from loratory.data.duplicates import MAX_EDIT_CHAIN
+from loratory.data.groups import Grouping, group_examples, name_pairs_by_origin
+from loratory.data.normalisation import fold_text, normalise_text
+from loratory.data.similarity import PERMUTATIONS, encode_code_points, compute_edit_similarity, hash_ngrams, compute_minhash
 from loratory.protocols import Example
 
 
@@ -28,7 +28,7 @@ def examples(texts: list[str], groups: list[str] | None = None) -> list[Example]
 
 
 def grouped(texts: list[str], groups: list[str] | None = None, threshold: float = 0.85) -> Grouping:
-    return group(examples(texts, groups), texts, threshold)
+    return group_examples(examples(texts, groups), texts, threshold)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def grouped(texts: list[str], groups: list[str] | None = None, threshold: float 
     ],
 )
 def test_one_form_for_what_reads_the_same(one: str, other: str) -> None:
-    assert form(one) == form(other)
+    assert normalise_text(one) == normalise_text(other)
 
 
 @pytest.mark.parametrize(
@@ -69,18 +69,18 @@ def test_one_form_for_what_reads_the_same(one: str, other: str) -> None:
     ],
 )
 def test_another_form_for_what_reads_differently(one: str, other: str) -> None:
-    assert form(one) != form(other)
+    assert normalise_text(one) != normalise_text(other)
 
 
 def test_letters_of_one_alphabet_stay_apart() -> None:
     """But for the Greek capitals whose small letters are look-alikes of others."""
     for alphabet in ("абвгдежзийклмнопрстуфхцчшщъыьэюя".replace("й", ""), "αβγδεζηθικλμνξοπρστυφχψω"):
-        assert len({form(letter).text for letter in alphabet}) == len(alphabet)
+        assert len({normalise_text(letter).text for letter in alphabet}) == len(alphabet)
 
 
 def test_exact_is_equal_but_for_case_and_white_space() -> None:
-    assert fold(" Where  is\tmy CARD? ") == fold("where is my card?")
-    assert fold("caf\u00e9") == fold("cafe\u0301")  # one text to Unicode
+    assert fold_text(" Where  is\tmy CARD? ") == fold_text("where is my card?")
+    assert fold_text("caf\u00e9") == fold_text("cafe\u0301")  # one text to Unicode
     texts = ["rule 7", "Rule 7", "rule 8", "rule  7", "rule 7!", "rule\u200b 7"]
     found = grouped(texts)
     assert found.exact == ((0, 1), (0, 3))
@@ -121,8 +121,8 @@ def test_given_groups_are_joined_by_what_their_members_share() -> None:
 def test_names_do_not_depend_on_the_order_of_rows() -> None:
     rows = examples(["one", "two", "two", "three", "one!"], ["", "b", "a", "", ""])
     texts = [str(row.input["text"]) for row in rows]
-    forward = dict(zip([row.origin for row in rows], group(rows, texts, 0.85).groups, strict=True))
-    backward = dict(zip([row.origin for row in rows[::-1]], group(rows[::-1], texts[::-1], 0.85).groups, strict=True))
+    forward = dict(zip([row.origin for row in rows], group_examples(rows, texts, 0.85).groups, strict=True))
+    backward = dict(zip([row.origin for row in rows[::-1]], group_examples(rows[::-1], texts[::-1], 0.85).groups, strict=True))
     assert forward == backward
 
 
@@ -138,7 +138,7 @@ def test_long_texts_that_only_share_their_language_stay_apart() -> None:
 
 def test_pairs_are_told_by_origin() -> None:
     texts = ["a first text of some length", "A first text of  some length", "a first text of some lengths"]
-    pairs = pairs_of(examples(texts), grouped(texts))
+    pairs = name_pairs_by_origin(examples(texts), grouped(texts))
     assert pairs.exact == (("a.csv:2", "a.csv:3"),)
     assert [pair[:2] for pair in pairs.near] == [("a.csv:2", "a.csv:4")]
 
@@ -162,14 +162,14 @@ def joined_by_brute_force(texts: list[str], threshold: float) -> list[int]:
     root = list(range(len(texts)))
     for j in range(len(texts)):
         for i in range(j):
-            if jaccard(form(texts[i]).text, form(texts[j]).text) >= threshold:
+            if jaccard(normalise_text(texts[i]).text, normalise_text(texts[j]).text) >= threshold:
                 root = [root[i] if one == root[j] else one for one in root]
     return [root.index(one) for one in root]
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.text("abc ", min_size=8, max_size=15), min_size=2, max_size=30, unique_by=lambda text: form(text)),
+    st.lists(st.text("abc ", min_size=8, max_size=15), min_size=2, max_size=30, unique_by=lambda text: normalise_text(text)),
     st.sampled_from([0.5, 0.7, 0.85, 0.95]),
 )
 def test_what_is_joined_is_what_comparing_all_pairs_joins(texts: list[str], threshold: float) -> None:
@@ -184,7 +184,7 @@ def test_what_is_joined_is_what_comparing_all_pairs_joins(texts: list[str], thre
 )
 def test_edits_are_those_of_the_whole_table(texts: list[str], least: float) -> None:
     one, other = (side.ravel() for side in np.indices((len(texts), len(texts))))
-    found = edits(codes_of(texts), one, other, least)
+    found = compute_edit_similarity(encode_code_points(texts), one, other, least)
     for a, b, similarity in zip(one, other, found, strict=True):
         wanted = 1 - levenshtein(texts[a], texts[b]) / max(len(texts[a]), len(texts[b]))
         assert similarity == pytest.approx(wanted if wanted >= least - 1e-9 else 0)
@@ -194,7 +194,7 @@ def test_signatures_agree_in_the_share_that_the_jaccard_similarity_is() -> None:
     chance = random.Random(6)
     texts = ["".join(chance.choices("abcde", k=60)) for _ in range(200)]
     twins = [text[:20] + "zz" + text[25:] for text in texts]
-    signs = signatures(grams_of([*texts, *twins], 3), 6)
+    signs = compute_minhash(hash_ngrams([*texts, *twins], 3), 6)
     agree = (signs[:200] == signs[200:]).mean(axis=1)
     true = np.array([jaccard(one, other) for one, other in zip(texts, twins, strict=True)])
     assert abs(float((agree - true).mean())) < 0.01
@@ -203,7 +203,7 @@ def test_signatures_agree_in_the_share_that_the_jaccard_similarity_is() -> None:
 
 @pytest.mark.parametrize("threshold", [0.01, 0.3, 0.5, 0.85, 0.99, 0.9999])
 def test_the_bands_find_a_pair_at_the_threshold(threshold: float) -> None:
-    bands, rows = bands_for(threshold)
+    bands, rows = choose_bands(threshold)
     assert bands * rows <= PERMUTATIONS
     assert 1 - (1 - threshold**rows) ** bands >= 0.9999 or rows == 1
 
@@ -248,7 +248,7 @@ def test_edits_alone_chain_few_texts_and_the_rest_is_told() -> None:
     texts = [f"my {a} met your {b} here" for a in words for b in words if a != b]
     found = grouped(texts)
     sizes = Counter(found.groups)
-    assert max(sizes.values()) <= CHAIN
+    assert max(sizes.values()) <= MAX_EDIT_CHAIN
     apart = [pair for pair in found.near if found.groups[pair[0]] != found.groups[pair[1]]]
     assert len(apart) > 100
 
@@ -262,7 +262,7 @@ def test_a_letter_makes_another_word_of_a_very_short_text() -> None:
 def test_alike_texts_are_found_but_not_joined_where_only_the_given_groups_count() -> None:
     texts = ["privacy policy", "Privacy  POLICY", "we may end this contract at any time", "you pay each month"]
     made = [Example({"text": t}, {"label": "a"}, group="AB"[i % 2], origin=f"d:{i}") for i, t in enumerate(texts)]
-    joined, apart = group(made, texts, 0.85), group(made, texts, 0.85, alike=False)
+    joined, apart = group_examples(made, texts, 0.85), group_examples(made, texts, 0.85, join_duplicates=False)
     assert joined.groups == ("A",) * 4  # one shared sentence makes one group of two documents
     assert apart.groups == ("A", "B", "A", "B")
     assert joined.exact == apart.exact == ((0, 1),)

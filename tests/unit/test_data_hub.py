@@ -38,12 +38,12 @@ def test_splits_are_mapped_and_class_numbers_become_names(tmp_path: Path, monkey
     source = read_source(DataSpec(path="owner/name"), tmp_path)
     assert asked == ["owner/name"]
     assert [row.values["label"] for row in source.train] == ["ham", "spam"]
-    assert source.train[1].place == "owner/name/train:2"
+    assert source.train[1].origin == "owner/name/train:2"
     assert source.validation is not None
     assert source.test is not None
     assert source.validation[0].values["label"] == "spam"
-    assert any("unsupervised" in line for line in source.said)
-    assert any(line.startswith("validation is the split dev") for line in source.said)
+    assert any("unsupervised" in line for line in source.messages)
+    assert any(line.startswith("validation is the split dev") for line in source.messages)
 
 
 def test_a_hub_that_cannot_be_reached_is_told_with_the_missing_path(
@@ -75,4 +75,4 @@ def test_class_numbers_inside_lists_become_names(tmp_path: Path, monkeypatch: py
     hub(monkeypatch, datasets.DatasetDict(train=datasets.Dataset.from_dict(rows, features)))
     source = read_source(DataSpec(path="owner/name"), tmp_path)
     assert source.train[0].values["ner_tags"] == ["B-PER", "O"]
-    assert any("BILOU" in line for line in source.said)
+    assert any("BILOU" in line for line in source.messages)

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from loratory.data.languages import EVERYDAY_WORDS, FUNCTION_WORDS, OTHER_SCRIPTS, Cutter, inspect_languages, warn
-from loratory.data.languages import language_of as language
-from loratory.flows.preparing import check
-from loratory.flows.specs import based, load_spec
-from loratory.models.bases import locate
+from loratory.data.languages import EVERYDAY_WORDS, FUNCTION_WORDS, OTHER_SCRIPTS, SubwordTokenizer, inspect_languages, warn_of_languages
+from loratory.data.languages import detect_language as language
+from loratory.flows.preparing import prepare_split
+from loratory.flows.specs import resolve_bases_and_prompts, load_spec
+from loratory.models.bases import locate_base
 from loratory.models.tokenizers import FastTokenizer
 
 TEXTS: Mapping[str, Sequence[str]] = {
@@ -98,17 +98,17 @@ ENGLISH = {  # fields with words of their own
 }
 
 
-def found(texts: Sequence[str], **bases: Cutter) -> dict[str, Any]:
+def found(texts: Sequence[str], **bases: SubwordTokenizer) -> dict[str, Any]:
     return inspect_languages(texts, [f"a.csv:{line}" for line in range(2, len(texts) + 2)], bases)
 
 
-def unfit(texts: Sequence[str], base: Cutter) -> list[str]:
+def unfit(texts: Sequence[str], base: SubwordTokenizer) -> list[str]:
     return [one["language"] for one in found(texts, base=base)["bases"]["base"]["unfit"]]
 
 
 @pytest.fixture(scope="module", params=["minilm", "seedling"])
 def english(request: pytest.FixtureRequest) -> FastTokenizer:
-    return FastTokenizer.load(locate(request.param), None)
+    return FastTokenizer.load(locate_base(request.param), None)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Made:
 
     size: Callable[[str], int]
 
-    def pieces(self, texts: Sequence[str]) -> list[list[tuple[int, int, bool]]]:
+    def tokenize_with_offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int, bool]]]:
         return [self._of(text) for text in texts]
 
     def _of(self, text: str) -> list[tuple[int, int, bool]]:
@@ -184,14 +184,14 @@ def test_letters_that_a_base_does_not_know_are_counted() -> None:
     report = found(TEXTS["Cyrillic"], base=lacks)
     (one,) = report["bases"]["base"]["unfit"]
     assert (one["language"], one["unit"], one["unknown"]) == ("Cyrillic", "letter", 1.0)
-    assert "in Cyrillic script, first a.csv:2" in next(what for what, _ in warn(report))
+    assert "in Cyrillic script, first a.csv:2" in next(what for what, _ in warn_of_languages(report))
 
 
 def test_texts_without_function_words_are_told_by_their_own_words(english: FastTokenizer) -> None:
     titles = ["Wasserkocher Edelstahl kabellos", "Gartenschlauch Halterung Wandmontage", "Kinderwagen Regenschutz"]
     assert unfit(titles, english) == [""]
     assert unfit(["Gdje mogu pronaći račun za posljednju narudžbu", "Dizalo na drugom katu stoji"], english) == [""]
-    ((what, _),) = warn(found(titles, minilm=english))
+    ((what, _),) = warn_of_languages(found(titles, minilm=english))
     assert what.startswith("the texts are names, terms or of a language that is not known here")
 
 
@@ -199,9 +199,9 @@ def test_a_fifth_of_the_texts_is_said_and_a_few_are_not(english: FastTokenizer) 
     texts = [*ENGLISH["banking"] * 6, *TEXTS["German"], *TEXTS["French"][:1]]
     report = found(texts, minilm=english)
     assert [(one["language"], one["texts"], one["first"]) for one in report["found"]] == [("English", 12, "a.csv:2")]
-    assert not list(warn(report))
+    assert not list(warn_of_languages(report))
     report = found([*ENGLISH["banking"] * 3, *TEXTS["German"]], minilm=english)
-    ((what, do),) = warn(report)
+    ((what, do),) = warn_of_languages(report)
     assert what.startswith(
         "33% of the texts are in German, first a.csv:8, which is not a language of the base minilm: "
     )
@@ -217,7 +217,7 @@ def test_every_base_of_the_ladder_is_looked_at(tmp_path: Path) -> None:
         "ladder: [tfidf, head, {other: {regime: head, base: seedling}}]\n"
     )
     (tmp_path / "a.yaml").write_text(spec, encoding="utf-8")
-    report = check(based(load_spec(str(tmp_path / "a.yaml"))), lambda kind, values: None).quality
+    report = prepare_split(resolve_bases_and_prompts(load_spec(str(tmp_path / "a.yaml"))), lambda kind, values: None).quality
     said = [one["what"] for one in report["warnings"] if "not a language of the base" in one["what"]]
     assert [what.split(" of the base ")[1].split(":")[0] for what in said] == ["minilm", "seedling"]
     assert report["languages"]["bases"]["minilm"]["languages"] == ["English"]

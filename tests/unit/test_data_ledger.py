@@ -14,15 +14,15 @@ import pytest
 from simulations import ledger as simulated
 
 from loratory.data import ledger
-from loratory.data.ledger import Look
+from loratory.data.ledger import TestReader
 from loratory.errors import StorageError
 
 TEXTS = [f"the parcel number {n} is late again" for n in range(100)]
-LOOK = Look("a", "/runs/a", "run: lora", frozenset({"f1", "f2"}))
+LOOK = TestReader("a", "/runs/a", "run: lora", frozenset({"f1", "f2"}))
 
 
-def read(texts: list[str], look: Look = LOOK) -> None:
-    ledger.record(look, ledger.keys_of(texts))
+def read(texts: list[str], look: TestReader = LOOK) -> None:
+    ledger.record_read(look, ledger.compute_row_keys(texts))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def read(texts: list[str], look: Look = LOOK) -> None:
 )
 def test_the_same_text_written_otherwise_is_the_same_row(other: str) -> None:
     text = "FINAL: A\u030angstro\u0308m" if "ngstr" in other else TEXTS[1]
-    assert ledger.keys_of([other]) == ledger.keys_of([text])
+    assert ledger.compute_row_keys([other]) == ledger.compute_row_keys([text])
 
 
 def test_other_texts_are_other_rows() -> None:
@@ -59,38 +59,38 @@ def test_other_texts_are_other_rows() -> None:
         "a b",
         "ab",
     ]
-    assert len(np.unique(ledger.keys_of(texts))) == len(texts)
+    assert len(np.unique(ledger.compute_row_keys(texts))) == len(texts)
 
 
 def test_signs_alone_stay_and_broken_unicode_has_a_key() -> None:
-    assert ledger.normalise(" ?! ") == "?!"
-    assert ledger.normalise("\u00bf\u2026") == "\u00bf..."
-    assert len(ledger.keys_of(["\ud800", "\u200b"])) == 2
+    assert ledger.normalise_row_text(" ?! ") == "?!"
+    assert ledger.normalise_row_text("\u00bf\u2026") == "\u00bf..."
+    assert len(ledger.compute_row_keys(["\ud800", "\u200b"])) == 2
 
 
 def test_nothing_was_read_yet(own_ledger: Path) -> None:
-    keys = ledger.keys_of(TEXTS)
-    assert ledger.reads(keys) == []
-    assert ledger.overlap([]) is None
-    assert ledger.counted(LOOK, keys) == (1, None)
+    keys = ledger.compute_row_keys(TEXTS)
+    assert ledger.find_reads(keys) == []
+    assert ledger.summarise_overlap([]) is None
+    assert ledger.count_reads(LOOK, keys) == (1, None)
     assert not own_ledger.exists(), "asking writes nothing"
 
 
 def test_subsets_supersets_and_strangers() -> None:
     read(TEXTS)
     for texts, share in ((TEXTS[:50], 1.0), (TEXTS[::-1], 1.0), ([*TEXTS, *(f"new {n}" for n in range(300))], 0.25)):
-        (found,) = ledger.reads(ledger.keys_of(texts))
+        (found,) = ledger.find_reads(ledger.compute_row_keys(texts))
         assert found.share == share
-    assert ledger.reads(ledger.keys_of(["a stranger"])) == []
-    assert ledger.reads(ledger.keys_of([])) == []
+    assert ledger.find_reads(ledger.compute_row_keys(["a stranger"])) == []
+    assert ledger.find_reads(ledger.compute_row_keys([])) == []
 
 
 def test_the_largest_overlap_is_told_with_its_run_and_what_any_had() -> None:
-    read(TEXTS[:30], Look("first", "/1", "evaluate"))
-    read(TEXTS[:60], Look("second", "/2", "evaluate"))
-    read(TEXTS[50:60], Look("third", "/3", "evaluate"))
-    read(TEXTS[60:70], Look("fourth", "/4", "evaluate"))
-    found = ledger.overlap(ledger.reads(ledger.keys_of(TEXTS)))
+    read(TEXTS[:30], TestReader("first", "/1", "evaluate"))
+    read(TEXTS[:60], TestReader("second", "/2", "evaluate"))
+    read(TEXTS[50:60], TestReader("third", "/3", "evaluate"))
+    read(TEXTS[60:70], TestReader("fourth", "/4", "evaluate"))
+    found = ledger.summarise_overlap(ledger.find_reads(ledger.compute_row_keys(TEXTS)))
     assert found is not None
     assert {key: found[key] for key in ("reads", "largest", "seen", "run")} == {
         **{"reads": 4, "largest": 0.6, "seen": 0.7, "run": "second"}
@@ -100,35 +100,35 @@ def test_the_largest_overlap_is_told_with_its_run_and_what_any_had() -> None:
 
 def test_a_look_that_goes_on_counts_once_and_whatever_is_new_counts() -> None:
     read(TEXTS)
-    read(TEXTS, Look("a", "/runs/a", "run: lora", frozenset({"f2"})))  # f1 was answered when it was stopped
-    keys = ledger.keys_of(TEXTS)
-    assert len(ledger.reads(keys)) == 1
+    read(TEXTS, TestReader("a", "/runs/a", "run: lora", frozenset({"f2"})))  # f1 was answered when it was stopped
+    keys = ledger.compute_row_keys(TEXTS)
+    assert len(ledger.find_reads(keys)) == 1
     others = [
-        (Look("a", "/runs/a", "run: head", frozenset({"f2", "f3"})), TEXTS),  # another fit beside
-        (Look("a", "/runs/b", "run: lora", frozenset({"f1"})), TEXTS),  # another folder
+        (TestReader("a", "/runs/a", "run: head", frozenset({"f2", "f3"})), TEXTS),  # another fit beside
+        (TestReader("a", "/runs/b", "run: lora", frozenset({"f1"})), TEXTS),  # another folder
         (LOOK, TEXTS[:99]),  # other rows
-        (Look("a", "/runs/a", "evaluate"), TEXTS),  # by hand
-        (Look("a", "/runs/a", "evaluate"), TEXTS),  # and once more
+        (TestReader("a", "/runs/a", "evaluate"), TEXTS),  # by hand
+        (TestReader("a", "/runs/a", "evaluate"), TEXTS),  # and once more
     ]
     for number, (look, texts) in enumerate(others, 2):
         read(texts, look)
-        assert len(ledger.reads(keys)) == number
+        assert len(ledger.find_reads(keys)) == number
 
 
 def test_a_runs_own_count_ends_with_its_own_last_read() -> None:
-    keys = ledger.keys_of(TEXTS)
-    read(TEXTS, Look("b", "/runs/b", "x", frozenset({"g"})))
+    keys = ledger.compute_row_keys(TEXTS)
+    read(TEXTS, TestReader("b", "/runs/b", "x", frozenset({"g"})))
     read(TEXTS)
-    read(TEXTS[:10], Look("later", "/runs/c", "evaluate"))
-    count, overlap = ledger.counted(LOOK, keys)
+    read(TEXTS[:10], TestReader("later", "/runs/c", "evaluate"))
+    count, overlap = ledger.count_reads(LOOK, keys)
     assert (count, overlap and overlap["run"], overlap and overlap["largest"]) == (2, "b", 1.0)
-    assert ledger.counted(Look("a", "/moved", "", LOOK.digests), keys)[0] == 2, "its folder was moved"
-    assert ledger.counted(Look("new", "/new", "", frozenset({"h"})), keys)[0] == 4
+    assert ledger.count_reads(TestReader("a", "/moved", "", LOOK.fit_digests), keys)[0] == 2, "its folder was moved"
+    assert ledger.count_reads(TestReader("new", "/new", "", frozenset({"h"})), keys)[0] == 4
 
 
 def test_equal_sets_are_stored_once_and_no_text_at_all(own_ledger: Path) -> None:
     for number in range(20):
-        read(TEXTS, Look("a", f"/runs/{number}", "x"))
+        read(TEXTS, TestReader("a", f"/runs/{number}", "x"))
     with sqlite3.connect(own_ledger) as known:
         assert known.execute("SELECT count(*), sum(length(rows)) FROM sets").fetchone() == (1, 800)
     assert b"parcel" not in own_ledger.read_bytes()
@@ -136,7 +136,7 @@ def test_equal_sets_are_stored_once_and_no_text_at_all(own_ledger: Path) -> None
 
 def write_some(number: int) -> None:
     for turn in range(5):
-        read(TEXTS[number:], Look("a", f"/runs/{number}", str(turn)))
+        read(TEXTS[number:], TestReader("a", f"/runs/{number}", str(turn)))
 
 
 def test_processes_that_write_at_once_lose_nothing() -> None:
@@ -147,7 +147,7 @@ def test_processes_that_write_at_once_lose_nothing() -> None:
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0] * 8
-    found = ledger.reads(ledger.keys_of(TEXTS[50:]))
+    found = ledger.find_reads(ledger.compute_row_keys(TEXTS[50:]))
     assert len(found) == 40
     assert {read.share for read in found} == {1.0}
 
@@ -167,16 +167,16 @@ def test_a_process_that_dies_while_it_writes_leaves_the_ledger_as_it_was(own_led
     done = subprocess.run([sys.executable, "-c", dying], check=False, timeout=60, env={**os.environ})
     assert done.returncode == 9
     assert own_ledger.stat().st_size > 1_000_000, "it was in the middle of writing"
-    assert len(ledger.reads(ledger.keys_of(TEXTS))) == 1
-    read(TEXTS, Look("b", "/b", "x"))
-    assert len(ledger.reads(ledger.keys_of(TEXTS))) == 2
+    assert len(ledger.find_reads(ledger.compute_row_keys(TEXTS))) == 1
+    read(TEXTS, TestReader("b", "/b", "x"))
+    assert len(ledger.find_reads(ledger.compute_row_keys(TEXTS))) == 2
 
 
 def test_a_file_that_was_made_and_not_filled_is_an_empty_ledger(own_ledger: Path) -> None:
     own_ledger.touch()
-    assert ledger.reads(ledger.keys_of(TEXTS)) == []
+    assert ledger.find_reads(ledger.compute_row_keys(TEXTS)) == []
     read(TEXTS)
-    assert len(ledger.reads(ledger.keys_of(TEXTS))) == 1
+    assert len(ledger.find_reads(ledger.compute_row_keys(TEXTS))) == 1
 
 
 @pytest.mark.parametrize("kind", ["no folder", "no database", "a folder"])
@@ -186,12 +186,12 @@ def test_a_place_that_cannot_be_used_is_told_with_the_remedy(
     if kind == "no folder":
         own_ledger.touch()
         own_ledger = own_ledger / "reads.sqlite"
-        monkeypatch.setenv(ledger.VARIABLE, str(own_ledger))
+        monkeypatch.setenv(ledger.LEDGER_VARIABLE, str(own_ledger))
     elif kind == "no database":
         own_ledger.write_bytes(b"nothing that SQLite knows\n" * 100)
     else:
         own_ledger.mkdir()
-    for use in (ledger.ready, lambda: read(TEXTS)):
+    for use in (ledger.check_ledger, lambda: read(TEXTS)):
         with pytest.raises(StorageError, match="the ledger of test reads cannot be used") as caught:
             use()
         assert caught.value.where == str(own_ledger)
@@ -199,12 +199,12 @@ def test_a_place_that_cannot_be_used_is_told_with_the_remedy(
 
 
 def test_the_place_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(ledger.VARIABLE, "~/reads.sqlite")
+    monkeypatch.setenv(ledger.LEDGER_VARIABLE, "~/reads.sqlite")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert ledger.place() == tmp_path / "reads.sqlite"
-    monkeypatch.delenv(ledger.VARIABLE)
+    assert ledger.find_ledger_file() == tmp_path / "reads.sqlite"
+    monkeypatch.delenv(ledger.LEDGER_VARIABLE)
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    assert ledger.place() == tmp_path / ".local" / "state" / "loratory" / "test-reads.sqlite"
+    assert ledger.find_ledger_file() == tmp_path / ".local" / "state" / "loratory" / "test-reads.sqlite"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     read(TEXTS)
     assert (tmp_path / "state" / "loratory" / "test-reads.sqlite").is_file()
@@ -213,9 +213,9 @@ def test_the_place_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def test_two_hundred_thousand_rows_are_one_small_entry(own_ledger: Path) -> None:
     keys = np.random.default_rng(6).integers(0, 2**63, 200_000).astype(np.uint64)
     for number in range(3):
-        ledger.record(Look("a", f"/{number}", "x"), keys)
+        ledger.record_read(TestReader("a", f"/{number}", "x"), keys)
     assert own_ledger.stat().st_size < 2 * keys.nbytes
-    assert [one.share for one in ledger.reads(keys[::2])] == [1.0] * 3
+    assert [one.share for one in ledger.find_reads(keys[::2])] == [1.0] * 3
 
 
 # ---- the simulated claims, small

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from loratory.data.groups import Pairs
-from loratory.data.offsets import detect_offset_unit, inspect_offsets, warn
-from loratory.data.prepared import prepare
-from loratory.data.quality import inspect
+from loratory.data.groups import DuplicatePairs
+from loratory.data.offsets import detect_offset_unit, inspect_offsets, warn_of_offsets
+from loratory.data.prepared import prepare_data
+from loratory.data.quality import inspect_data
 from loratory.data.rows import Row
 from loratory.data.splits import Parts
 from loratory.errors import DataError, FieldError
-from loratory.measures.offsets import Reading, from_characters, to_characters
+from loratory.measures.offsets import OffsetFormat, from_characters, to_characters
 from loratory.protocols import Example
 from loratory.specs.data import DataSpec
-from loratory.tasks.tag import READINGS, Tag
+from loratory.tasks.tag import OFFSET_FORMATS, Tag
 
 PIECES = (  # a text is some of these, with one space between
     *"the report from lift number seven was sent on Monday, and then nobody answered it.".split(),
@@ -56,7 +56,7 @@ def random_rows(seed: int, count: int = 60, pieces: Sequence[str] = PIECES) -> l
     return rows
 
 
-def as_file(rows: Sequence[tuple[str, Sequence[tuple[int, int]]]], reading: Reading, said: bool = False) -> list[Row]:
+def as_file(rows: Sequence[tuple[str, Sequence[tuple[int, int]]]], reading: OffsetFormat, said: bool = False) -> list[Row]:
     """The rows as a tool would write them that counts so."""
     made = []
     for number, (text, spans) in enumerate(rows, 1):
@@ -79,19 +79,19 @@ def units(text: str, unit: str) -> int:
 @pytest.mark.parametrize("unit", ["characters", "utf-16", "utf-8"])
 def test_conversion_is_what_the_codecs_say_and_back(unit: Any, seed: int) -> None:
     for text, spans in random_rows(seed, 20):
-        there, back = from_characters(text, Reading(unit)), to_characters(text, Reading(unit))
+        there, back = from_characters(text, OffsetFormat(unit)), to_characters(text, OffsetFormat(unit))
         for start, end in spans:
             assert there(start, end) == (units(text[:start], unit), units(text[:end], unit))
             assert back(*there(start, end)) == (start, end)
-            first, last = from_characters(text, Reading(unit, "inclusive", 1))(start, end)
+            first, last = from_characters(text, OffsetFormat(unit, "inclusive", 1))(start, end)
             assert (first, last) == (units(text[:start], unit) + 1, units(text[:end], unit))
-            assert to_characters(text, Reading(unit, "inclusive", 1))(first, last) == (start, end)
+            assert to_characters(text, OffsetFormat(unit, "inclusive", 1))(first, last) == (start, end)
 
 
 @pytest.mark.parametrize("said", [False, True])
-@pytest.mark.parametrize("reading", [Reading(), *READINGS], ids=str)
+@pytest.mark.parametrize("reading", [OffsetFormat(), *OFFSET_FORMATS], ids=str)
 @pytest.mark.parametrize("seed", range(3))
-def test_each_reading_is_found_and_reads_the_spans(reading: Reading, seed: int, said: bool) -> None:
+def test_each_reading_is_found_and_reads_the_spans(reading: OffsetFormat, seed: int, said: bool) -> None:
     rows = random_rows(seed)
     written = as_file(rows, reading, said)
     found = detect_offset_unit(written, "text", "spans")
@@ -100,7 +100,7 @@ def test_each_reading_is_found_and_reads_the_spans(reading: Reading, seed: int, 
     for (text, spans), row in zip(rows, written, strict=True):
         example = task.read(row.values)
         assert [(s["start"], s["end"]) for s in (example.answer or {})["spans"]] == spans
-        assert not task.check({"text": text}, example.answer)
+        assert not task.check_answer({"text": text}, example.answer)
 
 
 GERMAN = "Zahnarzt Haustür Straßenbahn Küchentisch Bücherregal Fußballplatz Mädchenschule Wörterbuch Glühbirne".split()
@@ -155,11 +155,11 @@ def punctuated(chance: random.Random) -> tuple[str, list[tuple[int, int]]]:
 def test_what_is_right_is_not_taken_for_a_unit(make: Callable[..., Any], seed: int) -> None:
     chance = random.Random(seed)
     rows = [make(chance) for _ in range(80)]
-    assert detect_offset_unit(as_file(rows, Reading()), "text", "spans") == Reading()
-    report = inspect_offsets(Tag(), [Tag().read(row.values) for row in as_file(rows, Reading())])
+    assert detect_offset_unit(as_file(rows, OffsetFormat()), "text", "spans") == OffsetFormat()
+    report = inspect_offsets(Tag(), [Tag().read(row.values) for row in as_file(rows, OffsetFormat())])
     assert report is not None
     assert report["mended_by"] is None
-    assert not list(warn(report))
+    assert not list(warn_of_offsets(report))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -171,14 +171,14 @@ def test_slips_are_told_as_rows_not_as_a_unit(seed: int) -> None:
     report = inspect_offsets(Tag(), reversed(examples))
     assert report is not None
     assert (report["inside"]["count"], report["inside"]["first"], report["mended_by"]) == (2, "a.jsonl:41", None)
-    ((what, do),) = warn(report)
+    ((what, do),) = warn_of_offsets(report)
     assert what.startswith(f"2 of {report['ends']:,} span ends lie inside words, first a.jsonl:41: ")
     assert "offsets in quality.json" in do
 
 
 def test_one_row_alone_is_a_slip() -> None:
     rows = [("Eva Pohl came", [(0, 8)]), ("\U0001f600 Eva Pohl came", [(3, 11)]), ("so did Eva Pohl", [(7, 15)])]
-    assert detect_offset_unit(as_file(rows, Reading()), "text", "spans") == Reading()
+    assert detect_offset_unit(as_file(rows, OffsetFormat()), "text", "spans") == OffsetFormat()
 
 
 def _example(text: str, spans: Sequence[tuple[int, int]], line: int) -> Example:
@@ -190,7 +190,7 @@ def test_the_report_counts_names_the_first_line_and_the_option() -> None:
     rows = [(f"\U0001f600 Eva Pohl wrote {word}.", [(3, 11)]) for word in ("now", "then", "late")]
     rows.append(("Eva Pohl wrote.", [(0, 8)]))
     examples = tuple(_example(text, spans, line) for line, (text, spans) in enumerate(rows, 1))
-    report = inspect(Tag(), Parts(examples, (), (), ()), Pairs())
+    report = inspect_data(Tag(), Parts(examples, (), (), ()), DuplicatePairs())
     assert report["offsets"]["inside"] == {"count": 3, "share": 3 / 8, "first": "a.jsonl:1"}
     assert report["offsets"]["mended_by"]["options"] == {"offsets": "utf-16"}
     (one,) = [one for one in report["warnings"] if "span ends" in one["what"]]
@@ -204,14 +204,14 @@ def test_the_report_counts_names_the_first_line_and_the_option() -> None:
 
 
 def test_white_space_at_the_ends_is_said_and_trimmed() -> None:
-    rows = as_file([(f"call Eva Pohl {word}", [(5, 14)]) for word in ("now", "then")], Reading())
+    rows = as_file([(f"call Eva Pohl {word}", [(5, 14)]) for word in ("now", "then")], OffsetFormat())
     report = inspect_offsets(Tag(), [Tag().read(row.values) for row in rows])
-    ((what, do),) = warn(report)
+    ((what, do),) = warn_of_offsets(report)
     assert what.startswith("all spans start or end in white space, first")
     assert "trim: true" in do
     examples = [Tag(trim=True).read(row.values) for row in rows]
     assert [e.answer["spans"][0]["text"] for e in examples if e.answer] == ["Eva Pohl", "Eva Pohl"]
-    assert not list(warn(inspect_offsets(Tag(trim=True), examples)))
+    assert not list(warn_of_offsets(inspect_offsets(Tag(trim=True), examples)))
     with pytest.raises(FieldError, match="nothing but white space"):
         Tag(trim=True).read({"text": "a  b", "spans": [[1, 3, "X"]]})
 
@@ -222,7 +222,7 @@ def test_offsets_of_another_text_are_told_as_such() -> None:
         shift = chance.randint(1, 9)
         rows.append(("x" * 3 + " ok " + text + " " * 12, [(start + shift, end + shift) for start, end in spans]))
     report = inspect_offsets(Tag(), [_example(text, spans, n) for n, (text, spans) in enumerate(rows, 1)])
-    ((_, do),) = warn(report)
+    ((_, do),) = warn_of_offsets(report)
     assert "do not fit the texts" in do
 
 
@@ -257,12 +257,12 @@ def test_an_error_of_a_row_names_the_unit(row: dict[str, Any], task: Tag, match:
 
 def test_many_rows_that_fail_are_told_together(tmp_path: Path) -> None:
     rows = [(f"Grüße aus Köln: {'ä' * n} kam Eva", [(21 + n, 24 + n)]) for n in range(1, 30)]
-    lines = [json.dumps(dict(row.values)) for row in as_file(rows, Reading("utf-8"))]
+    lines = [json.dumps(dict(row.values)) for row in as_file(rows, OffsetFormat("utf-8"))]
     (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(DataError, match=r"58 of 58 span ends .* in UTF-8 bytes 0 do") as caught:
-        prepare(Tag(), DataSpec(path="a.jsonl"), tmp_path)
+        prepare_data(Tag(), DataSpec(path="a.jsonl"), tmp_path)
     assert caught.value.remedy == "set task: offsets: utf-8"
-    made = prepare(Tag(offsets="utf-8"), DataSpec(path="a.jsonl", near_duplicates=1.0), tmp_path)
+    made = prepare_data(Tag(offsets="utf-8"), DataSpec(path="a.jsonl", near_duplicates=1.0), tmp_path)
     spans = [span for _, part in made.parts.items() for e in part for span in (e.answer or {})["spans"]]
     assert {span["text"] for span in spans} == {"Eva"}
 
@@ -270,6 +270,6 @@ def test_many_rows_that_fail_are_told_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize("unit", ["utf-16", "utf-8"])
 def test_overlap_stays_an_error_after_conversion(unit: Any) -> None:
     text = "\U0001f600 Eva Pohl"
-    spans = [[*from_characters(text, Reading(unit))(*place), "N"] for place in ((2, 10), (6, 10))]
+    spans = [[*from_characters(text, OffsetFormat(unit))(*place), "N"] for place in ((2, 10), (6, 10))]
     with pytest.raises(FieldError, match="overlap"):
         Tag(offsets=unit).read({"text": text, "spans": spans})

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from loratory.data import quality
-from loratory.data.damage import damage
-from loratory.data.groups import Pairs, group, pairs_of
-from loratory.data.overlaps import find_leaks, leaked_test
-from loratory.data.prepared import prepare
+from loratory.data.damage import find_encoding_error
+from loratory.data.groups import DuplicatePairs, group_examples, name_pairs_by_origin
+from loratory.data.overlaps import find_leaks, find_leaked_test_examples
+from loratory.data.prepared import prepare_data
 from loratory.data.splits import Parts
-from loratory.data.suspects import Found, Suspect
+from loratory.data.suspects import LabelErrors, SuspectedLabel
 from loratory.protocols import Example
 from loratory.specs.data import DataSpec
 from loratory.tasks.classify import Classify
@@ -33,7 +33,7 @@ def report(train: Any = (), test: Any = (), validation: Any = (), **options: Any
     parts = Parts(part("train", *train), part("validation", *validation), (), part("test", *test))
     everything = [example for _, examples in parts.items() for example in examples]
     texts = [str(example.input["text"]) for example in everything]
-    return quality.inspect(TASK, parts, pairs_of(everything, group(everything, texts, 0.85)), **options)
+    return quality.inspect_data(TASK, parts, name_pairs_by_origin(everything, group_examples(everything, texts, 0.85)), **options)
 
 
 CLEAN = [(f"a text about subject {letter * 9}", "fee" if letter in "abcdef" else "card") for letter in "abcdefghijkl"]
@@ -87,7 +87,7 @@ def test_clean_data_gives_no_warning_but_its_size() -> None:
     ],
 )
 def test_damage_is_told_from_accents(text: str, kind: str | None) -> None:
-    assert damage(text) == kind
+    assert find_encoding_error(text) == kind
 
 
 def test_damaged_texts_are_told_with_their_origin() -> None:
@@ -128,11 +128,11 @@ def test_a_copy_of_every_kind_in_a_given_test_file_is_told_in_both_modes(tmp_pat
     tests = [{"text": text, "label": "card"} for text in [*copies, "and now for other things"]]
     (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, tests)))
     spec = DataSpec.model_validate({"path": "train.jsonl", "test": "test.jsonl", "duplicates": mode})
-    made = prepare(Classify(), spec, tmp_path)
-    found = quality.inspect(made.task, made.parts, made.pairs)
+    made = prepare_data(Classify(), spec, tmp_path)
+    found = quality.inspect_data(made.task, made.parts, made.pairs)
     assert sum(one["exact"] for one in found["overlaps"] if one["parts"][1] == "test") == 1
     assert sum(one["near"] for one in found["overlaps"] if one["parts"][1] == "test") == 4
-    assert any("near copy" in line and "no two parts" not in line for line in quality.lines(found))
+    assert any("near copy" in line and "no two parts" not in line for line in quality.format_quality_lines(found))
 
 
 def test_near_counts_texts_whatever_the_pairs(tmp_path: Path) -> None:
@@ -152,10 +152,10 @@ def test_truncation_is_told_by_the_tokens_that_the_base_reads() -> None:
 
 
 def test_suspects_uneven_labels_and_large_groups_are_warned_of() -> None:
-    suspect = Suspect("train:3", "text", "fee", "card", 0.1, 0.8)
+    suspect = SuspectedLabel("train:3", "text", "fee", "card", 0.1, 0.8)
     found = report(
         [(f"{letter * 7} {letter}", "fee") for letter in "abcdefghijklmnopqrstuv"] + [("the one", "card")],
-        suspects=Found((suspect,), 0.9, 0.5),
+        suspects=LabelErrors((suspect,), 0.9, 0.5),
     )
     assert found["suspects"]["examples"][0]["suggested"] == "card"
     assert "first train:3: fee, or card?" in said(found)
@@ -164,7 +164,7 @@ def test_suspects_uneven_labels_and_large_groups_are_warned_of() -> None:
         Example({"text": f"t{n}"}, {"label": "fee"}, group="g" if n < 5 else f"{n}", origin=f"a:{n}") for n in range(20)
     )
     parts = Parts(same, (), (), ())
-    assert "one group (g) holds 5 of 20" in said(quality.inspect(TASK, parts, Pairs()))
+    assert "one group (g) holds 5 of 20" in said(quality.inspect_data(TASK, parts, DuplicatePairs()))
 
 
 def test_texts_without_a_letter_are_counted() -> None:
@@ -177,9 +177,9 @@ def test_the_screen_version_is_short_and_plain() -> None:
         [(CLEAN[0][0], "card")],
         lengths={"train": [3] * 13},
         limit=2,
-        suspects=Found((), 0.9, 0.5),
+        suspects=LabelErrors((), 0.9, 0.5),
     )
-    shown = quality.lines(found)
+    shown = quality.format_quality_lines(found)
     assert 12 <= len(shown) <= 25
     assert all(len(line) <= 140 and "\n" not in line for line in shown)
     assert shown[0] == "examples     14: train 13, validation 0, calibration 0, test 1"
@@ -204,10 +204,10 @@ def test_a_leak_through_an_equal_text_of_another_part_and_from_validation_is_fou
     )
     everything = [*parts.calibration, *parts.train, *parts.validation, *parts.test]
     texts = [str(example.input["text"]) for example in everything]
-    pairs = pairs_of(everything, group(everything, texts, 0.85))
-    assert leaked_test(parts, find_leaks(TASK, parts, pairs)) == ["test:1", "test:2"]
+    pairs = name_pairs_by_origin(everything, group_examples(everything, texts, 0.85))
+    assert find_leaked_test_examples(parts, find_leaks(TASK, parts, pairs)) == ["test:1", "test:2"]
     without = Parts(parts.train, (), parts.calibration, parts.test)
-    assert leaked_test(without, find_leaks(TASK, without, pairs)) == ["test:2"], "the calibration part teaches nothing"
+    assert find_leaked_test_examples(without, find_leaks(TASK, without, pairs)) == ["test:2"], "the calibration part teaches nothing"
 
 
 def test_a_leak_is_listed_though_another_test_row_stands_between() -> None:
@@ -224,19 +224,19 @@ def test_a_leak_is_listed_though_another_test_row_stands_between() -> None:
         ),
     )
     everything = [*parts.test, *parts.train]
-    pairs = pairs_of(everything, group(everything, [str(one.input["text"]) for one in everything], 0.85))
-    assert leaked_test(parts, find_leaks(TASK, parts, pairs)) == ["test:1", "test:2"]
+    pairs = name_pairs_by_origin(everything, group_examples(everything, [str(one.input["text"]) for one in everything], 0.85))
+    assert find_leaked_test_examples(parts, find_leaks(TASK, parts, pairs)) == ["test:1", "test:2"]
 
 
 def test_of_a_weak_model_nothing_is_listed_or_warned_of() -> None:
-    suspect = Suspect("train:3", "text", "fee", "card", 0.1, 0.8)
-    found = report(CLEAN, suspects=Found((suspect,), 0.41, 0.3))
+    suspect = SuspectedLabel("train:3", "text", "fee", "card", 0.1, 0.8)
+    found = report(CLEAN, suspects=LabelErrors((suspect,), 0.41, 0.3))
     assert found["suspects"] == {
         **{"count": 0, "out_of_fold_accuracy": 0.41, "majority": 0.3, "useful": False, "examples": []}
     }
     assert "look wrong" not in said(found)
     assert any(
-        line.startswith("suspected    not told: a model that is right on 41.0%") for line in quality.lines(found)
+        line.startswith("suspected    not told: a model that is right on 41.0%") for line in quality.format_quality_lines(found)
     )
-    strong = report(CLEAN, suspects=Found((suspect,), 0.95, 0.3))
+    strong = report(CLEAN, suspects=LabelErrors((suspect,), 0.95, 0.3))
     assert "1 labels of train look wrong to a model that is right on 95% of texts it has not seen" in said(strong)

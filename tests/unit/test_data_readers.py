@@ -90,7 +90,7 @@ def test_csv_and_json_lines_bring_back_any_text(tmp_path: Path, rows: list[dict[
 
 def test_a_row_knows_the_line_it_starts_on(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('text,label\n"one\ntwo",x\n\nthree,y\n')
-    assert [row.place for row in read(tmp_path / "a.csv").train] == ["a.csv:2", "a.csv:5"]
+    assert [row.origin for row in read(tmp_path / "a.csv").train] == ["a.csv:2", "a.csv:5"]
     (tmp_path / "a.json").write_text('[\n {"t": 1},\n\n {"t":\n 2}, {"t": 3}\n]')
     assert [row.line for row in read(tmp_path / "a.json").train] == [2, 4, 5]
     (tmp_path / "a.jsonl").write_text('{"t": "\u2028"}\n\n{"t": 2}\n', encoding="utf-8")
@@ -113,7 +113,7 @@ def test_a_first_line_whose_label_recurs_is_a_row(tmp_path: Path) -> None:
     source = read(tmp_path / "sms")
     assert [row.values["column_1"] for row in source.train] == ["ham", "spam", "ham"]
     assert source.train[2].values["column_2"] == '"ok" see you then'  # no quoting in such files
-    assert any("not a header" in line for line in source.said)
+    assert any("not a header" in line for line in source.messages)
 
 
 def test_a_header_stays_a_header_when_its_word_is_a_label_too(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_rare_line_without_a_tab_goes_on_with_the_one_before(tmp_path: Path) -
     (tmp_path / "sms").write_text(HEADERLESS + "and more of it\n" + HEADERLESS * 5)
     source = read(tmp_path / "sms")
     assert source.train[2].values["column_2"] == '"ok" see you then\nand more of it'
-    assert any("line 4 has no tab" in line for line in source.said)
+    assert any("line 4 has no tab" in line for line in source.messages)
     (tmp_path / "sms").write_text(HEADERLESS + "more\nmore\n" + HEADERLESS * 10)
     assert refused(tmp_path / "sms").where == "sms:4"
 
@@ -152,7 +152,7 @@ def test_a_repeated_header_is_passed_over_aloud(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\na,x\ntext,label\nb,y\n")
     source = read(tmp_path / "a.csv")
     assert len(source.train) == 2
-    assert any("repeat the header" in line for line in source.said)
+    assert any("repeat the header" in line for line in source.messages)
 
 
 def test_plain_lines_are_one_column(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_folder_says_what_it_passes_over(tmp_path: Path) -> None:
     (tmp_path / "LICENSE").write_text("free")
     source = read(tmp_path)
     assert texts(source)[0] == ["lines"]
-    assert [line.split("passed over ")[1] for line in source.said] == ["train_5.csv, train.csv"]
+    assert [line.split("passed over ")[1] for line in source.messages] == ["train_5.csv, train.csv"]
 
 
 def test_a_folder_without_parts_is_refused(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_aligned_files_are_rows(tmp_path: Path) -> None:
         {"label": "x", "seq.in": "first\u2028one"},
         {"label": "y", "seq.in": "second"},
     ]
-    assert source.train[1].place == f"{tmp_path.name}/train/seq.in:2"
+    assert source.train[1].origin == f"{tmp_path.name}/train/seq.in:2"
     assert source.test is not None
     assert len(source.test) == 2
     (tmp_path / "train" / "label").write_text("x\n")
@@ -308,7 +308,7 @@ def test_a_single_train_file_does_not_take_its_sibling(tmp_path: Path) -> None:
     write_parts(tmp_path, "train.csv", "test.csv")
     source = read(tmp_path / "train.csv")
     assert source.test is None
-    assert any("test.csv beside train.csv is not read" in line for line in source.said)
+    assert any("test.csv beside train.csv is not read" in line for line in source.messages)
     source = read(tmp_path / "train.csv", test="test.csv")
     assert texts(source) == [["train.csv"], None, ["test.csv"]]
 
@@ -317,7 +317,7 @@ def test_given_files_win_over_those_of_the_folder(tmp_path: Path) -> None:
     write_parts(tmp_path, "train.csv", "test.csv", "other.csv")
     source = read_source(DataSpec(path=str(tmp_path), test="other.csv", validation="test.csv"), tmp_path)
     assert texts(source) == [["train.csv"], ["test.csv"], ["other.csv"]]
-    assert any("test comes from other.csv" in line for line in source.said)
+    assert any("test comes from other.csv" in line for line in source.messages)
 
 
 def test_home_and_the_specs_folder_are_where_paths_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loratory.data.splits import Parts, asked, split
+from loratory.data.splits import Parts, compute_shares, split_examples
 from loratory.errors import DataError
 from loratory.protocols import Example
 from loratory.specs.data import SplitSpec
@@ -37,7 +37,7 @@ def cut(
     validation: Sequence[Example] | None = None,
     test: Sequence[Example] | None = None,
 ) -> Parts:
-    return split(Classify(), examples, spec, validation=validation, test=test)
+    return split_examples(Classify(), examples, spec, validation=validation, test=test)
 
 
 def members(parts: Parts) -> dict[str, set[str]]:
@@ -153,7 +153,7 @@ def test_a_given_test_set_is_untouched_and_the_rest_comes_from_train() -> None:
     parts = cut(many(a=100, b=100), test=test, validation=test[:2])
     assert list(parts.validation) == test[:2]
     assert len(parts.train) == 180
-    assert asked(SPEC, ("test", "validation")) == {"train": 0.9, "calibration": 0.1}
+    assert compute_shares(SPEC, ("test", "validation")) == {"train": 0.9, "calibration": 0.1}
 
 
 def test_no_calibration_share_no_calibration_examples() -> None:
@@ -177,7 +177,7 @@ def test_a_label_with_one_example_is_refused_with_its_line() -> None:
     assert error.remedy
     # Nothing is cut from train here, so one example can be learnt.
     spec = SPEC.model_copy(update={"calibration": 0.0})
-    assert len(split(Classify(), rows, spec, validation=rows[:1], test=rows[:1]).train) == 41
+    assert len(split_examples(Classify(), rows, spec, validation=rows[:1], test=rows[:1]).train) == 41
 
 
 def test_a_label_in_one_group_is_refused_with_the_groups_name() -> None:

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from annotation_forms import LETTERS, Sample, samples, tags_of
+from annotation_forms import LETTERS, Sample, make_samples, tags_of
 from loratory.data import tag_schemes
-from loratory.data.columns import match
+from loratory.data.columns import match_columns
 from loratory.data.examples import to_examples
 from loratory.data.readers import Source, read_source
 from loratory.data.rows import Row
-from loratory.data.tagged import is_tagged
+from loratory.data.tagged import is_conll
 from loratory.errors import DataError, FieldError
 from loratory.specs.data import DataSpec
-from loratory.tasks.schemes import find_scheme, to_bio
-from loratory.tasks.tag import Tag, from_bio, holds_spans
+from loratory.tasks.schemes import detect_notation, to_bio
+from loratory.tasks.tag import Tag, from_bio, has_spans
 
 SCHEMES = [*LETTERS, "IO"]
 
@@ -58,8 +58,8 @@ def spans_of(rows: list[Row], column: str = "tags") -> list[tuple[str, tuple[Any
 @pytest.mark.parametrize("behind", [False, True], ids=["prefix", "suffix"])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_scheme_gives_the_same_spans(scheme: str, behind: bool, separator: str, seed: int) -> None:
-    given = samples(seed) if scheme == "IO" else touching(seed)
-    rows, said = tag_schemes.decode(rows_of(given, scheme, separator, behind, column="whatever"))
+    given = make_samples(seed) if scheme == "IO" else touching(seed)
+    rows, said = tag_schemes.convert_tags_to_bio(rows_of(given, scheme, separator, behind, column="whatever"))
     assert spans_of(rows, "whatever") == [(one.text, one.spans) for one in given]
     plain = scheme == "BIO" and separator == "-" and not behind
     assert len(said) == (0 if plain else 1)
@@ -70,18 +70,18 @@ def test_every_scheme_gives_the_same_spans(scheme: str, behind: bool, separator:
 
 def test_plain_bio_is_left_alone() -> None:
     rows = rows_of(touching(5), "BIO")
-    found, said = tag_schemes.decode(rows)
+    found, said = tag_schemes.convert_tags_to_bio(rows)
     assert all(one is other for one, other in zip(found, rows, strict=True))
     assert said == []
 
 
 def test_tags_without_labels_and_small_letters() -> None:
     rows = [Row({"words": ["a", "b", "c"], "t": ["B", "I", "O"]}, "x", 1), Row({"words": ["a"], "t": ["O"]}, "x", 2)]
-    found, said = tag_schemes.decode(rows)
+    found, said = tag_schemes.convert_tags_to_bio(rows)
     assert found[0].values["t"] == ["B-SPAN", "I-SPAN", "O"]
     assert "without labels" in said[0]
     small = [Row({"words": ["a", "b", "c"], "t": ["b-x", "i-x", "o"]}, "x", 1)]
-    assert tag_schemes.decode(small)[0][0].values["t"] == ["B-x", "I-x", "O"]
+    assert tag_schemes.convert_tags_to_bio(small)[0][0].values["t"] == ["B-x", "I-x", "O"]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_tags_without_labels_and_small_letters() -> None:
 )
 def test_columns_that_are_no_tags_stay_as_they_are(values: dict[str, Any]) -> None:
     rows = [Row(values, "x.jsonl", 1)]
-    assert tag_schemes.decode(rows) == (rows, [])
+    assert tag_schemes.convert_tags_to_bio(rows) == (rows, [])
 
 
 def test_a_row_is_never_judged_alone() -> None:
@@ -107,7 +107,7 @@ def test_a_row_is_never_judged_alone() -> None:
         Row({"tokens": ["a", "b"], "tags": ["B-X", "I-X"]}, "x", 1),
         Row({"tokens": ["a", "b"], "tags": ["L-X", "U-X"]}, "x", 2),
     ]
-    found, said = tag_schemes.decode(rows)
+    found, said = tag_schemes.convert_tags_to_bio(rows)
     assert [row.values["tags"] for row in found] == [["B-X", "I-X"], ["B-X", "B-X"]]
     assert "BILOU" in said[0]
     assert "1 of 3 spans begin with a tag that goes on or ends (first: tag 1 of x:2)" in said[1]
@@ -117,7 +117,7 @@ def test_a_row_is_never_judged_alone() -> None:
 def test_bio_with_some_strays_is_read_as_conlleval_does_and_said() -> None:
     tags = [["B-X", "I-X", "O"], ["O", "I-X", "I-X"], ["B-Y", "I-X", "O"], ["B-Y", "I-Y", "I-Y"]]
     rows = [Row({"tokens": ["a", "b", "c"], "tags": one}, "x.conll", 10 * n) for n, one in enumerate(tags, 1)]
-    found, said = tag_schemes.decode(rows)
+    found, said = tag_schemes.convert_tags_to_bio(rows)
     assert [row.values["tags"] for row in found] == [tags[0], ["O", "B-X", "I-X"], ["B-Y", "B-X", "O"], tags[3]]
     assert len(said) == 1
     assert "2 of 5 spans begin with a tag that goes on or ends (first: tag 2 of x.conll:20)" in said[0]
@@ -127,7 +127,7 @@ def test_bio_with_some_strays_is_read_as_conlleval_does_and_said() -> None:
     ("typo", "scheme", "said"), [("I-PRE", "BIO", "'I-PRE' behind 'O'"), ("X-PER", "BILOU", "tag 1 is 'X-PER'")]
 )
 def test_a_typo_is_refused_with_its_place(tmp_path: Path, typo: str, scheme: str, said: str) -> None:
-    texts = ["".join(f"{w} {t}\n" for w, t in tags_of(one, scheme)) for one in samples(1)]
+    texts = ["".join(f"{w} {t}\n" for w, t in tags_of(one, scheme)) for one in make_samples(1)]
     (tmp_path / "a.conll").write_text("\n".join([*texts, f"Bob {typo}\n"]), encoding="utf-8")
     source = read_source(DataSpec(path="a.conll"), tmp_path)
     with pytest.raises(DataError) as caught:
@@ -154,8 +154,8 @@ def test_numbers_are_named_by_the_task() -> None:
     with pytest.raises(FieldError, match="a tag is 9") as caught:
         Tag(tag_names=NAMES).read({**row, "tags": [1, 9, 0]})
     assert "tag_names" in caught.value.remedy
-    assert holds_spans({"tokens": ["a", "b"], "ner_tags": [0, 1]})
-    assert not holds_spans({"words": ["a", "b"], "scores": [0, 1]})
+    assert has_spans({"tokens": ["a", "b"], "ner_tags": [0, 1]})
+    assert not has_spans({"words": ["a", "b"], "scores": [0, 1]})
 
 
 @pytest.mark.parametrize("names", [("O", "O"), ("O",), ("NN", "VB"), ()])
@@ -174,7 +174,7 @@ def test_words_and_tags_beside_their_text_are_found_in_it() -> None:
 
 # ---- CoNLL
 def examples(source: Source, given: dict[str, str] | None = None) -> list[Any]:
-    return to_examples(source.train, Tag(), match(source.train, Tag.columns, given or {}), 100_000)
+    return to_examples(source.train, Tag(), match_columns(source.train, Tag.columns, given or {}), 100_000)
 
 
 def read(folder: Path, name: str, text: str, **more: Any) -> Source:
@@ -197,7 +197,7 @@ def test_germeval_gives_its_outer_tags_and_says_so(tmp_path: Path, name: str, en
         {"tokens": ["In", "Oslo"], "tags": ["O", "B-LOC"], "column_4": ["O", "O"]},
     ]
     assert [row.line for row in source.train] == [2, 7]
-    assert any("column_4 holds the tags of spans inside spans and is not read" in line for line in source.said)
+    assert any("column_4 holds the tags of spans inside spans and is not read" in line for line in source.messages)
     inner = examples(source, {"tags": "column_4"})
     assert [len(example.answer["spans"]) for example in inner] == [1, 0]
 
@@ -250,7 +250,7 @@ def test_a_broken_line_among_many_is_refused_by_its_number(tmp_path: Path) -> No
     ],
 )
 def test_what_is_surely_tagged(text: str, tagged: bool) -> None:
-    assert is_tagged(text) == tagged
+    assert is_conll(text) == tagged
 
 
 def test_a_table_with_tabs_stays_a_table(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_a_table_with_tabs_stays_a_table(tmp_path: Path) -> None:
 
 
 def test_the_users_column_of_tags_is_read_in_any_scheme(tmp_path: Path) -> None:
-    given = samples(4)
+    given = make_samples(4)
     rows = [
         {"tokens": [w for w, _ in b], "mine": [t for _, t in b], "ner_tags": ["O"] * len(b)}
         for b in (tags_of(one, "BILOU") for one in given)
@@ -280,8 +280,8 @@ def test_columns_named_labels_are_tags_where_there_is_no_text(tmp_path: Path) ->
 
 
 def test_a_decoded_sequence_tells_what_was_odd() -> None:
-    scheme = find_scheme(Counter(["O", "B-X", "I-X", "E-X", "S-X"]))
+    scheme = detect_notation(Counter(["O", "B-X", "I-X", "E-X", "S-X"]))
     assert scheme is not None
     made = to_bio(["S-X", "S-X", "B-X", "E-X", "E-X", "B-X", "O"], scheme)
     assert made.tags == ["B-X", "B-X", "B-X", "I-X", "B-X", "B-X", "O"]
-    assert (made.strays, made.unended) == ([4], 1)
+    assert (made.stray_positions, made.missing_ends) == ([4], 1)

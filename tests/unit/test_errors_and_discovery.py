@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from loratory import errors
-from loratory.discovery import find, names
-from loratory.errors import LoratoryError, SpecError, Stopped, missing_extra, nearest, shown
+from loratory.discovery import load_named, list_names
+from loratory.errors import LoratoryError, SpecError, RunInterrupted, make_missing_extra, suggest_nearest, format_value
 from loratory.protocols import Task
 
 
@@ -20,7 +20,7 @@ def test_every_error_of_ours_ends_with_two_but_stopping_with_130() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, LoratoryError)]
     assert len(kinds) >= 9
     assert {kind.__name__: kind.exit_code for kind in kinds if kind.exit_code != 2} == {"Stopped": 130}
-    assert Stopped("x").exit_code == 130
+    assert RunInterrupted("x").exit_code == 130
 
 
 @pytest.mark.parametrize(
@@ -28,30 +28,30 @@ def test_every_error_of_ours_ends_with_two_but_stopping_with_130() -> None:
     [("lorra", ["lora", "full"], "; did you mean 'lora'?"), ("xyz", ["lora"], ""), ("a", [], "")],
 )
 def test_the_nearest_word(word: str, known: list[str], said: str) -> None:
-    assert nearest(word, known) == said
+    assert suggest_nearest(word, known) == said
 
 
 def test_values_are_shown_as_yaml_writes_them_and_never_long() -> None:
-    assert [shown(v) for v in (True, None, 1.5, "a", ["x"])] == ["true", "null", "1.5", "'a'", "['x']"]
+    assert [format_value(v) for v in (True, None, 1.5, "a", ["x"])] == ["true", "null", "1.5", "'a'", "['x']"]
     deep: list[object] = ["x" * 1000]
     for _ in range(50):
         deep = [deep] * 10
-    assert len(shown(deep)) < 5000
-    assert len(shown("x" * 10_000)) < 80
-    assert len(shown(10**3000)) < 80
+    assert len(format_value(deep)) < 5000
+    assert len(format_value("x" * 10_000)) < 80
+    assert len(format_value(10**3000)) < 80
 
 
 def test_a_missing_extra_says_what_to_install() -> None:
-    assert 'pip install "loratory[train]"' in str(missing_extra("scikit-learn", "train"))
+    assert 'pip install "loratory[train]"' in str(make_missing_extra("scikit-learn", "train"))
 
 
 def test_everything_that_can_be_named_loads_and_is_what_it_should_be() -> None:
-    for name in names("tasks"):
-        made = find("tasks", name)()
+    for name in list_names("tasks"):
+        made = load_named("tasks", name)()
         assert isinstance(made, Task)
         assert made.kind == name
-    for name in names("regimes"):
-        options = find("regimes", name)()
+    for name in list_names("regimes"):
+        options = load_named("regimes", name)()
         assert callable(options.fit)
         assert callable(options.objection)
         for fact in ("adapts", "tunable", "seeded", "starts"):
@@ -63,5 +63,5 @@ def test_an_unknown_name_names_the_nearest() -> None:
     with pytest.raises(
         SpecError, match=r"s.yaml:3: there is no regime called 'lorra'; did you mean 'lora'\?"
     ) as caught:
-        find("regimes", "lorra", "s.yaml:3")
+        load_named("regimes", "lorra", "s.yaml:3")
     assert "tfidf" in caught.value.allowed

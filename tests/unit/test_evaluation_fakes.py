@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from loratory.evaluation.measured import Fit, Measured
-from loratory.protocols import Example, Outcome, Prediction, Size
+from loratory.evaluation.measured import Fit, ContenderResult
+from loratory.protocols import Example, ScoredPredictions, Prediction, ParameterCount
 from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify
 
@@ -61,12 +61,12 @@ def examples(labels: Sequence[str], n: int, group_size: int = 1, seed: int = 0) 
     ]
 
 
-def answered(task: Classify, rows: Sequence[Example], level: float, seed: int, hardness: Sequence[float]) -> Outcome:
+def answered(task: Classify, rows: Sequence[Example], level: float, seed: int, hardness: Sequence[float]) -> ScoredPredictions:
     """A right answer where skill exceeds the example's own hardness and a little noise; the rest at random."""
     labels, rng = task.labels or (), np.random.default_rng(seed)
     edge = level - np.asarray(hardness) + rng.normal(0, 0.6, len(rows))
     predictions = [_prediction(labels, example, float(edge[i]), rng) for i, example in enumerate(rows)]
-    return Outcome(rows, predictions, [task.mark(e, p) for e, p in zip(rows, predictions, strict=True)])
+    return ScoredPredictions(rows, predictions, [task.score_example(e, p) for e, p in zip(rows, predictions, strict=True)])
 
 
 def _prediction(labels: Sequence[str], example: Example, edge: float, rng: np.random.Generator) -> Prediction:
@@ -87,7 +87,7 @@ def hardness(rows: int, group_size: int, seed: int) -> np.ndarray[Any, np.dtype[
     return np.asarray(np.sqrt(0.5) * shared + np.sqrt(0.5) * rng.normal(0, 1, rows))
 
 
-def measured(task: Classify, skill: Skill, tests: Sequence[Example], group_size: int = 1, seed: int = 1) -> Measured:
+def measured(task: Classify, skill: Skill, tests: Sequence[Example], group_size: int = 1, seed: int = 1) -> ContenderResult:
     validation = examples(task.labels or (), max(len(tests) // 4, 20), seed=77)
     hard, easy = hardness(len(tests), group_size, seed), hardness(len(validation), 1, seed + 1)
     fits = []
@@ -110,14 +110,14 @@ def measured(task: Classify, skill: Skill, tests: Sequence[Example], group_size:
                 {"learning_rate": 1e-3, "history": history},
             )
         )
-    return Measured(
+    return ContenderResult(
         skill.name,
         skill.name,
         None if skill.name in ("rules", "tfidf") else "minilm",
         skill.adapts,
         tuple(fits),
         6,
-        Size(skill.trained, max(skill.trained, 22_700_000 if skill.latency > 1 else 0)),
+        ParameterCount(skill.trained, max(skill.trained, 22_700_000 if skill.latency > 1 else 0)),
         90_000_000,
         {"p50": skill.latency, "p95": 1.4 * skill.latency},
         [{"option": "learning_rate", "value": 1e-3, "score": 0.9}],
@@ -126,15 +126,15 @@ def measured(task: Classify, skill: Skill, tests: Sequence[Example], group_size:
 
 def world(
     labels: Sequence[str] = FOUR, n: int = 400, group_size: int = 1, ladder: Sequence[Skill] = LADDER, seed: int = 1
-) -> tuple[Classify, list[Measured]]:
+) -> tuple[Classify, list[ContenderResult]]:
     task = Classify(labels=tuple(labels), headline="accuracy")
     tests = examples(labels, n, group_size, seed)
     return task, [measured(task, skill, tests, group_size, seed) for skill in ladder]
 
 
-def failed(name: str) -> Measured:
-    return Measured(
-        name, name, "minilm", True, (), 6, Size(0, 0), 0, {}, failure="the loss only grew; try a lower rate"
+def failed(name: str) -> ContenderResult:
+    return ContenderResult(
+        name, name, "minilm", True, (), 6, ParameterCount(0, 0), 0, {}, failure="the loss only grew; try a lower rate"
     )
 
 
@@ -149,5 +149,5 @@ FACTS: dict[str, Any] = {
 
 def test_the_fakes_have_the_skill_they_claim() -> None:
     _, made = world(n=2000)
-    accuracy = {one.name: one.ship.test.totals()["reward"] / 2000 for one in made}
+    accuracy = {one.name: one.shipped_fit.test.sum_counts()["reward"] / 2000 for one in made}
     assert accuracy["rules"] < accuracy["zero-shot"] < accuracy["tfidf"] < accuracy["head"]

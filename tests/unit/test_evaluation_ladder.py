@@ -12,12 +12,12 @@ from rich.console import Console
 from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_score
 from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, failed, world
 
-from loratory.cli.printing import console
+from loratory.cli.printing import make_console
 from loratory.errors import SpecError
-from loratory.evaluation.comparisons import holm
+from loratory.evaluation.comparisons import adjust_p_values
 from loratory.evaluation.gate import check_gate
-from loratory.evaluation.ladder import build, lines, table
-from loratory.evaluation.measured import Measured
+from loratory.evaluation.ladder import build_ladder, format_ladder_lines, make_ladder_table
+from loratory.evaluation.measured import ContenderResult
 from loratory.specs.evidence import Floor, GateSpec
 from loratory.tasks.classify import Classify
 
@@ -30,14 +30,14 @@ GATE = GateSpec(
 
 
 @pytest.fixture(scope="module")
-def made() -> tuple[Classify, list[Measured]]:
+def made() -> tuple[Classify, list[ContenderResult]]:
     task, measured = world(n=400, group_size=2)
     return task, [*measured, failed("qlora")]
 
 
 @pytest.fixture(scope="module")
-def ladder(made: tuple[Classify, list[Measured]]) -> dict[str, Any]:
-    return build(*made, QUICK, GATE, FACTS)
+def ladder(made: tuple[Classify, list[ContenderResult]]) -> dict[str, Any]:
+    return build_ladder(*made, QUICK, GATE, FACTS)
 
 
 def row(ladder: dict[str, Any], name: str) -> dict[str, Any]:
@@ -45,16 +45,16 @@ def row(ladder: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_the_ladder_is_json_and_the_same_every_time(
-    ladder: dict[str, Any], made: tuple[Classify, list[Measured]]
+    ladder: dict[str, Any], made: tuple[Classify, list[ContenderResult]]
 ) -> None:
     assert json.loads(json.dumps(ladder, allow_nan=False)) == ladder
-    assert build(*made, QUICK, GATE, FACTS) == ladder
+    assert build_ladder(*made, QUICK, GATE, FACTS) == ladder
     assert ladder["split"] == {"test": 400}
     assert ladder["budget"] == FACTS["budget"]
     assert ladder["test"] == {"examples": 400, "groups": 200}
 
 
-def test_figures_are_sklearns(ladder: dict[str, Any], made: tuple[Classify, list[Measured]]) -> None:
+def test_figures_are_sklearns(ladder: dict[str, Any], made: tuple[Classify, list[ContenderResult]]) -> None:
     head = next(one for one in made[1] if one.name == "head")
     scores = []
     for fit in head.fits:
@@ -84,7 +84,7 @@ def test_figures_are_sklearns(ladder: dict[str, Any], made: tuple[Classify, list
 
 def test_decisions_go_by_holm_over_the_larger_p_of_all_comparisons(ladder: dict[str, Any]) -> None:
     rows = ladder["comparisons"]
-    assert [one["p_holm"] for one in rows] == holm([max(one["mcnemar"]["p"], one["bootstrap_p"]) for one in rows])
+    assert [one["p_holm"] for one in rows] == adjust_p_values([max(one["mcnemar"]["p"], one["bootstrap_p"]) for one in rows])
     for one in rows:
         decided = "undecided" if one["p_holm"] > 0.05 else "better" if one["difference"] > 0 else "worse"
         assert one["decision"] == decided
@@ -100,13 +100,13 @@ def test_a_failed_contender_keeps_its_row_and_its_reason(ladder: dict[str, Any])
     assert (lost["status"], lost["failure"]) == ("failed", "the loss only grew; try a lower rate")
     assert "metrics" not in lost
     assert all("qlora" not in (one["contender"], one["against"]) for one in ladder["comparisons"])
-    assert any("qlora could not be fitted" in line for line in lines(ladder))
+    assert any("qlora could not be fitted" in line for line in format_ladder_lines(ladder))
 
 
 def test_where_nothing_was_fitted_there_is_no_recommendation() -> None:
-    empty = build(Classify(labels=FOUR, headline="accuracy"), [failed("lora")], QUICK, None, {})
+    empty = build_ladder(Classify(labels=FOUR, headline="accuracy"), [failed("lora")], QUICK, None, {})
     assert empty["verdict"]["recommended"] is None
-    assert lines(empty)[0].startswith("No contender could be fitted")
+    assert format_ladder_lines(empty)[0].startswith("No contender could be fitted")
     assert "lora" in "".join(shown(empty, 80))
 
 
@@ -114,7 +114,7 @@ def test_where_nothing_was_fitted_there_is_no_recommendation() -> None:
 def shown(ladder: dict[str, Any], width: int) -> list[str]:
     """The lines of the table on a terminal without colour: a blank, the title, a blank, the heads, a rule, the rows."""
     console = Console(file=(text := io.StringIO()), width=width, no_color=True)
-    console.print(table(ladder))
+    console.print(make_ladder_table(ladder))
     return text.getvalue().splitlines()
 
 
@@ -147,7 +147,7 @@ def test_on_the_narrowest_terminal_name_and_headline_stay(ladder: dict[str, Any]
 
 def test_names_in_brackets_are_no_markup_and_macro_f1_is_not_shown_twice() -> None:
     task, measured = world(n=60, ladder=[Skill("[bold]", 1.0)])
-    made = build(task.model_copy(update={"headline": "macro_f1"}), measured, QUICK, None, {"name": "[red]x"})
+    made = build_ladder(task.model_copy(update={"headline": "macro_f1"}), measured, QUICK, None, {"name": "[red]x"})
     text = "\n".join(shown(made, 110))
     assert "[bold] *" in text
     assert "[red]x: mean" in text
@@ -157,14 +157,14 @@ def test_names_in_brackets_are_no_markup_and_macro_f1_is_not_shown_twice() -> No
 def test_without_a_terminal_the_table_is_whole(ladder: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr("sys.stderr", text := io.StringIO())
-    console().print(table(ladder))
+    make_console().print(make_ladder_table(ladder))
     assert "…" not in text.getvalue()
     assert "macro-F1" in text.getvalue()
     assert "left out" not in text.getvalue()
     monkeypatch.setenv("COLUMNS", "140")
-    assert console().width == 140
+    assert make_console().width == 140
     monkeypatch.setenv("COLUMNS", "60")
-    assert console().width == 110
+    assert make_console().width == 110
 
 
 # -- the gate
@@ -184,7 +184,7 @@ def test_a_gate_holds_only_where_every_check_does(ladder: dict[str, Any]) -> Non
 
 def test_a_contender_that_failed_cannot_be_compared_with() -> None:
     task, measured = world(n=80, ladder=LADDER[:2])
-    ladder = build(task, [*measured, failed("lora")], QUICK, GateSpec(not_worse_than={"lora": 0.1}), {})
+    ladder = build_ladder(task, [*measured, failed("lora")], QUICK, GateSpec(not_worse_than={"lora": 0.1}), {})
     gate = ladder["verdict"]["gate"]
     assert gate["holds"] is False
     assert "was not fitted" in gate["checks"][0]["says"]
@@ -192,7 +192,7 @@ def test_a_contender_that_failed_cannot_be_compared_with() -> None:
 
 def test_a_floor_that_so_few_examples_could_never_show_is_said_to_be_so() -> None:
     task, measured = world(n=40, ladder=[Skill("perfect", 99.0)])
-    gate = build(task, measured, QUICK, GateSpec(accuracy=Floor(at_least=0.95)), {})["verdict"]["gate"]
+    gate = build_ladder(task, measured, QUICK, GateSpec(accuracy=Floor(at_least=0.95)), {})["verdict"]["gate"]
     assert gate["checks"][0]["value"] == 1.0
     assert gate["holds"] is False
     assert "a larger test set is needed" in gate["checks"][0]["says"]

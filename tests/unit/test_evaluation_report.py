@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, examples, failed, world
 
-from loratory.data.groups import Pairs
-from loratory.data.quality import inspect
+from loratory.data.groups import DuplicatePairs
+from loratory.data.quality import inspect_data
 from loratory.data.splits import Parts
-from loratory.data.suspects import Found, Suspect
-from loratory.evaluation.charts import _apart
-from loratory.evaluation.ladder import build
-from loratory.evaluation.measured import Measured
-from loratory.evaluation.report import MOST, report
+from loratory.data.suspects import LabelErrors, SuspectedLabel
+from loratory.evaluation.charts import _space_labels
+from loratory.evaluation.ladder import build_ladder
+from loratory.evaluation.measured import ContenderResult
+from loratory.evaluation.report import MAX_LISTED_EXAMPLES, render_report
 from loratory.specs.evidence import Floor, GateSpec
 from loratory.tasks.classify import Classify
 
-SUSPECT = Suspect("train.csv:7", "<script>alert(1)</script>", "A&B", "$\\frac$", 0.01, 0.97)
+SUSPECT = SuspectedLabel("train.csv:7", "<script>alert(1)</script>", "A&B", "$\\frac$", 0.01, 0.97)
 NASTY = ("<script>alert(1)</script>", "A&B", "$\\frac$", 'quo"ted')
 VOID = {"meta", "link", "br", "wbr", "img", "input", "hr"}
 
@@ -49,20 +49,20 @@ class Balance(HTMLParser):
         self.seen.append(tag)
 
 
-FOUND = Found((SUSPECT,), 0.9, 0.25)
+FOUND = LabelErrors((SUSPECT,), 0.9, 0.25)
 
 
-def quality(labels: Sequence[str], suspects: Found | None = FOUND) -> dict[str, Any]:
+def quality(labels: Sequence[str], suspects: LabelErrors | None = FOUND) -> dict[str, Any]:
     """A real report on a little data."""
     train, test = examples(labels, 1234, seed=1), examples(labels, 40, seed=2)
     parts = Parts(tuple(train), (), (), tuple(test))
-    found = inspect(Classify(labels=tuple(labels), headline="accuracy"), parts, Pairs(), suspects=suspects)
+    found = inspect_data(Classify(labels=tuple(labels), headline="accuracy"), parts, DuplicatePairs(), label_errors=suspects)
     return dict(json.loads(json.dumps(found)))
 
 
-def page(task: Classify, measured: list[Measured], found: dict[str, Any] | None = None) -> str:
+def page(task: Classify, measured: list[ContenderResult], found: dict[str, Any] | None = None) -> str:
     gate = GateSpec(accuracy=Floor(at_least=0.5))
-    return report(build(task, measured, QUICK, gate, FACTS), measured, task, found)
+    return render_report(build_ladder(task, measured, QUICK, gate, FACTS), measured, task, found)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_user_texts_are_escaped_everywhere() -> None:
 
 def test_without_suspects_or_without_a_look_for_them_there_is_no_list_of_them() -> None:
     task, measured = world(n=60, ladder=LADDER[:1])
-    for suspects, said in ((Found((), 0.9, 0.25), True), (Found((SUSPECT,), 0.5, 0.25), False), (None, False)):
+    for suspects, said in ((LabelErrors((), 0.9, 0.25), True), (LabelErrors((SUSPECT,), 0.5, 0.25), False), (None, False)):
         text = page(task, measured, quality(FOUR, suspects))
         assert ("suspected    0 wrong labels" in text) is said
         assert "Suspected wrong labels" not in text
@@ -146,10 +146,10 @@ def test_a_long_list_of_suspects_is_cut_and_says_so() -> None:
     text = page(
         task,
         measured,
-        quality(FOUR, Found(tuple(replace(SUSPECT, origin=f"train.csv:{i}") for i in range(MOST + 3)), 0.9, 0.25)),
+        quality(FOUR, LabelErrors(tuple(replace(SUSPECT, origin=f"train.csv:{i}") for i in range(MAX_LISTED_EXAMPLES + 3)), 0.9, 0.25)),
     )
-    assert f"the first {MOST} of {MOST + 3}." in text
-    assert text.count("train.csv<wbr>") == MOST
+    assert f"the first {MAX_LISTED_EXAMPLES} of {MAX_LISTED_EXAMPLES + 3}." in text
+    assert text.count("train.csv<wbr>") == MAX_LISTED_EXAMPLES
 
 
 def test_many_labels_give_a_light_page() -> None:
@@ -165,9 +165,9 @@ def test_a_page_where_nothing_was_fitted_or_nothing_has_probabilities() -> None:
     assert "nothing to recommend" in lost
     assert "<svg" not in lost
     task, measured = world(n=60, ladder=LADDER[:1])
-    fit = measured[0].ship
+    fit = measured[0].shipped_fit
     bare = [replace(prediction, probabilities={}) for prediction in fit.test.predictions]
-    marks = [task.mark(e, p) for e, p in zip(fit.test.examples, bare, strict=True)]
+    marks = [task.score_example(e, p) for e, p in zip(fit.test.examples, bare, strict=True)]
     plain = replace(fit, test=replace(fit.test, predictions=bare, marks=marks))
     text = page(task, [replace(measured[0], fits=(plain,), latency_ms={})])
     assert "Reliability of" not in text
@@ -175,7 +175,7 @@ def test_a_page_where_nothing_was_fitted_or_nothing_has_probabilities() -> None:
 
 
 def test_names_in_a_chart_are_moved_apart_and_no_further() -> None:
-    assert _apart([1.0, 5.0], 1.0) == [1.0, 5.0]
-    moved = sorted(_apart([5.0, 5.1, 5.05, 9.0], 1.0))
+    assert _space_labels([1.0, 5.0], 1.0) == [1.0, 5.0]
+    moved = sorted(_space_labels([5.0, 5.1, 5.05, 9.0], 1.0))
     assert all(high - low > 0.99 for low, high in pairwise(moved))
     assert sum(moved[:3]) / 3 == pytest.approx(5.05, abs=0.05)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from loratory.errors import ArtifactError
-from loratory.evaluation.rows import read_rows, write_rows
-from loratory.protocols import Example, Outcome, Prediction
+from loratory.evaluation.rows import read_predictions, write_predictions
+from loratory.protocols import Example, ScoredPredictions, Prediction
 
-AWKWARD = Outcome(
+AWKWARD = ScoredPredictions(
     [
         Example({"text": "naïve \u2028 'quoted' \x00 🎉"}, {"label": "a"}, "g1", 0.1, "f.csv:2"),
         Example({"text": ""}, None),
@@ -22,14 +22,14 @@ AWKWARD = Outcome(
 
 
 def test_what_is_read_is_what_was_written_to_the_last_bit(tmp_path: Path) -> None:
-    write_rows(tmp_path / "marks.parquet", AWKWARD)
-    assert read_rows(tmp_path / "marks.parquet") == AWKWARD
+    write_predictions(tmp_path / "marks.parquet", AWKWARD)
+    assert read_predictions(tmp_path / "marks.parquet") == AWKWARD
 
 
 def test_the_file_has_a_row_for_every_example_and_columns_that_people_can_query(tmp_path: Path) -> None:
     import pyarrow.parquet as parquet
 
-    write_rows(tmp_path / "marks.parquet", AWKWARD)
+    write_predictions(tmp_path / "marks.parquet", AWKWARD)
     table = parquet.read_table(tmp_path / "marks.parquet")
     assert set(table.column_names) >= {
         "id",
@@ -49,8 +49,8 @@ def test_the_file_has_a_row_for_every_example_and_columns_that_people_can_query(
 
 
 def test_no_examples_are_rows_too(tmp_path: Path) -> None:
-    write_rows(tmp_path / "none.parquet", Outcome([], [], []))
-    assert read_rows(tmp_path / "none.parquet") == Outcome([], [], [])
+    write_predictions(tmp_path / "none.parquet", ScoredPredictions([], [], []))
+    assert read_predictions(tmp_path / "none.parquet") == ScoredPredictions([], [], [])
 
 
 @pytest.mark.parametrize("content", [None, b"not parquet"])
@@ -58,4 +58,4 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
     if content is not None:
         (tmp_path / "marks.parquet").write_bytes(content)
     with pytest.raises(ArtifactError, match=r"marks\.parquet"):
-        read_rows(tmp_path / "marks.parquet")
+        read_predictions(tmp_path / "marks.parquet")

@@ -10,18 +10,18 @@ from typing import Any, Self
 import pytest
 from test_evaluation_fakes import FACTS, FOUR, QUICK, Skill, world
 
-from loratory.data.twins import check, twin, with_text
-from loratory.errors import SpecError, Unfit
+from loratory.data.twins import check_comparable, perturb_example, replace_text
+from loratory.errors import SpecError, UnsupportedTask
 from loratory.evaluation.gate import check_gate
-from loratory.evaluation.ladder import build, lines
-from loratory.evaluation.proportions import proportion
-from loratory.evaluation.report import report
-from loratory.evaluation.stress import Pair, kept, labelled, share, under, worst_first
-from loratory.evaluation.stress import lines as said
-from loratory.flows.stress import Asked, drawn, keep, read, under_stress
+from loratory.evaluation.ladder import build_ladder, format_ladder_lines
+from loratory.evaluation.proportions import estimate_proportion
+from loratory.evaluation.report import render_report
+from loratory.evaluation.stress import PerturbedOutcomes, share_from_json, measure_flips, share_to_json, measure_perturbation, sort_worst_first
+from loratory.evaluation.stress import format_stress_lines as said
+from loratory.flows.stress import StressRequest, sample_examples, replace_entry, read_stress_file, measure_under_stress
 from loratory.perturbations.lookalikes import Lookalikes
 from loratory.perturbations.phrases import Prefix
-from loratory.protocols import Example, Input, Prediction, Run, Size, Trunks
+from loratory.protocols import Example, Input, Prediction, RequestRunner, ParameterCount, BackbonePool
 from loratory.specs.evidence import Ceiling, EvidenceSpec, GateSpec
 from loratory.specs.stress import StressSpec
 from loratory.tasks.classify import Classify
@@ -39,18 +39,18 @@ class Fake:
     task: Any
     answers: Callable[[str], Any]
 
-    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
         return [Prediction(self.answers(str(input["text"]))) for input in inputs]
 
     def save(self, folder: Path) -> None:
         raise NotImplementedError
 
     @classmethod
-    def load(cls, source: Any, task: Any, trunks: Trunks) -> Self:
+    def load(cls, source: Any, task: Any, backbones: BackbonePool) -> Self:
         raise NotImplementedError
 
-    def size(self) -> Size:
-        return Size(0, 0)
+    def count_parameters(self) -> ParameterCount:
+        return ParameterCount(0, 0)
 
 
 def texts(count: int = 20) -> list[Example]:
@@ -66,7 +66,7 @@ def by(rule: Callable[[str], bool]) -> Callable[[str], dict[str, str]]:
 
 
 def stressed(predictor: Fake, rows: Sequence[Example], *of: Any, **more: Any) -> dict[str, Any]:
-    found = under_stress(predictor, Asked(StressSpec(of=of, **more), EVIDENCE, rows))
+    found = measure_under_stress(predictor, StressRequest(StressSpec(of=of, **more), EVIDENCE, rows))
     return {row["name"]: row for row in found["perturbations"]}
 
 
@@ -133,10 +133,10 @@ def test_groups_widen_the_interval() -> None:
 def test_a_share_is_made_again_from_what_is_written() -> None:
     import numpy as np
 
-    found = proportion(np.array([1.0, 0, 0, 1, 0]), np.ones(5), np.array([0, 0, 1, 2, 3]))
-    assert kept(share(found, 0.95)) == found
-    assert found.upper(0.95) == pytest.approx(
-        1 - proportion(1 - np.array([1.0, 0, 0, 1, 0]), np.ones(5), np.array([0, 0, 1, 2, 3])).lower(0.95)
+    found = estimate_proportion(np.array([1.0, 0, 0, 1, 0]), np.ones(5), np.array([0, 0, 1, 2, 3]))
+    assert share_from_json(share_to_json(found, 0.95)) == found
+    assert found.upper_bound(0.95) == pytest.approx(
+        1 - estimate_proportion(1 - np.array([1.0, 0, 0, 1, 0]), np.ones(5), np.array([0, 0, 1, 2, 3])).lower_bound(0.95)
     )
 
 
@@ -152,15 +152,15 @@ def tagged() -> list[Example]:
 
 
 def test_expected_spans_move_and_the_score_is_compared() -> None:
-    made = twin(TAG, tagged()[0], Prefix(phrases=("Hello,",)), 1)
+    made = perturb_example(TAG, tagged()[0], Prefix(phrases=("Hello,",)), 1)
     assert made is not None
     assert made.answer is not None
     assert made.answer["spans"] == [{"start": 19, "end": 22, "label": "NAME", "text": "Ann"}]
-    assert TAG.check(made.input, made.answer) == []
-    hidden = twin(TAG, tagged()[0], Lookalikes(strength=1.0, styles=("zero-width",)), 1)
+    assert TAG.check_answer(made.input, made.answer) == []
+    hidden = perturb_example(TAG, tagged()[0], Lookalikes(strength=1.0, styles=("zero-width",)), 1)
     assert hidden is not None
     assert hidden.answer is not None
-    assert TAG.check(hidden.input, hidden.answer) == []
+    assert TAG.check_answer(hidden.input, hidden.answer) == []
     assert len(hidden.answer["spans"][0]["text"]) == 5
 
     def third_word(text: str) -> Any:
@@ -184,26 +184,26 @@ def test_a_task_whose_text_is_no_field_is_refused() -> None:
         def text(self, input: Input) -> str:
             return f"{input['a']} {input['b']}"
 
-    with pytest.raises(Unfit, match="makes its text of several fields"):
-        with_text(Two(labels=("x", "y")), {"a": "1", "b": "2"}, "3")
-    with pytest.raises(Unfit, match="neither with a label nor with spans"):
-        check(Generate())
+    with pytest.raises(UnsupportedTask, match="makes its text of several fields"):
+        replace_text(Two(labels=("x", "y")), {"a": "1", "b": "2"}, "3")
+    with pytest.raises(UnsupportedTask, match="neither with a label nor with spans"):
+        check_comparable(Generate())
 
 
 def test_so_many_texts_are_drawn_the_same_each_time() -> None:
     spec = StressSpec(texts=5)
-    assert drawn(texts(), spec) == drawn(texts(), spec)
-    assert len(drawn(texts(), spec)) == 5
-    assert drawn(texts(4), spec) == texts(4)
+    assert sample_examples(texts(), spec) == sample_examples(texts(), spec)
+    assert len(sample_examples(texts(), spec)) == 5
+    assert sample_examples(texts(4), spec) == texts(4)
 
 
 def test_entries_are_kept_by_contender_and_settings(tmp_path: Path) -> None:
     file = tmp_path / "stress.json"
     for key, name, spec in (("1", "a", {"seed": 1}), ("2", "a", {"seed": 2}), ("3", "b", {}), ("4", "a", {"seed": 1})):
-        keep(file, "run", {"name": name, "key": key, "spec": spec})
-    assert [one["key"] for one in read(file)] == ["2", "3", "4"]
+        replace_entry(file, "run", {"name": name, "key": key, "spec": spec})
+    assert [one["key"] for one in read_stress_file(file)] == ["2", "3", "4"]
     file.write_text("{", encoding="utf-8")
-    assert read(file) == []
+    assert read_stress_file(file) == []
 
 
 # ---- in the ladder, the gate and the report
@@ -217,20 +217,20 @@ def shaken(gate: GateSpec | None = None) -> tuple[dict[str, Any], Any, Any]:
     _, measured = world(FOUR, 200, ladder=(Skill("rules", 0.2), Skill("lora", 1.8, adapts=True)))
     made = []
     for one in measured:
-        test = one.ship.test
+        test = one.shipped_fit.test
         other = [
             {"label": FOUR[(FOUR.index(p.answer["label"]) + (i % 10 == 0)) % 4]}
             for i, p in enumerate(test.predictions)
             if p.answer
         ]
         after = replace(test, predictions=[Prediction(answer) for answer in other])
-        after = replace(after, marks=[TASK.mark(e, p) for e, p in zip(after.examples, after.predictions, strict=True)])
+        after = replace(after, marks=[TASK.score_example(e, p) for e, p in zip(after.examples, after.predictions, strict=True)])
         rows = [
-            {"name": name, "texts": 200, "left_as_they_are": 0, **under(TASK, Pair(test, now), QUICK, 3)}
+            {"name": name, "texts": 200, "left_as_they_are": 0, **measure_perturbation(TASK, PerturbedOutcomes(test, now), QUICK, 3)}
             for name, now in (("case", test), ("suffix", after))
         ]
-        made.append(replace(one, stress=worst_first(rows)))
-    return build(TASK, made, QUICK, gate, FACTS), made, TASK
+        made.append(replace(one, stress=sort_worst_first(rows)))
+    return build_ladder(TASK, made, QUICK, gate, FACTS), made, TASK
 
 
 def test_the_ladder_and_its_words_hold_it() -> None:
@@ -238,7 +238,7 @@ def test_the_ladder_and_its_words_hold_it() -> None:
     row = next(row for row in ladder["contenders"] if row["name"] == "lora")
     assert [one["name"] for one in row["stress"]] == ["suffix", "case"]
     assert row["stress"][0]["flips"]["value"] == pytest.approx(0.1)
-    assert any("Under stress lora changes most answers where suffix" in line for line in lines(ladder))
+    assert any("Under stress lora changes most answers where suffix" in line for line in format_ladder_lines(ladder))
 
 
 def test_the_gate_goes_by_the_upper_bound() -> None:
@@ -280,21 +280,21 @@ def test_a_gate_that_cannot_be_held_is_refused(flips: str, known: Any, labels: A
 
 def test_the_report_draws_it_and_escapes_it() -> None:
     ladder, measured, task = shaken()
-    page = report(ladder, measured, task, None)
+    page = render_report(ladder, measured, task, None)
     assert "Under stress" in page
     assert "Under each perturbation" in page
     assert "<b>mean</b>" not in page
     _, plain = world(FOUR, 60, ladder=(Skill("rules", 0.2),))
-    assert "Under stress" not in report(build(TASK, plain, QUICK, None, FACTS), plain, task, None)
+    assert "Under stress" not in render_report(build_ladder(TASK, plain, QUICK, None, FACTS), plain, task, None)
 
 
 def test_flips_are_of_answers_not_of_odds() -> None:
     examples = texts(4)
     outcome = [Prediction({"label": "no"}, {"/label": {"no": p, "yes": 1 - p}}) for p in (0.9, 0.6)]
-    from loratory.protocols import Outcome
+    from loratory.protocols import ScoredPredictions
 
-    sides = [Outcome(examples, [one] * 4, [YES_NO.mark(e, one) for e in examples]) for one in outcome]
-    facts: Any = labelled(YES_NO, Pair(*sides), 0.95)
+    sides = [ScoredPredictions(examples, [one] * 4, [YES_NO.score_example(e, one) for e in examples]) for one in outcome]
+    facts: Any = measure_flips(YES_NO, PerturbedOutcomes(*sides), 0.95)
     assert facts["flips"]["value"] == 0.0
 
 
@@ -306,8 +306,8 @@ def test_of_spans_the_report_draws_the_change_of_the_score() -> None:
             for one in row["stress"]
         ]
         row["stress"].append({"name": "spacing", "texts": 0, "left_as_they_are": 9, "score": None, "examples": []})
-    page = report(ladder, measured, task, None)
+    page = render_report(ladder, measured, task, None)
     assert "change of the score, points" in page
     assert "right turned wrong" not in page
     assert "spacing" in page
-    assert not any("Under stress" in line for line in lines(ladder))
+    assert not any("Under stress" in line for line in format_ladder_lines(ladder))

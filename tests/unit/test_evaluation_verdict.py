@@ -10,35 +10,35 @@ from typing import Any
 import pytest
 from test_evaluation_fakes import QUICK, Skill, world
 
-from loratory.evaluation.cells import points, sure
-from loratory.evaluation.headlines import CASES
-from loratory.evaluation.ladder import build, lines
-from loratory.evaluation.measured import Fit, Measured
-from loratory.evaluation.reasons import apart
-from loratory.protocols import Example, Outcome, Prediction, Size
+from loratory.evaluation.cells import format_points, format_confidence
+from loratory.evaluation.headlines import HEADLINE_CASES
+from loratory.evaluation.ladder import build_ladder, format_ladder_lines
+from loratory.evaluation.measured import Fit, ContenderResult
+from loratory.evaluation.reasons import format_difference
+from loratory.protocols import Example, ScoredPredictions, Prediction, ParameterCount
 from loratory.specs.evidence import EvidenceSpec, Floor, GateSpec
 from loratory.tasks.classify import Classify
 
 TASK = Classify(labels=("no", "yes"), headline="accuracy")
 
 
-def contender(name: str, wrong: Iterable[int], validation: float, n: int = 400, adapts: bool = False) -> Measured:
+def contender(name: str, wrong: Iterable[int], validation: float, n: int = 400, adapts: bool = False) -> ContenderResult:
     """Wrong on these test examples, and with that score on validation; `majority` is the one that learns nothing."""
     missed = set(wrong)
     tests = [Example({}, {"label": "yes" if i % 2 else "no"}, origin=str(i)) for i in range(n)]
     said = [Prediction({"label": "yes" if (i % 2) != (i in missed) else "no"}) for i in range(n)]
-    test = Outcome(tests, said, [TASK.mark(example, answer) for example, answer in zip(tests, said, strict=True)])
-    known = Outcome(tests[:1], said[:1], [{"n": 1.0, "reward": validation}])
-    return Measured(
-        name, name if name == "majority" else "made", None, adapts, (Fit(0, known, test, 0.0),), 0, Size(0, 0), 0, {}
+    test = ScoredPredictions(tests, said, [TASK.score_example(example, answer) for example, answer in zip(tests, said, strict=True)])
+    known = ScoredPredictions(tests[:1], said[:1], [{"n": 1.0, "reward": validation}])
+    return ContenderResult(
+        name, name if name == "majority" else "made", None, adapts, (Fit(0, known, test, 0.0),), 0, ParameterCount(0, 0), 0, {}
     )
 
 
 def verdict(
-    *made: Measured, margin: float = 0.005, gate: GateSpec | None = None, reads: int = 1, **facts: Any
+    *made: ContenderResult, margin: float = 0.005, gate: GateSpec | None = None, reads: int = 1, **facts: Any
 ) -> dict[str, Any]:
     evidence = EvidenceSpec(resamples=400, margin=margin)
-    decided: dict[str, Any] = build(TASK, made, evidence, gate, {"test_reads": reads, **facts})["verdict"]
+    decided: dict[str, Any] = build_ladder(TASK, made, evidence, gate, {"test_reads": reads, **facts})["verdict"]
     return decided
 
 
@@ -47,7 +47,7 @@ def picked(found: Mapping[str, Any]) -> tuple[str, str, bool, bool | None]:
 
 
 NOTHING = contender("majority", range(0, 400, 2), 0.5)
-HEADLINES: dict[str, tuple[tuple[Measured, ...], float, str]] = {
+HEADLINES: dict[str, tuple[tuple[ContenderResult, ...], float, str]] = {
     "nothing-learnt": (
         (NOTHING, contender("tfidf", range(1, 400, 2), 0.6), contender("lora", range(198), 0.9, adapts=True)),
         0.005,
@@ -107,12 +107,12 @@ def blur(sentence: str) -> str:
     return re.sub(r"by [\d.]+ points or more", "by # points or more", re.sub(r"\[[^]]*\]", "[...]", sentence))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", HEADLINE_CASES, ids=lambda case: case.name)
 def test_each_case_has_its_sentence(case: Any) -> None:
     made, margin, sentence = HEADLINES[case.name]
     found = verdict(*made, margin=margin)
     assert (found["case"], blur(found["headline"])) == (case.name, sentence)
-    said = lines(build(TASK, made, EvidenceSpec(resamples=400, margin=margin), None, {}))
+    said = format_ladder_lines(build_ladder(TASK, made, EvidenceSpec(resamples=400, margin=margin), None, {}))
     assert said[0] == found["headline"]
 
 
@@ -282,7 +282,7 @@ def test_what_is_not_better_than_the_commonest_answer_was_not_learnt() -> None:
     found = verdict(*made)
     assert found["learnt"] == {"baseline": "majority", "value": 0.5, "better": [], "learnt": False}
     assert found["fine_tune"] is None
-    table = "\n".join(lines(build(TASK, made, QUICK, None, {})))
+    table = "\n".join(format_ladder_lines(build_ladder(TASK, made, QUICK, None, {})))
     assert table.startswith("Nothing is shown to be learnt")
 
 
@@ -345,7 +345,7 @@ def test_where_another_holds_the_gate_the_simplest_of_them_is_named() -> None:
     assert found["recommended"] == "head"
     assert (found["gate"]["holds"], found["gate"]["holders"]) == (False, ["lora", "full"])
     assert found["reason"][-1] == "head does not hold the gate; lora is the simplest contender that does."
-    said = lines(build(TASK, made, QUICK, gate, {}))
+    said = format_ladder_lines(build_ladder(TASK, made, QUICK, gate, {}))
     assert "The gate does not hold for head." in said
     assert not any(line.startswith("Warning: No contender") for line in said)
 
@@ -367,22 +367,22 @@ def test_contenders_that_are_tested_together_are_held_to_more() -> None:
 def test_a_contender_that_validation_rules_out_is_not_tested() -> None:
     hopeless = replace_validation(contender("rules", range(10), 0.3), wrong=60, n=100)
     made = [hopeless, contender("lora", range(10), 0.9)]
-    built = build(TASK, made, QUICK, GateSpec(accuracy=Floor(at_least=0.9)), {})
+    built = build_ladder(TASK, made, QUICK, GateSpec(accuracy=Floor(at_least=0.9)), {})
     rules, lora = (row["gate"] for row in built["contenders"])
     assert (rules["holds"], lora["holds"], lora["together"]) == (False, True, 1)
     assert rules["checks"][0]["says"].startswith("it was not tested: on validation accuracy is 40.0%, and with 95% ")
 
 
-def replace_validation(made: Measured, wrong: int, n: int) -> Measured:
+def replace_validation(made: ContenderResult, wrong: int, n: int) -> ContenderResult:
     """With so many wrong answers on validation."""
-    fit = contender(made.name, range(wrong), 0.0, n).ship
-    return replace(made, fits=(replace(made.ship, validation=fit.test),))
+    fit = contender(made.name, range(wrong), 0.0, n).shipped_fit
+    return replace(made, fits=(replace(made.shipped_fit, validation=fit.test),))
 
 
 # -- warnings
 def levels(skills: Sequence[Skill], n: int, reads: int = 1, **facts: Any) -> list[str]:
     task, made = world(n=n, ladder=skills)
-    warnings: list[str] = build(task, made, QUICK, None, {"test_reads": reads, **facts})["verdict"]["warnings"]
+    warnings: list[str] = build_ladder(task, made, QUICK, None, {"test_reads": reads, **facts})["verdict"]["warnings"]
     return warnings
 
 
@@ -416,8 +416,8 @@ def test_seeds_far_apart_are_a_warning() -> None:
 
 # -- words
 def test_the_words_round_the_margin() -> None:
-    assert [points(x) for x in (0.005, 0.01, 0.015)] == ["half a point", "one point", "1.5 points"]
-    assert [sure(x) for x in (0.95, 0.975, 0.9)] == ["95%", "97.5%", "90%"]
+    assert [format_points(x) for x in (0.005, 0.01, 0.015)] == ["half a point", "one point", "1.5 points"]
+    assert [format_confidence(x) for x in (0.95, 0.975, 0.9)] == ["95%", "97.5%", "90%"]
 
 
 @pytest.mark.parametrize(
@@ -430,4 +430,4 @@ def test_the_words_round_the_margin() -> None:
     ],
 )
 def test_how_far_apart_two_are(difference: float, said: str) -> None:
-    assert apart(difference, "b") == said
+    assert format_difference(difference, "b") == said

@@ -15,19 +15,19 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from loratory.evaluation.choice import choose, non_inferiority
-from loratory.evaluation.comparisons import compare
-from loratory.evaluation.contest import Contest, contest
-from loratory.evaluation.measured import Fit, Measured
-from loratory.evaluation.metrics import interval
-from loratory.evaluation.proportions import proportion
-from loratory.protocols import Example, Outcome, Prediction, Size
+from loratory.evaluation.choice import select_contender, assess_non_inferiority
+from loratory.evaluation.comparisons import compare_contenders
+from loratory.evaluation.contest import ComparisonSet, build_comparison_set
+from loratory.evaluation.measured import Fit, ContenderResult
+from loratory.evaluation.metrics import compute_seed_interval
+from loratory.evaluation.proportions import estimate_proportion
+from loratory.protocols import Example, ScoredPredictions, Prediction, ParameterCount
 from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify
 
 TASK = Classify(labels=("no", "yes"), headline="accuracy")
 SAID = {
-    right: (said := Prediction({"label": label}), TASK.mark(Example({}, {"label": "yes"}), said))
+    right: (said := Prediction({"label": label}), TASK.score_example(Example({}, {"label": "yes"}), said))
     for right, label in ((True, "yes"), (False, "no"))
 }
 
@@ -44,7 +44,7 @@ class World:
     best: int | None = None  # who is best on validation; None: whoever is lucky
     ahead: float | None = None  # by how much the best is, with all others level; None: by far
 
-    def draw(self, seed: int, evidence: EvidenceSpec) -> Contest:
+    def draw(self, seed: int, evidence: EvidenceSpec) -> ComparisonSet:
         rng = np.random.default_rng(seed)
         n = self.groups * self.size
         common = math.sqrt(self.clumped) * np.repeat(rng.normal(size=self.groups), self.size) + math.sqrt(
@@ -57,18 +57,18 @@ class World:
             hard = math.sqrt(self.shared) * common + math.sqrt(1 - self.shared) * rng.normal(size=n)
             right = hard < NormalDist().inv_cdf(accuracy)
             made.append(_measured(f"c{place}", tests, right.tolist(), self._validate(place, rng.random())))
-        return contest(TASK, made, evidence)
+        return build_comparison_set(TASK, made, evidence)
 
     def _validate(self, place: int, luck: float) -> float:
         """The validation score of a contender."""
         return luck + 2 * (place == self.best) if self.ahead is None else 0.5 + self.ahead * (place == self.best)
 
 
-def _measured(name: str, tests: Sequence[Example], right: Sequence[bool], luck: float) -> Measured:
+def _measured(name: str, tests: Sequence[Example], right: Sequence[bool], luck: float) -> ContenderResult:
     answers, marks = zip(*(SAID[one] for one in right), strict=True)
-    validation = Outcome([], [], [{"n": 1.0, "reward": luck}])
-    return Measured(
-        name, "made", None, False, (Fit(0, validation, Outcome(tests, answers, marks), 0.0),), 0, Size(0, 0), 0, {}
+    validation = ScoredPredictions([], [], [{"n": 1.0, "reward": luck}])
+    return ContenderResult(
+        name, "made", None, False, (Fit(0, validation, ScoredPredictions(tests, answers, marks), 0.0),), 0, ParameterCount(0, 0), 0, {}
     )
 
 
@@ -89,10 +89,10 @@ def _coverage_and_errors(world: World, worlds: int, evidence: EvidenceSpec) -> t
     covered, differences, wrong = [], [], []
     for seed in range(worlds):
         field = world.draw(seed, evidence)
-        for standing, truth in zip(field.standings, world.accuracies, strict=True):
-            found = interval(field, standing, "accuracy")
+        for standing, truth in zip(field.ranks, world.accuracies, strict=True):
+            found = compute_seed_interval(field, standing, "accuracy")
             covered.append(found["low"] <= truth <= found["high"])
-        rows = compare(field)
+        rows = compare_contenders(field)
         differences += [row["low"] <= 0 <= row["high"] for row in rows]
         wrong.append(any(row["decision"] == "better" for row in rows))
     return float(np.mean(covered)), float(np.mean(differences)), float(np.mean(wrong))
@@ -131,7 +131,7 @@ def _shown(world: World, margin: float, worlds: int) -> float:
     """How often any simpler contender is shown to be no worse than the last by more than the margin."""
     evidence = EvidenceSpec(resamples=300, margin=margin)
     fields = [world.draw(seed, evidence) for seed in range(worlds)]
-    rows = [non_inferiority(field, field.standings[-1]) for field in fields]
+    rows = [assess_non_inferiority(field, field.ranks[-1]) for field in fields]
     return float(np.mean([any(row["shown"] for row in of) for of in rows]))
 
 
@@ -162,15 +162,15 @@ def test_what_is_recommended_without_proof_is_not_called_shown() -> None:
     """Half a point worse, margin half a point: recommended where validation has it level, and seldom shown."""
     evidence = EvidenceSpec(resamples=200, margin=0.005)
     level = World((0.895, 0.90), groups=300, best=1, ahead=0.004)
-    choices = [choose(level.draw(seed, evidence)) for seed in range(100)]
-    assert all(choice.recommended.name == "c0" and choice.top.name == "c1" for choice in choices)
-    assert _within(sum(choice.shown for choice in choices) / 100, 0.05, 100, 1)
-    assert all(choice.shown == choice.rivals[0]["shown"] for choice in choices)
+    choices = [select_contender(level.draw(seed, evidence)) for seed in range(100)]
+    assert all(choice.recommended.name == "c0" and choice.best.name == "c1" for choice in choices)
+    assert _within(sum(choice.is_supported for choice in choices) / 100, 0.05, 100, 1)
+    assert all(choice.is_supported == choice.simpler_vs_best[0]["shown"] for choice in choices)
     apart = World((0.80, 0.90), groups=300, best=1, ahead=0.006)
-    choices = [choose(apart.draw(seed, evidence)) for seed in range(20)]
-    assert all(choice.recommended is choice.top for choice in choices)
-    assert all(choice.shown == choice.rivals[0]["worse"] for choice in choices)
-    assert any(choice.shown for choice in choices)
+    choices = [select_contender(apart.draw(seed, evidence)) for seed in range(20)]
+    assert all(choice.recommended is choice.best for choice in choices)
+    assert all(choice.is_supported == choice.simpler_vs_best[0]["worse"] for choice in choices)
+    assert any(choice.is_supported for choice in choices)
 
 
 def test_an_equal_contender_is_mostly_shown_to_be_as_good_where_the_test_set_is_large_enough() -> None:
@@ -178,7 +178,7 @@ def test_an_equal_contender_is_mostly_shown_to_be_as_good_where_the_test_set_is_
 
 
 def _power(world: World, effect: float, worlds: int) -> None:
-    rows = [compare(world.draw(seed, QUICK))[0] for seed in range(worlds)]
+    rows = [compare_contenders(world.draw(seed, QUICK))[0] for seed in range(worlds)]
     assert np.mean([row["minimum_detectable_effect"] for row in rows]) == pytest.approx(effect, rel=0.05)
     # The larger of two p values is a little more careful than the formula; the design effect of groups leans upwards.
     found = float(np.mean([row["decision"] == "better" for row in rows]))
@@ -217,5 +217,5 @@ def test_the_lower_bound_of_a_proportion_is_seldom_above_the_truth(
     common = np.repeat(rng.normal(size=(worlds, groups)), size, axis=1)
     hard = math.sqrt(clumped) * common + math.sqrt(1 - clumped) * rng.normal(size=(worlds, groups * size))
     right = (hard < NormalDist().inv_cdf(accuracy)).astype(float)
-    above = np.mean([proportion(row, np.ones(len(row)), index).lower(0.95) > accuracy for row in right])
+    above = np.mean([estimate_proportion(row, np.ones(len(row)), index).lower_bound(0.95) > accuracy for row in right])
     assert _within(float(above), 0.05, worlds, 1)

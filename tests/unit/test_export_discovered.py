@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from loratory.artifacts.manifests import staging
+from loratory.artifacts.manifests import stage_artifact
 from loratory.errors import ArtifactError
-from loratory.export.discovered import Discovery, discover, shapes_in
-from loratory.export.naming import JOBS, architecture_in, folder_name, job_in, mappings
-from loratory.flows.discover import judge, lines, looked
+from loratory.export.discovered import Discovery, discover_models, read_tensor_shapes
+from loratory.export.naming import ROUTER_TASKS, detect_architecture, adapter_folder_name, detect_router_task, make_label_mappings
+from loratory.flows.discover import check_discovery, format_discovery, inspect_models
 
 NAMES: Mapping[str, Sequence[str]] = {
     "intent": ("law", "math", "other"),
@@ -41,22 +41,22 @@ def write(file: Path, value: Any) -> None:
 
 def model(home: Path, task: str, kind: str = "bert", name: str | None = None, rank: int = 8) -> Path:
     """A merged model that is in order."""
-    job, names = JOBS[task], NAMES[task]
-    folder = home / (name or f"{folder_name(job, kind, rank)}_rust")
+    job, names = ROUTER_TASKS[task], NAMES[task]
+    folder = home / (name or f"{adapter_folder_name(job, kind, rank)}_rust")
     folder.mkdir(parents=True)
     maps = {"id2label": {str(i): one for i, one in enumerate(names)}, "label2id": {n: i for i, n in enumerate(names)}}
-    config = {"model_type": kind, "hidden_size": 4, "vocab_size": 5, "architectures": [CLASSES[kind] + job.classes]}
+    config = {"model_type": kind, "hidden_size": 4, "vocab_size": 5, "architectures": [CLASSES[kind] + job.class_suffix]}
     write(folder / "config.json", {**config, **maps})
     tensors(folder / "model.safetensors", {"x.word_embeddings.weight": (5, 4), "classifier.weight": (len(names), 4)})
     write(folder / "tokenizer.json", {})
     write(folder / "lora_config.json", {"rank": rank})
-    for file, mapping in mappings(job, names).items():
+    for file, mapping in make_label_mappings(job, names).items():
         write(folder / file, mapping)
     return folder
 
 
 def three(home: Path, kind: str = "bert") -> dict[str, Path]:
-    return {task: model(home, task, kind) for task in JOBS}
+    return {task: model(home, task, kind) for task in ROUTER_TASKS}
 
 
 def edit(file: Path, **values: Any) -> None:
@@ -83,14 +83,14 @@ def problems(found: Discovery, folder: Path) -> list[str]:
     ],
 )
 def test_a_name_is_read_as_the_router_reads_it(name: str, task: str | None, architecture: str) -> None:
-    assert (job_in(name), architecture_in(name)) == (task, architecture)
+    assert (detect_router_task(name), detect_architecture(name)) == (task, architecture)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "modernbert"])
-@pytest.mark.parametrize("task", list(JOBS))
+@pytest.mark.parametrize("task", list(ROUTER_TASKS))
 def test_our_names_are_found_again(task: str, kind: str) -> None:
-    name = folder_name(JOBS[task], kind, 16)
-    assert (job_in(name), architecture_in(name)) == (task, kind)
+    name = adapter_folder_name(ROUTER_TASKS[task], kind, 16)
+    assert (detect_router_task(name), detect_architecture(name)) == (task, kind)
 
 
 # ---- what is taken
@@ -98,11 +98,11 @@ def test_the_first_architecture_with_all_three_is_taken(tmp_path: Path) -> None:
     for kind in ("modernbert", "roberta"):
         three(tmp_path / kind, kind)
     model(tmp_path, "intent")  # of bert there is but one
-    found = discover(tmp_path)
-    assert (found.architecture, found.sound) == ("roberta", True)
+    found = discover_models(tmp_path)
+    assert (found.architecture, found.is_usable) == ("roberta", True)
     assert {one.folder.parent.name for one in found.chosen.values()} == {"roberta"}
     three(tmp_path / "late", "bert")
-    found = discover(tmp_path)
+    found = discover_models(tmp_path)
     assert found.architecture == "bert"
     assert found.chosen["intent"].folder.parent.name == "late"  # "late" stands before "lora_..."
 
@@ -110,7 +110,7 @@ def test_the_first_architecture_with_all_three_is_taken(tmp_path: Path) -> None:
 def test_of_a_task_the_first_name_is_taken(tmp_path: Path) -> None:
     three(tmp_path)
     model(tmp_path, "intent", rank=16)
-    found = discover(tmp_path)
+    found = discover_models(tmp_path)
     assert "_r16_" in found.chosen["intent"].folder.name
     assert len(found.models) == 4
 
@@ -118,17 +118,17 @@ def test_of_a_task_the_first_name_is_taken(tmp_path: Path) -> None:
 def test_nothing_is_taken_without_all_three(tmp_path: Path) -> None:
     model(tmp_path, "intent")
     model(tmp_path, "pii", "roberta")
-    found = discover(tmp_path)
-    assert (found.architecture, dict(found.chosen), found.sound) == (None, {}, False)
-    assert "bert lacks pii, jailbreak; roberta lacks intent, jailbreak" in found.why
+    found = discover_models(tmp_path)
+    assert (found.architecture, dict(found.chosen), found.is_usable) == (None, {}, False)
+    assert "bert lacks pii, jailbreak; roberta lacks intent, jailbreak" in found.reason
     with pytest.raises(ArtifactError, match="has all three tasks"):
-        judge(looked(tmp_path), tmp_path)
+        check_discovery(inspect_models(tmp_path), tmp_path)
 
 
 def test_a_link_is_passed_over_as_the_router_does(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "lora_intent_classifier_x").symlink_to(model(tmp_path / "else", "intent"))
-    assert discover(tmp_path / "models").models == ()
+    assert discover_models(tmp_path / "models").models == ()
 
 
 def test_an_adapter_that_stands_before_its_twin_is_told(tmp_path: Path) -> None:
@@ -139,13 +139,13 @@ def test_an_adapter_that_stands_before_its_twin_is_told(tmp_path: Path) -> None:
         plain / "adapter_model.safetensors", {"a.lora_A.weight": (8, 4), "base_model.model.classifier.weight": (3, 4)}
     )
     write(plain / "adapter_config.json", {"r": 8})
-    found = discover(tmp_path)
+    found = discover_models(tmp_path)
     assert found.chosen["intent"].holds == "adapter"
     assert problems(found, plain) == [
         "it holds an adapter without its base (model.safetensors is missing): the router needs the merged twin"
     ]
     with pytest.raises(ArtifactError, match="would take is broken") as caught:
-        judge(looked(tmp_path), tmp_path)
+        check_discovery(inspect_models(tmp_path), tmp_path)
     assert plain.name in caught.value.problem
     assert caught.value.remedy.startswith("keep the adapters' folders")
 
@@ -154,8 +154,8 @@ def test_an_adapter_that_stands_before_its_twin_is_told(tmp_path: Path) -> None:
 def test_what_is_in_order_has_no_problem(tmp_path: Path) -> None:
     for kind in ("bert", "roberta", "modernbert"):
         three(tmp_path / kind, kind)
-    assert all(one.problems == () for one in discover(tmp_path).models)
-    judge(looked(tmp_path), tmp_path)
+    assert all(one.problems == () for one in discover_models(tmp_path).models)
+    check_discovery(inspect_models(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_is_in_order_has_no_problem(tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path, file: str) -> None:
     folder = model(tmp_path, "intent")
     (folder / file).unlink()
-    assert problems(discover(tmp_path), folder) == [f"{file} is missing"]
+    assert problems(discover_models(tmp_path), folder) == [f"{file} is missing"]
 
 
 def test_weights_that_are_missing_pickled_or_torn(tmp_path: Path) -> None:
@@ -178,11 +178,11 @@ def test_weights_that_are_missing_pickled_or_torn(tmp_path: Path) -> None:
         (struct.pack("<Q", 2) + b"[]", "it has no header of safetensors"),
     ):
         file.write_bytes(raw)
-        assert f"model.safetensors cannot be read: {said}" in problems(discover(tmp_path), folder)
+        assert f"model.safetensors cannot be read: {said}" in problems(discover_models(tmp_path), folder)
     file.unlink()
-    assert problems(discover(tmp_path), folder) == ["model.safetensors is missing"]
+    assert problems(discover_models(tmp_path), folder) == ["model.safetensors is missing"]
     (folder / "pytorch_model.bin").touch()
-    assert problems(discover(tmp_path), folder) == ["the weights are pickled (pytorch_model.bin)"]
+    assert problems(discover_models(tmp_path), folder) == ["the weights are pickled (pytorch_model.bin)"]
 
 
 @pytest.mark.parametrize(
@@ -245,35 +245,35 @@ def test_weights_that_are_missing_pickled_or_torn(tmp_path: Path) -> None:
 def test_files_that_disagree(tmp_path: Path, task: str, file: str, change: dict[str, Any], said: str) -> None:
     folder = model(tmp_path, task)
     edit(folder / file, **change)
-    assert said in problems(discover(tmp_path), folder)
+    assert said in problems(discover_models(tmp_path), folder)
 
 
 def test_heads_that_do_not_fit(tmp_path: Path) -> None:
     folder = model(tmp_path, "intent")
     tensors(folder / "model.safetensors", {"classifier.out_proj.weight": (2, 4)})
-    assert problems(discover(tmp_path), folder) == [
+    assert problems(discover_models(tmp_path), folder) == [
         "model.safetensors: classifier.out_proj.weight has 2 outputs, and config.json 3 labels"
     ]
     tensors(folder / "model.safetensors", {"encoder.weight": (2, 4)})
-    assert problems(discover(tmp_path), folder)[0].startswith("model.safetensors holds no head")
+    assert problems(discover_models(tmp_path), folder)[0].startswith("model.safetensors holds no head")
 
 
 def test_tags_that_are_none(tmp_path: Path) -> None:
     folder = model(tmp_path, "pii")
     names = ("O", "B-PERSON", "PERSON")
     edit(folder / "config.json", id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
-    for file, mapping in mappings(JOBS["pii"], names).items():
+    for file, mapping in make_label_mappings(ROUTER_TASKS["pii"], names).items():
         write(folder / file, mapping)
-    assert problems(discover(tmp_path), folder) == ["the labels are no BIO tags: 'PERSON' is no tag"]
+    assert problems(discover_models(tmp_path), folder) == ["the labels are no BIO tags: 'PERSON' is no tag"]
 
 
 def test_files_that_are_no_json_or_no_object(tmp_path: Path) -> None:
     folder = model(tmp_path, "intent")
     (folder / "config.json").write_bytes(b"{\xff")
-    assert "config.json is no JSON" in problems(discover(tmp_path), folder)
+    assert "config.json is no JSON" in problems(discover_models(tmp_path), folder)
     for odd in ("[]", "3", '{"id2label": 3}', '{"id2label": {"x": "a"}}'):
         (folder / "config.json").write_text(odd)
-        assert "config.json has no id2label that counts 0, 1, 2, ..." in problems(discover(tmp_path), folder)
+        assert "config.json has no id2label that counts 0, 1, 2, ..." in problems(discover_models(tmp_path), folder)
 
 
 def test_an_adapters_ranks(tmp_path: Path) -> None:
@@ -281,35 +281,35 @@ def test_an_adapters_ranks(tmp_path: Path) -> None:
     tensors(folder / "adapter_model.safetensors", {"a.lora_A.weight": (4, 4), "a.lora_B.weight": (4, 2)})
     write(folder / "adapter_config.json", {"r": 8})
     ranks = "2, 4 in adapter_model.safetensors, 8 in adapter_config.json, 8 in lora_config.json, 8 in its name"
-    assert f"the rank differs: {ranks}" in problems(discover(tmp_path), folder)
+    assert f"the rank differs: {ranks}" in problems(discover_models(tmp_path), folder)
 
 
 def test_a_file_that_was_changed_behind_its_manifest(tmp_path: Path) -> None:
     folder = model(tmp_path, "intent")
-    with staging(folder, {}) as part:
+    with stage_artifact(folder, {}) as part:
         (part / "tokenizer.json").write_text("{}")
     (folder / "tokenizer.json").write_text("{} ")
-    assert any("SHA-256 differs" in said and "tokenizer.json" in said for said in problems(discover(tmp_path), folder))
+    assert any("SHA-256 differs" in said and "tokenizer.json" in said for said in problems(discover_models(tmp_path), folder))
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="there is no such folder"):
-        discover(tmp_path / "nowhere")
+        discover_models(tmp_path / "nowhere")
 
 
 def test_the_table_says_what_was_taken_and_what_is_broken(tmp_path: Path) -> None:
     folders = three(tmp_path)
     (folders["pii"] / "lora_config.json").unlink()
     model(tmp_path, "intent", "roberta")
-    found = looked(tmp_path)
-    text = "\n".join(lines(found))
+    found = inspect_models(tmp_path)
+    text = "\n".join(format_discovery(found))
     assert "taken (*): bert: the first of bert > roberta > modernbert with intent, pii, jailbreak" in text
     assert "  - lora_config.json is missing" in text
-    assert sum(line.startswith("*") for line in lines(found)) == 3
+    assert sum(line.startswith("*") for line in format_discovery(found)) == 3
     assert json.loads(json.dumps(found)) == found
     assert found["chosen"]["pii"] == folders["pii"].name
 
 
 def test_shapes_are_read_from_the_header_alone(tmp_path: Path) -> None:
     tensors(tmp_path / "x.safetensors", {"a": (2, 3), "b": (0, 7)})
-    assert shapes_in(tmp_path / "x.safetensors") == {"a": (2, 3), "b": (0, 7)}
+    assert read_tensor_shapes(tmp_path / "x.safetensors") == {"a": (2, 3), "b": (0, 7)}

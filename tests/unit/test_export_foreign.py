@@ -21,12 +21,12 @@ from safetensors.torch import load_file, save_file
 
 from loratory.errors import LoratoryError
 from loratory.flows.importing import import_folder
-from loratory.models.bases import describe
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool
+from loratory.models.bases import describe_base
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
-from loratory.predictors.bio import decoded, likeliest
-from loratory.predictors.schemes import SCHEMES, labels_of, scheme_of
+from loratory.predictors.bio import decode_spans, viterbi
+from loratory.predictors.schemes import TAG_SCHEMES, parse_labels, detect_scheme_name
 from tiny import TEXTS, save_base
 
 LABELS = ("card", "cash", "login")
@@ -39,7 +39,7 @@ def named(names: Sequence[str]) -> dict[str, Any]:
 
 
 def answers(folder: Path) -> list[Any]:
-    return store.read(folder, Pool()).predict([{"text": text} for text in TEXTS], run_here)
+    return store.load_predictor(folder, TorchBackbonePool()).predict([{"text": text} for text in TEXTS], run_locally)
 
 
 def odds(folder: Path) -> list[list[float]]:
@@ -95,9 +95,9 @@ def test_a_checkpoint_is_taken_in_on_its_base(checkpoint: Path, tmp_path: Path, 
 
 def test_a_checkpoint_on_a_base_of_ours(tmp_path: Path) -> None:
     """The hub's id of a base that is installed needs no network."""
-    from loratory.models.bases import resolve
+    from loratory.models.bases import resolve_base
 
-    folder = resolve("minilm").folder
+    folder = resolve_base("minilm").folder
     config = LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS", modules_to_save=["classifier"])
     auto = transformers.AutoModelForSequenceClassification
     get_peft_model(auto.from_pretrained(folder, num_labels=3), config).save_pretrained(str(tmp_path / "c"))
@@ -184,7 +184,7 @@ def test_the_command_for_a_base_works(tmp_path: Path) -> None:
     before = load_file(folder / "model.safetensors")
     pickled(folder, "pytorch_model.bin")
     with pytest.raises(LoratoryError, match=r"no safetensors weights, but pytorch_model\.bin") as caught:
-        describe("base", folder)
+        describe_base("base", folder)
     run_command(caught.value.remedy)
     after = load_file(folder / "model.safetensors")
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
@@ -257,7 +257,7 @@ def test_an_architecture_that_cannot_be_taken_in_names_what_can_be_done(tmp_path
     problem = refused(folder, "does not work on its trunk's final states alone, so it cannot be taken in")
     assert "base:" in problem.remedy
     assert "head: pooled" not in problem.remedy
-    assert describe(str(folder), folder).kind == "encoder"  # what the remedy says can be done
+    assert describe_base(str(folder), folder).kind == "encoder"  # what the remedy says can be done
 
 
 # ---- schemes of tags
@@ -296,10 +296,10 @@ def some_spans(chance: random.Random, length: int, apart: bool) -> list[tuple[in
     return found
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", TAG_SCHEMES)
 def test_tags_of_a_scheme_are_the_spans_that_they_were_written_for(name: str) -> None:
-    scheme, chance = SCHEMES[name], random.Random(5)
-    outputs = scheme.tags_of(SPANS)
+    scheme, chance = TAG_SCHEMES[name], random.Random(5)
+    outputs = scheme.list_tags(SPANS)
     for _ in range(60):
         length = chance.randint(1, 9)
         spans = some_spans(chance, length, apart=name in ("io", "plain"))
@@ -307,15 +307,15 @@ def test_tags_of_a_scheme_are_the_spans_that_they_were_written_for(name: str) ->
         for place, tag in enumerate(tags_in(name, spans, length)):
             rows[place, outputs.index(tag)] = np.log(0.9)
         text = "x" * length
-        found = decoded(rows, [(k, k + 1) for k in range(length)], SPANS, text, scheme)
+        found = decode_spans(rows, [(k, k + 1) for k in range(length)], SPANS, text, scheme)
         assert [(one.start, one.end, one.label) for one in found] == spans
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", TAG_SCHEMES)
 def test_the_likeliest_tags_are_the_best_that_some_spans_are_written_in(name: str) -> None:
     """Every sequence of tags is tried: those allowed are those that spans of the scheme give (any B in IOB1)."""
-    scheme, labels = SCHEMES[name], ("A",)
-    outputs = scheme.tags_of(labels)
+    scheme, labels = TAG_SCHEMES[name], ("A",)
+    outputs = scheme.list_tags(labels)
     written = {
         tuple(outputs.index(tag) for tag in tags_in(name, [(*span, "A") for span in spans], 4))
         for count in range(5)
@@ -328,7 +328,7 @@ def test_the_likeliest_tags_are_the_best_that_some_spans_are_written_in(name: st
     for _ in range(30):
         rows = np.log(chance.dirichlet(np.ones(len(outputs)), size=4))
         best = max(sorted(written), key=lambda path: sum(rows[k, tag] for k, tag in enumerate(path)))
-        assert likeliest(rows, scheme) == list(best)
+        assert viterbi(rows, scheme) == list(best)
 
 
 @pytest.mark.parametrize(
@@ -346,8 +346,8 @@ def test_the_likeliest_tags_are_the_best_that_some_spans_are_written_in(name: st
     ],
 )
 def test_a_scheme_is_known_by_the_names_of_its_tags(tags: list[str], expected: str) -> None:
-    assert scheme_of(tags) == expected
-    assert set(labels_of(tags, SCHEMES[expected])) <= {"A", "B"}
+    assert detect_scheme_name(tags) == expected
+    assert set(parse_labels(tags, TAG_SCHEMES[expected])) <= {"A", "B"}
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_a_scheme_is_known_by_the_names_of_its_tags(tags: list[str], expected: s
 )
 def test_tags_of_no_scheme_are_refused(tags: list[str]) -> None:
     with pytest.raises(ValueError, match=r"no tag|is no|is there twice|not the kinds|there is no"):
-        labels_of(tags, SCHEMES[scheme_of(tags)])
+        parse_labels(tags, TAG_SCHEMES[detect_scheme_name(tags)])
 
 
 def tagger(folder: Path, names: Sequence[str]) -> Path:
@@ -408,8 +408,8 @@ def test_spans_are_those_of_the_pipeline(tmp_path: Path, names: list[str], schem
 @pytest.mark.parametrize("left", ["", "I-NAME"])
 def test_outputs_of_other_schemes_are_read_in_their_own(tmp_path: Path, name: str, left: str) -> None:
     """In any order, and where a model lacks a tag: the spans are those of the likeliest path over stock logits."""
-    scheme = SCHEMES[name]
-    outputs = scheme.tags_of(SPANS)
+    scheme = TAG_SCHEMES[name]
+    outputs = scheme.list_tags(SPANS)
     names = [tag for tag in outputs if tag != left]
     random.Random(1).shuffle(names)
     folder = tagger(tmp_path / "tagger", names)
@@ -417,17 +417,17 @@ def test_outputs_of_other_schemes_are_read_in_their_own(tmp_path: Path, name: st
     model = transformers.AutoModelForTokenClassification.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     count = 0
-    made = store.read(tmp_path / "out", Pool())
+    made = store.load_predictor(tmp_path / "out", TorchBackbonePool())
     order: Any = made.task
     for text, one in zip(TEXTS, answers(tmp_path / "out"), strict=True):
         given = tokenizer(text, return_tensors="pt", return_offsets_mapping=True)
         places = [tuple(place) for place in given.pop("offset_mapping")[0].tolist()]
         with torch.no_grad():
             logits = model(**given).logits[0].double().log_softmax(-1).numpy()
-        wanted = scheme.tags_of(order.span_labels)
+        wanted = scheme.list_tags(order.span_labels)
         real = [k for k, place in enumerate(places) if place[0] < place[1]]
         rows = np.stack([[logits[k, names.index(tag)] if tag in names else -1e4 for tag in wanted] for k in real])
-        found = decoded(rows, [places[k] for k in real], order.span_labels, text, scheme)
+        found = decode_spans(rows, [places[k] for k in real], order.span_labels, text, scheme)
         assert [(s["start"], s["end"], s["label"]) for s in one.answer["spans"]] == [
             (f.start, f.end, f.label) for f in found
         ]

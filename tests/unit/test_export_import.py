@@ -15,12 +15,12 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from loratory.errors import ArtifactError
-from loratory.export.sources import labels_in, locate
+from loratory.export.sources import read_labels, locate_weights
 from loratory.flows.importing import import_folder
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
-from tiny import TEXTS, Bases, save_base
+from tiny import TEXTS, BasePathOf, save_base
 
 LABELS = ("card", "cash", "login")
 NAMED: dict[str, Any] = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
@@ -69,8 +69,8 @@ def theirs(folder: Path) -> list[dict[str, float]]:
 
 
 def ours(folder: Path) -> list[Any]:
-    made = store.read(folder, Pool())
-    return [p.probabilities["/label"] for p in made.predict([{"text": text} for text in TEXTS], run_here)]
+    made = store.load_predictor(folder, TorchBackbonePool())
+    return [p.probabilities["/label"] for p in made.predict([{"text": text} for text in TEXTS], run_locally)]
 
 
 @pytest.mark.parametrize("family", TARGETS)
@@ -108,19 +108,19 @@ def test_the_orders_of_seed_2_give_its_answers(
 )
 def test_labels_in_their_variants(tmp_path: Path, content: Any) -> None:
     (tmp_path / "labels.json").write_text(json.dumps(content), encoding="utf-8")
-    assert labels_in(tmp_path) == LABELS
+    assert read_labels(tmp_path) == LABELS
 
 
 def test_labels_that_are_numbers(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(json.dumps({"label2id": {"5": 0, "1": 1}}), encoding="utf-8")
-    assert labels_in(tmp_path) == ("5", "1")
+    assert read_labels(tmp_path) == ("5", "1")
 
 
 def test_labels_of_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"id2label": {"0": "b", "1": "a"}}), encoding="utf-8")
-    assert labels_in(tmp_path / "nothing", tmp_path) == ("b", "a")
+    assert read_labels(tmp_path / "nothing", tmp_path) == ("b", "a")
     (tmp_path / "labels.json").write_text(json.dumps(["x", "y"]), encoding="utf-8")
-    assert labels_in(tmp_path) == ("x", "y")
+    assert read_labels(tmp_path) == ("x", "y")
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,13 @@ def test_labels_of_the_configuration(tmp_path: Path) -> None:
 def test_labels_that_cannot_be_meant_are_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "labels.json").write_text(content, encoding="utf-8")
     with pytest.raises(ArtifactError) as caught:
-        labels_in(tmp_path)
+        read_labels(tmp_path)
     assert "labels.json" in caught.value.where
 
 
 def test_no_labels_at_all(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"no labels\.json and no id2label"):
-        labels_in(tmp_path)
+        read_labels(tmp_path)
 
 
 # ---- refused
@@ -169,9 +169,9 @@ def refused(foreign: Path, match: str) -> ArtifactError:
 
 def test_a_missing_folder_and_one_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="does not exist"):
-        locate(tmp_path / "nowhere")
+        locate_weights(tmp_path / "nowhere")
     with pytest.raises(ArtifactError, match="no model found"):
-        locate(tmp_path)
+        locate_weights(tmp_path)
 
 
 def test_a_trunk_without_its_head_is_refused(foreign: Path) -> None:
@@ -251,11 +251,11 @@ def test_an_artifact_that_was_changed_is_not_loaded(foreign: Path, name: str) ->
     raw[-2] ^= 1
     file.write_bytes(raw)
     with pytest.raises(ArtifactError, match="SHA-256 differs") as caught:
-        store.read(foreign.parent / "out", Pool())
+        store.load_predictor(foreign.parent / "out", TorchBackbonePool())
     assert name.rpartition("/")[2] in caught.value.where
 
 
-def test_a_foreign_folder_itself_is_not_loaded(foreign: Path, base_of: Bases) -> None:
+def test_a_foreign_folder_itself_is_not_loaded(foreign: Path, base_of: BasePathOf) -> None:
     with pytest.raises(ArtifactError, match="no valid manifest") as caught:
-        store.read(foreign, Pool())
+        store.load_predictor(foreign, TorchBackbonePool())
     assert f"loratory import {foreign}" in caught.value.remedy

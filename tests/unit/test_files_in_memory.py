@@ -14,19 +14,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from loratory.artifacts.contents import Files, Seen, is_plain
-from loratory.artifacts.manifests import file_digest, open_artifact, staging, write_manifest
+from loratory.artifacts.contents import VerifiedFiles, UnlistedFiles, is_safe_name
+from loratory.artifacts.manifests import hash_file, open_artifact, stage_artifact, write_manifest
 from loratory.errors import ArtifactError, BaseModelError
 from loratory.models import adapters, trunks
-from loratory.models.bases import describe, resolve
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool, TorchTrunk, load_trunk
+from loratory.models.bases import describe_base, resolve_base
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool, TorchBackbone, load_backbone
 from loratory.models.weights import read_shapes, read_tensors
 from loratory.predictors import store
 from loratory.predictors.constant import Constant
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.operated import Operated, Point
-from loratory.protocols import Encode, Network
+from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
+from loratory.protocols import EncodeRequest, Network
 from loratory.tasks.classify import Classify
 from tiny import save_base
 
@@ -36,8 +36,8 @@ def copied(tmp_path: Path) -> Path:
     return save_base(tmp_path / "base", "bert")
 
 
-def states(trunk: TorchTrunk) -> torch.Tensor:
-    return trunk.encode([Encode(Network(trunk), (2, 5, 6, 3))])[0]
+def states(trunk: TorchBackbone) -> torch.Tensor:
+    return trunk.encode([EncodeRequest(Network(trunk), (2, 5, 6, 3))])[0]
 
 
 def overwrite(file: Path) -> None:
@@ -50,7 +50,7 @@ def overwrite(file: Path) -> None:
 
 
 def test_a_base_that_changes_in_place_changes_no_answer(copied: Path) -> None:
-    trunk = load_trunk(describe("tiny", copied))
+    trunk = load_backbone(describe_base("tiny", copied))
     before = states(trunk)
     overwrite(copied / "model.safetensors")
     assert torch.equal(states(trunk), before)
@@ -58,11 +58,11 @@ def test_a_base_that_changes_in_place_changes_no_answer(copied: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_a_base_that_changes_between_its_digest_and_its_loading_is_refused(copied: Path, name: str) -> None:
-    base = describe("tiny", copied)
+    base = describe_base("tiny", copied)
     data = (copied / name).read_bytes()
     (copied / name).write_bytes(data[:-1] + b" " if name != "model.safetensors" else data[:-1] + b"\x01")
     with pytest.raises((BaseModelError, ArtifactError)) as caught:
-        load_trunk(base)
+        load_backbone(base)
     assert name in str(caught.value)
 
 
@@ -70,13 +70,13 @@ def test_a_base_that_changes_while_it_is_read_is_refused(copied: Path, monkeypat
     """A race: the digest that was taken is of other bytes than those that were read."""
     real = read_tensors
 
-    def raced(files: Files, name: str, widen: bool = False) -> Any:
+    def raced(files: VerifiedFiles, name: str, widen: bool = False) -> Any:
         overwrite(copied / name)
         return real(files, name, widen)
 
     monkeypatch.setattr(trunks, "read_tensors", raced)
     with pytest.raises(BaseModelError, match="SHA-256 differs"):
-        load_trunk(describe("tiny", copied))
+        load_backbone(describe_base("tiny", copied))
 
 
 SHRINK = """
@@ -100,15 +100,15 @@ def test_truncated_files_do_not_end_the_process(copied: Path) -> None:
 
 
 def test_an_adapter_lies_in_memory(tmp_path: Path, copied: Path) -> None:
-    trunk = load_trunk(describe("tiny", copied))
-    targets, _ = trunk.targets()
-    made = adapters.taken(adapters.grow(trunk.model, {"r": 2, "lora_alpha": 4, "target_modules": list(targets)}), {
+    trunk = load_backbone(describe_base("tiny", copied))
+    targets, _ = trunk.find_target_modules()
+    made = adapters.extract_adapter(adapters.attach_trainable_adapter(trunk.model, {"r": 2, "lora_alpha": 4, "target_modules": list(targets)}), {
         "r": 2, "lora_alpha": 4, "target_modules": list(targets)
     })  # fmt: skip
-    adapters.write(tmp_path / "adapter", made, {})
-    again = adapters.read(tmp_path / "adapter")
+    adapters.write_adapter(tmp_path / "adapter", made, {})
+    again = adapters.read_adapter(tmp_path / "adapter")
     held = {name: t.clone() for name, t in again.tensors.items()}
-    overwrite(tmp_path / "adapter" / adapters.WEIGHTS)
+    overwrite(tmp_path / "adapter" / adapters.WEIGHTS_FILE)
     assert all(torch.equal(again.tensors[name], t) for name, t in held.items())
 
 
@@ -123,13 +123,13 @@ def test_tensors_are_those_of_the_library(tmp_path: Path) -> None:
         "yes": torch.tensor([True, False]),
     }
     save_file(tensors, tmp_path / "x.safetensors", metadata={"format": "pt"})
-    made, stock = read_tensors(Seen(tmp_path), "x.safetensors"), load_file(tmp_path / "x.safetensors")
+    made, stock = read_tensors(UnlistedFiles(tmp_path), "x.safetensors"), load_file(tmp_path / "x.safetensors")
     assert made.keys() == stock.keys()
     assert all(torch.equal(made[name], stock[name]) and made[name].dtype == stock[name].dtype for name in stock)
-    wide = read_tensors(Seen(tmp_path), "x.safetensors", widen=True)["half"]
+    wide = read_tensors(UnlistedFiles(tmp_path), "x.safetensors", widen=True)["half"]
     assert wide.dtype == torch.float32
     assert torch.equal(wide, tensors["half"].float())
-    assert read_shapes(Seen(tmp_path), "x.safetensors")["a"] == (3, 5)
+    assert read_shapes(UnlistedFiles(tmp_path), "x.safetensors")["a"] == (3, 5)
 
 
 @pytest.mark.parametrize(
@@ -149,14 +149,14 @@ def test_a_header_that_says_what_is_not_there_is_refused(tmp_path: Path, header:
     text = json.dumps(header).encode()
     (tmp_path / "x.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
     with pytest.raises(ArtifactError, match=r"safetensors|is not read here"):
-        read_tensors(Seen(tmp_path), "x.safetensors")
+        read_tensors(UnlistedFiles(tmp_path), "x.safetensors")
 
 
 @pytest.mark.parametrize("data", [b"", b"1234567", b"\xff" * 16, (2).to_bytes(8, "little") + b"{]"])
 def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(data)
     with pytest.raises(ArtifactError, match="no safetensors file"):
-        read_tensors(Seen(tmp_path), "x.safetensors")
+        read_tensors(UnlistedFiles(tmp_path), "x.safetensors")
 
 
 # ---- only listed files
@@ -164,54 +164,54 @@ TASK = Classify(labels=("a", "b"))
 
 
 def fit(folder: Path) -> Path:
-    with staging(folder, {}) as part:
-        store.write(part, Constant(TASK, {"label": "a"}, {"a": 0.6, "b": 0.4}))
+    with stage_artifact(folder, {}) as part:
+        store.save_predictor(part, Constant(TASK, {"label": "a"}, {"a": 0.6, "b": 0.4}))
     return folder
 
 
 def test_an_operating_point_that_the_manifest_does_not_list_is_not_there(tmp_path: Path) -> None:
     folder = fit(tmp_path / "fit")
-    Operated(Constant(TASK, {"label": "a"}, {}), Point(thresholds={"b": 0.1})).save(folder)
-    made = store.read(folder, Pool())
-    assert not isinstance(made, Operated)
-    assert made.predict([{"text": "x"}], run_here)[0].answer == {"label": "a"}
+    CalibratedPredictor(Constant(TASK, {"label": "a"}, {}), OperatingPoint(thresholds={"b": 0.1})).save(folder)
+    made = store.load_predictor(folder, TorchBackbonePool())
+    assert not isinstance(made, CalibratedPredictor)
+    assert made.predict([{"text": "x"}], run_locally)[0].answer == {"label": "a"}
 
 
 def test_recognisers_and_a_model_that_the_manifest_does_not_list_are_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = save_base(tmp_path / "base", "bert")
-    pool = Pool()
-    trunk = pool.base(str(base))
+    pool = TorchBackbonePool()
+    trunk = pool.get_base(str(base))
     from loratory.predictors.heads import make_head
 
     head = make_head("pooled", trunk, ("a", "b")).eval()
-    with staging(tmp_path / "fit", {}) as part:
-        store.write(part, Encoder(TASK, "labels", Network(trunk, None, head), 64, learned=2))
-    before = store.read(tmp_path / "fit", Pool()).predict([{"text": "hello"}], run_here)
+    with stage_artifact(tmp_path / "fit", {}) as part:
+        store.save_predictor(part, Encoder(TASK, "labels", Network(trunk, None, head), 64, trained_parameters=2))
+    before = store.load_predictor(tmp_path / "fit", TorchBackbonePool()).predict([{"text": "hello"}], run_locally)
     for name in ("model", "base_0"):
         shutil.copytree(base, tmp_path / "fit" / name)
         tensors = {key: torch.zeros_like(t) for key, t in load_file(base / "model.safetensors").items()}
         save_file(tensors, tmp_path / "fit" / name / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "fit" / "finders.json").write_text('[{"label": "a", "source": "pattern", "says": ["x"]}]')
-    made: Any = store.read(tmp_path / "fit", Pool())
-    assert made.predict([{"text": "hello"}], run_here) == before
+    made: Any = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
+    assert made.predict([{"text": "hello"}], run_locally) == before
     assert made.finders == ()
     base.rename(tmp_path / "gone")  # an unlisted copy is not taken for it either
     with pytest.raises(BaseModelError):
-        store.read(tmp_path / "fit", Pool())
+        store.load_predictor(tmp_path / "fit", TorchBackbonePool())
 
 
 @pytest.mark.parametrize(
     "name", ["", "/a", "../a", "a/../b", "a/./b", "a//b", "a\\b", "C:a", "a\0b", ".", "..", "a/", 3, None]
 )
 def test_names_that_are_not_plain(name: Any) -> None:
-    assert not is_plain(name)
+    assert not is_safe_name(name)
 
 
 @pytest.mark.parametrize("name", ["a", "a/b.json", "adapter/adapter_config.json", "a..b", ".hidden"])
 def test_names_that_are_plain(name: str) -> None:
-    assert is_plain(name)
+    assert is_safe_name(name)
 
 
 @pytest.mark.parametrize("kind", ["link", "folder link", "fifo", "device", "case"])
@@ -236,7 +236,7 @@ def test_links_pipes_devices_and_tricks_of_case_are_refused(tmp_path: Path, kind
             os.mkfifo(folder / "task.json")
     write_manifest(folder, manifest)
     with pytest.raises(ArtifactError):
-        store.read(folder, Pool())
+        store.load_predictor(folder, TorchBackbonePool())
 
 
 def test_a_manifest_that_is_a_link_or_a_pipe_is_none(tmp_path: Path) -> None:
@@ -259,9 +259,9 @@ def test_what_is_read_is_what_was_hashed(tmp_path: Path) -> None:
         artifact.read("task.json")
     with pytest.raises(ArtifactError, match="not among the files"):
         artifact.read("unlisted.json")
-    assert artifact.release == file_digest(folder / "manifest.json")
+    assert artifact.manifest_digest == hash_file(folder / "manifest.json")
 
 
 def test_the_embedded_bases_still_load() -> None:
     for name in ("minilm", "seedling"):
-        assert load_trunk(resolve(name)).parameters() > 1000
+        assert load_backbone(resolve_base(name)).count_parameters() > 1000

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from loratory.errors import DataError, Unfit
+from loratory.errors import DataError, UnsupportedTask
 from loratory.flows import predict as flow
-from loratory.flows.run import Place, run
+from loratory.flows.run import RunPaths, run_experiment
 from loratory.flows.specs import load_spec
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
-from tiny import save_writer
+from tiny import save_causal_model
 
 SPEC = """
 name: orders
@@ -50,7 +50,7 @@ evidence: {resamples: 200, latency_texts: 5}
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    save_writer(tmp_path / "writer")
+    save_causal_model(tmp_path / "writer")
     rows = []
     for i in range(40):
         kind, count = ("card", "cash")[i % 2], 10 + i
@@ -66,7 +66,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ran(name: str) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
     events: list[tuple[str, Any]] = []
     spec = load_spec(name)
-    ladder = run(spec, Place.of(spec, None), lambda event, values: events.append((event, dict(values))))
+    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: events.append((event, dict(values))))
     return ladder, events
 
 
@@ -80,21 +80,21 @@ def test_every_answer_is_of_the_users_schema_and_each_field_has_its_confidence(h
     assert "be brief" in shown["prompt"]
     assert json.loads(shown["learnt"].partition("<|im_end|>")[0])["kind"] in ("card", "cash")
 
-    made = store.read(home / "runs/orders/contenders/lora/seed-1", Pool())
+    made = store.load_predictor(home / "runs/orders/contenders/lora/seed-1", TorchBackbonePool())
     asked = [{"prompt": "please 17 cash"}, {"prompt": "card", "system": "be brief"}, {"prompt": "today " * 400}]
-    *held, long = made.predict(asked, run_here)
+    *held, long = made.predict(asked, run_locally)
     for prediction in held:
         assert Draft202012Validator(made.task.contract()).is_valid(prediction.answer)
         assert set(prediction.probabilities) == {"/kind", "/count"}
         assert all(0 <= odd <= 1 for odds in prediction.probabilities.values() for odd in odds.values())
         assert prediction.confidence == min(max(odds.values()) for odds in prediction.probabilities.values())
-    assert (long.answer, long.why) == (None, "long")
+    assert (long.answer, long.reason) == (None, "long")
     heard: list[str] = []
-    assert flow.aloud(made, asked[0], heard.append).answer == held[0].answer
+    assert flow.stream_answer(made, asked[0], heard.append).answer == held[0].answer
     assert json.loads("".join(heard)) == held[0].answer
     assert len(heard) > 3
-    with pytest.raises(Unfit, match="no answer: long"):
-        flow.aloud(made, asked[2], heard.append)
+    with pytest.raises(UnsupportedTask, match="no answer: long"):
+        flow.stream_answer(made, asked[2], heard.append)
     assert (home / "runs/orders/contenders/lora/seed-1/README.md").read_text().count("text-generation") == 2
 
 
@@ -105,7 +105,7 @@ def test_text_is_drawn_as_the_spec_says_and_the_same_each_time(home: Path) -> No
     assert "json_valid" not in row  # text is no JSON
     assert set(row["metrics"]) >= {"checks", "passed", "overlap", "short"}
     first, second = (
-        store.read(home / "runs/talk/contenders/lora/seed-1", Pool()).predict([{"prompt": "17 cash"}] * 2, run_here)
+        store.load_predictor(home / "runs/talk/contenders/lora/seed-1", TorchBackbonePool()).predict([{"prompt": "17 cash"}] * 2, run_locally)
         for _ in range(2)
     )
     assert first == second
@@ -138,5 +138,5 @@ def test_a_schema_that_cannot_be_promised_is_refused_before_a_weight_is_loaded(
         SPEC.partition("  answer_schema:")[0] + f"  answer_schema: {schema}\n" + "data" + SPEC.partition("\ndata")[2]
     )
     (home / "spec.yaml").write_text(lines, encoding="utf-8")
-    with pytest.raises(Unfit, match=match):
+    with pytest.raises(UnsupportedTask, match=match):
         ran("spec.yaml")

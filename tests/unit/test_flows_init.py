@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loratory.errors import SpecError
-from loratory.flows.init import from_data, from_recipe
-from loratory.flows.preparing import check
+from loratory.flows.init import write_spec_for_data, copy_recipe_spec
+from loratory.flows.preparing import prepare_split
 from loratory.flows.specs import load_spec
 from loratory.specs.frame import Spec
 
@@ -68,7 +68,7 @@ def table(
 
 
 def made(data: Path | str, output: Path, name: str | None = None) -> tuple[Spec, str]:
-    from_data(str(data), output, name)
+    write_spec_for_data(str(data), output, name)
     spec, text = load_spec(str(output)), output.read_text(encoding="utf-8")
     assert "calibration" not in text, "no example is set apart for a part that nothing uses"
     assert spec.data.split.calibration == 0
@@ -135,7 +135,7 @@ def test_columns_with_odd_names(columns: tuple[str, str], tmp_path: Path) -> Non
     spec, _ = made(table(tmp_path / "d.csv", ["A", "B"], columns), tmp_path / "spec.yaml")
     assert (spec.data.columns["text"], spec.data.columns["label"]) == columns
     heard: list[str] = []
-    check(
+    prepare_split(
         load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]", "data.near_duplicates=1"]),
         lambda event, values: heard.append(event),
     )
@@ -163,7 +163,7 @@ def test_an_output_in_another_folder_still_finds_the_data(tmp_path: Path, monkey
     assert spec.data.path == "../../examples/d.csv"
     assert (spec.folder / spec.data.path).resolve() == tmp_path / "examples" / "d.csv"
     monkeypatch.chdir(tmp_path / "specs")
-    check(load_spec("inner/s.yaml", None, ["ladder=[rules]", "data.near_duplicates=1"]), lambda event, values: None)
+    prepare_split(load_spec("inner/s.yaml", None, ["ladder=[rules]", "data.near_duplicates=1"]), lambda event, values: None)
 
 
 def test_many_labels_are_left_to_the_data(tmp_path: Path) -> None:
@@ -179,11 +179,11 @@ def test_long_label_lists_stay_readable_yaml(tmp_path: Path) -> None:
 
 
 def test_a_recipe_is_copied_with_its_data_found_from_anywhere(tmp_path: Path) -> None:
-    from_recipe("risk-triage", tmp_path / "mine.yaml")
+    copy_recipe_spec("risk-triage", tmp_path / "mine.yaml")
     spec = load_spec(str(tmp_path / "mine.yaml"))
     assert Path(spec.data.path).is_absolute()
     assert Path(spec.data.path).is_file()
     assert spec.task == load_spec("risk-triage").task
     assert "#" in (tmp_path / "mine.yaml").read_text(encoding="utf-8"), "its comments come along"
     with pytest.raises(SpecError, match="did you mean 'risk-triage'"):
-        from_recipe("risk-triag", tmp_path / "other.yaml")
+        copy_recipe_spec("risk-triag", tmp_path / "other.yaml")

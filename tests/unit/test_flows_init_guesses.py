@@ -17,9 +17,9 @@ import datasets
 import pytest
 
 from loratory.errors import LoratoryError, SpecError
-from loratory.flows.init import from_data
-from loratory.flows.init_guesses import Wishes
-from loratory.flows.preparing import check
+from loratory.flows.init import write_spec_for_data
+from loratory.flows.init_guesses import InitOptions
+from loratory.flows.preparing import prepare_split
 from loratory.flows.specs import load_spec
 from loratory.schemas import infer_schema
 from loratory.specs.frame import Spec
@@ -47,7 +47,7 @@ def lines(path: Path, rows: Sequence[Any]) -> Path:
 def made(data: Path, ask: Any = None, **wishes: str) -> tuple[Spec, str]:
     """The spec that init writes beside the data, and all that it says."""
     file = data.parent / "spec.yaml"
-    said = from_data(str(data), file, None, Wishes(**wishes), ask)
+    said = write_spec_for_data(str(data), file, None, InitOptions(**wishes), ask)
     return load_spec(str(file)), "\n".join(said)
 
 
@@ -187,7 +187,7 @@ def test_a_public_shape_is_taken_for_what_it_is(name: str, tmp_path: Path) -> No
     for path in columns.values():
         assert repr(path) in said
     cheap = ["ladder=[rules]" if kind != "generate" else "ladder=[prompted]", "data.suspects=false"]
-    check(load_spec(str(tmp_path / "spec.yaml"), None, cheap), lambda event, values: None)
+    prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, cheap), lambda event, values: None)
 
 
 def test_answers_of_json_get_the_schema_that_they_are_of(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_what_is_said_wins(tmp_path: Path) -> None:
     spec, _ = made(file, text="a", label="kind", group="doc", encoding="cp1252")
     assert spec.data.columns == {"text": "a", "label": "kind", "group": "doc"}
     assert spec.data.encoding == "cp1252"
-    found = check(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), lambda event, values: None)
+    found = prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), lambda event, values: None)
     assert all("ein Gruß" in example.input["text"] for example in found.parts.test)
     spec, _ = made(file, task="generate", text="a", label="b", encoding="cp1252")
     assert (spec.task.kind, spec.data.columns) == ("generate", {"prompt": "a", "completion": "b"})
@@ -333,7 +333,7 @@ def test_tags_that_are_numbers_get_their_names(tmp_path: Path) -> None:
     assert spec.task.labels == ("PER",)
     assert "30 spans of 1 labels" in said
     cheap = load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"])
-    assert check(cheap, lambda event, values: None).task.labels == ("PER",)
+    assert prepare_split(cheap, lambda event, values: None).task.labels == ("PER",)
 
 
 def test_the_label_tells_the_kind(tmp_path: Path) -> None:
@@ -381,15 +381,15 @@ def test_the_hub_is_asked_for_a_configuration_and_a_revision(tmp_path: Path, mon
     assert caught.value.allowed == "pqa_labeled, pqa_artificial"
     assert "--config NAME" in caught.value.remedy
     with pytest.raises(LoratoryError, match="no configuration 'pqa_labelled'; did you mean 'pqa_labeled'"):
-        from_data("owner/name", tmp_path / "spec.yaml", None, Wishes(config="pqa_labelled"))
-    from_data("owner/name", tmp_path / "spec.yaml", None, Wishes(config="pqa_labeled", revision="v1"))
+        write_spec_for_data("owner/name", tmp_path / "spec.yaml", None, InitOptions(config="pqa_labelled"))
+    write_spec_for_data("owner/name", tmp_path / "spec.yaml", None, InitOptions(config="pqa_labeled", revision="v1"))
     spec = load_spec(str(tmp_path / "spec.yaml"))
     assert (spec.data.path, spec.data.config, spec.data.revision) == ("owner/name", "pqa_labeled", "v1")
-    check(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), lambda event, values: None)
+    prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), lambda event, values: None)
     assert asked[-1] == ("owner/name", "pqa_labeled", "v1")
     table(tmp_path / "a.csv", [{"text": "a", "label": "x"}])
     with pytest.raises(LoratoryError, match="is not on the hub"):
-        from_data("a.csv", tmp_path / "b.yaml", None, Wishes(config="pqa_labeled"))
+        write_spec_for_data("a.csv", tmp_path / "b.yaml", None, InitOptions(config="pqa_labeled"))
 
 
 # ---- several labels in one, and labels of given files
@@ -416,7 +416,7 @@ def test_labels_of_the_test_file_alone_stand_in_the_spec(tmp_path: Path) -> None
     assert spec.task.labels == ("a", "b", "c")
     assert "test is test.csv" in said
     assert "alone: 'c'" in said
-    found = check(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), lambda event, values: None)
+    found = prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), lambda event, values: None)
     assert any("no example in train for c" in one["what"] for one in found.quality["warnings"])
 
 

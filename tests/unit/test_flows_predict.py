@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from loratory.errors import DataError
-from loratory.flows.predict import as_json, given_inputs, inputs_of_file, inputs_of_lines
+from loratory.flows.predict import prediction_to_json, parse_typed_inputs, read_input_file, read_input_lines
 from loratory.protocols import Column, Prediction
 from loratory.tasks.classify import Classify
 
@@ -21,12 +21,12 @@ class Choose:
     """A task whose input is a question with options."""
 
     columns: ClassVar[Mapping[str, Column]] = {
-        "stem": Column("the question", guesses=("stem",)),
-        "options": Column("the options", guesses=("options",)),
-        "answer": Column("the right one", guesses=("answer",)),
+        "stem": Column("the question", aliases=("stem",)),
+        "options": Column("the options", aliases=("options",)),
+        "answer": Column("the right one", aliases=("answer",)),
     }
 
-    def question(self) -> dict[str, Any]:
+    def input_schema(self) -> dict[str, Any]:
         fields = {"stem": {"type": "string"}, "options": {"type": "array"}, "hint": {"type": "string"}}
         return {"type": "object", "properties": fields, "required": ["stem", "options"]}
 
@@ -37,12 +37,12 @@ CHOOSE: Any = Choose()
 class Summarise(Choose):
     """A task whose only input is text, under another name."""
 
-    def question(self) -> dict[str, Any]:
+    def input_schema(self) -> dict[str, Any]:
         return {"type": "object", "properties": {"document": {"type": "string"}}, "required": ["document"]}
 
 
 def lines(task: Any, *raw: bytes) -> list[Any]:
-    return list(inputs_of_lines(task, raw))
+    return list(read_input_lines(task, raw))
 
 
 def test_lines_of_a_text_task() -> None:
@@ -80,18 +80,18 @@ def test_a_line_that_is_no_input(raw: bytes, said: str) -> None:
 def test_a_task_with_more_than_a_text_takes_objects() -> None:
     one = {"stem": "which?", "options": ["a", "b"]}
     assert lines(CHOOSE, json.dumps({**one, "answer": "a"}).encode()) == [one]
-    assert given_inputs(CHOOSE, [json.dumps(one)]) == [one]
+    assert parse_typed_inputs(CHOOSE, [json.dumps(one)]) == [one]
     for text in ("which?", '"which?"', "[1]"):
         with pytest.raises(
             DataError, match=r'is no input of this task\n  allowed: a JSON object {"stem": ..., "options"'
         ):
-            given_inputs(CHOOSE, [text])
+            parse_typed_inputs(CHOOSE, [text])
     with pytest.raises(DataError, match='argument 1: no "options" in this input'):
-        given_inputs(CHOOSE, ['{"stem": "which?"}'])
+        parse_typed_inputs(CHOOSE, ['{"stem": "which?"}'])
 
 
 def test_a_typed_text_is_taken_as_it_is() -> None:
-    assert given_inputs(CLASSIFY, ['{"text": "x"}', '"q"', "-"]) == [
+    assert parse_typed_inputs(CLASSIFY, ['{"text": "x"}', '"q"', "-"]) == [
         {"text": '{"text": "x"}'},
         {"text": '"q"'},
         {"text": "-"},
@@ -100,15 +100,15 @@ def test_a_typed_text_is_taken_as_it_is() -> None:
 
 def test_files(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,message\n1,first\n2,second\n", encoding="utf-8")
-    assert inputs_of_file(CLASSIFY, tmp_path / "a.csv", ()) == [{"text": "first"}, {"text": "second"}]
-    assert inputs_of_file(CLASSIFY, tmp_path / "a.csv", ["message"])[0] == {"text": "first"}
-    assert inputs_of_file(CLASSIFY, tmp_path / "a.csv", ["text=message"])[0] == {"text": "first"}
+    assert read_input_file(CLASSIFY, tmp_path / "a.csv", ()) == [{"text": "first"}, {"text": "second"}]
+    assert read_input_file(CLASSIFY, tmp_path / "a.csv", ["message"])[0] == {"text": "first"}
+    assert read_input_file(CLASSIFY, tmp_path / "a.csv", ["text=message"])[0] == {"text": "first"}
     (tmp_path / "a.txt").write_text("first, with a comma\n\nsecond\tx\n", encoding="utf-8")
-    assert inputs_of_file(CLASSIFY, tmp_path / "a.txt", ()) == [{"text": "first, with a comma"}, {"text": "second\tx"}]
+    assert read_input_file(CLASSIFY, tmp_path / "a.txt", ()) == [{"text": "first, with a comma"}, {"text": "second\tx"}]
     rows = [{"stem": "s", "options": ["a"]}, {"stem": "t", "options": ["b"]}]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    assert inputs_of_file(CHOOSE, tmp_path / "a.jsonl", ()) == rows
-    assert inputs_of_file(CHOOSE, tmp_path / "a.jsonl", ["stem=stem"]) == rows
+    assert read_input_file(CHOOSE, tmp_path / "a.jsonl", ()) == rows
+    assert read_input_file(CHOOSE, tmp_path / "a.jsonl", ["stem=stem"]) == rows
 
 
 @pytest.mark.parametrize(
@@ -130,16 +130,16 @@ def test_a_file_that_cannot_be_answered(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError) as caught:
-        inputs_of_file(CLASSIFY, tmp_path / name, columns)
+        read_input_file(CLASSIFY, tmp_path / name, columns)
     assert said in str(caught.value)
 
 
 def test_an_answer_as_data() -> None:
     prediction = Prediction({"label": "A"}, {"/label": {"A": 0.75, "B": 0.25}})
-    assert as_json({"text": "x"}, prediction) == {
+    assert prediction_to_json({"text": "x"}, prediction) == {
         **{"text": "x", "answer": {"label": "A"}, "confidence": 0.75},
         "probabilities": {"/label": {"A": 0.75, "B": 0.25}},
     }
-    assert as_json(None, Prediction(None, why="late")) == {
+    assert prediction_to_json(None, Prediction(None, reason="late")) == {
         **{"answer": None, "confidence": 0.0, "probabilities": {}, "why": "late"}
     }

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from loratory.errors import SpecError
-from loratory.flows.run import Place, run
+from loratory.flows.run import RunPaths, run_experiment
 from loratory.flows.specs import load_spec
-from tiny import examples, save_writer
+from tiny import make_examples, save_causal_model
 
 SPEC = """
 name: toy
@@ -31,20 +31,20 @@ PROMPT = 'version: toy-1\nsystem: "Which of {names}?"\nuser: "{text}"\n'
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    save_writer(tmp_path / "writer")
+    save_causal_model(tmp_path / "writer")
     (tmp_path / "spec.yaml").write_text(SPEC, encoding="utf-8")
     (tmp_path / "asked.yaml").write_text(PROMPT, encoding="utf-8")
     with (tmp_path / "toy.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["text", "label"])
-        rows.writerows((e.input["text"], e.answer["label"]) for e in examples())  # type: ignore[index]
+        rows.writerows((e.input["text"], e.answer["label"]) for e in make_examples())  # type: ignore[index]
     return tmp_path
 
 
 def test_a_causal_contender_stands_in_the_ladder(home: Path) -> None:
     events: list[tuple[str, Any]] = []
     spec = load_spec("spec.yaml")
-    ladder = run(spec, Place.of(spec, None), lambda event, values: events.append((event, dict(values))))
+    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: events.append((event, dict(values))))
     rows = {row["name"]: row for row in ladder["contenders"]}
     assert all(row["status"] == "fitted" for row in rows.values())
     assert rows["lora-json"]["json_valid"] == 1.0
@@ -62,7 +62,7 @@ def test_a_causal_contender_stands_in_the_ladder(home: Path) -> None:
 
     (home / "asked.yaml").write_text(PROMPT.replace("Which", "What"), encoding="utf-8")  # another prompt is another fit
     events.clear()
-    run(load_spec("spec.yaml"), Place.of(spec, None), lambda event, values: events.append((event, dict(values))))
+    run_experiment(load_spec("spec.yaml"), RunPaths.for_spec(spec, None), lambda event, values: events.append((event, dict(values))))
     fitted = [values["contender"] for event, values in events if event == "fit"]
     assert fitted == ["lora-json"]
 

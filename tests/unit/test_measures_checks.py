@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from loratory.discovery import find, names
+from loratory.discovery import load_named, list_names
 from loratory.measures.checks import (
     Bullets,
     Contains,
@@ -16,7 +16,7 @@ from loratory.measures.checks import (
     Words,
     exact,
     fields,
-    leaves,
+    iterate_leaves,
     numbers,
     overlap,
 )
@@ -25,8 +25,8 @@ ASKED = {"prompt": "It cost 1,200.50 euros in 2024; 7 were sold."}
 
 
 def test_every_check_can_be_called_or_made_and_says_what_it_does() -> None:
-    for name in names("checks"):
-        check = find("checks", name)
+    for name in list_names("checks"):
+        check = load_named("checks", name)
         assert callable(check)
         assert check.__doc__
 
@@ -91,7 +91,7 @@ def test_fields(answer: Any, expected: Any, share: float) -> None:
 
 
 def test_leaves_are_named_by_json_pointers() -> None:
-    assert dict(leaves({"a/b": {"~": [1, {"c": None}]}, "e": {}})) == {"/a~1b/~0/0": 1, "/a~1b/~0/1/c": None, "/e": {}}
+    assert dict(iterate_leaves({"a/b": {"~": [1, {"c": None}]}, "e": {}})) == {"/a~1b/~0/0": 1, "/a~1b/~0/1/c": None, "/e": {}}
 
 
 def test_counts_of_words_bullets_and_hashtags() -> None:

@@ -10,8 +10,8 @@ from sklearn.metrics import log_loss as theirs
 
 from loratory.evaluation import operating
 from loratory.measures import labels
-from loratory.predictors.operated import Point
-from loratory.protocols import Example, Outcome, Prediction, total
+from loratory.predictors.operated import OperatingPoint
+from loratory.protocols import Example, ScoredPredictions, Prediction, sum_counts
 from loratory.tasks.classify import Classify
 
 NAMES = ("a", "b", "c")
@@ -35,11 +35,11 @@ def test_the_log_loss_is_that_of_scikit_learn(kind: str, dtype: type[np.floating
     rows = odds(kind, dtype)
     expected = [NAMES[n % 3] for n in range(len(rows))]
     given = [dict(zip(NAMES, row.tolist(), strict=True)) for row in rows]  # floats of Python: of 64 bits
-    marks = [labels.counts(label, label, row) for label, row in zip(expected, given, strict=True)]
+    marks = [labels.count_outcomes(label, label, row) for label, row in zip(expected, given, strict=True)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # float32 rows of 64 bits sum to 1 nearly
         truth = theirs(expected, rows.astype(np.float64), labels=NAMES)
-    assert labels.scores(total(marks), NAMES)["log_loss"] == pytest.approx(truth, rel=1e-12)
+    assert labels.compute_scores(sum_counts(marks), NAMES)["log_loss"] == pytest.approx(truth, rel=1e-12)
 
 
 def test_an_answer_that_was_held_impossible_costs_36_nats_and_a_sure_one_nothing() -> None:
@@ -51,9 +51,9 @@ def test_an_operating_point_is_weighed_by_the_same_log_loss() -> None:
     rows = [{"a": 0.0, "b": 1.0, "c": 0.0}, {"a": 0.0, "b": 0.2, "c": 0.8}]
     examples = [Example({"text": "t"}, {"label": label}) for label in ("a", "c")]
     answers = [Prediction({"label": "b"}, {"/label": row}) for row in rows]
-    test = Outcome(examples, answers, [TASK.mark(e, p) for e, p in zip(examples, answers, strict=True)])
-    found = operating.worth(TASK, Point(), test, [], {}, {})
+    test = ScoredPredictions(examples, answers, [TASK.score_example(e, p) for e, p in zip(examples, answers, strict=True)])
+    found = operating.measure_operating_point(TASK, OperatingPoint(), test, [], {}, {})
     truth = theirs(["a", "c"], [list(row.values()) for row in rows], labels=NAMES)
     after: object = found["after"]["log_loss"]
     assert after == pytest.approx(truth, rel=1e-12)
-    assert after == pytest.approx(TASK.summarise(test.totals())["log_loss"])
+    assert after == pytest.approx(TASK.summarise(test.sum_counts())["log_loss"])

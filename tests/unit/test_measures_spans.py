@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from loratory.measures.spans import WAYS, Span, counts, scores
-from loratory.protocols import total
+from loratory.measures.spans import MATCHING_MODES, Span, count_outcomes, compute_scores
+from loratory.protocols import sum_counts
 
 TEXT = "Ada Lund lives in Oslo, and pays with 4111 1111."
 NAME, CITY, CARD = (0, 8, "PERSON"), (18, 22, "CITY"), (38, 47, "CARD")
@@ -38,15 +38,15 @@ def test_sums_over_texts_are_what_nervaluate_says_of_the_whole_set() -> None:
         for side in (true, said)
     ]
     whole = Evaluator(as_dicts[0], as_dicts[1], tags=["X", "Y", "Z"]).evaluate()["overall"]
-    ours = scores(total(counts("a" * 60, t, s) for t, s in zip(true, said, strict=True)), ("X", "Y", "Z"))
-    for way, other in zip(WAYS, ("strict", "exact", "partial", "ent_type"), strict=True):
+    ours = compute_scores(sum_counts(count_outcomes("a" * 60, t, s) for t, s in zip(true, said, strict=True)), ("X", "Y", "Z"))
+    for way, other in zip(MATCHING_MODES, ("strict", "exact", "partial", "ent_type"), strict=True):
         for measure in ("precision", "recall", "f1"):
             assert ours[f"{way}_{measure}"] == pytest.approx(getattr(whole[other], measure), abs=1e-9)
 
 
 def test_words_leaks_and_labels() -> None:
-    marks = counts(TEXT, [NAME, CITY, CARD], [(0, 3, "PERSON"), (18, 22, "PERSON")])
-    found = scores(marks, ("PERSON", "CITY", "CARD"))
+    marks = count_outcomes(TEXT, [NAME, CITY, CARD], [(0, 3, "PERSON"), (18, 22, "PERSON")])
+    found = compute_scores(marks, ("PERSON", "CITY", "CARD"))
     # words: Ada Lund | Oslo | 4111 1111; found: Ada, and Oslo under another label
     assert found["token_f1"] == pytest.approx(2 * 1 / (2 * 1 + 1 + 4))
     assert found["f2"] == pytest.approx(5 * 2 / (5 * 2 + 4 * 3 + 0))
@@ -56,8 +56,8 @@ def test_words_leaks_and_labels() -> None:
 
 
 def test_nothing_to_find() -> None:
-    assert counts("hello", [], []) == {"n": 1.0, "characters": 0.0, "leaked": 0.0, "reward": 1.0}
-    marks = counts("hello", [], [(0, 5, "PERSON")])
+    assert count_outcomes("hello", [], []) == {"n": 1.0, "characters": 0.0, "leaked": 0.0, "reward": 1.0}
+    marks = count_outcomes("hello", [], [(0, 5, "PERSON")])
     assert marks["reward"] == 0.0
     assert marks["personal/fp"] == 1.0
-    assert scores(marks, ("PERSON",))["leak_rate"] == 0.0
+    assert compute_scores(marks, ("PERSON",))["leak_rate"] == 0.0

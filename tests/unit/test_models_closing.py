@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loratory.errors import Unfit
-from loratory.models.closing import Ends, check, plain, shortest
-from loratory.schemas import written
+from loratory.errors import UnsupportedTask
+from loratory.models.closing import JsonCompleter, check_completable, is_plain_text, find_shortest_completion
+from loratory.schemas import to_compact_json
 
 BOUNDS = st.integers(-2000, 2000)
 PAIR = {"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "boolean"}}, "required": ["b"]}
@@ -106,15 +106,15 @@ def right(text: str, schema: dict[str, Any]) -> bool:
 def test_every_beginning_of_an_answer_has_an_end_and_no_longer_one_than_its_own(
     schema: dict[str, Any], data: st.DataObject
 ) -> None:
-    check(schema)
-    whole = written(an_answer(schema, data.draw))
+    check_completable(schema)
+    whole = to_compact_json(an_answer(schema, data.draw))
     cut = data.draw(st.integers(0, len(whole)))
-    ending = shortest(schema, whole[:cut])
+    ending = find_shortest_completion(schema, whole[:cut])
     assert ending is not None, whole[:cut]
     assert len(ending) <= len(whole) - cut
     assert right(whole[:cut] + ending, schema), whole[:cut] + ending
     for k in range(len(ending)):  # step by step the way to the end never gets longer
-        rest = shortest(schema, whole[:cut] + ending[:k])
+        rest = find_shortest_completion(schema, whole[:cut] + ending[:k])
         assert rest is not None
         assert len(rest) <= len(ending) - k
 
@@ -122,7 +122,7 @@ def test_every_beginning_of_an_answer_has_an_end_and_no_longer_one_than_its_own(
 @given(SCHEMAS, st.text('{}[]",:0123456789-.eatrufls\\n', max_size=12))
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_ended_is_an_answer_and_what_begins_none_is_known(schema: dict[str, Any], text: str) -> None:
-    ending = shortest(schema, text)
+    ending = find_shortest_completion(schema, text)
     assert ending is None or right(text + ending, schema), text + str(ending)
 
 
@@ -130,24 +130,24 @@ def test_what_is_ended_is_an_answer_and_what_begins_none_is_known(schema: dict[s
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_plain_characters_within_the_room_leave_the_end_as_it_is(schema: dict[str, Any], data: st.DataObject) -> None:
     shape = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 9}, "b": schema}, "required": ["b"]}
-    ends, whole = Ends(shape), written({"a": "kept", "b": an_answer(schema, data.draw)})
+    ends, whole = JsonCompleter(shape), to_compact_json({"a": "kept", "b": an_answer(schema, data.draw)})
     begun = whole[: data.draw(st.integers(0, len(whole)))]
-    ending, room = ends.end(begun)
+    ending, room = ends.find_completion(begun)
     more = data.draw(
-        st.text(st.characters(codec="utf-8"), max_size=int(min(room, 6))).filter(lambda t: not t or plain(t))
+        st.text(st.characters(codec="utf-8"), max_size=int(min(room, 6))).filter(lambda t: not t or is_plain_text(t))
     )
-    assert ends.end(begun + more) == (ending, room - len(more))
+    assert ends.find_completion(begun + more) == (ending, room - len(more))
 
 
 @pytest.mark.parametrize(("text", "room"), [('"', 0), ('"ab', 3), ('"abcde', 0), ('"ab\\', 0), ('"ab"', 0), ("", 0)])
 def test_room_is_in_open_strings_that_are_long_enough(text: str, room: float) -> None:
-    assert Ends({"type": "string", "minLength": 2, "maxLength": 5}).end(text)[1] == room
+    assert JsonCompleter({"type": "string", "minLength": 2, "maxLength": 5}).find_completion(text)[1] == room
 
 
 def test_there_is_no_room_where_a_text_can_be_read_in_two_ways() -> None:
     schema = {"anyOf": [{"type": "string"}, {"enum": ["yes"]}]}
-    assert Ends(schema).end('"ye') == ('"', 0)
-    assert Ends(schema).end('"yet') == ('"', float("inf"))
+    assert JsonCompleter(schema).find_completion('"ye') == ('"', 0)
+    assert JsonCompleter(schema).find_completion('"yet') == ('"', float("inf"))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_there_is_no_room_where_a_text_can_be_read_in_two_ways() -> None:
     ],
 )  # fmt: skip
 def test_endings(schema: dict[str, Any], text: str, ending: str) -> None:
-    assert shortest(schema, text) == ending
+    assert find_shortest_completion(schema, text) == ending
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_endings(schema: dict[str, Any], text: str, ending: str) -> None:
     ],
 )
 def test_what_cannot_be_promised_is_refused_with_its_place(schema: Any, said: str) -> None:
-    with pytest.raises(Unfit, match=said) as caught:
-        check(schema)
+    with pytest.raises(UnsupportedTask, match=said) as caught:
+        check_completable(schema)
     assert caught.value.where.startswith("#")
 
 
@@ -201,5 +201,5 @@ def test_a_reference_is_followed() -> None:
         "properties": {"a": {"$ref": "#/$defs/flag"}},
         "required": ["a"],
     }
-    check(schema)
-    assert shortest(schema, '{"a":"y') == 'es"}'
+    check_completable(schema)
+    assert find_shortest_completion(schema, '{"a":"y') == 'es"}'

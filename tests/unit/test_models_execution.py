@@ -8,32 +8,32 @@ import time
 import pytest
 import torch
 
-from loratory.errors import Late
-from loratory.models.activations import Pooling, Remembered
-from loratory.models.execution import run_here
-from loratory.models.trunks import BATCH_TOKENS, by_cost, by_length
-from loratory.models.writing import pad
-from loratory.protocols import Encode, Network
-from tiny import TEXTS, Trunks
+from loratory.errors import DeadlineExceeded
+from loratory.models.activations import PoolingHead, ActivationCache
+from loratory.models.execution import run_locally
+from loratory.models.trunks import MAX_BATCH_TOKENS, batch_by_cost, batch_by_length
+from loratory.models.writing import pad_rows
+from loratory.protocols import EncodeRequest, Network
+from tiny import TEXTS, BackboneOf
 
 
-def test_a_past_deadline_is_late_and_nothing_is_worked_on(trunk_of: Trunks, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_past_deadline_is_late_and_nothing_is_worked_on(trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch) -> None:
     trunk = trunk_of("bert")
-    request = Encode(Network(trunk), trunk.tokenizer.ids("my card")[0])
+    request = EncodeRequest(Network(trunk), trunk.tokenizer.encode("my card")[0])
     monkeypatch.setattr(trunk, "states", lambda *a: pytest.fail("worked on an abandoned request"))
-    with pytest.raises(Late):
-        run_here([request], by=time.monotonic() - 1)
+    with pytest.raises(DeadlineExceeded):
+        run_locally([request], deadline=time.monotonic() - 1)
 
 
-def test_a_future_deadline_is_met(trunk_of: Trunks) -> None:
+def test_a_future_deadline_is_met(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    assert len(run_here([Encode(Network(trunk), trunk.tokenizer.ids("my card")[0])], by=time.monotonic() + 60)) == 1
-    assert run_here([]) == []
+    assert len(run_locally([EncodeRequest(Network(trunk), trunk.tokenizer.encode("my card")[0])], deadline=time.monotonic() + 60)) == 1
+    assert run_locally([]) == []
 
 
-def test_only_what_is_still_wanted_is_encoded(trunk_of: Trunks) -> None:
+def test_only_what_is_still_wanted_is_encoded(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    requests = [Encode(Network(trunk), trunk.tokenizer.ids(text)[0]) for text in TEXTS]
+    requests = [EncodeRequest(Network(trunk), trunk.tokenizer.encode(text)[0]) for text in TEXTS]
     made = trunk.encode(requests, alive=lambda i: i != 1)
     assert made[1].numel() == 0
     assert all(made[i].shape[-1] == trunk.width for i in range(len(TEXTS)) if i != 1)
@@ -41,39 +41,39 @@ def test_only_what_is_still_wanted_is_encoded(trunk_of: Trunks) -> None:
 
 def test_batches_by_length_hold_every_row_once_within_the_budget() -> None:
     lengths = [(i * 37) % 90 + 1 for i in range(300)] + [5000]
-    batches = list(by_length(lengths, 400))
+    batches = list(batch_by_length(lengths, 400))
     assert sorted(i for batch in batches for i in batch) == list(range(301))
     assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= 400 for b in batches)
-    assert list(by_length([], 400)) == []
-    assert len(list(by_length([8] * 512, BATCH_TOKENS))) == 1
+    assert list(batch_by_length([], 400)) == []
+    assert len(list(batch_by_length([8] * 512, MAX_BATCH_TOKENS))) == 1
 
 
 def test_padding() -> None:
-    ids, mask = pad([(5, 6, 7), (8,)], fill=9)
+    ids, mask = pad_rows([(5, 6, 7), (8,)], pad_id=9)
     assert ids.tolist() == [[5, 6, 7], [8, 9, 9]]
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
-def test_states_are_computed_once_for_each_text_and_pooling(trunk_of: Trunks) -> None:
+def test_states_are_computed_once_for_each_text_and_pooling(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
     asked: list[int] = []
 
-    def run(requests: list[Encode], by: float | None = None) -> list[torch.Tensor]:
+    def run(requests: list[EncodeRequest], by: float | None = None) -> list[torch.Tensor]:
         asked.append(len(requests))
-        return run_here(requests, by)
+        return run_locally(requests, by)
 
-    remembered = Remembered(run)  # type: ignore[arg-type]
-    rows = [ids for ids, _ in trunk.tokenizer.many(list(TEXTS))]
-    first = remembered.pooled(trunk, "mean", rows)
+    remembered = ActivationCache(run)  # type: ignore[arg-type]
+    rows = [ids for ids, _ in trunk.tokenizer.encode_batch(list(TEXTS))]
+    first = remembered.compute_pooled(trunk, "mean", rows)
     assert asked == [len(set(rows))]
-    assert torch.equal(remembered.pooled(trunk, "mean", rows[::-1]), first.flip(0))
+    assert torch.equal(remembered.compute_pooled(trunk, "mean", rows[::-1]), first.flip(0))
     assert len(asked) == 1
-    remembered.pooled(trunk, "cls", rows[:1])
-    remembered.pooled(trunk_of("roberta"), "mean", rows[:1])
+    remembered.compute_pooled(trunk, "cls", rows[:1])
+    remembered.compute_pooled(trunk_of("roberta"), "mean", rows[:1])
     assert asked[1:] == [1, 1]
-    direct = run_here([Encode(Network(trunk, None, Pooling("mean")), row) for row in rows])
+    direct = run_locally([EncodeRequest(Network(trunk, None, PoolingHead("mean")), row) for row in rows])
     assert torch.allclose(first, torch.stack(direct), atol=1e-6)
-    assert remembered.pooled(trunk, "mean", []).shape == (0, trunk.width)
+    assert remembered.compute_pooled(trunk, "mean", []).shape == (0, trunk.width)
 
 
 def test_batches_by_cost_hold_every_row_once_and_cost_no_more() -> None:
@@ -83,10 +83,10 @@ def test_batches_by_cost_hold_every_row_once_and_cost_no_more() -> None:
     draw = random.Random(3)
     for count, budget, each in ((1, 50, 8), (40, 400, 48), (64, 4096, 48), (64, 4096, 0), (200, 4096, 1000)):
         lengths = [draw.choice((5, 8, 12, 16, 16, 30, 90)) for _ in range(count)]
-        batches = by_cost(lengths, budget, each)
+        batches = batch_by_cost(lengths, budget, each)
         assert sorted(k for batch in batches for k in batch) == list(range(count))
         assert all(max(lengths[k] for k in batch) * len(batch) <= max(budget, 90) for batch in batches)
-        assert cost(batches, lengths, each) <= cost(list(by_length(lengths, budget)), lengths, each)
-    assert by_cost([90, *[16] * 10], 4096, 48) == [[0], list(range(1, 11))]
-    assert by_cost([18, *[16] * 10], 4096, 48) == [list(range(11))]
-    assert by_cost([], 4096) == []
+        assert cost(batches, lengths, each) <= cost(list(batch_by_length(lengths, budget)), lengths, each)
+    assert batch_by_cost([90, *[16] * 10], 4096, 48) == [[0], list(range(1, 11))]
+    assert batch_by_cost([18, *[16] * 10], 4096, 48) == [list(range(11))]
+    assert batch_by_cost([], 4096) == []

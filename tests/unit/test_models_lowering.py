@@ -15,12 +15,12 @@ import jsonschema
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from loratory.errors import FieldError, Unfit
+from loratory.errors import FieldError, UnsupportedTask
 from loratory.models import bounds, closing, grammar
-from loratory.models.closing import Ends, shortest
-from loratory.models.lowering import lower
-from loratory.predictors.wordings import FieldWording
-from loratory.schemas import without_annotations
+from loratory.models.closing import JsonCompleter, find_shortest_completion
+from loratory.models.lowering import lower_schema
+from loratory.predictors.wordings import JsonTemplate
+from loratory.schemas import strip_annotations
 from loratory.tasks.generate import Generate
 
 ANNOTATIONS: dict[str, Any] = {
@@ -110,20 +110,20 @@ def test_annotations_change_nothing() -> None:
         chance = random.Random(number)
         plain = whole(chance)
         told = sprinkle(chance, plain)
-        assert without_annotations(told) == plain
-        assert lower(told) == lower(plain)
-        bounds.check(told)
-        assert shortest(told) == shortest(plain)
+        assert strip_annotations(told) == plain
+        assert lower_schema(told) == lower_schema(plain)
+        bounds.check_schema_limits(told)
+        assert find_shortest_completion(told) == find_shortest_completion(plain)
         if number % 10 == 0:
-            grammar.check(told)
+            grammar.check_schema(told)
             assert Generate(answer_schema=told).contract() == told
 
 
 def test_a_property_is_no_annotation() -> None:
     properties = {name: {"type": "boolean"} for name in (*ANNOTATIONS, "format", "pattern", "x-a")}
     schema = {"type": "object", "properties": properties, "required": list(properties)}
-    assert lower(schema)["properties"] == properties
-    answer = shortest(schema)
+    assert lower_schema(schema)["properties"] == properties
+    answer = find_shortest_completion(schema)
     assert answer is not None
     assert all(f'"{name}":' in answer for name in properties)
 
@@ -170,15 +170,15 @@ class Order(BaseModel):
 
 
 def held(schema: dict[str, Any]) -> None:
-    bounds.check(schema)
-    grammar.check(schema)
-    assert FieldWording().refuses(Generate(answer_schema=schema)) is None
+    bounds.check_schema_limits(schema)
+    grammar.check_schema(schema)
+    assert JsonTemplate().check_support(Generate(answer_schema=schema)) is None
 
 
 def test_schemas_of_pydantic_are_held() -> None:
     schema = Order.model_json_schema()
     held(schema)
-    answer = shortest(schema)
+    answer = find_shortest_completion(schema)
     assert answer is not None
     Order.model_validate_json(answer)
     for mode in ("validation", "serialization"):
@@ -205,11 +205,11 @@ def test_what_pydantic_writes_and_is_not_held_is_refused_by_name(kind: Any, said
         field: kind
 
     schema = Model.model_json_schema()
-    for check in (closing.check, bounds.check, grammar.check):
-        with pytest.raises(Unfit, match=said) as caught:
+    for check in (closing.check_completable, bounds.check_schema_limits, grammar.check_schema):
+        with pytest.raises(UnsupportedTask, match=said) as caught:
             check(schema)
         assert caught.value.where.startswith("#/properties/field")
-    refused = FieldWording().refuses(Generate(answer_schema=schema))
+    refused = JsonTemplate().check_support(Generate(answer_schema=schema))
     assert refused is not None
     assert "#/properties/field" in refused
 
@@ -228,8 +228,8 @@ def test_what_pydantic_writes_and_is_not_held_is_refused_by_name(kind: Any, said
     ],
 )
 def test_what_is_not_held_is_refused_at_once(schema: dict[str, Any], said: str, remedy: str) -> None:
-    with pytest.raises(Unfit, match=said) as caught:
-        grammar.check(schema)
+    with pytest.raises(UnsupportedTask, match=said) as caught:
+        grammar.check_schema(schema)
     assert remedy == "" or jsonschema.Draft202012Validator({"pattern": remedy}).is_valid(caught.value.remedy)
 
 
@@ -263,12 +263,12 @@ def test_one_of_is_held_where_no_value_is_of_two_branches(branches: list[Any], a
     schema = {"oneOf": branches, "$defs": {"a": tagged("a"), "b": tagged("b")}}
     if apart:
         held(schema)
-        answer = shortest(schema)
+        answer = find_shortest_completion(schema)
         assert answer is not None
         jsonschema.validate(json.loads(answer), schema)
         return
-    with pytest.raises(Unfit, match="cannot be told apart") as caught:
-        grammar.check(schema)
+    with pytest.raises(UnsupportedTask, match="cannot be told apart") as caught:
+        grammar.check_schema(schema)
     assert "anyOf" in caught.value.remedy
 
 
@@ -290,7 +290,7 @@ def test_one_of_is_held_where_no_value_is_of_two_branches(branches: list[Any], a
 )
 def test_what_is_held(schema: dict[str, Any], answer: str) -> None:
     held(schema)
-    assert shortest(schema) == answer
+    assert find_shortest_completion(schema) == answer
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_what_is_held(schema: dict[str, Any], answer: str) -> None:
     ],
 )
 def test_a_begun_format_is_ended(begun: str, ending: str | None) -> None:
-    assert Ends({"type": "string", "format": "date"}).end(begun) == (ending, 0)
+    assert JsonCompleter({"type": "string", "format": "date"}).find_completion(begun) == (ending, 0)
 
 
 def test_answers_in_the_data_are_held_to_formats_and_patterns_too() -> None:

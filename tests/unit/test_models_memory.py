@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from loratory.models.memory import KEPT
+from loratory.models.memory import MALLOC_OPTIONS
 
 GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's parameters")
 ASK = "from loratory.models.memory import keep_freed_memory as keep; print(keep())"
@@ -26,7 +26,7 @@ print(int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20)
 
 
 def said(code: str = ASK, **environment: str) -> str:
-    clean = {name: value for name, value in os.environ.items() if name not in KEPT}
+    clean = {name: value for name, value in os.environ.items() if name not in MALLOC_OPTIONS}
     done = subprocess.run([sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -37,7 +37,7 @@ def test_glibc_takes_all_three_parameters() -> None:
     assert said() == "True"
 
 
-@pytest.mark.parametrize("name", sorted(KEPT))
+@pytest.mark.parametrize("name", sorted(MALLOC_OPTIONS))
 def test_what_the_user_set_stands(name: str) -> None:
     assert said(**{name: "131072"}) == "False"
 

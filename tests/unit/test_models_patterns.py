@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from loratory.errors import Unfit
+from loratory.errors import UnsupportedTask
 from loratory.formats import FORMATS
-from loratory.models.patterns import Automaton, read
+from loratory.models.patterns import Automaton, parse_pattern
 
 ALPHABET = "ab0- "
 
@@ -49,7 +49,7 @@ def accepts(automaton: Automaton, text: str) -> bool:
     state: int | None = 0
     for char in text:
         state = None if state is None else automaton.step(state, char)
-    return state in automaton.ends
+    return state in automaton.accepting
 
 
 TEXTS = ["".join(chars) for size in range(5) for chars in itertools.product(ALPHABET, repeat=size)]
@@ -60,11 +60,11 @@ def test_a_pattern_allows_the_texts_in_which_an_ordinary_engine_finds_it() -> No
         chance = random.Random(number)
         pattern = anchored(chance)
         try:
-            printed, automaton = read(pattern)
-        except Unfit:
+            printed, automaton = parse_pattern(pattern)
+        except UnsupportedTask:
             assert not any(re.search(pattern, text) for text in TEXTS), pattern
             continue
-        again = read(printed)[1]
+        again = parse_pattern(printed)[1]
         for text in chance.sample(TEXTS, 120):
             found = re.search(pattern, text) is not None
             assert accepts(automaton, text) == accepts(again, text) == found, (pattern, text)
@@ -75,11 +75,11 @@ def test_the_shortest_end_is_the_shortest_and_as_long_as_asked() -> None:
         chance = random.Random(number)
         pattern = f"^(?:{a_pattern(chance)})$"
         try:
-            automaton = read(pattern)[1]
-        except Unfit:
+            automaton = parse_pattern(pattern)[1]
+        except UnsupportedTask:
             continue
         least, most = sorted((chance.randint(0, 4), chance.randint(0, 4)))
-        found = automaton.shortest(0, least, most)
+        found = automaton.find_shortest(0, least, most)
         sizes = {len(text) for text in TEXTS if least <= len(text) <= most and re.search(pattern, text)}
         if found is None:
             assert not sizes, pattern
@@ -96,7 +96,7 @@ def drawn(automaton: Automaton, chance: random.Random, size: int) -> str:
             break
         low, high, state = chance.choice(automaton.moves[state])
         text += chr(chance.randint(low, high))
-    rest = automaton.shortest(state)
+    rest = automaton.find_shortest(state)
     assert rest is not None
     return text + rest
 
@@ -114,8 +114,8 @@ READERS: dict[str, Callable[[str], Any]] = {
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_text_of_a_format_is_one(name: str) -> None:
     known = FORMATS[name]
-    automaton = read(f"^(?:{known.pattern})$")[1]
-    assert known.holds(known.example)
+    automaton = parse_pattern(f"^(?:{known.pattern})$")[1]
+    assert known.matches(known.example)
     for number in range(200):
         text = drawn(automaton, random.Random(number), 40)
         assert re.fullmatch(known.pattern, text), text
@@ -140,7 +140,7 @@ def test_every_text_of_a_format_is_one(name: str) -> None:
     ],
 )
 def test_what_is_of_no_format(name: str, wrong: list[str]) -> None:
-    assert [text for text in wrong if FORMATS[name].holds(text)] == []
+    assert [text for text in wrong if FORMATS[name].matches(text)] == []
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_what_is_of_no_format(name: str, wrong: list[str]) -> None:
     ],
 )
 def test_what_cannot_be_held_is_refused_by_name(pattern: str, said: str) -> None:
-    with pytest.raises(Unfit, match=said) as caught:
-        read(pattern)
+    with pytest.raises(UnsupportedTask, match=said) as caught:
+        parse_pattern(pattern)
     assert caught.value.remedy
     assert caught.value.allowed

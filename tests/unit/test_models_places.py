@@ -9,39 +9,39 @@ from pathlib import Path
 import pytest
 import torch
 
-from loratory.artifacts.manifests import staging
+from loratory.artifacts.manifests import stage_artifact
 from loratory.errors import BaseModelError
 from loratory.models import places
-from loratory.models.places import portable
-from loratory.models.trunks import Pool
+from loratory.models.places import make_name_portable
+from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.entailment import Entailment
-from loratory.predictors.forms import FORMS
+from loratory.predictors.forms import OUTPUT_ADAPTERS
 from loratory.protocols import Network, Predictor
 from loratory.tasks.classify import Classify
-from tiny import Bases
+from tiny import BasePathOf
 
 TASK = Classify(labels=("a", "b"))
 
 
 @pytest.fixture
-def base(base_of: Bases, tmp_path: Path) -> Path:
+def base(base_of: BasePathOf, tmp_path: Path) -> Path:
     """A base of this test alone, so that no pool has it and it can be moved."""
     return Path(shutil.copytree(base_of("bert"), tmp_path / "somebody" / "secret" / "tiny-bert"))
 
 
 def encoder(base: Path) -> Encoder:
-    trunk = Pool().base(str(base))
+    trunk = TorchBackbonePool().get_base(str(base))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        head = FORMS["labels"].head("pooled", TASK, trunk)
+        head = OUTPUT_ADAPTERS["labels"].build_head("pooled", TASK, trunk)
     return Encoder(TASK, "labels", Network(trunk, None, head), 32, 10)
 
 
 def saved(folder: Path, predictor: Predictor) -> Path:
-    with staging(folder, {"kind": "fit"}) as part:
-        store.write(part, predictor)
+    with stage_artifact(folder, {"kind": "fit"}) as part:
+        store.save_predictor(part, predictor)
     return folder
 
 
@@ -57,7 +57,7 @@ def holds(folder: Path, text: str) -> list[str]:
 def test_what_is_saved_does_not_say_where_its_base_lies(base: Path, tmp_path: Path) -> None:
     fit = saved(tmp_path / "fit", encoder(base))
     assert names_of(fit) == "./tiny-bert"
-    other = saved(tmp_path / "other", Entailment(TASK, Network(encoder(base).network.trunk)))
+    other = saved(tmp_path / "other", Entailment(TASK, Network(encoder(base).network.backbone)))
     assert names_of(other) == "./tiny-bert"
     for folder in (fit, other):
         assert holds(folder, "somebody") == holds(folder, str(tmp_path)) == []
@@ -65,47 +65,47 @@ def test_what_is_saved_does_not_say_where_its_base_lies(base: Path, tmp_path: Pa
 
 def test_it_is_found_again_and_only_the_right_one(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit = saved(tmp_path / "fit", encoder(base))
-    assert isinstance(store.read(fit, Pool()), Encoder)
+    assert isinstance(store.load_predictor(fit, TorchBackbonePool()), Encoder)
     moved = tmp_path / "elsewhere" / "tiny-bert"
     moved.parent.mkdir()
     base.rename(moved)
     with pytest.raises(BaseModelError, match="a folder called 'tiny-bert' is not known on this machine"):
-        store.read(fit, Pool())
+        store.load_predictor(fit, TorchBackbonePool())
     monkeypatch.chdir(moved.parent)
-    assert isinstance(store.read(fit, Pool()), Encoder)
+    assert isinstance(store.load_predictor(fit, TorchBackbonePool()), Encoder)
     (moved / "config.json").write_text((moved / "config.json").read_text() + " ")
     with pytest.raises(BaseModelError, match="is not the one this artifact was made with"):
-        store.read(fit, Pool())
+        store.load_predictor(fit, TorchBackbonePool())
 
 
 def test_the_spec_of_the_run_says_where_it_lies(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine, or in a container, that remembers nothing."""
     fit = saved(tmp_path / "runs" / "tiny" / "contenders" / "head" / "seed-1", encoder(base))
-    monkeypatch.setenv(places.VARIABLE, str(tmp_path / "nothing"))
+    monkeypatch.setenv(places.ENVIRONMENT_VARIABLE, str(tmp_path / "nothing"))
     with pytest.raises(BaseModelError):
-        store.read(fit, Pool())
+        store.load_predictor(fit, TorchBackbonePool())
     lock = tmp_path / "runs" / "tiny" / "spec.lock.yaml"
     for text in ("[", "- 1", "base: [1]\nladder: {a: 1}\n", "base: 7\nladder: [x, {a: b}, {a: {base: [1]}}]\n"):
         lock.write_text(text)
         with pytest.raises(BaseModelError, match="is not known on this machine"):
-            store.read(fit, Pool())
+            store.load_predictor(fit, TorchBackbonePool())
     for text in (f"base: {base}\n", f"base: minilm\nladder:\n- head: {{base: {base}}}\n"):
         lock.write_text(text)
-        assert isinstance(store.read(fit, Pool()), Encoder)
+        assert isinstance(store.load_predictor(fit, TorchBackbonePool()), Encoder)
 
 
 def test_a_machine_that_cannot_remember_saves_all_the_same(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(places.VARIABLE, str(tmp_path / "file" / "below"))
+    monkeypatch.setenv(places.ENVIRONMENT_VARIABLE, str(tmp_path / "file" / "below"))
     assert names_of(saved(tmp_path / "fit", encoder(base))) == "./tiny-bert"
 
 
 def test_an_artifact_of_an_older_version_names_the_folder(base: Path, tmp_path: Path) -> None:
     made = encoder(base)
-    trunk = Pool().get(str(base), made.network.trunk.digest, tmp_path)
-    assert trunk.digest == made.network.trunk.digest
+    trunk = TorchBackbonePool().get(str(base), made.network.backbone.digest, tmp_path)
+    assert trunk.digest == made.network.backbone.digest
 
 
 def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,4 +122,4 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "./bert": "./bert",
         "../x/../bert": "./bert",
     }
-    assert {name: portable(name) for name in told} == told
+    assert {name: make_name_portable(name) for name in told} == told

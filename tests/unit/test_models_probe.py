@@ -10,18 +10,18 @@ import pytest
 from typer.testing import CliRunner
 
 from loratory.cli import app
-from loratory.flows.run import measured_machine, settle
+from loratory.flows.run import load_or_measure_hardware, resolve_auto_options
 from loratory.models import attention, probe
-from loratory.models.probe import Machine
+from loratory.models.probe import Hardware
 from loratory.specs.training import TrainingSpec
 
-SEEN = Machine("cpu", "some processor", 2, "2.13", {"fp32": 100.0, "bf16": 300.0}, 64, 32)
+SEEN = Hardware("cpu", "some processor", 2, "2.13", {"fp32": 100.0, "bf16": 300.0}, 64, 32)
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(attention, "CROSSING", attention.Crossing())
+    monkeypatch.setattr(attention, "CROSSING", attention.ShortRowLimits())
 
 
 @pytest.mark.parametrize(
@@ -35,45 +35,45 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_low_precision_is_chosen_where_it_pays(gflops: dict[str, float], precision: str) -> None:
-    assert replace(SEEN, gflops=gflops).precision() == precision
+    assert replace(SEEN, gflops=gflops).choose_precision() == precision
 
 
 @pytest.mark.slow  # where bf16 is emulated, products of a real size take 15 seconds
 def test_a_real_measurement_is_made_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "LENGTHS", (16, 32))
     monkeypatch.setattr(probe, "TOKENS", 64)
-    made = probe.known()
+    made = probe.load_or_measure()
     assert made.gflops["fp32"] > 0
     assert made.gflops["bf16"] > 0
     assert made.short_training in (0, 16, 32)
-    assert len(list(probe.cache().iterdir())) == 1
+    assert len(list(probe.cache_folder().iterdir())) == 1
     monkeypatch.setattr(probe, "measure", lambda device: pytest.fail("measured again"))
-    assert probe.known() == made
+    assert probe.load_or_measure() == made
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"device": "cpu"}', json.dumps({**asdict(SEEN), "version": 0})])
 def test_a_damaged_or_older_measurement_is_made_again(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "measure", lambda device: SEEN)
-    probe.known()
-    file = next(probe.cache().iterdir())
+    probe.load_or_measure()
+    file = next(probe.cache_folder().iterdir())
     file.write_text(damage, encoding="utf-8")
-    assert probe.known() == SEEN
-    assert probe.read(json.loads(file.read_text(encoding="utf-8"))) == SEEN
+    assert probe.load_or_measure() == SEEN
+    assert probe.parse_measurement(json.loads(file.read_text(encoding="utf-8"))) == SEEN
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(probe, "measure", lambda device: SEEN)
-    assert probe.known() == SEEN
+    assert probe.load_or_measure() == SEEN
 
 
 def test_auto_is_settled_and_what_is_said_stays() -> None:
-    settled = settle(TrainingSpec(), SEEN)
+    settled = resolve_auto_options(TrainingSpec(), SEEN)
     assert (settled.precision, settled.attention, settled.product) == ("bf16", "short", "fused")
-    assert (attention.CROSSING.training, attention.CROSSING.answering) == (64, 32)
+    assert (attention.SHORT_ROW_LIMITS.training, attention.SHORT_ROW_LIMITS.inference) == (64, 32)
     plain = TrainingSpec(precision="fp32", attention="stock", product="peft")
-    assert settle(plain, SEEN) == plain
+    assert resolve_auto_options(plain, SEEN) == plain
 
 
 def test_a_run_goes_on_with_the_choices_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,11 +83,11 @@ def test_a_run_goes_on_with_the_choices_that_it_began_with(tmp_path: Path, monke
     monkeypatch.setattr(probe, "processor", lambda device="cpu": "some processor")
     kept = replace(SEEN, short_training=256)
     file.write_text(json.dumps({"measured": asdict(kept)}), encoding="utf-8")
-    assert measured_machine(file, "cpu", lambda event, values: None) == kept
+    assert load_or_measure_hardware(file, "cpu", lambda event, values: None) == kept
     monkeypatch.setattr(probe, "processor", lambda device="cpu": "another processor")
-    assert measured_machine(file, "cpu", lambda event, values: None) == SEEN
+    assert load_or_measure_hardware(file, "cpu", lambda event, values: None) == SEEN
     file.write_text("{}", encoding="utf-8")
-    assert measured_machine(file, "cpu", lambda event, values: None) == SEEN
+    assert load_or_measure_hardware(file, "cpu", lambda event, values: None) == SEEN
 
 
 def test_doctor_says_what_it_found_and_what_it_chose(monkeypatch: pytest.MonkeyPatch) -> None:

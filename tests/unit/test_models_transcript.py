@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from loratory.models.tokenizers import FastTokenizer
-from loratory.models.transcript import UNREADABLE, Transcript
-from tiny import byte_pairs
+from loratory.models.transcript import REPLACEMENT_CHARACTER, Detokenizer
+from tiny import make_bpe_tokenizer
 
 Read = Callable[[Sequence[int]], str]
 TEXT = st.text(st.sampled_from("aab cß中😀é\n"), max_size=12)
@@ -22,7 +22,7 @@ STOPS = st.lists(st.text(st.sampled_from("ab cß中"), min_size=1, max_size=4), 
 
 @cache
 def byte_level() -> FastTokenizer:
-    return FastTokenizer(byte_pairs(start=False), 64)
+    return FastTokenizer(make_bpe_tokenizer(start=False), 64)
 
 
 @cache
@@ -47,9 +47,9 @@ def byte_ids(spelled: bytes) -> list[int]:
 def told(read: Read, ids: Sequence[int], stops: tuple[str, ...]) -> tuple[list[str], str, str, int]:
     """Pieces, text, what ended it, and how many ids it took."""
     heard: list[str] = []
-    transcript = Transcript(read, stops, heard.append)
+    transcript = Detokenizer(read, stops, heard.append)
     for size in range(1, len(ids) + 1):
-        if ended := transcript.follow(ids[:size], whole=size == len(ids)):
+        if ended := transcript.update(ids[:size], final=size == len(ids)):
             return heard, transcript.text, ended, size
     return heard, transcript.text, "", len(ids)
 
@@ -58,7 +58,7 @@ def plainly(read: Read, ids: Sequence[int], stops: tuple[str, ...]) -> tuple[str
     """The same, all read again at each step."""
     for size in range(1, len(ids) + 1):
         text = read(ids[:size])
-        text = text if size == len(ids) else text.rstrip(UNREADABLE)
+        text = text if size == len(ids) else text.rstrip(REPLACEMENT_CHARACTER)
         if starts := [text.find(stop) for stop in stops if stop in text]:
             return text[: min(starts)], "stop", size
     return read(ids), "", len(ids)
@@ -67,7 +67,7 @@ def plainly(read: Read, ids: Sequence[int], stops: tuple[str, ...]) -> tuple[str
 @settings(max_examples=300, deadline=None)
 @given(st.lists(BYTES, max_size=8), STOPS)
 def test_pieces_join_to_the_text_byte_by_byte(parts: list[bytes], stops: tuple[str, ...]) -> None:
-    read, ids = byte_level().read, byte_ids(b"".join(parts))
+    read, ids = byte_level().decode, byte_ids(b"".join(parts))
     heard, text, ended, size = told(read, ids, stops)
     assert (text, ended, size) == plainly(read, ids, stops)
     assert "".join(heard) == text
@@ -77,7 +77,7 @@ def test_pieces_join_to_the_text_byte_by_byte(parts: list[bytes], stops: tuple[s
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(0, len(byte_level().tokenizer) - 1), max_size=30), STOPS)
 def test_pieces_join_to_the_text_of_any_tokens(ids: list[int], stops: tuple[str, ...]) -> None:
-    read = byte_level().read
+    read = byte_level().decode
     heard, text, ended, size = told(read, ids, stops)
     assert (text, ended, size) == plainly(read, ids, stops)
     assert "".join(heard) == text
@@ -88,9 +88,9 @@ def test_pieces_join_to_the_text_of_any_tokens(ids: list[int], stops: tuple[str,
 def test_pieces_join_to_the_text_of_words_and_bytes(text: str, stops: tuple[str, ...]) -> None:
     tokenizer = fallback()
     ids = tokenizer.tokenizer(("▁" + text).replace(" ", "▁"), add_special_tokens=False)["input_ids"]
-    heard, found, _, _ = told(tokenizer.read, ids, stops)
+    heard, found, _, _ = told(tokenizer.decode, ids, stops)
     starts = [text.find(stop) for stop in stops if stop in text]
-    assert tokenizer.read(ids) == text
+    assert tokenizer.decode(ids) == text
     assert "".join(heard) == found
     assert starts or found == text
     assert text.startswith(found)
@@ -99,22 +99,22 @@ def test_pieces_join_to_the_text_of_words_and_bytes(text: str, stops: tuple[str,
 
 def test_a_character_is_told_with_its_last_byte() -> None:
     heard: list[str] = []
-    transcript = Transcript(byte_level().read, (), heard.append)
+    transcript = Detokenizer(byte_level().decode, (), heard.append)
     ids = byte_ids("a中b".encode())
     seen = []
     for size in range(1, len(ids) + 1):
-        transcript.follow(ids[:size])
+        transcript.update(ids[:size])
         seen.append("".join(heard))
     assert seen == ["a", "a", "a", "a中", "a中b"]
 
 
 def test_what_could_begin_a_stop_string_waits() -> None:
     heard: list[str] = []
-    transcript = Transcript(byte_level().read, ("abc", "b\n"), heard.append)
+    transcript = Detokenizer(byte_level().decode, ("abc", "b\n"), heard.append)
     ids = byte_ids(b"xabab\nzzz")
     seen = []
     for size in range(1, 7):
-        ended = transcript.follow(ids[:size])
+        ended = transcript.update(ids[:size])
         seen.append("".join(heard))
     assert seen == ["x", "x", "x", "xab", "xab", "xaba"]
     assert ended == "stop"
@@ -125,7 +125,7 @@ def test_a_long_text_is_not_read_again_and_again() -> None:
 
     def read(ids: Sequence[int]) -> str:
         sizes.append(len(ids))
-        return byte_level().read(ids)
+        return byte_level().decode(ids)
 
     ids = byte_ids("中a".encode() * 200)
     heard, text, _, _ = told(read, ids, ("stop",))
@@ -141,7 +141,7 @@ def test_a_listener_that_raises_hears_no_more() -> None:
             raise OSError("the line is cut")
         heard.append(piece)
 
-    transcript = Transcript(byte_level().read, (), hear)
+    transcript = Detokenizer(byte_level().decode, (), hear)
     ids = byte_ids(b"abcd")
-    assert [transcript.follow(ids[:size]) for size in (1, 2, 3)] == ["", "", "abandoned"]
+    assert [transcript.update(ids[:size]) for size in (1, 2, 3)] == ["", "", "abandoned"]
     assert transcript.text == "".join(heard) == "ab"

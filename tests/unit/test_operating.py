@@ -12,23 +12,23 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from loratory.artifacts.manifests import staging
+from loratory.artifacts.manifests import stage_artifact
 from loratory.errors import DataError, SpecError
 from loratory.evaluation import operating
-from loratory.evaluation.calibration import auroc
-from loratory.evaluation.ladder import operating_lines
-from loratory.flows.operating import check
+from loratory.evaluation.calibration import compute_auroc
+from loratory.evaluation.ladder import format_operating_lines
+from loratory.flows.operating import check_operating_options
 from loratory.flows.specs import load_spec
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
-from loratory.predictors.operated import NONE, Operated, Point, choose, scope, tempered
-from loratory.protocols import Example, Input, Judge, Outcome, Prediction, Run, Scores
+from loratory.predictors.operated import NO_LABEL, CalibratedPredictor, OperatingPoint, choose_labels, score_in_scope, scale_probabilities
+from loratory.protocols import Example, Input, OodScorer, ScoredPredictions, Prediction, RequestRunner, Scores
 from loratory.regimes.lora import Lora
 from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
-from tiny import context, lessons, save_base, toy_task, trunk_in
+from tiny import make_context, make_train_set, save_base, make_task, load_backbone_from
 
 TASK = Classify(labels=("a", "b"))
 
@@ -39,35 +39,35 @@ class Fixed:
 
     task: Any = TASK
 
-    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
-        return [made for made, _ in self.judged(inputs, run)]
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
+        return [made for made, _ in self.predict_with_ood_scores(inputs, run)]
 
-    def judged(self, inputs: Sequence[Input], run: Run) -> list[tuple[Prediction, Scores]]:
+    def predict_with_ood_scores(self, inputs: Sequence[Input], run: RequestRunner) -> list[tuple[Prediction, Scores]]:
         shares = [float(input["text"]) for input in inputs]
-        return [(TASK.from_odds(i, {"a": s, "b": 1 - s}), {"energy": s}) for i, s in zip(inputs, shares, strict=True)]
+        return [(TASK.from_probabilities(i, {"a": s, "b": 1 - s}), {"energy": s}) for i, s in zip(inputs, shares, strict=True)]
 
 
-def known(shares: Sequence[float], labels: str, groups: Sequence[int] | None = None) -> operating.Known:
-    judged = Fixed().judged([{"text": str(share)} for share in shares], run_here)
-    return operating.Known(judged, list(labels), np.array(groups or range(len(shares)), dtype=np.int64))
+def known(shares: Sequence[float], labels: str, groups: Sequence[int] | None = None) -> operating.ScoredPart:
+    judged = Fixed().predict_with_ood_scores([{"text": str(share)} for share in shares], run_locally)
+    return operating.ScoredPart(judged, list(labels), np.array(groups or range(len(shares)), dtype=np.int64))
 
 
 def test_temperature_is_what_was_put_in() -> None:
     generator = np.random.default_rng(1)
     true = 1 / (1 + np.exp(-2 * generator.standard_normal(4000)))
     labels = "".join(np.where(generator.random(4000) < true, "a", "b"))
-    said = [tempered({"a": share, "b": 1 - share}, 0.4)["a"] for share in true]  # 2.5 times too sure
-    assert operating.best_temperature(known(said, labels)) == pytest.approx(2.5, rel=0.15)
-    assert tempered({"a": 0.9, "b": 0.1}, 1.0) == {"a": 0.9, "b": 0.1}
-    half = tempered({"a": 0.9, "b": 0.1}, 2.0)
+    said = [scale_probabilities({"a": share, "b": 1 - share}, 0.4)["a"] for share in true]  # 2.5 times too sure
+    assert operating.fit_temperature(known(said, labels)) == pytest.approx(2.5, rel=0.15)
+    assert scale_probabilities({"a": 0.9, "b": 0.1}, 1.0) == {"a": 0.9, "b": 0.1}
+    half = scale_probabilities({"a": 0.9, "b": 0.1}, 2.0)
     assert half["a"] == pytest.approx(3 / 4)
     assert sum(half.values()) == pytest.approx(1)
-    assert tempered({"a": 1.0, "b": 0.0}, 3.0)["b"] > 0
+    assert scale_probabilities({"a": 1.0, "b": 0.0}, 3.0)["b"] > 0
 
 
-def threshold(spec: ThresholdSpec, part: operating.Known) -> dict[str, Any]:
+def threshold(spec: ThresholdSpec, part: operating.ScoredPart) -> dict[str, Any]:
     asked = OperatingSpec(temperature=False, thresholds={"a": spec})
-    found: dict[str, Any] = operating.fit(asked, part, part, []).facts["thresholds"]["a"]
+    found: dict[str, Any] = operating.fit_operating_point(asked, part, part, []).facts["thresholds"]["a"]
     return found
 
 
@@ -102,14 +102,14 @@ def test_auroc_is_scikit_learns() -> None:
     generator = np.random.default_rng(4)
     inside, outside = generator.integers(2, 9, 300).astype(float), generator.integers(0, 7, 200).astype(float)
     expected = roc_auc_score([1] * 300 + [0] * 200, np.concatenate([inside, outside]))
-    assert auroc(inside, outside) == pytest.approx(expected)
-    assert operating.false_at(np.arange(100.0), np.array([4.0, 5.0, 50.0])) == pytest.approx(2 / 3)
+    assert compute_auroc(inside, outside) == pytest.approx(expected)
+    assert operating.compute_fpr_at_tpr(np.arange(100.0), np.array([4.0, 5.0, 50.0])) == pytest.approx(2 / 3)
 
 
 def served(odds: dict[str, float], thresholds: dict[str, float], **options: Any) -> str | None:
     labels, shares = tuple(odds), np.array([list(odds.values())])
-    (place,) = choose(Point(thresholds=thresholds, **options), labels, shares, np.zeros(1))
-    return None if place == NONE else labels[place]
+    (place,) = choose_labels(OperatingPoint(thresholds=thresholds, **options), labels, shares, np.zeros(1))
+    return None if place == NO_LABEL else labels[place]
 
 
 def test_labels_by_threshold() -> None:
@@ -125,84 +125,84 @@ def test_labels_by_threshold() -> None:
 
 def test_scores_of_scope() -> None:
     odds = np.array([[0.7, 0.2, 0.1], [0.3, 0.4, 0.3]])
-    assert scope("confidence", odds, []).tolist() == [0.7, 0.4]
-    assert scope("margin", odds, []) == pytest.approx([0.5, 0.1])
-    assert scope("entropy", odds, [])[0] == pytest.approx(sum(p * math.log(p) for p in (0.7, 0.2, 0.1)))
-    assert scope("energy", odds, [{"energy": -3.0}, {"energy": 2.0}]).tolist() == [-3.0, 2.0]
-    assert scope("margin", np.ones((1, 1)), []).tolist() == [1.0]
+    assert score_in_scope("confidence", odds, []).tolist() == [0.7, 0.4]
+    assert score_in_scope("margin", odds, []) == pytest.approx([0.5, 0.1])
+    assert score_in_scope("entropy", odds, [])[0] == pytest.approx(sum(p * math.log(p) for p in (0.7, 0.2, 0.1)))
+    assert score_in_scope("energy", odds, [{"energy": -3.0}, {"energy": 2.0}]).tolist() == [-3.0, 2.0]
+    assert score_in_scope("margin", np.ones((1, 1)), []).tolist() == [1.0]
 
 
 def test_an_operated_predictor_scales_chooses_and_abstains() -> None:
-    made = Operated(Fixed(), Point(2.0, {"a": 0.4}, "energy", 0.1))  # type: ignore[arg-type]
-    sure, low, outside = made.predict([{"text": "0.9"}, {"text": "0.35"}, {"text": "0.05"}], run_here)
+    made = CalibratedPredictor(Fixed(), OperatingPoint(2.0, {"a": 0.4}, "energy", 0.1))  # type: ignore[arg-type]
+    sure, low, outside = made.predict([{"text": "0.9"}, {"text": "0.35"}, {"text": "0.05"}], run_locally)
     assert sure.answer == {"label": "a"}
     assert sure.probabilities["/label"]["a"] == pytest.approx(3 / 4)
     assert low.answer == {"label": "a"}  # less than half, and past its threshold
-    assert (outside.answer, outside.why, outside.confidence) == (None, "abstained", 0.0)
+    assert (outside.answer, outside.reason, outside.confidence) == (None, "abstained", 0.0)
     assert outside.probabilities["/label"]["b"] > 0.5
 
 
 def test_a_score_that_a_contender_does_not_know_is_replaced_and_said() -> None:
     inside = known([0.6, 0.7, 0.8, 0.9] * 10, "a" * 40)
-    plain = replace(inside, judged=[(made, {}) for made, _ in inside.judged])
+    plain = replace(inside, judged=[(made, {}) for made, _ in inside.scored_texts])
     spec = OperatingSpec(abstain=AbstainSpec(score="energy", keep=0.9))
-    found, knows = operating.fit(spec, plain, plain, []), operating.fit(spec, inside, inside, [])
+    found, knows = operating.fit_operating_point(spec, plain, plain, []), operating.fit_operating_point(spec, inside, inside, [])
     assert (found.point.score, found.facts["abstain"]["asked"]) == ("confidence", "energy")
     assert knows.point.score == knows.facts["abstain"]["asked"] == "energy"
     calibrated = {"log_loss": 1.0, "ece": 0.1, "ece_by_chance": 0.1}
     worth = {"before": calibrated, "after": calibrated, "abstained": 0.1, "out_of_scope": {}}
-    said = operating_lines({"name": "tfidf", "operating": worth, "facts": {"operating": found.facts}})
+    said = format_operating_lines({"name": "tfidf", "operating": worth, "facts": {"operating": found.facts}})
     assert "by confidence, because it knows no energy" in said[-1]
     with pytest.raises(KeyError):
-        scope("energy", np.ones((1, 1)), [{}])
+        score_in_scope("energy", np.ones((1, 1)), [{}])
 
 
 def test_a_point_is_fitted_from_the_spec_and_weighed() -> None:
     generator = np.random.default_rng(5)
     inside = known(generator.uniform(0.5, 1, 400).tolist(), "a" * 400)
-    outside = Fixed().judged([{"text": str(s)} for s in generator.uniform(0, 0.5, 100)], run_here)
+    outside = Fixed().predict_with_ood_scores([{"text": str(s)} for s in generator.uniform(0, 0.5, 100)], run_locally)
     spec = OperatingSpec(thresholds={"a": ThresholdSpec(recall=0.9)}, abstain=AbstainSpec(keep=0.9))
-    found = operating.fit(spec, inside, inside, outside)
+    found = operating.fit_operating_point(spec, inside, inside, outside)
     assert found.point.score == "energy"  # the only one that tells them apart
     assert found.facts["abstain"]["validation_auroc"]["energy"] == 1.0
-    assert np.mean(operating.scores("energy", inside.judged, 1.0) < found.point.least) == pytest.approx(0.1, abs=0.01)
+    assert np.mean(operating.compute_scope_scores("energy", inside.scored_texts, 1.0) < found.point.least) == pytest.approx(0.1, abs=0.01)
     examples = [Example({"text": str(share)}, {"label": "a"}) for share in (0.6, 0.8, 0.9)]
-    predictions = Operated(Fixed(), found.point).predict([e.input for e in examples], run_here)  # type: ignore[arg-type]
-    marks = [TASK.mark(e, p) for e, p in zip(examples, predictions, strict=True)]
-    judged = Fixed().judged([e.input for e in examples], run_here)
+    predictions = CalibratedPredictor(Fixed(), found.point).predict([e.input for e in examples], run_locally)  # type: ignore[arg-type]
+    marks = [TASK.score_example(e, p) for e, p in zip(examples, predictions, strict=True)]
+    judged = Fixed().predict_with_ood_scores([e.input for e in examples], run_locally)
     asked = {"a": ThresholdSpec(recall=0.9)}
-    test = Outcome(examples, predictions, marks)
-    worth = operating.worth(TASK, found.point, test, judged, {"far": outside}, asked)
+    test = ScoredPredictions(examples, predictions, marks)
+    worth = operating.measure_operating_point(TASK, found.point, test, judged, {"far": outside}, asked)
     answered = sum(made.answer == {"label": "a"} for made in predictions)
     assert (worth["served"]["a"]["value"], worth["served"]["a"]["n"]) == (answered / 3, 3)
     assert worth["served"]["a"]["low"] < answered / 3 <= worth["served"]["a"]["high"]
-    said = operating_lines({"name": "lora", "operating": worth, "facts": {"operating": found.facts}})
+    said = format_operating_lines({"name": "lora", "operating": worth, "facts": {"operating": found.facts}})
     assert "recall of at least 90.0% of the answers as served: " in said[1]
     assert "On 3 test texts: " in said[1]
     before = -np.log([0.6, 0.8, 0.9]).mean()
     assert worth["before"]["log_loss"] == pytest.approx(before)
     assert worth["out_of_scope"]["far"] == {"n": 100, "auroc": 1.0, "fpr_at_95_tpr": 0.0, "recall": 1.0}
-    plain = operating.fit(OperatingSpec(temperature=False), inside, inside, [])
-    assert plain.point == Point()
+    plain = operating.fit_operating_point(OperatingSpec(temperature=False), inside, inside, [])
+    assert plain.point == OperatingPoint()
 
 
 def test_a_point_is_kept_with_its_predictor(tmp_path: Path) -> None:
-    inner = Lora(rank=2).fit(toy_task(), lessons(), trunk_in(save_base(tmp_path / "base", "bert")), context(epochs=1))
-    assert isinstance(inner, Judge)
-    (made, beside), *_ = inner.judged([{"text": "my card"}], run_here)
+    inner = Lora(rank=2).fit(make_task(), make_train_set(), load_backbone_from(save_base(tmp_path / "base", "bert")), make_context(epochs=1))
+    assert isinstance(inner, OodScorer)
+    (made, beside), *_ = inner.predict_with_ood_scores([{"text": "my card"}], run_locally)
     assert set(beside) == {"energy", "prototype"}
     assert -1.001 <= beside["prototype"] <= 1.001
-    whole = Operated(inner, Point(1.7, {}, "prototype", -2.0))
-    with staging(tmp_path / "fit", {"kind": "fit"}) as part:
-        store.write(part, whole)
-    again = store.read(tmp_path / "fit", Pool())
-    assert isinstance(again, Operated)
+    whole = CalibratedPredictor(inner, OperatingPoint(1.7, {}, "prototype", -2.0))
+    with stage_artifact(tmp_path / "fit", {"kind": "fit"}) as part:
+        store.save_predictor(part, whole)
+    again = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
+    assert isinstance(again, CalibratedPredictor)
     assert again.point == whole.point
-    inputs = [example.input for example in lessons().validation]
-    assert again.predict(inputs, run_here) == whole.predict(inputs, run_here)
-    assert not isinstance(store.bare(tmp_path / "fit", Pool()), Operated)
-    odds = tempered(made.probabilities["/label"], 1.7)
-    assert again.predict([{"text": "my card"}], run_here)[0].probabilities["/label"] == pytest.approx(odds)
+    inputs = [example.input for example in make_train_set().validation]
+    assert again.predict(inputs, run_locally) == whole.predict(inputs, run_locally)
+    assert not isinstance(store.load_uncalibrated(tmp_path / "fit", TorchBackbonePool()), CalibratedPredictor)
+    odds = scale_probabilities(made.probabilities["/label"], 1.7)
+    assert again.predict([{"text": "my card"}], run_locally)[0].probabilities["/label"] == pytest.approx(odds)
 
 
 SPEC = """
@@ -225,11 +225,11 @@ def test_what_cannot_be_fitted_is_refused_before_training(tmp_path: Path) -> Non
     with pytest.raises(SpecError, match="did you mean"):
         spec("{treshold: {}}")
     with pytest.raises(SpecError, match="calibration part has 3"):
-        check(spec("{temperature: true}"), TASK, 3)
+        check_operating_options(spec("{temperature: true}"), TASK, 3)
     with pytest.raises(SpecError, match="no label"):
-        check(spec("{thresholds: {c: {recall: 0.9}}}"), TASK, 100)
+        check_operating_options(spec("{thresholds: {c: {recall: 0.9}}}"), TASK, 100)
     with pytest.raises(SpecError, match="this task is tag"):
-        check(spec("{temperature: true}"), Tag(labels=("X",)), 100)
+        check_operating_options(spec("{temperature: true}"), Tag(labels=("X",)), 100)
     with pytest.raises(DataError, match=r"missing\.csv"):
-        check(spec("{abstain: {out_of_scope: missing.csv}}"), TASK, 100)
-    check(spec("{temperature: true}"), TASK, 100)
+        check_operating_options(spec("{abstain: {out_of_scope: missing.csv}}"), TASK, 100)
+    check_operating_options(spec("{temperature: true}"), TASK, 100)

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loratory.discovery import find, names
-from loratory.perturbations.changes import Changed, Edit, Perturbation
+from loratory.discovery import load_named, list_names
+from loratory.perturbations.changes import PerturbedText, Edit, Perturbation
 from loratory.perturbations.lookalikes import Lookalikes
-from loratory.perturbations.naming import EVERY, made
+from loratory.perturbations.naming import DEFAULT_PERTURBATIONS, create_perturbations
 from loratory.perturbations.phrases import Prefix, Suffix
-from loratory.perturbations.surface import NEIGHBOURS, Case, Punctuation, Spacing, Typos
+from loratory.perturbations.surface import KEY_NEIGHBOURS, Case, Punctuation, Spacing, Typos
 
-NAMES = names("perturbations")
+NAMES = list_names("perturbations")
 SOME = (
     "",
     "a",
@@ -35,7 +35,7 @@ STRENGTHS = st.sampled_from((0.05, 0.3, 1.0))
 
 
 def of(name: str, strength: float | None = None) -> Perturbation:
-    made: Perturbation = find("perturbations", name)(**({} if strength is None else {"strength": strength}))
+    made: Perturbation = load_named("perturbations", name)(**({} if strength is None else {"strength": strength}))
     return made
 
 
@@ -53,7 +53,7 @@ def test_each_is_pure_and_changes_what_it_claims_to(name: str, text: str, seed: 
     found = one(text, seed)
     assert found == of(name, strength)(text, seed)
     if found is not None:
-        assert found.before == text
+        assert found.original == text
         assert found.text != text
         assert found.text.strip() or not text.strip()
 
@@ -68,7 +68,7 @@ def test_spans_move_along(name: str, text: str, seed: int, strength: float, data
     assert all(a.end <= b.start for a, b in zip(found.edits, found.edits[1:], strict=False))
     last = 0
     for start, end in spans:
-        first, stop = found.moved(start, end)
+        first, stop = found.map_span(start, end)
         assert last <= first < stop <= len(found.text)
         now, was = found.text[first:stop], text[start:end]
         if name == "lookalikes":
@@ -85,11 +85,11 @@ def test_spans_move_along(name: str, text: str, seed: int, strength: float, data
 
 def plain(text: str) -> str:
     """What a reader sees."""
-    from loratory.perturbations.lookalikes import FULL_WIDTH, TWINS, UNSEEN
+    from loratory.perturbations.lookalikes import FULL_WIDTH_OFFSET, LETTER_LOOKALIKES, ZERO_WIDTH
 
-    letters = (c for c in text if c not in UNSEEN)
-    narrow = (chr(ord(c) - FULL_WIDTH) if "\uff01" <= c <= "\uff5e" else c for c in letters)
-    return "".join(min(c, TWINS.get(c, c)) for c in narrow)
+    letters = (c for c in text if c not in ZERO_WIDTH)
+    narrow = (chr(ord(c) - FULL_WIDTH_OFFSET) if "\uff01" <= c <= "\uff5e" else c for c in letters)
+    return "".join(min(c, LETTER_LOOKALIKES.get(c, c)) for c in narrow)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,9 +99,9 @@ def test_each_changes_an_ordinary_text_and_seeds_differ(name: str) -> None:
 
 
 def test_ours_are_all_there() -> None:
-    assert set(EVERY) <= set(NAMES)
+    assert set(DEFAULT_PERTURBATIONS) <= set(NAMES)
     for name in NAMES:
-        assert find("perturbations", name).__doc__
+        assert load_named("perturbations", name).__doc__
 
 
 @pytest.mark.parametrize("strength", [0.2, 1.0])
@@ -126,8 +126,8 @@ def test_a_slip_keeps_the_first_and_last_letter_and_short_words() -> None:
 
 
 def test_keys_are_neighbours_of_each_other() -> None:
-    assert set(NEIGHBOURS["s"]) == set("adwezx")
-    assert all(key in NEIGHBOURS[other] for key, others in NEIGHBOURS.items() for other in others)
+    assert set(KEY_NEIGHBOURS["s"]) == set("adwezx")
+    assert all(key in KEY_NEIGHBOURS[other] for key, others in KEY_NEIGHBOURS.items() for other in others)
 
 
 def test_codes_numbers_and_addresses_stay() -> None:
@@ -181,26 +181,26 @@ def test_what_becomes_of_a_text(one: Perturbation, text: str, expected: str | No
     ],
 )
 def test_moved(edits: Sequence[Edit], span: tuple[int, int], now: tuple[int, int]) -> None:
-    assert Changed("abcde", tuple(edits)).moved(*span) == now
+    assert PerturbedText("abcde", tuple(edits)).map_span(*span) == now
 
 
 def test_within_is_what_a_span_holds() -> None:
-    assert not Edit(2, 2, "x").within([(2, 4), (0, 2)])
-    assert Edit(3, 3, "x").within([(2, 4)])
-    assert Edit(1, 3, "x").within([(2, 4)])
-    assert not Edit(1, 2, "x").within([(2, 4)])
+    assert not Edit(2, 2, "x").overlaps([(2, 4), (0, 2)])
+    assert Edit(3, 3, "x").overlaps([(2, 4)])
+    assert Edit(1, 3, "x").overlaps([(2, 4)])
+    assert not Edit(1, 2, "x").overlaps([(2, 4)])
 
 
 def test_names_options_and_mistakes() -> None:
-    ready = made(("typos", {"hard": {"perturbation": "typos", "strength": 0.9}}))
+    ready = create_perturbations(("typos", {"hard": {"perturbation": "typos", "strength": 0.9}}))
     assert [type(one) for one in ready.values()] == [Typos, Typos]
     assert ready["hard"].strength == 0.9
     with pytest.raises(ValueError, match="no perturbation called 'typo'; did you mean 'typos'"):
-        made(("typo",))
+        create_perturbations(("typo",))
     with pytest.raises(ValueError, match=r"hard: strength.*allowed: strength"):
-        made(({"hard": {"perturbation": "typos", "strength": 7}},))
+        create_perturbations(({"hard": {"perturbation": "typos", "strength": 7}},))
     with pytest.raises(ValueError, match="two perturbations are called case"):
-        made(("case", {"case": {"style": "upper"}}))
+        create_perturbations(("case", {"case": {"style": "upper"}}))
 
 
 def test_a_span_begins_and_ends_where_a_word_does() -> None:

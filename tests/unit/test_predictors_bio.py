@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from loratory.predictors.bio import IGNORED, decoded, in_words, likeliest, merged, tagged, tags_of
+from loratory.predictors.bio import IGNORE_INDEX, decode_spans, merge_word_tokens, viterbi, merge_windows, encode_tags, list_tags
 
 TEXT = "Ada Lund lives in Oslo."
 WORDS = (
@@ -33,22 +33,22 @@ def certain(tags: list[int], width: int) -> np.ndarray:
 
 
 def test_there_and_back() -> None:
-    tags = tagged(SPANS, WORDS, LABELS)
-    assert tags_of(LABELS) == ("O", "B-CITY", "I-CITY", "B-PERSON", "I-PERSON")
-    assert tags == [IGNORED, 3, 4, 0, 0, 1, 2, 0, IGNORED]
+    tags = encode_tags(SPANS, WORDS, LABELS)
+    assert list_tags(LABELS) == ("O", "B-CITY", "I-CITY", "B-PERSON", "I-PERSON")
+    assert tags == [IGNORE_INDEX, 3, 4, 0, 0, 1, 2, 0, IGNORE_INDEX]
     odds = certain(tags, 5)
-    places, kept = merged([(WORDS, odds)])
-    found = decoded(kept, places, LABELS, TEXT)
+    places, kept = merge_windows([(WORDS, odds)])
+    found = decode_spans(kept, places, LABELS, TEXT)
     assert [(one.start, one.end, one.label) for one in found] == SPANS
-    assert found[0].odds["PERSON"] == pytest.approx(0.91)
+    assert found[0].probabilities["PERSON"] == pytest.approx(0.91)
 
 
 def test_spans_that_touch_stay_apart() -> None:
     spans = [(0, 3, "PERSON"), (3, 8, "PERSON")]
-    tags = tagged(spans, WORDS, LABELS)
+    tags = encode_tags(spans, WORDS, LABELS)
     assert tags[1:3] == [3, 3]
-    places, kept = merged([(WORDS, certain(tags, 5))])
-    assert [(one.start, one.end) for one in decoded(kept, places, LABELS, TEXT)] == [(0, 3), (4, 8)]
+    places, kept = merge_windows([(WORDS, certain(tags, 5))])
+    assert [(one.start, one.end) for one in decode_spans(kept, places, LABELS, TEXT)] == [(0, 3), (4, 8)]
 
 
 def test_the_likeliest_tags_are_the_best_of_all_that_are_allowed() -> None:
@@ -61,32 +61,32 @@ def test_the_likeliest_tags_are_the_best_of_all_that_are_allowed() -> None:
             if all(tag == 0 or tag % 2 or (k and path[k - 1] in (tag - 1, tag)) for k, tag in enumerate(path))
         ]
         best = max(allowed, key=lambda path: sum(odds[k, tag] for k, tag in enumerate(path)))
-        assert likeliest(odds) == list(best)
+        assert viterbi(odds) == list(best)
 
 
 def test_a_token_in_two_windows_is_believed_where_it_is_farthest_from_an_edge() -> None:
     offsets = [(k, k + 1) for k in range(10)]
     first = (((0, 0), *offsets[:7], (0, 0)), np.zeros((9, 3)))
     second = (((0, 0), *offsets[3:], (0, 0)), np.ones((9, 3)))
-    places, odds = merged([first, second])
+    places, odds = merge_windows([first, second])
     assert places == offsets
     assert odds[:, 0].tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
 
 
 def test_nothing() -> None:
-    places, odds = merged([])
-    assert decoded(odds, places, LABELS, "") == []
+    places, odds = merge_windows([])
+    assert decode_spans(odds, places, LABELS, "") == []
 
 
 def test_a_word_is_tagged_as_a_whole() -> None:
     text, offsets = "Abby Laidlaw", [(0, 4), (5, 9), (9, 12)]
     odds = np.log([[0.1, 0.8, 0.1], [0.2, 0.1, 0.7], [0.6, 0.1, 0.3]])  # O, B, I of one label; the last piece says O
-    assert decoded(odds, offsets, ["NAME"], text)[0].end == 9
-    places, words = in_words(odds, offsets, text)
+    assert decode_spans(odds, offsets, ["NAME"], text)[0].end == 9
+    places, words = merge_word_tokens(odds, offsets, text)
     assert places == [(0, 4), (5, 12)]
     assert np.allclose(np.exp(words).sum(1), 1.0)
     parts = np.array([0.2 * 0.6, 0.1 * 0.3, 0.7 * 0.3])  # O O, B I, I I
     assert np.allclose(np.exp(words[1]), parts / parts.sum())
-    (found,) = decoded(words, places, ["NAME"], text)
+    (found,) = decode_spans(words, places, ["NAME"], text)
     assert (found.start, found.end) == (0, 12)
-    assert in_words(odds, [(0, 4), (4, 5), (5, 9)], "Abby, Laid")[0] == [(0, 4), (4, 5), (5, 9)]
+    assert merge_word_tokens(odds, [(0, 4), (4, 5), (5, 9)], "Abby, Laid")[0] == [(0, 4), (4, 5), (5, 9)]

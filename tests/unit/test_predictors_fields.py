@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loratory.measures.checks import leaves
-from loratory.predictors.fields import field_odds, spans
-from loratory.schemas import written
+from loratory.measures.checks import iterate_leaves
+from loratory.predictors.fields import compute_field_probabilities, iterate_values
+from loratory.schemas import to_compact_json
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12)
@@ -19,9 +19,9 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(s
 
 @given(VALUES)
 def test_spans_name_and_place_every_value(value: Any) -> None:
-    text = written(value)
-    found = list(spans(text))
-    assert {pointer: inner for pointer, inner, _, _ in found} == dict(leaves(value))
+    text = to_compact_json(value)
+    found = list(iterate_values(text))
+    assert {pointer: inner for pointer, inner, _, _ in found} == dict(iterate_leaves(value))
     assert all(json.loads(text[start:stop]) == inner for _, inner, start, stop in found)
 
 
@@ -29,6 +29,6 @@ def test_the_probability_of_a_value_is_that_of_its_tokens() -> None:
     tokens = ['{"', 'kind":"', "ca", 'rd",', '"count":', "1", "2}"]
     odds = [0.5, 0.4, 0.8, 0.9, 0.3, 0.7, 0.6]
     ends = [len("".join(tokens[: k + 1])) for k in range(len(tokens))]
-    found = field_odds("".join(tokens), ends, odds)
+    found = compute_field_probabilities("".join(tokens), ends, odds)
     assert found["/kind"] == pytest.approx({"card": 0.4 * 0.8 * 0.9})  # the quotes belong to the value
     assert found["/count"] == pytest.approx({"12": 0.7 * 0.6})

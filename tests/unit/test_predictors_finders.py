@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from loratory.errors import SpecError
-from loratory.models.execution import run_here
-from loratory.predictors.finders import Finder, Finders, assisted
-from loratory.protocols import Example, Lessons, Prediction
+from loratory.models.execution import run_locally
+from loratory.predictors.finders import SpanRule, SpanRules, apply_span_rules
+from loratory.protocols import Example, TrainSet, Prediction
 from loratory.regimes.lora import Lora
 from loratory.regimes.rules import Rules
 from loratory.tasks.tag import Tag
-from tiny import context
+from tiny import make_context
 
 TASK = Tag(labels=("CARD", "MAIL", "NAME"))
 CARDS = ("4111 1111 1111 1111", "5500 0000 0000 0004", "3400 0000 0000 009", "6011 0000 0000 0004")
@@ -33,22 +33,22 @@ def train() -> list[Example]:
     return [*cards, *names, *mails, told("may I ask", ("may", "NAME")), told("may be"), told("in may or so")]
 
 
-def taught(**options: Any) -> Finders:
-    made = Rules(**options).fit(TASK, Lessons(train(), train()), None, context())
-    assert isinstance(made, Finders)
+def taught(**options: Any) -> SpanRules:
+    made = Rules(**options).fit(TASK, TrainSet(train(), train()), None, make_context())
+    assert isinstance(made, SpanRules)
     return made
 
 
 def found(made: Any, text: str) -> Sequence[tuple[str, str]]:
-    (prediction,) = made.predict([{"text": text}], run_here)
-    assert TASK.check({"text": text}, prediction.answer) == []
+    (prediction,) = made.predict([{"text": text}], run_locally)
+    assert TASK.check_answer({"text": text}, prediction.answer) == []
     assert len(prediction.probabilities) == len(prediction.answer["spans"])
     return [(span["text"], span["label"]) for span in prediction.answer["spans"]]
 
 
 def test_train_proves_recognisers_and_wordings() -> None:
     made = taught()
-    assert [(f.source, f.label, f.says) for f in made.finders] == [
+    assert [(f.source, f.label, f.says) for f in made.rules] == [
         ("recogniser", "CARD", ("card",)),
         ("mined", "NAME", ("ada lund",)),
     ]
@@ -62,7 +62,7 @@ def test_rules_of_the_user_come_first() -> None:
     made = taught(patterns={"NAME": [r"\d{4} \d{4}"]}, keywords={"MAIL": ["post box"]}, recognisers={"email": "MAIL"})
     assert found(made, "4111 1111 1111 1111")[0] == ("4111 1111", "NAME")
     assert found(made, "my Post Box or a@example.com") == [("Post Box", "MAIL"), ("a@example.com", "MAIL")]
-    mail = next(finder for finder in made.finders if finder.says == ("email",))
+    mail = next(finder for finder in made.rules if finder.says == ("email",))
     assert mail.precision == pytest.approx(1 / 5)  # none of four, and one that is believed
     with pytest.raises(SpecError, match="did you mean 'CARD'"):
         taught(recognisers={"card": "CARDS"})
@@ -81,26 +81,26 @@ def test_what_finders_found_stands_over_what_was_learnt() -> None:
     text = "call 4111 1111 1111 1111 of Ada"
     learnt = TASK.from_spans(text, [(5, 14, "NAME"), (28, 31, "NAME")])
     made = Prediction(learnt, {"/spans/0/label": {"NAME": 0.9}, "/spans/1/label": {"NAME": 0.8}})
-    both = assisted(TASK, [Finder("CARD", "recogniser", ("card",), 0.95)], text, made)
+    both = apply_span_rules(TASK, [SpanRule("CARD", "recogniser", ("card",), 0.95)], text, made)
     assert TASK.spans_of(both.answer) == [(5, 24, "CARD"), (28, 31, "NAME")]
     assert both.probabilities == {"/spans/0/label": {"CARD": 0.95}, "/spans/1/label": {"NAME": 0.8}}
-    assert assisted(TASK, [], text, made) == made
-    silent = Prediction(None, why="failed")
-    assert assisted(TASK, [Finder("CARD", "recogniser", ("card",))], text, silent) is silent
+    assert apply_span_rules(TASK, [], text, made) == made
+    silent = Prediction(None, reason="failed")
+    assert apply_span_rules(TASK, [SpanRule("CARD", "recogniser", ("card",))], text, silent) is silent
 
 
 def test_a_regime_takes_the_recognisers_it_is_given() -> None:
-    lessons = Lessons(train(), train())
-    made = Finders(TASK, ())
+    lessons = TrainSet(train(), train())
+    made = SpanRules(TASK, ())
 
-    assert Lora(recognisers="off").assisted(TASK, lessons, made) is made
+    assert Lora(recognisers="off").add_span_rules(TASK, lessons, made) is made
     with pytest.raises(SpecError, match="no label"):
-        Lora(recognisers={"iban": "ACCOUNT"}).assisted(TASK, lessons, made)
-    mapped = Lora(recognisers={"card": "CARD"}).assisted(TASK, lessons, made)
+        Lora(recognisers={"iban": "ACCOUNT"}).add_span_rules(TASK, lessons, made)
+    mapped = Lora(recognisers={"card": "CARD"}).add_span_rules(TASK, lessons, made)
     assert [finder.says for finder in mapped.finders] == [("card",)]
 
 
 def test_finders_are_kept(tmp_path: Path) -> None:
     made = taught(keywords={"NAME": ["Größe 7", "ß"]})
     made.save(tmp_path)
-    assert Finders.load(tmp_path, TASK, None) == made  # type: ignore[arg-type]
+    assert SpanRules.load(tmp_path, TASK, None) == made  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from loratory.predictors.recognisers import RECOGNISERS, Recogniser
+from loratory.predictors.recognisers import VALIDATORS, Validator
 
 GOOD = {
     "card": ("4111 1111 1111 1111", "5500-0000-0000-0004", "378282246310005"),
@@ -31,15 +31,15 @@ BAD = {
 @pytest.mark.parametrize(("kind", "number"), [(kind, number) for kind, listed in GOOD.items() for number in listed])
 def test_what_holds_is_found_where_it_stands(kind: str, number: str) -> None:
     text = f"Please note {number}, thank you."
-    assert (12, 12 + len(number)) in list(RECOGNISERS[kind].find(text))
+    assert (12, 12 + len(number)) in list(VALIDATORS[kind].find(text))
 
 
 @pytest.mark.parametrize(("kind", "number"), [(kind, number) for kind, listed in BAD.items() for number in listed])
 def test_what_does_not_hold_is_not_found(kind: str, number: str) -> None:
-    assert list(RECOGNISERS[kind].find(f"Please note {number}, thank you.")) == []
+    assert list(VALIDATORS[kind].find(f"Please note {number}, thank you.")) == []
 
 
 def test_a_catastrophic_pattern_ends_in_time() -> None:
     started = time.monotonic()
-    assert list(Recogniser(r"(?:a|aa)+$").find("a" * 5000 + "b")) == []
+    assert list(Validator(r"(?:a|aa)+$").find("a" * 5000 + "b")) == []
     assert time.monotonic() - started < 5

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from loratory.flows.run import Place, run
-from loratory.flows.specs import load_spec, recipe_folder
-from loratory.predictors.recognisers import iban, luhn, social_security
+from loratory.flows.run import RunPaths, run_experiment
+from loratory.flows.specs import load_spec, find_recipe_folder
+from loratory.predictors.recognisers import is_iban, is_luhn_valid, is_social_security_number
 from loratory.recipes.intent_router import make_data as router
 from loratory.recipes.pii import make_data as pii
 from loratory.recipes.prompt_guard import make_data as guard
 from loratory.regimes.rules import Rules
 from loratory.tasks.tag import Tag
-from tiny import Bases
+from tiny import BasePathOf
 
 GROUPS = {"prompt-guard": "family", "intent-router": "group", "pii": "template_id"}
 FILES = {"prompt-guard": "prompts.jsonl", "intent-router": "questions.jsonl", "pii": "messages.jsonl"}
@@ -31,7 +31,7 @@ SHORT = "training.max_tokens=64"  # what the tiny bases read
 
 @cache
 def text_of(recipe: str) -> str:
-    return (recipe_folder(recipe) / FILES[recipe]).read_text(encoding="utf-8")
+    return (find_recipe_folder(recipe) / FILES[recipe]).read_text(encoding="utf-8")
 
 
 @cache
@@ -50,11 +50,11 @@ def sample_of(recipe: str, folder: Path, share: int) -> Path:
 
 
 def test_prompts_are_what_make_data_makes() -> None:
-    assert "".join(map(guard.as_line, guard.make_prompts())) == text_of("prompt-guard")
+    assert "".join(map(guard.to_json_line, guard.make_prompts())) == text_of("prompt-guard")
 
 
 def test_questions_are_what_make_data_makes() -> None:
-    assert "".join(map(router.as_line, router.make_questions())) == text_of("intent-router")
+    assert "".join(map(router.to_json_line, router.make_questions())) == text_of("intent-router")
 
 
 def test_spans_are_what_make_data_makes() -> None:
@@ -102,7 +102,7 @@ def test_sources_of_attacks_are_sources_of_harmless_prompts_too() -> None:
 
 def test_a_choice_nests_and_leaves_slots_alone() -> None:
     random = Random(0)
-    made = {guard.choose("{a {x}|b {c|d}}", random) for _ in range(60)}
+    made = {guard.choose_alternatives("{a {x}|b {c|d}}", random) for _ in range(60)}
     assert made == {"a \x04x\x05", "b c", "b d"}
 
 
@@ -129,7 +129,7 @@ def test_spans_of_pii_are_valid_and_of_declared_labels() -> None:
     found: Counter[str] = Counter()
     for row in rows_of("pii"):
         example = task.read(row)
-        assert not task.check(example.input, example.answer)
+        assert not task.check_answer(example.input, example.answer)
         found.update(label for _, _, label in task.spans_of(example.answer))
     assert set(found) == set(task.span_labels)
     assert min(found.values()) >= 50
@@ -144,14 +144,14 @@ def test_recognisers_of_pii_speak_for_declared_labels() -> None:
 
 
 def test_numbers_carry_their_check_digits_and_look_alikes_do_not() -> None:
-    holds = {"CREDIT_CARD": luhn, "IBAN_CODE": iban, "US_SSN": social_security}
+    holds = {"CREDIT_CARD": is_luhn_valid, "IBAN_CODE": is_iban, "US_SSN": is_social_security_number}
     for row in rows_of("pii"):
         values = [(row["text"][span["start"] : span["end"]], span["label"]) for span in row["spans"]]
         assert all(holds[label](value) for value, label in values if label in holds), row
         outside = row["text"]
         for span in reversed(row["spans"]):
             outside = outside[: span["start"]] + "_" + outside[span["end"] :]
-        assert not [number for number in re.findall(r"\b\d{16}\b", outside) if luhn(number)]
+        assert not [number for number in re.findall(r"\b\d{16}\b", outside) if is_luhn_valid(number)]
 
 
 def test_mail_addresses_are_at_reserved_domains() -> None:
@@ -175,21 +175,21 @@ def test_the_recipe_runs_and_is_neither_trivial_nor_chance(
     monkeypatch.chdir(tmp_path)
     data = sample_of(recipe, tmp_path, 2)
     spec = load_spec(recipe, data=str(data), changes=("ladder=[rules, tfidf]", *QUICK))
-    ladder = run(spec, Place.of(spec, None), lambda event, values: None)
+    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: None)
     majority, rules, tfidf = (row["metrics"]["accuracy"]["mean"] for row in ladder["contenders"])
     assert majority < rules < tfidf
     assert least < tfidf < most
 
 
-def test_pii_runs_on_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_of: Bases) -> None:
+def test_pii_runs_on_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_of: BasePathOf) -> None:
     monkeypatch.chdir(tmp_path)
     data = sample_of("pii", tmp_path, 4)
     spec = load_spec("pii", data=str(data), changes=(f"base={base_of('bert')}", SHORT, *QUICK))
-    ladder = run(spec, Place.of(spec, None), lambda event, values: None)
+    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: None)
     assert 0 <= ladder["contenders"][1]["metrics"]["strict_f1"]["mean"] <= 1
 
 
-def test_pii_takes_presidios_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_of: Bases) -> None:
+def test_pii_takes_presidios_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_of: BasePathOf) -> None:
     monkeypatch.chdir(tmp_path)
     records = [
         {
@@ -211,5 +211,5 @@ def test_pii_takes_presidios_columns(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ]
     (tmp_path / "synth.json").write_text(json.dumps(records), encoding="utf-8")
     spec = load_spec("pii", data="synth.json", changes=(f"base={base_of('bert')}", SHORT, *QUICK))
-    ladder = run(spec, Place.of(spec, None), lambda event, values: None)
+    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: None)
     assert ladder["split"]["columns"] == {"text": "full_text", "spans": "spans", "group": "template_id"}

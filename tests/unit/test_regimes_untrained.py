@@ -18,22 +18,22 @@ from tokenizers import processors
 from torch.nn.functional import normalize
 
 from loratory.errors import SpecError
-from loratory.flows.specs import parser_of
-from loratory.models.activations import pool
-from loratory.models.execution import run_here
+from loratory.flows.specs import make_parser
+from loratory.models.activations import pool_states
+from loratory.models.execution import run_locally
 from loratory.predictors.linear import Linear
-from loratory.predictors.patterns import SECONDS, Patterns
-from loratory.protocols import Example, Lessons
+from loratory.predictors.patterns import PATTERN_TIMEOUT_SECONDS, LabelRules
+from loratory.protocols import Example, TrainSet
 from loratory.regimes.majority import Majority
-from loratory.regimes.prototype import SCALES, Prototype
-from loratory.regimes.rules import Rules, mine
+from loratory.regimes.prototype import CANDIDATE_SCALES, Prototype
+from loratory.regimes.rules import Rules, mine_label_phrases
 from loratory.regimes.tfidf import Tfidf
 from loratory.regimes.zero_shot import ZeroShot
-from loratory.specs.frame import parse
+from loratory.specs.frame import parse_spec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag
-from tiny import TEXTS, Trunks, configuration, context, examples, lessons, save_base, toy_task, trunk_in, word_pieces
+from tiny import TEXTS, BackboneOf, make_config, make_context, make_examples, make_train_set, save_base, make_task, load_backbone_from, make_word_piece_tokenizer
 
 ODD = (
     "",
@@ -51,19 +51,19 @@ ODD = (
 )
 
 
-def rules(task: Classify, taught: Lessons, **options: Any) -> Patterns:
-    made = Rules(**options).fit(task, taught, None, context())
-    assert isinstance(made, Patterns)
+def rules(task: Classify, taught: TrainSet, **options: Any) -> LabelRules:
+    made = Rules(**options).fit(task, taught, None, make_context())
+    assert isinstance(made, LabelRules)
     return made
 
 
 def said(made: Any, text: str) -> str:
-    return str(made.predict([{"text": text}], run_here)[0].answer["label"])
+    return str(made.predict([{"text": text}], run_locally)[0].answer["label"])
 
 
 # ---- rules
 def test_patterns_come_before_keywords_and_keywords_before_mined_phrases() -> None:
-    made = rules(toy_task(), lessons(), patterns={"login": [r"^card\b"]}, keywords={"cash": ["card stuck", "Mango!"]})
+    made = rules(make_task(), make_train_set(), patterns={"login": [r"^card\b"]}, keywords={"cash": ["card stuck", "Mango!"]})
     assert said(made, "my card") == "card"  # mined
     assert said(made, "the card stuck") == "cash"  # a keyword
     assert said(made, "CARD stuck") == "login"  # a pattern, whatever the case
@@ -72,23 +72,23 @@ def test_patterns_come_before_keywords_and_keywords_before_mined_phrases() -> No
 
 
 def test_a_rule_that_train_never_met_still_answers_with_its_label() -> None:
-    taught = Lessons(examples()[:20] + examples(["login"]) * 3, examples()[:4])  # mostly login
-    made = rules(toy_task(), taught, keywords={"card": ["zebra"]}, mined=0)
+    taught = TrainSet(make_examples()[:20] + make_examples(["login"]) * 3, make_examples()[:4])  # mostly login
+    made = rules(make_task(), taught, keywords={"card": ["zebra"]}, mined=0)
     assert said(made, "a zebra") == "card"
     assert said(made, "a horse") == "login"
-    assert made.predict([{"text": "a zebra"}], run_here)[0].confidence > 0.5
+    assert made.predict([{"text": "a zebra"}], run_locally)[0].confidence > 0.5
 
 
 def test_a_phrase_is_whole_words() -> None:
-    made = rules(toy_task(), lessons(), keywords={"cash": ["art"]}, mined=0)
-    assert made.first("my cart part") == 1
-    assert made.first("ART, he said") == 0
+    made = rules(make_task(), make_train_set(), keywords={"cash": ["art"]}, mined=0)
+    assert made.find_first_match("my cart part") == 1
+    assert made.find_first_match("ART, he said") == 0
 
 
 def test_odds_are_the_shares_of_train() -> None:
-    taught = Lessons([Example({"text": "x"}, {"label": label}) for label in ("card", "card", "cash", "login")], [])
-    made = rules(toy_task(), taught, keywords={"card": ["x"]}, mined=0)
-    odds = made.predict([{"text": "x"}], run_here)[0].probabilities["/label"]
+    taught = TrainSet([Example({"text": "x"}, {"label": label}) for label in ("card", "card", "cash", "login")], [])
+    made = rules(make_task(), taught, keywords={"card": ["x"]}, mined=0)
+    odds = made.predict([{"text": "x"}], run_locally)[0].probabilities["/label"]
     prior = {"card": 2.5 / 5.5, "cash": 1.5 / 5.5, "login": 1.5 / 5.5}
     assert odds == pytest.approx(
         {"card": (3 + prior["card"]) / 6, **{k: (1 + prior[k]) / 6 for k in ("cash", "login")}}
@@ -96,9 +96,9 @@ def test_odds_are_the_shares_of_train() -> None:
 
 
 def test_mined_phrases_are_precise_and_cover() -> None:
-    texts = [e.input["text"] for e in examples()]
-    labels = [e.answer["label"] for e in examples()]  # type: ignore[index]
-    found = mine(texts, labels, 20, 0.8)
+    texts = [e.input["text"] for e in make_examples()]
+    labels = [e.answer["label"] for e in make_examples()]  # type: ignore[index]
+    found = mine_label_phrases(texts, labels, 20, 0.8)
     assert found
     for rule in found:
         hits = [
@@ -108,17 +108,17 @@ def test_mined_phrases_are_precise_and_cover() -> None:
         ]
         assert hits.count(rule.label) / len(hits) >= 0.8
     assert {rule.label for rule in found} == {"card", "cash", "login"}
-    assert all(sum(rule.label == label for rule in mine(texts, labels, 2, 0.8)) <= 2 for label in ("card", "cash"))
-    assert mine(texts, labels, 0, 0.8) == []
+    assert all(sum(rule.label == label for rule in mine_label_phrases(texts, labels, 2, 0.8)) <= 2 for label in ("card", "cash"))
+    assert mine_label_phrases(texts, labels, 0, 0.8) == []
 
 
 def test_a_pattern_that_backtracks_without_end_is_cut_off() -> None:
     made = rules(
-        toy_task(), Lessons([Example({"text": "aaa"}, {"label": "card"})], []), patterns={"card": ["(a|aa)+$"]}
+        make_task(), TrainSet([Example({"text": "aaa"}, {"label": "card"})], []), patterns={"card": ["(a|aa)+$"]}
     )
     started = time.monotonic()
     said(made, "a" * 5000 + "!")
-    assert time.monotonic() - started < 20 * SECONDS
+    assert time.monotonic() - started < 20 * PATTERN_TIMEOUT_SECONDS
     assert said(made, "baa") == "card"
 
 
@@ -126,11 +126,11 @@ def test_a_pattern_that_is_none_is_refused_with_its_label() -> None:
     with pytest.raises(ValidationError, match="card: '\\(' is no regular expression"):
         Rules(patterns={"card": ["("]})
     with pytest.raises(SpecError, match="'crad' is no label; did you mean 'card'"):
-        rules(toy_task(), lessons(), keywords={"crad": ["x"]})
+        rules(make_task(), make_train_set(), keywords={"crad": ["x"]})
 
 
 # ---- tfidf
-def sklearn_odds(options: Tfidf, taught: Lessons, texts: list[str], labels: tuple[str, ...]) -> Any:
+def sklearn_odds(options: Tfidf, taught: TrainSet, texts: list[str], labels: tuple[str, ...]) -> Any:
     """scikit-learn's own vectorizers and regression, float64, and its own predict_proba."""
     train = [e.input["text"] for e in taught.train]
     y = [labels.index(e.answer["label"]) for e in taught.train]  # type: ignore[index]
@@ -149,20 +149,20 @@ def sklearn_odds(options: Tfidf, taught: Lessons, texts: list[str], labels: tupl
 @pytest.mark.parametrize("options", [Tfidf(), Tfidf(words=1, characters=3, c=1.0)])
 def test_tfidf_is_scikit_learns(labels: tuple[str, ...], options: Tfidf) -> None:
     odd = [Example({"text": text}, {"label": labels[i % len(labels)]}) for i, text in enumerate(ODD)]
-    taught = Lessons([*lessons(labels).train, *odd], [])
-    texts = [*ODD, *TEXTS, *(e.input["text"] for e in examples())]
-    made = options.fit(toy_task(labels), taught, None, context())
+    taught = TrainSet([*make_train_set(labels).train, *odd], [])
+    texts = [*ODD, *TEXTS, *(e.input["text"] for e in make_examples())]
+    made = options.fit(make_task(labels), taught, None, make_context())
     _, theirs = sklearn_odds(options, taught, texts, labels)
-    for prediction, row in zip(made.predict([{"text": t} for t in texts], run_here), theirs, strict=True):
+    for prediction, row in zip(made.predict([{"text": t} for t in texts], run_locally), theirs, strict=True):
         assert list(prediction.probabilities["/label"].values()) == pytest.approx(row.tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("kinds", [("cash", "login"), ("card", "cash", "login")])
 def test_labels_that_train_lacks_get_no_probability_to_speak_of(kinds: tuple[str, ...]) -> None:
     labels = ("absent", "card", "cash", "login")
-    made = Tfidf().fit(toy_task(labels), lessons(kinds), None, context())
-    model, theirs = sklearn_odds(Tfidf(), lessons(kinds), list(TEXTS), labels)
-    for prediction, row in zip(made.predict([{"text": t} for t in TEXTS], run_here), theirs, strict=True):
+    made = Tfidf().fit(make_task(labels), make_train_set(kinds), None, make_context())
+    model, theirs = sklearn_odds(Tfidf(), make_train_set(kinds), list(TEXTS), labels)
+    for prediction, row in zip(made.predict([{"text": t} for t in TEXTS], run_locally), theirs, strict=True):
         odds = list(prediction.probabilities["/label"].values())
         assert [odds[i] for i in model.classes_] == pytest.approx(row.tolist(), abs=1e-5)
         assert sum(p for i, p in enumerate(odds) if i not in model.classes_) < 1e-6
@@ -170,18 +170,18 @@ def test_labels_that_train_lacks_get_no_probability_to_speak_of(kinds: tuple[str
 
 def test_texts_without_a_single_word_can_be_learnt_from() -> None:
     marks = [Example({"text": text}, {"label": label}) for text, label in (("!!!", "card"), ("???", "cash")) * 4]
-    made = Tfidf().fit(toy_task(("card", "cash")), Lessons(marks, []), None, context())
+    made = Tfidf().fit(make_task(("card", "cash")), TrainSet(marks, []), None, make_context())
     assert [said(made, text) for text in ("!!!", "???")] == ["card", "cash"]
     empty = [Example({"text": ""}, {"label": label}) for label in ("card", "cash", "cash")]
-    nothing = Tfidf().fit(toy_task(("card", "cash")), Lessons(empty, []), None, context())
+    nothing = Tfidf().fit(make_task(("card", "cash")), TrainSet(empty, []), None, make_context())
     assert said(nothing, "anything") == "cash"
 
 
 def test_a_lone_surrogate_is_saved_and_loaded(tmp_path: Path) -> None:
     odd = [Example({"text": f"\ud800{k} x{k}"}, {"label": k}) for k in ("card", "cash")] * 3
     for made in (
-        Tfidf().fit(toy_task(("card", "cash")), Lessons(odd, []), None, context()),
-        rules(toy_task(("card", "cash")), Lessons(odd, []), keywords={"card": ["\ud800card"]}),
+        Tfidf().fit(make_task(("card", "cash")), TrainSet(odd, []), None, make_context()),
+        rules(make_task(("card", "cash")), TrainSet(odd, []), keywords={"card": ["\ud800card"]}),
     ):
         made.save(tmp_path)
         again = type(made).load(tmp_path, made.task, None)  # type: ignore[arg-type]
@@ -189,25 +189,25 @@ def test_a_lone_surrogate_is_saved_and_loaded(tmp_path: Path) -> None:
 
 
 def test_class_weights_move_the_odds_towards_the_rare() -> None:
-    taught = Lessons([*examples(["card"]), *examples(["cash"])[:3]], [])
+    taught = TrainSet([*make_examples(["card"]), *make_examples(["cash"])[:3]], [])
     plain, weighed = (
-        Tfidf(class_weights=weights, c=0.1).fit(toy_task(("card", "cash")), taught, None, context())
+        Tfidf(class_weights=weights, c=0.1).fit(make_task(("card", "cash")), taught, None, make_context())
         for weights in (False, True)
     )
     assert isinstance(plain, Linear)
-    odds = [m.predict([{"text": "cash"}], run_here)[0].probabilities["/label"]["cash"] for m in (plain, weighed)]
+    odds = [m.predict([{"text": "cash"}], run_locally)[0].probabilities["/label"]["cash"] for m in (plain, weighed)]
     assert odds[1] > odds[0] + 0.1
 
 
 # ---- prototype and zero-shot
-def test_prototypes_are_mean_directions_and_the_scale_is_the_best_on_validation(trunk_of: Trunks) -> None:
-    trunk, task, taught = trunk_of("bert"), toy_task(), lessons()
+def test_prototypes_are_mean_directions_and_the_scale_is_the_best_on_validation(trunk_of: BackboneOf) -> None:
+    trunk, task, taught = trunk_of("bert"), make_task(), make_train_set()
     scale: list[float] = []
-    made = Prototype().fit(task, taught, trunk, context(report=lambda event, v: scale.append(v["scale"])))
+    made = Prototype().fit(task, taught, trunk, make_context(report=lambda event, v: scale.append(v["scale"])))
 
     def pooled(text: str) -> torch.Tensor:
-        states, mask = trunk.states([trunk.tokenizer.ids(text)[0]], [None])
-        return normalize(pool(states, mask, "mean"), dim=-1)[0].detach()
+        states, mask = trunk.compute_states([trunk.tokenizer.encode(text)[0]], [None])
+        return normalize(pool_states(states, mask, "mean"), dim=-1)[0].detach()
 
     means = torch.stack(
         [
@@ -216,7 +216,7 @@ def test_prototypes_are_mean_directions_and_the_scale_is_the_best_on_validation(
         ]
     )
     logits = {text: normalize(means, dim=-1) @ pooled(text) for text in TEXTS}
-    for prediction, text in zip(made.predict([{"text": t} for t in TEXTS], run_here), TEXTS, strict=True):
+    for prediction, text in zip(made.predict([{"text": t} for t in TEXTS], run_locally), TEXTS, strict=True):
         expected = (scale[0] * logits[text]).softmax(-1).tolist()
         assert list(prediction.probabilities["/label"].values()) == pytest.approx(expected, abs=1e-4)
 
@@ -229,22 +229,22 @@ def test_prototypes_are_mean_directions_and_the_scale_is_the_best_on_validation(
         ]
         return -float(torch.stack(parts).mean())
 
-    assert scale == [min(SCALES, key=loss)]
+    assert scale == [min(CANDIDATE_SCALES, key=loss)]
 
 
-def test_zero_shot_by_similarity_is_the_cosine_to_the_labels_words(trunk_of: Trunks) -> None:
+def test_zero_shot_by_similarity_is_the_cosine_to_the_labels_words(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
     task = Classify(labels=("card", "log_in"), descriptions={"card": "my card was blocked"})
-    made = ZeroShot(scale=5.0).fit(task, lessons(), trunk, context())
+    made = ZeroShot(scale=5.0).fit(task, make_train_set(), trunk, make_context())
 
     def pooled(text: str) -> torch.Tensor:
-        states, mask = trunk.states([trunk.tokenizer.ids(text)[0]], [None])
-        return normalize(pool(states, mask, "mean"), dim=-1)[0].detach()
+        states, mask = trunk.compute_states([trunk.tokenizer.encode(text)[0]], [None])
+        return normalize(pool_states(states, mask, "mean"), dim=-1)[0].detach()
 
     expected = (5 * torch.stack([pooled("my card was blocked"), pooled("log in")]) @ pooled("hello")).softmax(-1)
-    odds = made.predict([{"text": "hello"}], run_here)[0].probabilities["/label"]
+    odds = made.predict([{"text": "hello"}], run_locally)[0].probabilities["/label"]
     assert list(odds.values()) == pytest.approx(expected.tolist(), abs=1e-5)
-    assert made.size().trained == 0
+    assert made.count_parameters().trained == 0
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +260,7 @@ def nli_folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
         }
         if family == "bert":
             return save_base(folder, "bert", kind="AutoModelForSequenceClassification", **named)
-        tokenizer = word_pieces(typed=False)
+        tokenizer = make_word_piece_tokenizer(typed=False)
         tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(  # as RoBERTa and BART join pairs
             single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
         )
@@ -272,7 +272,7 @@ def nli_folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
                 init_std=0.3, **named,
             )  # fmt: skip
         else:
-            config = configuration(family, tokenizer, **named)
+            config = make_config(family, tokenizer, **named)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
             stock: Any = transformers.AutoModelForSequenceClassification
@@ -287,13 +287,13 @@ def nli_folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize("hypothesis", ["This example is {}.", "my {} is late"])
 def test_zero_shot_by_entailment_is_the_pipelines(nli_folder: Any, family: str, hypothesis: str) -> None:
     folder = nli_folder(family)
-    trunk = trunk_in(folder)
+    trunk = load_backbone_from(folder)
     assert trunk.kind == "nli"
     labels = ("card", "cash machine", "login")
-    made = ZeroShot(hypothesis=hypothesis).fit(toy_task(labels), lessons(), trunk, context())
+    made = ZeroShot(hypothesis=hypothesis).fit(make_task(labels), make_train_set(), trunk, make_context())
     texts = [*TEXTS, "my card " * 60]
     pipeline = transformers.pipeline("zero-shot-classification", str(folder))
-    ours = made.predict([{"text": text} for text in texts], run_here)
+    ours = made.predict([{"text": text} for text in texts], run_locally)
     spread = []
     for text, prediction in zip(texts, ours, strict=True):
         theirs = pipeline(text, list(labels), hypothesis_template=hypothesis)
@@ -305,10 +305,10 @@ def test_zero_shot_by_entailment_is_the_pipelines(nli_folder: Any, family: str, 
 
 def test_a_text_that_spells_special_tokens_is_still_answered(nli_folder: Any) -> None:
     for family in ("bert", "bart"):
-        trunk = trunk_in(nli_folder(family))
-        made = ZeroShot().fit(toy_task(), lessons(), trunk, context())
+        trunk = load_backbone_from(nli_folder(family))
+        made = ZeroShot().fit(make_task(), make_train_set(), trunk, make_context())
         texts = ["my card", "[SEP] my [SEP] card", "[CLS]", "[PAD] [PAD]"]
-        predictions = made.predict([{"text": text} for text in texts], run_here)
+        predictions = made.predict([{"text": text} for text in texts], run_locally)
         assert all(sum(p.probabilities["/label"].values()) == pytest.approx(1) for p in predictions)
 
 
@@ -322,8 +322,8 @@ def test_a_hypothesis_without_one_gap_is_refused(hypothesis: str) -> None:
 def test_majority_gives_the_commonest_label_and_the_shares_of_all() -> None:
     task = Classify(labels=("a", "b", "c"))
     train = [Example({"text": str(i)}, {"label": label}) for i, label in enumerate("abbbba")]
-    made = Majority().fit(task, Lessons(train, ()), None, context())
-    (prediction,) = made.predict([{"text": "anything"}], run_here)
+    made = Majority().fit(task, TrainSet(train, ()), None, make_context())
+    (prediction,) = made.predict([{"text": "anything"}], run_locally)
     assert prediction.answer == {"label": "b"}
     assert prediction.probabilities["/label"] == pytest.approx({"a": 2.5 / 7.5, "b": 4.5 / 7.5, "c": 0.5 / 7.5})
 
@@ -331,22 +331,22 @@ def test_majority_gives_the_commonest_label_and_the_shares_of_all() -> None:
 def test_majority_of_answers_that_are_no_labels_is_the_commonest_of_them() -> None:
     answers = [{"spans": []}, {"spans": [{"start": 0, "end": 1, "label": "X", "text": "h"}]}, {"spans": []}]
     train = [Example({"text": "hello"}, one) for one in answers]
-    made = Majority().fit(Tag(labels=("X",)), Lessons(train, ()), None, context())
-    assert [one.answer for one in made.predict([{"text": "hello"}] * 2, run_here)] == [{"spans": []}] * 2
+    made = Majority().fit(Tag(labels=("X",)), TrainSet(train, ()), None, make_context())
+    assert [one.answer for one in made.predict([{"text": "hello"}] * 2, run_locally)] == [{"spans": []}] * 2
     written = [Example({"messages": []}, text) for text in ("b", "a", "a", "b", "c")]
-    assert Majority().fit(Generate(), Lessons(written, ()), None, context()).answer == "a"  # of equals the first
+    assert Majority().fit(Generate(), TrainSet(written, ()), None, make_context()).answer == "a"  # of equals the first
 
 
 @pytest.mark.parametrize("rows", [["tfidf"], ["tfidf", "majority"], ["tfidf", {"common": {"regime": "majority"}}]])
 def test_every_ladder_begins_with_what_learns_nothing(rows: list[Any], tmp_path: Path) -> None:
     values = {"name": "x", "data": "x.csv", "ladder": rows}
-    spec = parse(values, parser_of(tmp_path / "spec.yaml", {}), tmp_path)
+    spec = parse_spec(values, make_parser(tmp_path / "spec.yaml", {}), tmp_path)
     assert [one.regime for one in spec.ladder] == ["majority", "tfidf"]
-    again = parse(spec.facts(), parser_of(tmp_path / "spec.yaml", {}), tmp_path)
+    again = parse_spec(spec.to_dict(), make_parser(tmp_path / "spec.yaml", {}), tmp_path)
     assert again.ladder == spec.ladder
 
 
 def test_another_contender_cannot_take_its_name(tmp_path: Path) -> None:
     values = {"name": "x", "data": "x.csv", "ladder": [{"majority": {"regime": "tfidf"}}]}
     with pytest.raises(SpecError, match="every ladder begins with"):
-        parse(values, parser_of(tmp_path / "spec.yaml", {}), tmp_path)
+        parse_spec(values, make_parser(tmp_path / "spec.yaml", {}), tmp_path)

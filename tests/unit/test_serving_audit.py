@@ -18,20 +18,20 @@ from pathlib import Path
 import pytest
 
 from loratory.errors import DataError, StorageError
-from loratory.serving.audit import Audit, Chain
-from loratory.serving.chains import BEHIND, CONTINUED, CUT, TORN, Head, sha256
+from loratory.serving.audit import AuditLog, VerifiedChain
+from loratory.serving.chains import HEAD_BEHIND, CONTINUED, CUT_OFF, TORN_TAIL, ChainHead, sha256
 
 COUNT = 4
 
 
-def chained(folder: Path, count: int = COUNT) -> Audit:
-    audit = Audit(folder / "audit.jsonl")
+def chained(folder: Path, count: int = COUNT) -> AuditLog:
+    audit = AuditLog(folder / "audit.jsonl")
     for number in range(count):
-        audit.note("load", {"task": f"task-{number}", "release": "a"})
+        audit.record("load", {"task": f"task-{number}", "release": "a"})
     return audit
 
 
-def events(audit: Audit) -> list[str]:
+def events(audit: AuditLog) -> list[str]:
     """Of the lines that are whole."""
     made = []
     for line in audit.file.read_bytes().split(b"\n"):
@@ -42,16 +42,16 @@ def events(audit: Audit) -> list[str]:
     return made
 
 
-def set_head(audit: Audit, number: int) -> None:
+def set_head(audit: AuditLog, number: int) -> None:
     """The head as it was when there were so many lines."""
     lines = audit.file.read_bytes().splitlines(keepends=True)[:number]
-    head = Head(number, sha256(lines[-1].rstrip(b"\n")), len(b"".join(lines)))
-    Head.beside(audit.file).write_text(json.dumps(asdict(head)))
+    head = ChainHead(number, sha256(lines[-1].rstrip(b"\n")), len(b"".join(lines)))
+    ChainHead.path_for(audit.file).write_text(json.dumps(asdict(head)))
 
 
-def refused(audit: Audit, said: str) -> None:
+def refused(audit: AuditLog, said: str) -> None:
     with pytest.raises(DataError, match=said):
-        audit.chain()
+        audit.verify_chain()
 
 
 # -- crashes: the file may hold any part of what was being written, and the head is that of before
@@ -63,11 +63,11 @@ def test_a_crash_at_every_byte_of_a_line(tmp_path: Path) -> None:
         set_head(audit, COUNT - 1)
         audit.file.write_bytes(data[:cut])
         whole = cut >= len(data) - 1
-        found = audit.chain()
+        found = audit.verify_chain()
         assert (found.lines, found.torn) == (COUNT - (not whole), int(size < cut and not whole)), cut
-        audit.note("load", {"task": "next"})
-        found = audit.chain()
-        told = [TORN] if found.torn else [BEHIND] if whole else []
+        audit.record("load", {"task": "next"})
+        found = audit.verify_chain()
+        told = [TORN_TAIL] if found.torn else [HEAD_BEHIND] if whole else []
         assert events(audit) == ["load"] * (COUNT - (not whole)) + told + ["load"], cut
         assert (found.torn, found.beyond) == (int(size < cut and not whole), 0), cut
 
@@ -78,14 +78,14 @@ def test_crash_after_crash(tmp_path: Path) -> None:
     for round in range(20):
         audit = chained(tmp_path / str(round), 2)
         for _ in range(4):
-            before, head = audit.file.read_bytes(), Head.beside(audit.file).read_bytes()
-            audit.note("unload", {"task": "lost"})
+            before, head = audit.file.read_bytes(), ChainHead.path_for(audit.file).read_bytes()
+            audit.record("unload", {"task": "lost"})
             data = audit.file.read_bytes()
             audit.file.write_bytes(data[: chance.randint(len(before), len(data))])
-            Head.beside(audit.file).write_bytes(head)
-            assert audit.chain().lines >= 2
-        audit.note("load", {"task": "last"})
-        found = audit.chain()
+            ChainHead.path_for(audit.file).write_bytes(head)
+            assert audit.verify_chain().lines >= 2
+        audit.record("load", {"task": "last"})
+        found = audit.verify_chain()
         assert events(audit)[:2] == ["load", "load"]
         assert (events(audit)[-1], found.lines, found.beyond) == ("load", len(events(audit)), 0)
 
@@ -117,32 +117,32 @@ def test_what_was_told_as_written_is_there_after_a_kill(tmp_path: Path, rounds: 
         process.send_signal(signal.SIGKILL)
         said = process.communicate()[0].split()
         told = int(said[-1]) + 1 if said else told
-        Audit(file).chain()
+        AuditLog(file).verify_chain()
         rows = [
             json.loads(line) for line in file.read_bytes().split(b"\n") if line.startswith(b"{") and line[-1:] == b"}"
         ]
         assert {str(number) for number in range(told)} <= {row.get("task") for row in rows}
-    Audit(file).note("load", {"task": "last"})
-    assert Audit(file).chain().beyond == 0
+    AuditLog(file).record("load", {"task": "last"})
+    assert AuditLog(file).verify_chain().beyond == 0
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     audit = chained(tmp_path)
 
-    def half(self: Audit, data: bytes) -> int:
+    def half(self: AuditLog, data: bytes) -> int:
         with self.file.open("ab") as handle:
             handle.write(data[: len(data) // 2])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(Audit, "_append", half)
+        patched.setattr(AuditLog, "_append", half)
         for _ in range(3):
             with pytest.raises(StorageError, match="the disk is full"):
-                audit.note("load", {"task": "no room"})
-            assert audit.chain().lines == COUNT
-    audit.note("load", {"task": "room again"})
-    found = audit.chain()
-    assert (found.torn, found.beyond, events(audit)[-2:]) == (1, 0, [TORN, "load"])
+                audit.record("load", {"task": "no room"})
+            assert audit.verify_chain().lines == COUNT
+    audit.record("load", {"task": "room again"})
+    found = audit.verify_chain()
+    assert (found.torn, found.beyond, events(audit)[-2:]) == (1, 0, [TORN_TAIL, "load"])
     assert "torn tail" in caplog.text
 
 
@@ -176,8 +176,8 @@ def test_what_somebody_changed_is_found_now_and_after_more_lines(tmp_path: Path,
         audit.file.write_bytes(changed)
     for _ in range(2):
         with pytest.raises(DataError):
-            audit.chain()
-        audit.note("load", {"task": "next"})
+            audit.verify_chain()
+        audit.record("load", {"task": "next"})
     refused(audit, "chain|continues")
     assert events(audit)[-1] == "load"
 
@@ -190,27 +190,27 @@ def test_cut_off_at_every_byte_is_no_crash(tmp_path: Path) -> None:
         audit.file.write_bytes(data[:cut])
         refused(audit, f"lines were cut off: the head knows {COUNT}")
     audit.file.write_bytes(data[:-1])  # only the end of a line is gone, and no line with it
-    assert audit.chain().lines == COUNT
+    assert audit.verify_chain().lines == COUNT
     audit.file.write_bytes(data[: last - 30])
-    audit.note("load", {"task": "next"})
-    assert CUT in events(audit)
+    audit.record("load", {"task": "next"})
+    assert CUT_OFF in events(audit)
     refused(audit, "others were cut off")
 
 
 def test_a_head_that_is_gone_or_none(tmp_path: Path) -> None:
     for text in (None, "", "[]", '{"number": "4", "sha256": "", "size": 0}', "[" * 100_000):
         audit = chained(tmp_path / str(len(text or "-")))
-        head = Head.beside(audit.file)
+        head = ChainHead.path_for(audit.file)
         head.unlink()
         if text is not None:
             head.write_text(text)
         refused(audit, "no head" if text is None else "cannot be read")
-        audit.note("load", {"task": "next"})
+        audit.record("load", {"task": "next"})
         refused(audit, "had lost its head")
 
 
 def test_a_chain_of_an_older_version_gets_a_head(tmp_path: Path) -> None:
-    audit, before = Audit(tmp_path / "audit.jsonl"), "0" * 64
+    audit, before = AuditLog(tmp_path / "audit.jsonl"), "0" * 64
     for number in range(6):
         line = json.dumps(
             {"at": "2026-01-01T00:00:00.000+00:00", "event": "load", "task": str(number), "before": before}
@@ -218,9 +218,9 @@ def test_a_chain_of_an_older_version_gets_a_head(tmp_path: Path) -> None:
         before = sha256(line.encode())
         with audit.file.open("a") as handle:
             handle.write(f"{line}\n")
-    assert (audit.chain().lines, audit.chain().beyond) == (6, None)
-    audit.note("load", {"task": "next"})
-    assert (audit.chain().lines, audit.chain().beyond) == (7, 0)
+    assert (audit.verify_chain().lines, audit.verify_chain().beyond) == (6, None)
+    audit.record("load", {"task": "next"})
+    assert (audit.verify_chain().lines, audit.verify_chain().beyond) == (7, 0)
     audit.file.write_bytes(audit.file.read_bytes()[:-5])
     refused(audit, "cut off")
 
@@ -230,12 +230,12 @@ def test_rotation(tmp_path: Path) -> None:
     audit = chained(tmp_path, 6)
     for number in (1, 2):
         shutil.move(audit.file, tmp_path / f"audit.jsonl.{number}")
-        audit.note("load", {"task": "after"})
-    found: Chain = audit.chain()
+        audit.record("load", {"task": "after"})
+    found: VerifiedChain = audit.verify_chain()
     assert (found.lines, len(found.parts)) == (6 + 4, 3)
     assert events(audit) == [CONTINUED, "load"]
-    older = Audit(tmp_path / "audit.jsonl.1")
-    assert (older.chain().lines, older.chain().beyond) == (6, None)
+    older = AuditLog(tmp_path / "audit.jsonl.1")
+    assert (older.verify_chain().lines, older.verify_chain().beyond) == (6, None)
     older.file.write_bytes(b"".join(older.file.read_bytes().splitlines(keepends=True)[:-1]))
     refused(older, "no head")
     refused(audit, "this file continues another with 6 lines")
@@ -247,8 +247,8 @@ def test_a_file_that_is_moved_away_right_after_a_crash(tmp_path: Path) -> None:
     audit = chained(tmp_path)
     set_head(audit, COUNT - 1)
     shutil.move(audit.file, tmp_path / "audit-2026.jsonl")
-    audit.note("load", {"task": "after"})
-    assert audit.chain().lines == COUNT + 2
+    audit.record("load", {"task": "after"})
+    assert audit.verify_chain().lines == COUNT + 2
 
 
 def test_two_servers_write_one_chain(tmp_path: Path) -> None:
@@ -257,11 +257,11 @@ def test_two_servers_write_one_chain(tmp_path: Path) -> None:
     words = [sys.executable, "-c", writer, str(tmp_path / "audit.jsonl")]
     both = [subprocess.Popen([*words, start], stdout=subprocess.DEVNULL) for start in ("0", "100")]
     assert [one.wait(60) for one in both] == [0, 0]
-    found = Audit(tmp_path / "audit.jsonl").chain()
+    found = AuditLog(tmp_path / "audit.jsonl").verify_chain()
     assert (found.lines, found.torn, found.beyond) == (80, 0, 0)
 
 
 def test_a_name_that_is_no_text_is_written_all_the_same(tmp_path: Path) -> None:
     audit = chained(tmp_path, 1)
-    audit.note("load refused", {"path": "\ud800"})
-    assert audit.chain().lines == 2
+    audit.record("load refused", {"path": "\ud800"})
+    assert audit.verify_chain().lines == 2

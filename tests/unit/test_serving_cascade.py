@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from loratory.errors import Late
+from loratory.errors import DeadlineExceeded
 from loratory.protocols import Input, Prediction
-from loratory.serving.app import make_app
-from loratory.serving.cascade import SHARE, Answered, Broken, Busy, answer, reserve
+from loratory.serving.app import create_app
+from loratory.serving.cascade import MAX_RESERVE_SHARE, StagedAnswer, PredictorFailed, Overloaded, answer_inputs, reserve_for_fallback
 from loratory.serving.engine import Engine
-from loratory.serving.plain import Full
-from loratory.serving.services import Service, Stage
-from served import INTENTS, Plain, Reply, call, server_of, service
-from served import answer as answers
+from loratory.serving.plain import CapacityExceeded
+from loratory.serving.services import Service, FallbackStage
+from served import INTENTS, FakePredictor, Reply, send_request, make_server, make_service
+from served import predict_by_keyword as answers
 
-NOW: dict[str, Exception] = {"full": Full(2.5), "late": Late(), "failed": RuntimeError("the disk is on fire")}
+NOW: dict[str, Exception] = {"full": CapacityExceeded(2.5), "late": DeadlineExceeded(), "failed": RuntimeError("the disk is on fire")}
 
 
 class Scripted(Engine):
@@ -32,38 +32,38 @@ class Scripted(Engine):
         return await super().predict(predictor, inputs, by)
 
 
-class Failing(Plain):
+class Failing(FakePredictor):
     def __init__(self, how: str) -> None:
         super().__init__(INTENTS)
         self.how = how
 
 
-def without(why: str, at: str = "") -> Plain:
+def without(why: str, at: str = "") -> FakePredictor:
     """Answers, but has none for texts with `at` in them."""
 
     def maybe(task: Any, input: Input) -> Prediction:
-        return Prediction(None, why=why) if at in str(input["text"]) else answers(task, input)
+        return Prediction(None, reason=why) if at in str(input["text"]) else answers(task, input)
 
-    return Plain(INTENTS, maybe)
+    return FakePredictor(INTENTS, maybe)
 
 
-def asked(made: Service, *texts: str, seconds: float = 5.0) -> list[Answered]:
+def asked(made: Service, *texts: str, seconds: float = 5.0) -> list[StagedAnswer]:
     inputs = [{"text": text} for text in texts]
-    return asyncio.run(answer(Scripted(), made, inputs, time.monotonic() + seconds))
+    return asyncio.run(answer_inputs(Scripted(), made, inputs, time.monotonic() + seconds))
 
 
-def told(one: Answered) -> tuple[Any, str, Any]:
-    facts = one.facts()
+def told(one: StagedAnswer) -> tuple[Any, str, Any]:
+    facts = one.to_json()
     return facts["answer"] and facts["answer"]["label"], facts["served_by"], facts["fallback"]
 
 
 @pytest.mark.parametrize("how", ["full", "late", "failed"])
 def test_the_next_answers_and_says_why(how: str) -> None:
-    made = asked(service("a", Failing(how), Plain(INTENTS)), "cash", "login")
+    made = asked(make_service("a", Failing(how), FakePredictor(INTENTS)), "cash", "login")
     assert [told(one) for one in made] == [
         (label, "stage-2", {"from": "stage-1", "why": how}) for label in ("cash", "login")
     ]
-    assert {one.facts()["release"] for one in made} == {"2" * 64}
+    assert {one.to_json()["release"] for one in made} == {"2" * 64}
 
 
 @pytest.mark.parametrize("why", ["invalid", "long", "late", "failed"])
@@ -74,7 +74,7 @@ def test_only_what_has_no_answer_goes_on(why: str) -> None:
         seen.append(str(input["text"]))
         return answers(task, input)
 
-    made = asked(service("a", without(why, "login"), Plain(INTENTS, noting)), "cash", "login", "card")
+    made = asked(make_service("a", without(why, "login"), FakePredictor(INTENTS, noting)), "cash", "login", "card")
     assert [told(one) for one in made] == [
         ("cash", "stage-1", None),
         ("login", "stage-2", {"from": "stage-1", "why": why}),
@@ -84,39 +84,39 @@ def test_only_what_has_no_answer_goes_on(why: str) -> None:
 
 
 def test_what_a_stage_abstains_from_is_final() -> None:
-    (one,) = asked(service("a", without("abstained"), Plain(INTENTS)), "login")
-    assert (told(one), one.status, one.facts()["confidence"]) == ((None, "stage-1", None), "abstained", 0.0)
+    (one,) = asked(make_service("a", without("abstained"), FakePredictor(INTENTS)), "login")
+    assert (told(one), one.status, one.to_json()["confidence"]) == ((None, "stage-1", None), "abstained", 0.0)
 
 
 def test_a_later_stage_that_fails_leaves_the_answers_that_there_are() -> None:
-    made = asked(service("a", without("invalid", "login"), Failing("failed")), "cash", "login")
+    made = asked(make_service("a", without("invalid", "login"), Failing("failed")), "cash", "login")
     assert [one.status for one in made] == ["answered", "invalid"]
     assert [one.stage.name for one in made] == ["stage-1", "stage-1"]
 
 
 def test_the_first_reason_is_told_when_several_stages_cannot() -> None:
-    (one,) = asked(service("a", Failing("late"), without("long"), Plain(INTENTS)), "cash")
+    (one,) = asked(make_service("a", Failing("late"), without("long"), FakePredictor(INTENTS)), "cash")
     assert told(one) == ("cash", "stage-3", {"from": "stage-1", "why": "late"})
 
 
 def raised(*predictors: Any) -> Exception:
-    with pytest.raises((Busy, Late, Broken)) as found:
-        asked(service("a", *predictors), "cash")
+    with pytest.raises((Overloaded, DeadlineExceeded, PredictorFailed)) as found:
+        asked(make_service("a", *predictors), "cash")
     return found.value
 
 
 @pytest.mark.parametrize(
     ("ways", "expected", "after"),
     [
-        (["full"], Busy, 2.5),
-        (["late"], Late, None),
-        (["failed"], Broken, None),
-        (["full", "full"], Busy, 2.5),
-        (["late", "full"], Busy, 2.5),
-        (["full", "late"], Busy, 2.5),
-        (["full", "failed"], Busy, 2.5),
-        (["late", "late"], Busy, 1.0),
-        (["failed", "failed"], Broken, None),
+        (["full"], Overloaded, 2.5),
+        (["late"], DeadlineExceeded, None),
+        (["failed"], PredictorFailed, None),
+        (["full", "full"], Overloaded, 2.5),
+        (["late", "full"], Overloaded, 2.5),
+        (["full", "late"], Overloaded, 2.5),
+        (["full", "failed"], Overloaded, 2.5),
+        (["late", "late"], Overloaded, 1.0),
+        (["failed", "failed"], PredictorFailed, None),
     ],
 )
 def test_when_nobody_can(ways: list[str], expected: type[Exception], after: float | None) -> None:
@@ -138,28 +138,28 @@ def test_when_nobody_can(ways: list[str], expected: type[Exception], after: floa
 def test_what_a_client_is_told_when_nobody_can(
     ways: list[str], status: int, code: str, after: str | None, tmp_path: Path
 ) -> None:
-    server = server_of(tmp_path, service("a", *map(Failing, ways)))
+    server = make_server(tmp_path, make_service("a", *map(Failing, ways)))
     server.engine = Scripted()
-    reply: Reply = call(make_app(server), "POST", "/v1/tasks/a/predict", {"inputs": ["cash"]})
+    reply: Reply = send_request(create_app(server), "POST", "/v1/tasks/a/predict", {"inputs": ["cash"]})
     assert (reply.status, reply.error["code"], reply.headers.get("retry-after")) == (status, code, after)
     assert "fire" not in reply.body.decode()
 
 
-def stage(seconds: float) -> Stage:
-    plain: Any = Plain(INTENTS)
-    return Stage("a", plain, "", seconds)
+def stage(seconds: float) -> FallbackStage:
+    plain: Any = FakePredictor(INTENTS)
+    return FallbackStage("a", plain, "", seconds)
 
 
 @pytest.mark.parametrize(("needs", "left"), [([0.001], 10.0), ([1.0], 10.0), ([4.0, 4.0], 10.0), ([9.0], 0.01)])
 def test_what_is_kept_for_later_stages_is_what_they_need_and_half_at_most(needs: list[float], left: float) -> None:
-    kept = reserve([stage(one) for one in needs], time.monotonic() + left)
-    assert kept == pytest.approx(min(sum(2 * one for one in needs), SHARE * left), rel=0.1, abs=1e-3)
+    kept = reserve_for_fallback([stage(one) for one in needs], time.monotonic() + left)
+    assert kept == pytest.approx(min(sum(2 * one for one in needs), MAX_RESERVE_SHARE * left), rel=0.1, abs=1e-3)
     assert kept <= 0.5 * left
 
 
 def test_nothing_is_kept_for_nobody_and_nothing_after_the_deadline() -> None:
-    assert reserve([], time.monotonic() + 10) == 0.0
-    assert reserve([stage(1.0)], time.monotonic() - 1) == 0.0
+    assert reserve_for_fallback([], time.monotonic() + 10) == 0.0
+    assert reserve_for_fallback([stage(1.0)], time.monotonic() - 1) == 0.0
 
 
 def test_a_slow_stage_leaves_time_for_the_next() -> None:
@@ -167,7 +167,7 @@ def test_a_slow_stage_leaves_time_for_the_next() -> None:
         time.sleep(1.0)
         return answers(task, input)
 
-    made = service("a", Plain(INTENTS, slow), Plain(INTENTS))
+    made = make_service("a", FakePredictor(INTENTS, slow), FakePredictor(INTENTS))
     made.stages[1].seconds = 0.25  # what it lately needed
     started = time.monotonic()
     (one,) = asked(made, "cash", seconds=1.0)
@@ -176,7 +176,7 @@ def test_a_slow_stage_leaves_time_for_the_next() -> None:
 
 
 def test_probabilities_can_be_left_out() -> None:
-    (one,) = asked(service("a", Plain(INTENTS)), "cash")
-    facts: Mapping[str, Any] = one.facts()
+    (one,) = asked(make_service("a", FakePredictor(INTENTS)), "cash")
+    facts: Mapping[str, Any] = one.to_json()
     assert facts["probabilities"] == {"/label": {"card": 0.125, "cash": 0.75, "login": 0.125}}
-    assert "probabilities" not in one.facts(probabilities=False)
+    assert "probabilities" not in one.to_json(probabilities=False)

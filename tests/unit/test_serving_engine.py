@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from loratory.errors import Late
-from loratory.protocols import Asked, Input, Prediction
-from loratory.serving.engine import Engine, Job, Limits, Waiting, cost_of, slices
-from loratory.serving.plain import Full
-from served import INTENTS, POISON, THREATS, Bench, Plain, answer, codes, seated
+from loratory.errors import DeadlineExceeded
+from loratory.protocols import InferencePlan, Input, Prediction
+from loratory.serving.engine import Engine, EngineRequest, EngineLimits, LoopFuture, estimate_tokens, split_inputs
+from loratory.serving.plain import CapacityExceeded
+from served import INTENTS, FAILING_TEXT, THREATS, FakeBackbone, FakePredictor, predict_by_keyword, encode_characters, make_plannable
 
 Inputs = Sequence[Input]
 
@@ -43,31 +43,31 @@ class Held:
     """An engine whose bench is busy with "first" until it is let go."""
 
     engine: Engine
-    bench: Bench
+    bench: FakeBackbone
     first: asyncio.Task[list[Prediction]]
 
     def ask(self, predictor: Any, *texts: str, by: float | None = None) -> asyncio.Task[list[Prediction]]:
         return asyncio.create_task(self.engine.predict(predictor, inputs(*texts), by))
 
     async def waiting(self, tokens: int = 1) -> None:
-        (lane,) = self.engine.lanes().values()
-        await until(lambda: lane.tokens >= tokens)
+        (lane,) = self.engine.list_workers().values()
+        await until(lambda: lane.queued_tokens >= tokens)
 
 
-def while_busy(do: Callable[[Held], Coroutine[Any, Any, None]], limits: Limits | None = None) -> Bench:
+def while_busy(do: Callable[[Held], Coroutine[Any, Any, None]], limits: EngineLimits | None = None) -> FakeBackbone:
     """Run a test while the bench is held up; what it saw."""
 
-    async def run() -> Bench:
-        bench, engine = Bench(), Engine(limits or Limits())
-        bench.free.clear()
-        first = asyncio.create_task(engine.predict(seated(bench), inputs("first"), None))
+    async def run() -> FakeBackbone:
+        bench, engine = FakeBackbone(), Engine(limits or EngineLimits())
+        bench.unblocked.clear()
+        first = asyncio.create_task(engine.predict(make_plannable(bench), inputs("first"), None))
         await until(bench.entered.is_set)
         try:
             await do(Held(engine, bench, first))
         finally:
-            bench.free.set()
+            bench.unblocked.set()
         assert labels(await first) == ["card"]
-        await until(lambda: not any(lane.tokens for lane in engine.lanes().values()))
+        await until(lambda: not any(lane.queued_tokens for lane in engine.list_workers().values()))
         engine.close()
         return bench
 
@@ -76,10 +76,10 @@ def while_busy(do: Callable[[Held], Coroutine[Any, Any, None]], limits: Limits |
 
 def test_what_arrives_while_a_batch_is_computed_is_the_next_one() -> None:
     async def do(held: Held) -> None:
-        one, other = seated(held.bench), seated(held.bench, THREATS)
+        one, other = make_plannable(held.bench), make_plannable(held.bench, THREATS)
         tasks = [held.ask(one, f"cash {n}") for n in range(5)] + [held.ask(other, f"injection {n}") for n in range(3)]
-        await held.waiting(sum(cost_of(inputs(text)) for text in ["cash 0"] * 5 + ["injection 0"] * 3))
-        held.bench.free.set()
+        await held.waiting(sum(estimate_tokens(inputs(text)) for text in ["cash 0"] * 5 + ["injection 0"] * 3))
+        held.bench.unblocked.set()
         made = [labels(found) for found in await asyncio.gather(*tasks)]
         assert made == [["cash"]] * 5 + [["INJECTION"]] * 3
 
@@ -89,105 +89,105 @@ def test_what_arrives_while_a_batch_is_computed_is_the_next_one() -> None:
 
 def test_a_batch_ends_at_its_budget() -> None:
     async def do(held: Held) -> None:
-        tasks = [held.ask(seated(held.bench), "x" * 40) for _ in range(6)]  # 12 tokens each
+        tasks = [held.ask(make_plannable(held.bench), "x" * 40) for _ in range(6)]  # 12 tokens each
         await held.waiting(6 * 12)
-        held.bench.free.set()
+        held.bench.unblocked.set()
         await asyncio.gather(*tasks)
 
-    assert [len(batch) for batch in while_busy(do, Limits(batch_tokens=25)).batches] == [1, 2, 2, 2]
+    assert [len(batch) for batch in while_busy(do, EngineLimits(batch_tokens=25)).batches] == [1, 2, 2, 2]
 
 
 def test_a_full_queue_refuses_at_once_and_says_for_how_long() -> None:
     async def do(held: Held) -> None:
-        predictor = seated(held.bench)
+        predictor = make_plannable(held.bench)
         kept = held.ask(predictor, "x" * 80)  # 22 tokens
         await held.waiting(22)
-        with pytest.raises(Full) as refused:
+        with pytest.raises(CapacityExceeded) as refused:
             await held.engine.predict(predictor, inputs("x" * 80), None)
-        assert 0 < refused.value.after < 60
-        held.bench.free.set()
+        assert 0 < refused.value.retry_after < 60
+        held.bench.unblocked.set()
         assert len(await kept) == 1
 
-    assert "x" * 80 in while_busy(do, Limits(queue_tokens=40)).seen
+    assert "x" * 80 in while_busy(do, EngineLimits(queue_tokens=40)).seen_texts
 
 
 def test_all_parts_of_a_long_list_are_queued_or_none() -> None:
     async def do(held: Held) -> None:
-        predictor = seated(held.bench)
+        predictor = make_plannable(held.bench)
         kept = held.ask(predictor, "kept" * 5)
         await held.waiting(7)
-        with pytest.raises(Full):
+        with pytest.raises(CapacityExceeded):
             await held.engine.predict(predictor, inputs(*["x" * 40] * 6), None)
-        held.bench.free.set()
+        held.bench.unblocked.set()
         await kept
 
-    assert not any("x" in text for text in while_busy(do, Limits(batch_tokens=24, queue_tokens=60)).seen)
+    assert not any("x" in text for text in while_busy(do, EngineLimits(batch_tokens=24, queue_tokens=60)).seen_texts)
 
 
 def test_what_would_be_late_is_refused_at_once() -> None:
     async def do(held: Held) -> None:
-        (lane,) = held.engine.lanes().values()
-        lane.rate = 10.0  # tokens a second: what waits takes 2.2 s
-        predictor = seated(held.bench)
+        (lane,) = held.engine.list_workers().values()
+        lane.tokens_per_second = 10.0  # tokens a second: what waits takes 2.2 s
+        predictor = make_plannable(held.bench)
         kept = held.ask(predictor, "x" * 80)
         await held.waiting(22)
         started = time.monotonic()
-        with pytest.raises(Full):
+        with pytest.raises(CapacityExceeded):
             await held.engine.predict(predictor, inputs("late"), started + 1.0)
         assert time.monotonic() - started < 0.5
         soon = held.ask(predictor, "soon enough", by=started + 30.0)
         await held.waiting(24)
-        held.bench.free.set()
+        held.bench.unblocked.set()
         assert len(await soon) == len(await kept) == 1
 
-    assert "late" not in while_busy(do).seen
+    assert "late" not in while_busy(do).seen_texts
 
 
 def test_all_of_a_long_list_has_to_be_done_in_time() -> None:
     async def do(held: Held) -> None:
-        (lane,) = held.engine.lanes().values()
-        lane.rate = 20.0
-        kept = held.ask(seated(held.bench), "kept")
+        (lane,) = held.engine.list_workers().values()
+        lane.tokens_per_second = 20.0
+        kept = held.ask(make_plannable(held.bench), "kept")
         await held.waiting(3)
-        with pytest.raises(Full):  # the first part would be, the last would not
-            await held.engine.predict(seated(held.bench), inputs(*["x" * 40] * 6), time.monotonic() + 2.5)
-        held.bench.free.set()
+        with pytest.raises(CapacityExceeded):  # the first part would be, the last would not
+            await held.engine.predict(make_plannable(held.bench), inputs(*["x" * 40] * 6), time.monotonic() + 2.5)
+        held.bench.unblocked.set()
         await kept
 
-    assert not any("x" in text for text in while_busy(do, Limits(batch_tokens=24)).seen)
+    assert not any("x" in text for text in while_busy(do, EngineLimits(batch_tokens=24)).seen_texts)
 
 
 def test_who_waits_is_told_at_the_deadline_and_the_job_is_dropped() -> None:
     async def do(held: Held) -> None:
         started = time.monotonic()
-        with pytest.raises(Late):
-            await held.engine.predict(seated(held.bench), inputs("late"), started + 0.05)
+        with pytest.raises(DeadlineExceeded):
+            await held.engine.predict(make_plannable(held.bench), inputs("late"), started + 0.05)
         assert 0.04 < time.monotonic() - started < 1.0
 
-    assert "late" not in while_busy(do).seen
+    assert "late" not in while_busy(do).seen_texts
 
 
 def test_cancelled_jobs_are_not_worked_on() -> None:
     async def do(held: Held) -> None:
-        left, stays = held.ask(seated(held.bench), "left"), held.ask(seated(held.bench), "stays")
+        left, stays = held.ask(make_plannable(held.bench), "left"), held.ask(make_plannable(held.bench), "stays")
         await held.waiting(6)
         left.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await left
-        held.bench.free.set()
+        held.bench.unblocked.set()
         await stays
 
     bench = while_busy(do)
-    assert "left" not in bench.seen
-    assert "stays" in bench.seen
+    assert "left" not in bench.seen_texts
+    assert "stays" in bench.seen_texts
 
 
 def test_a_failing_neighbour_does_not_fail_the_others() -> None:
     async def do(held: Held) -> None:
-        good, bad = seated(held.bench), seated(held.bench, THREATS)
-        tasks = [held.ask(good, "cash"), held.ask(bad, POISON), held.ask(good, "login")]
+        good, bad = make_plannable(held.bench), make_plannable(held.bench, THREATS)
+        tasks = [held.ask(good, "cash"), held.ask(bad, FAILING_TEXT), held.ask(good, "login")]
         await held.waiting(9)
-        held.bench.free.set()
+        held.bench.unblocked.set()
         made = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(made[1], RuntimeError)
         assert [labels(one) for one in (made[0], made[2]) if isinstance(one, list)] == [["cash"], ["login"]]
@@ -196,42 +196,42 @@ def test_a_failing_neighbour_does_not_fail_the_others() -> None:
 
 
 def test_a_lane_lives_on_when_a_predictor_fails_and_when_a_loop_is_gone() -> None:
-    bench, engine = Bench(), Engine()
-    predictor = seated(bench)
+    bench, engine = FakeBackbone(), Engine()
+    predictor = make_plannable(bench)
     with pytest.raises(RuntimeError):
-        asyncio.run(engine.predict(predictor, inputs(POISON), None))
-    bench.free.clear()
+        asyncio.run(engine.predict(predictor, inputs(FAILING_TEXT), None))
+    bench.unblocked.clear()
     loop = asyncio.new_event_loop()
-    left = Job(predictor.ask, inputs("left"), None, 1, Waiting(loop))
-    engine.lane(bench).put([left])
+    left = EngineRequest(predictor.ask, inputs("left"), None, 1, LoopFuture(loop))
+    engine.get_worker(bench).enqueue([left])
     loop.close()  # before its answer comes
-    bench.free.set()
+    bench.unblocked.set()
     assert labels(asyncio.run(asyncio.wait_for(engine.predict(predictor, inputs("cash"), None), 5))) == ["cash"]
 
 
 def test_a_long_list_is_cut_and_comes_back_in_order() -> None:
-    bench = Bench()
+    bench = FakeBackbone()
     texts = [f"{('card', 'cash', 'login')[n % 3]} number {n}" for n in range(100)]
-    made = asyncio.run(Engine(Limits(batch_tokens=30)).predict(seated(bench), inputs(*texts), None))
+    made = asyncio.run(Engine(EngineLimits(batch_tokens=30)).predict(make_plannable(bench), inputs(*texts), None))
     assert labels(made) == [text.split()[0] for text in texts]
-    assert bench.seen == texts
+    assert bench.seen_texts == texts
     assert max(len(batch) for batch in bench.batches) <= 6
 
 
 def test_slices() -> None:
-    parts = list(slices(inputs("x" * 40, "y" * 400, *["z" * 12] * 5), 24))
+    parts = list(split_inputs(inputs("x" * 40, "y" * 400, *["z" * 12] * 5), 24))
     assert [[str(one["text"])[0] for one in part] for part, _ in parts] == [["x"], ["y"], ["z"] * 4, ["z"]]
     assert [cost for _, cost in parts] == [12, 102, 20, 5]
-    assert [cost for _, cost in slices(inputs("x" * 40, "y" * 40), 0, 100)] == [112, 112]  # what may be written, too
-    assert [cost_of(inputs(text)) for text in ("", "abcd", "x" * 400)] == [2, 3, 102]
-    assert cost_of([{"history": [{"role": "user", "content": "x" * 400}], "prompt": "y" * 40}]) > 110
+    assert [cost for _, cost in split_inputs(inputs("x" * 40, "y" * 40), 0, 100)] == [112, 112]  # what may be written, too
+    assert [estimate_tokens(inputs(text)) for text in ("", "abcd", "x" * 400)] == [2, 3, 102]
+    assert estimate_tokens([{"history": [{"role": "user", "content": "x" * 400}], "prompt": "y" * 40}]) > 110
 
 
 class Twice:
     """Asks twice, and does not say what."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.inner = seated(bench)
+    def __init__(self, bench: FakeBackbone) -> None:
+        self.inner = make_plannable(bench)
         self.task, self.network = INTENTS, self.inner.network
 
     def predict(self, inputs: Inputs, run: Any) -> list[Prediction]:
@@ -243,13 +243,13 @@ class Twice:
 class Unsure(Twice):
     """Could ask at once, but not now."""
 
-    def ask(self, inputs: Inputs) -> Asked | None:
+    def plan(self, inputs: Inputs) -> InferencePlan | None:
         return None
 
 
 @pytest.mark.parametrize("kind", [Twice, Unsure])
 def test_a_predictor_that_goes_step_by_step_waits_in_a_thread(kind: type[Twice]) -> None:
-    bench, engine = Bench(), Engine()
+    bench, engine = FakeBackbone(), Engine()
     predictor: Any = kind(bench)
     assert labels(asyncio.run(engine.predict(predictor, inputs("cash", "login"), None))) == ["cash", "login"]
     assert bench.batches == [["cash", "login"], ["hsac", "nigol"]]
@@ -258,10 +258,10 @@ def test_a_predictor_that_goes_step_by_step_waits_in_a_thread(kind: type[Twice])
 def test_it_is_late_there_too_and_what_it_left_is_not_computed() -> None:
     async def do(held: Held) -> None:
         predictor: Any = Twice(held.bench)
-        with pytest.raises(Late):
+        with pytest.raises(DeadlineExceeded):
             await held.engine.predict(predictor, inputs("late"), time.monotonic() + 0.05)
 
-    assert "late" not in while_busy(do).seen
+    assert "late" not in while_busy(do).seen_texts
 
 
 def test_it_is_not_computed_either_when_its_client_has_gone() -> None:
@@ -272,7 +272,7 @@ def test_it_is_not_computed_either_when_its_client_has_gone() -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await left
 
-    assert "left" not in while_busy(do).seen
+    assert "left" not in while_busy(do).seen_texts
 
 
 def test_predictors_without_a_trunk_have_their_threads_and_a_bound() -> None:
@@ -280,19 +280,19 @@ def test_predictors_without_a_trunk_have_their_threads_and_a_bound() -> None:
 
     def slow(task: Any, input: Input) -> Prediction:
         assert free.wait(10)
-        return answer(task, input)
+        return predict_by_keyword(task, input)
 
-    plain: Any = Plain(INTENTS, slow)
+    plain: Any = FakePredictor(INTENTS, slow)
 
     async def run() -> None:
-        engine = Engine(Limits(threads=1))
+        engine = Engine(EngineLimits(threads=1))
         tasks = [asyncio.create_task(engine.predict(plain, inputs("cash"), None)) for _ in range(16)]
         await asyncio.sleep(0.01)
-        with pytest.raises(Full):
+        with pytest.raises(CapacityExceeded):
             await engine.predict(plain, inputs("login"), None)
         tasks.pop().cancel()
         await asyncio.sleep(0)
-        with pytest.raises(Late):  # it does not wait for a thread that is free after the deadline
+        with pytest.raises(DeadlineExceeded):  # it does not wait for a thread that is free after the deadline
             await engine.predict(plain, inputs("login"), time.monotonic() + 0.05)
         free.set()
         assert [labels(made) for made in await asyncio.gather(*tasks)] == [["cash"]] * 15
@@ -308,12 +308,12 @@ def test_predictors_in_python_take_turns() -> None:
         most[0] = max(most[0], inside[0])
         time.sleep(0.005)
         inside[0] -= 1
-        return answer(task, input)
+        return predict_by_keyword(task, input)
 
-    plain: Any = Plain(INTENTS, counting)
+    plain: Any = FakePredictor(INTENTS, counting)
 
     async def run() -> None:
-        engine = Engine(Limits(threads=4))
+        engine = Engine(EngineLimits(threads=4))
         await asyncio.gather(*(engine.predict(plain, inputs("cash"), None) for _ in range(12)))
 
     asyncio.run(run())
@@ -325,11 +325,11 @@ def test_who_waits_for_a_trunk_lets_others_have_a_turn(monkeypatch: pytest.Monke
 
     async def do(held: Held) -> None:
         twice: Any = Twice(held.bench)
-        plain: Any = Plain(INTENTS)
+        plain: Any = FakePredictor(INTENTS)
         waits = held.ask(twice, "cash")
         await held.waiting(6)
         assert labels(await asyncio.wait_for(held.engine.predict(plain, inputs("login"), None), 5)) == ["login"]
-        held.bench.free.set()
+        held.bench.unblocked.set()
         assert labels(await waits) == ["cash"]
 
     while_busy(do)
@@ -340,30 +340,30 @@ def lane_threads() -> int:
 
 
 def test_a_lane_ends_with_its_trunk() -> None:
-    bench = Bench("mortal", "mortal")
+    bench = FakeBackbone("mortal", "mortal")
     engine = Engine()
-    predictor = seated(bench)
+    predictor = make_plannable(bench)
     assert labels(asyncio.run(engine.predict(predictor, inputs("cash"), None))) == ["cash"]
-    assert (lane_threads(), list(engine.lanes())) == (1, ["mortal"])
+    assert (lane_threads(), list(engine.list_workers())) == (1, ["mortal"])
     del bench, predictor
     end = time.monotonic() + 5
     while lane_threads() and time.monotonic() < end:
         gc.collect()
         time.sleep(0.01)
-    assert (lane_threads(), list(engine.lanes())) == (0, [])
+    assert (lane_threads(), list(engine.list_workers())) == (0, [])
 
 
 def test_requests_of_a_test_are_characters() -> None:
-    assert codes("ab") == (97, 98)
+    assert encode_characters("ab") == (97, 98)
 
 
 # -- what needs no trunk
 def slowly(seconds: float) -> Any:
     def work(task: Any, input: Input) -> Prediction:
         time.sleep(seconds)
-        return answer(task, input)
+        return predict_by_keyword(task, input)
 
-    return Plain(INTENTS, work)
+    return FakePredictor(INTENTS, work)
 
 
 def test_python_predictors_are_refused_by_how_long_they_take() -> None:
@@ -373,14 +373,14 @@ def test_python_predictors_are_refused_by_how_long_they_take() -> None:
         assert labels(await engine.predict(slow, inputs(text), None)) == ["card"]  # 0.2 s, it is known now
         kept = [asyncio.create_task(engine.predict(slow, inputs(text), None)) for _ in range(3)]
         await asyncio.sleep(0.02)
-        with pytest.raises(Full) as refused:
+        with pytest.raises(CapacityExceeded) as refused:
             await engine.predict(slow, inputs(text), time.monotonic() + 0.5)
-        assert 0.4 < refused.value.after < 0.8
-        with pytest.raises(Full):
-            engine.admit(slow, cost_of(inputs(text)), time.monotonic() + 0.5)
-        engine.admit(slow, cost_of(inputs(text)), time.monotonic() + 2.0)
+        assert 0.4 < refused.value.retry_after < 0.8
+        with pytest.raises(CapacityExceeded):
+            engine.admit(slow, estimate_tokens(inputs(text)), time.monotonic() + 0.5)
+        engine.admit(slow, estimate_tokens(inputs(text)), time.monotonic() + 2.0)
         assert [labels(one) for one in await asyncio.gather(*kept)] == [["card"]] * 3
-        engine.admit(slow, cost_of(inputs(text)), time.monotonic() + 0.01)  # nobody waits: whoever comes may try
+        engine.admit(slow, estimate_tokens(inputs(text)), time.monotonic() + 0.01)  # nobody waits: whoever comes may try
         engine.close()
 
     asyncio.run(run())
@@ -388,14 +388,14 @@ def test_python_predictors_are_refused_by_how_long_they_take() -> None:
 
 def test_calls_that_nobody_waits_for_are_not_counted() -> None:
     async def run() -> None:
-        engine, slow = Engine(Limits(threads=1)), slowly(0.1)
+        engine, slow = Engine(EngineLimits(threads=1)), slowly(0.1)
         calls = [asyncio.create_task(engine.predict(slow, inputs("card"), None)) for _ in range(6)]
         await asyncio.sleep(0.02)
         for call in calls[1:]:
             call.cancel()
         assert labels(await calls[0]) == ["card"]
-        await until(lambda: not engine._plain._calls)
-        assert engine._plain._seconds == pytest.approx(0)
+        await until(lambda: not engine._thread_pool._pending_calls)
+        assert engine._thread_pool._pending_seconds == pytest.approx(0)
         engine.close()
 
     asyncio.run(run())
@@ -407,37 +407,37 @@ def test_time_that_is_spent_in_a_lane_is_not_python_time() -> None:
         waits = held.ask(twice, "cash")
         await held.waiting(6)
         await asyncio.sleep(0.3)
-        held.bench.free.set()
+        held.bench.unblocked.set()
         assert labels(await waits) == ["cash"]
-        assert held.engine._plain._each[Twice] * cost_of(inputs("cash")) < 0.2
+        assert held.engine._thread_pool._seconds_per_token[Twice] * estimate_tokens(inputs("cash")) < 0.2
 
     while_busy(do)
 
 
 # -- several tasks on a text
-class Layered(Bench):
+class Layered(FakeBackbone):
     """Of whose layers a quarter is a task's own."""
 
-    def own(self, network: Any) -> float:
+    def incremental_cost(self, network: Any) -> float:
         return 0.25
 
 
-@pytest.mark.parametrize(("bench", "rows"), [(Layered(), 16), (Bench(), 7)])
-def test_a_batch_counts_what_tasks_share_of_a_text_once(bench: Bench, rows: int) -> None:
+@pytest.mark.parametrize(("bench", "rows"), [(Layered(), 16), (FakeBackbone(), 7)])
+def test_a_batch_counts_what_tasks_share_of_a_text_once(bench: FakeBackbone, rows: int) -> None:
     """112 tokens are 7 texts of 16, or 4 of them for one task and a quarter of that for three more."""
 
     async def run() -> None:
-        engine = Engine(Limits(batch_tokens=112))
-        tasks = [seated(bench) for _ in range(4)]
-        bench.free.clear()
+        engine = Engine(EngineLimits(batch_tokens=112))
+        tasks = [make_plannable(bench) for _ in range(4)]
+        bench.unblocked.clear()
         first = asyncio.create_task(engine.predict(tasks[0], inputs("first"), None))
         await until(bench.entered.is_set)
         texts = [f"{number} {'x' * 54}" for number in range(4)]  # 14 tokens and two around
         asked = [engine.predict(task, inputs(text), None) for text in texts for task in tasks]
         calls = [asyncio.create_task(one) for one in asked]
-        (lane,) = engine.lanes().values()
-        await until(lambda: lane.tokens == 16 * 16)
-        bench.free.set()
+        (lane,) = engine.list_workers().values()
+        await until(lambda: lane.queued_tokens == 16 * 16)
+        bench.unblocked.set()
         await asyncio.gather(first, *calls)
         assert len(bench.batches[1]) == rows
         engine.close()

@@ -16,14 +16,14 @@ import pytest
 
 from loratory.errors import DataError
 from loratory.protocols import Input, Prediction
-from loratory.serving.app import make_app
-from loratory.serving.audit import Audit
-from loratory.serving.gate import PUBLIC, Bucket, Gate
-from loratory.serving.keys import SCOPES, Keys
-from loratory.serving.logs import Discreet
-from loratory.serving.openapi import document
+from loratory.serving.app import create_app
+from loratory.serving.audit import AuditLog
+from loratory.serving.gate import PUBLIC_PATHS, TokenBucket, RequestMiddleware
+from loratory.serving.keys import SCOPES, ApiKeys
+from loratory.serving.logs import RedactingFormatter
+from loratory.serving.openapi import build_openapi
 from loratory.serving.server import Server
-from served import ADMIN, INFER, INTENTS, Bench, Call, Plain, bearer, call, keys, router, seated, server_of, service
+from served import ADMIN, INFER, INTENTS, FakeBackbone, RawRequest, FakePredictor, bearer_header, send_request, make_keys, make_router_server, make_plannable, make_server, make_service
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "ZZZ")
 ADMINS = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
@@ -31,12 +31,12 @@ OPEN = {"/health/live", "/health/ready", "/login", "/page/style.css", "/page/the
 
 
 @pytest.fixture
-def locked(tmp_path: Path) -> Gate:
-    return make_app(router(tmp_path, known=keys()))
+def locked(tmp_path: Path) -> RequestMiddleware:
+    return create_app(make_router_server(tmp_path, known=make_keys()))
 
 
-def paths(gate: Gate) -> list[str]:
-    return [path.replace("{task}", "intent").replace("{name:path}", "{id}") for path in gate.routes.endpoints]
+def paths(gate: RequestMiddleware) -> list[str]:
+    return [path.replace("{task}", "intent").replace("{name:path}", "{id}") for path in gate.http_router.endpoints]
 
 
 def spellings(path: str) -> list[str]:
@@ -63,17 +63,17 @@ def spellings(path: str) -> list[str]:
 
 
 def test_what_is_open_is_what_is_listed() -> None:
-    assert PUBLIC == OPEN
+    assert PUBLIC_PATHS == OPEN
 
 
 def test_every_documented_path_has_its_route(tmp_path: Path) -> None:
-    server = router(tmp_path)
-    told = {path for path in document(server, "", "")["paths"] if "/tasks/" not in path or "/intent" in path}
-    assert told <= set(paths(make_app(server)))
+    server = make_router_server(tmp_path)
+    told = {path for path in build_openapi(server, "", "")["paths"] if "/tasks/" not in path or "/intent" in path}
+    assert told <= set(paths(create_app(server)))
     assert len(told) >= 11
 
 
-def test_without_a_key_nothing_is_answered_but_what_is_open(locked: Gate) -> None:
+def test_without_a_key_nothing_is_answered_but_what_is_open(locked: RequestMiddleware) -> None:
     asked = 0
 
     async def all_of_them() -> None:
@@ -83,7 +83,7 @@ def test_without_a_key_nothing_is_answered_but_what_is_open(locked: Gate) -> Non
         for path in {*known, "", "/", "/docs", "/nothing"}:
             for spelled in spellings(path):
                 for method in METHODS:
-                    reply = await Call(method, spelled, {"inputs": ["cash"]}).to(locked)
+                    reply = await RawRequest(method, spelled, {"inputs": ["cash"]}).send_to(locked)
                     asked += 1
                     assert (reply.status == 401) == (spelled not in OPEN), (method, spelled, reply.status)
                     if reply.status == 401:
@@ -97,10 +97,10 @@ def test_without_a_key_nothing_is_answered_but_what_is_open(locked: Gate) -> Non
 @pytest.mark.parametrize(
     "headers",
     [
-        bearer("lk_wrong"),
-        bearer(""),
-        bearer(INFER + "x"),
-        bearer(INFER.upper()),
+        bearer_header("lk_wrong"),
+        bearer_header(""),
+        bearer_header(INFER + "x"),
+        bearer_header(INFER.upper()),
         {"authorization": INFER},
         {"authorization": f"Basic {INFER}"},
         {"x-api-key": INFER},
@@ -109,31 +109,31 @@ def test_without_a_key_nothing_is_answered_but_what_is_open(locked: Gate) -> Non
         {"cookie": f"loratory_session={INFER}"},
     ],
 )
-def test_wrong_keys(locked: Gate, headers: dict[str, str]) -> None:
-    assert call(locked, "GET", "/v1/tasks", headers=headers).status == 401
+def test_wrong_keys(locked: RequestMiddleware, headers: dict[str, str]) -> None:
+    assert send_request(locked, "GET", "/v1/tasks", headers=headers).status == 401
 
 
-def test_right_keys(locked: Gate) -> None:
-    for headers in (bearer(INFER), bearer(ADMIN), {"authorization": f"bearer  {INFER} "}):
-        assert call(locked, "GET", "/v1/tasks", headers=headers).status == 200
+def test_right_keys(locked: RequestMiddleware) -> None:
+    for headers in (bearer_header(INFER), bearer_header(ADMIN), {"authorization": f"bearer  {INFER} "}):
+        assert send_request(locked, "GET", "/v1/tasks", headers=headers).status == 200
 
 
 @pytest.mark.parametrize("path", ADMINS)
-def test_loading_needs_another_scope(locked: Gate, path: str) -> None:
+def test_loading_needs_another_scope(locked: RequestMiddleware, path: str) -> None:
     for spelled in (path, f"{path}/", f"{path}\n"):
         for method in METHODS:
-            reply = call(locked, method, spelled, {}, headers=bearer(INFER))
+            reply = send_request(locked, method, spelled, {}, headers=bearer_header(INFER))
             assert (reply.status, reply.error["code"]) == (403, "forbidden")
-    let_in = call(locked, "POST", path, {"lora_name": "nobody"}, headers=bearer(ADMIN))
+    let_in = send_request(locked, "POST", path, {"lora_name": "nobody"}, headers=bearer_header(ADMIN))
     assert let_in.status == (404 if "unload" in path else 422)
-    assert call(locked, "GET", path, headers=bearer(ADMIN)).status == 405
+    assert send_request(locked, "GET", path, headers=bearer_header(ADMIN)).status == 405
 
 
 def test_a_revoked_key(tmp_path: Path) -> None:
-    known = keys()
-    app = make_app(router(tmp_path, known=known))
+    known = make_keys()
+    app = create_app(make_router_server(tmp_path, known=known))
     known.drop("ann")
-    assert call(app, "GET", "/v1/tasks", headers=bearer(INFER)).status == 401
+    assert send_request(app, "GET", "/v1/tasks", headers=bearer_header(INFER)).status == 401
 
 
 # -- who is asked, and from where
@@ -153,9 +153,9 @@ def test_a_revoked_key(tmp_path: Path) -> None:
     ],
 )
 def test_hosts(tmp_path: Path, host: str, status: int) -> None:
-    app = make_app(router(tmp_path), ("localhost", "[::1]"))
+    app = create_app(make_router_server(tmp_path), ("localhost", "[::1]"))
     for path in ("/v1/tasks", "/health/live"):
-        reply = call(app, "GET", path, headers={"host": host})
+        reply = send_request(app, "GET", path, headers={"host": host})
         assert reply.status == status
     if status == 421:
         assert reply.error["code"] == "misdirected"
@@ -174,20 +174,20 @@ def test_hosts(tmp_path: Path, host: str, status: int) -> None:
     ],
 )
 def test_origins(tmp_path: Path, origin: str, host: str, status: int) -> None:
-    app = make_app(router(tmp_path))
-    assert call(app, "POST", "/predict/", {"text": "a"}, headers={"origin": origin, "host": host}).status == status
+    app = create_app(make_router_server(tmp_path))
+    assert send_request(app, "POST", "/predict/", {"text": "a"}, headers={"origin": origin, "host": host}).status == status
 
 
-def test_headers_are_bounded(locked: Gate) -> None:
+def test_headers_are_bounded(locked: RequestMiddleware) -> None:
     for headers in ({"x": "a" * 40_000}, {f"x-{n}": "a" * 1000 for n in range(40)}, {"a" * 40_000: ""}):
-        reply = call(locked, "GET", "/health/live", headers=headers)
+        reply = send_request(locked, "GET", "/health/live", headers=headers)
         assert (reply.status, reply.error["code"]) == (431, "headers_too_large")
         assert reply.headers["connection"] == "close"
-    long = call(locked, "GET", "/v1/tasks", headers={**bearer("x" * 20_000), "host": "y" * 9000})
+    long = send_request(locked, "GET", "/v1/tasks", headers={**bearer_header("x" * 20_000), "host": "y" * 9000})
     assert (long.status, len(long.body) < 500) == (401, True)
 
 
-def test_no_websockets(locked: Gate) -> None:
+def test_no_websockets(locked: RequestMiddleware) -> None:
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -204,24 +204,24 @@ def test_no_websockets(locked: Gate) -> None:
 
 # -- how much
 def test_a_key_may_not_ask_too_often(tmp_path: Path) -> None:
-    app = make_app(router(tmp_path, known=keys(), limits={"per_second": 0.4, "burst": 3}))
-    replies = [call(app, "GET", "/v1/tasks", headers=bearer(INFER)) for _ in range(5)]
+    app = create_app(make_router_server(tmp_path, known=make_keys(), limits={"per_second": 0.4, "burst": 3}))
+    replies = [send_request(app, "GET", "/v1/tasks", headers=bearer_header(INFER)) for _ in range(5)]
     assert [reply.status for reply in replies] == [200, 200, 200, 429, 429]
     assert replies[-1].error["code"] == "busy"
     assert replies[-1].headers["retry-after"] == "3"  # at 0.4 a second
-    assert call(app, "GET", "/v1/tasks", headers=bearer(ADMIN)).status == 200
-    assert call(app, "GET", "/health/live", headers=bearer(INFER)).status == 200
+    assert send_request(app, "GET", "/v1/tasks", headers=bearer_header(ADMIN)).status == 200
+    assert send_request(app, "GET", "/health/live", headers=bearer_header(INFER)).status == 200
 
 
 def test_a_bucket_fills_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    bucket = Bucket(2.0, 2, at=now[0])
-    assert [bucket.wait() for _ in range(3)] == [0, 0, 0.5]
+    bucket = TokenBucket(2.0, 2, updated_at=now[0])
+    assert [bucket.take() for _ in range(3)] == [0, 0, 0.5]
     now[0] += 0.5
-    assert [bucket.wait() for _ in range(2)] == [0, 0.5]
+    assert [bucket.take() for _ in range(2)] == [0, 0.5]
     now[0] += 100
-    assert [bucket.wait() for _ in range(3)] == [0, 0, 0.5]
+    assert [bucket.take() for _ in range(3)] == [0, 0, 0.5]
 
 
 def test_so_many_at_a_time(tmp_path: Path) -> None:
@@ -229,29 +229,29 @@ def test_so_many_at_a_time(tmp_path: Path) -> None:
 
     def slow(task: Any, input: Input) -> Prediction:
         assert free.wait(10)
-        return INTENTS.from_odds(input, {"card": 1.0})
+        return INTENTS.from_probabilities(input, {"card": 1.0})
 
     async def run() -> None:
-        server = server_of(tmp_path, service("a", Plain(INTENTS, slow)), limits={"requests": 2})
-        app = make_app(server)
-        ask = Call("POST", "/v1/tasks/a/predict", {"inputs": ["x"]})
-        kept = [asyncio.create_task(ask.to(app)) for _ in range(2)]
+        server = make_server(tmp_path, make_service("a", FakePredictor(INTENTS, slow)), limits={"requests": 2})
+        app = create_app(server)
+        ask = RawRequest("POST", "/v1/tasks/a/predict", {"inputs": ["x"]})
+        kept = [asyncio.create_task(ask.send_to(app)) for _ in range(2)]
         await asyncio.sleep(0.01)
         for path in ("/v1/tasks", "/health/x", "/login"):
-            over = await Call("GET", path).to(app)
+            over = await RawRequest("GET", path).send_to(app)
             assert (over.status, over.error["code"], over.headers["retry-after"]) == (429, "busy", "1")
-        assert (await Call("GET", "/health/ready").to(app)).status == 200
+        assert (await RawRequest("GET", "/health/ready").send_to(app)).status == 200
         free.set()
         assert [(await one).status for one in kept] == [200, 200]
-        assert (await Call("GET", "/v1/tasks").to(app)).status == 200
-        assert app.open == 0
+        assert (await RawRequest("GET", "/v1/tasks").send_to(app)).status == 200
+        assert app.open_requests == 0
 
     asyncio.run(run())
 
 
 def test_a_body_that_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loratory.serving.gate.BODY_SECONDS", 0.05)
-    reply = call(make_app(router(tmp_path)), "POST", "/predict/", pieces=[b"{"], whole=False)
+    reply = send_request(create_app(make_router_server(tmp_path)), "POST", "/predict/", pieces=[b"{"], whole=False)
     assert (reply.status, reply.headers["connection"]) == (408, "close")
 
 
@@ -263,43 +263,43 @@ def test_what_could_not_be_answered_in_time_is_not_read(tmp_path: Path, path: st
     """None of its bytes has come yet; what needs no trunk is answered as ever."""
 
     async def run() -> None:
-        bench = Bench()
-        bench.free.clear()
-        held = service("a", seated(bench), deadline=0.2)
-        server = server_of(tmp_path, held, roles={"intent": "a"})
-        app = make_app(server)
-        ask = [asyncio.create_task(Call("POST", HELD[0], {"inputs": ["x" * 2000]}).to(app))]
+        bench = FakeBackbone()
+        bench.unblocked.clear()
+        held = make_service("a", make_plannable(bench), deadline=0.2)
+        server = make_server(tmp_path, held, roles={"intent": "a"})
+        app = create_app(server)
+        ask = [asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x" * 2000]}).send_to(app))]
         lane = await busy(server, bench)
-        ask.append(asyncio.create_task(Call("POST", HELD[0], {"inputs": ["x" * 2000]}).to(app)))
+        ask.append(asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x" * 2000]}).send_to(app)))
         await first(lambda: lane.tokens)
         lane.rate = 1000.0  # tokens a second: what waits needs half a second at least
-        refused = await asyncio.wait_for(Call("POST", path, pieces=[b"{"], whole=False).to(app), 2)
+        refused = await asyncio.wait_for(RawRequest("POST", path, body_chunks=[b"{"], complete=False).send_to(app), 2)
         assert (refused.status, refused.error["code"]) == (429, "busy")
         assert int(refused.headers["retry-after"]) >= 1
         for other in ("/health/ready", "/v1/tasks", "/info"):
-            assert (await Call("GET", other).to(app)).status == 200
-        bench.free.set()
+            assert (await RawRequest("GET", other).send_to(app)).status == 200
+        bench.unblocked.set()
         await asyncio.gather(*ask)
         lane.rate = 1e9
-        assert (await Call("POST", HELD[0], {"inputs": ["card"]}).to(app)).status == 200
+        assert (await RawRequest("POST", HELD[0], {"inputs": ["card"]}).send_to(app)).status == 200
 
     asyncio.run(run())
 
 
 def test_a_body_is_read_where_somebody_else_would_answer_in_time(tmp_path: Path) -> None:
     async def run() -> None:
-        bench = Bench()
-        bench.free.clear()
-        server = server_of(tmp_path, service("a", seated(bench), Plain(INTENTS), deadline=5.0))
-        app = make_app(server)
-        ask = [asyncio.create_task(Call("POST", HELD[0], {"inputs": ["x"]}).to(app))]
+        bench = FakeBackbone()
+        bench.unblocked.clear()
+        server = make_server(tmp_path, make_service("a", make_plannable(bench), FakePredictor(INTENTS), deadline=5.0))
+        app = create_app(server)
+        ask = [asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app))]
         lane = await busy(server, bench)
-        ask.append(asyncio.create_task(Call("POST", HELD[0], {"inputs": ["x"]}).to(app)))
+        ask.append(asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app)))
         await first(lambda: lane.tokens)
         lane.rate = 1.0
-        reply = await Call("POST", HELD[0], {"inputs": ["card"]}).to(app)
+        reply = await RawRequest("POST", HELD[0], {"inputs": ["card"]}).send_to(app)
         assert reply.json["predictions"][0]["fallback"] == {"from": "stage-1", "why": "full"}
-        bench.free.set()
+        bench.unblocked.set()
         await asyncio.gather(*ask)
 
     asyncio.run(run())
@@ -307,33 +307,33 @@ def test_a_body_is_read_where_somebody_else_would_answer_in_time(tmp_path: Path)
 
 def test_how_much_there_is_in_a_body_is_learnt_from_those_before_it(tmp_path: Path) -> None:
     async def run() -> None:
-        bench = Bench()
-        server = server_of(tmp_path, service("a", seated(bench), deadline=0.5))
-        app = make_app(server)
-        assert (await Call("POST", HELD[0], {"inputs": ["x" * 400] * 4}).to(app)).status == 200
-        bench.free.clear()
+        bench = FakeBackbone()
+        server = make_server(tmp_path, make_service("a", make_plannable(bench), deadline=0.5))
+        app = create_app(server)
+        assert (await RawRequest("POST", HELD[0], {"inputs": ["x" * 400] * 4}).send_to(app)).status == 200
+        bench.unblocked.clear()
         bench.entered.clear()
-        ask = [asyncio.create_task(Call("POST", HELD[0], {"inputs": ["x"]}).to(app))]
+        ask = [asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app))]
         lane = await busy(server, bench)
-        ask.append(asyncio.create_task(Call("POST", HELD[0], {"inputs": ["x"]}).to(app)))
+        ask.append(asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app)))
         await first(lambda: lane.tokens)
         lane.rate = 1000.0
         parts: dict[str, Any] = {"pieces": [b"{"], "whole": False}
-        large = Call("POST", HELD[0], headers={"content-length": "2400"}, **parts)  # some 600 tokens
-        small = Call("POST", HELD[0], headers={"content-length": "40"}, **parts)
-        assert (await asyncio.wait_for(large.to(app), 2)).status == 429
+        large = RawRequest("POST", HELD[0], headers={"content-length": "2400"}, **parts)  # some 600 tokens
+        small = RawRequest("POST", HELD[0], headers={"content-length": "40"}, **parts)
+        assert (await asyncio.wait_for(large.send_to(app), 2)).status == 429
         with pytest.raises(TimeoutError):  # it waits for the rest of its body
-            await asyncio.wait_for(small.to(app), 0.1)
-        bench.free.set()
+            await asyncio.wait_for(small.send_to(app), 0.1)
+        bench.unblocked.set()
         await asyncio.gather(*ask)
 
     asyncio.run(run())
 
 
-async def busy(server: Server, bench: Bench) -> Any:
+async def busy(server: Server, bench: FakeBackbone) -> Any:
     """The only lane, when it has begun."""
     await first(bench.entered.is_set)
-    return next(iter(server.engine.lanes().values()))
+    return next(iter(server.engine.list_workers().values()))
 
 
 async def first(what: Any) -> Any:
@@ -347,32 +347,32 @@ async def first(what: Any) -> Any:
 
 # -- clients that go away
 def statuses(server: Server) -> list[str]:
-    text = server.metrics.text().decode()
+    text = server.metrics.render().decode()
     return re.findall(r'loratory_requests_total\{route="[^"]*",status="(\d+)"\}', text)
 
 
 def test_what_a_client_left_is_not_computed(tmp_path: Path) -> None:
     async def run() -> None:
-        bench = Bench()
-        bench.free.clear()
-        server = server_of(tmp_path, service("a", seated(bench)))
-        app = make_app(server)
+        bench = FakeBackbone()
+        bench.unblocked.clear()
+        server = make_server(tmp_path, make_service("a", make_plannable(bench)))
+        app = create_app(server)
         gone = asyncio.Event()
         path = "/v1/tasks/a/predict"
-        stays = asyncio.create_task(Call("POST", path, {"inputs": ["stays"]}).to(app))
+        stays = asyncio.create_task(RawRequest("POST", path, {"inputs": ["stays"]}).send_to(app))
         while not bench.entered.is_set():
             await asyncio.sleep(0.001)
-        leaves = asyncio.create_task(Call("POST", path, {"inputs": ["leaves"]}, gone=gone).to(app))
-        (lane,) = server.engine.lanes().values()
-        while not lane.tokens:
+        leaves = asyncio.create_task(RawRequest("POST", path, {"inputs": ["leaves"]}, disconnected=gone).send_to(app))
+        (lane,) = server.engine.list_workers().values()
+        while not lane.queued_tokens:
             await asyncio.sleep(0.001)
         gone.set()
         with pytest.raises(EOFError):  # it ends in peace, with no answer
             await leaves
-        bench.free.set()
+        bench.unblocked.set()
         assert (await stays).status == 200
-        assert (await Call("POST", path, {"inputs": ["later"]}).to(app)).status == 200
-        assert bench.seen == ["stays", "later"]
+        assert (await RawRequest("POST", path, {"inputs": ["later"]}).send_to(app)).status == 200
+        assert bench.seen_texts == ["stays", "later"]
         assert "499" in statuses(server)
 
     asyncio.run(run())
@@ -381,9 +381,9 @@ def test_what_a_client_left_is_not_computed(tmp_path: Path) -> None:
 def test_a_client_that_leaves_in_the_middle_of_its_body(tmp_path: Path) -> None:
     gone = asyncio.Event()
     gone.set()
-    server = router(tmp_path)
+    server = make_router_server(tmp_path)
     with pytest.raises(EOFError):
-        call(make_app(server), "POST", "/predict/", pieces=[b'{"text"'], whole=False, gone=gone)
+        send_request(create_app(server), "POST", "/predict/", pieces=[b'{"text"'], whole=False, gone=gone)
     assert statuses(server) == ["499"]
 
 
@@ -392,10 +392,10 @@ def test_a_server_that_is_ended_does_not_take_that_for_a_client_that_left(tmp_pa
     """Nor where both happen."""
 
     async def run() -> None:
-        bench, gone = Bench(), asyncio.Event()
-        bench.free.clear()
-        app = make_app(server_of(tmp_path, service("a", seated(bench))))
-        task = asyncio.create_task(Call("POST", "/v1/tasks/a/predict", {"inputs": ["x"]}, gone=gone).to(app))
+        bench, gone = FakeBackbone(), asyncio.Event()
+        bench.unblocked.clear()
+        app = create_app(make_server(tmp_path, make_service("a", make_plannable(bench))))
+        task = asyncio.create_task(RawRequest("POST", "/v1/tasks/a/predict", {"inputs": ["x"]}, disconnected=gone).send_to(app))
         while not bench.entered.is_set():
             await asyncio.sleep(0.001)
         if leaves:
@@ -403,7 +403,7 @@ def test_a_server_that_is_ended_does_not_take_that_for_a_client_that_left(tmp_pa
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        bench.free.set()
+        bench.unblocked.set()
 
     asyncio.run(run())
 
@@ -414,8 +414,8 @@ def broken(task: Any, input: Input) -> Prediction:
 
 
 def test_failures_are_opaque_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    server = server_of(tmp_path, service("a", Plain(INTENTS, broken)))
-    reply = call(make_app(server), "POST", "/v1/tasks/a/predict", {"inputs": ["words"]})
+    server = make_server(tmp_path, make_service("a", FakePredictor(INTENTS, broken)))
+    reply = send_request(create_app(server), "POST", "/v1/tasks/a/predict", {"inputs": ["words"]})
     assert (reply.status, reply.error["code"], reply.error["message"]) == (
         500,
         "internal",
@@ -423,8 +423,8 @@ def test_failures_are_opaque_and_logged(tmp_path: Path, caplog: pytest.LogCaptur
     )
     assert "the contender stage-1 failed" in caplog.text
     caplog.clear()
-    server.board.put(service("a", Plain(INTENTS, lambda *_: Prediction({"other": 1}))))
-    reply = call(make_app(server), "POST", "/predict/", {"text": "x"})
+    server.registry.register(make_service("a", FakePredictor(INTENTS, lambda *_: Prediction({"other": 1}))))
+    reply = send_request(create_app(server), "POST", "/predict/", {"text": "x"})
     assert (reply.status, reply.error["message"]) == (500, "something went wrong here")
     assert b"KeyError" not in reply.body
     assert b"Traceback" not in reply.body
@@ -439,10 +439,10 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[Any]:
 
 def test_a_line_for_each_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "loratory.access")
-    app = make_app(server_of(tmp_path, service("a", Plain(INTENTS, broken), Plain(INTENTS)), known=keys()))
-    call(app, "POST", "/v1/tasks/a/predict", {"inputs": ["x"]}, headers={**bearer(INFER), "x-request-id": "one"})
-    call(app, "GET", "/v1/tasks")
-    call(app, "GET", "/nothing", headers=bearer(ADMIN))
+    app = create_app(make_server(tmp_path, make_service("a", FakePredictor(INTENTS, broken), FakePredictor(INTENTS)), known=make_keys()))
+    send_request(app, "POST", "/v1/tasks/a/predict", {"inputs": ["x"]}, headers={**bearer_header(INFER), "x-request-id": "one"})
+    send_request(app, "GET", "/v1/tasks")
+    send_request(app, "GET", "/nothing", headers=bearer_header(ADMIN))
     first, second, third = lines(caplog)
     assert first.pop("milliseconds") > 0
     assert first == {
@@ -464,26 +464,26 @@ SECRET = "nobody-may-read-this"
 
 
 def everything(server: Server) -> None:
-    app = make_app(server)
+    app = create_app(server)
     for body in ({"inputs": [SECRET]}, {"inputs": [{"text": 3, SECRET: 1}]}, {SECRET: 1}, SECRET.encode()):
-        call(app, "POST", "/v1/tasks/intent/predict", body)
+        send_request(app, "POST", "/v1/tasks/intent/predict", body)
     for kind in ("all", SECRET):
-        call(app, "POST", "/api/v1/classify/batch", {"texts": [SECRET], "task_type": kind})
-    call(app, "POST", "/predict/", {"text": SECRET})
+        send_request(app, "POST", "/api/v1/classify/batch", {"texts": [SECRET], "task_type": kind})
+    send_request(app, "POST", "/predict/", {"text": SECRET})
     for path in (f"/{SECRET}", f"/v1/tasks/{SECRET}"):
-        call(app, "GET", path, headers={"x-secret": SECRET, "authorization": f"Bearer {SECRET}", "cookie": SECRET})
+        send_request(app, "GET", path, headers={"x-secret": SECRET, "authorization": f"Bearer {SECRET}", "cookie": SECRET})
 
 
 def test_logs_hold_no_texts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    everything(router(tmp_path))
+    everything(make_router_server(tmp_path))
     assert len(lines(caplog)) == 9
     assert SECRET not in caplog.text
 
 
 def test_logs_hold_texts_where_that_is_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    everything(router(tmp_path, texts_in_logs=True))
+    everything(make_router_server(tmp_path, texts_in_logs=True))
     held = [line["inputs"] for line in lines(caplog) if "inputs" in line]
     one = [{"text": SECRET}]
     assert held == [one, {"intent": one, "pii": one, "security": one}, one]
@@ -496,7 +496,7 @@ def test_an_error_is_logged_without_its_message() -> None:
         except ValueError as problem:
             raise RuntimeError(SECRET) from problem
     except RuntimeError:
-        shown = Discreet("%(message)s").formatException(sys.exc_info())
+        shown = RedactingFormatter("%(message)s").formatException(sys.exc_info())
     assert SECRET not in shown
     assert shown.index("builtins.ValueError") < shown.index("builtins.RuntimeError")
     assert "test_serving_gate.py" in shown
@@ -505,14 +505,14 @@ def test_an_error_is_logged_without_its_message() -> None:
 # -- keys and the audit log
 def test_the_file_of_keys(tmp_path: Path) -> None:
     file = tmp_path / "below" / "keys.json"
-    made = Keys({})
+    made = ApiKeys({})
     secret, other = made.add("ann", frozenset({"infer"})), made.add("root", frozenset(SCOPES))
     made.write(file)
     text = file.read_text()
     assert secret not in text
     assert secret.removeprefix("lk_") not in text
     assert file.stat().st_mode & 0o777 == 0o600
-    again = Keys.read(file)
+    again = ApiKeys.read(file)
     found = again.find(secret), again.find(other), again.find("lk_x")
     assert [one and (one.name, set(one.scopes)) for one in found] == [("ann", {"infer"}), ("root", set(SCOPES)), None]
     with pytest.raises(DataError, match="there is a key called 'ann'"):
@@ -534,7 +534,7 @@ def test_keys_are_never_readable_for_others(tmp_path: Path, monkeypatch: pytest.
         replace(part, file)
 
     monkeypatch.setattr("loratory.artifacts.files.os.replace", noting)
-    keys().write(tmp_path / "keys.json")
+    make_keys().write(tmp_path / "keys.json")
     assert seen == [0o600]
 
 
@@ -553,20 +553,20 @@ def test_keys_are_never_readable_for_others(tmp_path: Path, monkeypatch: pytest.
 def test_a_file_that_is_none_of_keys(tmp_path: Path, text: str) -> None:
     (tmp_path / "keys.json").write_text(text)
     with pytest.raises(DataError, match="no file of keys"):
-        Keys.read(tmp_path / "keys.json")
+        ApiKeys.read(tmp_path / "keys.json")
 
 
-def chained(folder: Path, count: int = 6) -> Audit:
-    audit = Audit(folder / "below" / "audit.jsonl")
+def chained(folder: Path, count: int = 6) -> AuditLog:
+    audit = AuditLog(folder / "below" / "audit.jsonl")
     for number in range(count):
-        audit.note("load", {"task": f"task-{number}", "release": "a"})
+        audit.record("load", {"task": f"task-{number}", "release": "a"})
     return audit
 
 
 def test_a_chain_that_nobody_touched(tmp_path: Path) -> None:
     audit = chained(tmp_path)
     assert audit.verify() == 6
-    Audit(audit.file).note("unload", {"task": "task-1"})
+    AuditLog(audit.file).record("unload", {"task": "task-1"})
     assert audit.verify() == 7
     first, *_, last = map(json.loads, audit.file.read_text().splitlines())
     assert (first["before"], first["event"], first["task"]) == ("0" * 64, "load", "task-0")
@@ -605,16 +605,16 @@ def test_several_processes_write_one_chain(tmp_path: Path) -> None:
     """Each with an Audit of its own, as processes have."""
 
     def write(number: int) -> None:
-        audit = Audit(tmp_path / "audit.jsonl")
+        audit = AuditLog(tmp_path / "audit.jsonl")
         for _ in range(20):
-            audit.note("load", {"task": str(number)})
+            audit.record("load", {"task": str(number)})
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert Audit(tmp_path / "audit.jsonl").verify() == 80
+    assert AuditLog(tmp_path / "audit.jsonl").verify() == 80
 
 
 @pytest.mark.parametrize(
@@ -629,5 +629,5 @@ def test_several_processes_write_one_chain(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_to_be_loaded_has_to_be_said(tmp_path: Path, body: Any, status: int, where: str | None) -> None:
-    reply = call(make_app(router(tmp_path)), "POST", ADMINS[0], body)
+    reply = send_request(create_app(make_router_server(tmp_path)), "POST", ADMINS[0], body)
     assert (reply.status, reply.error["param"]) == (status, where)

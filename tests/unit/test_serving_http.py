@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from loratory.flows import serve
-from loratory.flows.precisions import Precision
+from loratory.flows.precisions import PrecisionChoice
 from loratory.protocols import Input, Prediction
-from loratory.serving.app import make_app
-from loratory.serving.keys import Keys
-from loratory.serving.naming import public
+from loratory.serving.app import create_app
+from loratory.serving.keys import ApiKeys
+from loratory.serving.naming import public_base_name
 from loratory.serving.server import Server
 from loratory.specs.serve import ServerSpec
 from loratory.tasks.classify import Classify
@@ -25,16 +25,16 @@ from served import (
     INTENTS,
     PERSONAL,
     THREATS,
-    Bench,
-    Plain,
+    FakeBackbone,
+    FakePredictor,
     Reply,
-    answer,
-    call,
+    predict_by_keyword,
+    send_request,
     post,
-    router,
-    seated,
-    server_of,
-    service,
+    make_router_server,
+    make_plannable,
+    make_server,
+    make_service,
 )
 
 BATCH = "/api/v1/classify/batch"
@@ -44,11 +44,11 @@ HISTORY = [{"role": "user", "content": "one"}, {"role": "assistant", "content": 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
-    return router(tmp_path)
+    return make_router_server(tmp_path)
 
 
 def get(server: Server, path: str, method: str = "GET") -> Reply:
-    return call(make_app(server), method, path)
+    return send_request(create_app(server), method, path)
 
 
 def predict(server: Server, task: str, *inputs: Any, **more: Any) -> Reply:
@@ -97,7 +97,7 @@ def test_written_answers(server: Server) -> None:
 
 def test_written_json(tmp_path: Path) -> None:
     schema = {"type": "object", "properties": {"name": {"type": "string"}}}
-    server = server_of(tmp_path, service("a", Plain(Generate(answer_schema=schema))))
+    server = make_server(tmp_path, make_service("a", FakePredictor(Generate(answer_schema=schema))))
     assert answers(predict(server, "a", "ann")) == [{"name": "ann"}]
 
 
@@ -105,7 +105,7 @@ def test_infinity_is_null(tmp_path: Path) -> None:
     def wild(task: Any, input: Input) -> Prediction:
         return Prediction({"label": "card"}, {"/label": {"card": float("inf"), "cash": float("nan")}})
 
-    reply = predict(server_of(tmp_path, service("a", Plain(INTENTS, wild))), "a", "x")
+    reply = predict(make_server(tmp_path, make_service("a", FakePredictor(INTENTS, wild))), "a", "x")
     assert reply.json["predictions"][0]["probabilities"] == {"/label": {"card": None, "cash": None}}
 
 
@@ -169,7 +169,7 @@ def test_an_empty_text_has_no_spans(server: Server) -> None:
 )
 def test_bodies_that_are_none(tmp_path: Path, body: Any, status: int, code: str, said: str) -> None:
     limits = {"texts": 8, "characters": 50, "body_bytes": 2048}
-    reply = post(router(tmp_path, limits=limits), "/v1/tasks/intent/predict", body)
+    reply = post(make_router_server(tmp_path, limits=limits), "/v1/tasks/intent/predict", body)
     assert (reply.status, reply.error["code"]) == (status, code)
     assert said in reply.error["message"]
     assert set(reply.error) == {"code", "message", "type", "param", "request_id"}
@@ -177,17 +177,17 @@ def test_bodies_that_are_none(tmp_path: Path, body: Any, status: int, code: str,
 
 
 def test_a_body_over_the_cap_is_cut_off_without_a_content_length_too(tmp_path: Path) -> None:
-    app = make_app(router(tmp_path, limits={"body_bytes": 1024}))
+    app = create_app(make_router_server(tmp_path, limits={"body_bytes": 1024}))
     small = json.dumps({"inputs": ["cash"]}).encode()
-    kept = call(app, "POST", "/v1/tasks/intent/predict", pieces=[small[:9], b"", small[9:]])
+    kept = send_request(app, "POST", "/v1/tasks/intent/predict", pieces=[small[:9], b"", small[9:]])
     assert answers(kept) == [{"label": "cash"}]
-    cut = call(app, "POST", "/v1/tasks/intent/predict", pieces=[b" " * 700, b" " * 700])
+    cut = send_request(app, "POST", "/v1/tasks/intent/predict", pieces=[b" " * 700, b" " * 700])
     assert (cut.status, cut.headers["connection"]) == (413, "close")
     for told in ("1025", "9" * 5000):
-        cut = call(app, "POST", "/v1/tasks/intent/predict", pieces=[b""], headers={"content-length": told})
+        cut = send_request(app, "POST", "/v1/tasks/intent/predict", pieces=[b""], headers={"content-length": told})
         assert (cut.status, cut.error["code"]) == (413, "too_large")
     for told in ("²", "-1", "many"):  # a server below would have refused these
-        odd = call(app, "POST", "/v1/tasks/intent/predict", pieces=[small], headers={"content-length": told})
+        odd = send_request(app, "POST", "/v1/tasks/intent/predict", pieces=[small], headers={"content-length": told})
         assert odd.status == 200
 
 
@@ -230,13 +230,13 @@ def test_one_text_that_is_none(server: Server, body: Any) -> None:
 
 def test_one_text_goes_to_the_default(tmp_path: Path) -> None:
     services = [
-        service("pii", Plain(PERSONAL)),
-        service("a", Plain(INTENTS)),
-        service("b", Plain(OTHER)),
+        make_service("pii", FakePredictor(PERSONAL)),
+        make_service("a", FakePredictor(INTENTS)),
+        make_service("b", FakePredictor(OTHER)),
     ]
-    assert post(server_of(tmp_path, *services), "/predict/", {"text": "y"}).json["label"] == "card"
-    assert post(server_of(tmp_path, *services, default="b"), "/predict/", {"text": "y"}).json["label"] == "y"
-    assert post(server_of(tmp_path, services[0]), "/predict/", {"text": "y"}).status == 404
+    assert post(make_server(tmp_path, *services), "/predict/", {"text": "y"}).json["label"] == "card"
+    assert post(make_server(tmp_path, *services, default="b"), "/predict/", {"text": "y"}).json["label"] == "y"
+    assert post(make_server(tmp_path, services[0]), "/predict/", {"text": "y"}).status == 404
 
 
 # -- the router's
@@ -318,8 +318,8 @@ def test_a_confidence_below_seven_tenths_is_low(tmp_path: Path) -> None:
         most = 0.69 if "a" in str(input["text"]) else 0.7
         return Prediction({"label": "card"}, {"/label": {"card": most, "cash": 1 - most}})
 
-    server = router(tmp_path)
-    server.board.put(service("intent", Plain(INTENTS, unsure)))
+    server = make_router_server(tmp_path)
+    server.registry.register(make_service("intent", FakePredictor(INTENTS, unsure)))
     assert batch(server, "a", "b", "a")["statistics"]["low_confidence_count"] == 2
 
 
@@ -332,8 +332,8 @@ def test_an_explanation_says_who_and_why(server: Server) -> None:
 
 
 def test_an_abstention_is_nobodys_category(tmp_path: Path) -> None:
-    server = router(tmp_path)
-    server.board.put(service("intent", Plain(INTENTS, lambda *_: Prediction(None, why="abstained")), Plain(INTENTS)))
+    server = make_router_server(tmp_path)
+    server.registry.register(make_service("intent", FakePredictor(INTENTS, lambda *_: Prediction(None, reason="abstained")), FakePredictor(INTENTS)))
     (one,) = batch(server, "cash", include_explanation=True)["results"]
     assert (one["category"], one["confidence"], one["status"]) == ("unknown", 0.0, "abstained")
     assert one["explanation"] == "stage-1 gave no answer: abstained"
@@ -376,7 +376,7 @@ def refused(reply: Reply) -> tuple[int, str]:
     ],
 )
 def test_invalid_input(tmp_path: Path, body: Any) -> None:
-    server = router(tmp_path, limits={"texts": 8, "characters": 50})
+    server = make_router_server(tmp_path, limits={"texts": 8, "characters": 50})
     assert refused(post(server, BATCH, body)) == (400, "INVALID_INPUT")
 
 
@@ -388,7 +388,7 @@ def test_invalid_kinds(server: Server) -> None:
 
 @pytest.mark.parametrize("kind", ["pii", "all"])
 def test_a_role_that_nobody_plays(tmp_path: Path, kind: str) -> None:
-    server = router(tmp_path, roles={"intent": "intent"})
+    server = make_router_server(tmp_path, roles={"intent": "intent"})
     assert refused(post(server, BATCH, {"texts": ["x"], "task_type": kind})) == (503, "UNIFIED_CLASSIFIER_UNAVAILABLE")
     assert categories(batch(server, "cash")) == [("cash", 0.75)]
 
@@ -399,26 +399,26 @@ def broken(task: Any, input: Input) -> Prediction:
 
 @pytest.mark.parametrize("kind", ["pii", "all"])
 def test_what_fails_here(tmp_path: Path, kind: str) -> None:
-    server = router(tmp_path)
-    server.board.put(service("pii", Plain(PERSONAL, broken)))
+    server = make_router_server(tmp_path)
+    server.registry.register(make_service("pii", FakePredictor(PERSONAL, broken)))
     reply = post(server, BATCH, {"texts": ["x"], "task_type": kind})
     assert refused(reply) == (500, "UNIFIED_CLASSIFICATION_ERROR")
     assert "secret" not in reply.body.decode()
 
 
 def test_an_answer_that_cannot_be_read_fails_here_too(tmp_path: Path) -> None:
-    server = router(tmp_path)
-    server.board.put(service("intent", Plain(INTENTS, lambda *_: Prediction({"nothing": 1}))))
+    server = make_router_server(tmp_path)
+    server.registry.register(make_service("intent", FakePredictor(INTENTS, lambda *_: Prediction({"nothing": 1}))))
     assert refused(post(server, BATCH, {"texts": ["x"]})) == (500, "UNIFIED_CLASSIFICATION_ERROR")
 
 
 def test_a_full_server_and_a_late_one_in_the_same_form(tmp_path: Path) -> None:
-    server = router(tmp_path)
-    server.engine._plain._calls = 10**6
+    server = make_router_server(tmp_path)
+    server.engine._thread_pool._pending_calls = 10**6
     reply = post(server, BATCH, {"texts": ["x"], "task_type": "all"})
     assert refused(reply) == (429, "busy")
     assert reply.headers["retry-after"] == "1"
-    late = router(tmp_path, limits={"timeout_ms": 0.001})
+    late = make_router_server(tmp_path, limits={"timeout_ms": 0.001})
     assert refused(post(late, BATCH, {"texts": ["x"]})) == (504, "late")
 
 
@@ -485,7 +485,7 @@ def test_metrics_count_what_happened(server: Server) -> None:
 
 
 def test_fallbacks_are_counted(tmp_path: Path) -> None:
-    server = server_of(tmp_path, service("a", Plain(INTENTS, broken), Plain(INTENTS)))
+    server = make_server(tmp_path, make_service("a", FakePredictor(INTENTS, broken), FakePredictor(INTENTS)))
     assert answers(predict(server, "a", "cash", "login")) == [{"label": "cash"}, {"label": "login"}]
     lines = metrics(server)
     assert 'loratory_fallbacks_total{task="a",why="failed"} 2.0' in lines
@@ -494,10 +494,10 @@ def test_fallbacks_are_counted(tmp_path: Path) -> None:
 
 def test_a_scan_makes_no_new_label_values(server: Server) -> None:
     def scan(word: str) -> None:
-        app = make_app(server)
+        app = create_app(server)
         for path in (f"/{word}", f"/v1/tasks/{word}", f"/v1/tasks/{word}/predict", f"/api/v1/{word}", f"//{word}/.."):
             for method in ("GET", "POST", "PROPFIND", word.upper()):
-                call(app, method, path)
+                send_request(app, method, path)
 
     metrics(server)
     scan("first")
@@ -512,9 +512,9 @@ IDS = [("abc-1.2_3", True), ("a" * 65, False), ("a b", False), ("ä", False), ("
 
 @pytest.mark.parametrize(("given", "kept"), IDS)
 def test_request_ids(server: Server, given: str, kept: bool) -> None:
-    app = make_app(server)
+    app = create_app(server)
     for method, path, body in (("POST", "/predict/", {"text": "cash"}), ("POST", "/predict/", {}), ("GET", "/x", None)):
-        reply = call(app, method, path, body, headers={"x-request-id": given})
+        reply = send_request(app, method, path, body, headers={"x-request-id": given})
         told = reply.headers["x-request-id"]
         assert (told == given) if kept else re.fullmatch("[0-9a-f]{16}", told)
         if reply.status != 200:
@@ -530,14 +530,14 @@ class Asking:
     kind: str = "asking"
     labels = INTENTS.labels
 
-    def question(self) -> Mapping[str, Any]:
+    def input_schema(self) -> Mapping[str, Any]:
         return {"type": "object", "properties": {"text": {"type": "string", **self.more}}, "required": ["text"]}
 
 
 @pytest.mark.parametrize("more", [{"maxLength": 3}, {"pattern": "^c"}])
 def test_what_a_question_says_of_its_strings_is_held_to(tmp_path: Path, more: Mapping[str, Any]) -> None:
-    plain = Plain(Asking(more), lambda _, input: answer(INTENTS, input))
-    server = server_of(tmp_path, service("a", plain))
+    plain = FakePredictor(Asking(more), lambda _, input: predict_by_keyword(INTENTS, input))
+    server = make_server(tmp_path, make_service("a", plain))
     assert predict(server, "a", "cas").status == 200
     assert predict(server, "a", "xash").status == 422
 
@@ -560,29 +560,29 @@ def test_what_a_question_says_of_its_strings_is_held_to(tmp_path: Path, more: Ma
     ],
 )
 def test_of_a_path_only_the_last_part_is_told(name: str, told: str) -> None:
-    assert public(name) == told
+    assert public_base_name(name) == told
 
 
 def test_a_folder_with_two_parts_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "models/mine").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert (public("models/mine"), public("models/other")) == ("mine", "models/other")
+    assert (public_base_name("models/mine"), public_base_name("models/other")) == ("mine", "models/other")
 
 
 def test_clients_do_not_learn_where_a_base_lies(tmp_path: Path) -> None:
-    benches = [Bench("/srv/secret/one/tiny", "a"), Bench("/srv/secret/two/tiny", "b")]
-    server = server_of(tmp_path, *(service(f"task-{n}", seated(one)) for n, one in enumerate(benches)))
-    app = make_app(server)
+    benches = [FakeBackbone("/srv/secret/one/tiny", "a"), FakeBackbone("/srv/secret/two/tiny", "b")]
+    server = make_server(tmp_path, *(make_service(f"task-{n}", make_plannable(one)) for n, one in enumerate(benches)))
+    app = create_app(server)
     for number in range(2):
         body = {"inputs": ["cash"] * (number + 1)}
-        assert call(app, "POST", f"/v1/tasks/task-{number}/predict", body).status == 200
+        assert send_request(app, "POST", f"/v1/tasks/task-{number}/predict", body).status == 200
     paths = ("/", "/page/traffic", "/info", "/metrics", "/v1/models", "/v1/models/task-0", "/v1/tasks", "/openapi.json")
     for path in paths:
-        reply = call(app, "GET", path)
+        reply = send_request(app, "GET", path)
         assert reply.status == 200
         assert b"secret" not in reply.body, path
-    assert 'loratory_trunk_texts{trunk="tiny"} 3.0' in call(app, "GET", "/metrics").body.decode()
-    listed = call(app, "GET", "/v1/models").json["data"]
+    assert 'loratory_trunk_texts{trunk="tiny"} 3.0' in send_request(app, "GET", "/metrics").body.decode()
+    listed = send_request(app, "GET", "/v1/models").json["data"]
     assert {"id": "tiny", "root": "tiny", "parent": None} in [
         {key: one[key] for key in ("id", "root", "parent")} for one in listed
     ]
@@ -590,22 +590,22 @@ def test_clients_do_not_learn_where_a_base_lies(tmp_path: Path) -> None:
 
 
 def test_what_a_server_says_of_itself_names_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    secret = Precision("/srv/secret/models/tiny", "fp32", "as asked")
+    secret = PrecisionChoice("/srv/secret/models/tiny", "fp32", "as asked")
     monkeypatch.setattr("loratory.flows.precisions.precisions", lambda *_: [secret])
     heard: list[str] = []
-    server = serve.build(ServerSpec(audit=tmp_path / "audit.jsonl"), Keys({}), heard.append)
+    server = serve.build_server(ServerSpec(audit=tmp_path / "audit.jsonl"), ApiKeys({}), heard.append)
     assert server.facts["trunks"] == [{"trunk": "tiny", "precision": "fp32", "why": "as asked"}]
     assert "/srv/secret/models/tiny" in heard[0]  # who runs it is told
     server.engine.close()
 
 
 def test_the_document_changes_with_what_is_served(tmp_path: Path) -> None:
-    server = server_of(tmp_path, service("a", Plain(INTENTS)))
-    app = make_app(server)
-    before = call(app, "GET", "/openapi.json")
-    assert call(app, "GET", "/openapi.json").body == before.body
-    server.board.put(service("b", Plain(THREATS)))
-    assert "JAILBREAK" in call(app, "GET", "/openapi.json").body.decode()
+    server = make_server(tmp_path, make_service("a", FakePredictor(INTENTS)))
+    app = create_app(server)
+    before = send_request(app, "GET", "/openapi.json")
+    assert send_request(app, "GET", "/openapi.json").body == before.body
+    server.registry.register(make_service("b", FakePredictor(THREATS)))
+    assert "JAILBREAK" in send_request(app, "GET", "/openapi.json").body.decode()
     assert "JAILBREAK" not in before.body.decode()
-    server.board.drop("b")
-    assert call(app, "GET", "/openapi.json").body == before.body
+    server.registry.unregister("b")
+    assert send_request(app, "GET", "/openapi.json").body == before.body

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from loratory.errors import StorageError
-from loratory.serving.app import make_app
-from loratory.serving.gate import Gate
-from loratory.serving.hosts import Hosts, hosts_of
-from loratory.serving.keys import Keys
+from loratory.serving.app import create_app
+from loratory.serving.gate import RequestMiddleware
+from loratory.serving.hosts import AllowedHosts, allowed_hosts_for
+from loratory.serving.keys import ApiKeys
 from loratory.serving.server import Server
-from loratory.serving.sessions import COOKIE
-from served import Reply, bearer, call, router, server_of
+from loratory.serving.sessions import SESSION_COOKIE
+from served import Reply, bearer_header, send_request, make_router_server, make_server
 
 INFER = frozenset({"infer"})
 
@@ -29,24 +29,24 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "keys.json"
-        self.keys = Keys({})
+        self.keys = ApiKeys({})
         self.secrets = {name: self.keys.add(name, INFER) for name in ("ann", "bob")}
         self.keys.write(self.file)
-        self.server: Server = router(folder, known=Keys.read(self.file), keys=self.file)
-        self.app: Gate = make_app(self.server)
+        self.server: Server = make_router_server(folder, known=ApiKeys.read(self.file), keys=self.file)
+        self.app: RequestMiddleware = create_app(self.server)
 
     def status(self, secret: str) -> int:
-        return call(self.app, "GET", "/v1/tasks", headers=bearer(secret)).status
+        return send_request(self.app, "GET", "/v1/tasks", headers=bearer_header(secret)).status
 
     def later(self) -> None:
         """As if the last look were some time ago."""
-        assert self.server.watch is not None
-        self.server.watch._looked -= 10
+        assert self.server.key_watcher is not None
+        self.server.key_watcher._last_check -= 10
 
     def cookie(self, secret: str) -> dict[str, str]:
         body = f"key={secret}".encode()
         headers = {"content-type": "application/x-www-form-urlencoded"}
-        reply: Reply = call(self.app, "POST", "/login", body, headers=headers)
+        reply: Reply = send_request(self.app, "POST", "/login", body, headers=headers)
         return {"cookie": reply.headers.get("set-cookie", "").partition(";")[0]}
 
 
@@ -63,17 +63,17 @@ def test_a_new_key_is_known_when_it_is_first_used(world: World) -> None:
     assert world.status(secret) == 200
     other = world.keys.add("other", INFER)
     world.keys.write(world.file)
-    assert world.cookie(other)["cookie"].startswith(COOKIE)
+    assert world.cookie(other)["cookie"].startswith(SESSION_COOKIE)
 
 
 def test_a_removed_key_is_nobodys_and_its_sessions_end(world: World) -> None:
     cookies = {name: world.cookie(secret) for name, secret in world.secrets.items()}
-    assert [call(world.app, "GET", "/v1/tasks", headers=one).status for one in cookies.values()] == [200, 200]
+    assert [send_request(world.app, "GET", "/v1/tasks", headers=one).status for one in cookies.values()] == [200, 200]
     world.keys.drop("ann")
     world.keys.write(world.file)
     world.later()
     assert [world.status(secret) for secret in world.secrets.values()] == [401, 200]
-    assert [call(world.app, "GET", "/v1/tasks", headers=one).status for one in cookies.values()] == [401, 200]
+    assert [send_request(world.app, "GET", "/v1/tasks", headers=one).status for one in cookies.values()] == [401, 200]
 
 
 def test_a_file_that_was_changed_in_place_is_read_again(world: World) -> None:
@@ -94,7 +94,7 @@ def test_without_its_last_key_a_server_lets_nobody_in(world: World) -> None:
     world.keys.write(world.file)
     world.later()
     assert [world.status(secret) for secret in world.secrets.values()] == [401, 401]
-    assert call(world.app, "GET", "/v1/tasks").status == 401
+    assert send_request(world.app, "GET", "/v1/tasks").status == 401
     assert bool(world.server.keys)
 
 
@@ -125,7 +125,7 @@ def test_what_changed_is_written_down(world: World, monkeypatch: pytest.MonkeyPa
     world.keys.drop("bob")
     world.keys.add("eve", INFER)
     world.keys.write(world.file)
-    world.server.look(now=True)
+    world.server.check_keys(now=True)
     (line,) = map(json.loads, world.server.audit.file.read_text().splitlines())
     assert (line["event"], line["new"], line["gone"]) == ("keys changed", ["eve"], ["bob"])
 
@@ -135,18 +135,18 @@ def test_what_changed_is_written_down(world: World, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(world.server.audit, "note", full)
     world.keys.drop("ann")
     world.keys.write(world.file)
-    world.server.look(now=True)  # a full disk keeps no revoked key alive
+    world.server.check_keys(now=True)  # a full disk keeps no revoked key alive
     assert world.status(world.secrets["ann"]) == 401
 
 
 def test_nobody_looks_more_often_than_that(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = world.server.watch
+    watch = world.server.key_watcher
     assert watch is not None
     old = time.time() - 100
     os.utime(world.file, (old, old))
-    watch.look(now=True)
+    watch.check(now=True)
     looks: list[int] = []
-    monkeypatch.setattr(Keys, "read", lambda file: looks.append(1))
+    monkeypatch.setattr(ApiKeys, "read", lambda file: looks.append(1))
     for _ in range(50):
         assert world.status(world.secrets["ann"]) == 200
         assert world.status("lk_unknown") == 401  # looks at the file's time, and reads it not
@@ -181,15 +181,15 @@ def test_nobody_looks_more_often_than_that(world: World, monkeypatch: pytest.Mon
 )
 def test_by_which_names_a_server_may_be_called(tmp_path: Path, bound: str, host: str, answered: bool) -> None:
     """With keys or without: a name of somebody else that is turned to this address is none of ours."""
-    for known in (None, Keys.read(World(tmp_path).file)):
-        app = make_app(router(tmp_path / str(bool(known)), known=known), hosts_of(bound))
-        assert call(app, "GET", "/health/live", headers={"host": host}).status == (200 if answered else 421)
+    for known in (None, ApiKeys.read(World(tmp_path).file)):
+        app = create_app(make_router_server(tmp_path / str(bool(known)), known=known), allowed_hosts_for(bound))
+        assert send_request(app, "GET", "/health/live", headers={"host": host}).status == (200 if answered else 421)
 
 
 def test_names_that_the_file_lists(tmp_path: Path) -> None:
-    app = make_app(server_of(tmp_path), hosts_of("127.0.0.1", ("Models.Example", "fd00::5")))
+    app = create_app(make_server(tmp_path), allowed_hosts_for("127.0.0.1", ("Models.Example", "fd00::5")))
     for host, status in (("models.example", 200), ("MODELS.example:8", 200), ("[fd00::5]", 200), ("example", 421)):
-        reply = call(app, "GET", "/health/live", headers={"host": host})
+        reply = send_request(app, "GET", "/health/live", headers={"host": host})
         assert reply.status == status
     assert "listed under hosts" in reply.error["message"]
 
@@ -207,11 +207,11 @@ def test_the_machines_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "gethostname", lambda: "Pluto")
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    has = {bound: "pluto" in hosts_of(bound) for bound in ("192.168.1.7", "192.168.1.8", "127.0.0.1", "0.0.0.0")}
+    has = {bound: "pluto" in allowed_hosts_for(bound) for bound in ("192.168.1.7", "192.168.1.8", "127.0.0.1", "0.0.0.0")}
     assert has == {"192.168.1.7": True, "192.168.1.8": False, "127.0.0.1": False, "0.0.0.0": True}
     known["Pluto"] = "127.0.0.1"
-    assert "pluto" not in hosts_of("127.0.0.1")
+    assert "pluto" not in allowed_hosts_for("127.0.0.1")
 
 
 def test_names_are_told_to_people() -> None:
-    assert Hosts(frozenset({"b", "a"}), addresses=True).about == "any address, a, b"
+    assert AllowedHosts(frozenset({"b", "a"}), any_address=True).description == "any address, a, b"

@@ -19,17 +19,17 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from loratory.serving.app import make_app
-from loratory.serving.gate import PUBLIC
-from loratory.serving.keys import Key, Keys
-from loratory.serving.metrics import RECENT, Seen
+from loratory.serving.app import create_app
+from loratory.serving.gate import PUBLIC_PATHS
+from loratory.serving.keys import ApiKey, ApiKeys
+from loratory.serving.metrics import MAX_RECENT_REQUESTS, FinishedRequest
 from loratory.serving.page import rendering, tables
-from loratory.serving.page.traffic import percentile, traffic
-from loratory.serving.page.views import chance
+from loratory.serving.page.traffic import compute_percentile, summarize_traffic
+from loratory.serving.page.views import format_probability
 from loratory.serving.server import Server
 from loratory.serving.services import Service
-from loratory.serving.sessions import COOKIE, EACH, MOST, SECONDS, Sessions
-from serving_world import RELEASE, server_of, services
+from loratory.serving.sessions import SESSION_COOKIE, MAX_SESSIONS_PER_KEY, MAX_SESSIONS, SESSION_SECONDS, LoginSessions
+from serving_world import RELEASE, make_server, make_services
 
 HTML = {"accept": "text/html,application/xhtml+xml"}
 VOID = {"meta", "link", "br", "wbr", "img", "input", "hr", "col"}
@@ -86,7 +86,7 @@ LADDER: dict[str, Any] = {
 
 
 def with_run(folder: Path, evidence: dict[str, Any]) -> dict[str, Service]:
-    made = services()
+    made = make_services()
     return {**made, "intents": replace(made["intents"], folder=folder, evidence=evidence)}
 
 
@@ -95,14 +95,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
     (tmp_path / "report.html").write_text("<h1>the report</h1>")
     digest = hashlib.sha256(b"<h1>the report</h1>").hexdigest()
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, "kind": "run", "files": {"report.html": digest}}))
-    made = server_of(tmp_path, with_run(tmp_path, LADDER), texts=5, characters=200, body_bytes=8192)
+    made = make_server(tmp_path, with_run(tmp_path, LADDER), texts=5, characters=200, body_bytes=8192)
     yield made
     made.engine.close()
 
 
 @pytest.fixture
 def client(server: Server) -> TestClient:
-    return TestClient(make_app(server), follow_redirects=False, headers=HTML)
+    return TestClient(create_app(server), follow_redirects=False, headers=HTML)
 
 
 def tried(client: TestClient, task: str, text: str, part: bool = False, **more: str) -> Any:
@@ -146,17 +146,17 @@ def test_a_link_may_choose_the_task(client: TestClient) -> None:
 
 
 def test_a_server_that_has_lost_its_tasks_still_has_a_page(tmp_path: Path) -> None:
-    made = server_of(tmp_path, {})
-    page = TestClient(make_app(made)).get("/")
+    made = make_server(tmp_path, {})
+    page = TestClient(create_app(made)).get("/")
     assert page.status_code == 200
     assert "This server has no task now" in page.text
 
 
 @pytest.mark.parametrize("path", ["/", "/login", "/page/traffic"])
 def test_nothing_is_asked_of_another_server_and_nothing_runs_inline(tmp_path: Path, path: str) -> None:
-    keys = Keys({})
+    keys = ApiKeys({})
     secret = keys.add("lab", frozenset({"infer"}))
-    made = TestClient(make_app(server_of(tmp_path, keys=keys)))
+    made = TestClient(create_app(make_server(tmp_path, keys=keys)))
     page = made.get(path, headers={"authorization": f"Bearer {secret}"})
     policy = page.headers["content-security-policy"]
     assert policy.startswith(
@@ -346,7 +346,7 @@ def test_what_we_add_is_never_a_formula_and_what_the_user_had_stays(client: Test
 
 
 def test_a_plain_cell_is_left_alone() -> None:
-    assert [tables.harmless(cell) for cell in ("a=1", "", "5", "\r=1", "\n@")] == ["a=1", "", "5", "'\r=1", "'\n@"]
+    assert [tables.escape_formula(cell) for cell in ("a=1", "", "5", "\r=1", "\n@")] == ["a=1", "", "5", "'\r=1", "'\n@"]
 
 
 @pytest.mark.parametrize(
@@ -396,12 +396,12 @@ def test_each_run_shows_its_verdict_and_its_ladder(client: TestClient) -> None:
     for cell in ("lora *", "92.0 [91.0, 93.0]", "+37.0 better", "12", "serves"):
         assert cell in chosen
     assert "The test set was read twice." in page
-    assert page.count("this is an artifact that is served without its run") == len(services()) - 1
+    assert page.count("this is an artifact that is served without its run") == len(make_services()) - 1
 
 
 def test_a_ladder_that_was_changed_by_hand_does_not_take_the_page_with_it(tmp_path: Path) -> None:
-    made = server_of(tmp_path, with_run(tmp_path, {"verdict": {}}))
-    page = TestClient(make_app(made)).get("/")
+    made = make_server(tmp_path, with_run(tmp_path, {"verdict": {}}))
+    page = TestClient(create_app(made)).get("/")
     assert page.status_code == 200
     assert "ladder.json cannot be shown" in page.text
 
@@ -430,10 +430,10 @@ def test_there_is_no_other_file_and_no_report_where_there_is_none(client: TestCl
 def test_traffic_counts_the_last_minute(server: Server, client: TestClient) -> None:
     now = time.monotonic()
     for number in range(100):
-        server.metrics.recent.append(Seen(now - 5, (number + 1) / 1000, "intents", 200))
-    server.metrics.recent.append(Seen(now - 2, 0.5, "spans", 429))
-    server.metrics.recent.append(Seen(now - 90, 9.0, "old", 200))
-    made = {line.task: line for line in traffic(server).lines}
+        server.metrics.recent.append(FinishedRequest(now - 5, (number + 1) / 1000, "intents", 200))
+    server.metrics.recent.append(FinishedRequest(now - 2, 0.5, "spans", 429))
+    server.metrics.recent.append(FinishedRequest(now - 90, 9.0, "old", 200))
+    made = {line.task: line for line in summarize_traffic(server).lines}
     assert set(made) == {"intents", "spans", "all"}
     assert (made["intents"].p50, made["intents"].p95, made["intents"].p99) == (50, 95, 99)
     assert made["all"].statuses == [(200, 100), (429, 1)]
@@ -460,16 +460,16 @@ def test_what_was_tried_is_traffic_and_looking_is_not(client: TestClient) -> Non
 
 def test_where_more_is_asked_than_is_remembered_the_rest_is_not_drawn_as_silence(server: Server) -> None:
     now = time.monotonic()
-    server.metrics.recent.extend(Seen(now - 9.5 + 9 * n / RECENT, 0.001, "intents", 200) for n in range(RECENT + 5))
-    made = traffic(server)
-    assert made.covered == 10
-    server.started = now - 100
-    assert traffic(server).rate == pytest.approx(RECENT / 10, rel=0.01)
+    server.metrics.recent.extend(FinishedRequest(now - 9.5 + 9 * n / MAX_RECENT_REQUESTS, 0.001, "intents", 200) for n in range(MAX_RECENT_REQUESTS + 5))
+    made = summarize_traffic(server)
+    assert made.covered_seconds == 10
+    server.started_at = now - 100
+    assert summarize_traffic(server).rate == pytest.approx(MAX_RECENT_REQUESTS / 10, rel=0.01)
 
 
 def test_a_percentile_is_the_nearest_rank() -> None:
-    assert [percentile([1, 2, 3, 4], share) for share in (0.0, 0.5, 0.51, 0.99, 1.0)] == [1, 2, 3, 4, 4]
-    assert percentile([], 0.5) is None
+    assert [compute_percentile([1, 2, 3, 4], share) for share in (0.0, 0.5, 0.51, 0.99, 1.0)] == [1, 2, 3, 4, 4]
+    assert compute_percentile([], 0.5) is None
 
 
 def test_lanes_are_shown(server: Server, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -488,16 +488,16 @@ def test_lanes_are_shown(server: Server, client: TestClient, monkeypatch: pytest
 # -- the door
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[tuple[TestClient, str, Server]]:
-    keys = Keys({})
+    keys = ApiKeys({})
     secret = keys.add("lab", frozenset({"infer"}))
     keys.add("root", frozenset({"admin"}))
-    made = server_of(tmp_path, with_run(tmp_path, LADDER), keys)
-    yield TestClient(make_app(made), follow_redirects=False), secret, made
+    made = make_server(tmp_path, with_run(tmp_path, LADDER), keys)
+    yield TestClient(create_app(made), follow_redirects=False), secret, made
     made.engine.close()
 
 
 def every_route(server: Server) -> list[tuple[str, str]]:
-    found = make_app(server).routes.endpoints.values()
+    found = create_app(server).http_router.endpoints.values()
     paths = {(method, endpoint.path) for endpoint in found for method in endpoint.methods}
     return sorted((method, re.sub(r"\{[^}]+\}", "intents", path)) for method, path in paths)
 
@@ -508,15 +508,15 @@ def test_without_a_key_every_route_but_the_public_ones_says_401(guarded: tuple[T
     assert {("GET", "/"), ("POST", "/page/try"), ("GET", "/runs/intents/report"), ("POST", "/logout")} <= set(found)
     for method, path in found:
         made = client.request(method, path)
-        assert (made.status_code == 401) == (path not in PUBLIC), (method, path)
-        if path not in PUBLIC and method != "HEAD":
+        assert (made.status_code == 401) == (path not in PUBLIC_PATHS), (method, path)
+        if path not in PUBLIC_PATHS and method != "HEAD":
             assert made.json()["error"]["code"] == "unauthorized"
             assert made.headers["www-authenticate"] == "Bearer"
 
 
 def test_the_public_paths_are_listed_one_by_one() -> None:
     own = {"/login", "/page/style.css", "/page/theme.js", "/page/icon.svg"}
-    assert own | {"/health/live", "/health/ready"} == PUBLIC
+    assert own | {"/health/live", "/health/ready"} == PUBLIC_PATHS
 
 
 @pytest.mark.parametrize("path", ["/", "/page/traffic", "/runs/intents/report"])
@@ -534,7 +534,7 @@ def test_signing_in_gives_a_cookie_that_scripts_and_other_sites_do_not_have(
     assert (made.status_code, made.headers["location"]) == (303, "/")
     cookie = made.headers["set-cookie"]
     assert secret not in cookie
-    for part in (f"{COOKIE}=", "HttpOnly", "SameSite=strict", "Path=/", f"Max-Age={SECONDS}"):
+    for part in (f"{SESSION_COOKIE}=", "HttpOnly", "SameSite=strict", "Path=/", f"Max-Age={SESSION_SECONDS}"):
         assert part in cookie
     assert "Secure" not in cookie
     page = client.get("/", headers=HTML)
@@ -545,18 +545,18 @@ def test_signing_in_gives_a_cookie_that_scripts_and_other_sites_do_not_have(
 
 def test_over_https_the_cookie_stays_there(guarded: tuple[TestClient, str, Server]) -> None:
     _, secret, server = guarded
-    client = TestClient(make_app(server), "https://testserver", follow_redirects=False)
+    client = TestClient(create_app(server), "https://testserver", follow_redirects=False)
     assert "Secure" in client.post("/login", data={"key": secret}).headers["set-cookie"]
 
 
 def test_signing_out_ends_the_session_and_not_only_the_cookie(guarded: tuple[TestClient, str, Server]) -> None:
     client, secret, _ = guarded
     client.post("/login", data={"key": secret})
-    token = client.cookies[COOKIE]
+    token = client.cookies[SESSION_COOKIE]
     made = client.post("/logout")
     assert (made.status_code, made.headers["location"]) == (303, "/login")
     client.cookies.clear()
-    assert client.get("/", headers={"cookie": f"{COOKIE}={token}"}).status_code == 401
+    assert client.get("/", headers={"cookie": f"{SESSION_COOKIE}={token}"}).status_code == 401
 
 
 @pytest.mark.parametrize("body", [{"key": "lk_wrong"}, {"key": ""}, {}, {"key": SCRIPT}])
@@ -569,22 +569,22 @@ def test_a_wrong_key_gets_nothing(guarded: tuple[TestClient, str, Server], body:
 
 
 def test_a_key_that_may_not_ask_is_told_so(tmp_path: Path) -> None:
-    keys = Keys({})
+    keys = ApiKeys({})
     secret = keys.add("root", frozenset({"admin"}))
-    client = TestClient(make_app(server_of(tmp_path, keys=keys)), follow_redirects=False)
+    client = TestClient(create_app(make_server(tmp_path, keys=keys)), follow_redirects=False)
     made = client.post("/login", data={"key": secret})
     assert made.status_code == 403
     assert "it has no scope infer" in made.text
 
 
 def test_a_session_ends_with_its_key_and_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = Keys({})
+    keys = ApiKeys({})
     key = keys.find(keys.add("lab", frozenset({"infer"})))
     assert key is not None
-    sessions = Sessions(keys)
-    header = f"other=1; {COOKIE}={sessions.begin(key)}"
+    sessions = LoginSessions(keys)
+    header = f"other=1; {SESSION_COOKIE}={sessions.begin(key)}"
     assert sessions.find(header) == key
-    later = time.monotonic() + SECONDS + 1
+    later = time.monotonic() + SESSION_SECONDS + 1
     with monkeypatch.context() as patched:
         patched.setattr(time, "monotonic", lambda: later)
         assert sessions.find(header) is None
@@ -592,61 +592,61 @@ def test_a_session_ends_with_its_key_and_with_its_time(monkeypatch: pytest.Monke
     assert sessions.find(header) is None
 
 
-def signed_in(sessions: Sessions, name: str) -> Key:
+def signed_in(sessions: LoginSessions, name: str) -> ApiKey:
     key = sessions.keys.find(sessions.keys.add(name, frozenset({"infer"})))
     assert key is not None
     return key
 
 
 def test_sessions_of_one_key_are_bounded_and_end_nobody_elses() -> None:
-    sessions = Sessions(Keys({}))
+    sessions = LoginSessions(ApiKeys({}))
     key, other = signed_in(sessions, "lab"), signed_in(sessions, "other")
     kept, first = sessions.begin(other), sessions.begin(key)
-    for _ in range(EACH):
+    for _ in range(MAX_SESSIONS_PER_KEY):
         last = sessions.begin(key)
-    for _ in range(MOST):
+    for _ in range(MAX_SESSIONS):
         last = sessions.begin(key)
-    assert len(sessions.known) == EACH + 1
-    assert sessions.find(f"{COOKIE}={first}") is None
-    assert sessions.find(f"{COOKIE}={last}") == key
-    assert sessions.find(f"{COOKIE}={kept}") == other
+    assert len(sessions.by_token) == MAX_SESSIONS_PER_KEY + 1
+    assert sessions.find(f"{SESSION_COOKIE}={first}") is None
+    assert sessions.find(f"{SESSION_COOKIE}={last}") == key
+    assert sessions.find(f"{SESSION_COOKIE}={kept}") == other
 
 
 def test_sessions_are_bounded_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    sessions = Sessions(Keys({}))
+    sessions = LoginSessions(ApiKeys({}))
     made = [sessions.begin(signed_in(sessions, f"key-{number}")) for number in range(4)]
     monkeypatch.setattr("loratory.serving.sessions.MOST", 5)
-    busy = sessions.known[made[1]][0]
+    busy = sessions.by_token[made[1]][0]
     for _ in range(20):  # it may only take its own room, once that is all taken
         sessions.begin(busy)
-    assert len(sessions.known) == 5
-    assert all(sessions.find(f"{COOKIE}={token}") for token in (made[0], *made[2:]))
+    assert len(sessions.by_token) == 5
+    assert all(sessions.find(f"{SESSION_COOKIE}={token}") for token in (made[0], *made[2:]))
     late = signed_in(sessions, "late")  # one that has none yet takes the room of who has most
     token = sessions.begin(late)
-    assert sessions.find(f"{COOKIE}={token}") == late
-    assert all(sessions.find(f"{COOKIE}={token}") for token in (made[0], *made[2:]))
+    assert sessions.find(f"{SESSION_COOKIE}={token}") == late
+    assert all(sessions.find(f"{SESSION_COOKIE}={token}") for token in (made[0], *made[2:]))
 
 
 def test_sessions_that_are_over_take_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    sessions = Sessions(Keys({}))
+    sessions = LoginSessions(ApiKeys({}))
     gone, left = signed_in(sessions, "gone"), signed_in(sessions, "left")
     for key in (gone, gone, left):
         sessions.begin(key)
     sessions.keys.drop("gone")
     sessions.begin(left)
-    assert [key.name for key, _ in sessions.known.values()] == ["left", "left"]
+    assert [key.name for key, _ in sessions.by_token.values()] == ["left", "left"]
     now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + SECONDS + 1)
+    monkeypatch.setattr(time, "monotonic", lambda: now + SESSION_SECONDS + 1)
     sessions.begin(left)
-    assert len(sessions.known) == 1
+    assert len(sessions.by_token) == 1
 
 
 def test_a_session_ends_when_its_key_may_do_something_else() -> None:
-    sessions = Sessions(Keys({}))
+    sessions = LoginSessions(ApiKeys({}))
     key = signed_in(sessions, "lab")
-    header = f"{COOKIE}={sessions.begin(key)}"
-    wider = Key(key.name, frozenset({"infer", "admin"}), key.digest)
-    sessions.keys.become(Keys({key.digest: wider}))
+    header = f"{SESSION_COOKIE}={sessions.begin(key)}"
+    wider = ApiKey(key.name, frozenset({"infer", "admin"}), key.digest)
+    sessions.keys.replace_with(ApiKeys({key.digest: wider}))
     assert sessions.find(header) is None
 
 
@@ -676,7 +676,7 @@ def mixed(colour: str, paper: str, share: float) -> str:
 
 @pytest.mark.parametrize("theme", [0, 1])
 def test_text_stands_out_by_4_5_and_edges_by_3(theme: int) -> None:
-    style = rendering.asset("style.css").decode()
+    style = rendering.read_asset("style.css").decode()
     named = {name: pair[theme] for name, *pair in re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", style)}
     for text in ("ink", "muted", "bad", "link"):
         for ground in ("paper", "card"):
@@ -691,4 +691,4 @@ def test_text_stands_out_by_4_5_and_edges_by_3(theme: int) -> None:
 
 def test_what_is_nearly_nothing_or_everything_does_not_look_like_it() -> None:
     shown = {0.0: "0.0%", 1e-9: "<0.1%", 0.5: "50.0%", 0.99999: ">99.9%", 1.0: "100.0%"}
-    assert {share: chance(share) for share in shown} == shown
+    assert {share: format_probability(share) for share in shown} == shown

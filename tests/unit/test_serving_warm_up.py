@@ -6,31 +6,31 @@ from typing import Any
 
 import pytest
 
-from loratory.models.trunks import TorchTrunk
+from loratory.models.trunks import TorchBackbone
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.forms import FORMS
-from loratory.predictors.operated import Operated, Point
+from loratory.predictors.forms import OUTPUT_ADAPTERS
+from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
 from loratory.protocols import Network
-from loratory.serving.services import Service, Stage
+from loratory.serving.services import Service, FallbackStage
 from loratory.serving.warm_up import warm_up
 from loratory.tasks.classify import Classify
-from tiny import Trunks
+from tiny import BackboneOf
 
 TASK = Classify(labels=("a", "b"))
 
 
-def test_each_network_computes_once(trunk_of: Trunks, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_network_computes_once(trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch) -> None:
     trunk = trunk_of("bert")
-    head: Any = FORMS["labels"].head("pooled", TASK, trunk)
+    head: Any = OUTPUT_ADAPTERS["labels"].build_head("pooled", TASK, trunk)
     first = Encoder(TASK, "labels", Network(trunk, None, head.eval()), 16, 2)
     done = []
-    real = TorchTrunk.encode
+    real = TorchBackbone.encode
 
-    def encode(self: TorchTrunk, requests: Any, alive: Any) -> Any:
+    def encode(self: TorchBackbone, requests: Any, alive: Any) -> Any:
         done.extend(requests)
         return real(self, requests, alive)
 
-    monkeypatch.setattr(TorchTrunk, "encode", encode)
-    without = Stage("rules", object(), "r")  # type: ignore[arg-type]
-    warm_up(Service("t", (Stage("x", Operated(first, Point()), "r"), without)))
+    monkeypatch.setattr(TorchBackbone, "encode", encode)
+    without = FallbackStage("rules", object(), "r")  # type: ignore[arg-type]
+    warm_up(Service("t", (FallbackStage("x", CalibratedPredictor(first, OperatingPoint()), "r"), without)))
     assert [request.network.head for request in done] == [head]

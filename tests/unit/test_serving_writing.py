@@ -13,23 +13,23 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from loratory.errors import Unfit
+from loratory.errors import UnsupportedTask
 from loratory.models import bounds
-from loratory.models.execution import run_here
-from loratory.models.trunks import Pool
+from loratory.models.execution import run_locally
+from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors.decoder import Decoder
-from loratory.predictors.operated import Operated, Point
+from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.prompts import Prompt
-from loratory.protocols import Network, Prediction, Write
-from loratory.serving.app import make_app
-from loratory.serving.engine import Engine, Limits
-from loratory.serving.gate import Gate
+from loratory.protocols import Network, Prediction, GenerateRequest
+from loratory.serving.app import create_app
+from loratory.serving.engine import Engine, EngineLimits
+from loratory.serving.gate import RequestMiddleware
 from loratory.serving.server import Server
-from loratory.serving.services import Board, Service, Stage
+from loratory.serving.services import ServiceRegistry, Service, FallbackStage
 from loratory.specs.serve import LimitsSpec, ServerSpec
-from loratory.specs.writing import WritingSpec
+from loratory.specs.writing import GenerationSpec
 from loratory.tasks.generate import Generate
-from tiny import random_adapter, toy_task
+from tiny import make_random_adapter, make_task
 
 SCHEMA = {
     "type": "object",
@@ -56,13 +56,13 @@ class Canned:
 
 
 def decoder(task: Any, wording: str, network: Network, **writing: Any) -> Decoder:
-    how = WritingSpec(**{"max_new_tokens": 20, **writing})
+    how = GenerationSpec(**{"max_new_tokens": 20, **writing})
     return Decoder(task, wording, network, Prompt.load(None, wording), 200, writing=how)
 
 
 @pytest.fixture(scope="module")
 def trunk() -> Any:
-    return Pool().base("seedling")
+    return TorchBackbonePool().get_base("seedling")
 
 
 @pytest.fixture(scope="module")
@@ -73,30 +73,30 @@ def server(trunk: Any) -> Iterator[Server]:
     broken: Any = Canned(None, RuntimeError("lost"))
     stages: dict[str, list[Any]] = {
         "talk": [talk],
-        "guest": [decoder(Generate(), "talk", Network(trunk, random_adapter(trunk)))],
+        "guest": [decoder(Generate(), "talk", Network(trunk, make_random_adapter(trunk)))],
         "fields": [fields],
-        "labels": [Operated(decoder(toy_task(), "labels", bare), Point())],
+        "labels": [CalibratedPredictor(decoder(make_task(), "labels", bare), OperatingPoint())],
         "shaky": [broken, talk],
         "canned": [broken, Canned("as ever")],
         "lost": [broken],
         "long": [decoder(Generate(), "talk", bare, max_new_tokens=180, temperature=6.0, seed=3)],
     }
     services = {
-        name: Service(name, tuple(Stage(f"{name}-{k}", one, RELEASE) for k, one in enumerate(listed)))
+        name: Service(name, tuple(FallbackStage(f"{name}-{k}", one, RELEASE) for k, one in enumerate(listed)))
         for name, listed in stages.items()
     }
     spec = ServerSpec(limits=LimitsSpec(new_tokens=200))
-    made = Server(spec, Board(services, {}), Engine(Limits()), lambda name, path: services[name])
+    made = Server(spec, ServiceRegistry(services, {}), Engine(EngineLimits()), lambda name, path: services[name])
     yield made
     made.engine.close()
 
 
 @pytest.fixture(scope="module")
-def app(server: Server) -> Gate:
-    return make_app(server)
+def app(server: Server) -> RequestMiddleware:
+    return create_app(server)
 
 
-def sent(app: Gate, path: str, body: Any = None) -> httpx.Response:
+def sent(app: RequestMiddleware, path: str, body: Any = None) -> httpx.Response:
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -105,11 +105,11 @@ def sent(app: Gate, path: str, body: Any = None) -> httpx.Response:
     return asyncio.run(ask())
 
 
-def generated(app: Gate, task: str, **body: Any) -> httpx.Response:
+def generated(app: RequestMiddleware, task: str, **body: Any) -> httpx.Response:
     return sent(app, f"/v1/tasks/{task}/generate", body)
 
 
-def chat(app: Gate, model: str = "talk", **more: Any) -> httpx.Response:
+def chat(app: RequestMiddleware, model: str = "talk", **more: Any) -> httpx.Response:
     return sent(app, "/v1/chat/completions", {"model": model, "messages": ASKED, **more})
 
 
@@ -122,10 +122,10 @@ def events(response: httpx.Response) -> list[Any]:
 # --- our own
 
 
-def test_a_text_is_that_of_the_predictor_alone(app: Gate, server: Server) -> None:
+def test_a_text_is_that_of_the_predictor_alone(app: RequestMiddleware, server: Server) -> None:
     found = generated(app, "talk", prompt="once upon a time").json()
-    predictor = server.service("talk").stages[0].predictor
-    (wanted,) = predictor.predict([{"prompt": "once upon a time"}], run_here)
+    predictor = server.get_service("talk").stages[0].predictor
+    (wanted,) = predictor.predict([{"prompt": "once upon a time"}], run_locally)
     assert found["answer"] == found["text"] == wanted.answer
     assert found["confidence"] == pytest.approx(wanted.confidence, rel=1e-4)
     assert (found["task"], found["status"], found["served_by"]) == ("talk", "answered", "talk-0")
@@ -135,13 +135,13 @@ def test_a_text_is_that_of_the_predictor_alone(app: Gate, server: Server) -> Non
     assert generated(app, "guest", prompt="once upon a time").json()["text"] != found["text"]
 
 
-def test_messages_and_inputs_are_asked_alike(app: Gate) -> None:
+def test_messages_and_inputs_are_asked_alike(app: RequestMiddleware) -> None:
     by_messages = generated(app, "talk", messages=ASKED).json()
     by_input = generated(app, "talk", input={"prompt": "once upon a time", "system": "be brief"}).json()
     assert by_messages["text"] == by_input["text"]
 
 
-def test_parameters_change_one_answer_and_nothing_else(app: Gate, server: Server) -> None:
+def test_parameters_change_one_answer_and_nothing_else(app: RequestMiddleware, server: Server) -> None:
     plain = generated(app, "talk", prompt="once upon a time").json()
     short = generated(app, "talk", prompt="once upon a time", parameters={"max_new_tokens": 3}).json()
     assert (short["usage"]["completion_tokens"], short["finish"]) == (3, "length")
@@ -156,12 +156,12 @@ def test_parameters_change_one_answer_and_nothing_else(app: Gate, server: Server
     assert generated(app, "talk", prompt="once upon a time").json()["text"] == plain["text"]
 
 
-def test_the_servers_own_budget_is_the_largest(app: Gate) -> None:
+def test_the_servers_own_budget_is_the_largest(app: RequestMiddleware) -> None:
     found = generated(app, "talk", prompt="a", parameters={"max_new_tokens": 10_000}).json()
     assert found["usage"]["completion_tokens"] <= 200
 
 
-def test_json_is_held_to_its_schema_whatever_the_parameters(app: Gate) -> None:
+def test_json_is_held_to_its_schema_whatever_the_parameters(app: RequestMiddleware) -> None:
     for parameters in ({}, {"temperature": 5.0, "seed": 3}, {"max_new_tokens": 25}, {"stop": ["{"]}):
         found = generated(app, "fields", prompt="17 cash", parameters=parameters).json()
         assert Draft202012Validator(SCHEMA).is_valid(found["answer"]), found
@@ -171,7 +171,7 @@ def test_json_is_held_to_its_schema_whatever_the_parameters(app: Gate) -> None:
     assert "the budget is 3" in refused.json()["error"]["message"]
 
 
-def test_a_task_of_labels_answers_too(app: Gate) -> None:
+def test_a_task_of_labels_answers_too(app: RequestMiddleware) -> None:
     found = generated(app, "labels", prompt="my card").json()
     assert found["answer"]["label"] in ("card", "cash", "login")
     assert json.loads(found["text"]) == found["answer"]
@@ -180,7 +180,7 @@ def test_a_task_of_labels_answers_too(app: Gate) -> None:
 
 @pytest.mark.parametrize("task", ["shaky", "canned"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_who_fails_is_stood_in_for(app: Gate, task: str, stream: bool) -> None:
+def test_who_fails_is_stood_in_for(app: RequestMiddleware, task: str, stream: bool) -> None:
     response = generated(app, task, prompt="once upon a time", stream=stream)
     assert response.status_code == 200
     found = events(response)[-2] if stream else response.json()
@@ -189,7 +189,7 @@ def test_who_fails_is_stood_in_for(app: Gate, task: str, stream: bool) -> None:
         assert "".join(one["text"] for one in events(response)[:-2]) == found["text"]
 
 
-def test_a_stream_tells_the_text_piece_by_piece(app: Gate) -> None:
+def test_a_stream_tells_the_text_piece_by_piece(app: RequestMiddleware) -> None:
     whole = generated(app, "talk", prompt="once upon a time").json()
     *pieces, last, done = events(generated(app, "talk", prompt="once upon a time", stream=True))
     assert done == "[DONE]"
@@ -200,18 +200,18 @@ def test_a_stream_tells_the_text_piece_by_piece(app: Gate) -> None:
     assert json.loads(only["text"])["label"]
 
 
-def test_what_goes_wrong_before_the_first_piece_is_an_ordinary_error(app: Gate) -> None:
+def test_what_goes_wrong_before_the_first_piece_is_an_ordinary_error(app: RequestMiddleware) -> None:
     response = generated(app, "lost", prompt="a", stream=True)
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "internal"
 
 
 def test_what_goes_wrong_later_is_an_event_and_nobody_goes_on_with_the_text(
-    app: Gate, server: Server, monkeypatch: pytest.MonkeyPatch
+    app: RequestMiddleware, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    talk: Any = server.service("talk").stages[0].predictor
-    stages = (Stage("first", talk, RELEASE), Stage("second", Canned("as ever"), RELEASE))  # type: ignore[arg-type]
-    monkeypatch.setattr(server.board, "_services", {"both": Service("both", stages)})
+    talk: Any = server.get_service("talk").stages[0].predictor
+    stages = (FallbackStage("first", talk, RELEASE), FallbackStage("second", Canned("as ever"), RELEASE))  # type: ignore[arg-type]
+    monkeypatch.setattr(server.registry, "_services", {"both": Service("both", stages)})
     monkeypatch.setattr(talk.words.__class__, "read", lambda *arguments: 1 / 0)
     *pieces, last = events(generated(app, "both", prompt="once upon a time", stream=True))
     assert pieces
@@ -247,7 +247,7 @@ BAD: list[tuple[Any, int]] = [
 
 @pytest.mark.parametrize(("body", "status"), BAD)
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_is_wrong_is_refused_in_our_shape(app: Gate, body: Any, status: int, stream: bool) -> None:
+def test_what_is_wrong_is_refused_in_our_shape(app: RequestMiddleware, body: Any, status: int, stream: bool) -> None:
     response = generated(app, "talk", **{"stream": stream, **body})
     assert response.status_code == status
     assert set(response.json()["error"]) == {"code", "message", "type", "param", "request_id"}
@@ -256,7 +256,7 @@ def test_what_is_wrong_is_refused_in_our_shape(app: Gate, body: Any, status: int
 # --- who listens
 
 
-async def spoken(app: Gate, path: str, body: Any) -> AsyncIterator[tuple[int, asyncio.Queue[Any], str]]:
+async def spoken(app: RequestMiddleware, path: str, body: Any) -> AsyncIterator[tuple[int, asyncio.Queue[Any], str]]:
     """A client of ASGI itself, that can go away: status, a queue of what it sends, and each piece that it gets."""
     inbox: asyncio.Queue[Any] = asyncio.Queue()
     outbox: asyncio.Queue[Any] = asyncio.Queue()
@@ -275,7 +275,7 @@ async def spoken(app: Gate, path: str, body: Any) -> AsyncIterator[tuple[int, as
     await asyncio.wait([task], timeout=5)
 
 
-def test_a_client_that_goes_away_stops_the_writing_within_a_few_steps(app: Gate, server: Server, trunk: Any) -> None:
+def test_a_client_that_goes_away_stops_the_writing_within_a_few_steps(app: RequestMiddleware, server: Server, trunk: Any) -> None:
     steps: list[int] = []
     hook = trunk.model.register_forward_hook(lambda *arguments: steps.append(1))
 
@@ -300,10 +300,10 @@ def test_a_client_that_goes_away_stops_the_writing_within_a_few_steps(app: Gate,
     finally:
         hook.remove()
     assert after - at <= 8
-    assert not server.engine.lane(trunk)._desk.busy
+    assert not server.engine.get_worker(trunk)._scheduler.busy
 
 
-def test_others_are_answered_while_a_long_text_is_streamed(app: Gate) -> None:
+def test_others_are_answered_while_a_long_text_is_streamed(app: RequestMiddleware) -> None:
     async def both() -> tuple[float, float]:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -324,7 +324,7 @@ def test_others_are_answered_while_a_long_text_is_streamed(app: Gate) -> None:
 # --- OpenAI's
 
 
-def test_models_are_tasks_and_the_bases_they_stand_on(app: Gate) -> None:
+def test_models_are_tasks_and_the_bases_they_stand_on(app: RequestMiddleware) -> None:
     listed = sent(app, "/v1/models").json()
     found = {one["id"]: one for one in listed["data"]}
     assert listed["object"] == "list"
@@ -335,7 +335,7 @@ def test_models_are_tasks_and_the_bases_they_stand_on(app: Gate) -> None:
     assert sent(app, "/v1/models/org/none").status_code == 404
 
 
-def test_a_completion(app: Gate) -> None:
+def test_a_completion(app: RequestMiddleware) -> None:
     found = chat(app).json()
     text = generated(app, "talk", messages=ASKED).json()
     (choice,) = found["choices"]
@@ -350,7 +350,7 @@ def test_a_completion(app: Gate) -> None:
     assert short["choices"][0]["finish_reason"] == "length"
 
 
-def test_a_completion_in_chunks(app: Gate) -> None:
+def test_a_completion_in_chunks(app: RequestMiddleware) -> None:
     whole = chat(app).json()
     *chunks, usage, done = events(chat(app, stream=True, stream_options={"include_usage": True}))
     assert done == "[DONE]"
@@ -367,7 +367,7 @@ def test_a_completion_in_chunks(app: Gate) -> None:
     assert "usage" not in events(chat(app, stream=True))[0]
 
 
-def test_the_logarithms_of_the_chosen_tokens(app: Gate) -> None:
+def test_the_logarithms_of_the_chosen_tokens(app: RequestMiddleware) -> None:
     found = chat(app, logprobs=True).json()
     told = found["choices"][0]["logprobs"]["content"]
     assert len(told) == found["usage"]["completion_tokens"]
@@ -376,7 +376,7 @@ def test_the_logarithms_of_the_chosen_tokens(app: Gate) -> None:
     assert "".join(one["token"] for one in told).strip() == found["choices"][0]["message"]["content"].strip()
 
 
-def test_a_text_is_held_to_the_clients_schema(app: Gate) -> None:
+def test_a_text_is_held_to_the_clients_schema(app: RequestMiddleware) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "order", "strict": True, "schema": SCHEMA}}
     for more in ({}, {"temperature": 2.0, "seed": 4}, {"stop": ["{"]}):
         found = chat(app, response_format=form, max_tokens=60, **more).json()
@@ -414,7 +414,7 @@ HOSTILE: list[Any] = [
 
 
 @pytest.mark.parametrize("schema", HOSTILE)
-def test_a_schema_that_is_too_much_is_refused_quickly(app: Gate, schema: Any) -> None:
+def test_a_schema_that_is_too_much_is_refused_quickly(app: RequestMiddleware, schema: Any) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "bomb", "schema": schema}}
     started = time.monotonic()
     response = chat(app, response_format=form, max_tokens=30)
@@ -429,12 +429,12 @@ def test_deep_and_endless_values_are_no_schema() -> None:
     for _ in range(300):
         deep = {"anyOf": [deep]}
     for schema in (deep, {"type": "integer", "minimum": math.inf}, {"type": "integer", "maximum": math.nan}, 7):
-        with pytest.raises(Unfit):
-            bounds.check(schema)
-    bounds.check(SCHEMA)
+        with pytest.raises(UnsupportedTask):
+            bounds.check_schema_limits(schema)
+    bounds.check_schema_limits(SCHEMA)
 
 
-def test_the_contracts_json_is_the_content_of_a_task_of_labels(app: Gate) -> None:
+def test_the_contracts_json_is_the_content_of_a_task_of_labels(app: RequestMiddleware) -> None:
     found = chat(app, "labels", temperature=0.3).json()
     label = json.loads(found["choices"][0]["message"]["content"])["label"]
     text = generated(app, "labels", prompt="once upon a time").json()  # the last thing that the user says
@@ -474,7 +474,7 @@ REFUSED: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("name", "value", "param"), REFUSED)
 def test_what_would_change_the_answer_and_is_not_done_is_refused_by_name(
-    app: Gate, name: str, value: Any, param: str
+    app: RequestMiddleware, name: str, value: Any, param: str
 ) -> None:
     response = chat(app, **{name: value})
     assert response.status_code in (400, 422)
@@ -482,7 +482,7 @@ def test_what_would_change_the_answer_and_is_not_done_is_refused_by_name(
     assert response.json()["error"]["type"] == "invalid_request_error"
 
 
-def test_a_base_is_no_model_and_a_schema_of_ones_own_is_for_texts(app: Gate) -> None:
+def test_a_base_is_no_model_and_a_schema_of_ones_own_is_for_texts(app: RequestMiddleware) -> None:
     for name in ("seedling", "nobody"):
         response = chat(app, name)
         assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
@@ -502,7 +502,7 @@ def test_a_base_is_no_model_and_a_schema_of_ones_own_is_for_texts(app: Gate) -> 
 
 def room_of(server: Server, task: str = "talk") -> tuple[int, int]:
     """Tokens of the conversation that is asked here, and those that the base reads."""
-    predictor: Any = server.service(task).stages[0].predictor
+    predictor: Any = server.get_service(task).stages[0].predictor
     return len(predictor.ids({"prompt": "once upon a time", "system": "be brief"})), predictor.limit
 
 
@@ -515,7 +515,7 @@ def narrow(server: Server, monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_budget_beyond_the_room_is_the_room(app: Gate, narrow: int, name: str, stream: bool) -> None:
+def test_a_budget_beyond_the_room_is_the_room(app: RequestMiddleware, narrow: int, name: str, stream: bool) -> None:
     for budget in (narrow + 1, 100_000):
         more: dict[str, Any] = {name: budget, "temperature": 5.0, "seed": 3}  # so hot that it never ends by itself
         response = chat(app, stream=stream, stream_options={"include_usage": True} if stream else None, **more)
@@ -528,7 +528,7 @@ def test_a_budget_beyond_the_room_is_the_room(app: Gate, narrow: int, name: str,
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_our_own_route_clamps_too(app: Gate, narrow: int, stream: bool) -> None:
+def test_our_own_route_clamps_too(app: RequestMiddleware, narrow: int, stream: bool) -> None:
     hot = {"max_new_tokens": 5_000, "temperature": 5.0, "seed": 3}
     response = generated(app, "talk", messages=ASKED, parameters=hot, stream=stream)
     found = events(response)[-2] if stream else response.json()
@@ -537,7 +537,7 @@ def test_our_own_route_clamps_too(app: Gate, narrow: int, stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_json_is_whole_within_the_room_that_is_left(
-    app: Gate, server: Server, monkeypatch: pytest.MonkeyPatch, stream: bool
+    app: RequestMiddleware, server: Server, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "order", "schema": SCHEMA}}
     rooms = {task: room_of(server, task)[0] + 30 for task in ("talk", "fields")}
@@ -556,7 +556,7 @@ def test_json_is_whole_within_the_room_that_is_left(
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_only_a_conversation_that_leaves_no_room_is_refused_and_its_tokens_are_named(
-    app: Gate, server: Server, monkeypatch: pytest.MonkeyPatch, stream: bool
+    app: RequestMiddleware, server: Server, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     taken, _ = room_of(server)
     monkeypatch.setattr(Decoder, "limit", taken + 1)
@@ -571,7 +571,7 @@ def test_only_a_conversation_that_leaves_no_room_is_refused_and_its_tokens_are_n
 
 
 def test_a_schema_that_does_not_fit_beside_the_conversation_is_refused_by_name(
-    app: Gate, server: Server, monkeypatch: pytest.MonkeyPatch
+    app: RequestMiddleware, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rooms = {task: room_of(server, task)[0] + 4 for task in ("talk", "fields")}
     form = {"type": "json_schema", "json_schema": {"name": "order", "schema": SCHEMA}}
@@ -586,15 +586,15 @@ def test_a_schema_that_does_not_fit_beside_the_conversation_is_refused_by_name(
 
 def test_a_predictor_alone_clamps_its_budget(trunk: Any) -> None:
     made = decoder(Generate(), "talk", Network(trunk), max_new_tokens=100_000)
-    (request,) = made.ask([{"prompt": "once upon a time"}]).requests
-    assert isinstance(request, Write)
-    assert request.most == made.limit - len(request.prompt)
-    assert made.room > 0
-    (none,) = made.predict([{"prompt": "once upon a time " * 900}], run_here)
-    assert (none.answer, none.why) == (None, "long")
+    (request,) = made.plan([{"prompt": "once upon a time"}]).requests
+    assert isinstance(request, GenerateRequest)
+    assert request.max_new_tokens == made.context_length - len(request.prompt)
+    assert made.max_text_tokens > 0
+    (none,) = made.predict([{"prompt": "once upon a time " * 900}], run_locally)
+    assert (none.answer, none.reason) == (None, "long")
 
 
-def test_every_status_is_documented(app: Gate) -> None:
+def test_every_status_is_documented(app: RequestMiddleware) -> None:
     paths = sent(app, "/openapi.json").json()["paths"]
     for path in ("/v1/tasks/talk/generate", "/v1/chat/completions"):
         told = paths[path]["post"]["responses"]
@@ -603,7 +603,7 @@ def test_every_status_is_documented(app: Gate) -> None:
     assert {"/v1/models", "/v1/models/{id}"} <= set(paths)
 
 
-def test_two_tasks_are_written_at_the_same_time_as_alone(app: Gate) -> None:
+def test_two_tasks_are_written_at_the_same_time_as_alone(app: RequestMiddleware) -> None:
     alone = {name: generated(app, name, prompt="once upon a time").json()["text"] for name in ("talk", "guest")}
 
     async def both() -> list[Any]:
@@ -619,8 +619,8 @@ def test_two_tasks_are_written_at_the_same_time_as_alone(app: Gate) -> None:
 def test_the_grammars_of_clients_are_bounded(trunk: Any) -> None:
     from loratory.models import grammar
 
-    shelf = grammar.Shelf()
+    shelf = grammar.GrammarCache()
     for number in range(300):
         shelf.get(json.dumps({"enum": [str(number) * 500]}), lambda schema: (schema, schema))  # type: ignore[arg-type,return-value]
-    assert len(shelf._made) <= grammar.SCHEMAS
-    assert sum(map(len, shelf._made)) <= grammar.CHARACTERS
+    assert len(shelf._grammars) <= grammar.MAX_CACHED_SCHEMAS
+    assert sum(map(len, shelf._grammars)) <= grammar.MAX_CACHED_CHARACTERS

@@ -56,6 +56,6 @@ def test_evaluate_and_stress_hold_the_truth_on_few_texts() -> None:
 )
 def test_the_truth_of_a_world_is_what_a_large_sample_shows(world: World) -> None:
     field = world.draw(1, EvidenceSpec(resamples=200))
-    for place, standing in enumerate(field.standings):
+    for place, standing in enumerate(field.ranks):
         assert standing.scores[0][field.task.headline] == pytest.approx(world.truth(place), abs=0.025)
     assert np.isfinite(world.truth(0))

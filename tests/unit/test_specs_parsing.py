@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loratory.errors import SpecError
-from loratory.flows.specs import load_spec, located, lock
+from loratory.flows.specs import load_spec, resolve_data_paths, format_lock
 from loratory.specs.frame import Spec
 
 GOOD = """\
@@ -343,14 +343,14 @@ def test_a_lock_parses_to_the_spec_that_it_was_written_from(tmp_path: Path) -> N
     (tmp_path / "data.csv").touch()
     spec = parsed(tmp_path, FULL)
     (away := tmp_path / "runs" / "tiny").mkdir(parents=True)
-    (away / "spec.lock.yaml").write_text(lock(spec, away / "spec.lock.yaml"), encoding="utf-8")
+    (away / "spec.lock.yaml").write_text(format_lock(spec, away / "spec.lock.yaml"), encoding="utf-8")
     again = load_spec(str(away / "spec.lock.yaml"))
-    assert again.facts() == located(spec).facts()
+    assert again.to_dict() == resolve_data_paths(spec).to_dict()
     assert again.task == spec.task
     assert again.ladder == spec.ladder
     assert (again.training, again.evidence, again.gate) == (spec.training, spec.evidence, spec.gate)
     assert again.data.path == str(tmp_path / "data.csv")  # resolves from wherever the lock stands
-    assert lock(again, away / "spec.lock.yaml") == (away / "spec.lock.yaml").read_text(encoding="utf-8")
+    assert format_lock(again, away / "spec.lock.yaml") == (away / "spec.lock.yaml").read_text(encoding="utf-8")
 
 
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
@@ -361,7 +361,7 @@ WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 def test_any_label_survives_the_lock(labels: list[str], tmp_path: Path) -> None:
     spec = parsed(tmp_path, GOOD)
     spec = replace(spec, task=spec.task.model_copy(update={"labels": tuple(labels)}))
-    (tmp_path / "l.yaml").write_text(lock(spec, tmp_path / "l.yaml"), encoding="utf-8", newline="")
+    (tmp_path / "l.yaml").write_text(format_lock(spec, tmp_path / "l.yaml"), encoding="utf-8", newline="")
     assert load_spec(str(tmp_path / "l.yaml")).task.labels == tuple(labels)
 
 

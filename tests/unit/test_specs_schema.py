@@ -9,18 +9,18 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from loratory.discovery import find, names
+from loratory.discovery import load_named, list_names
 from loratory.errors import SpecError
-from loratory.flows.specs import load_spec, recipe_folder
+from loratory.flows.specs import load_spec, find_recipe_folder
 from loratory.specs.reading import load_yaml
-from loratory.specs.schema import Known, schema
+from loratory.specs.schema import KnownClasses, build_spec_schema
 
 SMALL: dict[str, Any] = {"name": "a", "data": "x.csv", "ladder": ["lora"]}
 
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, Any]:
-    return schema(Known(*({name: find(g, name) for name in names(g)} for g in ("tasks", "regimes"))))
+    return build_spec_schema(KnownClasses(*({name: load_named(g, name) for name in list_names(g)} for g in ("tasks", "regimes"))))
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,9 @@ def test_what_the_parser_refuses_the_schema_refuses(
     assert not validator.is_valid(SMALL | change)
 
 
-@pytest.mark.parametrize("recipe", names("recipes"))
+@pytest.mark.parametrize("recipe", list_names("recipes"))
 def test_every_recipe_is_valid(recipe: str, validator: Draft202012Validator) -> None:
-    values, _ = load_yaml(recipe_folder(recipe) / "spec.yaml")
+    values, _ = load_yaml(find_recipe_folder(recipe) / "spec.yaml")
     assert [error.message for error in validator.iter_errors(values)] == []
 
 

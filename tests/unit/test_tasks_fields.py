@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from loratory.errors import FieldError
 from loratory.tasks.classify import Classify
-from loratory.tasks.fields import group_of, is_missing, label_of_value
+from loratory.tasks.fields import parse_group, is_missing, parse_label
 from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag
 
@@ -30,7 +30,7 @@ MISSING = [None, "", "  ", math.nan]
 @pytest.mark.parametrize("task", list(ROWS))
 @pytest.mark.parametrize(("value", "name"), [*NAMED, (2.5, "2.5"), (datetime.date(2024, 1, 2), "2024-01-02")])
 def test_a_group_has_one_name_in_every_task(task: Any, value: Any, name: str) -> None:
-    assert group_of(value) == name
+    assert parse_group(value) == name
     assert task().read({**ROWS[task], "group": value}).group == name
 
 
@@ -52,7 +52,7 @@ def test_lists_and_objects_are_no_group(task: Any, value: Any) -> None:
 
 @pytest.mark.parametrize(("value", "name"), [*NAMED, (["x"], "x"), ([0], "0"), ([False], "false"), (" x ", "x")])
 def test_a_label_has_one_name(value: Any, name: str) -> None:
-    assert label_of_value(value) == name
+    assert parse_label(value) == name
     assert Classify().read({"text": "a", "label": value}).answer == {"label": name}
 
 

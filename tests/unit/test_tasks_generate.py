@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from loratory.errors import FieldError
-from loratory.protocols import Conversational, Labelled, Prediction, total
+from loratory.protocols import Conversational, Labelled, Prediction, sum_counts
 from loratory.tasks.generate import Generate
 
 SCHEMA = {
@@ -127,13 +127,13 @@ def test_marks_add_up_and_a_check_with_nothing_to_say_is_not_asked() -> None:
     task = Generate(checks=("exact", "numbers", {"short": {"check": "words", "most": 2}}))
     one = task.read({"prompt": "What is 2 + 2?", "completion": "so 4 it is"})
     marks = [
-        task.mark(one, Prediction("so 4 it is")),  # exact, no number of the input, too long
-        task.mark(one, Prediction("2")),
-        task.mark(one, Prediction("none")),
-        task.mark(one, Prediction(None, why="long")),
+        task.score_example(one, Prediction("so 4 it is")),  # exact, no number of the input, too long
+        task.score_example(one, Prediction("2")),
+        task.score_example(one, Prediction("none")),
+        task.score_example(one, Prediction(None, reason="long")),
     ]
     assert [mark["reward"] for mark in marks] == pytest.approx([1 / 3, 2 / 3, 1 / 2, 0.0])
-    scores = task.summarise(total(marks))
+    scores = task.summarise(sum_counts(marks))
     assert scores["numbers"] == pytest.approx(1 / 3)  # of three: asked of a text without numbers it says nothing
     assert scores["exact"] == 0.25
     assert scores["checks"] == pytest.approx(1.5 / 4)
@@ -153,21 +153,21 @@ def test_an_answer_is_written_in_the_schemas_order() -> None:
         },
     }
     task = Generate(answer_schema=schema)
-    told = task.told({"a": {"x": 1, "y": 2}, "b": [{"x": 3, "y": 4}], "c": 5})
+    told = task.render({"a": {"x": 1, "y": 2}, "b": [{"x": 3, "y": 4}], "c": 5})
     assert told == '{"b":[{"y":4,"x":3}],"a":{"y":2,"x":1},"c":5}'
-    assert task.told({"c": 1, "a": None}) == '{"a":null,"c":1}'
+    assert task.render({"c": 1, "a": None}) == '{"a":null,"c":1}'
 
 
 def test_what_counts_when_no_checks_are_named() -> None:
-    assert list(Generate().made_checks()) == ["overlap"]
-    assert list(Generate(answer_schema=SCHEMA).made_checks()) == ["fields"]
+    assert list(Generate().build_checks()) == ["overlap"]
+    assert list(Generate(answer_schema=SCHEMA).build_checks()) == ["fields"]
 
 
 def test_capabilities_and_the_way_to_text_and_back() -> None:
     task = Generate(answer_schema=SCHEMA)
     assert isinstance(task, Conversational)
     assert not isinstance(task, Labelled)
-    assert task.heard(task.told({"kind": "card", "count": 2})) == {"kind": "card", "count": 2}
+    assert task.parse(task.render({"kind": "card", "count": 2})) == {"kind": "card", "count": 2}
     assert [message["role"] for message in task.messages(WHOLE)] == ["system", "user", "assistant", "user"]
     assert task.text(WHOLE) == "Hello?\nWhat is 2 + 2?"  # what the system says to all does not make inputs alike
     assert Generate.model_validate_json(task.model_dump_json()) == task

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loratory.data.prepared import prepare
+from loratory.data.prepared import prepare_data
 from loratory.errors import DataError, FieldError
 from loratory.protocols import Labelled, Prediction, Spanned
 from loratory.specs.data import DataSpec
@@ -40,7 +40,7 @@ WHOLE = {
 def test_forms_of_spans(spans: Any) -> None:
     example = Tag().read({"text": TEXT, "spans": spans, "group": 0})
     assert (example.input, example.answer, example.group) == ({"text": TEXT}, WHOLE, "0")
-    assert Tag().check(example.input, example.answer) == []
+    assert Tag().check_answer(example.input, example.answer) == []
 
 
 def test_words_with_bio_tags() -> None:
@@ -79,16 +79,16 @@ def test_bad_spans_say_what_and_where(row: dict[str, Any], match: str) -> None:
 
 
 def test_capabilities_labels_and_marks() -> None:
-    task = Tag().settle([Tag().read({"text": TEXT, "spans": [[0, 8, "PERSON"], [18, 22, "CITY"]]})])
+    task = Tag().resolve_options([Tag().read({"text": TEXT, "spans": [[0, 8, "PERSON"], [18, 22, "CITY"]]})])
     assert isinstance(task, Spanned)
     assert not isinstance(task, Labelled)
     assert task.span_labels == ("CITY", "PERSON")
     example = task.read({"text": TEXT, "spans": [[0, 8, "PERSON"], [18, 22, "CITY"]]})
-    assert task.summarise(task.mark(example, Prediction(example.answer)))["strict_f1"] == 1.0
-    none = task.summarise(task.mark(example, Prediction(None, why="late")))
+    assert task.summarise(task.score_example(example, Prediction(example.answer)))["strict_f1"] == 1.0
+    none = task.summarise(task.score_example(example, Prediction(None, reason="late")))
     assert (none["strict_f1"], none["leak_rate"], none["coverage"]) == (0.0, 1.0, 0.0)
     with pytest.raises(DataError, match="train holds no span"):
-        Tag().settle([task.read({"text": TEXT, "spans": []})])
+        Tag().resolve_options([task.read({"text": TEXT, "spans": []})])
 
 
 WORDS = "walked ran drove came returned moved flew sailed rode hurried crept marched".split()
@@ -100,7 +100,7 @@ CONLL = "-DOCSTART- -X- O O\n\n" + "".join(
 @pytest.mark.parametrize("name", ["train.conll", "train.txt"])
 def test_a_conll_file_is_read_with_line_numbers(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(CONLL, encoding="utf-8")
-    made = prepare(Tag(), DataSpec(path=name, near_duplicates=1.0), tmp_path)
+    made = prepare_data(Tag(), DataSpec(path=name, near_duplicates=1.0), tmp_path)
     found = [example for _, part in made.parts.items() for example in part]
     assert len(found) == 12
     assert {example.origin for example in found} >= {f"{name}:3"}
@@ -108,5 +108,5 @@ def test_a_conll_file_is_read_with_line_numbers(tmp_path: Path, name: str) -> No
     (tmp_path / name).write_text(CONLL.replace("to TO O", "to"), encoding="utf-8")
     if name.endswith(".conll"):
         with pytest.raises(DataError, match="a word without a tag") as caught:
-            prepare(Tag(), DataSpec(path=name), tmp_path)
+            prepare_data(Tag(), DataSpec(path=name), tmp_path)
         assert caught.value.where == f"{name}:6"

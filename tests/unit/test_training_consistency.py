@@ -9,17 +9,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from loratory.data.twins import twin
-from loratory.evaluation.stress import Pair, labelled
-from loratory.models.execution import run_here
+from loratory.data.twins import perturb_example
+from loratory.evaluation.stress import PerturbedOutcomes, measure_flips
+from loratory.models.execution import run_locally
 from loratory.perturbations.surface import Typos
-from loratory.protocols import Predictor, answer
+from loratory.protocols import Predictor, predict_and_score
 from loratory.regimes.lora import Lora
 from loratory.specs.training import ConsistencySpec, LossSpec
 from loratory.tasks.tag import Tag
-from loratory.training.consistency import Twins, consistent, symmetric_kl
+from loratory.training.consistency import PerturbedPairs, compute_consistency_loss, symmetric_kl
 from loratory.training.objectives import label_loss
-from tiny import Trunks, context, examples, lessons, toy_task
+from tiny import BackboneOf, make_context, make_examples, make_train_set, make_task
 
 
 def softmax(row: list[float]) -> list[float]:
@@ -35,7 +35,7 @@ def test_the_loss_is_its_formula() -> None:
         one = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
         two = sum(b * math.log(b / a) for a, b in zip(p, q, strict=True))
         expected.append(-math.log(p[target]) - math.log(q[target]) + 0.7 * (one + two) / 2)
-    made = consistent(plain, other, lambda o: label_loss(o, torch.tensor(targets), LossSpec()), 0.7)
+    made = compute_consistency_loss(plain, other, lambda o: label_loss(o, torch.tensor(targets), LossSpec()), 0.7)
     assert made.tolist() == pytest.approx(expected, rel=1e-5)
 
 
@@ -48,45 +48,45 @@ def test_equal_answers_have_no_divergence_and_both_sides_learn() -> None:
     assert bool((one.grad != 0).any() and (other.grad != 0).any())
 
 
-def twins(trunk: Any, seed: int = 1, **options: Any) -> Twins:
-    return Twins(toy_task(), "labels", trunk.tokenizer, examples(), 64, "head", ConsistencySpec(**options), seed)
+def twins(trunk: Any, seed: int = 1, **options: Any) -> PerturbedPairs:
+    return PerturbedPairs(make_task(), "labels", trunk.tokenizer, make_examples(), 64, "head", ConsistencySpec(**options), seed)
 
 
-def test_twins_are_functions_of_seed_epoch_and_index(trunk_of: Trunks) -> None:
+def test_twins_are_functions_of_seed_epoch_and_index(trunk_of: BackboneOf) -> None:
     def texts(seed: int, epoch: int) -> list[str]:
         drawn = twins(trunk_of("bert"), seed)
         drawn.epoch = epoch
-        return [str(drawn.of(index).input["text"]) for index in range(20)]
+        return [str(drawn.perturb_example(index).input["text"]) for index in range(20)]
 
     assert texts(1, 0) == texts(1, 0)
     assert texts(1, 0) != texts(1, 1)
     assert texts(1, 0) != texts(2, 0)
-    assert all(a != b.input["text"] for a, b in zip(texts(1, 0), examples(), strict=False))
+    assert all(a != b.input["text"] for a, b in zip(texts(1, 0), make_examples(), strict=False))
 
 
-def test_a_text_with_nothing_to_change_is_its_own_twin(trunk_of: Trunks) -> None:
+def test_a_text_with_nothing_to_change_is_its_own_twin(trunk_of: BackboneOf) -> None:
     drawn = twins(trunk_of("bert"), of=("spacing",))
-    drawn.examples = [examples()[0].__class__({"text": "cash"}, {"label": "cash"})]
-    assert drawn.of(0) == drawn.examples[0]
-    assert len(drawn.rows([0])) == 1
+    drawn.examples = [make_examples()[0].__class__({"text": "cash"}, {"label": "cash"})]
+    assert drawn.perturb_example(0) == drawn.examples[0]
+    assert len(drawn.encode_rows([0])) == 1
 
 
 def made(trunk: Any, consistency: dict[str, Any] | None, said: list[Any] | None = None, **more: Any) -> Predictor:
     regime = Lora(rank=4, alpha=16, learning_rate=5e-3, consistency=consistency, **more.pop("lora", {}))
     heard = [] if said is None else said
-    around = context(report=lambda event, values: heard.append((event, dict(values))), **{"epochs": 6, **more})
-    return regime.fit(toy_task(), lessons(), trunk, around)
+    around = make_context(report=lambda event, values: heard.append((event, dict(values))), **{"epochs": 6, **more})
+    return regime.fit(make_task(), make_train_set(), trunk, around)
 
 
 def flips(predictor: Predictor, seed: int = 9) -> float:
     """The share of the toy's answers that change with slips in every word."""
-    task, rows = toy_task(), examples()
-    shaken = [made or row for row in rows if (made := twin(task, row, Typos(strength=1.0), seed)) or True]
-    facts: Any = labelled(task, Pair(answer(predictor, rows, run_here), answer(predictor, shaken, run_here)), 0.95)
+    task, rows = make_task(), make_examples()
+    shaken = [made or row for row in rows if (made := perturb_example(task, row, Typos(strength=1.0), seed)) or True]
+    facts: Any = measure_flips(task, PerturbedOutcomes(predict_and_score(predictor, rows, run_locally), predict_and_score(predictor, shaken, run_locally)), 0.95)
     return float(facts["flips"]["value"])
 
 
-def test_it_lowers_flips(trunk_of: Trunks) -> None:
+def test_it_lowers_flips(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
     plain = made(trunk, None)
     steady = made(trunk, {"of": [{"typos": {"strength": 1.0}}], "weight": 1.0})
@@ -94,7 +94,7 @@ def test_it_lowers_flips(trunk_of: Trunks) -> None:
     assert flips(steady) < flips(plain) - 0.05
 
 
-def test_off_it_changes_nothing_and_on_it_is_the_same_again(trunk_of: Trunks, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_off_it_changes_nothing_and_on_it_is_the_same_again(trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch) -> None:
     def losses(consistency: dict[str, Any] | None) -> list[float]:
         heard: list[Any] = []
         made(trunk_of("bert"), consistency, heard, epochs=1)
@@ -113,7 +113,7 @@ def test_off_it_changes_nothing_and_on_it_is_the_same_again(trunk_of: Trunks, mo
     assert losses(None) == off  # what they were before there was such a thing: tests/golden holds them
 
 
-def test_lower_layers_are_not_remembered_and_it_says_so(trunk_of: Trunks) -> None:
+def test_lower_layers_are_not_remembered_and_it_says_so(trunk_of: BackboneOf) -> None:
     heard: list[Any] = []
     made(trunk_of("bert"), {}, heard, epochs=1, lora={"layers": "top-1"})
     assert any("every layer is computed" in values.get("text", "") for event, values in heard if event == "said")
@@ -122,28 +122,28 @@ def test_lower_layers_are_not_remembered_and_it_says_so(trunk_of: Trunks) -> Non
 
 def test_it_is_refused_where_it_cannot_work() -> None:
     regime = Lora(consistency=ConsistencySpec())
-    assert regime.objection(toy_task(), "encoder") is None
-    assert "task of labels" in str(regime.objection(Tag(labels=("NAME",)), "encoder"))
-    assert "task of labels" in str(regime.objection(toy_task(), "causal"))
-    assert Lora(consistency=ConsistencySpec(), head="pooled").objection(toy_task(), "causal") is None
+    assert regime.check_support(make_task(), "encoder") is None
+    assert "task of labels" in str(regime.check_support(Tag(labels=("NAME",)), "encoder"))
+    assert "task of labels" in str(regime.check_support(make_task(), "causal"))
+    assert Lora(consistency=ConsistencySpec(), head="pooled").check_support(make_task(), "causal") is None
     with pytest.raises(ValidationError, match="no perturbation called 'typo'"):
         ConsistencySpec(of=("typo",))
 
 
 def test_one_strength_for_all() -> None:
     spec = ConsistencySpec(of=("typos", "suffix"), strength=0.7)
-    assert [one.strength for one in spec.perturbations().values()] == [0.7, 0.7]
-    assert ConsistencySpec(of=("typos",)).perturbations()["typos"].strength == Typos().strength
+    assert [one.strength for one in spec.build_perturbations().values()] == [0.7, 0.7]
+    assert ConsistencySpec(of=("typos",)).build_perturbations()["typos"].strength == Typos().strength
 
 
-def test_a_fit_draws_other_twins_in_each_epoch(trunk_of: Trunks, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_draws_other_twins_in_each_epoch(trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
-    drawn = Twins.of
+    drawn = PerturbedPairs.perturb_example
 
-    def of(self: Twins, index: int) -> Any:
+    def of(self: PerturbedPairs, index: int) -> Any:
         seen.append((self.epoch, index))
         return drawn(self, index)
 
-    monkeypatch.setattr(Twins, "of", of)
+    monkeypatch.setattr(PerturbedPairs, "of", of)
     made(trunk_of("bert"), {}, epochs=2)
-    assert sorted(seen) == [(epoch, index) for epoch in range(2) for index in range(len(lessons().train))]
+    assert sorted(seen) == [(epoch, index) for epoch in range(2) for index in range(len(make_train_set().train))]

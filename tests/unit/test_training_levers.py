@@ -14,40 +14,40 @@ from pydantic import ValidationError
 from torch import nn
 
 from loratory.data.splits import Parts
-from loratory.data.suspects import Suspect
-from loratory.flows.preparing import check, cleaned, kept_or_made
+from loratory.data.suspects import SuspectedLabel
+from loratory.flows.preparing import prepare_split, drop_label_errors, load_or_prepare
 from loratory.flows.specs import load_spec
-from loratory.models.execution import run_here
-from loratory.protocols import Example, Lessons
+from loratory.models.execution import run_locally
+from loratory.protocols import Example, TrainSet
 from loratory.regimes.lora import Lora
 from loratory.regimes.prototype import Prototype
 from loratory.specs.data import DataSpec
 from loratory.specs.training import ContrastiveSpec
-from loratory.training.contrastive import contrastive_loss, hard_steps
-from loratory.training.encoders import label_means, some_of_each
-from loratory.training.loop import Course, train
-from loratory.training.seeds import generator
-from tiny import Trunks, context, examples, lessons, toy_task
+from loratory.training.contrastive import contrastive_loss, sample_hard_negative_steps
+from loratory.training.encoders import compute_label_means, sample_per_label
+from loratory.training.loop import TrainingJob, train
+from loratory.training.seeds import make_generator
+from tiny import BackboneOf, make_context, make_examples, make_train_set, make_task
 
 
 # ---- label names
 def test_words_count_as_so_many_examples() -> None:
     pooled, targets = torch.eye(4)[:3], torch.tensor([0, 0, 1])
     words = torch.eye(4)[[3, 3, 3]] * 7
-    means = label_means(pooled, targets, 3, words, 2.0)
+    means = compute_label_means(pooled, targets, 3, words, 2.0)
     assert means[0].tolist() == pytest.approx([0.25, 0.25, 0, 0.5])
     assert means[1].tolist() == pytest.approx([0, 0, 1 / 3, 2 / 3])
     assert means[2].tolist() == pytest.approx([0, 0, 0, 1])  # no example: its name alone
-    assert torch.equal(label_means(pooled, targets, 3, words, 0.0)[:2], label_means(pooled, targets, 3)[:2])
+    assert torch.equal(compute_label_means(pooled, targets, 3, words, 0.0)[:2], compute_label_means(pooled, targets, 3)[:2])
 
 
-def test_a_label_without_examples_is_found_by_its_name(trunk_of: Trunks) -> None:
-    task, trunk = toy_task(("card", "cash", "login")), trunk_of("bert")
-    taught = Lessons(tuple(examples(("card", "cash"))), tuple(examples(("card", "cash"))))
+def test_a_label_without_examples_is_found_by_its_name(trunk_of: BackboneOf) -> None:
+    task, trunk = make_task(("card", "cash", "login")), trunk_of("bert")
+    taught = TrainSet(tuple(make_examples(("card", "cash"))), tuple(make_examples(("card", "cash"))))
 
     def odds_of_login(regime: Prototype) -> float:
-        made = regime.fit(task, taught, trunk, context())
-        predictions = made.predict([{"text": task.describe("login")}], run_here)
+        made = regime.fit(task, taught, trunk, make_context())
+        predictions = made.predict([{"text": task.describe("login")}], run_locally)
         return float(predictions[0].probabilities["/label"]["login"])
 
     assert odds_of_login(Prototype(label_names=1.0)) > odds_of_login(Prototype())
@@ -76,16 +76,16 @@ def test_a_steps_labels_are_those_most_alike_and_rare_ones_take_part() -> None:
     means = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9], [5.0, 5.0]])
     targets = torch.tensor([0] * 40 + [1] * 40 + [2] * 40 + [3] * 2)  # 4 has no examples
     spec = ContrastiveSpec(labels=2, examples=4)
-    steps = hard_steps(targets, means, spec, seed=1, epoch=0)
+    steps = sample_hard_negative_steps(targets, means, spec, seed=1, epoch=0)
     together = [{int(targets[i]) for i in step} for step in steps]
     assert {frozenset(labels) for labels in together} == {frozenset({0, 1}), frozenset({2, 3})}
     assert len(steps) == round(122 / 8)
     assert all(len(step) == len(set(step)) <= 8 for step in steps)
-    assert steps == hard_steps(targets, means, spec, seed=1, epoch=0)
-    assert steps != hard_steps(targets, means, spec, seed=1, epoch=1)
+    assert steps == sample_hard_negative_steps(targets, means, spec, seed=1, epoch=0)
+    assert steps != sample_hard_negative_steps(targets, means, spec, seed=1, epoch=1)
 
 
-def test_a_warm_up_brings_labels_apart_before_the_head_learns(trunk_of: Trunks) -> None:
+def test_a_warm_up_brings_labels_apart_before_the_head_learns(trunk_of: BackboneOf) -> None:
     history: list[tuple[float, float]] = []
 
     def report(event: str, values: Mapping[str, Any]) -> None:
@@ -93,7 +93,7 @@ def test_a_warm_up_brings_labels_apart_before_the_head_learns(trunk_of: Trunks) 
             history.append((values["loss"], values["score"]))
 
     spec = ContrastiveSpec(epochs=6, labels=3, examples=4)
-    Lora(rank=4, contrastive=spec).fit(toy_task(), lessons(), trunk_of("bert"), context(report=report, epochs=1))
+    Lora(rank=4, contrastive=spec).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(report=report, epochs=1))
     assert len(history) == 7
     assert history[5][0] < history[0][0]
 
@@ -104,11 +104,11 @@ def test_a_warm_up_for_a_stock_head_is_refused() -> None:
 
 
 # ---- a mean of the weights
-def wobbling(weight: nn.Parameter, seen: list[float]) -> Course:
+def wobbling(weight: nn.Parameter, seen: list[float]) -> TrainingJob:
     """A loss whose least place jumps between steps: the mean is nearer to its middle (0) than any step's weight."""
-    return Course(
+    return TrainingJob(
         parameters={"w": weight},
-        rate=lambda name: 0.5,
+        learning_rate=lambda name: 0.5,
         batches=lambda epoch: [((i,),) for i in range(40)],
         losses=lambda i: (weight - (4.0 if i[0] % 2 else -4.0)).square().sum()[None],
         weights=torch.ones(40),
@@ -122,23 +122,23 @@ def test_the_mean_is_what_is_validated_and_kept() -> None:
     plain, mean = nn.Parameter(torch.tensor([3.0])), nn.Parameter(torch.tensor([3.0]))
     of_plain: list[float] = []
     of_mean: list[float] = []
-    train(wobbling(plain, of_plain), context(schedule="constant", warmup=0.0, epochs=1))
-    train(wobbling(mean, of_mean), context(schedule="constant", warmup=0.0, epochs=1, average=0.9))
+    train(wobbling(plain, of_plain), make_context(schedule="constant", warmup=0.0, epochs=1))
+    train(wobbling(mean, of_mean), make_context(schedule="constant", warmup=0.0, epochs=1, average=0.9))
     assert float(mean.detach()) == of_mean[0]
     assert of_mean != of_plain
     assert abs(of_mean[0]) < 3.0
 
 
 # ---- cleaned labels
-def suspect(example: Example) -> Suspect:
-    return Suspect(example.origin, example.input["text"], example.answer["label"], "b", 0.1, 0.9)  # type: ignore[index]
+def suspect(example: Example) -> SuspectedLabel:
+    return SuspectedLabel(example.origin, example.input["text"], example.answer["label"], "b", 0.1, 0.9)  # type: ignore[index]
 
 
 def test_suspects_leave_train_alone_and_a_label_keeps_its_last_example() -> None:
     made = [Example({"text": f"t{i}"}, {"label": "ab"[i > 3]}, origin=f"f:{i}") for i in range(5)]
     parts = Parts(tuple(made), tuple(made), tuple(made), tuple(made))
-    task = toy_task(("a", "b"))
-    after, left = cleaned(task, parts, [suspect(made[1]), suspect(made[4])])
+    task = make_task(("a", "b"))
+    after, left = drop_label_errors(task, parts, [suspect(made[1]), suspect(made[4])])
     assert [e.origin for e in after.train] == ["f:0", "f:2", "f:3", "f:4"]  # the only b stays
     assert [s.origin for s in left] == ["f:1"]
     assert (after.validation, after.calibration, after.test) == (parts.validation, parts.calibration, parts.test)
@@ -155,11 +155,11 @@ def test_what_is_left_out_is_listed_and_kept_with_the_split(tmp_path: Path) -> N
     def listen(event: str, values: Mapping[str, Any]) -> None:
         said.append(str(values.get("text")))
 
-    plain = check(load_spec(str(tmp_path / "s.yaml"), None, []), listen)
+    plain = prepare_split(load_spec(str(tmp_path / "s.yaml"), None, []), listen)
     assert "left_out" not in plain.facts
     found = plain.quality["suspects"]["count"]
     assert found >= 1
-    made = kept_or_made(load_spec(str(tmp_path / "s.yaml"), None, ["data.clean=true"]), tmp_path / "data", listen)
+    made = load_or_prepare(load_spec(str(tmp_path / "s.yaml"), None, ["data.clean=true"]), tmp_path / "data", listen)
     assert len(made.parts.train) == len(plain.parts.train) - found
     assert made.parts.test == plain.parts.test
     listed = json.loads((tmp_path / "data" / "split.json").read_text(encoding="utf-8"))["left_out"]
@@ -179,7 +179,7 @@ def test_nothing_is_left_out_where_the_model_knows_too_little(tmp_path: Path) ->
         "name: x\ndata: {path: d.csv, near_duplicates: 1, clean: true}\nladder: [tfidf]\n", encoding="utf-8"
     )
     said: list[str] = []
-    split = check(load_spec(str(tmp_path / "s.yaml"), None, []), lambda _, values: said.append(str(values.get("text"))))
+    split = prepare_split(load_spec(str(tmp_path / "s.yaml"), None, []), lambda _, values: said.append(str(values.get("text"))))
     suspects = split.quality["suspects"]
     assert suspects["out_of_fold_accuracy"] < 0.85
     assert (suspects["count"], suspects["useful"]) == (0, False)
@@ -198,13 +198,13 @@ def test_cleaning_needs_somebody_who_looks() -> None:
 def test_all_levers_are_off_unless_asked_for() -> None:
     assert Prototype().label_names == 0
     assert DataSpec(path="x").clean is False
-    assert context().training.average == 0
+    assert make_context().training.average == 0
 
 
 def test_some_of_each_label_are_taken_and_a_rare_label_wholly() -> None:
     targets = torch.tensor([0] * 50 + [1] * 3 + [2] * 20)
-    chosen = some_of_each(targets, 10, generator(1, "start"))
+    chosen = sample_per_label(targets, 10, make_generator(1, "start"))
     assert chosen == sorted(set(chosen))
     assert torch.bincount(targets[chosen]).tolist() == [10, 3, 10]
-    assert chosen != some_of_each(targets, 10, generator(2, "start"))
-    assert some_of_each(targets, None, generator(1, "start")) == list(range(73))
+    assert chosen != sample_per_label(targets, 10, make_generator(2, "start"))
+    assert sample_per_label(targets, None, make_generator(1, "start")) == list(range(73))

@@ -20,27 +20,27 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from loratory.errors import Diverged, SpecError, Stopped
-from loratory.models.execution import run_here
-from loratory.models.precision import choose
+from loratory.errors import TrainingDiverged, SpecError, RunInterrupted
+from loratory.models.execution import run_locally
+from loratory.models.precision import choose_precision
 from loratory.predictors.heads import PooledHead
-from loratory.protocols import Context, State, answer
+from loratory.protocols import FitContext, TrainingState, predict_and_score
 from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec, TrainingSpec
-from loratory.training.batching import epoch_batches, micro_batches
+from loratory.training.batching import build_epoch_batches, split_micro_batches
 from loratory.training.checkpoints import FolderCheckpoints
-from loratory.training.encoders import label_means
-from loratory.training.loop import GROWTH, LOOK, Course, _groups, schedule, train
-from loratory.training.objectives import class_weights, label_loss
-from loratory.training.seeds import seed_of
-from tiny import Trunks, context, examples, lessons, toy_task
+from loratory.training.encoders import compute_label_means
+from loratory.training.loop import MAX_LOSS_GROWTH, LOSS_WINDOW, TrainingJob, _build_parameter_groups, compute_schedule_factor, train
+from loratory.training.objectives import compute_class_weights, label_loss
+from loratory.training.seeds import derive_seed
+from tiny import BackboneOf, make_context, make_examples, make_train_set, make_task
 
 LABELS = ("a", "b", "c")
 
 
-def course(losses: Callable[[Sequence[int]], Tensor], weight: nn.Parameter, **more: Any) -> Course:
+def course(losses: Callable[[Sequence[int]], Tensor], weight: nn.Parameter, **more: Any) -> TrainingJob:
     """Four batches of two examples, scored by what the weight is near 1."""
     given: dict[str, Any] = {
         "parameters": {"head.w": weight},
@@ -52,7 +52,7 @@ def course(losses: Callable[[Sequence[int]], Tensor], weight: nn.Parameter, **mo
         "headline": "accuracy",
         "epochs": 3,
     }
-    return Course(**{**given, **more})
+    return TrainingJob(**{**given, **more})
 
 
 def squares(weight: nn.Parameter) -> Callable[[Sequence[int]], Tensor]:
@@ -70,53 +70,53 @@ def squares(weight: nn.Parameter) -> Callable[[Sequence[int]], Tensor]:
         (Head(head="stock", learning_rate=2e-2), 0.5),  # a line on the first token of a frozen random base
     ],
 )
-def test_the_loop_learns_the_toy_task(trunk_of: Trunks, regime: Any, least: float) -> None:
+def test_the_loop_learns_the_toy_task(trunk_of: BackboneOf, regime: Any, least: float) -> None:
     steps: list[dict[str, Any]] = []
-    surrounding = context(epochs=8, report=lambda event, v: steps.append(dict(v)) if event == "step" else None)
-    made = regime.fit(toy_task(), lessons(), trunk_of("bert"), surrounding)
-    outcome = answer(made, lessons().validation, run_here)
-    assert made.task.summarise(outcome.totals())["accuracy"] >= least
+    surrounding = make_context(epochs=8, report=lambda event, v: steps.append(dict(v)) if event == "step" else None)
+    made = regime.fit(make_task(), make_train_set(), trunk_of("bert"), surrounding)
+    outcome = predict_and_score(made, make_train_set().validation, run_locally)
+    assert made.task.summarise(outcome.sum_counts())["accuracy"] >= least
     assert steps[-1]["loss"] < steps[0]["loss"]
     assert [s["step"] for s in steps] == list(range(1, len(steps) + 1))
     assert not any(p.requires_grad for p in made.network.head.parameters())
 
 
-def test_a_fit_does_not_depend_on_the_generator_it_meets(trunk_of: Trunks) -> None:
+def test_a_fit_does_not_depend_on_the_generator_it_meets(trunk_of: BackboneOf) -> None:
     found = []
     for noise in (1, 2):
         torch.manual_seed(noise)
-        made: Any = Lora(rank=2, dropout=0.2).fit(toy_task(), lessons(), trunk_of("bert"), context(epochs=1))
+        made: Any = Lora(rank=2, dropout=0.2).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(epochs=1))
         found.append((made.network.adapter.digest, {n: t.clone() for n, t in made.network.head.state_dict().items()}))
     assert found[0][0] == found[1][0]
     assert all(torch.equal(t, found[1][1][name]) for name, t in found[0][1].items())
 
 
-def test_another_seed_is_another_fit(trunk_of: Trunks) -> None:
+def test_another_seed_is_another_fit(trunk_of: BackboneOf) -> None:
     made: list[Any] = [
-        Lora(rank=2).fit(toy_task(), lessons(), trunk_of("bert"), context(seed=seed, epochs=1)) for seed in (1, 2)
+        Lora(rank=2).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(seed=seed, epochs=1)) for seed in (1, 2)
     ]
     assert made[0].network.adapter.digest != made[1].network.adapter.digest
 
 
-def test_labels_that_train_lacks_neither_stop_learning_nor_get_answers(trunk_of: Trunks) -> None:
-    task = toy_task(("card", "cash", "login", "never"))
+def test_labels_that_train_lacks_neither_stop_learning_nor_get_answers(trunk_of: BackboneOf) -> None:
+    task = make_task(("card", "cash", "login", "never"))
     steps: list[float] = []
-    surrounding = context(epochs=6, report=lambda event, v: steps.append(v["loss"]) if event == "step" else None)
-    made = Lora(rank=2).fit(task, lessons(), trunk_of("bert"), surrounding)
-    outcome = answer(made, lessons().validation, run_here)
-    assert task.summarise(outcome.totals())["accuracy"] >= 0.8
+    surrounding = make_context(epochs=6, report=lambda event, v: steps.append(v["loss"]) if event == "step" else None)
+    made = Lora(rank=2).fit(task, make_train_set(), trunk_of("bert"), surrounding)
+    outcome = predict_and_score(made, make_train_set().validation, run_locally)
+    assert task.summarise(outcome.sum_counts())["accuracy"] >= 0.8
     assert all(p.probabilities["/label"]["never"] < 0.05 for p in outcome.predictions)
     assert all(math.isfinite(loss) for loss in steps)
 
 
 def test_a_label_without_examples_starts_away_from_all_of_them() -> None:
     pooled = torch.tensor([[2.0, 0.0], [0.0, 3.0], [5.0, 0.0]])
-    means = label_means(pooled, torch.tensor([0, 1, 0]), 3)
+    means = compute_label_means(pooled, torch.tensor([0, 1, 0]), 3)
     assert means[:2].tolist() == [[1.0, 0.0], [0.0, 1.0]]
     assert means[2].tolist() == pytest.approx([-2 / 3, -1 / 3])
     head = PooledHead(2, 3, "mean")
     head.prototypes.data.copy_(means)
-    cross_entropy(head.score(pooled), torch.tensor([0, 1, 0])).backward()  # type: ignore[no-untyped-call]
+    cross_entropy(head.compute_logits(pooled), torch.tensor([0, 1, 0])).backward()  # type: ignore[no-untyped-call]
     assert head.prototypes.grad is not None
     assert float(head.prototypes.grad.abs().max()) < 100  # at zeros it would be about 1e12, and clip all else away
 
@@ -126,15 +126,15 @@ class Slots:
     """Checkpoints in memory, copied as a disk would."""
 
     def __init__(self) -> None:
-        self.state: State | None = None
+        self.state: TrainingState | None = None
         self.kept = 0
 
-    def latest(self) -> State | None:
+    def load_latest(self) -> TrainingState | None:
         return self.state
 
-    def keep(self, state: State) -> None:
+    def save(self, state: TrainingState) -> None:
         self.kept += 1
-        self.state = State({n: t.clone() for n, t in state.tensors.items()}, json.loads(json.dumps(state.facts)))
+        self.state = TrainingState({n: t.clone() for n, t in state.tensors.items()}, json.loads(json.dumps(state.facts)))
 
 
 class StopAt:
@@ -176,21 +176,21 @@ FITS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", FITS)
-def test_resumed_at_every_step_is_uninterrupted_to_the_byte(trunk_of: Trunks, name: str) -> None:
+def test_resumed_at_every_step_is_uninterrupted_to_the_byte(trunk_of: BackboneOf, name: str) -> None:
     regime, training = FITS[name]
-    taught = lessons()
+    taught = make_train_set()
     slots = Slots()
 
-    def fit(surrounding: Context) -> Any:
-        return regime.fit(toy_task(), taught, trunk_of("bert"), surrounding)
+    def fit(surrounding: FitContext) -> Any:
+        return regime.fit(make_task(), taught, trunk_of("bert"), surrounding)
 
     facts: list[dict[str, Any]] = []
-    whole = fit(context(report=lambda event, v: facts.append(dict(v)) if event == "fitted" else None, **training))
+    whole = fit(make_context(report=lambda event, v: facts.append(dict(v)) if event == "fitted" else None, **training))
     times = 0
     while True:  # each attempt goes one step further, from what the one before kept
         try:
             again = fit(
-                context(
+                make_context(
                     checkpoints=slots,
                     stopping=StopAt(2 if times % 2 else 1),
                     report=lambda event, v: facts.append(dict(v)) if event == "fitted" else None,
@@ -198,7 +198,7 @@ def test_resumed_at_every_step_is_uninterrupted_to_the_byte(trunk_of: Trunks, na
                 )
             )
             break
-        except Stopped:
+        except RunInterrupted:
             times += 1
             torch.manual_seed(times)
     assert times >= 4
@@ -208,32 +208,32 @@ def test_resumed_at_every_step_is_uninterrupted_to_the_byte(trunk_of: Trunks, na
     assert {key: facts[0][key] for key in same} == {key: facts[-1][key] for key in same}
 
 
-def test_checkpoints_by_the_clock_do_not_change_the_result(trunk_of: Trunks, tmp_path: Path) -> None:
+def test_checkpoints_by_the_clock_do_not_change_the_result(trunk_of: BackboneOf, tmp_path: Path) -> None:
     kept = FolderCheckpoints(tmp_path / "kept", "identity")
     often = Lora(rank=2).fit(
-        toy_task(), lessons(), trunk_of("bert"), context(checkpoints=kept, checkpoint_seconds=0.0, epochs=1)
+        make_task(), make_train_set(), trunk_of("bert"), make_context(checkpoints=kept, checkpoint_seconds=0.0, epochs=1)
     )
-    never = Lora(rank=2).fit(toy_task(), lessons(), trunk_of("bert"), context(epochs=1, checkpoint_seconds=1e9))
+    never = Lora(rank=2).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(epochs=1, checkpoint_seconds=1e9))
     assert bytes_of(often) == bytes_of(never)
-    assert kept.latest() is not None
+    assert kept.load_latest() is not None
 
 
 # ---- checkpoints on disk
-def state(number: float) -> State:
-    return State({"w": torch.full((3,), number), "scalar": torch.tensor(number)}, {"step": number})
+def state(number: float) -> TrainingState:
+    return TrainingState({"w": torch.full((3,), number), "scalar": torch.tensor(number)}, {"step": number})
 
 
 def test_the_newest_checkpoint_of_this_identity_counts(tmp_path: Path) -> None:
     kept = FolderCheckpoints(tmp_path, "one")
-    assert kept.latest() is None
+    assert kept.load_latest() is None
     for number in (1.0, 2.0, 3.0):
-        kept.keep(state(number))
-        found = kept.latest()
+        kept.save(state(number))
+        found = kept.load_latest()
         assert found is not None
         assert found.facts == {"step": number}
         assert torch.equal(found.tensors["w"], torch.full((3,), number))
-    assert FolderCheckpoints(tmp_path / "other", "one").latest() is None
-    assert FolderCheckpoints(tmp_path, "two").latest() is None
+    assert FolderCheckpoints(tmp_path / "other", "one").load_latest() is None
+    assert FolderCheckpoints(tmp_path, "two").load_latest() is None
     kept.clear()
     assert not tmp_path.exists()
 
@@ -242,8 +242,8 @@ def test_the_newest_checkpoint_of_this_identity_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "empty"])
 def test_a_damaged_checkpoint_falls_back_to_the_other(tmp_path: Path, file: str, damage: str) -> None:
     kept = FolderCheckpoints(tmp_path, "one")
-    kept.keep(state(1.0))
-    kept.keep(state(2.0))
+    kept.save(state(1.0))
+    kept.save(state(2.0))
     broken = tmp_path / "b" / file
     raw = broken.read_bytes()
     spoilt = {"flip": bytes([raw[0] ^ 1]) + raw[1:], "cut": raw[:-1], "empty": b""}
@@ -253,12 +253,12 @@ def test_a_damaged_checkpoint_falls_back_to_the_other(tmp_path: Path, file: str,
         broken.unlink()
     else:
         broken.write_bytes(spoilt[damage])
-    found = kept.latest()
+    found = kept.load_latest()
     assert found is not None
     assert found.facts == {"step": 1.0}
-    kept.keep(state(3.0))  # it takes the damaged one's place, not the valid one's
+    kept.save(state(3.0))  # it takes the damaged one's place, not the valid one's
     assert json.loads((tmp_path / "a" / "facts.json").read_text(encoding="utf-8")) == {"step": 1.0}
-    found = kept.latest()
+    found = kept.load_latest()
     assert found is not None
     assert found.facts == {"step": 3.0}
 
@@ -266,18 +266,18 @@ def test_a_damaged_checkpoint_falls_back_to_the_other(tmp_path: Path, file: str,
 # ---- stopping
 def test_nan_is_divergence_with_a_remedy() -> None:
     weight = nn.Parameter(torch.zeros(1))
-    with pytest.raises(Diverged, match="step 1: the loss is nan") as caught:
-        train(course(lambda indices: weight.sum() * torch.full((len(indices),), math.nan), weight), context())
+    with pytest.raises(TrainingDiverged, match="step 1: the loss is nan") as caught:
+        train(course(lambda indices: weight.sum() * torch.full((len(indices),), math.nan), weight), make_context())
     assert "a third of the learning rate" in caught.value.remedy
 
 
 def test_infinity_is_divergence() -> None:
     weight = nn.Parameter(torch.zeros(1))
-    with pytest.raises(Diverged, match="the loss is inf"):
-        train(course(lambda indices: weight.sum() + torch.full((len(indices),), math.inf), weight), context())
+    with pytest.raises(TrainingDiverged, match="the loss is inf"):
+        train(course(lambda indices: weight.sum() + torch.full((len(indices),), math.inf), weight), make_context())
 
 
-@pytest.mark.parametrize(("factor", "diverges"), [(GROWTH * 1.3, True), (GROWTH * 0.7, False)])
+@pytest.mark.parametrize(("factor", "diverges"), [(MAX_LOSS_GROWTH * 1.3, True), (MAX_LOSS_GROWTH * 0.7, False)])
 def test_growth_is_divergence(factor: float, diverges: bool) -> None:
     weight = nn.Parameter(torch.zeros(1))
     seen = 0
@@ -285,23 +285,23 @@ def test_growth_is_divergence(factor: float, diverges: bool) -> None:
     def losses(indices: Sequence[int]) -> Tensor:
         nonlocal seen
         seen += 1
-        return weight.sum() * 0 + torch.full((len(indices),), 1.0 if seen <= LOOK else factor)
+        return weight.sum() * 0 + torch.full((len(indices),), 1.0 if seen <= LOSS_WINDOW else factor)
 
-    batches = [((0, 1),)] * (3 * LOOK)
+    batches = [((0, 1),)] * (3 * LOSS_WINDOW)
     made = course(losses, weight, batches=lambda epoch: batches, epochs=1)
     if diverges:
-        with pytest.raises(Diverged, match="the loss grew from 1 to"):
-            train(made, context())
-        assert LOOK < seen <= 2 * LOOK
+        with pytest.raises(TrainingDiverged, match="the loss grew from 1 to"):
+            train(made, make_context())
+        assert LOSS_WINDOW < seen <= 2 * LOSS_WINDOW
     else:
-        train(made, context())
+        train(made, make_context())
 
 
 def test_a_stop_is_obeyed_after_a_checkpoint() -> None:
     weight = nn.Parameter(torch.zeros(1))
     slots = Slots()
-    with pytest.raises(Stopped, match="stopped at step 2") as caught:
-        train(course(squares(weight), weight), context(checkpoints=slots, stopping=StopAt(2), checkpoint_seconds=1e9))
+    with pytest.raises(RunInterrupted, match="stopped at step 2") as caught:
+        train(course(squares(weight), weight), make_context(checkpoints=slots, stopping=StopAt(2), checkpoint_seconds=1e9))
     assert caught.value.exit_code == 130
     assert slots.kept == 1
     assert slots.state is not None
@@ -318,7 +318,7 @@ def test_patience_stops_early_and_the_best_epoch_is_kept() -> None:
         return {"accuracy": next(scores)}
 
     made = course(squares(weight), weight, score=score, epochs=5)
-    facts = train(made, context(patience=2))
+    facts = train(made, make_context(patience=2))
     assert [row["score"] for row in facts["history"]] == [0.5, 0.9, 0.8, 0.7]
     assert facts["best"] == 0.9
     assert weight.item() == at[1]
@@ -333,7 +333,7 @@ def test_a_tie_is_decided_by_the_log_loss() -> None:
         at.append(weight.item())
         return {"accuracy": 1.0, "log_loss": next(losses)}
 
-    train(course(squares(weight), weight, score=score), context())
+    train(course(squares(weight), weight, score=score), make_context())
     assert weight.item() == at[1]
 
 
@@ -350,7 +350,7 @@ def test_micro_batches_add_up_to_their_step() -> None:
             epochs=1,
             score=lambda: {"accuracy": 0.0},
         )
-        train(made, context(clip=1e9))
+        train(made, make_context(clip=1e9))
         found.append(weight.detach())
     assert torch.allclose(found[0], found[1], atol=1e-7)
 
@@ -361,7 +361,7 @@ def scaled(weight: nn.Parameter, indices: Sequence[int]) -> Tensor:
 
 def test_a_step_whose_examples_weigh_nothing_is_no_divergence() -> None:
     weight = nn.Parameter(torch.zeros(1))
-    train(course(squares(weight), weight, weights=torch.zeros(8)), context())
+    train(course(squares(weight), weight, weights=torch.zeros(8)), make_context())
 
 
 # ---- batches
@@ -370,7 +370,7 @@ def test_a_step_whose_examples_weigh_nothing_is_no_divergence() -> None:
 def test_an_epoch_holds_every_example_once_within_the_budgets(count: int, accumulation: int) -> None:
     lengths = [3 + (i * 37) % 60 for i in range(count)]
     spec = TrainingSpec(batch_tokens=200, batch_examples=4, micro_batch_tokens=300, accumulation=accumulation)
-    batches = epoch_batches(lengths, spec, 1, 0)
+    batches = build_epoch_batches(lengths, spec, 1, 0)
     assert sorted(i for step in batches for micro in step for i in micro) == list(range(count))
     for step in batches:
         for micro in step:
@@ -399,38 +399,38 @@ def test_whatever_the_lengths_every_example_is_in_an_epoch_once(
     lengths: list[int], tokens: int, least: int, accumulation: int
 ) -> None:
     spec = TrainingSpec(batch_tokens=tokens, batch_examples=least, accumulation=accumulation)
-    steps = [[i for micro in step for i in micro] for step in epoch_batches(lengths, spec, 1, 0)]
+    steps = [[i for micro in step for i in micro] for step in build_epoch_batches(lengths, spec, 1, 0)]
     assert sorted(i for step in steps for i in step) == list(range(len(lengths)))
     assert len(steps) == 1 or min(map(len, steps)) >= min(least, len(lengths))
 
 
 def test_batches_are_the_same_for_the_same_epoch_and_others_for_another() -> None:
     lengths, spec = [5 + i % 40 for i in range(200)], TrainingSpec()
-    assert epoch_batches(lengths, spec, 1, 0) == epoch_batches(lengths, spec, 1, 0)
-    assert epoch_batches(lengths, spec, 1, 0) != epoch_batches(lengths, spec, 1, 1)
-    assert epoch_batches(lengths, spec, 1, 0) != epoch_batches(lengths, spec, 2, 0)
+    assert build_epoch_batches(lengths, spec, 1, 0) == build_epoch_batches(lengths, spec, 1, 0)
+    assert build_epoch_batches(lengths, spec, 1, 0) != build_epoch_batches(lengths, spec, 1, 1)
+    assert build_epoch_batches(lengths, spec, 1, 0) != build_epoch_batches(lengths, spec, 2, 0)
 
 
 def test_a_text_longer_than_the_budget_goes_alone() -> None:
-    assert sorted(micro_batches([4, 5, 6], [0, 0, 0, 0, 9, 900, 9], 100)) == [(4, 6), (5,)]
+    assert sorted(split_micro_batches([4, 5, 6], [0, 0, 0, 0, 9, 900, 9], 100)) == [(4, 6), (5,)]
 
 
 # ---- losses
 def test_balanced_weights_are_sklearns() -> None:
     targets = torch.tensor([0] * 7 + [1] * 2 + [2])
-    ours = class_weights(targets, LABELS, LossSpec(class_weights="balanced"))
+    ours = compute_class_weights(targets, LABELS, LossSpec(class_weights="balanced"))
     theirs = compute_class_weight("balanced", classes=np.arange(3), y=targets.numpy())
     assert ours.tolist() == pytest.approx(theirs.tolist(), rel=1e-6)
-    assert class_weights(targets, LABELS, LossSpec()).tolist() == [1, 1, 1]
-    assert class_weights(targets, LABELS, LossSpec(class_weights={"b": 2.5})).tolist() == [1, 2.5, 1]
+    assert compute_class_weights(targets, LABELS, LossSpec()).tolist() == [1, 1, 1]
+    assert compute_class_weights(targets, LABELS, LossSpec(class_weights={"b": 2.5})).tolist() == [1, 2.5, 1]
 
 
 def test_class_weights_that_cannot_be_meant_are_refused() -> None:
     with pytest.raises(SpecError, match="did you mean 'FRAUD'"):
-        class_weights(torch.tensor([0, 1]), ("FRAUD", "INFO"), LossSpec(class_weights={"FRAUDS": 2.0}))
+        compute_class_weights(torch.tensor([0, 1]), ("FRAUD", "INFO"), LossSpec(class_weights={"FRAUDS": 2.0}))
     for weights in ({"a": -1.0}, {"a": math.nan}, {"a": 0.0, "b": 0.0, "c": 0.0}):
         with pytest.raises(SpecError, match="cannot be used"):
-            class_weights(torch.tensor([0, 1]), LABELS, LossSpec(class_weights=weights))
+            compute_class_weights(torch.tensor([0, 1]), LABELS, LossSpec(class_weights=weights))
 
 
 def test_losses_are_torchs_and_focal_is_its_formula() -> None:
@@ -458,16 +458,16 @@ def test_the_gradient_of_the_focal_loss_is_finite_at_certainty() -> None:
 
 # ---- schedule, groups, precision, seeds
 def test_schedules() -> None:
-    linear = [schedule(TrainingSpec(warmup=0.1), step, 100) for step in range(100)]
+    linear = [compute_schedule_factor(TrainingSpec(warmup=0.1), step, 100) for step in range(100)]
     assert linear[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
     assert linear[10] == 1.0
     assert linear[55] == pytest.approx(0.5)
     assert linear[99] == pytest.approx(1 / 90)
-    cosine = [schedule(TrainingSpec(warmup=0.0, schedule="cosine"), step, 100) for step in range(101)]
+    cosine = [compute_schedule_factor(TrainingSpec(warmup=0.0, schedule="cosine"), step, 100) for step in range(101)]
     assert (cosine[0], cosine[50], cosine[100]) == pytest.approx((1.0, 0.5, 0.0))
-    constant = [schedule(TrainingSpec(warmup=0.2, schedule="constant"), step, 10) for step in range(12)]
+    constant = [compute_schedule_factor(TrainingSpec(warmup=0.2, schedule="constant"), step, 10) for step in range(12)]
     assert constant[2:] == [1.0] * 10
-    assert schedule(TrainingSpec(), 120, 100) == 0.0  # an epoch with a batch more than the first had
+    assert compute_schedule_factor(TrainingSpec(), 120, 100) == 0.0  # an epoch with a batch more than the first had
     assert all(a <= b for a, b in pairwise(linear[:11]))
     assert all(a >= b for a, b in pairwise(linear[10:]))
 
@@ -481,7 +481,7 @@ def test_matrices_are_decayed_and_biases_scales_and_norms_are_not() -> None:
     }
     made = course(lambda indices: torch.zeros(1), parameters["head.log_scale"])
     made = replace(made, parameters=parameters, rate=lambda name: 0.2 if name.startswith("head.") else 0.1)
-    groups = {(g["rate"], g["weight_decay"]): [id(p) for p in g["params"]] for g in _groups(made, 0.01)}  # type: ignore[attr-defined]
+    groups = {(g["rate"], g["weight_decay"]): [id(p) for p in g["params"]] for g in _build_parameter_groups(made, 0.01)}  # type: ignore[attr-defined]
     assert groups == {
         (0.1, 0.01): [id(parameters["trunk.w"])],
         (0.1, 0.0): [id(parameters["trunk.bias"])],
@@ -492,24 +492,24 @@ def test_matrices_are_decayed_and_biases_scales_and_norms_are_not() -> None:
 
 def test_fp16_needs_a_gpu() -> None:
     with pytest.raises(SpecError, match="fp16 needs a GPU") as caught:
-        choose("fp16", "cpu")
+        choose_precision("fp16", "cpu")
     assert caught.value.remedy
-    assert choose("fp32", "cpu") == "fp32"
-    assert choose("auto", "cpu") in ("fp32", "bf16")
+    assert choose_precision("fp32", "cpu") == "fp32"
+    assert choose_precision("auto", "cpu") in ("fp32", "bf16")
 
 
 def test_seeds_are_functions_of_their_purpose() -> None:
-    assert seed_of(1, "order", 2) == 3249970738  # of another version: a resumed fit would not be the uninterrupted one
+    assert derive_seed(1, "order", 2) == 3249970738  # of another version: a resumed fit would not be the uninterrupted one
     assert (
-        len({seed_of(1, "order", step) for step in range(1000)} | {seed_of(1, "steps", 0), seed_of(2, "order", 0)})
+        len({derive_seed(1, "order", step) for step in range(1000)} | {derive_seed(1, "steps", 0), derive_seed(2, "order", 0)})
         > 1000
     )
 
 
-def test_long_and_short_texts_train_together(trunk_of: Trunks) -> None:
-    from loratory.protocols import Example, Lessons
+def test_long_and_short_texts_train_together(trunk_of: BackboneOf) -> None:
+    from loratory.protocols import Example, TrainSet
 
     odd = [Example({"text": text}, {"label": "card"}) for text in ("", "x", "card " * 400, "card", "card")]
-    taught = Lessons([*examples()[::3], *odd], examples()[:4])
-    made = Lora(rank=2).fit(toy_task(), taught, trunk_of("bert"), context(epochs=1))
-    assert made.predict([{"text": ""}], run_here)[0].answer
+    taught = TrainSet([*make_examples()[::3], *odd], make_examples()[:4])
+    made = Lora(rank=2).fit(make_task(), taught, trunk_of("bert"), make_context(epochs=1))
+    assert made.predict([{"text": ""}], run_locally)[0].answer

@@ -14,11 +14,11 @@ from typing import Any, BinaryIO
 
 from loratory.errors import ArtifactError
 
-CHUNK = 1 << 20  # bytes that are read and hashed at a time
-RESTORE = "restore the file from a copy, or run the command that made it again"
+CHUNK_BYTES = 1 << 20  # bytes that are read and hashed at a time
+RESTORE_REMEDY = "restore the file from a copy, or run the command that made it again"
 
 
-def is_plain(name: Any) -> bool:
+def is_safe_name(name: Any) -> bool:
     """Whether a name stays below its folder on every system: `a/b.json`, no `..`, no root, no drive, no backslash."""
     if not isinstance(name, str) or "\\" in name or "\0" in name or PureWindowsPath(name).drive:
         return False
@@ -26,7 +26,7 @@ def is_plain(name: Any) -> bool:
 
 
 @contextmanager
-def opened(folder: Path, name: str) -> Iterator[BinaryIO]:
+def open_inside(folder: Path, name: str) -> Iterator[BinaryIO]:
     """A regular file below a folder, reached through no symbolic link; raises OSError. A FIFO or device is refused."""
     at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -38,23 +38,23 @@ def opened(folder: Path, name: str) -> Iterator[BinaryIO]:
         handle = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
     finally:
         os.close(at)
-    yield from _regular(handle)
+    yield from _yield_regular_file(handle)
 
 
 @contextmanager
-def opened_anywhere(file: Path) -> Iterator[BinaryIO]:
+def open_following_links(file: Path) -> Iterator[BinaryIO]:
     """A regular file wherever links lead, as those of the hub's cache do; raises OSError."""
-    yield from _regular(os.open(file, os.O_RDONLY | os.O_NONBLOCK))
+    yield from _yield_regular_file(os.open(file, os.O_RDONLY | os.O_NONBLOCK))
 
 
-def _regular(number: int) -> Iterator[BinaryIO]:
+def _yield_regular_file(number: int) -> Iterator[BinaryIO]:
     with os.fdopen(number, "rb") as handle:
         if not stat.S_ISREG(os.fstat(number).st_mode):
             raise OSError("it is no regular file")
         yield handle
 
 
-class Hashing:
+class HashingReader:
     """A file that is read once from its beginning to its end, and hashed as it passes."""
 
     def __init__(self, handle: BinaryIO) -> None:
@@ -63,8 +63,8 @@ class Hashing:
 
     def read_into(self, view: memoryview) -> None:
         """Fill a view of bytes; raises OSError where the file ends before."""
-        for start in range(0, len(view), CHUNK):
-            part = view[start : start + CHUNK]
+        for start in range(0, len(view), CHUNK_BYTES):
+            part = view[start : start + CHUNK_BYTES]
             done = 0
             while done < len(part):
                 got = self._handle.readinto(part[done:])  # type: ignore[attr-defined]
@@ -83,40 +83,40 @@ class Hashing:
 
     def finish(self) -> str:
         """SHA-256 of the whole file, what was not read yet included."""
-        while part := self._handle.read(CHUNK):
+        while part := self._handle.read(CHUNK_BYTES):
             self._hash.update(part)
         return self._hash.hexdigest()
 
 
-class Files:
+class VerifiedFiles:
     """Files below a folder by name, each with the SHA-256 that its bytes must have. No other file there is read."""
 
-    says = "a file that the manifest lists"
+    description = "a file that the manifest lists"
 
-    def __init__(self, folder: Path, digests: Mapping[str, str], inner: str = "", followed: bool = False) -> None:
-        self.root, self._digests, self._inner, self._followed = folder, digests, inner, followed
-        self.folder = folder / inner if inner else folder
+    def __init__(self, folder: Path, digests: Mapping[str, str], prefix: str = "", follow_links: bool = False) -> None:
+        self.root, self._digests, self._prefix, self._follow_links = folder, digests, prefix, follow_links
+        self.folder = folder / prefix if prefix else folder
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """Of all files, relative to this folder, sorted."""
-        return sorted(name.removeprefix(self._inner) for name in self._digests if name.startswith(self._inner))
+        return sorted(name.removeprefix(self._prefix) for name in self._digests if name.startswith(self._prefix))
 
     def has(self, name: str) -> bool:
         """Whether this file counts."""
-        return self._inner + name in self._digests
+        return self._prefix + name in self._digests
 
-    def tops(self) -> list[str]:
+    def list_top_level(self) -> list[str]:
         """The names of this folder's own files and folders, sorted."""
-        return sorted({name.partition("/")[0] for name in self.names()})
+        return sorted({name.partition("/")[0] for name in self.list_names()})
 
-    def within(self, inner: str) -> Files:
+    def open_subfolder(self, inner: str) -> VerifiedFiles:
         """The files of a folder in it; none where there is no such folder."""
-        return Files(self.root, self._digests, f"{self._inner}{inner}/", self._followed)
+        return VerifiedFiles(self.root, self._digests, f"{self._prefix}{inner}/", self._follow_links)
 
     def digest(self, name: str) -> str:
         """SHA-256 that the bytes of a file must have; raises ArtifactError where the file does not count."""
         try:
-            return self._digests[self._inner + name]
+            return self._digests[self._prefix + name]
         except KeyError:
             raise ArtifactError(f"{name} is not among the files that count", where=str(self.folder)) from None
 
@@ -126,42 +126,42 @@ class Files:
             return data.read(data.size)
 
     @contextmanager
-    def stream(self, name: str) -> Iterator[Hashing]:
+    def stream(self, name: str) -> Iterator[HashingReader]:
         """A file to read piece by piece. Nothing made of it may be used before the block has ended without an error.
 
         Raises ArtifactError where its bytes do not have its digest, or cannot be read.
         """
         wanted = self.digest(name)
         try:
-            with self._opened(name) as handle:
-                data = Hashing(handle)
+            with self._open_file(name) as handle:
+                data = HashingReader(handle)
                 try:
                     yield data
                 except ValueError as problem:  # what the bytes say is wrong: first, are they the right bytes?
-                    self._compare(name, wanted, data.finish())
-                    raise ArtifactError(str(problem), where=str(self.folder / name), remedy=RESTORE) from problem
-                self._compare(name, wanted, data.finish())
+                    self._check_digest(name, wanted, data.finish())
+                    raise ArtifactError(str(problem), where=str(self.folder / name), remedy=RESTORE_REMEDY) from problem
+                self._check_digest(name, wanted, data.finish())
         except OSError as problem:
             why = "is missing" if isinstance(problem, FileNotFoundError) else f"cannot be read: {problem}"
             raise ArtifactError(
-                f"{self.says} {why}",
+                f"{self.description} {why}",
                 where=str(self.folder / name),
                 allowed="a regular file, reached through no symbolic link",
                 remedy="restore the folder from a copy, or run the command that made it again",
             ) from problem
 
-    def _opened(self, name: str) -> Any:
-        if self._followed:  # a folder of others, such as the hub's cache, which is made of links
-            return opened_anywhere(self.folder / name)
-        return opened(self.root, self._inner + name)
+    def _open_file(self, name: str) -> Any:
+        if self._follow_links:  # a folder of others, such as the hub's cache, which is made of links
+            return open_following_links(self.folder / name)
+        return open_inside(self.root, self._prefix + name)
 
-    def _compare(self, name: str, wanted: str, found: str) -> None:
+    def _check_digest(self, name: str, wanted: str, found: str) -> None:
         if found != wanted:
             raise ArtifactError(
                 "the file's SHA-256 differs from the manifest: it was changed or damaged",
                 where=str(self.folder / name),
                 allowed=wanted,
-                remedy=RESTORE,
+                remedy=RESTORE_REMEDY,
             )
 
     def check(self, name: str) -> None:
@@ -169,22 +169,22 @@ class Files:
         with self.stream(name):
             pass
 
-    def text(self, name: str) -> str:
+    def read_text(self, name: str) -> str:
         """UTF-8 text; raises ArtifactError."""
         try:
             return self.read(name).decode("utf-8")
         except UnicodeDecodeError as problem:
-            raise ArtifactError("it is no UTF-8 text", where=str(self.folder / name), remedy=RESTORE) from problem
+            raise ArtifactError("it is no UTF-8 text", where=str(self.folder / name), remedy=RESTORE_REMEDY) from problem
 
-    def json(self, name: str) -> Any:
+    def read_json(self, name: str) -> Any:
         """A JSON value; raises ArtifactError."""
         try:
-            return json.loads(self.text(name))
+            return json.loads(self.read_text(name))
         except (ValueError, RecursionError) as problem:
-            raise ArtifactError(f"not JSON: {problem}", where=str(self.folder / name), remedy=RESTORE) from problem
+            raise ArtifactError(f"not JSON: {problem}", where=str(self.folder / name), remedy=RESTORE_REMEDY) from problem
 
     @contextmanager
-    def private(self, names: Collection[str]) -> Iterator[Path]:
+    def copy_to_temporary(self, names: Collection[str]) -> Iterator[Path]:
         """A temporary folder for this process alone with those of the files that are there, for what reads folders."""
         with tempfile.TemporaryDirectory(prefix="loratory-") as made:
             for name in names:
@@ -195,41 +195,41 @@ class Files:
             yield Path(made)
 
 
-class Seen(Files):
+class UnlistedFiles(VerifiedFiles):
     """The files of a folder without a manifest: each has the SHA-256 that it had when it was first asked for."""
 
-    says = "the file"
+    description = "the file"
 
-    def __init__(self, folder: Path, inner: str = "", digests: dict[str, str] | None = None) -> None:
-        self._seen: dict[str, str] = {} if digests is None else digests
-        super().__init__(folder, self._seen, inner, followed=True)
+    def __init__(self, folder: Path, prefix: str = "", digests: dict[str, str] | None = None) -> None:
+        self._first_digests: dict[str, str] = {} if digests is None else digests
+        super().__init__(folder, self._first_digests, prefix, follow_links=True)
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         found = (file for file in self.folder.rglob("*") if file.is_file()) if self.folder.is_dir() else ()
         return sorted(file.relative_to(self.folder).as_posix() for file in found)
 
-    def tops(self) -> list[str]:
+    def list_top_level(self) -> list[str]:
         with suppress(OSError):
             return sorted(os.listdir(self.folder))
         return []
 
     def has(self, name: str) -> bool:
-        return is_plain(name) and (self.folder / name).is_file()
+        return is_safe_name(name) and (self.folder / name).is_file()
 
-    def within(self, inner: str) -> Files:
-        return Seen(self.root, f"{self._inner}{inner}/", self._seen)
+    def open_subfolder(self, inner: str) -> VerifiedFiles:
+        return UnlistedFiles(self.root, f"{self._prefix}{inner}/", self._first_digests)
 
     def digest(self, name: str) -> str:
-        key = self._inner + name
-        if key not in self._seen:
+        key = self._prefix + name
+        if key not in self._first_digests:
             try:
-                with self._opened(name) as handle:
-                    self._seen[key] = Hashing(handle).finish()
+                with self._open_file(name) as handle:
+                    self._first_digests[key] = HashingReader(handle).finish()
             except OSError as problem:
                 raise ArtifactError(f"it cannot be read: {problem}", where=str(self.folder / name)) from problem
-        return self._seen[key]
+        return self._first_digests[key]
 
-    def _compare(self, name: str, wanted: str, found: str) -> None:
+    def _check_digest(self, name: str, wanted: str, found: str) -> None:
         if found != wanted:
             raise ArtifactError(
                 "the file was changed while it was being read",
@@ -239,6 +239,6 @@ class Seen(Files):
             )
 
 
-def files_of(source: Path | Files) -> Files:
+def open_files(source: Path | VerifiedFiles) -> VerifiedFiles:
     """The files themselves, or those of a folder as they are seen from now on."""
-    return source if isinstance(source, Files) else Seen(source)
+    return source if isinstance(source, VerifiedFiles) else UnlistedFiles(source)

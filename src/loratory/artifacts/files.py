@@ -19,7 +19,7 @@ from typing import Any
 
 from loratory.errors import StorageError
 
-FULL = {
+WRITE_ERRORS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the disk is read-only",
@@ -30,22 +30,22 @@ FULL = {
 
 
 @contextmanager
-def storage(path: Path) -> Iterator[None]:
+def translate_write_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's write errors into a StorageError that names the path."""
     try:
         yield
     except Exception as problem:
-        code = _errno(problem)
-        if code not in FULL:
+        code = _get_error_number(problem)
+        if code not in WRITE_ERRORS:
             raise
         raise StorageError(
-            f"cannot write: {FULL[code]}",
+            f"cannot write: {WRITE_ERRORS[code]}",
             where=str(path),
             remedy="free some space or choose another --output, then run it again; what was finished is kept",
         ) from problem
 
 
-def _errno(problem: Exception) -> int | None:
+def _get_error_number(problem: Exception) -> int | None:
     """The system's error number, also of safetensors and tokenizers, which tell it in words."""
     if isinstance(problem, OSError):
         return problem.errno
@@ -117,17 +117,17 @@ def sync_file(file: Path) -> None:
         os.close(handle)
 
 
-def temporary(final: Path, end: str = "part") -> Path:
+def make_temporary_path(final: Path, end: str = "part") -> Path:
     """A name beside `final` that no other process and no other call has: `.NAME.HOST-PID-RANDOM.part`."""
-    return final.with_name(f".{final.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.{end}")
+    return final.with_name(f".{final.name}.{_hash_hostname()}-{os.getpid()}-{secrets.token_hex(4)}.{end}")
 
 
-def _host() -> str:
+def _hash_hostname() -> str:
     """The machine's name in 8 hexadecimal digits: a folder may be shared with others."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
-def sweep(final: Path) -> None:
+def remove_leftovers(final: Path) -> None:
     """Remove what dead processes of this machine, and older versions, left under temporary names of `final`.
 
     Where one ended while it replaced a folder, the older folder gets its name back.
@@ -135,7 +135,7 @@ def sweep(final: Path) -> None:
     start = f".{final.name}."
     with suppress(OSError):
         found = [name for name in os.listdir(final.parent) if name.startswith(start)]
-        for left in [final.with_name(name) for name in found if _is_left(name.removeprefix(start))]:
+        for left in [final.with_name(name) for name in found if _is_leftover(name.removeprefix(start))]:
             if left.name.endswith(".old") and not final.exists():
                 os.replace(left, final)
                 sync_folder(final.parent)
@@ -143,14 +143,14 @@ def sweep(final: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
-def _is_left(rest: str) -> bool:
+def _is_leftover(rest: str) -> bool:
     found = re.fullmatch(r"(?:([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.)?(?:part|old)", rest)
     if found is None:
         return False
-    return found[1] is None or (found[1] == _host() and not is_alive(int(found[2])))
+    return found[1] is None or (found[1] == _hash_hostname() and not is_process_alive(int(found[2])))
 
 
-def is_alive(pid: int) -> bool:
+def is_process_alive(pid: int) -> bool:
     """Whether a process of this machine is running."""
     try:
         os.kill(pid, 0)
@@ -163,10 +163,10 @@ def is_alive(pid: int) -> bool:
 
 def write_bytes(file: Path, data: bytes) -> None:
     """Replace a file whole or not at all; raises StorageError."""
-    part = temporary(file)
-    with storage(file):
+    part = make_temporary_path(file)
+    with translate_write_errors(file):
         make_folder(file.parent)
-        sweep(file)
+        remove_leftovers(file)
         try:
             part.write_bytes(data)
             sync_file(part)
@@ -184,10 +184,10 @@ def write_text(file: Path, text: str) -> None:
 
 def to_json(value: Any) -> str:
     """Readable, stable JSON; refuses NaN and infinity, which are not JSON."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_to_plain) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, (tuple, set, frozenset)):
         return sorted(value) if not isinstance(value, tuple) else list(value)
     raise TypeError(f"{type(value).__name__} is no JSON")
@@ -200,7 +200,7 @@ def write_json(file: Path, value: Any) -> None:
 
 def append_line(file: Path, line: str) -> None:
     """Append one line durably; a torn last line of an earlier crash is closed first."""
-    with storage(file):
+    with translate_write_errors(file):
         make_folder(file.parent)
         new = not file.exists()
         with file.open("ab+") as handle:

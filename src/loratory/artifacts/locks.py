@@ -13,38 +13,38 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from loratory.artifacts.files import storage
+from loratory.artifacts.files import translate_write_errors
 from loratory.errors import StorageError
 
-SHORT = 60.0  # seconds that a command waits for another that writes a file, which takes milliseconds
+DEFAULT_WAIT_SECONDS = 60.0  # seconds that a command waits for another that writes a file, which takes milliseconds
 
 
-def silent(line: str) -> None:
+def ignore_message(line: str) -> None:
     """Says nothing."""
 
 
 @contextmanager
-def held(target: Path, seconds: float = SHORT, say: Callable[[str], None] = silent) -> Iterator[None]:
+def hold_lock(target: Path, timeout_seconds: float = DEFAULT_WAIT_SECONDS, on_wait: Callable[[str], None] = ignore_message) -> Iterator[None]:
     """Hold `target` (a file or folder, which need not exist) against every other holder in any process.
 
     Waits so many seconds for the one who has it, which `say` tells; then raises StorageError, which names the holder.
     """
     file = target.absolute().with_name(f".{target.name}.lock")
     new = [folder for folder in file.parents if not folder.exists()]
-    with storage(target):
+    with translate_write_errors(target):
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file, mode=0o600, thread_local=False)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            if seconds > 0:
-                say(f"waiting for {target}: {holder(target)} is writing to it")
-            _wait(lock, target, seconds)
+            if timeout_seconds > 0:
+                on_wait(f"waiting for {target}: {describe_holder(target)} is writing to it")
+            _wait_for_lock(lock, target, timeout_seconds)
     try:
-        _sign(_note(target))
+        _write_holder(_get_holder_file(target))
         yield
     finally:
-        for mine in (_note(target), file):  # filelock tries again where the file that it locked is gone
+        for mine in (_get_holder_file(target), file):  # filelock tries again where the file that it locked is gone
             with suppress(OSError):
                 mine.unlink(missing_ok=True)
         lock.release()
@@ -53,36 +53,36 @@ def held(target: Path, seconds: float = SHORT, say: Callable[[str], None] = sile
                 folder.rmdir()
 
 
-def _wait(lock: FileLock, target: Path, seconds: float) -> None:
+def _wait_for_lock(lock: FileLock, target: Path, timeout_seconds: float) -> None:
     try:
-        lock.acquire(timeout=seconds)
+        lock.acquire(timeout=timeout_seconds)
     except Timeout:
         raise StorageError(
-            f"{holder(target)} is writing to it",
+            f"{describe_holder(target)} is writing to it",
             where=str(target),
             allowed="one writer at a time",
             remedy="wait until it has ended, or choose another output",
         ) from None
 
 
-def holder(target: Path) -> str:
+def describe_holder(target: Path) -> str:
     """Who holds it, as the holder signed: process, machine, since when."""
     try:
-        told: dict[str, Any] = json.loads(_note(target).read_text(encoding="utf-8"))
+        told: dict[str, Any] = json.loads(_get_holder_file(target).read_text(encoding="utf-8"))
         return f"process {told['pid']} on {told['host']} (since {told['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
 
 
-def _note(target: Path) -> Path:
+def _get_holder_file(target: Path) -> Path:
     return target.with_name(f".{target.name}.holder")
 
 
-def _sign(note: Path) -> None:
+def _write_holder(file: Path) -> None:
     told = {
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     with suppress(OSError):  # it only makes the message of another process better
-        note.write_text(json.dumps(told) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(told) + "\n", encoding="utf-8")

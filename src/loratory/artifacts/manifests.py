@@ -11,42 +11,42 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.contents import Files, is_plain, opened
+from loratory.artifacts.contents import VerifiedFiles, is_safe_name, open_inside
 from loratory.artifacts.files import (
     exchange,
     make_folder,
-    storage,
-    sweep,
+    translate_write_errors,
+    remove_leftovers,
     sync_file,
     sync_folder,
-    temporary,
+    make_temporary_path,
     to_json,
     write_text,
 )
 from loratory.errors import ArtifactError
 
 MANIFEST = "manifest.json"
-FORMAT = 2
-KNOWN = (1, FORMAT)  # of which 1 has no digest of its own
+MANIFEST_FORMAT = 2
+KNOWN = (1, MANIFEST_FORMAT)  # of which 1 has no digest of its own
 OWN = "sha256"  # the last key of a manifest: SHA-256 of the file without it
 
 
-def file_digest(file: Path) -> str:
+def hash_file(file: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-_KNOWN: dict[tuple[str, int, int, int], str] = {}  # of this process alone: another may change a file and its time
+_DIGEST_CACHE: dict[tuple[str, int, int, int], str] = {}  # of this process alone: another may change a file and its time
 
 
-def known_digest(file: Path) -> str:
+def hash_file_cached(file: Path) -> str:
     """`file_digest` of a file that is asked for several times in one process, and was not touched since."""
     about = file.stat()
     key = (str(file.resolve()), about.st_size, about.st_mtime_ns, about.st_ino)
-    if key not in _KNOWN:
-        _KNOWN[key] = file_digest(file)
-    return _KNOWN[key]
+    if key not in _DIGEST_CACHE:
+        _DIGEST_CACHE[key] = hash_file(file)
+    return _DIGEST_CACHE[key]
 
 
 def digest_of(value: Any) -> str:
@@ -56,28 +56,28 @@ def digest_of(value: Any) -> str:
 
 
 @contextmanager
-def staging(final: Path, facts: Mapping[str, Any]) -> Iterator[Path]:
+def stage_artifact(final: Path, facts: Mapping[str, Any]) -> Iterator[Path]:
     """A fresh folder that becomes `final` whole, or leaves no trace. `facts` go into the manifest.
 
     Raises StorageError when the disk refuses; an older `final` is then untouched.
     """
-    part = temporary(final)
-    with storage(final):
+    part = make_temporary_path(final)
+    with translate_write_errors(final):
         make_folder(final.parent)
-        sweep(final)
+        remove_leftovers(final)
         part.mkdir()
         try:
             yield part
-            _seal(part, facts)
-            _swap(part, final)
+            _write_manifest(part, facts)
+            _replace_folder(part, final)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
 
 
-def _seal(folder: Path, facts: Mapping[str, Any]) -> None:
+def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    digests = {file.relative_to(folder).as_posix(): file_digest(file) for file in files}
+    digests = {file.relative_to(folder).as_posix(): hash_file(file) for file in files}
     for file in files:
         sync_file(file)
     (folder / MANIFEST).write_text(sealed({**facts, "files": digests}), encoding="utf-8")
@@ -89,8 +89,8 @@ def _seal(folder: Path, facts: Mapping[str, Any]) -> None:
 def sealed(manifest: Mapping[str, Any]) -> str:
     """The text of a manifest: its format, what it says, and the digest of these, so that a changed one is known."""
     rest = {name: value for name, value in manifest.items() if name not in ("format", OWN)}
-    text = to_json({"format": FORMAT, **rest})
-    return to_json({"format": FORMAT, **rest, OWN: hashlib.sha256(text.encode()).hexdigest()})
+    text = to_json({"format": MANIFEST_FORMAT, **rest})
+    return to_json({"format": MANIFEST_FORMAT, **rest, OWN: hashlib.sha256(text.encode()).hexdigest()})
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -98,7 +98,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     write_text(folder / MANIFEST, sealed(manifest))
 
 
-def _swap(part: Path, final: Path) -> None:
+def _replace_folder(part: Path, final: Path) -> None:
     """`part` in the place of `final`: at one moment where the system can, else with a moment when there is neither.
 
     Whoever is stopped in that moment leaves the older one under a temporary name, from where `sweep` takes it back.
@@ -107,7 +107,7 @@ def _swap(part: Path, final: Path) -> None:
         sync_folder(final.parent)
         shutil.rmtree(part, ignore_errors=True)
         return
-    old = temporary(final, "old")
+    old = make_temporary_path(final, "old")
     if final.exists():
         os.replace(final, old)
     try:
@@ -121,20 +121,20 @@ def _swap(part: Path, final: Path) -> None:
 
 
 @contextmanager
-def extending(folder: Path) -> Iterator[Path]:
+def extend_artifact(folder: Path) -> Iterator[Path]:
     """Add top-level entries to a valid artifact: they move in first, then a longer manifest replaces the old one.
 
     At every moment the folder is valid: files that its manifest does not list do not exist for any reader, and those
     of an entry that is replaced are taken off the manifest before they change.
     """
-    manifest = verified(folder)
-    part = temporary(folder / "extending")
-    with storage(folder):
-        sweep(folder / "extending")
+    manifest = verify_artifact(folder)
+    part = make_temporary_path(folder / "extending")
+    with translate_write_errors(folder):
+        remove_leftovers(folder / "extending")
         part.mkdir()
         try:
             yield part
-            added = {f.relative_to(part).as_posix(): file_digest(f) for f in sorted(part.rglob("*")) if f.is_file()}
+            added = {f.relative_to(part).as_posix(): hash_file(f) for f in sorted(part.rglob("*")) if f.is_file()}
             for file in part.rglob("*"):
                 (sync_folder if file.is_dir() else sync_file)(file)
             entries = list(part.iterdir())
@@ -155,26 +155,26 @@ def extending(folder: Path) -> Iterator[Path]:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a folder, or None where there is none that can be read, or it is not as it was written."""
-    data = _manifest_bytes(folder)
-    return None if data is None else _parsed(data)
+    data = _read_manifest_bytes(folder)
+    return None if data is None else _parse_manifest(data)
 
 
-def _manifest_bytes(folder: Path) -> bytes | None:
+def _read_manifest_bytes(folder: Path) -> bytes | None:
     try:
-        with opened(folder, MANIFEST) as handle:
+        with open_inside(folder, MANIFEST) as handle:
             return handle.read()
     except OSError:
         return None
 
 
-def _parsed(data: bytes) -> dict[str, Any] | None:
+def _parse_manifest(data: bytes) -> dict[str, Any] | None:
     try:
         manifest = json.loads(data)
     except (ValueError, RecursionError):
         return None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         return None
-    return manifest if manifest.get("format") != FORMAT or _is_whole(manifest, data) else None
+    return manifest if manifest.get("format") != MANIFEST_FORMAT or _is_whole(manifest, data) else None
 
 
 def _is_whole(manifest: Mapping[str, Any], data: bytes) -> bool:
@@ -185,12 +185,12 @@ def _is_whole(manifest: Mapping[str, Any], data: bytes) -> bool:
         return False
 
 
-class Artifact(Files):
+class Artifact(VerifiedFiles):
     """An artifact opened for reading: the files that its manifest lists, and no others. `release` names its state."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], release: str) -> None:
+    def __init__(self, folder: Path, manifest: dict[str, Any], manifest_digest: str) -> None:
         super().__init__(folder, manifest["files"])
-        self.manifest, self.release = manifest, release
+        self.manifest, self.manifest_digest = manifest, manifest_digest
 
     def check_all(self) -> None:
         """Raise ArtifactError where any file differs from the manifest."""
@@ -200,8 +200,8 @@ class Artifact(Files):
 
 def open_artifact(folder: Path) -> Artifact:
     """The artifact in a folder, its manifest read once and each file checked when it is read; raises ArtifactError."""
-    data = _manifest_bytes(folder)
-    manifest = None if data is None else _parsed(data)
+    data = _read_manifest_bytes(folder)
+    manifest = None if data is None else _parse_manifest(data)
     if data is None or manifest is None:
         raise ArtifactError(
             f"this folder has no valid {MANIFEST}, so nothing in it is loaded: it is missing, changed or damaged",
@@ -223,7 +223,7 @@ def _check_names(folder: Path, files: Mapping[str, Any]) -> None:
     """Refuse names that leave the folder, and two that are one file where case does not count."""
     seen: dict[str, str] = {}
     for name, digest in files.items():
-        if not is_plain(name) or not isinstance(digest, str):
+        if not is_safe_name(name) or not isinstance(digest, str):
             raise ArtifactError(
                 f"the manifest lists {name!r}, which is no name of a file inside the folder, or has no digest",
                 where=str(folder / MANIFEST),
@@ -239,7 +239,7 @@ def _check_names(folder: Path, files: Mapping[str, Any]) -> None:
             )
 
 
-def verified(folder: Path) -> dict[str, Any]:
+def verify_artifact(folder: Path) -> dict[str, Any]:
     """The manifest of a valid artifact; raises ArtifactError when there is none or a file differs from it."""
     artifact = open_artifact(folder)
     artifact.check_all()

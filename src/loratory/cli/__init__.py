@@ -29,7 +29,7 @@ from loratory.cli import (
     stress,
     train,
 )
-from loratory.cli.failures import end
+from loratory.cli.failures import report_failure
 
 app = typer.Typer(
     name="loratory",
@@ -77,17 +77,17 @@ def main() -> NoReturn:
 
     2: a mistake that can be mended; 70: an error of ours, with a report in a file; 130: Ctrl-C.
     """
-    _prepare()
+    _configure_process()
     try:
         app(standalone_mode=True)
     except SystemExit:
         raise
     except BaseException as problem:  # a panic of Rust is no Exception
-        sys.exit(end(problem, sys.argv[1:]))
+        sys.exit(report_failure(problem, sys.argv[1:]))
     sys.exit(0)
 
 
-def _prepare() -> None:
+def _configure_process() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if not sys.warnoptions:

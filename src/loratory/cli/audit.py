@@ -10,7 +10,7 @@ import typer
 from loratory.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from loratory.serving.audit import Chain
+    from loratory.serving.audit import VerifiedChain
 
 NAME = "audit"
 
@@ -28,29 +28,29 @@ def command(
     """
     from dataclasses import asdict
 
-    from loratory.cli.printing import data, write
-    from loratory.serving.audit import Audit
+    from loratory.cli.printing import print_json, write_stdout
+    from loratory.serving.audit import AuditLog
 
-    chain = Audit(file).chain()
+    chain = AuditLog(file).verify_chain()
     if as_json:
-        data(asdict(chain))
+        print_json(asdict(chain))
     else:
-        write("\n".join(_sentences(chain)) + "\n")
+        write_stdout("\n".join(_describe_chain(chain)) + "\n")
 
 
-def _sentences(chain: Chain) -> list[str]:
+def _describe_chain(chain: VerifiedChain) -> list[str]:
     when = f", {chain.first} to {chain.last}" if chain.lines else ""
-    told = [f"{_counted(chain.lines)}{when}; the last line's SHA-256: {chain.head}"]
+    told = [f"{_count_lines(chain.lines)}{when}; the last line's SHA-256: {chain.head}"]
     if chain.torn:
-        told.append(f"torn: {_counted(chain.torn)}, cut short by a crash or a full disk while it was written")
+        told.append(f"torn: {_count_lines(chain.torn)}, cut short by a crash or a full disk while it was written")
     if chain.beyond is None and chain.lines:
         told.append("there is no head beside it: lines that were cut off at the end would not be missed")
     if chain.beyond:
-        told.append(f"the head does not know the last {_counted(chain.beyond)}: a crash or a full disk came between")
+        told.append(f"the head does not know the last {_count_lines(chain.beyond)}: a crash or a full disk came between")
     if len(chain.parts) > 1:
         told.append(f"parts: {', '.join(chain.parts)}")
     return told
 
 
-def _counted(lines: int) -> str:
+def _count_lines(lines: int) -> str:
     return f"{lines} line{'s' if lines != 1 else ''}"

@@ -20,14 +20,14 @@ def command(
 
     It ends with exit code 2 where the router would not get three models that are in order.
     """
-    from loratory.cli.printing import console, data
-    from loratory.flows.discover import judge, lines, looked
+    from loratory.cli.printing import make_console, print_json
+    from loratory.flows.discover import check_discovery, format_discovery, inspect_models
 
-    found = looked(folder)
+    found = inspect_models(folder)
     if as_json:
-        data(found)
+        print_json(found)
     else:
-        screen = console()
-        for line in lines(found):
+        screen = make_console()
+        for line in format_discovery(found):
             screen.print(line, markup=False, highlight=False)
-    judge(found, folder)
+    check_discovery(found, folder)

@@ -16,13 +16,13 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Show what this machine does fast, and what "auto" in a spec means on it."""
-    from loratory.cli.printing import console, data
-    from loratory.flows.doctor import examine, explained
+    from loratory.cli.printing import make_console, print_json
+    from loratory.flows.doctor import examine_machine, explain_findings
 
-    found = examine(again)
+    found = examine_machine(again)
     if as_json:
-        data(found)
+        print_json(found)
         return
-    screen = console()
-    for name, value in explained(found):
+    screen = make_console()
+    for name, value in explain_findings(found):
         screen.print(f"{name:<16} {value}", markup=False, highlight=False)

@@ -31,40 +31,40 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Score a predictor on labelled examples, or show a run's ladder and verdict again."""
-    from loratory.cli.printing import console
-    from loratory.cli.printing import data as print_data
+    from loratory.cli.printing import make_console
+    from loratory.cli.printing import print_json as print_data
     from loratory.errors import SpecError
     from loratory.flows import by_url
-    from loratory.flows.opening import fit_folder, read_ladder
+    from loratory.flows.opening import find_fit_folder, read_ladder
 
-    by_url.refuse_mixed(where, url, contender, task)
-    screen = console()
+    by_url.check_source_options(where, url, contender, task)
+    screen = make_console()
     if data is None:
         if where is None:
             raise SpecError("--url is given without --data", allowed="labelled examples that the server has to answer")
         ladder = read_ladder(where)
-        from loratory.evaluation.ladder import lines, table
+        from loratory.evaluation.ladder import format_ladder_lines, make_ladder_table
 
-        screen.print(table(ladder))
-        for line in lines(ladder):
+        screen.print(make_ladder_table(ladder))
+        for line in format_ladder_lines(ladder):
             screen.print(line, markup=False)
         if as_json:
             print_data(ladder)
         return
     if where is not None:
-        fit_folder(where, contender)  # a mistake is told before the libraries are loaded
-        from loratory.flows.evaluate import on_data
+        find_fit_folder(where, contender)  # a mistake is told before the libraries are loaded
+        from loratory.flows.evaluate import evaluate_on_data
 
-        scores = on_data(where, data, contender, column or ())
+        scores = evaluate_on_data(where, data, contender, column or ())
     else:
-        with by_url.opened(str(url), task) as remote:
-            scores = by_url.evaluate(remote, data, column or ())
-    _show(scores, screen)
+        with by_url.open_remote(str(url), task) as remote:
+            scores = by_url.evaluate_remote(remote, data, column or ())
+    _print_scores(scores, screen)
     if as_json:
         print_data(scores)
 
 
-def said_of(scores: Mapping[str, Any]) -> str:
+def describe_test_reads(scores: Mapping[str, Any]) -> str:
     """How often some of these rows were read, and what the largest earlier reading had of them."""
     overlap = scores["test_overlap"]
     if overlap is None:
@@ -75,13 +75,13 @@ def said_of(scores: Mapping[str, Any]) -> str:
     )
 
 
-def _show(scores: Mapping[str, Any], screen: Console) -> None:
+def _print_scores(scores: Mapping[str, Any], screen: Console) -> None:
     for name, interval in scores["metrics"].items():
         screen.print(
             f"{name:<12} {interval['value']:.4f}  [{interval['low']:.4f}, {interval['high']:.4f}]", markup=False
         )
     screen.print(f"n            {scores['n']}", markup=False)
-    screen.print(f"reads        {said_of(scores)}", markup=False)
+    screen.print(f"reads        {describe_test_reads(scores)}", markup=False)
     if latency := scores.get("latency_ms"):
         said = ", ".join(f"{status} {share:.1%}" for status, share in scores["status"].items())
         screen.print(f"latency      p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms", markup=False)

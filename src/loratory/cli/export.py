@@ -33,14 +33,14 @@ def command(
 
     A folder that is there is written over only where the same command made it, by its manifest.
     """
-    from loratory.cli.printing import console, data
-    from loratory.flows.export import Asked, export
+    from loratory.cli.printing import make_console, print_json
+    from loratory.flows.export import ExportRequest, export_fit
 
-    done = export(Asked(where, contender, layout, output, task_name, with_adapter))
+    done = export_fit(ExportRequest(where, contender, layout, output, task_name, with_adapter))
     if as_json:
-        data({"folders": [str(folder) for folder in done.folders], "notes": done.notes})
+        print_json({"folders": [str(folder) for folder in done.folders], "notes": done.notes})
         return
     for folder in done.folders:
-        console().print(f"exported: {folder}", markup=False)
+        make_console().print(f"exported: {folder}", markup=False)
     for note in done.notes:
-        console().print(f"note: {note}", markup=False)
+        make_console().print(f"note: {note}", markup=False)

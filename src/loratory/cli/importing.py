@@ -37,10 +37,10 @@ def command(
     The folder's merged/ is taken when there is one, else an adapter (adapter/, or the folder itself) on its base,
     else the folder itself.
     """
-    from loratory.cli.printing import console
-    from loratory.flows.importing import import_apart
+    from loratory.cli.printing import make_console
+    from loratory.flows.importing import import_in_sandbox
 
     target = output or Path("imported") / folder.resolve().name
     named = [label.strip() for label in labels.split(",")] if labels else ()
-    order = import_apart(folder, target, base, named, scheme)
-    console().print(f"took in the {order} weights of {folder}: {target}", markup=False)
+    order = import_in_sandbox(folder, target, base, named, scheme)
+    make_console().print(f"took in the {order} weights of {folder}: {target}", markup=False)

@@ -12,7 +12,7 @@ import typer
 NAME = "init"
 
 
-def ask(question: str, answers: Sequence[str]) -> str:
+def ask_choice(question: str, answers: Sequence[str]) -> str:
     """Ask the person at the terminal to choose one of the answers, by its number or in words."""
     for number, answer in enumerate(answers, 1):
         typer.echo(f"  {number}. {answer}", err=True)
@@ -67,10 +67,10 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing spec.")] = False,
 ) -> None:
     """Write a commented spec for your examples, or a copy of a recipe's."""
-    from loratory.cli.printing import console
+    from loratory.cli.printing import make_console
     from loratory.errors import SpecError
-    from loratory.flows.init import from_data, from_recipe
-    from loratory.flows.init_guesses import Wishes
+    from loratory.flows.init import write_spec_for_data, copy_recipe_spec
+    from loratory.flows.init_guesses import InitOptions
 
     if (data is None) == (recipe is None):
         raise SpecError(
@@ -81,12 +81,12 @@ def command(
         raise SpecError("this is a folder", where=str(output), remedy=f"--output {output / 'spec.yaml'}")
     if output.exists() and not force:
         raise SpecError("this spec exists", where=str(output), remedy="give another --output, or --force")
-    wishes = Wishes(task, text, label, group, tag_names, encoding, config, revision, sheet)
-    if recipe and wishes != Wishes():
+    wishes = InitOptions(task, text, label, group, tag_names, encoding, config, revision, sheet)
+    if recipe and wishes != InitOptions():
         raise SpecError("a recipe brings its own data and columns", remedy="leave the options out, or give DATA")
-    asker = ask if sys.stdin.isatty() and sys.stderr.isatty() else None
-    said = from_recipe(recipe, output) if recipe else from_data(str(data), output, name, wishes, asker)
-    screen = console()
+    asker = ask_choice if sys.stdin.isatty() and sys.stderr.isatty() else None
+    said = copy_recipe_spec(recipe, output) if recipe else write_spec_for_data(str(data), output, name, wishes, asker)
+    screen = make_console()
     for line in said:
         screen.print(line, markup=False)
     screen.print(f"wrote {output}; next: loratory check {output}, then loratory run {output}", markup=False)

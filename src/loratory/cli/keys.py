@@ -19,14 +19,14 @@ def command(
     admin: Annotated[bool, typer.Option("--admin", help="It may load and unload, too.")] = False,
 ) -> None:
     """Make, revoke and list the API keys of a server. A key is shown once; the file holds its hash."""
-    from loratory.cli.printing import console, write
-    from loratory.flows.keys import add, listed, revoke
+    from loratory.cli.printing import make_console, write_stdout
+    from loratory.flows.keys import add_key, list_keys, revoke_key
 
     if action == "list":
-        for line in listed(file):
-            write(f"{line}\n")
+        for line in list_keys(file):
+            write_stdout(f"{line}\n")
     elif action == "revoke":
-        revoke(file, name)
-        console().print(f"revoked: {name}; a running server forgets it within a second", markup=False)
+        revoke_key(file, name)
+        make_console().print(f"revoked: {name}; a running server forgets it within a second", markup=False)
     else:
-        write(f"{add(action, file, name, admin)}\n")
+        write_stdout(f"{add_key(action, file, name, admin)}\n")

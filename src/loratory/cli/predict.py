@@ -39,44 +39,44 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Answer one text, a file, or stdin; one JSON answer a line."""
-    from loratory.cli.printing import data, write
+    from loratory.cli.printing import print_json, write_stdout
     from loratory.errors import DataError
     from loratory.flows import by_url
     from loratory.flows import predict as flow
-    from loratory.flows.opening import fit_folder
+    from loratory.flows.opening import find_fit_folder
 
-    if url is not None and where is not None and not _is_folder(where):
+    if url is not None and where is not None and not _is_artifact_folder(where):
         text, where = [where, *(text or ())], None
-    by_url.refuse_mixed(where, url, contender, task)
+    by_url.check_source_options(where, url, contender, task)
     if where is not None:
-        fit_folder(Path(where), contender)  # a mistake is told before the libraries are loaded
+        find_fit_folder(Path(where), contender)  # a mistake is told before the libraries are loaded
     texts = text or ()
     if texts and file:
         raise DataError("give either texts or --file, not both", remedy="two commands, or one file with all texts")
     if stream and (len(texts) != 1 or as_json):
         raise DataError("--stream shows the answer to one text", allowed="one TEXT, without --json")
-    source = flow.Source(texts, file, column or (), () if texts or file else stdin())
-    with by_url.opened(url, task) if url is not None else flow.here(Path(str(where)), contender) as answerer:
+    source = flow.InputSource(texts, file, column or (), () if texts or file else open_stdin())
+    with by_url.open_remote(url, task) if url is not None else flow.open_local(Path(str(where)), contender) as answerer:
         if stream:
-            answerer.aloud(flow.given_inputs(answerer.task, texts)[0], write)
+            answerer.stream(flow.parse_typed_inputs(answerer.task, texts)[0], write_stdout)
             return
-        for asked, made, facts in answerer.rows(flow.inputs(answerer.task, source)):
+        for asked, made, facts in answerer.answer_all(flow.read_inputs(answerer.task, source)):
             shown = None if len(texts) == 1 else asked
-            data({**flow.as_json(shown, made), **facts} if as_json else made.answer)
+            print_json({**flow.prediction_to_json(shown, made), **facts} if as_json else made.answer)
 
 
-def _is_folder(word: str) -> bool:
+def _is_artifact_folder(word: str) -> bool:
     """Whether the first word names a run or an artifact: beside --url any other is a text."""
     return any(os.path.isfile(os.path.join(word, name)) for name in ("ladder.json", "predictor.json"))
 
 
-def stdin() -> Iterable[bytes]:
+def open_stdin() -> Iterable[bytes]:
     """Lines as bytes, so that one which is not UTF-8 can be named. Raises DataError where there is no stdin."""
-    from loratory.cli.printing import console
+    from loratory.cli.printing import make_console
     from loratory.errors import DataError
 
     if sys.stdin is None or sys.stdin.closed:
         raise DataError("there is no text, no --file, and stdin is closed", remedy='loratory predict RUN "a text"')
     if sys.stdin.isatty():
-        console().print("one text a line; Ctrl-D ends", markup=False)
+        make_console().print("one text a line; Ctrl-D ends", markup=False)
     return sys.stdin.buffer

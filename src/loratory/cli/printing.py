@@ -15,24 +15,24 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from loratory.errors import LoratoryError
 
-PLAIN_COLUMNS = 110  # without a terminal, lines are at least that wide
-PLAIN_SECONDS = 20.0  # without a terminal, a line about a running fit at most this often
+MIN_PLAIN_COLUMNS = 110  # without a terminal, lines are at least that wide
+PLAIN_PROGRESS_SECONDS = 20.0  # without a terminal, a line about a running fit at most this often
 
 
-def console() -> Console:
+def make_console() -> Console:
     """stderr; rich looks at NO_COLOR and at whether it is a terminal. A file or a pipe is wide enough for a ladder."""
     if sys.stderr.isatty():
         return Console(stderr=True, highlight=False)
-    columns = shutil.get_terminal_size((PLAIN_COLUMNS, 25)).columns
-    return Console(stderr=True, highlight=False, soft_wrap=True, width=max(PLAIN_COLUMNS, columns))
+    columns = shutil.get_terminal_size((MIN_PLAIN_COLUMNS, 25)).columns
+    return Console(stderr=True, highlight=False, soft_wrap=True, width=max(MIN_PLAIN_COLUMNS, columns))
 
 
-def data(value: Any) -> None:
+def print_json(value: Any) -> None:
     """JSON on stdout, at once."""
-    write(json.dumps(value, ensure_ascii=False) + "\n")
+    write_stdout(json.dumps(value, ensure_ascii=False) + "\n")
 
 
-def write(text: str) -> None:
+def write_stdout(text: str) -> None:
     """Text on stdout, at once; whoever reads it may have seen enough (`| head`), which is no error."""
     try:
         sys.stdout.write(text)
@@ -42,22 +42,22 @@ def write(text: str) -> None:
         raise SystemExit(0) from None
 
 
-def complain(problem: LoratoryError) -> None:
+def print_error(problem: LoratoryError) -> None:
     """An error a person can act on."""
     sys.stderr.write(f"loratory: {problem}\n")
 
 
-class Screen:
+class ProgressScreen:
     """Shows what a flow tells: a bar with the remaining time on a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
-        self.console = console()
+        self.console = make_console()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._title, self._score, self._said, self._started, self._first = "", "", 0.0, 0.0, 0
-        self._looked: dict[str, str] = {}  # contender -> the fit whose first examples were shown
+        self._title, self._score, self._printed_at, self._started_at, self._first_step = "", "", 0.0, 0.0, 0
+        self._previewed_fits: dict[str, str] = {}  # contender -> the fit whose first examples were shown
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> ProgressScreen:
         if self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("  {task.description}"),
@@ -80,35 +80,35 @@ class Screen:
             handler(values)
 
     def _on_stage(self, values: Mapping[str, Any]) -> None:
-        self._clear()
+        self._remove_progress_bar()
         self.console.print(f"- {values['text']}", markup=False)
 
     def _on_said(self, values: Mapping[str, Any]) -> None:
         self.console.print(f"  {values['text']}", markup=False)
 
     def _on_contender(self, values: Mapping[str, Any]) -> None:
-        self._clear()
+        self._remove_progress_bar()
         self.console.print(f"- contender {values['number']} of {values['of']}: {values['contender']}", markup=False)
 
     def _on_kept(self, values: Mapping[str, Any]) -> None:
         self.console.print(f"  seed {values['seed']}: finished before, kept", markup=False)
 
     def _on_measure(self, values: Mapping[str, Any]) -> None:
-        self._clear()
+        self._remove_progress_bar()
         self.console.print(f"- answering the test set: {values['contender']}", markup=False)
 
     def _on_failed(self, values: Mapping[str, Any]) -> None:
         self.console.print(f"  failed: {values['text']}", markup=False)
 
     def _on_fit(self, values: Mapping[str, Any]) -> None:
-        self._clear()
+        self._remove_progress_bar()
         self._title, self._score = f"{values['contender']} seed {values['seed']}", ""
-        self._started, self._said, self._first = time.monotonic(), time.monotonic(), -1
+        self._started_at, self._printed_at, self._first_step = time.monotonic(), time.monotonic(), -1
 
     def _on_preflight(self, values: Mapping[str, Any]) -> None:
         """What a model that writes is shown, and below it what it learns to write: once for each contender."""
         contender = self._title.rpartition(" seed ")[0]
-        if self._looked.setdefault(contender, self._title) != self._title:
+        if self._previewed_fits.setdefault(contender, self._title) != self._title:
             return
         for line in values["prompt"].splitlines():
             self.console.print(f"  | {line}", markup=False)
@@ -116,28 +116,28 @@ class Screen:
 
     def _on_step(self, values: Mapping[str, Any]) -> None:
         step, of = values["step"], values["of"]
-        if self._first < 0:  # of this process: a fit that goes on begins somewhere in the middle
-            self._first, self._started = step, time.monotonic()
+        if self._first_step < 0:  # of this process: a fit that goes on begins somewhere in the middle
+            self._first_step, self._started_at = step, time.monotonic()
         text = f"{self._title}  epoch {values['epoch']}  loss {values['loss']:.3f}{self._score}"
         if self._bar is not None:
             if self._task is None:
                 self._task = self._bar.add_task(text, total=of)
             self._bar.update(self._task, completed=step, description=text)
-        elif time.monotonic() - self._said > PLAIN_SECONDS:
-            self._said = time.monotonic()
-            self.console.print(f"  {text}  step {step} of {of}{self._left(step, of)}", markup=False)
+        elif time.monotonic() - self._printed_at > PLAIN_PROGRESS_SECONDS:
+            self._printed_at = time.monotonic()
+            self.console.print(f"  {text}  step {step} of {of}{self._format_time_left(step, of)}", markup=False)
 
-    def _left(self, step: int, of: int) -> str:
+    def _format_time_left(self, step: int, of: int) -> str:
         """Nothing until two steps were seen: the first one says when the clock began, not how fast it runs."""
-        if step <= self._first:
+        if step <= self._first_step:
             return ""
-        return f", about {(time.monotonic() - self._started) / (step - self._first) * (of - step):.0f} s left"
+        return f", about {(time.monotonic() - self._started_at) / (step - self._first_step) * (of - step):.0f} s left"
 
     def _on_epoch(self, values: Mapping[str, Any]) -> None:
         self._score = f"  validation {values['score']:.4f}"
 
     def _on_fitted(self, values: Mapping[str, Any]) -> None:
-        self._clear()
+        self._remove_progress_bar()
         if "best" in values:
             self.console.print(
                 f"  {self._title}: validation {values['best']:.4f} after {values['seconds']:.0f} s "
@@ -145,7 +145,7 @@ class Screen:
                 markup=False,
             )
 
-    def _clear(self) -> None:
+    def _remove_progress_bar(self) -> None:
         if self._bar is not None and self._task is not None:
             self._bar.remove_task(self._task)
         self._task = None

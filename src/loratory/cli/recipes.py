@@ -9,14 +9,14 @@ NAME = "recipes"
 
 def command(as_json: JsonOption = False) -> None:
     """List the recipes: a spec with sample data, or with the place where its data is."""
-    from loratory.cli.printing import console, data
-    from loratory.flows.recipes import listed
+    from loratory.cli.printing import make_console, print_json
+    from loratory.flows.recipes import list_recipes
 
-    rows = listed()
+    rows = list_recipes()
     if as_json:
-        data(rows)
+        print_json(rows)
         return
-    screen = console()
+    screen = make_console()
     for row in rows:
         screen.print(f"{row['name']:<14} {row['about']}", markup=False)
     screen.print(

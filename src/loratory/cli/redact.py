@@ -34,29 +34,29 @@ def command(
     hash and fake give the same value for the same words under one key, from LORATORY_REDACT_KEY. A .txt is read as one
     text; of a data file the text column alone goes out, as JSON lines.
     """
-    from loratory.cli.predict import stdin
-    from loratory.cli.printing import console, data, write
+    from loratory.cli.predict import open_stdin
+    from loratory.cli.printing import make_console, print_json, write_stdout
     from loratory.errors import DataError
-    from loratory.flows.opening import fit_folder, open_predictor
-    from loratory.flows.redact import redact, way_of
+    from loratory.flows.opening import find_fit_folder, open_predictor
+    from loratory.flows.redact import redact_inputs, make_replacement
 
     if text and file:
         raise DataError("give either texts or --file, not both", remedy="two commands, or one file with all texts")
-    way, said = way_of(how)
-    fit_folder(where, contender)  # a mistake is told before the libraries are loaded
-    lines = () if text or file else stdin()
+    way, said = make_replacement(how)
+    find_fit_folder(where, contender)  # a mistake is told before the libraries are loaded
+    lines = () if text or file else open_stdin()
     from loratory.flows import predict as flow
 
     predictor, _ = open_predictor(where, contender)
     if said:
-        console().print(said, markup=False)
+        make_console().print(said, markup=False)
     plain = file is not None and file.suffix == ".txt"
     if plain and file:
-        inputs: Iterable[Any] = [flow.whole_file(predictor.task, file)]
+        inputs: Iterable[Any] = [flow.read_text_file(predictor.task, file)]
     else:
-        inputs = flow.inputs(predictor.task, flow.Source(text or (), file, (), lines))
-    for made in redact(predictor, inputs, way, label or ()):
+        inputs = flow.read_inputs(predictor.task, flow.InputSource(text or (), file, (), lines))
+    for made in redact_inputs(predictor, inputs, way, label or ()):
         if as_json or (file and not plain):
-            data(made.as_json())
+            print_json(made.as_json())
         else:
-            write(made.text if plain else f"{made.text}\n")
+            write_stdout(made.text if plain else f"{made.text}\n")

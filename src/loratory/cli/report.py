@@ -15,12 +15,12 @@ def command(where: Annotated[Path, typer.Argument(metavar="RUN", help="A run's f
 
     The test set is not read again, and nothing is fitted.
     """
-    from loratory.cli.printing import Screen
-    from loratory.flows.opening import unsealed_ladder
+    from loratory.cli.printing import ProgressScreen
+    from loratory.flows.opening import read_unsealed_ladder
 
-    unsealed_ladder(where)  # a mistake is told before the libraries are loaded
-    from loratory.flows.again import rebuild
+    read_unsealed_ladder(where)  # a mistake is told before the libraries are loaded
+    from loratory.flows.again import rebuild_report
 
-    with Screen() as screen:
-        file = rebuild(where, screen)
+    with ProgressScreen() as screen:
+        file = rebuild_report(where, screen)
     screen.console.print(f"report: {file}", markup=False)

@@ -19,19 +19,19 @@ def command(
     A run that was stopped goes on where it was; finished contenders are kept. A contender that cannot be
     fitted or measured is named, and the others are reported.
     """
-    from loratory.cli.printing import Screen
-    from loratory.cli.printing import data as print_data
+    from loratory.cli.printing import ProgressScreen
+    from loratory.cli.printing import print_json as print_data
     from loratory.flows.specs import load_spec
 
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
-    from loratory.evaluation.ladder import lines, table
-    from loratory.flows.run import Place, run
+    from loratory.evaluation.ladder import format_ladder_lines, make_ladder_table
+    from loratory.flows.run import RunPaths, run_experiment
 
-    place = Place.of(parsed, output)
-    with Screen() as screen:
-        ladder = run(parsed, place, screen)
-    screen.console.print(table(ladder))
-    for line in lines(ladder):
+    place = RunPaths.for_spec(parsed, output)
+    with ProgressScreen() as screen:
+        ladder = run_experiment(parsed, place, screen)
+    screen.console.print(make_ladder_table(ladder))
+    for line in format_ladder_lines(ladder):
         screen.console.print(line, markup=False)
     screen.console.print(f"report: {place.folder / 'report.html'}", markup=False)
     if as_json:

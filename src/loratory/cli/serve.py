@@ -43,14 +43,14 @@ def command(
 
     SIGTERM or Ctrl-C: what was accepted is answered, then it ends.
     """
-    from loratory.cli.printing import console
-    from loratory.flows.serve import serve, server_spec
-    from loratory.serving.logs import log_to_stderr
+    from loratory.cli.printing import make_console
+    from loratory.flows.serve import run_server, load_server_spec
+    from loratory.serving.logs import configure_logging
 
     asked = {"host": host, "keys": keys, "adapters": adapters, "discover": discover}
     given = [f"{key}={json.dumps(str(value))}" for key, value in asked.items() if value is not None]  # "::1" is text
     given += [f"port={port}"] if port is not None else []
-    spec = server_spec(config, where or (), [*given, *(change or ())])
-    screen = console()
-    log_to_stderr(spec.texts_in_logs)
-    serve(spec, lambda text: screen.print(f"- {text}", markup=False))
+    spec = load_server_spec(config, where or (), [*given, *(change or ())])
+    screen = make_console()
+    configure_logging(spec.texts_in_logs)
+    run_server(spec, lambda text: screen.print(f"- {text}", markup=False))

@@ -34,23 +34,23 @@ def command(
     Typos, case, punctuation, spacing, harmless words before and behind, Unicode look-alikes. On a run's own rows the
     figures are kept in its stress.json, and reading its test rows is noted.
     """
-    from loratory.cli.printing import Screen
-    from loratory.cli.printing import data as print_data
-    from loratory.flows.opening import fit_folder
+    from loratory.cli.printing import ProgressScreen
+    from loratory.cli.printing import print_json as print_data
+    from loratory.flows.opening import find_fit_folder
 
-    fit_folder(where, contender)  # a mistake is told before the libraries are loaded
-    from loratory.evaluation.stress import lines
-    from loratory.flows.stress import Given, by_hand
+    find_fit_folder(where, contender)  # a mistake is told before the libraries are loaded
+    from loratory.evaluation.stress import format_stress_lines
+    from loratory.flows.stress import StressArguments, stress_predictor
 
     changes = [*(change or ()), *([f"stress.texts={texts}"] if texts is not None else [])]
-    with Screen() as screen:
-        made = by_hand(where, Given(contender, data, column or (), changes), screen)
+    with ProgressScreen() as screen:
+        made = stress_predictor(where, StressArguments(contender, data, column or (), changes), screen)
     part = made.get("data") or f"the {made['part']} rows"
     screen.console.print(
         f"{made['name']} on {made['texts']} texts of {part}, worst first [{made['confidence']:.0%} intervals]",
         markup=False,
     )
-    for line in lines(made):
+    for line in format_stress_lines(made):
         screen.console.print(line, markup=False)
     if as_json:
         print_data(made)

@@ -23,16 +23,16 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Fit contenders of a spec and show their validation scores; the test set is not read."""
-    from loratory.cli.printing import Screen
-    from loratory.cli.printing import data as print_data
+    from loratory.cli.printing import ProgressScreen
+    from loratory.cli.printing import print_json as print_data
     from loratory.flows.specs import load_spec
 
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
-    from loratory.flows.run import Place
-    from loratory.flows.train import train
+    from loratory.flows.run import RunPaths
+    from loratory.flows.train import train_contenders
 
-    with Screen() as screen:
-        rows = train(parsed, Place.of(parsed, output), contender or (), screen)
+    with ProgressScreen() as screen:
+        rows = train_contenders(parsed, RunPaths.for_spec(parsed, output), contender or (), screen)
     for row in rows:
         screen.console.print(
             f"{row['contender']:<16} {row['headline']} {row['score']:.4f} on validation, {row['folder']}", markup=False

@@ -4,16 +4,16 @@ with Client("http://127.0.0.1:8000") as client:
     [answer] = client.predict("risk-triage", ["my card was stolen"])
 """
 
-from loratory.errors import ServerError, missing_extra
+from loratory.errors import ServerError, make_missing_extra
 
 try:
-    from loratory.client.answers import Answer, Written
+    from loratory.client.answers import Answer, Generation
     from loratory.client.awaiting import AsyncClient
     from loratory.client.blocking import Client
-    from loratory.client.retries import Retries
+    from loratory.client.retries import RetryPolicy
 except ModuleNotFoundError as problem:
     if problem.name != "httpx":
         raise
-    raise missing_extra("httpx", "client") from None
+    raise make_missing_extra("httpx", "client") from None
 
-__all__ = ["Answer", "AsyncClient", "Client", "Retries", "ServerError", "Written"]
+__all__ = ["Answer", "AsyncClient", "Client", "RetryPolicy", "ServerError", "Generation"]

@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar
 
 JSON = Any
-Made = TypeVar("Made")
+AnswerType = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Written:
+class Generation:
     """An answer that was written. `text` is what was written, `answer` what it says (JSON where the task has it)."""
 
     answer: JSON
@@ -38,7 +38,7 @@ class Written:
     milliseconds: float | None = None
 
 
-def made(kind: type[Made], facts: Mapping[str, JSON]) -> Made:
+def parse_answer(kind: type[AnswerType], facts: Mapping[str, JSON]) -> AnswerType:
     """The value from a server's plain data; members that are unknown here are left. Raises ValueError."""
     known = fields(kind)  # type: ignore[arg-type]  # both kinds are dataclasses
     needed = {one.name for one in known if one.default is MISSING and one.default_factory is MISSING}

@@ -10,14 +10,14 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from loratory.client import calls
-from loratory.client.answers import JSON, Answer, Written
-from loratory.client.calls import Bounds, Call
-from loratory.client.replies import Reply, lost, reply_of
-from loratory.client.retries import USUAL, Retries, Tries
+from loratory.client.answers import JSON, Answer, Generation
+from loratory.client.calls import RequestLimits, Call
+from loratory.client.replies import Reply, to_failed_reply, to_reply
+from loratory.client.retries import DEFAULT_RETRIES, RetryPolicy, RetryState
 from loratory.client.streams import AsyncStream
 
-Read = TypeVar("Read")
-AT_ONCE = 4  # parts that are on their way
+Result = TypeVar("Read")
+MAX_CONCURRENT_REQUESTS = 4  # parts that are on their way
 
 
 class AsyncClient:
@@ -29,41 +29,41 @@ class AsyncClient:
         key: str | None = None,
         *,
         timeout: float = 60.0,
-        retries: Retries = USUAL,
+        retries: RetryPolicy = DEFAULT_RETRIES,
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._http = httpx.AsyncClient(**calls.settings(url, key, timeout), transport=transport)
+        self._http = httpx.AsyncClient(**calls.client_options(url, key, timeout), transport=transport)
         self._retries, self._sleep = retries, sleep
-        self._bounds: Bounds | None = None
+        self._limits: RequestLimits | None = None
 
     async def ready(self) -> bool:
         """Whether it takes requests."""
-        return await self._do(calls.ready())
+        return await self._send_with_retries(calls.build_ready_call())
 
     async def info(self) -> dict[str, Any]:
         """Version, machine, tasks and limits."""
-        return await self._do(calls.info())
+        return await self._send_with_retries(calls.build_info_call())
 
     async def tasks(self) -> list[dict[str, Any]]:
         """What is told of every task: its contract, and who answers."""
-        return await self._do(calls.tasks())
+        return await self._send_with_retries(calls.build_tasks_call())
 
     async def task(self, name: str) -> dict[str, Any]:
         """What is told of one task."""
-        return await self._do(calls.task(name))
+        return await self._send_with_retries(calls.build_task_call(name))
 
     async def predict(
         self, task: str, inputs: Sequence[JSON], probabilities: bool = True, *, at_once: int | None = None
     ) -> list[Answer]:
         """One answer for each input, in order. `at_once`: inputs in a request; else as many as the server takes."""
-        bounds = await self._known() if len(inputs) > 1 else Bounds()
-        parts = calls.predict(task, inputs, probabilities, bounds, at_once)
-        room = asyncio.Semaphore(AT_ONCE)
+        bounds = await self._fetch_limits() if len(inputs) > 1 else RequestLimits()
+        parts = calls.build_predict_calls(task, inputs, probabilities, bounds, at_once)
+        room = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
 
         async def ask(call: Call[list[Answer]]) -> list[Answer]:
             async with room:
-                return await self._do(call)
+                return await self._send_with_retries(call)
 
         asked = [asyncio.create_task(ask(call)) for call in parts]
         try:
@@ -81,10 +81,10 @@ class AsyncClient:
         messages: Sequence[Mapping[str, str]] | None = None,
         input: Mapping[str, JSON] | None = None,
         parameters: Mapping[str, JSON] | None = None,
-    ) -> Written:
+    ) -> Generation:
         """An answer in writing to a prompt, to messages or to an input of the task."""
         asked = {"prompt": prompt, "messages": messages, "input": input}
-        return await self._do(calls.generate(task, asked, parameters or {}, False))
+        return await self._send_with_retries(calls.build_generate_call(task, asked, parameters or {}, False))
 
     async def stream(
         self,
@@ -97,46 +97,46 @@ class AsyncClient:
     ) -> AsyncStream:
         """As generate, heard while it is written."""
         asked = {"prompt": prompt, "messages": messages, "input": input}
-        call = calls.generate(task, asked, parameters or {}, True)
-        tries = Tries(self._retries)
+        call = calls.build_generate_call(task, asked, parameters or {}, True)
+        tries = RetryState(self._retries)
         while True:
-            found = await self._begin(call)
+            found = await self._open_stream(call)
             if isinstance(found, AsyncStream):
                 return found
-            if (wait := tries.wait(found)) is None:
-                raise found.error()
+            if (wait := tries.next_wait(found)) is None:
+                raise found.to_error()
             await self._sleep(wait)
 
-    async def _do(self, call: Call[Read]) -> Read:
-        tries = Tries(self._retries)
+    async def _send_with_retries(self, call: Call[Result]) -> Result:
+        tries = RetryState(self._retries)
         while True:
             reply = await self._send(call)
-            wait = tries.wait(reply) if call.patient else None
+            wait = tries.next_wait(reply) if call.retryable else None
             if wait is None:
                 return call.read(reply)
             await self._sleep(wait)
 
     async def _send(self, call: Call[Any]) -> Reply:
         try:
-            return reply_of(await self._http.request(call.method, call.path, content=call.body, headers=call.headers))
+            return to_reply(await self._http.request(call.method, call.path, content=call.body, headers=call.headers))
         except httpx.RequestError as problem:
-            return lost(problem)
+            return to_failed_reply(problem)
 
-    async def _begin(self, call: Call[Any]) -> AsyncStream | Reply:
+    async def _open_stream(self, call: Call[Any]) -> AsyncStream | Reply:
         request = self._http.build_request(call.method, call.path, content=call.body, headers=call.headers)
         try:
             response = await self._http.send(request, stream=True)
             if response.status_code == 200:
                 return AsyncStream(response)
             await response.aread()
-            return reply_of(response)
+            return to_reply(response)
         except httpx.RequestError as problem:
-            return lost(problem)
+            return to_failed_reply(problem)
 
-    async def _known(self) -> Bounds:
-        if self._bounds is None:
-            self._bounds = await self._do(calls.bounds())
-        return self._bounds
+    async def _fetch_limits(self) -> RequestLimits:
+        if self._limits is None:
+            self._limits = await self._send_with_retries(calls.build_limits_call())
+        return self._limits
 
     async def close(self) -> None:
         """Close the connections."""

@@ -10,13 +10,13 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from loratory.client import calls
-from loratory.client.answers import JSON, Answer, Written
-from loratory.client.calls import Bounds, Call
-from loratory.client.replies import Reply, lost, reply_of
-from loratory.client.retries import USUAL, Retries, Tries
+from loratory.client.answers import JSON, Answer, Generation
+from loratory.client.calls import RequestLimits, Call
+from loratory.client.replies import Reply, to_failed_reply, to_reply
+from loratory.client.retries import DEFAULT_RETRIES, RetryPolicy, RetryState
 from loratory.client.streams import Stream
 
-Read = TypeVar("Read")
+Result = TypeVar("Read")
 
 
 class Client:
@@ -28,37 +28,37 @@ class Client:
         key: str | None = None,
         *,
         timeout: float = 60.0,
-        retries: Retries = USUAL,
+        retries: RetryPolicy = DEFAULT_RETRIES,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._http = httpx.Client(**calls.settings(url, key, timeout), transport=transport)
+        self._http = httpx.Client(**calls.client_options(url, key, timeout), transport=transport)
         self._retries, self._sleep = retries, sleep
-        self._bounds: Bounds | None = None
+        self._limits: RequestLimits | None = None
 
     def ready(self) -> bool:
         """Whether it takes requests."""
-        return self._do(calls.ready())
+        return self._send_with_retries(calls.build_ready_call())
 
     def info(self) -> dict[str, Any]:
         """Version, machine, tasks and limits."""
-        return self._do(calls.info())
+        return self._send_with_retries(calls.build_info_call())
 
     def tasks(self) -> list[dict[str, Any]]:
         """What is told of every task: its contract, and who answers."""
-        return self._do(calls.tasks())
+        return self._send_with_retries(calls.build_tasks_call())
 
     def task(self, name: str) -> dict[str, Any]:
         """What is told of one task."""
-        return self._do(calls.task(name))
+        return self._send_with_retries(calls.build_task_call(name))
 
     def predict(
         self, task: str, inputs: Sequence[JSON], probabilities: bool = True, *, at_once: int | None = None
     ) -> list[Answer]:
         """One answer for each input, in order. `at_once`: inputs in a request; else as many as the server takes."""
-        bounds = self._known() if len(inputs) > 1 else Bounds()
-        parts = calls.predict(task, inputs, probabilities, bounds, at_once)
-        return [answer for call in parts for answer in self._do(call)]
+        bounds = self._fetch_limits() if len(inputs) > 1 else RequestLimits()
+        parts = calls.build_predict_calls(task, inputs, probabilities, bounds, at_once)
+        return [answer for call in parts for answer in self._send_with_retries(call)]
 
     def generate(
         self,
@@ -68,10 +68,10 @@ class Client:
         messages: Sequence[Mapping[str, str]] | None = None,
         input: Mapping[str, JSON] | None = None,
         parameters: Mapping[str, JSON] | None = None,
-    ) -> Written:
+    ) -> Generation:
         """An answer in writing to a prompt, to messages or to an input of the task."""
         asked = {"prompt": prompt, "messages": messages, "input": input}
-        return self._do(calls.generate(task, asked, parameters or {}, False))
+        return self._send_with_retries(calls.build_generate_call(task, asked, parameters or {}, False))
 
     def stream(
         self,
@@ -84,46 +84,46 @@ class Client:
     ) -> Stream:
         """As generate, heard while it is written."""
         asked = {"prompt": prompt, "messages": messages, "input": input}
-        call = calls.generate(task, asked, parameters or {}, True)
-        tries = Tries(self._retries)
+        call = calls.build_generate_call(task, asked, parameters or {}, True)
+        tries = RetryState(self._retries)
         while True:
-            found = self._begin(call)
+            found = self._open_stream(call)
             if isinstance(found, Stream):
                 return found
-            if (wait := tries.wait(found)) is None:
-                raise found.error()
+            if (wait := tries.next_wait(found)) is None:
+                raise found.to_error()
             self._sleep(wait)
 
-    def _do(self, call: Call[Read]) -> Read:
-        tries = Tries(self._retries)
+    def _send_with_retries(self, call: Call[Result]) -> Result:
+        tries = RetryState(self._retries)
         while True:
             reply = self._send(call)
-            wait = tries.wait(reply) if call.patient else None
+            wait = tries.next_wait(reply) if call.retryable else None
             if wait is None:
                 return call.read(reply)
             self._sleep(wait)
 
     def _send(self, call: Call[Any]) -> Reply:
         try:
-            return reply_of(self._http.request(call.method, call.path, content=call.body, headers=call.headers))
+            return to_reply(self._http.request(call.method, call.path, content=call.body, headers=call.headers))
         except httpx.RequestError as problem:
-            return lost(problem)
+            return to_failed_reply(problem)
 
-    def _begin(self, call: Call[Any]) -> Stream | Reply:
+    def _open_stream(self, call: Call[Any]) -> Stream | Reply:
         request = self._http.build_request(call.method, call.path, content=call.body, headers=call.headers)
         try:
             response = self._http.send(request, stream=True)
             if response.status_code == 200:
                 return Stream(response)
             response.read()
-            return reply_of(response)
+            return to_reply(response)
         except httpx.RequestError as problem:
-            return lost(problem)
+            return to_failed_reply(problem)
 
-    def _known(self) -> Bounds:
-        if self._bounds is None:
-            self._bounds = self._do(calls.bounds())
-        return self._bounds
+    def _fetch_limits(self) -> RequestLimits:
+        if self._limits is None:
+            self._limits = self._send_with_retries(calls.build_limits_call())
+        return self._limits
 
     def close(self) -> None:
         """Close the connections."""

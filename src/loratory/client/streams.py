@@ -10,14 +10,14 @@ from typing import Self
 
 import httpx
 
-from loratory.client.answers import Written, made
-from loratory.client.replies import Reply, lost, origin
+from loratory.client.answers import Generation, parse_answer
+from loratory.client.replies import Reply, to_failed_reply, origin_of
 from loratory.errors import ServerError
 
-DONE = "[DONE]"
+DONE_MARKER = "[DONE]"
 
 
-class Events:
+class SseDecoder:
     """Bytes to the data of events."""
 
     def __init__(self) -> None:
@@ -38,38 +38,38 @@ class Events:
                 self._data = []
 
 
-class Hearing:
+class StreamReader:
     """What a stream says, piece by piece; `answer` is the whole, once it was told."""
 
     def __init__(self, where: str) -> None:
-        self.answer: Written | None = None
+        self.answer: Generation | None = None
         self.done = False
-        self._events, self._where = Events(), where
+        self._decoder, self._where = SseDecoder(), where
 
     def feed(self, chunk: bytes, final: bool = False) -> Iterator[str]:
         """The pieces of text that this chunk completes. Raises ServerError."""
-        for event in self._events.feed(chunk, final):
-            if event == DONE:
+        for event in self._decoder.feed(chunk, final):
+            if event == DONE_MARKER:
                 self.done = True
                 return
-            yield from self._heard(event)
+            yield from self._read_event(event)
 
-    def _heard(self, event: str) -> Iterator[str]:
+    def _read_event(self, event: str) -> Iterator[str]:
         reply = Reply(200, event.encode(), self._where)
-        facts = reply.value()
+        facts = reply.parse_json()
         if not isinstance(facts, dict):
-            raise reply.foreign("an event is no object")
+            raise reply.unexpected_reply("an event is no object")
         if "error" in facts:
-            raise reply.error()
+            raise reply.to_error()
         if "answer" not in facts:
             yield str(facts.get("text", ""))
             return
         try:
-            self.answer = made(Written, facts)
+            self.answer = parse_answer(Generation, facts)
         except ValueError as problem:
-            raise reply.foreign(str(problem)) from None
+            raise reply.unexpected_reply(str(problem)) from None
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Raises ServerError where the stream ended too early."""
         for _ in self.feed(b"", final=True):  # a line's end that might have been half of one
             pass
@@ -77,31 +77,31 @@ class Hearing:
             raise ServerError("the stream ended before its answer was whole", where=self._where, code="cut")
 
 
-def hearing_of(response: httpx.Response) -> Hearing:
+def stream_reader_of(response: httpx.Response) -> StreamReader:
     """For a response whose stream begins."""
-    return Hearing(f"{origin(response.request.url)}{response.request.url.path}")
+    return StreamReader(f"{origin_of(response.request.url)}{response.request.url.path}")
 
 
 class Stream:
     """Pieces of an answer while it is written. Behind the last one, `answer` is the whole. Raises ServerError."""
 
     def __init__(self, response: httpx.Response) -> None:
-        self._response, self._hearing = response, hearing_of(response)
+        self._response, self._reader = response, stream_reader_of(response)
 
     @property
-    def answer(self) -> Written | None:
+    def answer(self) -> Generation | None:
         """The whole answer, once all was heard."""
-        return self._hearing.answer
+        return self._reader.answer
 
     def __iter__(self) -> Iterator[str]:
         try:
             for chunk in self._response.iter_bytes():
-                yield from self._hearing.feed(chunk)
-                if self._hearing.done:
+                yield from self._reader.feed(chunk)
+                if self._reader.done:
                     break
-            self._hearing.end()
+            self._reader.finish()
         except httpx.RequestError as problem:
-            raise lost(problem).error() from None
+            raise to_failed_reply(problem).to_error() from None
         finally:
             self.close()
 
@@ -120,23 +120,23 @@ class AsyncStream:
     """As Stream, for `async for`."""
 
     def __init__(self, response: httpx.Response) -> None:
-        self._response, self._hearing = response, hearing_of(response)
+        self._response, self._reader = response, stream_reader_of(response)
 
     @property
-    def answer(self) -> Written | None:
+    def answer(self) -> Generation | None:
         """The whole answer, once all was heard."""
-        return self._hearing.answer
+        return self._reader.answer
 
     async def __aiter__(self) -> AsyncIterator[str]:
         try:
             async for chunk in self._response.aiter_bytes():
-                for piece in self._hearing.feed(chunk):
+                for piece in self._reader.feed(chunk):
                     yield piece
-                if self._hearing.done:
+                if self._reader.done:
                     break
-            self._hearing.end()
+            self._reader.finish()
         except httpx.RequestError as problem:
-            raise lost(problem).error() from None
+            raise to_failed_reply(problem).to_error() from None
         finally:
             await self.close()
 

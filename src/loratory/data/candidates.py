@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from loratory.data.similarity import PERMUTATIONS, Array, mix
+from loratory.data.similarity import PERMUTATIONS, Array, mix_bits
 
-RECALL = 0.9999  # least chance that a pair at the threshold becomes a candidate
-BATCH = 1 << 16  # pairs handed on together
-MORE = 3  # rows that must agree besides, where a bucket is crowded
+MIN_RECALL = 0.9999  # least chance that a pair at the threshold becomes a candidate
+PAIR_BATCH_SIZE = 1 << 16  # pairs handed on together
+EXTRA_ROWS = 3  # rows that must agree besides, where a bucket is crowded
 
 
-def bands_for(threshold: float, recall: float = RECALL) -> tuple[int, int]:
+def choose_bands(threshold: float, recall: float = MIN_RECALL) -> tuple[int, int]:
     """Bands and rows: the most rows, and so the fewest candidates, that find a pair at the threshold surely enough.
 
     A pair of similarity s becomes a candidate with probability 1 - (1 - s^rows)^bands (Leskovec, Rajaraman and
@@ -26,28 +26,28 @@ def bands_for(threshold: float, recall: float = RECALL) -> tuple[int, int]:
     return PERMUTATIONS, 1
 
 
-def keys_of(signatures: Array, kinds: Array, shape: tuple[int, int], crowd: int, levels: int) -> Array:
+def compute_band_keys(signatures: Array, kinds: Array, bands_and_rows: tuple[int, int], max_bucket_size: int, levels: int) -> Array:
     """A key per band and text: uint32[N, bands]. Texts of different `kinds` (int64[N]) never share one.
 
     `shape`: bands and rows. Where more than `crowd` texts share a key, as the texts of one template do, they must
     agree in MORE rows, and so on `levels` times: the most similar are met first, and the others not at all.
     """
-    bands, rows = shape
+    bands, rows = bands_and_rows
     made = np.empty((len(signatures), bands), np.uint32)
     for band in range(bands):
-        columns = [(band * rows + row) % PERMUTATIONS for row in range(rows + levels * MORE)]
-        key = _hash(mix(kinds.astype(np.uint64)), signatures, columns[:rows])
-        for level in range(rows, len(columns), MORE):
+        columns = [(band * rows + row) % PERMUTATIONS for row in range(rows + levels * EXTRA_ROWS)]
+        key = _hash_columns(mix_bits(kinds.astype(np.uint64)), signatures, columns[:rows])
+        for level in range(rows, len(columns), EXTRA_ROWS):
             _, place, count = np.unique(key, return_inverse=True, return_counts=True)
-            crowded = np.flatnonzero(count[place] > crowd)
+            crowded = np.flatnonzero(count[place] > max_bucket_size)
             if not len(crowded):
                 break
-            key[crowded] = _hash(key[crowded], signatures[crowded], columns[level : level + MORE])
+            key[crowded] = _hash_columns(key[crowded], signatures[crowded], columns[level : level + EXTRA_ROWS])
         made[:, band] = key.astype(np.uint32)
     return made
 
 
-def candidates(keys: Array, settled: Callable[[Array, Array], Array]) -> Iterator[tuple[int, Array, Array]]:
+def find_candidate_pairs(keys: Array, find_settled: Callable[[Array, Array], Array]) -> Iterator[tuple[int, Array, Array]]:
     """(band, one, other): pairs of texts with one key, nearest in order first; some come in several bands.
 
     `settled(texts, begins)` tells which buckets hold nothing to find any more: texts in the order of their buckets,
@@ -58,11 +58,11 @@ def candidates(keys: Array, settled: Callable[[Array, Array], Array]) -> Iterato
         fresh = np.concatenate(([True], key[order][1:] != key[order][:-1]))
         begins = np.flatnonzero(fresh)
         ends = np.append(begins[1:], len(order))[np.cumsum(fresh) - 1]
-        for one, other in _pairs(order, ends, settled):
+        for one, other in _pair_bucket_members(order, ends, find_settled):
             yield band, one, other
 
 
-def _pairs(order: Array, ends: Array, settled: Callable[[Array, Array], Array]) -> Iterator[tuple[Array, Array]]:
+def _pair_bucket_members(order: Array, ends: Array, find_settled: Callable[[Array, Array], Array]) -> Iterator[tuple[Array, Array]]:
     active = np.flatnonzero(np.arange(len(order)) + 1 < ends)
     held: list[tuple[Array, Array]] = []
     many, step = 0, 1
@@ -72,30 +72,30 @@ def _pairs(order: Array, ends: Array, settled: Callable[[Array, Array], Array]) 
         ask = step & (step - 1) == 0  # 1, 2, 4, ...: what was joined meanwhile needs no more looks
         step += 1
         active = active[active + step < ends[active]]
-        if many >= BATCH or ask or not len(active):
-            yield from _batches(held)
+        if many >= PAIR_BATCH_SIZE or ask or not len(active):
+            yield from _batch_pairs(held)
             held, many = [], 0
         if ask and len(active):
-            active = _unsettled(active, order, ends, settled)
+            active = _drop_settled_buckets(active, order, ends, find_settled)
 
 
-def _unsettled(active: Array, order: Array, ends: Array, settled: Callable[[Array, Array], Array]) -> Array:
+def _drop_settled_buckets(active: Array, order: Array, ends: Array, find_settled: Callable[[Array, Array], Array]) -> Array:
     stops = np.unique(ends[active])
     firsts = np.searchsorted(ends, stops, side="left")  # `ends` ascends: the first place with that end
     lengths = stops - firsts
     begins = np.concatenate(([0], np.cumsum(lengths)[:-1]))
     places = np.repeat(firsts - begins, lengths) + np.arange(int(lengths.sum()))
-    done = settled(order[places], begins)
+    done = find_settled(order[places], begins)
     return np.asarray(active[~done[np.searchsorted(stops, ends[active])]])
 
 
-def _batches(held: list[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
-    one, other = (np.concatenate(side) for side in zip(*held, strict=True))
-    for begin in range(0, len(one), BATCH):
-        yield one[begin : begin + BATCH], other[begin : begin + BATCH]
+def _batch_pairs(pairs: list[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
+    one, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    for begin in range(0, len(one), PAIR_BATCH_SIZE):
+        yield one[begin : begin + PAIR_BATCH_SIZE], other[begin : begin + PAIR_BATCH_SIZE]
 
 
-def _hash(key: Array, signatures: Array, columns: list[int]) -> Array:
+def _hash_columns(key: Array, signatures: Array, columns: list[int]) -> Array:
     for column in columns:
-        key = mix(key ^ signatures[:, column].astype(np.uint64))
+        key = mix_bits(key ^ signatures[:, column].astype(np.uint64))
     return key

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from loratory.data.rows import Row
 from loratory.protocols import JSON
 
-FEW = 0.25  # share of the rows that a label seldom has more values than
-CLOSE = 0.3  # two labels whose scores differ by less could both be meant
+MAX_DISTINCT_SHARE = 0.25  # share of the rows that a label seldom has more values than
+MAX_CLOSE_SCORE_GAP = 0.3  # two labels whose scores differ by less could both be meant
 TEXT_WORDS: Mapping[str, float] = {
     **dict.fromkeys(("text", "message", "body", "utterance", "texto", "texte", "nachricht"), 1.0),
     **dict.fromkeys(("description", "content", "comment", "review", "sentence", "tweet", "complaint"), 0.8),
@@ -39,15 +39,15 @@ NO_LABEL_WORDS = frozenset(
     "email phone gender sex age country city region state zip address language lang locale channel source platform "
     "device browser version split fold index row worker currency price amount quantity unnamed".split()
 )
-ABOUT = ("meta", "metadata", "info", "extra", "_meta", "options", "context", "contexts")  # objects that are no answers
-ADDRESS = re.compile(r"\S+@\S+\.\S+|(https?|ftp)://\S*|www\.\S+")
-MOMENT = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?[./-]\d\d?[./-]\d{2,4}([T ].*)?|\d\d?:\d\d(:\d\d)?")
-WORD = re.compile(r"[^\W\d_]+|\d+")
-HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+METADATA_NAMES = ("meta", "metadata", "info", "extra", "_meta", "options", "context", "contexts")  # objects that are no answers
+ADDRESS_PATTERN = re.compile(r"\S+@\S+\.\S+|(https?|ftp)://\S*|www\.\S+")
+DATE_PATTERN = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?[./-]\d\d?[./-]\d{2,4}([T ].*)?|\d\d?:\d\d(:\d\d)?")
+WORD_PATTERN = re.compile(r"[^\W\d_]+|\d+")
+CAMEL_CASE_BOUNDARY = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ColumnCandidate:
     """A column that may be the text or the label; `path` may reach into an object."""
 
     path: str
@@ -55,61 +55,61 @@ class Candidate:
     distinct: int  # values it has in the rows that were looked at
 
 
-def suggest_texts(rows: Sequence[Row], taken: Sequence[str] = ()) -> list[Candidate]:
+def suggest_text_columns(rows: Sequence[Row], excluded: Sequence[str] = ()) -> list[ColumnCandidate]:
     """Columns of text that a task may read, best first."""
     found = []
-    for path, values in _columns(rows, taken):
+    for path, values in _iterate_columns(rows, excluded):
         texts = [value for value in values if isinstance(value, str) and value.strip()]
-        if not texts or _share(texts, ADDRESS) > 0.5 or _share(texts, MOMENT) > 0.5:
+        if not texts or _compute_match_share(texts, ADDRESS_PATTERN) > 0.5 or _compute_match_share(texts, DATE_PATTERN) > 0.5:
             continue
         words = sum(len(text.split()) for text in texts) / len(texts)
         characters = sum(map(len, texts)) / len(texts)
         distinct = len(set(texts))
         score = (
-            _name_score(path, TEXT_WORDS, NO_TEXT_WORDS)
+            _score_column_name(path, TEXT_WORDS, NO_TEXT_WORDS)
             + min(1.2, math.log1p(max(words, characters / 6)) / 3)  # languages without spaces have no words to count
             + 0.4 * distinct / len(texts)
             - (1 - len(texts) / len(rows))
         )
-        found.append(Candidate(path, score, distinct))
+        found.append(ColumnCandidate(path, score, distinct))
     return sorted(found, key=lambda one: -one.score)
 
 
-def suggest_labels(rows: Sequence[Row], text: str | None, taken: Sequence[str] = ()) -> list[Candidate]:
+def suggest_label_columns(rows: Sequence[Row], text: str | None, excluded: Sequence[str] = ()) -> list[ColumnCandidate]:
     """Columns of labels, best first: at least two values, each of them of several rows.
 
     Of two columns that say the same (a number and its name) only the names stay.
     """
-    columns = list(_columns(rows, [*taken, *([text] if text else [])]))
+    columns = list(_iterate_columns(rows, [*excluded, *([text] if text else [])]))
     found = []
     for place, (path, values) in enumerate(columns):
-        score = _label_score(path, values, edge=place in (0, len(columns) - 1))
+        score = _score_label_column(path, values, is_outermost=place in (0, len(columns) - 1))
         if score is not None:
-            found.append((Candidate(path, score, len(_plain(values))), values))
-    kept = [one for one, values in found if not any(_says_more(other, values, one) for other in found)]
+            found.append((ColumnCandidate(path, score, len(_count_label_values(values))), values))
+    kept = [one for one, values in found if not any(_is_better_duplicate(other, values, one) for other in found)]
     return sorted(kept, key=lambda one: -one.score)
 
 
-def suggest_spans(rows: Sequence[Row], taken: Sequence[str] = ()) -> list[Candidate]:
+def suggest_span_columns(rows: Sequence[Row], excluded: Sequence[str] = ()) -> list[ColumnCandidate]:
     """Columns of lists of spans ({start, end, ...} or [start, end, label]), the one with the most spans first."""
     found = []
-    for path, values in _columns(rows, taken):
+    for path, values in _iterate_columns(rows, excluded):
         lists = [value for value in values if isinstance(value, list)]
         spans = [span for value in lists for span in value]
         if spans and len(lists) > len(values) / 2 and all(map(_is_span, spans)):
-            found.append(Candidate(path, float(len(spans)), len(spans)))
+            found.append(ColumnCandidate(path, float(len(spans)), len(spans)))
     return sorted(found, key=lambda one: -one.score)
 
 
-def suggest_lists(rows: Sequence[Row], taken: Sequence[str] = ()) -> list[Candidate]:
+def suggest_list_columns(rows: Sequence[Row], excluded: Sequence[str] = ()) -> list[ColumnCandidate]:
     """Columns of short lists of strings that recur, as several labels for a text do, the one with the fewest first."""
     found = []
-    for path, values in _columns(rows, taken):
+    for path, values in _iterate_columns(rows, excluded):
         lists = [value for value in values if isinstance(value, list)]
         counts = Counter(one for value in lists for one in value if isinstance(one, str))
         plain = all(isinstance(one, str) for value in lists for one in value)
         if lists and plain and 2 <= len(counts) <= max(2, counts.total() // 2):
-            found.append(Candidate(path, -float(len(counts)), len(counts)))
+            found.append(ColumnCandidate(path, -float(len(counts)), len(counts)))
     return sorted(found, key=lambda one: -one.score)
 
 
@@ -124,7 +124,7 @@ def find_json_column(rows: Sequence[Row]) -> str | None:
     """The column that holds a JSON object in nearly every row, as an object or as text."""
     for key in dict.fromkeys(key for row in rows for key in row.values):
         held = sum(isinstance(as_json(row.values.get(key)), Mapping) for row in rows)
-        if held >= 0.9 * len(rows) and key.casefold() not in ABOUT:
+        if held >= 0.9 * len(rows) and key.casefold() not in METADATA_NAMES:
             return key
     return None
 
@@ -139,22 +139,22 @@ def as_json(value: JSON) -> JSON:
     return value
 
 
-def find_close(candidates: Sequence[Candidate]) -> list[Candidate]:
+def find_close_candidates(candidates: Sequence[ColumnCandidate]) -> list[ColumnCandidate]:
     """The first of the candidates, and those that could be meant as well."""
-    return [one for one in candidates if candidates[0].score - one.score < CLOSE]
+    return [one for one in candidates if candidates[0].score - one.score < MAX_CLOSE_SCORE_GAP]
 
 
-def add_gains(candidates: Sequence[Candidate], rows: int, gain: Callable[[str], float]) -> list[Candidate]:
+def add_model_gains(candidates: Sequence[ColumnCandidate], rows: int, measure_gain: Callable[[str], float]) -> list[ColumnCandidate]:
     """The candidates, best first, with how much of what the commonest label gets wrong a model gets right, 0 to 1.
 
     Columns with more values than labels seldom have are not tried.
     """
-    gains = [gain(one.path) if one.distinct <= FEW * rows else 0.0 for one in candidates]
+    gains = [measure_gain(one.path) if one.distinct <= MAX_DISTINCT_SHARE * rows else 0.0 for one in candidates]
     gained = [replace(one, score=one.score + more) for one, more in zip(candidates, gains, strict=True)]
     return sorted(gained, key=lambda one: -one.score)
 
 
-def _columns(rows: Sequence[Row], taken: Sequence[str]) -> Iterator[tuple[str, list[JSON]]]:
+def _iterate_columns(rows: Sequence[Row], excluded: Sequence[str]) -> Iterator[tuple[str, list[JSON]]]:
     """Path and values of each column, objects looked into one level deep."""
     paths: dict[str, None] = {}
     for row in rows:
@@ -162,11 +162,11 @@ def _columns(rows: Sequence[Row], taken: Sequence[str]) -> Iterator[tuple[str, l
             inner = [f"{key}.{name}" for name in value] if isinstance(value, Mapping) else [key]
             paths.update(dict.fromkeys(inner))
     for path in paths:
-        if path not in taken and path.partition(".")[0] not in taken:
-            yield path, [_value(row, path) for row in rows]
+        if path not in excluded and path.partition(".")[0] not in excluded:
+            yield path, [_get_value(row, path) for row in rows]
 
 
-def _value(row: Row, path: str) -> JSON:
+def _get_value(row: Row, path: str) -> JSON:
     if path in row.values:
         return row.values[path]
     key, _, name = path.partition(".")
@@ -174,46 +174,46 @@ def _value(row: Row, path: str) -> JSON:
     return value.get(name) if isinstance(value, Mapping) else None
 
 
-def _single(values: Sequence[JSON]) -> list[JSON]:
+def _unwrap_single_values(values: Sequence[JSON]) -> list[JSON]:
     """The values, with its only member in the place of a list of one."""
     return [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
 
 
-def _plain(values: Sequence[JSON]) -> Counter[str]:
+def _count_label_values(values: Sequence[JSON]) -> Counter[str]:
     """The values that a label may have, and how often."""
-    return Counter(str(value).strip() for value in _single(values) if value is not None and str(value).strip())
+    return Counter(str(value).strip() for value in _unwrap_single_values(values) if value is not None and str(value).strip())
 
 
-def _label_score(path: str, values: Sequence[JSON], edge: bool) -> float | None:
+def _score_label_column(path: str, values: Sequence[JSON], is_outermost: bool) -> float | None:
     """How much a column looks like labels, None where it holds none."""
-    single = _single(values)
+    single = _unwrap_single_values(values)
     if any(isinstance(value, (list, Mapping)) for value in single):
         return None
     if any(isinstance(value, float) and not value.is_integer() for value in single):
         return None
-    counts = _plain(values)
+    counts = _count_label_values(values)
     many = counts.total()
-    if not 2 <= len(counts) <= max(2, many // 2) or _share(list(counts), ADDRESS) > 0.5:
+    if not 2 <= len(counts) <= max(2, many // 2) or _compute_match_share(list(counts), ADDRESS_PATTERN) > 0.5:
         return None
-    if _share(list(counts), MOMENT) > 0.5:
+    if _compute_match_share(list(counts), DATE_PATTERN) > 0.5:
         return None
     words = sum(len(value.split()) for value in counts) / len(counts)
     numbers = all(value.lstrip("-").replace(".", "", 1).isdigit() for value in counts)
     return (
-        _name_score(path, LABEL_WORDS, NO_LABEL_WORDS)
-        + (0.1 if edge else 0.0)
+        _score_column_name(path, LABEL_WORDS, NO_LABEL_WORDS)
+        + (0.1 if is_outermost else 0.0)
         + (0.2 if len(counts) <= 50 else 0.0)
         - (0.5 if words > 5 else 0.0)
         - (0.4 if numbers and len(counts) > 10 else 0.1 if numbers else 0.0)
-        - (0.4 if len(counts) > FEW * many else 0.0)
+        - (0.4 if len(counts) > MAX_DISTINCT_SHARE * many else 0.0)
         - (0.3 if max(counts.values()) > 0.98 * many else 0.0)
         - (1 - many / len(values))
     )
 
 
-def _name_score(path: str, good: Mapping[str, float], bad: frozenset[str]) -> float:
+def _score_column_name(path: str, good: Mapping[str, float], bad: frozenset[str]) -> float:
     """What a column's name tells: the best of its words, less where another word names something else."""
-    words = [word.casefold() for word in WORD.findall(HUMP.sub(" ", path))]
+    words = [word.casefold() for word in WORD_PATTERN.findall(CAMEL_CASE_BOUNDARY.sub(" ", path))]
     score = max((good.get(word, 0.0) for word in words), default=0.0)
     others = [word for word in words if word in bad]
     if not others:
@@ -221,7 +221,7 @@ def _name_score(path: str, good: Mapping[str, float], bad: frozenset[str]) -> fl
     return score / 2 if words[-1] in good else -0.6
 
 
-def _says_more(other: tuple[Candidate, Sequence[JSON]], values: Sequence[JSON], one: Candidate) -> bool:
+def _is_better_duplicate(other: tuple[ColumnCandidate, Sequence[JSON]], values: Sequence[JSON], one: ColumnCandidate) -> bool:
     """Whether another column has the same values by other names, and is the better one to show."""
     candidate, theirs = other
     if candidate.path == one.path or candidate.distinct != one.distinct:
@@ -235,5 +235,5 @@ def _says_more(other: tuple[Candidate, Sequence[JSON]], values: Sequence[JSON], 
     return (candidate.score, one.path) > (one.score, candidate.path)
 
 
-def _share(texts: Sequence[str], pattern: re.Pattern[str]) -> float:
+def _compute_match_share(texts: Sequence[str], pattern: re.Pattern[str]) -> float:
     return sum(pattern.fullmatch(text.strip()) is not None for text in texts) / max(1, len(texts))

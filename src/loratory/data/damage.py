@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 
-CONTINUATION = "".join(bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80, 0xC0))
+CONTINUATION_CHARACTERS = "".join(bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80, 0xC0))
 # UTF-8 read as cp1252: a lead byte's letter, then one to three continuation bytes' signs. Only leads that no language
 # puts before such a sign: "É»" ends a French quotation.
-MOJIBAKE = re.compile(f"[ÂÃÄÅâïð][{re.escape(CONTINUATION)}]{{1,3}}")
-CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+MOJIBAKE = re.compile(f"[ÂÃÄÅâïð][{re.escape(CONTINUATION_CHARACTERS)}]{{1,3}}")
+CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
-def damage(text: str) -> str | None:
+def find_encoding_error(text: str) -> str | None:
     """What is broken in a text: "lost characters", "mojibake", "control characters", or None."""
     if "\ufffd" in text:
         return "lost characters"
     if any(_is_utf8(match.group()) for match in MOJIBAKE.finditer(text)):
         return "mojibake"
-    return "control characters" if CONTROL.search(text) else None
+    return "control characters" if CONTROL_CHARACTERS.search(text) else None
 
 
 def _is_utf8(letters: str) -> bool:

@@ -6,40 +6,40 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from loratory.data.folders import choose_splits
+from loratory.data.folders import map_splits_to_parts
 from loratory.data.rows import Row
-from loratory.data.tables import class_names, rows_of
-from loratory.errors import DataError, missing_extra, nearest
+from loratory.data.tables import find_class_names, build_rows
+from loratory.errors import DataError, make_missing_extra, suggest_nearest
 
 # As `datasets` lists them: "Please pick one among the available configs: ['a', 'b']", "... not found. Available: ['a']"
-CONFIGS = re.compile(r"(?:available configs|Available):\s*\[([^\]]*)\]")
-ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+CONFIG_LIST_PATTERN = re.compile(r"(?:available configs|Available):\s*\[([^\]]*)\]")
+HUB_ID_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-def read_hub(
+def read_hub_dataset(
     name: str, config: str | None = None, revision: str | None = None
 ) -> tuple[dict[str, list[Row]], list[str]]:
     """Rows by part, and what was passed over; raises DataError when the hub or the data set cannot be reached."""
     try:
         import datasets
     except ImportError as problem:
-        raise missing_extra("datasets", "train") from problem
+        raise make_missing_extra("datasets", "train") from problem
     try:
         splits = datasets.load_dataset(name, config, revision=revision)
     except Exception as problem:  # the library raises its own, the network's and Python's errors
-        raise _unread(name, config, revision, problem) from problem
-    chosen, said = choose_splits(list(splits), name, "download it and name the file: data: path: FILE")
-    return {part: _rows(splits[split], f"{name}/{split}") for part, split in chosen.items()}, said
+        raise _make_load_error(name, config, revision, problem) from problem
+    chosen, said = map_splits_to_parts(list(splits), name, "download it and name the file: data: path: FILE")
+    return {part: _build_hub_rows(splits[split], f"{name}/{split}") for part, split in chosen.items()}, said
 
 
-def _unread(name: str, config: str | None, revision: str | None, problem: Exception) -> DataError:
+def _make_load_error(name: str, config: str | None, revision: str | None, problem: Exception) -> DataError:
     """Why a data set did not come: it has configurations to choose from, or it is not there at all."""
     told = str(problem).strip() or type(problem).__name__
-    listed = CONFIGS.search(told)
+    listed = CONFIG_LIST_PATTERN.search(told)
     if listed is not None:
         names = [one.strip(" '\"") for one in listed[1].split(",")]
         return DataError(
-            f"the data set {name} has no configuration {config!r}{nearest(config, names)}"
+            f"the data set {name} has no configuration {config!r}{suggest_nearest(config, names)}"
             if config
             else f"the data set {name} has several configurations",
             where="data: config",
@@ -56,6 +56,6 @@ def _unread(name: str, config: str | None, revision: str | None, problem: Except
     )
 
 
-def _rows(rows: Iterable[Mapping[str, Any]], shown: str) -> list[Row]:
+def _build_hub_rows(rows: Iterable[Mapping[str, Any]], display_path: str) -> list[Row]:
     features = getattr(rows, "features", None) or {}
-    return rows_of(rows, {key: class_names(feature) for key, feature in features.items()}, shown)
+    return build_rows(rows, {key: find_class_names(feature) for key, feature in features.items()}, display_path)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-SEPARATORS = ("|", "#", ";", ",", "+", "/", "&")
-RECUR = 0.6  # share of the parts that stand in another label too, from which they are labels
+LABEL_SEPARATORS = ("|", "#", ";", ",", "+", "/", "&")
+MIN_RECURRING_SHARE = 0.6  # share of the parts that stand in another label too, from which they are labels
 
 
-def find_joined_labels(labels: Collection[str]) -> str | None:
+def describe_joined_labels(labels: Collection[str]) -> str | None:
     """What to tell of labels whose parts, cut at one sign, are labels themselves or recur in others; else None."""
-    for separator in SEPARATORS:
+    for separator in LABEL_SEPARATORS:
         joined = [label for label in labels if separator in label.strip(separator)]
         if not joined:
             continue
@@ -20,7 +20,7 @@ def find_joined_labels(labels: Collection[str]) -> str | None:
             for label in joined
             for part in parts[label]
         ]
-        if sum(recurring) >= RECUR * len(recurring):
+        if sum(recurring) >= MIN_RECURRING_SHARE * len(recurring):
             return (
                 f"labels such as {min(joined)!r} look like several labels in one ({len(joined)} of {len(labels)}, "
                 f"joined by {separator!r}); classify gives a text one label, so each combination is a label of its own"

@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from loratory.data.examples import labels_of, texts_of
-from loratory.data.groups import Pairs
-from loratory.data.normalisation import Form, fold, form
+from loratory.data.examples import extract_labels, extract_texts
+from loratory.data.groups import DuplicatePairs
+from loratory.data.normalisation import NormalisedText, fold_text, normalise_text
 from loratory.data.splits import Parts
 from loratory.protocols import Labelled, Task
 
-SHOWN = 10  # examples of each finding that the report lists
+MAX_SHOWN_EXAMPLES = 10  # examples of each finding that the report lists
 
 
-def conflicts(task: Task, parts: Parts) -> dict[str, Any]:
+def find_label_conflicts(task: Task, parts: Parts) -> dict[str, Any]:
     """Texts under two labels: exact duplicates, so numbers and signs count, for they may decide."""
     if not isinstance(task, Labelled):
         return {"count": 0, "examples": []}
     carried: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for _, examples in parts.items():
-        for example, text, label in zip(examples, texts_of(task, examples), labels_of(task, examples), strict=True):
-            carried[fold(text)][label].append(example.origin)
+        for example, text, label in zip(examples, extract_texts(task, examples), extract_labels(task, examples), strict=True):
+            carried[fold_text(text)][label].append(example.origin)
     found = [{"text": text[:200], "labels": dict(labels)} for text, labels in carried.items() if len(labels) > 1]
-    return {"count": len(found), "examples": found[:SHOWN]}
+    return {"count": len(found), "examples": found[:MAX_SHOWN_EXAMPLES]}
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Leak:
     near: Sequence[tuple[str, str]]
 
 
-def find_leaks(task: Task, parts: Parts, pairs: Pairs) -> dict[tuple[str, str], Leak]:
+def find_leaks(task: Task, parts: Parts, pairs: DuplicatePairs) -> dict[tuple[str, str], Leak]:
     """(earlier part, later part) -> every example of the later that is equal or nearly equal to one of the earlier."""
-    held = {name: _held(task, parts, name) for name, _ in parts.items()}
-    alike = _alike(held, pairs)
+    held = {name: _index_part(task, parts, name) for name, _ in parts.items()}
+    alike = _map_near_texts(held, pairs)
     order = combinations(("train", "validation", "calibration", "test"), 2)
-    return {(one, other): _leaks(held[one], held[other], alike) for one, other in order}
+    return {(one, other): _find_leak(held[one], held[other], alike) for one, other in order}
 
 
-def overlaps(parts: Parts, leaks: Mapping[tuple[str, str], Leak]) -> list[dict[str, Any]]:
+def summarise_leaks(parts: Parts, leaks: Mapping[tuple[str, str], Leak]) -> list[dict[str, Any]]:
     """Leakage: how many examples of the later part have an equal or nearly equal text in the earlier."""
     return [
         {
@@ -53,14 +53,14 @@ def overlaps(parts: Parts, leaks: Mapping[tuple[str, str], Leak]) -> list[dict[s
             "exact": len(leak.exact),
             "near": len(leak.near),
             "share": (len(leak.exact) + len(leak.near)) / len(getattr(parts, other)),
-            "examples": [list(pair) for pair in (*leak.exact, *leak.near)[:SHOWN]],
+            "examples": [list(pair) for pair in (*leak.exact, *leak.near)[:MAX_SHOWN_EXAMPLES]],
         }
         for (one, other), leak in leaks.items()
         if leak.exact or leak.near
     ]
 
 
-def leaked_test(parts: Parts, leaks: Mapping[tuple[str, str], Leak]) -> list[str]:
+def find_leaked_test_examples(parts: Parts, leaks: Mapping[tuple[str, str], Leak]) -> list[str]:
     """Origins of all test examples that are equal or nearly equal to one of train or validation, in their order.
 
     Fits learn from the one and are chosen by the other; the calibration part teaches nothing.
@@ -71,43 +71,43 @@ def leaked_test(parts: Parts, leaks: Mapping[tuple[str, str], Leak]) -> list[str
 
 
 @dataclass(frozen=True)
-class _Held:
+class _PartTexts:
     """The texts of one part: (origin, folded text, form) of each row, and the first origin of each text and form."""
 
-    rows: tuple[tuple[str, str, Form], ...]
+    rows: tuple[tuple[str, str, NormalisedText], ...]
     texts: Mapping[str, str]
-    forms: Mapping[Form, str]
+    normalised: Mapping[NormalisedText, str]
 
 
-def _held(task: Task, parts: Parts, name: str) -> _Held:
+def _index_part(task: Task, parts: Parts, name: str) -> _PartTexts:
     examples = getattr(parts, name)
-    forms: dict[str, Form] = {}
+    forms: dict[str, NormalisedText] = {}
     rows = []
-    for example, text in zip(examples, texts_of(task, examples), strict=True):
-        folded = fold(text)
+    for example, text in zip(examples, extract_texts(task, examples), strict=True):
+        folded = fold_text(text)
         if folded not in forms:
-            forms[folded] = form(text)
+            forms[folded] = normalise_text(text)
         rows.append((example.origin, folded, forms[folded]))
     backward = rows[::-1]
-    return _Held(
+    return _PartTexts(
         tuple(rows), {text: origin for origin, text, _ in backward}, {one: origin for origin, _, one in backward}
     )
 
 
-def _leaks(earlier: _Held, later: _Held, alike: Mapping[Form, Sequence[Form]]) -> Leak:
+def _find_leak(earlier: _PartTexts, later: _PartTexts, near_texts: Mapping[NormalisedText, Sequence[NormalisedText]]) -> Leak:
     exact, near = [], []
     for origin, text, one in later.rows:
         if text in earlier.texts:
             exact.append((earlier.texts[text], origin))
-        elif like := [other for other in (one, *alike.get(one, ())) if other in earlier.forms]:
-            near.append((earlier.forms[like[0]], origin))
+        elif like := [other for other in (one, *near_texts.get(one, ())) if other in earlier.normalised]:
+            near.append((earlier.normalised[like[0]], origin))
     return Leak(exact, near)
 
 
-def _alike(held: Mapping[str, _Held], pairs: Pairs) -> dict[Form, list[Form]]:
+def _map_near_texts(part_texts: Mapping[str, _PartTexts], pairs: DuplicatePairs) -> dict[NormalisedText, list[NormalisedText]]:
     """Form -> the forms that are nearly it."""
-    form_of = {origin: one for part in held.values() for origin, _, one in part.rows}
-    alike: dict[Form, list[Form]] = defaultdict(list)
+    form_of = {origin: one for part in part_texts.values() for origin, _, one in part.rows}
+    alike: dict[NormalisedText, list[NormalisedText]] = defaultdict(list)
     for one, other, _ in pairs.near:
         if one in form_of and other in form_of and form_of[one] != form_of[other]:
             alike[form_of[one]].append(form_of[other])

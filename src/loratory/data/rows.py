@@ -21,12 +21,12 @@ class Row:
     column: int | None = None
 
     @property
-    def place(self) -> str:
+    def origin(self) -> str:
         """`file:line` or `file:line:column`, the origin of an example: no two rows of a file have the same."""
         return f"{self.file}:{self.line}" + ("" if self.column is None else f":{self.column}")
 
 
-FORMATS = (
+SUPPORTED_FORMATS = (
     "CSV, TSV, Excel (.xlsx), JSON (an array of objects), JSONL, Parquet or CoNLL, text formats also .gz; a folder "
     "with train/test files, or one that save_to_disk of Hugging Face wrote; a hub id"
 )

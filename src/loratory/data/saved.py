@@ -7,63 +7,63 @@ from pathlib import Path
 from typing import Any
 
 from loratory.data.content import read_bytes
-from loratory.data.folders import choose_splits
+from loratory.data.folders import map_splits_to_parts
 from loratory.data.rows import Row
 from loratory.data.tables import read_arrow
 from loratory.errors import DataError
 
-SPLITS = "dataset_dict.json"  # of a DatasetDict
-STATE = "state.json"  # of a Dataset
+SPLITS_FILE = "dataset_dict.json"  # of a DatasetDict
+STATE_FILE = "state.json"  # of a Dataset
 
 
-def is_saved(folder: Path) -> bool:
+def is_saved_dataset(folder: Path) -> bool:
     """Whether `save_to_disk` wrote the folder."""
-    return (folder / SPLITS).is_file() or ((folder / STATE).is_file() and (folder / "dataset_info.json").is_file())
+    return (folder / SPLITS_FILE).is_file() or ((folder / STATE_FILE).is_file() and (folder / "dataset_info.json").is_file())
 
 
-def read_saved(folder: Path, shown: str) -> tuple[dict[str, list[Row]], list[str]]:
+def read_saved_dataset(folder: Path, display_path: str) -> tuple[dict[str, list[Row]], list[str]]:
     """Rows by part, and the splits that were passed over; nothing of `datasets` is needed. Raises DataError."""
-    if not (folder / SPLITS).is_file():
-        return {"train": _read_dataset(folder, shown)}, []
+    if not (folder / SPLITS_FILE).is_file():
+        return {"train": _read_dataset(folder, display_path)}, []
     try:
-        splits = [str(split) for split in _json(folder / SPLITS, shown)["splits"]]
+        splits = [str(split) for split in _read_json(folder / SPLITS_FILE, display_path)["splits"]]
     except (KeyError, TypeError) as problem:
-        raise _damaged(f"{SPLITS} names no splits", shown) from problem
+        raise _make_damaged_error(f"{SPLITS_FILE} names no splits", display_path) from problem
     if escaping := next((split for split in splits if Path(split).name != split), None):
-        raise _damaged(f"{SPLITS} names the split {escaping[:60]!r}", shown)
-    chosen, said = choose_splits(splits, shown, f"name the folder of a split: data: path: {shown}/SPLIT")
-    return {part: _read_dataset(folder / split, f"{shown}/{split}") for part, split in chosen.items()}, said
+        raise _make_damaged_error(f"{SPLITS_FILE} names the split {escaping[:60]!r}", display_path)
+    chosen, said = map_splits_to_parts(splits, display_path, f"name the folder of a split: data: path: {display_path}/SPLIT")
+    return {part: _read_dataset(folder / split, f"{display_path}/{split}") for part, split in chosen.items()}, said
 
 
-def _read_dataset(folder: Path, shown: str) -> list[Row]:
-    state = _json(folder / STATE, shown)
+def _read_dataset(folder: Path, display_path: str) -> list[Row]:
+    state = _read_json(folder / STATE_FILE, display_path)
     try:
         names = [str(file["filename"]) for file in state["_data_files"]]
         chosen = state.get("_indices_files")
     except (KeyError, TypeError, AttributeError) as problem:
-        raise _damaged(f"{STATE} names no data files", shown) from problem
+        raise _make_damaged_error(f"{STATE_FILE} names no data files", display_path) from problem
     if chosen:
         raise DataError(
             "the data set keeps its rows apart from their order (_indices_files)",
-            where=f"{shown}/{STATE}",
+            where=f"{display_path}/{STATE_FILE}",
             remedy="write it again after flatten_indices(): ds.flatten_indices().save_to_disk(...)",
         )
     rows: list[Row] = []
     for name in names:
         if Path(name).name != name or not (folder / name).is_file():
-            raise _damaged(f"{STATE} names the file {name!r}, which is not there", shown)
-        rows += read_arrow(read_bytes(folder / name, f"{shown}/{name}"), f"{shown}/{name}")
+            raise _make_damaged_error(f"{STATE_FILE} names the file {name!r}, which is not there", display_path)
+        rows += read_arrow(read_bytes(folder / name, f"{display_path}/{name}"), f"{display_path}/{name}")
     return rows
 
 
-def _json(file: Path, shown: str) -> Any:
+def _read_json(file: Path, display_path: str) -> Any:
     try:
-        return json.loads(read_bytes(file, shown).decode("utf-8"))
+        return json.loads(read_bytes(file, display_path).decode("utf-8"))
     except (DataError, ValueError, RecursionError) as problem:
-        raise _damaged(f"{file.name} cannot be read", shown) from problem
+        raise _make_damaged_error(f"{file.name} cannot be read", display_path) from problem
 
 
-def _damaged(what: str, shown: str) -> DataError:
+def _make_damaged_error(what: str, display_path: str) -> DataError:
     return DataError(
-        f"this is no whole data set of save_to_disk: {what}", where=shown, remedy="write it again with save_to_disk"
+        f"this is no whole data set of save_to_disk: {what}", where=display_path, remedy="write it again with save_to_disk"
     )

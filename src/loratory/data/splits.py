@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 from loratory.artifacts.manifests import digest_of
-from loratory.data.assignment import Unit, assign, units
-from loratory.data.examples import labels_of
+from loratory.data.assignment import SplitUnit, assign_units, build_split_units
+from loratory.data.examples import extract_labels
 from loratory.errors import DataError
 from loratory.protocols import Example, Labelled, Task
 from loratory.specs.data import SplitSpec
 
-ORDER = ("train", "test", "validation", "calibration")  # who goes short first is last
+ASSIGNMENT_ORDER = ("train", "test", "validation", "calibration")  # who goes short first is last
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Parts:
             yield field.name, getattr(self, field.name)
 
 
-def split(
+def split_examples(
     task: Task,
     examples: Sequence[Example],
     spec: SplitSpec,
@@ -41,38 +41,38 @@ def split(
 ) -> Parts:
     """Split examples that carry resolved groups; given validation and test sets stay as they are. Raises DataError."""
     fixed = {name: part for name, part in (("validation", validation), ("test", test)) if part is not None}
-    shares = asked(spec, tuple(fixed))
-    names = [name for name in ORDER if name in shares]
-    labels = labels_of(task, examples)
+    shares = compute_shares(spec, tuple(fixed))
+    names = [name for name in ASSIGNMENT_ORDER if name in shares]
+    labels = extract_labels(task, examples)
     contents = [digest_of([example.input, example.answer]) for example in examples]
-    choices = units([example.group or example.origin for example in examples], labels, contents)
+    choices = build_split_units([example.group or example.origin for example in examples], labels, contents)
     if "test" in names:  # else a label with one example is learnt, and what is given is asked
         _check_splittable(task, examples, choices)
     ensured = sum(name in ("train", "test") for name in names)
-    chosen = assign(choices, [shares[name] for name in names], spec.seed, ensured)
+    chosen = assign_units(choices, [shares[name] for name in names], spec.seed, ensured)
     held: dict[str, list[int]] = defaultdict(list)
     for unit, place in zip(choices, chosen, strict=True):
         held[names[place]].extend(unit.members)
     found = {name: tuple(examples[index] for index in sorted(held[name])) for name in names}
     for name in names:
         if not found[name]:
-            raise _too_few(name, len(choices))
+            raise _make_too_few_error(name, len(choices))
     for name, part in fixed.items():
         found[name] = tuple(part)
     return Parts(found["train"], found["validation"], found.get("calibration", ()), found["test"])
 
 
-def asked(spec: SplitSpec, given: Sequence[str]) -> dict[str, float]:
+def compute_shares(spec: SplitSpec, given: Sequence[str]) -> dict[str, float]:
     """Part -> share of the examples that are split; a given part takes none, and the rest is train."""
-    shares = {name: share for name in ORDER[1:] if name not in given and (share := getattr(spec, name))}
+    shares = {name: share for name in ASSIGNMENT_ORDER[1:] if name not in given and (share := getattr(spec, name))}
     return {"train": 1 - sum(shares.values()), **shares}
 
 
-def _check_splittable(task: Task, examples: Sequence[Example], choices: Sequence[Unit]) -> None:
+def _check_splittable(task: Task, examples: Sequence[Example], split_units: Sequence[SplitUnit]) -> None:
     if not isinstance(task, Labelled):
         return
-    holders: dict[str, list[Unit]] = defaultdict(list)
-    for unit in choices:
+    holders: dict[str, list[SplitUnit]] = defaultdict(list)
+    for unit in split_units:
         for label in unit.labels:
             holders[label].append(unit)
     for label, holding in sorted(holders.items()):
@@ -97,7 +97,7 @@ def _check_splittable(task: Task, examples: Sequence[Example], choices: Sequence
         )
 
 
-def _too_few(name: str, count: int) -> DataError:
+def _make_too_few_error(name: str, count: int) -> DataError:
     remedy = "add examples" + (", or set data: split: calibration: 0" if name == "calibration" else "")
     return DataError(
         f"{count} example(s) or groups of examples are too few: nothing is left for {name}", where="data", remedy=remedy

@@ -6,18 +6,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loratory.evaluation.cells import cells, heads, sure
+from loratory.evaluation.cells import build_cells, select_columns, format_confidence
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
 
-EXPENDABLE = ("trained", "macro_f1", "surprise", "leak_rate", "f2", "gate", "train", "p50", "against")  # in this order
-AMPLE = 10_000  # characters: a width at which no table is squeezed
+DROPPABLE_COLUMNS = ("trained", "macro_f1", "surprise", "leak_rate", "f2", "gate", "train", "p50", "against")  # in this order
+UNLIMITED_WIDTH = 10_000  # characters: a width at which no table is squeezed
 
 
 @dataclass(frozen=True)
-class Board:
+class LadderTable:
     """A renderable: rich tells it the width when it is printed."""
 
     ladder: Mapping[str, Any]
@@ -25,23 +25,23 @@ class Board:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.measure import Measurement
 
-        made = self.table()
-        for count in range(1, len(EXPENDABLE) + 1):
-            if Measurement.get(console, options.update(max_width=AMPLE), made).maximum <= options.max_width:
+        made = self.build_table()
+        for count in range(1, len(DROPPABLE_COLUMNS) + 1):
+            if Measurement.get(console, options.update(max_width=UNLIMITED_WIDTH), made).maximum <= options.max_width:
                 break
-            made = self.table(EXPENDABLE[:count])
+            made = self.build_table(DROPPABLE_COLUMNS[:count])
         yield made
 
-    def table(self, without: Collection[str] = ()) -> Table:
+    def build_table(self, dropped_columns: Collection[str] = ()) -> Table:
         """The table without these columns; a star marks the recommended contender, with colour or without."""
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
         from rich.text import Text
 
-        shown = [head for head in heads(self.ladder) if head.key not in without]
-        left_out = [head.title for head in heads(self.ladder) if head.key in without]
+        shown = [head for head in select_columns(self.ladder) if head.key not in dropped_columns]
+        left_out = [head.title for head in select_columns(self.ladder) if head.key in dropped_columns]
         made = Table(
-            title=Text(self._title()),
+            title=Text(self._make_title()),
             title_justify="left",
             caption=Text(f"left out for want of room: {', '.join(left_out)}") if left_out else None,
             caption_justify="left",
@@ -49,7 +49,7 @@ class Board:
             padding=(0, 1, 0, 0),
             pad_edge=False,
         )
-        rows = [(contender["name"], cells(self.ladder, contender)) for contender in self.ladder["contenders"]]
+        rows = [(contender["name"], build_cells(self.ladder, contender)) for contender in self.ladder["contenders"]]
         longest = max((len(row["name"]) for _, row in rows), default=0)
         for head in shown:
             least = longest if head.key == "name" else None
@@ -59,8 +59,8 @@ class Board:
             made.add_row(*(Text(row[head.key]) for head in shown), style=style)  # Text: a name may look like markup
         return made
 
-    def _title(self) -> str:
+    def _make_title(self) -> str:
         verdict = self.ladder["verdict"]
         nothing = verdict["case"] == "nothing-learnt"
         star = "; * best on validation" if nothing else "; * recommended" if verdict["recommended"] else ""
-        return f"{self.ladder['name']}: mean over seeds [{sure(self.ladder['evidence']['confidence'])} interval]{star}"
+        return f"{self.ladder['name']}: mean over seeds [{format_confidence(self.ladder['evidence']['confidence'])} interval]{star}"

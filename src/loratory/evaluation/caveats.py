@@ -7,58 +7,58 @@ from typing import Any
 
 import numpy as np
 
-from loratory.evaluation.cells import listed
-from loratory.evaluation.contest import Contest
-from loratory.evaluation.headlines import Situation
-from loratory.evaluation.intervals import FEW_CASES, ratios_of, split
+from loratory.evaluation.cells import join_names
+from loratory.evaluation.contest import ComparisonSet
+from loratory.evaluation.headlines import VerdictInputs
+from loratory.evaluation.intervals import MIN_CASE_GROUPS, find_ratios, split_sparse_ratios
 from loratory.protocols import JSON, Decomposable, Labelled, Spanned
 
-FEW_GROUPS = 40  # effective groups (Kish) below which the evidence rests on little
-FEW = 20  # test examples of a label below which its recall is hardly known
+MIN_EFFECTIVE_GROUPS = 40  # effective groups (Kish) below which the evidence rests on little
+MIN_LABEL_EXAMPLES = 20  # test examples of a label below which its recall is hardly known
 
 
-def caveats(situation: Situation, gate: Mapping[str, Any] | None, facts: Mapping[str, JSON]) -> list[str]:
+def collect_run_warnings(inputs: VerdictInputs, gate: Mapping[str, Any] | None, facts: Mapping[str, JSON]) -> list[str]:
     """Sentences, the gravest first; `gate` is the verdict's, `facts` are those of ladder.build."""
-    choice = situation.choice
+    choice = inputs.selection
     found = [] if gate is None or gate["holders"] else ["No contender holds the gate."]
-    found += _leaks(situation, facts)
-    found += _overtaken(situation)
-    found += _reads(facts)
-    return found + _groups(choice.field) + _few(choice.field) + _spread(choice.field) + _quality(facts)
+    found += _warn_of_leaks(inputs, facts)
+    found += _warn_of_better_on_test(inputs)
+    found += _warn_of_test_reads(facts)
+    return found + _warn_of_few_groups(choice.comparison_set) + _warn_of_rare_labels(choice.comparison_set) + _warn_of_seed_spread(choice.comparison_set) + _repeat_quality_warnings(facts)
 
 
-def _leaks(situation: Situation, facts: Mapping[str, JSON]) -> list[str]:
+def _warn_of_leaks(inputs: VerdictInputs, facts: Mapping[str, JSON]) -> list[str]:
     """What the recommended contender has on the test examples that are not known from train or validation."""
     leaks = facts.get("leaks")
     if not leaks:
         return []
-    score, many = situation.choice.field.task.headline, leaks["leaked"]
+    score, many = inputs.selection.comparison_set.task.headline, leaks["leaked"]
     said = (
         f"{many:,} of {leaks['examples']:,} test examples ({many / leaks['examples']:.1%}) are equal or nearly equal "
         "to examples of train or validation, so the figures say too much."
     )
-    without = leaks["without"].get(situation.name)
+    without = leaks["without"].get(inputs.name)
     if without is None:
         return [f"{said} Nothing would be left without them."]
     return [
-        f"{said} Without them {situation.name} has {score} {100 * without['value']:.1f} [{100 * without['low']:.1f}, "
+        f"{said} Without them {inputs.name} has {score} {100 * without['value']:.1f} [{100 * without['low']:.1f}, "
         f"{100 * without['high']:.1f}] on {leaks['examples'] - many:,} examples, not {100 * without['with']:.1f}."
     ]
 
 
-def _overtaken(situation: Situation) -> list[str]:
+def _warn_of_better_on_test(inputs: VerdictInputs) -> list[str]:
     """A contender that is better on test than the best on validation: the choice by validation went astray."""
-    better = situation.better_on_test
+    better = inputs.better_on_test
     if not better:
         return []
     return [
-        f"On test {listed(better, 'and')} did better than {situation.top.name}, by more than chance, but on validation "
-        f"{situation.top.name} was the best, and the verdict goes by that: the validation set may be too small, or "
+        f"On test {join_names(better, 'and')} did better than {inputs.best.name}, by more than chance, but on validation "
+        f"{inputs.best.name} was the best, and the verdict goes by that: the validation set may be too small, or "
         "unlike the test set."
     ]
 
 
-def _reads(facts: Mapping[str, JSON]) -> list[str]:
+def _warn_of_test_reads(facts: Mapping[str, JSON]) -> list[str]:
     """How often rows of this test set were looked at, in whatever split, folder or command."""
     reads, overlap = facts.get("test_reads"), facts.get("test_overlap")
     if not isinstance(reads, int) or reads < 2:
@@ -70,7 +70,7 @@ def _reads(facts: Mapping[str, JSON]) -> list[str]:
     ]
 
 
-def _quality(facts: Mapping[str, JSON]) -> list[str]:
+def _repeat_quality_warnings(facts: Mapping[str, JSON]) -> list[str]:
     """What `loratory check` warns of, less the leaks that stand above with their figure."""
     said_above = ("leak/train/test", "leak/validation/test") if facts.get("leaks") else ()
     return [
@@ -80,32 +80,32 @@ def _quality(facts: Mapping[str, JSON]) -> list[str]:
     ]
 
 
-def _groups(field: Contest) -> list[str]:
-    drawn = field.resampling
-    if drawn.effective >= FEW_GROUPS:
+def _warn_of_few_groups(comparison_set: ComparisonSet) -> list[str]:
+    drawn = comparison_set.resampling
+    if drawn.effective_groups >= MIN_EFFECTIVE_GROUPS:
         return []
     largest = int(np.bincount(drawn.groups).max())
-    skewed = f" (of its {drawn.count} groups the largest holds {largest} of {len(drawn.groups)} examples)"
+    skewed = f" (of its {drawn.group_count} groups the largest holds {largest} of {len(drawn.groups)} examples)"
     return [
-        f"The test set holds only {drawn.effective:.0f} independent groups"
-        + (skewed if drawn.effective < 0.9 * drawn.count else "")
+        f"The test set holds only {drawn.effective_groups:.0f} independent groups"
+        + (skewed if drawn.effective_groups < 0.9 * drawn.group_count else "")
         + ": its intervals are made wider for that, and only large differences can be found."
     ]
 
 
-def _few(field: Contest) -> list[str]:
-    support = _support(field)
-    rare = [f"{label} ({n})" for label, n in support.items() if n < FEW]
+def _warn_of_rare_labels(comparison_set: ComparisonSet) -> list[str]:
+    support = _count_label_support(comparison_set)
+    rare = [f"{label} ({n})" for label, n in support.items() if n < MIN_LABEL_EXAMPLES]
     if not rare:
         return []
     some = ", ".join(rare[:6]) + (f" and {len(rare) - 6} more" if len(rare) > 6 else "")
-    said = f"Few test examples, so that figures of the label are hardly known (under {FEW}): {some}."
-    return [said, *_sparse(field)]
+    said = f"Few test examples, so that figures of the label are hardly known (under {MIN_LABEL_EXAMPLES}): {some}."
+    return [said, *_warn_of_sparse_labels(comparison_set)]
 
 
-def _support(field: Contest) -> dict[str, int]:
+def _count_label_support(comparison_set: ComparisonSet) -> dict[str, int]:
     """How many test examples, or spans, each label has."""
-    task, totals = field.task, field.standings[0].test.totals()
+    task, totals = comparison_set.task, comparison_set.ranks[0].test.sum_counts()
     if isinstance(task, Labelled):
         return {label: int(totals.get(f"support/{label}", 0)) for label in task.labels or ()}
     if not (isinstance(task, Spanned) and isinstance(task, Decomposable)):
@@ -118,15 +118,15 @@ def _support(field: Contest) -> dict[str, int]:
     }
 
 
-def _sparse(field: Contest) -> list[str]:
+def _warn_of_sparse_labels(comparison_set: ComparisonSet) -> list[str]:
     """Where the headline is a mean over labels: those of which too little is known for it to be measured."""
-    task, marks = field.task, field.standings[0].test.marks
-    parts = ratios_of(task, task.headline, [marks])
-    few, none = (len(split(parts, marks, field.resampling, least)[1]) for least in (FEW_CASES, 1))
+    task, marks = comparison_set.task, comparison_set.ranks[0].test.counts
+    parts = find_ratios(task, task.headline, [marks])
+    few, none = (len(split_sparse_ratios(parts, marks, comparison_set.resampling, least)[1]) for least in (MIN_CASE_GROUPS, 1))
     said = []
     if few:
         said.append(
-            f"{few} of the {len(parts)} labels have fewer than {FEW_CASES} test examples: in the interval of "
+            f"{few} of the {len(parts)} labels have fewer than {MIN_CASE_GROUPS} test examples: in the interval of "
             f"{task.headline} each counts as anything from its own score up to 1."
         )
     if none:
@@ -137,15 +137,15 @@ def _sparse(field: Contest) -> list[str]:
     return said
 
 
-def _spread(field: Contest) -> list[str]:
+def _warn_of_seed_spread(comparison_set: ComparisonSet) -> list[str]:
     wide = []
-    for standing in field.standings:
-        values = [scores[field.task.headline] for scores in standing.scores.values()]
-        if (spread := max(values) - min(values)) > max(2 * field.evidence.margin, 0.01):
+    for standing in comparison_set.ranks:
+        values = [scores[comparison_set.task.headline] for scores in standing.scores.values()]
+        if (spread := max(values) - min(values)) > max(2 * comparison_set.evidence.margin, 0.01):
             wide.append(f"{standing.name} ({100 * spread:.1f} points)")
     if not wide:
         return []
     return [
-        f"Seeds lie far apart: {listed(wide, 'and')}. Comparisons speak of the fit that ships; another seed might "
+        f"Seeds lie far apart: {join_names(wide, 'and')}. Comparisons speak of the fit that ships; another seed might "
         "have changed them."
     ]

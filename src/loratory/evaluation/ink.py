@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from html import escape
 from typing import Any
 
-from loratory.errors import missing_extra
+from loratory.errors import make_missing_extra
 
-INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"  # stand for CSS variables, see VARIABLES
-SERIES = tuple(f"#0501{i:02x}" for i in range(8))
-VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper"} | {one: f"s{i}" for i, one in enumerate(SERIES)}
-STYLES = ("-", "--", ":", "-.")
-SCALE = 1.4  # pixels to a point at most, so that text is alike in all charts
+FOREGROUND, MUTED, GRID, BACKGROUND = "#010101", "#020202", "#030303", "#040404"  # stand for CSS variables, see VARIABLES
+SERIES_COLOURS = tuple(f"#0501{i:02x}" for i in range(8))
+CSS_VARIABLES = {FOREGROUND: "ink", MUTED: "muted", GRID: "grid", BACKGROUND: "paper"} | {one: f"s{i}" for i, one in enumerate(SERIES_COLOURS)}
+LINE_STYLES = ("-", "--", ":", "-.")
+MAX_PIXELS_PER_POINT = 1.4  # pixels to a point at most, so that text is alike in all charts
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 
-SETTINGS: Any = {
+MATPLOTLIB_SETTINGS: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a label may hold a dollar sign
     "font.size": 9.0,
@@ -26,13 +26,13 @@ SETTINGS: Any = {
     "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5,
     "legend.fontsize": 8.5,
-    "text.color": INK,
+    "text.color": FOREGROUND,
     "axes.labelcolor": MUTED,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "axes.edgecolor": GRID,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
+    "xtick.labelcolor": FOREGROUND,
+    "ytick.labelcolor": FOREGROUND,
     "axes.facecolor": "none",
     "figure.facecolor": "none",
     "axes.grid": True,
@@ -50,28 +50,28 @@ SETTINGS: Any = {
 
 
 @contextmanager
-def drawing(name: str, width: float, height: float) -> Iterator[Any]:
+def open_figure(name: str, width: float, height: float) -> Iterator[Any]:
     """A matplotlib Figure of that size in inches; everything drawn, and turned to SVG, inside has our settings."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as problem:
-        raise missing_extra("matplotlib", "evaluation") from problem
-    with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": name}):
+        raise make_missing_extra("matplotlib", "evaluation") from problem
+    with matplotlib.rc_context({**MATPLOTLIB_SETTINGS, "svg.hashsalt": name}):
         yield Figure(figsize=(width, height), layout="constrained")
 
 
-def colour(place: int) -> str:
+def get_colour(place: int) -> str:
     """The colour of the contender in that place of the ladder; told apart by marker and line style from eight on."""
-    return SERIES[place % len(SERIES)]
+    return SERIES_COLOURS[place % len(SERIES_COLOURS)]
 
 
-def style(place: int) -> str:
+def get_line_style(place: int) -> str:
     """The line style that goes with `colour`."""
-    return STYLES[(place // len(SERIES) + place) % len(STYLES)]
+    return LINE_STYLES[(place // len(SERIES_COLOURS) + place) % len(LINE_STYLES)]
 
 
-def svg(figure: Any, name: str, alt: str, titles: Mapping[str, str] | None = None) -> str:
+def render_svg(figure: Any, name: str, alt: str, titles: Mapping[str, str] | None = None) -> str:
     """The figure as an inline SVG element named by `alt`; a group whose gid is in `titles` gets that tooltip."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -83,10 +83,10 @@ def svg(figure: Any, name: str, alt: str, titles: Mapping[str, str] | None = Non
     text = re.sub(r'(<g) id="[^"]*"', r"\1", text)  # of no use, and not unique in a page of many charts
     text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", text)
     text = re.sub(r"font: ((?:[a-z0-9]+ )*)([\d.]+)px [^;\"]*", r"font: \1\2px var(--font)", text)
-    for sentinel, variable in VARIABLES.items():
+    for sentinel, variable in CSS_VARIABLES.items():
         text = text.replace(sentinel, f"var(--{variable})")
     box = re.search(r'viewBox="([^"]*)"', text)
     assert box is not None  # matplotlib always writes one
-    widest = f"max-width:{float(box[1].split()[2]) * SCALE / 16:.1f}rem"
+    widest = f"max-width:{float(box[1].split()[2]) * MAX_PIXELS_PER_POINT / 16:.1f}rem"
     head = f'<svg class="chart" role="img" aria-label="{escape(alt)}" viewBox="{box[1]}" style="{widest}">'
     return head + text[text.index(">") + 1 :]

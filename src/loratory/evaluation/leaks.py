@@ -6,46 +6,46 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from loratory.evaluation.contest import contest
-from loratory.evaluation.measured import Fit, Measured
-from loratory.evaluation.metrics import interval
-from loratory.protocols import Outcome, Task
+from loratory.evaluation.contest import build_comparison_set
+from loratory.evaluation.measured import Fit, ContenderResult
+from loratory.evaluation.metrics import compute_seed_interval
+from loratory.protocols import ScoredPredictions, Task
 from loratory.specs.evidence import EvidenceSpec
 
 
-def measure_without(
-    task: Task, measured: Sequence[Measured], evidence: EvidenceSpec, leaked: Collection[str]
+def measure_without_leaks(
+    task: Task, results: Sequence[ContenderResult], evidence: EvidenceSpec, leaked: Collection[str]
 ) -> dict[str, Any] | None:
     """{examples, leaked, without: contender -> {value, low, high, with}} of the shipped fits; None where none leaks.
 
     leaked: origins of test examples. `with` is the figure on the whole test set; `without` is empty where every test
     example leaks.
     """
-    fitted = [one for one in measured if one.fits]
-    origins = {example.origin for example in fitted[0].ship.test.examples} if fitted else set()
+    fitted = [one for one in results if one.fits]
+    origins = {example.origin for example in fitted[0].shipped_fit.test.examples} if fitted else set()
     known = origins & set(leaked)
     if not known:
         return None
-    everything = len(fitted[0].ship.test.examples)
+    everything = len(fitted[0].shipped_fit.test.examples)
     without: dict[str, dict[str, float]] = {}
-    kept = [replace(one, fits=tuple(_drop(fit, known) for fit in one.fits)) for one in fitted]
-    left = len(kept[0].ship.test.examples)
+    kept = [replace(one, fits=tuple(_drop_examples(fit, known) for fit in one.fits)) for one in fitted]
+    left = len(kept[0].shipped_fit.test.examples)
     if left:
-        field = contest(task, kept, evidence)
-        for standing, one in zip(field.standings, fitted, strict=True):
-            bounds = interval(field, standing, task.headline, [one.shipped])
-            value = float(standing.scores[one.shipped][task.headline])
-            whole = float(task.summarise(one.ship.test.totals())[task.headline])
+        field = build_comparison_set(task, kept, evidence)
+        for standing, one in zip(field.ranks, fitted, strict=True):
+            bounds = compute_seed_interval(field, standing, task.headline, [one.shipped_seed])
+            value = float(standing.scores[one.shipped_seed][task.headline])
+            whole = float(task.summarise(one.shipped_fit.test.sum_counts())[task.headline])
             without[one.name] = {"value": value, "low": bounds["low"], "high": bounds["high"], "with": whole}
     return {"examples": everything, "leaked": everything - left, "without": without}
 
 
-def _drop(fit: Fit, origins: Collection[str]) -> Fit:
+def _drop_examples(fit: Fit, origins: Collection[str]) -> Fit:
     rows = [row for row, example in enumerate(fit.test.examples) if example.origin not in origins]
     test = fit.test
     return replace(
         fit,
-        test=Outcome(
-            [test.examples[i] for i in rows], [test.predictions[i] for i in rows], [test.marks[i] for i in rows]
+        test=ScoredPredictions(
+            [test.examples[i] for i in rows], [test.predictions[i] for i in rows], [test.counts[i] for i in rows]
         ),
     )

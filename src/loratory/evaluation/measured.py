@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from loratory.protocols import JSON, Outcome, Size, Task
+from loratory.protocols import JSON, ScoredPredictions, ParameterCount, Task
 
 
 @dataclass(frozen=True)
@@ -13,39 +13,39 @@ class Fit:
     """One contender with one seed, its answers on validation and on test."""
 
     seed: int
-    validation: Outcome
-    test: Outcome
+    validation: ScoredPredictions
+    test: ScoredPredictions
     train_seconds: float
     facts: Mapping[str, JSON] = field(default_factory=dict)  # learning_rate; history: [{epoch, loss, score}]
 
 
 @dataclass(frozen=True)
-class Measured:
+class ContenderResult:
     """One row of the ladder. A contender that could not be fitted has a `failure` and no fits."""
 
     name: str
     regime: str
     base: str | None
-    adapts: bool  # changes the trunk's weights: what "fine-tune" means in a verdict
+    is_fine_tuned: bool  # changes the trunk's weights: what "fine-tune" means in a verdict
     fits: tuple[Fit, ...]
-    shipped: int  # seed of the fit chosen on validation
-    size: Size
+    shipped_seed: int  # seed of the fit chosen on validation
+    size: ParameterCount
     disk_bytes: int
     latency_ms: Mapping[str, float]  # p50 and p95 of one text, milliseconds
     trials: Sequence[Mapping[str, JSON]] = ()  # {option, value, score} tried on validation
     failure: str | None = None
-    beside: Mapping[str, JSON] = field(default_factory=dict)  # json_valid of what writes; worth of an operating point
-    stress: Sequence[Mapping[str, JSON]] = ()  # what each perturbation does to the fit that ships, worst first
+    extra_columns: Mapping[str, JSON] = field(default_factory=dict)  # json_valid of what writes; worth of an operating point
+    stress_rows: Sequence[Mapping[str, JSON]] = ()  # what each perturbation does to the fit that ships, worst first
 
     @property
-    def ship(self) -> Fit:
+    def shipped_fit(self) -> Fit:
         """The fit that ships, that gates and comparisons speak of."""
         for fit in self.fits:
-            if fit.seed == self.shipped:
+            if fit.seed == self.shipped_seed:
                 return fit
-        raise ValueError(f"{self.name} has no fit with seed {self.shipped}")
+        raise ValueError(f"{self.name} has no fit with seed {self.shipped_seed}")
 
 
-def validation_headline(task: Task, measured: Measured) -> float:
+def compute_validation_headline(task: Task, result: ContenderResult) -> float:
     """The headline score on validation of the fit that ships: every choice goes by it, none by the test set."""
-    return float(task.summarise(measured.ship.validation.totals())[task.headline])
+    return float(task.summarise(result.shipped_fit.validation.sum_counts())[task.headline])

@@ -8,33 +8,33 @@ from typing import Any
 import numpy as np
 
 from loratory.evaluation.calibration import (
-    area_under_risk,
-    calibration_error,
-    chance_level,
-    confidences,
-    separation,
+    compute_aurc,
+    compute_calibration_error,
+    estimate_chance_error,
+    collect_confidences,
+    compute_confidence_auroc,
 )
-from loratory.evaluation.contest import Contest, Standing, flat
-from loratory.evaluation.intervals import score_interval
-from loratory.protocols import Labelled, Outcome
+from loratory.evaluation.contest import ComparisonSet, Rank, list_overall_scores
+from loratory.evaluation.intervals import compute_score_interval
+from loratory.protocols import Labelled, ScoredPredictions
 
 
-def metrics(field: Contest, standing: Standing) -> dict[str, Any]:
+def compute_metrics(comparison_set: ComparisonSet, rank: Rank) -> dict[str, Any]:
     """Every score of the whole: mean over seeds, its interval, the shipped fit's, each seed's and their deviation.
 
     The interval is that of the mean over these very seeds, with examples resampled. Calibration error and the like
     are no sums of marks, and resampling biases them; they stand beside their chance level instead of an interval.
     """
-    found: dict[str, Any] = {name: _scored(field, standing, name) for name in _shared(standing)}
-    found |= _from_confidence(standing)
-    if isinstance(field.task, Labelled):
-        found["per_label"] = per_label(field.task, standing.test)
+    found: dict[str, Any] = {name: _summarise_score(comparison_set, rank, name) for name in _list_shared_scores(rank)}
+    found |= _compute_confidence_metrics(rank)
+    if isinstance(comparison_set.task, Labelled):
+        found["per_label"] = compute_label_scores(comparison_set.task, rank.test)
     return found
 
 
-def per_label(task: Labelled, outcome: Outcome) -> dict[str, dict[str, float]]:
+def compute_label_scores(task: Labelled, outcome: ScoredPredictions) -> dict[str, dict[str, float]]:
     """Precision, recall, F1 and support of every label, of one fit."""
-    totals = outcome.totals()
+    totals = outcome.sum_counts()
     scores = task.summarise(totals)
     return {
         label: {
@@ -45,31 +45,31 @@ def per_label(task: Labelled, outcome: Outcome) -> dict[str, dict[str, float]]:
     }
 
 
-def _shared(standing: Standing) -> list[str]:
+def _list_shared_scores(rank: Rank) -> list[str]:
     """The scores that every seed has."""
-    every = [flat(scores) for scores in standing.scores.values()]
+    every = [list_overall_scores(scores) for scores in rank.scores.values()]
     return [name for name in every[0] if all(name in names for names in every)]
 
 
-def _scored(field: Contest, standing: Standing, name: str) -> dict[str, Any]:
-    ship = standing.measured.shipped
-    values = [scores[name] for scores in standing.scores.values()]
+def _summarise_score(comparison_set: ComparisonSet, rank: Rank, name: str) -> dict[str, Any]:
+    ship = rank.result.shipped_seed
+    values = [scores[name] for scores in rank.scores.values()]
     return {
-        **_over_seeds(values),
-        **interval(field, standing, name),
-        "shipped": {"value": float(standing.scores[ship][name]), **interval(field, standing, name, [ship])},
+        **_average_over_seeds(values),
+        **compute_seed_interval(comparison_set, rank, name),
+        "shipped": {"value": float(rank.scores[ship][name]), **compute_seed_interval(comparison_set, rank, name, [ship])},
     }
 
 
-def interval(field: Contest, standing: Standing, name: str, seeds: Sequence[int] | None = None) -> dict[str, Any]:
+def compute_seed_interval(comparison_set: ComparisonSet, rank: Rank, name: str, seeds: Sequence[int] | None = None) -> dict[str, Any]:
     """{low, high, how} of a contender's mean score over these seeds, or all: see intervals.score_interval."""
-    asked = list(standing.samples) if seeds is None else seeds
-    samples = np.mean([standing.samples[seed][name] for seed in asked], axis=0)
-    fits = [fit.test.marks for fit in standing.measured.fits if fit.seed in asked]
-    return score_interval(field.task, name, fits, samples, field.resampling, field.evidence.confidence)
+    asked = list(rank.samples) if seeds is None else seeds
+    samples = np.mean([rank.samples[seed][name] for seed in asked], axis=0)
+    fits = [fit.test.counts for fit in rank.result.fits if fit.seed in asked]
+    return compute_score_interval(comparison_set.task, name, fits, samples, comparison_set.resampling, comparison_set.evidence.confidence)
 
 
-def _over_seeds(values: list[float]) -> dict[str, Any]:
+def _average_over_seeds(values: list[float]) -> dict[str, Any]:
     return {
         "mean": float(np.mean(values)),
         "seeds": [float(value) for value in values],
@@ -77,20 +77,20 @@ def _over_seeds(values: list[float]) -> dict[str, Any]:
     }
 
 
-def _from_confidence(standing: Standing) -> dict[str, Any]:
+def _compute_confidence_metrics(rank: Rank) -> dict[str, Any]:
     """ECE with its chance level, area under the risk-coverage curve, AUROC of confidence for being right."""
-    known = [confidences(fit.test) for fit in standing.measured.fits]
-    ship = confidences(standing.test)
+    known = [collect_confidences(fit.test) for fit in rank.result.fits]
+    ship = collect_confidences(rank.test)
     if ship is None or any(one is None for one in known):
         return {}
-    chance, highest = chance_level(ship)
+    chance, highest = estimate_chance_error(ship)
     found: Mapping[str, tuple[list[float | None], float | None]] = {
-        "ece": ([calibration_error(one) for one in known if one is not None], calibration_error(ship)),
-        "aurc": ([area_under_risk(fit.test) for fit in standing.measured.fits], area_under_risk(standing.test)),
-        "auroc": ([separation(fit.test) for fit in standing.measured.fits], separation(standing.test)),
+        "ece": ([compute_calibration_error(one) for one in known if one is not None], compute_calibration_error(ship)),
+        "aurc": ([compute_aurc(fit.test) for fit in rank.result.fits], compute_aurc(rank.test)),
+        "auroc": ([compute_confidence_auroc(fit.test) for fit in rank.result.fits], compute_confidence_auroc(rank.test)),
     }
     scored = {
-        name: {**_over_seeds([value for value in values if value is not None]), "shipped": {"value": shipped}}
+        name: {**_average_over_seeds([value for value in values if value is not None]), "shipped": {"value": shipped}}
         for name, (values, shipped) in found.items()
         if shipped is not None and None not in values
     }

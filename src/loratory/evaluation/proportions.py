@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loratory.evaluation.bootstrap import Floats, Integers, by_group
-from loratory.measures.ratios import Ratio, Weights
+from loratory.evaluation.bootstrap import Floats, Integers, sum_by_group
+from loratory.measures.ratios import Ratio, CountWeights
 from loratory.protocols import Counts
 
-SCARCE = 10  # with fewer groups on one side, what a bootstrap sees of that side is chance
-PRIOR = 2.0  # groups' worth of belief that a group is wholly right or wholly wrong, until the data say otherwise
+MIN_DIFFERING_GROUPS = 10  # with fewer groups on one side, what a bootstrap sees of that side is chance
+PRIOR_GROUPS = 2.0  # groups' worth of belief that a group is wholly right or wholly wrong, until the data say otherwise
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,19 @@ class Proportion:
     minority: int  # groups with a wrong answer, or with a right one, whichever are fewer
     design_effect: float
 
-    def lower(self, confidence: float) -> float:
+    def lower_bound(self, confidence: float) -> float:
         """The one-sided lower bound."""
-        return clopper_pearson(self.value, self.effective(confidence), 1 - confidence)[0]
+        return compute_clopper_pearson(self.value, self.compute_effective_size(confidence), 1 - confidence)[0]
 
-    def upper(self, confidence: float) -> float:
+    def upper_bound(self, confidence: float) -> float:
         """The one-sided upper bound."""
-        return clopper_pearson(self.value, self.effective(confidence), 1 - confidence)[1]
+        return compute_clopper_pearson(self.value, self.compute_effective_size(confidence), 1 - confidence)[1]
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """The two-sided interval."""
-        return clopper_pearson(self.value, self.effective((1 + confidence) / 2), (1 - confidence) / 2)
+        return compute_clopper_pearson(self.value, self.compute_effective_size((1 + confidence) / 2), (1 - confidence) / 2)
 
-    def effective(self, confidence: float) -> float:
+    def compute_effective_size(self, confidence: float) -> float:
         """Korn and Graubard's (1998) effective sample size, with their correction for few groups."""
         from scipy.special import stdtrit
 
@@ -53,7 +53,7 @@ class Proportion:
 
 
 @dataclass(frozen=True)
-class Linearised:
+class LinearisedScore:
     """A mean of ratios as sums over examples, in trials (Taylor linearisation: Woodruff 1971)."""
 
     part: Floats  # float[N]; its sum by n is the score
@@ -67,37 +67,37 @@ class Linearised:
         return float(self.part.sum() / self.n) if self.n else 0.0
 
 
-def linearise(ratios: Sequence[Ratio], marks: Sequence[Counts], totals: Counts) -> Linearised:
+def linearise_ratios(ratios: Sequence[Ratio], counts: Sequence[Counts], totals: Counts) -> LinearisedScore:
     """The mean of ratios; one whose whole is 0 is left out. `totals` are the sums of these marks.
 
     A trial of a small whole counts more than one of a large whole; n is what all of them are worth together, after
     Kish: for the mean of L ratios L^2 / sum(1 / whole), and the whole itself for one.
     """
-    known = [(one, whole) for one in ratios if (whole := _weigh(totals, one.whole)) > 0]
+    known = [(one, whole) for one in ratios if (whole := _weigh_counts(totals, one.whole)) > 0]
     if not known:
-        return Linearised(*(np.zeros(len(marks)),) * 3, 0.0)
+        return LinearisedScore(*(np.zeros(len(counts)),) * 3, 0.0)
     n = len(known) ** 2 / sum(1 / whole for _, whole in known)
     parts, wholes, residuals = dict[str, float](), dict[str, float](), dict[str, float]()
     for one, whole in known:
-        scale, value = n / (len(known) * whole), _weigh(totals, one.part) / whole
-        _add(parts, one.part, scale)
-        _add(wholes, one.whole, scale)
-        _add(residuals, one.part, scale)
-        _add(residuals, one.whole, -scale * value)
-    part, whole_, residual = (_weighed(side, marks) for side in (parts, wholes, residuals))
-    return Linearised(part, whole_, residual, n)
+        scale, value = n / (len(known) * whole), _weigh_counts(totals, one.part) / whole
+        _add_weights(parts, one.part, scale)
+        _add_weights(wholes, one.whole, scale)
+        _add_weights(residuals, one.part, scale)
+        _add_weights(residuals, one.whole, -scale * value)
+    part, whole_, residual = (_weigh_examples(side, counts) for side in (parts, wholes, residuals))
+    return LinearisedScore(part, whole_, residual, n)
 
 
-def _add(sums: dict[str, float], side: Weights, scale: float) -> None:
+def _add_weights(sums: dict[str, float], side: CountWeights, scale: float) -> None:
     for kind, weight in side.items():
         sums[kind] = sums.get(kind, 0.0) + scale * weight
 
 
-def _weigh(counts: Mapping[str, float], side: Weights) -> float:
+def _weigh_counts(counts: Mapping[str, float], side: CountWeights) -> float:
     return sum(weight * counts.get(kind, 0.0) for kind, weight in side.items())
 
 
-def _weighed(side: Weights, marks: Sequence[Counts]) -> Floats:
+def _weigh_examples(side: CountWeights, counts: Sequence[Counts]) -> Floats:
     """float[N]; whichever has fewer kinds, the side or the example, is gone through."""
     few = len(side) < 10
     return np.array(
@@ -105,34 +105,34 @@ def _weighed(side: Weights, marks: Sequence[Counts]) -> Floats:
             sum([weight * one[kind] for kind, weight in side.items() if kind in one])
             if few
             else sum([side[kind] * value for kind, value in one.items() if kind in side])
-            for one in marks
+            for one in counts
         ],
         dtype=np.float64,
     )
 
 
-def proportion(part: Floats, whole: Floats, groups: Integers) -> Proportion:
+def estimate_proportion(part: Floats, whole: Floats, groups: Integers) -> Proportion:
     """The share part / whole, both float[N] with 0 <= part <= whole; examples with whole 0 do not count."""
     n = float(whole.sum())
     value = float(part.sum() / n) if n else 0.0
-    return proportion_of(Linearised(part, whole, part - value * whole, n), groups)
+    return estimate_score_proportion(LinearisedScore(part, whole, part - value * whole, n), groups)
 
 
-def proportion_of(score: Linearised, groups: Integers) -> Proportion:
+def estimate_score_proportion(score: LinearisedScore, groups: Integers) -> Proportion:
     """The same of a mean of ratios."""
     counted, n, value = score.whole > 0, score.n, score.value
     if not counted.any():
         return Proportion(0.0, 0.0, 0, 0, 1.0)
     _, index = np.unique(groups[counted], return_inverse=True)
-    right, size, residual = (by_group(side[counted], index) for side in (score.part, score.whole, score.residual))
+    right, size, residual = (sum_by_group(side[counted], index) for side in (score.part, score.whole, score.residual))
     minority = int(min(np.count_nonzero(right < size - 1e-9), np.count_nonzero(right > 1e-9)))
     count = len(size)
     clustered = float(count / max(count - 1, 1) * np.square(residual).sum() / n**2)
     simple, largest = value * (1 - value) / max(n - 1, 1), float(np.square(size).sum() / n)
-    return Proportion(value, n, count, minority, shrunk_effect(clustered, simple, largest, minority))
+    return Proportion(value, n, count, minority, shrink_design_effect(clustered, simple, largest, minority))
 
 
-def shrunk_effect(clustered: float, simple: float, largest: float, minority: int) -> float:
+def shrink_design_effect(clustered: float, simple: float, largest: float, minority: int) -> float:
     """The design effect: the variance over groups by the variance if examples were independent.
 
     It is never below 1. While few groups show the rarer outcome it cannot be known, so it leans towards the largest
@@ -140,10 +140,10 @@ def shrunk_effect(clustered: float, simple: float, largest: float, minority: int
     Where every group is one example it is 1, and the bounds are Clopper and Pearson's.
     """
     seen = min(max(clustered / simple, 1.0), largest) if simple > 1e-15 else largest
-    return float(max((minority * seen + PRIOR * largest) / (minority + PRIOR), 1.0))
+    return float(max((minority * seen + PRIOR_GROUPS * largest) / (minority + PRIOR_GROUPS), 1.0))
 
 
-def clopper_pearson(value: float, n: float, alpha: float) -> tuple[float, float]:
+def compute_clopper_pearson(value: float, n: float, alpha: float) -> tuple[float, float]:
     """Exact one-sided bounds, each at level alpha, of a proportion over n (perhaps not whole) independent trials."""
     from scipy.special import betaincinv
 

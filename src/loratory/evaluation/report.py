@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from loratory.data.quality import lines as quality_lines
-from loratory.errors import missing_extra
+from loratory.data.quality import format_quality_lines as quality_lines
+from loratory.errors import make_missing_extra
 from loratory.evaluation import cells, charts
-from loratory.evaluation.calibration import confidences, confident_mistakes, confused_pairs
-from loratory.evaluation.ladder import operating_lines
-from loratory.evaluation.measured import Measured
-from loratory.evaluation.stress_chart import stressed
+from loratory.evaluation.calibration import collect_confidences, find_confident_mistakes, find_confused_pairs
+from loratory.evaluation.ladder import format_operating_lines
+from loratory.evaluation.measured import ContenderResult
+from loratory.evaluation.stress_chart import draw_stress_chart
 from loratory.protocols import JSON, Labelled, Task
 
-MOST = 20  # rows of a list of examples
+MAX_LISTED_EXAMPLES = 20  # rows of a list of examples
 
 
-def report(
-    ladder: Mapping[str, Any], measured: Sequence[Measured], task: Task, quality: Mapping[str, JSON] | None
+def render_report(
+    ladder: Mapping[str, Any], results: Sequence[ContenderResult], task: Task, quality: Mapping[str, JSON] | None
 ) -> str:
     """The page for a ladder made by `build` from the same `measured`; every user text is escaped.
 
@@ -29,25 +29,25 @@ def report(
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError as problem:
-        raise missing_extra("jinja2", "evaluation") from problem
+        raise make_missing_extra("jinja2", "evaluation") from problem
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
-        "percent": _percent,
-        "signed": _signed,
-        "probability": _probability,
-        "milliseconds": cells.milliseconds,
-        "seconds": cells.seconds,
-        "size": cells.size,
-        "amount": cells.amount,
-        "sure": cells.sure,
+        "percent": _format_percent,
+        "signed": _format_signed,
+        "probability": _format_probability,
+        "milliseconds": cells.format_milliseconds,
+        "seconds": cells.format_seconds,
+        "size": cells.format_bytes,
+        "amount": cells.format_amount,
+        "sure": cells.format_confidence,
     }
     template = environment.from_string(files("loratory.evaluation").joinpath("report.html.jinja").read_text("utf-8"))
-    return template.render(**_facts(ladder, task, quality or {}), **_drawn(ladder, measured, task))
+    return template.render(**_collect_template_facts(ladder, task, quality or {}), **_draw_charts(ladder, results, task))
 
 
-def _facts(ladder: Mapping[str, Any], task: Task, quality: Mapping[str, JSON]) -> dict[str, Any]:
+def _collect_template_facts(ladder: Mapping[str, Any], task: Task, quality: Mapping[str, JSON]) -> dict[str, Any]:
     rows = ladder["contenders"]
-    recommended = _row(ladder)
+    recommended = _find_recommended_row(ladder)
     suspects = quality.get("suspects") or {}
     return {
         "ladder": ladder,
@@ -55,93 +55,93 @@ def _facts(ladder: Mapping[str, Any], task: Task, quality: Mapping[str, JSON]) -
         "headline": ladder["headline"],
         "recommended": recommended,
         "star": "best on validation" if ladder["verdict"]["case"] == "nothing-learnt" else "recommended",
-        "heads": cells.heads(ladder),
-        "rows": [(row, cells.cells(ladder, row)) for row in rows],
+        "heads": cells.select_columns(ladder),
+        "rows": [(row, cells.build_cells(ladder, row)) for row in rows],
         "failed": [row for row in rows if row["status"] == "failed"],
         "labels": list((recommended or {}).get("metrics", {}).get("per_label", {}).items()),
-        "operating": operating_lines(recommended) if recommended and recommended.get("operating") else [],
+        "operating": format_operating_lines(recommended) if recommended and recommended.get("operating") else [],
         "point": (recommended or {}).get("facts", {}).get("operating", {}),
-        "stress": [_shaken(row) for row in (recommended or {}).get("stress", [])],
-        "suspects": (suspects.get("examples") or [])[:MOST],
+        "stress": [_build_stress_row(row) for row in (recommended or {}).get("stress", [])],
+        "suspects": (suspects.get("examples") or [])[:MAX_LISTED_EXAMPLES],
         "suspected": suspects.get("count", 0),
         "quality": quality_lines(quality) if quality else [],
-        "split": _summary(ladder["split"]),
-        "budget": _summary(ladder["budget"]),
+        "split": _summarise_facts(ladder["split"]),
+        "budget": _summarise_facts(ladder["budget"]),
     }
 
 
-def _drawn(ladder: Mapping[str, Any], measured: Sequence[Measured], task: Task) -> dict[str, Any]:
+def _draw_charts(ladder: Mapping[str, Any], results: Sequence[ContenderResult], task: Task) -> dict[str, Any]:
     """The charts and lists of examples; empty strings and lists where there is nothing to show."""
     name, headline = ladder["verdict"]["recommended"], ladder["headline"]
     fitted = [row for row in ladder["contenders"] if row["status"] == "fitted"]
-    by_name = {one.name: one for one in measured if one.fits}
+    by_name = {one.name: one for one in results if one.fits}
     drawn: dict[str, Any] = dict.fromkeys(("spread", "latency", "reliability", "risk", "confusion", "flips"), "")
     drawn |= {"learning": [], "pairs": [], "mistakes": []}
     if name is None:
         return drawn
     places = {row["name"]: place for place, row in enumerate(fitted)}
     drawn |= {
-        "spread": charts.spread(fitted, headline, name),
-        "latency": charts.latency(fitted, headline, name),
-        "flips": stressed(fitted, places),
-        "learning": charts.learning(list(by_name.values()), places),
-        **_by_confidence(ladder, by_name, places),
+        "spread": charts.draw_seed_spread(fitted, headline, name),
+        "latency": charts.draw_latency(fitted, headline, name),
+        "flips": draw_stress_chart(fitted, places),
+        "learning": charts.draw_learning_curves(list(by_name.values()), places),
+        **_draw_confidence_charts(ladder, by_name, places),
     }
-    test = by_name[name].ship.test
+    test = by_name[name].shipped_fit.test
     if isinstance(task, Labelled):
-        drawn |= {"confusion": charts.heatmap(task, test, name), "pairs": confused_pairs(task, test)}
+        drawn |= {"confusion": charts.draw_confusion_matrix(task, test, name), "pairs": find_confused_pairs(task, test)}
     drawn["mistakes"] = [
-        {**row, "input": _shown(row["input"]), "expected": _shown(row["expected"]), "answer": _shown(row["answer"])}
-        for row in confident_mistakes(test)
+        {**row, "input": _format_value(row["input"]), "expected": _format_value(row["expected"]), "answer": _format_value(row["answer"])}
+        for row in find_confident_mistakes(test)
     ]
     return drawn
 
 
-def _by_confidence(
-    ladder: Mapping[str, Any], by_name: Mapping[str, Measured], places: Mapping[str, int]
+def _draw_confidence_charts(
+    ladder: Mapping[str, Any], by_name: Mapping[str, ContenderResult], places: Mapping[str, int]
 ) -> dict[str, str]:
     name = ladder["verdict"]["recommended"]
-    tests = {one: measured.ship.test for one, measured in by_name.items()}
-    known = {one: test for one, test in tests.items() if confidences(test) is not None}
-    drawn = {"risk": charts.risk(known, places, name)} if known else {}
-    ship = confidences(by_name[name].ship.test)
-    score = (_row(ladder) or {})["metrics"].get("ece")
+    tests = {one: measured.shipped_fit.test for one, measured in by_name.items()}
+    known = {one: test for one, test in tests.items() if collect_confidences(test) is not None}
+    drawn = {"risk": charts.draw_risk_coverage(known, places, name)} if known else {}
+    ship = collect_confidences(by_name[name].shipped_fit.test)
+    score = (_find_recommended_row(ladder) or {})["metrics"].get("ece")
     if ship is not None and score is not None:
-        drawn["reliability"] = charts.calibration(ship, name, score["shipped"]["value"], score["chance"])
+        drawn["reliability"] = charts.draw_reliability(ship, name, score["shipped"]["value"], score["chance"])
     return drawn
 
 
-def _shaken(row: Mapping[str, Any]) -> dict[str, Any]:
+def _build_stress_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """A perturbation for the page: the labels whose right answers turn wrong, the worst first, and its examples."""
     labels = [(label, facts["broken"]) for label, facts in row.get("labels", {}).items() if facts["broken"]["value"]]
-    shown = [{**one, **{key: _shown(one[key]) for key in ("before", "after")}} for one in row["examples"]]
+    shown = [{**one, **{key: _format_value(one[key]) for key in ("before", "after")}} for one in row["examples"]]
     return {**row, "worst": sorted(labels, key=lambda label: -label[1]["value"])[:3], "examples": shown}
 
 
-def _row(ladder: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _find_recommended_row(ladder: Mapping[str, Any]) -> Mapping[str, Any] | None:
     name = ladder["verdict"]["recommended"]
     return next((row for row in ladder["contenders"] if row["name"] == name), None)
 
 
-def _shown(value: JSON) -> str:
+def _format_value(value: JSON) -> str:
     """An input or answer as a person would write it: a single field without its name."""
     if isinstance(value, Mapping) and len(value) == 1:
         return str(next(iter(value.values())))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _summary(facts: Mapping[str, JSON]) -> list[tuple[str, str]]:
+def _summarise_facts(facts: Mapping[str, JSON]) -> list[tuple[str, str]]:
     """The facts that fit a line: numbers, short texts, and mappings of such."""
     found = []
     for key, value in facts.items():
         if isinstance(value, Mapping) and all(map(_is_plain, value.values())):
             said = ", ".join(
-                f"{inner}{'=' if isinstance(one, str) else ' '}{_plain(one)}" for inner, one in value.items()
+                f"{inner}{'=' if isinstance(one, str) else ' '}{_format_plain(one)}" for inner, one in value.items()
             )
         elif isinstance(value, list):
             said = f"{len(value)} listed" if value else ""
         else:
-            said = _plain(value) if _is_plain(value) else ""
+            said = _format_plain(value) if _is_plain(value) else ""
         if 0 < len(said) <= 160:
             found.append((key.replace("_", " "), said))
     return found
@@ -151,21 +151,21 @@ def _is_plain(value: JSON) -> bool:
     return isinstance(value, (int, float, str))
 
 
-def _plain(value: JSON) -> str:
+def _format_plain(value: JSON) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _percent(value: float | None) -> str:
-    return cells.NONE if value is None else f"{100 * value:.1f}"
+def _format_percent(value: float | None) -> str:
+    return cells.EMPTY_CELL if value is None else f"{100 * value:.1f}"
 
 
-def _signed(value: float | None) -> str:
-    return cells.NONE if value is None else f"{100 * value:+.1f}"
+def _format_signed(value: float | None) -> str:
+    return cells.EMPTY_CELL if value is None else f"{100 * value:+.1f}"
 
 
-def _probability(value: float | None) -> str:
+def _format_probability(value: float | None) -> str:
     if value is None:
-        return cells.NONE
+        return cells.EMPTY_CELL
     return "<1e-9" if value < 1e-9 else f"{value:.1e}" if value < 0.0005 else f"{value:.3f}"

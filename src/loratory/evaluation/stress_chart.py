@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loratory.evaluation.ink import INK, colour, drawing, svg
+from loratory.evaluation.ink import FOREGROUND, get_colour, open_figure, render_svg
 
-WIDTH = 8.6  # inches: it has a row of the page to itself
-Facts = tuple[float, float, float]  # value and interval, in percent
+CHART_WIDTH = 8.6  # inches: it has a row of the page to itself
+BarValues = tuple[float, float, float]  # value and interval, in percent
 
 
-def stressed(rows: Sequence[Mapping[str, Any]], places: Mapping[str, int]) -> str:
+def draw_stress_chart(rows: Sequence[Mapping[str, Any]], places: Mapping[str, int]) -> str:
     """Share of answers that change, or of spans the change of the score, with intervals; nothing without stress."""
     rows = [row for row in rows if row.get("stress")]
-    found = {row["name"]: {one["name"]: facts for one in row["stress"] if (facts := _facts(one))} for row in rows}
-    names = _in_order(found)
+    found = {row["name"]: {one["name"]: facts for one in row["stress"] if (facts := _get_bar_values(one))} for row in rows}
+    names = _sort_perturbations(found)
     if not names:
         return ""
     flips = any(one.get("flips") for row in rows for one in row["stress"])
     thick = 0.8 / len(found)
-    with drawing("stress", WIDTH, max(1.0 + 0.15 * len(found) * len(names) + 0.14 * len(names), 2.6)) as figure:
+    with open_figure("stress", CHART_WIDTH, max(1.0 + 0.15 * len(found) * len(names) + 0.14 * len(names), 2.6)) as figure:
         axes = figure.subplots()
         for number, (contender, of) in enumerate(found.items()):
             spots = [(place, of[name]) for place, name in enumerate(names) if name in of]
             heights = [place - 0.4 + thick * (number + 0.5) for place, _ in spots]
             values = [value for _, (value, _, _) in spots]
             errors = [[v - low for _, (v, low, _) in spots], [high - v for _, (v, _, high) in spots]]
-            shade = colour(places.get(contender, number))
+            shade = get_colour(places.get(contender, number))
             axes.barh(heights, values, 0.9 * thick, color=shade, label=contender)
-            axes.errorbar(values, heights, xerr=errors, fmt="none", ecolor=INK, elinewidth=0.9, alpha=0.65)
+            axes.errorbar(values, heights, xerr=errors, fmt="none", ecolor=FOREGROUND, elinewidth=0.9, alpha=0.65)
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(False, axis="y")
@@ -40,10 +40,10 @@ def stressed(rows: Sequence[Mapping[str, Any]], places: Mapping[str, int]) -> st
             f"{contender}: {', '.join(f'{name} {facts[0]:.1f}' for name, facts in of.items())}"
             for contender, of in found.items()
         )
-        return svg(figure, "stress", f"Under each perturbation, in percent. {said}")
+        return render_svg(figure, "stress", f"Under each perturbation, in percent. {said}")
 
 
-def _facts(one: Mapping[str, Any]) -> Facts | None:
+def _get_bar_values(one: Mapping[str, Any]) -> BarValues | None:
     if flips := one.get("flips"):
         return 100 * flips["value"], 100 * flips["low"], 100 * flips["high"]
     if score := one["score"]:
@@ -52,7 +52,7 @@ def _facts(one: Mapping[str, Any]) -> Facts | None:
     return None
 
 
-def _in_order(found: Mapping[str, Mapping[str, Facts]]) -> list[str]:
+def _sort_perturbations(found: Mapping[str, Mapping[str, BarValues]]) -> list[str]:
     """Perturbations, the one with the largest mean on top."""
     sums: dict[str, list[float]] = {}
     for of in found.values():

@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loratory.evaluation.caveats import caveats
-from loratory.evaluation.choice import Choice
-from loratory.evaluation.headlines import Situation, compose_headline
-from loratory.evaluation.learning import weigh_fine_tuning, weigh_learning
-from loratory.evaluation.reasons import reasons
+from loratory.evaluation.caveats import collect_run_warnings
+from loratory.evaluation.choice import Selection
+from loratory.evaluation.headlines import VerdictInputs, compose_headline
+from loratory.evaluation.learning import measure_fine_tuning_gain, assess_learning
+from loratory.evaluation.reasons import explain_verdict
 from loratory.protocols import JSON
 from loratory.specs.evidence import EvidenceSpec
 
 Row = Mapping[str, Any]
 
 
-def decide(
-    choice: Choice, comparisons: Sequence[Row], gates: Mapping[str, Row], facts: Mapping[str, JSON]
+def decide_verdict(
+    selection: Selection, comparisons: Sequence[Row], gates: Mapping[str, Row], facts: Mapping[str, JSON]
 ) -> dict[str, Any]:
     """The verdict over fitted contenders; `comparisons` are the planned ones, `gates` what gate.hold_all found."""
-    field = choice.field
-    gain, learning = weigh_fine_tuning(choice), weigh_learning(field, comparisons)
-    situation = Situation(choice, comparisons, gain, learning)
+    field = selection.comparison_set
+    gain, learning = measure_fine_tuning_gain(selection), assess_learning(field, comparisons)
+    situation = VerdictInputs(selection, comparisons, gain, learning)
     case, sentence = compose_headline(situation)
-    gated = _gate(choice.recommended.name, gates)
+    gated = _summarise_gate(selection.recommended.name, gates)
     return {
-        "recommended": choice.recommended.name,
-        "best": choice.top.name,
-        "shown": choice.shown,
+        "recommended": selection.recommended.name,
+        "best": selection.best.name,
+        "shown": selection.is_supported,
         "case": case,
         "learnt": learning,
         "fine_tune": situation.fine_tune,
@@ -36,14 +36,14 @@ def decide(
         "margin": field.evidence.margin,
         "confidence": field.evidence.confidence,
         "headline": sentence,
-        "reason": reasons(situation, gated),
+        "reason": explain_verdict(situation, gated),
         "gate": gated,
-        "non_inferiority": list(choice.rivals),
-        "warnings": caveats(situation, gated, facts),
+        "non_inferiority": list(selection.simpler_vs_best),
+        "warnings": collect_run_warnings(situation, gated, facts),
     }
 
 
-def undecided(evidence: EvidenceSpec) -> dict[str, Any]:
+def make_empty_verdict(evidence: EvidenceSpec) -> dict[str, Any]:
     """The verdict where no contender could be fitted."""
     return {
         "recommended": None,
@@ -63,7 +63,7 @@ def undecided(evidence: EvidenceSpec) -> dict[str, Any]:
     }
 
 
-def _gate(recommended: str, gates: Mapping[str, Row]) -> dict[str, Any] | None:
+def _summarise_gate(recommended: str, gates: Mapping[str, Row]) -> dict[str, Any] | None:
     """The gate on the recommended contender: {holds, checks, ...}, and who holds it, simplest first: {holders}."""
     if not gates:
         return None

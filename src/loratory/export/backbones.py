@@ -6,32 +6,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loratory.artifacts.contents import Files
+from loratory.artifacts.contents import VerifiedFiles
 from loratory.artifacts.manifests import digest_of
 from loratory.errors import ArtifactError
-from loratory.export.foreign import check_answers, check_finite, take_in
-from loratory.export.sources import Found
+from loratory.export.foreign import check_answers, check_finite, import_classifier
+from loratory.export.sources import ModelSources
 from loratory.models import adapters
-from loratory.models.bases import describe
-from loratory.models.trunks import TorchTrunk, load_trunk
+from loratory.models.bases import describe_base
+from loratory.models.trunks import TorchBackbone, load_backbone
 from loratory.models.weights import read_tensors
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.forms import FORMS
-from loratory.predictors.heads import FACTS, WEIGHTS, fill_head
+from loratory.predictors.forms import OUTPUT_ADAPTERS
+from loratory.predictors.heads import HEAD_FACTS_FILE, HEAD_WEIGHTS_FILE, load_head_tensors
 from loratory.protocols import Network
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
 
-KINDS: Mapping[str, tuple[str, ...]] = {"labels": ("pooled", "stock"), "spans": ("token", "stock")}  # by form
+HEAD_KINDS: Mapping[str, tuple[str, ...]] = {"labels": ("pooled", "stock"), "spans": ("token", "stock")}  # by form
 POOLINGS = ("mean", "cls", "max", "last")
-LONG = ("head", "ends", "windows")
+LONG_TEXT_MODES = ("head", "ends", "windows")
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadDescription:
     """What `head.json` says of a head, and of how texts were read."""
 
-    files: Files
+    files: VerifiedFiles
     kind: str
     form: str
     max_tokens: int
@@ -40,77 +40,77 @@ class Head:
     whole_words: bool | None = None  # of spans
 
 
-def read_head(found: Found) -> Head | None:
+def read_head_description(sources: ModelSources) -> HeadDescription | None:
     """The head beside an adapter, else beside a model; None where there is none. Raises ArtifactError."""
-    for folder in (found.adapter, found.model):
-        if folder is not None and (files := found.files(folder)).has(FACTS):
-            return _head(files)
+    for folder in (sources.adapter, sources.model):
+        if folder is not None and (files := sources.files(folder)).has(HEAD_FACTS_FILE):
+            return _parse_head_description(files)
     return None
 
 
-def _head(files: Files) -> Head:
-    raw: Any = files.json(FACTS)
+def _parse_head_description(files: VerifiedFiles) -> HeadDescription:
+    raw: Any = files.read_json(HEAD_FACTS_FILE)
     raw = raw if isinstance(raw, dict) else {}
     kind, most = raw.get("kind"), raw.get("max_tokens")
     form = raw.get("form", "spans" if kind == "token" else "labels")  # older files do not say it
     sound = (
-        kind in KINDS.get(str(form), ())
+        kind in HEAD_KINDS.get(str(form), ())
         and isinstance(most, int)
         and most > 0
-        and raw.get("long", "head") in LONG
+        and raw.get("long", "head") in LONG_TEXT_MODES
         and (kind != "pooled" or raw.get("pooling") in POOLINGS)
         and raw.get("whole_words") in (None, True, False)
     )
     if not sound:
         raise ArtifactError(
             "it does not say what its head is",
-            where=str(files.folder / FACTS),
+            where=str(files.folder / HEAD_FACTS_FILE),
             allowed="kind (pooled, token, stock) of form labels or spans, max_tokens from 1, "
-            f"long ({', '.join(LONG)}), and of a pooled head pooling ({', '.join(POOLINGS)})",
+            f"long ({', '.join(LONG_TEXT_MODES)}), and of a pooled head pooling ({', '.join(POOLINGS)})",
             remedy="export the fit again",
         )
-    return Head(files, kind, form, most, raw.get("long", "head"), raw.get("pooling"), raw.get("whole_words"))
+    return HeadDescription(files, kind, form, most, raw.get("long", "head"), raw.get("pooling"), raw.get("whole_words"))
 
 
-def take_in_own(names: Sequence[str], found: Found, head: Head, scheme: str | None = None) -> Encoder:
+def import_with_head_description(names: Sequence[str], sources: ModelSources, head: HeadDescription, scheme: str | None = None) -> Encoder:
     """A predictor of a folder that says in `head.json` how texts are read; a stock head lies in the model itself."""
-    made = take_in(names, found, scheme) if head.kind == "stock" else _with_head(names, found, head)
+    made = import_classifier(names, sources, scheme) if head.kind == "stock" else _build_encoder(names, sources, head)
     task = made.task
     if head.form == "spans" and head.whole_words is not None:
         task = task.model_copy(update={"whole_words": head.whole_words})
     return replace(made, task=task, max_tokens=min(head.max_tokens, made.max_tokens), long=head.long)
 
 
-def _with_head(names: Sequence[str], found: Found, head: Head) -> Encoder:
+def _build_encoder(names: Sequence[str], sources: ModelSources, head: HeadDescription) -> Encoder:
     """Nothing in the folder is executed. Raises ArtifactError where the head does not fit the names or the backbone."""
-    form = FORMS[head.form]
-    task: Any = (Classify if head.form == "labels" else Tag)(labels=form.labels(names))
-    trunk = _trunk(found, head)
-    own: Any = form.head(head.kind, task, trunk)
-    tensors = read_tensors(head.files, WEIGHTS)
+    form = OUTPUT_ADAPTERS[head.form]
+    task: Any = (Classify if head.form == "labels" else Tag)(labels=form.parse_labels(names))
+    trunk = _load_backbone(sources, head)
+    own: Any = form.build_head(head.kind, task, trunk)
+    tensors = read_tensors(head.files, HEAD_WEIGHTS_FILE)
     try:
-        fill_head(own, tensors)
+        load_head_tensors(own, tensors)
     except Exception as problem:
         raise ArtifactError(
             f"the head does not fit {len(names)} outputs of states of {trunk.width}: {str(problem).splitlines()[-1]}",
-            where=str(head.files.folder / WEIGHTS),
+            where=str(head.files.folder / HEAD_WEIGHTS_FILE),
             remedy="check that labels.json, the head and the weights are of one export",
         ) from problem
-    check_finite(own, head.files.folder / WEIGHTS)
-    check_finite(trunk.model, found.model)
-    made = Encoder(task, head.form, Network(trunk, None, own), trunk.tokenizer.limit, learned=0, owned=True)
-    check_answers(made, found.model)
+    check_finite(own, head.files.folder / HEAD_WEIGHTS_FILE)
+    check_finite(trunk.model, sources.model)
+    made = Encoder(task, head.form, Network(trunk, None, own), trunk.tokenizer.max_length, trained_parameters=0, owns_backbone=True)
+    check_answers(made, sources.model)
     return made
 
 
-def _trunk(found: Found, head: Head) -> TorchTrunk:
+def _load_backbone(sources: ModelSources, head: HeadDescription) -> TorchBackbone:
     """The backbone with its adapter, if any, merged in."""
-    base = replace(describe(str(found.model), found.files(found.model)), kind="encoder")
+    base = replace(describe_base(str(sources.model), sources.files(sources.model)), kind="encoder")
     base = replace(base, pooling=head.pooling or base.pooling)
-    trunk = load_trunk(base)
-    if found.adapter is None:
+    trunk = load_backbone(base)
+    if sources.adapter is None:
         return trunk
-    files = found.files(found.adapter)
-    digest = digest_of([base.digest, files.digest(adapters.WEIGHTS)])[:16]
-    model = adapters.merged(trunk.model, adapters.read(files))
-    return TorchTrunk(model, trunk.tokenizer, replace(base, digest=digest))
+    files = sources.files(sources.adapter)
+    digest = digest_of([base.digest, files.digest(adapters.WEIGHTS_FILE)])[:16]
+    model = adapters.merge_adapter(trunk.model, adapters.read_adapter(files))
+    return TorchBackbone(model, trunk.tokenizer, replace(base, digest=digest))

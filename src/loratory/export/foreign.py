@@ -8,123 +8,123 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.contents import Files
+from loratory.artifacts.contents import VerifiedFiles
 from loratory.artifacts.manifests import digest_of
-from loratory.errors import ArtifactError, Unfit, nearest
-from loratory.export.sources import Found
+from loratory.errors import ArtifactError, UnsupportedTask, suggest_nearest
+from loratory.export.sources import ModelSources
 from loratory.models import adapters
-from loratory.models.bases import Base, describe
-from loratory.models.configurations import check_parameters, inspect_folder, read_listed
-from loratory.models.execution import run_here
+from loratory.models.bases import Base, describe_base
+from loratory.models.configurations import check_parameter_count, inspect_model_folder, read_json_object
+from loratory.models.execution import run_locally
 from loratory.models.tokenizers import FastTokenizer
-from loratory.models.trunks import TorchTrunk, open_model, positions_of
+from loratory.models.trunks import TorchBackbone, open_model, max_positions_of
 from loratory.models.weights import read_tensors
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.forms import FORMS
-from loratory.predictors.heads import StockHead, fill_head, head_tensors
-from loratory.predictors.schemes import OUTSIDE, SCHEMES, scheme_of
+from loratory.predictors.forms import OUTPUT_ADAPTERS
+from loratory.predictors.heads import StockHead, load_head_tensors, collect_head_tensors
+from loratory.predictors.schemes import OUTSIDE, TAG_SCHEMES, detect_scheme_name
 from loratory.protocols import Network
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
 
-ABSENT = -1e4  # the logit of a tag that a model never gives: its probability is 0
-KINDS = {"SEQ_CLS": "labels", "TOKEN_CLS": "spans"}  # PEFT's task_type -> form
-AS_BASE = "name the folder as base: in a spec with examples of your own, and fit head or full on it"
+ABSENT_LOGIT = -1e4  # the logit of a tag that a model never gives: its probability is 0
+FORM_BY_TASK_TYPE = {"SEQ_CLS": "labels", "TOKEN_CLS": "spans"}  # PEFT's task_type -> form
+USE_AS_BASE_REMEDY = "name the folder as base: in a spec with examples of your own, and fit head or full on it"
 
 
-def form_in(found: Found, names: Sequence[str] = (), scheme: str | None = None) -> str:
+def detect_form(sources: ModelSources, names: Sequence[str] = (), scheme: str | None = None) -> str:
     """The form of the classifier: of texts, or of tokens in the scheme that is said or that its tags' names tell.
 
     PEFT's task_type counts, else the stock class that config.json names; labels of texts where neither says it.
     Raises ArtifactError for what is no classifier, and for tags of no scheme.
     """
-    kind = (_task_type(found.files(found.adapter)) if found.adapter else None) or _stock(found.files(found.model))
+    kind = (_form_of_adapter(sources.files(sources.adapter)) if sources.adapter else None) or _form_of_model(sources.files(sources.model))
     if kind == "labels":
         if scheme:
             raise ArtifactError("--scheme is for classifiers of tokens", remedy="leave --scheme out")
         return kind
-    if scheme and scheme not in SCHEMES:
+    if scheme and scheme not in TAG_SCHEMES:
         raise ArtifactError(
-            f"there is no tag scheme {scheme!r}{nearest(scheme, SCHEMES)}",
+            f"there is no tag scheme {scheme!r}{suggest_nearest(scheme, TAG_SCHEMES)}",
             where="--scheme",
-            allowed=", ".join(SCHEMES),
+            allowed=", ".join(TAG_SCHEMES),
             remedy="leave it out",
         )
     try:
-        name = scheme or scheme_of(names)
-        FORMS[_form(name)].labels(names)
+        name = scheme or detect_scheme_name(names)
+        OUTPUT_ADAPTERS[_form_of_scheme(name)].parse_labels(names)
     except ValueError as problem:
         raise ArtifactError(
             f"the labels {list(names)[:9]} are no tags of one scheme: {problem}",
-            where=str(found.model),
+            where=str(sources.model),
             allowed="O with B-/I- (BIO, IOB1), I- (IO), B-/I-/E-/S- (BIOES), B-/I-/L-/U- (BILOU), or labels alone",
             remedy="name the outputs so, in their order: --labels O,B-CITY,I-CITY, or in labels.json",
         ) from problem
-    return _form(name)
+    return _form_of_scheme(name)
 
 
-def _form(scheme: str) -> str:
+def _form_of_scheme(scheme: str) -> str:
     return "spans" if scheme == "bio" else f"spans-{scheme}"
 
 
-def _task_type(adapter: Files) -> str | None:
+def _form_of_adapter(adapter: VerifiedFiles) -> str | None:
     """The form that an adapter's task_type says, None where it says none; raises ArtifactError for another task."""
-    raw = read_listed(adapter, adapters.CONFIG) if adapter.has(adapters.CONFIG) else {}
+    raw = read_json_object(adapter, adapters.CONFIG_FILE) if adapter.has(adapters.CONFIG_FILE) else {}
     said = raw.get("task_type") if isinstance(raw, dict) else None
-    if said in (None, "", "FEATURE_EXTRACTION") or said in KINDS:
-        return KINDS.get(str(said))
+    if said in (None, "", "FEATURE_EXTRACTION") or said in FORM_BY_TASK_TYPE:
+        return FORM_BY_TASK_TYPE.get(str(said))
     raise ArtifactError(
         f"the adapter's task_type is {said}: it is no classifier",
         where=str(adapter.folder),
-        allowed=", ".join(KINDS),
+        allowed=", ".join(FORM_BY_TASK_TYPE),
         remedy="merge it into its base with PEFT (merge_and_unload, save_pretrained) and use that folder as base: of "
         "prompted or lora in a spec",
     )
 
 
-def _stock(model: Files) -> str:
-    config = read_listed(model, "config.json")
+def _form_of_model(model: VerifiedFiles) -> str:
+    config = read_json_object(model, "config.json")
     named = [str(one) for one in (config.get("architectures") or ())]
-    for name, form in FORMS.items():
-        if any(one.endswith(form.stock.opener.removeprefix("AutoModel")) for one in named):
+    for name, form in OUTPUT_ADAPTERS.items():
+        if any(one.endswith(form.stock_names.auto_class.removeprefix("AutoModel")) for one in named):
             return name
     return "labels"
 
 
-def take_in(names: Sequence[str], found: Found, scheme: str | None = None) -> Encoder:
+def import_classifier(names: Sequence[str], sources: ModelSources, scheme: str | None = None) -> Encoder:
     """A predictor of our own from a foreign folder whose outputs have these names; the adapter, if any, is merged.
 
     Nothing in the folder is executed. Raises ArtifactError when weights are missing or do not fit the names.
     """
-    name = form_in(found, names, scheme)
-    form = FORMS[name]
-    task: Any = (Classify if name == "labels" else Tag)(labels=form.labels(names))
-    base = describe(str(found.model), found.files(found.model))
-    model, missing = _classifier(base, len(names), form.stock.opener)
-    adapter = found.files(found.adapter) if found.adapter else None
+    name = detect_form(sources, names, scheme)
+    form = OUTPUT_ADAPTERS[name]
+    task: Any = (Classify if name == "labels" else Tag)(labels=form.parse_labels(names))
+    base = describe_base(str(sources.model), sources.files(sources.model))
+    model, missing = _open_classifier(base, len(names), form.stock_names.auto_class)
+    adapter = sources.files(sources.adapter) if sources.adapter else None
     if adapter is not None:
-        model, filled = _with_adapter(model, adapter)
+        model, filled = _merge_adapter(model, adapter)
         missing -= filled
     if missing:
         raise ArtifactError(
             f"weights are missing: {', '.join(sorted(missing)[:4])}",
-            where=str(found.model),
+            where=str(sources.model),
             allowed="a whole classifier of texts or tokens",
-            remedy=f"a trunk without its head cannot answer: export the head too, or {AS_BASE}",
+            remedy=f"a trunk without its head cannot answer: export the head too, or {USE_AS_BASE_REMEDY}",
         )
-    check_finite(model, found.adapter or found.model)
+    check_finite(model, sources.adapter or sources.model)
     trunk_model = getattr(model, model.base_model_prefix)
-    tokenizer = FastTokenizer.load(found.files(found.tokenizer), positions_of(trunk_model))
-    head = _arranged(model, names, form.outputs(task), tokenizer.pad, form.stock.tokens)
-    digest = digest_of([base.digest, adapter.digest(adapters.WEIGHTS) if adapter else ""])[:16]
+    tokenizer = FastTokenizer.load(sources.files(sources.tokenizer), max_positions_of(trunk_model))
+    head = _reorder_head(model, names, form.list_output_names(task), tokenizer.pad_token_id, form.stock_names.per_token)
+    digest = digest_of([base.digest, adapter.digest(adapters.WEIGHTS_FILE) if adapter else ""])[:16]
     described: Base = replace(base, digest=digest, kind="encoder")
-    trunk = TorchTrunk(trunk_model, tokenizer, described)
-    predictor = Encoder(task, name, Network(trunk, None, head), tokenizer.limit, learned=0, owned=True)
-    check_answers(predictor, found.model)
+    trunk = TorchBackbone(trunk_model, tokenizer, described)
+    predictor = Encoder(task, name, Network(trunk, None, head), tokenizer.max_length, trained_parameters=0, owns_backbone=True)
+    check_answers(predictor, sources.model)
     return predictor
 
 
-def _arranged(model: Any, names: Sequence[str], outputs: Sequence[str], pad: int, tokens: bool) -> StockHead:
+def _reorder_head(model: Any, names: Sequence[str], outputs: Sequence[str], pad: int, tokens: bool) -> StockHead:
     """The model's head with its outputs in the order of `outputs`; one that it lacks is never given.
 
     Raises ArtifactError where the architecture has a head that does not work on its trunk's states.
@@ -132,45 +132,45 @@ def _arranged(model: Any, names: Sequence[str], outputs: Sequence[str], pad: int
     try:
         given = StockHead(model.config, names, pad, tokens)
         head = StockHead(model.config, outputs, pad, tokens)
-    except Unfit as problem:
+    except UnsupportedTask as problem:
         raise ArtifactError(
             f"{problem.problem}, so it cannot be taken in",
             where=str(model.config.model_type),
             allowed="a classifier whose head reads the trunk's final states (BERT, DeBERTa, ALBERT, BART, Llama, ...)",
-            remedy=AS_BASE,
+            remedy=USE_AS_BASE_REMEDY,
         ) from problem
     own = model.state_dict()
-    fill_head(given, {name: own[name] for name in given.named()})
+    load_head_tensors(given, {name: own[name] for name in given.named_weights()})
     if list(names) == list(outputs):
         return given
     order = [names.index(name) if name in names else None for name in outputs]
-    tensors = head_tensors(given)
-    for name in _last(given, len(names)):
-        tensors[name] = _rows(tensors[name], order)
-    fill_head(head, tensors)
-    _check_order(given, head, order)
+    tensors = collect_head_tensors(given)
+    for name in _find_last_layer_parameters(given, len(names)):
+        tensors[name] = _reorder_rows(tensors[name], order)
+    load_head_tensors(head, tensors)
+    _check_reordered(given, head, order)
     return head
 
 
-def _last(head: StockHead, outputs: int) -> list[str]:
+def _find_last_layer_parameters(head: StockHead, outputs: int) -> list[str]:
     """The names of the parameters of a head's last layer."""
     import torch
 
     layers = [part for part in head.model.modules() if isinstance(part, torch.nn.Linear)]
     last = next(part for part in reversed(layers) if part.out_features == outputs)
     own = {id(p) for p in last.parameters()}
-    return [name for name, p in head.named().items() if id(p) in own]
+    return [name for name, p in head.named_weights().items() if id(p) in own]
 
 
-def _rows(tensor: Any, order: Sequence[int | None]) -> Any:
+def _reorder_rows(tensor: Any, order: Sequence[int | None]) -> Any:
     """The rows of a weight [C, D] or a bias [C] in another order; a row that is not there gives the logit ABSENT."""
     import torch
 
-    blank = torch.zeros_like(tensor[0]) if tensor.ndim > 1 else torch.full_like(tensor[0], ABSENT)
+    blank = torch.zeros_like(tensor[0]) if tensor.ndim > 1 else torch.full_like(tensor[0], ABSENT_LOGIT)
     return torch.stack([blank if place is None else tensor[place] for place in order])
 
 
-def _check_order(given: StockHead, head: StockHead, order: Sequence[int | None]) -> None:
+def _check_reordered(given: StockHead, head: StockHead, order: Sequence[int | None]) -> None:
     """Raise ArtifactError where the logits are not the ones of before in another order."""
     import torch
 
@@ -181,7 +181,7 @@ def _check_order(given: StockHead, head: StockHead, order: Sequence[int | None])
         before, after = given(states, mask), head(states, mask)
     same = torch.allclose(after[..., there], before[..., [order[place] for place in there]], atol=1e-5)
     dead = [place for place, source in enumerate(order) if source is None]
-    if not same or (dead and float(after[..., dead].max()) > ABSENT / 2):
+    if not same or (dead and float(after[..., dead].max()) > ABSENT_LOGIT / 2):
         raise ArtifactError(
             "the order of this head's outputs cannot be changed",
             where=str(given.config.model_type),
@@ -190,15 +190,15 @@ def _check_order(given: StockHead, head: StockHead, order: Sequence[int | None])
         )
 
 
-def _classifier(base: Base, labels: int, opener: str) -> tuple[Any, set[str]]:
+def _open_classifier(base: Base, labels: int, opener: str) -> tuple[Any, set[str]]:
     """The whole model and the names of its weights that the folder lacks."""
     import transformers
 
     folder = base.folder
-    elements = inspect_folder(base.files).elements
+    elements = inspect_model_folder(base.files).elements
 
     def look(shell: Any) -> None:
-        check_parameters(shell, elements, str(folder / "config.json"))
+        check_parameter_count(shell, elements, str(folder / "config.json"))
 
     try:
         model, missing = open_model(base, getattr(transformers, opener), look, num_labels=labels)
@@ -215,7 +215,7 @@ def _classifier(base: Base, labels: int, opener: str) -> tuple[Any, set[str]]:
             f"problem_type is {model.config.problem_type!r}",
             where=str(folder / "config.json"),
             allowed="single_label_classification (one label for a text)",
-            remedy=AS_BASE,
+            remedy=USE_AS_BASE_REMEDY,
         )
     return model, missing
 
@@ -241,7 +241,7 @@ def check_answers(predictor: Encoder, where: Path) -> None:
     text = "a text"
     inputs = {"text": text}
     try:
-        answers = predictor.predict([inputs], run_here)
+        answers = predictor.predict([inputs], run_locally)
         numbers = [p for one in answers for odds in one.probabilities.values() for p in odds.values()]
     except Exception as problem:
         raise ArtifactError(
@@ -253,19 +253,19 @@ def check_answers(predictor: Encoder, where: Path) -> None:
         raise ArtifactError("its answer to a short text is not finite", where=str(where), allowed="finite weights")
 
 
-def _with_adapter(model: Any, files: Files) -> tuple[Any, set[str]]:
+def _merge_adapter(model: Any, files: VerifiedFiles) -> tuple[Any, set[str]]:
     """Merge the adapter through our own allowlisted reader, and put its saved modules (the head) in place."""
     prefix, folder = model.base_model_prefix, files.folder
-    adapter = adapters.read(files)
+    adapter = adapters.read_adapter(files)
     tensors = {
-        name.removeprefix(adapters.PREFIX): t
-        for name, t in read_tensors(files, adapters.WEIGHTS).items()
+        name.removeprefix(adapters.KEY_PREFIX): t
+        for name, t in read_tensors(files, adapters.WEIGHTS_FILE).items()
         if ".lora_" not in name
     }
-    if any(name.startswith(f"{adapters.PREFIX}{prefix}.") for name in adapter.tensors):
-        model = adapters.merged(model, adapter)  # it was trained on the whole model: its head may be adapted too
+    if any(name.startswith(f"{adapters.KEY_PREFIX}{prefix}.") for name in adapter.tensors):
+        model = adapters.merge_adapter(model, adapter)  # it was trained on the whole model: its head may be adapted too
     else:
-        setattr(model, prefix, adapters.merged(getattr(model, prefix), adapter))
+        setattr(model, prefix, adapters.merge_adapter(getattr(model, prefix), adapter))
     unknown = set(tensors) - set(model.state_dict())
     if unknown:
         raise ArtifactError(

@@ -10,74 +10,74 @@ from typing import Any
 
 import torch
 
-from loratory.export.cards import card, model_card
+from loratory.export.cards import render_fit_card, render_stock_card
 from loratory.models import adapters
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.forms import FORMS
-from loratory.predictors.heads import StockHead, head_tensors, labelled_config, save_backbone, task_model
-from loratory.predictors.store import label_maps
+from loratory.predictors.forms import OUTPUT_ADAPTERS
+from loratory.predictors.heads import StockHead, collect_head_tensors, build_labelled_config, save_backbone, build_task_model
+from loratory.predictors.store import build_label_maps
 from loratory.protocols import Predictor
 
 
-def write(folder: Path, predictor: Predictor, facts: Mapping[str, Any]) -> list[str]:
+def write_stock_layouts(folder: Path, predictor: Predictor, facts: Mapping[str, Any]) -> list[str]:
     """Fill a staging folder with what belongs beside a shipped fit; returns the names written. facts go on the card."""
-    card_text = card(predictor, facts)
+    card_text = render_fit_card(predictor, facts)
     (folder / "README.md").write_text(card_text, encoding="utf-8")
     if isinstance(predictor, Decoder) and predictor.network.adapter is not None:
-        write_writer(folder / "merged", predictor)
+        write_merged_causal(folder / "merged", predictor)
         return ["README.md", "merged"]
     if not isinstance(predictor, Encoder) or predictor.network.adapter is None:
         return ["README.md"]
-    base = f"base_{len(FORMS[predictor.form].outputs(predictor.task))}"
-    write_model(folder / base, predictor, merge=False)
-    write_model(folder / "merged", predictor, merge=True)
+    base = f"base_{len(OUTPUT_ADAPTERS[predictor.output_adapter_name].list_output_names(predictor.task))}"
+    write_stock_encoder(folder / base, predictor, merge=False)
+    write_stock_encoder(folder / "merged", predictor, merge=True)
     return ["README.md", base, "merged"]
 
 
-def write_writer(folder: Path, predictor: Decoder) -> None:
+def write_merged_causal(folder: Path, predictor: Decoder) -> None:
     """A causal model with its adapter merged in, in 16 bits as such bases are published; opens in AutoModelForCausalLM.
 
     The merge is done in float32, from the full-precision base, and rounded once.
     """
-    trunk: Any = predictor.network.trunk.full  # type: ignore[attr-defined]
+    trunk: Any = predictor.network.backbone.full  # type: ignore[attr-defined]
     whole = copy.deepcopy(trunk.whole).to("cpu")
-    merged = adapters.merged(trunk.model, predictor.network.adapter).to("cpu")
+    merged = adapters.merge_adapter(trunk.model, predictor.network.adapter).to("cpu")
     whole.base_model.load_state_dict(merged.state_dict())
     whole.to(torch.bfloat16).save_pretrained(folder)
     trunk.tokenizer.save(folder)
 
 
-def write_model(folder: Path, predictor: Encoder, merge: bool) -> None:
+def write_stock_encoder(folder: Path, predictor: Encoder, merge: bool) -> None:
     """A folder of stock transformers: the trunk (adapter merged in or not), tokenizer, names of the outputs, and head.
 
     With a head that a stock class has it opens wholly in that class. With another (pooled, or a layer on every token of
     an architecture whose own is another) it is a backbone for AutoModel whose config.json speaks of no outputs, and the
     head lies beside it as head.safetensors. head.json says how texts are read, README.md how the folder is opened.
     """
-    trunk: Any = predictor.network.trunk.full  # type: ignore[attr-defined]
-    form, head = FORMS[predictor.form], predictor.stock
-    names = form.outputs(predictor.task)
-    model = adapters.merged(trunk.model, predictor.network.adapter if merge else None).to("cpu")
-    config = labelled_config(trunk.config, names, trunk.tokenizer.pad, form.stock.tokens)
+    trunk: Any = predictor.network.backbone.full  # type: ignore[attr-defined]
+    form, head = OUTPUT_ADAPTERS[predictor.output_adapter_name], predictor.stock_head
+    names = form.list_output_names(predictor.task)
+    model = adapters.merge_adapter(trunk.model, predictor.network.adapter if merge else None).to("cpu")
+    config = build_labelled_config(trunk.config, names, trunk.tokenizer.pad, form.stock_names.per_token)
     if head is not None:
         with torch.random.fork_rng(devices=[]):
-            _whole(task_model(config, form.stock.tokens), head, model).save_pretrained(folder)
+            _load_stock_weights(build_task_model(config, form.stock_names.per_token), head, model).save_pretrained(folder)
     else:
         save_backbone(model, folder)
     predictor.save_tokenizer(folder)
-    (folder / "README.md").write_text(model_card(predictor, folder.name, merge), encoding="utf-8")
+    (folder / "README.md").write_text(render_stock_card(predictor, folder.name, merge), encoding="utf-8")
     (folder / "labels.json").write_text(
-        json.dumps(label_maps(names), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        json.dumps(build_label_maps(names), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     if merge:
         predictor.save_head(folder)
 
 
-def _whole(whole: Any, head: StockHead, trunk: Any) -> Any:
+def _load_stock_weights(whole: Any, head: StockHead, backbone: Any) -> Any:
     """The stock classifier with the trunk's and the head's weights; the trunk may have a pooler that it lacks."""
-    tensors = head_tensors(head)
-    given = {f"{head.prefix}.{name}": t for name, t in trunk.state_dict().items()} | dict(tensors)
+    tensors = collect_head_tensors(head)
+    given = {f"{head.prefix}.{name}": t for name, t in backbone.state_dict().items()} | dict(tensors)
     missing = whole.load_state_dict(given, strict=False).missing_keys
     assert not missing, f"no weights for {missing}"
     return whole

@@ -8,20 +8,20 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Job:
+class RouterTask:
     """One of the router's tasks."""
 
     prefix: str  # of a folder's name
-    ending: str  # of a folder's name
-    merged: tuple[str, ...]  # one of these stands in a name that ends in -merged
+    suffix: str  # of a folder's name
+    merged_names: tuple[str, ...]  # one of these stands in a name that ends in -merged
     form: str  # of the predictors that do it
-    classes: str  # how the name of its class in transformers ends
-    mapping: str  # the file of its own with the labels
-    keys: tuple[str, str]  # there: label to id, and id to label
+    class_suffix: str  # how the name of its class in transformers ends
+    mapping_file: str  # the file of its own with the labels
+    mapping_keys: tuple[str, str]  # there: label to id, and id to label
 
 
-JOBS: Mapping[str, Job] = {
-    "intent": Job(
+ROUTER_TASKS: Mapping[str, RouterTask] = {
+    "intent": RouterTask(
         "lora_intent_classifier",
         "model",
         ("intent-classifier", "intent_classifier"),
@@ -30,7 +30,7 @@ JOBS: Mapping[str, Job] = {
         "category_mapping.json",
         ("category_to_idx", "idx_to_category"),
     ),
-    "pii": Job(
+    "pii": RouterTask(
         "lora_pii_detector",
         "token_model",
         ("pii-detector", "pii_detector", "pii-classifier", "pii_classifier"),
@@ -39,7 +39,7 @@ JOBS: Mapping[str, Job] = {
         "pii_type_mapping.json",
         ("label_to_idx", "idx_to_label"),
     ),
-    "jailbreak": Job(
+    "jailbreak": RouterTask(
         "lora_jailbreak_classifier",
         "model",
         ("jailbreak-classifier", "jailbreak_classifier", "jailbreak-detector", "jailbreak_detector"),
@@ -49,40 +49,40 @@ JOBS: Mapping[str, Job] = {
         ("label_to_idx", "idx_to_label"),
     ),
 }
-LABELS, LABEL_KEYS = "label_mapping.json", ("label_to_id", "id_to_label")  # every task has this one
-LORA = "lora_config.json"
-TWIN = "_rust"  # behind the name of a folder: the adapter is merged in
+LABEL_MAPPING_FILE, LABEL_MAPPING_KEYS = "label_mapping.json", ("label_to_id", "id_to_label")  # every task has this one
+LORA_CONFIG_FILE = "lora_config.json"
+MERGED_SUFFIX = "_rust"  # behind the name of a folder: the adapter is merged in
 
 # transformers' model_type -> what the router looks for in a folder's name; it prefers the first
-WORDS: Mapping[str, str] = {"bert": "bert-base-uncased", "roberta": "roberta-base", "modernbert": "modernbert-base"}
+ARCHITECTURE_NAMES: Mapping[str, str] = {"bert": "bert-base-uncased", "roberta": "roberta-base", "modernbert": "modernbert-base"}
 
 
-def folder_name(job: Job, model_type: str, rank: int) -> str:
+def adapter_folder_name(job: RouterTask, model_type: str, rank: int) -> str:
     """The folder of an adapter; the merged twin's has TWIN behind it."""
-    return f"{job.prefix}_{WORDS.get(model_type, model_type)}_r{rank}_{job.ending}"
+    return f"{job.prefix}_{ARCHITECTURE_NAMES.get(model_type, model_type)}_r{rank}_{job.suffix}"
 
 
-def architecture_in(name: str) -> str:
+def detect_architecture(name: str) -> str:
     """The architecture as the router reads it from a folder's name: bert where it finds none that it knows."""
-    return next((kind for kind, word in WORDS.items() if word in name.lower()), "bert")
+    return next((kind for kind, word in ARCHITECTURE_NAMES.items() if word in name.lower()), "bert")
 
 
-def job_in(name: str) -> str | None:
+def detect_router_task(name: str) -> str | None:
     """The task that a folder's name stands for, or None."""
     lower = name.lower()
-    for task, job in JOBS.items():
+    for task, job in ROUTER_TASKS.items():
         if lower.startswith(job.prefix):
             return task
-        if lower.endswith("-merged") and any(words in lower for words in job.merged):
+        if lower.endswith("-merged") and any(words in lower for words in job.merged_names):
             return task
     return None
 
 
-def mappings(job: Job, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def make_label_mappings(job: RouterTask, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The mapping files of a task and what they hold for the outputs of these names."""
-    return {file: _both(keys, names) for file, keys in ((LABELS, LABEL_KEYS), (job.mapping, job.keys))}
+    return {file: _map_both_ways(keys, names) for file, keys in ((LABEL_MAPPING_FILE, LABEL_MAPPING_KEYS), (job.mapping_file, job.mapping_keys))}
 
 
-def _both(keys: tuple[str, str], names: Sequence[str]) -> dict[str, Any]:
+def _map_both_ways(keys: tuple[str, str], names: Sequence[str]) -> dict[str, Any]:
     to_id, to_label = keys
     return {to_id: {name: i for i, name in enumerate(names)}, to_label: {str(i): name for i, name in enumerate(names)}}

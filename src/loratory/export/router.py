@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from loratory.artifacts.files import to_json
-from loratory.errors import ArtifactError, Unfit, nearest
-from loratory.export.layouts import write_model
-from loratory.export.naming import JOBS, LORA, TWIN, WORDS, Job, folder_name, mappings
+from loratory.errors import ArtifactError, UnsupportedTask, suggest_nearest
+from loratory.export.layouts import write_stock_encoder
+from loratory.export.naming import ROUTER_TASKS, LORA_CONFIG_FILE, MERGED_SUFFIX, ARCHITECTURE_NAMES, RouterTask, adapter_folder_name, make_label_mappings
 from loratory.models.bases import origin_of
-from loratory.models.execution import run_here
+from loratory.models.execution import run_locally
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.forms import FORMS
+from loratory.predictors.forms import OUTPUT_ADAPTERS
 from loratory.predictors.heads import StockHead
-from loratory.protocols import JSON, Adapter, Encode, Predictor
+from loratory.protocols import JSON, Adapter, EncodeRequest, Predictor
 
-CLOSE = 1e-4  # how far probabilities of the twin may lie from the fit's
-CARD = """---
+MAX_PROBABILITY_DIFFERENCE = 1e-4  # how far probabilities of the twin may lie from the fit's
+ROUTER_CARD = """---
 {data}
 ---
 
@@ -43,7 +43,7 @@ unchanged, not where they come from.
 
 
 @dataclass(frozen=True)
-class Routed:
+class RouterFit:
     """A fit that the router's layout can hold."""
 
     encoder: Encoder
@@ -52,118 +52,118 @@ class Routed:
     task: str
 
     @property
-    def job(self) -> Job:
-        return JOBS[self.task]
+    def router_task(self) -> RouterTask:
+        return ROUTER_TASKS[self.task]
 
     @property
-    def names(self) -> tuple[str, ...]:
-        return FORMS[self.encoder.form].outputs(self.encoder.task)
+    def output_names(self) -> tuple[str, ...]:
+        return OUTPUT_ADAPTERS[self.encoder.output_adapter_name].list_output_names(self.encoder.task)
 
     @property
     def model_type(self) -> str:
         return str(self.head.config.model_type)
 
     @property
-    def base(self) -> str:
+    def base_name(self) -> str:
         """Where the base comes from: its id on the hub, or what its folder is called (no path of this machine)."""
-        name = self.encoder.network.trunk.name
+        name = self.encoder.network.backbone.name
         return origin_of(name)[0] or Path(name).name
 
     @property
-    def folder(self) -> str:
+    def folder_name(self) -> str:
         """The name of the adapter's folder."""
-        return folder_name(self.job, self.model_type, int(self.adapter.config["r"]))
+        return adapter_folder_name(self.router_task, self.model_type, int(self.adapter.config["r"]))
 
 
-def routed(predictor: Predictor, task: str | None) -> Routed:
+def check_router_fit(predictor: Predictor, task: str | None) -> RouterFit:
     """The fit as the router's task; raises Unfit with what would mend it."""
     if not isinstance(predictor, Encoder) or predictor.network.adapter is None:
-        raise Unfit(
+        raise UnsupportedTask(
             "the router's layout holds a LoRA adapter with its head, and this contender has none",
             where="--layout router",
             remedy="--contender NAME of a lora contender with head: stock",
         )
-    if predictor.stock is None:
-        raise Unfit(
+    if predictor.stock_head is None:
+        raise UnsupportedTask(
             "no stock class has this contender's head, and the router opens nothing else",
             where="--layout router",
             allowed="a lora contender with head: stock",
             remedy="add `- lora-stock: {regime: lora, head: stock}` to the ladder, run it again, and export that one",
         )
-    return Routed(predictor, predictor.stock, predictor.network.adapter, _task(predictor.form, task))
+    return RouterFit(predictor, predictor.stock_head, predictor.network.adapter, _choose_router_task(predictor.output_adapter_name, task))
 
 
-def _task(form: str, task: str | None) -> str:
-    fitting = [name for name, job in JOBS.items() if job.form == form]
+def _choose_router_task(form: str, task: str | None) -> str:
+    fitting = [name for name, job in ROUTER_TASKS.items() if job.form == form]
     if task is None and len(fitting) == 1:
         return fitting[0]
     if task not in fitting:
         said = "it is not told which of the router's tasks this is" if task is None else f"{task!r} does not fit"
-        raise Unfit(
-            f"{said}{nearest(str(task), fitting)}",
+        raise UnsupportedTask(
+            f"{said}{suggest_nearest(str(task), fitting)}",
             where="--task-name",
-            allowed=f"{', '.join(fitting)} for this contender's outputs ({FORMS[form].stock.pipeline})",
+            allowed=f"{', '.join(fitting)} for this contender's outputs ({OUTPUT_ADAPTERS[form].stock_names.pipeline})",
         )
     return task
 
 
-def notes(fit: Routed) -> list[str]:
+def list_export_notes(fit: RouterFit) -> list[str]:
     """What whoever exports should know."""
-    trunk: Any = fit.encoder.network.trunk
+    trunk: Any = fit.encoder.network.backbone
     said = []
-    if fit.model_type not in WORDS:
-        said.append(f"the router opens {', '.join(WORDS)}: it would take a folder of {fit.model_type} for a BERT")
+    if fit.model_type not in ARCHITECTURE_NAMES:
+        said.append(f"the router opens {', '.join(ARCHITECTURE_NAMES)}: it would take a folder of {fit.model_type} for a BERT")
     if trunk.full is not trunk:
         said.append("the fit was measured over a quantised base, and is merged from the base in full precision")
     return said
 
 
-def write_adapter(folder: Path, fit: Routed, about: Mapping[str, JSON]) -> None:
+def write_router_adapter(folder: Path, fit: RouterFit, about: Mapping[str, JSON]) -> None:
     """The adapter as stock PEFT opens it over its base, with tokenizer and labels. about: contender, seed."""
-    fit.encoder.save_adapter(folder, fit.base)
+    fit.encoder.save_adapter(folder, fit.base_name)
     fit.encoder.save_tokenizer(folder)
     config = copy.deepcopy(fit.head.config)
     config.architectures = [type(fit.head.model).__name__]
     config.save_pretrained(folder)
-    opener = FORMS[fit.encoder.form].stock.opener
+    opener = OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.auto_class
     how = (
         f"from peft import PeftModel\nfrom transformers import AutoConfig, {opener}\n\n"
-        f'config = AutoConfig.from_pretrained("{fit.folder}")\n'
-        f'base = {opener}.from_pretrained("{fit.base}", config=config)\n'
-        f'model = PeftModel.from_pretrained(base, "{fit.folder}")'
+        f'config = AutoConfig.from_pretrained("{fit.folder_name}")\n'
+        f'base = {opener}.from_pretrained("{fit.base_name}", config=config)\n'
+        f'model = PeftModel.from_pretrained(base, "{fit.folder_name}")'
     )
-    _write_beside(folder, fit, {**about, "title": fit.folder, "what": "The LoRA adapter", "how": how, "opener": "PEFT"})
+    _write_router_files(folder, fit, {**about, "title": fit.folder_name, "what": "The LoRA adapter", "how": how, "opener": "PEFT"})
 
 
-def write_twin(folder: Path, fit: Routed, about: Mapping[str, JSON]) -> float:
+def write_merged_model(folder: Path, fit: RouterFit, about: Mapping[str, JSON]) -> float:
     """The base with the adapter merged in, for one stock class; returns how far its probabilities lie from the fit's.
 
     Raises ArtifactError when what was written answers otherwise than the fit does.
     """
-    write_model(folder, fit.encoder, merge=True)
-    opener = FORMS[fit.encoder.form].stock.opener
-    said = {"title": fit.folder + TWIN, "what": "The base with the LoRA adapter merged in", "opener": opener}
-    how = f'from transformers import {opener}\n\nmodel = {opener}.from_pretrained("{fit.folder}{TWIN}")'
-    _write_beside(folder, fit, {**about, **said, "how": how})
-    apart = difference(folder, fit)
-    if not apart <= CLOSE:
+    write_stock_encoder(folder, fit.encoder, merge=True)
+    opener = OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.auto_class
+    said = {"title": fit.folder_name + MERGED_SUFFIX, "what": "The base with the LoRA adapter merged in", "opener": opener}
+    how = f'from transformers import {opener}\n\nmodel = {opener}.from_pretrained("{fit.folder_name}{MERGED_SUFFIX}")'
+    _write_router_files(folder, fit, {**about, **said, "how": how})
+    apart = max_probability_difference(folder, fit)
+    if not apart <= MAX_PROBABILITY_DIFFERENCE:
         raise ArtifactError(
             f"the merged model's probabilities lie {apart:.2g} from the fit's",
             where=str(folder),
-            allowed=f"at most {CLOSE}",
+            allowed=f"at most {MAX_PROBABILITY_DIFFERENCE}",
             remedy="this should not happen: please report it, with the base and the options of the fit",
         )
     return apart
 
 
-def _write_beside(folder: Path, fit: Routed, said: Mapping[str, JSON]) -> None:
-    for name, mapping in mappings(fit.job, fit.names).items():
+def _write_router_files(folder: Path, fit: RouterFit, said: Mapping[str, JSON]) -> None:
+    for name, mapping in make_label_mappings(fit.router_task, fit.output_names).items():
         (folder / name).write_text(to_json(mapping), encoding="utf-8")
-    (folder / LORA).write_text(to_json(lora_facts(fit)), encoding="utf-8")
-    (folder / "README.md").write_text(_card(fit, said), encoding="utf-8")
+    (folder / LORA_CONFIG_FILE).write_text(to_json(describe_lora_config(fit)), encoding="utf-8")
+    (folder / "README.md").write_text(_render_router_card(fit, said), encoding="utf-8")
 
 
-def lora_facts(fit: Routed) -> dict[str, JSON]:
+def describe_lora_config(fit: RouterFit) -> dict[str, JSON]:
     """The LoRA configuration that was trained."""
     config = fit.adapter.config
     return {
@@ -174,37 +174,37 @@ def lora_facts(fit: Routed) -> dict[str, JSON]:
         "use_rslora": bool(config.get("use_rslora", False)),
         "layers_to_transform": config.get("layers_to_transform"),
         "modules_to_save": fit.head.modules_to_save(),
-        "task_type": FORMS[fit.encoder.form].stock.task_type,
-        "base_model": fit.base,
+        "task_type": OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.task_type,
+        "base_model": fit.base_name,
     }
 
 
-def _card(fit: Routed, said: Mapping[str, JSON]) -> str:
+def _render_router_card(fit: RouterFit, said: Mapping[str, JSON]) -> str:
     from huggingface_hub import ModelCardData
 
-    origin, licence = origin_of(fit.encoder.network.trunk.name)
-    where = "" if origin or said["opener"] != "PEFT" else f" over its base, the folder that was called `{fit.base}`"
+    origin, licence = origin_of(fit.encoder.network.backbone.name)
+    where = "" if origin or said["opener"] != "PEFT" else f" over its base, the folder that was called `{fit.base_name}`"
     data = ModelCardData(
         base_model=origin,
         license=licence,
         library_name="peft" if said["opener"] == "PEFT" else "transformers",
-        pipeline_tag=FORMS[fit.encoder.form].stock.pipeline,
+        pipeline_tag=OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.pipeline,
         tags=["lora", "loratory"],
     )
-    return CARD.format(data=data.to_yaml(), lora=LORA, where=where, **said)
+    return ROUTER_CARD.format(data=data.to_yaml(), lora=LORA_CONFIG_FILE, where=where, **said)
 
 
 @torch.no_grad()
-def difference(folder: Path, fit: Routed) -> float:
+def max_probability_difference(folder: Path, fit: RouterFit) -> float:
     """The largest difference between a probability of the stock model in a folder and the fit's own."""
     import transformers
 
-    opener = getattr(transformers, FORMS[fit.encoder.form].stock.opener)
+    opener = getattr(transformers, OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.auto_class)
     model = opener.from_pretrained(str(folder), trust_remote_code=False, use_safetensors=True).eval()
-    trunk: Any = fit.encoder.network.trunk
-    rows = [ids for ids, _ in trunk.tokenizer.many(_texts(fit.names), fit.encoder.max_tokens)]
+    trunk: Any = fit.encoder.network.backbone
+    rows = [ids for ids, _ in trunk.tokenizer.many(_make_probe_texts(fit.output_names), fit.encoder.max_tokens)]
     network = replace(fit.encoder.network, trunk=trunk.full)
-    ours: Sequence[Tensor] = run_here([Encode(network, ids) for ids in rows])
+    ours: Sequence[Tensor] = run_locally([EncodeRequest(network, ids) for ids in rows])
     apart = 0.0
     for ids, one in zip(rows, ours, strict=True):
         given = torch.tensor([ids])
@@ -214,6 +214,6 @@ def difference(folder: Path, fit: Routed) -> float:
     return apart
 
 
-def _texts(names: Sequence[str]) -> list[str]:
+def _make_probe_texts(names: Sequence[str]) -> list[str]:
     """Short and long, so that no part of the model stays out."""
     return [*names[:16], "What is this about, and who is meant?", " ".join(names) * 4]

@@ -7,83 +7,83 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.contents import Files, Seen, files_of
+from loratory.artifacts.contents import VerifiedFiles, UnlistedFiles, open_files
 from loratory.artifacts.foreign_files import read_json
-from loratory.artifacts.tensor_headers import elements_in, read_header
+from loratory.artifacts.tensor_headers import count_elements, read_header
 from loratory.errors import ArtifactError, BaseModelError
-from loratory.models.bases import EMBEDDED, ORIGIN, conversion, found_instead, resolve
-from loratory.models.configurations import check_entries, inspect_adapter, inspect_folder, read_listed, read_value
-from loratory.models.tokenizers import VOCABULARIES
+from loratory.models.bases import EMBEDDED_BASES, ORIGINS, suggest_conversion, name_foreign_weights, resolve_base
+from loratory.models.configurations import check_entries, inspect_adapter_folder, inspect_model_folder, read_json_object, read_json_value
+from loratory.models.tokenizers import VOCABULARY_FILES
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
-class Found:
+class ModelSources:
     """Where the weights are: a whole classifier of texts or tokens, and an adapter on it or not."""
 
     model: Path
     adapter: Path | None
     order: str  # merged | base + adapter | plain
     tokenizer: Path
-    source: Files | None = None  # those of the folder that was named: only they are read below it
+    source: VerifiedFiles | None = None  # those of the folder that was named: only they are read below it
 
-    def files(self, folder: Path) -> Files:
+    def files(self, folder: Path) -> VerifiedFiles:
         """The files of one of these folders: of an artifact those alone that its manifest lists."""
         if self.source is None or not folder.is_relative_to(self.source.folder):
-            return files_of(folder)
+            return open_files(folder)
         inner = folder.relative_to(self.source.folder).as_posix()
-        return self.source if inner == "." else self.source.within(inner)
+        return self.source if inner == "." else self.source.open_subfolder(inner)
 
 
-def locate(source: Path | Files, base: str | None = None) -> Found:
+def locate_weights(source: Path | VerifiedFiles, base: str | None = None) -> ModelSources:
     """The first of merged/, an adapter (adapter/ or the folder itself) on its base, the folder itself.
 
     `base` says which base an adapter is for, where the folder does not hold it. Raises ArtifactError.
     """
-    files = files_of(source)
+    files = open_files(source)
     folder = files.folder
     if not folder.is_dir():
         raise ArtifactError("this folder does not exist", where=str(folder))
-    if isinstance(files, Seen):
+    if isinstance(files, UnlistedFiles):
         check_entries(folder)
-    if _is_model(files.within("merged")):
-        return Found(folder / "merged", None, "merged", folder / "merged", files)
-    for adapter in (files.within("adapter"), files):
+    if _is_model_folder(files.open_subfolder("merged")):
+        return ModelSources(folder / "merged", None, "merged", folder / "merged", files)
+    for adapter in (files.open_subfolder("adapter"), files):
         if adapter.has(ADAPTER_CONFIG):
-            found = _base_of(files, adapter, base)
-            own = adapter.folder if any(adapter.has(name) for name in VOCABULARIES) else found
-            return Found(found, adapter.folder, "base + adapter", own, files)
+            found = _find_adapter_base(files, adapter, base)
+            own = adapter.folder if any(adapter.has(name) for name in VOCABULARY_FILES) else found
+            return ModelSources(found, adapter.folder, "base + adapter", own, files)
     if base is not None:
         raise ArtifactError("--base is for an adapter, and there is none", where=str(folder), remedy="leave --base out")
-    if _is_model(files):
-        return Found(folder, None, "plain", folder, files)
-    places = (folder, folder / "merged", *(folder / top for top in files.tops() if top.startswith("base_")))
-    place = next((one for one in places if found_instead(one)), folder)
+    if _is_model_folder(files):
+        return ModelSources(folder, None, "plain", folder, files)
+    places = (folder, folder / "merged", *(folder / top for top in files.list_top_level() if top.startswith("base_")))
+    place = next((one for one in places if name_foreign_weights(one)), folder)
     config = read_json(place / "config.json") if (place / "config.json").is_file() else {}
     raise ArtifactError(
-        f"no model found{found_instead(place)}",
+        f"no model found{name_foreign_weights(place)}",
         where=str(place),
         allowed="merged/, base_<L>/ + adapter/, a PEFT checkpoint (adapter_config.json and adapter_model.safetensors), "
         "or a model folder (config.json and model.safetensors)",
-        remedy=conversion(place, config if isinstance(config, dict) else {}),
+        remedy=suggest_conversion(place, config if isinstance(config, dict) else {}),
     )
 
 
-def _is_model(files: Files) -> bool:
-    weights = [name for name in files.tops() if name.endswith(".safetensors") and name != ADAPTER_WEIGHTS]
+def _is_model_folder(files: VerifiedFiles) -> bool:
+    weights = [name for name in files.list_top_level() if name.endswith(".safetensors") and name != ADAPTER_WEIGHTS]
     return files.has("config.json") and bool(weights)
 
 
-def _base_of(files: Files, own: Files, asked: str | None) -> Path:
+def _find_adapter_base(files: VerifiedFiles, own: VerifiedFiles, asked: str | None) -> Path:
     """The folder of an adapter's base: the one asked for, base_<L>/ beside it, or what adapter_config.json names."""
     folder, adapter = files.folder, own.folder
     if asked is not None:
-        return _resolved(asked, folder)
-    inside = [top for top in files.tops() if top.startswith("base_") and _is_model(files.within(top))]
+        return _resolve_base(asked, folder)
+    inside = [top for top in files.list_top_level() if top.startswith("base_") and _is_model_folder(files.open_subfolder(top))]
     if inside:
         return folder / inside[0]
-    raw = read_listed(own, ADAPTER_CONFIG)
+    raw = read_json_object(own, ADAPTER_CONFIG)
     named = raw.get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         raise ArtifactError(
@@ -94,40 +94,40 @@ def _base_of(files: Files, own: Files, asked: str | None) -> Path:
     for place in (Path(named).expanduser(), adapter / named, adapter.parent / named):
         if place.is_dir():
             return place
-    return _resolved(next((name for name, (hub, _) in ORIGIN.items() if hub == named), named), folder, named)
+    return _resolve_base(next((name for name, (hub, _) in ORIGINS.items() if hub == named), named), folder, named)
 
 
-def _resolved(name: str, folder: Path, named: str | None = None) -> Path:
+def _resolve_base(name: str, folder: Path, named: str | None = None) -> Path:
     """The folder of a base that is asked for, or that adapter_config.json names; raises ArtifactError."""
     try:
-        return resolve(name).folder
+        return resolve_base(name).folder
     except BaseModelError as problem:
         what = f"the base {named!r}, which adapter_config.json names, cannot be had" if named else problem.problem
         raise ArtifactError(
             f"{what}{f' ({problem.problem})' if named else ''}",
             where=str(folder),
-            allowed=f"--base with a folder, a hub id owner/model, or one of {', '.join(EMBEDDED)}",
+            allowed=f"--base with a folder, a hub id owner/model, or one of {', '.join(EMBEDDED_BASES)}",
             remedy="say where the base is: --base NAME" if named else problem.remedy.replace("base:", "--base"),
         ) from problem
 
 
-def labels_in(*sources: Path | Files, named: Sequence[str] = (), count: int | None = None) -> tuple[str, ...]:
+def read_labels(*sources: Path | VerifiedFiles, named: Sequence[str] = (), count: int | None = None) -> tuple[str, ...]:
     """Labels given by name, or from labels.json (a list, {id: label}, id2label or label2id), or config.json's id2label.
 
     A config.json with another number of labels than `count` is passed over: it is that of a base, not of what an
     adapter learnt.
     """
     if named:
-        return _ordered(list(named), Path("--labels"))
-    folders = [files_of(source) for source in sources]
+        return _order_labels(list(named), Path("--labels"))
+    folders = [open_files(source) for source in sources]
     for files in folders:
         if files.has("labels.json"):
-            return _ordered(read_value(files, "labels.json"), files.folder / "labels.json")
+            return _order_labels(read_json_value(files, "labels.json"), files.folder / "labels.json")
     for files in folders:
         if files.has("config.json"):
-            numbered = read_listed(files, "config.json").get("id2label")
+            numbered = read_json_object(files, "config.json").get("id2label")
             if numbered and (count is None or len(numbered) == count):
-                return _ordered({"id2label": numbered}, files.folder / "config.json")
+                return _order_labels({"id2label": numbered}, files.folder / "config.json")
     there = f" for the {count} outputs of its head" if count else ""
     raise ArtifactError(
         f"no labels.json and no id2label{there}",
@@ -136,9 +136,9 @@ def labels_in(*sources: Path | Files, named: Sequence[str] = (), count: int | No
     )
 
 
-def _ordered(raw: Any, file: Path) -> tuple[str, ...]:
+def _order_labels(raw: Any, file: Path) -> tuple[str, ...]:
     try:
-        ids = _numbered(raw)
+        ids = _number_labels(raw)
         labels = tuple(ids[i] for i in range(len(ids)))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ArtifactError(
@@ -153,7 +153,7 @@ def _ordered(raw: Any, file: Path) -> tuple[str, ...]:
     return labels
 
 
-def _numbered(raw: Any) -> dict[int, str]:
+def _number_labels(raw: Any) -> dict[int, str]:
     """Id to label from a list, {id: label}, {label: id}, or one of the two maps under its name."""
     if isinstance(raw, list):
         return dict(enumerate(map(str, raw)))
@@ -168,9 +168,9 @@ def _numbered(raw: Any) -> dict[int, str]:
     return {int(number): str(label) for label, number in named.items()}
 
 
-def outputs_of(adapter: Path | Files | None) -> int | None:
+def count_head_outputs(adapter: Path | VerifiedFiles | None) -> int | None:
     """How many outputs the head has that an adapter brings; None where it brings none."""
-    files = files_of(adapter) if adapter is not None else None
+    files = open_files(adapter) if adapter is not None else None
     if files is None or not files.has(ADAPTER_WEIGHTS):
         return None
     facts = read_header(files.folder / ADAPTER_WEIGHTS)
@@ -178,13 +178,13 @@ def outputs_of(adapter: Path | Files | None) -> int | None:
     return min(heads, default=None)  # a head may have layers below its last one
 
 
-def inspect(found: Found) -> int:
+def inspect_headers(sources: ModelSources) -> int:
     """Check the headers of everything that is to be loaded; how many numbers it holds. Raises ArtifactError.
 
     Nothing is allocated for what the files say, and no library of models is loaded.
     """
-    contents = inspect_folder(found.files(found.model))
-    own = inspect_adapter(found.files(found.adapter)) if found.adapter is not None else {}
-    if found.tokenizer not in (found.model, found.adapter):
-        inspect_folder(found.files(found.tokenizer))
-    return contents.elements + elements_in([own])
+    contents = inspect_model_folder(sources.files(sources.model))
+    own = inspect_adapter_folder(sources.files(sources.adapter)) if sources.adapter is not None else {}
+    if sources.tokenizer not in (sources.model, sources.adapter):
+        inspect_model_folder(sources.files(sources.tokenizer))
+    return contents.elements + count_elements([own])

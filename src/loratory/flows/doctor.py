@@ -6,22 +6,22 @@ from dataclasses import asdict
 from typing import Any
 
 from loratory.errors import MissingExtra
-from loratory.flows.run import environment, settle
+from loratory.flows.run import describe_environment, resolve_auto_options
 from loratory.models import int8, probe
 from loratory.specs.training import TrainingSpec
 
 
-def examine(again: bool = False) -> dict[str, Any]:
+def examine_machine(again: bool = False) -> dict[str, Any]:
     """Environment, measurement, and the choices that follow; `again` measures even where a measurement is kept."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    machine = probe.remeasured(device) if again else probe.known(device)
-    training = settle(TrainingSpec(), machine)
+    machine = probe.measure_and_save(device) if again else probe.load_or_measure(device)
+    training = resolve_auto_options(TrainingSpec(), machine)
     return {
-        **environment(device),
+        **describe_environment(device),
         "measured": asdict(machine),
-        "kept_in": str(probe.cache()),
+        "kept_in": str(probe.cache_folder()),
         "chosen": {
             "precision": training.precision,
             "product": training.product,
@@ -41,14 +41,14 @@ def _weight_bits() -> int | None:
         return None
 
 
-INT8 = {
+INT8_EXPLANATIONS = {
     None: 'not installed (pip install "loratory[int8]")',
     7: "weights of 7 bits: sums of 8-bit products would saturate on this processor",
     8: "weights of 8 bits: this processor sums 8-bit products exactly",
 }
 
 
-def explained(found: dict[str, Any]) -> list[tuple[str, str]]:
+def explain_findings(found: dict[str, Any]) -> list[tuple[str, str]]:
     """What a person reads: name and value of each line."""
     measured, chosen = found["measured"], found["chosen"]
     speeds = ", ".join(f"{name} {speed:,.0f}" for name, speed in measured["gflops"].items())
@@ -66,5 +66,5 @@ def explained(found: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("attention", f"{text} (training.attention: auto)"))
     else:
         lines.append(("attention", "the library's fused kernel"))
-    lines.append(("int8 serving", INT8[chosen["int8_weight_bits"]]))
+    lines.append(("int8 serving", INT8_EXPLANATIONS[chosen["int8_weight_bits"]]))
     return [*lines, ("kept in", found["kept_in"])]

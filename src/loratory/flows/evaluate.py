@@ -8,35 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from loratory.data import ledger
-from loratory.data.columns import match
-from loratory.data.examples import texts_of, to_examples
-from loratory.data.groups import group
+from loratory.data.columns import match_columns
+from loratory.data.examples import extract_texts, to_examples
+from loratory.data.groups import group_examples
 from loratory.data.readers import read_source
 from loratory.errors import SpecError
-from loratory.evaluation.bootstrap import draw, group_index, replicate
-from loratory.evaluation.contest import flat
-from loratory.evaluation.intervals import score_interval
+from loratory.evaluation.bootstrap import draw_resamples, index_groups, resample_scores
+from loratory.evaluation.contest import list_overall_scores
+from loratory.evaluation.intervals import compute_score_interval
 from loratory.flows.opening import open_predictor
-from loratory.models.execution import run_here
-from loratory.protocols import Example, Outcome, Predictor, Task, answer
+from loratory.models.execution import run_locally
+from loratory.protocols import Example, ScoredPredictions, Predictor, Task, predict_and_score
 from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec
 
 
-def on_data(where: Path, data: str, contender: str | None, columns: Sequence[str]) -> dict[str, Any]:
+def evaluate_on_data(source: Path, data: str, contender: str | None, columns: Sequence[str]) -> dict[str, Any]:
     """Scores with intervals, over groups of near-duplicates. Raises DataError for an unknown label."""
-    predictor, folder = open_predictor(where, contender)
-    look = ledger.Look(folder.parent.name, str(folder.resolve()), f"evaluate: {data}")
-    return {"artifact": str(folder), **scored(predictor, data, columns, look)}
+    predictor, folder = open_predictor(source, contender)
+    look = ledger.TestReader(folder.parent.name, str(folder.resolve()), f"evaluate: {data}")
+    return {"artifact": str(folder), **score_predictor(predictor, data, columns, look)}
 
 
-def scored(predictor: Predictor, data: str, columns: Sequence[str], look: ledger.Look) -> dict[str, Any]:
+def score_predictor(predictor: Predictor, data: str, columns: Sequence[str], test_read: ledger.TestReader) -> dict[str, Any]:
     """The same of any predictor; the reading is noted before it happens. Raises DataError, StorageError."""
     task: Any = predictor.task
-    examples = examples_of(task, data, columns)
-    reads = note_read(look, task, examples)
-    outcome = answer(predictor, examples, run_here)
-    per_label = {name: value for name, value in task.summarise(outcome.totals()).items() if "/" in name}
+    examples = read_labelled_examples(task, data, columns)
+    reads = record_test_read(test_read, task, examples)
+    outcome = predict_and_score(predictor, examples, run_locally)
+    per_label = {name: value for name, value in task.summarise(outcome.sum_counts()).items() if "/" in name}
     return {
         "data": data,
         "n": len(examples),
@@ -46,40 +46,40 @@ def scored(predictor: Predictor, data: str, columns: Sequence[str], look: ledger
     }
 
 
-def estimate_scores(task: Task, outcome: Outcome, evidence: EvidenceSpec) -> dict[str, dict[str, float]]:
+def estimate_scores(task: Task, outcome: ScoredPredictions, evidence: EvidenceSpec) -> dict[str, dict[str, float]]:
     """{value, low, high} of every score of the whole."""
-    scores = task.summarise(outcome.totals())
-    resampling = draw(group_index(outcome.examples), evidence.resamples, evidence.seed)
-    samples = replicate(resampling, outcome.marks, task, flat(scores))
+    scores = task.summarise(outcome.sum_counts())
+    resampling = draw_resamples(index_groups(outcome.examples), evidence.resamples, evidence.seed)
+    samples = resample_scores(resampling, outcome.counts, task, list_overall_scores(scores))
     metrics = {}
-    for name in flat(scores):
-        found = score_interval(task, name, [outcome.marks], samples[name], resampling, evidence.confidence)
+    for name in list_overall_scores(scores):
+        found = compute_score_interval(task, name, [outcome.counts], samples[name], resampling, evidence.confidence)
         metrics[name] = {"value": scores[name], "low": found["low"], "high": found["high"]}
     return metrics
 
 
-def note_read(look: ledger.Look, task: Any, examples: Sequence[Example]) -> dict[str, Any]:
+def record_test_read(test_read: ledger.TestReader, task: Any, examples: Sequence[Example]) -> dict[str, Any]:
     """Note a reading of labelled rows: {test_reads: how often some of them were read, this time included,
     test_overlap: what earlier readings had of them}.
     """
-    keys = ledger.keys_of(texts_of(task, examples))
-    earlier = ledger.reads(keys)
-    ledger.record(look, keys)
-    return {"test_reads": len(earlier) + 1, "test_overlap": ledger.overlap(earlier)}
+    keys = ledger.compute_row_keys(extract_texts(task, examples))
+    earlier = ledger.find_reads(keys)
+    ledger.record_read(test_read, keys)
+    return {"test_reads": len(earlier) + 1, "test_overlap": ledger.summarise_overlap(earlier)}
 
 
-def examples_of(task: Any, data: str, columns: Sequence[str]) -> list[Example]:
+def read_labelled_examples(task: Any, data: str, columns: Sequence[str]) -> list[Example]:
     """Labelled examples of a file, a folder (its test file) or a hub id, with the groups of near-duplicates."""
     spec = DataSpec(path=str(Path(data).expanduser().resolve()) if Path(data).expanduser().exists() else data)
     source = read_source(spec, Path.cwd())
     rows = source.test or source.train
-    matching = match(rows, task.columns, _given(columns))
+    matching = match_columns(rows, task.columns, _parse_columns(columns))
     examples = to_examples(rows, task, matching, spec.max_characters)
-    groups = group(examples, texts_of(task, examples), spec.near_duplicates).groups
+    groups = group_examples(examples, extract_texts(task, examples), spec.near_duplicates).groups
     return [replace(example, group=name) for example, name in zip(examples, groups, strict=True)]
 
 
-def _given(columns: Sequence[str]) -> dict[str, str]:
+def _parse_columns(columns: Sequence[str]) -> dict[str, str]:
     made = {}
     for one in columns:
         key, equals, value = one.partition("=")

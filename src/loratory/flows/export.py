@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from loratory import __version__
-from loratory.artifacts.contents import Files
-from loratory.artifacts.locks import held
-from loratory.artifacts.manifests import MANIFEST, digest_of, open_artifact, read_manifest, staging
-from loratory.errors import ArtifactError, SpecError, nearest
-from loratory.export.naming import JOBS, TWIN
-from loratory.flows.opening import fit_folder
-from loratory.predictors.finders import FILE as FINDERS
-from loratory.predictors.operated import FILE as POINT
+from loratory.artifacts.contents import VerifiedFiles
+from loratory.artifacts.locks import hold_lock
+from loratory.artifacts.manifests import MANIFEST, digest_of, open_artifact, read_manifest, stage_artifact
+from loratory.errors import ArtifactError, SpecError, suggest_nearest
+from loratory.export.naming import ROUTER_TASKS, MERGED_SUFFIX
+from loratory.flows.opening import find_fit_folder
+from loratory.predictors.finders import SPAN_RULES_FILE as FINDERS
+from loratory.predictors.operated import OPERATING_POINT_FILE as POINT
 
-POINT_STAYS = "the fit's operating point stays behind: stock classes know no temperature, threshold or abstention"
-FINDERS_STAY = "the fit's recognisers stay behind: stock classes give what the head says of a text, and no more"
-POINT_WITHIN = "stock classes know no temperature, threshold or abstention: loratory alone answers at the fit's point"
-FINDERS_WITHIN = "stock classes give what the head says of a text: loratory alone adds what recognisers find"
-FIRST = "the router takes a task's first folder in the order of names: let it walk one with the _rust twins alone"
+POINT_NOT_EXPORTED = "the fit's operating point stays behind: stock classes know no temperature, threshold or abstention"
+SPAN_RULES_NOT_EXPORTED = "the fit's recognisers stay behind: stock classes give what the head says of a text, and no more"
+POINT_ONLY_IN_LORATORY = "stock classes know no temperature, threshold or abstention: loratory alone answers at the fit's point"
+SPAN_RULES_ONLY_IN_LORATORY = "stock classes give what the head says of a text: loratory alone adds what recognisers find"
+ROUTER_ORDER_WARNING = "the router takes a task's first folder in the order of names: let it walk one with the _rust twins alone"
 
 
-ARTIFACT = (  # what predictors.store reads
+ARTIFACT_FILES = (  # what predictors.store reads
     "predictor.json",
     "task.json",
     "labels.json",
@@ -38,10 +38,10 @@ ARTIFACT = (  # what predictors.store reads
 
 
 @dataclass(frozen=True)
-class Asked:
+class ExportRequest:
     """What a person asked for."""
 
-    where: Path
+    source: Path
     contender: str | None
     layout: str
     output: Path
@@ -50,42 +50,42 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """What was written, and what to know about it."""
 
     folders: list[Path]
     notes: list[str] = field(default_factory=list)
 
 
-def export(asked: Asked) -> Exported:
+def export_fit(request: ExportRequest) -> ExportResult:
     """Write what was asked for; raises LoratoryError before anything is written where it cannot be."""
-    if asked.layout not in LAYOUTS:
+    if request.layout not in EXPORT_LAYOUTS:
         raise SpecError(
-            f"there is no layout {asked.layout!r}{nearest(asked.layout, LAYOUTS)}",
+            f"there is no layout {request.layout!r}{suggest_nearest(request.layout, EXPORT_LAYOUTS)}",
             where="--layout",
-            allowed=", ".join(LAYOUTS),
+            allowed=", ".join(EXPORT_LAYOUTS),
         )
-    if asked.task_name is not None and (asked.layout != "router" or asked.task_name not in JOBS):
+    if request.task_name is not None and (request.layout != "router" or request.task_name not in ROUTER_TASKS):
         raise SpecError(
-            f"there is no task {asked.task_name!r} of --layout {asked.layout}{nearest(asked.task_name, JOBS)}",
+            f"there is no task {request.task_name!r} of --layout {request.layout}{suggest_nearest(request.task_name, ROUTER_TASKS)}",
             where="--task-name",
-            allowed=f"{', '.join(JOBS)} with --layout router",
+            allowed=f"{', '.join(ROUTER_TASKS)} with --layout router",
         )
-    if asked.output.exists() and not asked.output.is_dir():
-        raise ArtifactError("the output is a file", where=str(asked.output), allowed="a folder")
-    with held(asked.output, 0):
-        return LAYOUTS[asked.layout](asked)
+    if request.output.exists() and not request.output.is_dir():
+        raise ArtifactError("the output is a file", where=str(request.output), allowed="a folder")
+    with hold_lock(request.output, 0):
+        return EXPORT_LAYOUTS[request.layout](request)
 
 
-def _about(asked: Asked, manifest: Mapping[str, Any], task: str | None = None) -> dict[str, Any]:
+def _manifest_facts(request: ExportRequest, manifest: Mapping[str, Any], task: str | None = None) -> dict[str, Any]:
     """What the manifest says; `command` is the same for the same place, contender, layout and task of the router."""
     fit = {key: manifest.get(key) for key in ("contender", "regime", "base", "seed", "identity")}
-    command = digest_of([str(asked.where.resolve()), fit["contender"], asked.layout, task])[:16]
-    about = {"kind": "export", "layout": asked.layout, "command": command, "loratory": __version__, "fit": fit}
+    command = digest_of([str(request.source.resolve()), fit["contender"], request.layout, task])[:16]
+    about = {"kind": "export", "layout": request.layout, "command": command, "loratory": __version__, "fit": fit}
     return about | ({"task": task} if task else {})
 
 
-def _free(target: Path, command: str) -> None:
+def _check_replaceable(target: Path, command: str) -> None:
     """Raises ArtifactError where there is anything that this very command did not write."""
     if not target.exists():
         return
@@ -106,9 +106,9 @@ def _free(target: Path, command: str) -> None:
         )
 
 
-def _stock(asked: Asked) -> Exported:
+def _export_stock(request: ExportRequest) -> ExportResult:
     """Copy what stock libraries open as it lies in the fit, and what makes the copy an artifact of ours."""
-    folder = fit_folder(asked.where, asked.contender)
+    folder = find_fit_folder(request.source, request.contender)
     artifact = open_artifact(folder)
     artifact.check_all()
     manifest = artifact.manifest
@@ -120,47 +120,47 @@ def _stock(asked: Asked) -> Exported:
             allowed="the fit of lora, qlora or a tuned writer that ships; loratory run writes them beside it",
             remedy="--contender NAME of one of these",
         )
-    about = _about(asked, manifest)
-    _free(asked.output, about["command"])
-    with staging(asked.output, about) as part:
+    about = _manifest_facts(request, manifest)
+    _check_replaceable(request.output, about["command"])
+    with stage_artifact(request.output, about) as part:
         for name in files:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             (part / name).write_bytes(artifact.read(name))
-    return Exported([asked.output], _left_behind(artifact, POINT_WITHIN, FINDERS_WITHIN))
+    return ExportResult([request.output], _describe_left_behind(artifact, POINT_ONLY_IN_LORATORY, SPAN_RULES_ONLY_IN_LORATORY))
 
 
-def _left_behind(fit: Files, point: str = POINT_STAYS, finders: str = FINDERS_STAY) -> list[str]:
+def _describe_left_behind(fit: VerifiedFiles, point: str = POINT_NOT_EXPORTED, span_rules: str = SPAN_RULES_NOT_EXPORTED) -> list[str]:
     """What stock classes cannot carry."""
-    return [said for file, said in ((POINT, point), (FINDERS, finders)) if fit.has(file)]
+    return [said for file, said in ((POINT, point), (FINDERS, span_rules)) if fit.has(file)]
 
 
 def _is_stock(name: str) -> bool:
     top = name.partition("/")[0]
-    return top in ("adapter", "merged", "README.md", *ARTIFACT) or top.startswith("base_")
+    return top in ("adapter", "merged", "README.md", *ARTIFACT_FILES) or top.startswith("base_")
 
 
-def _router(asked: Asked) -> Exported:
+def _export_router(request: ExportRequest) -> ExportResult:
     """The adapter's folder and its merged twin, under the router's names."""
-    folder = fit_folder(asked.where, asked.contender)  # a mistake is told before the libraries are loaded
-    from loratory.export.router import notes, routed, write_adapter, write_twin
-    from loratory.models.trunks import Pool
+    folder = find_fit_folder(request.source, request.contender)  # a mistake is told before the libraries are loaded
+    from loratory.export.router import list_export_notes, check_router_fit, write_router_adapter, write_merged_model
+    from loratory.models.trunks import TorchBackbonePool
     from loratory.predictors import store
 
     artifact = open_artifact(folder)
-    fit = routed(store.bare(artifact, Pool()), asked.task_name)
-    about = _about(asked, artifact.manifest, fit.task)
-    plain, twin = asked.output / fit.folder, asked.output / f"{fit.folder}{TWIN}"
-    targets = [plain, twin] if asked.with_adapter else [twin]
+    fit = check_router_fit(store.load_uncalibrated(artifact, TorchBackbonePool()), request.task_name)
+    about = _manifest_facts(request, artifact.manifest, fit.task)
+    plain, twin = request.output / fit.folder_name, request.output / f"{fit.folder_name}{MERGED_SUFFIX}"
+    targets = [plain, twin] if request.with_adapter else [twin]
     for target in targets:
-        _free(target, about["command"])
+        _check_replaceable(target, about["command"])
     said = {key: about["fit"][key] for key in ("contender", "seed")}
     facts = {**about, "apart": 0.0}  # how far the twin's probabilities lie from the fit's: known when it is written
-    with staging(twin, facts) as part:
-        facts["apart"] = write_twin(part, fit, said)
-    if asked.with_adapter:
-        with staging(plain, about) as part:
-            write_adapter(part, fit, said)
-    return Exported(targets, [*notes(fit), *_left_behind(artifact), *([FIRST] if asked.with_adapter else [])])
+    with stage_artifact(twin, facts) as part:
+        facts["apart"] = write_merged_model(part, fit, said)
+    if request.with_adapter:
+        with stage_artifact(plain, about) as part:
+            write_router_adapter(part, fit, said)
+    return ExportResult(targets, [*list_export_notes(fit), *_describe_left_behind(artifact), *([ROUTER_ORDER_WARNING] if request.with_adapter else [])])
 
 
-LAYOUTS: Mapping[str, Callable[[Asked], Exported]] = {"stock": _stock, "router": _router}
+EXPORT_LAYOUTS: Mapping[str, Callable[[ExportRequest], ExportResult]] = {"stock": _export_stock, "router": _export_router}

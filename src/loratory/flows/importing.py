@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loratory import __version__
-from loratory.artifacts.contents import Files, files_of
-from loratory.artifacts.locks import held
-from loratory.artifacts.manifests import open_artifact, read_manifest, staging
+from loratory.artifacts.contents import VerifiedFiles, open_files
+from loratory.artifacts.locks import hold_lock
+from loratory.artifacts.manifests import open_artifact, read_manifest, stage_artifact
 from loratory.errors import ArtifactError
-from loratory.export.sources import Found, inspect, labels_in, locate, outputs_of
-from loratory.flows.opening import PREDICTOR
-from loratory.flows.sandbox import Limits, call_limited
+from loratory.export.sources import ModelSources, inspect_headers, read_labels, locate_weights, count_head_outputs
+from loratory.flows.opening import PREDICTOR_FILE
+from loratory.flows.sandbox import SandboxLimits, call_limited
 from loratory.protocols import Predictor
 
-MEMORY = 2**30  # bytes beside those of the libraries and of the weights
-COPIES = 6  # of the weights in memory: as read, in float32, merged, as written
-SECONDS = 5.0  # of a processor, beside the libraries and the weights
-SPEED = 10_000_000  # numbers that are read, checked and written in a second at least
-WHOLE = "whole"
+SPARE_MEMORY_BYTES = 2**30  # bytes beside those of the libraries and of the weights
+WEIGHT_COPIES = 6  # of the weights in memory: as read, in float32, merged, as written
+BASE_CPU_SECONDS = 5.0  # of a processor, beside the libraries and the weights
+MIN_ELEMENTS_PER_SECOND = 10_000_000  # numbers that are read, checked and written in a second at least
+OWN_ARTIFACT = "whole"
 
 
 def import_folder(
@@ -35,38 +35,38 @@ def import_folder(
     `base` names the base of an adapter that does not bring its own, `labels` the outputs in their order, `scheme` the
     tag scheme of a classifier of tokens. Raises ArtifactError.
     """
-    _check_there(folder)
-    with held(output, 0):
-        _check_free(output)
-        return _copied(folder, output, base, labels, scheme) or _import(folder, output, base, labels, scheme)
+    _check_folder_exists(folder)
+    with hold_lock(output, 0):
+        _check_output_free(output)
+        return _copy_own_artifact(folder, output, base, labels, scheme) or _build_and_write(folder, output, base, labels, scheme)
 
 
-def _import(folder: Path, output: Path, base: str | None, labels: Sequence[str], scheme: str | None) -> str:
+def _build_and_write(folder: Path, output: Path, base: str | None, labels: Sequence[str], scheme: str | None) -> str:
     predictor, order = build_predictor(folder, base, labels, scheme)
     from loratory.predictors import store
 
-    with staging(output, _about(folder, order)) as part:
-        store.write(part, predictor)
+    with stage_artifact(output, _manifest_facts(folder, order)) as part:
+        store.save_predictor(part, predictor)
     return order
 
 
-def import_apart(
+def import_in_sandbox(
     folder: Path, output: Path, base: str | None = None, labels: Sequence[str] = (), scheme: str | None = None
 ) -> str:
     """As `import_folder`, in a process of its own whose memory and time end. Raises ArtifactError.
 
     The output is held here: the other process may be killed.
     """
-    _check_there(folder)
-    with held(output, 0):
-        _check_free(output)
-        return _copied(folder, output, base, labels, scheme) or _import_apart(folder, output, base, labels, scheme)
+    _check_folder_exists(folder)
+    with hold_lock(output, 0):
+        _check_output_free(output)
+        return _copy_own_artifact(folder, output, base, labels, scheme) or _call_sandboxed_import(folder, output, base, labels, scheme)
 
 
-def _import_apart(folder: Path, output: Path, base: str | None, labels: Sequence[str], scheme: str | None) -> str:
-    found, _, elements = _inspect(files_of(folder), base, labels)
+def _call_sandboxed_import(folder: Path, output: Path, base: str | None, labels: Sequence[str], scheme: str | None) -> str:
+    found, _, elements = _inspect_sources(open_files(folder), base, labels)
     own = None if found.adapter is None else str(found.model)  # found once: the other process fetches nothing
-    limits = Limits(SECONDS + elements / SPEED, MEMORY + COPIES * 4 * elements)
+    limits = SandboxLimits(BASE_CPU_SECONDS + elements / MIN_ELEMENTS_PER_SECOND, SPARE_MEMORY_BYTES + WEIGHT_COPIES * 4 * elements)
     arguments = [str(folder), str(output), own, list(labels), scheme]
     try:
         return str(call_limited("loratory.flows.importing:import_named", arguments, limits))
@@ -79,60 +79,60 @@ def _import_apart(folder: Path, output: Path, base: str | None, labels: Sequence
         ) from problem
 
 
-def import_named(folder: str, output: str, base: str | None, labels: Sequence[str], scheme: str | None) -> str:
+def import_with_plain_arguments(folder: str, output: str, base: str | None, labels: Sequence[str], scheme: str | None) -> str:
     """`import_folder` by names alone, of an output that the caller holds."""
-    _check_free(Path(output))
-    return _import(Path(folder), Path(output), base, labels, scheme)
+    _check_output_free(Path(output))
+    return _build_and_write(Path(folder), Path(output), base, labels, scheme)
 
 
 def build_predictor(
-    source: Path | Files, base: str | None = None, labels: Sequence[str] = (), scheme: str | None = None
+    source: Path | VerifiedFiles, base: str | None = None, labels: Sequence[str] = (), scheme: str | None = None
 ) -> tuple[Predictor, str]:
     """A predictor of a foreign folder's weights, and which of them were taken; raises ArtifactError.
 
     Headers are checked before any library of models is loaded. Of an artifact no file is read that its manifest does
     not list.
     """
-    found, names, _ = _inspect(files_of(source), base, labels)
-    from loratory.export.backbones import read_head, take_in_own
-    from loratory.export.foreign import take_in
+    found, names, _ = _inspect_sources(open_files(source), base, labels)
+    from loratory.export.backbones import read_head_description, import_with_head_description
+    from loratory.export.foreign import import_classifier
 
-    head = read_head(found)
-    return (take_in_own(names, found, head, scheme) if head else take_in(names, found, scheme)), found.order
+    head = read_head_description(found)
+    return (import_with_head_description(names, found, head, scheme) if head else import_classifier(names, found, scheme)), found.order
 
 
-def _inspect(files: Files, base: str | None, labels: Sequence[str]) -> tuple[Found, tuple[str, ...], int]:
+def _inspect_sources(files: VerifiedFiles, base: str | None, labels: Sequence[str]) -> tuple[ModelSources, tuple[str, ...], int]:
     """Where the weights are, the names of the outputs, and how many numbers there are; raises ArtifactError."""
-    found = locate(files, base)
-    elements = inspect(found)
-    count = outputs_of(found.files(found.adapter) if found.adapter else None)
-    return found, labels_in(files, found.files(found.model), named=labels, count=count), elements
+    found = locate_weights(files, base)
+    elements = inspect_headers(found)
+    count = count_head_outputs(found.files(found.adapter) if found.adapter else None)
+    return found, read_labels(files, found.files(found.model), named=labels, count=count), elements
 
 
-def _check_there(folder: Path) -> None:
+def _check_folder_exists(folder: Path) -> None:
     if not folder.is_dir():
         raise ArtifactError("there is no such folder", where=str(folder), allowed="a Hugging Face or PEFT folder")
 
 
-def _check_free(output: Path) -> None:
+def _check_output_free(output: Path) -> None:
     if output.exists():
         raise ArtifactError("the output folder exists", where=str(output), remedy="choose another --output")
 
 
-def _about(folder: Path, order: str) -> dict[str, str]:
+def _manifest_facts(folder: Path, order: str) -> dict[str, str]:
     return {"kind": "import", "source": folder.resolve().name, "order": order, "loratory": __version__}
 
 
-def _copied(folder: Path, output: Path, base: str | None, labels: Sequence[str], scheme: str | None) -> str | None:
+def _copy_own_artifact(folder: Path, output: Path, base: str | None, labels: Sequence[str], scheme: str | None) -> str | None:
     """Copy an artifact of our own as it is; None where the folder is none, or is asked to be read as a foreign one.
 
     Each file is checked as it is read; what the manifest does not list stays.
     """
-    if PREDICTOR not in (read_manifest(folder) or {"files": ()})["files"] or base or labels or scheme:
+    if PREDICTOR_FILE not in (read_manifest(folder) or {"files": ()})["files"] or base or labels or scheme:
         return None
     artifact = open_artifact(folder)
-    with staging(output, _about(folder, WHOLE)) as part:
-        for name in artifact.names():
+    with stage_artifact(output, _manifest_facts(folder, OWN_ARTIFACT)) as part:
+        for name in artifact.list_names():
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             (part / name).write_bytes(artifact.read(name))
-    return WHOLE
+    return OWN_ARTIFACT

@@ -4,48 +4,48 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loratory.artifacts.locks import held
-from loratory.errors import SpecError, nearest
-from loratory.serving.audit import Audit
-from loratory.serving.keys import SCOPES, Keys
-from loratory.specs.frame import NAME, NAMED
+from loratory.artifacts.locks import hold_lock
+from loratory.errors import SpecError, suggest_nearest
+from loratory.serving.audit import AuditLog
+from loratory.serving.keys import SCOPES, ApiKeys
+from loratory.specs.frame import NAME_PATTERN, NAME_RULE
 from loratory.specs.serve import ServerSpec
 
-ACTIONS = ("add", "revoke", "list")
+KEY_ACTIONS = ("add", "revoke", "list")
 
 
-def add(action: str, file: Path, name: str | None, admin: bool) -> str:
+def add_key(action: str, file: Path, name: str | None, admin: bool) -> str:
     """A new secret, whose hash is now in the file. Raises SpecError and DataError."""
     if action != "add":
-        raise SpecError(f"{action!r} is no action{nearest(action, ACTIONS)}", allowed=", ".join(ACTIONS))
-    name = _named(name)
-    with held(file):  # of commands that run at the same time, each adds to what the others wrote
-        keys = Keys.read(file) if file.exists() else Keys({})
+        raise SpecError(f"{action!r} is no action{suggest_nearest(action, KEY_ACTIONS)}", allowed=", ".join(KEY_ACTIONS))
+    name = _check_name(name)
+    with hold_lock(file):  # of commands that run at the same time, each adds to what the others wrote
+        keys = ApiKeys.read(file) if file.exists() else ApiKeys({})
         secret = keys.add(name, frozenset(SCOPES if admin else SCOPES[:1]))
         keys.write(file)
-    _note("key added", name, file)
+    _audit_key_change("key added", name, file)
     return secret
 
 
-def revoke(file: Path, name: str | None) -> None:
+def revoke_key(file: Path, name: str | None) -> None:
     """Raises SpecError and DataError."""
-    with held(file):
-        keys = Keys.read(file)
-        keys.drop(_named(name))
+    with hold_lock(file):
+        keys = ApiKeys.read(file)
+        keys.drop(_check_name(name))
         keys.write(file)
-    _note("key revoked", name, file)
+    _audit_key_change("key revoked", name, file)
 
 
-def listed(file: Path) -> list[str]:
+def list_keys(file: Path) -> list[str]:
     """A line for each key. Raises DataError."""
-    return [f"{key.name}  {' '.join(sorted(key.scopes))}" for key in Keys.read(file).by_digest.values()]
+    return [f"{key.name}  {' '.join(sorted(key.scopes))}" for key in ApiKeys.read(file).by_digest.values()]
 
 
-def _named(name: str | None) -> str:
-    if name is None or not NAME.fullmatch(name):
-        raise SpecError("a key needs a name" if name is None else f"{name!r} is no name", allowed=NAMED)
+def _check_name(name: str | None) -> str:
+    if name is None or not NAME_PATTERN.fullmatch(name):
+        raise SpecError("a key needs a name" if name is None else f"{name!r} is no name", allowed=NAME_RULE)
     return name
 
 
-def _note(event: str, name: str | None, file: Path) -> None:
-    Audit(ServerSpec().audit).note(event, {"key": name, "file": str(file)})
+def _audit_key_change(event: str, name: str | None, file: Path) -> None:
+    AuditLog(ServerSpec().audit).record(event, {"key": name, "file": str(file)})

@@ -16,46 +16,46 @@ import numpy as np
 
 from loratory.artifacts.files import write_json
 from loratory.artifacts.manifests import read_manifest
-from loratory.data.store import digest
-from loratory.flows.bench import Bench, Fitted
-from loratory.models.execution import run_here
+from loratory.data.store import digest_examples
+from loratory.flows.bench import RunContext, FittedContender
+from loratory.models.execution import run_locally
 from loratory.predictors import store
 from loratory.protocols import Input, Predictor
 
-FILE = "latency.json"
-WARM = 5  # texts that each contender answers before the clock starts
+LATENCY_FILE = "latency.json"
+WARM_UP_TEXTS = 5  # texts that each contender answers before the clock starts
 
 
-def waiting(bench: Bench, fitted: Mapping[str, Fitted], file: Path) -> bool:
+def needs_timing(context: RunContext, fitted: Mapping[str, FittedContender], file: Path) -> bool:
     """Whether a fit that ships was not timed beside the others, on these texts."""
-    kept = _read(file)
+    kept = _read_file(file)
     timed = kept.get("contenders", {})
-    same = kept.get("texts") == _texts(bench)
-    return any(not same or timed.get(name, {}).get("fit") != _fit(one) for name, one in fitted.items())
+    same = kept.get("texts") == _identify_texts(context)
+    return any(not same or timed.get(name, {}).get("fit") != _digest_of_shipped_fit(one) for name, one in fitted.items())
 
 
-def measure(bench: Bench, fitted: Mapping[str, Fitted], file: Path, go_on: Callable[[], None]) -> None:
+def time_contenders(context: RunContext, fitted: Mapping[str, FittedContender], file: Path, check_stop: Callable[[], None]) -> None:
     """Time every contender's fit that ships, all of them together; `go_on` may raise between two texts.
 
     Whatever was timed before is timed again: figures of two occasions cannot be compared. Labels are not looked at.
     """
-    texts = [example.input for example in bench.split.parts.test[: bench.spec.evidence.latency_texts]]
-    predictors = {name: store.read(one.folders[one.shipped], bench.pool) for name, one in fitted.items()}
-    found = side_by_side(predictors, texts, go_on)
-    rows = {name: {"fit": _fit(one), **found[name]} for name, one in fitted.items()}
-    write_json(file, {"format": 1, "unit": "ms", "texts": _texts(bench), "contenders": rows})
+    texts = [example.input for example in context.split.parts.test[: context.spec.evidence.latency_texts]]
+    predictors = {name: store.load_predictor(one.folders[one.shipped_seed], context.pool) for name, one in fitted.items()}
+    found = time_side_by_side(predictors, texts, check_stop)
+    rows = {name: {"fit": _digest_of_shipped_fit(one), **found[name]} for name, one in fitted.items()}
+    write_json(file, {"format": 1, "unit": "ms", "texts": _identify_texts(context), "contenders": rows})
 
 
-def known(fitted: Fitted, file: Path) -> dict[str, float]:
+def read_latency(fitted: FittedContender, file: Path) -> dict[str, float]:
     """p50 and p95 in milliseconds of the fit that ships; nothing where it was not timed."""
-    row = _read(file).get("contenders", {}).get(fitted.contender.name, {})
-    return {key: row[key] for key in ("p50", "p95")} if row and row.get("fit") == _fit(fitted) else {}
+    row = _read_file(file).get("contenders", {}).get(fitted.contender.name, {})
+    return {key: row[key] for key in ("p50", "p95")} if row and row.get("fit") == _digest_of_shipped_fit(fitted) else {}
 
 
-def side_by_side(
+def time_side_by_side(
     predictors: Mapping[str, Predictor],
     texts: Sequence[Input],
-    go_on: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, dict[str, float]]:
     """p50 and p95 in milliseconds from one text to its answer, in process: {name: {"p50", "p95"}}.
@@ -64,36 +64,36 @@ def side_by_side(
     """
     names = list(predictors)
     times: dict[str, list[float]] = {name: [] for name in names}
-    for turn, text in enumerate([*texts[:WARM], *texts]):
-        go_on()
+    for turn, text in enumerate([*texts[:WARM_UP_TEXTS], *texts]):
+        check_stop()
         first = turn % len(names) if names else 0
         for name in names[first:] + names[:first]:
             started = clock()
-            predictors[name].predict([text], run_here)
+            predictors[name].predict([text], run_locally)
             times[name].append(1000 * (clock() - started))
-    cold = min(WARM, len(texts))
-    return {name: _percentiles(each[cold:]) for name, each in times.items()}
+    cold = min(WARM_UP_TEXTS, len(texts))
+    return {name: _compute_percentiles(each[cold:]) for name, each in times.items()}
 
 
-def _percentiles(times: Sequence[float]) -> dict[str, float]:
+def _compute_percentiles(times: Sequence[float]) -> dict[str, float]:
     p50, p95 = np.percentile(times, [50, 95])
     return {"p50": float(p50), "p95": float(p95)}
 
 
-def _texts(bench: Bench) -> list[Any]:
+def _identify_texts(context: RunContext) -> list[Any]:
     """Which texts, and how many of them."""
-    examples = bench.split.parts.test
-    return [digest(examples), min(bench.spec.evidence.latency_texts, len(examples))]
+    examples = context.split.parts.test
+    return [digest_examples(examples), min(context.spec.evidence.latency_texts, len(examples))]
 
 
-def _fit(fitted: Fitted) -> str | None:
+def _digest_of_shipped_fit(fitted: FittedContender) -> str | None:
     """Digest of the fit that ships."""
-    manifest = read_manifest(fitted.folders[fitted.shipped]) or {"files": {}}
+    manifest = read_manifest(fitted.folders[fitted.shipped_seed]) or {"files": {}}
     found: str | None = manifest["files"].get("fit.json")
     return found
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read_file(file: Path) -> dict[str, Any]:
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

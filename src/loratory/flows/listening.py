@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-STOPPING = b"\nstopping at the next safe point (what is finished is kept); Ctrl-C once more stops at once\n"
-Listener = Callable[[str, Mapping[str, Any]], None]  # (event, values); events: stage said fit step epoch kept failed
+STOPPING_MESSAGE = b"\nstopping at the next safe point (what is finished is kept); Ctrl-C once more stops at once\n"
+EventListener = Callable[[str, Mapping[str, Any]], None]  # (event, values); events: stage said fit step epoch kept failed
 
 
-def silent(event: str, values: Mapping[str, Any]) -> None:
+def ignore_event(event: str, values: Mapping[str, Any]) -> None:
     """Tell nobody."""
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
+def catch_interrupts() -> Iterator[Callable[[], bool]]:
     """Ctrl-C (and SIGTERM) once: `stopping()` turns true and work ends at the next safe point. Twice: at once."""
     flag = threading.Event()
 
@@ -28,7 +28,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         if flag.is_set():
             raise KeyboardInterrupt
         flag.set()
-        _tell()
+        _write_stopping_message()
 
     if threading.current_thread() is not threading.main_thread():
         yield flag.is_set
@@ -41,9 +41,9 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _tell() -> None:
+def _write_stopping_message() -> None:
     """Straight to the descriptor: a signal may come in the middle of a write through Python's buffers."""
     try:
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, STOPPING)
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, STOPPING_MESSAGE)
     except (OSError, ValueError):
         pass

@@ -10,89 +10,89 @@ from pathlib import Path
 from typing import Any
 
 from loratory.artifacts.files import to_json
-from loratory.artifacts.manifests import digest_of, extending, file_digest, open_artifact, read_manifest
-from loratory.data.store import digest
+from loratory.artifacts.manifests import digest_of, extend_artifact, hash_file, open_artifact, read_manifest
+from loratory.data.store import digest_examples
 from loratory.errors import ArtifactError
-from loratory.evaluation.measured import Fit, Measured
-from loratory.evaluation.rows import write_rows
+from loratory.evaluation.measured import Fit, ContenderResult
+from loratory.evaluation.rows import write_predictions
 from loratory.export import layouts
-from loratory.flows.bench import Bench, Fitted, listed_rows, outcome_rows
-from loratory.flows.opening import METRICS
-from loratory.flows.operating import weighed
-from loratory.models.execution import run_here
+from loratory.flows.bench import RunContext, FittedContender, read_outcome, read_outcome_if_listed
+from loratory.flows.opening import METRICS_FILE
+from loratory.flows.operating import evaluate_operating_point
+from loratory.models.execution import run_locally
 from loratory.predictors import store
-from loratory.protocols import Example, Input, Outcome, Predictor, Size, Writer, answer
+from loratory.protocols import Example, Input, ScoredPredictions, Predictor, ParameterCount, GenerativePredictor, predict_and_score
 
-MARKS = "marks.parquet"
-BESIDE = ("json_valid", "json_valid_unheld", "unheld_texts", "operating")
+TEST_PREDICTIONS_FILE = "marks.parquet"
+REPORTED_METRICS = ("json_valid", "json_valid_unheld", "unheld_texts", "operating")
 
 
-def measured_already(bench: Bench, fitted: Fitted) -> bool:
+def is_measured(context: RunContext, fitted: FittedContender) -> bool:
     """Whether every fit of a contender has answered this test set."""
-    return all(_is_measured(bench, folder) for folder in fitted.folders.values())
+    return all(_is_fit_measured(context, folder) for folder in fitted.folders.values())
 
 
-def _is_measured(bench: Bench, folder: Path) -> bool:
+def _is_fit_measured(context: RunContext, folder: Path) -> bool:
     manifest = read_manifest(folder)
-    if not manifest or METRICS not in manifest["files"]:
+    if not manifest or METRICS_FILE not in manifest["files"]:
         return False
-    metrics = open_artifact(folder).json(METRICS)
-    same = metrics["test"] == digest(bench.split.parts.test)
-    return bool(same and metrics.get("outside", {}) == _outside(bench))
+    metrics = open_artifact(folder).read_json(METRICS_FILE)
+    same = metrics["test"] == digest_examples(context.split.parts.test)
+    return bool(same and metrics.get("outside", {}) == _digest_out_of_scope_files(context))
 
 
-def _outside(bench: Bench) -> dict[str, str]:
+def _digest_out_of_scope_files(context: RunContext) -> dict[str, str]:
     """Digests of the files of texts out of scope that an operating point is weighed on."""
-    operating = bench.spec.operating
+    operating = context.spec.operating
     files = operating.abstain.test if operating and operating.abstain else {}
-    return {name: file_digest(bench.spec.folder / Path(file).expanduser()) for name, file in files.items()}
+    return {name: hash_file(context.spec.folder / Path(file).expanduser()) for name, file in files.items()}
 
 
-def looks(fitted: Fitted) -> list[str]:
+def name_test_reads(fitted: FittedContender) -> list[str]:
     """A name for what measuring a contender looks at: its fits, each by all that decided it."""
     return [digest_of((read_manifest(folder) or {}).get("identity"))[:16] for folder in fitted.folders.values()]
 
 
-def measure(bench: Bench, fitted: Fitted) -> None:
+def measure_contender(context: RunContext, fitted: FittedContender) -> None:
     """Test rows and scores beside each fit; the layouts of stock libraries beside the one that ships."""
     for folder in fitted.folders.values():
-        if not _is_measured(bench, folder):
-            _measure_fit(bench, folder)
-    ship = fitted.folders[fitted.shipped]
+        if not _is_fit_measured(context, folder):
+            _measure_fit(context, folder)
+    ship = fitted.folders[fitted.shipped_seed]
     if "README.md" not in (read_manifest(ship) or {"files": {}})["files"]:
-        _lay_out(bench, fitted, ship)
+        _write_stock_layouts(context, fitted, ship)
 
 
-def _measure_fit(bench: Bench, folder: Path) -> None:
-    predictor = store.read(folder, bench.pool)
-    examples = bench.split.parts.test
+def _measure_fit(context: RunContext, folder: Path) -> None:
+    predictor = store.load_predictor(folder, context.pool)
+    examples = context.split.parts.test
     started = time.monotonic()
-    outcome = answer(predictor, examples, run_here)
+    outcome = predict_and_score(predictor, examples, run_locally)
     seconds = time.monotonic() - started
-    scores = dict(bench.split.task.summarise(outcome.totals()))
+    scores = dict(context.split.task.summarise(outcome.sum_counts()))
     facts = {
-        "test": digest(examples),
+        "test": digest_examples(examples),
         "n": len(examples),
         "accuracy": scores.get("accuracy"),
         "recall": {name.partition("/")[2]: value for name, value in scores.items() if name.startswith("recall/")},
         "scores": scores,
         "texts_per_second": len(examples) / max(seconds, 1e-9),
-        "outside": _outside(bench),
-        **json_facts(predictor, examples[: bench.spec.evidence.unheld_texts], outcome),
-        **weighed(bench, predictor, outcome),
+        "outside": _digest_out_of_scope_files(context),
+        **measure_json_validity(predictor, examples[: context.spec.evidence.unheld_texts], outcome),
+        **evaluate_operating_point(context, predictor, outcome),
     }
-    with extending(folder) as part:
-        write_rows(part / MARKS, outcome)
-        (part / METRICS).write_text(to_json(facts), encoding="utf-8")
+    with extend_artifact(folder) as part:
+        write_predictions(part / TEST_PREDICTIONS_FILE, outcome)
+        (part / METRICS_FILE).write_text(to_json(facts), encoding="utf-8")
 
 
-def json_facts(predictor: Predictor, examples: Sequence[Example], outcome: Outcome) -> dict[str, Any]:
+def measure_json_validity(predictor: Predictor, examples: Sequence[Example], outcome: ScoredPredictions) -> dict[str, Any]:
     """Of a predictor that writes: how much of what it writes is JSON of the contract, held to it and not.
 
     A text counts as valid where it is one JSON value, and nothing else, that the contract's schema allows.
     """
     task = predictor.task
-    if not isinstance(predictor, Writer) or task.contract().get("type") == "string":
+    if not isinstance(predictor, GenerativePredictor) or task.contract().get("type") == "string":
         return {}
     import jsonschema
 
@@ -106,7 +106,7 @@ def json_facts(predictor: Predictor, examples: Sequence[Example], outcome: Outco
             return ...
 
     held = [valid(e.input, p.answer) for e, p in zip(outcome.examples, outcome.predictions, strict=True)]
-    texts = predictor.freely([example.input for example in examples], run_here)
+    texts = predictor.generate_unconstrained([example.input for example in examples], run_locally)
     answers = [read(text) for text in texts]
     free = [answer is not ... and valid(e.input, answer) for e, answer in zip(examples, answers, strict=True)]
     return {
@@ -116,51 +116,51 @@ def json_facts(predictor: Predictor, examples: Sequence[Example], outcome: Outco
     }
 
 
-def _lay_out(bench: Bench, fitted: Fitted, folder: Path) -> None:
+def _write_stock_layouts(context: RunContext, fitted: FittedContender, folder: Path) -> None:
     contender = fitted.contender
-    scores = bench.split.task.summarise(listed_rows(folder, "validation.parquet").totals())
+    scores = context.split.task.summarise(read_outcome(folder, "validation.parquet").sum_counts())
     facts = {
-        "run": bench.spec.name,
+        "run": context.spec.name,
         "contender": contender.name,
         "regime": contender.regime,
         "base": contender.base,
-        "data": Path(bench.spec.data.path).name,
+        "data": Path(context.spec.data.path).name,
         "scores": {k: v for k, v in scores.items() if "/" not in k},
     }
-    with extending(folder) as part:
-        layouts.write(part, store.bare(folder, bench.pool), facts)
+    with extend_artifact(folder) as part:
+        layouts.write_stock_layouts(part, store.load_uncalibrated(folder, context.pool), facts)
 
 
-def gathered(bench: Bench, fitted: Fitted) -> Measured:
+def collect_results(context: RunContext, fitted: FittedContender) -> ContenderResult:
     """What evaluation needs, from the rows on disk, in the order that the examples have now; no latency."""
-    fits, contender, parts = [], fitted.contender, bench.split.parts
+    fits, contender, parts = [], fitted.contender, context.split.parts
     for seed, folder in fitted.folders.items():
-        facts = open_artifact(folder).json("fit.json")["facts"]
-        validation, test = outcome_rows(folder, "validation.parquet"), outcome_rows(folder, MARKS)
+        facts = open_artifact(folder).read_json("fit.json")["facts"]
+        validation, test = read_outcome_if_listed(folder, "validation.parquet"), read_outcome_if_listed(folder, TEST_PREDICTIONS_FILE)
         if validation is None or test is None:
             raise ArtifactError(
                 "this fit has not answered the test set since it was made", where=str(folder), remedy="loratory run"
             )
-        validation, test = aligned(validation, parts.validation), aligned(test, parts.test)
+        validation, test = align_outcome(validation, parts.validation), align_outcome(test, parts.test)
         fits.append(Fit(seed, validation, test, facts.get("seconds", 0.0), facts))
-    ship = open_artifact(fitted.folders[fitted.shipped])
-    parameters = ship.json("fit.json")["parameters"]
-    return Measured(
+    ship = open_artifact(fitted.folders[fitted.shipped_seed])
+    parameters = ship.read_json("fit.json")["parameters"]
+    return ContenderResult(
         contender.name,
         contender.regime,
         contender.base,
         contender.options.adapts,
         tuple(fits),
-        fitted.shipped,
-        Size(**parameters),
-        needed_bytes(bench, ship.folder, contender.base),
+        fitted.shipped_seed,
+        ParameterCount(**parameters),
+        count_needed_bytes(context, ship.folder, contender.base),
         {},
         fitted.trials,
-        beside={k: v for k, v in ship.json(METRICS).items() if k in BESIDE},
+        extra_columns={k: v for k, v in ship.read_json(METRICS_FILE).items() if k in REPORTED_METRICS},
     )
 
 
-def aligned(outcome: Outcome, examples: Sequence[Example]) -> Outcome:
+def align_outcome(outcome: ScoredPredictions, examples: Sequence[Example]) -> ScoredPredictions:
     """Kept answers in the order, and with the origins and groups, that the same examples have now.
 
     A file may have been shuffled, renamed or grouped anew since: contenders that were measured at different times are
@@ -176,10 +176,10 @@ def aligned(outcome: Outcome, examples: Sequence[Example]) -> Outcome:
     if len(order) != len(examples) or len(examples) != len(outcome.examples):
         raise ArtifactError("the kept answers are to other examples than the run's", remedy="loratory run")
     now = [replace(outcome.examples[at], origin=e.origin, group=e.group) for at, e in zip(order, examples, strict=True)]
-    return Outcome(now, [outcome.predictions[at] for at in order], [outcome.marks[at] for at in order])
+    return ScoredPredictions(now, [outcome.predictions[at] for at in order], [outcome.counts[at] for at in order])
 
 
-def needed_bytes(bench: Bench, folder: Path, base: str | None) -> int:
+def count_needed_bytes(context: RunContext, folder: Path, base: str | None) -> int:
     """Bytes of all files that must be on disk to answer: the fit's own, and the base's weights where it shares one."""
     predictor_files = [
         name
@@ -189,5 +189,5 @@ def needed_bytes(bench: Bench, folder: Path, base: str | None) -> int:
     own: int = sum((folder / name).stat().st_size for name in predictor_files)
     if base is None or any(name.startswith("model/") for name in predictor_files):
         return own
-    weights: int = sum(file.stat().st_size for file in bench.base(base).folder.glob("*.safetensors"))
+    weights: int = sum(file.stat().st_size for file in context.resolve_base(base).folder.glob("*.safetensors"))
     return own + weights

@@ -10,22 +10,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from loratory.data.columns import match, pick
+from loratory.data.columns import match_columns, get_value_at
 from loratory.data.content import read_bytes
-from loratory.data.questions import Question
+from loratory.data.questions import InputFormat
 from loratory.data.readers import read_source
 from loratory.data.rows import Row
-from loratory.errors import DataError, Unfit
+from loratory.errors import DataError, UnsupportedTask
 from loratory.flows.opening import open_predictor
-from loratory.models.execution import run_here
-from loratory.protocols import JSON, Column, Input, Prediction, Predictor, Task, Writer
+from loratory.models.execution import run_locally
+from loratory.protocols import JSON, Column, Input, Prediction, Predictor, Task, GenerativePredictor
 from loratory.specs.data import DataSpec
 
-AT_ONCE = 256
+BATCH_INPUTS = 256
 
 
 @dataclass(frozen=True)
-class Source:
+class InputSource:
     """Where a person's inputs are: typed texts, else a file and its columns, else lines of a stream."""
 
     texts: Sequence[str]
@@ -34,36 +34,36 @@ class Source:
     lines: Iterable[bytes]
 
 
-def inputs(task: Task, source: Source) -> Iterable[Input]:
+def read_inputs(task: Task, source: InputSource) -> Iterable[Input]:
     """The inputs of a source. Raises DataError."""
     if source.texts:
-        return given_inputs(task, source.texts)
+        return parse_typed_inputs(task, source.texts)
     if source.file:
-        return inputs_of_file(task, source.file, source.columns)
-    return inputs_of_lines(task, source.lines)
+        return read_input_file(task, source.file, source.columns)
+    return read_input_lines(task, source.lines)
 
 
-def given_inputs(task: Task, texts: Sequence[str]) -> list[Input]:
+def parse_typed_inputs(task: Task, texts: Sequence[str]) -> list[Input]:
     """Inputs typed on the command line: text as it is, or JSON where the task needs more than a text."""
-    question = Question.of(task)
+    question = InputFormat.from_task(task)
     return [
-        question.input(text if question.text else _json(text, question, where), where)
+        question.parse_input(text if question.text_field else _parse_json(text, question, where), where)
         for text, where in ((text, f"argument {number}") for number, text in enumerate(texts, 1))
     ]
 
 
-def inputs_of_file(task: Task, file: Path, columns: Sequence[str]) -> list[Input]:
+def read_input_file(task: Task, file: Path, columns: Sequence[str]) -> list[Input]:
     """Inputs of a data file, or lines of a .txt file. `columns`: COLUMN, or FIELD=COLUMN. Raises DataError."""
-    question = Question.of(task)
+    question = InputFormat.from_task(task)
     if file.suffix == ".txt":
-        return list(inputs_of_lines(task, read_bytes(file, str(file)).split(b"\n"), str(file)))
-    rows = read_source(DataSpec(path=str(file.absolute())), Path.cwd(), answers=False).train
+        return list(read_input_lines(task, read_bytes(file, str(file)).split(b"\n"), str(file)))
+    rows = read_source(DataSpec(path=str(file.absolute())), Path.cwd(), convert_annotations=False).train
     wanted: dict[str, Column] = {name: column for name, column in task.columns.items() if name in question.fields}
-    found = match(rows, wanted, _given(columns, question)).columns
-    return [question.input({name: pick(row, path) for name, path in found.items()}, _place(row, file)) for row in rows]
+    found = match_columns(rows, wanted, _parse_columns(columns, question)).columns
+    return [question.parse_input({name: get_value_at(row, path) for name, path in found.items()}, _row_place(row, file)) for row in rows]
 
 
-def whole_file(task: Task, file: Path) -> Input:
+def read_text_file(task: Task, file: Path) -> Input:
     """A text file as one input, to the last sign. Raises DataError."""
     raw = read_bytes(file, str(file))
     try:
@@ -71,40 +71,40 @@ def whole_file(task: Task, file: Path) -> Input:
     except UnicodeDecodeError as problem:
         where = f"{file}:{raw[: problem.start].count(10) + 1}"
         raise DataError("this line is not UTF-8", where=where, remedy="iconv -f cp1252 -t utf-8") from None
-    return Question.of(task).input(text, str(file))
+    return InputFormat.from_task(task).parse_input(text, str(file))
 
 
-def _place(row: Row, file: Path) -> str:
-    return f"{file}{row.place.removeprefix(row.file)}"
+def _row_place(row: Row, file: Path) -> str:
+    return f"{file}{row.origin.removeprefix(row.file)}"
 
 
-def _given(columns: Sequence[str], question: Question) -> dict[str, str]:
+def _parse_columns(columns: Sequence[str], question: InputFormat) -> dict[str, str]:
     made = {}
     for one in columns:
         name, equals, column = one.partition("=")
-        if not equals and question.text is None:
+        if not equals and question.text_field is None:
             raise DataError(
                 f"{one!r} does not say for which field",
                 where="--column",
                 allowed="FIELD=COLUMN",
-                remedy=question.said(),
+                remedy=question.describe(),
             )
-        made[name if equals and name in question.fields else str(question.text)] = column if equals else one
+        made[name if equals and name in question.fields else str(question.text_field)] = column if equals else one
     return made
 
 
-def inputs_of_lines(task: Task, stream: Iterable[bytes], name: str = "stdin") -> Iterator[Input]:
+def read_input_lines(task: Task, stream: Iterable[bytes], name: str = "stdin") -> Iterator[Input]:
     """Inputs from a stream, one a line: plain text, a JSON string, or a JSON object of the task's fields."""
-    question = Question.of(task)
+    question = InputFormat.from_task(task)
     for number, raw in enumerate(stream, 1):
         where = f"{name}:{number}"
-        line = _decoded(raw, where).rstrip("\r\n")
+        line = _decode_line(raw, where).rstrip("\r\n")
         if line.strip():
-            structured = line.startswith(('"', "{")) or not question.text
-            yield question.input(_json(line, question, where) if structured else line, where)
+            structured = line.startswith(('"', "{")) or not question.text_field
+            yield question.parse_input(_parse_json(line, question, where) if structured else line, where)
 
 
-def _decoded(raw: bytes, where: str) -> str:
+def _decode_line(raw: bytes, where: str) -> str:
     try:
         return raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as problem:
@@ -115,22 +115,22 @@ def _decoded(raw: bytes, where: str) -> str:
         ) from None
 
 
-def _json(text: str, question: Question, where: str) -> JSON:
+def _parse_json(text: str, question: InputFormat, where: str) -> JSON:
     """The value of JSON text; text that only looks like JSON is text where the task takes text."""
     try:
         value = json.loads(text)
     except ValueError:
         value = text
-    return value if isinstance(value, (str, dict)) or not question.text else text
+    return value if isinstance(value, (str, dict)) or not question.text_field else text
 
 
-def predict(predictor: Predictor, inputs: Iterable[Input]) -> Iterator[tuple[Input, Prediction]]:
+def predict_batches(predictor: Predictor, inputs: Iterable[Input]) -> Iterator[tuple[Input, Prediction]]:
     """Answers in order, batch by batch, so that a long stream starts to answer at once."""
-    for batch in batches(inputs):
-        yield from zip(batch, predictor.predict(batch, run_here), strict=True)
+    for batch in iterate_batches(inputs):
+        yield from zip(batch, predictor.predict(batch, run_locally), strict=True)
 
 
-def batches(inputs: Iterable[Input], count: int = AT_ONCE) -> Iterator[list[Input]]:
+def iterate_batches(inputs: Iterable[Input], count: int = BATCH_INPUTS) -> Iterator[list[Input]]:
     """So many inputs at a time as are answered together."""
     rest = iter(inputs)
     while batch := list(islice(rest, count)):
@@ -138,7 +138,7 @@ def batches(inputs: Iterable[Input], count: int = AT_ONCE) -> Iterator[list[Inpu
 
 
 @dataclass(frozen=True)
-class Here:
+class LocalAnswerer:
     """A predictor of this process, as a command asks it; by_url.Remote is the same of a server."""
 
     predictor: Predictor
@@ -147,37 +147,37 @@ class Here:
     def task(self) -> Task:
         return self.predictor.task
 
-    def rows(self, inputs: Iterable[Input]) -> Iterator[tuple[Input, Prediction, dict[str, JSON]]]:
+    def answer_all(self, inputs: Iterable[Input]) -> Iterator[tuple[Input, Prediction, dict[str, JSON]]]:
         """Answers in order, with what is told beside: nothing."""
-        return ((asked, made, {}) for asked, made in predict(self.predictor, inputs))
+        return ((asked, made, {}) for asked, made in predict_batches(self.predictor, inputs))
 
-    def aloud(self, input: Input, hear: Callable[[str], None]) -> None:
+    def stream(self, input: Input, on_token: Callable[[str], None]) -> None:
         """The answer to one input, heard while it is written, and a line's end. Raises Unfit."""
-        aloud(self.predictor, input, hear)
+        stream_answer(self.predictor, input, on_token)
 
 
 @contextmanager
-def here(where: Path, contender: str | None) -> Iterator[Here]:
+def open_local(source: Path, contender: str | None) -> Iterator[LocalAnswerer]:
     """A run's or an artifact's predictor. Raises ArtifactError."""
-    predictor, _ = open_predictor(where, contender)
-    yield Here(predictor)
+    predictor, _ = open_predictor(source, contender)
+    yield LocalAnswerer(predictor)
 
 
-def aloud(predictor: Predictor, input: Input, hear: Callable[[str], None]) -> Prediction:
+def stream_answer(predictor: Predictor, input: Input, on_token: Callable[[str], None]) -> Prediction:
     """The answer to one input, heard while it is written, and a line's end. Raises Unfit where nothing is written."""
-    if not isinstance(predictor, Writer):
-        raise Unfit("this contender does not write its answer", where="--stream", allowed="a base that writes")
-    made = predictor.aloud(input, run_here, hear)
+    if not isinstance(predictor, GenerativePredictor):
+        raise UnsupportedTask("this contender does not write its answer", where="--stream", allowed="a base that writes")
+    made = predictor.stream(input, run_locally, on_token)
     if made.answer is None:
-        raise Unfit(f"there is no answer: {made.why}", remedy="a shorter text, if it is long")
-    hear("\n")
+        raise UnsupportedTask(f"there is no answer: {made.reason}", remedy="a shorter text, if it is long")
+    on_token("\n")
     return made
 
 
-def as_json(asked: Input | None, prediction: Prediction) -> dict[str, Any]:
+def prediction_to_json(input: Input | None, prediction: Prediction) -> dict[str, Any]:
     """One answer as plain data, with the input's own fields when it is given."""
     odds = {pointer: dict(each) for pointer, each in prediction.probabilities.items()}
     made: dict[str, Any] = {"answer": prediction.answer, "confidence": prediction.confidence, "probabilities": odds}
-    if prediction.why:
-        made["why"] = prediction.why
-    return made if asked is None else {**asked, **made}
+    if prediction.reason:
+        made["why"] = prediction.reason
+    return made if input is None else {**input, **made}

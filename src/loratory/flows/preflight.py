@@ -10,54 +10,54 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from loratory.data import twins
-from loratory.errors import DataError, LoratoryError, StorageError, Unfit
+from loratory.errors import DataError, LoratoryError, StorageError, UnsupportedTask
 from loratory.flows import preparing
-from loratory.flows.listening import Listener
-from loratory.flows.preparing import Split
+from loratory.flows.listening import EventListener
+from loratory.flows.preparing import PreparedSplit
 from loratory.flows.specs import check_gate
-from loratory.protocols import Context, Lessons, Rehearsed
+from loratory.protocols import FitContext, TrainSet, PreflightChecks
 from loratory.specs.frame import Contender, Spec
 
 if TYPE_CHECKING:
     from loratory.models.bases import Base
-    from loratory.models.trunks import TorchTrunk
+    from loratory.models.trunks import TorchBackbone
 
-OFF = "choose another base: or take it off the ladder"
+BASE_REMEDY = "choose another base: or take it off the ladder"
 
 
 @dataclass(frozen=True)
-class Ladder:
+class LadderBases:
     """The bases of a ladder by name, and their trunks without weights."""
 
     bases: dict[str, Base] = field(default_factory=dict)
-    trunks: dict[str, TorchTrunk] = field(default_factory=dict)
+    backbones: dict[str, TorchBackbone] = field(default_factory=dict)
 
 
-def check(spec: Spec, listen: Listener) -> Split:
+def check_spec(spec: Spec, on_event: EventListener) -> PreparedSplit:
     """`loratory check`: the split, made anew and not written; raises whatever `run` would before its first fit."""
-    return examine(spec, lambda: preparing.check(spec, listen))[0]
+    return run_preflight(spec, lambda: preparing.prepare_split(spec, on_event))[0]
 
 
-def examine(spec: Spec, read: Callable[[], Split]) -> tuple[Split, dict[str, Base]]:
+def run_preflight(spec: Spec, read_data: Callable[[], PreparedSplit]) -> tuple[PreparedSplit, dict[str, Base]]:
     """The split that `read` makes and the bases; raises LoratoryError for all that could not be run.
 
     What cannot be whatever the examples are is told before `read` is called, the rest before anything is fitted.
     """
     if spec.stress:
-        twins.check(spec.task)
+        twins.check_comparable(spec.task)
     _check_optimizer(spec)
     ladder = check_ladder(spec)
-    split = read()
+    split = read_data()
     check_gate(spec, split.task)
     if spec.operating:
         from loratory.flows import operating
 
-        operating.check(spec, split.task, len(split.parts.calibration))
-    rehearse(spec, split, ladder)
+        operating.check_operating_options(spec, split.task, len(split.parts.calibration))
+    check_fits(spec, split, ladder)
     return split, ladder.bases
 
 
-def device_of() -> str:
+def choose_device() -> str:
     """What fits are computed on."""
     import torch
 
@@ -69,85 +69,85 @@ def _check_optimizer(spec: Spec) -> None:
         return
     from loratory.training import optimizers
 
-    optimizers.check(spec.training.optimizer, device_of())
+    optimizers.check_optimizer(spec.training.optimizer, choose_device())
 
 
-def check_ladder(spec: Spec) -> Ladder:
+def check_ladder(spec: Spec) -> LadderBases:
     """Refuse contenders that cannot fulfil the task from their bases, all of them in one error."""
-    ladder = Ladder()
+    ladder = LadderBases()
     problems: dict[str, LoratoryError] = {}
     failed: dict[str, LoratoryError] = {}  # by base: it is tried once
     for contender in spec.ladder:
         try:
-            _inspect(spec, contender, ladder, failed)
+            _check_contender(spec, contender, ladder, failed)
         except StorageError:
             raise
         except LoratoryError as problem:
             problems[contender.name] = problem
-    refuse(problems)
+    raise_problems(problems)
     return ladder
 
 
-def _kind(name: str | None, ladder: Ladder) -> str:
+def _start_kind(name: str | None, ladder: LadderBases) -> str:
     """Find a base; what kind of start it is."""
     if name is None:
         return "nothing"
     if name not in ladder.bases:
-        from loratory.models.bases import resolve
+        from loratory.models.bases import resolve_base
 
-        ladder.bases[name] = resolve(name)
+        ladder.bases[name] = resolve_base(name)
     return ladder.bases[name].kind
 
 
-def _open(name: str, ladder: Ladder, failed: dict[str, LoratoryError]) -> None:
+def _open_skeleton(name: str, ladder: LadderBases, failed: dict[str, LoratoryError]) -> None:
     """Make a base's trunk without weights."""
     if name in failed:
         raise failed[name]
-    if name in ladder.trunks:
+    if name in ladder.backbones:
         return
-    from loratory.models.skeletons import skeleton
+    from loratory.models.skeletons import load_meta_backbone
 
     try:
-        ladder.trunks[name] = skeleton(ladder.bases[name])
+        ladder.backbones[name] = load_meta_backbone(ladder.bases[name])
     except LoratoryError as problem:
         failed[name] = problem
         raise
 
 
-def _inspect(spec: Spec, contender: Contender, ladder: Ladder, failed: dict[str, LoratoryError]) -> None:
+def _check_contender(spec: Spec, contender: Contender, ladder: LadderBases, failed: dict[str, LoratoryError]) -> None:
     base = contender.base
-    if objection := contender.options.objection(spec.task, _kind(base, ladder)):
-        raise Unfit(objection, remedy=OFF)
+    if objection := contender.options.objection(spec.task, _start_kind(base, ladder)):
+        raise UnsupportedTask(objection, remedy=BASE_REMEDY)
     if base:
-        _open(base, ladder, failed)
-    if isinstance(contender.options, Rehearsed):
-        contender.options.inspect(spec.task, ladder.trunks[base] if base else None, _context(spec, contender))
+        _open_skeleton(base, ladder, failed)
+    if isinstance(contender.options, PreflightChecks):
+        contender.options.check_backbone(spec.task, ladder.backbones[base] if base else None, _preflight_context(spec, contender))
 
 
-def rehearse(spec: Spec, split: Split, ladder: Ladder) -> None:
+def check_fits(spec: Spec, prepared: PreparedSplit, ladder: LadderBases) -> None:
     """Refuse contenders that cannot be fitted to these examples, all of them in one error."""
-    lessons = Lessons(split.parts.train, split.parts.validation)
+    lessons = TrainSet(prepared.parts.train, prepared.parts.validation)
     problems: dict[str, LoratoryError] = {}
     for contender in spec.ladder:
-        if not isinstance(contender.options, Rehearsed):
+        if not isinstance(contender.options, PreflightChecks):
             continue
-        trunk = ladder.trunks[contender.base] if contender.base else None
+        trunk = ladder.backbones[contender.base] if contender.base else None
         try:
-            contender.options.rehearse(split.task, lessons, trunk, _context(spec, contender))
+            contender.options.check_examples(prepared.task, lessons, trunk, _preflight_context(spec, contender))
         except StorageError:
             raise
         except LoratoryError as problem:
             problems[contender.name] = problem
-    refuse(problems)
+    raise_problems(problems)
 
 
-def _context(spec: Spec, contender: Contender) -> Context:
+def _preflight_context(spec: Spec, contender: Contender) -> FitContext:
     """What a regime may ask before a fit: the training options and the device. Nothing is run or remembered."""
     nobody = cast(Any, None)
-    return Context(0, nobody, nobody, nobody, training=spec.training, device=device_of() if contender.base else "cpu")
+    return FitContext(0, nobody, nobody, nobody, training=spec.training, device=choose_device() if contender.base else "cpu")
 
 
-def refuse(problems: Mapping[str, LoratoryError]) -> None:
+def raise_problems(problems: Mapping[str, LoratoryError]) -> None:
     """Raise one error for these contenders' problems, each told once; nothing where there is none."""
     alike: dict[str, tuple[LoratoryError, list[str]]] = {}
     for name, problem in problems.items():
@@ -157,23 +157,23 @@ def refuse(problems: Mapping[str, LoratoryError]) -> None:
     if len(alike) == 1:
         ((problem, names),) = alike.values()
         raise type(problem)(
-            problem.problem, where=_place(names, problem), allowed=problem.allowed, remedy=problem.remedy or OFF
+            problem.problem, where=_problem_place(names, problem), allowed=problem.allowed, remedy=problem.remedy or BASE_REMEDY
         ) from problem
-    told = [_told(names, problem) for problem, names in alike.values()]
-    raise Unfit(
+    told = [_format_problem(names, problem) for problem, names in alike.values()]
+    raise UnsupportedTask(
         f"{len(problems)} contenders of the ladder cannot be fitted\n" + "\n".join(told),
         remedy="mend each as it says, or take it off the ladder",
     )
 
 
-def _place(names: Iterable[str], problem: LoratoryError) -> str:
+def _problem_place(names: Iterable[str], problem: LoratoryError) -> str:
     where = f"ladder: {', '.join(names)}"
     if isinstance(problem, DataError):
         return f"{problem.where}: {where}"  # a file and its line come first
     return f"{where}: {problem.where}" if problem.where else where
 
 
-def _told(names: Iterable[str], problem: LoratoryError) -> str:
-    lines = f"{_place(names, problem)}: {problem.problem}", problem.allowed, problem.remedy or OFF
+def _format_problem(names: Iterable[str], problem: LoratoryError) -> str:
+    lines = f"{_problem_place(names, problem)}: {problem.problem}", problem.allowed, problem.remedy or BASE_REMEDY
     said = [f"  {lines[0]}", *([f"    allowed: {lines[1]}"] if lines[1] else []), f"    to mend it: {lines[2]}"]
     return "\n".join(said)

@@ -10,63 +10,63 @@ from typing import Any
 from loratory.artifacts.manifests import (
     Artifact,
     digest_of,
-    known_digest,
+    hash_file_cached,
     open_artifact,
     read_manifest,
-    staging,
-    verified,
+    stage_artifact,
+    verify_artifact,
 )
 from loratory.data import quality, store, suspects
-from loratory.data.examples import labels_of, texts_of
+from loratory.data.examples import extract_labels, extract_texts
 from loratory.data.languages import inspect_languages
-from loratory.data.prepared import Prepared, prepare
+from loratory.data.prepared import PreparedData, prepare_data
 from loratory.data.splits import Parts
 from loratory.errors import ArtifactError, BaseModelError, DataError, MissingExtra
-from loratory.flows.listening import Listener
-from loratory.flows.specs import check_gate, located
+from loratory.flows.listening import EventListener
+from loratory.flows.specs import check_gate, resolve_data_paths
 from loratory.protocols import Conversational, Example, Labelled
 from loratory.specs.frame import Spec
 
-FOLDS = 5
+LABEL_ERROR_FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Split:
+class PreparedSplit:
     """A settled task, its parts, and what was found on the way."""
 
     task: Any
     parts: Parts
     quality: Mapping[str, Any]
     facts: Mapping[str, Any]  # split.json
-    said: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
-def check(spec: Spec, listen: Listener) -> Split:
+def prepare_split(spec: Spec, on_event: EventListener) -> PreparedSplit:
     """Read, group, split and inspect; raises DataError. Nothing is written."""
-    listen("stage", {"text": "reading and splitting the examples"})
-    prepared = prepare(spec.task, spec.data, spec.folder)
-    for line in prepared.said:
-        listen("said", {"text": line})
+    on_event("stage", {"text": "reading and splitting the examples"})
+    prepared = prepare_data(spec.task, spec.data, spec.folder)
+    for line in prepared.messages:
+        on_event("said", {"text": line})
     check_gate(spec, prepared.task)
     lengths, limit = _token_lengths(spec, prepared)
     found = None
     if spec.data.suspects and isinstance(prepared.task, Labelled):
-        listen("stage", {"text": f"looking for suspected wrong labels ({FOLDS} folds of train)"})
-        found = suspected(prepared.task, prepared.parts.train, spec.data.split.seed)
-    report = quality.inspect(prepared.task, prepared.parts, prepared.pairs, lengths, limit, found)
-    report = quality.add_languages(report, _languages(spec, prepared))
-    facts, parts = prepared.facts(spec.data), prepared.parts
+        on_event("stage", {"text": f"looking for suspected wrong labels ({LABEL_ERROR_FOLDS} folds of train)"})
+        found = find_label_errors(prepared.task, prepared.parts.train, spec.data.split.seed)
+    report = quality.inspect_data(prepared.task, prepared.parts, prepared.pairs, lengths, limit, found)
+    report = quality.add_languages(report, _inspect_languages(spec, prepared))
+    facts, parts = prepared.describe_split(spec.data), prepared.parts
     if spec.data.clean and found is not None:
-        parts, left = cleaned(prepared.task, parts, found.suspects if found.useful else ())
+        parts, left = drop_label_errors(prepared.task, parts, found.suspects if found.is_useful else ())
         facts["left_out"] = [asdict(suspect) for suspect in left]
-        listen("said", {"text": _left_out(found, len(left))})
-    if unused := _unused(spec, prepared.parts):
-        listen("said", {"text": unused})
-    return Split(prepared.task, parts, report, facts, prepared.said)
+        on_event("said", {"text": _describe_left_out(found, len(left))})
+    if unused := _describe_unused_calibration(spec, prepared.parts):
+        on_event("said", {"text": unused})
+    return PreparedSplit(prepared.task, parts, report, facts, prepared.messages)
 
 
-def _left_out(found: suspects.Found, count: int) -> str:
-    if found.useful:
+def _describe_left_out(found: suspects.LabelErrors, count: int) -> str:
+    if found.is_useful:
         return f"{count} suspected wrong labels are left out of train (split.json lists them)"
     return (
         f"data: clean leaves nothing out: the model that disputes labels is right on {found.accuracy:.1%} of train "
@@ -74,7 +74,7 @@ def _left_out(found: suspects.Found, count: int) -> str:
     )
 
 
-def _unused(spec: Spec, parts: Parts) -> str | None:
+def _describe_unused_calibration(spec: Spec, parts: Parts) -> str | None:
     """Of examples that were set apart for nothing."""
     if spec.operating or not parts.calibration:
         return None
@@ -84,10 +84,10 @@ def _unused(spec: Spec, parts: Parts) -> str | None:
     )
 
 
-def cleaned(task: Any, parts: Parts, found: Sequence[suspects.Suspect]) -> tuple[Parts, list[suspects.Suspect]]:
+def drop_label_errors(task: Any, parts: Parts, label_errors: Sequence[suspects.SuspectedLabel]) -> tuple[Parts, list[suspects.SuspectedLabel]]:
     """The parts with suspects left out of train, and those suspects; a label keeps what is its last example."""
-    disputed = {(s.origin, s.text, s.label): s for s in found}
-    labels, texts = labels_of(task, parts.train), texts_of(task, parts.train)
+    disputed = {(s.origin, s.text, s.label): s for s in label_errors}
+    labels, texts = extract_labels(task, parts.train), extract_texts(task, parts.train)
     keys = [(e.origin, text, label) for e, text, label in zip(parts.train, texts, labels, strict=True)]
     safe = {label for _, _, label in (key for key in keys if key not in disputed)}
     out = {key for key in keys if key in disputed and key[2] in safe}
@@ -95,98 +95,98 @@ def cleaned(task: Any, parts: Parts, found: Sequence[suspects.Suspect]) -> tuple
     return replace(parts, train=kept), [disputed[key] for key in dict.fromkeys(keys) if key in out]
 
 
-def _token_lengths(spec: Spec, prepared: Prepared) -> tuple[dict[str, list[int]] | None, int | None]:
+def _token_lengths(spec: Spec, prepared: PreparedData) -> tuple[dict[str, list[int]] | None, int | None]:
     """Token counts under the first base of the ladder, and where texts are cut."""
     bases = [c.base for c in spec.ladder if c.base]
     if not bases:
         return None, None
-    from loratory.models.bases import resolve
+    from loratory.models.bases import resolve_base
     from loratory.models.tokenizers import FastTokenizer
 
-    base = resolve(bases[0])
+    base = resolve_base(bases[0])
     tokenizer = FastTokenizer.load(base.files, base.config.get("max_position_embeddings"))
-    counts = {name: tokenizer.count(texts_of(prepared.task, examples)) for name, examples in prepared.parts.items()}
-    return counts, min(tokenizer.limit, spec.training.max_tokens)
+    counts = {name: tokenizer.count_tokens(extract_texts(prepared.task, examples)) for name, examples in prepared.parts.items()}
+    return counts, min(tokenizer.max_length, spec.training.max_tokens)
 
 
-def _languages(spec: Spec, prepared: Prepared) -> dict[str, Any] | None:
+def _inspect_languages(spec: Spec, prepared: PreparedData) -> dict[str, Any] | None:
     """The languages of the train texts, and whether each base of the ladder was written for them."""
     tokenizers = {}
     for name in dict.fromkeys(c.base for c in spec.ladder if c.base):
-        from loratory.models.bases import locate
+        from loratory.models.bases import locate_base
         from loratory.models.tokenizers import FastTokenizer
 
         try:
-            tokenizers[name] = FastTokenizer.load(locate(name), None)
+            tokenizers[name] = FastTokenizer.load(locate_base(name), None)
         except (BaseModelError, MissingExtra):  # said by its contender
             continue
     if not tokenizers:
         return None
-    texts, origins = texts_of(prepared.task, prepared.parts.train), [one.origin for one in prepared.parts.train]
-    return inspect_languages(texts, origins, tokenizers, writes=isinstance(prepared.task, Conversational))
+    texts, origins = extract_texts(prepared.task, prepared.parts.train), [one.origin for one in prepared.parts.train]
+    return inspect_languages(texts, origins, tokenizers, generates=isinstance(prepared.task, Conversational))
 
 
-def suspected(task: Any, examples: Sequence[Example], seed: int) -> suspects.Found:
+def find_label_errors(task: Any, examples: Sequence[Example], seed: int) -> suspects.LabelErrors:
     """Train examples whose label a TF-IDF model that never saw them disagrees with (out of fold), and its accuracy."""
     import numpy as np
 
-    from loratory.models.execution import run_here
+    from loratory.models.execution import run_locally
     from loratory.regimes.tfidf import Tfidf, fit_linear
 
-    labels, texts = labels_of(task, examples), texts_of(task, examples)
+    labels, texts = extract_labels(task, examples), extract_texts(task, examples)
     y = np.array([task.labels.index(label) for label in labels])
     odds: list[Mapping[str, float]] = [{}] * len(examples)
-    for held in suspects.folds(examples, labels, FOLDS, seed):
+    for held in suspects.make_folds(examples, labels, LABEL_ERROR_FOLDS, seed):
         out = set(held)
         kept = [i for i in range(len(examples)) if i not in out]
         if len(set(y[kept].tolist())) < 2:
-            return suspects.found(task.labels, examples, labels, texts, odds)
+            return suspects.find_label_errors(task.labels, examples, labels, texts, odds)
         made = fit_linear(Tfidf(words=1, characters=4), task, [texts[i] for i in kept], y[kept])
-        for i, prediction in zip(held, made.predict([examples[i].input for i in held], run_here), strict=True):
+        for i, prediction in zip(held, made.predict([examples[i].input for i in held], run_locally), strict=True):
             odds[i] = prediction.probabilities["/label"]
-    return suspects.found(task.labels, examples, labels, texts, odds)
+    return suspects.find_label_errors(task.labels, examples, labels, texts, odds)
 
 
-def kept_or_made(spec: Spec, folder: Path, listen: Listener) -> Split:
+def load_or_prepare(spec: Spec, folder: Path, on_event: EventListener) -> PreparedSplit:
     """The run's split: the one on disk when it was made from the same data options, else a new one."""
-    identity = _identity(spec)
+    identity = _digest_data_options(spec)
     manifest = read_manifest(folder)
     if manifest and manifest.get("identity") == identity:
         try:
-            verified(folder)
-            return reread(spec, open_artifact(folder))
+            verify_artifact(folder)
+            return load_prepared(spec, open_artifact(folder))
         except ArtifactError as problem:
-            listen("said", {"text": f"the split on disk is damaged and is made again ({problem.problem})"})
-    split = check(spec, listen)
-    if _identity(spec) != identity:
+            on_event("said", {"text": f"the split on disk is damaged and is made again ({problem.problem})"})
+    split = prepare_split(spec, on_event)
+    if _digest_data_options(spec) != identity:
         raise DataError(
             "a data file was changed while it was being read",
             where=spec.data.path,
             remedy="run it again when nobody writes to the data",
         )
-    with staging(folder, {"kind": "split", "identity": identity}) as part:
-        store.write(part, split.task, split.parts, {**split.facts, "quality": split.quality})
-    return reread(spec, open_artifact(folder))
+    with stage_artifact(folder, {"kind": "split", "identity": identity}) as part:
+        store.write_split(part, split.task, split.parts, {**split.facts, "quality": split.quality})
+    return load_prepared(spec, open_artifact(folder))
 
 
-def reread(spec: Spec, files: Artifact) -> Split:
+def load_prepared(spec: Spec, files: Artifact) -> PreparedSplit:
     """The split that a run wrote; raises ArtifactError."""
-    facts, report = files.json("split.json"), files.json("quality.json")
-    return Split(store.task_of(files, spec.task), store.read(files), report, facts, tuple(facts["said"]))
+    facts, report = files.read_json("split.json"), files.read_json("quality.json")
+    return PreparedSplit(store.read_task(files, spec.task), store.read_split(files), report, facts, tuple(facts["said"]))
 
 
-def _identity(spec: Spec) -> str:
+def _digest_data_options(spec: Spec) -> str:
     """Of all that decides a split: the options of data and task, and what the data files hold."""
-    asked = {"data": located(spec).data.model_dump(), "task": spec.task.model_dump(), "files": _files(spec)}
+    asked = {"data": resolve_data_paths(spec).data.model_dump(), "task": spec.task.model_dump(), "files": _digest_data_files(spec)}
     return digest_of(asked)
 
 
-def _files(spec: Spec) -> list[list[str]]:
+def _digest_data_files(spec: Spec) -> list[list[str]]:
     """Path and SHA-256 of every data file: a change is noticed whatever its size and time say."""
     found: list[list[str]] = []
     for name in (spec.data.path, spec.data.validation, spec.data.test):
         path = (spec.folder / Path(name).expanduser()) if name else None
         if path is not None and path.exists():
             files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-            found += [[str(f.resolve()), known_digest(f)] for f in files]
+            found += [[str(f.resolve()), hash_file_cached(f)] for f in files]
     return found

@@ -8,17 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loratory.errors import DataError, Unfit, nearest
-from loratory.flows.predict import predict
+from loratory.errors import DataError, UnsupportedTask, suggest_nearest
+from loratory.flows.predict import predict_batches
 from loratory.protocols import Input, Predictor, Spanned
-from loratory.redaction import Faked, Hashed, Masked, Typed, Way, kept, redacted
+from loratory.redaction import FakeReplacement, HmacReplacement, MaskReplacement, LabelReplacement, Replacement, select_spans, redact_text
 
-KEY = "LORATORY_REDACT_KEY"
-WAYS = ("type", "mask", "hash", "fake")
+KEY_VARIABLE = "LORATORY_REDACT_KEY"
+REDACTION_METHODS = ("type", "mask", "hash", "fake")
 
 
 @dataclass(frozen=True)
-class Redacted:
+class RedactedText:
     """A text without its spans, and where they were in the text before; never what they were."""
 
     text: str
@@ -29,23 +29,23 @@ class Redacted:
         return {"text": self.text, "spans": [{"start": s, "end": e, "label": label} for s, e, label in self.spans]}
 
 
-def way_of(name: str) -> tuple[Way, str | None]:
+def make_replacement(name: str) -> tuple[Replacement, str | None]:
     """A way by its name, and what to say of its key. Raises DataError."""
-    if name not in WAYS:
-        raise DataError(f"{name!r} is no way to redact{nearest(name, WAYS)}", where="--how", allowed=", ".join(WAYS))
+    if name not in REDACTION_METHODS:
+        raise DataError(f"{name!r} is no way to redact{suggest_nearest(name, REDACTION_METHODS)}", where="--how", allowed=", ".join(REDACTION_METHODS))
     if name in ("type", "mask"):
-        return (Typed() if name == "type" else Masked()), None
-    given = os.environ.get(KEY, "").encode("utf-8", "surrogateescape")
-    said = None if given else f"{KEY} is not set: a key is drawn for this call, and another call gives other values"
+        return (LabelReplacement() if name == "type" else MaskReplacement()), None
+    given = os.environ.get(KEY_VARIABLE, "").encode("utf-8", "surrogateescape")
+    said = None if given else f"{KEY_VARIABLE} is not set: a key is drawn for this call, and another call gives other values"
     key = given or secrets.token_bytes(32)
-    return (Hashed(key) if name == "hash" else Faked(key)), said
+    return (HmacReplacement(key) if name == "hash" else FakeReplacement(key)), said
 
 
-def redact(predictor: Predictor, inputs: Iterable[Input], way: Way, labels: Sequence[str]) -> Iterator[Redacted]:
+def redact_inputs(predictor: Predictor, inputs: Iterable[Input], replacement: Replacement, labels: Sequence[str]) -> Iterator[RedactedText]:
     """Each input without the spans of these labels (none: of all), in order. Raises Unfit and DataError."""
     task = predictor.task
     if not isinstance(task, Spanned):
-        raise Unfit(
+        raise UnsupportedTask(
             f"this predictor's task is {task.kind}: it finds no spans",
             where="redact",
             allowed="a run whose task is tag",
@@ -54,12 +54,12 @@ def redact(predictor: Predictor, inputs: Iterable[Input], way: Way, labels: Sequ
     for label in labels:
         if label not in task.span_labels:
             raise DataError(
-                f"{label!r} is no label of this run{nearest(label, task.span_labels)}",
+                f"{label!r} is no label of this run{suggest_nearest(label, task.span_labels)}",
                 where="--label",
                 allowed=", ".join(task.span_labels),
             )
-    for asked, prediction in predict(predictor, inputs):
+    for asked, prediction in predict_batches(predictor, inputs):
         if prediction.answer is None:  # nothing goes out unread
-            raise Unfit(f"a text was not read ({prediction.why}), so it cannot be redacted")
-        text, spans = task.text(asked), kept(task.spans_of(prediction.answer), labels)
-        yield Redacted(redacted(text, spans, way), spans)
+            raise UnsupportedTask(f"a text was not read ({prediction.reason}), so it cannot be redacted")
+        text, spans = task.text(asked), select_spans(task.spans_of(prediction.answer), labels)
+        yield RedactedText(redact_text(text, spans, replacement), spans)

@@ -20,14 +20,14 @@ from typing import Any
 from loratory import errors
 from loratory.errors import LoratoryError
 
-LIBRARIES = (  # imported before the limits hold
+PRELOADED_LIBRARIES = (  # imported before the limits hold
     *("loratory.export.foreign", "loratory.predictors.store", "transformers.modeling_utils"),
     *("transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto"),
 )
-LOADING = 300.0  # seconds for the imports, on a machine that does much else
-WAITING = 4.0  # how much longer than a processor's time a call may take, where others use the processor
-CODE = "from loratory.flows.sandbox import _answer; _answer()"
-ENDS = {
+IMPORT_SECONDS = 300.0  # seconds for the imports, on a machine that does much else
+WALL_CLOCK_FACTOR = 4.0  # how much longer than a processor's time a call may take, where others use the processor
+CHILD_CODE = "from loratory.flows.sandbox import _answer; _answer()"
+END_EXPLANATIONS = {
     "SIGXCPU": "it took more than {seconds:.0f} s",
     "SIGALRM": "it took more than {seconds:.0f} s",
     "SIGABRT": "the library ended, mostly for want of memory (limit: {megabytes:,} MB beside the libraries)",
@@ -36,24 +36,24 @@ ENDS = {
 
 
 @dataclass(frozen=True)
-class Limits:
+class SandboxLimits:
     """What a call may use behind the imports: seconds of a processor, and bytes."""
 
     seconds: float
     memory: int
 
 
-def call_limited(function: str, arguments: Sequence[Any], limits: Limits) -> Any:
+def call_limited(function: str, arguments: Sequence[Any], limits: SandboxLimits) -> Any:
     """What `function` ("module:name") returns for these arguments, all of it JSON.
 
     Raises the LoratoryError that it raises, ModuleNotFoundError for a library that is not installed, and
     ChildProcessError with one line for any other end.
     """
     asked = json.dumps([function, list(arguments), limits.seconds, limits.memory])
-    wait = LOADING + WAITING * limits.seconds
+    wait = IMPORT_SECONDS + WALL_CLOCK_FACTOR * limits.seconds
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", CODE],
+            [sys.executable, "-P", "-c", CHILD_CODE],
             input=asked.encode(),
             capture_output=True,
             timeout=wait,
@@ -64,18 +64,18 @@ def call_limited(function: str, arguments: Sequence[Any], limits: Limits) -> Any
         raise ChildProcessError(f"it took more than {wait:.0f} s") from problem
     if os.environ.get("LORATORY_DEBUG"):
         sys.stderr.write(done.stderr.decode(errors="replace"))
-    return _read(done.returncode, done.stdout, limits)
+    return _parse_output(done.returncode, done.stdout, limits)
 
 
-def _read(code: int, output: bytes, limits: Limits) -> Any:
+def _parse_output(code: int, output: bytes, limits: SandboxLimits) -> Any:
     try:
         end = json.loads(output.splitlines()[-1])
     except (IndexError, ValueError, TypeError):
-        raise ChildProcessError(_end_of(code, limits)) from None
-    return read_end(end)
+        raise ChildProcessError(_explain_exit(code, limits)) from None
+    return unpack_result(end)
 
 
-def read_end(end: Sequence[Any]) -> Any:
+def unpack_result(end: Sequence[Any]) -> Any:
     """What a call returned, from `make`; raises as `call_limited` does."""
     kind, value = end
     if kind == "returned":
@@ -87,29 +87,29 @@ def read_end(end: Sequence[Any]) -> Any:
     raise getattr(errors, kind)(value.pop("problem"), **value)
 
 
-def _end_of(code: int, limits: Limits) -> str:
+def _explain_exit(code: int, limits: SandboxLimits) -> str:
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    said = ENDS.get(name, "the library crashed ({name})")
+    said = END_EXPLANATIONS.get(name, "the library crashed ({name})")
     return said.format(seconds=limits.seconds, megabytes=limits.memory // 2**20, name=name)
 
 
-def _answer() -> None:
+def _serve_call() -> None:
     """In the new process: read the call from stdin, make it, and write its end as the last line of stdout."""
     output, sys.stdout = sys.stdout, sys.stderr
     function, arguments, seconds, memory = json.load(sys.stdin)
-    end = make(function, arguments, lambda: _limit(seconds, memory))
+    end = call_function(function, arguments, lambda: _apply_limits(seconds, memory))
     output.write("\n" + json.dumps(end) + "\n")
     output.flush()
     os._exit(0)  # threads of libraries have nothing more to do
 
 
-def make(function: str, arguments: Sequence[Any], limit: Callable[[], None]) -> list[Any]:
+def call_function(function: str, arguments: Sequence[Any], apply_limits: Callable[[], None]) -> list[Any]:
     """Call `function` behind `limit`, which is called behind the imports; how it ended, as JSON can hold it."""
     module, _, name = function.partition(":")
     try:
-        for library in (module, *LIBRARIES):
+        for library in (module, *PRELOADED_LIBRARIES):
             importlib.import_module(library)
-        limit()
+        apply_limits()
         return ["returned", getattr(importlib.import_module(module), name)(*arguments)]
     except LoratoryError as problem:
         said = {key: getattr(problem, key) for key in ("problem", "where", "allowed", "remedy")}
@@ -125,7 +125,7 @@ def make(function: str, arguments: Sequence[Any], limit: Callable[[], None]) -> 
         return ["failed", f"{type(problem).__name__}: {line}"]
 
 
-def _limit(seconds: float, memory: int) -> None:
+def _apply_limits(seconds: float, memory: int) -> None:
     """Limit what this process may use from now on; nothing where the system has no such limits."""
     try:
         import resource
@@ -136,12 +136,12 @@ def _limit(seconds: float, memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, WAITING * seconds)
-    if (held := _mapped()) is not None:
+    signal.setitimer(signal.ITIMER_REAL, WALL_CLOCK_FACTOR * seconds)
+    if (held := _count_mapped_bytes()) is not None:
         resource.setrlimit(resource.RLIMIT_AS, (held + memory, held + memory))
 
 
-def _mapped() -> int | None:
+def _count_mapped_bytes() -> int | None:
     """Bytes of address space that the process has; None where the system does not tell (only Linux does)."""
     try:
         with open("/proc/self/statm", "rb") as file:

@@ -9,64 +9,64 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loratory.discovery import find, names
-from loratory.errors import SpecError, nearest
+from loratory.discovery import load_named, list_names
+from loratory.errors import SpecError, suggest_nearest
 from loratory.protocols import Labelled
-from loratory.specs.frame import Contender, Spec, parse
-from loratory.specs.lines import Path as KeyPath
-from loratory.specs.overrides import overridden
-from loratory.specs.parser import Parser
-from loratory.specs.reading import dump, load_yaml
+from loratory.specs.frame import Contender, Spec, parse_spec
+from loratory.specs.lines import KeyPath as KeyPath
+from loratory.specs.overrides import apply_overrides
+from loratory.specs.parser import SpecParser
+from loratory.specs.reading import dump_yaml, load_yaml
 
-SPEC = "spec.yaml"
-LOCK = "# What this run was made from: every value, given or left out. It runs again: loratory run {file}\n"
+SPEC_FILE = "spec.yaml"
+LOCK_HEADER = "# What this run was made from: every value, given or left out. It runs again: loratory run {file}\n"
 
 
-def recipe_folder(name: str) -> Path:
+def find_recipe_folder(name: str) -> Path:
     """The folder of a shipped recipe; raises SpecError with the nearest name."""
-    return Path(str(find("recipes", name).__path__[0]))
+    return Path(str(load_named("recipes", name).__path__[0]))
 
 
-def spec_file(target: str) -> Path:
+def find_spec_file(target: str) -> Path:
     """The YAML that a file name, a folder with spec.yaml, or a recipe's name means."""
     path = Path(target).expanduser()
-    if path.is_dir() and (path / SPEC).is_file():
-        return path / SPEC
+    if path.is_dir() and (path / SPEC_FILE).is_file():
+        return path / SPEC_FILE
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         return path
-    if target in names("recipes"):
-        return recipe_folder(target) / SPEC
+    if target in list_names("recipes"):
+        return find_recipe_folder(target) / SPEC_FILE
     raise SpecError(
-        f"{target!r} is no spec{nearest(target, names('recipes'))}",
-        allowed=f"a YAML file, a folder with {SPEC}, or a recipe: {', '.join(names('recipes'))}",
+        f"{target!r} is no spec{suggest_nearest(target, list_names('recipes'))}",
+        allowed=f"a YAML file, a folder with {SPEC_FILE}, or a recipe: {', '.join(list_names('recipes'))}",
         remedy="loratory init DATA writes a spec for your examples",
     )
 
 
-def parser_of(file: Path, lines: Mapping[KeyPath, int], changes: Mapping[KeyPath, str] | None = None) -> Parser:
+def make_parser(file: Path, lines: Mapping[KeyPath, int], changes: Mapping[KeyPath, str] | None = None) -> SpecParser:
     """A parser that knows the tasks and regimes that are installed."""
-    return Parser(
-        str(file), lines, partial(find, "tasks"), partial(find, "regimes"), names("regimes"), dict(changes or {})
+    return SpecParser(
+        str(file), lines, partial(load_named, "tasks"), partial(load_named, "regimes"), list_names("regimes"), dict(changes or {})
     )
 
 
 def load_spec(target: str, data: str | None = None, changes: Sequence[str] = ()) -> Spec:
     """Parse a spec; `data` replaces its data path (relative to where the person is), `changes` are KEY=VALUE."""
-    file = spec_file(target)
+    file = find_spec_file(target)
     values, lines = load_yaml(file)
     if data is not None:  # before the changes: a test file that is asked for by name is meant
-        values = {**values, "data": _moved(values.get("data"), data)}
-    values, changed = overridden(values, changes)
-    parser = parser_of(file, lines, changed)
-    spec = based(parse(values, parser, file.parent))
+        values = {**values, "data": _replace_data_path(values.get("data"), data)}
+    values, changed = apply_overrides(values, changes)
+    parser = make_parser(file, lines, changed)
+    spec = resolve_bases_and_prompts(parse_spec(values, parser, file.parent))
     try:
         check_gate(spec, spec.task)
     except SpecError as problem:
-        raise _at_its_line(problem, parser) from None
+        raise _locate_error(problem, parser) from None
     return spec
 
 
-def _moved(data: Any, path: str) -> dict[str, Any]:
+def _replace_data_path(data: Any, path: str) -> dict[str, Any]:
     """The same options on other files: the spec's own test and validation files do not go with them."""
     kept = (
         {key: value for key, value in data.items() if key not in ("test", "validation")}
@@ -77,7 +77,7 @@ def _moved(data: Any, path: str) -> dict[str, Any]:
     return {**kept, "path": str(local.resolve()) if local.exists() else path}
 
 
-def based(spec: Spec) -> Spec:
+def resolve_bases_and_prompts(spec: Spec) -> Spec:
     """The spec with folders of bases and prompt files made absolute; relative ones start at the spec or at the person.
 
     Raises SpecError for a prompt file that is not there.
@@ -107,7 +107,7 @@ def based(spec: Spec) -> Spec:
     return replace(spec, base=base_of(spec.base), ladder=tuple(map(placed, spec.ladder)))
 
 
-def located(spec: Spec) -> Spec:
+def resolve_data_paths(spec: Spec) -> Spec:
     """The spec with data files made absolute, so that it means the same wherever it is written."""
 
     def place(path: str | None) -> str | None:
@@ -136,18 +136,18 @@ def check_gate(spec: Spec, task: Any) -> None:
         of_flips = (name.partition("/")[2] for name in spec.gate.flips)
         labels = (*spec.gate.recall, *spec.gate.precision, *filter(None, of_flips))
     evaluation = importlib.import_module("loratory.evaluation.gate")
-    evaluation.check_gate(spec.gate, labels, [c.name for c in spec.ladder], _perturbed(spec))
+    evaluation.check_gate(spec.gate, labels, [c.name for c in spec.ladder], _list_perturbations(spec))
 
 
-def _perturbed(spec: Spec) -> tuple[str, ...]:
-    return tuple(spec.stress.perturbations()) if spec.stress else ()
+def _list_perturbations(spec: Spec) -> tuple[str, ...]:
+    return tuple(spec.stress.build_perturbations()) if spec.stress else ()
 
 
-def _at_its_line(problem: SpecError, parser: Parser) -> SpecError:
-    where = parser.where(tuple(problem.where.split(": ")))
+def _locate_error(problem: SpecError, parser: SpecParser) -> SpecError:
+    where = parser.locate(tuple(problem.where.split(": ")))
     return SpecError(problem.problem, where=where, allowed=problem.allowed, remedy=problem.remedy)
 
 
-def lock(spec: Spec, file: Path) -> str:
+def format_lock(spec: Spec, file: Path) -> str:
     """The text of spec.lock.yaml: every value, and paths that hold wherever it stands."""
-    return LOCK.format(file=file) + dump(located(spec).facts())
+    return LOCK_HEADER.format(file=file) + dump_yaml(resolve_data_paths(spec).to_dict())

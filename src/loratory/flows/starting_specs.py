@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-HEAD = """\
+SPEC_HEADER = """\
 # {about}
 # Check it with `loratory check {file}`, run it with `loratory run {file}`. Every key is explained in docs/spec.md.
 name: {name}
 
 """
-CLASSIFY = (
-    HEAD
+CLASSIFY_SPEC = (
+    SPEC_HEADER
     + """\
 task:
   kind: classify
@@ -51,8 +51,8 @@ evidence:
 )
 
 
-WRITTEN = (
-    HEAD
+GENERATE_SPEC = (
+    SPEC_HEADER
     + """\
 task:
   kind: generate
@@ -79,8 +79,8 @@ training:
   seeds: 1                  # 3 shows how much chance there is in a fit
 """
 )
-TAG = (
-    HEAD
+TAG_SPEC = (
+    SPEC_HEADER
     + """\
 task:
   kind: tag

@@ -7,34 +7,34 @@ from typing import Any
 
 from loratory.errors import LoratoryError
 from loratory.flows import fitting, preflight
-from loratory.flows.bench import Bench, Fitted, listed_rows
-from loratory.flows.listening import Listener, interruptible
-from loratory.flows.run import Place, chosen, open_bench
+from loratory.flows.bench import RunContext, FittedContender, read_outcome
+from loratory.flows.listening import EventListener, catch_interrupts
+from loratory.flows.run import RunPaths, select_contenders, open_run_context
 from loratory.specs.frame import Spec
 
 
-def train(spec: Spec, place: Place, names: Sequence[str], listen: Listener) -> list[dict[str, Any]]:
+def train_contenders(spec: Spec, paths: RunPaths, names: Sequence[str], on_event: EventListener) -> list[dict[str, Any]]:
     """Fit the named contenders (all when none is named); a row each: contender, score on validation, folder.
 
     One that cannot be fitted does not keep the others from it; raises LoratoryError when none could be, and Stopped.
     """
-    contenders = chosen(spec, names)
+    contenders = select_contenders(spec, names)
     rows = []
     failures: dict[str, LoratoryError] = {}
-    with place.held(), interruptible() as stopping:
-        bench = open_bench(spec, place, listen, stopping)
+    with paths.lock(), catch_interrupts() as stopping:
+        bench = open_run_context(spec, paths, on_event, stopping)
         for number, contender in enumerate(contenders, 1):
-            listen("contender", {"contender": contender.name, "number": number, "of": len(contenders)})
-            with fitting.alone(listen, contender.name, failures):
-                rows.append(_row(bench, fitting.fit_contender(bench, contender)))
+            on_event("contender", {"contender": contender.name, "number": number, "of": len(contenders)})
+            with fitting.isolate_failure(on_event, contender.name, failures):
+                rows.append(_result_row(bench, fitting.fit_contender(bench, contender)))
     if not rows:
-        preflight.refuse(failures)
+        preflight.raise_problems(failures)
     return rows
 
 
-def _row(bench: Bench, fitted: Fitted) -> dict[str, Any]:
-    task, folder = bench.split.task, fitted.folders[fitted.shipped]
-    scores = task.summarise(listed_rows(folder, "validation.parquet").totals())
+def _result_row(context: RunContext, fitted: FittedContender) -> dict[str, Any]:
+    task, folder = context.split.task, fitted.folders[fitted.shipped_seed]
+    scores = task.summarise(read_outcome(folder, "validation.parquet").sum_counts())
     return {
         "contender": fitted.contender.name,
         "headline": task.headline,

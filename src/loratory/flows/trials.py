@@ -11,12 +11,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from loratory.artifacts.files import storage, write_json
-from loratory.errors import Diverged
-from loratory.flows.bench import Bench, identity_of, validation_key
+from loratory.artifacts.files import translate_write_errors, write_json
+from loratory.errors import TrainingDiverged
+from loratory.flows.bench import RunContext, fit_identity, validation_rank_key
 from loratory.specs.frame import Contender
 
-FACTORS = (  # as many as training: trials: allows
+TRIAL_FACTORS = (  # as many as training: trials: allows
     1.0,
     10**-0.5,
     10**0.5,
@@ -27,54 +27,54 @@ FACTORS = (  # as many as training: trials: allows
     10**-0.75,
     10**0.75,
 )
-KEPT = "trials.json"
-Fit = Callable[[Bench, Contender, int, Path], Path]
+TRIALS_FILE = "trials.json"
+FitFunction = Callable[[RunContext, Contender, int, Path], Path]
 
 
-def tuned(bench: Bench, contender: Contender, fit: Fit) -> tuple[Contender, list[dict[str, Any]]]:
+def tune_contender(context: RunContext, contender: Contender, fit: FitFunction) -> tuple[Contender, list[dict[str, Any]]]:
     """The contender with the best value of its option, and what was tried; the best trial becomes the first seed's fit.
 
     Raises Diverged when every trial did, and Stopped.
     """
-    count, option = bench.spec.training.trials, contender.options.tunable
+    count, option = context.spec.training.trials, contender.options.tunable
     if count == 1 or option is None:
         return contender, []
-    home, identity = bench.folder / contender.name, identity_of(bench, contender, 0)
-    trials = _read(home / KEPT, identity)
+    home, identity = context.folder / contender.name, fit_identity(context, contender, 0)
+    trials = _read_trials(home / TRIALS_FILE, identity)
     if trials is None:
-        trials = [_try(bench, contender, number, home, fit) for number in range(1, count + 1)]
+        trials = [_run_trial(context, contender, number, home, fit) for number in range(1, count + 1)]
         trials.sort(key=lambda trial: (-trial["score"], trial.get("log_loss", 0.0)))
         if trials[0]["score"] < 0:
             said = "; ".join(f"{trial['value']:g}: {trial['failure']}" for trial in trials)
-            raise Diverged(f"every trial of {contender.name} failed ({option} {said})", remedy=f"lower {option}")
-        write_json(home / KEPT, {"identity": identity, "trials": trials})
-    _promote(home, trials[0]["number"])
-    return valued(contender, trials[0]["value"]), trials
+            raise TrainingDiverged(f"every trial of {contender.name} failed ({option} {said})", remedy=f"lower {option}")
+        write_json(home / TRIALS_FILE, {"identity": identity, "trials": trials})
+    _promote_best_trial(home, trials[0]["number"])
+    return with_option_value(contender, trials[0]["value"]), trials
 
 
-def valued(contender: Contender, value: float) -> Contender:
+def with_option_value(contender: Contender, value: float) -> Contender:
     """The contender with another value of its tunable option; raises ValidationError beyond the option's bounds."""
     options = contender.options
     changed = {**options.model_dump(), options.tunable: value}
     return replace(contender, options=type(options).model_validate(changed))
 
 
-def _try(bench: Bench, contender: Contender, number: int, home: Path, fit: Fit) -> dict[str, Any]:
+def _run_trial(context: RunContext, contender: Contender, number: int, home: Path, fit: FitFunction) -> dict[str, Any]:
     option = contender.options.tunable
-    value = float(f"{getattr(contender.options, option) * FACTORS[number - 1]:.3g}")
+    value = float(f"{getattr(contender.options, option) * TRIAL_FACTORS[number - 1]:.3g}")
     trial: dict[str, Any] = {"option": option, "value": value, "number": number}
     try:
-        score, log_loss = validation_key(bench, fit(bench, valued(contender, value), 1, home / f"trial-{number}"))
-    except Diverged as problem:
+        score, log_loss = validation_rank_key(context, fit(context, with_option_value(contender, value), 1, home / f"trial-{number}"))
+    except TrainingDiverged as problem:
         return {**trial, "score": -1.0, "failure": problem.problem}
     except ValidationError as problem:
         return {**trial, "score": -1.0, "failure": problem.errors()[0]["msg"].lower()}
     return {**trial, "score": score, "log_loss": -log_loss}
 
 
-def _promote(home: Path, number: int) -> None:
+def _promote_best_trial(home: Path, number: int) -> None:
     """Make the best trial the first seed's fit and forget the others; doing it twice changes nothing."""
-    with storage(home):
+    with translate_write_errors(home):
         best = home / f"trial-{number}"
         if best.is_dir():
             shutil.rmtree(home / "seed-1", ignore_errors=True)
@@ -83,7 +83,7 @@ def _promote(home: Path, number: int) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _read(file: Path, identity: str) -> list[dict[str, Any]] | None:
+def _read_trials(file: Path, identity: str) -> list[dict[str, Any]] | None:
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -14,14 +14,14 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from loratory.schemas import step
+from loratory.schemas import pointer_step
 
 Check = Callable[[Mapping[str, Any], Any, Any], float | bool | None]
 WORD = re.compile(r"\w+")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 BULLET = re.compile(r"^[ \t]*(?:[-*•]|\d+[.)])[ \t]+\S", re.MULTILINE)
 HASHTAG = re.compile(r"(?<!\w)#\w+")
-NO = (
+REFUSAL_PHRASES = (
     "cannot",
     "can't",
     "can not",
@@ -38,50 +38,50 @@ NO = (
 )
 
 
-class Options(BaseModel):
+class CheckOptions(BaseModel):
     """A check with options."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Between(Options):
+class CountCheck(CheckOptions):
     """How many there may be."""
 
     least: int = Field(0, ge=0, description="fewer are wrong")
     most: int | None = Field(None, ge=0, description="more are wrong; without it there is no limit")
 
     @model_validator(mode="after")
-    def _can_hold(self) -> Self:
+    def _check_bounds(self) -> Self:
         if self.most is not None and self.most < self.least:
             raise ValueError("most is less than least")
         return self
 
-    def holds(self, count: int) -> float:
+    def is_within(self, count: int) -> float:
         return float(self.least <= count and (self.most is None or count <= self.most))
 
 
-class Words(Between):
+class Words(CountCheck):
     """The answer has so many words."""
 
     def __call__(self, input: Mapping[str, Any], answer: Any, expected: Any) -> float:
-        return self.holds(len(WORD.findall(as_text(answer))))
+        return self.is_within(len(WORD.findall(as_text(answer))))
 
 
-class Bullets(Between):
+class Bullets(CountCheck):
     """The answer has so many lines that begin with a dash, a star or a number."""
 
     def __call__(self, input: Mapping[str, Any], answer: Any, expected: Any) -> float:
-        return self.holds(len(BULLET.findall(as_text(answer))))
+        return self.is_within(len(BULLET.findall(as_text(answer))))
 
 
-class Hashtags(Between):
+class Hashtags(CountCheck):
     """The answer has so many hashtags."""
 
     def __call__(self, input: Mapping[str, Any], answer: Any, expected: Any) -> float:
-        return self.holds(len(HASHTAG.findall(as_text(answer))))
+        return self.is_within(len(HASHTAG.findall(as_text(answer))))
 
 
-class Contains(Options):
+class Contains(CheckOptions):
     """The answer holds all of some texts, one of others at least, and none of yet others; case is ignored."""
 
     all: tuple[str, ...] = Field((), description="each of them has to be there")
@@ -89,7 +89,7 @@ class Contains(Options):
     none: tuple[str, ...] = Field((), description="none of them may be there")
 
     @model_validator(mode="after")
-    def _asks(self) -> Self:
+    def _check_any_given(self) -> Self:
         if not (self.all or self.any or self.none):
             raise ValueError("name texts under all, any or none")
         return self
@@ -102,15 +102,15 @@ class Contains(Options):
         return sum(rules) / len(rules)
 
 
-class Refuses(Options):
+class Refuses(CheckOptions):
     """The answer says no where the expected answer does, and only there; told by phrases, case ignored."""
 
-    phrases: tuple[str, ...] = Field(NO, description="one of them in an answer means no")
+    phrases: tuple[str, ...] = Field(REFUSAL_PHRASES, description="one of them in an answer means no")
 
     def __call__(self, input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
-        return None if expected is None else float(self.says_no(answer) == self.says_no(expected))
+        return None if expected is None else float(self.is_refusal(answer) == self.is_refusal(expected))
 
-    def says_no(self, answer: Any) -> bool:
+    def is_refusal(self, answer: Any) -> bool:
         text = as_text(answer).casefold().replace("\u2019", "'")
         return any(phrase.casefold() in text for phrase in self.phrases)
 
@@ -121,7 +121,7 @@ def exact(input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
         return None
     if isinstance(answer, str) and isinstance(expected, str):
         return float(answer.split() == expected.split())
-    return float(_same(answer, expected))
+    return float(_json_equal(answer, expected))
 
 
 def overlap(input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
@@ -139,27 +139,27 @@ def numbers(input: Mapping[str, Any], answer: Any, expected: Any) -> float | Non
     Numbers that number the lines of a list are left out, and so are signs that group or end digits.
     """
     said = NUMBER.findall(re.sub(r"(?m)^[ \t]*\d+[.)][ \t]", "", as_text(answer)))
-    given = {_digits(one) for text in _strings(input) for one in NUMBER.findall(text)}
-    return sum(_digits(one) in given for one in said) / len(said) if said else None
+    given = {_normalise_number(one) for text in _iterate_strings(input) for one in NUMBER.findall(text)}
+    return sum(_normalise_number(one) in given for one in said) / len(said) if said else None
 
 
 def fields(input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
     """Of the values in the expected answer and in this one, the share that both have at the same place."""
     if expected is None:
         return None
-    mine, theirs = dict(leaves(answer)), dict(leaves(expected))
-    both = sum(place in mine and _same(mine[place], value) for place, value in theirs.items())
+    mine, theirs = dict(iterate_leaves(answer)), dict(iterate_leaves(expected))
+    both = sum(place in mine and _json_equal(mine[place], value) for place, value in theirs.items())
     return both / len(mine.keys() | theirs.keys())
 
 
-def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+def iterate_leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """JSON pointer (RFC 6901) and value of all that holds nothing further; an empty list or object is such a value."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
-            yield from leaves(inner, place + step(key))
+            yield from iterate_leaves(inner, place + pointer_step(key))
     elif isinstance(value, (list, tuple)) and value:
         for number, inner in enumerate(value):
-            yield from leaves(inner, place + step(number))
+            yield from iterate_leaves(inner, place + pointer_step(number))
     else:
         yield place, value
 
@@ -169,30 +169,30 @@ def as_text(answer: Any) -> str:
     return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
 
 
-def _same(one: Any, other: Any) -> bool:
+def _json_equal(one: Any, other: Any) -> bool:
     """Equality of JSON, in which true is not 1."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(_json_equal(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(_json_equal, one, other))
     return bool(one == other)
 
 
-def _digits(number: str) -> str:
+def _normalise_number(number: str) -> str:
     """1,234.50 and 1234.5 are one number: the last sign before one or two digits is the point, others group."""
     whole, sign, part = re.sub(r"[.,](?=\d{3}(?!\d))", "", number).replace(",", ".").rpartition(".")
     plain = f"{whole.replace('.', '')}.{part}".rstrip("0").rstrip(".") if sign else part
     return plain.lstrip("0") or "0"
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _iterate_strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for inner in value.values():
-            yield from _strings(inner)
+            yield from _iterate_strings(inner)
     elif isinstance(value, (list, tuple)):
         for inner in value:
-            yield from _strings(inner)
+            yield from _iterate_strings(inner)

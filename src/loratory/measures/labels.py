@@ -11,24 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from loratory.measures.ratios import Ratio, f1_ratio, share
+from loratory.measures.ratios import Ratio, build_f1_ratio, build_ratio
 
-Amount = Any  # a float, or float[...]: one for each resample
+CountValue = Any  # a float, or float[...]: one for each resample
 
-FLOOR = float(np.finfo(np.float64).eps)  # a probability of 0 would make the log-loss of a whole set infinite
+MIN_PROBABILITY = float(np.finfo(np.float64).eps)  # a probability of 0 would make the log-loss of a whole set infinite
 
 
-def counts(expected: str, answered: str | None, odds: Mapping[str, float] | None) -> dict[str, float]:
+def count_outcomes(expected: str, predicted: str | None, probabilities: Mapping[str, float] | None) -> dict[str, float]:
     """Marks of one example: n, reward, answered, log_loss and the confusion counts of its labels."""
-    right = expected == answered
-    marks = {"n": 1.0, "reward": float(right), "answered": float(answered is not None), f"support/{expected}": 1.0}
-    if odds is not None:
-        marks["log_loss"] = log_loss(odds.get(expected, 0.0))
+    right = expected == predicted
+    marks = {"n": 1.0, "reward": float(right), "answered": float(predicted is not None), f"support/{expected}": 1.0}
+    if probabilities is not None:
+        marks["log_loss"] = log_loss(probabilities.get(expected, 0.0))
         marks["with_odds"] = 1.0
     if right:
         return marks | {f"tp/{expected}": 1.0}
     wrong = {f"fn/{expected}": 1.0}
-    return marks | wrong | ({f"fp/{answered}": 1.0} if answered is not None else {})
+    return marks | wrong | ({f"fp/{predicted}": 1.0} if predicted is not None else {})
 
 
 def log_loss(share: float) -> float:
@@ -36,32 +36,32 @@ def log_loss(share: float) -> float:
 
     Clipped to [eps, 1 - eps] of float64, as sklearn.metrics.log_loss (1.9) clips probabilities of that type.
     """
-    return -math.log(min(max(share, FLOOR), 1 - FLOOR))
+    return -math.log(min(max(share, MIN_PROBABILITY), 1 - MIN_PROBABILITY))
 
 
-def f1(tp: Amount, fp: Amount, fn: Amount) -> Amount:
+def f1(tp: CountValue, fp: CountValue, fn: CountValue) -> CountValue:
     """F1 from counts; 0 where nothing was there and nothing was found."""
     return ratio(2 * tp, 2 * tp + fp + fn)
 
 
-def ratio(part: Amount, whole: Amount, empty: float = 0.0) -> Amount:
+def ratio(part: CountValue, whole: CountValue, empty: float = 0.0) -> CountValue:
     """Part / whole, `empty` where the whole is 0."""
     if isinstance(whole, np.ndarray):
         return np.divide(part, whole, out=np.full(whole.shape, empty), where=whole != 0)
     return part / whole if whole else empty
 
 
-def scores(totals: Mapping[str, Amount], labels: Sequence[str]) -> dict[str, Amount]:
+def compute_scores(totals: Mapping[str, CountValue], labels: Sequence[str]) -> dict[str, CountValue]:
     """accuracy, macro_f1, coverage, log_loss and precision/recall/F1 of every label.
 
     Totals may be arrays of equal shape; so are the scores then, log_loss NaN where no answer came with odds.
     """
 
-    def of(kind: str, label: str) -> Amount:
+    def of(kind: str, label: str) -> CountValue:
         return totals.get(f"{kind}/{label}", 0.0)
 
-    per_label: dict[str, Amount] = {}
-    f1_sum: Amount = 0.0
+    per_label: dict[str, CountValue] = {}
+    f1_sum: CountValue = 0.0
     for label in labels:
         tp, fp, fn = of("tp", label), of("fp", label), of("fn", label)
         one = f1(tp, fp, fn)
@@ -80,19 +80,19 @@ def scores(totals: Mapping[str, Amount], labels: Sequence[str]) -> dict[str, Amo
     return summary | per_label
 
 
-def ratios(score: str, labels: Sequence[str]) -> tuple[Ratio, ...]:
+def get_score_ratios(score: str, labels: Sequence[str]) -> tuple[Ratio, ...]:
     """The ratios whose plain mean a score of `scores` is; none of log_loss."""
     if score == "macro_f1":
-        return tuple(_ratio("f1", label) for label in labels)
+        return tuple(_build_ratio("f1", label) for label in labels)
     kind, of_label, label = score.partition("/")
     if of_label and kind in ("precision", "recall", "f1"):
-        return (_ratio(kind, label),)
-    shares = {"accuracy": share("reward", "n"), "coverage": share("answered", "n")}
+        return (_build_ratio(kind, label),)
+    shares = {"accuracy": build_ratio("reward", "n"), "coverage": build_ratio("answered", "n")}
     return (shares[score],) if score in shares else ()
 
 
-def _ratio(kind: str, label: str) -> Ratio:
+def _build_ratio(kind: str, label: str) -> Ratio:
     tp, fp, fn, there = (f"{name}/{label}" for name in ("tp", "fp", "fn", "support"))
     if kind == "precision":
         return Ratio({tp: 1.0}, {tp: 1.0, fp: 1.0}, {tp: 1.0, fp: 1.0})
-    return share(tp, there) if kind == "recall" else f1_ratio(tp, fp, fn, {there: 1.0})
+    return build_ratio(tp, there) if kind == "recall" else build_f1_ratio(tp, fp, fn, {there: 1.0})

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Unit = Literal["characters", "utf-16", "utf-8"]
-End = Literal["exclusive", "inclusive"]
-UNITS = {"characters": "characters", "utf-16": "UTF-16 code units", "utf-8": "UTF-8 bytes"}
-UNSPACED = (  # first and last character of scripts that put no white space between words, or none before a particle
+OffsetUnit = Literal["characters", "utf-16", "utf-8"]
+EndConvention = Literal["exclusive", "inclusive"]
+UNIT_NAMES = {"characters": "characters", "utf-16": "UTF-16 code units", "utf-8": "UTF-8 bytes"}
+UNSPACED_SCRIPTS = (  # first and last character of scripts that put no white space between words, or none before a particle
     ("\u1100", "\u11ff"),  # Hangul: particles stand at the name
     ("\u3130", "\u318f"),  # Hangul
     ("\uac00", "\ud7af"),  # Hangul
@@ -30,16 +30,16 @@ UNSPACED = (  # first and last character of scripts that put no white space betw
     ("\U0001b000", "\U0001b16f"),  # Kana
     ("\U00020000", "\U0003ffff"),  # Han
 )
-JOINER = "\u200d"  # makes one emoji of two
-SKINS = ("\U0001f3fb", "\U0001f3ff")  # change the emoji before them
+ZERO_WIDTH_JOINER = "\u200d"  # makes one emoji of two
+SKIN_TONES = ("\U0001f3fb", "\U0001f3ff")  # change the emoji before them
 
 
 @dataclass(frozen=True)
-class Reading:
+class OffsetFormat:
     """How offsets are read: what they count, whether the end is counted in, and the number of the first character."""
 
-    unit: Unit = "characters"
-    end: End = "exclusive"
+    unit: OffsetUnit = "characters"
+    end: EndConvention = "exclusive"
     first: int = 0
 
     @property
@@ -52,14 +52,14 @@ class Reading:
     def name(self) -> str:
         """In words: "UTF-16 code units, the end counted in"."""
         end = ", the end counted in" if self.end == "inclusive" else ""
-        return UNITS[self.unit] + (f" from {self.first}" if self.first else "") + end
+        return UNIT_NAMES[self.unit] + (f" from {self.first}" if self.first else "") + end
 
     @property
-    def told(self) -> str:
+    def spec_text(self) -> str:
         """The options as they stand in a spec: "offsets: utf-16, end: inclusive"."""
         return ", ".join(f"{name}: {value}" for name, value in self.options.items())
 
-    def remedy(self, now: Reading | None = None) -> str:
+    def build_remedy(self, now: OffsetFormat | None = None) -> str:
         """The edit of a spec that asks for `now` (by default for nothing): "set task: offsets: utf-16"."""
         before = {**dict.fromkeys(self.options), **(now.options if now else {})}
         defaults = {"offsets": "characters", "end": "exclusive", "first": 0}
@@ -67,37 +67,37 @@ class Reading:
         return "set task: " + ", ".join(f"{name}: {value}" for name, value in asked.items() if value != before[name])
 
 
-def to_characters(text: str, reading: Reading) -> Callable[[int, int], tuple[int, int] | None]:
+def to_characters(text: str, offset_format: OffsetFormat) -> Callable[[int, int], tuple[int, int] | None]:
     """A function from given start and end to those in characters, end left out.
 
     It returns None for offsets outside the text, inside of a character, or of an empty span.
     """
-    places = _places(text, reading.unit)
-    shift = reading.first - (reading.end == "inclusive")
+    places = _build_position_lookup(text, offset_format.unit)
+    shift = offset_format.first - (offset_format.end == "inclusive")
 
     def convert(start: int, end: int) -> tuple[int, int] | None:
-        first, last = places(start - reading.first), places(end - shift)
-        if last is None and reading.end == "inclusive":  # the end may name any unit of the last character
+        first, last = places(start - offset_format.first), places(end - shift)
+        if last is None and offset_format.end == "inclusive":  # the end may name any unit of the last character
             last = next((place for more in range(1, 4) if (place := places(end - shift + more)) is not None), None)
         return (first, last) if first is not None and last is not None and first < last else None
 
     return convert
 
 
-def from_characters(text: str, reading: Reading) -> Callable[[int, int], tuple[int, int]]:
+def from_characters(text: str, offset_format: OffsetFormat) -> Callable[[int, int], tuple[int, int]]:
     """The inverse of `to_characters`: from start and end in characters to those that a file in this reading holds."""
-    units = _units(text, reading.unit)
-    shift = reading.first - (reading.end == "inclusive")
+    units = _compute_unit_offsets(text, offset_format.unit)
+    shift = offset_format.first - (offset_format.end == "inclusive")
 
     def convert(start: int, end: int) -> tuple[int, int]:
         if units is None:
-            return start + reading.first, end + shift
-        return units[start] + reading.first, units[end] + shift
+            return start + offset_format.first, end + shift
+        return units[start] + offset_format.first, units[end] + shift
 
     return convert
 
 
-def differs(text: str, unit: Unit) -> int:
+def find_first_difference(text: str, unit: OffsetUnit) -> int:
     """The character from which on offsets in this unit differ from characters; the text's length where none does."""
     if unit == "characters" or text.isascii():
         return len(text)
@@ -105,38 +105,38 @@ def differs(text: str, unit: Unit) -> int:
     return next((place for place, sign in enumerate(text) if ord(sign) > limit), len(text))
 
 
-def judge_start(text: str, place: int) -> str:
+def check_span_start(text: str, place: int) -> str:
     """What is wrong with a span that starts here: "inside", "white", "" (nothing), or "?" in such a script."""
-    return "white" if text[place].isspace() else _cut(text, place)
+    return "white" if text[place].isspace() else _check_boundary(text, place)
 
 
-def judge_end(text: str, place: int) -> str:
+def check_span_end(text: str, place: int) -> str:
     """What is wrong with a span that ends before this place, as of `judge_start`."""
-    return "white" if text[place - 1].isspace() else _cut(text, place)
+    return "white" if text[place - 1].isspace() else _check_boundary(text, place)
 
 
-def _cut(text: str, place: int) -> str:
+def _check_boundary(text: str, place: int) -> str:
     if not 0 < place < len(text):
         return ""
     before, after = text[place - 1], text[place]
-    if JOINER in (before, after) or SKINS[0] <= after <= SKINS[1] or unicodedata.category(after).startswith("M"):
+    if ZERO_WIDTH_JOINER in (before, after) or SKIN_TONES[0] <= after <= SKIN_TONES[1] or unicodedata.category(after).startswith("M"):
         return "inside"
-    if not (_in_word(before) and _in_word(after)):
+    if not (_is_word_character(before) and _is_word_character(after)):
         return ""
-    return "?" if _unspaced(before) or _unspaced(after) else "inside"
+    return "?" if _is_unspaced(before) or _is_unspaced(after) else "inside"
 
 
-def _in_word(sign: str) -> bool:
+def _is_word_character(sign: str) -> bool:
     return sign.isalnum() or sign == "_" or unicodedata.category(sign).startswith("M")
 
 
-def _unspaced(sign: str) -> bool:
-    return sign >= "\u0e00" and any(first <= sign <= last for first, last in UNSPACED)
+def _is_unspaced(sign: str) -> bool:
+    return sign >= "\u0e00" and any(first <= sign <= last for first, last in UNSPACED_SCRIPTS)
 
 
-def _units(text: str, unit: Unit) -> list[int] | None:
+def _compute_unit_offsets(text: str, unit: OffsetUnit) -> list[int] | None:
     """The offset of each character in this unit, and that of the end; None where they are the characters' own."""
-    if differs(text, unit) == len(text):
+    if find_first_difference(text, unit) == len(text):
         return None
     units = [0]
     for sign in text:
@@ -146,8 +146,8 @@ def _units(text: str, unit: Unit) -> list[int] | None:
     return units
 
 
-def _places(text: str, unit: Unit) -> Callable[[int], int | None]:
-    units = _units(text, unit)
+def _build_position_lookup(text: str, unit: OffsetUnit) -> Callable[[int], int | None]:
+    units = _compute_unit_offsets(text, unit)
     if units is None:
         return lambda offset: offset if 0 <= offset <= len(text) else None
     return {offset: place for place, offset in enumerate(units)}.get

@@ -13,15 +13,15 @@ import torch
 
 from loratory.errors import StorageError
 from loratory.models.precision import DTYPES
-from loratory.protocols import Encode, Network, Run, Tokens, Trunk
+from loratory.protocols import EncodeRequest, Network, RequestRunner, TokenIds, Backbone
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-IN_MEMORY = 2 << 30  # bytes of one block of remembered states; a larger one is mapped from a file
+MAX_MEMORY_BYTES = 2 << 30  # bytes of one block of remembered states; a larger one is mapped from a file
 
 
-def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
+def pool_states(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
     """One vector per text, float[B, D], from states float[B, T, D] under a mask int[B, T].
 
     mean and max go over real tokens; cls is the first token, last the last real one.
@@ -36,7 +36,7 @@ def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
     return (states * weight).sum(1) / weight.sum(1)
 
 
-class Pooling(torch.nn.Module):
+class PoolingHead(torch.nn.Module):
     """A head without weights: the pooled state."""
 
     def __init__(self, pooling: str) -> None:
@@ -44,16 +44,16 @@ class Pooling(torch.nn.Module):
         self.pooling = pooling
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        return pool(states, mask, self.pooling)
+        return pool_states(states, mask, self.pooling)
 
 
-def room(tokens: int, width: int, dtype: torch.dtype, most: int = IN_MEMORY) -> Tensor:
+def allocate_states(tokens: int, width: int, dtype: torch.dtype, max_memory_bytes: int = MAX_MEMORY_BYTES) -> Tensor:
     """An empty [tokens, width]: in memory up to `most` bytes, above it a file that goes when the process does.
 
     Raises StorageError when the disk has no room for it.
     """
     size = tokens * width * dtype.itemsize
-    if size <= most:
+    if size <= max_memory_bytes:
         return torch.empty(tokens, width, dtype=dtype)
     with tempfile.NamedTemporaryFile(prefix="loratory-states-") as file:
         try:
@@ -68,39 +68,39 @@ def room(tokens: int, width: int, dtype: torch.dtype, most: int = IN_MEMORY) -> 
     return made.view(tokens, width)
 
 
-class Remembered:
+class ActivationCache:
     """Pooled states, and states that enter a layer, by the trunk's digest, what was computed, and token ids.
 
     Token ids stand for the text and its tokenizer at once. `lent` counts the seconds that a caller was spared because
     another had computed its rows: who reports what a fit costs adds them, so that the first one does not pay for all.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RequestRunner) -> None:
         self._run = run
-        self._known: dict[tuple[str, str], dict[Tokens, Tensor]] = {}
+        self._states: dict[tuple[str, str], dict[TokenIds, Tensor]] = {}
         self._seconds: dict[tuple[str, str], float] = {}
-        self.lent = 0.0
+        self.shared_seconds = 0.0
 
-    def below(
-        self, trunk: Trunk, first: int, rows: Sequence[Tokens], precision: str
-    ) -> Callable[[Sequence[Tokens]], list[Tensor]]:
+    def lookup_layer_inputs(
+        self, backbone: Backbone, first_layer: int, rows: Sequence[TokenIds], precision: str
+    ) -> Callable[[Sequence[TokenIds]], list[Tensor]]:
         """A look-up of the states that enter layer `first`, float[T, D] in `precision`, of these rows."""
-        known = self._filled(
-            (trunk.digest, f"layer {first} in {precision}"),
+        known = self._compute_missing(
+            (backbone.digest, f"layer {first_layer} in {precision}"),
             rows,
-            lambda new: self._entering(trunk, first, new, precision),
+            lambda new: self._compute_layer_inputs(backbone, first_layer, new, precision),
         )
         return lambda asked: [known[row] for row in asked]
 
-    def _filled(
-        self, key: tuple[str, str], rows: Sequence[Tokens], compute: Callable[[list[Tokens]], Iterable[Tensor]]
-    ) -> dict[Tokens, Tensor]:
+    def _compute_missing(
+        self, key: tuple[str, str], rows: Sequence[TokenIds], compute: Callable[[list[TokenIds]], Iterable[Tensor]]
+    ) -> dict[TokenIds, Tensor]:
         """What is known under the key, with the rows that were not there computed."""
-        known = self._known.setdefault(key, {})
+        known = self._states.setdefault(key, {})
         wanted = list(dict.fromkeys(rows))
         new = [row for row in wanted if row not in known]
         if known:
-            self.lent += self._seconds[key] / len(known) * (len(wanted) - len(new))
+            self.shared_seconds += self._seconds[key] / len(known) * (len(wanted) - len(new))
         if new:
             started = time.perf_counter()
             known.update(zip(new, compute(new), strict=True))
@@ -108,17 +108,17 @@ class Remembered:
         return known
 
     @staticmethod
-    def _entering(trunk: Any, first: int, rows: Sequence[Tokens], precision: str) -> Iterator[Tensor]:
+    def _compute_layer_inputs(backbone: Any, first_layer: int, rows: Sequence[TokenIds], precision: str) -> Iterator[Tensor]:
         ends = list(accumulate(map(len, rows)))
-        block = room(ends[-1], trunk.width, DTYPES[precision])
+        block = allocate_states(ends[-1], backbone.width, DTYPES[precision])
         places = [slice(end - len(row), end) for end, row in zip(ends, rows, strict=True)]
-        for i, states in trunk.below(first, rows, precision):
+        for i, states in backbone.below(first_layer, rows, precision):
             block[places[i]] = states
         return (block[place] for place in places)
 
-    def pooled(self, trunk: Trunk, pooling: str, rows: Sequence[Tokens]) -> Tensor:
-        network = Network(trunk, None, Pooling(pooling))
-        known = self._filled(
-            (trunk.digest, pooling), rows, lambda new: self._run([Encode(network, row) for row in new])
+    def compute_pooled(self, backbone: Backbone, pooling: str, rows: Sequence[TokenIds]) -> Tensor:
+        network = Network(backbone, None, PoolingHead(pooling))
+        known = self._compute_missing(
+            (backbone.digest, pooling), rows, lambda new: self._run([EncodeRequest(network, row) for row in new])
         )
-        return torch.stack([known[row] for row in rows]) if rows else torch.empty(0, trunk.width)
+        return torch.stack([known[row] for row in rows]) if rows else torch.empty(0, backbone.width)

@@ -13,24 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-NAME = "loratory_short"
-LANES = 32  # bf16 numbers in one vector register: torch's softmax goes through shorter rows of bf16 one by one
+ATTENTION_NAME = "loratory_short"
+VECTOR_LANES = 32  # bf16 numbers in one vector register: torch's softmax goes through shorter rows of bf16 one by one
 
 
 @dataclass
-class Crossing:
+class ShortRowLimits:
     """Tokens of a row up to which plain products are used; `adopt` sets what was measured on this machine."""
 
     training: int = 128
-    answering: int = 128
+    inference: int = 128
 
 
-CROSSING = Crossing()
+SHORT_ROW_LIMITS = ShortRowLimits()
 
 
-def adopt(training: int, answering: int) -> None:
+def set_short_row_limits(training: int, inference: int) -> None:
     """Use short attention up to these lengths from now on, in this process."""
-    CROSSING.training, CROSSING.answering = training, answering
+    SHORT_ROW_LIMITS.training, SHORT_ROW_LIMITS.inference = training, inference
 
 
 def short_attention(
@@ -46,7 +46,7 @@ def short_attention(
     """softmax(q k' * scaling + mask) v. query [B, H, T, D / H] -> [B, T, H, D / H]; attention_mask bool or additive."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    longest = CROSSING.training if query.requires_grad else CROSSING.answering
+    longest = SHORT_ROW_LIMITS.training if query.requires_grad else SHORT_ROW_LIMITS.inference
     tokens, heads = key.shape[2], query.shape[1] // key.shape[1]
     asked = options.get("is_causal")
     causal = attention_mask is None and (getattr(module, "is_causal", False) if asked is None else asked)
@@ -60,38 +60,38 @@ def short_attention(
         attention_mask = torch.ones(tokens, tokens, dtype=torch.bool).tril_()
     if heads > 1:  # several heads ask one key
         key, value = (part.repeat_interleave(heads, 1) for part in (key, value))
-    return plain(query, key, value, attention_mask, scale).transpose(1, 2).contiguous(), None
+    return eager_attention(query, key, value, attention_mask, scale).transpose(1, 2).contiguous(), None
 
 
-def plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+def eager_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """Attention as it is written down; [B, H, T, D / H] in and out."""
     scores = (query * scale) @ key.transpose(-1, -2)
     if mask is not None and mask.dtype == torch.bool:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     elif mask is not None:
         scores = scores + mask
-    exact = torch.float32 if scores.shape[-1] < LANES else None
+    exact = torch.float32 if scores.shape[-1] < VECTOR_LANES else None
     return scores.softmax(-1, dtype=exact).to(value.dtype) @ value
 
 
-def fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+def sdpa_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """The library's kernel, for comparison."""
     return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
 
 
 @cache
-def _register() -> None:
+def _register_attention() -> None:
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-    AttentionInterface.register(NAME, short_attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)  # without it the mask would silently be None
+    AttentionInterface.register(ATTENTION_NAME, short_attention)
+    AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)  # without it the mask would silently be None
 
 
 def use_short_attention(model: Any) -> bool:
     """Switch a model to it where the architecture calls registered attention (DeBERTa and MPNet do not)."""
     if not getattr(model, "_supports_attention_backend", False) or model.config._attn_implementation != "sdpa":
         return False
-    _register()
-    model.set_attn_implementation(NAME)
+    _register_attention()
+    model.set_attn_implementation(ATTENTION_NAME)
     return True

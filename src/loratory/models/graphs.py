@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-SAMPLE = "sample.safetensors"  # beside the model: inputs with padding, or the graph would have no mask
+SAMPLE_FILE = "sample.safetensors"  # beside the model: inputs with padding, or the graph would have no mask
 
 
-def write(model: Any, sample: Mapping[str, Tensor], file: Path, reduced: bool) -> None:
+def export_graph(model: Any, sample: Mapping[str, Tensor], file: Path, reduce_range: bool) -> None:
     """The graph from a model's inputs to its first output, weights inside; raises whatever the exporter does.
 
     Weights have a scale for each output channel, activations one for each tensor. `reduced` leaves a bit of the
@@ -30,7 +30,7 @@ def write(model: Any, sample: Mapping[str, Tensor], file: Path, reduced: bool) -
     onnx: Any = transformers.exporters
     if getattr(model, "pooler", None) is not None:  # heads read the states
         model.pooler = None
-    weights = onnx.OnnxRuntimeDynamicConfig(per_channel=True, reduce_range=reduced)
+    weights = onnx.OnnxRuntimeDynamicConfig(per_channel=True, reduce_range=reduce_range)
     config = onnx.OnnxConfig(dynamic=True, ort_fusions="cpu", quantizer=onnx.OnnxRuntimeQuantizer(weights))
     with torch.no_grad():
         made = onnx.OnnxExporter().export(model, dict(sample), config)
@@ -44,7 +44,7 @@ def main(folder: str, file: str, kind: str, bits: str) -> None:
     opener: Any = AutoModelForSequenceClassification if kind == "nli" else AutoModel
     try:
         model = opener.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
-        write(model.eval(), load_file(Path(folder) / SAMPLE), Path(file), bits == "reduced")
+        export_graph(model.eval(), load_file(Path(folder) / SAMPLE_FILE), Path(file), bits == "reduced")
     except Exception as problem:
         told = str(problem).strip().splitlines() or [""]
         sys.exit(f"{type(problem).__name__}: {told[0][:300]}")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 
-class LowRank(torch.autograd.Function):
+class LowRankFunction(torch.autograd.Function):
     """y = x W' + b + scale (x A') B', with W and b frozen (Hu et al. 2021, eq. 3), computed in W's precision.
 
     x float[..., I], W [O, I], b [O] or None, A [R, I], B [O, R] -> y [..., O]. Gradients of A and B come in their
@@ -54,4 +54,4 @@ class LowRankLinear(nn.Module):
         self.a, self.b, self.scale = a, b, scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return LowRank.apply(x, self.weight, self.bias, self.a, self.b, self.scale)  # type: ignore[no-any-return,no-untyped-call]
+        return LowRankFunction.apply(x, self.weight, self.bias, self.a, self.b, self.scale)  # type: ignore[no-any-return,no-untyped-call]

@@ -14,34 +14,34 @@ Inputs = dict[str, Tensor]
 TOLERANCE = 1e-4  # of final states that came through a cut, in float32
 
 
-class _Reached(Exception):
+class _LayerReached(Exception):
     """The states that entered a layer; raised to leave the forward pass there."""
 
     def __init__(self, states: Tensor) -> None:
         self.states = states
 
 
-def entering(model: Any, depth: int, first: int, inputs: Inputs) -> Tensor:
+def compute_layer_inputs(model: Any, depth: int, first_layer: int, inputs: Inputs) -> Tensor:
     """Hidden states float[B, T, D] that enter layer `first`; the layers from it on do not run."""
-    _, layers = architectures.layers_of(model, depth)
+    _, layers = architectures.find_layers(model, depth)
 
     def reached(layer: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        raise _Reached(args[0] if args else options["hidden_states"])
+        raise _LayerReached(args[0] if args else options["hidden_states"])
 
-    handle = layers[first].register_forward_pre_hook(reached, with_kwargs=True)
+    handle = layers[first_layer].register_forward_pre_hook(reached, with_kwargs=True)
     try:
         model(**inputs)
-    except _Reached as stop:
+    except _LayerReached as stop:
         return stop.states
     finally:
         handle.remove()
-    raise RuntimeError(f"layer {first} was not reached")
+    raise RuntimeError(f"layer {first_layer} was not reached")
 
 
-class _Given(nn.Module):
+class _SkippedLayer(nn.Module):
     """Stands where a lower layer stood: hands on what it is given, the lowest one the states of the slot."""
 
-    def __init__(self, layer: nn.Module, slot: Upper, lowest: bool) -> None:
+    def __init__(self, layer: nn.Module, slot: UpperLayers, lowest: bool) -> None:
         super().__init__()
         object.__setattr__(self, "_layer", layer)  # not a submodule: its weights are not needed here
         object.__setattr__(self, "_slot", slot)
@@ -58,15 +58,15 @@ class _Given(nn.Module):
         return (states, *[None] * self._slot.others) if self._slot.others is not None else states
 
 
-class Upper:
+class UpperLayers:
     """The layers of `model` from `first` on, called with the states that enter them. Changes the model in place."""
 
-    def __init__(self, model: Any, depth: int, first: int, inputs: Inputs) -> None:
+    def __init__(self, model: Any, depth: int, first_layer: int, inputs: Inputs) -> None:
         self.model, self.states = model, torch.empty(0)
-        _, layers = architectures.layers_of(model, depth)
-        self.others = _others(model, layers[0], inputs)
-        for number in range(first):
-            layers[number] = _Given(layers[number], self, number == 0)
+        _, layers = architectures.find_layers(model, depth)
+        self.extra_outputs = _count_extra_outputs(model, layers[0], inputs)
+        for number in range(first_layer):
+            layers[number] = _SkippedLayer(layers[number], self, number == 0)
 
     def __call__(self, states: Tensor, inputs: Inputs) -> Any:
         """The model's output for the texts of `inputs` from the states that enter layer `first`."""
@@ -74,7 +74,7 @@ class Upper:
         return self.model(**inputs)
 
 
-def _others(model: Any, layer: nn.Module, inputs: Inputs) -> int | None:
+def _count_extra_outputs(model: Any, layer: nn.Module, inputs: Inputs) -> int | None:
     """How many values the layer returns beside its states; None where it returns the states alone."""
     seen: list[int | None] = []
 
@@ -91,14 +91,14 @@ def _others(model: Any, layer: nn.Module, inputs: Inputs) -> int | None:
 
 
 @torch.no_grad()
-def can_be_cut(model: Any, twin: Any, depth: int, first: int, inputs: Inputs) -> bool:
+def can_split(model: Any, model_copy: Any, depth: int, first_layer: int, inputs: Inputs) -> bool:
     """Whether a pass through `twin` cut at layer `first` agrees with one through the whole model (both float32)."""
     try:
         expected = model(**inputs).last_hidden_state
-        states = entering(model, depth, first, inputs)
+        states = compute_layer_inputs(model, depth, first_layer, inputs)
         if states.shape[:2] != inputs["input_ids"].shape:  # XLNet's layers have the texts side by side
             return False
-        got = Upper(twin, depth, first, inputs)(states, inputs).last_hidden_state
+        got = UpperLayers(model_copy, depth, first_layer, inputs)(states, inputs).last_hidden_state
     except (AttributeError, BaseModelError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as problem:
         if is_out_of_memory(problem):
             raise

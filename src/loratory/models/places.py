@@ -10,38 +10,38 @@ from typing import Any
 
 from loratory.artifacts.files import write_text
 from loratory.errors import BaseModelError, LoratoryError
-from loratory.models.bases import EMBEDDED, Base, resolve
+from loratory.models.bases import EMBEDDED_BASES, Base, resolve_base
 from loratory.specs.reading import load_yaml
 
-VARIABLE = "LORATORY_BASES"
-LOCK, ABOVE = "spec.lock.yaml", 4  # a run's spec, and how far above a fit of it
+ENVIRONMENT_VARIABLE = "LORATORY_BASES"
+SPEC_FILE, MAX_PARENTS = "spec.lock.yaml", 4  # a run's spec, and how far above a fit of it
 
 
-def portable(name: str) -> str:
+def make_name_portable(name: str) -> str:
     """A base's name as it may leave this machine: ids and embedded bases as they are, of a folder `./` and its name."""
-    if name in EMBEDDED or not (name.startswith((".", "/", "~")) or Path(name).expanduser().is_dir()):
+    if name in EMBEDDED_BASES or not (name.startswith((".", "/", "~")) or Path(name).expanduser().is_dir()):
         return name
     return f"./{Path(os.path.abspath(Path(name).expanduser())).name}"
 
 
-def leave_name(trunk: Any) -> str:
+def record_base_location(backbone: Any) -> str:
     """What an artifact calls the base of a trunk; where a folder is meant, this machine remembers where it lies."""
-    made = portable(trunk.name)
-    folder = Path(trunk.name).expanduser()
-    if made != trunk.name and folder.is_dir():
+    made = make_name_portable(backbone.name)
+    folder = Path(backbone.name).expanduser()
+    if made != backbone.name and folder.is_dir():
         with suppress(LoratoryError, OSError, RuntimeError):  # no home, or one that cannot be written to
-            write_text(_note(trunk.digest.partition("+")[0]), f"{os.path.abspath(folder)}\n")
+            write_text(_location_file(backbone.digest.partition("+")[0]), f"{os.path.abspath(folder)}\n")
     return made
 
 
-def find(name: str, digest: str, folder: Path) -> Base:
+def find_base(name: str, digest: str, folder: Path) -> Base:
     """The base that an artifact names, by its digest: as it is called, where the spec of the run around it says, where
     it was when something was last saved with it. Raises BaseModelError.
     """
     problem, there = None, False
-    for place in dict.fromkeys((name, *_in_run(folder), *_remembered(digest))):
+    for place in dict.fromkeys((name, *_find_bases_of_run(folder), *_read_recorded_location(digest))):
         try:
-            return resolve(place, digest)
+            return resolve_base(place, digest)
         except BaseModelError as found:
             is_folder = Path(place).expanduser().is_dir()
             if problem is None or is_folder:
@@ -56,12 +56,12 @@ def find(name: str, digest: str, folder: Path) -> Base:
     )
 
 
-def _in_run(folder: Path) -> Iterator[str]:
+def _find_bases_of_run(folder: Path) -> Iterator[str]:
     """Folders that the spec of the run around an artifact names as bases."""
-    for above in [folder.absolute(), *folder.absolute().parents][:ABOVE]:
-        if (above / LOCK).is_file():
+    for above in [folder.absolute(), *folder.absolute().parents][:MAX_PARENTS]:
+        if (above / SPEC_FILE).is_file():
             with suppress(LoratoryError, OSError, TypeError, AttributeError):
-                values, _ = load_yaml(above / LOCK)
+                values, _ = load_yaml(above / SPEC_FILE)
                 rows = [
                     options for row in values.get("ladder") or () if isinstance(row, dict) for options in row.values()
                 ]
@@ -70,16 +70,16 @@ def _in_run(folder: Path) -> Iterator[str]:
             return
 
 
-def _remembered(digest: str) -> Iterator[str]:
+def _read_recorded_location(digest: str) -> Iterator[str]:
     with suppress(OSError, RuntimeError, ValueError):
-        yield _note(digest).read_text(encoding="utf-8").strip()
+        yield _location_file(digest).read_text(encoding="utf-8").strip()
 
 
-def _note(digest: str) -> Path:
+def _location_file(digest: str) -> Path:
     """The file that says where the base of a digest lies: in $LORATORY_BASES, $XDG_STATE_HOME or ~/.local/state."""
     if not digest.isalnum():
         raise ValueError(digest)
-    if given := os.environ.get(VARIABLE):
+    if given := os.environ.get(ENVIRONMENT_VARIABLE):
         return Path(given).expanduser() / digest
     home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     return home / "loratory" / "bases" / digest

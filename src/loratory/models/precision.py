@@ -11,7 +11,7 @@ from loratory.errors import SpecError
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose(wanted: str, device: str) -> str:
+def choose_precision(wanted: str, device: str) -> str:
     """fp32, bf16 or fp16. auto: bf16 where matrix units have it, fp16 on a GPU that lacks it, else fp32."""
     if wanted == "fp16" and device == "cpu":
         raise SpecError(

@@ -13,36 +13,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loratory.protocols import Score, Tokens, Write
+from loratory.protocols import ScoreRequest, TokenIds, GenerateRequest
 
 # Forward of a batch: its requests, and the model's inputs -> final states float[B, T, D]
-Forward = Callable[[Sequence[Score | Write], dict[str, Any]], Tensor]
+Forward = Callable[[Sequence[ScoreRequest | GenerateRequest], dict[str, Any]], Tensor]
 
-LEAST = 16  # tokens: a beginning costs a pass of its own, and fewer (a chat template's first ones) do not pay it back
-ROWS = 2  # that share a beginning: one alone would not be spared anything
+MIN_PREFIX_TOKENS = 16  # tokens: a beginning costs a pass of its own, and fewer (a chat template's first ones) do not pay it back
+MIN_PREFIX_ROWS = 2  # that share a beginning: one alone would not be spared anything
 
 
 @dataclass
-class Prefix:
+class SharedPrefix:
     """A beginning and its rows. `ids` are empty where the rows share nothing. It lives for one call."""
 
-    ids: Tokens
+    ids: TokenIds
     rows: list[int]
-    _known: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # each layer's keys and values, [1, H, P, D / H]
+    _layers: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # each layer's keys and values, [1, H, P, D / H]
 
-    def cache(self, forward: Forward, request: Score | Write, rows: int, device: str) -> Any:
+    def create_cache(self, forward: Forward, request: ScoreRequest | GenerateRequest, rows: int, device: str) -> Any:
         """A fresh cache for a batch, which holds the beginning for each row; `request` is of one of these rows."""
         from transformers import DynamicCache
 
-        if self.ids and not self._known:
-            self._known = self._computed(forward, request, device)
+        if self.ids and not self._layers:
+            self._layers = self._compute_layers(forward, request, device)
         cache = DynamicCache()
-        for pair in self._known:
+        for pair in self._layers:
             keys, values = (part.expand(rows, -1, -1, -1) for part in pair)
-            cache.layers.append(plain_layer(keys, values))  # views: what is written behind them goes into a copy
+            cache.layers.append(create_cache_layer(keys, values))  # views: what is written behind them goes into a copy
         return cache
 
-    def _computed(self, forward: Forward, request: Score | Write, device: str) -> list[tuple[Tensor, Tensor]]:
+    def _compute_layers(self, forward: Forward, request: ScoreRequest | GenerateRequest, device: str) -> list[tuple[Tensor, Tensor]]:
         """Raises ValueError where an architecture remembers anything else than keys and values of every token."""
         from transformers import DynamicCache
 
@@ -52,12 +52,12 @@ class Prefix:
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "position_ids": positions}
         forward([request], {**inputs, "past_key_values": cache, "use_cache": True})
         layers: list[Any] = cache.layers
-        if not is_plain(cache, len(self.ids)):
+        if not is_plain_cache(cache, len(self.ids)):
             raise ValueError("its cache is not one of keys and values for every token")
         return [(layer.keys, layer.values) for layer in layers]
 
 
-def is_plain(cache: Any, tokens: int) -> bool:
+def is_plain_cache(cache: Any, tokens: int) -> bool:
     """Whether it remembers keys and values of so many tokens, and nothing else."""
     from transformers.cache_utils import DynamicLayer
 
@@ -65,7 +65,7 @@ def is_plain(cache: Any, tokens: int) -> bool:
     return bool(layers) and all(type(one) is DynamicLayer and one.get_seq_length() == tokens for one in layers)
 
 
-def plain_layer(keys: Tensor, values: Tensor) -> Any:
+def create_cache_layer(keys: Tensor, values: Tensor) -> Any:
     """A layer of a cache that holds these, [B, H, T, D / H]."""
     from transformers.cache_utils import DynamicLayer
 
@@ -75,28 +75,28 @@ def plain_layer(keys: Tensor, values: Tensor) -> Any:
     return layer
 
 
-def prefixes(requests: Sequence[Score | Write]) -> list[Prefix]:
+def group_by_prefix(requests: Sequence[ScoreRequest | GenerateRequest]) -> list[SharedPrefix]:
     """Requests by what their prompts share; those that share nothing worth it come last, together.
 
     They belong together when they begin with the same `LEAST` tokens under the same adapter. At least one token of each
     prompt is left over.
     """
-    alike: dict[tuple[str | None, Tokens], list[int]] = {}
+    alike: dict[tuple[str | None, TokenIds], list[int]] = {}
     alone: list[int] = []
     for row, request in enumerate(requests):
         adapter, prompt = request.network.adapter, request.prompt
-        known = (adapter.digest if adapter else None, prompt[:LEAST])
-        (alike.setdefault(known, []) if len(prompt) > LEAST else alone).append(row)
+        known = (adapter.digest if adapter else None, prompt[:MIN_PREFIX_TOKENS])
+        (alike.setdefault(known, []) if len(prompt) > MIN_PREFIX_TOKENS else alone).append(row)
     found = []
     for rows in alike.values():
-        if len(rows) < ROWS:
+        if len(rows) < MIN_PREFIX_ROWS:
             alone += rows
         else:
-            found.append(Prefix(_beginning([requests[row].prompt for row in rows]), rows))
-    return [*found, Prefix((), sorted(alone))]
+            found.append(SharedPrefix(_find_common_prefix([requests[row].prompt for row in rows]), rows))
+    return [*found, SharedPrefix((), sorted(alone))]
 
 
-def _beginning(prompts: Sequence[Tokens]) -> Tokens:
+def _find_common_prefix(prompts: Sequence[TokenIds]) -> TokenIds:
     """The longest beginning of all that is shorter than each: first and last in order differ the earliest."""
     most = min(map(len, prompts)) - 1
     first, last = min(prompts), max(prompts)

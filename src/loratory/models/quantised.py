@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from loratory.errors import Unfit, missing_extra
+from loratory.errors import UnsupportedTask, make_missing_extra
 from loratory.models import adapters, architectures
 
-KIND = "nf4"
+QUANTIZATION = "nf4"
 
 
-def quantisable(model: Any, depth: int) -> tuple[Any, list[tuple[str, nn.Linear]]]:
+def find_quantizable_layers(model: Any, depth: int) -> tuple[Any, list[tuple[str, nn.Linear]]]:
     """The stacked layers and the matrices in them that four bits can hold, by name; they may be on the meta device.
 
     Raises MissingExtra without bitsandbytes, and Unfit where there is no such matrix (GPT-2 holds them transposed).
@@ -21,24 +21,24 @@ def quantisable(model: Any, depth: int) -> tuple[Any, list[tuple[str, nn.Linear]
     try:
         import bitsandbytes.nn.modules  # noqa: F401
     except ImportError:
-        raise missing_extra("bitsandbytes", "qlora") from None
-    _, layers = architectures.layers_of(model, depth)
+        raise make_missing_extra("bitsandbytes", "qlora") from None
+    _, layers = architectures.find_layers(model, depth)
     found = [(name, part) for name, part in layers.named_modules() if type(part) is nn.Linear]
     if not found:
-        raise Unfit(
+        raise UnsupportedTask(
             f"the layers of {type(model).__name__} hold no linear layers that four bits could hold",
             remedy="choose another base:, or regime: lora",
         )
     return layers, found
 
 
-def quantised(model: Any, depth: int) -> Any:
+def quantize_model(model: Any, depth: int) -> Any:
     """A second skeleton whose stacked layers hold NF4 matrices; embeddings, norms and heads are the model's own.
 
     Products are computed in float32 on a CPU and in bfloat16 on a GPU.
     """
-    own = adapters.share(model)
-    layers, matrices = quantisable(own, depth)
+    own = adapters.copy_with_shared_weights(model)
+    layers, matrices = find_quantizable_layers(own, depth)
     from bitsandbytes.nn.modules import Linear4bit
 
     for name, part in matrices:
@@ -50,7 +50,7 @@ def quantised(model: Any, depth: int) -> Any:
             bias=part.bias is not None,
             compute_dtype=exact,
             compress_statistics=True,
-            quant_type=KIND,
+            quant_type=QUANTIZATION,
         )
         made.load_state_dict(part.state_dict())
         made.support_avx512bf16_for_cpu = False  # it would repack what others train over, and that form has no gradient

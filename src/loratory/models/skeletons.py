@@ -10,87 +10,87 @@ import torch
 from loratory.errors import BaseModelError
 from loratory.models.bases import Base
 from loratory.models.tokenizers import FastTokenizer
-from loratory.models.trunks import TorchTrunk, attention_of, opener_of, positions_of, read_configuration
-from loratory.models.writing import voice_of
+from loratory.models.trunks import TorchBackbone, attention_options_of, auto_class_of, max_positions_of, read_config
+from loratory.models.writing import find_lm_head
 
-WORDS = 64  # of a vocabulary that is only tried
-SHALLOW = 2  # layers of a model that is really computed
-MOST_WEIGHTS = 300_000_000  # of one that is computed: 1.2 GB
+PROBE_VOCABULARY_SIZE = 64  # of a vocabulary that is only tried
+SHALLOW_LAYERS = 2  # layers of a model that is really computed
+MAX_SHALLOW_WEIGHTS = 300_000_000  # of one that is computed: 1.2 GB
 
 
-def skeleton(base: Base) -> TorchTrunk:
+def load_meta_backbone(base: Base) -> TorchBackbone:
     """A trunk of the base's shape on the meta device; no weight is read. Raises BaseModelError where it cannot be one.
 
     Target modules, layers, adapters and the tokenizer are those of the trunk; what needs a number fails.
     """
-    model = _built(base, configuration(base), "meta")
-    trunk = TorchTrunk(model, FastTokenizer.load(base.files, positions_of(model)), base, "meta")
-    _read(trunk)
+    model = _build_model(base, load_config(base), "meta")
+    trunk = TorchBackbone(model, FastTokenizer.load(base.files, max_positions_of(model)), base, "meta")
+    _check_readable(trunk)
     return trunk
 
 
-def shallow(trunk: TorchTrunk) -> TorchTrunk | None:
+def create_shallow_backbone(backbone: TorchBackbone) -> TorchBackbone | None:
     """A trunk of the same architecture, two layers deep, with random weights; None where that is still too large."""
-    config = shorten(trunk.config)
+    config = shorten_config(backbone.config)
     try:
         with torch.device("meta"):
-            weights = sum(p.numel() for p in opener_of(trunk.base).from_config(config).parameters())
-        if weights > MOST_WEIGHTS:
+            weights = sum(p.numel() for p in auto_class_of(backbone.base).from_config(config).parameters())
+        if weights > MAX_SHALLOW_WEIGHTS:
             return None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return TorchTrunk(_built(trunk.base, config, "cpu"), trunk.tokenizer, trunk.base)
+            return TorchBackbone(_build_model(backbone.base, config, "cpu"), backbone.tokenizer, backbone.base)
     except Exception:  # an architecture that cannot be built two layers deep is tried as it is, by the fit
         return None
 
 
-def speaks(trunk: TorchTrunk) -> bool:
+def has_known_lm_head(backbone: TorchBackbone) -> bool:
     """Whether the architecture's output layer is one that we know, tried on two layers and a few words of it."""
-    config = shorten(trunk.config)
+    config = shorten_config(backbone.config)
     text = config.get_text_config()
-    text.vocab_size = min(int(text.vocab_size), WORDS)
+    text.vocab_size = min(int(text.vocab_size), PROBE_VOCABULARY_SIZE)
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(text, name, None)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return voice_of(_built(trunk.base, config, "cpu")) is not None
+            return find_lm_head(_build_model(backbone.base, config, "cpu")) is not None
     except Exception:  # it cannot be built so: the fit will see
         return True
 
 
-def configuration(base: Base) -> Any:
+def load_config(base: Base) -> Any:
     """The base's configuration as transformers reads it; raises BaseModelError."""
     try:
-        return read_configuration(base)
+        return read_config(base)
     except Exception as problem:
-        raise _unbuilt(base, problem) from problem
+        raise _cannot_build_error(base, problem) from problem
 
 
-def shorten(config: Any) -> Any:
+def shorten_config(config: Any) -> Any:
     """A copy of a configuration with two layers at most; lists that name every layer are cut with them."""
     own = deepcopy(config)
     text = own.get_text_config()
     depth = int(text.num_hidden_layers)
     for name, value in list(vars(text).items()):
-        if isinstance(value, list) and len(value) == depth > SHALLOW:
-            setattr(text, name, value[:SHALLOW])
-    text.num_hidden_layers = min(depth, SHALLOW)
+        if isinstance(value, list) and len(value) == depth > SHALLOW_LAYERS:
+            setattr(text, name, value[:SHALLOW_LAYERS])
+    text.num_hidden_layers = min(depth, SHALLOW_LAYERS)
     return own
 
 
-def _built(base: Base, config: Any, device: str) -> Any:
+def _build_model(base: Base, config: Any, device: str) -> Any:
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         with torch.device(device):
-            return opener_of(base).from_config(config, dtype=torch.float32, **attention_of(base.config)).eval()
+            return auto_class_of(base).from_config(config, dtype=torch.float32, **attention_options_of(base.config)).eval()
     except Exception as problem:
-        raise _unbuilt(base, problem) from problem
+        raise _cannot_build_error(base, problem) from problem
 
 
-def _unbuilt(base: Base, problem: Exception) -> BaseModelError:
+def _cannot_build_error(base: Base, problem: Exception) -> BaseModelError:
     return BaseModelError(
         f"the base {base.name!r} cannot be opened: {str(problem).splitlines()[0][:200] if str(problem) else problem!r}",
         where=str(base.folder / "config.json"),
@@ -99,28 +99,28 @@ def _unbuilt(base: Base, problem: Exception) -> BaseModelError:
     )
 
 
-def _read(trunk: TorchTrunk) -> None:
+def _check_readable(backbone: TorchBackbone) -> None:
     """Raise BaseModelError where the model does not give a state of its width for every token of a text alone.
 
     Some architectures look into their numbers, which are not there; what they do is then seen by the fit.
     """
     ids = torch.zeros(1, 3, dtype=torch.long, device="meta")
     try:
-        output = trunk.model(input_ids=ids)
+        output = backbone.model(input_ids=ids)
     except (NotImplementedError, RuntimeError):
         return
     except Exception as problem:
-        raise _unread(trunk, str(problem).splitlines()[0][:200] if str(problem) else repr(problem)) from problem
+        raise _unreadable_error(backbone, str(problem).splitlines()[0][:200] if str(problem) else repr(problem)) from problem
     states = getattr(output, "last_hidden_state", None)
-    if trunk.kind != "nli" and (states is None or tuple(states.shape) != (1, 3, trunk.width)):
-        raise _unread(trunk, f"it gives {tuple(states.shape)[1:] if states is not None else 'no states'} for 3 tokens")
+    if backbone.kind != "nli" and (states is None or tuple(states.shape) != (1, 3, backbone.width)):
+        raise _unreadable_error(backbone, f"it gives {tuple(states.shape)[1:] if states is not None else 'no states'} for 3 tokens")
 
 
-def _unread(trunk: TorchTrunk, problem: str) -> BaseModelError:
-    kind = "an encoder-decoder" if trunk.config.is_encoder_decoder else trunk.config.model_type
+def _unreadable_error(backbone: TorchBackbone, problem: str) -> BaseModelError:
+    kind = "an encoder-decoder" if backbone.config.is_encoder_decoder else backbone.config.model_type
     return BaseModelError(
-        f"the base {trunk.name!r} is {kind} that does not read a text by itself ({problem})",
-        where=str(trunk.base.folder / "config.json"),
+        f"the base {backbone.name!r} is {kind} that does not read a text by itself ({problem})",
+        where=str(backbone.base.folder / "config.json"),
         allowed="an encoder (BERT, MiniLM, DeBERTa, ...) or a decoder (Llama, Qwen, ...)",
         remedy="choose another base:, such as minilm",
     )

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.contents import Files, files_of
+from loratory.artifacts.contents import VerifiedFiles, open_files
 from loratory.errors import BaseModelError
 from loratory.models.bases import TOKENIZER_FILES
-from loratory.protocols import Offsets, Tokens
+from loratory.protocols import Offsets, TokenIds
 
-FAST = "save a fast one beside the model: AutoTokenizer.from_pretrained(name, use_fast=True).save_pretrained(folder)"
+FAST_REMEDY = "save a fast one beside the model: AutoTokenizer.from_pretrained(name, use_fast=True).save_pretrained(folder)"
 UNBOUNDED = 1_000_000  # tokenizers without a limit report about 1e30
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "tokenizer.model", "sentencepiece.bpe.model")
+VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "tokenizer.model", "sentencepiece.bpe.model")
 
-LEFT_OVER = (  # in tokenizer_config.json: how the base's files, or the last call, cut and padded, and where they lay
+STALE_KEYS = (  # in tokenizer_config.json: how the base's files, or the last call, cut and padded, and where they lay
     "max_length",
     "stride",
     "truncation_strategy",
@@ -27,29 +27,29 @@ LEFT_OVER = (  # in tokenizer_config.json: how the base's files, or the last cal
 )
 
 
-def speakable(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """The text with a question mark for each lone surrogate, which JSON can carry and no tokenizer can read."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-SEVERAL = 256  # texts at most that are remembered until the next ones are asked for
+MAX_CACHED_TEXTS = 256  # texts at most that are remembered until the next ones are asked for
 
 
 class FastTokenizer:
     """A transformers fast tokenizer behind the two calls that predictors need."""
 
     def __init__(self, tokenizer: Any, limit: int) -> None:
-        self.tokenizer, self._limit = tokenizer, limit
-        self._last: tuple[Any, list[tuple[Tokens, Offsets]]] = (None, [])
+        self.tokenizer, self._max_length = tokenizer, limit
+        self._last: tuple[Any, list[tuple[TokenIds, Offsets]]] = (None, [])
 
     @classmethod
-    def load(cls, source: Path | Files, positions: int | None) -> FastTokenizer:
+    def load(cls, source: Path | VerifiedFiles, positions: int | None) -> FastTokenizer:
         """From a model folder; `positions` is how many the trunk has. Raises BaseModelError without tokenizer.json."""
         from transformers import AutoTokenizer
 
-        files = files_of(source)
+        files = open_files(source)
         folder = files.folder
-        if not any(files.has(file) for file in VOCABULARIES):  # transformers would make up an empty one
+        if not any(files.has(file) for file in VOCABULARY_FILES):  # transformers would make up an empty one
             raise BaseModelError(
                 "it has no tokenizer",
                 where=str(folder),
@@ -57,7 +57,7 @@ class FastTokenizer:
                 remedy="save it beside the model: tokenizer.save_pretrained(folder)",
             )
         try:
-            with files.private((*TOKENIZER_FILES, "added_tokens.json", "config.json")) as own:
+            with files.copy_to_temporary((*TOKENIZER_FILES, "added_tokens.json", "config.json")) as own:
                 tokenizer = AutoTokenizer.from_pretrained(str(own), use_fast=True, trust_remote_code=False)
             tokenizer.name_or_path = str(folder)
         except Exception as problem:
@@ -65,104 +65,104 @@ class FastTokenizer:
                 f"its tokenizer cannot be loaded: {str(problem).splitlines()[0][:200] if str(problem) else problem!r}",
                 where=str(folder),
                 allowed="a fast tokenizer (tokenizer.json)",
-                remedy=FAST,
+                remedy=FAST_REMEDY,
             ) from problem
         if not tokenizer.is_fast:
             raise BaseModelError(
                 "its tokenizer is not a fast one, so character offsets are unknown",
                 where=str(folder),
                 allowed="a fast tokenizer (tokenizer.json)",
-                remedy=FAST,
+                remedy=FAST_REMEDY,
             )
         if tokenizer.pad_token_id is None:  # the mask hides it, but stock classifiers and batches ask for one
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
         return cls(tokenizer, min(tokenizer.model_max_length, positions or UNBOUNDED, UNBOUNDED))
 
     @property
-    def limit(self) -> int:
-        return self._limit
+    def max_length(self) -> int:
+        return self._max_length
 
     @property
-    def pad(self) -> int:
+    def pad_token_id(self) -> int:
         """The id that fills short rows; the mask hides it."""
         return int(self.tokenizer.pad_token_id or 0)
 
     @property
-    def separator(self) -> int | None:
+    def separator_token_id(self) -> int | None:
         """The id between the two texts of a pair, where token types are needed; else None."""
         typed = "token_type_ids" in self.tokenizer.model_input_names
         return self.tokenizer.sep_token_id if typed else None
 
-    def ids(self, text: str, pair: str | None = None) -> tuple[Tokens, Offsets]:
-        texts = [speakable(text)] if pair is None else [speakable(text), speakable(pair)]
-        made = self.tokenizer(*texts, truncation=True, max_length=self._limit, return_offsets_mapping=True)
-        return self._row(made["input_ids"], made["offset_mapping"])
+    def encode(self, text: str, pair: str | None = None) -> tuple[TokenIds, Offsets]:
+        texts = [replace_surrogates(text)] if pair is None else [replace_surrogates(text), replace_surrogates(pair)]
+        made = self.tokenizer(*texts, truncation=True, max_length=self._max_length, return_offsets_mapping=True)
+        return self._to_row(made["input_ids"], made["offset_mapping"])
 
-    def _row(self, ids: Sequence[int], offsets: Sequence[Sequence[int]]) -> tuple[Tokens, Offsets]:
+    def _to_row(self, ids: Sequence[int], offsets: Sequence[Sequence[int]]) -> tuple[TokenIds, Offsets]:
         """A text without a single token (empty, and no special tokens) is one padding token: models need one."""
         if not ids:
-            return (self.pad,), ((0, 0),)
+            return (self.pad_token_id,), ((0, 0),)
         return tuple(ids), tuple((start, end) for start, end in offsets)
 
-    def many(self, texts: Sequence[str], limit: int | None = None) -> list[tuple[Tokens, Offsets]]:
+    def encode_batch(self, texts: Sequence[str], max_length: int | None = None) -> list[tuple[TokenIds, Offsets]]:
         if not texts:
             return []
-        most = min(limit or self._limit, self._limit)
-        if len(texts) > SEVERAL:
-            return self._many(texts, most)
+        most = min(max_length or self._max_length, self._max_length)
+        if len(texts) > MAX_CACHED_TEXTS:
+            return self._encode_batch(texts, most)
         asked, (known, rows) = (most, tuple(texts)), self._last
         if known != asked:  # several tasks on the same texts ask one after another
-            rows = self._many(texts, most)
+            rows = self._encode_batch(texts, most)
             self._last = asked, rows
         return list(rows)
 
-    def _many(self, texts: Sequence[str], most: int) -> list[tuple[Tokens, Offsets]]:
-        clean = [speakable(text) for text in texts]
-        made = self.tokenizer(clean, truncation=True, max_length=most, return_offsets_mapping=True)
-        return [self._row(ids, at) for ids, at in zip(made["input_ids"], made["offset_mapping"], strict=True)]
+    def _encode_batch(self, texts: Sequence[str], max_tokens: int) -> list[tuple[TokenIds, Offsets]]:
+        clean = [replace_surrogates(text) for text in texts]
+        made = self.tokenizer(clean, truncation=True, max_length=max_tokens, return_offsets_mapping=True)
+        return [self._to_row(ids, at) for ids, at in zip(made["input_ids"], made["offset_mapping"], strict=True)]
 
-    def ends(self, texts: Sequence[str], limit: int) -> list[tuple[Tokens, Offsets]]:
+    def encode_head_and_tail(self, texts: Sequence[str], max_length: int) -> list[tuple[TokenIds, Offsets]]:
         """Of longer texts a quarter from the beginning and the rest from the end (Sun et al. 2019)."""
         if not texts:
             return []
-        most = min(limit, self._limit)
-        made = self.tokenizer([speakable(text) for text in texts], return_offsets_mapping=True, verbose=False)
+        most = min(max_length, self._max_length)
+        made = self.tokenizer([replace_surrogates(text) for text in texts], return_offsets_mapping=True, verbose=False)
         first = most // 4
 
         def both(whole: Sequence[Any]) -> Sequence[Any]:
             return whole if len(whole) <= most else [*whole[:first], *whole[len(whole) - most + first :]]
 
         pairs = zip(made["input_ids"], made["offset_mapping"], strict=True)
-        return [self._row(both(ids), both(at)) for ids, at in pairs]
+        return [self._to_row(both(ids), both(at)) for ids, at in pairs]
 
-    def windows(self, texts: Sequence[str], limit: int, stride: int) -> list[list[tuple[Tokens, Offsets]]]:
+    def encode_windows(self, texts: Sequence[str], max_length: int, stride: int) -> list[list[tuple[TokenIds, Offsets]]]:
         """Every text whole, in windows of at most `limit` tokens that share `stride` of them with the next."""
         if not texts:
             return []
         made = self.tokenizer(
-            [speakable(text) for text in texts],
+            [replace_surrogates(text) for text in texts],
             truncation=True,
-            max_length=min(limit, self._limit),
+            max_length=min(max_length, self._max_length),
             stride=stride,
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
-        found: list[list[tuple[Tokens, Offsets]]] = [[] for _ in texts]
+        found: list[list[tuple[TokenIds, Offsets]]] = [[] for _ in texts]
         for text, ids, at in zip(
             made["overflow_to_sample_mapping"], made["input_ids"], made["offset_mapping"], strict=True
         ):
-            found[text].append(self._row(ids, at))
+            found[text].append(self._to_row(ids, at))
         return found
 
-    def count(self, texts: Sequence[str]) -> list[int]:
-        clean = [speakable(text) for text in texts]
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        clean = [replace_surrogates(text) for text in texts]
         return [len(ids) for ids in self.tokenizer(clean, verbose=False)["input_ids"]] if texts else []
 
-    def pieces(self, texts: Sequence[str]) -> list[list[tuple[int, int, bool]]]:
+    def tokenize_with_offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int, bool]]]:
         """Of each whole text its tokens: first character, the one behind the last, whether the token is unknown."""
         if not texts:
             return []
-        clean = [speakable(text) for text in texts]
+        clean = [replace_surrogates(text) for text in texts]
         made = self.tokenizer(clean, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         unknown = self.tokenizer.unk_token_id
         return [
@@ -170,15 +170,15 @@ class FastTokenizer:
             for ids, at in zip(made["input_ids"], made["offset_mapping"], strict=True)
         ]
 
-    def read(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         """The text that ids spell, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def widen(self, limit: int) -> None:
+    def raise_max_length(self, limit: int) -> None:
         """Read as many tokens as the base does, where the files were written for a fit that reads fewer."""
-        self._limit = max(self._limit, limit)
+        self._max_length = max(self._max_length, limit)
 
-    def save(self, folder: Path, most: int | None = None, shared: int = 0, padded: str | None = None) -> None:
+    def save(self, folder: Path, max_tokens: int | None = None, overlap: int = 0, padding_side: str | None = None) -> None:
         """Write the tokenizer's files beside a model: other libraries then cut and pad texts as was done here.
 
         most: tokens of a row; longer texts are cut there, and where `shared` is not 0 they go on in further rows that
@@ -186,12 +186,12 @@ class FastTokenizer:
         when they are asked to be, where it is not the base's own; no text is padded unless that is asked for.
         """
         self.tokenizer.save_pretrained(str(folder))
-        most = None if most is None else min(most, self._limit)
-        _settle(folder / "tokenizer.json", most, shared, self.tokenizer.truncation_side)
-        _describe(folder / "tokenizer_config.json", most or self._limit, padded)
+        max_tokens = None if max_tokens is None else min(max_tokens, self._max_length)
+        _write_truncation(folder / "tokenizer.json", max_tokens, overlap, self.tokenizer.truncation_side)
+        _write_tokenizer_config(folder / "tokenizer_config.json", max_tokens or self._max_length, padding_side)
 
 
-def _settle(file: Path, most: int | None, shared: int, side: str) -> None:
+def _write_truncation(file: Path, max_tokens: int | None, overlap: int, side: str) -> None:
     """Truncation and padding of tokenizer.json, which Rust, JavaScript and plain `tokenizers` go by.
 
     What stands there after save_pretrained is the base's own, or what the last text happened to be read with.
@@ -201,17 +201,17 @@ def _settle(file: Path, most: int | None, shared: int, side: str) -> None:
     made: Any = Tokenizer.from_file(str(file))
     made.no_padding()
     made.no_truncation()
-    if most is not None:
-        made.enable_truncation(max_length=most, stride=shared, strategy="longest_first", direction=side)
+    if max_tokens is not None:
+        made.enable_truncation(max_length=max_tokens, stride=overlap, strategy="longest_first", direction=side)
     made.save(str(file), pretty=True)
 
 
-def _describe(file: Path, most: int, padded: str | None) -> None:
+def _write_tokenizer_config(file: Path, max_tokens: int, padding_side: str | None) -> None:
     """tokenizer_config.json: what transformers and transformers.js cut at, without what is left of earlier calls."""
     raw = json.loads(file.read_text(encoding="utf-8"))
-    kept = {name: value for name, value in raw.items() if name not in LEFT_OVER}
-    if most < UNBOUNDED:
-        kept["model_max_length"] = most
-    if padded is not None:
-        kept["padding_side"] = padded
+    kept = {name: value for name, value in raw.items() if name not in STALE_KEYS}
+    if max_tokens < UNBOUNDED:
+        kept["model_max_length"] = max_tokens
+    if padding_side is not None:
+        kept["padding_side"] = padding_side
     file.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

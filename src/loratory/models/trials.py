@@ -7,71 +7,71 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from loratory.models.generating import Pen, Scribe
-from loratory.models.prefixes import LEAST, Forward
-from loratory.models.transcript import Transcript
-from loratory.models.writing import Manner, Speaker
-from loratory.protocols import Network, Score, Tokens, Write
+from loratory.models.generating import TokenSequence, Generator
+from loratory.models.prefixes import MIN_PREFIX_TOKENS, Forward
+from loratory.models.transcript import Detokenizer
+from loratory.models.writing import ScoringMode, Scorer
+from loratory.protocols import Network, ScoreRequest, TokenIds, GenerateRequest
 
 TOLERANCE = 1e-4  # of log-probabilities computed in two ways, in float32
-CHOICES: tuple[Tokens, ...] = ((8, 9, 10), (8, 9, 11, 12), (13,))
-BEGINNING = tuple(5 + k % 11 for k in range(LEAST))
-PROMPTS: tuple[Tokens, ...] = ((*BEGINNING, 6, 9, 7), (*BEGINNING, 8), (*BEGINNING, 8, 5))
+PROBE_CONTINUATIONS: tuple[TokenIds, ...] = ((8, 9, 10), (8, 9, 11, 12), (13,))
+PROBE_PREFIX = tuple(5 + k % 11 for k in range(MIN_PREFIX_TOKENS))
+PROBE_PROMPTS: tuple[TokenIds, ...] = ((*PROBE_PREFIX, 6, 9, 7), (*PROBE_PREFIX, 8), (*PROBE_PREFIX, 8, 5))
 
 
-def trees_work(speaker: Speaker, forward: Forward, network: Network) -> bool:
+def probe_trees(scorer: Scorer, forward: Forward, network: Network) -> bool:
     """Whether a tree gives what rows give, on a small one."""
-    sample = Score(network, (5, 6, 7), CHOICES)
+    sample = ScoreRequest(network, (5, 6, 7), PROBE_CONTINUATIONS)
     try:
-        (by_tree,), (by_rows,) = (speaker.scores([sample], forward, Manner(trees)) for trees in (True, False))
+        (by_tree,), (by_rows,) = (scorer.score([sample], forward, ScoringMode(trees)) for trees in (True, False))
     except (RuntimeError, TypeError, ValueError):
         return False
-    return _alike(by_tree, by_rows)
+    return _are_close(by_tree, by_rows)
 
 
-def sharing_works(speaker: Speaker, forward: Forward, network: Network, trees: bool) -> bool:
+def probe_prefix_sharing(scorer: Scorer, forward: Forward, network: Network, trees: bool) -> bool:
     """Whether prompts behind a shared beginning give what whole prompts give, scored and written, on short ones."""
-    samples = [Score(network, prompt, CHOICES) for prompt in PROMPTS]
-    ways = {Manner(way, True) for way in (trees, False)}
+    samples = [ScoreRequest(network, prompt, PROBE_CONTINUATIONS) for prompt in PROBE_PROMPTS]
+    ways = {ScoringMode(way, True) for way in (trees, False)}
     try:
-        whole = torch.cat(speaker.scores(samples, forward, Manner()))
-        scored = [torch.cat(speaker.scores(samples, forward, way)) for way in ways]
-        (ids, odds), (ids_whole, odds_whole) = (_written(speaker, forward, network, way) for way in (True, False))
+        whole = torch.cat(scorer.score(samples, forward, ScoringMode()))
+        scored = [torch.cat(scorer.score(samples, forward, way)) for way in ways]
+        (ids, odds), (ids_whole, odds_whole) = (_generate_probe(scorer, forward, network, way) for way in (True, False))
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         return False
-    return all(_alike(found, whole) for found in scored) and ids == ids_whole and _alike(odds, odds_whole)
+    return all(_are_close(found, whole) for found in scored) and ids == ids_whole and _are_close(odds, odds_whole)
 
 
-def joining_works(speaker: Speaker, forward: Forward, network: Network) -> bool:
+def probe_joining(scorer: Scorer, forward: Forward, network: Network) -> bool:
     """Whether who comes late, and those that are joined, write what they write alone, on short prompts."""
-    pens, alone = _pens(network, 5), _pens(network, 5)
-    scribe = Scribe(speaker, forward)
+    pens, alone = _create_sequences(network, 5), _create_sequences(network, 5)
+    scribe = Generator(scorer, forward)
     try:
         for late, pen in zip(pens, alone, strict=True):
-            Scribe(speaker, forward).write([pen], False)
+            Generator(scorer, forward).generate([pen], False)
             scribe.add([late], joining=True)
             scribe.step()
-        while not scribe.done:
+        while not scribe.is_done:
             scribe.step()
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         return False
-    return [pen.ids for pen in pens] == [pen.ids for pen in alone] and _alike(_odds(pens), _odds(alone))
+    return [pen.ids for pen in pens] == [pen.ids for pen in alone] and _are_close(_collect_log_probabilities(pens), _collect_log_probabilities(alone))
 
 
-def _written(speaker: Speaker, forward: Forward, network: Network, shared: bool) -> tuple[list[list[int]], Tensor]:
+def _generate_probe(scorer: Scorer, forward: Forward, network: Network, share_prefixes: bool) -> tuple[list[list[int]], Tensor]:
     """The likeliest tokens behind each prompt, and the logarithms of their odds."""
-    pens = _pens(network, 2)
-    Scribe(speaker, forward).write(pens, shared)
-    return [pen.ids for pen in pens], _odds(pens)
+    pens = _create_sequences(network, 2)
+    Generator(scorer, forward).generate(pens, share_prefixes)
+    return [pen.ids for pen in pens], _collect_log_probabilities(pens)
 
 
-def _pens(network: Network, most: int) -> list[Pen]:
-    return [Pen(Write(network, prompt, most, frozenset()), None, Transcript(lambda ids: "")) for prompt in PROMPTS]
+def _create_sequences(network: Network, max_new_tokens: int) -> list[TokenSequence]:
+    return [TokenSequence(GenerateRequest(network, prompt, max_new_tokens, frozenset()), None, Detokenizer(lambda ids: "")) for prompt in PROBE_PROMPTS]
 
 
-def _odds(pens: Sequence[Pen]) -> Tensor:
-    return torch.tensor([odds for pen in pens for odds in pen.odds], dtype=torch.float64).log()
+def _collect_log_probabilities(sequences: Sequence[TokenSequence]) -> Tensor:
+    return torch.tensor([odds for pen in sequences for odds in pen.token_probabilities], dtype=torch.float64).log()
 
 
-def _alike(found: Tensor, wanted: Tensor) -> bool:
+def _are_close(found: Tensor, wanted: Tensor) -> bool:
     return torch.allclose(found, wanted, atol=TOLERANCE, rtol=TOLERANCE)

@@ -13,38 +13,38 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
-from loratory.artifacts.contents import Files, files_of
-from loratory.errors import BaseModelError, Unfit
+from loratory.artifacts.contents import VerifiedFiles, open_files
+from loratory.errors import BaseModelError, UnsupportedTask
 from loratory.models import architectures, partial
 from loratory.models.attention import use_short_attention
-from loratory.models.bases import Base, describe, resolve, weight_files
-from loratory.models.generating import Pen, Scribe
-from loratory.models.grammar import Grammars, Guide
+from loratory.models.bases import Base, describe_base, resolve_base, find_weight_files
+from loratory.models.generating import TokenSequence, Generator
+from loratory.models.grammar import GrammarCompiler, TokenConstraint
 from loratory.models.memory import keep_freed_memory
-from loratory.models.mixture import Floors, Mixture
-from loratory.models.places import find
+from loratory.models.mixture import LayerSplit, MultiLoraModel
+from loratory.models.places import find_base
 from loratory.models.precision import autocast
-from loratory.models.quantised import KIND, quantised
+from loratory.models.quantised import QUANTIZATION, quantize_model
 from loratory.models.tokenizers import FastTokenizer
-from loratory.models.transcript import Transcript
-from loratory.models.trials import joining_works, sharing_works, trees_work
+from loratory.models.transcript import Detokenizer
+from loratory.models.trials import probe_joining, probe_prefix_sharing, probe_trees
 from loratory.models.weights import read_tensors
-from loratory.models.writing import Manner, Speaker, pad, voice_of
-from loratory.protocols import JSON, Adapter, Alive, Encode, Network, Score, Tokens, Write, Written, always
+from loratory.models.writing import ScoringMode, Scorer, pad_rows, find_lm_head
+from loratory.protocols import JSON, Adapter, Alive, EncodeRequest, Network, ScoreRequest, TokenIds, GenerateRequest, Generation, is_always_alive
 
 if TYPE_CHECKING:
-    from loratory.models.int8 import Hands, Session
-    from loratory.models.live import LiveTrunk, Ways
+    from loratory.models.int8 import RowThreads, Int8Session
+    from loratory.models.live import TrainableBackbone, ComputeConfig
 
-PASS = 48  # tokens that could be computed in the time that a pass takes beside its tokens
-BATCH_TOKENS = 4096  # padded tokens of one inference pass: larger gains nothing on a CPU and costs memory
+PASS_OVERHEAD_TOKENS = 48  # tokens that could be computed in the time that a pass takes beside its tokens
+MAX_BATCH_TOKENS = 4096  # padded tokens of one inference pass: larger gains nothing on a CPU and costs memory
 
 
-def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+def batch_by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
     """Indices in batches of neighbouring lengths, each at most `budget` padded tokens (or one row)."""
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda k: -lengths[k]):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
+        if batch and lengths[batch[0]] * (len(batch) + 1) > max_tokens:
             yield batch
             batch = []
         batch.append(i)
@@ -52,7 +52,7 @@ def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield batch
 
 
-def by_cost(lengths: Sequence[int], budget: int, each: int = PASS) -> list[list[int]]:
+def batch_by_cost(lengths: Sequence[int], max_tokens: int, pass_overhead: int = PASS_OVERHEAD_TOKENS) -> list[list[int]]:
     """As `by_length`, in the batches that cost least: padded tokens, and for every pass as much as `each` tokens.
 
     Few rows of many lengths are mostly padding in one pass: texts of 16 tokens on average beside one of 90.
@@ -65,8 +65,8 @@ def by_cost(lengths: Sequence[int], budget: int, each: int = PASS) -> list[list[
         costs = []
         for number, (cost, _) in enumerate(best):
             padded = lengths[order[starts[number]]] * (end - starts[number])
-            passes = -(-padded // budget)
-            costs.append((cost + padded + each * passes, starts[number]))
+            passes = -(-padded // max_tokens)
+            costs.append((cost + padded + pass_overhead * passes, starts[number]))
         best.append(min(costs))
     found: list[list[int]] = []
     at = len(ends)
@@ -74,126 +74,126 @@ def by_cost(lengths: Sequence[int], budget: int, each: int = PASS) -> list[list[
         start = best[at][1]
         found.append(order[start : ends[at - 1]])
         at = starts.index(start)
-    return [[mine[k] for k in part] for mine in found[::-1] for part in by_length([lengths[k] for k in mine], budget)]
+    return [[mine[k] for k in part] for mine in found[::-1] for part in batch_by_length([lengths[k] for k in mine], max_tokens)]
 
 
-class TorchTrunk:
+class TorchBackbone:
     """A frozen transformers model that encodes rows of ids, each under its own adapter and head."""
 
     def __init__(self, model: Any, tokenizer: FastTokenizer, base: Base, device: str = "cpu") -> None:
         whole: Any = model.eval().requires_grad_(False).to(device)
-        self.voice = voice_of(whole) if base.kind == "causal" else None
-        self.whole = whole if self.voice else None  # of a base that can write: the trunk with its output layer
+        self.lm_head = find_lm_head(whole) if base.kind == "causal" else None
+        self.full_model = whole if self.lm_head else None  # of a base that can write: the trunk with its output layer
         self.model: Any = whole.base_model if base.kind == "causal" else whole
-        self.prefix = str(whole.base_model_prefix) if self.voice else ""  # where the whole holds the trunk
+        self.model_prefix = str(whole.base_model_prefix) if self.lm_head else ""  # where the whole holds the trunk
         self.tokenizer, self.base, self.device = tokenizer, base, device
         self.name, self.digest, self.kind, self.pooling = base.name, base.digest, base.kind, base.pooling
         self.config = model.config
-        self.depth, self.width = shape_of(self.config, base)
-        self._host = Mixture(self.model, self.depth)
-        self.sessions: WeakKeyDictionary[Network, Session] = WeakKeyDictionary()  # of networks that answer in int8
-        self.hands: Hands | None = None  # who compute their rows
-        self.full = self  # in full precision: what is merged and exported
-        self._nf4: TorchTrunk | None = None
-        self._grammars: dict[int, Grammars] = {}  # by the token that ends an answer
-        self._making = threading.Lock()  # of a table of tokens: schemas of clients are tried in other threads
-        self._trees: bool | None = None  # whether trees of continuations are computed rightly; None: not tried yet
-        mixed = self.config.model_type not in architectures.UNMIXED
+        self.depth, self.width = read_depth_and_width(self.config, base)
+        self._multi_lora = MultiLoraModel(self.model, self.depth)
+        self.int8_sessions: WeakKeyDictionary[Network, Int8Session] = WeakKeyDictionary()  # of networks that answer in int8
+        self.row_threads: RowThreads | None = None  # who compute their rows
+        self.unquantized = self  # in full precision: what is merged and exported
+        self._quantized: TorchBackbone | None = None
+        self._grammar_compilers: dict[int, GrammarCompiler] = {}  # by the token that ends an answer
+        self._grammar_lock = threading.Lock()  # of a table of tokens: schemas of clients are tried in other threads
+        self._trees_work: bool | None = None  # whether trees of continuations are computed rightly; None: not tried yet
+        mixed = self.config.model_type not in architectures.UNMIXED_ARCHITECTURES
         stacks = self.kind == "encoder" and mixed and not self.config.is_encoder_decoder
-        stacks = stacks and architectures.stacked(self.model, self.depth)
-        self._stacks = stacks  # whether its layers can be entered with what left the ones below
-        self._joinable: bool | None = None  # whether rows can join others that are being written; None: not tried yet
-        self._shares: bool | None = None  # whether prompts can begin behind what they share; None: not tried yet
+        stacks = stacks and architectures.has_layer_list(self.model, self.depth)
+        self._can_split_layers = stacks  # whether its layers can be entered with what left the ones below
+        self._joining_works: bool | None = None  # whether rows can join others that are being written; None: not tried yet
+        self._sharing_works: bool | None = None  # whether prompts can begin behind what they share; None: not tried yet
 
-    def compute_in(self, precision: str) -> None:
+    def set_precision(self, precision: str) -> None:
         """The precision of the products in which it answers from now on: fp32 or bf16."""
-        self._host = Mixture(self.model, self.depth, precision)
+        self._multi_lora = MultiLoraModel(self.model, self.depth, precision)
 
-    def twin(self) -> TorchTrunk:
+    def clone_fp32(self) -> TorchBackbone:
         """The same weights in fp32, for another thread."""
-        return TorchTrunk(self.whole or self.model, self.tokenizer, self.base, self.device)
+        return TorchBackbone(self.full_model or self.model, self.tokenizer, self.base, self.device)
 
-    def parameters(self) -> int:
+    def count_parameters(self) -> int:
         """How many weights the trunk has, its output layer's included."""
-        return sum(p.numel() for p in (self.full.whole or self.full.model).parameters())
+        return sum(p.numel() for p in (self.unquantized.full_model or self.unquantized.model).parameters())
 
-    def quantised(self) -> TorchTrunk:
+    def quantize(self) -> TorchBackbone:
         """The same trunk with NF4 matrices, under a digest of its own; `full` leads back."""
-        if self._nf4 is None:
-            whole = quantised(self.whole or self.model, self.depth)
-            base = replace(self.base, digest=f"{self.digest}+{KIND}")
-            self._nf4 = TorchTrunk(whole, self.tokenizer, base, self.device)
-            self._nf4.full = self
-        return self._nf4
+        if self._quantized is None:
+            whole = quantize_model(self.full_model or self.model, self.depth)
+            base = replace(self.base, digest=f"{self.digest}+{QUANTIZATION}")
+            self._quantized = TorchBackbone(whole, self.tokenizer, base, self.device)
+            self._quantized.unquantized = self
+        return self._quantized
 
     def save(self, folder: Path) -> None:
         """Weights, configuration and tokenizer as stock transformers opens them."""
-        (self.whole or self.model).save_pretrained(folder)
+        (self.full_model or self.model).save_pretrained(folder)
         self.tokenizer.save(folder)
 
-    def inputs(self, rows: Sequence[Tokens]) -> dict[str, Tensor]:
+    def build_inputs(self, rows: Sequence[TokenIds]) -> dict[str, Tensor]:
         """What the model's forward takes: ids and mask int64[B, T], and token types for pairs."""
-        ids, mask = pad(rows, self.tokenizer.pad)
+        ids, mask = pad_rows(rows, self.tokenizer.pad_token_id)
         made = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
-        if self.kind == "nli" and (separator := self.tokenizer.separator) is not None:
+        if self.kind == "nli" and (separator := self.tokenizer.separator_token_id) is not None:
             after = (ids == separator).long().cumsum(-1) - (ids == separator).long()
             made["token_type_ids"] = (after.clamp(max=1) * mask).to(self.device)
         return made
 
-    def states(self, rows: Sequence[Tokens], guests: Sequence[Adapter | None]) -> tuple[Tensor, Tensor]:
+    def compute_states(self, rows: Sequence[TokenIds], adapters: Sequence[Adapter | None]) -> tuple[Tensor, Tensor]:
         """Final hidden states float[B, T, D] (of an nli base: logits float[B, L]) and the mask."""
-        inputs = self.inputs(rows)
-        if self.config.model_type in architectures.UNMIXED and len({g.digest if g else None for g in guests}) > 1:
-            return self._apart(inputs, guests), inputs["attention_mask"]
-        return self._read(self._host(guests, **inputs)), inputs["attention_mask"]
+        inputs = self.build_inputs(rows)
+        if self.config.model_type in architectures.UNMIXED_ARCHITECTURES and len({g.digest if g else None for g in adapters}) > 1:
+            return self._run_per_adapter(inputs, adapters), inputs["attention_mask"]
+        return self._select_output(self._multi_lora(adapters, **inputs)), inputs["attention_mask"]
 
-    def _read(self, output: Any) -> Tensor:
+    def _select_output(self, output: Any) -> Tensor:
         return output.logits if self.kind == "nli" else output.last_hidden_state  # type: ignore[no-any-return]
 
-    def _apart(self, inputs: Mapping[str, Tensor], guests: Sequence[Adapter | None]) -> Tensor:
+    def _run_per_adapter(self, inputs: Mapping[str, Tensor], adapters: Sequence[Adapter | None]) -> Tensor:
         """A pass for each adapter, where the architecture cannot mix them in one."""
         groups: dict[str | None, list[int]] = {}
-        for row, guest in enumerate(guests):
+        for row, guest in enumerate(adapters):
             groups.setdefault(guest.digest if guest else None, []).append(row)
         parts = [
-            self._read(self._host([guests[i] for i in rows], **{name: t[rows] for name, t in inputs.items()}))
+            self._select_output(self._multi_lora([adapters[i] for i in rows], **{name: t[rows] for name, t in inputs.items()}))
             for rows in groups.values()
         ]
         order = torch.tensor([i for rows in groups.values() for i in rows], device=self.device)
         return torch.cat(parts)[order.argsort()]
 
     @torch.inference_mode()
-    def encode(self, requests: Sequence[Encode], alive: Alive = always) -> list[Tensor]:
+    def encode(self, requests: Sequence[EncodeRequest], alive: Alive = is_always_alive) -> list[Tensor]:
         out: list[Tensor] = [torch.empty(0)] * len(requests)
-        together = self._encode_alone(requests, alive, out) if self.sessions else range(len(requests))
-        for mine in by_cost([len(requests[i].ids) for i in together], BATCH_TOKENS):
-            for alike in self._alike([together[k] for k in mine], requests):
+        together = self._encode_int8(requests, alive, out) if self.int8_sessions else range(len(requests))
+        for mine in batch_by_cost([len(requests[i].ids) for i in together], MAX_BATCH_TOKENS):
+            for alike in self._split_by_eos_count([together[k] for k in mine], requests):
                 wanted = [i for i in alike if alive(i)]
                 if wanted:
-                    self._encode([requests[i] for i in wanted], wanted, out)
+                    self._encode_batch([requests[i] for i in wanted], wanted, out)
         return out
 
-    def _encode_alone(self, requests: Sequence[Encode], alive: Alive, out: list[Tensor]) -> list[int]:
+    def _encode_int8(self, requests: Sequence[EncodeRequest], alive: Alive, out: list[Tensor]) -> list[int]:
         """Answer those whose networks have a session, row by row; the numbers of the others."""
-        found = [self.sessions.get(request.network) for request in requests]
+        found = [self.int8_sessions.get(request.network) for request in requests]
 
         def answer(rows: Sequence[int]) -> None:
             for i in rows:
                 if (session := found[i]) is not None and alive(i):
-                    out[i] = self._alone(requests[i], session)
+                    out[i] = self._encode_int8_row(requests[i], session)
 
         mine = [i for i, session in enumerate(found) if session is not None]
-        assert self.hands is not None
-        self.hands.share(mine, [len(request.ids) for request in requests], answer)
+        assert self.row_threads is not None
+        self.row_threads.run_rows(mine, [len(request.ids) for request in requests], answer)
         return [i for i, session in enumerate(found) if session is None]
 
     @torch.inference_mode()
-    def _alone(self, request: Encode, session: Session) -> Tensor:
-        inputs = self.inputs([request.ids])
+    def _encode_int8_row(self, request: EncodeRequest, session: Int8Session) -> Tensor:
+        inputs = self.build_inputs([request.ids])
         states, head = session(inputs), request.network.head
         return (states if head is None else head(states, inputs["attention_mask"]))[0].float()
 
-    def _alike(self, batch: list[int], requests: Sequence[Encode]) -> list[list[int]]:
+    def _split_by_eos_count(self, batch: list[int], requests: Sequence[EncodeRequest]) -> list[list[int]]:
         """The batch in parts that one pass can take: BART's classifier wants equally many end tokens in each row."""
         if not self.config.is_encoder_decoder:
             return [batch]
@@ -202,59 +202,59 @@ class TorchTrunk:
             parts.setdefault(requests[i].ids.count(self.config.eos_token_id), []).append(i)
         return list(parts.values())
 
-    def _encode(self, requests: Sequence[Encode], places: Sequence[int], out: list[Tensor]) -> None:
-        for rows, states, mask in self._passes([r.ids for r in requests], [r.network.adapter for r in requests]):
-            self._apply([requests[row] for row in rows], [places[row] for row in rows], states, mask, out)
+    def _encode_batch(self, requests: Sequence[EncodeRequest], places: Sequence[int], out: list[Tensor]) -> None:
+        for rows, states, mask in self._run_passes([r.ids for r in requests], [r.network.adapter for r in requests]):
+            self._apply_heads([requests[row] for row in rows], [places[row] for row in rows], states, mask, out)
 
-    def _passes(
-        self, rows: Sequence[Tokens], guests: Sequence[Adapter | None]
+    def _run_passes(
+        self, rows: Sequence[TokenIds], adapters: Sequence[Adapter | None]
     ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """Numbers, final states and mask of rows that are computed together, rows of one guest one after another.
 
         Rows of the same text share the layers below the first that any of their guests changes.
         """
         levels: dict[int, list[int]] = {}
-        floors = self._floors() if self._repeats(rows, guests) else None
-        for row, guest in enumerate(guests):
+        floors = self._get_layer_split() if self._has_shared_texts(rows, adapters) else None
+        for row, guest in enumerate(adapters):
             level = 0 if floors is None else self.depth if guest is None else guest.first_layer
-            levels.setdefault(level if self._host.sits(guest) else 0, []).append(row)
+            levels.setdefault(level if self._multi_lora.can_mix(guest) else 0, []).append(row)
         entering: dict[int, Tensor] = {}
         if floors is not None and (upper := [row for level in levels if level for row in levels[level]]):
             texts = list(dict.fromkeys(rows[row] for row in upper))
             numbers = {text: number for number, text in enumerate(texts)}
-            entering = floors.below(frozenset(levels) - {0}, self.inputs(texts))
+            entering = floors.capture_layer_inputs(frozenset(levels) - {0}, self.build_inputs(texts))
         for level, mine in levels.items():
-            mine.sort(key=lambda row: id(guests[row]))
-            seated = [guests[row] for row in mine]
+            mine.sort(key=lambda row: id(adapters[row]))
+            seated = [adapters[row] for row in mine]
             if not level:
-                yield mine, *self.states([rows[row] for row in mine], seated)
+                yield mine, *self.compute_states([rows[row] for row in mine], seated)
                 continue
-            inputs = self.inputs([rows[row] for row in mine])
+            inputs = self.build_inputs([rows[row] for row in mine])
             longest = inputs["attention_mask"].shape[1]
             states = entering[level][[numbers[rows[row]] for row in mine], :longest]
             if level < self.depth:
-                states = self._read(self._host.onward(level, states, seated, inputs))
+                states = self._select_output(self._multi_lora.run_from_layer(level, states, seated, inputs))
             yield mine, states, inputs["attention_mask"]
 
-    def _repeats(self, rows: Sequence[Tokens], guests: Sequence[Adapter | None]) -> bool:
+    def _has_shared_texts(self, rows: Sequence[TokenIds], adapters: Sequence[Adapter | None]) -> bool:
         """Whether a text stands here twice below layers that its guests leave alone."""
-        if not self._stacks:
+        if not self._can_split_layers:
             return False
-        shared = [row for row, guest in zip(rows, guests, strict=True) if guest is None or guest.first_layer]
+        shared = [row for row, guest in zip(rows, adapters, strict=True) if guest is None or guest.first_layer]
         return len(set(shared)) < len(shared)
 
-    def own(self, network: Network) -> float:
+    def incremental_cost(self, network: Network) -> float:
         """The part of a pass, from 0 to 1, that a row needs for itself where its text stands beside it already."""
-        if not self._stacks or network in self.sessions:
+        if not self._can_split_layers or network in self.int8_sessions:
             return 1.0
         return 1 - network.adapter.first_layer / self.depth if network.adapter else 0.0
 
-    def _floors(self) -> Floors | None:
-        token = self.tokenizer.ids("a")[0][0]
-        return self._host.floors(self.inputs([(token,) * 3, (token,) * 5]))
+    def _get_layer_split(self) -> LayerSplit | None:
+        token = self.tokenizer.encode("a")[0][0]
+        return self._multi_lora.get_layer_split(self.build_inputs([(token,) * 3, (token,) * 5]))
 
-    def _apply(
-        self, requests: Sequence[Encode], places: Sequence[int], states: Tensor, mask: Tensor, out: list[Tensor]
+    def _apply_heads(
+        self, requests: Sequence[EncodeRequest], places: Sequence[int], states: Tensor, mask: Tensor, out: list[Tensor]
     ) -> None:
         heads: dict[int, list[int]] = {}
         for row, request in enumerate(requests):
@@ -266,134 +266,134 @@ class TorchTrunk:
             for row, output in zip(rows, outputs, strict=True):
                 out[places[row]] = output.float().cpu()
 
-    def score(self, requests: Sequence[Score], alive: Alive = always) -> list[Tensor]:
+    def score(self, requests: Sequence[ScoreRequest], alive: Alive = is_always_alive) -> list[Tensor]:
         """Log-probabilities float64[C] of each request's continuations; raises Unfit where the base cannot write."""
-        return self.speaker().scores(requests, self._forward, self.manner(requests), alive)
+        return self.create_scorer().score(requests, self._run_forward, self.scoring_mode(requests), alive)
 
-    def write(self, requests: Sequence[Write], alive: Alive = always) -> list[Written]:
+    def generate(self, requests: Sequence[GenerateRequest], alive: Alive = is_always_alive) -> list[Generation]:
         """Text behind each prompt, in batches; raises Unfit for a base that cannot write or a schema without end."""
-        scribe = self.scribe()
-        pens = [self.pen(request, bound(alive, place)) for place, request in enumerate(requests)]
-        longest = max((len(r.prompt) + r.most for r in requests), default=0)
-        scribe.write(pens, len(requests) > 1 and self._shares_beginnings(longest))
+        scribe = self.create_generator()
+        pens = [self.create_sequence(request, bound(alive, place)) for place, request in enumerate(requests)]
+        longest = max((len(r.prompt) + r.max_new_tokens for r in requests), default=0)
+        scribe.generate(pens, len(requests) > 1 and self._supports_prefix_sharing(longest))
         for pen in pens:
-            if pen.problem:
-                raise pen.problem
-        return [pen.written() for pen in pens]
+            if pen.error:
+                raise pen.error
+        return [pen.to_generation() for pen in pens]
 
-    def scribe(self) -> Scribe:
+    def create_generator(self) -> Generator:
         """Writes what comes, and takes in more while it writes; raises Unfit where the base cannot write."""
-        return Scribe(self.speaker(), self._forward)
+        return Generator(self.create_scorer(), self._run_forward)
 
-    def pen(self, request: Write, wanted: Callable[[], bool] = lambda: True) -> Pen:
+    def create_sequence(self, request: GenerateRequest, is_wanted: Callable[[], bool] = lambda: True) -> TokenSequence:
         """A request, ready to be written; raises Unfit where its schema cannot be held."""
-        return Pen(request, self._guide(request), Transcript(self.tokenizer.read, request.stops, request.hear), wanted)
+        return TokenSequence(request, self._create_constraint(request), Detokenizer(self.tokenizer.decode, request.stop_strings, request.on_token), is_wanted)
 
-    def joins(self, request: Write) -> bool:
+    def can_join_batch(self, request: GenerateRequest) -> bool:
         """Whether it may join others that are being written: not with more tokens than a layer looks back."""
-        return self._joins(len(request.prompt) + request.most)
+        return self._supports_joining(len(request.prompt) + request.max_new_tokens)
 
-    def seat(self, scribe: Scribe, pens: Sequence[Pen], joining: bool) -> None:
+    def add_sequences(self, generator: Generator, sequences: Sequence[TokenSequence], joining: bool) -> None:
         """Let these be written with what a scribe is writing, or as a batch of their own."""
-        longest = max(len(pen.request.prompt) + pen.request.most for pen in pens)
-        scribe.add(pens, len(pens) > 1 and self._shares_beginnings(longest), joining)
+        longest = max(len(pen.request.prompt) + pen.request.max_new_tokens for pen in sequences)
+        generator.add(sequences, len(sequences) > 1 and self._supports_prefix_sharing(longest), joining)
 
-    def _forward(self, requests: Sequence[Score | Write], inputs: dict[str, Any]) -> Tensor:
+    def _run_forward(self, requests: Sequence[ScoreRequest | GenerateRequest], inputs: dict[str, Any]) -> Tensor:
         """The trunk's pass, each request under its own adapter."""
-        return self._read(self._host([request.network.adapter for request in requests], **inputs))
+        return self._select_output(self._multi_lora([request.network.adapter for request in requests], **inputs))
 
-    def _guide(self, request: Write) -> Guide | None:
+    def _create_constraint(self, request: GenerateRequest) -> TokenConstraint | None:
         """What holds a request to its schema."""
         if request.schema is None:
             return None
-        end = min(request.ends)
-        with self._making:
-            if end not in self._grammars:
-                self._grammars[end] = Grammars(self.tokenizer.tokenizer, self.speaker().voice.vocabulary, end)
-        return self._grammars[end].guide(request.schema, request.most)
+        end = min(request.stop_token_ids)
+        with self._grammar_lock:
+            if end not in self._grammar_compilers:
+                self._grammar_compilers[end] = GrammarCompiler(self.tokenizer.tokenizer, self.create_scorer().lm_head.vocab_size, end)
+        return self._grammar_compilers[end].create_constraint(request.schema, request.max_new_tokens)
 
-    def speaker(self) -> Speaker:
+    def create_scorer(self) -> Scorer:
         """What scores continuations with this trunk's output layer; raises Unfit where there is none."""
-        if self.voice is None:
-            raise Unfit(f"{self.name} has no output layer that it could write with", allowed="a causal language model")
-        return Speaker(self.voice, self.tokenizer.pad, self.device, lambda n: by_length(n, BATCH_TOKENS))
+        if self.lm_head is None:
+            raise UnsupportedTask(f"{self.name} has no output layer that it could write with", allowed="a causal language model")
+        return Scorer(self.lm_head, self.tokenizer.pad_token_id, self.device, lambda n: batch_by_length(n, MAX_BATCH_TOKENS))
 
-    def manner(self, requests: Sequence[Score]) -> Manner:
+    def scoring_mode(self, requests: Sequence[ScoreRequest]) -> ScoringMode:
         """How these are computed: trees and shared beginnings where they were seen to work, within a sliding window."""
-        window = architectures.window_of(self.config) or self.tokenizer.limit
-        widest = max((len(r.prompt) + sum(map(len, r.choices)) for r in requests), default=0)
-        longest = max((len(r.prompt) + max(map(len, r.choices)) for r in requests), default=0)
-        trees = self._grows_trees() and widest <= window
+        window = architectures.sliding_window_of(self.config) or self.tokenizer.max_length
+        widest = max((len(r.prompt) + sum(map(len, r.continuations)) for r in requests), default=0)
+        longest = max((len(r.prompt) + max(map(len, r.continuations)) for r in requests), default=0)
+        trees = self._supports_trees() and widest <= window
         several = len(requests) > 1 or not trees
-        return Manner(trees, several and self._shares_beginnings(longest))
+        return ScoringMode(trees, several and self._supports_prefix_sharing(longest))
 
-    def _grows_trees(self) -> bool:
-        if self._trees is None:
-            self._trees = trees_work(self.speaker(), self._bare, Network(self))
-        return self._trees
+    def _supports_trees(self) -> bool:
+        if self._trees_work is None:
+            self._trees_work = probe_trees(self.create_scorer(), self._run_without_adapters, Network(self))
+        return self._trees_work
 
-    def _shares_beginnings(self, longest: int) -> bool:
+    def _supports_prefix_sharing(self, longest: int) -> bool:
         """Whether prompts may begin behind what they share, in rows of at most `longest` tokens."""
-        if not self._sees(longest):
+        if not self._fits_attention_window(longest):
             return False
-        if self._shares is None:
-            self._shares = sharing_works(self.speaker(), self._bare, Network(self), self._grows_trees())
-        return self._shares
+        if self._sharing_works is None:
+            self._sharing_works = probe_prefix_sharing(self.create_scorer(), self._run_without_adapters, Network(self), self._supports_trees())
+        return self._sharing_works
 
-    def _sees(self, longest: int) -> bool:
+    def _fits_attention_window(self, longest: int) -> bool:
         """Whether every layer looks back over so many tokens."""
-        return longest <= (architectures.window_of(self.config) or longest)
+        return longest <= (architectures.sliding_window_of(self.config) or longest)
 
-    def _joins(self, longest: int) -> bool:
+    def _supports_joining(self, longest: int) -> bool:
         """Whether rows of at most `longest` tokens may join others that are being written."""
-        if not self._sees(longest):
+        if not self._fits_attention_window(longest):
             return False
-        if self._joinable is None:
-            self._joinable = joining_works(self.speaker(), self._bare, Network(self))
-        return self._joinable
+        if self._joining_works is None:
+            self._joining_works = probe_joining(self.create_scorer(), self._run_without_adapters, Network(self))
+        return self._joining_works
 
-    def _bare(self, requests: Sequence[Score | Write], inputs: dict[str, Any]) -> Tensor:
-        return self._read(self.model(**inputs))
+    def _run_without_adapters(self, requests: Sequence[ScoreRequest | GenerateRequest], inputs: dict[str, Any]) -> Tensor:
+        return self._select_output(self.model(**inputs))
 
-    def open(
-        self, config: Mapping[str, JSON] | None = None, every_weight: bool = False, ways: Ways | None = None
-    ) -> LiveTrunk:
+    def make_trainable(
+        self, config: Mapping[str, JSON] | None = None, full_finetuning: bool = False, compute_config: ComputeConfig | None = None
+    ) -> TrainableBackbone:
         """A trainable twin: a fresh adapter over the frozen weights, or every weight its own, or nothing to learn."""
-        from loratory.models.live import LiveTrunk, Ways
+        from loratory.models.live import TrainableBackbone, ComputeConfig
 
-        return LiveTrunk(self, config, every_weight, ways or Ways())
+        return TrainableBackbone(self, config, full_finetuning, compute_config or ComputeConfig())
 
     @property
-    def writes(self) -> bool:
+    def can_generate(self) -> bool:
         """Whether it has an output layer that it can write with."""
-        return self.voice is not None
+        return self.lm_head is not None
 
     @torch.inference_mode()
-    def below(self, first: int, rows: Sequence[Tokens], precision: str) -> Iterator[tuple[int, Tensor]]:
+    def compute_layer_inputs(self, first_layer: int, rows: Sequence[TokenIds], precision: str) -> Iterator[tuple[int, Tensor]]:
         """Number and states float[T, D] of each row as they enter layer `first`, in batches of like length."""
-        for batch in by_length([len(row) for row in rows], BATCH_TOKENS):
-            inputs = self.inputs([rows[i] for i in batch])
+        for batch in batch_by_length([len(row) for row in rows], MAX_BATCH_TOKENS):
+            inputs = self.build_inputs([rows[i] for i in batch])
             with autocast(precision, self.device):
-                states = partial.entering(self.model, self.depth, first, inputs)
+                states = partial.compute_layer_inputs(self.model, self.depth, first_layer, inputs)
             for i, row in zip(batch, states, strict=True):
                 yield i, row[: len(rows[i])]
 
-    def layers(self) -> tuple[str, int]:
+    def find_layers(self) -> tuple[str, int]:
         """The name of the list of layers as PEFT's `layers_pattern` wants it, and its length."""
-        name, layers = architectures.layers_of(self.model, self.depth)
+        name, layers = architectures.find_layers(self.model, self.depth)
         return name.rpartition(".")[2], len(layers)
 
-    def targets(self) -> tuple[tuple[str, ...], bool]:
+    def find_target_modules(self) -> tuple[tuple[str, ...], bool]:
         """LoRA's target modules of this architecture, and whether it is a known one."""
-        return architectures.targets_of(self.model, self.config.model_type, self.depth)
+        return architectures.find_target_modules(self.model, self.config.model_type, self.depth)
 
-    def transposed(self, targets: Sequence[str]) -> bool:
+    def has_transposed_weights(self, targets: Sequence[str]) -> bool:
         """Whether these target modules hold their weights transposed."""
-        return architectures.transposed(self.model, targets)
+        return architectures.has_transposed_weights(self.model, targets)
 
-    def strangers(self, targets: Sequence[str]) -> tuple[list[str], list[str]]:
+    def find_unknown_targets(self, targets: Sequence[str]) -> tuple[list[str], list[str]]:
         """Those target modules that the trunk does not have, and the names that there are."""
-        return architectures.strangers(self.model, targets)
+        return architectures.find_unknown_targets(self.model, targets)
 
 
 def apply_head(head: nn.Module | None, states: Tensor, mask: Tensor) -> Tensor:
@@ -404,7 +404,7 @@ def apply_head(head: nn.Module | None, states: Tensor, mask: Tensor) -> Tensor:
     return head(states[:, :longest], mask[:, :longest])  # type: ignore[no-any-return]
 
 
-def shape_of(config: Any, base: Base) -> tuple[int, int]:
+def read_depth_and_width(config: Any, base: Base) -> tuple[int, int]:
     """Depth and width of a transformer; raises BaseModelError for a model that is none."""
     text = config.get_text_config()
     try:
@@ -418,18 +418,18 @@ def shape_of(config: Any, base: Base) -> tuple[int, int]:
         ) from None
 
 
-def opener_of(base: Base) -> Any:
+def auto_class_of(base: Base) -> Any:
     """The class of transformers that opens a base of this kind."""
     from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
     return {"nli": AutoModelForSequenceClassification, "causal": AutoModelForCausalLM}.get(base.kind, AutoModel)
 
 
-def load_trunk(base: Base, device: str = "cpu", short_rows: bool = True) -> TorchTrunk:
+def load_backbone(base: Base, device: str = "cpu", short_attention: bool = True) -> TorchBackbone:
     """A base's weights in memory, float32; raises BaseModelError when they do not fit its configuration."""
     keep_freed_memory()
     try:
-        model, absent = open_model(base, opener_of(base), **attention_of(base.config))
+        model, absent = open_model(base, auto_class_of(base), **attention_options_of(base.config))
         mute = base.kind == "causal" and any("lm_head" in name for name in absent)  # saved without an output layer
         made_up = ("pooler.",) if base.kind != "nli" else ()
         if missing := sorted(n for n in absent if not any(part in n for part in (*made_up, *["lm_head"] * mute))):
@@ -442,25 +442,25 @@ def load_trunk(base: Base, device: str = "cpu", short_rows: bool = True) -> Torc
             where=str(base.folder),
             remedy="check that the folder is complete",
         ) from problem
-    if short_rows:
+    if short_attention:
         use_short_attention(model)
     if mute:
         model.set_output_embeddings(None)
-    return TorchTrunk(model, FastTokenizer.load(base.files, positions_of(model)), base, device)
+    return TorchBackbone(model, FastTokenizer.load(base.files, max_positions_of(model)), base, device)
 
 
-def read_configuration(base: Base) -> Any:
+def read_config(base: Base) -> Any:
     """The base's configuration as transformers reads it, from the bytes that were hashed."""
     from transformers import AutoConfig
 
-    with base.files.private(("config.json",)) as own:
+    with base.files.copy_to_temporary(("config.json",)) as own:
         config = AutoConfig.from_pretrained(str(own), trust_remote_code=False)
     config.name_or_path = str(base.folder)
     return config
 
 
 def open_model(
-    base: Base, opener: Any, look: Callable[[Any], None] = lambda shell: None, /, **more: Any
+    base: Base, auto_class: Any, inspect_shell: Callable[[Any], None] = lambda shell: None, /, **more: Any
 ) -> tuple[Any, set[str]]:
     """A model of transformers in float32, its weights in memory, and the names of those that the base lacks.
 
@@ -472,15 +472,15 @@ def open_model(
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    config = read_configuration(base)
+    config = read_config(base)
     for key in [key for key in more if key != "attn_implementation"]:
         setattr(config, key, more.pop(key))
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # which class an Auto class would take: it opens
-        shell = opener.from_config(config, dtype=torch.float32, **more)  # folders alone
-    look(shell)
+        shell = auto_class.from_config(config, dtype=torch.float32, **more)  # folders alone
+    inspect_shell(shell)
     widen = not base.config.get("quantization_config")
     weights: dict[str, Tensor] = {}
-    for name in weight_files(base):
+    for name in find_weight_files(base):
         weights |= read_tensors(base.files, name, widen)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -493,26 +493,26 @@ def open_model(
             output_loading_info=True,
             **more,
         )
-    _keep_generation(model, base)
+    _copy_generation_config(model, base)
     return model, set(info["missing_keys"])
 
 
-def _keep_generation(model: Any, base: Base) -> None:
+def _copy_generation_config(model: Any, base: Base) -> None:
     """What the base says of writing goes with the model where it is saved."""
     if getattr(model, "generation_config", None) is None or not base.files.has("generation_config.json"):
         return
     from transformers import GenerationConfig
 
-    with base.files.private(("generation_config.json",)) as own:
+    with base.files.copy_to_temporary(("generation_config.json",)) as own:
         model.generation_config = GenerationConfig.from_pretrained(str(own))
 
 
-def attention_of(config: Mapping[str, Any]) -> dict[str, str]:
+def attention_options_of(config: Mapping[str, Any]) -> dict[str, str]:
     """What has to be said of attention to open an architecture."""
     return {"attn_implementation": "eager"} if config.get("model_type") in ("deberta", "deberta-v2") else {}
 
 
-def positions_of(model: nn.Module) -> int | None:
+def max_positions_of(model: nn.Module) -> int | None:
     """How many tokens the model can place; where positions have a padding row (RoBERTa, MPNet) they start behind it."""
     config: Any = model.config
     most = getattr(config.get_text_config(), "max_position_embeddings", None)
@@ -521,63 +521,63 @@ def positions_of(model: nn.Module) -> int | None:
     return most - max(behind, default=0) if most and most > 0 else None
 
 
-class Pool:
+class TorchBackbonePool:
     """One trunk per digest and process; without `keep` only as long as somebody else has it."""
 
-    def __init__(self, device: str = "cpu", short_rows: bool = True, keep: bool = True) -> None:
-        self.device, self._short_rows, self._precision = device, short_rows, "fp32"
-        self._known: MutableMapping[str, TorchTrunk] = {} if keep else WeakValueDictionary()
+    def __init__(self, device: str = "cpu", short_attention: bool = True, keep: bool = True) -> None:
+        self.device, self._short_attention, self._precision = device, short_attention, "fp32"
+        self._backbones: MutableMapping[str, TorchBackbone] = {} if keep else WeakValueDictionary()
 
-    def base(self, name: str) -> TorchTrunk:
+    def get_base(self, name: str) -> TorchBackbone:
         """The trunk of a base that a spec names."""
-        return self.add(resolve(name))
+        return self.add(resolve_base(name))
 
-    def add(self, base: Base) -> TorchTrunk:
+    def add(self, base: Base) -> TorchBackbone:
         """The trunk of a resolved base."""
-        found = self._known.get(base.digest)
+        found = self._backbones.get(base.digest)
         if found is None:
-            found = self._known[base.digest] = load_trunk(base, self.device, self._short_rows)
-            found.compute_in(self._precision)
+            found = self._backbones[base.digest] = load_backbone(base, self.device, self._short_attention)
+            found.set_precision(self._precision)
         return found
 
-    def compute_in(self, precision: str) -> None:
+    def set_precision(self, precision: str) -> None:
         """Answer in fp32 or bf16 from now on, with every trunk that is here or comes."""
         self._precision = precision
-        for trunk in list(self._known.values()):
-            trunk.compute_in(precision)
+        for trunk in list(self._backbones.values()):
+            trunk.set_precision(precision)
 
-    def get(self, name: str, digest: str, source: Path | Files) -> TorchTrunk:
+    def get(self, name: str, digest: str, source: Path | VerifiedFiles) -> TorchBackbone:
         """By digest: already loaded, else the artifact's own trained model/, else the base, else a copy in base_<L>/.
 
         Files inside the artifact are those that its manifest lists, so the recorded digest names them.
         """
-        files = files_of(source)
-        if (found := self._known.get(digest)) is not None:
+        files = open_files(source)
+        if (found := self._backbones.get(digest)) is not None:
             return found
         plain, _, kind = digest.partition("+")
-        if kind == KIND:
-            return self.get(name, plain, files).quantised()
-        inside = [top for top in files.tops() if files.within(top).has("config.json")]
+        if kind == QUANTIZATION:
+            return self.get(name, plain, files).quantize()
+        inside = [top for top in files.list_top_level() if files.open_subfolder(top).has("config.json")]
         if "model" in inside:
-            return self.add(self._inside(name, digest, "model", files))
+            return self.add(self._describe_copy(name, digest, "model", files))
         try:
-            return self.add(find(name, digest, files.folder))
+            return self.add(find_base(name, digest, files.folder))
         except BaseModelError:
             copies = [top for top in inside if top.startswith("base_")]
             if not copies:
                 raise
-            trunk = self.add(self._inside(name, digest, copies[0], files))
-            trunk.tokenizer.widen(_described(files).get("limit", 0))  # its files were written for one fit
+            trunk = self.add(self._describe_copy(name, digest, copies[0], files))
+            trunk.tokenizer.raise_max_length(_read_backbone_facts(files).get("limit", 0))  # its files were written for one fit
             return trunk
 
-    def _inside(self, name: str, digest: str, inner: str, files: Files) -> Base:
-        facts, own = _described(files), files.within(inner)
+    def _describe_copy(self, name: str, digest: str, inner: str, files: VerifiedFiles) -> Base:
+        facts, own = _read_backbone_facts(files), files.open_subfolder(inner)
         return replace(
-            describe(str(own.folder), own), name=name, digest=digest, kind=facts["kind"], pooling=facts["pooling"]
+            describe_base(str(own.folder), own), name=name, digest=digest, kind=facts["kind"], pooling=facts["pooling"]
         )
 
 
-def _described(files: Files) -> dict[str, Any]:
+def _read_backbone_facts(files: VerifiedFiles) -> dict[str, Any]:
     """What an artifact says of its trunk."""
     file = next(file for name in ("encoder", "decoder") if files.has(file := f"{name}.json"))
-    return dict(files.json(file)["trunk"])
+    return dict(files.read_json(file)["trunk"])

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loratory.artifacts.contents import Files, Hashing
+from loratory.artifacts.contents import VerifiedFiles, HashingReader
 
-HEADER = 100_000_000  # bytes at most, as safetensors itself allows
-TYPES: Mapping[str, torch.dtype] = {
+MAX_HEADER_BYTES = 100_000_000  # bytes at most, as safetensors itself allows
+TENSOR_DTYPES: Mapping[str, torch.dtype] = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
     "I8": torch.int8,
@@ -31,10 +31,10 @@ TYPES: Mapping[str, torch.dtype] = {
     "F8_E5M2": torch.float8_e5m2,
     "C64": torch.complex64,
 }
-HALVES = (torch.float16, torch.bfloat16)
+HALF_DTYPES = (torch.float16, torch.bfloat16)
 
 
-def read_tensors(files: Files, name: str, widen: bool = False) -> dict[str, Tensor]:
+def read_tensors(files: VerifiedFiles, name: str, widen: bool = False) -> dict[str, Tensor]:
     """All tensors of a file by name; with `widen` those in half precision become float32 one by one, exactly.
 
     Beside the tensors no more than one of them is in memory. Raises ArtifactError for a file that differs from its
@@ -42,22 +42,22 @@ def read_tensors(files: Files, name: str, widen: bool = False) -> dict[str, Tens
     """
     found: dict[str, Tensor] = {}
     with files.stream(name) as data:
-        for key, dtype, shape in _header(data):
+        for key, dtype, shape in _read_header(data):
             tensor = torch.empty(shape, dtype=dtype)
             if tensor.numel():
                 raw: Any = tensor.reshape(-1).view(torch.uint8).numpy()
                 data.read_into(memoryview(raw))
-            found[key] = tensor.float() if widen and dtype in HALVES else tensor
+            found[key] = tensor.float() if widen and dtype in HALF_DTYPES else tensor
     return found
 
 
-def read_shapes(files: Files, name: str) -> dict[str, tuple[int, ...]]:
+def read_shapes(files: VerifiedFiles, name: str) -> dict[str, tuple[int, ...]]:
     """The shapes of a file's tensors, from its header; raises ArtifactError."""
     with files.stream(name) as data:
-        return {key: shape for key, _, shape in _header(data)}
+        return {key: shape for key, _, shape in _read_header(data)}
 
 
-def _header(data: Hashing) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+def _read_header(data: HashingReader) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
     """Name, type and shape of each tensor in the order of the file; raises ValueError.
 
     Every byte belongs to one tensor, so that no more is set aside than the file holds.
@@ -65,7 +65,7 @@ def _header(data: Hashing) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
     if data.size < 8:
         raise ValueError("it is no safetensors file: it has no header")
     length = int.from_bytes(data.read(8), "little")
-    if length > min(HEADER, data.size - 8):
+    if length > min(MAX_HEADER_BYTES, data.size - 8):
         raise ValueError("it is no safetensors file: its header is longer than the file, or damaged")
     try:
         header: Any = json.loads(data.read(length))
@@ -75,7 +75,7 @@ def _header(data: Hashing) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
         raise ValueError("it is no safetensors file: its header cannot be read") from problem
     at, found = 0, []
     for start, end, key, kind, shape in rows:
-        dtype = TYPES.get(kind) if isinstance(kind, str) else None
+        dtype = TENSOR_DTYPES.get(kind) if isinstance(kind, str) else None
         if dtype is None:
             raise ValueError(f"the tensor {key} is of type {str(kind)[:20]!r}, which is not read here")
         whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in (start, end, *shape))

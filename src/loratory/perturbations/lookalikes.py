@@ -9,17 +9,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from loratory.perturbations.changes import Edit, Perturbation, Place
+from loratory.perturbations.changes import Edit, Perturbation, TextSpan
 
 LATIN = "aceijopsxyABEHIKMOPSTXYZ"
 CYRILLIC_OR_GREEK = (  # of the letters above, in their order
     "\u0430\u0441\u0435\u0456\u0458\u043e\u0440\u0455\u0445\u0443"
     "\u0410\u0412\u0415\u041d\u0406\u039a\u041c\u041e\u0420\u0405\u0422\u03a7\u03a5\u0396"
 )
-TWINS = dict(zip(LATIN, CYRILLIC_OR_GREEK, strict=True)) | dict(zip(CYRILLIC_OR_GREEK, LATIN, strict=True))
-FULL_WIDTH = 0xFEE0  # from an ASCII character to its full-width form
-UNSEEN = ("\u200b", "\u2060")  # without width and without a meaning in any script; joiners have one in some
-INSIDE = re.compile(r"(?<=[^\W_])(?=[^\W_])")  # between two letters or digits
+LETTER_LOOKALIKES = dict(zip(LATIN, CYRILLIC_OR_GREEK, strict=True)) | dict(zip(CYRILLIC_OR_GREEK, LATIN, strict=True))
+FULL_WIDTH_OFFSET = 0xFEE0  # from an ASCII character to its full-width form
+ZERO_WIDTH = ("\u200b", "\u2060")  # without width and without a meaning in any script; joiners have one in some
+INSIDE_WORD = re.compile(r"(?<=[^\W_])(?=[^\W_])")  # between two letters or digits
 
 
 class Lookalikes(Perturbation):
@@ -32,17 +32,17 @@ class Lookalikes(Perturbation):
         ("letters", "full-width", "zero-width"), min_length=1, description="one of them is drawn for each text"
     )
 
-    def edits(self, text: str, chance: random.Random, kept: Sequence[Place]) -> list[Edit]:
-        for style in chance.sample(self.styles, len(self.styles)):
-            if made := _possible(text, style, chance):
-                return self.some(made, chance)
+    def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
+        for style in rng.sample(self.styles, len(self.styles)):
+            if made := _find_edits(text, style, rng):
+                return self.sample_edits(made, rng)
         return []
 
 
-def _possible(text: str, style: str, chance: random.Random) -> list[Edit]:
+def _find_edits(text: str, style: str, rng: random.Random) -> list[Edit]:
     if style == "zero-width":
-        return [Edit(found.start(), found.start(), chance.choice(UNSEEN)) for found in INSIDE.finditer(text)]
+        return [Edit(found.start(), found.start(), rng.choice(ZERO_WIDTH)) for found in INSIDE_WORD.finditer(text)]
     if style == "letters":
-        return [Edit(i, i + 1, TWINS[letter]) for i, letter in enumerate(text) if letter in TWINS]
+        return [Edit(i, i + 1, LETTER_LOOKALIKES[letter]) for i, letter in enumerate(text) if letter in LETTER_LOOKALIKES]
     wide = [(i, letter) for i, letter in enumerate(text) if letter.isascii() and letter.isalnum()]
-    return [Edit(i, i + 1, chr(ord(letter) + FULL_WIDTH)) for i, letter in wide]
+    return [Edit(i, i + 1, chr(ord(letter) + FULL_WIDTH_OFFSET)) for i, letter in wide]

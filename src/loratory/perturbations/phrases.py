@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from loratory.perturbations.changes import Edit, Perturbation, Place
+from loratory.perturbations.changes import Edit, Perturbation, TextSpan
 
-BEFORE = (
+OPENING_PHRASES = (
     "Hello,",
     "Good morning,",
     "Hi there,",
@@ -23,7 +23,7 @@ BEFORE = (
     "Not sure whether this is the right place.",
     "I write this on the train, so please bear with me.",
 )
-BEHIND = (
+CLOSING_PHRASES = (
     "Please advise.",
     "Thank you.",
     "Thanks in advance.",
@@ -37,31 +37,31 @@ BEHIND = (
     "No hurry.",
     "That is all for today.",
 )
-MOST = 4  # phrases at strength 1
-STRENGTH = Field(0.25, gt=0, le=1, description=f"share of {MOST} phrases that are added; one at least is")
+MAX_PHRASES = 4  # phrases at strength 1
+STRENGTH_FIELD = Field(0.25, gt=0, le=1, description=f"share of {MAX_PHRASES} phrases that are added; one at least is")
 
 
 class Prefix(Perturbation):
     """Harmless words before the text. Spans move along with it, and nothing in them changes."""
 
-    strength: float = STRENGTH
-    phrases: tuple[str, ...] = Field(BEFORE, min_length=1, description="what is drawn from, in the texts' own language")
+    strength: float = STRENGTH_FIELD
+    phrases: tuple[str, ...] = Field(OPENING_PHRASES, min_length=1, description="what is drawn from, in the texts' own language")
 
-    def edits(self, text: str, chance: random.Random, kept: Sequence[Place]) -> list[Edit]:
-        return [Edit(0, 0, _drawn(self.phrases, self.strength, chance) + (" " if text else ""))]
+    def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
+        return [Edit(0, 0, _sample_phrases(self.phrases, self.strength, rng) + (" " if text else ""))]
 
 
 class Suffix(Perturbation):
     """Harmless words behind the text; nothing in its spans changes."""
 
-    strength: float = STRENGTH
-    phrases: tuple[str, ...] = Field(BEHIND, min_length=1, description="what is drawn from, in the texts' own language")
+    strength: float = STRENGTH_FIELD
+    phrases: tuple[str, ...] = Field(CLOSING_PHRASES, min_length=1, description="what is drawn from, in the texts' own language")
 
-    def edits(self, text: str, chance: random.Random, kept: Sequence[Place]) -> list[Edit]:
+    def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
         end = len(text)
-        return [Edit(end, end, (" " if text else "") + _drawn(self.phrases, self.strength, chance))]
+        return [Edit(end, end, (" " if text else "") + _sample_phrases(self.phrases, self.strength, rng))]
 
 
-def _drawn(phrases: Sequence[str], strength: float, chance: random.Random) -> str:
-    count = max(1, round(strength * MOST))
-    return " ".join(chance.sample(phrases, min(count, len(phrases))))
+def _sample_phrases(phrases: Sequence[str], strength: float, rng: random.Random) -> str:
+    count = max(1, round(strength * MAX_PHRASES))
+    return " ".join(rng.sample(phrases, min(count, len(phrases))))

@@ -9,25 +9,25 @@ from typing import Literal
 
 from pydantic import Field
 
-from loratory.perturbations.changes import Edit, Perturbation, Place
+from loratory.perturbations.changes import Edit, Perturbation, TextSpan
 
 LONG_WORD = re.compile(r"(?<![\w])[^\W\d_]{4,}(?![\w])")
 WORD = re.compile(r"\S+")
 GAP = re.compile(r" +")
-MARKS = re.compile(r"[.,;:!?\u2026\u3002\uff0c\u3001\uff01\uff1f\uff1b\uff1a\u060c\u061b\u061f\u0964]+")
-ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+PUNCTUATION_MARKS = re.compile(r"[.,;:!?\u2026\u3002\uff0c\u3001\uff01\uff1f\uff1b\uff1a\u060c\u061b\u061f\u0964]+")
+KEYBOARD_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
 
-def _neighbours() -> dict[str, str]:
+def _find_key_neighbours() -> dict[str, str]:
     """The keys beside each key of a QWERTY keyboard, on its own row and on those above and below."""
-    spots = {key: (x + 0.4 * y, y) for y, row in enumerate(ROWS) for x, key in enumerate(row)}
+    spots = {key: (x + 0.4 * y, y) for y, row in enumerate(KEYBOARD_ROWS) for x, key in enumerate(row)}
     return {
         key: "".join(k for k, (a, b) in spots.items() if k != key and abs(a - x) < 1.1 and abs(b - y) < 1.1)
         for key, (x, y) in spots.items()
     }
 
 
-NEIGHBOURS = _neighbours()
+KEY_NEIGHBOURS = _find_key_neighbours()
 
 
 class Typos(Perturbation):
@@ -39,44 +39,44 @@ class Typos(Perturbation):
 
     strength: float = Field(0.2, gt=0, le=1, description="share of the longer words with a slip; one at least")
 
-    def edits(self, text: str, chance: random.Random, kept: Sequence[Place]) -> list[Edit]:
-        words = [found for found in LONG_WORD.finditer(text) if not Edit(*found.span(), "").within(kept)]
-        made = [edit for found in words if (edit := self._slip(found.group(), found.start(), chance)) is not None]
-        return self.some(made, chance)
+    def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
+        words = [found for found in LONG_WORD.finditer(text) if not Edit(*found.span(), "").overlaps(spans)]
+        made = [edit for found in words if (edit := self._make_typo(found.group(), found.start(), rng)) is not None]
+        return self.sample_edits(made, rng)
 
-    def _slip(self, word: str, start: int, chance: random.Random) -> Edit | None:
-        slips = [slip for kind in (_key, _swapped, _dropped, _doubled) if (slip := kind(word, chance)) != word]
-        return Edit(start, start + len(word), chance.choice(slips)) if slips else None
-
-
-def _inner(word: str, chance: random.Random) -> int:
-    return chance.randrange(1, len(word) - 1)
+    def _make_typo(self, word: str, start: int, rng: random.Random) -> Edit | None:
+        slips = [slip for kind in (_replace_with_neighbour, _swap_letters, _drop_letter, _double_letter) if (slip := kind(word, rng)) != word]
+        return Edit(start, start + len(word), rng.choice(slips)) if slips else None
 
 
-def _key(word: str, chance: random.Random) -> str:
-    places = [place for place in range(1, len(word) - 1) if word[place].lower() in NEIGHBOURS]
+def _choose_inner_position(word: str, rng: random.Random) -> int:
+    return rng.randrange(1, len(word) - 1)
+
+
+def _replace_with_neighbour(word: str, rng: random.Random) -> str:
+    places = [place for place in range(1, len(word) - 1) if word[place].lower() in KEY_NEIGHBOURS]
     if not places:
         return word
-    place = chance.choice(places)
-    key = chance.choice(NEIGHBOURS[word[place].lower()])
+    place = rng.choice(places)
+    key = rng.choice(KEY_NEIGHBOURS[word[place].lower()])
     return word[:place] + (key.upper() if word[place].isupper() else key) + word[place + 1 :]
 
 
-def _swapped(word: str, chance: random.Random) -> str:
+def _swap_letters(word: str, rng: random.Random) -> str:
     places = [place for place in range(1, len(word) - 2) if word[place] != word[place + 1]]
     if not places:
         return word
-    place = chance.choice(places)
+    place = rng.choice(places)
     return word[:place] + word[place + 1] + word[place] + word[place + 2 :]
 
 
-def _dropped(word: str, chance: random.Random) -> str:
-    place = _inner(word, chance)
+def _drop_letter(word: str, rng: random.Random) -> str:
+    place = _choose_inner_position(word, rng)
     return word[:place] + word[place + 1 :]
 
 
-def _doubled(word: str, chance: random.Random) -> str:
-    place = _inner(word, chance)
+def _double_letter(word: str, rng: random.Random) -> str:
+    place = _choose_inner_position(word, rng)
     return word[:place] + word[place] + word[place:]
 
 
@@ -89,29 +89,29 @@ class Case(Perturbation):
     strength: float = Field(1.0, gt=0, le=1, description="share of the words that change")
     style: Literal["any", "upper", "lower", "mixed"] = Field("any", description="any: one of the others for each text")
 
-    def edits(self, text: str, chance: random.Random, kept: Sequence[Place]) -> list[Edit]:
+    def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
         styles = ["upper", "lower", "mixed"] if self.style == "any" else [self.style]
-        chance.shuffle(styles)
-        codes = [place for place in kept if any(c.isdigit() for c in text[slice(*place)])]
+        rng.shuffle(styles)
+        codes = [place for place in spans if any(c.isdigit() for c in text[slice(*place)])]
         words = [
             found
             for found in WORD.finditer(text)
-            if not any(c.isdigit() for c in found.group()) and not Edit(*found.span(), "").within(codes)
+            if not any(c.isdigit() for c in found.group()) and not Edit(*found.span(), "").overlaps(codes)
         ]
         for style in styles:
-            made = [edits for word in words if (edits := list(_cased(word.group(), word.start(), style, chance)))]
+            made = [edits for word in words if (edits := list(_change_case(word.group(), word.start(), style, rng)))]
             if made:
-                picked = chance.sample(made, max(1, round(self.strength * len(made))))
+                picked = rng.sample(made, max(1, round(self.strength * len(made))))
                 return [edit for edits in picked for edit in edits]
         return []
 
 
-def _cased(word: str, start: int, style: str, chance: random.Random) -> Iterator[Edit]:
+def _change_case(word: str, start: int, style: str, rng: random.Random) -> Iterator[Edit]:
     """An edit for each letter, so that every place in the word is found again."""
     turns: dict[str, Callable[[str], str]] = {"upper": str.upper, "lower": str.lower, "mixed": str.swapcase}
     letters = [place for place, letter in enumerate(word) if turns[style](letter) != letter]
     if style == "mixed" and letters:
-        letters = sorted(chance.sample(letters, (len(letters) + 1) // 2))
+        letters = sorted(rng.sample(letters, (len(letters) + 1) // 2))
     for place in letters:
         yield Edit(start + place, start + place + 1, turns[style](word[place]))
 
@@ -126,17 +126,17 @@ class Punctuation(Perturbation):
     strength: float = Field(1.0, gt=0, le=1, description="share of the marks that change; one at least does")
     style: Literal["any", "removed", "doubled"] = Field("any", description="any: one of the others for each text")
 
-    def edits(self, text: str, chance: random.Random, kept: Sequence[Place]) -> list[Edit]:
-        style = chance.choice(("removed", "doubled")) if self.style == "any" else self.style
+    def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
+        style = rng.choice(("removed", "doubled")) if self.style == "any" else self.style
         made = [
             Edit(found.start(), found.end(), "" if style == "removed" else 2 * found.group())
-            for found in MARKS.finditer(text)
-            if not (_beside(text, found.start() - 1) and _beside(text, found.end()))
+            for found in PUNCTUATION_MARKS.finditer(text)
+            if not (_is_alphanumeric_at(text, found.start() - 1) and _is_alphanumeric_at(text, found.end()))
         ]
-        return self.some([edit for edit in made if not edit.within(kept)], chance)
+        return self.sample_edits([edit for edit in made if not edit.overlaps(spans)], rng)
 
 
-def _beside(text: str, place: int) -> bool:
+def _is_alphanumeric_at(text: str, place: int) -> bool:
     return 0 <= place < len(text) and text[place].isalnum()
 
 
@@ -151,16 +151,16 @@ class Spacing(Perturbation):
         ("doubled", "missing", "tab", "fixed"), min_length=1, description="fixed: U+00A0, which does not break"
     )
 
-    def edits(self, text: str, chance: random.Random, kept: Sequence[Place]) -> list[Edit]:
-        edges = {edge for place in kept for edge in place}
-        made = [self._gap(text, found, edges, chance) for found in GAP.finditer(text)]
-        return self.some([edit for edit in made if edit is not None and not edit.within(kept)], chance)
+    def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
+        edges = {edge for place in spans for edge in place}
+        made = [self._change_gap(text, found, edges, rng) for found in GAP.finditer(text)]
+        return self.sample_edits([edit for edit in made if edit is not None and not edit.overlaps(spans)], rng)
 
-    def _gap(self, text: str, gap: re.Match[str], edges: Set[int], chance: random.Random) -> Edit | None:
-        digits = gap.start() > 0 and text[gap.start() - 1].isdigit() and text[gap.end() : gap.end() + 1].isdigit()
-        needed = digits or not edges.isdisjoint(gap.span())
+    def _change_gap(self, text: str, match: re.Match[str], edges: Set[int], rng: random.Random) -> Edit | None:
+        digits = match.start() > 0 and text[match.start() - 1].isdigit() and text[match.end() : match.end() + 1].isdigit()
+        needed = digits or not edges.isdisjoint(match.span())
         styles = [style for style in self.styles if not (style == "missing" and needed)]
         if not styles:
             return None
-        instead = {"doubled": 2 * gap.group(), "missing": "", "tab": "\t", "fixed": "\u00a0"}
-        return Edit(gap.start(), gap.end(), instead[chance.choice(styles)])
+        instead = {"doubled": 2 * match.group(), "missing": "", "tab": "\t", "fixed": "\u00a0"}
+        return Edit(match.start(), match.end(), instead[rng.choice(styles)])

@@ -8,48 +8,48 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loratory.measures.spans import inside_word
+from loratory.measures.spans import is_inside_word
 from loratory.predictors import schemes
-from loratory.predictors.schemes import BIO, Scheme
+from loratory.predictors.schemes import BIO, TagScheme
 from loratory.protocols import Offsets
 
 Span = tuple[int, int, str]
-Place = tuple[int, int]
+CharRange = tuple[int, int]
 Floats = NDArray[np.float64]
-IGNORED = -100  # of a token that holds no character: what torch's cross-entropy leaves out
+IGNORE_INDEX = -100  # of a token that holds no character: what torch's cross-entropy leaves out
 
 
 @dataclass(frozen=True)
-class Found:
+class ScoredSpan:
     """A span, and for each label how probable it is that the span carries it."""
 
     start: int
     end: int
     label: str
-    odds: dict[str, float]
+    probabilities: dict[str, float]
 
 
-def tags_of(labels: Sequence[str]) -> tuple[str, ...]:
+def list_tags(labels: Sequence[str]) -> tuple[str, ...]:
     """O, and B and I of each label, in the order of the outputs."""
-    return BIO.tags_of(labels)
+    return BIO.list_tags(labels)
 
 
-def labels_of(tags: Sequence[str]) -> tuple[str, ...]:
+def parse_labels(tags: Sequence[str]) -> tuple[str, ...]:
     """The labels of whole BIO tags in any order, by their first appearance; raises ValueError where one is missing."""
-    labels = schemes.labels_of(tags, BIO)
-    if missing := [tag for tag in tags_of(labels) if tag not in tags]:
+    labels = schemes.parse_labels(tags, BIO)
+    if missing := [tag for tag in list_tags(labels) if tag not in tags]:
         raise ValueError(f"there is no {missing[0]}")
     return labels
 
 
-def tagged(spans: Sequence[Span], offsets: Offsets, labels: Sequence[str]) -> list[int]:
+def encode_tags(spans: Sequence[Span], offsets: Offsets, labels: Sequence[str]) -> list[int]:
     """The number of each token's tag. A token belongs to the span that it shares a character with."""
     place = {label: 1 + 2 * number for number, label in enumerate(labels)}
     made, begun = [], set[Span]()
     for start, end in offsets:
         span = next((span for span in spans if span[0] < end and start < span[1]), None)
         if start == end:
-            made.append(IGNORED)
+            made.append(IGNORE_INDEX)
         elif span is None:
             made.append(0)
         else:
@@ -58,12 +58,12 @@ def tagged(spans: Sequence[Span], offsets: Offsets, labels: Sequence[str]) -> li
     return made
 
 
-def merged(windows: Sequence[tuple[Offsets, Floats]]) -> tuple[list[Place], Floats]:
+def merge_windows(windows: Sequence[tuple[Offsets, Floats]]) -> tuple[list[CharRange], Floats]:
     """Tokens of a text that was read in windows, in order, and their log-odds float[T, 2 L + 1].
 
     A token that several windows hold is believed where it stands farthest from an edge, where most is known around it.
     """
-    best: dict[Place, tuple[int, Floats]] = {}
+    best: dict[CharRange, tuple[int, Floats]] = {}
     for offsets, odds in windows:
         real = [k for k, (start, end) in enumerate(offsets) if start < end]
         for rank, k in enumerate(real):
@@ -75,69 +75,69 @@ def merged(windows: Sequence[tuple[Offsets, Floats]]) -> tuple[list[Place], Floa
     return order, np.stack(rows) if rows else np.zeros((0, 0))
 
 
-def in_words(odds: Floats, offsets: Sequence[Place], text: str) -> tuple[list[Place], Floats]:
+def merge_word_tokens(log_probabilities: Floats, offsets: Sequence[CharRange], text: str) -> tuple[list[CharRange], Floats]:
     """Tokens of a word as one: log-odds float[W, 2 L + 1] of the word's tags.
 
     A word is O where all its tokens are, B where the first is and the others go on, I where all go on; other tags of
     its tokens are left out, and the odds normalised again.
     """
-    starts = [k for k in range(len(offsets)) if k == 0 or not _one_word(text, offsets[k - 1], offsets[k])]
+    starts = [k for k in range(len(offsets)) if k == 0 or not _are_in_one_word(text, offsets[k - 1], offsets[k])]
     places, rows = [], []
     for start, stop in zip(starts, [*starts[1:], len(offsets)], strict=True):
-        row = odds[start:stop].sum(0)
-        row[1::2] = odds[start, 1::2] + odds[start + 1 : stop, 2::2].sum(0)
+        row = log_probabilities[start:stop].sum(0)
+        row[1::2] = log_probabilities[start, 1::2] + log_probabilities[start + 1 : stop, 2::2].sum(0)
         rows.append(row - np.logaddexp.reduce(row))
         places.append((offsets[start][0], offsets[stop - 1][1]))
-    return places, np.stack(rows) if rows else odds
+    return places, np.stack(rows) if rows else log_probabilities
 
 
-def _one_word(text: str, before: Place, behind: Place) -> bool:
+def _are_in_one_word(text: str, before: CharRange, behind: CharRange) -> bool:
     """Whether two tokens stand in one run of letters and digits."""
-    return behind[0] <= before[1] and inside_word(text, before[1])
+    return behind[0] <= before[1] and is_inside_word(text, before[1])
 
 
-def decoded(
-    odds: Floats, offsets: Sequence[Place], labels: Sequence[str], text: str, scheme: Scheme = BIO
-) -> list[Found]:
+def decode_spans(
+    log_probabilities: Floats, offsets: Sequence[CharRange], span_labels: Sequence[str], text: str, scheme: TagScheme = BIO
+) -> list[ScoredSpan]:
     """The spans of the likeliest tags that the scheme allows (Viterbi 1967); odds are logarithms.
 
     White space at a span's edges is left out: byte-level tokens hold the space before a word.
     """
-    found: list[Found] = []
-    path = likeliest(odds, scheme) if len(odds) else []
+    found: list[ScoredSpan] = []
+    path = viterbi(log_probabilities, scheme) if len(log_probabilities) else []
     place = 0
     while place < len(path):
         stop = place + 1
         if path[place]:
-            while stop < len(path) and scheme.continues(path[stop - 1], path[stop]):
+            while stop < len(path) and scheme.continues_span(path[stop - 1], path[stop]):
                 stop += 1
-            number, _ = scheme.place(path[place])
-            found += _found(odds[place:stop], offsets[place:stop], labels, number, text)
+            number, _ = scheme.split_tag_index(path[place])
+            found += _build_spans(log_probabilities[place:stop], offsets[place:stop], span_labels, number, text)
         place = stop
     return found
 
 
-def _found(odds: Floats, offsets: Sequence[Place], labels: Sequence[str], number: int, text: str) -> list[Found]:
+def _build_spans(log_probabilities: Floats, offsets: Sequence[CharRange], labels: Sequence[str], label_index: int, text: str) -> list[ScoredSpan]:
     """The span of these tokens; none where they hold white space alone."""
     start, end = offsets[0][0], offsets[-1][1]
     inner = text[start:end]
     start, end = start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip())
-    shares = np.exp(odds)[:, 1:].reshape(len(odds), len(labels), -1).sum(-1)  # any tag of each label
+    shares = np.exp(log_probabilities)[:, 1:].reshape(len(log_probabilities), len(labels), -1).sum(-1)  # any tag of each label
     sure = shares.min(0)  # as sure as of the least sure token
     each = dict(zip(labels, sure.tolist(), strict=True))
-    return [Found(start, end, labels[number], each)] if start < end else []
+    return [ScoredSpan(start, end, labels[label_index], each)] if start < end else []
 
 
-def likeliest(odds: Floats, scheme: Scheme = BIO) -> list[int]:
+def viterbi(log_probabilities: Floats, scheme: TagScheme = BIO) -> list[int]:
     """The tags with the greatest sum of log-odds float[T, C] of all that the scheme allows."""
-    steps, tags = odds.shape
-    begin, allowed, end = scheme.steps(tags)
-    score = odds[0] + begin
+    steps, tags = log_probabilities.shape
+    begin, allowed, end = scheme.build_transition_scores(tags)
+    score = log_probabilities[0] + begin
     before = np.zeros((steps, tags), dtype=np.int64)
     for step in range(1, steps):
         each = score[:, None] + allowed
         before[step] = each.argmax(0)
-        score = each.max(0) + odds[step]
+        score = each.max(0) + log_probabilities[step]
     path = [int((score + end).argmax())]
     for step in range(steps - 1, 0, -1):
         path.append(int(before[step, path[-1]]))

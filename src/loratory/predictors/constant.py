@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from loratory.artifacts.contents import Files, files_of
-from loratory.protocols import Answer, Input, Labelled, Prediction, Run, Size, Trunks
+from loratory.artifacts.contents import VerifiedFiles, open_files
+from loratory.protocols import Answer, Input, Labelled, Prediction, RequestRunner, ParameterCount, BackbonePool
 
-FILE = "constant.json"
+CONSTANT_FILE = "constant.json"
 
 
 @dataclass(frozen=True)
@@ -20,21 +20,21 @@ class Constant:
 
     task: Any
     answer: Answer
-    odds: Mapping[str, float] = field(default_factory=dict)
+    probabilities: Mapping[str, float] = field(default_factory=dict)
 
-    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
         if isinstance(self.task, Labelled):
-            return [self.task.from_odds(input, self.odds) for input in inputs]
+            return [self.task.from_probabilities(input, self.probabilities) for input in inputs]
         return [Prediction(self.answer) for _ in inputs]
 
-    def size(self) -> Size:
-        return Size(trained=len(self.odds), total=len(self.odds))
+    def count_parameters(self) -> ParameterCount:
+        return ParameterCount(trained=len(self.probabilities), total=len(self.probabilities))
 
     def save(self, folder: Path) -> None:
-        text = json.dumps({"answer": self.answer, "odds": self.odds}, ensure_ascii=False, indent=1)
-        (folder / FILE).write_text(text, encoding="utf-8")
+        text = json.dumps({"answer": self.answer, "odds": self.probabilities}, ensure_ascii=False, indent=1)
+        (folder / CONSTANT_FILE).write_text(text, encoding="utf-8")
 
     @classmethod
-    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
-        facts = files_of(source).json(FILE)
+    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+        facts = open_files(source).read_json(CONSTANT_FILE)
         return cls(task, facts["answer"], facts["odds"])

@@ -10,34 +10,34 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from loratory.artifacts.contents import Files, files_of
-from loratory.errors import SpecError, Unfit
+from loratory.artifacts.contents import VerifiedFiles, open_files
+from loratory.errors import SpecError, UnsupportedTask
 from loratory.models import adapters
 from loratory.models.bases import origin_of
-from loratory.models.chat import Chat
-from loratory.models.places import leave_name, portable
-from loratory.models.tokenizers import speakable
+from loratory.models.chat import ChatTemplate
+from loratory.models.places import record_base_location, make_name_portable
+from loratory.models.tokenizers import replace_surrogates
 from loratory.predictors.prompts import Message, Prompt
-from loratory.predictors.wordings import WORDINGS, Asking, Wording
+from loratory.predictors.wordings import PROMPT_TEMPLATES, DecodingPlan, PromptTemplate
 from loratory.protocols import (
     JSON,
-    Asked,
+    InferencePlan,
     Example,
     Input,
     Network,
     Prediction,
-    Request,
-    Run,
+    InferenceRequest,
+    RequestRunner,
     Schema,
-    Size,
-    Tokens,
-    Trunks,
-    Write,
+    ParameterCount,
+    TokenIds,
+    BackbonePool,
+    GenerateRequest,
 )
-from loratory.specs.writing import WritingSpec
+from loratory.specs.writing import GenerationSpec
 
-SPARE = 8  # tokens of a free answer beyond the longest one of the contract
-LEAST = 16  # tokens of a text that have to fit beside the prompt
+UNCONSTRAINED_EXTRA_TOKENS = 8  # tokens of a free answer beyond the longest one of the contract
+MIN_TEXT_TOKENS = 16  # tokens of a text that have to fit beside the prompt
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,190 +45,190 @@ class Decoder:
     """`shots` are answered examples that stand in the prompt; `learned` counts the parameters that examples changed."""
 
     task: Any
-    wording: str
+    template_name: str
     network: Network
     prompt: Prompt
     max_tokens: int
     shots: tuple[Example, ...] = ()
-    learned: int = 0
-    owned: bool = False
-    writing: WritingSpec = field(default_factory=WritingSpec)
+    trained_parameters: int = 0
+    owns_backbone: bool = False
+    writing: GenerationSpec = field(default_factory=GenerationSpec)
 
     @property
-    def words(self) -> Wording:
+    def template(self) -> PromptTemplate:
         """How the task is put."""
-        return WORDINGS[self.wording]
+        return PROMPT_TEMPLATES[self.template_name]
 
     @cached_property
-    def chat(self) -> Chat:
+    def chat(self) -> ChatTemplate:
         """The base's way of writing a conversation."""
-        trunk: Any = self.network.trunk
-        return Chat.of(trunk.tokenizer.tokenizer, trunk.name)
+        trunk: Any = self.network.backbone
+        return ChatTemplate.from_tokenizer(trunk.tokenizer.tokenizer, trunk.name)
 
     @property
-    def choices(self) -> tuple[Tokens, ...]:
+    def choices(self) -> tuple[TokenIds, ...]:
         """All that may be written, as token ids; empty where that is no list."""
-        return self.asking.choices
+        return self.decoding_plan.choices
 
     @cached_property
-    def asking(self) -> Asking:
+    def decoding_plan(self) -> DecodingPlan:
         """What stays the same from one request to the next."""
-        choices = tuple(self.chat.answer(text) for text in self.words.choices(self.task))
-        return Asking(self.network, choices, self.chat.end, self.writing)
+        choices = tuple(self.chat.encode_answer(text) for text in self.template.list_choices(self.task))
+        return DecodingPlan(self.network, choices, self.chat.end_token_id, self.writing)
 
     @property
-    def most(self) -> int:
+    def max_new_tokens(self) -> int:
         """Tokens that it may write behind an input; 0 where answers are scored, not written."""
-        return 0 if self.choices else self.asking.most
+        return 0 if self.choices else self.decoding_plan.max_new_tokens
 
     @property
-    def limit(self) -> int:
+    def context_length(self) -> int:
         """Tokens that the base reads: of a prompt and its answer together."""
-        trunk: Any = self.network.trunk
+        trunk: Any = self.network.backbone
         return int(trunk.tokenizer.limit)
 
     @cached_property
-    def least(self) -> int:
+    def min_answer_tokens(self) -> int:
         """Tokens of the shortest answer, its end counted: all of a label, one of a text, whole JSON of a schema."""
         if self.choices:
-            return self.asking.most
-        schema = self.words.schema(self.task)
-        return 1 if schema is None else self.shortest(schema)
+            return self.decoding_plan.max_new_tokens
+        schema = self.template.build_schema(self.task)
+        return 1 if schema is None else self.count_shortest_answer(schema)
 
-    def shortest(self, schema: Schema) -> int:
+    def count_shortest_answer(self, schema: Schema) -> int:
         """Tokens of the shortest answer of a schema, its end counted; raises Unfit where it cannot be held."""
-        trunk: Any = self.network.trunk
-        pen = trunk.pen(Write(self.network, (0,), self.limit, frozenset({self.chat.end}), schema))
+        trunk: Any = self.network.backbone
+        pen = trunk.pen(GenerateRequest(self.network, (0,), self.context_length, frozenset({self.chat.end_token_id}), schema))
         return len(pen.guide.plan) + 1
 
     @cached_property
-    def room(self) -> int:
+    def max_text_tokens(self) -> int:
         """Tokens that an input's text may have; raises SpecError where the prompt leaves no room for it."""
-        trunk: Any = self.network.trunk
-        around = len(self._asked({"text": "", "prompt": ""})) + self.least
-        left = self.limit - around
-        if left < LEAST:
+        trunk: Any = self.network.backbone
+        around = len(self._encode_messages({"text": "", "prompt": ""})) + self.min_answer_tokens
+        left = self.context_length - around
+        if left < MIN_TEXT_TOKENS:
             raise SpecError(
                 f"the prompt and the {'longest' if self.choices else 'shortest'} answer take {around} tokens: no room "
-                f"for a text in {trunk.name}, which reads {self.limit}",
+                f"for a text in {trunk.name}, which reads {self.context_length}",
                 where="prompt, shots, writing: max_new_tokens" if self.choices else "prompt, shots",
                 remedy="give fewer shots, a shorter prompt or shorter labels, or another base",
             )
         return min(self.max_tokens, left)
 
-    def ids(self, input: Input) -> Tokens:
+    def encode_prompt(self, input: Input) -> TokenIds:
         """The prompt for an input. A text that is too long is cut; raises Unfit for a conversation that leaves no token
         for an answer.
         """
-        if self.words.cuts:
-            return self._asked({"text": self._cut(speakable(self.task.text(input)))})
-        asked = self._asked(input)
-        self.budget(asked)
+        if self.template.truncates:
+            return self._encode_messages({"text": self._truncate_text(replace_surrogates(self.task.text(input)))})
+        asked = self._encode_messages(input)
+        self.compute_token_budget(asked)
         return asked
 
-    def budget(self, prompt: Tokens, least: int = 1) -> int:
+    def compute_token_budget(self, prompt: TokenIds, min_tokens: int = 1) -> int:
         """Tokens that may be written behind a prompt: what was asked for, or the room that is left where that is less.
 
         Raises Unfit where fewer than `least` are left.
         """
-        trunk: Any = self.network.trunk
-        left = self.limit - len(prompt)
-        if left < least:
-            raise Unfit(
-                f"the conversation, with the task's own prompt, takes {len(prompt)} tokens of the {self.limit} that "
-                f"{trunk.name} reads, and the shortest answer takes {least}",
+        trunk: Any = self.network.backbone
+        left = self.context_length - len(prompt)
+        if left < min_tokens:
+            raise UnsupportedTask(
+                f"the conversation, with the task's own prompt, takes {len(prompt)} tokens of the {self.context_length} that "
+                f"{trunk.name} reads, and the shortest answer takes {min_tokens}",
                 where="messages",
-                allowed=f"at most {self.limit - least} tokens",
+                allowed=f"at most {self.context_length - min_tokens} tokens",
                 remedy="shorten the conversation; a smaller budget (max_tokens, max_new_tokens) does not help",
             )
-        return min(self.asking.most, left)
+        return min(self.decoding_plan.max_new_tokens, left)
 
-    def needed(self, example: Example) -> int:
+    def count_needed_tokens(self, example: Example) -> int:
         """Tokens of the prompt for an example, with its answer."""
-        return len(self._asked(example.input)) + max(len(self.written(example)), 1)
+        return len(self._encode_messages(example.input)) + max(len(self.encode_answer(example)), 1)
 
-    def _cut(self, text: str) -> str:
-        trunk: Any = self.network.trunk
+    def _truncate_text(self, text: str) -> str:
+        trunk: Any = self.network.backbone
         ids = trunk.tokenizer.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         offsets = ids["offset_mapping"]
-        return text[: offsets[self.room - 1][1]] if len(offsets) > self.room else text
+        return text[: offsets[self.max_text_tokens - 1][1]] if len(offsets) > self.max_text_tokens else text
 
-    def _asked(self, input: Input) -> Tokens:
-        messages = self.words.messages(self.task, self.prompt, input)
+    def _encode_messages(self, input: Input) -> TokenIds:
+        messages = self.template.build_messages(self.task, self.prompt, input)
         turns: list[Message] = []
         for shot in self.shots:
-            asked = self.words.messages(self.task, self.prompt, shot.input)
-            told = {"role": "assistant", "content": self.words.target(self.task, shot.answer)}
+            asked = self.template.build_messages(self.task, self.prompt, shot.input)
+            told = {"role": "assistant", "content": self.template.render_target(self.task, shot.answer)}
             turns += [*(message for message in asked if message["role"] != "system"), told]
         system = [message for message in messages[:1] if message["role"] == "system"]
-        return self.chat.prompt([*system, *turns, *messages[len(system) :]])
+        return self.chat.encode_prompt([*system, *turns, *messages[len(system) :]])
 
-    def written(self, example: Example) -> Tokens:
+    def encode_answer(self, example: Example) -> TokenIds:
         """What should be written for an example, its end among it."""
-        return self.chat.answer(self.words.target(self.task, example.answer))
+        return self.chat.encode_answer(self.template.render_target(self.task, example.answer))
 
-    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
-        asked = self.ask(inputs)
-        return asked.read(run(asked.requests))
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
+        asked = self.plan(inputs)
+        return asked.read_outputs(run(asked.requests))
 
-    def aloud(self, input: Input, run: Run, hear: Callable[[str], None]) -> Prediction:
-        asked = self._asked_for([input], hear)
-        (made,) = asked.read(run(asked.requests))
+    def stream(self, input: Input, run: RequestRunner, on_token: Callable[[str], None]) -> Prediction:
+        asked = self._build_plan([input], on_token)
+        (made,) = asked.read_outputs(run(asked.requests))
         if self.choices and made.answer is not None:  # scored, not written: it is known all at once
-            hear(self.words.target(self.task, made.answer))
+            on_token(self.template.render_target(self.task, made.answer))
         return made
 
-    def ask(self, inputs: Sequence[Input]) -> Asked:
+    def plan(self, inputs: Sequence[Input]) -> InferencePlan:
         """A text, or the odds of all that may be written, for each input that fits."""
-        return self._asked_for(inputs, None)
+        return self._build_plan(inputs, None)
 
-    def _asked_for(self, inputs: Sequence[Input], hear: Callable[[str], None] | None) -> Asked:
-        least = self.least  # a schema that cannot be held is no input that does not fit
+    def _build_plan(self, inputs: Sequence[Input], on_token: Callable[[str], None] | None) -> InferencePlan:
+        least = self.min_answer_tokens  # a schema that cannot be held is no input that does not fit
 
-        def request(ids: Tokens) -> Request:
-            made = self.words.request(self.task, self.asking, ids)
-            return replace(made, most=self.budget(ids, least), hear=hear) if isinstance(made, Write) else made
+        def request(ids: TokenIds) -> InferenceRequest:
+            made = self.template.build_request(self.task, self.decoding_plan, ids)
+            return replace(made, most=self.compute_token_budget(ids, least), hear=on_token) if isinstance(made, GenerateRequest) else made
 
-        requests = self._requests(inputs, request)
+        requests = self._build_requests(inputs, request)
 
         def read(outputs: Sequence[Any]) -> list[Prediction]:
-            trunk: Any = self.network.trunk
+            trunk: Any = self.network.backbone
             found, spell = dict(zip(requests, outputs, strict=True)), trunk.tokenizer.read
             return [
-                self.words.read(self.task, input, found[place], spell)
+                self.template.parse_output(self.task, input, found[place], spell)
                 if place in found
-                else Prediction(None, why="long")
+                else Prediction(None, reason="long")
                 for place, input in enumerate(inputs)
             ]
 
-        return Asked(list(requests.values()), read)
+        return InferencePlan(list(requests.values()), read)
 
-    def freely(self, inputs: Sequence[Input], run: Run) -> list[str]:
+    def generate_unconstrained(self, inputs: Sequence[Input], run: RequestRunner) -> list[str]:
         """The likeliest text, token by token, with a little more room than the longest answer needs."""
-        most, ends = self.asking.most + SPARE, frozenset({self.chat.end})
-        requests = self._requests(inputs, lambda ids: Write(self.network, ids, min(most, self.limit - len(ids)), ends))
+        most, ends = self.decoding_plan.max_new_tokens + UNCONSTRAINED_EXTRA_TOKENS, frozenset({self.chat.end_token_id})
+        requests = self._build_requests(inputs, lambda ids: GenerateRequest(self.network, ids, min(most, self.context_length - len(ids)), ends))
         found = dict(zip(requests, run(list(requests.values())), strict=True))
         return [found[place].text if place in found else "" for place in range(len(inputs))]
 
-    def _requests(self, inputs: Sequence[Input], request: Callable[[Tokens], Request]) -> dict[int, Request]:
+    def _build_requests(self, inputs: Sequence[Input], request: Callable[[TokenIds], InferenceRequest]) -> dict[int, InferenceRequest]:
         """By place, for each input that fits."""
-        requests: dict[int, Request] = {}
+        requests: dict[int, InferenceRequest] = {}
         for place, input in enumerate(inputs):
-            with suppress(Unfit):
-                requests[place] = request(self.ids(input))
+            with suppress(UnsupportedTask):
+                requests[place] = request(self.encode_prompt(input))
         return requests
 
-    def size(self) -> Size:
-        trunk: Any = self.network.trunk
+    def count_parameters(self) -> ParameterCount:
+        trunk: Any = self.network.backbone
         own = self.network.adapter.tensors if self.network.adapter else {}
-        return Size(self.learned, trunk.parameters() + sum(t.numel() for t in own.values()))
+        return ParameterCount(self.trained_parameters, trunk.parameters() + sum(t.numel() for t in own.values()))
 
     def save(self, folder: Path) -> None:
-        trunk: Any = self.network.trunk
+        trunk: Any = self.network.backbone
         if self.network.adapter:
             origin, licence = origin_of(trunk.name)
             facts: Mapping[str, JSON] = {
-                "base_model_name_or_path": origin or portable(trunk.name),
+                "base_model_name_or_path": origin or make_name_portable(trunk.name),
                 "revision": trunk.digest,
                 "base_model": origin,
                 "license": licence,
@@ -236,37 +236,37 @@ class Decoder:
                 "opener": "AutoModelForCausalLM",
                 "pipeline_tag": "text-generation",
             }
-            adapters.write(folder / "adapter", self.network.adapter, facts, trunk.prefix)
-        if self.owned:
+            adapters.write_adapter(folder / "adapter", self.network.adapter, facts, trunk.prefix)
+        if self.owns_backbone:
             trunk.save(folder / "model")
-        self.prompt.write(folder / "prompt.yaml")
+        self.prompt.save(folder / "prompt.yaml")
         named = {
-            "wording": self.wording,
+            "wording": self.template_name,
             "prompt": self.prompt.digest,
             "max_tokens": self.max_tokens,
-            "learned": self.learned,
+            "learned": self.trained_parameters,
             "writing": self.writing.model_dump(mode="json"),
             "shots": [{"input": dict(shot.input), "answer": shot.answer} for shot in self.shots],
-            "trunk": {"name": leave_name(trunk), "digest": trunk.digest, "kind": trunk.kind, "pooling": trunk.pooling},
+            "trunk": {"name": record_base_location(trunk), "digest": trunk.digest, "kind": trunk.kind, "pooling": trunk.pooling},
             "adapter": self.network.adapter.digest if self.network.adapter else None,
-            "owned": self.owned,
+            "owned": self.owns_backbone,
         }
         (folder / "decoder.json").write_text(json.dumps(named, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
-        files = files_of(source)
-        facts = files.json("decoder.json")
-        trunk: Any = trunks.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)
-        adapter = adapters.read(files.within("adapter"), trunk.prefix) if facts["adapter"] else None
+    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+        files = open_files(source)
+        facts = files.read_json("decoder.json")
+        trunk: Any = backbones.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)
+        adapter = adapters.read_adapter(files.open_subfolder("adapter"), trunk.prefix) if facts["adapter"] else None
         return cls(
             task,
             facts["wording"],
             Network(trunk, adapter),
-            Prompt.parse(files.text("prompt.yaml"), str(files.folder / "prompt.yaml")),
+            Prompt.parse(files.read_text("prompt.yaml"), str(files.folder / "prompt.yaml")),
             facts["max_tokens"],
             tuple(Example(shot["input"], shot["answer"]) for shot in facts["shots"]),
             facts["learned"],
             facts["owned"],
-            WritingSpec.model_validate(facts["writing"]),
+            GenerationSpec.model_validate(facts["writing"]),
         )

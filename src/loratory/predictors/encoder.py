@@ -11,24 +11,24 @@ from typing import Any, Self
 
 from safetensors.torch import save_file
 
-from loratory.artifacts.contents import Files, files_of
+from loratory.artifacts.contents import VerifiedFiles, open_files
 from loratory.models import adapters
 from loratory.models.bases import origin_of
-from loratory.models.places import leave_name
+from loratory.models.places import record_base_location
 from loratory.models.weights import read_tensors
 from loratory.predictors import finders
-from loratory.predictors.finders import Finder
-from loratory.predictors.forms import FORMS, Row
+from loratory.predictors.finders import SpanRule
+from loratory.predictors.forms import OUTPUT_ADAPTERS, Row
 from loratory.predictors.heads import (
     StockHead,
     as_stock,
-    fill_head,
-    head_facts,
-    head_tensors,
+    load_head_tensors,
+    describe_head,
+    collect_head_tensors,
     save_backbone,
     save_head,
 )
-from loratory.protocols import JSON, Asked, Encode, Input, Network, Prediction, Run, Scores, Size, Trunks
+from loratory.protocols import JSON, InferencePlan, EncodeRequest, Input, Network, Prediction, RequestRunner, Scores, ParameterCount, BackbonePool
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,132 +36,132 @@ class Encoder:
     """`learned` counts the parameters that examples changed; `owned` says that the trunk belongs to this predictor."""
 
     task: Any
-    form: str
+    output_adapter_name: str
     network: Network
     max_tokens: int
-    learned: int
-    owned: bool = False
-    long: str = "head"  # how longer texts are read
-    finders: tuple[Finder, ...] = ()  # of spans: what they find stands
+    trained_parameters: int
+    owns_backbone: bool = False
+    long_text_mode: str = "head"  # how longer texts are read
+    span_rules: tuple[SpanRule, ...] = ()  # of spans: what they find stands
 
     @cached_property
-    def stock(self) -> StockHead | None:
+    def stock_head(self) -> StockHead | None:
         """The head as stock transformers has it, where a stock class computes just that."""
-        trunk: Any = self.network.trunk
-        return as_stock(self.network.head, trunk.config, FORMS[self.form].outputs(self.task), trunk.tokenizer.pad)
+        trunk: Any = self.network.backbone
+        return as_stock(self.network.head, trunk.config, OUTPUT_ADAPTERS[self.output_adapter_name].list_output_names(self.task), trunk.tokenizer.pad)
 
     @classmethod
-    def fresh(cls, task: Any, form: str, network: Network, learned: int, training: Any) -> Self:
+    def from_training(cls, task: Any, output_adapter_name: str, network: Network, trained_parameters: int, training: Any) -> Self:
         """What a fit makes: it reads texts as the training options say."""
-        return cls(task, form, network, training.max_tokens, learned, long=training.long)
+        return cls(task, output_adapter_name, network, training.max_tokens, trained_parameters, long=training.long)
 
-    def rows(self, inputs: Sequence[Input]) -> list[list[Row]]:
+    def encode_rows(self, inputs: Sequence[Input]) -> list[list[Row]]:
         """Token ids and offsets of each input's rows, none longer than what was trained on."""
-        return FORMS[self.form].rows(self.task, self.network.trunk.tokenizer, inputs, self.max_tokens, self.long)
+        return OUTPUT_ADAPTERS[self.output_adapter_name].encode_rows(self.task, self.network.backbone.tokenizer, inputs, self.max_tokens, self.long_text_mode)
 
     @property
     def max_row_tokens(self) -> int:
         """Tokens of a row."""
-        trunk: Any = self.network.trunk
+        trunk: Any = self.network.backbone
         return int(min(self.max_tokens, trunk.tokenizer.limit))
 
     @property
-    def shared(self) -> int:
+    def row_overlap(self) -> int:
         """Tokens that a row shares with the next one of the same text; 0 where a text is one row."""
-        return FORMS[self.form].shared(self.max_row_tokens, self.long)
+        return OUTPUT_ADAPTERS[self.output_adapter_name].compute_row_overlap(self.max_row_tokens, self.long_text_mode)
 
     def save_tokenizer(self, folder: Path) -> None:
         """The tokenizer's files, which cut and pad texts as this predictor reads them.
 
         `long: ends`, which joins two parts of a text, is beyond them: they keep its beginning.
         """
-        trunk: Any = self.network.trunk
-        trunk.tokenizer.save(folder, self.max_row_tokens, self.shared, padded="right")
+        trunk: Any = self.network.backbone
+        trunk.tokenizer.save(folder, self.max_row_tokens, self.row_overlap, padded="right")
 
     def save_head(self, folder: Path) -> None:
         """The head beside a trunk, and how texts are read, for our own import."""
-        facts: dict[str, JSON] = {"form": self.form, "max_tokens": self.max_row_tokens, "long": self.long}
+        facts: dict[str, JSON] = {"form": self.output_adapter_name, "max_tokens": self.max_row_tokens, "long": self.long_text_mode}
         if getattr(self.task, "in_words", False):
             facts["whole_words"] = True
         assert self.network.head is not None
-        save_head(folder, self.stock or self.network.head, facts)
+        save_head(folder, self.stock_head or self.network.head, facts)
 
-    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
-        asked = self.ask(inputs)
-        return asked.read(run(asked.requests))
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
+        asked = self.plan(inputs)
+        return asked.read_outputs(run(asked.requests))
 
-    def judged(self, inputs: Sequence[Input], run: Run) -> list[tuple[Prediction, Scores]]:
-        asked = self.ask(inputs)
+    def predict_with_ood_scores(self, inputs: Sequence[Input], run: RequestRunner) -> list[tuple[Prediction, Scores]]:
+        asked = self.plan(inputs)
         outputs = run(asked.requests)
-        assert asked.judge is not None
-        return list(zip(asked.read(outputs), asked.judge(outputs), strict=True))
+        assert asked.score_ood is not None
+        return list(zip(asked.read_outputs(outputs), asked.score_ood(outputs), strict=True))
 
-    def ask(self, inputs: Sequence[Input]) -> Asked:
+    def plan(self, inputs: Sequence[Input]) -> InferencePlan:
         """Outputs for every row of every input."""
-        rows, form = self.rows(inputs), FORMS[self.form]
+        rows, form = self.encode_rows(inputs), OUTPUT_ADAPTERS[self.output_adapter_name]
 
         def parts(outputs: Sequence[Any]) -> list[list[Any]]:
             each = iter(outputs)
             return [[next(each) for _ in mine] for mine in rows]
 
-        return Asked(
-            [Encode(self.network, ids) for mine in rows for ids, _ in mine],
-            lambda outputs: self._read(inputs, rows, parts(outputs)),
-            lambda outputs: [form.beside(self.network.head, mine) for mine in parts(outputs)],
+        return InferencePlan(
+            [EncodeRequest(self.network, ids) for mine in rows for ids, _ in mine],
+            lambda outputs: self._read_outputs(inputs, rows, parts(outputs)),
+            lambda outputs: [form.score_ood(self.network.head, mine) for mine in parts(outputs)],
         )
 
-    def _read(
+    def _read_outputs(
         self, inputs: Sequence[Input], rows: Sequence[Sequence[Row]], outputs: Sequence[Sequence[Any]]
     ) -> list[Prediction]:
-        made = FORMS[self.form].read(self.task, inputs, rows, outputs)
-        if not self.finders:
+        made = OUTPUT_ADAPTERS[self.output_adapter_name].read_outputs(self.task, inputs, rows, outputs)
+        if not self.span_rules:
             return made
         texts = [self.task.text(input) for input in inputs]
-        return [finders.assisted(self.task, self.finders, *one) for one in zip(texts, made, strict=True)]
+        return [finders.apply_span_rules(self.task, self.span_rules, *one) for one in zip(texts, made, strict=True)]
 
-    def size(self) -> Size:
-        trunk: Any = self.network.trunk
+    def count_parameters(self) -> ParameterCount:
+        trunk: Any = self.network.backbone
         own = [self.network.adapter.tensors] if self.network.adapter else []
-        extra = sum(t.numel() for tensors in (*own, self._head()) for t in tensors.values())
-        return Size(self.learned, trunk.parameters() + extra)
+        extra = sum(t.numel() for tensors in (*own, self._collect_head_tensors()) for t in tensors.values())
+        return ParameterCount(self.trained_parameters, trunk.parameters() + extra)
 
-    def _head(self) -> Mapping[str, Any]:
-        return head_tensors(self.network.head) if self.network.head is not None else {}
+    def _collect_head_tensors(self) -> Mapping[str, Any]:
+        return collect_head_tensors(self.network.head) if self.network.head is not None else {}
 
     def save(self, folder: Path) -> None:
-        trunk: Any = self.network.trunk
+        trunk: Any = self.network.backbone
         head = self.network.head
         assert head is not None
-        save_file(dict(self._head()), folder / "head.safetensors", metadata={"format": "pt"})
+        save_file(dict(self._collect_head_tensors()), folder / "head.safetensors", metadata={"format": "pt"})
         if self.network.adapter:
-            self.save_adapter(folder / "adapter", f"base_{len(FORMS[self.form].outputs(self.task))}")
-        if self.owned:
+            self.save_adapter(folder / "adapter", f"base_{len(OUTPUT_ADAPTERS[self.output_adapter_name].list_output_names(self.task))}")
+        if self.owns_backbone:
             save_backbone(trunk.model, folder / "model")
             self.save_tokenizer(folder / "model")
-        if self.finders:
-            finders.write(folder / finders.FILE, self.finders)
+        if self.span_rules:
+            finders.save_span_rules(folder / finders.SPAN_RULES_FILE, self.span_rules)
         facts: dict[str, JSON] = {
-            "form": self.form,
-            "head": head_facts(head),
+            "form": self.output_adapter_name,
+            "head": describe_head(head),
             "max_tokens": self.max_tokens,
-            "long": self.long,
-            "learned": self.learned,
+            "long": self.long_text_mode,
+            "learned": self.trained_parameters,
             "trunk": {
-                "name": leave_name(trunk),
+                "name": record_base_location(trunk),
                 "digest": trunk.digest,
                 "kind": trunk.kind,
                 "pooling": trunk.pooling,
                 "limit": trunk.tokenizer.limit,
             },
             "adapter": self.network.adapter.digest if self.network.adapter else None,
-            "prefix": self.stock.prefix if self.network.adapter and self.stock else "",  # of the adapter's trunk
-            "owned": self.owned,
+            "prefix": self.stock_head.prefix if self.network.adapter and self.stock_head else "",  # of the adapter's trunk
+            "owned": self.owns_backbone,
         }
         (folder / "encoder.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     def save_adapter(self, folder: Path, base: str) -> None:
         """PEFT's folder over the base of that name: a stock head makes it an adapter of the whole classifier."""
-        trunk, adapter, head, stock = self.network.trunk, self.network.adapter, self.stock, FORMS[self.form].stock
+        trunk, adapter, head, stock = self.network.backbone, self.network.adapter, self.stock_head, OUTPUT_ADAPTERS[self.output_adapter_name].stock_names
         assert adapter is not None
         origin, licence = origin_of(trunk.name)
         facts: dict[str, JSON] = {"base_model_name_or_path": base, "revision": trunk.digest}
@@ -169,23 +169,23 @@ class Encoder:
         self.save_head(folder)
         if head is None:
             facts |= {"opener": "AutoModel", "task_type": "FEATURE_EXTRACTION", "pipeline_tag": "feature-extraction"}
-            adapters.write(folder, adapter, facts)
+            adapters.write_adapter(folder, adapter, facts)
             return
-        facts |= {"opener": stock.opener, "task_type": stock.task_type, "modules_to_save": head.modules_to_save()}
+        facts |= {"opener": stock.auto_class, "task_type": stock.task_type, "modules_to_save": head.modules_to_save()}
         facts["pipeline_tag"] = stock.pipeline
-        adapters.write(folder, adapter, facts, head.prefix, head_tensors(head))
+        adapters.write_adapter(folder, adapter, facts, head.prefix, collect_head_tensors(head))
 
     @classmethod
-    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
-        files = files_of(source)
-        facts = files.json("encoder.json")
-        trunk: Any = trunks.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)
-        head = FORMS[facts["form"]].head(facts["head"]["kind"], task, trunk)
+    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+        files = open_files(source)
+        facts = files.read_json("encoder.json")
+        trunk: Any = backbones.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)
+        head = OUTPUT_ADAPTERS[facts["form"]].build_head(facts["head"]["kind"], task, trunk)
         if "pooling" in facts["head"]:
             head.pooling = facts["head"]["pooling"]
-        fill_head(head, read_tensors(files, "head.safetensors")).to(trunk.device)
+        load_head_tensors(head, read_tensors(files, "head.safetensors")).to(trunk.device)
         prefix = facts.get("prefix", head.prefix if isinstance(head, StockHead) else "")
-        adapter = adapters.read(files.within("adapter"), prefix) if facts["adapter"] else None
-        network, found = Network(trunk, adapter, head), finders.read(files)
+        adapter = adapters.read_adapter(files.open_subfolder("adapter"), prefix) if facts["adapter"] else None
+        network, found = Network(trunk, adapter, head), finders.load_span_rules(files)
         read = {name: facts[name] for name in ("max_tokens", "learned", "owned")}
         return cls(task, facts["form"], network, **read, long=facts.get("long", "head"), finders=found)

@@ -10,11 +10,11 @@ from typing import Any, Self
 
 import torch
 
-from loratory.artifacts.contents import Files, files_of
-from loratory.models.places import leave_name
-from loratory.protocols import Asked, Encode, Input, Network, Prediction, Run, Size, Trunks
+from loratory.artifacts.contents import VerifiedFiles, open_files
+from loratory.models.places import record_base_location
+from loratory.protocols import InferencePlan, EncodeRequest, Input, Network, Prediction, RequestRunner, ParameterCount, BackbonePool
 
-HYPOTHESIS = "This example is {}."  # the default of transformers' zero-shot-classification pipeline
+DEFAULT_HYPOTHESIS = "This example is {}."  # the default of transformers' zero-shot-classification pipeline
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,48 +23,48 @@ class Entailment:
 
     task: Any
     network: Network
-    hypothesis: str = HYPOTHESIS
+    hypothesis: str = DEFAULT_HYPOTHESIS
 
-    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
-        asked = self.ask(inputs)
-        return asked.read(run(asked.requests))
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
+        asked = self.plan(inputs)
+        return asked.read_outputs(run(asked.requests))
 
-    def ask(self, inputs: Sequence[Input]) -> Asked:
+    def plan(self, inputs: Sequence[Input]) -> InferencePlan:
         """One row for each text and label."""
-        trunk: Any = self.network.trunk
+        trunk: Any = self.network.backbone
         hypotheses = [self.hypothesis.format(self.task.describe(label)) for label in self.task.labels]
         pairs = [trunk.tokenizer.ids(self.task.text(i), h)[0] for i in inputs for h in hypotheses]
-        return Asked([Encode(self.network, ids) for ids in pairs], lambda outputs: self._read(inputs, outputs))
+        return InferencePlan([EncodeRequest(self.network, ids) for ids in pairs], lambda outputs: self._read_outputs(inputs, outputs))
 
-    def _read(self, inputs: Sequence[Input], outputs: Sequence[Any]) -> list[Prediction]:
+    def _read_outputs(self, inputs: Sequence[Input], outputs: Sequence[Any]) -> list[Prediction]:
         if not inputs:
             return []
-        trunk: Any = self.network.trunk
-        logits = torch.stack(list(outputs))[:, entailed(trunk.config.id2label)]
+        trunk: Any = self.network.backbone
+        logits = torch.stack(list(outputs))[:, find_entailment_index(trunk.config.id2label)]
         odds = logits.view(len(inputs), -1).double().softmax(-1).tolist()
         return [
             self.task.from_odds(i, dict(zip(self.task.labels, o, strict=True)))
             for i, o in zip(inputs, odds, strict=True)
         ]
 
-    def size(self) -> Size:
-        trunk: Any = self.network.trunk
-        return Size(0, trunk.parameters())
+    def count_parameters(self) -> ParameterCount:
+        trunk: Any = self.network.backbone
+        return ParameterCount(0, trunk.parameters())
 
     def save(self, folder: Path) -> None:
-        trunk = self.network.trunk
-        facts = {"hypothesis": self.hypothesis, "trunk": {"name": leave_name(trunk), "digest": trunk.digest}}
+        trunk = self.network.backbone
+        facts = {"hypothesis": self.hypothesis, "trunk": {"name": record_base_location(trunk), "digest": trunk.digest}}
         (folder / "entailment.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
-        files = files_of(source)
-        facts = files.json("entailment.json")
+    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+        files = open_files(source)
+        facts = files.read_json("entailment.json")
         return cls(
-            task, Network(trunks.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)), facts["hypothesis"]
+            task, Network(backbones.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)), facts["hypothesis"]
         )
 
 
-def entailed(id2label: dict[int, str]) -> int:
+def find_entailment_index(id2label: dict[int, str]) -> int:
     """The index of the entailment logit."""
     return next(int(i) for i, label in id2label.items() if str(label).lower().startswith("entail"))

@@ -13,26 +13,26 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from loratory.artifacts.contents import Files, files_of
-from loratory.protocols import Input, Labelled, Prediction, Run, Size, Trunks
+from loratory.artifacts.contents import VerifiedFiles, open_files
+from loratory.protocols import Input, Labelled, Prediction, RequestRunner, ParameterCount, BackbonePool
 
 WORD = re.compile(r"(?u)\b\w+\b")
 SPACES = re.compile(r"\s\s+")
 
 
-def words(text: str, shortest: int, longest: int) -> Iterator[str]:
+def word_ngrams(text: str, min_n: int, max_n: int) -> Iterator[str]:
     r"""Word n-grams of lower-cased text, as scikit-learn's analyzer="word" with token pattern \b\w+\b."""
     tokens = WORD.findall(text.lower())
-    for n in range(shortest, longest + 1):
+    for n in range(min_n, max_n + 1):
         for i in range(len(tokens) - n + 1):
             yield " ".join(tokens[i : i + n])
 
 
-def characters(text: str, shortest: int, longest: int) -> Iterator[str]:
+def char_ngrams(text: str, min_n: int, max_n: int) -> Iterator[str]:
     """Character n-grams inside words padded with a space, as scikit-learn's analyzer="char_wb"."""
     for word in SPACES.sub(" ", text.lower()).split():
         padded = f" {word} "
-        for n in range(shortest, longest + 1):
+        for n in range(min_n, max_n + 1):
             yield padded[:n]
             for i in range(1, len(padded) - n + 1):
                 yield padded[i : i + n]
@@ -45,15 +45,15 @@ class Vocabulary:
     """One block of features: sublinear tf times idf, each text's block of unit length."""
 
     analyzer: str  # word | char_wb
-    shortest: int
-    longest: int
+    min_n: int
+    max_n: int
     index: Mapping[str, int]
     idf: NDArray[np.float32]  # [V]
 
-    def vector(self, text: str) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    def vectorize(self, text: str) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
         """Feature indices and values of one text."""
-        split = words if self.analyzer == "word" else characters
-        counted = Counter(self.index[gram] for gram in split(text, self.shortest, self.longest) if gram in self.index)
+        split = word_ngrams if self.analyzer == "word" else char_ngrams
+        counted = Counter(self.index[gram] for gram in split(text, self.min_n, self.max_n) if gram in self.index)
         at = np.fromiter(counted.keys(), dtype=np.intp, count=len(counted))
         tf = np.fromiter(counted.values(), dtype=np.float32, count=len(counted))
         values = (1 + np.log(tf, out=tf)) * self.idf[at]
@@ -70,20 +70,20 @@ class Linear:
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
 
-    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
-        return [self.task.from_odds(i, self._odds(self.task.text(i))) for i in inputs]
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
+        return [self.task.from_probabilities(i, self._compute_probabilities(self.task.text(i))) for i in inputs]
 
-    def _odds(self, text: str) -> dict[str, float]:
+    def _compute_probabilities(self, text: str) -> dict[str, float]:
         logits, offset = self.bias.astype(np.float64), 0
         for block in self.blocks:
-            at, values = block.vector(text)
+            at, values = block.vectorize(text)
             logits = logits + values @ self.weights[offset + at]
             offset += len(block.idf)
         p = np.exp(logits - logits.max())
         return dict(zip(self.task.labels or (), (p / p.sum()).tolist(), strict=True))
 
-    def size(self) -> Size:
-        return Size(trained=self.weights.size + self.bias.size, total=self.weights.size + self.bias.size)
+    def count_parameters(self) -> ParameterCount:
+        return ParameterCount(trained=self.weights.size + self.bias.size, total=self.weights.size + self.bias.size)
 
     def save(self, folder: Path) -> None:
         from safetensors.numpy import save_file
@@ -95,8 +95,8 @@ class Linear:
             facts.append(
                 {
                     "analyzer": block.analyzer,
-                    "shortest": block.shortest,
-                    "longest": block.longest,
+                    "shortest": block.min_n,
+                    "longest": block.max_n,
                     "grams": sorted(block.index, key=block.index.__getitem__),
                 }
             )
@@ -104,12 +104,12 @@ class Linear:
         (folder / "vocabulary.json").write_text(json.dumps(facts), encoding="utf-8")
 
     @classmethod
-    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
+    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
         from safetensors.numpy import load
 
-        files = files_of(source)
+        files = open_files(source)
         arrays = load(files.read("linear.safetensors"))
-        facts = files.json("vocabulary.json")
+        facts = files.read_json("vocabulary.json")
         blocks = tuple(
             Vocabulary(
                 f["analyzer"], f["shortest"], f["longest"], {g: i for i, g in enumerate(f["grams"])}, arrays[f"idf_{n}"]

@@ -15,22 +15,22 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from loratory.artifacts.contents import Files, files_of
-from loratory.discovery import find
-from loratory.protocols import Asked, Input, Judge, Prediction, Predictor, Run, Scores, Size, Staged, Trunks
+from loratory.artifacts.contents import VerifiedFiles, open_files
+from loratory.discovery import load_named
+from loratory.protocols import InferencePlan, Input, OodScorer, Prediction, Predictor, RequestRunner, Scores, ParameterCount, Plannable, BackbonePool
 
-FILE = "operating.json"
-LEAST = 1e-30  # probability: the log of nothing is not a number
-MOST = 1 - 1e-15  # probability: nor are the odds of certainty
-PLAIN = ("confidence", "margin", "entropy")  # scores of scope that need probabilities alone
-NONE = -1  # where a label's place would stand: no answer
-Odds = Mapping[str, float]
+OPERATING_POINT_FILE = "operating.json"
+MIN_PROBABILITY = 1e-30  # probability: the log of nothing is not a number
+MAX_PROBABILITY = 1 - 1e-15  # probability: nor are the odds of certainty
+PROBABILITY_SCORES = ("confidence", "margin", "entropy")  # scores of scope that need probabilities alone
+NO_LABEL = -1  # where a label's place would stand: no answer
+Probabilities = Mapping[str, float]
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Point:
+class OperatingPoint:
     """Where a classifier works."""
 
     temperature: float = 1.0
@@ -40,114 +40,114 @@ class Point:
     rule: Literal["odds", "share"] = "odds"  # what decides between labels that reach their thresholds: see `choose`
 
     @classmethod
-    def read(cls, source: Path | Files) -> Self:
+    def load(cls, source: Path | VerifiedFiles) -> Self:
         """What `Operated.save` wrote. A file that names no rule is older than the rule, and answers as it did then."""
-        facts = files_of(source).json(FILE)
+        facts = open_files(source).read_json(OPERATING_POINT_FILE)
         least = -math.inf if facts["least"] is None else facts["least"]
         return cls(**{"rule": "share", **facts, "least": least})
 
 
 @dataclass(frozen=True)
-class Operated:
+class CalibratedPredictor:
     """A predictor of labels, and where it works. What the predictor itself abstains from stays without an answer."""
 
     predictor: Predictor
-    point: Point
+    point: OperatingPoint
 
     @property
     def task(self) -> Any:
         return self.predictor.task
 
-    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
-        if self.point.score in (None, *PLAIN):
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
+        if self.point.score in (None, *PROBABILITY_SCORES):
             made: Any = [(one, {}) for one in self.predictor.predict(inputs, run)]
         else:
-            made = judged(self.predictor, inputs, run)
-        return [self._answer(input, *one) for input, one in zip(inputs, made, strict=True)]
+            made = predict_with_ood_scores(self.predictor, inputs, run)
+        return [self._apply_point(input, *one) for input, one in zip(inputs, made, strict=True)]
 
-    def ask(self, inputs: Sequence[Input]) -> Asked | None:
+    def plan(self, inputs: Sequence[Input]) -> InferencePlan | None:
         """What the predictor asks for, where it asks once and knows the score."""
-        inner = self.predictor.ask(inputs) if isinstance(self.predictor, Staged) else None
-        plain = self.point.score in (None, *PLAIN)
-        if inner is None or not (plain or inner.judge):
+        inner = self.predictor.plan(inputs) if isinstance(self.predictor, Plannable) else None
+        plain = self.point.score in (None, *PROBABILITY_SCORES)
+        if inner is None or not (plain or inner.score_ood):
             return None
         asked = inner
 
         def read(outputs: Sequence[Any]) -> list[Prediction]:
             beside: Sequence[Scores] = [{}] * len(inputs)
-            if not plain and asked.judge:
-                beside = asked.judge(outputs)
-            made = zip(inputs, asked.read(outputs), beside, strict=True)
-            return [self._answer(*one) for one in made]
+            if not plain and asked.score_ood:
+                beside = asked.score_ood(outputs)
+            made = zip(inputs, asked.read_outputs(outputs), beside, strict=True)
+            return [self._apply_point(*one) for one in made]
 
-        return Asked(asked.requests, read)
+        return InferencePlan(asked.requests, read)
 
-    def _answer(self, input: Input, made: Prediction, beside: Scores) -> Prediction:
-        if made.answer is None:
-            return made
-        odds = tempered(made.probabilities["/label"], self.point.temperature)
+    def _apply_point(self, input: Input, prediction: Prediction, ood_scores: Scores) -> Prediction:
+        if prediction.answer is None:
+            return prediction
+        odds = scale_probabilities(prediction.probabilities["/label"], self.point.temperature)
         labels, shares = tuple(odds), np.array([list(odds.values())])
-        (place,) = choose(self.point, labels, shares, scope(self.point.score, shares, [beside])).tolist()
-        if place == NONE:
-            return Prediction(None, {"/label": odds}, why="abstained", raw=made.raw)
+        (place,) = choose_labels(self.point, labels, shares, score_in_scope(self.point.score, shares, [ood_scores])).tolist()
+        if place == NO_LABEL:
+            return Prediction(None, {"/label": odds}, reason="abstained", raw=prediction.raw)
         picked = self.task.from_odds(input, {labels[place]: 1.0})
-        return Prediction(picked.answer, {"/label": odds}, raw=made.raw)
+        return Prediction(picked.answer, {"/label": odds}, raw=prediction.raw)
 
-    def size(self) -> Size:
-        return self.predictor.size()
+    def count_parameters(self) -> ParameterCount:
+        return self.predictor.count_parameters()
 
     def save(self, folder: Path) -> None:
         """The point alone; the predictor's own files lie beside it."""
         point = {**asdict(self.point), "least": self.point.least if self.point.score else None}
-        (folder / FILE).write_text(json.dumps(point, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / OPERATING_POINT_FILE).write_text(json.dumps(point, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
-        files = files_of(source)
-        kind = files.json("predictor.json")["predictor"]
-        inner: Predictor = find("predictors", kind).load(files, task, trunks)
-        return cls(inner, Point.read(files))
+    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+        files = open_files(source)
+        kind = files.read_json("predictor.json")["predictor"]
+        inner: Predictor = load_named("predictors", kind).load(files, task, backbones)
+        return cls(inner, OperatingPoint.load(files))
 
 
-def judged(predictor: Predictor, inputs: Sequence[Input], run: Run) -> list[tuple[Prediction, Scores]]:
+def predict_with_ood_scores(predictor: Predictor, inputs: Sequence[Input], run: RequestRunner) -> list[tuple[Prediction, Scores]]:
     """Predictions, and what the predictor knows of an input beside its answer."""
-    if isinstance(predictor, Judge):
-        return predictor.judged(inputs, run)
+    if isinstance(predictor, OodScorer):
+        return predictor.predict_with_ood_scores(inputs, run)
     return [(made, {}) for made in predictor.predict(inputs, run)]
 
 
-def tempered(odds: Odds, temperature: float) -> dict[str, float]:
+def scale_probabilities(probabilities: Probabilities, temperature: float) -> dict[str, float]:
     """`temper` for one text."""
-    return dict(zip(odds, temper(np.array([list(odds.values())]), temperature)[0].tolist(), strict=True))
+    return dict(zip(probabilities, apply_temperature(np.array([list(probabilities.values())]), temperature)[0].tolist(), strict=True))
 
 
-def temper(shares: Floats, temperature: float) -> Floats:
+def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
     """Probabilities float[N, L] with their logarithms divided by the temperature (Guo et al. 2017), summing to 1."""
     if temperature == 1.0:
-        return shares
-    logs = np.log(np.maximum(shares, LEAST)) / temperature
+        return probabilities
+    logs = np.log(np.maximum(probabilities, MIN_PROBABILITY)) / temperature
     parts = np.exp(logs - logs.max(axis=1, keepdims=True))
     return np.asarray(parts / parts.sum(axis=1, keepdims=True))
 
 
-def scope(name: str | None, shares: Floats, beside: Sequence[Scores]) -> Floats:
+def score_in_scope(name: str | None, probabilities: Floats, ood_scores: Sequence[Scores]) -> Floats:
     """How much each text looks as if it were in scope, by one of the scores, float[N]; higher is more.
 
     beside: what the predictor knows of each text beside its probabilities. Raises KeyError where it lacks the score.
     """
     if name is None:
-        return np.zeros(len(shares))
-    if name not in PLAIN:
-        return np.array([known[name] for known in beside], dtype=np.float64)
+        return np.zeros(len(probabilities))
+    if name not in PROBABILITY_SCORES:
+        return np.array([known[name] for known in ood_scores], dtype=np.float64)
     if name == "entropy":
-        return np.asarray((shares * np.log(np.maximum(shares, LEAST))).sum(axis=1))
-    best = shares.max(axis=1)
-    if name == "confidence" or shares.shape[1] < 2:
+        return np.asarray((probabilities * np.log(np.maximum(probabilities, MIN_PROBABILITY))).sum(axis=1))
+    best = probabilities.max(axis=1)
+    if name == "confidence" or probabilities.shape[1] < 2:
         return np.asarray(best)
-    return np.asarray(best - np.partition(shares, -2, axis=1)[:, -2])
+    return np.asarray(best - np.partition(probabilities, -2, axis=1)[:, -2])
 
 
-def choose(point: Point, labels: Sequence[str], shares: Floats, scores: Floats) -> Integers:
+def choose_labels(point: OperatingPoint, labels: Sequence[str], probabilities: Floats, scores: Floats) -> Integers:
     """The place among `labels` of the label that is served for each text, int[N]; NONE where no answer is given.
 
     shares: float[N, L], tempered. scores: float[N], of scope. No answer below the point's least score. Else, of the
@@ -156,19 +156,19 @@ def choose(point: Point, labels: Sequence[str], shares: Floats, scores: Floats) 
     """
     limits = np.array([point.thresholds.get(label, math.nan) for label in labels])
     own = ~np.isnan(limits)
-    picked = np.full(len(shares), NONE, dtype=np.int64)
+    picked = np.full(len(probabilities), NO_LABEL, dtype=np.int64)
     if not own.all():
-        picked = np.where(own, -1.0, shares).argmax(axis=1)
+        picked = np.where(own, -1.0, probabilities).argmax(axis=1)
     if own.any():
         places = np.flatnonzero(own)
-        mine, least = shares[:, places], limits[places]
-        lead = np.where(mine >= least, over(mine, least) if point.rule == "odds" else mine, -1.0)
+        mine, least = probabilities[:, places], limits[places]
+        lead = np.where(mine >= least, compute_odds_ratio(mine, least) if point.rule == "odds" else mine, -1.0)
         best = lead.argmax(axis=1)
         picked = np.where(lead.max(axis=1) >= 0, places[best], picked)
-    return np.where(scores < point.least, NONE, picked)
+    return np.where(scores < point.least, NO_LABEL, picked)
 
 
-def over(shares: Floats, limits: Floats) -> Floats:
+def compute_odds_ratio(probabilities: Floats, limits: Floats) -> Floats:
     """How many times the odds of its limit a probability's odds are, by products alone: the same on any processor."""
-    shares, limits = np.clip(shares, LEAST, MOST), np.clip(limits, LEAST, MOST)
-    return np.asarray(shares * (1 - limits) / ((1 - shares) * limits))
+    probabilities, limits = np.clip(probabilities, MIN_PROBABILITY, MAX_PROBABILITY), np.clip(limits, MIN_PROBABILITY, MAX_PROBABILITY)
+    return np.asarray(probabilities * (1 - limits) / ((1 - probabilities) * limits))

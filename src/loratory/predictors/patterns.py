@@ -11,15 +11,15 @@ from typing import Any, Self
 
 import regex
 
-from loratory.artifacts.contents import Files, files_of
-from loratory.predictors.linear import WORD, words
-from loratory.protocols import Input, Labelled, Prediction, Run, Size, Trunks
+from loratory.artifacts.contents import VerifiedFiles, open_files
+from loratory.predictors.linear import WORD, word_ngrams
+from loratory.protocols import Input, Labelled, Prediction, RequestRunner, ParameterCount, BackbonePool
 
-SECONDS = 0.05  # a user's pattern may backtrack without end: past this it counts as no match
+PATTERN_TIMEOUT_SECONDS = 0.05  # a user's pattern may backtrack without end: past this it counts as no match
 
 
 @dataclass(frozen=True)
-class Rule:
+class LabelRule:
     """A pattern that speaks for a label: a regular expression, or (keyword, mined) a phrase of words."""
 
     label: str
@@ -33,15 +33,15 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Patterns:
+class LabelRules:
     """The first rule that matches answers. odds has one entry per rule and a last one for "none matched"."""
 
     task: Labelled
-    rules: tuple[Rule, ...]
-    odds: tuple[Mapping[str, float], ...]
+    rules: tuple[LabelRule, ...]
+    probabilities: tuple[Mapping[str, float], ...]
 
     @cached_property
-    def _compiled(self) -> list[tuple[int, Any]]:
+    def _compiled_patterns(self) -> list[tuple[int, Any]]:
         return [
             (i, regex.compile(rule.pattern, regex.IGNORECASE))
             for i, rule in enumerate(self.rules)
@@ -55,37 +55,37 @@ class Patterns:
         return ranked
 
     @cached_property
-    def _longest(self) -> int:
+    def _longest_phrase(self) -> int:
         return max((phrase.count(" ") + 1 for phrase in self._phrases), default=0)
 
-    def first(self, text: str) -> int:
+    def find_first_match(self, text: str) -> int:
         """Index of the first rule that matches, len(rules) when none does."""
-        spoken = (self._phrases[phrase] for phrase in words(text, 1, self._longest) if phrase in self._phrases)
+        spoken = (self._phrases[phrase] for phrase in word_ngrams(text, 1, self._longest_phrase) if phrase in self._phrases)
         said = min(spoken, default=len(self.rules))
-        return next((i for i, pattern in self._compiled if i < said and matches(pattern, text)), said)
+        return next((i for i, pattern in self._compiled_patterns if i < said and pattern_matches(pattern, text)), said)
 
-    def predict(self, inputs: Sequence[Input], run: Run) -> list[Prediction]:
-        return [self.task.from_odds(i, self.odds[self.first(self.task.text(i))]) for i in inputs]
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
+        return [self.task.from_probabilities(i, self.probabilities[self.find_first_match(self.task.text(i))]) for i in inputs]
 
-    def size(self) -> Size:
-        return Size(
-            trained=len(self.odds) * len(self.task.labels or ()), total=len(self.odds) * len(self.task.labels or ())
+    def count_parameters(self) -> ParameterCount:
+        return ParameterCount(
+            trained=len(self.probabilities) * len(self.task.labels or ()), total=len(self.probabilities) * len(self.task.labels or ())
         )
 
     def save(self, folder: Path) -> None:
         rows = [[rule.label, rule.pattern, rule.source] for rule in self.rules]
-        text = json.dumps({"rules": rows, "odds": self.odds}, indent=1)
+        text = json.dumps({"rules": rows, "odds": self.probabilities}, indent=1)
         (folder / "patterns.json").write_text(text, encoding="utf-8")
 
     @classmethod
-    def load(cls, source: Path | Files, task: Any, trunks: Trunks) -> Self:
-        facts = files_of(source).json("patterns.json")
-        return cls(task, tuple(Rule(*row) for row in facts["rules"]), tuple(facts["odds"]))
+    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+        facts = open_files(source).read_json("patterns.json")
+        return cls(task, tuple(LabelRule(*row) for row in facts["rules"]), tuple(facts["odds"]))
 
 
-def matches(pattern: Any, text: str) -> bool:
+def pattern_matches(pattern: Any, text: str) -> bool:
     """Whether a compiled pattern is found in the text within the time cap."""
     try:
-        return pattern.search(text, timeout=SECONDS) is not None
+        return pattern.search(text, timeout=PATTERN_TIMEOUT_SECONDS) is not None
     except TimeoutError:
         return False

@@ -17,73 +17,73 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Scheme:
+class TagScheme:
     """Kinds of tags. Tag 0 is O; tag 1 + K l + k is kind k of label l."""
 
     kinds: tuple[str, ...]  # "" of a label that is its own tag
-    begin: frozenset[str]  # kinds that a span can begin with
-    end: frozenset[str]  # kinds that a span can end with
-    follow: Mapping[str, frozenset[str]]  # kind -> kinds that go on with its span
+    begin_kinds: frozenset[str]  # kinds that a span can begin with
+    end_kinds: frozenset[str]  # kinds that a span can end with
+    following_kinds: Mapping[str, frozenset[str]]  # kind -> kinds that go on with its span
 
-    def tag(self, kind: str, label: str) -> str:
+    def format_tag(self, kind: str, label: str) -> str:
         return f"{kind}-{label}" if kind else label
 
-    def tags_of(self, labels: Sequence[str]) -> tuple[str, ...]:
+    def list_tags(self, labels: Sequence[str]) -> tuple[str, ...]:
         """O, and every kind of each label, in the order of the outputs."""
-        return (OUTSIDE, *(self.tag(kind, label) for label in labels for kind in self.kinds))
+        return (OUTSIDE, *(self.format_tag(kind, label) for label in labels for kind in self.kinds))
 
-    def label_in(self, tag: str) -> str | None:
+    def parse_label(self, tag: str) -> str | None:
         """The label of a tag, or None where it is none of this scheme."""
         if self.kinds == ("",):
             return tag if tag != OUTSIDE and tag else None
         kind, _, label = tag.partition("-")
         return label or None if kind in self.kinds else None
 
-    def place(self, tag: int) -> tuple[int, str]:
+    def split_tag_index(self, tag: int) -> tuple[int, str]:
         """Label's number and kind of a tag that is not O."""
         return (tag - 1) // len(self.kinds), self.kinds[(tag - 1) % len(self.kinds)]
 
-    def continues(self, before: int, tag: int) -> bool:
+    def continues_span(self, before: int, tag: int) -> bool:
         """Whether a tag goes on with the span of the one before it."""
         if not before or not tag:
             return False
-        (label, kind), (other, next_kind) = self.place(before), self.place(tag)
-        return label == other and next_kind in self.follow[kind]
+        (label, kind), (other, next_kind) = self.split_tag_index(before), self.split_tag_index(tag)
+        return label == other and next_kind in self.following_kinds[kind]
 
-    def steps(self, count: int) -> tuple[Floats, Floats, Floats]:
+    def build_transition_scores(self, count: int) -> tuple[Floats, Floats, Floats]:
         """0 where allowed and -inf where not: to begin with [C], from tag to tag [C, C], to end with [C].
 
         `count` is the number of tags, C.
         """
-        begin = np.array([not tag or self.place(tag)[1] in self.begin for tag in range(count)])
-        end = np.array([not tag or self.place(tag)[1] in self.end for tag in range(count)])
-        within = [[self.continues(before, tag) for tag in range(count)] for before in range(count)]
+        begin = np.array([not tag or self.split_tag_index(tag)[1] in self.begin_kinds for tag in range(count)])
+        end = np.array([not tag or self.split_tag_index(tag)[1] in self.end_kinds for tag in range(count)])
+        within = [[self.continues_span(before, tag) for tag in range(count)] for before in range(count)]
         allowed = (end[:, None] & begin[None, :]) | np.array(within)
-        return _barred(begin), _barred(allowed), _barred(end)
+        return _to_log_mask(begin), _to_log_mask(allowed), _to_log_mask(end)
 
 
-def _barred(allowed: NDArray[np.bool_]) -> Floats:
+def _to_log_mask(allowed: NDArray[np.bool_]) -> Floats:
     return np.where(allowed, 0.0, -np.inf)
 
 
-def _scheme(kinds: str, begin: str, end: str, **follow: str) -> Scheme:
-    return Scheme(
+def _build_scheme(kinds: str, begin: str, end: str, **follow: str) -> TagScheme:
+    return TagScheme(
         tuple(kinds), frozenset(begin), frozenset(end), {kind: frozenset(follow.get(kind, "")) for kind in kinds}
     )
 
 
-BIO = _scheme("BI", "B", "BI", B="I", I="I")
-SCHEMES: Mapping[str, Scheme] = {
+BIO = _build_scheme("BI", "B", "BI", B="I", I="I")
+TAG_SCHEMES: Mapping[str, TagScheme] = {
     "bio": BIO,
-    "iob1": _scheme("BI", "BI", "BI", B="I", I="I"),
-    "io": _scheme("I", "I", "I", I="I"),
-    "bioes": _scheme("BIES", "BS", "ES", B="IE", I="IE"),
-    "bilou": _scheme("BILU", "BU", "LU", B="IL", I="IL"),
-    "plain": Scheme(("",), frozenset(("",)), frozenset(("",)), {"": frozenset(("",))}),  # a label is its own tag: as IO
+    "iob1": _build_scheme("BI", "BI", "BI", B="I", I="I"),
+    "io": _build_scheme("I", "I", "I", I="I"),
+    "bioes": _build_scheme("BIES", "BS", "ES", B="IE", I="IE"),
+    "bilou": _build_scheme("BILU", "BU", "LU", B="IL", I="IL"),
+    "plain": TagScheme(("",), frozenset(("",)), frozenset(("",)), {"": frozenset(("",))}),  # a label is its own tag: as IO
 }
 
 
-def scheme_of(tags: Sequence[str]) -> str:
+def detect_scheme_name(tags: Sequence[str]) -> str:
     """The name of the scheme that tags are of; raises ValueError where they are of none.
 
     Names alone do not tell BIO from IOB1: BIO is meant, unless a label has no B.
@@ -95,30 +95,30 @@ def scheme_of(tags: Sequence[str]) -> str:
     if not kinds:
         return "plain"
     for name in ("io", "bio", "bioes", "bilou"):
-        if kinds <= set(SCHEMES[name].kinds):
+        if kinds <= set(TAG_SCHEMES[name].kinds):
             labels = {tag[2:] for tag in others}
             lacks = name == "bio" and any(f"B-{label}" not in others for label in labels)
             return "iob1" if lacks else name
     raise ValueError(f"{', '.join(sorted(kinds))} are not the kinds of one scheme")
 
 
-def labels_of(tags: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
+def parse_labels(tags: Sequence[str], scheme: TagScheme) -> tuple[str, ...]:
     """The labels of a scheme's tags in any order, by their first appearance.
 
     A tag that a model never gives may be missing. Raises ValueError where O is, where a label can never make a span,
     where a tag is there twice, or something else is among them.
     """
     others = [tag for tag in tags if tag != OUTSIDE]
-    if odd := [tag for tag in others if scheme.label_in(tag) is None]:
+    if odd := [tag for tag in others if scheme.parse_label(tag) is None]:
         raise ValueError(f"{odd[0]!r} is no tag")
-    labels = tuple(dict.fromkeys(scheme.label_in(tag) or "" for tag in others))
+    labels = tuple(dict.fromkeys(scheme.parse_label(tag) or "" for tag in others))
     if len(set(tags)) < len(tags) or not labels:
         raise ValueError("a tag is there twice" if labels else "there is no label")
     if OUTSIDE not in tags:
         raise ValueError(f"there is no {OUTSIDE}")
     for label in labels:
-        kinds = {kind for kind in scheme.kinds if scheme.tag(kind, label) in others}
-        if not kinds & scheme.begin or not kinds & scheme.end:
-            missing = sorted((scheme.begin if not kinds & scheme.begin else scheme.end) - kinds)
-            raise ValueError(f"there is no {' or '.join(scheme.tag(kind, label) for kind in missing)}")
+        kinds = {kind for kind in scheme.kinds if scheme.format_tag(kind, label) in others}
+        if not kinds & scheme.begin_kinds or not kinds & scheme.end_kinds:
+            missing = sorted((scheme.begin_kinds if not kinds & scheme.begin_kinds else scheme.end_kinds) - kinds)
+            raise ValueError(f"there is no {' or '.join(scheme.format_tag(kind, label) for kind in missing)}")
     return labels

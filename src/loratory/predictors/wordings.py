@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from loratory.errors import MissingExtra, Unfit
+from loratory.errors import MissingExtra, UnsupportedTask
 from loratory.models import closing
-from loratory.predictors.fields import field_odds
+from loratory.predictors.fields import compute_field_probabilities
 from loratory.predictors.prompts import Message, Prompt
 from loratory.protocols import (
     JSON,
@@ -19,193 +19,193 @@ from loratory.protocols import (
     Labelled,
     Network,
     Prediction,
-    Request,
+    InferenceRequest,
     Sampling,
-    Score,
+    ScoreRequest,
     Task,
-    Tokens,
-    Write,
+    TokenIds,
+    GenerateRequest,
 )
-from loratory.schemas import written
-from loratory.specs.writing import WritingSpec
+from loratory.schemas import to_compact_json
+from loratory.specs.writing import GenerationSpec
 
-Spell = Callable[[Sequence[int]], str]  # token ids to text
+TokenDecoder = Callable[[Sequence[int]], str]  # token ids to text
 
 
 @dataclass(frozen=True)
-class Asking:
+class DecodingPlan:
     """What a wording needs to ask: the network, all that may be written where that is a list, and how it is written."""
 
     network: Network
-    choices: tuple[Tokens, ...]
-    end: int
-    writing: WritingSpec
+    choices: tuple[TokenIds, ...]
+    end_token_id: int
+    writing: GenerationSpec
 
     @property
-    def most(self) -> int:
+    def max_new_tokens(self) -> int:
         """Tokens of an answer at most, its end counted."""
         return max(map(len, self.choices)) if self.choices else self.writing.max_new_tokens or 0
 
 
-class Wording(Protocol):
+class PromptTemplate(Protocol):
     """Texts on one side, answers on the other."""
 
     @property
-    def cuts(self) -> bool:
+    def truncates(self) -> bool:
         """Whether an input that is too long is cut; else it is not answered."""
 
-    def suits(self, task: Task) -> bool:
+    def supports(self, task: Task) -> bool:
         """Whether it can put this task."""
 
-    def refuses(self, task: Task) -> str | None:
+    def check_support(self, task: Task) -> str | None:
         """Why answers of this task cannot be held to their contract while they are written, or None."""
 
-    def messages(self, task: Any, prompt: Prompt, input: Input) -> list[Message]:
+    def build_messages(self, task: Any, prompt: Prompt, input: Input) -> list[Message]:
         """What the model is asked."""
 
-    def target(self, task: Any, answer: Answer) -> str:
+    def render_target(self, task: Any, answer: Answer) -> str:
         """What it should write."""
 
-    def choices(self, task: Any) -> Sequence[str]:
+    def list_choices(self, task: Any) -> Sequence[str]:
         """All that it may write, where that is a short list."""
 
-    def schema(self, task: Any) -> Mapping[str, JSON] | None:
+    def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
         """What holds the text while it is written."""
 
-    def request(self, task: Any, asking: Asking, ids: Tokens) -> Request:
+    def build_request(self, task: Any, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
         """What is asked for behind a prompt."""
 
-    def read(self, task: Any, input: Input, found: Any, spell: Spell) -> Prediction:
+    def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
         """The answer from what came back."""
 
 
-class LabelWording:
+class LabelTemplate:
     """One label of a list, as JSON: the answers that the task's contract allows, written out."""
 
-    cuts = True
+    truncates = True
 
-    def suits(self, task: Task) -> bool:
+    def supports(self, task: Task) -> bool:
         return isinstance(task, Labelled)
 
-    def refuses(self, task: Task) -> str | None:
+    def check_support(self, task: Task) -> str | None:
         return None
 
-    def messages(self, task: Any, prompt: Prompt, input: Input) -> list[Message]:
+    def build_messages(self, task: Any, prompt: Prompt, input: Input) -> list[Message]:
         lines = [f"- {label}: {task.describe(label)}" for label in task.labels]
-        gaps = {"labels": "\n".join(lines), "names": ", ".join(task.labels), "schema": written(task.contract(input))}
-        return prompt.filled(gaps, task.text(input))
+        gaps = {"labels": "\n".join(lines), "names": ", ".join(task.labels), "schema": to_compact_json(task.contract(input))}
+        return prompt.fill(gaps, task.text(input))
 
-    def target(self, task: Any, answer: Answer) -> str:
-        return self._written(task, task.label_of(answer))
+    def render_target(self, task: Any, answer: Answer) -> str:
+        return self._render_label(task, task.label_of(answer))
 
-    def choices(self, task: Any) -> Sequence[str]:
-        return [self._written(task, label) for label in task.labels]
+    def list_choices(self, task: Any) -> Sequence[str]:
+        return [self._render_label(task, label) for label in task.labels]
 
-    def _written(self, task: Any, label: str) -> str:
-        return written(task.from_odds({}, {label: 1.0}).answer)
+    def _render_label(self, task: Any, label: str) -> str:
+        return to_compact_json(task.from_odds({}, {label: 1.0}).answer)
 
-    def schema(self, task: Any) -> Mapping[str, JSON] | None:
+    def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
         return None
 
-    def request(self, task: Any, asking: Asking, ids: Tokens) -> Request:
-        return Score(asking.network, ids, asking.choices)
+    def build_request(self, task: Any, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
+        return ScoreRequest(plan.network, ids, plan.choices)
 
-    def read(self, task: Any, input: Input, found: Any, spell: Spell) -> Prediction:
-        odds = found.softmax(-1).tolist()
+    def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
+        odds = output.softmax(-1).tolist()
         made: Prediction = task.from_odds(input, dict(zip(task.labels, odds, strict=True)))
         return made
 
 
-class TalkWording:
+class ConversationTemplate:
     """Text: the conversation as it stands, with what the prompt file puts around it."""
 
-    cuts = False
+    truncates = False
 
-    def suits(self, task: Task) -> bool:
+    def supports(self, task: Task) -> bool:
         return isinstance(task, Conversational) and task.contract().get("type") == "string"
 
-    def refuses(self, task: Task) -> str | None:
+    def check_support(self, task: Task) -> str | None:
         return None
 
-    def messages(self, task: Any, prompt: Prompt, input: Input) -> list[Message]:
+    def build_messages(self, task: Any, prompt: Prompt, input: Input) -> list[Message]:
         *before, asked = task.messages(input)
-        gaps = {"schema": written(task.contract(input))}
-        *system, user = prompt.filled(gaps, asked["content"])
+        gaps = {"schema": to_compact_json(task.contract(input))}
+        *system, user = prompt.fill(gaps, asked["content"])
         if before and before[0]["role"] == "system":
             said = [message["content"] for message in (*system, before[0])]
             system, before = [{"role": "system", "content": "\n\n".join(said)}], before[1:]
         return [*system, *map(dict, before), user]
 
-    def target(self, task: Any, answer: Answer) -> str:
+    def render_target(self, task: Any, answer: Answer) -> str:
         return str(task.told(answer))
 
-    def choices(self, task: Any) -> Sequence[str]:
+    def list_choices(self, task: Any) -> Sequence[str]:
         return ()
 
-    def request(self, task: Any, asking: Asking, ids: Tokens) -> Request:
-        how = asking.writing
+    def build_request(self, task: Any, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
+        how = plan.writing
         sampling = Sampling(how.temperature, how.top_p, how.repetition_penalty, how.seed)
-        ends, schema = frozenset({asking.end}), self.schema(task)
-        return Write(asking.network, ids, asking.most, ends, schema, sampling, self.stops(how))
+        ends, schema = frozenset({plan.end_token_id}), self.build_schema(task)
+        return GenerateRequest(plan.network, ids, plan.max_new_tokens, ends, schema, sampling, self.select_stop_strings(how))
 
-    def schema(self, task: Any) -> Mapping[str, JSON] | None:
+    def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
         return None
 
-    def stops(self, how: WritingSpec) -> tuple[str, ...]:
+    def select_stop_strings(self, writing: GenerationSpec) -> tuple[str, ...]:
         """Where a text ends beside its end token."""
-        return how.stop
+        return writing.stop
 
-    def read(self, task: Any, input: Input, found: Any, spell: Spell) -> Prediction:
+    def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
         """Sure of a text is who was sure of its tokens: the geometric mean of their probabilities."""
-        sure = math.exp(sum(math.log(max(odd, 1e-300)) for odd in found.odds) / max(len(found.odds), 1))
-        return Prediction(task.heard(found.text), {"": {found.text: sure}}, raw=found.text)
+        sure = math.exp(sum(math.log(max(odd, 1e-300)) for odd in output.odds) / max(len(output.odds), 1))
+        return Prediction(task.heard(output.text), {"": {output.text: sure}}, raw=output.text)
 
 
-class FieldWording(TalkWording):
+class JsonTemplate(ConversationTemplate):
     """JSON of the task's own schema, held to it while it is written."""
 
-    def suits(self, task: Task) -> bool:
+    def supports(self, task: Task) -> bool:
         return isinstance(task, Conversational)
 
-    def refuses(self, task: Task) -> str | None:
+    def check_support(self, task: Task) -> str | None:
         from loratory.models import grammar  # torch
 
         try:
-            closing.check(task.contract())
-            grammar.check(task.contract())
-        except Unfit as problem:
-            return f"answers of this schema cannot be promised to end: {_whole(problem)}"
+            closing.check_completable(task.contract())
+            grammar.check_schema(task.contract())
+        except UnsupportedTask as problem:
+            return f"answers of this schema cannot be promised to end: {_format_problem(problem)}"
         except MissingExtra:  # it is told when it is needed
             return None
         return None
 
-    def schema(self, task: Any) -> Mapping[str, JSON] | None:
+    def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
         return dict(task.contract())
 
-    def stops(self, how: WritingSpec) -> tuple[str, ...]:
+    def select_stop_strings(self, writing: GenerationSpec) -> tuple[str, ...]:
         return ()
 
-    def read(self, task: Any, input: Input, found: Any, spell: Spell) -> Prediction:
+    def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
         try:
-            answer = task.heard(found.text)
+            answer = task.heard(output.text)
         except ValueError:  # abandoned on the way
-            return Prediction(None, why="late", raw=found.text)
-        ends = [len(spell(found.ids[: k + 1])) for k in range(len(found.ids))]
-        return Prediction(answer, field_odds(found.text, ends, found.odds), raw=found.text)
+            return Prediction(None, reason="late", raw=output.text)
+        ends = [len(decode(output.ids[: k + 1])) for k in range(len(output.ids))]
+        return Prediction(answer, compute_field_probabilities(output.text, ends, output.odds), raw=output.text)
 
 
-def _whole(problem: Unfit) -> str:
+def _format_problem(problem: UnsupportedTask) -> str:
     """What is wrong, where, what is allowed, and how it is mended."""
     allowed = f"; allowed: {problem.allowed}" if problem.allowed else ""
     return f"{problem.problem} ({problem.where}){allowed}{f'; to mend it: {problem.remedy}' if problem.remedy else ''}"
 
 
-WORDINGS: Mapping[str, Wording] = {"labels": LabelWording(), "talk": TalkWording(), "fields": FieldWording()}
+PROMPT_TEMPLATES: Mapping[str, PromptTemplate] = {"labels": LabelTemplate(), "talk": ConversationTemplate(), "fields": JsonTemplate()}
 
 
-def wording_of(task: Task) -> str:
+def find_template_name(task: Task) -> str:
     """The name of the first wording that suits the task; raises Unfit."""
-    for name, wording in WORDINGS.items():
-        if wording.suits(task):
+    for name, wording in PROMPT_TEMPLATES.items():
+        if wording.supports(task):
             return name
-    raise Unfit(f"no wording puts a {task.kind} task to a causal model", allowed=", ".join(WORDINGS))
+    raise UnsupportedTask(f"no wording puts a {task.kind} task to a causal model", allowed=", ".join(PROMPT_TEMPLATES))

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from loratory.protocols import Context, Example, Lessons, Network
+from loratory.protocols import FitContext, Example, TrainSet, Network
 
 if TYPE_CHECKING:
     from loratory.predictors.decoder import Decoder
 
-SPARE = 1.25  # of the longest answer in train
-LEAST = 8  # tokens of a budget that is left to us
+ANSWER_LENGTH_MARGIN = 1.25  # of the longest answer in train
+MIN_NEW_TOKENS = 8  # tokens of a budget that is left to us
 
 
-def asked(
-    options: Any, task: Any, lessons: Lessons, trunk: Any, context: Context, shots: tuple[Example, ...] = ()
+def build_decoder(
+    options: Any, task: Any, train_set: TrainSet, backbone: Any, context: FitContext, shots: tuple[Example, ...] = ()
 ) -> Decoder:
     """A decoder that nothing has been taught; raises SpecError for a prompt file that is none.
 
@@ -23,13 +23,13 @@ def asked(
     """
     from loratory.predictors.decoder import Decoder
     from loratory.predictors.prompts import Prompt
-    from loratory.predictors.wordings import wording_of
+    from loratory.predictors.wordings import find_template_name
 
-    wording, writing = wording_of(task), options.writing
+    wording, writing = find_template_name(task), options.writing
     text = Prompt.load(options.prompt, wording)
-    made = Decoder(task, wording, Network(trunk), text, context.training.max_tokens, shots, writing=writing)
+    made = Decoder(task, wording, Network(backbone), text, context.training.max_tokens, shots, writing=writing)
     if made.choices or writing.max_new_tokens:
         return made
-    longest = max(len(made.written(example)) for example in lessons.train)
-    most = min(max(int(SPARE * longest) + 1, LEAST), trunk.tokenizer.limit // 2)
+    longest = max(len(made.encode_answer(example)) for example in train_set.train)
+    most = min(max(int(ANSWER_LENGTH_MARGIN * longest) + 1, MIN_NEW_TOKENS), backbone.tokenizer.limit // 2)
     return replace(made, writing=writing.model_copy(update={"max_new_tokens": most}))

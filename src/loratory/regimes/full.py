@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from loratory.protocols import Context, Lessons, Predictor, Start, Task
-from loratory.regimes.headed import Headed
+from loratory.protocols import FitContext, TrainSet, Predictor, Start, Task
+from loratory.regimes.headed import EncoderOptions
 
 
-class Full(Headed):
+class Full(EncoderOptions):
     """The predictor owns its trunk: nothing is shared with other tasks."""
 
     adapts: ClassVar[bool] = True
@@ -19,22 +19,22 @@ class Full(Headed):
 
     learning_rate: float = Field(1e-4, gt=0, lt=1, description="of the base's weights")
 
-    def objection(self, task: Task, start: str) -> str | None:
-        return self.refused("full", task, start)
+    def check_support(self, task: Task, start: str) -> str | None:
+        return self.check_regime_support("full", task, start)
 
-    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
-        super().inspect(task, trunk, context)
-        trunk.open(every_weight=True)
+    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+        super().check_backbone(task, backbone, context)
+        backbone.open(every_weight=True)
 
-    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor:
-        from loratory.training.encoders import Options, through_trunk, ways
+    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
+        from loratory.training.encoders import EncoderTrainingOptions, train_encoder, make_compute_config
 
-        live = start.open(every_weight=True, ways=ways(context))
+        live = start.open(every_weight=True, ways=make_compute_config(context))
         made: Predictor
-        if self.writes(start.kind):
-            made, facts = self.written(task, lessons, live, context)
+        if self.generates_answer(start.kind):
+            made, facts = self.fit_causal(task, train_set, live, context)
         else:
-            made, facts = through_trunk(task, lessons, live, Options.of(self), context)
-        made = self.assisted(task, lessons, made)
+            made, facts = train_encoder(task, train_set, live, EncoderTrainingOptions.from_regime(self), context)
+        made = self.add_span_rules(task, train_set, made)
         context.report("fitted", facts)
         return made

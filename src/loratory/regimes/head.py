@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from loratory.protocols import Context, Labelled, Lessons, Spanned, Start, Task
-from loratory.regimes.objections import ENCODED, refuse
+from loratory.protocols import FitContext, Labelled, TrainSet, Spanned, Start, Task
+from loratory.regimes.objections import ENCODER_CAPABILITIES, check_support
 from loratory.specs.training import LossSpec
 
 if TYPE_CHECKING:
@@ -43,30 +43,30 @@ class Head(BaseModel):
     )
     loss: LossSpec = Field(default_factory=LossSpec)
 
-    def objection(self, task: Task, start: str) -> str | None:
+    def check_support(self, task: Task, start: str) -> str | None:
         if isinstance(task, Spanned) and self.label_names:
             return "head on spans has a head on every token: label_names is for labels of texts"
-        return refuse("head", task, start, self.starts, ENCODED)
+        return check_support("head", task, start, self.starts, ENCODER_CAPABILITIES)
 
-    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
-        from loratory.regimes.rehearsal import inspect_head, inspect_ways
+    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+        from loratory.regimes.rehearsal import check_head, check_compute_config
 
         if self.head == "stock" or isinstance(task, Spanned):
-            inspect_ways(trunk, context, learns=False)
-        inspect_head(self.head, task, trunk)
+            check_compute_config(backbone, context, trains_layers=False)
+        check_head(self.head, task, backbone)
 
-    def rehearse(self, task: Any, lessons: Lessons, trunk: Any, context: Context) -> None:
-        from loratory.regimes.rehearsal import rehearse_weights
+    def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+        from loratory.regimes.rehearsal import check_class_weights
 
-        rehearse_weights(self, task, lessons)
+        check_class_weights(self, task, train_set)
 
-    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Encoder:
-        from loratory.training.encoders import Options, head_on_states, through_trunk, ways
+    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Encoder:
+        from loratory.training.encoders import EncoderTrainingOptions, train_head_on_states, train_encoder, make_compute_config
 
-        options = Options(self.head, self.learning_rate, self.learning_rate, self.loss, label_names=self.label_names)
+        options = EncoderTrainingOptions(self.head, self.learning_rate, self.learning_rate, self.loss, label_names=self.label_names)
         if self.head == "pooled" and isinstance(task, Labelled):
-            made, facts = head_on_states(task, lessons, start, options, self.epochs, context)
+            made, facts = train_head_on_states(task, train_set, start, options, self.epochs, context)
         else:
-            made, facts = through_trunk(task, lessons, start.open(ways=ways(context)), options, context)
+            made, facts = train_encoder(task, train_set, start.open(ways=make_compute_config(context)), options, context)
         context.report("fitted", facts)
         return made

@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from loratory.errors import SpecError, nearest
-from loratory.protocols import JSON, Context, Lessons, Predictor, Start, Task
-from loratory.regimes.headed import Headed
+from loratory.errors import SpecError, suggest_nearest
+from loratory.protocols import JSON, FitContext, TrainSet, Predictor, Start, Task
+from loratory.regimes.headed import EncoderOptions
 
 
-class Lora(Headed):
+class Lora(EncoderOptions):
     """W' = W + scale * B A, with scale alpha / rank (rsLoRA: alpha / sqrt(rank), Kalajdzievski 2023)."""
 
     adapts: ClassVar[bool] = True
@@ -31,50 +31,50 @@ class Lora(Headed):
 
     @field_validator("layers")
     @classmethod
-    def _known_form(cls, layers: str | list[int]) -> str | list[int]:
+    def _check_layers(cls, layers: str | list[int]) -> str | list[int]:
         if isinstance(layers, str) and not re.fullmatch(r"all|top-[1-9]\d*", layers):
             raise ValueError('layers is "all", "top-2" or a list of layer numbers')
         return layers
 
-    def objection(self, task: Task, start: str) -> str | None:
-        return self.refused("lora", task, start)
+    def check_support(self, task: Task, start: str) -> str | None:
+        return self.check_regime_support("lora", task, start)
 
-    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
-        super().inspect(task, trunk, context)
-        trunk.open(self.config(trunk, context))
+    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+        super().check_backbone(task, backbone, context)
+        backbone.open(self.build_adapter_config(backbone, context))
 
-    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor:
+    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
         import torch
 
-        from loratory.training.encoders import Options, through_trunk, ways
-        from loratory.training.seeds import seed_of
+        from loratory.training.encoders import EncoderTrainingOptions, train_encoder, make_compute_config
+        from loratory.training.seeds import derive_seed
 
-        config = self.config(start, context)
+        config = self.build_adapter_config(start, context)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(context.seed, "adapter"))
-            live = start.open(config, ways=ways(context))
+            torch.manual_seed(derive_seed(context.seed, "adapter"))
+            live = start.open(config, ways=make_compute_config(context))
         made: Predictor
-        if self.writes(start.kind):
-            made, facts = self.written(task, lessons, live, context)
+        if self.generates_answer(start.kind):
+            made, facts = self.fit_causal(task, train_set, live, context)
         else:
-            made, facts = through_trunk(task, lessons, live, Options.of(self), context)
-        made = self.assisted(task, lessons, made)
+            made, facts = train_encoder(task, train_set, live, EncoderTrainingOptions.from_regime(self), context)
+        made = self.add_span_rules(task, train_set, made)
         context.report("fitted", {**facts, "targets": config["target_modules"]})
         return made
 
-    def config(self, trunk: Any, context: Context) -> dict[str, JSON]:
+    def build_adapter_config(self, backbone: Any, context: FitContext) -> dict[str, JSON]:
         """The adapter's PEFT configuration on this trunk; says so when the architecture is unknown."""
-        targets, known = trunk.targets() if self.targets == "auto" else (self._named(trunk), True)
+        targets, known = backbone.targets() if self.targets == "auto" else (self._check_targets(backbone), True)
         if not known:
             context.report(
                 "said",
                 {
-                    "text": f"{trunk.config.model_type} is not in the table of architectures: adapting "
+                    "text": f"{backbone.config.model_type} is not in the table of architectures: adapting "
                     f"every linear layer of its trunk ({', '.join(targets)})"
                 },
             )
-        chosen, pattern = self._layers(trunk)
-        turned: dict[str, JSON] = {"fan_in_fan_out": True} if trunk.transposed(targets) else {}
+        chosen, pattern = self._select_layers(backbone)
+        turned: dict[str, JSON] = {"fan_in_fan_out": True} if backbone.transposed(targets) else {}
         config: dict[str, JSON] = {
             "r": self.rank,
             "lora_alpha": self.alpha,
@@ -84,17 +84,17 @@ class Lora(Headed):
         }
         return config | turned | ({"layers_to_transform": chosen, "layers_pattern": pattern} if chosen else {})
 
-    def _named(self, trunk: Any) -> tuple[str, ...]:
-        unknown, there = trunk.strangers(self.targets)
+    def _check_targets(self, backbone: Any) -> tuple[str, ...]:
+        unknown, there = backbone.strangers(self.targets)
         if unknown or not self.targets:
-            seen = f"{unknown[0]!r}{nearest(unknown[0], there)}" if unknown else "an empty list"
+            seen = f"{unknown[0]!r}{suggest_nearest(unknown[0], there)}" if unknown else "an empty list"
             raise SpecError(
-                f"{trunk.name} has no such linear layer: {seen}", where="lora: targets", allowed=", ".join(there)
+                f"{backbone.name} has no such linear layer: {seen}", where="lora: targets", allowed=", ".join(there)
             )
         return tuple(self.targets)
 
-    def _layers(self, trunk: Any) -> tuple[list[int], str]:
-        pattern, depth = trunk.layers()
+    def _select_layers(self, backbone: Any) -> tuple[list[int], str]:
+        pattern, depth = backbone.layers()
         if self.layers == "all":
             return [], pattern
         if isinstance(self.layers, str):
@@ -104,7 +104,7 @@ class Lora(Headed):
             chosen = sorted(set(self.layers))
         if not chosen or chosen[0] < 0 or chosen[-1] >= depth:
             raise SpecError(
-                f"layers {self.layers} do not fit {trunk.name}, which has {depth}",
+                f"layers {self.layers} do not fit {backbone.name}, which has {depth}",
                 where="lora: layers",
                 allowed=f"all, top-1 to top-{depth}, or a list of numbers from 0 to {depth - 1}",
             )

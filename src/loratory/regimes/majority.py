@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from loratory.predictors.constant import Constant
-from loratory.protocols import Answer, Context, Example, Labelled, Lessons, Start, Task
-from loratory.regimes.objections import refuse
+from loratory.protocols import Answer, FitContext, Example, Labelled, TrainSet, Start, Task
+from loratory.regimes.objections import check_support
 
 
 class Majority(BaseModel):
@@ -23,24 +23,24 @@ class Majority(BaseModel):
     seeded: ClassVar[bool] = False
     starts: ClassVar[tuple[str, ...]] = ("nothing",)
 
-    def objection(self, task: Task, start: str) -> str | None:
-        return refuse("majority", task, start, self.starts, (object,))  # whatever has answers has a commonest one
+    def check_support(self, task: Task, start: str) -> str | None:
+        return check_support("majority", task, start, self.starts, (object,))  # whatever has answers has a commonest one
 
-    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Constant:
+    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Constant:
         return Constant(
             task,
-            commonest_answer(lessons.train),
-            label_shares(task, lessons.train) if isinstance(task, Labelled) else {},
+            find_commonest_answer(train_set.train),
+            compute_label_shares(task, train_set.train) if isinstance(task, Labelled) else {},
         )
 
 
-def commonest_answer(examples: Sequence[Example]) -> Answer:
+def find_commonest_answer(examples: Sequence[Example]) -> Answer:
     """The answer that most examples have; of equally common ones the first in the order of their JSON."""
     counts = Counter(json.dumps(one.answer, sort_keys=True, ensure_ascii=False) for one in examples)
     return json.loads(min(counts, key=lambda text: (-counts[text], text)))
 
 
-def label_shares(task: Labelled, examples: Sequence[Example]) -> dict[str, float]:
+def compute_label_shares(task: Labelled, examples: Sequence[Example]) -> dict[str, float]:
     """Label -> its share of the examples, with half an example of each label more (Krichevsky and Trofimov 1981)."""
     labels = task.labels or ()
     counts = Counter(task.label_of(one.answer) for one in examples)

@@ -7,10 +7,10 @@ from typing import Any
 
 from loratory.protocols import Labelled, Spanned, Task
 
-ENCODED = (Labelled, Spanned)  # tasks that a head on an encoder answers
+ENCODER_CAPABILITIES = (Labelled, Spanned)  # tasks that a head on an encoder answers
 
 
-def refuse(
+def check_support(
     name: str, task: Task, start: str, starts: Sequence[str], capabilities: tuple[Any, ...] = (Labelled,)
 ) -> str | None:
     """Why `name` cannot fulfil a task from a kind of start, or None; loads no weights."""
@@ -20,14 +20,14 @@ def refuse(
     return None if start in starts else f"{name} starts from {' or '.join(starts)}, not from {start}"
 
 
-def refuse_writing(name: str, task: Task, start: str, starts: Sequence[str]) -> str | None:
+def check_causal_support(name: str, task: Task, start: str, starts: Sequence[str]) -> str | None:
     """Why `name` cannot have a base of this kind write a task's answers, or None; loads no weights."""
-    from loratory.errors import Unfit
-    from loratory.predictors.wordings import WORDINGS, wording_of
+    from loratory.errors import UnsupportedTask
+    from loratory.predictors.wordings import PROMPT_TEMPLATES, find_template_name
 
     if start not in starts:
         return f"{name} starts from {' or '.join(starts)}, not from {start}"
     try:
-        return WORDINGS[wording_of(task)].refuses(task)
-    except Unfit as problem:
+        return PROMPT_TEMPLATES[find_template_name(task)].check_support(task)
+    except UnsupportedTask as problem:
         return problem.problem

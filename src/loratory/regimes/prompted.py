@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from loratory.data.examples import labels_of
-from loratory.protocols import Context, Example, Lessons, Start, Task
-from loratory.regimes.asking import asked
-from loratory.regimes.objections import refuse_writing
-from loratory.specs.writing import WritingSpec
+from loratory.data.examples import extract_labels
+from loratory.protocols import FitContext, Example, TrainSet, Start, Task
+from loratory.regimes.asking import build_decoder
+from loratory.regimes.objections import check_causal_support
+from loratory.specs.writing import GenerationSpec
 
 if TYPE_CHECKING:
     from loratory.predictors.decoder import Decoder
@@ -28,37 +28,37 @@ class Prompted(BaseModel):
     shots: int = Field(0, ge=0, le=256, description="answered examples in the prompt, the labels in turn")
     prompt: str | None = Field(None, description="a prompt file (version, system, user); without it the project's own")
 
-    writing: WritingSpec = Field(default_factory=WritingSpec, description="of open answers: budget, drawing, stops")
+    writing: GenerationSpec = Field(default_factory=GenerationSpec, description="of open answers: budget, drawing, stops")
 
-    def objection(self, task: Task, start: str) -> str | None:
-        return refuse_writing("prompted", task, start, self.starts)
+    def check_support(self, task: Task, start: str) -> str | None:
+        return check_causal_support("prompted", task, start, self.starts)
 
-    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
-        from loratory.regimes.rehearsal import inspect_writing
+    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+        from loratory.regimes.rehearsal import check_causal_backbone
 
-        inspect_writing(task, trunk)
+        check_causal_backbone(task, backbone)
 
-    def rehearse(self, task: Any, lessons: Lessons, trunk: Any, context: Context) -> None:
-        from loratory.regimes.rehearsal import rehearse_writing
+    def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+        from loratory.regimes.rehearsal import build_checked_decoder
 
-        rehearse_writing(self, task, lessons, trunk, context, self._shots(task, lessons))
+        build_checked_decoder(self, task, train_set, backbone, context, self._select_shots(task, train_set))
 
-    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Decoder:
-        made = asked(self, task, lessons, start, context, self._shots(task, lessons))
-        context.report("fitted", {"prompt": made.prompt.digest, "room": made.room})
+    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Decoder:
+        made = build_decoder(self, task, train_set, start, context, self._select_shots(task, train_set))
+        context.report("fitted", {"prompt": made.prompt.digest, "room": made.max_text_tokens})
         return made
 
-    def _shots(self, task: Any, lessons: Lessons) -> tuple[Example, ...]:
+    def _select_shots(self, task: Any, train_set: TrainSet) -> tuple[Example, ...]:
         """Examples of train at random (always the same ones), the labels in turn."""
         import torch
 
-        from loratory.training.seeds import generator
+        from loratory.training.seeds import make_generator
 
-        chance = generator("shots")
+        chance = make_generator("shots")
         waiting: dict[str, list[Example]] = {}
-        labels = labels_of(task, lessons.train)
-        for i in torch.randperm(len(lessons.train), generator=chance).tolist():
-            waiting.setdefault(labels[i], []).append(lessons.train[i])
+        labels = extract_labels(task, train_set.train)
+        for i in torch.randperm(len(train_set.train), generator=chance).tolist():
+            waiting.setdefault(labels[i], []).append(train_set.train[i])
         chosen: list[Example] = []
         while len(chosen) < self.shots and any(waiting.values()):
             for left in waiting.values():

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from loratory.protocols import Context, Lessons, Network, Start, Task
-from loratory.regimes.objections import refuse
+from loratory.protocols import FitContext, TrainSet, Network, Start, Task
+from loratory.regimes.objections import check_support
 
 if TYPE_CHECKING:
     from loratory.predictors.encoder import Encoder
 
-SCALES = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
+CANDIDATE_SCALES = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
 
 
 class Prototype(BaseModel):
@@ -31,24 +31,24 @@ class Prototype(BaseModel):
         description="how many examples the label's own words count as where a prototype starts",
     )
 
-    def objection(self, task: Task, start: str) -> str | None:
-        return refuse("prototype", task, start, self.starts)
+    def check_support(self, task: Task, start: str) -> str | None:
+        return check_support("prototype", task, start, self.starts)
 
-    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Encoder:
+    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Encoder:
         import math
 
         from loratory.predictors.encoder import Encoder
         from loratory.specs.training import LossSpec
-        from loratory.training.encoders import Material, score_on_states, start_head
+        from loratory.training.encoders import EncodedDataset, make_states_scorer, initialise_head
 
-        material = Material.of(task, start, lessons, context, LossSpec())
-        head: Any = start_head("pooled", start, material, context, self.label_names).requires_grad_(False).eval()
+        material = EncodedDataset.from_train_set(task, start, train_set, context, LossSpec())
+        head: Any = initialise_head("pooled", start, material, context, self.label_names).requires_grad_(False).eval()
         learned = head.prototypes.numel() + 1
         network = Network(start, None, head)
-        made = Encoder.fresh(task, material.form, network, learned, context.training)
-        score = score_on_states(made, lessons.validation, context)
+        made = Encoder.from_training(task, material.output_adapter_name, network, learned, context.training)
+        score = make_states_scorer(made, train_set.validation, context)
         losses: dict[float, float] = {}
-        for scale in SCALES:
+        for scale in CANDIDATE_SCALES:
             head.log_scale.fill_(math.log(scale))
             losses[scale] = score()["log_loss"]
         best = min(losses, key=losses.__getitem__)

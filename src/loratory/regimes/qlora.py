@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from loratory.protocols import Context, Lessons, Predictor, Start, Task
+from loratory.protocols import FitContext, TrainSet, Predictor, Start, Task
 from loratory.regimes.lora import Lora
 
 
 class Qlora(Lora):
     """A quarter of the memory for the base. What is measured answers over the four-bit base too, and names it."""
 
-    def objection(self, task: Task, start: str) -> str | None:
-        return self.refused("qlora", task, start)
+    def check_support(self, task: Task, start: str) -> str | None:
+        return self.check_regime_support("qlora", task, start)
 
-    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
-        from loratory.models.quantised import quantisable
+    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+        from loratory.models.quantised import find_quantizable_layers
 
-        super().inspect(task, trunk, context)
-        quantisable(trunk.model, trunk.depth)
+        super().check_backbone(task, backbone, context)
+        find_quantizable_layers(backbone.model, backbone.depth)
 
-    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor:
-        return super().fit(task, lessons, start.quantised(), context)
+    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
+        return super().fit(task, train_set, start.quantised(), context)

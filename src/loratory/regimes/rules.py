@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Literal
 import regex
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from loratory.errors import SpecError, nearest
-from loratory.predictors.finders import Finder, Finders
-from loratory.predictors.linear import words
-from loratory.predictors.patterns import Patterns, Rule
-from loratory.protocols import Context, Labelled, Lessons, Predictor, Spanned, Start, Task
-from loratory.regimes.marking import RecogniserName, believed, precision_of, wordings
-from loratory.regimes.objections import refuse
+from loratory.errors import SpecError, suggest_nearest
+from loratory.predictors.finders import SpanRule, SpanRules
+from loratory.predictors.linear import word_ngrams
+from loratory.predictors.patterns import LabelRules, LabelRule
+from loratory.protocols import FitContext, Labelled, TrainSet, Predictor, Spanned, Start, Task
+from loratory.regimes.marking import ValidatorName, select_by_precision, compute_precision, mine_phrases
+from loratory.regimes.objections import check_support
 
 
 class Rules(BaseModel):
@@ -31,7 +31,7 @@ class Rules(BaseModel):
     patterns: dict[str, list[str]] = Field(
         default_factory=dict, description="label -> regular expressions, tried first"
     )
-    recognisers: Literal["auto"] | dict[RecogniserName, str] = Field(
+    recognisers: Literal["auto"] | dict[ValidatorName, str] = Field(
         "auto",
         description="of spans: what finds cards, accounts and the like -> the label it speaks for, tried next; auto: "
         "those that were right on train",
@@ -44,7 +44,7 @@ class Rules(BaseModel):
 
     @field_validator("patterns")
     @classmethod
-    def _compile(cls, patterns: dict[str, list[str]]) -> dict[str, list[str]]:
+    def _check_patterns(cls, patterns: dict[str, list[str]]) -> dict[str, list[str]]:
         for label, listed in patterns.items():
             for pattern in listed:
                 try:
@@ -53,31 +53,31 @@ class Rules(BaseModel):
                     raise ValueError(f"{label}: {pattern!r} is no regular expression: {problem}") from None
         return patterns
 
-    def objection(self, task: Task, start: str) -> str | None:
-        return refuse("rules", task, start, self.starts, (Labelled, Spanned))
+    def check_support(self, task: Task, start: str) -> str | None:
+        return check_support("rules", task, start, self.starts, (Labelled, Spanned))
 
-    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
+    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
         if isinstance(task, Labelled) and self.recognisers not in ("auto", {}):
-            raise _unrecognised()
+            raise _build_spans_required_error()
 
-    def rehearse(self, task: Any, lessons: Lessons, trunk: Any, context: Context) -> None:
-        self.named((task.labels or ()) if isinstance(task, Labelled) else task.span_labels)
+    def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+        self.check_labels((task.labels or ()) if isinstance(task, Labelled) else task.span_labels)
 
-    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor:
-        make = next(make for capability, make in MAKERS if isinstance(task, capability))
-        return make(self, task, lessons)
+    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
+        make = next(make for capability, make in FIT_BY_CAPABILITY if isinstance(task, capability))
+        return make(self, task, train_set)
 
-    def named(self, labels: Sequence[str]) -> None:
+    def check_labels(self, labels: Sequence[str]) -> None:
         """Raise SpecError where an option names a label that is none of these."""
         mapped = () if self.recognisers == "auto" else self.recognisers.values()
         for label in (*self.patterns, *self.keywords, *mapped):
             if label not in labels:
                 raise SpecError(
-                    f"{label!r} is no label{nearest(label, labels)}", where="rules", allowed=", ".join(labels)
+                    f"{label!r} is no label{suggest_nearest(label, labels)}", where="rules", allowed=", ".join(labels)
                 )
 
 
-def _unrecognised() -> SpecError:
+def _build_spans_required_error() -> SpecError:
     return SpecError(
         "recognisers find spans, and this task's answer is one label",
         where="rules: recognisers",
@@ -85,38 +85,38 @@ def _unrecognised() -> SpecError:
     )
 
 
-def for_labels(options: Rules, task: Any, lessons: Lessons) -> Patterns:
+def fit_label_rules(options: Rules, task: Any, train_set: TrainSet) -> LabelRules:
     """The user's rules, then what is mined, each with the label odds on train."""
     if options.recognisers not in ("auto", {}):
-        raise _unrecognised()
-    options.named(task.labels)
-    texts = [task.text(e.input) for e in lessons.train]
-    labels = [task.label_of(e.answer) for e in lessons.train]
-    own = [Rule(label, p, "pattern") for label, listed in options.patterns.items() for p in listed]
-    own += [Rule(label, k, "keyword") for label, listed in options.keywords.items() for k in listed]
-    rules = (*own, *mine(texts, labels, options.mined, options.precision))
-    return Patterns(task, rules, odds(Patterns(task, rules, ()), texts, labels))
+        raise _build_spans_required_error()
+    options.check_labels(task.labels)
+    texts = [task.text(e.input) for e in train_set.train]
+    labels = [task.label_of(e.answer) for e in train_set.train]
+    own = [LabelRule(label, p, "pattern") for label, listed in options.patterns.items() for p in listed]
+    own += [LabelRule(label, k, "keyword") for label, listed in options.keywords.items() for k in listed]
+    rules = (*own, *mine_label_phrases(texts, labels, options.mined, options.precision))
+    return LabelRules(task, rules, estimate_probabilities(LabelRules(task, rules, ()), texts, labels))
 
 
-def for_spans(options: Rules, task: Any, lessons: Lessons) -> Finders:
+def fit_span_rules(options: Rules, task: Any, train_set: TrainSet) -> SpanRules:
     """The user's rules, then recognisers, then the wordings of spans in train."""
-    options.named(task.span_labels)
-    marked = [(task.text(e.input), task.spans_of(e.answer)) for e in lessons.train]
-    own = [Finder(label, "pattern", (p,)) for label, listed in options.patterns.items() for p in listed]
-    own = [replace(finder, precision=precision_of(finder, marked)) for finder in own]
-    own += believed(options.recognisers, marked, options.precision)
-    spoken = [Finder(label, "keyword", tuple(listed)) for label, listed in options.keywords.items() if listed]
-    own += [replace(finder, precision=precision_of(finder, marked)) for finder in spoken]
-    return Finders(task, (*own, *wordings(marked, options.mined, options.precision)))
+    options.check_labels(task.span_labels)
+    marked = [(task.text(e.input), task.spans_of(e.answer)) for e in train_set.train]
+    own = [SpanRule(label, "pattern", (p,)) for label, listed in options.patterns.items() for p in listed]
+    own = [replace(finder, precision=compute_precision(finder, marked)) for finder in own]
+    own += select_by_precision(options.recognisers, marked, options.precision)
+    spoken = [SpanRule(label, "keyword", tuple(listed)) for label, listed in options.keywords.items() if listed]
+    own += [replace(finder, precision=compute_precision(finder, marked)) for finder in spoken]
+    return SpanRules(task, (*own, *mine_phrases(marked, options.mined, options.precision)))
 
 
-MAKERS: tuple[tuple[Any, Callable[[Rules, Any, Lessons], Predictor]], ...] = (  # by what the task's answer is
-    (Labelled, for_labels),
-    (Spanned, for_spans),
+FIT_BY_CAPABILITY: tuple[tuple[Any, Callable[[Rules, Any, TrainSet], Predictor]], ...] = (  # by what the task's answer is
+    (Labelled, fit_label_rules),
+    (Spanned, fit_span_rules),
 )
 
 
-def odds(rules: Patterns, texts: Sequence[str], labels: Sequence[str]) -> tuple[dict[str, float], ...]:
+def estimate_probabilities(rules: LabelRules, texts: Sequence[str], labels: Sequence[str]) -> tuple[dict[str, float], ...]:
     """For each rule, and for none, the label shares on train, smoothed by one text that is divided as all of train is.
 
     A rule speaks for its label like one more text, so that one which train never met still answers with it.
@@ -124,7 +124,7 @@ def odds(rules: Patterns, texts: Sequence[str], labels: Sequence[str]) -> tuple[
     known = rules.task.labels or ()
     counts: list[Counter[str]] = [Counter() for _ in range(len(rules.rules) + 1)]
     for text, label in zip(texts, labels, strict=True):
-        counts[rules.first(text)][label] += 1
+        counts[rules.find_first_match(text)][label] += 1
     for rule, count in zip(rules.rules, counts, strict=False):
         count[rule.label] += 1
     shares = Counter(labels)
@@ -132,11 +132,11 @@ def odds(rules: Patterns, texts: Sequence[str], labels: Sequence[str]) -> tuple[
     return tuple({label: (c[label] + prior[label]) / (c.total() + 1) for label in known} for c in counts)
 
 
-def mine(texts: Sequence[str], labels: Sequence[str], most: int, precision: float) -> list[Rule]:
+def mine_label_phrases(texts: Sequence[str], labels: Sequence[str], max_phrases: int, precision: float) -> list[LabelRule]:
     """Phrases that nearly always mean one label, chosen greedily by how many texts not yet covered they explain."""
     seen: dict[str, set[int]] = defaultdict(set)
     for i, text in enumerate(texts):
-        for phrase in set(words(text, 1, 3)):
+        for phrase in set(word_ngrams(text, 1, 3)):
             seen[phrase].add(i)
     least = 2 if len(texts) < 500 else 3
     candidates: dict[str, list[tuple[str, set[int], float]]] = defaultdict(list)
@@ -149,17 +149,17 @@ def mine(texts: Sequence[str], labels: Sequence[str], most: int, precision: floa
     chosen = [
         (sure, len(right), phrase, label)
         for label in sorted(candidates)
-        for phrase, right, sure in _greedy(candidates[label], most)
+        for phrase, right, sure in _select_greedily(candidates[label], max_phrases)
     ]
     chosen.sort(key=lambda c: (-c[0], -c[1], c[2]))
-    return [Rule(label, phrase, "mined") for _, _, phrase, label in chosen]
+    return [LabelRule(label, phrase, "mined") for _, _, phrase, label in chosen]
 
 
-def _greedy(candidates: list[tuple[str, set[int], float]], most: int) -> list[tuple[str, set[int], float]]:
+def _select_greedily(candidates: list[tuple[str, set[int], float]], max_phrases: int) -> list[tuple[str, set[int], float]]:
     covered: set[int] = set()
     chosen: list[tuple[str, set[int], float]] = []
     pool = sorted(candidates, key=lambda c: (-len(c[1]), c[0]))[:2000]
-    while pool and len(chosen) < most:
+    while pool and len(chosen) < max_phrases:
         best = max(pool, key=lambda c: (len(c[1] - covered) * c[2], len(c[1])))
         if not best[1] - covered:
             break

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from loratory.errors import missing_extra
+from loratory.errors import make_missing_extra
 from loratory.predictors.linear import Linear, Vocabulary
-from loratory.protocols import Context, Lessons, Start, Task
-from loratory.regimes.objections import refuse
+from loratory.protocols import FitContext, TrainSet, Start, Task
+from loratory.regimes.objections import check_support
 
-SMALL = 500  # below this many texts every n-gram counts, above it one that two texts share
+SMALL_CORPUS = 500  # below this many texts every n-gram counts, above it one that two texts share
 
 
 class Tfidf(BaseModel):
@@ -29,21 +29,21 @@ class Tfidf(BaseModel):
     characters: int = Field(5, ge=2, le=8, description="longest character n-gram inside words (from two)")
     class_weights: bool = Field(False, description="weigh each label by the inverse of its share")
 
-    def objection(self, task: Task, start: str) -> str | None:
-        return refuse("tfidf", task, start, self.starts)
+    def check_support(self, task: Task, start: str) -> str | None:
+        return check_support("tfidf", task, start, self.starts)
 
-    def inspect(self, task: Any, trunk: Any, context: Context) -> None:
+    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
         try:
             import sklearn.linear_model  # noqa: F401
         except ImportError:
-            raise missing_extra("scikit-learn", "train") from None
+            raise make_missing_extra("scikit-learn", "train") from None
 
-    def rehearse(self, task: Any, lessons: Lessons, trunk: Any, context: Context) -> None:
+    def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
         """Nothing: any text will do."""
 
-    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Linear:
-        texts = [task.text(e.input) for e in lessons.train]
-        y = np.array([task.labels.index(task.label_of(e.answer)) for e in lessons.train])
+    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Linear:
+        texts = [task.text(e.input) for e in train_set.train]
+        y = np.array([task.labels.index(task.label_of(e.answer)) for e in train_set.train])
         return fit_linear(self, task, texts, y)
 
 
@@ -53,9 +53,9 @@ def fit_linear(options: Tfidf, task: Any, texts: list[str], y: Any) -> Linear:
         from scipy.sparse import hstack
         from sklearn.linear_model import LogisticRegression
     except ImportError:
-        raise missing_extra("scikit-learn", "train") from None
+        raise make_missing_extra("scikit-learn", "train") from None
     vectorizers, blocks = [], []
-    for vectorizer in _vectorizers(options, len(texts)):
+    for vectorizer in _build_vectorizers(options, len(texts)):
         try:
             blocks.append(vectorizer.fit_transform(texts))
             vectorizers.append(vectorizer)
@@ -63,12 +63,12 @@ def fit_linear(options: Tfidf, task: Any, texts: list[str], y: Any) -> Linear:
             if "vocabulary" not in str(problem) and "terms remain" not in str(problem):
                 raise
     if not blocks or len(set(y.tolist())) == 1:
-        return Linear(task, (), np.zeros((0, len(task.labels)), np.float32), _prior(y, len(task.labels)))
+        return Linear(task, (), np.zeros((0, len(task.labels)), np.float32), _compute_prior_bias(y, len(task.labels)))
     share = np.float32(1 / np.sqrt(len(blocks)))  # each text's whole row has unit length
     features = hstack([block * share for block in blocks]).tocsr()
     weight = "balanced" if options.class_weights else None
     fitted = LogisticRegression(C=options.c, max_iter=300, tol=1e-3, class_weight=weight).fit(features, y)
-    weights, bias = _every_label(fitted, len(task.labels))
+    weights, bias = _expand_to_all_labels(fitted, len(task.labels))
     vocabularies = tuple(
         Vocabulary(
             v.analyzer,
@@ -82,25 +82,25 @@ def fit_linear(options: Tfidf, task: Any, texts: list[str], y: Any) -> Linear:
     return Linear(task, vocabularies, np.ascontiguousarray(weights * share, dtype=np.float32), bias.astype(np.float32))
 
 
-def _vectorizers(options: Tfidf, texts: int) -> list[Any]:
+def _build_vectorizers(options: Tfidf, texts: int) -> list[Any]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     common = {"sublinear_tf": True, "dtype": np.float32}
     return [
         TfidfVectorizer(ngram_range=(1, options.words), token_pattern=r"(?u)\b\w+\b", **common),
         TfidfVectorizer(
-            analyzer="char_wb", ngram_range=(2, options.characters), min_df=1 if texts < SMALL else 2, **common
+            analyzer="char_wb", ngram_range=(2, options.characters), min_df=1 if texts < SMALL_CORPUS else 2, **common
         ),
     ]
 
 
-def _prior(y: Any, labels: int) -> Any:
+def _compute_prior_bias(y: Any, labels: int) -> Any:
     """The bias of a model that sees nothing: the labels' shares, as log-odds."""
     counts = np.bincount(y, minlength=labels)
     return np.where(counts > 0, np.log(np.maximum(counts, 1) / len(y)), -30.0).astype(np.float32)
 
 
-def _every_label(fitted: Any, labels: int) -> tuple[Any, Any]:
+def _expand_to_all_labels(fitted: Any, labels: int) -> tuple[Any, Any]:
     """Weights [V, labels] and bias [labels] from a fit that may know fewer labels, or (two of them) one column."""
     coefficients, intercept = fitted.coef_, fitted.intercept_
     if len(fitted.classes_) == 2 and len(coefficients) == 1:  # the sigmoid of z is the softmax of (-z/2, z/2)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from loratory.protocols import Context, Lessons, Network, Predictor, Start, Task
-from loratory.regimes.objections import refuse
+from loratory.protocols import FitContext, TrainSet, Network, Predictor, Start, Task
+from loratory.regimes.objections import check_support
 
 if TYPE_CHECKING:
     from loratory.predictors.encoder import Encoder
@@ -27,31 +27,31 @@ class ZeroShot(BaseModel):
 
     @field_validator("hypothesis")
     @classmethod
-    def _one_gap(cls, hypothesis: str) -> str:
+    def _check_hypothesis(cls, hypothesis: str) -> str:
         if hypothesis.count("{}") != 1 or hypothesis.count("{") != 1 or hypothesis.count("}") != 1:
             raise ValueError("the hypothesis has exactly one {}, where the label goes")
         return hypothesis
 
-    def objection(self, task: Task, start: str) -> str | None:
-        return refuse("zero-shot", task, start, self.starts)
+    def check_support(self, task: Task, start: str) -> str | None:
+        return check_support("zero-shot", task, start, self.starts)
 
-    def fit(self, task: Any, lessons: Lessons, start: Start, context: Context) -> Predictor:
+    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
         if start.kind == "nli":
             from loratory.predictors.entailment import Entailment
 
             return Entailment(task, Network(start), self.hypothesis)
-        return self._by_similarity(task, start, context)
+        return self._fit_by_similarity(task, start, context)
 
-    def _by_similarity(self, task: Any, trunk: Any, context: Context) -> Encoder:
+    def _fit_by_similarity(self, task: Any, backbone: Any, context: FitContext) -> Encoder:
         import math
 
         from loratory.predictors.encoder import Encoder
-        from loratory.predictors.forms import form_of
+        from loratory.predictors.forms import find_output_adapter_name
         from loratory.predictors.heads import PooledHead
 
-        rows = [trunk.tokenizer.ids(task.describe(label))[0] for label in task.labels]
-        head = PooledHead(trunk.width, len(task.labels), trunk.pooling).requires_grad_(False)
-        head.prototypes.copy_(context.activations.pooled(trunk, trunk.pooling, rows))
+        rows = [backbone.tokenizer.ids(task.describe(label))[0] for label in task.labels]
+        head = PooledHead(backbone.width, len(task.labels), backbone.pooling).requires_grad_(False)
+        head.prototypes.copy_(context.activations.compute_pooled(backbone, backbone.pooling, rows))
         head.log_scale.fill_(math.log(self.scale))
-        network = Network(trunk, None, head.eval().to(context.device))
-        return Encoder.fresh(task, form_of(task), network, 0, context.training)
+        network = Network(backbone, None, head.eval().to(context.device))
+        return Encoder.from_training(task, find_output_adapter_name(task), network, 0, context.training)

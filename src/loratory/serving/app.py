@@ -7,46 +7,46 @@ from collections.abc import Container
 from starlette.responses import Response
 
 from loratory import __version__
-from loratory.serving.gate import Gate
-from loratory.serving.openapi import document
-from loratory.serving.page.refused import told
+from loratory.serving.gate import RequestMiddleware
+from loratory.serving.openapi import build_openapi
+from loratory.serving.page.refused import render_page_error
 from loratory.serving.routes import admin, chat, health, page, router, tasks, writing
-from loratory.serving.routes.bodies import respond
-from loratory.serving.routing import Routes
+from loratory.serving.routes.bodies import json_response
+from loratory.serving.routing import HttpRouter
 from loratory.serving.server import Server
 from loratory.serving.services import Service
-from loratory.serving.sessions import Sessions
+from loratory.serving.sessions import LoginSessions
 
-ROUTES = (health, tasks, writing, chat, router, admin)
+ROUTE_MODULES = (health, tasks, writing, chat, router, admin)
 
 
-def make_app(server: Server, hosts: Container[str] | None = None) -> Gate:
+def create_app(server: Server, hosts: Container[str] | None = None) -> RequestMiddleware:
     """An ASGI application that answers for a server; `hosts` are the names that clients may call it by (None: any)."""
-    sessions, every = Sessions(server.keys), Routes()
-    for module in ROUTES:
+    sessions, every = LoginSessions(server.keys), HttpRouter()
+    for module in ROUTE_MODULES:
         every.include(module.routes(server))
-    every.include(page.routes(server, sessions))
+    every.include(page.make_routes(server, sessions))
 
     drawn: dict[tuple[Service, ...], Response] = {}  # of what is served now: it is drawn anew when that changes
 
     @every.get("/openapi.json")
     async def openapi() -> Response:
-        now = tuple(server.board)
+        now = tuple(server.registry)
         if now not in drawn:
             drawn.clear()
-            drawn[now] = respond(document(server, "Loratory", __version__))
+            drawn[now] = json_response(build_openapi(server, "Loratory", __version__))
         return drawn[now]
 
     limits, metrics = server.spec.limits, server.metrics
-    return Gate(
+    return RequestMiddleware(
         every,
         server.keys,
         limits,
         metrics,
         sessions,
         hosts,
-        leaving=lambda: not server.ready,
-        foresee=server.foresee,
-        look=server.look,
-        told=told,
+        is_draining=lambda: not server.ready,
+        check_capacity=server.check_capacity,
+        check_keys=server.check_keys,
+        error_renderer=render_page_error,
     )

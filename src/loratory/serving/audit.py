@@ -16,25 +16,25 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loratory.artifacts.files import make_folder, storage, write_text
+from loratory.artifacts.files import make_folder, translate_write_errors, write_text
 from loratory.errors import DataError
 from loratory.protocols import JSON
 from loratory.serving.chains import (
-    BEHIND,
+    HEAD_BEHIND,
     BROKEN,
     CONTINUED,
-    CUT,
-    LOST,
-    START,
-    TORN,
-    WITHOUT,
-    Head,
-    Walk,
-    goes_on,
-    part_before,
-    part_with,
+    CUT_OFF,
+    HEAD_LOST,
+    GENESIS_HASH,
+    TORN_TAIL,
+    MAX_LINES_WITHOUT_HEAD,
+    ChainHead,
+    ChainScan,
+    is_continued,
+    find_previous_part,
+    find_part_with_head,
     sha256,
-    walk,
+    scan_chain,
 )
 
 try:
@@ -44,11 +44,11 @@ except ImportError:  # no such locks on Windows
 
 log = logging.getLogger("loratory.serving")
 
-Note = tuple[str, Mapping[str, JSON]]
+ChainEvent = tuple[str, Mapping[str, JSON]]
 
 
 @dataclass(frozen=True)
-class Chain:
+class VerifiedChain:
     """A chain that holds: how many lines, when the first and the last were written, and the hash of the last.
 
     `torn` counts lines whose writing did not end: nobody was told that they were written. `beyond` counts the last
@@ -66,41 +66,41 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class End:
+class AppendPoint:
     """Where the next line goes: behind the line of that hash and number, after what is to be said of the file."""
 
-    before: str
-    number: int
-    notes: tuple[Note, ...] = ()
-    opening: bytes = b""  # ends a torn line
+    previous_hash: str
+    last_number: int
+    events: tuple[ChainEvent, ...] = ()
+    line_break: bytes = b""  # ends a torn line
 
 
-class Audit:
+class AuditLog:
     """An append-only file with its head. A line that was changed, removed, put in or cut off is found."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self._lock = threading.Lock()
 
-    def note(self, event: str, facts: Mapping[str, JSON]) -> None:
+    def record(self, event: str, facts: Mapping[str, JSON]) -> None:
         """Add a line, durably. Raises StorageError: the line then counts as not written, and what is left of it is
         told by the next.
         """
-        with self._lock, storage(self.file), self._alone():
-            end = self._end()
-            for what, told in end.notes:
+        with self._lock, translate_write_errors(self.file), self._exclusive_lock():
+            end = self._find_append_point()
+            for what, told in end.events:
                 log.warning("audit %s: %s %s", self.file, what, json.dumps(told))
-            data, head = end.opening, Head(end.number, end.before, 0)
-            for what, told in (*end.notes, (event, facts)):
-                raw = _line(what, told, head)
-                data, head = data + raw + b"\n", Head(head.number + 1, sha256(raw), 0)
+            data, head = end.line_break, ChainHead(end.last_number, end.previous_hash, 0)
+            for what, told in (*end.events, (event, facts)):
+                raw = _encode_line(what, told, head)
+                data, head = data + raw + b"\n", ChainHead(head.number + 1, sha256(raw), 0)
             size = self._append(data)
-            head = Head(head.number, head.sha256, size)
-            write_text(Head.beside(self.file), json.dumps(asdict(head)) + "\n")
+            head = ChainHead(head.number, head.sha256, size)
+            write_text(ChainHead.path_for(self.file), json.dumps(asdict(head)) + "\n")
             log.info(json.dumps({"audit": head.number, "event": event, "sha256": head.sha256}))
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _exclusive_lock(self) -> Iterator[None]:
         """No other process adds a line meanwhile: `loratory keys` writes where a server does.
 
         The lock is a file of its own: the chain's may be moved away by rotation, and its head is replaced.
@@ -119,54 +119,54 @@ class Audit:
             os.fsync(handle.fileno())
             return handle.tell()
 
-    def _end(self) -> End:
+    def _find_append_point(self) -> AppendPoint:
         """Where the file ends, by its head where that fits its size: the file is then not read."""
-        notes: list[Note] = []
+        notes: list[ChainEvent] = []
         try:
-            head = Head.read(self.file)
+            head = ChainHead.read(self.file)
         except DataError as problem:
-            head, notes = None, [(LOST, {"why": problem.problem})]
+            head, notes = None, [(HEAD_LOST, {"why": problem.problem})]
         size = self.file.stat().st_size if self.file.is_file() else 0
         if head is not None and size == head.size:
-            return End(head.sha256, head.number)
+            return AppendPoint(head.sha256, head.number)
         if head is not None and size == 0:
-            older = part_with(self.file, head)
-            last, number = (older.last, older.number) if older else (head.sha256, head.number)
-            return End(last, number, ((CONTINUED, {"lines": number}),))
+            older = find_part_with_head(self.file, head)
+            last, number = (older.last_hash, older.last_number) if older else (head.sha256, head.number)
+            return AppendPoint(last, number, ((CONTINUED, {"lines": number}),))
         data = self.file.read_bytes() if size else b""
-        found = walk(data)
-        opening = b"" if found.whole else b"\n"
-        if found.broken is not None:
+        found = scan_chain(data)
+        opening = b"" if found.ends_with_newline else b"\n"
+        if found.broken_line is not None:
             end = data.removesuffix(b"\n").split(b"\n")[-1]
-            number = max(found.number, head.number if head else 0)
-            return End(sha256(end), number, (*notes, (BROKEN, {"line": found.broken})), opening)
+            number = max(found.last_number, head.number if head else 0)
+            return AppendPoint(sha256(end), number, (*notes, (BROKEN, {"line": found.broken_line})), opening)
         if found.torn is not None:  # directly behind what is torn, or the line would not be known as such
-            notes = [(TORN, {"bytes": len(found.torn), "sha256": sha256(found.torn)}), *notes]
-        if not notes or notes[-1][0] != LOST:
-            notes += _differences(found, head)
-        return End(found.last, found.number, tuple(notes), opening)
+            notes = [(TORN_TAIL, {"bytes": len(found.torn), "sha256": sha256(found.torn)}), *notes]
+        if not notes or notes[-1][0] != HEAD_LOST:
+            notes += _compare_with_head(found, head)
+        return AppendPoint(found.last_hash, found.last_number, tuple(notes), opening)
 
     def verify(self) -> int:
         """How many lines there are; raises DataError where the chain is broken."""
-        return self.chain().lines
+        return self.verify_chain().lines
 
-    def chain(self) -> Chain:
+    def verify_chain(self) -> VerifiedChain:
         """What there is, in this file and in those that it continues; raises DataError where lines were changed,
         removed, put in or cut off, or where a file cannot be read.
         """
-        with self._reading():
-            head = Head.read(self.file)
-            found = walk(self._read(head))
-        _refuse_broken(self.file, found)
-        beyond = _beyond(self.file, found, head)
-        parts = [(self.file, found), *_parts_before(self.file, found)]
+        with self._shared_lock():
+            head = ChainHead.read(self.file)
+            found = scan_chain(self._read_file(head))
+        _check_unbroken(self.file, found)
+        beyond = _count_lines_beyond_head(self.file, found, head)
+        parts = [(self.file, found), *_find_previous_parts(self.file, found)]
         times = [str(line.row["at"]) for _, part in reversed(parts) for line in part.lines]
-        torn = sum(len(part.told(TORN)) + (part.torn is not None) for _, part in parts)
+        torn = sum(len(part.find_events(TORN_TAIL)) + (part.torn is not None) for _, part in parts)
         first, last = (times[0], times[-1]) if times else (None, None)
-        return Chain(len(times), first, last, found.last, torn, beyond, tuple(str(file) for file, _ in parts))
+        return VerifiedChain(len(times), first, last, found.last_hash, torn, beyond, tuple(str(file) for file, _ in parts))
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _shared_lock(self) -> Iterator[None]:
         """Nobody is in the middle of a line, as far as whoever reads may know."""
         try:
             handle = self.file.with_name(f"{self.file.name}.lock").open("rb")
@@ -178,7 +178,7 @@ class Audit:
                 fcntl.flock(handle, fcntl.LOCK_SH)
             yield
 
-    def _read(self, head: Head | None) -> bytes:
+    def _read_file(self, head: ChainHead | None) -> bytes:
         try:
             data = self.file.read_bytes()
         except OSError as problem:
@@ -200,7 +200,7 @@ class Audit:
         return data
 
 
-def _line(event: str, facts: Mapping[str, JSON], head: Head) -> bytes:
+def _encode_line(event: str, facts: Mapping[str, JSON], head: ChainHead) -> bytes:
     line = {
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "event": event,
@@ -211,54 +211,54 @@ def _line(event: str, facts: Mapping[str, JSON], head: Head) -> bytes:
     return json.dumps(line, ensure_ascii=False, sort_keys=True).encode("utf-8", "backslashreplace")
 
 
-def _differences(found: Walk, head: Head | None) -> list[Note]:
+def _compare_with_head(found: ChainScan, head: ChainHead | None) -> list[ChainEvent]:
     """What the next line has to say of a file whose chain holds, and of its head."""
     if head is None:
         numbered = sum(line.numbered for line in found.lines)
-        return [(LOST, {"why": "there is none"})] if numbered > WITHOUT else []
-    if found.digest(head.number) != head.sha256:
-        return [(CUT, {"known": head.number, "sha256": head.sha256, "found": found.number})]
-    if found.number > head.number:
-        return [(BEHIND, {"lines": found.number - head.number})]
+        return [(HEAD_LOST, {"why": "there is none"})] if numbered > MAX_LINES_WITHOUT_HEAD else []
+    if found.digest_of_line(head.number) != head.sha256:
+        return [(CUT_OFF, {"known": head.number, "sha256": head.sha256, "found": found.last_number})]
+    if found.last_number > head.number:
+        return [(HEAD_BEHIND, {"lines": found.last_number - head.number})]
     return []
 
 
-def _refuse_broken(file: Path, found: Walk) -> None:
+def _check_unbroken(file: Path, found: ChainScan) -> None:
     """Raises DataError."""
-    if found.broken is not None:
+    if found.broken_line is not None:
         raise DataError(
             "the chain is broken: this line or the one before it was changed, removed or put in",
-            where=f"{file}:{found.broken}",
+            where=f"{file}:{found.broken_line}",
             remedy="compare it with a copy; what stands before this place is as it was written",
         )
     for event, problem in (
-        (CUT, "before this line others were cut off or changed"),
-        (LOST, "the chain had lost its head before this line, so lines may have been cut off"),
+        (CUT_OFF, "before this line others were cut off or changed"),
+        (HEAD_LOST, "the chain had lost its head before this line, so lines may have been cut off"),
     ):
-        if lines := found.told(event):
+        if lines := found.find_events(event):
             line = lines[0]
             told = {name: line.row[name] for name in ("known", "found", "sha256", "why") if name in line.row}
             raise DataError(
                 f"{problem}: {json.dumps(told)}",
-                where=f"{file}:{line.place}",
+                where=f"{file}:{line.file_line}",
                 remedy=f"compare it with a copy; to begin a new chain, move {file.name} and its .head away together",
             )
 
 
-def _beyond(file: Path, found: Walk, head: Head | None) -> int | None:
+def _count_lines_beyond_head(file: Path, found: ChainScan, head: ChainHead | None) -> int | None:
     """How many of the last lines the head does not know. Raises DataError where it knows more, or others."""
     if head is None:
-        if sum(line.numbered for line in found.lines) <= WITHOUT or goes_on(file, found):
+        if sum(line.numbered for line in found.lines) <= MAX_LINES_WITHOUT_HEAD or is_continued(file, found):
             return None
         raise DataError(
             "this chain has no head, so nobody sees whether lines were cut off",
-            where=str(Head.beside(file)),
+            where=str(ChainHead.path_for(file)),
             remedy="copy the .head together with the file, or restore it",
         )
-    if found.digest(head.number) == head.sha256:
-        return found.number - head.number
-    if found.number < head.number:
-        problem = f"lines were cut off: the head knows {head.number}, and there are {found.number}"
+    if found.digest_of_line(head.number) == head.sha256:
+        return found.last_number - head.number
+    if found.last_number < head.number:
+        problem = f"lines were cut off: the head knows {head.number}, and there are {found.last_number}"
     else:
         problem = f"line {head.number} is not the one that the head knows: it or others before it were changed"
     raise DataError(
@@ -268,19 +268,19 @@ def _beyond(file: Path, found: Walk, head: Head | None) -> int | None:
     )
 
 
-def _parts_before(file: Path, found: Walk) -> list[tuple[Path, Walk]]:
+def _find_previous_parts(file: Path, found: ChainScan) -> list[tuple[Path, ChainScan]]:
     """The files that this one continues. Raises DataError where one is not there."""
-    parts: list[tuple[Path, Walk]] = []
-    while found.begins != START:
-        older = part_before(file, found.begins)
-        if older is None or older[1].number != found.before:
+    parts: list[tuple[Path, ChainScan]] = []
+    while found.previous_hash != GENESIS_HASH:
+        older = find_previous_part(file, found.previous_hash)
+        if older is None or older[1].last_number != found.previous_number:
             raise DataError(
-                f"this file continues another with {found.before} lines, and none beside it ends with the line of "
-                f"the SHA-256 {found.begins}: it was deleted, changed, cut off, or moved elsewhere",
+                f"this file continues another with {found.previous_number} lines, and none beside it ends with the line of "
+                f"the SHA-256 {found.previous_hash}: it was deleted, changed, cut off, or moved elsewhere",
                 where=f"{file}:1",
                 remedy=f"put it beside this one, under a name that begins with {file.name}",
             )
-        _refuse_broken(*older)
+        _check_unbroken(*older)
         parts.append(older)
         file, found = older
     return parts

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-WEIGHT = 0.2  # of the newest value
+NEWEST_WEIGHT = 0.2  # of the newest value
 
 
-def moving_average(known: float, newest: float) -> float:
+def update_moving_average(known: float, newest: float) -> float:
     """The exponentially weighted mean after one more value."""
-    return known + WEIGHT * (newest - known)
+    return known + NEWEST_WEIGHT * (newest - known)

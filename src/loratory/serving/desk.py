@@ -12,179 +12,179 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from loratory.errors import Late
-from loratory.protocols import Asked, Input
+from loratory.errors import DeadlineExceeded
+from loratory.protocols import InferencePlan, Input
 
-RATE = 1000.0  # tokens a second that may be written, until some were
-AT_ONCE = 4  # jobs that join between two steps: while their prompts are read, nobody's text goes on
-FADING = 0.8  # of what is known of the speed, with every job that ends
+INITIAL_TOKENS_PER_SECOND = 1000.0  # tokens a second that may be written, until some were
+MAX_JOINS_PER_STEP = 4  # jobs that join between two steps: while their prompts are read, nobody's text goes on
+RATE_DECAY = 0.8  # of what is known of the speed, with every job that ends
 
 
-class Order(Protocol):
+class SequenceRequest(Protocol):
     """A job, as far as a desk has to know it. `cost` counts the tokens that may be written."""
 
     @property
-    def ask(self) -> Callable[[Sequence[Input]], Asked | None]: ...
+    def plan(self) -> Callable[[Sequence[Input]], InferencePlan | None]: ...
     @property
     def inputs(self) -> Sequence[Input]: ...
     @property
-    def cost(self) -> int: ...
-    def alive(self) -> bool:
+    def token_cost(self) -> int: ...
+    def is_active(self) -> bool:
         """Whether somebody still waits for it."""
 
 
-Ended = tuple[Any, Any, BaseException | None]  # a job, what came of it, or what went wrong
+RequestResult = tuple[Any, Any, BaseException | None]  # a job, what came of it, or what went wrong
 
 
 @dataclass(eq=False)
-class Work:
+class RunningRequest:
     """A job while it is written."""
 
-    job: Order
-    asked: Asked
-    pens: list[Any]
-    joins: bool
+    request: SequenceRequest
+    inference_plan: InferencePlan
+    sequences: list[Any]
+    can_join_batch: bool
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         """Whether all of it is being written."""
-        return all(pen.ids or not pen.going for pen in self.pens)
+        return all(pen.ids or not pen.going for pen in self.sequences)
 
     @property
-    def done(self) -> bool:
+    def finished(self) -> bool:
         """Whether all of it is written."""
-        return not any(pen.going for pen in self.pens)
+        return not any(pen.going for pen in self.sequences)
 
     def fail(self, problem: Exception) -> None:
         """Nothing more of it is written."""
-        for pen in self.pens:
+        for pen in self.sequences:
             pen.problem, pen.finish = problem, "failed"
 
-    def ended(self) -> Ended:
+    def make_result(self) -> RequestResult:
         """What came of it."""
-        if not self.job.alive():
-            return self.job, None, Late()
-        if problem := next((pen.problem for pen in self.pens if pen.problem), None):
-            return self.job, None, problem
+        if not self.request.is_active():
+            return self.request, None, DeadlineExceeded()
+        if problem := next((pen.problem for pen in self.sequences if pen.problem), None):
+            return self.request, None, problem
         try:
-            return self.job, self.asked.read([pen.written() for pen in self.pens]), None
+            return self.request, self.inference_plan.read_outputs([pen.written() for pen in self.sequences]), None
         except Exception as problem:
-            return self.job, None, problem
+            return self.request, None, problem
 
 
-class Desk:
+class GenerationScheduler:
     """Jobs that wait to be written, and those that are being written: so many rows and tokens at a time."""
 
-    def __init__(self, rows: int, tokens: int) -> None:
-        self.rows, self.room = rows, tokens
-        self.tokens = 0  # that wait
+    def __init__(self, max_sequences: int, max_tokens: int) -> None:
+        self.max_sequences, self.max_tokens = max_sequences, max_tokens
+        self.queued_tokens = 0  # that wait
         self.steps = 0
-        self._waiting: deque[Order] = deque()
-        self._works: list[Work] = []
-        self._scribe: Any = None  # only while something is written: a lane does not hold its trunk
-        self._earned, self._spent = RATE, 1.0
+        self._waiting: deque[SequenceRequest] = deque()
+        self._running: list[RunningRequest] = []
+        self._generator: Any = None  # only while something is written: a lane does not hold its trunk
+        self._generated_tokens, self._generation_seconds = INITIAL_TOKENS_PER_SECOND, 1.0
 
     @property
     def busy(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self._works or self._waiting)
+        return bool(self._running or self._waiting)
 
     @property
-    def rate(self) -> float:
+    def tokens_per_second(self) -> float:
         """Tokens a second, counted as they were estimated: what a text does not use of its budget is time saved."""
-        return self._earned / self._spent
+        return self._generated_tokens / self._generation_seconds
 
-    def wait(self, cost: int) -> float:
+    def estimate_wait(self, token_cost: int) -> float:
         """Seconds until a job that came now would begin, estimated."""
-        return max(self.tokens + self._doing() + cost - self.room, 0) / self.rate if self.busy else 0.0
+        return max(self.queued_tokens + self._count_running_tokens() + token_cost - self.max_tokens, 0) / self.tokens_per_second if self.busy else 0.0
 
-    def put(self, job: Order) -> None:
+    def enqueue(self, request: SequenceRequest) -> None:
         """Queue a job."""
-        self._waiting.append(job)
-        self.tokens += job.cost
+        self._waiting.append(request)
+        self.queued_tokens += request.token_cost
 
-    def take(self) -> list[Order]:
+    def take_admissible(self) -> list[SequenceRequest]:
         """Jobs that there is room for now."""
-        taken: list[Order] = []
-        rows, tokens = sum(len(work.pens) for work in self._works), self._doing()
+        taken: list[SequenceRequest] = []
+        rows, tokens = sum(len(work.sequences) for work in self._running), self._count_running_tokens()
         while self._waiting:
             job = self._waiting[0]
-            rows, tokens = rows + len(job.inputs), tokens + job.cost
-            full = rows > self.rows or tokens > self.room
-            if (full and (self._works or taken)) or (self._works and len(taken) >= AT_ONCE):
+            rows, tokens = rows + len(job.inputs), tokens + job.token_cost
+            full = rows > self.max_sequences or tokens > self.max_tokens
+            if (full and (self._running or taken)) or (self._running and len(taken) >= MAX_JOINS_PER_STEP):
                 break
             taken.append(self._waiting.popleft())
-            self.tokens -= job.cost
+            self.queued_tokens -= job.token_cost
         return taken
 
-    def _doing(self) -> int:
-        return sum(work.job.cost for work in self._works)
+    def _count_running_tokens(self) -> int:
+        return sum(work.request.token_cost for work in self._running)
 
-    def turn(self, jobs: Sequence[Order]) -> list[Ended]:
+    def step(self, joining: Sequence[SequenceRequest]) -> list[RequestResult]:
         """Let jobs join, and write a token of everything. Those that have ended."""
-        started, ended = time.perf_counter(), list[Ended]()
-        for job in jobs:
+        started, ended = time.perf_counter(), list[RequestResult]()
+        for job in joining:
             try:
-                self._works.append(self._opened(job))
+                self._running.append(self._start_request(job))
             except Exception as problem:
                 ended.append((job, None, problem))
-        self._admit()
-        if self._scribe is not None:
-            self._step()
-        done = [work for work in self._works if work.done]
-        self._works = [work for work in self._works if not work.done]
-        if not self._works:
-            self._scribe = None
-        self._learn(sum(work.job.cost for work in done), time.perf_counter() - started)
-        return ended + [work.ended() for work in done]
+        self._prefill_new()
+        if self._generator is not None:
+            self._decode_step()
+        done = [work for work in self._running if work.finished]
+        self._running = [work for work in self._running if not work.finished]
+        if not self._running:
+            self._generator = None
+        self._update_rate(sum(work.request.token_cost for work in done), time.perf_counter() - started)
+        return ended + [work.make_result() for work in done]
 
-    def drop(self, problem: BaseException) -> list[Ended]:
+    def abort_all(self, problem: BaseException) -> list[RequestResult]:
         """Give up all that is being written."""
-        works, self._works, self._scribe = self._works, [], None
-        return [(work.job, None, problem) for work in works]
+        works, self._running, self._generator = self._running, [], None
+        return [(work.request, None, problem) for work in works]
 
-    def _opened(self, job: Order) -> Work:
-        asked = job.ask(job.inputs) if job.alive() else Asked([], list)
+    def _start_request(self, queued_request: SequenceRequest) -> RunningRequest:
+        asked = queued_request.plan(queued_request.inputs) if queued_request.is_active() else InferencePlan([], list)
         assert asked is not None
-        trunks: list[Any] = [request.network.trunk for request in asked.requests]
-        pens = [trunk.pen(one, job.alive) for trunk, one in zip(trunks, asked.requests, strict=True)]
-        return Work(job, asked, pens, all(trunk.joins(pen.request) for trunk, pen in zip(trunks, pens, strict=True)))
+        trunks: list[Any] = [request.network.backbone for request in asked.requests]
+        pens = [trunk.pen(one, queued_request.is_active) for trunk, one in zip(trunks, asked.requests, strict=True)]
+        return RunningRequest(queued_request, asked, pens, all(trunk.joins(pen.request) for trunk, pen in zip(trunks, pens, strict=True)))
 
-    def _admit(self) -> None:
+    def _prefill_new(self) -> None:
         """Begin what can begin: whole batches only when the one before is done."""
-        new = [work for work in self._works if not work.begun]
-        self._seat([work for work in new if work.joins], True)
-        if self._scribe is None or not self._scribe.closed:
-            self._seat([work for work in new if not work.joins], False)
+        new = [work for work in self._running if not work.started]
+        self._prefill([work for work in new if work.can_join_batch], True)
+        if self._generator is None or not self._generator.closed:
+            self._prefill([work for work in new if not work.can_join_batch], False)
 
-    def _seat(self, works: Sequence[Work], joining: bool) -> None:
+    def _prefill(self, requests: Sequence[RunningRequest], joining: bool) -> None:
         """Read their prompts; where that fails for some together, each alone."""
-        pens = [pen for work in works for pen in work.pens if pen.going and not pen.ids]
+        pens = [pen for work in requests for pen in work.sequences if pen.going and not pen.ids]
         if not pens:
             return
         trunk = pens[0].request.network.trunk
         try:
-            self._scribe = self._scribe or trunk.scribe()
-            trunk.seat(self._scribe, pens, joining)
+            self._generator = self._generator or trunk.scribe()
+            trunk.seat(self._generator, pens, joining)
         except Exception as problem:
-            seated = set(self._scribe.pens) if self._scribe else set()
-            for work in works:
-                torn = any(pen.going and pen.ids and pen not in seated for pen in work.pens)
-                if torn or len(works) == 1:
+            seated = set(self._generator.pens) if self._generator else set()
+            for work in requests:
+                torn = any(pen.going and pen.ids and pen not in seated for pen in work.sequences)
+                if torn or len(requests) == 1:
                     work.fail(problem)
                 else:
-                    self._seat([work], joining)
+                    self._prefill([work], joining)
 
-    def _step(self) -> None:
+    def _decode_step(self) -> None:
         try:
-            self._scribe.step()
+            self._generator.step()
             self.steps += 1
         except Exception as problem:  # of the pass: it is everybody's
-            for work in self._works:
+            for work in self._running:
                 work.fail(problem)
-            self._scribe = None
+            self._generator = None
 
-    def _learn(self, tokens: int, seconds: float) -> None:
-        self._spent += seconds
+    def _update_rate(self, tokens: int, seconds: float) -> None:
+        self._generation_seconds += seconds
         if tokens:
-            self._earned, self._spent = FADING * self._earned + tokens, FADING * self._spent
+            self._generated_tokens, self._generation_seconds = RATE_DECAY * self._generated_tokens + tokens, RATE_DECAY * self._generation_seconds

@@ -21,291 +21,291 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
-from loratory.errors import Late
-from loratory.models.execution import by_work, in_time
-from loratory.protocols import Asked, Input, Prediction, Predictor, Request, Write
-from loratory.serving.averages import moving_average
-from loratory.serving.desk import Desk
-from loratory.serving.plain import Full, Plain, Turn, fits
+from loratory.errors import DeadlineExceeded
+from loratory.models.execution import group_by_backbone, is_in_time
+from loratory.protocols import InferencePlan, Input, Prediction, Predictor, InferenceRequest, GenerateRequest
+from loratory.serving.averages import update_moving_average
+from loratory.serving.desk import GenerationScheduler
+from loratory.serving.plain import CapacityExceeded, ThreadPoolBackend, FairLock, fits_deadline
 
 log = logging.getLogger("loratory.serving")
 
-CHARACTERS = 4  # of a token, roughly: what a queue holds is estimated before anything is tokenised
-AROUND = 2  # special tokens of a row
-GUESS = 4000.0  # tokens a second, until a lane has been measured
+CHARACTERS_PER_TOKEN = 4  # of a token, roughly: what a queue holds is estimated before anything is tokenised
+SPECIAL_TOKENS_PER_ROW = 2  # special tokens of a row
+INITIAL_TOKENS_PER_SECOND = 4000.0  # tokens a second, until a lane has been measured
 
 
-class Stepwise(Exception):
+class MultiStepPredictor(Exception):
     """A predictor cannot say at once what it needs: it goes step by step, in a thread."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class EngineLimits:
     """Bounds of a lane."""
 
     batch_tokens: int = 2048  # of one pass, estimated; a single job may be more
     queue_tokens: int = 65_536  # that wait, estimated
     threads: int = 4  # for predictors that need no trunk
-    rows: int = 16  # that are written side by side
-    rows_tokens: int = 32_768  # of them, prompts and budgets; a single job may be more
+    max_sequences: int = 16  # that are written side by side
+    max_sequence_tokens: int = 32_768  # of them, prompts and budgets; a single job may be more
 
 
 @dataclass(eq=False)
-class Job:
+class EngineRequest:
     """Inputs for one predictor, or requests of one whose work goes step by step."""
 
-    ask: Callable[[Sequence[Input]], Asked | None]
+    plan: Callable[[Sequence[Input]], InferencePlan | None]
     inputs: Sequence[Input]
-    by: float | None
-    cost: int
-    future: Future[Any] | Waiting
-    together: int = 0  # jobs with the same number are asked for at once
-    gone: threading.Event | None = None  # set when nobody waits for the thread that asked
-    writes: bool = False  # whether all that it asks for is written
-    own: float = 1.0  # the part of a pass that it needs for itself where its texts stand in the batch already
+    deadline: float | None
+    token_cost: int
+    future: Future[Any] | LoopFuture
+    batch_group: int = 0  # jobs with the same number are asked for at once
+    abandoned: threading.Event | None = None  # set when nobody waits for the thread that asked
+    generates: bool = False  # whether all that it asks for is written
+    incremental_cost: float = 1.0  # the part of a pass that it needs for itself where its texts stand in the batch already
 
     @cached_property
-    def text(self) -> str:
+    def sharing_key(self) -> str:
         """What tells its inputs from others', where some of a pass can be shared."""
-        return str(self.inputs) if self.own < 1 else ""
+        return str(self.inputs) if self.incremental_cost < 1 else ""
 
-    def alive(self) -> bool:
+    def is_active(self) -> bool:
         """Whether somebody still waits for it."""
-        left = self.gone is not None and self.gone.is_set()
-        return not left and not self.future.cancelled() and in_time(self.by)
+        left = self.abandoned is not None and self.abandoned.is_set()
+        return not left and not self.future.cancelled() and is_in_time(self.deadline)
 
 
-def cost_of(inputs: Sequence[Input], most: int = 0) -> int:
+def estimate_tokens(inputs: Sequence[Input], max_new_tokens: int = 0) -> int:
     """Tokens of these inputs, estimated, and those that may be written behind each."""
     cost = 0
     for one in inputs:
         size = 0
         for value in one.values():
-            size += len(value) if isinstance(value, str) else _characters(value)
-        cost += size // CHARACTERS + AROUND + most
+            size += len(value) if isinstance(value, str) else _count_characters(value)
+        cost += size // CHARACTERS_PER_TOKEN + SPECIAL_TOKENS_PER_ROW + max_new_tokens
     return cost
 
 
-def _characters(value: Any) -> int:
+def _count_characters(value: Any) -> int:
     if isinstance(value, str):
         return len(value)
     if isinstance(value, Mapping):
-        return sum(_characters(part) for part in value.values())
+        return sum(_count_characters(part) for part in value.values())
     if isinstance(value, (list, tuple)):
-        return sum(_characters(part) for part in value)
+        return sum(_count_characters(part) for part in value)
     return 1
 
 
-class Lane:
+class BatchWorker:
     """The queue of one trunk and the thread that works through it."""
 
-    def __init__(self, name: str, limits: Limits, threads: Callable[[], int] = lambda: 0) -> None:
-        self.name, self.limits, self._threads, self._team = name, limits, threads, 0
-        self.rate = GUESS  # tokens a second
+    def __init__(self, name: str, limits: EngineLimits, threads: Callable[[], int] = lambda: 0) -> None:
+        self.name, self.limits, self._thread_budget, self._thread_count = name, limits, threads, 0
+        self.tokens_per_second = INITIAL_TOKENS_PER_SECOND  # tokens a second
         self.batches = self.rows = 0
-        self._waiting: deque[Job] = deque()
-        self._tokens = 0
-        self._doing, self._since = 0, 0.0
+        self._waiting: deque[EngineRequest] = deque()
+        self._waiting_tokens = 0
+        self._running_tokens, self._running_since = 0, 0.0
         self._ready = threading.Condition()
-        self._desk = Desk(limits.rows, limits.rows_tokens)
-        self._open = True
-        self._thread = threading.Thread(target=self._work, name=f"lane-{name}", daemon=True)
+        self._scheduler = GenerationScheduler(limits.max_sequences, limits.max_sequence_tokens)
+        self._accepting = True
+        self._thread = threading.Thread(target=self._run_loop, name=f"lane-{name}", daemon=True)
         self._thread.start()
 
     @property
-    def tokens(self) -> int:
+    def queued_tokens(self) -> int:
         """Estimated tokens that wait."""
-        return self._tokens + self._desk.tokens
+        return self._waiting_tokens + self._scheduler.queued_tokens
 
-    def wait(self) -> float:
+    def estimate_wait(self) -> float:
         """Seconds until a job that is not written would begin if it came now, estimated."""
-        spent = time.monotonic() - self._since if self._doing else 0.0
-        return self._tokens / self.rate + max(self._doing / self.rate - spent, 0.0)
+        spent = time.monotonic() - self._running_since if self._running_tokens else 0.0
+        return self._waiting_tokens / self.tokens_per_second + max(self._running_tokens / self.tokens_per_second - spent, 0.0)
 
-    def admit(self, cost: int, by: float | None, writes: bool = False) -> None:
+    def admit(self, token_cost: int, deadline: float | None, generates: bool = False) -> None:
         """Raises Full where so many tokens more have no room, or would not be done in time."""
-        over = self.tokens and self.tokens + cost > self.limits.queue_tokens
-        wait = self._desk.wait(cost) if writes else self.wait()
-        needed = wait + cost / (self._desk.rate if writes else self.rate)
-        waits = self._desk.busy if writes else self._tokens
-        if over or not self._open or (waits and not fits(needed, by)):
-            raise Full(wait)
+        over = self.queued_tokens and self.queued_tokens + token_cost > self.limits.queue_tokens
+        wait = self._scheduler.estimate_wait(token_cost) if generates else self.estimate_wait()
+        needed = wait + token_cost / (self._scheduler.tokens_per_second if generates else self.tokens_per_second)
+        waits = self._scheduler.busy if generates else self._waiting_tokens
+        if over or not self._accepting or (waits and not fits_deadline(needed, deadline)):
+            raise CapacityExceeded(wait)
 
-    def put(self, jobs: Sequence[Job]) -> None:
+    def enqueue(self, requests: Sequence[EngineRequest]) -> None:
         """Queue jobs of one request, all or none. Raises Full."""
-        cost, writes = sum(job.cost for job in jobs), jobs[0].writes
+        cost, writes = sum(job.token_cost for job in requests), requests[0].generates
         with self._ready:
-            self.admit(cost, jobs[0].by, writes)
+            self.admit(cost, requests[0].deadline, writes)
             if writes:
-                for job in jobs:
-                    self._desk.put(job)
+                for job in requests:
+                    self._scheduler.enqueue(job)
             else:
-                self._waiting.extend(jobs)
-                self._tokens += cost
+                self._waiting.extend(requests)
+                self._waiting_tokens += cost
             self._ready.notify()
 
     def close(self) -> None:
         """Let the thread end when the queue is empty."""
         with self._ready:
-            self._open = False
+            self._accepting = False
             self._ready.notify()
 
-    def _take(self) -> tuple[list[Job], list[Any]] | None:
+    def _take_next(self) -> tuple[list[EngineRequest], list[Any]] | None:
         """What is next, to be answered at once and to be written; None when the lane is closed."""
         with self._ready:
-            while not (self._waiting or self._desk.busy):
-                if not self._open:
+            while not (self._waiting or self._scheduler.busy):
+                if not self._accepting:
                     return None
                 self._ready.wait()
-            return self._batch(), self._desk.take()
+            return self._form_batch(), self._scheduler.take_admissible()
 
-    def _batch(self) -> list[Job]:
+    def _form_batch(self) -> list[EngineRequest]:
         """Whatever waits, up to the budget, and to what is computed in half of the time that the first job has.
 
         The budget counts what is computed, and several tasks share what lies below their adapters on a text.
         """
-        batch: list[Job] = []
+        batch: list[EngineRequest] = []
         cost, computed, texts = 0, 0.0, set[str]()
         most, quick = self.limits.batch_tokens, float("inf")
-        if self._waiting and (by := self._waiting[0].by) is not None:
-            quick = self.rate * max(by - time.monotonic(), 0.0) / 2
+        if self._waiting and (by := self._waiting[0].deadline) is not None:
+            quick = self.tokens_per_second * max(by - time.monotonic(), 0.0) / 2
         while self._waiting:
             job = self._waiting[0]
-            own = job.cost * (job.own if job.text in texts else 1.0)
-            if batch and (computed + own > most or cost + job.cost > quick):
+            own = job.token_cost * (job.incremental_cost if job.sharing_key in texts else 1.0)
+            if batch and (computed + own > most or cost + job.token_cost > quick):
                 break
             batch.append(self._waiting.popleft())
-            cost, computed = cost + job.cost, computed + own
-            texts |= {job.text}
-        self._tokens -= cost
-        self._doing, self._since = cost, time.monotonic()
+            cost, computed = cost + job.token_cost, computed + own
+            texts |= {job.sharing_key}
+        self._waiting_tokens -= cost
+        self._running_tokens, self._running_since = cost, time.monotonic()
         return batch
 
-    def _work(self) -> None:
-        while self._turn():
+    def _run_loop(self) -> None:
+        while self._run_iteration():
             pass
 
-    def _turn(self) -> bool:
+    def _run_iteration(self) -> bool:
         """One batch, and one token of what is written; nothing of it is held while the lane waits for the next, or its
         trunk would never go.
         """
-        taken = self._take()
+        taken = self._take_next()
         if taken is None:
             return False
         batch, written = taken
-        self._share()
+        self._set_torch_threads()
         try:
-            self._answer(batch)
+            self._execute_batch(batch)
         except BaseException as problem:  # the lane lives on: its other callers wait
             log.exception("lane %s", self.name)
-            settle([(job, None, problem) for job in batch])
-        self._doing = 0
+            resolve_futures([(job, None, problem) for job in batch])
+        self._running_tokens = 0
         try:
-            self._write(written)
+            self._generate_tokens(written)
         except BaseException as problem:
             log.exception("lane %s", self.name)
-            settle([*self._desk.drop(problem), *[(job, None, problem) for job in written]])
+            resolve_futures([*self._scheduler.abort_all(problem), *[(job, None, problem) for job in written]])
         return True
 
-    def _share(self) -> None:
+    def _set_torch_threads(self) -> None:
         """Compute with as many threads as are this lane's now."""
-        if (team := self._threads()) != self._team:
+        if (team := self._thread_budget()) != self._thread_count:
             import torch
 
             torch.set_num_threads(team)  # of this thread's products alone
-            self._team = team
+            self._thread_count = team
 
-    def _write(self, jobs: Sequence[Any]) -> None:
+    def _generate_tokens(self, requests: Sequence[Any]) -> None:
         """One token more of all that is being written."""
-        if not jobs and not self._desk.busy:
+        if not requests and not self._scheduler.busy:
             return
-        ended = self._desk.turn(jobs)
+        ended = self._scheduler.step(requests)
         self.batches, self.rows = self.batches + 1, self.rows + sum(len(job.inputs) for job, _, _ in ended)
-        settle(ended)
+        resolve_futures(ended)
 
-    def _answer(self, batch: Sequence[Job]) -> None:
-        alive = [job for job in batch if job.alive()]
-        settle([(job, None, Late()) for job in batch if not job.alive()])
+    def _execute_batch(self, batch: Sequence[EngineRequest]) -> None:
+        alive = [job for job in batch if job.is_active()]
+        resolve_futures([(job, None, DeadlineExceeded()) for job in batch if not job.is_active()])
         if not alive:
             return
         started = time.perf_counter()
         try:
-            settle([(job, made, None) for job, made in zip(alive, self._together(alive), strict=True)])
-            self._learn(sum(job.cost for job in alive), time.perf_counter() - started)
+            resolve_futures([(job, made, None) for job, made in zip(alive, self._predict_batch(alive), strict=True)])
+            self._update_rate(sum(job.token_cost for job in alive), time.perf_counter() - started)
             self.batches, self.rows = self.batches + 1, self.rows + sum(len(job.inputs) for job in alive)
         except Exception as problem:
             if len(alive) == 1:
-                settle([(alive[0], None, problem)])
+                resolve_futures([(alive[0], None, problem)])
                 return
             for job in alive:  # one of them fails: the others are answered
-                self._answer([job])
+                self._execute_batch([job])
 
-    def _learn(self, tokens: int, seconds: float) -> None:
-        self.rate = moving_average(self.rate, tokens / max(seconds, 1e-6))
+    def _update_rate(self, tokens: int, seconds: float) -> None:
+        self.tokens_per_second = update_moving_average(self.tokens_per_second, tokens / max(seconds, 1e-6))
 
-    def _together(self, jobs: Sequence[Job]) -> list[list[Any]]:
+    def _predict_batch(self, batch: Sequence[EngineRequest]) -> list[list[Any]]:
         """What comes of each job, all of them in as few passes as their trunk needs."""
-        groups: dict[int, list[Job]] = {}
-        for job in jobs:
-            groups.setdefault(job.together or id(job), []).append(job)
+        groups: dict[int, list[EngineRequest]] = {}
+        for job in batch:
+            groups.setdefault(job.batch_group or id(job), []).append(job)
         asked = []
         for mine in groups.values():
-            one = mine[0].ask([input for job in mine for input in job.inputs])
+            one = mine[0].plan([input for job in mine for input in job.inputs])
             if one is None:
-                raise Stepwise
+                raise MultiStepPredictor
             asked.append((mine, one))
         owners = [mine for mine, one in asked for _ in one.requests]
         requests = [request for _, one in asked for request in one.requests]
-        found = iter(execute(requests, lambda place: any(job.alive() for job in owners[place])))
+        found = iter(execute_requests(requests, lambda place: any(job.alive() for job in owners[place])))
         out: dict[int, list[Any]] = {}
         for mine, one in asked:
             made = iter(one.read([next(found) for _ in one.requests]))
             for job in mine:
                 out[id(job)] = [next(made) for _ in job.inputs]
-        return [out[id(job)] for job in jobs]
+        return [out[id(job)] for job in batch]
 
 
-def execute(requests: Sequence[Request], alive: Callable[[int], bool]) -> list[Any]:
+def execute_requests(requests: Sequence[InferenceRequest], is_active: Callable[[int], bool]) -> list[Any]:
     """Requests of one trunk, by kind. Only what is written is stopped on the way: a pass is soon over."""
     out: dict[int, Any] = {}
-    for do, places in by_work(requests):
+    for do, places in group_by_backbone(requests):
         mine = [requests[place] for place in places]
-        written = isinstance(mine[0], Write)
-        made = do(mine, lambda k, places=places: alive(places[k])) if written else do(mine)
+        written = isinstance(mine[0], GenerateRequest)
+        made = do(mine, lambda k, places=places: is_active(places[k])) if written else do(mine)
         out.update(zip(places, made, strict=True))
     return [out[place] for place in range(len(requests))]
 
 
-def settle(ended: Iterable[tuple[Job, Any, BaseException | None]]) -> None:
+def resolve_futures(results: Iterable[tuple[EngineRequest, Any, BaseException | None]]) -> None:
     """Hand results to whoever waits; one wake-up for each event loop, however many of its jobs have ended."""
-    loops: dict[Any, list[tuple[Job, Any, BaseException | None]]] = {}
-    for one in ended:
+    loops: dict[Any, list[tuple[EngineRequest, Any, BaseException | None]]] = {}
+    for one in results:
         job, made, problem = one
-        if isinstance(job.future, Waiting):
+        if isinstance(job.future, LoopFuture):
             loops.setdefault(job.future.loop, []).append(one)
         else:
-            _set(job.future, made, problem)
+            _resolve_future(job.future, made, problem)
     for loop, several in loops.items():
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there
-            loop.call_soon_threadsafe(_settled, several)
+            loop.call_soon_threadsafe(_resolve_on_loop, several)
 
 
-def _settled(ended: Iterable[tuple[Job, Any, BaseException | None]]) -> None:
-    for job, made, problem in ended:
-        _set(job.future, made, problem)
+def _resolve_on_loop(results: Iterable[tuple[EngineRequest, Any, BaseException | None]]) -> None:
+    for job, made, problem in results:
+        _resolve_future(job.future, made, problem)
 
 
-def _set(future: Future[Any] | Waiting, made: Any, problem: BaseException | None) -> None:
+def _resolve_future(future: Future[Any] | LoopFuture, result: Any, problem: BaseException | None) -> None:
     try:
         if problem is not None:
             future.set_exception(problem)
         else:
-            future.set_result(made)
+            future.set_result(result)
     except InvalidStateError:  # nobody waits any more
         return
 
 
-class Waiting:
+class LoopFuture:
     """A future that is settled on its event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -331,44 +331,44 @@ class Waiting:
 class Engine:
     """Lanes by trunk, and threads for what needs none."""
 
-    limits: Limits = field(default_factory=Limits)
-    threads: int = 0  # for the products of all lanes together; 0: as torch has it
+    limits: EngineLimits = field(default_factory=EngineLimits)
+    compute_threads: int = 0  # for the products of all lanes together; 0: as torch has it
 
     def __post_init__(self) -> None:
-        self._lanes: dict[str, Lane] = {}
+        self._workers: dict[str, BatchWorker] = {}
         self._lock = threading.Lock()
-        self._plain = Plain(self.limits.threads)
+        self._thread_pool = ThreadPoolBackend(self.limits.threads)
 
-    def admit(self, predictor: Predictor, cost: int, by: float | None) -> None:
+    def admit(self, predictor: Predictor, token_cost: int, deadline: float | None) -> None:
         """Raises Full where inputs of so many tokens would have no room, or no answer in time."""
-        trunk, most = trunk_of(predictor), written_by(predictor)
-        if trunk is None or not staged(predictor):
-            self._plain.admit(type(innermost(predictor)), cost, by)
+        trunk, most = backbone_of(predictor), max_new_tokens_of(predictor)
+        if trunk is None or not is_plannable(predictor):
+            self._thread_pool.admit(type(unwrap_predictor(predictor)), token_cost, deadline)
         else:
-            self.lane(trunk).admit(cost + most, by, bool(most))
+            self.get_worker(trunk).admit(token_cost + most, deadline, bool(most))
 
-    async def predict(self, predictor: Predictor, inputs: Sequence[Input], by: float | None) -> list[Prediction]:
+    async def predict(self, predictor: Predictor, inputs: Sequence[Input], deadline: float | None) -> list[Prediction]:
         """One prediction for each input. Raises Full, Late, and whatever the predictor raises."""
         loop = asyncio.get_running_loop()
-        trunk = trunk_of(predictor)
-        if trunk is None or not staged(predictor):
-            return await self._in_a_thread(predictor, inputs, by)
-        most = written_by(predictor)  # each text for itself: they end at different times
-        own = trunk.own(innermost(predictor).network) if hasattr(trunk, "own") else 1.0
+        trunk = backbone_of(predictor)
+        if trunk is None or not is_plannable(predictor):
+            return await self._predict_in_thread(predictor, inputs, deadline)
+        most = max_new_tokens_of(predictor)  # each text for itself: they end at different times
+        own = trunk.own(unwrap_predictor(predictor).network) if hasattr(trunk, "own") else 1.0
         asking: Any = predictor
         jobs = [
-            Job(asking.ask, part, by, cost, Waiting(loop), id(predictor), None, bool(most), own)
-            for part, cost in slices(inputs, 0 if most else self.limits.batch_tokens, most)
+            EngineRequest(asking.ask, part, deadline, cost, LoopFuture(loop), id(predictor), None, bool(most), own)
+            for part, cost in split_inputs(inputs, 0 if most else self.limits.batch_tokens, most)
         ]
-        self.lane(trunk).put(jobs)
-        waiting = [job.future.inner for job in jobs if isinstance(job.future, Waiting)]
+        self.get_worker(trunk).enqueue(jobs)
+        waiting = [job.future.inner for job in jobs if isinstance(job.future, LoopFuture)]
         try:
-            async with asyncio.timeout_at(None if by is None else loop.time() + by - time.monotonic()):
+            async with asyncio.timeout_at(None if deadline is None else loop.time() + deadline - time.monotonic()):
                 done = [await one for one in waiting]
         except TimeoutError:
-            raise Late from None
-        except Stepwise:
-            return await self._in_a_thread(predictor, inputs, by)
+            raise DeadlineExceeded from None
+        except MultiStepPredictor:
+            return await self._predict_in_thread(predictor, inputs, deadline)
         finally:
             for one in waiting:
                 if one.done():
@@ -376,102 +376,102 @@ class Engine:
                 one.cancel()
         return [prediction for part in done for prediction in part]
 
-    async def _in_a_thread(self, predictor: Predictor, inputs: Sequence[Input], by: float | None) -> list[Prediction]:
-        kind, cost = type(innermost(predictor)), cost_of(inputs)
-        return await self._plain.predict(predictor, kind, inputs, cost, by, partial(self.run_by, by))
+    async def _predict_in_thread(self, predictor: Predictor, inputs: Sequence[Input], deadline: float | None) -> list[Prediction]:
+        kind, cost = type(unwrap_predictor(predictor)), estimate_tokens(inputs)
+        return await self._thread_pool.predict(predictor, kind, inputs, cost, deadline, partial(self.make_runner, deadline))
 
-    def run_by(
-        self, by: float | None, gone: threading.Event | None = None, turn: Turn | None = None
+    def make_runner(
+        self, deadline: float | None, abandoned: threading.Event | None = None, lock: FairLock | None = None
     ) -> Callable[..., list[Any]]:
         """`run` for a predictor that goes step by step, in a thread of its own, until nobody waits for it.
 
         While it waits it lets others have their `turn`, where its thread has one.
         """
 
-        def run(requests: Sequence[Request], until: float | None = None) -> list[Any]:
-            last = min((moment for moment in (by, until) if moment is not None), default=None)
+        def run(requests: Sequence[InferenceRequest], until: float | None = None) -> list[Any]:
+            last = min((moment for moment in (deadline, until) if moment is not None), default=None)
             groups: dict[str, list[int]] = {}
             for place, request in enumerate(requests):
-                groups.setdefault(request.network.trunk.digest, []).append(place)
+                groups.setdefault(request.network.backbone.digest, []).append(place)
             jobs: list[tuple[list[int], Future[Any]]] = []
             for places in groups.values():
                 mine = [requests[place] for place in places]
                 future: Future[Any] = Future()
-                job = Job(_as_they_are(mine), mine, last, sum(map(_length, mine)), future, gone=gone)  # type: ignore[arg-type]
-                job.writes = all(isinstance(request, Write) for request in mine)
-                self.lane(mine[0].network.trunk).put([job])
+                job = EngineRequest(_plan_requests(mine), mine, last, sum(map(_count_request_tokens, mine)), future, abandoned=abandoned)  # type: ignore[arg-type]
+                job.generates = all(isinstance(request, GenerateRequest) for request in mine)
+                self.get_worker(mine[0].network.backbone).enqueue([job])
                 jobs.append((places, future))
             out: dict[int, Any] = {}
             for places, future in jobs:
                 try:
                     left = None if last is None else max(last - time.monotonic(), 0)
-                    with turn.given_up() if turn else contextlib.nullcontext():
+                    with lock.release_temporarily() if lock else contextlib.nullcontext():
                         made = future.result(left)
                     out.update(zip(places, made, strict=True))
                 except TimeoutError:
                     future.cancel()
-                    raise Late from None
+                    raise DeadlineExceeded from None
             return [out[place] for place in range(len(requests))]
 
         return run
 
-    def lane(self, trunk: Any) -> Lane:
+    def get_worker(self, backbone: Any) -> BatchWorker:
         """The trunk's own; it ends with the trunk."""
         with self._lock:
-            if trunk.digest not in self._lanes:
-                self._lanes[trunk.digest] = Lane(trunk.name, self.limits, self._each)
-                weakref.finalize(trunk, self._forget, trunk.digest)
-            return self._lanes[trunk.digest]
+            if backbone.digest not in self._workers:
+                self._workers[backbone.digest] = BatchWorker(backbone.name, self.limits, self._threads_per_worker)
+                weakref.finalize(backbone, self._close_worker, backbone.digest)
+            return self._workers[backbone.digest]
 
-    def _each(self) -> int:
+    def _threads_per_worker(self) -> int:
         """Threads of each lane; 0 where nothing is said of them."""
-        return self.threads and max(self.threads // max(len(self._lanes), 1), 1)
+        return self.compute_threads and max(self.compute_threads // max(len(self._workers), 1), 1)
 
-    def _forget(self, digest: str) -> None:
-        lane = self._lanes.pop(digest, None)
+    def _close_worker(self, digest: str) -> None:
+        lane = self._workers.pop(digest, None)
         if lane is not None:
             lane.close()
 
-    def lanes(self) -> Mapping[str, Lane]:
+    def list_workers(self) -> Mapping[str, BatchWorker]:
         """By digest."""
-        return dict(self._lanes)
+        return dict(self._workers)
 
     def close(self) -> None:
         """End all threads when their work is done."""
-        for digest in list(self._lanes):
-            self._forget(digest)
-        self._plain.close()
+        for digest in list(self._workers):
+            self._close_worker(digest)
+        self._thread_pool.close()
 
 
-def innermost(predictor: Any) -> Any:
+def unwrap_predictor(predictor: Any) -> Any:
     """Without what stands around it, such as an operating point."""
     while hasattr(predictor, "predictor"):
         predictor = predictor.predictor
     return predictor
 
 
-def staged(predictor: Predictor) -> bool:
+def is_plannable(predictor: Predictor) -> bool:
     """Whether it is Staged: `isinstance` of a protocol looks at every member, with every request."""
     return hasattr(predictor, "ask")
 
 
-def trunk_of(predictor: Any) -> Any:
+def backbone_of(predictor: Any) -> Any:
     """The trunk that a predictor asks, where it says so."""
-    return getattr(getattr(innermost(predictor), "network", None), "trunk", None)
+    return getattr(getattr(unwrap_predictor(predictor), "network", None), "trunk", None)
 
 
-def written_by(predictor: Any) -> int:
+def max_new_tokens_of(predictor: Any) -> int:
     """Tokens that it may write behind an input; 0 where its answers are not written."""
-    return getattr(innermost(predictor), "most", 0)
+    return getattr(unwrap_predictor(predictor), "most", 0)
 
 
-def slices(inputs: Sequence[Input], budget: int, most: int = 0) -> Iterator[tuple[Sequence[Input], int]]:
+def split_inputs(inputs: Sequence[Input], batch_tokens: int, max_new_tokens: int = 0) -> Iterator[tuple[Sequence[Input], int]]:
     """Inputs in parts of about a batch, so that a long list does not hold up everybody else, and their costs."""
     part: list[Input] = []
     cost = 0
     for one in inputs:
-        own = cost_of([one], most)
-        if part and cost + own > budget:
+        own = estimate_tokens([one], max_new_tokens)
+        if part and cost + own > batch_tokens:
             yield part, cost
             part, cost = [], 0
         part.append(one)
@@ -480,10 +480,10 @@ def slices(inputs: Sequence[Input], budget: int, most: int = 0) -> Iterator[tupl
         yield part, cost
 
 
-def _length(request: Any) -> int:
-    most = request.most if isinstance(request, Write) else 0
-    return len(getattr(request, "ids", ()) or getattr(request, "prompt", ())) + AROUND + most
+def _count_request_tokens(request: Any) -> int:
+    most = request.max_new_tokens if isinstance(request, GenerateRequest) else 0
+    return len(getattr(request, "ids", ()) or getattr(request, "prompt", ())) + SPECIAL_TOKENS_PER_ROW + most
 
 
-def _as_they_are(requests: Sequence[Request]) -> Callable[[Sequence[Any]], Asked]:
-    return lambda _: Asked(requests, list)
+def _plan_requests(requests: Sequence[InferenceRequest]) -> Callable[[Sequence[Any]], InferencePlan]:
+    return lambda _: InferencePlan(requests, list)

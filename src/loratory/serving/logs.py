@@ -8,7 +8,7 @@ import traceback
 from typing import Any
 
 
-class Discreet(logging.Formatter):
+class RedactingFormatter(logging.Formatter):
     """Of an error its kind and where it was raised; its message may hold what a client sent."""
 
     def formatException(self, ei: Any) -> str:
@@ -21,10 +21,10 @@ class Discreet(logging.Formatter):
         return "\n".join(reversed(parts)) if kind is not None else ""
 
 
-def log_to_stderr(texts: bool) -> None:
+def configure_logging(include_texts: bool) -> None:
     """`texts`: whether logs may hold what clients send."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter((logging.Formatter if texts else Discreet)("%(message)s"))
+    handler.setFormatter((logging.Formatter if include_texts else RedactingFormatter)("%(message)s"))
     for name in ("loratory.access", "loratory.serving"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-RECENT = 6000  # requests that the page draws: a minute of a hundred a second
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+MAX_RECENT_REQUESTS = 6000  # requests that the page draws: a minute of a hundred a second
 
 
 @dataclass(frozen=True)
-class Seen:
+class FinishedRequest:
     """One finished request, for the page: when (monotonic), how long in seconds, its task and status."""
 
-    at: float
+    finished_at: float
     seconds: float
     task: str
     status: int
@@ -26,14 +26,14 @@ class Metrics:
     """One registry for each server, so that two in a process do not mix."""
 
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    recent: deque[Seen] = field(default_factory=lambda: deque(maxlen=RECENT))
+    recent: deque[FinishedRequest] = field(default_factory=lambda: deque(maxlen=MAX_RECENT_REQUESTS))
 
     def __post_init__(self) -> None:
         own = self.registry
         self.requests = Counter("loratory_requests_total", "Finished requests.", ["route", "status"], registry=own)
-        self.seconds = Histogram(
+        self.request_seconds = Histogram(
             "loratory_request_seconds", "From the request's first byte to the answer's last.", ["route"],
-            buckets=BUCKETS, registry=own,
+            buckets=LATENCY_BUCKETS, registry=own,
         )  # fmt: skip
         self.texts = Counter(
             "loratory_texts_total", "Inputs by task, who answered, and how it ended.",
@@ -43,13 +43,13 @@ class Metrics:
             "loratory_fallbacks_total", "Inputs answered by a later stage, by task and reason.",
             ["task", "why"], registry=own,
         )  # fmt: skip
-        self.open = Gauge("loratory_open_requests", "Requests that are being answered.", registry=own)
-        self.queued = Gauge(
+        self.open_requests = Gauge("loratory_open_requests", "Requests that are being answered.", registry=own)
+        self.queued_tokens = Gauge(
             "loratory_queued_tokens", "Estimated tokens that wait for a trunk.", ["trunk"], registry=own
         )
-        self.batches = Gauge("loratory_trunk_batches", "Passes of a trunk.", ["trunk"], registry=own)
-        self.rows = Gauge("loratory_trunk_texts", "Inputs answered by a trunk's passes.", ["trunk"], registry=own)
+        self.backbone_batches = Gauge("loratory_trunk_batches", "Passes of a trunk.", ["trunk"], registry=own)
+        self.backbone_texts = Gauge("loratory_trunk_texts", "Inputs answered by a trunk's passes.", ["trunk"], registry=own)
 
-    def text(self) -> bytes:
+    def render(self) -> bytes:
         """In Prometheus' own format."""
         return generate_latest(self.registry)

@@ -14,56 +14,56 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from loratory.errors import Late
-from loratory.models.execution import in_time
+from loratory.errors import DeadlineExceeded
+from loratory.models.execution import is_in_time
 from loratory.protocols import Input, Prediction, Predictor
-from loratory.serving.averages import moving_average
+from loratory.serving.averages import update_moving_average
 
-PATIENCE = 0.1  # seconds that a thread waits for its turn
-SPARE = 1.5  # times what is expected has to fit before a deadline: an answer that comes too late is work for nothing
-EACH = 16  # calls that wait for each thread, at most
+LOCK_TIMEOUT_SECONDS = 0.1  # seconds that a thread waits for its turn
+DEADLINE_SAFETY_FACTOR = 1.5  # times what is expected has to fit before a deadline: an answer that comes too late is work for nothing
+MAX_CALLS_PER_THREAD = 16  # calls that wait for each thread, at most
 
-Run = Callable[[threading.Event, "Turn"], Callable[..., list[Any]]]  # `run` until somebody has gone
+RunnerFactory = Callable[[threading.Event, "FairLock"], Callable[..., list[Any]]]  # `run` until somebody has gone
 
 
-class Full(Exception):
+class CapacityExceeded(Exception):
     """There is no room, or no time, for more work. `after`: seconds after which there may be."""
 
-    def __init__(self, after: float) -> None:
-        super().__init__(f"no room for {after:.1f} s")
-        self.after = after
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"no room for {retry_after:.1f} s")
+        self.retry_after = retry_after
 
 
-def fits(seconds: float, by: float | None) -> bool:
+def fits_deadline(seconds: float, deadline: float | None) -> bool:
     """Whether what is expected to take so long is surely done by then."""
-    return by is None or time.monotonic() + SPARE * seconds <= by
+    return deadline is None or time.monotonic() + DEADLINE_SAFETY_FACTOR * seconds <= deadline
 
 
-class Turn:
+class FairLock:
     """One thread of many at a time. Who has waited for a while goes on without it: another may be waiting for something
     else than Python.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._mine = threading.local()
+        self._thread_state = threading.local()
 
     def __enter__(self) -> None:
-        self._mine.taken = self._lock.acquire(timeout=PATIENCE)
-        self._mine.since = time.perf_counter()
+        self._thread_state.taken = self._lock.acquire(timeout=LOCK_TIMEOUT_SECONDS)
+        self._thread_state.since = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        self._mine.held = self.held + time.perf_counter() - self._mine.since
-        if self._mine.taken:
+        self._thread_state.held = self.held_seconds + time.perf_counter() - self._thread_state.since
+        if self._thread_state.taken:
             self._lock.release()
 
     @property
-    def held(self) -> float:
+    def held_seconds(self) -> float:
         """Seconds that this thread has had its turn, of all its work so far."""
-        return getattr(self._mine, "held", 0.0)
+        return getattr(self._thread_state, "held", 0.0)
 
     @contextlib.contextmanager
-    def given_up(self) -> Iterator[None]:
+    def release_temporarily(self) -> Iterator[None]:
         """Others have it meanwhile."""
         self.__exit__()
         try:
@@ -72,66 +72,66 @@ class Turn:
             self.__enter__()
 
 
-class Plain:
+class ThreadPoolBackend:
     """The threads, and what is known of those who work in them."""
 
     def __init__(self, threads: int) -> None:
-        self.turn = Turn()
-        self._most = threads * EACH
+        self.lock = FairLock()
+        self._max_calls = threads * MAX_CALLS_PER_THREAD
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="plain")
-        self._each: dict[type, float] = {}  # seconds of a token, by kind of predictor
+        self._seconds_per_token: dict[type, float] = {}  # seconds of a token, by kind of predictor
         self._lock = threading.Lock()
-        self._calls, self._seconds = 0, 0.0  # accepted and not done; the seconds are estimated
+        self._pending_calls, self._pending_seconds = 0, 0.0  # accepted and not done; the seconds are estimated
 
-    def admit(self, kind: type, cost: int, by: float | None) -> None:
+    def admit(self, kind: type, token_cost: int, deadline: float | None) -> None:
         """Raises Full where a call for so many tokens has no room, or would not be answered in time."""
-        needed = self._seconds + self._each.get(kind, 0.0) * cost
-        if self._calls >= self._most or (self._calls and not fits(needed, by)):
-            raise Full(self._seconds)
+        needed = self._pending_seconds + self._seconds_per_token.get(kind, 0.0) * token_cost
+        if self._pending_calls >= self._max_calls or (self._pending_calls and not fits_deadline(needed, deadline)):
+            raise CapacityExceeded(self._pending_seconds)
 
     async def predict(
-        self, predictor: Predictor, kind: type, inputs: Sequence[Input], cost: int, by: float | None, run: Run
+        self, predictor: Predictor, kind: type, inputs: Sequence[Input], token_cost: int, deadline: float | None, run: RunnerFactory
     ) -> list[Prediction]:
         """By a thread that asks trunks with `run`. Raises Full, Late, and whatever the predictor raises."""
-        self.admit(kind, cost, by)
+        self.admit(kind, token_cost, deadline)
         gone = threading.Event()
-        bound = run(gone, self.turn)
+        bound = run(gone, self.lock)
 
         def predict() -> list[Prediction] | None:
-            before = self.turn.held
-            with self.turn:
-                if not in_time(by) or gone.is_set():
+            before = self.lock.held_seconds
+            with self.lock:
+                if not is_in_time(deadline) or gone.is_set():
                     return None
                 made = predictor.predict(inputs, bound)
-            self._learn(kind, (self.turn.held - before) / max(cost, 1))
+            self._update_speed(kind, (self.lock.held_seconds - before) / max(token_cost, 1))
             return made
 
         work = self._pool.submit(predict)
-        self._count(work, self._each.get(kind, 0.0) * cost)
+        self._track_pending(work, self._seconds_per_token.get(kind, 0.0) * token_cost)
         try:
-            made = await asyncio.wait_for(asyncio.wrap_future(work), None if by is None else by - time.monotonic())
+            made = await asyncio.wait_for(asyncio.wrap_future(work), None if deadline is None else deadline - time.monotonic())
         except TimeoutError:
-            raise Late from None
+            raise DeadlineExceeded from None
         finally:
             gone.set()
         if made is None:
-            raise Late
+            raise DeadlineExceeded
         return made
 
-    def _count(self, work: Future[Any], seconds: float) -> None:
+    def _track_pending(self, work: Future[Any], seconds: float) -> None:
         """As accepted, until it is done."""
 
         def done(_: object) -> None:
             with self._lock:
-                self._calls, self._seconds = self._calls - 1, self._seconds - seconds
+                self._pending_calls, self._pending_seconds = self._pending_calls - 1, self._pending_seconds - seconds
 
         with self._lock:
-            self._calls, self._seconds = self._calls + 1, self._seconds + seconds
+            self._pending_calls, self._pending_seconds = self._pending_calls + 1, self._pending_seconds + seconds
         work.add_done_callback(done)
 
-    def _learn(self, kind: type, each: float) -> None:
+    def _update_speed(self, kind: type, seconds_per_token: float) -> None:
         with self._lock:
-            self._each[kind] = moving_average(self._each.get(kind, each), each)
+            self._seconds_per_token[kind] = update_moving_average(self._seconds_per_token.get(kind, seconds_per_token), seconds_per_token)
 
     def close(self) -> None:
         """End the threads when what they do is done."""

@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from loratory.serving.refusals import Refusal
+from loratory.serving.refusals import ApiError
 
 if TYPE_CHECKING:
     from loratory.serving.services import Service
 
 Handler = Callable[..., Awaitable[Response]]
-Whom = Callable[..., Iterable["Service"]]  # the parts of a path -> the tasks of which one at least is asked there
+ServiceSelector = Callable[..., Iterable["Service"]]  # the parts of a path -> the tasks of which one at least is asked there
 
 
 class Endpoint:
@@ -30,46 +30,46 @@ class Endpoint:
         self.path = path
         self.pattern, _, self._convertors = compile_path(path)
         self.handlers: dict[str, Handler] = {}
-        self._names: dict[str, tuple[str, ...]] = {}
-        self._whom: Whom | None = None
+        self._parameter_names: dict[str, tuple[str, ...]] = {}
+        self._select_services: ServiceSelector | None = None
 
     @property
     def methods(self) -> tuple[str, ...]:
         """What may be asked: HEAD wherever GET may."""
         return tuple(sorted({*self.handlers, *(["HEAD"] if "GET" in self.handlers else [])}))
 
-    def answer(self, method: str, handler: Handler, whom: Whom | None = None) -> None:
+    def add_handler(self, method: str, handler: Handler, services: ServiceSelector | None = None) -> None:
         """By this handler from now on."""
-        self.handlers[method], self._names[method] = handler, tuple(signature(handler).parameters)
-        self._whom = whom or self._whom
+        self.handlers[method], self._parameter_names[method] = handler, tuple(signature(handler).parameters)
+        self._select_services = services or self._select_services
 
-    def parts(self, path: str) -> dict[str, Any] | None:
+    def match(self, path: str) -> dict[str, Any] | None:
         """The parts of a path that the endpoint names; None where it is another path."""
         found = self.pattern.match(path)
         return found and {name: self._convertors[name].convert(part) for name, part in found.groupdict().items()}
 
-    def asked(self, scope: Any) -> list[Service]:
+    def services_of(self, scope: Any) -> list[Service]:
         """The tasks of which a POST asks one at least, as far as its path tells."""
-        return [*self._whom(**scope["path_params"])] if self._whom and scope["method"] == "POST" else []
+        return [*self._select_services(**scope["path_params"])] if self._select_services and scope["method"] == "POST" else []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        method = self._method(scope)
+        method = self._effective_method(scope)
         request = Request(scope, receive, send)
         parts = scope["path_params"]
-        given = {name: request if name == "request" else parts[name] for name in self._names[method]}
+        given = {name: request if name == "request" else parts[name] for name in self._parameter_names[method]}
         response = await self.handlers[method](**given)
         await response(scope, receive, send)
 
-    def admit(self, scope: Any) -> None:
+    def check_method(self, scope: Any) -> None:
         """Raises Refusal where nobody answers this method."""
-        if self._method(scope) not in self.handlers:
-            raise Refusal("method_not_allowed", f"allowed: {', '.join(self.methods)}", allow=self.methods)
+        if self._effective_method(scope) not in self.handlers:
+            raise ApiError("method_not_allowed", f"allowed: {', '.join(self.methods)}", allowed_methods=self.methods)
 
-    def _method(self, scope: Any) -> str:
+    def _effective_method(self, scope: Any) -> str:
         return "GET" if scope["method"] == "HEAD" else str(scope["method"])
 
 
-class Routes:
+class HttpRouter:
     """What a module of routes makes."""
 
     def __init__(self) -> None:
@@ -77,13 +77,13 @@ class Routes:
 
     def get(self, path: str) -> Callable[[Handler], Handler]:
         """Answer GET (and HEAD) there."""
-        return self._at("GET", path)
+        return self._register("GET", path)
 
-    def post(self, path: str, whom: Whom | None = None) -> Callable[[Handler], Handler]:
+    def post(self, path: str, services: ServiceSelector | None = None) -> Callable[[Handler], Handler]:
         """Answer POST there."""
-        return self._at("POST", path, whom)
+        return self._register("POST", path, services)
 
-    def include(self, other: Routes) -> None:
+    def include(self, other: HttpRouter) -> None:
         """Its paths too."""
         self.endpoints |= other.endpoints
 
@@ -95,15 +95,15 @@ class Routes:
         path = scope["path"]
         named = [self.endpoints[path]] if path in self.endpoints else self.endpoints.values()
         for endpoint in named:
-            if (parts := endpoint.parts(path)) is not None:
+            if (parts := endpoint.match(path)) is not None:
                 scope["route"], scope["path_params"] = endpoint, parts
-                endpoint.admit(scope)
+                endpoint.check_method(scope)
                 return endpoint
-        raise Refusal("not_found", "there is nothing at this path")
+        raise ApiError("not_found", "there is nothing at this path")
 
-    def _at(self, method: str, path: str, whom: Whom | None = None) -> Callable[[Handler], Handler]:
+    def _register(self, method: str, path: str, services: ServiceSelector | None = None) -> Callable[[Handler], Handler]:
         def keep(handler: Handler) -> Handler:
-            self.endpoints.setdefault(path, Endpoint(path)).answer(method, handler, whom)
+            self.endpoints.setdefault(path, Endpoint(path)).add_handler(method, handler, services)
             return handler
 
         return keep

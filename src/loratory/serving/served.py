@@ -8,9 +8,9 @@ from typing import Any
 
 
 @dataclass(eq=False)
-class Served:
+class RequestContext:
     """One request: deadlines count from when it had arrived (monotonic), and the log is told the facts."""
 
-    arrived: float = field(default_factory=time.monotonic)
-    size: int = 0  # bytes of its body
-    facts: dict[str, Any] = field(default_factory=dict)  # task, contender, why another answered
+    arrived_at: float = field(default_factory=time.monotonic)
+    body_bytes: int = 0  # bytes of its body
+    log_fields: dict[str, Any] = field(default_factory=dict)  # task, contender, why another answered

@@ -9,27 +9,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from loratory.errors import SpecError, nearest
-from loratory.protocols import JSON, Labelled, Predictor, Spanned, Task, Writer
-from loratory.serving.averages import moving_average
-from loratory.serving.inputs import Reading
-from loratory.specs.serve import TaskSpec
+from loratory.errors import SpecError, suggest_nearest
+from loratory.protocols import JSON, Labelled, Predictor, Spanned, Task, GenerativePredictor
+from loratory.serving.averages import update_moving_average
+from loratory.serving.inputs import InputValidator
+from loratory.specs.serve import ServedTaskSpec
 
-FIRST = 0.005  # seconds, until a stage was timed
+INITIAL_STAGE_SECONDS = 0.005  # seconds, until a stage was timed
 
 
 @dataclass(eq=False)
-class Stage:
+class FallbackStage:
     """One who answers: a contender's predictor, and the digest of the artifact that it was read from."""
 
     name: str
     predictor: Predictor
     release: str  # SHA-256 of the artifact's manifest
-    seconds: float = FIRST  # of one call, a running mean
+    seconds: float = INITIAL_STAGE_SECONDS  # of one call, a running mean
 
-    def took(self, seconds: float) -> None:
+    def record_duration(self, seconds: float) -> None:
         """Remember how long a call was."""
-        self.seconds = moving_average(self.seconds, seconds)
+        self.seconds = update_moving_average(self.seconds, seconds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +37,11 @@ class Service:
     """A task, and who answers it: the first stage, and those after it where the one before cannot."""
 
     name: str
-    stages: tuple[Stage, ...]
+    stages: tuple[FallbackStage, ...]
     deadline: float | None = None  # seconds
     folder: Path | None = None
     evidence: Mapping[str, JSON] = field(default_factory=dict)  # the run's ladder.json; empty where there is none
-    asked: TaskSpec | None = None
+    task_spec: ServedTaskSpec | None = None
 
     @property
     def task(self) -> Any:
@@ -49,9 +49,9 @@ class Service:
         return self.stages[0].predictor.task
 
     @cached_property
-    def reading(self) -> Reading:
+    def input_validator(self) -> InputValidator:
         """How its inputs are read."""
-        return Reading(self.task)
+        return InputValidator(self.task)
 
     @property
     def release(self) -> str:
@@ -59,9 +59,9 @@ class Service:
         return self.stages[0].release
 
     @property
-    def writes(self) -> bool:
+    def generates(self) -> bool:
         """Whether its answers are written, so that they can be streamed."""
-        return isinstance(self.stages[0].predictor, Writer)
+        return isinstance(self.stages[0].predictor, GenerativePredictor)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ class Service:
         return tuple(task.span_labels) if isinstance(task, Spanned) else ()
 
 
-class Board:
+class ServiceRegistry:
     """The services of a process by name. Whoever has taken one keeps it; a change is seen by the next request."""
 
     def __init__(self, services: Mapping[str, Service], roles: Mapping[str, str], default: str | None = None) -> None:
@@ -83,7 +83,7 @@ class Board:
         for role, name in {**self.roles, **({"default": default} if default else {})}.items():
             if name not in self._services:
                 raise SpecError(
-                    f"{name!r} is no task{nearest(name, self._services)}",
+                    f"{name!r} is no task{suggest_nearest(name, self._services)}",
                     where=f"server: {role}",
                     allowed=", ".join(self._services),
                 )
@@ -95,7 +95,7 @@ class Board:
         """The service of that name now."""
         return self._services.get(name)
 
-    def role(self, role: str) -> Service | None:
+    def service_for_role(self, role: str) -> Service | None:
         """Who plays a role of the router's interface."""
         return self._services.get(self.roles.get(role, ""))
 
@@ -106,14 +106,14 @@ class Board:
             return self._services.get(self._default)
         return next((one for one in self if isinstance(one.task, Labelled)), None)
 
-    def put(self, service: Service) -> Service | None:
+    def register(self, service: Service) -> Service | None:
         """Add or replace one; the one that it replaces, if any."""
         with self._lock:
             before = self._services.get(service.name)
             self._services = {**self._services, service.name: service}
             return before
 
-    def drop(self, name: str) -> Service | None:
+    def unregister(self, name: str) -> Service | None:
         """Remove one, if it is there."""
         with self._lock:
             found = self._services.get(name)

@@ -8,62 +8,62 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 
-from loratory.serving.keys import Key, Keys
+from loratory.serving.keys import ApiKey, ApiKeys
 
-COOKIE, SECONDS = "loratory_session", 12 * 3600
-MOST = 1000  # sessions in all
-EACH = 100  # of one key
+SESSION_COOKIE, SESSION_SECONDS = "loratory_session", 12 * 3600
+MAX_SESSIONS = 1000  # sessions in all
+MAX_SESSIONS_PER_KEY = 100  # of one key
 
 
 @dataclass
-class Sessions:
+class LoginSessions:
     """Tokens of signed-in browsers. Where there are too many, a key's own oldest goes: never another key's, as long as
     it has any.
     """
 
-    keys: Keys
-    known: OrderedDict[str, tuple[Key, float]] = field(default_factory=OrderedDict)
+    keys: ApiKeys
+    by_token: OrderedDict[str, tuple[ApiKey, float]] = field(default_factory=OrderedDict)
 
-    def begin(self, key: Key) -> str:
+    def begin(self, key: ApiKey) -> str:
         """A cookie's value that stands for the key."""
-        self._forget()
-        counts = Counter(other.digest for other, _ in self.known.values())
-        if counts[key.digest] >= EACH:
+        self._drop_expired()
+        counts = Counter(other.digest for other, _ in self.by_token.values())
+        if counts[key.digest] >= MAX_SESSIONS_PER_KEY:
             self._drop_oldest(key.digest)
-        elif len(self.known) >= MOST:
+        elif len(self.by_token) >= MAX_SESSIONS:
             ((most, _),) = counts.most_common(1)
             self._drop_oldest(key.digest if counts[key.digest] else most)
         token = secrets.token_urlsafe(24)
-        self.known[token] = (key, time.monotonic() + SECONDS)
+        self.by_token[token] = (key, time.monotonic() + SESSION_SECONDS)
         return token
 
-    def find(self, header: str) -> Key | None:
+    def find(self, header: str) -> ApiKey | None:
         """The key that a Cookie header stands for, while the session lasts and the key is as it was."""
-        key, until = self.known.get(token_of(header), (None, 0.0))
-        return key if key is not None and self._lasts(key, until) else None
+        key, until = self.by_token.get(parse_session_cookie(header), (None, 0.0))
+        return key if key is not None and self._is_valid(key, until) else None
 
     def end(self, header: str) -> None:
         """Forget the session of a Cookie header."""
-        self.known.pop(token_of(header), None)
+        self.by_token.pop(parse_session_cookie(header), None)
 
-    def _lasts(self, key: Key, until: float) -> bool:
+    def _is_valid(self, key: ApiKey, until: float) -> bool:
         return until > time.monotonic() and self.keys.by_digest.get(key.digest) == key
 
-    def _forget(self) -> None:
+    def _drop_expired(self) -> None:
         """Those that are over: they take no room from others."""
-        for token in [token for token, one in self.known.items() if not self._lasts(*one)]:
-            del self.known[token]
+        for token in [token for token, one in self.by_token.items() if not self._is_valid(*one)]:
+            del self.by_token[token]
 
     def _drop_oldest(self, digest: str) -> None:
-        del self.known[next(token for token, (key, _) in self.known.items() if key.digest == digest)]
+        del self.by_token[next(token for token, (key, _) in self.by_token.items() if key.digest == digest)]
 
 
-def token_of(header: str) -> str:
+def parse_session_cookie(header: str) -> str:
     """Our cookie in a Cookie header; empty where there is none."""
-    if COOKIE not in header:
+    if SESSION_COOKIE not in header:
         return ""
     try:
-        morsel = SimpleCookie(header).get(COOKIE)
+        morsel = SimpleCookie(header).get(SESSION_COOKIE)
     except Exception:  # a cookie of somebody else that cannot be read
         return ""
     return morsel.value if morsel else ""

@@ -14,69 +14,69 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from loratory.protocols import Input
-from loratory.serving.cascade import Answered
-from loratory.serving.refusals import of_problem
+from loratory.serving.cascade import StagedAnswer
+from loratory.serving.refusals import to_api_error
 from loratory.serving.server import Server
 from loratory.serving.services import Service
-from loratory.serving.writing import Telling, said
+from loratory.serving.writing import StreamSession, answer_text
 
 log = logging.getLogger("loratory.serving")
-DONE = b"data: [DONE]\n\n"
-HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+DONE_EVENT = b"data: [DONE]\n\n"
+STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 @dataclass(frozen=True)
-class Dialect:
+class StreamFormat:
     """How pieces and the end of an answer are told."""
 
-    piece: Callable[[str], Any]
-    end: Callable[[Answered], Iterable[Any]]  # raises Refusal where what came is no answer in this dialect
+    format_chunk: Callable[[str], Any]
+    format_end: Callable[[StagedAnswer], Iterable[Any]]  # raises Refusal where what came is no answer in this dialect
 
 
-def event(value: Any) -> bytes:
+def encode_event(value: Any) -> bytes:
     """One event."""
     return b"data: " + to_json(value, inf_nan_mode="null") + b"\n\n"
 
 
-async def stream(
-    server: Server, service: Service, input: Input, telling: Telling, request: Request, dialect: Dialect
+async def stream_response(
+    server: Server, service: Service, input: Input, session: StreamSession, request: Request, stream_format: StreamFormat
 ) -> StreamingResponse:
     """Begins when the first piece is there: what goes wrong before is an ordinary error, or another one's answer."""
-    work = asyncio.create_task(server.answer(service, [input], request.scope["served"], telling.prepare))
-    work.add_done_callback(lambda _: telling.pieces.put_nowait(None))
+    work = asyncio.create_task(server.answer(service, [input], request.scope["served"], session.prepare_predictor))
+    work.add_done_callback(lambda _: session.pieces.put_nowait(None))
     route = asyncio.current_task()
     assert route is not None
     route.add_done_callback(lambda _: work.cancel())  # however the request ends
     try:
-        first = await telling.pieces.get()
+        first = await session.pieces.get()
         if first is None:
-            dialect.end(work.result()[0])
+            stream_format.format_end(work.result()[0])
     except BaseException:
         work.cancel()
         raise
-    told = _events(work, first, telling, dialect, request)
-    return StreamingResponse(told, media_type="text/event-stream", headers=HEADERS)
+    told = _generate_events(work, first, session, stream_format, request)
+    return StreamingResponse(told, media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
-async def _events(
-    work: asyncio.Task[list[Answered]], piece: str | None, telling: Telling, dialect: Dialect, request: Request
+async def _generate_events(
+    work: asyncio.Task[list[StagedAnswer]], piece: str | None, session: StreamSession, stream_format: StreamFormat, request: Request
 ) -> AsyncIterator[bytes]:
     heard = piece is not None
     try:
         while piece is not None:
-            yield event(dialect.piece(piece))
-            piece = await telling.pieces.get()
+            yield encode_event(stream_format.format_chunk(piece))
+            piece = await session.pieces.get()
         (one,) = work.result()
-        whole = "" if heard else said(one.stage.predictor.task, one.prediction.answer)
+        whole = "" if heard else answer_text(one.stage.predictor.task, one.prediction.answer)
         if whole:
-            yield event(dialect.piece(whole))
-        for value in dialect.end(one):
-            yield event(value)
-        yield DONE
+            yield encode_event(stream_format.format_chunk(whole))
+        for value in stream_format.format_end(one):
+            yield encode_event(value)
+        yield DONE_EVENT
     except Exception as problem:
-        refusal = of_problem(problem)
+        refusal = to_api_error(problem)
         if refusal.status == 500:
             log.exception("request %s", request.scope["request_id"])
-        yield event(json.loads(refusal.body(request.url.path, request.scope["request_id"])))
+        yield encode_event(json.loads(refusal.body(request.url.path, request.scope["request_id"])))
     finally:
         work.cancel()

@@ -11,12 +11,12 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-Made = TypeVar("Made")
+Result = TypeVar("Made")
 
 
-def apart(work: Callable[[], Made]) -> Made:
+def run_in_new_thread(work: Callable[[], Result]) -> Result:
     """What `work` gives or raises, done by a thread that ends with it."""
-    made: list[Made] = []
+    made: list[Result] = []
     failed: list[BaseException] = []
 
     def do() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from loratory.models.execution import run_here
-from loratory.protocols import Encode, Request, Score
-from loratory.serving.engine import innermost
+from loratory.models.execution import run_locally
+from loratory.protocols import EncodeRequest, InferenceRequest, ScoreRequest
+from loratory.serving.engine import unwrap_predictor
 from loratory.serving.services import Service
 
 TEXT = "a text"
@@ -13,8 +13,8 @@ TEXT = "a text"
 def warm_up(service: Service) -> None:
     """Send one short request through the network of each stage that has one; what the network raises is raised."""
     for stage in service.stages:
-        network = getattr(innermost(stage.predictor), "network", None)
+        network = getattr(unwrap_predictor(stage.predictor), "network", None)
         if network is not None:
             ids, _ = network.trunk.tokenizer.ids(TEXT)
-            request: Request = Encode(network, ids) if network.head is not None else Score(network, ids, (ids[:1],))
-            run_here([request])
+            request: InferenceRequest = EncodeRequest(network, ids) if network.head is not None else ScoreRequest(network, ids, (ids[:1],))
+            run_locally([request])

@@ -24,13 +24,13 @@ class SplitSpec(BaseModel):
     seed: int = Field(6, ge=0, description="seed of the split")
 
     @model_validator(mode="after")
-    def _leave_some_to_train(self) -> Self:
+    def _check_train_share(self) -> Self:
         if self.test + self.validation + (self.calibration or 0.0) > 0.9:
             raise ValueError("test + validation + calibration leave less than 0.1 for train")
         return self
 
 
-CALIBRATION = 0.1  # share of the calibration part where it is used and the spec does not say
+DEFAULT_CALIBRATION_SHARE = 0.1  # share of the calibration part where it is used and the spec does not say
 
 
 class DataSpec(BaseModel):
@@ -77,15 +77,15 @@ class DataSpec(BaseModel):
     )
     split: SplitSpec = Field(default_factory=SplitSpec)
 
-    def settled(self, operating: bool) -> Self:
+    def with_calibration_share(self, has_operating_point: bool) -> Self:
         """The same with a share of the calibration part; raises ValueError where train then keeps too little."""
         if self.split.calibration is not None:
             return self
-        shares = {**self.split.model_dump(), "calibration": CALIBRATION if operating else 0.0}
+        shares = {**self.split.model_dump(), "calibration": DEFAULT_CALIBRATION_SHARE if has_operating_point else 0.0}
         return self.model_copy(update={"split": SplitSpec.model_validate(shares)})
 
     @model_validator(mode="after")
-    def _cleans_what_is_suspected(self) -> Self:
+    def _check_clean(self) -> Self:
         if self.clean and not self.suspects:
             raise ValueError("clean leaves out what suspects finds: set suspects: true with it")
         return self

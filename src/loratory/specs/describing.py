@@ -10,49 +10,49 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-WORDS: Mapping[Any, tuple[str, str]] = {  # type -> one of them, many of them
+TYPE_WORDS: Mapping[Any, tuple[str, str]] = {  # type -> one of them, many of them
     int: ("a whole number", "whole numbers"),
     float: ("a number", "numbers"),
     str: ("text", "texts"),
     bool: ("true or false", "true or false"),
     Path: ("a path", "paths"),
 }
-BOUNDS = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"))
+BOUND_WORDS = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"))
 
 
-def allowed(field: FieldInfo) -> str:
+def describe_allowed(field: FieldInfo) -> str:
     """A field's type and bounds: "a whole number, at least 1 and at most 1000"."""
     bounds = [
         f"{word} {getattr(rule, name):g}"
-        for name, word in BOUNDS
+        for name, word in BOUND_WORDS
         for rule in field.metadata
         if getattr(rule, name, None) is not None
     ]
-    words = described(field.annotation)
+    words = describe_type(field.annotation)
     if not bounds:
         return words
     said, null, _ = words.partition(", or null")
     return f"{said}, {' and '.join(bounds)}{null}"
 
 
-def described(kind: Any, many: bool = False) -> str:
+def describe_type(kind: Any, plural: bool = False) -> str:
     """A type in words."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        parts = [described(one, many) for one in inner if one is not NoneType]
+        parts = [describe_type(one, plural) for one in inner if one is not NoneType]
         return ", or ".join(parts) + (", or null" if NoneType in inner else "")
     if origin is Literal:
         return " or ".join(map(str, inner))
     if origin in (list, tuple):
-        return f"{'lists' if many else 'a list'} of {described(inner[0], many=True)}"
+        return f"{'lists' if plural else 'a list'} of {describe_type(inner[0], plural=True)}"
     if origin is dict:
-        return f"{'mappings' if many else 'a mapping'} of {described(inner[0])} to {described(inner[1])}"
+        return f"{'mappings' if plural else 'a mapping'} of {describe_type(inner[0])} to {describe_type(inner[1])}"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return f"{'mappings' if many else 'a mapping'} with the keys {', '.join(kind.model_fields)}"
-    return WORDS.get(kind, ("anything", "anything"))[many]
+        return f"{'mappings' if plural else 'a mapping'} with the keys {', '.join(kind.model_fields)}"
+    return TYPE_WORDS.get(kind, ("anything", "anything"))[plural]
 
 
-def field_at(cls: type[BaseModel], path: Sequence[Any]) -> FieldInfo | None:
+def find_field(cls: type[BaseModel], path: Sequence[Any]) -> FieldInfo | None:
     """The innermost field on a path of keys: through models, and through mappings and lists of models."""
     found: FieldInfo | None = None
     holder: type[BaseModel] | None = cls
@@ -62,19 +62,19 @@ def field_at(cls: type[BaseModel], path: Sequence[Any]) -> FieldInfo | None:
         if str(key) in holder.model_fields:
             found = holder.model_fields[str(key)]
             kind = found.annotation
-        holder = _model_in(kind) if found is not None else None
+        holder = _find_inner_model(kind) if found is not None else None
     return found
 
 
-def model_at(cls: type[BaseModel], path: Sequence[Any]) -> type[BaseModel]:
+def find_model(cls: type[BaseModel], path: Sequence[Any]) -> type[BaseModel]:
     """The model that holds the last key of a path."""
     for key in path[:-1]:
         if str(key) in cls.model_fields:
-            cls = _model_in(cls.model_fields[str(key)].annotation) or cls
+            cls = _find_inner_model(cls.model_fields[str(key)].annotation) or cls
     return cls
 
 
-def _model_in(kind: Any) -> type[BaseModel] | None:
+def _find_inner_model(kind: Any) -> type[BaseModel] | None:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return kind
-    return next((found for inner in get_args(kind) if (found := _model_in(inner))), None)
+    return next((found for inner in get_args(kind) if (found := _find_inner_model(inner))), None)

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 
 import yaml
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
-def lines_of(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> dict[Path, int]:
+def find_key_lines(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> dict[KeyPath, int]:
     """Key path -> line (from 1) of a YAML text. What an alias repeats is not walked again: it may repeat itself."""
-    return dict(_walk(yaml.compose(text, loader), (), set()))
+    return dict(_walk_nodes(yaml.compose(text, loader), (), set()))
 
 
-def _walk(node: yaml.Node | None, path: Path, seen: set[int]) -> Iterator[tuple[Path, int]]:
+def _walk_nodes(node: yaml.Node | None, path: KeyPath, seen: set[int]) -> Iterator[tuple[KeyPath, int]]:
     if id(node) in seen:
         return
     seen.add(id(node))
@@ -22,14 +22,14 @@ def _walk(node: yaml.Node | None, path: Path, seen: set[int]) -> Iterator[tuple[
         for key, value in node.value:
             inner = (*path, str(key.value))
             yield inner, key.start_mark.line + 1
-            yield from _walk(value, inner, seen)
+            yield from _walk_nodes(value, inner, seen)
     elif isinstance(node, yaml.SequenceNode):
         for i, value in enumerate(node.value):
             yield (*path, i), value.start_mark.line + 1
-            yield from _walk(value, (*path, i), seen)
+            yield from _walk_nodes(value, (*path, i), seen)
 
 
-def line_at(lines: Mapping[Path, int], path: Path) -> int:
+def find_line(lines: Mapping[KeyPath, int], path: KeyPath) -> int:
     """The line of a path, or of the nearest key around it."""
     while path and path not in lines:
         path = path[:-1]

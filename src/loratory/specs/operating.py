@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Scope = Literal["confidence", "margin", "entropy", "energy", "prototype"]
+ScopeScore = Literal["confidence", "margin", "entropy", "energy", "prototype"]
 
 
 class ThresholdSpec(BaseModel):
@@ -31,7 +31,7 @@ class ThresholdSpec(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _check_one_requirement(self) -> Self:
         if (self.recall is None) == (self.false_positives is None):
             raise ValueError("give recall or false_positives, one of the two")
         return self
@@ -42,7 +42,7 @@ class AbstainSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    score: Literal["auto"] | Scope = Field(
+    score: Literal["auto"] | ScopeScore = Field(
         "auto",
         description="what tells texts in scope from others: the best probability, its lead, the entropy, the energy of "
         "the logits or the nearest prototype; auto: the best on validation against `out_of_scope`, else confidence",

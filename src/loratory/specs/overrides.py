@@ -8,51 +8,51 @@ from typing import Any
 
 import yaml
 
-from loratory.errors import SpecError, shown
-from loratory.specs.lines import Path as KeyPath
-from loratory.specs.reading import value_of
+from loratory.errors import SpecError, format_value
+from loratory.specs.lines import KeyPath as KeyPath
+from loratory.specs.reading import parse_yaml_value
 
-FORM = "KEY=VALUE, such as training.seeds=3, lora.rank=8 or ladder.NAME.rank=8"
+OVERRIDE_FORM = "KEY=VALUE, such as training.seeds=3, lora.rank=8 or ladder.NAME.rank=8"
 
 
-def overridden(values: dict[str, Any], changes: Iterable[str]) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+def apply_overrides(values: dict[str, Any], changes: Iterable[str]) -> tuple[dict[str, Any], dict[KeyPath, str]]:
     """A copy of the values with each KEY.PATH=VALUE applied (VALUE is YAML), and what was changed by what."""
     made, by = copy.deepcopy(values), {}
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals or not all(key.split(".")):
-            raise SpecError(f"{change!r} is no change", where="--set", allowed=FORM)
+            raise SpecError(f"{change!r} is no change", where="--set", allowed=OVERRIDE_FORM)
         try:
-            value = value_of(text, key.split(".")[-1])
+            value = parse_yaml_value(text, key.split(".")[-1])
         except yaml.YAMLError as problem:
             said = getattr(problem, "problem", None) or str(problem).splitlines()[0]
-            raise SpecError(f"{text!r} is no YAML value: {said}", where=f"--set {change}", allowed=FORM) from None
-        by[_apply(made, key.split("."), value, change)] = change
+            raise SpecError(f"{text!r} is no YAML value: {said}", where=f"--set {change}", allowed=OVERRIDE_FORM) from None
+        by[_set_value(made, key.split("."), value, change)] = change
     return made, by
 
 
-def _apply(made: dict[str, Any], keys: list[str], value: Any, change: str) -> KeyPath:
+def _set_value(values: dict[str, Any], keys: list[str], value: Any, change: str) -> KeyPath:
     """Put the value in its place; returns where that is."""
-    inner, path = made, []
+    inner, path = values, []
     for number, part in enumerate(keys[:-1]):
         path.append(part)
         if inner.get(part) is None:
             inner[part] = {}
         held = inner[part]
         if isinstance(held, list) and number == 0:
-            place = _row(held, keys[1], change)
+            place = _find_row(held, keys[1], change)
             if len(keys) == 2:
                 held[place] = {keys[1]: value}
                 return (part, place, keys[1])
-            return (part, place, *_apply(held[place], keys[1:], value, change))
+            return (part, place, *_set_value(held[place], keys[1:], value, change))
         if not isinstance(held, dict):
-            raise SpecError(f"{part!r} holds {shown(held)}, and no keys", where=f"--set {change}", allowed=FORM)
+            raise SpecError(f"{part!r} holds {format_value(held)}, and no keys", where=f"--set {change}", allowed=OVERRIDE_FORM)
         inner = held
     inner[keys[-1]] = value
     return (*path, keys[-1])
 
 
-def _row(rows: list[Any], name: str, change: str) -> int:
+def _find_row(rows: list[Any], name: str, change: str) -> int:
     """The row of a contender, made a mapping that options can be put in."""
     for place, row in enumerate(rows):
         if row == name:

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from loratory.errors import SpecError, nearest, shown
-from loratory.specs.describing import allowed, field_at, model_at
-from loratory.specs.lines import Path as KeyPath
-from loratory.specs.lines import line_at
+from loratory.errors import SpecError, suggest_nearest, format_value
+from loratory.specs.describing import describe_allowed, find_field, find_model
+from loratory.specs.lines import KeyPath as KeyPath
+from loratory.specs.lines import find_line
 
 Model = TypeVar("Model", bound=BaseModel)
-REASONS = (  # pydantic's error types, by prefix, in words
+ERROR_REASONS = (  # pydantic's error types, by prefix, in words
     ("greater_than", "is too small"),
     ("less_than", "is too large"),
     ("int_", "is no whole number"),
@@ -32,17 +32,17 @@ REASONS = (  # pydantic's error types, by prefix, in words
 
 
 @dataclass(frozen=True)
-class Parser:
+class SpecParser:
     """One parse: where each key stands, and the classes that may be named."""
 
     file: str
     lines: Mapping[KeyPath, int]
-    task_of: Callable[[str, str], Any]  # (kind, where) -> class; raises SpecError
-    regime_of: Callable[[str, str], Any]
+    find_task: Callable[[str, str], Any]  # (kind, where) -> class; raises SpecError
+    find_regime: Callable[[str, str], Any]
     regimes: Sequence[str]
     changes: Mapping[KeyPath, str] = field(default_factory=dict)  # what --set put there
 
-    def where(self, path: KeyPath) -> str:
+    def locate(self, path: KeyPath) -> str:
         """file:line: key path; for what --set put there, that."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.changes:
@@ -51,72 +51,72 @@ class Parser:
             for changed, change in self.changes.items():
                 if changed[: len(path)] == path:
                     return f"--set {change}"
-        return f"{self.file}:{line_at(self.lines, path)}" + "".join(f": {part}" for part in _spoken(path))
+        return f"{self.file}:{find_line(self.lines, path)}" + "".join(f": {part}" for part in _format_keys(path))
 
-    def mapping(self, values: Any, path: KeyPath, example: str) -> Mapping[str, Any]:
+    def require_mapping(self, values: Any, path: KeyPath, example: str) -> Mapping[str, Any]:
         """The values of a section; a section that is left empty holds no keys. Raises SpecError."""
         if values is None:
             return {}
         if not isinstance(values, Mapping):
-            raise SpecError(f"{shown(values)} is no mapping", where=self.where(path), allowed=example)
+            raise SpecError(f"{format_value(values)} is no mapping", where=self.locate(path), allowed=example)
         return values
 
-    def text(self, value: Any, path: KeyPath) -> str:
+    def require_text(self, value: Any, path: KeyPath) -> str:
         """A value that must be text. Raises SpecError."""
         if not isinstance(value, str) or not value:
-            raise SpecError(f"{shown(value)} is no text", where=self.where(path), remedy=_quoted(value))
+            raise SpecError(f"{format_value(value)} is no text", where=self.locate(path), remedy=_suggest_quotes(value))
         return value
 
-    def known(self, values: Mapping[str, Any], keys: Sequence[str], path: KeyPath) -> None:
+    def check_keys(self, values: Mapping[str, Any], keys: Sequence[str], path: KeyPath) -> None:
         """Refuse a key that is none of `keys`, and name the nearest."""
         for key in values:
             if key not in keys:
-                raise self._unknown(key, keys, (*path, str(key)))
+                raise self._make_unknown_key_error(key, keys, (*path, str(key)))
 
-    def model(self, cls: type[Model], values: Any, path: KeyPath) -> Model:
+    def validate_model(self, cls: type[Model], values: Any, path: KeyPath) -> Model:
         """Validate values into a model. Raises SpecError."""
-        values = self.mapping(values, path, f"the keys {', '.join(cls.model_fields)}")
+        values = self.require_mapping(values, path, f"the keys {', '.join(cls.model_fields)}")
         try:
             made = cls.model_validate(dict(values))
         except ValidationError as problem:
-            raise self._error(cls, problem.errors(include_url=False, include_context=False), path) from None
-        for inner, value in _untrue(made, values):
-            raise self._refused(cls, value, "is no number", path, inner)
+            raise self._make_error(cls, problem.errors(include_url=False, include_context=False), path) from None
+        for inner, value in _find_coerced_values(made, values):
+            raise self._make_value_error(cls, value, "is no number", path, inner)
         return made
 
-    def _error(self, cls: type[BaseModel], errors: Sequence[Any], path: KeyPath) -> SpecError:
+    def _make_error(self, cls: type[BaseModel], errors: Sequence[Any], path: KeyPath) -> SpecError:
         error = errors[0]
-        loc = _keys(cls, error["loc"])
+        loc = _clean_location(cls, error["loc"])
         if error["type"] == "extra_forbidden":
-            return self._unknown(error["loc"][-1], list(model_at(cls, error["loc"]).model_fields), (*path, *loc))
+            return self._make_unknown_key_error(error["loc"][-1], list(find_model(cls, error["loc"]).model_fields), (*path, *loc))
         if error["type"] == "missing":
             name = loc[-1]
             return SpecError(
                 f"{name!r} is missing",
-                where=self.where((*path, *loc[:-1])),
-                allowed=_allowed(cls, loc),
+                where=self.locate((*path, *loc[:-1])),
+                allowed=_describe_allowed(cls, loc),
                 remedy=f"add {name}: ...",
             )
         if error["type"] == "value_error":
             said = error["msg"].removeprefix("Value error, ")
-            return SpecError(f"{said}; found {shown(error['input'])}", where=self.where((*path, *loc)))
-        return self._refused(cls, error["input"], _reason(cls, errors, loc), path, loc)
+            return SpecError(f"{said}; found {format_value(error['input'])}", where=self.locate((*path, *loc)))
+        return self._make_value_error(cls, error["input"], _explain_reason(cls, errors, loc), path, loc)
 
-    def _refused(self, cls: type[BaseModel], value: Any, reason: str, path: KeyPath, loc: KeyPath) -> SpecError:
+    def _make_value_error(self, cls: type[BaseModel], value: Any, reason: str, path: KeyPath, loc: KeyPath) -> SpecError:
         return SpecError(
-            f"{shown(value)} {reason}",
-            where=self.where((*path, *loc)),
-            allowed=_allowed(cls, loc),
-            remedy=_quoted(value) if reason == "is no text" else "",
+            f"{format_value(value)} {reason}",
+            where=self.locate((*path, *loc)),
+            allowed=_describe_allowed(cls, loc),
+            remedy=_suggest_quotes(value) if reason == "is no text" else "",
         )
 
-    def _unknown(self, key: Any, keys: Sequence[str], path: KeyPath) -> SpecError:
+    def _make_unknown_key_error(self, key: Any, keys: Sequence[str], path: KeyPath) -> SpecError:
         return SpecError(
-            f"unknown key {shown(key)}{nearest(str(key), keys)}", where=self.where(path), allowed=", ".join(keys)
+            f"unknown key {format_value(key)}{suggest_nearest(str(key), keys)}", where=self.locate(path), allowed=", ".join(keys)
         )
 
 
-def _spoken(path: KeyPath) -> Iterator[str]:
+def _format_keys(path: KeyPath) -> Iterator[str]:
     """Keys as they are written; a row's number is left out where its name follows."""
     for part, after in zip(path, (*path[1:], 0), strict=True):
         if isinstance(part, str):
@@ -125,46 +125,46 @@ def _spoken(path: KeyPath) -> Iterator[str]:
             yield f"number {part + 1}"
 
 
-def _keys(cls: type[BaseModel], loc: Sequence[Any]) -> KeyPath:
+def _clean_location(cls: type[BaseModel], loc: Sequence[Any]) -> KeyPath:
     """Pydantic's location without the names that it gives to the branches of a union and to a mapping's keys."""
     kept: list[Any] = []
     for part in loc:
-        field = field_at(cls, kept)
+        field = find_field(cls, kept)
         branch = field is not None and str(part).split("[", 1)[0] in ("str", "int", "float", "list", "dict", "literal")
-        if part != "[key]" and not (branch and model_at(cls, [*kept, part]).model_fields.get(str(part)) is None):
+        if part != "[key]" and not (branch and find_model(cls, [*kept, part]).model_fields.get(str(part)) is None):
             kept.append(part)
     return tuple(kept)
 
 
-def _reason(cls: type[BaseModel], errors: Sequence[Any], loc: KeyPath) -> str:
+def _explain_reason(cls: type[BaseModel], errors: Sequence[Any], loc: KeyPath) -> str:
     error = errors[0]
-    if len(errors) > 1 and len({str(_keys(cls, one["loc"])) for one in errors}) == 1:
+    if len(errors) > 1 and len({str(_clean_location(cls, one["loc"])) for one in errors}) == 1:
         return "is not allowed"  # no branch of a union takes it
     if error["type"] == "literal_error":
-        field = field_at(cls, loc)
-        choices = allowed(field).split(" or ") if field else []
-        return f"is not allowed{nearest(str(error['input']), choices)}"
-    return next((words for prefix, words in REASONS if error["type"].startswith(prefix)), error["msg"].lower())
+        field = find_field(cls, loc)
+        choices = describe_allowed(field).split(" or ") if field else []
+        return f"is not allowed{suggest_nearest(str(error['input']), choices)}"
+    return next((words for prefix, words in ERROR_REASONS if error["type"].startswith(prefix)), error["msg"].lower())
 
 
-def _allowed(cls: type[BaseModel], loc: KeyPath) -> str:
-    field = field_at(cls, loc)
+def _describe_allowed(cls: type[BaseModel], loc: KeyPath) -> str:
+    field = find_field(cls, loc)
     if field is None:
         return ""
-    return allowed(field) + (f" ({field.description})" if field.description else "")
+    return describe_allowed(field) + (f" ({field.description})" if field.description else "")
 
 
-def _quoted(value: Any) -> str:
-    return f'put quotes around it: "{shown(value)}"' if isinstance(value, (bool, int, float)) else ""
+def _suggest_quotes(value: Any) -> str:
+    return f'put quotes around it: "{format_value(value)}"' if isinstance(value, (bool, int, float)) else ""
 
 
-def _untrue(made: Any, values: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+def _find_coerced_values(parsed: Any, values: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     """What pydantic lets pass for a number and is none: true, false and infinity."""
     if isinstance(values, Mapping):
         for key, value in values.items():
-            inner = made.get(key) if isinstance(made, Mapping) else getattr(made, str(key), None)
-            yield from _untrue(inner, value, (*path, str(key)))
-    elif isinstance(values, bool) and not isinstance(made, bool):
+            inner = parsed.get(key) if isinstance(parsed, Mapping) else getattr(parsed, str(key), None)
+            yield from _find_coerced_values(inner, value, (*path, str(key)))
+    elif isinstance(values, bool) and not isinstance(parsed, bool):
         yield path, values
-    elif isinstance(made, float) and not math.isfinite(made):
+    elif isinstance(parsed, float) and not math.isfinite(parsed):
         yield path, values

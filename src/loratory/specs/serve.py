@@ -22,7 +22,7 @@ class ServeSpec(BaseModel):
     )
 
 
-class TaskSpec(ServeSpec):
+class ServedTaskSpec(ServeSpec):
     """A task of a server; what is left out stands in the run's own spec."""
 
     path: Path = Field(description="a run, a fit's folder, or an imported folder")
@@ -61,7 +61,7 @@ class ServerSpec(BaseModel):
         description="names by which clients may call the server, beside localhost, the address that it is bound to and "
         "the machine's name where that is the same; bound to all addresses: beside any address and the machine's name",
     )
-    tasks: dict[str, TaskSpec] = Field(default_factory=dict, description="name -> what is served under it")
+    tasks: dict[str, ServedTaskSpec] = Field(default_factory=dict, description="name -> what is served under it")
     discover: Path | None = Field(
         None, description="a folder of router models: the first family with intent, pii and security in it is served"
     )

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from loratory.perturbations.changes import Perturbation
-from loratory.perturbations.naming import EVERY, FORM, Named, made
+from loratory.perturbations.naming import DEFAULT_PERTURBATIONS, ALLOWED_FORMS, PerturbationSpec, create_perturbations
 
 
 class StressSpec(BaseModel):
@@ -15,7 +15,7 @@ class StressSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    of: tuple[Named, ...] = Field(EVERY, min_length=1, description=FORM)
+    of: tuple[PerturbationSpec, ...] = Field(DEFAULT_PERTURBATIONS, min_length=1, description=ALLOWED_FORMS)
     part: Literal["test", "validation"] = Field("test", description="whose texts; reading test is noted in the ledger")
     texts: int = Field(2000, ge=1, description="so many of them at most, drawn by the seed")
     examples: int = Field(5, ge=0, le=100, description="changed answers that are shown for each perturbation")
@@ -23,10 +23,10 @@ class StressSpec(BaseModel):
 
     @field_validator("of")
     @classmethod
-    def _known(cls, of: tuple[Named, ...]) -> tuple[Named, ...]:
-        made(of)
+    def _check_perturbations(cls, of: tuple[PerturbationSpec, ...]) -> tuple[PerturbationSpec, ...]:
+        create_perturbations(of)
         return of
 
-    def perturbations(self) -> dict[str, Perturbation]:
+    def build_perturbations(self) -> dict[str, Perturbation]:
         """Each by its name."""
-        return made(self.of)
+        return create_perturbations(self.of)

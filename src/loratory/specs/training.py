@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from loratory.perturbations.changes import Perturbation
-from loratory.perturbations.naming import EVERY, FORM, Named, made
+from loratory.perturbations.naming import DEFAULT_PERTURBATIONS, ALLOWED_FORMS, PerturbationSpec, create_perturbations
 
 
 class LossSpec(BaseModel):
@@ -39,19 +39,19 @@ class ConsistencySpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     weight: float = Field(1.0, ge=0, le=100, description="of the divergence of the two answers; 0: twins as examples")
-    of: tuple[Named, ...] = Field(EVERY, min_length=1, description=FORM)
+    of: tuple[PerturbationSpec, ...] = Field(DEFAULT_PERTURBATIONS, min_length=1, description=ALLOWED_FORMS)
     strength: float | None = Field(None, gt=0, le=1, description="of every perturbation; left out: each one's own")
 
     @field_validator("of")
     @classmethod
-    def _known(cls, of: tuple[Named, ...]) -> tuple[Named, ...]:
-        made(of)
+    def _check_perturbations(cls, of: tuple[PerturbationSpec, ...]) -> tuple[PerturbationSpec, ...]:
+        create_perturbations(of)
         return of
 
-    def perturbations(self) -> dict[str, Perturbation]:
+    def build_perturbations(self) -> dict[str, Perturbation]:
         """Each by its name, at the strength asked for."""
         change = {} if self.strength is None else {"strength": self.strength}
-        return {name: one.model_copy(update=change) for name, one in made(self.of).items()}
+        return {name: one.model_copy(update=change) for name, one in create_perturbations(self.of).items()}
 
 
 class TrainingSpec(BaseModel):

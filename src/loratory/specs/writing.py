@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class WritingSpec(BaseModel):
+class GenerationSpec(BaseModel):
     """Budget, drawing and stops."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

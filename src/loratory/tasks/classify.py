@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from loratory.errors import DataError, FieldError, nearest
+from loratory.errors import DataError, FieldError, suggest_nearest
 from loratory.measures import labels as measures
 from loratory.measures.ratios import Ratio
 from loratory.protocols import Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
-from loratory.tasks.fields import group_of, label_of_value
+from loratory.tasks.fields import parse_group, parse_label
 
 
 class Classify(BaseModel):
@@ -23,7 +23,7 @@ class Classify(BaseModel):
     columns: ClassVar[Mapping[str, Column]] = {
         "text": Column(
             "the text to classify",
-            guesses=(
+            aliases=(
                 "text",
                 "input",
                 "message",
@@ -38,7 +38,7 @@ class Classify(BaseModel):
         ),
         "label": Column(
             "its label",
-            guesses=(
+            aliases=(
                 "label_text",
                 "label",
                 "category",
@@ -54,7 +54,7 @@ class Classify(BaseModel):
         "group": Column(
             "examples of one group never cross a split",
             required=False,
-            guesses=("group", "family", "template_id", "group_id", "template"),
+            aliases=("group", "family", "template_id", "group_id", "template"),
         ),
     }
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"log_loss", "ece"})
@@ -70,47 +70,47 @@ class Classify(BaseModel):
 
     @field_validator("labels", mode="before")
     @classmethod
-    def _texts(cls, labels: Any) -> Any:
-        return [_text(label, "labels") for label in labels] if isinstance(labels, (list, tuple)) else labels
+    def _labels_to_text(cls, labels: Any) -> Any:
+        return [_to_label_text(label, "labels") for label in labels] if isinstance(labels, (list, tuple)) else labels
 
     @field_validator("descriptions", mode="before")
     @classmethod
-    def _keyed(cls, descriptions: Any) -> Any:
+    def _description_keys_to_text(cls, descriptions: Any) -> Any:
         if not isinstance(descriptions, Mapping):
             return descriptions
-        return {_text(label, "descriptions"): text for label, text in descriptions.items()}
+        return {_to_label_text(label, "descriptions"): text for label, text in descriptions.items()}
 
     @field_validator("labels")
     @classmethod
-    def _distinct(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _check_labels(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if labels is not None and (len(labels) < 2 or len(set(labels)) < len(labels) or not all(labels)):
             raise ValueError("give at least two distinct, non-empty labels")
         return labels
 
-    def question(self) -> Schema:
-        return _object(text={"type": "string", "minLength": 1})
+    def input_schema(self) -> Schema:
+        return _build_object_schema(text={"type": "string", "minLength": 1})
 
     def contract(self, input: Input | None = None) -> Schema:
-        return _object(label={"enum": list(self.labels or ())})
+        return _build_object_schema(label={"enum": list(self.labels or ())})
 
-    def check(self, input: Input, answer: Answer) -> list[str]:
+    def check_answer(self, input: Input, answer: Answer) -> list[str]:
         return []
 
     def read(self, row: Mapping[str, Any]) -> Example:
         text, label = row.get("text"), row.get("label")
         if not isinstance(text, str):
-            raise FieldError("text", f"the text is {_shown(text)}", allowed="a string")
-        label = label_of_value(label)
+            raise FieldError("text", f"the text is {_shorten(text)}", allowed="a string")
+        label = parse_label(label)
         if self.labels is not None and label not in self.labels:
             raise FieldError(
                 "label",
-                f"{label!r} is no label of this task{nearest(label, self.labels)}",
-                allowed=_listed(self.labels),
+                f"{label!r} is no label of this task{suggest_nearest(label, self.labels)}",
+                allowed=_join_labels(self.labels),
                 remedy="correct the row, or add the label under task: labels:",
             )
-        return Example({"text": text}, {"label": label}, group=group_of(row.get("group")))
+        return Example({"text": text}, {"label": label}, group=parse_group(row.get("group")))
 
-    def settle(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
+    def resolve_options(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
         """Labels from the examples when the spec gives none; raises DataError where train has nothing to tell apart."""
         found = sorted({self.label_of(example.answer) for example in examples if example.answer is not None})
         if len(found) < 2:
@@ -122,16 +122,16 @@ class Classify(BaseModel):
         more = {self.label_of(example.answer) for example in others if example.answer is not None}
         return self if self.labels else self.model_copy(update={"labels": tuple(sorted({*found, *more}))})
 
-    def mark(self, example: Example, prediction: Prediction) -> Counts:
+    def score_example(self, example: Example, prediction: Prediction) -> Counts:
         answered = None if prediction.answer is None else self.label_of(prediction.answer)
-        return measures.counts(self.label_of(example.answer), answered, prediction.probabilities.get("/label"))
+        return measures.count_outcomes(self.label_of(example.answer), answered, prediction.probabilities.get("/label"))
 
     def summarise(self, totals: Counts) -> Scores:
-        return measures.scores(totals, self.labels or ())
+        return measures.compute_scores(totals, self.labels or ())
 
     # -- Decomposable
     def ratios(self, score: str) -> tuple[Ratio, ...]:
-        return measures.ratios(score, self.labels or ())
+        return measures.get_score_ratios(score, self.labels or ())
 
     # -- Labelled
     def text(self, input: Input) -> str:
@@ -147,22 +147,22 @@ class Classify(BaseModel):
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label)
         return re.sub(r"[\W_]+", " ", words).strip().lower() or label
 
-    def from_odds(self, input: Input, odds: Mapping[str, float]) -> Prediction:
-        return Prediction({"label": max(odds, key=odds.__getitem__)}, {"/label": odds})
+    def from_probabilities(self, input: Input, probabilities: Mapping[str, float]) -> Prediction:
+        return Prediction({"label": max(probabilities, key=probabilities.__getitem__)}, {"/label": probabilities})
 
 
-def _object(**properties: Schema) -> Schema:
+def _build_object_schema(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def _text(label: Any, field: str) -> Any:
+def _to_label_text(label: Any, field: str) -> Any:
     """A number, true or false as data would give it; text as it is, and what is no label to be refused."""
-    return label_of_value(label, field) if isinstance(label, (bool, int, float)) else label
+    return parse_label(label, field) if isinstance(label, (bool, int, float)) else label
 
 
-def _shown(value: Any) -> str:
+def _shorten(value: Any) -> str:
     return "missing" if value is None else repr(value) if len(repr(value)) < 60 else repr(value)[:57] + "..."
 
 
-def _listed(labels: tuple[str, ...]) -> str:
+def _join_labels(labels: tuple[str, ...]) -> str:
     return ", ".join(labels[:12]) + (f" and {len(labels) - 12} more" if len(labels) > 12 else "")

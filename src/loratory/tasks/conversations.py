@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loratory.errors import FieldError, nearest, shown
+from loratory.errors import FieldError, suggest_nearest, format_value
 from loratory.protocols import Input
 
 ROLES: Mapping[str, str] = {
@@ -26,8 +26,8 @@ ROLES: Mapping[str, str] = {
     "bot": "assistant",
     "ai": "assistant",
 }
-ALLOWED = "a list of {role: system, user or assistant, content: text}, or of {from: human or gpt, value: text}"
-TOOLS = frozenset(
+ALLOWED_MESSAGES = "a list of {role: system, user or assistant, content: text}, or of {from: human or gpt, value: text}"
+TOOL_ROLES = frozenset(
     "tool tools function function_call function_response tool_call tool_response observation ipython".split()
 )
 TOOL_REMEDY = (
@@ -38,73 +38,73 @@ TOOL_REMEDY = (
 Message = dict[str, str]
 
 
-def messages_of(value: Any, field: str) -> list[Message]:
+def parse_messages(value: Any, field: str) -> list[Message]:
     """Messages with the roles system, user and assistant; raises FieldError with the number of the message."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise FieldError(field, f"the conversation is no JSON: {shown(value)}", allowed=ALLOWED) from None
+            raise FieldError(field, f"the conversation is no JSON: {format_value(value)}", allowed=ALLOWED_MESSAGES) from None
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise FieldError(
             field,
-            f"the conversation is {shown(value)}",
-            allowed=ALLOWED,
+            f"the conversation is {format_value(value)}",
+            allowed=ALLOWED_MESSAGES,
             remedy="where this column holds text, it is a prompt or an answer: data: prompt: COLUMN (or completion:)",
         )
-    return [_message(one, number, field) for number, one in enumerate(value, 1)]
+    return [_parse_message(one, number, field) for number, one in enumerate(value, 1)]
 
 
-def are_messages(value: Any) -> bool:
+def is_message_list(value: Any) -> bool:
     """Whether a value is a list of messages, in any of the forms that are read."""
     return (
         isinstance(value, Sequence)
         and not isinstance(value, str)
         and bool(value)
-        and all(isinstance(one, Mapping) and _first(one, "role", "from") is not None for one in value)
+        and all(isinstance(one, Mapping) and _get_first(one, "role", "from") is not None for one in value)
     )
 
 
-def _message(value: Any, number: int, field: str) -> Message:
+def _parse_message(value: Any, number: int, field: str) -> Message:
     if not isinstance(value, Mapping):
-        raise FieldError(field, f"message {number} is {shown(value)}", allowed=ALLOWED)
-    role = _first(value, "role", "from")
+        raise FieldError(field, f"message {number} is {format_value(value)}", allowed=ALLOWED_MESSAGES)
+    role = _get_first(value, "role", "from")
     known = ROLES.get(role.strip().casefold()) if isinstance(role, str) else None
     if known is None or any(value.get(key) for key in ("tool_calls", "function_call")):
-        raise _no_role(value, role, known, number, field)
-    return {"role": known, "content": _content(_first(value, "content", "value"), known, number, field)}
+        raise _build_role_error(value, role, known, number, field)
+    return {"role": known, "content": _parse_content(_get_first(value, "content", "value"), known, number, field)}
 
 
-def _no_role(value: Mapping[str, Any], role: Any, known: str | None, number: int, field: str) -> FieldError:
+def _build_role_error(value: Mapping[str, Any], role: Any, known: str | None, number: int, field: str) -> FieldError:
     calls = next((key for key in ("tool_calls", "function_call") if value.get(key)), "")
     if known is not None:
-        return FieldError(field, f"message {number} calls a tool ({calls})", allowed=ALLOWED, remedy=TOOL_REMEDY)
+        return FieldError(field, f"message {number} calls a tool ({calls})", allowed=ALLOWED_MESSAGES, remedy=TOOL_REMEDY)
     return FieldError(
         field,
-        f"message {number} is from {shown(role)}{nearest(str(role), ROLES)}",
+        f"message {number} is from {format_value(role)}{suggest_nearest(str(role), ROLES)}",
         allowed=", ".join(ROLES),
-        remedy=TOOL_REMEDY if str(role).casefold() in TOOLS else "rename the role, or leave the message out",
+        remedy=TOOL_REMEDY if str(role).casefold() in TOOL_ROLES else "rename the role, or leave the message out",
     )
 
 
-def _content(content: Any, role: str, number: int, field: str) -> str:
+def _parse_content(content: Any, role: str, number: int, field: str) -> str:
     """What a message says. What an assistant says may be JSON that was not written as text."""
-    text, strange = _text(content)
+    text, strange = _join_text_parts(content)
     if text is not None:
         return text
     if role == "assistant" and content is not None and not strange:
         return json.dumps(content, ensure_ascii=False)
     raise FieldError(
         field,
-        f"message {number} holds a part of type {shown(strange)}"
+        f"message {number} holds a part of type {format_value(strange)}"
         if strange
-        else f"message {number} says {shown(content)}",
+        else f"message {number} says {format_value(content)}",
         allowed="text, or parts of it: [{type: text, text: ...}]",
         remedy="pictures, sound and files are not read: leave such rows out" if strange else "fill it in, or remove it",
     )
 
 
-def _text(content: Any) -> tuple[str | None, str]:
+def _join_text_parts(content: Any) -> tuple[str | None, str]:
     """Text, or the text of OpenAI's parts where all of them are text; else None, and the type of a part that is not."""
     if isinstance(content, str):
         return content, ""
@@ -117,17 +117,17 @@ def _text(content: Any) -> tuple[str | None, str]:
     return None, next((kind for kind in types if not kind.endswith("text")), "")
 
 
-def _first(value: Mapping[str, Any], *names: str) -> Any:
+def _get_first(value: Mapping[str, Any], *names: str) -> Any:
     """The first that is given; tables fill up with null what a row does not have."""
     return next((value[name] for name in names if value.get(name) is not None), None)
 
 
-def input_of(messages: Sequence[Message], field: str) -> Input:
+def build_input(messages: Sequence[Message], field: str) -> Input:
     """An input from the messages that lead to an answer; raises FieldError where they do not take turns."""
-    system, rest = _leading(messages)
+    system, rest = _split_system(messages)
     for number, (message, role) in enumerate(zip(rest, ("user", "assistant") * len(rest), strict=False), 1):
         if message["role"] != role:
-            raise _out_of_turn(message["role"], role, number, len(messages) - len(rest), field)
+            raise _build_turn_error(message["role"], role, number, len(messages) - len(rest), field)
     if len(rest) % 2 == 0:
         raise FieldError(
             field,
@@ -141,7 +141,7 @@ def input_of(messages: Sequence[Message], field: str) -> Input:
     return made | ({"history": [dict(message) for message in rest[:-1]]} if len(rest) > 1 else {})
 
 
-def _out_of_turn(found: str, expected: str, number: int, before: int, field: str) -> FieldError:
+def _build_turn_error(found: str, expected: str, number: int, before: int, field: str) -> FieldError:
     """For the `number`-th message behind `before` of the system."""
     if found == "system":
         remedy = "move what the system says to the beginning, or into the message of the user behind it"
@@ -157,7 +157,7 @@ def _out_of_turn(found: str, expected: str, number: int, before: int, field: str
     )
 
 
-def _leading(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
+def _split_system(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
     """What the system says at the beginning, and the other messages."""
     first = next((i for i, message in enumerate(messages) if message["role"] != "system"), len(messages))
     said = [message["content"] for message in messages[:first]]
@@ -167,24 +167,24 @@ def _leading(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
 def split_answer(messages: Sequence[Message], field: str) -> tuple[Input, str | None]:
     """The input, and what the assistant said last; None where the user has the last word."""
     if messages[-1]["role"] != "assistant":
-        return input_of(messages, field), None
-    return input_of(messages[:-1], field), messages[-1]["content"]
+        return build_input(messages, field), None
+    return build_input(messages[:-1], field), messages[-1]["content"]
 
 
-def check_weight(given: Any, field: str) -> None:
+def check_message_weight(given: Any, field: str) -> None:
     """Raises FieldError where the last message of a conversation is not to be learnt (OpenAI's `weight: 0`)."""
-    weight = given[-1].get("weight") if are_messages(given) else None
+    weight = given[-1].get("weight") if is_message_list(given) else None
     if weight is None or (not isinstance(weight, bool) and weight == 1):
         return
     raise FieldError(
         field,
-        f"the last answer has the weight {shown(weight)}, and only the last answer of a conversation is learnt",
+        f"the last answer has the weight {format_value(weight)}, and only the last answer of a conversation is learnt",
         allowed="weight: 1, or none",
         remedy="remove the row, or what stands behind its last answer of weight 1",
     )
 
 
-def messages_from(input: Input) -> list[Message]:
+def build_messages(input: Input) -> list[Message]:
     """The conversation of an input, its system message first where it has one."""
     system = [{"role": "system", "content": str(input["system"])}] if input.get("system") else []
     return [*system, *map(dict, input.get("history", ())), {"role": "user", "content": str(input["prompt"])}]

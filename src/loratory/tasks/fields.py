@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loratory.errors import FieldError, shown
+from loratory.errors import FieldError, format_value
 
-LABEL = "a non-empty string, a whole number, true or false"
-GROUP = "text, a number, true or false; empty where a row belongs to no group"
+ALLOWED_LABEL = "a non-empty string, a whole number, true or false"
+ALLOWED_GROUP = "text, a number, true or false; empty where a row belongs to no group"
 
 
 def is_missing(value: Any) -> bool:
@@ -21,48 +21,48 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip()) or _is_nan(value)
 
 
-def group_of(value: Any) -> str:
+def parse_group(value: Any) -> str:
     """The name of a row's group; "" where it has none. Raises FieldError for lists and objects."""
     if is_missing(value):
         return ""
     if isinstance(value, (Mapping, Sequence)) and not isinstance(value, str):
         raise FieldError(
             "group",
-            f"the group is {shown(value)}",
-            allowed=GROUP,
+            f"the group is {format_value(value)}",
+            allowed=ALLOWED_GROUP,
             remedy="choose a column with one value for each row (data: group: COLUMN), or reach into it: COLUMN.KEY",
         )
-    return _plain(value)
+    return _to_text(value)
 
 
-def label_of_value(value: Any, field: str = "label") -> str:
+def parse_label(value: Any, field: str = "label") -> str:
     """A label as text, without white space around it. Raises FieldError for what is missing, and for what is none."""
     if is_missing(value):
-        problem, remedy = f"the label is {_absent(value)}", "fill it in or remove the row"
+        problem, remedy = f"the label is {_describe_missing(value)}", "fill it in or remove the row"
     elif isinstance(value, Mapping):
         problem, remedy = (
-            f"the label is an object: {shown(value)}",
+            f"the label is an object: {format_value(value)}",
             "name the key that holds it: data: label: COLUMN.KEY",
         )
     elif isinstance(value, Sequence) and not isinstance(value, str):
-        return _of_list(value, field)
+        return _parse_label_list(value, field)
     elif isinstance(value, float) and not value.is_integer():
-        problem = f"the label is {shown(value)}, a number with a fraction"
+        problem = f"the label is {format_value(value)}, a number with a fraction"
         remedy = "if it names a class, write it as text in quotes; amounts cannot be labels: make ranges of them"
     else:
-        return _plain(value).strip()
-    raise FieldError(field, problem, allowed=LABEL, remedy=remedy)
+        return _to_text(value).strip()
+    raise FieldError(field, problem, allowed=ALLOWED_LABEL, remedy=remedy)
 
 
-def _of_list(values: Sequence[Any], field: str) -> str:
+def _parse_label_list(values: Sequence[Any], field: str) -> str:
     """The only one of a list; a text with several labels has no answer of one label."""
     if len(values) == 1:
-        return label_of_value(values[0], field)
-    several = f"the label is a list of {len(values)}: {shown(list(values))}"
+        return parse_label(values[0], field)
+    several = f"the label is a list of {len(values)}: {format_value(list(values))}"
     raise FieldError(
         field,
         f"{several} (multi-label)" if len(values) > 1 else several,
-        allowed=f"one label for each text: {LABEL}, or a list of one of them",
+        allowed=f"one label for each text: {ALLOWED_LABEL}, or a list of one of them",
         remedy="keep the label that matters most in each row, or make one task for each label, with the labels yes "
         "and no"
         if len(values) > 1
@@ -70,7 +70,7 @@ def _of_list(values: Sequence[Any], field: str) -> str:
     )
 
 
-def _plain(value: Any) -> str:
+def _to_text(value: Any) -> str:
     """One text for one value, whatever its type: true, 3 for 3.0."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -81,5 +81,5 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _absent(value: Any) -> str:
-    return f"{shown(value)}, which is empty" if isinstance(value, str) else "missing"
+def _describe_missing(value: Any) -> str:
+    return f"{format_value(value)}, which is empty" if isinstance(value, str) else "missing"

@@ -10,32 +10,32 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from loratory.discovery import find
-from loratory.errors import FieldError, SpecError, missing_extra, shown
-from loratory.formats import FORMATS, WHOLE, holds
+from loratory.discovery import load_named
+from loratory.errors import FieldError, SpecError, make_missing_extra, format_value
+from loratory.formats import FORMATS, INTEGER_RANGES, matches_format
 from loratory.measures.checks import Check
 from loratory.measures.labels import ratio
-from loratory.measures.ratios import Ratio, share
+from loratory.measures.ratios import Ratio, build_ratio
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
-from loratory.schemas import resolved, without_annotations, written
+from loratory.schemas import resolve_reference, strip_annotations, to_compact_json
 from loratory.tasks.conversations import (
     Message,
-    are_messages,
-    check_weight,
-    input_of,
-    messages_from,
-    messages_of,
+    is_message_list,
+    check_message_weight,
+    build_input,
+    build_messages,
+    parse_messages,
     split_answer,
 )
-from loratory.tasks.fields import group_of, is_missing
+from loratory.tasks.fields import parse_group, is_missing
 
-TEXT: Schema = {"type": "string"}
-OWN = ("checks", "passed", "coverage")  # scores that are no check's
-PREFERENCES = (
+TEXT_SCHEMA: Schema = {"type": "string"}
+RESERVED_SCORES = ("checks", "passed", "coverage")  # scores that are no check's
+PREFERENCE_HINT = (
     "of preferences (chosen, rejected) only what was chosen can be learnt: data: completion: chosen, or "
     "data: messages: chosen where it is a whole conversation"
 )
-TOLD = 3  # problems of one answer that are named
+MAX_NAMED_PROBLEMS = 3  # problems of one answer that are named
 
 
 class Generate(BaseModel):
@@ -47,28 +47,28 @@ class Generate(BaseModel):
         "messages": Column(
             "a whole conversation; what the assistant says last is the answer",
             required=False,
-            guesses=("messages", "conversations", "conversation", "dialog"),
+            aliases=("messages", "conversations", "conversation", "dialog"),
         ),
         "prompt": Column(
             "what is asked, where there is no conversation",
             required=False,
-            guesses=("prompt", "instruction", "question", "query", "input"),
+            aliases=("prompt", "instruction", "question", "query", "input"),
         ),
         "context": Column(
             "what the question is about; it is put behind it",
             required=False,
-            guesses=("context", "input"),
+            aliases=("context", "input"),
         ),
-        "system": Column("what the system says", required=False, guesses=("system", "system_prompt")),
+        "system": Column("what the system says", required=False, aliases=("system", "system_prompt")),
         "completion": Column(
             "the answer",
             required=False,
-            guesses=("completion", "output", "response", "answer", "target", "expected"),
+            aliases=("completion", "output", "response", "answer", "target", "expected"),
         ),
         "group": Column(
             "examples of one group never cross a split",
             required=False,
-            guesses=("group", "family", "template_id", "group_id", "template"),
+            aliases=("group", "family", "template_id", "group_id", "template"),
         ),
     }
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
@@ -89,104 +89,104 @@ class Generate(BaseModel):
 
     @field_validator("answer_schema")
     @classmethod
-    def _is_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _check_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
         if schema is not None:
-            problem = _jsonschema().SchemaError
+            problem = _import_jsonschema().SchemaError
             try:
-                _jsonschema().Draft202012Validator.check_schema(without_annotations(schema))
+                _import_jsonschema().Draft202012Validator.check_schema(strip_annotations(schema))
             except problem as error:
-                raise ValueError(f"this is no JSON Schema: {error.message} at {_place(error)}") from None
+                raise ValueError(f"this is no JSON Schema: {error.message} at {_locate_error(error)}") from None
         return schema
 
     @field_validator("checks")
     @classmethod
-    def _known(cls, checks: tuple[Any, ...]) -> tuple[Any, ...]:
-        named = [name for name, _, _ in _parts(checks)]
+    def _check_checks(cls, checks: tuple[Any, ...]) -> tuple[Any, ...]:
+        named = [name for name, _, _ in _split_checks(checks)]
         if len(set(named)) < len(named):
             raise ValueError("two checks have one name; give one another: mine: {check: ..., options}")
-        for name, check, options in _parts(checks):
-            if name in OWN:
+        for name, check, options in _split_checks(checks):
+            if name in RESERVED_SCORES:
                 raise ValueError(f"{name} is the name of another score; give it another: mine: {{check: {check}}}")
-            made_check(name, check, options)
+            build_check(name, check, options)
         return checks
 
     # -- Task
-    def question(self) -> Schema:
-        said = {"role": {"enum": ["user", "assistant"]}, "content": TEXT}
+    def input_schema(self) -> Schema:
+        said = {"role": {"enum": ["user", "assistant"]}, "content": TEXT_SCHEMA}
         turn = {"type": "object", "properties": said, "required": list(said)}
         return {
             "type": "object",
-            "properties": {"prompt": TEXT, "system": TEXT, "history": {"type": "array", "items": turn}},
+            "properties": {"prompt": TEXT_SCHEMA, "system": TEXT_SCHEMA, "history": {"type": "array", "items": turn}},
             "required": ["prompt"],
             "additionalProperties": False,
         }
 
     def contract(self, input: Input | None = None) -> Schema:
-        return TEXT if self.answer_schema is None else self.answer_schema
+        return TEXT_SCHEMA if self.answer_schema is None else self.answer_schema
 
-    def check(self, input: Input, answer: Answer) -> list[str]:
+    def check_answer(self, input: Input, answer: Answer) -> list[str]:
         """Nothing: checks say how good an answer is, not whether it is one."""
         return []
 
     def read(self, row: Mapping[str, JSON]) -> Example:
         """An example; raises FieldError for a conversation that is none, and an answer outside the contract."""
         if row.get("messages") is not None:
-            input, said = _conversation(row)
+            input, said = _split_conversation(row)
             field = "messages"
         else:
-            input, said, field = self._asked(row), _said(row.get("completion")), "completion"
+            input, said, field = self._read_prompt(row), _read_completion(row.get("completion")), "completion"
         if said is None:
-            raise _unanswered(field)
-        return Example(input, self._answer(said, field), group=group_of(row.get("group")))
+            raise _build_missing_answer_error(field)
+        return Example(input, self._parse_answer(said, field), group=parse_group(row.get("group")))
 
-    def _asked(self, row: Mapping[str, JSON]) -> Input:
+    def _read_prompt(self, row: Mapping[str, JSON]) -> Input:
         prompt, system, context = row.get("prompt"), row.get("system"), row.get("context")
         if isinstance(prompt, Sequence) and not isinstance(prompt, str):
-            return input_of(messages_of(prompt, "prompt"), "prompt")
+            return build_input(parse_messages(prompt, "prompt"), "prompt")
         if not isinstance(prompt, str):
             raise FieldError(
                 "prompt",
-                f"what is asked is {shown(prompt)}",
+                f"what is asked is {format_value(prompt)}",
                 allowed="text in a column prompt or instruction, or a conversation in a column messages",
-                remedy=f"say which column it is: data: prompt: COLUMN (or messages: COLUMN); {PREFERENCES}",
+                remedy=f"say which column it is: data: prompt: COLUMN (or messages: COLUMN); {PREFERENCE_HINT}",
             )
-        made = {"prompt": "\n\n".join(text for text in (prompt, _context(context)) if text.strip())}
-        said = _system(system)
+        made = {"prompt": "\n\n".join(text for text in (prompt, _read_context(context)) if text.strip())}
+        said = _read_system(system)
         return made | ({"system": said} if said else {})
 
-    def _answer(self, said: Any, field: str) -> Answer:
+    def _parse_answer(self, raw: Any, field: str) -> Answer:
         if self.answer_schema is None:
-            text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+            text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False)
             if not text.strip():
                 raise FieldError(field, "the answer is empty", remedy="fill it in or remove the row")
             return text
-        value, problem = _parsed(said)
-        problems = [] if problem else self._problems(value)
-        if isinstance(said, str) and (problem or problems) and not self._problems(said):
-            return said  # JSON text of its own: the schema allows this very text
+        value, problem = _parse_json(raw)
+        problems = [] if problem else self._find_problems(value)
+        if isinstance(raw, str) and (problem or problems) and not self._find_problems(raw):
+            return raw  # JSON text of its own: the schema allows this very text
         if problem:
-            raise FieldError(field, f"the answer is no JSON ({problem}): {shown(said)}", allowed="JSON")
+            raise FieldError(field, f"the answer is no JSON ({problem}): {format_value(raw)}", allowed="JSON")
         if problems:
             raise FieldError(
                 field,
-                f"the answer is not of the task's schema: {'; '.join(problems[:TOLD])}",
+                f"the answer is not of the task's schema: {'; '.join(problems[:MAX_NAMED_PROBLEMS])}",
                 allowed="what task: answer_schema: allows",
                 remedy="mend the row or the schema",
             )
         return value
 
-    def _problems(self, value: Any) -> list[str]:
-        schema = without_annotations(self.answer_schema)
-        found = _jsonschema().Draft202012Validator(schema, format_checker=_formats()).iter_errors(value)
-        return [f"{error.json_path.replace('$', '', 1) or 'the whole'}: {_message(error)}" for error in found]
+    def _find_problems(self, value: Any) -> list[str]:
+        schema = strip_annotations(self.answer_schema)
+        found = _import_jsonschema().Draft202012Validator(schema, format_checker=_build_format_checker()).iter_errors(value)
+        return [f"{error.json_path.replace('$', '', 1) or 'the whole'}: {_describe_error(error)}" for error in found]
 
-    def settle(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
+    def resolve_options(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
         """As it is: nothing is left open."""
         return self
 
-    def mark(self, example: Example, prediction: Prediction) -> Counts:
+    def score_example(self, example: Example, prediction: Prediction) -> Counts:
         found: dict[str, float] = {}
-        for name, check in self.made_checks().items():
+        for name, check in self.build_checks().items():
             answered = prediction.answer is not None
             value = check(example.input, prediction.answer, example.answer) if answered else 0.0
             if value is not None:
@@ -208,59 +208,59 @@ class Generate(BaseModel):
             "passed": ratio(totals.get("passed", 0.0), n),
             "coverage": ratio(totals.get("answered", 0.0), n),
         }
-        for name in self.made_checks():
+        for name in self.build_checks():
             scores[name] = ratio(totals.get(f"held/{name}", 0.0), totals.get(f"asked/{name}", 0.0), 1.0)
         return scores
 
-    def made_checks(self) -> Mapping[str, Check]:
+    def build_checks(self) -> Mapping[str, Check]:
         """The checks, ready to be called, by name."""
         asked = self.checks or (("overlap",) if self.answer_schema is None else ("fields",))
-        return {name: made_check(name, check, options) for name, check, options in _parts(asked)}
+        return {name: build_check(name, check, options) for name, check, options in _split_checks(asked)}
 
     # -- Decomposable
     def ratios(self, score: str) -> tuple[Ratio, ...]:
-        whole = {"checks": share("reward", "n"), "passed": share("passed", "n"), "coverage": share("answered", "n")}
-        return (whole[score] if score in whole else share(f"held/{score}", f"asked/{score}"),)
+        whole = {"checks": build_ratio("reward", "n"), "passed": build_ratio("passed", "n"), "coverage": build_ratio("answered", "n")}
+        return (whole[score] if score in whole else build_ratio(f"held/{score}", f"asked/{score}"),)
 
     # -- Conversational
     def messages(self, input: Input) -> list[Message]:
-        return messages_from(input)
+        return build_messages(input)
 
     def text(self, input: Input) -> str:
-        return "\n".join(message["content"] for message in messages_from(input) if message["role"] == "user")
+        return "\n".join(message["content"] for message in build_messages(input) if message["role"] == "user")
 
-    def told(self, answer: Answer) -> str:
+    def render(self, answer: Answer) -> str:
         if self.answer_schema is None:
             return str(answer)
-        return written(in_order(answer, self.answer_schema))
+        return to_compact_json(order_properties(answer, self.answer_schema))
 
-    def heard(self, text: str) -> Answer:
+    def parse(self, text: str) -> Answer:
         return text if self.answer_schema is None else json.loads(text)
 
 
-def in_order(value: JSON, schema: Schema, root: Schema | None = None) -> JSON:
+def order_properties(value: JSON, schema: Schema, root: Schema | None = None) -> JSON:
     """The value with its properties in the schema's order, which is that in which a grammar of the schema writes."""
     root = schema if root is None else root
-    schema = resolved(schema, root)
+    schema = resolve_reference(schema, root)
     for branch in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        whole = {**resolved(branch, root), **{key: root[key] for key in ("$defs", "definitions") if key in root}}
-        if _jsonschema().Draft202012Validator(whole).is_valid(value):
-            return in_order(value, branch, root)
+        whole = {**resolve_reference(branch, root), **{key: root[key] for key in ("$defs", "definitions") if key in root}}
+        if _import_jsonschema().Draft202012Validator(whole).is_valid(value):
+            return order_properties(value, branch, root)
     for part in schema.get("allOf", ()):
-        value = in_order(value, part, root)
+        value = order_properties(value, part, root)
     if isinstance(value, Mapping):
         known = schema.get("properties", {})
         names = [*(name for name in known if name in value), *(name for name in value if name not in known)]
-        return {name: in_order(value[name], known.get(name, {}), root) for name in names}
+        return {name: order_properties(value[name], known.get(name, {}), root) for name in names}
     if isinstance(value, (list, tuple)) and isinstance(schema.get("items"), Mapping):
-        return [in_order(inner, schema["items"], root) for inner in value]
+        return [order_properties(inner, schema["items"], root) for inner in value]
     return value
 
 
-def made_check(name: str, check: str, options: Mapping[str, Any]) -> Check:
+def build_check(name: str, check: str, options: Mapping[str, Any]) -> Check:
     """A check, ready to be called; raises ValueError for one that is not there, or options that it does not take."""
     try:
-        found = find("checks", check)
+        found = load_named("checks", check)
     except SpecError as problem:
         raise ValueError(f"{problem.problem} (allowed: {problem.allowed})") from None
     if not inspect.isclass(found):
@@ -278,7 +278,7 @@ def made_check(name: str, check: str, options: Mapping[str, Any]) -> Check:
     return ready
 
 
-def _parts(checks: Sequence[str | Mapping[str, Mapping[str, Any] | None]]) -> list[tuple[str, str, dict[str, Any]]]:
+def _split_checks(checks: Sequence[str | Mapping[str, Mapping[str, Any] | None]]) -> list[tuple[str, str, dict[str, Any]]]:
     """Name, check and options of each."""
     parts = []
     for one in checks:
@@ -288,10 +288,10 @@ def _parts(checks: Sequence[str | Mapping[str, Mapping[str, Any] | None]]) -> li
     return parts
 
 
-def _conversation(row: Mapping[str, JSON]) -> tuple[Input, str | None]:
+def _split_conversation(row: Mapping[str, JSON]) -> tuple[Input, str | None]:
     """Input and answer of a whole conversation; what a column says for the system stands before it."""
-    given = _listed(row["messages"])
-    messages, system = messages_of(given, "messages"), _system(row.get("system"))
+    given = _parse_json_list(row["messages"])
+    messages, system = parse_messages(given, "messages"), _read_system(row.get("system"))
     own = messages[0]["content"].strip() if messages[0]["role"] == "system" else ""
     if system and own not in ("", system.strip()):
         raise FieldError(
@@ -303,47 +303,47 @@ def _conversation(row: Mapping[str, JSON]) -> tuple[Input, str | None]:
     if system and not own:
         messages = [{"role": "system", "content": system}, *messages]
     input, said = split_answer(messages, "messages")
-    check_weight(given, "messages")
+    check_message_weight(given, "messages")
     return input, said
 
 
-def _listed(value: JSON) -> JSON:
+def _parse_json_list(value: JSON) -> JSON:
     """A conversation that a table holds as JSON text; messages_of says what is wrong with it."""
-    parsed, problem = _parsed(value)
+    parsed, problem = _parse_json(value)
     return value if problem else parsed
 
 
-def _parsed(said: JSON) -> tuple[JSON, str]:
+def _parse_json(raw: JSON) -> tuple[JSON, str]:
     """The value of JSON text, anything else as it is; and what is wrong with the text."""
     try:
-        return (json.loads(said) if isinstance(said, str) else said), ""
+        return (json.loads(raw) if isinstance(raw, str) else raw), ""
     except (ValueError, RecursionError) as problem:
         return None, str(problem) or "nested too deeply"
 
 
-def _system(value: JSON) -> str:
+def _read_system(value: JSON) -> str:
     """What a column says for the system; "" where it says nothing."""
     if not is_missing(value) and not isinstance(value, str):
-        raise FieldError("system", f"the system says {shown(value)}", allowed="text")
+        raise FieldError("system", f"the system says {format_value(value)}", allowed="text")
     return "" if is_missing(value) else str(value)
 
 
-def _context(value: JSON) -> str:
+def _read_context(value: JSON) -> str:
     """Text as it is, anything else as JSON; "" where there is none."""
     if is_missing(value):
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _said(completion: JSON) -> JSON:
+def _read_completion(completion: JSON) -> JSON:
     """The answer of a column: text, JSON, or TRL's list of one message. Falsy answers are answers; None is none."""
-    listed = _listed(completion) if isinstance(completion, str) and completion.lstrip().startswith("[") else completion
-    if not are_messages(listed):
+    listed = _parse_json_list(completion) if isinstance(completion, str) and completion.lstrip().startswith("[") else completion
+    if not is_message_list(listed):
         return completion
     completion = listed
-    messages = messages_of(completion, "completion")
+    messages = parse_messages(completion, "completion")
     if len(messages) == 1 and messages[0]["role"] == "assistant":
-        check_weight(completion, "completion")
+        check_message_weight(completion, "completion")
         return messages[0]["content"]
     raise FieldError(
         "completion",
@@ -353,38 +353,38 @@ def _said(completion: JSON) -> JSON:
     )
 
 
-def _unanswered(field: str) -> FieldError:
+def _build_missing_answer_error(field: str) -> FieldError:
     return FieldError(
         field,
         "the answer is missing",
         allowed="a message of the assistant at the end" if field == "messages" else "text or JSON in this column",
         remedy=f"add it, or remove the row; where another column holds the answers: data: completion: "
-        f"COLUMN; {PREFERENCES}",
+        f"COLUMN; {PREFERENCE_HINT}",
     )
 
 
-def _jsonschema() -> Any:
+def _import_jsonschema() -> Any:
     try:
         import jsonschema
     except ImportError:
-        raise missing_extra("jsonschema", "evaluation") from None
+        raise make_missing_extra("jsonschema", "evaluation") from None
     return jsonschema
 
 
 @lru_cache(1)
-def _formats() -> Any:
+def _build_format_checker() -> Any:
     """A checker of the formats that are held while writing, by the same patterns."""
-    checker = _jsonschema().FormatChecker(formats=())
-    for name in (*FORMATS, *WHOLE):
-        checker.checks(name)(partial(holds, name))
+    checker = _import_jsonschema().FormatChecker(formats=())
+    for name in (*FORMATS, *INTEGER_RANGES):
+        checker.checks(name)(partial(matches_format, name))
     return checker
 
 
-def _message(error: Any) -> str:
+def _describe_error(error: Any) -> str:
     """What is wrong with a value; for a format also what one looks like."""
     known = FORMATS.get(str(error.validator_value)) if error.validator == "format" else None
     return str(error.message)[:200] + (f" (such as {known.example})" if known else "")
 
 
-def _place(error: Any) -> str:
+def _locate_error(error: Any) -> str:
     return "/".join(map(str, error.absolute_path)) or "its beginning"

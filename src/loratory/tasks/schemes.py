@@ -12,39 +12,39 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 OUTSIDE = "O"
-UNNAMED = "SPAN"  # the label where the tags are B, I and O alone
+UNNAMED_LABEL = "SPAN"  # the label where the tags are B, I and O alone
 SEPARATORS = ("-", "_")
-FAMILIES: Mapping[str, Mapping[str, str]] = {  # letter -> what it means: B begins, I goes on, E ends, S is one word
+TAG_FAMILIES: Mapping[str, Mapping[str, str]] = {  # letter -> what it means: B begins, I goes on, E ends, S is one word
     "BIO": {"B": "B", "I": "I"},
     "BIOES": {"B": "B", "I": "I", "E": "E", "S": "S"},
     "BILOU": {"B": "B", "I": "I", "L": "E", "U": "S"},
     "BMES": {"B": "B", "M": "I", "E": "E", "S": "S"},
     "BMEWO": {"B": "B", "M": "I", "E": "E", "W": "S"},
 }
-MARKS = frozenset(letter for family in FAMILIES.values() for letter in family)
-MOST = 0.5  # share of the tags that must fit, so that a typo does not hide the scheme
+TAG_LETTERS = frozenset(letter for family in TAG_FAMILIES.values() for letter in family)
+MIN_MATCHING_SHARE = 0.5  # share of the tags that must fit, so that a typo does not hide the scheme
 
 
 @dataclass(frozen=True)
-class Scheme:
+class TagNotation:
     """What the tags of a column mean."""
 
     family: str  # a key of FAMILIES, or IO
     separator: str  # between mark and label; empty where the tags are labels or marks alone
-    behind: bool = False  # whether the mark stands behind the label: PER-B
+    is_suffix: bool = False  # whether the mark stands behind the label: PER-B
 
     @property
-    def ends(self) -> bool:
+    def marks_ends(self) -> bool:
         """Whether the end of a span is marked."""
         return self.family not in ("BIO", "IO")
 
-    def said(self) -> str:
+    def describe(self) -> str:
         """The scheme in words."""
         if self.family == "IO":
             return "IO (bare labels; neighbours of one label are one span)"
         if not self.separator:
-            return f"{self.family} without labels (every span is called {UNNAMED})"
-        form = f"LABEL{self.separator}B" if self.behind else f"B{self.separator}LABEL"
+            return f"{self.family} without labels (every span is called {UNNAMED_LABEL})"
+        form = f"LABEL{self.separator}B" if self.is_suffix else f"B{self.separator}LABEL"
         return self.family if form == "B-LABEL" else f"{self.family} written {form}"
 
     def split(self, tag: str) -> tuple[str, str]:
@@ -53,40 +53,40 @@ class Scheme:
             return OUTSIDE, ""
         if self.family == "IO":
             return ("I", tag) if tag.strip() else ("", "")
-        mark, label = _cut(tag, self.separator, self.behind) if self.separator else (tag, UNNAMED)
-        return FAMILIES[self.family].get(mark.upper(), "") if label else "", label
+        mark, label = _split_tag(tag, self.separator, self.is_suffix) if self.separator else (tag, UNNAMED_LABEL)
+        return TAG_FAMILIES[self.family].get(mark.upper(), "") if label else "", label
 
 
 @dataclass(frozen=True)
-class Decoded:
+class BioTags:
     """The tags of one text as IOB2, and what was odd about them."""
 
     tags: list[str]
-    strays: list[int]  # positions of spans that begin with a tag that goes on or ends
-    needless: int  # spans that begin with B where no span of their label stands before: none in IOB1
-    unended: int  # spans whose end is not marked, where the scheme marks ends
+    stray_positions: list[int]  # positions of spans that begin with a tag that goes on or ends
+    redundant_begins: int  # spans that begin with B where no span of their label stands before: none in IOB1
+    missing_ends: int  # spans whose end is not marked, where the scheme marks ends
 
 
-def find_scheme(tags: Counter[str]) -> Scheme | None:
+def detect_notation(tags: Counter[str]) -> TagNotation | None:
     """The scheme of a column, from its tags and how often each stands; None where they are no tags."""
     marked = Counter({tag: count for tag, count in tags.items() if tag.upper() != OUTSIDE})
     if not marked or "" in marked:
         return None
     forms = [
-        (_fit(marked, separator, behind), separator, behind) for behind in (False, True) for separator in SEPARATORS
+        (_compute_matching_share(marked, separator, behind), separator, behind) for behind in (False, True) for separator in SEPARATORS
     ]
     share, separator, behind = max(forms, key=lambda form: form[0])
-    if share >= MOST:
-        letters = _letters(marked, separator, behind)
-        return Scheme(max(FAMILIES, key=lambda name: _covered(letters, name)), separator, behind)
+    if share >= MIN_MATCHING_SHARE:
+        letters = _count_letters(marked, separator, behind)
+        return TagNotation(max(TAG_FAMILIES, key=lambda name: _count_covered(letters, name)), separator, behind)
     letters = Counter({tag.upper(): count for tag, count in marked.items()})
-    if OUTSIDE in tags and set(letters) <= MARKS and {"B", "I"} & set(letters):
-        return Scheme(max(FAMILIES, key=lambda name: _covered(letters, name)), "")
+    if OUTSIDE in tags and set(letters) <= TAG_LETTERS and {"B", "I"} & set(letters):
+        return TagNotation(max(TAG_FAMILIES, key=lambda name: _count_covered(letters, name)), "")
     bare = share == 0 and tags[OUTSIDE] >= max(marked.values())
-    return Scheme("IO", "") if bare else None
+    return TagNotation("IO", "") if bare else None
 
 
-def to_bio(tags: Sequence[str], scheme: Scheme, known: frozenset[str] | None = None) -> Decoded:
+def to_bio(tags: Sequence[str], scheme: TagNotation, known_labels: frozenset[str] | None = None) -> BioTags:
     """The tags as IOB2. A tag that is none of the scheme stays as it is, so that the reader refuses it by name.
 
     `known` are the labels that spans begin with: a stray tag of another label is taken for a typo and stays too.
@@ -98,45 +98,45 @@ def to_bio(tags: Sequence[str], scheme: Scheme, known: frozenset[str] | None = N
     for place, tag in enumerate(tags):
         role, label = scheme.split(tag)
         begins = role in ("B", "S") or (role in ("I", "E") and label != inside)
-        unended += bool(inside) and scheme.ends and (begins or role not in ("I", "E"))
+        unended += bool(inside) and scheme.marks_ends and (begins or role not in ("I", "E"))
         needless += role == "B" and label != last
         if begins and role in ("I", "E") and scheme.family != "IO":
             strays.append(place)
-            if known is not None and label not in known:
+            if known_labels is not None and label not in known_labels:
                 made.append(f"I-{label}")
                 inside, last = "", label
                 continue
         made.append(f"{'B' if begins else 'I'}-{label}" if role not in ("", OUTSIDE) else OUTSIDE if role else tag)
         inside = label if role in ("B", "I") else ""
         last = label
-    return Decoded(made, strays, needless, unended + (bool(inside) and scheme.ends))
+    return BioTags(made, strays, needless, unended + (bool(inside) and scheme.marks_ends))
 
 
-def begun(sequences: Iterable[Sequence[str]], scheme: Scheme) -> frozenset[str]:
+def collect_begun_labels(sequences: Iterable[Sequence[str]], scheme: TagNotation) -> frozenset[str]:
     """The labels that spans begin with as the scheme has it."""
     split = (scheme.split(tag) for tags in sequences for tag in tags)
     return frozenset(label for role, label in split if role in ("B", "S"))
 
 
-def _cut(tag: str, separator: str, behind: bool) -> tuple[str, str]:
+def _split_tag(tag: str, separator: str, behind: bool) -> tuple[str, str]:
     """Mark and label of a tag; both empty where the separator does not stand in it."""
     first, found, rest = tag.rpartition(separator) if behind else tag.partition(separator)
     return ((rest, first) if behind else (first, rest)) if found else ("", "")
 
 
-def _letters(marked: Counter[str], separator: str, behind: bool) -> Counter[str]:
+def _count_letters(tag_counts: Counter[str], separator: str, behind: bool) -> Counter[str]:
     letters: Counter[str] = Counter()
-    for tag, count in marked.items():
-        mark, label = _cut(tag, separator, behind)
+    for tag, count in tag_counts.items():
+        mark, label = _split_tag(tag, separator, behind)
         if label:
             letters[mark.upper()] += count
     return letters
 
 
-def _fit(marked: Counter[str], separator: str, behind: bool) -> float:
-    letters = _letters(marked, separator, behind)
-    return sum(letters[mark] for mark in MARKS) / marked.total()
+def _compute_matching_share(tag_counts: Counter[str], separator: str, behind: bool) -> float:
+    letters = _count_letters(tag_counts, separator, behind)
+    return sum(letters[mark] for mark in TAG_LETTERS) / tag_counts.total()
 
 
-def _covered(letters: Counter[str], family: str) -> int:
-    return sum(letters[letter] for letter in FAMILIES[family])
+def _count_covered(letters: Counter[str], family: str) -> int:
+    return sum(letters[letter] for letter in TAG_FAMILIES[family])

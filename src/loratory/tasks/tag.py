@@ -12,32 +12,32 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from loratory.errors import DataError, FieldError, nearest, shown
+from loratory.errors import DataError, FieldError, suggest_nearest, format_value
 from loratory.measures import spans as measures
 from loratory.measures.labels import ratio
-from loratory.measures.offsets import End, Reading, Unit, judge_end, judge_start, to_characters
-from loratory.measures.ratios import Ratio, share
-from loratory.measures.spans import Span, inside_word
+from loratory.measures.offsets import EndConvention, OffsetFormat, OffsetUnit, check_span_end, check_span_start, to_characters
+from loratory.measures.ratios import Ratio, build_ratio
+from loratory.measures.spans import Span, is_inside_word
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
-from loratory.tasks.fields import group_of
-from loratory.tasks.schemes import Scheme, find_scheme, to_bio
+from loratory.tasks.fields import parse_group
+from loratory.tasks.schemes import TagNotation, detect_notation, to_bio
 
-STARTS = ("start", "start_position", "start_offset", "begin", "from")
-ENDS = ("end", "end_position", "end_offset", "stop", "to")
-LABELS = ("label", "entity_type", "type", "tag", "entity_group", "entity")
-TEXTS = ("text", "entity_value", "value", "word", "surface")
-CUT = 0.01  # share of ends of spans that may lie inside a word, where spans are of whole words
-TAG = re.compile(r"O|[BI]-.+")
-READINGS = (  # other readings of offsets, the commonest first
-    Reading("utf-16"),
-    Reading("utf-8"),
-    Reading(end="inclusive"),
-    Reading("utf-16", "inclusive"),
-    Reading("utf-8", "inclusive"),
-    Reading(end="inclusive", first=1),
-    Reading(first=1),
+START_KEYS = ("start", "start_position", "start_offset", "begin", "from")
+END_KEYS = ("end", "end_position", "end_offset", "stop", "to")
+LABEL_KEYS = ("label", "entity_type", "type", "tag", "entity_group", "entity")
+TEXT_KEYS = ("text", "entity_value", "value", "word", "surface")
+MAX_CUT_SHARE = 0.01  # share of ends of spans that may lie inside a word, where spans are of whole words
+BIO_TAG = re.compile(r"O|[BI]-.+")
+OFFSET_FORMATS = (  # other readings of offsets, the commonest first
+    OffsetFormat("utf-16"),
+    OffsetFormat("utf-8"),
+    OffsetFormat(end="inclusive"),
+    OffsetFormat("utf-16", "inclusive"),
+    OffsetFormat("utf-8", "inclusive"),
+    OffsetFormat(end="inclusive", first=1),
+    OffsetFormat(first=1),
 )
-ALLOWED = "a list of {start, end, label}, characters counted from 0 and end left out; or of [start, end, label]"
+ALLOWED_SPANS = "a list of {start, end, label}, characters counted from 0 and end left out; or of [start, end, label]"
 
 
 class Tag(BaseModel):
@@ -49,18 +49,18 @@ class Tag(BaseModel):
         "text": Column(
             "the text",
             required=False,
-            guesses=("text", "full_text", "sentence", "content", "document", "input", "data"),
+            aliases=("text", "full_text", "sentence", "content", "document", "input", "data"),
         ),
         "spans": Column(
             "its labelled spans",
             required=False,
-            guesses=("spans", "entities", "labels", "label", "annotations", "annotation", "ner", "privacy_mask"),
+            aliases=("spans", "entities", "labels", "label", "annotations", "annotation", "ner", "privacy_mask"),
         ),
-        "tokens": Column("its words, where there is no text", required=False, guesses=("tokens", "words")),
+        "tokens": Column("its words, where there is no text", required=False, aliases=("tokens", "words")),
         "tags": Column(
             "a tag for each word (BIO; files of other schemes are rewritten to it)",
             required=False,
-            guesses=(
+            aliases=(
                 "ner_tags",
                 "tags",
                 "bio_labels",
@@ -76,7 +76,7 @@ class Tag(BaseModel):
         "group": Column(
             "examples of one group never cross a split",
             required=False,
-            guesses=("group", "template_id", "family", "group_id", "template"),
+            aliases=("group", "template_id", "family", "group_id", "template"),
         ),
     }
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"leak_rate"})
@@ -90,12 +90,12 @@ class Tag(BaseModel):
     whole_words: bool | None = Field(
         None, description="whether spans begin and end where words do; read from train when left out"
     )
-    offsets: Unit = Field(
+    offsets: OffsetUnit = Field(
         "characters",
         description="what start and end count in the files: characters (code points, as Python); utf-16: code units, "
         "as JavaScript and Java; utf-8: bytes. Answers always count characters",
     )
-    end: End = Field("exclusive", description="inclusive: the end in the files is a span's last character")
+    end: EndConvention = Field("exclusive", description="inclusive: the end in the files is a span's last character")
     first: Literal[0, 1] = Field(0, description="the number of the first character in the files")
     trim: bool = Field(False, description="leave out the white space that spans of the files start or end with")
 
@@ -105,8 +105,8 @@ class Tag(BaseModel):
 
     @field_validator("tag_names")
     @classmethod
-    def _tags(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if names is not None and (len(set(names)) < len(names) or find_scheme(Counter(names)) is None):
+    def _check_tag_names(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None and (len(set(names)) < len(names) or detect_notation(Counter(names)) is None):
             raise ValueError(
                 "give distinct tags of one scheme in the order of their numbers, such as [O, B-PER, I-PER]"
             )
@@ -114,13 +114,13 @@ class Tag(BaseModel):
 
     @field_validator("labels")
     @classmethod
-    def _distinct(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _check_labels(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if labels is not None and (not labels or len(set(labels)) < len(labels) or not all(labels)):
             raise ValueError("give at least one label; they have to be distinct and not empty")
         return labels
 
     # -- Task
-    def question(self) -> Schema:
+    def input_schema(self) -> Schema:
         return {
             "type": "object",
             "properties": {"text": {"type": "string"}},
@@ -142,7 +142,7 @@ class Tag(BaseModel):
             "additionalProperties": False,
         }
 
-    def check(self, input: Input, answer: Answer) -> list[str]:
+    def check_answer(self, input: Input, answer: Answer) -> list[str]:
         """Spans whose text differs, that are empty, out of the text, or overlap."""
         text, last, problems = self.text(input), 0, []
         for span in answer["spans"]:
@@ -158,23 +158,23 @@ class Tag(BaseModel):
 
     def read(self, row: Mapping[str, JSON]) -> Example:
         """An example; raises FieldError for spans that are none, overlap, or say another text."""
-        tags = _tags_of(row)
-        if row.get("tokens") is not None and (row.get("text") is None or (tags is not None and not _told(row))):
-            text, spans = from_bio(row["tokens"], self._named(tags))
-            text, spans = _placed(row.get("text"), row["tokens"], text, spans)
+        tags = _get_tags(row)
+        if row.get("tokens") is not None and (row.get("text") is None or (tags is not None and not _has_explicit_spans(row))):
+            text, spans = from_bio(row["tokens"], self._name_tags(tags))
+            text, spans = _align_tokens(row.get("text"), row["tokens"], text, spans)
         else:
-            text, spans = self._plain(row)
+            text, spans = self._read_spans(row)
         for start, end, label in spans:
             if self.labels is not None and label not in self.labels:
                 raise FieldError(
                     "spans",
-                    f"{label!r} (at {start} to {end}) is no label of this task{nearest(label, self.labels)}",
+                    f"{label!r} (at {start} to {end}) is no label of this task{suggest_nearest(label, self.labels)}",
                     allowed=", ".join(self.labels),
                     remedy="correct the row, or add the label under task: labels:",
                 )
-        return Example({"text": text}, self.from_spans(text, spans), group=group_of(row.get("group")))
+        return Example({"text": text}, self.from_spans(text, spans), group=parse_group(row.get("group")))
 
-    def _named(self, tags: Any) -> Any:
+    def _name_tags(self, tags: Any) -> Any:
         """Tags with names for numbers, as BIO where the names are of another scheme. Raises FieldError."""
         if self.tag_names is None or not _are_numbers(tags):
             return tags
@@ -186,25 +186,25 @@ class Tag(BaseModel):
                 allowed=f"0 to {len(self.tag_names) - 1}",
                 remedy="give the names of all tags in the order of their numbers: task: tag_names: [...]",
             )
-        named, scheme = [self.tag_names[tag] for tag in tags], find_scheme(Counter(self.tag_names))
-        return named if scheme is None or scheme == Scheme("BIO", "-") else to_bio(named, scheme).tags
+        named, scheme = [self.tag_names[tag] for tag in tags], detect_notation(Counter(self.tag_names))
+        return named if scheme is None or scheme == TagNotation("BIO", "-") else to_bio(named, scheme).tags
 
-    def _plain(self, row: Mapping[str, JSON]) -> tuple[str, list[Span]]:
+    def _read_spans(self, row: Mapping[str, JSON]) -> tuple[str, list[Span]]:
         text, given = row.get("text"), row.get("spans")
         if not isinstance(text, str):
-            raise FieldError("text", f"the text is {shown(text)}", allowed="a string")
+            raise FieldError("text", f"the text is {format_value(text)}", allowed="a string")
         if isinstance(given, str):
             try:
                 given = json.loads(given)
             except (ValueError, RecursionError):
-                raise FieldError("spans", f"the spans are no JSON: {shown(given)}", allowed=ALLOWED) from None
+                raise FieldError("spans", f"the spans are no JSON: {format_value(given)}", allowed=ALLOWED_SPANS) from None
         if given is None or isinstance(given, (str, Mapping)) or not isinstance(given, Sequence):
-            raise FieldError("spans", f"the spans are {shown(given)}", allowed=f"{ALLOWED}; [] where there are none")
-        raw = [_raw(one, number) for number, one in enumerate(given, 1)]
+            raise FieldError("spans", f"the spans are {format_value(given)}", allowed=f"{ALLOWED_SPANS}; [] where there are none")
+        raw = [_parse_raw_span(one, number) for number, one in enumerate(given, 1)]
         try:
-            spans = sorted(_span(one, text, self.reading, number) for number, one in enumerate(raw, 1))
+            spans = sorted(_convert_span(one, text, self.offset_format, number) for number, one in enumerate(raw, 1))
         except FieldError as problem:
-            raise _name_unit(problem, text, raw, self.reading) from None
+            raise _suggest_offset_format(problem, text, raw, self.offset_format) from None
         if self.trim:
             spans = [_trim(text, span) for span in spans]
         for (start, end, label), (other, stop, name) in pairwise(spans):
@@ -217,7 +217,7 @@ class Tag(BaseModel):
                 )
         return text, spans
 
-    def settle(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
+    def resolve_options(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
         """Labels from the examples when the spec gives none; raises DataError where no example of train has a span."""
         marked = [(self.text(e.input), self.spans_of(e.answer or {"spans": ()})) for e in examples]
         found = sorted({label for _, spans in marked for _, _, label in spans})
@@ -231,29 +231,29 @@ class Tag(BaseModel):
         return self.model_copy(
             update={
                 "labels": self.labels or tuple(sorted({*found, *more})),
-                "whole_words": _whole(marked) if self.whole_words is None else self.whole_words,
+                "whole_words": _are_whole_words(marked) if self.whole_words is None else self.whole_words,
             }
         )
 
-    def mark(self, example: Example, prediction: Prediction) -> Counts:
+    def score_example(self, example: Example, prediction: Prediction) -> Counts:
         said = [] if prediction.answer is None else self.spans_of(prediction.answer)
-        marks = measures.counts(self.text(example.input), self.spans_of(example.answer), said)
+        marks = measures.count_outcomes(self.text(example.input), self.spans_of(example.answer), said)
         if prediction.answer is None:
             return {**marks, "reward": 0.0, "answered": 0.0}
         return {**marks, "answered": 1.0}
 
     def summarise(self, totals: Counts) -> Scores:
         coverage = ratio(totals.get("answered", 0.0), totals.get("n", 0.0))
-        return {**measures.scores(totals, self.labels or ()), "coverage": coverage}
+        return {**measures.compute_scores(totals, self.labels or ()), "coverage": coverage}
 
     # -- Decomposable
     def ratios(self, score: str) -> tuple[Ratio, ...]:
-        return (share("answered", "n"),) if score == "coverage" else measures.ratios(score)
+        return (build_ratio("answered", "n"),) if score == "coverage" else measures.get_score_ratios(score)
 
     @property
-    def reading(self) -> Reading:
+    def offset_format(self) -> OffsetFormat:
         """How the offsets in the files are read."""
-        return Reading(self.offsets, self.end, self.first)
+        return OffsetFormat(self.offsets, self.end, self.first)
 
     # -- Spanned
     @property
@@ -261,7 +261,7 @@ class Tag(BaseModel):
         return self.labels or ()
 
     @property
-    def in_words(self) -> bool:
+    def word_aligned(self) -> bool:
         return bool(self.whole_words)
 
     def text(self, input: Input) -> str:
@@ -279,13 +279,13 @@ class Tag(BaseModel):
         }
 
 
-def holds_spans(values: Mapping[str, JSON]) -> bool:
+def has_spans(values: Mapping[str, JSON]) -> bool:
     """Whether a row carries spans: a list of {start, end, ...} or of [start, end, label], or words with tags.
 
     Tags that are whole numbers count where the column's name says that they are tags.
     """
     lists = {key: value for key, value in values.items() if isinstance(value, list) and value}
-    if any(_is_marked(value[0]) for value in lists.values()):
+    if any(_is_span(value[0]) for value in lists.values()):
         return True
     tagged = any(
         (_are_tags(value) and set(value) != {"O"}) or ("tag" in key.casefold() and _are_numbers(value))
@@ -294,26 +294,26 @@ def holds_spans(values: Mapping[str, JSON]) -> bool:
     return tagged and len({len(value) for value in lists.values()}) < len(lists)
 
 
-def _told(row: Mapping[str, JSON]) -> bool:
+def _has_explicit_spans(row: Mapping[str, JSON]) -> bool:
     """Whether the spans are given as spans, and not as tags."""
     given = row.get("spans")
     return given is not None and not (isinstance(given, list) and given and (_are_tags(given) or _are_numbers(given)))
 
 
-def _tags_of(row: Mapping[str, JSON]) -> Any:
+def _get_tags(row: Mapping[str, JSON]) -> Any:
     """The tags; those of a column that its name made the spans (labels), where there is no other."""
     tags = row.get("tags")
-    return row.get("spans") if tags is None and (row.get("text") is None or not _told(row)) else tags
+    return row.get("spans") if tags is None and (row.get("text") is None or not _has_explicit_spans(row)) else tags
 
 
-def _is_marked(value: JSON) -> bool:
+def _is_span(value: JSON) -> bool:
     if isinstance(value, Mapping):
-        return _first(value, STARTS) is not None and _first(value, ENDS) is not None
+        return _get_first(value, START_KEYS) is not None and _get_first(value, END_KEYS) is not None
     return isinstance(value, list) and len(value) == 3 and _are_numbers(value[:2]) and isinstance(value[2], str)
 
 
 def _are_tags(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(tag, str) and TAG.fullmatch(tag) for tag in value)
+    return isinstance(value, list) and all(isinstance(tag, str) and BIO_TAG.fullmatch(tag) for tag in value)
 
 
 def _are_numbers(value: Any) -> bool:
@@ -327,14 +327,14 @@ class RawSpan:
     start: Any
     end: Any
     label: str
-    said: str | None = None  # its text, where the file says it
+    text: str | None = None  # its text, where the file says it
 
     @property
-    def numbered(self) -> bool:
+    def has_integer_offsets(self) -> bool:
         return all(isinstance(place, int) and not isinstance(place, bool) for place in (self.start, self.end))
 
 
-def raw_spans(given: Any) -> list[RawSpan]:
+def parse_raw_spans(given: Any) -> list[RawSpan]:
     """The spans of a row as they are written, those that are none left out: to look at, not to learn from."""
     if isinstance(given, str):
         try:
@@ -346,45 +346,45 @@ def raw_spans(given: Any) -> list[RawSpan]:
     found = []
     for number, one in enumerate(given, 1):
         try:
-            found.append(_raw(one, number))
+            found.append(_parse_raw_span(one, number))
         except FieldError:
             continue
     return [span for span in found if span.numbered]
 
 
-def _raw(value: Any, number: int) -> RawSpan:
+def _parse_raw_span(value: Any, number: int) -> RawSpan:
     """A span in any of the forms that tools write; raises FieldError."""
     said = None
     if isinstance(value, Mapping):
-        start, end, label, said = (_first(value, names) for names in (STARTS, ENDS, LABELS, TEXTS))
+        start, end, label, said = (_get_first(value, names) for names in (START_KEYS, END_KEYS, LABEL_KEYS, TEXT_KEYS))
     elif isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 3:
         start, end, label = value
     else:
-        raise FieldError("spans", f"span {number} is {shown(value)}", allowed=ALLOWED)
+        raise FieldError("spans", f"span {number} is {format_value(value)}", allowed=ALLOWED_SPANS)
     if isinstance(label, Sequence) and not isinstance(label, str) and len(label) == 1:
         label = label[0]  # Label Studio
     if not isinstance(label, str) or not label.strip():
-        raise FieldError("spans", f"the label of span {number} is {shown(label)}", allowed="a non-empty string")
+        raise FieldError("spans", f"the label of span {number} is {format_value(label)}", allowed="a non-empty string")
     return RawSpan(start, end, label.strip(), said if isinstance(said, str) else None)
 
 
-def _span(raw: RawSpan, text: str, reading: Reading, number: int) -> Span:
+def _convert_span(raw: RawSpan, text: str, offset_format: OffsetFormat, number: int) -> Span:
     """The span in characters; raises FieldError where it does not lie in the text, or says another one."""
-    place = to_characters(text, reading)(raw.start, raw.end) if raw.numbered else None
+    place = to_characters(text, offset_format)(raw.start, raw.end) if raw.has_integer_offsets else None
     if place is None:
-        plain = reading == Reading()
+        plain = offset_format == OffsetFormat()
         raise FieldError(
             "spans",
-            f"span {number} ({raw.label}) goes from {shown(raw.start)} to {shown(raw.end)}",
+            f"span {number} ({raw.label}) goes from {format_value(raw.start)} to {format_value(raw.end)}",
             allowed=f"0 <= start < end <= {len(text)}, the length of the text in characters (not bytes)"
             if plain
-            else f"places in the text in {reading.name} (task: {reading.told}); the text has {len(text)} characters",
+            else f"places in the text in {offset_format.name} (task: {offset_format.spec_text}); the text has {len(text)} characters",
         )
     start, end = place
-    if raw.said is not None and raw.said != text[start:end]:
+    if raw.text is not None and raw.text != text[start:end]:
         raise FieldError(
             "spans",
-            f"span {number} ({raw.label}) says {raw.said!r}, and the text has {text[start:end]!r} "
+            f"span {number} ({raw.label}) says {raw.text!r}, and the text has {text[start:end]!r} "
             f"from {raw.start} to {raw.end}",
             allowed="the same text",
             remedy="check whether offsets count characters, and whether the text was changed after it was labelled",
@@ -392,27 +392,27 @@ def _span(raw: RawSpan, text: str, reading: Reading, number: int) -> Span:
     return start, end, raw.label
 
 
-def _name_unit(problem: FieldError, text: str, raw: Sequence[RawSpan], reading: Reading) -> FieldError:
+def _suggest_offset_format(problem: FieldError, text: str, raw: Sequence[RawSpan], offset_format: OffsetFormat) -> FieldError:
     """The same problem; where another reading of the row's offsets mends all its spans, it is named."""
-    mends = next((one for one in (Reading(), *READINGS) if one != reading and fits(text, raw, one)), None)
+    mends = next((one for one in (OffsetFormat(), *OFFSET_FORMATS) if one != offset_format and spans_fit(text, raw, one)), None)
     if mends is None:
         return problem
     return FieldError(
         problem.field,
         f"{problem.problem}; counted in {mends.name}, the spans of this row begin and end where words do",
         allowed=problem.allowed,
-        remedy=f"{mends.remedy(reading)} (how offsets are read, for all rows), or correct the row",
+        remedy=f"{mends.build_remedy(offset_format)} (how offsets are read, for all rows), or correct the row",
     )
 
 
-def fits(text: str, raw: Sequence[RawSpan], reading: Reading) -> bool:
+def spans_fit(text: str, raw: Sequence[RawSpan], offset_format: OffsetFormat) -> bool:
     """Whether all spans so lie in the text, between words, and are the text that they say."""
-    convert = to_characters(text, reading)
-    places = [convert(span.start, span.end) if span.numbered else None for span in raw]
+    convert = to_characters(text, offset_format)
+    places = [convert(span.start, span.end) if span.has_integer_offsets else None for span in raw]
     for span, place in zip(raw, places, strict=True):
-        if place is None or (span.said is not None and span.said != text[place[0] : place[1]]):
+        if place is None or (span.text is not None and span.text != text[place[0] : place[1]]):
             return False
-        if span.said is None and (judge_start(text, place[0]) or judge_end(text, place[1])):
+        if span.text is None and (check_span_start(text, place[0]) or check_span_end(text, place[1])):
             return False
     return True
 
@@ -431,17 +431,17 @@ def _trim(text: str, span: Span) -> Span:
     return start + len(inside) - len(inside.lstrip()), end - len(inside) + len(inside.rstrip()), label
 
 
-def _whole(marked: Sequence[tuple[str, Sequence[Span]]]) -> bool:
+def _are_whole_words(labelled_texts: Sequence[tuple[str, Sequence[Span]]]) -> bool:
     """Whether nearly all spans begin and end where words do."""
-    cut = [inside_word(text, place) for text, spans in marked for start, end, _ in spans for place in (start, end)]
-    return sum(cut) <= CUT * len(cut)
+    cut = [is_inside_word(text, place) for text, spans in labelled_texts for start, end, _ in spans for place in (start, end)]
+    return sum(cut) <= MAX_CUT_SHARE * len(cut)
 
 
-def _first(value: Mapping[str, Any], names: Sequence[str]) -> Any:
+def _get_first(value: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((value[name] for name in names if name in value), None)
 
 
-def _placed(given: Any, tokens: Sequence[str], joined: str, spans: list[Span]) -> tuple[str, list[Span]]:
+def _align_tokens(given: Any, tokens: Sequence[str], joined: str, spans: list[Span]) -> tuple[str, list[Span]]:
     """The spans in the given text, where the words stand in it in their order; else in the words joined by spaces."""
     if not isinstance(given, str):
         return joined, spans
@@ -463,7 +463,7 @@ def from_bio(tokens: Any, tags: Any) -> tuple[str, list[Span]]:
             numbers = field == "tags" and listed and _are_numbers(given)
             raise FieldError(
                 field,
-                f"the {field} are {shown(given)}",
+                f"the {field} are {format_value(given)}",
                 allowed="a list of strings",
                 remedy="name the numbers in their order: task: {kind: tag, tag_names: [O, B-PER, I-PER, ...]} in the "
                 "spec, --tag-names O,B-PER,I-PER,... for loratory init"

@@ -6,34 +6,34 @@ from collections.abc import Sequence
 
 import torch
 
-from loratory.models.trunks import by_length
+from loratory.models.trunks import batch_by_length
 from loratory.specs.training import TrainingSpec
-from loratory.training.seeds import generator
+from loratory.training.seeds import make_generator
 
 Batch = tuple[tuple[int, ...], ...]  # micro-batches of example indices; one optimizer step
-WINDOW = 50  # batches whose examples are sorted by length together: less padding, still well mixed
+SORT_WINDOW_BATCHES = 50  # batches whose examples are sorted by length together: less padding, still well mixed
 
 
-def epoch_batches(lengths: Sequence[int], spec: TrainingSpec, seed: int, epoch: int) -> list[Batch]:
+def build_epoch_batches(lengths: Sequence[int], spec: TrainingSpec, seed: int, epoch: int) -> list[Batch]:
     """All examples once, in batches of at most `batch_tokens` padded tokens, or `batch_examples` examples if longer.
 
     How many examples a batch has follows from its longest one alone. So there are no more shapes than lengths, and the
     kernels that a CPU's library makes for each shape are made once (they cost as much as running them).
     """
-    order = torch.randperm(len(lengths), generator=generator(seed, "order", epoch)).tolist()
-    window = WINDOW * max(spec.batch_examples, spec.batch_tokens * len(lengths) // max(sum(lengths), 1))
+    order = torch.randperm(len(lengths), generator=make_generator(seed, "order", epoch)).tolist()
+    window = SORT_WINDOW_BATCHES * max(spec.batch_examples, spec.batch_tokens * len(lengths) // max(sum(lengths), 1))
     steps: list[list[int]] = []
     for start in range(0, len(order), window):
-        steps += _cut(sorted(order[start : start + window], key=lambda i: -lengths[i]), lengths, spec)
-    shuffled = [steps[i] for i in torch.randperm(len(steps), generator=generator(seed, "steps", epoch)).tolist()]
+        steps += _split_into_steps(sorted(order[start : start + window], key=lambda i: -lengths[i]), lengths, spec)
+    shuffled = [steps[i] for i in torch.randperm(len(steps), generator=make_generator(seed, "steps", epoch)).tolist()]
     joined = [
         [k for step in shuffled[i : i + spec.accumulation] for k in step]
         for i in range(0, len(shuffled), spec.accumulation)
     ]
-    return [micro_batches(step, lengths, spec.micro_batch_tokens) for step in joined]
+    return [split_micro_batches(step, lengths, spec.micro_batch_tokens) for step in joined]
 
 
-def _cut(order: Sequence[int], lengths: Sequence[int], spec: TrainingSpec) -> list[list[int]]:
+def _split_into_steps(order: Sequence[int], lengths: Sequence[int], spec: TrainingSpec) -> list[list[int]]:
     """`order` goes from long to short."""
     steps: list[list[int]] = []
     start = 0
@@ -47,6 +47,6 @@ def _cut(order: Sequence[int], lengths: Sequence[int], spec: TrainingSpec) -> li
     return steps
 
 
-def micro_batches(step: Sequence[int], lengths: Sequence[int], budget: int) -> Batch:
+def split_micro_batches(step: Sequence[int], lengths: Sequence[int], budget: int) -> Batch:
     """One step's examples in passes of at most `budget` padded tokens."""
-    return tuple(tuple(step[k] for k in part) for part in by_length([lengths[i] for i in step], budget))
+    return tuple(tuple(step[k] for k in part) for part in batch_by_length([lengths[i] for i in step], budget))

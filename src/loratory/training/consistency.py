@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loratory.data.twins import twin
+from loratory.data.twins import perturb_example
 from loratory.errors import SpecError
 from loratory.perturbations.changes import Perturbation
-from loratory.predictors.forms import FORMS
-from loratory.protocols import Example, Tokens
+from loratory.predictors.forms import OUTPUT_ADAPTERS
+from loratory.protocols import Example, TokenIds
 from loratory.specs.training import ConsistencySpec
-from loratory.training.seeds import generator, seed_of
+from loratory.training.seeds import make_generator, derive_seed
 
-Outputs = Callable[[Sequence[Tokens]], Tensor]  # rows to logits float[B, L], with gradients
+LogitsFunction = Callable[[Sequence[TokenIds]], Tensor]  # rows to logits float[B, L], with gradients
 
 
 def symmetric_kl(one: Tensor, other: Tensor) -> Tensor:
@@ -26,16 +26,16 @@ def symmetric_kl(one: Tensor, other: Tensor) -> Tensor:
     return ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
 
 
-def consistent(plain: Tensor, twins: Tensor, losses: Callable[[Tensor], Tensor], weight: float) -> Tensor:
+def compute_consistency_loss(plain: Tensor, perturbed: Tensor, losses: Callable[[Tensor], Tensor], weight: float) -> Tensor:
     """R-Drop's loss float[B] (Liang et al. 2021, eq. 4), with the twin in the place of its second dropout mask.
 
     Unsupervised data augmentation (Xie et al. 2020) has the perturbed input there, and no gradient through the plain
     one; here both learn, and both have the label.
     """
-    return losses(plain) + losses(twins) + weight * symmetric_kl(plain, twins)
+    return losses(plain) + losses(perturbed) + weight * symmetric_kl(plain, perturbed)
 
 
-def windowed() -> SpecError:
+def build_windows_error() -> SpecError:
     """Of twins that are read in windows."""
     return SpecError(
         "consistency compares a text with its twin, and windows of the two are not of the same words",
@@ -45,33 +45,33 @@ def windowed() -> SpecError:
 
 
 @dataclass
-class Twins:
+class PerturbedPairs:
     """Perturbed twins of the examples, drawn anew in each epoch: functions of (seed, epoch, index)."""
 
     task: Any
-    form: str
+    output_adapter_name: str
     tokenizer: Any
     examples: Sequence[Example]
     max_tokens: int
-    long: str
+    long_text_mode: str
     spec: ConsistencySpec
     seed: int
     epoch: int = 0
     perturbations: Sequence[Perturbation] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.perturbations = list(self.spec.perturbations().values())
+        self.perturbations = list(self.spec.build_perturbations().values())
 
-    def rows(self, indices: Sequence[int]) -> list[Tokens]:
+    def encode_rows(self, indices: Sequence[int]) -> list[TokenIds]:
         """The token ids of each example's twin in this epoch."""
-        inputs = [self.of(index).input for index in indices]
-        parts = FORMS[self.form].rows(self.task, self.tokenizer, inputs, self.max_tokens, self.long)
+        inputs = [self.perturb_example(index).input for index in indices]
+        parts = OUTPUT_ADAPTERS[self.output_adapter_name].encode_rows(self.task, self.tokenizer, inputs, self.max_tokens, self.long_text_mode)
         return [ids for ((ids, _),) in parts]
 
-    def of(self, index: int) -> Example:
+    def perturb_example(self, index: int) -> Example:
         """An example's twin: of the first perturbation, in an order drawn, that finds something to change."""
         example, place = self.examples[index], (self.seed, "consistency", self.epoch, index)
-        for number in torch.randperm(len(self.perturbations), generator=generator(*place)).tolist():
-            if made := twin(self.task, example, self.perturbations[number], seed_of(*place)):
+        for number in torch.randperm(len(self.perturbations), generator=make_generator(*place)).tolist():
+            if made := perturb_example(self.task, example, self.perturbations[number], derive_seed(*place)):
                 return made
         return example

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from loratory.specs.training import ContrastiveSpec
-from loratory.training.seeds import generator
+from loratory.training.seeds import make_generator
 
 
 def contrastive_loss(pooled: Tensor, targets: Tensor, temperature: float) -> Tensor:
@@ -23,12 +23,12 @@ def contrastive_loss(pooled: Tensor, targets: Tensor, temperature: float) -> Ten
     return -(odds * same).sum(-1) / same.sum(-1).clamp_min(1)
 
 
-def hard_steps(targets: Tensor, means: Tensor, spec: ContrastiveSpec, seed: int, epoch: int) -> list[list[int]]:
+def sample_hard_negative_steps(targets: Tensor, means: Tensor, spec: ContrastiveSpec, seed: int, epoch: int) -> list[list[int]]:
     """Steps of `examples` indices of a label and of the `labels` - 1 labels whose means float[L, D] are most like its.
 
     So many steps that an epoch sees about as many examples as there are; rare labels come as often as others.
     """
-    chance = generator(seed, "contrastive", epoch)
+    chance = make_generator(seed, "contrastive", epoch)
     members = {label: (targets == label).nonzero().flatten() for label in set(targets.tolist())}
     names = torch.tensor(sorted(members))
     directions = normalize(means[names], dim=-1)

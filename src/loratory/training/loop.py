@@ -12,19 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from loratory.errors import Diverged, Stopped, is_out_of_memory
-from loratory.models.precision import autocast, choose
-from loratory.protocols import JSON, Context, Scores, State
+from loratory.errors import TrainingDiverged, RunInterrupted, is_out_of_memory
+from loratory.models.precision import autocast, choose_precision
+from loratory.protocols import JSON, FitContext, Scores, TrainingState
 from loratory.specs.training import TrainingSpec
 from loratory.training import memory, optimizers
 from loratory.training.batching import Batch
-from loratory.training.seeds import seed_of
+from loratory.training.seeds import derive_seed
 
-GROWTH, LOOK = 3.0, 50  # the mean loss of the last LOOK steps may be GROWTH times that of the first LOOK
+MAX_LOSS_GROWTH, LOSS_WINDOW = 3.0, 50  # the mean loss of the last LOOK steps may be GROWTH times that of the first LOOK
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingJob:
     """What is learnt and how. losses(indices) gives one loss per example, float[B]; score() looks at validation.
 
     Where the examples of a pass are compared with each other, losses(indices) gives what is compared, float[B, D], and
@@ -32,7 +32,7 @@ class Course:
     """
 
     parameters: Mapping[str, nn.Parameter]
-    rate: Callable[[str], float]  # learning rate by parameter name
+    learning_rate: Callable[[str], float]  # learning rate by parameter name
     batches: Callable[[int], list[Batch]]  # of an epoch, the same whenever it is asked
     losses: Callable[[Sequence[int]], Tensor]
     weights: Tensor  # float[N], of the examples
@@ -59,38 +59,38 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def train(course: Course, context: Context) -> dict[str, JSON]:
+def train(job: TrainingJob, context: FitContext) -> dict[str, JSON]:
     """Leave the best parameters, by validation, in place; return the facts of the fit.
 
     Raises Diverged on NaN, infinity or growth, and Stopped (after a checkpoint) when the user asks. Where memory is
     short it computes each step's gradient in smaller passes; raises OutOfMemory where one example is too much.
     """
-    return _Fit(course, context).run()
+    return _TrainingLoop(job, context).run()
 
 
-class _Fit:
+class _TrainingLoop:
     """One call of `train`: the optimizer, the progress and the best parameters so far."""
 
-    def __init__(self, course: Course, context: Context) -> None:
-        self.course, self.context = course, context
+    def __init__(self, job: TrainingJob, context: FitContext) -> None:
+        self.job, self.context = job, context
         self.spec: TrainingSpec = context.training
-        self.precision = choose(self.spec.precision, context.device)
-        self.optimizer = optimizers.make(self.spec.optimizer, _groups(course, self.spec.weight_decay), context.device)
+        self.precision = choose_precision(self.spec.precision, context.device)
+        self.optimizer = optimizers.make_optimizer(self.spec.optimizer, _build_parameter_groups(job, self.spec.weight_decay), context.device)
         self.scaler = torch.amp.GradScaler(context.device.partition(":")[0], enabled=self.precision == "fp16")
         self.progress = Progress()
-        self.kept = self._copies()
-        self.mean = self._copies() if self.spec.average else {}
-        self.steps_an_epoch = len(course.batches(0))
+        self.best_parameters = self._copy_parameters()
+        self.average_parameters = self._copy_parameters() if self.spec.average else {}
+        self.steps_per_epoch = len(job.batches(0))
         self.saved_at = time.monotonic()
-        if state := context.checkpoints.latest():
+        if state := context.checkpoints.load_latest():
             self._restore(state)
 
     def run(self) -> dict[str, JSON]:
         progress = self.progress
-        patience = self.spec.patience or self.course.epochs
-        while progress.epoch < self.course.epochs and progress.stale < patience:
-            self._epoch()
-        self._put(self.kept)
+        patience = self.spec.patience or self.job.epochs
+        while progress.epoch < self.job.epochs and progress.stale < patience:
+            self._train_epoch()
+        self._set_parameters(self.best_parameters)
         return {
             "history": progress.history,
             "steps": progress.step,
@@ -100,29 +100,29 @@ class _Fit:
             "halvings": progress.halvings,
         }
 
-    def _epoch(self) -> None:
+    def _train_epoch(self) -> None:
         progress = self.progress
-        batches = self.course.batches(progress.epoch)
+        batches = self.job.batches(progress.epoch)
         while progress.batch < len(batches):
             started = time.monotonic()
-            loss = self._step(batches[progress.batch])
+            loss = self._train_step(batches[progress.batch])
             progress.batch, progress.step = progress.batch + 1, progress.step + 1
             progress.epoch_loss += loss / len(batches)
             progress.seconds += time.monotonic() - started
-            self._watch(loss)
-            total = self.steps_an_epoch * self.course.epochs
+            self._check_divergence(loss)
+            total = self.steps_per_epoch * self.job.epochs
             self.context.report("step", {"step": progress.step, "of": total, "loss": loss, "epoch": progress.epoch + 1})
-            self._between_steps(last=progress.batch == len(batches))
+            self._checkpoint_or_stop(last=progress.batch == len(batches))
         self._validate()
 
-    def _step(self, batch: Batch) -> float:
+    def _train_step(self, batch: Batch) -> float:
         progress = self.progress
-        factor = schedule(self.spec, progress.step, self.steps_an_epoch * self.course.epochs)
+        factor = compute_schedule_factor(self.spec, progress.step, self.steps_per_epoch * self.job.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         loss = self._gradients(batch)
         self._update()
-        self._average()
+        self._update_average()
         return loss
 
     def _gradients(self, batch: Batch) -> float:
@@ -141,11 +141,11 @@ class _Fit:
             self._halve(batch, said)  # out of the handler: the error holds on to all that the failed pass had made
 
     def _passes(self, batch: Batch) -> float:
-        torch.manual_seed(seed_of(self.context.seed, "step", self.progress.step))  # dropout
-        weights = self.course.weights
+        torch.manual_seed(derive_seed(self.context.seed, "step", self.progress.step))  # dropout
+        weights = self.job.weights
         whole = float(sum(weights[list(micro)].sum() for micro in batch)) or 1.0  # all may weigh nothing
         total = 0.0
-        for micro in batch if self.course.compare else memory.split(batch, self.progress.halvings):
+        for micro in batch if self.job.compare else memory.split(batch, self.progress.halvings):
             with autocast(self.precision, self.context.device):
                 losses = self._losses(micro)
             loss = (losses * weights[list(micro)].to(losses.device)).sum() / whole
@@ -155,13 +155,13 @@ class _Fit:
 
     def _losses(self, micro: Sequence[int]) -> Tensor:
         """Float[B]. A pass that is compared whole is computed in pieces, and each again when its gradient is needed."""
-        if self.course.compare is None:
-            return self.course.losses(micro)
+        if self.job.compare is None:
+            return self.job.losses(micro)
         pieces = memory.split((tuple(micro),), self.progress.halvings)
         if len(pieces) == 1:
-            return self.course.compare(self.course.losses(micro), micro)
-        found = [checkpoint(self.course.losses, piece, use_reentrant=False) for piece in pieces]
-        return self.course.compare(torch.cat(found), micro)
+            return self.job.compare(self.job.losses(micro), micro)
+        found = [checkpoint(self.job.losses, piece, use_reentrant=False) for piece in pieces]
+        return self.job.compare(torch.cat(found), micro)
 
     def _halve(self, batch: Batch, said: str) -> None:
         """Make the passes half as large from now on, and say so; raises OutOfMemory where they have one example."""
@@ -186,7 +186,7 @@ class _Fit:
         """The optimizer's step. What it had changed before memory ran out cannot be taken back, so that is an error."""
         try:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(list(self.course.parameters.values()), self.spec.clip)
+            nn.utils.clip_grad_norm_(list(self.job.parameters.values()), self.spec.clip)
             self.scaler.step(self.optimizer)
             self.scaler.update()
         except (MemoryError, RuntimeError) as problem:
@@ -196,41 +196,41 @@ class _Fit:
         self.optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()
-    def _average(self) -> None:
+    def _update_average(self) -> None:
         """Polyak averaging with a decay that grows into its value, so that the start does not weigh on it."""
         decay = min(self.spec.average, (1 + self.progress.step) / (10 + self.progress.step))
-        for name, mean in self.mean.items():
-            mean.lerp_(self.course.parameters[name], 1 - decay)
+        for name, mean in self.average_parameters.items():
+            mean.lerp_(self.job.parameters[name], 1 - decay)
 
     @contextmanager
-    def _averaged(self) -> Iterator[None]:
+    def _use_average_parameters(self) -> Iterator[None]:
         """The mean in the weights' place."""
-        trained = self._copies() if self.mean else {}
-        self._put(self.mean)
+        trained = self._copy_parameters() if self.average_parameters else {}
+        self._set_parameters(self.average_parameters)
         try:
             yield
         finally:
-            self._put(trained)
+            self._set_parameters(trained)
 
     @torch.no_grad()
-    def _put(self, values: Mapping[str, Tensor]) -> None:
+    def _set_parameters(self, values: Mapping[str, Tensor]) -> None:
         for name, value in values.items():
-            self.course.parameters[name].copy_(value)
+            self.job.parameters[name].copy_(value)
 
-    def _watch(self, loss: float) -> None:
+    def _check_divergence(self, loss: float) -> None:
         losses = self.progress.losses
         losses.append(loss)
-        if len(losses) > 2 * LOOK:
-            del losses[LOOK]
-        first, last = losses[:LOOK], losses[-LOOK:]
-        grew = len(losses) == 2 * LOOK and sum(last) > GROWTH * sum(first)
+        if len(losses) > 2 * LOSS_WINDOW:
+            del losses[LOSS_WINDOW]
+        first, last = losses[:LOSS_WINDOW], losses[-LOSS_WINDOW:]
+        grew = len(losses) == 2 * LOSS_WINDOW and sum(last) > MAX_LOSS_GROWTH * sum(first)
         if not math.isfinite(loss) or grew:
             what = (
                 f"the loss is {loss}"
                 if not math.isfinite(loss)
-                else f"the loss grew from {sum(first) / LOOK:.3g} to {sum(last) / LOOK:.3g}"
+                else f"the loss grew from {sum(first) / LOSS_WINDOW:.3g} to {sum(last) / LOSS_WINDOW:.3g}"
             )
-            raise Diverged(
+            raise TrainingDiverged(
                 f"training diverged at step {self.progress.step}: {what}",
                 where=f"epoch {self.progress.epoch + 1}",
                 remedy="try a third of the learning rate; then precision: fp32, a longer warmup, or a smaller clip",
@@ -239,69 +239,69 @@ class _Fit:
     def _validate(self) -> None:
         progress = self.progress
         started = time.monotonic()
-        with self._averaged():
-            scores = self.course.score()
+        with self._use_average_parameters():
+            scores = self.job.score()
         # of two epochs with the same headline the better calibrated one is kept: small validation sets tie often
-        now = [scores[self.course.headline], -scores.get("log_loss", 0.0)]
+        now = [scores[self.job.headline], -scores.get("log_loss", 0.0)]
         better = progress.best is None or now > progress.best
         if better:
-            progress.best, self.kept = now, {n: t.clone() for n, t in self.mean.items()} or self._copies()
+            progress.best, self.best_parameters = now, {n: t.clone() for n, t in self.average_parameters.items()} or self._copy_parameters()
         progress.stale = 0 if better else progress.stale + 1
         progress.history.append({"epoch": progress.epoch + 1, "loss": progress.epoch_loss, "score": now[0]})
         progress.epoch, progress.batch, progress.epoch_loss = progress.epoch + 1, 0, 0.0
         progress.seconds += time.monotonic() - started
         self.context.report("epoch", progress.history[-1])
-        self._between_steps(last=False)
+        self._checkpoint_or_stop(last=False)
 
-    def _between_steps(self, last: bool) -> None:
-        stopping = self.context.stopping()
+    def _checkpoint_or_stop(self, last: bool) -> None:
+        stopping = self.context.should_stop()
         if stopping or (not last and time.monotonic() - self.saved_at >= self.spec.checkpoint_seconds):
-            self.context.checkpoints.keep(self._state())
+            self.context.checkpoints.save(self._capture_state())
             self.saved_at = time.monotonic()
         if stopping:
-            raise Stopped(f"stopped at step {self.progress.step}; the same command goes on from there")
+            raise RunInterrupted(f"stopped at step {self.progress.step}; the same command goes on from there")
 
-    def _copies(self) -> dict[str, Tensor]:
-        return {name: p.detach().clone() for name, p in self.course.parameters.items()}
+    def _copy_parameters(self) -> dict[str, Tensor]:
+        return {name: p.detach().clone() for name, p in self.job.parameters.items()}
 
-    def _state(self) -> State:
-        tensors = {f"now/{name}": t for name, t in self._copies().items()} | {
-            f"best/{name}": t for name, t in self.kept.items()
+    def _capture_state(self) -> TrainingState:
+        tensors = {f"now/{name}": t for name, t in self._copy_parameters().items()} | {
+            f"best/{name}": t for name, t in self.best_parameters.items()
         }
-        tensors |= {f"mean/{name}": t for name, t in self.mean.items()}
-        for name, parameter in self.course.parameters.items():
-            parts = optimizers.parts_of(self.optimizer, parameter)
+        tensors |= {f"mean/{name}": t for name, t in self.average_parameters.items()}
+        for name, parameter in self.job.parameters.items():
+            parts = optimizers.get_state_parts(self.optimizer, parameter)
             tensors |= {f"{part}/{name}": t for part, t in parts.items()}
         self.progress.scaler = self.scaler.state_dict()
-        return State(tensors, dict(vars(self.progress)))
+        return TrainingState(tensors, dict(vars(self.progress)))
 
-    def _restore(self, state: State) -> None:
+    def _restore(self, state: TrainingState) -> None:
         self.progress = Progress(**state.facts)
         with torch.no_grad():
-            for name, parameter in self.course.parameters.items():
+            for name, parameter in self.job.parameters.items():
                 parameter.copy_(state.tensors[f"now/{name}"])
-                self.kept[name] = state.tensors[f"best/{name}"].to(parameter.device)
-                if name in self.mean:
-                    self.mean[name] = state.tensors[f"mean/{name}"].to(parameter.device)
-                parts = {part: t for part in optimizers.PARTS if (t := state.tensors.get(f"{part}/{name}")) is not None}
+                self.best_parameters[name] = state.tensors[f"best/{name}"].to(parameter.device)
+                if name in self.average_parameters:
+                    self.average_parameters[name] = state.tensors[f"mean/{name}"].to(parameter.device)
+                parts = {part: t for part in optimizers.STATE_PARTS if (t := state.tensors.get(f"{part}/{name}")) is not None}
                 if parts:
-                    optimizers.put_back(self.optimizer, parameter, parts)
+                    optimizers.restore_state_parts(self.optimizer, parameter, parts)
         if self.scaler.is_enabled() and self.progress.scaler:
             self.scaler.load_state_dict(self.progress.scaler)
 
 
-def _groups(course: Course, decay: float) -> list[dict[str, object]]:
+def _build_parameter_groups(job: TrainingJob, decay: float) -> list[dict[str, object]]:
     """One group per (learning rate, decayed or not): biases, scales and norms are not decayed."""
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for name, parameter in course.parameters.items():
-        groups.setdefault((course.rate(name), parameter.ndim > 1), []).append(parameter)
+    for name, parameter in job.parameters.items():
+        groups.setdefault((job.learning_rate(name), parameter.ndim > 1), []).append(parameter)
     return [
         {"params": params, "lr": rate, "rate": rate, "weight_decay": decay if matrix else 0.0}
         for (rate, matrix), params in groups.items()
     ]
 
 
-def schedule(spec: TrainingSpec, step: int, steps: int) -> float:
+def compute_schedule_factor(spec: TrainingSpec, step: int, steps: int) -> float:
     """The learning rate's factor: linear warm-up, then linear or cosine to zero, or constant."""
     warm = spec.warmup * steps
     if step < warm:

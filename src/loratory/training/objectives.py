@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from loratory.errors import SpecError, nearest
+from loratory.errors import SpecError, suggest_nearest
 from loratory.predictors import bio
 from loratory.predictors.forms import Row
 from loratory.protocols import Example
@@ -20,61 +20,61 @@ from loratory.specs.training import LossSpec
 class Objective(Protocol):
     """What a form's outputs should say, and how far they are from it."""
 
-    def targets(self, task: Any, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
+    def build_targets(self, task: Any, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
         """Int[R, ...]: what the outputs of each row should say; a row has its example at the same place."""
 
-    def losses(self, outputs: Tensor, targets: Tensor, spec: LossSpec) -> Tensor:
+    def compute_losses(self, outputs: Tensor, targets: Tensor, spec: LossSpec) -> Tensor:
         """The loss of each row, float[B]."""
 
-    def weights(self, task: Any, targets: Tensor, spec: LossSpec) -> Tensor:
+    def compute_weights(self, task: Any, targets: Tensor, spec: LossSpec) -> Tensor:
         """What each row counts, float[R], by what it should say."""
 
 
 class LabelObjective:
     """One class for a row."""
 
-    def targets(self, task: Any, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
+    def build_targets(self, task: Any, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
         return torch.tensor([task.labels.index(task.label_of(example.answer)) for example in examples])
 
-    def losses(self, outputs: Tensor, targets: Tensor, spec: LossSpec) -> Tensor:
+    def compute_losses(self, outputs: Tensor, targets: Tensor, spec: LossSpec) -> Tensor:
         return label_loss(outputs, targets, spec)
 
-    def weights(self, task: Any, targets: Tensor, spec: LossSpec) -> Tensor:
-        return class_weights(targets, task.labels, spec)[targets]
+    def compute_weights(self, task: Any, targets: Tensor, spec: LossSpec) -> Tensor:
+        return compute_class_weights(targets, task.labels, spec)[targets]
 
 
 class SpanObjective:
     """A tag for every token: the mean over tokens that hold characters, as stock token classifiers have it."""
 
-    def targets(self, task: Any, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
+    def build_targets(self, task: Any, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
         tags = [
-            torch.tensor(bio.tagged(task.spans_of(example.answer), offsets, task.span_labels))
+            torch.tensor(bio.encode_tags(task.spans_of(example.answer), offsets, task.span_labels))
             for example, (_, offsets) in zip(examples, rows, strict=True)
         ]
-        return pad_sequence(tags, batch_first=True, padding_value=bio.IGNORED)
+        return pad_sequence(tags, batch_first=True, padding_value=bio.IGNORE_INDEX)
 
-    def losses(self, outputs: Tensor, targets: Tensor, spec: LossSpec) -> Tensor:
+    def compute_losses(self, outputs: Tensor, targets: Tensor, spec: LossSpec) -> Tensor:
         wanted = targets[:, : outputs.shape[1]]
         each = cross_entropy(
             outputs.float().transpose(1, 2),
             wanted,
             reduction="none",
-            ignore_index=bio.IGNORED,
+            ignore_index=bio.IGNORE_INDEX,
             label_smoothing=spec.label_smoothing,
         )
         if spec.focal_gamma:
             odds = outputs.float().softmax(-1).gather(-1, wanted.clamp_min(0)[..., None]).squeeze(-1)
             each = (1 - odds).clamp_min(1e-6).pow(spec.focal_gamma) * each
-        return each.sum(-1) / (wanted != bio.IGNORED).sum(-1).clamp_min(1)
+        return each.sum(-1) / (wanted != bio.IGNORE_INDEX).sum(-1).clamp_min(1)
 
-    def weights(self, task: Any, targets: Tensor, spec: LossSpec) -> Tensor:
+    def compute_weights(self, task: Any, targets: Tensor, spec: LossSpec) -> Tensor:
         if spec.class_weights is not None:
             raise SpecError(
                 "class weights are for labels of whole texts",
                 where="loss: class_weights",
                 remedy="take them out; focal_gamma lessens what is easy, the words outside of all spans among it",
             )
-        return (targets != bio.IGNORED).sum(-1).float()  # so that a step's loss is the mean over its tokens
+        return (targets != bio.IGNORE_INDEX).sum(-1).float()  # so that a step's loss is the mean over its tokens
 
 
 OBJECTIVES: Mapping[str, Objective] = {"labels": LabelObjective(), "spans": SpanObjective()}  # by form
@@ -89,7 +89,7 @@ def label_loss(logits: Tensor, targets: Tensor, spec: LossSpec) -> Tensor:
     return (1 - right).clamp_min(1e-6).pow(spec.focal_gamma) * losses
 
 
-def class_weights(targets: Tensor, labels: Sequence[str], spec: LossSpec) -> Tensor:
+def compute_class_weights(targets: Tensor, labels: Sequence[str], spec: LossSpec) -> Tensor:
     """A weight for each label, float[L]; "balanced" is N / (L * count), as in scikit-learn."""
     counts = torch.bincount(targets, minlength=len(labels)).double()
     if spec.class_weights is None:
@@ -99,7 +99,7 @@ def class_weights(targets: Tensor, labels: Sequence[str], spec: LossSpec) -> Ten
     for label in spec.class_weights:
         if label not in labels:
             raise SpecError(
-                f"{label!r} is no label{nearest(label, labels)}", where="loss: class_weights", allowed=", ".join(labels)
+                f"{label!r} is no label{suggest_nearest(label, labels)}", where="loss: class_weights", allowed=", ".join(labels)
             )
     weights = torch.tensor([spec.class_weights.get(label, 1.0) for label in labels])
     if not bool((weights.isfinite() & (weights >= 0)).all()) or not bool(weights.any()):

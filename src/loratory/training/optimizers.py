@@ -8,30 +8,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from loratory.errors import SpecError, is_out_of_memory, missing_extra
+from loratory.errors import SpecError, is_out_of_memory, make_missing_extra
 
 # What there may be of one parameter: AdamW's state, and bitsandbytes' with the scales and the code of its blocks.
-PARTS = ("step", "exp_avg", "exp_avg_sq", "state1", "state2", "absmax1", "absmax2", "qmap1", "qmap2")
-PROBED = 64  # rows and columns of the matrix that is tried; bitsandbytes keeps smaller ones in float32
+STATE_PARTS = ("step", "exp_avg", "exp_avg_sq", "state1", "state2", "absmax1", "absmax2", "qmap1", "qmap2")
+PROBE_SIZE = 64  # rows and columns of the matrix that is tried; bitsandbytes keeps smaller ones in float32
 
 
-def make(kind: str, groups: Sequence[dict[str, Any]], device: str) -> torch.optim.Optimizer:
+def make_optimizer(kind: str, groups: Sequence[dict[str, Any]], device: str) -> torch.optim.Optimizer:
     """The optimizer of a spec; raises what `check` does."""
     if kind == "adamw":
         return torch.optim.AdamW(list(groups), fused=True)
-    check(kind, device)
-    made: torch.optim.Optimizer = _eight_bits()(list(groups))
+    check_optimizer(kind, device)
+    made: torch.optim.Optimizer = _import_adamw_8bit()(list(groups))
     return made
 
 
-def check(kind: str, device: str) -> None:
+def check_optimizer(kind: str, device: str) -> None:
     """Raises MissingExtra without bitsandbytes, and SpecError where its step, which is tried, does not work there."""
     if kind == "adamw":
         return
-    weight = nn.Parameter(torch.zeros(PROBED, PROBED, device=device))
+    weight = nn.Parameter(torch.zeros(PROBE_SIZE, PROBE_SIZE, device=device))
     weight.grad = torch.ones_like(weight)
     try:
-        _eight_bits()([weight], lr=1.0, weight_decay=0.0).step()
+        _import_adamw_8bit()([weight], lr=1.0, weight_decay=0.0).step()
         works = torch.allclose(weight.detach(), torch.full_like(weight, -1.0), atol=0.1)
     except (AttributeError, AssertionError, OSError, RuntimeError, TypeError, ValueError) as problem:
         if is_out_of_memory(problem):
@@ -46,22 +46,22 @@ def check(kind: str, device: str) -> None:
         )
 
 
-def _eight_bits() -> Any:
+def _import_adamw_8bit() -> Any:
     try:
         from bitsandbytes.optim.adamw import AdamW8bit
     except ImportError:
-        raise missing_extra("bitsandbytes", "qlora") from None
+        raise make_missing_extra("bitsandbytes", "qlora") from None
     return AdamW8bit
 
 
-def parts_of(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
+def get_state_parts(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
     """The state of one parameter by part; empty before its first step."""
     state: Mapping[str, Any] = optimizer.state.get(parameter, {})
-    found = {part: torch.as_tensor(state[part]) for part in PARTS if part in state}
+    found = {part: torch.as_tensor(state[part]) for part in STATE_PARTS if part in state}
     return {part: t.clone() if part.startswith("qmap") else t for part, t in found.items()}  # all share one code
 
 
-def put_back(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, parts: Mapping[str, Tensor]) -> None:
+def restore_state_parts(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, parts: Mapping[str, Tensor]) -> None:
     """What `parts_of` gave, so that the next step is the one that would have followed."""
     state: dict[str, Any] = {part: t.to(parameter.device, copy=True) for part, t in parts.items()}
     if "state1" in state:

@@ -7,11 +7,11 @@ import hashlib
 import torch
 
 
-def seed_of(*parts: object) -> int:
+def derive_seed(*parts: object) -> int:
     """A 32-bit seed from a seed, a purpose and a step."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
 
 
-def generator(*parts: object) -> torch.Generator:
+def make_generator(*parts: object) -> torch.Generator:
     """A torch generator seeded by `seed_of`."""
-    return torch.Generator().manual_seed(seed_of(*parts))
+    return torch.Generator().manual_seed(derive_seed(*parts))

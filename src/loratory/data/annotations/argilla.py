@@ -10,27 +10,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loratory.data.annotations.answers import (
-    DISAGREE,
-    UNANSWERED,
-    Converted,
-    Form,
+    DISAGREEMENT_REASON,
+    UNANSWERED_REASON,
+    ConvertedExport,
+    ExportFormat,
     Values,
-    collect,
-    marked_spans,
-    one_or_all,
-    seen,
-    settle,
-    span,
-    triple,
+    collect_rows,
+    parse_spans,
+    unwrap_single,
+    find_present_columns,
+    find_majority_answer,
+    make_span,
+    parse_triple,
 )
 from loratory.data.rows import Row
-from loratory.errors import DataError, shown
+from loratory.errors import DataError, format_value
 from loratory.protocols import JSON
 
-SUBMITTED = ("submitted", "validated")
-PENDING = "are pending, drafts or discarded"
-STATES = {"Validated", "Default", "Discarded", "Edited"}
-OWN = (
+SUBMITTED_STATUSES = ("submitted", "validated")
+PENDING_REASON = "are pending, drafts or discarded"
+RECORD_STATUSES = {"Validated", "Default", "Discarded", "Edited"}
+TOOL_COLUMNS = (
     "_server_id",
     "status",
     "inserted_at",
@@ -41,62 +41,62 @@ OWN = (
     "explanation",
     "metrics",
 )
-OWN1 = ("prediction", "prediction_agent", "annotation_agent", "multi_label", "event_timestamp", "search_keywords")
+TOOL_COLUMNS_V1 = ("prediction", "prediction_agent", "annotation_agent", "multi_label", "event_timestamp", "search_keywords")
 
 
-def convert(rows: Sequence[Row]) -> Converted | None:
+def convert(rows: Sequence[Row]) -> ConvertedExport | None:
     """Plain rows of an export; None where the file is none. Raises DataError where a row is broken."""
     if all(_is_nested(row) for row in rows):
-        return _from_answers(rows, "an export of Argilla (records)", [_nested(row) for row in rows], [*OWN, "fields"])
-    if questions := _flat_questions(rows):
-        own = [*OWN, *(key for row in rows for key in row.values if _belongs(key, questions, "."))]
-        return _from_answers(rows, "an export of Argilla (flat records)", [_flat(row, questions) for row in rows], own)
-    if questions := _feedback_questions(rows):
-        own = [*OWN, *questions, *(key for row in rows for key in row.values if _belongs(key, questions, "-"))]
-        return _from_answers(
-            rows, "an export of Argilla (FeedbackDataset)", [_feedback(row, questions) for row in rows], own
+        return _convert_answers(rows, "an export of Argilla (records)", [_read_nested_answers(row) for row in rows], [*TOOL_COLUMNS, "fields"])
+    if questions := _find_flat_questions(rows):
+        own = [*TOOL_COLUMNS, *(key for row in rows for key in row.values if _is_question_column(key, questions, "."))]
+        return _convert_answers(rows, "an export of Argilla (flat records)", [_read_flat_answers(row, questions) for row in rows], own)
+    if questions := _find_feedback_questions(rows):
+        own = [*TOOL_COLUMNS, *questions, *(key for row in rows for key in row.values if _is_question_column(key, questions, "-"))]
+        return _convert_answers(
+            rows, "an export of Argilla (FeedbackDataset)", [_read_feedback_answers(row, questions) for row in rows], own
         )
-    return _from_first(rows) if all(map(_is_first, rows)) else None
+    return _convert_version_1(rows) if all(map(_is_version_1, rows)) else None
 
 
-Answers = Mapping[str, list[tuple[JSON, Any]]]  # question -> value and status of each response
+ResponsesByQuestion = Mapping[str, list[tuple[JSON, Any]]]  # question -> value and status of each response
 
 
-def _from_answers(rows: Sequence[Row], form: str, given: Sequence[Answers], own: Sequence[str]) -> Converted:
+def _convert_answers(rows: Sequence[Row], format_name: str, answers_by_row: Sequence[ResponsesByQuestion], tool_columns: Sequence[str]) -> ConvertedExport:
     """Rows with a column for each question; the fields of nested records are columns too."""
-    names = list(dict.fromkeys(name for answers in given for name in answers))
-    spans = {name for name in names if any(_aremarked_spans(v) for answers in given for v, _ in answers.get(name, ()))}
-    unread = seen(rows, own)
-    readings = [(row, _settled(row, answers, names, spans, set(own))) for row, answers in zip(rows, given, strict=True)]
+    names = list(dict.fromkeys(name for answers in answers_by_row for name in answers))
+    spans = {name for name in names if any(_are_spans(v) for answers in answers_by_row for v, _ in answers.get(name, ()))}
+    unread = find_present_columns(rows, tool_columns)
+    readings = [(row, _resolve_answers(row, answers, names, spans, set(tool_columns))) for row, answers in zip(rows, answers_by_row, strict=True)]
     unread = [name for name in unread if name not in (*names, "fields") and not name.endswith("responses")]
-    return collect(rows, readings, Form(form, names, unread))
+    return collect_rows(rows, readings, ExportFormat(format_name, names, unread))
 
 
-def _settled(row: Row, given: Answers, names: Sequence[str], spans: set[str], own: set[str]) -> Values | str:
+def _resolve_answers(row: Row, responses: ResponsesByQuestion, names: Sequence[str], spans: set[str], tool_columns: set[str]) -> Values | str:
     state = row.values.get("status")
-    usable = {name: [v for v, status in given.get(name, ()) if _counts(status, state)] for name in names}
+    usable = {name: [v for v, status in responses.get(name, ()) if _is_submitted(status, state)] for name in names}
     if not any(usable.values()):
-        return PENDING if any(given.values()) or state == "discarded" else UNANSWERED
-    fields = row.values.get("fields") if "fields" in own else None
+        return PENDING_REASON if any(responses.values()) or state == "discarded" else UNANSWERED_REASON
+    fields = row.values.get("fields") if "fields" in tool_columns else None
     values: Values = dict(fields) if isinstance(fields, Mapping) else {}
-    values |= {key: value for key, value in row.values.items() if key not in own and key not in values}
+    values |= {key: value for key, value in row.values.items() if key not in tool_columns and key not in values}
     for name in names:
-        answers = [marked_spans(v, row, name) if name in spans else _plain(v) for v in usable[name]]
-        alike, answer = settle(answers) if answers else (True, [] if name in spans else None)
+        answers = [parse_spans(v, row, name) if name in spans else _unwrap_strings(v) for v in usable[name]]
+        alike, answer = find_majority_answer(answers) if answers else (True, [] if name in spans else None)
         if not alike:
-            return DISAGREE
+            return DISAGREEMENT_REASON
         values[name] = answer
     return values
 
 
-def _counts(status: Any, state: Any) -> bool:
+def _is_submitted(status: Any, state: Any) -> bool:
     """Whether a response is a submitted one. Nested records do not tell: there the record has to be completed."""
     if status is None:
         return state not in ("pending", "discarded", "draft")
-    return str(status).rpartition(".")[2].lower() in SUBMITTED
+    return str(status).rpartition(".")[2].lower() in SUBMITTED_STATUSES
 
 
-def _aremarked_spans(value: JSON) -> bool:
+def _are_spans(value: JSON) -> bool:
     return (
         isinstance(value, list)
         and bool(value)
@@ -104,9 +104,9 @@ def _aremarked_spans(value: JSON) -> bool:
     )
 
 
-def _plain(value: JSON) -> JSON:
+def _unwrap_strings(value: JSON) -> JSON:
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return one_or_all(value)
+        return unwrap_single(value)
     return value
 
 
@@ -115,32 +115,32 @@ def _is_nested(row: Row) -> bool:
     return isinstance(row.values.get("fields"), Mapping) and isinstance(row.values.get("responses"), (Mapping, list))
 
 
-def _nested(row: Row) -> Answers:
+def _read_nested_answers(row: Row) -> ResponsesByQuestion:
     given = row.values["responses"]
     made: dict[str, list[tuple[JSON, Any]]] = {}
     if isinstance(given, list):  # as the server's API writes them: one response of a user holds all questions
         for response in given:
             values = response.get("values") if isinstance(response, Mapping) else None
             for name, value in values.items() if isinstance(values, Mapping) else ():
-                made.setdefault(name, []).append((_value(value, row, name), response.get("status")))
+                made.setdefault(name, []).append((_get_response_value(value, row, name), response.get("status")))
     else:
         for name, responses in given.items() if isinstance(given, Mapping) else ():
-            made[name] = [(_value(one, row, name), one.get("status")) for one in _responses(responses, row, name)]
+            made[name] = [(_get_response_value(one, row, name), one.get("status")) for one in _list_responses(responses, row, name)]
     return made
 
 
-def _responses(responses: JSON, row: Row, name: str) -> list[Any]:
+def _list_responses(responses: JSON, row: Row, name: str) -> list[Any]:
     listed = [] if responses is None else responses if isinstance(responses, list) else [responses]
     for one in listed:
-        _value(one, row, name)
+        _get_response_value(one, row, name)
     return listed
 
 
-def _value(response: Any, row: Row, name: str) -> JSON:
+def _get_response_value(response: Any, row: Row, name: str) -> JSON:
     if not isinstance(response, Mapping) or "value" not in response:
         raise DataError(
-            f"a response is {shown(response)}",
-            where=f"{row.place}: {name}",
+            f"a response is {format_value(response)}",
+            where=f"{row.origin}: {name}",
             allowed="{value, user_id}",
             remedy="export the records again, or remove the row",
         )
@@ -148,7 +148,7 @@ def _value(response: Any, row: Row, name: str) -> JSON:
     return found
 
 
-def _flat_questions(rows: Sequence[Row]) -> list[str]:
+def _find_flat_questions(rows: Sequence[Row]) -> list[str]:
     names = dict.fromkeys(key for row in rows for key in row.values)
     found = [key.removesuffix(".responses") for key in names if key.endswith(".responses")]
     return [
@@ -156,12 +156,12 @@ def _flat_questions(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _belongs(key: str, questions: Sequence[str], mark: str) -> bool:
+def _is_question_column(key: str, questions: Sequence[str], mark: str) -> bool:
     """Whether a column is about the answers of a question: label.responses.users, label-suggestion-metadata, ..."""
     return key.split(f"{mark}responses")[0] in questions or key.split(f"{mark}suggestion")[0] in questions
 
 
-def _flat(row: Row, questions: Sequence[str]) -> Answers:
+def _read_flat_answers(row: Row, questions: Sequence[str]) -> ResponsesByQuestion:
     made = {}
     for name in questions:
         values, states = (row.values.get(f"{name}.responses{end}") for end in ("", ".status"))
@@ -172,9 +172,9 @@ def _flat(row: Row, questions: Sequence[str]) -> Answers:
 
 
 # -- FeedbackDataset
-def _feedback_questions(rows: Sequence[Row]) -> list[str]:
+def _find_feedback_questions(rows: Sequence[Row]) -> list[str]:
     names = dict.fromkeys(key for row in rows for key in row.values)
-    lists = {name: [_rotated(row.values.get(name)) for row in rows] for name in names}
+    lists = {name: [_to_response_list(row.values.get(name)) for row in rows] for name in names}
     return [
         name
         for name, values in lists.items()
@@ -182,7 +182,7 @@ def _feedback_questions(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _rotated(value: JSON) -> list[Any] | None:
+def _to_response_list(value: JSON) -> list[Any] | None:
     """A list of responses; from a mapping of lists, as Parquet has it, too. None where the value is neither."""
     if isinstance(value, Mapping) and {"user_id", "value", "status"} <= set(value):
         columns = [value[key] if isinstance(value[key], list) else [] for key in ("value", "user_id", "status")]
@@ -195,75 +195,75 @@ def _is_response(value: Any) -> bool:
     return isinstance(value, Mapping) and {"user_id", "value", "status"} <= set(value)
 
 
-def _feedback(row: Row, questions: Sequence[str]) -> Answers:
+def _read_feedback_answers(row: Row, questions: Sequence[str]) -> ResponsesByQuestion:
     return {
         name: [
-            (one["value"], one["status"]) for one in _rotated(row.values.get(name)) or () if one["value"] is not None
+            (one["value"], one["status"]) for one in _to_response_list(row.values.get(name)) or () if one["value"] is not None
         ]
         for name in questions
     }
 
 
 # -- version 1
-def _is_first(row: Row) -> bool:
+def _is_version_1(row: Row) -> bool:
     state = row.values.get("status")
     told = "annotation" in row.values and ("prediction" in row.values or "annotation_agent" in row.values)
     return (
         told
-        and (state is None or (isinstance(state, str) and state in STATES))
+        and (state is None or (isinstance(state, str) and state in RECORD_STATUSES))
         and ("inputs" in row.values or "text" in row.values)
     )
 
 
-def _from_first(rows: Sequence[Row]) -> Converted:
+def _convert_version_1(rows: Sequence[Row]) -> ConvertedExport:
     tokens = any("tokens" in row.values and "inputs" not in row.values for row in rows)
     classes = any("inputs" in row.values or "multi_label" in row.values for row in rows)
     name = "spans" if tokens else "label" if classes else "annotation"
-    if any(name in row.values or name in _inputs(row) for row in rows):
+    if any(name in row.values or name in _get_inputs(row) for row in rows):
         name = "annotation"
-    own = {*OWN, *OWN1, "inputs", "annotation", *(["tokens"] if tokens else [])}
-    readings = [(row, _first(row, name, own, tokens)) for row in rows]
-    unread = [key for key in seen(rows, own) if key not in ("inputs", "annotation")]
-    return collect(rows, readings, Form("an export of Argilla 1", [name], unread))
+    own = {*TOOL_COLUMNS, *TOOL_COLUMNS_V1, "inputs", "annotation", *(["tokens"] if tokens else [])}
+    readings = [(row, _convert_version_1_row(row, name, own, tokens)) for row in rows]
+    unread = [key for key in find_present_columns(rows, own) if key not in ("inputs", "annotation")]
+    return collect_rows(rows, readings, ExportFormat("an export of Argilla 1", [name], unread))
 
 
-def _inputs(row: Row) -> Mapping[str, JSON]:
+def _get_inputs(row: Row) -> Mapping[str, JSON]:
     inputs = row.values.get("inputs")
     return inputs if isinstance(inputs, Mapping) else {} if inputs is None else {"text": inputs}
 
 
-def _first(row: Row, name: str, own: set[str], tokens: bool) -> Values | str:
+def _convert_version_1_row(row: Row, name: str, tool_columns: set[str], tokens: bool) -> Values | str:
     state, given = row.values.get("status"), row.values.get("annotation")
     if state not in (None, "Validated"):
-        return PENDING if given is not None or state == "Discarded" else UNANSWERED
+        return PENDING_REASON if given is not None or state == "Discarded" else UNANSWERED_REASON
     if given is None:
-        return UNANSWERED
-    values: Values = {**_inputs(row)}
-    values |= {key: value for key, value in row.values.items() if key not in own and values.get(key) is None}
-    values[name] = _entities(given, row) if tokens else _plain(given)
-    return UNANSWERED if values[name] is None else values
+        return UNANSWERED_REASON
+    values: Values = {**_get_inputs(row)}
+    values |= {key: value for key, value in row.values.items() if key not in tool_columns and values.get(key) is None}
+    values[name] = _parse_entities(given, row) if tokens else _unwrap_strings(given)
+    return UNANSWERED_REASON if values[name] is None else values
 
 
-def _entities(given: JSON, row: Row) -> list[JSON]:
+def _parse_entities(given: JSON, row: Row) -> list[JSON]:
     if not isinstance(given, list):
-        raise _no_entity(given, row)
-    return [_entity(one, row) for one in given]
+        raise _make_entity_error(given, row)
+    return [_parse_entity(one, row) for one in given]
 
 
-def _entity(one: Any, row: Row) -> JSON:
+def _parse_entity(one: Any, row: Row) -> JSON:
     if isinstance(one, Mapping) and {"start", "end", "label"} <= set(one):
-        return span(one["start"], one["end"], one["label"])
+        return make_span(one["start"], one["end"], one["label"])
     if isinstance(one, list) and len(one) >= 3 and isinstance(one[0], str):
-        made = triple([one[1], one[2], one[0]])
+        made = parse_triple([one[1], one[2], one[0]])
         if made is not None:
             return made
-    raise _no_entity(one, row)
+    raise _make_entity_error(one, row)
 
 
-def _no_entity(value: Any, row: Row) -> DataError:
+def _make_entity_error(value: Any, row: Row) -> DataError:
     return DataError(
-        f"an entity is {shown(value)}",
-        where=f"{row.place}: annotation",
+        f"an entity is {format_value(value)}",
+        where=f"{row.origin}: annotation",
         allowed="a list of [label, start, end] or {label, start, end}",
         remedy="mend the row or remove it",
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loratory.data.annotations import argilla, doccano, label_studio, prodigy, spacy, word_rows
-from loratory.data.annotations.answers import Converted
+from loratory.data.annotations.answers import ConvertedExport
 from loratory.data.rows import Row
 from loratory.errors import DataError
 
 TOOLS = (label_studio, argilla, prodigy, spacy, word_rows, doccano)  # doccano's forms are the plainest, so it goes last
 
 
-def convert(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+def convert_export(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """Rows of one file in plain form, and what was read or left out; rows of no tool are returned as they are.
 
     A form is recognised over the whole file, never by one row. Spans become a list of {start, end, label}, a choice a
@@ -21,19 +21,19 @@ def convert(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """
     if not rows:
         return [], []
-    converted = recognise(rows)
+    converted = detect_tool(rows)
     if converted is None:
         return list(rows), []
     if not converted.rows:
         raise DataError(
-            f"no row is left: {converted.said[-1]}",
+            f"no row is left: {converted.messages[-1]}",
             where=rows[0].file,
             allowed="at least one row that is annotated and accepted",
             remedy="annotate and submit the rows in the tool, and export again",
         )
-    return converted.rows, converted.said
+    return converted.rows, converted.messages
 
 
-def recognise(rows: Sequence[Row]) -> Converted | None:
+def detect_tool(rows: Sequence[Row]) -> ConvertedExport | None:
     """What the first tool that knows the rows' form makes of them, with the answers' columns; None where none does."""
     return next((found for tool in TOOLS if (found := tool.convert(rows)) is not None), None)

@@ -12,36 +12,36 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loratory.data.annotations.answers import (
-    DISAGREE,
-    UNANSWERED,
-    Converted,
-    Form,
-    Reading,
+    DISAGREEMENT_REASON,
+    UNANSWERED_REASON,
+    ConvertedExport,
+    ExportFormat,
+    RowOrReason,
     Values,
-    collect,
+    collect_rows,
     is_offset,
-    one_or_all,
-    seen,
-    settle,
-    span,
-    without,
+    unwrap_single,
+    find_present_columns,
+    find_majority_answer,
+    make_span,
+    drop_columns,
 )
 from loratory.data.rows import Row
-from loratory.errors import DataError, shown
+from loratory.errors import DataError, format_value
 from loratory.protocols import JSON
 
-SPANS = ("labels", "hypertextlabels", "paragraphlabels")
-CHOICES = ("choices", "taxonomy", "text", "rating", "number", "datetime", "selected")
-OWN = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "completed_by", "history")
-SKIPPED = "were skipped by their annotators"
+SPAN_KINDS = ("labels", "hypertextlabels", "paragraphlabels")
+CHOICE_KINDS = ("choices", "taxonomy", "text", "rating", "number", "datetime", "selected")
+TOOL_COLUMNS = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "completed_by", "history")
+SKIPPED_REASON = "were skipped by their annotators"
 
 
-def convert(rows: Sequence[Row]) -> Converted | None:
+def convert(rows: Sequence[Row]) -> ConvertedExport | None:
     """Plain rows of an export; None where the file is none. Raises DataError where a row is broken."""
-    if all(map(_is_task, rows)) and any(_annotations(row) for row in rows):
-        return _from_tasks(rows)
-    parsed = [(row, {key: _parsed(value) for key, value in row.values.items()}) for row in rows]
-    return _from_records(rows, parsed) if _are_records(parsed) else None
+    if all(map(_is_task, rows)) and any(_get_annotations(row) for row in rows):
+        return _convert_tasks(rows)
+    parsed = [(row, {key: _parse_cell(value) for key, value in row.values.items()}) for row in rows]
+    return _convert_records(rows, parsed) if _are_records(parsed) else None
 
 
 # -- JSON: a task with its annotations
@@ -50,12 +50,12 @@ class _Controls:
     """The controls that the annotations of a file use, and what in them is not read."""
 
     spans: dict[str, None] = field(default_factory=dict)  # in the order of their first result
-    others: dict[str, None] = field(default_factory=dict)
+    choices: dict[str, None] = field(default_factory=dict)
     unread: dict[str, None] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
-        return list(self.spans | self.others)
+        return list(self.spans | self.choices)
 
 
 def _is_task(row: Row) -> bool:
@@ -64,84 +64,84 @@ def _is_task(row: Row) -> bool:
     return told and isinstance(row.values.get("data"), Mapping)
 
 
-def _annotations(row: Row) -> list[Any]:
+def _get_annotations(row: Row) -> list[Any]:
     given = row.values.get("annotations", row.values.get("completions"))
     return list(given) if isinstance(given, list) else []
 
 
-def _from_tasks(rows: Sequence[Row]) -> Converted:
+def _convert_tasks(rows: Sequence[Row]) -> ConvertedExport:
     controls = _Controls()
-    dialogues = any("paragraphlabels" in _value(r) for row in rows for a in _annotations(row) for r in a["result"])
-    texts = [_Texts.of(row, dialogues) for row in rows]
-    answers = [[_answers(a, text, controls) for a in _gold(row)] for row, text in zip(rows, texts, strict=True)]
+    dialogues = any("paragraphlabels" in _get_result_value(r) for row in rows for a in _get_annotations(row) for r in a["result"])
+    texts = [_TaskTexts.from_row(row, dialogues) for row in rows]
+    answers = [[_collect_answers(a, text, controls) for a in _select_annotations(row)] for row, text in zip(rows, texts, strict=True)]
     readings = [
-        (row, _task_values(row, text, given, controls)) for row, text, given in zip(rows, texts, answers, strict=True)
+        (row, _convert_task(row, text, given, controls)) for row, text, given in zip(rows, texts, answers, strict=True)
     ]
     known = {"data", "id", "meta", "annotations", "completions"}
     unread = [key for key in dict.fromkeys(key for row in rows for key in row.values) if key not in known]
     notes = [f"results that are not read: {', '.join(controls.unread)}"] if controls.unread else []
     clash = [name for name in controls.names if any(name in text.data for text in texts)]
     notes += [f"the data field {name!r} is called 'data.{name}', since a control has its name" for name in clash]
-    return collect(rows, readings, Form("an export of Label Studio (JSON)", controls.names, unread, notes))
+    return collect_rows(rows, readings, ExportFormat("an export of Label Studio (JSON)", controls.names, unread, notes))
 
 
-def _gold(row: Row) -> list[Any]:
+def _select_annotations(row: Row) -> list[Any]:
     """The annotations that count: not skipped ones, and the ground truth alone where there is one."""
-    given = [a for a in _annotations(row) if not (a.get("was_cancelled") or a.get("skipped"))]
+    given = [a for a in _get_annotations(row) if not (a.get("was_cancelled") or a.get("skipped"))]
     return [a for a in given if a.get("ground_truth")] or given
 
 
-def _answers(annotation: Mapping[str, Any], texts: _Texts, controls: _Controls) -> dict[str, list[JSON]]:
+def _collect_answers(annotation: Mapping[str, Any], texts: _TaskTexts, controls: _Controls) -> dict[str, list[JSON]]:
     """Control -> its answers, of one annotation."""
     made: dict[str, list[JSON]] = {}
     for result in annotation["result"]:
         if not isinstance(result, Mapping) or not isinstance(result.get("from_name", ""), str):
             raise DataError(
-                f"a result is {shown(result)}",
-                where=f"{texts.place}: annotations",
+                f"a result is {format_value(result)}",
+                where=f"{texts.origin}: annotations",
                 allowed="{from_name, to_name, type, value}",
                 remedy="export the tasks again, or remove the row",
             )
-        name, value = result.get("from_name"), _value(result)
-        kind = next((key for key in (*SPANS, *CHOICES) if key in value), None)
-        regional = kind in CHOICES and "start" in value
+        name, value = result.get("from_name"), _get_result_value(result)
+        kind = next((key for key in (*SPAN_KINDS, *CHOICE_KINDS) if key in value), None)
+        regional = kind in CHOICE_KINDS and "start" in value
         if name is None or kind is None or (kind == "text" and result.get("type") == "labels") or regional:
             what = str(result.get("type", "unknown"))
             controls.unread[what + (" of single regions" if regional and kind != "text" else "")] = None
-        elif kind in SPANS:
+        elif kind in SPAN_KINDS:
             controls.spans[name] = None
-            made.setdefault(name, []).extend(_spans(value, texts, name))
+            made.setdefault(name, []).extend(_read_spans(value, texts, name))
         else:
-            controls.others[name] = None
-            made.setdefault(name, []).extend(_chosen(value, kind))
+            controls.choices[name] = None
+            made.setdefault(name, []).extend(_read_choices(value, kind))
     return made
 
 
-def _value(result: Any) -> Mapping[str, Any]:
+def _get_result_value(result: Any) -> Mapping[str, Any]:
     value = result.get("value") if isinstance(result, Mapping) else None
     return value if isinstance(value, Mapping) else {}
 
 
-def _task_values(row: Row, texts: _Texts, given: Sequence[dict[str, list[JSON]]], controls: _Controls) -> Values | str:
+def _convert_task(row: Row, texts: _TaskTexts, given: Sequence[dict[str, list[JSON]]], controls: _Controls) -> Values | str:
     if not given:
-        return SKIPPED if _annotations(row) else UNANSWERED
+        return SKIPPED_REASON if _get_annotations(row) else UNANSWERED_REASON
     if not controls.spans and not any(given):
-        return UNANSWERED
+        return UNANSWERED_REASON
     values: Values = {f"data.{key}" if key in controls.names else key: value for key, value in texts.data.items()}
     for name in controls.names:
-        alike, answer = settle([_answer(one.get(name, []), name in controls.spans) for one in given])
+        alike, answer = find_majority_answer([_unwrap_answer(one.get(name, []), name in controls.spans) for one in given])
         if not alike:
-            return DISAGREE
+            return DISAGREEMENT_REASON
         values[name] = answer
     values |= {key: row.values[key] for key in ("id", "meta") if row.values.get(key) and key not in values}
     return values
 
 
-def _answer(values: list[JSON], spans: bool) -> JSON:
-    return values if spans else one_or_all(values)
+def _unwrap_answer(values: list[JSON], spans: bool) -> JSON:
+    return values if spans else unwrap_single(values)
 
 
-def _chosen(value: Mapping[str, Any], kind: str) -> list[JSON]:
+def _read_choices(value: Mapping[str, Any], kind: str) -> list[JSON]:
     given = value[kind]
     if kind == "taxonomy":
         return [" / ".join(map(str, path)) if isinstance(path, list) else path for path in given]
@@ -150,24 +150,24 @@ def _chosen(value: Mapping[str, Any], kind: str) -> list[JSON]:
 
 # -- spans
 @dataclass(frozen=True)
-class _Texts:
+class _TaskTexts:
     """The data of a task, with dialogues as one text, and where in it each of their lines begins."""
 
     data: Values
-    begins: Sequence[int]
-    place: str
+    line_starts: Sequence[int]
+    origin: str
 
     @classmethod
-    def of(cls, row: Row, dialogues: bool) -> _Texts:
+    def from_row(cls, row: Row, dialogues: bool) -> _TaskTexts:
         given = row.values["data"]
         data: Values = dict(given) if isinstance(given, Mapping) else {}
         dialogue = next((key for key, value in data.items() if _is_dialogue(value)), None) if dialogues else None
         if dialogue is None:
-            return cls(data, (), row.place)
+            return cls(data, (), row.origin)
         turns = data[dialogue]
         lines = [str(turn.get("text", "")) for turn in turns] if isinstance(turns, list) else []
         begins = [sum(len(line) + 1 for line in lines[:place]) for place in range(len(lines))]
-        return cls({**data, dialogue: "\n".join(lines)}, begins, row.place)
+        return cls({**data, dialogue: "\n".join(lines)}, begins, row.origin)
 
 
 def _is_dialogue(value: JSON) -> bool:
@@ -176,47 +176,47 @@ def _is_dialogue(value: JSON) -> bool:
     )
 
 
-def _spans(value: Mapping[str, Any], texts: _Texts, name: str) -> list[JSON]:
+def _read_spans(value: Mapping[str, Any], texts: _TaskTexts, name: str) -> list[JSON]:
     """A span for each label of a region; raises DataError where it has none, or where its place is not in the text."""
-    labels = next(value[key] for key in SPANS if key in value)
+    labels = next(value[key] for key in SPAN_KINDS if key in value)
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
         raise DataError(
-            f"a region has the labels {shown(labels)}",
-            where=f"{texts.place}: {name}",
+            f"a region has the labels {format_value(labels)}",
+            where=f"{texts.origin}: {name}",
             allowed="at least one label for each region",
             remedy="label the region in Label Studio or delete it, and export again",
         )
-    start, end = _place(value, texts, name)
-    return [span(start, end, label, value.get("text")) for label in labels]
+    start, end = _find_span_offsets(value, texts, name)
+    return [make_span(start, end, label, value.get("text")) for label in labels]
 
 
-def _place(value: Mapping[str, Any], texts: _Texts, name: str) -> tuple[int, int]:
+def _find_span_offsets(value: Mapping[str, Any], texts: _TaskTexts, name: str) -> tuple[int, int]:
     start, end = value.get("start"), value.get("end")
     if is_offset(start) and is_offset(end):
         return start, end  # type: ignore[return-value]
     both = value.get("globalOffsets")
-    if isinstance(both, Mapping) and _stands(value.get("text"), both.get("start"), both.get("end"), texts):
+    if isinstance(both, Mapping) and _matches_text(value.get("text"), both.get("start"), both.get("end"), texts):
         return both["start"], both["end"]
-    if texts.begins and str(start).isdecimal() and str(end).isdecimal():
+    if texts.line_starts and str(start).isdecimal() and str(end).isdecimal():
         lines = (int(str(start)), int(str(end)))
         offsets = (value.get("startOffset"), value.get("endOffset"))
-        if max(lines) < len(texts.begins) and all(map(is_offset, offsets)):
-            return texts.begins[lines[0]] + offsets[0], texts.begins[lines[1]] + offsets[1]  # type: ignore[operator]
+        if max(lines) < len(texts.line_starts) and all(map(is_offset, offsets)):
+            return texts.line_starts[lines[0]] + offsets[0], texts.line_starts[lines[1]] + offsets[1]  # type: ignore[operator]
     raise DataError(
-        f"a region goes from {shown(start)} to {shown(end)}, which is no place in the text",
-        where=f"{texts.place}: {name}",
+        f"a region goes from {format_value(start)} to {format_value(end)}, which is no place in the text",
+        where=f"{texts.origin}: {name}",
         allowed="start and end as numbers of characters; of HTML only where the page's text is the text of the task",
         remedy="label the plain text (a <Text> tag instead of <HyperText>), and export again",
     )
 
 
-def _stands(said: Any, start: Any, end: Any, texts: _Texts) -> bool:
-    whole = is_offset(start) and is_offset(end) and isinstance(said, str)
-    return whole and any(isinstance(text, str) and text[start:end] == said for text in texts.data.values())
+def _matches_text(span_text: Any, start: Any, end: Any, texts: _TaskTexts) -> bool:
+    whole = is_offset(start) and is_offset(end) and isinstance(span_text, str)
+    return whole and any(isinstance(text, str) and text[start:end] == span_text for text in texts.data.values())
 
 
 # -- JSON-MIN and CSV: a row for each annotation
-def _parsed(value: JSON) -> JSON:
+def _parse_cell(value: JSON) -> JSON:
     """The value of a cell that holds JSON."""
     if not isinstance(value, str) or not value.startswith(("[{", '{"', '["')):
         return value
@@ -229,10 +229,10 @@ def _parsed(value: JSON) -> JSON:
 
 def _are_records(parsed: Sequence[tuple[Row, Values]]) -> bool:
     told = all("annotation_id" in values and ("annotator" in values or "lead_time" in values) for _, values in parsed)
-    return told or bool(_span_columns(values for _, values in parsed))
+    return told or bool(_find_span_columns(values for _, values in parsed))
 
 
-def _span_columns(records: Iterable[Values]) -> list[str]:
+def _find_span_columns(records: Iterable[Values]) -> list[str]:
     """The columns that hold lists of regions, and nothing else."""
     columns: dict[str, list[JSON]] = {}
     for values in records:
@@ -247,65 +247,65 @@ def _are_regions(value: JSON) -> bool:
         isinstance(one, Mapping)
         and "start" in one
         and "end" in one
-        and any(isinstance(one.get(k), list) for k in SPANS)
+        and any(isinstance(one.get(k), list) for k in SPAN_KINDS)
         for one in value
     )
 
 
-def _from_records(rows: Sequence[Row], parsed: Sequence[tuple[Row, Values]]) -> Converted:
-    spans = _span_columns(values for _, values in parsed)
-    own = seen(rows, OWN)
+def _convert_records(rows: Sequence[Row], parsed: Sequence[tuple[Row, Values]]) -> ConvertedExport:
+    spans = _find_span_columns(values for _, values in parsed)
+    own = find_present_columns(rows, TOOL_COLUMNS)
     made: list[tuple[Row, Values | str]] = []
     for row, values in parsed:
         blank = "annotation_id" in values and values["annotation_id"] in (None, "")
-        made.append((row, UNANSWERED if blank else _record(row, without(values, own), spans)))
+        made.append((row, UNANSWERED_REASON if blank else _convert_record(row, drop_columns(values, own), spans)))
     names = dict.fromkeys(key for _, values in made if not isinstance(values, str) for key in values)
     every = [name for name in names if all(isinstance(v, str) or name in v for _, v in made)]
     optional = [name for name in names if name not in every and name not in spans]
-    readings: list[Reading] = []
+    readings: list[RowOrReason] = []
     for row, one in made:
         bare = not isinstance(one, str) and not spans and optional and not any(name in one for name in optional)
-        readings.append((row, UNANSWERED if bare else one))
-    answered = [*spans, *(name for name in optional), *_choice_columns(parsed)]
-    form = Form("an export of Label Studio (JSON-MIN or CSV)", list(dict.fromkeys(answered)), own)
-    return collect(rows, _joined(readings, spans), form)
+        readings.append((row, UNANSWERED_REASON if bare else one))
+    answered = [*spans, *(name for name in optional), *_find_choice_columns(parsed)]
+    form = ExportFormat("an export of Label Studio (JSON-MIN or CSV)", list(dict.fromkeys(answered)), own)
+    return collect_rows(rows, _merge_annotators(readings, spans), form)
 
 
-def _choice_columns(parsed: Sequence[tuple[Row, Values]]) -> list[str]:
-    return [key for key in dict.fromkeys(k for _, v in parsed for k, one in v.items() if _options(one) is not None)]
+def _find_choice_columns(parsed: Sequence[tuple[Row, Values]]) -> list[str]:
+    return [key for key in dict.fromkeys(k for _, v in parsed for k, one in v.items() if _read_options(one) is not None)]
 
 
-def _record(row: Row, values: Values, spans: Sequence[str]) -> Values:
-    texts = _Texts(values, (), row.place)
+def _convert_record(row: Row, values: Values, spans: Sequence[str]) -> Values:
+    texts = _TaskTexts(values, (), row.origin)
     made: Values = {}
     for key, value in values.items():
-        options = _options(value)
+        options = _read_options(value)
         if key in spans:
             regions = value if isinstance(value, list) else []
-            made[key] = [one for region in regions if isinstance(region, Mapping) for one in _spans(region, texts, key)]
+            made[key] = [one for region in regions if isinstance(region, Mapping) for one in _read_spans(region, texts, key)]
         else:
-            made[key] = value if options is None else one_or_all(options)
+            made[key] = value if options is None else unwrap_single(options)
             if options is None and made[key] != row.values.get(key):
                 made[key] = row.values.get(key)  # JSON that is no answer stays as the cell has it
     return made | {key: [] for key in spans if key not in made}
 
 
-def _options(value: JSON) -> list[JSON] | None:
+def _read_options(value: JSON) -> list[JSON] | None:
     """The answers of a control that is no plain string: {choices: [...]}, [{rating: 4}], ...; None where it is none."""
     results = value if isinstance(value, list) else [value]
     made: list[JSON] = []
     for result in results:
-        kind = next((key for key in CHOICES if isinstance(result, Mapping) and set(result) == {key}), None)
+        kind = next((key for key in CHOICE_KINDS if isinstance(result, Mapping) and set(result) == {key}), None)
         if kind is None or not isinstance(result, Mapping) or (kind == "text" and not isinstance(result["text"], list)):
             return None
-        made += _chosen(result, kind)
+        made += _read_choices(result, kind)
     return made if made else None
 
 
-def _joined(readings: Sequence[Reading], spans: Sequence[str]) -> list[Reading]:
+def _merge_annotators(readings: Sequence[RowOrReason], spans: Sequence[str]) -> list[RowOrReason]:
     """One reading for each task: where annotators agree, the first of its rows with their answer."""
     tasks: dict[str, list[tuple[Row, Values]]] = {}
-    made: list[Reading] = []
+    made: list[RowOrReason] = []
     for number, (row, values) in enumerate(readings):
         if isinstance(values, str):
             made.append((row, values))
@@ -316,7 +316,7 @@ def _joined(readings: Sequence[Reading], spans: Sequence[str]) -> list[Reading]:
         row, joined = given[0][0], dict[str, JSON]()
         agreed = True
         for key in dict.fromkeys(key for _, values in given for key in values):
-            alike, joined[key] = settle([values.get(key) for _, values in given])
+            alike, joined[key] = find_majority_answer([values.get(key) for _, values in given])
             agreed = agreed and alike
-        made.append((row, joined if agreed else DISAGREE))
+        made.append((row, joined if agreed else DISAGREEMENT_REASON))
     return sorted(made, key=lambda reading: reading[0].line)

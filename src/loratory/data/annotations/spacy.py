@@ -10,20 +10,20 @@ from dataclasses import replace
 from typing import Any
 
 from loratory.data.annotations.answers import (
-    UNANSWERED,
-    Converted,
-    Form,
+    UNANSWERED_REASON,
+    ConvertedExport,
+    ExportFormat,
     Values,
     are_triples,
-    collect,
-    one_or_all,
-    triple,
+    collect_rows,
+    unwrap_single,
+    parse_triple,
 )
 from loratory.data.rows import Row
 from loratory.protocols import JSON
 
 
-def pair_row(value: Any) -> dict[str, JSON] | None:
+def parse_pair(value: Any) -> dict[str, JSON] | None:
     """The row of `[text, {"entities": [...], "cats": {...}}]`; None where the value is no such pair."""
     pair = isinstance(value, (list, tuple)) and len(value) == 2 and isinstance(value[0], str)
     if not pair or not isinstance(value[1], Mapping) or not {"entities", "cats", "spans"} & set(value[1]):
@@ -31,40 +31,40 @@ def pair_row(value: Any) -> dict[str, JSON] | None:
     return {"text": value[0], **value[1]}
 
 
-def entries(value: Any) -> list[Any] | None:
+def find_annotator_pairs(value: Any) -> list[Any] | None:
     """The pairs of the NER annotator's `{"classes": [...], "annotations": [pair, null, ...]}`; None for others."""
     if not isinstance(value, Mapping) or not isinstance(value.get("classes"), list):
         return None
     given = value.get("annotations")
     pairs = [one for one in given if one is not None] if isinstance(given, list) else []
-    return pairs if pairs and all(pair_row(one) is not None for one in pairs) else None
+    return pairs if pairs and all(parse_pair(one) is not None for one in pairs) else None
 
 
-def convert(rows: Sequence[Row]) -> Converted | None:
+def convert(rows: Sequence[Row]) -> ConvertedExport | None:
     """Plain rows of training data; None where the file is none."""
-    if len(rows) == 1 and (pairs := entries(rows[0].values)) is not None:
+    if len(rows) == 1 and (pairs := find_annotator_pairs(rows[0].values)) is not None:
         given = rows[0].values["annotations"]
-        rows = [replace(rows[0], values=row) for pair in pairs if (row := pair_row(pair)) is not None]
+        rows = [replace(rows[0], values=row) for pair in pairs if (row := parse_pair(pair)) is not None]
         empty = len(given) - len(pairs) if isinstance(given, list) else 0
         notes = [f"{empty} of {empty + len(pairs)} texts are null and are left out"] if empty else []
-        return _convert(rows, "an export of the NER annotator for spaCy", notes)
+        return _convert_rows(rows, "an export of the NER annotator for spaCy", notes)
     if all(isinstance(row.values.get("text"), str) for row in rows):
-        return _convert(rows, "training data of spaCy", [])
+        return _convert_rows(rows, "training data of spaCy", [])
     return None
 
 
-def _convert(rows: Sequence[Row], form: str, notes: Sequence[str]) -> Converted | None:
-    entities = _all(rows, "entities", are_triples)
-    cats = _all(rows, "cats", _are_cats)
+def _convert_rows(rows: Sequence[Row], format_name: str, notes: Sequence[str]) -> ConvertedExport | None:
+    entities = _all_fit(rows, "entities", are_triples)
+    cats = _all_fit(rows, "cats", _are_cats)
     if not entities and not cats:
         return None
     name = "cats" if any("label" in row.values for row in rows) else "label"
     columns = [*(["entities"] if entities else []), *([name] if cats else [])]
-    readings = [(row, _values(row, entities, name if cats else None)) for row in rows]
-    return collect(rows, readings, Form(form, columns, (), notes))
+    readings = [(row, _convert_row(row, entities, name if cats else None)) for row in rows]
+    return collect_rows(rows, readings, ExportFormat(format_name, columns, (), notes))
 
 
-def _all(rows: Sequence[Row], name: str, fits: Any) -> bool:
+def _all_fit(rows: Sequence[Row], name: str, fits: Any) -> bool:
     values = [row.values[name] for row in rows if row.values.get(name) is not None]
     return any(values) and all(map(fits, values))
 
@@ -73,15 +73,15 @@ def _are_cats(value: JSON) -> bool:
     return isinstance(value, Mapping) and all(isinstance(odds, (int, float)) for odds in value.values())
 
 
-def _values(row: Row, entities: bool, name: str | None) -> Values | str:
+def _convert_row(row: Row, entities: bool, name: str | None) -> Values | str:
     values = {key: value for key, value in row.values.items() if key != "cats" or name is None}
     if entities:
         given = row.values.get("entities")
-        values["entities"] = [triple(one) for one in given] if isinstance(given, list) else []
+        values["entities"] = [parse_triple(one) for one in given] if isinstance(given, list) else []
     if name is not None:
         cats = row.values.get("cats")
         chosen = [label for label, odds in cats.items() if odds >= 0.5] if isinstance(cats, Mapping) else []
         if not chosen and not entities:
-            return UNANSWERED
-        values[name] = one_or_all(chosen)
+            return UNANSWERED_REASON
+        values[name] = unwrap_single(chosen)
     return values

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from loratory.data.annotations.answers import Converted
+from loratory.data.annotations.answers import ConvertedExport
 from loratory.data.rows import Row
 from loratory.protocols import JSON
-from loratory.tasks.schemes import find_scheme
+from loratory.tasks.schemes import detect_notation
 
-WORDS = ("word", "words", "token", "tokens")
-SENTENCES = (
+WORD_COLUMNS = ("word", "words", "token", "tokens")
+SENTENCE_WORDS = (
     "sentence",
     "sent",
     "sequence",
@@ -24,14 +24,14 @@ SENTENCES = (
     "document",
     "text",
 )  # in the name of the column that tells them apart
-MOST_WORDS = 1.5  # words of a cell on average, where each holds one
+MAX_WORDS_PER_CELL = 1.5  # words of a cell on average, where each holds one
 
 
-def convert(rows: Sequence[Row]) -> Converted | None:
+def convert(rows: Sequence[Row]) -> ConvertedExport | None:
     """A row of `tokens` and `tags` for each sentence; None where the table is none of words."""
     names = list(rows[0].values)
-    word = next((name for name in names if name.casefold().strip() in WORDS and _are_words(rows, name)), None)
-    sentence = next((name for name in names if name != word and _tells_sentences(rows, name)), None)
+    word = next((name for name in names if name.casefold().strip() in WORD_COLUMNS and _are_words(rows, name)), None)
+    sentence = next((name for name in names if name != word and _is_sentence_column(rows, name)), None)
     tags = next((name for name in reversed(names) if name not in (word, sentence) and _are_tags(rows, name)), None)
     if word is None or sentence is None or tags is None:
         return None
@@ -43,15 +43,15 @@ def convert(rows: Sequence[Row]) -> Converted | None:
             groups.append([])
             last = told
         groups[-1].append(row)
-    made = [replace(group[0], values=_values(group, word, tags)) for group in groups]
+    made = [replace(group[0], values=_build_values(group, word, tags)) for group in groups]
     file = rows[0].file
     unread = [name for name in names if name not in (word, sentence, tags)]
     said = [f"{file}: read as words in rows ({word!r}, {tags!r}), a text for each {sentence!r}"]
     said += [f"{file}: columns that are not read: {', '.join(map(repr, unread))}"] if unread else []
-    return Converted(made, said, ("tags",))
+    return ConvertedExport(made, said, ("tags",))
 
 
-def _values(group: Sequence[Row], word: str, tags: str) -> dict[str, JSON]:
+def _build_values(group: Sequence[Row], word: str, tags: str) -> dict[str, JSON]:
     return {
         "tokens": [str(row.values.get(word)) for row in group],
         "tags": [str(row.values.get(tags)) for row in group],
@@ -65,12 +65,12 @@ def _is_empty(value: JSON) -> bool:
 def _are_words(rows: Sequence[Row], name: str) -> bool:
     values = [row.values.get(name) for row in rows]
     plain = [value for value in values if isinstance(value, str) and value.strip()]
-    return len(plain) >= 0.98 * len(rows) and sum(len(value.split()) for value in plain) <= MOST_WORDS * len(plain)
+    return len(plain) >= 0.98 * len(rows) and sum(len(value.split()) for value in plain) <= MAX_WORDS_PER_CELL * len(plain)
 
 
-def _tells_sentences(rows: Sequence[Row], name: str) -> bool:
+def _is_sentence_column(rows: Sequence[Row], name: str) -> bool:
     """Whether values come in runs, or stand in the first row of a run alone."""
-    if not any(word in name.casefold() for word in SENTENCES):
+    if not any(word in name.casefold() for word in SENTENCE_WORDS):
         return False
     values = [row.values.get(name) for row in rows]
     told = [value for value in values if not _is_empty(value)]
@@ -83,5 +83,5 @@ def _tells_sentences(rows: Sequence[Row], name: str) -> bool:
 def _are_tags(rows: Sequence[Row], name: str) -> bool:
     values = [row.values.get(name) for row in rows]
     tags = Counter(value for value in values if isinstance(value, str))
-    scheme = find_scheme(tags)
+    scheme = detect_notation(tags)
     return tags.total() == len(rows) and scheme is not None and scheme.separator != ""

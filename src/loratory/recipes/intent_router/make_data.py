@@ -18,11 +18,11 @@ import yaml
 
 FOLDER = Path(__file__).resolve().parent
 SEED = 20264
-COMMON = 2  # questions in common frames about each subject
-MORE_SHARE = 0.3  # of subjects that are asked about in one more
-OWN_SHARE = 0.4  # of subjects that are asked about in a frame of their category too
-NUMBERS = {"a": (12, 48), "b": (5, 11), "c": (2, 4), "d": (50, 95)}
-EVEN = (12, 46)  # numbers of chromosomes
+COMMON_FRAMES = 2  # questions in common frames about each subject
+EXTRA_FRAME_SHARE = 0.3  # of subjects that are asked about in one more
+OWN_FRAME_SHARE = 0.4  # of subjects that are asked about in a frame of their category too
+NUMBER_RANGES = {"a": (12, 48), "b": (5, 11), "c": (2, 4), "d": (50, 95)}
+EVEN_RANGE = (12, 46)  # numbers of chromosomes
 NAMES = "Amara Boris Chiara Dilan Edith Farid Gwen Hana Ivo Jamila Karim Lotte Maya Niall Oskar Petra".split()
 
 
@@ -62,17 +62,17 @@ def read_subjects(folder: Path = FOLDER) -> list[Subject]:
     return subjects
 
 
-def capital(text: str) -> str:
+def capitalize(text: str) -> str:
     """The text with a capital letter at its start."""
     return text[:1].upper() + text[1:]
 
 
-def asked(frame: str, subject: Subject, random: Random) -> str:
+def fill_frame(frame: str, subject: Subject, random: Random) -> str:
     """One question about a subject."""
     first, second = random.sample(NAMES, 2)
     return frame.removeprefix("~").format(
         term=subject.term,
-        Term=capital(subject.term),
+        Term=capitalize(subject.term),
         noun=subject.noun,
         clause=subject.clause,
         first=first,
@@ -80,22 +80,22 @@ def asked(frame: str, subject: Subject, random: Random) -> str:
     )
 
 
-def about(subject: Subject, frames: dict[str, Any]) -> Iterator[str]:
+def make_subject_questions(subject: Subject, frames: dict[str, Any]) -> Iterator[str]:
     """The questions about one subject."""
     random = Random(f"{SEED}/{subject.category}/{subject.term}")
     common = [frame for frame in frames["common"] if not (subject.person and frame.startswith("~"))]
-    chosen = random.sample(common, COMMON + (random.random() < MORE_SHARE))
-    if not subject.person and random.random() < OWN_SHARE:
+    chosen = random.sample(common, COMMON_FRAMES + (random.random() < EXTRA_FRAME_SHARE))
+    if not subject.person and random.random() < OWN_FRAME_SHARE:
         chosen.append(random.choice(frames["own"][subject.category]))
     for frame in chosen:
-        yield asked(frame, subject, random)
+        yield fill_frame(frame, subject, random)
 
 
-def posed(problem: str, category: str, number: int) -> str:
+def fill_problem(problem: str, category: str, number: int) -> str:
     """A problem with its numbers."""
     random = Random(f"{SEED}/{category}/problem-{number}")
-    values = {name: random.randint(*bounds) for name, bounds in NUMBERS.items()}
-    return problem.format(e=2 * random.randint(EVEN[0] // 2, EVEN[1] // 2), **values)
+    values = {name: random.randint(*bounds) for name, bounds in NUMBER_RANGES.items()}
+    return problem.format(e=2 * random.randint(EVEN_RANGE[0] // 2, EVEN_RANGE[1] // 2), **values)
 
 
 def make_questions(folder: Path = FOLDER) -> list[Question]:
@@ -103,19 +103,19 @@ def make_questions(folder: Path = FOLDER) -> list[Question]:
     frames = read_yaml(folder / "frames.yaml")
     found: dict[str, Question] = {}
     for subject in read_subjects(folder):
-        for text in about(subject, frames):
+        for text in make_subject_questions(subject, frames):
             group = f"{subject.category}/{subject.term}"
             found.setdefault(text.lower(), Question(text, subject.category, group))
     for category, problems in frames["problems"].items():
         for number, problem in enumerate(problems, 1):
-            text = posed(problem, category, number)
+            text = fill_problem(problem, category, number)
             found.setdefault(text.lower(), Question(text, category, f"{category}/problem-{number}"))
     questions = list(found.values())
     Random(SEED).shuffle(questions)
     return questions
 
 
-def as_line(question: Question) -> str:
+def to_json_line(question: Question) -> str:
     """Write one question as one JSON line."""
     record = {"text": question.text, "label": question.label, "group": question.group}
     return json.dumps(record, ensure_ascii=False) + "\n"
@@ -123,7 +123,7 @@ def as_line(question: Question) -> str:
 
 def main() -> None:
     """Write questions.jsonl beside this file."""
-    lines = [as_line(question) for question in make_questions()]
+    lines = [to_json_line(question) for question in make_questions()]
     (FOLDER / "questions.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
 
 

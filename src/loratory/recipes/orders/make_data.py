@@ -13,10 +13,10 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 SEED = 20261
-EACH = 12  # messages of one way
-SYSTEM = "Read the order and answer with JSON."
+MESSAGES_PER_TEMPLATE = 12  # messages of one way
+SYSTEM_PROMPT = "Read the order and answer with JSON."
 
-WAYS = """
+TEMPLATES = """
 Please send {count} of the {item} to our shop in {city} by {day}.
 I would like to order {count} pieces of the {item}, delivery to {city}.
 we need {count} {item} for {day}, thanks
@@ -58,8 +58,8 @@ Purchase order. Item: {item}. Number: {count}.
 Our stand at the fair in {city} needs {count} of the {item}.
 Sorry for the late request, could {count} of the {item} still leave on {day}?
 """.strip().splitlines()
-KINDS = "oak steel glass folding small large round square wooden plain striped heavy light grey blue red white".split()
-THINGS = (
+ADJECTIVES = "oak steel glass folding small large round square wooden plain striped heavy light grey blue red white".split()
+PRODUCTS = (
     "shelf,desk lamp,chair,tool box,teapot,coat hook,basket,picture frame,door mat,candle,clock,cushion,stool,vase,"
     "lantern,tray,bread board,mirror,curtain rod,bucket"
 ).split(",")
@@ -70,27 +70,27 @@ NAMES = "Anneke Bruno Celia Dmitri Esther Fabian Greta Henrik Irina Joana Klaus 
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday".split()
 
 
-def messages() -> list[dict[str, Any]]:
+def make_conversations() -> list[dict[str, Any]]:
     """Every conversation, in its fixed shuffled order."""
     chance = Random(SEED)
-    made = [_conversation(chance, number, way) for number, way in enumerate(WAYS, 1) for _ in range(EACH)]
+    made = [_make_conversation(chance, number, way) for number, way in enumerate(TEMPLATES, 1) for _ in range(MESSAGES_PER_TEMPLATE)]
     chance.shuffle(made)
     return made
 
 
-def _conversation(chance: Random, number: int, way: str) -> dict[str, Any]:
-    item = f"{chance.choice(KINDS)} {chance.choice(THINGS)}"
+def _make_conversation(rng: Random, number: int, template: str) -> dict[str, Any]:
+    item = f"{rng.choice(ADJECTIVES)} {rng.choice(PRODUCTS)}"
     values = {
         "item": item,
-        "count": chance.randint(2, 99),
-        "city": chance.choice(CITIES),
-        "day": chance.choice(DAYS),
-        "name": chance.choice(NAMES),
+        "count": rng.randint(2, 99),
+        "city": rng.choice(CITIES),
+        "day": rng.choice(DAYS),
+        "name": rng.choice(NAMES),
     }
-    said = {key: values[key] if f"{{{key}}}" in way else None for key in ("item", "count", "city", "day")}
+    said = {key: values[key] if f"{{{key}}}" in template else None for key in ("item", "count", "city", "day")}
     told = [
-        {"role": "system", "content": SYSTEM},
-        {"role": "user", "content": way.format(**values)},
+        {"role": "system", "content": SYSTEM_PROMPT},
+        {"role": "user", "content": template.format(**values)},
         {"role": "assistant", "content": json.dumps(said, ensure_ascii=False)},
     ]
     return {"messages": told, "family": f"way-{number}"}
@@ -98,7 +98,7 @@ def _conversation(chance: Random, number: int, way: str) -> dict[str, Any]:
 
 def main() -> None:
     """Write orders.jsonl beside this file."""
-    lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in messages()]
+    lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in make_conversations()]
     (FOLDER / "orders.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
 
 

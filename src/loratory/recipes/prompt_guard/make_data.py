@@ -23,36 +23,36 @@ import yaml
 
 FOLDER = Path(__file__).resolve().parent
 SEED = 20263
-VARIANTS = 19  # of a family at most
-TRIES = 40
+MAX_VARIANTS = 19  # of a family at most
+MAX_TRIES = 40
 SAME_WORDS_LIMIT = 0.8
 LABELS = ("benign", "jailbreak")
-FRAMED = frozenset({"chat"})  # sources that get greetings and typing habits
+FRAMED_SOURCES = frozenset({"chat"})  # sources that get greetings and typing habits
 CHOICE = re.compile(r"\{([^{}]*\|[^{}]*)\}")
 SLOT = re.compile(r"\{((?:[a-z0-9]+:)?[a-z]+\d?)\}")
-HELD = re.compile(r"\x04(?:([a-z0-9]+):)?([a-z]+)(\d?)\x05")  # a slot while alternatives are chosen
-BRACES = {"\\{": "\x01", "\\}": "\x02", "\\\\": "\x03"}
-LEET = str.maketrans("aeiostz", "4310572")
+HELD_SLOT = re.compile(r"\x04(?:([a-z0-9]+):)?([a-z]+)(\d?)\x05")  # a slot while alternatives are chosen
+BRACE_ESCAPES = {"\\{": "\x01", "\\}": "\x02", "\\\\": "\x03"}
+LEETSPEAK = str.maketrans("aeiostz", "4310572")
 WORDS = "apple boat cloud dune elm fig gate hill ink jar kite lamp moon nest oak pear quill rain sun tree urn vase well"
 INITIALS = {word[0]: word for word in f"{WORDS} xylophone yarn zebra".split()}
 
 
-def _half(text: str, last: bool) -> str:
+def _take_half(text: str, last: bool) -> str:
     words = text.split()
     middle = len(words) // 2
     return " ".join(words[middle:] if last else words[:middle])
 
 
-CODES: Mapping[str, Callable[[str], str]] = {
+ENCODINGS: Mapping[str, Callable[[str], str]] = {
     "b64": lambda text: b64encode(text.encode()).decode(),
     "rot13": lambda text: codecs.encode(text, "rot13"),
     "hex": lambda text: text.encode().hex(),
-    "leet": lambda text: text.lower().translate(LEET),
+    "leet": lambda text: text.lower().translate(LEETSPEAK),
     "rev": lambda text: text[::-1],
     "spaced": lambda text: " / ".join(" ".join(word) for word in text.split()),
     "initials": lambda text: ", ".join(INITIALS[letter] for letter in text.lower() if letter in INITIALS),
-    "half1": lambda text: _half(text, last=False),
-    "half2": lambda text: _half(text, last=True),
+    "half1": lambda text: _take_half(text, last=False),
+    "half2": lambda text: _take_half(text, last=True),
 }
 
 
@@ -97,7 +97,7 @@ def read_families(label: str, folder: Path = FOLDER) -> list[Family]:
     ]
 
 
-def choose(template: str, random: Random) -> str:
+def choose_alternatives(template: str, random: Random) -> str:
     """Replace each `{one|two}` by one of its alternatives, the inner ones first."""
     template = SLOT.sub("\x04\\1\x05", template)
     while True:
@@ -107,7 +107,7 @@ def choose(template: str, random: Random) -> str:
         template = chosen
 
 
-def fill(text: str, wording: Wording, random: Random) -> str:
+def fill_slots(text: str, wording: Wording, random: Random) -> str:
     """Replace each `{slot}`; one that begins a sentence gets a capital letter."""
     values: dict[str, str] = {}
 
@@ -116,17 +116,17 @@ def fill(text: str, wording: Wording, random: Random) -> str:
         if key not in values:
             taken = {value for other, value in values.items() if other.rstrip("0123456789") == name}
             value = random.choice([value for value in wording.slots[name] if value not in taken])
-            values[key] = fill(choose(value, random), wording, random)
+            values[key] = fill_slots(choose_alternatives(value, random), wording, random)
         return values[key]
 
     pieces: list[str] = []
     position = 0
-    for match in HELD.finditer(text):
+    for match in HELD_SLOT.finditer(text):
         pieces.append(text[position : match.start()])
         code, name, number = match.groups()
         value = value_of(name, number)
         if code is not None:
-            value = CODES[code](value)
+            value = ENCODINGS[code](value)
         elif re.search(r"(^|[.!?>]\s+|\n)$", "".join(pieces)):
             value = value[:1].upper() + value[1:]
         pieces.append(value)
@@ -134,14 +134,14 @@ def fill(text: str, wording: Wording, random: Random) -> str:
     return "".join(pieces) + text[position:]
 
 
-def tidy(text: str) -> str:
+def tidy_punctuation(text: str) -> str:
     """Mend the gaps and doubled stops that alternatives and slots leave."""
     text = re.sub(r"(?<=\S)  +(?=\S)", " ", text).strip()
     text = re.sub(r"(?<=\w) ([,.!?;])(?=\s|$)", r"\1", text)
     return re.sub(r"(?<!\.)([.!?])\.(?=\s|$|\")", r"\1", text)
 
 
-def framed(text: str, wording: Wording, random: Random) -> str:
+def add_frame(text: str, wording: Wording, random: Random) -> str:
     """Put an opening before the prompt and a closing behind it, each with its own chance."""
     if random.random() < 0.22 and not re.match(r"(Hi|Hello|Hey|Sorry|Oops|Dear)\b", text):
         opening = random.choice(wording.openings)
@@ -152,7 +152,7 @@ def framed(text: str, wording: Wording, random: Random) -> str:
     return text
 
 
-def mistyped(text: str, random: Random) -> str:
+def add_typos(text: str, random: Random) -> str:
     """One to three typing mistakes in words of small letters: two letters swapped, one lost or one doubled."""
     places = [match.span() for match in re.finditer(r"(?<![\w'])[a-z]{4,12}(?![\w'])", text)]
     for start, end in sorted(random.sample(places, min(len(places), random.choice([1, 1, 2, 3]))), reverse=True):
@@ -162,7 +162,7 @@ def mistyped(text: str, random: Random) -> str:
     return text
 
 
-def typed(text: str, random: Random) -> str:
+def apply_habit(text: str, random: Random) -> str:
     """One typing habit: as it is, in small letters, or in capitals."""
     draw = random.random()
     if draw < 0.16:
@@ -170,19 +170,19 @@ def typed(text: str, random: Random) -> str:
     return text.upper() if draw > 0.98 and len(text) < 200 else text
 
 
-def render(family: Family, variant: int, attempt: int, wording: Wording) -> Prompt:
+def render_prompt(family: Family, variant: int, attempt: int, wording: Wording) -> Prompt:
     """Render one variant of a family."""
     random = Random(f"{SEED}/{family.name}/{variant}/{attempt}")
     template = family.templates[(variant + attempt // 10) % len(family.templates)]
-    for written, held in BRACES.items():
+    for written, held in BRACE_ESCAPES.items():
         template = template.replace(written, held)
-    text = tidy(fill(choose(template.replace("\\n", "\n"), random), wording, random))
-    if family.source in FRAMED:
-        text = framed(text, wording, random)
+    text = tidy_punctuation(fill_slots(choose_alternatives(template.replace("\\n", "\n"), random), wording, random))
+    if family.source in FRAMED_SOURCES:
+        text = add_frame(text, wording, random)
         if not any(":" in slot for slot in SLOT.findall(template)):
-            text = typed(text, random)
-            text = mistyped(text, random) if random.random() < 0.2 else text
-    for written, held in BRACES.items():
+            text = apply_habit(text, random)
+            text = add_typos(text, random) if random.random() < 0.2 else text
+    for written, held in BRACE_ESCAPES.items():
         text = text.replace(held, written[1])
     return Prompt(text, family)
 
@@ -202,12 +202,12 @@ def is_near_copy(text: str, others: list[Prompt]) -> bool:
     return False
 
 
-def variants(family: Family, wording: Wording) -> Iterator[Prompt]:
+def render_variants(family: Family, wording: Wording) -> Iterator[Prompt]:
     """Variants of a family that are no near copies of each other, until it is exhausted."""
     written: list[Prompt] = []
-    for variant in range(VARIANTS):
-        for attempt in range(TRIES):
-            prompt = render(family, variant, attempt, wording)
+    for variant in range(MAX_VARIANTS):
+        for attempt in range(MAX_TRIES):
+            prompt = render_prompt(family, variant, attempt, wording)
             if not is_near_copy(prompt.text, written):
                 written.append(prompt)
                 yield prompt
@@ -220,14 +220,14 @@ def make_prompts(folder: Path = FOLDER) -> list[Prompt]:
     found: dict[str, Prompt] = {}
     for label in LABELS:
         for family in read_families(label, folder):
-            for prompt in variants(family, wording):
+            for prompt in render_variants(family, wording):
                 found.setdefault(prompt.text.lower(), prompt)
     prompts = list(found.values())
     Random(SEED).shuffle(prompts)
     return prompts
 
 
-def as_line(prompt: Prompt) -> str:
+def to_json_line(prompt: Prompt) -> str:
     """Write one prompt as one JSON line."""
     family = prompt.family
     record = {"text": prompt.text, "label": family.label, "family": family.name, "source": family.source}
@@ -236,7 +236,7 @@ def as_line(prompt: Prompt) -> str:
 
 def main() -> None:
     """Write prompts.jsonl beside this file."""
-    lines = [as_line(prompt) for prompt in make_prompts()]
+    lines = [to_json_line(prompt) for prompt in make_prompts()]
     (FOLDER / "prompts.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
 
 

@@ -22,8 +22,8 @@ INSTRUCTION = (
     "Triage this customer message as FRAUD, MERCHANT_ERROR, PASSWORD_RESET or INFO "
     'and answer with one JSON object only, in the form {"label": "..."}.'
 )
-TARGETS = {"fraud": 1110, "merchant_error": 860, "password_reset": 710, "info": 860}
-MOST_PER_FAMILY = {"easy": 9, "medium": 9, "hard": 5}
+MESSAGES_PER_LABEL = {"fraud": 1110, "merchant_error": 860, "password_reset": 710, "info": 860}
+MAX_PER_FAMILY = {"easy": 9, "medium": 9, "hard": 5}
 TRIES_PER_MESSAGE = 40
 SAME_WORDS_LIMIT = 0.8
 LETTER_NEIGHBOURS = {
@@ -31,7 +31,7 @@ LETTER_NEIGHBOURS = {
     "k": "jl", "l": "k", "m": "n", "n": "bm", "o": "ip", "p": "o", "q": "w", "r": "et", "s": "ad", "t": "ry",
     "u": "yi", "v": "cb", "w": "qe", "x": "zc", "y": "tu", "z": "x",
 }  # fmt: skip
-GREETED = re.compile(
+GREETING = re.compile(
     r"(dear|hello|hi|hey|good (day|morning|evening|afternoon)|sirs?|first of all|omg)\b", re.IGNORECASE
 )
 PLAIN_START = re.compile(
@@ -126,7 +126,7 @@ def fill_slots(text: str, wording: Wording, random: Random) -> str:
     return "".join(pieces) + text[position:]
 
 
-def tidy(text: str) -> str:
+def tidy_punctuation(text: str) -> str:
     """Mend the gaps that empty alternatives leave."""
     text = re.sub(r" +", " ", text).strip()
     text = re.sub(r" ([.,!?;])(?=\s|$)", r"\1", text)
@@ -151,7 +151,7 @@ def add_frame(core: str, family: Family, wording: Wording, random: Random) -> st
         tail.append(random.choice(wording.closings))
     if tail and core[-1].isalnum():
         core += random.choice([".", ".", ""])
-    if not GREETED.match(core):
+    if not GREETING.match(core):
         if random.random() < (0.03 if bare else 0.15):
             core = f"{random.choice(wording.lead_remarks)} {core}"
         if random.random() < (0.12 if bare else 0.42):
@@ -209,11 +209,11 @@ def add_typos(text: str, random: Random, wording: Wording) -> str:
     return text
 
 
-def render(family: Family, variant: int, attempt: int, wording: Wording) -> Message:
+def render_message(family: Family, variant: int, attempt: int, wording: Wording) -> Message:
     """Render one variant of a family."""
     random = Random(f"{SEED}/{family.name}/{variant}/{attempt}")
     template = family.templates[(variant + attempt // 10) % len(family.templates)]
-    core = tidy(fill_slots(choose_alternatives(template, random), wording, random))
+    core = tidy_punctuation(fill_slots(choose_alternatives(template, random), wording, random))
     framed = fill_slots(add_frame(core, family, wording, random), wording, random)
     return Message(add_typos(apply_habit(framed, family, wording, random), random, wording), family)
 
@@ -233,24 +233,24 @@ def is_near_copy(text: str, others: list[Message]) -> bool:
     return False
 
 
-def next_message(family: Family, written: list[Message], wording: Wording) -> Message | None:
+def render_new_message(family: Family, written: list[Message], wording: Wording) -> Message | None:
     """Return a further variant that is no near copy of those written, or None if the family is exhausted."""
     for attempt in range(TRIES_PER_MESSAGE):
-        message = render(family, len(written), attempt, wording)
+        message = render_message(family, len(written), attempt, wording)
         if not is_near_copy(message.text, written):
             return message
     return None
 
 
-def write_label(families: list[Family], target: int, wording: Wording) -> Iterator[Message]:
+def render_label(families: list[Family], target: int, wording: Wording) -> Iterator[Message]:
     """Go round the families, one message each, until the label has its number of messages."""
     written: dict[str, list[Message]] = {family.name: [] for family in families}
     texts: set[str] = set()
-    for count in range(max(MOST_PER_FAMILY.values())):
-        order = [family for family in families if count < MOST_PER_FAMILY[family.difficulty]]
+    for count in range(max(MAX_PER_FAMILY.values())):
+        order = [family for family in families if count < MAX_PER_FAMILY[family.difficulty]]
         Random(f"{SEED}/{len(texts)}").shuffle(order)
         for family in order:
-            message = next_message(family, written[family.name], wording)
+            message = render_new_message(family, written[family.name], wording)
             if message is None or message.text.lower() in texts or len(texts) == target:
                 continue
             texts.add(message.text.lower())
@@ -262,13 +262,13 @@ def make_messages(folder: Path = FOLDER) -> list[Message]:
     """Render all messages in their fixed shuffled order."""
     wording = Wording(**read_yaml(folder / "wording.yaml"))
     messages: list[Message] = []
-    for stem, target in TARGETS.items():
-        messages.extend(write_label(read_families(folder / f"families_{stem}.yaml"), target, wording))
+    for stem, target in MESSAGES_PER_LABEL.items():
+        messages.extend(render_label(read_families(folder / f"families_{stem}.yaml"), target, wording))
     Random(SEED).shuffle(messages)
     return messages
 
 
-def as_line(message: Message) -> str:
+def to_json_line(message: Message) -> str:
     """Write one message as one JSON line."""
     record = {
         "instruction": INSTRUCTION,
@@ -282,7 +282,7 @@ def as_line(message: Message) -> str:
 
 def main() -> None:
     """Write messages.jsonl beside this file."""
-    lines = [as_line(message) for message in make_messages()]
+    lines = [to_json_line(message) for message in make_messages()]
     if len({json.loads(line)["input"].lower() for line in lines}) != len(lines):
         raise ValueError("two messages have the same text")
     (FOLDER / "messages.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")

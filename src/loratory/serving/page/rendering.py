@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from loratory import __version__
 from loratory.evaluation import cells
-from loratory.serving.page.views import chance
+from loratory.serving.page.views import format_probability
 
 ASSETS: Mapping[str, str] = {
     "style.css": "text/css",
@@ -22,30 +22,30 @@ ASSETS: Mapping[str, str] = {
     "page.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
-POLICY = (
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 # A report carries its style and its drawings in itself, and asks for nothing.
-REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+REPORT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 # same-origin, not no-referrer: under that a browser sends `Origin: null` with our own forms, which the gate refuses.
-HEADERS = {"referrer-policy": "same-origin", "cache-control": "no-store"}
+PAGE_HEADERS = {"referrer-policy": "same-origin", "cache-control": "no-store"}
 
 
 @cache
-def asset(name: str) -> bytes:
+def read_asset(name: str) -> bytes:
     """A file of the page, from the package."""
     return files(__package__).joinpath(name).read_bytes()
 
 
 @cache
-def version_of(name: str) -> str:
+def asset_version(name: str) -> str:
     """What the address of a file ends with, so that browsers may keep it and still see the next one."""
-    return hashlib.sha256(asset(name)).hexdigest()[:8]
+    return hashlib.sha256(read_asset(name)).hexdigest()[:8]
 
 
 @cache
-def _environment() -> Environment:
+def _make_environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(str(files(__package__))),
         autoescape=True,
@@ -54,26 +54,26 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "chance": chance,
-        "breakable": breakable,
-        "milliseconds": cells.milliseconds,
-        "seconds": cells.seconds,
+        "chance": format_probability,
+        "breakable": add_word_breaks,
+        "milliseconds": cells.format_milliseconds,
+        "seconds": cells.format_seconds,
     }
-    made.globals |= {"version": __version__, "version_of": version_of}
+    made.globals |= {"version": __version__, "version_of": asset_version}
     return made
 
 
-def breakable(name: str) -> Markup:
+def add_word_breaks(name: str) -> Markup:
     """A name that may go on in the next line after an underscore."""
     return Markup("_<wbr>").join(name.split("_"))
 
 
-def html(template: str, values: Mapping[str, Any]) -> str:
+def render_html(template: str, values: Mapping[str, Any]) -> str:
     """A template of ours, every value escaped."""
-    return _environment().get_template(f"{template}.html.jinja").render(**values)
+    return _make_environment().get_template(f"{template}.html.jinja").render(**values)
 
 
-def shown(template: str, values: Mapping[str, Any], status: int = 200) -> Response:
+def render_response(template: str, values: Mapping[str, Any], status: int = 200) -> Response:
     """A page, or a part of one."""
-    headers = {**HEADERS, "content-security-policy": POLICY}
-    return Response(html(template, values), status, headers, "text/html")
+    headers = {**PAGE_HEADERS, "content-security-policy": CONTENT_SECURITY_POLICY}
+    return Response(render_html(template, values), status, headers, "text/html")

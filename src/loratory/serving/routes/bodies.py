@@ -8,10 +8,10 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
-from loratory.errors import nearest, shown
-from loratory.serving.refusals import Refusal
+from loratory.errors import suggest_nearest, format_value
+from loratory.serving.refusals import ApiError
 
-NAMES: Mapping[type, str] = {
+TYPE_NAMES: Mapping[type, str] = {
     list: "a list",
     bool: "true or false",
     str: "a string",
@@ -20,32 +20,32 @@ NAMES: Mapping[type, str] = {
 }
 
 
-def any_object(body: bytes) -> dict[str, Any]:
+def parse_json_object(body: bytes) -> dict[str, Any]:
     """A JSON object. Raises Refusal."""
     try:
         found = from_json(body, allow_inf_nan=False)
     except ValueError:
-        raise Refusal("invalid_request", "the body is no JSON") from None
+        raise ApiError("invalid_request", "the body is no JSON") from None
     if not isinstance(found, dict):
-        raise Refusal("invalid_request", f"the body is {shown(found)}; allowed: a JSON object")
+        raise ApiError("invalid_request", f"the body is {format_value(found)}; allowed: a JSON object")
     return found
 
 
-def object_of(body: bytes, known: Mapping[str, type]) -> dict[str, Any]:
+def parse_body(body: bytes, known: Mapping[str, type]) -> dict[str, Any]:
     """A JSON object with these members only, each of its type where it is given. Raises Refusal."""
-    found = any_object(body)
+    found = parse_json_object(body)
     for name, value in found.items():
         if name not in known:
-            raise Refusal(
+            raise ApiError(
                 "invalid_input",
-                f"unknown member {shown(name)}{nearest(name, known)}; allowed: {', '.join(known)}",
+                f"unknown member {format_value(name)}{suggest_nearest(name, known)}; allowed: {', '.join(known)}",
                 where=name[:80],
             )
         if not isinstance(value, known[name]):
-            raise Refusal("invalid_input", f"it is {shown(value)}; allowed: {NAMES[known[name]]}", where=name)
+            raise ApiError("invalid_input", f"it is {format_value(value)}; allowed: {TYPE_NAMES[known[name]]}", where=name)
     return found
 
 
-def respond(value: Any, status: int = 200) -> Response:
+def json_response(value: Any, status: int = 200) -> Response:
     """JSON; what is no number in JSON (infinity) becomes null."""
     return Response(to_json(value, inf_nan_mode="null"), status, media_type="application/json")
