@@ -44,10 +44,10 @@ class Writing:
 
     def __init__(self, base: Path, size: Size) -> None:
         from loratory.models.trunks import TorchBackbonePool
-        from loratory.protocols import Network, GenerateRequest
+        from loratory.protocols import GenerateRequest, Network
 
         self.trunk: Any = TorchBackbonePool().get_base(str(base))
-        chance, vocabulary = random.Random(2), self.trunk.speaker().voice.vocabulary
+        chance, vocabulary = random.Random(2), self.trunk.create_scorer().lm_head.vocab_size
         special = set(self.trunk.tokenizer.tokenizer.all_special_ids)
         plain = [token for token in range(vocabulary) if token not in special]
         prompts = [tuple(chance.choices(plain, k=chance.randint(*size.prompt))) for _ in range(size.requests)]
@@ -67,18 +67,18 @@ class Writing:
         return self._batches(self.requests)
 
     def _batches(self, requests: Sequence[Any]) -> list[Any]:
-        return [one for i in range(0, len(requests), ROWS) for one in self.trunk.write(requests[i : i + ROWS])]
+        return [one for i in range(0, len(requests), ROWS) for one in self.trunk.generate(requests[i : i + ROWS])]
 
     def refilled(self) -> list[Any]:
         """Who ends makes room for the next."""
-        scribe, pens = self.trunk.scribe(), [self.trunk.pen(request) for request in self.requests]
+        scribe, pens = self.trunk.create_generator(), [self.trunk.create_sequence(request) for request in self.requests]
         coming = list(pens[::-1])
-        while coming or not scribe.done:
+        while coming or not scribe.is_done:
             room = ROWS - sum(pen.going for pen in scribe.pens)
             if coming and room:
-                self.trunk.seat(scribe, [coming.pop() for _ in range(min(room, len(coming)))], True)
+                self.trunk.add_sequences(scribe, [coming.pop() for _ in range(min(room, len(coming)))], True)
             scribe.step()
-        return [pen.written() for pen in pens]
+        return [pen.to_generation() for pen in pens]
 
     def block(self, way: Callable[[], list[Any]]) -> dict[str, Any]:
         """All of them, once."""
@@ -129,7 +129,10 @@ def main() -> None:
     base = options.base or resolve_base("seedling").folder
     writing = Writing(base, size)
     result = {
-        "machine": {**describe_environment("cpu"), "measured": asdict(probe.load_or_measure() if options.quick else probe.measure_hardware())},
+        "machine": {
+            **describe_environment("cpu"),
+            "measured": asdict(probe.load_or_measure() if options.quick else probe.measure_hardware()),
+        },
         "base": {"name": base.name, "parameters": writing.trunk.parameters()},
         "asked": {**asdict(size), "rows": ROWS},
         "writing": writing.measure(options.blocks or size.blocks),

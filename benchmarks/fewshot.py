@@ -75,7 +75,7 @@ def trunk() -> Any:
 
     if not POOL:
         POOL.append(TorchBackbonePool())
-    return POOL[0].base("minilm")
+    return POOL[0].get_base("minilm")
 
 
 POOL: list[Any] = []

@@ -126,7 +126,7 @@ class Writing:
         self.model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
         self.model.generation_config.eos_token_id = None  # nothing ends a text but its length
         self.end = self.trunk.tokenizer.tokenizer.eos_token_id
-        chance, vocabulary = random.Random(2), self.trunk.speaker().voice.vocabulary
+        chance, vocabulary = random.Random(2), self.trunk.create_scorer().lm_head.vocab_size
         lengths = [chance.randint(*size.prompt) for _ in range(PROMPTS)]
         special = set(self.trunk.tokenizer.tokenizer.all_special_ids)
         plain = [token for token in range(vocabulary) if token not in special]
@@ -144,7 +144,11 @@ class Writing:
         ids = torch.tensor([[self.trunk.tokenizer.pad] * (longest - len(row)) + list(row) for row in prompts])
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in prompts])
         with torch.inference_mode():
-            options = {"max_new_tokens": self.new, "do_sample": False, "pad_token_id": self.trunk.tokenizer.pad}
+            options = {
+                "max_new_tokens": self.new,
+                "do_sample": False,
+                "pad_token_id": self.trunk.tokenizer.pad_token_id,
+            }
             found: list[list[int]] = self.model.generate(ids, attention_mask=mask, **options)[:, longest:].tolist()
         return found
 
@@ -157,10 +161,13 @@ class Writing:
         return [[*ids, self.end] for ids in self._written(prompts, frozenset({self.end}), schema=SCHEMA)]
 
     def _written(self, prompts: Sequence[tuple[int, ...]], ends: frozenset[int], **more: Any) -> list[list[int]]:
-        from loratory.protocols import Network, GenerateRequest
+        from loratory.protocols import GenerateRequest, Network
 
         network = Network(self.trunk)
-        return [list(w.ids) for w in self.trunk.write([GenerateRequest(network, p, self.new, ends, **more) for p in prompts])]
+        return [
+            list(w.ids)
+            for w in self.trunk.generate([GenerateRequest(network, p, self.new, ends, **more) for p in prompts])
+        ]
 
     def block(self, way: Callable[[Sequence[tuple[int, ...]]], list[list[int]]], batch: int) -> dict[str, Any]:
         """All prompts, `batch` at a time."""
@@ -316,7 +323,7 @@ def sft_trainer(base: str, count: int, way: Mapping[str, Any], folder: str) -> A
 
     trunk, (task, examples) = TorchBackbonePool().get_base(base), lessons(count)
     made = material(trunk, task, examples)
-    masks = [[0] * (len(page.ids) - page.answered) + [1] * page.answered for page in made]
+    masks = [[0] * (len(page.ids) - page.loss_tokens) + [1] * page.loss_tokens for page in made]
     rows = Dataset.from_dict({"input_ids": [list(page.ids) for page in made], "completion_mask": masks})
     arguments = SFTConfig(
         folder, use_cpu=True, bf16=precision() == "bf16", report_to=[], disable_tqdm=True, save_strategy="no",
@@ -378,7 +385,10 @@ def main() -> None:
     base = options.base or resolve_base("seedling").folder
     writing = Writing(base, size)
     result = {
-        "machine": {**describe_environment("cpu"), "measured": asdict(probe.load_or_measure() if options.quick else probe.measure_hardware())},
+        "machine": {
+            **describe_environment("cpu"),
+            "measured": asdict(probe.load_or_measure() if options.quick else probe.measure_hardware()),
+        },
         "base": {"name": base.name, "parameters": writing.trunk.parameters()},
         "writing": {f"batch_{batch}": writing.measure(batch, count) for batch in (1, PROMPTS)},
         "training": {"precision": precision(), **trained(str(base), size, count)},

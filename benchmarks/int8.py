@@ -23,7 +23,7 @@ from loratory.flows.run import RunPaths, run_experiment
 from loratory.flows.specs import load_spec
 from loratory.models import int8, probe
 from loratory.models.execution import run_locally
-from loratory.protocols import ScoredPredictions, Predictor, predict_and_score
+from loratory.protocols import Predictor, ScoredPredictions, predict_and_score
 from loratory.serving.engine import unwrap_predictor
 
 RESULT = Path(__file__).parent / "results" / "int8.json"
@@ -64,13 +64,13 @@ def answer_with(predictor: Predictor, examples: Sequence[Any], bits: int) -> Sco
     network: Any = unwrap_predictor(predictor).network
     measured, int8.weight_bits = int8.weight_bits, lambda: bits  # type: ignore[assignment]
     try:
-        network.trunk.sessions.clear()
+        network.backbone.int8_sessions.clear()
         with tempfile.TemporaryDirectory() as graphs:
             int8.prepare_int8(network, Path(graphs), 1, print)
             return predict_and_score(predictor, examples, run_locally)
     finally:
         int8.weight_bits = measured
-        network.trunk.sessions.clear()
+        network.backbone.int8_sessions.clear()
 
 
 def accuracy(predictor: Predictor, outcome: ScoredPredictions) -> float:

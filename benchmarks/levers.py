@@ -50,7 +50,9 @@ def measured(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, list[flo
     found: dict[str, dict[str, list[float]]] = {}
     for name, lever in LEVERS.items():
         split = splits[bool(lever.get("data"))]
-        training = resolve_auto_options(TrainingSpec(**{"epochs": epochs, **lever.get("training", {})}), probe.load_or_measure())
+        training = resolve_auto_options(
+            TrainingSpec(**{"epochs": epochs, **lever.get("training", {})}), probe.load_or_measure()
+        )
         regime = Lora(**{"layers": "top-3", **lever.get("lora", {})})
         rows = found.setdefault(name, {"validation": [], "calibration": []})
         for seed in range(1, seeds + 1):

@@ -47,7 +47,7 @@ def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str,
     from loratory.models.activations import ActivationCache
     from loratory.models.execution import run_locally
     from loratory.models.trunks import TorchBackbonePool
-    from loratory.protocols import FitContext, Example, TrainSet
+    from loratory.protocols import Example, FitContext, TrainSet
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
     from loratory.tasks.classify import Classify

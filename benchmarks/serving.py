@@ -269,11 +269,11 @@ def parts(rival: Rival, texts: Sequence[str], port: int, fit: Path) -> dict[str,
     spent: dict[str, list[float]] = {"ask": [], "pass": [], "read": []}
     for text in texts[:CALM]:
         began = time.perf_counter()
-        asked = inner.ask([{"text": text}])
+        asked = inner.plan([{"text": text}])
         made = time.perf_counter()
         outputs = run_locally(asked.requests)
         passed = time.perf_counter()
-        asked.read(outputs)
+        asked.read_outputs(outputs)
         for name, seconds in (("ask", made - began), ("pass", passed - made), ("read", time.perf_counter() - passed)):
             spent[name].append(seconds * 1000)
     return {"http_ms": round(bare, 2), **{f"{name}_ms": round(median(each), 3) for name, each in spent.items()}}

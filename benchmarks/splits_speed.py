@@ -71,7 +71,7 @@ def measure_signatures(pipe: Connection, kind: str, count: int) -> None:
 
     from datasketch import MinHash
 
-    from loratory.data.similarity import PERMUTATIONS, hash_ngrams, compute_minhash
+    from loratory.data.similarity import PERMUTATIONS, compute_minhash, hash_ngrams
 
     texts = texts_of(kind, count)
     begin = time.process_time()

@@ -158,12 +158,12 @@ class Caching:
 
     def compute_pooled(self, *arguments: Any) -> Any:
         """As it is."""
-        return self._remembered.pooled(*arguments)
+        return self._remembered.compute_pooled(*arguments)
 
     def lookup_layer_inputs(self, *arguments: Any) -> Any:
         """Timed."""
         started = time.perf_counter()
-        found = self._remembered.below(*arguments)
+        found = self._remembered.lookup_layer_inputs(*arguments)
         self.seconds += time.perf_counter() - started
         return found
 

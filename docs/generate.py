@@ -23,7 +23,7 @@ from loratory.data.columns import match_columns
 from loratory.data.examples import to_examples
 from loratory.data.languages import measure_everyday_words
 from loratory.data.readers import read_source
-from loratory.discovery import load_named, list_names
+from loratory.discovery import list_names, load_named
 from loratory.errors import LoratoryError
 from loratory.evaluation.headlines import HEADLINE_CASES
 from loratory.flows.init import write_spec_for_data
@@ -36,7 +36,7 @@ from loratory.specs.evidence import Ceiling, EvidenceSpec, Floor, GateSpec
 from loratory.specs.frame import DEFAULT_BASE
 from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
 from loratory.specs.schema import SECTION_HELP, KnownClasses, build_spec_schema
-from loratory.specs.serve import LimitsSpec, ServerSpec, ServeSpec, ServedTaskSpec
+from loratory.specs.serve import LimitsSpec, ServedTaskSpec, ServerSpec, ServeSpec
 from loratory.specs.stress import StressSpec
 from loratory.specs.training import ConsistencySpec, LossSpec, TrainingSpec
 from loratory.specs.writing import GenerationSpec

@@ -207,7 +207,9 @@ def _trained(school: School, checkpoints: FolderCheckpoints, seed: int) -> dict[
     spec = TrainingSpec(
         schedule="cosine", warmup=0.02, weight_decay=0.1, checkpoint_seconds=CHECKPOINTS, precision="bf16"
     )
-    context = FitContext(seed, run_locally, checkpoints, ActivationCache(run_locally), spec, report, lambda: bool(stopping))
+    context = FitContext(
+        seed, run_locally, checkpoints, ActivationCache(run_locally), spec, report, lambda: bool(stopping)
+    )
     try:
         return train(school.course(), context)
     except RunInterrupted as stopped:

@@ -105,7 +105,11 @@ def spans_to_dicts(spans: Sequence[Span]) -> list[dict[str, Any]]:
 def expected_answer(sample: Sample, task: str) -> Any:
     """The answer that every form of a sample is read as."""
     if task == "tag":
-        return {"spans": [{**span, "text": sample.text[span["start"] : span["end"]]} for span in spans_to_dicts(sample.spans)]}
+        return {
+            "spans": [
+                {**span, "text": sample.text[span["start"] : span["end"]]} for span in spans_to_dicts(sample.spans)
+            ]
+        }
     return {"label": sample.choice} if task == "classify" else sample.answer
 
 
@@ -378,7 +382,9 @@ def prodigy_spans(given: Sequence[Sample]) -> File:
         if not spans:
             del row["spans"]
         rows.append(_add_hashes(row, n, "ner_manual"))
-        rows.append(_add_hashes({**row, "spans": [{"start": 0, "end": 1, "label": "WRONG"}]}, n, "ner_manual", "reject"))
+        rows.append(
+            _add_hashes({**row, "spans": [{"start": 0, "end": 1, "label": "WRONG"}]}, n, "ner_manual", "reject")
+        )
     return lines_file(rows)
 
 

@@ -11,7 +11,7 @@ import torch
 from loratory.data import ledger
 from loratory.models import places
 from loratory.models.trunks import TorchBackbone
-from tiny import BasePathOf, BackboneOf, save_base, load_backbone_from
+from tiny import BackboneOf, BasePathOf, load_backbone_from, save_base
 
 pytest_plugins = ["recording"]
 torch.set_num_threads(1)  # tiny products: more threads only wait for each other

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loratory.protocols import InferencePlan, EncodeRequest, Input, Network, Prediction, InferenceRequest, TokenIds
+from loratory.protocols import EncodeRequest, InferencePlan, InferenceRequest, Input, Network, Prediction, TokenIds
 from loratory.serving.app import create_app
 from loratory.serving.engine import Engine, EngineLimits
 from loratory.serving.gate import RequestMiddleware
 from loratory.serving.keys import ApiKey, ApiKeys, hash_secret
-from loratory.serving.server import ServiceLoader, Server
-from loratory.serving.services import ServiceRegistry, Service, FallbackStage
+from loratory.serving.server import Server, ServiceLoader
+from loratory.serving.services import FallbackStage, Service, ServiceRegistry
 from loratory.specs.serve import ServerSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
@@ -38,7 +38,7 @@ def predict_by_keyword(task: Any, input: Input) -> Prediction:
     labels: tuple[str, ...] = task.labels
     chosen = next((label for label in labels if label.lower() in str(input["text"]).lower()), labels[0])
     rest = 0.25 / (len(labels) - 1)
-    return task.from_odds(input, {label: 0.75 if label == chosen else rest for label in labels})  # type: ignore[no-any-return]
+    return task.from_probabilities(input, {label: 0.75 if label == chosen else rest for label in labels})  # type: ignore[no-any-return]
 
 
 def _spans(task: Tag, text: str) -> Prediction:

@@ -12,7 +12,7 @@ from loratory.protocols import Input, Prediction, RequestRunner
 from loratory.serving.engine import Engine
 from loratory.serving.keys import ApiKeys
 from loratory.serving.server import Server
-from loratory.serving.services import ServiceRegistry, Service, FallbackStage
+from loratory.serving.services import FallbackStage, Service, ServiceRegistry
 from loratory.specs.serve import LimitsSpec, ServerSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
@@ -93,4 +93,6 @@ def make_server(
     def load(name: str, path: str) -> Service:
         raise AssertionError
 
-    return Server(spec, ServiceRegistry(make_services() if made is None else made, {}), Engine(), load, keys or ApiKeys({}))
+    return Server(
+        spec, ServiceRegistry(make_services() if made is None else made, {}), Engine(), load, keys or ApiKeys({})
+    )

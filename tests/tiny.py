@@ -14,7 +14,7 @@ from loratory.models.activations import ActivationCache
 from loratory.models.bases import describe_base
 from loratory.models.execution import run_locally
 from loratory.models.trunks import TorchBackbone, load_backbone
-from loratory.protocols import Adapter, FitContext, Example, TrainSet
+from loratory.protocols import Adapter, Example, FitContext, TrainSet
 from loratory.specs.training import TrainingSpec
 from loratory.tasks.classify import Classify
 from loratory.training.checkpoints import NoCheckpoints
@@ -22,7 +22,11 @@ from loratory.training.checkpoints import NoCheckpoints
 BasePathOf = Callable[[str], Path]  # a family to the folder of its tiny base
 BackboneOf = Callable[[str], TorchBackbone]  # a family to its shared trunk
 BASE_CONFIG = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-WIDE_CONFIG = {**BASE_CONFIG, "max_position_embeddings": 64, "initializer_range": 0.15}  # larger than usual: states must differ
+WIDE_CONFIG = {
+    **BASE_CONFIG,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.15,
+}  # larger than usual: states must differ
 GROUPED_CONFIG = {**WIDE_CONFIG, "num_key_value_heads": 2}
 FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "bert": ("BertConfig", WIDE_CONFIG),
@@ -52,7 +56,10 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "initializer_range": 0.15,
         },
     ),
-    "llama": ("LlamaConfig", {**WIDE_CONFIG, "num_key_value_heads": 4}),  # heads of its own each, so the short attention
+    "llama": (
+        "LlamaConfig",
+        {**WIDE_CONFIG, "num_key_value_heads": 4},
+    ),  # heads of its own each, so the short attention
     "qwen2": ("Qwen2Config", GROUPED_CONFIG),
     "qwen3": ("Qwen3Config", {**GROUPED_CONFIG, "head_dim": 8}),
     "smollm3": ("SmolLM3Config", GROUPED_CONFIG),
@@ -62,13 +69,23 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "phi3": ("Phi3Config", GROUPED_CONFIG),
     "roformer": ("RoFormerConfig", WIDE_CONFIG),  # in no table of ours: every linear layer
     "mpnet": ("MPNetConfig", {**WIDE_CONFIG, "max_position_embeddings": 66}),  # never calls registered attention
-    "albert": ("AlbertConfig", {**WIDE_CONFIG, "embedding_size": 16, "num_hidden_groups": 2}),  # a pooler unlike the others'
+    "albert": (
+        "AlbertConfig",
+        {**WIDE_CONFIG, "embedding_size": 16, "num_hidden_groups": 2},
+    ),  # a pooler unlike the others'
 }
 LISTED_FAMILIES = ("bert", "roberta", "deberta-v2", "modernbert", "distilbert", "llama", "qwen2", "qwen3")
 TRAINABLE_FAMILIES = (*LISTED_FAMILIES, "roformer")  # families in which everything must work
 TOKEN_TYPE_FAMILIES = ("bert", "deberta-v2", "roformer", "albert")  # families whose tokenizers give token types
 CAUSAL_FAMILIES = ("llama", "qwen2", "qwen3")
-GENERATING_FAMILIES = (*CAUSAL_FAMILIES, "smollm3", "gemma2", "gemma3", "phi", "phi3")  # families that are taught to write
+GENERATING_FAMILIES = (
+    *CAUSAL_FAMILIES,
+    "smollm3",
+    "gemma2",
+    "gemma3",
+    "phi",
+    "phi3",
+)  # families that are taught to write
 
 TOPICS: Mapping[str, Sequence[str]] = {
     "card": ("my card was blocked", "the card did not arrive", "a new card please", "my card is broken"),
@@ -104,8 +121,15 @@ def make_word_piece_tokenizer(typed: bool = True) -> Any:
     It is written and not trained, because training breaks ties by chance.
     """
     letters = sorted(set("".join(make_corpus())) - {" "})
-    tokens = [*SPECIAL_TOKENS.values(), *letters, *(f"##{c}" for c in letters), *(w for w in make_vocabulary() if len(w) > 1)]
-    made = Tokenizer(models.WordPiece(vocab={token: i for i, token in enumerate(tokens)}, unk_token=SPECIAL_TOKENS["unk"]))
+    tokens = [
+        *SPECIAL_TOKENS.values(),
+        *letters,
+        *(f"##{c}" for c in letters),
+        *(w for w in make_vocabulary() if len(w) > 1),
+    ]
+    made = Tokenizer(
+        models.WordPiece(vocab={token: i for i, token in enumerate(tokens)}, unk_token=SPECIAL_TOKENS["unk"])
+    )
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
@@ -137,7 +161,11 @@ def make_bpe_tokenizer(start: bool = True) -> Any:
     inputs = ["input_ids", "attention_mask"]
     if not start:
         return transformers.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-            tokenizer_object=made, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT, unk_token=END_OF_TEXT, model_input_names=inputs
+            tokenizer_object=made,
+            eos_token=END_OF_TEXT,
+            pad_token=END_OF_TEXT,
+            unk_token=END_OF_TEXT,
+            model_input_names=inputs,
         )
     made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     return transformers.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
@@ -156,7 +184,11 @@ def make_config(family: str, tokenizer: Any, **more: Any) -> Any:
 
 def save_base(folder: Path, family: str, seed: int = 7, kind: str = "AutoModel", **more: Any) -> Path:
     """A model folder with random weights and its tokenizer."""
-    tokenizer = make_bpe_tokenizer(start=family == "llama") if family in CAUSAL_FAMILIES else make_word_piece_tokenizer(family in TOKEN_TYPE_FAMILIES)
+    tokenizer = (
+        make_bpe_tokenizer(start=family == "llama")
+        if family in CAUSAL_FAMILIES
+        else make_word_piece_tokenizer(family in TOKEN_TYPE_FAMILIES)
+    )
     config = make_config(family, tokenizer, **more)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -234,5 +266,12 @@ def make_context(
     spec = TrainingSpec(**{"precision": "fp32", "epochs": 2, "batch_tokens": 96, "batch_examples": 8, **training})
     kept = NoCheckpoints() if checkpoints is None else checkpoints
     return FitContext(
-        seed, run_locally, kept, ActivationCache(run_locally), training=spec, report=report, should_stop=stopping, device="cpu"
+        seed,
+        run_locally,
+        kept,
+        ActivationCache(run_locally),
+        training=spec,
+        report=report,
+        should_stop=stopping,
+        device="cpu",
     )

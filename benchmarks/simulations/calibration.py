@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loratory.evaluation.calibration import compute_calibration_error, estimate_chance_error, collect_confidences
-from loratory.protocols import Example, ScoredPredictions, Prediction
+from loratory.evaluation.calibration import collect_confidences, compute_calibration_error, estimate_chance_error
+from loratory.protocols import Example, Prediction, ScoredPredictions
 from simulations.claims import Claim, claim_rate
 
 WORLDS = 400

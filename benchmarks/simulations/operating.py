@@ -15,7 +15,7 @@ import numpy as np
 
 from loratory.evaluation import operating
 from loratory.evaluation.bootstrap import Floats, Integers
-from loratory.predictors.operated import OperatingPoint, choose_labels, score_in_scope, apply_temperature
+from loratory.predictors.operated import OperatingPoint, apply_temperature, choose_labels, score_in_scope
 from loratory.protocols import Prediction
 from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
 from simulations.claims import Claim, claim_rate

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from loratory.evaluation.choice import select_contender
 from loratory.evaluation.contest import ComparisonSet, build_comparison_set
 from loratory.evaluation.gate import evaluate_all_gates
-from loratory.evaluation.measured import Fit, ContenderResult
-from loratory.protocols import Example, ScoredPredictions, Prediction, ParameterCount
+from loratory.evaluation.measured import ContenderResult, Fit
+from loratory.protocols import Example, ParameterCount, Prediction, ScoredPredictions
 from loratory.specs.evidence import EvidenceSpec, Floor, GateSpec
 from loratory.tasks.classify import Classify
 from simulations.claims import Claim, claim_bias, claim_rate

@@ -315,7 +315,8 @@ def _count_leaks(train: Sequence[str], test: Sequence[str], chance: random.Rando
     grouping = group_examples(examples, [*train, *test], THRESHOLD, join_duplicates=join, parts=names)
     parts = Parts(tuple(examples[: len(train)]), (), (), tuple(examples[len(train) :]))
     return sum(
-        one["exact"] + one["near"] for one in summarise_leaks(parts, find_leaks(TASK, parts, name_pairs_by_origin(examples, grouping)))
+        one["exact"] + one["near"]
+        for one in summarise_leaks(parts, find_leaks(TASK, parts, name_pairs_by_origin(examples, grouping)))
     )
 
 

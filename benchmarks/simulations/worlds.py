@@ -16,8 +16,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from loratory.evaluation.contest import ComparisonSet, build_comparison_set
-from loratory.evaluation.measured import Fit, ContenderResult
-from loratory.protocols import Counts, Example, ScoredPredictions, Prediction, ParameterCount, Task
+from loratory.evaluation.measured import ContenderResult, Fit
+from loratory.protocols import Counts, Example, ParameterCount, Prediction, ScoredPredictions, Task
 from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
@@ -180,8 +180,15 @@ def _contest(
     rows = []
     for place, (answers, look) in enumerate(zip(made, looks, strict=True)):
         predictions, marks = zip(*answers, strict=True)
-        test, validation = ScoredPredictions(examples, predictions, marks), ScoredPredictions([], [], [_looks(task, look)])
-        rows.append(ContenderResult(f"c{place}", "made", None, False, (Fit(0, validation, test, 0.0),), 0, ParameterCount(0, 0), 0, {}))
+        test, validation = (
+            ScoredPredictions(examples, predictions, marks),
+            ScoredPredictions([], [], [_looks(task, look)]),
+        )
+        rows.append(
+            ContenderResult(
+                f"c{place}", "made", None, False, (Fit(0, validation, test, 0.0),), 0, ParameterCount(0, 0), 0, {}
+            )
+        )
     return build_comparison_set(task, rows, evidence)
 
 

@@ -84,7 +84,10 @@ FORMATS: Mapping[str, Format] = {
 UNCHECKED_TEXT_FORMATS = frozenset(
     ("password", "binary", "path", "file-path", "directory-path")
 )  # they say nothing of the characters
-INTEGER_RANGES: Mapping[str, tuple[int, int]] = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}  # OpenAPI's
+INTEGER_RANGES: Mapping[str, tuple[int, int]] = {
+    "int32": (-(2**31), 2**31 - 1),
+    "int64": (-(2**63), 2**63 - 1),
+}  # OpenAPI's
 UNCHECKED_NUMBER_FORMATS = frozenset(("float", "double", "decimal"))
 
 

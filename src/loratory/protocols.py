@@ -240,7 +240,9 @@ class Tokenizer(Protocol):
     def encode_head_and_tail(self, texts: Sequence[str], max_length: int) -> list[tuple[TokenIds, Offsets]]:
         """Every text, of those that are longer than `limit` tokens the beginning and the end."""
 
-    def encode_windows(self, texts: Sequence[str], max_length: int, stride: int) -> list[list[tuple[TokenIds, Offsets]]]:
+    def encode_windows(
+        self, texts: Sequence[str], max_length: int, stride: int
+    ) -> list[list[tuple[TokenIds, Offsets]]]:
         """Every text whole, in windows of at most `limit` tokens that share `stride` of them with the next."""
 
     @property

@@ -15,14 +15,25 @@ from pydantic import BaseModel, ValidationError
 
 from loratory import discovery
 from loratory.artifacts.manifests import stage_artifact
-from loratory.discovery import load_named, list_names
+from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError
 from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool, TorchBackbone
+from loratory.models.trunks import TorchBackbone, TorchBackbonePool
 from loratory.predictors import store
-from loratory.protocols import Labelled, TrainSet, Prediction, predict_and_score
+from loratory.protocols import Labelled, Prediction, TrainSet, predict_and_score
 from loratory.tasks.classify import Classify
-from tiny import TEXTS, BasePathOf, BackboneOf, make_context, make_examples, make_train_set, save_base, save_causal_model, make_task, load_backbone_from
+from tiny import (
+    TEXTS,
+    BackboneOf,
+    BasePathOf,
+    load_backbone_from,
+    make_context,
+    make_examples,
+    make_task,
+    make_train_set,
+    save_base,
+    save_causal_model,
+)
 
 REGIMES = list_names("regimes")
 STARTS = {"nothing", "encoder", "causal", "nli"}
@@ -33,7 +44,9 @@ ODD = ("", "a", "\ud800 x", "card " * 500, "日本語 😀", "\0", *TEXTS, "my c
 
 
 @pytest.fixture(scope="module")
-def starts(base_of: BasePathOf, trunk_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory) -> dict[str, TorchBackbone | None]:
+def starts(
+    base_of: BasePathOf, trunk_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, TorchBackbone | None]:
     """A start of each kind."""
     folder = tmp_path_factory.mktemp("nli") / "bert"
     save_base(folder, "bert", kind="AutoModelForSequenceClassification", id2label=NLI)
@@ -68,7 +81,7 @@ def test_options_are_frozen_and_closed(name: str) -> None:
 def test_objections(name: str) -> None:
     regime: Any = load_named("regimes", name)
     for start in STARTS:
-        objection = regime().objection(make_task(), start)
+        objection = regime().check_support(make_task(), start)
         assert (objection is None) == (start in regime.starts)
         assert objection is None or name in objection
 
@@ -76,7 +89,7 @@ def test_objections(name: str) -> None:
         kind = "draw"
 
     assert not isinstance(Unlabelled(), Labelled)
-    said = regime().objection(Unlabelled(), regime.starts[0])
+    said = regime().check_support(Unlabelled(), regime.starts[0])
     assert said is None if name in ANY_TASK else "draw" in said
 
 
@@ -94,7 +107,7 @@ def test_a_fit_answers_is_saved_and_is_loaded(
     predictions = made.predict(inputs, run_locally)
     check(task, predictions, len(inputs))
     assert made.predict([], run_locally) == []
-    size = made.size()
+    size = made.count_parameters()
     assert 0 <= size.trained <= size.total
     assert size.total > 0
 
@@ -138,7 +151,9 @@ def test_a_neighbour_changes_no_answer(name: str, start: str, starts: dict[str, 
 
 def taught_pairs() -> list[Any]:
     """The pairs that learn; of those that learn to write, in many epochs, one is quick enough for every run."""
-    slow = [pair for pair in pairs() if pair[1] == "causal" and load_named("regimes", pair[0]).adapts and pair[0] != "lora"]
+    slow = [
+        pair for pair in pairs() if pair[1] == "causal" and load_named("regimes", pair[0]).adapts and pair[0] != "lora"
+    ]
     marks = {pair: [pytest.mark.slow] for pair in slow}
     return [pytest.param(*pair, marks=marks.get(pair, [])) for pair in pairs() if pair[0] not in UNTAUGHT]
 
@@ -161,7 +176,9 @@ def test_a_regime_without_seeds_gives_one_fit(name: str, starts: dict[str, Torch
     regime: Any = load_named("regimes", name)
     start = starts[regime.starts[0]]
     one, other = (
-        regime().fit(make_task(), make_train_set(), start, make_context(seed=seed, epochs=1)).predict(inputs_of(), run_locally)
+        regime()
+        .fit(make_task(), make_train_set(), start, make_context(seed=seed, epochs=1))
+        .predict(inputs_of(), run_locally)
         for seed in (1, 2)
     )
     assert (one == other) != regime.seeded
@@ -196,7 +213,7 @@ def test_a_third_partys_regime_is_found_by_its_entry_point(monkeypatch: pytest.M
     point = EntryPoint("first-label", f"{__name__}:FirstLabel", "loratory.regimes")
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
     known = {**discovery._find_entry_points("regimes"), "first-label": point}
-    monkeypatch.setattr(discovery, "_points", lambda group: known if group == "regimes" else {})
+    monkeypatch.setattr(discovery, "_find_entry_points", lambda group: known if group == "regimes" else {})
     assert "first-label" in list_names("regimes")
     made = load_named("regimes", "first-label")().fit(make_task(), make_train_set(), None, make_context())
     assert [p.answer for p in made.predict(inputs_of(), run_locally)] == [{"label": "card"}] * len(TEXTS)

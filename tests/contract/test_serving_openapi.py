@@ -17,7 +17,16 @@ from schemathesis.config import SchemathesisConfig
 
 from loratory.serving.app import create_app
 from loratory.tasks.generate import Generate
-from served import ADMIN, FakePredictor, bearer_header, send_request, make_keys, make_router_server, make_server, make_service
+from served import (
+    ADMIN,
+    FakePredictor,
+    bearer_header,
+    make_keys,
+    make_router_server,
+    make_server,
+    make_service,
+    send_request,
+)
 
 RIGHTS = bearer_header(ADMIN)
 REFUSED = [400, 401, 404, 405, 413, 422]  # what a wrong body may be answered with

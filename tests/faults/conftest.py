@@ -38,7 +38,9 @@ def nursery() -> Iterator[world.ProcessPool]:
 def finished(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a finished run of the whole ladder, only to be looked at."""
     folder = world.make_workspace(tmp_path_factory.mktemp("finished") / "w", base, world.make_spec())
-    done = world.run_command(folder, "run", "spec.yaml", environment={ledger.LEDGER_VARIABLE: str(folder / ledger.LEDGER_FILE)})
+    done = world.run_command(
+        folder, "run", "spec.yaml", environment={ledger.LEDGER_VARIABLE: str(folder / ledger.LEDGER_FILE)}
+    )
     assert done.code == 0, done.err
     return folder
 

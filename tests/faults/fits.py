@@ -16,16 +16,16 @@ import pytest
 import torch
 
 from loratory.artifacts.manifests import stage_artifact
-from loratory.discovery import load_named, list_names
+from loratory.discovery import list_names, load_named
 from loratory.models.trunks import TorchBackbone
 from loratory.predictors import store
-from loratory.protocols import FitContext, Example, TrainSet, TrainingState
+from loratory.protocols import Example, FitContext, TrainingState, TrainSet
 from loratory.specs.training import ConsistencySpec, ContrastiveSpec
 from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag
 from loratory.training import loop
 from loratory.training.batching import Batch
-from tiny import make_examples, save_base, save_causal_model, make_task, load_backbone_from
+from tiny import load_backbone_from, make_examples, make_task, save_base, save_causal_model
 
 STARTS = ("nothing", "encoder", "causal")
 WANTED = {"card": "THING", "cash": "THING", "password": "SECRET", "code": "SECRET"}
@@ -94,7 +94,7 @@ def _found() -> Iterator[Fit]:
         kind = load_named("regimes", regime)
         for start in STARTS if kind.seeded or kind.adapts else ():
             for task, about in TASKS.items():
-                if kind().objection(about, start) is None:
+                if kind().check_support(about, start) is None:
                     yield Fit(f"{regime}, {start}, {task}", regime, start, task)
 
 
@@ -235,12 +235,12 @@ def watched(moments: Moments) -> Iterator[Moments]:
         return loss
 
     def looked(fit: Any, last: bool) -> None:
-        fit.context.checkpoints.keep(fit._state())
+        fit.context.checkpoints.save(fit._capture_state())
         between(fit, last)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop._TrainingLoop, "_step", stepped)
-        patched.setattr(loop._TrainingLoop, "_between_steps", looked)
+        patched.setattr(loop._TrainingLoop, "_train_step", stepped)
+        patched.setattr(loop._TrainingLoop, "_checkpoint_or_stop", looked)
         yield moments
 
 

@@ -162,7 +162,9 @@ class RequestTally:
         return sum(one == status for one in self.statuses.values())
 
 
-async def send_until_closed(port: int, path: str, bodies: Sequence[bytes], tally: RequestTally, client_name: str) -> None:
+async def send_until_closed(
+    port: int, path: str, bodies: Sequence[bytes], tally: RequestTally, client_name: str
+) -> None:
     """One request after another on one connection, or the next, until nobody listens any more."""
     line = KeepAliveConnection(port)
     number = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Workspace
-from .world import to_csv, run_command, make_rows, make_spec
+from .world import make_rows, make_spec, run_command, to_csv
 
 Harm = Callable[[Path], object]
 LADDER = "  - tfidf\n"

@@ -14,7 +14,7 @@ import pytest
 
 from loratory.artifacts.manifests import stage_artifact
 from loratory.cli import VERBS
-from loratory.cli.extras import INCLUDED_EXTRAS, EXTRA_BY_LIBRARY, choose_extra
+from loratory.cli.extras import EXTRA_BY_LIBRARY, INCLUDED_EXTRAS, choose_extra
 from loratory.cli.extras import EXTRA_BY_VERB as EXTRAS
 
 ROOT = Path(__file__).parents[2]

@@ -20,17 +20,17 @@ import uvicorn
 from loratory.client import Client
 from loratory.flows.serve import load_service
 from loratory.models.trunks import TorchBackbonePool
-from loratory.protocols import Input, Prediction, RequestRunner, ParameterCount, BackbonePool
+from loratory.protocols import BackbonePool, Input, ParameterCount, Prediction, RequestRunner
 from loratory.serving.app import create_app
 from loratory.serving.engine import Engine
 from loratory.serving.keys import ApiKey, ApiKeys, hash_secret
 from loratory.serving.server import Server
-from loratory.serving.services import ServiceRegistry, Service, FallbackStage
-from loratory.specs.serve import LimitsSpec, ServerSpec, ServedTaskSpec
+from loratory.serving.services import FallbackStage, Service, ServiceRegistry
+from loratory.specs.serve import LimitsSpec, ServedTaskSpec, ServerSpec
 from loratory.tasks.generate import Generate
 
 from . import world
-from .world import CommandResult, to_csv, run_command, make_rows, wait_until
+from .world import CommandResult, make_rows, run_command, to_csv, wait_until
 
 KEY = "lk_secret"
 GENERATE: Any = Generate(checks=({"words": {"most": 3}}, "exact"))
@@ -118,7 +118,9 @@ def workplace(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tiny(workplace: Path) -> Service:
-    return load_service("tiny", ServedTaskSpec(path=workplace / "runs/tiny", contender="tfidf"), TorchBackbonePool(keep=False))
+    return load_service(
+        "tiny", ServedTaskSpec(path=workplace / "runs/tiny", contender="tfidf"), TorchBackbonePool(keep=False)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -265,8 +267,8 @@ def test_a_stream_is_heard(parrot: Service, tiny: Service, tmp_path: Path) -> No
     assert "tiny does not write its answer" in silent.read_stderr()
     assert (done["whole"].code, done["whole"].out) == (0, "a b\n")
     assert done["cut"].code == 2
-    assert "the stream ended before its answer was whole" in done["cut"].said()
-    assert "there is no answer: late" in done["none"].said()
+    assert "the stream ended before its answer was whole" in done["cut"].read_stderr()
+    assert "there is no answer: late" in done["none"].read_stderr()
 
 
 def free_port() -> int:

@@ -17,7 +17,7 @@ from loratory.flows import latency, measuring
 from . import world
 from .conftest import Workspace
 from .test_run_on_disk import again, purposes, reads
-from .world import to_csv, run_command, make_rows, make_spec
+from .world import make_rows, make_spec, run_command, to_csv
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 SMALL = "  - rules\n  - tfidf\n"
@@ -63,7 +63,9 @@ def test_another_folder_another_seed_and_other_white_space_are_further_reads(wor
 
 def test_evaluate_and_stress_on_test_rows_are_reads(workspace: Workspace, tmp_path: Path) -> None:
     folder = with_test_file(workspace(GIVEN))
-    (folder / "half.csv").write_text(to_csv([(text.title(), label) for text, label in make_rows()[:60:5]]), encoding="utf-8")
+    (folder / "half.csv").write_text(
+        to_csv([(text.title(), label) for text, label in make_rows()[:60:5]]), encoding="utf-8"
+    )
     assert run_command(folder, "train", "spec.yaml").code == 0
     fit = "runs/tiny/contenders/tfidf/seed-1"
     first = run_command(folder, "evaluate", fit, "--data", "half.csv", "--json")
@@ -93,7 +95,7 @@ def test_a_run_that_is_stopped_between_two_measurements_counts_once(
 
     for sitting in range(2):
         with monkeypatch.context() as patched:
-            patched.setattr("loratory.flows.measuring.measure", measure_once)
+            patched.setattr("loratory.flows.measuring.measure_contender", measure_once)
             assert run_command(folder, "run", "spec.yaml").code == 130, sitting
     assert run_command(folder, "run", "spec.yaml").code == 0
     assert reads() == facts(folder)["test_reads"] == 1
@@ -131,7 +133,7 @@ def test_shuffled_rows_and_a_new_contender_in_an_old_folder(
         weighed.extend(fit for row in rows for fit in row.fits)
         return real(task, rows, *others)
 
-    monkeypatch.setattr(ladders, "build", build)
+    monkeypatch.setattr(ladders, "build_ladder", build)
     ladder, heard = again(folder, monkeypatch)
     for part in ("validation", "test"):  # row by row the same texts, though a line may hold another text than before
         first, *rest = [getattr(fit, part).examples for fit in weighed]
@@ -178,7 +180,9 @@ def test_the_calibration_part_decides_an_operated_fit_and_no_other(
     from loratory.flows.specs import load_spec
 
     folder = workspace(
-        make_spec("  - tfidf\n", operating=OPERATED).replace("duplicates: 1", "duplicates: 1, split: {calibration: 0.2}")
+        make_spec("  - tfidf\n", operating=OPERATED).replace(
+            "duplicates: 1", "duplicates: 1, split: {calibration: 0.2}"
+        )
     )
     (folder / "far.csv").write_text("text\nthe river was wide\n", encoding="utf-8")
     monkeypatch.chdir(folder)
@@ -231,7 +235,7 @@ def test_latencies_are_taken_in_turns_once_and_all_again_with_a_new_contender(
         kept = first["contenders"][row["name"]]
         assert row["latency_ms"] == {"p50": kept["p50"], "p95": kept["p95"]}
     with monkeypatch.context() as patched:
-        patched.setattr(latency, "side_by_side", lambda *_: pytest.fail("nothing is new"))
+        patched.setattr(latency, "time_side_by_side", lambda *_: pytest.fail("nothing is new"))
         assert again(folder, patched)[0]["contenders"] == ladder["contenders"]
     (folder / "spec.yaml").write_text(make_spec(MORE), encoding="utf-8")
     ladder, heard = again(folder, monkeypatch)
@@ -251,7 +255,7 @@ def test_a_run_that_is_stopped_while_it_times_goes_on(workspace: Workspace, monk
         real(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(latency, "measure", measure)
+        patched.setattr(latency, "time_contenders", measure)
         assert run_command(folder, "run", "spec.yaml").code == 130
     assert not (folder / "runs/tiny" / latency.LATENCY_FILE).exists()
     assert run_command(folder, "run", "spec.yaml").code == 0
@@ -284,9 +288,14 @@ def test_a_calibration_part_is_kept_only_where_something_uses_it(workspace: Work
     assert found["calibration"] >= 20
     assert unused not in said
     assert counts("operating.temperature=true", "data.split.calibration=0.2")[0]["calibration"] == 24
-    done = run_command(folder, "check", "spec.yaml", "--set", "data.split.test=0.7", "--set", "data.split.validation=0.15")
+    done = run_command(
+        folder, "check", "spec.yaml", "--set", "data.split.test=0.7", "--set", "data.split.validation=0.15"
+    )
     assert done.code == 0
     words = [*("--set", "data.split.test=0.7"), *("--set", "operating.temperature=true")]
     assert "the calibration part has 12 examples" in run_command(folder, "check", "spec.yaml", *words).read_stderr()
     words = [*("--set", "data.split.test=0.75"), *("--set", "operating.temperature=true")]
-    assert "lower test or validation, or say calibration: 0.05" in run_command(folder, "check", "spec.yaml", *words).read_stderr()
+    assert (
+        "lower test or validation, or say calibration: 0.05"
+        in run_command(folder, "check", "spec.yaml", *words).read_stderr()
+    )

@@ -22,11 +22,11 @@ from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.loop import TrainingJob, train
 from loratory.training.memory import split
 from recording import FaultCounts
-from tiny import BackboneOf, make_context, make_train_set, make_task
+from tiny import BackboneOf, make_context, make_task, make_train_set
 
 from .conftest import Workspace
 from .fits import FITS, Cut, Fit, lacks, passes, plans
-from .world import run_command, make_spec
+from .world import make_spec, run_command
 
 # of float32, by whose last bits the sums of smaller passes differ; AdamW's first steps divide a gradient by itself
 CLOSE: dict[str, Any] = {"rtol": 2e-3, "atol": 2e-5}
@@ -201,7 +201,9 @@ def test_what_goes_on_from_a_checkpoint_keeps_its_small_passes(trunk_of: Backbon
 def test_a_contender_without_room_does_not_keep_the_others_from_it(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loratory.training.encoders.Material.of", lambda *_: (_ for _ in ()).throw(lacks()[1]))
+    monkeypatch.setattr(
+        "loratory.training.encoders.EncodedDataset.from_train_set", lambda *_: (_ for _ in ()).throw(lacks()[1])
+    )
     folder = workspace(make_spec("  - tfidf\n  - lora\n"))
     done = run_command(folder, "train", "spec.yaml")
     assert done.code == 0

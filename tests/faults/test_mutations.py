@@ -20,7 +20,7 @@ from loratory.predictors import store
 from loratory.protocols import TrainingState
 from loratory.training.checkpoints import FolderCheckpoints
 from recording import FaultCounts
-from tiny import make_context, make_train_set, save_causal_model, make_task, load_backbone_from
+from tiny import load_backbone_from, make_context, make_task, make_train_set, save_causal_model
 
 from .world import run_command
 
@@ -188,7 +188,9 @@ MUTATIONS = 10_000
 @pytest.mark.timeout(3600)
 def test_10_000_changed_files_are_refused_and_named(kinds: dict[str, Kind], faults: FaultCounts) -> None:
     failed = list(mutate(kinds, MUTATIONS, 2))
-    faults.tries_of("a file of an artifact changed: bits, cuts, pages, blocks, files of others").add(MUTATIONS, len(failed))
+    faults.tries_of("a file of an artifact changed: bits, cuts, pages, blocks, files of others").add(
+        MUTATIONS, len(failed)
+    )
     assert failed == []
 
 

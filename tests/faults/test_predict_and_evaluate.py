@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .world import to_csv, run_command, make_rows
+from .world import make_rows, run_command, to_csv
 
 LABELS = {"FRAUD", "RESET", "SHOP"}
 
@@ -115,7 +115,9 @@ def test_evaluate_shows_the_ladder_again(finished: Path) -> None:
 def test_evaluate_on_other_examples(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text(to_csv(make_rows()[::5]).replace("text,label", "words,meaning"), encoding="utf-8")
     columns = ("--column", "text=words", "--column", "label=meaning")
-    done = run_command(finished, "evaluate", "runs/tiny", "-c", "tfidf", "--data", tmp_path / "new.csv", *columns, "--json")
+    done = run_command(
+        finished, "evaluate", "runs/tiny", "-c", "tfidf", "--data", tmp_path / "new.csv", *columns, "--json"
+    )
     assert done.code == 0, done.err
     scores = json.loads(done.out)
     assert scores["n"] == 24

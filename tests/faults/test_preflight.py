@@ -14,10 +14,10 @@ import transformers
 
 from loratory.errors import BaseModelError, LoratoryError, MissingExtra, StorageError, UnsupportedTask
 from loratory.flows import preparing
-from tiny import make_bpe_tokenizer, save_base, save_causal_model, make_word_piece_tokenizer
+from tiny import make_bpe_tokenizer, make_word_piece_tokenizer, save_base, save_causal_model
 
 from .conftest import Workspace
-from .world import run_command, make_spec
+from .world import make_spec, run_command
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 T5: dict[str, Any] = {"d_model": 32, "d_ff": 48, "d_kv": 8, "num_layers": 2, "num_heads": 4}
@@ -98,7 +98,7 @@ def test_check_and_run_refuse_alike(workspace: Workspace, zoo: Path, case: str) 
 def test_all_contenders_that_cannot_be_are_told_at_once(
     workspace: Workspace, zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparing, "check", lambda *_: pytest.fail("the examples were read"))
+    monkeypatch.setattr(preparing, "prepare_split", lambda *_: pytest.fail("the examples were read"))
     ladder = (
         "  - head: {base: zoo/t5}\n  - full: {base: zoo/t5}\n  - a: {regime: lora, base: zoo/albert}\n"
         "  - deep: {regime: lora, layers: top-9}\n  - lora\n"
@@ -260,7 +260,7 @@ def test_one_that_cannot_be_measured_fails_alone(workspace: Workspace, monkeypat
 
     folder = workspace(make_spec("  - lora\n  - tfidf\n"))
     with monkeypatch.context() as patched:
-        patched.setattr(measuring, "measure", broken)
+        patched.setattr(measuring, "measure_contender", broken)
         done = run_command(folder, "run", "spec.yaml", "--json")
     assert done.code == 0
     rows = {row["name"]: row for row in json.loads(done.out)["contenders"]}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loratory.discovery import load_named, list_names
+from loratory.discovery import list_names, load_named
 from loratory.training.checkpoints import FolderCheckpoints
 from recording import FaultCounts
 from tiny import make_context
@@ -47,7 +47,11 @@ def survives(fit: Fit, number: int, folder: Path) -> bool:
 
 
 def test_every_regime_that_learns_step_by_step_is_here() -> None:
-    trained = {name for name in list_names("regimes") if load_named("regimes", name).seeded or load_named("regimes", name).adapts}
+    trained = {
+        name
+        for name in list_names("regimes")
+        if load_named("regimes", name).seeded or load_named("regimes", name).adapts
+    }
     assert trained == {fit.regime for fit in FITS}
     assert {"head", "lora", "qlora", "full"} <= trained
     assert {(fit.start, fit.task) for fit in FITS} >= {

@@ -18,12 +18,14 @@ from loratory.flows.run import RunPaths, run_experiment
 from loratory.flows.specs import load_spec
 
 from .conftest import Workspace
-from .world import RecordingListener, run_command, make_spec, read_weights
+from .world import RecordingListener, make_spec, read_weights, run_command
 
 NAMES = ["majority", "rules", "tfidf", "zero-shot", "prototype", "head", "lora", "lora-stock", "full"]
 
 
-def again(folder: Path, monkeypatch: pytest.MonkeyPatch, *changes: str, spec: str = "spec.yaml") -> tuple[Any, RecordingListener]:
+def again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *changes: str, spec: str = "spec.yaml"
+) -> tuple[Any, RecordingListener]:
     """Run in a workspace; the ladder and what was heard."""
     heard = RecordingListener()
     monkeypatch.chdir(folder)
@@ -33,7 +35,10 @@ def again(folder: Path, monkeypatch: pytest.MonkeyPatch, *changes: str, spec: st
 
 def purposes() -> list[str]:
     """What for the ledger was written, oldest first."""
-    with closing(sqlite3.connect(ledger.find_ledger_file())) as known, suppress(sqlite3.OperationalError):  # no table yet
+    with (
+        closing(sqlite3.connect(ledger.find_ledger_file())) as known,
+        suppress(sqlite3.OperationalError),
+    ):  # no table yet
         return [purpose for (purpose,) in known.execute("SELECT purpose FROM reads ORDER BY id")]
     return []
 
@@ -100,7 +105,7 @@ def test_a_second_run_fits_nothing_reads_nothing_and_loads_no_weights(
     # the copy lies elsewhere, so its split is made again once, to the same examples
     ladder, heard = again(copied, monkeypatch)
     assert heard.values_of("fit") == []
-    monkeypatch.setattr("loratory.models.trunks.load_trunk", lambda *_: pytest.fail("weights were loaded"))
+    monkeypatch.setattr("loratory.models.trunks.load_backbone", lambda *_: pytest.fail("weights were loaded"))
     ladder, heard = again(copied, monkeypatch)
     assert heard.values_of("fit") == heard.values_of("measure") == []
     assert heard.values_of("kept") == NAMES

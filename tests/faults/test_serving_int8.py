@@ -27,9 +27,9 @@ from loratory.serving.keys import ApiKeys
 from loratory.serving.served import RequestContext
 from loratory.serving.server import Server
 from loratory.serving.services import Service
-from loratory.specs.serve import ServerSpec, ServedTaskSpec
+from loratory.specs.serve import ServedTaskSpec, ServerSpec
 
-from .world import run_command, make_rows
+from .world import make_rows, run_command
 
 pytest.importorskip("onnxruntime", reason="the extra int8 is not installed")
 pytest.importorskip("onnxscript", reason="the extra int8 is not installed")
@@ -72,7 +72,7 @@ def network_of(service: Service) -> Network:
 
 def sessions_of(server: Server) -> Any:
     trunk: Any = network_of(server.get_service("tiny")).backbone
-    return trunk.sessions
+    return trunk.int8_sessions
 
 
 def answers(server: Server, inputs: Sequence[Input] = INPUTS) -> list[Prediction]:
@@ -132,8 +132,8 @@ def test_what_is_loaded_later_is_ready_before_it_is_seen(
 
 
 def test_a_task_whose_answers_change_is_refused(server: Server, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precisions, "LEAST", 1.01)
-    monkeypatch.setattr(precisions, "ONE", -1)
+    monkeypatch.setattr(precisions, "MIN_INT8_AGREEMENT", 1.01)
+    monkeypatch.setattr(precisions, "MAX_CHANGED_ANSWERS", -1)
     with pytest.raises(SpecError, match=r"in int8 only \d+ of \d+ validation answers of tiny stay the same"):
         server.load_service("tiny", str(RUN))
     (work / "server.yaml").write_text("precision: int8\ntasks: {tiny: {path: runs/tiny, contender: lora}}\nport: 0\n")

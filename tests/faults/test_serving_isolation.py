@@ -25,10 +25,10 @@ from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
 from loratory.protocols import Adapter, Input, Network, Prediction
 from loratory.serving.cascade import StagedAnswer, answer_inputs
 from loratory.serving.engine import Engine, EngineLimits, backbone_of
-from loratory.serving.services import ServiceRegistry, Service, FallbackStage
+from loratory.serving.services import FallbackStage, Service, ServiceRegistry
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
-from tiny import make_corpus, make_random_adapter, save_base, load_backbone_from
+from tiny import load_backbone_from, make_corpus, make_random_adapter, save_base
 
 TASKS = 32
 TOLERANCE = 1e-4
@@ -202,7 +202,7 @@ def test_nobody_is_answered_by_another(home: Home) -> None:
     assert answered >= 3_000
     assert swaps >= 10
     gc.collect()
-    layer = next(module for module in home.served._multi_lora.adapted_model.modules() if hasattr(module, "guests"))
+    layer = next(module for module in home.served._multi_lora.adapted_model.modules() if hasattr(module, "deltas"))
     assert len(layer.guests) <= TASKS + 1  # those that were replaced have left
 
 
@@ -292,9 +292,9 @@ def test_texts_that_tasks_share_are_computed_once_below_and_answered_alike(home:
     below = floors.capture_layer_inputs
     entered: list[int] = []
 
-    def noting(levels: Any, inputs: Any) -> Any:
+    def noting(layers: Any, inputs: Any) -> Any:
         entered.append(len(inputs["input_ids"]))
-        return below(levels, inputs)
+        return below(layers, inputs)
 
     floors.capture_layer_inputs = noting  # type: ignore[method-assign]
     try:

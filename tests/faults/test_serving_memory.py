@@ -17,7 +17,17 @@ from loratory.protocols import EncodeRequest
 from loratory.serving.app import create_app
 from loratory.serving.gate import RequestMiddleware
 from recording import FaultCounts
-from served import INTENTS, FakeBackbone, RawRequest, FakePredictor, Reply, send_request, make_plannable, make_server, make_service
+from served import (
+    INTENTS,
+    FakeBackbone,
+    FakePredictor,
+    RawRequest,
+    Reply,
+    make_plannable,
+    make_server,
+    make_service,
+    send_request,
+)
 
 
 def on_a_cpu() -> Exception:
@@ -101,7 +111,9 @@ def test_predictors_in_python_and_fallbacks_too(tmp_path: Path) -> None:
 
     app = create_app(make_server(tmp_path, make_service("intent", FakePredictor(INTENTS, short))))
     assert ask(app, "cash").status == 503
-    both = create_app(make_server(tmp_path, make_service("intent", FakePredictor(INTENTS, short), FakePredictor(INTENTS))))
+    both = create_app(
+        make_server(tmp_path, make_service("intent", FakePredictor(INTENTS, short), FakePredictor(INTENTS)))
+    )
     (one,) = ask(both, "cash").json["predictions"]
     assert one["answer"] == {"label": "cash"}
     assert one["fallback"] == {"from": "stage-1", "why": "failed"}

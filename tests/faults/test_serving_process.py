@@ -31,7 +31,16 @@ from served import make_router_server
 from tiny import make_config, make_word_piece_tokenizer
 
 from . import world
-from .serving import KeepAliveConnection, RunningServer, RequestTally, find_free_port, has_exited, send_until_closed, read_access_log, run_server
+from .serving import (
+    KeepAliveConnection,
+    RequestTally,
+    RunningServer,
+    find_free_port,
+    has_exited,
+    read_access_log,
+    run_server,
+    send_until_closed,
+)
 from .world import run_command, wait_until
 
 LADDER = "  - rules\n  - tfidf\n  - lora\n"
@@ -245,7 +254,9 @@ def test_100_signals_under_load(nursery: world.ProcessPool, ran: Path, share: fl
     assert answered > 100
 
 
-async def overloaded(server: RunningServer, path: str, times: float, seconds: float) -> tuple[float, RequestTally, float]:
+async def overloaded(
+    server: RunningServer, path: str, times: float, seconds: float
+) -> tuple[float, RequestTally, float]:
     """Capacity, what came of more than that, and seconds until it answers again."""
     capacity = await one_after_another(server.port, path, 0.7)
     tally = await at_a_rate(server.port, path, times * capacity, seconds)
@@ -318,7 +329,7 @@ def test_headers_without_an_end_are_cut_off(nursery: world.ProcessPool, ran: Pat
 
 def test_clients_that_do_not_say_what_they_want_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, in the middle of a request's head, and in that of the next one on the same connection."""
-    monkeypatch.setattr("loratory.serving.process.HEAD_SECONDS", 0.3)
+    monkeypatch.setattr("loratory.serving.process.HEADER_TIMEOUT_SECONDS", 0.3)
     whole = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
     async def client(port: int, *parts: bytes) -> tuple[bytes, float]:

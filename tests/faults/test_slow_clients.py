@@ -21,7 +21,7 @@ from loratory.serving import process as processes
 from loratory.serving.app import create_app
 from loratory.serving.process import ServerProcess, bind_socket, limit_connections
 from loratory.serving.server import Server
-from served import FakeBackbone, make_router_server, make_plannable, make_server, make_service
+from served import FakeBackbone, make_plannable, make_router_server, make_server, make_service
 
 from . import world
 from .serving import KeepAliveConnection, RunningServer, run_server
@@ -200,8 +200,8 @@ CASH = b'{"inputs": ["cash"]}'
 
 
 def test_connections_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "TURNED", 2)
-    monkeypatch.setattr(processes, "TURNED_SECONDS", 0.5)
+    monkeypatch.setattr(processes, "MAX_REJECTED_CONNECTIONS", 2)
+    monkeypatch.setattr(processes, "REJECTED_LINGER_SECONDS", 0.5)
 
     async def run() -> None:
         async with serving(make_router_server(tmp_path, limits={"connections": 3})) as here:
@@ -255,7 +255,7 @@ def test_no_more_connections_than_the_process_may_open(tmp_path: Path) -> None:
 
 
 def test_requests_whose_bodies_do_not_come_take_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loratory.serving.gate.BODY_SECONDS", 1.0)
+    monkeypatch.setattr("loratory.serving.gate.BODY_TIMEOUT_SECONDS", 1.0)
 
     async def run() -> None:
         async with serving(make_router_server(tmp_path, limits={"requests": 2})) as here:
@@ -319,7 +319,7 @@ def test_answers_that_nobody_reads_are_bounded_and_given_up(
     async def run() -> None:
         async with serving(make_router_server(tmp_path)) as here:
             answer = len(json.dumps(here.server.spec.model_dump(), default=str))
-            monkeypatch.setattr(processes, "STALLED_SECONDS", 2.0)
+            monkeypatch.setattr(processes, "STALLED_CLIENT_SECONDS", 2.0)
             made = await does_not_read(here)
             (one,) = here.connections
             await asyncio.sleep(0.3)
@@ -335,7 +335,7 @@ def test_answers_that_nobody_reads_are_bounded_and_given_up(
 
 
 def test_a_slow_reader_that_goes_on_gets_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "STALLED_SECONDS", 1.5)
+    monkeypatch.setattr(processes, "STALLED_CLIENT_SECONDS", 1.5)
 
     async def run() -> None:
         async with serving(make_router_server(tmp_path)) as here:

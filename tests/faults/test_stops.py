@@ -24,7 +24,7 @@ from recording import FaultCounts
 from . import killing
 from .conftest import Workspace
 from .test_run_on_disk import reads
-from .world import ProcessPool, make_workspace, run_command, make_spec, wait_until, read_weights
+from .world import ProcessPool, make_spec, make_workspace, read_weights, run_command, wait_until
 
 TRAINING = "{epochs: 12, threads: 1, checkpoint_seconds: 0}"  # a checkpoint after every step
 LADDER = "  - tfidf\n  - lora\n"
@@ -204,7 +204,9 @@ def is_at_work(folder: Path, since: int) -> bool:
 
 
 # ---- at every step of the save path
-def killed_at(number: int, folder: Path, nursery: ProcessPool, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
+def killed_at(
+    number: int, folder: Path, nursery: ProcessPool, monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, list[str]]:
     """The code that `train` ends with when it is killed before its n-th call that changes a file, and its notes."""
     note = folder.with_name(f"{folder.name}.note")
     with monkeypatch.context() as patched:
@@ -223,7 +225,9 @@ def newest(folder: Path) -> int:
     return max(steps)
 
 
-def lost_nothing(number: int, folder: Path, nursery: ProcessPool, monkeypatch: pytest.MonkeyPatch, small: Small) -> bool:
+def lost_nothing(
+    number: int, folder: Path, nursery: ProcessPool, monkeypatch: pytest.MonkeyPatch, small: Small
+) -> bool:
     """Whether a kill at this call leaves every announced checkpoint, and the same command ends with the same bytes."""
     code, notes = killed_at(number, folder, nursery, monkeypatch)
     announced = [int(line.split()[1]) for line in notes if line.startswith("announced")]
@@ -285,7 +289,7 @@ def test_control_c_between_two_measurements_ends_the_run(workspace: Workspace, m
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patched:
-        patched.setattr("loratory.flows.measuring.measure", measure_once)
+        patched.setattr("loratory.flows.measuring.measure_contender", measure_once)
         done = run_command(folder, "run", "spec.yaml")
     assert done.code == 130
     assert len(measured) == 1

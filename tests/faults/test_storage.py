@@ -16,7 +16,7 @@ from loratory.artifacts.manifests import read_manifest, verify_artifact
 from loratory.errors import ArtifactError, StorageError
 
 from .conftest import Workspace
-from .world import run_command, make_spec, read_weights
+from .world import make_spec, read_weights, run_command
 
 LADDER = "  - tfidf\n  - lora\n"
 

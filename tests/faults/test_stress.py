@@ -40,7 +40,7 @@ def test_a_run_with_stress_is_measured_once_and_kept(shaken: tuple[Path, Any], m
         assert [check["what"] for check in row["gate"]["checks"]] == ["flips/loud"]
         assert row["gate"]["checks"][0]["n"] > 0
     assert reads() == ladder["facts"]["test_reads"] == 1
-    monkeypatch.setattr(stress, "under_stress", lambda *_: pytest.fail("it was done already"))
+    monkeypatch.setattr(stress, "measure_under_stress", lambda *_: pytest.fail("it was done already"))
     once_more, _ = again(folder, monkeypatch)
     assert once_more["contenders"] == ladder["contenders"]
     assert reads() == 1
@@ -70,7 +70,9 @@ def test_by_hand(shaken: tuple[Path, Any]) -> None:
     assert "answers change" in done.err
     assert reads() == 2
     assert len(stressed(run)) == 4  # what the run's own spec asked for is still there
-    own = world.run_command(folder, "stress", "runs/tiny", "--data", "data.csv", "--set", "stress.of=[suffix]", "--texts", "5")
+    own = world.run_command(
+        folder, "stress", "runs/tiny", "--data", "data.csv", "--set", "stress.of=[suffix]", "--texts", "5"
+    )
     assert own.code == 0, own.err
     assert "5 texts of data.csv" in own.err
     assert len(stressed(run)) == 4
@@ -100,7 +102,9 @@ def test_a_fit_by_itself_needs_data(shaken: tuple[Path, Any]) -> None:
 
 
 def test_a_gate_without_stress_is_refused(base: Path, tmp_path: Path) -> None:
-    folder = world.make_workspace(tmp_path / "w", base, world.make_spec(LADDER, gate="{flips: {suffix: {at_most: 0.1}}}"))
+    folder = world.make_workspace(
+        tmp_path / "w", base, world.make_spec(LADDER, gate="{flips: {suffix: {at_most: 0.1}}}")
+    )
     done = world.run_command(folder, "run", "spec.yaml")
     assert done.code == 2
     assert "nothing is perturbed" in done.err

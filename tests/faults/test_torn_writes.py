@@ -118,7 +118,9 @@ def made_again(work: Callable[[Path, Tree], object], root: Path, files: Tree, af
 def staged(*before: Tree) -> Case:
     def swept(root: Path, acknowledged: int) -> None:
         if (root / "runs").is_dir() and not exchanges(root):
-            remove_leftovers(root / "runs" / "fit")  # gives the older folder its name back where two renames were needed
+            remove_leftovers(
+                root / "runs" / "fit"
+            )  # gives the older folder its name back where two renames were needed
         one_of(root, acknowledged, *(before or (None,)), NEW)
 
     return Case(
@@ -304,7 +306,7 @@ def renaming(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture(autouse=True)
 def ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whoever left something under a temporary name is no longer there; what `keys` notes lies elsewhere."""
-    monkeypatch.setattr("loratory.artifacts.files.is_alive", lambda pid: False)
+    monkeypatch.setattr("loratory.artifacts.files.is_process_alive", lambda pid: False)
     monkeypatch.chdir(tmp_path)
 
 

@@ -15,7 +15,7 @@ from loratory.flows.trials import TRIAL_FACTORS
 from loratory.specs.training import TrainingSpec
 
 from .conftest import Workspace
-from .world import RecordingListener, run_command, make_spec, read_weights
+from .world import RecordingListener, make_spec, read_weights, run_command
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 LADDER = "  - rules\n  - tfidf\n  - head\n  - lora\n"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .world import to_csv, run_command, make_rows, make_spec
+from .world import make_rows, make_spec, run_command, to_csv
 
 Workspace = Callable[..., Path]
 SMALL = "  - rules\n  - tfidf\n"

@@ -136,7 +136,9 @@ class CommandResult:
         return self.err
 
 
-def run_command(folder: Path, *words: str | Path, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> CommandResult:
+def run_command(
+    folder: Path, *words: str | Path, stdin: bytes = b"", environment: Mapping[str, str] | None = None
+) -> CommandResult:
     """The command line in this process, with `folder` as the working directory."""
     from loratory.cli import main
 

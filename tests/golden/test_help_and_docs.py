@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from loratory.discovery import load_named, list_names
+from loratory.discovery import list_names, load_named
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ("spec.md", "spec.schema.json", "cli.md", "server.md", "evidence.md", "data.md", "reliability.md")

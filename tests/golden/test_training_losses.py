@@ -14,7 +14,7 @@ from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.specs.training import LossSpec
-from tiny import BackboneOf, make_context, make_train_set, make_task
+from tiny import BackboneOf, make_context, make_task, make_train_set
 
 GOLDEN: dict[str, tuple[Any, list[float]]] = {
     "lora": (Lora(rank=4), [0.901921, 1.00199, 0.882222, 0.800592, 0.891014, 0.819665]),

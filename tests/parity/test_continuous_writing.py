@@ -19,11 +19,21 @@ from loratory.errors import DeadlineExceeded, UnsupportedTask
 from loratory.models import generating, trials
 from loratory.models.execution import run_locally
 from loratory.models.trials import probe_joining
-from loratory.models.trunks import TorchBackbonePool, TorchBackbone
-from loratory.protocols import InferencePlan, EncodeRequest, Network, Prediction, Sampling, ScoreRequest, TokenIds, GenerateRequest, Generation
+from loratory.models.trunks import TorchBackbone, TorchBackbonePool
+from loratory.protocols import (
+    EncodeRequest,
+    GenerateRequest,
+    Generation,
+    InferencePlan,
+    Network,
+    Prediction,
+    Sampling,
+    ScoreRequest,
+    TokenIds,
+)
 from loratory.serving.engine import Engine, EngineLimits, backbone_of
 from loratory.serving.plain import CapacityExceeded
-from tiny import make_random_adapter, save_causal_model, load_backbone_from
+from tiny import load_backbone_from, make_random_adapter, save_causal_model
 
 SCHEMA = {
     "type": "object",
@@ -50,28 +60,29 @@ def end_of(trunk: Any) -> int:
 
 def prompts(trunk: Any, count: int = 9) -> list[TokenIds]:
     words = ["my card was blocked and", "cash", "please help me with the login, since monday", "what is", "a refund of"]
-    return [trunk.tokenizer.ids(f"{words[k % 5]} {k}")[0] for k in range(count)]
+    return [trunk.tokenizer.encode(f"{words[k % 5]} {k}")[0] for k in range(count)]
 
 
 def requests_of(trunk: Any, count: int = 9, **more: Any) -> list[GenerateRequest]:
     """Budgets of different sizes, behind prompts of different lengths."""
     ends = frozenset({end_of(trunk)})
     return [
-        GenerateRequest(Network(trunk), prompt, 6 + 7 * (k % 4), ends, **more) for k, prompt in enumerate(prompts(trunk, count))
+        GenerateRequest(Network(trunk), prompt, 6 + 7 * (k % 4), ends, **more)
+        for k, prompt in enumerate(prompts(trunk, count))
     ]
 
 
 def late(trunk: Any, requests: list[GenerateRequest], every: int = 2) -> list[Generation]:
     """One joins after every few steps."""
-    scribe, pens = trunk.scribe(), [trunk.pen(request) for request in requests]
+    scribe, pens = trunk.create_generator(), [trunk.create_sequence(request) for request in requests]
     for pen in pens:
-        assert trunk.joins(pen.request)
-        trunk.seat(scribe, [pen], True)
+        assert trunk.can_join_batch(pen.request)
+        trunk.add_sequences(scribe, [pen], True)
         for _ in range(every):
             scribe.step()
-    while not scribe.done:
+    while not scribe.is_done:
         scribe.step()
-    return [pen.written() for pen in pens]
+    return [pen.to_generation() for pen in pens]
 
 
 def same(found: list[Generation], wanted: list[Generation]) -> None:
@@ -125,7 +136,7 @@ def test_adapters_schemas_and_ways_of_drawing_are_mixed(qwen: TorchBackbone) -> 
         replace(
             one,
             network=Network(qwen, guests[k % 3]),
-            most=60,
+            max_new_tokens=60,
             schema=SCHEMA if k % 2 else None,
             sampling=Sampling(0.8 * (k % 4 > 1), 0.95, 1.1, seed=k),
         )
@@ -145,11 +156,13 @@ def test_the_precision_of_the_mixture_is_kept(tmp_path: Path) -> None:
 
 def test_who_leaves_takes_its_columns_along(qwen: TorchBackbone) -> None:
     long, *short = requests_of(qwen, 4)
-    long = replace(long, prompt=long.prompt * 8, most=3)
+    long = replace(long, prompt=long.prompt * 8, max_new_tokens=3)
     scribe = qwen.create_generator()
     qwen.add_sequences(scribe, [qwen.create_sequence(long)], True)
     for one in short[:2]:
-        qwen.add_sequences(scribe, [qwen.create_sequence(replace(one, most=40, ends=frozenset()))], True)
+        qwen.add_sequences(
+            scribe, [qwen.create_sequence(replace(one, max_new_tokens=40, stop_token_ids=frozenset()))], True
+        )
     assert scribe._batches[0].inputs["attention_mask"].shape[1] > len(long.prompt)
     for _ in range(4):
         scribe.step()
@@ -181,18 +194,18 @@ def test_nobody_who_has_gone_is_written_for(qwen: TorchBackbone) -> None:
 
 def test_a_schema_that_fails_on_the_way_fails_alone(qwen: TorchBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = requests_of(qwen, 2)
-    bad = qwen.create_sequence(replace(asked[0], most=40, schema=SCHEMA))
-    monkeypatch.setattr(bad.constraint, "allowed", lambda: 1 / 0)
-    monkeypatch.setattr(bad.constraint, "takes", lambda token: False)
+    bad = qwen.create_sequence(replace(asked[0], max_new_tokens=40, schema=SCHEMA))
+    monkeypatch.setattr(bad.constraint, "compute_allowed_tokens", lambda: 1 / 0)
+    monkeypatch.setattr(bad.constraint, "try_accept", lambda token: False)
     scribe, good = qwen.create_generator(), qwen.create_sequence(asked[1])
     qwen.add_sequences(scribe, [bad, good], True)
     while not scribe.is_done:
         scribe.step()
     assert isinstance(bad.error, ZeroDivisionError)
     same([good.to_generation()], alone(asked[1:]))
-    monkeypatch.setattr(generating, "SLOW", -1.0)
+    monkeypatch.setattr(generating, "MAX_TOKEN_SECONDS", -1.0)
     with pytest.raises(UnsupportedTask, match="takes too long"):
-        qwen.generate([replace(asked[0], most=40, schema=SCHEMA)])
+        qwen.generate([replace(asked[0], max_new_tokens=40, schema=SCHEMA)])
 
 
 @pytest.mark.parametrize("name", ["position_ids", "attention_mask"])
@@ -207,7 +220,7 @@ def test_a_wrong_place_in_the_joined_batch_would_be_seen(
         return rows
 
     assert probe_joining(qwen.create_scorer(), qwen._run_without_adapters, Network(qwen))
-    monkeypatch.setattr(generating, "_joined", wrong)
+    monkeypatch.setattr(generating, "_join_batches", wrong)
     assert not probe_joining(qwen.create_scorer(), qwen._run_without_adapters, Network(qwen))
 
 
@@ -276,7 +289,10 @@ def test_scores_and_states_have_their_turn_between_steps(qwen: TorchBackbone, en
     async def both() -> None:
         pieces: list[str] = []
         long = Asking(Network(qwen), [endless(qwen, heard=pieces.append)])
-        asked: list[Any] = [ScoreRequest(Network(qwen), (5, 6, 7), ((8,), (9,))), EncodeRequest(Network(qwen), (5, 6, 7))]
+        asked: list[Any] = [
+            ScoreRequest(Network(qwen), (5, 6, 7), ((8,), (9,))),
+            EncodeRequest(Network(qwen), (5, 6, 7)),
+        ]
         quick = Asking(Network(qwen), asked, most=0)
         first = asyncio.create_task(told(engine, long, [0]))
         while len(pieces) < 3:
@@ -358,7 +374,7 @@ def test_a_pass_that_fails_fails_those_in_it_and_the_lane_goes_on(
     predictor = Asking(Network(qwen), requests_of(qwen, 2))
     asyncio.run(told(engine, predictor, [0]))
     with monkeypatch.context() as broken:
-        broken.setattr(generating, "_next", lambda inputs, tokens: 1 / 0)
+        broken.setattr(generating, "_build_next_inputs", lambda inputs, tokens: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             asyncio.run(told(engine, predictor, [0, 1]))
     same([one.answer for one in asyncio.run(told(engine, predictor, [0, 1]))], alone(predictor.requests))
@@ -372,11 +388,11 @@ def test_what_cannot_join_is_written_in_whole_batches(
     trunk = load_backbone_from(save_causal_model(tmp_path, "qwen3", use_sliding_window=True, **more) if way == "window"
                      else save_causal_model(tmp_path, "qwen2"))  # fmt: skip
     if way == "untried":
-        monkeypatch.setattr(trials, "PROMPTS", ())
-        monkeypatch.setattr(trunk, "_joinable", False)
-    asked = [replace(one, most=WINDOW) for one in requests_of(trunk, 5)]
+        monkeypatch.setattr(trials, "PROBE_PROMPTS", ())
+        monkeypatch.setattr(trunk, "_joining_works", False)
+    asked = [replace(one, max_new_tokens=WINDOW) for one in requests_of(trunk, 5)]
     assert not any(trunk.can_join_batch(one) for one in asked)
-    assert trunk.can_join_batch(replace(asked[0], most=2)) is (way == "window")
+    assert trunk.can_join_batch(replace(asked[0], max_new_tokens=2)) is (way == "window")
 
     async def one_by_one() -> list[Any]:
         predictor = Asking(Network(trunk), asked)

@@ -21,14 +21,26 @@ from loratory.errors import UnsupportedTask
 from loratory.export import layouts
 from loratory.models.activations import pool_states
 from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool, TorchBackbone
+from loratory.models.trunks import TorchBackbone, TorchBackbonePool
 from loratory.predictors import store
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import PooledHead, StockHead, make_head
 from loratory.protocols import Network
 from loratory.regimes.full import Full
 from loratory.tasks.classify import Classify
-from tiny import TRAINABLE_FAMILIES, TEXTS, TOPICS, BasePathOf, BackboneOf, make_context, make_examples, make_train_set, make_random_adapter, make_task, load_backbone_from
+from tiny import (
+    TEXTS,
+    TOPICS,
+    TRAINABLE_FAMILIES,
+    BackboneOf,
+    BasePathOf,
+    load_backbone_from,
+    make_context,
+    make_examples,
+    make_random_adapter,
+    make_task,
+    make_train_set,
+)
 
 LABELS = ("card", "cash", "login")
 SCORES = {"accuracy": 0.9123456789, "macro_f1": 0.9, "log_loss": 0.3, "coverage": 1.0}
@@ -75,7 +87,7 @@ def exported(trunk_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def logits_of(encoder: Encoder) -> Tensor:
     rows = [ids for ((ids, _),) in encoder.encode_rows([{"text": text} for text in TEXTS])]
-    states, mask = encoder.network.backbone.states(rows, [encoder.network.adapter] * len(rows))  # type: ignore[attr-defined]
+    states, mask = encoder.network.backbone.compute_states(rows, [encoder.network.adapter] * len(rows))  # type: ignore[attr-defined]
     head: Any = encoder.network.head
     return head(states, mask).detach()  # type: ignore[no-any-return]
 
@@ -159,7 +171,7 @@ def test_a_trained_pooler_of_the_base_is_where_the_head_starts(trunk_of: Backbon
     trunk: Any = trunk_of("bert")
     head: Any = make_head("stock", trunk, LABELS)
     assert torch.equal(head.named()["bert.pooler.dense.weight"], trunk.model.pooler.dense.weight)
-    head.named()["bert.pooler.dense.weight"].data.add_(1)
+    head.named_weights()["bert.pooler.dense.weight"].data.add_(1)
     assert not torch.equal(head.named()["bert.pooler.dense.weight"], trunk.model.pooler.dense.weight)
 
 
@@ -189,7 +201,7 @@ def test_the_adapter_carries_the_whole_head(exported: Made, trunk_of: BackboneOf
     head: Any = encoder.network.head
     with torch.no_grad():
         for name, weight in whole.named_parameters():
-            if name in head.named():
+            if name in head.named_weights():
                 weight.normal_()
     opened = PeftModel.from_pretrained(whole, folder / "adapter")
     assert float((stock_logits(opened, folder / "base_3") - logits_of(encoder)).abs().max()) < 1e-5
@@ -200,7 +212,7 @@ def test_a_pooled_exports_trunk_opens_in_stock_libraries(exported: Made, family:
     encoder, folder = exported(family, "pooled")
     trunk: Any = encoder.network.backbone
     rows = [ids for ((ids, _),) in encoder.encode_rows([{"text": text} for text in TEXTS])]
-    ours, mask = trunk.states(rows, [encoder.network.adapter] * len(rows))
+    ours, mask = trunk.compute_states(rows, [encoder.network.adapter] * len(rows))
     merged = transformers.AutoModel.from_pretrained(folder / "merged").eval()
     base = transformers.AutoModel.from_pretrained(folder / "base_3")
     opened = PeftModel.from_pretrained(base, folder / "adapter").eval()
@@ -214,7 +226,9 @@ def test_a_pooled_exports_trunk_opens_in_stock_libraries(exported: Made, family:
 
 @pytest.mark.parametrize("kind", ["pooled", "stock"])
 @pytest.mark.parametrize("family", ["bert", "deberta-v2", "modernbert", "llama"])
-def test_a_saved_predictor_is_the_one_that_was_saved(exported: Made, base_of: BasePathOf, family: str, kind: str) -> None:
+def test_a_saved_predictor_is_the_one_that_was_saved(
+    exported: Made, base_of: BasePathOf, family: str, kind: str
+) -> None:
     encoder, folder = exported(family, kind)
     again = store.load_predictor(folder, TorchBackbonePool())
     inputs = [{"text": text} for text in TEXTS]
@@ -258,14 +272,16 @@ def test_an_export_alone_is_a_whole_artifact(exported: Made, trunk_of: BackboneO
         (part / "encoder.json").write_text(json.dumps(facts), encoding="utf-8")
         layouts.write_stock_encoder(part / "base_3", encoder, merge=False)
     again: Any = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
-    assert again.network.trunk is not trunk
+    assert again.network.backbone is not trunk
     inputs = [{"text": text} for text in TEXTS]
     for ours, theirs in zip(again.predict(inputs, run_locally), encoder.predict(inputs, run_locally), strict=True):
         assert ours.probabilities["/label"] == pytest.approx(theirs.probabilities["/label"], abs=1e-6)
 
 
 def test_an_owned_trunk_travels_with_its_predictor(base_of: BasePathOf, tmp_path: Path) -> None:
-    made = Full(head="stock").fit(make_task(), make_train_set(), load_backbone_from(base_of("bert")), make_context(epochs=1))
+    made = Full(head="stock").fit(
+        make_task(), make_train_set(), load_backbone_from(base_of("bert")), make_context(epochs=1)
+    )
     with stage_artifact(tmp_path / "fit", {}) as part:
         store.save_predictor(part, made)
     again = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
@@ -334,7 +350,9 @@ def documented() -> Callable[[Path], Callable[[Sequence[str]], list[tuple[str, M
         *((family, pooling) for family in ("llama", "qwen3") for pooling in ("mean", "last")),
     ],
 )
-def test_the_documented_loader_gives_our_answers(trunk_of: BackboneOf, family: str, pooling: str, tmp_path: Path) -> None:
+def test_the_documented_loader_gives_our_answers(
+    trunk_of: BackboneOf, family: str, pooling: str, tmp_path: Path
+) -> None:
     encoder = encoder_of(trunk_of(family), "pooled")
     head, trunk = cast(PooledHead, encoder.network.head), cast(TorchBackbone, encoder.network.backbone)
     head.pooling = pooling

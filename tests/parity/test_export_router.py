@@ -21,7 +21,14 @@ from loratory.cli import app
 from loratory.errors import ArtifactError, LoratoryError, SpecError, UnsupportedTask
 from loratory.export import layouts, router
 from loratory.export.discovered import discover_models
-from loratory.flows.export import SPAN_RULES_NOT_EXPORTED, ROUTER_ORDER_WARNING, POINT_NOT_EXPORTED, ExportRequest, ExportResult, export_fit
+from loratory.flows.export import (
+    POINT_NOT_EXPORTED,
+    ROUTER_ORDER_WARNING,
+    SPAN_RULES_NOT_EXPORTED,
+    ExportRequest,
+    ExportResult,
+    export_fit,
+)
 from loratory.flows.importing import import_folder
 from loratory.models.execution import run_locally
 from loratory.models.trunks import TorchBackbonePool
@@ -34,7 +41,7 @@ from loratory.regimes.lora import Lora
 from loratory.regimes.rules import Rules
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
-from tiny import TEXTS, make_context, make_train_set, save_base, make_task, load_backbone_from
+from tiny import TEXTS, load_backbone_from, make_context, make_task, make_train_set, save_base
 
 FAMILIES = ("bert", "roberta", "modernbert", "deberta-v2")
 WORDS = {"bert": "bert-base-uncased", "roberta": "roberta-base", "modernbert": "modernbert-base"}
@@ -99,7 +106,7 @@ def far(model: Any, folder: Path, fit: Path) -> float:
     """How far a stock model's logits with the folder's own tokenizer lie from the fit's."""
     encoder: Any = store.load_predictor(fit, TorchBackbonePool())
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    rows = [ids for ((ids, _),) in encoder.rows([{"text": text} for text in TEXTS])]
+    rows = [ids for ((ids, _),) in encoder.encode_rows([{"text": text} for text in TEXTS])]
     ours: list[Tensor] = run_locally([EncodeRequest(encoder.network, ids) for ids in rows])
     worst = 0.0
     for text, one in zip(TEXTS, ours, strict=True):
@@ -188,7 +195,10 @@ def test_an_exported_twin_is_taken_in_again(fit_of: Fits, tmp_path: Path) -> Non
     twin = routed(fit, tmp_path, "pii").folders[1]
     import_folder(twin, tmp_path / "in")
     inputs = [{"text": text} for text in TEXTS]
-    one, other = (store.load_predictor(folder, TorchBackbonePool()).predict(inputs, run_locally) for folder in (fit, tmp_path / "in"))
+    one, other = (
+        store.load_predictor(folder, TorchBackbonePool()).predict(inputs, run_locally)
+        for folder in (fit, tmp_path / "in")
+    )
     assert [p.answer for p in one] == [p.answer for p in other]
 
 
@@ -198,7 +208,7 @@ def test_a_merge_that_answers_otherwise_is_not_kept(
     def unmerged(folder: Path, encoder: Encoder, merge: bool) -> None:
         layouts.write_stock_encoder(folder, encoder, merge=False)
 
-    monkeypatch.setattr(router, "write_model", unmerged)
+    monkeypatch.setattr(router, "write_stock_encoder", unmerged)
     with pytest.raises(ArtifactError, match="probabilities lie"):
         routed(fit_of("bert", "intent"), tmp_path / "models", "intent")
     assert list((tmp_path / "models").iterdir()) == []
@@ -207,7 +217,10 @@ def test_a_merge_that_answers_otherwise_is_not_kept(
 def test_an_operating_point_stays_behind_and_it_is_said(fit_of: Fits, tmp_path: Path) -> None:
     bare = fit_of("bert", "intent")
     with stage_artifact(tmp_path / "fit", {"contender": "lora-stock"}) as part:
-        store.save_predictor(part, CalibratedPredictor(store.load_uncalibrated(bare, TorchBackbonePool()), OperatingPoint(temperature=2.0)))
+        store.save_predictor(
+            part,
+            CalibratedPredictor(store.load_uncalibrated(bare, TorchBackbonePool()), OperatingPoint(temperature=2.0)),
+        )
     done = routed(tmp_path / "fit", tmp_path / "models", "intent", with_adapter=False)
     assert done.notes == [POINT_NOT_EXPORTED]
     assert far(opener("intent").from_pretrained(done.folders[0]), done.folders[0], bare) < 1e-4

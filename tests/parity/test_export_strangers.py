@@ -24,7 +24,7 @@ from loratory.flows.export import ExportRequest, export_fit
 from loratory.flows.importing import import_folder
 from loratory.flows.opening import open_predictor
 from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool, TorchBackbone
+from loratory.models.trunks import TorchBackbone, TorchBackbonePool
 from loratory.predictors import store
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import OUTPUT_ADAPTERS
@@ -32,7 +32,7 @@ from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
 from loratory.protocols import Network, Prediction
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
-from tiny import make_random_adapter, save_base, load_backbone_from
+from tiny import load_backbone_from, make_random_adapter, save_base
 
 PLACES = 320
 TASKS: dict[str, Any] = {

@@ -26,7 +26,7 @@ from loratory.predictors.encoder import Encoder
 from loratory.protocols import EncodeRequest, TrainSet
 from loratory.regimes.lora import Lora
 from loratory.tasks.tag import Tag
-from tiny import TEXTS, make_context, save_base, load_backbone_from
+from tiny import TEXTS, load_backbone_from, make_context, save_base
 
 FAMILIES = ("bert", "roberta", "modernbert", "deberta-v2")
 LINEAR = ("bert", "roberta", "deberta-v2")  # their stock token head is one linear layer
@@ -140,7 +140,7 @@ def test_a_saved_fit_is_the_one_that_was_saved(exported: Made, family: str, kind
     encoder, folder = exported(family, kind)
     again: Any = store.load_predictor(folder, TorchBackbonePool())
     assert far(ours(again), ours(encoder)) == 0
-    assert again.size() == encoder.count_parameters()
+    assert again.count_parameters() == encoder.count_parameters()
 
 
 def test_the_cards_speak_of_tokens(exported: Made) -> None:

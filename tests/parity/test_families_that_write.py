@@ -18,7 +18,15 @@ from loratory.predictors import store
 from loratory.predictors.decoder import UNCONSTRAINED_EXTRA_TOKENS, Decoder
 from loratory.protocols import TrainSet
 from loratory.regimes.lora import Lora
-from tiny import GENERATING_FAMILIES, make_context, make_examples, make_train_set, save_causal_model, make_task, load_backbone_from
+from tiny import (
+    GENERATING_FAMILIES,
+    load_backbone_from,
+    make_context,
+    make_examples,
+    make_task,
+    make_train_set,
+    save_causal_model,
+)
 
 ABOUT = {"run": "toy", "contender": "lora", "regime": "lora", "base": "tiny", "data": "toy", "scores": {}}
 ASKED = [example.input for example in make_examples(openings=slice(4, 5))][:4]
@@ -30,7 +38,11 @@ def told(model: Any, made: Decoder, input: Any) -> str:
     ids = torch.tensor([made.encode_prompt(input)])
     most = made.decoding_plan.max_new_tokens + UNCONSTRAINED_EXTRA_TOKENS
     out = model.generate(
-        ids, attention_mask=torch.ones_like(ids), max_new_tokens=most, do_sample=False, eos_token_id=made.chat.end_token_id
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=most,
+        do_sample=False,
+        eos_token_id=made.chat.end_token_id,
     )
     said = out[0, ids.shape[1] :].tolist()
     written: str = made.chat.tokenizer.decode(said, skip_special_tokens=True)
@@ -51,7 +63,7 @@ def test_train_save_merge_reload_and_generate(tmp_path: Path, family: str) -> No
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(base)
     adapted: Any = PeftModel.from_pretrained(stock, str(tmp_path / "fit" / "adapter"))
     adapted.eval()
-    assert again.freely(ASKED, run_locally) == [told(adapted, again, input) for input in ASKED]
+    assert again.generate_unconstrained(ASKED, run_locally) == [told(adapted, again, input) for input in ASKED]
 
     merged: Any = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "fit" / "merged")
     assert merged.dtype == torch.bfloat16

@@ -13,12 +13,12 @@ from loratory.errors import SpecError
 from loratory.models.execution import run_locally
 from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
-from loratory.protocols import EncodeRequest, Example, TrainSet, Prediction
+from loratory.protocols import EncodeRequest, Example, Prediction, TrainSet
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.prototype import Prototype
 from loratory.specs.training import ConsistencySpec
-from tiny import make_context, save_base, make_task, load_backbone_from
+from tiny import load_backbone_from, make_context, make_task, save_base
 
 FILLER = "please help a week today hello what now "
 TELLING = {"card": ("card", "arrive"), "cash": ("cash", "machine"), "login": ("password", "code")}
@@ -53,7 +53,9 @@ def test_what_stands_at_the_end_is_read(tmp_path: Path, long: str, regime: Any) 
     with stage_artifact(tmp_path / "fit", {"kind": "fit"}) as part:
         store.save_predictor(part, made)
     inputs = [example.input for example in lessons.validation]
-    assert store.load_predictor(tmp_path / "fit", TorchBackbonePool()).predict(inputs, run_locally) == made.predict(inputs, run_locally)
+    assert store.load_predictor(tmp_path / "fit", TorchBackbonePool()).predict(inputs, run_locally) == made.predict(
+        inputs, run_locally
+    )
 
 
 def test_rows_of_each_way(tmp_path: Path) -> None:
@@ -65,7 +67,7 @@ def test_rows_of_each_way(tmp_path: Path) -> None:
     assert len(at) == MOST
     assert trunk.tokenizer.encode_head_and_tail(["card", ""], MOST) == trunk.tokenizer.encode_batch(["card", ""], MOST)
     made = Lora(rank=2).fit(make_task(), long_lessons(), trunk, make_context(epochs=1, max_tokens=MOST, long="windows"))
-    (parts,) = made.rows([{"text": text}])  # type: ignore[attr-defined]
+    (parts,) = made.encode_rows([{"text": text}])  # type: ignore[attr-defined]
     assert len(parts) > 2
     outputs = run_locally([EncodeRequest(made.network, ids) for ids, _ in parts])  # type: ignore[attr-defined]
     odds = torch.stack(outputs).mean(0).softmax(-1).tolist()

@@ -25,7 +25,16 @@ from loratory.models.mixture import MultiLoraLinear
 from loratory.models.trunks import TorchBackbone
 from loratory.protocols import Adapter, EncodeRequest, Network, TokenIds
 from loratory.regimes.lora import Lora
-from tiny import CAUSAL_FAMILIES, TRAINABLE_FAMILIES, TEXTS, BasePathOf, BackboneOf, make_context, make_random_adapter, load_backbone_from
+from tiny import (
+    CAUSAL_FAMILIES,
+    TEXTS,
+    TRAINABLE_FAMILIES,
+    BackboneOf,
+    BasePathOf,
+    load_backbone_from,
+    make_context,
+    make_random_adapter,
+)
 
 
 def rows_of(trunk: TorchBackbone) -> list[TokenIds]:
@@ -72,7 +81,9 @@ def test_padding_does_not_change_answers(trunk_of: BackboneOf, family: str) -> N
 
 
 @pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
-def test_saved_is_loaded_and_opens_in_stock_peft(trunk_of: BackboneOf, base_of: BasePathOf, family: str, tmp_path: Path) -> None:
+def test_saved_is_loaded_and_opens_in_stock_peft(
+    trunk_of: BackboneOf, base_of: BasePathOf, family: str, tmp_path: Path
+) -> None:
     trunk = trunk_of(family)
     adapter = make_random_adapter(trunk, use_rslora=True)
     facts = {"task_type": "FEATURE_EXTRACTION", "base_model_name_or_path": "base_3", "revision": trunk.digest}
@@ -152,7 +163,9 @@ def test_every_weight_learns_on_a_copy(trunk_of: BackboneOf) -> None:
 
 def test_an_unknown_architecture_gets_every_linear_layer_and_says_so(trunk_of: BackboneOf) -> None:
     said: list[str] = []
-    config = Lora(rank=2).build_adapter_config(trunk_of("roformer"), make_context(report=lambda event, v: said.append(str(v["text"]))))
+    config = Lora(rank=2).build_adapter_config(
+        trunk_of("roformer"), make_context(report=lambda event, v: said.append(str(v["text"])))
+    )
     assert config["target_modules"] == [
         "attention.output.dense",
         "attention.self.key",
@@ -163,7 +176,9 @@ def test_an_unknown_architecture_gets_every_linear_layer_and_says_so(trunk_of: B
     ]
     assert "roformer is not in the table" in said[0]
     assert "attention.self.query" in said[0]
-    Lora(rank=2).build_adapter_config(trunk_of("bert"), make_context(report=lambda event, v: pytest.fail("said something")))
+    Lora(rank=2).build_adapter_config(
+        trunk_of("bert"), make_context(report=lambda event, v: pytest.fail("said something"))
+    )
 
 
 def test_an_architecture_without_stacked_layers_is_refused(trunk_of: BackboneOf) -> None:
@@ -199,7 +214,9 @@ def test_targets_and_layers_that_do_not_exist_are_refused(trunk_of: BackboneOf, 
 
 @pytest.mark.parametrize(("layers", "chosen"), [("all", None), ("top-1", [1]), ("top-2", [0, 1]), ([1, 0, 1], [0, 1])])
 def test_layers(trunk_of: BackboneOf, layers: Any, chosen: list[int] | None) -> None:
-    assert Lora(layers=layers).build_adapter_config(trunk_of("bert"), make_context()).get("layers_to_transform") == chosen
+    assert (
+        Lora(layers=layers).build_adapter_config(trunk_of("bert"), make_context()).get("layers_to_transform") == chosen
+    )
 
 
 # ---- short attention
@@ -290,7 +307,10 @@ def test_requests_of_several_trunks_come_back_in_order(trunk_of: BackboneOf) -> 
     trunks = [trunk_of("bert"), trunk_of("llama")] * 3
     rows = [trunk.tokenizer.encode(text)[0] for trunk, text in zip(trunks, TEXTS, strict=True)]
     answers = run_locally([EncodeRequest(Network(trunk), row) for trunk, row in zip(trunks, rows, strict=True)])
-    assert apart(answers, [trunk.compute_states([row], [None])[0][0] for trunk, row in zip(trunks, rows, strict=True)]) < 1e-5
+    assert (
+        apart(answers, [trunk.compute_states([row], [None])[0][0] for trunk, row in zip(trunks, rows, strict=True)])
+        < 1e-5
+    )
 
 
 def test_pooling_goes_over_real_tokens_only() -> None:
@@ -306,7 +326,9 @@ def test_pooling_goes_over_real_tokens_only() -> None:
 @pytest.fixture
 def folder(trunk_of: BackboneOf, tmp_path: Path) -> Path:
     """A good adapter folder, to be spoilt."""
-    adapters.write_adapter(tmp_path / "adapter", make_random_adapter(trunk_of("bert")), {"task_type": "FEATURE_EXTRACTION"})
+    adapters.write_adapter(
+        tmp_path / "adapter", make_random_adapter(trunk_of("bert")), {"task_type": "FEATURE_EXTRACTION"}
+    )
     return tmp_path / "adapter"
 
 
@@ -391,7 +413,9 @@ def test_weights_that_do_not_fit_are_refused_and_the_neighbours_go_on(
         for _ in range(2):  # the second time is no other error
             with pytest.raises(ArtifactError, match="does not fit its base"):
                 trunk.compute_states(rows, order)
-            hosted = [layer for layer in trunk._multi_lora.adapted_model.modules() if isinstance(layer, MultiLoraLinear)]
+            hosted = [
+                layer for layer in trunk._multi_lora.adapted_model.modules() if isinstance(layer, MultiLoraLinear)
+            ]
             assert not any(bad in layer.deltas for layer in hosted)
         expected = alone(trunk_of(family), good, rows)
         assert apart(alone(trunk, good, rows), expected) < 1e-5
@@ -424,7 +448,9 @@ def test_guests_that_nobody_has_any_more_leave_pefts_host(base_of: BasePathOf) -
     trunk = load_backbone_from(base_of("bert"))
     rows = rows_of(trunk)[:3]
     kept = on_embeddings(trunk, 1)
-    twin = adapters.create_adapter(kept.config, {name: t.clone() for name, t in kept.tensors.items()})  # as loaded again
+    twin = adapters.create_adapter(
+        kept.config, {name: t.clone() for name, t in kept.tensors.items()}
+    )  # as loaded again
     assert (twin.digest, twin is kept) == (kept.digest, False)
     alone_before = alone(trunk, kept, rows)
     assert apart(alone_before, alone(trunk, None, rows)) > 0.1

@@ -13,8 +13,8 @@ import pytest
 from loratory.errors import UnsupportedTask
 from loratory.formats import FORMATS, matches_format
 from loratory.models.execution import run_locally
-from loratory.protocols import Network, Sampling, TokenIds, GenerateRequest
-from tiny import save_causal_model, load_backbone_from
+from loratory.protocols import GenerateRequest, Network, Sampling, TokenIds
+from tiny import load_backbone_from, save_causal_model
 
 CHECKER = jsonschema.Draft202012Validator.FORMAT_CHECKER  # the library's own, where it knows a format
 PATTERNS = ["^[A-Z]{2}\\d{3}$", "x-\\d+", "^(?:red|green)", "(ab)+$", "^[^ ,]{3,5}$", "\\S\\s\\S", "ä|ö"]
@@ -76,8 +76,8 @@ def test_every_written_answer_validates(writer: Any, part: int) -> None:
         how = chance.choice([Sampling(), Sampling(1.3, seed=number), Sampling(1.0, 0.9, 1.4, number)])
         requests.append(asked(writer, schema, shortest_budget(writer, schema) + spare, how))
     for request, found in zip(requests, run_locally(requests), strict=True):
-        assert found.finish == "end", (request.schema, found.text)
-        assert len(found.ids) + 1 <= request.most
+        assert found.finish_reason == "end", (request.schema, found.text)
+        assert len(found.ids) + 1 <= request.max_new_tokens
         check(found.text, request.schema)
 
 
@@ -93,7 +93,7 @@ def test_every_format_is_written_whole(writer: Any, name: str) -> None:
     for found in run_locally(requests):
         check(found.text, schema)
     with pytest.raises(UnsupportedTask, match=f"takes {least} tokens and the budget is {least - 1}"):
-        writer.pen(asked(writer, schema, least - 1, Sampling()))
+        writer.create_sequence(asked(writer, schema, least - 1, Sampling()))
 
 
 def test_annotations_leave_every_token_as_it_is(writer: Any) -> None:

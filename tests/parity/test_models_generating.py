@@ -17,9 +17,9 @@ from loratory.models import generating
 from loratory.models.closing import find_shortest_completion
 from loratory.models.execution import run_locally
 from loratory.models.grammar import TokenConstraint
-from loratory.protocols import Network, Sampling, TokenIds, GenerateRequest
+from loratory.protocols import GenerateRequest, Network, Sampling, TokenIds
 from loratory.schemas import to_compact_json
-from tiny import CAUSAL_FAMILIES, make_random_adapter, save_causal_model, load_backbone_from
+from tiny import CAUSAL_FAMILIES, load_backbone_from, make_random_adapter, save_causal_model
 
 PROMPTS: tuple[TokenIds, ...] = ((5, 6, 7, 8, 9), (11, 12), (40, 41, 42, 43, 44, 45, 46, 47, 48), (30,))
 
@@ -53,7 +53,7 @@ def test_greedy_text_is_that_of_generate_token_by_token(writer: Any) -> None:
         options = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end_of(trunk), "pad_token_id": 0}
         whole = stock.generate(ids, attention_mask=torch.ones_like(ids), **options)[0, len(prompt) :].tolist()
         assert list(got.ids) == [token for token in whole if token != end_of(trunk)]
-        assert got.finish == ("end" if end_of(trunk) in whole else "length")
+        assert got.finish_reason == ("end" if end_of(trunk) in whole else "length")
 
 
 def test_the_repetition_penalty_is_that_of_generate(writer: Any) -> None:
@@ -93,7 +93,7 @@ def test_a_stop_string_ends_the_text_before_it(qwen: Any) -> None:
     (whole,) = run_locally([asked(qwen)])
     stop = whole.text[3:5]
     (cut,) = run_locally([asked(qwen, stops=(stop,))])
-    assert cut.finish == "stop"
+    assert cut.finish_reason == "stop"
     assert cut.text == whole.text.partition(stop)[0]
 
 
@@ -108,7 +108,7 @@ def test_a_listener_hears_the_text_piece_by_piece(qwen: Any, schema: Any) -> Non
     assert ["".join(pieces) for pieces in heard] == [one.text for one in found]
     assert [one.text for one in found] == [qwen.tokenizer.read(one.ids) for one in found]
     assert all(len(pieces) > 1 for pieces in heard)
-    deaf = [replace(request, hear=None) for request in requests]
+    deaf = [replace(request, on_token=None) for request in requests]
     assert deaf == requests
     assert run_locally(deaf) == found
 
@@ -118,7 +118,7 @@ def test_a_listener_hears_nothing_of_a_stop_string(qwen: Any) -> None:
     stop, heard = whole.text[3:6], list[str]()
     (cut,) = run_locally([asked(qwen, stops=("never", stop), hear=heard.append)])
     assert "".join(heard) == cut.text == whole.text.partition(stop)[0]
-    assert cut.finish == "stop"
+    assert cut.finish_reason == "stop"
 
 
 def test_a_listener_that_raises_loses_its_request_alone(qwen: Any) -> None:
@@ -135,8 +135,8 @@ def test_a_listener_that_raises_loses_its_request_alone(qwen: Any) -> None:
 
 def test_an_abandoned_request_is_told_no_more(qwen: Any) -> None:
     heard: list[str] = []
-    (left,) = qwen.write([asked(qwen, hear=heard.append)], lambda place: len(heard) < 3)
-    assert left.finish == "abandoned"
+    (left,) = qwen.generate([asked(qwen, hear=heard.append)], lambda place: len(heard) < 3)
+    assert left.finish_reason == "abandoned"
     assert len(heard) == 3
     assert left.text == "".join(heard)
 
@@ -149,9 +149,9 @@ def test_an_abandoned_request_is_not_worked_on(qwen: Any) -> None:
         steps.append(place)
         return place == 0 or len(steps) < 12
 
-    kept, left = qwen.write(requests, alive)
+    kept, left = qwen.generate(requests, alive)
     assert kept.ids == run_locally([requests[0]])[0].ids
-    assert left.finish == "abandoned"
+    assert left.finish_reason == "abandoned"
     assert len(left.ids) < 20
 
 
@@ -194,15 +194,15 @@ def test_a_thousand_random_schemas_are_answered_within_their_budget_or_refused(q
         schema = a_schema(chance, 3)
         request = asked(qwen, most=chance.choice([4, 12, 40, 90]), schema=schema, sampling=Sampling(1.3, seed=number))
         try:
-            qwen._guide(request)
+            qwen._create_constraint(request)
             requests.append(request)
             schemas.append(schema)
         except UnsupportedTask as problem:
             refused.append(str(problem))
     assert all("tokens and the budget is" in said for said in refused)
     for request, schema, got in zip(requests, schemas, run_locally(requests), strict=True):
-        assert got.finish == "end", (schema, got.text)
-        assert len(got.ids) + 1 <= request.most
+        assert got.finish_reason == "end", (schema, got.text)
+        assert len(got.ids) + 1 <= request.max_new_tokens
         jsonschema.validate(json.loads(got.text), schema)
     assert len(refused) < 40
 
@@ -217,12 +217,12 @@ def test_a_likeliest_token_that_is_allowed_is_taken_as_under_the_mask(
         masks.append(1)
         return plain(self)
 
-    monkeypatch.setattr(TokenConstraint, "allowed", counted)
-    monkeypatch.setattr(generating, "SURE", 0.0)  # a random model is never sure
+    monkeypatch.setattr(TokenConstraint, "compute_allowed_tokens", counted)
+    monkeypatch.setattr(generating, "SURE_PROBABILITY", 0.0)  # a random model is never sure
     found = run_locally(requests)
     fewer = len(masks)
     masks.clear()
-    monkeypatch.setattr(TokenConstraint, "takes", lambda self, token: False)
+    monkeypatch.setattr(TokenConstraint, "try_accept", lambda self, token: False)
     assert [one.ids for one in run_locally(requests)] == [one.ids for one in found]
     assert fewer < len(masks)
 
@@ -240,15 +240,15 @@ def test_answers_of_one_schema_are_written_side_by_side_as_alone(qwen: Any) -> N
 def test_odds_are_those_among_the_tokens_that_are_allowed(qwen: Any, schema: Any) -> None:
     request = asked(qwen, most=16, schema=schema, sampling=Sampling(1.5, repetition_penalty=1.3, seed=3))
     (got,) = run_locally([request])
-    guide = qwen._guide(request)
+    guide = qwen._create_constraint(request)
     narrowed = 0
     for place, (token, odds) in enumerate(zip(got.ids, got.odds, strict=True)):
         ids = torch.tensor([[*request.prompt, *got.ids[:place]]])
-        chances = qwen.whole(input_ids=ids).logits[0, -1].double().softmax(-1)
+        chances = qwen.full_model(input_ids=ids).logits[0, -1].double().softmax(-1)
         share = 1.0
         if guide is not None:
             share = float(chances[guide.allowed()].sum())
-            assert guide.fits(token) or guide.forced() == token
+            assert guide.try_accept_allowed(token) or guide.force_token() == token
         narrowed += share < 0.99
         assert odds == pytest.approx(float(chances[token]) / share, rel=1e-4)
     assert bool(narrowed) is (schema is not None)
@@ -257,7 +257,7 @@ def test_odds_are_those_among_the_tokens_that_are_allowed(qwen: Any, schema: Any
 def test_what_must_come_next_is_certain(qwen: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
     (got,) = run_locally([asked(qwen, schema=schema)])
-    assert got.odds[0] == 1.0
+    assert got.token_probabilities[0] == 1.0
     assert all(0 < odds <= 1 for odds in got.odds)
 
 

@@ -24,7 +24,7 @@ from loratory.models.trunks import TorchBackbone
 from loratory.predictors.entailment import Entailment
 from loratory.predictors.heads import PooledHead, TokenHead
 from loratory.protocols import Adapter, EncodeRequest, Network
-from tiny import TEXTS, BasePathOf, make_random_adapter, save_base, save_causal_model, make_task, load_backbone_from
+from tiny import TEXTS, BasePathOf, load_backbone_from, make_random_adapter, make_task, save_base, save_causal_model
 
 pytest.importorskip("onnxruntime", reason="the extra int8 is not installed")
 pytest.importorskip("onnxscript", reason="the extra int8 is not installed")
@@ -99,7 +99,7 @@ def head(made: nn.Module, seed: int = 0) -> nn.Module:
 
 def texts(network: Network, some: Sequence[str] = TEXTS) -> list[EncodeRequest]:
     trunk: Any = network.backbone
-    return [EncodeRequest(network, ids) for ids, _ in trunk.tokenizer.many(list(some))]
+    return [EncodeRequest(network, ids) for ids, _ in trunk.tokenizer.encode_batch(list(some))]
 
 
 def each(requests: Sequence[EncodeRequest]) -> list[Tensor]:
@@ -112,7 +112,11 @@ def near(found: Sequence[Tensor], exact: Sequence[Tensor]) -> bool:
 
 
 def test_rows_are_near_and_alone_exactly_as_in_company(trunk: TorchBackbone, prepare: Prepare) -> None:
-    guests: list[Adapter | None] = [None, make_random_adapter(trunk, seed=1), make_random_adapter(trunk, rank=8, seed=2)]
+    guests: list[Adapter | None] = [
+        None,
+        make_random_adapter(trunk, seed=1),
+        make_random_adapter(trunk, rank=8, seed=2),
+    ]
     networks = [Network(trunk, guest, pooled(trunk, n)) for n, guest in enumerate(guests)]
     tagger = Network(trunk, guests[1], head(TokenHead(trunk.width, 5)))
     beside = Network(trunk, guests[2], pooled(trunk, 9))  # nobody prepares it
@@ -242,11 +246,13 @@ def refused(network: Network, cache: Path) -> LoratoryError:
         int8.prepare_int8(network, cache, 2, lambda text: None)
     assert told.value.exit_code == 2
     trunk: Any = network.backbone
-    assert network not in trunk.sessions
+    assert network not in trunk.int8_sessions
     return told.value
 
 
-def test_what_cannot_answer_in_int8_is_told(trunk: TorchBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_answer_in_int8_is_told(
+    trunk: TorchBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writer = refused(Network(load_backbone_from(save_causal_model(tmp_path / "writer"))), tmp_path)
     assert isinstance(writer, SpecError)
     assert (writer.where, writer.remedy) == ("precision", "set precision: auto")
@@ -304,7 +310,7 @@ def test_a_graph_is_named_by_the_bits_of_its_weights(
     trunk: TorchBackbone, exporting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int
 ) -> None:
     monkeypatch.setattr(int8, "weight_bits", lambda: bits)
-    monkeypatch.setattr(int8, "_error", lambda *_: 0.0)  # eight bits may saturate here
+    monkeypatch.setattr(int8, "_measure_error", lambda *_: 0.0)  # eight bits may saturate here
     graph = int8.load_or_export_graph(trunk, None, tmp_path, lambda text: None)
     (folder,) = (one for one in tmp_path.iterdir() if one.is_dir())
     assert folder.name.endswith(f"-{bits}bit")

@@ -15,8 +15,8 @@ from loratory.models import generating, trunks, writing
 from loratory.models.prefixes import MIN_PREFIX_TOKENS, group_by_prefix
 from loratory.models.trials import probe_prefix_sharing
 from loratory.models.trunks import TorchBackbone
-from loratory.protocols import Network, ScoreRequest, TokenIds, GenerateRequest
-from tiny import WIDE_CONFIG, make_bpe_tokenizer, make_random_adapter, save_causal_model, load_backbone_from
+from loratory.protocols import GenerateRequest, Network, ScoreRequest, TokenIds
+from tiny import WIDE_CONFIG, load_backbone_from, make_bpe_tokenizer, make_random_adapter, save_causal_model
 
 BEGINNING: TokenIds = tuple(20 + k * 7 % 90 for k in range(30))
 PROMPTS: tuple[TokenIds, ...] = (
@@ -95,7 +95,7 @@ def read(model: Any) -> Iterator[list[int]]:
 def test_scores_are_those_of_whole_prompts(
     trunk: TorchBackbone, trees: bool, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trunks, "BATCH_TOKENS", budget)  # 90 tokens: two rows in a pass, several passes
+    monkeypatch.setattr(trunks, "MAX_BATCH_TOKENS", budget)  # 90 tokens: two rows in a pass, several passes
     requests = [ScoreRequest(Network(trunk), prompt, CHOICES) for prompt in PROMPTS]
     assert same(scored(trunk, requests, True, trees), scored(trunk, requests, False, trees))
 
@@ -113,9 +113,11 @@ def test_scores_under_mixed_adapters_are_those_of_whole_prompts(trunk: TorchBack
 def test_greedy_texts_are_those_of_whole_prompts(
     trunk: TorchBackbone, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trunks, "BATCH_TOKENS", budget)
+    monkeypatch.setattr(trunks, "MAX_BATCH_TOKENS", budget)
     guests = [None, make_random_adapter(trunk, seed=1)]
-    requests = [GenerateRequest(Network(trunk, guest), prompt, 20, ENDS) for guest in guests for prompt in (*PROMPTS, (5, 6))]
+    requests = [
+        GenerateRequest(Network(trunk, guest), prompt, 20, ENDS) for guest in guests for prompt in (*PROMPTS, (5, 6))
+    ]
     with read(trunk.model) as counts:
         trunk._sharing_works = False
         whole = trunk.generate(requests)

@@ -15,7 +15,16 @@ from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
 from loratory.protocols import EncodeRequest, Network
 from loratory.regimes.qlora import Qlora
-from tiny import BackboneOf, make_context, make_examples, make_train_set, make_random_adapter, save_causal_model, make_task, load_backbone_from
+from tiny import (
+    BackboneOf,
+    load_backbone_from,
+    make_context,
+    make_examples,
+    make_random_adapter,
+    make_task,
+    make_train_set,
+    save_causal_model,
+)
 
 pytest.importorskip("bitsandbytes")
 ABOUT = {"run": "toy", "contender": "q", "regime": "qlora", "base": "tiny", "data": "toy", "scores": {}}
@@ -28,10 +37,10 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_four_bits_are_near_and_another_trunk(writer: Any) -> None:
-    small = writer.quantised()
-    assert small is writer.quantised()
+    small = writer.quantize()
+    assert small is writer.quantize()
     assert small.digest == f"{writer.digest}+nf4"
-    assert small.full is writer
+    assert small.unquantized is writer
     assert small.parameters() == writer.parameters()
     assert small.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
     assert small.model.embed_tokens.weight is writer.model.embed_tokens.weight
@@ -42,7 +51,7 @@ def test_four_bits_are_near_and_another_trunk(writer: Any) -> None:
 
 
 def test_guests_differ_over_the_same_four_bits(writer: Any) -> None:
-    small = writer.quantised()
+    small = writer.quantize()
     guests = [None, make_random_adapter(writer, seed=1), make_random_adapter(writer, seed=2)]
     mixed = run_locally([EncodeRequest(Network(small, guest), (5, 6, 7)) for guest in guests])
     for guest, got in zip(guests, mixed, strict=True):
@@ -52,7 +61,7 @@ def test_guests_differ_over_the_same_four_bits(writer: Any) -> None:
 
 def test_a_fit_learns_and_answers_over_four_bits_and_merges_from_full_precision(writer: Any, tmp_path: Path) -> None:
     made: Any = Qlora(rank=8, learning_rate=5e-3).fit(make_task(), make_train_set(), writer, make_context(epochs=20))
-    assert made.network.trunk is writer.quantised()
+    assert made.network.backbone is writer.quantize()
     inputs = [example.input for example in make_examples(openings=slice(0, 2))]
     said = made.predict(inputs, run_locally)
     (tmp_path / "fit").mkdir()
@@ -60,7 +69,7 @@ def test_a_fit_learns_and_answers_over_four_bits_and_merges_from_full_precision(
     pool = TorchBackbonePool()
     pool._backbones[writer.digest] = writer
     again = type(made).load(tmp_path / "fit", make_task(), pool)
-    assert again.network.trunk is writer.quantised()
+    assert again.network.backbone is writer.quantize()
     assert again.predict(inputs, run_locally) == said
 
     layouts.write_stock_layouts(tmp_path, made, ABOUT)
@@ -75,5 +84,5 @@ def test_a_fit_learns_and_answers_over_four_bits_and_merges_from_full_precision(
 
 def test_encoders_take_it_too(trunk_of: BackboneOf) -> None:
     made: Any = Qlora(rank=4).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(epochs=1))
-    assert made.network.trunk.digest.endswith("+nf4")
+    assert made.network.backbone.digest.endswith("+nf4")
     assert len(made.predict([{"text": "my card"}], run_locally)) == 1

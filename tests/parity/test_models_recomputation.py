@@ -21,8 +21,18 @@ from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.qlora import Qlora
 from loratory.specs.training import LossSpec
-from loratory.training.writers import compute_example_losses, build_sft_examples
-from tiny import TRAINABLE_FAMILIES, TEXTS, BackboneOf, make_context, make_examples, make_train_set, save_causal_model, make_task, load_backbone_from
+from loratory.training.writers import build_sft_examples, compute_example_losses
+from tiny import (
+    TEXTS,
+    TRAINABLE_FAMILIES,
+    BackboneOf,
+    load_backbone_from,
+    make_context,
+    make_examples,
+    make_task,
+    make_train_set,
+    save_causal_model,
+)
 
 WIDE: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128}  # blocks of 64 weights share a scale
 
@@ -36,29 +46,30 @@ def opened(trunk: Any, regime: Any, ways: ComputeConfig) -> Any:
     """A trunk in training, its adapter the same one each time and of some effect."""
     torch.manual_seed(3)
     if isinstance(regime, Full):
-        return trunk.open(every_weight=True, ways=ways)
-    live = trunk.open(regime.config(trunk, make_context()), ways=ways)
-    for weight in live.trainable().values():
+        return trunk.make_trainable(every_weight=True, ways=ways)
+    live = trunk.make_trainable(regime.config(trunk, make_context()), ways=ways)
+    for weight in live.trainable_parameters().values():
         torch.nn.init.normal_(weight, std=0.1)
     return live
 
 
 def rows_of(trunk: Any) -> list[tuple[int, ...]]:
-    return [trunk.tokenizer.ids(text)[0] for text in TEXTS]
+    return [trunk.tokenizer.encode(text)[0] for text in TEXTS]
 
 
 def gradients(live: Any, packed: bool = False) -> dict[str, torch.Tensor]:
     """Of everything that learns, with the dropout of one seed."""
     torch.manual_seed(11)
     rows = rows_of(live.trunk)
-    states = live.learn_packed(rows) if packed else live.learn(rows)[0]
+    states = live.forward_packed(rows) if packed else live.forward(rows)[0]
     (states * torch.linspace(-1, 1, states.shape[-1])).square().sum().backward()
-    return {name: p.grad for name, p in live.trainable().items() if p.grad is not None}
+    return {name: p.grad for name, p in live.trainable_parameters().items() if p.grad is not None}
 
 
 def same(trunk: Any, regime: Any, packed: bool = False, **ways: Any) -> None:
     plain, again = (
-        gradients(opened(trunk, regime, ComputeConfig(**ways, gradient_checkpointing=recompute)), packed) for recompute in (False, True)
+        gradients(opened(trunk, regime, ComputeConfig(**ways, gradient_checkpointing=recompute)), packed)
+        for recompute in (False, True)
     )
     assert plain
     torch.testing.assert_close(again, plain, rtol=1e-5, atol=1e-5)
@@ -118,7 +129,7 @@ def test_the_layers_keep_less(trunk_of: BackboneOf) -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            live.learn(rows_of(live.trunk))
+            live.forward(rows_of(live.trunk))
         kept.append(sum(sizes))
     assert kept[1] < 0.2 * kept[0]
 
@@ -165,9 +176,9 @@ def test_the_upper_layers_of_a_cut_trunk_are_computed_twice_and_the_lower_ones_n
     live = opened(trunk, Lora(rank=4, layers="top-1"), ComputeConfig(gradient_checkpointing=True))
     entering = dict(trunk.compute_layer_inputs(1, rows_of(trunk), "fp32"))
     known = {row: entering[i] for i, row in enumerate(rows_of(trunk))}
-    live.start_from(lambda rows: [known[row] for row in rows])
+    live.use_cached_states(lambda rows: [known[row] for row in rows])
     runs: Counter[str] = Counter()
-    for name, part in live.running.named_modules():
+    for name, part in live.compute_model.named_modules():
         if name.endswith("query"):
             part.register_forward_hook(lambda *_, at=name: runs.update([at]))
     gradients(live)
@@ -175,8 +186,10 @@ def test_the_upper_layers_of_a_cut_trunk_are_computed_twice_and_the_lower_ones_n
 
 
 def test_a_fully_trained_trunk_is_an_ordinary_one(trunk_of: BackboneOf, tmp_path: Path) -> None:
-    made: Any = Full().fit(make_task(), make_train_set(), trunk_of("llama"), make_context(epochs=1, gradient_checkpointing=True))
-    trunk = made.network.trunk
+    made: Any = Full().fit(
+        make_task(), make_train_set(), trunk_of("llama"), make_context(epochs=1, gradient_checkpointing=True)
+    )
+    trunk = made.network.backbone
     _, layers = architectures.find_layers(trunk.model, trunk.depth)
     assert not any("forward" in vars(layer) for layer in layers)
     assert trunk.model.config.use_cache == trunk_of("llama").model.config.use_cache
@@ -203,10 +216,14 @@ def test_an_architecture_whose_layers_cannot_be_computed_twice_is_refused(
 
 
 def test_the_losses_of_pages_are_the_same(writer: Any) -> None:
-    batch = build_sft_examples(Decoder(make_task(), "labels", Network(writer), Prompt.load(None, "labels"), 64), make_examples()[::9])
+    batch = build_sft_examples(
+        Decoder(make_task(), "labels", Network(writer), Prompt.load(None, "labels"), 64), make_examples()[::9]
+    )
     for packed in (False, True):
         plain, again = (
-            compute_example_losses(opened(writer, Lora(rank=4), ComputeConfig(gradient_checkpointing=recompute)), batch, LossSpec(), packed)
+            compute_example_losses(
+                opened(writer, Lora(rank=4), ComputeConfig(gradient_checkpointing=recompute)), batch, LossSpec(), packed
+            )
             for recompute in (False, True)
         )
         assert torch.equal(plain, again)

@@ -22,7 +22,14 @@ from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.qlora import Qlora
-from tiny import make_bpe_tokenizer, make_context, make_train_set, make_random_adapter, make_task, make_word_piece_tokenizer
+from tiny import (
+    make_bpe_tokenizer,
+    make_context,
+    make_random_adapter,
+    make_task,
+    make_train_set,
+    make_word_piece_tokenizer,
+)
 
 BERT = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 48}
 GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
@@ -84,7 +91,7 @@ def refusals(folder: Path) -> dict[str, str]:
     said: dict[str, str] = {}
     for name, regime in REGIMES.items():
         try:
-            regime.inspect(make_task(), load_meta_backbone(describe_base(str(folder), folder)), make_context())
+            regime.check_backbone(make_task(), load_meta_backbone(describe_base(str(folder), folder)), make_context())
         except LoratoryError as problem:
             said[name] = problem.remedy
     return said
@@ -120,7 +127,11 @@ def test_a_skeleton_has_the_shape_of_its_trunk(architecture: tuple[str, Path]) -
         return
     base = describe_base(str(folder), folder)
     bones, trunk = load_meta_backbone(base), load_backbone(base)
-    assert (bones.depth, bones.width, bones.tokenizer.max_length) == (trunk.depth, trunk.width, trunk.tokenizer.max_length)
+    assert (bones.depth, bones.width, bones.tokenizer.max_length) == (
+        trunk.depth,
+        trunk.width,
+        trunk.tokenizer.max_length,
+    )
     assert bones.count_parameters() == trunk.count_parameters()
     assert all(p.is_meta for p in bones.model.parameters())
 
@@ -155,7 +166,9 @@ def test_transposed_weights_learn_what_peft_teaches_them(gpt2: TorchBackbone) ->
     gradients = []
     for product in ("fused", "peft"):
         torch.manual_seed(3)
-        live = gpt2.make_trainable(Lora(rank=2).build_adapter_config(gpt2, make_context()), compute_config=ComputeConfig(product=product))
+        live = gpt2.make_trainable(
+            Lora(rank=2).build_adapter_config(gpt2, make_context()), compute_config=ComputeConfig(product=product)
+        )
         states, _ = live.forward([tuple(range(3, 9))])
         states.square().sum().backward()  # type: ignore[no-untyped-call]
         gradients.append({name: p.grad for name, p in live.trainable_parameters().items()})

@@ -15,7 +15,7 @@ from loratory.models.execution import run_locally
 from loratory.models.trunks import TorchBackbone
 from loratory.models.writing import TokenTree
 from loratory.protocols import EncodeRequest, Network, ScoreRequest, TokenIds
-from tiny import CAUSAL_FAMILIES, BasePathOf, make_random_adapter, save_base, load_backbone_from
+from tiny import CAUSAL_FAMILIES, BasePathOf, load_backbone_from, make_random_adapter, save_base
 
 CHOICES: tuple[TokenIds, ...] = ((40, 41, 42), (40, 41, 43, 44), (40,), (50, 51), (40, 41, 42, 45))
 PROMPTS: tuple[TokenIds, ...] = ((5, 6, 7, 8, 9), (11,), (12, 13, 14, 15, 16, 17, 18, 19))
@@ -50,9 +50,9 @@ def test_scores_are_those_of_stock_transformers(writers: Any, family: str, trees
     stock.eval()
     requests = [ScoreRequest(Network(trunk), prompt, CHOICES) for prompt in PROMPTS]
     if not trees:
-        trunk._trees = False
+        trunk._trees_work = False
     found = run_locally(requests)
-    assert trunk._trees is trees
+    assert trunk._trees_work is trees
     for prompt, got in zip(PROMPTS, found, strict=True):
         wanted = torch.tensor([brute(stock, prompt, choice) for choice in CHOICES], dtype=torch.float64)
         assert torch.allclose(got, wanted, atol=1e-5, rtol=1e-5)
@@ -86,7 +86,9 @@ def test_a_tree_computes_a_shared_beginning_once() -> None:
 def test_requests_of_two_kinds_keep_their_places(writers: Any) -> None:
     _, trunk = writers("llama")
     network = Network(trunk)
-    mixed = run_locally([ScoreRequest(network, (5,), CHOICES), EncodeRequest(network, (5, 6)), ScoreRequest(network, (6,), ((40,),))])
+    mixed = run_locally(
+        [ScoreRequest(network, (5,), CHOICES), EncodeRequest(network, (5, 6)), ScoreRequest(network, (6,), ((40,),))]
+    )
     assert mixed[0].shape == (5,)
     assert mixed[1].shape == (2, trunk.width)
     assert torch.allclose(mixed[2], run_locally([ScoreRequest(network, (6,), ((40,),))])[0])
@@ -129,10 +131,10 @@ def test_what_architectures_do_to_their_logits_is_done(tmp_path: Path, kind: str
 
 def test_a_trunk_in_training_is_scored_without_dropout(writers: Any) -> None:
     _, trunk = writers("llama")
-    live = trunk.open({"r": 4, "lora_alpha": 8, "lora_dropout": 0.5, "target_modules": ["q_proj", "v_proj"]})
-    for weight in live.trainable().values():
+    live = trunk.make_trainable({"r": 4, "lora_alpha": 8, "lora_dropout": 0.5, "target_modules": ["q_proj", "v_proj"]})
+    for weight in live.trainable_parameters().values():
         torch.nn.init.normal_(weight, std=0.2)
     requests = [ScoreRequest(Network(live), prompt, CHOICES) for prompt in PROMPTS]
     before = live.score(requests)
-    live.learn(PROMPTS)
+    live.forward(PROMPTS)
     assert all(torch.equal(now, then) for now, then in zip(live.score(requests), before, strict=True))

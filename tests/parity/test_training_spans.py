@@ -16,7 +16,7 @@ from loratory.protocols import Example, TrainSet
 from loratory.regimes.full import Full
 from loratory.regimes.lora import Lora
 from loratory.tasks.tag import Tag
-from tiny import OPENINGS, TOPICS, make_context, save_base, load_backbone_from
+from tiny import OPENINGS, TOPICS, load_backbone_from, make_context, save_base
 
 WANTED = {"card": "THING", "cash": "THING", "password": "SECRET", "code": "SECRET"}
 
@@ -72,6 +72,8 @@ def test_windows_are_no_longer_than_the_base_can_read(tmp_path: Path) -> None:
     trunk = load_backbone_from(save_base(tmp_path / "base", "bert"))
     task = Tag(labels=("SECRET", "THING"))
     text = " ".join(str(example.input["text"]) for example in lessons().validation)
-    (rows,) = OUTPUT_ADAPTERS["spans"].encode_rows(task, trunk.tokenizer, [{"text": text}], 4 * trunk.tokenizer.max_length, "head")
+    (rows,) = OUTPUT_ADAPTERS["spans"].encode_rows(
+        task, trunk.tokenizer, [{"text": text}], 4 * trunk.tokenizer.max_length, "head"
+    )
     assert len(rows) > 1
     assert max(len(ids) for ids, _ in rows) == trunk.tokenizer.max_length

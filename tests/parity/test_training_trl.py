@@ -16,11 +16,11 @@ from trl import SFTConfig, SFTTrainer
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.prompts import Prompt
 from loratory.predictors.wordings import PROMPT_TEMPLATES
-from loratory.protocols import Example, TrainSet, Network
+from loratory.protocols import Example, Network, TrainSet
 from loratory.regimes.lora import Lora
 from loratory.specs.training import LossSpec
-from loratory.training.writers import compute_example_losses, build_sft_examples
-from tiny import CHATML, make_context, make_examples, save_causal_model, make_task, load_backbone_from
+from loratory.training.writers import build_sft_examples, compute_example_losses
+from tiny import CHATML, load_backbone_from, make_context, make_examples, make_task, save_causal_model
 
 FAMILIES = ("llama", "qwen3")
 CLOSED = CHATML.replace("<|im_end|>\n", "<|im_end|>")  # trl learns all that a template writes behind an answer's end
@@ -48,7 +48,9 @@ def conversations(made: Decoder, taught: Sequence[Example]) -> Any:
     """The examples as trl reads them."""
     wording = PROMPT_TEMPLATES[made.template_name]
     asked = [wording.build_messages(made.task, made.prompt, example.input) for example in taught]
-    answers = [[{"role": "assistant", "content": wording.render_target(made.task, example.answer)}] for example in taught]
+    answers = [
+        [{"role": "assistant", "content": wording.render_target(made.task, example.answer)}] for example in taught
+    ]
     return Dataset.from_dict({"prompt": asked, "completion": answers})
 
 

@@ -18,7 +18,7 @@ from loratory.predictors.encoder import Encoder
 from loratory.protocols import predict_and_score
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
-from tiny import TRAINABLE_FAMILIES, TEXTS, BackboneOf, make_context, make_train_set, make_task
+from tiny import TEXTS, TRAINABLE_FAMILIES, BackboneOf, make_context, make_task, make_train_set
 
 
 def test_the_products_gradients_are_those_of_its_formula() -> None:
@@ -92,16 +92,23 @@ def test_remembered_lower_layers_change_no_loss(trunk_of: BackboneOf, family: st
 
 def test_what_peft_computes_in_another_way_stays_pefts(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    dropped = trunk.make_trainable(Lora(rank=2, dropout=0.5).build_adapter_config(trunk, make_context()), compute_config=ComputeConfig(product="fused"))
+    dropped = trunk.make_trainable(
+        Lora(rank=2, dropout=0.5).build_adapter_config(trunk, make_context()),
+        compute_config=ComputeConfig(product="fused"),
+    )
     assert not any(isinstance(part, LowRankLinear) for part in dropped.compute_model.modules())
-    plain = trunk.make_trainable(Lora(rank=2).build_adapter_config(trunk, make_context()), compute_config=ComputeConfig(product="fused"))
+    plain = trunk.make_trainable(
+        Lora(rank=2).build_adapter_config(trunk, make_context()), compute_config=ComputeConfig(product="fused")
+    )
     assert sum(isinstance(part, LowRankLinear) for part in plain.compute_model.modules()) == 12
     assert not any(isinstance(part, LowRankLinear) for part in plain.model.modules())
 
 
 def test_a_lightened_trunk_learns_the_grown_ones_parameters_and_leaves_its_weights(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    live = trunk.make_trainable(Lora(rank=2).build_adapter_config(trunk, make_context()), compute_config=ComputeConfig("bf16", "fused"))
+    live = trunk.make_trainable(
+        Lora(rank=2).build_adapter_config(trunk, make_context()), compute_config=ComputeConfig("bf16", "fused")
+    )
     learned = {id(p) for p in live.trainable_parameters().values()}
     assert {id(p) for p in live.compute_model.parameters() if p.requires_grad} == learned
     assert {p.dtype for p in live.model.parameters()} == {torch.float32}
@@ -133,7 +140,9 @@ def test_an_architecture_that_cannot_be_cut_is_trained_whole_and_says_so(
 ) -> None:
     regime = Lora(rank=4, layers="top-1")
     plain, _, _, _ = fitted(trunk_of("bert"), regime, cache="off")
-    monkeypatch.setattr("loratory.models.partial.entering", lambda *_: torch.zeros(2, 5, trunk_of("bert").width))
+    monkeypatch.setattr(
+        "loratory.models.partial.compute_layer_inputs", lambda *_: torch.zeros(2, 5, trunk_of("bert").width)
+    )
     losses, _, facts, said = fitted(trunk_of("bert"), regime)
     assert losses == plain
     assert facts["cached_layers"] == 0
@@ -153,7 +162,7 @@ def test_lower_layers_are_computed_once_for_all_who_ask(trunk_of: BackboneOf, mo
         asked.append(len(some))
         return below(layer, some, precision)
 
-    monkeypatch.setattr(trunk, "below", counted)
+    monkeypatch.setattr(trunk, "compute_layer_inputs", counted)
     again = remembered.lookup_layer_inputs(trunk, 1, rows, "fp32")(rows)
     assert asked == [len(set(rows)) - 3]
     assert remembered.shared_seconds > 0

@@ -23,8 +23,17 @@ from loratory.regimes.full import Full
 from loratory.regimes.lora import Lora
 from loratory.regimes.prompted import Prompted
 from loratory.specs.training import ContrastiveSpec, LossSpec
-from loratory.training.writers import supports_packing, compute_example_losses, build_sft_examples
-from tiny import CAUSAL_FAMILIES, CHATML, make_context, make_examples, make_train_set, save_causal_model, make_task, load_backbone_from
+from loratory.training.writers import build_sft_examples, compute_example_losses, supports_packing
+from tiny import (
+    CAUSAL_FAMILIES,
+    CHATML,
+    load_backbone_from,
+    make_context,
+    make_examples,
+    make_task,
+    make_train_set,
+    save_causal_model,
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +59,9 @@ def stock_odds(model: Any, made: Decoder, text: str) -> list[float]:
 @pytest.mark.parametrize("family", CAUSAL_FAMILIES)
 def test_an_adapter_trained_here_answers_the_same_in_stock_peft(tmp_path: Path, family: str) -> None:
     folder = save_causal_model(tmp_path / "base", family)
-    made = Lora(rank=4).fit(make_task(), make_train_set(), load_backbone_from(folder), make_context(epochs=2, precision="fp32"))
+    made = Lora(rank=4).fit(
+        make_task(), make_train_set(), load_backbone_from(folder), make_context(epochs=2, precision="fp32")
+    )
     assert isinstance(made, Decoder)
     (tmp_path / "fit").mkdir()
     made.save(tmp_path / "fit")
@@ -91,7 +102,7 @@ def test_the_loss_is_stock_transformers_on_the_answers_tokens(writer: Any, packe
         ids[row, : len(page.ids)], mask[row, : len(page.ids)] = torch.tensor(page.ids), 1
         labels[row, len(page.ids) - page.loss_tokens : len(page.ids)] = torch.tensor(page.ids[-page.loss_tokens :])
     with torch.no_grad():
-        stock = writer.whole(input_ids=ids, attention_mask=mask, labels=labels).loss
+        stock = writer.full_model(input_ids=ids, attention_mask=mask, labels=labels).loss
     assert float((ours * counts).sum() / counts.sum()) == pytest.approx(float(stock), abs=1e-5)
 
 
@@ -99,7 +110,9 @@ def test_the_loss_is_stock_transformers_on_the_answers_tokens(writer: Any, packe
 def test_packed_pages_do_not_see_each_other(tmp_path: Path, family: str) -> None:
     trunk = load_backbone_from(save_causal_model(tmp_path, family))
     batch = build_sft_examples(decoder(trunk), make_examples()[::9])
-    apart, packed = (compute_example_losses(trunk.make_trainable(), batch, LossSpec(), way, grad=False) for way in (False, True))
+    apart, packed = (
+        compute_example_losses(trunk.make_trainable(), batch, LossSpec(), way, grad=False) for way in (False, True)
+    )
     assert torch.allclose(apart, packed, atol=1e-5)
     assert supports_packing(trunk, batch)
 
@@ -122,9 +135,9 @@ def test_a_base_that_leaks_between_packed_pages_is_refused(writer: Any, monkeypa
 
     def leaking(self: Any, rows: Any, grad: bool = True) -> Any:
         ids = torch.tensor([[token for row in rows for token in row]])
-        return self.running(input_ids=ids, use_cache=False).last_hidden_state[0].float()
+        return self.compute_model(input_ids=ids, use_cache=False).last_hidden_state[0].float()
 
-    monkeypatch.setattr(TrainableBackbone, "learn_packed", leaking)
+    monkeypatch.setattr(TrainableBackbone, "forward_packed", leaking)
     with pytest.raises(UnsupportedTask, match="does not keep packed rows apart"):
         Lora(rank=4).fit(make_task(), make_train_set(), writer, make_context(epochs=1, packing="on"))
 
@@ -144,7 +157,8 @@ def test_writing_is_learnt(writer: Any, regime: Any) -> None:
     made = regime.fit(make_task(), make_train_set(), writer, make_context(epochs=40, precision="fp32"))
     before = Prompted().fit(make_task(), make_train_set(), writer, make_context())
     told, taught = (
-        make_task().summarise(predict_and_score(one, make_train_set().validation, run_locally).sum_counts())["accuracy"] for one in (before, made)
+        make_task().summarise(predict_and_score(one, make_train_set().validation, run_locally).sum_counts())["accuracy"]
+        for one in (before, made)
     )
     assert told < 0.5  # a third would be chance
     assert taught > 0.75
@@ -153,10 +167,12 @@ def test_writing_is_learnt(writer: Any, regime: Any) -> None:
 def test_full_training_leaves_the_shared_trunk_alone_and_is_saved_whole(tmp_path: Path) -> None:
     folder = save_causal_model(tmp_path / "base", "qwen2")
     trunk: Any = load_backbone_from(folder)
-    before = {name: t.clone() for name, t in trunk.whole.state_dict().items()}
-    made: Any = Full(learning_rate=5e-3).fit(make_task(), make_train_set(), trunk, make_context(epochs=1, precision="fp32"))
+    before = {name: t.clone() for name, t in trunk.full_model.state_dict().items()}
+    made: Any = Full(learning_rate=5e-3).fit(
+        make_task(), make_train_set(), trunk, make_context(epochs=1, precision="fp32")
+    )
     assert all(torch.equal(t, before[name]) for name, t in trunk.whole.state_dict().items())
-    head = made.network.trunk.whole.get_output_embeddings().weight
+    head = made.network.backbone.full_model.get_output_embeddings().weight
     assert not torch.equal(head, before["lm_head.weight"])
     (tmp_path / "fit").mkdir()
     made.save(tmp_path / "fit")
@@ -181,7 +197,7 @@ def test_a_causal_base_can_still_carry_a_head(writer: Any) -> None:
     ],
 )
 def test_what_cannot_be_is_refused_before_a_weight_is_loaded(regime: Any, start: str) -> None:
-    assert regime.objection(make_task(), start)
+    assert regime.check_support(make_task(), start)
 
 
 # --- prompts and templates
@@ -251,7 +267,7 @@ def test_a_prompt_that_leaves_no_room_is_an_error(tmp_path: Path) -> None:
 def test_a_long_text_is_cut_and_the_answer_is_not(writer: Any) -> None:
     made = decoder(writer)
     long = made.encode_prompt({"text": "card " * 500})
-    assert len(long) + max(map(len, made.choices)) <= writer.tokenizer.limit
+    assert len(long) + max(map(len, made.choices)) <= writer.tokenizer.max_length
     assert long[-6:] == made.encode_prompt({"text": "card"})[-6:]
 
 

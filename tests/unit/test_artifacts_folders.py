@@ -16,7 +16,15 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from loratory.artifacts import manifests
-from loratory.artifacts.files import append_line, translate_write_errors, remove_leftovers, make_temporary_path, to_json, write_json, write_text
+from loratory.artifacts.files import (
+    append_line,
+    make_temporary_path,
+    remove_leftovers,
+    to_json,
+    translate_write_errors,
+    write_json,
+    write_text,
+)
 from loratory.artifacts.manifests import (
     digest_of,
     extend_artifact,
@@ -283,7 +291,9 @@ def test_who_is_stopped_between_two_renames_leaves_the_older_folder_to_the_next(
 ) -> None:
     """Where two folders cannot change places; the name of what is left says that its process has ended."""
     before = tree(made(tmp_path / "fit"))
-    other = make_temporary_path(tmp_path / "fit", "old").name.replace(f"-{os.getpid()}-", "-4194305-")  # above any process id
+    other = make_temporary_path(tmp_path / "fit", "old").name.replace(
+        f"-{os.getpid()}-", "-4194305-"
+    )  # above any process id
     (tmp_path / "fit").rename(tmp_path / other)
     remove_leftovers(tmp_path / "fit")
     assert tree(tmp_path / "fit") == before

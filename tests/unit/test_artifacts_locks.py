@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from loratory.artifacts.files import remove_leftovers, make_temporary_path, write_text
-from loratory.artifacts.locks import hold_lock, describe_holder
+from loratory.artifacts.files import make_temporary_path, remove_leftovers, write_text
+from loratory.artifacts.locks import describe_holder, hold_lock
 from loratory.artifacts.manifests import hash_file_cached
 from loratory.errors import ArtifactError, StorageError
 from loratory.flows.again import rebuild_report
-from loratory.flows.opening import read_ladder, seal_run, read_unsealed_ladder
+from loratory.flows.opening import read_ladder, read_unsealed_ladder, seal_run
 from loratory.flows.run import RunPaths, run_experiment
 from loratory.flows.train import train_contenders
 from loratory.serving.keys import ApiKeys

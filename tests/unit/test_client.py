@@ -14,17 +14,17 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from loratory.client import Answer, AsyncClient, Client, RetryPolicy, ServerError, Generation
+from loratory.client import Answer, AsyncClient, Client, Generation, RetryPolicy, ServerError
 from loratory.client.calls import split_parts
 from loratory.client.replies import parse_retry_after
 from loratory.client.streams import SseDecoder
 from loratory.errors import DataError
-from loratory.protocols import Input, Prediction, RequestRunner, ParameterCount, BackbonePool
+from loratory.protocols import BackbonePool, Input, ParameterCount, Prediction, RequestRunner
 from loratory.serving.app import create_app
 from loratory.serving.engine import Engine
 from loratory.serving.keys import ApiKey, ApiKeys, hash_secret
 from loratory.serving.server import Server
-from loratory.serving.services import ServiceRegistry, Service, FallbackStage
+from loratory.serving.services import FallbackStage, Service, ServiceRegistry
 from loratory.specs.serve import LimitsSpec, ServerSpec
 from loratory.tasks.classify import Classify
 
@@ -495,7 +495,9 @@ def application(keys: Mapping[str, ApiKey] | None = None, **limits: Any) -> Any:
 def real(application: Any, use: Callable[[AsyncClient], Any], key: str | None = None) -> Any:
     async def used() -> Any:
         transport = httpx.ASGITransport(application)
-        async with AsyncClient("http://localhost", key, transport=transport, retries=RetryPolicy(max_retries=0)) as client:
+        async with AsyncClient(
+            "http://localhost", key, transport=transport, retries=RetryPolicy(max_retries=0)
+        ) as client:
             return await use(client)
 
     return asyncio.run(used())

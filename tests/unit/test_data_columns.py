@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from loratory.data.columns import ColumnMapping, match_columns, get_value_at
+from loratory.data.columns import ColumnMapping, get_value_at, match_columns
 from loratory.data.examples import extract_texts, to_examples
 from loratory.data.rows import Row
 from loratory.errors import DataError, FieldError

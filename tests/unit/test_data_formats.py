@@ -262,7 +262,7 @@ def test_bad_workbooks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with zipfile.ZipFile(tmp_path / "odd.xlsx", "w") as archive:
         archive.writestr("xl/workbook.xml", "<no>")
     assert "no valid Excel workbook" in refused(tmp_path / "odd.xlsx").problem
-    monkeypatch.setattr(content, "CAP", 8000)
+    monkeypatch.setattr(content, "MAX_BYTES", 8000)
     workbook(tmp_path / "big.xlsx", Sheet1=[["text", "label"], *[[f"row {n}", "y"] for n in range(400)]])
     assert "8,000 bytes" in refused(tmp_path / "big.xlsx").problem
 

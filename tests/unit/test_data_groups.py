@@ -15,7 +15,13 @@ from loratory.data.candidates import choose_bands
 from loratory.data.duplicates import MAX_EDIT_CHAIN
 from loratory.data.groups import Grouping, group_examples, name_pairs_by_origin
 from loratory.data.normalisation import fold_text, normalise_text
-from loratory.data.similarity import PERMUTATIONS, encode_code_points, compute_edit_similarity, hash_ngrams, compute_minhash
+from loratory.data.similarity import (
+    PERMUTATIONS,
+    compute_edit_similarity,
+    compute_minhash,
+    encode_code_points,
+    hash_ngrams,
+)
 from loratory.protocols import Example
 
 
@@ -122,7 +128,9 @@ def test_names_do_not_depend_on_the_order_of_rows() -> None:
     rows = examples(["one", "two", "two", "three", "one!"], ["", "b", "a", "", ""])
     texts = [str(row.input["text"]) for row in rows]
     forward = dict(zip([row.origin for row in rows], group_examples(rows, texts, 0.85).groups, strict=True))
-    backward = dict(zip([row.origin for row in rows[::-1]], group_examples(rows[::-1], texts[::-1], 0.85).groups, strict=True))
+    backward = dict(
+        zip([row.origin for row in rows[::-1]], group_examples(rows[::-1], texts[::-1], 0.85).groups, strict=True)
+    )
     assert forward == backward
 
 
@@ -169,7 +177,9 @@ def joined_by_brute_force(texts: list[str], threshold: float) -> list[int]:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.text("abc ", min_size=8, max_size=15), min_size=2, max_size=30, unique_by=lambda text: normalise_text(text)),
+    st.lists(
+        st.text("abc ", min_size=8, max_size=15), min_size=2, max_size=30, unique_by=lambda text: normalise_text(text)
+    ),
     st.sampled_from([0.5, 0.7, 0.85, 0.95]),
 )
 def test_what_is_joined_is_what_comparing_all_pairs_joins(texts: list[str], threshold: float) -> None:

@@ -11,10 +11,17 @@ from typing import Any
 
 import pytest
 
-from loratory.data.languages import EVERYDAY_WORDS, FUNCTION_WORDS, OTHER_SCRIPTS, SubwordTokenizer, inspect_languages, warn_of_languages
+from loratory.data.languages import (
+    EVERYDAY_WORDS,
+    FUNCTION_WORDS,
+    OTHER_SCRIPTS,
+    SubwordTokenizer,
+    inspect_languages,
+    warn_of_languages,
+)
 from loratory.data.languages import detect_language as language
 from loratory.flows.preparing import prepare_split
-from loratory.flows.specs import resolve_bases_and_prompts, load_spec
+from loratory.flows.specs import load_spec, resolve_bases_and_prompts
 from loratory.models.bases import locate_base
 from loratory.models.tokenizers import FastTokenizer
 
@@ -217,7 +224,9 @@ def test_every_base_of_the_ladder_is_looked_at(tmp_path: Path) -> None:
         "ladder: [tfidf, head, {other: {regime: head, base: seedling}}]\n"
     )
     (tmp_path / "a.yaml").write_text(spec, encoding="utf-8")
-    report = prepare_split(resolve_bases_and_prompts(load_spec(str(tmp_path / "a.yaml"))), lambda kind, values: None).quality
+    report = prepare_split(
+        resolve_bases_and_prompts(load_spec(str(tmp_path / "a.yaml"))), lambda kind, values: None
+    ).quality
     said = [one["what"] for one in report["warnings"] if "not a language of the base" in one["what"]]
     assert [what.split(" of the base ")[1].split(":")[0] for what in said] == ["minilm", "seedling"]
     assert report["languages"]["bases"]["minilm"]["languages"] == ["English"]

@@ -56,7 +56,9 @@ def random_rows(seed: int, count: int = 60, pieces: Sequence[str] = PIECES) -> l
     return rows
 
 
-def as_file(rows: Sequence[tuple[str, Sequence[tuple[int, int]]]], reading: OffsetFormat, said: bool = False) -> list[Row]:
+def as_file(
+    rows: Sequence[tuple[str, Sequence[tuple[int, int]]]], reading: OffsetFormat, said: bool = False
+) -> list[Row]:
     """The rows as a tool would write them that counts so."""
     made = []
     for number, (text, spans) in enumerate(rows, 1):

@@ -11,7 +11,7 @@ import pytest
 from loratory.data import quality
 from loratory.data.damage import find_encoding_error
 from loratory.data.groups import DuplicatePairs, group_examples, name_pairs_by_origin
-from loratory.data.overlaps import find_leaks, find_leaked_test_examples
+from loratory.data.overlaps import find_leaked_test_examples, find_leaks
 from loratory.data.prepared import prepare_data
 from loratory.data.splits import Parts
 from loratory.data.suspects import LabelErrors, SuspectedLabel
@@ -33,7 +33,9 @@ def report(train: Any = (), test: Any = (), validation: Any = (), **options: Any
     parts = Parts(part("train", *train), part("validation", *validation), (), part("test", *test))
     everything = [example for _, examples in parts.items() for example in examples]
     texts = [str(example.input["text"]) for example in everything]
-    return quality.inspect_data(TASK, parts, name_pairs_by_origin(everything, group_examples(everything, texts, 0.85)), **options)
+    return quality.inspect_data(
+        TASK, parts, name_pairs_by_origin(everything, group_examples(everything, texts, 0.85)), **options
+    )
 
 
 CLEAN = [(f"a text about subject {letter * 9}", "fee" if letter in "abcdef" else "card") for letter in "abcdefghijkl"]
@@ -207,7 +209,9 @@ def test_a_leak_through_an_equal_text_of_another_part_and_from_validation_is_fou
     pairs = name_pairs_by_origin(everything, group_examples(everything, texts, 0.85))
     assert find_leaked_test_examples(parts, find_leaks(TASK, parts, pairs)) == ["test:1", "test:2"]
     without = Parts(parts.train, (), parts.calibration, parts.test)
-    assert find_leaked_test_examples(without, find_leaks(TASK, without, pairs)) == ["test:2"], "the calibration part teaches nothing"
+    assert find_leaked_test_examples(without, find_leaks(TASK, without, pairs)) == ["test:2"], (
+        "the calibration part teaches nothing"
+    )
 
 
 def test_a_leak_is_listed_though_another_test_row_stands_between() -> None:
@@ -224,7 +228,9 @@ def test_a_leak_is_listed_though_another_test_row_stands_between() -> None:
         ),
     )
     everything = [*parts.test, *parts.train]
-    pairs = name_pairs_by_origin(everything, group_examples(everything, [str(one.input["text"]) for one in everything], 0.85))
+    pairs = name_pairs_by_origin(
+        everything, group_examples(everything, [str(one.input["text"]) for one in everything], 0.85)
+    )
     assert find_leaked_test_examples(parts, find_leaks(TASK, parts, pairs)) == ["test:1", "test:2"]
 
 
@@ -236,7 +242,8 @@ def test_of_a_weak_model_nothing_is_listed_or_warned_of() -> None:
     }
     assert "look wrong" not in said(found)
     assert any(
-        line.startswith("suspected    not told: a model that is right on 41.0%") for line in quality.format_quality_lines(found)
+        line.startswith("suspected    not told: a model that is right on 41.0%")
+        for line in quality.format_quality_lines(found)
     )
     strong = report(CLEAN, suspects=LabelErrors((suspect,), 0.95, 0.3))
     assert "1 labels of train look wrong to a model that is right on 95% of texts it has not seen" in said(strong)

@@ -7,7 +7,14 @@ from collections import Counter
 
 import pytest
 
-from loratory.data.suspects import MIN_ACCURACY, LabelErrors, make_folds, find_label_errors, rank_label_errors, describe_label_errors
+from loratory.data.suspects import (
+    MIN_ACCURACY,
+    LabelErrors,
+    describe_label_errors,
+    find_label_errors,
+    make_folds,
+    rank_label_errors,
+)
 from loratory.protocols import Example
 
 
@@ -83,7 +90,10 @@ def test_the_accuracy_is_out_of_fold_and_the_majority_that_of_the_labels() -> No
 
 def test_what_is_told() -> None:
     report = {"count": 3, "out_of_fold_accuracy": 0.912, "majority": 0.5, "useful": True}
-    assert describe_label_errors(report) == "3 wrong labels in train, by a model that is right on 91.2% of train texts it has not seen"
+    assert (
+        describe_label_errors(report)
+        == "3 wrong labels in train, by a model that is right on 91.2% of train texts it has not seen"
+    )
     weak = describe_label_errors({**report, "count": 0, "out_of_fold_accuracy": 0.41, "useful": False})
     assert weak.startswith("not told: a model that is right on 41.0%")
     assert "the commonest label: 50.0%" in weak

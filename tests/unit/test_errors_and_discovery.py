@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from loratory import errors
-from loratory.discovery import load_named, list_names
-from loratory.errors import LoratoryError, SpecError, RunInterrupted, make_missing_extra, suggest_nearest, format_value
+from loratory.discovery import list_names, load_named
+from loratory.errors import LoratoryError, RunInterrupted, SpecError, format_value, make_missing_extra, suggest_nearest
 from loratory.protocols import Task
 
 

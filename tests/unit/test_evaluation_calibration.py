@@ -31,7 +31,9 @@ def test_how_far_groups_are_right_and_wrong_together() -> None:
     assert estimate_intraclass_correlation(known(alternating, list(range(400)))) == 0.0
     whole = [float(i // 4 % 2) for i in range(400)]
     assert estimate_intraclass_correlation(known(whole, [i // 4 for i in range(400)])) == pytest.approx(1.0)
-    assert estimate_intraclass_correlation(known(alternating, [i // 4 for i in range(400)])) < 0.05  # each group half right
+    assert (
+        estimate_intraclass_correlation(known(alternating, [i // 4 for i in range(400)])) < 0.05
+    )  # each group half right
     few = estimate_intraclass_correlation(known([float(i % 2) for i in range(8)], [i // 4 for i in range(8)]))
     assert few >= 0.5  # two groups cannot tell
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from loratory.evaluation.measured import Fit, ContenderResult
-from loratory.protocols import Example, ScoredPredictions, Prediction, ParameterCount
+from loratory.evaluation.measured import ContenderResult, Fit
+from loratory.protocols import Example, ParameterCount, Prediction, ScoredPredictions
 from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify
 
@@ -61,12 +61,16 @@ def examples(labels: Sequence[str], n: int, group_size: int = 1, seed: int = 0) 
     ]
 
 
-def answered(task: Classify, rows: Sequence[Example], level: float, seed: int, hardness: Sequence[float]) -> ScoredPredictions:
+def answered(
+    task: Classify, rows: Sequence[Example], level: float, seed: int, hardness: Sequence[float]
+) -> ScoredPredictions:
     """A right answer where skill exceeds the example's own hardness and a little noise; the rest at random."""
     labels, rng = task.labels or (), np.random.default_rng(seed)
     edge = level - np.asarray(hardness) + rng.normal(0, 0.6, len(rows))
     predictions = [_prediction(labels, example, float(edge[i]), rng) for i, example in enumerate(rows)]
-    return ScoredPredictions(rows, predictions, [task.score_example(e, p) for e, p in zip(rows, predictions, strict=True)])
+    return ScoredPredictions(
+        rows, predictions, [task.score_example(e, p) for e, p in zip(rows, predictions, strict=True)]
+    )
 
 
 def _prediction(labels: Sequence[str], example: Example, edge: float, rng: np.random.Generator) -> Prediction:
@@ -87,7 +91,9 @@ def hardness(rows: int, group_size: int, seed: int) -> np.ndarray[Any, np.dtype[
     return np.asarray(np.sqrt(0.5) * shared + np.sqrt(0.5) * rng.normal(0, 1, rows))
 
 
-def measured(task: Classify, skill: Skill, tests: Sequence[Example], group_size: int = 1, seed: int = 1) -> ContenderResult:
+def measured(
+    task: Classify, skill: Skill, tests: Sequence[Example], group_size: int = 1, seed: int = 1
+) -> ContenderResult:
     validation = examples(task.labels or (), max(len(tests) // 4, 20), seed=77)
     hard, easy = hardness(len(tests), group_size, seed), hardness(len(validation), 1, seed + 1)
     fits = []

@@ -84,7 +84,9 @@ def test_figures_are_sklearns(ladder: dict[str, Any], made: tuple[Classify, list
 
 def test_decisions_go_by_holm_over_the_larger_p_of_all_comparisons(ladder: dict[str, Any]) -> None:
     rows = ladder["comparisons"]
-    assert [one["p_holm"] for one in rows] == adjust_p_values([max(one["mcnemar"]["p"], one["bootstrap_p"]) for one in rows])
+    assert [one["p_holm"] for one in rows] == adjust_p_values(
+        [max(one["mcnemar"]["p"], one["bootstrap_p"]) for one in rows]
+    )
     for one in rows:
         decided = "undecided" if one["p_holm"] > 0.05 else "better" if one["difference"] > 0 else "worse"
         assert one["decision"] == decided

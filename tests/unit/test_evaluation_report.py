@@ -56,7 +56,9 @@ def quality(labels: Sequence[str], suspects: LabelErrors | None = FOUND) -> dict
     """A real report on a little data."""
     train, test = examples(labels, 1234, seed=1), examples(labels, 40, seed=2)
     parts = Parts(tuple(train), (), (), tuple(test))
-    found = inspect_data(Classify(labels=tuple(labels), headline="accuracy"), parts, DuplicatePairs(), label_errors=suspects)
+    found = inspect_data(
+        Classify(labels=tuple(labels), headline="accuracy"), parts, DuplicatePairs(), label_errors=suspects
+    )
     return dict(json.loads(json.dumps(found)))
 
 
@@ -134,7 +136,11 @@ def test_user_texts_are_escaped_everywhere() -> None:
 
 def test_without_suspects_or_without_a_look_for_them_there_is_no_list_of_them() -> None:
     task, measured = world(n=60, ladder=LADDER[:1])
-    for suspects, said in ((LabelErrors((), 0.9, 0.25), True), (LabelErrors((SUSPECT,), 0.5, 0.25), False), (None, False)):
+    for suspects, said in (
+        (LabelErrors((), 0.9, 0.25), True),
+        (LabelErrors((SUSPECT,), 0.5, 0.25), False),
+        (None, False),
+    ):
         text = page(task, measured, quality(FOUR, suspects))
         assert ("suspected    0 wrong labels" in text) is said
         assert "Suspected wrong labels" not in text
@@ -146,7 +152,12 @@ def test_a_long_list_of_suspects_is_cut_and_says_so() -> None:
     text = page(
         task,
         measured,
-        quality(FOUR, LabelErrors(tuple(replace(SUSPECT, origin=f"train.csv:{i}") for i in range(MAX_LISTED_EXAMPLES + 3)), 0.9, 0.25)),
+        quality(
+            FOUR,
+            LabelErrors(
+                tuple(replace(SUSPECT, origin=f"train.csv:{i}") for i in range(MAX_LISTED_EXAMPLES + 3)), 0.9, 0.25
+            ),
+        ),
     )
     assert f"the first {MAX_LISTED_EXAMPLES} of {MAX_LISTED_EXAMPLES + 3}." in text
     assert text.count("train.csv<wbr>") == MAX_LISTED_EXAMPLES
@@ -168,7 +179,7 @@ def test_a_page_where_nothing_was_fitted_or_nothing_has_probabilities() -> None:
     fit = measured[0].shipped_fit
     bare = [replace(prediction, probabilities={}) for prediction in fit.test.predictions]
     marks = [task.score_example(e, p) for e, p in zip(fit.test.examples, bare, strict=True)]
-    plain = replace(fit, test=replace(fit.test, predictions=bare, marks=marks))
+    plain = replace(fit, test=replace(fit.test, predictions=bare, counts=marks))
     text = page(task, [replace(measured[0], fits=(plain,), latency_ms={})])
     assert "Reliability of" not in text
     assert "Most confident mistakes" in text

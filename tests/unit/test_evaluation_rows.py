@@ -6,7 +6,7 @@ import pytest
 
 from loratory.errors import ArtifactError
 from loratory.evaluation.rows import read_predictions, write_predictions
-from loratory.protocols import Example, ScoredPredictions, Prediction
+from loratory.protocols import Example, Prediction, ScoredPredictions
 
 AWKWARD = ScoredPredictions(
     [

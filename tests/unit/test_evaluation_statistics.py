@@ -13,11 +13,11 @@ from sklearn.metrics import confusion_matrix, f1_score, log_loss, roc_auc_score
 from test_evaluation_fakes import FOUR, LADDER, QUICK, Skill, answered, examples, world
 
 from loratory.evaluation import bootstrap, calibration, comparisons, intervals, proportions, stress
-from loratory.evaluation.caveats import _warn_of_rare_labels, _warn_of_few_groups
+from loratory.evaluation.caveats import _warn_of_few_groups, _warn_of_rare_labels
 from loratory.evaluation.contest import build_comparison_set
 from loratory.evaluation.metrics import compute_seed_interval
 from loratory.flows.evaluate import estimate_scores
-from loratory.protocols import Counts, Decomposable, Example, ScoredPredictions, Prediction, Scores, sum_counts
+from loratory.protocols import Counts, Decomposable, Example, Prediction, ScoredPredictions, Scores, sum_counts
 from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
@@ -47,8 +47,10 @@ def test_resamples_draw_whole_groups_with_replacement_and_repeat_by_seed() -> No
     assert (bootstrap.draw_resamples(groups, 500, 4).weights != drawn.weights).any()
 
 
-def test_a_resample_scores_as_if_its_examples_were_repeated(outcome: ScoredPredictions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "CELLS", 900)  # several chunks
+def test_a_resample_scores_as_if_its_examples_were_repeated(
+    outcome: ScoredPredictions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "MAX_CHUNK_CELLS", 900)  # several chunks
     drawn = bootstrap.draw_resamples(np.arange(500) // 5, 20, 1)
     found = bootstrap.resample_scores(drawn, outcome.counts, TASK, ["accuracy", "macro_f1", "log_loss", "missing"])
     for place in (0, 19):
@@ -199,7 +201,9 @@ def test_a_perfect_score_has_an_exact_interval() -> None:
     macro = compute_seed_interval(field, standing, "macro_f1")
     assert macro["high"] == 1.0
     assert 0.9 < macro["low"] < 0.025 ** (1 / 100)  # a label of 25 texts is known less well than 100 texts
-    assert compute_seed_interval(field, standing, "coverage")["low"] == pytest.approx(0.025 ** (1 / 100))  # all answered
+    assert compute_seed_interval(field, standing, "coverage")["low"] == pytest.approx(
+        0.025 ** (1 / 100)
+    )  # all answered
 
 
 def test_what_no_task_can_take_apart_has_the_exact_interval_where_it_never_varies() -> None:
@@ -211,7 +215,9 @@ def test_what_no_task_can_take_apart_has_the_exact_interval_where_it_never_varie
     found = compute_seed_interval(plain, plain.ranks[0], "coverage")
     assert found == {"low": pytest.approx(0.025 ** (1 / 100)), "high": 1.0, "how": "union"}
     assert compute_seed_interval(plain, plain.ranks[0], "macro_f1")["how"] == "bootstrap"
-    assert compute_seed_interval(plain, plain.ranks[0], "accuracy") == compute_seed_interval(field, field.ranks[0], "accuracy")
+    assert compute_seed_interval(plain, plain.ranks[0], "accuracy") == compute_seed_interval(
+        field, field.ranks[0], "accuracy"
+    )
 
 
 @dataclass(frozen=True)
@@ -234,7 +240,9 @@ def test_the_bias_corrected_interval_is_scipys_where_groups_are_many() -> None:
     value = float(data.std())
     z0 = stats.norm.ppf((samples < value).mean())
     shares = stats.norm.cdf(2 * z0 + stats.norm.ppf([0.025, 0.975]))  # Efron and Tibshirani (1993), section 14.3
-    assert bootstrap.compute_percentile_interval(samples, 0.95, 1e9, value) == pytest.approx(np.quantile(samples, shares), rel=2e-3)
+    assert bootstrap.compute_percentile_interval(samples, 0.95, 1e9, value) == pytest.approx(
+        np.quantile(samples, shares), rel=2e-3
+    )
     assert bootstrap.estimate_bias(samples, value) > 0.05  # a standard deviation is too small in resamples
     assert math.isfinite(bootstrap.estimate_bias(samples, 99.0))
 
@@ -256,11 +264,13 @@ def test_every_score_is_the_mean_of_the_ratios_that_its_task_names(outcome: Scor
     gold = [(0, 3, "P"), (8, 11, "P"), (15, 19, "X")]
     said: list[list[tuple[int, int, str]]] = [gold, [(0, 3, "P"), (8, 14, "P")], [(0, 3, "X")], [(23, 29, "X")], []]
     spans = [
-        tag.score_example(Example({"text": text}, tag.from_spans(text, gold)), Prediction(tag.from_spans(text, s))) for s in said
+        tag.score_example(Example({"text": text}, tag.from_spans(text, gold)), Prediction(tag.from_spans(text, s)))
+        for s in said
     ]
     generate = Generate(checks=("exact", "overlap"))
     written = [
-        generate.score_example(Example({"prompt": "p"}, "a b c"), Prediction(answer)) for answer in ("a b c", "a b", None)
+        generate.score_example(Example({"prompt": "p"}, "a b c"), Prediction(answer))
+        for answer in ("a b c", "a b", None)
     ]
     for task, marks in ((TASK, outcome.counts), (tag, spans), (generate, written)):
         assert isinstance(task, Decomposable)
@@ -315,13 +325,17 @@ def test_a_label_that_the_test_set_lacks_leaves_room_for_any_difference() -> Non
     assert known.unseen_share == 0.0
     assert known.interval(0.95)[0] > 0
     assert known.compute_p_two_sided() < 0.001
-    assert found.find_detectable_difference(0.025, 0.8) == pytest.approx(known.find_detectable_difference(0.025, 0.8) * 3 / 4 + 0.25)
+    assert found.find_detectable_difference(0.025, 0.8) == pytest.approx(
+        known.find_detectable_difference(0.025, 0.8) * 3 / 4 + 0.25
+    )
 
 
 def test_mcnemar_is_asked_only_where_the_headline_is_the_mean_of_right_and_wrong() -> None:
     task, made = world(n=300, ladder=LADDER[:3])
     for headline, used in (("accuracy", True), ("macro_f1", False)):
-        rows = comparisons.compare_contenders(build_comparison_set(task.model_copy(update={"headline": headline}), made, QUICK))
+        rows = comparisons.compare_contenders(
+            build_comparison_set(task.model_copy(update={"headline": headline}), made, QUICK)
+        )
         assert all((row["mcnemar"] is not None) is used for row in rows)
     half = [{"n": 1.0, "reward": 0.5}, {"n": 1.0, "reward": 1.0}] * 20
     right = [{"n": 1.0, "reward": 1.0}] * 40
@@ -437,7 +451,9 @@ def test_a_calibrated_predictor_lies_at_its_chance_level_and_a_boaster_above() -
 
 
 def test_no_probabilities_no_calibration() -> None:
-    bare = ScoredPredictions([Example({}, {"label": "INFO"})], [Prediction({"label": "INFO"})], [{"n": 1.0, "reward": 1.0}])
+    bare = ScoredPredictions(
+        [Example({}, {"label": "INFO"})], [Prediction({"label": "INFO"})], [{"n": 1.0, "reward": 1.0}]
+    )
     assert calibration.collect_confidences(bare) is None
 
 

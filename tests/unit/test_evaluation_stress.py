@@ -16,12 +16,19 @@ from loratory.evaluation.gate import check_gate
 from loratory.evaluation.ladder import build_ladder, format_ladder_lines
 from loratory.evaluation.proportions import estimate_proportion
 from loratory.evaluation.report import render_report
-from loratory.evaluation.stress import PerturbedOutcomes, share_from_json, measure_flips, share_to_json, measure_perturbation, sort_worst_first
+from loratory.evaluation.stress import (
+    PerturbedOutcomes,
+    measure_flips,
+    measure_perturbation,
+    share_from_json,
+    share_to_json,
+    sort_worst_first,
+)
 from loratory.evaluation.stress import format_stress_lines as said
-from loratory.flows.stress import StressRequest, sample_examples, replace_entry, read_stress_file, measure_under_stress
+from loratory.flows.stress import StressRequest, measure_under_stress, read_stress_file, replace_entry, sample_examples
 from loratory.perturbations.lookalikes import Lookalikes
 from loratory.perturbations.phrases import Prefix
-from loratory.protocols import Example, Input, Prediction, RequestRunner, ParameterCount, BackbonePool
+from loratory.protocols import BackbonePool, Example, Input, ParameterCount, Prediction, RequestRunner
 from loratory.specs.evidence import Ceiling, EvidenceSpec, GateSpec
 from loratory.specs.stress import StressSpec
 from loratory.tasks.classify import Classify
@@ -136,7 +143,8 @@ def test_a_share_is_made_again_from_what_is_written() -> None:
     found = estimate_proportion(np.array([1.0, 0, 0, 1, 0]), np.ones(5), np.array([0, 0, 1, 2, 3]))
     assert share_from_json(share_to_json(found, 0.95)) == found
     assert found.upper_bound(0.95) == pytest.approx(
-        1 - estimate_proportion(1 - np.array([1.0, 0, 0, 1, 0]), np.ones(5), np.array([0, 0, 1, 2, 3])).lower_bound(0.95)
+        1
+        - estimate_proportion(1 - np.array([1.0, 0, 0, 1, 0]), np.ones(5), np.array([0, 0, 1, 2, 3])).lower_bound(0.95)
     )
 
 
@@ -224,12 +232,19 @@ def shaken(gate: GateSpec | None = None) -> tuple[dict[str, Any], Any, Any]:
             if p.answer
         ]
         after = replace(test, predictions=[Prediction(answer) for answer in other])
-        after = replace(after, marks=[TASK.score_example(e, p) for e, p in zip(after.examples, after.predictions, strict=True)])
+        after = replace(
+            after, counts=[TASK.score_example(e, p) for e, p in zip(after.examples, after.predictions, strict=True)]
+        )
         rows = [
-            {"name": name, "texts": 200, "left_as_they_are": 0, **measure_perturbation(TASK, PerturbedOutcomes(test, now), QUICK, 3)}
+            {
+                "name": name,
+                "texts": 200,
+                "left_as_they_are": 0,
+                **measure_perturbation(TASK, PerturbedOutcomes(test, now), QUICK, 3),
+            }
             for name, now in (("case", test), ("suffix", after))
         ]
-        made.append(replace(one, stress=sort_worst_first(rows)))
+        made.append(replace(one, stress_rows=sort_worst_first(rows)))
     return build_ladder(TASK, made, QUICK, gate, FACTS), made, TASK
 
 
@@ -293,7 +308,9 @@ def test_flips_are_of_answers_not_of_odds() -> None:
     outcome = [Prediction({"label": "no"}, {"/label": {"no": p, "yes": 1 - p}}) for p in (0.9, 0.6)]
     from loratory.protocols import ScoredPredictions
 
-    sides = [ScoredPredictions(examples, [one] * 4, [YES_NO.score_example(e, one) for e in examples]) for one in outcome]
+    sides = [
+        ScoredPredictions(examples, [one] * 4, [YES_NO.score_example(e, one) for e in examples]) for one in outcome
+    ]
     facts: Any = measure_flips(YES_NO, PerturbedOutcomes(*sides), 0.95)
     assert facts["flips"]["value"] == 0.0
 

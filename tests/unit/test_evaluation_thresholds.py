@@ -93,7 +93,9 @@ def test_what_is_counted_is_what_is_served(spec: OperatingSpec) -> None:
 
 def test_where_every_label_has_a_floor_of_recall_every_text_is_answered() -> None:
     inputs, labels = texts(96, 3)
-    found = operating.fit_operating_point(asked(A=RECALL, B=RECALL, C=RECALL), known(inputs, labels), known(inputs, labels), [])
+    found = operating.fit_operating_point(
+        asked(A=RECALL, B=RECALL, C=RECALL), known(inputs, labels), known(inputs, labels), []
+    )
     made = CalibratedPredictor(Saying(), found.point).predict(inputs, run_locally)  # type: ignore[arg-type]
     assert all(one.answer for one in made)
 
@@ -151,7 +153,9 @@ def test_along_the_path_everything_that_is_asked_only_gets_worse() -> None:
     direction = ThresholdDirection(demands, np.array([-1.0, 0.5, 0.0]))
     values = []
     for step in np.linspace(-8, 8, 81):
-        served = part.choose_labels(OperatingPoint(thresholds=direction.compute_thresholds(step), score="confidence", least=0.4))
+        served = part.choose_labels(
+            OperatingPoint(thresholds=direction.compute_thresholds(step), score="confidence", least=0.4)
+        )
         values.append([one.measure(part, served).value for one in demands])
     assert (np.diff(values, axis=0) <= 1e-12).all()
     assert (np.array(values[0]) - values[-1] > 0.5).all()
@@ -211,7 +215,8 @@ def test_how_thresholds_lie_to_one_another_is_chosen_on_another_part() -> None:
     def apart(calibration: operating.ScoredPart, validation: operating.ScoredPart) -> float:
         spec = OperatingSpec(temperature=False, thresholds={"A": RECALL, "B": ThresholdSpec(recall=0.4)})
         a, b = (
-            np.log(at / (1 - at)) for at in operating.fit_operating_point(spec, calibration, validation, []).point.thresholds.values()
+            np.log(at / (1 - at))
+            for at in operating.fit_operating_point(spec, calibration, validation, []).point.thresholds.values()
         )
         return float(a - b)
 

@@ -10,27 +10,39 @@ from typing import Any
 import pytest
 from test_evaluation_fakes import QUICK, Skill, world
 
-from loratory.evaluation.cells import format_points, format_confidence
+from loratory.evaluation.cells import format_confidence, format_points
 from loratory.evaluation.headlines import HEADLINE_CASES
 from loratory.evaluation.ladder import build_ladder, format_ladder_lines
-from loratory.evaluation.measured import Fit, ContenderResult
+from loratory.evaluation.measured import ContenderResult, Fit
 from loratory.evaluation.reasons import format_difference
-from loratory.protocols import Example, ScoredPredictions, Prediction, ParameterCount
+from loratory.protocols import Example, ParameterCount, Prediction, ScoredPredictions
 from loratory.specs.evidence import EvidenceSpec, Floor, GateSpec
 from loratory.tasks.classify import Classify
 
 TASK = Classify(labels=("no", "yes"), headline="accuracy")
 
 
-def contender(name: str, wrong: Iterable[int], validation: float, n: int = 400, adapts: bool = False) -> ContenderResult:
+def contender(
+    name: str, wrong: Iterable[int], validation: float, n: int = 400, adapts: bool = False
+) -> ContenderResult:
     """Wrong on these test examples, and with that score on validation; `majority` is the one that learns nothing."""
     missed = set(wrong)
     tests = [Example({}, {"label": "yes" if i % 2 else "no"}, origin=str(i)) for i in range(n)]
     said = [Prediction({"label": "yes" if (i % 2) != (i in missed) else "no"}) for i in range(n)]
-    test = ScoredPredictions(tests, said, [TASK.score_example(example, answer) for example, answer in zip(tests, said, strict=True)])
+    test = ScoredPredictions(
+        tests, said, [TASK.score_example(example, answer) for example, answer in zip(tests, said, strict=True)]
+    )
     known = ScoredPredictions(tests[:1], said[:1], [{"n": 1.0, "reward": validation}])
     return ContenderResult(
-        name, name if name == "majority" else "made", None, adapts, (Fit(0, known, test, 0.0),), 0, ParameterCount(0, 0), 0, {}
+        name,
+        name if name == "majority" else "made",
+        None,
+        adapts,
+        (Fit(0, known, test, 0.0),),
+        0,
+        ParameterCount(0, 0),
+        0,
+        {},
     )
 
 

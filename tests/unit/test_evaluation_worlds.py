@@ -15,13 +15,13 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from loratory.evaluation.choice import select_contender, assess_non_inferiority
+from loratory.evaluation.choice import assess_non_inferiority, select_contender
 from loratory.evaluation.comparisons import compare_contenders
 from loratory.evaluation.contest import ComparisonSet, build_comparison_set
-from loratory.evaluation.measured import Fit, ContenderResult
+from loratory.evaluation.measured import ContenderResult, Fit
 from loratory.evaluation.metrics import compute_seed_interval
 from loratory.evaluation.proportions import estimate_proportion
-from loratory.protocols import Example, ScoredPredictions, Prediction, ParameterCount
+from loratory.protocols import Example, ParameterCount, Prediction, ScoredPredictions
 from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify
 
@@ -68,7 +68,15 @@ def _measured(name: str, tests: Sequence[Example], right: Sequence[bool], luck: 
     answers, marks = zip(*(SAID[one] for one in right), strict=True)
     validation = ScoredPredictions([], [], [{"n": 1.0, "reward": luck}])
     return ContenderResult(
-        name, "made", None, False, (Fit(0, validation, ScoredPredictions(tests, answers, marks), 0.0),), 0, ParameterCount(0, 0), 0, {}
+        name,
+        "made",
+        None,
+        False,
+        (Fit(0, validation, ScoredPredictions(tests, answers, marks), 0.0),),
+        0,
+        ParameterCount(0, 0),
+        0,
+        {},
     )
 
 

@@ -13,7 +13,13 @@ import pytest
 from loratory.artifacts.manifests import stage_artifact
 from loratory.errors import ArtifactError
 from loratory.export.discovered import Discovery, discover_models, read_tensor_shapes
-from loratory.export.naming import ROUTER_TASKS, detect_architecture, adapter_folder_name, detect_router_task, make_label_mappings
+from loratory.export.naming import (
+    ROUTER_TASKS,
+    adapter_folder_name,
+    detect_architecture,
+    detect_router_task,
+    make_label_mappings,
+)
 from loratory.flows.discover import check_discovery, format_discovery, inspect_models
 
 NAMES: Mapping[str, Sequence[str]] = {
@@ -45,7 +51,12 @@ def model(home: Path, task: str, kind: str = "bert", name: str | None = None, ra
     folder = home / (name or f"{adapter_folder_name(job, kind, rank)}_rust")
     folder.mkdir(parents=True)
     maps = {"id2label": {str(i): one for i, one in enumerate(names)}, "label2id": {n: i for i, n in enumerate(names)}}
-    config = {"model_type": kind, "hidden_size": 4, "vocab_size": 5, "architectures": [CLASSES[kind] + job.class_suffix]}
+    config = {
+        "model_type": kind,
+        "hidden_size": 4,
+        "vocab_size": 5,
+        "architectures": [CLASSES[kind] + job.class_suffix],
+    }
     write(folder / "config.json", {**config, **maps})
     tensors(folder / "model.safetensors", {"x.word_embeddings.weight": (5, 4), "classifier.weight": (len(names), 4)})
     write(folder / "tokenizer.json", {})
@@ -289,7 +300,9 @@ def test_a_file_that_was_changed_behind_its_manifest(tmp_path: Path) -> None:
     with stage_artifact(folder, {}) as part:
         (part / "tokenizer.json").write_text("{}")
     (folder / "tokenizer.json").write_text("{} ")
-    assert any("SHA-256 differs" in said and "tokenizer.json" in said for said in problems(discover_models(tmp_path), folder))
+    assert any(
+        "SHA-256 differs" in said and "tokenizer.json" in said for said in problems(discover_models(tmp_path), folder)
+    )
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

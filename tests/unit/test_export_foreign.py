@@ -26,7 +26,7 @@ from loratory.models.execution import run_locally
 from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
 from loratory.predictors.bio import decode_spans, viterbi
-from loratory.predictors.schemes import TAG_SCHEMES, parse_labels, detect_scheme_name
+from loratory.predictors.schemes import TAG_SCHEMES, detect_scheme_name, parse_labels
 from tiny import TEXTS, save_base
 
 LABELS = ("card", "cash", "login")

@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from loratory.errors import ArtifactError
-from loratory.export.sources import read_labels, locate_weights
+from loratory.export.sources import locate_weights, read_labels
 from loratory.flows.importing import import_folder
 from loratory.models.execution import run_locally
 from loratory.models.trunks import TorchBackbonePool

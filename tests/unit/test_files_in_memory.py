@@ -14,13 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from loratory.artifacts.contents import VerifiedFiles, UnlistedFiles, is_safe_name
+from loratory.artifacts.contents import UnlistedFiles, VerifiedFiles, is_safe_name
 from loratory.artifacts.manifests import hash_file, open_artifact, stage_artifact, write_manifest
 from loratory.errors import ArtifactError, BaseModelError
 from loratory.models import adapters, trunks
 from loratory.models.bases import describe_base, resolve_base
 from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool, TorchBackbone, load_backbone
+from loratory.models.trunks import TorchBackbone, TorchBackbonePool, load_backbone
 from loratory.models.weights import read_shapes, read_tensors
 from loratory.predictors import store
 from loratory.predictors.constant import Constant
@@ -102,9 +102,8 @@ def test_truncated_files_do_not_end_the_process(copied: Path) -> None:
 def test_an_adapter_lies_in_memory(tmp_path: Path, copied: Path) -> None:
     trunk = load_backbone(describe_base("tiny", copied))
     targets, _ = trunk.find_target_modules()
-    made = adapters.extract_adapter(adapters.attach_trainable_adapter(trunk.model, {"r": 2, "lora_alpha": 4, "target_modules": list(targets)}), {
-        "r": 2, "lora_alpha": 4, "target_modules": list(targets)
-    })  # fmt: skip
+    config = {"r": 2, "lora_alpha": 4, "target_modules": list(targets)}
+    made = adapters.extract_adapter(adapters.attach_trainable_adapter(trunk.model, config), config)
     adapters.write_adapter(tmp_path / "adapter", made, {})
     again = adapters.read_adapter(tmp_path / "adapter")
     held = {name: t.clone() for name, t in again.tensors.items()}
@@ -196,7 +195,7 @@ def test_recognisers_and_a_model_that_the_manifest_does_not_list_are_not_there(
     (tmp_path / "fit" / "finders.json").write_text('[{"label": "a", "source": "pattern", "says": ["x"]}]')
     made: Any = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
     assert made.predict([{"text": "hello"}], run_locally) == before
-    assert made.finders == ()
+    assert made.span_rules == ()
     base.rename(tmp_path / "gone")  # an unlisted copy is not taken for it either
     with pytest.raises(BaseModelError):
         store.load_predictor(tmp_path / "fit", TorchBackbonePool())

@@ -66,7 +66,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ran(name: str) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
     events: list[tuple[str, Any]] = []
     spec = load_spec(name)
-    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: events.append((event, dict(values))))
+    ladder = run_experiment(
+        spec, RunPaths.for_spec(spec, None), lambda event, values: events.append((event, dict(values)))
+    )
     return ladder, events
 
 
@@ -105,7 +107,9 @@ def test_text_is_drawn_as_the_spec_says_and_the_same_each_time(home: Path) -> No
     assert "json_valid" not in row  # text is no JSON
     assert set(row["metrics"]) >= {"checks", "passed", "overlap", "short"}
     first, second = (
-        store.load_predictor(home / "runs/talk/contenders/lora/seed-1", TorchBackbonePool()).predict([{"prompt": "17 cash"}] * 2, run_locally)
+        store.load_predictor(home / "runs/talk/contenders/lora/seed-1", TorchBackbonePool()).predict(
+            [{"prompt": "17 cash"}] * 2, run_locally
+        )
         for _ in range(2)
     )
     assert first == second

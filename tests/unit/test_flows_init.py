@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loratory.errors import SpecError
-from loratory.flows.init import write_spec_for_data, copy_recipe_spec
+from loratory.flows.init import copy_recipe_spec, write_spec_for_data
 from loratory.flows.preparing import prepare_split
 from loratory.flows.specs import load_spec
 from loratory.specs.frame import Spec
@@ -163,7 +163,9 @@ def test_an_output_in_another_folder_still_finds_the_data(tmp_path: Path, monkey
     assert spec.data.path == "../../examples/d.csv"
     assert (spec.folder / spec.data.path).resolve() == tmp_path / "examples" / "d.csv"
     monkeypatch.chdir(tmp_path / "specs")
-    prepare_split(load_spec("inner/s.yaml", None, ["ladder=[rules]", "data.near_duplicates=1"]), lambda event, values: None)
+    prepare_split(
+        load_spec("inner/s.yaml", None, ["ladder=[rules]", "data.near_duplicates=1"]), lambda event, values: None
+    )
 
 
 def test_many_labels_are_left_to_the_data(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from loratory.errors import DataError
-from loratory.flows.predict import prediction_to_json, parse_typed_inputs, read_input_file, read_input_lines
+from loratory.flows.predict import parse_typed_inputs, prediction_to_json, read_input_file, read_input_lines
 from loratory.protocols import Column, Prediction
 from loratory.tasks.classify import Classify
 

@@ -11,11 +11,11 @@ import pytest
 
 from loratory.errors import DataError, UnsupportedTask
 from loratory.flows import predict as asking
-from loratory.flows.redact import KEY_VARIABLE, redact_inputs, make_replacement
+from loratory.flows.redact import KEY_VARIABLE, make_replacement, redact_inputs
 from loratory.predictors.finders import SpanRule, SpanRules
 from loratory.predictors.recognisers import VALIDATORS
 from loratory.protocols import Input, Prediction, RequestRunner
-from loratory.redaction import FakeReplacement, HmacReplacement, MaskReplacement, LabelReplacement, redact_text
+from loratory.redaction import FakeReplacement, HmacReplacement, LabelReplacement, MaskReplacement, redact_text
 from loratory.tasks.tag import Tag
 from tiny import make_task
 

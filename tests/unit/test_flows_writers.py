@@ -44,7 +44,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_causal_contender_stands_in_the_ladder(home: Path) -> None:
     events: list[tuple[str, Any]] = []
     spec = load_spec("spec.yaml")
-    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: events.append((event, dict(values))))
+    ladder = run_experiment(
+        spec, RunPaths.for_spec(spec, None), lambda event, values: events.append((event, dict(values)))
+    )
     rows = {row["name"]: row for row in ladder["contenders"]}
     assert all(row["status"] == "fitted" for row in rows.values())
     assert rows["lora-json"]["json_valid"] == 1.0
@@ -62,7 +64,11 @@ def test_a_causal_contender_stands_in_the_ladder(home: Path) -> None:
 
     (home / "asked.yaml").write_text(PROMPT.replace("Which", "What"), encoding="utf-8")  # another prompt is another fit
     events.clear()
-    run_experiment(load_spec("spec.yaml"), RunPaths.for_spec(spec, None), lambda event, values: events.append((event, dict(values))))
+    run_experiment(
+        load_spec("spec.yaml"),
+        RunPaths.for_spec(spec, None),
+        lambda event, values: events.append((event, dict(values))),
+    )
     fitted = [values["contender"] for event, values in events if event == "fit"]
     assert fitted == ["lora-json"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from loratory.discovery import load_named, list_names
+from loratory.discovery import list_names, load_named
 from loratory.measures.checks import (
     Bullets,
     Contains,
@@ -91,7 +91,11 @@ def test_fields(answer: Any, expected: Any, share: float) -> None:
 
 
 def test_leaves_are_named_by_json_pointers() -> None:
-    assert dict(iterate_leaves({"a/b": {"~": [1, {"c": None}]}, "e": {}})) == {"/a~1b/~0/0": 1, "/a~1b/~0/1/c": None, "/e": {}}
+    assert dict(iterate_leaves({"a/b": {"~": [1, {"c": None}]}, "e": {}})) == {
+        "/a~1b/~0/0": 1,
+        "/a~1b/~0/1/c": None,
+        "/e": {},
+    }
 
 
 def test_counts_of_words_bullets_and_hashtags() -> None:

@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss as theirs
 from loratory.evaluation import operating
 from loratory.measures import labels
 from loratory.predictors.operated import OperatingPoint
-from loratory.protocols import Example, ScoredPredictions, Prediction, sum_counts
+from loratory.protocols import Example, Prediction, ScoredPredictions, sum_counts
 from loratory.tasks.classify import Classify
 
 NAMES = ("a", "b", "c")
@@ -51,7 +51,9 @@ def test_an_operating_point_is_weighed_by_the_same_log_loss() -> None:
     rows = [{"a": 0.0, "b": 1.0, "c": 0.0}, {"a": 0.0, "b": 0.2, "c": 0.8}]
     examples = [Example({"text": "t"}, {"label": label}) for label in ("a", "c")]
     answers = [Prediction({"label": "b"}, {"/label": row}) for row in rows]
-    test = ScoredPredictions(examples, answers, [TASK.score_example(e, p) for e, p in zip(examples, answers, strict=True)])
+    test = ScoredPredictions(
+        examples, answers, [TASK.score_example(e, p) for e, p in zip(examples, answers, strict=True)]
+    )
     found = operating.measure_operating_point(TASK, OperatingPoint(), test, [], {}, {})
     truth = theirs(["a", "c"], [list(row.values()) for row in rows], labels=NAMES)
     after: object = found["after"]["log_loss"]

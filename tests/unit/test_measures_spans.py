@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loratory.measures.spans import MATCHING_MODES, Span, count_outcomes, compute_scores
+from loratory.measures.spans import MATCHING_MODES, Span, compute_scores, count_outcomes
 from loratory.protocols import sum_counts
 
 TEXT = "Ada Lund lives in Oslo, and pays with 4111 1111."
@@ -38,7 +38,9 @@ def test_sums_over_texts_are_what_nervaluate_says_of_the_whole_set() -> None:
         for side in (true, said)
     ]
     whole = Evaluator(as_dicts[0], as_dicts[1], tags=["X", "Y", "Z"]).evaluate()["overall"]
-    ours = compute_scores(sum_counts(count_outcomes("a" * 60, t, s) for t, s in zip(true, said, strict=True)), ("X", "Y", "Z"))
+    ours = compute_scores(
+        sum_counts(count_outcomes("a" * 60, t, s) for t, s in zip(true, said, strict=True)), ("X", "Y", "Z")
+    )
     for way, other in zip(MATCHING_MODES, ("strict", "exact", "partial", "ent_type"), strict=True):
         for measure in ("precision", "recall", "f1"):
             assert ours[f"{way}_{measure}"] == pytest.approx(getattr(whole[other], measure), abs=1e-9)

@@ -15,7 +15,7 @@ from loratory.errors import BaseModelError
 from loratory.models.bases import describe_base, resolve_base
 from loratory.models.tokenizers import FastTokenizer
 from loratory.models.trunks import TorchBackbonePool, load_backbone
-from tiny import BasePathOf, BackboneOf, save_base, load_backbone_from, make_word_piece_tokenizer
+from tiny import BackboneOf, BasePathOf, load_backbone_from, make_word_piece_tokenizer, save_base
 
 
 @pytest.fixture
@@ -105,7 +105,9 @@ def test_sharded_weights_load(trunk_of: BackboneOf, tmp_path: Path) -> None:
     trunk.tokenizer.save(tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     row = trunk.tokenizer.encode("my card")[0]
-    assert (load_backbone_from(tmp_path).compute_states([row], [None])[0] == trunk.compute_states([row], [None])[0]).all()
+    assert (
+        load_backbone_from(tmp_path).compute_states([row], [None])[0] == trunk.compute_states([row], [None])[0]
+    ).all()
 
 
 def test_a_foreign_architecture_is_refused_and_its_code_is_not_run(copied: Path, tmp_path: Path) -> None:
@@ -279,9 +281,13 @@ def test_a_folder_without_a_fast_tokenizer_is_refused(copied: Path) -> None:
 
 def test_pairs_have_token_types_as_the_tokenizer_says(tmp_path: Path) -> None:
     named = {0: "contradiction", 1: "entailment"}
-    trunk = load_backbone_from(save_base(tmp_path / "nli", "bert", kind="AutoModelForSequenceClassification", id2label=named))
+    trunk = load_backbone_from(
+        save_base(tmp_path / "nli", "bert", kind="AutoModelForSequenceClassification", id2label=named)
+    )
     rows = [trunk.tokenizer.encode("my card", pair)[0] for pair in ("no cash", "log in fails today")]
-    theirs = make_word_piece_tokenizer()(["my card"] * 2, ["no cash", "log in fails today"], padding=True, return_tensors="pt")
+    theirs = make_word_piece_tokenizer()(
+        ["my card"] * 2, ["no cash", "log in fails today"], padding=True, return_tensors="pt"
+    )
     made = trunk.build_inputs(rows)
     assert made.keys() == theirs.keys() == {"input_ids", "token_type_ids", "attention_mask"}
     assert all((made[name] == theirs[name]).all() for name in made)

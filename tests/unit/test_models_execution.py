@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from loratory.errors import DeadlineExceeded
-from loratory.models.activations import PoolingHead, ActivationCache
+from loratory.models.activations import ActivationCache, PoolingHead
 from loratory.models.execution import run_locally
 from loratory.models.trunks import MAX_BATCH_TOKENS, batch_by_cost, batch_by_length
 from loratory.models.writing import pad_rows
@@ -17,17 +17,26 @@ from loratory.protocols import EncodeRequest, Network
 from tiny import TEXTS, BackboneOf
 
 
-def test_a_past_deadline_is_late_and_nothing_is_worked_on(trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_past_deadline_is_late_and_nothing_is_worked_on(
+    trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trunk = trunk_of("bert")
     request = EncodeRequest(Network(trunk), trunk.tokenizer.encode("my card")[0])
-    monkeypatch.setattr(trunk, "states", lambda *a: pytest.fail("worked on an abandoned request"))
+    monkeypatch.setattr(trunk, "compute_states", lambda *a: pytest.fail("worked on an abandoned request"))
     with pytest.raises(DeadlineExceeded):
         run_locally([request], deadline=time.monotonic() - 1)
 
 
 def test_a_future_deadline_is_met(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    assert len(run_locally([EncodeRequest(Network(trunk), trunk.tokenizer.encode("my card")[0])], deadline=time.monotonic() + 60)) == 1
+    assert (
+        len(
+            run_locally(
+                [EncodeRequest(Network(trunk), trunk.tokenizer.encode("my card")[0])], deadline=time.monotonic() + 60
+            )
+        )
+        == 1
+    )
     assert run_locally([]) == []
 
 

@@ -21,7 +21,7 @@ SEEN = Hardware("cpu", "some processor", 2, "2.13", {"fp32": 100.0, "bf16": 300.
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(attention, "CROSSING", attention.ShortRowLimits())
+    monkeypatch.setattr(attention, "SHORT_ROW_LIMITS", attention.ShortRowLimits())
 
 
 @pytest.mark.parametrize(
@@ -40,20 +40,20 @@ def test_low_precision_is_chosen_where_it_pays(gflops: dict[str, float], precisi
 
 @pytest.mark.slow  # where bf16 is emulated, products of a real size take 15 seconds
 def test_a_real_measurement_is_made_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "LENGTHS", (16, 32))
-    monkeypatch.setattr(probe, "TOKENS", 64)
+    monkeypatch.setattr(probe, "ROW_LENGTHS", (16, 32))
+    monkeypatch.setattr(probe, "TIMED_TOKENS", 64)
     made = probe.load_or_measure()
     assert made.gflops["fp32"] > 0
     assert made.gflops["bf16"] > 0
     assert made.short_training in (0, 16, 32)
     assert len(list(probe.cache_folder().iterdir())) == 1
-    monkeypatch.setattr(probe, "measure", lambda device: pytest.fail("measured again"))
+    monkeypatch.setattr(probe, "measure_hardware", lambda device: pytest.fail("measured again"))
     assert probe.load_or_measure() == made
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"device": "cpu"}', json.dumps({**asdict(SEEN), "version": 0})])
 def test_a_damaged_or_older_measurement_is_made_again(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "measure", lambda device: SEEN)
+    monkeypatch.setattr(probe, "measure_hardware", lambda device: SEEN)
     probe.load_or_measure()
     file = next(probe.cache_folder().iterdir())
     file.write_text(damage, encoding="utf-8")
@@ -64,7 +64,7 @@ def test_a_damaged_or_older_measurement_is_made_again(damage: str, monkeypatch: 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(probe, "measure", lambda device: SEEN)
+    monkeypatch.setattr(probe, "measure_hardware", lambda device: SEEN)
     assert probe.load_or_measure() == SEEN
 
 
@@ -78,20 +78,20 @@ def test_auto_is_settled_and_what_is_said_stays() -> None:
 
 def test_a_run_goes_on_with_the_choices_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "environment.json"
-    monkeypatch.setattr(probe, "measure", lambda device: SEEN)
-    monkeypatch.setattr("loratory.flows.run.torch_threads", lambda: 2)
-    monkeypatch.setattr(probe, "processor", lambda device="cpu": "some processor")
+    monkeypatch.setattr(probe, "measure_hardware", lambda device: SEEN)
+    monkeypatch.setattr("loratory.flows.run.count_torch_threads", lambda: 2)
+    monkeypatch.setattr(probe, "processor_name", lambda device="cpu": "some processor")
     kept = replace(SEEN, short_training=256)
     file.write_text(json.dumps({"measured": asdict(kept)}), encoding="utf-8")
     assert load_or_measure_hardware(file, "cpu", lambda event, values: None) == kept
-    monkeypatch.setattr(probe, "processor", lambda device="cpu": "another processor")
+    monkeypatch.setattr(probe, "processor_name", lambda device="cpu": "another processor")
     assert load_or_measure_hardware(file, "cpu", lambda event, values: None) == SEEN
     file.write_text("{}", encoding="utf-8")
     assert load_or_measure_hardware(file, "cpu", lambda event, values: None) == SEEN
 
 
 def test_doctor_says_what_it_found_and_what_it_chose(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "measure", lambda device: SEEN)
+    monkeypatch.setattr(probe, "measure_hardware", lambda device: SEEN)
     told = CliRunner().invoke(app, ["doctor"])
     assert told.exit_code == 0
     assert "fp32 100, bf16 300 GFLOP/s" in told.stderr

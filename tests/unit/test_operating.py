@@ -22,13 +22,20 @@ from loratory.flows.specs import load_spec
 from loratory.models.execution import run_locally
 from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors import store
-from loratory.predictors.operated import NO_LABEL, CalibratedPredictor, OperatingPoint, choose_labels, score_in_scope, scale_probabilities
-from loratory.protocols import Example, Input, OodScorer, ScoredPredictions, Prediction, RequestRunner, Scores
+from loratory.predictors.operated import (
+    NO_LABEL,
+    CalibratedPredictor,
+    OperatingPoint,
+    choose_labels,
+    scale_probabilities,
+    score_in_scope,
+)
+from loratory.protocols import Example, Input, OodScorer, Prediction, RequestRunner, ScoredPredictions, Scores
 from loratory.regimes.lora import Lora
 from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
-from tiny import make_context, make_train_set, save_base, make_task, load_backbone_from
+from tiny import load_backbone_from, make_context, make_task, make_train_set, save_base
 
 TASK = Classify(labels=("a", "b"))
 
@@ -44,7 +51,10 @@ class Fixed:
 
     def predict_with_ood_scores(self, inputs: Sequence[Input], run: RequestRunner) -> list[tuple[Prediction, Scores]]:
         shares = [float(input["text"]) for input in inputs]
-        return [(TASK.from_probabilities(i, {"a": s, "b": 1 - s}), {"energy": s}) for i, s in zip(inputs, shares, strict=True)]
+        return [
+            (TASK.from_probabilities(i, {"a": s, "b": 1 - s}), {"energy": s})
+            for i, s in zip(inputs, shares, strict=True)
+        ]
 
 
 def known(shares: Sequence[float], labels: str, groups: Sequence[int] | None = None) -> operating.ScoredPart:
@@ -144,9 +154,12 @@ def test_an_operated_predictor_scales_chooses_and_abstains() -> None:
 
 def test_a_score_that_a_contender_does_not_know_is_replaced_and_said() -> None:
     inside = known([0.6, 0.7, 0.8, 0.9] * 10, "a" * 40)
-    plain = replace(inside, judged=[(made, {}) for made, _ in inside.scored_texts])
+    plain = replace(inside, scored_texts=[(made, {}) for made, _ in inside.scored_texts])
     spec = OperatingSpec(abstain=AbstainSpec(score="energy", keep=0.9))
-    found, knows = operating.fit_operating_point(spec, plain, plain, []), operating.fit_operating_point(spec, inside, inside, [])
+    found, knows = (
+        operating.fit_operating_point(spec, plain, plain, []),
+        operating.fit_operating_point(spec, inside, inside, []),
+    )
     assert (found.point.score, found.facts["abstain"]["asked"]) == ("confidence", "energy")
     assert knows.point.score == knows.facts["abstain"]["asked"] == "energy"
     calibrated = {"log_loss": 1.0, "ece": 0.1, "ece_by_chance": 0.1}
@@ -165,7 +178,9 @@ def test_a_point_is_fitted_from_the_spec_and_weighed() -> None:
     found = operating.fit_operating_point(spec, inside, inside, outside)
     assert found.point.score == "energy"  # the only one that tells them apart
     assert found.facts["abstain"]["validation_auroc"]["energy"] == 1.0
-    assert np.mean(operating.compute_scope_scores("energy", inside.scored_texts, 1.0) < found.point.least) == pytest.approx(0.1, abs=0.01)
+    assert np.mean(
+        operating.compute_scope_scores("energy", inside.scored_texts, 1.0) < found.point.least
+    ) == pytest.approx(0.1, abs=0.01)
     examples = [Example({"text": str(share)}, {"label": "a"}) for share in (0.6, 0.8, 0.9)]
     predictions = CalibratedPredictor(Fixed(), found.point).predict([e.input for e in examples], run_locally)  # type: ignore[arg-type]
     marks = [TASK.score_example(e, p) for e, p in zip(examples, predictions, strict=True)]
@@ -187,7 +202,9 @@ def test_a_point_is_fitted_from_the_spec_and_weighed() -> None:
 
 
 def test_a_point_is_kept_with_its_predictor(tmp_path: Path) -> None:
-    inner = Lora(rank=2).fit(make_task(), make_train_set(), load_backbone_from(save_base(tmp_path / "base", "bert")), make_context(epochs=1))
+    inner = Lora(rank=2).fit(
+        make_task(), make_train_set(), load_backbone_from(save_base(tmp_path / "base", "bert")), make_context(epochs=1)
+    )
     assert isinstance(inner, OodScorer)
     (made, beside), *_ = inner.predict_with_ood_scores([{"text": "my card"}], run_locally)
     assert set(beside) == {"energy", "prototype"}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loratory.discovery import load_named, list_names
-from loratory.perturbations.changes import PerturbedText, Edit, Perturbation
+from loratory.discovery import list_names, load_named
+from loratory.perturbations.changes import Edit, Perturbation, PerturbedText
 from loratory.perturbations.lookalikes import Lookalikes
 from loratory.perturbations.naming import DEFAULT_PERTURBATIONS, create_perturbations
 from loratory.perturbations.phrases import Prefix, Suffix

@@ -7,7 +7,15 @@ from itertools import product
 import numpy as np
 import pytest
 
-from loratory.predictors.bio import IGNORE_INDEX, decode_spans, merge_word_tokens, viterbi, merge_windows, encode_tags, list_tags
+from loratory.predictors.bio import (
+    IGNORE_INDEX,
+    decode_spans,
+    encode_tags,
+    list_tags,
+    merge_windows,
+    merge_word_tokens,
+    viterbi,
+)
 
 TEXT = "Ada Lund lives in Oslo."
 WORDS = (

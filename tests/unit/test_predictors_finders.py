@@ -11,7 +11,7 @@ import pytest
 from loratory.errors import SpecError
 from loratory.models.execution import run_locally
 from loratory.predictors.finders import SpanRule, SpanRules, apply_span_rules
-from loratory.protocols import Example, TrainSet, Prediction
+from loratory.protocols import Example, Prediction, TrainSet
 from loratory.regimes.lora import Lora
 from loratory.regimes.rules import Rules
 from loratory.tasks.tag import Tag

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from loratory.flows.run import RunPaths, run_experiment
-from loratory.flows.specs import load_spec, find_recipe_folder
+from loratory.flows.specs import find_recipe_folder, load_spec
 from loratory.predictors.recognisers import is_iban, is_luhn_valid, is_social_security_number
 from loratory.recipes.intent_router import make_data as router
 from loratory.recipes.pii import make_data as pii

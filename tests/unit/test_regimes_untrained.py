@@ -33,7 +33,18 @@ from loratory.specs.frame import parse_spec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag
-from tiny import TEXTS, BackboneOf, make_config, make_context, make_examples, make_train_set, save_base, make_task, load_backbone_from, make_word_piece_tokenizer
+from tiny import (
+    TEXTS,
+    BackboneOf,
+    load_backbone_from,
+    make_config,
+    make_context,
+    make_examples,
+    make_task,
+    make_train_set,
+    make_word_piece_tokenizer,
+    save_base,
+)
 
 ODD = (
     "",
@@ -63,7 +74,9 @@ def said(made: Any, text: str) -> str:
 
 # ---- rules
 def test_patterns_come_before_keywords_and_keywords_before_mined_phrases() -> None:
-    made = rules(make_task(), make_train_set(), patterns={"login": [r"^card\b"]}, keywords={"cash": ["card stuck", "Mango!"]})
+    made = rules(
+        make_task(), make_train_set(), patterns={"login": [r"^card\b"]}, keywords={"cash": ["card stuck", "Mango!"]}
+    )
     assert said(made, "my card") == "card"  # mined
     assert said(made, "the card stuck") == "cash"  # a keyword
     assert said(made, "CARD stuck") == "login"  # a pattern, whatever the case
@@ -108,7 +121,10 @@ def test_mined_phrases_are_precise_and_cover() -> None:
         ]
         assert hits.count(rule.label) / len(hits) >= 0.8
     assert {rule.label for rule in found} == {"card", "cash", "login"}
-    assert all(sum(rule.label == label for rule in mine_label_phrases(texts, labels, 2, 0.8)) <= 2 for label in ("card", "cash"))
+    assert all(
+        sum(rule.label == label for rule in mine_label_phrases(texts, labels, 2, 0.8)) <= 2
+        for label in ("card", "cash")
+    )
     assert mine_label_phrases(texts, labels, 0, 0.8) == []
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from loratory.errors import DataError, StorageError
 from loratory.serving.audit import AuditLog, VerifiedChain
-from loratory.serving.chains import HEAD_BEHIND, CONTINUED, CUT_OFF, TORN_TAIL, ChainHead, sha256
+from loratory.serving.chains import CONTINUED, CUT_OFF, HEAD_BEHIND, TORN_TAIL, ChainHead, sha256
 
 COUNT = 4
 

@@ -13,14 +13,25 @@ import pytest
 from loratory.errors import DeadlineExceeded
 from loratory.protocols import Input, Prediction
 from loratory.serving.app import create_app
-from loratory.serving.cascade import MAX_RESERVE_SHARE, StagedAnswer, PredictorFailed, Overloaded, answer_inputs, reserve_for_fallback
+from loratory.serving.cascade import (
+    MAX_RESERVE_SHARE,
+    Overloaded,
+    PredictorFailed,
+    StagedAnswer,
+    answer_inputs,
+    reserve_for_fallback,
+)
 from loratory.serving.engine import Engine
 from loratory.serving.plain import CapacityExceeded
-from loratory.serving.services import Service, FallbackStage
-from served import INTENTS, FakePredictor, Reply, send_request, make_server, make_service
+from loratory.serving.services import FallbackStage, Service
+from served import INTENTS, FakePredictor, Reply, make_server, make_service, send_request
 from served import predict_by_keyword as answers
 
-NOW: dict[str, Exception] = {"full": CapacityExceeded(2.5), "late": DeadlineExceeded(), "failed": RuntimeError("the disk is on fire")}
+NOW: dict[str, Exception] = {
+    "full": CapacityExceeded(2.5),
+    "late": DeadlineExceeded(),
+    "failed": RuntimeError("the disk is on fire"),
+}
 
 
 class Scripted(Engine):
@@ -122,7 +133,7 @@ def raised(*predictors: Any) -> Exception:
 def test_when_nobody_can(ways: list[str], expected: type[Exception], after: float | None) -> None:
     problem = raised(*map(Failing, ways))
     assert type(problem) is expected
-    assert getattr(problem, "after", None) == after
+    assert getattr(problem, "retry_after", None) == after
 
 
 @pytest.mark.parametrize(

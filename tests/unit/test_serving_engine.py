@@ -15,9 +15,18 @@ import pytest
 
 from loratory.errors import DeadlineExceeded
 from loratory.protocols import InferencePlan, Input, Prediction
-from loratory.serving.engine import Engine, EngineRequest, EngineLimits, LoopFuture, estimate_tokens, split_inputs
+from loratory.serving.engine import Engine, EngineLimits, EngineRequest, LoopFuture, estimate_tokens, split_inputs
 from loratory.serving.plain import CapacityExceeded
-from served import INTENTS, FAILING_TEXT, THREATS, FakeBackbone, FakePredictor, predict_by_keyword, encode_characters, make_plannable
+from served import (
+    FAILING_TEXT,
+    INTENTS,
+    THREATS,
+    FakeBackbone,
+    FakePredictor,
+    encode_characters,
+    make_plannable,
+    predict_by_keyword,
+)
 
 Inputs = Sequence[Input]
 
@@ -202,7 +211,7 @@ def test_a_lane_lives_on_when_a_predictor_fails_and_when_a_loop_is_gone() -> Non
         asyncio.run(engine.predict(predictor, inputs(FAILING_TEXT), None))
     bench.unblocked.clear()
     loop = asyncio.new_event_loop()
-    left = EngineRequest(predictor.ask, inputs("left"), None, 1, LoopFuture(loop))
+    left = EngineRequest(predictor.plan, inputs("left"), None, 1, LoopFuture(loop))
     engine.get_worker(bench).enqueue([left])
     loop.close()  # before its answer comes
     bench.unblocked.set()
@@ -222,7 +231,10 @@ def test_slices() -> None:
     parts = list(split_inputs(inputs("x" * 40, "y" * 400, *["z" * 12] * 5), 24))
     assert [[str(one["text"])[0] for one in part] for part, _ in parts] == [["x"], ["y"], ["z"] * 4, ["z"]]
     assert [cost for _, cost in parts] == [12, 102, 20, 5]
-    assert [cost for _, cost in split_inputs(inputs("x" * 40, "y" * 40), 0, 100)] == [112, 112]  # what may be written, too
+    assert [cost for _, cost in split_inputs(inputs("x" * 40, "y" * 40), 0, 100)] == [
+        112,
+        112,
+    ]  # what may be written, too
     assert [estimate_tokens(inputs(text)) for text in ("", "abcd", "x" * 400)] == [2, 3, 102]
     assert estimate_tokens([{"history": [{"role": "user", "content": "x" * 400}], "prompt": "y" * 40}]) > 110
 
@@ -321,7 +333,7 @@ def test_predictors_in_python_take_turns() -> None:
 
 
 def test_who_waits_for_a_trunk_lets_others_have_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loratory.serving.plain.PATIENCE", 20.0)
+    monkeypatch.setattr("loratory.serving.plain.LOCK_TIMEOUT_SECONDS", 20.0)
 
     async def do(held: Held) -> None:
         twice: Any = Twice(held.bench)
@@ -380,7 +392,9 @@ def test_python_predictors_are_refused_by_how_long_they_take() -> None:
             engine.admit(slow, estimate_tokens(inputs(text)), time.monotonic() + 0.5)
         engine.admit(slow, estimate_tokens(inputs(text)), time.monotonic() + 2.0)
         assert [labels(one) for one in await asyncio.gather(*kept)] == [["card"]] * 3
-        engine.admit(slow, estimate_tokens(inputs(text)), time.monotonic() + 0.01)  # nobody waits: whoever comes may try
+        engine.admit(
+            slow, estimate_tokens(inputs(text)), time.monotonic() + 0.01
+        )  # nobody waits: whoever comes may try
         engine.close()
 
     asyncio.run(run())

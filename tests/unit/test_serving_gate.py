@@ -18,12 +18,26 @@ from loratory.errors import DataError
 from loratory.protocols import Input, Prediction
 from loratory.serving.app import create_app
 from loratory.serving.audit import AuditLog
-from loratory.serving.gate import PUBLIC_PATHS, TokenBucket, RequestMiddleware
+from loratory.serving.gate import PUBLIC_PATHS, RequestMiddleware, TokenBucket
 from loratory.serving.keys import SCOPES, ApiKeys
 from loratory.serving.logs import RedactingFormatter
 from loratory.serving.openapi import build_openapi
 from loratory.serving.server import Server
-from served import ADMIN, INFER, INTENTS, FakeBackbone, RawRequest, FakePredictor, bearer_header, send_request, make_keys, make_router_server, make_plannable, make_server, make_service
+from served import (
+    ADMIN,
+    INFER,
+    INTENTS,
+    FakeBackbone,
+    FakePredictor,
+    RawRequest,
+    bearer_header,
+    make_keys,
+    make_plannable,
+    make_router_server,
+    make_server,
+    make_service,
+    send_request,
+)
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "ZZZ")
 ADMINS = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
@@ -175,7 +189,9 @@ def test_hosts(tmp_path: Path, host: str, status: int) -> None:
 )
 def test_origins(tmp_path: Path, origin: str, host: str, status: int) -> None:
     app = create_app(make_router_server(tmp_path))
-    assert send_request(app, "POST", "/predict/", {"text": "a"}, headers={"origin": origin, "host": host}).status == status
+    assert (
+        send_request(app, "POST", "/predict/", {"text": "a"}, headers={"origin": origin, "host": host}).status == status
+    )
 
 
 def test_headers_are_bounded(locked: RequestMiddleware) -> None:
@@ -250,7 +266,7 @@ def test_so_many_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_body_that_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loratory.serving.gate.BODY_SECONDS", 0.05)
+    monkeypatch.setattr("loratory.serving.gate.BODY_TIMEOUT_SECONDS", 0.05)
     reply = send_request(create_app(make_router_server(tmp_path)), "POST", "/predict/", pieces=[b"{"], whole=False)
     assert (reply.status, reply.headers["connection"]) == (408, "close")
 
@@ -272,7 +288,7 @@ def test_what_could_not_be_answered_in_time_is_not_read(tmp_path: Path, path: st
         lane = await busy(server, bench)
         ask.append(asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x" * 2000]}).send_to(app)))
         await first(lambda: lane.tokens)
-        lane.rate = 1000.0  # tokens a second: what waits needs half a second at least
+        lane.tokens_per_second = 1000.0  # tokens a second: what waits needs half a second at least
         refused = await asyncio.wait_for(RawRequest("POST", path, body_chunks=[b"{"], complete=False).send_to(app), 2)
         assert (refused.status, refused.error["code"]) == (429, "busy")
         assert int(refused.headers["retry-after"]) >= 1
@@ -280,7 +296,7 @@ def test_what_could_not_be_answered_in_time_is_not_read(tmp_path: Path, path: st
             assert (await RawRequest("GET", other).send_to(app)).status == 200
         bench.unblocked.set()
         await asyncio.gather(*ask)
-        lane.rate = 1e9
+        lane.tokens_per_second = 1e9
         assert (await RawRequest("POST", HELD[0], {"inputs": ["card"]}).send_to(app)).status == 200
 
     asyncio.run(run())
@@ -296,7 +312,7 @@ def test_a_body_is_read_where_somebody_else_would_answer_in_time(tmp_path: Path)
         lane = await busy(server, bench)
         ask.append(asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app)))
         await first(lambda: lane.tokens)
-        lane.rate = 1.0
+        lane.tokens_per_second = 1.0
         reply = await RawRequest("POST", HELD[0], {"inputs": ["card"]}).send_to(app)
         assert reply.json["predictions"][0]["fallback"] == {"from": "stage-1", "why": "full"}
         bench.unblocked.set()
@@ -317,7 +333,7 @@ def test_how_much_there_is_in_a_body_is_learnt_from_those_before_it(tmp_path: Pa
         lane = await busy(server, bench)
         ask.append(asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app)))
         await first(lambda: lane.tokens)
-        lane.rate = 1000.0
+        lane.tokens_per_second = 1000.0
         parts: dict[str, Any] = {"pieces": [b"{"], "whole": False}
         large = RawRequest("POST", HELD[0], headers={"content-length": "2400"}, **parts)  # some 600 tokens
         small = RawRequest("POST", HELD[0], headers={"content-length": "40"}, **parts)
@@ -395,7 +411,9 @@ def test_a_server_that_is_ended_does_not_take_that_for_a_client_that_left(tmp_pa
         bench, gone = FakeBackbone(), asyncio.Event()
         bench.unblocked.clear()
         app = create_app(make_server(tmp_path, make_service("a", make_plannable(bench))))
-        task = asyncio.create_task(RawRequest("POST", "/v1/tasks/a/predict", {"inputs": ["x"]}, disconnected=gone).send_to(app))
+        task = asyncio.create_task(
+            RawRequest("POST", "/v1/tasks/a/predict", {"inputs": ["x"]}, disconnected=gone).send_to(app)
+        )
         while not bench.entered.is_set():
             await asyncio.sleep(0.001)
         if leaves:
@@ -439,8 +457,14 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[Any]:
 
 def test_a_line_for_each_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "loratory.access")
-    app = create_app(make_server(tmp_path, make_service("a", FakePredictor(INTENTS, broken), FakePredictor(INTENTS)), known=make_keys()))
-    send_request(app, "POST", "/v1/tasks/a/predict", {"inputs": ["x"]}, headers={**bearer_header(INFER), "x-request-id": "one"})
+    app = create_app(
+        make_server(
+            tmp_path, make_service("a", FakePredictor(INTENTS, broken), FakePredictor(INTENTS)), known=make_keys()
+        )
+    )
+    send_request(
+        app, "POST", "/v1/tasks/a/predict", {"inputs": ["x"]}, headers={**bearer_header(INFER), "x-request-id": "one"}
+    )
     send_request(app, "GET", "/v1/tasks")
     send_request(app, "GET", "/nothing", headers=bearer_header(ADMIN))
     first, second, third = lines(caplog)
@@ -471,7 +495,9 @@ def everything(server: Server) -> None:
         send_request(app, "POST", "/api/v1/classify/batch", {"texts": [SECRET], "task_type": kind})
     send_request(app, "POST", "/predict/", {"text": SECRET})
     for path in (f"/{SECRET}", f"/v1/tasks/{SECRET}"):
-        send_request(app, "GET", path, headers={"x-secret": SECRET, "authorization": f"Bearer {SECRET}", "cookie": SECRET})
+        send_request(
+            app, "GET", path, headers={"x-secret": SECRET, "authorization": f"Bearer {SECRET}", "cookie": SECRET}
+        )
 
 
 def test_logs_hold_no_texts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -28,13 +28,13 @@ from served import (
     FakeBackbone,
     FakePredictor,
     Reply,
-    predict_by_keyword,
-    send_request,
-    post,
-    make_router_server,
     make_plannable,
+    make_router_server,
     make_server,
     make_service,
+    post,
+    predict_by_keyword,
+    send_request,
 )
 
 BATCH = "/api/v1/classify/batch"
@@ -333,7 +333,11 @@ def test_an_explanation_says_who_and_why(server: Server) -> None:
 
 def test_an_abstention_is_nobodys_category(tmp_path: Path) -> None:
     server = make_router_server(tmp_path)
-    server.registry.register(make_service("intent", FakePredictor(INTENTS, lambda *_: Prediction(None, reason="abstained")), FakePredictor(INTENTS)))
+    server.registry.register(
+        make_service(
+            "intent", FakePredictor(INTENTS, lambda *_: Prediction(None, reason="abstained")), FakePredictor(INTENTS)
+        )
+    )
     (one,) = batch(server, "cash", include_explanation=True)["results"]
     assert (one["category"], one["confidence"], one["status"]) == ("unknown", 0.0, "abstained")
     assert one["explanation"] == "stage-1 gave no answer: abstained"
@@ -591,10 +595,10 @@ def test_clients_do_not_learn_where_a_base_lies(tmp_path: Path) -> None:
 
 def test_what_a_server_says_of_itself_names_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = PrecisionChoice("/srv/secret/models/tiny", "fp32", "as asked")
-    monkeypatch.setattr("loratory.flows.precisions.precisions", lambda *_: [secret])
+    monkeypatch.setattr("loratory.flows.precisions.select_precisions", lambda *_: [secret])
     heard: list[str] = []
     server = serve.build_server(ServerSpec(audit=tmp_path / "audit.jsonl"), ApiKeys({}), heard.append)
-    assert server.facts["trunks"] == [{"trunk": "tiny", "precision": "fp32", "why": "as asked"}]
+    assert server.info["trunks"] == [{"trunk": "tiny", "precision": "fp32", "why": "as asked"}]
     assert "/srv/secret/models/tiny" in heard[0]  # who runs it is told
     server.engine.close()
 

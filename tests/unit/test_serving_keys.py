@@ -19,7 +19,7 @@ from loratory.serving.hosts import AllowedHosts, allowed_hosts_for
 from loratory.serving.keys import ApiKeys
 from loratory.serving.server import Server
 from loratory.serving.sessions import SESSION_COOKIE
-from served import Reply, bearer_header, send_request, make_router_server, make_server
+from served import Reply, bearer_header, make_router_server, make_server, send_request
 
 INFER = frozenset({"infer"})
 
@@ -132,7 +132,7 @@ def test_what_changed_is_written_down(world: World, monkeypatch: pytest.MonkeyPa
     def full(*_: Any) -> None:
         raise StorageError("cannot write: the disk is full")
 
-    monkeypatch.setattr(world.server.audit, "note", full)
+    monkeypatch.setattr(world.server.audit, "record", full)
     world.keys.drop("ann")
     world.keys.write(world.file)
     world.server.check_keys(now=True)  # a full disk keeps no revoked key alive
@@ -207,7 +207,9 @@ def test_the_machines_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "gethostname", lambda: "Pluto")
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    has = {bound: "pluto" in allowed_hosts_for(bound) for bound in ("192.168.1.7", "192.168.1.8", "127.0.0.1", "0.0.0.0")}
+    has = {
+        bound: "pluto" in allowed_hosts_for(bound) for bound in ("192.168.1.7", "192.168.1.8", "127.0.0.1", "0.0.0.0")
+    }
     assert has == {"192.168.1.7": True, "192.168.1.8": False, "127.0.0.1": False, "0.0.0.0": True}
     known["Pluto"] = "127.0.0.1"
     assert "pluto" not in allowed_hosts_for("127.0.0.1")

@@ -28,7 +28,7 @@ from loratory.serving.page.traffic import compute_percentile, summarize_traffic
 from loratory.serving.page.views import format_probability
 from loratory.serving.server import Server
 from loratory.serving.services import Service
-from loratory.serving.sessions import SESSION_COOKIE, MAX_SESSIONS_PER_KEY, MAX_SESSIONS, SESSION_SECONDS, LoginSessions
+from loratory.serving.sessions import MAX_SESSIONS, MAX_SESSIONS_PER_KEY, SESSION_COOKIE, SESSION_SECONDS, LoginSessions
 from serving_world import RELEASE, make_server, make_services
 
 HTML = {"accept": "text/html,application/xhtml+xml"}
@@ -346,7 +346,13 @@ def test_what_we_add_is_never_a_formula_and_what_the_user_had_stays(client: Test
 
 
 def test_a_plain_cell_is_left_alone() -> None:
-    assert [tables.escape_formula(cell) for cell in ("a=1", "", "5", "\r=1", "\n@")] == ["a=1", "", "5", "'\r=1", "'\n@"]
+    assert [tables.escape_formula(cell) for cell in ("a=1", "", "5", "\r=1", "\n@")] == [
+        "a=1",
+        "",
+        "5",
+        "'\r=1",
+        "'\n@",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -460,7 +466,10 @@ def test_what_was_tried_is_traffic_and_looking_is_not(client: TestClient) -> Non
 
 def test_where_more_is_asked_than_is_remembered_the_rest_is_not_drawn_as_silence(server: Server) -> None:
     now = time.monotonic()
-    server.metrics.recent.extend(FinishedRequest(now - 9.5 + 9 * n / MAX_RECENT_REQUESTS, 0.001, "intents", 200) for n in range(MAX_RECENT_REQUESTS + 5))
+    server.metrics.recent.extend(
+        FinishedRequest(now - 9.5 + 9 * n / MAX_RECENT_REQUESTS, 0.001, "intents", 200)
+        for n in range(MAX_RECENT_REQUESTS + 5)
+    )
     made = summarize_traffic(server)
     assert made.covered_seconds == 10
     server.started_at = now - 100
@@ -479,7 +488,7 @@ def test_lanes_are_shown(server: Server, client: TestClient, monkeypatch: pytest
         def wait(self) -> float:
             return 0.25
 
-    monkeypatch.setattr(server.engine, "lanes", lambda: {"digest": Lane()})
+    monkeypatch.setattr(server.engine, "list_workers", lambda: {"digest": Lane()})
     page = client.get("/page/traffic").text
     for cell in ("mini&lt;lm", ">1,234<", ">250<", ">7<", ">21<"):
         assert cell in page
@@ -615,7 +624,7 @@ def test_sessions_of_one_key_are_bounded_and_end_nobody_elses() -> None:
 def test_sessions_are_bounded_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
     sessions = LoginSessions(ApiKeys({}))
     made = [sessions.begin(signed_in(sessions, f"key-{number}")) for number in range(4)]
-    monkeypatch.setattr("loratory.serving.sessions.MOST", 5)
+    monkeypatch.setattr("loratory.serving.sessions.MAX_SESSIONS", 5)
     busy = sessions.by_token[made[1]][0]
     for _ in range(20):  # it may only take its own room, once that is all taken
         sessions.begin(busy)

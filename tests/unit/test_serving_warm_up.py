@@ -11,7 +11,7 @@ from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import OUTPUT_ADAPTERS
 from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
 from loratory.protocols import Network
-from loratory.serving.services import Service, FallbackStage
+from loratory.serving.services import FallbackStage, Service
 from loratory.serving.warm_up import warm_up
 from loratory.tasks.classify import Classify
 from tiny import BackboneOf

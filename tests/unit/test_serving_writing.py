@@ -20,12 +20,12 @@ from loratory.models.trunks import TorchBackbonePool
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.prompts import Prompt
-from loratory.protocols import Network, Prediction, GenerateRequest
+from loratory.protocols import GenerateRequest, Network, Prediction
 from loratory.serving.app import create_app
 from loratory.serving.engine import Engine, EngineLimits
 from loratory.serving.gate import RequestMiddleware
 from loratory.serving.server import Server
-from loratory.serving.services import ServiceRegistry, Service, FallbackStage
+from loratory.serving.services import FallbackStage, Service, ServiceRegistry
 from loratory.specs.serve import LimitsSpec, ServerSpec
 from loratory.specs.writing import GenerationSpec
 from loratory.tasks.generate import Generate
@@ -212,7 +212,7 @@ def test_what_goes_wrong_later_is_an_event_and_nobody_goes_on_with_the_text(
     talk: Any = server.get_service("talk").stages[0].predictor
     stages = (FallbackStage("first", talk, RELEASE), FallbackStage("second", Canned("as ever"), RELEASE))  # type: ignore[arg-type]
     monkeypatch.setattr(server.registry, "_services", {"both": Service("both", stages)})
-    monkeypatch.setattr(talk.words.__class__, "read", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(talk.words.__class__, "parse_output", lambda *arguments: 1 / 0)
     *pieces, last = events(generated(app, "both", prompt="once upon a time", stream=True))
     assert pieces
     assert last["error"]["code"] == "internal"
@@ -275,7 +275,9 @@ async def spoken(app: RequestMiddleware, path: str, body: Any) -> AsyncIterator[
     await asyncio.wait([task], timeout=5)
 
 
-def test_a_client_that_goes_away_stops_the_writing_within_a_few_steps(app: RequestMiddleware, server: Server, trunk: Any) -> None:
+def test_a_client_that_goes_away_stops_the_writing_within_a_few_steps(
+    app: RequestMiddleware, server: Server, trunk: Any
+) -> None:
     steps: list[int] = []
     hook = trunk.model.register_forward_hook(lambda *arguments: steps.append(1))
 
@@ -503,13 +505,13 @@ def test_a_base_is_no_model_and_a_schema_of_ones_own_is_for_texts(app: RequestMi
 def room_of(server: Server, task: str = "talk") -> tuple[int, int]:
     """Tokens of the conversation that is asked here, and those that the base reads."""
     predictor: Any = server.get_service(task).stages[0].predictor
-    return len(predictor.ids({"prompt": "once upon a time", "system": "be brief"})), predictor.limit
+    return len(predictor.ids({"prompt": "once upon a time", "system": "be brief"})), predictor.context_length
 
 
 @pytest.fixture
 def narrow(server: Server, monkeypatch: pytest.MonkeyPatch) -> int:
     """The room beside the conversation is 30 tokens."""
-    monkeypatch.setattr(Decoder, "limit", room_of(server)[0] + 30)
+    monkeypatch.setattr(Decoder, "context_length", room_of(server)[0] + 30)
     return 30
 
 
@@ -542,7 +544,7 @@ def test_json_is_whole_within_the_room_that_is_left(
     form = {"type": "json_schema", "json_schema": {"name": "order", "schema": SCHEMA}}
     rooms = {task: room_of(server, task)[0] + 30 for task in ("talk", "fields")}
     for asked in ({"model": "talk", "response_format": form}, {"model": "fields"}):
-        monkeypatch.setattr(Decoder, "limit", rooms[str(asked["model"])])
+        monkeypatch.setattr(Decoder, "context_length", rooms[str(asked["model"])])
         for seed in range(3):
             more: dict[str, Any] = {**asked, "max_tokens": 5_000, "temperature": 3.0, "seed": seed}
             response = chat(app, stream=stream, **more)
@@ -559,9 +561,9 @@ def test_only_a_conversation_that_leaves_no_room_is_refused_and_its_tokens_are_n
     app: RequestMiddleware, server: Server, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     taken, _ = room_of(server)
-    monkeypatch.setattr(Decoder, "limit", taken + 1)
+    monkeypatch.setattr(Decoder, "context_length", taken + 1)
     assert chat(app, max_tokens=500, stream=stream).status_code == 200
-    monkeypatch.setattr(Decoder, "limit", taken)
+    monkeypatch.setattr(Decoder, "context_length", taken)
     form = {"type": "json_schema", "json_schema": {"name": "order", "schema": SCHEMA}}
     for more in ({}, {"max_tokens": 500}, {"response_format": form}, {"response_format": form, "max_tokens": 400}):
         error = chat(app, stream=stream, **more).json()["error"]
@@ -576,7 +578,7 @@ def test_a_schema_that_does_not_fit_beside_the_conversation_is_refused_by_name(
     rooms = {task: room_of(server, task)[0] + 4 for task in ("talk", "fields")}
     form = {"type": "json_schema", "json_schema": {"name": "order", "schema": SCHEMA}}
     for body in ({"model": "talk", "response_format": form}, {"model": "fields"}):
-        monkeypatch.setattr(Decoder, "limit", rooms[str(body["model"])])
+        monkeypatch.setattr(Decoder, "context_length", rooms[str(body["model"])])
         error = sent(app, "/v1/chat/completions", {"messages": ASKED, "max_tokens": 400, **body}).json()["error"]
         assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
         assert "shortest answer takes" in error["message"]

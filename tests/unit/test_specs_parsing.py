@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loratory.errors import SpecError
-from loratory.flows.specs import load_spec, resolve_data_paths, format_lock
+from loratory.flows.specs import format_lock, load_spec, resolve_data_paths
 from loratory.specs.frame import Spec
 
 GOOD = """\

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from loratory.discovery import load_named, list_names
+from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError
-from loratory.flows.specs import load_spec, find_recipe_folder
+from loratory.flows.specs import find_recipe_folder, load_spec
 from loratory.specs.reading import load_yaml
 from loratory.specs.schema import KnownClasses, build_spec_schema
 
@@ -20,7 +20,9 @@ SMALL: dict[str, Any] = {"name": "a", "data": "x.csv", "ladder": ["lora"]}
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, Any]:
-    return build_spec_schema(KnownClasses(*({name: load_named(g, name) for name in list_names(g)} for g in ("tasks", "regimes"))))
+    return build_spec_schema(
+        KnownClasses(*({name: load_named(g, name) for name in list_names(g)} for g in ("tasks", "regimes")))
+    )
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from loratory.errors import FieldError
 from loratory.tasks.classify import Classify
-from loratory.tasks.fields import parse_group, is_missing, parse_label
+from loratory.tasks.fields import is_missing, parse_group, parse_label
 from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag
 

@@ -19,7 +19,7 @@ from loratory.specs.training import ConsistencySpec, LossSpec
 from loratory.tasks.tag import Tag
 from loratory.training.consistency import PerturbedPairs, compute_consistency_loss, symmetric_kl
 from loratory.training.objectives import label_loss
-from tiny import BackboneOf, make_context, make_examples, make_train_set, make_task
+from tiny import BackboneOf, make_context, make_examples, make_task, make_train_set
 
 
 def softmax(row: list[float]) -> list[float]:
@@ -49,7 +49,9 @@ def test_equal_answers_have_no_divergence_and_both_sides_learn() -> None:
 
 
 def twins(trunk: Any, seed: int = 1, **options: Any) -> PerturbedPairs:
-    return PerturbedPairs(make_task(), "labels", trunk.tokenizer, make_examples(), 64, "head", ConsistencySpec(**options), seed)
+    return PerturbedPairs(
+        make_task(), "labels", trunk.tokenizer, make_examples(), 64, "head", ConsistencySpec(**options), seed
+    )
 
 
 def test_twins_are_functions_of_seed_epoch_and_index(trunk_of: BackboneOf) -> None:
@@ -82,7 +84,13 @@ def flips(predictor: Predictor, seed: int = 9) -> float:
     """The share of the toy's answers that change with slips in every word."""
     task, rows = make_task(), make_examples()
     shaken = [made or row for row in rows if (made := perturb_example(task, row, Typos(strength=1.0), seed)) or True]
-    facts: Any = measure_flips(task, PerturbedOutcomes(predict_and_score(predictor, rows, run_locally), predict_and_score(predictor, shaken, run_locally)), 0.95)
+    facts: Any = measure_flips(
+        task,
+        PerturbedOutcomes(
+            predict_and_score(predictor, rows, run_locally), predict_and_score(predictor, shaken, run_locally)
+        ),
+        0.95,
+    )
     return float(facts["flips"]["value"])
 
 
@@ -94,7 +102,9 @@ def test_it_lowers_flips(trunk_of: BackboneOf) -> None:
     assert flips(steady) < flips(plain) - 0.05
 
 
-def test_off_it_changes_nothing_and_on_it_is_the_same_again(trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_off_it_changes_nothing_and_on_it_is_the_same_again(
+    trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def losses(consistency: dict[str, Any] | None) -> list[float]:
         heard: list[Any] = []
         made(trunk_of("bert"), consistency, heard, epochs=1)
@@ -144,6 +154,6 @@ def test_a_fit_draws_other_twins_in_each_epoch(trunk_of: BackboneOf, monkeypatch
         seen.append((self.epoch, index))
         return drawn(self, index)
 
-    monkeypatch.setattr(PerturbedPairs, "of", of)
+    monkeypatch.setattr(PerturbedPairs, "perturb_example", of)
     made(trunk_of("bert"), {}, epochs=2)
     assert sorted(seen) == [(epoch, index) for epoch in range(2) for index in range(len(make_train_set().train))]

@@ -15,7 +15,7 @@ from torch import nn
 
 from loratory.data.splits import Parts
 from loratory.data.suspects import SuspectedLabel
-from loratory.flows.preparing import prepare_split, drop_label_errors, load_or_prepare
+from loratory.flows.preparing import drop_label_errors, load_or_prepare, prepare_split
 from loratory.flows.specs import load_spec
 from loratory.models.execution import run_locally
 from loratory.protocols import Example, TrainSet
@@ -27,7 +27,7 @@ from loratory.training.contrastive import contrastive_loss, sample_hard_negative
 from loratory.training.encoders import compute_label_means, sample_per_label
 from loratory.training.loop import TrainingJob, train
 from loratory.training.seeds import make_generator
-from tiny import BackboneOf, make_context, make_examples, make_train_set, make_task
+from tiny import BackboneOf, make_context, make_examples, make_task, make_train_set
 
 
 # ---- label names
@@ -38,7 +38,9 @@ def test_words_count_as_so_many_examples() -> None:
     assert means[0].tolist() == pytest.approx([0.25, 0.25, 0, 0.5])
     assert means[1].tolist() == pytest.approx([0, 0, 1 / 3, 2 / 3])
     assert means[2].tolist() == pytest.approx([0, 0, 0, 1])  # no example: its name alone
-    assert torch.equal(compute_label_means(pooled, targets, 3, words, 0.0)[:2], compute_label_means(pooled, targets, 3)[:2])
+    assert torch.equal(
+        compute_label_means(pooled, targets, 3, words, 0.0)[:2], compute_label_means(pooled, targets, 3)[:2]
+    )
 
 
 def test_a_label_without_examples_is_found_by_its_name(trunk_of: BackboneOf) -> None:
@@ -93,7 +95,9 @@ def test_a_warm_up_brings_labels_apart_before_the_head_learns(trunk_of: Backbone
             history.append((values["loss"], values["score"]))
 
     spec = ContrastiveSpec(epochs=6, labels=3, examples=4)
-    Lora(rank=4, contrastive=spec).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(report=report, epochs=1))
+    Lora(rank=4, contrastive=spec).fit(
+        make_task(), make_train_set(), trunk_of("bert"), make_context(report=report, epochs=1)
+    )
     assert len(history) == 7
     assert history[5][0] < history[0][0]
 
@@ -179,7 +183,9 @@ def test_nothing_is_left_out_where_the_model_knows_too_little(tmp_path: Path) ->
         "name: x\ndata: {path: d.csv, near_duplicates: 1, clean: true}\nladder: [tfidf]\n", encoding="utf-8"
     )
     said: list[str] = []
-    split = prepare_split(load_spec(str(tmp_path / "s.yaml"), None, []), lambda _, values: said.append(str(values.get("text"))))
+    split = prepare_split(
+        load_spec(str(tmp_path / "s.yaml"), None, []), lambda _, values: said.append(str(values.get("text")))
+    )
     suspects = split.quality["suspects"]
     assert suspects["out_of_fold_accuracy"] < 0.85
     assert (suspects["count"], suspects["useful"]) == (0, False)

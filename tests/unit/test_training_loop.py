@@ -20,7 +20,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from loratory.errors import TrainingDiverged, SpecError, RunInterrupted
+from loratory.errors import RunInterrupted, SpecError, TrainingDiverged
 from loratory.models.execution import run_locally
 from loratory.models.precision import choose_precision
 from loratory.predictors.heads import PooledHead
@@ -32,10 +32,17 @@ from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec, 
 from loratory.training.batching import build_epoch_batches, split_micro_batches
 from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.encoders import compute_label_means
-from loratory.training.loop import MAX_LOSS_GROWTH, LOSS_WINDOW, TrainingJob, _build_parameter_groups, compute_schedule_factor, train
+from loratory.training.loop import (
+    LOSS_WINDOW,
+    MAX_LOSS_GROWTH,
+    TrainingJob,
+    _build_parameter_groups,
+    compute_schedule_factor,
+    train,
+)
 from loratory.training.objectives import compute_class_weights, label_loss
 from loratory.training.seeds import derive_seed
-from tiny import BackboneOf, make_context, make_examples, make_train_set, make_task
+from tiny import BackboneOf, make_context, make_examples, make_task, make_train_set
 
 LABELS = ("a", "b", "c")
 
@@ -85,7 +92,9 @@ def test_a_fit_does_not_depend_on_the_generator_it_meets(trunk_of: BackboneOf) -
     found = []
     for noise in (1, 2):
         torch.manual_seed(noise)
-        made: Any = Lora(rank=2, dropout=0.2).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(epochs=1))
+        made: Any = Lora(rank=2, dropout=0.2).fit(
+            make_task(), make_train_set(), trunk_of("bert"), make_context(epochs=1)
+        )
         found.append((made.network.adapter.digest, {n: t.clone() for n, t in made.network.head.state_dict().items()}))
     assert found[0][0] == found[1][0]
     assert all(torch.equal(t, found[1][1][name]) for name, t in found[0][1].items())
@@ -93,7 +102,8 @@ def test_a_fit_does_not_depend_on_the_generator_it_meets(trunk_of: BackboneOf) -
 
 def test_another_seed_is_another_fit(trunk_of: BackboneOf) -> None:
     made: list[Any] = [
-        Lora(rank=2).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(seed=seed, epochs=1)) for seed in (1, 2)
+        Lora(rank=2).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(seed=seed, epochs=1))
+        for seed in (1, 2)
     ]
     assert made[0].network.adapter.digest != made[1].network.adapter.digest
 
@@ -134,7 +144,9 @@ class Slots:
 
     def save(self, state: TrainingState) -> None:
         self.kept += 1
-        self.state = TrainingState({n: t.clone() for n, t in state.tensors.items()}, json.loads(json.dumps(state.facts)))
+        self.state = TrainingState(
+            {n: t.clone() for n, t in state.tensors.items()}, json.loads(json.dumps(state.facts))
+        )
 
 
 class StopAt:
@@ -153,7 +165,7 @@ def bytes_of(made: Any) -> dict[str, bytes]:
     if made.network.adapter:
         tensors |= made.network.adapter.tensors
     else:
-        tensors |= made.network.trunk.model.state_dict()
+        tensors |= made.network.backbone.model.state_dict()
     return {name: t.detach().contiguous().view(-1).numpy().tobytes() for name, t in tensors.items()}
 
 
@@ -211,9 +223,14 @@ def test_resumed_at_every_step_is_uninterrupted_to_the_byte(trunk_of: BackboneOf
 def test_checkpoints_by_the_clock_do_not_change_the_result(trunk_of: BackboneOf, tmp_path: Path) -> None:
     kept = FolderCheckpoints(tmp_path / "kept", "identity")
     often = Lora(rank=2).fit(
-        make_task(), make_train_set(), trunk_of("bert"), make_context(checkpoints=kept, checkpoint_seconds=0.0, epochs=1)
+        make_task(),
+        make_train_set(),
+        trunk_of("bert"),
+        make_context(checkpoints=kept, checkpoint_seconds=0.0, epochs=1),
     )
-    never = Lora(rank=2).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(epochs=1, checkpoint_seconds=1e9))
+    never = Lora(rank=2).fit(
+        make_task(), make_train_set(), trunk_of("bert"), make_context(epochs=1, checkpoint_seconds=1e9)
+    )
     assert bytes_of(often) == bytes_of(never)
     assert kept.load_latest() is not None
 
@@ -301,7 +318,9 @@ def test_a_stop_is_obeyed_after_a_checkpoint() -> None:
     weight = nn.Parameter(torch.zeros(1))
     slots = Slots()
     with pytest.raises(RunInterrupted, match="stopped at step 2") as caught:
-        train(course(squares(weight), weight), make_context(checkpoints=slots, stopping=StopAt(2), checkpoint_seconds=1e9))
+        train(
+            course(squares(weight), weight), make_context(checkpoints=slots, stopping=StopAt(2), checkpoint_seconds=1e9)
+        )
     assert caught.value.exit_code == 130
     assert slots.kept == 1
     assert slots.state is not None
@@ -480,7 +499,7 @@ def test_matrices_are_decayed_and_biases_scales_and_norms_are_not() -> None:
         "head.log_scale": nn.Parameter(torch.tensor(0.0)),
     }
     made = course(lambda indices: torch.zeros(1), parameters["head.log_scale"])
-    made = replace(made, parameters=parameters, rate=lambda name: 0.2 if name.startswith("head.") else 0.1)
+    made = replace(made, parameters=parameters, learning_rate=lambda name: 0.2 if name.startswith("head.") else 0.1)
     groups = {(g["rate"], g["weight_decay"]): [id(p) for p in g["params"]] for g in _build_parameter_groups(made, 0.01)}  # type: ignore[attr-defined]
     assert groups == {
         (0.1, 0.01): [id(parameters["trunk.w"])],
@@ -499,9 +518,14 @@ def test_fp16_needs_a_gpu() -> None:
 
 
 def test_seeds_are_functions_of_their_purpose() -> None:
-    assert derive_seed(1, "order", 2) == 3249970738  # of another version: a resumed fit would not be the uninterrupted one
     assert (
-        len({derive_seed(1, "order", step) for step in range(1000)} | {derive_seed(1, "steps", 0), derive_seed(2, "order", 0)})
+        derive_seed(1, "order", 2) == 3249970738
+    )  # of another version: a resumed fit would not be the uninterrupted one
+    assert (
+        len(
+            {derive_seed(1, "order", step) for step in range(1000)}
+            | {derive_seed(1, "steps", 0), derive_seed(2, "order", 0)}
+        )
         > 1000
     )
 

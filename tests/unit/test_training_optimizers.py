@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from loratory.errors import MissingExtra, SpecError, RunInterrupted
+from loratory.errors import MissingExtra, RunInterrupted, SpecError
 from loratory.regimes.full import Full
 from loratory.training import optimizers
 from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.loop import TrainingJob, train
-from tiny import BackboneOf, make_context, make_train_set, make_task
+from tiny import BackboneOf, make_context, make_task, make_train_set
 
 WIDTH = 96  # 9,216 numbers: eight bits; the bias stays in float32
 

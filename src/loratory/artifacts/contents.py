@@ -174,14 +174,18 @@ class VerifiedFiles:
         try:
             return self.read(name).decode("utf-8")
         except UnicodeDecodeError as problem:
-            raise ArtifactError("it is no UTF-8 text", where=str(self.folder / name), remedy=RESTORE_REMEDY) from problem
+            raise ArtifactError(
+                "it is no UTF-8 text", where=str(self.folder / name), remedy=RESTORE_REMEDY
+            ) from problem
 
     def read_json(self, name: str) -> Any:
         """A JSON value; raises ArtifactError."""
         try:
             return json.loads(self.read_text(name))
         except (ValueError, RecursionError) as problem:
-            raise ArtifactError(f"not JSON: {problem}", where=str(self.folder / name), remedy=RESTORE_REMEDY) from problem
+            raise ArtifactError(
+                f"not JSON: {problem}", where=str(self.folder / name), remedy=RESTORE_REMEDY
+            ) from problem
 
     @contextmanager
     def copy_to_temporary(self, names: Collection[str]) -> Iterator[Path]:

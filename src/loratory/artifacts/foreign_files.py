@@ -13,7 +13,9 @@ from typing import Any
 from loratory.errors import ArtifactError
 
 MAX_JSON_BYTES = 96 * 2**20  # bytes of a JSON file: the largest tokenizer.json of a known model has about 35 MB
-MAX_JSON_SEPARATORS = 6_000_000  # commas and opening brackets of a JSON file: each stands for a value of up to 100 bytes
+MAX_JSON_SEPARATORS = (
+    6_000_000  # commas and opening brackets of a JSON file: each stands for a value of up to 100 bytes
+)
 MAX_CONFIG_DEPTH = 32  # of a configuration
 MAX_CONFIG_VALUES = 600_000  # of a configuration: 100,000 labels are 200,000
 MAX_NUMBER = 10**40  # a tokenizer without a limit has a model_max_length of 1e30
@@ -78,7 +80,9 @@ def parse_json(data: bytes, file: Path) -> Any:
     """The value of a JSON file's bytes; raises ArtifactError."""
     try:
         if sum(data.count(sign) for sign in (b",", b"[", b"{")) > MAX_JSON_SEPARATORS:
-            raise ArtifactError("the file holds too many values", where=str(file), allowed=f"at most {MAX_JSON_SEPARATORS:,}")
+            raise ArtifactError(
+                "the file holds too many values", where=str(file), allowed=f"at most {MAX_JSON_SEPARATORS:,}"
+            )
         return json.loads(data.decode("utf-8"))
     except RecursionError:
         raise ArtifactError("not JSON: it is nested too deeply", where=str(file)) from None
@@ -105,7 +109,9 @@ def check_config_values(value: Any, where: str) -> None:
         values += 1
         if depth > MAX_CONFIG_DEPTH or values > MAX_CONFIG_VALUES:
             raise ArtifactError(
-                f"it is nested deeper than {MAX_CONFIG_DEPTH} levels" if depth > MAX_CONFIG_DEPTH else f"it has more than {MAX_CONFIG_VALUES:,} values",
+                f"it is nested deeper than {MAX_CONFIG_DEPTH} levels"
+                if depth > MAX_CONFIG_DEPTH
+                else f"it has more than {MAX_CONFIG_VALUES:,} values",
                 where=where,
                 allowed="a configuration that save_pretrained wrote",
             )

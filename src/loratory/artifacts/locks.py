@@ -24,7 +24,9 @@ def ignore_message(line: str) -> None:
 
 
 @contextmanager
-def hold_lock(target: Path, timeout_seconds: float = DEFAULT_WAIT_SECONDS, on_wait: Callable[[str], None] = ignore_message) -> Iterator[None]:
+def hold_lock(
+    target: Path, timeout_seconds: float = DEFAULT_WAIT_SECONDS, on_wait: Callable[[str], None] = ignore_message
+) -> Iterator[None]:
     """Hold `target` (a file or folder, which need not exist) against every other holder in any process.
 
     Waits so many seconds for the one who has it, which `say` tells; then raises StorageError, which names the holder.

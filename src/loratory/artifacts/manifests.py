@@ -15,12 +15,12 @@ from loratory.artifacts.contents import VerifiedFiles, is_safe_name, open_inside
 from loratory.artifacts.files import (
     exchange,
     make_folder,
-    translate_write_errors,
+    make_temporary_path,
     remove_leftovers,
     sync_file,
     sync_folder,
-    make_temporary_path,
     to_json,
+    translate_write_errors,
     write_text,
 )
 from loratory.errors import ArtifactError
@@ -37,7 +37,9 @@ def hash_file(file: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-_DIGEST_CACHE: dict[tuple[str, int, int, int], str] = {}  # of this process alone: another may change a file and its time
+_DIGEST_CACHE: dict[
+    tuple[str, int, int, int], str
+] = {}  # of this process alone: another may change a file and its time
 
 
 def hash_file_cached(file: Path) -> str:

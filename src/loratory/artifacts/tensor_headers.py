@@ -103,7 +103,9 @@ def _check_offsets(tensors: Mapping[str, TensorInfo], size: int, file: Path) -> 
     at = 0
     for name, one in sorted(tensors.items(), key=lambda pair: (pair[1].start, pair[1].end)):
         if one.start != at:
-            raise _make_damaged_error(f"{name} {'overlaps another tensor' if one.start < at else 'begins behind a hole'}", file)
+            raise _make_damaged_error(
+                f"{name} {'overlaps another tensor' if one.start < at else 'begins behind a hole'}", file
+            )
         at = one.end
     if at != size:
         raise _make_damaged_error(f"its tensors have {at:,} bytes, and {size:,} follow the header", file)

@@ -46,7 +46,9 @@ def _describe_chain(chain: VerifiedChain) -> list[str]:
     if chain.beyond is None and chain.lines:
         told.append("there is no head beside it: lines that were cut off at the end would not be missed")
     if chain.beyond:
-        told.append(f"the head does not know the last {_count_lines(chain.beyond)}: a crash or a full disk came between")
+        told.append(
+            f"the head does not know the last {_count_lines(chain.beyond)}: a crash or a full disk came between"
+        )
     if len(chain.parts) > 1:
         told.append(f"parts: {', '.join(chain.parts)}")
     return told

@@ -43,7 +43,9 @@ def report_failure(problem: BaseException, arguments: Sequence[str]) -> int:
     where = f"; a report is in {file}" if file else ""
     more = "" if file else f" ({_first_line(problem)}; {DEBUG_VARIABLE}=1 shows where)"
     sys.stderr.write(f"loratory: this is an error of loratory itself: {type(problem).__name__}{more}{where}\n")
-    sys.stderr.write(f"  to mend it: send the report to {ISSUES_URL}\n" if file else f"  to mend it: tell us, {ISSUES_URL}\n")
+    sys.stderr.write(
+        f"  to mend it: send the report to {ISSUES_URL}\n" if file else f"  to mend it: tell us, {ISSUES_URL}\n"
+    )
     return EXIT_SOFTWARE
 
 

@@ -69,7 +69,7 @@ def command(
     """Write a commented spec for your examples, or a copy of a recipe's."""
     from loratory.cli.printing import make_console
     from loratory.errors import SpecError
-    from loratory.flows.init import write_spec_for_data, copy_recipe_spec
+    from loratory.flows.init import copy_recipe_spec, write_spec_for_data
     from loratory.flows.init_guesses import InitOptions
 
     if (data is None) == (recipe is None):

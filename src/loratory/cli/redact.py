@@ -38,7 +38,7 @@ def command(
     from loratory.cli.printing import make_console, print_json, write_stdout
     from loratory.errors import DataError
     from loratory.flows.opening import find_fit_folder, open_predictor
-    from loratory.flows.redact import redact_inputs, make_replacement
+    from loratory.flows.redact import make_replacement, redact_inputs
 
     if text and file:
         raise DataError("give either texts or --file, not both", remedy="two commands, or one file with all texts")

@@ -44,7 +44,7 @@ def command(
     SIGTERM or Ctrl-C: what was accepted is answered, then it ends.
     """
     from loratory.cli.printing import make_console
-    from loratory.flows.serve import run_server, load_server_spec
+    from loratory.flows.serve import load_server_spec, run_server
     from loratory.serving.logs import configure_logging
 
     asked = {"host": host, "keys": keys, "adapters": adapters, "discover": discover}

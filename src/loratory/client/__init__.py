@@ -16,4 +16,4 @@ except ModuleNotFoundError as problem:
         raise
     raise make_missing_extra("httpx", "client") from None
 
-__all__ = ["Answer", "AsyncClient", "Client", "RetryPolicy", "ServerError", "Generation"]
+__all__ = ["Answer", "AsyncClient", "Client", "Generation", "RetryPolicy", "ServerError"]

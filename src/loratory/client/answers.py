@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar
 
 JSON = Any
-AnswerType = TypeVar("Made")
+AnswerType = TypeVar("AnswerType")
 
 
 @dataclass(frozen=True)

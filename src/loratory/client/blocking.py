@@ -11,12 +11,12 @@ import httpx
 
 from loratory.client import calls
 from loratory.client.answers import JSON, Answer, Generation
-from loratory.client.calls import RequestLimits, Call
+from loratory.client.calls import Call, RequestLimits
 from loratory.client.replies import Reply, to_failed_reply, to_reply
 from loratory.client.retries import DEFAULT_RETRIES, RetryPolicy, RetryState
 from loratory.client.streams import Stream
 
-Result = TypeVar("Read")
+Result = TypeVar("Result")
 
 
 class Client:

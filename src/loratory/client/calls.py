@@ -14,7 +14,7 @@ from loratory.client.answers import JSON, Answer, Generation, parse_answer
 from loratory.client.replies import Reply
 from loratory.errors import DataError, ServerError, format_value
 
-Result = TypeVar("Read")
+Result = TypeVar("Result")
 MAX_CONNECT_SECONDS = 10.0  # seconds, at most, until a connection stands
 ENVELOPE_BYTES = 1024  # bytes that are kept for what stands around the inputs
 
@@ -59,7 +59,11 @@ def client_options(url: str, key: str | None, timeout: float) -> dict[str, Any]:
         if not (key.strip().isascii() and key.strip().isprintable()):
             raise ServerError("the key holds characters that no key has", remedy="check key=..., or LORATORY_KEY")
         headers["authorization"] = f"Bearer {key.strip()}"
-    return {"base_url": address, "headers": headers, "timeout": httpx.Timeout(timeout, connect=min(timeout, MAX_CONNECT_SECONDS))}
+    return {
+        "base_url": address,
+        "headers": headers,
+        "timeout": httpx.Timeout(timeout, connect=min(timeout, MAX_CONNECT_SECONDS)),
+    }
 
 
 def build_ready_call() -> Call[bool]:
@@ -82,7 +86,9 @@ def _parse_limits(reply: Reply) -> RequestLimits:
         return RequestLimits()
     limits = _parse_object(reply).get("limits")
     given = limits if isinstance(limits, dict) else {}
-    return RequestLimits(**{name: max(int(given[name]), 1) for name in RequestLimits.__dataclass_fields__ if name in given})
+    return RequestLimits(
+        **{name: max(int(given[name]), 1) for name in RequestLimits.__dataclass_fields__ if name in given}
+    )
 
 
 def build_tasks_call() -> Call[list[dict[str, Any]]]:
@@ -103,7 +109,9 @@ def build_predict_calls(
         raise DataError("the inputs are one text", where="inputs", allowed="a list of inputs", remedy="[text]")
     rows = [_encode_json(one, f"inputs.{number}") for number, one in enumerate(inputs)]
     tail = b'],"probabilities":' + (b"true}" if probabilities else b"false}")
-    for start, end in split_parts([len(row) for row in rows], min(at_once or limits.texts, limits.texts), limits.body_bytes):
+    for start, end in split_parts(
+        [len(row) for row in rows], min(at_once or limits.texts, limits.texts), limits.body_bytes
+    ):
         body = b'{"inputs":[' + b",".join(rows[start:end]) + tail
         yield Call(f"{_task_path(name)}/predict", _answers_parser(start, end - start), body)
 
@@ -132,7 +140,9 @@ def _answers_parser(first: int, count: int) -> Callable[[Reply], list[Answer]]:
     return read
 
 
-def build_generate_call(name: str, source: Mapping[str, JSON], parameters: Mapping[str, JSON], stream: bool) -> Call[Generation]:
+def build_generate_call(
+    name: str, source: Mapping[str, JSON], parameters: Mapping[str, JSON], stream: bool
+) -> Call[Generation]:
     """A call for an answer in writing; `asked` holds a prompt, messages or an input. Raises DataError."""
     given = {key: value for key, value in source.items() if value is not None}
     if len(given) != 1:
@@ -140,7 +150,11 @@ def build_generate_call(name: str, source: Mapping[str, JSON], parameters: Mappi
             f"{len(given)} of them are given", where=", ".join(source), allowed="one of them: what is to be answered"
         )
     body = {**given, **({"parameters": dict(parameters)} if parameters else {}), "stream": stream}
-    return Call(f"{_task_path(name)}/generate", lambda reply: _parse_answer(Generation, _parse_object(reply), reply), _encode_json(body, "body"))
+    return Call(
+        f"{_task_path(name)}/generate",
+        lambda reply: _parse_answer(Generation, _parse_object(reply), reply),
+        _encode_json(body, "body"),
+    )
 
 
 def _task_path(name: str) -> str:

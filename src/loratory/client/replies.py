@@ -15,7 +15,13 @@ import httpx
 from loratory.errors import ServerError
 
 RETRYABLE_STATUSES = (429, 503)  # a server that says so may answer a moment later
-RETRYABLE_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+RETRYABLE_ERRORS = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.ReadError,
+    httpx.WriteError,
+    httpx.RemoteProtocolError,
+)
 MESSAGE_PATTERN = re.compile(r"(?s)(?P<problem>.*?); (?:allowed|there are): (?P<allowed>.*)")  # of a server's message
 INPUT_PATTERN = re.compile(r"inputs\.(\d+)")
 REMEDIES = {
@@ -57,7 +63,9 @@ class Reply:
     def to_error(self, first_input: int = 0) -> ServerError:
         """What the server said; `first` is the number of the request's first input among all inputs."""
         if not self.status:
-            return ServerError(self.problem, where=self.where, code=self.code, remedy="check the address and the server")
+            return ServerError(
+                self.problem, where=self.where, code=self.code, remedy="check the address and the server"
+            )
         told = self._parse_error()
         found = MESSAGE_PATTERN.fullmatch(told["message"])
         problem, allowed = (found["problem"], found["allowed"]) if found else (told["message"], "")
@@ -89,7 +97,9 @@ def to_reply(response: httpx.Response) -> Reply:
     """A response whose body was read."""
     where = f"{origin_of(response.request.url)}{response.request.url.path}"
     after = parse_retry_after(response.headers.get("retry-after"), time.time())
-    return Reply(response.status_code, response.content, where, after, retryable=response.status_code in RETRYABLE_STATUSES)
+    return Reply(
+        response.status_code, response.content, where, after, retryable=response.status_code in RETRYABLE_STATUSES
+    )
 
 
 def to_failed_reply(problem: httpx.RequestError) -> Reply:
@@ -100,7 +110,10 @@ def to_failed_reply(problem: httpx.RequestError) -> Reply:
     why = str(problem) or type(problem).__name__
     certificate = isinstance(_root_cause_of(problem), ssl.SSLError)
     return Reply(
-        0, where=where, problem=f"there is no answer: {why}", retryable=isinstance(problem, RETRYABLE_ERRORS) and not certificate
+        0,
+        where=where,
+        problem=f"there is no answer: {why}",
+        retryable=isinstance(problem, RETRYABLE_ERRORS) and not certificate,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Self
 import httpx
 
 from loratory.client.answers import Generation, parse_answer
-from loratory.client.replies import Reply, to_failed_reply, origin_of
+from loratory.client.replies import Reply, origin_of, to_failed_reply
 from loratory.errors import ServerError
 
 DONE_MARKER = "[DONE]"

@@ -22,7 +22,13 @@ def collect_quality_warnings(report: Mapping[str, Any]) -> list[dict[str, str]]:
     The kind of a leak is "leak/EARLIER PART/LATER PART", that of all others "data".
     """
     meant = (*offsets.warn_of_offsets(report["offsets"]), *languages.warn_of_languages(report["languages"]))
-    found = [*meant, *_warn_of_wrong_labels(report), *_warn_of_damaged_texts(report), *_warn_of_label_balance(report), *_warn_of_sizes(report)]
+    found = [
+        *meant,
+        *_warn_of_wrong_labels(report),
+        *_warn_of_damaged_texts(report),
+        *_warn_of_label_balance(report),
+        *_warn_of_sizes(report),
+    ]
     others = [{"kind": "data", "what": what, "do": what_to_do} for what, what_to_do in found]
     return [*map(_describe_leak, report["overlaps"]), *others]
 

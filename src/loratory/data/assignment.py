@@ -39,7 +39,9 @@ def build_split_units(groups: Sequence[str], labels: Sequence[str], names: Seque
     ]
 
 
-def assign_units(split_units: Sequence[SplitUnit], shares: Sequence[float], seed: int, parts_with_every_label: int = 0) -> list[int]:
+def assign_units(
+    split_units: Sequence[SplitUnit], shares: Sequence[float], seed: int, parts_with_every_label: int = 0
+) -> list[int]:
     """The part of each unit. Shares are positive and sum to 1; the first `ensured` parts see every label they can.
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011) with whole groups.
@@ -67,7 +69,9 @@ class _PartState:
     total: int
 
 
-def _list_units_by_label(split_units: Sequence[SplitUnit], seed: int, label_counts: Mapping[str, int]) -> list[tuple[str, list[int]]]:
+def _list_units_by_label(
+    split_units: Sequence[SplitUnit], seed: int, label_counts: Mapping[str, int]
+) -> list[tuple[str, list[int]]]:
     """Rarest label first, each with its units in their order."""
     holders: dict[str, list[int]] = defaultdict(list)
     for index in sorted(range(len(split_units)), key=lambda index: split_units[index].sort_key(seed)):
@@ -76,7 +80,9 @@ def _list_units_by_label(split_units: Sequence[SplitUnit], seed: int, label_coun
     return [(label, holders[label]) for label in sorted(label_counts, key=lambda label: (label_counts[label], label))]
 
 
-def _choose_part(unit: SplitUnit, label: str, remaining: int, part_states: Sequence[_PartState], label_counts: Mapping[str, int]) -> int:
+def _choose_part(
+    unit: SplitUnit, label: str, remaining: int, part_states: Sequence[_PartState], label_counts: Mapping[str, int]
+) -> int:
     missing = [
         part
         for part, one in enumerate(part_states)

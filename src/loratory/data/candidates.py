@@ -26,7 +26,9 @@ def choose_bands(threshold: float, recall: float = MIN_RECALL) -> tuple[int, int
     return PERMUTATIONS, 1
 
 
-def compute_band_keys(signatures: Array, kinds: Array, bands_and_rows: tuple[int, int], max_bucket_size: int, levels: int) -> Array:
+def compute_band_keys(
+    signatures: Array, kinds: Array, bands_and_rows: tuple[int, int], max_bucket_size: int, levels: int
+) -> Array:
     """A key per band and text: uint32[N, bands]. Texts of different `kinds` (int64[N]) never share one.
 
     `shape`: bands and rows. Where more than `crowd` texts share a key, as the texts of one template do, they must
@@ -47,7 +49,9 @@ def compute_band_keys(signatures: Array, kinds: Array, bands_and_rows: tuple[int
     return made
 
 
-def find_candidate_pairs(keys: Array, find_settled: Callable[[Array, Array], Array]) -> Iterator[tuple[int, Array, Array]]:
+def find_candidate_pairs(
+    keys: Array, find_settled: Callable[[Array, Array], Array]
+) -> Iterator[tuple[int, Array, Array]]:
     """(band, one, other): pairs of texts with one key, nearest in order first; some come in several bands.
 
     `settled(texts, begins)` tells which buckets hold nothing to find any more: texts in the order of their buckets,
@@ -62,7 +66,9 @@ def find_candidate_pairs(keys: Array, find_settled: Callable[[Array, Array], Arr
             yield band, one, other
 
 
-def _pair_bucket_members(order: Array, ends: Array, find_settled: Callable[[Array, Array], Array]) -> Iterator[tuple[Array, Array]]:
+def _pair_bucket_members(
+    order: Array, ends: Array, find_settled: Callable[[Array, Array], Array]
+) -> Iterator[tuple[Array, Array]]:
     active = np.flatnonzero(np.arange(len(order)) + 1 < ends)
     held: list[tuple[Array, Array]] = []
     many, step = 0, 1
@@ -79,7 +85,9 @@ def _pair_bucket_members(order: Array, ends: Array, find_settled: Callable[[Arra
             active = _drop_settled_buckets(active, order, ends, find_settled)
 
 
-def _drop_settled_buckets(active: Array, order: Array, ends: Array, find_settled: Callable[[Array, Array], Array]) -> Array:
+def _drop_settled_buckets(
+    active: Array, order: Array, ends: Array, find_settled: Callable[[Array, Array], Array]
+) -> Array:
     stops = np.unique(ends[active])
     firsts = np.searchsorted(ends, stops, side="left")  # `ends` ascends: the first place with that end
     lengths = stops - firsts

@@ -39,7 +39,16 @@ NO_LABEL_WORDS = frozenset(
     "email phone gender sex age country city region state zip address language lang locale channel source platform "
     "device browser version split fold index row worker currency price amount quantity unnamed".split()
 )
-METADATA_NAMES = ("meta", "metadata", "info", "extra", "_meta", "options", "context", "contexts")  # objects that are no answers
+METADATA_NAMES = (
+    "meta",
+    "metadata",
+    "info",
+    "extra",
+    "_meta",
+    "options",
+    "context",
+    "contexts",
+)  # objects that are no answers
 ADDRESS_PATTERN = re.compile(r"\S+@\S+\.\S+|(https?|ftp)://\S*|www\.\S+")
 DATE_PATTERN = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?[./-]\d\d?[./-]\d{2,4}([T ].*)?|\d\d?:\d\d(:\d\d)?")
 WORD_PATTERN = re.compile(r"[^\W\d_]+|\d+")
@@ -60,7 +69,11 @@ def suggest_text_columns(rows: Sequence[Row], excluded: Sequence[str] = ()) -> l
     found = []
     for path, values in _iterate_columns(rows, excluded):
         texts = [value for value in values if isinstance(value, str) and value.strip()]
-        if not texts or _compute_match_share(texts, ADDRESS_PATTERN) > 0.5 or _compute_match_share(texts, DATE_PATTERN) > 0.5:
+        if (
+            not texts
+            or _compute_match_share(texts, ADDRESS_PATTERN) > 0.5
+            or _compute_match_share(texts, DATE_PATTERN) > 0.5
+        ):
             continue
         words = sum(len(text.split()) for text in texts) / len(texts)
         characters = sum(map(len, texts)) / len(texts)
@@ -144,7 +157,9 @@ def find_close_candidates(candidates: Sequence[ColumnCandidate]) -> list[ColumnC
     return [one for one in candidates if candidates[0].score - one.score < MAX_CLOSE_SCORE_GAP]
 
 
-def add_model_gains(candidates: Sequence[ColumnCandidate], rows: int, measure_gain: Callable[[str], float]) -> list[ColumnCandidate]:
+def add_model_gains(
+    candidates: Sequence[ColumnCandidate], rows: int, measure_gain: Callable[[str], float]
+) -> list[ColumnCandidate]:
     """The candidates, best first, with how much of what the commonest label gets wrong a model gets right, 0 to 1.
 
     Columns with more values than labels seldom have are not tried.
@@ -181,7 +196,9 @@ def _unwrap_single_values(values: Sequence[JSON]) -> list[JSON]:
 
 def _count_label_values(values: Sequence[JSON]) -> Counter[str]:
     """The values that a label may have, and how often."""
-    return Counter(str(value).strip() for value in _unwrap_single_values(values) if value is not None and str(value).strip())
+    return Counter(
+        str(value).strip() for value in _unwrap_single_values(values) if value is not None and str(value).strip()
+    )
 
 
 def _score_label_column(path: str, values: Sequence[JSON], is_outermost: bool) -> float | None:
@@ -221,7 +238,9 @@ def _score_column_name(path: str, good: Mapping[str, float], bad: frozenset[str]
     return score / 2 if words[-1] in good else -0.6
 
 
-def _is_better_duplicate(other: tuple[ColumnCandidate, Sequence[JSON]], values: Sequence[JSON], one: ColumnCandidate) -> bool:
+def _is_better_duplicate(
+    other: tuple[ColumnCandidate, Sequence[JSON]], values: Sequence[JSON], one: ColumnCandidate
+) -> bool:
     """Whether another column has the same values by other names, and is the better one to show."""
     candidate, theirs = other
     if candidate.path == one.path or candidate.distinct != one.distinct:

@@ -113,7 +113,9 @@ def _match_by_content(
         yield from _match_prompt_and_completion(rows, taken)
     suggest: Mapping[str, Callable[[list[str]], list[ColumnCandidate]]] = {
         "text": lambda others: suggest_text_columns(rows, others),
-        "label": lambda others: suggest_label_columns(rows, taken.get("text"), others) or suggest_list_columns(rows, others),
+        "label": lambda others: (
+            suggest_label_columns(rows, taken.get("text"), others) or suggest_list_columns(rows, others)
+        ),
         "spans": lambda others: suggest_span_columns(rows, others),
     }
     for name, candidates_of in suggest.items():
@@ -124,7 +126,9 @@ def _match_by_content(
             yield name, candidates
 
 
-def _match_prompt_and_completion(rows: Sequence[Row], taken: dict[str, str]) -> Iterator[tuple[str, list[ColumnCandidate]]]:
+def _match_prompt_and_completion(
+    rows: Sequence[Row], taken: dict[str, str]
+) -> Iterator[tuple[str, list[ColumnCandidate]]]:
     """JSON is the answer to the text; else the second text is that to the first."""
     column = find_json_column(rows) if "completion" not in taken else None
     if column is not None and column not in taken.values():

@@ -13,7 +13,10 @@ from loratory.artifacts.foreign_files import describe_irregular_file
 from loratory.errors import DataError
 
 MAX_BYTES = 512 * 2**20  # bytes after decompression, in memory at once: rows take several times as many
-MIN_BOMB_BYTES, MAX_UNPACK_RATIO = 64 * 2**20, 200  # beyond so many bytes, what unpacks to that many times itself is no data but a bomb
+MIN_BOMB_BYTES, MAX_UNPACK_RATIO = (
+    64 * 2**20,
+    200,
+)  # beyond so many bytes, what unpacks to that many times itself is no data but a bomb
 MAX_LINES = 6_000_000  # of a text: a word on each in CoNLL's files
 MAX_ROWS = 2_000_000
 MAX_COLUMNS = 5_000
@@ -35,7 +38,9 @@ def read_bytes(file: Path, display_path: str) -> bytes:
     """The file's content, decompressed; raises DataError when it cannot be read, is empty or exceeds the cap."""
     try:
         if (kind := describe_irregular_file(file)) is not None:
-            raise DataError(f"this is {kind}", where=display_path, allowed="a file", remedy="name a file that holds the rows")
+            raise DataError(
+                f"this is {kind}", where=display_path, allowed="a file", remedy="name a file that holds the rows"
+            )
         with file.open("rb") as handle:
             packed = handle.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         data = _unpack_gzip(file, display_path) if packed else _read_uncompressed(file, display_path)
@@ -73,7 +78,11 @@ def _unpack_gzip(file: Path, display_path: str) -> bytes:
 
 
 def _make_too_large_error(what: str, display_path: str, more: str = "", max_bytes: int | None = None) -> DataError:
-    return DataError(f"{what} is larger than {max_bytes or MAX_BYTES:,} bytes{more}", where=display_path, remedy=f"{SPLIT_REMEDY}, as Parquet")
+    return DataError(
+        f"{what} is larger than {max_bytes or MAX_BYTES:,} bytes{more}",
+        where=display_path,
+        remedy=f"{SPLIT_REMEDY}, as Parquet",
+    )
 
 
 def check_unpacked_size(size: int, packed: int, what: str, display_path: str) -> None:
@@ -89,10 +98,17 @@ def check_table_size(rows: int, columns: int, display_path: str, cells: int | No
     `cells` is their number where rows are not alike.
     """
     cells = rows * columns if cells is None else cells
-    for number, most, what in ((rows, MAX_ROWS, "rows"), (columns, MAX_COLUMNS, "columns"), (cells, MAX_CELLS, "cells")):
+    for number, most, what in (
+        (rows, MAX_ROWS, "rows"),
+        (columns, MAX_COLUMNS, "columns"),
+        (cells, MAX_CELLS, "cells"),
+    ):
         if number > most:
             raise DataError(
-                f"the table has {number:,} {what}", where=display_path, allowed=f"at most {most:,} {what}", remedy=SPLIT_REMEDY
+                f"the table has {number:,} {what}",
+                where=display_path,
+                allowed=f"at most {most:,} {what}",
+                remedy=SPLIT_REMEDY,
             )
 
 
@@ -108,7 +124,10 @@ def check_json_value_count(text: str, display_path: str) -> None:
     """Raise DataError for a JSON text of more values than fit into the memory."""
     if (values := sum(text.count(sign) for sign in ",[{")) > MAX_JSON_VALUES:
         raise DataError(
-            f"the JSON holds about {values:,} values", where=display_path, allowed=f"at most {MAX_JSON_VALUES:,}", remedy=SPLIT_REMEDY
+            f"the JSON holds about {values:,} values",
+            where=display_path,
+            allowed=f"at most {MAX_JSON_VALUES:,}",
+            remedy=SPLIT_REMEDY,
         )
 
 
@@ -139,5 +158,7 @@ def decode_text(data: bytes, encoding: str, display_path: str) -> str:
             allowed="utf-8, utf-16, cp1252, latin-1, ... (Python's names)",
         ) from problem
     if (lines := text.count("\n")) > MAX_LINES:
-        raise DataError(f"the file has {lines:,} lines", where=display_path, allowed=f"at most {MAX_LINES:,}", remedy=SPLIT_REMEDY)
+        raise DataError(
+            f"the file has {lines:,} lines", where=display_path, allowed=f"at most {MAX_LINES:,}", remedy=SPLIT_REMEDY
+        )
     return text

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
-from loratory.data.content import limit_rows, check_table_size
+from loratory.data.content import check_table_size, limit_rows
 from loratory.data.rows import Row
 from loratory.errors import DataError
 
@@ -42,12 +42,18 @@ def read_delimited(
         delimiter = detect_delimiter(text)
     if delimiter != "," and (told or guess):
         said.append(f"{display_path}: fields are separated by a {DELIMITERS.get(delimiter, repr(delimiter))}")
-    records, more = _read_tab_separated(text, display_path) if delimiter == "\t" and not told else _read_records(text, display_path, delimiter)
+    records, more = (
+        _read_tab_separated(text, display_path)
+        if delimiter == "\t" and not told
+        else _read_records(text, display_path, delimiter)
+    )
     if told:  # its line counts
         records = [(line + told[0].count("\n"), fields) for line, fields in records]
     records, over = _drop_empty_records(records, display_path)
     if not records:
-        raise DataError("the file holds no rows", where=display_path, allowed="at least one row", remedy="check the path")
+        raise DataError(
+            "the file holds no rows", where=display_path, allowed="at least one row", remedy="check the path"
+        )
     check_table_size(len(records), len(records[0][1]), display_path, sum(len(fields) for _, fields in records))
     names, body, guessed = _split_header(records, display_path, known_columns)
     rows = [Row(_map_fields(names, record, display_path), display_path, record[0]) for record in body]
@@ -194,7 +200,9 @@ def _read_tab_separated(text: str, display_path: str) -> tuple[list[Record], lis
         if len({len(fields) for _, fields in quoted}) == 1:
             return quoted, []
     lines = (line.removesuffix("\r") for line in text.split("\n"))
-    return _join_continued_lines([(number, line.split("\t")) for number, line in enumerate(lines, 1) if line.strip()], display_path)
+    return _join_continued_lines(
+        [(number, line.split("\t")) for number, line in enumerate(lines, 1) if line.strip()], display_path
+    )
 
 
 def _join_continued_lines(records: Sequence[Record], display_path: str) -> tuple[list[Record], list[str]]:
@@ -212,7 +220,9 @@ def _join_continued_lines(records: Sequence[Record], display_path: str) -> tuple
     return joined, [f"{display_path}: line {listed} has no tab and is read as part of the line before"]
 
 
-def _split_header(records: list[Record], display_path: str, known_columns: Collection[str]) -> tuple[list[str], list[Record], list[str]]:
+def _split_header(
+    records: list[Record], display_path: str, known_columns: Collection[str]
+) -> tuple[list[str], list[Record], list[str]]:
     line, first = records[0]
     if not set(first) & set(known_columns) and ("column_1" in known_columns or _is_first_record_data(records)):
         names = [f"column_{position}" for position in range(1, len(first) + 1)]
@@ -236,7 +246,11 @@ def _split_header(records: list[Record], display_path: str, known_columns: Colle
         )
     body = [record for record in records[1:] if record[1] != first]
     repeated = len(records) - 1 - len(body)
-    return names, body, [f"{display_path}: {repeated} line(s) that repeat the header were passed over"] if repeated else []
+    return (
+        names,
+        body,
+        [f"{display_path}: {repeated} line(s) that repeat the header were passed over"] if repeated else [],
+    )
 
 
 def _is_first_record_data(records: Sequence[Record]) -> bool:

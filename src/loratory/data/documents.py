@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from loratory.data.annotations import spacy
-from loratory.data.content import limit_rows, check_table_size, check_json_value_count
+from loratory.data.content import check_json_value_count, check_table_size, limit_rows
 from loratory.data.folders import PART_NAMES
 from loratory.data.rows import Row
 from loratory.errors import DataError
@@ -46,7 +46,9 @@ def read_json_document(text: str, display_path: str) -> JsonDocument:
     """Rows of a JSON array, of JSON lines, or of one object around a list of rows. Raises DataError."""
     check_json_value_count(text, display_path)
     if text.lstrip().startswith("[") and not _is_list_per_line(text):
-        return JsonDocument({"": _build_rows(text, display_path, list(limit_rows(_read_array(text, display_path), display_path)))})
+        return JsonDocument(
+            {"": _build_rows(text, display_path, list(limit_rows(_read_array(text, display_path), display_path)))}
+        )
     try:
         found = list(limit_rows(_read_json_lines(text, display_path), display_path))
     except DataError:
@@ -96,7 +98,8 @@ def _make_no_list_error(display_path: str) -> DataError:
     return DataError(
         "the JSON is one object, no list of rows",
         where=f"{display_path}:1",
-        allowed=f"{EXPECTED_FORMAT}; or one object with a list of rows under {', '.join(LIST_KEYS[:4])}, ..., or with train "
+        allowed=f"{EXPECTED_FORMAT}; or one object with a list of rows under {', '.join(LIST_KEYS[:4])}, ..., or "
+        "with train "
         "and test",
         remedy="save the list that is inside it as a file of its own",
     )
@@ -114,7 +117,9 @@ def _read_array(text: str, display_path: str) -> Generator[_PositionedValue]:
     """The elements of the array that the text is."""
     closing = yield from _read_elements(text, _skip_whitespace(text, 0), display_path)
     if text[closing + 1 :].strip():
-        raise _make_syntax_error_at("something follows the closing bracket", text, _skip_whitespace(text, closing + 1), display_path)
+        raise _make_syntax_error_at(
+            "something follows the closing bracket", text, _skip_whitespace(text, closing + 1), display_path
+        )
 
 
 def _read_elements(text: str, offset: int, display_path: str) -> Generator[_PositionedValue, None, int]:
@@ -174,7 +179,12 @@ def _read_wrapping_object(text: str, display_path: str) -> JsonDocument | None:
         return None
     if parts := _find_part_keys(value):
         places = _find_member_offsets(text, at)
-        rows = {PART_NAMES[key.casefold()]: _build_rows(text, display_path, list(_read_elements(text, places[key], display_path))) for key in parts}
+        rows = {
+            PART_NAMES[key.casefold()]: _build_rows(
+                text, display_path, list(_read_elements(text, places[key], display_path))
+            )
+            for key in parts
+        }
         over = [key for key in value if key not in parts]
         said = (f"{display_path}: {', '.join(over)} {'is' if len(over) == 1 else 'are'} not read",) if over else ()
         return JsonDocument(rows, said)
@@ -185,7 +195,9 @@ def _read_wrapping_object(text: str, display_path: str) -> JsonDocument | None:
         return JsonDocument({"": _build_rows(text, display_path, kept)}, (empty,) if len(kept) < len(elements) else ())
     if (key := _find_list_key(value)) is not None:
         elements = list(_read_elements(text, _find_member_offsets(text, at)[key], display_path))
-        return JsonDocument({"": _build_rows(text, display_path, elements)}, (f"{display_path}: the rows are the list under {key!r}",))
+        return JsonDocument(
+            {"": _build_rows(text, display_path, elements)}, (f"{display_path}: the rows are the list under {key!r}",)
+        )
     if _is_pandas_split(value):
         value = {name: [row[i] for row in value["data"]] for i, name in enumerate(value["columns"])}
     if _is_column_oriented(value):
@@ -211,7 +223,9 @@ def _find_part_keys(value: Mapping[str, JSON]) -> list[str]:
 def _find_list_key(value: Mapping[str, JSON]) -> str | None:
     """The key of the rows, where no other key holds rows too."""
     holding = [key for key, rows in value.items() if _is_row_list(rows)]
-    return holding[0] if len(holding) == 1 and holding[0].casefold() in LIST_KEYS and not _is_pandas_split(value) else None
+    return (
+        holding[0] if len(holding) == 1 and holding[0].casefold() in LIST_KEYS and not _is_pandas_split(value) else None
+    )
 
 
 def _is_row_list(value: JSON) -> bool:
@@ -247,7 +261,8 @@ def _is_column_oriented(value: Mapping[str, JSON]) -> bool:
 def _build_rows_from_columns(value: Mapping[str, Any], display_path: str) -> list[Row]:
     lists = [list(column.values()) if isinstance(column, Mapping) else column for column in value.values()]
     return [
-        Row(dict(zip(value, row, strict=True)), display_path, number) for number, row in enumerate(zip(*lists, strict=True), 1)
+        Row(dict(zip(value, row, strict=True)), display_path, number)
+        for number, row in enumerate(zip(*lists, strict=True), 1)
     ]
 
 
@@ -300,7 +315,12 @@ def _make_syntax_error(problem: Exception, display_path: str, line: int) -> Data
         what = f"at column {problem.colno}: {problem.msg}"
     else:
         what = "it is nested too deeply" if isinstance(problem, RecursionError) else str(problem)
-    return DataError(f"broken JSON, {what}", where=f"{display_path}:{line}", allowed=EXPECTED_FORMAT, remedy="mend or remove the line")
+    return DataError(
+        f"broken JSON, {what}",
+        where=f"{display_path}:{line}",
+        allowed=EXPECTED_FORMAT,
+        remedy="mend or remove the line",
+    )
 
 
 def _check_surrogates(value: JSON, display_path: str, line: int) -> None:

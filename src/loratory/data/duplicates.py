@@ -7,23 +7,25 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from loratory.data.candidates import choose_bands, find_candidate_pairs, compute_band_keys
+from loratory.data.candidates import choose_bands, compute_band_keys, find_candidate_pairs
 from loratory.data.normalisation import NormalisedText
 from loratory.data.similarity import (
     Array,
     CodePoints,
     NGrams,
-    estimate_similarity,
-    encode_code_points,
-    compute_edit_similarity,
-    hash_ngrams,
-    compute_jaccard,
     build_ngram_matrix,
+    compute_edit_similarity,
+    compute_jaccard,
     compute_minhash,
+    encode_code_points,
+    estimate_similarity,
+    hash_ngrams,
 )
 
 MAX_SHORT_CHARACTERS = 100  # characters up to which edits count: one word is much of such a text, and so of its n-grams
-MIN_EDIT_CHARACTERS = 16  # characters from which edits count: in fewer a letter makes another word ("lost card", "last card")
+MIN_EDIT_CHARACTERS = (
+    16  # characters from which edits count: in fewer a letter makes another word ("lost card", "last card")
+)
 MIN_EDIT_SIMILARITY = 0.85  # similarity by edits is never asked to be less
 CONTIGUOUS_EDIT_JACCARD = 0.62  # Jaccard similarity of two texts of 30 characters that differ in one stretch of 15 %
 MAX_EDIT_CHAIN = 10  # texts that edits alone may join: longer chains are the fillings of one template
@@ -89,7 +91,10 @@ class DuplicateLinks:
         self.edit_pairs.append((one, other, similarities))
         self.pending_pairs += len(one)
         if self.pending_pairs > MAX_PENDING_PAIRS:
-            self.edit_pairs, self.pending_pairs = [_keep_nearest_pairs(*_deduplicate_pairs(self.edit_pairs), self.parts)], 0
+            self.edit_pairs, self.pending_pairs = (
+                [_keep_nearest_pairs(*_deduplicate_pairs(self.edit_pairs), self.parts)],
+                0,
+            )
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,9 @@ def find_near_duplicates(
     kinds = {figures: number for number, figures in enumerate(sorted({one.numbers for one in normalised}))}
     numbers = np.array([kinds[one.numbers] for one in normalised], np.int64)
     for least, most, width, by_edits in LENGTH_RANGES:
-        place = np.array([i for i, one in enumerate(normalised) if one.is_comparable and least <= len(one.text) < most], np.int64)
+        place = np.array(
+            [i for i, one in enumerate(normalised) if one.is_comparable and least <= len(one.text) < most], np.int64
+        )
         if len(place) < 2:
             continue
         texts = [normalised[i].text for i in place]
@@ -135,12 +142,21 @@ def find_near_duplicates(
     return links.pairs + found, joins
 
 
-def _search_length_range(length_range: _LengthRange, number_kinds: Array, threshold: float, links: DuplicateLinks) -> None:
+def _search_length_range(
+    length_range: _LengthRange, number_kinds: Array, threshold: float, links: DuplicateLinks
+) -> None:
     least = max(threshold, MIN_EDIT_SIMILARITY)
     bands, rows = choose_bands(threshold)
     if length_range.code_points:
-        bands, rows = max((bands, rows), choose_bands(CONTIGUOUS_EDIT_JACCARD, 0.99))  # the more bands, the more is found
-    keys = compute_band_keys(length_range.signatures, number_kinds, (bands, rows), *(SHORT_BUCKET_LIMITS if length_range.code_points else LONG_BUCKET_LIMITS))
+        bands, rows = max(
+            (bands, rows), choose_bands(CONTIGUOUS_EDIT_JACCARD, 0.99)
+        )  # the more bands, the more is found
+    keys = compute_band_keys(
+        length_range.signatures,
+        number_kinds,
+        (bands, rows),
+        *(SHORT_BUCKET_LIMITS if length_range.code_points else LONG_BUCKET_LIMITS),
+    )
     matrix, counts = build_ngram_matrix(length_range.ngrams), length_range.ngrams.counts
     floor = min(threshold, CONTIGUOUS_EDIT_JACCARD) if length_range.code_points else threshold
 
@@ -155,7 +171,10 @@ def _search_length_range(length_range: _LengthRange, number_kinds: Array, thresh
         near = similar >= threshold
         links.join_pairs(length_range.positions[one[near]], length_range.positions[other[near]], similar[near])
         if length_range.code_points:
-            enough = np.maximum(length_range.code_points.lengths[one], length_range.code_points.lengths[other]) >= MIN_EDIT_CHARACTERS
+            enough = (
+                np.maximum(length_range.code_points.lengths[one], length_range.code_points.lengths[other])
+                >= MIN_EDIT_CHARACTERS
+            )
             rest = ~near & enough & links.is_informative(length_range.positions[one], length_range.positions[other])
             one, other = one[rest], other[rest]
             edited = compute_edit_similarity(length_range.code_points, one, other, least)
@@ -164,14 +183,22 @@ def _search_length_range(length_range: _LengthRange, number_kinds: Array, thresh
 
 
 def _keep_promising_pairs(
-    length_range: _LengthRange, earlier_keys: Array, one: Array, other: Array, min_similarity: float, links: DuplicateLinks
+    length_range: _LengthRange,
+    earlier_keys: Array,
+    one: Array,
+    other: Array,
+    min_similarity: float,
+    links: DuplicateLinks,
 ) -> tuple[Array, Array]:
     """Pairs that could tell something new, were not met in an earlier band and look similar enough."""
     kept = links.is_informative(length_range.positions[one], length_range.positions[other])
     one, other = one[kept], other[kept]
     kept = estimate_similarity(length_range.preview[one], length_range.preview[other]) >= min_similarity - PREVIEW_SLACK
     one, other = one[kept], other[kept]
-    kept = estimate_similarity(length_range.signature_bytes[one], length_range.signature_bytes[other]) >= min_similarity - SIGNATURE_SLACK
+    kept = (
+        estimate_similarity(length_range.signature_bytes[one], length_range.signature_bytes[other])
+        >= min_similarity - SIGNATURE_SLACK
+    )
     one, other = one[kept], other[kept]
     kept = ~(earlier_keys[one] == earlier_keys[other]).any(axis=1)
     return one[kept], other[kept]

@@ -66,7 +66,9 @@ def map_splits_to_parts(splits: Sequence[str], display_path: str, remedy: str) -
         )
     over = [split for split in splits if split not in parts.values()]
     others = {part: split for part, split in parts.items() if part != "train"}
-    said = [f"{part} is the split {split} of {display_path}, and is not split from train" for part, split in others.items()]
+    said = [
+        f"{part} is the split {split} of {display_path}, and is not split from train" for part, split in others.items()
+    ]
     return parts, said + ([f"{display_path}: passed over the splits {', '.join(over)}"] if over else [])
 
 

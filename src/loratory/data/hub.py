@@ -8,7 +8,7 @@ from typing import Any
 
 from loratory.data.folders import map_splits_to_parts
 from loratory.data.rows import Row
-from loratory.data.tables import find_class_names, build_rows
+from loratory.data.tables import build_rows, find_class_names
 from loratory.errors import DataError, make_missing_extra, suggest_nearest
 
 # As `datasets` lists them: "Please pick one among the available configs: ['a', 'b']", "... not found. Available: ['a']"

@@ -30,15 +30,23 @@ MIN_FUNCTION_WORD_SHARE = 0.15  # share of words that have to be function words 
 MIN_LEAD_RATIO = 1.2  # times as many as those of any other language
 MIN_RECOGNISED_SHARE = 0.5  # share of texts below which their languages are not known
 MIN_LANGUAGE_SHARE = 0.2  # share of the texts from which a language is spoken of
-UNFIT_PIECES_RATIO = 1.7  # pieces of a language's everyday words over those of the base's own: 1.8 is English MiniLM on French
+UNFIT_PIECES_RATIO = (
+    1.7  # pieces of a language's everyday words over those of the base's own: 1.8 is English MiniLM on French
+)
 KNOWN_PIECES_RATIO = 1.6  # up to this the base knows the language
 MIN_MULTILINGUAL_LANGUAGES = 4  # languages that a multilingual base knows at least
 OWN_PIECES_RATIO = 1.25  # up to this it is one of the base's own
-FOREIGN_PIECES = 1.5  # pieces of everyday words from which a base that knows another script was not written for Latin letters
+FOREIGN_PIECES = (
+    1.5  # pieces of everyday words from which a base that knows another script was not written for Latin letters
+)
 TOY_VOCABULARY_PIECES = 2.5  # pieces from which a vocabulary is too small to tell
-UNRECOGNISED_PIECES_RATIO = 2.5  # pieces of the texts' own words over those of the base's language, where no language is recognised
+UNRECOGNISED_PIECES_RATIO = (
+    2.5  # pieces of the texts' own words over those of the base's language, where no language is recognised
+)
 MAX_UNKNOWN_LETTER_SHARE = 0.1  # share of letters that are unknown to the base
-MAX_TOKENS_PER_LETTER = 0.8  # tokens a letter of an alphabet: 1 where each letter is cut off, 0.3 to 0.5 where words are known
+MAX_TOKENS_PER_LETTER = (
+    0.8  # tokens a letter of an alphabet: 1 where each letter is cut off, 0.3 to 0.5 where words are known
+)
 MAX_TOKENS_PER_SYLLABLE = 1.3  # tokens a letter where a letter is a word or a syllable; bert-base-chinese has 1
 MULTILINGUAL_TOLERANCE = 1.5  # times these, of a multilingual base
 WORD_PATTERN = re.compile(r"[^\W\d_]+")
@@ -64,7 +72,9 @@ SCRIPTS = {  # first word of a character's Unicode name -> what a person calls i
     "TELUGU": "Telugu",
     "ETHIOPIC": "Ethiopic",
 }
-SCRIPTS_OF_ONE_LANGUAGE = frozenset({"Greek", "Arabic", "Hebrew", "Chinese", "Japanese", "Korean", "Thai", "Lao", "Khmer", "Burmese"})
+SCRIPTS_OF_ONE_LANGUAGE = frozenset(
+    {"Greek", "Arabic", "Hebrew", "Chinese", "Japanese", "Korean", "Thai", "Lao", "Khmer", "Burmese"}
+)
 ALPHABETS = frozenset({"Latin", "Cyrillic", "Greek", "Arabic", "Hebrew", "Armenian", "Georgian"})
 MULTILINGUAL_BASE = "intfloat/multilingual-e5-small"
 GENERATIVE_BASE = "Qwen/Qwen3-0.6B"
@@ -112,7 +122,10 @@ def inspect_languages(
     first = {language: origin for origin, _, language in reversed(sample)}
     found = [{"language": name, "texts": n, "share": n / known, "first": first[name]} for name, n in often]
     spoken = [name for name, _ in often] or [""]
-    groups = {name: [text[:MAX_CHARACTERS] for _, text, one in sample if one == name][:MAX_TEXTS_PER_LANGUAGE] for name in spoken}
+    groups = {
+        name: [text[:MAX_CHARACTERS] for _, text, one in sample if one == name][:MAX_TEXTS_PER_LANGUAGE]
+        for name in spoken
+    }
     return {
         "found": found,
         "unnamed": unnamed / max(1, len(sample)),
@@ -151,7 +164,11 @@ def _describe_texts(unfit: Mapping[str, Any], found_languages: Mapping[str, Any]
 def _describe_pieces(unfit: Mapping[str, Any], base_languages: Sequence[str]) -> str:
     words = "common words" if unfit["unit"] == "word" and unfit["language"] else f"{unfit['unit']}s"
     beside = f" ({unfit['own']:.1f} of {base_languages[0]})" if base_languages and unfit["unit"] == "word" else ""
-    lost = f"; it does not know {unfit['unknown']:.0%} of the letters" if unfit["unknown"] > MAX_UNKNOWN_LETTER_SHARE else ""
+    lost = (
+        f"; it does not know {unfit['unknown']:.0%} of the letters"
+        if unfit["unknown"] > MAX_UNKNOWN_LETTER_SHARE
+        else ""
+    )
     return f"its tokenizer makes {unfit['pieces']:.1f} pieces of a {words[:-1]}{beside}{lost}"
 
 
@@ -159,13 +176,23 @@ def _check_base_languages(base: SubwordTokenizer, texts_by_language: Mapping[str
     """What the base was written for, and those groups of texts that it was not: language -> texts."""
     everyday = measure_everyday_words(base)
     best = min(everyday.values())
-    scripts = [name for name, words in OTHER_SCRIPTS.items() if _knows_script(name, *_measure_pieces_per_letter(base, [words]), 1.0)]
+    scripts = [
+        name
+        for name, words in OTHER_SCRIPTS.items()
+        if _knows_script(name, *_measure_pieces_per_letter(base, [words]), 1.0)
+    ]
     latin = best < FOREIGN_PIECES or (not scripts and best < TOY_VOCABULARY_PIECES)
     other = not latin and (
         best < TOY_VOCABULARY_PIECES or not ALPHABETS.isdisjoint(scripts)
     )  # not one token for each letter of any script
-    multilingual = latin and sum(pieces <= KNOWN_PIECES_RATIO * best for pieces in everyday.values()) >= MIN_MULTILINGUAL_LANGUAGES
-    own = [name for name in sorted(everyday, key=lambda name: everyday[name]) if latin and everyday[name] <= OWN_PIECES_RATIO * best]
+    multilingual = (
+        latin and sum(pieces <= KNOWN_PIECES_RATIO * best for pieces in everyday.values()) >= MIN_MULTILINGUAL_LANGUAGES
+    )
+    own = [
+        name
+        for name in sorted(everyday, key=lambda name: everyday[name])
+        if latin and everyday[name] <= OWN_PIECES_RATIO * best
+    ]
     unfit = []
     for name, texts in texts_by_language.items():
         measured = {"language": name, "own": best, "unit": "word", "unknown": 0.0}
@@ -188,7 +215,9 @@ def measure_everyday_words(base: SubwordTokenizer) -> dict[str, float]:
 
 
 def _knows_script(script: str, pieces: float, unknown_share: float, tolerance: float) -> bool:
-    return unknown_share <= MAX_UNKNOWN_LETTER_SHARE and pieces <= tolerance * (MAX_TOKENS_PER_LETTER if script in ALPHABETS else MAX_TOKENS_PER_SYLLABLE)
+    return unknown_share <= MAX_UNKNOWN_LETTER_SHARE and pieces <= tolerance * (
+        MAX_TOKENS_PER_LETTER if script in ALPHABETS else MAX_TOKENS_PER_SYLLABLE
+    )
 
 
 def _measure_pieces_per_word(base: SubwordTokenizer, texts: Sequence[str], min_letters: int) -> float:

@@ -122,7 +122,7 @@ def find_reads(keys: RowKeys) -> list[LedgerRead]:
     """Every reading that shares a row with these, oldest first. Raises StorageError where the ledger is damaged."""
     if not len(keys) or not find_ledger_file().exists():
         return []
-    with _open_ledger(to_write=False) as ledger:
+    with _open_ledger(writable=False) as ledger:
         if not ledger.execute("SELECT 1 FROM sqlite_master WHERE name = 'reads'").fetchone():
             return []  # whoever made the file was stopped before anything was noted
         held = {number: _find_shared_rows(keys, rows) for number, rows in ledger.execute("SELECT id, rows FROM sets")}
@@ -184,7 +184,9 @@ def _open_ledger(writable: bool = True) -> Iterator[sqlite3.Connection]:
         if writable:
             file.parent.mkdir(parents=True, exist_ok=True)
         mode = "rwc" if writable else "rw"
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode={mode}", LOCK_TIMEOUT_SECONDS, isolation_level=None, uri=True)) as one:
+        with closing(
+            sqlite3.connect(f"{file.as_uri()}?mode={mode}", LOCK_TIMEOUT_SECONDS, isolation_level=None, uri=True)
+        ) as one:
             if not writable:
                 yield one
                 return

@@ -26,7 +26,9 @@ WORD = regex.compile(rf"(?V1)[[\p{{L}}\p{{M}}]--[{UNSPACED_SCRIPTS}]]+")
 # Armenian, small capitals and letters with strokes; NFKC sees to full-width, circled and mathematical forms. Letters
 # whose capital is the look-alike (the Cyrillic ve, say) go with it, so that a change of case changes nothing. Within
 # one alphabet hardly two letters become one.
-CAPITAL_LOOKALIKES = dict(zip("\u0397\u039d\u03a1\u03a5\u03a7", "hnpyx", strict=True))  # Greek: the small ones look otherwise
+CAPITAL_LOOKALIKES = dict(
+    zip("\u0397\u039d\u03a1\u03a5\u03a7", "hnpyx", strict=True)
+)  # Greek: the small ones look otherwise
 CYRILLIC_LOOKALIKES = (
     "\u0430\u0432\u0441\u0435\u04bb\u043d\u0456\u0458\u043a\u04cf\u043c\u043f"
     "\u043e\u051b\u0440\u0433\u0455\u0442\u0443\u0475\u051d\u0445\u0501"

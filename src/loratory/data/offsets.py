@@ -9,7 +9,14 @@ from typing import Any
 from loratory.data.columns import ColumnMapping, get_value_at
 from loratory.data.rows import Row
 from loratory.errors import DataError
-from loratory.measures.offsets import OffsetFormat, find_first_difference, from_characters, check_span_end, check_span_start, to_characters
+from loratory.measures.offsets import (
+    OffsetFormat,
+    check_span_end,
+    check_span_start,
+    find_first_difference,
+    from_characters,
+    to_characters,
+)
 from loratory.protocols import Example, Task
 from loratory.tasks.tag import OFFSET_FORMATS, RawSpan, Tag, parse_raw_spans
 
@@ -70,7 +77,7 @@ def find_better_reading(annotated: Iterable[AnnotatedText], current: OffsetForma
             after = [_find_boundary_faults(one, reading) for one in looked_at]
             if _is_improvement(before, after):
                 found.append(OffsetFix(reading, _count_faults(before), _count_faults(after), sum(map(len, before))))
-    return min(found, key=lambda one: one.after, default=None)
+    return min(found, key=lambda one: one.faults_after, default=None)
 
 
 def inspect_offsets(task: Task, examples: Iterable[Example]) -> dict[str, Any] | None:
@@ -86,7 +93,13 @@ def inspect_offsets(task: Task, examples: Iterable[Example]) -> dict[str, Any] |
     if not spans:
         return None
     found = [
-        {"origin": one.origin, "kind": kind, "start": span.start, "end": span.end, "text": _cut_excerpt(one.text, place)}
+        {
+            "origin": one.origin,
+            "kind": kind,
+            "start": span.start,
+            "end": span.end,
+            "text": _cut_excerpt(one.text, place),
+        }
         for one in marked
         for span, place, kind in _list_faulty_spans(one, task.offset_format)
     ]
@@ -105,13 +118,19 @@ def inspect_offsets(task: Task, examples: Iterable[Example]) -> dict[str, Any] |
     }
 
 
-def explain_unread_rows(problems: Sequence[DataError], task: Task, rows: Sequence[Row], column_mapping: ColumnMapping) -> tuple[str, str]:
+def explain_unread_rows(
+    problems: Sequence[DataError], task: Task, rows: Sequence[Row], column_mapping: ColumnMapping
+) -> tuple[str, str]:
     """Of rows that could not be read: a line on the reading of offsets that mends them, and its edit; "" if none does.
 
     Where the first problem is no span's, its own remedy stays: the edit is then "".
     """
     column = column_mapping.columns.get("spans", "")
-    if not isinstance(task, Tag) or "text" not in column_mapping.columns or not any(_concerns_column(one, column) for one in problems):
+    if (
+        not isinstance(task, Tag)
+        or "text" not in column_mapping.columns
+        or not any(_concerns_column(one, column) for one in problems)
+    ):
         return "", ""
     found = find_better_reading(_annotate_rows(rows, column_mapping.columns["text"], column), task.offset_format)
     if found is None:
@@ -191,7 +210,11 @@ def _can_differ(annotated: Sequence[AnnotatedText], reading: OffsetFormat, curre
     """Whether the reading can differ from `now` in any of these texts."""
     if (reading.end, reading.first) != (current.end, current.first):
         return True
-    return any(find_first_difference(one.text, unit) < len(one.text) for one in annotated for unit in (reading.unit, current.unit))
+    return any(
+        find_first_difference(one.text, unit) < len(one.text)
+        for one in annotated
+        for unit in (reading.unit, current.unit)
+    )
 
 
 def _is_improvement(before: Sequence[BoundaryFaults], after: Sequence[BoundaryFaults]) -> bool:
@@ -208,14 +231,21 @@ def _is_improvement(before: Sequence[BoundaryFaults], after: Sequence[BoundaryFa
         rows += mended > 0
     spans = sum(len(row) // 2 for row in after)
     left = sum(verdict in FAULT_KINDS[1:] for row in after for verdict, _ in row[::2])
-    return rows >= MIN_AGREEING_ROWS and better >= MIN_FIXED_SHARE * moved and worse <= MAX_SPOILED_RATIO * better and left <= MAX_REMAINING_SHARE * spans
+    return (
+        rows >= MIN_AGREEING_ROWS
+        and better >= MIN_FIXED_SHARE * moved
+        and worse <= MAX_SPOILED_RATIO * better
+        and left <= MAX_REMAINING_SHARE * spans
+    )
 
 
 def _count_faults(faults: Iterable[BoundaryFaults]) -> int:
     return sum(verdict in FAULT_KINDS for row in faults for verdict, _ in row)
 
 
-def _list_faulty_spans(annotated: AnnotatedText, reading: OffsetFormat) -> Iterable[tuple[RawSpan, tuple[int, int], str]]:
+def _list_faulty_spans(
+    annotated: AnnotatedText, reading: OffsetFormat
+) -> Iterable[tuple[RawSpan, tuple[int, int], str]]:
     """Spans that end inside a word ("start inside a word", "end inside a word", "inside words") or in white space."""
     verdicts = _find_boundary_faults(annotated, reading)
     for span, (first, start), (last, end) in zip(annotated.spans, verdicts[::2], verdicts[1::2], strict=True):

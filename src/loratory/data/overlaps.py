@@ -23,7 +23,9 @@ def find_label_conflicts(task: Task, parts: Parts) -> dict[str, Any]:
         return {"count": 0, "examples": []}
     carried: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for _, examples in parts.items():
-        for example, text, label in zip(examples, extract_texts(task, examples), extract_labels(task, examples), strict=True):
+        for example, text, label in zip(
+            examples, extract_texts(task, examples), extract_labels(task, examples), strict=True
+        ):
             carried[fold_text(text)][label].append(example.origin)
     found = [{"text": text[:200], "labels": dict(labels)} for text, labels in carried.items() if len(labels) > 1]
     return {"count": len(found), "examples": found[:MAX_SHOWN_EXAMPLES]}
@@ -94,7 +96,9 @@ def _index_part(task: Task, parts: Parts, name: str) -> _PartTexts:
     )
 
 
-def _find_leak(earlier: _PartTexts, later: _PartTexts, near_texts: Mapping[NormalisedText, Sequence[NormalisedText]]) -> Leak:
+def _find_leak(
+    earlier: _PartTexts, later: _PartTexts, near_texts: Mapping[NormalisedText, Sequence[NormalisedText]]
+) -> Leak:
     exact, near = [], []
     for origin, text, one in later.rows:
         if text in earlier.texts:
@@ -104,7 +108,9 @@ def _find_leak(earlier: _PartTexts, later: _PartTexts, near_texts: Mapping[Norma
     return Leak(exact, near)
 
 
-def _map_near_texts(part_texts: Mapping[str, _PartTexts], pairs: DuplicatePairs) -> dict[NormalisedText, list[NormalisedText]]:
+def _map_near_texts(
+    part_texts: Mapping[str, _PartTexts], pairs: DuplicatePairs
+) -> dict[NormalisedText, list[NormalisedText]]:
     """Form -> the forms that are nearly it."""
     form_of = {origin: one for part in part_texts.values() for origin, _, one in part.rows}
     alike: dict[NormalisedText, list[NormalisedText]] = defaultdict(list)

@@ -52,7 +52,9 @@ def prepare_data(task: Task, spec: DataSpec, folder: Path) -> PreparedData:
     others = [example for part, examples in read.items() if part != "train" for example in examples]
     task = task.resolve_options(read["train"], others)
     resolved, pairs = _resolve_groups(task, read, spec)
-    parts = split_examples(task, resolved["train"], spec.split, validation=resolved.get("validation"), test=resolved.get("test"))
+    parts = split_examples(
+        task, resolved["train"], spec.split, validation=resolved.get("validation"), test=resolved.get("test")
+    )
     if spec.duplicates == "report":  # no part is kept whole, so what they share is known only now
         pairs = _find_pairs_across_parts(task, parts, spec)
     given = tuple(name for name in resolved if name != "train")
@@ -64,19 +66,27 @@ def _list_given_parts(source: Source) -> list[tuple[str, tuple[Row, ...]]]:
     return [(name, rows) for name, rows in parts if rows is not None]
 
 
-def _resolve_groups(task: Task, examples_by_part: dict[str, list[Example]], spec: DataSpec) -> tuple[dict[str, list[Example]], DuplicatePairs]:
+def _resolve_groups(
+    task: Task, examples_by_part: dict[str, list[Example]], spec: DataSpec
+) -> tuple[dict[str, list[Example]], DuplicatePairs]:
     """Groups over all parts together, so that what leaks into a given test set is found."""
     everything = [example for examples in examples_by_part.values() for example in examples]
     names = [name for name, examples in examples_by_part.items() for _ in examples]
     alike = spec.duplicates == "join"
     threshold = spec.near_duplicates if alike else 1.0  # what is not joined is looked for in the parts
-    grouping = group_examples(everything, extract_texts(task, everything), threshold, join_duplicates=alike, parts=names)
+    grouping = group_examples(
+        everything, extract_texts(task, everything), threshold, join_duplicates=alike, parts=names
+    )
     grouped = iter([replace(example, group=name) for example, name in zip(everything, grouping.groups, strict=True)])
-    return {name: [next(grouped) for _ in examples] for name, examples in examples_by_part.items()}, name_pairs_by_origin(everything, grouping)
+    return {
+        name: [next(grouped) for _ in examples] for name, examples in examples_by_part.items()
+    }, name_pairs_by_origin(everything, grouping)
 
 
 def _find_pairs_across_parts(task: Task, parts: Parts, spec: DataSpec) -> DuplicatePairs:
     """The pairs that are alike, complete in what they tell of any two parts."""
     everything = [example for _, examples in parts.items() for example in examples]
     names = [name for name, examples in parts.items() for _ in examples]
-    return name_pairs_by_origin(everything, group_examples(everything, extract_texts(task, everything), spec.near_duplicates, parts=names))
+    return name_pairs_by_origin(
+        everything, group_examples(everything, extract_texts(task, everything), spec.near_duplicates, parts=names)
+    )

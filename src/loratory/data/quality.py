@@ -12,7 +12,13 @@ from loratory.data.damage import find_encoding_error
 from loratory.data.examples import extract_labels, extract_texts
 from loratory.data.groups import DuplicatePairs
 from loratory.data.offsets import inspect_offsets
-from loratory.data.overlaps import MAX_SHOWN_EXAMPLES, find_label_conflicts, find_leaks, find_leaked_test_examples, summarise_leaks
+from loratory.data.overlaps import (
+    MAX_SHOWN_EXAMPLES,
+    find_label_conflicts,
+    find_leaked_test_examples,
+    find_leaks,
+    summarise_leaks,
+)
 from loratory.data.splits import Parts
 from loratory.data.suspects import LabelErrors, describe_label_errors
 from loratory.protocols import Labelled, Task
@@ -38,8 +44,12 @@ def inspect_data(
         "groups": _report_groups(parts),
         "labels": _report_labels(task, parts),
         "lengths": {
-            "characters": {name: _compute_percentiles([len(text) for text in inside]) for name, inside in texts.items()},
-            "words": {name: _compute_percentiles([len(text.split()) for text in inside]) for name, inside in texts.items()},
+            "characters": {
+                name: _compute_percentiles([len(text) for text in inside]) for name, inside in texts.items()
+            },
+            "words": {
+                name: _compute_percentiles([len(text.split()) for text in inside]) for name, inside in texts.items()
+            },
             "tokens": {name: _compute_percentiles(inside) for name, inside in (token_counts or {}).items()},
         },
         "truncated": _report_truncation(parts, token_counts, max_tokens),
@@ -176,11 +186,15 @@ def _compute_percentiles(values: Sequence[int]) -> dict[str, int]:
     return {"least": order[0], **ranks, "most": order[-1]}
 
 
-def _report_truncation(parts: Parts, token_counts: Mapping[str, Sequence[int]] | None, max_tokens: int | None) -> dict[str, Any] | None:
+def _report_truncation(
+    parts: Parts, token_counts: Mapping[str, Sequence[int]] | None, max_tokens: int | None
+) -> dict[str, Any] | None:
     if token_counts is None or max_tokens is None:
         return None
     long = {
-        name: [example.origin for example, count in zip(getattr(parts, name), counts, strict=True) if count > max_tokens]
+        name: [
+            example.origin for example, count in zip(getattr(parts, name), counts, strict=True) if count > max_tokens
+        ]
         for name, counts in token_counts.items()
     }
     return {
@@ -209,4 +223,8 @@ def _report_encoding_errors(parts: Parts, texts: Mapping[str, Sequence[str]]) ->
         for example, text in zip(examples, texts[name], strict=True)
         if (kind := find_encoding_error(text)) is not None
     ]
-    return {"count": len(found), "kinds": dict(Counter(one["kind"] for one in found)), "examples": found[:MAX_SHOWN_EXAMPLES]}
+    return {
+        "count": len(found),
+        "kinds": dict(Counter(one["kind"] for one in found)),
+        "examples": found[:MAX_SHOWN_EXAMPLES],
+    }

@@ -96,7 +96,11 @@ def _is_on_hub(name: str, path: Path) -> bool:
     """Whether a path that is not there may be a data set of the hub."""
     # `datasets` would read a folder of that name in the working directory, which is not where paths start.
     here = path.exists() or Path(name).exists()
-    return not here and HUB_ID_PATTERN.fullmatch(name) is not None and folders.get_format_suffix(path) not in folders.DATA_SUFFIXES
+    return (
+        not here
+        and HUB_ID_PATTERN.fullmatch(name) is not None
+        and folders.get_format_suffix(path) not in folders.DATA_SUFFIXES
+    )
 
 
 def _check_hub_options(spec: DataSpec) -> None:
@@ -237,7 +241,9 @@ def _read_parts(file: Path, display_path: str, options: _ReadOptions) -> tuple[d
     return _read_text(decode_text(data, options.encoding, display_path), suffix, display_path, options.known_columns)
 
 
-def _read_text(text: str, suffix: str, display_path: str, known_columns: Collection[str]) -> tuple[dict[str, list[Row]], list[str]]:
+def _read_text(
+    text: str, suffix: str, display_path: str, known_columns: Collection[str]
+) -> tuple[dict[str, list[Row]], list[str]]:
     kind = FORMAT_BY_SUFFIX.get(suffix) or _detect_format(text, suffix)
     if kind == "json":
         document = read_json_document(text, display_path)
@@ -246,7 +252,9 @@ def _read_text(text: str, suffix: str, display_path: str, known_columns: Collect
         rows, said = read_conll(text, display_path)
         return {"train": rows}, said
     if kind == "fasttext":
-        return {"train": read_fasttext(text, display_path)}, [f"{display_path}: the words behind __label__ are read as label"]
+        return {"train": read_fasttext(text, display_path)}, [
+            f"{display_path}: the words behind __label__ are read as label"
+        ]
     if kind == "lines":
         said = [f"{display_path}: plain text, read as one column called text"]
         return {"train": read_lines(text, display_path, "text")}, said

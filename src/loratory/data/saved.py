@@ -18,7 +18,9 @@ STATE_FILE = "state.json"  # of a Dataset
 
 def is_saved_dataset(folder: Path) -> bool:
     """Whether `save_to_disk` wrote the folder."""
-    return (folder / SPLITS_FILE).is_file() or ((folder / STATE_FILE).is_file() and (folder / "dataset_info.json").is_file())
+    return (folder / SPLITS_FILE).is_file() or (
+        (folder / STATE_FILE).is_file() and (folder / "dataset_info.json").is_file()
+    )
 
 
 def read_saved_dataset(folder: Path, display_path: str) -> tuple[dict[str, list[Row]], list[str]]:
@@ -31,7 +33,9 @@ def read_saved_dataset(folder: Path, display_path: str) -> tuple[dict[str, list[
         raise _make_damaged_error(f"{SPLITS_FILE} names no splits", display_path) from problem
     if escaping := next((split for split in splits if Path(split).name != split), None):
         raise _make_damaged_error(f"{SPLITS_FILE} names the split {escaping[:60]!r}", display_path)
-    chosen, said = map_splits_to_parts(splits, display_path, f"name the folder of a split: data: path: {display_path}/SPLIT")
+    chosen, said = map_splits_to_parts(
+        splits, display_path, f"name the folder of a split: data: path: {display_path}/SPLIT"
+    )
     return {part: _read_dataset(folder / split, f"{display_path}/{split}") for part, split in chosen.items()}, said
 
 
@@ -65,5 +69,7 @@ def _read_json(file: Path, display_path: str) -> Any:
 
 def _make_damaged_error(what: str, display_path: str) -> DataError:
     return DataError(
-        f"this is no whole data set of save_to_disk: {what}", where=display_path, remedy="write it again with save_to_disk"
+        f"this is no whole data set of save_to_disk: {what}",
+        where=display_path,
+        remedy="write it again with save_to_disk",
     )

@@ -121,7 +121,9 @@ def compute_edit_similarity(code_points: CodePoints, one: Array, other: Array, m
     found = np.zeros(len(one))
     longer = np.maximum(code_points.lengths[one], code_points.lengths[other])
     most = np.floor((1 - min_similarity) * longer + 1e-9).astype(np.int32)  # edits that a pair may have
-    apart = np.abs(code_points.character_counts[one] - code_points.character_counts[other]).sum(axis=1, dtype=np.int16)  # an edit moves two counts at most
+    apart = np.abs(code_points.character_counts[one] - code_points.character_counts[other]).sum(
+        axis=1, dtype=np.int16
+    )  # an edit moves two counts at most
     near = np.flatnonzero((np.abs(code_points.lengths[one] - code_points.lengths[other]) <= most) & (apart <= 2 * most))
     near = near[np.argsort(longer[near], kind="stable")]
     for begin in range(0, len(near), PAIR_BLOCK_SIZE):
@@ -139,13 +141,17 @@ def _compute_edit_distances(code_points: CodePoints, one: Array, other: Array, m
     """
     rows, width = int(code_points.lengths[one].max(initial=0)), 2 * max_distance + 1
     a = code_points.points[:rows, one]
-    b = np.full((rows + width, len(other)), 0, code_points.points.dtype)  # 0 is behind every text, and so unlike any of `a`
+    b = np.full(
+        (rows + width, len(other)), 0, code_points.points.dtype
+    )  # 0 is behind every text, and so unlike any of `a`
     height = min(len(code_points.points), rows + max_distance)
     b[max_distance : max_distance + height] = code_points.points[:height, other]
     far, once = np.int8(max_distance + 1), np.int8(1)
     steps = np.abs(np.arange(width) - max_distance).astype(np.int8)[:, None]
     band = np.where(np.arange(width)[:, None] >= max_distance, steps, far) + np.zeros((1, len(one)), np.int8)
-    ends = code_points.lengths[other] - code_points.lengths[one] + max_distance  # the cell of the last row where both texts end
+    ends = (
+        code_points.lengths[other] - code_points.lengths[one] + max_distance
+    )  # the cell of the last row where both texts end
     found = np.full(len(one), far)
     for row in range(rows):
         following = band + (b[row : row + width] != a[row])

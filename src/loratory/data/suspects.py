@@ -56,7 +56,9 @@ def find_label_errors(
     if not all(probabilities):
         return LabelErrors((), 0.0, majority)
     right = sum(max(row, key=row.__getitem__) == label for row, label in zip(probabilities, given, strict=True))
-    return LabelErrors(tuple(rank_label_errors(labels, examples, given, texts, probabilities)), right / max(len(given), 1), majority)
+    return LabelErrors(
+        tuple(rank_label_errors(labels, examples, given, texts, probabilities)), right / max(len(given), 1), majority
+    )
 
 
 def describe_label_errors(report: Mapping[str, Any]) -> str:
@@ -103,7 +105,9 @@ def rank_label_errors(
     return sorted(suspects, key=lambda one: (one.given_probability - one.suggested_probability, one.origin))
 
 
-def _compute_thresholds(labels: Sequence[str], given: Sequence[str], probabilities: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def _compute_thresholds(
+    labels: Sequence[str], given: Sequence[str], probabilities: Sequence[Mapping[str, float]]
+) -> dict[str, float]:
     """Mean self-confidence of each label, where it is at least half of what an even guess would give."""
     carried: dict[str, list[float]] = {label: [] for label in labels}
     for label, chances in zip(given, probabilities, strict=True):

@@ -26,7 +26,9 @@ class ListNames:
     inner: ClassNames
 
 
-ClassNames: TypeAlias = list[str] | ListNames | dict[str, Any]  # of a class number, of a list's values, of a mapping's fields
+ClassNames: TypeAlias = (
+    list[str] | ListNames | dict[str, Any]
+)  # of a class number, of a list's values, of a mapping's fields
 
 
 def read_parquet(data: bytes, display_path: str) -> list[Row]:
@@ -58,7 +60,9 @@ def read_arrow(data: bytes, display_path: str) -> list[Row]:
         raise _make_damaged_error("Arrow file", problem, display_path) from problem
 
 
-def build_rows(records: Iterable[Mapping[str, Any]], names: Mapping[str, ClassNames | None], display_path: str) -> list[Row]:
+def build_rows(
+    records: Iterable[Mapping[str, Any]], names: Mapping[str, ClassNames | None], display_path: str
+) -> list[Row]:
     """Rows of mappings, their values as JSON and their class numbers as names.
 
     Raises DataError for more rows than are read, and for values that fill the memory though the file is small
@@ -148,9 +152,16 @@ def replace_class_numbers(value: JSON, names: ClassNames | None) -> JSON:
             return [replace_class_numbers(one, names.inner) for one in value]
         if isinstance(value, dict):  # a Sequence of a mapping is kept as a mapping of lists
             inner = names.inner if isinstance(names.inner, Mapping) else {}
-            return {key: replace_class_numbers(one, ListNames(inner[key]) if key in inner else None) for key, one in value.items()}
+            return {
+                key: replace_class_numbers(one, ListNames(inner[key]) if key in inner else None)
+                for key, one in value.items()
+            }
         return value
-    return {key: replace_class_numbers(one, names.get(key)) for key, one in value.items()} if isinstance(value, dict) else value
+    return (
+        {key: replace_class_numbers(one, names.get(key)) for key, one in value.items()}
+        if isinstance(value, dict)
+        else value
+    )
 
 
 def to_json_value(value: Any) -> JSON:

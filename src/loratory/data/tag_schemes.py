@@ -36,7 +36,9 @@ def convert_tags_to_bio(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
 def _find_tag_columns(rows: Sequence[Row]) -> list[str]:
     """Columns that hold lists of strings alone, each as long as another list of its row."""
     names = dict.fromkeys(key for row in rows for key, value in row.values.items() if isinstance(value, list))
-    return [name for name in names if name.casefold() not in TOKEN_COLUMNS and all(_may_be_tags(row, name) for row in rows)]
+    return [
+        name for name in names if name.casefold() not in TOKEN_COLUMNS and all(_may_be_tags(row, name) for row in rows)
+    ]
 
 
 def _may_be_tags(row: Row, name: str) -> bool:
@@ -61,7 +63,9 @@ def _replace_tags(row: Row, column: str, decoded: BioTags) -> Row:
     return replace(row, values={**row.values, column: decoded.tags})
 
 
-def _describe_conversion(rows: Sequence[Row], column: str, scheme: TagNotation, decoded: Sequence[BioTags]) -> list[str]:
+def _describe_conversion(
+    rows: Sequence[Row], column: str, scheme: TagNotation, decoded: Sequence[BioTags]
+) -> list[str]:
     strays = [(row, place) for row, one in zip(rows, decoded, strict=True) for place in one.stray_positions]
     where = f"{rows[0].file}: column {column!r}"
     needless, unended = sum(one.redundant_begins for one in decoded), sum(one.missing_ends for one in decoded)

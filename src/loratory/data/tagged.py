@@ -40,7 +40,10 @@ def read_conll(text: str, display_path: str) -> tuple[list[Row], list[str]]:
     layout = _detect_layout(texts)
     rows = [_build_row(lines, layout, display_path) for lines in texts]
     last = f"column_{layout.width}"
-    said = f"{display_path}: {last} holds the tags of spans inside spans and is not read (data: tags: {last} would take it)"
+    said = (
+        f"{display_path}: {last} holds the tags of spans inside spans and is not read (data: tags: {last} "
+        "would take it)"
+    )
     return rows, [said] if layout.has_nested_tags else []
 
 
@@ -49,7 +52,11 @@ def is_conll(text: str) -> bool:
     lines = text.split("\n", MAX_SAMPLE_LINES)[:MAX_SAMPLE_LINES]
     texts = _split_texts("\n".join(lines))
     widths = Counter(len(cells) for one in texts for _, cells in one)
-    if not widths or widths.most_common(1)[0][1] < MIN_FITTING_SHARE * widths.total() or widths.most_common(1)[0][0] < 2:
+    if (
+        not widths
+        or widths.most_common(1)[0][1] < MIN_FITTING_SHARE * widths.total()
+        or widths.most_common(1)[0][0] < 2
+    ):
         return False
     layout = _detect_layout(texts)
     tags = Counter(cells[layout.tag_cell] for one in texts for _, cells in one if len(cells) == layout.width)

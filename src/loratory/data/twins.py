@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from loratory.errors import UnsupportedTask
-from loratory.perturbations.changes import PerturbedText, Perturbation, TextSpan
+from loratory.perturbations.changes import Perturbation, PerturbedText, TextSpan
 from loratory.protocols import Example, Input, Labelled, Spanned
 
 

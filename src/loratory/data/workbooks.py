@@ -22,7 +22,9 @@ MAX_SHEET_CELLS = 10_000_000  # cells of a sheet, empty ones too
 Record = tuple[int, list[JSON]]  # the row's number, its cells
 
 
-def read_workbook(data: bytes, display_path: str, sheet: str | None, known_columns: Collection[str]) -> tuple[list[Row], list[str]]:
+def read_workbook(
+    data: bytes, display_path: str, sheet: str | None, known_columns: Collection[str]
+) -> tuple[list[Row], list[str]]:
     """The rows of a sheet (the first that holds any when None), and what was passed over. Raises DataError.
 
     The first row is the header, unless a cell of it is no text and none is a column's name in `wanted`. A formula
@@ -48,7 +50,9 @@ def read_workbook(data: bytes, display_path: str, sheet: str | None, known_colum
     others = [title for title, records in sheets.items() if records and title != name]
     said = [f"{display_path}: the sheet {name!r} is read"] if len(sheets) > 1 else []
     if others:
-        said.append(f"{display_path}: not read: the sheets {', '.join(map(repr, others))}; to read one: data: sheet: NAME")
+        said.append(
+            f"{display_path}: not read: the sheets {', '.join(map(repr, others))}; to read one: data: sheet: NAME"
+        )
     rows, guessed = _read_header_and_rows(sheets[name], display_path, known_columns)
     return rows, said + guessed
 
@@ -65,7 +69,12 @@ def _check_archive(data: bytes, display_path: str) -> None:
             remedy="open and save it again, or save the sheet as CSV (UTF-8)",
         ) from problem
     if not any(entry.filename == WORKBOOK_PART for entry in entries):
-        raise DataError("this is a zip archive", where=display_path, allowed=SUPPORTED_FORMATS, remedy="unpack it, and name its file")
+        raise DataError(
+            "this is a zip archive",
+            where=display_path,
+            allowed=SUPPORTED_FORMATS,
+            remedy="unpack it, and name its file",
+        )
     content.check_unpacked_size(sum(entry.file_size for entry in entries), len(data), "the workbook", display_path)
     for entry in entries:
         if entry.filename.endswith((".xml", ".rels")) and _has_document_type(archive, entry):
@@ -126,10 +135,14 @@ def _choose_sheet(sheets: dict[str, list[Record]], display_path: str, sheet: str
     return name
 
 
-def _read_header_and_rows(records: Sequence[Record], display_path: str, known_columns: Collection[str]) -> tuple[list[Row], list[str]]:
+def _read_header_and_rows(
+    records: Sequence[Record], display_path: str, known_columns: Collection[str]
+) -> tuple[list[Row], list[str]]:
     width = max(max(i for i, cell in enumerate(cells, 1) if cell not in (None, "")) for _, cells in records)
     (line, first), body = records[0], records[1:]
-    if not all(isinstance(cell, str) for cell in first if cell is not None) and not set(map(str, first)) & set(known_columns):
+    if not all(isinstance(cell, str) for cell in first if cell is not None) and not set(map(str, first)) & set(
+        known_columns
+    ):
         names = [f"column_{number}" for number in range(1, width + 1)]
         said = [f"{display_path}: the first line is a row, not a header; the columns are called {', '.join(names)}"]
         return _build_rows(names, records, display_path), said
@@ -152,5 +165,6 @@ def _read_header_and_rows(records: Sequence[Record], display_path: str, known_co
 
 def _build_rows(names: Sequence[str], records: Sequence[Record], display_path: str) -> list[Row]:
     return [
-        Row(dict(zip(names, [*cells, *[None] * len(names)], strict=False)), display_path, number) for number, cells in records
+        Row(dict(zip(names, [*cells, *[None] * len(names)], strict=False)), display_path, number)
+        for number, cells in records
     ]

@@ -6,13 +6,23 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loratory.evaluation.cells import build_cells, select_columns, format_confidence
+from loratory.evaluation.cells import build_cells, format_confidence, select_columns
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
 
-DROPPABLE_COLUMNS = ("trained", "macro_f1", "surprise", "leak_rate", "f2", "gate", "train", "p50", "against")  # in this order
+DROPPABLE_COLUMNS = (
+    "trained",
+    "macro_f1",
+    "surprise",
+    "leak_rate",
+    "f2",
+    "gate",
+    "train",
+    "p50",
+    "against",
+)  # in this order
 UNLIMITED_WIDTH = 10_000  # characters: a width at which no table is squeezed
 
 
@@ -63,4 +73,7 @@ class LadderTable:
         verdict = self.ladder["verdict"]
         nothing = verdict["case"] == "nothing-learnt"
         star = "; * best on validation" if nothing else "; * recommended" if verdict["recommended"] else ""
-        return f"{self.ladder['name']}: mean over seeds [{format_confidence(self.ladder['evidence']['confidence'])} interval]{star}"
+        return (
+            f"{self.ladder['name']}: mean over seeds "
+            f"[{format_confidence(self.ladder['evidence']['confidence'])} interval]{star}"
+        )

@@ -68,7 +68,9 @@ def draw_resamples(groups: Integers, resamples: int, seed: int) -> Resampling:
     return Resampling(groups, np.ascontiguousarray(weights.T))
 
 
-def resample_scores(resampling: Resampling, counts: Sequence[Counts], task: Task, score_names: Iterable[str]) -> dict[str, Floats]:
+def resample_scores(
+    resampling: Resampling, counts: Sequence[Counts], task: Task, score_names: Iterable[str]
+) -> dict[str, Floats]:
     """The wanted scores in every resample, float[B] each; NaN where a resample has no such score.
 
     Marks are summed by group once; the totals of many resamples are then one product of matrices, and the task makes
@@ -132,7 +134,9 @@ def compute_tail_share(confidence: float, effective_groups: float) -> float:
     """
     from scipy.special import ndtr
 
-    return 0.0 if effective_groups < 2 else float(ndtr(compute_student_quantile((1 - confidence) / 2, effective_groups)))
+    return (
+        0.0 if effective_groups < 2 else float(ndtr(compute_student_quantile((1 - confidence) / 2, effective_groups)))
+    )
 
 
 def compute_student_quantile(alpha: float, effective_groups: float) -> float:
@@ -142,7 +146,9 @@ def compute_student_quantile(alpha: float, effective_groups: float) -> float:
     return float(math.sqrt(effective_groups / (effective_groups - 1)) * stdtrit(effective_groups - 1, alpha))
 
 
-def compute_percentile_interval(samples: Floats, confidence: float, effective_groups: float, value: float | None = None) -> tuple[float, float]:
+def compute_percentile_interval(
+    samples: Floats, confidence: float, effective_groups: float, value: float | None = None
+) -> tuple[float, float]:
     """The expanded percentile interval of a score.
 
     With its `value` on the test set it is corrected for bias (Efron 1981): where most resamples lie below the value,

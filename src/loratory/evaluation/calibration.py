@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from loratory.evaluation.bootstrap import Floats, Integers, sum_by_group, extract_count, index_groups
+from loratory.evaluation.bootstrap import Floats, Integers, extract_count, index_groups, sum_by_group
 from loratory.evaluation.proportions import PRIOR_GROUPS
 from loratory.protocols import Labelled, ScoredPredictions
 
@@ -47,7 +47,10 @@ def collect_confidences(outcome: ScoredPredictions, bins: int = DEFAULT_BINS) ->
 
 def compute_calibration_error(sample: ConfidenceSample) -> float:
     """Expected calibration error (Naeini 2015) over bins of equal mass: mean |confidence - share right|."""
-    return float(np.abs(np.add.reduceat(sample.correctness - sample.confidence, sample.bin_starts)).sum() / len(sample.correctness))
+    return float(
+        np.abs(np.add.reduceat(sample.correctness - sample.confidence, sample.bin_starts)).sum()
+        / len(sample.correctness)
+    )
 
 
 def estimate_chance_error(sample: ConfidenceSample, draws: int = CHANCE_DRAWS) -> tuple[float, float]:

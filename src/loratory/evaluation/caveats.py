@@ -24,7 +24,13 @@ def collect_run_warnings(inputs: VerdictInputs, gate: Mapping[str, Any] | None, 
     found += _warn_of_leaks(inputs, facts)
     found += _warn_of_better_on_test(inputs)
     found += _warn_of_test_reads(facts)
-    return found + _warn_of_few_groups(choice.comparison_set) + _warn_of_rare_labels(choice.comparison_set) + _warn_of_seed_spread(choice.comparison_set) + _repeat_quality_warnings(facts)
+    return (
+        found
+        + _warn_of_few_groups(choice.comparison_set)
+        + _warn_of_rare_labels(choice.comparison_set)
+        + _warn_of_seed_spread(choice.comparison_set)
+        + _repeat_quality_warnings(facts)
+    )
 
 
 def _warn_of_leaks(inputs: VerdictInputs, facts: Mapping[str, JSON]) -> list[str]:
@@ -52,7 +58,8 @@ def _warn_of_better_on_test(inputs: VerdictInputs) -> list[str]:
     if not better:
         return []
     return [
-        f"On test {join_names(better, 'and')} did better than {inputs.best.name}, by more than chance, but on validation "
+        f"On test {join_names(better, 'and')} did better than {inputs.best.name}, by more than chance, but on "
+        "validation "
         f"{inputs.best.name} was the best, and the verdict goes by that: the validation set may be too small, or "
         "unlike the test set."
     ]
@@ -122,7 +129,9 @@ def _warn_of_sparse_labels(comparison_set: ComparisonSet) -> list[str]:
     """Where the headline is a mean over labels: those of which too little is known for it to be measured."""
     task, marks = comparison_set.task, comparison_set.ranks[0].test.counts
     parts = find_ratios(task, task.headline, [marks])
-    few, none = (len(split_sparse_ratios(parts, marks, comparison_set.resampling, least)[1]) for least in (MIN_CASE_GROUPS, 1))
+    few, none = (
+        len(split_sparse_ratios(parts, marks, comparison_set.resampling, least)[1]) for least in (MIN_CASE_GROUPS, 1)
+    )
     said = []
     if few:
         said.append(

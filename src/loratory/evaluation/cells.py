@@ -29,7 +29,12 @@ TABLE_COLUMNS = (
     TableColumn("trained", "trained"),
     TableColumn("gate", "gate", False),
 )
-SCORE_COLUMNS = {"macro_f1": "macro_f1", "f2": "f2", "leak_rate": "leak_rate", "surprise": "log_loss"}  # shown where there
+SCORE_COLUMNS = {
+    "macro_f1": "macro_f1",
+    "f2": "f2",
+    "leak_rate": "leak_rate",
+    "surprise": "log_loss",
+}  # shown where there
 EMPTY_CELL = "-"
 
 

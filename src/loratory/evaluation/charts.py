@@ -9,9 +9,26 @@ from typing import Any
 import numpy as np
 
 from loratory.evaluation.bootstrap import Floats
-from loratory.evaluation.calibration import ConfidenceSample, normalise_rows, build_confusion_matrix, build_reliability_curve, compute_risk_coverage
+from loratory.evaluation.calibration import (
+    ConfidenceSample,
+    build_confusion_matrix,
+    build_reliability_curve,
+    compute_risk_coverage,
+    normalise_rows,
+)
 from loratory.evaluation.cells import format_milliseconds
-from loratory.evaluation.ink import GRID, FOREGROUND, MARKERS, MUTED, BACKGROUND, SERIES_COLOURS, get_colour, open_figure, get_line_style, render_svg
+from loratory.evaluation.ink import (
+    BACKGROUND,
+    FOREGROUND,
+    GRID,
+    MARKERS,
+    MUTED,
+    SERIES_COLOURS,
+    get_colour,
+    get_line_style,
+    open_figure,
+    render_svg,
+)
 from loratory.evaluation.measured import ContenderResult
 from loratory.protocols import Labelled, ScoredPredictions
 
@@ -135,7 +152,9 @@ def draw_reliability(sample: ConfidenceSample, name: str, error: float, chance: 
         return render_svg(figure, "reliability", f"Reliability of {name}, share right against confidence: {said}")
 
 
-def draw_risk_coverage(outcomes: Mapping[str, ScoredPredictions], places: Mapping[str, int], recommended: str | None) -> str:
+def draw_risk_coverage(
+    outcomes: Mapping[str, ScoredPredictions], places: Mapping[str, int], recommended: str | None
+) -> str:
     """The share wrong among the most confident part, for every coverage."""
     with open_figure("risk", CHART_WIDTH, 3.7) as figure:
         axes, ends = figure.subplots(), []
@@ -166,7 +185,10 @@ def draw_learning_curves(results: Sequence[ContenderResult], places: Mapping[str
     trained = [one for one in results if any(fit.facts.get("history") for fit in one.fits)]
     if not trained:
         return []
-    return [_draw_curves(trained, places, "loss", "training loss"), _draw_curves(trained, places, "score", "validation score")]
+    return [
+        _draw_curves(trained, places, "loss", "training loss"),
+        _draw_curves(trained, places, "score", "validation score"),
+    ]
 
 
 def _draw_curves(trained: Sequence[ContenderResult], places: Mapping[str, int], key: str, title: str) -> str:

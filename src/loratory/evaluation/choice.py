@@ -71,7 +71,9 @@ def assess_non_inferiority(comparison_set: ComparisonSet, best_rank: Rank) -> li
                 "within": within,
                 "worse": not within and high < -evidence.margin,
                 # within which this test set would show two equals to be as good, at the spec's power
-                "smallest_margin": one.find_detectable_difference((1 - evidence.confidence) / len(pairs), evidence.power),
+                "smallest_margin": one.find_detectable_difference(
+                    (1 - evidence.confidence) / len(pairs), evidence.power
+                ),
             }
         )
     return rows

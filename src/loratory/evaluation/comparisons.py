@@ -9,10 +9,23 @@ from typing import Any, Literal
 
 import numpy as np
 
-from loratory.evaluation.bootstrap import Floats, Integers, Resampling, sum_by_group, extract_count, compute_p_at_most, compute_percentile_interval
+from loratory.evaluation.bootstrap import (
+    Floats,
+    Integers,
+    Resampling,
+    compute_p_at_most,
+    compute_percentile_interval,
+    extract_count,
+    sum_by_group,
+)
 from loratory.evaluation.contest import ComparisonSet, Rank, find_best
-from loratory.evaluation.intervals import MEAN_REWARD, is_mean_reward, find_ratios, split_sparse_ratios
-from loratory.evaluation.proportions import MIN_DIFFERING_GROUPS, LinearisedScore, linearise_ratios, shrink_design_effect
+from loratory.evaluation.intervals import MEAN_REWARD, find_ratios, is_mean_reward, split_sparse_ratios
+from loratory.evaluation.proportions import (
+    MIN_DIFFERING_GROUPS,
+    LinearisedScore,
+    linearise_ratios,
+    shrink_design_effect,
+)
 from loratory.protocols import Counts, Task, sum_counts
 from loratory.specs.evidence import Decision
 
@@ -33,7 +46,9 @@ class PairedDifference:
     design_effect: float
     is_scarce: bool  # too few groups where they differ for a bootstrap to see the variation
     unseen_share: float = 0.0  # of labels that the test set does not hold: of them the difference may be anything
-    discordant_counts: tuple[int, int] | None = None  # examples that only one, and only other, has right; None: no such score
+    discordant_counts: tuple[int, int] | None = (
+        None  # examples that only one, and only other, has right; None: no such score
+    )
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """Paired bootstrap over groups; where they seldom differ, no narrower than Bonett and Price's."""
@@ -51,14 +66,21 @@ class PairedDifference:
 
     def compute_p_two_sided(self) -> float:
         """Two-sided p value against "there is no difference"; at most alpha only where the interval leaves 0 out."""
-        return min(1.0, 2 * min(self._compute_p_one_sided(self.unseen_share, 1), self._compute_p_one_sided(self.unseen_share, -1)))
+        return min(
+            1.0,
+            2 * min(self._compute_p_one_sided(self.unseen_share, 1), self._compute_p_one_sided(self.unseen_share, -1)),
+        )
 
     def compute_p(self) -> float:
         """The p value that decides: where the score is a mean of right and wrong the larger one of McNemar's too.
 
         McNemar's takes examples for independent, which groups are not; the bootstrap is bold where few examples differ.
         """
-        return max(self.compute_p_two_sided(), compute_mcnemar_p(*self.discordant_counts)) if self.discordant_counts else self.compute_p_two_sided()
+        return (
+            max(self.compute_p_two_sided(), compute_mcnemar_p(*self.discordant_counts))
+            if self.discordant_counts
+            else self.compute_p_two_sided()
+        )
 
     def compute_standard_error(self) -> float:
         """Of the difference."""
@@ -72,7 +94,10 @@ class PairedDifference:
         """
         if self.effective_groups < 2:
             return 1.0
-        found = (_compute_student_quantile(1 - alpha, self.effective_groups) + _compute_student_quantile(power, self.effective_groups)) * self.compute_standard_error() + self.unseen_share
+        found = (
+            _compute_student_quantile(1 - alpha, self.effective_groups)
+            + _compute_student_quantile(power, self.effective_groups)
+        ) * self.compute_standard_error() + self.unseen_share
         if self.discordant_counts:
             share, n = sum(self.discordant_counts) / self.n, self.n / self.design_effect
             found = max(found, compute_minimum_detectable_effect(n, share, 2 * alpha, power))
@@ -97,7 +122,9 @@ def pair_contenders(comparison_set: ComparisonSet, rank: Rank, other_rank: Rank)
     """Two contenders' shipped fits, paired example by example and resample by resample."""
     name, mine, theirs = comparison_set.task.headline, rank.result.shipped_seed, other_rank.result.shipped_seed
     samples = rank.samples[mine][name] - other_rank.samples[theirs][name]
-    return pair_counts(comparison_set.task, name, (rank.test.counts, other_rank.test.counts), samples, comparison_set.resampling)
+    return pair_counts(
+        comparison_set.task, name, (rank.test.counts, other_rank.test.counts), samples, comparison_set.resampling
+    )
 
 
 def pair_counts(
@@ -124,7 +151,9 @@ def pair_counts(
         design_effect=_compute_design_effect(gain, size, groups, differs),
         is_scarce=differs < MIN_DIFFERING_GROUPS,
         unseen_share=len(unseen) / max(len(ratios), 1),
-        discordant_counts=_count_discordant(*rewards) if all(is_mean_reward(task, name, each) for each in counts) else None,
+        discordant_counts=_count_discordant(*rewards)
+        if all(is_mean_reward(task, name, each) for each in counts)
+        else None,
     )
 
 
@@ -206,10 +235,15 @@ def compare_contenders(comparison_set: ComparisonSet) -> list[dict[str, Any]]:
     plans = plan_comparisons(comparison_set)
     pairs = [pair_contenders(comparison_set, contender, against) for contender, against, _ in plans]
     adjusted = adjust_p_values([one.compute_p() for one in pairs])
-    return [_build_row(comparison_set, plan, one, p, len(plans)) for plan, one, p in zip(plans, pairs, adjusted, strict=True)]
+    return [
+        _build_row(comparison_set, plan, one, p, len(plans))
+        for plan, one, p in zip(plans, pairs, adjusted, strict=True)
+    ]
 
 
-def _build_row(comparison_set: ComparisonSet, plan: PlannedComparison, one: PairedDifference, p_holm: float, family: int) -> dict[str, Any]:
+def _build_row(
+    comparison_set: ComparisonSet, plan: PlannedComparison, one: PairedDifference, p_holm: float, family: int
+) -> dict[str, Any]:
     evidence, (contender, against, kind) = comparison_set.evidence, plan
     alpha = 1 - evidence.confidence
     low, high = one.interval(evidence.confidence)

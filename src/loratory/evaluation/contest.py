@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from loratory.evaluation.bootstrap import Floats, Resampling, extract_count, draw_resamples, index_groups, resample_scores
+from loratory.evaluation.bootstrap import (
+    Floats,
+    Resampling,
+    draw_resamples,
+    extract_count,
+    index_groups,
+    resample_scores,
+)
 from loratory.evaluation.measured import ContenderResult, compute_validation_headline
 from loratory.protocols import ScoredPredictions, Scores, Task
 from loratory.specs.evidence import EvidenceSpec
@@ -76,5 +83,8 @@ def find_best(ranks: Sequence[Rank]) -> Rank:
 
 def _build_rank(task: Task, result: ContenderResult, resampling: Resampling) -> Rank:
     scores = {fit.seed: task.summarise(fit.test.sum_counts()) for fit in result.fits}
-    samples = {fit.seed: resample_scores(resampling, fit.test.counts, task, list_overall_scores(scores[fit.seed])) for fit in result.fits}
+    samples = {
+        fit.seed: resample_scores(resampling, fit.test.counts, task, list_overall_scores(scores[fit.seed]))
+        for fit in result.fits
+    }
     return Rank(result, compute_validation_headline(task, result), scores, samples)

@@ -56,14 +56,20 @@ def _check_names(named: Iterable[str], known: Sequence[str], where: str, noun: s
             )
 
 
-def evaluate_all_gates(gate: GateSpec, comparison_set: ComparisonSet, recommended_rank: Rank) -> dict[str, dict[str, Any]]:
+def evaluate_all_gates(
+    gate: GateSpec, comparison_set: ComparisonSet, recommended_rank: Rank
+) -> dict[str, dict[str, Any]]:
     """Contender -> {holds, together, checks}, so that alpha bounds the chance that any of them passes wrongly.
 
     Holm (1979), step by step: with m contenders tested together each is tested at alpha / m; those that hold are
     taken out, and the others are tested again at alpha over their number. Tested are the recommended contender and
     those that validation does not rule out; a contender that is ruled out fails without a test.
     """
-    ruled_out = {one.name: _rule_out_on_validation(gate, comparison_set, one) for one in comparison_set.ranks if one is not recommended_rank}
+    ruled_out = {
+        one.name: _rule_out_on_validation(gate, comparison_set, one)
+        for one in comparison_set.ranks
+        if one is not recommended_rank
+    }
     waiting = [one for one in comparison_set.ranks if not ruled_out.get(one.name)]
     found: dict[str, dict[str, Any]] = {}
     while waiting:
@@ -84,7 +90,10 @@ def evaluate_gate(gate: GateSpec, comparison_set: ComparisonSet, rank: Rank, fam
     """Every check of the gate on a contender's shipped fit, as one of so many that are tested together."""
     marks, groups = rank.test.counts, comparison_set.resampling.groups
     checks = [_check_floor(*one, family_size) for one in _measure_shares(gate, marks, groups)]
-    checks += [_check_not_worse(comparison_set, rank, other, margin, family_size) for other, margin in gate.not_worse_than.items()]
+    checks += [
+        _check_not_worse(comparison_set, rank, other, margin, family_size)
+        for other, margin in gate.not_worse_than.items()
+    ]
     checks += [_check_ceiling(name, ceiling, rank, family_size) for name, ceiling in gate.flips.items()]
     return {"holds": all(check["holds"] for check in checks), "together": family_size, "checks": checks}
 
@@ -95,7 +104,13 @@ def _measure_shares(
     """What has a floor: its name, the floor, and the share that is measured."""
     found = []
     if gate.accuracy is not None:
-        found.append(("accuracy", gate.accuracy, estimate_proportion(extract_count(counts, "reward"), extract_count(counts, "n"), groups)))
+        found.append(
+            (
+                "accuracy",
+                gate.accuracy,
+                estimate_proportion(extract_count(counts, "reward"), extract_count(counts, "n"), groups),
+            )
+        )
     for label, floor in gate.recall.items():
         right, there = extract_count(counts, f"tp/{label}"), extract_count(counts, f"support/{label}")
         found.append((f"recall/{label}", floor, estimate_proportion(right, there, groups)))
@@ -113,7 +128,8 @@ def _rule_out_on_validation(gate: GateSpec, comparison_set: ComparisonSet, rank:
         if share.n and (most := share.upper_bound(floor.confidence)) < floor.at_least:
             said = (
                 f"it was not tested: on validation {what.replace('/', ' of ')} is {share.value:.1%}, and with "
-                f"{format_confidence(floor.confidence)} confidence at most {most:.1%}, but {floor.at_least:.1%} is asked"
+                f"{format_confidence(floor.confidence)} confidence at most {most:.1%}, but {floor.at_least:.1%} "
+                "is asked"
             )
             missed.append({"what": f"validation/{what}", "value": share.value, "holds": False, "says": said})
     return missed
@@ -126,7 +142,9 @@ def adjust_confidence(confidence: float, family_size: int) -> float:
 
 def _describe_confidence(confidence: float, family_size: int) -> str:
     """`with 95% confidence`, and for how many at once."""
-    return f"with {format_confidence(confidence)} confidence" + (f" for {family_size} contenders together" if family_size > 1 else "")
+    return f"with {format_confidence(confidence)} confidence" + (
+        f" for {family_size} contenders together" if family_size > 1 else ""
+    )
 
 
 def _check_floor(what: str, floor: Floor, share: Proportion, family_size: int) -> GateCheck:
@@ -152,7 +170,8 @@ def _explain_floor(check: GateCheck, floor: Floor, share: Proportion, family_siz
     effective = share.compute_effective_size(confidence)
     worth = f", worth {effective:.0f} independent ones" if effective < 0.95 * share.n else ""
     said = (
-        f"{noun} is {share.value:.1%} on {share.n:.0f} examples{worth}; {_describe_confidence(floor.confidence, family_size)} "
+        f"{noun} is {share.value:.1%} on {share.n:.0f} examples{worth}; "
+        f"{_describe_confidence(floor.confidence, family_size)} "
         f"it is at least {bound:.1%}, {'and' if holds else 'but'} {floor.at_least:.1%} is asked"
     )
     perfect = compute_clopper_pearson(1.0, effective, 1 - confidence)[0]
@@ -176,13 +195,16 @@ def _check_ceiling(name: str, ceiling: Ceiling, rank: Rank, family_size: int) ->
     whose = f"right answers {label} turn wrong" if of_label else "answers change"
     said = (
         f"under {perturbation} {share.value:.1%} of {share.n:.0f} {whose}; "
-        f"{_describe_confidence(ceiling.confidence, family_size)} it is at most {bound:.1%}, {'and' if holds else 'but'} "
+        f"{_describe_confidence(ceiling.confidence, family_size)} it is at most {bound:.1%}, "
+        f"{'and' if holds else 'but'} "
         f"{ceiling.at_most:.1%} is asked"
     )
     return {**check, "value": share.value, "bound": bound, "n": int(share.n), "holds": holds, "says": said}
 
 
-def _check_not_worse(comparison_set: ComparisonSet, rank: Rank, name: str, margin: float, family_size: int) -> GateCheck:
+def _check_not_worse(
+    comparison_set: ComparisonSet, rank: Rank, name: str, margin: float, family_size: int
+) -> GateCheck:
     confidence, other = comparison_set.evidence.confidence, comparison_set.find_rank(name)
     check = {
         "what": f"not_worse_than/{name}",

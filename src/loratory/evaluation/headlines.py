@@ -109,7 +109,8 @@ def _compose_as_good(inputs: VerdictInputs) -> str:
 def _compose_worse_on_test(inputs: VerdictInputs) -> str:
     rival = inputs.recommended_vs_best
     return (
-        f"{_compose_as_good(inputs)}, but on test it is worse, by {-100 * rival['high']:.1f} points or more: the validation "
+        f"{_compose_as_good(inputs)}, but on test it is worse, by {-100 * rival['high']:.1f} points or more: the "
+        "validation "
         "set may be too small."
     )
 
@@ -127,12 +128,16 @@ def _compose_not_proven(inputs: VerdictInputs) -> str:
 
 
 def _compose_unproven(inputs: VerdictInputs, how: str) -> str:
-    return f"{_compose_as_good(inputs)}, and simpler; the test set {how} ({_format_difference(inputs.recommended_vs_best)} on test)."
+    return (
+        f"{_compose_as_good(inputs)}, and simpler; the test set {how} "
+        f"({_format_difference(inputs.recommended_vs_best)} on test)."
+    )
 
 
 def _compose_better_on_test(inputs: VerdictInputs) -> str:
     return (
-        f"{inputs.name} is the best on validation, but on test {join_names_with_verb(inputs.better_on_test)} better, by "
+        f"{inputs.name} is the best on validation, but on test {join_names_with_verb(inputs.better_on_test)} "
+        "better, by "
         "more than chance: the validation set may be too small, or unlike the test set."
     )
 
@@ -148,7 +153,8 @@ def _compose_best_shown(inputs: VerdictInputs) -> str:
 def _compose_best_not_shown(inputs: VerdictInputs) -> str:
     unproven = [rival["contender"] for rival in inputs.simpler_vs_best if not rival["worse"]]
     return (
-        f"{inputs.name} is the best on validation; that {join_names_with_verb(unproven)} worse{_format_by_margin(inputs)} is not shown on "
+        f"{inputs.name} is the best on validation; that {join_names_with_verb(unproven)} "
+        f"worse{_format_by_margin(inputs)} is not shown on "
         "test."
     )
 

@@ -11,9 +11,16 @@ from typing import Any
 
 from loratory.errors import make_missing_extra
 
-FOREGROUND, MUTED, GRID, BACKGROUND = "#010101", "#020202", "#030303", "#040404"  # stand for CSS variables, see VARIABLES
+FOREGROUND, MUTED, GRID, BACKGROUND = (
+    "#010101",
+    "#020202",
+    "#030303",
+    "#040404",
+)  # stand for CSS variables, see VARIABLES
 SERIES_COLOURS = tuple(f"#0501{i:02x}" for i in range(8))
-CSS_VARIABLES = {FOREGROUND: "ink", MUTED: "muted", GRID: "grid", BACKGROUND: "paper"} | {one: f"s{i}" for i, one in enumerate(SERIES_COLOURS)}
+CSS_VARIABLES = {FOREGROUND: "ink", MUTED: "muted", GRID: "grid", BACKGROUND: "paper"} | {
+    one: f"s{i}" for i, one in enumerate(SERIES_COLOURS)
+}
 LINE_STYLES = ("-", "--", ":", "-.")
 MAX_PIXELS_PER_POINT = 1.4  # pixels to a point at most, so that text is alike in all charts
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")

@@ -12,8 +12,20 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from loratory.evaluation.bootstrap import Floats, Resampling, extract_count, compute_percentile_interval, resample_ratio_sum
-from loratory.evaluation.proportions import LinearisedScore, Proportion, linearise_ratios, estimate_proportion, estimate_score_proportion
+from loratory.evaluation.bootstrap import (
+    Floats,
+    Resampling,
+    compute_percentile_interval,
+    extract_count,
+    resample_ratio_sum,
+)
+from loratory.evaluation.proportions import (
+    LinearisedScore,
+    Proportion,
+    estimate_proportion,
+    estimate_score_proportion,
+    linearise_ratios,
+)
 from loratory.measures.ratios import Ratio, build_ratio
 from loratory.protocols import Counts, Decomposable, Task, sum_counts
 

@@ -23,7 +23,11 @@ SEPARATE_FACTS = ("name", "split", "budget", "leaked_test")  # facts that stand 
 
 
 def build_ladder(
-    task: Task, results: Sequence[ContenderResult], evidence: EvidenceSpec, gate: GateSpec | None, facts: Mapping[str, JSON]
+    task: Task,
+    results: Sequence[ContenderResult],
+    evidence: EvidenceSpec,
+    gate: GateSpec | None,
+    facts: Mapping[str, JSON],
 ) -> dict[str, Any]:
     """The whole evidence of a run, contenders in the order given: simplest first.
 
@@ -49,13 +53,18 @@ def build_ladder(
         "test": {"examples": len(field.resampling.groups), "groups": field.resampling.group_count} if field else None,
         "contenders": [_build_contender_row(field, one, gates.get(one.name)) for one in results],
         "comparisons": comparisons,
-        "verdict": {**(decide_verdict(choice, comparisons, gates, facts) if choice else make_empty_verdict(evidence)), "failed": failed},
+        "verdict": {
+            **(decide_verdict(choice, comparisons, gates, facts) if choice else make_empty_verdict(evidence)),
+            "failed": failed,
+        },
     }
     # through JSON once: tuples become lists now, and NaN is refused here rather than in the user's file
     return dict(json.loads(json.dumps(ladder, allow_nan=False)))
 
 
-def _build_contender_row(comparison_set: ComparisonSet | None, result: ContenderResult, gate: Mapping[str, Any] | None) -> dict[str, Any]:
+def _build_contender_row(
+    comparison_set: ComparisonSet | None, result: ContenderResult, gate: Mapping[str, Any] | None
+) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": result.name,
         "regime": result.regime,
@@ -140,7 +149,9 @@ def format_operating_lines(one: Mapping[str, Any]) -> list[str]:
         for label, point in made.get("thresholds", {}).items()
     ]
     if "abstained" in worth:
-        said.append(f"{one['name']} abstains from {worth['abstained']:.1%} of the test texts, {_describe_abstention(made)}.")
+        said.append(
+            f"{one['name']} abstains from {worth['abstained']:.1%} of the test texts, {_describe_abstention(made)}."
+        )
     said += [
         f"{one['name']} against {name}: AUROC {found['auroc']:.3f}, FPR@95TPR {found['fpr_at_95_tpr']:.3f}, "
         f"abstains from {found['recall']:.1%} of {found['n']}."

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from loratory.evaluation.contest import build_comparison_set
-from loratory.evaluation.measured import Fit, ContenderResult
+from loratory.evaluation.measured import ContenderResult, Fit
 from loratory.evaluation.metrics import compute_seed_interval
 from loratory.protocols import ScoredPredictions, Task
 from loratory.specs.evidence import EvidenceSpec

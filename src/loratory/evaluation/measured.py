@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from loratory.protocols import JSON, ScoredPredictions, ParameterCount, Task
+from loratory.protocols import JSON, ParameterCount, ScoredPredictions, Task
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class ContenderResult:
     latency_ms: Mapping[str, float]  # p50 and p95 of one text, milliseconds
     trials: Sequence[Mapping[str, JSON]] = ()  # {option, value, score} tried on validation
     failure: str | None = None
-    extra_columns: Mapping[str, JSON] = field(default_factory=dict)  # json_valid of what writes; worth of an operating point
+    extra_columns: Mapping[str, JSON] = field(
+        default_factory=dict
+    )  # json_valid of what writes; worth of an operating point
     stress_rows: Sequence[Mapping[str, JSON]] = ()  # what each perturbation does to the fit that ships, worst first
 
     @property

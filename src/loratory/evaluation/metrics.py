@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from loratory.evaluation.calibration import (
+    collect_confidences,
     compute_aurc,
     compute_calibration_error,
-    estimate_chance_error,
-    collect_confidences,
     compute_confidence_auroc,
+    estimate_chance_error,
 )
 from loratory.evaluation.contest import ComparisonSet, Rank, list_overall_scores
 from loratory.evaluation.intervals import compute_score_interval
@@ -57,16 +57,23 @@ def _summarise_score(comparison_set: ComparisonSet, rank: Rank, name: str) -> di
     return {
         **_average_over_seeds(values),
         **compute_seed_interval(comparison_set, rank, name),
-        "shipped": {"value": float(rank.scores[ship][name]), **compute_seed_interval(comparison_set, rank, name, [ship])},
+        "shipped": {
+            "value": float(rank.scores[ship][name]),
+            **compute_seed_interval(comparison_set, rank, name, [ship]),
+        },
     }
 
 
-def compute_seed_interval(comparison_set: ComparisonSet, rank: Rank, name: str, seeds: Sequence[int] | None = None) -> dict[str, Any]:
+def compute_seed_interval(
+    comparison_set: ComparisonSet, rank: Rank, name: str, seeds: Sequence[int] | None = None
+) -> dict[str, Any]:
     """{low, high, how} of a contender's mean score over these seeds, or all: see intervals.score_interval."""
     asked = list(rank.samples) if seeds is None else seeds
     samples = np.mean([rank.samples[seed][name] for seed in asked], axis=0)
     fits = [fit.test.counts for fit in rank.result.fits if fit.seed in asked]
-    return compute_score_interval(comparison_set.task, name, fits, samples, comparison_set.resampling, comparison_set.evidence.confidence)
+    return compute_score_interval(
+        comparison_set.task, name, fits, samples, comparison_set.resampling, comparison_set.evidence.confidence
+    )
 
 
 def _average_over_seeds(values: list[float]) -> dict[str, Any]:
@@ -87,7 +94,10 @@ def _compute_confidence_metrics(rank: Rank) -> dict[str, Any]:
     found: Mapping[str, tuple[list[float | None], float | None]] = {
         "ece": ([compute_calibration_error(one) for one in known if one is not None], compute_calibration_error(ship)),
         "aurc": ([compute_aurc(fit.test) for fit in rank.result.fits], compute_aurc(rank.test)),
-        "auroc": ([compute_confidence_auroc(fit.test) for fit in rank.result.fits], compute_confidence_auroc(rank.test)),
+        "auroc": (
+            [compute_confidence_auroc(fit.test) for fit in rank.result.fits],
+            compute_confidence_auroc(rank.test),
+        ),
     }
     scored = {
         name: {**_average_over_seeds([value for value in values if value is not None]), "shipped": {"value": shipped}}

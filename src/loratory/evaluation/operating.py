@@ -10,12 +10,25 @@ import numpy as np
 
 from loratory.evaluation import thresholds
 from loratory.evaluation.bootstrap import Floats, Integers, index_groups
-from loratory.evaluation.calibration import compute_auroc, compute_calibration_error, estimate_chance_error, collect_confidences
+from loratory.evaluation.calibration import (
+    collect_confidences,
+    compute_auroc,
+    compute_calibration_error,
+    estimate_chance_error,
+)
 from loratory.evaluation.proportions import estimate_proportion
 from loratory.evaluation.thresholds import ScoredSample
 from loratory.measures.labels import log_loss
-from loratory.predictors.operated import MIN_PROBABILITY, NO_LABEL, PROBABILITY_SCORES, OperatingPoint, score_in_scope, apply_temperature, scale_probabilities
-from loratory.protocols import JSON, Labelled, ScoredPredictions, Prediction, Scores
+from loratory.predictors.operated import (
+    MIN_PROBABILITY,
+    NO_LABEL,
+    PROBABILITY_SCORES,
+    OperatingPoint,
+    apply_temperature,
+    scale_probabilities,
+    score_in_scope,
+)
+from loratory.protocols import JSON, Labelled, Prediction, ScoredPredictions, Scores
 from loratory.specs.operating import OperatingSpec, ThresholdSpec
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
@@ -33,7 +46,9 @@ class ScoredPart:
     def to_sample(self, labels: Sequence[str], temperature: float, score: str | None) -> ScoredSample:
         """Arrays of it, a column for each label, at a temperature and with a score of scope."""
         shares = apply_temperature(_build_probabilities(labels, self.scored_texts), temperature)
-        known = [beside if made.probabilities else dict.fromkeys([score or ""], 0.0) for made, beside in self.scored_texts]
+        known = [
+            beside if made.probabilities else dict.fromkeys([score or ""], 0.0) for made, beside in self.scored_texts
+        ]
         silent = np.array([made.answer is None for made, _ in self.scored_texts], dtype=np.bool_)
         place = {label: i for i, label in enumerate(labels)}
         expected = np.array([place.get(label, NO_LABEL) for label in self.labels], dtype=np.int64)
@@ -48,7 +63,9 @@ class FittedPoint:
     facts: Mapping[str, JSON] = field(default_factory=dict)
 
 
-def fit_operating_point(spec: OperatingSpec, calibration: ScoredPart, validation: ScoredPart, out_of_scope: ScoredTexts) -> FittedPoint:
+def fit_operating_point(
+    spec: OperatingSpec, calibration: ScoredPart, validation: ScoredPart, out_of_scope: ScoredTexts
+) -> FittedPoint:
     """The point that a spec asks for.
 
     Scores of scope, and how thresholds lie to one another, are chosen on validation; all else is of calibration.
@@ -100,10 +117,16 @@ def compute_scope_scores(name: str, scored_texts: ScoredTexts, temperature: floa
     said = [(made, beside) for made, beside in scored_texts if made.probabilities]
     if not said:
         return np.zeros(0)
-    return score_in_scope(name, apply_temperature(_build_probabilities(_find_labels(said), said), temperature), [beside for _, beside in said])
+    return score_in_scope(
+        name,
+        apply_temperature(_build_probabilities(_find_labels(said), said), temperature),
+        [beside for _, beside in said],
+    )
 
 
-def choose_scope_score(in_scope: ScoredPart, out_of_scope: ScoredTexts, temperature: float) -> tuple[str, dict[str, float]]:
+def choose_scope_score(
+    in_scope: ScoredPart, out_of_scope: ScoredTexts, temperature: float
+) -> tuple[str, dict[str, float]]:
     """The score that best tells the validation part from texts out of scope, and the AUROC of each.
 
     Without such texts it is the confidence.
@@ -111,7 +134,10 @@ def choose_scope_score(in_scope: ScoredPart, out_of_scope: ScoredTexts, temperat
     if not out_of_scope:
         return PROBABILITY_SCORES[0], {}
     each = {
-        name: compute_auroc(compute_scope_scores(name, in_scope.scored_texts, temperature), compute_scope_scores(name, out_of_scope, temperature))
+        name: compute_auroc(
+            compute_scope_scores(name, in_scope.scored_texts, temperature),
+            compute_scope_scores(name, out_of_scope, temperature),
+        )
         for name in list_scope_scores([*in_scope.scored_texts, *out_of_scope])
     }
     return max(each, key=lambda name: each[name]), each
@@ -138,14 +164,20 @@ def measure_operating_point(
     before, after = (_measure_calibration(task, test, temperature) for temperature in (1 / point.temperature, 1.0))
     found: dict[str, Any] = {"before": before, "after": after, "out_of_scope": {}}
     if requirements:
-        found["served"] = {label: _measure_served_label(task, test, label, spec) for label, spec in requirements.items()}
+        found["served"] = {
+            label: _measure_served_label(task, test, label, spec) for label, spec in requirements.items()
+        }
     unanswered = float(np.mean([made.answer is None for made in test.predictions]))
     if point.score is None:
         return {**found, **({"abstained": unanswered} if unanswered else {})}
     own = compute_scope_scores(point.score, in_scope, point.temperature)
     for name, judged in out_of_scope.items():
         theirs = compute_scope_scores(point.score, judged, point.temperature)
-        about = {"n": len(theirs), "auroc": compute_auroc(own, theirs), "fpr_at_95_tpr": compute_fpr_at_tpr(own, theirs)}
+        about = {
+            "n": len(theirs),
+            "auroc": compute_auroc(own, theirs),
+            "fpr_at_95_tpr": compute_fpr_at_tpr(own, theirs),
+        }
         found["out_of_scope"][name] = {**about, "recall": float((theirs < point.least).mean())}
     return {**found, "abstained": unanswered}
 
@@ -165,7 +197,10 @@ def _measure_calibration(task: Labelled, test: ScoredPredictions, temperature: f
     known = [(e, made) for e, made in zip(test.examples, test.predictions, strict=True) if made.probabilities]
     if not known:
         return {}
-    examples, rows = [e for e, _ in known], [scale_probabilities(made.probabilities["/label"], temperature) for _, made in known]
+    examples, rows = (
+        [e for e, _ in known],
+        [scale_probabilities(made.probabilities["/label"], temperature) for _, made in known],
+    )
     expected = [task.label_of(example.answer) for example in examples]
     loss = np.mean([log_loss(row[label]) for row, label in zip(rows, expected, strict=True)])
     answers = [task.from_probabilities(e.input, row) for e, row in zip(examples, rows, strict=True)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loratory.evaluation.bootstrap import Floats, Integers, sum_by_group
-from loratory.measures.ratios import Ratio, CountWeights
+from loratory.measures.ratios import CountWeights, Ratio
 from loratory.protocols import Counts
 
 MIN_DIFFERING_GROUPS = 10  # with fewer groups on one side, what a bootstrap sees of that side is chance
@@ -38,7 +38,9 @@ class Proportion:
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """The two-sided interval."""
-        return compute_clopper_pearson(self.value, self.compute_effective_size((1 + confidence) / 2), (1 - confidence) / 2)
+        return compute_clopper_pearson(
+            self.value, self.compute_effective_size((1 + confidence) / 2), (1 - confidence) / 2
+        )
 
     def compute_effective_size(self, confidence: float) -> float:
         """Korn and Graubard's (1998) effective sample size, with their correction for few groups."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from loratory.evaluation.cells import format_points, format_seconds, format_confidence, join_names_with_verb
+from loratory.evaluation.cells import format_confidence, format_points, format_seconds, join_names_with_verb
 from loratory.evaluation.contest import Rank
 from loratory.evaluation.headlines import VerdictInputs
 from loratory.specs.evidence import EvidenceSpec
@@ -27,7 +27,8 @@ def explain_verdict(inputs: VerdictInputs, gate: Row | None) -> list[str]:
     said += [_explain_later_contender(row, top) for row in inputs.comparisons if row["against"] == top.name]
     if choice.recommended is not top:
         said.append(
-            f"{name} is recommended: it is the simplest contender within {format_points(field.evidence.margin)} of the best "
+            f"{name} is recommended: it is the simplest contender within {format_points(field.evidence.margin)} "
+            "of the best "
             f"on validation ({choice.recommended.validation:.1%})."
         )
     said += _explain_learning(inputs.learning_result, name)
@@ -40,7 +41,11 @@ def explain_verdict(inputs: VerdictInputs, gate: Row | None) -> list[str]:
 
 def _explain_learning(learning_result: Row | None, recommended: str) -> list[str]:
     """Who is better than the commonest answer, where it is not the recommended contender."""
-    if learning_result is None or recommended in (learning_result["baseline"], *learning_result["better"]) or not learning_result["learnt"]:
+    if (
+        learning_result is None
+        or recommended in (learning_result["baseline"], *learning_result["better"])
+        or not learning_result["learnt"]
+    ):
         return []
     return [
         f"{recommended} itself is not shown to be better than {learning_result['baseline']}; of the others "
@@ -51,8 +56,10 @@ def _explain_learning(learning_result: Row | None, recommended: str) -> list[str
 def _explain_fine_tuning_gain(fine_tuning_gain: Row) -> str:
     longer, shorter = fine_tuning_gain["seconds"]
     return (
-        f"Fine-tuning is worth {100 * fine_tuning_gain['difference']:+.1f} points [{100 * fine_tuning_gain['low']:+.1f}, "
-        f"{100 * fine_tuning_gain['high']:+.1f}] on test: {fine_tuning_gain['contender']} (trained in {format_seconds(longer)}) against "
+        f"Fine-tuning is worth {100 * fine_tuning_gain['difference']:+.1f} points "
+        f"[{100 * fine_tuning_gain['low']:+.1f}, "
+        f"{100 * fine_tuning_gain['high']:+.1f}] on test: {fine_tuning_gain['contender']} (trained in "
+        f"{format_seconds(longer)}) against "
         f"{fine_tuning_gain['against']} ({format_seconds(shorter)}). Both were chosen on validation."
     )
 
@@ -63,13 +70,21 @@ def _format_by_margin(evidence: EvidenceSpec) -> str:
 
 def _explain_simpler_contender(evidence: EvidenceSpec, row: Row, best_rank: Rank) -> str:
     """A contender simpler than the best."""
-    said, certainty = f"{format_difference(row['difference'], best_rank.name)} on test", f"with {format_confidence(evidence.confidence)} confidence"
+    said, certainty = (
+        f"{format_difference(row['difference'], best_rank.name)} on test",
+        f"with {format_confidence(evidence.confidence)} confidence",
+    )
     if row["shown"]:
-        return f"{row['contender']} is shown to be as good: {said}, and {certainty} not worse{_format_by_margin(evidence)}."
+        return (
+            f"{row['contender']} is shown to be as good: {said}, and {certainty} not "
+            f"worse{_format_by_margin(evidence)}."
+        )
     if row["worse"]:
         return f"{row['contender']} is not as good: {said}, {certainty} by {-100 * row['high']:.1f} or more."
     if not row["within"]:
-        return f"{row['contender']} measured worse: {said}; that it is worse{_format_by_margin(evidence)} is not proven."
+        return (
+            f"{row['contender']} measured worse: {said}; that it is worse{_format_by_margin(evidence)} is not proven."
+        )
     said = f"{row['contender']} measured {'no worse' if row['difference'] >= 0 else 'as good'}: {said}"
     if row["smallest_margin"] <= evidence.margin:
         return f"{said}; it is not proven (p = {row['p_holm']:.2g}, at most {1 - evidence.confidence:.2g} is asked)."
@@ -87,7 +102,10 @@ def _explain_later_contender(row: Row, best_rank: Rank) -> str:
         "worse": "is worse",
         "undecided": "is not shown to be better",
     }[row["decision"]]
-    return f"{row['contender']}, later in the ladder, {how}: {format_difference(row['difference'], best_rank.name)} on test."
+    return (
+        f"{row['contender']}, later in the ladder, {how}: "
+        f"{format_difference(row['difference'], best_rank.name)} on test."
+    )
 
 
 def format_difference(difference: float, other: str) -> str:

@@ -42,7 +42,9 @@ def render_report(
         "sure": cells.format_confidence,
     }
     template = environment.from_string(files("loratory.evaluation").joinpath("report.html.jinja").read_text("utf-8"))
-    return template.render(**_collect_template_facts(ladder, task, quality or {}), **_draw_charts(ladder, results, task))
+    return template.render(
+        **_collect_template_facts(ladder, task, quality or {}), **_draw_charts(ladder, results, task)
+    )
 
 
 def _collect_template_facts(ladder: Mapping[str, Any], task: Task, quality: Mapping[str, JSON]) -> dict[str, Any]:
@@ -91,7 +93,12 @@ def _draw_charts(ladder: Mapping[str, Any], results: Sequence[ContenderResult], 
     if isinstance(task, Labelled):
         drawn |= {"confusion": charts.draw_confusion_matrix(task, test, name), "pairs": find_confused_pairs(task, test)}
     drawn["mistakes"] = [
-        {**row, "input": _format_value(row["input"]), "expected": _format_value(row["expected"]), "answer": _format_value(row["answer"])}
+        {
+            **row,
+            "input": _format_value(row["input"]),
+            "expected": _format_value(row["expected"]),
+            "answer": _format_value(row["answer"]),
+        }
         for row in find_confident_mistakes(test)
     ]
     return drawn

@@ -10,7 +10,7 @@ from typing import Any
 
 from loratory.artifacts.files import write_bytes
 from loratory.errors import ArtifactError, make_missing_extra
-from loratory.protocols import Example, ScoredPredictions, Prediction
+from loratory.protocols import Example, Prediction, ScoredPredictions
 from loratory.schemas import to_compact_json
 
 TEXT_COLUMNS = ("id", "group", "input", "expected", "answer", "why", "probabilities", "raw", "by", "marks")
@@ -24,7 +24,9 @@ def write_predictions(file: Path, outcome: ScoredPredictions) -> None:
     """
     arrow, parquet = _import_pyarrow()
     rows = [_build_row(*triple) for triple in zip(outcome.examples, outcome.predictions, outcome.counts, strict=True)]
-    schema = arrow.schema([*((name, arrow.string()) for name in TEXT_COLUMNS), *((name, arrow.float64()) for name in NUMBER_COLUMNS)])
+    schema = arrow.schema(
+        [*((name, arrow.string()) for name in TEXT_COLUMNS), *((name, arrow.float64()) for name in NUMBER_COLUMNS)]
+    )
     buffer = io.BytesIO()
     parquet.write_table(arrow.Table.from_pylist(rows, schema=schema), buffer, compression="zstd")
     write_bytes(file, buffer.getvalue())

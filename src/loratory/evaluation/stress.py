@@ -32,7 +32,9 @@ class PerturbedOutcomes:
         return index_groups(self.before.examples)
 
 
-def measure_perturbation(task: Task, outcomes: PerturbedOutcomes, evidence: EvidenceSpec, max_examples: int) -> dict[str, JSON]:
+def measure_perturbation(
+    task: Task, outcomes: PerturbedOutcomes, evidence: EvidenceSpec, max_examples: int
+) -> dict[str, JSON]:
     """What one perturbation does to one predictor; of labels and of spans alike the change of the headline score."""
     if not outcomes.before.examples:
         return {"score": None, "examples": []}
@@ -82,7 +84,9 @@ def measure_score_change(task: Task, outcomes: PerturbedOutcomes, evidence: Evid
     name = task.headline
     was, now = (float(task.summarise(outcome.sum_counts())[name]) for outcome in (outcomes.before, outcomes.after))
     resampling = draw_resamples(outcomes.groups, evidence.resamples, evidence.seed)
-    before, after = (resample_scores(resampling, one.counts, task, [name])[name] for one in (outcomes.before, outcomes.after))
+    before, after = (
+        resample_scores(resampling, one.counts, task, [name])[name] for one in (outcomes.before, outcomes.after)
+    )
     found = pair_counts(task, name, (outcomes.after.counts, outcomes.before.counts), after - before, resampling)
     low, high = found.interval(evidence.confidence)
     return {"name": name, "before": was, "after": now, "change": now - was, "low": low, "high": high}
@@ -94,7 +98,9 @@ def find_changed_examples(task: Any, outcomes: PerturbedOutcomes, max_examples: 
     for number in range(len(outcomes.before.examples)):
         said, now = outcomes.before.predictions[number], outcomes.after.predictions[number]
         lost = outcomes.before.counts[number]["reward"] - outcomes.after.counts[number]["reward"]
-        same = _get_label(task, said.answer) == _get_label(task, now.answer) if isinstance(task, Labelled) else lost == 0
+        same = (
+            _get_label(task, said.answer) == _get_label(task, now.answer) if isinstance(task, Labelled) else lost == 0
+        )
         if not same:
             rows.append((lost, number))
     worst = sorted(rows, key=lambda row: (-row[0], row[1]))[:max_examples]
@@ -139,7 +145,8 @@ def format_stress_lines(stress_report: Mapping[str, Any]) -> list[str]:
         said.append(f"{row['name']:<12} {_describe_row(row)}")
         for one in row["examples"][:1]:
             said.append(
-                f"{'':<12} {_escape_invisible(one['perturbed'])}: {_format_answer(one['before'])} before, {_format_answer(one['after'])} now"
+                f"{'':<12} {_escape_invisible(one['perturbed'])}: {_format_answer(one['before'])} before, "
+                f"{_format_answer(one['after'])} now"
             )
     return said
 

@@ -14,13 +14,17 @@ BarValues = tuple[float, float, float]  # value and interval, in percent
 def draw_stress_chart(rows: Sequence[Mapping[str, Any]], places: Mapping[str, int]) -> str:
     """Share of answers that change, or of spans the change of the score, with intervals; nothing without stress."""
     rows = [row for row in rows if row.get("stress")]
-    found = {row["name"]: {one["name"]: facts for one in row["stress"] if (facts := _get_bar_values(one))} for row in rows}
+    found = {
+        row["name"]: {one["name"]: facts for one in row["stress"] if (facts := _get_bar_values(one))} for row in rows
+    }
     names = _sort_perturbations(found)
     if not names:
         return ""
     flips = any(one.get("flips") for row in rows for one in row["stress"])
     thick = 0.8 / len(found)
-    with open_figure("stress", CHART_WIDTH, max(1.0 + 0.15 * len(found) * len(names) + 0.14 * len(names), 2.6)) as figure:
+    with open_figure(
+        "stress", CHART_WIDTH, max(1.0 + 0.15 * len(found) * len(names) + 0.14 * len(names), 2.6)
+    ) as figure:
         axes = figure.subplots()
         for number, (contender, of) in enumerate(found.items()):
             spots = [(place, of[name]) for place, name in enumerate(names) if name in of]

@@ -23,13 +23,15 @@ import numpy.typing as npt
 
 from loratory.evaluation.bootstrap import Floats, Integers
 from loratory.evaluation.proportions import Proportion, estimate_proportion
-from loratory.predictors.operated import MIN_PROBABILITY, MAX_PROBABILITY, NO_LABEL, OperatingPoint, choose_labels
+from loratory.predictors.operated import MAX_PROBABILITY, MIN_PROBABILITY, NO_LABEL, OperatingPoint, choose_labels
 from loratory.specs.operating import ThresholdSpec
 
 Booleans = npt.NDArray[np.bool_]
 
 BLEND_SHARES = (0.0, 0.5, 1.0)  # of the way from thresholds that are alike to those of each demand alone
-FALSE_POSITIVE_SHIFT = 3.0  # log-odds by which labels with a budget of false positives may lie higher against labels of recall
+FALSE_POSITIVE_SHIFT = (
+    3.0  # log-odds by which labels with a budget of false positives may lie higher against labels of recall
+)
 MAX_TRIED_STEPS = 16  # places tried at a time
 PATH_MARGIN = 0.1  # log-odds before the first text that changes: where the path begins
 UNREACHABLE_THRESHOLD = math.nextafter(1.0, 2.0)  # a threshold that no probability reaches
@@ -107,7 +109,9 @@ def build_requirements(specs: Mapping[str, ThresholdSpec], labels: Sequence[str]
     ]
 
 
-def prove_thresholds(requirements: Sequence[Requirement], point: OperatingPoint, sample: ScoredSample, direction_sample: ScoredSample) -> tuple[OperatingPoint, dict[str, Any]]:
+def prove_thresholds(
+    requirements: Sequence[Requirement], point: OperatingPoint, sample: ScoredSample, direction_sample: ScoredSample
+) -> tuple[OperatingPoint, dict[str, Any]]:
     """The point with thresholds, and {label: {at, proven, bound, value, n, level, why, ...what was asked}}.
 
     point: without thresholds. sample: the calibration part, by which places are tried. other: another labelled part, by
@@ -129,7 +133,9 @@ def prove_thresholds(requirements: Sequence[Requirement], point: OperatingPoint,
             "why": None if sure else explain_failure(one, walked.safest, sample),
             **one.spec.model_dump(exclude_none=True),
         }
-        for one, part, sure in zip(requirements, _measure_requirements(requirements, walked.chosen, sample), walked.proven, strict=True)
+        for one, part, sure in zip(
+            requirements, _measure_requirements(requirements, walked.chosen, sample), walked.proven, strict=True
+        )
     }
     return walked.chosen, found
 
@@ -143,7 +149,9 @@ class FixedSequenceResult:
     chosen: OperatingPoint
 
 
-def run_fixed_sequence(direction: ThresholdDirection, point: OperatingPoint, sample: ScoredSample) -> FixedSequenceResult:
+def run_fixed_sequence(
+    direction: ThresholdDirection, point: OperatingPoint, sample: ScoredSample
+) -> FixedSequenceResult:
     """Along a path from the safest place on, until a demand that held there is not held any more."""
     demands, steps = direction.requirements, _list_steps(direction, sample)
 
@@ -157,7 +165,9 @@ def run_fixed_sequence(direction: ThresholdDirection, point: OperatingPoint, sam
     def holds(step: float) -> bool:
         return all(
             part.lower_bound(one.bound_level) >= one.min_share if sure else part.value >= best.value
-            for one, part, best, sure in zip(demands, _measure_requirements(demands, at(step), sample), safest, proven, strict=True)
+            for one, part, best, sure in zip(
+                demands, _measure_requirements(demands, at(step), sample), safest, proven, strict=True
+            )
         )
 
     # where every label has a floor of recall, higher thresholds would only leave texts without an answer
@@ -165,7 +175,9 @@ def run_fixed_sequence(direction: ThresholdDirection, point: OperatingPoint, sam
     return FixedSequenceResult(start, proven, at(find_last_held(steps, holds)) if gains else start)
 
 
-def _measure_requirements(requirements: Sequence[Requirement], point: OperatingPoint, sample: ScoredSample) -> list[Proportion]:
+def _measure_requirements(
+    requirements: Sequence[Requirement], point: OperatingPoint, sample: ScoredSample
+) -> list[Proportion]:
     served = sample.choose_labels(point)
     return [one.measure(sample, served) for one in requirements]
 
@@ -177,7 +189,9 @@ def find_last_held(steps: Floats, holds: Callable[[float], bool]) -> float:
     """
     held, failed = 0, len(steps)
     while failed - held > 1:
-        tried = np.unique(np.linspace(held + 1, failed - 1, min(MAX_TRIED_STEPS, failed - held - 1)).round().astype(int))
+        tried = np.unique(
+            np.linspace(held + 1, failed - 1, min(MAX_TRIED_STEPS, failed - held - 1)).round().astype(int)
+        )
         for place in tried.tolist():
             if not holds(float(steps[place])):
                 failed = place
@@ -186,7 +200,9 @@ def find_last_held(steps: Floats, holds: Callable[[float], bool]) -> float:
     return float(steps[held])
 
 
-def choose_direction(requirements: Sequence[Requirement], point: OperatingPoint, direction_sample: ScoredSample) -> ThresholdDirection:
+def choose_direction(
+    requirements: Sequence[Requirement], point: OperatingPoint, direction_sample: ScoredSample
+) -> ThresholdDirection:
     """Of some ways in which thresholds may lie to one another, the one that comes to most on another labelled part.
 
     They lie between alike for all labels, and each where its own demand could just be proven if it were the only one.
@@ -195,26 +211,51 @@ def choose_direction(requirements: Sequence[Requirement], point: OperatingPoint,
     alike = np.full(len(requirements), _logit(1 / max(len(direction_sample.labels), 2)))
     if len(requirements) < 2 or not len(direction_sample.probabilities):
         return ThresholdDirection(requirements, alike)
-    own = np.array([_find_lone_threshold(one, point, direction_sample, x) for one, x in zip(requirements, alike.tolist(), strict=True)])
+    own = np.array(
+        [
+            _find_lone_threshold(one, point, direction_sample, x)
+            for one, x in zip(requirements, alike.tolist(), strict=True)
+        ]
+    )
     safer = np.array([0.0 if one.is_recall else FALSE_POSITIVE_SHIFT for one in requirements])
     shifts = [safer * 0, safer] if 0 < np.count_nonzero(safer) < len(requirements) else [safer * 0]
-    tried = [ThresholdDirection(requirements, alike + part * (own - alike) + shift) for part in BLEND_SHARES for shift in shifts]
+    tried = [
+        ThresholdDirection(requirements, alike + part * (own - alike) + shift)
+        for part in BLEND_SHARES
+        for shift in shifts
+    ]
 
     def key(direction: ThresholdDirection) -> tuple[float, ...]:
         walked = run_fixed_sequence(direction, point, direction_sample)
         parts = _measure_requirements(requirements, walked.safest, direction_sample)
-        short = min(min(part.lower_bound(one.bound_level) - one.min_share, 0.0) for one, part in zip(requirements, parts, strict=True))
-        return float(sum(walked.proven)), short, _measure_kept_share(requirements, direction_sample.choose_labels(walked.chosen), direction_sample.expected)
+        short = min(
+            min(part.lower_bound(one.bound_level) - one.min_share, 0.0)
+            for one, part in zip(requirements, parts, strict=True)
+        )
+        return (
+            float(sum(walked.proven)),
+            short,
+            _measure_kept_share(requirements, direction_sample.choose_labels(walked.chosen), direction_sample.expected),
+        )
 
     return max(tried, key=key)
 
 
-def _find_lone_threshold(requirement: Requirement, point: OperatingPoint, direction_sample: ScoredSample, unknown: float) -> float:
+def _find_lone_threshold(
+    requirement: Requirement, point: OperatingPoint, direction_sample: ScoredSample, unknown: float
+) -> float:
     """Log-odds of the threshold at which a label could just be proven if no other had one."""
-    counted = requirement.select_counted(direction_sample.expected) & ~direction_sample.unanswered & (direction_sample.scores >= point.least)
+    counted = (
+        requirement.select_counted(direction_sample.expected)
+        & ~direction_sample.unanswered
+        & (direction_sample.scores >= point.least)
+    )
     if not counted.any():
         return unknown
-    missed, logits = _find_provable_miss_share(requirement, int(counted.sum())), direction_sample.logits[counted, requirement.label_index]
+    missed, logits = (
+        _find_provable_miss_share(requirement, int(counted.sum())),
+        direction_sample.logits[counted, requirement.label_index],
+    )
     share, method = (missed, "lower") if requirement.is_recall else (1 - missed, "higher")
     return float(np.quantile(logits, share, method=method))  # type: ignore[call-overload]
 
@@ -234,7 +275,9 @@ def _find_provable_miss_share(requirement: Requirement, n: int) -> float:
     from scipy.special import bdtr
 
     wrong = np.arange(n + 1)
-    return float(max((bdtr(wrong, max(n, 1), 1 - requirement.min_share) <= 1 - requirement.bound_level).sum() - 1, 0) / max(n, 1))
+    return float(
+        max((bdtr(wrong, max(n, 1), 1 - requirement.min_share) <= 1 - requirement.bound_level).sum() - 1, 0) / max(n, 1)
+    )
 
 
 def _list_steps(direction: ThresholdDirection, sample: ScoredSample) -> Floats:
@@ -278,11 +321,17 @@ def explain_failure(requirement: Requirement, point: OperatingPoint, sample: Sco
             "give more calibration examples, or ask for less"
         )
     answering = replace(point, score=None, least=-math.inf)
-    if requirement.measure(sample, sample.choose_labels(answering)).lower_bound(requirement.bound_level) >= requirement.min_share:
+    if (
+        requirement.measure(sample, sample.choose_labels(answering)).lower_bound(requirement.bound_level)
+        >= requirement.min_share
+    ):
         turned = float(((sample.scores < point.least) & (counted > 0)).sum() / counted.sum())
         return f"abstention turns away {turned:.1%} of the label's texts: raise abstain: keep, or lower recall"
     alone = replace(point, thresholds={requirement.label: point.thresholds[requirement.label]})
-    if requirement.measure(sample, sample.choose_labels(alone)).lower_bound(requirement.bound_level) >= requirement.min_share:
+    if (
+        requirement.measure(sample, sample.choose_labels(alone)).lower_bound(requirement.bound_level)
+        >= requirement.min_share
+    ):
         rivals = ", ".join(sorted(set(point.thresholds) - {requirement.label}))
         return f"too many of its texts go to {rivals}, whose thresholds have to hold too: ask for less of these labels"
     return "no threshold holds it: ask for less, or give the model more to learn from"

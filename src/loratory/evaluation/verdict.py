@@ -8,7 +8,7 @@ from typing import Any
 from loratory.evaluation.caveats import collect_run_warnings
 from loratory.evaluation.choice import Selection
 from loratory.evaluation.headlines import VerdictInputs, compose_headline
-from loratory.evaluation.learning import measure_fine_tuning_gain, assess_learning
+from loratory.evaluation.learning import assess_learning, measure_fine_tuning_gain
 from loratory.evaluation.reasons import explain_verdict
 from loratory.protocols import JSON
 from loratory.specs.evidence import EvidenceSpec

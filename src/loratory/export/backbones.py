@@ -72,13 +72,15 @@ def _parse_head_description(files: VerifiedFiles) -> HeadDescription:
     return HeadDescription(files, kind, form, most, raw.get("long", "head"), raw.get("pooling"), raw.get("whole_words"))
 
 
-def import_with_head_description(names: Sequence[str], sources: ModelSources, head: HeadDescription, scheme: str | None = None) -> Encoder:
+def import_with_head_description(
+    names: Sequence[str], sources: ModelSources, head: HeadDescription, scheme: str | None = None
+) -> Encoder:
     """A predictor of a folder that says in `head.json` how texts are read; a stock head lies in the model itself."""
     made = import_classifier(names, sources, scheme) if head.kind == "stock" else _build_encoder(names, sources, head)
     task = made.task
     if head.form == "spans" and head.whole_words is not None:
         task = task.model_copy(update={"whole_words": head.whole_words})
-    return replace(made, task=task, max_tokens=min(head.max_tokens, made.max_tokens), long=head.long)
+    return replace(made, task=task, max_tokens=min(head.max_tokens, made.max_tokens), long_text_mode=head.long)
 
 
 def _build_encoder(names: Sequence[str], sources: ModelSources, head: HeadDescription) -> Encoder:
@@ -98,7 +100,9 @@ def _build_encoder(names: Sequence[str], sources: ModelSources, head: HeadDescri
         ) from problem
     check_finite(own, head.files.folder / HEAD_WEIGHTS_FILE)
     check_finite(trunk.model, sources.model)
-    made = Encoder(task, head.form, Network(trunk, None, own), trunk.tokenizer.max_length, trained_parameters=0, owns_backbone=True)
+    made = Encoder(
+        task, head.form, Network(trunk, None, own), trunk.tokenizer.max_length, trained_parameters=0, owns_backbone=True
+    )
     check_answers(made, sources.model)
     return made
 

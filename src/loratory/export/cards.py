@@ -101,7 +101,10 @@ def _describe_spans(task: Any) -> str:
     )
 
 
-CONTRACT_DESCRIPTIONS: tuple[tuple[Any, Callable[[Any], str]], ...] = ((Labelled, _describe_labels), (Spanned, _describe_spans))  # by capability
+CONTRACT_DESCRIPTIONS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
+    (Labelled, _describe_labels),
+    (Spanned, _describe_spans),
+)  # by capability
 
 
 def _describe_contract(task: Task) -> str:
@@ -123,7 +126,11 @@ def _pipeline_tag(predictor: Predictor) -> str | None:
         return None
     if isinstance(predictor, Decoder):
         return "text-generation"
-    return OUTPUT_ADAPTERS[predictor.output_adapter_name].stock_names.pipeline if predictor.stock_head is not None else FEATURE_EXTRACTION
+    return (
+        OUTPUT_ADAPTERS[predictor.output_adapter_name].stock_names.pipeline
+        if predictor.stock_head is not None
+        else FEATURE_EXTRACTION
+    )
 
 
 def _describe_stock_use(predictor: Predictor) -> str:
@@ -139,7 +146,8 @@ def _describe_stock_use(predictor: Predictor) -> str:
     found = " What recognisers find stands in no stock class." if predictor.span_rules else ""
     if predictor.stock_head is not None:
         return (
-            f"\n\n`merged/` opens in `{form.stock_names.auto_class}`, and `adapter/` in stock PEFT over `{base}` in the same "
+            f"\n\n`merged/` opens in `{form.stock_names.auto_class}`, and `adapter/` in stock PEFT over `{base}` "
+            "in the same "
             f"class; the head is in both.{found}{_describe_truncation(predictor)}"
         )
     return (
@@ -159,7 +167,8 @@ def _describe_truncation(predictor: Encoder) -> str:
         )
     if predictor.row_overlap:
         return (
-            f" A text of more than {most} tokens is read in windows of {most} that share {predictor.row_overlap} with the "
+            f" A text of more than {most} tokens is read in windows of {most} that share {predictor.row_overlap} "
+            "with the "
             "next; stock tools cut it there unless they are asked for windows."
         )
     return f" A text is cut at {most} tokens: stock tools do so when they are asked to cut (`truncation=True`)."
@@ -189,7 +198,9 @@ BACKBONE_DESCRIPTION = (
     "`head.safetensors` and is in no stock class, so stock classifiers and pipelines cannot answer with this folder: "
     "they would put a layer of random weights on it. Its loader is in docs/loading.md."
 )
-BASE_DESCRIPTION = "The base of `adapter/` for {count} outputs, without the adapter: alone it does not answer as the fit does."
+BASE_DESCRIPTION = (
+    "The base of `adapter/` for {count} outputs, without the adapter: alone it does not answer as the fit does."
+)
 
 
 def render_stock_card(predictor: Encoder, folder: str, merged: bool) -> str:
@@ -207,7 +218,12 @@ def render_stock_card(predictor: Encoder, folder: str, merged: bool) -> str:
     what, block = _describe_opening(predictor, folder, merged)
     title = "The base with the LoRA adapter merged in" if merged else "The base of the LoRA adapter"
     return STOCK_MODEL_CARD.format(
-        data=data.to_yaml(), title=title, what=what, block=block, cut=_describe_truncation(predictor).strip(), beside=f"\n\n{LORATORY_USE}"
+        data=data.to_yaml(),
+        title=title,
+        what=what,
+        block=block,
+        cut=_describe_truncation(predictor).strip(),
+        beside=f"\n\n{LORATORY_USE}",
     )
 
 
@@ -219,10 +235,14 @@ def _describe_opening(predictor: Encoder, folder: str, merged: bool) -> tuple[st
         opener = "AutoModel" if predictor.stock_head is None else stock.auto_class
         what = BACKBONE_DESCRIPTION.format(kind=kind) if predictor.stock_head is None else ""
         if not merged:
-            alone = BASE_DESCRIPTION.format(count=len(OUTPUT_ADAPTERS[predictor.output_adapter_name].list_output_names(predictor.task)))
+            alone = BASE_DESCRIPTION.format(
+                count=len(OUTPUT_ADAPTERS[predictor.output_adapter_name].list_output_names(predictor.task))
+            )
             what = f"{alone} {what}".strip()
         return what, f'from transformers import {opener}\n\nmodel = {opener}.from_pretrained("{folder}")'
-    options, asked = ("top_k=None", ", truncation=True") if not stock.per_token else ('aggregation_strategy="simple"', "")
+    options, asked = (
+        ("top_k=None", ", truncation=True") if not stock.per_token else ('aggregation_strategy="simple"', "")
+    )
     if stock.per_token:
         options += f", stride={predictor.row_overlap}"
     return (

@@ -13,12 +13,24 @@ from typing import Any
 
 from loratory.artifacts.manifests import MANIFEST, verify_artifact
 from loratory.errors import ArtifactError, format_value
-from loratory.export.naming import ROUTER_TASKS, LABEL_MAPPING_KEYS, LABEL_MAPPING_FILE, LORA_CONFIG_FILE, ARCHITECTURE_NAMES, detect_architecture, detect_router_task
+from loratory.export.naming import (
+    ARCHITECTURE_NAMES,
+    LABEL_MAPPING_FILE,
+    LABEL_MAPPING_KEYS,
+    LORA_CONFIG_FILE,
+    ROUTER_TASKS,
+    detect_architecture,
+    detect_router_task,
+)
 from loratory.predictors.bio import parse_labels
 
 MODEL_WEIGHTS = "model.safetensors"
 ADAPTER_WEIGHTS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-HEAD_WEIGHTS = ("classifier.weight", "score.weight", "classifier.out_proj.weight")  # matrices with a row for each output
+HEAD_WEIGHTS = (
+    "classifier.weight",
+    "score.weight",
+    "classifier.out_proj.weight",
+)  # matrices with a row for each output
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -77,8 +89,12 @@ def _choose_models(models: Sequence[DiscoveredModel]) -> Discovery:
     order = " > ".join(ARCHITECTURE_NAMES)
     for architecture, by_task in first.items():
         if len(by_task) == len(ROUTER_TASKS):
-            return Discovery(tuple(models), architecture, by_task, f"the first of {order} with {', '.join(ROUTER_TASKS)}")
-    lacks = [f"{name} lacks {', '.join(task for task in ROUTER_TASKS if task not in has)}" for name, has in first.items()]
+            return Discovery(
+                tuple(models), architecture, by_task, f"the first of {order} with {', '.join(ROUTER_TASKS)}"
+            )
+    lacks = [
+        f"{name} lacks {', '.join(task for task in ROUTER_TASKS if task not in has)}" for name, has in first.items()
+    ]
     return Discovery(tuple(models), None, {}, f"none of {order} has all three tasks: {'; '.join(lacks)}")
 
 
@@ -161,7 +177,13 @@ def read_tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 def _check_files(contents: FolderContents) -> Iterator[str]:
     folder = contents.folder
-    wanted = ["config.json", "tokenizer.json", LABEL_MAPPING_FILE, ROUTER_TASKS[contents.task].mapping_file, LORA_CONFIG_FILE]
+    wanted = [
+        "config.json",
+        "tokenizer.json",
+        LABEL_MAPPING_FILE,
+        ROUTER_TASKS[contents.task].mapping_file,
+        LORA_CONFIG_FILE,
+    ]
     for name in wanted:
         if not (folder / name).is_file():
             yield f"{name} is missing"
@@ -184,7 +206,11 @@ def _check_labels(contents: FolderContents) -> Iterator[str]:
     if not names:
         return
     job = ROUTER_TASKS[contents.task]
-    files = (("config.json", ("label2id", "id2label")), (LABEL_MAPPING_FILE, LABEL_MAPPING_KEYS), (job.mapping_file, job.mapping_keys))
+    files = (
+        ("config.json", ("label2id", "id2label")),
+        (LABEL_MAPPING_FILE, LABEL_MAPPING_KEYS),
+        (job.mapping_file, job.mapping_keys),
+    )
     for file, keys in files:
         if file in contents.json_files:
             yield from _compare_label_maps(file, contents.json_object(file), keys, names)
@@ -195,7 +221,9 @@ def _check_labels(contents: FolderContents) -> Iterator[str]:
             yield f"the labels are no BIO tags: {problem}"
 
 
-def _compare_label_maps(file: str, held: Mapping[str, Any], keys: tuple[str, str], names: Sequence[str]) -> Iterator[str]:
+def _compare_label_maps(
+    file: str, held: Mapping[str, Any], keys: tuple[str, str], names: Sequence[str]
+) -> Iterator[str]:
     to_id, to_label = keys
     expected: Mapping[str, Mapping[str, Any]] = {
         to_id: {name: i for i, name in enumerate(names)},
@@ -209,7 +237,10 @@ def _compare_label_maps(file: str, held: Mapping[str, Any], keys: tuple[str, str
             yield f"{file} has no {key}"
             continue
         odd = next(k for k in (*wanted, *given) if k not in given or k not in wanted or given[k] != wanted[k])
-        yield f"{file}: {key} of {odd!r} is {format_value(given.get(odd))}, and {format_value(wanted.get(odd))} by id2label"
+        yield (
+            f"{file}: {key} of {odd!r} is {format_value(given.get(odd))}, and {format_value(wanted.get(odd))} "
+            "by id2label"
+        )
 
 
 def _check_architecture(contents: FolderContents) -> Iterator[str]:
@@ -219,8 +250,13 @@ def _check_architecture(contents: FolderContents) -> Iterator[str]:
     if real is not None and real != said:
         yield f"the router takes it for {said} by its name, and config.json says {real}"
     classes = contents.config.get("architectures")
-    if isinstance(classes, list) and not any(str(one).endswith(ROUTER_TASKS[contents.task].class_suffix) for one in classes):
-        yield f"{contents.task} needs a class that ends in {ROUTER_TASKS[contents.task].class_suffix}, and it is {format_value(classes)}"
+    if isinstance(classes, list) and not any(
+        str(one).endswith(ROUTER_TASKS[contents.task].class_suffix) for one in classes
+    ):
+        yield (
+            f"{contents.task} needs a class that ends in {ROUTER_TASKS[contents.task].class_suffix}, and it is "
+            f"{format_value(classes)}"
+        )
 
 
 def _check_head_shapes(contents: FolderContents) -> Iterator[str]:

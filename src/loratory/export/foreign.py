@@ -17,11 +17,11 @@ from loratory.models.bases import Base, describe_base
 from loratory.models.configurations import check_parameter_count, inspect_model_folder, read_json_object
 from loratory.models.execution import run_locally
 from loratory.models.tokenizers import FastTokenizer
-from loratory.models.trunks import TorchBackbone, open_model, max_positions_of
+from loratory.models.trunks import TorchBackbone, max_positions_of, open_model
 from loratory.models.weights import read_tensors
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import OUTPUT_ADAPTERS
-from loratory.predictors.heads import StockHead, load_head_tensors, collect_head_tensors
+from loratory.predictors.heads import StockHead, collect_head_tensors, load_head_tensors
 from loratory.predictors.schemes import OUTSIDE, TAG_SCHEMES, detect_scheme_name
 from loratory.protocols import Network
 from loratory.tasks.classify import Classify
@@ -38,7 +38,9 @@ def detect_form(sources: ModelSources, names: Sequence[str] = (), scheme: str | 
     PEFT's task_type counts, else the stock class that config.json names; labels of texts where neither says it.
     Raises ArtifactError for what is no classifier, and for tags of no scheme.
     """
-    kind = (_form_of_adapter(sources.files(sources.adapter)) if sources.adapter else None) or _form_of_model(sources.files(sources.model))
+    kind = (_form_of_adapter(sources.files(sources.adapter)) if sources.adapter else None) or _form_of_model(
+        sources.files(sources.model)
+    )
     if kind == "labels":
         if scheme:
             raise ArtifactError("--scheme is for classifiers of tokens", remedy="leave --scheme out")
@@ -119,7 +121,9 @@ def import_classifier(names: Sequence[str], sources: ModelSources, scheme: str |
     digest = digest_of([base.digest, adapter.digest(adapters.WEIGHTS_FILE) if adapter else ""])[:16]
     described: Base = replace(base, digest=digest, kind="encoder")
     trunk = TorchBackbone(trunk_model, tokenizer, described)
-    predictor = Encoder(task, name, Network(trunk, None, head), tokenizer.max_length, trained_parameters=0, owns_backbone=True)
+    predictor = Encoder(
+        task, name, Network(trunk, None, head), tokenizer.max_length, trained_parameters=0, owns_backbone=True
+    )
     check_answers(predictor, sources.model)
     return predictor
 

@@ -15,7 +15,13 @@ from loratory.models import adapters
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import OUTPUT_ADAPTERS
-from loratory.predictors.heads import StockHead, collect_head_tensors, build_labelled_config, save_backbone, build_task_model
+from loratory.predictors.heads import (
+    StockHead,
+    build_labelled_config,
+    build_task_model,
+    collect_head_tensors,
+    save_backbone,
+)
 from loratory.predictors.store import build_label_maps
 from loratory.protocols import Predictor
 
@@ -40,7 +46,7 @@ def write_merged_causal(folder: Path, predictor: Decoder) -> None:
 
     The merge is done in float32, from the full-precision base, and rounded once.
     """
-    trunk: Any = predictor.network.backbone.full  # type: ignore[attr-defined]
+    trunk: Any = predictor.network.backbone.unquantized  # type: ignore[attr-defined]
     whole = copy.deepcopy(trunk.whole).to("cpu")
     merged = adapters.merge_adapter(trunk.model, predictor.network.adapter).to("cpu")
     whole.base_model.load_state_dict(merged.state_dict())
@@ -55,14 +61,16 @@ def write_stock_encoder(folder: Path, predictor: Encoder, merge: bool) -> None:
     an architecture whose own is another) it is a backbone for AutoModel whose config.json speaks of no outputs, and the
     head lies beside it as head.safetensors. head.json says how texts are read, README.md how the folder is opened.
     """
-    trunk: Any = predictor.network.backbone.full  # type: ignore[attr-defined]
+    trunk: Any = predictor.network.backbone.unquantized  # type: ignore[attr-defined]
     form, head = OUTPUT_ADAPTERS[predictor.output_adapter_name], predictor.stock_head
     names = form.list_output_names(predictor.task)
     model = adapters.merge_adapter(trunk.model, predictor.network.adapter if merge else None).to("cpu")
     config = build_labelled_config(trunk.config, names, trunk.tokenizer.pad, form.stock_names.per_token)
     if head is not None:
         with torch.random.fork_rng(devices=[]):
-            _load_stock_weights(build_task_model(config, form.stock_names.per_token), head, model).save_pretrained(folder)
+            _load_stock_weights(build_task_model(config, form.stock_names.per_token), head, model).save_pretrained(
+                folder
+            )
     else:
         save_backbone(model, folder)
     predictor.save_tokenizer(folder)

@@ -54,7 +54,11 @@ LORA_CONFIG_FILE = "lora_config.json"
 MERGED_SUFFIX = "_rust"  # behind the name of a folder: the adapter is merged in
 
 # transformers' model_type -> what the router looks for in a folder's name; it prefers the first
-ARCHITECTURE_NAMES: Mapping[str, str] = {"bert": "bert-base-uncased", "roberta": "roberta-base", "modernbert": "modernbert-base"}
+ARCHITECTURE_NAMES: Mapping[str, str] = {
+    "bert": "bert-base-uncased",
+    "roberta": "roberta-base",
+    "modernbert": "modernbert-base",
+}
 
 
 def adapter_folder_name(job: RouterTask, model_type: str, rank: int) -> str:
@@ -80,7 +84,10 @@ def detect_router_task(name: str) -> str | None:
 
 def make_label_mappings(job: RouterTask, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The mapping files of a task and what they hold for the outputs of these names."""
-    return {file: _map_both_ways(keys, names) for file, keys in ((LABEL_MAPPING_FILE, LABEL_MAPPING_KEYS), (job.mapping_file, job.mapping_keys))}
+    return {
+        file: _map_both_ways(keys, names)
+        for file, keys in ((LABEL_MAPPING_FILE, LABEL_MAPPING_KEYS), (job.mapping_file, job.mapping_keys))
+    }
 
 
 def _map_both_ways(keys: tuple[str, str], names: Sequence[str]) -> dict[str, Any]:

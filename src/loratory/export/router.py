@@ -14,7 +14,15 @@ from torch import Tensor
 from loratory.artifacts.files import to_json
 from loratory.errors import ArtifactError, UnsupportedTask, suggest_nearest
 from loratory.export.layouts import write_stock_encoder
-from loratory.export.naming import ROUTER_TASKS, LORA_CONFIG_FILE, MERGED_SUFFIX, ARCHITECTURE_NAMES, RouterTask, adapter_folder_name, make_label_mappings
+from loratory.export.naming import (
+    ARCHITECTURE_NAMES,
+    LORA_CONFIG_FILE,
+    MERGED_SUFFIX,
+    ROUTER_TASKS,
+    RouterTask,
+    adapter_folder_name,
+    make_label_mappings,
+)
 from loratory.models.bases import origin_of
 from loratory.models.execution import run_locally
 from loratory.predictors.encoder import Encoder
@@ -90,7 +98,12 @@ def check_router_fit(predictor: Predictor, task: str | None) -> RouterFit:
             allowed="a lora contender with head: stock",
             remedy="add `- lora-stock: {regime: lora, head: stock}` to the ladder, run it again, and export that one",
         )
-    return RouterFit(predictor, predictor.stock_head, predictor.network.adapter, _choose_router_task(predictor.output_adapter_name, task))
+    return RouterFit(
+        predictor,
+        predictor.stock_head,
+        predictor.network.adapter,
+        _choose_router_task(predictor.output_adapter_name, task),
+    )
 
 
 def _choose_router_task(form: str, task: str | None) -> str:
@@ -112,8 +125,10 @@ def list_export_notes(fit: RouterFit) -> list[str]:
     trunk: Any = fit.encoder.network.backbone
     said = []
     if fit.model_type not in ARCHITECTURE_NAMES:
-        said.append(f"the router opens {', '.join(ARCHITECTURE_NAMES)}: it would take a folder of {fit.model_type} for a BERT")
-    if trunk.full is not trunk:
+        said.append(
+            f"the router opens {', '.join(ARCHITECTURE_NAMES)}: it would take a folder of {fit.model_type} for a BERT"
+        )
+    if trunk.unquantized is not trunk:
         said.append("the fit was measured over a quantised base, and is merged from the base in full precision")
     return said
 
@@ -132,7 +147,9 @@ def write_router_adapter(folder: Path, fit: RouterFit, about: Mapping[str, JSON]
         f'base = {opener}.from_pretrained("{fit.base_name}", config=config)\n'
         f'model = PeftModel.from_pretrained(base, "{fit.folder_name}")'
     )
-    _write_router_files(folder, fit, {**about, "title": fit.folder_name, "what": "The LoRA adapter", "how": how, "opener": "PEFT"})
+    _write_router_files(
+        folder, fit, {**about, "title": fit.folder_name, "what": "The LoRA adapter", "how": how, "opener": "PEFT"}
+    )
 
 
 def write_merged_model(folder: Path, fit: RouterFit, about: Mapping[str, JSON]) -> float:
@@ -142,7 +159,11 @@ def write_merged_model(folder: Path, fit: RouterFit, about: Mapping[str, JSON]) 
     """
     write_stock_encoder(folder, fit.encoder, merge=True)
     opener = OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.auto_class
-    said = {"title": fit.folder_name + MERGED_SUFFIX, "what": "The base with the LoRA adapter merged in", "opener": opener}
+    said = {
+        "title": fit.folder_name + MERGED_SUFFIX,
+        "what": "The base with the LoRA adapter merged in",
+        "opener": opener,
+    }
     how = f'from transformers import {opener}\n\nmodel = {opener}.from_pretrained("{fit.folder_name}{MERGED_SUFFIX}")'
     _write_router_files(folder, fit, {**about, **said, "how": how})
     apart = max_probability_difference(folder, fit)
@@ -183,7 +204,9 @@ def _render_router_card(fit: RouterFit, said: Mapping[str, JSON]) -> str:
     from huggingface_hub import ModelCardData
 
     origin, licence = origin_of(fit.encoder.network.backbone.name)
-    where = "" if origin or said["opener"] != "PEFT" else f" over its base, the folder that was called `{fit.base_name}`"
+    where = (
+        "" if origin or said["opener"] != "PEFT" else f" over its base, the folder that was called `{fit.base_name}`"
+    )
     data = ModelCardData(
         base_model=origin,
         license=licence,
@@ -202,8 +225,8 @@ def max_probability_difference(folder: Path, fit: RouterFit) -> float:
     opener = getattr(transformers, OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.auto_class)
     model = opener.from_pretrained(str(folder), trust_remote_code=False, use_safetensors=True).eval()
     trunk: Any = fit.encoder.network.backbone
-    rows = [ids for ids, _ in trunk.tokenizer.many(_make_probe_texts(fit.output_names), fit.encoder.max_tokens)]
-    network = replace(fit.encoder.network, trunk=trunk.full)
+    rows = [ids for ids, _ in trunk.tokenizer.encode_batch(_make_probe_texts(fit.output_names), fit.encoder.max_tokens)]
+    network = replace(fit.encoder.network, backbone=trunk.full)
     ours: Sequence[Tensor] = run_locally([EncodeRequest(network, ids) for ids in rows])
     apart = 0.0
     for ids, one in zip(rows, ours, strict=True):

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.contents import VerifiedFiles, UnlistedFiles, open_files
+from loratory.artifacts.contents import UnlistedFiles, VerifiedFiles, open_files
 from loratory.artifacts.foreign_files import read_json
 from loratory.artifacts.tensor_headers import count_elements, read_header
 from loratory.errors import ArtifactError, BaseModelError
-from loratory.models.bases import EMBEDDED_BASES, ORIGINS, suggest_conversion, name_foreign_weights, resolve_base
-from loratory.models.configurations import check_entries, inspect_adapter_folder, inspect_model_folder, read_json_object, read_json_value
+from loratory.models.bases import EMBEDDED_BASES, ORIGINS, name_foreign_weights, resolve_base, suggest_conversion
+from loratory.models.configurations import (
+    check_entries,
+    inspect_adapter_folder,
+    inspect_model_folder,
+    read_json_object,
+    read_json_value,
+)
 from loratory.models.tokenizers import VOCABULARY_FILES
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -80,7 +86,9 @@ def _find_adapter_base(files: VerifiedFiles, own: VerifiedFiles, asked: str | No
     folder, adapter = files.folder, own.folder
     if asked is not None:
         return _resolve_base(asked, folder)
-    inside = [top for top in files.list_top_level() if top.startswith("base_") and _is_model_folder(files.open_subfolder(top))]
+    inside = [
+        top for top in files.list_top_level() if top.startswith("base_") and _is_model_folder(files.open_subfolder(top))
+    ]
     if inside:
         return folder / inside[0]
     raw = read_json_object(own, ADAPTER_CONFIG)

@@ -8,7 +8,7 @@ from typing import Any
 from loratory.artifacts.locks import hold_lock
 from loratory.artifacts.manifests import open_artifact
 from loratory.errors import ArtifactError
-from loratory.flows.bench import RunContext, FittedContender
+from loratory.flows.bench import FittedContender, RunContext
 from loratory.flows.listening import EventListener
 from loratory.flows.opening import read_ladder, read_unsealed_ladder
 from loratory.flows.preparing import load_prepared
@@ -34,7 +34,14 @@ def _rebuild_locked(folder: Path, on_event: EventListener) -> Path:
     spec = parse_spec(values, make_parser(file, lines), folder)
     split = load_prepared(spec, open_artifact(folder / "data"))
     bench = RunContext(
-        spec, split, folder / "contenders", TorchBackbonePool(), ActivationCache(run_locally), on_event, lambda: False, spec.training
+        spec,
+        split,
+        folder / "contenders",
+        TorchBackbonePool(),
+        ActivationCache(run_locally),
+        on_event,
+        lambda: False,
+        spec.training,
     )
     fitted, failures = {}, {}
     rows = {row["name"]: row for row in ladder["contenders"]}

@@ -16,7 +16,7 @@ from loratory.flows.preparing import PreparedSplit
 from loratory.models.activations import ActivationCache
 from loratory.models.bases import Base, resolve_base
 from loratory.models.trunks import TorchBackbonePool
-from loratory.protocols import TrainSet, ScoredPredictions
+from loratory.protocols import ScoredPredictions, TrainSet
 from loratory.specs.frame import Contender, Spec
 from loratory.specs.training import TrainingSpec
 

@@ -47,7 +47,9 @@ class RemoteAnswerer:
     def stream(self, input: Input, on_token: Callable[[str], None]) -> None:
         """The answer to one input, heard while it is written, and a line's end. Raises Unfit, ServerError."""
         if not self.can_stream:
-            raise UnsupportedTask(f"{self.name} does not write its answer", where="--stream", allowed="a task that writes")
+            raise UnsupportedTask(
+                f"{self.name} does not write its answer", where="--stream", allowed="a task that writes"
+            )
         with self.client.stream(self.name, input=input) as pieces:
             for piece in pieces:
                 on_token(piece)
@@ -168,4 +170,4 @@ def evaluate_remote(remote: RemoteAnswerer, data: str, columns: Sequence[str]) -
     timed: Any = TimedRemotePredictor(remote)
     look = TestReader(remote.name, f"server task {remote.name}", f"evaluate by URL: {data}")
     scores = score_predictor(timed, data, columns, look)
-    return {"task": remote.name, **scores, **timed.facts()}
+    return {"task": remote.name, **scores, **timed.summarize_calls()}

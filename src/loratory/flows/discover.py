@@ -56,7 +56,8 @@ def format_discovery(found: dict[str, Any]) -> list[str]:
     ]
     widths = [max(len(row[k]) for row in (TABLE_HEADER, *rows)) for k in range(len(TABLE_HEADER))]
     made = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (TABLE_HEADER, *rows)
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (TABLE_HEADER, *rows)
     ]
     made += ["", f"taken (*): {found['architecture'] or 'nothing'}: {found['why']}"]
     for model in found["models"]:

@@ -18,7 +18,7 @@ from loratory.evaluation.contest import list_overall_scores
 from loratory.evaluation.intervals import compute_score_interval
 from loratory.flows.opening import open_predictor
 from loratory.models.execution import run_locally
-from loratory.protocols import Example, ScoredPredictions, Predictor, Task, predict_and_score
+from loratory.protocols import Example, Predictor, ScoredPredictions, Task, predict_and_score
 from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec
 
@@ -30,7 +30,9 @@ def evaluate_on_data(source: Path, data: str, contender: str | None, columns: Se
     return {"artifact": str(folder), **score_predictor(predictor, data, columns, look)}
 
 
-def score_predictor(predictor: Predictor, data: str, columns: Sequence[str], test_read: ledger.TestReader) -> dict[str, Any]:
+def score_predictor(
+    predictor: Predictor, data: str, columns: Sequence[str], test_read: ledger.TestReader
+) -> dict[str, Any]:
     """The same of any predictor; the reading is noted before it happens. Raises DataError, StorageError."""
     task: Any = predictor.task
     examples = read_labelled_examples(task, data, columns)

@@ -12,16 +12,26 @@ from loratory.artifacts.contents import VerifiedFiles
 from loratory.artifacts.locks import hold_lock
 from loratory.artifacts.manifests import MANIFEST, digest_of, open_artifact, read_manifest, stage_artifact
 from loratory.errors import ArtifactError, SpecError, suggest_nearest
-from loratory.export.naming import ROUTER_TASKS, MERGED_SUFFIX
+from loratory.export.naming import MERGED_SUFFIX, ROUTER_TASKS
 from loratory.flows.opening import find_fit_folder
 from loratory.predictors.finders import SPAN_RULES_FILE as FINDERS
 from loratory.predictors.operated import OPERATING_POINT_FILE as POINT
 
-POINT_NOT_EXPORTED = "the fit's operating point stays behind: stock classes know no temperature, threshold or abstention"
-SPAN_RULES_NOT_EXPORTED = "the fit's recognisers stay behind: stock classes give what the head says of a text, and no more"
-POINT_ONLY_IN_LORATORY = "stock classes know no temperature, threshold or abstention: loratory alone answers at the fit's point"
-SPAN_RULES_ONLY_IN_LORATORY = "stock classes give what the head says of a text: loratory alone adds what recognisers find"
-ROUTER_ORDER_WARNING = "the router takes a task's first folder in the order of names: let it walk one with the _rust twins alone"
+POINT_NOT_EXPORTED = (
+    "the fit's operating point stays behind: stock classes know no temperature, threshold or abstention"
+)
+SPAN_RULES_NOT_EXPORTED = (
+    "the fit's recognisers stay behind: stock classes give what the head says of a text, and no more"
+)
+POINT_ONLY_IN_LORATORY = (
+    "stock classes know no temperature, threshold or abstention: loratory alone answers at the fit's point"
+)
+SPAN_RULES_ONLY_IN_LORATORY = (
+    "stock classes give what the head says of a text: loratory alone adds what recognisers find"
+)
+ROUTER_ORDER_WARNING = (
+    "the router takes a task's first folder in the order of names: let it walk one with the _rust twins alone"
+)
 
 
 ARTIFACT_FILES = (  # what predictors.store reads
@@ -67,7 +77,8 @@ def export_fit(request: ExportRequest) -> ExportResult:
         )
     if request.task_name is not None and (request.layout != "router" or request.task_name not in ROUTER_TASKS):
         raise SpecError(
-            f"there is no task {request.task_name!r} of --layout {request.layout}{suggest_nearest(request.task_name, ROUTER_TASKS)}",
+            f"there is no task {request.task_name!r} of --layout "
+            f"{request.layout}{suggest_nearest(request.task_name, ROUTER_TASKS)}",
             where="--task-name",
             allowed=f"{', '.join(ROUTER_TASKS)} with --layout router",
         )
@@ -126,10 +137,14 @@ def _export_stock(request: ExportRequest) -> ExportResult:
         for name in files:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             (part / name).write_bytes(artifact.read(name))
-    return ExportResult([request.output], _describe_left_behind(artifact, POINT_ONLY_IN_LORATORY, SPAN_RULES_ONLY_IN_LORATORY))
+    return ExportResult(
+        [request.output], _describe_left_behind(artifact, POINT_ONLY_IN_LORATORY, SPAN_RULES_ONLY_IN_LORATORY)
+    )
 
 
-def _describe_left_behind(fit: VerifiedFiles, point: str = POINT_NOT_EXPORTED, span_rules: str = SPAN_RULES_NOT_EXPORTED) -> list[str]:
+def _describe_left_behind(
+    fit: VerifiedFiles, point: str = POINT_NOT_EXPORTED, span_rules: str = SPAN_RULES_NOT_EXPORTED
+) -> list[str]:
     """What stock classes cannot carry."""
     return [said for file, said in ((POINT, point), (FINDERS, span_rules)) if fit.has(file)]
 
@@ -142,7 +157,7 @@ def _is_stock(name: str) -> bool:
 def _export_router(request: ExportRequest) -> ExportResult:
     """The adapter's folder and its merged twin, under the router's names."""
     folder = find_fit_folder(request.source, request.contender)  # a mistake is told before the libraries are loaded
-    from loratory.export.router import list_export_notes, check_router_fit, write_router_adapter, write_merged_model
+    from loratory.export.router import check_router_fit, list_export_notes, write_merged_model, write_router_adapter
     from loratory.models.trunks import TorchBackbonePool
     from loratory.predictors import store
 
@@ -160,7 +175,17 @@ def _export_router(request: ExportRequest) -> ExportResult:
     if request.with_adapter:
         with stage_artifact(plain, about) as part:
             write_router_adapter(part, fit, said)
-    return ExportResult(targets, [*list_export_notes(fit), *_describe_left_behind(artifact), *([ROUTER_ORDER_WARNING] if request.with_adapter else [])])
+    return ExportResult(
+        targets,
+        [
+            *list_export_notes(fit),
+            *_describe_left_behind(artifact),
+            *([ROUTER_ORDER_WARNING] if request.with_adapter else []),
+        ],
+    )
 
 
-EXPORT_LAYOUTS: Mapping[str, Callable[[ExportRequest], ExportResult]] = {"stock": _export_stock, "router": _export_router}
+EXPORT_LAYOUTS: Mapping[str, Callable[[ExportRequest], ExportResult]] = {
+    "stock": _export_stock,
+    "router": _export_router,
+}

@@ -12,9 +12,9 @@ from typing import Any
 from loratory import __version__
 from loratory.artifacts.files import to_json, write_json
 from loratory.artifacts.manifests import read_manifest, stage_artifact, verify_artifact
-from loratory.errors import ArtifactError, TrainingDiverged, LoratoryError, RunInterrupted, StorageError
+from loratory.errors import ArtifactError, LoratoryError, RunInterrupted, StorageError, TrainingDiverged
 from loratory.evaluation.rows import write_predictions
-from loratory.flows.bench import RunContext, FittedContender, fit_identity, validation_rank_key
+from loratory.flows.bench import FittedContender, RunContext, fit_identity, validation_rank_key
 from loratory.flows.listening import EventListener
 from loratory.flows.operating import fit_operating_point
 from loratory.flows.trials import tune_contender
@@ -79,7 +79,9 @@ def _read_earlier_failure(file: Path, identity: str) -> TrainingDiverged | None:
         return None
     if not isinstance(kept, dict) or kept.get("identity") != identity:
         return None
-    return TrainingDiverged(kept["problem"], where=kept["where"], remedy=f"{kept['remedy']} (it failed before; kept in {file})")
+    return TrainingDiverged(
+        kept["problem"], where=kept["where"], remedy=f"{kept['remedy']} (it failed before; kept in {file})"
+    )
 
 
 def _fit_seeds(context: RunContext, contender: Contender) -> dict[int, Path]:
@@ -110,7 +112,9 @@ def _fit_or_reuse(context: RunContext, contender: Contender, seed: int, folder: 
     started, context.activation_cache.shared_seconds = time.monotonic(), 0.0
     predictor = _fit_predictor(context, contender, seed, checkpoints, facts)
     # as if alone: before a stop, now, and what another contender had computed for this one
-    facts["seconds"] = max(facts.get("seconds", 0.0), time.monotonic() - started) + context.activation_cache.shared_seconds
+    facts["seconds"] = (
+        max(facts.get("seconds", 0.0), time.monotonic() - started) + context.activation_cache.shared_seconds
+    )
     about = {
         "kind": "fit",
         "identity": identity,
@@ -144,7 +148,9 @@ def _is_reusable(context: RunContext, folder: Path, identity: str) -> bool:
     return True
 
 
-def _write_fit(context: RunContext, folder: Path, predictor: Predictor, about: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+def _write_fit(
+    context: RunContext, folder: Path, predictor: Predictor, about: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
     predictor, point = fit_operating_point(context, predictor)
     validation = predict_and_score(predictor, context.train_set.validation, run_locally)
     size = predictor.count_parameters()

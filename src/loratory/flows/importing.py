@@ -15,7 +15,7 @@ from loratory.artifacts.contents import VerifiedFiles, open_files
 from loratory.artifacts.locks import hold_lock
 from loratory.artifacts.manifests import open_artifact, read_manifest, stage_artifact
 from loratory.errors import ArtifactError
-from loratory.export.sources import ModelSources, inspect_headers, read_labels, locate_weights, count_head_outputs
+from loratory.export.sources import ModelSources, count_head_outputs, inspect_headers, locate_weights, read_labels
 from loratory.flows.opening import PREDICTOR_FILE
 from loratory.flows.sandbox import SandboxLimits, call_limited
 from loratory.protocols import Predictor
@@ -38,7 +38,9 @@ def import_folder(
     _check_folder_exists(folder)
     with hold_lock(output, 0):
         _check_output_free(output)
-        return _copy_own_artifact(folder, output, base, labels, scheme) or _build_and_write(folder, output, base, labels, scheme)
+        return _copy_own_artifact(folder, output, base, labels, scheme) or _build_and_write(
+            folder, output, base, labels, scheme
+        )
 
 
 def _build_and_write(folder: Path, output: Path, base: str | None, labels: Sequence[str], scheme: str | None) -> str:
@@ -60,16 +62,22 @@ def import_in_sandbox(
     _check_folder_exists(folder)
     with hold_lock(output, 0):
         _check_output_free(output)
-        return _copy_own_artifact(folder, output, base, labels, scheme) or _call_sandboxed_import(folder, output, base, labels, scheme)
+        return _copy_own_artifact(folder, output, base, labels, scheme) or _call_sandboxed_import(
+            folder, output, base, labels, scheme
+        )
 
 
-def _call_sandboxed_import(folder: Path, output: Path, base: str | None, labels: Sequence[str], scheme: str | None) -> str:
+def _call_sandboxed_import(
+    folder: Path, output: Path, base: str | None, labels: Sequence[str], scheme: str | None
+) -> str:
     found, _, elements = _inspect_sources(open_files(folder), base, labels)
     own = None if found.adapter is None else str(found.model)  # found once: the other process fetches nothing
-    limits = SandboxLimits(BASE_CPU_SECONDS + elements / MIN_ELEMENTS_PER_SECOND, SPARE_MEMORY_BYTES + WEIGHT_COPIES * 4 * elements)
+    limits = SandboxLimits(
+        BASE_CPU_SECONDS + elements / MIN_ELEMENTS_PER_SECOND, SPARE_MEMORY_BYTES + WEIGHT_COPIES * 4 * elements
+    )
     arguments = [str(folder), str(output), own, list(labels), scheme]
     try:
-        return str(call_limited("loratory.flows.importing:import_named", arguments, limits))
+        return str(call_limited("loratory.flows.importing:import_with_plain_arguments", arguments, limits))
     except ChildProcessError as problem:
         raise ArtifactError(
             f"it cannot be taken in: {problem}",
@@ -79,7 +87,9 @@ def _call_sandboxed_import(folder: Path, output: Path, base: str | None, labels:
         ) from problem
 
 
-def import_with_plain_arguments(folder: str, output: str, base: str | None, labels: Sequence[str], scheme: str | None) -> str:
+def import_with_plain_arguments(
+    folder: str, output: str, base: str | None, labels: Sequence[str], scheme: str | None
+) -> str:
     """`import_folder` by names alone, of an output that the caller holds."""
     _check_output_free(Path(output))
     return _build_and_write(Path(folder), Path(output), base, labels, scheme)
@@ -94,14 +104,18 @@ def build_predictor(
     not list.
     """
     found, names, _ = _inspect_sources(open_files(source), base, labels)
-    from loratory.export.backbones import read_head_description, import_with_head_description
+    from loratory.export.backbones import import_with_head_description, read_head_description
     from loratory.export.foreign import import_classifier
 
     head = read_head_description(found)
-    return (import_with_head_description(names, found, head, scheme) if head else import_classifier(names, found, scheme)), found.order
+    return (
+        import_with_head_description(names, found, head, scheme) if head else import_classifier(names, found, scheme)
+    ), found.order
 
 
-def _inspect_sources(files: VerifiedFiles, base: str | None, labels: Sequence[str]) -> tuple[ModelSources, tuple[str, ...], int]:
+def _inspect_sources(
+    files: VerifiedFiles, base: str | None, labels: Sequence[str]
+) -> tuple[ModelSources, tuple[str, ...], int]:
     """Where the weights are, the names of the outputs, and how many numbers there are; raises ArtifactError."""
     found = locate_weights(files, base)
     elements = inspect_headers(found)
@@ -123,7 +137,9 @@ def _manifest_facts(folder: Path, order: str) -> dict[str, str]:
     return {"kind": "import", "source": folder.resolve().name, "order": order, "loratory": __version__}
 
 
-def _copy_own_artifact(folder: Path, output: Path, base: str | None, labels: Sequence[str], scheme: str | None) -> str | None:
+def _copy_own_artifact(
+    folder: Path, output: Path, base: str | None, labels: Sequence[str], scheme: str | None
+) -> str | None:
     """Copy an artifact of our own as it is; None where the folder is none, or is asked to be read as a foreign one.
 
     Each file is checked as it is read; what the manifest does not list stays.

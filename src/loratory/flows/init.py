@@ -20,7 +20,7 @@ from loratory.data.readers import Source, read_source
 from loratory.errors import SpecError
 from loratory.flows import starting_specs
 from loratory.flows.init_guesses import COLUMNS_BY_KIND, ChoiceAsker, InitOptions, choose_columns, infer_task_kind
-from loratory.flows.specs import SPEC_FILE, make_parser, find_recipe_folder
+from loratory.flows.specs import SPEC_FILE, find_recipe_folder, make_parser
 from loratory.measures.offsets import OffsetFormat
 from loratory.protocols import Example, Task
 from loratory.schemas import infer_schema
@@ -48,7 +48,13 @@ class DatasetSummary:
     template_values: Mapping[str, Any]
 
 
-def write_spec_for_data(data: str, output: Path, name: str | None, init_options: InitOptions = DEFAULT_OPTIONS, ask: ChoiceAsker | None = None) -> list[str]:
+def write_spec_for_data(
+    data: str,
+    output: Path,
+    name: str | None,
+    init_options: InitOptions = DEFAULT_OPTIONS,
+    ask: ChoiceAsker | None = None,
+) -> list[str]:
     """Write a commented spec for the examples at `data`; returns what was guessed.
 
     `ask` is asked where two columns could be meant; without it that is an error. Raises DataError and SpecError.

@@ -14,7 +14,7 @@ from loratory.data.column_suggestions import (
     suggest_label_columns,
     suggest_text_columns,
 )
-from loratory.data.columns import match_columns, get_value_at, sample_rows
+from loratory.data.columns import get_value_at, match_columns, sample_rows
 from loratory.data.rows import Row
 from loratory.errors import DataError, SpecError
 from loratory.protocols import JSON
@@ -52,7 +52,9 @@ def infer_task_kind(rows: Sequence[Row], init_options: InitOptions) -> tuple[str
     """The kind of task, and why; raises SpecError for a kind that init writes no spec for."""
     if init_options.task is not None:
         if init_options.task not in COLUMNS_BY_KIND:
-            raise SpecError(f"{init_options.task!r} is no kind of task", where="--task", allowed=", ".join(COLUMNS_BY_KIND))
+            raise SpecError(
+                f"{init_options.task!r} is no kind of task", where="--task", allowed=", ".join(COLUMNS_BY_KIND)
+            )
         return init_options.task, ""
     looked_at = sample_rows(rows)
     names = {key.casefold() for row in looked_at for key in row.values}
@@ -122,7 +124,9 @@ def _are_labels(answers: Sequence[JSON]) -> bool:
     return len(set(values)) <= max(2, len(values) // 2)
 
 
-def choose_columns(rows: Sequence[Row], kind: str, init_options: InitOptions, ask: ChoiceAsker | None) -> tuple[dict[str, str], list[str]]:
+def choose_columns(
+    rows: Sequence[Row], kind: str, init_options: InitOptions, ask: ChoiceAsker | None
+) -> tuple[dict[str, str], list[str]]:
     """The columns that the person named and those that take more than a name to tell; and what was guessed."""
     text, label = COLUMNS_BY_KIND[kind]
     given = {text: init_options.text, label: init_options.label, "group": init_options.group}
@@ -159,7 +163,9 @@ def _choose_label(rows: Sequence[Row], given: Mapping[str, str], ask: ChoiceAske
     taken = [others["group"]] if "group" in others else []
     labels = suggest_label_columns(looked_at, others["text"], taken)
     if len(find_close_candidates(labels)) > 1:
-        labels = add_model_gains(labels, len(looked_at), lambda path: _measure_label_gain(looked_at, others["text"], path))
+        labels = add_model_gains(
+            labels, len(looked_at), lambda path: _measure_label_gain(looked_at, others["text"], path)
+        )
     close = find_close_candidates(labels)
     return _ask_for_column(close, rows[0].file, ask) if len(close) > 1 else _first_path(labels)
 

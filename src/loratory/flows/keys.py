@@ -17,7 +17,9 @@ KEY_ACTIONS = ("add", "revoke", "list")
 def add_key(action: str, file: Path, name: str | None, admin: bool) -> str:
     """A new secret, whose hash is now in the file. Raises SpecError and DataError."""
     if action != "add":
-        raise SpecError(f"{action!r} is no action{suggest_nearest(action, KEY_ACTIONS)}", allowed=", ".join(KEY_ACTIONS))
+        raise SpecError(
+            f"{action!r} is no action{suggest_nearest(action, KEY_ACTIONS)}", allowed=", ".join(KEY_ACTIONS)
+        )
     name = _check_name(name)
     with hold_lock(file):  # of commands that run at the same time, each adds to what the others wrote
         keys = ApiKeys.read(file) if file.exists() else ApiKeys({})

@@ -17,7 +17,7 @@ import numpy as np
 from loratory.artifacts.files import write_json
 from loratory.artifacts.manifests import read_manifest
 from loratory.data.store import digest_examples
-from loratory.flows.bench import RunContext, FittedContender
+from loratory.flows.bench import FittedContender, RunContext
 from loratory.models.execution import run_locally
 from loratory.predictors import store
 from loratory.protocols import Input, Predictor
@@ -31,16 +31,22 @@ def needs_timing(context: RunContext, fitted: Mapping[str, FittedContender], fil
     kept = _read_file(file)
     timed = kept.get("contenders", {})
     same = kept.get("texts") == _identify_texts(context)
-    return any(not same or timed.get(name, {}).get("fit") != _digest_of_shipped_fit(one) for name, one in fitted.items())
+    return any(
+        not same or timed.get(name, {}).get("fit") != _digest_of_shipped_fit(one) for name, one in fitted.items()
+    )
 
 
-def time_contenders(context: RunContext, fitted: Mapping[str, FittedContender], file: Path, check_stop: Callable[[], None]) -> None:
+def time_contenders(
+    context: RunContext, fitted: Mapping[str, FittedContender], file: Path, check_stop: Callable[[], None]
+) -> None:
     """Time every contender's fit that ships, all of them together; `go_on` may raise between two texts.
 
     Whatever was timed before is timed again: figures of two occasions cannot be compared. Labels are not looked at.
     """
     texts = [example.input for example in context.split.parts.test[: context.spec.evidence.latency_texts]]
-    predictors = {name: store.load_predictor(one.folders[one.shipped_seed], context.pool) for name, one in fitted.items()}
+    predictors = {
+        name: store.load_predictor(one.folders[one.shipped_seed], context.pool) for name, one in fitted.items()
+    }
     found = time_side_by_side(predictors, texts, check_stop)
     rows = {name: {"fit": _digest_of_shipped_fit(one), **found[name]} for name, one in fitted.items()}
     write_json(file, {"format": 1, "unit": "ms", "texts": _identify_texts(context), "contenders": rows})

@@ -12,7 +12,9 @@ from types import FrameType
 from typing import Any
 
 STOPPING_MESSAGE = b"\nstopping at the next safe point (what is finished is kept); Ctrl-C once more stops at once\n"
-EventListener = Callable[[str, Mapping[str, Any]], None]  # (event, values); events: stage said fit step epoch kept failed
+EventListener = Callable[
+    [str, Mapping[str, Any]], None
+]  # (event, values); events: stage said fit step epoch kept failed
 
 
 def ignore_event(event: str, values: Mapping[str, Any]) -> None:

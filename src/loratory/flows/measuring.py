@@ -13,15 +13,23 @@ from loratory.artifacts.files import to_json
 from loratory.artifacts.manifests import digest_of, extend_artifact, hash_file, open_artifact, read_manifest
 from loratory.data.store import digest_examples
 from loratory.errors import ArtifactError
-from loratory.evaluation.measured import Fit, ContenderResult
+from loratory.evaluation.measured import ContenderResult, Fit
 from loratory.evaluation.rows import write_predictions
 from loratory.export import layouts
-from loratory.flows.bench import RunContext, FittedContender, read_outcome, read_outcome_if_listed
+from loratory.flows.bench import FittedContender, RunContext, read_outcome, read_outcome_if_listed
 from loratory.flows.opening import METRICS_FILE
 from loratory.flows.operating import evaluate_operating_point
 from loratory.models.execution import run_locally
 from loratory.predictors import store
-from loratory.protocols import Example, Input, ScoredPredictions, Predictor, ParameterCount, GenerativePredictor, predict_and_score
+from loratory.protocols import (
+    Example,
+    GenerativePredictor,
+    Input,
+    ParameterCount,
+    Predictor,
+    ScoredPredictions,
+    predict_and_score,
+)
 
 TEST_PREDICTIONS_FILE = "marks.parquet"
 REPORTED_METRICS = ("json_valid", "json_valid_unheld", "unheld_texts", "operating")
@@ -86,7 +94,9 @@ def _measure_fit(context: RunContext, folder: Path) -> None:
         (part / METRICS_FILE).write_text(to_json(facts), encoding="utf-8")
 
 
-def measure_json_validity(predictor: Predictor, examples: Sequence[Example], outcome: ScoredPredictions) -> dict[str, Any]:
+def measure_json_validity(
+    predictor: Predictor, examples: Sequence[Example], outcome: ScoredPredictions
+) -> dict[str, Any]:
     """Of a predictor that writes: how much of what it writes is JSON of the contract, held to it and not.
 
     A text counts as valid where it is one JSON value, and nothing else, that the contract's schema allows.
@@ -136,7 +146,10 @@ def collect_results(context: RunContext, fitted: FittedContender) -> ContenderRe
     fits, contender, parts = [], fitted.contender, context.split.parts
     for seed, folder in fitted.folders.items():
         facts = open_artifact(folder).read_json("fit.json")["facts"]
-        validation, test = read_outcome_if_listed(folder, "validation.parquet"), read_outcome_if_listed(folder, TEST_PREDICTIONS_FILE)
+        validation, test = (
+            read_outcome_if_listed(folder, "validation.parquet"),
+            read_outcome_if_listed(folder, TEST_PREDICTIONS_FILE),
+        )
         if validation is None or test is None:
             raise ArtifactError(
                 "this fit has not answered the test set since it was made", where=str(folder), remedy="loratory run"

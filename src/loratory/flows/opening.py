@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.contents import VerifiedFiles, UnlistedFiles
+from loratory.artifacts.contents import UnlistedFiles, VerifiedFiles
 from loratory.artifacts.files import translate_write_errors
 from loratory.artifacts.manifests import MANIFEST, Artifact, hash_file, open_artifact, read_manifest, write_manifest
 from loratory.errors import ArtifactError, suggest_nearest
-from loratory.protocols import Predictor, BackbonePool
+from loratory.protocols import BackbonePool, Predictor
 from loratory.specs.frame import NAME_PATTERN, NAME_RULE
 
 PREDICTOR_FILE = "predictor.json"  # of every artifact that answers
@@ -96,7 +96,8 @@ def open_run(path: Path) -> Artifact:
     manifest = read_manifest(path)
     if manifest is None or manifest.get("kind") != RUN_KIND:
         raise ArtifactError(
-            f"the run has no {MANIFEST} that covers {LADDER_FILE}: it is of an older version, or was stopped while writing",
+            f"the run has no {MANIFEST} that covers {LADDER_FILE}: it is of an older version, or was stopped "
+            "while writing",
             where=str(path),
             remedy=f"loratory report {path} makes its evidence again from the fits' own rows",
         )

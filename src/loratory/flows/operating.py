@@ -15,7 +15,7 @@ from loratory.flows.bench import RunContext
 from loratory.flows.predict import read_input_file
 from loratory.models.execution import run_locally
 from loratory.predictors.operated import CalibratedPredictor, predict_with_ood_scores
-from loratory.protocols import JSON, Example, Input, Labelled, ScoredPredictions, Predictor
+from loratory.protocols import JSON, Example, Input, Labelled, Predictor, ScoredPredictions
 from loratory.specs.frame import Spec
 
 MIN_CALIBRATION_EXAMPLES = 20  # examples of the calibration part
@@ -66,10 +66,16 @@ def fit_operating_point(context: RunContext, predictor: Predictor) -> tuple[Pred
     if spec is None:
         return predictor, {}
     parts, abstain = context.split.parts, spec.abstain
-    outside = _read_out_of_scope_texts(context.spec, predictor.task, abstain.out_of_scope) if abstain and abstain.out_of_scope else []
+    outside = (
+        _read_out_of_scope_texts(context.spec, predictor.task, abstain.out_of_scope)
+        if abstain and abstain.out_of_scope
+        else []
+    )
     asked = outside or len(spec.thresholds) > 1  # else nothing is chosen on validation
     inside = _judge_known_examples(predictor, parts.validation if asked else ())
-    found = operating.fit_operating_point(spec, _judge_known_examples(predictor, parts.calibration), inside, _judge_inputs(predictor, outside))
+    found = operating.fit_operating_point(
+        spec, _judge_known_examples(predictor, parts.calibration), inside, _judge_inputs(predictor, outside)
+    )
     return CalibratedPredictor(predictor, found.point), {"point": asdict(found.point), **found.facts}
 
 
@@ -92,6 +98,8 @@ def evaluate_operating_point(context: RunContext, predictor: Predictor, test: Sc
     files: Mapping[str, str] = abstain.test if abstain else {}
     inner, task = predictor.predictor, predictor.task
     inside = _judge_inputs(inner, [e.input for e in test.examples]) if abstain else []
-    outside = {name: _judge_inputs(inner, _read_out_of_scope_texts(context.spec, task, file)) for name, file in files.items()}
+    outside = {
+        name: _judge_inputs(inner, _read_out_of_scope_texts(context.spec, task, file)) for name, file in files.items()
+    }
     asked = spec.thresholds if spec else {}
     return {"operating": operating.measure_operating_point(task, predictor.point, test, inside, outside, asked)}

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from loratory.errors import SpecError
-from loratory.protocols import Example, Prediction, InferenceRequest, RequestRunner
-from loratory.serving.engine import unwrap_predictor, backbone_of
+from loratory.protocols import Example, InferenceRequest, Prediction, RequestRunner
+from loratory.serving.engine import backbone_of, unwrap_predictor
 from loratory.serving.services import Service
 from loratory.specs.serve import ServerSpec
 
-MIN_BF16_AGREEMENT = 0.99  # share of answers that have to stay the same where products are computed in bf16 and nobody asked for it
+MIN_BF16_AGREEMENT = (
+    0.99  # share of answers that have to stay the same where products are computed in bf16 and nobody asked for it
+)
 MIN_INT8_AGREEMENT = 0.95  # the same in int8, which was asked for
-MAX_CHANGED_ANSWERS = 1  # answer that may change however few there are: of twelve it is more than a twentieth, and proves nothing
+MAX_CHANGED_ANSWERS = (
+    1  # answer that may change however few there are: of twelve it is more than a twentieth, and proves nothing
+)
 VALIDATION_TEXTS = 256  # that this is looked at with: in bf16 over all tasks, in int8 for each
 INT8_GRAPH_FOLDER = Path(".loratory") / "int8"
 ProgressPrinter = Callable[[str], None]
@@ -31,7 +35,9 @@ class PrecisionChoice:
     why: str
 
 
-def select_precisions(spec: ServerSpec, services: Collection[Service], pool: Any, threads: int, report: ProgressPrinter) -> list[PrecisionChoice]:
+def select_precisions(
+    spec: ServerSpec, services: Collection[Service], pool: Any, threads: int, report: ProgressPrinter
+) -> list[PrecisionChoice]:
     """Of each trunk that answers first for a task. It is tried on texts that no fit was made of.
 
     Raises LoratoryError where a trunk cannot compute as asked.
@@ -47,10 +53,12 @@ def select_precisions(spec: ServerSpec, services: Collection[Service], pool: Any
         whys = [(trunk.name, "; ".join(told[one] for one in mine)) for trunk, mine in by_trunk.values()]
         return [PrecisionChoice(name, "int8", f"as asked; {why}") for name, why in whys]
     if spec.precision != "auto":
-        pool.compute_in(spec.precision)
+        pool.set_precision(spec.precision)
         return [PrecisionChoice(trunk.name, spec.precision, "as asked") for trunk, _ in by_trunk.values()]
     if choose_precision("auto", "cpu") == "fp32":
-        return [PrecisionChoice(trunk.name, "fp32", "this machine is no faster in bf16") for trunk, _ in by_trunk.values()]
+        return [
+            PrecisionChoice(trunk.name, "fp32", "this machine is no faster in bf16") for trunk, _ in by_trunk.values()
+        ]
     return [_try_bf16(trunk, mine) for trunk, mine in by_trunk.values()]
 
 
@@ -58,21 +66,28 @@ def _try_bf16(backbone: Any, services: Sequence[Service]) -> PrecisionChoice:
     """Leaves the trunk in bf16 where the answers stay the same."""
     from loratory.models.execution import run_locally
 
-    texts = {one: [e.input for e in _read_validation_examples(one, max(VALIDATION_TEXTS // len(services), 8))] for one in services}
+    texts = {
+        one: [e.input for e in _read_validation_examples(one, max(VALIDATION_TEXTS // len(services), 8))]
+        for one in services
+    }
     if missing := [one.name for one, inputs in texts.items() if not inputs]:
         return PrecisionChoice(backbone.name, "fp32", f"no validation texts of {', '.join(missing[:3])} to try bf16 on")
     exact = {one: one.stages[0].predictor.predict(inputs, run_locally) for one, inputs in texts.items()}
-    backbone.compute_in("bf16")
+    backbone.set_precision("bf16")
     for one, inputs in texts.items():
         fast = one.stages[0].predictor.predict(inputs, run_locally)
         other = sum(a.answer != b.answer for a, b in zip(exact[one], fast, strict=True))
         if other > (1 - MIN_BF16_AGREEMENT) * len(inputs):
-            backbone.compute_in("fp32")
+            backbone.set_precision("fp32")
             return PrecisionChoice(
-                backbone.name, "fp32", f"{one.name} answers {other} of {len(inputs)} validation texts differently in bf16"
+                backbone.name,
+                "fp32",
+                f"{one.name} answers {other} of {len(inputs)} validation texts differently in bf16",
             )
     count = sum(map(len, texts.values()))
-    return PrecisionChoice(backbone.name, "bf16", f"answers to {count} validation texts stay the same, {1 - MIN_BF16_AGREEMENT:.0%} aside")
+    return PrecisionChoice(
+        backbone.name, "bf16", f"answers to {count} validation texts stay the same, {1 - MIN_BF16_AGREEMENT:.0%} aside"
+    )
 
 
 def _read_validation_examples(service: Service, max_examples: int) -> list[Example]:
@@ -105,7 +120,7 @@ def quantize_service(service: Service, threads: int, report: ProgressPrinter) ->
     if not examples:
         return f"no validation texts of {service.name} to try int8 on"
     inputs = [example.input for example in examples]
-    before, after = (predictor.predict(inputs, _make_encode_runner(one)) for one in (trunk.twin(), trunk))
+    before, after = (predictor.predict(inputs, _make_encode_runner(one)) for one in (trunk.clone_fp32(), trunk))
     same = sum(a.answer == b.answer for a, b in zip(before, after, strict=True))
     if len(inputs) - same > max((1 - MIN_INT8_AGREEMENT) * len(inputs), MAX_CHANGED_ANSWERS):
         raise SpecError(
@@ -122,13 +137,15 @@ def quantize_service(service: Service, threads: int, report: ProgressPrinter) ->
 def _make_encode_runner(backbone: Any) -> RequestRunner:
     """`run` for requests to encode, whichever trunk they name."""
 
-    def run(requests: Sequence[InferenceRequest], by: float | None = None) -> list[Any]:
+    def run(requests: Sequence[InferenceRequest], deadline: float | None = None) -> list[Any]:
         return backbone.encode(requests)  # type: ignore[no-any-return]
 
     return run
 
 
-def _describe_accuracy_change(task: Any, examples: Sequence[Example], before: Sequence[Prediction], after: Sequence[Prediction]) -> str:
+def _describe_accuracy_change(
+    task: Any, examples: Sequence[Example], before: Sequence[Prediction], after: Sequence[Prediction]
+) -> str:
     """How many more of those with an expected answer are right."""
     known = [k for k, example in enumerate(examples) if example.answer is not None]
     if not known:

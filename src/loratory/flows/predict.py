@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from loratory.data.columns import match_columns, get_value_at
+from loratory.data.columns import get_value_at, match_columns
 from loratory.data.content import read_bytes
 from loratory.data.questions import InputFormat
 from loratory.data.readers import read_source
@@ -18,7 +18,7 @@ from loratory.data.rows import Row
 from loratory.errors import DataError, UnsupportedTask
 from loratory.flows.opening import open_predictor
 from loratory.models.execution import run_locally
-from loratory.protocols import JSON, Column, Input, Prediction, Predictor, Task, GenerativePredictor
+from loratory.protocols import JSON, Column, GenerativePredictor, Input, Prediction, Predictor, Task
 from loratory.specs.data import DataSpec
 
 BATCH_INPUTS = 256
@@ -60,7 +60,10 @@ def read_input_file(task: Task, file: Path, columns: Sequence[str]) -> list[Inpu
     rows = read_source(DataSpec(path=str(file.absolute())), Path.cwd(), convert_annotations=False).train
     wanted: dict[str, Column] = {name: column for name, column in task.columns.items() if name in question.fields}
     found = match_columns(rows, wanted, _parse_columns(columns, question)).columns
-    return [question.parse_input({name: get_value_at(row, path) for name, path in found.items()}, _row_place(row, file)) for row in rows]
+    return [
+        question.parse_input({name: get_value_at(row, path) for name, path in found.items()}, _row_place(row, file))
+        for row in rows
+    ]
 
 
 def read_text_file(task: Task, file: Path) -> Input:
@@ -166,7 +169,9 @@ def open_local(source: Path, contender: str | None) -> Iterator[LocalAnswerer]:
 def stream_answer(predictor: Predictor, input: Input, on_token: Callable[[str], None]) -> Prediction:
     """The answer to one input, heard while it is written, and a line's end. Raises Unfit where nothing is written."""
     if not isinstance(predictor, GenerativePredictor):
-        raise UnsupportedTask("this contender does not write its answer", where="--stream", allowed="a base that writes")
+        raise UnsupportedTask(
+            "this contender does not write its answer", where="--stream", allowed="a base that writes"
+        )
     made = predictor.stream(input, run_locally, on_token)
     if made.answer is None:
         raise UnsupportedTask(f"there is no answer: {made.reason}", remedy="a shorter text, if it is long")

@@ -15,7 +15,7 @@ from loratory.flows import preparing
 from loratory.flows.listening import EventListener
 from loratory.flows.preparing import PreparedSplit
 from loratory.flows.specs import check_gate
-from loratory.protocols import FitContext, TrainSet, PreflightChecks
+from loratory.protocols import FitContext, PreflightChecks, TrainSet
 from loratory.specs.frame import Contender, Spec
 
 if TYPE_CHECKING:
@@ -116,12 +116,14 @@ def _open_skeleton(name: str, ladder: LadderBases, failed: dict[str, LoratoryErr
 
 def _check_contender(spec: Spec, contender: Contender, ladder: LadderBases, failed: dict[str, LoratoryError]) -> None:
     base = contender.base
-    if objection := contender.options.objection(spec.task, _start_kind(base, ladder)):
+    if objection := contender.options.check_support(spec.task, _start_kind(base, ladder)):
         raise UnsupportedTask(objection, remedy=BASE_REMEDY)
     if base:
         _open_skeleton(base, ladder, failed)
     if isinstance(contender.options, PreflightChecks):
-        contender.options.check_backbone(spec.task, ladder.backbones[base] if base else None, _preflight_context(spec, contender))
+        contender.options.check_backbone(
+            spec.task, ladder.backbones[base] if base else None, _preflight_context(spec, contender)
+        )
 
 
 def check_fits(spec: Spec, prepared: PreparedSplit, ladder: LadderBases) -> None:
@@ -144,7 +146,9 @@ def check_fits(spec: Spec, prepared: PreparedSplit, ladder: LadderBases) -> None
 def _preflight_context(spec: Spec, contender: Contender) -> FitContext:
     """What a regime may ask before a fit: the training options and the device. Nothing is run or remembered."""
     nobody = cast(Any, None)
-    return FitContext(0, nobody, nobody, nobody, training=spec.training, device=choose_device() if contender.base else "cpu")
+    return FitContext(
+        0, nobody, nobody, nobody, training=spec.training, device=choose_device() if contender.base else "cpu"
+    )
 
 
 def raise_problems(problems: Mapping[str, LoratoryError]) -> None:
@@ -157,7 +161,10 @@ def raise_problems(problems: Mapping[str, LoratoryError]) -> None:
     if len(alike) == 1:
         ((problem, names),) = alike.values()
         raise type(problem)(
-            problem.problem, where=_problem_place(names, problem), allowed=problem.allowed, remedy=problem.remedy or BASE_REMEDY
+            problem.problem,
+            where=_problem_place(names, problem),
+            allowed=problem.allowed,
+            remedy=problem.remedy or BASE_REMEDY,
         ) from problem
     told = [_format_problem(names, problem) for problem, names in alike.values()]
     raise UnsupportedTask(

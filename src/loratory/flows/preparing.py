@@ -84,7 +84,9 @@ def _describe_unused_calibration(spec: Spec, parts: Parts) -> str | None:
     )
 
 
-def drop_label_errors(task: Any, parts: Parts, label_errors: Sequence[suspects.SuspectedLabel]) -> tuple[Parts, list[suspects.SuspectedLabel]]:
+def drop_label_errors(
+    task: Any, parts: Parts, label_errors: Sequence[suspects.SuspectedLabel]
+) -> tuple[Parts, list[suspects.SuspectedLabel]]:
     """The parts with suspects left out of train, and those suspects; a label keeps what is its last example."""
     disputed = {(s.origin, s.text, s.label): s for s in label_errors}
     labels, texts = extract_labels(task, parts.train), extract_texts(task, parts.train)
@@ -105,7 +107,10 @@ def _token_lengths(spec: Spec, prepared: PreparedData) -> tuple[dict[str, list[i
 
     base = resolve_base(bases[0])
     tokenizer = FastTokenizer.load(base.files, base.config.get("max_position_embeddings"))
-    counts = {name: tokenizer.count_tokens(extract_texts(prepared.task, examples)) for name, examples in prepared.parts.items()}
+    counts = {
+        name: tokenizer.count_tokens(extract_texts(prepared.task, examples))
+        for name, examples in prepared.parts.items()
+    }
     return counts, min(tokenizer.max_length, spec.training.max_tokens)
 
 
@@ -172,12 +177,18 @@ def load_or_prepare(spec: Spec, folder: Path, on_event: EventListener) -> Prepar
 def load_prepared(spec: Spec, files: Artifact) -> PreparedSplit:
     """The split that a run wrote; raises ArtifactError."""
     facts, report = files.read_json("split.json"), files.read_json("quality.json")
-    return PreparedSplit(store.read_task(files, spec.task), store.read_split(files), report, facts, tuple(facts["said"]))
+    return PreparedSplit(
+        store.read_task(files, spec.task), store.read_split(files), report, facts, tuple(facts["said"])
+    )
 
 
 def _digest_data_options(spec: Spec) -> str:
     """Of all that decides a split: the options of data and task, and what the data files hold."""
-    asked = {"data": resolve_data_paths(spec).data.model_dump(), "task": spec.task.model_dump(), "files": _digest_data_files(spec)}
+    asked = {
+        "data": resolve_data_paths(spec).data.model_dump(),
+        "task": spec.task.model_dump(),
+        "files": _digest_data_files(spec),
+    }
     return digest_of(asked)
 
 

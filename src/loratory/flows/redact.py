@@ -11,7 +11,15 @@ from typing import Any
 from loratory.errors import DataError, UnsupportedTask, suggest_nearest
 from loratory.flows.predict import predict_batches
 from loratory.protocols import Input, Predictor, Spanned
-from loratory.redaction import FakeReplacement, HmacReplacement, MaskReplacement, LabelReplacement, Replacement, select_spans, redact_text
+from loratory.redaction import (
+    FakeReplacement,
+    HmacReplacement,
+    LabelReplacement,
+    MaskReplacement,
+    Replacement,
+    redact_text,
+    select_spans,
+)
 
 KEY_VARIABLE = "LORATORY_REDACT_KEY"
 REDACTION_METHODS = ("type", "mask", "hash", "fake")
@@ -32,16 +40,26 @@ class RedactedText:
 def make_replacement(name: str) -> tuple[Replacement, str | None]:
     """A way by its name, and what to say of its key. Raises DataError."""
     if name not in REDACTION_METHODS:
-        raise DataError(f"{name!r} is no way to redact{suggest_nearest(name, REDACTION_METHODS)}", where="--how", allowed=", ".join(REDACTION_METHODS))
+        raise DataError(
+            f"{name!r} is no way to redact{suggest_nearest(name, REDACTION_METHODS)}",
+            where="--how",
+            allowed=", ".join(REDACTION_METHODS),
+        )
     if name in ("type", "mask"):
         return (LabelReplacement() if name == "type" else MaskReplacement()), None
     given = os.environ.get(KEY_VARIABLE, "").encode("utf-8", "surrogateescape")
-    said = None if given else f"{KEY_VARIABLE} is not set: a key is drawn for this call, and another call gives other values"
+    said = (
+        None
+        if given
+        else f"{KEY_VARIABLE} is not set: a key is drawn for this call, and another call gives other values"
+    )
     key = given or secrets.token_bytes(32)
     return (HmacReplacement(key) if name == "hash" else FakeReplacement(key)), said
 
 
-def redact_inputs(predictor: Predictor, inputs: Iterable[Input], replacement: Replacement, labels: Sequence[str]) -> Iterator[RedactedText]:
+def redact_inputs(
+    predictor: Predictor, inputs: Iterable[Input], replacement: Replacement, labels: Sequence[str]
+) -> Iterator[RedactedText]:
     """Each input without the spans of these labels (none: of all), in order. Raises Unfit and DataError."""
     task = predictor.task
     if not isinstance(task, Spanned):

@@ -17,12 +17,12 @@ from loratory.artifacts.files import write_json, write_text
 from loratory.artifacts.locks import hold_lock
 from loratory.data import ledger
 from loratory.data.examples import extract_texts
-from loratory.errors import LoratoryError, SpecError, RunInterrupted, suggest_nearest
+from loratory.errors import LoratoryError, RunInterrupted, SpecError, suggest_nearest
 from loratory.evaluation import ladder as ladders
 from loratory.evaluation.measured import ContenderResult
 from loratory.evaluation.report import render_report
 from loratory.flows import fitting, latency, measuring, preflight, preparing, stress
-from loratory.flows.bench import RunContext, FittedContender
+from loratory.flows.bench import FittedContender, RunContext
 from loratory.flows.listening import EventListener, catch_interrupts
 from loratory.flows.opening import seal_run, unseal_run
 from loratory.flows.specs import format_lock
@@ -85,7 +85,9 @@ def open_run_context(spec: Spec, paths: RunPaths, on_event: EventListener, shoul
     if spec.training.threads:
         torch.set_num_threads(spec.training.threads)
     device = preflight.choose_device()
-    split, bases = preflight.run_preflight(spec, lambda: preparing.load_or_prepare(spec, paths.folder / "data", on_event))
+    split, bases = preflight.run_preflight(
+        spec, lambda: preparing.load_or_prepare(spec, paths.folder / "data", on_event)
+    )
     write_text(paths.folder / "spec.lock.yaml", format_lock(spec, paths.folder / "spec.lock.yaml"))
     machine = load_or_measure_hardware(paths.folder / "environment.json", device, on_event)
     training = resolve_auto_options(spec.training, machine)
@@ -183,13 +185,17 @@ def _fit_all(context: RunContext) -> tuple[dict[str, FittedContender], dict[str,
     return fitted, failures
 
 
-def _require_trained_contender(context: RunContext, fitted: Mapping[str, FittedContender], failures: Mapping[str, LoratoryError]) -> None:
+def _require_trained_contender(
+    context: RunContext, fitted: Mapping[str, FittedContender], failures: Mapping[str, LoratoryError]
+) -> None:
     """Raise the failures where nothing is left but the contender that learns nothing: there is no ladder then."""
     if failures and all(one.contender.regime == MAJORITY for one in fitted.values()):
         preflight.raise_problems(failures)
 
 
-def _measure_all(context: RunContext, paths: RunPaths, fitted: dict[str, FittedContender], failures: dict[str, LoratoryError]) -> None:
+def _measure_all(
+    context: RunContext, paths: RunPaths, fitted: dict[str, FittedContender], failures: dict[str, LoratoryError]
+) -> None:
     """The only reading of the test set in a run, noted in the ledger before it happens; adds to the failures.
 
     A run that was stopped in the middle goes on with what it began to look at, so that it counts once. Another
@@ -217,7 +223,9 @@ def _measure_all(context: RunContext, paths: RunPaths, fitted: dict[str, FittedC
     fitted = {name: one for name, one in fitted.items() if name not in failures}
     if latency.needs_timing(context, fitted, paths.folder / latency.LATENCY_FILE):
         context.on_event("stage", {"text": "timing single texts, the contenders side by side"})
-        latency.time_contenders(context, fitted, paths.folder / latency.LATENCY_FILE, lambda: _raise_if_stopped(context))
+        latency.time_contenders(
+            context, fitted, paths.folder / latency.LATENCY_FILE, lambda: _raise_if_stopped(context)
+        )
 
 
 def _make_test_read(context: RunContext, paths: RunPaths, purpose: str, read_names: Iterable[str]) -> ledger.TestReader:
@@ -233,7 +241,9 @@ def _raise_if_stopped(context: RunContext) -> None:
         raise RunInterrupted("stopped; what is finished is kept, and the same command goes on from there")
 
 
-def write_results(context: RunContext, paths: RunPaths, fitted: dict[str, FittedContender], failures: dict[str, str]) -> dict[str, Any]:
+def write_results(
+    context: RunContext, paths: RunPaths, fitted: dict[str, FittedContender], failures: dict[str, str]
+) -> dict[str, Any]:
     """ladder.json, verdict.json and report.html from the rows on disk, and last the manifest that covers them.
 
     The test set is not read again.
@@ -256,7 +266,7 @@ def write_results(context: RunContext, paths: RunPaths, fitted: dict[str, Fitted
 def _collect_results(context: RunContext, paths: RunPaths, fitted: FittedContender) -> ContenderResult:
     under_stress = stress.read_stress_results(context, fitted, paths.folder / stress.STRESS_FILE)
     timed = latency.read_latency(fitted, paths.folder / latency.LATENCY_FILE)
-    return replace(measuring.collect_results(context, fitted), stress=under_stress, latency_ms=timed)
+    return replace(measuring.collect_results(context, fitted), stress_rows=under_stress, latency_ms=timed)
 
 
 def _failed_result(contender: Contender, failure: str) -> ContenderResult:

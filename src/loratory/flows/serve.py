@@ -14,19 +14,25 @@ from loratory import __version__
 from loratory.artifacts.locks import hold_lock
 from loratory.artifacts.manifests import digest_of, hash_file, open_artifact, read_manifest
 from loratory.errors import ArtifactError, LoratoryError, SpecError
-from loratory.flows.opening import LADDER_FILE, find_fit_folder, read_ladder_of, open_run, read_ladder, read_predictor
+from loratory.flows.opening import LADDER_FILE, find_fit_folder, open_run, read_ladder, read_ladder_of, read_predictor
 from loratory.flows.specs import make_parser
 from loratory.serving.keys import ApiKeys
 from loratory.serving.naming import public_base_name
-from loratory.serving.services import ServiceRegistry, Service, FallbackStage
+from loratory.serving.services import FallbackStage, Service, ServiceRegistry
 from loratory.serving.threads import run_in_new_thread
 from loratory.specs.frame import NAME_PATTERN, NAME_RULE
 from loratory.specs.overrides import apply_overrides
 from loratory.specs.reading import load_yaml
-from loratory.specs.serve import ServerSpec, ServedTaskSpec
+from loratory.specs.serve import ServedTaskSpec, ServerSpec
 
-ROLE_BY_ROUTER_TASK = {"intent": "intent", "pii": "pii", "jailbreak": "security"}  # the router's folders -> its interface
-THREAD_SWITCH_SECONDS = 0.0005  # seconds: predictors in pure Python hold up the threads that read and answer requests no longer
+ROLE_BY_ROUTER_TASK = {
+    "intent": "intent",
+    "pii": "pii",
+    "jailbreak": "security",
+}  # the router's folders -> its interface
+THREAD_SWITCH_SECONDS = (
+    0.0005  # seconds: predictors in pure Python hold up the threads that read and answer requests no longer
+)
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -215,7 +221,9 @@ def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None])
     board = ServiceRegistry(services, roles, spec.default)
     # One row has nothing to share, and a team that waits actively for its head would take the event loop's core.
     team = 1 if spec.precision == "int8" else threads
-    return Server(spec, board, Engine(limits, team), ArtifactServiceLoader(pool, spec, threads, report), keys, info=facts)
+    return Server(
+        spec, board, Engine(limits, team), ArtifactServiceLoader(pool, spec, threads, report), keys, info=facts
+    )
 
 
 def run_server(spec: ServerSpec, report: Callable[[str], None]) -> None:
@@ -233,9 +241,9 @@ def run_server(spec: ServerSpec, report: Callable[[str], None]) -> None:
     gate = create_app(server, hosts)
     if hosts.any_address:
         report(f"bound to all addresses, it answers for {hosts.description}; list other names under hosts")
-    for service in server.board:
-        where = str(service.asked.path) if service.asked else ""
-        server.audit.note("load", {"task": service.name, "path": where, "release": service.release, "key": None})
+    for service in server.registry:
+        where = str(service.asked.path) if service.task_spec else ""
+        server.audit.record("load", {"task": service.name, "path": where, "release": service.release, "key": None})
         names = " -> ".join(stage.name for stage in service.stages)
         due = f", within {service.deadline * 1000:g} ms" if service.deadline else ""
         report(f"{service.name} ({service.task.kind}): {names}{due}")

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loratory.discovery import load_named, list_names
+from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError, suggest_nearest
 from loratory.protocols import Labelled
 from loratory.specs.frame import Contender, Spec, parse_spec
@@ -46,7 +46,12 @@ def find_spec_file(target: str) -> Path:
 def make_parser(file: Path, lines: Mapping[KeyPath, int], changes: Mapping[KeyPath, str] | None = None) -> SpecParser:
     """A parser that knows the tasks and regimes that are installed."""
     return SpecParser(
-        str(file), lines, partial(load_named, "tasks"), partial(load_named, "regimes"), list_names("regimes"), dict(changes or {})
+        str(file),
+        lines,
+        partial(load_named, "tasks"),
+        partial(load_named, "regimes"),
+        list_names("regimes"),
+        dict(changes or {}),
     )
 
 

@@ -17,7 +17,7 @@ from loratory.data.store import digest_examples
 from loratory.data.twins import check_comparable, perturb_example
 from loratory.errors import SpecError
 from loratory.evaluation.stress import STRESS_FORMAT, PerturbedOutcomes, measure_perturbation, sort_worst_first
-from loratory.flows.bench import RunContext, FittedContender
+from loratory.flows.bench import FittedContender, RunContext
 from loratory.flows.evaluate import read_labelled_examples, record_test_read
 from loratory.flows.listening import EventListener
 from loratory.flows.opening import open_predictor
@@ -25,7 +25,7 @@ from loratory.flows.preparing import load_prepared
 from loratory.flows.specs import make_parser
 from loratory.models.execution import run_locally
 from loratory.predictors import store
-from loratory.protocols import Example, ScoredPredictions, Predictor, predict_and_score
+from loratory.protocols import Example, Predictor, ScoredPredictions, predict_and_score
 from loratory.specs.evidence import EvidenceSpec
 from loratory.specs.frame import Spec, parse_spec
 from loratory.specs.overrides import apply_overrides
@@ -127,7 +127,9 @@ def stress_predictor(source: Path, arguments: StressArguments, on_event: EventLi
         examples = read_labelled_examples(predictor.task, arguments.data, arguments.columns)
         name = arguments.contender or folder.parent.name
         record_stress_read(folder, f"stress: {name} on {arguments.data}", predictor, examples)
-        return make_entry(name, predictor, StressRequest(stress, spec.evidence if spec else EvidenceSpec(), examples, arguments.data))
+        return make_entry(
+            name, predictor, StressRequest(stress, spec.evidence if spec else EvidenceSpec(), examples, arguments.data)
+        )
     if spec is None:
         raise SpecError(
             "this is a fit by itself, which holds no texts",
@@ -175,10 +177,16 @@ def measure_under_stress(predictor: Predictor, request: StressRequest) -> dict[s
     before = predict_and_score(predictor, examples, run_locally)
     rows = []
     for name, perturbation in spec.build_perturbations().items():
-        twins = {i: made for i, one in enumerate(examples) if (made := perturb_example(task, one, perturbation, spec.seed))}
-        after = predict_and_score(predictor, list(twins.values()), run_locally) if twins else ScoredPredictions((), (), ())
+        twins = {
+            i: made for i, one in enumerate(examples) if (made := perturb_example(task, one, perturbation, spec.seed))
+        }
+        after = (
+            predict_and_score(predictor, list(twins.values()), run_locally) if twins else ScoredPredictions((), (), ())
+        )
         counts = {"texts": len(twins), "left_as_they_are": len(examples) - len(twins)}
-        found = measure_perturbation(task, PerturbedOutcomes(_select_rows(before, list(twins)), after), request.evidence, spec.examples)
+        found = measure_perturbation(
+            task, PerturbedOutcomes(_select_rows(before, list(twins)), after), request.evidence, spec.examples
+        )
         rows.append({"name": name, "options": perturbation.model_dump(mode="json"), **counts, **found})
     return {"texts": len(examples), "perturbations": sort_worst_first(rows)}
 

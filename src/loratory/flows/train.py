@@ -7,13 +7,15 @@ from typing import Any
 
 from loratory.errors import LoratoryError
 from loratory.flows import fitting, preflight
-from loratory.flows.bench import RunContext, FittedContender, read_outcome
+from loratory.flows.bench import FittedContender, RunContext, read_outcome
 from loratory.flows.listening import EventListener, catch_interrupts
-from loratory.flows.run import RunPaths, select_contenders, open_run_context
+from loratory.flows.run import RunPaths, open_run_context, select_contenders
 from loratory.specs.frame import Spec
 
 
-def train_contenders(spec: Spec, paths: RunPaths, names: Sequence[str], on_event: EventListener) -> list[dict[str, Any]]:
+def train_contenders(
+    spec: Spec, paths: RunPaths, names: Sequence[str], on_event: EventListener
+) -> list[dict[str, Any]]:
     """Fit the named contenders (all when none is named); a row each: contender, score on validation, folder.
 
     One that cannot be fitted does not keep the others from it; raises LoratoryError when none could be, and Stopped.

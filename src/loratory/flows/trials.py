@@ -31,7 +31,9 @@ TRIALS_FILE = "trials.json"
 FitFunction = Callable[[RunContext, Contender, int, Path], Path]
 
 
-def tune_contender(context: RunContext, contender: Contender, fit: FitFunction) -> tuple[Contender, list[dict[str, Any]]]:
+def tune_contender(
+    context: RunContext, contender: Contender, fit: FitFunction
+) -> tuple[Contender, list[dict[str, Any]]]:
     """The contender with the best value of its option, and what was tried; the best trial becomes the first seed's fit.
 
     Raises Diverged when every trial did, and Stopped.
@@ -46,7 +48,9 @@ def tune_contender(context: RunContext, contender: Contender, fit: FitFunction) 
         trials.sort(key=lambda trial: (-trial["score"], trial.get("log_loss", 0.0)))
         if trials[0]["score"] < 0:
             said = "; ".join(f"{trial['value']:g}: {trial['failure']}" for trial in trials)
-            raise TrainingDiverged(f"every trial of {contender.name} failed ({option} {said})", remedy=f"lower {option}")
+            raise TrainingDiverged(
+                f"every trial of {contender.name} failed ({option} {said})", remedy=f"lower {option}"
+            )
         write_json(home / TRIALS_FILE, {"identity": identity, "trials": trials})
     _promote_best_trial(home, trials[0]["number"])
     return with_option_value(contender, trials[0]["value"]), trials
@@ -64,7 +68,9 @@ def _run_trial(context: RunContext, contender: Contender, number: int, home: Pat
     value = float(f"{getattr(contender.options, option) * TRIAL_FACTORS[number - 1]:.3g}")
     trial: dict[str, Any] = {"option": option, "value": value, "number": number}
     try:
-        score, log_loss = validation_rank_key(context, fit(context, with_option_value(contender, value), 1, home / f"trial-{number}"))
+        score, log_loss = validation_rank_key(
+            context, fit(context, with_option_value(contender, value), 1, home / f"trial-{number}")
+        )
     except TrainingDiverged as problem:
         return {**trial, "score": -1.0, "failure": problem.problem}
     except ValidationError as problem:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 OffsetUnit = Literal["characters", "utf-16", "utf-8"]
 EndConvention = Literal["exclusive", "inclusive"]
 UNIT_NAMES = {"characters": "characters", "utf-16": "UTF-16 code units", "utf-8": "UTF-8 bytes"}
-UNSPACED_SCRIPTS = (  # first and last character of scripts that put no white space between words, or none before a particle
+UNSPACED_SCRIPTS = (  # first and last characters of scripts without white space between words, or before a particle
     ("\u1100", "\u11ff"),  # Hangul: particles stand at the name
     ("\u3130", "\u318f"),  # Hangul
     ("\uac00", "\ud7af"),  # Hangul
@@ -119,7 +119,11 @@ def _check_boundary(text: str, place: int) -> str:
     if not 0 < place < len(text):
         return ""
     before, after = text[place - 1], text[place]
-    if ZERO_WIDTH_JOINER in (before, after) or SKIN_TONES[0] <= after <= SKIN_TONES[1] or unicodedata.category(after).startswith("M"):
+    if (
+        ZERO_WIDTH_JOINER in (before, after)
+        or SKIN_TONES[0] <= after <= SKIN_TONES[1]
+        or unicodedata.category(after).startswith("M")
+    ):
         return "inside"
     if not (_is_word_character(before) and _is_word_character(after)):
         return ""

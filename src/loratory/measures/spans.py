@@ -99,7 +99,9 @@ def _count_matches(expected: Sequence[Span], predicted: Sequence[Span]) -> dict[
     if not expected and not predicted:
         return {}
     strategies, entity = _import_nervaluate()
-    true, said = ([entity(label, start, end - 1) for start, end, label in sorted(spans)] for spans in (expected, predicted))
+    true, said = (
+        [entity(label, start, end - 1) for start, end, label in sorted(spans)] for spans in (expected, predicted)
+    )
     tags = sorted({label for _, _, label in (*expected, *predicted)})
     marks: dict[str, float] = {}
     for way in MATCHING_MODES:

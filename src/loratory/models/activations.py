@@ -13,7 +13,7 @@ import torch
 
 from loratory.errors import StorageError
 from loratory.models.precision import DTYPES
-from loratory.protocols import EncodeRequest, Network, RequestRunner, TokenIds, Backbone
+from loratory.protocols import Backbone, EncodeRequest, Network, RequestRunner, TokenIds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,11 +108,13 @@ class ActivationCache:
         return known
 
     @staticmethod
-    def _compute_layer_inputs(backbone: Any, first_layer: int, rows: Sequence[TokenIds], precision: str) -> Iterator[Tensor]:
+    def _compute_layer_inputs(
+        backbone: Any, first_layer: int, rows: Sequence[TokenIds], precision: str
+    ) -> Iterator[Tensor]:
         ends = list(accumulate(map(len, rows)))
         block = allocate_states(ends[-1], backbone.width, DTYPES[precision])
         places = [slice(end - len(row), end) for end, row in zip(ends, rows, strict=True)]
-        for i, states in backbone.below(first_layer, rows, precision):
+        for i, states in backbone.compute_layer_inputs(first_layer, rows, precision):
             block[places[i]] = states
         return (block[place] for place in places)
 

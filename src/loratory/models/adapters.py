@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from loratory.artifacts.contents import VerifiedFiles, open_files
 from loratory.errors import ArtifactError, BaseModelError
-from loratory.models.bases import suggest_conversion, name_foreign_weights
+from loratory.models.bases import name_foreign_weights, suggest_conversion
 from loratory.models.lowrank import LowRankLinear
 from loratory.models.weights import read_tensors
 from loratory.protocols import JSON, Adapter
@@ -228,7 +228,8 @@ def collect_lora_weights(model: nn.Module, adapter: Adapter) -> dict[str, tuple[
     scale = config.lora_alpha / (math.sqrt(config.r) if config.use_rslora else config.r)
     given = adapter.tensors
     return {
-        name: (given[f"{KEY_PREFIX}{name}.lora_A.weight"], given[f"{KEY_PREFIX}{name}.lora_B.weight"], scale) for name in layers
+        name: (given[f"{KEY_PREFIX}{name}.lora_A.weight"], given[f"{KEY_PREFIX}{name}.lora_B.weight"], scale)
+        for name in layers
     }
 
 
@@ -331,7 +332,9 @@ def write_adapter(
     config = _lora_config({**adapter.config, **extra}).to_dict()  # type: ignore[no-untyped-call]
     config = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     config["inference_mode"] = True
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
+    (folder / CONFIG_FILE).write_text(
+        json.dumps(config, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8"
+    )
     (folder / "README.md").write_text(_render_card(facts), encoding="utf-8")
 
 
@@ -348,7 +351,9 @@ def _render_card(facts: Mapping[str, JSON]) -> str:
     )
     opener = facts.get("opener", "AutoModel")
     base = facts.get("base_model_name_or_path") or "base"
-    return MODEL_CARD.format(data=data.to_yaml(), opener=opener, base=base, lacks=HEAD_NOTE if opener == "AutoModel" else "")
+    return MODEL_CARD.format(
+        data=data.to_yaml(), opener=opener, base=base, lacks=HEAD_NOTE if opener == "AutoModel" else ""
+    )
 
 
 def read_adapter(source: Path | VerifiedFiles, backbone_prefix: str = "") -> Adapter:
@@ -375,7 +380,9 @@ def read_adapter(source: Path | VerifiedFiles, backbone_prefix: str = "") -> Ada
         if name.startswith(inner) and ".lora_" in name
     }
     if not own:
-        raise ArtifactError("it holds no LoRA weights", where=str(folder / WEIGHTS_FILE), allowed=f"names like {inner}...")
+        raise ArtifactError(
+            "it holds no LoRA weights", where=str(folder / WEIGHTS_FILE), allowed=f"names like {inner}..."
+        )
     config = {key: raw[key] for key in sorted(ALLOWED_FIELDS) if raw.get(key) not in (None, [], "")}
     config["target_modules"] = sorted(config["target_modules"])
     return create_adapter(config, own)

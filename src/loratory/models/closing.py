@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loratory.errors import UnsupportedTask
-from loratory.formats import UNCHECKED_TEXT_FORMATS, FORMATS
+from loratory.formats import FORMATS, UNCHECKED_TEXT_FORMATS
 from loratory.models import numerals, patterns
 from loratory.models.lowering import lower_schema
 from loratory.protocols import Schema
@@ -40,8 +40,14 @@ REMEDIES = {
     "additionalProperties": "name the properties, or make it an array of objects with a key and a value",
     "unevaluatedProperties": "write additionalProperties: false",
 }
-PLAIN_CHARACTER, ESCAPE_SEQUENCE = r'[^"\\\x00-\x1f]', r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'  # characters of a string, as they are written
-STRING_CHARACTER, STRING_CHARACTERS = re.compile(f"{PLAIN_CHARACTER}|{ESCAPE_SEQUENCE}"), re.compile(f"(?:{PLAIN_CHARACTER}++|{ESCAPE_SEQUENCE})*+")
+PLAIN_CHARACTER, ESCAPE_SEQUENCE = (
+    r'[^"\\\x00-\x1f]',
+    r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})',
+)  # characters of a string, as they are written
+STRING_CHARACTER, STRING_CHARACTERS = (
+    re.compile(f"{PLAIN_CHARACTER}|{ESCAPE_SEQUENCE}"),
+    re.compile(f"(?:{PLAIN_CHARACTER}++|{ESCAPE_SEQUENCE})*+"),
+)
 PLAIN_TEXT = re.compile(f"{PLAIN_CHARACTER}+")
 PARTIAL_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{0,3}))?")  # an escape that is not whole
 FILLER = "a"  # of strings that have to be longer
@@ -136,13 +142,17 @@ def _parse_value(schema: Schema, completer: JsonCompleter, text: str, position: 
             yield from _parse_typed(kind, schema, completer, text, position)
 
 
-def _parse_typed(kind: str, schema: Schema, completer: JsonCompleter, text: str, position: int) -> Iterator[PartialParse]:
+def _parse_typed(
+    kind: str, schema: Schema, completer: JsonCompleter, text: str, position: int
+) -> Iterator[PartialParse]:
     if kind == "object":
         yield from _parse_object(completer.members_of(schema), text, position)
     elif kind == "array":
         yield from _parse_array(schema, completer, text, position)
     elif kind == "string":
-        yield from _parse_pattern(schema, text, position) if "pattern" in schema else _parse_string(schema, text, position)
+        yield from (
+            _parse_pattern(schema, text, position) if "pattern" in schema else _parse_string(schema, text, position)
+        )
     elif kind == "integer":
         yield from (PartialParse(*found) for found in numerals.parse_integer(schema, text, position))
     elif kind == "number":
@@ -161,7 +171,9 @@ def _parse_literals(literals: Sequence[str], text: str, position: int) -> Iterat
             yield PartialParse(missing=literal[len(rest) :])
 
 
-def _continue_after(reads: Iterator[PartialParse], after: Callable[[], str]) -> Iterator[tuple[int, PartialParse | None]]:
+def _continue_after(
+    reads: Iterator[PartialParse], after: Callable[[], str]
+) -> Iterator[tuple[int, PartialParse | None]]:
     """Ends to go on from, and readings that stop inside, with what comes after them at the least."""
     for read in reads:
         if read.missing is not None:
@@ -172,7 +184,9 @@ def _continue_after(reads: Iterator[PartialParse], after: Callable[[], str]) -> 
 
 def find_shortest_value(schema: Schema, completer: JsonCompleter) -> str | None:
     """The shortest value of a part of a schema."""
-    return min((r.missing for r in _parse_value(schema, completer, "", 0) if r.missing is not None), key=len, default=None)
+    return min(
+        (r.missing for r in _parse_value(schema, completer, "", 0) if r.missing is not None), key=len, default=None
+    )
 
 
 @dataclass(frozen=True)
@@ -190,14 +204,22 @@ class _ObjectParser:
         properties, required = schema.get("properties", {}), schema.get("required", ())
         needed = [name in required for name in properties]
         last = max((i for i, one in enumerate(needed) if one), default=-1)
-        return cls([f"{to_compact_json(name)}:" for name in properties], list(properties.values()), needed, last, completer)
+        return cls(
+            [f"{to_compact_json(name)}:" for name in properties], list(properties.values()), needed, last, completer
+        )
 
     def complete(self, index: int, first: bool) -> str:
         """What is missing before the i-th property, its comma included."""
-        parts = [self.member_prefixes[k] + self.completer.shortest_value_of(self.values[k]) for k in range(index, self.last_required + 1) if self.required[k]]
+        parts = [
+            self.member_prefixes[k] + self.completer.shortest_value_of(self.values[k])
+            for k in range(index, self.last_required + 1)
+            if self.required[k]
+        ]
         return ("" if first or not parts else ",") + ",".join(parts) + "}"
 
-    def parse_members(self, text: str, index: int, position: int, first: bool, seen: set[tuple[int, int]]) -> Iterator[PartialParse]:
+    def parse_members(
+        self, text: str, index: int, position: int, first: bool, seen: set[tuple[int, int]]
+    ) -> Iterator[PartialParse]:
         """From before the i-th property's comma on. Where several readings meet, they go on as one."""
         if (index, position) in seen:
             return
@@ -212,7 +234,9 @@ class _ObjectParser:
             if self.required[k]:
                 return
 
-    def _parse_member(self, text: str, index: int, position: int, first: bool, seen: set[tuple[int, int]]) -> Iterator[PartialParse]:
+    def _parse_member(
+        self, text: str, index: int, position: int, first: bool, seen: set[tuple[int, int]]
+    ) -> Iterator[PartialParse]:
         """The k-th property and what comes after it."""
         head = self.member_prefixes[index] if first else "," + self.member_prefixes[index]
         if text.startswith(head, position):
@@ -220,7 +244,11 @@ class _ObjectParser:
             for end, stopped in _continue_after(value, lambda: self.complete(index + 1, False)):
                 yield from [stopped] if stopped else self.parse_members(text, index + 1, end, False, seen)
         elif head.startswith(rest := text[position : position + len(head)]):
-            yield PartialParse(missing=head[len(rest) :] + self.completer.shortest_value_of(self.values[index]) + self.complete(index + 1, False))
+            yield PartialParse(
+                missing=head[len(rest) :]
+                + self.completer.shortest_value_of(self.values[index])
+                + self.complete(index + 1, False)
+            )
 
 
 def _parse_object(parser: _ObjectParser, text: str, position: int) -> Iterator[PartialParse]:
@@ -243,7 +271,9 @@ class _ArrayParser:
 
     def complete(self, count: int) -> str:
         """What is missing after `count` items."""
-        more = [self.completer.shortest_value_of(self.item)] * (self.min_items - count) if count < self.min_items else []
+        more = (
+            [self.completer.shortest_value_of(self.item)] * (self.min_items - count) if count < self.min_items else []
+        )
         return ("," if count and more else "") + ",".join(more) + "]"
 
     def parse_items(self, count: int, position: int) -> Iterator[PartialParse]:
@@ -264,7 +294,9 @@ class _ArrayParser:
 
 
 def _parse_array(schema: Schema, completer: JsonCompleter, text: str, position: int) -> Iterator[PartialParse]:
-    one = _ArrayParser(schema["items"], schema.get("minItems", 0), schema.get("maxItems", float("inf")), completer, text)
+    one = _ArrayParser(
+        schema["items"], schema.get("minItems", 0), schema.get("maxItems", float("inf")), completer, text
+    )
     if position == len(text):
         yield PartialParse(missing="[" + one.complete(0))
     elif text[position] == "[":
@@ -321,7 +353,9 @@ def _parse_pattern(schema: Schema, text: str, position: int) -> Iterator[Partial
 
 def _check_schema(schema: Any, root: Schema, where: str, parents: tuple[str, ...]) -> None:
     if not isinstance(schema, Mapping):
-        raise UnsupportedTask(f"{to_compact_json(schema)} is no schema", where=where, allowed="an object with type, enum, const or anyOf")
+        raise UnsupportedTask(
+            f"{to_compact_json(schema)} is no schema", where=where, allowed="an object with type, enum, const or anyOf"
+        )
     if "$ref" in schema:
         _check_keywords(schema, {"$ref"}, where)
         _check_reference(schema, root, where, parents)
@@ -355,9 +389,13 @@ def _check_types(schema: Schema, root: Schema, where: str, parents: tuple[str, .
     for kind in kinds:
         if kind is None:
             _check_keywords(schema, set().union(*SUPPORTED_KEYWORDS.values()), where)
-            raise UnsupportedTask("it has no type, so it could be anything", where=where, allowed=f"type: {', '.join(SUPPORTED_KEYWORDS)}")
+            raise UnsupportedTask(
+                "it has no type, so it could be anything", where=where, allowed=f"type: {', '.join(SUPPORTED_KEYWORDS)}"
+            )
         if kind not in SUPPORTED_KEYWORDS:
-            raise UnsupportedTask(f"type {kind!r} is not understood", where=where, allowed=", ".join(SUPPORTED_KEYWORDS))
+            raise UnsupportedTask(
+                f"type {kind!r} is not understood", where=where, allowed=", ".join(SUPPORTED_KEYWORDS)
+            )
     _check_keywords(schema, {"type"}.union(*(SUPPORTED_KEYWORDS[kind] for kind in kinds)), where)
     for kind in kinds:
         _check_type(kind, schema, root, where, parents)
@@ -368,7 +406,9 @@ def _check_reference(schema: Schema, root: Schema, where: str, parents: tuple[st
     if not name.startswith("#/"):
         raise UnsupportedTask(f"$ref {name!r} leads outside", where=where, allowed="#/$defs/...")
     if name in parents:
-        raise UnsupportedTask(f"{name} holds itself: there is no longest answer", where=where, remedy="write the levels out")
+        raise UnsupportedTask(
+            f"{name} holds itself: there is no longest answer", where=where, remedy="write the levels out"
+        )
     try:
         found = resolve_reference(schema, root)
     except (KeyError, TypeError, IndexError):

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.contents import VerifiedFiles, UnlistedFiles, open_files
+from loratory.artifacts.contents import UnlistedFiles, VerifiedFiles, open_files
 from loratory.artifacts.foreign_files import (
     as_json_object,
     check_config_values,
-    check_regular_file,
     check_json_size,
+    check_regular_file,
     describe_irregular_file,
     parse_json,
 )
@@ -140,7 +140,9 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
         elif key.endswith(("_eps", "epsilon")) and value is not None and not _is_epsilon(value):
             raise ArtifactError(f"{key} is {format_value(value)}", where=where, allowed="from 0 to below 1")
     if config.get("model_type") is not None and not isinstance(config["model_type"], str):
-        raise ArtifactError(f"model_type is {format_value(config['model_type'])}", where=where, allowed="a name, such as bert")
+        raise ArtifactError(
+            f"model_type is {format_value(config['model_type'])}", where=where, allowed="a name, such as bert"
+        )
     _check_architectures(config.get("architectures"), where)
     _check_labels(config, where)
 
@@ -163,7 +165,9 @@ def _check_size(key: str, value: Any, where: str) -> None:
 def _check_architectures(value: Any, where: str) -> None:
     if value is None or (isinstance(value, list) and all(isinstance(one, str) for one in value)):
         return
-    raise ArtifactError(f"architectures is {format_value(value)}", where=where, allowed='a list of names: ["BertModel"]')
+    raise ArtifactError(
+        f"architectures is {format_value(value)}", where=where, allowed='a list of names: ["BertModel"]'
+    )
 
 
 def _check_labels(config: Mapping[str, Any], where: str) -> None:
@@ -220,7 +224,9 @@ def inspect_adapter_folder(source: Path | VerifiedFiles) -> Mapping[str, TensorI
     check_config_values(config, where)
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or not 1 <= rank <= WIDTH_RANGE[1]:
-        raise ArtifactError(f"r is {format_value(rank)}", where=where, allowed=f"a whole number from 1 to {WIDTH_RANGE[1]:,}")
+        raise ArtifactError(
+            f"r is {format_value(rank)}", where=where, allowed=f"a whole number from 1 to {WIDTH_RANGE[1]:,}"
+        )
     if not isinstance(alpha, (int, float)) or isinstance(alpha, bool) or not 0 < alpha <= 1e9:
         raise ArtifactError(f"lora_alpha is {format_value(alpha)}", where=where, allowed="a number above 0")
     for key in ("peft_type", "task_type", "base_model_name_or_path"):

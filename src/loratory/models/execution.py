@@ -7,9 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from loratory.errors import DeadlineExceeded
-from loratory.protocols import EncodeRequest, InferenceRequest, ScoreRequest, GenerateRequest
+from loratory.protocols import EncodeRequest, GenerateRequest, InferenceRequest, ScoreRequest
 
-METHODS = {EncodeRequest: "encode", ScoreRequest: "score", GenerateRequest: "write"}  # a request's kind -> the trunk's method
+METHODS = {
+    EncodeRequest: "encode",
+    ScoreRequest: "score",
+    GenerateRequest: "write",
+}  # a request's kind -> the trunk's method
 
 
 def run_locally(requests: Sequence[InferenceRequest], deadline: float | None = None) -> list[Any]:

@@ -17,12 +17,14 @@ from torch import Tensor
 
 from loratory.errors import UnsupportedTask
 from loratory.models.grammar import MAX_TOKEN_TRIES, TokenConstraint
-from loratory.models.prefixes import Forward, is_plain_cache, create_cache_layer
+from loratory.models.prefixes import Forward, create_cache_layer, is_plain_cache
 from loratory.models.transcript import Detokenizer
 from loratory.models.writing import Scorer
-from loratory.protocols import TokenIds, GenerateRequest, Generation
+from loratory.protocols import GenerateRequest, Generation, TokenIds
 
-SURE_PROBABILITY = 0.9999  # a token so likely is not looked for under the mask: among the allowed its odds are 1e-4 higher at most
+SURE_PROBABILITY = (
+    0.9999  # a token so likely is not looked for under the mask: among the allowed its odds are 1e-4 higher at most
+)
 MAX_TOKEN_SECONDS = 0.5  # seconds of this thread's own time that a token may take to be found under a schema
 
 
@@ -52,7 +54,10 @@ class TokenSequence:
         except Exception as problem:  # of its schema: its neighbours go on
             self.error, self.finish_reason = problem, "failed"
         if self.constraint is not None and time.thread_time() - started > MAX_TOKEN_SECONDS:
-            self.error, self.finish_reason = UnsupportedTask("the schema takes too long to hold", where="contract"), "failed"
+            self.error, self.finish_reason = (
+                UnsupportedTask("the schema takes too long to hold", where="contract"),
+                "failed",
+            )
 
     def _append_token(self, logits: Tensor) -> None:
         token, odds = self._sample(logits.double())
@@ -112,7 +117,9 @@ class TokenSequence:
         return int(torch.multinomial(odds, 1, generator=torch.Generator().manual_seed(seed)))
 
     def to_generation(self) -> Generation:
-        return Generation(tuple(self.ids), self.detokenizer.text, self.finish_reason or "abandoned", tuple(self.token_probabilities))
+        return Generation(
+            tuple(self.ids), self.detokenizer.text, self.finish_reason or "abandoned", tuple(self.token_probabilities)
+        )
 
 
 @dataclass(eq=False)
@@ -182,8 +189,12 @@ class Generator:
         """Batches with their first tokens."""
         requests, device = [pen.request for pen in sequences], self._scorer.device
         lengths = [len(request.prompt) + request.max_new_tokens for request in requests]
-        for prefix, places in self._scorer.plan_batches(requests, lengths, share_prefixes, lambda place: sequences[place].is_active):
-            inputs = _build_prompt_inputs([requests[place].prompt for place in places], len(prefix.ids), self._scorer.pad_id)
+        for prefix, places in self._scorer.plan_batches(
+            requests, lengths, share_prefixes, lambda place: sequences[place].is_active
+        ):
+            inputs = _build_prompt_inputs(
+                [requests[place].prompt for place in places], len(prefix.ids), self._scorer.pad_id
+            )
             inputs = {name: t.to(device) for name, t in inputs.items()}
             inputs["past_key_values"] = prefix.create_cache(self._forward, requests[places[0]], len(places), device)
             yield self._advance(SequenceBatch([sequences[place] for place in places], inputs))
@@ -217,11 +228,14 @@ def _join_batches(first: SequenceBatch, second: SequenceBatch) -> SequenceBatch:
     from transformers import DynamicCache
 
     groups = (first, second)
-    if not all(is_plain_cache(rows.inputs["past_key_values"], rows.inputs["attention_mask"].shape[1] - 1) for rows in groups):
+    if not all(
+        is_plain_cache(rows.inputs["past_key_values"], rows.inputs["attention_mask"].shape[1] - 1) for rows in groups
+    ):
         raise ValueError("caches of this kind cannot be joined")
     pens, stay = [*first.sequences, *second.sequences], [rows.active_rows for rows in groups]
     order = sorted(
-        [*stay[0], *(len(first.sequences) + row for row in stay[1])], key=lambda row: id(pens[row].request.network.adapter)
+        [*stay[0], *(len(first.sequences) + row for row in stay[1])],
+        key=lambda row: id(pens[row].request.network.adapter),
     )
     masks = [rows.inputs["attention_mask"] for rows in groups]
     where = torch.tensor(order, dtype=torch.long, device=masks[0].device)
@@ -238,7 +252,9 @@ def _join_batches(first: SequenceBatch, second: SequenceBatch) -> SequenceBatch:
         )
         cache.layers.append(create_cache_layer(keys, values))
     mask = _stack_left_padded(masks, places, len(order), width, 1)
-    return SequenceBatch([pens[row] for row in order], {**inputs, "attention_mask": mask, "past_key_values": cache}, True)
+    return SequenceBatch(
+        [pens[row] for row in order], {**inputs, "attention_mask": mask, "past_key_values": cache}, True
+    )
 
 
 def _count_used_columns(mask: Tensor) -> int:

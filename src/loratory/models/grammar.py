@@ -23,7 +23,10 @@ from loratory.protocols import Schema, TokenIds
 
 MAX_TOKEN_TRIES = 16  # tokens that are looked at in a step before the way to the end is taken
 MAX_CACHED_ENDINGS = 1024  # whose tokens are remembered: the same few end most beginnings
-MAX_CACHED_SCHEMAS, MAX_CACHED_CHARACTERS = 64, 1 << 17  # whose grammars are remembered: so many, of so many characters together
+MAX_CACHED_SCHEMAS, MAX_CACHED_CHARACTERS = (
+    64,
+    1 << 17,
+)  # whose grammars are remembered: so many, of so many characters together
 COMPACT_JSON: Any = {"whitespace_flexible": False}
 
 
@@ -54,7 +57,9 @@ class GrammarCache:
         self._grammars: OrderedDict[str, tuple[Any, closing.JsonCompleter]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, schema: str, compile_schema: Callable[[str], tuple[Any, closing.JsonCompleter]]) -> tuple[Any, closing.JsonCompleter]:
+    def get(
+        self, schema: str, compile_schema: Callable[[str], tuple[Any, closing.JsonCompleter]]
+    ) -> tuple[Any, closing.JsonCompleter]:
         """Made only where it is not there."""
         with self._lock:
             found = self._grammars.get(schema)
@@ -62,7 +67,9 @@ class GrammarCache:
         with self._lock:
             self._grammars[schema] = made
             self._grammars.move_to_end(schema)
-            while len(self._grammars) > 1 and (len(self._grammars) > MAX_CACHED_SCHEMAS or sum(map(len, self._grammars)) > MAX_CACHED_CHARACTERS):
+            while len(self._grammars) > 1 and (
+                len(self._grammars) > MAX_CACHED_SCHEMAS or sum(map(len, self._grammars)) > MAX_CACHED_CHARACTERS
+            ):
                 self._grammars.popitem(last=False)
         return made
 
@@ -85,7 +92,8 @@ class GrammarCompiler:
         guide = TokenConstraint(self, matcher.deep_copy(), ends, max_tokens)
         if len(guide.completion) + 1 > max_tokens:
             raise UnsupportedTask(
-                f"the shortest answer of this schema takes {len(guide.completion) + 1} tokens and the budget is {max_tokens}",
+                f"the shortest answer of this schema takes {len(guide.completion) + 1} tokens and the budget is "
+                f"{max_tokens}",
                 where="contract",
                 remedy="raise the budget, or ask for less",
             )
@@ -108,7 +116,9 @@ class GrammarCompiler:
 class TokenConstraint:
     """One answer while it is written: what may come next, and the shortest way to the end from here."""
 
-    def __init__(self, compiler: GrammarCompiler, matcher: Any, completer: closing.JsonCompleter, max_tokens: int) -> None:
+    def __init__(
+        self, compiler: GrammarCompiler, matcher: Any, completer: closing.JsonCompleter, max_tokens: int
+    ) -> None:
         self._compiler, self._matcher, self._completer = compiler, matcher, completer
         self._written, self._tokens_left = b"", max_tokens
         self.completion: TokenIds
@@ -128,7 +138,11 @@ class TokenConstraint:
             text = spelled.decode() if self._free_characters else ""
         except UnicodeDecodeError:
             return None
-        return (self.completion, self._free_characters - len(text)) if len(text) <= self._free_characters and closing.is_plain_text(text) else None
+        return (
+            (self.completion, self._free_characters - len(text))
+            if len(text) <= self._free_characters and closing.is_plain_text(text)
+            else None
+        )
 
     def compute_allowed_tokens(self) -> Tensor:
         """Bool[V]: tokens that the grammar allows."""

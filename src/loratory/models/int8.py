@@ -97,20 +97,22 @@ def prepare_int8(network: Network, folder: Path, threads: int, notify: Callable[
             allowed="int8 for encoders; auto, fp32 and bf16 for all",
             remedy="set precision: auto",
         )
-    trunk.hands = get_row_threads(threads)
-    if network in trunk.sessions:
+    trunk.row_threads = get_row_threads(threads)
+    if network in trunk.int8_sessions:
         return
     adapter = network.adapter
-    alike = (one for other, one in trunk.sessions.items() if _digest_of(other.adapter) == _digest_of(adapter))
+    alike = (one for other, one in trunk.int8_sessions.items() if _digest_of(other.adapter) == _digest_of(adapter))
     found = next(alike, None)
-    trunk.sessions[network] = found or Int8Session(load_or_export_graph(trunk, adapter, folder, notify))
+    trunk.int8_sessions[network] = found or Int8Session(load_or_export_graph(trunk, adapter, folder, notify))
 
 
 def _digest_of(adapter: Adapter | None) -> str | None:
     return adapter.digest if adapter else None
 
 
-def load_or_export_graph(backbone: TorchBackbone, adapter: Adapter | None, home: Path, notify: Callable[[str], None]) -> bytes:
+def load_or_export_graph(
+    backbone: TorchBackbone, adapter: Adapter | None, home: Path, notify: Callable[[str], None]
+) -> bytes:
     """A graph that is kept below `home`, or is made now; the bytes that have the digest of its manifest."""
     facts: dict[str, JSON] = {"kind": "int8", "trunk": backbone.digest, "adapter": _digest_of(adapter)}
     facts |= {"versions": _read_versions(), "weight_bits": weight_bits()}
@@ -163,7 +165,10 @@ def _export_graph(backbone: TorchBackbone, adapter: Adapter | None, file: Path) 
     model = adapters.merge_adapter(backbone.model, adapter)
     with tempfile.TemporaryDirectory() as work:
         model.save_pretrained(work)
-        save_file({name: t.contiguous() for name, t in _build_probe_inputs(backbone, 1, 6).items()}, Path(work) / graphs.SAMPLE_FILE)
+        save_file(
+            {name: t.contiguous() for name, t in _build_probe_inputs(backbone, 1, 6).items()},
+            Path(work) / graphs.SAMPLE_FILE,
+        )
         bits = "whole" if weight_bits() == 8 else "reduced"
         done = subprocess.run(
             [sys.executable, "-P", "-m", graphs.__name__, work, str(file), backbone.kind, bits],

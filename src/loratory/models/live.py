@@ -32,9 +32,18 @@ class TrainableBackbone:
     """A trunk in training. The base stays in eval mode: only LoRA's dropout trains."""
 
     def __init__(
-        self, backbone: TorchBackbone, config: Mapping[str, JSON] | None, full_finetuning: bool, compute_config: ComputeConfig = ComputeConfig()
+        self,
+        backbone: TorchBackbone,
+        config: Mapping[str, JSON] | None,
+        full_finetuning: bool,
+        compute_config: ComputeConfig = ComputeConfig(),
     ) -> None:
-        self.backbone, self.adapter_config, self.full_finetuning, self.compute_config = backbone, config, full_finetuning, compute_config
+        self.backbone, self.adapter_config, self.full_finetuning, self.compute_config = (
+            backbone,
+            config,
+            full_finetuning,
+            compute_config,
+        )
         self.name, self.kind, self.pooling = backbone.name, backbone.kind, backbone.pooling
         self.tokenizer, self.depth, self.width = backbone.tokenizer, backbone.depth, backbone.width
         self.digest = f"{backbone.digest}+live{id(self)}"
@@ -49,7 +58,9 @@ class TrainableBackbone:
             self.lm_head = find_lm_head(self.full_model) if backbone.full_model else None
         self.model.eval()
         fused = bool(config) and compute_config.product == "fused"
-        self.compute_model: Any = adapters.replace_lora_layers(self.model, DTYPES[compute_config.precision]) if fused else self.model
+        self.compute_model: Any = (
+            adapters.replace_lora_layers(self.model, DTYPES[compute_config.precision]) if fused else self.model
+        )
         if compute_config.gradient_checkpointing and self.trainable_parameters():
             self.compute_model = self._checkpoint_layers()
         self._upper_layers: partial.UpperLayers | None = None
@@ -68,7 +79,9 @@ class TrainableBackbone:
     def score(self, requests: Sequence[ScoreRequest], alive: Alive = is_always_alive) -> list[Tensor]:
         """As `TorchTrunk.score`, by what has been learnt so far."""
         if self.lm_head is None:
-            raise UnsupportedTask(f"{self.name} has no output layer that it could write with", allowed="a causal language model")
+            raise UnsupportedTask(
+                f"{self.name} has no output layer that it could write with", allowed="a causal language model"
+            )
 
         def forward(asked: Sequence[Any], inputs: dict[str, Any]) -> Tensor:
             with autocast(self.compute_config.precision, self.backbone.device):
@@ -76,7 +89,7 @@ class TrainableBackbone:
 
         for part in self._find_dropouts():
             part.train(False)
-        speaker = replace(self.backbone.create_scorer(), voice=self.lm_head)
+        speaker = replace(self.backbone.create_scorer(), lm_head=self.lm_head)
         return speaker.score(requests, forward, self.backbone.scoring_mode(requests), alive)
 
     @property
@@ -117,7 +130,9 @@ class TrainableBackbone:
         """Take the states that enter layer `cut` from `known` (float[T, D] for each row) from now on."""
         self.compute_model = adapters.copy_with_shared_weights(self.compute_model)
         with autocast(self.compute_config.precision, self.backbone.device):
-            self._upper_layers = partial.UpperLayers(self.compute_model, self.depth, self.split_layer, self._build_probe_inputs())
+            self._upper_layers = partial.UpperLayers(
+                self.compute_model, self.depth, self.split_layer, self._build_probe_inputs()
+            )
         self._lookup_states = lookup_states
 
     def _find_dropouts(self) -> list[nn.Module]:
@@ -140,11 +155,16 @@ class TrainableBackbone:
         for part in self._find_dropouts():
             part.train(grad)
         inputs = self._build_inputs(rows)
-        with torch.set_grad_enabled(grad and torch.is_grad_enabled()), autocast(self.compute_config.precision, self.backbone.device):
+        with (
+            torch.set_grad_enabled(grad and torch.is_grad_enabled()),
+            autocast(self.compute_config.precision, self.backbone.device),
+        ):
             if self._upper_layers is None:
                 output = self.compute_model(**inputs)
             else:
-                below = nn.utils.rnn.pad_sequence(list(self._lookup_states(rows)), batch_first=True).to(self.backbone.device)
+                below = nn.utils.rnn.pad_sequence(list(self._lookup_states(rows)), batch_first=True).to(
+                    self.backbone.device
+                )
                 output = self._upper_layers(below, inputs)
         return output.last_hidden_state.float(), inputs["attention_mask"]
 

@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import Any
 
 from loratory.errors import UnsupportedTask
-from loratory.formats import UNCHECKED_NUMBER_FORMATS, UNCHECKED_TEXT_FORMATS, FORMATS, INTEGER_RANGES
+from loratory.formats import FORMATS, INTEGER_RANGES, UNCHECKED_NUMBER_FORMATS, UNCHECKED_TEXT_FORMATS
 from loratory.models import patterns
 from loratory.protocols import Schema
 from loratory.schemas import resolve_reference, rewrite_schema, strip_annotations, to_compact_json
@@ -111,7 +111,9 @@ def _lower_format(schema: dict[str, Any]) -> dict[str, Any]:
             return _apply_string_format(rest, name)
     elif name in INTEGER_RANGES and "integer" in kinds:
         return _apply_number_format(rest, *INTEGER_RANGES[name])
-    elif name in FORMATS or name in UNCHECKED_TEXT_FORMATS or name in UNCHECKED_NUMBER_FORMATS or name in INTEGER_RANGES:
+    elif (
+        name in FORMATS or name in UNCHECKED_TEXT_FORMATS or name in UNCHECKED_NUMBER_FORMATS or name in INTEGER_RANGES
+    ):
         return rest
     return schema
 
@@ -139,7 +141,9 @@ def _lower_pattern(schema: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(schema.get("pattern"), str):
         return schema
     if "string" not in _types_of(schema):
-        return schema if schema.get("type") is None else {key: value for key, value in schema.items() if key != "pattern"}
+        return (
+            schema if schema.get("type") is None else {key: value for key, value in schema.items() if key != "pattern"}
+        )
     try:
         return {**schema, "pattern": patterns.parse_pattern(schema["pattern"])[0]}
     except UnsupportedTask:
@@ -151,7 +155,10 @@ def _filter_enum(schema: dict[str, Any]) -> dict[str, Any]:
     values = schema.get("enum")
     if not isinstance(values, list) or schema.get("type") is None:
         return schema
-    return {**schema, "enum": [value for value in values if any(_is_of_type(kind, value) for kind in _types_of(schema))]}
+    return {
+        **schema,
+        "enum": [value for value in values if any(_is_of_type(kind, value) for kind in _types_of(schema))],
+    }
 
 
 def _is_of_type(kind: Any, value: Any) -> bool:

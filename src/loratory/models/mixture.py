@@ -22,7 +22,9 @@ from loratory.models.architectures import find_layers
 from loratory.models.precision import DTYPES
 from loratory.protocols import Adapter
 
-MIN_ROWS_PER_ADAPTER = 3  # rows of a guest, on average, from which a slice for each guest is faster than batched products
+MIN_ROWS_PER_ADAPTER = (
+    3  # rows of a guest, on average, from which a slice for each guest is faster than batched products
+)
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,9 @@ class MultiLoraModel:
             self._layer_split = LayerSplit(self.adapted_model, self._depth, sample)
         return self._layer_split if self._layer_split.supported else None
 
-    def run_from_layer(self, first_layer: int, states: Tensor, adapters: Sequence[Adapter | None], inputs: dict[str, Any]) -> Any:
+    def run_from_layer(
+        self, first_layer: int, states: Tensor, adapters: Sequence[Adapter | None], inputs: dict[str, Any]
+    ) -> Any:
         """The output from states float[B, T, D] that enter layer `first`, below which no guest has anything.
 
         The guests sit already (`sits`).
@@ -217,7 +221,7 @@ class _LayerHook(nn.Module):
             return getattr(super().__getattr__("layer"), name)
 
     def forward(self, hidden_states: Tensor, *args: Any, **options: Any) -> Any:
-        floors: LayerSplit = self._floors
+        floors: LayerSplit = self._layer_split
         if self.number < floors.first_layer:
             states = floors.states if self.number == 0 else hidden_states
             return states if floors.extra_outputs is None else (states, *[None] * floors.extra_outputs)

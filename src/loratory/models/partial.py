@@ -55,7 +55,7 @@ class _SkippedLayer(nn.Module):
 
     def forward(self, hidden_states: Tensor, *args: Any, **options: Any) -> Any:
         states = self._slot.states if self._lowest else hidden_states
-        return (states, *[None] * self._slot.others) if self._slot.others is not None else states
+        return (states, *[None] * self._slot.extra_outputs) if self._slot.extra_outputs is not None else states
 
 
 class UpperLayers:

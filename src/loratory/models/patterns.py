@@ -68,7 +68,11 @@ WHITE_SPACE = _merge_ranges(
 )
 NON_ASCII: Ranges = ((0x80, MAX_CODE_POINT),)
 CERTAIN_CLASSES = {"d": DIGITS, "w": ASCII_WORD, "s": _ranges_of(" \t\n\v\f\r")}  # what every reader counts among them
-POSSIBLE_CLASSES = {"d": _merge_ranges([*DIGITS, *NON_ASCII]), "w": _merge_ranges([*ASCII_WORD, *NON_ASCII]), "s": WHITE_SPACE}
+POSSIBLE_CLASSES = {
+    "d": _merge_ranges([*DIGITS, *NON_ASCII]),
+    "w": _merge_ranges([*ASCII_WORD, *NON_ASCII]),
+    "s": WHITE_SPACE,
+}
 CONTROL_ESCAPES = {"n": 10, "r": 13, "t": 9, "v": 11, "f": 12, "0": 0}
 
 
@@ -115,7 +119,11 @@ def _prune(node: Node) -> Node:
         return node if node.ranges else NO_MATCH
     if isinstance(node, Repetition):
         part = _prune(node.part)
-        return (NO_MATCH if node.min_count else EMPTY_MATCH) if part == NO_MATCH else Repetition(part, node.min_count, node.max_count)
+        return (
+            (NO_MATCH if node.min_count else EMPTY_MATCH)
+            if part == NO_MATCH
+            else Repetition(part, node.min_count, node.max_count)
+        )
     parts = tuple(map(_prune, node.parts))
     if isinstance(node, Concatenation):
         return NO_MATCH if NO_MATCH in parts else Concatenation(parts)
@@ -135,7 +143,9 @@ def _render_pattern(node: Node) -> str:
     if isinstance(node, CharacterSet):
         return "[" + "".join(f"\\u{{{low:x}}}-\\u{{{high:x}}}" for low, high in node.ranges) + "]"
     if isinstance(node, Repetition):
-        return f"(?:{_render_pattern(node.part)}){{{node.min_count},{'' if node.max_count is None else node.max_count}}}"
+        return (
+            f"(?:{_render_pattern(node.part)}){{{node.min_count},{'' if node.max_count is None else node.max_count}}}"
+        )
     glue = "" if isinstance(node, Concatenation) else "|"
     return "(?:" + glue.join(map(_render_pattern, node.parts)) + ")"
 
@@ -203,7 +213,9 @@ class _PatternParser:
         if self._consume("?:"):
             pass
         elif self._consume("?"):
-            named = self.pattern.startswith("<", self.position) and self.pattern[self.position + 1 : self.position + 2] not in ("=", "!")
+            named = self.pattern.startswith("<", self.position) and self.pattern[
+                self.position + 1 : self.position + 2
+            ] not in ("=", "!")
             close = self.pattern.find(">", self.position)
             if not named or close < 0:
                 raise self._unsupported_error(
@@ -274,10 +286,16 @@ class _PatternParser:
                 low = wide = ((low[0][0], high[0][0]),)
             sure += low
             perhaps += wide
-        return _subtract_ranges(ALL_CHARACTERS, _merge_ranges([*perhaps, *UNWRITABLE])) if opposite else _subtract_ranges(_merge_ranges(sure), UNWRITABLE)
+        return (
+            _subtract_ranges(ALL_CHARACTERS, _merge_ranges([*perhaps, *UNWRITABLE]))
+            if opposite
+            else _subtract_ranges(_merge_ranges(sure), UNWRITABLE)
+        )
 
     def _is_range(self) -> bool:
-        return self.pattern[self.position : self.position + 1] == "-" and self.pattern[self.position + 1 : self.position + 2] not in ("]", "")
+        return self.pattern[self.position : self.position + 1] == "-" and self.pattern[
+            self.position + 1 : self.position + 2
+        ] not in ("]", "")
 
     def _parse_set_member(self) -> tuple[Ranges, Ranges]:
         """Of a set: what every reader finds in it, and what any of them may."""
@@ -291,7 +309,11 @@ class _PatternParser:
         sure = self._parse_escape(True)
         if name in POSSIBLE_CLASSES:
             return sure, POSSIBLE_CLASSES[name]
-        return (sure, _subtract_ranges(ALL_CHARACTERS, CERTAIN_CLASSES[name.lower()])) if name and name in "DWS" else (sure, sure)
+        return (
+            (sure, _subtract_ranges(ALL_CHARACTERS, CERTAIN_CLASSES[name.lower()]))
+            if name and name in "DWS"
+            else (sure, sure)
+        )
 
     def _parse_escape(self, inside: bool) -> Ranges:
         """What stands behind a backslash."""
@@ -320,7 +342,11 @@ class _PatternParser:
             digits = self.pattern[self.position : self.position + size]
             self.position += size
             digits = digits if len(digits) == size else ""
-        if not 0 < len(digits) <= 6 or not set(digits) <= set("0123456789abcdefABCDEF") or int(digits, 16) > MAX_CODE_POINT:
+        if (
+            not 0 < len(digits) <= 6
+            or not set(digits) <= set("0123456789abcdefABCDEF")
+            or int(digits, 16) > MAX_CODE_POINT
+        ):
             raise self._unsupported_error(f"\\{kind}{digits[:8]}")
         return ((int(digits, 16), int(digits, 16)),)
 
@@ -415,7 +441,9 @@ class Automaton:
             return None
         return self.moves[state][place][2]
 
-    def find_shortest(self, state: int = 0, min_characters: int = 0, max_characters: float = float("inf")) -> str | None:
+    def find_shortest(
+        self, state: int = 0, min_characters: int = 0, max_characters: float = float("inf")
+    ) -> str | None:
         """The fewest characters, at least and at most so many, that lead to an end; None where there are none.
 
         From any state an end is at most as many steps away as there are states (of those that `least` steps reach).

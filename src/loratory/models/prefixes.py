@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loratory.protocols import ScoreRequest, TokenIds, GenerateRequest
+from loratory.protocols import GenerateRequest, ScoreRequest, TokenIds
 
 # Forward of a batch: its requests, and the model's inputs -> final states float[B, T, D]
 Forward = Callable[[Sequence[ScoreRequest | GenerateRequest], dict[str, Any]], Tensor]
 
-MIN_PREFIX_TOKENS = 16  # tokens: a beginning costs a pass of its own, and fewer (a chat template's first ones) do not pay it back
+MIN_PREFIX_TOKENS = (
+    16  # tokens: a beginning costs a pass of its own, and fewer (a chat template's first ones) do not pay it back
+)
 MIN_PREFIX_ROWS = 2  # that share a beginning: one alone would not be spared anything
 
 
@@ -42,7 +44,9 @@ class SharedPrefix:
             cache.layers.append(create_cache_layer(keys, values))  # views: what is written behind them goes into a copy
         return cache
 
-    def _compute_layers(self, forward: Forward, request: ScoreRequest | GenerateRequest, device: str) -> list[tuple[Tensor, Tensor]]:
+    def _compute_layers(
+        self, forward: Forward, request: ScoreRequest | GenerateRequest, device: str
+    ) -> list[tuple[Tensor, Tensor]]:
         """Raises ValueError where an architecture remembers anything else than keys and values of every token."""
         from transformers import DynamicCache
 

@@ -48,9 +48,17 @@ class Hardware:
 
 def measure_hardware(device: str = "cpu") -> Hardware:
     """Time products and attention for some seconds."""
-    training, answering = (0, 0) if device != "cpu" else (_find_attention_crossover(True), _find_attention_crossover(False))
+    training, answering = (
+        (0, 0) if device != "cpu" else (_find_attention_crossover(True), _find_attention_crossover(False))
+    )
     return Hardware(
-        device, processor_name(device), torch.get_num_threads(), torch.__version__, _measure_matmul(device), training, answering
+        device,
+        processor_name(device),
+        torch.get_num_threads(),
+        torch.__version__,
+        _measure_matmul(device),
+        training,
+        answering,
     )
 
 
@@ -120,7 +128,9 @@ def _find_attention_crossover(backward: bool) -> int:
     """The longest row up to which short attention is never the slower one."""
     longest = 0
     for length in ROW_LENGTHS:
-        short, stock = (_time_attention(way, length, backward) for way in (attention.eager_attention, attention.sdpa_attention))
+        short, stock = (
+            _time_attention(way, length, backward) for way in (attention.eager_attention, attention.sdpa_attention)
+        )
         if short > stock:
             break
         longest = length

@@ -85,7 +85,9 @@ def _build_model(base: Base, config: Any, device: str) -> Any:
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         with torch.device(device):
-            return auto_class_of(base).from_config(config, dtype=torch.float32, **attention_options_of(base.config)).eval()
+            return (
+                auto_class_of(base).from_config(config, dtype=torch.float32, **attention_options_of(base.config)).eval()
+            )
     except Exception as problem:
         raise _cannot_build_error(base, problem) from problem
 
@@ -110,10 +112,14 @@ def _check_readable(backbone: TorchBackbone) -> None:
     except (NotImplementedError, RuntimeError):
         return
     except Exception as problem:
-        raise _unreadable_error(backbone, str(problem).splitlines()[0][:200] if str(problem) else repr(problem)) from problem
+        raise _unreadable_error(
+            backbone, str(problem).splitlines()[0][:200] if str(problem) else repr(problem)
+        ) from problem
     states = getattr(output, "last_hidden_state", None)
     if backbone.kind != "nli" and (states is None or tuple(states.shape) != (1, 3, backbone.width)):
-        raise _unreadable_error(backbone, f"it gives {tuple(states.shape)[1:] if states is not None else 'no states'} for 3 tokens")
+        raise _unreadable_error(
+            backbone, f"it gives {tuple(states.shape)[1:] if states is not None else 'no states'} for 3 tokens"
+        )
 
 
 def _unreadable_error(backbone: TorchBackbone, problem: str) -> BaseModelError:

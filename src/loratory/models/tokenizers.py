@@ -12,9 +12,18 @@ from loratory.errors import BaseModelError
 from loratory.models.bases import TOKENIZER_FILES
 from loratory.protocols import Offsets, TokenIds
 
-FAST_REMEDY = "save a fast one beside the model: AutoTokenizer.from_pretrained(name, use_fast=True).save_pretrained(folder)"
+FAST_REMEDY = (
+    "save a fast one beside the model: AutoTokenizer.from_pretrained(name, use_fast=True).save_pretrained(folder)"
+)
 UNBOUNDED = 1_000_000  # tokenizers without a limit report about 1e30
-VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "tokenizer.model", "sentencepiece.bpe.model")
+VOCABULARY_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spm.model",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+)
 
 STALE_KEYS = (  # in tokenizer_config.json: how the base's files, or the last call, cut and padded, and where they lay
     "max_length",
@@ -135,7 +144,9 @@ class FastTokenizer:
         pairs = zip(made["input_ids"], made["offset_mapping"], strict=True)
         return [self._to_row(both(ids), both(at)) for ids, at in pairs]
 
-    def encode_windows(self, texts: Sequence[str], max_length: int, stride: int) -> list[list[tuple[TokenIds, Offsets]]]:
+    def encode_windows(
+        self, texts: Sequence[str], max_length: int, stride: int
+    ) -> list[list[tuple[TokenIds, Offsets]]]:
         """Every text whole, in windows of at most `limit` tokens that share `stride` of them with the next."""
         if not texts:
             return []
@@ -178,7 +189,9 @@ class FastTokenizer:
         """Read as many tokens as the base does, where the files were written for a fit that reads fewer."""
         self._max_length = max(self._max_length, limit)
 
-    def save(self, folder: Path, max_tokens: int | None = None, overlap: int = 0, padding_side: str | None = None) -> None:
+    def save(
+        self, folder: Path, max_tokens: int | None = None, overlap: int = 0, padding_side: str | None = None
+    ) -> None:
         """Write the tokenizer's files beside a model: other libraries then cut and pad texts as was done here.
 
         most: tokens of a row; longer texts are cut there, and where `shared` is not 0 they go on in further rows that

@@ -65,5 +65,9 @@ class Detokenizer:
     def _count_held_back(self) -> int:
         """How many characters at the end could begin a stop string."""
         most = min(max(map(len, self.stop_strings), default=1) - 1, len(self._held))
-        ends = (size for size in range(most, 0, -1) if any(stop.startswith(self._held[-size:]) for stop in self.stop_strings))
+        ends = (
+            size
+            for size in range(most, 0, -1)
+            if any(stop.startswith(self._held[-size:]) for stop in self.stop_strings)
+        )
         return next(ends, 0)

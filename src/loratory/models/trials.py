@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from loratory.models.generating import TokenSequence, Generator
+from loratory.models.generating import Generator, TokenSequence
 from loratory.models.prefixes import MIN_PREFIX_TOKENS, Forward
 from loratory.models.transcript import Detokenizer
-from loratory.models.writing import ScoringMode, Scorer
-from loratory.protocols import Network, ScoreRequest, TokenIds, GenerateRequest
+from loratory.models.writing import Scorer, ScoringMode
+from loratory.protocols import GenerateRequest, Network, ScoreRequest, TokenIds
 
 TOLERANCE = 1e-4  # of log-probabilities computed in two ways, in float32
 PROBE_CONTINUATIONS: tuple[TokenIds, ...] = ((8, 9, 10), (8, 9, 11, 12), (13,))
@@ -55,10 +55,14 @@ def probe_joining(scorer: Scorer, forward: Forward, network: Network) -> bool:
             scribe.step()
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         return False
-    return [pen.ids for pen in pens] == [pen.ids for pen in alone] and _are_close(_collect_log_probabilities(pens), _collect_log_probabilities(alone))
+    return [pen.ids for pen in pens] == [pen.ids for pen in alone] and _are_close(
+        _collect_log_probabilities(pens), _collect_log_probabilities(alone)
+    )
 
 
-def _generate_probe(scorer: Scorer, forward: Forward, network: Network, share_prefixes: bool) -> tuple[list[list[int]], Tensor]:
+def _generate_probe(
+    scorer: Scorer, forward: Forward, network: Network, share_prefixes: bool
+) -> tuple[list[list[int]], Tensor]:
     """The likeliest tokens behind each prompt, and the logarithms of their odds."""
     pens = _create_sequences(network, 2)
     Generator(scorer, forward).generate(pens, share_prefixes)
@@ -66,7 +70,10 @@ def _generate_probe(scorer: Scorer, forward: Forward, network: Network, share_pr
 
 
 def _create_sequences(network: Network, max_new_tokens: int) -> list[TokenSequence]:
-    return [TokenSequence(GenerateRequest(network, prompt, max_new_tokens, frozenset()), None, Detokenizer(lambda ids: "")) for prompt in PROBE_PROMPTS]
+    return [
+        TokenSequence(GenerateRequest(network, prompt, max_new_tokens, frozenset()), None, Detokenizer(lambda ids: ""))
+        for prompt in PROBE_PROMPTS
+    ]
 
 
 def _collect_log_probabilities(sequences: Sequence[TokenSequence]) -> Tensor:

@@ -17,8 +17,8 @@ from loratory.artifacts.contents import VerifiedFiles, open_files
 from loratory.errors import BaseModelError, UnsupportedTask
 from loratory.models import architectures, partial
 from loratory.models.attention import use_short_attention
-from loratory.models.bases import Base, describe_base, resolve_base, find_weight_files
-from loratory.models.generating import TokenSequence, Generator
+from loratory.models.bases import Base, describe_base, find_weight_files, resolve_base
+from loratory.models.generating import Generator, TokenSequence
 from loratory.models.grammar import GrammarCompiler, TokenConstraint
 from loratory.models.memory import keep_freed_memory
 from loratory.models.mixture import LayerSplit, MultiLoraModel
@@ -29,12 +29,23 @@ from loratory.models.tokenizers import FastTokenizer
 from loratory.models.transcript import Detokenizer
 from loratory.models.trials import probe_joining, probe_prefix_sharing, probe_trees
 from loratory.models.weights import read_tensors
-from loratory.models.writing import ScoringMode, Scorer, pad_rows, find_lm_head
-from loratory.protocols import JSON, Adapter, Alive, EncodeRequest, Network, ScoreRequest, TokenIds, GenerateRequest, Generation, is_always_alive
+from loratory.models.writing import Scorer, ScoringMode, find_lm_head, pad_rows
+from loratory.protocols import (
+    JSON,
+    Adapter,
+    Alive,
+    EncodeRequest,
+    GenerateRequest,
+    Generation,
+    Network,
+    ScoreRequest,
+    TokenIds,
+    is_always_alive,
+)
 
 if TYPE_CHECKING:
-    from loratory.models.int8 import RowThreads, Int8Session
-    from loratory.models.live import TrainableBackbone, ComputeConfig
+    from loratory.models.int8 import Int8Session, RowThreads
+    from loratory.models.live import ComputeConfig, TrainableBackbone
 
 PASS_OVERHEAD_TOKENS = 48  # tokens that could be computed in the time that a pass takes beside its tokens
 MAX_BATCH_TOKENS = 4096  # padded tokens of one inference pass: larger gains nothing on a CPU and costs memory
@@ -52,7 +63,9 @@ def batch_by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[in
         yield batch
 
 
-def batch_by_cost(lengths: Sequence[int], max_tokens: int, pass_overhead: int = PASS_OVERHEAD_TOKENS) -> list[list[int]]:
+def batch_by_cost(
+    lengths: Sequence[int], max_tokens: int, pass_overhead: int = PASS_OVERHEAD_TOKENS
+) -> list[list[int]]:
     """As `by_length`, in the batches that cost least: padded tokens, and for every pass as much as `each` tokens.
 
     Few rows of many lengths are mostly padding in one pass: texts of 16 tokens on average beside one of 90.
@@ -74,7 +87,11 @@ def batch_by_cost(lengths: Sequence[int], max_tokens: int, pass_overhead: int = 
         start = best[at][1]
         found.append(order[start : ends[at - 1]])
         at = starts.index(start)
-    return [[mine[k] for k in part] for mine in found[::-1] for part in batch_by_length([lengths[k] for k in mine], max_tokens)]
+    return [
+        [mine[k] for k in part]
+        for mine in found[::-1]
+        for part in batch_by_length([lengths[k] for k in mine], max_tokens)
+    ]
 
 
 class TorchBackbone:
@@ -91,7 +108,9 @@ class TorchBackbone:
         self.config = model.config
         self.depth, self.width = read_depth_and_width(self.config, base)
         self._multi_lora = MultiLoraModel(self.model, self.depth)
-        self.int8_sessions: WeakKeyDictionary[Network, Int8Session] = WeakKeyDictionary()  # of networks that answer in int8
+        self.int8_sessions: WeakKeyDictionary[Network, Int8Session] = (
+            WeakKeyDictionary()
+        )  # of networks that answer in int8
         self.row_threads: RowThreads | None = None  # who compute their rows
         self.unquantized = self  # in full precision: what is merged and exported
         self._quantized: TorchBackbone | None = None
@@ -102,7 +121,9 @@ class TorchBackbone:
         stacks = self.kind == "encoder" and mixed and not self.config.is_encoder_decoder
         stacks = stacks and architectures.has_layer_list(self.model, self.depth)
         self._can_split_layers = stacks  # whether its layers can be entered with what left the ones below
-        self._joining_works: bool | None = None  # whether rows can join others that are being written; None: not tried yet
+        self._joining_works: bool | None = (
+            None  # whether rows can join others that are being written; None: not tried yet
+        )
         self._sharing_works: bool | None = None  # whether prompts can begin behind what they share; None: not tried yet
 
     def set_precision(self, precision: str) -> None:
@@ -143,7 +164,10 @@ class TorchBackbone:
     def compute_states(self, rows: Sequence[TokenIds], adapters: Sequence[Adapter | None]) -> tuple[Tensor, Tensor]:
         """Final hidden states float[B, T, D] (of an nli base: logits float[B, L]) and the mask."""
         inputs = self.build_inputs(rows)
-        if self.config.model_type in architectures.UNMIXED_ARCHITECTURES and len({g.digest if g else None for g in adapters}) > 1:
+        if (
+            self.config.model_type in architectures.UNMIXED_ARCHITECTURES
+            and len({g.digest if g else None for g in adapters}) > 1
+        ):
             return self._run_per_adapter(inputs, adapters), inputs["attention_mask"]
         return self._select_output(self._multi_lora(adapters, **inputs)), inputs["attention_mask"]
 
@@ -156,7 +180,9 @@ class TorchBackbone:
         for row, guest in enumerate(adapters):
             groups.setdefault(guest.digest if guest else None, []).append(row)
         parts = [
-            self._select_output(self._multi_lora([adapters[i] for i in rows], **{name: t[rows] for name, t in inputs.items()}))
+            self._select_output(
+                self._multi_lora([adapters[i] for i in rows], **{name: t[rows] for name, t in inputs.items()})
+            )
             for rows in groups.values()
         ]
         order = torch.tensor([i for rows in groups.values() for i in rows], device=self.device)
@@ -287,7 +313,12 @@ class TorchBackbone:
 
     def create_sequence(self, request: GenerateRequest, is_wanted: Callable[[], bool] = lambda: True) -> TokenSequence:
         """A request, ready to be written; raises Unfit where its schema cannot be held."""
-        return TokenSequence(request, self._create_constraint(request), Detokenizer(self.tokenizer.decode, request.stop_strings, request.on_token), is_wanted)
+        return TokenSequence(
+            request,
+            self._create_constraint(request),
+            Detokenizer(self.tokenizer.decode, request.stop_strings, request.on_token),
+            is_wanted,
+        )
 
     def can_join_batch(self, request: GenerateRequest) -> bool:
         """Whether it may join others that are being written: not with more tokens than a layer looks back."""
@@ -309,14 +340,20 @@ class TorchBackbone:
         end = min(request.stop_token_ids)
         with self._grammar_lock:
             if end not in self._grammar_compilers:
-                self._grammar_compilers[end] = GrammarCompiler(self.tokenizer.tokenizer, self.create_scorer().lm_head.vocab_size, end)
+                self._grammar_compilers[end] = GrammarCompiler(
+                    self.tokenizer.tokenizer, self.create_scorer().lm_head.vocab_size, end
+                )
         return self._grammar_compilers[end].create_constraint(request.schema, request.max_new_tokens)
 
     def create_scorer(self) -> Scorer:
         """What scores continuations with this trunk's output layer; raises Unfit where there is none."""
         if self.lm_head is None:
-            raise UnsupportedTask(f"{self.name} has no output layer that it could write with", allowed="a causal language model")
-        return Scorer(self.lm_head, self.tokenizer.pad_token_id, self.device, lambda n: batch_by_length(n, MAX_BATCH_TOKENS))
+            raise UnsupportedTask(
+                f"{self.name} has no output layer that it could write with", allowed="a causal language model"
+            )
+        return Scorer(
+            self.lm_head, self.tokenizer.pad_token_id, self.device, lambda n: batch_by_length(n, MAX_BATCH_TOKENS)
+        )
 
     def scoring_mode(self, requests: Sequence[ScoreRequest]) -> ScoringMode:
         """How these are computed: trees and shared beginnings where they were seen to work, within a sliding window."""
@@ -337,7 +374,9 @@ class TorchBackbone:
         if not self._fits_attention_window(longest):
             return False
         if self._sharing_works is None:
-            self._sharing_works = probe_prefix_sharing(self.create_scorer(), self._run_without_adapters, Network(self), self._supports_trees())
+            self._sharing_works = probe_prefix_sharing(
+                self.create_scorer(), self._run_without_adapters, Network(self), self._supports_trees()
+            )
         return self._sharing_works
 
     def _fits_attention_window(self, longest: int) -> bool:
@@ -352,14 +391,19 @@ class TorchBackbone:
             self._joining_works = probe_joining(self.create_scorer(), self._run_without_adapters, Network(self))
         return self._joining_works
 
-    def _run_without_adapters(self, requests: Sequence[ScoreRequest | GenerateRequest], inputs: dict[str, Any]) -> Tensor:
+    def _run_without_adapters(
+        self, requests: Sequence[ScoreRequest | GenerateRequest], inputs: dict[str, Any]
+    ) -> Tensor:
         return self._select_output(self.model(**inputs))
 
     def make_trainable(
-        self, config: Mapping[str, JSON] | None = None, full_finetuning: bool = False, compute_config: ComputeConfig | None = None
+        self,
+        config: Mapping[str, JSON] | None = None,
+        full_finetuning: bool = False,
+        compute_config: ComputeConfig | None = None,
     ) -> TrainableBackbone:
         """A trainable twin: a fresh adapter over the frozen weights, or every weight its own, or nothing to learn."""
-        from loratory.models.live import TrainableBackbone, ComputeConfig
+        from loratory.models.live import ComputeConfig, TrainableBackbone
 
         return TrainableBackbone(self, config, full_finetuning, compute_config or ComputeConfig())
 
@@ -369,7 +413,9 @@ class TorchBackbone:
         return self.lm_head is not None
 
     @torch.inference_mode()
-    def compute_layer_inputs(self, first_layer: int, rows: Sequence[TokenIds], precision: str) -> Iterator[tuple[int, Tensor]]:
+    def compute_layer_inputs(
+        self, first_layer: int, rows: Sequence[TokenIds], precision: str
+    ) -> Iterator[tuple[int, Tensor]]:
         """Number and states float[T, D] of each row as they enter layer `first`, in batches of like length."""
         for batch in batch_by_length([len(row) for row in rows], MAX_BATCH_TOKENS):
             inputs = self.build_inputs([rows[i] for i in batch])
@@ -567,7 +613,9 @@ class TorchBackbonePool:
             if not copies:
                 raise
             trunk = self.add(self._describe_copy(name, digest, copies[0], files))
-            trunk.tokenizer.raise_max_length(_read_backbone_facts(files).get("limit", 0))  # its files were written for one fit
+            trunk.tokenizer.raise_max_length(
+                _read_backbone_facts(files).get("limit", 0)
+            )  # its files were written for one fit
             return trunk
 
     def _describe_copy(self, name: str, digest: str, inner: str, files: VerifiedFiles) -> Base:

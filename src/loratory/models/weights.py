@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loratory.artifacts.contents import VerifiedFiles, HashingReader
+from loratory.artifacts.contents import HashingReader, VerifiedFiles
 
 MAX_HEADER_BYTES = 100_000_000  # bytes at most, as safetensors itself allows
 TENSOR_DTYPES: Mapping[str, torch.dtype] = {

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from loratory.models.prefixes import Forward, SharedPrefix, group_by_prefix
-from loratory.protocols import Alive, ScoreRequest, TokenIds, GenerateRequest, is_always_alive
+from loratory.protocols import Alive, GenerateRequest, ScoreRequest, TokenIds, is_always_alive
 
 MAX_LOGITS = 1 << 24  # logits computed at once: vocabularies are large
 
@@ -112,7 +112,10 @@ def _build_tree_inputs(trees: Sequence[TokenTree], prefix_length: int, pad_id: i
     seen[:, :, prefix_length:] = torch.eye(longest, dtype=torch.bool)  # padding looks at itself: no row is empty
     for i, tree in enumerate(trees):
         size = len(tree.ids) - prefix_length
-        ids[i, :size], positions[i, :size] = torch.tensor(tree.ids[prefix_length:]), torch.tensor(tree.positions[prefix_length:])
+        ids[i, :size], positions[i, :size] = (
+            torch.tensor(tree.ids[prefix_length:]),
+            torch.tensor(tree.positions[prefix_length:]),
+        )
         seen[i, :size, : prefix_length + size] = tree.build_mask()[prefix_length:]
     mask = torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)
     return {"input_ids": ids, "position_ids": positions, "attention_mask": mask[:, None]}
@@ -146,7 +149,11 @@ class Scorer:
     split_batches: Callable[[Sequence[int]], Iterator[list[int]]]  # lengths -> batches of places
 
     def plan_batches(
-        self, requests: Sequence[ScoreRequest | GenerateRequest], lengths: Sequence[int], share_prefixes: bool, is_wanted: Alive
+        self,
+        requests: Sequence[ScoreRequest | GenerateRequest],
+        lengths: Sequence[int],
+        share_prefixes: bool,
+        is_wanted: Alive,
     ) -> Iterator[tuple[SharedPrefix, list[int]]]:
         """Batches of requests that are still wanted, with the beginning that they share."""
         for prefix in group_by_prefix(requests) if share_prefixes else [SharedPrefix((), list(range(len(requests))))]:
@@ -156,17 +163,25 @@ class Scorer:
 
     @torch.inference_mode()
     def score(
-        self, requests: Sequence[ScoreRequest], forward: Forward, scoring_mode: ScoringMode, alive: Alive = is_always_alive
+        self,
+        requests: Sequence[ScoreRequest],
+        forward: Forward,
+        scoring_mode: ScoringMode,
+        alive: Alive = is_always_alive,
     ) -> list[Tensor]:
         """Log-probabilities float64[C] of each request's choices."""
         work = [
             (place, TokenTree.build(request.prompt, choices))
             for place, request in enumerate(requests)
-            for choices in ([request.continuations] if scoring_mode.trees else [(choice,) for choice in request.continuations])
+            for choices in (
+                [request.continuations] if scoring_mode.trees else [(choice,) for choice in request.continuations]
+            )
         ]
         rows, lengths = [requests[place] for place, _ in work], [len(tree.ids) for _, tree in work]
         parts: dict[int, Tensor] = {}
-        for prefix, batch in self.plan_batches(rows, lengths, scoring_mode.share_prefixes, lambda row: alive(work[row][0])):
+        for prefix, batch in self.plan_batches(
+            rows, lengths, scoring_mode.share_prefixes, lambda row: alive(work[row][0])
+        ):
             lay = _build_tree_inputs if scoring_mode.trees else _build_row_inputs
             inputs = lay([work[row][1] for row in batch], len(prefix.ids), self.pad_id)
             inputs = {name: t.to(self.device) for name, t in inputs.items()}

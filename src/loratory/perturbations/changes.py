@@ -64,7 +64,9 @@ class Perturbation(BaseModel):
     def __call__(self, text: str, seed: int, spans: Sequence[TextSpan] = ()) -> PerturbedText | None:
         """The changed text, never the same nor emptied; None where the text offers nothing to change."""
         chance = random.Random(_derive_seed(type(self).__name__, seed, text))
-        made = PerturbedText(text, tuple(sorted(self.edits(text, chance, spans), key=lambda edit: (edit.start, edit.end))))
+        made = PerturbedText(
+            text, tuple(sorted(self.edits(text, chance, spans), key=lambda edit: (edit.start, edit.end)))
+        )
         return made if made.text != text and (made.text.strip() or not text.strip()) else None
 
     @abstractmethod

@@ -43,6 +43,8 @@ def _find_edits(text: str, style: str, rng: random.Random) -> list[Edit]:
     if style == "zero-width":
         return [Edit(found.start(), found.start(), rng.choice(ZERO_WIDTH)) for found in INSIDE_WORD.finditer(text)]
     if style == "letters":
-        return [Edit(i, i + 1, LETTER_LOOKALIKES[letter]) for i, letter in enumerate(text) if letter in LETTER_LOOKALIKES]
+        return [
+            Edit(i, i + 1, LETTER_LOOKALIKES[letter]) for i, letter in enumerate(text) if letter in LETTER_LOOKALIKES
+        ]
     wide = [(i, letter) for i, letter in enumerate(text) if letter.isascii() and letter.isalnum()]
     return [Edit(i, i + 1, chr(ord(letter) + FULL_WIDTH_OFFSET)) for i, letter in wide]

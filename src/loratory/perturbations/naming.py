@@ -12,7 +12,15 @@ from loratory.errors import SpecError
 from loratory.perturbations.changes import Perturbation
 
 PerturbationSpec = str | dict[str, dict[str, Any] | None]
-DEFAULT_PERTURBATIONS: tuple[PerturbationSpec, ...] = ("typos", "case", "punctuation", "spacing", "prefix", "suffix", "lookalikes")
+DEFAULT_PERTURBATIONS: tuple[PerturbationSpec, ...] = (
+    "typos",
+    "case",
+    "punctuation",
+    "spacing",
+    "prefix",
+    "suffix",
+    "lookalikes",
+)
 ALLOWED_FORMS = "names of perturbations, or name: {options}; a name of your own with {perturbation: ..., options}"
 
 

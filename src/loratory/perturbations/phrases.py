@@ -45,7 +45,9 @@ class Prefix(Perturbation):
     """Harmless words before the text. Spans move along with it, and nothing in them changes."""
 
     strength: float = STRENGTH_FIELD
-    phrases: tuple[str, ...] = Field(OPENING_PHRASES, min_length=1, description="what is drawn from, in the texts' own language")
+    phrases: tuple[str, ...] = Field(
+        OPENING_PHRASES, min_length=1, description="what is drawn from, in the texts' own language"
+    )
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
         return [Edit(0, 0, _sample_phrases(self.phrases, self.strength, rng) + (" " if text else ""))]
@@ -55,7 +57,9 @@ class Suffix(Perturbation):
     """Harmless words behind the text; nothing in its spans changes."""
 
     strength: float = STRENGTH_FIELD
-    phrases: tuple[str, ...] = Field(CLOSING_PHRASES, min_length=1, description="what is drawn from, in the texts' own language")
+    phrases: tuple[str, ...] = Field(
+        CLOSING_PHRASES, min_length=1, description="what is drawn from, in the texts' own language"
+    )
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
         end = len(text)

@@ -45,7 +45,11 @@ class Typos(Perturbation):
         return self.sample_edits(made, rng)
 
     def _make_typo(self, word: str, start: int, rng: random.Random) -> Edit | None:
-        slips = [slip for kind in (_replace_with_neighbour, _swap_letters, _drop_letter, _double_letter) if (slip := kind(word, rng)) != word]
+        slips = [
+            slip
+            for kind in (_replace_with_neighbour, _swap_letters, _drop_letter, _double_letter)
+            if (slip := kind(word, rng)) != word
+        ]
         return Edit(start, start + len(word), rng.choice(slips)) if slips else None
 
 
@@ -157,7 +161,9 @@ class Spacing(Perturbation):
         return self.sample_edits([edit for edit in made if edit is not None and not edit.overlaps(spans)], rng)
 
     def _change_gap(self, text: str, match: re.Match[str], edges: Set[int], rng: random.Random) -> Edit | None:
-        digits = match.start() > 0 and text[match.start() - 1].isdigit() and text[match.end() : match.end() + 1].isdigit()
+        digits = (
+            match.start() > 0 and text[match.start() - 1].isdigit() and text[match.end() : match.end() + 1].isdigit()
+        )
         needed = digits or not edges.isdisjoint(match.span())
         styles = [style for style in self.styles if not (style == "missing" and needed)]
         if not styles:

@@ -75,7 +75,9 @@ def merge_windows(windows: Sequence[tuple[Offsets, Floats]]) -> tuple[list[CharR
     return order, np.stack(rows) if rows else np.zeros((0, 0))
 
 
-def merge_word_tokens(log_probabilities: Floats, offsets: Sequence[CharRange], text: str) -> tuple[list[CharRange], Floats]:
+def merge_word_tokens(
+    log_probabilities: Floats, offsets: Sequence[CharRange], text: str
+) -> tuple[list[CharRange], Floats]:
     """Tokens of a word as one: log-odds float[W, 2 L + 1] of the word's tags.
 
     A word is O where all its tokens are, B where the first is and the others go on, I where all go on; other tags of
@@ -97,7 +99,11 @@ def _are_in_one_word(text: str, before: CharRange, behind: CharRange) -> bool:
 
 
 def decode_spans(
-    log_probabilities: Floats, offsets: Sequence[CharRange], span_labels: Sequence[str], text: str, scheme: TagScheme = BIO
+    log_probabilities: Floats,
+    offsets: Sequence[CharRange],
+    span_labels: Sequence[str],
+    text: str,
+    scheme: TagScheme = BIO,
 ) -> list[ScoredSpan]:
     """The spans of the likeliest tags that the scheme allows (Viterbi 1967); odds are logarithms.
 
@@ -117,12 +123,16 @@ def decode_spans(
     return found
 
 
-def _build_spans(log_probabilities: Floats, offsets: Sequence[CharRange], labels: Sequence[str], label_index: int, text: str) -> list[ScoredSpan]:
+def _build_spans(
+    log_probabilities: Floats, offsets: Sequence[CharRange], labels: Sequence[str], label_index: int, text: str
+) -> list[ScoredSpan]:
     """The span of these tokens; none where they hold white space alone."""
     start, end = offsets[0][0], offsets[-1][1]
     inner = text[start:end]
     start, end = start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip())
-    shares = np.exp(log_probabilities)[:, 1:].reshape(len(log_probabilities), len(labels), -1).sum(-1)  # any tag of each label
+    shares = (
+        np.exp(log_probabilities)[:, 1:].reshape(len(log_probabilities), len(labels), -1).sum(-1)
+    )  # any tag of each label
     sure = shares.min(0)  # as sure as of the least sure token
     each = dict(zip(labels, sure.tolist(), strict=True))
     return [ScoredSpan(start, end, labels[label_index], each)] if start < end else []

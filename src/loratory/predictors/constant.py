@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from loratory.artifacts.contents import VerifiedFiles, open_files
-from loratory.protocols import Answer, Input, Labelled, Prediction, RequestRunner, ParameterCount, BackbonePool
+from loratory.protocols import Answer, BackbonePool, Input, Labelled, ParameterCount, Prediction, RequestRunner
 
 CONSTANT_FILE = "constant.json"
 

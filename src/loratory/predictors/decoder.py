@@ -15,24 +15,24 @@ from loratory.errors import SpecError, UnsupportedTask
 from loratory.models import adapters
 from loratory.models.bases import origin_of
 from loratory.models.chat import ChatTemplate
-from loratory.models.places import record_base_location, make_name_portable
+from loratory.models.places import make_name_portable, record_base_location
 from loratory.models.tokenizers import replace_surrogates
 from loratory.predictors.prompts import Message, Prompt
 from loratory.predictors.wordings import PROMPT_TEMPLATES, DecodingPlan, PromptTemplate
 from loratory.protocols import (
     JSON,
-    InferencePlan,
+    BackbonePool,
     Example,
+    GenerateRequest,
+    InferencePlan,
+    InferenceRequest,
     Input,
     Network,
+    ParameterCount,
     Prediction,
-    InferenceRequest,
     RequestRunner,
     Schema,
-    ParameterCount,
     TokenIds,
-    BackbonePool,
-    GenerateRequest,
 )
 from loratory.specs.writing import GenerationSpec
 
@@ -98,7 +98,9 @@ class Decoder:
     def count_shortest_answer(self, schema: Schema) -> int:
         """Tokens of the shortest answer of a schema, its end counted; raises Unfit where it cannot be held."""
         trunk: Any = self.network.backbone
-        pen = trunk.pen(GenerateRequest(self.network, (0,), self.context_length, frozenset({self.chat.end_token_id}), schema))
+        pen = trunk.create_sequence(
+            GenerateRequest(self.network, (0,), self.context_length, frozenset({self.chat.end_token_id}), schema)
+        )
         return len(pen.guide.plan) + 1
 
     @cached_property
@@ -135,7 +137,8 @@ class Decoder:
         left = self.context_length - len(prompt)
         if left < min_tokens:
             raise UnsupportedTask(
-                f"the conversation, with the task's own prompt, takes {len(prompt)} tokens of the {self.context_length} that "
+                f"the conversation, with the task's own prompt, takes {len(prompt)} tokens of the "
+                f"{self.context_length} that "
                 f"{trunk.name} reads, and the shortest answer takes {min_tokens}",
                 where="messages",
                 allowed=f"at most {self.context_length - min_tokens} tokens",
@@ -187,13 +190,17 @@ class Decoder:
 
         def request(ids: TokenIds) -> InferenceRequest:
             made = self.template.build_request(self.task, self.decoding_plan, ids)
-            return replace(made, most=self.compute_token_budget(ids, least), hear=on_token) if isinstance(made, GenerateRequest) else made
+            return (
+                replace(made, max_new_tokens=self.compute_token_budget(ids, least), on_token=on_token)
+                if isinstance(made, GenerateRequest)
+                else made
+            )
 
         requests = self._build_requests(inputs, request)
 
         def read(outputs: Sequence[Any]) -> list[Prediction]:
             trunk: Any = self.network.backbone
-            found, spell = dict(zip(requests, outputs, strict=True)), trunk.tokenizer.read
+            found, spell = dict(zip(requests, outputs, strict=True)), trunk.tokenizer.decode
             return [
                 self.template.parse_output(self.task, input, found[place], spell)
                 if place in found
@@ -206,11 +213,15 @@ class Decoder:
     def generate_unconstrained(self, inputs: Sequence[Input], run: RequestRunner) -> list[str]:
         """The likeliest text, token by token, with a little more room than the longest answer needs."""
         most, ends = self.decoding_plan.max_new_tokens + UNCONSTRAINED_EXTRA_TOKENS, frozenset({self.chat.end_token_id})
-        requests = self._build_requests(inputs, lambda ids: GenerateRequest(self.network, ids, min(most, self.context_length - len(ids)), ends))
+        requests = self._build_requests(
+            inputs, lambda ids: GenerateRequest(self.network, ids, min(most, self.context_length - len(ids)), ends)
+        )
         found = dict(zip(requests, run(list(requests.values())), strict=True))
         return [found[place].text if place in found else "" for place in range(len(inputs))]
 
-    def _build_requests(self, inputs: Sequence[Input], request: Callable[[TokenIds], InferenceRequest]) -> dict[int, InferenceRequest]:
+    def _build_requests(
+        self, inputs: Sequence[Input], request: Callable[[TokenIds], InferenceRequest]
+    ) -> dict[int, InferenceRequest]:
         """By place, for each input that fits."""
         requests: dict[int, InferenceRequest] = {}
         for place, input in enumerate(inputs):
@@ -247,7 +258,12 @@ class Decoder:
             "learned": self.trained_parameters,
             "writing": self.writing.model_dump(mode="json"),
             "shots": [{"input": dict(shot.input), "answer": shot.answer} for shot in self.shots],
-            "trunk": {"name": record_base_location(trunk), "digest": trunk.digest, "kind": trunk.kind, "pooling": trunk.pooling},
+            "trunk": {
+                "name": record_base_location(trunk),
+                "digest": trunk.digest,
+                "kind": trunk.kind,
+                "pooling": trunk.pooling,
+            },
             "adapter": self.network.adapter.digest if self.network.adapter else None,
             "owned": self.owns_backbone,
         }

@@ -22,13 +22,24 @@ from loratory.predictors.forms import OUTPUT_ADAPTERS, Row
 from loratory.predictors.heads import (
     StockHead,
     as_stock,
-    load_head_tensors,
-    describe_head,
     collect_head_tensors,
+    describe_head,
+    load_head_tensors,
     save_backbone,
     save_head,
 )
-from loratory.protocols import JSON, InferencePlan, EncodeRequest, Input, Network, Prediction, RequestRunner, Scores, ParameterCount, BackbonePool
+from loratory.protocols import (
+    JSON,
+    BackbonePool,
+    EncodeRequest,
+    InferencePlan,
+    Input,
+    Network,
+    ParameterCount,
+    Prediction,
+    RequestRunner,
+    Scores,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +59,27 @@ class Encoder:
     def stock_head(self) -> StockHead | None:
         """The head as stock transformers has it, where a stock class computes just that."""
         trunk: Any = self.network.backbone
-        return as_stock(self.network.head, trunk.config, OUTPUT_ADAPTERS[self.output_adapter_name].list_output_names(self.task), trunk.tokenizer.pad)
+        return as_stock(
+            self.network.head,
+            trunk.config,
+            OUTPUT_ADAPTERS[self.output_adapter_name].list_output_names(self.task),
+            trunk.tokenizer.pad,
+        )
 
     @classmethod
-    def from_training(cls, task: Any, output_adapter_name: str, network: Network, trained_parameters: int, training: Any) -> Self:
+    def from_training(
+        cls, task: Any, output_adapter_name: str, network: Network, trained_parameters: int, training: Any
+    ) -> Self:
         """What a fit makes: it reads texts as the training options say."""
-        return cls(task, output_adapter_name, network, training.max_tokens, trained_parameters, long=training.long)
+        return cls(
+            task, output_adapter_name, network, training.max_tokens, trained_parameters, long_text_mode=training.long
+        )
 
     def encode_rows(self, inputs: Sequence[Input]) -> list[list[Row]]:
         """Token ids and offsets of each input's rows, none longer than what was trained on."""
-        return OUTPUT_ADAPTERS[self.output_adapter_name].encode_rows(self.task, self.network.backbone.tokenizer, inputs, self.max_tokens, self.long_text_mode)
+        return OUTPUT_ADAPTERS[self.output_adapter_name].encode_rows(
+            self.task, self.network.backbone.tokenizer, inputs, self.max_tokens, self.long_text_mode
+        )
 
     @property
     def max_row_tokens(self) -> int:
@@ -80,8 +102,12 @@ class Encoder:
 
     def save_head(self, folder: Path) -> None:
         """The head beside a trunk, and how texts are read, for our own import."""
-        facts: dict[str, JSON] = {"form": self.output_adapter_name, "max_tokens": self.max_row_tokens, "long": self.long_text_mode}
-        if getattr(self.task, "in_words", False):
+        facts: dict[str, JSON] = {
+            "form": self.output_adapter_name,
+            "max_tokens": self.max_row_tokens,
+            "long": self.long_text_mode,
+        }
+        if getattr(self.task, "word_aligned", False):
             facts["whole_words"] = True
         assert self.network.head is not None
         save_head(folder, self.stock_head or self.network.head, facts)
@@ -134,7 +160,10 @@ class Encoder:
         assert head is not None
         save_file(dict(self._collect_head_tensors()), folder / "head.safetensors", metadata={"format": "pt"})
         if self.network.adapter:
-            self.save_adapter(folder / "adapter", f"base_{len(OUTPUT_ADAPTERS[self.output_adapter_name].list_output_names(self.task))}")
+            self.save_adapter(
+                folder / "adapter",
+                f"base_{len(OUTPUT_ADAPTERS[self.output_adapter_name].list_output_names(self.task))}",
+            )
         if self.owns_backbone:
             save_backbone(trunk.model, folder / "model")
             self.save_tokenizer(folder / "model")
@@ -151,17 +180,24 @@ class Encoder:
                 "digest": trunk.digest,
                 "kind": trunk.kind,
                 "pooling": trunk.pooling,
-                "limit": trunk.tokenizer.limit,
+                "limit": trunk.tokenizer.max_length,
             },
             "adapter": self.network.adapter.digest if self.network.adapter else None,
-            "prefix": self.stock_head.prefix if self.network.adapter and self.stock_head else "",  # of the adapter's trunk
+            "prefix": self.stock_head.prefix
+            if self.network.adapter and self.stock_head
+            else "",  # of the adapter's trunk
             "owned": self.owns_backbone,
         }
         (folder / "encoder.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     def save_adapter(self, folder: Path, base: str) -> None:
         """PEFT's folder over the base of that name: a stock head makes it an adapter of the whole classifier."""
-        trunk, adapter, head, stock = self.network.backbone, self.network.adapter, self.stock_head, OUTPUT_ADAPTERS[self.output_adapter_name].stock_names
+        trunk, adapter, head, stock = (
+            self.network.backbone,
+            self.network.adapter,
+            self.stock_head,
+            OUTPUT_ADAPTERS[self.output_adapter_name].stock_names,
+        )
         assert adapter is not None
         origin, licence = origin_of(trunk.name)
         facts: dict[str, JSON] = {"base_model_name_or_path": base, "revision": trunk.digest}
@@ -188,4 +224,4 @@ class Encoder:
         adapter = adapters.read_adapter(files.open_subfolder("adapter"), prefix) if facts["adapter"] else None
         network, found = Network(trunk, adapter, head), finders.load_span_rules(files)
         read = {name: facts[name] for name in ("max_tokens", "learned", "owned")}
-        return cls(task, facts["form"], network, **read, long=facts.get("long", "head"), finders=found)
+        return cls(task, facts["form"], network, **read, long_text_mode=facts.get("long", "head"), span_rules=found)

@@ -12,7 +12,16 @@ import torch
 
 from loratory.artifacts.contents import VerifiedFiles, open_files
 from loratory.models.places import record_base_location
-from loratory.protocols import InferencePlan, EncodeRequest, Input, Network, Prediction, RequestRunner, ParameterCount, BackbonePool
+from loratory.protocols import (
+    BackbonePool,
+    EncodeRequest,
+    InferencePlan,
+    Input,
+    Network,
+    ParameterCount,
+    Prediction,
+    RequestRunner,
+)
 
 DEFAULT_HYPOTHESIS = "This example is {}."  # the default of transformers' zero-shot-classification pipeline
 
@@ -33,8 +42,10 @@ class Entailment:
         """One row for each text and label."""
         trunk: Any = self.network.backbone
         hypotheses = [self.hypothesis.format(self.task.describe(label)) for label in self.task.labels]
-        pairs = [trunk.tokenizer.ids(self.task.text(i), h)[0] for i in inputs for h in hypotheses]
-        return InferencePlan([EncodeRequest(self.network, ids) for ids in pairs], lambda outputs: self._read_outputs(inputs, outputs))
+        pairs = [trunk.tokenizer.encode(self.task.text(i), h)[0] for i in inputs for h in hypotheses]
+        return InferencePlan(
+            [EncodeRequest(self.network, ids) for ids in pairs], lambda outputs: self._read_outputs(inputs, outputs)
+        )
 
     def _read_outputs(self, inputs: Sequence[Input], outputs: Sequence[Any]) -> list[Prediction]:
         if not inputs:
@@ -43,7 +54,7 @@ class Entailment:
         logits = torch.stack(list(outputs))[:, find_entailment_index(trunk.config.id2label)]
         odds = logits.view(len(inputs), -1).double().softmax(-1).tolist()
         return [
-            self.task.from_odds(i, dict(zip(self.task.labels, o, strict=True)))
+            self.task.from_probabilities(i, dict(zip(self.task.labels, o, strict=True)))
             for i, o in zip(inputs, odds, strict=True)
         ]
 

@@ -14,7 +14,9 @@ from loratory.schemas import pointer_step
 SCALAR_DECODER = json.JSONDecoder()
 
 
-def compute_field_probabilities(text: str, ends: Sequence[int], token_probabilities: Sequence[float]) -> dict[JsonPointer, dict[str, float]]:
+def compute_field_probabilities(
+    text: str, ends: Sequence[int], token_probabilities: Sequence[float]
+) -> dict[JsonPointer, dict[str, float]]:
     """JSON pointer -> {value: probability} of each value in compact JSON.
 
     Token k has the probability `odds[k]` and ends before character `ends[k]`. A token that holds part of a value and
@@ -23,7 +25,11 @@ def compute_field_probabilities(text: str, ends: Sequence[int], token_probabilit
     begins = [0, *ends]
     found = {}
     for pointer, value, start, stop in iterate_values(text):
-        spelling = [odd for odd, begin, end in zip(token_probabilities, begins, ends, strict=False) if begin < stop and end > start]
+        spelling = [
+            odd
+            for odd, begin, end in zip(token_probabilities, begins, ends, strict=False)
+            if begin < stop and end > start
+        ]
         name = value if isinstance(value, str) else json.dumps(value)
         found[pointer] = {name: math.exp(sum(math.log(max(odd, 1e-300)) for odd in spelling))}
     return found

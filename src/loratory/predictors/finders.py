@@ -13,7 +13,7 @@ import regex
 
 from loratory.artifacts.contents import VerifiedFiles, open_files
 from loratory.predictors.recognisers import VALIDATORS, Validator
-from loratory.protocols import Input, Prediction, RequestRunner, ParameterCount, Spanned, BackbonePool
+from loratory.protocols import BackbonePool, Input, ParameterCount, Prediction, RequestRunner, Spanned
 
 CharRange = tuple[int, int]
 SPAN_RULES_FILE = "finders.json"

@@ -11,9 +11,16 @@ from torch import Tensor, nn
 
 from loratory.errors import UnsupportedTask
 from loratory.predictors import bio
-from loratory.predictors.heads import SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, PooledHead, StockNames, make_head, make_token_head
+from loratory.predictors.heads import (
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+    PooledHead,
+    StockNames,
+    make_head,
+    make_token_head,
+)
 from loratory.predictors.schemes import BIO, TAG_SCHEMES, TagScheme, parse_labels
-from loratory.protocols import Input, Labelled, Offsets, Prediction, Scores, Spanned, Task, Tokenizer, TokenIds
+from loratory.protocols import Input, Labelled, Offsets, Prediction, Scores, Spanned, Task, TokenIds, Tokenizer
 
 Row = tuple[TokenIds, Offsets]
 OVERLAP_DIVISOR = 4  # a window shares the fourth part of its tokens with the next
@@ -37,7 +44,9 @@ class OutputAdapter(Protocol):
     def build_head(self, kind: str, task: Any, backbone: Any) -> nn.Module:
         """A fresh head: (states float[B, T, D], mask int[B, T]) -> outputs."""
 
-    def encode_rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str) -> list[list[Row]]:
+    def encode_rows(
+        self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str
+    ) -> list[list[Row]]:
         """The rows of each input, of at most `limit` tokens; `long`, as in the spec, says how longer ones are read."""
 
     def compute_row_overlap(self, max_length: int, long_text_mode: str) -> int:
@@ -82,11 +91,20 @@ class LabelOutputAdapter:
     def build_head(self, kind: str, task: Any, backbone: Any) -> nn.Module:
         return make_head(kind, backbone, task.labels)
 
-    def encode_rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str) -> list[list[Row]]:
+    def encode_rows(
+        self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str
+    ) -> list[list[Row]]:
         texts = [task.text(input) for input in inputs]
         if long_text_mode == "windows":
             return encode_in_windows(tokenizer, texts, max_length)
-        return [[row] for row in (tokenizer.encode_head_and_tail(texts, max_length) if long_text_mode == "ends" else tokenizer.encode_batch(texts, max_length))]
+        return [
+            [row]
+            for row in (
+                tokenizer.encode_head_and_tail(texts, max_length)
+                if long_text_mode == "ends"
+                else tokenizer.encode_batch(texts, max_length)
+            )
+        ]
 
     def compute_row_overlap(self, max_length: int, long_text_mode: str) -> int:
         return max_length // OVERLAP_DIVISOR if long_text_mode == "windows" else 0
@@ -101,7 +119,10 @@ class LabelOutputAdapter:
         if not inputs:
             return []
         odds = torch.stack([average_outputs(parts) for parts in outputs]).double().softmax(-1).tolist()
-        return [task.from_odds(i, dict(zip(task.labels, o, strict=True))) for i, o in zip(inputs, odds, strict=True)]
+        return [
+            task.from_probabilities(i, dict(zip(task.labels, o, strict=True)))
+            for i, o in zip(inputs, odds, strict=True)
+        ]
 
     def score_ood(self, head: Any, outputs: Sequence[Tensor]) -> Scores:
         """The energy (Liu et al. 2020, eq. 4, its sign turned), and the cosine to the nearest prototype."""
@@ -130,7 +151,9 @@ class SpanOutputAdapter:
     def build_head(self, kind: str, task: Any, backbone: Any) -> nn.Module:
         return make_token_head(kind, backbone, self.list_output_names(task))
 
-    def encode_rows(self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str) -> list[list[Row]]:
+    def encode_rows(
+        self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str
+    ) -> list[list[Row]]:
         return encode_in_windows(tokenizer, [task.text(input) for input in inputs], max_length)
 
     def compute_row_overlap(self, max_length: int, long_text_mode: str) -> int:
@@ -155,7 +178,7 @@ class SpanOutputAdapter:
         ]
         places, odds = bio.merge_windows(parts)
         text = task.text(input)
-        if task.in_words and self.scheme is BIO:  # foreign models of other schemes are read as they were trained
+        if task.word_aligned and self.scheme is BIO:  # foreign models of other schemes are read as they were trained
             places, odds = bio.merge_word_tokens(odds, places, text)
         found = bio.decode_spans(odds, places, task.span_labels, text, self.scheme)
         answer = task.from_spans(text, [(one.start, one.end, one.label) for one in found])
@@ -165,7 +188,9 @@ class SpanOutputAdapter:
 OUTPUT_ADAPTERS: Mapping[str, OutputAdapter] = {
     "labels": LabelOutputAdapter(),
     "spans": SpanOutputAdapter(),
-    **{f"spans-{name}": SpanOutputAdapter(scheme) for name, scheme in TAG_SCHEMES.items() if scheme is not BIO},  # taken in
+    **{
+        f"spans-{name}": SpanOutputAdapter(scheme) for name, scheme in TAG_SCHEMES.items() if scheme is not BIO
+    },  # taken in
 }
 
 

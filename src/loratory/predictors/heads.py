@@ -32,8 +32,12 @@ class StockNames:
     per_token: bool  # whether every token has outputs of its own
 
 
-SEQUENCE_CLASSIFICATION = StockNames("AutoModelForSequenceClassification", "SEQ_CLS", "text-classification", per_token=False)
-TOKEN_CLASSIFICATION = StockNames("AutoModelForTokenClassification", "TOKEN_CLS", "token-classification", per_token=True)
+SEQUENCE_CLASSIFICATION = StockNames(
+    "AutoModelForSequenceClassification", "SEQ_CLS", "text-classification", per_token=False
+)
+TOKEN_CLASSIFICATION = StockNames(
+    "AutoModelForTokenClassification", "TOKEN_CLS", "token-classification", per_token=True
+)
 
 
 class PooledHead(nn.Module):
@@ -197,7 +201,9 @@ def make_head(kind: str, backbone: Any, labels: Sequence[str]) -> nn.Module:
     if kind == "pooled":
         return PooledHead(backbone.width, len(labels), backbone.pooling)
     head = StockHead(backbone.config, labels, backbone.tokenizer.pad)
-    own = getattr(backbone.model, "pooler", None)  # a pooler that the base was trained with is a better start than chance
+    own = getattr(
+        backbone.model, "pooler", None
+    )  # a pooler that the base was trained with is a better start than chance
     if own is not None and hasattr(getattr(head.model, head.prefix), "pooler"):
         getattr(head.model, head.prefix).pooler.load_state_dict(own.state_dict())
     return head
@@ -262,7 +268,9 @@ def save_head(folder: Path, head: nn.Module, facts: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not isinstance(head, StockHead):
         save_file(collect_head_tensors(head), folder / HEAD_WEIGHTS_FILE, metadata={"format": "pt"})
-    (folder / HEAD_FACTS_FILE).write_text(json.dumps({**describe_head(head), **facts}, indent=2) + "\n", encoding="utf-8")
+    (folder / HEAD_FACTS_FILE).write_text(
+        json.dumps({**describe_head(head), **facts}, indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def save_backbone(model: Any, folder: Path) -> None:

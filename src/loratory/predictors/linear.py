@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loratory.artifacts.contents import VerifiedFiles, open_files
-from loratory.protocols import Input, Labelled, Prediction, RequestRunner, ParameterCount, BackbonePool
+from loratory.protocols import BackbonePool, Input, Labelled, ParameterCount, Prediction, RequestRunner
 
 WORD = re.compile(r"(?u)\b\w+\b")
 SPACES = re.compile(r"\s\s+")

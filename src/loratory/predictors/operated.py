@@ -17,7 +17,18 @@ import numpy.typing as npt
 
 from loratory.artifacts.contents import VerifiedFiles, open_files
 from loratory.discovery import load_named
-from loratory.protocols import InferencePlan, Input, OodScorer, Prediction, Predictor, RequestRunner, Scores, ParameterCount, Plannable, BackbonePool
+from loratory.protocols import (
+    BackbonePool,
+    InferencePlan,
+    Input,
+    OodScorer,
+    ParameterCount,
+    Plannable,
+    Prediction,
+    Predictor,
+    RequestRunner,
+    Scores,
+)
 
 OPERATING_POINT_FILE = "operating.json"
 MIN_PROBABILITY = 1e-30  # probability: the log of nothing is not a number
@@ -87,10 +98,12 @@ class CalibratedPredictor:
             return prediction
         odds = scale_probabilities(prediction.probabilities["/label"], self.point.temperature)
         labels, shares = tuple(odds), np.array([list(odds.values())])
-        (place,) = choose_labels(self.point, labels, shares, score_in_scope(self.point.score, shares, [ood_scores])).tolist()
+        (place,) = choose_labels(
+            self.point, labels, shares, score_in_scope(self.point.score, shares, [ood_scores])
+        ).tolist()
         if place == NO_LABEL:
             return Prediction(None, {"/label": odds}, reason="abstained", raw=prediction.raw)
-        picked = self.task.from_odds(input, {labels[place]: 1.0})
+        picked = self.task.from_probabilities(input, {labels[place]: 1.0})
         return Prediction(picked.answer, {"/label": odds}, raw=prediction.raw)
 
     def count_parameters(self) -> ParameterCount:
@@ -99,7 +112,9 @@ class CalibratedPredictor:
     def save(self, folder: Path) -> None:
         """The point alone; the predictor's own files lie beside it."""
         point = {**asdict(self.point), "least": self.point.least if self.point.score else None}
-        (folder / OPERATING_POINT_FILE).write_text(json.dumps(point, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / OPERATING_POINT_FILE).write_text(
+            json.dumps(point, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
     @classmethod
     def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
@@ -109,7 +124,9 @@ class CalibratedPredictor:
         return cls(inner, OperatingPoint.load(files))
 
 
-def predict_with_ood_scores(predictor: Predictor, inputs: Sequence[Input], run: RequestRunner) -> list[tuple[Prediction, Scores]]:
+def predict_with_ood_scores(
+    predictor: Predictor, inputs: Sequence[Input], run: RequestRunner
+) -> list[tuple[Prediction, Scores]]:
     """Predictions, and what the predictor knows of an input beside its answer."""
     if isinstance(predictor, OodScorer):
         return predictor.predict_with_ood_scores(inputs, run)
@@ -118,7 +135,13 @@ def predict_with_ood_scores(predictor: Predictor, inputs: Sequence[Input], run: 
 
 def scale_probabilities(probabilities: Probabilities, temperature: float) -> dict[str, float]:
     """`temper` for one text."""
-    return dict(zip(probabilities, apply_temperature(np.array([list(probabilities.values())]), temperature)[0].tolist(), strict=True))
+    return dict(
+        zip(
+            probabilities,
+            apply_temperature(np.array([list(probabilities.values())]), temperature)[0].tolist(),
+            strict=True,
+        )
+    )
 
 
 def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
@@ -170,5 +193,8 @@ def choose_labels(point: OperatingPoint, labels: Sequence[str], probabilities: F
 
 def compute_odds_ratio(probabilities: Floats, limits: Floats) -> Floats:
     """How many times the odds of its limit a probability's odds are, by products alone: the same on any processor."""
-    probabilities, limits = np.clip(probabilities, MIN_PROBABILITY, MAX_PROBABILITY), np.clip(limits, MIN_PROBABILITY, MAX_PROBABILITY)
+    probabilities, limits = (
+        np.clip(probabilities, MIN_PROBABILITY, MAX_PROBABILITY),
+        np.clip(limits, MIN_PROBABILITY, MAX_PROBABILITY),
+    )
     return np.asarray(probabilities * (1 - limits) / ((1 - probabilities) * limits))

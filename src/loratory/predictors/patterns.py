@@ -13,7 +13,7 @@ import regex
 
 from loratory.artifacts.contents import VerifiedFiles, open_files
 from loratory.predictors.linear import WORD, word_ngrams
-from loratory.protocols import Input, Labelled, Prediction, RequestRunner, ParameterCount, BackbonePool
+from loratory.protocols import BackbonePool, Input, Labelled, ParameterCount, Prediction, RequestRunner
 
 PATTERN_TIMEOUT_SECONDS = 0.05  # a user's pattern may backtrack without end: past this it counts as no match
 
@@ -60,16 +60,22 @@ class LabelRules:
 
     def find_first_match(self, text: str) -> int:
         """Index of the first rule that matches, len(rules) when none does."""
-        spoken = (self._phrases[phrase] for phrase in word_ngrams(text, 1, self._longest_phrase) if phrase in self._phrases)
+        spoken = (
+            self._phrases[phrase] for phrase in word_ngrams(text, 1, self._longest_phrase) if phrase in self._phrases
+        )
         said = min(spoken, default=len(self.rules))
         return next((i for i, pattern in self._compiled_patterns if i < said and pattern_matches(pattern, text)), said)
 
     def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
-        return [self.task.from_probabilities(i, self.probabilities[self.find_first_match(self.task.text(i))]) for i in inputs]
+        return [
+            self.task.from_probabilities(i, self.probabilities[self.find_first_match(self.task.text(i))])
+            for i in inputs
+        ]
 
     def count_parameters(self) -> ParameterCount:
         return ParameterCount(
-            trained=len(self.probabilities) * len(self.task.labels or ()), total=len(self.probabilities) * len(self.task.labels or ())
+            trained=len(self.probabilities) * len(self.task.labels or ()),
+            total=len(self.probabilities) * len(self.task.labels or ()),
         )
 
     def save(self, folder: Path) -> None:

@@ -35,7 +35,9 @@ class Prompt:
     def load(cls, file: str | None, template_name: str) -> Self:
         """From a YAML file, or the one that belongs to a wording; raises SpecError."""
         if file is None:
-            text = (resources.files("loratory.predictors") / "wording" / f"{template_name}.yaml").read_text(encoding="utf-8")
+            text = (resources.files("loratory.predictors") / "wording" / f"{template_name}.yaml").read_text(
+                encoding="utf-8"
+            )
         else:
             try:
                 if (kind := describe_irregular_file(Path(file))) is not None:
@@ -56,7 +58,10 @@ class Prompt:
             raise SpecError("the prompt is no YAML", where=where, remedy=str(problem).splitlines()[0]) from problem
         if not isinstance(values, dict) or set(values) != set(PROMPT_FIELDS):
             raise SpecError(
-                "a prompt has exactly three fields", where=where, allowed=", ".join(PROMPT_FIELDS), remedy="see docs/spec.md"
+                "a prompt has exactly three fields",
+                where=where,
+                allowed=", ".join(PROMPT_FIELDS),
+                remedy="see docs/spec.md",
             )
         prompt = cls(*(str(values[name]).strip() for name in PROMPT_FIELDS))
         if "{text}" not in prompt.user:

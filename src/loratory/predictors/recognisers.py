@@ -72,7 +72,8 @@ VALIDATORS: Mapping[str, Validator] = {
     "ssn": Validator(r"(?<![\d-])\d{3}([- ])\d{2}\1\d{4}(?![\d-])", is_social_security_number),
     "email": Validator(r"(?<![\w.+-])[\w.+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,24}(?![\w-])"),
     "ip": Validator(
-        r"(?<![\w:.])(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4})(?![\w:]|\.\d)", is_ip_address
+        r"(?<![\w:.])(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4})(?![\w:]|\.\d)",
+        is_ip_address,
     ),
     "url": Validator(r"(?<!\w)(?:https?://|www\.)[^\s<>\"']+[^\s<>\"'.,;:!?)\]]"),
     "phone": Validator(r"(?<![\w.])(?:\+|00)?\(?\d{1,4}\)?(?:[ ./-]?\(?\d{2,5}\)?){2,5}(?:x\d{1,6})?(?![\w-])"),

@@ -79,7 +79,9 @@ TAG_SCHEMES: Mapping[str, TagScheme] = {
     "io": _build_scheme("I", "I", "I", I="I"),
     "bioes": _build_scheme("BIES", "BS", "ES", B="IE", I="IE"),
     "bilou": _build_scheme("BILU", "BU", "LU", B="IL", I="IL"),
-    "plain": TagScheme(("",), frozenset(("",)), frozenset(("",)), {"": frozenset(("",))}),  # a label is its own tag: as IO
+    "plain": TagScheme(
+        ("",), frozenset(("",)), frozenset(("",)), {"": frozenset(("",))}
+    ),  # a label is its own tag: as IO
 }
 
 

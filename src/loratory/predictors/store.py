@@ -7,11 +7,11 @@ from typing import Any
 
 from loratory.artifacts.files import to_json
 from loratory.artifacts.manifests import Artifact, open_artifact
-from loratory.discovery import load_named, list_names
+from loratory.discovery import list_names, load_named
 from loratory.errors import ArtifactError
 from loratory.predictors.operated import OPERATING_POINT_FILE as POINT
 from loratory.predictors.operated import CalibratedPredictor
-from loratory.protocols import Labelled, Predictor, BackbonePool
+from loratory.protocols import BackbonePool, Labelled, Predictor
 
 
 def save_predictor(folder: Path, predictor: Predictor) -> None:
@@ -53,7 +53,9 @@ def _open_checked(source: Path | Artifact) -> Artifact:
     return artifact
 
 
-def _load_from_artifact(artifact: Artifact, backbones: BackbonePool, wrapper: type[CalibratedPredictor] | None) -> Predictor:
+def _load_from_artifact(
+    artifact: Artifact, backbones: BackbonePool, wrapper: type[CalibratedPredictor] | None
+) -> Predictor:
     """From bytes that have their digests; a file that the manifest does not list is not there for any reader."""
     if not (artifact.has("predictor.json") and artifact.has("task.json")):
         raise ArtifactError("this artifact holds no predictor", where=str(artifact.folder))

@@ -15,16 +15,16 @@ from loratory.protocols import (
     JSON,
     Answer,
     Conversational,
+    GenerateRequest,
+    InferenceRequest,
     Input,
     Labelled,
     Network,
     Prediction,
-    InferenceRequest,
     Sampling,
     ScoreRequest,
     Task,
     TokenIds,
-    GenerateRequest,
 )
 from loratory.schemas import to_compact_json
 from loratory.specs.writing import GenerationSpec
@@ -92,7 +92,11 @@ class LabelTemplate:
 
     def build_messages(self, task: Any, prompt: Prompt, input: Input) -> list[Message]:
         lines = [f"- {label}: {task.describe(label)}" for label in task.labels]
-        gaps = {"labels": "\n".join(lines), "names": ", ".join(task.labels), "schema": to_compact_json(task.contract(input))}
+        gaps = {
+            "labels": "\n".join(lines),
+            "names": ", ".join(task.labels),
+            "schema": to_compact_json(task.contract(input)),
+        }
         return prompt.fill(gaps, task.text(input))
 
     def render_target(self, task: Any, answer: Answer) -> str:
@@ -112,7 +116,7 @@ class LabelTemplate:
 
     def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
         odds = output.softmax(-1).tolist()
-        made: Prediction = task.from_odds(input, dict(zip(task.labels, odds, strict=True)))
+        made: Prediction = task.from_probabilities(input, dict(zip(task.labels, odds, strict=True)))
         return made
 
 
@@ -146,7 +150,9 @@ class ConversationTemplate:
         how = plan.writing
         sampling = Sampling(how.temperature, how.top_p, how.repetition_penalty, how.seed)
         ends, schema = frozenset({plan.end_token_id}), self.build_schema(task)
-        return GenerateRequest(plan.network, ids, plan.max_new_tokens, ends, schema, sampling, self.select_stop_strings(how))
+        return GenerateRequest(
+            plan.network, ids, plan.max_new_tokens, ends, schema, sampling, self.select_stop_strings(how)
+        )
 
     def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
         return None
@@ -158,7 +164,7 @@ class ConversationTemplate:
     def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
         """Sure of a text is who was sure of its tokens: the geometric mean of their probabilities."""
         sure = math.exp(sum(math.log(max(odd, 1e-300)) for odd in output.odds) / max(len(output.odds), 1))
-        return Prediction(task.heard(output.text), {"": {output.text: sure}}, raw=output.text)
+        return Prediction(task.parse(output.text), {"": {output.text: sure}}, raw=output.text)
 
 
 class JsonTemplate(ConversationTemplate):
@@ -187,7 +193,7 @@ class JsonTemplate(ConversationTemplate):
 
     def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
         try:
-            answer = task.heard(output.text)
+            answer = task.parse(output.text)
         except ValueError:  # abandoned on the way
             return Prediction(None, reason="late", raw=output.text)
         ends = [len(decode(output.ids[: k + 1])) for k in range(len(output.ids))]
@@ -200,7 +206,11 @@ def _format_problem(problem: UnsupportedTask) -> str:
     return f"{problem.problem} ({problem.where}){allowed}{f'; to mend it: {problem.remedy}' if problem.remedy else ''}"
 
 
-PROMPT_TEMPLATES: Mapping[str, PromptTemplate] = {"labels": LabelTemplate(), "talk": ConversationTemplate(), "fields": JsonTemplate()}
+PROMPT_TEMPLATES: Mapping[str, PromptTemplate] = {
+    "labels": LabelTemplate(),
+    "talk": ConversationTemplate(),
+    "fields": JsonTemplate(),
+}
 
 
 def find_template_name(task: Task) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from loratory.protocols import FitContext, Example, TrainSet, Network
+from loratory.protocols import Example, FitContext, Network, TrainSet
 
 if TYPE_CHECKING:
     from loratory.predictors.decoder import Decoder

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from loratory.protocols import FitContext, TrainSet, Predictor, Start, Task
+from loratory.protocols import FitContext, Predictor, Start, Task, TrainSet
 from loratory.regimes.headed import EncoderOptions
 
 
@@ -24,12 +24,12 @@ class Full(EncoderOptions):
 
     def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
         super().check_backbone(task, backbone, context)
-        backbone.open(every_weight=True)
+        backbone.make_trainable(every_weight=True)
 
     def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
-        from loratory.training.encoders import EncoderTrainingOptions, train_encoder, make_compute_config
+        from loratory.training.encoders import EncoderTrainingOptions, make_compute_config, train_encoder
 
-        live = start.open(every_weight=True, ways=make_compute_config(context))
+        live = start.make_trainable(every_weight=True, ways=make_compute_config(context))
         made: Predictor
         if self.generates_answer(start.kind):
             made, facts = self.fit_causal(task, train_set, live, context)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from loratory.protocols import FitContext, Labelled, TrainSet, Spanned, Start, Task
+from loratory.protocols import FitContext, Labelled, Spanned, Start, Task, TrainSet
 from loratory.regimes.objections import ENCODER_CAPABILITIES, check_support
 from loratory.specs.training import LossSpec
 
@@ -49,7 +49,7 @@ class Head(BaseModel):
         return check_support("head", task, start, self.starts, ENCODER_CAPABILITIES)
 
     def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
-        from loratory.regimes.rehearsal import check_head, check_compute_config
+        from loratory.regimes.rehearsal import check_compute_config, check_head
 
         if self.head == "stock" or isinstance(task, Spanned):
             check_compute_config(backbone, context, trains_layers=False)
@@ -61,12 +61,21 @@ class Head(BaseModel):
         check_class_weights(self, task, train_set)
 
     def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Encoder:
-        from loratory.training.encoders import EncoderTrainingOptions, train_head_on_states, train_encoder, make_compute_config
+        from loratory.training.encoders import (
+            EncoderTrainingOptions,
+            make_compute_config,
+            train_encoder,
+            train_head_on_states,
+        )
 
-        options = EncoderTrainingOptions(self.head, self.learning_rate, self.learning_rate, self.loss, label_names=self.label_names)
+        options = EncoderTrainingOptions(
+            self.head, self.learning_rate, self.learning_rate, self.loss, label_names=self.label_names
+        )
         if self.head == "pooled" and isinstance(task, Labelled):
             made, facts = train_head_on_states(task, train_set, start, options, self.epochs, context)
         else:
-            made, facts = train_encoder(task, train_set, start.open(ways=make_compute_config(context)), options, context)
+            made, facts = train_encoder(
+                task, train_set, start.open(ways=make_compute_config(context)), options, context
+            )
         context.report("fitted", facts)
         return made

@@ -8,14 +8,16 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from loratory.errors import SpecError, suggest_nearest
-from loratory.protocols import JSON, FitContext, TrainSet, Predictor, Spanned, Task
+from loratory.protocols import JSON, FitContext, Predictor, Spanned, Task, TrainSet
 from loratory.regimes.asking import build_decoder
 from loratory.regimes.marking import ValidatorName, select_by_precision
-from loratory.regimes.objections import ENCODER_CAPABILITIES, check_support, check_causal_support
+from loratory.regimes.objections import ENCODER_CAPABILITIES, check_causal_support, check_support
 from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec
 from loratory.specs.writing import GenerationSpec
 
-MIN_VALIDATOR_PRECISION = 0.9  # share of a recogniser's finds in train that are right, before it is believed over what is learnt
+MIN_VALIDATOR_PRECISION = (
+    0.9  # share of a recogniser's finds in train that are right, before it is believed over what is learnt
+)
 
 
 class EncoderOptions(BaseModel):
@@ -32,7 +34,9 @@ class EncoderOptions(BaseModel):
     prompt: str | None = Field(
         None, description="of a base that writes: a prompt file (version, system, user); without it the project's own"
     )
-    writing: GenerationSpec = Field(default_factory=GenerationSpec, description="of open answers: budget, drawing, stops")
+    writing: GenerationSpec = Field(
+        default_factory=GenerationSpec, description="of open answers: budget, drawing, stops"
+    )
     head_learning_rate: float = Field(5e-3, gt=0, lt=1, description="of the head")
     learn_scale: bool = Field(
         False,
@@ -81,7 +85,12 @@ class EncoderOptions(BaseModel):
         return check_support(name, task, start, self.starts, ENCODER_CAPABILITIES)
 
     def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
-        from loratory.regimes.rehearsal import check_head, check_packing_support, check_compute_config, check_causal_backbone
+        from loratory.regimes.rehearsal import (
+            check_causal_backbone,
+            check_compute_config,
+            check_head,
+            check_packing_support,
+        )
 
         check_compute_config(backbone, context, trains_layers=True)
         if self.generates_answer(backbone.kind):
@@ -91,7 +100,7 @@ class EncoderOptions(BaseModel):
             check_head(self.head, task, backbone)
 
     def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
-        from loratory.regimes.rehearsal import check_sft_examples, check_class_weights, build_checked_decoder
+        from loratory.regimes.rehearsal import build_checked_decoder, check_class_weights, check_sft_examples
 
         check_class_weights(self, task, train_set)
         if self.generates_answer(backbone.kind):
@@ -119,7 +128,9 @@ class EncoderOptions(BaseModel):
         marked = [(task.text(e.input), task.spans_of(e.answer)) for e in train_set.train]
         return replace(predictor, finders=tuple(select_by_precision(self.recognisers, marked, MIN_VALIDATOR_PRECISION)))
 
-    def fit_causal(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> tuple[Predictor, dict[str, JSON]]:
+    def fit_causal(
+        self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext
+    ) -> tuple[Predictor, dict[str, JSON]]:
         """Teach a causal base to write the answer."""
         from loratory.training.writers import train_causal
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from loratory.errors import SpecError, suggest_nearest
-from loratory.protocols import JSON, FitContext, TrainSet, Predictor, Start, Task
+from loratory.protocols import JSON, FitContext, Predictor, Start, Task, TrainSet
 from loratory.regimes.headed import EncoderOptions
 
 
@@ -41,18 +41,18 @@ class Lora(EncoderOptions):
 
     def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
         super().check_backbone(task, backbone, context)
-        backbone.open(self.build_adapter_config(backbone, context))
+        backbone.make_trainable(self.build_adapter_config(backbone, context))
 
     def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
         import torch
 
-        from loratory.training.encoders import EncoderTrainingOptions, train_encoder, make_compute_config
+        from loratory.training.encoders import EncoderTrainingOptions, make_compute_config, train_encoder
         from loratory.training.seeds import derive_seed
 
         config = self.build_adapter_config(start, context)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(context.seed, "adapter"))
-            live = start.open(config, ways=make_compute_config(context))
+            live = start.make_trainable(config, ways=make_compute_config(context))
         made: Predictor
         if self.generates_answer(start.kind):
             made, facts = self.fit_causal(task, train_set, live, context)
@@ -64,7 +64,9 @@ class Lora(EncoderOptions):
 
     def build_adapter_config(self, backbone: Any, context: FitContext) -> dict[str, JSON]:
         """The adapter's PEFT configuration on this trunk; says so when the architecture is unknown."""
-        targets, known = backbone.targets() if self.targets == "auto" else (self._check_targets(backbone), True)
+        targets, known = (
+            backbone.find_target_modules() if self.targets == "auto" else (self._check_targets(backbone), True)
+        )
         if not known:
             context.report(
                 "said",
@@ -74,7 +76,7 @@ class Lora(EncoderOptions):
                 },
             )
         chosen, pattern = self._select_layers(backbone)
-        turned: dict[str, JSON] = {"fan_in_fan_out": True} if backbone.transposed(targets) else {}
+        turned: dict[str, JSON] = {"fan_in_fan_out": True} if backbone.has_transposed_weights(targets) else {}
         config: dict[str, JSON] = {
             "r": self.rank,
             "lora_alpha": self.alpha,
@@ -85,7 +87,7 @@ class Lora(EncoderOptions):
         return config | turned | ({"layers_to_transform": chosen, "layers_pattern": pattern} if chosen else {})
 
     def _check_targets(self, backbone: Any) -> tuple[str, ...]:
-        unknown, there = backbone.strangers(self.targets)
+        unknown, there = backbone.find_unknown_targets(self.targets)
         if unknown or not self.targets:
             seen = f"{unknown[0]!r}{suggest_nearest(unknown[0], there)}" if unknown else "an empty list"
             raise SpecError(

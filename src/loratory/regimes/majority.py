@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from loratory.predictors.constant import Constant
-from loratory.protocols import Answer, FitContext, Example, Labelled, TrainSet, Start, Task
+from loratory.protocols import Answer, Example, FitContext, Labelled, Start, Task, TrainSet
 from loratory.regimes.objections import check_support
 
 
@@ -24,7 +24,9 @@ class Majority(BaseModel):
     starts: ClassVar[tuple[str, ...]] = ("nothing",)
 
     def check_support(self, task: Task, start: str) -> str | None:
-        return check_support("majority", task, start, self.starts, (object,))  # whatever has answers has a commonest one
+        return check_support(
+            "majority", task, start, self.starts, (object,)
+        )  # whatever has answers has a commonest one
 
     def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Constant:
         return Constant(

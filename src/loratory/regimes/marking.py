@@ -27,7 +27,9 @@ def compute_precision(rule: SpanRule, labelled_texts: LabelledTexts) -> float:
     return (right + 1) / (found + 1)
 
 
-def select_by_precision(validators: Literal["auto"] | Mapping[ValidatorName, str], labelled_texts: LabelledTexts, precision: float) -> list[SpanRule]:
+def select_by_precision(
+    validators: Literal["auto"] | Mapping[ValidatorName, str], labelled_texts: LabelledTexts, precision: float
+) -> list[SpanRule]:
     """The recognisers that somebody maps to labels, or those that were right on train."""
     if validators == "auto":
         return select_validators(labelled_texts, precision)
@@ -71,7 +73,9 @@ def mine_phrases(labelled_texts: LabelledTexts, max_phrases: int, precision: flo
     return sorted(finders, key=lambda finder: -finder.precision)
 
 
-def _filter_by_precision(label: str, phrases: Sequence[str], labelled_texts: LabelledTexts, precision: float) -> list[str]:
+def _filter_by_precision(
+    label: str, phrases: Sequence[str], labelled_texts: LabelledTexts, precision: float
+) -> list[str]:
     """Phrases of which so many mentions are spans of the label."""
     if not phrases:
         return []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from loratory.data.examples import extract_labels
-from loratory.protocols import FitContext, Example, TrainSet, Start, Task
+from loratory.protocols import Example, FitContext, Start, Task, TrainSet
 from loratory.regimes.asking import build_decoder
 from loratory.regimes.objections import check_causal_support
 from loratory.specs.writing import GenerationSpec
@@ -28,7 +28,9 @@ class Prompted(BaseModel):
     shots: int = Field(0, ge=0, le=256, description="answered examples in the prompt, the labels in turn")
     prompt: str | None = Field(None, description="a prompt file (version, system, user); without it the project's own")
 
-    writing: GenerationSpec = Field(default_factory=GenerationSpec, description="of open answers: budget, drawing, stops")
+    writing: GenerationSpec = Field(
+        default_factory=GenerationSpec, description="of open answers: budget, drawing, stops"
+    )
 
     def check_support(self, task: Task, start: str) -> str | None:
         return check_causal_support("prompted", task, start, self.starts)

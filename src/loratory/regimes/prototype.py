@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from loratory.protocols import FitContext, TrainSet, Network, Start, Task
+from loratory.protocols import FitContext, Network, Start, Task, TrainSet
 from loratory.regimes.objections import check_support
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Prototype(BaseModel):
 
         from loratory.predictors.encoder import Encoder
         from loratory.specs.training import LossSpec
-        from loratory.training.encoders import EncodedDataset, make_states_scorer, initialise_head
+        from loratory.training.encoders import EncodedDataset, initialise_head, make_states_scorer
 
         material = EncodedDataset.from_train_set(task, start, train_set, context, LossSpec())
         head: Any = initialise_head("pooled", start, material, context, self.label_names).requires_grad_(False).eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from loratory.protocols import FitContext, TrainSet, Predictor, Start, Task
+from loratory.protocols import FitContext, Predictor, Start, Task, TrainSet
 from loratory.regimes.lora import Lora
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from loratory.errors import UnsupportedTask, make_missing_extra
-from loratory.protocols import FitContext, Example, Labelled, TrainSet, Spanned
+from loratory.protocols import Example, FitContext, Labelled, Spanned, TrainSet
 
 if TYPE_CHECKING:
     from loratory.predictors.decoder import Decoder
@@ -40,7 +40,7 @@ def check_causal_backbone(task: Any, backbone: Any) -> None:
     from loratory.models.chat import ChatTemplate
     from loratory.models.skeletons import has_known_lm_head
 
-    backbone.speaker()
+    backbone.create_scorer()
     if not has_known_lm_head(backbone):
         raise UnsupportedTask(
             f"{backbone.name} has no output layer that it could write with",
@@ -64,7 +64,7 @@ def check_packing_support(options: Any, backbone: Any, context: FitContext) -> N
     from loratory.training.writers import SftExample, check_packing
 
     if (small := create_shallow_backbone(backbone)) is not None:
-        ids = backbone.tokenizer.ids("a b c a b")[0]
+        ids = backbone.tokenizer.encode("a b c a b")[0]
         check_packing(small, [SftExample(ids, 1), SftExample((*ids, *ids), 2)])
 
 
@@ -100,7 +100,7 @@ def check_sft_examples(decoder: Decoder, train_set: TrainSet, context: FitContex
 
     Validation counts where the fit looks at it whole: an answer that is no choice of a list.
     """
-    from loratory.training.writers import check_target, build_sft_examples
+    from loratory.training.writers import build_sft_examples, check_target
 
     trunk: Any = decoder.network.backbone
     longest = min(context.training.max_tokens, trunk.tokenizer.limit)

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from loratory.errors import SpecError, suggest_nearest
 from loratory.predictors.finders import SpanRule, SpanRules
 from loratory.predictors.linear import word_ngrams
-from loratory.predictors.patterns import LabelRules, LabelRule
-from loratory.protocols import FitContext, Labelled, TrainSet, Predictor, Spanned, Start, Task
-from loratory.regimes.marking import ValidatorName, select_by_precision, compute_precision, mine_phrases
+from loratory.predictors.patterns import LabelRule, LabelRules
+from loratory.protocols import FitContext, Labelled, Predictor, Spanned, Start, Task, TrainSet
+from loratory.regimes.marking import ValidatorName, compute_precision, mine_phrases, select_by_precision
 from loratory.regimes.objections import check_support
 
 
@@ -110,13 +110,17 @@ def fit_span_rules(options: Rules, task: Any, train_set: TrainSet) -> SpanRules:
     return SpanRules(task, (*own, *mine_phrases(marked, options.mined, options.precision)))
 
 
-FIT_BY_CAPABILITY: tuple[tuple[Any, Callable[[Rules, Any, TrainSet], Predictor]], ...] = (  # by what the task's answer is
+FIT_BY_CAPABILITY: tuple[
+    tuple[Any, Callable[[Rules, Any, TrainSet], Predictor]], ...
+] = (  # by what the task's answer is
     (Labelled, fit_label_rules),
     (Spanned, fit_span_rules),
 )
 
 
-def estimate_probabilities(rules: LabelRules, texts: Sequence[str], labels: Sequence[str]) -> tuple[dict[str, float], ...]:
+def estimate_probabilities(
+    rules: LabelRules, texts: Sequence[str], labels: Sequence[str]
+) -> tuple[dict[str, float], ...]:
     """For each rule, and for none, the label shares on train, smoothed by one text that is divided as all of train is.
 
     A rule speaks for its label like one more text, so that one which train never met still answers with it.
@@ -132,7 +136,9 @@ def estimate_probabilities(rules: LabelRules, texts: Sequence[str], labels: Sequ
     return tuple({label: (c[label] + prior[label]) / (c.total() + 1) for label in known} for c in counts)
 
 
-def mine_label_phrases(texts: Sequence[str], labels: Sequence[str], max_phrases: int, precision: float) -> list[LabelRule]:
+def mine_label_phrases(
+    texts: Sequence[str], labels: Sequence[str], max_phrases: int, precision: float
+) -> list[LabelRule]:
     """Phrases that nearly always mean one label, chosen greedily by how many texts not yet covered they explain."""
     seen: dict[str, set[int]] = defaultdict(set)
     for i, text in enumerate(texts):
@@ -155,7 +161,9 @@ def mine_label_phrases(texts: Sequence[str], labels: Sequence[str], max_phrases:
     return [LabelRule(label, phrase, "mined") for _, _, phrase, label in chosen]
 
 
-def _select_greedily(candidates: list[tuple[str, set[int], float]], max_phrases: int) -> list[tuple[str, set[int], float]]:
+def _select_greedily(
+    candidates: list[tuple[str, set[int], float]], max_phrases: int
+) -> list[tuple[str, set[int], float]]:
     covered: set[int] = set()
     chosen: list[tuple[str, set[int], float]] = []
     pool = sorted(candidates, key=lambda c: (-len(c[1]), c[0]))[:2000]

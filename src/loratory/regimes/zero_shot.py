@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from loratory.protocols import FitContext, TrainSet, Network, Predictor, Start, Task
+from loratory.protocols import FitContext, Network, Predictor, Start, Task, TrainSet
 from loratory.regimes.objections import check_support
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ZeroShot(BaseModel):
         from loratory.predictors.forms import find_output_adapter_name
         from loratory.predictors.heads import PooledHead
 
-        rows = [backbone.tokenizer.ids(task.describe(label))[0] for label in task.labels]
+        rows = [backbone.tokenizer.encode(task.describe(label))[0] for label in task.labels]
         head = PooledHead(backbone.width, len(task.labels), backbone.pooling).requires_grad_(False)
         head.prototypes.copy_(context.activations.compute_pooled(backbone, backbone.pooling, rows))
         head.log_scale.fill_(math.log(self.scale))

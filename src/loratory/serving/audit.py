@@ -20,21 +20,21 @@ from loratory.artifacts.files import make_folder, translate_write_errors, write_
 from loratory.errors import DataError
 from loratory.protocols import JSON
 from loratory.serving.chains import (
-    HEAD_BEHIND,
     BROKEN,
     CONTINUED,
     CUT_OFF,
-    HEAD_LOST,
     GENESIS_HASH,
-    TORN_TAIL,
+    HEAD_BEHIND,
+    HEAD_LOST,
     MAX_LINES_WITHOUT_HEAD,
+    TORN_TAIL,
     ChainHead,
     ChainScan,
-    is_continued,
-    find_previous_part,
     find_part_with_head,
-    sha256,
+    find_previous_part,
+    is_continued,
     scan_chain,
+    sha256,
 )
 
 try:
@@ -163,7 +163,9 @@ class AuditLog:
         times = [str(line.row["at"]) for _, part in reversed(parts) for line in part.lines]
         torn = sum(len(part.find_events(TORN_TAIL)) + (part.torn is not None) for _, part in parts)
         first, last = (times[0], times[-1]) if times else (None, None)
-        return VerifiedChain(len(times), first, last, found.last_hash, torn, beyond, tuple(str(file) for file, _ in parts))
+        return VerifiedChain(
+            len(times), first, last, found.last_hash, torn, beyond, tuple(str(file) for file, _ in parts)
+        )
 
     @contextmanager
     def _shared_lock(self) -> Iterator[None]:
@@ -275,7 +277,8 @@ def _find_previous_parts(file: Path, found: ChainScan) -> list[tuple[Path, Chain
         older = find_previous_part(file, found.previous_hash)
         if older is None or older[1].last_number != found.previous_number:
             raise DataError(
-                f"this file continues another with {found.previous_number} lines, and none beside it ends with the line of "
+                f"this file continues another with {found.previous_number} lines, and none beside it ends with "
+                "the line of "
                 f"the SHA-256 {found.previous_hash}: it was deleted, changed, cut off, or moved elsewhere",
                 where=f"{file}:1",
                 remedy=f"put it beside this one, under a name that begins with {file.name}",

@@ -16,7 +16,7 @@ from loratory.errors import DeadlineExceeded, is_out_of_memory
 from loratory.protocols import JSON, Input, Prediction, Predictor
 from loratory.serving.engine import Engine
 from loratory.serving.plain import CapacityExceeded
-from loratory.serving.services import Service, FallbackStage
+from loratory.serving.services import FallbackStage, Service
 
 log = logging.getLogger("loratory.serving")
 RESERVE_FACTOR = 2.0  # times a stage's usual time is kept for it
@@ -82,7 +82,11 @@ def use_stage_predictor(stage: FallbackStage) -> Predictor:
 
 
 async def answer_inputs(
-    engine: Engine, service: Service, inputs: Sequence[Input], deadline: float, prepare: PreparePredictor = use_stage_predictor
+    engine: Engine,
+    service: Service,
+    inputs: Sequence[Input],
+    deadline: float,
+    prepare: PreparePredictor = use_stage_predictor,
 ) -> list[StagedAnswer]:
     """One for each input, in order, before `by` (monotonic). Raises Busy, Late and Broken."""
     out: list[StagedAnswer | None] = [None] * len(inputs)
@@ -98,7 +102,9 @@ async def answer_inputs(
             made = await _predict_with_stage(engine, stage, predictor, [inputs[place] for place in left], until)
         except (CapacityExceeded, DeadlineExceeded, PredictorFailed) as why:
             problem = problem if isinstance(problem, CapacityExceeded) else why
-            fallen |= {place: FallbackReason(stage.name, FALLBACK_REASONS[type(why)]) for place in left if place not in fallen}
+            fallen |= {
+                place: FallbackReason(stage.name, FALLBACK_REASONS[type(why)]) for place in left if place not in fallen
+            }
             continue
         for place, prediction in zip(left, made, strict=True):
             if prediction.answer is not None or prediction.reason == "abstained" or out[place] is None:
@@ -117,14 +123,21 @@ def check_capacity(engine: Engine, service: Service, token_cost: int, deadline: 
     waits = []
     for number, stage in enumerate(service.stages):
         try:
-            engine.admit(stage.predictor, token_cost, deadline - reserve_for_fallback(service.stages[number + 1 :], deadline))
+            engine.admit(
+                stage.predictor, token_cost, deadline - reserve_for_fallback(service.stages[number + 1 :], deadline)
+            )
             return
         except CapacityExceeded as full:
             waits.append(full.retry_after)
     raise Overloaded(min(waits))
 
 
-FALLBACK_REASONS: Mapping[type[Exception], str] = {CapacityExceeded: "full", DeadlineExceeded: "late", PredictorFailed: "failed", Exhausted: "failed"}
+FALLBACK_REASONS: Mapping[type[Exception], str] = {
+    CapacityExceeded: "full",
+    DeadlineExceeded: "late",
+    PredictorFailed: "failed",
+    Exhausted: "failed",
+}
 
 
 def _needs_fallback(answer: StagedAnswer) -> bool:

@@ -58,7 +58,7 @@ class RunningRequest:
     def fail(self, problem: Exception) -> None:
         """Nothing more of it is written."""
         for pen in self.sequences:
-            pen.problem, pen.finish = problem, "failed"
+            pen.error, pen.finish_reason = problem, "failed"
 
     def make_result(self) -> RequestResult:
         """What came of it."""
@@ -67,7 +67,7 @@ class RunningRequest:
         if problem := next((pen.problem for pen in self.sequences if pen.problem), None):
             return self.request, None, problem
         try:
-            return self.request, self.inference_plan.read_outputs([pen.written() for pen in self.sequences]), None
+            return self.request, self.inference_plan.read_outputs([pen.to_generation() for pen in self.sequences]), None
         except Exception as problem:
             return self.request, None, problem
 
@@ -96,7 +96,12 @@ class GenerationScheduler:
 
     def estimate_wait(self, token_cost: int) -> float:
         """Seconds until a job that came now would begin, estimated."""
-        return max(self.queued_tokens + self._count_running_tokens() + token_cost - self.max_tokens, 0) / self.tokens_per_second if self.busy else 0.0
+        return (
+            max(self.queued_tokens + self._count_running_tokens() + token_cost - self.max_tokens, 0)
+            / self.tokens_per_second
+            if self.busy
+            else 0.0
+        )
 
     def enqueue(self, request: SequenceRequest) -> None:
         """Queue a job."""
@@ -147,25 +152,30 @@ class GenerationScheduler:
         asked = queued_request.plan(queued_request.inputs) if queued_request.is_active() else InferencePlan([], list)
         assert asked is not None
         trunks: list[Any] = [request.network.backbone for request in asked.requests]
-        pens = [trunk.pen(one, queued_request.is_active) for trunk, one in zip(trunks, asked.requests, strict=True)]
-        return RunningRequest(queued_request, asked, pens, all(trunk.joins(pen.request) for trunk, pen in zip(trunks, pens, strict=True)))
+        pens = [
+            trunk.create_sequence(one, queued_request.is_active)
+            for trunk, one in zip(trunks, asked.requests, strict=True)
+        ]
+        return RunningRequest(
+            queued_request, asked, pens, all(trunk.joins(pen.request) for trunk, pen in zip(trunks, pens, strict=True))
+        )
 
     def _prefill_new(self) -> None:
         """Begin what can begin: whole batches only when the one before is done."""
         new = [work for work in self._running if not work.started]
         self._prefill([work for work in new if work.can_join_batch], True)
-        if self._generator is None or not self._generator.closed:
+        if self._generator is None or not self._generator.has_closed_batch:
             self._prefill([work for work in new if not work.can_join_batch], False)
 
     def _prefill(self, requests: Sequence[RunningRequest], joining: bool) -> None:
         """Read their prompts; where that fails for some together, each alone."""
-        pens = [pen for work in requests for pen in work.sequences if pen.going and not pen.ids]
+        pens = [pen for work in requests for pen in work.sequences if pen.is_active and not pen.ids]
         if not pens:
             return
-        trunk = pens[0].request.network.trunk
+        trunk = pens[0].request.network.backbone
         try:
-            self._generator = self._generator or trunk.scribe()
-            trunk.seat(self._generator, pens, joining)
+            self._generator = self._generator or trunk.create_generator()
+            trunk.add_sequences(self._generator, pens, joining)
         except Exception as problem:
             seated = set(self._generator.pens) if self._generator else set()
             for work in requests:
@@ -187,4 +197,7 @@ class GenerationScheduler:
     def _update_rate(self, tokens: int, seconds: float) -> None:
         self._generation_seconds += seconds
         if tokens:
-            self._generated_tokens, self._generation_seconds = RATE_DECAY * self._generated_tokens + tokens, RATE_DECAY * self._generation_seconds
+            self._generated_tokens, self._generation_seconds = (
+                RATE_DECAY * self._generated_tokens + tokens,
+                RATE_DECAY * self._generation_seconds,
+            )

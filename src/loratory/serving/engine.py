@@ -23,10 +23,10 @@ from typing import Any
 
 from loratory.errors import DeadlineExceeded
 from loratory.models.execution import group_by_backbone, is_in_time
-from loratory.protocols import InferencePlan, Input, Prediction, Predictor, InferenceRequest, GenerateRequest
+from loratory.protocols import GenerateRequest, InferencePlan, InferenceRequest, Input, Prediction, Predictor
 from loratory.serving.averages import update_moving_average
 from loratory.serving.desk import GenerationScheduler
-from loratory.serving.plain import CapacityExceeded, ThreadPoolBackend, FairLock, fits_deadline
+from loratory.serving.plain import CapacityExceeded, FairLock, ThreadPoolBackend, fits_deadline
 
 log = logging.getLogger("loratory.serving")
 
@@ -62,7 +62,9 @@ class EngineRequest:
     batch_group: int = 0  # jobs with the same number are asked for at once
     abandoned: threading.Event | None = None  # set when nobody waits for the thread that asked
     generates: bool = False  # whether all that it asks for is written
-    incremental_cost: float = 1.0  # the part of a pass that it needs for itself where its texts stand in the batch already
+    incremental_cost: float = (
+        1.0  # the part of a pass that it needs for itself where its texts are in the batch already
+    )
 
     @cached_property
     def sharing_key(self) -> str:
@@ -120,7 +122,9 @@ class BatchWorker:
     def estimate_wait(self) -> float:
         """Seconds until a job that is not written would begin if it came now, estimated."""
         spent = time.monotonic() - self._running_since if self._running_tokens else 0.0
-        return self._waiting_tokens / self.tokens_per_second + max(self._running_tokens / self.tokens_per_second - spent, 0.0)
+        return self._waiting_tokens / self.tokens_per_second + max(
+            self._running_tokens / self.tokens_per_second - spent, 0.0
+        )
 
     def admit(self, token_cost: int, deadline: float | None, generates: bool = False) -> None:
         """Raises Full where so many tokens more have no room, or would not be done in time."""
@@ -256,10 +260,10 @@ class BatchWorker:
             asked.append((mine, one))
         owners = [mine for mine, one in asked for _ in one.requests]
         requests = [request for _, one in asked for request in one.requests]
-        found = iter(execute_requests(requests, lambda place: any(job.alive() for job in owners[place])))
+        found = iter(execute_requests(requests, lambda place: any(job.is_active() for job in owners[place])))
         out: dict[int, list[Any]] = {}
         for mine, one in asked:
-            made = iter(one.read([next(found) for _ in one.requests]))
+            made = iter(one.read_outputs([next(found) for _ in one.requests]))
             for job in mine:
                 out[id(job)] = [next(made) for _ in job.inputs]
         return [out[id(job)] for job in batch]
@@ -354,10 +358,10 @@ class Engine:
         if trunk is None or not is_plannable(predictor):
             return await self._predict_in_thread(predictor, inputs, deadline)
         most = max_new_tokens_of(predictor)  # each text for itself: they end at different times
-        own = trunk.own(unwrap_predictor(predictor).network) if hasattr(trunk, "own") else 1.0
+        own = trunk.incremental_cost(unwrap_predictor(predictor).network) if hasattr(trunk, "incremental_cost") else 1.0
         asking: Any = predictor
         jobs = [
-            EngineRequest(asking.ask, part, deadline, cost, LoopFuture(loop), id(predictor), None, bool(most), own)
+            EngineRequest(asking.plan, part, deadline, cost, LoopFuture(loop), id(predictor), None, bool(most), own)
             for part, cost in split_inputs(inputs, 0 if most else self.limits.batch_tokens, most)
         ]
         self.get_worker(trunk).enqueue(jobs)
@@ -376,9 +380,13 @@ class Engine:
                 one.cancel()
         return [prediction for part in done for prediction in part]
 
-    async def _predict_in_thread(self, predictor: Predictor, inputs: Sequence[Input], deadline: float | None) -> list[Prediction]:
+    async def _predict_in_thread(
+        self, predictor: Predictor, inputs: Sequence[Input], deadline: float | None
+    ) -> list[Prediction]:
         kind, cost = type(unwrap_predictor(predictor)), estimate_tokens(inputs)
-        return await self._thread_pool.predict(predictor, kind, inputs, cost, deadline, partial(self.make_runner, deadline))
+        return await self._thread_pool.predict(
+            predictor, kind, inputs, cost, deadline, partial(self.make_runner, deadline)
+        )
 
     def make_runner(
         self, deadline: float | None, abandoned: threading.Event | None = None, lock: FairLock | None = None
@@ -397,7 +405,14 @@ class Engine:
             for places in groups.values():
                 mine = [requests[place] for place in places]
                 future: Future[Any] = Future()
-                job = EngineRequest(_plan_requests(mine), mine, last, sum(map(_count_request_tokens, mine)), future, abandoned=abandoned)  # type: ignore[arg-type]
+                job = EngineRequest(
+                    _plan_requests(mine),
+                    mine,  # type: ignore[arg-type]
+                    last,
+                    sum(map(_count_request_tokens, mine)),
+                    future,
+                    abandoned=abandoned,
+                )
                 job.generates = all(isinstance(request, GenerateRequest) for request in mine)
                 self.get_worker(mine[0].network.backbone).enqueue([job])
                 jobs.append((places, future))
@@ -452,20 +467,22 @@ def unwrap_predictor(predictor: Any) -> Any:
 
 def is_plannable(predictor: Predictor) -> bool:
     """Whether it is Staged: `isinstance` of a protocol looks at every member, with every request."""
-    return hasattr(predictor, "ask")
+    return hasattr(predictor, "plan")
 
 
 def backbone_of(predictor: Any) -> Any:
     """The trunk that a predictor asks, where it says so."""
-    return getattr(getattr(unwrap_predictor(predictor), "network", None), "trunk", None)
+    return getattr(getattr(unwrap_predictor(predictor), "network", None), "backbone", None)
 
 
 def max_new_tokens_of(predictor: Any) -> int:
     """Tokens that it may write behind an input; 0 where its answers are not written."""
-    return getattr(unwrap_predictor(predictor), "most", 0)
+    return getattr(unwrap_predictor(predictor), "max_new_tokens", 0)
 
 
-def split_inputs(inputs: Sequence[Input], batch_tokens: int, max_new_tokens: int = 0) -> Iterator[tuple[Sequence[Input], int]]:
+def split_inputs(
+    inputs: Sequence[Input], batch_tokens: int, max_new_tokens: int = 0
+) -> Iterator[tuple[Sequence[Input], int]]:
     """Inputs in parts of about a batch, so that a long list does not hold up everybody else, and their costs."""
     part: list[Input] = []
     cost = 0

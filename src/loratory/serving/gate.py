@@ -18,7 +18,7 @@ from typing import Any
 
 from loratory.serving.cascade import PredictorFailed
 from loratory.serving.keys import ApiKey, ApiKeys
-from loratory.serving.metrics import Metrics, FinishedRequest
+from loratory.serving.metrics import FinishedRequest, Metrics
 from loratory.serving.refusals import ApiError, render_error, to_api_error
 from loratory.serving.routing import Endpoint, HttpRouter
 from loratory.serving.served import RequestContext
@@ -83,7 +83,9 @@ class RequestMiddleware:
     is_draining: Callable[[], bool] = lambda: False
     check_capacity: Callable[[Sequence[Service], RequestContext], None] = lambda services, served: None  # raises Busy
     check_keys: Callable[[bool], None] = lambda now: None  # at the file of keys: it may have changed
-    error_renderer: Callable[[ApiError, Message], tuple[int, dict[str, str], bytes]] = render_error  # status, headers, body
+    error_renderer: Callable[[ApiError, Message], tuple[int, dict[str, str], bytes]] = (
+        render_error  # status, headers, body
+    )
 
     def __post_init__(self) -> None:
         self._open_requests = 0
@@ -106,7 +108,9 @@ class RequestMiddleware:
         started, path = time.monotonic(), scope["path"]
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         given = headers.get("x-request-id", "")
-        scope["request_id"] = request_id = given if REQUEST_ID_PATTERN.fullmatch(given) else f"{random.getrandbits(64):016x}"
+        scope["request_id"] = request_id = (
+            given if REQUEST_ID_PATTERN.fullmatch(given) else f"{random.getrandbits(64):016x}"
+        )
         answered = {"status": 0}
         served = scope["served"] = RequestContext(scope.get("arrived", started))
 
@@ -243,9 +247,13 @@ class RequestMiddleware:
                     if last:
                         return b"".join(parts)
         except TimeoutError:
-            raise ApiError("timeout_of_request", f"the body did not arrive within {BODY_TIMEOUT_SECONDS:.0f} s") from None
+            raise ApiError(
+                "timeout_of_request", f"the body did not arrive within {BODY_TIMEOUT_SECONDS:.0f} s"
+            ) from None
 
-    async def _run_until_disconnect(self, endpoint: Endpoint, scope: Message, body: bytes, receive: Receive, send: Send) -> None:
+    async def _run_until_disconnect(
+        self, endpoint: Endpoint, scope: Message, body: bytes, receive: Receive, send: Send
+    ) -> None:
         """The route, until it is done or its client has gone away."""
         gone = asyncio.Event()
         rest = [{"type": "http.request", "body": body, "more_body": False}]

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from loratory.data.questions import InputFormat
-from loratory.errors import DataError, FieldError, suggest_nearest, format_value
+from loratory.errors import DataError, FieldError, format_value, suggest_nearest
 from loratory.protocols import JSON, Conversational, Input
 from loratory.tasks.conversations import build_input
 
-FAST_CHECKED_KEYWORDS = frozenset({"type", "minLength", "maxLength", "title", "description"})  # what is checked without a library
+FAST_CHECKED_KEYWORDS = frozenset(
+    {"type", "minLength", "maxLength", "title", "description"}
+)  # what is checked without a library
 MAX_REPORTED_PROBLEMS = 3  # problems of one input that are named
 
 
@@ -22,7 +24,9 @@ class InputValidator:
         self._is_conversational = isinstance(task, Conversational)
         self._schema = dict(task.question())
         fields = self.question.fields.values()
-        self._strings_only = all(field.get("type") == "string" and FAST_CHECKED_KEYWORDS >= field.keys() for field in fields)
+        self._strings_only = all(
+            field.get("type") == "string" and FAST_CHECKED_KEYWORDS >= field.keys() for field in fields
+        )
 
     def validate(self, value: JSON, where: str) -> Input:
         """An input of the task. Raises DataError."""

@@ -48,7 +48,9 @@ class Metrics:
             "loratory_queued_tokens", "Estimated tokens that wait for a trunk.", ["trunk"], registry=own
         )
         self.backbone_batches = Gauge("loratory_trunk_batches", "Passes of a trunk.", ["trunk"], registry=own)
-        self.backbone_texts = Gauge("loratory_trunk_texts", "Inputs answered by a trunk's passes.", ["trunk"], registry=own)
+        self.backbone_texts = Gauge(
+            "loratory_trunk_texts", "Inputs answered by a trunk's passes.", ["trunk"], registry=own
+        )
 
     def render(self) -> bytes:
         """In Prometheus' own format."""

@@ -28,8 +28,16 @@ def _object_schema(properties: Schema, required: Sequence[str] | None = None, cl
 
 
 ERROR_FIELDS = {"code": STRING, "message": STRING}
-ERROR_SCHEMA = _object_schema({"error": _object_schema({**ERROR_FIELDS, "type": STRING, "param": NULLABLE_STRING, "request_id": STRING}, closed=True)})
-ROUTER_ERROR_SCHEMA = _object_schema({"error": _object_schema({**ERROR_FIELDS, "timestamp": {**STRING, "format": "date-time"}}, closed=True)})
+ERROR_SCHEMA = _object_schema(
+    {
+        "error": _object_schema(
+            {**ERROR_FIELDS, "type": STRING, "param": NULLABLE_STRING, "request_id": STRING}, closed=True
+        )
+    }
+)
+ROUTER_ERROR_SCHEMA = _object_schema(
+    {"error": _object_schema({**ERROR_FIELDS, "timestamp": {**STRING, "format": "date-time"}}, closed=True)}
+)
 PROBABILITIES = {"type": "object", "additionalProperties": NUMBER}
 REQUEST_ID_HEADER = {"X-Request-Id": {"schema": STRING, "description": "as it was sent, or made up"}}
 RETRY_AFTER_HEADER = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": "seconds"}}
@@ -70,25 +78,44 @@ INFO_SCHEMA = _object_schema(
 def build_openapi(server: Server, title: str, version: str) -> dict[str, Any]:
     """OpenAPI 3.1 of the server as it is now."""
     paths: dict[str, Any] = {
-        "/health/live": {"get": _get_operation("The process answers.", _object_schema({"status": STRING}), (), public=True)},
+        "/health/live": {
+            "get": _get_operation("The process answers.", _object_schema({"status": STRING}), (), public=True)
+        },
         "/health/ready": {"get": _readiness_operation()},
         "/info": {"get": _get_operation("Version, machine, tasks and limits.", INFO_SCHEMA, ())},
         "/metrics": {"get": _text_operation("Counters for Prometheus.")},
         "/v1/tasks": {"get": _get_operation("Every task.", _object_schema({"tasks": _array_schema(TASK_SCHEMA)}), ())},
-        "/api/v1/classify/batch": {"post": _router_operation("Texts to intents, personal data, threats.", _router_batch_schema(server))},
+        "/api/v1/classify/batch": {
+            "post": _router_operation("Texts to intents, personal data, threats.", _router_batch_schema(server))
+        },
         "/predict/": {
-            "post": _post_operation("One text to a label.", _object_schema({"text": _text_schema(server)}, closed=True), _label_schema(), (404,))
+            "post": _post_operation(
+                "One text to a label.",
+                _object_schema({"text": _text_schema(server)}, closed=True),
+                _label_schema(),
+                (404,),
+            )
         },
         "/v1/models": {
-            "get": _get_operation("Every task as a model, and the bases.", _object_schema({"data": {"type": "array"}}), ())
+            "get": _get_operation(
+                "Every task as a model, and the bases.", _object_schema({"data": {"type": "array"}}), ()
+            )
         },
         "/v1/models/{id}": {"get": _model_operation()},
         "/v1/chat/completions": {"post": _chat_operation(server)},
-        "/v1/load_lora_adapter": {"post": _post_operation("Load or replace a task (admin).", _load_request_schema(), _load_response_schema(), ())},
-        "/v1/unload_lora_adapter": {"post": _post_operation("Unload a task (admin).", _unload_request_schema(), _load_response_schema(), (404,))},
+        "/v1/load_lora_adapter": {
+            "post": _post_operation(
+                "Load or replace a task (admin).", _load_request_schema(), _load_response_schema(), ()
+            )
+        },
+        "/v1/unload_lora_adapter": {
+            "post": _post_operation("Unload a task (admin).", _unload_request_schema(), _load_response_schema(), (404,))
+        },
     }
     for service in server.registry:
-        paths[f"/v1/tasks/{service.name}"] = {"get": _get_operation("Its contract and who answers.", TASK_SCHEMA, (404,))}
+        paths[f"/v1/tasks/{service.name}"] = {
+            "get": _get_operation("Its contract and who answers.", TASK_SCHEMA, (404,))
+        }
         paths[f"/v1/tasks/{service.name}/predict"] = {"post": _predict_operation(server, service)}
         paths[f"/v1/tasks/{service.name}/generate"] = {"post": _generate_operation(server, service)}
     return {
@@ -99,7 +126,12 @@ def build_openapi(server: Server, title: str, version: str) -> dict[str, Any]:
             "schemas": {
                 "Error": ERROR_SCHEMA,
                 "RouterError": ROUTER_ERROR_SCHEMA,
-                **{_answer_schema_name(one): _relocate_references(one.task.contract(), f"{SCHEMAS_PREFIX}{_answer_schema_name(one)}") for one in server.registry},
+                **{
+                    _answer_schema_name(one): _relocate_references(
+                        one.task.contract(), f"{SCHEMAS_PREFIX}{_answer_schema_name(one)}"
+                    )
+                    for one in server.registry
+                },
             },
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
@@ -162,11 +194,16 @@ def _readiness_operation() -> dict[str, Any]:
 
 
 def _text_operation(summary: str) -> dict[str, Any]:
-    made = {"200": {"description": "text", "content": {"text/plain": {"schema": STRING}}}, **_error_responses(COMMON_ERROR_STATUSES)}
+    made = {
+        "200": {"description": "text", "content": {"text/plain": {"schema": STRING}}},
+        **_error_responses(COMMON_ERROR_STATUSES),
+    }
     return {"summary": summary, "responses": made}
 
 
-def _post_operation(summary: str, request_schema: Schema, response_schema: Schema, statuses: Sequence[int]) -> dict[str, Any]:
+def _post_operation(
+    summary: str, request_schema: Schema, response_schema: Schema, statuses: Sequence[int]
+) -> dict[str, Any]:
     return {
         **_get_operation(summary, response_schema, (*BODY_ERROR_STATUSES, *statuses)),
         "requestBody": {"required": True, **_json_content(request_schema)},
@@ -182,8 +219,15 @@ def _router_operation(summary: str, request_schema: Schema) -> dict[str, Any]:
 
 def _predict_operation(server: Server, service: Service) -> dict[str, Any]:
     task = service.task
-    inputs = {"type": "array", "minItems": 1, "maxItems": server.spec.limits.texts, "items": input_schema(server, service)}
-    asked = _object_schema({"inputs": inputs, "probabilities": {"type": "boolean", "default": True}}, ["inputs"], closed=True)
+    inputs = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": server.spec.limits.texts,
+        "items": input_schema(server, service),
+    }
+    asked = _object_schema(
+        {"inputs": inputs, "probabilities": {"type": "boolean", "default": True}}, ["inputs"], closed=True
+    )
     one = _object_schema(
         {
             "answer": {"anyOf": [{"$ref": f"{SCHEMAS_PREFIX}{_answer_schema_name(service)}"}, {"type": "null"}]},
@@ -245,8 +289,15 @@ def _router_result_schema() -> Schema:
     counted = {"total_count": INTEGER, "processing_time_ms": NUMBER}
     kinds = ("intent", "pii", "security")  # with task_type all: one of each
     each = _object_schema(dict.fromkeys(kinds, row), closed=True)
-    statistics = {"anyOf": [_object_schema(counts, closed=True), _object_schema(dict.fromkeys(kinds, _object_schema(counts)), closed=True)]}
-    return _object_schema({"results": _array_schema({"anyOf": [row, each]}), "statistics": statistics, **counted}, closed=True)
+    statistics = {
+        "anyOf": [
+            _object_schema(counts, closed=True),
+            _object_schema(dict.fromkeys(kinds, _object_schema(counts)), closed=True),
+        ]
+    }
+    return _object_schema(
+        {"results": _array_schema({"anyOf": [row, each]}), "statistics": statistics, **counted}, closed=True
+    )
 
 
 def _label_schema() -> Schema:
@@ -255,7 +306,8 @@ def _label_schema() -> Schema:
 
 def _load_request_schema() -> Schema:
     return _object_schema(
-        {"lora_name": {**STRING, "pattern": f"^{NAME_PATTERN.pattern}$"}, "lora_path": {**STRING, "minLength": 1}}, closed=True
+        {"lora_name": {**STRING, "pattern": f"^{NAME_PATTERN.pattern}$"}, "lora_path": {**STRING, "minLength": 1}},
+        closed=True,
     )
 
 
@@ -268,7 +320,9 @@ def _load_response_schema() -> Schema:
 
 
 MESSAGES = {"type": "array", "minItems": 1, "items": {"type": "object"}}
-USAGE_SCHEMA = _object_schema({name: {"type": "integer"} for name in ("prompt_tokens", "completion_tokens", "total_tokens")})
+USAGE_SCHEMA = _object_schema(
+    {name: {"type": "integer"} for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+)
 
 
 def _add_event_stream(posted: dict[str, Any]) -> dict[str, Any]:
@@ -314,5 +368,7 @@ def _chat_operation(server: Server) -> dict[str, Any]:
     made = {"id": STRING, "object": STRING, "created": {"type": "integer"}, "model": STRING}
     answered = _object_schema({**made, "choices": {"type": "array"}, "usage": USAGE_SCHEMA})
     return _add_event_stream(
-        _post_operation("A conversation to its next message.", _object_schema(asked, ["model", "messages"]), answered, (404,))
+        _post_operation(
+            "A conversation to its next message.", _object_schema(asked, ["model", "messages"]), answered, (404,)
+        )
     )

@@ -20,7 +20,9 @@ from loratory.protocols import Input, Prediction, Predictor
 from loratory.serving.averages import update_moving_average
 
 LOCK_TIMEOUT_SECONDS = 0.1  # seconds that a thread waits for its turn
-DEADLINE_SAFETY_FACTOR = 1.5  # times what is expected has to fit before a deadline: an answer that comes too late is work for nothing
+DEADLINE_SAFETY_FACTOR = (
+    1.5  # times what is expected has to fit before a deadline: an answer that comes too late is work for nothing
+)
 MAX_CALLS_PER_THREAD = 16  # calls that wait for each thread, at most
 
 RunnerFactory = Callable[[threading.Event, "FairLock"], Callable[..., list[Any]]]  # `run` until somebody has gone
@@ -90,7 +92,13 @@ class ThreadPoolBackend:
             raise CapacityExceeded(self._pending_seconds)
 
     async def predict(
-        self, predictor: Predictor, kind: type, inputs: Sequence[Input], token_cost: int, deadline: float | None, run: RunnerFactory
+        self,
+        predictor: Predictor,
+        kind: type,
+        inputs: Sequence[Input],
+        token_cost: int,
+        deadline: float | None,
+        run: RunnerFactory,
     ) -> list[Prediction]:
         """By a thread that asks trunks with `run`. Raises Full, Late, and whatever the predictor raises."""
         self.admit(kind, token_cost, deadline)
@@ -109,7 +117,9 @@ class ThreadPoolBackend:
         work = self._pool.submit(predict)
         self._track_pending(work, self._seconds_per_token.get(kind, 0.0) * token_cost)
         try:
-            made = await asyncio.wait_for(asyncio.wrap_future(work), None if deadline is None else deadline - time.monotonic())
+            made = await asyncio.wait_for(
+                asyncio.wrap_future(work), None if deadline is None else deadline - time.monotonic()
+            )
         except TimeoutError:
             raise DeadlineExceeded from None
         finally:
@@ -131,7 +141,9 @@ class ThreadPoolBackend:
 
     def _update_speed(self, kind: type, seconds_per_token: float) -> None:
         with self._lock:
-            self._seconds_per_token[kind] = update_moving_average(self._seconds_per_token.get(kind, seconds_per_token), seconds_per_token)
+            self._seconds_per_token[kind] = update_moving_average(
+                self._seconds_per_token.get(kind, seconds_per_token), seconds_per_token
+            )
 
     def close(self) -> None:
         """End the threads when what they do is done."""

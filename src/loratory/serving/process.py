@@ -186,7 +186,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _start_header_timer(self) -> None:
         if self._header_timer is None:
-            self._header_timer, self._header_bytes = self.loop.call_later(HEADER_TIMEOUT_SECONDS, self.transport.close), 0
+            self._header_timer, self._header_bytes = (
+                self.loop.call_later(HEADER_TIMEOUT_SECONDS, self.transport.close),
+                0,
+            )
 
     def _cancel_header_timer(self) -> None:
         if self._header_timer is not None:
@@ -277,7 +280,9 @@ class ServerProcess(uvicorn.Server):
             return made(config=self.config, server_state=self.server_state, app_state={})  # type: ignore[no-any-return]
 
         try:
-            doors: list[Any] = [Acceptor(one, protocol) for one in sockets or [bind_socket(self.config.host, self.config.port)]]
+            doors: list[Any] = [
+                Acceptor(one, protocol) for one in sockets or [bind_socket(self.config.host, self.config.port)]
+            ]
         except OSError as problem:  # somebody was quicker, between binding and listening
             raise _address_in_use_error(self.config.host, self.config.port, problem) from None
         self.server.check_keys(now=True)  # they were read before the models were

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from loratory.errors import DeadlineExceeded, LoratoryError, StorageError, is_out_of_memory
-from loratory.serving.cascade import PredictorFailed, Overloaded
+from loratory.serving.cascade import Overloaded, PredictorFailed
 
 # code -> status: everything that any route may refuse with, for the OpenAPI too
 ERROR_STATUSES: Mapping[str, int] = {
@@ -36,7 +36,11 @@ ROUTER_ERROR_CODES = {  # what the router's clients know these codes as
     "invalid_input": "INVALID_INPUT",
     "internal": "UNIFIED_CLASSIFICATION_ERROR",
 }
-OPENAI_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}  # as OpenAI's clients know them
+OPENAI_ERROR_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+}  # as OpenAI's clients know them
 
 
 class ApiError(Exception):
@@ -75,7 +79,9 @@ class ApiError(Exception):
         return json.dumps({"error": error}, ensure_ascii=False).encode()
 
     def _openai_type(self) -> str:
-        return OPENAI_ERROR_TYPES.get(self.status) or ("server_error" if self.status >= 500 else "invalid_request_error")
+        return OPENAI_ERROR_TYPES.get(self.status) or (
+            "server_error" if self.status >= 500 else "invalid_request_error"
+        )
 
 
 def render_error(error: ApiError, scope: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from loratory.serving.services import Service
 
 Handler = Callable[..., Awaitable[Response]]
-ServiceSelector = Callable[..., Iterable["Service"]]  # the parts of a path -> the tasks of which one at least is asked there
+ServiceSelector = Callable[
+    ..., Iterable["Service"]
+]  # the parts of a path -> the tasks of which one at least is asked there
 
 
 class Endpoint:
@@ -50,7 +52,11 @@ class Endpoint:
 
     def services_of(self, scope: Any) -> list[Service]:
         """The tasks of which a POST asks one at least, as far as its path tells."""
-        return [*self._select_services(**scope["path_params"])] if self._select_services and scope["method"] == "POST" else []
+        return (
+            [*self._select_services(**scope["path_params"])]
+            if self._select_services and scope["method"] == "POST"
+            else []
+        )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         method = self._effective_method(scope)
@@ -101,7 +107,9 @@ class HttpRouter:
                 return endpoint
         raise ApiError("not_found", "there is nothing at this path")
 
-    def _register(self, method: str, path: str, services: ServiceSelector | None = None) -> Callable[[Handler], Handler]:
+    def _register(
+        self, method: str, path: str, services: ServiceSelector | None = None
+    ) -> Callable[[Handler], Handler]:
         def keep(handler: Handler) -> Handler:
             self.endpoints.setdefault(path, Endpoint(path)).add_handler(method, handler, services)
             return handler

@@ -14,13 +14,20 @@ from loratory.errors import DataError, LoratoryError
 from loratory.protocols import JSON, Input
 from loratory.serving.audit import AuditLog
 from loratory.serving.averages import update_moving_average
-from loratory.serving.cascade import StagedAnswer, Overloaded, PreparePredictor, answer_inputs, use_stage_predictor, check_capacity
+from loratory.serving.cascade import (
+    Overloaded,
+    PreparePredictor,
+    StagedAnswer,
+    answer_inputs,
+    check_capacity,
+    use_stage_predictor,
+)
 from loratory.serving.engine import Engine, estimate_tokens
 from loratory.serving.keys import ApiKey, ApiKeys
 from loratory.serving.metrics import Metrics
 from loratory.serving.refusals import ApiError
 from loratory.serving.served import RequestContext
-from loratory.serving.services import ServiceRegistry, Service
+from loratory.serving.services import Service, ServiceRegistry
 from loratory.serving.watch import KeyFileWatcher
 from loratory.specs.serve import ServerSpec
 
@@ -121,28 +128,36 @@ class Server:
             except Overloaded as problem:
                 busy.append(problem)
         if busy:
-            raise min(busy, key=lambda one: one.after)
+            raise min(busy, key=lambda one: one.retry_after)
 
     def _update_tokens_per_byte(self, service: Service, inputs: Sequence[Input], size: int) -> None:
         """Remember how many tokens there were in a byte of a body."""
         if not size:
             return
         found = estimate_tokens(inputs) / size
-        self._tokens_per_byte[service.name] = update_moving_average(self._tokens_per_byte.get(service.name, found), found)
+        self._tokens_per_byte[service.name] = update_moving_average(
+            self._tokens_per_byte.get(service.name, found), found
+        )
 
     def deadline_of(self, service: Service, arrived: float) -> float:
         """When an answer is due (monotonic)."""
         return arrived + min(service.deadline or 1e9, self.spec.limits.timeout_ms / 1000)
 
     async def answer(
-        self, service: Service, inputs: Sequence[Input], context: RequestContext, prepare: PreparePredictor = use_stage_predictor
+        self,
+        service: Service,
+        inputs: Sequence[Input],
+        context: RequestContext,
+        prepare: PreparePredictor = use_stage_predictor,
     ) -> list[StagedAnswer]:
         """Answers within the deadline, counted; `served` is told who answered. Raises Busy, Late, Broken."""
         context.log_fields["task"] = service.name
         self._update_tokens_per_byte(service, inputs, context.body_bytes)
         if self.spec.texts_in_logs:
             context.log_fields["inputs"] = [dict(one) for one in inputs]
-        found = await answer_inputs(self.engine, service, inputs, self.deadline_of(service, context.arrived_at), prepare)
+        found = await answer_inputs(
+            self.engine, service, inputs, self.deadline_of(service, context.arrived_at), prepare
+        )
         for one in found:
             self.metrics.texts.labels(service.name, one.stage.name, one.status).inc()
             if one.fallback:

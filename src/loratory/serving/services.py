@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loratory.errors import SpecError, suggest_nearest
-from loratory.protocols import JSON, Labelled, Predictor, Spanned, Task, GenerativePredictor
+from loratory.protocols import JSON, GenerativePredictor, Labelled, Predictor, Spanned, Task
 from loratory.serving.averages import update_moving_average
 from loratory.serving.inputs import InputValidator
 from loratory.specs.serve import ServedTaskSpec

@@ -39,7 +39,12 @@ def encode_event(value: Any) -> bytes:
 
 
 async def stream_response(
-    server: Server, service: Service, input: Input, session: StreamSession, request: Request, stream_format: StreamFormat
+    server: Server,
+    service: Service,
+    input: Input,
+    session: StreamSession,
+    request: Request,
+    stream_format: StreamFormat,
 ) -> StreamingResponse:
     """Begins when the first piece is there: what goes wrong before is an ordinary error, or another one's answer."""
     work = asyncio.create_task(server.answer(service, [input], request.scope["served"], session.prepare_predictor))
@@ -59,7 +64,11 @@ async def stream_response(
 
 
 async def _generate_events(
-    work: asyncio.Task[list[StagedAnswer]], piece: str | None, session: StreamSession, stream_format: StreamFormat, request: Request
+    work: asyncio.Task[list[StagedAnswer]],
+    piece: str | None,
+    session: StreamSession,
+    stream_format: StreamFormat,
+    request: Request,
 ) -> AsyncIterator[bytes]:
     heard = piece is not None
     try:

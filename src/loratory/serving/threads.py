@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-Result = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 def run_in_new_thread(work: Callable[[], Result]) -> Result:

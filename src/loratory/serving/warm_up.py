@@ -15,6 +15,8 @@ def warm_up(service: Service) -> None:
     for stage in service.stages:
         network = getattr(unwrap_predictor(stage.predictor), "network", None)
         if network is not None:
-            ids, _ = network.trunk.tokenizer.ids(TEXT)
-            request: InferenceRequest = EncodeRequest(network, ids) if network.head is not None else ScoreRequest(network, ids, (ids[:1],))
+            ids, _ = network.backbone.tokenizer.encode(TEXT)
+            request: InferenceRequest = (
+                EncodeRequest(network, ids) if network.head is not None else ScoreRequest(network, ids, (ids[:1],))
+            )
             run_locally([request])

@@ -13,10 +13,20 @@ from pydantic import ValidationError
 from loratory.errors import UnsupportedTask, format_value
 from loratory.models import bounds
 from loratory.predictors.decoder import Decoder
-from loratory.protocols import InferencePlan, Conversational, EncodeRequest, Input, Prediction, Predictor, Schema, GenerateRequest, Generation
+from loratory.protocols import (
+    Conversational,
+    EncodeRequest,
+    GenerateRequest,
+    Generation,
+    InferencePlan,
+    Input,
+    Prediction,
+    Predictor,
+    Schema,
+)
 from loratory.schemas import to_compact_json
 from loratory.serving.cascade import StagedAnswer
-from loratory.serving.engine import unwrap_predictor, is_plannable, backbone_of, max_new_tokens_of
+from loratory.serving.engine import backbone_of, is_plannable, max_new_tokens_of, unwrap_predictor
 from loratory.serving.refusals import ApiError
 from loratory.serving.services import FallbackStage
 from loratory.specs.writing import GenerationSpec
@@ -41,7 +51,9 @@ class SamplingParams:
         return replace(predictor, writing=parse_generation_spec({**predictor.writing.model_dump(), **self.parameters}))
 
 
-def parse_sampling_params(given: Mapping[str, Any], max_new_tokens: int, schema: Schema | None = None, where: str = "parameters") -> SamplingParams:
+def parse_sampling_params(
+    given: Mapping[str, Any], max_new_tokens: int, schema: Schema | None = None, where: str = "parameters"
+) -> SamplingParams:
     """What a client asks; a budget above the server's own is cut to it. Raises Refusal."""
     made = dict(given)
     if isinstance(stop := made.get("stop"), (str, list)):
@@ -65,7 +77,9 @@ def parse_generation_spec(values: Mapping[str, Any], where: str = "parameters") 
         first = problem.errors(include_url=False)[0]
         place = ".".join(map(str, (where, *first["loc"]))).lstrip(".")
         known = f"; allowed: {', '.join(GenerationSpec.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise ApiError("invalid_input", f"{format_value(first['input'])}: {first['msg']}{known}", where=place[:120]) from None
+        raise ApiError(
+            "invalid_input", f"{format_value(first['input'])}: {first['msg']}{known}", where=place[:120]
+        ) from None
 
 
 @dataclass(eq=False)
@@ -104,14 +118,14 @@ class RecordingPredictor:
 
     def plan(self, inputs: Sequence[Any]) -> InferencePlan | None:
         """As the predictor asks."""
-        asked = self.predictor.ask(inputs)
+        asked = self.predictor.plan(inputs)
         if asked is None:
             return None
         self.usage.requests = [self._constrain_request(one) for one in asked.requests]
 
         def read(outputs: Sequence[Any]) -> list[Prediction]:
             self.usage.outputs = list(outputs)
-            made: list[Prediction] = asked.read(outputs)
+            made: list[Prediction] = asked.read_outputs(outputs)
             return made
 
         return InferencePlan(self.usage.requests, read)
@@ -119,8 +133,8 @@ class RecordingPredictor:
     def _constrain_request(self, request: Any) -> Any:
         if not isinstance(request, GenerateRequest):
             return request
-        held = request if self.schema is None else replace(request, schema=self.schema, stops=())
-        return replace(held, hear=self.on_token)
+        held = request if self.schema is None else replace(request, schema=self.schema, stop_strings=())
+        return replace(held, on_token=self.on_token)
 
     def predict(self, inputs: Sequence[Any], run: Any) -> list[Prediction]:
         """As the predictor, where it goes step by step."""
@@ -211,11 +225,15 @@ def _check_constraint(stage: FallbackStage, params: SamplingParams, input: Input
     if not isinstance(predictor, Decoder) or not predictor.max_new_tokens:
         return
     words: Any = predictor.template
-    schema = words.schema(predictor.task) if params.schema is None else params.schema
+    schema = words.build_schema(predictor.task) if params.schema is None else params.schema
     if schema is None:
         return
     trunk: Any = predictor.network.backbone
-    trunk.pen(GenerateRequest(predictor.network, (0,), predictor.max_new_tokens, frozenset({predictor.chat.end_token_id}), schema)).guide.forced()
+    trunk.create_sequence(
+        GenerateRequest(
+            predictor.network, (0,), predictor.max_new_tokens, frozenset({predictor.chat.end_token_id}), schema
+        )
+    ).constraint.force_token()
     if params.schema is not None:  # the predictor minds the room for its own
         predictor.compute_token_budget(predictor.encode_prompt(input), predictor.count_shortest_answer(schema))
 

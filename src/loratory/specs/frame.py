@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from loratory.errors import SpecError, suggest_nearest, format_value
+from loratory.errors import SpecError, format_value, suggest_nearest
 from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec, GateSpec
 from loratory.specs.lines import KeyPath as KeyPath
@@ -151,7 +151,9 @@ def _parse_task(values: Any, parser: SpecParser) -> tuple[Any, Sequence[str]]:
 
 def _parse_data(values: Any, columns: Sequence[str], parser: SpecParser) -> DataSpec:
     """The task's columns stand beside the options in the YAML; here they move into `columns`."""
-    values = parser.require_mapping({"path": values} if isinstance(values, str) else values, ("data",), "{path: examples.csv}")
+    values = parser.require_mapping(
+        {"path": values} if isinstance(values, str) else values, ("data",), "{path: examples.csv}"
+    )
     options = [key for key in DataSpec.model_fields if key != "columns"]
     parser.check_keys(values, (*options, *columns, "columns"), ("data",))
     given = parser.require_mapping(values.get("columns"), ("data", "columns"), "task column -> column in the file")
@@ -212,7 +214,9 @@ def _parse_row(row: Any, path: KeyPath, parser: SpecParser) -> tuple[str, Any]:
     return _parse_name(name, path, parser), own
 
 
-def _parse_contender(name: str, own_options: Any, path: KeyPath, values: Mapping[str, Any], parser: SpecParser, spec: Spec) -> Contender:
+def _parse_contender(
+    name: str, own_options: Any, path: KeyPath, values: Mapping[str, Any], parser: SpecParser, spec: Spec
+) -> Contender:
     options = dict(parser.require_mapping(own_options, path, "{regime: ..., options}"))
     regime = parser.require_text(options.pop("regime", name), (*path, "regime"))
     base = options.pop("base", None)

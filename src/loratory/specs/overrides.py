@@ -26,7 +26,9 @@ def apply_overrides(values: dict[str, Any], changes: Iterable[str]) -> tuple[dic
             value = parse_yaml_value(text, key.split(".")[-1])
         except yaml.YAMLError as problem:
             said = getattr(problem, "problem", None) or str(problem).splitlines()[0]
-            raise SpecError(f"{text!r} is no YAML value: {said}", where=f"--set {change}", allowed=OVERRIDE_FORM) from None
+            raise SpecError(
+                f"{text!r} is no YAML value: {said}", where=f"--set {change}", allowed=OVERRIDE_FORM
+            ) from None
         by[_set_value(made, key.split("."), value, change)] = change
     return made, by
 
@@ -46,7 +48,9 @@ def _set_value(values: dict[str, Any], keys: list[str], value: Any, change: str)
                 return (part, place, keys[1])
             return (part, place, *_set_value(held[place], keys[1:], value, change))
         if not isinstance(held, dict):
-            raise SpecError(f"{part!r} holds {format_value(held)}, and no keys", where=f"--set {change}", allowed=OVERRIDE_FORM)
+            raise SpecError(
+                f"{part!r} holds {format_value(held)}, and no keys", where=f"--set {change}", allowed=OVERRIDE_FORM
+            )
         inner = held
     inner[keys[-1]] = value
     return (*path, keys[-1])

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from loratory.errors import SpecError, suggest_nearest, format_value
+from loratory.errors import SpecError, format_value, suggest_nearest
 from loratory.specs.describing import describe_allowed, find_field, find_model
 from loratory.specs.lines import KeyPath as KeyPath
 from loratory.specs.lines import find_line
@@ -88,7 +88,9 @@ class SpecParser:
         error = errors[0]
         loc = _clean_location(cls, error["loc"])
         if error["type"] == "extra_forbidden":
-            return self._make_unknown_key_error(error["loc"][-1], list(find_model(cls, error["loc"]).model_fields), (*path, *loc))
+            return self._make_unknown_key_error(
+                error["loc"][-1], list(find_model(cls, error["loc"]).model_fields), (*path, *loc)
+            )
         if error["type"] == "missing":
             name = loc[-1]
             return SpecError(
@@ -102,7 +104,9 @@ class SpecParser:
             return SpecError(f"{said}; found {format_value(error['input'])}", where=self.locate((*path, *loc)))
         return self._make_value_error(cls, error["input"], _explain_reason(cls, errors, loc), path, loc)
 
-    def _make_value_error(self, cls: type[BaseModel], value: Any, reason: str, path: KeyPath, loc: KeyPath) -> SpecError:
+    def _make_value_error(
+        self, cls: type[BaseModel], value: Any, reason: str, path: KeyPath, loc: KeyPath
+    ) -> SpecError:
         return SpecError(
             f"{format_value(value)} {reason}",
             where=self.locate((*path, *loc)),
@@ -112,7 +116,9 @@ class SpecParser:
 
     def _make_unknown_key_error(self, key: Any, keys: Sequence[str], path: KeyPath) -> SpecError:
         return SpecError(
-            f"unknown key {format_value(key)}{suggest_nearest(str(key), keys)}", where=self.locate(path), allowed=", ".join(keys)
+            f"unknown key {format_value(key)}{suggest_nearest(str(key), keys)}",
+            where=self.locate(path),
+            allowed=", ".join(keys),
         )
 
 

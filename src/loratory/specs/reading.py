@@ -17,7 +17,9 @@ from loratory.errors import SpecError, format_value
 from loratory.specs.lines import KeyPath as KeyPath
 from loratory.specs.lines import find_key_lines
 
-TEXT_TAG, NULL_TAG, BOOL_TAG, INT_TAG, FLOAT_TAG = (f"tag:yaml.org,2002:{name}" for name in ("str", "null", "bool", "int", "float"))
+TEXT_TAG, NULL_TAG, BOOL_TAG, INT_TAG, FLOAT_TAG = (
+    f"tag:yaml.org,2002:{name}" for name in ("str", "null", "bool", "int", "float")
+)
 MAX_SPEC_BYTES = 4 * 2**20  # bytes of a spec: 70,000 lines
 MAX_DEPTH = 40  # levels of a spec; the deepest that means something has seven
 MAX_DIGITS = 300  # of a whole number
@@ -178,7 +180,9 @@ def _read_bytes(file: Path) -> bytes:
     if (kind := describe_irregular_file(file)) is not None:
         raise SpecError(f"this is {kind}", where=str(file), allowed="a YAML file")
     if (size := file.stat().st_size) > MAX_SPEC_BYTES:
-        raise SpecError(f"this file has {size:,} bytes", where=str(file), allowed=f"a spec of at most {MAX_SPEC_BYTES:,} bytes")
+        raise SpecError(
+            f"this file has {size:,} bytes", where=str(file), allowed=f"a spec of at most {MAX_SPEC_BYTES:,} bytes"
+        )
     return file.read_bytes()
 
 

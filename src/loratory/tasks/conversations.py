@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loratory.errors import FieldError, suggest_nearest, format_value
+from loratory.errors import FieldError, format_value, suggest_nearest
 from loratory.protocols import Input
 
 ROLES: Mapping[str, str] = {
@@ -44,7 +44,9 @@ def parse_messages(value: Any, field: str) -> list[Message]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise FieldError(field, f"the conversation is no JSON: {format_value(value)}", allowed=ALLOWED_MESSAGES) from None
+            raise FieldError(
+                field, f"the conversation is no JSON: {format_value(value)}", allowed=ALLOWED_MESSAGES
+            ) from None
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise FieldError(
             field,
@@ -78,7 +80,9 @@ def _parse_message(value: Any, number: int, field: str) -> Message:
 def _build_role_error(value: Mapping[str, Any], role: Any, known: str | None, number: int, field: str) -> FieldError:
     calls = next((key for key in ("tool_calls", "function_call") if value.get(key)), "")
     if known is not None:
-        return FieldError(field, f"message {number} calls a tool ({calls})", allowed=ALLOWED_MESSAGES, remedy=TOOL_REMEDY)
+        return FieldError(
+            field, f"message {number} calls a tool ({calls})", allowed=ALLOWED_MESSAGES, remedy=TOOL_REMEDY
+        )
     return FieldError(
         field,
         f"message {number} is from {format_value(role)}{suggest_nearest(str(role), ROLES)}",

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from loratory.discovery import load_named
-from loratory.errors import FieldError, SpecError, make_missing_extra, format_value
+from loratory.errors import FieldError, SpecError, format_value, make_missing_extra
 from loratory.formats import FORMATS, INTEGER_RANGES, matches_format
 from loratory.measures.checks import Check
 from loratory.measures.labels import ratio
@@ -20,14 +20,14 @@ from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Pre
 from loratory.schemas import resolve_reference, strip_annotations, to_compact_json
 from loratory.tasks.conversations import (
     Message,
-    is_message_list,
-    check_message_weight,
     build_input,
     build_messages,
+    check_message_weight,
+    is_message_list,
     parse_messages,
     split_answer,
 )
-from loratory.tasks.fields import parse_group, is_missing
+from loratory.tasks.fields import is_missing, parse_group
 
 TEXT_SCHEMA: Schema = {"type": "string"}
 RESERVED_SCORES = ("checks", "passed", "coverage")  # scores that are no check's
@@ -177,7 +177,9 @@ class Generate(BaseModel):
 
     def _find_problems(self, value: Any) -> list[str]:
         schema = strip_annotations(self.answer_schema)
-        found = _import_jsonschema().Draft202012Validator(schema, format_checker=_build_format_checker()).iter_errors(value)
+        found = (
+            _import_jsonschema().Draft202012Validator(schema, format_checker=_build_format_checker()).iter_errors(value)
+        )
         return [f"{error.json_path.replace('$', '', 1) or 'the whole'}: {_describe_error(error)}" for error in found]
 
     def resolve_options(self, examples: Iterable[Example], others: Iterable[Example] = ()) -> Self:
@@ -219,7 +221,11 @@ class Generate(BaseModel):
 
     # -- Decomposable
     def ratios(self, score: str) -> tuple[Ratio, ...]:
-        whole = {"checks": build_ratio("reward", "n"), "passed": build_ratio("passed", "n"), "coverage": build_ratio("answered", "n")}
+        whole = {
+            "checks": build_ratio("reward", "n"),
+            "passed": build_ratio("passed", "n"),
+            "coverage": build_ratio("answered", "n"),
+        }
         return (whole[score] if score in whole else build_ratio(f"held/{score}", f"asked/{score}"),)
 
     # -- Conversational
@@ -243,7 +249,10 @@ def order_properties(value: JSON, schema: Schema, root: Schema | None = None) ->
     root = schema if root is None else root
     schema = resolve_reference(schema, root)
     for branch in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        whole = {**resolve_reference(branch, root), **{key: root[key] for key in ("$defs", "definitions") if key in root}}
+        whole = {
+            **resolve_reference(branch, root),
+            **{key: root[key] for key in ("$defs", "definitions") if key in root},
+        }
         if _import_jsonschema().Draft202012Validator(whole).is_valid(value):
             return order_properties(value, branch, root)
     for part in schema.get("allOf", ()):
@@ -278,7 +287,9 @@ def build_check(name: str, check: str, options: Mapping[str, Any]) -> Check:
     return ready
 
 
-def _split_checks(checks: Sequence[str | Mapping[str, Mapping[str, Any] | None]]) -> list[tuple[str, str, dict[str, Any]]]:
+def _split_checks(
+    checks: Sequence[str | Mapping[str, Mapping[str, Any] | None]],
+) -> list[tuple[str, str, dict[str, Any]]]:
     """Name, check and options of each."""
     parts = []
     for one in checks:
@@ -337,7 +348,11 @@ def _read_context(value: JSON) -> str:
 
 def _read_completion(completion: JSON) -> JSON:
     """The answer of a column: text, JSON, or TRL's list of one message. Falsy answers are answers; None is none."""
-    listed = _parse_json_list(completion) if isinstance(completion, str) and completion.lstrip().startswith("[") else completion
+    listed = (
+        _parse_json_list(completion)
+        if isinstance(completion, str) and completion.lstrip().startswith("[")
+        else completion
+    )
     if not is_message_list(listed):
         return completion
     completion = listed

@@ -73,7 +73,9 @@ def detect_notation(tags: Counter[str]) -> TagNotation | None:
     if not marked or "" in marked:
         return None
     forms = [
-        (_compute_matching_share(marked, separator, behind), separator, behind) for behind in (False, True) for separator in SEPARATORS
+        (_compute_matching_share(marked, separator, behind), separator, behind)
+        for behind in (False, True)
+        for separator in SEPARATORS
     ]
     share, separator, behind = max(forms, key=lambda form: form[0])
     if share >= MIN_MATCHING_SHARE:

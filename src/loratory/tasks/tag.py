@@ -12,10 +12,17 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from loratory.errors import DataError, FieldError, suggest_nearest, format_value
+from loratory.errors import DataError, FieldError, format_value, suggest_nearest
 from loratory.measures import spans as measures
 from loratory.measures.labels import ratio
-from loratory.measures.offsets import EndConvention, OffsetFormat, OffsetUnit, check_span_end, check_span_start, to_characters
+from loratory.measures.offsets import (
+    EndConvention,
+    OffsetFormat,
+    OffsetUnit,
+    check_span_end,
+    check_span_start,
+    to_characters,
+)
 from loratory.measures.ratios import Ratio, build_ratio
 from loratory.measures.spans import Span, is_inside_word
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
@@ -159,7 +166,9 @@ class Tag(BaseModel):
     def read(self, row: Mapping[str, JSON]) -> Example:
         """An example; raises FieldError for spans that are none, overlap, or say another text."""
         tags = _get_tags(row)
-        if row.get("tokens") is not None and (row.get("text") is None or (tags is not None and not _has_explicit_spans(row))):
+        if row.get("tokens") is not None and (
+            row.get("text") is None or (tags is not None and not _has_explicit_spans(row))
+        ):
             text, spans = from_bio(row["tokens"], self._name_tags(tags))
             text, spans = _align_tokens(row.get("text"), row["tokens"], text, spans)
         else:
@@ -197,9 +206,13 @@ class Tag(BaseModel):
             try:
                 given = json.loads(given)
             except (ValueError, RecursionError):
-                raise FieldError("spans", f"the spans are no JSON: {format_value(given)}", allowed=ALLOWED_SPANS) from None
+                raise FieldError(
+                    "spans", f"the spans are no JSON: {format_value(given)}", allowed=ALLOWED_SPANS
+                ) from None
         if given is None or isinstance(given, (str, Mapping)) or not isinstance(given, Sequence):
-            raise FieldError("spans", f"the spans are {format_value(given)}", allowed=f"{ALLOWED_SPANS}; [] where there are none")
+            raise FieldError(
+                "spans", f"the spans are {format_value(given)}", allowed=f"{ALLOWED_SPANS}; [] where there are none"
+            )
         raw = [_parse_raw_span(one, number) for number, one in enumerate(given, 1)]
         try:
             spans = sorted(_convert_span(one, text, self.offset_format, number) for number, one in enumerate(raw, 1))
@@ -349,7 +362,7 @@ def parse_raw_spans(given: Any) -> list[RawSpan]:
             found.append(_parse_raw_span(one, number))
         except FieldError:
             continue
-    return [span for span in found if span.numbered]
+    return [span for span in found if span.has_integer_offsets]
 
 
 def _parse_raw_span(value: Any, number: int) -> RawSpan:
@@ -378,7 +391,8 @@ def _convert_span(raw: RawSpan, text: str, offset_format: OffsetFormat, number: 
             f"span {number} ({raw.label}) goes from {format_value(raw.start)} to {format_value(raw.end)}",
             allowed=f"0 <= start < end <= {len(text)}, the length of the text in characters (not bytes)"
             if plain
-            else f"places in the text in {offset_format.name} (task: {offset_format.spec_text}); the text has {len(text)} characters",
+            else f"places in the text in {offset_format.name} (task: {offset_format.spec_text}); the text has "
+            f"{len(text)} characters",
         )
     start, end = place
     if raw.text is not None and raw.text != text[start:end]:
@@ -392,9 +406,13 @@ def _convert_span(raw: RawSpan, text: str, offset_format: OffsetFormat, number: 
     return start, end, raw.label
 
 
-def _suggest_offset_format(problem: FieldError, text: str, raw: Sequence[RawSpan], offset_format: OffsetFormat) -> FieldError:
+def _suggest_offset_format(
+    problem: FieldError, text: str, raw: Sequence[RawSpan], offset_format: OffsetFormat
+) -> FieldError:
     """The same problem; where another reading of the row's offsets mends all its spans, it is named."""
-    mends = next((one for one in (OffsetFormat(), *OFFSET_FORMATS) if one != offset_format and spans_fit(text, raw, one)), None)
+    mends = next(
+        (one for one in (OffsetFormat(), *OFFSET_FORMATS) if one != offset_format and spans_fit(text, raw, one)), None
+    )
     if mends is None:
         return problem
     return FieldError(
@@ -433,7 +451,12 @@ def _trim(text: str, span: Span) -> Span:
 
 def _are_whole_words(labelled_texts: Sequence[tuple[str, Sequence[Span]]]) -> bool:
     """Whether nearly all spans begin and end where words do."""
-    cut = [is_inside_word(text, place) for text, spans in labelled_texts for start, end, _ in spans for place in (start, end)]
+    cut = [
+        is_inside_word(text, place)
+        for text, spans in labelled_texts
+        for start, end, _ in spans
+        for place in (start, end)
+    ]
     return sum(cut) <= MAX_CUT_SHARE * len(cut)
 
 

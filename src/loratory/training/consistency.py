@@ -15,7 +15,7 @@ from loratory.perturbations.changes import Perturbation
 from loratory.predictors.forms import OUTPUT_ADAPTERS
 from loratory.protocols import Example, TokenIds
 from loratory.specs.training import ConsistencySpec
-from loratory.training.seeds import make_generator, derive_seed
+from loratory.training.seeds import derive_seed, make_generator
 
 LogitsFunction = Callable[[Sequence[TokenIds]], Tensor]  # rows to logits float[B, L], with gradients
 
@@ -26,7 +26,9 @@ def symmetric_kl(one: Tensor, other: Tensor) -> Tensor:
     return ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
 
 
-def compute_consistency_loss(plain: Tensor, perturbed: Tensor, losses: Callable[[Tensor], Tensor], weight: float) -> Tensor:
+def compute_consistency_loss(
+    plain: Tensor, perturbed: Tensor, losses: Callable[[Tensor], Tensor], weight: float
+) -> Tensor:
     """R-Drop's loss float[B] (Liang et al. 2021, eq. 4), with the twin in the place of its second dropout mask.
 
     Unsupervised data augmentation (Xie et al. 2020) has the perturbed input there, and no gradient through the plain
@@ -65,7 +67,9 @@ class PerturbedPairs:
     def encode_rows(self, indices: Sequence[int]) -> list[TokenIds]:
         """The token ids of each example's twin in this epoch."""
         inputs = [self.perturb_example(index).input for index in indices]
-        parts = OUTPUT_ADAPTERS[self.output_adapter_name].encode_rows(self.task, self.tokenizer, inputs, self.max_tokens, self.long_text_mode)
+        parts = OUTPUT_ADAPTERS[self.output_adapter_name].encode_rows(
+            self.task, self.tokenizer, inputs, self.max_tokens, self.long_text_mode
+        )
         return [ids for ((ids, _),) in parts]
 
     def perturb_example(self, index: int) -> Example:

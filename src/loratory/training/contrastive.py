@@ -23,7 +23,9 @@ def contrastive_loss(pooled: Tensor, targets: Tensor, temperature: float) -> Ten
     return -(odds * same).sum(-1) / same.sum(-1).clamp_min(1)
 
 
-def sample_hard_negative_steps(targets: Tensor, means: Tensor, spec: ContrastiveSpec, seed: int, epoch: int) -> list[list[int]]:
+def sample_hard_negative_steps(
+    targets: Tensor, means: Tensor, spec: ContrastiveSpec, seed: int, epoch: int
+) -> list[list[int]]:
     """Steps of `examples` indices of a label and of the `labels` - 1 labels whose means float[L, D] are most like its.
 
     So many steps that an epoch sees about as many examples as there are; rare labels come as often as others.

@@ -11,21 +11,32 @@ import torch
 from torch import Tensor, nn
 
 from loratory.models.activations import PoolingHead, pool_states
-from loratory.models.live import TrainableBackbone, ComputeConfig
+from loratory.models.live import ComputeConfig, TrainableBackbone
 from loratory.models.precision import choose_precision
 from loratory.models.trunks import TorchBackbone, apply_head
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.forms import OUTPUT_ADAPTERS, Row, find_output_adapter_name
 from loratory.predictors.heads import PooledHead
-from loratory.protocols import JSON, FitContext, EncodeRequest, Example, TrainSet, Network, ScoredPredictions, Scores, TokenIds, predict_and_score
+from loratory.protocols import (
+    JSON,
+    EncodeRequest,
+    Example,
+    FitContext,
+    Network,
+    ScoredPredictions,
+    Scores,
+    TokenIds,
+    TrainSet,
+    predict_and_score,
+)
 from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec
 from loratory.training.batching import Batch, build_epoch_batches, split_micro_batches
 from loratory.training.checkpoints import StageCheckpoints
-from loratory.training.consistency import PerturbedPairs, compute_consistency_loss, build_windows_error
+from loratory.training.consistency import PerturbedPairs, build_windows_error, compute_consistency_loss
 from loratory.training.contrastive import contrastive_loss, sample_hard_negative_steps
 from loratory.training.loop import TrainingJob, train
 from loratory.training.objectives import OBJECTIVES, label_loss
-from loratory.training.seeds import make_generator, derive_seed
+from loratory.training.seeds import derive_seed, make_generator
 
 HEAD_START_EXAMPLES = 64  # examples of a label whose mean its prototype starts from where the trunk is going to learn
 CLASS_MEAN_EXAMPLES = 16  # examples of a label that its mean is taken over again after a warm-up
@@ -66,10 +77,14 @@ class EncodedDataset:
     weights: Tensor
 
     @classmethod
-    def from_train_set(cls, task: Any, backbone: TorchBackbone, train_set: TrainSet, context: FitContext, loss: LossSpec) -> EncodedDataset:
+    def from_train_set(
+        cls, task: Any, backbone: TorchBackbone, train_set: TrainSet, context: FitContext, loss: LossSpec
+    ) -> EncodedDataset:
         form = find_output_adapter_name(task)
         inputs = [example.input for example in train_set.train]
-        parts = OUTPUT_ADAPTERS[form].encode_rows(task, backbone.tokenizer, inputs, context.training.max_tokens, context.training.long)
+        parts = OUTPUT_ADAPTERS[form].encode_rows(
+            task, backbone.tokenizer, inputs, context.training.max_tokens, context.training.long
+        )
         rows = [row for each in parts for row in each]
         examples = [example for example, each in zip(train_set.train, parts, strict=True) for _ in each]
         targets = OBJECTIVES[form].build_targets(task, examples, rows)
@@ -151,10 +166,14 @@ def train_encoder(
     trunk = backbone.backbone
     material = EncodedDataset.from_train_set(task, trunk, train_set, context, options.loss)
     head = initialise_head(options.head, trunk, material, context, options.label_names, HEAD_START_EXAMPLES)
-    parameters = backbone.trainable_parameters() | {f"head.{name}": p for name, p in head.named_parameters() if options.is_trainable(name)}
+    parameters = backbone.trainable_parameters() | {
+        f"head.{name}": p for name, p in head.named_parameters() if options.is_trainable(name)
+    }
     lengths = [len(ids) for ids, _ in material.rows]
     learned = sum(p.numel() for p in parameters.values())
-    now = Encoder.from_training(task, material.output_adapter_name, Network(backbone, None, head), learned, context.training)
+    now = Encoder.from_training(
+        task, material.output_adapter_name, Network(backbone, None, head), learned, context.training
+    )
     held = [row for rows in now.encode_rows([e.input for e in train_set.validation]) for row in rows]
     twins = _build_perturbed_pairs(train_set, backbone, material, options, context)
     below = twins is None and _cache_frozen_layers(backbone, material, held, context)
@@ -192,11 +211,19 @@ def train_encoder(
     facts |= {"product": backbone.compute_config.product, "cached_layers": backbone.split_layer if below else 0}
     head = head.requires_grad_(False).eval()
     if backbone.full_finetuning:
-        return replace(now, network=Network(backbone.to_frozen_backbone(), None, head), owned=True), facts
-    return replace(now, network=Network(trunk, backbone.extract_adapter() if backbone.adapter_config else None, head)), facts
+        return replace(now, network=Network(backbone.to_frozen_backbone(), None, head), owns_backbone=True), facts
+    return replace(
+        now, network=Network(trunk, backbone.extract_adapter() if backbone.adapter_config else None, head)
+    ), facts
 
 
-def _build_perturbed_pairs(train_set: TrainSet, backbone: TrainableBackbone, dataset: EncodedDataset, options: EncoderTrainingOptions, context: FitContext) -> PerturbedPairs | None:
+def _build_perturbed_pairs(
+    train_set: TrainSet,
+    backbone: TrainableBackbone,
+    dataset: EncodedDataset,
+    options: EncoderTrainingOptions,
+    context: FitContext,
+) -> PerturbedPairs | None:
     """What consistency asks for. Twins are others in each epoch, so what is below the adapters cannot be remembered."""
     if options.consistency is None:
         return None
@@ -206,12 +233,24 @@ def _build_perturbed_pairs(train_set: TrainSet, backbone: TrainableBackbone, dat
     reading, spec = context.training, options.consistency
     if reading.long == "windows":
         raise build_windows_error()
-    twins = (dataset.task, dataset.output_adapter_name, backbone.tokenizer, train_set.train, reading.max_tokens, reading.long)
+    twins = (
+        dataset.task,
+        dataset.output_adapter_name,
+        backbone.tokenizer,
+        train_set.train,
+        reading.max_tokens,
+        reading.long,
+    )
     return PerturbedPairs(*twins, spec, context.seed)
 
 
 def _run_warm_up_once(
-    job: TrainingJob, backbone: TrainableBackbone, head: Any, dataset: EncodedDataset, spec: ContrastiveSpec | None, context: FitContext
+    job: TrainingJob,
+    backbone: TrainableBackbone,
+    head: Any,
+    dataset: EncodedDataset,
+    spec: ContrastiveSpec | None,
+    context: FitContext,
 ) -> tuple[FitContext, float]:
     """The context of the fit behind a warm-up that is done, and the seconds it took; without one nothing changes."""
     if spec is None:
@@ -224,7 +263,12 @@ def _run_warm_up_once(
 
 
 def _warm_up(
-    job: TrainingJob, backbone: TrainableBackbone, head: Any, dataset: EncodedDataset, spec: ContrastiveSpec, context: FitContext
+    job: TrainingJob,
+    backbone: TrainableBackbone,
+    head: Any,
+    dataset: EncodedDataset,
+    spec: ContrastiveSpec,
+    context: FitContext,
 ) -> dict[str, JSON]:
     """Train the trunk alone, contrastively; then start the head again at the means of what it has become."""
     targets, lengths = dataset.targets, [len(ids) for ids, _ in dataset.rows]
@@ -262,7 +306,9 @@ def _warm_up(
     return facts
 
 
-def _cache_frozen_layers(backbone: TrainableBackbone, dataset: EncodedDataset, validation: Sequence[Row], context: FitContext) -> bool:
+def _cache_frozen_layers(
+    backbone: TrainableBackbone, dataset: EncodedDataset, validation: Sequence[Row], context: FitContext
+) -> bool:
     """Compute what does not learn once, where the spec and the architecture allow it."""
     first, precision = backbone.split_layer, backbone.compute_config.precision
     if first == 0 or context.training.cache == "off":
@@ -277,7 +323,12 @@ def _cache_frozen_layers(backbone: TrainableBackbone, dataset: EncodedDataset, v
 
 
 def train_head_on_states(
-    task: Any, train_set: TrainSet, backbone: TorchBackbone, options: EncoderTrainingOptions, epochs: int, context: FitContext
+    task: Any,
+    train_set: TrainSet,
+    backbone: TorchBackbone,
+    options: EncoderTrainingOptions,
+    epochs: int,
+    context: FitContext,
 ) -> tuple[Encoder, dict[str, JSON]]:
     """Train a pooled head alone on pooled states that are computed once.
 
@@ -290,8 +341,12 @@ def train_head_on_states(
     head: Any = initialise_head("pooled", backbone, material, context, options.label_names)
     parameters = {f"head.{name}": p for name, p in head.named_parameters() if options.is_trainable(name)}
     learned = sum(p.numel() for p in parameters.values())
-    made = Encoder.from_training(task, material.output_adapter_name, Network(backbone, None, head), learned, context.training)
-    pooled = context.activations.compute_pooled(backbone, backbone.pooling, [ids for ids, _ in material.rows]).to(context.device)
+    made = Encoder.from_training(
+        task, material.output_adapter_name, Network(backbone, None, head), learned, context.training
+    )
+    pooled = context.activations.compute_pooled(backbone, backbone.pooling, [ids for ids, _ in material.rows]).to(
+        context.device
+    )
 
     def batches(epoch: int) -> list[tuple[tuple[int, ...], ...]]:
         order = torch.randperm(len(pooled), generator=make_generator(context.seed, "order", epoch)).tolist()
@@ -329,7 +384,7 @@ def make_states_scorer(encoder: Encoder, examples: Sequence[Example], context: F
             each = iter(head.score(pooled).cpu())  # type: ignore[union-attr,operator]
         outputs = [[next(each) for _ in parts] for parts in rows]
         predictions = OUTPUT_ADAPTERS[encoder.output_adapter_name].read_outputs(task, inputs, rows, outputs)
-        marks = [task.mark(e, p) for e, p in zip(examples, predictions, strict=True)]
+        marks = [task.score_example(e, p) for e, p in zip(examples, predictions, strict=True)]
         return task.summarise(ScoredPredictions(examples, predictions, marks).sum_counts())  # type: ignore[no-any-return]
 
     return score

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from loratory.errors import TrainingDiverged, RunInterrupted, is_out_of_memory
+from loratory.errors import RunInterrupted, TrainingDiverged, is_out_of_memory
 from loratory.models.precision import autocast, choose_precision
 from loratory.protocols import JSON, FitContext, Scores, TrainingState
 from loratory.specs.training import TrainingSpec
@@ -20,7 +20,10 @@ from loratory.training import memory, optimizers
 from loratory.training.batching import Batch
 from loratory.training.seeds import derive_seed
 
-MAX_LOSS_GROWTH, LOSS_WINDOW = 3.0, 50  # the mean loss of the last LOOK steps may be GROWTH times that of the first LOOK
+MAX_LOSS_GROWTH, LOSS_WINDOW = (
+    3.0,
+    50,
+)  # the mean loss of the last LOOK steps may be GROWTH times that of the first LOOK
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ class _TrainingLoop:
         self.job, self.context = job, context
         self.spec: TrainingSpec = context.training
         self.precision = choose_precision(self.spec.precision, context.device)
-        self.optimizer = optimizers.make_optimizer(self.spec.optimizer, _build_parameter_groups(job, self.spec.weight_decay), context.device)
+        self.optimizer = optimizers.make_optimizer(
+            self.spec.optimizer, _build_parameter_groups(job, self.spec.weight_decay), context.device
+        )
         self.scaler = torch.amp.GradScaler(context.device.partition(":")[0], enabled=self.precision == "fp16")
         self.progress = Progress()
         self.best_parameters = self._copy_parameters()
@@ -245,7 +250,10 @@ class _TrainingLoop:
         now = [scores[self.job.headline], -scores.get("log_loss", 0.0)]
         better = progress.best is None or now > progress.best
         if better:
-            progress.best, self.best_parameters = now, {n: t.clone() for n, t in self.average_parameters.items()} or self._copy_parameters()
+            progress.best, self.best_parameters = (
+                now,
+                {n: t.clone() for n, t in self.average_parameters.items()} or self._copy_parameters(),
+            )
         progress.stale = 0 if better else progress.stale + 1
         progress.history.append({"epoch": progress.epoch + 1, "loss": progress.epoch_loss, "score": now[0]})
         progress.epoch, progress.batch, progress.epoch_loss = progress.epoch + 1, 0, 0.0
@@ -283,7 +291,9 @@ class _TrainingLoop:
                 self.best_parameters[name] = state.tensors[f"best/{name}"].to(parameter.device)
                 if name in self.average_parameters:
                     self.average_parameters[name] = state.tensors[f"mean/{name}"].to(parameter.device)
-                parts = {part: t for part in optimizers.STATE_PARTS if (t := state.tensors.get(f"{part}/{name}")) is not None}
+                parts = {
+                    part: t for part in optimizers.STATE_PARTS if (t := state.tensors.get(f"{part}/{name}")) is not None
+                }
                 if parts:
                     optimizers.restore_state_parts(self.optimizer, parameter, parts)
         if self.scaler.is_enabled() and self.progress.scaler:

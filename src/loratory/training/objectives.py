@@ -99,7 +99,9 @@ def compute_class_weights(targets: Tensor, labels: Sequence[str], spec: LossSpec
     for label in spec.class_weights:
         if label not in labels:
             raise SpecError(
-                f"{label!r} is no label{suggest_nearest(label, labels)}", where="loss: class_weights", allowed=", ".join(labels)
+                f"{label!r} is no label{suggest_nearest(label, labels)}",
+                where="loss: class_weights",
+                allowed=", ".join(labels),
             )
     weights = torch.tensor([spec.class_weights.get(label, 1.0) for label in labels])
     if not bool((weights.isfinite() & (weights >= 0)).all()) or not bool(weights.any()):

@@ -16,7 +16,17 @@ from loratory.errors import DataError, UnsupportedTask, is_out_of_memory
 from loratory.models.live import TrainableBackbone
 from loratory.models.trunks import MAX_BATCH_TOKENS, TorchBackbone, batch_by_length
 from loratory.predictors.decoder import Decoder
-from loratory.protocols import JSON, FitContext, Example, Labelled, TrainSet, Network, Scores, TokenIds, predict_and_score
+from loratory.protocols import (
+    JSON,
+    Example,
+    FitContext,
+    Labelled,
+    Network,
+    Scores,
+    TokenIds,
+    TrainSet,
+    predict_and_score,
+)
 from loratory.specs.training import LossSpec
 from loratory.training.batching import build_epoch_batches
 from loratory.training.loop import TrainingJob, train
@@ -34,7 +44,9 @@ class SftExample:
     loss_tokens: int
 
 
-def build_sft_examples(decoder: Decoder, examples: Sequence[Example], max_tokens: int | None = None) -> list[SftExample]:
+def build_sft_examples(
+    decoder: Decoder, examples: Sequence[Example], max_tokens: int | None = None
+) -> list[SftExample]:
     """What is learnt from; raises one DataError for all examples that do not fit or take more than `most` tokens."""
     made, long = [], []
     room = min(max_tokens or decoder.context_length, decoder.context_length)
@@ -67,12 +79,15 @@ def _build_length_error(decoder: Decoder, long: Sequence[tuple[int, str]], max_t
     return DataError(
         f"prompt and answer take {needed:,} tokens{others}",
         where=where,
-        allowed=f"at most {min(max_tokens or reads, reads):,} tokens, so that no answer is cut; {trunk.name} reads {reads:,}",
+        allowed=f"at most {min(max_tokens or reads, reads):,} tokens, so that no answer is cut; {trunk.name} "
+        f"reads {reads:,}",
         remedy=f"{raised}, or shorten or remove {'these examples' if len(long) > 1 else 'this example'}",
     )
 
 
-def compute_answer_losses(states: Tensor, starts: Sequence[int], batch: Sequence[SftExample], lm_head: Any, loss: LossSpec) -> Tensor:
+def compute_answer_losses(
+    states: Tensor, starts: Sequence[int], batch: Sequence[SftExample], lm_head: Any, loss: LossSpec
+) -> Tensor:
     """Mean cross-entropy over each answer's tokens, float[B], from final states float[N, D].
 
     `starts` says where in the states each page begins. focal_gamma weighs the mean by (1 - p)^gamma with p the
@@ -96,7 +111,9 @@ def compute_answer_losses(states: Tensor, starts: Sequence[int], batch: Sequence
     return (1 - right).clamp_min(1e-6).pow(loss.focal_gamma) * mean
 
 
-def compute_example_losses(backbone: TrainableBackbone, batch: Sequence[SftExample], loss: LossSpec, packed: bool, grad: bool = True) -> Tensor:
+def compute_example_losses(
+    backbone: TrainableBackbone, batch: Sequence[SftExample], loss: LossSpec, packed: bool, grad: bool = True
+) -> Tensor:
     """The loss of each page, float[B]: padded side by side, or packed one behind another."""
     rows = [page.ids for page in batch]
     if packed:
@@ -104,7 +121,9 @@ def compute_example_losses(backbone: TrainableBackbone, batch: Sequence[SftExamp
         return compute_answer_losses(backbone.forward_packed(rows, grad), starts, batch, backbone.lm_head, loss)
     states, _ = backbone.forward(rows, grad)
     width = states.shape[1]
-    return compute_answer_losses(states.flatten(0, 1), range(0, width * len(batch), width), batch, backbone.lm_head, loss)
+    return compute_answer_losses(
+        states.flatten(0, 1), range(0, width * len(batch), width), batch, backbone.lm_head, loss
+    )
 
 
 def supports_packing(backbone: TorchBackbone, batch: Sequence[SftExample]) -> bool:
@@ -124,7 +143,8 @@ def check_packing(backbone: TorchBackbone, batch: Sequence[SftExample]) -> None:
     """Raise Unfit where the architecture does not keep packed pages apart."""
     if not supports_packing(backbone, batch):
         raise UnsupportedTask(
-            f"{backbone.name} does not keep packed rows apart: packed examples have another loss than the same ones apart",
+            f"{backbone.name} does not keep packed rows apart: packed examples have another loss than the same "
+            "ones apart",
             where="training: packing",
             remedy="set training: packing: off",
         )
@@ -154,12 +174,17 @@ def check_target(decoder: Decoder, sft_example: SftExample, example: Example) ->
 
 
 def train_causal(
-    train_set: TrainSet, start: Decoder, backbone: TrainableBackbone, learning_rate: float, loss: LossSpec, context: FitContext
+    train_set: TrainSet,
+    start: Decoder,
+    backbone: TrainableBackbone,
+    learning_rate: float,
+    loss: LossSpec,
+    context: FitContext,
 ) -> tuple[Decoder, dict[str, JSON]]:
     """Train what `live` has to learn; `start` says how the task is put. The predictor returned is frozen."""
     parameters = backbone.trainable_parameters() | (backbone.lm_head_parameters() if backbone.full_finetuning else {})
     learned = sum(p.numel() for p in parameters.values())
-    now = replace(start, network=Network(backbone), learned=learned)
+    now = replace(start, network=Network(backbone), trained_parameters=learned)
     longest = min(context.training.max_tokens, backbone.tokenizer.max_length)
     material = build_sft_examples(now, train_set.train, longest)
     report_preview(now, material, context)
@@ -179,12 +204,14 @@ def train_causal(
         headline=headline,
         epochs=context.training.epochs,
         learning_rate=lambda name: learning_rate,
-        batches=lambda epoch: build_epoch_batches([len(p.ids) for p in material], context.training, context.seed, epoch),
+        batches=lambda epoch: build_epoch_batches(
+            [len(p.ids) for p in material], context.training, context.seed, epoch
+        ),
         score=score,
     )
     facts = train(course, context) | {"product": backbone.compute_config.product, "prompt": now.prompt.digest}
     if backbone.full_finetuning:
-        return replace(now, network=Network(backbone.to_frozen_backbone()), owned=True), facts
+        return replace(now, network=Network(backbone.to_frozen_backbone()), owns_backbone=True), facts
     return replace(now, network=Network(backbone.backbone, backbone.extract_adapter())), facts
 
 
@@ -205,14 +232,19 @@ def _build_validation_score(
     """
     task = decoder.task
     if decoder.choices:
-        return task.headline, lambda: task.summarise(predict_and_score(decoder, train_set.validation, context.run).sum_counts())
+        return task.headline, lambda: task.summarise(
+            predict_and_score(decoder, train_set.validation, context.run).sum_counts()
+        )
     held = build_sft_examples(decoder, train_set.validation, max_tokens)
 
     def likelihood() -> Scores:
         said = torch.tensor([page.loss_tokens for page in held])
         with torch.no_grad():
             found = [
-                (compute_example_losses(backbone, [held[i] for i in batch], LossSpec(), False, grad=False).cpu(), said[batch])
+                (
+                    compute_example_losses(backbone, [held[i] for i in batch], LossSpec(), False, grad=False).cpu(),
+                    said[batch],
+                )
                 for batch in batch_by_length([len(page.ids) for page in held], MAX_BATCH_TOKENS)
             ]
         total = sum(float((losses * counts).sum()) for losses, counts in found)

@@ -45,10 +45,14 @@ def collect_rows(rows: Sequence[Row], readings: Sequence[RowOrReason], export_fo
         if isinstance(values, str):
             out.setdefault(values, []).append(row)
     file, total = rows[0].file, len(readings)
-    answers = f"; the answers are in {_format_columns(export_format.answer_columns)}" if export_format.answer_columns else ""
+    answers = (
+        f"; the answers are in {_format_columns(export_format.answer_columns)}" if export_format.answer_columns else ""
+    )
     said = [f"{file}: read as {export_format.name}{answers}"]
     if export_format.unread_columns:
-        said.append(f"{file}: fields that hold no text and no answer are not read: {', '.join(export_format.unread_columns)}")
+        said.append(
+            f"{file}: fields that hold no text and no answer are not read: {', '.join(export_format.unread_columns)}"
+        )
     said += [f"{file}: {note}" for note in export_format.notes]
     for reason, left in out.items():
         said.append(f"{file}: {len(left)} of {total} rows {reason} and are left out, first {left[0].origin}")

@@ -16,12 +16,12 @@ from loratory.data.annotations.answers import (
     ExportFormat,
     Values,
     collect_rows,
-    parse_spans,
-    unwrap_single,
-    find_present_columns,
     find_majority_answer,
+    find_present_columns,
     make_span,
+    parse_spans,
     parse_triple,
+    unwrap_single,
 )
 from loratory.data.rows import Row
 from loratory.errors import DataError, format_value
@@ -41,20 +41,41 @@ TOOL_COLUMNS = (
     "explanation",
     "metrics",
 )
-TOOL_COLUMNS_V1 = ("prediction", "prediction_agent", "annotation_agent", "multi_label", "event_timestamp", "search_keywords")
+TOOL_COLUMNS_V1 = (
+    "prediction",
+    "prediction_agent",
+    "annotation_agent",
+    "multi_label",
+    "event_timestamp",
+    "search_keywords",
+)
 
 
 def convert(rows: Sequence[Row]) -> ConvertedExport | None:
     """Plain rows of an export; None where the file is none. Raises DataError where a row is broken."""
     if all(_is_nested(row) for row in rows):
-        return _convert_answers(rows, "an export of Argilla (records)", [_read_nested_answers(row) for row in rows], [*TOOL_COLUMNS, "fields"])
+        return _convert_answers(
+            rows,
+            "an export of Argilla (records)",
+            [_read_nested_answers(row) for row in rows],
+            [*TOOL_COLUMNS, "fields"],
+        )
     if questions := _find_flat_questions(rows):
         own = [*TOOL_COLUMNS, *(key for row in rows for key in row.values if _is_question_column(key, questions, "."))]
-        return _convert_answers(rows, "an export of Argilla (flat records)", [_read_flat_answers(row, questions) for row in rows], own)
-    if questions := _find_feedback_questions(rows):
-        own = [*TOOL_COLUMNS, *questions, *(key for row in rows for key in row.values if _is_question_column(key, questions, "-"))]
         return _convert_answers(
-            rows, "an export of Argilla (FeedbackDataset)", [_read_feedback_answers(row, questions) for row in rows], own
+            rows, "an export of Argilla (flat records)", [_read_flat_answers(row, questions) for row in rows], own
+        )
+    if questions := _find_feedback_questions(rows):
+        own = [
+            *TOOL_COLUMNS,
+            *questions,
+            *(key for row in rows for key in row.values if _is_question_column(key, questions, "-")),
+        ]
+        return _convert_answers(
+            rows,
+            "an export of Argilla (FeedbackDataset)",
+            [_read_feedback_answers(row, questions) for row in rows],
+            own,
         )
     return _convert_version_1(rows) if all(map(_is_version_1, rows)) else None
 
@@ -62,17 +83,26 @@ def convert(rows: Sequence[Row]) -> ConvertedExport | None:
 ResponsesByQuestion = Mapping[str, list[tuple[JSON, Any]]]  # question -> value and status of each response
 
 
-def _convert_answers(rows: Sequence[Row], format_name: str, answers_by_row: Sequence[ResponsesByQuestion], tool_columns: Sequence[str]) -> ConvertedExport:
+def _convert_answers(
+    rows: Sequence[Row], format_name: str, answers_by_row: Sequence[ResponsesByQuestion], tool_columns: Sequence[str]
+) -> ConvertedExport:
     """Rows with a column for each question; the fields of nested records are columns too."""
     names = list(dict.fromkeys(name for answers in answers_by_row for name in answers))
-    spans = {name for name in names if any(_are_spans(v) for answers in answers_by_row for v, _ in answers.get(name, ()))}
+    spans = {
+        name for name in names if any(_are_spans(v) for answers in answers_by_row for v, _ in answers.get(name, ()))
+    }
     unread = find_present_columns(rows, tool_columns)
-    readings = [(row, _resolve_answers(row, answers, names, spans, set(tool_columns))) for row, answers in zip(rows, answers_by_row, strict=True)]
+    readings = [
+        (row, _resolve_answers(row, answers, names, spans, set(tool_columns)))
+        for row, answers in zip(rows, answers_by_row, strict=True)
+    ]
     unread = [name for name in unread if name not in (*names, "fields") and not name.endswith("responses")]
     return collect_rows(rows, readings, ExportFormat(format_name, names, unread))
 
 
-def _resolve_answers(row: Row, responses: ResponsesByQuestion, names: Sequence[str], spans: set[str], tool_columns: set[str]) -> Values | str:
+def _resolve_answers(
+    row: Row, responses: ResponsesByQuestion, names: Sequence[str], spans: set[str], tool_columns: set[str]
+) -> Values | str:
     state = row.values.get("status")
     usable = {name: [v for v, status in responses.get(name, ()) if _is_submitted(status, state)] for name in names}
     if not any(usable.values()):
@@ -125,7 +155,10 @@ def _read_nested_answers(row: Row) -> ResponsesByQuestion:
                 made.setdefault(name, []).append((_get_response_value(value, row, name), response.get("status")))
     else:
         for name, responses in given.items() if isinstance(given, Mapping) else ():
-            made[name] = [(_get_response_value(one, row, name), one.get("status")) for one in _list_responses(responses, row, name)]
+            made[name] = [
+                (_get_response_value(one, row, name), one.get("status"))
+                for one in _list_responses(responses, row, name)
+            ]
     return made
 
 
@@ -198,7 +231,9 @@ def _is_response(value: Any) -> bool:
 def _read_feedback_answers(row: Row, questions: Sequence[str]) -> ResponsesByQuestion:
     return {
         name: [
-            (one["value"], one["status"]) for one in _to_response_list(row.values.get(name)) or () if one["value"] is not None
+            (one["value"], one["status"])
+            for one in _to_response_list(row.values.get(name)) or ()
+            if one["value"] is not None
         ]
         for name in questions
     }

@@ -17,12 +17,12 @@ from loratory.data.annotations.answers import (
     Values,
     are_triples,
     collect_rows,
-    is_offset,
-    unwrap_single,
+    drop_columns,
     find_present_columns,
+    is_offset,
     make_span,
     parse_triple,
-    drop_columns,
+    unwrap_single,
 )
 from loratory.data.rows import Row
 from loratory.protocols import JSON
@@ -38,7 +38,11 @@ def convert(rows: Sequence[Row]) -> ConvertedExport | None:
         return None
     if any(name in row.values for row in rows[:1] for name in TOKEN_COLUMNS):
         return None
-    kinds = {name: kind for name in ANSWER_COLUMNS if (kind := _detect_column_kind([row.values.get(name) for row in rows])) is not None}
+    kinds = {
+        name: kind
+        for name in ANSWER_COLUMNS
+        if (kind := _detect_column_kind([row.values.get(name) for row in rows])) is not None
+    }
     if kinds:
         return _convert_lists(rows, kinds)
     return _convert_csv(rows)
@@ -74,7 +78,9 @@ def _convert_lists(rows: Sequence[Row], kinds: Mapping[str, str]) -> ConvertedEx
         )
     related = [row for row in rows if row.values.get("relations")]
     if related:
-        notes.append(f"{len(related)} of {len(rows)} rows hold relations, which are not read, first {related[0].origin}")
+        notes.append(
+            f"{len(related)} of {len(rows)} rows hold relations, which are not read, first {related[0].origin}"
+        )
     own = find_present_columns(rows, TOOL_COLUMNS)
     form = "an export of doccano" if own else "lists of answers as doccano writes them"
     readings = [(row, _convert_row(row, kinds, own)) for row in rows]
@@ -133,7 +139,9 @@ def _convert_csv(rows: Sequence[Row]) -> ConvertedExport | None:
     readings: list[tuple[Row, Values | str]] = []
     for row, cell in zip(rows, map(str, cells), strict=True):
         labels: JSON = [*cell.split("#")] if cell in joined else cell
-        readings.append((row, {**drop_columns(row.values, own), "label": labels} if cell.strip() else UNANSWERED_REASON))
+        readings.append(
+            (row, {**drop_columns(row.values, own), "label": labels} if cell.strip() else UNANSWERED_REASON)
+        )
     return collect_rows(rows, readings, ExportFormat("an export of doccano (CSV)", ["label"], own))
 
 

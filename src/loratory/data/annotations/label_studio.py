@@ -19,12 +19,12 @@ from loratory.data.annotations.answers import (
     RowOrReason,
     Values,
     collect_rows,
-    is_offset,
-    unwrap_single,
-    find_present_columns,
-    find_majority_answer,
-    make_span,
     drop_columns,
+    find_majority_answer,
+    find_present_columns,
+    is_offset,
+    make_span,
+    unwrap_single,
 )
 from loratory.data.rows import Row
 from loratory.errors import DataError, format_value
@@ -32,7 +32,16 @@ from loratory.protocols import JSON
 
 SPAN_KINDS = ("labels", "hypertextlabels", "paragraphlabels")
 CHOICE_KINDS = ("choices", "taxonomy", "text", "rating", "number", "datetime", "selected")
-TOOL_COLUMNS = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "completed_by", "history")
+TOOL_COLUMNS = (
+    "annotator",
+    "annotation_id",
+    "created_at",
+    "updated_at",
+    "lead_time",
+    "agreement",
+    "completed_by",
+    "history",
+)
 SKIPPED_REASON = "were skipped by their annotators"
 
 
@@ -71,9 +80,14 @@ def _get_annotations(row: Row) -> list[Any]:
 
 def _convert_tasks(rows: Sequence[Row]) -> ConvertedExport:
     controls = _Controls()
-    dialogues = any("paragraphlabels" in _get_result_value(r) for row in rows for a in _get_annotations(row) for r in a["result"])
+    dialogues = any(
+        "paragraphlabels" in _get_result_value(r) for row in rows for a in _get_annotations(row) for r in a["result"]
+    )
     texts = [_TaskTexts.from_row(row, dialogues) for row in rows]
-    answers = [[_collect_answers(a, text, controls) for a in _select_annotations(row)] for row, text in zip(rows, texts, strict=True)]
+    answers = [
+        [_collect_answers(a, text, controls) for a in _select_annotations(row)]
+        for row, text in zip(rows, texts, strict=True)
+    ]
     readings = [
         (row, _convert_task(row, text, given, controls)) for row, text, given in zip(rows, texts, answers, strict=True)
     ]
@@ -122,14 +136,18 @@ def _get_result_value(result: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _convert_task(row: Row, texts: _TaskTexts, given: Sequence[dict[str, list[JSON]]], controls: _Controls) -> Values | str:
+def _convert_task(
+    row: Row, texts: _TaskTexts, given: Sequence[dict[str, list[JSON]]], controls: _Controls
+) -> Values | str:
     if not given:
         return SKIPPED_REASON if _get_annotations(row) else UNANSWERED_REASON
     if not controls.spans and not any(given):
         return UNANSWERED_REASON
     values: Values = {f"data.{key}" if key in controls.names else key: value for key, value in texts.data.items()}
     for name in controls.names:
-        alike, answer = find_majority_answer([_unwrap_answer(one.get(name, []), name in controls.spans) for one in given])
+        alike, answer = find_majority_answer(
+            [_unwrap_answer(one.get(name, []), name in controls.spans) for one in given]
+        )
         if not alike:
             return DISAGREEMENT_REASON
         values[name] = answer
@@ -272,7 +290,9 @@ def _convert_records(rows: Sequence[Row], parsed: Sequence[tuple[Row, Values]]) 
 
 
 def _find_choice_columns(parsed: Sequence[tuple[Row, Values]]) -> list[str]:
-    return [key for key in dict.fromkeys(k for _, v in parsed for k, one in v.items() if _read_options(one) is not None)]
+    return [
+        key for key in dict.fromkeys(k for _, v in parsed for k, one in v.items() if _read_options(one) is not None)
+    ]
 
 
 def _convert_record(row: Row, values: Values, spans: Sequence[str]) -> Values:
@@ -282,7 +302,9 @@ def _convert_record(row: Row, values: Values, spans: Sequence[str]) -> Values:
         options = _read_options(value)
         if key in spans:
             regions = value if isinstance(value, list) else []
-            made[key] = [one for region in regions if isinstance(region, Mapping) for one in _read_spans(region, texts, key)]
+            made[key] = [
+                one for region in regions if isinstance(region, Mapping) for one in _read_spans(region, texts, key)
+            ]
         else:
             made[key] = value if options is None else unwrap_single(options)
             if options is None and made[key] != row.values.get(key):

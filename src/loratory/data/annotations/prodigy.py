@@ -13,10 +13,10 @@ from loratory.data.annotations.answers import (
     RowOrReason,
     Values,
     collect_rows,
+    drop_columns,
+    find_majority_answer,
     parse_spans,
     unwrap_single,
-    find_majority_answer,
-    drop_columns,
 )
 from loratory.data.rows import Row
 from loratory.errors import DataError, format_value
@@ -25,7 +25,19 @@ from loratory.protocols import JSON
 ANSWER_VALUES = {"accept", "reject", "ignore"}
 REJECTED_REASON = "carry answer reject or ignore"
 NO_CHOICE_REASON = "are accepted without a choice"
-TOOL_COLUMNS = ("answer", "tokens", "options", "accept", "config", "relations", "score", "priority", "versions", "html", "image")
+TOOL_COLUMNS = (
+    "answer",
+    "tokens",
+    "options",
+    "accept",
+    "config",
+    "relations",
+    "score",
+    "priority",
+    "versions",
+    "html",
+    "image",
+)
 ANNOTATOR_COLUMNS = ("_annotator_id", "_session_id")
 
 
@@ -43,7 +55,11 @@ def convert(rows: Sequence[Row]) -> ConvertedExport | None:
     only = _find_only_label(rows)
     readings = _merge_annotators([(row, _convert_row(row, spans, name, only)) for row in rows], rows)
     columns = [column for column, held in (("spans", spans), ("label", name)) if held]
-    unread = [key for key in dict.fromkeys(k for row in rows for k in row.values) if key.startswith("_") or key in TOOL_COLUMNS]
+    unread = [
+        key
+        for key in dict.fromkeys(k for row in rows for k in row.values)
+        if key.startswith("_") or key in TOOL_COLUMNS
+    ]
     unread = [key for key in unread if key not in ("answer", "accept")]
     if not spans and any(row.values.get("spans") for row in rows):
         unread.append("spans")
@@ -115,7 +131,9 @@ def _merge_annotators(readings: Sequence[RowOrReason], rows: Sequence[Row]) -> l
         else:
             tasks.setdefault(str(row.values.get("_input_hash", row.values.get("text"))), []).append((row, values))
     for given in tasks.values():
-        if len({_get_annotator(row) for row, _ in given}) < len(given):  # one annotator twice: several questions of a text
+        if len({_get_annotator(row) for row, _ in given}) < len(
+            given
+        ):  # one annotator twice: several questions of a text
             made += given
             continue
         alike = [find_majority_answer([values.get(key) for _, values in given])[0] for key in ("spans", "label")]

@@ -16,8 +16,8 @@ from loratory.data.annotations.answers import (
     Values,
     are_triples,
     collect_rows,
-    unwrap_single,
     parse_triple,
+    unwrap_single,
 )
 from loratory.data.rows import Row
 from loratory.protocols import JSON

@@ -65,7 +65,9 @@ def _is_empty(value: JSON) -> bool:
 def _are_words(rows: Sequence[Row], name: str) -> bool:
     values = [row.values.get(name) for row in rows]
     plain = [value for value in values if isinstance(value, str) and value.strip()]
-    return len(plain) >= 0.98 * len(rows) and sum(len(value.split()) for value in plain) <= MAX_WORDS_PER_CELL * len(plain)
+    return len(plain) >= 0.98 * len(rows) and sum(len(value.split()) for value in plain) <= MAX_WORDS_PER_CELL * len(
+        plain
+    )
 
 
 def _is_sentence_column(rows: Sequence[Row], name: str) -> bool:

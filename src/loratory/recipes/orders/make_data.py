@@ -58,7 +58,9 @@ Purchase order. Item: {item}. Number: {count}.
 Our stand at the fair in {city} needs {count} of the {item}.
 Sorry for the late request, could {count} of the {item} still leave on {day}?
 """.strip().splitlines()
-ADJECTIVES = "oak steel glass folding small large round square wooden plain striped heavy light grey blue red white".split()
+ADJECTIVES = (
+    "oak steel glass folding small large round square wooden plain striped heavy light grey blue red white".split()
+)
 PRODUCTS = (
     "shelf,desk lamp,chair,tool box,teapot,coat hook,basket,picture frame,door mat,candle,clock,cushion,stool,vase,"
     "lantern,tray,bread board,mirror,curtain rod,bucket"
@@ -73,7 +75,11 @@ DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday".split()
 def make_conversations() -> list[dict[str, Any]]:
     """Every conversation, in its fixed shuffled order."""
     chance = Random(SEED)
-    made = [_make_conversation(chance, number, way) for number, way in enumerate(TEMPLATES, 1) for _ in range(MESSAGES_PER_TEMPLATE)]
+    made = [
+        _make_conversation(chance, number, way)
+        for number, way in enumerate(TEMPLATES, 1)
+        for _ in range(MESSAGES_PER_TEMPLATE)
+    ]
     chance.shuffle(made)
     return made
 

@@ -229,7 +229,9 @@ def make_tracking_number(filling: TemplateFiller) -> str:
 
 
 LOOKALIKE_MAKERS: Mapping[str, Callable[[TemplateFiller], str]] = {
-    "order": lambda filling: filling.fill_digits(filling.pick(("A-#####", "#######", "ORD-####-##", "??####", "2#-####-#"))),
+    "order": lambda filling: filling.fill_digits(
+        filling.pick(("A-#####", "#######", "ORD-####-##", "??####", "2#-####-#"))
+    ),
     "version": lambda filling: filling.fill_digits(filling.pick(("#.#.#", "2#.#", "#.1#.#", "v#.#.0"))),
     "build": lambda filling: filling.fill_digits(filling.pick(("1#.#.#-b##", "#.0.#-rc#", "20##.#.#"))),
     "price": lambda filling: filling.fill_digits(filling.pick(("$+9.90", "€1#0", "2##.00 EUR", "£+,#50", "$1#.99"))),

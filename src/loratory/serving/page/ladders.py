@@ -40,7 +40,11 @@ def build_ladder_view(service: Service) -> LadderView:
     """As its ladder.json says; one that was changed by hand must not take the page with it."""
     report = find_report(service) is not None
     try:
-        return _build_from_evidence(service, service.evidence, report) if service.evidence else LadderView(service, has_report=report)
+        return (
+            _build_from_evidence(service, service.evidence, report)
+            if service.evidence
+            else LadderView(service, has_report=report)
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         return LadderView(service, caption=f"ladder.json cannot be shown: {problem!r}", has_report=report)
 
@@ -57,7 +61,14 @@ def _build_from_evidence(service: Service, evidence: Mapping[str, Any], report: 
         "“vs best simpler” in points, ? is undecided."
     )
     return LadderView(
-        service, verdict["headline"], verdict["reason"], verdict["warnings"], select_columns(evidence), rungs, said, report
+        service,
+        verdict["headline"],
+        verdict["reason"],
+        verdict["warnings"],
+        select_columns(evidence),
+        rungs,
+        said,
+        report,
     )
 
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loratory.data.columns import match_columns, get_value_at
-from loratory.data.delimited import read_delimited, detect_delimiter
+from loratory.data.columns import get_value_at, match_columns
+from loratory.data.delimited import detect_delimiter, read_delimited
 from loratory.data.questions import InputFormat
 from loratory.data.rows import Row
 from loratory.errors import DataError
@@ -108,7 +108,9 @@ def describe_row(where: str) -> str:
     return f"row {int(number) + 1}" if number.isdigit() else where
 
 
-def fill_table(service: Service, asked: TableRequest, found: Sequence[StagedAnswer], milliseconds: float) -> AnsweredTable:
+def fill_table(
+    service: Service, asked: TableRequest, found: Sequence[StagedAnswer], milliseconds: float
+) -> AnsweredTable:
     """The user's columns as they are, and ours behind them.
 
     A cell of ours that a spreadsheet would take for a formula (it begins with = + - @, a tab or the end of a line) gets

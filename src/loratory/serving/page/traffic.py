@@ -86,7 +86,14 @@ def summarize_task(task: str, seen: Sequence[FinishedRequest]) -> TaskTraffic:
     """The figures of some requests."""
     took = sorted(one.seconds * 1000 for one in seen)
     statuses = sorted(Counter(one.status for one in seen).items())
-    return TaskTraffic(task, len(seen), compute_percentile(took, 0.5), compute_percentile(took, 0.95), compute_percentile(took, 0.99), statuses)
+    return TaskTraffic(
+        task,
+        len(seen),
+        compute_percentile(took, 0.5),
+        compute_percentile(took, 0.95),
+        compute_percentile(took, 0.99),
+        statuses,
+    )
 
 
 def compute_percentile(ordered: Sequence[float], share: float) -> float | None:
@@ -107,4 +114,7 @@ def _count_by_second(recent: Sequence[FinishedRequest], now: float) -> list[Seco
 def list_queues(server: Server) -> list[BackboneQueue]:
     """What waits for each trunk that was asked so far."""
     lanes = server.engine.list_workers().values()
-    return [BackboneQueue(public_base_name(one.name), one.queued_tokens, one.estimate_wait() * 1000, one.batches, one.rows) for one in lanes]
+    return [
+        BackboneQueue(public_base_name(one.name), one.queued_tokens, one.estimate_wait() * 1000, one.batches, one.rows)
+        for one in lanes
+    ]

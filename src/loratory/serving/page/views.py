@@ -103,7 +103,11 @@ class AnswerView:
     @property
     def has_single_values(self) -> bool:
         """Whether only the values that were written have probabilities, one for each field."""
-        return self.label is None and bool(self.field_probabilities) and all(len(odds.top_bars) == 1 for odds in self.field_probabilities)
+        return (
+            self.label is None
+            and bool(self.field_probabilities)
+            and all(len(odds.top_bars) == 1 for odds in self.field_probabilities)
+        )
 
     @property
     def release(self) -> str:
@@ -131,7 +135,9 @@ def build_bars(pointer: str, odds: Mapping[str, float]) -> FieldProbabilities:
     """Bars of one pointer, the surest first; equal ones in their own order."""
     bars = [ProbabilityBar(name, share) for name, share in sorted(odds.items(), key=lambda item: -item[1])]
     few = len(bars) <= MAX_BARS + 1  # one alone is not worth a fold
-    return FieldProbabilities(pointer.removeprefix("/") or "answer", bars if few else bars[:MAX_BARS], () if few else bars[MAX_BARS:])
+    return FieldProbabilities(
+        pointer.removeprefix("/") or "answer", bars if few else bars[:MAX_BARS], () if few else bars[MAX_BARS:]
+    )
 
 
 def split_at_spans(task: Any, input: Input, made: Prediction) -> tuple[list[TextPiece], list[SpanView]]:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from loratory.errors import LoratoryError
 from loratory.serving.refusals import ApiError
-from loratory.serving.routes.bodies import parse_body, json_response
+from loratory.serving.routes.bodies import json_response, parse_body
 from loratory.serving.routing import HttpRouter
 from loratory.serving.server import Server
 from loratory.serving.services import Service
@@ -30,7 +30,9 @@ def make_routes(server: Server) -> HttpRouter:
             raise ApiError("invalid_input", f"no name of a task; allowed: {NAME_RULE}", where="lora_name")
         if not path:
             raise ApiError("invalid_input", "there is no path", where="lora_path")
-        service = await asyncio.to_thread(lambda: run_in_new_thread(lambda: _load_adapter(server, name, path, _key_name(request))))
+        service = await asyncio.to_thread(
+            lambda: run_in_new_thread(lambda: _load_adapter(server, name, path, _key_name(request)))
+        )
         return json_response({"task": name, "release": service.release, "status": "loaded"})
 
     @router.post("/v1/unload_lora_adapter")

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
-from loratory.errors import suggest_nearest, format_value
+from loratory.errors import format_value, suggest_nearest
 from loratory.serving.refusals import ApiError
 
 TYPE_NAMES: Mapping[type, str] = {
@@ -42,7 +42,9 @@ def parse_body(body: bytes, known: Mapping[str, type]) -> dict[str, Any]:
                 where=name[:80],
             )
         if not isinstance(value, known[name]):
-            raise ApiError("invalid_input", f"it is {format_value(value)}; allowed: {TYPE_NAMES[known[name]]}", where=name)
+            raise ApiError(
+                "invalid_input", f"it is {format_value(value)}; allowed: {TYPE_NAMES[known[name]]}", where=name
+            )
     return found
 
 

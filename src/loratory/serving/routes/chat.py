@@ -12,18 +12,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from loratory.protocols import Generation
-from loratory.serving.cascade import StagedAnswer, PredictorFailed
-from loratory.serving.engine import unwrap_predictor, backbone_of
+from loratory.serving.cascade import PredictorFailed, StagedAnswer
+from loratory.serving.engine import backbone_of, unwrap_predictor
 from loratory.serving.naming import public_base_name
 from loratory.serving.refusals import ApiError
 from loratory.serving.routes.bodies import json_response
-from loratory.serving.routes.completions import parse_completion_request, parse_completion_body, find_model
+from loratory.serving.routes.completions import find_model, parse_completion_body, parse_completion_request
 from loratory.serving.routes.writing import parse_conversation
 from loratory.serving.routing import HttpRouter
 from loratory.serving.server import Server
 from loratory.serving.services import Service
 from loratory.serving.streams import StreamFormat, stream_response
-from loratory.serving.writing import StreamSession, SchemaPrecheck, answer_text, describe_context_overflow
+from loratory.serving.writing import SchemaPrecheck, StreamSession, answer_text, describe_context_overflow
 
 
 @dataclass(frozen=True)
@@ -108,19 +108,23 @@ def _loratory_fields(one: StagedAnswer) -> dict[str, Any]:
     return {"loratory": {name: value for name, value in one.to_json(probabilities=False).items() if name != "answer"}}
 
 
-def _completion_body(head: CompletionFrame, service: Service, one: StagedAnswer, telling: StreamSession, logprobs: bool) -> dict[str, Any]:
+def _completion_body(
+    head: CompletionFrame, service: Service, one: StagedAnswer, telling: StreamSession, logprobs: bool
+) -> dict[str, Any]:
     finish, notes = _finish_reason(one, telling), telling.usage_of(one)
     gone = one.prediction.answer is None
     content = None if gone else answer_text(service.task, one.prediction.answer)
     message = {"role": "assistant", "content": content, "refusal": "the task abstains from this" if gone else None}
-    odds = {"content": _format_logprobs(notes.generation, one), "refusal": None} if logprobs and notes.generation else None
+    odds = (
+        {"content": _format_logprobs(notes.generation, one), "refusal": None} if logprobs and notes.generation else None
+    )
     choice = {"index": 0, "message": message, "logprobs": odds, "finish_reason": finish}
     return head.make_object("chat.completion", [choice], usage=notes.token_counts, **_loratory_fields(one))
 
 
 def _format_logprobs(found: Generation, one: StagedAnswer) -> list[dict[str, Any]]:
     """Of the tokens that were chosen, among those that were allowed."""
-    spell = backbone_of(one.stage.predictor).tokenizer.read
+    spell = backbone_of(one.stage.predictor).tokenizer.decode
     tokens = [spell((token,)) for token in found.ids]
     return [
         {

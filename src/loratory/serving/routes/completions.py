@@ -47,7 +47,12 @@ NEUTRAL_VALUES: Mapping[str, tuple[Any, ...]] = {  # taken where they ask for wh
     "modalities": (["text"],),
 }
 BUDGET_FIELDS = ("max_completion_tokens", "max_tokens")  # the first that is given counts
-SAMPLING_FIELDS = {"temperature": "temperature", "top_p": "top_p", "repetition_penalty": "repetition_penalty", "stop": "stop"}
+SAMPLING_FIELDS = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "repetition_penalty": "repetition_penalty",
+    "stop": "stop",
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,11 @@ def parse_completion_body(raw: bytes) -> dict[str, Any]:
         if value is None or name in IGNORED_FIELDS or _is_neutral(name, value):
             continue
         if name not in KNOWN_FIELDS:
-            allowed = f"; allowed: {' or '.join(map(to_compact_json, NEUTRAL_VALUES[name]))}" if name in NEUTRAL_VALUES else ""
+            allowed = (
+                f"; allowed: {' or '.join(map(to_compact_json, NEUTRAL_VALUES[name]))}"
+                if name in NEUTRAL_VALUES
+                else ""
+            )
             raise _unsupported_error(name[:80], f"{name[:80]} is not done here{allowed}")
         number = isinstance(value, bool) and KNOWN_FIELDS[name] is not bool
         if not isinstance(value, KNOWN_FIELDS[name]) or number:
@@ -129,7 +138,9 @@ def _parse_response_format(service: Service, given: Mapping[str, Any] | None, wr
     free = writes and contract.get("type") == "string"
     if given.get("type") == "json_object":
         if free:
-            raise _unsupported_error(where, "of any JSON there is no end that could be promised; allowed: text, json_schema")
+            raise _unsupported_error(
+                where, "of any JSON there is no end that could be promised; allowed: text, json_schema"
+            )
         return None
     if given.get("type") != "json_schema":
         raise _unsupported_error(where, "allowed: {type: text}, json_object, or json_schema with {name, schema}")
@@ -140,5 +151,7 @@ def _parse_response_format(service: Service, given: Mapping[str, Any] | None, wr
     if free:
         return schema
     if schema != contract:
-        raise _unsupported_error(where, f"{service.name} has a schema of its own: GET /v1/tasks/{service.name} tells it")
+        raise _unsupported_error(
+            where, f"{service.name} has a schema of its own: GET /v1/tasks/{service.name} tells it"
+        )
     return None

@@ -32,11 +32,15 @@ def make_routes(server: Server, sessions: LoginSessions) -> HttpRouter:
         if key is None:
             return render_response("login", {"problem": "This is no key of this server."}, 403)
         if REQUIRED_SCOPE not in key.scopes:
-            return render_response("login", {"problem": f"This key may not ask: it has no scope {REQUIRED_SCOPE}."}, 403)
+            return render_response(
+                "login", {"problem": f"This key may not ask: it has no scope {REQUIRED_SCOPE}."}, 403
+            )
         made = RedirectResponse("/", 303, PAGE_HEADERS)
         secure = request.url.scheme == "https"
         token = sessions.begin(key)
-        made.set_cookie(SESSION_COOKIE, token, max_age=SESSION_SECONDS, path="/", secure=secure, httponly=True, samesite="strict")
+        made.set_cookie(
+            SESSION_COOKIE, token, max_age=SESSION_SECONDS, path="/", secure=secure, httponly=True, samesite="strict"
+        )
         return made
 
     @router.post("/logout")

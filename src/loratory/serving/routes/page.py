@@ -11,19 +11,25 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from loratory.errors import DeadlineExceeded, LoratoryError
-from loratory.serving.cascade import PredictorFailed, Overloaded
+from loratory.serving.cascade import Overloaded, PredictorFailed
 from loratory.serving.page import forms, tables
 from loratory.serving.page.ladders import build_ladder_view, read_report
 from loratory.serving.page.rendering import ASSETS, PAGE_HEADERS, REPORT_SECURITY_POLICY, read_asset, render_response
 from loratory.serving.page.traffic import summarize_traffic
-from loratory.serving.page.views import AnswerView, format_curl, build_answer_view
+from loratory.serving.page.views import AnswerView, build_answer_view, format_curl
 from loratory.serving.refusals import ApiError, to_api_error
 from loratory.serving.routes import login
 from loratory.serving.routing import HttpRouter
 from loratory.serving.server import Server
 from loratory.serving.sessions import LoginSessions
 
-PAGE_ERRORS = (ApiError, LoratoryError, Overloaded, DeadlineExceeded, PredictorFailed)  # told in the page; anything else is the gate's
+PAGE_ERRORS = (
+    ApiError,
+    LoratoryError,
+    Overloaded,
+    DeadlineExceeded,
+    PredictorFailed,
+)  # told in the page; anything else is the gate's
 ASSET_HEADERS = {"cache-control": "max-age=86400"}  # the address of a file changes with what is in it
 
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from loratory.protocols import Labelled, Spanned
 from loratory.serving.cascade import StagedAnswer
 from loratory.serving.refusals import ApiError
-from loratory.serving.routes.bodies import parse_body, json_response
+from loratory.serving.routes.bodies import json_response, parse_body
 from loratory.serving.routing import HttpRouter
 from loratory.serving.served import RequestContext
 from loratory.serving.server import Server
@@ -121,7 +121,8 @@ async def _answer_roles(
     """All roles at once, so that what they share of a text is computed once."""
     try:
         inputs = {
-            role: server.validate_inputs(one, [{"text": text} for text in texts], "texts") for role, one in services.items()
+            role: server.validate_inputs(one, [{"text": text} for text in texts], "texts")
+            for role, one in services.items()
         }
     except ApiError as problem:
         raise ApiError("INVALID_INPUT", problem.message, status=400) from None
@@ -129,7 +130,9 @@ async def _answer_roles(
     return dict(zip(services, found, strict=True))
 
 
-def _format_result(role: str, service: Service, one: StagedAnswer, options: BatchOptions, spent: float) -> dict[str, Any]:
+def _format_result(
+    role: str, service: Service, one: StagedAnswer, options: BatchOptions, spent: float
+) -> dict[str, Any]:
     category, confidence, shown = _categorize(role, service, one)
     low = confidence < options.confidence_threshold
     made: dict[str, Any] = {

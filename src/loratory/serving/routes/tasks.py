@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from loratory.serving.cascade import describe_service
 from loratory.serving.refusals import ApiError
-from loratory.serving.routes.bodies import parse_body, json_response
+from loratory.serving.routes.bodies import json_response, parse_body
 from loratory.serving.routing import HttpRouter
 from loratory.serving.server import Server
 

@@ -13,12 +13,12 @@ from loratory.errors import FieldError
 from loratory.protocols import Conversational, Input
 from loratory.serving.cascade import StagedAnswer
 from loratory.serving.refusals import ApiError
-from loratory.serving.routes.bodies import parse_body, json_response
+from loratory.serving.routes.bodies import json_response, parse_body
 from loratory.serving.routing import HttpRouter
 from loratory.serving.server import Server
 from loratory.serving.services import Service
 from loratory.serving.streams import StreamFormat, stream_response
-from loratory.serving.writing import StreamSession, SchemaPrecheck, answer_text, parse_sampling_params
+from loratory.serving.writing import SchemaPrecheck, StreamSession, answer_text, parse_sampling_params
 from loratory.tasks.conversations import build_input, parse_messages
 
 INPUT_FIELDS = ("prompt", "messages", "input")
@@ -60,7 +60,11 @@ def _parse_input(server: Server, service: Service, body: Mapping[str, Any]) -> I
     (name,) = given
     if body[name] == "":
         raise ApiError("invalid_input", "the prompt is empty", where=name)
-    return parse_conversation(server, service, body[name]) if name == "messages" else parse_task_input(server, service, body[name], name)
+    return (
+        parse_conversation(server, service, body[name])
+        if name == "messages"
+        else parse_task_input(server, service, body[name], name)
+    )
 
 
 def parse_conversation(server: Server, service: Service, messages: Any) -> Input:
