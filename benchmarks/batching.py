@@ -74,7 +74,7 @@ class Writing:
         scribe, pens = self.trunk.create_generator(), [self.trunk.create_sequence(request) for request in self.requests]
         coming = list(pens[::-1])
         while coming or not scribe.is_done:
-            room = ROWS - sum(pen.going for pen in scribe.pens)
+            room = ROWS - sum(pen.is_active for pen in scribe.sequences)
             if coming and room:
                 self.trunk.add_sequences(scribe, [coming.pop() for _ in range(min(room, len(coming)))], True)
             scribe.step()
@@ -133,7 +133,7 @@ def main() -> None:
             **describe_environment("cpu"),
             "measured": asdict(probe.load_or_measure() if options.quick else probe.measure_hardware()),
         },
-        "base": {"name": base.name, "parameters": writing.trunk.parameters()},
+        "base": {"name": base.name, "parameters": writing.trunk.count_parameters()},
         "asked": {**asdict(size), "rows": ROWS},
         "writing": writing.measure(options.blocks or size.blocks),
     }

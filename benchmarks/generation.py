@@ -141,7 +141,7 @@ class Writing:
         import torch
 
         longest = max(map(len, prompts))
-        ids = torch.tensor([[self.trunk.tokenizer.pad] * (longest - len(row)) + list(row) for row in prompts])
+        ids = torch.tensor([[self.trunk.tokenizer.pad_token_id] * (longest - len(row)) + list(row) for row in prompts])
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in prompts])
         with torch.inference_mode():
             options = {
@@ -389,7 +389,7 @@ def main() -> None:
             **describe_environment("cpu"),
             "measured": asdict(probe.load_or_measure() if options.quick else probe.measure_hardware()),
         },
-        "base": {"name": base.name, "parameters": writing.trunk.parameters()},
+        "base": {"name": base.name, "parameters": writing.trunk.count_parameters()},
         "writing": {f"batch_{batch}": writing.measure(batch, count) for batch in (1, PROMPTS)},
         "training": {"precision": precision(), **trained(str(base), size, count)},
     }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 JSON = Any
-Input = Mapping[str, JSON]  # validates against task.question()
+Input = Mapping[str, JSON]  # validates against task.input_schema()
 Answer = JSON  # validates against task.contract(input)
 Schema = Mapping[str, JSON]
 JsonPointer = str  # RFC 6901, into the answer: "/label", "/2", ""

@@ -231,13 +231,13 @@ STATEMENTS = {
     "protocols": "import loratory.protocols, loratory.errors, loratory.artifacts.manifests, loratory.measures.labels",
     "specs": "import loratory.specs.frame, loratory.specs.training",
     "tasks and regimes' options": (
-        "from loratory.discovery import find, names\n"
+        "from loratory.discovery import load_named, list_names\n"
         "for group in ('tasks', 'regimes'):\n"
-        "    for name in names(group):\n"
-        "        kind = find(group, name); kind.model_json_schema(); kind()\n"
+        "    for name in list_names(group):\n"
+        "        kind = load_named(group, name); kind.model_json_schema(); kind()\n"
         "        if group == 'regimes':\n"
         "            from loratory.tasks.classify import Classify\n"
-        "            kind().objection(Classify(), 'encoder')"
+        "            kind().check_support(Classify(), 'encoder')"
     ),
     "--help": (
         "from loratory.cli import main\n"

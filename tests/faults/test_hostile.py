@@ -128,7 +128,9 @@ def test_hostile_specs(tmp_path: Path, faults: FaultCounts) -> None:
 # ---- the process of its own
 def test_a_call_that_hangs_or_grows_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    monkeypatch.setattr(sandbox, "CHILD_CODE", "from loratory.flows import sandbox as s; s.LIBRARIES = (); s._answer()")
+    monkeypatch.setattr(
+        sandbox, "CHILD_CODE", "from loratory.flows import sandbox as s; s.PRELOADED_LIBRARIES = (); s._serve_call()"
+    )
     with pytest.raises(ChildProcessError, match="more than 1 s"):
         call_limited("nothing_that_ends:spin", [], SandboxLimits(1.0, 2**30))
     with pytest.raises(ChildProcessError, match="memory"):

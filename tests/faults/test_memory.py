@@ -215,10 +215,10 @@ REAL = """
 import os, resource, signal, sys, torch
 from torch import nn
 from loratory.errors import OutOfMemory
-from loratory.training.loop import Course, train
+from loratory.training.loop import TrainingJob, train
 from loratory.training.memory import explained
 sys.path.insert(0, sys.argv[1])
-from tiny import context
+from tiny import make_context
 torch.set_num_threads(1)
 torch.optim.AdamW([nn.Parameter(torch.zeros(1))], fused=True)  # imports more, once for all children
 
@@ -230,11 +230,11 @@ def learn(most):
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + most * 2**20,) * 2)
     weight, said = nn.Parameter(torch.full((256,), 0.1)), []
-    course = Course({"w": weight}, lambda name: 0.01, lambda epoch: [(tuple(range(64)),)] * 2,
+    course = TrainingJob({"w": weight}, lambda name: 0.01, lambda epoch: [(tuple(range(64)),)] * 2,
                     lambda indices: losses(weight, indices), torch.ones(64), lambda: {"accuracy": 0.0}, "accuracy", 1)
     try:
         with explained("toy"):
-            facts = train(course, context(report=lambda event, values: said.append(1) if event == "said" else None))
+            facts = train(course, make_context(report=lambda event, values: said.append(1) if event == "said" else None))
     except OutOfMemory:
         return "refused"
     return f"{facts['steps']} {facts['halvings'] == len(said)} {facts['halvings']}"

@@ -203,7 +203,7 @@ def test_nobody_is_answered_by_another(home: Home) -> None:
     assert swaps >= 10
     gc.collect()
     layer = next(module for module in home.served._multi_lora.adapted_model.modules() if hasattr(module, "deltas"))
-    assert len(layer.guests) <= TASKS + 1  # those that were replaced have left
+    assert len(layer.deltas) <= TASKS + 1  # those that were replaced have left
 
 
 @pytest.mark.slow

@@ -293,7 +293,7 @@ def test_scores_and_states_have_their_turn_between_steps(qwen: TorchBackbone, en
             ScoreRequest(Network(qwen), (5, 6, 7), ((8,), (9,))),
             EncodeRequest(Network(qwen), (5, 6, 7)),
         ]
-        quick = Asking(Network(qwen), asked, most=0)
+        quick = Asking(Network(qwen), asked, max_new_tokens=0)
         first = asyncio.create_task(told(engine, long, [0]))
         while len(pieces) < 3:
             await asyncio.sleep(0.001)
@@ -346,7 +346,7 @@ def test_admission_counts_what_may_be_written(qwen: TorchBackbone) -> None:
     engine = Engine(EngineLimits(queue_tokens=600, max_sequences=1))
 
     async def crowd() -> list[Any]:
-        long = Asking(Network(qwen), [endless(qwen)], most=280)
+        long = Asking(Network(qwen), [endless(qwen)], max_new_tokens=280)
         return await asyncio.gather(*(told(engine, long, [0]) for _ in range(5)), return_exceptions=True)
 
     found = asyncio.run(crowd())

@@ -32,7 +32,7 @@ def asked(trunk: Any, schema: Any, most: int, sampling: Sampling) -> GenerateReq
 
 
 def shortest_budget(trunk: Any, schema: Any) -> int:
-    return len(trunk.pen(asked(trunk, schema, 300, Sampling())).guide.plan) + 1
+    return len(trunk.create_sequence(asked(trunk, schema, 300, Sampling())).constraint.plan) + 1
 
 
 def a_text(chance: random.Random) -> dict[str, Any]:

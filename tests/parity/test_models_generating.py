@@ -92,7 +92,7 @@ def test_drawing_goes_by_the_seed(qwen: Any) -> None:
 def test_a_stop_string_ends_the_text_before_it(qwen: Any) -> None:
     (whole,) = run_locally([asked(qwen)])
     stop = whole.text[3:5]
-    (cut,) = run_locally([asked(qwen, stops=(stop,))])
+    (cut,) = run_locally([asked(qwen, stop_strings=(stop,))])
     assert cut.finish_reason == "stop"
     assert cut.text == whole.text.partition(stop)[0]
 
@@ -101,7 +101,7 @@ def test_a_stop_string_ends_the_text_before_it(qwen: Any) -> None:
 def test_a_listener_hears_the_text_piece_by_piece(qwen: Any, schema: Any) -> None:
     heard: list[list[str]] = [[], [], []]
     requests = [
-        asked(qwen, prompt, most=40, schema=schema, sampling=Sampling(1.2, seed=k), hear=heard[k].append)
+        asked(qwen, prompt, most=40, schema=schema, sampling=Sampling(1.2, seed=k), on_token=heard[k].append)
         for k, prompt in enumerate(PROMPTS[:3])
     ]
     found = run_locally(requests)
@@ -116,7 +116,7 @@ def test_a_listener_hears_the_text_piece_by_piece(qwen: Any, schema: Any) -> Non
 def test_a_listener_hears_nothing_of_a_stop_string(qwen: Any) -> None:
     (whole,) = run_locally([asked(qwen)])
     stop, heard = whole.text[3:6], list[str]()
-    (cut,) = run_locally([asked(qwen, stops=("never", stop), hear=heard.append)])
+    (cut,) = run_locally([asked(qwen, stop_strings=("never", stop), on_token=heard.append)])
     assert "".join(heard) == cut.text == whole.text.partition(stop)[0]
     assert cut.finish_reason == "stop"
 
@@ -126,7 +126,7 @@ def test_a_listener_that_raises_loses_its_request_alone(qwen: Any) -> None:
         raise BrokenPipeError
 
     heard: list[str] = []
-    lost, kept = run_locally([asked(qwen, hear=refuse), asked(qwen, PROMPTS[2], hear=heard.append)])
+    lost, kept = run_locally([asked(qwen, on_token=refuse), asked(qwen, PROMPTS[2], on_token=heard.append)])
     assert (lost.finish, lost.text) == ("abandoned", "")
     assert len(lost.ids) < 4
     assert kept.ids == run_locally([asked(qwen, PROMPTS[2])])[0].ids
@@ -135,7 +135,7 @@ def test_a_listener_that_raises_loses_its_request_alone(qwen: Any) -> None:
 
 def test_an_abandoned_request_is_told_no_more(qwen: Any) -> None:
     heard: list[str] = []
-    (left,) = qwen.generate([asked(qwen, hear=heard.append)], lambda place: len(heard) < 3)
+    (left,) = qwen.generate([asked(qwen, on_token=heard.append)], lambda place: len(heard) < 3)
     assert left.finish_reason == "abandoned"
     assert len(heard) == 3
     assert left.text == "".join(heard)
@@ -276,6 +276,6 @@ def test_what_cannot_be_promised_is_refused_before_anything_is_written(qwen: Any
 
 def test_the_end_is_as_near_as_was_said(qwen: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
-    least = len(qwen._guide(asked(qwen, schema=schema)).plan) + 1
+    least = len(qwen._create_constraint(asked(qwen, schema=schema)).plan) + 1
     (got,) = run_locally([asked(qwen, most=least, schema=schema)])
     assert got.text == find_shortest_completion(schema) == to_compact_json({"a": ""})

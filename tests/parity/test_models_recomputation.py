@@ -46,8 +46,8 @@ def opened(trunk: Any, regime: Any, ways: ComputeConfig) -> Any:
     """A trunk in training, its adapter the same one each time and of some effect."""
     torch.manual_seed(3)
     if isinstance(regime, Full):
-        return trunk.make_trainable(every_weight=True, ways=ways)
-    live = trunk.make_trainable(regime.config(trunk, make_context()), ways=ways)
+        return trunk.make_trainable(full_finetuning=True, compute_config=ways)
+    live = trunk.make_trainable(regime.config(trunk, make_context()), compute_config=ways)
     for weight in live.trainable_parameters().values():
         torch.nn.init.normal_(weight, std=0.1)
     return live

@@ -27,8 +27,8 @@ from loratory.serving.keys import ApiKeys
 HOLD = """
 import sys, time
 from pathlib import Path
-from loratory.artifacts.locks import held
-with held(Path(sys.argv[1])):
+from loratory.artifacts.locks import hold_lock
+with hold_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -37,7 +37,7 @@ import sys
 from pathlib import Path
 from loratory.flows import keys
 for name in sys.argv[2:]:
-    keys.add("add", Path(sys.argv[1]), name, False)
+    keys.add_key("add", Path(sys.argv[1]), name, False)
 """
 
 
@@ -142,7 +142,7 @@ def test_a_file_is_known_by_what_it_holds(tmp_path: Path) -> None:
     """In a new process: size, time and inode stay, the bytes do not."""
     file = tmp_path / "data.csv"
     file.write_text("one")
-    ask = "import sys; from pathlib import Path; from loratory.artifacts.manifests import known_digest as k; "
+    ask = "import sys; from pathlib import Path; from loratory.artifacts.manifests import hash_file_cached as k; "
     told = [sys.executable, "-c", ask + "print(k(Path(sys.argv[1])))", str(file)]
     first = subprocess.check_output(told)
     about = file.stat()

@@ -148,7 +148,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 BROKEN = (
     "import loratory.flows.recipes as r, sys\n"
     "def broken(): raise {error}\n"
-    "r.listed = broken\nsys.argv = ['loratory', 'recipes', '--json']\nfrom loratory.cli import main\nmain()\n"
+    "r.list_recipes = broken\nsys.argv = ['loratory', 'recipes', '--json']\nfrom loratory.cli import main\nmain()\n"
 )
 
 

@@ -142,7 +142,7 @@ def test_tries_are_bounded_in_number(ask: Asking) -> None:
 
 
 def test_waits_are_jittered_in_full_and_end_at_the_longest(ask: Asking) -> None:
-    ask.time.chance, ask.bounds = 0.5, {"most": 6, "longest": 2.0}
+    ask.time.chance, ask.bounds = 0.5, {"max_retries": 6, "max_wait": 2.0}
     with pytest.raises(ServerError):
         ask(Scripted([BUSY]), "tasks")
     assert ask.time.slept == [0.125, 0.25, 0.5, 1.0, 1.0, 1.0]
@@ -160,7 +160,7 @@ def test_a_wait_that_is_longer_than_the_patience_is_not_begun(ask: Asking) -> No
     with pytest.raises(ServerError, match="try again in 3600 s"):
         ask(server, "tasks")
     assert (len(server.seen), ask.time.slept) == (1, [])
-    ask.bounds = {"seconds": 1.0}
+    ask.bounds = {"max_seconds": 1.0}
     with pytest.raises(ServerError):
         ask(Scripted([BUSY]), "tasks")
     assert sum(ask.time.slept) <= 1.0

@@ -144,7 +144,7 @@ def test_near_counts_texts_whatever_the_pairs(tmp_path: Path) -> None:
 
 
 def test_truncation_is_told_by_the_tokens_that_the_base_reads() -> None:
-    found = report(CLEAN[:4], lengths={"train": [5, 9, 10, 8]}, limit=8)
+    found = report(CLEAN[:4], token_counts={"train": [5, 9, 10, 8]}, max_tokens=8)
     assert found["truncated"]["examples"] == {"train": 2}
     assert found["truncated"]["share"] == {"train": 0.5}
     assert found["truncated"]["origins"] == ["train:2", "train:3"]
@@ -157,7 +157,7 @@ def test_suspects_uneven_labels_and_large_groups_are_warned_of() -> None:
     suspect = SuspectedLabel("train:3", "text", "fee", "card", 0.1, 0.8)
     found = report(
         [(f"{letter * 7} {letter}", "fee") for letter in "abcdefghijklmnopqrstuv"] + [("the one", "card")],
-        suspects=LabelErrors((suspect,), 0.9, 0.5),
+        label_errors=LabelErrors((suspect,), 0.9, 0.5),
     )
     assert found["suspects"]["examples"][0]["suggested"] == "card"
     assert "first train:3: fee, or card?" in said(found)
@@ -177,9 +177,9 @@ def test_the_screen_version_is_short_and_plain() -> None:
     found = report(
         [*CLEAN, ("cafÃ©", "fee")],
         [(CLEAN[0][0], "card")],
-        lengths={"train": [3] * 13},
-        limit=2,
-        suspects=LabelErrors((), 0.9, 0.5),
+        token_counts={"train": [3] * 13},
+        max_tokens=2,
+        label_errors=LabelErrors((), 0.9, 0.5),
     )
     shown = quality.format_quality_lines(found)
     assert 12 <= len(shown) <= 25
@@ -236,7 +236,7 @@ def test_a_leak_is_listed_though_another_test_row_stands_between() -> None:
 
 def test_of_a_weak_model_nothing_is_listed_or_warned_of() -> None:
     suspect = SuspectedLabel("train:3", "text", "fee", "card", 0.1, 0.8)
-    found = report(CLEAN, suspects=LabelErrors((suspect,), 0.41, 0.3))
+    found = report(CLEAN, label_errors=LabelErrors((suspect,), 0.41, 0.3))
     assert found["suspects"] == {
         **{"count": 0, "out_of_fold_accuracy": 0.41, "majority": 0.3, "useful": False, "examples": []}
     }
@@ -245,5 +245,5 @@ def test_of_a_weak_model_nothing_is_listed_or_warned_of() -> None:
         line.startswith("suspected    not told: a model that is right on 41.0%")
         for line in quality.format_quality_lines(found)
     )
-    strong = report(CLEAN, suspects=LabelErrors((suspect,), 0.95, 0.3))
+    strong = report(CLEAN, label_errors=LabelErrors((suspect,), 0.95, 0.3))
     assert "1 labels of train look wrong to a model that is right on 95% of texts it has not seen" in said(strong)

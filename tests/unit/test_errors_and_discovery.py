@@ -19,7 +19,7 @@ def test_a_message_says_where_what_is_allowed_and_what_to_do() -> None:
 def test_every_error_of_ours_ends_with_two_but_stopping_with_130() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, LoratoryError)]
     assert len(kinds) >= 9
-    assert {kind.__name__: kind.exit_code for kind in kinds if kind.exit_code != 2} == {"Stopped": 130}
+    assert {kind.__name__: kind.exit_code for kind in kinds if kind.exit_code != 2} == {"RunInterrupted": 130}
     assert RunInterrupted("x").exit_code == 130
 
 
@@ -53,7 +53,7 @@ def test_everything_that_can_be_named_loads_and_is_what_it_should_be() -> None:
     for name in list_names("regimes"):
         options = load_named("regimes", name)()
         assert callable(options.fit)
-        assert callable(options.objection)
+        assert callable(options.check_support)
         for fact in ("adapts", "tunable", "seeded", "starts"):
             assert hasattr(options, fact), f"{name}.{fact}"
         assert options.tunable is None or options.tunable in type(options).model_fields

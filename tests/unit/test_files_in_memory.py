@@ -82,14 +82,14 @@ def test_a_base_that_changes_while_it_is_read_is_refused(copied: Path, monkeypat
 SHRINK = """
 import sys, os, torch
 from pathlib import Path
-from loratory.models.bases import describe
-from loratory.models.trunks import load_trunk
-from loratory.protocols import Encode, Network
+from loratory.models.bases import describe_base
+from loratory.models.trunks import load_backbone
+from loratory.protocols import EncodeRequest, Network
 folder = Path(sys.argv[1])
-trunk = load_trunk(describe("tiny", folder))
+trunk = load_backbone(describe_base("tiny", folder))
 for file in folder.glob("*.*"):
     os.truncate(file, 0)
-print(trunk.encode([Encode(Network(trunk), (2, 5, 6, 3))])[0].sum().isfinite().item())
+print(trunk.encode([EncodeRequest(Network(trunk), (2, 5, 6, 3))])[0].sum().isfinite().item())
 """
 
 

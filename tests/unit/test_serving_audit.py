@@ -93,12 +93,12 @@ def test_crash_after_crash(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from loratory.serving.audit import Audit
-audit = Audit(Path(sys.argv[1]))
+from loratory.serving.audit import AuditLog
+audit = AuditLog(Path(sys.argv[1]))
 number = int(sys.argv[2])
 print("ready", flush=True)
 while True:
-    audit.note("load", {"task": str(number), "fill": "x" * 3000})
+    audit.record("load", {"task": str(number), "fill": "x" * 3000})
     print(number, flush=True)
     number += 1
 """

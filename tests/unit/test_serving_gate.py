@@ -267,7 +267,9 @@ def test_so_many_at_a_time(tmp_path: Path) -> None:
 
 def test_a_body_that_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loratory.serving.gate.BODY_TIMEOUT_SECONDS", 0.05)
-    reply = send_request(create_app(make_router_server(tmp_path)), "POST", "/predict/", pieces=[b"{"], whole=False)
+    reply = send_request(
+        create_app(make_router_server(tmp_path)), "POST", "/predict/", body_chunks=[b"{"], complete=False
+    )
     assert (reply.status, reply.headers["connection"]) == (408, "close")
 
 
@@ -287,7 +289,7 @@ def test_what_could_not_be_answered_in_time_is_not_read(tmp_path: Path, path: st
         ask = [asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x" * 2000]}).send_to(app))]
         lane = await busy(server, bench)
         ask.append(asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x" * 2000]}).send_to(app)))
-        await first(lambda: lane.tokens)
+        await first(lambda: lane.queued_tokens)
         lane.tokens_per_second = 1000.0  # tokens a second: what waits needs half a second at least
         refused = await asyncio.wait_for(RawRequest("POST", path, body_chunks=[b"{"], complete=False).send_to(app), 2)
         assert (refused.status, refused.error["code"]) == (429, "busy")
@@ -311,7 +313,7 @@ def test_a_body_is_read_where_somebody_else_would_answer_in_time(tmp_path: Path)
         ask = [asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app))]
         lane = await busy(server, bench)
         ask.append(asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app)))
-        await first(lambda: lane.tokens)
+        await first(lambda: lane.queued_tokens)
         lane.tokens_per_second = 1.0
         reply = await RawRequest("POST", HELD[0], {"inputs": ["card"]}).send_to(app)
         assert reply.json["predictions"][0]["fallback"] == {"from": "stage-1", "why": "full"}
@@ -332,7 +334,7 @@ def test_how_much_there_is_in_a_body_is_learnt_from_those_before_it(tmp_path: Pa
         ask = [asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app))]
         lane = await busy(server, bench)
         ask.append(asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app)))
-        await first(lambda: lane.tokens)
+        await first(lambda: lane.queued_tokens)
         lane.tokens_per_second = 1000.0
         parts: dict[str, Any] = {"pieces": [b"{"], "whole": False}
         large = RawRequest("POST", HELD[0], headers={"content-length": "2400"}, **parts)  # some 600 tokens
@@ -399,7 +401,9 @@ def test_a_client_that_leaves_in_the_middle_of_its_body(tmp_path: Path) -> None:
     gone.set()
     server = make_router_server(tmp_path)
     with pytest.raises(EOFError):
-        send_request(create_app(server), "POST", "/predict/", pieces=[b'{"text"'], whole=False, gone=gone)
+        send_request(
+            create_app(server), "POST", "/predict/", body_chunks=[b'{"text"'], complete=False, disconnected=gone
+        )
     assert statuses(server) == ["499"]
 
 

@@ -179,15 +179,17 @@ def test_bodies_that_are_none(tmp_path: Path, body: Any, status: int, code: str,
 def test_a_body_over_the_cap_is_cut_off_without_a_content_length_too(tmp_path: Path) -> None:
     app = create_app(make_router_server(tmp_path, limits={"body_bytes": 1024}))
     small = json.dumps({"inputs": ["cash"]}).encode()
-    kept = send_request(app, "POST", "/v1/tasks/intent/predict", pieces=[small[:9], b"", small[9:]])
+    kept = send_request(app, "POST", "/v1/tasks/intent/predict", body_chunks=[small[:9], b"", small[9:]])
     assert answers(kept) == [{"label": "cash"}]
-    cut = send_request(app, "POST", "/v1/tasks/intent/predict", pieces=[b" " * 700, b" " * 700])
+    cut = send_request(app, "POST", "/v1/tasks/intent/predict", body_chunks=[b" " * 700, b" " * 700])
     assert (cut.status, cut.headers["connection"]) == (413, "close")
     for told in ("1025", "9" * 5000):
-        cut = send_request(app, "POST", "/v1/tasks/intent/predict", pieces=[b""], headers={"content-length": told})
+        cut = send_request(app, "POST", "/v1/tasks/intent/predict", body_chunks=[b""], headers={"content-length": told})
         assert (cut.status, cut.error["code"]) == (413, "too_large")
     for told in ("²", "-1", "many"):  # a server below would have refused these
-        odd = send_request(app, "POST", "/v1/tasks/intent/predict", pieces=[small], headers={"content-length": told})
+        odd = send_request(
+            app, "POST", "/v1/tasks/intent/predict", body_chunks=[small], headers={"content-length": told}
+        )
         assert odd.status == 200
 
 

@@ -212,7 +212,7 @@ def test_what_goes_wrong_later_is_an_event_and_nobody_goes_on_with_the_text(
     talk: Any = server.get_service("talk").stages[0].predictor
     stages = (FallbackStage("first", talk, RELEASE), FallbackStage("second", Canned("as ever"), RELEASE))  # type: ignore[arg-type]
     monkeypatch.setattr(server.registry, "_services", {"both": Service("both", stages)})
-    monkeypatch.setattr(talk.words.__class__, "parse_output", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(talk.template.__class__, "parse_output", lambda *arguments: 1 / 0)
     *pieces, last = events(generated(app, "both", prompt="once upon a time", stream=True))
     assert pieces
     assert last["error"]["code"] == "internal"
@@ -505,7 +505,7 @@ def test_a_base_is_no_model_and_a_schema_of_ones_own_is_for_texts(app: RequestMi
 def room_of(server: Server, task: str = "talk") -> tuple[int, int]:
     """Tokens of the conversation that is asked here, and those that the base reads."""
     predictor: Any = server.get_service(task).stages[0].predictor
-    return len(predictor.ids({"prompt": "once upon a time", "system": "be brief"})), predictor.context_length
+    return len(predictor.encode_prompt({"prompt": "once upon a time", "system": "be brief"})), predictor.context_length
 
 
 @pytest.fixture

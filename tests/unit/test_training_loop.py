@@ -51,7 +51,7 @@ def course(losses: Callable[[Sequence[int]], Tensor], weight: nn.Parameter, **mo
     """Four batches of two examples, scored by what the weight is near 1."""
     given: dict[str, Any] = {
         "parameters": {"head.w": weight},
-        "rate": lambda name: 0.05,
+        "learning_rate": lambda name: 0.05,
         "batches": lambda epoch: [((0, 1),), ((2,), (3,)), ((4, 5),), ((6, 7),)],
         "losses": losses,
         "weights": torch.ones(8),

@@ -65,7 +65,7 @@ def write_stock_encoder(folder: Path, predictor: Encoder, merge: bool) -> None:
     form, head = OUTPUT_ADAPTERS[predictor.output_adapter_name], predictor.stock_head
     names = form.list_output_names(predictor.task)
     model = adapters.merge_adapter(trunk.model, predictor.network.adapter if merge else None).to("cpu")
-    config = build_labelled_config(trunk.config, names, trunk.tokenizer.pad, form.stock_names.per_token)
+    config = build_labelled_config(trunk.config, names, trunk.tokenizer.pad_token_id, form.stock_names.per_token)
     if head is not None:
         with torch.random.fork_rng(devices=[]):
             _load_stock_weights(build_task_model(config, form.stock_names.per_token), head, model).save_pretrained(

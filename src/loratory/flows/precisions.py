@@ -152,7 +152,7 @@ def _describe_accuracy_change(
         return ""
 
     def right(made: Sequence[Prediction]) -> int:
-        return sum(bool(task.mark(examples[k], made[k])["reward"] >= 1 - 1e-9) for k in known)
+        return sum(bool(task.score_example(examples[k], made[k])["reward"] >= 1 - 1e-9) for k in known)
 
     points = 100 * (right(after) - right(before)) / len(known)
     if not points:

@@ -26,7 +26,7 @@ PRELOADED_LIBRARIES = (  # imported before the limits hold
 )
 IMPORT_SECONDS = 300.0  # seconds for the imports, on a machine that does much else
 WALL_CLOCK_FACTOR = 4.0  # how much longer than a processor's time a call may take, where others use the processor
-CHILD_CODE = "from loratory.flows.sandbox import _answer; _answer()"
+CHILD_CODE = "from loratory.flows.sandbox import _serve_call; _serve_call()"
 END_EXPLANATIONS = {
     "SIGXCPU": "it took more than {seconds:.0f} s",
     "SIGALRM": "it took more than {seconds:.0f} s",

@@ -12,7 +12,7 @@ from loratory.protocols import EncodeRequest, GenerateRequest, InferenceRequest,
 METHODS = {
     EncodeRequest: "encode",
     ScoreRequest: "score",
-    GenerateRequest: "write",
+    GenerateRequest: "generate",
 }  # a request's kind -> the trunk's method
 
 

@@ -85,7 +85,7 @@ class Decoder:
     def context_length(self) -> int:
         """Tokens that the base reads: of a prompt and its answer together."""
         trunk: Any = self.network.backbone
-        return int(trunk.tokenizer.limit)
+        return int(trunk.tokenizer.max_length)
 
     @cached_property
     def min_answer_tokens(self) -> int:
@@ -101,7 +101,7 @@ class Decoder:
         pen = trunk.create_sequence(
             GenerateRequest(self.network, (0,), self.context_length, frozenset({self.chat.end_token_id}), schema)
         )
-        return len(pen.guide.plan) + 1
+        return len(pen.constraint.completion) + 1
 
     @cached_property
     def max_text_tokens(self) -> int:
@@ -232,7 +232,7 @@ class Decoder:
     def count_parameters(self) -> ParameterCount:
         trunk: Any = self.network.backbone
         own = self.network.adapter.tensors if self.network.adapter else {}
-        return ParameterCount(self.trained_parameters, trunk.parameters() + sum(t.numel() for t in own.values()))
+        return ParameterCount(self.trained_parameters, trunk.count_parameters() + sum(t.numel() for t in own.values()))
 
     def save(self, folder: Path) -> None:
         trunk: Any = self.network.backbone

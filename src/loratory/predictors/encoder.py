@@ -63,7 +63,7 @@ class Encoder:
             self.network.head,
             trunk.config,
             OUTPUT_ADAPTERS[self.output_adapter_name].list_output_names(self.task),
-            trunk.tokenizer.pad,
+            trunk.tokenizer.pad_token_id,
         )
 
     @classmethod
@@ -85,7 +85,7 @@ class Encoder:
     def max_row_tokens(self) -> int:
         """Tokens of a row."""
         trunk: Any = self.network.backbone
-        return int(min(self.max_tokens, trunk.tokenizer.limit))
+        return int(min(self.max_tokens, trunk.tokenizer.max_length))
 
     @property
     def row_overlap(self) -> int:
@@ -98,7 +98,7 @@ class Encoder:
         `long: ends`, which joins two parts of a text, is beyond them: they keep its beginning.
         """
         trunk: Any = self.network.backbone
-        trunk.tokenizer.save(folder, self.max_row_tokens, self.row_overlap, padded="right")
+        trunk.tokenizer.save(folder, self.max_row_tokens, self.row_overlap, padding_side="right")
 
     def save_head(self, folder: Path) -> None:
         """The head beside a trunk, and how texts are read, for our own import."""
@@ -149,7 +149,7 @@ class Encoder:
         trunk: Any = self.network.backbone
         own = [self.network.adapter.tensors] if self.network.adapter else []
         extra = sum(t.numel() for tensors in (*own, self._collect_head_tensors()) for t in tensors.values())
-        return ParameterCount(self.trained_parameters, trunk.parameters() + extra)
+        return ParameterCount(self.trained_parameters, trunk.count_parameters() + extra)
 
     def _collect_head_tensors(self) -> Mapping[str, Any]:
         return collect_head_tensors(self.network.head) if self.network.head is not None else {}
@@ -223,5 +223,13 @@ class Encoder:
         prefix = facts.get("prefix", head.prefix if isinstance(head, StockHead) else "")
         adapter = adapters.read_adapter(files.open_subfolder("adapter"), prefix) if facts["adapter"] else None
         network, found = Network(trunk, adapter, head), finders.load_span_rules(files)
-        read = {name: facts[name] for name in ("max_tokens", "learned", "owned")}
-        return cls(task, facts["form"], network, **read, long_text_mode=facts.get("long", "head"), span_rules=found)
+        return cls(
+            task,
+            facts["form"],
+            network,
+            facts["max_tokens"],
+            facts["learned"],
+            facts["owned"],
+            long_text_mode=facts.get("long", "head"),
+            span_rules=found,
+        )

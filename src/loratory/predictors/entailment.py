@@ -60,7 +60,7 @@ class Entailment:
 
     def count_parameters(self) -> ParameterCount:
         trunk: Any = self.network.backbone
-        return ParameterCount(0, trunk.parameters())
+        return ParameterCount(0, trunk.count_parameters())
 
     def save(self, folder: Path) -> None:
         trunk = self.network.backbone

@@ -200,7 +200,7 @@ def make_head(kind: str, backbone: Any, labels: Sequence[str]) -> nn.Module:
     """A fresh head of a kind for a trunk."""
     if kind == "pooled":
         return PooledHead(backbone.width, len(labels), backbone.pooling)
-    head = StockHead(backbone.config, labels, backbone.tokenizer.pad)
+    head = StockHead(backbone.config, labels, backbone.tokenizer.pad_token_id)
     own = getattr(
         backbone.model, "pooler", None
     )  # a pooler that the base was trained with is a better start than chance
@@ -212,7 +212,7 @@ def make_head(kind: str, backbone: Any, labels: Sequence[str]) -> nn.Module:
 def make_token_head(kind: str, backbone: Any, tags: Sequence[str]) -> nn.Module:
     """A fresh head for a tag of every token; "stock" is that of the architecture's own token classifier."""
     if kind == "stock":
-        return StockHead(backbone.config, tags, backbone.tokenizer.pad, per_token=True)
+        return StockHead(backbone.config, tags, backbone.tokenizer.pad_token_id, per_token=True)
     return TokenHead(backbone.width, len(tags))
 
 

@@ -106,7 +106,7 @@ class LabelTemplate:
         return [self._render_label(task, label) for label in task.labels]
 
     def _render_label(self, task: Any, label: str) -> str:
-        return to_compact_json(task.from_odds({}, {label: 1.0}).answer)
+        return to_compact_json(task.from_probabilities({}, {label: 1.0}).answer)
 
     def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
         return None
@@ -141,7 +141,7 @@ class ConversationTemplate:
         return [*system, *map(dict, before), user]
 
     def render_target(self, task: Any, answer: Answer) -> str:
-        return str(task.told(answer))
+        return str(task.render(answer))
 
     def list_choices(self, task: Any) -> Sequence[str]:
         return ()

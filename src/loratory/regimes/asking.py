@@ -31,5 +31,5 @@ def build_decoder(
     if made.choices or writing.max_new_tokens:
         return made
     longest = max(len(made.encode_answer(example)) for example in train_set.train)
-    most = min(max(int(ANSWER_LENGTH_MARGIN * longest) + 1, MIN_NEW_TOKENS), backbone.tokenizer.limit // 2)
+    most = min(max(int(ANSWER_LENGTH_MARGIN * longest) + 1, MIN_NEW_TOKENS), backbone.tokenizer.max_length // 2)
     return replace(made, writing=writing.model_copy(update={"max_new_tokens": most}))

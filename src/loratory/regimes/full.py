@@ -24,12 +24,12 @@ class Full(EncoderOptions):
 
     def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
         super().check_backbone(task, backbone, context)
-        backbone.make_trainable(every_weight=True)
+        backbone.make_trainable(full_finetuning=True)
 
     def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
         from loratory.training.encoders import EncoderTrainingOptions, make_compute_config, train_encoder
 
-        live = start.make_trainable(every_weight=True, ways=make_compute_config(context))
+        live = start.make_trainable(full_finetuning=True, compute_config=make_compute_config(context))
         made: Predictor
         if self.generates_answer(start.kind):
             made, facts = self.fit_causal(task, train_set, live, context)

@@ -75,7 +75,7 @@ class Head(BaseModel):
             made, facts = train_head_on_states(task, train_set, start, options, self.epochs, context)
         else:
             made, facts = train_encoder(
-                task, train_set, start.open(ways=make_compute_config(context)), options, context
+                task, train_set, start.make_trainable(compute_config=make_compute_config(context)), options, context
             )
         context.report("fitted", facts)
         return made

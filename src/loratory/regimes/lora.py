@@ -52,7 +52,7 @@ class Lora(EncoderOptions):
         config = self.build_adapter_config(start, context)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(context.seed, "adapter"))
-            live = start.make_trainable(config, ways=make_compute_config(context))
+            live = start.make_trainable(config, compute_config=make_compute_config(context))
         made: Predictor
         if self.generates_answer(start.kind):
             made, facts = self.fit_causal(task, train_set, live, context)
@@ -96,7 +96,7 @@ class Lora(EncoderOptions):
         return tuple(self.targets)
 
     def _select_layers(self, backbone: Any) -> tuple[list[int], str]:
-        pattern, depth = backbone.layers()
+        pattern, depth = backbone.find_layers()
         if self.layers == "all":
             return [], pattern
         if isinstance(self.layers, str):

@@ -21,4 +21,4 @@ class Qlora(Lora):
         find_quantizable_layers(backbone.model, backbone.depth)
 
     def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
-        return super().fit(task, train_set, start.quantised(), context)
+        return super().fit(task, train_set, start.quantize(), context)

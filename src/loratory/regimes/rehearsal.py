@@ -22,7 +22,7 @@ def check_head(kind: str, task: Any, backbone: Any) -> None:
     from loratory.predictors.heads import StockHead
 
     if (small := create_shallow_backbone(backbone)) is not None:
-        StockHead(small.config, ("a", "b", "c"), backbone.tokenizer.pad, per_token=isinstance(task, Spanned))
+        StockHead(small.config, ("a", "b", "c"), backbone.tokenizer.pad_token_id, per_token=isinstance(task, Spanned))
 
 
 def check_compute_config(backbone: Any, context: FitContext, trains_layers: bool) -> None:
@@ -103,7 +103,7 @@ def check_sft_examples(decoder: Decoder, train_set: TrainSet, context: FitContex
     from loratory.training.writers import build_sft_examples, check_target
 
     trunk: Any = decoder.network.backbone
-    longest = min(context.training.max_tokens, trunk.tokenizer.limit)
+    longest = min(context.training.max_tokens, trunk.tokenizer.max_length)
     learnt = train_set.train if decoder.choices else [*train_set.train, *train_set.validation]
     if not decoder.template.truncates:
         build_sft_examples(decoder, learnt, longest)

@@ -24,7 +24,7 @@ def create_app(server: Server, hosts: Container[str] | None = None) -> RequestMi
     """An ASGI application that answers for a server; `hosts` are the names that clients may call it by (None: any)."""
     sessions, every = LoginSessions(server.keys), HttpRouter()
     for module in ROUTE_MODULES:
-        every.include(module.routes(server))
+        every.include(module.make_routes(server))
     every.include(page.make_routes(server, sessions))
 
     drawn: dict[tuple[Service, ...], Response] = {}  # of what is served now: it is drawn anew when that changes

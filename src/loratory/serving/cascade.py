@@ -186,7 +186,7 @@ def describe_service(service: Service) -> dict[str, Any]:
         "kind": task.kind,
         "definition": task.model_dump(mode="json"),
         "labels": list(service.labels),
-        "input": dict(task.question()),
+        "input": dict(task.input_schema()),
         "answer": dict(task.contract()),
         "stages": [{"contender": stage.name, "release": stage.release} for stage in service.stages],
         "deadline_ms": None if service.deadline is None else service.deadline * 1000,

@@ -48,12 +48,12 @@ class RunningRequest:
     @property
     def started(self) -> bool:
         """Whether all of it is being written."""
-        return all(pen.ids or not pen.going for pen in self.sequences)
+        return all(pen.ids or not pen.is_active for pen in self.sequences)
 
     @property
     def finished(self) -> bool:
         """Whether all of it is written."""
-        return not any(pen.going for pen in self.sequences)
+        return not any(pen.is_active for pen in self.sequences)
 
     def fail(self, problem: Exception) -> None:
         """Nothing more of it is written."""
@@ -157,7 +157,10 @@ class GenerationScheduler:
             for trunk, one in zip(trunks, asked.requests, strict=True)
         ]
         return RunningRequest(
-            queued_request, asked, pens, all(trunk.joins(pen.request) for trunk, pen in zip(trunks, pens, strict=True))
+            queued_request,
+            asked,
+            pens,
+            all(trunk.can_join_batch(pen.request) for trunk, pen in zip(trunks, pens, strict=True)),
         )
 
     def _prefill_new(self) -> None:
@@ -177,9 +180,9 @@ class GenerationScheduler:
             self._generator = self._generator or trunk.create_generator()
             trunk.add_sequences(self._generator, pens, joining)
         except Exception as problem:
-            seated = set(self._generator.pens) if self._generator else set()
+            seated = set(self._generator.sequences) if self._generator else set()
             for work in requests:
-                torn = any(pen.going and pen.ids and pen not in seated for pen in work.sequences)
+                torn = any(pen.is_active and pen.ids and pen not in seated for pen in work.sequences)
                 if torn or len(requests) == 1:
                     work.fail(problem)
                 else:

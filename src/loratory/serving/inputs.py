@@ -22,7 +22,7 @@ class InputValidator:
     def __init__(self, task: Any) -> None:
         self.task, self.question = task, InputFormat.from_task(task)
         self._is_conversational = isinstance(task, Conversational)
-        self._schema = dict(task.question())
+        self._schema = dict(task.input_schema())
         fields = self.question.fields.values()
         self._strings_only = all(
             field.get("type") == "string" and FAST_CHECKED_KEYWORDS >= field.keys() for field in fields

@@ -242,7 +242,7 @@ def _predict_operation(server: Server, service: Service) -> dict[str, Any]:
 
 def input_schema(server: Server, service: Service) -> Schema:
     """The schema of an input, with the server's own bound on texts."""
-    question = dict(service.task.question())
+    question = dict(service.task.input_schema())
     most = server.spec.limits.characters
     own = {
         name: {**schema, "maxLength": min(most, schema.get("maxLength", most))}

@@ -360,7 +360,7 @@ def train_head_on_states(
             epochs=epochs,
             batches=batches,
             losses=lambda i: label_loss(
-                head.score(pooled[list(i)]), material.targets[list(i)].to(context.device), options.loss
+                head.compute_logits(pooled[list(i)]), material.targets[list(i)].to(context.device), options.loss
             ),
             learning_rate=lambda name: options.learning_rate,
             score=make_states_scorer(made, train_set.validation, context),
@@ -381,7 +381,7 @@ def make_states_scorer(encoder: Encoder, examples: Sequence[Example], context: F
 
     def score() -> Scores:
         with torch.inference_mode():
-            each = iter(head.score(pooled).cpu())  # type: ignore[union-attr,operator]
+            each = iter(head.compute_logits(pooled).cpu())  # type: ignore[union-attr,operator]
         outputs = [[next(each) for _ in parts] for parts in rows]
         predictions = OUTPUT_ADAPTERS[encoder.output_adapter_name].read_outputs(task, inputs, rows, outputs)
         marks = [task.score_example(e, p) for e, p in zip(examples, predictions, strict=True)]

@@ -69,7 +69,7 @@ def _build_length_error(decoder: Decoder, long: Sequence[tuple[int, str]], max_t
     """Of (tokens, origin) of every example that is too long: told of the longest."""
     trunk: Any = decoder.network.backbone
     needed, where = max(long, key=lambda one: one[0])
-    reads = int(trunk.tokenizer.limit)
+    reads = int(trunk.tokenizer.max_length)
     others = f", the longest of {len(long):,} examples that are too long" if len(long) > 1 else ""
     raised = (
         f"set training: max_tokens: {needed}"

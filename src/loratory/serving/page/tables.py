@@ -68,7 +68,7 @@ def parse_table(service: Service, text: str, column: str, max_rows: int) -> Tabl
     text = text.removeprefix("\ufeff")
     try:
         delimiter = _detect_delimiter(text)
-        known = {column, *(guess for one in wanted.values() for guess in one.guesses)} - {""}
+        known = {column, *(guess for one in wanted.values() for guess in one.aliases)} - {""}
         rows, said = read_delimited(text, TABLE_NAME, delimiter, known)
         if len(rows) > max_rows:
             raise ApiError("too_large", f"the table has {len(rows)} rows; allowed: {max_rows} at a time")
