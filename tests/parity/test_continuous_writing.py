@@ -232,8 +232,8 @@ class Asking:
 
     task: Any = None
 
-    def __init__(self, network: Network, requests: list[Any], most: int = 24) -> None:
-        self.network, self.requests, self.max_new_tokens = network, requests, most
+    def __init__(self, network: Network, requests: list[Any], max_new_tokens: int = 24) -> None:
+        self.network, self.requests, self.max_new_tokens = network, requests, max_new_tokens
 
     def plan(self, inputs: Any) -> InferencePlan:
         return InferencePlan(

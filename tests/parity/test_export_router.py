@@ -228,7 +228,7 @@ def test_an_operating_point_stays_behind_and_it_is_said(fit_of: Fits, tmp_path: 
 
 def test_recognisers_stay_behind_and_it_is_said(fit_of: Fits, tmp_path: Path) -> None:
     made: Any = store.load_uncalibrated(fit_of("bert", "pii"), TorchBackbonePool())
-    armed = replace(made, finders=(SpanRule("THING", "keyword", ("cash",)),))
+    armed = replace(made, span_rules=(SpanRule("THING", "keyword", ("cash",)),))
     with stage_artifact(tmp_path / "fit", {"contender": "lora-stock"}) as part:
         store.save_predictor(part, armed)
     assert routed(tmp_path / "fit", tmp_path / "models", "pii", with_adapter=False).notes == [SPAN_RULES_NOT_EXPORTED]

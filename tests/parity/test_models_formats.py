@@ -104,7 +104,7 @@ def test_annotations_leave_every_token_as_it_is(writer: Any) -> None:
             inner |= {"description": "d", "default": 1e300}
         requests = [asked(writer, one, 60, Sampling(1.2, seed=number)) for one in (schema, told)]
         plain, other = run_locally(requests)
-        assert (plain.ids, plain.odds) == (other.ids, other.odds)
+        assert (plain.ids, plain.token_probabilities) == (other.ids, other.token_probabilities)
 
 
 def test_the_pattern_is_searched(writer: Any) -> None:

@@ -242,7 +242,7 @@ def test_odds_are_those_among_the_tokens_that_are_allowed(qwen: Any, schema: Any
     (got,) = run_locally([request])
     guide = qwen._create_constraint(request)
     narrowed = 0
-    for place, (token, odds) in enumerate(zip(got.ids, got.odds, strict=True)):
+    for place, (token, odds) in enumerate(zip(got.ids, got.token_probabilities, strict=True)):
         ids = torch.tensor([[*request.prompt, *got.ids[:place]]])
         chances = qwen.full_model(input_ids=ids).logits[0, -1].double().softmax(-1)
         share = 1.0
@@ -258,7 +258,7 @@ def test_what_must_come_next_is_certain(qwen: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
     (got,) = run_locally([asked(qwen, schema=schema)])
     assert got.token_probabilities[0] == 1.0
-    assert all(0 < odds <= 1 for odds in got.odds)
+    assert all(0 < odds <= 1 for odds in got.token_probabilities)
 
 
 def test_a_budget_that_cannot_hold_the_shortest_answer_is_refused(qwen: Any) -> None:

@@ -75,8 +75,8 @@ def test_unknown_events_are_passed_over(said: Callable[[], list[str]]) -> None:
 
 def test_half_a_surrogate_pair_and_other_letters_reach_stdout_as_json() -> None:
     code = (
-        "from loratory.cli import _prepare; from loratory.cli.printing import print_json\n"
-        "_prepare(); print_json({'é': '\\udc80日'})"
+        "from loratory.cli import _configure_process; from loratory.cli.printing import print_json\n"
+        "_configure_process(); print_json({'é': '\\udc80日'})"
     )
     environment = {"PYTHONIOENCODING": "ascii", "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True, timeout=60)

@@ -48,7 +48,7 @@ def found(made: Any, text: str) -> Sequence[tuple[str, str]]:
 
 def test_train_proves_recognisers_and_wordings() -> None:
     made = taught()
-    assert [(f.source, f.label, f.says) for f in made.rules] == [
+    assert [(f.source, f.label, f.says) for f in made.span_rules] == [
         ("recogniser", "CARD", ("card",)),
         ("mined", "NAME", ("ada lund",)),
     ]
@@ -62,7 +62,7 @@ def test_rules_of_the_user_come_first() -> None:
     made = taught(patterns={"NAME": [r"\d{4} \d{4}"]}, keywords={"MAIL": ["post box"]}, recognisers={"email": "MAIL"})
     assert found(made, "4111 1111 1111 1111")[0] == ("4111 1111", "NAME")
     assert found(made, "my Post Box or a@example.com") == [("Post Box", "MAIL"), ("a@example.com", "MAIL")]
-    mail = next(finder for finder in made.rules if finder.says == ("email",))
+    mail = next(finder for finder in made.span_rules if finder.says == ("email",))
     assert mail.precision == pytest.approx(1 / 5)  # none of four, and one that is believed
     with pytest.raises(SpecError, match="did you mean 'CARD'"):
         taught(recognisers={"card": "CARDS"})
@@ -97,7 +97,7 @@ def test_a_regime_takes_the_recognisers_it_is_given() -> None:
     with pytest.raises(SpecError, match="no label"):
         Lora(recognisers={"iban": "ACCOUNT"}).add_span_rules(TASK, lessons, made)
     mapped = Lora(recognisers={"card": "CARD"}).add_span_rules(TASK, lessons, made)
-    assert [finder.says for finder in mapped.finders] == [("card",)]
+    assert [finder.says for finder in mapped.span_rules] == [("card",)]
 
 
 def test_finders_are_kept(tmp_path: Path) -> None:

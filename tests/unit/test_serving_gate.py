@@ -336,7 +336,7 @@ def test_how_much_there_is_in_a_body_is_learnt_from_those_before_it(tmp_path: Pa
         ask.append(asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app)))
         await first(lambda: lane.queued_tokens)
         lane.tokens_per_second = 1000.0
-        parts: dict[str, Any] = {"pieces": [b"{"], "whole": False}
+        parts: dict[str, Any] = {"body_chunks": [b"{"], "complete": False}
         large = RawRequest("POST", HELD[0], headers={"content-length": "2400"}, **parts)  # some 600 tokens
         small = RawRequest("POST", HELD[0], headers={"content-length": "40"}, **parts)
         assert (await asyncio.wait_for(large.send_to(app), 2)).status == 429

@@ -483,9 +483,9 @@ def test_a_percentile_is_the_nearest_rank() -> None:
 
 def test_lanes_are_shown(server: Server, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     class Lane:
-        name, tokens, batches, rows = "mini<lm", 1234, 7, 21
+        name, queued_tokens, batches, rows = "mini<lm", 1234, 7, 21
 
-        def wait(self) -> float:
+        def estimate_wait(self) -> float:
             return 0.25
 
     monkeypatch.setattr(server.engine, "list_workers", lambda: {"digest": Lane()})

@@ -247,7 +247,7 @@ class Decoder:
                 "opener": "AutoModelForCausalLM",
                 "pipeline_tag": "text-generation",
             }
-            adapters.write_adapter(folder / "adapter", self.network.adapter, facts, trunk.prefix)
+            adapters.write_adapter(folder / "adapter", self.network.adapter, facts, trunk.model_prefix)
         if self.owns_backbone:
             trunk.save(folder / "model")
         self.prompt.save(folder / "prompt.yaml")
@@ -274,7 +274,9 @@ class Decoder:
         files = open_files(source)
         facts = files.read_json("decoder.json")
         trunk: Any = backbones.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)
-        adapter = adapters.read_adapter(files.open_subfolder("adapter"), trunk.prefix) if facts["adapter"] else None
+        adapter = (
+            adapters.read_adapter(files.open_subfolder("adapter"), trunk.model_prefix) if facts["adapter"] else None
+        )
         return cls(
             task,
             facts["wording"],

@@ -46,23 +46,23 @@ class SpanRules:
     """What an earlier finder found stands; a later one adds what overlaps none of it."""
 
     task: Spanned
-    rules: tuple[SpanRule, ...]
+    span_rules: tuple[SpanRule, ...]
 
     def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
         return [self._predict_text(self.task.text(input)) for input in inputs]
 
     def _predict_text(self, text: str) -> Prediction:
-        found = find_rule_spans(self.rules, text)
+        found = find_rule_spans(self.span_rules, text)
         answer = self.task.from_spans(text, [(start, end, finder.label) for start, end, finder in found])
         odds = {f"/spans/{k}/label": {f.label: f.precision} for k, (_, _, f) in enumerate(found)}
         return Prediction(answer, odds)
 
     def count_parameters(self) -> ParameterCount:
-        rules = sum(len(finder.says) for finder in self.rules)
+        rules = sum(len(finder.says) for finder in self.span_rules)
         return ParameterCount(trained=rules, total=rules)
 
     def save(self, folder: Path) -> None:
-        save_span_rules(folder / SPAN_RULES_FILE, self.rules)
+        save_span_rules(folder / SPAN_RULES_FILE, self.span_rules)
 
     @classmethod
     def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:

@@ -163,7 +163,10 @@ class ConversationTemplate:
 
     def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
         """Sure of a text is who was sure of its tokens: the geometric mean of their probabilities."""
-        sure = math.exp(sum(math.log(max(odd, 1e-300)) for odd in output.odds) / max(len(output.odds), 1))
+        sure = math.exp(
+            sum(math.log(max(odd, 1e-300)) for odd in output.token_probabilities)
+            / max(len(output.token_probabilities), 1)
+        )
         return Prediction(task.parse(output.text), {"": {output.text: sure}}, raw=output.text)
 
 
@@ -197,7 +200,9 @@ class JsonTemplate(ConversationTemplate):
         except ValueError:  # abandoned on the way
             return Prediction(None, reason="late", raw=output.text)
         ends = [len(decode(output.ids[: k + 1])) for k in range(len(output.ids))]
-        return Prediction(answer, compute_field_probabilities(output.text, ends, output.odds), raw=output.text)
+        return Prediction(
+            answer, compute_field_probabilities(output.text, ends, output.token_probabilities), raw=output.text
+        )
 
 
 def _format_problem(problem: UnsupportedTask) -> str:

@@ -126,7 +126,9 @@ class EncoderOptions(BaseModel):
             return predictor
         self.check_validator_labels(task)
         marked = [(task.text(e.input), task.spans_of(e.answer)) for e in train_set.train]
-        return replace(predictor, finders=tuple(select_by_precision(self.recognisers, marked, MIN_VALIDATOR_PRECISION)))
+        return replace(
+            predictor, span_rules=tuple(select_by_precision(self.recognisers, marked, MIN_VALIDATOR_PRECISION))
+        )
 
     def fit_causal(
         self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext
