@@ -12,17 +12,18 @@ def command(spec: SpecArgument, data: DataOption = None, change: SetOption = Non
 
     Nothing is trained or written.
     """
-    from loratory.cli.printing import Screen
+    from loratory.cli.printing import LONGEST, Screen
     from loratory.cli.printing import data as print_data
     from loratory.flows.specs import load_spec
 
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
     from loratory.data.quality import lines
+    from loratory.errors import shorten
     from loratory.flows.preflight import check
 
     with Screen() as screen:
         split = check(parsed, screen)
     for line in lines(split.quality):
-        screen.console.print(line, markup=False)
+        screen.console.print(shorten(line, LONGEST), markup=False)
     if as_json:
         print_data(split.quality)

@@ -67,8 +67,8 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing spec.")] = False,
 ) -> None:
     """Write a commented spec for your examples, or a copy of a recipe's."""
-    from loratory.cli.printing import console
-    from loratory.errors import SpecError
+    from loratory.cli.printing import LONGEST, console
+    from loratory.errors import SpecError, shorten
     from loratory.flows.init import from_data, from_recipe
     from loratory.flows.init_guesses import Wishes
 
@@ -88,5 +88,5 @@ def command(
     said = from_recipe(recipe, output) if recipe else from_data(str(data), output, name, wishes, asker)
     screen = console()
     for line in said:
-        screen.print(line, markup=False)
+        screen.print(shorten(line, LONGEST), markup=False)
     screen.print(f"wrote {output}; next: loratory check {output}, then loratory run {output}", markup=False)

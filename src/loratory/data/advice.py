@@ -8,6 +8,7 @@ from typing import Any
 
 from loratory.data import languages, offsets
 from loratory.data.label_values import find_joined_labels
+from loratory.errors import NAME
 
 FEW = 10  # train examples below which a label is hardly learnt
 UNEVEN = 10.0  # the largest label over the smallest
@@ -113,7 +114,9 @@ def _balance(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _like(label: str, known: Sequence[str]) -> str:
     """A label that train has and that looks like a slip of the pen."""
-    close = difflib.get_close_matches(label.casefold(), [one.casefold() for one in known], 1, 0.85)
+    if len(label) > NAME:
+        return ""
+    close = difflib.get_close_matches(label.casefold(), [one.casefold() for one in known if len(one) <= NAME], 1, 0.85)
     return f" (train has {next(one for one in known if one.casefold() == close[0])!r})" if close else ""
 
 

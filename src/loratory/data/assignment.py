@@ -48,11 +48,11 @@ def assign(choices: Sequence[Unit], shares: Sequence[float], seed: int, ensured:
     for unit in choices:
         wanted.update(unit.labels)
     holds = [_Part(share, place < ensured, Counter(), 0) for place, share in enumerate(shares)]
-    parts = [-1] * len(choices)
+    parts, everything = [-1] * len(choices), wanted.total()
     for label, candidates in _by_label(choices, seed, wanted):
         waiting = [index for index in candidates if parts[index] < 0]
         for turn, index in enumerate(waiting):
-            part = _next(choices[index], label, len(waiting) - turn, holds, wanted)
+            part = _next(choices[index], label, len(waiting) - turn, holds, wanted, everything)
             parts[index] = part
             holds[part].labels.update(choices[index].labels)
             holds[part].total += len(choices[index].members)
@@ -76,7 +76,9 @@ def _by_label(choices: Sequence[Unit], seed: int, wanted: Mapping[str, int]) -> 
     return [(label, holders[label]) for label in sorted(wanted, key=lambda label: (wanted[label], label))]
 
 
-def _next(unit: Unit, label: str, waiting: int, holds: Sequence[_Part], wanted: Mapping[str, int]) -> int:
+def _next(
+    unit: Unit, label: str, waiting: int, holds: Sequence[_Part], wanted: Mapping[str, int], everything: int
+) -> int:
     missing = [
         part
         for part, one in enumerate(holds)
@@ -84,7 +86,6 @@ def _next(unit: Unit, label: str, waiting: int, holds: Sequence[_Part], wanted: 
     ]
     if waiting <= len(missing):  # the last groups of a label go where it is missing, the first part before the last
         return missing[0]
-    everything = sum(wanted.values())
 
     def cost(part: int) -> float:
         # What the unit adds to the chi-square between got and asked, per example: for its label (which alone is the

@@ -20,6 +20,7 @@ from loratory.errors import DataError, nearest
 from loratory.protocols import JSON, Column
 from loratory.tasks.tag import TAG
 
+CELLS = 1_000_000  # rows times columns that are looked at for a guess
 LOOKED_AT = 2000  # rows that decide a guess
 
 
@@ -63,8 +64,10 @@ def match(
 
 
 def sample(rows: Sequence[Row]) -> Sequence[Row]:
-    """At most 2,000 rows, spread over all of them: many files are sorted by label."""
-    return rows[:: -(-len(rows) // LOOKED_AT)]
+    """At most 2,000 rows, fewer of many columns, spread over all of them: many files are sorted by label."""
+    some = rows[:: -(-len(rows) // LOOKED_AT)]
+    columns = len({key for row in some for key in row.values})
+    return some[:: -(-len(some) * columns // CELLS) or 1]
 
 
 def pick(row: Row, path: str) -> JSON:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from loratory.data.annotations import spacy
 from loratory.data.content import at_most, check_table, check_values
@@ -34,9 +34,8 @@ class Document:
     said: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Value:
-    """A value of the file, and the offset that it starts at."""
+class _Value(NamedTuple):
+    """A value of the file, and the offset that it starts at; a tuple, since there are millions of them."""
 
     value: JSON
     start: int
@@ -46,7 +45,7 @@ def read_document(text: str, shown: str) -> Document:
     """Rows of a JSON array, of JSON lines, or of one object around a list of rows. Raises DataError."""
     check_values(text, shown)
     if text.lstrip().startswith("[") and not _is_lists(text):
-        return Document({"": _rows(text, shown, list(at_most(_array(text, shown), shown)))})
+        return Document({"": _rows(text, shown, list(at_most(_refuse(_array(text, shown), text, shown), shown)))})
     try:
         found = list(at_most(_lines(text, shown), shown))
     except DataError:
@@ -76,9 +75,10 @@ def _decoder() -> json.JSONDecoder:
 
 
 def _lines(text: str, shown: str) -> Iterator[_Value]:
-    decoder, start = _decoder(), 0
+    decoder, start, half = _decoder(), 0, _find_half(text)
     # Only "\n" ends a line: str.splitlines would also cut at U+2028 and U+0085 inside a text.
-    for line, raw in enumerate(text.split("\n"), 1):
+    lines, counted = text.split("\n"), False
+    for line, raw in enumerate(lines, 1):
         if raw.strip():
             try:
                 value = decoder.decode(raw)
@@ -86,8 +86,11 @@ def _lines(text: str, shown: str) -> Iterator[_Value]:
                 if raw.strip() != text.strip() and _is_document(text):
                     raise _no_list(shown) from problem
                 raise _broken(problem, shown, line) from problem
-            if HALF_PAIR.search(raw):
+            if start + len(raw) > half and HALF_PAIR.search(raw):
                 _check(value, shown, line)
+            if not counted:  # too many rows are refused before they are decoded
+                check_table(sum(1 for one in lines if one and not one.isspace()), 1, shown)
+                counted = True
             yield _Value(value, start)
         start += len(raw) + 1
 
@@ -120,13 +123,13 @@ def _array(text: str, shown: str) -> Generator[_Value]:
 def _elements(text: str, at: int, shown: str) -> Generator[_Value, None, int]:
     """The elements of the array at `at`; returns the offset of its closing bracket."""
     # Element by element, for the line that each begins on: json.loads would not tell it.
-    decoder, at = _decoder(), _skip(text, at + 1)
+    decoder, at, half = _decoder(), _skip(text, at + 1), _find_half(text)
     while text[at : at + 1] != "]":
         try:
             value, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as problem:
             raise _broken(problem, shown, _line(text, at)) from problem
-        if HALF_PAIR.search(text, at, end):
+        if end > half and HALF_PAIR.search(text, at, end):
             _check(value, shown, _line(text, at))
         yield _Value(value, at)
         at = _skip(text, end)
@@ -151,7 +154,23 @@ def _members(text: str, at: int) -> dict[str, int]:
     return found
 
 
+def _refuse(values: Iterator[_Value], text: str, shown: str) -> Iterator[_Value]:
+    """The same values; raises DataError at the first that can be no row, before millions of them are held."""
+    for one in values:
+        if not isinstance(one.value, Mapping) and not (isinstance(one.value, list) and len(one.value) > 1):
+            raise _no_row(one.value, shown, _line(text, one.start))
+        yield one
+
+
+def _find_half(text: str) -> int:
+    """Where a surrogate is first written as an escape; the end of the text where none is."""
+    found = HALF_PAIR.search(text)
+    return found.start() if found else len(text)
+
+
 def _skip(text: str, at: int) -> int:
+    if text[at : at + 1] not in (" ", "\t", "\n", "\r"):
+        return at
     match = SPACE.match(text, at)
     return match.end() if match else at
 
@@ -254,7 +273,8 @@ def _rows_of_columns(value: Mapping[str, Any], shown: str) -> list[Row]:
 # -- rows
 def _rows(text: str, shown: str, found: Sequence[_Value]) -> list[Row]:
     """Rows with their lines, and with their columns where several stand on one line."""
-    check_table(len(found), 1, shown)
+    keys = {key for one in found if isinstance(one.value, Mapping) for key in one.value}
+    check_table(len(found), max(1, len(keys)), shown, 0)
     starts, line, before, begins = [], 1, 0, 0  # `begins`: the offset of the line
     for one in found:
         line += text.count("\n", before, one.start)

@@ -168,7 +168,7 @@ class Tag(BaseModel):
             if self.labels is not None and label not in self.labels:
                 raise FieldError(
                     "spans",
-                    f"{label!r} (at {start} to {end}) is no label of this task{nearest(label, self.labels)}",
+                    f"{shown(label)} (at {start} to {end}) is no label of this task{nearest(label, self.labels)}",
                     allowed=", ".join(self.labels),
                     remedy="correct the row, or add the label under task: labels:",
                 )
@@ -477,11 +477,11 @@ def from_bio(tokens: Any, tags: Any) -> tuple[str, list[Span]]:
     for number, (token, tag) in enumerate(zip(tokens, tags, strict=True), 1):
         kind, dash, label = tag.partition("-")
         if tag != "O" and (kind not in ("B", "I") or not dash or not label):
-            raise FieldError("tags", f"tag {number} is {tag!r}", allowed="O, B-LABEL or I-LABEL")
+            raise FieldError("tags", f"tag {number} is {shown(tag)}", allowed="O, B-LABEL or I-LABEL")
         if kind == "I" and before not in (f"B-{label}", f"I-{label}"):
             raise FieldError(
                 "tags",
-                f"tag {number} is {tag!r} behind {before!r}",
+                f"tag {number} is {shown(tag)} behind {shown(before)}",
                 allowed=f"I-{label} behind B-{label} or I-{label} only",
                 remedy=f"write B-{label} where a span begins",
             )
