@@ -157,7 +157,7 @@ def _members(text: str, at: int) -> dict[str, int]:
 def _refuse(values: Iterator[_Value], text: str, shown: str) -> Iterator[_Value]:
     """The same values; raises DataError at the first that can be no row, before millions of them are held."""
     for one in values:
-        if not isinstance(one.value, Mapping) and not (isinstance(one.value, list) and len(one.value) > 1):
+        if not isinstance(one.value, dict) and not (isinstance(one.value, list) and len(one.value) > 1):
             raise _no_row(one.value, shown, _line(text, one.start))
         yield one
 
@@ -273,7 +273,7 @@ def _rows_of_columns(value: Mapping[str, Any], shown: str) -> list[Row]:
 # -- rows
 def _rows(text: str, shown: str, found: Sequence[_Value]) -> list[Row]:
     """Rows with their lines, and with their columns where several stand on one line."""
-    keys = {key for one in found if isinstance(one.value, Mapping) for key in one.value}
+    keys = {key for one in found if isinstance(one.value, dict) for key in one.value}
     check_table(len(found), max(1, len(keys)), shown, 0)
     starts, line, before, begins = [], 1, 0, 0  # `begins`: the offset of the line
     for one in found:

@@ -23,10 +23,11 @@ def decode(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     made, said = list(rows), list[str]()
     for column in _candidates(rows):
         sequences = [tags if isinstance(tags := row.values.get(column), list) else [] for row in rows]
-        scheme = find_scheme(Counter(tag for tags in sequences for tag in tags))
+        counts = Counter(tag for tags in sequences for tag in tags)
+        scheme = find_scheme(counts)
         if scheme is None:
             continue
-        known = begun(sequences, scheme)
+        known = begun([list(counts)], scheme)
         decoded = [to_bio(tags, scheme, known or None) for tags in sequences]
         made = [_with(row, column, one) for row, one in zip(made, decoded, strict=True)]
         said += _said(rows, column, scheme, decoded)
