@@ -14,7 +14,8 @@ from pathlib import Path
 HOME = Path(__file__).parent.parent
 PARTICIPLE = re.compile(r"_?([a-z]+_)*[a-z]*(ed|ught|ept|old|eard|made|found|built|given|taken|written|known|shown)")
 VERBS = frozenset(  # that end like participles, and nouns and adjectives that do
-    "need feed seed speed embed fold hold unfold scaffold threshold proceed exceed bleed shed shared red thread spread add "
+    "need feed seed speed embed fold hold unfold scaffold threshold proceed exceed bleed shed shared red thread "
+    "spread add "
     "old is_old bold build_scaffold".split()
 )
 OLD = re.compile(

@@ -18,6 +18,9 @@ OUT_OF_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
+LONGEST = 5000  # characters of a message
+ENDS = 20  # lines that are kept at each end of a longer one
+NAME = 200  # characters of a name that may be a slip of the pen
 
 
 class LoratoryError(Exception):
@@ -35,7 +38,7 @@ class LoratoryError(Exception):
             lines.append(f"  allowed: {self.allowed}")
         if self.remedy:
             lines.append(f"  to mend it: {self.remedy}")
-        return "\n".join(lines)
+        return shorten("\n".join(lines))
 
 
 class SpecError(LoratoryError):
@@ -114,9 +117,27 @@ def format_value(value: Any) -> str:
     return brief.repr(value)
 
 
+def shorten(text: str, most: int = LONGEST) -> str:
+    """A text for a person, of about `most` characters: the middle of long lines is left out, and that of many lines."""
+    if len(text) <= most:
+        return text
+    lines = text.split("\n")
+    if len(lines) > 2 * ENDS:
+        lines = [*lines[:ENDS], f"  ... {len(lines) - 2 * ENDS:,} lines are left out ...", *lines[-ENDS:]]
+    each = most // len(lines)
+    return "\n".join(
+        line
+        if len(line) <= each
+        else f"{line[: each // 2]} ... {len(line) - 3 * each // 4:,} characters are left out ... {line[-(each // 4) :]}"
+        for line in lines
+    )
+
+
 def suggest_nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest known word, or nothing."""
-    close = difflib.get_close_matches(word, list(known), 1, 0.6)
+    if len(word) > NAME:  # no slip of the pen, and comparing takes the square of the length
+        return ""
+    close = difflib.get_close_matches(word, [one for one in known if len(one) <= NAME], 1, 0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -196,6 +196,7 @@ def refuse_some(
         shutil.rmtree(folder)
 
 
+@pytest.mark.slow  # the undisturbed runs before it take most of a minute
 def test_some_refused_writes_of_a_run(disk: Disk, base: Path, tmp_path: Path, undisturbed: Undisturbed) -> None:
     chance = random.Random(1)
     places = [(way, chance.randint(1, undisturbed.calls[removals])) for way, (_, _, removals) in WAYS.items()]

@@ -37,11 +37,14 @@ def lessons() -> TrainSet:
     return TrainSet(made, made[::2])  # whether it generalises is not asked of a trunk of random weights
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(("family", "regime"), [
     ("bert", Lora(rank=8, learning_rate=1e-2, head_learning_rate=2e-2)),
-    ("llama", Lora(rank=8, learning_rate=4e-3, head_learning_rate=1e-2, head="pooled")),
-    pytest.param("roberta", Full(learning_rate=3e-3, head_learning_rate=2e-2), marks=pytest.mark.slow),
-    pytest.param("bert", Lora(learning_rate=1e-2, head_learning_rate=2e-2, head="stock"), marks=pytest.mark.slow),
+    pytest.param("llama", Lora(rank=8, learning_rate=4e-3, head_learning_rate=1e-2, head="pooled"), marks=SLOW),
+    pytest.param("roberta", Full(learning_rate=3e-3, head_learning_rate=2e-2), marks=SLOW),
+    pytest.param("bert", Lora(rank=8, learning_rate=1e-2, head_learning_rate=2e-2, head="stock"), marks=SLOW),
 ])  # fmt: skip
 def test_spans_are_learnt_kept_and_found_in_long_texts(tmp_path: Path, family: str, regime: Any) -> None:
     task = Tag(labels=("SECRET", "THING"))

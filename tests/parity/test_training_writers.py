@@ -150,9 +150,8 @@ def test_focal_loss_goes_by_the_probability_of_the_whole_answer(writer: Any) -> 
     assert torch.allclose(focal, (1 - right) ** 2 * plain, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "regime", [Lora(rank=16, learning_rate=5e-3), pytest.param(Full(learning_rate=3e-3), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow  # that a causal contender learns is in the contract of regimes
+@pytest.mark.parametrize("regime", [Lora(rank=16, learning_rate=5e-3), Full(learning_rate=3e-3)])
 def test_writing_is_learnt(writer: Any, regime: Any) -> None:
     made = regime.fit(make_task(), make_train_set(), writer, make_context(epochs=40, precision="fp32"))
     before = Prompted().fit(make_task(), make_train_set(), writer, make_context())

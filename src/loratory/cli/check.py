@@ -12,17 +12,18 @@ def command(spec: SpecArgument, data: DataOption = None, change: SetOption = Non
 
     Nothing is trained or written.
     """
-    from loratory.cli.printing import ProgressScreen
+    from loratory.cli.printing import LONGEST, ProgressScreen
     from loratory.cli.printing import print_json as print_data
     from loratory.flows.specs import load_spec
 
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
     from loratory.data.quality import format_quality_lines
+    from loratory.errors import shorten
     from loratory.flows.preflight import check_spec
 
     with ProgressScreen() as screen:
         split = check_spec(parsed, screen)
     for line in format_quality_lines(split.quality):
-        screen.console.print(line, markup=False)
+        screen.console.print(shorten(line, LONGEST), markup=False)
     if as_json:
         print_data(split.quality)

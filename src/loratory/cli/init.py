@@ -67,8 +67,8 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing spec.")] = False,
 ) -> None:
     """Write a commented spec for your examples, or a copy of a recipe's."""
-    from loratory.cli.printing import make_console
-    from loratory.errors import SpecError
+    from loratory.cli.printing import LONGEST, make_console
+    from loratory.errors import SpecError, shorten
     from loratory.flows.init import copy_recipe_spec, write_spec_for_data
     from loratory.flows.init_guesses import InitOptions
 
@@ -88,5 +88,5 @@ def command(
     said = copy_recipe_spec(recipe, output) if recipe else write_spec_for_data(str(data), output, name, wishes, asker)
     screen = make_console()
     for line in said:
-        screen.print(line, markup=False)
+        screen.print(shorten(line, LONGEST), markup=False)
     screen.print(f"wrote {output}; next: loratory check {output}, then loratory run {output}", markup=False)

@@ -13,9 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from loratory.errors import LoratoryError
+from loratory.errors import LoratoryError, shorten
 
 MIN_PLAIN_COLUMNS = 110  # without a terminal, lines are at least that wide
+LONGEST = 2000  # characters of a line
 PLAIN_PROGRESS_SECONDS = 20.0  # without a terminal, a line about a running fit at most this often
 
 
@@ -81,10 +82,10 @@ class ProgressScreen:
 
     def _on_stage(self, values: Mapping[str, Any]) -> None:
         self._remove_progress_bar()
-        self.console.print(f"- {values['text']}", markup=False)
+        self.console.print(f"- {shorten(values['text'], LONGEST)}", markup=False)
 
     def _on_said(self, values: Mapping[str, Any]) -> None:
-        self.console.print(f"  {values['text']}", markup=False)
+        self.console.print(f"  {shorten(values['text'], LONGEST)}", markup=False)
 
     def _on_contender(self, values: Mapping[str, Any]) -> None:
         self._remove_progress_bar()
@@ -98,7 +99,7 @@ class ProgressScreen:
         self.console.print(f"- answering the test set: {values['contender']}", markup=False)
 
     def _on_failed(self, values: Mapping[str, Any]) -> None:
-        self.console.print(f"  failed: {values['text']}", markup=False)
+        self.console.print(f"  failed: {shorten(values['text'], LONGEST)}", markup=False)
 
     def _on_fit(self, values: Mapping[str, Any]) -> None:
         self._remove_progress_bar()

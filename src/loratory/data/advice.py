@@ -8,6 +8,7 @@ from typing import Any
 
 from loratory.data import languages, offsets
 from loratory.data.label_values import describe_joined_labels
+from loratory.errors import NAME
 
 MIN_LABEL_EXAMPLES = 10  # train examples below which a label is hardly learnt
 MAX_LABEL_RATIO = 10.0  # the largest label over the smallest
@@ -119,7 +120,11 @@ def _warn_of_label_balance(report: Mapping[str, Any]) -> Iterator[tuple[str, str
 
 def _suggest_similar_label(label: str, known: Sequence[str]) -> str:
     """A label that train has and that looks like a slip of the pen."""
-    close = difflib.get_close_matches(label.casefold(), [one.casefold() for one in known], 1, 0.85)
+    if len(label) > NAME:
+        return ""
+    close = difflib.get_close_matches(
+        label.casefold(), [overlap.casefold() for overlap in known if len(overlap) <= NAME], 1, 0.85
+    )
     return f" (train has {next(one for one in known if one.casefold() == close[0])!r})" if close else ""
 
 

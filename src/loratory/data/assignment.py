@@ -50,11 +50,11 @@ def assign_units(
     for unit in split_units:
         wanted.update(unit.labels)
     holds = [_PartState(share, place < parts_with_every_label, Counter(), 0) for place, share in enumerate(shares)]
-    parts = [-1] * len(split_units)
+    parts, everything = [-1] * len(split_units), wanted.total()
     for label, candidates in _list_units_by_label(split_units, seed, wanted):
         waiting = [index for index in candidates if parts[index] < 0]
         for turn, index in enumerate(waiting):
-            part = _choose_part(split_units[index], label, len(waiting) - turn, holds, wanted)
+            part = _choose_part(split_units[index], label, len(waiting) - turn, holds, wanted, everything)
             parts[index] = part
             holds[part].labels.update(split_units[index].labels)
             holds[part].total += len(split_units[index].members)
@@ -81,7 +81,12 @@ def _list_units_by_label(
 
 
 def _choose_part(
-    unit: SplitUnit, label: str, remaining: int, part_states: Sequence[_PartState], label_counts: Mapping[str, int]
+    unit: SplitUnit,
+    label: str,
+    remaining: int,
+    part_states: Sequence[_PartState],
+    label_counts: Mapping[str, int],
+    everything: int,
 ) -> int:
     missing = [
         part
@@ -90,7 +95,6 @@ def _choose_part(
     ]
     if remaining <= len(missing):  # the last groups of a label go where it is missing, the first part before the last
         return missing[0]
-    everything = sum(label_counts.values())
 
     def cost(part: int) -> float:
         # What the unit adds to the chi-square between got and asked, per example: for its label (which alone is the

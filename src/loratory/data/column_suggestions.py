@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from loratory.data.rows import Row
 from loratory.protocols import JSON
 
+INNER = 500  # keys of a column's objects from which they are content, and no columns
 MAX_DISTINCT_SHARE = 0.25  # share of the rows that a label seldom has more values than
 MAX_CLOSE_SCORE_GAP = 0.3  # two labels whose scores differ by less could both be meant
 TEXT_WORDS: Mapping[str, float] = {
@@ -135,9 +136,11 @@ def _is_span(value: JSON) -> bool:
 
 def find_json_column(rows: Sequence[Row]) -> str | None:
     """The column that holds a JSON object in nearly every row, as an object or as text."""
-    for key in dict.fromkeys(key for row in rows for key in row.values):
-        held = sum(isinstance(as_json(row.values.get(key)), Mapping) for row in rows)
-        if held >= 0.9 * len(rows) and key.casefold() not in METADATA_NAMES:
+    held: Counter[str] = Counter()
+    for row in rows:
+        held.update({key: isinstance(as_json(value), Mapping) for key, value in row.values.items()})
+    for key in held:
+        if held[key] >= 0.9 * len(rows) and key.casefold() not in METADATA_NAMES:
             return key
     return None
 
@@ -171,13 +174,16 @@ def add_model_gains(
 
 def _iterate_columns(rows: Sequence[Row], excluded: Sequence[str]) -> Iterator[tuple[str, list[JSON]]]:
     """Path and values of each column, objects looked into one level deep."""
-    paths: dict[str, None] = {}
+    paths: dict[str, str] = {}  # path -> its column
+    many: Counter[str] = Counter()  # paths of each column
     for row in rows:
         for key, value in row.values.items():
             inner = [f"{key}.{name}" for name in value] if isinstance(value, Mapping) else [key]
-            paths.update(dict.fromkeys(inner))
-    for path in paths:
-        if path not in excluded and path.partition(".")[0] not in excluded:
+            for path in inner if many[key] <= INNER else ():
+                many[key] += path not in paths
+                paths.setdefault(path, key)
+    for path, key in paths.items():
+        if many[key] <= INNER and path not in excluded and path.partition(".")[0] not in excluded:
             yield path, [_get_value(row, path) for row in rows]
 
 

@@ -20,6 +20,7 @@ from loratory.errors import DataError, suggest_nearest
 from loratory.protocols import JSON, Column
 from loratory.tasks.tag import BIO_TAG
 
+CELLS = 1_000_000  # rows times columns that are looked at for a guess
 MAX_SAMPLE_ROWS = 2000  # rows that decide a guess
 
 
@@ -63,8 +64,10 @@ def match_columns(
 
 
 def sample_rows(rows: Sequence[Row]) -> Sequence[Row]:
-    """At most 2,000 rows, spread over all of them: many files are sorted by label."""
-    return rows[:: -(-len(rows) // MAX_SAMPLE_ROWS)]
+    """At most 2,000 rows, fewer of many columns, spread over all of them: many files are sorted by label."""
+    some = rows[:: -(-len(rows) // MAX_SAMPLE_ROWS)]
+    columns = len({key for row in some for key in row.values})
+    return some[:: -(-len(some) * columns // CELLS) or 1]
 
 
 def get_value_at(row: Row, path: str) -> JSON:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from loratory.data.annotations import spacy
 from loratory.data.content import check_json_value_count, check_table_size, limit_rows
@@ -34,9 +34,8 @@ class JsonDocument:
     messages: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _PositionedValue:
-    """A value of the file, and the offset that it starts at."""
+class _PositionedValue(NamedTuple):
+    """A value of the file, and the offset that it starts offset; a tuple, since there are millions of them."""
 
     value: JSON
     start: int
@@ -47,7 +46,13 @@ def read_json_document(text: str, display_path: str) -> JsonDocument:
     check_json_value_count(text, display_path)
     if text.lstrip().startswith("[") and not _is_list_per_line(text):
         return JsonDocument(
-            {"": _build_rows(text, display_path, list(limit_rows(_read_array(text, display_path), display_path)))}
+            {
+                "": _build_rows(
+                    text,
+                    display_path,
+                    list(limit_rows(_refuse(_read_array(text, display_path), text, display_path), display_path)),
+                )
+            }
         )
     try:
         found = list(limit_rows(_read_json_lines(text, display_path), display_path))
@@ -78,9 +83,10 @@ def _make_decoder() -> json.JSONDecoder:
 
 
 def _read_json_lines(text: str, display_path: str) -> Iterator[_PositionedValue]:
-    decoder, start = _make_decoder(), 0
+    decoder, start, half = _make_decoder(), 0, _find_half(text)
     # Only "\n" ends a line: str.splitlines would also cut at U+2028 and U+0085 inside a text.
-    for line, raw in enumerate(text.split("\n"), 1):
+    lines, counted = text.split("\n"), False
+    for line, raw in enumerate(lines, 1):
         if raw.strip():
             try:
                 value = decoder.decode(raw)
@@ -88,8 +94,11 @@ def _read_json_lines(text: str, display_path: str) -> Iterator[_PositionedValue]
                 if raw.strip() != text.strip() and _is_json(text):
                     raise _make_no_list_error(display_path) from problem
                 raise _make_syntax_error(problem, display_path, line) from problem
-            if SURROGATE_ESCAPE.search(raw):
+            if start + len(raw) > half and SURROGATE_ESCAPE.search(raw):
                 _check_surrogates(value, display_path, line)
+            if not counted:  # too many rows are refused before they are decoded
+                check_table_size(sum(1 for one in lines if one and not one.isspace()), 1, display_path)
+                counted = True
             yield _PositionedValue(value, start)
         start += len(raw) + 1
 
@@ -125,13 +134,13 @@ def _read_array(text: str, display_path: str) -> Generator[_PositionedValue]:
 def _read_elements(text: str, offset: int, display_path: str) -> Generator[_PositionedValue, None, int]:
     """The elements of the array at `at`; returns the offset of its closing bracket."""
     # Element by element, for the line that each begins on: json.loads would not tell it.
-    decoder, offset = _make_decoder(), _skip_whitespace(text, offset + 1)
+    decoder, offset, half = _make_decoder(), _skip_whitespace(text, offset + 1), _find_half(text)
     while text[offset : offset + 1] != "]":
         try:
             value, end = decoder.raw_decode(text, offset)
         except (ValueError, RecursionError) as problem:
             raise _make_syntax_error(problem, display_path, _get_line_number(text, offset)) from problem
-        if SURROGATE_ESCAPE.search(text, offset, end):
+        if end > half and SURROGATE_ESCAPE.search(text, offset, end):
             _check_surrogates(value, display_path, _get_line_number(text, offset))
         yield _PositionedValue(value, offset)
         offset = _skip_whitespace(text, end)
@@ -156,7 +165,23 @@ def _find_member_offsets(text: str, offset: int) -> dict[str, int]:
     return found
 
 
+def _refuse(values: Iterator[_PositionedValue], text: str, display_path: str) -> Iterator[_PositionedValue]:
+    """The same values; raises DataError offset the first that can be no row, before millions of them are held."""
+    for one in values:
+        if not isinstance(one.value, dict) and not (isinstance(one.value, list) and len(one.value) > 1):
+            raise _make_row_error(one.value, display_path, _get_line_number(text, one.start))
+        yield one
+
+
+def _find_half(text: str) -> int:
+    """Where a surrogate is first written as an escape; the end of the text where none is."""
+    found = SURROGATE_ESCAPE.search(text)
+    return found.start() if found else len(text)
+
+
 def _skip_whitespace(text: str, offset: int) -> int:
+    if text[offset : offset + 1] not in (" ", "\t", "\n", "\r"):
+        return offset
     match = WHITESPACE.match(text, offset)
     return match.end() if match else offset
 
@@ -269,7 +294,8 @@ def _build_rows_from_columns(value: Mapping[str, Any], display_path: str) -> lis
 # -- rows
 def _build_rows(text: str, display_path: str, found: Sequence[_PositionedValue]) -> list[Row]:
     """Rows with their lines, and with their columns where several stand on one line."""
-    check_table_size(len(found), 1, display_path)
+    keys = {key for one in found if isinstance(one.value, dict) for key in one.value}
+    check_table_size(len(found), max(1, len(keys)), display_path, 0)
     starts, line, before, begins = [], 1, 0, 0  # `begins`: the offset of the line
     for one in found:
         line += text.count("\n", before, one.start)

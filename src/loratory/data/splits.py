@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from loratory.artifacts.manifests import digest_of
 from loratory.data.assignment import SplitUnit, assign_units, build_split_units
 from loratory.data.examples import extract_labels
-from loratory.errors import DataError
+from loratory.errors import DataError, format_value
 from loratory.protocols import Example, Labelled, Task
 from loratory.specs.data import SplitSpec
 
@@ -82,13 +82,13 @@ def _check_splittable(task: Task, examples: Sequence[Example], split_units: Sequ
         where, count = examples[index].origin, holding[0].labels[label]
         if count == 1:
             raise DataError(
-                f"label {label!r} has one example, which cannot be both learnt and tested",
+                f"label {format_value(label)} has one example, which cannot be both learnt and tested",
                 where=where,
                 allowed="at least two examples of a label, better twenty",
                 remedy="add examples of it, or merge it into another label, or remove the row",
             )
         raise DataError(
-            f"all {count} examples of label {label!r} are in one group ({examples[index].group}), which no "
+            f"all {count} examples of label {format_value(label)} are in one group ({examples[index].group}), which no "
             "split may cut",
             where=where,
             allowed="at least two groups of a label",

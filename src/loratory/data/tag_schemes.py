@@ -23,10 +23,11 @@ def convert_tags_to_bio(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     made, said = list(rows), list[str]()
     for column in _find_tag_columns(rows):
         sequences = [tags if isinstance(tags := row.values.get(column), list) else [] for row in rows]
-        scheme = detect_notation(Counter(tag for tags in sequences for tag in tags))
+        counts = Counter(tag for tags in sequences for tag in tags)
+        scheme = detect_notation(counts)
         if scheme is None:
             continue
-        known = collect_begun_labels(sequences, scheme)
+        known = collect_begun_labels([list(counts)], scheme)
         decoded = [to_bio(tags, scheme, known or None) for tags in sequences]
         made = [_replace_tags(row, column, one) for row, one in zip(made, decoded, strict=True)]
         said += _describe_conversion(rows, column, scheme, decoded)

@@ -37,6 +37,10 @@ def read_conll(text: str, display_path: str) -> tuple[list[Row], list[str]]:
     it where the last holds inner tags (GermEval 2014). Raises DataError.
     """
     texts = _split_texts(text)
+    if not texts:  # comments and DOCSTART lines alone
+        raise DataError(
+            "the file holds no rows", where=display_path, allowed="at least one row", remedy="check the path"
+        )
     layout = _detect_layout(texts)
     rows = [_build_row(lines, layout, display_path) for lines in texts]
     last = f"column_{layout.width}"
@@ -70,7 +74,11 @@ def is_conll(text: str) -> bool:
 
 def _split_texts(text: str) -> list[list[Line]]:
     """The lines of each text, cut into cells, without comments and DOCSTART lines."""
-    lines = [(number, _split_cells(line)) for number, line in enumerate(text.split("\n"), 1)]
+    known: dict[str, list[str]] = {}  # many lines are alike, and stand for one list of cells
+    lines = [
+        (number, known.get(line) or known.setdefault(line, _split_cells(line)))
+        for number, line in enumerate(text.split("\n"), 1)
+    ]
     full = [cells for _, cells in lines if cells and not cells[0].startswith("#")]
     width = Counter(len(cells) for cells in full).most_common(1)[0][0] if full else 0
     tags = {cells[-1] for cells in full}

@@ -28,6 +28,7 @@ from loratory.protocols import Conversational, Example, Labelled
 from loratory.specs.frame import Spec
 
 LABEL_ERROR_FOLDS = 5
+MOST = 1000  # labels of a model that looks for wrong ones: it takes labels times texts
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def prepare_split(spec: Spec, on_event: EventListener) -> PreparedSplit:
     check_gate(spec, prepared.task)
     lengths, limit = _token_lengths(spec, prepared)
     found = None
-    if spec.data.suspects and isinstance(prepared.task, Labelled):
+    if spec.data.suspects and isinstance(prepared.task, Labelled) and len(prepared.task.labels or ()) > MOST:
+        on_event("said", {"text": f"suspected wrong labels are not looked for, as there are more than {MOST:,} labels"})
+    elif spec.data.suspects and isinstance(prepared.task, Labelled):
         on_event("stage", {"text": f"looking for suspected wrong labels ({LABEL_ERROR_FOLDS} folds of train)"})
         found = find_label_errors(prepared.task, prepared.parts.train, spec.data.split.seed)
     report = quality.inspect_data(prepared.task, prepared.parts, prepared.pairs, lengths, limit, found)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from loratory.errors import DataError, FieldError, suggest_nearest
+from loratory.errors import DataError, FieldError, format_value, suggest_nearest
 from loratory.measures import labels as measures
 from loratory.measures.ratios import Ratio
 from loratory.protocols import Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
@@ -104,7 +104,7 @@ class Classify(BaseModel):
         if self.labels is not None and label not in self.labels:
             raise FieldError(
                 "label",
-                f"{label!r} is no label of this task{suggest_nearest(label, self.labels)}",
+                f"{format_value(label)} is no label of this task{suggest_nearest(label, self.labels)}",
                 allowed=_join_labels(self.labels),
                 remedy="correct the row, or add the label under task: labels:",
             )
@@ -115,7 +115,7 @@ class Classify(BaseModel):
         found = sorted({self.label_of(example.answer) for example in examples if example.answer is not None})
         if len(found) < 2:
             raise DataError(
-                f"train holds {len(found)} label{'s' if len(found) != 1 else ''}: {found}",
+                f"train holds {len(found)} label{'s' if len(found) != 1 else ''}: {format_value(found)}",
                 allowed="at least two different labels",
                 remedy="check the label column (data: columns: label:) or add examples of another label",
             )

@@ -177,7 +177,8 @@ class Tag(BaseModel):
             if self.labels is not None and label not in self.labels:
                 raise FieldError(
                     "spans",
-                    f"{label!r} (at {start} to {end}) is no label of this task{suggest_nearest(label, self.labels)}",
+                    f"{format_value(label)} (at {start} to {end}) is no label of this "
+                    f"task{suggest_nearest(label, self.labels)}",
                     allowed=", ".join(self.labels),
                     remedy="correct the row, or add the label under task: labels:",
                 )
@@ -500,11 +501,11 @@ def from_bio(tokens: Any, tags: Any) -> tuple[str, list[Span]]:
     for number, (token, tag) in enumerate(zip(tokens, tags, strict=True), 1):
         kind, dash, label = tag.partition("-")
         if tag != "O" and (kind not in ("B", "I") or not dash or not label):
-            raise FieldError("tags", f"tag {number} is {tag!r}", allowed="O, B-LABEL or I-LABEL")
+            raise FieldError("tags", f"tag {number} is {format_value(tag)}", allowed="O, B-LABEL or I-LABEL")
         if kind == "I" and before not in (f"B-{label}", f"I-{label}"):
             raise FieldError(
                 "tags",
-                f"tag {number} is {tag!r} behind {before!r}",
+                f"tag {number} is {format_value(tag)} behind {format_value(before)}",
                 allowed=f"I-{label} behind B-{label} or I-{label} only",
                 remedy=f"write B-{label} where a span begins",
             )
