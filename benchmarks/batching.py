@@ -71,14 +71,17 @@ class Writing:
 
     def refilled(self) -> list[Any]:
         """Who ends makes room for the next."""
-        scribe, pens = self.trunk.create_generator(), [self.trunk.create_sequence(request) for request in self.requests]
-        coming = list(pens[::-1])
-        while coming or not scribe.is_done:
-            room = ROWS - sum(pen.is_active for pen in scribe.sequences)
+        generator, sequences = (
+            self.trunk.create_generator(),
+            [self.trunk.create_sequence(request) for request in self.requests],
+        )
+        coming = list(sequences[::-1])
+        while coming or not generator.is_done:
+            room = ROWS - sum(sequence.is_active for sequence in generator.sequences)
             if coming and room:
-                self.trunk.add_sequences(scribe, [coming.pop() for _ in range(min(room, len(coming)))], True)
-            scribe.step()
-        return [pen.to_generation() for pen in pens]
+                self.trunk.add_sequences(generator, [coming.pop() for _ in range(min(room, len(coming)))], True)
+            generator.step()
+        return [sequence.to_generation() for sequence in sequences]
 
     def block(self, way: Callable[[], list[Any]]) -> dict[str, Any]:
         """All of them, once."""

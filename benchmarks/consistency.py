@@ -43,8 +43,8 @@ def measured(spec: Any, consistency: Any, seed: int) -> dict[str, Any]:
     training = resolve_auto_options(spec.training, probe.load_or_measure())
     context = FitContext(seed, run_locally, NoCheckpoints(), ActivationCache(run_locally), training)
     started = time.monotonic()
-    lessons = TrainSet(split.parts.train, split.parts.validation)
-    made = regime.fit(split.task, lessons, TorchBackbonePool().get_base(contender.base or spec.base), context)
+    train_set = TrainSet(split.parts.train, split.parts.validation)
+    made = regime.fit(split.task, train_set, TorchBackbonePool().get_base(contender.base or spec.base), context)
     seconds = time.monotonic() - started
     found = measure_under_stress(made, StressRequest(spec.stress or StressSpec(), spec.evidence, split.parts.test))
     scores = split.task.summarise(predict_and_score(made, split.parts.test, run_locally).sum_counts())

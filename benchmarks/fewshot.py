@@ -56,15 +56,15 @@ def fitted(name: str, train: Any, data: Path, seed: int, epochs: int) -> dict[st
 
     regime, options = CONTENDERS[name]
     task = Classify().resolve_options(train)
-    lessons = TrainSet(train, read(data / "valid")[::4])
+    train_set = TrainSet(train, read(data / "valid")[::4])
     training = resolve_auto_options(TrainingSpec(epochs=epochs, batch_examples=16), probe.load_or_measure())
     context = FitContext(seed, run_locally, NoCheckpoints(), ActivationCache(run_locally), training)
     started = time.perf_counter()
-    made = load_named("regimes", regime)(**options).fit(task, lessons, trunk(), context)
+    made = load_named("regimes", regime)(**options).fit(task, train_set, trunk(), context)
     seconds = time.perf_counter() - started
     accuracy = [
         task.summarise(predict_and_score(made, part, run_locally).sum_counts())["accuracy"]
-        for part in (lessons.validation, read(data / "test"))
+        for part in (train_set.validation, read(data / "test"))
     ]
     return {"validation": accuracy[0], "test": accuracy[1], "seconds": round(seconds, 1)}
 

@@ -271,8 +271,8 @@ def ours(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> Non
 
     options = {"epochs": 1000, "batch_examples": ROWS, **way}
     training = resolve_auto_options(TrainingSpec(**options), probe.load_or_measure())
-    trunk, (task, examples) = TorchBackbonePool().get_base(base), lessons(count)
-    lengths = [len(page.ids) for page in material(trunk, task, examples)]
+    backbone, (task, examples) = TorchBackbonePool().get_base(base), lessons(count)
+    lengths = [len(page.ids) for page in material(backbone, task, examples)]
     steps = (
         [lengths[i] for part in batch for i in part]
         for epoch in range(training.epochs)
@@ -280,7 +280,7 @@ def ours(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> Non
     )
     report = reporting(Gate(pipe), steps, lambda: {"settings": training.model_dump()})
     context = FitContext(1, run_locally, NoCheckpoints(), ActivationCache(run_locally), training, report)
-    Lora(rank=RANK, alpha=ALPHA).fit(task, TrainSet(examples, examples[:1]), trunk, context)
+    Lora(rank=RANK, alpha=ALPHA).fit(task, TrainSet(examples, examples[:1]), backbone, context)
 
 
 def stock(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> None:
@@ -321,8 +321,8 @@ def sft_trainer(base: str, count: int, way: Mapping[str, Any], folder: str) -> A
 
     from loratory.models.trunks import TorchBackbonePool
 
-    trunk, (task, examples) = TorchBackbonePool().get_base(base), lessons(count)
-    made = material(trunk, task, examples)
+    backbone, (task, examples) = TorchBackbonePool().get_base(base), lessons(count)
+    made = material(backbone, task, examples)
     masks = [[0] * (len(page.ids) - page.loss_tokens) + [1] * page.loss_tokens for page in made]
     rows = Dataset.from_dict({"input_ids": [list(page.ids) for page in made], "completion_mask": masks})
     arguments = SFTConfig(
@@ -330,7 +330,7 @@ def sft_trainer(base: str, count: int, way: Mapping[str, Any], folder: str) -> A
         logging_strategy="no", per_device_train_batch_size=ROWS, num_train_epochs=1000, max_length=None,
         completion_only_loss=True, **way,
     )  # fmt: skip
-    targets, _ = trunk.find_target_modules()
+    targets, _ = backbone.find_target_modules()
     config = LoraConfig(task_type="CAUSAL_LM", r=RANK, lora_alpha=ALPHA, target_modules=list(targets))
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(base)

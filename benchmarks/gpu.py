@@ -94,10 +94,10 @@ def ours(shape: str, device: str, packed: bool) -> Callable[[Sequence[tuple[int,
 
     model = whole_model(shape, device)
     base = Base(shape, Path(), "causal", "last", shape, {}, VerifiedFiles(Path(), {}))
-    trunk = TorchBackbone(model, Ids(), base, device)  # type: ignore[arg-type]
-    targets, _ = trunk.find_target_modules()
+    backbone = TorchBackbone(model, Ids(), base, device)  # type: ignore[arg-type]
+    targets, _ = backbone.find_target_modules()
     config = {"r": RANK, "lora_alpha": 2 * RANK, "lora_dropout": 0.0, "target_modules": list(targets)}
-    live = trunk.make_trainable(config, compute_config=ComputeConfig("bf16", "fused"))
+    live = backbone.make_trainable(config, compute_config=ComputeConfig("bf16", "fused"))
     optimizer = torch.optim.AdamW(list(live.trainable_parameters().values()), fused=True)
 
     def step(batch: Sequence[tuple[int, ...]]) -> None:

@@ -42,7 +42,7 @@ def measured(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, list[flo
     from loratory.specs.training import TrainingSpec
     from loratory.training.checkpoints import NoCheckpoints
 
-    remembered, trunk = ActivationCache(run_locally), TorchBackbonePool().get_base("minilm")
+    remembered, backbone = ActivationCache(run_locally), TorchBackbonePool().get_base("minilm")
     splits = {}
     for clean in (False, True):
         data = spec.data.model_copy(update={"clean": clean})
@@ -57,7 +57,7 @@ def measured(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, list[flo
         rows = found.setdefault(name, {"validation": [], "calibration": []})
         for seed in range(1, seeds + 1):
             context = FitContext(seed, run_locally, NoCheckpoints(), remembered, training)
-            made = regime.fit(split.task, TrainSet(split.parts.train, split.parts.validation), trunk, context)
+            made = regime.fit(split.task, TrainSet(split.parts.train, split.parts.validation), backbone, context)
             for part, scores in rows.items():
                 totals = predict_and_score(made, getattr(split.parts, part), run_locally).sum_counts()
                 scores.append(split.task.summarise(totals)["accuracy"])

@@ -62,8 +62,8 @@ def ours(data: str, mark: float, layers: str, epochs: int) -> dict[str, Any]:
             device="cpu",
         )
 
-    lessons = TrainSet(ready.parts.train, ready.parts.validation)
-    regime.fit(ready.task, lessons, TorchBackbonePool().get_base("minilm"), context(1))
+    train_set = TrainSet(ready.parts.train, ready.parts.validation)
+    regime.fit(ready.task, train_set, TorchBackbonePool().get_base("minilm"), context(1))
     return {"settings": {"lora": regime.model_dump(), "training": training.model_dump()}, **outcome(history, mark)}
 
 

@@ -58,7 +58,7 @@ def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str,
     texts = [" ".join(chance.choices(WORDS, k=tokens - 2)) for _ in range(examples)]
     made = tuple(Example({"text": t}, {"label": names[i % labels]}) for i, t in enumerate(texts))
     training = resolve_auto_options(TrainingSpec(epochs=1, max_tokens=512), probe.load_or_measure())
-    trunk = TorchBackbonePool().get_base("minilm")
+    backbone = TorchBackbonePool().get_base("minilm")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     started = time.perf_counter()
     times: list[float] = []
@@ -71,7 +71,7 @@ def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str,
 
     context = FitContext(1, run_locally, NoCheckpoints(), ActivationCache(run_locally), training, report)
     try:
-        Lora(layers=layers).fit(Classify(labels=names), TrainSet(made, made[:1]), trunk, context)
+        Lora(layers=layers).fit(Classify(labels=names), TrainSet(made, made[:1]), backbone, context)
     except Enough:
         pass
     seconds = times[-1] - times[0]

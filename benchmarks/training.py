@@ -115,10 +115,10 @@ def ours(pipe: Connection, data: str, settings: Mapping[str, Any]) -> None:
     ready = prepared(data)
     training = resolve_auto_options(TrainingSpec(epochs=1000, **settings.get("training", {})), probe.load_or_measure())
     regime = Lora(**settings.get("lora", {}))
-    trunk = TorchBackbonePool().get_base("minilm")
+    backbone = TorchBackbonePool().get_base("minilm")
     gate, remembered = Gate(pipe), ActivationCache(run_locally)
     task, train = ready.task, ready.parts.train
-    rows = trunk.tokenizer.encode_batch([task.text(e.input) for e in train], training.max_tokens)
+    rows = backbone.tokenizer.encode_batch([task.text(e.input) for e in train], training.max_tokens)
     lengths = [len(ids) for ids, _ in rows]
     caching = Caching(remembered)
     steps = (
@@ -132,11 +132,11 @@ def ours(pipe: Connection, data: str, settings: Mapping[str, Any]) -> None:
         return {"settings": about, "caching_seconds": caching.seconds}
 
     report = reporting(gate, steps, facts)
-    lessons = TrainSet(train, ready.parts.validation[:1])
+    train_set = TrainSet(train, ready.parts.validation[:1])
     regime.fit(
         task,
-        lessons,
-        trunk,
+        train_set,
+        backbone,
         FitContext(
             1,
             run_locally,
@@ -151,7 +151,7 @@ def ours(pipe: Connection, data: str, settings: Mapping[str, Any]) -> None:
 
 
 class Caching:
-    """Remembered states, with the seconds that the lower layers took."""
+    """ActivationCache states, with the seconds that the lower layers took."""
 
     def __init__(self, remembered: Any) -> None:
         self._remembered, self.seconds = remembered, 0.0
@@ -287,8 +287,8 @@ def weights(data: str) -> int:
     from loratory.models.architectures import find_layers
     from loratory.models.trunks import TorchBackbonePool
 
-    trunk = TorchBackbonePool().get_base("minilm")
-    _, layers = find_layers(trunk.model, trunk.depth)
+    backbone = TorchBackbonePool().get_base("minilm")
+    _, layers = find_layers(backbone.model, backbone.depth)
     return sum(part.weight.numel() for part in layers.modules() if isinstance(part, nn.Linear))
 
 

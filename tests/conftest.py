@@ -48,7 +48,7 @@ def base_of(tmp_path_factory: pytest.TempPathFactory) -> BasePathOf:
 
 @pytest.fixture(scope="session")
 def trunk_of(base_of: BasePathOf) -> BackboneOf:
-    """The shared trunk of a family; a test that would change it is wrong."""
+    """The shared backbone of a family; a test that would change it is wrong."""
     known: dict[str, TorchBackbone] = {}
 
     def loaded(family: str) -> TorchBackbone:

@@ -1,4 +1,4 @@
-"""Servers for tests: predictors whose answers are foretold, a trunk that can be held up, a caller without HTTP."""
+"""Servers for tests: predictors whose answers are foretold, a backbone that can be held up, a caller without HTTP."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INTENTS = Classify(labels=("card", "cash", "login"))
 THREATS = Classify(labels=("BENIGN", "INJECTION", "JAILBREAK"))
 PERSONAL = Tag(labels=("EMAIL", "PHONE"))
 INFER, ADMIN = "lk_infer", "lk_admin"
-FAILING_TEXT = "poison"  # a text at which a Bench fails
+FAILING_TEXT = "poison"  # a text at which a FakeBackbone fails
 
 
 def predict_by_keyword(task: Any, input: Input) -> Prediction:
@@ -53,7 +53,7 @@ def _spans(task: Tag, text: str) -> Prediction:
 
 @dataclass(eq=False)
 class FakePredictor:
-    """A predictor that needs no trunk."""
+    """A predictor that needs no backbone."""
 
     task: Any
     answers: Callable[[Any, Input], Prediction] = predict_by_keyword
@@ -64,7 +64,7 @@ class FakePredictor:
 
 @dataclass(eq=False)
 class FakeBackbone:
-    """Stands where a trunk does: notes what it is given, and may be held up."""
+    """Stands where a backbone does: notes what it is given, and may be held up."""
 
     name: str = "bench"
     digest: str = "bench"
@@ -91,7 +91,7 @@ class FakeBackbone:
 
 @dataclass(eq=False)
 class PlannablePredictor:
-    """A predictor that asks a Bench once."""
+    """A predictor that asks a FakeBackbone once."""
 
     task: Any
     network: Network

@@ -20,7 +20,7 @@ from loratory.tasks.classify import Classify
 from loratory.training.checkpoints import NoCheckpoints
 
 BasePathOf = Callable[[str], Path]  # a family to the folder of its tiny base
-BackboneOf = Callable[[str], TorchBackbone]  # a family to its shared trunk
+BackboneOf = Callable[[str], TorchBackbone]  # a family to its shared backbone
 BASE_CONFIG = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 WIDE_CONFIG = {
     **BASE_CONFIG,
@@ -223,7 +223,7 @@ def save_causal_model(
 
 
 def load_backbone_from(folder: Path) -> TorchBackbone:
-    """A fresh trunk of a folder."""
+    """A fresh backbone of a folder."""
     return load_backbone(describe_base(str(folder), folder))
 
 

@@ -284,7 +284,7 @@ class Backbone(Protocol):
 
 
 class BackbonePool(Protocol):
-    """Where predictors find their trunks again: one instance per digest and process."""
+    """Where predictors find their backbones again: one instance per digest and process."""
 
     def get(self, name: str, digest: str, files: VerifiedFiles) -> Backbone:
         """The base called `name` with that digest; `files` are the artifact's, which may carry its own copy."""
@@ -296,7 +296,7 @@ class Adapter:
 
     config: Mapping[str, JSON]  # stock PEFT fields, allowlisted
     tensors: Mapping[str, Tensor]  # PEFT's own keys, without the adapter's name
-    first_layer: int  # below it the trunk is untouched: cacheable, shareable
+    first_layer: int  # below it the backbone is untouched: cacheable, shareable
     digest: str
 
 
@@ -306,7 +306,7 @@ class Network:
 
     backbone: Backbone
     adapter: Adapter | None = None
-    head: nn.Module | None = None  # (states float[B, T, D], mask bool[B, T]) -> outputs; None: the trunk's own
+    head: nn.Module | None = None  # (states float[B, T, D], mask bool[B, T]) -> outputs; None: the backbone's own
 
 
 @dataclass(frozen=True)
@@ -321,7 +321,7 @@ class EncodeRequest:
 class ScoreRequest:
     """A request for the log-probability of each of some continuations of a prompt: float64[C], natural logarithms.
 
-    The network's head is not asked: the trunk's own output layer speaks.
+    The network's head is not asked: the backbone's own output layer speaks.
     """
 
     network: Network
@@ -376,7 +376,9 @@ InferenceRequest = EncodeRequest | ScoreRequest | GenerateRequest
 
 
 class RequestRunner(Protocol):
-    """Do this work, with whatever else is waiting for the same trunk; raises Late after `by` (monotonic seconds)."""
+    """Do this work, with whatever else is waiting for the same backbone; raises DeadlineExceeded after `by`
+    (monotonic seconds).
+    """
 
     def __call__(self, requests: Sequence[InferenceRequest], deadline: float | None = None) -> list[Any]: ...
 
@@ -406,7 +408,9 @@ class CheckpointStore(Protocol):
 
 
 class Activations(Protocol):
-    """Outputs of frozen trunks, content-addressed by (trunk, what, ids), shared by contenders, seeds and trials."""
+    """Outputs of frozen backbones, content-addressed by (backbone, what, ids), shared by contenders, seeds and
+    trials.
+    """
 
     def compute_pooled(self, backbone: Backbone, pooling: str, rows: Sequence[TokenIds]) -> Tensor:
         """Pooled final states, float32[N, D], in the order of `rows`."""
@@ -431,13 +435,13 @@ class FitContext:
     device: str = "cpu"
 
 
-Start = Any  # a Trunk, another contender's Predictor, or None
+Start = Any  # a Backbone, another contender's Predictor, or None
 
 
 class Regime(Protocol):
     """A way to make a predictor."""
 
-    adapts: ClassVar[bool]  # whether it changes the trunk's weights: what "fine-tune" means in a verdict
+    adapts: ClassVar[bool]  # whether it changes the backbone's weights: what "fine-tune" means in a verdict
     tunable: ClassVar[str | None]  # the option that validation trials vary, by factors
     seeded: ClassVar[bool]  # whether another seed gives another fit
 
@@ -452,7 +456,7 @@ class PreflightChecks(Protocol):
     """A capability of regimes: what `fit` would refuse is told before anything is fitted. Both raise LoratoryError."""
 
     def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
-        """Of the base's architecture and the options. `trunk` is a trunk without weights (models/skeletons.py).
+        """Of the base's architecture and the options. `backbone` is a backbone without weights (models/skeletons.py).
 
         The task may be one whose labels are not known yet; nothing may be run.
         """

@@ -103,7 +103,7 @@ FITS = [*_found(), *(Fit(name, *about) for name, about in MORE.items())]
 
 @cache
 def trunk(kind: str) -> TorchBackbone:
-    """A tiny trunk, shared by all fits of this process; one that changes it spoils the others, and they tell."""
+    """A tiny backbone, shared by all fits of this process; one that changes it spoils the others, and they tell."""
     with TemporaryDirectory() as folder:
         where = Path(folder) / kind
         return load_backbone_from(save_base(where, "bert") if kind == "encoder" else save_causal_model(where, "qwen3"))

@@ -234,7 +234,8 @@ def learn(most):
                     lambda indices: losses(weight, indices), torch.ones(64), lambda: {"accuracy": 0.0}, "accuracy", 1)
     try:
         with explained("toy"):
-            facts = train(course, make_context(report=lambda event, values: said.append(1) if event == "said" else None))
+            report = lambda event, values: said.append(1) if event == "said" else None
+            facts = train(course, make_context(report=report))
     except OutOfMemory:
         return "refused"
     return f"{facts['steps']} {facts['halvings'] == len(said)} {facts['halvings']}"

@@ -119,7 +119,7 @@ def test_what_is_loaded_later_is_ready_before_it_is_seen(
     assert said[-1] == "other answers in int8: no validation texts of other to try int8 on"
     assert network_of(service) in sessions_of(server)
     server.load_service("plain", str(RUN))
-    assert len(said) == 2  # of a task without a trunk there is nothing to say
+    assert len(said) == 2  # of a task without a backbone there is nothing to say
     assert answers(server) == first
     server.registry.register(replace(service, name="tiny"))
     second = answers(server)

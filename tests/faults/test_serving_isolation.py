@@ -1,4 +1,6 @@
-"""Many adapters on one trunk: nobody is answered by another's, whatever is replaced meanwhile, and served = offline."""
+"""Many adapters on one backbone: nobody is answered by another's, whatever is replaced meanwhile, and served =
+offline.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ TEXTS = (*make_corpus()[::6], "hello", "cash", "what now, my card was blocked; t
 
 @dataclass
 class Home:
-    """One base twice: what is served, and what answers offline meanwhile (a trunk belongs to one thread at a time)."""
+    """One base twice: what is served, and what answers offline meanwhile (a backbone belongs to one thread at a
+    time).
+    """
 
     served: TorchBackbone
     offline: TorchBackbone

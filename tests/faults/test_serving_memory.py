@@ -51,7 +51,7 @@ PATH = "/v1/tasks/intent/predict"
 
 @dataclass(eq=False)
 class Short(FakeBackbone):
-    """A trunk that has no memory for more than so many texts in a pass, or for the next passes at all."""
+    """A backbone that has no memory for more than so many texts in a pass, or for the next passes at all."""
 
     most: int = 1000
     without: int = 0  # of the next passes

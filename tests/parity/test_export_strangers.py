@@ -162,7 +162,7 @@ def test_an_export_cuts_as_the_fit_whatever_was_read_last(fits: Fits, tmp_path: 
 
 
 def test_a_copy_of_the_base_reads_as_much_as_the_base(fits: Fits, tmp_path: Path) -> None:
-    """Two fits on one base that is gone share the trunk of the first's copy, which was cut for the first alone."""
+    """Two fits on one base that is gone share the backbone of the first's copy, which was cut for the first alone."""
     short, long = fits("bert", "labels", "pooled", 64), fits("bert", "labels", "pooled", 256)
     pool = TorchBackbonePool()
     for number, (encoder, folder) in enumerate((short, long)):

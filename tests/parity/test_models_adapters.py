@@ -1,4 +1,4 @@
-"""Adapters on shared trunks: alone = mixed = saved = merged = stock PEFT, for every family."""
+"""Adapters on shared backbones: alone = mixed = saved = merged = stock PEFT, for every family."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ def test_a_decoder_does_not_see_what_comes_later(trunk_of: BackboneOf, family: s
     assert float((short - long).abs().max()) < 1e-5
 
 
-# ---- one run, many trunks
+# ---- one run, many backbones
 def test_requests_of_several_trunks_come_back_in_order(trunk_of: BackboneOf) -> None:
     trunks = [trunk_of("bert"), trunk_of("llama")] * 3
     rows = [trunk.tokenizer.encode(text)[0] for trunk, text in zip(trunks, TEXTS, strict=True)]

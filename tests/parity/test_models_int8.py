@@ -1,4 +1,4 @@
-"""Int8 sessions: near the trunk, each row alone exactly as in any company, and gone with those who ask them."""
+"""Int8 sessions: near the backbone, each row alone exactly as in any company, and gone with those who ask them."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def opened(trunk: Any, regime: Any, ways: ComputeConfig) -> Any:
-    """A trunk in training, its adapter the same one each time and of some effect."""
+    """A backbone in training, its adapter the same one each time and of some effect."""
     torch.manual_seed(3)
     if isinstance(regime, Full):
         return trunk.make_trainable(full_finetuning=True, compute_config=ways)
@@ -149,7 +149,7 @@ def losses_and_answers(regime: Any, trunk: Any, **training: Any) -> tuple[list[f
         ("bert", Lora(rank=4, dropout=0.2)),
         ("bert", Lora(rank=4, layers="top-1")),  # from remembered lower layers
         ("bert", Full()),
-        ("bert", Head(head="stock")),  # nothing of the trunk learns
+        ("bert", Head(head="stock")),  # nothing of the backbone learns
         ("llama", Lora(rank=4, head="pooled")),
     ],
 )

@@ -34,7 +34,7 @@ def marked(text: str) -> Example:
 
 def lessons() -> TrainSet:
     made = [marked(f"{opening} {words}") for listed in TOPICS.values() for words in listed for opening in OPENINGS]
-    return TrainSet(made, made[::2])  # whether it generalises is not asked of a trunk of random weights
+    return TrainSet(made, made[::2])  # whether it generalises is not asked of a backbone of random weights
 
 
 SLOW = pytest.mark.slow

@@ -254,7 +254,7 @@ def test_bart_is_taken_in(tmp_path: Path) -> None:
 
 def test_an_architecture_that_cannot_be_taken_in_names_what_can_be_done(tmp_path: Path) -> None:
     folder = configured(tmp_path / "xlnet", "XLNet", d_model=32, n_layer=2, n_head=4, d_inner=48)
-    problem = refused(folder, "does not work on its trunk's final states alone, so it cannot be taken in")
+    problem = refused(folder, "does not work on its backbone's final states alone, so it cannot be taken in")
     assert "base:" in problem.remedy
     assert "head: pooled" not in problem.remedy
     assert describe_base(str(folder), folder).kind == "encoder"  # what the remedy says can be done

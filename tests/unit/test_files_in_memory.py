@@ -83,13 +83,13 @@ SHRINK = """
 import sys, os, torch
 from pathlib import Path
 from loratory.models.bases import describe_base
-from loratory.models.trunks import load_backbone
+from loratory.models.backbones import load_backbone
 from loratory.protocols import EncodeRequest, Network
 folder = Path(sys.argv[1])
-trunk = load_backbone(describe_base("tiny", folder))
+backbone = load_backbone(describe_base("tiny", folder))
 for file in folder.glob("*.*"):
     os.truncate(file, 0)
-print(trunk.encode([EncodeRequest(Network(trunk), (2, 5, 6, 3))])[0].sum().isfinite().item())
+print(backbone.encode([EncodeRequest(Network(backbone), (2, 5, 6, 3))])[0].sum().isfinite().item())
 """
 
 

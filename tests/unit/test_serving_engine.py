@@ -1,4 +1,4 @@
-"""What waits for one trunk is answered together; what nobody waits for any more is not computed."""
+"""What waits for one backbone is answered together; what nobody waits for any more is not computed."""
 
 from __future__ import annotations
 
@@ -369,7 +369,7 @@ def test_requests_of_a_test_are_characters() -> None:
     assert encode_characters("ab") == (97, 98)
 
 
-# -- what needs no trunk
+# -- what needs no backbone
 def slowly(seconds: float) -> Any:
     def work(task: Any, input: Input) -> Prediction:
         time.sleep(seconds)

@@ -278,7 +278,7 @@ HELD = ("/v1/tasks/a/predict", "/v1/tasks/a/generate", "/v1/predict", "/predict/
 
 @pytest.mark.parametrize("path", [*HELD, "/api/v1/classify/batch"])
 def test_what_could_not_be_answered_in_time_is_not_read(tmp_path: Path, path: str) -> None:
-    """None of its bytes has come yet; what needs no trunk is answered as ever."""
+    """None of its bytes has come yet; what needs no backbone is answered as ever."""
 
     async def run() -> None:
         bench = FakeBackbone()

@@ -587,7 +587,7 @@ def test_clients_do_not_learn_where_a_base_lies(tmp_path: Path) -> None:
         reply = send_request(app, "GET", path)
         assert reply.status == 200
         assert b"secret" not in reply.body, path
-    assert 'loratory_trunk_texts{trunk="tiny"} 3.0' in send_request(app, "GET", "/metrics").body.decode()
+    assert 'loratory_trunk_texts{backbone="tiny"} 3.0' in send_request(app, "GET", "/metrics").body.decode()
     listed = send_request(app, "GET", "/v1/models").json["data"]
     assert {"id": "tiny", "root": "tiny", "parent": None} in [
         {key: one[key] for key in ("id", "root", "parent")} for one in listed

@@ -454,7 +454,7 @@ def test_traffic_counts_the_last_minute(server: Server, client: TestClient) -> N
 def test_a_quiet_server_says_so(client: TestClient) -> None:
     page = client.get("/page/traffic").text
     assert "Nothing was asked in the last minute." in page
-    assert "No trunk was asked yet." in page
+    assert "No backbone was asked yet." in page
     assert "<rect" not in page
 
 

@@ -14,7 +14,7 @@ from loratory.protocols import Example, Input, Labelled, Spanned
 def perturb_example(task: Any, example: Example, perturbation: Perturbation, seed: int) -> Example | None:
     """The example with its text perturbed and its expected spans moved; None where nothing can be changed.
 
-    Raises Unfit for a task without labels or spans, or one whose text is no field of its input.
+    Raises UnsupportedTask for a task without labels or spans, or one whose text is no field of its input.
     """
     changed = perturbation(task.text(example.input), seed, find_expected_spans(task, example))
     if changed is None:
@@ -24,13 +24,13 @@ def perturb_example(task: Any, example: Example, perturbation: Perturbation, see
 
 
 def find_expected_spans(task: Any, example: Example) -> Sequence[TextSpan]:
-    """Where the expected spans of an example are; nowhere for a task of labels. Raises Unfit."""
+    """Where the expected spans of an example are; nowhere for a task of labels. Raises UnsupportedTask."""
     check_comparable(task)
     return [(start, end) for start, end, _ in task.spans_of(example.answer)] if isinstance(task, Spanned) else ()
 
 
 def check_comparable(task: Any) -> None:
-    """Raises Unfit for a task whose answers cannot be compared."""
+    """Raises UnsupportedTask for a task whose answers cannot be compared."""
     if not isinstance(task, (Labelled, Spanned)):
         raise UnsupportedTask(
             f"a task of the kind {task.kind} answers neither with a label nor with spans",
@@ -46,7 +46,9 @@ def move_spans(task: Any, answer: Any, changed: PerturbedText) -> Any:
 
 
 def replace_text(task: Any, input: Input, text: str) -> Input:
-    """The input with another text, wherever the task keeps it. Raises Unfit where it is no field of the input."""
+    """The input with another text, wherever the task keeps it. Raises UnsupportedTask where it is no field of the
+    input.
+    """
     before = task.text(input)
     fields = [name for name, value in input.items() if value == before]
     made = {**input, **dict.fromkeys(fields, text)}

@@ -26,7 +26,7 @@ class ContenderResult:
     name: str
     regime: str
     base: str | None
-    is_fine_tuned: bool  # changes the trunk's weights: what "fine-tune" means in a verdict
+    is_fine_tuned: bool  # changes the backbone's weights: what "fine-tune" means in a verdict
     fits: tuple[Fit, ...]
     shipped_seed: int  # seed of the fit chosen on validation
     size: ParameterCount

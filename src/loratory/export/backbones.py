@@ -87,21 +87,27 @@ def _build_encoder(names: Sequence[str], sources: ModelSources, head: HeadDescri
     """Nothing in the folder is executed. Raises ArtifactError where the head does not fit the names or the backbone."""
     form = OUTPUT_ADAPTERS[head.form]
     task: Any = (Classify if head.form == "labels" else Tag)(labels=form.parse_labels(names))
-    trunk = _load_backbone(sources, head)
-    own: Any = form.build_head(head.kind, task, trunk)
+    backbone = _load_backbone(sources, head)
+    own: Any = form.build_head(head.kind, task, backbone)
     tensors = read_tensors(head.files, HEAD_WEIGHTS_FILE)
     try:
         load_head_tensors(own, tensors)
     except Exception as problem:
         raise ArtifactError(
-            f"the head does not fit {len(names)} outputs of states of {trunk.width}: {str(problem).splitlines()[-1]}",
+            f"the head does not fit {len(names)} outputs of states of {backbone.width}: "
+            f"{str(problem).splitlines()[-1]}",
             where=str(head.files.folder / HEAD_WEIGHTS_FILE),
             remedy="check that labels.json, the head and the weights are of one export",
         ) from problem
     check_finite(own, head.files.folder / HEAD_WEIGHTS_FILE)
-    check_finite(trunk.model, sources.model)
+    check_finite(backbone.model, sources.model)
     made = Encoder(
-        task, head.form, Network(trunk, None, own), trunk.tokenizer.max_length, trained_parameters=0, owns_backbone=True
+        task,
+        head.form,
+        Network(backbone, None, own),
+        backbone.tokenizer.max_length,
+        trained_parameters=0,
+        owns_backbone=True,
     )
     check_answers(made, sources.model)
     return made
@@ -111,10 +117,10 @@ def _load_backbone(sources: ModelSources, head: HeadDescription) -> TorchBackbon
     """The backbone with its adapter, if any, merged in."""
     base = replace(describe_base(str(sources.model), sources.files(sources.model)), kind="encoder")
     base = replace(base, pooling=head.pooling or base.pooling)
-    trunk = load_backbone(base)
+    backbone = load_backbone(base)
     if sources.adapter is None:
-        return trunk
+        return backbone
     files = sources.files(sources.adapter)
     digest = digest_of([base.digest, files.digest(adapters.WEIGHTS_FILE)])[:16]
-    model = adapters.merge_adapter(trunk.model, adapters.read_adapter(files))
-    return TorchBackbone(model, trunk.tokenizer, replace(base, digest=digest))
+    model = adapters.merge_adapter(backbone.model, adapters.read_adapter(files))
+    return TorchBackbone(model, backbone.tokenizer, replace(base, digest=digest))

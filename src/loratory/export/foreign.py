@@ -112,7 +112,7 @@ def import_classifier(names: Sequence[str], sources: ModelSources, scheme: str |
             f"weights are missing: {', '.join(sorted(missing)[:4])}",
             where=str(sources.model),
             allowed="a whole classifier of texts or tokens",
-            remedy=f"a trunk without its head cannot answer: export the head too, or {USE_AS_BASE_REMEDY}",
+            remedy=f"a backbone without its head cannot answer: export the head too, or {USE_AS_BASE_REMEDY}",
         )
     check_finite(model, sources.adapter or sources.model)
     trunk_model = getattr(model, model.base_model_prefix)
@@ -120,9 +120,9 @@ def import_classifier(names: Sequence[str], sources: ModelSources, scheme: str |
     head = _reorder_head(model, names, form.list_output_names(task), tokenizer.pad_token_id, form.stock_names.per_token)
     digest = digest_of([base.digest, adapter.digest(adapters.WEIGHTS_FILE) if adapter else ""])[:16]
     described: Base = replace(base, digest=digest, kind="encoder")
-    trunk = TorchBackbone(trunk_model, tokenizer, described)
+    backbone = TorchBackbone(trunk_model, tokenizer, described)
     predictor = Encoder(
-        task, name, Network(trunk, None, head), tokenizer.max_length, trained_parameters=0, owns_backbone=True
+        task, name, Network(backbone, None, head), tokenizer.max_length, trained_parameters=0, owns_backbone=True
     )
     check_answers(predictor, sources.model)
     return predictor
@@ -131,7 +131,7 @@ def import_classifier(names: Sequence[str], sources: ModelSources, scheme: str |
 def _reorder_head(model: Any, names: Sequence[str], outputs: Sequence[str], pad: int, tokens: bool) -> StockHead:
     """The model's head with its outputs in the order of `outputs`; one that it lacks is never given.
 
-    Raises ArtifactError where the architecture has a head that does not work on its trunk's states.
+    Raises ArtifactError where the architecture has a head that does not work on its backbone's states.
     """
     try:
         given = StockHead(model.config, names, pad, tokens)
@@ -140,7 +140,8 @@ def _reorder_head(model: Any, names: Sequence[str], outputs: Sequence[str], pad:
         raise ArtifactError(
             f"{problem.problem}, so it cannot be taken in",
             where=str(model.config.model_type),
-            allowed="a classifier whose head reads the trunk's final states (BERT, DeBERTa, ALBERT, BART, Llama, ...)",
+            allowed="a classifier whose head reads the backbone's final states (BERT, DeBERTa, ALBERT, BART, "
+            "Llama, ...)",
             remedy=USE_AS_BASE_REMEDY,
         ) from problem
     own = model.state_dict()

@@ -46,26 +46,26 @@ def write_merged_causal(folder: Path, predictor: Decoder) -> None:
 
     The merge is done in float32, from the full-precision base, and rounded once.
     """
-    trunk: Any = predictor.network.backbone.unquantized  # type: ignore[attr-defined]
-    whole = copy.deepcopy(trunk.whole).to("cpu")
-    merged = adapters.merge_adapter(trunk.model, predictor.network.adapter).to("cpu")
+    backbone: Any = predictor.network.backbone.unquantized  # type: ignore[attr-defined]
+    whole = copy.deepcopy(backbone.whole).to("cpu")
+    merged = adapters.merge_adapter(backbone.model, predictor.network.adapter).to("cpu")
     whole.base_model.load_state_dict(merged.state_dict())
     whole.to(torch.bfloat16).save_pretrained(folder)
-    trunk.tokenizer.save(folder)
+    backbone.tokenizer.save(folder)
 
 
 def write_stock_encoder(folder: Path, predictor: Encoder, merge: bool) -> None:
-    """A folder of stock transformers: the trunk (adapter merged in or not), tokenizer, names of the outputs, and head.
+    """A folder of stock transformers: backbone (adapter merged in or not), tokenizer, names of the outputs, and head.
 
     With a head that a stock class has it opens wholly in that class. With another (pooled, or a layer on every token of
     an architecture whose own is another) it is a backbone for AutoModel whose config.json speaks of no outputs, and the
     head lies beside it as head.safetensors. head.json says how texts are read, README.md how the folder is opened.
     """
-    trunk: Any = predictor.network.backbone.unquantized  # type: ignore[attr-defined]
+    backbone: Any = predictor.network.backbone.unquantized  # type: ignore[attr-defined]
     form, head = OUTPUT_ADAPTERS[predictor.output_adapter_name], predictor.stock_head
     names = form.list_output_names(predictor.task)
-    model = adapters.merge_adapter(trunk.model, predictor.network.adapter if merge else None).to("cpu")
-    config = build_labelled_config(trunk.config, names, trunk.tokenizer.pad_token_id, form.stock_names.per_token)
+    model = adapters.merge_adapter(backbone.model, predictor.network.adapter if merge else None).to("cpu")
+    config = build_labelled_config(backbone.config, names, backbone.tokenizer.pad_token_id, form.stock_names.per_token)
     if head is not None:
         with torch.random.fork_rng(devices=[]):
             _load_stock_weights(build_task_model(config, form.stock_names.per_token), head, model).save_pretrained(
@@ -83,7 +83,7 @@ def write_stock_encoder(folder: Path, predictor: Encoder, merge: bool) -> None:
 
 
 def _load_stock_weights(whole: Any, head: StockHead, backbone: Any) -> Any:
-    """The stock classifier with the trunk's and the head's weights; the trunk may have a pooler that it lacks."""
+    """The stock classifier with the backbone's and the head's weights; the backbone may have a pooler that it lacks."""
     tensors = collect_head_tensors(head)
     given = {f"{head.prefix}.{name}": t for name, t in backbone.state_dict().items()} | dict(tensors)
     missing = whole.load_state_dict(given, strict=False).missing_keys

@@ -84,7 +84,7 @@ class RouterFit:
 
 
 def check_router_fit(predictor: Predictor, task: str | None) -> RouterFit:
-    """The fit as the router's task; raises Unfit with what would mend it."""
+    """The fit as the router's task; raises UnsupportedTask with what would mend it."""
     if not isinstance(predictor, Encoder) or predictor.network.adapter is None:
         raise UnsupportedTask(
             "the router's layout holds a LoRA adapter with its head, and this contender has none",
@@ -122,13 +122,13 @@ def _choose_router_task(form: str, task: str | None) -> str:
 
 def list_export_notes(fit: RouterFit) -> list[str]:
     """What whoever exports should know."""
-    trunk: Any = fit.encoder.network.backbone
+    backbone: Any = fit.encoder.network.backbone
     said = []
     if fit.model_type not in ARCHITECTURE_NAMES:
         said.append(
             f"the router opens {', '.join(ARCHITECTURE_NAMES)}: it would take a folder of {fit.model_type} for a BERT"
         )
-    if trunk.unquantized is not trunk:
+    if backbone.unquantized is not backbone:
         said.append("the fit was measured over a quantised base, and is merged from the base in full precision")
     return said
 
@@ -224,9 +224,11 @@ def max_probability_difference(folder: Path, fit: RouterFit) -> float:
 
     opener = getattr(transformers, OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.auto_class)
     model = opener.from_pretrained(str(folder), trust_remote_code=False, use_safetensors=True).eval()
-    trunk: Any = fit.encoder.network.backbone
-    rows = [ids for ids, _ in trunk.tokenizer.encode_batch(_make_probe_texts(fit.output_names), fit.encoder.max_tokens)]
-    network = replace(fit.encoder.network, backbone=trunk.full)
+    backbone: Any = fit.encoder.network.backbone
+    rows = [
+        ids for ids, _ in backbone.tokenizer.encode_batch(_make_probe_texts(fit.output_names), fit.encoder.max_tokens)
+    ]
+    network = replace(fit.encoder.network, backbone=backbone.full)
     ours: Sequence[Tensor] = run_locally([EncodeRequest(network, ids) for ids in rows])
     apart = 0.0
     for ids, one in zip(rows, ours, strict=True):

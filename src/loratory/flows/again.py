@@ -33,7 +33,7 @@ def _rebuild_locked(folder: Path, on_event: EventListener) -> Path:
     values, lines = load_yaml(file)
     spec = parse_spec(values, make_parser(file, lines), folder)
     split = load_prepared(spec, open_artifact(folder / "data"))
-    bench = RunContext(
+    context = RunContext(
         spec,
         split,
         folder / "contenders",
@@ -50,9 +50,9 @@ def _rebuild_locked(folder: Path, on_event: EventListener) -> Path:
         if row["status"] == "failed":
             failures[contender.name] = row["failure"]
         else:
-            folders = {seed: bench.folder / contender.name / f"seed-{seed}" for seed in row["seeds"]}
+            folders = {seed: context.folder / contender.name / f"seed-{seed}" for seed in row["seeds"]}
             fitted[contender.name] = FittedContender(contender, folders, row["shipped_seed"], row["trials"])
-    write_results(bench, RunPaths(folder), fitted, failures)
+    write_results(context, RunPaths(folder), fitted, failures)
     return folder / "report.html"
 
 

@@ -45,7 +45,7 @@ class RemoteAnswerer:
                 yield asked, prediction_from_answer(one), facts
 
     def stream(self, input: Input, on_token: Callable[[str], None]) -> None:
-        """The answer to one input, heard while it is written, and a line's end. Raises Unfit, ServerError."""
+        """The answer to one input, heard while it is written, and a line's end. Raises UnsupportedTask, ServerError."""
         if not self.can_stream:
             raise UnsupportedTask(
                 f"{self.name} does not write its answer", where="--stream", allowed="a task that writes"

@@ -46,7 +46,7 @@ def isolate_failure(on_event: EventListener, name: str, failures: dict[str, Lora
 
 
 def fit_contender(context: RunContext, contender: Contender) -> FittedContender:
-    """All fits of one contender; what is on disk already is kept. Raises Stopped, and LoratoryError when no fit held.
+    """All fits of one contender; what is on disk is kept. Raises RunInterrupted, LoratoryError when no fit held.
 
     Only what diverged is not tried again by the next run: anything else may have been mended meanwhile.
     """

@@ -1,4 +1,4 @@
-"""What a server's trunks compute in: as asked, or as the runs' own validation texts allow."""
+"""What a server's backbones compute in: as asked, or as the runs' own validation texts allow."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ProgressPrinter = Callable[[str], None]
 
 @dataclass(frozen=True)
 class PrecisionChoice:
-    """What a trunk's products are computed in, and why."""
+    """What a backbone's products are computed in, and why."""
 
     trunk: str
     precision: str
@@ -38,32 +38,33 @@ class PrecisionChoice:
 def select_precisions(
     spec: ServerSpec, services: Collection[Service], pool: Any, threads: int, report: ProgressPrinter
 ) -> list[PrecisionChoice]:
-    """Of each trunk that answers first for a task. It is tried on texts that no fit was made of.
+    """Of each backbone that answers first for a task. It is tried on texts that no fit was made of.
 
-    Raises LoratoryError where a trunk cannot compute as asked.
+    Raises LoratoryError where a backbone cannot compute as asked.
     """
     from loratory.models.precision import choose_precision
 
     by_trunk: dict[str, tuple[Any, list[Service]]] = {}
     for service in services:
-        if (trunk := backbone_of(service.stages[0].predictor)) is not None:
-            by_trunk.setdefault(trunk.digest, (trunk, []))[1].append(service)
+        if (backbone := backbone_of(service.stages[0].predictor)) is not None:
+            by_trunk.setdefault(backbone.digest, (backbone, []))[1].append(service)
     if spec.precision == "int8":
         told = {one: quantize_service(one, threads, report) for one in services}
-        whys = [(trunk.name, "; ".join(told[one] for one in mine)) for trunk, mine in by_trunk.values()]
+        whys = [(backbone.name, "; ".join(told[one] for one in mine)) for backbone, mine in by_trunk.values()]
         return [PrecisionChoice(name, "int8", f"as asked; {why}") for name, why in whys]
     if spec.precision != "auto":
         pool.set_precision(spec.precision)
-        return [PrecisionChoice(trunk.name, spec.precision, "as asked") for trunk, _ in by_trunk.values()]
+        return [PrecisionChoice(backbone.name, spec.precision, "as asked") for backbone, _ in by_trunk.values()]
     if choose_precision("auto", "cpu") == "fp32":
         return [
-            PrecisionChoice(trunk.name, "fp32", "this machine is no faster in bf16") for trunk, _ in by_trunk.values()
+            PrecisionChoice(backbone.name, "fp32", "this machine is no faster in bf16")
+            for backbone, _ in by_trunk.values()
         ]
-    return [_try_bf16(trunk, mine) for trunk, mine in by_trunk.values()]
+    return [_try_bf16(backbone, mine) for backbone, mine in by_trunk.values()]
 
 
 def _try_bf16(backbone: Any, services: Sequence[Service]) -> PrecisionChoice:
-    """Leaves the trunk in bf16 where the answers stay the same."""
+    """Leaves the backbone in bf16 where the answers stay the same."""
     from loratory.models.execution import run_locally
 
     texts = {
@@ -103,7 +104,7 @@ def _read_validation_examples(service: Service, max_examples: int) -> list[Examp
 
 
 def quantize_service(service: Service, threads: int, report: ProgressPrinter) -> str:
-    """Let every stage of a task that has a trunk answer in int8; what became of the answers of the first,
+    """Let every stage of a task that has a backbone answer in int8; what became of the answers of the first,
     nothing where that has none.
 
     Lanes may be at work meanwhile. Raises LoratoryError where a base cannot, or too many answers change.
@@ -114,13 +115,13 @@ def quantize_service(service: Service, threads: int, report: ProgressPrinter) ->
         if backbone_of(stage.predictor) is not None:
             int8.prepare_int8(unwrap_predictor(stage.predictor).network, INT8_GRAPH_FOLDER, threads, report)
     predictor = service.stages[0].predictor
-    if (trunk := backbone_of(predictor)) is None:
+    if (backbone := backbone_of(predictor)) is None:
         return ""
     examples = _read_validation_examples(service, VALIDATION_TEXTS)
     if not examples:
         return f"no validation texts of {service.name} to try int8 on"
     inputs = [example.input for example in examples]
-    before, after = (predictor.predict(inputs, _make_encode_runner(one)) for one in (trunk.clone_fp32(), trunk))
+    before, after = (predictor.predict(inputs, _make_encode_runner(one)) for one in (backbone.clone_fp32(), backbone))
     same = sum(a.answer == b.answer for a, b in zip(before, after, strict=True))
     if len(inputs) - same > max((1 - MIN_INT8_AGREEMENT) * len(inputs), MAX_CHANGED_ANSWERS):
         raise SpecError(
@@ -135,7 +136,7 @@ def quantize_service(service: Service, threads: int, report: ProgressPrinter) ->
 
 
 def _make_encode_runner(backbone: Any) -> RequestRunner:
-    """`run` for requests to encode, whichever trunk they name."""
+    """`run` for requests to encode, whichever backbone they name."""
 
     def run(requests: Sequence[InferenceRequest], deadline: float | None = None) -> list[Any]:
         return backbone.encode(requests)  # type: ignore[no-any-return]

@@ -155,7 +155,7 @@ class LocalAnswerer:
         return ((asked, made, {}) for asked, made in predict_batches(self.predictor, inputs))
 
     def stream(self, input: Input, on_token: Callable[[str], None]) -> None:
-        """The answer to one input, heard while it is written, and a line's end. Raises Unfit."""
+        """The answer to one input, heard while it is written, and a line's end. Raises UnsupportedTask."""
         stream_answer(self.predictor, input, on_token)
 
 
@@ -167,7 +167,9 @@ def open_local(source: Path, contender: str | None) -> Iterator[LocalAnswerer]:
 
 
 def stream_answer(predictor: Predictor, input: Input, on_token: Callable[[str], None]) -> Prediction:
-    """The answer to one input, heard while it is written, and a line's end. Raises Unfit where nothing is written."""
+    """The answer to one input, heard while it is written, and a line's end. Raises UnsupportedTask where nothing
+    is written.
+    """
     if not isinstance(predictor, GenerativePredictor):
         raise UnsupportedTask(
             "this contender does not write its answer", where="--stream", allowed="a base that writes"

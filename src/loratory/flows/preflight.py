@@ -27,7 +27,7 @@ BASE_REMEDY = "choose another base: or take it off the ladder"
 
 @dataclass(frozen=True)
 class LadderBases:
-    """The bases of a ladder by name, and their trunks without weights."""
+    """The bases of a ladder by name, and their backbones without weights."""
 
     bases: dict[str, Base] = field(default_factory=dict)
     backbones: dict[str, TorchBackbone] = field(default_factory=dict)
@@ -100,7 +100,7 @@ def _start_kind(name: str | None, ladder: LadderBases) -> str:
 
 
 def _open_skeleton(name: str, ladder: LadderBases, failed: dict[str, LoratoryError]) -> None:
-    """Make a base's trunk without weights."""
+    """Make a base's backbone without weights."""
     if name in failed:
         raise failed[name]
     if name in ladder.backbones:
@@ -128,14 +128,14 @@ def _check_contender(spec: Spec, contender: Contender, ladder: LadderBases, fail
 
 def check_fits(spec: Spec, prepared: PreparedSplit, ladder: LadderBases) -> None:
     """Refuse contenders that cannot be fitted to these examples, all of them in one error."""
-    lessons = TrainSet(prepared.parts.train, prepared.parts.validation)
+    train_set = TrainSet(prepared.parts.train, prepared.parts.validation)
     problems: dict[str, LoratoryError] = {}
     for contender in spec.ladder:
         if not isinstance(contender.options, PreflightChecks):
             continue
-        trunk = ladder.backbones[contender.base] if contender.base else None
+        backbone = ladder.backbones[contender.base] if contender.base else None
         try:
-            contender.options.check_examples(prepared.task, lessons, trunk, _preflight_context(spec, contender))
+            contender.options.check_examples(prepared.task, train_set, backbone, _preflight_context(spec, contender))
         except StorageError:
             raise
         except LoratoryError as problem:

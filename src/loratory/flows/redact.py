@@ -60,7 +60,7 @@ def make_replacement(name: str) -> tuple[Replacement, str | None]:
 def redact_inputs(
     predictor: Predictor, inputs: Iterable[Input], replacement: Replacement, labels: Sequence[str]
 ) -> Iterator[RedactedText]:
-    """Each input without the spans of these labels (none: of all), in order. Raises Unfit and DataError."""
+    """Each input without the spans of these labels (none: of all), in order. Raises UnsupportedTask and DataError."""
     task = predictor.task
     if not isinstance(task, Spanned):
         raise UnsupportedTask(

@@ -61,17 +61,17 @@ class RunPaths:
 def run_experiment(spec: Spec, paths: RunPaths, on_event: EventListener) -> dict[str, Any]:
     """The whole flow; returns the ladder, in which a contender that could not be fitted or measured keeps its reason.
 
-    Raises Stopped on Ctrl-C with everything finished kept, and LoratoryError where none is left that learns.
+    Raises RunInterrupted on Ctrl-C with everything finished kept, and LoratoryError where none is left that learns.
     """
     ledger.check_ledger()  # a place that cannot be written is told now, not after hours of training
     with paths.lock(), catch_interrupts() as stopping:
-        bench = open_run_context(spec, paths, on_event, stopping)
-        fitted, failures = _fit_all(bench)
-        _require_trained_contender(bench, fitted, failures)
-        _measure_all(bench, paths, fitted, failures)
+        context = open_run_context(spec, paths, on_event, stopping)
+        fitted, failures = _fit_all(context)
+        _require_trained_contender(context, fitted, failures)
+        _measure_all(context, paths, fitted, failures)
         fitted = {name: one for name, one in fitted.items() if name not in failures}
-        _require_trained_contender(bench, fitted, failures)
-        return write_results(bench, paths, fitted, {name: str(problem) for name, problem in failures.items()})
+        _require_trained_contender(context, fitted, failures)
+        return write_results(context, paths, fitted, {name: str(problem) for name, problem in failures.items()})
 
 
 def open_run_context(spec: Spec, paths: RunPaths, on_event: EventListener, should_stop: Any) -> RunContext:

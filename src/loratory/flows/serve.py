@@ -106,7 +106,7 @@ def load_keys(spec: ServerSpec) -> ApiKeys:
 
 @dataclass(frozen=True)
 class ArtifactServiceLoader:
-    """Reads tasks into one pool of trunks while the server runs."""
+    """Reads tasks into one pool of backbones while the server runs."""
 
     pool: Any
     spec: ServerSpec
@@ -216,8 +216,8 @@ def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None])
     for one in chosen:
         report(f"{one.trunk} computes in {one.precision}: {one.why}")
     limits = EngineLimits(spec.limits.batch_tokens, spec.limits.queue_tokens)
-    trunks = [{**asdict(one), "trunk": public_base_name(one.trunk)} for one in chosen]
-    facts = {"version": __version__, "trunks": trunks, "threads": threads}
+    backbones = [{**asdict(one), "trunk": public_base_name(one.trunk)} for one in chosen]
+    facts = {"version": __version__, "trunks": backbones, "threads": threads}
     board = ServiceRegistry(services, roles, spec.default)
     # One row has nothing to share, and a team that waits actively for its head would take the event loop's core.
     team = 1 if spec.precision == "int8" else threads

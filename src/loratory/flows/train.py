@@ -24,11 +24,11 @@ def train_contenders(
     rows = []
     failures: dict[str, LoratoryError] = {}
     with paths.lock(), catch_interrupts() as stopping:
-        bench = open_run_context(spec, paths, on_event, stopping)
+        context = open_run_context(spec, paths, on_event, stopping)
         for number, contender in enumerate(contenders, 1):
             on_event("contender", {"contender": contender.name, "number": number, "of": len(contenders)})
             with fitting.isolate_failure(on_event, contender.name, failures):
-                rows.append(_result_row(bench, fitting.fit_contender(bench, contender)))
+                rows.append(_result_row(context, fitting.fit_contender(context, contender)))
     if not rows:
         preflight.raise_problems(failures)
     return rows

@@ -36,7 +36,7 @@ def tune_contender(
 ) -> tuple[Contender, list[dict[str, Any]]]:
     """The contender with the best value of its option, and what was tried; the best trial becomes the first seed's fit.
 
-    Raises Diverged when every trial did, and Stopped.
+    Raises TrainingDiverged when every trial did, and Stopped.
     """
     count, option = context.spec.training.trials, contender.options.tunable
     if count == 1 or option is None:

@@ -1,4 +1,4 @@
-"""Names to verified weights, trunks that many predictors share, and adapters on them."""
+"""Names to verified weights, backbones that many predictors share, and adapters on them."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Outputs of frozen trunks and of their lower layers, computed once for each text and shared by whoever asks."""
+"""Outputs of frozen backbones and of their lower layers, computed once for each text and shared by whoever asks."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def allocate_states(tokens: int, width: int, dtype: torch.dtype, max_memory_byte
 
 
 class ActivationCache:
-    """Pooled states, and states that enter a layer, by the trunk's digest, what was computed, and token ids.
+    """Pooled states, and states that enter a layer, by the backbone's digest, what was computed, and token ids.
 
     Token ids stand for the text and its tokenizer at once. `lent` counts the seconds that a caller was spared because
     another had computed its rows: who reports what a fit costs adds them, so that the first one does not pay for all.

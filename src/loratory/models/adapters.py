@@ -234,7 +234,7 @@ def collect_lora_weights(model: nn.Module, adapter: Adapter) -> dict[str, tuple[
 
 
 class PeftHost:
-    """A skeleton of the trunk with guests: adapters attached by digest, applied row by row in one pass.
+    """A skeleton of the backbone with guests: adapters attached by digest, applied row by row in one pass.
 
     Guests are held weakly: one that nobody has any more leaves before the next pass. Used by one thread at a time.
     """
@@ -285,7 +285,7 @@ class PeftHost:
             self._model.requires_grad_(False)
 
     def __call__(self, adapters: Sequence[Adapter | None], **inputs: Any) -> Any:
-        """The trunk's output with each row under its own adapter (None: the bare trunk)."""
+        """The backbone's output with each row under its own adapter (None: the bare backbone)."""
         named = {adapter.digest: adapter for adapter in adapters if adapter}
         if not named:
             return self._base_model(**inputs)
@@ -316,7 +316,7 @@ def write_adapter(
     backbone_prefix: str = "",
     saved_modules: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """PEFT's folder. With `trunk_prefix` the keys fit the task model that holds the trunk there; `saved` are its
+    """PEFT's folder. With `trunk_prefix` the keys fit the task model that holds the backbone there; `saved` are its
     head's tensors, named by their modules in `facts["modules_to_save"]`.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,9 @@ LENGTH_KEYWORDS = ("minLength", "maxLength", "minItems", "maxItems")
 
 
 def check_schema_limits(schema: Any) -> None:
-    """Raises Unfit, with the place and the reason, for a schema that is too much, or cannot be promised to end."""
+    """Raises UnsupportedTask, with the place and the reason, for a schema that is too much, or cannot be promised
+    to end.
+    """
     if not isinstance(schema, Mapping):
         raise UnsupportedTask("the schema is no JSON object", allowed="a JSON Schema")
     try:

@@ -71,7 +71,7 @@ def is_plain_text(text: str) -> bool:
 
 
 def check_completable(schema: Schema) -> None:
-    """Raises Unfit, with the place and the reason, for a schema that cannot be promised to be closed."""
+    """Raises UnsupportedTask, with the place and the reason, for a schema that cannot be promised to be closed."""
     made = lower_schema(schema)
     _check_schema(made, made, "#", ())
 
@@ -454,7 +454,7 @@ def _check_type(kind: str, schema: Schema, root: Schema, where: str, parents: tu
 
 
 def _check_string(schema: Schema, where: str) -> None:
-    """Raises Unfit for a format that is none of ours, and a pattern that cannot be held."""
+    """Raises UnsupportedTask for a format that is none of ours, and a pattern that cannot be held."""
     if "format" in schema:
         both = "pattern" in schema
         raise UnsupportedTask(

@@ -1,4 +1,4 @@
-"""`run` offline: group requests by trunk and execute them here. A server adds waiting for company."""
+"""`run` offline: group requests by backbone and execute them here. A server adds waiting for company."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ METHODS = {
     EncodeRequest: "encode",
     ScoreRequest: "score",
     GenerateRequest: "generate",
-}  # a request's kind -> the trunk's method
+}  # a request's kind -> the backbone's method
 
 
 def run_locally(requests: Sequence[InferenceRequest], deadline: float | None = None) -> list[Any]:
-    """Execute requests of any trunks, adapters and heads; raises Late when `by` (monotonic seconds) is past."""
+    """Execute requests of any backbones, adapters and heads; raises DeadlineExceeded when `by` (monotonic
+    seconds) is past.
+    """
     out: dict[int, Any] = {}
     for do, places in group_by_backbone(requests):
         out.update(zip(places, do([requests[i] for i in places], lambda _: is_in_time(deadline)), strict=True))
@@ -27,7 +29,7 @@ def run_locally(requests: Sequence[InferenceRequest], deadline: float | None = N
 
 
 def group_by_backbone(requests: Sequence[InferenceRequest]) -> list[tuple[Callable[..., list[Any]], list[int]]]:
-    """What does the work of each trunk and kind of request, and the places of those requests."""
+    """What does the work of each backbone and kind of request, and the places of those requests."""
     groups: dict[tuple[str, str], list[int]] = {}
     for place, request in enumerate(requests):
         groups.setdefault((request.network.backbone.digest, METHODS[type(request)]), []).append(place)

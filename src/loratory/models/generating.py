@@ -140,7 +140,7 @@ class SequenceBatch:
     @property
     def active_rows(self) -> list[int]:
         """Rows with more to write."""
-        return [row for row, pen in enumerate(self.sequences) if pen.is_active]
+        return [row for row, sequence in enumerate(self.sequences) if sequence.is_active]
 
 
 class Generator:
@@ -158,7 +158,7 @@ class Generator:
     @property
     def sequences(self) -> list[TokenSequence]:
         """Of all that is being written."""
-        return [pen for rows in self._batches for pen in rows.sequences]
+        return [sequence for rows in self._batches for sequence in rows.sequences]
 
     @property
     def has_closed_batch(self) -> bool:
@@ -187,7 +187,7 @@ class Generator:
 
     def _prefill(self, sequences: Sequence[TokenSequence], share_prefixes: bool) -> Iterator[SequenceBatch]:
         """Batches with their first tokens."""
-        requests, device = [pen.request for pen in sequences], self._scorer.device
+        requests, device = [sequence.request for sequence in sequences], self._scorer.device
         lengths = [len(request.prompt) + request.max_new_tokens for request in requests]
         for prefix, places in self._scorer.plan_batches(
             requests, lengths, share_prefixes, lambda place: sequences[place].is_active
@@ -209,14 +209,17 @@ class Generator:
 
     def _advance(self, batch: SequenceBatch) -> SequenceBatch:
         """A token more of each row. Those that have ended leave when they are half of it."""
-        states = self._forward([pen.request for pen in batch.sequences], {**batch.inputs, "use_cache": True})
-        for pen, logits in zip(batch.sequences, self._scorer.lm_head(states[:, -1]).float().cpu(), strict=True):
-            if pen.is_active:
-                pen.sample_token(logits)
+        states = self._forward([sequence.request for sequence in batch.sequences], {**batch.inputs, "use_cache": True})
+        for sequence, logits in zip(batch.sequences, self._scorer.lm_head(states[:, -1]).float().cpu(), strict=True):
+            if sequence.is_active:
+                sequence.sample_token(logits)
         going = batch.active_rows
         if len(going) <= len(batch.sequences) // 2:
             batch = batch.select(going)
-        last = [self._scorer.pad_id if pen.finish_reason or not pen.ids else pen.ids[-1] for pen in batch.sequences]
+        last = [
+            self._scorer.pad_id if sequence.finish_reason or not sequence.ids else sequence.ids[-1]
+            for sequence in batch.sequences
+        ]
         return SequenceBatch(batch.sequences, _build_next_inputs(batch.inputs, last), batch.joinable)
 
 
@@ -232,14 +235,14 @@ def _join_batches(first: SequenceBatch, second: SequenceBatch) -> SequenceBatch:
         is_plain_cache(rows.inputs["past_key_values"], rows.inputs["attention_mask"].shape[1] - 1) for rows in groups
     ):
         raise ValueError("caches of this kind cannot be joined")
-    pens, stay = [*first.sequences, *second.sequences], [rows.active_rows for rows in groups]
+    sequences, stay = [*first.sequences, *second.sequences], [rows.active_rows for rows in groups]
     order = sorted(
         [*stay[0], *(len(first.sequences) + row for row in stay[1])],
-        key=lambda row: id(pens[row].request.network.adapter),
+        key=lambda row: id(sequences[row].request.network.adapter),
     )
     masks = [rows.inputs["attention_mask"] for rows in groups]
     where = torch.tensor(order, dtype=torch.long, device=masks[0].device)
-    places = where.new_full((len(pens),), len(order)).index_copy_(
+    places = where.new_full((len(sequences),), len(order)).index_copy_(
         0, where, torch.arange(len(order), device=where.device)
     )
     width = max(_count_used_columns(mask[mine]) for mask, mine in zip(masks, stay, strict=True))
@@ -253,7 +256,7 @@ def _join_batches(first: SequenceBatch, second: SequenceBatch) -> SequenceBatch:
         cache.layers.append(create_cache_layer(keys, values))
     mask = _stack_left_padded(masks, places, len(order), width, 1)
     return SequenceBatch(
-        [pens[row] for row in order], {**inputs, "attention_mask": mask, "past_key_values": cache}, True
+        [sequences[row] for row in order], {**inputs, "attention_mask": mask, "past_key_values": cache}, True
     )
 
 

@@ -31,7 +31,7 @@ COMPACT_JSON: Any = {"whitespace_flexible": False}
 
 
 def check_schema(schema: Schema) -> None:
-    """Raises Unfit for what would be refused when an answer is to be written, and MissingExtra."""
+    """Raises UnsupportedTask for what would be refused when an answer is to be written, and MissingExtra."""
     try:
         import llguidance  # noqa: F401
     except ImportError:
@@ -40,7 +40,9 @@ def check_schema(schema: Schema) -> None:
 
 
 def compile_grammar(completer: closing.JsonCompleter, vocabulary: Any) -> str:
-    """The grammar of a schema; raises Unfit where it cannot be held. The table is that of a tokenizer, or None."""
+    """The grammar of a schema; raises UnsupportedTask where it cannot be held. The table is that of a tokenizer,
+    or None.
+    """
     from llguidance import LLMatcher
 
     closing.check_completable(completer.schema)
@@ -87,7 +89,9 @@ class GrammarCompiler:
         self.tokenize, self._cache = lru_cache(MAX_CACHED_ENDINGS)(self._tokenize_bytes), GrammarCache()
 
     def create_constraint(self, schema: Schema, max_tokens: int) -> TokenConstraint:
-        """For one answer of at most `most` tokens, its end counted; raises Unfit where that cannot be promised."""
+        """For one answer of at most `most` tokens, its end counted; raises UnsupportedTask where that cannot be
+        promised.
+        """
         matcher, ends = self._cache.get(json.dumps(schema), self._compile_schema)
         guide = TokenConstraint(self, matcher.deep_copy(), ends, max_tokens)
         if len(guide.completion) + 1 > max_tokens:

@@ -1,5 +1,5 @@
-"""A trunk as an int8 graph of ONNX Runtime. It is written in a process of its own: the exporter replaces functions of
-torch while it works, which nobody else should meet, and what it imports is not needed to answer.
+"""A backbone as an int8 graph of ONNX Runtime. It is written in a process of its own: the exporter replaces functions
+of torch while it works, which nobody else should meet, and what it imports is not needed to answer.
 
 python -m loratory.models.graphs FOLDER FILE encoder|nli whole|reduced
 """

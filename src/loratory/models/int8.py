@@ -1,4 +1,4 @@
-"""Networks that answer in int8: trunk and adapter merged into a graph, which ONNX Runtime computes row by row.
+"""Networks that answer in int8: backbone and adapter merged into a graph, which ONNX Runtime computes row by row.
 
 Dynamic int8 has one scale for all activations of a tensor, so in a batch a neighbour's text would change an answer. A
 row that is always alone, without padding, gets the same states whatever else is asked. Heads stay in float32.
@@ -81,7 +81,7 @@ class RowThreads:
             one.result()
 
 
-get_row_threads = cache(RowThreads)  # for so many threads: those of a process are shared by all of its trunks
+get_row_threads = cache(RowThreads)  # for so many threads: those of a process are shared by all of its backbones
 
 
 def prepare_int8(network: Network, folder: Path, threads: int, notify: Callable[[str], None]) -> None:
@@ -89,21 +89,21 @@ def prepare_int8(network: Network, folder: Path, threads: int, notify: Callable[
 
     Raises SpecError where its base cannot, BaseModelError where the exporter fails, MissingExtra without its libraries.
     """
-    trunk: Any = network.backbone
-    if trunk.kind not in ("encoder", "nli") or trunk.config.is_encoder_decoder:
+    backbone: Any = network.backbone
+    if backbone.kind not in ("encoder", "nli") or backbone.config.is_encoder_decoder:
         raise SpecError(
-            f"{trunk.name} ({trunk.config.model_type}) cannot answer in int8",
+            f"{backbone.name} ({backbone.config.model_type}) cannot answer in int8",
             where="precision",
             allowed="int8 for encoders; auto, fp32 and bf16 for all",
             remedy="set precision: auto",
         )
-    trunk.row_threads = get_row_threads(threads)
-    if network in trunk.int8_sessions:
+    backbone.row_threads = get_row_threads(threads)
+    if network in backbone.int8_sessions:
         return
     adapter = network.adapter
-    alike = (one for other, one in trunk.int8_sessions.items() if _digest_of(other.adapter) == _digest_of(adapter))
+    alike = (one for other, one in backbone.int8_sessions.items() if _digest_of(other.adapter) == _digest_of(adapter))
     found = next(alike, None)
-    trunk.int8_sessions[network] = found or Int8Session(load_or_export_graph(trunk, adapter, folder, notify))
+    backbone.int8_sessions[network] = found or Int8Session(load_or_export_graph(backbone, adapter, folder, notify))
 
 
 def _digest_of(adapter: Adapter | None) -> str | None:

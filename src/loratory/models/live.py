@@ -1,4 +1,4 @@
-"""A trunk in training: a twin of a shared one, with the weights that learn and the ways in which it computes."""
+"""A backbone in training: a twin of a shared one, with the weights that learn and the ways in which it computes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from loratory.protocols import JSON, Adapter, Alive, EncodeRequest, ScoreRequest
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """How a trunk computes while it trains; the answers are the same within rounding, the speed is not."""
+    """How a backbone computes while it trains; the answers are the same within rounding, the speed is not."""
 
     precision: str = "fp32"  # of matrix products: fp32, bf16, fp16
     product: str = "fused"  # of an adapted layer: fused (LowRankLinear), or peft's own
@@ -29,7 +29,7 @@ class ComputeConfig:
 
 
 class TrainableBackbone:
-    """A trunk in training. The base stays in eval mode: only LoRA's dropout trains."""
+    """A backbone in training. The base stays in eval mode: only LoRA's dropout trains."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class TrainableBackbone:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     def lm_head_parameters(self) -> dict[str, nn.Parameter]:
-        """Parameters of the output layer that learn and are not the trunk's own, by name."""
+        """Parameters of the output layer that learn and are not the backbone's own, by name."""
         mine = {id(p) for p in self.model.parameters()}
         own = self.lm_head.named_parameters() if self.lm_head else ()
         return {f"voice.{name}": p for name, p in own if p.requires_grad and id(p) not in mine}
@@ -107,7 +107,7 @@ class TrainableBackbone:
         return min(self.first_layer, self.depth - 1)
 
     def _checkpoint_layers(self) -> Any:
-        """Raises Unfit where the layers cannot be computed twice; tried on two rows."""
+        """Raises UnsupportedTask where the layers cannot be computed twice; tried on two rows."""
         twin = recomputation.add_gradient_checkpointing(self.compute_model, self.depth)
         with autocast(self.compute_config.precision, self.backbone.device):
             same = recomputation.have_same_gradients(self.compute_model, twin, self._build_probe_inputs())
@@ -198,7 +198,7 @@ class TrainableBackbone:
         return adapters.extract_adapter(self.model, self.adapter_config)
 
     def to_frozen_backbone(self) -> TorchBackbone:
-        """The fully trained weights as a trunk of their own, named by a digest of what they are now."""
+        """The fully trained weights as a backbone of their own, named by a digest of what they are now."""
         model = adapters.merge_adapter(self.full_model, None).to("cpu")
         digest = adapters.digest_of_tensors(model.state_dict(), self.backbone.digest)
         base = replace(self.backbone.base, name=self.name, kind=self.kind, pooling=self.pooling, digest=digest)

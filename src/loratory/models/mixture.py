@@ -1,4 +1,4 @@
-"""A trunk with guests: many adapters over one set of weights, each row of a batch under its own, in one pass.
+"""A backbone with guests: many adapters over one set of weights, each row of a batch under its own, in one pass.
 
 PEFT mixes a batch too, with an index and a copy for every adapter in every layer. Here a guest's rows stand together,
 so a slice is enough; where hardly any two rows have the same guest, all of them are done in two batched products. What
@@ -120,7 +120,7 @@ class MultiLoraLinear(nn.Module):
 
 
 class MultiLoraModel:
-    """A second skeleton of the trunk, whose linear layers take guests. It is computed by one thread at a time.
+    """A second skeleton of the backbone, whose linear layers take guests. It is computed by one thread at a time.
 
     In bf16 the matrix products of the layers are computed in it; what is between them, and heads, in float32. An
     adapter on other than linear layers is hosted by PEFT, in float32.
@@ -157,7 +157,7 @@ class MultiLoraModel:
 
     @torch.inference_mode(False)  # what is made here outlives the pass that asks for it
     def register(self, adapter: Adapter) -> bool:
-        """Seat a guest; False where PEFT has to host it. Raises ArtifactError where it does not fit the trunk."""
+        """Seat a guest; False where PEFT has to host it. Raises ArtifactError where it does not fit the backbone."""
         if adapter not in self._registered:
             places = adapters.collect_lora_weights(self._base_model, adapter)
             if places is not None:
@@ -169,7 +169,7 @@ class MultiLoraModel:
         return self._registered[adapter]
 
     def __call__(self, adapters: Sequence[Adapter | None], **inputs: Any) -> Any:
-        """The trunk's output with each row under its own adapter (None: the bare trunk)."""
+        """The backbone's output with each row under its own adapter (None: the bare backbone)."""
         self._peft_host.detach_unused()
         hosted = [self.register(guest) for guest in dict.fromkeys(adapters) if guest]
         if not all(hosted):
@@ -221,17 +221,17 @@ class _LayerHook(nn.Module):
             return getattr(super().__getattr__("layer"), name)
 
     def forward(self, hidden_states: Tensor, *args: Any, **options: Any) -> Any:
-        floors: LayerSplit = self._layer_split
-        if self.number < floors.first_layer:
-            states = floors.states if self.number == 0 else hidden_states
-            return states if floors.extra_outputs is None else (states, *[None] * floors.extra_outputs)
-        if self.number in floors.captured_layers:
-            floors.captured[self.number] = hidden_states
-            if self.number == floors.last_layer:
+        layer_split: LayerSplit = self._layer_split
+        if self.number < layer_split.first_layer:
+            states = layer_split.states if self.number == 0 else hidden_states
+            return states if layer_split.extra_outputs is None else (states, *[None] * layer_split.extra_outputs)
+        if self.number in layer_split.captured_layers:
+            layer_split.captured[self.number] = hidden_states
+            if self.number == layer_split.last_layer:
                 raise _EarlyExit
         out = self.layer(hidden_states, *args, **options)
-        if floors.probing:
-            floors.extra_outputs = len(out) - 1 if isinstance(out, tuple) else None
+        if layer_split.probing:
+            layer_split.extra_outputs = len(out) - 1 if isinstance(out, tuple) else None
         return out
 
 

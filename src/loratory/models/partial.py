@@ -1,4 +1,4 @@
-"""A trunk cut at a layer: the states that enter it, and the layers from it on fed with such states."""
+"""A backbone cut at a layer: the states that enter it, and the layers from it on fed with such states."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def _render_pattern(node: Node) -> str:
 
 
 class _PatternParser:
-    """Reads one pattern by descent; raises Unfit."""
+    """Reads one pattern by descent; raises UnsupportedTask."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern, self.position, self.depth = pattern, 0, 0
@@ -511,7 +511,7 @@ def _determinize(node: Node, make_error: Callable[[str], UnsupportedTask]) -> Au
 
 @lru_cache(256)
 def parse_pattern(pattern: str) -> tuple[str, Automaton]:
-    """The pattern in words that every engine takes alike, anchored; and its automaton. Raises Unfit."""
+    """The pattern in words that every engine takes alike, anchored; and its automaton. Raises UnsupportedTask."""
     reader = _PatternParser(pattern)
     node = _prune(reader.parse())
     if node == NO_MATCH:

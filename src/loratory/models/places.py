@@ -25,7 +25,7 @@ def make_name_portable(name: str) -> str:
 
 
 def record_base_location(backbone: Any) -> str:
-    """What an artifact calls the base of a trunk; where a folder is meant, this machine remembers where it lies."""
+    """What an artifact calls the base of a backbone; where a folder is meant, this machine remembers where it lies."""
     made = make_name_portable(backbone.name)
     folder = Path(backbone.name).expanduser()
     if made != backbone.name and folder.is_dir():

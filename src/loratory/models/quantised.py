@@ -1,4 +1,4 @@
-"""A trunk's matrices in four bits: NF4, its scales quantised too (Dettmers et al. 2023). bitsandbytes holds them."""
+"""A backbone's matrices in four bits: NF4, its scales quantised too (Dettmers et al. 2023). bitsandbytes holds them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUANTIZATION = "nf4"
 def find_quantizable_layers(model: Any, depth: int) -> tuple[Any, list[tuple[str, nn.Linear]]]:
     """The stacked layers and the matrices in them that four bits can hold, by name; they may be on the meta device.
 
-    Raises MissingExtra without bitsandbytes, and Unfit where there is no such matrix (GPT-2 holds them transposed).
+    Raises MissingExtra without bitsandbytes, UnsupportedTask where there is no such matrix (GPT-2: transposed).
     """
     try:
         import bitsandbytes.nn.modules  # noqa: F401

@@ -1,4 +1,6 @@
-"""What an architecture can do, known from its configuration alone: trunks without weights, and trunks of few layers."""
+"""What an architecture can do, known from its configuration alone: backbones without weights, and backbones of
+few layers.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,18 @@ MAX_SHALLOW_WEIGHTS = 300_000_000  # of one that is computed: 1.2 GB
 
 
 def load_meta_backbone(base: Base) -> TorchBackbone:
-    """A trunk of the base's shape on the meta device; no weight is read. Raises BaseModelError where it cannot be one.
+    """A backbone of the base's shape on the meta device; no weight is read. Raises BaseModelError.
 
-    Target modules, layers, adapters and the tokenizer are those of the trunk; what needs a number fails.
+    Target modules, layers, adapters and the tokenizer are those of the backbone; what needs a number fails.
     """
     model = _build_model(base, load_config(base), "meta")
-    trunk = TorchBackbone(model, FastTokenizer.load(base.files, max_positions_of(model)), base, "meta")
-    _check_readable(trunk)
-    return trunk
+    backbone = TorchBackbone(model, FastTokenizer.load(base.files, max_positions_of(model)), base, "meta")
+    _check_readable(backbone)
+    return backbone
 
 
 def create_shallow_backbone(backbone: TorchBackbone) -> TorchBackbone | None:
-    """A trunk of the same architecture, two layers deep, with random weights; None where that is still too large."""
+    """A backbone of the same architecture, two layers deep, with random weights; None where that is still too large."""
     config = shorten_config(backbone.config)
     try:
         with torch.device("meta"):

@@ -53,7 +53,9 @@ class FastTokenizer:
 
     @classmethod
     def load(cls, source: Path | VerifiedFiles, positions: int | None) -> FastTokenizer:
-        """From a model folder; `positions` is how many the trunk has. Raises BaseModelError without tokenizer.json."""
+        """From a model folder; `positions` is how many the backbone has. Raises BaseModelError without
+        tokenizer.json.
+        """
         from transformers import AutoTokenizer
 
         files = open_files(source)

@@ -1,4 +1,4 @@
-"""What is tried on a trunk before it is believed: architectures differ in what they do with masks and caches."""
+"""What is tried on a backbone before it is believed: architectures differ in what they do with masks and caches."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def probe_prefix_sharing(scorer: Scorer, forward: Forward, network: Network, tre
 
 def probe_joining(scorer: Scorer, forward: Forward, network: Network) -> bool:
     """Whether who comes late, and those that are joined, write what they write alone, on short prompts."""
-    pens, alone = _create_sequences(network, 5), _create_sequences(network, 5)
-    scribe = Generator(scorer, forward)
+    sequences, alone = _create_sequences(network, 5), _create_sequences(network, 5)
+    generator = Generator(scorer, forward)
     try:
-        for late, pen in zip(pens, alone, strict=True):
-            Generator(scorer, forward).generate([pen], False)
-            scribe.add([late], joining=True)
-            scribe.step()
-        while not scribe.is_done:
-            scribe.step()
+        for late, sequence in zip(sequences, alone, strict=True):
+            Generator(scorer, forward).generate([sequence], False)
+            generator.add([late], joining=True)
+            generator.step()
+        while not generator.is_done:
+            generator.step()
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         return False
-    return [pen.ids for pen in pens] == [pen.ids for pen in alone] and _are_close(
-        _collect_log_probabilities(pens), _collect_log_probabilities(alone)
+    return [sequence.ids for sequence in sequences] == [sequence.ids for sequence in alone] and _are_close(
+        _collect_log_probabilities(sequences), _collect_log_probabilities(alone)
     )
 
 
@@ -64,9 +64,9 @@ def _generate_probe(
     scorer: Scorer, forward: Forward, network: Network, share_prefixes: bool
 ) -> tuple[list[list[int]], Tensor]:
     """The likeliest tokens behind each prompt, and the logarithms of their odds."""
-    pens = _create_sequences(network, 2)
-    Generator(scorer, forward).generate(pens, share_prefixes)
-    return [pen.ids for pen in pens], _collect_log_probabilities(pens)
+    sequences = _create_sequences(network, 2)
+    Generator(scorer, forward).generate(sequences, share_prefixes)
+    return [sequence.ids for sequence in sequences], _collect_log_probabilities(sequences)
 
 
 def _create_sequences(network: Network, max_new_tokens: int) -> list[TokenSequence]:
@@ -77,7 +77,9 @@ def _create_sequences(network: Network, max_new_tokens: int) -> list[TokenSequen
 
 
 def _collect_log_probabilities(sequences: Sequence[TokenSequence]) -> Tensor:
-    return torch.tensor([odds for pen in sequences for odds in pen.token_probabilities], dtype=torch.float64).log()
+    return torch.tensor(
+        [odds for sequence in sequences for odds in sequence.token_probabilities], dtype=torch.float64
+    ).log()
 
 
 def _are_close(found: Tensor, wanted: Tensor) -> bool:

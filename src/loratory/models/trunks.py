@@ -1,4 +1,4 @@
-"""Trunks on torch: weights that many predictors share, with guests' adapters mixed in one forward pass."""
+"""Backbones on torch: weights that many predictors share, with guests' adapters mixed in one forward pass."""
 
 from __future__ import annotations
 
@@ -100,9 +100,11 @@ class TorchBackbone:
     def __init__(self, model: Any, tokenizer: FastTokenizer, base: Base, device: str = "cpu") -> None:
         whole: Any = model.eval().requires_grad_(False).to(device)
         self.lm_head = find_lm_head(whole) if base.kind == "causal" else None
-        self.full_model = whole if self.lm_head else None  # of a base that can write: the trunk with its output layer
+        self.full_model = (
+            whole if self.lm_head else None
+        )  # of a base that can write: the backbone with its output layer
         self.model: Any = whole.base_model if base.kind == "causal" else whole
-        self.model_prefix = str(whole.base_model_prefix) if self.lm_head else ""  # where the whole holds the trunk
+        self.model_prefix = str(whole.base_model_prefix) if self.lm_head else ""  # where the whole holds the backbone
         self.tokenizer, self.base, self.device = tokenizer, base, device
         self.name, self.digest, self.kind, self.pooling = base.name, base.digest, base.kind, base.pooling
         self.config = model.config
@@ -135,11 +137,11 @@ class TorchBackbone:
         return TorchBackbone(self.full_model or self.model, self.tokenizer, self.base, self.device)
 
     def count_parameters(self) -> int:
-        """How many weights the trunk has, its output layer's included."""
+        """How many weights the backbone has, its output layer's included."""
         return sum(p.numel() for p in (self.unquantized.full_model or self.unquantized.model).parameters())
 
     def quantize(self) -> TorchBackbone:
-        """The same trunk with NF4 matrices, under a digest of its own; `full` leads back."""
+        """The same backbone with NF4 matrices, under a digest of its own; `full` leads back."""
         if self._quantized is None:
             whole = quantize_model(self.full_model or self.model, self.depth)
             base = replace(self.base, digest=f"{self.digest}+{QUANTIZATION}")
@@ -240,15 +242,15 @@ class TorchBackbone:
         Rows of the same text share the layers below the first that any of their guests changes.
         """
         levels: dict[int, list[int]] = {}
-        floors = self._get_layer_split() if self._has_shared_texts(rows, adapters) else None
+        layer_split = self._get_layer_split() if self._has_shared_texts(rows, adapters) else None
         for row, guest in enumerate(adapters):
-            level = 0 if floors is None else self.depth if guest is None else guest.first_layer
+            level = 0 if layer_split is None else self.depth if guest is None else guest.first_layer
             levels.setdefault(level if self._multi_lora.can_mix(guest) else 0, []).append(row)
         entering: dict[int, Tensor] = {}
-        if floors is not None and (upper := [row for level in levels if level for row in levels[level]]):
+        if layer_split is not None and (upper := [row for level in levels if level for row in levels[level]]):
             texts = list(dict.fromkeys(rows[row] for row in upper))
             numbers = {text: number for number, text in enumerate(texts)}
-            entering = floors.capture_layer_inputs(frozenset(levels) - {0}, self.build_inputs(texts))
+            entering = layer_split.capture_layer_inputs(frozenset(levels) - {0}, self.build_inputs(texts))
         for level, mine in levels.items():
             mine.sort(key=lambda row: id(adapters[row]))
             seated = [adapters[row] for row in mine]
@@ -293,26 +295,30 @@ class TorchBackbone:
                 out[places[row]] = output.float().cpu()
 
     def score(self, requests: Sequence[ScoreRequest], alive: Alive = is_always_alive) -> list[Tensor]:
-        """Log-probabilities float64[C] of each request's continuations; raises Unfit where the base cannot write."""
+        """Log-probabilities float64[C] of each request's continuations; raises UnsupportedTask where the base
+        cannot write.
+        """
         return self.create_scorer().score(requests, self._run_forward, self.scoring_mode(requests), alive)
 
     def generate(self, requests: Sequence[GenerateRequest], alive: Alive = is_always_alive) -> list[Generation]:
-        """Text behind each prompt, in batches; raises Unfit for a base that cannot write or a schema without end."""
-        scribe = self.create_generator()
-        pens = [self.create_sequence(request, bound(alive, place)) for place, request in enumerate(requests)]
+        """Text behind each prompt, in batches; raises UnsupportedTask for a base that cannot write or a schema
+        without end.
+        """
+        generator = self.create_generator()
+        sequences = [self.create_sequence(request, bound(alive, place)) for place, request in enumerate(requests)]
         longest = max((len(r.prompt) + r.max_new_tokens for r in requests), default=0)
-        scribe.generate(pens, len(requests) > 1 and self._supports_prefix_sharing(longest))
-        for pen in pens:
-            if pen.error:
-                raise pen.error
-        return [pen.to_generation() for pen in pens]
+        generator.generate(sequences, len(requests) > 1 and self._supports_prefix_sharing(longest))
+        for sequence in sequences:
+            if sequence.error:
+                raise sequence.error
+        return [sequence.to_generation() for sequence in sequences]
 
     def create_generator(self) -> Generator:
-        """Writes what comes, and takes in more while it writes; raises Unfit where the base cannot write."""
+        """Writes what comes, and takes in more while it writes; raises UnsupportedTask where the base cannot write."""
         return Generator(self.create_scorer(), self._run_forward)
 
     def create_sequence(self, request: GenerateRequest, is_wanted: Callable[[], bool] = lambda: True) -> TokenSequence:
-        """A request, ready to be written; raises Unfit where its schema cannot be held."""
+        """A request, ready to be written; raises UnsupportedTask where its schema cannot be held."""
         return TokenSequence(
             request,
             self._create_constraint(request),
@@ -326,11 +332,11 @@ class TorchBackbone:
 
     def add_sequences(self, generator: Generator, sequences: Sequence[TokenSequence], joining: bool) -> None:
         """Let these be written with what a scribe is writing, or as a batch of their own."""
-        longest = max(len(pen.request.prompt) + pen.request.max_new_tokens for pen in sequences)
+        longest = max(len(sequence.request.prompt) + sequence.request.max_new_tokens for sequence in sequences)
         generator.add(sequences, len(sequences) > 1 and self._supports_prefix_sharing(longest), joining)
 
     def _run_forward(self, requests: Sequence[ScoreRequest | GenerateRequest], inputs: dict[str, Any]) -> Tensor:
-        """The trunk's pass, each request under its own adapter."""
+        """The backbone's pass, each request under its own adapter."""
         return self._select_output(self._multi_lora([request.network.adapter for request in requests], **inputs))
 
     def _create_constraint(self, request: GenerateRequest) -> TokenConstraint | None:
@@ -346,7 +352,7 @@ class TorchBackbone:
         return self._grammar_compilers[end].create_constraint(request.schema, request.max_new_tokens)
 
     def create_scorer(self) -> Scorer:
-        """What scores continuations with this trunk's output layer; raises Unfit where there is none."""
+        """What scores continuations with this backbone's output layer; raises UnsupportedTask where there is none."""
         if self.lm_head is None:
             raise UnsupportedTask(
                 f"{self.name} has no output layer that it could write with", allowed="a causal language model"
@@ -438,7 +444,7 @@ class TorchBackbone:
         return architectures.has_transposed_weights(self.model, targets)
 
     def find_unknown_targets(self, targets: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Those target modules that the trunk does not have, and the names that there are."""
+        """Those target modules that the backbone does not have, and the names that there are."""
         return architectures.find_unknown_targets(self.model, targets)
 
 
@@ -568,18 +574,18 @@ def max_positions_of(model: nn.Module) -> int | None:
 
 
 class TorchBackbonePool:
-    """One trunk per digest and process; without `keep` only as long as somebody else has it."""
+    """One backbone per digest and process; without `keep` only as long as somebody else has it."""
 
     def __init__(self, device: str = "cpu", short_attention: bool = True, keep: bool = True) -> None:
         self.device, self._short_attention, self._precision = device, short_attention, "fp32"
         self._backbones: MutableMapping[str, TorchBackbone] = {} if keep else WeakValueDictionary()
 
     def get_base(self, name: str) -> TorchBackbone:
-        """The trunk of a base that a spec names."""
+        """The backbone of a base that a spec names."""
         return self.add(resolve_base(name))
 
     def add(self, base: Base) -> TorchBackbone:
-        """The trunk of a resolved base."""
+        """The backbone of a resolved base."""
         found = self._backbones.get(base.digest)
         if found is None:
             found = self._backbones[base.digest] = load_backbone(base, self.device, self._short_attention)
@@ -587,10 +593,10 @@ class TorchBackbonePool:
         return found
 
     def set_precision(self, precision: str) -> None:
-        """Answer in fp32 or bf16 from now on, with every trunk that is here or comes."""
+        """Answer in fp32 or bf16 from now on, with every backbone that is here or comes."""
         self._precision = precision
-        for trunk in list(self._backbones.values()):
-            trunk.set_precision(precision)
+        for backbone in list(self._backbones.values()):
+            backbone.set_precision(precision)
 
     def get(self, name: str, digest: str, source: Path | VerifiedFiles) -> TorchBackbone:
         """By digest: already loaded, else the artifact's own trained model/, else the base, else a copy in base_<L>/.
@@ -612,11 +618,11 @@ class TorchBackbonePool:
             copies = [top for top in inside if top.startswith("base_")]
             if not copies:
                 raise
-            trunk = self.add(self._describe_copy(name, digest, copies[0], files))
-            trunk.tokenizer.raise_max_length(
+            backbone = self.add(self._describe_copy(name, digest, copies[0], files))
+            backbone.tokenizer.raise_max_length(
                 _read_backbone_facts(files).get("limit", 0)
             )  # its files were written for one fit
-            return trunk
+            return backbone
 
     def _describe_copy(self, name: str, digest: str, inner: str, files: VerifiedFiles) -> Base:
         facts, own = _read_backbone_facts(files), files.open_subfolder(inner)
@@ -626,6 +632,6 @@ class TorchBackbonePool:
 
 
 def _read_backbone_facts(files: VerifiedFiles) -> dict[str, Any]:
-    """What an artifact says of its trunk."""
+    """What an artifact says of its backbone."""
     file = next(file for name in ("encoder", "decoder") if files.has(file := f"{name}.json"))
     return dict(files.read_json(file)["trunk"])

@@ -46,12 +46,12 @@ def find_lm_head(model: Any) -> LMHead | None:
     layer = model.get_output_embeddings()
     if layer is None:
         return None
-    voice = LMHead(layer, model.config.get_text_config())
+    lm_head = LMHead(layer, model.config.get_text_config())
     if layer.weight.is_meta:
-        return voice
+        return lm_head
     ids = torch.tensor([[1, 2, 3, 4]], device=layer.weight.device)
     states = model.base_model(input_ids=ids).last_hidden_state
-    return voice if torch.allclose(voice(states), model(input_ids=ids).logits, atol=1e-4, rtol=1e-4) else None
+    return lm_head if torch.allclose(lm_head(states), model(input_ids=ids).logits, atol=1e-4, rtol=1e-4) else None
 
 
 def pad_rows(rows: Sequence[TokenIds], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -141,7 +141,7 @@ class ScoringMode:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A trunk's means of speaking: its output layer, the id that fills rows, its device, and how it batches."""
+    """A backbone's means of speaking: its output layer, the id that fills rows, its device, and how it batches."""
 
     lm_head: LMHead
     pad_id: int

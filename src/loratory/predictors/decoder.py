@@ -62,8 +62,8 @@ class Decoder:
     @cached_property
     def chat(self) -> ChatTemplate:
         """The base's way of writing a conversation."""
-        trunk: Any = self.network.backbone
-        return ChatTemplate.from_tokenizer(trunk.tokenizer.tokenizer, trunk.name)
+        backbone: Any = self.network.backbone
+        return ChatTemplate.from_tokenizer(backbone.tokenizer.tokenizer, backbone.name)
 
     @property
     def choices(self) -> tuple[TokenIds, ...]:
@@ -84,8 +84,8 @@ class Decoder:
     @property
     def context_length(self) -> int:
         """Tokens that the base reads: of a prompt and its answer together."""
-        trunk: Any = self.network.backbone
-        return int(trunk.tokenizer.max_length)
+        backbone: Any = self.network.backbone
+        return int(backbone.tokenizer.max_length)
 
     @cached_property
     def min_answer_tokens(self) -> int:
@@ -96,30 +96,33 @@ class Decoder:
         return 1 if schema is None else self.count_shortest_answer(schema)
 
     def count_shortest_answer(self, schema: Schema) -> int:
-        """Tokens of the shortest answer of a schema, its end counted; raises Unfit where it cannot be held."""
-        trunk: Any = self.network.backbone
-        pen = trunk.create_sequence(
+        """Tokens of the shortest answer of a schema, its end counted; raises UnsupportedTask where it cannot be
+        held.
+        """
+        backbone: Any = self.network.backbone
+        sequence = backbone.create_sequence(
             GenerateRequest(self.network, (0,), self.context_length, frozenset({self.chat.end_token_id}), schema)
         )
-        return len(pen.constraint.completion) + 1
+        return len(sequence.constraint.completion) + 1
 
     @cached_property
     def max_text_tokens(self) -> int:
         """Tokens that an input's text may have; raises SpecError where the prompt leaves no room for it."""
-        trunk: Any = self.network.backbone
+        backbone: Any = self.network.backbone
         around = len(self._encode_messages({"text": "", "prompt": ""})) + self.min_answer_tokens
         left = self.context_length - around
         if left < MIN_TEXT_TOKENS:
             raise SpecError(
                 f"the prompt and the {'longest' if self.choices else 'shortest'} answer take {around} tokens: no room "
-                f"for a text in {trunk.name}, which reads {self.context_length}",
+                f"for a text in {backbone.name}, which reads {self.context_length}",
                 where="prompt, shots, writing: max_new_tokens" if self.choices else "prompt, shots",
                 remedy="give fewer shots, a shorter prompt or shorter labels, or another base",
             )
         return min(self.max_tokens, left)
 
     def encode_prompt(self, input: Input) -> TokenIds:
-        """The prompt for an input. A text that is too long is cut; raises Unfit for a conversation that leaves no token
+        """The prompt for an input. A text that is too long is cut; raises UnsupportedTask for a conversation that leaves
+        no token
         for an answer.
         """
         if self.template.truncates:
@@ -131,15 +134,15 @@ class Decoder:
     def compute_token_budget(self, prompt: TokenIds, min_tokens: int = 1) -> int:
         """Tokens that may be written behind a prompt: what was asked for, or the room that is left where that is less.
 
-        Raises Unfit where fewer than `least` are left.
+        Raises UnsupportedTask where fewer than `least` are left.
         """
-        trunk: Any = self.network.backbone
+        backbone: Any = self.network.backbone
         left = self.context_length - len(prompt)
         if left < min_tokens:
             raise UnsupportedTask(
                 f"the conversation, with the task's own prompt, takes {len(prompt)} tokens of the "
                 f"{self.context_length} that "
-                f"{trunk.name} reads, and the shortest answer takes {min_tokens}",
+                f"{backbone.name} reads, and the shortest answer takes {min_tokens}",
                 where="messages",
                 allowed=f"at most {self.context_length - min_tokens} tokens",
                 remedy="shorten the conversation; a smaller budget (max_tokens, max_new_tokens) does not help",
@@ -151,8 +154,8 @@ class Decoder:
         return len(self._encode_messages(example.input)) + max(len(self.encode_answer(example)), 1)
 
     def _truncate_text(self, text: str) -> str:
-        trunk: Any = self.network.backbone
-        ids = trunk.tokenizer.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        backbone: Any = self.network.backbone
+        ids = backbone.tokenizer.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         offsets = ids["offset_mapping"]
         return text[: offsets[self.max_text_tokens - 1][1]] if len(offsets) > self.max_text_tokens else text
 
@@ -199,8 +202,8 @@ class Decoder:
         requests = self._build_requests(inputs, request)
 
         def read(outputs: Sequence[Any]) -> list[Prediction]:
-            trunk: Any = self.network.backbone
-            found, spell = dict(zip(requests, outputs, strict=True)), trunk.tokenizer.decode
+            backbone: Any = self.network.backbone
+            found, spell = dict(zip(requests, outputs, strict=True)), backbone.tokenizer.decode
             return [
                 self.template.parse_output(self.task, input, found[place], spell)
                 if place in found
@@ -230,26 +233,28 @@ class Decoder:
         return requests
 
     def count_parameters(self) -> ParameterCount:
-        trunk: Any = self.network.backbone
+        backbone: Any = self.network.backbone
         own = self.network.adapter.tensors if self.network.adapter else {}
-        return ParameterCount(self.trained_parameters, trunk.count_parameters() + sum(t.numel() for t in own.values()))
+        return ParameterCount(
+            self.trained_parameters, backbone.count_parameters() + sum(t.numel() for t in own.values())
+        )
 
     def save(self, folder: Path) -> None:
-        trunk: Any = self.network.backbone
+        backbone: Any = self.network.backbone
         if self.network.adapter:
-            origin, licence = origin_of(trunk.name)
+            origin, licence = origin_of(backbone.name)
             facts: Mapping[str, JSON] = {
-                "base_model_name_or_path": origin or make_name_portable(trunk.name),
-                "revision": trunk.digest,
+                "base_model_name_or_path": origin or make_name_portable(backbone.name),
+                "revision": backbone.digest,
                 "base_model": origin,
                 "license": licence,
                 "task_type": "CAUSAL_LM",
                 "opener": "AutoModelForCausalLM",
                 "pipeline_tag": "text-generation",
             }
-            adapters.write_adapter(folder / "adapter", self.network.adapter, facts, trunk.model_prefix)
+            adapters.write_adapter(folder / "adapter", self.network.adapter, facts, backbone.model_prefix)
         if self.owns_backbone:
-            trunk.save(folder / "model")
+            backbone.save(folder / "model")
         self.prompt.save(folder / "prompt.yaml")
         named = {
             "wording": self.template_name,
@@ -259,10 +264,10 @@ class Decoder:
             "writing": self.writing.model_dump(mode="json"),
             "shots": [{"input": dict(shot.input), "answer": shot.answer} for shot in self.shots],
             "trunk": {
-                "name": record_base_location(trunk),
-                "digest": trunk.digest,
-                "kind": trunk.kind,
-                "pooling": trunk.pooling,
+                "name": record_base_location(backbone),
+                "digest": backbone.digest,
+                "kind": backbone.kind,
+                "pooling": backbone.pooling,
             },
             "adapter": self.network.adapter.digest if self.network.adapter else None,
             "owned": self.owns_backbone,
@@ -273,14 +278,14 @@ class Decoder:
     def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
         files = open_files(source)
         facts = files.read_json("decoder.json")
-        trunk: Any = backbones.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)
+        backbone: Any = backbones.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)
         adapter = (
-            adapters.read_adapter(files.open_subfolder("adapter"), trunk.model_prefix) if facts["adapter"] else None
+            adapters.read_adapter(files.open_subfolder("adapter"), backbone.model_prefix) if facts["adapter"] else None
         )
         return cls(
             task,
             facts["wording"],
-            Network(trunk, adapter),
+            Network(backbone, adapter),
             Prompt.parse(files.read_text("prompt.yaml"), str(files.folder / "prompt.yaml")),
             facts["max_tokens"],
             tuple(Example(shot["input"], shot["answer"]) for shot in facts["shots"]),

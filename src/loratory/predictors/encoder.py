@@ -44,7 +44,9 @@ from loratory.protocols import (
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """`learned` counts the parameters that examples changed; `owned` says that the trunk belongs to this predictor."""
+    """`learned` counts the parameters that examples changed; `owned` says that the backbone belongs to this
+    predictor.
+    """
 
     task: Any
     output_adapter_name: str
@@ -58,12 +60,12 @@ class Encoder:
     @cached_property
     def stock_head(self) -> StockHead | None:
         """The head as stock transformers has it, where a stock class computes just that."""
-        trunk: Any = self.network.backbone
+        backbone: Any = self.network.backbone
         return as_stock(
             self.network.head,
-            trunk.config,
+            backbone.config,
             OUTPUT_ADAPTERS[self.output_adapter_name].list_output_names(self.task),
-            trunk.tokenizer.pad_token_id,
+            backbone.tokenizer.pad_token_id,
         )
 
     @classmethod
@@ -84,8 +86,8 @@ class Encoder:
     @property
     def max_row_tokens(self) -> int:
         """Tokens of a row."""
-        trunk: Any = self.network.backbone
-        return int(min(self.max_tokens, trunk.tokenizer.max_length))
+        backbone: Any = self.network.backbone
+        return int(min(self.max_tokens, backbone.tokenizer.max_length))
 
     @property
     def row_overlap(self) -> int:
@@ -97,11 +99,11 @@ class Encoder:
 
         `long: ends`, which joins two parts of a text, is beyond them: they keep its beginning.
         """
-        trunk: Any = self.network.backbone
-        trunk.tokenizer.save(folder, self.max_row_tokens, self.row_overlap, padding_side="right")
+        backbone: Any = self.network.backbone
+        backbone.tokenizer.save(folder, self.max_row_tokens, self.row_overlap, padding_side="right")
 
     def save_head(self, folder: Path) -> None:
-        """The head beside a trunk, and how texts are read, for our own import."""
+        """The head beside a backbone, and how texts are read, for our own import."""
         facts: dict[str, JSON] = {
             "form": self.output_adapter_name,
             "max_tokens": self.max_row_tokens,
@@ -146,16 +148,16 @@ class Encoder:
         return [finders.apply_span_rules(self.task, self.span_rules, *one) for one in zip(texts, made, strict=True)]
 
     def count_parameters(self) -> ParameterCount:
-        trunk: Any = self.network.backbone
+        backbone: Any = self.network.backbone
         own = [self.network.adapter.tensors] if self.network.adapter else []
         extra = sum(t.numel() for tensors in (*own, self._collect_head_tensors()) for t in tensors.values())
-        return ParameterCount(self.trained_parameters, trunk.count_parameters() + extra)
+        return ParameterCount(self.trained_parameters, backbone.count_parameters() + extra)
 
     def _collect_head_tensors(self) -> Mapping[str, Any]:
         return collect_head_tensors(self.network.head) if self.network.head is not None else {}
 
     def save(self, folder: Path) -> None:
-        trunk: Any = self.network.backbone
+        backbone: Any = self.network.backbone
         head = self.network.head
         assert head is not None
         save_file(dict(self._collect_head_tensors()), folder / "head.safetensors", metadata={"format": "pt"})
@@ -165,7 +167,7 @@ class Encoder:
                 f"base_{len(OUTPUT_ADAPTERS[self.output_adapter_name].list_output_names(self.task))}",
             )
         if self.owns_backbone:
-            save_backbone(trunk.model, folder / "model")
+            save_backbone(backbone.model, folder / "model")
             self.save_tokenizer(folder / "model")
         if self.span_rules:
             finders.save_span_rules(folder / finders.SPAN_RULES_FILE, self.span_rules)
@@ -176,31 +178,31 @@ class Encoder:
             "long": self.long_text_mode,
             "learned": self.trained_parameters,
             "trunk": {
-                "name": record_base_location(trunk),
-                "digest": trunk.digest,
-                "kind": trunk.kind,
-                "pooling": trunk.pooling,
-                "limit": trunk.tokenizer.max_length,
+                "name": record_base_location(backbone),
+                "digest": backbone.digest,
+                "kind": backbone.kind,
+                "pooling": backbone.pooling,
+                "limit": backbone.tokenizer.max_length,
             },
             "adapter": self.network.adapter.digest if self.network.adapter else None,
             "prefix": self.stock_head.prefix
             if self.network.adapter and self.stock_head
-            else "",  # of the adapter's trunk
+            else "",  # of the adapter's backbone
             "owned": self.owns_backbone,
         }
         (folder / "encoder.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     def save_adapter(self, folder: Path, base: str) -> None:
         """PEFT's folder over the base of that name: a stock head makes it an adapter of the whole classifier."""
-        trunk, adapter, head, stock = (
+        backbone, adapter, head, stock = (
             self.network.backbone,
             self.network.adapter,
             self.stock_head,
             OUTPUT_ADAPTERS[self.output_adapter_name].stock_names,
         )
         assert adapter is not None
-        origin, licence = origin_of(trunk.name)
-        facts: dict[str, JSON] = {"base_model_name_or_path": base, "revision": trunk.digest}
+        origin, licence = origin_of(backbone.name)
+        facts: dict[str, JSON] = {"base_model_name_or_path": base, "revision": backbone.digest}
         facts |= {"base_model": origin, "license": licence}
         self.save_head(folder)
         if head is None:
@@ -215,14 +217,14 @@ class Encoder:
     def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
         files = open_files(source)
         facts = files.read_json("encoder.json")
-        trunk: Any = backbones.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)
-        head = OUTPUT_ADAPTERS[facts["form"]].build_head(facts["head"]["kind"], task, trunk)
+        backbone: Any = backbones.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)
+        head = OUTPUT_ADAPTERS[facts["form"]].build_head(facts["head"]["kind"], task, backbone)
         if "pooling" in facts["head"]:
             head.pooling = facts["head"]["pooling"]
-        load_head_tensors(head, read_tensors(files, "head.safetensors")).to(trunk.device)
+        load_head_tensors(head, read_tensors(files, "head.safetensors")).to(backbone.device)
         prefix = facts.get("prefix", head.prefix if isinstance(head, StockHead) else "")
         adapter = adapters.read_adapter(files.open_subfolder("adapter"), prefix) if facts["adapter"] else None
-        network, found = Network(trunk, adapter, head), finders.load_span_rules(files)
+        network, found = Network(backbone, adapter, head), finders.load_span_rules(files)
         return cls(
             task,
             facts["form"],

@@ -40,9 +40,9 @@ class Entailment:
 
     def plan(self, inputs: Sequence[Input]) -> InferencePlan:
         """One row for each text and label."""
-        trunk: Any = self.network.backbone
+        backbone: Any = self.network.backbone
         hypotheses = [self.hypothesis.format(self.task.describe(label)) for label in self.task.labels]
-        pairs = [trunk.tokenizer.encode(self.task.text(i), h)[0] for i in inputs for h in hypotheses]
+        pairs = [backbone.tokenizer.encode(self.task.text(i), h)[0] for i in inputs for h in hypotheses]
         return InferencePlan(
             [EncodeRequest(self.network, ids) for ids in pairs], lambda outputs: self._read_outputs(inputs, outputs)
         )
@@ -50,8 +50,8 @@ class Entailment:
     def _read_outputs(self, inputs: Sequence[Input], outputs: Sequence[Any]) -> list[Prediction]:
         if not inputs:
             return []
-        trunk: Any = self.network.backbone
-        logits = torch.stack(list(outputs))[:, find_entailment_index(trunk.config.id2label)]
+        backbone: Any = self.network.backbone
+        logits = torch.stack(list(outputs))[:, find_entailment_index(backbone.config.id2label)]
         odds = logits.view(len(inputs), -1).double().softmax(-1).tolist()
         return [
             self.task.from_probabilities(i, dict(zip(self.task.labels, o, strict=True)))
@@ -59,12 +59,15 @@ class Entailment:
         ]
 
     def count_parameters(self) -> ParameterCount:
-        trunk: Any = self.network.backbone
-        return ParameterCount(0, trunk.count_parameters())
+        backbone: Any = self.network.backbone
+        return ParameterCount(0, backbone.count_parameters())
 
     def save(self, folder: Path) -> None:
-        trunk = self.network.backbone
-        facts = {"hypothesis": self.hypothesis, "trunk": {"name": record_base_location(trunk), "digest": trunk.digest}}
+        backbone = self.network.backbone
+        facts = {
+            "hypothesis": self.hypothesis,
+            "trunk": {"name": record_base_location(backbone), "digest": backbone.digest},
+        }
         (folder / "entailment.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     @classmethod

@@ -195,7 +195,7 @@ OUTPUT_ADAPTERS: Mapping[str, OutputAdapter] = {
 
 
 def find_output_adapter_name(task: Task) -> str:
-    """The name of the first form whose capability the task has; raises Unfit."""
+    """The name of the first form whose capability the task has; raises UnsupportedTask."""
     for name, form in OUTPUT_ADAPTERS.items():
         if isinstance(task, form.capability):
             return name

@@ -18,7 +18,7 @@ from loratory.errors import UnsupportedTask
 from loratory.models.activations import pool_states
 
 INITIAL_SCALE = 20.0  # where a fit starts; it is learned
-HEAD_WEIGHTS_FILE, HEAD_FACTS_FILE = "head.safetensors", "head.json"  # a head beside its trunk
+HEAD_WEIGHTS_FILE, HEAD_FACTS_FILE = "head.safetensors", "head.json"  # a head beside its backbone
 HEAD_CONFIG_KEYS = ("id2label", "label2id", "num_labels", "problem_type", "finetuning_task")
 
 
@@ -76,7 +76,7 @@ class TokenHead(nn.Module):
 
 
 class FrozenStates(nn.Module):
-    """Stands where a task model's trunk stood: hands back the states that it is given as `inputs_embeds`."""
+    """Stands where a task model's backbone stood: hands back the states that it is given as `inputs_embeds`."""
 
     def __init__(self, backbone: Any) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class FrozenStates(nn.Module):
 class StockHead(nn.Module):
     """What stock transformers puts on this architecture for labels of texts, or of `tokens`, under its own names.
 
-    Raises Unfit where that head is no function of the trunk's final states.
+    Raises UnsupportedTask where that head is no function of the backbone's final states.
     """
 
     def __init__(self, config: Any, labels: Sequence[str], pad: int, per_token: bool = False) -> None:
@@ -110,12 +110,12 @@ class StockHead(nn.Module):
         self.config = build_labelled_config(config, labels, pad, per_token)
         self.model: Any = build_task_model(self.config, per_token).eval()
         self.prefix: str = self.model.base_model_prefix
-        trunk = getattr(self.model, self.prefix)
-        expected = self._run_reference(trunk)
-        setattr(self.model, self.prefix, FrozenStates(trunk))
+        backbone = getattr(self.model, self.prefix)
+        expected = self._run_reference(backbone)
+        setattr(self.model, self.prefix, FrozenStates(backbone))
         if expected is None or not self._matches_reference(*expected):
             raise UnsupportedTask(
-                f"the stock head of {self.config.model_type} does not work on its trunk's final states alone",
+                f"the stock head of {self.config.model_type} does not work on its backbone's final states alone",
                 where="head: stock",
                 remedy="set head: pooled",
             )
@@ -197,7 +197,7 @@ def build_task_model(config: Any, per_token: bool = False) -> Any:
 
 
 def make_head(kind: str, backbone: Any, labels: Sequence[str]) -> nn.Module:
-    """A fresh head of a kind for a trunk."""
+    """A fresh head of a kind for a backbone."""
     if kind == "pooled":
         return PooledHead(backbone.width, len(labels), backbone.pooling)
     head = StockHead(backbone.config, labels, backbone.tokenizer.pad_token_id)
@@ -274,10 +274,11 @@ def save_head(folder: Path, head: nn.Module, facts: Mapping[str, Any]) -> None:
 
 
 def save_backbone(model: Any, folder: Path) -> None:
-    """A trunk without a head, as AutoModel opens it.
+    """A backbone without a head, as AutoModel opens it.
 
-    Its config.json names the trunk's own class and no outputs: with labels in it stock classifiers would put a layer of
-    random weights on the trunk and answer from that. With none they have no output, and fail.
+    Its config.json names the backbone's own class and no outputs: with labels in it stock classifiers would put a
+    layer of
+    random weights on the backbone and answer from that. With none they have no output, and fail.
     """
     model.save_pretrained(folder)
     file = folder / "config.json"

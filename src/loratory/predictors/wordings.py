@@ -219,8 +219,8 @@ PROMPT_TEMPLATES: Mapping[str, PromptTemplate] = {
 
 
 def find_template_name(task: Task) -> str:
-    """The name of the first wording that suits the task; raises Unfit."""
-    for name, wording in PROMPT_TEMPLATES.items():
-        if wording.supports(task):
+    """The name of the first wording that suits the task; raises UnsupportedTask."""
+    for name, template in PROMPT_TEMPLATES.items():
+        if template.supports(task):
             return name
     raise UnsupportedTask(f"no wording puts a {task.kind} task to a causal model", allowed=", ".join(PROMPT_TEMPLATES))

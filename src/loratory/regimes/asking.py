@@ -25,9 +25,9 @@ def build_decoder(
     from loratory.predictors.prompts import Prompt
     from loratory.predictors.wordings import find_template_name
 
-    wording, writing = find_template_name(task), options.writing
-    text = Prompt.load(options.prompt, wording)
-    made = Decoder(task, wording, Network(backbone), text, context.training.max_tokens, shots, writing=writing)
+    template, writing = find_template_name(task), options.writing
+    text = Prompt.load(options.prompt, template)
+    made = Decoder(task, template, Network(backbone), text, context.training.max_tokens, shots, writing=writing)
     if made.choices or writing.max_new_tokens:
         return made
     longest = max(len(made.encode_answer(example)) for example in train_set.train)

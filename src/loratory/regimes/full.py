@@ -11,7 +11,7 @@ from loratory.regimes.headed import EncoderOptions
 
 
 class Full(EncoderOptions):
-    """The predictor owns its trunk: nothing is shared with other tasks."""
+    """The predictor owns its backbone: nothing is shared with other tasks."""
 
     adapts: ClassVar[bool] = True
     tunable: ClassVar[str | None] = "learning_rate"

@@ -21,7 +21,7 @@ MIN_VALIDATOR_PRECISION = (
 
 
 class EncoderOptions(BaseModel):
-    """Options of a regime that trains a head together with its trunk."""
+    """Options of a regime that trains a head together with its backbone."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")

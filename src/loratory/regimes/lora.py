@@ -63,7 +63,7 @@ class Lora(EncoderOptions):
         return made
 
     def build_adapter_config(self, backbone: Any, context: FitContext) -> dict[str, JSON]:
-        """The adapter's PEFT configuration on this trunk; says so when the architecture is unknown."""
+        """The adapter's PEFT configuration on this backbone; says so when the architecture is unknown."""
         targets, known = (
             backbone.find_target_modules() if self.targets == "auto" else (self._check_targets(backbone), True)
         )
@@ -72,7 +72,7 @@ class Lora(EncoderOptions):
                 "said",
                 {
                     "text": f"{backbone.config.model_type} is not in the table of architectures: adapting "
-                    f"every linear layer of its trunk ({', '.join(targets)})"
+                    f"every linear layer of its backbone ({', '.join(targets)})"
                 },
             )
         chosen, pattern = self._select_layers(backbone)

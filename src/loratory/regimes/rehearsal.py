@@ -1,4 +1,4 @@
-"""What a fit would refuse, asked before it: of a trunk without weights, and of the examples.
+"""What a fit would refuse, asked before it: of a backbone without weights, and of the examples.
 
 Everything here raises the error that the fit would raise; nothing is learnt and no weight is read.
 """
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def check_head(kind: str, task: Any, backbone: Any) -> None:
-    """Raise Unfit where a stock head does not work on the states of this architecture; tried on two layers of it."""
+    """Raise UnsupportedTask where a stock head does not work on the states of this architecture; tried on two
+    layers of it.
+    """
     if kind != "stock":
         return
     from loratory.models.skeletons import create_shallow_backbone
@@ -26,7 +28,9 @@ def check_head(kind: str, task: Any, backbone: Any) -> None:
 
 
 def check_compute_config(backbone: Any, context: FitContext, trains_layers: bool) -> None:
-    """Raise SpecError for a precision that the device lacks, Unfit where layers that learn cannot be computed twice."""
+    """Raise SpecError for a precision that the device lacks, UnsupportedTask where layers that learn cannot be
+    computed twice.
+    """
     from loratory.models.skeletons import create_shallow_backbone
     from loratory.training.encoders import make_compute_config
 
@@ -57,7 +61,7 @@ def check_causal_backbone(task: Any, backbone: Any) -> None:
 
 
 def check_packing_support(options: Any, backbone: Any, context: FitContext) -> None:
-    """Raise Unfit where packed rows would see each other."""
+    """Raise UnsupportedTask where packed rows would see each other."""
     if context.training.packing != "on":
         return
     from loratory.models.skeletons import create_shallow_backbone
@@ -102,8 +106,8 @@ def check_sft_examples(decoder: Decoder, train_set: TrainSet, context: FitContex
     """
     from loratory.training.writers import build_sft_examples, check_target
 
-    trunk: Any = decoder.network.backbone
-    longest = min(context.training.max_tokens, trunk.tokenizer.max_length)
+    backbone: Any = decoder.network.backbone
+    longest = min(context.training.max_tokens, backbone.tokenizer.max_length)
     learnt = train_set.train if decoder.choices else [*train_set.train, *train_set.validation]
     if not decoder.template.truncates:
         build_sft_examples(decoder, learnt, longest)

@@ -1,4 +1,4 @@
-"""What is written on one trunk: jobs join between two steps, and leave when their texts are whole.
+"""What is written on one backbone: jobs join between two steps, and leave when their texts are whole.
 
 It belongs to the thread of a lane. Requests that cannot join others (a prompt and an answer longer than a layer looks
 back, caches that cannot be joined) are written in whole batches beside them; those that come meanwhile are the next.
@@ -48,26 +48,30 @@ class RunningRequest:
     @property
     def started(self) -> bool:
         """Whether all of it is being written."""
-        return all(pen.ids or not pen.is_active for pen in self.sequences)
+        return all(sequence.ids or not sequence.is_active for sequence in self.sequences)
 
     @property
     def finished(self) -> bool:
         """Whether all of it is written."""
-        return not any(pen.is_active for pen in self.sequences)
+        return not any(sequence.is_active for sequence in self.sequences)
 
     def fail(self, problem: Exception) -> None:
         """Nothing more of it is written."""
-        for pen in self.sequences:
-            pen.error, pen.finish_reason = problem, "failed"
+        for sequence in self.sequences:
+            sequence.error, sequence.finish_reason = problem, "failed"
 
     def make_result(self) -> RequestResult:
         """What came of it."""
         if not self.request.is_active():
             return self.request, None, DeadlineExceeded()
-        if problem := next((pen.problem for pen in self.sequences if pen.problem), None):
+        if problem := next((sequence.problem for sequence in self.sequences if sequence.problem), None):
             return self.request, None, problem
         try:
-            return self.request, self.inference_plan.read_outputs([pen.to_generation() for pen in self.sequences]), None
+            return (
+                self.request,
+                self.inference_plan.read_outputs([sequence.to_generation() for sequence in self.sequences]),
+                None,
+            )
         except Exception as problem:
             return self.request, None, problem
 
@@ -81,7 +85,7 @@ class GenerationScheduler:
         self.steps = 0
         self._waiting: deque[SequenceRequest] = deque()
         self._running: list[RunningRequest] = []
-        self._generator: Any = None  # only while something is written: a lane does not hold its trunk
+        self._generator: Any = None  # only while something is written: a lane does not hold its backbone
         self._generated_tokens, self._generation_seconds = INITIAL_TOKENS_PER_SECOND, 1.0
 
     @property
@@ -151,16 +155,19 @@ class GenerationScheduler:
     def _start_request(self, queued_request: SequenceRequest) -> RunningRequest:
         asked = queued_request.plan(queued_request.inputs) if queued_request.is_active() else InferencePlan([], list)
         assert asked is not None
-        trunks: list[Any] = [request.network.backbone for request in asked.requests]
-        pens = [
-            trunk.create_sequence(one, queued_request.is_active)
-            for trunk, one in zip(trunks, asked.requests, strict=True)
+        backbones: list[Any] = [request.network.backbone for request in asked.requests]
+        sequences = [
+            backbone.create_sequence(one, queued_request.is_active)
+            for backbone, one in zip(backbones, asked.requests, strict=True)
         ]
         return RunningRequest(
             queued_request,
             asked,
-            pens,
-            all(trunk.can_join_batch(pen.request) for trunk, pen in zip(trunks, pens, strict=True)),
+            sequences,
+            all(
+                backbone.can_join_batch(sequence.request)
+                for backbone, sequence in zip(backbones, sequences, strict=True)
+            ),
         )
 
     def _prefill_new(self) -> None:
@@ -172,17 +179,21 @@ class GenerationScheduler:
 
     def _prefill(self, requests: Sequence[RunningRequest], joining: bool) -> None:
         """Read their prompts; where that fails for some together, each alone."""
-        pens = [pen for work in requests for pen in work.sequences if pen.is_active and not pen.ids]
-        if not pens:
+        sequences = [
+            sequence for work in requests for sequence in work.sequences if sequence.is_active and not sequence.ids
+        ]
+        if not sequences:
             return
-        trunk = pens[0].request.network.backbone
+        backbone = sequences[0].request.network.backbone
         try:
-            self._generator = self._generator or trunk.create_generator()
-            trunk.add_sequences(self._generator, pens, joining)
+            self._generator = self._generator or backbone.create_generator()
+            backbone.add_sequences(self._generator, sequences, joining)
         except Exception as problem:
             seated = set(self._generator.sequences) if self._generator else set()
             for work in requests:
-                torn = any(pen.is_active and pen.ids and pen not in seated for pen in work.sequences)
+                torn = any(
+                    sequence.is_active and sequence.ids and sequence not in seated for sequence in work.sequences
+                )
                 if torn or len(requests) == 1:
                     work.fail(problem)
                 else:

@@ -1,6 +1,6 @@
-"""The engine: everything that waits for one trunk is answered together, whichever task and adapter it is for.
+"""The engine: everything that waits for one backbone is answered together, whichever task and adapter it is for.
 
-A lane is a thread and a queue for each trunk; predictors without a trunk share a few threads. Batches form by
+A lane is a thread and a queue for each backbone; predictors without a backbone share a few threads. Batches form by
 themselves: what arrives while a batch is computed is the next one, and texts join those that are being written
 (desk.py). A job is refused at once where the queue is full or would not be done in time, because an answer that nobody
 waits for any more costs as much as one that is wanted.
@@ -45,7 +45,7 @@ class EngineLimits:
 
     batch_tokens: int = 2048  # of one pass, estimated; a single job may be more
     queue_tokens: int = 65_536  # that wait, estimated
-    threads: int = 4  # for predictors that need no trunk
+    threads: int = 4  # for predictors that need no backbone
     max_sequences: int = 16  # that are written side by side
     max_sequence_tokens: int = 32_768  # of them, prompts and budgets; a single job may be more
 
@@ -99,7 +99,7 @@ def _count_characters(value: Any) -> int:
 
 
 class BatchWorker:
-    """The queue of one trunk and the thread that works through it."""
+    """The queue of one backbone and the thread that works through it."""
 
     def __init__(self, name: str, limits: EngineLimits, threads: Callable[[], int] = lambda: 0) -> None:
         self.name, self.limits, self._thread_budget, self._thread_count = name, limits, threads, 0
@@ -191,7 +191,7 @@ class BatchWorker:
 
     def _run_iteration(self) -> bool:
         """One batch, and one token of what is written; nothing of it is held while the lane waits for the next, or its
-        trunk would never go.
+        backbone would never go.
         """
         taken = self._take_next()
         if taken is None:
@@ -248,7 +248,7 @@ class BatchWorker:
         self.tokens_per_second = update_moving_average(self.tokens_per_second, tokens / max(seconds, 1e-6))
 
     def _predict_batch(self, batch: Sequence[EngineRequest]) -> list[list[Any]]:
-        """What comes of each job, all of them in as few passes as their trunk needs."""
+        """What comes of each job, all of them in as few passes as their backbone needs."""
         groups: dict[int, list[EngineRequest]] = {}
         for job in batch:
             groups.setdefault(job.batch_group or id(job), []).append(job)
@@ -270,7 +270,7 @@ class BatchWorker:
 
 
 def execute_requests(requests: Sequence[InferenceRequest], is_active: Callable[[int], bool]) -> list[Any]:
-    """Requests of one trunk, by kind. Only what is written is stopped on the way: a pass is soon over."""
+    """Requests of one backbone, by kind. Only what is written is stopped on the way: a pass is soon over."""
     out: dict[int, Any] = {}
     for do, places in group_by_backbone(requests):
         mine = [requests[place] for place in places]
@@ -333,7 +333,7 @@ class LoopFuture:
 
 @dataclass
 class Engine:
-    """Lanes by trunk, and threads for what needs none."""
+    """Lanes by backbone, and threads for what needs none."""
 
     limits: EngineLimits = field(default_factory=EngineLimits)
     compute_threads: int = 0  # for the products of all lanes together; 0: as torch has it
@@ -345,26 +345,30 @@ class Engine:
 
     def admit(self, predictor: Predictor, token_cost: int, deadline: float | None) -> None:
         """Raises Full where inputs of so many tokens would have no room, or no answer in time."""
-        trunk, most = backbone_of(predictor), max_new_tokens_of(predictor)
-        if trunk is None or not is_plannable(predictor):
+        backbone, most = backbone_of(predictor), max_new_tokens_of(predictor)
+        if backbone is None or not is_plannable(predictor):
             self._thread_pool.admit(type(unwrap_predictor(predictor)), token_cost, deadline)
         else:
-            self.get_worker(trunk).admit(token_cost + most, deadline, bool(most))
+            self.get_worker(backbone).admit(token_cost + most, deadline, bool(most))
 
     async def predict(self, predictor: Predictor, inputs: Sequence[Input], deadline: float | None) -> list[Prediction]:
-        """One prediction for each input. Raises Full, Late, and whatever the predictor raises."""
+        """One prediction for each input. Raises Full, DeadlineExceeded, and whatever the predictor raises."""
         loop = asyncio.get_running_loop()
-        trunk = backbone_of(predictor)
-        if trunk is None or not is_plannable(predictor):
+        backbone = backbone_of(predictor)
+        if backbone is None or not is_plannable(predictor):
             return await self._predict_in_thread(predictor, inputs, deadline)
         most = max_new_tokens_of(predictor)  # each text for itself: they end at different times
-        own = trunk.incremental_cost(unwrap_predictor(predictor).network) if hasattr(trunk, "incremental_cost") else 1.0
+        own = (
+            backbone.incremental_cost(unwrap_predictor(predictor).network)
+            if hasattr(backbone, "incremental_cost")
+            else 1.0
+        )
         asking: Any = predictor
         jobs = [
             EngineRequest(asking.plan, part, deadline, cost, LoopFuture(loop), id(predictor), None, bool(most), own)
             for part, cost in split_inputs(inputs, 0 if most else self.limits.batch_tokens, most)
         ]
-        self.get_worker(trunk).enqueue(jobs)
+        self.get_worker(backbone).enqueue(jobs)
         waiting = [job.future.inner for job in jobs if isinstance(job.future, LoopFuture)]
         try:
             async with asyncio.timeout_at(None if deadline is None else loop.time() + deadline - time.monotonic()):
@@ -431,7 +435,7 @@ class Engine:
         return run
 
     def get_worker(self, backbone: Any) -> BatchWorker:
-        """The trunk's own; it ends with the trunk."""
+        """The backbone's own; it ends with the backbone."""
         with self._lock:
             if backbone.digest not in self._workers:
                 self._workers[backbone.digest] = BatchWorker(backbone.name, self.limits, self._threads_per_worker)
@@ -443,9 +447,9 @@ class Engine:
         return self.compute_threads and max(self.compute_threads // max(len(self._workers), 1), 1)
 
     def _close_worker(self, digest: str) -> None:
-        lane = self._workers.pop(digest, None)
-        if lane is not None:
-            lane.close()
+        worker = self._workers.pop(digest, None)
+        if worker is not None:
+            worker.close()
 
     def list_workers(self) -> Mapping[str, BatchWorker]:
         """By digest."""
@@ -466,12 +470,12 @@ def unwrap_predictor(predictor: Any) -> Any:
 
 
 def is_plannable(predictor: Predictor) -> bool:
-    """Whether it is Staged: `isinstance` of a protocol looks at every member, with every request."""
+    """Whether it is StageCheckpoints: `isinstance` of a protocol looks at every member, with every request."""
     return hasattr(predictor, "plan")
 
 
 def backbone_of(predictor: Any) -> Any:
-    """The trunk that a predictor asks, where it says so."""
+    """The backbone that a predictor asks, where it says so."""
     return getattr(getattr(unwrap_predictor(predictor), "network", None), "backbone", None)
 
 

@@ -1,4 +1,4 @@
-"""Threads for predictors that need no trunk, or go step by step.
+"""Threads for predictors that need no backbone, or go step by step.
 
 Python runs one thread at a time, so they take turns: many at once would only hold up the event loop. What is accepted
 is counted in seconds of turns, by what predictors of that kind have lately needed for a token.
@@ -100,7 +100,9 @@ class ThreadPoolBackend:
         deadline: float | None,
         run: RunnerFactory,
     ) -> list[Prediction]:
-        """By a thread that asks trunks with `run`. Raises Full, Late, and whatever the predictor raises."""
+        """By a thread that asks backbones with `run`. Raises Full, DeadlineExceeded, and whatever the predictor
+        raises.
+        """
         self.admit(kind, token_cost, deadline)
         gone = threading.Event()
         bound = run(gone, self.lock)

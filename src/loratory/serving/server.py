@@ -150,7 +150,9 @@ class Server:
         context: RequestContext,
         prepare: PreparePredictor = use_stage_predictor,
     ) -> list[StagedAnswer]:
-        """Answers within the deadline, counted; `served` is told who answered. Raises Busy, Late, Broken."""
+        """Answers within the deadline, counted; `served` is told who answered. Raises Busy, DeadlineExceeded,
+        Broken.
+        """
         context.log_fields["task"] = service.name
         self._update_tokens_per_byte(service, inputs, context.body_bytes)
         if self.spec.texts_in_logs:

@@ -220,7 +220,7 @@ class SchemaPrecheck:
 
 
 def _check_constraint(stage: FallbackStage, params: SamplingParams, input: Input) -> None:
-    """Raises Unfit, or what the grammar raises."""
+    """Raises UnsupportedTask, or what the grammar raises."""
     predictor: Any = unwrap_predictor(params.apply_to(stage.predictor))
     if not isinstance(predictor, Decoder) or not predictor.max_new_tokens:
         return
@@ -228,8 +228,8 @@ def _check_constraint(stage: FallbackStage, params: SamplingParams, input: Input
     schema = words.build_schema(predictor.task) if params.schema is None else params.schema
     if schema is None:
         return
-    trunk: Any = predictor.network.backbone
-    trunk.create_sequence(
+    backbone: Any = predictor.network.backbone
+    backbone.create_sequence(
         GenerateRequest(
             predictor.network, (0,), predictor.max_new_tokens, frozenset({predictor.chat.end_token_id}), schema
         )

@@ -37,8 +37,8 @@ class LimitsSpec(BaseModel):
     texts: int = Field(256, ge=1, description="in one request")
     characters: int = Field(20_000, ge=1, description="of one text")
     new_tokens: int = Field(1024, ge=1, description="of one written answer")
-    batch_tokens: int = Field(2048, ge=1, description="of one pass through a trunk, estimated")
-    queue_tokens: int = Field(65_536, ge=1, description="that wait for a trunk, estimated; more is refused with 429")
+    batch_tokens: int = Field(2048, ge=1, description="of one pass through a backbone, estimated")
+    queue_tokens: int = Field(65_536, ge=1, description="that wait for a backbone, estimated; more is refused with 429")
     requests: int = Field(512, ge=1, description="at a time; more are refused with 429")
     connections: int = Field(
         2048, ge=1, description="that are open; more are answered 503, as are more than the process may open files"
@@ -76,11 +76,11 @@ class ServerSpec(BaseModel):
     adapters: Path | None = Field(None, description="the folder from which a running server may load; left out: none")
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         "auto",
-        description="of the trunk's products; auto: bf16 where the machine has it and a run's validation part gets "
+        description="of the backbone's products; auto: bf16 where the machine has it and a run's validation part gets "
         "the same labels; int8: encoders, merged with their adapters, on ONNX Runtime",
     )
     threads: int | None = Field(
-        None, ge=1, description="that compute a trunk's products, or its rows in int8; left out: the machine's cores"
+        None, ge=1, description="that compute a backbone's products, or its rows in int8; left out: the machine's cores"
     )
     texts_in_logs: bool = Field(False, description="whether logs hold what clients send")
     audit: Path = Field(

@@ -67,7 +67,7 @@ class TrainingSpec(BaseModel):
     )
     batch_examples: int = Field(16, ge=1, description="examples of one optimizer step at least, however long they are")
     micro_batch_tokens: int = Field(
-        8192, ge=16, description="padded tokens that go through the trunk at once; a larger step is accumulated"
+        8192, ge=16, description="padded tokens that go through the backbone at once; a larger step is accumulated"
     )
     accumulation: int = Field(1, ge=1, description="batches accumulated into one optimizer step")
     max_tokens: int = Field(256, ge=8, description="longer texts are cut (never above what the base can read)")

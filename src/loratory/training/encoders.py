@@ -1,4 +1,4 @@
-"""Teach an encoder: through its trunk (an adapter, or all weights), or a head alone on remembered states."""
+"""Teach an encoder: through its backbone (an adapter, or all weights), or a head alone on remembered states."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ from loratory.training.loop import TrainingJob, train
 from loratory.training.objectives import OBJECTIVES, label_loss
 from loratory.training.seeds import derive_seed, make_generator
 
-HEAD_START_EXAMPLES = 64  # examples of a label whose mean its prototype starts from where the trunk is going to learn
+HEAD_START_EXAMPLES = (
+    64  # examples of a label whose mean its prototype starts from where the backbone is going to learn
+)
 CLASS_MEAN_EXAMPLES = 16  # examples of a label that its mean is taken over again after a warm-up
 
 
@@ -68,7 +70,7 @@ class EncoderTrainingOptions:
 
 @dataclass(frozen=True)
 class EncodedDataset:
-    """Lessons as tensors."""
+    """TrainSet as tensors."""
 
     task: Any
     output_adapter_name: str
@@ -93,7 +95,7 @@ class EncodedDataset:
 
 
 def make_compute_config(context: FitContext) -> ComputeConfig:
-    """How a trunk is to compute in this fit."""
+    """How a backbone is to compute in this fit."""
     spec = context.training
     product = "peft" if spec.product == "peft" else "fused"
     return ComputeConfig(choose_precision(spec.precision, context.device), product, spec.gradient_checkpointing)
@@ -270,7 +272,7 @@ def _warm_up(
     spec: ContrastiveSpec,
     context: FitContext,
 ) -> dict[str, JSON]:
-    """Train the trunk alone, contrastively; then start the head again at the means of what it has become."""
+    """Train the backbone alone, contrastively; then start the head again at the means of what it has become."""
     targets, lengths = dataset.targets, [len(ids) for ids, _ in dataset.rows]
     started_at = head.prototypes.detach().cpu().clone()
     present = sorted(set(targets.tolist()))
@@ -372,12 +374,14 @@ def train_head_on_states(
 
 
 def make_states_scorer(encoder: Encoder, examples: Sequence[Example], context: FitContext) -> Callable[[], Scores]:
-    """Validation of a pooled head from remembered states: the same head and reading as `predict`, without the trunk."""
+    """Validation of a pooled head from remembered states: the same head and reading as `predict`, without the
+    backbone.
+    """
     task, inputs, head = encoder.task, [e.input for e in examples], encoder.network.head
-    trunk: Any = encoder.network.backbone
+    backbone: Any = encoder.network.backbone
     rows = encoder.encode_rows(inputs)
     flat = [ids for parts in rows for ids, _ in parts]
-    pooled = context.activations.compute_pooled(trunk, trunk.pooling, flat).to(context.device)
+    pooled = context.activations.compute_pooled(backbone, backbone.pooling, flat).to(context.device)
 
     def score() -> Scores:
         with torch.inference_mode():

@@ -65,7 +65,8 @@ class Progress:
 def train(job: TrainingJob, context: FitContext) -> dict[str, JSON]:
     """Leave the best parameters, by validation, in place; return the facts of the fit.
 
-    Raises Diverged on NaN, infinity or growth, and Stopped (after a checkpoint) when the user asks. Where memory is
+    Raises TrainingDiverged on NaN, infinity or growth, and Stopped (after a checkpoint) when the user asks. Where
+    memory is
     short it computes each step's gradient in smaller passes; raises OutOfMemory where one example is too much.
     """
     return _TrainingLoop(job, context).run()

@@ -67,9 +67,9 @@ def build_sft_examples(
 
 def _build_length_error(decoder: Decoder, long: Sequence[tuple[int, str]], max_tokens: int | None) -> DataError:
     """Of (tokens, origin) of every example that is too long: told of the longest."""
-    trunk: Any = decoder.network.backbone
+    backbone: Any = decoder.network.backbone
     needed, where = max(long, key=lambda one: one[0])
-    reads = int(trunk.tokenizer.max_length)
+    reads = int(backbone.tokenizer.max_length)
     others = f", the longest of {len(long):,} examples that are too long" if len(long) > 1 else ""
     raised = (
         f"set training: max_tokens: {needed}"
@@ -79,7 +79,7 @@ def _build_length_error(decoder: Decoder, long: Sequence[tuple[int, str]], max_t
     return DataError(
         f"prompt and answer take {needed:,} tokens{others}",
         where=where,
-        allowed=f"at most {min(max_tokens or reads, reads):,} tokens, so that no answer is cut; {trunk.name} "
+        allowed=f"at most {min(max_tokens or reads, reads):,} tokens, so that no answer is cut; {backbone.name} "
         f"reads {reads:,}",
         remedy=f"{raised}, or shorten or remove {'these examples' if len(long) > 1 else 'this example'}",
     )
@@ -140,7 +140,7 @@ def supports_packing(backbone: TorchBackbone, batch: Sequence[SftExample]) -> bo
 
 
 def check_packing(backbone: TorchBackbone, batch: Sequence[SftExample]) -> None:
-    """Raise Unfit where the architecture does not keep packed pages apart."""
+    """Raise UnsupportedTask where the architecture does not keep packed pages apart."""
     if not supports_packing(backbone, batch):
         raise UnsupportedTask(
             f"{backbone.name} does not keep packed rows apart: packed examples have another loss than the same "
@@ -152,8 +152,8 @@ def check_packing(backbone: TorchBackbone, batch: Sequence[SftExample]) -> None:
 
 def report_preview(decoder: Decoder, examples: Sequence[SftExample], context: FitContext) -> None:
     """The pre-flight look: the first examples with what carries loss, as the model will see them."""
-    trunk: Any = decoder.network.backbone
-    read = trunk.tokenizer.tokenizer.decode
+    backbone: Any = decoder.network.backbone
+    read = backbone.tokenizer.tokenizer.decode
     for page in examples[:PREVIEW_EXAMPLES]:
         start = len(page.ids) - page.loss_tokens
         context.report("preflight", {"prompt": read(page.ids[:start]), "learnt": read(page.ids[start:])})
@@ -161,13 +161,13 @@ def report_preview(decoder: Decoder, examples: Sequence[SftExample], context: Fi
 
 def check_target(decoder: Decoder, sft_example: SftExample, example: Example) -> None:
     """Raise DataError where the tokenizer does not give the answer of this page back."""
-    trunk: Any = decoder.network.backbone
+    backbone: Any = decoder.network.backbone
     target = decoder.template.render_target(decoder.task, example.answer)
-    told = trunk.tokenizer.tokenizer.decode(sft_example.ids[-sft_example.loss_tokens : -1])
+    told = backbone.tokenizer.tokenizer.decode(sft_example.ids[-sft_example.loss_tokens : -1])
     if told.strip() != decoder.chat.escape_special_tokens(target).strip():
         raise DataError(
             f"the tokenizer does not give an answer back: {target!r} became {told!r}",
-            where=trunk.name,
+            where=backbone.name,
             allowed="a tokenizer that decodes what it has encoded",
             remedy="choose another base",
         )

@@ -216,11 +216,11 @@ def render_variants(family: Family, wording: Wording) -> Iterator[Prompt]:
 
 def make_prompts(folder: Path = FOLDER) -> list[Prompt]:
     """Render all prompts in their fixed shuffled order; a text that came before is left out."""
-    wording = Wording(**read_yaml(folder / "wording.yaml"))
+    template = Wording(**read_yaml(folder / "wording.yaml"))
     found: dict[str, Prompt] = {}
     for label in LABELS:
         for family in read_families(label, folder):
-            for prompt in render_variants(family, wording):
+            for prompt in render_variants(family, template):
                 found.setdefault(prompt.text.lower(), prompt)
     prompts = list(found.values())
     Random(SEED).shuffle(prompts)

@@ -260,10 +260,10 @@ def render_label(families: list[Family], target: int, wording: Wording) -> Itera
 
 def make_messages(folder: Path = FOLDER) -> list[Message]:
     """Render all messages in their fixed shuffled order."""
-    wording = Wording(**read_yaml(folder / "wording.yaml"))
+    template = Wording(**read_yaml(folder / "wording.yaml"))
     messages: list[Message] = []
     for stem, target in MESSAGES_PER_LABEL.items():
-        messages.extend(render_label(read_families(folder / f"families_{stem}.yaml"), target, wording))
+        messages.extend(render_label(read_families(folder / f"families_{stem}.yaml"), target, template))
     Random(SEED).shuffle(messages)
     return messages
 

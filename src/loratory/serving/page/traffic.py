@@ -38,7 +38,7 @@ class SecondBar:
 
 @dataclass(frozen=True)
 class BackboneQueue:
-    """A trunk's lane."""
+    """A backbone's lane."""
 
     name: str
     queued_tokens: int  # tokens, estimated
@@ -112,9 +112,9 @@ def _count_by_second(recent: Sequence[FinishedRequest], now: float) -> list[Seco
 
 
 def list_queues(server: Server) -> list[BackboneQueue]:
-    """What waits for each trunk that was asked so far."""
-    lanes = server.engine.list_workers().values()
+    """What waits for each backbone that was asked so far."""
+    workers = server.engine.list_workers().values()
     return [
         BackboneQueue(public_base_name(one.name), one.queued_tokens, one.estimate_wait() * 1000, one.batches, one.rows)
-        for one in lanes
+        for one in workers
     ]

@@ -65,12 +65,12 @@ def make_routes(server: Server) -> HttpRouter:
         input = parse_conversation(server, service, body.get("messages"))
         where = asked.budget_field if asked.params.schema is None else "response_format"
         await trials.check(service.stages[0], asked.params, input, where)
-        telling, head = StreamSession(asked.params, asked.stream, input), CompletionFrame(service.name, service.release)
+        session, head = StreamSession(asked.params, asked.stream, input), CompletionFrame(service.name, service.release)
         if asked.stream:
-            dialect = _chunk_format(head, service, telling, asked.include_usage)
-            return await stream_response(server, service, input, telling, request, dialect)
-        (one,) = await server.answer(service, [input], request.scope["served"], telling.prepare_predictor)
-        return json_response(_completion_body(head, service, one, telling, asked.logprobs))
+            dialect = _chunk_format(head, service, session, asked.include_usage)
+            return await stream_response(server, service, input, session, request, dialect)
+        (one,) = await server.answer(service, [input], request.scope["served"], session.prepare_predictor)
+        return json_response(_completion_body(head, service, one, session, asked.logprobs))
 
     return router
 
@@ -82,8 +82,8 @@ def list_models(server: Server, created: int) -> dict[str, dict[str, Any]]:
     for service in server.registry:
         own = {"id": service.name, "object": "model", "created": created, "owned_by": "loratory"}
         predictor = service.stages[0].predictor
-        trunk = backbone_of(predictor)
-        base = public_base_name(trunk.name) if trunk is not None else None
+        backbone = backbone_of(predictor)
+        base = public_base_name(backbone.name) if backbone is not None else None
         adapted = getattr(getattr(unwrap_predictor(predictor), "network", None), "adapter", None) is not None
         found[service.name] = {**own, "root": service.release, "parent": base if adapted else None}
         if base is not None:

@@ -111,7 +111,7 @@ def parse_completion_request(server: Server, service: Service, body: Mapping[str
     writes = bool(max_new_tokens_of(service.stages[0].predictor))
     schema = _parse_response_format(service, body.get("response_format"), writes)
     try:
-        wish = parse_sampling_params(given, server.spec.limits.new_tokens, schema, "")
+        sampling_params = parse_sampling_params(given, server.spec.limits.new_tokens, schema, "")
     except ApiError as problem:
         problem.where = budget if problem.where == "max_new_tokens" else problem.where
         raise
@@ -123,7 +123,7 @@ def parse_completion_request(server: Server, service: Service, body: Mapping[str
     options = body.get("stream_options", {})
     if options and (not streams or set(options) - {"include_usage", "include_obfuscation"}):
         raise _unsupported_error("stream_options", "allowed: include_usage, and only of a stream")
-    return CompletionRequest(wish, streams, options.get("include_usage") is True, logprobs, budget)
+    return CompletionRequest(sampling_params, streams, options.get("include_usage") is True, logprobs, budget)
 
 
 def _unsupported_error(where: str, message: str) -> ApiError:

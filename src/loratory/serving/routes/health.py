@@ -27,12 +27,12 @@ def make_routes(server: Server) -> HttpRouter:
 
     @router.get("/metrics")
     async def metrics() -> Response:
-        lanes = list(server.engine.list_workers().values())
-        for name in {public_base_name(lane.name) for lane in lanes}:  # two paths may end alike
-            mine = [lane for lane in lanes if public_base_name(lane.name) == name]
-            server.metrics.queued_tokens.labels(name).set(sum(lane.queued_tokens for lane in mine))
-            server.metrics.backbone_batches.labels(name).set(sum(lane.batches for lane in mine))
-            server.metrics.backbone_texts.labels(name).set(sum(lane.rows for lane in mine))
+        workers = list(server.engine.list_workers().values())
+        for name in {public_base_name(worker.name) for worker in workers}:  # two paths may end alike
+            mine = [worker for worker in workers if public_base_name(worker.name) == name]
+            server.metrics.queued_tokens.labels(name).set(sum(worker.queued_tokens for worker in mine))
+            server.metrics.backbone_batches.labels(name).set(sum(worker.batches for worker in mine))
+            server.metrics.backbone_texts.labels(name).set(sum(worker.rows for worker in mine))
         return Response(server.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/info")

@@ -35,19 +35,19 @@ def make_routes(server: Server) -> HttpRouter:
         known = {"prompt": str, "messages": list, "input": dict, "parameters": dict, "stream": bool}
         body = parse_body(await request.body(), known)
         input = _parse_input(server, service, body)
-        wish = parse_sampling_params(body.get("parameters", {}), server.spec.limits.new_tokens)
-        await trials.check(service.stages[0], wish, input, "parameters.max_new_tokens")
+        sampling_params = parse_sampling_params(body.get("parameters", {}), server.spec.limits.new_tokens)
+        await trials.check(service.stages[0], sampling_params, input, "parameters.max_new_tokens")
         aloud = body.get("stream", False)
-        telling = StreamSession(wish, aloud, input)
+        session = StreamSession(sampling_params, aloud, input)
 
         def facts(one: StagedAnswer) -> dict[str, Any]:
             spent = round((time.perf_counter() - started) * 1000, 3)
-            return {"task": service.name, **format_generation(service, one, telling), "milliseconds": spent}
+            return {"task": service.name, **format_generation(service, one, session), "milliseconds": spent}
 
         if aloud:
             dialect = StreamFormat(lambda piece: {"text": piece}, lambda one: [facts(one)])
-            return await stream_response(server, service, input, telling, request, dialect)
-        (one,) = await server.answer(service, [input], request.scope["served"], telling.prepare_predictor)
+            return await stream_response(server, service, input, session, request, dialect)
+        (one,) = await server.answer(service, [input], request.scope["served"], session.prepare_predictor)
         return json_response(facts(one))
 
     return router
