@@ -159,3 +159,8 @@ def is_out_of_memory(problem: BaseException) -> bool:
             return True
         told = told.__cause__
     return False
+
+
+def first_line(problem: BaseException, most: int = 300) -> str:
+    """What a library's error says, in its first line of at most so many characters; empty where it says nothing."""
+    return next(iter(str(problem).strip().splitlines()), "")[:most]

@@ -13,14 +13,13 @@ from pathlib import Path
 
 from loratory.cli.extras import lacking, widened
 from loratory.cli.printing import complain
-from loratory.errors import LoratoryError, MissingExtra, StorageError, is_out_of_memory
+from loratory.errors import LoratoryError, MissingExtra, StorageError, first_line, is_out_of_memory
 
 SOFTWARE = 70  # EX_SOFTWARE of sysexits.h: an error of the program's own
 STOPPED = 130  # 128 + SIGINT
 DEBUG = "LORATORY_DEBUG"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 ISSUES = "https://github.com/loratory/loratory/issues"
-LONGEST = 300  # characters of a line about an error
 
 
 def end(problem: BaseException, words: Sequence[str]) -> int:
@@ -41,7 +40,7 @@ def end(problem: BaseException, words: Sequence[str]) -> int:
         return said.exit_code
     file = write_report(problem, words)
     where = f"; a report is in {file}" if file else ""
-    more = "" if file else f" ({_line(problem)}; {DEBUG}=1 shows where)"
+    more = "" if file else f" ({first_line(problem)}; {DEBUG}=1 shows where)"
     sys.stderr.write(f"loratory: this is an error of loratory itself: {type(problem).__name__}{more}{where}\n")
     sys.stderr.write(f"  to mend it: send the report to {ISSUES}\n" if file else f"  to mend it: tell us, {ISSUES}\n")
     return SOFTWARE
@@ -127,10 +126,6 @@ def _plain(word: str) -> str:
         return f"<{len(word)} characters>"
     name, equals, value = word.partition("=")
     return f"{name}=<{len(value)} characters>" if equals else name
-
-
-def _line(problem: BaseException) -> str:
-    return next(iter(str(problem).splitlines()), "")[:LONGEST]
 
 
 def _leave_quietly() -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from loratory.artifacts.contents import Files
 from loratory.artifacts.manifests import digest_of
-from loratory.errors import ArtifactError, Unfit, nearest
+from loratory.errors import ArtifactError, Unfit, first_line, nearest
 from loratory.export.sources import Found
 from loratory.models import adapters
 from loratory.models.bases import Base, describe
@@ -206,7 +206,7 @@ def _classifier(base: Base, labels: int, opener: str) -> tuple[Any, set[str]]:
         raise
     except Exception as problem:
         raise ArtifactError(
-            f"it does not open in {opener} with {labels} labels: {_first_line(problem)}",
+            f"it does not open in {opener} with {labels} labels: {first_line(problem) or type(problem).__name__}",
             where=str(folder),
             remedy="check that the labels (--labels or labels.json) and the weights are of the same model",
         ) from problem
@@ -218,10 +218,6 @@ def _classifier(base: Base, labels: int, opener: str) -> tuple[Any, set[str]]:
             remedy=AS_BASE,
         )
     return model, missing
-
-
-def _first_line(problem: BaseException) -> str:
-    return next(iter(str(problem).splitlines()), "")[:300] or type(problem).__name__
 
 
 def check_finite(model: Any, where: Path) -> None:
@@ -245,7 +241,7 @@ def check_answers(predictor: Encoder, where: Path) -> None:
         numbers = [p for one in answers for odds in one.probabilities.values() for p in odds.values()]
     except Exception as problem:
         raise ArtifactError(
-            f"it does not answer a short text: {_first_line(problem)}",
+            f"it does not answer a short text: {first_line(problem) or type(problem).__name__}",
             where=str(where),
             allowed="a classifier whose tokenizer, configuration and weights are of one model",
         ) from problem

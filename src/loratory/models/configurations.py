@@ -96,7 +96,7 @@ def inspect_folder(source: Path | Files) -> Contents:
 
 
 def read_listed(files: Files, name: str) -> dict[str, Any]:
-    """The object of a JSON file, from the bytes that were hashed. Raises ArtifactError, as `read_object` does."""
+    """The object of a JSON file, from the bytes that were hashed. Raises ArtifactError."""
     return as_object(read_value(files, name), files.folder / name)
 
 

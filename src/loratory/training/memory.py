@@ -8,12 +8,11 @@ from contextlib import contextmanager
 
 import torch
 
+from loratory import errors
 from loratory.errors import OutOfMemory, is_out_of_memory
 from loratory.models.memory import return_freed_memory
 from loratory.specs.training import TrainingSpec
 from loratory.training.batching import Batch
-
-LONGEST = 200  # characters of what the allocator said
 
 
 def split(batch: Batch, halvings: int) -> Batch:
@@ -61,7 +60,7 @@ def in_the_optimizer(where: str, said: str) -> OutOfMemory:
 
 def first_line(problem: BaseException) -> str:
     """What the allocator said, in one line."""
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:LONGEST]
+    return errors.first_line(problem, 200) or type(problem).__name__
 
 
 @contextmanager
