@@ -159,3 +159,8 @@ def is_out_of_memory(problem: BaseException) -> bool:
             return True
         told = told.__cause__
     return False
+
+
+def first_line(problem: BaseException, max_characters: int = 300) -> str:
+    """The first line of what a library's error says, cut; the name of its class where it says nothing."""
+    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)[:max_characters]

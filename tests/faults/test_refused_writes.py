@@ -168,7 +168,7 @@ def left(folder: Path, code: int, undisturbed: Undisturbed) -> str:
     """What is wrong with the files. What lies there under temporary names goes with the next command."""
     try:
         for file in folder.rglob(MANIFEST):
-            if "/." not in file.relative_to(folder).as_posix():
+            if "/." not in f"/{file.relative_to(folder).as_posix()}":
                 verify_artifact(file.parent)
     except ArtifactError as problem:
         return str(problem)

@@ -11,13 +11,13 @@ HOME = Path(__file__).parents[2]
 
 
 def table(page: str) -> list[tuple[str, str, list[str]]]:
-    """Rows of a page's table with three columns: where (or which fault), what, and the tests."""
+    """Rows of a page's tables: where (or which fault), what (or how often it was tried), and the tests, last of all."""
     text = (HOME / "docs" / page).read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (?:[\d,]+ \| )?(.+?) \|$", text, re.MULTILINE)
     return [
         (where, what, re.findall(r"`([^`]+)`", tests))
         for where, what, tests in rows
-        if tests != "tests" and set(where) != {"-"}
+        if not tests.endswith(("tests", "| test")) and not where.startswith("-")
     ]
 
 

@@ -90,11 +90,6 @@ def parse_json(data: bytes, file: Path) -> Any:
         raise ArtifactError(f"not JSON: {str(problem)[:200]}", where=str(file), allowed="JSON in UTF-8") from problem
 
 
-def read_json_object(file: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
-    """The object of a JSON file. Raises ArtifactError where it holds something else."""
-    return as_json_object(read_json(file, max_bytes), file)
-
-
 def as_json_object(value: Any, file: Path) -> dict[str, Any]:
     """The value that a JSON file holds. Raises ArtifactError where it is no object."""
     if not isinstance(value, dict):

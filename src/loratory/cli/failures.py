@@ -13,14 +13,13 @@ from pathlib import Path
 
 from loratory.cli.extras import missing_extra_error, widen_extra
 from loratory.cli.printing import print_error
-from loratory.errors import LoratoryError, MissingExtra, StorageError, is_out_of_memory
+from loratory.errors import LoratoryError, MissingExtra, StorageError, first_line, is_out_of_memory
 
 EXIT_SOFTWARE = 70  # EX_SOFTWARE of sysexits.h: an error of the program's own
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 DEBUG_VARIABLE = "LORATORY_DEBUG"
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 ISSUES_URL = "https://github.com/loratory/loratory/issues"
-MAX_LINE_CHARACTERS = 300  # characters of a line about an error
 
 
 def report_failure(problem: BaseException, arguments: Sequence[str]) -> int:
@@ -41,7 +40,7 @@ def report_failure(problem: BaseException, arguments: Sequence[str]) -> int:
         return said.exit_code
     file = write_error_report(problem, arguments)
     where = f"; a report is in {file}" if file else ""
-    more = "" if file else f" ({_first_line(problem)}; {DEBUG_VARIABLE}=1 shows where)"
+    more = "" if file else f" ({first_line(problem)}; {DEBUG_VARIABLE}=1 shows where)"
     sys.stderr.write(f"loratory: this is an error of loratory itself: {type(problem).__name__}{more}{where}\n")
     sys.stderr.write(
         f"  to mend it: send the report to {ISSUES_URL}\n" if file else f"  to mend it: tell us, {ISSUES_URL}\n"
@@ -129,10 +128,6 @@ def _redact_argument(word: str) -> str:
         return f"<{len(word)} characters>"
     name, equals, value = word.partition("=")
     return f"{name}=<{len(value)} characters>" if equals else name
-
-
-def _first_line(problem: BaseException) -> str:
-    return next(iter(str(problem).splitlines()), "")[:MAX_LINE_CHARACTERS]
 
 
 def _silence_output() -> int:

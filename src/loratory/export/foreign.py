@@ -10,7 +10,7 @@ from typing import Any
 
 from loratory.artifacts.contents import VerifiedFiles
 from loratory.artifacts.manifests import digest_of
-from loratory.errors import ArtifactError, UnsupportedTask, suggest_nearest
+from loratory.errors import ArtifactError, UnsupportedTask, first_line, suggest_nearest
 from loratory.export.sources import ModelSources
 from loratory.models import adapters
 from loratory.models.bases import Base, describe_base
@@ -211,7 +211,7 @@ def _open_classifier(base: Base, labels: int, opener: str) -> tuple[Any, set[str
         raise
     except Exception as problem:
         raise ArtifactError(
-            f"it does not open in {opener} with {labels} labels: {_first_line(problem)}",
+            f"it does not open in {opener} with {labels} labels: {first_line(problem)}",
             where=str(folder),
             remedy="check that the labels (--labels or labels.json) and the weights are of the same model",
         ) from problem
@@ -223,10 +223,6 @@ def _open_classifier(base: Base, labels: int, opener: str) -> tuple[Any, set[str
             remedy=USE_AS_BASE_REMEDY,
         )
     return model, missing
-
-
-def _first_line(problem: BaseException) -> str:
-    return next(iter(str(problem).splitlines()), "")[:300] or type(problem).__name__
 
 
 def check_finite(model: Any, where: Path) -> None:
@@ -250,7 +246,7 @@ def check_answers(predictor: Encoder, where: Path) -> None:
         numbers = [p for one in answers for odds in one.probabilities.values() for p in odds.values()]
     except Exception as problem:
         raise ArtifactError(
-            f"it does not answer a short text: {_first_line(problem)}",
+            f"it does not answer a short text: {first_line(problem)}",
             where=str(where),
             allowed="a classifier whose tokenizer, configuration and weights are of one model",
         ) from problem

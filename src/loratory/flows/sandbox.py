@@ -121,8 +121,7 @@ def call_function(function: str, arguments: Sequence[Any], apply_limits: Callabl
     except BaseException as problem:  # a panic of Rust is no Exception
         if os.environ.get("LORATORY_DEBUG"):
             traceback.print_exception(problem)
-        line = next(iter(str(problem).splitlines()), "")[:300]
-        return ["failed", f"{type(problem).__name__}: {line}"]
+        return ["failed", f"{type(problem).__name__}: {errors.first_line(problem)}"]
 
 
 def _apply_limits(seconds: float, memory: int) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from loratory.artifacts.contents import VerifiedFiles, open_files
-from loratory.errors import ArtifactError, BaseModelError
+from loratory.errors import ArtifactError, BaseModelError, first_line
 from loratory.models.bases import name_foreign_weights, suggest_conversion
 from loratory.models.lowrank import LowRankLinear
 from loratory.models.weights import read_tensors
@@ -129,7 +129,7 @@ def attach_trainable_adapter(model: nn.Module, config: Mapping[str, JSON]) -> An
         return get_peft_model(copy_with_shared_weights(model), _lora_config(config))
     except ValueError as problem:
         raise BaseModelError(
-            f"LoRA cannot be put on {type(model).__name__}: {str(problem).splitlines()[0][:250]}",
+            f"LoRA cannot be put on {type(model).__name__}: {first_line(problem)}",
             allowed="linear layers whose weights nobody else reads",
             remedy="name others in lora: targets, or choose another base:, or another regime (head, full)",
         ) from problem

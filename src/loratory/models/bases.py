@@ -12,7 +12,7 @@ from typing import Any
 
 from loratory.artifacts.contents import UnlistedFiles, VerifiedFiles, open_files
 from loratory.artifacts.manifests import digest_of
-from loratory.errors import ArtifactError, BaseModelError, make_missing_extra, suggest_nearest
+from loratory.errors import ArtifactError, BaseModelError, first_line, make_missing_extra, suggest_nearest
 from loratory.models.configurations import inspect_model_folder, read_json_object
 
 EMBEDDED_BASES: Mapping[
@@ -230,8 +230,7 @@ def _download(name: str) -> Path:
         raise make_missing_extra("huggingface-hub", "models") from None
     except Exception as problem:
         raise BaseModelError(
-            f"the base {name!r} cannot be fetched from the hub: {type(problem).__name__}: "
-            f"{str(problem).splitlines()[0][:200]}",
+            f"the base {name!r} cannot be fetched from the hub: {type(problem).__name__}: {first_line(problem)}",
             allowed=unknown.allowed,
             remedy="check the id and the network, or give a local folder",
         ) from problem

@@ -96,7 +96,7 @@ def inspect_model_folder(source: Path | VerifiedFiles) -> ModelHeaders:
 
 
 def read_json_object(files: VerifiedFiles, name: str) -> dict[str, Any]:
-    """The object of a JSON file, from the bytes that were hashed. Raises ArtifactError, as `read_object` does."""
+    """The object of a JSON file, from the bytes that were hashed. Raises ArtifactError."""
     return as_json_object(read_json_value(files, name), files.folder / name)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from loratory.artifacts.locks import hold_lock
 from loratory.artifacts.manifests import digest_of, open_artifact, stage_artifact
-from loratory.errors import ArtifactError, BaseModelError, SpecError, make_missing_extra
+from loratory.errors import ArtifactError, BaseModelError, SpecError, first_line, make_missing_extra
 from loratory.models import adapters, graphs
 from loratory.protocols import JSON, Adapter, Network, TokenIds
 
@@ -183,7 +183,7 @@ def _export_graph(backbone: TorchBackbone, adapter: Adapter | None, file: Path) 
         session = Int8Session(file.read_bytes())
         far = max(_measure_error(session, model, backbone, words) for words in (3, MAX_PROBE_WORDS))
     except Exception as problem:  # ONNX Runtime has kinds of its own
-        raise _unsupported_error(backbone, str(problem).splitlines()[0][:300]) from problem
+        raise _unsupported_error(backbone, first_line(problem)) from problem
     if not far < MAX_RELATIVE_ERROR:
         raise _unsupported_error(backbone, f"the graph's states are off by {far:.0%}")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from loratory.errors import BaseModelError
+from loratory.errors import BaseModelError, first_line
 from loratory.models.bases import Base
 from loratory.models.tokenizers import FastTokenizer
 from loratory.models.trunks import TorchBackbone, attention_options_of, auto_class_of, max_positions_of, read_config
@@ -96,7 +96,7 @@ def _build_model(base: Base, config: Any, device: str) -> Any:
 
 def _cannot_build_error(base: Base, problem: Exception) -> BaseModelError:
     return BaseModelError(
-        f"the base {base.name!r} cannot be opened: {str(problem).splitlines()[0][:200] if str(problem) else problem!r}",
+        f"the base {base.name!r} cannot be opened: {first_line(problem)}",
         where=str(base.folder / "config.json"),
         allowed="a model of texts that transformers opens without code of its own",
         remedy="choose another base:",
@@ -114,9 +114,7 @@ def _check_readable(backbone: TorchBackbone) -> None:
     except (NotImplementedError, RuntimeError):
         return
     except Exception as problem:
-        raise _unreadable_error(
-            backbone, str(problem).splitlines()[0][:200] if str(problem) else repr(problem)
-        ) from problem
+        raise _unreadable_error(backbone, first_line(problem)) from problem
     states = getattr(output, "last_hidden_state", None)
     if backbone.kind != "nli" and (states is None or tuple(states.shape) != (1, 3, backbone.width)):
         raise _unreadable_error(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loratory.artifacts.contents import VerifiedFiles, open_files
-from loratory.errors import BaseModelError
+from loratory.errors import BaseModelError, first_line
 from loratory.models.bases import TOKENIZER_FILES
 from loratory.protocols import Offsets, TokenIds
 
@@ -73,7 +73,7 @@ class FastTokenizer:
             tokenizer.name_or_path = str(folder)
         except Exception as problem:
             raise BaseModelError(
-                f"its tokenizer cannot be loaded: {str(problem).splitlines()[0][:200] if str(problem) else problem!r}",
+                f"its tokenizer cannot be loaded: {first_line(problem)}",
                 where=str(folder),
                 allowed="a fast tokenizer (tokenizer.json)",
                 remedy=FAST_REMEDY,

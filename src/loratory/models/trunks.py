@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from loratory.artifacts.contents import VerifiedFiles, open_files
-from loratory.errors import BaseModelError, UnsupportedTask
+from loratory.errors import BaseModelError, UnsupportedTask, first_line
 from loratory.models import architectures, partial
 from loratory.models.attention import use_short_attention
 from loratory.models.bases import Base, describe_base, find_weight_files, resolve_base
@@ -490,7 +490,7 @@ def load_backbone(base: Base, device: str = "cpu", short_attention: bool = True)
         raise
     except Exception as problem:
         raise BaseModelError(
-            f"the base {base.name!r} cannot be loaded: {str(problem).splitlines()[0][:300]}",
+            f"the base {base.name!r} cannot be loaded: {first_line(problem)}",
             where=str(base.folder),
             remedy="check that the folder is complete",
         ) from problem

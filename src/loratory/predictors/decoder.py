@@ -121,9 +121,9 @@ class Decoder:
         return min(self.max_tokens, left)
 
     def encode_prompt(self, input: Input) -> TokenIds:
-        """The prompt for an input. A text that is too long is cut; raises UnsupportedTask for a conversation that leaves
-        no token
-        for an answer.
+        """The prompt for an input; a text that is too long is cut.
+
+        Raises UnsupportedTask for a conversation that leaves no token for an answer.
         """
         if self.template.truncates:
             return self._encode_messages({"text": self._truncate_text(replace_surrogates(self.task.text(input)))})

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from loratory.errors import SpecError, format_value
+from loratory.errors import SpecError, first_line, format_value
 from loratory.specs.lines import KeyPath as KeyPath
 from loratory.specs.reading import parse_yaml_value
 
@@ -25,7 +25,7 @@ def apply_overrides(values: dict[str, Any], changes: Iterable[str]) -> tuple[dic
         try:
             value = parse_yaml_value(text, key.split(".")[-1])
         except yaml.YAMLError as problem:
-            said = getattr(problem, "problem", None) or str(problem).splitlines()[0]
+            said = getattr(problem, "problem", None) or first_line(problem)
             raise SpecError(
                 f"{text!r} is no YAML value: {said}", where=f"--set {change}", allowed=OVERRIDE_FORM
             ) from None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from loratory.errors import RunInterrupted, TrainingDiverged, is_out_of_memory
+from loratory.errors import RunInterrupted, TrainingDiverged, first_line, is_out_of_memory
 from loratory.models.precision import autocast, choose_precision
 from loratory.protocols import JSON, FitContext, Scores, TrainingState
 from loratory.specs.training import TrainingSpec
@@ -143,7 +143,7 @@ class _TrainingLoop:
             except (MemoryError, RuntimeError) as problem:
                 if not is_out_of_memory(problem):
                     raise
-                said = memory.first_line(problem)
+                said = first_line(problem)
             self._halve(batch, said)  # out of the handler: the error holds on to all that the failed pass had made
 
     def _passes(self, batch: Batch) -> float:
@@ -198,7 +198,7 @@ class _TrainingLoop:
         except (MemoryError, RuntimeError) as problem:
             if not is_out_of_memory(problem):
                 raise
-            raise memory.in_the_optimizer(self._place(), memory.first_line(problem)) from problem
+            raise memory.in_the_optimizer(self._place(), first_line(problem)) from problem
         self.optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()

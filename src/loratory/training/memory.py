@@ -8,12 +8,10 @@ from contextlib import contextmanager
 
 import torch
 
-from loratory.errors import OutOfMemory, is_out_of_memory
+from loratory.errors import OutOfMemory, first_line, is_out_of_memory
 from loratory.models.memory import return_freed_memory
 from loratory.specs.training import TrainingSpec
 from loratory.training.batching import Batch
-
-LONGEST = 200  # characters of what the allocator said
 
 
 def split(batch: Batch, halvings: int) -> Batch:
@@ -57,11 +55,6 @@ def in_the_optimizer(where: str, said: str) -> OutOfMemory:
         where=where,
         remedy="take regime: lora instead of full, a smaller lora: rank or base, or training: optimizer: adamw8bit",
     )
-
-
-def first_line(problem: BaseException) -> str:
-    """What the allocator said, in one line."""
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:LONGEST]
 
 
 @contextmanager
