@@ -17,7 +17,13 @@ BYTES = 2 * 2**30
 GRACE = 3.0  # times as long on a machine whose processors others use: an attempt is measured by its processor's time
 
 
-COMMON = ("loratory.flows.preflight", "loratory.flows.init", "loratory.data.readers", "pyarrow.parquet", "openpyxl")
+COMMON = (
+    "loratory.experiment.steps.preflight",
+    "loratory.experiment.init.spec_writer",
+    "loratory.data.readers.source_reader",
+    "pyarrow.parquet",
+    "openpyxl",
+)
 
 
 def preload(libraries: Sequence[str] = ()) -> None:
@@ -90,12 +96,12 @@ def _run(words: Sequence[str], folder: Path, output: int) -> None:
 
 def _main(words: Sequence[str]) -> int:
     from loratory.cli import main
-    from loratory.flows import importing, sandbox
+    from loratory.importing import import_folder, sandbox
 
     def call(function: str, arguments: Sequence[object], limits: sandbox.SandboxLimits) -> object:
         return sandbox.unpack_result(sandbox.call_function(function, arguments, lambda: None))
 
-    vars(importing)["call_limited"] = call
+    vars(import_folder)["call_limited"] = call
     sys.argv = ["loratory", *words]
     try:
         main()

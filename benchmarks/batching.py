@@ -43,7 +43,7 @@ class Writing:
     """Requests of different lengths, and the ways to write them."""
 
     def __init__(self, base: Path, size: Size) -> None:
-        from loratory.models.trunks import TorchBackbonePool
+        from loratory.backbones.forward.torch_backbone import TorchBackbonePool
         from loratory.protocols import GenerateRequest, Network
 
         self.trunk: Any = TorchBackbonePool().get_base(str(base))
@@ -124,9 +124,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="little, to try the script; nothing is written")
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
-    from loratory.flows.run import describe_environment
-    from loratory.models import probe
-    from loratory.models.bases import resolve_base
+    from loratory.backbones.forward import hardware_benchmark
+    from loratory.backbones.loading.bases import resolve_base
+    from loratory.experiment.run import describe_environment
 
     size = QUICK if options.quick else FULL
     base = options.base or resolve_base("seedling").folder
@@ -134,7 +134,9 @@ def main() -> None:
     result = {
         "machine": {
             **describe_environment("cpu"),
-            "measured": asdict(probe.load_or_measure() if options.quick else probe.measure_hardware()),
+            "measured": asdict(
+                hardware_benchmark.load_or_measure() if options.quick else hardware_benchmark.measure_hardware()
+            ),
         },
         "base": {"name": base.name, "parameters": writing.trunk.count_parameters()},
         "asked": {**asdict(size), "rows": ROWS},

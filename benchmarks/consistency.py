@@ -24,14 +24,14 @@ RESULT = Path(__file__).parent / "results" / "consistency.json"
 
 def measured(spec: Any, consistency: Any, seed: int) -> dict[str, Any]:
     """Accuracy, flips and broken answers of one fit, and its time."""
-    from loratory.flows.preflight import check_ladder
-    from loratory.flows.preparing import prepare_split
-    from loratory.flows.run import resolve_auto_options
-    from loratory.flows.stress import StressRequest, measure_under_stress
-    from loratory.models import probe
-    from loratory.models.activations import ActivationCache
-    from loratory.models.execution import run_locally
-    from loratory.models.trunks import TorchBackbonePool
+    from loratory.backbones.forward import hardware_benchmark
+    from loratory.backbones.forward.activation_cache import ActivationCache
+    from loratory.backbones.forward.execution import run_locally
+    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.experiment.inference.stress_run import StressRequest, measure_under_stress
+    from loratory.experiment.prepare import prepare_split
+    from loratory.experiment.run import resolve_auto_options
+    from loratory.experiment.steps.preflight import check_ladder
     from loratory.protocols import FitContext, TrainSet, predict_and_score
     from loratory.specs.stress import StressSpec
     from loratory.training.checkpoints import NoCheckpoints
@@ -40,7 +40,7 @@ def measured(spec: Any, consistency: Any, seed: int) -> dict[str, Any]:
     contender = next(one for one in spec.ladder if one.regime == "lora")
     split = prepare_split(spec, lambda event, values: None)
     regime = contender.options.model_copy(update={"consistency": consistency})
-    training = resolve_auto_options(spec.training, probe.load_or_measure())
+    training = resolve_auto_options(spec.training, hardware_benchmark.load_or_measure())
     context = FitContext(seed, run_locally, NoCheckpoints(), ActivationCache(run_locally), training)
     started = time.monotonic()
     train_set = TrainSet(split.parts.train, split.parts.validation)
@@ -73,8 +73,8 @@ def gains(plain: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> d
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write."""
-    from loratory.flows.run import describe_environment
-    from loratory.flows.specs import load_spec
+    from loratory.experiment.run import describe_environment
+    from loratory.experiment.spec_loading import load_spec
     from loratory.specs.overrides import apply_overrides
     from loratory.specs.training import ConsistencySpec
 

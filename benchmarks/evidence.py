@@ -61,7 +61,7 @@ def keep(kind: str, seconds: int, rows: list[dict[str, Any]]) -> None:
 
 
 def _processor() -> str:
-    from loratory.models.probe import processor_name
+    from loratory.backbones.forward.hardware_benchmark import processor_name
 
     return processor_name()
 

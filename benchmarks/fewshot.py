@@ -44,11 +44,11 @@ def read(folder: Path) -> tuple[Any, ...]:
 
 def fitted(name: str, train: Any, data: Path, seed: int, epochs: int) -> dict[str, float]:
     """One fit: validation and test accuracy, and the seconds that it took."""
+    from loratory.backbones.forward import hardware_benchmark
+    from loratory.backbones.forward.activation_cache import ActivationCache
+    from loratory.backbones.forward.execution import run_locally
     from loratory.discovery import load_named
-    from loratory.flows.run import resolve_auto_options
-    from loratory.models import probe
-    from loratory.models.activations import ActivationCache
-    from loratory.models.execution import run_locally
+    from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet, predict_and_score
     from loratory.specs.training import TrainingSpec
     from loratory.tasks.classify import Classify
@@ -57,7 +57,9 @@ def fitted(name: str, train: Any, data: Path, seed: int, epochs: int) -> dict[st
     regime, options = CONTENDERS[name]
     task = Classify().resolve_options(train)
     train_set = TrainSet(train, read(data / "valid")[::4])
-    training = resolve_auto_options(TrainingSpec(epochs=epochs, batch_examples=16), probe.load_or_measure())
+    training = resolve_auto_options(
+        TrainingSpec(epochs=epochs, batch_examples=16), hardware_benchmark.load_or_measure()
+    )
     context = FitContext(seed, run_locally, NoCheckpoints(), ActivationCache(run_locally), training)
     started = time.perf_counter()
     made = load_named("regimes", regime)(**options).fit(task, train_set, trunk(), context)
@@ -71,7 +73,7 @@ def fitted(name: str, train: Any, data: Path, seed: int, epochs: int) -> dict[st
 
 def trunk() -> Any:
     """The shared base."""
-    from loratory.models.trunks import TorchBackbonePool
+    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 
     if not POOL:
         POOL.append(TorchBackbonePool())
@@ -88,7 +90,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
     options = parser.parse_args()
-    from loratory.flows.run import describe_environment
+    from loratory.experiment.run import describe_environment
 
     shots: dict[str, Any] = {}
     for part in ("train_5", "train_10"):

@@ -42,9 +42,9 @@ def folds(rows: Rows, group: str, count: int, by: str) -> Iterator[tuple[Rows, R
 
 def measured(spec: str, train: Rows, test: Rows, changes: Sequence[str], folder: Path) -> dict[str, Any]:
     """One fold's run: every contender's scores."""
-    from loratory.cli.printing import ProgressScreen
-    from loratory.flows.run import RunPaths, run_experiment
-    from loratory.flows.specs import load_spec
+    from loratory.cli.output import ProgressScreen
+    from loratory.experiment.run import RunPaths, run_experiment
+    from loratory.experiment.spec_loading import load_spec
 
     (folder / "rows").mkdir(parents=True, exist_ok=True)
     for name, part in (("train", train), ("test", test)):
@@ -67,7 +67,7 @@ def plain(metrics: dict[str, Any]) -> dict[str, float]:
 
 def over_folds(each: Sequence[dict[str, dict[str, float]]]) -> dict[str, Any]:
     """Mean and interval of every score of every contender, and its value in each fold."""
-    from loratory.evaluation.intervals import compute_mean_interval
+    from loratory.evaluation.statistics.intervals import compute_mean_interval
 
     found: dict[str, Any] = {}
     for name in each[0]:

@@ -119,8 +119,8 @@ class Writing:
         import torch
         from transformers import AutoModelForCausalLM
 
-        from loratory.models import grammar
-        from loratory.models.trunks import TorchBackbonePool
+        from loratory.backbones.constraints import grammar
+        from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 
         self.trunk: Any = TorchBackbonePool().get_base(str(base))
         self.model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -241,28 +241,28 @@ def lessons(count: int) -> tuple[Any, list[Any]]:
 
 def precision() -> str:
     """What `auto` is on this machine."""
-    from loratory.models import probe
+    from loratory.backbones.forward import hardware_benchmark
 
-    return probe.load_or_measure().choose_precision()
+    return hardware_benchmark.load_or_measure().choose_precision()
 
 
 def material(trunk: Any, task: Any, examples: Sequence[Any]) -> list[Any]:
     """Prompts with their answers, as Loratory trains on them."""
     from loratory.predictors.decoder import Decoder
-    from loratory.predictors.prompts import Prompt
+    from loratory.predictors.prompt_files import Prompt
     from loratory.protocols import Network
-    from loratory.training.writers import build_sft_examples
+    from loratory.training.causal import build_sft_examples
 
     return build_sft_examples(Decoder(task, "labels", Network(trunk), Prompt.load(None, "labels"), 256), examples)
 
 
 def ours(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> None:
     """Loratory's own loop."""
-    from loratory.flows.run import resolve_auto_options
-    from loratory.models import probe
-    from loratory.models.activations import ActivationCache
-    from loratory.models.execution import run_locally
-    from loratory.models.trunks import TorchBackbonePool
+    from loratory.backbones.forward import hardware_benchmark
+    from loratory.backbones.forward.activation_cache import ActivationCache
+    from loratory.backbones.forward.execution import run_locally
+    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
@@ -270,7 +270,7 @@ def ours(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> Non
     from loratory.training.checkpoints import NoCheckpoints
 
     options = {"epochs": 1000, "batch_examples": ROWS, **way}
-    training = resolve_auto_options(TrainingSpec(**options), probe.load_or_measure())
+    training = resolve_auto_options(TrainingSpec(**options), hardware_benchmark.load_or_measure())
     backbone, (task, examples) = TorchBackbonePool().get_base(base), lessons(count)
     lengths = [len(page.ids) for page in material(backbone, task, examples)]
     steps = (
@@ -319,7 +319,7 @@ def sft_trainer(base: str, count: int, way: Mapping[str, Any], folder: str) -> A
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
-    from loratory.models.trunks import TorchBackbonePool
+    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 
     backbone, (task, examples) = TorchBackbonePool().get_base(base), lessons(count)
     made = material(backbone, task, examples)
@@ -376,9 +376,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="little, to try the script; nothing is written")
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
-    from loratory.flows.run import describe_environment
-    from loratory.models import probe
-    from loratory.models.bases import resolve_base
+    from loratory.backbones.forward import hardware_benchmark
+    from loratory.backbones.loading.bases import resolve_base
+    from loratory.experiment.run import describe_environment
 
     size = QUICK if options.quick else FULL
     count = options.blocks or size.blocks
@@ -387,7 +387,9 @@ def main() -> None:
     result = {
         "machine": {
             **describe_environment("cpu"),
-            "measured": asdict(probe.load_or_measure() if options.quick else probe.measure_hardware()),
+            "measured": asdict(
+                hardware_benchmark.load_or_measure() if options.quick else hardware_benchmark.measure_hardware()
+            ),
         },
         "base": {"name": base.name, "parameters": writing.trunk.count_parameters()},
         "writing": {f"batch_{batch}": writing.measure(batch, count) for batch in (1, PROMPTS)},

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from loratory.training.trainable_backbones import TrainableBackbone
+
 RESULT = Path(__file__).parent / "results" / "gpu.json"
 SHAPES: dict[str, dict[str, int]] = {
     "tiny": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -85,19 +87,19 @@ def ours(shape: str, device: str, packed: bool) -> Callable[[Sequence[tuple[int,
     """One step of Loratory's LoRA."""
     import torch
 
-    from loratory.artifacts.contents import VerifiedFiles
-    from loratory.models.bases import Base
-    from loratory.models.live import ComputeConfig
-    from loratory.models.trunks import TorchBackbone
+    from loratory.artifacts.verified_files import VerifiedFiles
+    from loratory.backbones.forward.torch_backbone import TorchBackbone
+    from loratory.backbones.loading.bases import Base
     from loratory.specs.training import LossSpec
-    from loratory.training.writers import SftExample, compute_example_losses
+    from loratory.training.causal import SftExample, compute_example_losses
+    from loratory.training.trainable_backbones import ComputeConfig
 
     model = whole_model(shape, device)
     base = Base(shape, Path(), "causal", "last", shape, {}, VerifiedFiles(Path(), {}))
     backbone = TorchBackbone(model, Ids(), base, device)  # type: ignore[arg-type]
     targets, _ = backbone.find_target_modules()
     config = {"r": RANK, "lora_alpha": 2 * RANK, "lora_dropout": 0.0, "target_modules": list(targets)}
-    live = backbone.make_trainable(config, compute_config=ComputeConfig("bf16", "fused"))
+    live = TrainableBackbone(backbone, config, compute_config=ComputeConfig("bf16", "fused"))
     optimizer = torch.optim.AdamW(list(live.trainable_parameters().values()), fused=True)
 
     def step(batch: Sequence[tuple[int, ...]]) -> None:
@@ -195,8 +197,8 @@ def main() -> None:
     """Measure and write."""
     import torch
 
-    from loratory.flows.run import describe_environment
-    from loratory.models import probe
+    from loratory.backbones.forward import hardware_benchmark
+    from loratory.experiment.run import describe_environment
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=tuple(SHAPES), default=["0.6B", "1.7B"])
@@ -209,7 +211,7 @@ def main() -> None:
         result |= {"ran": False, "why": "no CUDA device was at hand"}
         print("did not run: there is no CUDA device")
     else:
-        peak = probe.measure_hardware(options.device).gflops["bf16"]
+        peak = hardware_benchmark.measure_hardware(options.device).gflops["bf16"]
         for shape in options.shapes:
             steps = rows(SHAPES[shape]["vocab_size"], options.steps)
             model = whole_model(shape, "cpu")

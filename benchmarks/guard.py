@@ -24,7 +24,7 @@ BUDGETS = (0.01, 0.03)
 
 def texts_of(task: Any, named: str, most: int) -> list[Any]:
     """Inputs of FILE or FILE:COLUMN, the first `most` of them."""
-    from loratory.flows.predict import read_input_file
+    from loratory.experiment.inference.local_prediction import read_input_file
 
     file, _, column = named.partition(":")
     return read_input_file(task, Path(file), [column] if column else ())[:most]
@@ -32,15 +32,15 @@ def texts_of(task: Any, named: str, most: int) -> list[Any]:
 
 def shares(predictor: Any, inputs: Sequence[Any], label: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The probability of the label, for each input."""
-    from loratory.flows.predict import predict_batches
+    from loratory.experiment.inference.local_prediction import predict_batches
 
     return np.array([made.probabilities["/label"][label] for _, made in predict_batches(predictor, inputs)])
 
 
 def recall_at(benign: Any, attacks: Any, budget: float) -> dict[str, float]:
     """Recall of attacks where no more than this share of benign texts is called one."""
-    from loratory.evaluation.intervals import compute_share_interval
-    from loratory.evaluation.proportions import estimate_proportion
+    from loratory.evaluation.statistics.intervals import compute_share_interval
+    from loratory.evaluation.statistics.proportions import estimate_proportion
 
     allowed = int(budget * len(benign))
     threshold = float(np.sort(benign)[::-1][allowed])  # what lies above it is at most `allowed`
@@ -52,7 +52,7 @@ def recall_at(benign: Any, attacks: Any, budget: float) -> dict[str, float]:
 
 def measured(run: Path, contender: str, options: Any) -> dict[str, Any]:
     """One contender on all sources."""
-    from loratory.flows.opening import open_predictor
+    from loratory.experiment.artifact_lookup import open_predictor
 
     predictor, _ = open_predictor(run, contender)
     kinds = {"benign": options.benign, "attacks": options.attacks}

@@ -16,15 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from loratory.cli.printing import ProgressScreen
-from loratory.data import store as splits
-from loratory.flows.opening import open_predictor
-from loratory.flows.run import RunPaths, run_experiment
-from loratory.flows.specs import load_spec
-from loratory.models import int8, probe
-from loratory.models.execution import run_locally
+from loratory.backbones.forward import hardware_benchmark, int8
+from loratory.backbones.forward.execution import run_locally
+from loratory.cli.output import ProgressScreen
+from loratory.data import split_files as splits
+from loratory.experiment.artifact_lookup import open_predictor
+from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.spec_loading import load_spec
 from loratory.protocols import Predictor, ScoredPredictions, predict_and_score
-from loratory.serving.engine import unwrap_predictor
+from loratory.serving.engine.inference_engine import unwrap_predictor
 
 RESULT = Path(__file__).parent / "results" / "int8.json"
 BITS = (8, 7)
@@ -45,7 +45,7 @@ def main() -> None:
     examples = splits.read_split(place.folder / "data").test
     exact = predict_and_score(predictor, examples, run_locally)
     found: dict[str, Any] = {
-        "machine": {"processor": probe.processor_name(), "cores": os.cpu_count()},
+        "machine": {"processor": hardware_benchmark.processor_name(), "cores": os.cpu_count()},
         "weight_bits": int8.weight_bits(),
         "test": len(examples),
         "fp32": {"accuracy": accuracy(predictor, exact)},

@@ -12,10 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from loratory.cli.printing import ProgressScreen
+from loratory.cli.output import ProgressScreen
 from loratory.evaluation.ladder import make_ladder_table
-from loratory.flows.run import RunPaths, run_experiment
-from loratory.flows.specs import load_spec
+from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.spec_loading import load_spec
 
 RESULTS = Path(__file__).parent / "results"
 KEPT = ("name", "regime", "base", "seeds", "status", "train_seconds", "latency_ms", "parameters", "size_bytes")

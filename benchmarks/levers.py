@@ -31,12 +31,12 @@ LEVERS: dict[str, dict[str, dict[str, Any]]] = {
 
 def measured(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, list[float]]]:
     """Accuracy by lever and part, a figure for each seed."""
-    from loratory.flows.preparing import prepare_split
-    from loratory.flows.run import resolve_auto_options
-    from loratory.models import probe
-    from loratory.models.activations import ActivationCache
-    from loratory.models.execution import run_locally
-    from loratory.models.trunks import TorchBackbonePool
+    from loratory.backbones.forward import hardware_benchmark
+    from loratory.backbones.forward.activation_cache import ActivationCache
+    from loratory.backbones.forward.execution import run_locally
+    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.experiment.prepare import prepare_split
+    from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet, predict_and_score
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
@@ -51,7 +51,7 @@ def measured(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, list[flo
     for name, lever in LEVERS.items():
         split = splits[bool(lever.get("data"))]
         training = resolve_auto_options(
-            TrainingSpec(**{"epochs": epochs, **lever.get("training", {})}), probe.load_or_measure()
+            TrainingSpec(**{"epochs": epochs, **lever.get("training", {})}), hardware_benchmark.load_or_measure()
         )
         regime = Lora(**{"layers": "top-3", **lever.get("lora", {})})
         rows = found.setdefault(name, {"validation": [], "calibration": []})
@@ -79,8 +79,8 @@ def differences(found: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every set and write."""
-    from loratory.flows.run import describe_environment
-    from loratory.flows.specs import load_spec
+    from loratory.experiment.run import describe_environment
+    from loratory.experiment.spec_loading import load_spec
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--banking77")

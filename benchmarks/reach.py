@@ -29,18 +29,18 @@ class Reached(Exception):
 
 def ours(data: str, mark: float, layers: str, epochs: int) -> dict[str, Any]:
     """Loratory with its defaults but for the layers."""
-    from loratory.flows.run import resolve_auto_options
-    from loratory.models import probe
-    from loratory.models.activations import ActivationCache
-    from loratory.models.execution import run_locally
-    from loratory.models.trunks import TorchBackbonePool
+    from loratory.backbones.forward import hardware_benchmark
+    from loratory.backbones.forward.activation_cache import ActivationCache
+    from loratory.backbones.forward.execution import run_locally
+    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
     from loratory.training.checkpoints import NoCheckpoints
 
     ready = prepared(data)
-    training = resolve_auto_options(TrainingSpec(epochs=epochs), probe.load_or_measure())
+    training = resolve_auto_options(TrainingSpec(epochs=epochs), hardware_benchmark.load_or_measure())
     regime = Lora(layers=layers)
     history: list[dict[str, float]] = []
     started = time.perf_counter()
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--stock-epochs", type=int, default=10)
     parser.add_argument("--only", choices=("ours", "stock"))
     options = parser.parse_args()
-    from loratory.flows.run import describe_environment
+    from loratory.experiment.run import describe_environment
 
     result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
     result |= {"machine": describe_environment("cpu"), "accuracy": options.accuracy}

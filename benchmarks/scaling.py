@@ -42,11 +42,11 @@ class Enough(Exception):
 
 def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str, steps: int | None) -> None:
     """Train on random words; send examples/s, seconds in all and peak memory."""
-    from loratory.flows.run import resolve_auto_options
-    from loratory.models import probe
-    from loratory.models.activations import ActivationCache
-    from loratory.models.execution import run_locally
-    from loratory.models.trunks import TorchBackbonePool
+    from loratory.backbones.forward import hardware_benchmark
+    from loratory.backbones.forward.activation_cache import ActivationCache
+    from loratory.backbones.forward.execution import run_locally
+    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import Example, FitContext, TrainSet
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
@@ -57,7 +57,7 @@ def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str,
     names = tuple(f"label {i}" for i in range(labels))
     texts = [" ".join(chance.choices(WORDS, k=tokens - 2)) for _ in range(examples)]
     made = tuple(Example({"text": t}, {"label": names[i % labels]}) for i, t in enumerate(texts))
-    training = resolve_auto_options(TrainingSpec(epochs=1, max_tokens=512), probe.load_or_measure())
+    training = resolve_auto_options(TrainingSpec(epochs=1, max_tokens=512), hardware_benchmark.load_or_measure())
     backbone = TorchBackbonePool().get_base("minilm")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     started = time.perf_counter()
@@ -132,7 +132,7 @@ def draw(result: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Measure, write and draw."""
-    from loratory.flows.run import describe_environment
+    from loratory.experiment.run import describe_environment
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=tuple(COLUMNS), help="the other columns keep their earlier figures")

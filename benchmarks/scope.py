@@ -62,10 +62,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
-    from loratory.cli.printing import ProgressScreen
+    from loratory.cli.output import ProgressScreen
     from loratory.evaluation.ladder import format_ladder_lines, make_ladder_table
-    from loratory.flows.run import RunPaths, run_experiment
-    from loratory.flows.specs import load_spec
+    from loratory.experiment.run import RunPaths, run_experiment
+    from loratory.experiment.spec_loading import load_spec
 
     with tempfile.TemporaryDirectory() as made:
         spec = load_spec(str(prepare(options.data, Path(made))), None, options.set)

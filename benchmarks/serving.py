@@ -32,7 +32,7 @@ from typing import Any
 from load import Ledger, post, send
 from rivals import quantise
 
-from loratory.flows.run import describe_environment
+from loratory.experiment.run import describe_environment
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "serving.json"
@@ -164,12 +164,12 @@ def copies(fit: Path, count: int, output: Path, top: int | None = None) -> dict[
     import torch
 
     from loratory.artifacts.manifests import stage_artifact
-    from loratory.models import adapters
-    from loratory.models.trunks import TorchBackbonePool
-    from loratory.predictors import store
+    from loratory.backbones import adapters
+    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.predictors import predictor_files
     from loratory.protocols import Network
 
-    predictor: Any = store.load_uncalibrated(fit, TorchBackbonePool())
+    predictor: Any = predictor_files.load_uncalibrated(fit, TorchBackbonePool())
     network, made = predictor.network, {}
     for number in range(count):
         draw = torch.Generator().manual_seed(number)
@@ -182,7 +182,7 @@ def copies(fit: Path, count: int, output: Path, top: int | None = None) -> dict[
         own = replace(predictor, network=Network(network.trunk, adapters.create_adapter(config, tensors), network.head))
         name = f"{'top' if top else 'task'}-{number}"
         with stage_artifact(output / name, {"kind": "fit"}) as part:
-            store.save_predictor(part, own)
+            predictor_files.save_predictor(part, own)
         made[name] = output / name
     return made
 
@@ -256,14 +256,14 @@ def five(fit: Path, texts: Sequence[str], seconds: float) -> dict[str, Any]:
 
 def parts(rival: Rival, texts: Sequence[str], port: int, fit: Path) -> dict[str, float]:
     """Where the time of a single request goes, in milliseconds (medians)."""
-    from loratory.models.execution import run_locally
-    from loratory.models.trunks import TorchBackbonePool
-    from loratory.predictors import store
+    from loratory.backbones.forward.execution import run_locally
+    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.predictors import predictor_files
 
     live = f"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
     bare = send(port, [live] * CALM, LOW).quantile(0.5)
     pool = TorchBackbonePool(keep=False)
-    predictor: Any = store.load_predictor(fit, pool)
+    predictor: Any = predictor_files.load_predictor(fit, pool)
     pool.set_precision("bf16")
     inner: Any = getattr(predictor, "predictor", predictor)
     spent: dict[str, list[float]] = {"ask": [], "pass": [], "read": []}
@@ -348,7 +348,7 @@ def main() -> None:
     parser.add_argument("--sessions", action="store_true", help="five tasks alone, added to a result that is there")
     parser.add_argument("--output", type=Path, default=RESULT)
     asked = parser.parse_args()
-    from loratory.flows.opening import find_fit_folder
+    from loratory.experiment.artifact_lookup import find_fit_folder
 
     rows, fit = rows_of(asked.test), find_fit_folder(asked.run)
     texts, seconds = [text for text, _ in rows], asked.seconds

@@ -44,7 +44,7 @@ def texts_of(kind: str, count: int) -> list[str]:
 
 def measure_grouping(pipe: Connection, kind: str, count: int) -> None:
     """Seconds and peak memory of `group`."""
-    from loratory.data.groups import group_examples
+    from loratory.data.splitting.groups import group_examples
     from loratory.protocols import Example
 
     texts = texts_of(kind, count)
@@ -71,7 +71,7 @@ def measure_signatures(pipe: Connection, kind: str, count: int) -> None:
 
     from datasketch import MinHash
 
-    from loratory.data.similarity import PERMUTATIONS, compute_minhash, hash_ngrams
+    from loratory.data.splitting.similarity import PERMUTATIONS, compute_minhash, hash_ngrams
 
     texts = texts_of(kind, count)
     begin = time.process_time()
@@ -99,7 +99,7 @@ def measured(target: Any, kind: str, count: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and write."""
-    from loratory.models.probe import processor_name
+    from loratory.backbones.forward.hardware_benchmark import processor_name
 
     result = {
         "machine": {"processor": processor_name(), "cores": os.cpu_count(), "python": platform.python_version()},

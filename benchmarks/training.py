@@ -92,8 +92,8 @@ def reporting(
 
 def prepared(data: str) -> Any:
     """Banking77's recipe on this data: a task and its parts."""
-    from loratory.data.prepared import prepare_data
-    from loratory.flows.specs import load_spec
+    from loratory.data.preparation import prepare_data
+    from loratory.experiment.spec_loading import load_spec
 
     spec = load_spec("banking77", data, [])
     return prepare_data(spec.task, spec.data, spec.folder)
@@ -101,11 +101,11 @@ def prepared(data: str) -> Any:
 
 def ours(pipe: Connection, data: str, settings: Mapping[str, Any]) -> None:
     """Loratory's own loop with its defaults, or with what `settings` changes."""
-    from loratory.flows.run import resolve_auto_options
-    from loratory.models import probe
-    from loratory.models.activations import ActivationCache
-    from loratory.models.execution import run_locally
-    from loratory.models.trunks import TorchBackbonePool
+    from loratory.backbones.forward import hardware_benchmark
+    from loratory.backbones.forward.activation_cache import ActivationCache
+    from loratory.backbones.forward.execution import run_locally
+    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
@@ -113,7 +113,9 @@ def ours(pipe: Connection, data: str, settings: Mapping[str, Any]) -> None:
     from loratory.training.checkpoints import NoCheckpoints
 
     ready = prepared(data)
-    training = resolve_auto_options(TrainingSpec(epochs=1000, **settings.get("training", {})), probe.load_or_measure())
+    training = resolve_auto_options(
+        TrainingSpec(epochs=1000, **settings.get("training", {})), hardware_benchmark.load_or_measure()
+    )
     regime = Lora(**settings.get("lora", {}))
     backbone = TorchBackbonePool().get_base("minilm")
     gate, remembered = Gate(pipe), ActivationCache(run_locally)
@@ -206,7 +208,7 @@ def stock_trainer(ready: Any, settings: Mapping[str, Any], folder: str, count: C
         set_seed,
     )
 
-    from loratory.models.bases import resolve_base
+    from loratory.backbones.loading.bases import resolve_base
 
     set_seed(1)
     base, task = str(resolve_base("minilm").folder), ready.task
@@ -284,8 +286,8 @@ def weights(data: str) -> int:
     """Matrix weights of the base's layers: what a token meets."""
     from torch import nn
 
-    from loratory.models.architectures import find_layers
-    from loratory.models.trunks import TorchBackbonePool
+    from loratory.backbones.forward.architectures import find_layers
+    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 
     backbone = TorchBackbonePool().get_base("minilm")
     _, layers = find_layers(backbone.model, backbone.depth)
@@ -339,10 +341,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     found = blocks(options.data, options.blocks)
-    from loratory.flows.run import describe_environment
-    from loratory.models import probe
+    from loratory.backbones.forward import hardware_benchmark
+    from loratory.experiment.run import describe_environment
 
-    machine = probe.measure_hardware()
+    machine = hardware_benchmark.measure_hardware()
     result = {
         "machine": {**describe_environment("cpu"), "measured": asdict(machine)},
         "task": "banking77, its official train set less validation and calibration",

@@ -18,28 +18,28 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from typer.testing import CliRunner
 
+from loratory.backbones.loading.bases import EMBEDDED_BASES, locate_base
+from loratory.backbones.loading.tokenizers import FastTokenizer
 from loratory.cli import VERBS, app
 from loratory.data.columns import match_columns
 from loratory.data.examples import to_examples
-from loratory.data.languages import measure_everyday_words
-from loratory.data.readers import read_source
+from loratory.data.quality.languages import measure_everyday_words
+from loratory.data.readers.source_reader import read_source
 from loratory.discovery import list_names, load_named
 from loratory.errors import LoratoryError
-from loratory.evaluation.headlines import HEADLINE_CASES
-from loratory.flows.init import write_spec_for_data
-from loratory.flows.specs import load_spec
-from loratory.models.bases import EMBEDDED_BASES, locate_base
-from loratory.models.tokenizers import FastTokenizer
+from loratory.evaluation.verdict.headlines import HEADLINE_CASES
+from loratory.experiment.init.spec_writer import write_spec_for_data
+from loratory.experiment.spec_loading import load_spec
 from loratory.specs.data import DataSpec, SplitSpec
-from loratory.specs.describing import describe_allowed
 from loratory.specs.evidence import Ceiling, EvidenceSpec, Floor, GateSpec
-from loratory.specs.frame import DEFAULT_BASE
-from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
-from loratory.specs.schema import SECTION_HELP, KnownClasses, build_spec_schema
+from loratory.specs.field_descriptions import describe_allowed
+from loratory.specs.generation import GenerationSpec
+from loratory.specs.operating_point import AbstainSpec, OperatingSpec, ThresholdSpec
 from loratory.specs.serve import LimitsSpec, ServedTaskSpec, ServerSpec, ServeSpec
+from loratory.specs.spec import DEFAULT_BASE
+from loratory.specs.spec_schema import SECTION_HELP, KnownClasses, build_spec_schema
 from loratory.specs.stress import StressSpec
 from loratory.specs.training import ConsistencySpec, LossSpec, TrainingSpec
-from loratory.specs.writing import GenerationSpec
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests"))

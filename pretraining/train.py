@@ -30,16 +30,16 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from loratory.backbones.forward.activation_cache import ActivationCache
+from loratory.backbones.forward.attention import use_short_attention
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.memory import keep_freed_memory
 from loratory.errors import RunInterrupted
-from loratory.models.activations import ActivationCache
-from loratory.models.attention import use_short_attention
-from loratory.models.execution import run_locally
-from loratory.models.memory import keep_freed_memory
 from loratory.protocols import JSON, FitContext, Scores
 from loratory.specs.training import TrainingSpec
 from loratory.training.batching import Batch
 from loratory.training.checkpoints import FolderCheckpoints
-from loratory.training.loop import TrainingJob, train
+from loratory.training.training_loop import TrainingJob, train
 
 ROW, ROWS_A_STEP, ROWS_A_PASS = 384, 8, 8
 STEPS_AN_EPOCH = 150  # an epoch is no pass over anything: it is what lies between two looks at held-out rows

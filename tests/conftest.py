@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from loratory.data import ledger
-from loratory.models import places
-from loratory.models.trunks import TorchBackbone
+from loratory.backbones.forward.torch_backbone import TorchBackbone
+from loratory.backbones.loading import base_locations
+from loratory.data.splitting import ledger
 from tiny import BackboneOf, BasePathOf, load_backbone_from, save_base
 
 pytest_plugins = ["recording"]
@@ -22,7 +22,7 @@ def nobodys_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is read, and where bases lie, is noted apart: the user's own notes are never touched."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv(ledger.LEDGER_VARIABLE, str(tmp_path_factory.mktemp("ledger") / ledger.LEDGER_FILE))
-        patched.setenv(places.ENVIRONMENT_VARIABLE, str(tmp_path_factory.mktemp("bases")))
+        patched.setenv(base_locations.ENVIRONMENT_VARIABLE, str(tmp_path_factory.mktemp("bases")))
         yield
 
 

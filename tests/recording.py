@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from loratory.models.probe import processor_name
+from loratory.backbones.forward.hardware_benchmark import processor_name
 
 FAULT_ROWS: pytest.StashKey[dict[str, dict[str, Any]]] = pytest.StashKey()
 TEST_ROW_NAMES: pytest.StashKey[list[str]] = pytest.StashKey()  # the names of the rows that a test counts in

@@ -12,11 +12,11 @@ from typing import Any
 
 from loratory.protocols import EncodeRequest, InferencePlan, InferenceRequest, Input, Network, Prediction, TokenIds
 from loratory.serving.app import create_app
-from loratory.serving.engine import Engine, EngineLimits
-from loratory.serving.gate import RequestMiddleware
-from loratory.serving.keys import ApiKey, ApiKeys, hash_secret
-from loratory.serving.server import Server, ServiceLoader
-from loratory.serving.services import FallbackStage, Service, ServiceRegistry
+from loratory.serving.engine.inference_engine import Engine, EngineLimits
+from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
+from loratory.serving.http.auth.api_keys import ApiKey, ApiKeys, hash_secret
+from loratory.serving.http.middleware import RequestMiddleware
+from loratory.serving.http.server import Server, ServiceLoader
 from loratory.specs.serve import ServerSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from loratory.protocols import Input, Prediction, RequestRunner
-from loratory.serving.engine import Engine
-from loratory.serving.keys import ApiKeys
-from loratory.serving.server import Server
-from loratory.serving.services import FallbackStage, Service, ServiceRegistry
+from loratory.serving.engine.inference_engine import Engine
+from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
+from loratory.serving.http.auth.api_keys import ApiKeys
+from loratory.serving.http.server import Server
 from loratory.specs.serve import LimitsSpec, ServerSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate

@@ -10,14 +10,15 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from loratory.models.activations import ActivationCache
-from loratory.models.bases import describe_base
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbone, load_backbone
+from loratory.backbones.forward.activation_cache import ActivationCache
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbone, load_backbone
+from loratory.backbones.loading.bases import describe_base
 from loratory.protocols import Adapter, Example, FitContext, TrainSet
 from loratory.specs.training import TrainingSpec
 from loratory.tasks.classify import Classify
 from loratory.training.checkpoints import NoCheckpoints
+from loratory.training.trainable_backbones import TrainableBackbone
 
 BasePathOf = Callable[[str], Path]  # a family to the folder of its tiny base
 BackboneOf = Callable[[str], TorchBackbone]  # a family to its shared backbone
@@ -233,7 +234,7 @@ def make_random_adapter(trunk: TorchBackbone, rank: int = 4, seed: int = 1, **mo
     config = {"r": rank, "lora_alpha": 2 * rank, "target_modules": list(targets), **more}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        live = trunk.make_trainable(config)
+        live = TrainableBackbone(trunk, config)
         for weight in live.trainable_parameters().values():
             torch.nn.init.normal_(weight, std=0.2)
     return live.extract_adapter()

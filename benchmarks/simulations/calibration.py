@@ -10,7 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loratory.evaluation.calibration import collect_confidences, compute_calibration_error, estimate_chance_error
+from loratory.evaluation.statistics.calibration import (
+    collect_confidences,
+    compute_calibration_error,
+    estimate_chance_error,
+)
 from loratory.protocols import Example, Prediction, ScoredPredictions
 from simulations.claims import Claim, claim_rate
 

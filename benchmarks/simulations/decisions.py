@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from loratory.evaluation.choice import assess_non_inferiority
-from loratory.evaluation.comparisons import compare_contenders
+from loratory.evaluation.model_selection import assess_non_inferiority
+from loratory.evaluation.statistics.comparisons import compare_contenders
 from loratory.specs.evidence import EvidenceSpec
 from simulations.claims import Claim, claim_amount, claim_rate
 from simulations.intervals import FOUR, RARE, RARE_BETTER, RARE_RECALLS, RARE_WORSE, SKEWED, ZIPF, ZIPF_RECALLS, World

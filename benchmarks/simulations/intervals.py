@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from loratory.evaluation.comparisons import pair_contenders
-from loratory.evaluation.metrics import compute_seed_interval
-from loratory.evaluation.stress import PerturbedOutcomes, measure_score_change
-from loratory.flows.evaluate import estimate_scores
+from loratory.evaluation.contender_metrics import compute_seed_interval
+from loratory.evaluation.statistics.comparisons import pair_contenders
+from loratory.evaluation.stress_test import PerturbedOutcomes, measure_score_change
+from loratory.experiment.inference.evaluate_on_data import estimate_scores
 from loratory.specs.evidence import EvidenceSpec
 from simulations.claims import Claim, claim_rate
 from simulations.worlds import LabelWorld, Sizes, SpanWorld, alone

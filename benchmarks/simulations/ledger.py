@@ -17,10 +17,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from loratory.data import ledger
 from loratory.data.examples import extract_texts
-from loratory.data.splits import split_examples
-from loratory.flows import evaluate, latency, preparing, stress
+from loratory.data.splitting import ledger
+from loratory.data.splitting.splits import split_examples
+from loratory.experiment import prepare
+from loratory.experiment.inference import evaluate_on_data, stress_run
+from loratory.experiment.steps import latency
 from loratory.protocols import Example, Prediction
 from loratory.specs.data import SplitSpec
 from loratory.tasks.classify import Classify
@@ -110,12 +112,14 @@ def _by_run(examples: Sequence[Example], number: int) -> None:
 
 
 def _by_evaluate(examples: Sequence[Example], number: int) -> None:
-    evaluate.record_test_read(ledger.TestReader("by hand", f"/fits/{number}", "evaluate: file.csv"), TASK, examples)
+    evaluate_on_data.record_test_read(
+        ledger.TestReader("by hand", f"/fits/{number}", "evaluate: file.csv"), TASK, examples
+    )
 
 
 def _by_stress(examples: Sequence[Example], number: int) -> None:
     shape: Any = _Shape()
-    stress.record_stress_read(Path(f"/fits/{number}"), "stress: lora on file.csv", shape, examples)
+    stress_run.record_stress_read(Path(f"/fits/{number}"), "stress: lora on file.csv", shape, examples)
 
 
 READERS = {"a run": _by_run, "evaluate --data": _by_evaluate, "stress": _by_stress}
@@ -189,7 +193,7 @@ def disputed(worlds: int) -> Claim:
         if len(right) == worlds:
             break
         task, examples, changed = _noisy(random.Random(world))
-        found = preparing.find_label_errors(task, examples, 6)
+        found = prepare.find_label_errors(task, examples, 6)
         if found.is_useful and found.suspects:
             right.append(fmean(one.origin in changed for one in found.suspects) >= 0.5)
     return claim_rate("of the disputed labels that are shown at least half are wrong", right, 0.9, at_most=False)

@@ -13,11 +13,11 @@ from functools import cached_property
 
 import numpy as np
 
-from loratory.evaluation import operating
-from loratory.evaluation.bootstrap import Floats, Integers
-from loratory.predictors.operated import OperatingPoint, apply_temperature, choose_labels, score_in_scope
+from loratory.evaluation.statistics import operating_point_fitting
+from loratory.evaluation.statistics.bootstrap import Floats, Integers
+from loratory.predictors.calibrated import OperatingPoint, apply_temperature, choose_labels, score_in_scope
 from loratory.protocols import Prediction
-from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
+from loratory.specs.operating_point import AbstainSpec, OperatingSpec, ThresholdSpec
 from simulations.claims import Claim, claim_rate
 
 WORLDS = 400
@@ -76,15 +76,17 @@ class World:
         parts = np.exp(logits - logits.max(axis=1, keepdims=True))
         return Drawn(parts / parts.sum(axis=1, keepdims=True), expected.astype(np.int64), groups.astype(np.int64))
 
-    def known(self, drawn: Drawn) -> operating.ScoredPart:
+    def known(self, drawn: Drawn) -> operating_point_fitting.ScoredPart:
         """As the product knows them."""
         labels = self.labels
         rows = [dict(zip(labels, row, strict=True)) for row in drawn.shares.tolist()]
         best = [labels[place] for place in drawn.shares.argmax(axis=1).tolist()]
-        judged: operating.ScoredTexts = [
+        judged: operating_point_fitting.ScoredTexts = [
             (Prediction({"label": one}, {"/label": row}), {}) for one, row in zip(best, rows, strict=True)
         ]
-        return operating.ScoredPart(judged, [labels[place] for place in drawn.expected.tolist()], drawn.groups)
+        return operating_point_fitting.ScoredPart(
+            judged, [labels[place] for place in drawn.expected.tolist()], drawn.groups
+        )
 
     @cached_property
     def population(self) -> Drawn:
@@ -97,12 +99,12 @@ class World:
         kept = np.isin(all_of_it.expected, counted)
         return Drawn(all_of_it.shares[kept], all_of_it.expected[kept], all_of_it.groups[kept])
 
-    def fit(self, number: int) -> operating.FittedPoint:
+    def fit(self, number: int) -> operating_point_fitting.FittedPoint:
         """A point, by the product; validation only where it chooses something, as in the product."""
         generator = np.random.default_rng([self.seed, number])
         calibration = self.known(self.draw(self.n, generator))
         validation = self.known(self.draw(self.n, generator)) if len(self.asked) > 1 else calibration
-        return operating.fit_operating_point(self.spec, calibration, validation, [])
+        return operating_point_fitting.fit_operating_point(self.spec, calibration, validation, [])
 
     def serve(self, point: OperatingPoint, drawn: Drawn) -> Integers:
         """The place of the label that each text gets."""
@@ -118,7 +120,7 @@ class World:
             if label in self.asked
         }
 
-    def missed(self, fitted: operating.FittedPoint) -> bool:
+    def missed(self, fitted: operating_point_fitting.FittedPoint) -> bool:
         """Whether anything that is called proven is not so."""
         true, proven = self.truth(fitted.point), fitted.facts["thresholds"]
         return any(

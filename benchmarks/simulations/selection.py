@@ -14,10 +14,10 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from loratory.evaluation.choice import select_contender
-from loratory.evaluation.contest import ComparisonSet, build_comparison_set
+from loratory.evaluation.contender_result import ContenderResult, Fit
 from loratory.evaluation.gate import evaluate_all_gates
-from loratory.evaluation.measured import ContenderResult, Fit
+from loratory.evaluation.model_selection import select_contender
+from loratory.evaluation.statistics.comparison_set import ComparisonSet, build_comparison_set
 from loratory.protocols import Example, ParameterCount, Prediction, ScoredPredictions
 from loratory.specs.evidence import EvidenceSpec, Floor, GateSpec
 from loratory.tasks.classify import Classify

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, product
 
-from loratory.data.groups import group_examples, name_pairs_by_origin
-from loratory.data.overlaps import find_leaks, summarise_leaks
-from loratory.data.splits import Parts, split_examples
+from loratory.data.splitting.groups import group_examples, name_pairs_by_origin
+from loratory.data.splitting.overlaps import find_leaks, summarise_leaks
+from loratory.data.splitting.splits import Parts, split_examples
 from loratory.protocols import Example
 from loratory.specs.data import SplitSpec
 from loratory.tasks.classify import Classify

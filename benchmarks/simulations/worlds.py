@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from loratory.evaluation.contest import ComparisonSet, build_comparison_set
-from loratory.evaluation.measured import ContenderResult, Fit
+from loratory.evaluation.contender_result import ContenderResult, Fit
+from loratory.evaluation.statistics.comparison_set import ComparisonSet, build_comparison_set
 from loratory.protocols import Counts, Example, ParameterCount, Prediction, ScoredPredictions, Task
 from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
-from loratory.artifacts.contents import VerifiedFiles
+from loratory.artifacts.verified_files import VerifiedFiles
 from loratory.measures.ratios import Ratio
 
 if TYPE_CHECKING:

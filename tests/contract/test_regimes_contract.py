@@ -15,11 +15,11 @@ from pydantic import BaseModel, ValidationError
 
 from loratory import discovery
 from loratory.artifacts.manifests import stage_artifact
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbone, TorchBackbonePool
 from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbone, TorchBackbonePool
-from loratory.predictors import store
+from loratory.predictors import predictor_files
 from loratory.protocols import Labelled, Prediction, TrainSet, predict_and_score
 from loratory.tasks.classify import Classify
 from tiny import (
@@ -116,8 +116,8 @@ def test_a_fit_answers_is_saved_and_is_loaded(
     if trunk is not None:
         pool._backbones[trunk.digest] = trunk
     with stage_artifact(tmp_path / "fit", {}) as part:
-        store.save_predictor(part, made)
-    again = store.load_predictor(tmp_path / "fit", pool)
+        predictor_files.save_predictor(part, made)
+    again = predictor_files.load_predictor(tmp_path / "fit", pool)
     assert again.predict(inputs, run_locally) == predictions
     assert again.count_parameters() == size
     for file in (tmp_path / "fit").rglob("*"):
@@ -204,7 +204,7 @@ class FirstLabel(BaseModel):
     model_config = {"frozen": True, "extra": "forbid"}
 
     def fit(self, task: Any, train_set: TrainSet, start: Any, context: Any) -> Any:
-        from loratory.predictors.patterns import LabelRules
+        from loratory.predictors.label_rules import LabelRules
 
         return LabelRules(task, (), ({label: float(label == task.labels[0]) for label in task.labels},))
 
@@ -228,8 +228,11 @@ heavy = [m for m in ("torch", "transformers", "sklearn", "peft", "pyarrow", "sci
 assert not heavy, heavy
 """
 STATEMENTS = {
-    "protocols": "import loratory.protocols, loratory.errors, loratory.artifacts.manifests, loratory.measures.labels",
-    "specs": "import loratory.specs.frame, loratory.specs.training",
+    "protocols": (
+        "import loratory.protocols, loratory.errors, loratory.artifacts.manifests, "
+        "loratory.measures.classification_metrics"
+    ),
+    "specs": "import loratory.specs.spec, loratory.specs.training",
     "tasks and regimes' options": (
         "from loratory.discovery import load_named, list_names\n"
         "for group in ('tasks', 'regimes'):\n"

@@ -16,14 +16,14 @@ import pytest
 import torch
 
 from loratory.artifacts.manifests import stage_artifact
+from loratory.backbones.forward.torch_backbone import TorchBackbone
 from loratory.discovery import list_names, load_named
-from loratory.models.trunks import TorchBackbone
-from loratory.predictors import store
+from loratory.predictors import predictor_files
 from loratory.protocols import Example, FitContext, TrainingState, TrainSet
 from loratory.specs.training import ConsistencySpec, ContrastiveSpec
 from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag
-from loratory.training import loop
+from loratory.training import training_loop
 from loratory.training.batching import Batch
 from tiny import load_backbone_from, make_examples, make_task, save_base, save_causal_model
 
@@ -85,7 +85,7 @@ class Fit:
         start = trunk(self.start) if self.start in ("encoder", "causal") else None
         made = regime.fit(TASKS[self.task], lessons(self.task, self.on_states), start, surrounding)
         with TemporaryDirectory() as folder, stage_artifact(Path(folder) / "fit", {}) as part:
-            store.save_predictor(part, made)
+            predictor_files.save_predictor(part, made)
             return {f.relative_to(part).as_posix(): f.read_bytes() for f in part.rglob("*") if f.is_file()}
 
 
@@ -168,7 +168,7 @@ class Passes:
 def passes(**plan: Any) -> Iterator[Passes]:
     """While it is open, every pass is counted; faults come in the forward half, or when gradients are there already."""
     made = Passes(**plan)
-    losses, backward = loop._TrainingLoop._losses, torch.Tensor.backward
+    losses, backward = training_loop._TrainingLoop._losses, torch.Tensor.backward
 
     def counted(fit: Any, micro: Any) -> Any:
         made.count += 1
@@ -181,7 +181,7 @@ def passes(**plan: Any) -> Iterator[Passes]:
         made.meet("backward")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop._TrainingLoop, "_losses", counted)
+        patched.setattr(training_loop._TrainingLoop, "_losses", counted)
         patched.setattr(torch.Tensor, "backward", backwards)
         yield made
 
@@ -226,7 +226,7 @@ class Moments:
 @contextmanager
 def watched(moments: Moments) -> Iterator[Moments]:
     """Every moment of the fits inside, which have these checkpoints, is kept in them."""
-    step, between = loop._TrainingLoop._train_step, loop._TrainingLoop._checkpoint_or_stop
+    step, between = training_loop._TrainingLoop._train_step, training_loop._TrainingLoop._checkpoint_or_stop
 
     def stepped(fit: Any, batch: Batch) -> float:
         loss = step(fit, batch)
@@ -239,8 +239,8 @@ def watched(moments: Moments) -> Iterator[Moments]:
         between(fit, last)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop._TrainingLoop, "_train_step", stepped)
-        patched.setattr(loop._TrainingLoop, "_checkpoint_or_stop", looked)
+        patched.setattr(training_loop._TrainingLoop, "_train_step", stepped)
+        patched.setattr(training_loop._TrainingLoop, "_checkpoint_or_stop", looked)
         yield moments
 
 

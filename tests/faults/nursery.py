@@ -14,12 +14,12 @@ from killing import install  # type: ignore[import-not-found]  # beside this fil
 
 PRELOADED_MODULES = (
     "loratory.cli",
-    "loratory.flows.run",
-    "loratory.flows.train",
+    "loratory.experiment.run",
+    "loratory.experiment.train",
     "loratory.training.encoders",
     "loratory.predictors.linear",
     "loratory.regimes.lora",
-    "loratory.export.layouts",
+    "loratory.exporting.stock_layouts",
     "peft",
     "transformers.models.bert.modeling_bert",
     "transformers.models.bert.configuration_bert",
@@ -28,8 +28,8 @@ PRELOADED_MODULES = (
     "scipy.sparse",
     "pyarrow.parquet",
     "datasketch",
-    "loratory.flows.serve",
-    "loratory.serving.process",
+    "loratory.serving.launcher",
+    "loratory.serving.http.server_process",
     "loratory.serving.app",
 )
 

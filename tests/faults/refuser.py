@@ -36,7 +36,7 @@ def child(request: dict[str, Any]) -> dict[str, Any]:
 def serve() -> None:
     for name in PRELOADED_MODULES:
         importlib.import_module(name)
-    from loratory.flows import run
+    from loratory.experiment import run
 
     setattr(run, "render_report", lambda *_: "<html></html>")  # noqa: B010 its charts take a second to draw
     write_answer({"ready": True})

@@ -14,8 +14,8 @@ import pytest
 
 from loratory.artifacts.manifests import stage_artifact
 from loratory.cli import VERBS
-from loratory.cli.extras import EXTRA_BY_LIBRARY, INCLUDED_EXTRAS, choose_extra
-from loratory.cli.extras import EXTRA_BY_VERB as EXTRAS
+from loratory.cli.missing_extras import EXTRA_BY_LIBRARY, INCLUDED_EXTRAS, choose_extra
+from loratory.cli.missing_extras import EXTRA_BY_VERB as EXTRAS
 
 ROOT = Path(__file__).parents[2]
 HIDE = """

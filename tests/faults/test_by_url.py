@@ -17,15 +17,15 @@ from typing import Any, Self
 import pytest
 import uvicorn
 
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.client import Client
-from loratory.flows.serve import load_service
-from loratory.models.trunks import TorchBackbonePool
 from loratory.protocols import BackbonePool, Input, ParameterCount, Prediction, RequestRunner
 from loratory.serving.app import create_app
-from loratory.serving.engine import Engine
-from loratory.serving.keys import ApiKey, ApiKeys, hash_secret
-from loratory.serving.server import Server
-from loratory.serving.services import FallbackStage, Service, ServiceRegistry
+from loratory.serving.engine.inference_engine import Engine
+from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
+from loratory.serving.http.auth.api_keys import ApiKey, ApiKeys, hash_secret
+from loratory.serving.http.server import Server
+from loratory.serving.launcher import load_service
 from loratory.specs.serve import LimitsSpec, ServedTaskSpec, ServerSpec
 from loratory.tasks.generate import Generate
 
@@ -331,7 +331,7 @@ def test_what_the_server_gives_up_on_is_not_answered(tiny: Service, tmp_path: Pa
 
 
 def test_by_url_loads_nothing_that_answers(url: str, tmp_path: Path) -> None:
-    heavy = ("torch", "transformers", "sklearn", "fastapi", "loratory.models.trunks")
+    heavy = ("torch", "transformers", "sklearn", "fastapi", "loratory.backbones.forward.torch_backbone")
     words = ["loratory", "predict", "--url", url, "x", "--json"]
     code = (
         f"import sys\nsys.argv = {words}\nfrom loratory.cli import main\ntry:\n    main()\nfinally:\n"

@@ -13,9 +13,9 @@ from attempts import Ending, attempt, preload
 from hostile_files import CSV, SPEC, data_files, specs
 from hostile_folders import folders
 
-from loratory.flows import sandbox
-from loratory.flows.importing import import_in_sandbox
-from loratory.flows.sandbox import SandboxLimits, call_limited
+from loratory.importing import sandbox
+from loratory.importing.import_folder import import_in_sandbox
+from loratory.importing.sandbox import SandboxLimits, call_limited
 from recording import FaultCounts, FaultTries
 from tiny import save_base
 
@@ -129,7 +129,9 @@ def test_hostile_specs(tmp_path: Path, faults: FaultCounts) -> None:
 def test_a_call_that_hangs_or_grows_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.setattr(
-        sandbox, "CHILD_CODE", "from loratory.flows import sandbox as s; s.PRELOADED_LIBRARIES = (); s._serve_call()"
+        sandbox,
+        "CHILD_CODE",
+        "from loratory.importing import sandbox as s; s.PRELOADED_LIBRARIES = (); s._serve_call()",
     )
     with pytest.raises(ChildProcessError, match="more than 1 s"):
         call_limited("nothing_that_ends:spin", [], SandboxLimits(1.0, 2**30))

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from loratory.data import ledger
+from loratory.data.splitting import ledger
 from loratory.evaluation import ladder as ladders
-from loratory.flows import latency, measuring
+from loratory.experiment.steps import latency, measure
 
 from . import world
 from .conftest import Workspace
@@ -87,7 +87,7 @@ def test_a_run_that_is_stopped_between_two_measurements_counts_once(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = workspace(make_spec(MORE))
-    real = measuring.measure_contender
+    real = measure.measure_contender
 
     def measure_once(bench: Any, one: Any) -> None:
         real(bench, one)
@@ -95,7 +95,7 @@ def test_a_run_that_is_stopped_between_two_measurements_counts_once(
 
     for sitting in range(2):
         with monkeypatch.context() as patched:
-            patched.setattr("loratory.flows.measuring.measure_contender", measure_once)
+            patched.setattr("loratory.experiment.steps.measure.measure_contender", measure_once)
             assert run_command(folder, "run", "spec.yaml").code == 130, sitting
     assert run_command(folder, "run", "spec.yaml").code == 0
     assert reads() == facts(folder)["test_reads"] == 1
@@ -151,19 +151,19 @@ def test_shuffled_rows_and_a_new_contender_in_an_old_folder(
 
 def test_kept_answers_follow_their_rows(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     from loratory.errors import ArtifactError
-    from loratory.evaluation.rows import read_predictions
+    from loratory.evaluation.prediction_rows import read_predictions
 
     folder = with_test_file(workspace(GIVEN))
     again(folder, monkeypatch)
     kept = read_predictions(folder / "runs/tiny/contenders/tfidf/seed-1/marks.parquet")
     now = [*reversed(kept.examples)]
-    moved = measuring.align_outcome(kept, now)
+    moved = measure.align_outcome(kept, now)
     assert list(moved.examples) == now
     assert moved.predictions == [*reversed(kept.predictions)]
     assert moved.counts == [*reversed(kept.counts)]
     for other in (now[1:], [*now, now[0]], [*now[1:], now[1]]):
         with pytest.raises(ArtifactError, match="other examples"):
-            measuring.align_outcome(kept, other)
+            measure.align_outcome(kept, other)
 
 
 # ---- what decides a fit
@@ -175,9 +175,9 @@ def test_the_calibration_part_decides_an_operated_fit_and_no_other(
 ) -> None:
     from dataclasses import replace
 
-    from loratory.flows.bench import RunContext, fit_identity
-    from loratory.flows.run import RunPaths, open_run_context
-    from loratory.flows.specs import load_spec
+    from loratory.experiment.run import RunPaths, open_run_context
+    from loratory.experiment.run_context import RunContext, fit_identity
+    from loratory.experiment.spec_loading import load_spec
 
     folder = workspace(
         make_spec("  - tfidf\n", operating=OPERATED).replace(

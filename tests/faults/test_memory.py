@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from loratory.errors import OutOfMemory, is_out_of_memory
 from loratory.regimes.lora import Lora
 from loratory.training.checkpoints import FolderCheckpoints
-from loratory.training.loop import TrainingJob, train
 from loratory.training.memory import split
+from loratory.training.training_loop import TrainingJob, train
 from recording import FaultCounts
 from tiny import BackboneOf, make_context, make_task, make_train_set
 
@@ -215,7 +215,7 @@ REAL = """
 import os, resource, signal, sys, torch
 from torch import nn
 from loratory.errors import OutOfMemory
-from loratory.training.loop import TrainingJob, train
+from loratory.training.training_loop import TrainingJob, train
 from loratory.training.memory import explained
 sys.path.insert(0, sys.argv[1])
 from tiny import make_context

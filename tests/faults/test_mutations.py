@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from loratory.artifacts.manifests import MANIFEST, open_artifact, stage_artifact
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.discovery import load_named
 from loratory.errors import ArtifactError
-from loratory.flows.opening import open_run, read_ladder, read_predictor
-from loratory.models.trunks import TorchBackbonePool
-from loratory.predictors import store
+from loratory.experiment.artifact_lookup import open_run, read_ladder, read_predictor
+from loratory.predictors import predictor_files
 from loratory.protocols import TrainingState
 from loratory.training.checkpoints import FolderCheckpoints
 from recording import FaultCounts
@@ -101,7 +101,7 @@ def kinds(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     for name in ("prompted", "lora"):
         predictor = load_named("regimes", name)().fit(make_task(), make_train_set(), writer, make_context(epochs=1))
         with stage_artifact(home / name, {"kind": "fit"}) as part:
-            store.save_predictor(part, predictor)
+            predictor_files.save_predictor(part, predictor)
     return made | {
         "exported": Kind(home / "exported", load),
         "writer": Kind(home / "prompted", load),

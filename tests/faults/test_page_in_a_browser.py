@@ -18,7 +18,7 @@ import pytest
 import uvicorn
 
 from loratory.serving.app import create_app
-from loratory.serving.keys import ApiKeys
+from loratory.serving.http.auth.api_keys import ApiKeys
 from serving_world import make_server
 
 FLAGS = (

@@ -13,7 +13,7 @@ import pytest
 import transformers
 
 from loratory.errors import BaseModelError, LoratoryError, MissingExtra, StorageError, UnsupportedTask
-from loratory.flows import preparing
+from loratory.experiment import prepare
 from tiny import make_bpe_tokenizer, make_word_piece_tokenizer, save_base, save_causal_model
 
 from .conftest import Workspace
@@ -74,7 +74,7 @@ BAD = {  # the ladder, what is told, more of the spec
 @pytest.fixture
 def nothing_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fit would be a failure of the test."""
-    monkeypatch.setattr("loratory.flows.fitting.fit_contender", lambda *_: pytest.fail("something was fitted"))
+    monkeypatch.setattr("loratory.experiment.steps.fit.fit_contender", lambda *_: pytest.fail("something was fitted"))
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -98,7 +98,7 @@ def test_check_and_run_refuse_alike(workspace: Workspace, zoo: Path, case: str) 
 def test_all_contenders_that_cannot_be_are_told_at_once(
     workspace: Workspace, zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparing, "prepare_split", lambda *_: pytest.fail("the examples were read"))
+    monkeypatch.setattr(prepare, "prepare_split", lambda *_: pytest.fail("the examples were read"))
     ladder = (
         "  - head: {base: zoo/t5}\n  - full: {base: zoo/t5}\n  - a: {regime: lora, base: zoo/albert}\n"
         "  - deep: {regime: lora, layers: top-9}\n  - lora\n"
@@ -222,9 +222,9 @@ def raising(make: Callable[[], LoratoryError]) -> Callable[..., Any]:
 def test_a_contender_that_cannot_be_after_all_fails_alone_and_is_tried_again(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, make: Callable[[], LoratoryError]
 ) -> None:
-    from loratory.evaluation.report import render_report
+    from loratory.evaluation.report.html_report import render_report
 
-    monkeypatch.setattr("loratory.flows.run.report", render_report)
+    monkeypatch.setattr("loratory.experiment.run.report", render_report)
     folder = workspace(make_spec("  - lora\n  - tfidf\n"))
     with monkeypatch.context() as patched:
         patched.setattr("loratory.regimes.lora.Lora.fit", raising(make))
@@ -249,18 +249,18 @@ def test_a_contender_that_cannot_be_after_all_fails_alone_and_is_tried_again(
 
 
 def test_one_that_cannot_be_measured_fails_alone(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    from loratory.flows import measuring
+    from loratory.experiment.steps import measure
 
-    measure = measuring.measure_contender
+    measure_contender = measure.measure_contender
 
     def broken(bench: Any, fitted: Any) -> None:
         if fitted.contender.name == "lora":
             raise UnsupportedTask("it cannot answer")
-        measure(bench, fitted)
+        measure_contender(bench, fitted)
 
     folder = workspace(make_spec("  - lora\n  - tfidf\n"))
     with monkeypatch.context() as patched:
-        patched.setattr(measuring, "measure_contender", broken)
+        patched.setattr(measure, "measure_contender", broken)
         done = run_command(folder, "run", "spec.yaml", "--json")
     assert done.code == 0
     rows = {row["name"]: row for row in json.loads(done.out)["contenders"]}

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from loratory.artifacts.manifests import MANIFEST, verify_artifact
-from loratory.data import ledger
+from loratory.data.splitting import ledger
 from loratory.errors import ArtifactError
 from recording import FaultCounts
 

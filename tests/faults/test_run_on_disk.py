@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from loratory.artifacts.manifests import verify_artifact
-from loratory.data import ledger
-from loratory.flows.run import RunPaths, run_experiment
-from loratory.flows.specs import load_spec
+from loratory.data.splitting import ledger
+from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.spec_loading import load_spec
 
 from .conftest import Workspace
 from .world import RecordingListener, make_spec, read_weights, run_command
@@ -105,7 +105,9 @@ def test_a_second_run_fits_nothing_reads_nothing_and_loads_no_weights(
     # the copy lies elsewhere, so its split is made again once, to the same examples
     ladder, heard = again(copied, monkeypatch)
     assert heard.values_of("fit") == []
-    monkeypatch.setattr("loratory.models.trunks.load_backbone", lambda *_: pytest.fail("weights were loaded"))
+    monkeypatch.setattr(
+        "loratory.backbones.forward.torch_backbone.load_backbone", lambda *_: pytest.fail("weights were loaded")
+    )
     ladder, heard = again(copied, monkeypatch)
     assert heard.values_of("fit") == heard.values_of("measure") == []
     assert heard.values_of("kept") == NAMES

@@ -15,18 +15,18 @@ from typing import Any
 import pytest
 import torch
 
+from loratory.backbones.forward import int8, int8_export
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.errors import SpecError
-from loratory.flows import precisions
-from loratory.flows.serve import build_server, load_service
-from loratory.models import graphs, int8
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool
 from loratory.protocols import Input, Network, Prediction
-from loratory.serving.engine import unwrap_predictor
-from loratory.serving.keys import ApiKeys
-from loratory.serving.served import RequestContext
-from loratory.serving.server import Server
-from loratory.serving.services import Service
+from loratory.serving.engine import precision_selection
+from loratory.serving.engine.inference_engine import unwrap_predictor
+from loratory.serving.engine.service_registry import Service
+from loratory.serving.http.auth.api_keys import ApiKeys
+from loratory.serving.http.request_context import RequestContext
+from loratory.serving.http.server import Server
+from loratory.serving.launcher import build_server, load_service
 from loratory.specs.serve import ServedTaskSpec, ServerSpec
 
 from .world import make_rows, run_command
@@ -108,7 +108,7 @@ def test_what_is_loaded_later_is_ready_before_it_is_seen(
     server: Server, said: list[str], work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def here(command: Sequence[str], **rest: Any) -> SimpleNamespace:
-        graphs.main(*command[command.index(graphs.__name__) + 1 :])
+        int8_export.main(*command[command.index(int8_export.__name__) + 1 :])
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(int8, "subprocess", SimpleNamespace(run=here))
@@ -132,8 +132,8 @@ def test_what_is_loaded_later_is_ready_before_it_is_seen(
 
 
 def test_a_task_whose_answers_change_is_refused(server: Server, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precisions, "MIN_INT8_AGREEMENT", 1.01)
-    monkeypatch.setattr(precisions, "MAX_CHANGED_ANSWERS", -1)
+    monkeypatch.setattr(precision_selection, "MIN_INT8_AGREEMENT", 1.01)
+    monkeypatch.setattr(precision_selection, "MAX_CHANGED_ANSWERS", -1)
     with pytest.raises(SpecError, match=r"in int8 only \d+ of \d+ validation answers of tiny stay the same"):
         server.load_service("tiny", str(RUN))
     (work / "server.yaml").write_text("precision: int8\ntasks: {tiny: {path: runs/tiny, contender: lora}}\nport: 0\n")

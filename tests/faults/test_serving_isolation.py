@@ -19,15 +19,15 @@ import pytest
 import torch
 from torch import nn
 
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbone
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbone
+from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.forms import OUTPUT_ADAPTERS
-from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
+from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
 from loratory.protocols import Adapter, Input, Network, Prediction
-from loratory.serving.cascade import StagedAnswer, answer_inputs
-from loratory.serving.engine import Engine, EngineLimits, backbone_of
-from loratory.serving.services import FallbackStage, Service, ServiceRegistry
+from loratory.serving.engine.fallback_chain import StagedAnswer, answer_inputs
+from loratory.serving.engine.inference_engine import Engine, EngineLimits, backbone_of
+from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
 from tiny import load_backbone_from, make_corpus, make_random_adapter, save_base

@@ -15,7 +15,7 @@ import pytest
 from loratory.errors import is_out_of_memory
 from loratory.protocols import EncodeRequest
 from loratory.serving.app import create_app
-from loratory.serving.gate import RequestMiddleware
+from loratory.serving.http.middleware import RequestMiddleware
 from recording import FaultCounts
 from served import (
     INTENTS,

@@ -22,10 +22,10 @@ import pytest
 import transformers
 import uvicorn
 
-from loratory.export.naming import ROUTER_TASKS, adapter_folder_name, make_label_mappings
+from loratory.integrations.semantic_router.router_names import ROUTER_TASKS, adapter_folder_name, make_label_mappings
 from loratory.serving.app import create_app
-from loratory.serving.audit import AuditLog
-from loratory.serving.process import LimitedHttpProtocol, ServerProcess, bind_socket
+from loratory.serving.audit_log import AuditLog
+from loratory.serving.http.server_process import LimitedHttpProtocol, ServerProcess, bind_socket
 from recording import FaultCounts
 from served import make_router_server
 from tiny import make_config, make_word_piece_tokenizer
@@ -329,7 +329,7 @@ def test_headers_without_an_end_are_cut_off(nursery: world.ProcessPool, ran: Pat
 
 def test_clients_that_do_not_say_what_they_want_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, in the middle of a request's head, and in that of the next one on the same connection."""
-    monkeypatch.setattr("loratory.serving.process.HEADER_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("loratory.serving.http.server_process.HEADER_TIMEOUT_SECONDS", 0.3)
     whole = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
     async def client(port: int, *parts: bytes) -> tuple[bytes, float]:

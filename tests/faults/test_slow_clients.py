@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from loratory.serving import process as processes
 from loratory.serving.app import create_app
-from loratory.serving.process import ServerProcess, bind_socket, limit_connections
-from loratory.serving.server import Server
+from loratory.serving.http import server_process as processes
+from loratory.serving.http.server import Server
+from loratory.serving.http.server_process import ServerProcess, bind_socket, limit_connections
 from served import FakeBackbone, make_plannable, make_router_server, make_server, make_service
 
 from . import world
@@ -255,7 +255,7 @@ def test_no_more_connections_than_the_process_may_open(tmp_path: Path) -> None:
 
 
 def test_requests_whose_bodies_do_not_come_take_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loratory.serving.gate.BODY_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr("loratory.serving.http.middleware.BODY_TIMEOUT_SECONDS", 1.0)
 
     async def run() -> None:
         async with serving(make_router_server(tmp_path, limits={"requests": 2})) as here:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from loratory.artifacts.manifests import verify_artifact
-from loratory.flows.listening import catch_interrupts
+from loratory.experiment.events import catch_interrupts
 from recording import FaultCounts
 
 from . import killing
@@ -120,9 +120,9 @@ def test_control_c_while_a_contender_trains(
 def test_the_fit_goes_on_from_its_checkpoint_instead_of_the_beginning(
     workspace: Workspace, nursery: ProcessPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from loratory.flows.run import RunPaths
-    from loratory.flows.specs import load_spec
-    from loratory.flows.train import train_contenders
+    from loratory.experiment.run import RunPaths
+    from loratory.experiment.spec_loading import load_spec
+    from loratory.experiment.train import train_contenders
 
     from .world import RecordingListener
 
@@ -278,10 +278,10 @@ def test_kill_9_while_the_test_set_is_answered_leaves_the_fits(
 
 
 def test_control_c_between_two_measurements_ends_the_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    from loratory.flows import measuring
+    from loratory.experiment.steps import measure
 
     folder = workspace(make_spec("  - rules\n  - tfidf\n"))
-    real, measured = measuring.measure_contender, []
+    real, measured = measure.measure_contender, []
 
     def measure_once(bench: object, one: object) -> None:
         measured.append(one)
@@ -289,7 +289,7 @@ def test_control_c_between_two_measurements_ends_the_run(workspace: Workspace, m
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patched:
-        patched.setattr("loratory.flows.measuring.measure_contender", measure_once)
+        patched.setattr("loratory.experiment.steps.measure.measure_contender", measure_once)
         done = run_command(folder, "run", "spec.yaml")
     assert done.code == 130
     assert len(measured) == 1

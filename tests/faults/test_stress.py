@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from loratory.data import twins
+from loratory.data.quality import paired_texts
 from loratory.errors import UnsupportedTask
-from loratory.flows import stress
+from loratory.experiment.inference import stress_run
 
 from . import world
 from .test_run_on_disk import again, reads
@@ -40,7 +40,7 @@ def test_a_run_with_stress_is_measured_once_and_kept(shaken: tuple[Path, Any], m
         assert [check["what"] for check in row["gate"]["checks"]] == ["flips/loud"]
         assert row["gate"]["checks"][0]["n"] > 0
     assert reads() == ladder["facts"]["test_reads"] == 1
-    monkeypatch.setattr(stress, "measure_under_stress", lambda *_: pytest.fail("it was done already"))
+    monkeypatch.setattr(stress_run, "measure_under_stress", lambda *_: pytest.fail("it was done already"))
     once_more, _ = again(folder, monkeypatch)
     assert once_more["contenders"] == ladder["contenders"]
     assert reads() == 1
@@ -115,4 +115,4 @@ def test_a_task_that_writes_is_refused() -> None:
     from loratory.tasks.generate import Generate
 
     with pytest.raises(UnsupportedTask, match="neither with a label nor with spans"):
-        twins.check_comparable(Generate())
+        paired_texts.check_comparable(Generate())

@@ -16,14 +16,14 @@ import pytest
 import torch
 
 from loratory.artifacts import manifests
-from loratory.artifacts.files import append_line, remove_leftovers, write_json, write_text
+from loratory.artifacts.durable_files import append_line, remove_leftovers, write_json, write_text
 from loratory.artifacts.manifests import extend_artifact, open_artifact, stage_artifact
 from loratory.errors import ArtifactError, DataError
-from loratory.flows import keys
-from loratory.flows.opening import read_ladder, seal_run, unseal_run
+from loratory.experiment.artifact_lookup import read_ladder, seal_run, unseal_run
 from loratory.protocols import TrainingState
-from loratory.serving.audit import AuditLog
-from loratory.serving.keys import ApiKeys
+from loratory.serving import key_administration
+from loratory.serving.audit_log import AuditLog
+from loratory.serving.http.auth.api_keys import ApiKeys
 from loratory.training.checkpoints import FolderCheckpoints
 from recording import FaultCounts
 
@@ -235,7 +235,7 @@ def note_on(root: Path) -> None:
 
 def add_keys(root: Path, trace: Trace) -> None:
     for number in range(TIMES):
-        keys.add_key("add", root / "keys.json", f"key-{number}", False)
+        key_administration.add_key("add", root / "keys.json", f"key-{number}", False)
         trace.acknowledge()
 
 
@@ -286,7 +286,9 @@ CASES: dict[str, Case] = {
         nothing, rewrite, rewritten, lambda root: write_text(root / "made" / "file.txt", "9")
     ),
     "the audit file": Case(nothing, note, chained, note_on),
-    "keys": Case(nothing, add_keys, added, lambda root: keys.add_key("add", root / "keys.json", "last", False)),
+    "keys": Case(
+        nothing, add_keys, added, lambda root: key_administration.add_key("add", root / "keys.json", "last", False)
+    ),
     "the evidence of a run": Case(
         lambda root: evidence(root, 1.0),
         lambda root, trace: done(trace, evidence, root, 2.0),
@@ -306,7 +308,7 @@ def renaming(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture(autouse=True)
 def ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whoever left something under a temporary name is no longer there; what `keys` notes lies elsewhere."""
-    monkeypatch.setattr("loratory.artifacts.files.is_process_alive", lambda pid: False)
+    monkeypatch.setattr("loratory.artifacts.durable_files.is_process_alive", lambda pid: False)
     monkeypatch.chdir(tmp_path)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from loratory.errors import TrainingDiverged
-from loratory.flows.run import RunPaths, run_experiment
-from loratory.flows.specs import load_spec
-from loratory.flows.trials import TRIAL_FACTORS
+from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.spec_loading import load_spec
+from loratory.experiment.steps.tuning_trials import TRIAL_FACTORS
 from loratory.specs.training import TrainingSpec
 
 from .conftest import Workspace

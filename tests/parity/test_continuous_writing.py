@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import torch
 
+from loratory.backbones.forward import capability_probes
+from loratory.backbones.forward.capability_probes import probe_joining
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbone, TorchBackbonePool
+from loratory.backbones.generation import generator
 from loratory.errors import DeadlineExceeded, UnsupportedTask
-from loratory.models import generating, trials
-from loratory.models.execution import run_locally
-from loratory.models.trials import probe_joining
-from loratory.models.trunks import TorchBackbone, TorchBackbonePool
 from loratory.protocols import (
     EncodeRequest,
     GenerateRequest,
@@ -31,8 +32,8 @@ from loratory.protocols import (
     ScoreRequest,
     TokenIds,
 )
-from loratory.serving.engine import Engine, EngineLimits, backbone_of
-from loratory.serving.plain import CapacityExceeded
+from loratory.serving.engine.inference_engine import Engine, EngineLimits, backbone_of
+from loratory.serving.engine.thread_pool import CapacityExceeded
 from tiny import load_backbone_from, make_random_adapter, save_causal_model
 
 SCHEMA = {
@@ -203,7 +204,7 @@ def test_a_schema_that_fails_on_the_way_fails_alone(qwen: TorchBackbone, monkeyp
         scribe.step()
     assert isinstance(bad.error, ZeroDivisionError)
     same([good.to_generation()], alone(asked[1:]))
-    monkeypatch.setattr(generating, "MAX_TOKEN_SECONDS", -1.0)
+    monkeypatch.setattr(generator, "MAX_TOKEN_SECONDS", -1.0)
     with pytest.raises(UnsupportedTask, match="takes too long"):
         qwen.generate([replace(asked[0], max_new_tokens=40, schema=SCHEMA)])
 
@@ -212,7 +213,7 @@ def test_a_schema_that_fails_on_the_way_fails_alone(qwen: TorchBackbone, monkeyp
 def test_a_wrong_place_in_the_joined_batch_would_be_seen(
     qwen: TorchBackbone, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = generating._join_batches
+    right = generator._join_batches
 
     def wrong(first: Any, second: Any) -> Any:
         rows = right(first, second)
@@ -220,7 +221,7 @@ def test_a_wrong_place_in_the_joined_batch_would_be_seen(
         return rows
 
     assert probe_joining(qwen.create_scorer(), qwen._run_without_adapters, Network(qwen))
-    monkeypatch.setattr(generating, "_join_batches", wrong)
+    monkeypatch.setattr(generator, "_join_batches", wrong)
     assert not probe_joining(qwen.create_scorer(), qwen._run_without_adapters, Network(qwen))
 
 
@@ -374,7 +375,7 @@ def test_a_pass_that_fails_fails_those_in_it_and_the_lane_goes_on(
     predictor = Asking(Network(qwen), requests_of(qwen, 2))
     asyncio.run(told(engine, predictor, [0]))
     with monkeypatch.context() as broken:
-        broken.setattr(generating, "_build_next_inputs", lambda inputs, tokens: 1 / 0)
+        broken.setattr(generator, "_build_next_inputs", lambda inputs, tokens: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             asyncio.run(told(engine, predictor, [0, 1]))
     same([one.answer for one in asyncio.run(told(engine, predictor, [0, 1]))], alone(predictor.requests))
@@ -388,7 +389,7 @@ def test_what_cannot_join_is_written_in_whole_batches(
     trunk = load_backbone_from(save_causal_model(tmp_path, "qwen3", use_sliding_window=True, **more) if way == "window"
                      else save_causal_model(tmp_path, "qwen2"))  # fmt: skip
     if way == "untried":
-        monkeypatch.setattr(trials, "PROBE_PROMPTS", ())
+        monkeypatch.setattr(capability_probes, "PROBE_PROMPTS", ())
         monkeypatch.setattr(trunk, "_joining_works", False)
     asked = [replace(one, max_new_tokens=WINDOW) for one in requests_of(trunk, 5)]
     assert not any(trunk.can_join_batch(one) for one in asked)

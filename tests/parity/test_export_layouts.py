@@ -17,12 +17,12 @@ from peft import PeftModel
 from torch import Tensor
 
 from loratory.artifacts.manifests import extend_artifact, stage_artifact, verify_artifact
+from loratory.backbones.forward.activation_cache import pool_states
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbone, TorchBackbonePool
 from loratory.errors import UnsupportedTask
-from loratory.export import layouts
-from loratory.models.activations import pool_states
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbone, TorchBackbonePool
-from loratory.predictors import store
+from loratory.exporting import stock_layouts
+from loratory.predictors import predictor_files
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import PooledHead, StockHead, make_head
 from loratory.protocols import Network
@@ -77,9 +77,9 @@ def exported(trunk_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory) -> 
         if (family, kind) not in known:
             known[family, kind] = encoder_of(trunk_of(family), kind)
             with stage_artifact(folder, {"kind": "fit"}) as part:
-                store.save_predictor(part, known[family, kind])
+                predictor_files.save_predictor(part, known[family, kind])
             with extend_artifact(folder) as part:
-                layouts.write_stock_layouts(part, known[family, kind], FACTS)
+                stock_layouts.write_stock_layouts(part, known[family, kind], FACTS)
         return known[family, kind], folder
 
     return made
@@ -230,7 +230,7 @@ def test_a_saved_predictor_is_the_one_that_was_saved(
     exported: Made, base_of: BasePathOf, family: str, kind: str
 ) -> None:
     encoder, folder = exported(family, kind)
-    again = store.load_predictor(folder, TorchBackbonePool())
+    again = predictor_files.load_predictor(folder, TorchBackbonePool())
     inputs = [{"text": text} for text in TEXTS]
     assert again.predict(inputs, run_locally) == encoder.predict(inputs, run_locally)
     assert again.count_parameters() == encoder.count_parameters()
@@ -241,8 +241,8 @@ def test_the_pooling_is_the_predictors_own(trunk_of: BackboneOf, tmp_path: Path)
     made = encoder_of(trunk_of("bert"), "pooled")
     cast(PooledHead, made.network.head).pooling = "max"
     with stage_artifact(tmp_path / "fit", {}) as part:
-        store.save_predictor(part, made)
-    again = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
+        predictor_files.save_predictor(part, made)
+    again = predictor_files.load_predictor(tmp_path / "fit", TorchBackbonePool())
     inputs = [{"text": text} for text in TEXTS]
     assert again.predict(inputs, run_locally) == made.predict(inputs, run_locally)
 
@@ -268,10 +268,10 @@ def test_an_export_alone_is_a_whole_artifact(exported: Made, trunk_of: BackboneO
     facts = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
     facts["trunk"]["name"] = "gone"
     with stage_artifact(tmp_path / "fit", {}) as part:
-        store.save_predictor(part, encoder)
+        predictor_files.save_predictor(part, encoder)
         (part / "encoder.json").write_text(json.dumps(facts), encoding="utf-8")
-        layouts.write_stock_encoder(part / "base_3", encoder, merge=False)
-    again: Any = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
+        stock_layouts.write_stock_encoder(part / "base_3", encoder, merge=False)
+    again: Any = predictor_files.load_predictor(tmp_path / "fit", TorchBackbonePool())
     assert again.network.backbone is not trunk
     inputs = [{"text": text} for text in TEXTS]
     for ours, theirs in zip(again.predict(inputs, run_locally), encoder.predict(inputs, run_locally), strict=True):
@@ -283,8 +283,8 @@ def test_an_owned_trunk_travels_with_its_predictor(base_of: BasePathOf, tmp_path
         make_task(), make_train_set(), load_backbone_from(base_of("bert")), make_context(epochs=1)
     )
     with stage_artifact(tmp_path / "fit", {}) as part:
-        store.save_predictor(part, made)
-    again = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
+        predictor_files.save_predictor(part, made)
+    again = predictor_files.load_predictor(tmp_path / "fit", TorchBackbonePool())
     inputs = [{"text": text} for text in TEXTS]
     assert again.predict(inputs, run_locally) == made.predict(inputs, run_locally)
     assert transformers.AutoModel.from_pretrained(tmp_path / "fit" / "model")
@@ -326,7 +326,9 @@ def test_a_predictor_without_an_adapter_gets_a_card_only(tmp_path: Path) -> None
     from loratory.regimes.rules import Rules
 
     made = Rules().fit(make_task(), make_train_set(), None, make_context())
-    assert layouts.write_stock_layouts(tmp_path, made, {**FACTS, "base": None, "regime": "rules"}) == ["README.md"]
+    assert stock_layouts.write_stock_layouts(tmp_path, made, {**FACTS, "base": None, "regime": "rules"}) == [
+        "README.md"
+    ]
     assert ModelCard.load(tmp_path / "README.md").data.library_name == "loratory"
 
 
@@ -359,7 +361,7 @@ def test_the_documented_loader_gives_our_answers(
     rows = [trunk.tokenizer.encode(topic[0])[0] for topic in TOPICS.values()]
     head.log_scale.fill_(3.0)  # so that the texts decide and not the bias
     head.prototypes.copy_(pool_states(*trunk.compute_states(rows, [encoder.network.adapter] * 3), pooling))
-    layouts.write_stock_encoder(tmp_path / "merged", encoder, merge=True)
+    stock_layouts.write_stock_encoder(tmp_path / "merged", encoder, merge=True)
     texts = [*TEXTS, *(e.input["text"] for e in make_examples()), "!", "x", "my card " * 60, "who knows that!"]
     theirs = documented()(tmp_path / "merged")(texts)
     ours = encoder.predict([{"text": text} for text in texts], run_locally)
@@ -384,7 +386,7 @@ def test_labels_may_be_of_any_script(trunk_of: BackboneOf, tmp_path: Path) -> No
     named = Classify(labels=("Überweisung", "日本", "a/b"))
     other = Encoder(named, "labels", encoder.network, 40, 99)
     with stage_artifact(tmp_path / "fit", {}) as part:
-        store.save_predictor(part, other)
-        layouts.write_stock_encoder(part / "merged", other, merge=True)
-    again = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
+        predictor_files.save_predictor(part, other)
+        stock_layouts.write_stock_encoder(part / "merged", other, merge=True)
+    again = predictor_files.load_predictor(tmp_path / "fit", TorchBackbonePool())
     assert again.task == named

@@ -17,11 +17,11 @@ from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from loratory.artifacts.manifests import extend_artifact, stage_artifact, verify_artifact
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.cli import app
 from loratory.errors import ArtifactError, LoratoryError, SpecError, UnsupportedTask
-from loratory.export import layouts, router
-from loratory.export.discovered import discover_models
-from loratory.flows.export import (
+from loratory.experiment.export_fit import (
     POINT_NOT_EXPORTED,
     ROUTER_ORDER_WARNING,
     SPAN_RULES_NOT_EXPORTED,
@@ -29,13 +29,14 @@ from loratory.flows.export import (
     ExportResult,
     export_fit,
 )
-from loratory.flows.importing import import_folder
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool
-from loratory.predictors import store
+from loratory.exporting import stock_layouts
+from loratory.importing.import_folder import import_folder
+from loratory.integrations.semantic_router import router_layout
+from loratory.integrations.semantic_router.model_discovery import discover_models
+from loratory.predictors import predictor_files
+from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.finders import SpanRule
-from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
+from loratory.predictors.span_rules import SpanRule
 from loratory.protocols import EncodeRequest, TrainSet
 from loratory.regimes.lora import Lora
 from loratory.regimes.rules import Rules
@@ -81,9 +82,9 @@ def fit_of(tmp_path_factory: pytest.TempPathFactory) -> Fits:
             )
             about = {"kind": "fit", "contender": "lora-stock", "regime": "lora", "base": family, "seed": 1}
             with stage_artifact(folder, {**about, "identity": "x"}) as part:
-                store.save_predictor(part, fit)
+                predictor_files.save_predictor(part, fit)
             with extend_artifact(folder) as part:
-                layouts.write_stock_layouts(part, fit, FACTS)
+                stock_layouts.write_stock_layouts(part, fit, FACTS)
         return folder
 
     return made
@@ -104,7 +105,7 @@ def opener(task: str) -> Any:
 
 def far(model: Any, folder: Path, fit: Path) -> float:
     """How far a stock model's logits with the folder's own tokenizer lie from the fit's."""
-    encoder: Any = store.load_predictor(fit, TorchBackbonePool())
+    encoder: Any = predictor_files.load_predictor(fit, TorchBackbonePool())
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     rows = [ids for ((ids, _),) in encoder.encode_rows([{"text": text} for text in TEXTS])]
     ours: list[Tensor] = run_locally([EncodeRequest(encoder.network, ids) for ids in rows])
@@ -196,7 +197,7 @@ def test_an_exported_twin_is_taken_in_again(fit_of: Fits, tmp_path: Path) -> Non
     import_folder(twin, tmp_path / "in")
     inputs = [{"text": text} for text in TEXTS]
     one, other = (
-        store.load_predictor(folder, TorchBackbonePool()).predict(inputs, run_locally)
+        predictor_files.load_predictor(folder, TorchBackbonePool()).predict(inputs, run_locally)
         for folder in (fit, tmp_path / "in")
     )
     assert [p.answer for p in one] == [p.answer for p in other]
@@ -206,9 +207,9 @@ def test_a_merge_that_answers_otherwise_is_not_kept(
     fit_of: Fits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unmerged(folder: Path, encoder: Encoder, merge: bool) -> None:
-        layouts.write_stock_encoder(folder, encoder, merge=False)
+        stock_layouts.write_stock_encoder(folder, encoder, merge=False)
 
-    monkeypatch.setattr(router, "write_stock_encoder", unmerged)
+    monkeypatch.setattr(router_layout, "write_stock_encoder", unmerged)
     with pytest.raises(ArtifactError, match="probabilities lie"):
         routed(fit_of("bert", "intent"), tmp_path / "models", "intent")
     assert list((tmp_path / "models").iterdir()) == []
@@ -217,9 +218,11 @@ def test_a_merge_that_answers_otherwise_is_not_kept(
 def test_an_operating_point_stays_behind_and_it_is_said(fit_of: Fits, tmp_path: Path) -> None:
     bare = fit_of("bert", "intent")
     with stage_artifact(tmp_path / "fit", {"contender": "lora-stock"}) as part:
-        store.save_predictor(
+        predictor_files.save_predictor(
             part,
-            CalibratedPredictor(store.load_uncalibrated(bare, TorchBackbonePool()), OperatingPoint(temperature=2.0)),
+            CalibratedPredictor(
+                predictor_files.load_uncalibrated(bare, TorchBackbonePool()), OperatingPoint(temperature=2.0)
+            ),
         )
     done = routed(tmp_path / "fit", tmp_path / "models", "intent", with_adapter=False)
     assert done.notes == [POINT_NOT_EXPORTED]
@@ -227,12 +230,12 @@ def test_an_operating_point_stays_behind_and_it_is_said(fit_of: Fits, tmp_path: 
 
 
 def test_recognisers_stay_behind_and_it_is_said(fit_of: Fits, tmp_path: Path) -> None:
-    made: Any = store.load_uncalibrated(fit_of("bert", "pii"), TorchBackbonePool())
+    made: Any = predictor_files.load_uncalibrated(fit_of("bert", "pii"), TorchBackbonePool())
     armed = replace(made, span_rules=(SpanRule("THING", "keyword", ("cash",)),))
     with stage_artifact(tmp_path / "fit", {"contender": "lora-stock"}) as part:
-        store.save_predictor(part, armed)
+        predictor_files.save_predictor(part, armed)
     assert routed(tmp_path / "fit", tmp_path / "models", "pii", with_adapter=False).notes == [SPAN_RULES_NOT_EXPORTED]
-    layouts.write_stock_layouts(tmp_path, armed, FACTS)
+    stock_layouts.write_stock_layouts(tmp_path, armed, FACTS)
     assert "What recognisers find stands in no stock class" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
@@ -251,7 +254,7 @@ def test_a_pooled_head_is_refused_with_the_remedy(fit_of: Fits, tmp_path: Path) 
 def test_a_contender_without_an_adapter_is_refused(tmp_path: Path) -> None:
     made = Rules().fit(make_task(), make_train_set(), None, make_context())
     with stage_artifact(tmp_path / "fit", {}) as part:
-        store.save_predictor(part, made)
+        predictor_files.save_predictor(part, made)
     with pytest.raises(UnsupportedTask, match="this contender has none"):
         routed(tmp_path / "fit", tmp_path / "models", "intent")
     with pytest.raises(ArtifactError, match="nothing that stock libraries open"):

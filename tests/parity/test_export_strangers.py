@@ -17,18 +17,18 @@ import transformers
 from typer.testing import CliRunner
 
 from loratory.artifacts.manifests import extend_artifact, stage_artifact
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbone, TorchBackbonePool
 from loratory.cli import app
 from loratory.errors import ArtifactError
-from loratory.export import layouts
-from loratory.flows.export import ExportRequest, export_fit
-from loratory.flows.importing import import_folder
-from loratory.flows.opening import open_predictor
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbone, TorchBackbonePool
-from loratory.predictors import store
+from loratory.experiment.artifact_lookup import open_predictor
+from loratory.experiment.export_fit import ExportRequest, export_fit
+from loratory.exporting import stock_layouts
+from loratory.importing.import_folder import import_folder
+from loratory.predictors import predictor_files
+from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.forms import OUTPUT_ADAPTERS
-from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
+from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
 from loratory.protocols import Network, Prediction
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
@@ -92,9 +92,9 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> Fits:
             trunk = load_backbone_from(base if base.exists() else long_base(base, family))
             fit, folder = fit_on(trunk, form, head, most, long), home / "-".join(map(str, asked))
             with stage_artifact(folder, {"kind": "fit", "contender": "lora"}) as part:
-                store.save_predictor(part, fit)
+                predictor_files.save_predictor(part, fit)
             with extend_artifact(folder) as part:
-                layouts.write_stock_layouts(part, fit, FACTS)
+                stock_layouts.write_stock_layouts(part, fit, FACTS)
             known[asked] = fit, folder
         return known[asked]
 
@@ -172,7 +172,10 @@ def test_a_copy_of_the_base_reads_as_much_as_the_base(fits: Fits, tmp_path: Path
         with stage_artifact(copy, {}) as part:
             shutil.copytree(folder, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
             (part / "encoder.json").write_text(json.dumps(facts), encoding="utf-8")
-        close(store.load_predictor(copy, pool).predict(INPUTS, run_locally), encoder.predict(INPUTS, run_locally))
+        close(
+            predictor_files.load_predictor(copy, pool).predict(INPUTS, run_locally),
+            encoder.predict(INPUTS, run_locally),
+        )
 
 
 # ---- stock pipelines
@@ -241,8 +244,8 @@ def test_an_export_answers_at_the_operating_point(fits: Fits, tmp_path: Path) ->
     encoder, _ = fits("bert", "labels", "pooled")
     operated = CalibratedPredictor(encoder, OperatingPoint(temperature=2.0))
     with stage_artifact(tmp_path / "fit", {"contender": "lora"}) as part:
-        store.save_predictor(part, operated)
-        layouts.write_stock_layouts(part, encoder, FACTS)
+        predictor_files.save_predictor(part, operated)
+        stock_layouts.write_stock_layouts(part, encoder, FACTS)
     done = export_fit(ExportRequest(tmp_path / "fit", None, "stock", tmp_path / "out"))
     assert any("operating" in note or "point" in note for note in done.notes)
     close(operated.predict(INPUTS, run_locally), open_predictor(tmp_path / "out")[0].predict(INPUTS, run_locally))

@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from loratory.artifacts.manifests import extend_artifact, stage_artifact
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.errors import ArtifactError
-from loratory.export import layouts
-from loratory.flows.importing import import_folder
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool
-from loratory.predictors import bio, store
+from loratory.exporting import stock_layouts
+from loratory.importing.import_folder import import_folder
+from loratory.predictors import bio_decoding, predictor_files
 from loratory.predictors.encoder import Encoder
 from loratory.protocols import EncodeRequest, TrainSet
 from loratory.regimes.lora import Lora
@@ -58,9 +58,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Made:
             fit: Any = regime.fit(TASK, lessons(), trunk, make_context(epochs=1, max_tokens=40))
             known[family, kind] = fit
             with stage_artifact(folder, {"kind": "fit"}) as part:
-                store.save_predictor(part, fit)
+                predictor_files.save_predictor(part, fit)
             with extend_artifact(folder) as part:
-                layouts.write_stock_layouts(part, fit, FACTS)
+                stock_layouts.write_stock_layouts(part, fit, FACTS)
         return known[family, kind], folder
 
     return made
@@ -138,7 +138,7 @@ def test_a_layer_that_no_stock_class_has_lies_beside_its_trunk(exported: Made) -
 @pytest.mark.parametrize(("family", "kind"), [*CASES, ("modernbert", "auto")])
 def test_a_saved_fit_is_the_one_that_was_saved(exported: Made, family: str, kind: str) -> None:
     encoder, folder = exported(family, kind)
-    again: Any = store.load_predictor(folder, TorchBackbonePool())
+    again: Any = predictor_files.load_predictor(folder, TorchBackbonePool())
     assert far(ours(again), ours(encoder)) == 0
     assert again.count_parameters() == encoder.count_parameters()
 
@@ -168,9 +168,9 @@ def test_a_stock_token_classifier_is_taken_in(tmp_path: Path, family: str, tags:
     folder = foreign(tmp_path / "foreign", tags, family)
     model = transformers.AutoModelForTokenClassification.from_pretrained(folder)
     import_folder(folder, tmp_path / "out")
-    made: Any = store.load_predictor(tmp_path / "out", TorchBackbonePool())
+    made: Any = predictor_files.load_predictor(tmp_path / "out", TorchBackbonePool())
     assert made.task.kind == "tag"
-    order = [tags.index(tag) for tag in bio.list_tags(made.task.labels)]
+    order = [tags.index(tag) for tag in bio_decoding.list_tags(made.task.labels)]
     assert far([logits[:, order] for logits in theirs(model, folder)], ours(made)) < 1e-4
     assert made.predict([{"text": TEXTS[1]}], run_locally)[0].answer is not None
 
@@ -178,7 +178,7 @@ def test_a_stock_token_classifier_is_taken_in(tmp_path: Path, family: str, tags:
 def test_our_own_export_is_taken_in_again(exported: Made, tmp_path: Path) -> None:
     encoder, folder = exported("roberta", "auto")
     import_folder(folder / "merged", tmp_path / "out")
-    made: Any = store.load_predictor(tmp_path / "out", TorchBackbonePool())
+    made: Any = predictor_files.load_predictor(tmp_path / "out", TorchBackbonePool())
     assert made.task == TASK
     assert far(ours(made), ours(encoder)) < 1e-4
     inputs = [{"text": text} for text in TEXTS]

@@ -11,10 +11,10 @@ import transformers
 from peft import PeftModel
 
 from loratory.artifacts.manifests import stage_artifact
-from loratory.export import layouts
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool
-from loratory.predictors import store
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.exporting import stock_layouts
+from loratory.predictors import predictor_files
 from loratory.predictors.decoder import UNCONSTRAINED_EXTRA_TOKENS, Decoder
 from loratory.protocols import TrainSet
 from loratory.regimes.lora import Lora
@@ -55,9 +55,9 @@ def test_train_save_merge_reload_and_generate(tmp_path: Path, family: str) -> No
     few = TrainSet(make_train_set().train[::4], make_train_set().validation[::8])
     made = Lora(rank=4).fit(make_task(), few, load_backbone_from(base), make_context(epochs=1))
     with stage_artifact(tmp_path / "fit", {"kind": "fit"}) as part:
-        store.save_predictor(part, made)
-        layouts.write_stock_layouts(part, made, ABOUT)
-    again: Any = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
+        predictor_files.save_predictor(part, made)
+        stock_layouts.write_stock_layouts(part, made, ABOUT)
+    again: Any = predictor_files.load_predictor(tmp_path / "fit", TorchBackbonePool())
     assert again.predict(ASKED, run_locally) == made.predict(ASKED, run_locally)
 
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(base)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from loratory.artifacts.manifests import stage_artifact
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.errors import SpecError
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool
-from loratory.predictors import store
+from loratory.predictors import predictor_files
 from loratory.protocols import EncodeRequest, Example, Prediction, TrainSet
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
@@ -51,11 +51,11 @@ def test_what_stands_at_the_end_is_read(tmp_path: Path, long: str, regime: Any) 
     assert share_right(cut, lessons) == pytest.approx(1 / 3)  # all beginnings are alike
     assert share_right(made, lessons) > (0.8 if long == "ends" else 0.5)  # most windows hold nothing that tells
     with stage_artifact(tmp_path / "fit", {"kind": "fit"}) as part:
-        store.save_predictor(part, made)
+        predictor_files.save_predictor(part, made)
     inputs = [example.input for example in lessons.validation]
-    assert store.load_predictor(tmp_path / "fit", TorchBackbonePool()).predict(inputs, run_locally) == made.predict(
+    assert predictor_files.load_predictor(tmp_path / "fit", TorchBackbonePool()).predict(
         inputs, run_locally
-    )
+    ) == made.predict(inputs, run_locally)
 
 
 def test_rows_of_each_way(tmp_path: Path) -> None:

@@ -16,15 +16,16 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from loratory.backbones import adapters
+from loratory.backbones.forward.activation_cache import pool_states
+from loratory.backbones.forward.attention import SHORT_ROW_LIMITS, short_attention, use_short_attention
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.multi_lora import MultiLoraLinear
+from loratory.backbones.forward.torch_backbone import TorchBackbone
 from loratory.errors import ArtifactError, BaseModelError, SpecError
-from loratory.models import adapters
-from loratory.models.activations import pool_states
-from loratory.models.attention import SHORT_ROW_LIMITS, short_attention, use_short_attention
-from loratory.models.execution import run_locally
-from loratory.models.mixture import MultiLoraLinear
-from loratory.models.trunks import TorchBackbone
 from loratory.protocols import Adapter, EncodeRequest, Network, TokenIds
 from loratory.regimes.lora import Lora
+from loratory.training.trainable_backbones import TrainableBackbone
 from tiny import (
     CAUSAL_FAMILIES,
     TEXTS,
@@ -129,7 +130,7 @@ def test_merged_is_unmerged_and_the_shared_trunk_is_untouched(trunk_of: Backbone
 @pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
 def test_a_live_trunk_shares_the_frozen_weights_and_learns_only_the_adapter(trunk_of: BackboneOf, family: str) -> None:
     trunk = trunk_of(family)
-    live = trunk.make_trainable(Lora(rank=2, layers="top-1").build_adapter_config(trunk, make_context()))
+    live = TrainableBackbone(trunk, Lora(rank=2, layers="top-1").build_adapter_config(trunk, make_context()))
     assert live.trainable_parameters()
     assert all(".lora_" in name and ".1." in name for name in live.trainable_parameters())
     shared = {id(p) for p in trunk.model.parameters()}
@@ -139,7 +140,7 @@ def test_a_live_trunk_shares_the_frozen_weights_and_learns_only_the_adapter(trun
 
 def test_dropout_of_the_base_stays_off_and_loras_is_on_while_learning(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    live = trunk.make_trainable({"r": 2, "lora_alpha": 4, "lora_dropout": 0.5, "target_modules": ["query"]})
+    live = TrainableBackbone(trunk, {"r": 2, "lora_alpha": 4, "lora_dropout": 0.5, "target_modules": ["query"]})
     torch.nn.init.normal_(next(p for n, p in live.trainable_parameters().items() if "lora_B" in n))
     live.forward(rows_of(trunk)[:1])
     on = {name for name, part in live.compute_model.named_modules() if part.training}
@@ -151,7 +152,7 @@ def test_dropout_of_the_base_stays_off_and_loras_is_on_while_learning(trunk_of: 
 
 def test_every_weight_learns_on_a_copy(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    live = trunk.make_trainable(full_finetuning=True)
+    live = TrainableBackbone(trunk, full_finetuning=True)
     assert len(live.trainable_parameters()) == len(list(trunk.model.parameters()))
     with torch.no_grad():
         for weight in live.trainable_parameters().values():
@@ -191,7 +192,7 @@ def test_an_architecture_without_stacked_layers_is_refused(trunk_of: BackboneOf)
 
 
 def adapters_targets(model: torch.nn.Module) -> None:
-    from loratory.models.architectures import find_target_modules
+    from loratory.backbones.forward.architectures import find_target_modules
 
     find_target_modules(model, "unheard-of", 2)
 

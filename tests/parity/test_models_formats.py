@@ -10,9 +10,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from loratory.backbones.forward.execution import run_locally
 from loratory.errors import UnsupportedTask
 from loratory.formats import FORMATS, matches_format
-from loratory.models.execution import run_locally
 from loratory.protocols import GenerateRequest, Network, Sampling, TokenIds
 from tiny import load_backbone_from, save_causal_model
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 import transformers
 
+from loratory.backbones.constraints.grammar import TokenConstraint
+from loratory.backbones.constraints.json_completion import find_shortest_completion
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.generation import generator
 from loratory.errors import UnsupportedTask
-from loratory.models import generating
-from loratory.models.closing import find_shortest_completion
-from loratory.models.execution import run_locally
-from loratory.models.grammar import TokenConstraint
 from loratory.protocols import GenerateRequest, Network, Sampling, TokenIds
 from loratory.schemas import to_compact_json
 from tiny import CAUSAL_FAMILIES, load_backbone_from, make_random_adapter, save_causal_model
@@ -218,7 +218,7 @@ def test_a_likeliest_token_that_is_allowed_is_taken_as_under_the_mask(
         return plain(self)
 
     monkeypatch.setattr(TokenConstraint, "compute_allowed_tokens", counted)
-    monkeypatch.setattr(generating, "SURE_PROBABILITY", 0.0)  # a random model is never sure
+    monkeypatch.setattr(generator, "SURE_PROBABILITY", 0.0)  # a random model is never sure
     found = run_locally(requests)
     fewer = len(masks)
     masks.clear()

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from loratory.artifacts.manifests import digest_of, hash_file
+from loratory.backbones.forward import int8, int8_export
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbone
 from loratory.errors import BaseModelError, LoratoryError, MissingExtra, SpecError
-from loratory.models import graphs, int8
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbone
 from loratory.predictors.entailment import Entailment
 from loratory.predictors.heads import PooledHead, TokenHead
 from loratory.protocols import Adapter, EncodeRequest, Network
@@ -37,7 +37,7 @@ Prepare = Callable[[Network], None]
 def here(command: Sequence[str], **rest: Any) -> SimpleNamespace:
     """The exporter in this process, where it is imported once for all tests."""
     try:
-        graphs.main(*command[command.index(graphs.__name__) + 1 :])
+        int8_export.main(*command[command.index(int8_export.__name__) + 1 :])
     except SystemExit as problem:
         return SimpleNamespace(returncode=1, stderr=f"a warning\n{problem}\n")
     return SimpleNamespace(returncode=0, stderr="")

@@ -11,11 +11,13 @@ import pytest
 import torch
 import transformers
 
-from loratory.models import generating, trunks, writing
-from loratory.models.prefixes import MIN_PREFIX_TOKENS, group_by_prefix
-from loratory.models.trials import probe_prefix_sharing
-from loratory.models.trunks import TorchBackbone
+from loratory.backbones.forward import torch_backbone
+from loratory.backbones.forward.capability_probes import probe_prefix_sharing
+from loratory.backbones.forward.torch_backbone import TorchBackbone
+from loratory.backbones.generation import generator, scorer
+from loratory.backbones.generation.prefix_cache import MIN_PREFIX_TOKENS, group_by_prefix
 from loratory.protocols import GenerateRequest, Network, ScoreRequest, TokenIds
+from loratory.training.trainable_backbones import TrainableBackbone
 from tiny import WIDE_CONFIG, load_backbone_from, make_bpe_tokenizer, make_random_adapter, save_causal_model
 
 BEGINNING: TokenIds = tuple(20 + k * 7 % 90 for k in range(30))
@@ -95,7 +97,7 @@ def read(model: Any) -> Iterator[list[int]]:
 def test_scores_are_those_of_whole_prompts(
     trunk: TorchBackbone, trees: bool, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trunks, "MAX_BATCH_TOKENS", budget)  # 90 tokens: two rows in a pass, several passes
+    monkeypatch.setattr(torch_backbone, "MAX_BATCH_TOKENS", budget)  # 90 tokens: two rows in a pass, several passes
     requests = [ScoreRequest(Network(trunk), prompt, CHOICES) for prompt in PROMPTS]
     assert same(scored(trunk, requests, True, trees), scored(trunk, requests, False, trees))
 
@@ -113,7 +115,7 @@ def test_scores_under_mixed_adapters_are_those_of_whole_prompts(trunk: TorchBack
 def test_greedy_texts_are_those_of_whole_prompts(
     trunk: TorchBackbone, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trunks, "MAX_BATCH_TOKENS", budget)
+    monkeypatch.setattr(torch_backbone, "MAX_BATCH_TOKENS", budget)
     guests = [None, make_random_adapter(trunk, seed=1)]
     requests = [
         GenerateRequest(Network(trunk, guest), prompt, 20, ENDS) for guest in guests for prompt in (*PROMPTS, (5, 6))
@@ -183,7 +185,7 @@ def test_only_what_is_worth_it_and_under_one_adapter_is_shared(llama: TorchBackb
 
 @pytest.mark.parametrize("maker", ["_inputs", "_rows", "_prompts"])
 def test_a_wrong_position_would_be_seen(llama: TorchBackbone, maker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = generating if maker == "_prompts" else writing
+    module = generator if maker == "_prompts" else scorer
     right = getattr(module, maker)
 
     def shifted(rows: Any, behind: int, fill: int) -> dict[str, Any]:
@@ -244,7 +246,7 @@ def test_an_abandoned_beginning_is_not_computed(llama: TorchBackbone) -> None:
 
 
 def test_a_trunk_in_training_shares_within_a_call_and_keeps_nothing(llama: TorchBackbone) -> None:
-    live = llama.make_trainable({"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]})
+    live = TrainableBackbone(llama, {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]})
     requests = [ScoreRequest(Network(live), prompt, CHOICES) for prompt in PROMPTS]
     before = live.score(requests)
     for weight in live.trainable_parameters().values():

@@ -9,10 +9,10 @@ import pytest
 import torch
 import transformers
 
-from loratory.export import layouts
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool
-from loratory.predictors import store
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.exporting import stock_layouts
+from loratory.predictors import predictor_files
 from loratory.protocols import EncodeRequest, Network
 from loratory.regimes.qlora import Qlora
 from tiny import (
@@ -65,14 +65,14 @@ def test_a_fit_learns_and_answers_over_four_bits_and_merges_from_full_precision(
     inputs = [example.input for example in make_examples(openings=slice(0, 2))]
     said = made.predict(inputs, run_locally)
     (tmp_path / "fit").mkdir()
-    store.save_predictor(tmp_path / "fit", made)
+    predictor_files.save_predictor(tmp_path / "fit", made)
     pool = TorchBackbonePool()
     pool._backbones[writer.digest] = writer
     again = type(made).load(tmp_path / "fit", make_task(), pool)
     assert again.network.backbone is writer.quantize()
     assert again.predict(inputs, run_locally) == said
 
-    layouts.write_stock_layouts(tmp_path, made, ABOUT)
+    stock_layouts.write_stock_layouts(tmp_path, made, ABOUT)
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     own, before = stock.model.layers[0].mlp.up_proj.weight.float(), writer.model.layers[0].mlp.up_proj.weight
     product = (

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import torch
 
+from loratory.backbones.forward import architectures
+from loratory.backbones.forward.execution import run_locally
 from loratory.errors import UnsupportedTask
-from loratory.models import architectures
-from loratory.models.execution import run_locally
-from loratory.models.live import ComputeConfig
 from loratory.predictors.decoder import Decoder
-from loratory.predictors.prompts import Prompt
+from loratory.predictors.prompt_files import Prompt
 from loratory.protocols import Network, predict_and_score
 from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.qlora import Qlora
 from loratory.specs.training import LossSpec
-from loratory.training.writers import build_sft_examples, compute_example_losses
+from loratory.training.causal import build_sft_examples, compute_example_losses
+from loratory.training.trainable_backbones import ComputeConfig, TrainableBackbone
 from tiny import (
     TEXTS,
     TRAINABLE_FAMILIES,
@@ -46,8 +46,8 @@ def opened(trunk: Any, regime: Any, ways: ComputeConfig) -> Any:
     """A backbone in training, its adapter the same one each time and of some effect."""
     torch.manual_seed(3)
     if isinstance(regime, Full):
-        return trunk.make_trainable(full_finetuning=True, compute_config=ways)
-    live = trunk.make_trainable(regime.config(trunk, make_context()), compute_config=ways)
+        return TrainableBackbone(trunk, full_finetuning=True, compute_config=ways)
+    live = TrainableBackbone(trunk, regime.config(trunk, make_context()), compute_config=ways)
     for weight in live.trainable_parameters().values():
         torch.nn.init.normal_(weight, std=0.1)
     return live

@@ -10,18 +10,18 @@ import pytest
 import torch
 import transformers
 
+from loratory.backbones.adapters import merge_adapter
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbone, load_backbone
+from loratory.backbones.loading.bases import describe_base
+from loratory.backbones.loading.meta_backbones import load_meta_backbone
 from loratory.errors import LoratoryError
-from loratory.models.adapters import merge_adapter
-from loratory.models.bases import describe_base
-from loratory.models.execution import run_locally
-from loratory.models.live import ComputeConfig
-from loratory.models.skeletons import load_meta_backbone
-from loratory.models.trunks import TorchBackbone, load_backbone
 from loratory.protocols import EncodeRequest, Network
 from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.qlora import Qlora
+from loratory.training.trainable_backbones import ComputeConfig, TrainableBackbone
 from tiny import (
     make_bpe_tokenizer,
     make_context,
@@ -166,8 +166,8 @@ def test_transposed_weights_learn_what_peft_teaches_them(gpt2: TorchBackbone) ->
     gradients = []
     for product in ("fused", "peft"):
         torch.manual_seed(3)
-        live = gpt2.make_trainable(
-            Lora(rank=2).build_adapter_config(gpt2, make_context()), compute_config=ComputeConfig(product=product)
+        live = TrainableBackbone(
+            gpt2, Lora(rank=2).build_adapter_config(gpt2, make_context()), compute_config=ComputeConfig(product=product)
         )
         states, _ = live.forward([tuple(range(3, 9))])
         states.square().sum().backward()  # type: ignore[no-untyped-call]

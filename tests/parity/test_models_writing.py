@@ -9,12 +9,13 @@ import pytest
 import torch
 import transformers
 
+from loratory.backbones import adapters
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbone
+from loratory.backbones.generation.scorer import TokenTree
 from loratory.errors import UnsupportedTask
-from loratory.models import adapters
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbone
-from loratory.models.writing import TokenTree
 from loratory.protocols import EncodeRequest, Network, ScoreRequest, TokenIds
+from loratory.training.trainable_backbones import TrainableBackbone
 from tiny import CAUSAL_FAMILIES, BasePathOf, load_backbone_from, make_random_adapter, save_base
 
 CHOICES: tuple[TokenIds, ...] = ((40, 41, 42), (40, 41, 43, 44), (40,), (50, 51), (40, 41, 42, 45))
@@ -131,7 +132,9 @@ def test_what_architectures_do_to_their_logits_is_done(tmp_path: Path, kind: str
 
 def test_a_trunk_in_training_is_scored_without_dropout(writers: Any) -> None:
     _, trunk = writers("llama")
-    live = trunk.make_trainable({"r": 4, "lora_alpha": 8, "lora_dropout": 0.5, "target_modules": ["q_proj", "v_proj"]})
+    live = TrainableBackbone(
+        trunk, {"r": 4, "lora_alpha": 8, "lora_dropout": 0.5, "target_modules": ["q_proj", "v_proj"]}
+    )
     for weight in live.trainable_parameters().values():
         torch.nn.init.normal_(weight, std=0.2)
     requests = [ScoreRequest(Network(live), prompt, CHOICES) for prompt in PROMPTS]

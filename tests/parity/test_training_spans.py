@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from loratory.artifacts.manifests import stage_artifact
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool
-from loratory.predictors import store
-from loratory.predictors.forms import OUTPUT_ADAPTERS
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.predictors import predictor_files
+from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
 from loratory.protocols import Example, TrainSet
 from loratory.regimes.full import Full
 from loratory.regimes.lora import Lora
@@ -64,8 +64,8 @@ def test_spans_are_learnt_kept_and_found_in_long_texts(tmp_path: Path, family: s
     assert task.score_example(long, one)["reward"] > 0.7  # rows longer than those that were learnt from
 
     with stage_artifact(tmp_path / "fit", {"kind": "fit"}) as part:
-        store.save_predictor(part, made)
-    again = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
+        predictor_files.save_predictor(part, made)
+    again = predictor_files.load_predictor(tmp_path / "fit", TorchBackbonePool())
     assert again.predict([long.input], run_locally) == [one]  # in the passes of before: others round otherwise
     assert again.predict(inputs, run_locally) == found
 

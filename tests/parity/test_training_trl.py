@@ -14,12 +14,13 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from loratory.predictors.decoder import Decoder
-from loratory.predictors.prompts import Prompt
-from loratory.predictors.wordings import PROMPT_TEMPLATES
+from loratory.predictors.prompt_files import Prompt
+from loratory.predictors.prompt_templates import PROMPT_TEMPLATES
 from loratory.protocols import Example, Network, TrainSet
 from loratory.regimes.lora import Lora
 from loratory.specs.training import LossSpec
-from loratory.training.writers import build_sft_examples, compute_example_losses
+from loratory.training.causal import build_sft_examples, compute_example_losses
+from loratory.training.trainable_backbones import TrainableBackbone
 from tiny import CHATML, load_backbone_from, make_context, make_examples, make_task, save_causal_model
 
 FAMILIES = ("llama", "qwen3")
@@ -104,7 +105,7 @@ def test_the_loss_and_its_gradients_are_those_of_trl(folder: Path, tmp_path: Pat
     wanted = trainer.compute_loss(trainer.model, theirs)
     wanted.backward()
 
-    live = trunk.make_trainable(full_finetuning=True)
+    live = TrainableBackbone(trunk, full_finetuning=True)
     counts = torch.tensor([page.loss_tokens for page in batch])
     loss: Any = (compute_example_losses(live, batch, LossSpec(), packed=way != "padded") * counts).sum() / counts.sum()
     loss.backward()

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 
+from loratory.backbones import adapters
+from loratory.backbones.forward.activation_cache import ActivationCache, allocate_states
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.lowrank import LowRankFunction, LowRankLinear
 from loratory.errors import StorageError
-from loratory.models import adapters
-from loratory.models.activations import ActivationCache, allocate_states
-from loratory.models.execution import run_locally
-from loratory.models.live import ComputeConfig
-from loratory.models.lowrank import LowRankFunction, LowRankLinear
 from loratory.predictors.encoder import Encoder
 from loratory.protocols import predict_and_score
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
+from loratory.training.trainable_backbones import ComputeConfig, TrainableBackbone
 from tiny import TEXTS, TRAINABLE_FAMILIES, BackboneOf, make_context, make_task, make_train_set
 
 
@@ -92,13 +92,14 @@ def test_remembered_lower_layers_change_no_loss(trunk_of: BackboneOf, family: st
 
 def test_what_peft_computes_in_another_way_stays_pefts(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    dropped = trunk.make_trainable(
+    dropped = TrainableBackbone(
+        trunk,
         Lora(rank=2, dropout=0.5).build_adapter_config(trunk, make_context()),
         compute_config=ComputeConfig(product="fused"),
     )
     assert not any(isinstance(part, LowRankLinear) for part in dropped.compute_model.modules())
-    plain = trunk.make_trainable(
-        Lora(rank=2).build_adapter_config(trunk, make_context()), compute_config=ComputeConfig(product="fused")
+    plain = TrainableBackbone(
+        trunk, Lora(rank=2).build_adapter_config(trunk, make_context()), compute_config=ComputeConfig(product="fused")
     )
     assert sum(isinstance(part, LowRankLinear) for part in plain.compute_model.modules()) == 12
     assert not any(isinstance(part, LowRankLinear) for part in plain.model.modules())
@@ -106,8 +107,8 @@ def test_what_peft_computes_in_another_way_stays_pefts(trunk_of: BackboneOf) -> 
 
 def test_a_lightened_trunk_learns_the_grown_ones_parameters_and_leaves_its_weights(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    live = trunk.make_trainable(
-        Lora(rank=2).build_adapter_config(trunk, make_context()), compute_config=ComputeConfig("bf16", "fused")
+    live = TrainableBackbone(
+        trunk, Lora(rank=2).build_adapter_config(trunk, make_context()), compute_config=ComputeConfig("bf16", "fused")
     )
     learned = {id(p) for p in live.trainable_parameters().values()}
     assert {id(p) for p in live.compute_model.parameters() if p.requires_grad} == learned
@@ -119,7 +120,7 @@ def test_a_lightened_trunk_learns_the_grown_ones_parameters_and_leaves_its_weigh
 
 def test_no_gradient_is_computed_below_the_lowest_adapter(trunk_of: BackboneOf) -> None:
     trunk = trunk_of("bert")
-    live = trunk.make_trainable(Lora(rank=2, layers="top-1").build_adapter_config(trunk, make_context()))
+    live = TrainableBackbone(trunk, Lora(rank=2, layers="top-1").build_adapter_config(trunk, make_context()))
     entering: list[bool] = []
     layer = live.compute_model.base_model.model.encoder.layer[1]
     layer.register_forward_pre_hook(lambda part, args: entering.append(args[0].requires_grad))
@@ -141,7 +142,8 @@ def test_an_architecture_that_cannot_be_cut_is_trained_whole_and_says_so(
     regime = Lora(rank=4, layers="top-1")
     plain, _, _, _ = fitted(trunk_of("bert"), regime, cache="off")
     monkeypatch.setattr(
-        "loratory.models.partial.compute_layer_inputs", lambda *_: torch.zeros(2, 5, trunk_of("bert").width)
+        "loratory.backbones.forward.layer_split.compute_layer_inputs",
+        lambda *_: torch.zeros(2, 5, trunk_of("bert").width),
     )
     losses, _, facts, said = fitted(trunk_of("bert"), regime)
     assert losses == plain

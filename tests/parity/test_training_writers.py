@@ -11,19 +11,20 @@ import torch
 import transformers
 from peft import PeftModel
 
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.generation.chat_template import ChatTemplate
 from loratory.errors import BaseModelError, DataError, SpecError, UnsupportedTask
-from loratory.export import layouts
-from loratory.models.chat import ChatTemplate
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool
+from loratory.exporting import stock_layouts
 from loratory.predictors.decoder import Decoder
-from loratory.predictors.prompts import Prompt
+from loratory.predictors.prompt_files import Prompt
 from loratory.protocols import Network, predict_and_score
 from loratory.regimes.full import Full
 from loratory.regimes.lora import Lora
 from loratory.regimes.prompted import Prompted
 from loratory.specs.training import ContrastiveSpec, LossSpec
-from loratory.training.writers import build_sft_examples, compute_example_losses, supports_packing
+from loratory.training.causal import build_sft_examples, compute_example_losses, supports_packing
+from loratory.training.trainable_backbones import TrainableBackbone
 from tiny import (
     CAUSAL_FAMILIES,
     CHATML,
@@ -79,7 +80,7 @@ def test_the_merged_model_is_the_adapted_one_rounded_once(tmp_path: Path) -> Non
     trunk: Any = load_backbone_from(save_causal_model(tmp_path / "base"))
     made = Lora(rank=4).fit(make_task(), make_train_set(), trunk, make_context(epochs=2, precision="fp32"))
     about = {"run": "toy", "contender": "lora", "regime": "lora", "base": "tiny", "data": "toy", "scores": {}}
-    assert "merged" in layouts.write_stock_layouts(tmp_path, made, about)
+    assert "merged" in stock_layouts.write_stock_layouts(tmp_path, made, about)
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert stock.dtype == torch.bfloat16
     stock.float().eval()
@@ -93,7 +94,7 @@ def test_the_merged_model_is_the_adapted_one_rounded_once(tmp_path: Path) -> Non
 def test_the_loss_is_stock_transformers_on_the_answers_tokens(writer: Any, packed: bool) -> None:
     made = decoder(writer)
     batch = build_sft_examples(made, make_examples()[::9])
-    ours = compute_example_losses(writer.open(), batch, LossSpec(), packed, grad=False)
+    ours = compute_example_losses(TrainableBackbone(writer), batch, LossSpec(), packed, grad=False)
     counts = torch.tensor([page.loss_tokens for page in batch])
     longest = max(len(page.ids) for page in batch)
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
@@ -111,7 +112,7 @@ def test_packed_pages_do_not_see_each_other(tmp_path: Path, family: str) -> None
     trunk = load_backbone_from(save_causal_model(tmp_path, family))
     batch = build_sft_examples(decoder(trunk), make_examples()[::9])
     apart, packed = (
-        compute_example_losses(trunk.make_trainable(), batch, LossSpec(), way, grad=False) for way in (False, True)
+        compute_example_losses(TrainableBackbone(trunk), batch, LossSpec(), way, grad=False) for way in (False, True)
     )
     assert torch.allclose(apart, packed, atol=1e-5)
     assert supports_packing(trunk, batch)
@@ -131,7 +132,7 @@ def test_a_packed_fit_is_the_unpacked_one(writer: Any) -> None:
 
 
 def test_a_base_that_leaks_between_packed_pages_is_refused(writer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from loratory.models.live import TrainableBackbone
+    from loratory.training.trainable_backbones import TrainableBackbone
 
     def leaking(self: Any, rows: Any, grad: bool = True) -> Any:
         ids = torch.tensor([[token for row in rows for token in row]])
@@ -144,8 +145,10 @@ def test_a_base_that_leaks_between_packed_pages_is_refused(writer: Any, monkeypa
 
 def test_focal_loss_goes_by_the_probability_of_the_whole_answer(writer: Any) -> None:
     batch = build_sft_examples(decoder(writer), make_examples()[:3])
-    plain = compute_example_losses(writer.open(), batch, LossSpec(), packed=False, grad=False)
-    focal = compute_example_losses(writer.open(), batch, LossSpec(focal_gamma=2.0), packed=False, grad=False)
+    plain = compute_example_losses(TrainableBackbone(writer), batch, LossSpec(), packed=False, grad=False)
+    focal = compute_example_losses(
+        TrainableBackbone(writer), batch, LossSpec(focal_gamma=2.0), packed=False, grad=False
+    )
     right = torch.tensor([float(torch.exp(-loss * page.loss_tokens)) for loss, page in zip(plain, batch, strict=True)])
     assert torch.allclose(focal, (1 - right) ** 2 * plain, atol=1e-5)
 

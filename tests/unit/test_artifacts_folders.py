@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from loratory.artifacts import manifests
-from loratory.artifacts.files import (
+from loratory.artifacts.durable_files import (
     append_line,
     make_temporary_path,
     remove_leftovers,

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from loratory.artifacts.files import make_temporary_path, remove_leftovers, write_text
+from loratory.artifacts.durable_files import make_temporary_path, remove_leftovers, write_text
 from loratory.artifacts.locks import describe_holder, hold_lock
 from loratory.artifacts.manifests import hash_file_cached
 from loratory.errors import ArtifactError, StorageError
-from loratory.flows.again import rebuild_report
-from loratory.flows.opening import read_ladder, read_unsealed_ladder, seal_run
-from loratory.flows.run import RunPaths, run_experiment
-from loratory.flows.train import train_contenders
-from loratory.serving.keys import ApiKeys
+from loratory.experiment.artifact_lookup import read_ladder, read_unsealed_ladder, seal_run
+from loratory.experiment.rebuild_report import rebuild_report
+from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.train import train_contenders
+from loratory.serving.http.auth.api_keys import ApiKeys
 
 HOLD = """
 import sys, time
@@ -35,9 +35,9 @@ with hold_lock(Path(sys.argv[1])):
 ADD = """
 import sys
 from pathlib import Path
-from loratory.flows import keys
+from loratory.serving import key_administration
 for name in sys.argv[2:]:
-    keys.add_key("add", Path(sys.argv[1]), name, False)
+    key_administration.add_key("add", Path(sys.argv[1]), name, False)
 """
 
 

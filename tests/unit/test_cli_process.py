@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from loratory import __version__
-from loratory.cli.failures import redact_arguments
+from loratory.cli.error_handler import redact_arguments
 from loratory.discovery import list_names
 
 HEAVY = ("torch", "transformers", "sklearn", "pyarrow", "peft", "datasets", "scipy", "matplotlib")
@@ -146,7 +146,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 BROKEN = (
-    "import loratory.flows.recipes as r, sys\n"
+    "import loratory.experiment.recipe_list as r, sys\n"
     "def broken(): raise {error}\n"
     "r.list_recipes = broken\nsys.argv = ['loratory', 'recipes', '--json']\nfrom loratory.cli import main\nmain()\n"
 )

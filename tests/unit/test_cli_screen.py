@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from loratory.cli.printing import ProgressScreen
+from loratory.cli.output import ProgressScreen
 
 
 class Clock:
@@ -75,7 +75,7 @@ def test_unknown_events_are_passed_over(said: Callable[[], list[str]]) -> None:
 
 def test_half_a_surrogate_pair_and_other_letters_reach_stdout_as_json() -> None:
     code = (
-        "from loratory.cli import _configure_process; from loratory.cli.printing import print_json\n"
+        "from loratory.cli import _configure_process; from loratory.cli.output import print_json\n"
         "_configure_process(); print_json({'é': '\\udc80日'})"
     )
     environment = {"PYTHONIOENCODING": "ascii", "PATH": ""}

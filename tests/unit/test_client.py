@@ -15,16 +15,16 @@ import httpx
 import pytest
 
 from loratory.client import Answer, AsyncClient, Client, Generation, RetryPolicy, ServerError
-from loratory.client.calls import split_parts
-from loratory.client.replies import parse_retry_after
-from loratory.client.streams import SseDecoder
+from loratory.client.requests import split_parts
+from loratory.client.responses import parse_retry_after
+from loratory.client.sse import SseDecoder
 from loratory.errors import DataError
 from loratory.protocols import BackbonePool, Input, ParameterCount, Prediction, RequestRunner
 from loratory.serving.app import create_app
-from loratory.serving.engine import Engine
-from loratory.serving.keys import ApiKey, ApiKeys, hash_secret
-from loratory.serving.server import Server
-from loratory.serving.services import FallbackStage, Service, ServiceRegistry
+from loratory.serving.engine.inference_engine import Engine
+from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
+from loratory.serving.http.auth.api_keys import ApiKey, ApiKeys, hash_secret
+from loratory.serving.http.server import Server
 from loratory.specs.serve import LimitsSpec, ServerSpec
 from loratory.tasks.classify import Classify
 
@@ -548,7 +548,16 @@ def test_real_keys() -> None:
 
 # -- what it needs
 def test_the_client_loads_httpx_and_nothing_that_answers() -> None:
-    heavy = ("torch", "transformers", "fastapi", "uvicorn", "pydantic", "numpy", "loratory.serving", "loratory.models")
+    heavy = (
+        "torch",
+        "transformers",
+        "fastapi",
+        "uvicorn",
+        "pydantic",
+        "numpy",
+        "loratory.serving",
+        "loratory.backbones",
+    )
     code = f"import sys, loratory.client\nprint(sorted(set({heavy}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
     assert done.stdout == b"[]\n"

@@ -13,12 +13,12 @@ import pytest
 from pyarrow import parquet
 
 from annotation_forms import ANSWERS, FORMS, Form, expected_answer, make_samples
-from loratory.data import tag_schemes
-from loratory.data.annotations import forms, spacy
 from loratory.data.column_suggestions import suggest_span_columns
 from loratory.data.columns import match_columns
 from loratory.data.examples import to_examples
-from loratory.data.readers import Source, read_source
+from loratory.data.readers import tag_schemes
+from loratory.data.readers.annotations import spacy, tool_detection
+from loratory.data.readers.source_reader import Source, read_source
 from loratory.data.rows import Row
 from loratory.errors import DataError
 from loratory.protocols import JSON, Example, Task
@@ -65,7 +65,7 @@ def plain(*values: dict[str, Any]) -> list[Row]:
 
 
 def converted(*values: dict[str, Any]) -> tuple[list[Any], str]:
-    rows, said = forms.convert_export(plain(*values))
+    rows, said = tool_detection.convert_export(plain(*values))
     return [row.values for row in rows], "\n".join(said)
 
 
@@ -88,12 +88,12 @@ def converted(*values: dict[str, Any]) -> tuple[list[Any], str]:
 )
 def test_rows_of_no_tool_stay_as_they_are_and_nothing_is_said(values: list[dict[str, JSON]]) -> None:
     rows = plain(*values)
-    assert forms.convert_export(rows) == (rows, [])
+    assert tool_detection.convert_export(rows) == (rows, [])
 
 
 def test_lists_of_one_label_are_labels_and_other_lists_stay_lists() -> None:
     rows = plain({"text": "a b", "topic": ["x"], "options": ["p"]}, {"text": "c", "topic": ["y"], "options": ["q"]})
-    assert forms.convert_export(rows) == (rows, [])
+    assert tool_detection.convert_export(rows) == (rows, [])
     made = to_examples(rows, Classify(), match_columns(rows, Classify.columns, {}), 100)
     assert [example.answer for example in made] == [{"label": "x"}, {"label": "y"}]
 
@@ -102,7 +102,7 @@ def test_a_form_is_recognised_over_the_whole_file() -> None:
     rows = plain(
         {"text": "a", "label": "x", "answer": "accept", "_view_id": "v"}, {"text": "b", "label": "y", "answer": "maybe"}
     )
-    assert forms.convert_export(rows) == (rows, [])
+    assert tool_detection.convert_export(rows) == (rows, [])
 
 
 # ---- Label Studio
@@ -417,12 +417,12 @@ def test_an_export_in_parquet_is_converted_too(tmp_path: Path) -> None:
 
 
 def test_the_columns_of_the_answers_are_told() -> None:
-    found = forms.detect_tool(plain(studio([choice("a"), region(0, 3, "P")])))
+    found = tool_detection.detect_tool(plain(studio([choice("a"), region(0, 3, "P")])))
     assert found is not None
     assert found.answer_columns == ("s", "c")
     assert [one.path for one in suggest_span_columns(found.rows)] == ["s"]
     assert suggest_span_columns([Row({"s": "a", "t": ["a"]}, "a.jsonl", 1)]) == []
-    assert forms.detect_tool(plain({"text": "a", "label": "b"})) is None
+    assert tool_detection.detect_tool(plain({"text": "a", "label": "b"})) is None
 
 
 def test_lists_that_no_tool_has_signed_are_not_called_its_export() -> None:
@@ -476,7 +476,9 @@ def test_broken_rows_are_read_or_refused_and_never_a_traceback(tool: str) -> Non
             at = draw.randrange(len(values))
             broken = [spoil(one, draw) if place == at else one for place, one in enumerate(values)]
             try:
-                rows, _ = forms.convert_export(plain(*(one if isinstance(one, dict) else {} for one in broken)))
+                rows, _ = tool_detection.convert_export(
+                    plain(*(one if isinstance(one, dict) else {} for one in broken))
+                )
                 tag_schemes.convert_tags_to_bio(rows)
             except DataError as problem:
                 places.append(problem.where)

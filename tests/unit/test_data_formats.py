@@ -21,10 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
-from loratory.data import content
-from loratory.data.groups import group_examples
-from loratory.data.prepared import prepare_data
-from loratory.data.readers import Source, read_source
+from loratory.data.preparation import prepare_data
+from loratory.data.readers import decoding
+from loratory.data.readers.source_reader import Source, read_source
+from loratory.data.splitting.groups import group_examples
 from loratory.errors import DataError
 from loratory.protocols import Example
 from loratory.specs.data import DataSpec, SplitSpec
@@ -262,7 +262,7 @@ def test_bad_workbooks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with zipfile.ZipFile(tmp_path / "odd.xlsx", "w") as archive:
         archive.writestr("xl/workbook.xml", "<no>")
     assert "no valid Excel workbook" in refused(tmp_path / "odd.xlsx").problem
-    monkeypatch.setattr(content, "MAX_BYTES", 8000)
+    monkeypatch.setattr(decoding, "MAX_BYTES", 8000)
     workbook(tmp_path / "big.xlsx", Sheet1=[["text", "label"], *[[f"row {n}", "y"] for n in range(400)]])
     assert "8,000 bytes" in refused(tmp_path / "big.xlsx").problem
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulations import splits
 
-from loratory.data.candidates import choose_bands
-from loratory.data.duplicates import MAX_EDIT_CHAIN
-from loratory.data.groups import Grouping, group_examples, name_pairs_by_origin
-from loratory.data.normalisation import fold_text, normalise_text
-from loratory.data.similarity import (
+from loratory.data.splitting.groups import Grouping, group_examples, name_pairs_by_origin
+from loratory.data.splitting.lsh import choose_bands
+from loratory.data.splitting.near_duplicates import MAX_EDIT_CHAIN
+from loratory.data.splitting.normalisation import fold_text, normalise_text
+from loratory.data.splitting.similarity import (
     PERMUTATIONS,
     compute_edit_similarity,
     compute_minhash,

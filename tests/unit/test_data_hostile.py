@@ -14,14 +14,17 @@ import pytest
 
 from loratory.cli import check as cli_check
 from loratory.cli import init
-from loratory.cli.printing import ProgressScreen
-from loratory.data import advice, assignment, column_suggestions, columns, content, documents, label_values, readers
-from loratory.data.assignment import SplitUnit, assign_units
+from loratory.cli.output import ProgressScreen
+from loratory.data import column_suggestions, columns
+from loratory.data.quality import joined_labels, quality_warnings
+from loratory.data.readers import decoding, json_documents, source_reader
 from loratory.data.rows import Row
+from loratory.data.splitting import stratification
+from loratory.data.splitting.stratification import SplitUnit, assign_units
 from loratory.errors import DataError, LoratoryError, shorten, suggest_nearest
-from loratory.flows import preparing
-from loratory.flows.preflight import check_spec
-from loratory.flows.specs import load_spec
+from loratory.experiment import prepare
+from loratory.experiment.spec_loading import load_spec
+from loratory.experiment.steps.preflight import check_spec
 from loratory.specs.data import DataSpec
 
 SPEC = "name: x\ndata: {path: d.csv}\nladder: [majority]\n"
@@ -92,8 +95,8 @@ def test_a_long_word_is_no_slip_of_the_pen(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("difflib.get_close_matches", close)
     assert suggest_nearest(LONG, ["a"]) == ""
     assert suggest_nearest("a", [LONG, "b"]) == ""
-    advice._suggest_similar_label(LONG, ["a"])
-    advice._suggest_similar_label("a", [LONG, "b"])
+    quality_warnings._suggest_similar_label(LONG, ["a"])
+    quality_warnings._suggest_similar_label("a", [LONG, "b"])
     assert max(compared) == 1
 
 
@@ -108,26 +111,26 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             counts["values"] += 1
             return super().raw_decode(s, idx)
 
-    monkeypatch.setattr(documents, "_decoder", Decoder)
+    monkeypatch.setattr(json_documents, "_decoder", Decoder)
     return counts
 
 
 def test_an_array_is_read_to_the_first_that_is_no_row(decoded: Counter[str]) -> None:
     for element in ("[]", "[1]", "3", "null", '"a"'):
         with pytest.raises(DataError, match="expected an object"):
-            documents.read_json_document(f'[{{"a": 1}},{",".join([element] * 5000)}]', "d.json")
+            json_documents.read_json_document(f'[{{"a": 1}},{",".join([element] * 5000)}]', "d.json")
     assert decoded["values"] < 50
 
 
 def test_too_many_lines_are_refused_before_they_are_decoded(
     decoded: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "ROWS", 1000)
+    monkeypatch.setattr(decoding, "ROWS", 1000)
     with pytest.raises(DataError, match="3,000 rows"):
-        documents.read_json_document("{}\n" * 3000, "d.jsonl")
+        json_documents.read_json_document("{}\n" * 3000, "d.jsonl")
     assert decoded["values"] < 10
     assert (
-        len(documents.read_json_document('{"a": 1}\n\n\n' * 1000, "d.jsonl").parts[""]) == 1000
+        len(json_documents.read_json_document('{"a": 1}\n\n\n' * 1000, "d.jsonl").parts[""]) == 1000
     )  # empty lines are none
 
 
@@ -135,14 +138,14 @@ def test_half_a_pair_is_found_wherever_it_stands() -> None:
     good, half = '{"a": "\\ud83d\\ude00"}', '{"a": "\\ud83d"}'
     for text in (f"[{good},\n{half}]", f"{good}\n{half}\n"):
         with pytest.raises(DataError, match="surrogate") as refused:
-            documents.read_json_document(text, "d.json")
+            json_documents.read_json_document(text, "d.json")
         assert refused.value.where == "d.json:2"
 
 
 def test_an_object_of_too_many_keys_is_no_row() -> None:
     rows = [{f"k{place}_{number}": 1 for number in range(200)} for place in range(50)]
     with pytest.raises(DataError, match="10,000 columns"):
-        documents.read_json_document(json.dumps(rows), "d.json")
+        json_documents.read_json_document(json.dumps(rows), "d.json")
 
 
 def test_a_file_of_comments_and_marks_holds_no_rows(tmp_path: Path) -> None:
@@ -156,13 +159,13 @@ def test_no_cycles_are_looked_for_while_rows_are_read(tmp_path: Path, monkeypatc
         seen.append(gc.isenabled())
         return b"text,label\na,b\n"
 
-    monkeypatch.setattr(readers, "read_bytes", read)
+    monkeypatch.setattr(source_reader, "read_bytes", read)
     (tmp_path / "d.csv").touch()
-    readers.read_source(DataSpec(path="d.csv"), tmp_path)
+    source_reader.read_source(DataSpec(path="d.csv"), tmp_path)
     assert seen == [False]
     assert gc.isenabled()
     with pytest.raises(DataError):
-        readers.read_source(DataSpec(path="gone.csv"), tmp_path)
+        source_reader.read_source(DataSpec(path="gone.csv"), tmp_path)
     assert gc.isenabled()
 
 
@@ -194,7 +197,7 @@ def test_joined_labels_are_found_in_one_pass() -> None:
             return super().__iter__()
 
     labels = Labels(f"a{number // 2}|b{number % 7}" for number in range(200))
-    assert "look like several labels in one" in (label_values.describe_joined_labels(labels) or "")
+    assert "look like several labels in one" in (joined_labels.describe_joined_labels(labels) or "")
     assert Labels.passes < 10
 
 
@@ -205,7 +208,7 @@ def test_the_number_of_examples_is_counted_once(monkeypatch: pytest.MonkeyPatch)
         sums.append(1)
         return sum(values)
 
-    monkeypatch.setattr(assignment, "sum", count, raising=False)
+    monkeypatch.setattr(stratification, "sum", count, raising=False)
     choices = [SplitUnit((place,), {f"l{place // 5}": 1}, str(place)) for place in range(500)]
     assert len(assign_units(choices, [0.7, 0.1, 0.2], 0)) == 500
     assert len(sums) <= 1
@@ -213,8 +216,8 @@ def test_the_number_of_examples_is_counted_once(monkeypatch: pytest.MonkeyPatch)
 
 def test_wrong_labels_are_not_looked_for_among_thousands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(preparing, "suspected", lambda *_: asked.append("suspected"))
-    monkeypatch.setattr(preparing, "MOST", 1)
+    monkeypatch.setattr(prepare, "suspected", lambda *_: asked.append("suspected"))
+    monkeypatch.setattr(prepare, "MOST", 1)
     assert told(tmp_path, "text,label\n" + rows_of(36)) == ""
     assert asked == []
 
@@ -224,10 +227,10 @@ def test_lines_on_the_screen_are_short(monkeypatch: pytest.MonkeyPatch, capsys: 
     with ProgressScreen() as screen:
         for event in ("stage", "said", "failed"):
             screen(event, {"text": LONG})
-    monkeypatch.setattr("loratory.flows.init.from_data", lambda *_: [LONG])
+    monkeypatch.setattr("loratory.experiment.init.spec_writer.from_data", lambda *_: [LONG])
     init.command(data="d.csv", output=Path("gone.yaml"))
-    monkeypatch.setattr("loratory.flows.specs.load_spec", lambda *_: None)
-    monkeypatch.setattr("loratory.flows.preflight.check", lambda *_: SimpleNamespace(quality={}))
-    monkeypatch.setattr("loratory.data.quality.lines", lambda _: [LONG])
+    monkeypatch.setattr("loratory.experiment.spec_loading.load_spec", lambda *_: None)
+    monkeypatch.setattr("loratory.experiment.steps.preflight.check", lambda *_: SimpleNamespace(quality={}))
+    monkeypatch.setattr("loratory.data.quality.quality_report.lines", lambda _: [LONG])
     cli_check.command(spec="s.yaml")
     assert 0 < len(capsys.readouterr().err) < 5 * 2500

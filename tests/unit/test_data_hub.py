@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 import pytest
 
-from loratory.data.readers import read_source
+from loratory.data.readers.source_reader import read_source
 from loratory.errors import DataError
 from loratory.specs.data import DataSpec
 

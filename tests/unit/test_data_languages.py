@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from loratory.data.languages import (
+from loratory.backbones.loading.bases import locate_base
+from loratory.backbones.loading.tokenizers import FastTokenizer
+from loratory.data.quality.languages import (
     EVERYDAY_WORDS,
     FUNCTION_WORDS,
     OTHER_SCRIPTS,
@@ -19,11 +21,9 @@ from loratory.data.languages import (
     inspect_languages,
     warn_of_languages,
 )
-from loratory.data.languages import detect_language as language
-from loratory.flows.preparing import prepare_split
-from loratory.flows.specs import load_spec, resolve_bases_and_prompts
-from loratory.models.bases import locate_base
-from loratory.models.tokenizers import FastTokenizer
+from loratory.data.quality.languages import detect_language as language
+from loratory.experiment.prepare import prepare_split
+from loratory.experiment.spec_loading import load_spec, resolve_bases_and_prompts
 
 TEXTS: Mapping[str, Sequence[str]] = {
     "German": (

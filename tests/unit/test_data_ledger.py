@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from simulations import ledger as simulated
 
-from loratory.data import ledger
-from loratory.data.ledger import TestReader
+from loratory.data.splitting import ledger
+from loratory.data.splitting.ledger import TestReader
 from loratory.errors import StorageError
 
 TEXTS = [f"the parcel number {n} is late again" for n in range(100)]

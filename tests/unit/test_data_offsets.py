@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from loratory.data.groups import DuplicatePairs
-from loratory.data.offsets import detect_offset_unit, inspect_offsets, warn_of_offsets
-from loratory.data.prepared import prepare_data
-from loratory.data.quality import inspect_data
+from loratory.data.offset_detection import detect_offset_unit, inspect_offsets, warn_of_offsets
+from loratory.data.preparation import prepare_data
+from loratory.data.quality.quality_report import inspect_data
 from loratory.data.rows import Row
-from loratory.data.splits import Parts
+from loratory.data.splitting.groups import DuplicatePairs
+from loratory.data.splitting.splits import Parts
 from loratory.errors import DataError, FieldError
-from loratory.measures.offsets import OffsetFormat, from_characters, to_characters
+from loratory.measures.offset_formats import OffsetFormat, from_characters, to_characters
 from loratory.protocols import Example
 from loratory.specs.data import DataSpec
 from loratory.tasks.tag import OFFSET_FORMATS, Tag

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from loratory.data import quality
-from loratory.data.damage import find_encoding_error
-from loratory.data.groups import DuplicatePairs, group_examples, name_pairs_by_origin
-from loratory.data.overlaps import find_leaked_test_examples, find_leaks
-from loratory.data.prepared import prepare_data
-from loratory.data.splits import Parts
-from loratory.data.suspects import LabelErrors, SuspectedLabel
+from loratory.data.preparation import prepare_data
+from loratory.data.quality import quality_report
+from loratory.data.quality.encoding_errors import find_encoding_error
+from loratory.data.quality.label_errors import LabelErrors, SuspectedLabel
+from loratory.data.splitting.groups import DuplicatePairs, group_examples, name_pairs_by_origin
+from loratory.data.splitting.overlaps import find_leaked_test_examples, find_leaks
+from loratory.data.splitting.splits import Parts
 from loratory.protocols import Example
 from loratory.specs.data import DataSpec
 from loratory.tasks.classify import Classify
@@ -33,7 +33,7 @@ def report(train: Any = (), test: Any = (), validation: Any = (), **options: Any
     parts = Parts(part("train", *train), part("validation", *validation), (), part("test", *test))
     everything = [example for _, examples in parts.items() for example in examples]
     texts = [str(example.input["text"]) for example in everything]
-    return quality.inspect_data(
+    return quality_report.inspect_data(
         TASK, parts, name_pairs_by_origin(everything, group_examples(everything, texts, 0.85)), **options
     )
 
@@ -131,10 +131,12 @@ def test_a_copy_of_every_kind_in_a_given_test_file_is_told_in_both_modes(tmp_pat
     (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, tests)))
     spec = DataSpec.model_validate({"path": "train.jsonl", "test": "test.jsonl", "duplicates": mode})
     made = prepare_data(Classify(), spec, tmp_path)
-    found = quality.inspect_data(made.task, made.parts, made.pairs)
+    found = quality_report.inspect_data(made.task, made.parts, made.pairs)
     assert sum(one["exact"] for one in found["overlaps"] if one["parts"][1] == "test") == 1
     assert sum(one["near"] for one in found["overlaps"] if one["parts"][1] == "test") == 4
-    assert any("near copy" in line and "no two parts" not in line for line in quality.format_quality_lines(found))
+    assert any(
+        "near copy" in line and "no two parts" not in line for line in quality_report.format_quality_lines(found)
+    )
 
 
 def test_near_counts_texts_whatever_the_pairs(tmp_path: Path) -> None:
@@ -166,7 +168,7 @@ def test_suspects_uneven_labels_and_large_groups_are_warned_of() -> None:
         Example({"text": f"t{n}"}, {"label": "fee"}, group="g" if n < 5 else f"{n}", origin=f"a:{n}") for n in range(20)
     )
     parts = Parts(same, (), (), ())
-    assert "one group (g) holds 5 of 20" in said(quality.inspect_data(TASK, parts, DuplicatePairs()))
+    assert "one group (g) holds 5 of 20" in said(quality_report.inspect_data(TASK, parts, DuplicatePairs()))
 
 
 def test_texts_without_a_letter_are_counted() -> None:
@@ -181,7 +183,7 @@ def test_the_screen_version_is_short_and_plain() -> None:
         max_tokens=2,
         label_errors=LabelErrors((), 0.9, 0.5),
     )
-    shown = quality.format_quality_lines(found)
+    shown = quality_report.format_quality_lines(found)
     assert 12 <= len(shown) <= 25
     assert all(len(line) <= 140 and "\n" not in line for line in shown)
     assert shown[0] == "examples     14: train 13, validation 0, calibration 0, test 1"
@@ -243,7 +245,7 @@ def test_of_a_weak_model_nothing_is_listed_or_warned_of() -> None:
     assert "look wrong" not in said(found)
     assert any(
         line.startswith("suspected    not told: a model that is right on 41.0%")
-        for line in quality.format_quality_lines(found)
+        for line in quality_report.format_quality_lines(found)
     )
     strong = report(CLEAN, label_errors=LabelErrors((suspect,), 0.95, 0.3))
     assert "1 labels of train look wrong to a model that is right on 95% of texts it has not seen" in said(strong)

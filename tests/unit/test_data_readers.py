@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from loratory.data import content
-from loratory.data.readers import Source, read_source
+from loratory.data.readers import decoding
+from loratory.data.readers.source_reader import Source, read_source
 from loratory.errors import DataError
 from loratory.specs.data import DataSpec
 
@@ -219,11 +219,11 @@ def test_a_missing_file_names_its_nearest_neighbour(tmp_path: Path) -> None:
 
 
 def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "MAX_BYTES", 1000)
+    monkeypatch.setattr(decoding, "MAX_BYTES", 1000)
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"text,label\n" + b"a,b\n" * 1000))
     assert "1,000 bytes" in refused(tmp_path / "a.csv.gz").problem
     parquet.write_table(pyarrow.table({"text": [str(number) for number in range(2000)]}), tmp_path / "a.parquet")
-    monkeypatch.setattr(content, "MAX_BYTES", 12_000)
+    monkeypatch.setattr(decoding, "MAX_BYTES", 12_000)
     assert "12,000 bytes" in refused(tmp_path / "a.parquet").problem
 
 

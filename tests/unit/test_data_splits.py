@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loratory.data.splits import Parts, compute_shares, split_examples
+from loratory.data.splitting.splits import Parts, compute_shares, split_examples
 from loratory.errors import DataError
 from loratory.protocols import Example
 from loratory.specs.data import SplitSpec

@@ -10,8 +10,9 @@ import pytest
 from pyarrow import parquet
 
 from loratory.artifacts.manifests import stage_artifact, verify_artifact
-from loratory.data import quality, store
-from loratory.data.prepared import PreparedData, prepare_data
+from loratory.data import split_files
+from loratory.data.preparation import PreparedData, prepare_data
+from loratory.data.quality import quality_report
 from loratory.errors import ArtifactError, DataError
 from loratory.protocols import Example
 from loratory.specs.data import DataSpec
@@ -64,7 +65,7 @@ def test_a_given_test_file_is_kept_whole_and_its_leakage_is_reported(tmp_path: P
     assert found.given_parts == ("test",)
     assert [example.origin.rsplit(":", 1)[1] for example in found.parts.test] == [str(n) for n in range(1, 9)]
     assert found.parts.test[4].group.endswith("test.jsonl:5")  # the smallest origin of the pair
-    overlaps = quality.inspect_data(found.task, found.parts, found.pairs)["overlaps"]
+    overlaps = quality_report.inspect_data(found.task, found.parts, found.pairs)["overlaps"]
     assert sum(one["exact"] for one in overlaps if one["parts"][1] == "test") == 4
 
 
@@ -86,12 +87,14 @@ def test_bad_data_is_refused(tmp_path: Path, rows: list[str], problem: str) -> N
 # ---- store
 def test_a_split_comes_back_from_disk(tmp_path: Path, prepared: PreparedData) -> None:
     spec = DataSpec(path="a.jsonl")
-    report = quality.inspect_data(prepared.task, prepared.parts, prepared.pairs)
+    report = quality_report.inspect_data(prepared.task, prepared.parts, prepared.pairs)
     with stage_artifact(tmp_path / "data", {"kind": "data"}) as folder:
-        store.write_split(folder, prepared.task, prepared.parts, {**prepared.describe_split(spec), "quality": report})
+        split_files.write_split(
+            folder, prepared.task, prepared.parts, {**prepared.describe_split(spec), "quality": report}
+        )
     verify_artifact(tmp_path / "data")
-    assert store.read_split(tmp_path / "data") == prepared.parts
-    assert store.read_task(tmp_path / "data", Classify()) == prepared.task
+    assert split_files.read_split(tmp_path / "data") == prepared.parts
+    assert split_files.read_task(tmp_path / "data", Classify()) == prepared.task
     assert json.loads((tmp_path / "data" / "quality.json").read_text()) == report
     labels = json.loads((tmp_path / "data" / "labels.json").read_text())
     assert labels == {"label2id": {"even": 0, "odd": 1}, "id2label": {"0": "even", "1": "odd"}}
@@ -99,11 +102,15 @@ def test_a_split_comes_back_from_disk(tmp_path: Path, prepared: PreparedData) ->
     assert facts["asked"] == pytest.approx({"train": 0.7, "test": 0.2, "validation": 0.1})
     assert facts["columns"] == {"text": "input", "label": "output.label"}
     assert facts["seed"] == 6
-    assert facts["parts"]["test"] == {"examples": 8, "share": 0.2, "digest": store.digest_examples(prepared.parts.test)}
+    assert facts["parts"]["test"] == {
+        "examples": 8,
+        "share": 0.2,
+        "digest": split_files.digest_examples(prepared.parts.test),
+    }
 
 
 def test_the_parquet_has_a_stable_label_text(tmp_path: Path, prepared: PreparedData) -> None:
-    store.write_split(tmp_path, prepared.task, prepared.parts, {})
+    split_files.write_split(tmp_path, prepared.task, prepared.parts, {})
     table = parquet.read_table(tmp_path / "train.parquet")
     assert table.column_names == ["id", "group", "weight", "input", "answer", "text", "label", "label_text"]
     assert {(row["label"], row["label_text"]) for row in table.to_pylist()} == {(0, "even"), (1, "odd")}
@@ -114,33 +121,33 @@ def test_the_parquet_has_a_stable_label_text(tmp_path: Path, prepared: PreparedD
 
 def test_a_folder_without_a_split_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"train\.parquet"):
-        store.read_split(tmp_path)
+        split_files.read_split(tmp_path)
 
 
 def test_the_digest_is_of_content_not_of_order_or_place() -> None:
     one = Example({"text": "a"}, {"label": "x"}, group="g", origin="a:1")
     two = Example({"text": "b"}, {"label": "y"}, origin="a:2")
     moved = Example({"text": "a"}, {"label": "x"}, origin="b:9")
-    digest = store.digest_examples([one, two])
-    assert digest == store.digest_examples([two, moved])
-    assert digest != store.digest_examples([one, one, two])
-    assert digest != store.digest_examples([one, Example({"text": "b"}, {"label": "x"})])
+    digest = split_files.digest_examples([one, two])
+    assert digest == split_files.digest_examples([two, moved])
+    assert digest != split_files.digest_examples([one, one, two])
+    assert digest != split_files.digest_examples([one, Example({"text": "b"}, {"label": "x"})])
     assert len(digest) == 64
 
 
 def test_training_goes_by_the_order_and_the_weights_and_so_does_its_digest() -> None:
     one, two = Example({"text": "a"}, {"label": "x"}), Example({"text": "b"}, {"label": "y"})
-    digest = store.digest_training_order([one, two])
-    assert digest == store.digest_training_order([replace(one, origin="b:9", group="g"), two])
+    digest = split_files.digest_training_order([one, two])
+    assert digest == split_files.digest_training_order([replace(one, origin="b:9", group="g"), two])
     others = ([two, one], [one, replace(two, weight=2.0)], [one, replace(two, answer={"label": "x"})])
-    assert len({digest, *(store.digest_training_order(other) for other in others)}) == 4
+    assert len({digest, *(split_files.digest_training_order(other) for other in others)}) == 4
 
 
 def test_groups_count_by_who_belongs_together_not_by_their_names_or_order() -> None:
     made = [
         Example({"text": text}, {"label": "x"}, group=group) for text, group in (("a", "1"), ("b", "1"), ("c", "2"))
     ]
-    digest = store.digest_groups(made)
-    assert digest == store.digest_groups([replace(e, group=f"g{e.group}", origin="f") for e in reversed(made)])
-    assert digest != store.digest_groups([replace(made[0], group="3"), *made[1:]])
-    assert store.digest_groups([replace(e, group="", origin=str(i)) for i, e in enumerate(made)]) != digest
+    digest = split_files.digest_groups(made)
+    assert digest == split_files.digest_groups([replace(e, group=f"g{e.group}", origin="f") for e in reversed(made)])
+    assert digest != split_files.digest_groups([replace(made[0], group="3"), *made[1:]])
+    assert split_files.digest_groups([replace(e, group="", origin=str(i)) for i, e in enumerate(made)]) != digest

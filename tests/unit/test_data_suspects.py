@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from loratory.data.suspects import (
+from loratory.data.quality.label_errors import (
     MIN_ACCURACY,
     LabelErrors,
     describe_label_errors,

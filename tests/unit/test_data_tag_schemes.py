@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from annotation_forms import LETTERS, Sample, make_samples, tags_of
-from loratory.data import tag_schemes
 from loratory.data.columns import match_columns
 from loratory.data.examples import to_examples
-from loratory.data.readers import Source, read_source
+from loratory.data.readers import tag_schemes
+from loratory.data.readers.conll import is_conll
+from loratory.data.readers.source_reader import Source, read_source
 from loratory.data.rows import Row
-from loratory.data.tagged import is_conll
 from loratory.errors import DataError, FieldError
 from loratory.specs.data import DataSpec
-from loratory.tasks.schemes import detect_notation, to_bio
 from loratory.tasks.tag import Tag, from_bio, has_spans
+from loratory.tasks.tag_notations import detect_notation, to_bio
 
 SCHEMES = [*LETTERS, "IO"]
 

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from simulations.calibration import CALIBRATED, TOO_SURE, World
 
-from loratory.evaluation.calibration import ConfidenceSample, collect_confidences, estimate_intraclass_correlation
+from loratory.evaluation.statistics.calibration import (
+    ConfidenceSample,
+    collect_confidences,
+    estimate_intraclass_correlation,
+)
 
 
 @pytest.mark.parametrize("world", CALIBRATED, ids=lambda world: world.name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from loratory.evaluation.measured import ContenderResult, Fit
+from loratory.evaluation.contender_result import ContenderResult, Fit
 from loratory.protocols import Example, ParameterCount, Prediction, ScoredPredictions
 from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify

@@ -12,12 +12,12 @@ from rich.console import Console
 from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_score
 from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, failed, world
 
-from loratory.cli.printing import make_console
+from loratory.cli.output import make_console
 from loratory.errors import SpecError
-from loratory.evaluation.comparisons import adjust_p_values
+from loratory.evaluation.contender_result import ContenderResult
 from loratory.evaluation.gate import check_gate
 from loratory.evaluation.ladder import build_ladder, format_ladder_lines, make_ladder_table
-from loratory.evaluation.measured import ContenderResult
+from loratory.evaluation.statistics.comparisons import adjust_p_values
 from loratory.specs.evidence import Floor, GateSpec
 from loratory.tasks.classify import Classify
 

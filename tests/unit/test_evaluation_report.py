@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, examples, failed, world
 
-from loratory.data.groups import DuplicatePairs
-from loratory.data.quality import inspect_data
-from loratory.data.splits import Parts
-from loratory.data.suspects import LabelErrors, SuspectedLabel
-from loratory.evaluation.charts import _space_labels
+from loratory.data.quality.label_errors import LabelErrors, SuspectedLabel
+from loratory.data.quality.quality_report import inspect_data
+from loratory.data.splitting.groups import DuplicatePairs
+from loratory.data.splitting.splits import Parts
+from loratory.evaluation.contender_result import ContenderResult
 from loratory.evaluation.ladder import build_ladder
-from loratory.evaluation.measured import ContenderResult
-from loratory.evaluation.report import MAX_LISTED_EXAMPLES, render_report
+from loratory.evaluation.report.charts import _space_labels
+from loratory.evaluation.report.html_report import MAX_LISTED_EXAMPLES, render_report
 from loratory.specs.evidence import Floor, GateSpec
 from loratory.tasks.classify import Classify
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from loratory.errors import ArtifactError
-from loratory.evaluation.rows import read_predictions, write_predictions
+from loratory.evaluation.prediction_rows import read_predictions, write_predictions
 from loratory.protocols import Example, Prediction, ScoredPredictions
 
 AWKWARD = ScoredPredictions(

@@ -12,11 +12,12 @@ from simulations.worlds import LabelWorld, Sizes, SpanWorld, alone
 from sklearn.metrics import confusion_matrix, f1_score, log_loss, roc_auc_score
 from test_evaluation_fakes import FOUR, LADDER, QUICK, Skill, answered, examples, world
 
-from loratory.evaluation import bootstrap, calibration, comparisons, intervals, proportions, stress
-from loratory.evaluation.caveats import _warn_of_few_groups, _warn_of_rare_labels
-from loratory.evaluation.contest import build_comparison_set
-from loratory.evaluation.metrics import compute_seed_interval
-from loratory.flows.evaluate import estimate_scores
+from loratory.evaluation import stress_test
+from loratory.evaluation.contender_metrics import compute_seed_interval
+from loratory.evaluation.statistics import bootstrap, calibration, comparisons, intervals, proportions
+from loratory.evaluation.statistics.comparison_set import build_comparison_set
+from loratory.evaluation.verdict.run_warnings import _warn_of_few_groups, _warn_of_rare_labels
+from loratory.experiment.inference.evaluate_on_data import estimate_scores
 from loratory.protocols import Counts, Decomposable, Example, Prediction, ScoredPredictions, Scores, sum_counts
 from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify
@@ -364,7 +365,7 @@ def test_twenty_of_twenty_right_is_no_certainty_wherever_it_is_told() -> None:
     found = estimate_scores(TASK, perfect, QUICK)
     assert found["accuracy"] == {"value": 1.0, "low": pytest.approx(0.025 ** (1 / 20)), "high": 1.0}
     assert found["macro_f1"]["low"] < found["accuracy"]["low"]
-    change = stress.measure_score_change(TASK, stress.PerturbedOutcomes(perfect, perfect), QUICK)
+    change = stress_test.measure_score_change(TASK, stress_test.PerturbedOutcomes(perfect, perfect), QUICK)
     assert change["change"] == 0.0
     assert change["low"] < -0.05
     assert change["high"] > 0.05

@@ -10,13 +10,13 @@ from typing import Any, Self
 import pytest
 from test_evaluation_fakes import FACTS, FOUR, QUICK, Skill, world
 
-from loratory.data.twins import check_comparable, perturb_example, replace_text
+from loratory.data.quality.paired_texts import check_comparable, perturb_example, replace_text
 from loratory.errors import SpecError, UnsupportedTask
 from loratory.evaluation.gate import check_gate
 from loratory.evaluation.ladder import build_ladder, format_ladder_lines
-from loratory.evaluation.proportions import estimate_proportion
-from loratory.evaluation.report import render_report
-from loratory.evaluation.stress import (
+from loratory.evaluation.report.html_report import render_report
+from loratory.evaluation.statistics.proportions import estimate_proportion
+from loratory.evaluation.stress_test import (
     PerturbedOutcomes,
     measure_flips,
     measure_perturbation,
@@ -24,8 +24,14 @@ from loratory.evaluation.stress import (
     share_to_json,
     sort_worst_first,
 )
-from loratory.evaluation.stress import format_stress_lines as said
-from loratory.flows.stress import StressRequest, measure_under_stress, read_stress_file, replace_entry, sample_examples
+from loratory.evaluation.stress_test import format_stress_lines as said
+from loratory.experiment.inference.stress_run import (
+    StressRequest,
+    measure_under_stress,
+    read_stress_file,
+    replace_entry,
+    sample_examples,
+)
 from loratory.perturbations.lookalikes import Lookalikes
 from loratory.perturbations.phrases import Prefix
 from loratory.protocols import BackbonePool, Example, Input, ParameterCount, Prediction, RequestRunner

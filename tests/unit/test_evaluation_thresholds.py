@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from simulations.operating import CONTRARY, WORLDS_ASKED, World
 
-from loratory.evaluation import operating
+from loratory.backbones.forward.execution import run_locally
 from loratory.evaluation.ladder import format_operating_lines
-from loratory.evaluation.thresholds import ThresholdDirection, build_requirements, find_last_held
-from loratory.flows.operating import _judge_known_examples
-from loratory.models.execution import run_locally
-from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
+from loratory.evaluation.statistics import operating_point_fitting
+from loratory.evaluation.statistics.thresholds import ThresholdDirection, build_requirements, find_last_held
+from loratory.experiment.steps.operating_points import _judge_known_examples
+from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.protocols import Example, Input, Prediction, RequestRunner
-from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
+from loratory.specs.operating_point import AbstainSpec, OperatingSpec, ThresholdSpec
 from loratory.tasks.classify import Classify
 
 ABC = ("A", "B", "C")
@@ -54,9 +54,9 @@ def texts(n: int, seed: int, signal: float = 2.5) -> tuple[list[Input], list[str
     return said, [ABC[place] for place in expected.tolist()]
 
 
-def known(inputs: Sequence[Input], labels: Sequence[str]) -> operating.ScoredPart:
-    judged: operating.ScoredTexts = [(made, {}) for made in Saying().predict(inputs, run_locally)]
-    return operating.ScoredPart(judged, labels, np.arange(len(labels)))
+def known(inputs: Sequence[Input], labels: Sequence[str]) -> operating_point_fitting.ScoredPart:
+    judged: operating_point_fitting.ScoredTexts = [(made, {}) for made in Saying().predict(inputs, run_locally)]
+    return operating_point_fitting.ScoredPart(judged, labels, np.arange(len(labels)))
 
 
 def asked(keep: float | None = None, **labels: ThresholdSpec) -> OperatingSpec:
@@ -79,7 +79,7 @@ def test_what_is_called_proven_holds_as_it_is_served(world: World) -> None:
 )
 def test_what_is_counted_is_what_is_served(spec: OperatingSpec) -> None:
     inputs, labels = texts(600, 1)
-    found = operating.fit_operating_point(spec, known(inputs, labels), known(*texts(600, 2)), [])
+    found = operating_point_fitting.fit_operating_point(spec, known(inputs, labels), known(*texts(600, 2)), [])
     made = CalibratedPredictor(Saying(), found.point).predict(inputs, run_locally)  # type: ignore[arg-type]
     given = np.array([one.answer["label"] if one.answer else "" for one in made])
     for label, about in found.facts["thresholds"].items():
@@ -93,7 +93,7 @@ def test_what_is_counted_is_what_is_served(spec: OperatingSpec) -> None:
 
 def test_where_every_label_has_a_floor_of_recall_every_text_is_answered() -> None:
     inputs, labels = texts(96, 3)
-    found = operating.fit_operating_point(
+    found = operating_point_fitting.fit_operating_point(
         asked(A=RECALL, B=RECALL, C=RECALL), known(inputs, labels), known(inputs, labels), []
     )
     made = CalibratedPredictor(Saying(), found.point).predict(inputs, run_locally)  # type: ignore[arg-type]
@@ -104,7 +104,9 @@ def test_what_is_not_proven_says_why_and_what_to_change() -> None:
     high = ThresholdSpec(recall=0.9)
 
     def why(spec: OperatingSpec, n: int, signal: float = 2.5) -> tuple[bool, str, list[str]]:
-        found = operating.fit_operating_point(spec, known(*texts(n, 4, signal)), known(*texts(n, 5, signal)), [])
+        found = operating_point_fitting.fit_operating_point(
+            spec, known(*texts(n, 4, signal)), known(*texts(n, 5, signal)), []
+        )
         about = found.facts["thresholds"]["A"]
         flat = {"log_loss": 1.0, "ece": 0.1, "ece_by_chance": 0.1}
         worth = {"before": flat, "after": flat, "out_of_scope": {}}
@@ -126,17 +128,19 @@ def test_a_demand_that_cannot_be_proven_leaves_the_others_their_proof() -> None:
     inputs, labels = texts(600, 6)
     rare = [place for place, label in enumerate(labels) if label != "B"] + [labels.index("B")]
     part = known([inputs[i] for i in rare], [labels[i] for i in rare])
-    found = operating.fit_operating_point(asked(A=RECALL, B=RECALL), part, part, []).facts["thresholds"]
+    found = operating_point_fitting.fit_operating_point(asked(A=RECALL, B=RECALL), part, part, []).facts["thresholds"]
     assert (found["A"]["proven"], found["B"]["proven"]) == (True, False)
     assert found["B"]["value"] == 1.0  # as at the safest place
     nothing = known([inputs[i] for i in rare[:-1]], [labels[i] for i in rare[:-1]])
-    without = operating.fit_operating_point(asked(A=RECALL, B=RECALL), nothing, nothing, []).facts["thresholds"]
+    without = operating_point_fitting.fit_operating_point(asked(A=RECALL, B=RECALL), nothing, nothing, []).facts[
+        "thresholds"
+    ]
     assert (without["A"]["proven"], without["B"]["proven"], without["B"]["n"]) == (True, False, 0)
 
 
 def test_a_predictor_that_never_answers_proves_nothing() -> None:
     silent = known([{"text": ""}] * 60, ["A", "B"] * 30)
-    found = operating.fit_operating_point(asked(0.9, A=RECALL), silent, silent, [])
+    found = operating_point_fitting.fit_operating_point(asked(0.9, A=RECALL), silent, silent, [])
     about = found.facts["thresholds"]["A"]
     assert (about["proven"], about["value"], about["n"]) == (False, 0.0, 30)
 
@@ -180,12 +184,14 @@ def test_certain_probabilities() -> None:
     shares = [[1.0, 0.0, 0.0]] * 60 + [[0.0, 1.0, 0.0]] * 60
     inputs: list[Input] = [{"text": json.dumps(row)} for row in shares]
     right = known(inputs, ["A"] * 60 + ["B"] * 60)
-    found = operating.fit_operating_point(asked(A=ThresholdSpec(recall=0.9), B=BUDGET), right, right, [])
+    found = operating_point_fitting.fit_operating_point(asked(A=ThresholdSpec(recall=0.9), B=BUDGET), right, right, [])
     assert all(about["proven"] for about in found.facts["thresholds"].values())
     made = CalibratedPredictor(Saying(), found.point).predict(inputs, run_locally)  # type: ignore[arg-type]
     assert [one.answer for one in made] == [{"label": "A"}] * 60 + [{"label": "B"}] * 60
     wrong = known(inputs, ["B"] * 60 + ["A"] * 60)
-    never = operating.fit_operating_point(asked(A=BUDGET), wrong, wrong, [])  # each A is certain, and wrong
+    never = operating_point_fitting.fit_operating_point(
+        asked(A=BUDGET), wrong, wrong, []
+    )  # each A is certain, and wrong
     about = never.facts["thresholds"]["A"]
     assert (about["proven"], about["value"]) == (True, 1.0)
     assert CalibratedPredictor(Saying(), never.point).predict(inputs[:1], run_locally)[0].answer != {"label": "A"}  # type: ignore[arg-type]
@@ -212,11 +218,13 @@ def test_an_example_without_a_group_is_one_of_its_own() -> None:
 def test_how_thresholds_lie_to_one_another_is_chosen_on_another_part() -> None:
     other = known(*texts(500, 9, 1.0))
 
-    def apart(calibration: operating.ScoredPart, validation: operating.ScoredPart) -> float:
+    def apart(calibration: operating_point_fitting.ScoredPart, validation: operating_point_fitting.ScoredPart) -> float:
         spec = OperatingSpec(temperature=False, thresholds={"A": RECALL, "B": ThresholdSpec(recall=0.4)})
         a, b = (
             np.log(at / (1 - at))
-            for at in operating.fit_operating_point(spec, calibration, validation, []).point.thresholds.values()
+            for at in operating_point_fitting.fit_operating_point(
+                spec, calibration, validation, []
+            ).point.thresholds.values()
         )
         return float(a - b)
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from test_evaluation_fakes import QUICK, Skill, world
 
-from loratory.evaluation.cells import format_confidence, format_points
-from loratory.evaluation.headlines import HEADLINE_CASES
+from loratory.evaluation.contender_result import ContenderResult, Fit
 from loratory.evaluation.ladder import build_ladder, format_ladder_lines
-from loratory.evaluation.measured import ContenderResult, Fit
-from loratory.evaluation.reasons import format_difference
+from loratory.evaluation.table_cells import format_confidence, format_points
+from loratory.evaluation.verdict.explanations import format_difference
+from loratory.evaluation.verdict.headlines import HEADLINE_CASES
 from loratory.protocols import Example, ParameterCount, Prediction, ScoredPredictions
 from loratory.specs.evidence import EvidenceSpec, Floor, GateSpec
 from loratory.tasks.classify import Classify

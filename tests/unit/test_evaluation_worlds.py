@@ -15,12 +15,12 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from loratory.evaluation.choice import assess_non_inferiority, select_contender
-from loratory.evaluation.comparisons import compare_contenders
-from loratory.evaluation.contest import ComparisonSet, build_comparison_set
-from loratory.evaluation.measured import ContenderResult, Fit
-from loratory.evaluation.metrics import compute_seed_interval
-from loratory.evaluation.proportions import estimate_proportion
+from loratory.evaluation.contender_metrics import compute_seed_interval
+from loratory.evaluation.contender_result import ContenderResult, Fit
+from loratory.evaluation.model_selection import assess_non_inferiority, select_contender
+from loratory.evaluation.statistics.comparison_set import ComparisonSet, build_comparison_set
+from loratory.evaluation.statistics.comparisons import compare_contenders
+from loratory.evaluation.statistics.proportions import estimate_proportion
 from loratory.protocols import Example, ParameterCount, Prediction, ScoredPredictions
 from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify

@@ -12,15 +12,15 @@ import pytest
 
 from loratory.artifacts.manifests import stage_artifact
 from loratory.errors import ArtifactError
-from loratory.export.discovered import Discovery, discover_models, read_tensor_shapes
-from loratory.export.naming import (
+from loratory.integrations.semantic_router.discovery_report import check_discovery, format_discovery, inspect_models
+from loratory.integrations.semantic_router.model_discovery import Discovery, discover_models, read_tensor_shapes
+from loratory.integrations.semantic_router.router_names import (
     ROUTER_TASKS,
     adapter_folder_name,
     detect_architecture,
     detect_router_task,
     make_label_mappings,
 )
-from loratory.flows.discover import check_discovery, format_discovery, inspect_models
 
 NAMES: Mapping[str, Sequence[str]] = {
     "intent": ("law", "math", "other"),

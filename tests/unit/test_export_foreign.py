@@ -19,14 +19,14 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.loading.bases import describe_base
 from loratory.errors import LoratoryError
-from loratory.flows.importing import import_folder
-from loratory.models.bases import describe_base
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool
-from loratory.predictors import store
-from loratory.predictors.bio import decode_spans, viterbi
-from loratory.predictors.schemes import TAG_SCHEMES, detect_scheme_name, parse_labels
+from loratory.importing.import_folder import import_folder
+from loratory.predictors import predictor_files
+from loratory.predictors.bio_decoding import decode_spans, viterbi
+from loratory.predictors.tag_transitions import TAG_SCHEMES, detect_scheme_name, parse_labels
 from tiny import TEXTS, save_base
 
 LABELS = ("card", "cash", "login")
@@ -39,7 +39,9 @@ def named(names: Sequence[str]) -> dict[str, Any]:
 
 
 def answers(folder: Path) -> list[Any]:
-    return store.load_predictor(folder, TorchBackbonePool()).predict([{"text": text} for text in TEXTS], run_locally)
+    return predictor_files.load_predictor(folder, TorchBackbonePool()).predict(
+        [{"text": text} for text in TEXTS], run_locally
+    )
 
 
 def odds(folder: Path) -> list[list[float]]:
@@ -95,7 +97,7 @@ def test_a_checkpoint_is_taken_in_on_its_base(checkpoint: Path, tmp_path: Path, 
 
 def test_a_checkpoint_on_a_base_of_ours(tmp_path: Path) -> None:
     """The hub's id of a base that is installed needs no network."""
-    from loratory.models.bases import resolve_base
+    from loratory.backbones.loading.bases import resolve_base
 
     folder = resolve_base("minilm").folder
     config = LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS", modules_to_save=["classifier"])
@@ -417,7 +419,7 @@ def test_outputs_of_other_schemes_are_read_in_their_own(tmp_path: Path, name: st
     model = transformers.AutoModelForTokenClassification.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     count = 0
-    made = store.load_predictor(tmp_path / "out", TorchBackbonePool())
+    made = predictor_files.load_predictor(tmp_path / "out", TorchBackbonePool())
     order: Any = made.task
     for text, one in zip(TEXTS, answers(tmp_path / "out"), strict=True):
         given = tokenizer(text, return_tensors="pt", return_offsets_mapping=True)

@@ -14,12 +14,12 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.errors import ArtifactError
-from loratory.export.sources import locate_weights, read_labels
-from loratory.flows.importing import import_folder
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool
-from loratory.predictors import store
+from loratory.importing.import_folder import import_folder
+from loratory.importing.weight_sources import locate_weights, read_labels
+from loratory.predictors import predictor_files
 from tiny import TEXTS, BasePathOf, save_base
 
 LABELS = ("card", "cash", "login")
@@ -69,7 +69,7 @@ def theirs(folder: Path) -> list[dict[str, float]]:
 
 
 def ours(folder: Path) -> list[Any]:
-    made = store.load_predictor(folder, TorchBackbonePool())
+    made = predictor_files.load_predictor(folder, TorchBackbonePool())
     return [p.probabilities["/label"] for p in made.predict([{"text": text} for text in TEXTS], run_locally)]
 
 
@@ -251,11 +251,11 @@ def test_an_artifact_that_was_changed_is_not_loaded(foreign: Path, name: str) ->
     raw[-2] ^= 1
     file.write_bytes(raw)
     with pytest.raises(ArtifactError, match="SHA-256 differs") as caught:
-        store.load_predictor(foreign.parent / "out", TorchBackbonePool())
+        predictor_files.load_predictor(foreign.parent / "out", TorchBackbonePool())
     assert name.rpartition("/")[2] in caught.value.where
 
 
 def test_a_foreign_folder_itself_is_not_loaded(foreign: Path, base_of: BasePathOf) -> None:
     with pytest.raises(ArtifactError, match="no valid manifest") as caught:
-        store.load_predictor(foreign, TorchBackbonePool())
+        predictor_files.load_predictor(foreign, TorchBackbonePool())
     assert f"loratory import {foreign}" in caught.value.remedy

@@ -14,18 +14,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from loratory.artifacts.contents import UnlistedFiles, VerifiedFiles, is_safe_name
 from loratory.artifacts.manifests import hash_file, open_artifact, stage_artifact, write_manifest
+from loratory.artifacts.verified_files import UnlistedFiles, VerifiedFiles, is_safe_name
+from loratory.backbones import adapters
+from loratory.backbones.forward import torch_backbone
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbone, TorchBackbonePool, load_backbone
+from loratory.backbones.loading.bases import describe_base, resolve_base
+from loratory.backbones.loading.weights import read_shapes, read_tensors
 from loratory.errors import ArtifactError, BaseModelError
-from loratory.models import adapters, trunks
-from loratory.models.bases import describe_base, resolve_base
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbone, TorchBackbonePool, load_backbone
-from loratory.models.weights import read_shapes, read_tensors
-from loratory.predictors import store
+from loratory.predictors import predictor_files
+from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.constant import Constant
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
 from loratory.protocols import EncodeRequest, Network
 from loratory.tasks.classify import Classify
 from tiny import save_base
@@ -74,7 +75,7 @@ def test_a_base_that_changes_while_it_is_read_is_refused(copied: Path, monkeypat
         overwrite(copied / name)
         return real(files, name, widen)
 
-    monkeypatch.setattr(trunks, "read_tensors", raced)
+    monkeypatch.setattr(torch_backbone, "read_tensors", raced)
     with pytest.raises(BaseModelError, match="SHA-256 differs"):
         load_backbone(describe_base("tiny", copied))
 
@@ -82,8 +83,8 @@ def test_a_base_that_changes_while_it_is_read_is_refused(copied: Path, monkeypat
 SHRINK = """
 import sys, os, torch
 from pathlib import Path
-from loratory.models.bases import describe_base
-from loratory.models.backbones import load_backbone
+from loratory.backbones.loading.bases import describe_base
+from loratory.backbones.forward.torch_backbone import load_backbone
 from loratory.protocols import EncodeRequest, Network
 folder = Path(sys.argv[1])
 backbone = load_backbone(describe_base("tiny", folder))
@@ -164,14 +165,14 @@ TASK = Classify(labels=("a", "b"))
 
 def fit(folder: Path) -> Path:
     with stage_artifact(folder, {}) as part:
-        store.save_predictor(part, Constant(TASK, {"label": "a"}, {"a": 0.6, "b": 0.4}))
+        predictor_files.save_predictor(part, Constant(TASK, {"label": "a"}, {"a": 0.6, "b": 0.4}))
     return folder
 
 
 def test_an_operating_point_that_the_manifest_does_not_list_is_not_there(tmp_path: Path) -> None:
     folder = fit(tmp_path / "fit")
     CalibratedPredictor(Constant(TASK, {"label": "a"}, {}), OperatingPoint(thresholds={"b": 0.1})).save(folder)
-    made = store.load_predictor(folder, TorchBackbonePool())
+    made = predictor_files.load_predictor(folder, TorchBackbonePool())
     assert not isinstance(made, CalibratedPredictor)
     assert made.predict([{"text": "x"}], run_locally)[0].answer == {"label": "a"}
 
@@ -186,19 +187,23 @@ def test_recognisers_and_a_model_that_the_manifest_does_not_list_are_not_there(
 
     head = make_head("pooled", trunk, ("a", "b")).eval()
     with stage_artifact(tmp_path / "fit", {}) as part:
-        store.save_predictor(part, Encoder(TASK, "labels", Network(trunk, None, head), 64, trained_parameters=2))
-    before = store.load_predictor(tmp_path / "fit", TorchBackbonePool()).predict([{"text": "hello"}], run_locally)
+        predictor_files.save_predictor(
+            part, Encoder(TASK, "labels", Network(trunk, None, head), 64, trained_parameters=2)
+        )
+    before = predictor_files.load_predictor(tmp_path / "fit", TorchBackbonePool()).predict(
+        [{"text": "hello"}], run_locally
+    )
     for name in ("model", "base_0"):
         shutil.copytree(base, tmp_path / "fit" / name)
         tensors = {key: torch.zeros_like(t) for key, t in load_file(base / "model.safetensors").items()}
         save_file(tensors, tmp_path / "fit" / name / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "fit" / "finders.json").write_text('[{"label": "a", "source": "pattern", "says": ["x"]}]')
-    made: Any = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
+    made: Any = predictor_files.load_predictor(tmp_path / "fit", TorchBackbonePool())
     assert made.predict([{"text": "hello"}], run_locally) == before
     assert made.span_rules == ()
     base.rename(tmp_path / "gone")  # an unlisted copy is not taken for it either
     with pytest.raises(BaseModelError):
-        store.load_predictor(tmp_path / "fit", TorchBackbonePool())
+        predictor_files.load_predictor(tmp_path / "fit", TorchBackbonePool())
 
 
 @pytest.mark.parametrize(
@@ -235,7 +240,7 @@ def test_links_pipes_devices_and_tricks_of_case_are_refused(tmp_path: Path, kind
             os.mkfifo(folder / "task.json")
     write_manifest(folder, manifest)
     with pytest.raises(ArtifactError):
-        store.load_predictor(folder, TorchBackbonePool())
+        predictor_files.load_predictor(folder, TorchBackbonePool())
 
 
 def test_a_manifest_that_is_a_link_or_a_pipe_is_none(tmp_path: Path) -> None:

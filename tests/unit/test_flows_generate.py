@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.errors import DataError, UnsupportedTask
-from loratory.flows import predict as flow
-from loratory.flows.run import RunPaths, run_experiment
-from loratory.flows.specs import load_spec
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool
-from loratory.predictors import store
+from loratory.experiment.inference import local_prediction as flow
+from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.spec_loading import load_spec
+from loratory.predictors import predictor_files
 from tiny import save_causal_model
 
 SPEC = """
@@ -82,7 +82,7 @@ def test_every_answer_is_of_the_users_schema_and_each_field_has_its_confidence(h
     assert "be brief" in shown["prompt"]
     assert json.loads(shown["learnt"].partition("<|im_end|>")[0])["kind"] in ("card", "cash")
 
-    made = store.load_predictor(home / "runs/orders/contenders/lora/seed-1", TorchBackbonePool())
+    made = predictor_files.load_predictor(home / "runs/orders/contenders/lora/seed-1", TorchBackbonePool())
     asked = [{"prompt": "please 17 cash"}, {"prompt": "card", "system": "be brief"}, {"prompt": "today " * 400}]
     *held, long = made.predict(asked, run_locally)
     for prediction in held:
@@ -107,7 +107,7 @@ def test_text_is_drawn_as_the_spec_says_and_the_same_each_time(home: Path) -> No
     assert "json_valid" not in row  # text is no JSON
     assert set(row["metrics"]) >= {"checks", "passed", "overlap", "short"}
     first, second = (
-        store.load_predictor(home / "runs/talk/contenders/lora/seed-1", TorchBackbonePool()).predict(
+        predictor_files.load_predictor(home / "runs/talk/contenders/lora/seed-1", TorchBackbonePool()).predict(
             [{"prompt": "17 cash"}] * 2, run_locally
         )
         for _ in range(2)

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loratory.errors import SpecError
-from loratory.flows.init import copy_recipe_spec, write_spec_for_data
-from loratory.flows.preparing import prepare_split
-from loratory.flows.specs import load_spec
-from loratory.specs.frame import Spec
+from loratory.experiment.init.spec_writer import copy_recipe_spec, write_spec_for_data
+from loratory.experiment.prepare import prepare_split
+from loratory.experiment.spec_loading import load_spec
+from loratory.specs.spec import Spec
 
 NASTY = (
     *("yes", "no", "on", "off", "true", "null", "~", "1", "010", "1e-4", "0x1F", "12:30", "2024-01-01", "with: colon"),

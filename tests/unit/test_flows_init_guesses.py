@@ -17,12 +17,12 @@ import datasets
 import pytest
 
 from loratory.errors import LoratoryError, SpecError
-from loratory.flows.init import write_spec_for_data
-from loratory.flows.init_guesses import InitOptions
-from loratory.flows.preparing import prepare_split
-from loratory.flows.specs import load_spec
+from loratory.experiment.init.spec_writer import write_spec_for_data
+from loratory.experiment.init.task_inference import InitOptions
+from loratory.experiment.prepare import prepare_split
+from loratory.experiment.spec_loading import load_spec
 from loratory.schemas import infer_schema
-from loratory.specs.frame import Spec
+from loratory.specs.spec import Spec
 
 WORDS = "invoice refund camera battery screen router login password delay parcel broken update install crash".split()
 

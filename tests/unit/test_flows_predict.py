@@ -10,7 +10,12 @@ from typing import Any, ClassVar
 import pytest
 
 from loratory.errors import DataError
-from loratory.flows.predict import parse_typed_inputs, prediction_to_json, read_input_file, read_input_lines
+from loratory.experiment.inference.local_prediction import (
+    parse_typed_inputs,
+    prediction_to_json,
+    read_input_file,
+    read_input_lines,
+)
 from loratory.protocols import Column, Prediction
 from loratory.tasks.classify import Classify
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from loratory.errors import DataError, UnsupportedTask
-from loratory.flows import predict as asking
-from loratory.flows.redact import KEY_VARIABLE, make_replacement, redact_inputs
-from loratory.predictors.finders import SpanRule, SpanRules
-from loratory.predictors.recognisers import VALIDATORS
+from loratory.experiment.inference import local_prediction as asking
+from loratory.experiment.inference.text_redaction import KEY_VARIABLE, make_replacement, redact_inputs
+from loratory.predictors.span_rules import SpanRule, SpanRules
+from loratory.predictors.validators import VALIDATORS
 from loratory.protocols import Input, Prediction, RequestRunner
 from loratory.redaction import FakeReplacement, HmacReplacement, LabelReplacement, MaskReplacement, redact_text
 from loratory.tasks.tag import Tag

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from loratory.errors import SpecError
-from loratory.flows.run import RunPaths, run_experiment
-from loratory.flows.specs import load_spec
+from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.spec_loading import load_spec
 from tiny import make_examples, save_causal_model
 
 SPEC = """

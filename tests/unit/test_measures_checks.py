@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from loratory.discovery import list_names, load_named
-from loratory.measures.checks import (
+from loratory.measures.answer_checks import (
     Bullets,
     Contains,
     Hashtags,

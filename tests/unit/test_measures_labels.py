@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss as theirs
 
-from loratory.evaluation import operating
-from loratory.measures import labels
-from loratory.predictors.operated import OperatingPoint
+from loratory.evaluation.statistics import operating_point_fitting
+from loratory.measures import classification_metrics
+from loratory.predictors.calibrated import OperatingPoint
 from loratory.protocols import Example, Prediction, ScoredPredictions, sum_counts
 from loratory.tasks.classify import Classify
 
@@ -35,16 +35,22 @@ def test_the_log_loss_is_that_of_scikit_learn(kind: str, dtype: type[np.floating
     rows = odds(kind, dtype)
     expected = [NAMES[n % 3] for n in range(len(rows))]
     given = [dict(zip(NAMES, row.tolist(), strict=True)) for row in rows]  # floats of Python: of 64 bits
-    marks = [labels.count_outcomes(label, label, row) for label, row in zip(expected, given, strict=True)]
+    marks = [
+        classification_metrics.count_outcomes(label, label, row) for label, row in zip(expected, given, strict=True)
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # float32 rows of 64 bits sum to 1 nearly
         truth = theirs(expected, rows.astype(np.float64), labels=NAMES)
-    assert labels.compute_scores(sum_counts(marks), NAMES)["log_loss"] == pytest.approx(truth, rel=1e-12)
+    assert classification_metrics.compute_scores(sum_counts(marks), NAMES)["log_loss"] == pytest.approx(
+        truth, rel=1e-12
+    )
 
 
 def test_an_answer_that_was_held_impossible_costs_36_nats_and_a_sure_one_nothing() -> None:
-    assert labels.log_loss(0.0) == labels.log_loss(1e-30) == pytest.approx(36.04, abs=0.01)
-    assert 0 < labels.log_loss(1.0) < 1e-15
+    assert (
+        classification_metrics.log_loss(0.0) == classification_metrics.log_loss(1e-30) == pytest.approx(36.04, abs=0.01)
+    )
+    assert 0 < classification_metrics.log_loss(1.0) < 1e-15
 
 
 def test_an_operating_point_is_weighed_by_the_same_log_loss() -> None:
@@ -54,7 +60,7 @@ def test_an_operating_point_is_weighed_by_the_same_log_loss() -> None:
     test = ScoredPredictions(
         examples, answers, [TASK.score_example(e, p) for e, p in zip(examples, answers, strict=True)]
     )
-    found = operating.measure_operating_point(TASK, OperatingPoint(), test, [], {}, {})
+    found = operating_point_fitting.measure_operating_point(TASK, OperatingPoint(), test, [], {}, {})
     truth = theirs(["a", "c"], [list(row.values()) for row in rows], labels=NAMES)
     after: object = found["after"]["log_loss"]
     assert after == pytest.approx(truth, rel=1e-12)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loratory.measures.spans import MATCHING_MODES, Span, compute_scores, count_outcomes
+from loratory.measures.span_metrics import MATCHING_MODES, Span, compute_scores, count_outcomes
 from loratory.protocols import sum_counts
 
 TEXT = "Ada Lund lives in Oslo, and pays with 4111 1111."

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from loratory.artifacts.contents import UnlistedFiles
+from loratory.artifacts.verified_files import UnlistedFiles
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool, load_backbone
+from loratory.backbones.loading.bases import describe_base, resolve_base
+from loratory.backbones.loading.tokenizers import FastTokenizer
 from loratory.errors import BaseModelError
-from loratory.models.bases import describe_base, resolve_base
-from loratory.models.tokenizers import FastTokenizer
-from loratory.models.trunks import TorchBackbonePool, load_backbone
 from tiny import BackboneOf, BasePathOf, load_backbone_from, make_word_piece_tokenizer, save_base
 
 

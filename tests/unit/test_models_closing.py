@@ -10,8 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from loratory.backbones.constraints.json_completion import (
+    JsonCompleter,
+    check_completable,
+    find_shortest_completion,
+    is_plain_text,
+)
 from loratory.errors import UnsupportedTask
-from loratory.models.closing import JsonCompleter, check_completable, find_shortest_completion, is_plain_text
 from loratory.schemas import to_compact_json
 
 BOUNDS = st.integers(-2000, 2000)

@@ -8,11 +8,11 @@ import time
 import pytest
 import torch
 
+from loratory.backbones.forward.activation_cache import ActivationCache, PoolingHead
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import MAX_BATCH_TOKENS, batch_by_cost, batch_by_length
+from loratory.backbones.generation.scorer import pad_rows
 from loratory.errors import DeadlineExceeded
-from loratory.models.activations import ActivationCache, PoolingHead
-from loratory.models.execution import run_locally
-from loratory.models.trunks import MAX_BATCH_TOKENS, batch_by_cost, batch_by_length
-from loratory.models.writing import pad_rows
 from loratory.protocols import EncodeRequest, Network
 from tiny import TEXTS, BackboneOf
 

@@ -15,11 +15,11 @@ import jsonschema
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
+from loratory.backbones.constraints import grammar, json_completion, schema_limits
+from loratory.backbones.constraints.json_completion import JsonCompleter, find_shortest_completion
+from loratory.backbones.constraints.schema_lowering import lower_schema
 from loratory.errors import FieldError, UnsupportedTask
-from loratory.models import bounds, closing, grammar
-from loratory.models.closing import JsonCompleter, find_shortest_completion
-from loratory.models.lowering import lower_schema
-from loratory.predictors.wordings import JsonTemplate
+from loratory.predictors.prompt_templates import JsonTemplate
 from loratory.schemas import strip_annotations
 from loratory.tasks.generate import Generate
 
@@ -112,7 +112,7 @@ def test_annotations_change_nothing() -> None:
         told = sprinkle(chance, plain)
         assert strip_annotations(told) == plain
         assert lower_schema(told) == lower_schema(plain)
-        bounds.check_schema_limits(told)
+        schema_limits.check_schema_limits(told)
         assert find_shortest_completion(told) == find_shortest_completion(plain)
         if number % 10 == 0:
             grammar.check_schema(told)
@@ -170,7 +170,7 @@ class Order(BaseModel):
 
 
 def held(schema: dict[str, Any]) -> None:
-    bounds.check_schema_limits(schema)
+    schema_limits.check_schema_limits(schema)
     grammar.check_schema(schema)
     assert JsonTemplate().check_support(Generate(answer_schema=schema)) is None
 
@@ -205,7 +205,7 @@ def test_what_pydantic_writes_and_is_not_held_is_refused_by_name(kind: Any, said
         field: kind
 
     schema = Model.model_json_schema()
-    for check in (closing.check_completable, bounds.check_schema_limits, grammar.check_schema):
+    for check in (json_completion.check_completable, schema_limits.check_schema_limits, grammar.check_schema):
         with pytest.raises(UnsupportedTask, match=said) as caught:
             check(schema)
         assert caught.value.where.startswith("#/properties/field")

@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from loratory.models.memory import MALLOC_OPTIONS
+from loratory.backbones.forward.memory import MALLOC_OPTIONS
 
 GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's parameters")
-ASK = "from loratory.models.memory import keep_freed_memory as keep; print(keep())"
+ASK = "from loratory.backbones.forward.memory import keep_freed_memory as keep; print(keep())"
 
 FREE = """
-from loratory.models.memory import {asked}
+from loratory.backbones.forward.memory import {asked}
 for ask in ({asked},):
     assert ask()
 held = [bytes(bytearray(4 << 20)) for _ in range(32)]

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from loratory.backbones.constraints.regex_automata import Automaton, parse_pattern
 from loratory.errors import UnsupportedTask
 from loratory.formats import FORMATS
-from loratory.models.patterns import Automaton, parse_pattern
 
 ALPHABET = "ab0- "
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from loratory.artifacts.manifests import stage_artifact
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.loading import base_locations
+from loratory.backbones.loading.base_locations import make_name_portable
 from loratory.errors import BaseModelError
-from loratory.models import places
-from loratory.models.places import make_name_portable
-from loratory.models.trunks import TorchBackbonePool
-from loratory.predictors import store
+from loratory.predictors import predictor_files
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.entailment import Entailment
-from loratory.predictors.forms import OUTPUT_ADAPTERS
+from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
 from loratory.protocols import Network, Predictor
 from loratory.tasks.classify import Classify
 from tiny import BasePathOf
@@ -41,7 +41,7 @@ def encoder(base: Path) -> Encoder:
 
 def saved(folder: Path, predictor: Predictor) -> Path:
     with stage_artifact(folder, {"kind": "fit"}) as part:
-        store.save_predictor(part, predictor)
+        predictor_files.save_predictor(part, predictor)
     return folder
 
 
@@ -65,40 +65,40 @@ def test_what_is_saved_does_not_say_where_its_base_lies(base: Path, tmp_path: Pa
 
 def test_it_is_found_again_and_only_the_right_one(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit = saved(tmp_path / "fit", encoder(base))
-    assert isinstance(store.load_predictor(fit, TorchBackbonePool()), Encoder)
+    assert isinstance(predictor_files.load_predictor(fit, TorchBackbonePool()), Encoder)
     moved = tmp_path / "elsewhere" / "tiny-bert"
     moved.parent.mkdir()
     base.rename(moved)
     with pytest.raises(BaseModelError, match="a folder called 'tiny-bert' is not known on this machine"):
-        store.load_predictor(fit, TorchBackbonePool())
+        predictor_files.load_predictor(fit, TorchBackbonePool())
     monkeypatch.chdir(moved.parent)
-    assert isinstance(store.load_predictor(fit, TorchBackbonePool()), Encoder)
+    assert isinstance(predictor_files.load_predictor(fit, TorchBackbonePool()), Encoder)
     (moved / "config.json").write_text((moved / "config.json").read_text() + " ")
     with pytest.raises(BaseModelError, match="is not the one this artifact was made with"):
-        store.load_predictor(fit, TorchBackbonePool())
+        predictor_files.load_predictor(fit, TorchBackbonePool())
 
 
 def test_the_spec_of_the_run_says_where_it_lies(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine, or in a container, that remembers nothing."""
     fit = saved(tmp_path / "runs" / "tiny" / "contenders" / "head" / "seed-1", encoder(base))
-    monkeypatch.setenv(places.ENVIRONMENT_VARIABLE, str(tmp_path / "nothing"))
+    monkeypatch.setenv(base_locations.ENVIRONMENT_VARIABLE, str(tmp_path / "nothing"))
     with pytest.raises(BaseModelError):
-        store.load_predictor(fit, TorchBackbonePool())
+        predictor_files.load_predictor(fit, TorchBackbonePool())
     lock = tmp_path / "runs" / "tiny" / "spec.lock.yaml"
     for text in ("[", "- 1", "base: [1]\nladder: {a: 1}\n", "base: 7\nladder: [x, {a: b}, {a: {base: [1]}}]\n"):
         lock.write_text(text)
         with pytest.raises(BaseModelError, match="is not known on this machine"):
-            store.load_predictor(fit, TorchBackbonePool())
+            predictor_files.load_predictor(fit, TorchBackbonePool())
     for text in (f"base: {base}\n", f"base: minilm\nladder:\n- head: {{base: {base}}}\n"):
         lock.write_text(text)
-        assert isinstance(store.load_predictor(fit, TorchBackbonePool()), Encoder)
+        assert isinstance(predictor_files.load_predictor(fit, TorchBackbonePool()), Encoder)
 
 
 def test_a_machine_that_cannot_remember_saves_all_the_same(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(places.ENVIRONMENT_VARIABLE, str(tmp_path / "file" / "below"))
+    monkeypatch.setenv(base_locations.ENVIRONMENT_VARIABLE, str(tmp_path / "file" / "below"))
     assert names_of(saved(tmp_path / "fit", encoder(base))) == "./tiny-bert"
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from loratory.backbones.forward import attention, hardware_benchmark
+from loratory.backbones.forward.hardware_benchmark import Hardware
 from loratory.cli import app
-from loratory.flows.run import load_or_measure_hardware, resolve_auto_options
-from loratory.models import attention, probe
-from loratory.models.probe import Hardware
+from loratory.experiment.run import load_or_measure_hardware, resolve_auto_options
 from loratory.specs.training import TrainingSpec
 
 SEEN = Hardware("cpu", "some processor", 2, "2.13", {"fp32": 100.0, "bf16": 300.0}, 64, 32)
@@ -40,32 +40,32 @@ def test_low_precision_is_chosen_where_it_pays(gflops: dict[str, float], precisi
 
 @pytest.mark.slow  # where bf16 is emulated, products of a real size take 15 seconds
 def test_a_real_measurement_is_made_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "ROW_LENGTHS", (16, 32))
-    monkeypatch.setattr(probe, "TIMED_TOKENS", 64)
-    made = probe.load_or_measure()
+    monkeypatch.setattr(hardware_benchmark, "ROW_LENGTHS", (16, 32))
+    monkeypatch.setattr(hardware_benchmark, "TIMED_TOKENS", 64)
+    made = hardware_benchmark.load_or_measure()
     assert made.gflops["fp32"] > 0
     assert made.gflops["bf16"] > 0
     assert made.short_training in (0, 16, 32)
-    assert len(list(probe.cache_folder().iterdir())) == 1
-    monkeypatch.setattr(probe, "measure_hardware", lambda device: pytest.fail("measured again"))
-    assert probe.load_or_measure() == made
+    assert len(list(hardware_benchmark.cache_folder().iterdir())) == 1
+    monkeypatch.setattr(hardware_benchmark, "measure_hardware", lambda device: pytest.fail("measured again"))
+    assert hardware_benchmark.load_or_measure() == made
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"device": "cpu"}', json.dumps({**asdict(SEEN), "version": 0})])
 def test_a_damaged_or_older_measurement_is_made_again(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "measure_hardware", lambda device: SEEN)
-    probe.load_or_measure()
-    file = next(probe.cache_folder().iterdir())
+    monkeypatch.setattr(hardware_benchmark, "measure_hardware", lambda device: SEEN)
+    hardware_benchmark.load_or_measure()
+    file = next(hardware_benchmark.cache_folder().iterdir())
     file.write_text(damage, encoding="utf-8")
-    assert probe.load_or_measure() == SEEN
-    assert probe.parse_measurement(json.loads(file.read_text(encoding="utf-8"))) == SEEN
+    assert hardware_benchmark.load_or_measure() == SEEN
+    assert hardware_benchmark.parse_measurement(json.loads(file.read_text(encoding="utf-8"))) == SEEN
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(probe, "measure_hardware", lambda device: SEEN)
-    assert probe.load_or_measure() == SEEN
+    monkeypatch.setattr(hardware_benchmark, "measure_hardware", lambda device: SEEN)
+    assert hardware_benchmark.load_or_measure() == SEEN
 
 
 def test_auto_is_settled_and_what_is_said_stays() -> None:
@@ -78,20 +78,20 @@ def test_auto_is_settled_and_what_is_said_stays() -> None:
 
 def test_a_run_goes_on_with_the_choices_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "environment.json"
-    monkeypatch.setattr(probe, "measure_hardware", lambda device: SEEN)
-    monkeypatch.setattr("loratory.flows.run.count_torch_threads", lambda: 2)
-    monkeypatch.setattr(probe, "processor_name", lambda device="cpu": "some processor")
+    monkeypatch.setattr(hardware_benchmark, "measure_hardware", lambda device: SEEN)
+    monkeypatch.setattr("loratory.experiment.run.count_torch_threads", lambda: 2)
+    monkeypatch.setattr(hardware_benchmark, "processor_name", lambda device="cpu": "some processor")
     kept = replace(SEEN, short_training=256)
     file.write_text(json.dumps({"measured": asdict(kept)}), encoding="utf-8")
     assert load_or_measure_hardware(file, "cpu", lambda event, values: None) == kept
-    monkeypatch.setattr(probe, "processor_name", lambda device="cpu": "another processor")
+    monkeypatch.setattr(hardware_benchmark, "processor_name", lambda device="cpu": "another processor")
     assert load_or_measure_hardware(file, "cpu", lambda event, values: None) == SEEN
     file.write_text("{}", encoding="utf-8")
     assert load_or_measure_hardware(file, "cpu", lambda event, values: None) == SEEN
 
 
 def test_doctor_says_what_it_found_and_what_it_chose(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "measure_hardware", lambda device: SEEN)
+    monkeypatch.setattr(hardware_benchmark, "measure_hardware", lambda device: SEEN)
     told = CliRunner().invoke(app, ["doctor"])
     assert told.exit_code == 0
     assert "fp32 100, bf16 300 GFLOP/s" in told.stderr

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from loratory.models.tokenizers import FastTokenizer
-from loratory.models.transcript import REPLACEMENT_CHARACTER, Detokenizer
+from loratory.backbones.generation.detokenizer import REPLACEMENT_CHARACTER, Detokenizer
+from loratory.backbones.loading.tokenizers import FastTokenizer
 from tiny import make_bpe_tokenizer
 
 Read = Callable[[Sequence[int]], str]

@@ -13,16 +13,16 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from loratory.artifacts.manifests import stage_artifact
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.errors import DataError, SpecError
-from loratory.evaluation import operating
-from loratory.evaluation.calibration import compute_auroc
 from loratory.evaluation.ladder import format_operating_lines
-from loratory.flows.operating import check_operating_options
-from loratory.flows.specs import load_spec
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool
-from loratory.predictors import store
-from loratory.predictors.operated import (
+from loratory.evaluation.statistics import operating_point_fitting
+from loratory.evaluation.statistics.calibration import compute_auroc
+from loratory.experiment.spec_loading import load_spec
+from loratory.experiment.steps.operating_points import check_operating_options
+from loratory.predictors import predictor_files
+from loratory.predictors.calibrated import (
     NO_LABEL,
     CalibratedPredictor,
     OperatingPoint,
@@ -32,7 +32,7 @@ from loratory.predictors.operated import (
 )
 from loratory.protocols import Example, Input, OodScorer, Prediction, RequestRunner, ScoredPredictions, Scores
 from loratory.regimes.lora import Lora
-from loratory.specs.operating import AbstainSpec, OperatingSpec, ThresholdSpec
+from loratory.specs.operating_point import AbstainSpec, OperatingSpec, ThresholdSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
 from tiny import load_backbone_from, make_context, make_task, make_train_set, save_base
@@ -57,9 +57,13 @@ class Fixed:
         ]
 
 
-def known(shares: Sequence[float], labels: str, groups: Sequence[int] | None = None) -> operating.ScoredPart:
+def known(
+    shares: Sequence[float], labels: str, groups: Sequence[int] | None = None
+) -> operating_point_fitting.ScoredPart:
     judged = Fixed().predict_with_ood_scores([{"text": str(share)} for share in shares], run_locally)
-    return operating.ScoredPart(judged, list(labels), np.array(groups or range(len(shares)), dtype=np.int64))
+    return operating_point_fitting.ScoredPart(
+        judged, list(labels), np.array(groups or range(len(shares)), dtype=np.int64)
+    )
 
 
 def test_temperature_is_what_was_put_in() -> None:
@@ -67,7 +71,7 @@ def test_temperature_is_what_was_put_in() -> None:
     true = 1 / (1 + np.exp(-2 * generator.standard_normal(4000)))
     labels = "".join(np.where(generator.random(4000) < true, "a", "b"))
     said = [scale_probabilities({"a": share, "b": 1 - share}, 0.4)["a"] for share in true]  # 2.5 times too sure
-    assert operating.fit_temperature(known(said, labels)) == pytest.approx(2.5, rel=0.15)
+    assert operating_point_fitting.fit_temperature(known(said, labels)) == pytest.approx(2.5, rel=0.15)
     assert scale_probabilities({"a": 0.9, "b": 0.1}, 1.0) == {"a": 0.9, "b": 0.1}
     half = scale_probabilities({"a": 0.9, "b": 0.1}, 2.0)
     assert half["a"] == pytest.approx(3 / 4)
@@ -75,9 +79,9 @@ def test_temperature_is_what_was_put_in() -> None:
     assert scale_probabilities({"a": 1.0, "b": 0.0}, 3.0)["b"] > 0
 
 
-def threshold(spec: ThresholdSpec, part: operating.ScoredPart) -> dict[str, Any]:
+def threshold(spec: ThresholdSpec, part: operating_point_fitting.ScoredPart) -> dict[str, Any]:
     asked = OperatingSpec(temperature=False, thresholds={"a": spec})
-    found: dict[str, Any] = operating.fit_operating_point(asked, part, part, []).facts["thresholds"]["a"]
+    found: dict[str, Any] = operating_point_fitting.fit_operating_point(asked, part, part, []).facts["thresholds"]["a"]
     return found
 
 
@@ -113,7 +117,9 @@ def test_auroc_is_scikit_learns() -> None:
     inside, outside = generator.integers(2, 9, 300).astype(float), generator.integers(0, 7, 200).astype(float)
     expected = roc_auc_score([1] * 300 + [0] * 200, np.concatenate([inside, outside]))
     assert compute_auroc(inside, outside) == pytest.approx(expected)
-    assert operating.compute_fpr_at_tpr(np.arange(100.0), np.array([4.0, 5.0, 50.0])) == pytest.approx(2 / 3)
+    assert operating_point_fitting.compute_fpr_at_tpr(np.arange(100.0), np.array([4.0, 5.0, 50.0])) == pytest.approx(
+        2 / 3
+    )
 
 
 def served(odds: dict[str, float], thresholds: dict[str, float], **options: Any) -> str | None:
@@ -157,8 +163,8 @@ def test_a_score_that_a_contender_does_not_know_is_replaced_and_said() -> None:
     plain = replace(inside, scored_texts=[(made, {}) for made, _ in inside.scored_texts])
     spec = OperatingSpec(abstain=AbstainSpec(score="energy", keep=0.9))
     found, knows = (
-        operating.fit_operating_point(spec, plain, plain, []),
-        operating.fit_operating_point(spec, inside, inside, []),
+        operating_point_fitting.fit_operating_point(spec, plain, plain, []),
+        operating_point_fitting.fit_operating_point(spec, inside, inside, []),
     )
     assert (found.point.score, found.facts["abstain"]["asked"]) == ("confidence", "energy")
     assert knows.point.score == knows.facts["abstain"]["asked"] == "energy"
@@ -175,11 +181,11 @@ def test_a_point_is_fitted_from_the_spec_and_weighed() -> None:
     inside = known(generator.uniform(0.5, 1, 400).tolist(), "a" * 400)
     outside = Fixed().predict_with_ood_scores([{"text": str(s)} for s in generator.uniform(0, 0.5, 100)], run_locally)
     spec = OperatingSpec(thresholds={"a": ThresholdSpec(recall=0.9)}, abstain=AbstainSpec(keep=0.9))
-    found = operating.fit_operating_point(spec, inside, inside, outside)
+    found = operating_point_fitting.fit_operating_point(spec, inside, inside, outside)
     assert found.point.score == "energy"  # the only one that tells them apart
     assert found.facts["abstain"]["validation_auroc"]["energy"] == 1.0
     assert np.mean(
-        operating.compute_scope_scores("energy", inside.scored_texts, 1.0) < found.point.least
+        operating_point_fitting.compute_scope_scores("energy", inside.scored_texts, 1.0) < found.point.least
     ) == pytest.approx(0.1, abs=0.01)
     examples = [Example({"text": str(share)}, {"label": "a"}) for share in (0.6, 0.8, 0.9)]
     predictions = CalibratedPredictor(Fixed(), found.point).predict([e.input for e in examples], run_locally)  # type: ignore[arg-type]
@@ -187,7 +193,7 @@ def test_a_point_is_fitted_from_the_spec_and_weighed() -> None:
     judged = Fixed().predict_with_ood_scores([e.input for e in examples], run_locally)
     asked = {"a": ThresholdSpec(recall=0.9)}
     test = ScoredPredictions(examples, predictions, marks)
-    worth = operating.measure_operating_point(TASK, found.point, test, judged, {"far": outside}, asked)
+    worth = operating_point_fitting.measure_operating_point(TASK, found.point, test, judged, {"far": outside}, asked)
     answered = sum(made.answer == {"label": "a"} for made in predictions)
     assert (worth["served"]["a"]["value"], worth["served"]["a"]["n"]) == (answered / 3, 3)
     assert worth["served"]["a"]["low"] < answered / 3 <= worth["served"]["a"]["high"]
@@ -197,7 +203,7 @@ def test_a_point_is_fitted_from_the_spec_and_weighed() -> None:
     before = -np.log([0.6, 0.8, 0.9]).mean()
     assert worth["before"]["log_loss"] == pytest.approx(before)
     assert worth["out_of_scope"]["far"] == {"n": 100, "auroc": 1.0, "fpr_at_95_tpr": 0.0, "recall": 1.0}
-    plain = operating.fit_operating_point(OperatingSpec(temperature=False), inside, inside, [])
+    plain = operating_point_fitting.fit_operating_point(OperatingSpec(temperature=False), inside, inside, [])
     assert plain.point == OperatingPoint()
 
 
@@ -211,13 +217,13 @@ def test_a_point_is_kept_with_its_predictor(tmp_path: Path) -> None:
     assert -1.001 <= beside["prototype"] <= 1.001
     whole = CalibratedPredictor(inner, OperatingPoint(1.7, {}, "prototype", -2.0))
     with stage_artifact(tmp_path / "fit", {"kind": "fit"}) as part:
-        store.save_predictor(part, whole)
-    again = store.load_predictor(tmp_path / "fit", TorchBackbonePool())
+        predictor_files.save_predictor(part, whole)
+    again = predictor_files.load_predictor(tmp_path / "fit", TorchBackbonePool())
     assert isinstance(again, CalibratedPredictor)
     assert again.point == whole.point
     inputs = [example.input for example in make_train_set().validation]
     assert again.predict(inputs, run_locally) == whole.predict(inputs, run_locally)
-    assert not isinstance(store.load_uncalibrated(tmp_path / "fit", TorchBackbonePool()), CalibratedPredictor)
+    assert not isinstance(predictor_files.load_uncalibrated(tmp_path / "fit", TorchBackbonePool()), CalibratedPredictor)
     odds = scale_probabilities(made.probabilities["/label"], 1.7)
     assert again.predict([{"text": "my card"}], run_locally)[0].probabilities["/label"] == pytest.approx(odds)
 

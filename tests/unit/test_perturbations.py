@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from loratory.discovery import list_names, load_named
 from loratory.perturbations.changes import Edit, Perturbation, PerturbedText
 from loratory.perturbations.lookalikes import Lookalikes
-from loratory.perturbations.naming import DEFAULT_PERTURBATIONS, create_perturbations
+from loratory.perturbations.perturbation_specs import DEFAULT_PERTURBATIONS, create_perturbations
 from loratory.perturbations.phrases import Prefix, Suffix
 from loratory.perturbations.surface import KEY_NEIGHBOURS, Case, Punctuation, Spacing, Typos
 

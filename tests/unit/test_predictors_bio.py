@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from loratory.predictors.bio import (
+from loratory.predictors.bio_decoding import (
     IGNORE_INDEX,
     decode_spans,
     encode_tags,

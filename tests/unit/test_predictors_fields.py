@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loratory.measures.checks import iterate_leaves
-from loratory.predictors.fields import compute_field_probabilities, iterate_values
+from loratory.measures.answer_checks import iterate_leaves
+from loratory.predictors.field_probabilities import compute_field_probabilities, iterate_values
 from loratory.schemas import to_compact_json
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()

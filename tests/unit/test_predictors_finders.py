@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from loratory.backbones.forward.execution import run_locally
 from loratory.errors import SpecError
-from loratory.models.execution import run_locally
-from loratory.predictors.finders import SpanRule, SpanRules, apply_span_rules
+from loratory.predictors.span_rules import SpanRule, SpanRules, apply_span_rules
 from loratory.protocols import Example, Prediction, TrainSet
 from loratory.regimes.lora import Lora
 from loratory.regimes.rules import Rules

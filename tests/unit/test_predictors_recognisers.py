@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from loratory.predictors.recognisers import VALIDATORS, Validator
+from loratory.predictors.validators import VALIDATORS, Validator
 
 GOOD = {
     "card": ("4111 1111 1111 1111", "5500-0000-0000-0004", "378282246310005"),

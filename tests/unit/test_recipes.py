@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from loratory.flows.run import RunPaths, run_experiment
-from loratory.flows.specs import find_recipe_folder, load_spec
-from loratory.predictors.recognisers import is_iban, is_luhn_valid, is_social_security_number
+from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.spec_loading import find_recipe_folder, load_spec
+from loratory.predictors.validators import is_iban, is_luhn_valid, is_social_security_number
 from loratory.recipes.intent_router import make_data as router
 from loratory.recipes.pii import make_data as pii
 from loratory.recipes.prompt_guard import make_data as guard

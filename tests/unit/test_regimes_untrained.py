@@ -17,19 +17,19 @@ from sklearn.linear_model import LogisticRegression
 from tokenizers import processors
 from torch.nn.functional import normalize
 
+from loratory.backbones.forward.activation_cache import pool_states
+from loratory.backbones.forward.execution import run_locally
 from loratory.errors import SpecError
-from loratory.flows.specs import make_parser
-from loratory.models.activations import pool_states
-from loratory.models.execution import run_locally
+from loratory.experiment.spec_loading import make_parser
+from loratory.predictors.label_rules import PATTERN_TIMEOUT_SECONDS, LabelRules
 from loratory.predictors.linear import Linear
-from loratory.predictors.patterns import PATTERN_TIMEOUT_SECONDS, LabelRules
 from loratory.protocols import Example, TrainSet
 from loratory.regimes.majority import Majority
 from loratory.regimes.prototype import CANDIDATE_SCALES, Prototype
 from loratory.regimes.rules import Rules, mine_label_phrases
 from loratory.regimes.tfidf import Tfidf
 from loratory.regimes.zero_shot import ZeroShot
-from loratory.specs.frame import parse_spec
+from loratory.specs.spec import parse_spec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag

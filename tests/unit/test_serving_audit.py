@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from loratory.errors import DataError, StorageError
-from loratory.serving.audit import AuditLog, VerifiedChain
-from loratory.serving.chains import CONTINUED, CUT_OFF, HEAD_BEHIND, TORN_TAIL, ChainHead, sha256
+from loratory.serving.audit_log import AuditLog, VerifiedChain
+from loratory.serving.hash_chain import CONTINUED, CUT_OFF, HEAD_BEHIND, TORN_TAIL, ChainHead, sha256
 
 COUNT = 4
 
@@ -93,7 +93,7 @@ def test_crash_after_crash(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from loratory.serving.audit import AuditLog
+from loratory.serving.audit_log import AuditLog
 audit = AuditLog(Path(sys.argv[1]))
 number = int(sys.argv[2])
 print("ready", flush=True)

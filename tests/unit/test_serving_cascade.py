@@ -13,7 +13,7 @@ import pytest
 from loratory.errors import DeadlineExceeded
 from loratory.protocols import Input, Prediction
 from loratory.serving.app import create_app
-from loratory.serving.cascade import (
+from loratory.serving.engine.fallback_chain import (
     MAX_RESERVE_SHARE,
     Overloaded,
     PredictorFailed,
@@ -21,9 +21,9 @@ from loratory.serving.cascade import (
     answer_inputs,
     reserve_for_fallback,
 )
-from loratory.serving.engine import Engine
-from loratory.serving.plain import CapacityExceeded
-from loratory.serving.services import FallbackStage, Service
+from loratory.serving.engine.inference_engine import Engine
+from loratory.serving.engine.service_registry import FallbackStage, Service
+from loratory.serving.engine.thread_pool import CapacityExceeded
 from served import INTENTS, FakePredictor, Reply, make_server, make_service, send_request
 from served import predict_by_keyword as answers
 

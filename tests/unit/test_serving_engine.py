@@ -15,8 +15,15 @@ import pytest
 
 from loratory.errors import DeadlineExceeded
 from loratory.protocols import InferencePlan, Input, Prediction
-from loratory.serving.engine import Engine, EngineLimits, EngineRequest, LoopFuture, estimate_tokens, split_inputs
-from loratory.serving.plain import CapacityExceeded
+from loratory.serving.engine.inference_engine import (
+    Engine,
+    EngineLimits,
+    EngineRequest,
+    LoopFuture,
+    estimate_tokens,
+    split_inputs,
+)
+from loratory.serving.engine.thread_pool import CapacityExceeded
 from served import (
     FAILING_TEXT,
     INTENTS,
@@ -333,7 +340,7 @@ def test_predictors_in_python_take_turns() -> None:
 
 
 def test_who_waits_for_a_trunk_lets_others_have_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loratory.serving.plain.LOCK_TIMEOUT_SECONDS", 20.0)
+    monkeypatch.setattr("loratory.serving.engine.thread_pool.LOCK_TIMEOUT_SECONDS", 20.0)
 
     async def do(held: Held) -> None:
         twice: Any = Twice(held.bench)

@@ -17,12 +17,12 @@ import pytest
 from loratory.errors import DataError
 from loratory.protocols import Input, Prediction
 from loratory.serving.app import create_app
-from loratory.serving.audit import AuditLog
-from loratory.serving.gate import PUBLIC_PATHS, RequestMiddleware, TokenBucket
-from loratory.serving.keys import SCOPES, ApiKeys
-from loratory.serving.logs import RedactingFormatter
-from loratory.serving.openapi import build_openapi
-from loratory.serving.server import Server
+from loratory.serving.audit_log import AuditLog
+from loratory.serving.http.auth.api_keys import SCOPES, ApiKeys
+from loratory.serving.http.log_setup import RedactingFormatter
+from loratory.serving.http.middleware import PUBLIC_PATHS, RequestMiddleware, TokenBucket
+from loratory.serving.http.openapi import build_openapi
+from loratory.serving.http.server import Server
 from served import (
     ADMIN,
     INFER,
@@ -266,7 +266,7 @@ def test_so_many_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_body_that_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loratory.serving.gate.BODY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("loratory.serving.http.middleware.BODY_TIMEOUT_SECONDS", 0.05)
     reply = send_request(
         create_app(make_router_server(tmp_path)), "POST", "/predict/", body_chunks=[b"{"], complete=False
     )
@@ -563,7 +563,7 @@ def test_keys_are_never_readable_for_others(tmp_path: Path, monkeypatch: pytest.
         seen.append(part.stat().st_mode & 0o777)
         replace(part, file)
 
-    monkeypatch.setattr("loratory.artifacts.files.os.replace", noting)
+    monkeypatch.setattr("loratory.artifacts.durable_files.os.replace", noting)
     make_keys().write(tmp_path / "keys.json")
     assert seen == [0o600]
 

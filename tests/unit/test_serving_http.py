@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from loratory.flows import serve
-from loratory.flows.precisions import PrecisionChoice
 from loratory.protocols import Input, Prediction
+from loratory.serving import launcher
 from loratory.serving.app import create_app
-from loratory.serving.keys import ApiKeys
-from loratory.serving.naming import public_base_name
-from loratory.serving.server import Server
+from loratory.serving.engine.precision_selection import PrecisionChoice
+from loratory.serving.http.auth.api_keys import ApiKeys
+from loratory.serving.http.public_names import public_base_name
+from loratory.serving.http.server import Server
 from loratory.specs.serve import ServerSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
@@ -597,9 +597,9 @@ def test_clients_do_not_learn_where_a_base_lies(tmp_path: Path) -> None:
 
 def test_what_a_server_says_of_itself_names_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = PrecisionChoice("/srv/secret/models/tiny", "fp32", "as asked")
-    monkeypatch.setattr("loratory.flows.precisions.select_precisions", lambda *_: [secret])
+    monkeypatch.setattr("loratory.serving.engine.precision_selection.select_precisions", lambda *_: [secret])
     heard: list[str] = []
-    server = serve.build_server(ServerSpec(audit=tmp_path / "audit.jsonl"), ApiKeys({}), heard.append)
+    server = launcher.build_server(ServerSpec(audit=tmp_path / "audit.jsonl"), ApiKeys({}), heard.append)
     assert server.info["trunks"] == [{"trunk": "tiny", "precision": "fp32", "why": "as asked"}]
     assert "/srv/secret/models/tiny" in heard[0]  # who runs it is told
     server.engine.close()

@@ -14,11 +14,11 @@ import pytest
 
 from loratory.errors import StorageError
 from loratory.serving.app import create_app
-from loratory.serving.gate import RequestMiddleware
-from loratory.serving.hosts import AllowedHosts, allowed_hosts_for
-from loratory.serving.keys import ApiKeys
-from loratory.serving.server import Server
-from loratory.serving.sessions import SESSION_COOKIE
+from loratory.serving.http.auth.allowed_hosts import AllowedHosts, allowed_hosts_for
+from loratory.serving.http.auth.api_keys import ApiKeys
+from loratory.serving.http.auth.login_sessions import SESSION_COOKIE
+from loratory.serving.http.middleware import RequestMiddleware
+from loratory.serving.http.server import Server
 from served import Reply, bearer_header, make_router_server, make_server, send_request
 
 INFER = frozenset({"infer"})

@@ -20,15 +20,21 @@ import pytest
 from starlette.testclient import TestClient
 
 from loratory.serving.app import create_app
-from loratory.serving.gate import PUBLIC_PATHS
-from loratory.serving.keys import ApiKey, ApiKeys
-from loratory.serving.metrics import MAX_RECENT_REQUESTS, FinishedRequest
-from loratory.serving.page import rendering, tables
+from loratory.serving.engine.prometheus_metrics import MAX_RECENT_REQUESTS, FinishedRequest
+from loratory.serving.engine.service_registry import Service
+from loratory.serving.http.auth.api_keys import ApiKey, ApiKeys
+from loratory.serving.http.auth.login_sessions import (
+    MAX_SESSIONS,
+    MAX_SESSIONS_PER_KEY,
+    SESSION_COOKIE,
+    SESSION_SECONDS,
+    LoginSessions,
+)
+from loratory.serving.http.middleware import PUBLIC_PATHS
+from loratory.serving.http.server import Server
+from loratory.serving.page import answer_table, rendering
+from loratory.serving.page.answer_view import format_probability
 from loratory.serving.page.traffic import compute_percentile, summarize_traffic
-from loratory.serving.page.views import format_probability
-from loratory.serving.server import Server
-from loratory.serving.services import Service
-from loratory.serving.sessions import MAX_SESSIONS, MAX_SESSIONS_PER_KEY, SESSION_COOKIE, SESSION_SECONDS, LoginSessions
 from serving_world import RELEASE, make_server, make_services
 
 HTML = {"accept": "text/html,application/xhtml+xml"}
@@ -346,7 +352,7 @@ def test_what_we_add_is_never_a_formula_and_what_the_user_had_stays(client: Test
 
 
 def test_a_plain_cell_is_left_alone() -> None:
-    assert [tables.escape_formula(cell) for cell in ("a=1", "", "5", "\r=1", "\n@")] == [
+    assert [answer_table.escape_formula(cell) for cell in ("a=1", "", "5", "\r=1", "\n@")] == [
         "a=1",
         "",
         "5",
@@ -624,7 +630,7 @@ def test_sessions_of_one_key_are_bounded_and_end_nobody_elses() -> None:
 def test_sessions_are_bounded_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
     sessions = LoginSessions(ApiKeys({}))
     made = [sessions.begin(signed_in(sessions, f"key-{number}")) for number in range(4)]
-    monkeypatch.setattr("loratory.serving.sessions.MAX_SESSIONS", 5)
+    monkeypatch.setattr("loratory.serving.http.auth.login_sessions.MAX_SESSIONS", 5)
     busy = sessions.by_token[made[1]][0]
     for _ in range(20):  # it may only take its own room, once that is all taken
         sessions.begin(busy)

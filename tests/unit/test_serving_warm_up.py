@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from loratory.models.trunks import TorchBackbone
+from loratory.backbones.forward.torch_backbone import TorchBackbone
+from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.forms import OUTPUT_ADAPTERS
-from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
+from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
 from loratory.protocols import Network
-from loratory.serving.services import FallbackStage, Service
+from loratory.serving.engine.service_registry import FallbackStage, Service
 from loratory.serving.warm_up import warm_up
 from loratory.tasks.classify import Classify
 from tiny import BackboneOf

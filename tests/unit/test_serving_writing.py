@@ -13,21 +13,21 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
+from loratory.backbones.constraints import schema_limits
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.errors import UnsupportedTask
-from loratory.models import bounds
-from loratory.models.execution import run_locally
-from loratory.models.trunks import TorchBackbonePool
+from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.decoder import Decoder
-from loratory.predictors.operated import CalibratedPredictor, OperatingPoint
-from loratory.predictors.prompts import Prompt
+from loratory.predictors.prompt_files import Prompt
 from loratory.protocols import GenerateRequest, Network, Prediction
 from loratory.serving.app import create_app
-from loratory.serving.engine import Engine, EngineLimits
-from loratory.serving.gate import RequestMiddleware
-from loratory.serving.server import Server
-from loratory.serving.services import FallbackStage, Service, ServiceRegistry
+from loratory.serving.engine.inference_engine import Engine, EngineLimits
+from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
+from loratory.serving.http.middleware import RequestMiddleware
+from loratory.serving.http.server import Server
+from loratory.specs.generation import GenerationSpec
 from loratory.specs.serve import LimitsSpec, ServerSpec
-from loratory.specs.writing import GenerationSpec
 from loratory.tasks.generate import Generate
 from tiny import make_random_adapter, make_task
 
@@ -432,8 +432,8 @@ def test_deep_and_endless_values_are_no_schema() -> None:
         deep = {"anyOf": [deep]}
     for schema in (deep, {"type": "integer", "minimum": math.inf}, {"type": "integer", "maximum": math.nan}, 7):
         with pytest.raises(UnsupportedTask):
-            bounds.check_schema_limits(schema)
-    bounds.check_schema_limits(SCHEMA)
+            schema_limits.check_schema_limits(schema)
+    schema_limits.check_schema_limits(SCHEMA)
 
 
 def test_the_contracts_json_is_the_content_of_a_task_of_labels(app: RequestMiddleware) -> None:
@@ -619,7 +619,7 @@ def test_two_tasks_are_written_at_the_same_time_as_alone(app: RequestMiddleware)
 
 
 def test_the_grammars_of_clients_are_bounded(trunk: Any) -> None:
-    from loratory.models import grammar
+    from loratory.backbones.constraints import grammar
 
     shelf = grammar.GrammarCache()
     for number in range(300):

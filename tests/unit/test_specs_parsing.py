@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loratory.errors import SpecError
-from loratory.flows.specs import format_lock, load_spec, resolve_data_paths
-from loratory.specs.frame import Spec
+from loratory.experiment.spec_loading import format_lock, load_spec, resolve_data_paths
+from loratory.specs.spec import Spec
 
 GOOD = """\
 name: tiny
@@ -384,7 +384,7 @@ def test_a_relative_base_starts_at_the_spec(tmp_path: Path) -> None:
 def test_a_spec_is_parsed_and_refused_without_any_heavy_library(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(GOOD.replace("rank: 4", "rank: 0"), encoding="utf-8")
     code = (
-        "import sys\nfrom loratory.flows.specs import load_spec\nfrom loratory.errors import SpecError\n"
+        "import sys\nfrom loratory.experiment.spec_loading import load_spec\nfrom loratory.errors import SpecError\n"
         "try: load_spec(sys.argv[1])\nexcept SpecError: pass\nelse: raise SystemExit(1)\n"
         "heavy = {'torch', 'transformers', 'sklearn', 'pyarrow', 'peft'} & set(sys.modules)\nassert not heavy, heavy\n"
     )

@@ -11,9 +11,9 @@ from jsonschema import Draft202012Validator
 
 from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError
-from loratory.flows.specs import find_recipe_folder, load_spec
-from loratory.specs.reading import load_yaml
-from loratory.specs.schema import KnownClasses, build_spec_schema
+from loratory.experiment.spec_loading import find_recipe_folder, load_spec
+from loratory.specs.spec_schema import KnownClasses, build_spec_schema
+from loratory.specs.yaml_files import load_yaml
 
 SMALL: dict[str, Any] = {"name": "a", "data": "x.csv", "ladder": ["lora"]}
 

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from loratory.errors import FieldError
 from loratory.tasks.classify import Classify
-from loratory.tasks.fields import is_missing, parse_group, parse_label
 from loratory.tasks.generate import Generate
+from loratory.tasks.row_values import is_missing, parse_group, parse_label
 from loratory.tasks.tag import Tag
 
 ROWS: dict[Any, dict[str, Any]] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loratory.data.prepared import prepare_data
+from loratory.data.preparation import prepare_data
 from loratory.errors import DataError, FieldError
 from loratory.protocols import Labelled, Prediction, Spanned
 from loratory.specs.data import DataSpec

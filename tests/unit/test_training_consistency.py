@@ -9,9 +9,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from loratory.data.twins import perturb_example
-from loratory.evaluation.stress import PerturbedOutcomes, measure_flips
-from loratory.models.execution import run_locally
+from loratory.backbones.forward.execution import run_locally
+from loratory.data.quality.paired_texts import perturb_example
+from loratory.evaluation.stress_test import PerturbedOutcomes, measure_flips
 from loratory.perturbations.surface import Typos
 from loratory.protocols import Predictor, predict_and_score
 from loratory.regimes.lora import Lora

@@ -13,11 +13,11 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from loratory.data.splits import Parts
-from loratory.data.suspects import SuspectedLabel
-from loratory.flows.preparing import drop_label_errors, load_or_prepare, prepare_split
-from loratory.flows.specs import load_spec
-from loratory.models.execution import run_locally
+from loratory.backbones.forward.execution import run_locally
+from loratory.data.quality.label_errors import SuspectedLabel
+from loratory.data.splitting.splits import Parts
+from loratory.experiment.prepare import drop_label_errors, load_or_prepare, prepare_split
+from loratory.experiment.spec_loading import load_spec
 from loratory.protocols import Example, TrainSet
 from loratory.regimes.lora import Lora
 from loratory.regimes.prototype import Prototype
@@ -25,8 +25,8 @@ from loratory.specs.data import DataSpec
 from loratory.specs.training import ContrastiveSpec
 from loratory.training.contrastive import contrastive_loss, sample_hard_negative_steps
 from loratory.training.encoders import compute_label_means, sample_per_label
-from loratory.training.loop import TrainingJob, train
 from loratory.training.seeds import make_generator
+from loratory.training.training_loop import TrainingJob, train
 from tiny import BackboneOf, make_context, make_examples, make_task, make_train_set
 
 

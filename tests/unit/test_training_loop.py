@@ -20,9 +20,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.precision import choose_precision
 from loratory.errors import RunInterrupted, SpecError, TrainingDiverged
-from loratory.models.execution import run_locally
-from loratory.models.precision import choose_precision
 from loratory.predictors.heads import PooledHead
 from loratory.protocols import FitContext, TrainingState, predict_and_score
 from loratory.regimes.full import Full
@@ -32,7 +32,9 @@ from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec, 
 from loratory.training.batching import build_epoch_batches, split_micro_batches
 from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.encoders import compute_label_means
-from loratory.training.loop import (
+from loratory.training.objectives import compute_class_weights, label_loss
+from loratory.training.seeds import derive_seed
+from loratory.training.training_loop import (
     LOSS_WINDOW,
     MAX_LOSS_GROWTH,
     TrainingJob,
@@ -40,8 +42,6 @@ from loratory.training.loop import (
     compute_schedule_factor,
     train,
 )
-from loratory.training.objectives import compute_class_weights, label_loss
-from loratory.training.seeds import derive_seed
 from tiny import BackboneOf, make_context, make_examples, make_task, make_train_set
 
 LABELS = ("a", "b", "c")

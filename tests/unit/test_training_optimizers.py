@@ -16,7 +16,7 @@ from loratory.errors import MissingExtra, RunInterrupted, SpecError
 from loratory.regimes.full import Full
 from loratory.training import optimizers
 from loratory.training.checkpoints import FolderCheckpoints
-from loratory.training.loop import TrainingJob, train
+from loratory.training.training_loop import TrainingJob, train
 from tiny import BackboneOf, make_context, make_task, make_train_set
 
 WIDTH = 96  # 9,216 numbers: eight bits; the bias stays in float32

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from loratory.artifacts.files import translate_write_errors
+from loratory.artifacts.durable_files import translate_write_errors
 from loratory.errors import StorageError
 
 DEFAULT_WAIT_SECONDS = 60.0  # seconds that a command waits for another that writes a file, which takes milliseconds

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from loratory.artifacts.contents import VerifiedFiles, is_safe_name, open_inside
-from loratory.artifacts.files import (
+from loratory.artifacts.durable_files import (
     exchange,
     make_folder,
     make_temporary_path,
@@ -23,9 +22,11 @@ from loratory.artifacts.files import (
     translate_write_errors,
     write_text,
 )
+from loratory.artifacts.verified_files import VerifiedFiles, is_safe_name, open_inside
 from loratory.errors import ArtifactError
 
 MANIFEST = "manifest.json"
+PREDICTOR_FILE = "predictor.json"  # of every artifact that answers
 MANIFEST_FORMAT = 2
 KNOWN = (1, MANIFEST_FORMAT)  # of which 1 has no digest of its own
 OWN = "sha256"  # the last key of a manifest: SHA-256 of the file without it

@@ -17,7 +17,7 @@ from loratory.cli import (
     doctor,
     evaluate,
     export,
-    importing,
+    import_command,
     init,
     keys,
     predict,
@@ -29,7 +29,7 @@ from loratory.cli import (
     stress,
     train,
 )
-from loratory.cli.failures import report_failure
+from loratory.cli.error_handler import report_failure
 
 app = typer.Typer(
     name="loratory",
@@ -49,7 +49,7 @@ VERBS = (
     stress,
     predict,
     redact,
-    importing,
+    import_command,
     export,
     discover,
     serve,

@@ -10,7 +10,7 @@ import typer
 from loratory.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from loratory.serving.audit import VerifiedChain
+    from loratory.serving.audit_log import VerifiedChain
 
 NAME = "audit"
 
@@ -28,8 +28,8 @@ def command(
     """
     from dataclasses import asdict
 
-    from loratory.cli.printing import print_json, write_stdout
-    from loratory.serving.audit import AuditLog
+    from loratory.cli.output import print_json, write_stdout
+    from loratory.serving.audit_log import AuditLog
 
     chain = AuditLog(file).verify_chain()
     if as_json:

@@ -12,14 +12,14 @@ def command(spec: SpecArgument, data: DataOption = None, change: SetOption = Non
 
     Nothing is trained or written.
     """
-    from loratory.cli.printing import LONGEST, ProgressScreen
-    from loratory.cli.printing import print_json as print_data
-    from loratory.flows.specs import load_spec
+    from loratory.cli.output import LONGEST, ProgressScreen
+    from loratory.cli.output import print_json as print_data
+    from loratory.experiment.spec_loading import load_spec
 
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
-    from loratory.data.quality import format_quality_lines
+    from loratory.data.quality.quality_report import format_quality_lines
     from loratory.errors import shorten
-    from loratory.flows.preflight import check_spec
+    from loratory.experiment.steps.preflight import check_spec
 
     with ProgressScreen() as screen:
         split = check_spec(parsed, screen)

@@ -20,8 +20,8 @@ def command(
 
     It ends with exit code 2 where the router would not get three models that are in order.
     """
-    from loratory.cli.printing import make_console, print_json
-    from loratory.flows.discover import check_discovery, format_discovery, inspect_models
+    from loratory.cli.output import make_console, print_json
+    from loratory.integrations.semantic_router.discovery_report import check_discovery, format_discovery, inspect_models
 
     found = inspect_models(folder)
     if as_json:

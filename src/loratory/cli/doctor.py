@@ -16,8 +16,8 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Show what this machine does fast, and what "auto" in a spec means on it."""
-    from loratory.cli.printing import make_console, print_json
-    from loratory.flows.doctor import examine_machine, explain_findings
+    from loratory.cli.output import make_console, print_json
+    from loratory.experiment.hardware_report import examine_machine, explain_findings
 
     found = examine_machine(again)
     if as_json:

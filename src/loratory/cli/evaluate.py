@@ -31,13 +31,13 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Score a predictor on labelled examples, or show a run's ladder and verdict again."""
-    from loratory.cli.printing import make_console
-    from loratory.cli.printing import print_json as print_data
+    from loratory.cli.output import make_console
+    from loratory.cli.output import print_json as print_data
     from loratory.errors import SpecError
-    from loratory.flows import by_url
-    from loratory.flows.opening import find_fit_folder, read_ladder
+    from loratory.experiment.artifact_lookup import find_fit_folder, read_ladder
+    from loratory.experiment.inference import remote
 
-    by_url.check_source_options(where, url, contender, task)
+    remote.check_source_options(where, url, contender, task)
     screen = make_console()
     if data is None:
         if where is None:
@@ -53,12 +53,12 @@ def command(
         return
     if where is not None:
         find_fit_folder(where, contender)  # a mistake is told before the libraries are loaded
-        from loratory.flows.evaluate import evaluate_on_data
+        from loratory.experiment.inference.evaluate_on_data import evaluate_on_data
 
         scores = evaluate_on_data(where, data, contender, column or ())
     else:
-        with by_url.open_remote(str(url), task) as remote:
-            scores = by_url.evaluate_remote(remote, data, column or ())
+        with remote.open_remote(str(url), task) as answerer:
+            scores = remote.evaluate_remote(answerer, data, column or ())
     _print_scores(scores, screen)
     if as_json:
         print_data(scores)

@@ -33,8 +33,8 @@ def command(
 
     A folder that is there is written over only where the same command made it, by its manifest.
     """
-    from loratory.cli.printing import make_console, print_json
-    from loratory.flows.export import ExportRequest, export_fit
+    from loratory.cli.output import make_console, print_json
+    from loratory.experiment.export_fit import ExportRequest, export_fit
 
     done = export_fit(ExportRequest(where, contender, layout, output, task_name, with_adapter))
     if as_json:

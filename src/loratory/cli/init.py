@@ -67,10 +67,10 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing spec.")] = False,
 ) -> None:
     """Write a commented spec for your examples, or a copy of a recipe's."""
-    from loratory.cli.printing import LONGEST, make_console
+    from loratory.cli.output import LONGEST, make_console
     from loratory.errors import SpecError, shorten
-    from loratory.flows.init import copy_recipe_spec, write_spec_for_data
-    from loratory.flows.init_guesses import InitOptions
+    from loratory.experiment.init.spec_writer import copy_recipe_spec, write_spec_for_data
+    from loratory.experiment.init.task_inference import InitOptions
 
     if (data is None) == (recipe is None):
         raise SpecError(

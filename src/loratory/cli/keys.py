@@ -19,8 +19,8 @@ def command(
     admin: Annotated[bool, typer.Option("--admin", help="It may load and unload, too.")] = False,
 ) -> None:
     """Make, revoke and list the API keys of a server. A key is shown once; the file holds its hash."""
-    from loratory.cli.printing import make_console, write_stdout
-    from loratory.flows.keys import add_key, list_keys, revoke_key
+    from loratory.cli.output import make_console, write_stdout
+    from loratory.serving.key_administration import add_key, list_keys, revoke_key
 
     if action == "list":
         for line in list_keys(file):

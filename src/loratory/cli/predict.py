@@ -39,15 +39,15 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Answer one text, a file, or stdin; one JSON answer a line."""
-    from loratory.cli.printing import print_json, write_stdout
+    from loratory.cli.output import print_json, write_stdout
     from loratory.errors import DataError
-    from loratory.flows import by_url
-    from loratory.flows import predict as flow
-    from loratory.flows.opening import find_fit_folder
+    from loratory.experiment.artifact_lookup import find_fit_folder
+    from loratory.experiment.inference import local_prediction as flow
+    from loratory.experiment.inference import remote
 
     if url is not None and where is not None and not _is_artifact_folder(where):
         text, where = [where, *(text or ())], None
-    by_url.check_source_options(where, url, contender, task)
+    remote.check_source_options(where, url, contender, task)
     if where is not None:
         find_fit_folder(Path(where), contender)  # a mistake is told before the libraries are loaded
     texts = text or ()
@@ -56,7 +56,7 @@ def command(
     if stream and (len(texts) != 1 or as_json):
         raise DataError("--stream shows the answer to one text", allowed="one TEXT, without --json")
     source = flow.InputSource(texts, file, column or (), () if texts or file else open_stdin())
-    with by_url.open_remote(url, task) if url is not None else flow.open_local(Path(str(where)), contender) as answerer:
+    with remote.open_remote(url, task) if url is not None else flow.open_local(Path(str(where)), contender) as answerer:
         if stream:
             answerer.stream(flow.parse_typed_inputs(answerer.task, texts)[0], write_stdout)
             return
@@ -72,7 +72,7 @@ def _is_artifact_folder(word: str) -> bool:
 
 def open_stdin() -> Iterable[bytes]:
     """Lines as bytes, so that one which is not UTF-8 can be named. Raises DataError where there is no stdin."""
-    from loratory.cli.printing import make_console
+    from loratory.cli.output import make_console
     from loratory.errors import DataError
 
     if sys.stdin is None or sys.stdin.closed:

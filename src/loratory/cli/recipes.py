@@ -9,8 +9,8 @@ NAME = "recipes"
 
 def command(as_json: JsonOption = False) -> None:
     """List the recipes: a spec with sample data, or with the place where its data is."""
-    from loratory.cli.printing import make_console, print_json
-    from loratory.flows.recipes import list_recipes
+    from loratory.cli.output import make_console, print_json
+    from loratory.experiment.recipe_list import list_recipes
 
     rows = list_recipes()
     if as_json:

@@ -34,18 +34,18 @@ def command(
     hash and fake give the same value for the same words under one key, from LORATORY_REDACT_KEY. A .txt is read as one
     text; of a data file the text column alone goes out, as JSON lines.
     """
+    from loratory.cli.output import make_console, print_json, write_stdout
     from loratory.cli.predict import open_stdin
-    from loratory.cli.printing import make_console, print_json, write_stdout
     from loratory.errors import DataError
-    from loratory.flows.opening import find_fit_folder, open_predictor
-    from loratory.flows.redact import make_replacement, redact_inputs
+    from loratory.experiment.artifact_lookup import find_fit_folder, open_predictor
+    from loratory.experiment.inference.text_redaction import make_replacement, redact_inputs
 
     if text and file:
         raise DataError("give either texts or --file, not both", remedy="two commands, or one file with all texts")
     way, said = make_replacement(how)
     find_fit_folder(where, contender)  # a mistake is told before the libraries are loaded
     lines = () if text or file else open_stdin()
-    from loratory.flows import predict as flow
+    from loratory.experiment.inference import local_prediction as flow
 
     predictor, _ = open_predictor(where, contender)
     if said:

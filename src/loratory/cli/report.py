@@ -15,11 +15,11 @@ def command(where: Annotated[Path, typer.Argument(metavar="RUN", help="A run's f
 
     The test set is not read again, and nothing is fitted.
     """
-    from loratory.cli.printing import ProgressScreen
-    from loratory.flows.opening import read_unsealed_ladder
+    from loratory.cli.output import ProgressScreen
+    from loratory.experiment.artifact_lookup import read_unsealed_ladder
 
     read_unsealed_ladder(where)  # a mistake is told before the libraries are loaded
-    from loratory.flows.again import rebuild_report
+    from loratory.experiment.rebuild_report import rebuild_report
 
     with ProgressScreen() as screen:
         file = rebuild_report(where, screen)

@@ -43,9 +43,9 @@ def command(
 
     SIGTERM or Ctrl-C: what was accepted is answered, then it ends.
     """
-    from loratory.cli.printing import make_console
-    from loratory.flows.serve import load_server_spec, run_server
-    from loratory.serving.logs import configure_logging
+    from loratory.cli.output import make_console
+    from loratory.serving.http.log_setup import configure_logging
+    from loratory.serving.launcher import load_server_spec, run_server
 
     asked = {"host": host, "keys": keys, "adapters": adapters, "discover": discover}
     given = [f"{key}={json.dumps(str(value))}" for key, value in asked.items() if value is not None]  # "::1" is text

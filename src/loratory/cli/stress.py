@@ -34,13 +34,13 @@ def command(
     Typos, case, punctuation, spacing, harmless words before and behind, Unicode look-alikes. On a run's own rows the
     figures are kept in its stress.json, and reading its test rows is noted.
     """
-    from loratory.cli.printing import ProgressScreen
-    from loratory.cli.printing import print_json as print_data
-    from loratory.flows.opening import find_fit_folder
+    from loratory.cli.output import ProgressScreen
+    from loratory.cli.output import print_json as print_data
+    from loratory.experiment.artifact_lookup import find_fit_folder
 
     find_fit_folder(where, contender)  # a mistake is told before the libraries are loaded
-    from loratory.evaluation.stress import format_stress_lines
-    from loratory.flows.stress import StressArguments, stress_predictor
+    from loratory.evaluation.stress_test import format_stress_lines
+    from loratory.experiment.inference.stress_run import StressArguments, stress_predictor
 
     changes = [*(change or ()), *([f"stress.texts={texts}"] if texts is not None else [])]
     with ProgressScreen() as screen:

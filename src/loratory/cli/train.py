@@ -23,13 +23,13 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Fit contenders of a spec and show their validation scores; the test set is not read."""
-    from loratory.cli.printing import ProgressScreen
-    from loratory.cli.printing import print_json as print_data
-    from loratory.flows.specs import load_spec
+    from loratory.cli.output import ProgressScreen
+    from loratory.cli.output import print_json as print_data
+    from loratory.experiment.spec_loading import load_spec
 
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
-    from loratory.flows.run import RunPaths
-    from loratory.flows.train import train_contenders
+    from loratory.experiment.run import RunPaths
+    from loratory.experiment.train import train_contenders
 
     with ProgressScreen() as screen:
         rows = train_contenders(parsed, RunPaths.for_spec(parsed, output), contender or (), screen)

@@ -7,10 +7,10 @@ with Client("http://127.0.0.1:8000") as client:
 from loratory.errors import ServerError, make_missing_extra
 
 try:
-    from loratory.client.answers import Answer, Generation
-    from loratory.client.awaiting import AsyncClient
-    from loratory.client.blocking import Client
+    from loratory.client.async_client import AsyncClient
+    from loratory.client.results import Answer, Generation
     from loratory.client.retries import RetryPolicy
+    from loratory.client.sync_client import Client
 except ModuleNotFoundError as problem:
     if problem.name != "httpx":
         raise

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from loratory.client.replies import Reply
+from loratory.client.responses import Reply
 
 
 @dataclass(frozen=True)

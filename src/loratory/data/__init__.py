@@ -1,1 +1,1 @@
-"""From files to a checked, leak-free split: readers -> columns -> examples -> groups -> splits -> quality, store."""
+"""From files to a checked, leak-free split: readers -> columns -> examples -> splitting -> quality, split files."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from loratory.data.columns import ColumnMapping, get_value_at
-from loratory.data.offsets import explain_unread_rows
+from loratory.data.offset_detection import explain_unread_rows
 from loratory.data.rows import Row
 from loratory.errors import DataError, FieldError
 from loratory.protocols import JSON, Conversational, Example, Labelled, Task

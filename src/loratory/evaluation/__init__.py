@@ -1,1 +1,1 @@
-"""Evidence: intervals, comparisons, calibration, the gate, the verdict and the report page."""
+"""Evidence: statistics, the gate, the verdict and the report page."""

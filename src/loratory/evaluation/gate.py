@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from loratory.errors import SpecError, suggest_nearest
-from loratory.evaluation.bootstrap import Integers, extract_count, index_groups
-from loratory.evaluation.cells import format_confidence
-from loratory.evaluation.comparisons import pair_contenders
-from loratory.evaluation.contest import ComparisonSet, Rank
-from loratory.evaluation.proportions import Proportion, compute_clopper_pearson, estimate_proportion
-from loratory.evaluation.stress import share_from_json
+from loratory.evaluation.statistics.bootstrap import Integers, extract_count, index_groups
+from loratory.evaluation.statistics.comparison_set import ComparisonSet, Rank
+from loratory.evaluation.statistics.comparisons import pair_contenders
+from loratory.evaluation.statistics.proportions import Proportion, compute_clopper_pearson, estimate_proportion
+from loratory.evaluation.stress_test import share_from_json
+from loratory.evaluation.table_cells import format_confidence
 from loratory.specs.evidence import Ceiling, Floor, GateSpec
 
 GateCheck = dict[str, Any]

@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loratory.evaluation.board import LadderTable
-from loratory.evaluation.choice import select_contender
-from loratory.evaluation.comparisons import compare_contenders
-from loratory.evaluation.contest import ComparisonSet, Rank, build_comparison_set
+from loratory.evaluation.contender_metrics import compute_metrics
+from loratory.evaluation.contender_result import ContenderResult
 from loratory.evaluation.gate import evaluate_all_gates
-from loratory.evaluation.leaks import measure_without_leaks
-from loratory.evaluation.measured import ContenderResult
-from loratory.evaluation.metrics import compute_metrics
-from loratory.evaluation.verdict import decide_verdict, make_empty_verdict
+from loratory.evaluation.ladder_table import LadderTable
+from loratory.evaluation.leakage import measure_without_leaks
+from loratory.evaluation.model_selection import select_contender
+from loratory.evaluation.statistics.comparison_set import ComparisonSet, Rank, build_comparison_set
+from loratory.evaluation.statistics.comparisons import compare_contenders
+from loratory.evaluation.verdict.decision import decide_verdict, make_empty_verdict
 from loratory.protocols import JSON, Task
 from loratory.specs.evidence import EvidenceSpec, GateSpec
 

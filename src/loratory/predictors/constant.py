@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from loratory.artifacts.contents import VerifiedFiles, open_files
+from loratory.artifacts.verified_files import VerifiedFiles, open_files
 from loratory.protocols import Answer, BackbonePool, Input, Labelled, ParameterCount, Prediction, RequestRunner
 
 CONSTANT_FILE = "constant.json"

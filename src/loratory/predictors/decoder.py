@@ -10,15 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from loratory.artifacts.contents import VerifiedFiles, open_files
+from loratory.artifacts.verified_files import VerifiedFiles, open_files
+from loratory.backbones import adapters
+from loratory.backbones.generation.chat_template import ChatTemplate
+from loratory.backbones.loading.base_locations import make_name_portable, record_base_location
+from loratory.backbones.loading.bases import origin_of
+from loratory.backbones.loading.tokenizers import replace_surrogates
 from loratory.errors import SpecError, UnsupportedTask
-from loratory.models import adapters
-from loratory.models.bases import origin_of
-from loratory.models.chat import ChatTemplate
-from loratory.models.places import make_name_portable, record_base_location
-from loratory.models.tokenizers import replace_surrogates
-from loratory.predictors.prompts import Message, Prompt
-from loratory.predictors.wordings import PROMPT_TEMPLATES, DecodingPlan, PromptTemplate
+from loratory.predictors.prompt_files import Message, Prompt
+from loratory.predictors.prompt_templates import PROMPT_TEMPLATES, DecodingPlan, PromptTemplate
 from loratory.protocols import (
     JSON,
     BackbonePool,
@@ -34,7 +34,7 @@ from loratory.protocols import (
     Schema,
     TokenIds,
 )
-from loratory.specs.writing import GenerationSpec
+from loratory.specs.generation import GenerationSpec
 
 UNCONSTRAINED_EXTRA_TOKENS = 8  # tokens of a free answer beyond the longest one of the contract
 MIN_TEXT_TOKENS = 16  # tokens of a text that have to fit beside the prompt

@@ -11,14 +11,12 @@ from typing import Any, Self
 
 from safetensors.torch import save_file
 
-from loratory.artifacts.contents import VerifiedFiles, open_files
-from loratory.models import adapters
-from loratory.models.bases import origin_of
-from loratory.models.places import record_base_location
-from loratory.models.weights import read_tensors
-from loratory.predictors import finders
-from loratory.predictors.finders import SpanRule
-from loratory.predictors.forms import OUTPUT_ADAPTERS, Row
+from loratory.artifacts.verified_files import VerifiedFiles, open_files
+from loratory.backbones import adapters
+from loratory.backbones.loading.base_locations import record_base_location
+from loratory.backbones.loading.bases import origin_of
+from loratory.backbones.loading.weights import read_tensors
+from loratory.predictors import span_rules
 from loratory.predictors.heads import (
     StockHead,
     as_stock,
@@ -28,6 +26,8 @@ from loratory.predictors.heads import (
     save_backbone,
     save_head,
 )
+from loratory.predictors.output_adapters import OUTPUT_ADAPTERS, Row
+from loratory.predictors.span_rules import SpanRule
 from loratory.protocols import (
     JSON,
     BackbonePool,
@@ -145,7 +145,7 @@ class Encoder:
         if not self.span_rules:
             return made
         texts = [self.task.text(input) for input in inputs]
-        return [finders.apply_span_rules(self.task, self.span_rules, *one) for one in zip(texts, made, strict=True)]
+        return [span_rules.apply_span_rules(self.task, self.span_rules, *one) for one in zip(texts, made, strict=True)]
 
     def count_parameters(self) -> ParameterCount:
         backbone: Any = self.network.backbone
@@ -170,7 +170,7 @@ class Encoder:
             save_backbone(backbone.model, folder / "model")
             self.save_tokenizer(folder / "model")
         if self.span_rules:
-            finders.save_span_rules(folder / finders.SPAN_RULES_FILE, self.span_rules)
+            span_rules.save_span_rules(folder / span_rules.SPAN_RULES_FILE, self.span_rules)
         facts: dict[str, JSON] = {
             "form": self.output_adapter_name,
             "head": describe_head(head),
@@ -224,7 +224,7 @@ class Encoder:
         load_head_tensors(head, read_tensors(files, "head.safetensors")).to(backbone.device)
         prefix = facts.get("prefix", head.prefix if isinstance(head, StockHead) else "")
         adapter = adapters.read_adapter(files.open_subfolder("adapter"), prefix) if facts["adapter"] else None
-        network, found = Network(backbone, adapter, head), finders.load_span_rules(files)
+        network, found = Network(backbone, adapter, head), span_rules.load_span_rules(files)
         return cls(
             task,
             facts["form"],

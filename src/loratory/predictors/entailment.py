@@ -10,8 +10,8 @@ from typing import Any, Self
 
 import torch
 
-from loratory.artifacts.contents import VerifiedFiles, open_files
-from loratory.models.places import record_base_location
+from loratory.artifacts.verified_files import VerifiedFiles, open_files
+from loratory.backbones.loading.base_locations import record_base_location
 from loratory.protocols import (
     BackbonePool,
     EncodeRequest,

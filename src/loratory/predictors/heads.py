@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from loratory.backbones.forward.activation_cache import pool_states
 from loratory.errors import UnsupportedTask
-from loratory.models.activations import pool_states
 
 INITIAL_SCALE = 20.0  # where a fit starts; it is learned
 HEAD_WEIGHTS_FILE, HEAD_FACTS_FILE = "head.safetensors", "head.json"  # a head beside its backbone

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from loratory.artifacts.contents import VerifiedFiles, open_files
+from loratory.artifacts.verified_files import VerifiedFiles, open_files
 from loratory.protocols import BackbonePool, Input, Labelled, ParameterCount, Prediction, RequestRunner
 
 WORD = re.compile(r"(?u)\b\w+\b")

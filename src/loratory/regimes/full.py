@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from loratory.protocols import FitContext, Predictor, Start, Task, TrainSet
-from loratory.regimes.headed import EncoderOptions
+from loratory.regimes.encoder_options import EncoderOptions
 
 
 class Full(EncoderOptions):
@@ -23,13 +23,16 @@ class Full(EncoderOptions):
         return self.check_regime_support("full", task, start)
 
     def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+        from loratory.training.trainable_backbones import TrainableBackbone
+
         super().check_backbone(task, backbone, context)
-        backbone.make_trainable(full_finetuning=True)
+        TrainableBackbone(backbone, full_finetuning=True)
 
     def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
         from loratory.training.encoders import EncoderTrainingOptions, make_compute_config, train_encoder
+        from loratory.training.trainable_backbones import TrainableBackbone
 
-        live = start.make_trainable(full_finetuning=True, compute_config=make_compute_config(context))
+        live = TrainableBackbone(start, full_finetuning=True, compute_config=make_compute_config(context))
         made: Predictor
         if self.generates_answer(start.kind):
             made, facts = self.fit_causal(task, train_set, live, context)

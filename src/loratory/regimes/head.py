@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from loratory.protocols import FitContext, Labelled, Spanned, Start, Task, TrainSet
-from loratory.regimes.objections import ENCODER_CAPABILITIES, check_support
+from loratory.regimes.compatibility import ENCODER_CAPABILITIES, check_support
 from loratory.specs.training import LossSpec
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ class Head(BaseModel):
         return check_support("head", task, start, self.starts, ENCODER_CAPABILITIES)
 
     def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
-        from loratory.regimes.rehearsal import check_compute_config, check_head
+        from loratory.regimes.preflight_checks import check_compute_config, check_head
 
         if self.head == "stock" or isinstance(task, Spanned):
             check_compute_config(backbone, context, trains_layers=False)
         check_head(self.head, task, backbone)
 
     def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
-        from loratory.regimes.rehearsal import check_class_weights
+        from loratory.regimes.preflight_checks import check_class_weights
 
         check_class_weights(self, task, train_set)
 
@@ -67,6 +67,7 @@ class Head(BaseModel):
             train_encoder,
             train_head_on_states,
         )
+        from loratory.training.trainable_backbones import TrainableBackbone
 
         options = EncoderTrainingOptions(
             self.head, self.learning_rate, self.learning_rate, self.loss, label_names=self.label_names
@@ -75,7 +76,7 @@ class Head(BaseModel):
             made, facts = train_head_on_states(task, train_set, start, options, self.epochs, context)
         else:
             made, facts = train_encoder(
-                task, train_set, start.make_trainable(compute_config=make_compute_config(context)), options, context
+                task, train_set, TrainableBackbone(start, compute_config=make_compute_config(context)), options, context
             )
         context.report("fitted", facts)
         return made

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from loratory.errors import SpecError, suggest_nearest
 from loratory.protocols import JSON, FitContext, Predictor, Start, Task, TrainSet
-from loratory.regimes.headed import EncoderOptions
+from loratory.regimes.encoder_options import EncoderOptions
 
 
 class Lora(EncoderOptions):
@@ -40,19 +40,22 @@ class Lora(EncoderOptions):
         return self.check_regime_support("lora", task, start)
 
     def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+        from loratory.training.trainable_backbones import TrainableBackbone
+
         super().check_backbone(task, backbone, context)
-        backbone.make_trainable(self.build_adapter_config(backbone, context))
+        TrainableBackbone(backbone, self.build_adapter_config(backbone, context))
 
     def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
         import torch
 
         from loratory.training.encoders import EncoderTrainingOptions, make_compute_config, train_encoder
         from loratory.training.seeds import derive_seed
+        from loratory.training.trainable_backbones import TrainableBackbone
 
         config = self.build_adapter_config(start, context)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(context.seed, "adapter"))
-            live = start.make_trainable(config, compute_config=make_compute_config(context))
+            live = TrainableBackbone(start, config, compute_config=make_compute_config(context))
         made: Predictor
         if self.generates_answer(start.kind):
             made, facts = self.fit_causal(task, train_set, live, context)

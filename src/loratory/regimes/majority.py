@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from loratory.predictors.constant import Constant
 from loratory.protocols import Answer, Example, FitContext, Labelled, Start, Task, TrainSet
-from loratory.regimes.objections import check_support
+from loratory.regimes.compatibility import check_support
 
 
 class Majority(BaseModel):

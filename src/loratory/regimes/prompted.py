@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loratory.data.examples import extract_labels
 from loratory.protocols import Example, FitContext, Start, Task, TrainSet
-from loratory.regimes.asking import build_decoder
-from loratory.regimes.objections import check_causal_support
-from loratory.specs.writing import GenerationSpec
+from loratory.regimes.causal_options import build_decoder
+from loratory.regimes.compatibility import check_causal_support
+from loratory.specs.generation import GenerationSpec
 
 if TYPE_CHECKING:
     from loratory.predictors.decoder import Decoder
@@ -36,12 +36,12 @@ class Prompted(BaseModel):
         return check_causal_support("prompted", task, start, self.starts)
 
     def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
-        from loratory.regimes.rehearsal import check_causal_backbone
+        from loratory.regimes.preflight_checks import check_causal_backbone
 
         check_causal_backbone(task, backbone)
 
     def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
-        from loratory.regimes.rehearsal import build_checked_decoder
+        from loratory.regimes.preflight_checks import build_checked_decoder
 
         build_checked_decoder(self, task, train_set, backbone, context, self._select_shots(task, train_set))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from loratory.protocols import FitContext, Network, Start, Task, TrainSet
-from loratory.regimes.objections import check_support
+from loratory.regimes.compatibility import check_support
 
 if TYPE_CHECKING:
     from loratory.predictors.encoder import Encoder

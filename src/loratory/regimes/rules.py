@@ -11,12 +11,12 @@ import regex
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from loratory.errors import SpecError, suggest_nearest
-from loratory.predictors.finders import SpanRule, SpanRules
+from loratory.predictors.label_rules import LabelRule, LabelRules
 from loratory.predictors.linear import word_ngrams
-from loratory.predictors.patterns import LabelRule, LabelRules
+from loratory.predictors.span_rules import SpanRule, SpanRules
 from loratory.protocols import FitContext, Labelled, Predictor, Spanned, Start, Task, TrainSet
-from loratory.regimes.marking import ValidatorName, compute_precision, mine_phrases, select_by_precision
-from loratory.regimes.objections import check_support
+from loratory.regimes.compatibility import check_support
+from loratory.regimes.span_rule_mining import ValidatorName, compute_precision, mine_phrases, select_by_precision
 
 
 class Rules(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from loratory.errors import make_missing_extra
 from loratory.predictors.linear import Linear, Vocabulary
 from loratory.protocols import FitContext, Start, Task, TrainSet
-from loratory.regimes.objections import check_support
+from loratory.regimes.compatibility import check_support
 
 SMALL_CORPUS = 500  # below this many texts every n-gram counts, above it one that two texts share
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from loratory.protocols import FitContext, Network, Predictor, Start, Task, TrainSet
-from loratory.regimes.objections import check_support
+from loratory.regimes.compatibility import check_support
 
 if TYPE_CHECKING:
     from loratory.predictors.encoder import Encoder
@@ -46,8 +46,8 @@ class ZeroShot(BaseModel):
         import math
 
         from loratory.predictors.encoder import Encoder
-        from loratory.predictors.forms import find_output_adapter_name
         from loratory.predictors.heads import PooledHead
+        from loratory.predictors.output_adapters import find_output_adapter_name
 
         rows = [backbone.tokenizer.encode(task.describe(label))[0] for label in task.labels]
         head = PooledHead(backbone.width, len(task.labels), backbone.pooling).requires_grad_(False)

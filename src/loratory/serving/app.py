@@ -7,17 +7,25 @@ from collections.abc import Container
 from starlette.responses import Response
 
 from loratory import __version__
-from loratory.serving.gate import RequestMiddleware
-from loratory.serving.openapi import build_openapi
-from loratory.serving.page.refused import render_page_error
-from loratory.serving.routes import admin, chat, health, page, router, tasks, writing
-from loratory.serving.routes.bodies import json_response
-from loratory.serving.routing import HttpRouter
-from loratory.serving.server import Server
-from loratory.serving.services import Service
-from loratory.serving.sessions import LoginSessions
+from loratory.serving.engine.service_registry import Service
+from loratory.serving.http.auth.login_sessions import LoginSessions
+from loratory.serving.http.middleware import RequestMiddleware
+from loratory.serving.http.openapi import build_openapi
+from loratory.serving.http.routes import (
+    adapter_routes,
+    chat_completions,
+    generate_routes,
+    health,
+    predict_routes,
+    semantic_router_routes,
+)
+from loratory.serving.http.routes.json_bodies import json_response
+from loratory.serving.http.routing import HttpRouter
+from loratory.serving.http.server import Server
+from loratory.serving.page import page_routes
+from loratory.serving.page.error_pages import render_page_error
 
-ROUTE_MODULES = (health, tasks, writing, chat, router, admin)
+ROUTE_MODULES = (health, predict_routes, generate_routes, chat_completions, semantic_router_routes, adapter_routes)
 
 
 def create_app(server: Server, hosts: Container[str] | None = None) -> RequestMiddleware:
@@ -25,7 +33,7 @@ def create_app(server: Server, hosts: Container[str] | None = None) -> RequestMi
     sessions, every = LoginSessions(server.keys), HttpRouter()
     for module in ROUTE_MODULES:
         every.include(module.make_routes(server))
-    every.include(page.make_routes(server, sessions))
+    every.include(page_routes.make_routes(server, sessions))
 
     drawn: dict[tuple[Service, ...], Response] = {}  # of what is served now: it is drawn anew when that changes
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from loratory.models.execution import run_locally
+from loratory.backbones.forward.execution import run_locally
 from loratory.protocols import EncodeRequest, InferenceRequest, ScoreRequest
-from loratory.serving.engine import unwrap_predictor
-from loratory.serving.services import Service
+from loratory.serving.engine.inference_engine import unwrap_predictor
+from loratory.serving.engine.service_registry import Service
 
 TEXT = "a text"
 

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from loratory.errors import SpecError, first_line, format_value
-from loratory.specs.lines import KeyPath as KeyPath
-from loratory.specs.reading import parse_yaml_value
+from loratory.specs.yaml_files import parse_yaml_value
+from loratory.specs.yaml_lines import KeyPath as KeyPath
 
 OVERRIDE_FORM = "KEY=VALUE, such as training.seeds=3, lora.rank=8 or ladder.NAME.rank=8"
 

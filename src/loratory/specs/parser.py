@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from loratory.errors import SpecError, format_value, suggest_nearest
-from loratory.specs.describing import describe_allowed, find_field, find_model
-from loratory.specs.lines import KeyPath as KeyPath
-from loratory.specs.lines import find_line
+from loratory.specs.field_descriptions import describe_allowed, find_field, find_model
+from loratory.specs.yaml_lines import KeyPath as KeyPath
+from loratory.specs.yaml_lines import find_line
 
 Model = TypeVar("Model", bound=BaseModel)
 ERROR_REASONS = (  # pydantic's error types, by prefix, in words

@@ -7,7 +7,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from loratory.perturbations.changes import Perturbation
-from loratory.perturbations.naming import ALLOWED_FORMS, DEFAULT_PERTURBATIONS, PerturbationSpec, create_perturbations
+from loratory.perturbations.perturbation_specs import (
+    ALLOWED_FORMS,
+    DEFAULT_PERTURBATIONS,
+    PerturbationSpec,
+    create_perturbations,
+)
 
 
 class LossSpec(BaseModel):

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from loratory.errors import DataError, FieldError, format_value, suggest_nearest
-from loratory.measures import labels as measures
+from loratory.measures import classification_metrics as measures
 from loratory.measures.ratios import Ratio
 from loratory.protocols import Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
-from loratory.tasks.fields import parse_group, parse_label
+from loratory.tasks.row_values import parse_group, parse_label
 
 
 class Classify(BaseModel):

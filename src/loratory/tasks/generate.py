@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from loratory.discovery import load_named
 from loratory.errors import FieldError, SpecError, format_value, make_missing_extra
 from loratory.formats import FORMATS, INTEGER_RANGES, matches_format
-from loratory.measures.checks import Check
-from loratory.measures.labels import ratio
+from loratory.measures.answer_checks import Check
+from loratory.measures.classification_metrics import ratio
 from loratory.measures.ratios import Ratio, build_ratio
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
 from loratory.schemas import resolve_reference, strip_annotations, to_compact_json
@@ -27,7 +27,7 @@ from loratory.tasks.conversations import (
     parse_messages,
     split_answer,
 )
-from loratory.tasks.fields import is_missing, parse_group
+from loratory.tasks.row_values import is_missing, parse_group
 
 TEXT_SCHEMA: Schema = {"type": "string"}
 RESERVED_SCORES = ("checks", "passed", "coverage")  # scores that are no check's

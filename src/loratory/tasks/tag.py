@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from loratory.errors import DataError, FieldError, format_value, suggest_nearest
-from loratory.measures import spans as measures
-from loratory.measures.labels import ratio
-from loratory.measures.offsets import (
+from loratory.measures import span_metrics as measures
+from loratory.measures.classification_metrics import ratio
+from loratory.measures.offset_formats import (
     EndConvention,
     OffsetFormat,
     OffsetUnit,
@@ -24,10 +24,10 @@ from loratory.measures.offsets import (
     to_characters,
 )
 from loratory.measures.ratios import Ratio, build_ratio
-from loratory.measures.spans import Span, is_inside_word
+from loratory.measures.span_metrics import Span, is_inside_word
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
-from loratory.tasks.fields import parse_group
-from loratory.tasks.schemes import TagNotation, detect_notation, to_bio
+from loratory.tasks.row_values import parse_group
+from loratory.tasks.tag_notations import TagNotation, detect_notation, to_bio
 
 START_KEYS = ("start", "start_position", "start_offset", "begin", "from")
 END_KEYS = ("end", "end_position", "end_offset", "stop", "to")

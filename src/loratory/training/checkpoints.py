@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from loratory.artifacts.locks import ignore_message
 from loratory.artifacts.manifests import open_artifact, read_manifest, stage_artifact, verify_artifact
+from loratory.backbones.loading.weights import read_tensors
 from loratory.errors import ArtifactError
-from loratory.models.weights import read_tensors
 from loratory.protocols import CheckpointStore, TrainingState
 
 

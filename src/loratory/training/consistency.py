@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loratory.data.twins import perturb_example
+from loratory.data.quality.paired_texts import perturb_example
 from loratory.errors import SpecError
 from loratory.perturbations.changes import Perturbation
-from loratory.predictors.forms import OUTPUT_ADAPTERS
+from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
 from loratory.protocols import Example, TokenIds
 from loratory.specs.training import ConsistencySpec
 from loratory.training.seeds import derive_seed, make_generator

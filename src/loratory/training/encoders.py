@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from loratory.models.activations import PoolingHead, pool_states
-from loratory.models.live import ComputeConfig, TrainableBackbone
-from loratory.models.precision import choose_precision
-from loratory.models.trunks import TorchBackbone, apply_head
+from loratory.backbones.forward.activation_cache import PoolingHead, pool_states
+from loratory.backbones.forward.precision import choose_precision
+from loratory.backbones.forward.torch_backbone import TorchBackbone, apply_head
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.forms import OUTPUT_ADAPTERS, Row, find_output_adapter_name
 from loratory.predictors.heads import PooledHead
+from loratory.predictors.output_adapters import OUTPUT_ADAPTERS, Row, find_output_adapter_name
 from loratory.protocols import (
     JSON,
     EncodeRequest,
@@ -34,9 +33,10 @@ from loratory.training.batching import Batch, build_epoch_batches, split_micro_b
 from loratory.training.checkpoints import StageCheckpoints
 from loratory.training.consistency import PerturbedPairs, build_windows_error, compute_consistency_loss
 from loratory.training.contrastive import contrastive_loss, sample_hard_negative_steps
-from loratory.training.loop import TrainingJob, train
 from loratory.training.objectives import OBJECTIVES, label_loss
 from loratory.training.seeds import derive_seed, make_generator
+from loratory.training.trainable_backbones import ComputeConfig, TrainableBackbone
+from loratory.training.training_loop import TrainingJob, train
 
 HEAD_START_EXAMPLES = (
     64  # examples of a label whose mean its prototype starts from where the backbone is going to learn

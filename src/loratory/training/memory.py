@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
+from loratory.backbones.forward.memory import return_freed_memory
 from loratory.errors import OutOfMemory, first_line, is_out_of_memory
-from loratory.models.memory import return_freed_memory
 from loratory.specs.training import TrainingSpec
 from loratory.training.batching import Batch
 

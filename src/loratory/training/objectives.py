@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from loratory.errors import SpecError, suggest_nearest
-from loratory.predictors import bio
-from loratory.predictors.forms import Row
+from loratory.predictors import bio_decoding
+from loratory.predictors.output_adapters import Row
 from loratory.protocols import Example
 from loratory.specs.training import LossSpec
 
@@ -48,10 +48,10 @@ class SpanObjective:
 
     def build_targets(self, task: Any, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
         tags = [
-            torch.tensor(bio.encode_tags(task.spans_of(example.answer), offsets, task.span_labels))
+            torch.tensor(bio_decoding.encode_tags(task.spans_of(example.answer), offsets, task.span_labels))
             for example, (_, offsets) in zip(examples, rows, strict=True)
         ]
-        return pad_sequence(tags, batch_first=True, padding_value=bio.IGNORE_INDEX)
+        return pad_sequence(tags, batch_first=True, padding_value=bio_decoding.IGNORE_INDEX)
 
     def compute_losses(self, outputs: Tensor, targets: Tensor, spec: LossSpec) -> Tensor:
         wanted = targets[:, : outputs.shape[1]]
@@ -59,13 +59,13 @@ class SpanObjective:
             outputs.float().transpose(1, 2),
             wanted,
             reduction="none",
-            ignore_index=bio.IGNORE_INDEX,
+            ignore_index=bio_decoding.IGNORE_INDEX,
             label_smoothing=spec.label_smoothing,
         )
         if spec.focal_gamma:
             odds = outputs.float().softmax(-1).gather(-1, wanted.clamp_min(0)[..., None]).squeeze(-1)
             each = (1 - odds).clamp_min(1e-6).pow(spec.focal_gamma) * each
-        return each.sum(-1) / (wanted != bio.IGNORE_INDEX).sum(-1).clamp_min(1)
+        return each.sum(-1) / (wanted != bio_decoding.IGNORE_INDEX).sum(-1).clamp_min(1)
 
     def compute_weights(self, task: Any, targets: Tensor, spec: LossSpec) -> Tensor:
         if spec.class_weights is not None:
@@ -74,7 +74,9 @@ class SpanObjective:
                 where="loss: class_weights",
                 remedy="take them out; focal_gamma lessens what is easy, the words outside of all spans among it",
             )
-        return (targets != bio.IGNORE_INDEX).sum(-1).float()  # so that a step's loss is the mean over its tokens
+        return (
+            (targets != bio_decoding.IGNORE_INDEX).sum(-1).float()
+        )  # so that a step's loss is the mean over its tokens
 
 
 OBJECTIVES: Mapping[str, Objective] = {"labels": LabelObjective(), "spans": SpanObjective()}  # by form

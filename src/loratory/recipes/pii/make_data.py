@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from loratory.predictors.recognisers import is_iban, is_luhn_valid, is_social_security_number
+from loratory.predictors.validators import is_iban, is_luhn_valid, is_social_security_number
 
 FOLDER = Path(__file__).resolve().parent
 SEED = 20265

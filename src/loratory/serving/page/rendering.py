@@ -13,8 +13,8 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from loratory import __version__
-from loratory.evaluation import cells
-from loratory.serving.page.views import format_probability
+from loratory.evaluation import table_cells
+from loratory.serving.page.answer_view import format_probability
 
 ASSETS: Mapping[str, str] = {
     "style.css": "text/css",
@@ -56,8 +56,8 @@ def _make_environment() -> Environment:
     made.filters |= {
         "chance": format_probability,
         "breakable": add_word_breaks,
-        "milliseconds": cells.format_milliseconds,
-        "seconds": cells.format_seconds,
+        "milliseconds": table_cells.format_milliseconds,
+        "seconds": table_cells.format_seconds,
     }
     made.globals |= {"version": __version__, "version_of": asset_version}
     return made

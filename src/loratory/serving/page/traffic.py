@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loratory.serving.metrics import FinishedRequest
-from loratory.serving.naming import public_base_name
-from loratory.serving.server import Server
+from loratory.serving.engine.prometheus_metrics import FinishedRequest
+from loratory.serving.http.public_names import public_base_name
+from loratory.serving.http.server import Server
 
 WINDOW_SECONDS = 60
 

@@ -1,0 +1,1 @@
+"""What keeps an answer in its contract: grammars, completion of JSON within a budget, automata."""

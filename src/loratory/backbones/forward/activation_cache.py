@@ -1,0 +1,126 @@
+"""Outputs of frozen backbones and of their lower layers, computed once for each text and shared by whoever asks."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from loratory.backbones.forward.precision import DTYPES
+from loratory.errors import StorageError
+from loratory.protocols import Backbone, EncodeRequest, Network, RequestRunner, TokenIds
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_MEMORY_BYTES = 2 << 30  # bytes of one block of remembered states; a larger one is mapped from a file
+
+
+def pool_states(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """One vector per text, float[B, D], from states float[B, T, D] under a mask int[B, T].
+
+    mean and max go over real tokens; cls is the first token, last the last real one.
+    """
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "last":
+        return states[torch.arange(len(states), device=states.device), mask.sum(-1) - 1]
+    weight = mask[..., None].to(states.dtype)
+    if pooling == "max":
+        return states.masked_fill(weight == 0, -torch.inf).amax(1)
+    return (states * weight).sum(1) / weight.sum(1)
+
+
+class PoolingHead(torch.nn.Module):
+    """A head without weights: the pooled state."""
+
+    def __init__(self, pooling: str) -> None:
+        super().__init__()
+        self.pooling = pooling
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        return pool_states(states, mask, self.pooling)
+
+
+def allocate_states(tokens: int, width: int, dtype: torch.dtype, max_memory_bytes: int = MAX_MEMORY_BYTES) -> Tensor:
+    """An empty [tokens, width]: in memory up to `most` bytes, above it a file that goes when the process does.
+
+    Raises StorageError when the disk has no room for it.
+    """
+    size = tokens * width * dtype.itemsize
+    if size <= max_memory_bytes:
+        return torch.empty(tokens, width, dtype=dtype)
+    with tempfile.NamedTemporaryFile(prefix="loratory-states-") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk says so here, not by a fault while writing
+        except OSError as problem:
+            raise StorageError(
+                f"no room for {size / 2**20:,.0f} MiB of remembered states: {problem.strerror}",
+                where=tempfile.gettempdir(),
+                remedy="free some space, set TMPDIR to a larger disk, or set training.cache: off",
+            ) from problem
+        made = torch.from_file(file.name, shared=True, size=tokens * width, dtype=dtype)
+    return made.view(tokens, width)
+
+
+class ActivationCache:
+    """Pooled states, and states that enter a layer, by the backbone's digest, what was computed, and token ids.
+
+    Token ids stand for the text and its tokenizer at once. `lent` counts the seconds that a caller was spared because
+    another had computed its rows: who reports what a fit costs adds them, so that the first one does not pay for all.
+    """
+
+    def __init__(self, run: RequestRunner) -> None:
+        self._run = run
+        self._states: dict[tuple[str, str], dict[TokenIds, Tensor]] = {}
+        self._seconds: dict[tuple[str, str], float] = {}
+        self.shared_seconds = 0.0
+
+    def lookup_layer_inputs(
+        self, backbone: Backbone, first_layer: int, rows: Sequence[TokenIds], precision: str
+    ) -> Callable[[Sequence[TokenIds]], list[Tensor]]:
+        """A look-up of the states that enter layer `first`, float[T, D] in `precision`, of these rows."""
+        known = self._compute_missing(
+            (backbone.digest, f"layer {first_layer} in {precision}"),
+            rows,
+            lambda new: self._compute_layer_inputs(backbone, first_layer, new, precision),
+        )
+        return lambda asked: [known[row] for row in asked]
+
+    def _compute_missing(
+        self, key: tuple[str, str], rows: Sequence[TokenIds], compute: Callable[[list[TokenIds]], Iterable[Tensor]]
+    ) -> dict[TokenIds, Tensor]:
+        """What is known under the key, with the rows that were not there computed."""
+        known = self._states.setdefault(key, {})
+        wanted = list(dict.fromkeys(rows))
+        new = [row for row in wanted if row not in known]
+        if known:
+            self.shared_seconds += self._seconds[key] / len(known) * (len(wanted) - len(new))
+        if new:
+            started = time.perf_counter()
+            known.update(zip(new, compute(new), strict=True))
+            self._seconds[key] = self._seconds.get(key, 0.0) + time.perf_counter() - started
+        return known
+
+    @staticmethod
+    def _compute_layer_inputs(
+        backbone: Any, first_layer: int, rows: Sequence[TokenIds], precision: str
+    ) -> Iterator[Tensor]:
+        ends = list(accumulate(map(len, rows)))
+        block = allocate_states(ends[-1], backbone.width, DTYPES[precision])
+        places = [slice(end - len(row), end) for end, row in zip(ends, rows, strict=True)]
+        for i, states in backbone.compute_layer_inputs(first_layer, rows, precision):
+            block[places[i]] = states
+        return (block[place] for place in places)
+
+    def compute_pooled(self, backbone: Backbone, pooling: str, rows: Sequence[TokenIds]) -> Tensor:
+        network = Network(backbone, None, PoolingHead(pooling))
+        known = self._compute_missing(
+            (backbone.digest, pooling), rows, lambda new: self._run([EncodeRequest(network, row) for row in new])
+        )
+        return torch.stack([known[row] for row in rows]) if rows else torch.empty(0, backbone.width)

@@ -1,0 +1,1 @@
+"""Tokens one after another: batches of sequences, the KV cache, detokenizing, scoring."""

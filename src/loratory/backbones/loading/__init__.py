@@ -1,0 +1,1 @@
+"""Names of bases to verified weights, tokenizers and configurations."""

@@ -1,0 +1,1 @@
+"""Files, folders and hub ids to rows, a format a file."""

@@ -1,0 +1,1 @@
+"""Parts without leaks: near-duplicates, groups, assignment, the ledger of test reads."""

@@ -1,0 +1,1 @@
+"""Intervals, paired tests, calibration and thresholds; each formula with its source."""

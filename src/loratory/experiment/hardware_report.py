@@ -1,0 +1,70 @@
+"""`loratory doctor`: what is installed, what this machine does fast, and what `auto` therefore stands for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from loratory.backbones.forward import hardware_benchmark, int8
+from loratory.errors import MissingExtra
+from loratory.experiment.run import describe_environment, resolve_auto_options
+from loratory.specs.training import TrainingSpec
+
+
+def examine_machine(again: bool = False) -> dict[str, Any]:
+    """Environment, measurement, and the choices that follow; `again` measures even where a measurement is kept."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    machine = hardware_benchmark.measure_and_save(device) if again else hardware_benchmark.load_or_measure(device)
+    training = resolve_auto_options(TrainingSpec(), machine)
+    return {
+        **describe_environment(device),
+        "measured": asdict(machine),
+        "kept_in": str(hardware_benchmark.cache_folder()),
+        "chosen": {
+            "precision": training.precision,
+            "product": training.product,
+            "attention": training.attention,
+            "short_rows_training": machine.short_training,
+            "short_rows_answering": machine.short_answering,
+            "int8_weight_bits": _weight_bits(),
+        },
+    }
+
+
+def _weight_bits() -> int | None:
+    """Bits of the weights of an int8 graph on this machine; None where the extra int8 is not installed."""
+    try:
+        return int8.weight_bits()
+    except MissingExtra:
+        return None
+
+
+INT8_EXPLANATIONS = {
+    None: 'not installed (pip install "loratory[int8]")',
+    7: "weights of 7 bits: sums of 8-bit products would saturate on this processor",
+    8: "weights of 8 bits: this processor sums 8-bit products exactly",
+}
+
+
+def explain_findings(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a person reads: name and value of each line."""
+    measured, chosen = found["measured"], found["chosen"]
+    speeds = ", ".join(f"{name} {speed:,.0f}" for name, speed in measured["gflops"].items())
+    lines = [
+        ("loratory", f"{found['loratory']} on Python {found['python']}, {found['system']}"),
+        ("device", f"{found['device']}: {measured['processor']}, {measured['threads']} threads"),
+        ("libraries", ", ".join(f"{name} {version or 'missing'}" for name, version in found["libraries"].items())),
+        ("matrix products", f"{speeds} GFLOP/s"),
+        ("precision", f"{chosen['precision']} (training.precision: auto)"),
+        ("LoRA product", f"{chosen['product']} (training.product: auto)"),
+    ]
+    if found["device"] == "cpu":
+        training, answering = chosen["short_rows_training"], chosen["short_rows_answering"]
+        text = f"plain up to {training} tokens while training, {answering} while answering; above, the library's"
+        lines.append(("attention", f"{text} (training.attention: auto)"))
+    else:
+        lines.append(("attention", "the library's fused kernel"))
+    lines.append(("int8 serving", INT8_EXPLANATIONS[chosen["int8_weight_bits"]]))
+    return [*lines, ("kept in", found["kept_in"])]

@@ -1,0 +1,1 @@
+"""Predictors asked outside of a run: local, remote, evaluation on new data, stress, redaction."""

@@ -1,0 +1,190 @@
+"""`loratory predict`: inputs from the command line, a file or stdin, to answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from loratory.backbones.forward.execution import run_locally
+from loratory.data.columns import get_value_at, match_columns
+from loratory.data.readers.decoding import read_bytes
+from loratory.data.readers.source_reader import read_source
+from loratory.data.rows import Row
+from loratory.data.task_inputs import InputFormat
+from loratory.errors import DataError, UnsupportedTask
+from loratory.experiment.artifact_lookup import open_predictor
+from loratory.protocols import JSON, Column, GenerativePredictor, Input, Prediction, Predictor, Task
+from loratory.specs.data import DataSpec
+
+BATCH_INPUTS = 256
+
+
+@dataclass(frozen=True)
+class InputSource:
+    """Where a person's inputs are: typed texts, else a file and its columns, else lines of a stream."""
+
+    texts: Sequence[str]
+    file: Path | None
+    columns: Sequence[str]
+    lines: Iterable[bytes]
+
+
+def read_inputs(task: Task, source: InputSource) -> Iterable[Input]:
+    """The inputs of a source. Raises DataError."""
+    if source.texts:
+        return parse_typed_inputs(task, source.texts)
+    if source.file:
+        return read_input_file(task, source.file, source.columns)
+    return read_input_lines(task, source.lines)
+
+
+def parse_typed_inputs(task: Task, texts: Sequence[str]) -> list[Input]:
+    """Inputs typed on the command line: text as it is, or JSON where the task needs more than a text."""
+    question = InputFormat.from_task(task)
+    return [
+        question.parse_input(text if question.text_field else _parse_json(text, question, where), where)
+        for text, where in ((text, f"argument {number}") for number, text in enumerate(texts, 1))
+    ]
+
+
+def read_input_file(task: Task, file: Path, columns: Sequence[str]) -> list[Input]:
+    """Inputs of a data file, or lines of a .txt file. `columns`: COLUMN, or FIELD=COLUMN. Raises DataError."""
+    question = InputFormat.from_task(task)
+    if file.suffix == ".txt":
+        return list(read_input_lines(task, read_bytes(file, str(file)).split(b"\n"), str(file)))
+    rows = read_source(DataSpec(path=str(file.absolute())), Path.cwd(), convert_annotations=False).train
+    wanted: dict[str, Column] = {name: column for name, column in task.columns.items() if name in question.fields}
+    found = match_columns(rows, wanted, _parse_columns(columns, question)).columns
+    return [
+        question.parse_input({name: get_value_at(row, path) for name, path in found.items()}, _row_place(row, file))
+        for row in rows
+    ]
+
+
+def read_text_file(task: Task, file: Path) -> Input:
+    """A text file as one input, to the last sign. Raises DataError."""
+    raw = read_bytes(file, str(file))
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        where = f"{file}:{raw[: problem.start].count(10) + 1}"
+        raise DataError("this line is not UTF-8", where=where, remedy="iconv -f cp1252 -t utf-8") from None
+    return InputFormat.from_task(task).parse_input(text, str(file))
+
+
+def _row_place(row: Row, file: Path) -> str:
+    return f"{file}{row.origin.removeprefix(row.file)}"
+
+
+def _parse_columns(columns: Sequence[str], question: InputFormat) -> dict[str, str]:
+    made = {}
+    for one in columns:
+        name, equals, column = one.partition("=")
+        if not equals and question.text_field is None:
+            raise DataError(
+                f"{one!r} does not say for which field",
+                where="--column",
+                allowed="FIELD=COLUMN",
+                remedy=question.describe(),
+            )
+        made[name if equals and name in question.fields else str(question.text_field)] = column if equals else one
+    return made
+
+
+def read_input_lines(task: Task, stream: Iterable[bytes], name: str = "stdin") -> Iterator[Input]:
+    """Inputs from a stream, one a line: plain text, a JSON string, or a JSON object of the task's fields."""
+    question = InputFormat.from_task(task)
+    for number, raw in enumerate(stream, 1):
+        where = f"{name}:{number}"
+        line = _decode_line(raw, where).rstrip("\r\n")
+        if line.strip():
+            structured = line.startswith(('"', "{")) or not question.text_field
+            yield question.parse_input(_parse_json(line, question, where) if structured else line, where)
+
+
+def _decode_line(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as problem:
+        raise DataError(
+            f"byte {problem.start + 1} of this line (0x{raw[problem.start]:02x}) is not UTF-8",
+            where=where,
+            remedy="convert it first: iconv -f cp1252 -t utf-8",
+        ) from None
+
+
+def _parse_json(text: str, question: InputFormat, where: str) -> JSON:
+    """The value of JSON text; text that only looks like JSON is text where the task takes text."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    return value if isinstance(value, (str, dict)) or not question.text_field else text
+
+
+def predict_batches(predictor: Predictor, inputs: Iterable[Input]) -> Iterator[tuple[Input, Prediction]]:
+    """Answers in order, batch by batch, so that a long stream starts to answer at once."""
+    for batch in iterate_batches(inputs):
+        yield from zip(batch, predictor.predict(batch, run_locally), strict=True)
+
+
+def iterate_batches(inputs: Iterable[Input], count: int = BATCH_INPUTS) -> Iterator[list[Input]]:
+    """So many inputs at a time as are answered together."""
+    rest = iter(inputs)
+    while batch := list(islice(rest, count)):
+        yield batch
+
+
+@dataclass(frozen=True)
+class LocalAnswerer:
+    """A predictor of this process, as a command asks it; by_url.Remote is the same of a server."""
+
+    predictor: Predictor
+
+    @property
+    def task(self) -> Task:
+        return self.predictor.task
+
+    def answer_all(self, inputs: Iterable[Input]) -> Iterator[tuple[Input, Prediction, dict[str, JSON]]]:
+        """Answers in order, with what is told beside: nothing."""
+        return ((asked, made, {}) for asked, made in predict_batches(self.predictor, inputs))
+
+    def stream(self, input: Input, on_token: Callable[[str], None]) -> None:
+        """The answer to one input, heard while it is written, and a line's end. Raises UnsupportedTask."""
+        stream_answer(self.predictor, input, on_token)
+
+
+@contextmanager
+def open_local(source: Path, contender: str | None) -> Iterator[LocalAnswerer]:
+    """A run's or an artifact's predictor. Raises ArtifactError."""
+    predictor, _ = open_predictor(source, contender)
+    yield LocalAnswerer(predictor)
+
+
+def stream_answer(predictor: Predictor, input: Input, on_token: Callable[[str], None]) -> Prediction:
+    """The answer to one input, heard while it is written, and a line's end. Raises UnsupportedTask where nothing
+    is written.
+    """
+    if not isinstance(predictor, GenerativePredictor):
+        raise UnsupportedTask(
+            "this contender does not write its answer", where="--stream", allowed="a base that writes"
+        )
+    made = predictor.stream(input, run_locally, on_token)
+    if made.answer is None:
+        raise UnsupportedTask(f"there is no answer: {made.reason}", remedy="a shorter text, if it is long")
+    on_token("\n")
+    return made
+
+
+def prediction_to_json(input: Input | None, prediction: Prediction) -> dict[str, Any]:
+    """One answer as plain data, with the input's own fields when it is given."""
+    odds = {pointer: dict(each) for pointer, each in prediction.probabilities.items()}
+    made: dict[str, Any] = {"answer": prediction.answer, "confidence": prediction.confidence, "probabilities": odds}
+    if prediction.reason:
+        made["why"] = prediction.reason
+    return made if input is None else {**input, **made}

@@ -1,0 +1,1 @@
+"""A first spec for given data: the task is inferred, and the spec is written."""

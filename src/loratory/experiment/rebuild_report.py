@@ -1,0 +1,74 @@
+"""`loratory report`: the evidence of a finished run, weighed again from its rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from loratory.artifacts.locks import hold_lock
+from loratory.artifacts.manifests import open_artifact
+from loratory.backbones.forward.activation_cache import ActivationCache
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.errors import ArtifactError
+from loratory.experiment.artifact_lookup import read_ladder, read_unsealed_ladder
+from loratory.experiment.events import EventListener
+from loratory.experiment.prepare import load_prepared
+from loratory.experiment.run import RunPaths, write_results
+from loratory.experiment.run_context import FittedContender, RunContext
+from loratory.experiment.spec_loading import make_parser
+from loratory.specs.spec import Contender, parse_spec
+from loratory.specs.yaml_files import load_yaml
+
+
+def rebuild_report(folder: Path, on_event: EventListener) -> Path:
+    """Write ladder.json, verdict.json and report.html of a run again; returns the page. Raises ArtifactError."""
+    with hold_lock(folder, 0):
+        return _rebuild_locked(folder, on_event)
+
+
+def _rebuild_locked(folder: Path, on_event: EventListener) -> Path:
+    ladder = _read_fits(folder, on_event)
+    file = folder / "spec.lock.yaml"
+    values, lines = load_yaml(file)
+    spec = parse_spec(values, make_parser(file, lines), folder)
+    split = load_prepared(spec, open_artifact(folder / "data"))
+    context = RunContext(
+        spec,
+        split,
+        folder / "contenders",
+        TorchBackbonePool(),
+        ActivationCache(run_locally),
+        on_event,
+        lambda: False,
+        spec.training,
+    )
+    fitted, failures = {}, {}
+    rows = {row["name"]: row for row in ladder["contenders"]}
+    for contender in spec.ladder:
+        row = _row_of(rows, contender, folder)
+        if row["status"] == "failed":
+            failures[contender.name] = row["failure"]
+        else:
+            folders = {seed: context.folder / contender.name / f"seed-{seed}" for seed in row["seeds"]}
+            fitted[contender.name] = FittedContender(contender, folders, row["shipped_seed"], row["trials"])
+    write_results(context, RunPaths(folder), fitted, failures)
+    return folder / "report.html"
+
+
+def _read_fits(folder: Path, on_event: EventListener) -> dict[str, Any]:
+    """Which fits there are; where the run's manifest does not vouch for it, that is said."""
+    try:
+        return read_ladder(folder)
+    except ArtifactError as problem:
+        ladder = read_unsealed_ladder(folder)
+        on_event("said", {"text": f"{problem.problem}; the evidence is made again from the fits' own rows"})
+        return ladder
+
+
+def _row_of(rows: dict[str, Any], contender: Contender, folder: Path) -> Any:
+    if contender.name not in rows:
+        raise ArtifactError(
+            f"the run has no contender {contender.name!r}", where=str(folder), remedy="loratory run finishes it"
+        )
+    return rows[contender.name]

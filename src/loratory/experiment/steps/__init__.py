@@ -1,0 +1,1 @@
+"""The steps of a run, a file each: preflight, tuning trials, fit, operating points, measure, latency."""

@@ -1,0 +1,188 @@
+"""Fit contenders: trials of the tunable option, several seeds, each fit an artifact that is made once."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from loratory import __version__
+from loratory.artifacts.durable_files import to_json, write_json
+from loratory.artifacts.manifests import read_manifest, stage_artifact, verify_artifact
+from loratory.backbones.forward.execution import run_locally
+from loratory.backbones.loading.base_locations import make_name_portable
+from loratory.errors import ArtifactError, LoratoryError, RunInterrupted, StorageError, TrainingDiverged
+from loratory.evaluation.prediction_rows import write_predictions
+from loratory.experiment.events import EventListener
+from loratory.experiment.run_context import FittedContender, RunContext, fit_identity, validation_rank_key
+from loratory.experiment.steps.operating_points import fit_operating_point
+from loratory.experiment.steps.tuning_trials import tune_contender
+from loratory.predictors import predictor_files
+from loratory.protocols import FitContext, Predictor, predict_and_score
+from loratory.specs.spec import Contender
+from loratory.training import memory
+from loratory.training.checkpoints import FolderCheckpoints
+from loratory.training.seeds import derive_seed
+
+FAILURE_FILE = "failed.json"
+
+
+@contextmanager
+def isolate_failure(on_event: EventListener, name: str, failures: dict[str, LoratoryError]) -> Iterator[None]:
+    """What goes wrong with one contender is kept under its name, and the others go on.
+
+    A stop and a failing disk are no contender's own: they are raised.
+    """
+    try:
+        yield
+    except (RunInterrupted, StorageError):
+        raise
+    except LoratoryError as problem:
+        failures[name] = problem
+        on_event("failed", {"contender": name, "text": str(problem)})
+
+
+def fit_contender(context: RunContext, contender: Contender) -> FittedContender:
+    """All fits of one contender; what is on disk is kept. Raises RunInterrupted, LoratoryError when no fit held.
+
+    Only what diverged is not tried again by the next run: anything else may have been mended meanwhile.
+    """
+    home, identity = context.folder / contender.name, _contender_identity(context, contender)
+    if failure := _read_earlier_failure(home / FAILURE_FILE, identity):
+        raise failure
+    try:
+        with memory.explained(contender.name):
+            contender, trials = tune_contender(context, contender, _fit_or_reuse)
+            folders = _fit_seeds(context, contender)
+    except TrainingDiverged as problem:
+        write_json(
+            home / FAILURE_FILE,
+            {"identity": identity, "problem": problem.problem, "where": problem.where, "remedy": problem.remedy},
+        )
+        raise
+    shipped = max(folders, key=lambda seed: (validation_rank_key(context, folders[seed]), -seed))
+    return FittedContender(contender, folders, shipped, trials)
+
+
+def _contender_identity(context: RunContext, contender: Contender) -> str:
+    return f"{fit_identity(context, contender, 0)}/{context.spec.training.seeds}"
+
+
+def _read_earlier_failure(file: Path, identity: str) -> TrainingDiverged | None:
+    """The same fit would fail in the same way again: every random choice is derived from the seed."""
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(kept, dict) or kept.get("identity") != identity:
+        return None
+    return TrainingDiverged(
+        kept["problem"], where=kept["where"], remedy=f"{kept['remedy']} (it failed before; kept in {file})"
+    )
+
+
+def _fit_seeds(context: RunContext, contender: Contender) -> dict[int, Path]:
+    folders: dict[int, Path] = {}
+    problem = TrainingDiverged("no fit")
+    for seed in range(1, (context.spec.training.seeds if contender.options.seeded else 1) + 1):
+        try:
+            folders[seed] = _fit_or_reuse(context, contender, seed, context.folder / contender.name / f"seed-{seed}")
+        except TrainingDiverged as diverged:
+            problem = diverged
+            context.on_event("said", {"text": f"{contender.name} seed {seed}: {diverged}"})
+    if not folders:
+        raise problem
+    return folders
+
+
+def _fit_or_reuse(context: RunContext, contender: Contender, seed: int, folder: Path) -> Path:
+    """One fit as an artifact with its validation rows; the valid one on disk is kept."""
+    identity = fit_identity(context, contender, seed)
+    say = lambda text: context.on_event("said", {"text": text})  # noqa: E731
+    checkpoints = FolderCheckpoints(folder.with_name(f".{folder.name}.checkpoints"), identity, say)
+    if _is_reusable(context, folder, identity):
+        context.on_event("kept", {"contender": contender.name, "seed": seed})
+        checkpoints.clear()  # of a run that ended between the fit and this line
+        return folder
+    context.on_event("fit", {"contender": contender.name, "seed": seed, "regime": contender.regime})
+    facts: dict[str, Any] = {}
+    started, context.activation_cache.shared_seconds = time.monotonic(), 0.0
+    predictor = _fit_predictor(context, contender, seed, checkpoints, facts)
+    # as if alone: before a stop, now, and what another contender had computed for this one
+    facts["seconds"] = (
+        max(facts.get("seconds", 0.0), time.monotonic() - started) + context.activation_cache.shared_seconds
+    )
+    about = {
+        "kind": "fit",
+        "identity": identity,
+        "contender": contender.name,
+        "regime": contender.regime,
+        "base": make_name_portable(contender.base) if contender.base else None,
+        "seed": seed,
+        "loratory": __version__,
+    }
+    _write_fit(context, folder, predictor, about, {"options": _options_as_written(contender), "facts": facts})
+    checkpoints.clear()
+    return folder
+
+
+def _options_as_written(contender: Contender) -> dict[str, Any]:
+    """As they were asked for; of a file its name, for where it lay is this machine's matter."""
+    options: dict[str, Any] = contender.options.model_dump(mode="json")
+    return options | ({"prompt": Path(options["prompt"]).name} if options.get("prompt") else {})
+
+
+def _is_reusable(context: RunContext, folder: Path, identity: str) -> bool:
+    manifest = read_manifest(folder)
+    if not manifest or manifest.get("identity") != identity:
+        return False
+    try:
+        verify_artifact(folder)
+    except ArtifactError as problem:
+        where = f" ({problem.where})" if problem.where else ""
+        context.on_event("said", {"text": f"{folder} is damaged and is made again: {problem.problem}{where}"})
+        return False
+    return True
+
+
+def _write_fit(
+    context: RunContext, folder: Path, predictor: Predictor, about: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
+    predictor, point = fit_operating_point(context, predictor)
+    validation = predict_and_score(predictor, context.train_set.validation, run_locally)
+    size = predictor.count_parameters()
+    facts = {**facts, "facts": {**facts["facts"], **({"operating": point} if point else {})}}
+    fit = {**about, **facts, "parameters": {"trained": size.trained, "total": size.total}}
+    with stage_artifact(folder, about) as part:
+        predictor_files.save_predictor(part, predictor)
+        write_predictions(part / "validation.parquet", validation)
+        (part / "fit.json").write_text(to_json(fit), encoding="utf-8")
+
+
+def _fit_predictor(
+    run_context: RunContext, contender: Contender, seed: int, checkpoints: FolderCheckpoints, facts: dict[str, Any]
+) -> Predictor:
+    if run_context.should_stop():
+        raise RunInterrupted("stopped; what is finished is kept, and the same command goes on from there")
+
+    def report(event: str, values: Mapping[str, Any]) -> None:
+        if event == "fitted":
+            facts.update(values)
+        run_context.on_event(event, {"contender": contender.name, "seed": seed, **values})
+
+    context = FitContext(
+        seed=derive_seed(run_context.spec.training.seed, seed),
+        run=run_locally,
+        checkpoints=checkpoints,
+        report=report,
+        activations=run_context.activation_cache,
+        training=run_context.training,
+        should_stop=run_context.should_stop,
+        device=run_context.device,
+    )
+    start = run_context.pool.get_base(contender.base) if contender.base else None
+    predictor: Predictor = contender.options.fit(run_context.split.task, run_context.train_set, start, context)
+    return predictor

@@ -1,0 +1,46 @@
+"""`loratory train`: fit contenders without reading the test set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from loratory.errors import LoratoryError
+from loratory.experiment.events import EventListener, catch_interrupts
+from loratory.experiment.run import RunPaths, open_run_context, select_contenders
+from loratory.experiment.run_context import FittedContender, RunContext, read_outcome
+from loratory.experiment.steps import fit, preflight
+from loratory.specs.spec import Spec
+
+
+def train_contenders(
+    spec: Spec, paths: RunPaths, names: Sequence[str], on_event: EventListener
+) -> list[dict[str, Any]]:
+    """Fit the named contenders (all when none is named); a row each: contender, score on validation, folder.
+
+    One that cannot be fitted does not keep the others from it; raises LoratoryError when none could be, and Stopped.
+    """
+    contenders = select_contenders(spec, names)
+    rows = []
+    failures: dict[str, LoratoryError] = {}
+    with paths.lock(), catch_interrupts() as stopping:
+        context = open_run_context(spec, paths, on_event, stopping)
+        for number, contender in enumerate(contenders, 1):
+            on_event("contender", {"contender": contender.name, "number": number, "of": len(contenders)})
+            with fit.isolate_failure(on_event, contender.name, failures):
+                rows.append(_result_row(context, fit.fit_contender(context, contender)))
+    if not rows:
+        preflight.raise_problems(failures)
+    return rows
+
+
+def _result_row(context: RunContext, fitted: FittedContender) -> dict[str, Any]:
+    task, folder = context.split.task, fitted.folders[fitted.shipped_seed]
+    scores = task.summarise(read_outcome(folder, "validation.parquet").sum_counts())
+    return {
+        "contender": fitted.contender.name,
+        "headline": task.headline,
+        "score": scores[task.headline],
+        "scores": {k: v for k, v in scores.items() if "/" not in k},
+        "folder": str(folder),
+    }

@@ -1,1 +1,0 @@
-"""What a person asks for, composed of the layers to the left."""

@@ -1,0 +1,1 @@
+"""Foreign folders, checked from their headers before anything is allocated."""

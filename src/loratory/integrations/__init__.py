@@ -1,0 +1,1 @@
+"""Foreign products, one folder each."""

@@ -1,0 +1,1 @@
+"""The router of vLLM: its layouts, its names and what it discovers in a folder."""

@@ -1,0 +1,85 @@
+"""Prompts are files: a version, what the system says, and how an input is put; named by a digest of what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Self
+
+import yaml
+
+from loratory.artifacts.manifests import digest_of
+from loratory.artifacts.untrusted_files import describe_irregular_file
+from loratory.errors import SpecError
+from loratory.specs.yaml_files import parse_yaml_value
+
+PROMPT_FIELDS = ("version", "system", "user")
+Message = dict[str, str]  # role, content
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Texts with {gaps}: {labels}, {names}, {schema} in `system` and `user`, {text} in `user`."""
+
+    version: str
+    system: str
+    user: str
+
+    @property
+    def digest(self) -> str:
+        return digest_of(asdict(self))[:16]
+
+    @classmethod
+    def load(cls, file: str | None, template_name: str) -> Self:
+        """From a YAML file, or the one that belongs to a wording; raises SpecError."""
+        if file is None:
+            text = (resources.files("loratory.predictors") / "default_prompts" / f"{template_name}.yaml").read_text(
+                encoding="utf-8"
+            )
+        else:
+            try:
+                if (kind := describe_irregular_file(Path(file))) is not None:
+                    raise SpecError(f"the prompt is {kind}", where=file, allowed="a YAML file")
+                text = Path(file).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as problem:
+                raise SpecError("the prompt cannot be read", where=file, remedy="check the path after prompt:") from (
+                    problem
+                )
+        return cls.parse(text, file or template_name)
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> Self:
+        """From YAML, which stands at `where`; raises SpecError."""
+        try:
+            values = parse_yaml_value(text)
+        except yaml.YAMLError as problem:
+            raise SpecError("the prompt is no YAML", where=where, remedy=str(problem).splitlines()[0]) from problem
+        if not isinstance(values, dict) or set(values) != set(PROMPT_FIELDS):
+            raise SpecError(
+                "a prompt has exactly three fields",
+                where=where,
+                allowed=", ".join(PROMPT_FIELDS),
+                remedy="see docs/spec.md",
+            )
+        prompt = cls(*(str(values[name]).strip() for name in PROMPT_FIELDS))
+        if "{text}" not in prompt.user:
+            raise SpecError("the prompt does not say where the text goes", where=f"{where}: user", allowed="{text}")
+        return prompt
+
+    def fill(self, gaps: Mapping[str, str], text: str) -> list[Message]:
+        """Messages. Only known gaps are filled, so that braces of JSON stand; what is filled in is not searched."""
+        messages = []
+        for role, form in (("system", self.system), ("user", self.user)):
+            parts = form.split("{text}")
+            for name, value in gaps.items():
+                parts = [part.replace(f"{{{name}}}", value) for part in parts]
+            content = text.join(parts)
+            if content or role == "user":
+                messages.append({"role": role, "content": content})
+        return messages
+
+    def save(self, file: Path) -> None:
+        """As YAML that `load` reads."""
+        file.write_text(yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")

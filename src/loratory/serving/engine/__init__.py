@@ -1,0 +1,1 @@
+"""Requests to answers: workers, the scheduler, the fallback chain, metrics."""

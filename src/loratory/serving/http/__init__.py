@@ -1,0 +1,1 @@
+"""The server: middleware, authentication, routes and their OpenAPI document."""

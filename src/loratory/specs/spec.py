@@ -1,0 +1,242 @@
+"""The frame of the YAML. Task and regime classes are passed in, so that new ones need no change here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from loratory.errors import SpecError, format_value, suggest_nearest
+from loratory.specs.data import DataSpec
+from loratory.specs.evidence import EvidenceSpec, GateSpec
+from loratory.specs.operating_point import OperatingSpec
+from loratory.specs.parser import SpecParser
+from loratory.specs.serve import ServeSpec
+from loratory.specs.stress import StressSpec
+from loratory.specs.training import TrainingSpec
+from loratory.specs.yaml_lines import KeyPath as KeyPath
+
+SECTIONS = ("name", "task", "data", "base", "ladder", "training", "operating", "evidence", "stress", "gate", "serve")
+REQUIRED_KEYS = {"name": "name: my-task", "data": "data: {path: examples.csv}", "ladder": "ladder: [tfidf, head, lora]"}
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME_RULE = "letters, digits, dots, dashes and underscores, 64 at most, a letter or digit first"
+DEFAULT_BASE = "minilm"
+MAJORITY = "majority"  # the regime that every ladder begins with: what must be beaten before anything was learnt
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One row of the ladder: a regime with its options, and the base it starts from (None: nothing)."""
+
+    name: str
+    regime: str
+    options: Any
+    base: str | None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A parsed YAML. `folder` is what relative paths in it start from."""
+
+    name: str
+    task: Any
+    data: DataSpec
+    ladder: tuple[Contender, ...]
+    folder: Path
+    base: str = DEFAULT_BASE
+    training: TrainingSpec = field(default_factory=TrainingSpec)
+    evidence: EvidenceSpec = field(default_factory=EvidenceSpec)
+    gate: GateSpec | None = None
+    operating: OperatingSpec | None = None
+    stress: StressSpec | None = None
+    serve: ServeSpec | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every value, given or left out, as plain data that parses to the same spec."""
+        data = self.data.model_dump(mode="json")
+        columns = data.pop("columns")
+        ladder = [
+            {c.name: {"regime": c.regime, **({"base": c.base} if c.base else {}), **c.options.model_dump(mode="json")}}
+            for c in self.ladder
+        ]
+        facts = {
+            "name": self.name,
+            "task": self.task.model_dump(mode="json"),
+            "data": {**data, **columns},
+            "base": self.base,
+            "ladder": ladder,
+            "training": self.training.model_dump(mode="json"),
+            "evidence": self.evidence.model_dump(mode="json"),
+        }
+        asked = {"operating": self.operating, "stress": self.stress, "gate": self.gate, "serve": self.serve}
+        return facts | {key: spec.model_dump(mode="json") for key, spec in asked.items() if spec}
+
+
+def parse_spec(values: Mapping[str, Any], parser: SpecParser, folder: Path) -> Spec:
+    """A spec from plain values; every mistake is a SpecError before any weight is loaded."""
+    parser.check_keys(values, (*SECTIONS, *parser.regimes), ())
+    for key, example in REQUIRED_KEYS.items():
+        if values.get(key) is None:
+            raise SpecError(f"{key!r} is missing", where=parser.locate((key,)), remedy=f"add {example}")
+    task, columns = _parse_task(values.get("task"), parser)
+    spec = Spec(
+        _parse_name(values["name"], ("name",), parser),
+        task,
+        _parse_data(values["data"], columns, parser),
+        (),
+        folder,
+        parser.require_text(values.get("base", DEFAULT_BASE), ("base",)),
+        parser.validate_model(TrainingSpec, values.get("training"), ("training",)),
+        parser.validate_model(EvidenceSpec, values.get("evidence"), ("evidence",)),
+        _parse_optional(GateSpec, "gate", values, parser),
+        _parse_optional(OperatingSpec, "operating", values, parser),
+        _parse_optional(StressSpec, "stress", values, parser),
+        _parse_optional(ServeSpec, "serve", values, parser),
+    )
+    for regime in parser.regimes:  # by itself first, so that the error names its own line
+        if values.get(regime) is not None:
+            parser.validate_model(parser.find_regime(regime, parser.locate((regime,))), values[regime], (regime,))
+    spec = replace(spec, data=_fill_calibration_share(spec, parser), ladder=_parse_ladder(values, spec, parser))
+    _check_serving(spec, parser)
+    return spec
+
+
+def _fill_calibration_share(spec: Spec, parser: SpecParser) -> DataSpec:
+    """The data options with a calibration part where something uses it."""
+    try:
+        return spec.data.with_calibration_share(spec.operating is not None)
+    except ValueError:
+        raise SpecError(
+            "test + validation leave less than 0.1 for train beside the 0.1 of calibration that operating: uses",
+            where=parser.locate(("data", "split")),
+            remedy="lower test or validation, or say calibration: 0.05",
+        ) from None
+
+
+def _check_serving(spec: Spec, parser: SpecParser) -> None:
+    """Who is to answer stands in the ladder."""
+    serve, names = spec.serve or ServeSpec(), [contender.name for contender in spec.ladder]
+    for key, given in (("contender", [serve.contender] if serve.contender else []), ("fallback", serve.fallback)):
+        for name in given:
+            if name not in names:
+                raise SpecError(
+                    f"{name!r} is no contender of the ladder{suggest_nearest(name, names)}",
+                    where=parser.locate(("serve", key)),
+                    allowed=", ".join(names),
+                )
+
+
+def _parse_optional(cls: type[Any], key: str, values: Mapping[str, Any], parser: SpecParser) -> Any:
+    return parser.validate_model(cls, values[key], (key,)) if values.get(key) is not None else None
+
+
+def _parse_name(value: Any, path: KeyPath, parser: SpecParser) -> str:
+    if not NAME_PATTERN.fullmatch(parser.require_text(value, path)):
+        raise SpecError(
+            f"{format_value(value)} is no name",
+            where=parser.locate(path),
+            allowed=NAME_RULE,
+        )
+    return str(value)
+
+
+def _parse_task(values: Any, parser: SpecParser) -> tuple[Any, Sequence[str]]:
+    values = parser.require_mapping(values, ("task",), "{kind: classify}")
+    path: KeyPath = ("task", "kind")
+    cls = parser.find_task(parser.require_text(values.get("kind", "classify"), path), parser.locate(path))
+    return parser.validate_model(cls, values, ("task",)), tuple(cls.columns)
+
+
+def _parse_data(values: Any, columns: Sequence[str], parser: SpecParser) -> DataSpec:
+    """The task's columns stand beside the options in the YAML; here they move into `columns`."""
+    values = parser.require_mapping(
+        {"path": values} if isinstance(values, str) else values, ("data",), "{path: examples.csv}"
+    )
+    options = [key for key in DataSpec.model_fields if key != "columns"]
+    parser.check_keys(values, (*options, *columns, "columns"), ("data",))
+    given = parser.require_mapping(values.get("columns"), ("data", "columns"), "task column -> column in the file")
+    beside = {key: value for key, value in values.items() if key in columns}
+    parser.check_keys(given, columns, ("data", "columns"))
+    for key, value in beside.items():
+        parser.require_text(value, ("data", key))
+    rest = {key: value for key, value in values.items() if key in options}
+    return parser.validate_model(DataSpec, {**rest, "columns": {**given, **beside}}, ("data",))
+
+
+def _parse_ladder(values: Mapping[str, Any], spec: Spec, parser: SpecParser) -> tuple[Contender, ...]:
+    rows = values["ladder"]
+    if not isinstance(rows, list) or not rows:
+        raise SpecError(
+            "the ladder is empty" if not rows else f"{format_value(rows)} is no list of contenders",
+            where=parser.locate(("ladder",)),
+            allowed=f"a list of {', '.join(parser.regimes)}, or of name: {{regime: ..., options}}",
+            remedy=REQUIRED_KEYS["ladder"],
+        )
+    made: dict[str, Contender] = {}
+    for i, row in enumerate(rows):
+        name, own = _parse_row(row, ("ladder", i), parser)
+        if name in made:
+            raise SpecError(
+                f"two contenders are called {name!r}",
+                where=parser.locate(("ladder", i)),
+                remedy=f"give one another name: {name}-2: {{regime: {made[name].regime}}}",
+            )
+        made[name] = _parse_contender(name, own, ("ladder", i, name), values, parser, spec)
+    return _begin_with_majority(made, values, spec, parser)
+
+
+def _begin_with_majority(
+    contenders: Mapping[str, Contender], values: Mapping[str, Any], spec: Spec, parser: SpecParser
+) -> tuple[Contender, ...]:
+    """The ladder with the contender that learns nothing in front, whether or not the spec lists it."""
+    listed = next((one for one in contenders.values() if one.regime == MAJORITY), None)
+    if listed is None and MAJORITY in contenders:
+        raise SpecError(
+            f"{MAJORITY!r} is the name of the contender that every ladder begins with",
+            where=parser.locate(("ladder",)),
+            remedy=f"give yours another name: my-{MAJORITY}: {{regime: {contenders[MAJORITY].regime}}}",
+        )
+    first = listed or _parse_contender(MAJORITY, None, ("ladder",), values, parser, spec)
+    return (first, *(one for one in contenders.values() if one is not first))
+
+
+def _parse_row(row: Any, path: KeyPath, parser: SpecParser) -> tuple[str, Any]:
+    if not isinstance(row, (str, Mapping)) or (isinstance(row, Mapping) and len(row) != 1):
+        raise SpecError(
+            f"{format_value(row)} is no contender",
+            where=parser.locate(path),
+            allowed="a regime's name, or name: {regime: ..., options}",
+            remedy="indent a contender's options below its name" if isinstance(row, Mapping) else "",
+        )
+    name, own = (row, None) if isinstance(row, str) else next(iter(row.items()))
+    return _parse_name(name, path, parser), own
+
+
+def _parse_contender(
+    name: str, own_options: Any, path: KeyPath, values: Mapping[str, Any], parser: SpecParser, spec: Spec
+) -> Contender:
+    options = dict(parser.require_mapping(own_options, path, "{regime: ..., options}"))
+    regime = parser.require_text(options.pop("regime", name), (*path, "regime"))
+    base = options.pop("base", None)
+    cls = _find_regime(name, regime, path, parser)
+    if base is not None and cls.starts == ("nothing",):
+        raise SpecError(
+            f"{regime} starts from nothing, so it takes no base",
+            where=parser.locate((*path, "base")),
+            remedy="remove it",
+        )
+    made = parser.validate_model(cls, {**(values.get(regime) or {}), **options}, path)
+    start = spec.base if base is None else parser.require_text(base, (*path, "base"))
+    return Contender(name, regime, made, None if cls.starts == ("nothing",) else start)
+
+
+def _find_regime(name: str, regime: str, path: KeyPath, parser: SpecParser) -> Any:
+    if regime != name:
+        return parser.find_regime(regime, parser.locate((*path, "regime")))
+    try:
+        return parser.find_regime(regime, parser.locate(path))
+    except SpecError as problem:
+        remedy = f"correct it, or say which it is: {name}: {{regime: lora}}"
+        raise SpecError(problem.problem, where=problem.where, allowed=problem.allowed, remedy=remedy) from None

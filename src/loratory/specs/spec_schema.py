@@ -1,0 +1,147 @@
+"""One JSON Schema of the spec, for editors: the frame, with the tasks and regimes that are installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from loratory.specs.data import DataSpec
+from loratory.specs.evidence import EvidenceSpec, GateSpec
+from loratory.specs.operating_point import OperatingSpec
+from loratory.specs.serve import ServeSpec
+from loratory.specs.spec import DEFAULT_BASE, NAME_PATTERN
+from loratory.specs.stress import StressSpec
+from loratory.specs.training import TrainingSpec
+
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+MODEL_REFERENCE = "#/$defs/{model}"
+SECTION_HELP = {
+    "name": "name of the run: its folder is runs/<name>",
+    "task": "the contract: what a right answer is",
+    "data": "where the examples are and how they are split",
+    "base": "the default start: minilm (embedded), a folder (relative to the spec) or a hub id",
+    "ladder": "the contenders, simplest first: a regime's name, or name: {regime: ..., base: ..., options}",
+    "training": "the budget that every trained regime shares",
+    "operating": "what is done to a classifier's probabilities before it answers",
+    "evidence": "how figures become a verdict",
+    "stress": "harmless changes of the texts, by which answers should not change; left out: none",
+    "gate": "what must hold before anything may be called fit for use",
+    "serve": "who answers when the run is served; left out: the recommended contender alone",
+}
+
+
+@dataclass(frozen=True)
+class KnownClasses:
+    """The classes that a spec may name."""
+
+    tasks: Mapping[str, Any]
+    regimes: Mapping[str, Any]
+
+
+def build_spec_schema(known: KnownClasses) -> dict[str, Any]:
+    """The schema of a whole spec, draft 2020-12."""
+    definitions: dict[str, Any] = {}
+    made = {
+        "name": {"type": "string", "pattern": f"^{NAME_PATTERN.pattern}$"},
+        "task": _build_any_of(known.tasks, definitions),
+        "data": _build_data_section(known.tasks, definitions),
+        "base": {"type": "string", "default": DEFAULT_BASE},
+        "ladder": {"type": "array", "minItems": 1, "items": _build_ladder_row(known.regimes, definitions)},
+        "training": _add_model(TrainingSpec, definitions),
+        "operating": _add_model(OperatingSpec, definitions),
+        "evidence": _add_model(EvidenceSpec, definitions),
+        "stress": _add_model(StressSpec, definitions),
+        "gate": _add_model(GateSpec, definitions),
+        "serve": _add_model(ServeSpec, definitions),
+    }
+    sections = {key: {"description": SECTION_HELP[key], **value} for key, value in made.items()}
+    options = {
+        name: {"description": f"options that every {name} on the ladder shares", **_add_model(cls, definitions)}
+        for name, cls in known.regimes.items()
+    }
+    return {
+        "$schema": SCHEMA_DIALECT,
+        "title": "loratory spec",
+        "type": "object",
+        "properties": {**sections, **{key: _allow_null(value) for key, value in options.items()}},
+        "required": ["name", "data", "ladder"],
+        "additionalProperties": False,
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _add_model(cls: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
+    made = cls.model_json_schema(ref_template=MODEL_REFERENCE)
+    definitions.update(made.pop("$defs", {}))
+    definitions[cls.__name__] = made
+    return {"$ref": MODEL_REFERENCE.format(model=cls.__name__)}
+
+
+def _allow_null(section: dict[str, Any]) -> dict[str, Any]:
+    """A section whose every line is commented out holds null."""
+    about = section.pop("description")
+    return {"description": about, "anyOf": [section, {"type": "null"}]}
+
+
+def _build_any_of(classes: Mapping[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [_add_model(cls, definitions) for cls in classes.values()]}
+
+
+def _build_data_section(tasks: Mapping[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """The options of `data:` with the columns of every task beside them; a path alone will do."""
+    _add_model(DataSpec, definitions)
+    columns = {name: column for cls in tasks.values() for name, column in cls.columns.items()}
+    definitions["DataSpec"]["properties"] |= {
+        name: {"type": "string", "description": f"column of the file: {column.help}"}
+        for name, column in columns.items()
+    }
+    return {"anyOf": [{"type": "string"}, {"$ref": MODEL_REFERENCE.format(model="DataSpec")}]}
+
+
+def _build_ladder_row(regimes: Mapping[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A contender: the name of a regime, or one name with a mapping of regime, base and that regime's options."""
+    for name, cls in regimes.items():
+        _add_model(cls, definitions)
+        definitions[f"{cls.__name__}Contender"] = _build_contender(name, cls, definitions[cls.__name__])
+    chosen = [_build_regime_condition(name, cls) for name, cls in regimes.items()]
+    named = {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "properties": {
+            name: {
+                "if": {"required": ["regime"]},
+                "then": {"allOf": chosen},
+                "else": {"$ref": MODEL_REFERENCE.format(model=f"{cls.__name__}Contender")},
+            }
+            for name, cls in regimes.items()
+        },
+        "additionalProperties": {
+            "type": "object",
+            "required": ["regime"],
+            "properties": {"regime": {"enum": list(regimes)}},
+            "allOf": chosen,
+        },
+    }
+    return {"anyOf": [{"enum": list(regimes)}, named]}
+
+
+def _build_regime_condition(name: str, cls: Any) -> dict[str, Any]:
+    return {
+        "if": {"properties": {"regime": {"const": name}}, "required": ["regime"]},
+        "then": {"$ref": MODEL_REFERENCE.format(model=f"{cls.__name__}Contender")},
+    }
+
+
+def _build_contender(name: str, cls: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    starts: Sequence[str] = cls.starts
+    base = {} if tuple(starts) == ("nothing",) else {"base": {"type": "string", "description": SECTION_HELP["base"]}}
+    return {
+        "type": ["object", "null"],
+        "title": f"a {name} contender",
+        "properties": {"regime": {"const": name}, **base, **options.get("properties", {})},
+        "additionalProperties": False,
+    }

@@ -1,0 +1,253 @@
+"""Teach a causal model to write an answer: the loss is on the answer's tokens alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from loratory.backbones.forward.torch_backbone import MAX_BATCH_TOKENS, TorchBackbone, batch_by_length
+from loratory.errors import DataError, UnsupportedTask, is_out_of_memory
+from loratory.predictors.decoder import Decoder
+from loratory.protocols import (
+    JSON,
+    Example,
+    FitContext,
+    Labelled,
+    Network,
+    Scores,
+    TokenIds,
+    TrainSet,
+    predict_and_score,
+)
+from loratory.specs.training import LossSpec
+from loratory.training.batching import build_epoch_batches
+from loratory.training.objectives import compute_class_weights
+from loratory.training.trainable_backbones import TrainableBackbone
+from loratory.training.training_loop import TrainingJob, train
+
+PACKING_TOLERANCE = 1e-4  # of losses in float32, packed and not
+PREVIEW_EXAMPLES = 2  # examples whose tokens are shown before a fit
+
+
+@dataclass(frozen=True)
+class SftExample:
+    """A prompt with the answer behind it; the last `answered` ids carry the loss."""
+
+    ids: TokenIds
+    loss_tokens: int
+
+
+def build_sft_examples(
+    decoder: Decoder, examples: Sequence[Example], max_tokens: int | None = None
+) -> list[SftExample]:
+    """What is learnt from; raises one DataError for all examples that do not fit or take more than `most` tokens."""
+    made, long = [], []
+    room = min(max_tokens or decoder.context_length, decoder.context_length)
+    for example in examples:
+        written = decoder.encode_answer(example)
+        try:
+            page = SftExample((*decoder.encode_prompt(example.input), *written), len(written))
+        except UnsupportedTask:  # not one token fits behind it
+            long.append((decoder.count_needed_tokens(example), example.origin))
+            continue
+        if len(page.ids) > room and not decoder.template.truncates:
+            long.append((len(page.ids), example.origin))
+        made.append(page)
+    if long:
+        raise _build_length_error(decoder, long, max_tokens)
+    return made
+
+
+def _build_length_error(decoder: Decoder, long: Sequence[tuple[int, str]], max_tokens: int | None) -> DataError:
+    """Of (tokens, origin) of every example that is too long: told of the longest."""
+    backbone: Any = decoder.network.backbone
+    needed, where = max(long, key=lambda one: one[0])
+    reads = int(backbone.tokenizer.max_length)
+    others = f", the longest of {len(long):,} examples that are too long" if len(long) > 1 else ""
+    raised = (
+        f"set training: max_tokens: {needed}"
+        if needed <= reads
+        else f"choose a base that reads more than {reads:,} tokens"
+    )
+    return DataError(
+        f"prompt and answer take {needed:,} tokens{others}",
+        where=where,
+        allowed=f"at most {min(max_tokens or reads, reads):,} tokens, so that no answer is cut; {backbone.name} "
+        f"reads {reads:,}",
+        remedy=f"{raised}, or shorten or remove {'these examples' if len(long) > 1 else 'this example'}",
+    )
+
+
+def compute_answer_losses(
+    states: Tensor, starts: Sequence[int], batch: Sequence[SftExample], lm_head: Any, loss: LossSpec
+) -> Tensor:
+    """Mean cross-entropy over each answer's tokens, float[B], from final states float[N, D].
+
+    `starts` says where in the states each page begins. focal_gamma weighs the mean by (1 - p)^gamma with p the
+    probability of the whole answer (Lin et al. 2017, eq. 4).
+    """
+    rows = torch.tensor([row for row, page in enumerate(batch) for _ in range(page.loss_tokens)], device=states.device)
+    before = [
+        start + len(page.ids) - page.loss_tokens - 1 + k
+        for start, page in zip(starts, batch, strict=True)
+        for k in range(page.loss_tokens)
+    ]
+    wanted = torch.tensor([token for page in batch for token in page.ids[-page.loss_tokens :]], device=states.device)
+    logits = lm_head(states[torch.tensor(before, device=states.device)]).float()
+    each = cross_entropy(logits, wanted, reduction="none", label_smoothing=loss.label_smoothing)
+    counts = torch.tensor([page.loss_tokens for page in batch], device=states.device, dtype=each.dtype)
+    mean = each.new_zeros(len(batch)).index_add(0, rows, each) / counts
+    if not loss.focal_gamma:
+        return mean
+    exact = cross_entropy(logits, wanted, reduction="none") if loss.label_smoothing else each
+    right = (-each.new_zeros(len(batch)).index_add(0, rows, exact)).exp()
+    return (1 - right).clamp_min(1e-6).pow(loss.focal_gamma) * mean
+
+
+def compute_example_losses(
+    backbone: TrainableBackbone, batch: Sequence[SftExample], loss: LossSpec, packed: bool, grad: bool = True
+) -> Tensor:
+    """The loss of each page, float[B]: padded side by side, or packed one behind another."""
+    rows = [page.ids for page in batch]
+    if packed:
+        starts = list(accumulate((len(row) for row in rows[:-1]), initial=0))
+        return compute_answer_losses(backbone.forward_packed(rows, grad), starts, batch, backbone.lm_head, loss)
+    states, _ = backbone.forward(rows, grad)
+    width = states.shape[1]
+    return compute_answer_losses(
+        states.flatten(0, 1), range(0, width * len(batch), width), batch, backbone.lm_head, loss
+    )
+
+
+def supports_packing(backbone: TorchBackbone, batch: Sequence[SftExample]) -> bool:
+    """Whether the architecture keeps packed pages apart: their losses are those of pages side by side, in float32."""
+    live = TrainableBackbone(backbone)
+    with torch.no_grad():
+        try:
+            apart, packed = (compute_example_losses(live, batch, LossSpec(), way, grad=False) for way in (False, True))
+        except (RuntimeError, TypeError, ValueError) as problem:
+            if is_out_of_memory(problem):
+                raise
+            return False
+    return torch.allclose(apart, packed, rtol=PACKING_TOLERANCE, atol=PACKING_TOLERANCE)
+
+
+def check_packing(backbone: TorchBackbone, batch: Sequence[SftExample]) -> None:
+    """Raise UnsupportedTask where the architecture does not keep packed pages apart."""
+    if not supports_packing(backbone, batch):
+        raise UnsupportedTask(
+            f"{backbone.name} does not keep packed rows apart: packed examples have another loss than the same "
+            "ones apart",
+            where="training: packing",
+            remedy="set training: packing: off",
+        )
+
+
+def report_preview(decoder: Decoder, examples: Sequence[SftExample], context: FitContext) -> None:
+    """The pre-flight look: the first examples with what carries loss, as the model will see them."""
+    backbone: Any = decoder.network.backbone
+    read = backbone.tokenizer.tokenizer.decode
+    for page in examples[:PREVIEW_EXAMPLES]:
+        start = len(page.ids) - page.loss_tokens
+        context.report("preflight", {"prompt": read(page.ids[:start]), "learnt": read(page.ids[start:])})
+
+
+def check_target(decoder: Decoder, sft_example: SftExample, example: Example) -> None:
+    """Raise DataError where the tokenizer does not give the answer of this page back."""
+    backbone: Any = decoder.network.backbone
+    target = decoder.template.render_target(decoder.task, example.answer)
+    told = backbone.tokenizer.tokenizer.decode(sft_example.ids[-sft_example.loss_tokens : -1])
+    if told.strip() != decoder.chat.escape_special_tokens(target).strip():
+        raise DataError(
+            f"the tokenizer does not give an answer back: {target!r} became {told!r}",
+            where=backbone.name,
+            allowed="a tokenizer that decodes what it has encoded",
+            remedy="choose another base",
+        )
+
+
+def train_causal(
+    train_set: TrainSet,
+    start: Decoder,
+    backbone: TrainableBackbone,
+    learning_rate: float,
+    loss: LossSpec,
+    context: FitContext,
+) -> tuple[Decoder, dict[str, JSON]]:
+    """Train what `live` has to learn; `start` says how the task is put. The predictor returned is frozen."""
+    parameters = backbone.trainable_parameters() | (backbone.lm_head_parameters() if backbone.full_finetuning else {})
+    learned = sum(p.numel() for p in parameters.values())
+    now = replace(start, network=Network(backbone), trained_parameters=learned)
+    longest = min(context.training.max_tokens, backbone.tokenizer.max_length)
+    material = build_sft_examples(now, train_set.train, longest)
+    report_preview(now, material, context)
+    check_target(now, material[0], train_set.train[0])
+    packed = context.training.packing == "on"
+    if packed:
+        check_packing(backbone.backbone, material[:4])
+
+    def losses(indices: Sequence[int]) -> Tensor:
+        return compute_example_losses(backbone, [material[i] for i in indices], loss, packed)
+
+    headline, score = _build_validation_score(now, train_set, backbone, longest, context)
+    course = TrainingJob(
+        parameters=parameters,
+        losses=losses,
+        weights=_compute_example_weights(now.task, train_set, material, loss),
+        headline=headline,
+        epochs=context.training.epochs,
+        learning_rate=lambda name: learning_rate,
+        batches=lambda epoch: build_epoch_batches(
+            [len(p.ids) for p in material], context.training, context.seed, epoch
+        ),
+        score=score,
+    )
+    facts = train(course, context) | {"product": backbone.compute_config.product, "prompt": now.prompt.digest}
+    if backbone.full_finetuning:
+        return replace(now, network=Network(backbone.to_frozen_backbone()), owns_backbone=True), facts
+    return replace(now, network=Network(backbone.backbone, backbone.extract_adapter())), facts
+
+
+def _compute_example_weights(task: Any, train_set: TrainSet, examples: Sequence[SftExample], loss: LossSpec) -> Tensor:
+    """An example weighs as many tokens as its answer has, times its own weight and that of its label."""
+    own = torch.tensor([e.weight * p.loss_tokens for e, p in zip(train_set.train, examples, strict=True)])
+    if not isinstance(task, Labelled):
+        return own.float()
+    targets = torch.tensor([(task.labels or ()).index(task.label_of(e.answer)) for e in train_set.train])
+    return (compute_class_weights(targets, task.labels or (), loss)[targets] * own).float()
+
+
+def _build_validation_score(
+    decoder: Decoder, train_set: TrainSet, backbone: TrainableBackbone, max_tokens: int, context: FitContext
+) -> tuple[str, Callable[[], Scores]]:
+    """What early stopping goes by: the task's headline where answers are scored; where they are drawn, which takes
+    much longer, the mean probability of a validation answer's token (geometric).
+    """
+    task = decoder.task
+    if decoder.choices:
+        return task.headline, lambda: task.summarise(
+            predict_and_score(decoder, train_set.validation, context.run).sum_counts()
+        )
+    held = build_sft_examples(decoder, train_set.validation, max_tokens)
+
+    def likelihood() -> Scores:
+        said = torch.tensor([page.loss_tokens for page in held])
+        with torch.no_grad():
+            found = [
+                (
+                    compute_example_losses(backbone, [held[i] for i in batch], LossSpec(), False, grad=False).cpu(),
+                    said[batch],
+                )
+                for batch in batch_by_length([len(page.ids) for page in held], MAX_BATCH_TOKENS)
+            ]
+        total = sum(float((losses * counts).sum()) for losses, counts in found)
+        return {"likelihood": math.exp(-total / int(said.sum()))}
+
+    return "likelihood", likelihood
