@@ -1,0 +1,108 @@
+"""The words and the protocols (see design/001-protocols.md). Imports neither torch nor transformers.
+
+Shapes in docstrings: B batch, T tokens, D width, L labels, N examples.
+"""
+
+from __future__ import annotations
+
+from loratory.protocols.predictors import (
+    GenerativePredictor,
+    InferencePlan,
+    OodScorer,
+    ParameterCount,
+    Plannable,
+    Predictor,
+)
+from loratory.protocols.regimes import (
+    Activations,
+    CheckpointStore,
+    FitContext,
+    PreflightChecks,
+    Regime,
+    Start,
+    TrainingState,
+    TrainSet,
+)
+from loratory.protocols.requests import (
+    Adapter,
+    Alive,
+    Backbone,
+    BackbonePool,
+    EncodeRequest,
+    GenerateRequest,
+    Generation,
+    InferenceRequest,
+    Network,
+    RequestRunner,
+    Sampling,
+    ScoreRequest,
+    Tokenizer,
+    is_always_alive,
+)
+from loratory.protocols.scoring import ScoredPredictions, predict_and_score, sum_counts
+from loratory.protocols.tasks import Conversational, Decomposable, Labelled, Spanned, Task
+from loratory.protocols.values import (
+    JSON,
+    Answer,
+    Column,
+    Counts,
+    Example,
+    Input,
+    JsonPointer,
+    Offsets,
+    Prediction,
+    Schema,
+    Scores,
+    TokenIds,
+)
+
+__all__ = [
+    "JSON",
+    "Activations",
+    "Adapter",
+    "Alive",
+    "Answer",
+    "Backbone",
+    "BackbonePool",
+    "CheckpointStore",
+    "Column",
+    "Conversational",
+    "Counts",
+    "Decomposable",
+    "EncodeRequest",
+    "Example",
+    "FitContext",
+    "GenerateRequest",
+    "Generation",
+    "GenerativePredictor",
+    "InferencePlan",
+    "InferenceRequest",
+    "Input",
+    "JsonPointer",
+    "Labelled",
+    "Network",
+    "Offsets",
+    "OodScorer",
+    "ParameterCount",
+    "Plannable",
+    "Prediction",
+    "Predictor",
+    "PreflightChecks",
+    "Regime",
+    "RequestRunner",
+    "Sampling",
+    "Schema",
+    "ScoreRequest",
+    "ScoredPredictions",
+    "Scores",
+    "Spanned",
+    "Start",
+    "Task",
+    "TokenIds",
+    "Tokenizer",
+    "TrainSet",
+    "TrainingState",
+    "is_always_alive",
+    "predict_and_score",
+    "sum_counts",
+]

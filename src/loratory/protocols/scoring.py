@@ -1,0 +1,38 @@
+"""What follows from the protocols, for every task and predictor alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from loratory.protocols.predictors import Predictor
+from loratory.protocols.requests import RequestRunner
+from loratory.protocols.values import Counts, Example, Prediction
+
+
+@dataclass(frozen=True)
+class ScoredPredictions:
+    """A predictor's answers to a set of examples, row by row: every figure comes from here."""
+
+    examples: Sequence[Example]
+    predictions: Sequence[Prediction]
+    counts: Sequence[Counts]
+
+    def sum_counts(self) -> Counts:
+        return sum_counts(self.counts)
+
+
+def predict_and_score(predictor: Predictor, examples: Sequence[Example], run: RequestRunner) -> ScoredPredictions:
+    """Predict every example and mark it."""
+    predictions = predictor.predict([example.input for example in examples], run)
+    marks = [predictor.task.score_example(e, p) for e, p in zip(examples, predictions, strict=True)]
+    return ScoredPredictions(examples, predictions, marks)
+
+
+def sum_counts(counts: Iterable[Counts]) -> Counts:
+    """The sum of marks over examples."""
+    sums: dict[str, float] = {}
+    for one in counts:
+        for key, value in one.items():
+            sums[key] = sums.get(key, 0.0) + value
+    return sums
