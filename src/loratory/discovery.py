@@ -9,7 +9,21 @@ from typing import Any
 
 from loratory.errors import SpecError, suggest_nearest
 
-ENTRY_POINT_GROUPS = ("tasks", "regimes", "predictors", "forms", "checks", "perturbations", "recipes")
+ENTRY_POINT_GROUPS = (
+    "tasks",
+    "regimes",
+    "predictors",
+    "prompt_templates",
+    "output_adapters",
+    "objectives",
+    "checks",
+    "perturbations",
+    "exporters",
+    "trackers",
+    "routes",
+    "recipes",
+    "scorers",
+)
 
 
 @cache

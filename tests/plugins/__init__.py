@@ -1,0 +1,1 @@
+"""Extensions of other people: what they need, tried with a package of theirs."""
