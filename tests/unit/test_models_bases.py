@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from loratory.artifacts.verified_files import UnlistedFiles
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool, load_backbone
+from loratory.backbones.pool import TorchBackbonePool, load_backbone
 from loratory.backbones.loading.bases import describe_base, resolve_base
 from loratory.backbones.loading.tokenizers import FastTokenizer
 from loratory.errors import BaseModelError

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from loratory.artifacts.manifests import stage_artifact
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.backbones.loading import base_locations
 from loratory.backbones.loading.base_locations import make_name_portable
 from loratory.errors import BaseModelError

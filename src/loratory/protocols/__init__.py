@@ -28,7 +28,9 @@ from loratory.protocols.requests import (
     Alive,
     Backbone,
     BackbonePool,
+    CausalBackbone,
     EncodeRequest,
+    GeneratedSequence,
     GenerateRequest,
     Generation,
     InferenceRequest,
@@ -36,8 +38,10 @@ from loratory.protocols.requests import (
     RequestRunner,
     Sampling,
     ScoreRequest,
+    SequenceGenerator,
     Tokenizer,
     is_always_alive,
+    require_causal,
 )
 from loratory.protocols.scoring import ScoredPredictions, predict_and_score, sum_counts
 from loratory.protocols.tasks import Conversational, Decomposable, Labelled, Spanned, Task
@@ -64,6 +68,10 @@ __all__ = [
     "Answer",
     "Backbone",
     "BackbonePool",
+    "CausalBackbone",
+    "GeneratedSequence",
+    "SequenceGenerator",
+    "require_causal",
     "CheckpointStore",
     "Column",
     "Conversational",

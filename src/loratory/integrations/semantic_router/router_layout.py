@@ -122,7 +122,7 @@ def _choose_router_task(form: str, task: str | None) -> str:
 
 def list_export_notes(fit: RouterFit) -> list[str]:
     """What whoever exports should know."""
-    backbone: Any = fit.encoder.network.backbone
+    backbone = fit.encoder.network.backbone
     said = []
     if fit.model_type not in ARCHITECTURE_NAMES:
         said.append(
@@ -224,11 +224,11 @@ def max_probability_difference(folder: Path, fit: RouterFit) -> float:
 
     opener = getattr(transformers, OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.auto_class)
     model = opener.from_pretrained(str(folder), trust_remote_code=False, use_safetensors=True).eval()
-    backbone: Any = fit.encoder.network.backbone
+    backbone = fit.encoder.network.backbone
     rows = [
         ids for ids, _ in backbone.tokenizer.encode_batch(_make_probe_texts(fit.output_names), fit.encoder.max_tokens)
     ]
-    network = replace(fit.encoder.network, backbone=backbone.full)
+    network = replace(fit.encoder.network, backbone=backbone.unquantized)
     ours: Sequence[Tensor] = run_locally([EncodeRequest(network, ids) for ids in rows])
     apart = 0.0
     for ids, one in zip(rows, ours, strict=True):

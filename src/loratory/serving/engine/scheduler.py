@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from loratory.errors import DeadlineExceeded
-from loratory.protocols import InferencePlan, Input
+from loratory.protocols import GeneratedSequence, InferencePlan, Input, SequenceGenerator, require_causal
 
 INITIAL_TOKENS_PER_SECOND = 1000.0  # tokens a second that may be written, until some were
 MAX_JOINS_PER_STEP = 4  # jobs that join between two steps: while their prompts are read, nobody's text goes on
@@ -42,7 +42,7 @@ class RunningRequest:
 
     request: SequenceRequest
     inference_plan: InferencePlan
-    sequences: list[Any]
+    sequences: list[GeneratedSequence]
     can_join_batch: bool
 
     @property
@@ -64,7 +64,7 @@ class RunningRequest:
         """What came of it."""
         if not self.request.is_active():
             return self.request, None, DeadlineExceeded()
-        if problem := next((sequence.problem for sequence in self.sequences if sequence.problem), None):
+        if problem := next((sequence.error for sequence in self.sequences if sequence.error), None):
             return self.request, None, problem
         try:
             return (
@@ -85,7 +85,7 @@ class GenerationScheduler:
         self.steps = 0
         self._waiting: deque[SequenceRequest] = deque()
         self._running: list[RunningRequest] = []
-        self._generator: Any = None  # only while something is written: a lane does not hold its backbone
+        self._generator: SequenceGenerator | None = None  # only while something is written: a lane does not hold its backbone
         self._generated_tokens, self._generation_seconds = INITIAL_TOKENS_PER_SECOND, 1.0
 
     @property
@@ -155,7 +155,7 @@ class GenerationScheduler:
     def _start_request(self, queued_request: SequenceRequest) -> RunningRequest:
         asked = queued_request.plan(queued_request.inputs) if queued_request.is_active() else InferencePlan([], list)
         assert asked is not None
-        backbones: list[Any] = [request.network.backbone for request in asked.requests]
+        backbones = [require_causal(request.network.backbone) for request in asked.requests]
         sequences = [
             backbone.create_sequence(one, queued_request.is_active)
             for backbone, one in zip(backbones, asked.requests, strict=True)
@@ -184,7 +184,7 @@ class GenerationScheduler:
         ]
         if not sequences:
             return
-        backbone = sequences[0].request.network.backbone
+        backbone = require_causal(sequences[0].request.network.backbone)
         try:
             self._generator = self._generator or backbone.create_generator()
             backbone.add_sequences(self._generator, sequences, joining)
@@ -200,6 +200,7 @@ class GenerationScheduler:
                     self._prefill([work], joining)
 
     def _decode_step(self) -> None:
+        assert self._generator is not None
         try:
             self._generator.step()
             self.steps += 1
