@@ -11,11 +11,11 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from loratory.backbones.forward.activation_cache import ActivationCache
-from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.causal_backbone import CausalBackbone
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
-from loratory.backbones.pool import load_backbone
+from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.loading.bases import describe_base
+from loratory.backbones.pool import load_backbone
 from loratory.protocols import Adapter, Example, FitContext, TrainSet
 from loratory.specs.training import TrainingSpec
 from loratory.tasks.classify import Classify

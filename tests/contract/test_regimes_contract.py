@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 
 from loratory import discovery
 from loratory.artifacts.manifests import stage_artifact
-from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
+from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError

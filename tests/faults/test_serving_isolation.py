@@ -19,8 +19,8 @@ import pytest
 import torch
 from torch import nn
 
-from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
+from loratory.backbones.forward.execution import run_locally
 from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.output_adapters import OUTPUT_ADAPTERS

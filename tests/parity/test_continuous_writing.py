@@ -17,10 +17,10 @@ import torch
 
 from loratory.backbones.forward import capability_probes
 from loratory.backbones.forward.capability_probes import probe_joining
-from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.causal_backbone import CausalBackbone
-from loratory.backbones.pool import TorchBackbonePool
+from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.generation import generator, token_sequence
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import DeadlineExceeded, UnsupportedTask
 from loratory.protocols import (
     EncodeRequest,
@@ -388,8 +388,11 @@ def test_what_cannot_join_is_written_in_whole_batches(
     way: str, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more: dict[str, Any] = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
-    trunk = load_causal_backbone_from(save_causal_model(tmp_path, "qwen3", use_sliding_window=True, **more) if way == "window"
-                     else save_causal_model(tmp_path, "qwen2"))  # fmt: skip
+    trunk = load_causal_backbone_from(
+        save_causal_model(tmp_path, "qwen3", use_sliding_window=True, **more)
+        if way == "window"
+        else save_causal_model(tmp_path, "qwen2")
+    )
     if way == "untried":
         monkeypatch.setattr(capability_probes, "PROBE_PROMPTS", ())
         trunk.capabilities = replace(trunk.capabilities, joining=False)

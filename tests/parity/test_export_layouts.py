@@ -18,8 +18,8 @@ from torch import Tensor
 
 from loratory.artifacts.manifests import extend_artifact, stage_artifact, verify_artifact
 from loratory.backbones.forward.activation_cache import pool_states
-from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
+from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import UnsupportedTask
 from loratory.exporting import stock_layouts

@@ -17,8 +17,8 @@ import transformers
 from typer.testing import CliRunner
 
 from loratory.artifacts.manifests import extend_artifact, stage_artifact
-from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
+from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.cli import app
 from loratory.errors import ArtifactError

@@ -19,9 +19,9 @@ from torch import Tensor
 from loratory.backbones import adapters
 from loratory.backbones.forward.activation_cache import pool_states
 from loratory.backbones.forward.attention import SHORT_ROW_LIMITS, short_attention, use_short_attention
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.multi_lora import MultiLoraLinear
-from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.errors import ArtifactError, BaseModelError, SpecError
 from loratory.protocols import Adapter, EncodeRequest, Network, TokenIds
 from loratory.regimes.lora import Lora

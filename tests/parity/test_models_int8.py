@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from loratory.artifacts.manifests import digest_of, hash_file
 from loratory.backbones.forward import int8, int8_export
-from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
+from loratory.backbones.forward.execution import run_locally
 from loratory.errors import BaseModelError, LoratoryError, MissingExtra, SpecError
 from loratory.predictors.entailment import Entailment
 from loratory.predictors.heads import PooledHead, TokenHead

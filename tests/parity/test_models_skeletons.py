@@ -11,11 +11,11 @@ import torch
 import transformers
 
 from loratory.backbones.adapters import merge_adapter
-from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
-from loratory.backbones.pool import load_backbone
+from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.loading.bases import describe_base
 from loratory.backbones.meta_backbones import load_meta_backbone
+from loratory.backbones.pool import load_backbone
 from loratory.errors import LoratoryError
 from loratory.protocols import EncodeRequest, Network
 from loratory.regimes.full import Full

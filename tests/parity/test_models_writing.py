@@ -11,8 +11,8 @@ import torch
 import transformers
 
 from loratory.backbones import adapters
-from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.causal_backbone import CausalBackbone
+from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.generation.token_tree import TokenTree
 from loratory.errors import UnsupportedTask
 from loratory.protocols import EncodeRequest, Network, ScoreRequest, TokenIds

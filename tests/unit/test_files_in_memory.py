@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 from loratory.artifacts.manifests import hash_file, open_artifact, stage_artifact, write_manifest
 from loratory.artifacts.verified_files import UnlistedFiles, VerifiedFiles, is_safe_name
 from loratory.backbones import adapters
-from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
-from loratory.backbones.pool import TorchBackbonePool, load_backbone
+from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.loading import model_loader
 from loratory.backbones.loading.bases import describe_base, resolve_base
 from loratory.backbones.loading.weights import read_shapes, read_tensors
+from loratory.backbones.pool import TorchBackbonePool, load_backbone
 from loratory.errors import ArtifactError, BaseModelError
 from loratory.predictors import predictor_files
 from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint

@@ -20,6 +20,7 @@ from loratory.backbones.loading.model_loader import attention_options_of, auto_c
 from loratory.backbones.loading.tokenizers import FastTokenizer
 from loratory.errors import BaseModelError, first_line
 
+
 def load_backbone(base: Base, device: str = "cpu", short_attention: bool = True) -> EncoderBackbone:
     """A base's weights in memory, float32; raises BaseModelError when they do not fit its configuration."""
     keep_freed_memory()

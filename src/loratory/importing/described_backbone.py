@@ -11,9 +11,9 @@ from loratory.artifacts.verified_files import VerifiedFiles
 from loratory.backbones import adapters
 from loratory.backbones.forward.causal_backbone import create_backbone
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
-from loratory.backbones.pool import load_backbone
 from loratory.backbones.loading.bases import describe_base
 from loratory.backbones.loading.weights import read_tensors
+from loratory.backbones.pool import load_backbone
 from loratory.errors import ArtifactError
 from loratory.importing.foreign_classifier import check_answers, check_finite, import_classifier
 from loratory.importing.weight_sources import ModelSources

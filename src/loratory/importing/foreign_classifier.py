@@ -11,11 +11,11 @@ from typing import Any
 from loratory.artifacts.manifests import digest_of
 from loratory.artifacts.verified_files import VerifiedFiles
 from loratory.backbones import adapters
-from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.causal_backbone import create_backbone
-from loratory.backbones.loading.model_loader import max_positions_of, open_model
+from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.loading.bases import Base, describe_base
 from loratory.backbones.loading.model_inspection import check_parameter_count, inspect_model_folder, read_json_object
+from loratory.backbones.loading.model_loader import max_positions_of, open_model
 from loratory.backbones.loading.tokenizers import FastTokenizer
 from loratory.backbones.loading.weights import read_tensors
 from loratory.errors import ArtifactError, UnsupportedTask, first_line, suggest_nearest

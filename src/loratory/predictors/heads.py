@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 
 from loratory.backbones.forward.activation_cache import pool_states
 from loratory.errors import UnsupportedTask
+from loratory.protocols import Backbone
 
 INITIAL_SCALE = 20.0  # where a fit starts; it is learned
 HEAD_WEIGHTS_FILE, HEAD_FACTS_FILE = "head.safetensors", "head.json"  # a head beside its backbone

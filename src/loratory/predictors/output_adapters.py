@@ -20,7 +20,18 @@ from loratory.predictors.heads import (
     make_token_head,
 )
 from loratory.predictors.tag_transitions import BIO, TAG_SCHEMES, TagScheme, parse_labels
-from loratory.protocols import Backbone, Input, Labelled, Offsets, Prediction, Scores, Spanned, Task, TokenIds, Tokenizer
+from loratory.protocols import (
+    Backbone,
+    Input,
+    Labelled,
+    Offsets,
+    Prediction,
+    Scores,
+    Spanned,
+    Task,
+    TokenIds,
+    Tokenizer,
+)
 
 Row = tuple[TokenIds, Offsets]
 OVERLAP_DIVISOR = 4  # a window shares the fourth part of its tokens with the next

@@ -128,7 +128,7 @@ class Backbone(Protocol):
         """The outputs of each request's head, float32."""
 
     def score(self, requests: Sequence[ScoreRequest], alive: Alive = ...) -> list[Tensor]:
-        """Log-probabilities float64[C] of each request's continuations; raises UnsupportedTask where it cannot write."""
+        """Log-probabilities float64[C] of each one's continuations; raises UnsupportedTask where it cannot write."""
 
     def generate(self, requests: Sequence[GenerateRequest], alive: Alive = ...) -> list[Generation]:
         """Text behind each prompt; raises UnsupportedTask where it cannot write, or a schema cannot be held."""
@@ -160,7 +160,7 @@ class GeneratedSequence(Protocol):
     def request(self) -> GenerateRequest: ...
     @property
     def constraint(self) -> Any:
-        """What holds it to a schema, None without one; its `completion` are the tokens of the shortest way to the end."""
+        """What holds it to a schema, None without one; `completion` are the tokens of the shortest way to its end."""
 
     @property
     def is_active(self) -> bool:
@@ -291,8 +291,8 @@ class GenerateRequest:
 class Generation:
     """What was written, its end left out. `text` is all that was heard, and of an abandoned request no more.
 
-    `token_probabilities` are those that the model gave each token, at temperature 1 and without a penalty: with a schema
-    among the tokens that it allows at that place, else among all.
+    `token_probabilities` are those that the model gave each token, at temperature 1 and without a penalty: with a
+    schema among the tokens that it allows at that place, else among all.
     """
 
     ids: TokenIds

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from loratory.backbones.forward.activation_cache import PoolingHead, pool_states
-from loratory.backbones.forward.precision import choose_precision
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone, apply_head
+from loratory.backbones.forward.precision import choose_precision
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import PooledHead
 from loratory.predictors.output_adapters import OUTPUT_ADAPTERS, Row, find_output_adapter_name

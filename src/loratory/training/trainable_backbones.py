@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from loratory.backbones import adapters
 from loratory.backbones.forward import gradient_checkpointing, layer_split
-from loratory.backbones.forward.memory import return_freed_memory
-from loratory.backbones.forward.precision import DTYPES, autocast
 from loratory.backbones.forward.batching import MAX_BATCH_TOKENS, batch_by_length
 from loratory.backbones.forward.causal_backbone import CausalBackbone, create_backbone
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone, apply_head
+from loratory.backbones.forward.memory import return_freed_memory
+from loratory.backbones.forward.precision import DTYPES, autocast
 from loratory.backbones.generation.lm_head import find_lm_head
 from loratory.errors import UnsupportedTask
 from loratory.protocols import (

@@ -88,9 +88,7 @@ class CausalBackbone(EncoderBackbone):
         end = min(request.stop_token_ids)
         with self._grammar_lock:  # the table of all tokens is large: it is made once for each end token
             if end not in self._grammar_compilers:
-                self._grammar_compilers[end] = GrammarCompiler(
-                    self.tokenizer.tokenizer, self.lm_head.vocab_size, end
-                )
+                self._grammar_compilers[end] = GrammarCompiler(self.tokenizer.tokenizer, self.lm_head.vocab_size, end)
         return self._grammar_compilers[end].create_constraint(request.schema, request.max_new_tokens)
 
     def can_join_batch(self, request: GenerateRequest) -> bool:

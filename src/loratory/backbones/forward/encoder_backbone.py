@@ -217,9 +217,7 @@ class EncoderBackbone:
                 states = self._select_output(self._multi_lora.run_from_layer(level, states, own, inputs))
             yield mine, states, inputs["attention_mask"]
 
-    def _group_by_level(
-        self, rows: Sequence[TokenIds], adapters: Sequence[Adapter | None]
-    ) -> dict[int, list[int]]:
+    def _group_by_level(self, rows: Sequence[TokenIds], adapters: Sequence[Adapter | None]) -> dict[int, list[int]]:
         """Numbers of rows by the layer that they enter with shared states: 0 for those that go the whole way, the depth
         for those without an adapter, which need no layer of their own.
         """

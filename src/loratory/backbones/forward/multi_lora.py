@@ -89,7 +89,7 @@ class MultiLoraLinear(nn.Module):
         self.layout = layout
 
     def forward(self, x: Tensor) -> Tensor:
-        """x float[..., I] to float[..., O], in the precision of the weight."""
+        """From x float[..., I] to float[..., O], in the precision of the weight."""
         flat = x.reshape(-1, self.in_features).to(self.weight.dtype)
         out = linear(flat, self.weight, self.bias)
         if self.deltas:

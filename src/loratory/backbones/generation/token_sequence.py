@@ -66,7 +66,7 @@ class TokenSequence:
         self.finish_reason = self.detokenizer.update(self.ids, final=full) or ("length" if full else "")
 
     def _apply_repetition_penalty(self, logits: Tensor) -> Tensor:
-        """Logits of tokens that stand in the prompt or the answer, divided where positive (Keskar et al. 2019, eq. 2)."""
+        """Logits float[V], those of tokens that were there already made smaller (Keskar et al. 2019, eq. 2)."""
         penalty = self.request.sampling.repetition_penalty
         if penalty == 1.0:
             return logits

@@ -65,8 +65,8 @@ class TokenTree:
 
 
 def build_tree_inputs(trees: Sequence[TokenTree], prefix_length: int, pad_id: int) -> dict[str, Any]:
-    """A padded batch of trees without their first `prefix_length` tokens, P: ids and positions int64[B, T], additive mask
-    [B, 1, T, P + T].
+    """A padded batch of trees without their first `prefix_length` tokens, P: ids and positions int64[B, T], additive
+    mask [B, 1, T, P + T].
     """
     longest = max(len(tree.ids) for tree in trees) - prefix_length
     ids = torch.full((len(trees), longest), pad_id)

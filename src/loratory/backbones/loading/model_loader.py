@@ -12,6 +12,7 @@ from loratory.backbones.loading.bases import Base, find_weight_files
 from loratory.backbones.loading.weights import read_tensors
 from loratory.errors import BaseModelError
 
+
 def read_depth_and_width(config: Any, base: Base) -> tuple[int, int]:
     """Depth and width of a transformer; raises BaseModelError for a model that is none."""
     text = config.get_text_config()

@@ -23,7 +23,7 @@ from typing import Any
 
 from loratory.backbones.forward.execution import group_by_backbone, is_in_time
 from loratory.errors import DeadlineExceeded
-from loratory.protocols import GenerateRequest, InferencePlan, InferenceRequest, Input, Prediction, Predictor
+from loratory.protocols import Backbone, GenerateRequest, InferencePlan, InferenceRequest, Input, Prediction, Predictor
 from loratory.serving.engine.moving_average import update_moving_average
 from loratory.serving.engine.scheduler import GenerationScheduler
 from loratory.serving.engine.thread_pool import CapacityExceeded, FairLock, ThreadPoolBackend, fits_deadline

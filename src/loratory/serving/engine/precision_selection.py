@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loratory.errors import SpecError
-from loratory.protocols import Backbone, EncodeRequest, Example, InferenceRequest, Prediction, RequestRunner
+from loratory.protocols import Backbone, Example, InferenceRequest, Prediction, RequestRunner
 from loratory.serving.engine.inference_engine import backbone_of, unwrap_predictor
 from loratory.serving.engine.service_registry import Service
 from loratory.specs.serve import ServerSpec

@@ -85,7 +85,8 @@ class GenerationScheduler:
         self.steps = 0
         self._waiting: deque[SequenceRequest] = deque()
         self._running: list[RunningRequest] = []
-        self._generator: SequenceGenerator | None = None  # only while something is written: a lane does not hold its backbone
+        # Only while something is written: a worker does not hold its backbone.
+        self._generator: SequenceGenerator | None = None
         self._generated_tokens, self._generation_seconds = INITIAL_TOKENS_PER_SECOND, 1.0
 
     @property
