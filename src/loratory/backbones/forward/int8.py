@@ -87,7 +87,7 @@ get_row_threads = cache(RowThreads)  # for so many threads: those of a process a
 
 
 class Int8Backend:
-    """A ComputeBackend: sessions of one backbone's networks, which are held weakly, so that a session goes with its last.
+    """A ComputeBackend: sessions of one backbone's networks. These are held weakly: a session goes with its last.
 
     Networks under the same adapter share a session: their heads are computed by the backbone.
     """
