@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loratory.backbones.constraints import json_completion
+from loratory.backbones.constraints import json_completion, schema_support
 from loratory.errors import UnsupportedTask, make_missing_extra
 from loratory.protocols import Schema, TokenIds
 
@@ -45,7 +45,7 @@ def compile_grammar(completer: json_completion.JsonCompleter, vocabulary: Any) -
     """
     from llguidance import LLMatcher
 
-    json_completion.check_completable(completer.schema)
+    schema_support.check_completable(completer.schema)
     grammar: str = LLMatcher.grammar_from_json_schema(json.dumps(completer.schema), COMPACT_JSON)
     if problem := LLMatcher.validate_grammar(grammar, vocabulary):
         raise UnsupportedTask(f"the schema cannot be held while writing: {problem.splitlines()[0]}", where="contract")
