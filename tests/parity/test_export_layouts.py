@@ -266,7 +266,7 @@ def test_an_export_alone_is_a_whole_artifact(exported: Made, trunk_of: BackboneO
     trunk = trunk_of("bert")
     encoder, folder = exported("bert", "pooled")
     facts = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-    facts["trunk"]["name"] = "gone"
+    facts["backbone"]["name"] = "gone"
     with stage_artifact(tmp_path / "fit", {}) as part:
         predictor_files.save_predictor(part, encoder)
         (part / "encoder.json").write_text(json.dumps(facts), encoding="utf-8")

@@ -221,10 +221,10 @@ def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None])
     for service in services.values():
         warm_up(service)
     for one in chosen:
-        report(f"{one.trunk} computes in {one.precision}: {one.why}")
+        report(f"{one.backbone} computes in {one.precision}: {one.reason}")
     limits = EngineLimits(spec.limits.batch_tokens, spec.limits.queue_tokens)
-    backbones = [{**asdict(one), "trunk": public_base_name(one.trunk)} for one in chosen]
-    facts = {"version": __version__, "trunks": backbones, "threads": threads}
+    backbones = [{**asdict(one), "backbone": public_base_name(one.backbone)} for one in chosen]
+    facts = {"version": __version__, "backbones": backbones, "threads": threads}
     board = ServiceRegistry(services, roles, spec.default)
     # One row has nothing to share, and a team that waits actively for its head would take the event loop's core.
     team = 1 if spec.precision == "int8" else threads
