@@ -9,7 +9,7 @@ MAX_BATCH_TOKENS = 4096  # padded tokens of one inference pass: larger gains not
 
 
 def batch_by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of neighbouring lengths, each at most `budget` padded tokens (or one row)."""
+    """Indices in batches of neighbouring lengths, each at most `max_tokens` padded tokens (or one row)."""
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda k: -lengths[k]):
         if batch and lengths[batch[0]] * (len(batch) + 1) > max_tokens:
@@ -23,10 +23,13 @@ def batch_by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[in
 def batch_by_cost(
     lengths: Sequence[int], max_tokens: int, pass_overhead: int = PASS_OVERHEAD_TOKENS
 ) -> list[list[int]]:
-    """As `by_length`, in the batches that cost least: padded tokens, and for every pass as much as `each` tokens.
+    """As `batch_by_length`, in the batches that cost least: their padded tokens, and `pass_overhead` tokens
+    for every pass.
 
     Few rows of many lengths are mostly padding in one pass: texts of 16 tokens on average beside one of 90.
     """
+    # By dynamic programming over rows in order of length: a batch of neighbours costs the least padding, and only where
+    # the length changes can a cut save any.
     order = sorted(range(len(lengths)), key=lambda k: -lengths[k])
     ends = [k + 1 for k in range(len(order)) if k + 1 == len(order) or lengths[order[k]] != lengths[order[k + 1]]]
     starts = [0, *ends]

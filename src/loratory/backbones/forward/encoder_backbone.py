@@ -49,7 +49,7 @@ class EncoderBackbone:
         self.name, self.digest, self.kind, self.pooling = base.name, base.digest, base.kind, base.pooling
         self.config = self.model.config
         self.depth, self.width = read_depth_and_width(self.config, base)
-        self.unquantized: Self = self  # in full precision: what is merged and exported
+        self.unquantized: EncoderBackbone = self  # in full precision: what is merged and exported
         self.compute_backend: ComputeBackend | None = None  # computes some networks in its place
         self._multi_lora = MultiLoraModel(self.model, self.depth, self._build_sample)
         self._quantized: Self | None = None
@@ -178,7 +178,7 @@ class EncoderBackbone:
     def _encode_row(self, backend: ComputeBackend, request: EncodeRequest) -> Tensor:
         inputs, head = self.build_inputs([request.ids]), request.network.head
         states = backend.compute_states(request.network, inputs)
-        return (states if head is None else head(states, inputs["attention_mask"]))[0].float()  # type: ignore[no-any-return]
+        return (states if head is None else head(states, inputs["attention_mask"]))[0].float()
 
     def _split_by_eos_count(self, batch: list[int], requests: Sequence[EncodeRequest]) -> list[list[int]]:
         """The batch in parts that one pass can take: BART's classifier wants equally many end tokens in each row."""

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -27,11 +27,9 @@ from loratory.artifacts.locks import hold_lock
 from loratory.artifacts.manifests import digest_of, open_artifact, stage_artifact
 from loratory.backbones import adapters
 from loratory.backbones.forward import int8_export
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.errors import ArtifactError, BaseModelError, SpecError, first_line, make_missing_extra
 from loratory.protocols import JSON, Adapter, Network, TokenIds
-
-if TYPE_CHECKING:
-    from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 
 GRAPH_FILE = "model.onnx"
 LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")  # another version may make another graph
@@ -121,8 +119,12 @@ def prepare_int8(network: Network, folder: Path, threads: int, notify: Callable[
     Its backbone is given an Int8Backend where it has none yet. Raises SpecError where the base cannot, BaseModelError
     where the exporter fails, MissingExtra without its libraries.
     """
-    backbone: Any = network.backbone
-    if backbone.kind not in ("encoder", "nli") or backbone.config.is_encoder_decoder:
+    backbone = network.backbone
+    if (
+        not isinstance(backbone, EncoderBackbone)
+        or backbone.kind not in ("encoder", "nli")
+        or backbone.config.is_encoder_decoder
+    ):
         raise SpecError(
             f"{backbone.name} ({backbone.config.model_type}) cannot answer in int8",
             where="precision",

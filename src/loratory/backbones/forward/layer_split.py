@@ -41,6 +41,7 @@ class LayerHook(nn.Module):
             return getattr(super().__getattr__("layer"), name)
 
     def forward(self, hidden_states: Tensor, *args: Any, **options: Any) -> Any:
+        """What the layer returns; below the entry the states alone, in the shape of what it would return."""
         split = self.split
         if self.number < split.first_layer:  # skipped: the lowest puts the given states in place of the embeddings
             states = split.states if self.number == 0 else hidden_states

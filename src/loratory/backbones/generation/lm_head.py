@@ -20,6 +20,7 @@ class LMHead(nn.Module):
         self.logit_scale /= float(getattr(config, "logits_scaling", None) or 1.0)  # Granite
 
     def forward(self, states: Tensor) -> Tensor:
+        """Logits, scaled and capped as the architecture does it."""
         logits: Tensor = self.layer(states) * self.logit_scale
         return torch.tanh(logits / self.logit_softcap) * self.logit_softcap if self.logit_softcap else logits
 
@@ -28,7 +29,7 @@ class LMHead(nn.Module):
 def find_lm_head(model: Any) -> LMHead | None:
     """The output layer of a whole causal model; None where it has none, or does more than we know of.
 
-    Of a model without weights the latter is not seen (skeletons.speaks tries it).
+    Of a model without weights the latter is not seen (`meta_backbones.has_known_lm_head` tries it).
     """
     layer = model.get_output_embeddings()
     if layer is None:

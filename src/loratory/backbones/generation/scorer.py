@@ -89,11 +89,12 @@ class Scorer:
         """Sums over each continuation's tokens, float64[C]; `states` begin behind so many tokens of the tree."""
         tokens = torch.tensor(tree.ids[len(tree.ids) - len(tree.parents) :], device=states.device)
         parents = torch.tensor(tree.parents, device=states.device) - prefix_length
+        # Siblings ask the logits of the same parent, which are computed once; MAX_LOGITS of them at a time.
         heads, which = torch.unique(parents, return_inverse=True)
-        said = torch.empty(len(tokens), dtype=torch.float64)
+        found = torch.empty(len(tokens), dtype=torch.float64)
         step = max(MAX_LOGITS // self.lm_head.vocab_size, 1)
         for start in range(0, len(heads), step):
-            odds = self.lm_head(states[heads[start : start + step]]).float().log_softmax(-1)
+            logs = self.lm_head(states[heads[start : start + step]]).float().log_softmax(-1)
             mine = ((which >= start) & (which < start + step)).nonzero().flatten()
-            said[mine.cpu()] = odds[which[mine] - start, tokens[mine]].double().cpu()
-        return torch.stack([said[path].sum() for path in tree.paths])
+            found[mine.cpu()] = logs[which[mine] - start, tokens[mine]].double().cpu()
+        return torch.stack([found[path].sum() for path in tree.paths])

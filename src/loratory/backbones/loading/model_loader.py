@@ -50,8 +50,8 @@ def open_model(
     """A model of transformers in float32, its weights in memory, and the names of those that the base lacks.
 
     Weights are read once, into the memory where they stay, and are used only when all of them had their digests.
-    Weights that are lacking are made up, the same ones every time. `look` sees the model on the meta device, before
-    anything is set aside for it. Raises ArtifactError, and what `look` and transformers do.
+    Weights that are lacking are made up, the same ones every time. `inspect_shell` sees the model on the meta
+    device, before memory is allocated for it. Raises ArtifactError, and what `inspect_shell` and transformers raise.
     """
     from transformers.utils import logging
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from loratory.errors import SpecError
-from loratory.protocols import Backbone, Example, InferenceRequest, Prediction, RequestRunner
+from loratory.protocols import Backbone, EncodeRequest, Example, InferenceRequest, Prediction, RequestRunner
 from loratory.serving.engine.inference_engine import backbone_of, unwrap_predictor
 from loratory.serving.engine.service_registry import Service
 from loratory.specs.serve import ServerSpec
@@ -139,7 +139,7 @@ def _make_encode_runner(backbone: Backbone) -> RequestRunner:
     """`run` for requests to encode, whichever backbone they name."""
 
     def run(requests: Sequence[InferenceRequest], deadline: float | None = None) -> list[Any]:
-        return backbone.encode(requests)  # type: ignore[no-any-return]
+        return backbone.encode(cast("Sequence[EncodeRequest]", requests))
 
     return run
 

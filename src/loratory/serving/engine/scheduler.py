@@ -10,10 +10,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from loratory.errors import DeadlineExceeded
-from loratory.protocols import GeneratedSequence, InferencePlan, Input, SequenceGenerator, require_causal
+from loratory.protocols import (
+    GeneratedSequence,
+    GenerateRequest,
+    InferencePlan,
+    Input,
+    SequenceGenerator,
+    require_causal,
+)
 
 INITIAL_TOKENS_PER_SECOND = 1000.0  # tokens a second that may be written, until some were
 MAX_JOINS_PER_STEP = 4  # jobs that join between two steps: while their prompts are read, nobody's text goes on
@@ -156,10 +163,11 @@ class GenerationScheduler:
     def _start_request(self, queued_request: SequenceRequest) -> RunningRequest:
         asked = queued_request.plan(queued_request.inputs) if queued_request.is_active() else InferencePlan([], list)
         assert asked is not None
-        backbones = [require_causal(request.network.backbone) for request in asked.requests]
+        requests = cast("Sequence[GenerateRequest]", asked.requests)  # of a predictor that writes
+        backbones = [require_causal(request.network.backbone) for request in requests]
         sequences = [
             backbone.create_sequence(one, queued_request.is_active)
-            for backbone, one in zip(backbones, asked.requests, strict=True)
+            for backbone, one in zip(backbones, requests, strict=True)
         ]
         return RunningRequest(
             queued_request,
