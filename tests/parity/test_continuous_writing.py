@@ -20,6 +20,7 @@ from loratory.backbones.forward.capability_probes import probe_joining
 from loratory.backbones.forward.causal_backbone import CausalBackbone
 from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.generation import generator, token_sequence
+from loratory.backbones.generation.sequence_batch import join_batches
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import DeadlineExceeded, UnsupportedTask
 from loratory.protocols import (
@@ -215,7 +216,7 @@ def test_a_schema_that_fails_on_the_way_fails_alone(qwen: CausalBackbone, monkey
 def test_a_wrong_place_in_the_joined_batch_would_be_seen(
     qwen: CausalBackbone, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = generator.join_batches
+    right = join_batches
 
     def wrong(first: Any, second: Any) -> Any:
         rows = right(first, second)

@@ -17,7 +17,14 @@ from loratory.backbones.generation.token_tree import TokenTree
 from loratory.errors import UnsupportedTask
 from loratory.protocols import EncodeRequest, Network, ScoreRequest, TokenIds
 from loratory.training.trainable_backbones import TrainableBackbone
-from tiny import CAUSAL_FAMILIES, BasePathOf, load_backbone_from, make_random_adapter, save_base
+from tiny import (
+    CAUSAL_FAMILIES,
+    BasePathOf,
+    load_backbone_from,
+    load_causal_backbone_from,
+    make_random_adapter,
+    save_base,
+)
 
 CHOICES: tuple[TokenIds, ...] = ((40, 41, 42), (40, 41, 43, 44), (40,), (50, 51), (40, 41, 42, 45))
 PROMPTS: tuple[TokenIds, ...] = ((5, 6, 7, 8, 9), (11,), (12, 13, 14, 15, 16, 17, 18, 19))
@@ -32,7 +39,7 @@ def writers(tmp_path_factory: pytest.TempPathFactory) -> Any:
         folder = home / family
         if not folder.is_dir():
             save_base(folder, family, kind="AutoModelForCausalLM")
-        return folder, load_backbone_from(folder)
+        return folder, load_causal_backbone_from(folder)
 
     return made
 
