@@ -127,7 +127,7 @@ def test_a_listener_that_raises_loses_its_request_alone(qwen: Any) -> None:
 
     heard: list[str] = []
     lost, kept = run_locally([asked(qwen, on_token=refuse), asked(qwen, PROMPTS[2], on_token=heard.append)])
-    assert (lost.finish, lost.text) == ("abandoned", "")
+    assert (lost.finish_reason, lost.text) == ("abandoned", "")
     assert len(lost.ids) < 4
     assert kept.ids == run_locally([asked(qwen, PROMPTS[2])])[0].ids
     assert "".join(heard) == kept.text
@@ -247,7 +247,7 @@ def test_odds_are_those_among_the_tokens_that_are_allowed(qwen: Any, schema: Any
         chances = qwen.full_model(input_ids=ids).logits[0, -1].double().softmax(-1)
         share = 1.0
         if guide is not None:
-            share = float(chances[guide.allowed()].sum())
+            share = float(chances[guide.compute_allowed_tokens()].sum())
             assert guide.try_accept_allowed(token) or guide.force_token() == token
         narrowed += share < 0.99
         assert odds == pytest.approx(float(chances[token]) / share, rel=1e-4)
@@ -276,6 +276,6 @@ def test_what_cannot_be_promised_is_refused_before_anything_is_written(qwen: Any
 
 def test_the_end_is_as_near_as_was_said(qwen: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
-    least = len(qwen.create_constraint(asked(qwen, schema=schema)).plan) + 1
+    least = len(qwen.create_constraint(asked(qwen, schema=schema)).completion) + 1
     (got,) = run_locally([asked(qwen, most=least, schema=schema)])
     assert got.text == find_shortest_completion(schema) == to_compact_json({"a": ""})
