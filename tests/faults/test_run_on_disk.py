@@ -112,9 +112,7 @@ def test_a_second_run_fits_nothing_reads_nothing_and_loads_no_weights(
     # the copy lies elsewhere, so its split is made again once, to the same examples
     ladder, heard = again(copied, monkeypatch)
     assert heard.values_of("fit") == []
-    monkeypatch.setattr(
-        "loratory.backbones.forward.torch_backbone.load_backbone", lambda *_: pytest.fail("weights were loaded")
-    )
+    monkeypatch.setattr("loratory.backbones.pool.load_backbone", lambda *_: pytest.fail("weights were loaded"))
     ladder, heard = again(copied, monkeypatch)
     assert heard.values_of("fit") == heard.values_of("measure") == []
     assert heard.values_of("kept") == NAMES

@@ -28,7 +28,9 @@ from loratory.protocols.requests import (
     Alive,
     Backbone,
     BackbonePool,
+    CausalBackbone,
     EncodeRequest,
+    GeneratedSequence,
     GenerateRequest,
     Generation,
     InferenceRequest,
@@ -36,8 +38,10 @@ from loratory.protocols.requests import (
     RequestRunner,
     Sampling,
     ScoreRequest,
+    SequenceGenerator,
     Tokenizer,
     is_always_alive,
+    require_causal,
 )
 from loratory.protocols.scoring import ScoredPredictions, predict_and_score, sum_counts
 from loratory.protocols.tasks import Conversational, Decomposable, Labelled, Spanned, Task
@@ -64,6 +68,7 @@ __all__ = [
     "Answer",
     "Backbone",
     "BackbonePool",
+    "CausalBackbone",
     "CheckpointStore",
     "Column",
     "Conversational",
@@ -73,6 +78,7 @@ __all__ = [
     "Example",
     "FitContext",
     "GenerateRequest",
+    "GeneratedSequence",
     "Generation",
     "GenerativePredictor",
     "InferencePlan",
@@ -95,6 +101,7 @@ __all__ = [
     "ScoreRequest",
     "ScoredPredictions",
     "Scores",
+    "SequenceGenerator",
     "Spanned",
     "Start",
     "Task",
@@ -104,5 +111,6 @@ __all__ = [
     "TrainingState",
     "is_always_alive",
     "predict_and_score",
+    "require_causal",
     "sum_counts",
 ]
