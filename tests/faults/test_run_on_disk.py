@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from loratory.artifacts.manifests import verify_artifact
 from loratory.data.splitting import ledger
 from loratory.experiment.run import RunPaths, run_experiment
 from loratory.experiment.spec_loading import load_spec
+from loratory.specs.yaml_files import load_yaml
 
 from .conftest import Workspace
 from .world import RecordingListener, make_spec, read_weights, run_command
@@ -161,7 +161,7 @@ def test_more_seeds_keep_the_first_one(workspace: Workspace, monkeypatch: pytest
 
 def test_the_lock_runs_again_from_anywhere(finished: Path, tmp_path: Path) -> None:
     lock = finished / "runs" / "tiny" / "spec.lock.yaml"
-    values = yaml.safe_load(lock.read_text(encoding="utf-8"))
+    values = load_yaml(lock)[0]
     assert Path(values["data"]["path"]).is_absolute()
     assert Path(values["base"]).is_absolute()
     assert values["training"]["batch_tokens"] == 1024  # a default that the spec left out
