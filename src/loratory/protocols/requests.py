@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -132,6 +132,11 @@ class Backbone(Protocol):
 
     def generate(self, requests: Sequence[GenerateRequest], alive: Alive = ...) -> list[Generation]:
         """Text behind each prompt; raises UnsupportedTask where it cannot write, or a schema cannot be held."""
+
+    def compute_layer_inputs(
+        self, first_layer: int, rows: Sequence[TokenIds], precision: str
+    ) -> Iterable[tuple[int, Tensor]]:
+        """Number and states float[T, D] of each row as they enter a layer: what below an adapter can be cached."""
 
     def incremental_cost(self, network: Network) -> float:
         """The part of a pass, from 0 to 1, that a row needs for itself where its text stands beside it already."""

@@ -68,7 +68,7 @@ def build_sft_examples(
 
 def _build_length_error(decoder: Decoder, long: Sequence[tuple[int, str]], max_tokens: int | None) -> DataError:
     """Of (tokens, origin) of every example that is too long: told of the longest."""
-    backbone: Any = decoder.network.backbone
+    backbone = decoder.network.backbone
     needed, where = max(long, key=lambda one: one[0])
     reads = int(backbone.tokenizer.max_length)
     others = f", the longest of {len(long):,} examples that are too long" if len(long) > 1 else ""
@@ -153,7 +153,7 @@ def check_packing(backbone: EncoderBackbone, batch: Sequence[SftExample]) -> Non
 
 def report_preview(decoder: Decoder, examples: Sequence[SftExample], context: FitContext) -> None:
     """The pre-flight look: the first examples with what carries loss, as the model will see them."""
-    backbone: Any = decoder.network.backbone
+    backbone = decoder.network.backbone
     read = backbone.tokenizer.tokenizer.decode
     for page in examples[:PREVIEW_EXAMPLES]:
         start = len(page.ids) - page.loss_tokens
@@ -162,7 +162,7 @@ def report_preview(decoder: Decoder, examples: Sequence[SftExample], context: Fi
 
 def check_target(decoder: Decoder, sft_example: SftExample, example: Example) -> None:
     """Raise DataError where the tokenizer does not give the answer of this page back."""
-    backbone: Any = decoder.network.backbone
+    backbone = decoder.network.backbone
     target = decoder.template.render_target(decoder.task, example.answer)
     told = backbone.tokenizer.tokenizer.decode(sft_example.ids[-sft_example.loss_tokens : -1])
     if told.strip() != decoder.chat.escape_special_tokens(target).strip():

@@ -378,7 +378,7 @@ def make_states_scorer(encoder: Encoder, examples: Sequence[Example], context: F
     backbone.
     """
     task, inputs, head = encoder.task, [e.input for e in examples], encoder.network.head
-    backbone: Any = encoder.network.backbone
+    backbone = encoder.network.backbone
     rows = encoder.encode_rows(inputs)
     flat = [ids for parts in rows for ids, _ in parts]
     pooled = context.activations.compute_pooled(backbone, backbone.pooling, flat).to(context.device)

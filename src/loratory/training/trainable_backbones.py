@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
@@ -108,6 +108,12 @@ class TrainableBackbone:
     def can_generate(self) -> bool:
         """Whether it writes: it scores alone."""
         return False
+
+    def compute_layer_inputs(
+        self, first_layer: int, rows: Sequence[TokenIds], precision: str
+    ) -> Iterable[tuple[int, Tensor]]:
+        """Of the frozen backbone: layers below the first that learns are its own."""
+        return self.backbone.compute_layer_inputs(first_layer, rows, precision)
 
     def incremental_cost(self, network: Network) -> float:
         """A whole pass: nothing is shared in training."""

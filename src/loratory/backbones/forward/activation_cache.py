@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -111,7 +111,7 @@ class ActivationCache:
 
     @staticmethod
     def _compute_layer_inputs(
-        backbone: Any, first_layer: int, rows: Sequence[TokenIds], precision: str
+        backbone: Backbone, first_layer: int, rows: Sequence[TokenIds], precision: str
     ) -> Iterator[Tensor]:
         ends = list(accumulate(map(len, rows)))
         block = allocate_states(ends[-1], backbone.width, DTYPES[precision])
