@@ -83,13 +83,13 @@ def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     digests = {file.relative_to(folder).as_posix(): hash_file(file) for file in files}
     for file in files:
         sync_file(file)
-    (folder / MANIFEST).write_text(sealed({**facts, "files": digests}), encoding="utf-8")
+    (folder / MANIFEST).write_text(seal_manifest({**facts, "files": digests}), encoding="utf-8")
     sync_file(folder / MANIFEST)
     for inner in (folder, *(f for f in folder.rglob("*") if f.is_dir())):
         sync_folder(inner)
 
 
-def sealed(manifest: Mapping[str, Any]) -> str:
+def seal_manifest(manifest: Mapping[str, Any]) -> str:
     """The text of a manifest: its format, what it says, and the digest of these, so that a changed one is known."""
     rest = {name: value for name, value in manifest.items() if name not in ("format", OWN)}
     text = to_json({"format": MANIFEST_FORMAT, **rest})
@@ -98,7 +98,7 @@ def sealed(manifest: Mapping[str, Any]) -> str:
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Replace the manifest of a folder; raises StorageError."""
-    write_text(folder / MANIFEST, sealed(manifest))
+    write_text(folder / MANIFEST, seal_manifest(manifest))
 
 
 def _replace_folder(part: Path, final: Path) -> None:
@@ -183,7 +183,7 @@ def _parse_manifest(data: bytes) -> dict[str, Any] | None:
 def _is_whole(manifest: Mapping[str, Any], data: bytes) -> bool:
     """Whether these bytes are what `sealed` makes of what they say."""
     try:
-        return sealed(manifest).encode() == data
+        return seal_manifest(manifest).encode() == data
     except (ValueError, TypeError, RecursionError):  # NaN, half of a surrogate pair
         return False
 
