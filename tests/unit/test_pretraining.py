@@ -39,7 +39,7 @@ def passages() -> list[str]:
 
 @pytest.fixture(scope="module")
 def writer(parts: Any) -> Any:
-    return parts["corpus"].Writer.of(parts["tokenizer"].trained(passages()[:500]))
+    return parts["corpus"].Writer.of(parts["tokenizer"].train_tokenizer(passages()[:500]))
 
 
 def test_exercises_are_the_same_for_a_seed_and_take_turns(parts: Any) -> None:

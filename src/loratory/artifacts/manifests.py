@@ -181,7 +181,7 @@ def _parse_manifest(data: bytes) -> dict[str, Any] | None:
 
 
 def _is_whole(manifest: Mapping[str, Any], data: bytes) -> bool:
-    """Whether these bytes are what `sealed` makes of what they say."""
+    """Whether these bytes are what `seal_manifest` makes of what they say."""
     try:
         return seal_manifest(manifest).encode() == data
     except (ValueError, TypeError, RecursionError):  # NaN, half of a surrogate pair
