@@ -47,16 +47,16 @@ class Writing:
         from loratory.backbones.pool import TorchBackbonePool
         from loratory.protocols import GenerateRequest, Network
 
-        trunk = TorchBackbonePool().get_base(str(base))
-        assert isinstance(trunk, CausalBackbone)
-        self.trunk = trunk
-        chance, vocabulary = random.Random(2), trunk.create_scorer().lm_head.vocab_size
-        special = set(self.trunk.tokenizer.tokenizer.all_special_ids)
+        backbone = TorchBackbonePool().get_base(str(base))
+        assert isinstance(backbone, CausalBackbone)
+        self.backbone = backbone
+        chance, vocabulary = random.Random(2), backbone.create_scorer().lm_head.vocab_size
+        special = set(self.backbone.tokenizer.tokenizer.all_special_ids)
         plain = [token for token in range(vocabulary) if token not in special]
         prompts = [tuple(chance.choices(plain, k=chance.randint(*size.prompt))) for _ in range(size.requests)]
         mean, most = size.answer
         lengths = [min(1 + int(chance.expovariate(1 / mean)), most) for _ in prompts]
-        network, ends = Network(self.trunk), frozenset[int]()
+        network, ends = Network(self.backbone), frozenset[int]()
         self.requests = [GenerateRequest(network, p, n, ends) for p, n in zip(prompts, lengths, strict=True)]
         even = round(sum(lengths) / len(lengths))
         self.alike = [GenerateRequest(network, p, even, ends) for p in prompts]
@@ -70,19 +70,19 @@ class Writing:
         return self._batches(self.requests)
 
     def _batches(self, requests: Sequence[Any]) -> list[Any]:
-        return [one for i in range(0, len(requests), ROWS) for one in self.trunk.generate(requests[i : i + ROWS])]
+        return [one for i in range(0, len(requests), ROWS) for one in self.backbone.generate(requests[i : i + ROWS])]
 
-    def refilled(self) -> list[Any]:
+    def run_refilled(self) -> list[Any]:
         """Who ends makes room for the next."""
         generator, sequences = (
-            self.trunk.create_generator(),
-            [self.trunk.create_sequence(request) for request in self.requests],
+            self.backbone.create_generator(),
+            [self.backbone.create_sequence(request) for request in self.requests],
         )
         coming = list(sequences[::-1])
         while coming or not generator.is_done:
             room = ROWS - sum(sequence.is_active for sequence in generator.sequences)
             if coming and room:
-                self.trunk.add_sequences(generator, [coming.pop() for _ in range(min(room, len(coming)))], True)
+                self.backbone.add_sequences(generator, [coming.pop() for _ in range(min(room, len(coming)))], True)
             generator.step()
         return [sequence.to_generation() for sequence in sequences]
 
@@ -95,7 +95,7 @@ class Writing:
 
     def measure(self, count: int) -> dict[str, Any]:
         """Blocks in turn, and what comes of them."""
-        ways = {"even": self.even, "batches": self.batches, "refilled": self.refilled}
+        ways = {"even": self.even, "batches": self.batches, "refilled": self.run_refilled}
         for way in ways.values():
             way()
         blocks: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
@@ -141,7 +141,7 @@ def main() -> None:
                 hardware_benchmark.load_or_measure() if options.quick else hardware_benchmark.measure_hardware()
             ),
         },
-        "base": {"name": base.name, "parameters": writing.trunk.count_parameters()},
+        "base": {"name": base.name, "parameters": writing.backbone.count_parameters()},
         "asked": {**asdict(size), "rows": ROWS},
         "writing": writing.measure(options.blocks or size.blocks),
     }

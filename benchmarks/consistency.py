@@ -22,7 +22,7 @@ from typing import Any
 RESULT = Path(__file__).parent / "results" / "consistency.json"
 
 
-def measured(spec: Any, consistency: Any, seed: int) -> dict[str, Any]:
+def measure_fit(spec: Any, consistency: Any, seed: int) -> dict[str, Any]:
     """Accuracy, flips and broken answers of one fit, and its time."""
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.forward.activation_cache import ActivationCache
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fits: dict[str, list[dict[str, Any]]] = {"lora": [], "lora with consistency": []}
     for seed in range(1, options.seeds + 1):
         for name, consistency in (("lora", None), ("lora with consistency", asked)):
-            fits[name].append(measured(spec, consistency, seed))
+            fits[name].append(measure_fit(spec, consistency, seed))
             print(name, seed, json.dumps(fits[name][-1]), flush=True)
     plain, other = fits.values()
     result = {

@@ -42,7 +42,7 @@ def read(folder: Path) -> tuple[Any, ...]:
     )
 
 
-def fitted(name: str, train: Any, data: Path, seed: int, epochs: int) -> dict[str, float]:
+def fit_once(name: str, train: Any, data: Path, seed: int, epochs: int) -> dict[str, float]:
     """One fit: validation and test accuracy, and the seconds that it took."""
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.forward.activation_cache import ActivationCache
@@ -62,7 +62,7 @@ def fitted(name: str, train: Any, data: Path, seed: int, epochs: int) -> dict[st
     )
     context = FitContext(seed, run_locally, NoCheckpoints(), ActivationCache(run_locally), training)
     started = time.perf_counter()
-    made = load_named("regimes", regime)(**options).fit(task, train_set, trunk(), context)
+    made = load_named("regimes", regime)(**options).fit(task, train_set, load_base(), context)
     seconds = time.perf_counter() - started
     accuracy = [
         task.summarise(predict_and_score(made, part, run_locally).sum_counts())["accuracy"]
@@ -71,7 +71,7 @@ def fitted(name: str, train: Any, data: Path, seed: int, epochs: int) -> dict[st
     return {"validation": accuracy[0], "test": accuracy[1], "seconds": round(seconds, 1)}
 
 
-def trunk() -> Any:
+def load_base() -> Any:
     """The shared base."""
     from loratory.backbones.pool import TorchBackbonePool
 
@@ -98,7 +98,7 @@ def main() -> None:
         rows: dict[str, dict[str, Any]] = {}
         for name, (regime, _) in CONTENDERS.items():
             seeds = 1 if regime == "prototype" else options.seeds
-            fits = [fitted(name, train, options.data, seed, options.epochs) for seed in range(1, seeds + 1)]
+            fits = [fit_once(name, train, options.data, seed, options.epochs) for seed in range(1, seeds + 1)]
             scores = [fit["test"] for fit in fits]
             rows[name] = {
                 "validation": round(mean(fit["validation"] for fit in fits), 4),

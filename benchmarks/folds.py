@@ -40,7 +40,7 @@ def folds(rows: Rows, group: str, count: int, by: str) -> Iterator[tuple[Rows, R
         yield [rows[i] for i in train], [rows[i] for i in test]
 
 
-def measured(spec: str, train: Rows, test: Rows, changes: Sequence[str], folder: Path) -> dict[str, Any]:
+def measure_fold(spec: str, train: Rows, test: Rows, changes: Sequence[str], folder: Path) -> dict[str, Any]:
     """One fold's run: every contender's scores."""
     from loratory.cli.output import ProgressScreen
     from loratory.experiment.run import RunPaths, run_experiment
@@ -94,7 +94,9 @@ def main() -> None:
     for by in ("group", "row"):
         each = []
         for number, (train, test) in enumerate(folds(rows, options.group, options.folds, by), 1):
-            each.append(measured(options.spec, train, test, options.set, options.runs.absolute() / f"{by}-{number}"))
+            each.append(
+                measure_fold(options.spec, train, test, options.set, options.runs.absolute() / f"{by}-{number}")
+            )
             print(by, number, {name: scores for name, scores in each[-1]["scores"].items()}, flush=True)
         result[f"by_{by}"] = over_folds([one["scores"] for one in each])
         result.setdefault("machine", each[0]["machine"])

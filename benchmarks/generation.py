@@ -123,15 +123,15 @@ class Writing:
         from loratory.backbones.forward.causal_backbone import CausalBackbone
         from loratory.backbones.pool import TorchBackbonePool
 
-        trunk = TorchBackbonePool().get_base(str(base))
-        assert isinstance(trunk, CausalBackbone)
-        self.trunk = trunk
+        backbone = TorchBackbonePool().get_base(str(base))
+        assert isinstance(backbone, CausalBackbone)
+        self.backbone = backbone
         self.model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
         self.model.generation_config.eos_token_id = None  # nothing ends a text but its length
-        self.end = self.trunk.tokenizer.tokenizer.eos_token_id
-        chance, vocabulary = random.Random(2), trunk.create_scorer().lm_head.vocab_size
+        self.end = self.backbone.tokenizer.tokenizer.eos_token_id
+        chance, vocabulary = random.Random(2), backbone.create_scorer().lm_head.vocab_size
         lengths = [chance.randint(*size.prompt) for _ in range(PROMPTS)]
-        special = set(self.trunk.tokenizer.tokenizer.all_special_ids)
+        special = set(self.backbone.tokenizer.tokenizer.all_special_ids)
         plain = [token for token in range(vocabulary) if token not in special]
         self.prompts = [tuple(chance.choices(plain, k=length)) for length in lengths]
         self.new, self.watch = size.new, Stopwatch()
@@ -144,32 +144,34 @@ class Writing:
         import torch
 
         longest = max(map(len, prompts))
-        ids = torch.tensor([[self.trunk.tokenizer.pad_token_id] * (longest - len(row)) + list(row) for row in prompts])
+        ids = torch.tensor(
+            [[self.backbone.tokenizer.pad_token_id] * (longest - len(row)) + list(row) for row in prompts]
+        )
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in prompts])
         with torch.inference_mode():
             options = {
                 "max_new_tokens": self.new,
                 "do_sample": False,
-                "pad_token_id": self.trunk.tokenizer.pad_token_id,
+                "pad_token_id": self.backbone.tokenizer.pad_token_id,
             }
             found: list[list[int]] = self.model.generate(ids, attention_mask=mask, **options)[:, longest:].tolist()
         return found
 
     def ours(self, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
         """Loratory, until the length is reached."""
-        return self._written(prompts, frozenset())
+        return self._write_answers(prompts, frozenset())
 
     def held(self, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
         """Loratory, to the schema; the end token is counted."""
-        return [[*ids, self.end] for ids in self._written(prompts, frozenset({self.end}), schema=SCHEMA)]
+        return [[*ids, self.end] for ids in self._write_answers(prompts, frozenset({self.end}), schema=SCHEMA)]
 
-    def _written(self, prompts: Sequence[tuple[int, ...]], ends: frozenset[int], **more: Any) -> list[list[int]]:
+    def _write_answers(self, prompts: Sequence[tuple[int, ...]], ends: frozenset[int], **more: Any) -> list[list[int]]:
         from loratory.protocols import GenerateRequest, Network
 
-        network = Network(self.trunk)
+        network = Network(self.backbone)
         return [
             list(w.ids)
-            for w in self.trunk.generate([GenerateRequest(network, p, self.new, ends, **more) for p in prompts])
+            for w in self.backbone.generate([GenerateRequest(network, p, self.new, ends, **more) for p in prompts])
         ]
 
     def block(self, way: Callable[[Sequence[tuple[int, ...]]], list[list[int]]], batch: int) -> dict[str, Any]:
@@ -230,7 +232,7 @@ def ratio(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) -> flo
 # --- training
 
 
-def lessons(count: int) -> tuple[Any, list[Any]]:
+def make_examples(count: int) -> tuple[Any, list[Any]]:
     """A task whose texts are made up, so that only the cost is measured."""
     from loratory.protocols import Example
     from loratory.tasks.classify import Classify
@@ -249,14 +251,14 @@ def precision() -> str:
     return hardware_benchmark.load_or_measure().choose_precision()
 
 
-def material(trunk: Any, task: Any, examples: Sequence[Any]) -> list[Any]:
+def build_training_examples(backbone: Any, task: Any, examples: Sequence[Any]) -> list[Any]:
     """Prompts with their answers, as Loratory trains on them."""
     from loratory.predictors.decoder import Decoder
     from loratory.predictors.prompt_files import Prompt
     from loratory.protocols import Network
     from loratory.training.causal import build_sft_examples
 
-    return build_sft_examples(Decoder(task, "labels", Network(trunk), Prompt.load(None, "labels"), 256), examples)
+    return build_sft_examples(Decoder(task, "labels", Network(backbone), Prompt.load(None, "labels"), 256), examples)
 
 
 def ours(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> None:
@@ -274,8 +276,8 @@ def ours(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> Non
 
     options = {"epochs": 1000, "batch_examples": ROWS, **way}
     training = resolve_auto_options(TrainingSpec(**options), hardware_benchmark.load_or_measure())
-    backbone, (task, examples) = TorchBackbonePool().get_base(base), lessons(count)
-    lengths = [len(page.ids) for page in material(backbone, task, examples)]
+    backbone, (task, examples) = TorchBackbonePool().get_base(base), make_examples(count)
+    lengths = [len(page.ids) for page in build_training_examples(backbone, task, examples)]
     steps = (
         [lengths[i] for part in batch for i in part]
         for epoch in range(training.epochs)
@@ -305,11 +307,11 @@ def stock(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> No
         trainer = sft_trainer(base, count, way, folder)
         collate = trainer.data_collator
 
-        def counted(examples: list[dict[str, Any]]) -> Any:
+        def count_tokens(examples: list[dict[str, Any]]) -> Any:
             gate.count([len(example["input_ids"]) for example in examples])
             return collate(examples)
 
-        trainer.data_collator = counted
+        trainer.data_collator = count_tokens
         trainer.add_callback(Steps())
         trainer.train()
 
@@ -324,8 +326,8 @@ def sft_trainer(base: str, count: int, way: Mapping[str, Any], folder: str) -> A
 
     from loratory.backbones.pool import TorchBackbonePool
 
-    backbone, (task, examples) = TorchBackbonePool().get_base(base), lessons(count)
-    made = material(backbone, task, examples)
+    backbone, (task, examples) = TorchBackbonePool().get_base(base), make_examples(count)
+    made = build_training_examples(backbone, task, examples)
     masks = [[0] * (len(page.ids) - page.loss_tokens) + [1] * page.loss_tokens for page in made]
     rows = Dataset.from_dict({"input_ids": [list(page.ids) for page in made], "completion_mask": masks})
     arguments = SFTConfig(
@@ -340,7 +342,7 @@ def sft_trainer(base: str, count: int, way: Mapping[str, Any], folder: str) -> A
     return SFTTrainer(model, arguments, train_dataset=rows, processing_class=tokenizer, peft_config=config)
 
 
-def trained(base: str, size: Size, count: int) -> dict[str, Any]:
+def train_contenders(base: str, size: Size, count: int) -> dict[str, Any]:
     """Start every contender, let each run a block in turn, and say what came of it."""
     context = multiprocessing.get_context("spawn")
     running, found = {}, {name: list[dict[str, Any]]() for name in TRAINING}
@@ -394,9 +396,9 @@ def main() -> None:
                 hardware_benchmark.load_or_measure() if options.quick else hardware_benchmark.measure_hardware()
             ),
         },
-        "base": {"name": base.name, "parameters": writing.trunk.count_parameters()},
+        "base": {"name": base.name, "parameters": writing.backbone.count_parameters()},
         "writing": {f"batch_{batch}": writing.measure(batch, count) for batch in (1, PROMPTS)},
-        "training": {"precision": precision(), **trained(str(base), size, count)},
+        "training": {"precision": precision(), **train_contenders(str(base), size, count)},
     }
     text = json.dumps(result, indent=1) + "\n"
     if options.quick:

@@ -53,7 +53,9 @@ def rows(vocabulary: int, steps: int) -> list[list[tuple[int, ...]]]:
     return made
 
 
-def timed(step: Callable[[Sequence[tuple[int, ...]]], Any], steps: list[list[tuple[int, ...]]], device: str) -> float:
+def time_steps(
+    step: Callable[[Sequence[tuple[int, ...]]], Any], steps: list[list[tuple[int, ...]]], device: str
+) -> float:
     """Real tokens a second, the first three steps left out."""
     import torch
 
@@ -180,10 +182,10 @@ def trl_rate(shape: str, device: str, steps: list[list[tuple[int, ...]]]) -> flo
 def contenders(shape: str, device: str, steps: list[list[tuple[int, ...]]]) -> Iterator[tuple[str, float | str]]:
     """Name and tokens/s of each, or why it did not run."""
     ways: dict[str, Callable[[], float]] = {
-        "ours": lambda: timed(ours(shape, device, packed=False), steps, device),
-        "ours, packed": lambda: timed(ours(shape, device, packed=True), steps, device),
-        "peft": lambda: timed(stock(shape, device, liger=False), steps, device),
-        "peft with liger": lambda: timed(stock(shape, device, liger=True), steps, device),
+        "ours": lambda: time_steps(ours(shape, device, packed=False), steps, device),
+        "ours, packed": lambda: time_steps(ours(shape, device, packed=True), steps, device),
+        "peft": lambda: time_steps(stock(shape, device, liger=False), steps, device),
+        "peft with liger": lambda: time_steps(stock(shape, device, liger=True), steps, device),
         "trl": lambda: trl_rate(shape, device, steps),
     }
     for name, work in ways.items():

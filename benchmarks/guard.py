@@ -50,7 +50,7 @@ def recall_at(benign: Any, attacks: Any, budget: float) -> dict[str, float]:
     return {**share, "n": len(attacks), "threshold": threshold, "false_positives": float((benign > threshold).mean())}
 
 
-def measured(run: Path, contender: str, options: Any) -> dict[str, Any]:
+def measure_contender(run: Path, contender: str, options: Any) -> dict[str, Any]:
     """One contender on all sources."""
     from loratory.experiment.artifact_lookup import open_predictor
 
@@ -83,7 +83,7 @@ def main() -> None:
     names = [row["name"] for row in ladder["contenders"] if row["status"] == "fitted"]
     result: dict[str, Any] = {"machine": json.loads((options.run / "environment.json").read_text(encoding="utf-8"))}
     for name in names:
-        result[name] = measured(options.run, name, options)
+        result[name] = measure_contender(options.run, name, options)
         print(name, json.dumps(result[name]), flush=True)
     file = RESULT / f"guard-{options.name}.json"
     file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -30,7 +30,7 @@ VALUES: Sequence[Any] = (
 def data_files(seed: int, count: int) -> list[tuple[str, str, Make]]:
     """`count` hostile data files: what it is, the path that a spec names, and who writes it. The same for a seed."""
     draw = random.Random(seed)
-    known = [*_texts(), *_packed(), *_tables(), *_workbooks(), *_entries()]
+    known = [*_texts(), *_make_packed_files(), *_tables(), *_workbooks(), *_entries()]
     draw.shuffle(known)
     return [*known[:count], *(_drawn(draw, number) for number in range(count - len(known)))]
 
@@ -132,7 +132,7 @@ def _texts() -> list[tuple[str, str, Make]]:
     return [(what, *_file(name, content)) for what, (name, content) in every.items()]
 
 
-def _packed() -> list[tuple[str, str, Make]]:
+def _make_packed_files() -> list[tuple[str, str, Make]]:
     zeros = gzip.compress(bytes(2**20), 9)
     good = gzip.compress(CSV.encode())
     rows = gzip.compress(b"a,b\n" * 2**18, 9)
@@ -190,7 +190,7 @@ def _tables() -> list[tuple[str, str, Make]]:
             writer.write_table(table)
         return held.getvalue()
 
-    def patched(data: bytes, before: tuple[int, ...], after: tuple[int, ...]) -> bytes:
+    def patch_bytes(data: bytes, before: tuple[int, ...], after: tuple[int, ...]) -> bytes:
         form = f"<{len(before)}i"
         assert struct.pack(form, *before) in data
         return data.replace(struct.pack(form, *before), struct.pack(form, *after))
@@ -216,8 +216,8 @@ def _tables() -> list[tuple[str, str, Make]]:
         "Parquet: deep names": ("d.parquet", parquet_of(far)),
         "Arrow: a string 600 times": ("d.arrow", arrow_of(pyarrow.table({"text": repeated}))),
         "Arrow: three million nulls": ("d.arrow", arrow_of(nulls)),
-        "Arrow: offsets outside": ("d.arrow", patched(arrow_of(texts), (0, 5, 7, 9), (0, 5, -7, 2**30))),
-        "Arrow: lists outside": ("d.arrow", patched(arrow_of(lists), (0, 2, 3, 3), (0, 2**28, 2**29, 2**29))),
+        "Arrow: offsets outside": ("d.arrow", patch_bytes(arrow_of(texts), (0, 5, 7, 9), (0, 5, -7, 2**30))),
+        "Arrow: lists outside": ("d.arrow", patch_bytes(arrow_of(lists), (0, 2, 3, 3), (0, 2**28, 2**29, 2**29))),
         "Arrow: marks alone": ("d.arrow", b"ARROW1\0\0ARROW1"),
         "Arrow: garbage": ("d.arrow", random.Random(1).randbytes(5000)),
         "Arrow: a stream of lengths": ("d.arrow", b"\xff\xff\xff\xff\xff\xff\xff\x7f" + stream),
@@ -235,15 +235,15 @@ def _tables() -> list[tuple[str, str, Make]]:
         "saved: a state that leads out": {"_data_files": [{"filename": "../d.csv"}]},
         "saved: a list": {"_data_files": 3},
     }
-    folders = [(what, "saved", _saved(json.dumps(state), stream)) for what, state in saved.items()]
+    folders = [(what, "saved", _make_saved_dataset(json.dumps(state), stream)) for what, state in saved.items()]
     folders += [
-        ("saved: deep", "saved", _saved("[" * DEEP, stream)),
-        ("saved: no object", "saved", _saved("[3]", stream)),
+        ("saved: deep", "saved", _make_saved_dataset("[" * DEEP, stream)),
+        ("saved: no object", "saved", _make_saved_dataset("[3]", stream)),
     ]
     return [*((what, *_file(name, content)) for what, (name, content) in cases.items()), *folders]
 
 
-def _saved(state: str, stream: bytes) -> Make:
+def _make_saved_dataset(state: str, stream: bytes) -> Make:
     def make(folder: Path) -> None:
         (folder / "saved").mkdir()
         (folder / "saved" / "state.json").write_text(state)
@@ -271,20 +271,20 @@ def _workbooks() -> list[tuple[str, str, Make]]:
     )
     outside = b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
 
-    def changed(name: str, before: bytes, after: bytes) -> bytes:
+    def change_member(name: str, before: bytes, after: bytes) -> bytes:
         return _zip({**parts, name: parts[name].replace(before, after, 1)})
 
     good = _zip(parts)
     cases: dict[str, bytes | Callable[[], bytes]] = {
-        "xlsx: a cell far away": changed(sheet, b"</sheetData>", far.encode()),
-        "xlsx: entities": changed(sheet, b"<worksheet", f"{entities}]><worksheet".encode()),
-        "xlsx: an entity of a file": changed(sheet, b"<worksheet", outside + b"<worksheet"),
+        "xlsx: a cell far away": change_member(sheet, b"</sheetData>", far.encode()),
+        "xlsx: entities": change_member(sheet, b"<worksheet", f"{entities}]><worksheet".encode()),
+        "xlsx: an entity of a file": change_member(sheet, b"<worksheet", outside + b"<worksheet"),
         "xlsx: entities of strings": _zip({**parts, "xl/sharedStrings.xml": f"{entities}]><sst>&i;</sst>".encode()}),
         "xlsx: a bomb": lambda: _zip({**parts, "xl/media/x.bin": bytes(200 * 2**20)}),
         "xlsx: half": good[: len(good) // 2],
         "xlsx: no sheets": _zip({"xl/workbook.xml": b"<workbook/>"}),
-        "xlsx: deep": changed(sheet, b"<sheetData>", b"<a>" * DEEP),
-        "xlsx: no XML": changed(sheet, b"<worksheet", b"<<<"),
+        "xlsx: deep": change_member(sheet, b"<sheetData>", b"<a>" * DEEP),
+        "xlsx: no XML": change_member(sheet, b"<worksheet", b"<<<"),
         "xlsx: a size that lies": good.replace(struct.pack("<I", len(parts[sheet])), struct.pack("<I", 2**31 - 1)),
     }
     return [(what, *_file("d.xlsx", content)) for what, content in cases.items()]
@@ -293,24 +293,24 @@ def _workbooks() -> list[tuple[str, str, Make]]:
 def _entries() -> list[tuple[str, str, Make]]:
     """Paths that are no files."""
 
-    def nested(folder: Path) -> None:
+    def nest_folder(folder: Path) -> None:
         (folder / "many").mkdir()
         os.mkfifo(folder / "many" / "train.csv")
 
-    def linked(folder: Path) -> None:
+    def link_folder(folder: Path) -> None:
         (folder / "d.csv").symlink_to("d.csv")
 
-    def closed(folder: Path) -> None:
+    def close_folder(folder: Path) -> None:
         with (folder / "d.csv").open("wb") as handle:
             handle.truncate(2**40)
 
     return [
         ("a pipe", "d.csv", lambda folder: os.mkfifo(folder / "d.csv")),
-        ("a pipe in a folder", "many", nested),
+        ("a pipe in a folder", "many", nest_folder),
         ("a folder named as a file", "d.csv", lambda folder: (folder / "d.csv").mkdir()),
-        ("a link to itself", "d.csv", linked),
+        ("a link to itself", "d.csv", link_folder),
         ("a device", "d.csv", lambda folder: (folder / "d.csv").symlink_to("/dev/zero")),
-        ("a terabyte of nothing", "d.csv", closed),
+        ("a terabyte of nothing", "d.csv", close_folder),
         ("an empty file", "d.csv", lambda folder: (folder / "d.csv").touch()),
     ]
 

@@ -29,7 +29,7 @@ LEVERS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def measured(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, list[float]]]:
+def measure_levers(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, list[float]]]:
     """Accuracy by lever and part, a figure for each seed."""
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.forward.activation_cache import ActivationCache
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     if options.banking77:
         specs.append(load_spec("banking77", options.banking77, ["data.split.calibration=0.05"]))
-    sets = {spec.name: differences(measured(spec, options.seeds, options.epochs)) for spec in specs}
+    sets = {spec.name: differences(measure_levers(spec, options.seeds, options.epochs)) for spec in specs}
     result = {"machine": describe_environment("cpu"), "seeds": options.seeds, "epochs": options.epochs, "sets": sets}
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -42,7 +42,7 @@ def server(run: Path, fallback: bool, deadline: float, texts: list[str], each: i
     return Rival("with tfidf" if fallback else "alone", command, ask, lambda body: None)
 
 
-def offered(rival: Rival, rate: float, seconds: float, port: int, start: int = 0) -> Ledger:
+def offer_load(rival: Rival, rate: float, seconds: float, port: int, start: int = 0) -> Ledger:
     """So many requests a second, over connections that are kept."""
     requests = [rival.ask("", start + number, port) for number in range(int(rate * seconds))]
     return send(port, requests, rate, most=1024, patience=30)
@@ -52,7 +52,7 @@ def peak(rival: Rival, port: int, begin: float, seconds: float) -> float:
     """Answers a second, at the best of the rates until more is offered in vain."""
     rate, best = begin, 0.0
     while True:
-        made = offered(rival, rate, seconds, port)
+        made = offer_load(rival, rate, seconds, port)
         best = max(best, made.good / max(made.ended, seconds))
         if made.good < 0.8 * rate * seconds:
             return best
@@ -63,20 +63,20 @@ def recovery(rival: Rival, port: int, deadline: float) -> float:
     """Seconds until a request is answered within its deadline."""
     started = time.perf_counter()
     while True:
-        made = offered(rival, 20, 0.05, port)
+        made = offer_load(rival, 20, 0.05, port)
         if made.good and made.quantile(1.0) <= deadline:
             return time.perf_counter() - started - made.ended
 
 
-def measured(rival: Rival, seconds: float, deadline: float) -> dict[str, Any]:
+def measure_server(rival: Rival, seconds: float, deadline: float) -> dict[str, Any]:
     """One server, from its peak to its recovery."""
     with running(rival) as (port, pid):
-        offered(rival, 10, 2, port)
+        offer_load(rival, 10, 2, port)
         best = peak(rival, port, 8, min(seconds, 4))
         memory = resident(pid)
         told: dict[str, Any] = {"peak": round(best, 1), "memory_mib": round(memory)}
         for times in TIMES:
-            made = offered(rival, times * best, seconds, port)
+            made = offer_load(rival, times * best, seconds, port)
             again = recovery(rival, port, deadline)
             told[f"{times:g}x"] = {
                 "statuses": dict(sorted(made.statuses.items())),
@@ -108,7 +108,7 @@ def main() -> None:
     found = {}
     for fallback in (False, True):
         rival = server(asked.run, fallback, asked.deadline, texts, asked.texts)
-        found[rival.name] = measured(rival, asked.seconds, asked.deadline)
+        found[rival.name] = measure_server(rival, asked.seconds, asked.deadline)
     result = {
         "machine": describe_environment("cpu"),
         "deadline_ms": asked.deadline,

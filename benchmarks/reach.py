@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from training import BEST, prepared, stock_trainer
+from training import BEST, prepare_data, stock_trainer
 
 RESULT = Path(__file__).parent / "results" / "reach.json"
 STOCK = {"learning_rate": 1e-3, "warmup_steps": 0.05}  # the Trainer's default rate of 5e-5 is far too low for LoRA
@@ -39,7 +39,7 @@ def ours(data: str, mark: float, layers: str, epochs: int) -> dict[str, Any]:
     from loratory.specs.training import TrainingSpec
     from loratory.training.checkpoints import NoCheckpoints
 
-    ready = prepared(data)
+    ready = prepare_data(data)
     training = resolve_auto_options(TrainingSpec(epochs=epochs), hardware_benchmark.load_or_measure())
     regime = Lora(layers=layers)
     history: list[dict[str, float]] = []
@@ -71,7 +71,7 @@ def stock(data: str, mark: float, epochs: int) -> dict[str, Any]:
     """The Trainer with length grouping, bf16, no dropout and a learning rate that suits LoRA."""
     from transformers import TrainerCallback
 
-    ready = prepared(data)
+    ready = prepare_data(data)
     history: list[dict[str, float]] = []
     started = time.perf_counter()
 

@@ -87,7 +87,7 @@ def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str,
     )
 
 
-def measured(*settings: Any) -> dict[str, Any]:
+def measure_settings(*settings: Any) -> dict[str, Any]:
     """`cost` in a process of its own."""
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
@@ -146,7 +146,7 @@ def main() -> None:
     result |= {"machine": describe_environment("cpu"), "base": "minilm"}
     for name, points in COLUMNS.items():
         if only in (None, name):
-            result[name] = {str(n): measured(*settings) for n, settings in points.items()}
+            result[name] = {str(n): measure_settings(*settings) for n, settings in points.items()}
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draw(result)
 

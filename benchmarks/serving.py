@@ -146,7 +146,7 @@ def sessions(run: Path, fit: Path, texts: Sequence[str], seconds: float, rounds:
     """Five tasks: ours, int8 sessions as they come, and with threads that do not spin. Texts a second, in turns."""
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        merged, quantised = exported(run, Path(folder))
+        merged, quantised = export_rivals(run, Path(folder))
         _, spinning = rivals(merged, quantised, FIVE)
         quiet = ["onnx-calm" if part == "onnx" else part for part in spinning.command]
         calm = replace(spinning, name="onnx int8, threads that do not spin", command=quiet)
@@ -176,7 +176,7 @@ def copies(fit: Path, count: int, output: Path, top: int | None = None) -> dict[
         tensors = {n: t + 0.01 * torch.randn(t.shape, generator=draw) for n, t in network.adapter.tensors.items()}
         config = dict(network.adapter.config)
         if top:
-            last = range(network.backbone.depth - top, network.trunk.depth)
+            last = range(network.backbone.depth - top, network.backbone.depth)
             tensors = {n: t for n, t in tensors.items() if any(f".layer.{k}." in n for k in last)}
             config |= {"layers_to_transform": list(last), "layers_pattern": "layer"}
         own = replace(
@@ -239,7 +239,7 @@ def five(fit: Path, texts: Sequence[str], seconds: float) -> dict[str, Any]:
             made = copies(fit, FIVE, Path(folder), top)
             base = ours(depth, made, "--set", "precision=bf16")
 
-            def asking(tasks: Sequence[str]) -> Callable[[str, int, int], bytes]:
+            def make_requester(tasks: Sequence[str]) -> Callable[[str, int, int], bytes]:
                 def ask(text: str, number: int, port: int) -> bytes:
                     body = {"tasks": list(tasks), "inputs": [text], "probabilities": False}
                     return post("/v1/predict", json.dumps(body).encode(), port)
@@ -248,7 +248,8 @@ def five(fit: Path, texts: Sequence[str], seconds: float) -> dict[str, Any]:
 
             with running(base) as (port, _):
                 rates = [
-                    ramp(replace(base, ask=asking(list(made)[:n])), texts, port, seconds)["best"] for n in (1, FIVE) * 2
+                    ramp(replace(base, ask=make_requester(list(made)[:n])), texts, port, seconds)["best"]
+                    for n in (1, FIVE) * 2
                 ]
             one, several = mean(rates[::2]), mean(rates[1::2])
             out[depth] = {"one": round(one, 1), "five": round(several, 1), "five_over_one": round(one / several, 3)}
@@ -281,13 +282,13 @@ def parts(rival: Rival, texts: Sequence[str], port: int, fit: Path) -> dict[str,
     return {"http_ms": round(bare, 2), **{f"{name}_ms": round(median(each), 3) for name, each in spent.items()}}
 
 
-def compared(
+def compare_servers(
     run: Path, fit: Path, rows: Sequence[tuple[str, str]], seconds: float, rounds: int
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """All servers in turn, and the parts of a request of ours."""
     texts = [text for text, _ in rows]
     with tempfile.TemporaryDirectory() as folder:
-        merged, quantised = exported(run, Path(folder))
+        merged, quantised = export_rivals(run, Path(folder))
         pipeline, onnx = rivals(merged, quantised, 1)
         _, several = rivals(merged, quantised, FIVE)
         tasks = copies(fit, FIVE, Path(folder) / "tasks")
@@ -318,7 +319,7 @@ def compared(
     return found, spent
 
 
-def exported(run: Path, folder: Path) -> tuple[Path, Path]:
+def export_rivals(run: Path, folder: Path) -> tuple[Path, Path]:
     """The merged classifier as stock transformers opens it, and as an int8 graph."""
     subprocess.run(
         [sys.executable, "-m", "loratory", "export", str(run), "--layout", "stock", "--output", str(folder / "stock")],
@@ -359,7 +360,7 @@ def main() -> None:
         known["five_tasks_by_sessions"] = sessions(asked.run, fit, texts, seconds, asked.rounds)
         asked.output.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return
-    found, spent = compared(asked.run, fit, rows, seconds, asked.rounds)
+    found, spent = compare_servers(asked.run, fit, rows, seconds, asked.rounds)
     adapters = many(fit, [int(n) for n in asked.adapters.split(",")], texts, seconds, 1)
     tasks = five(fit, texts, seconds)
     mine, eight, pipeline, onnx = (found[n] for n in ("ours", "ours, int8", "pipeline", "onnx int8, 1 task"))

@@ -84,7 +84,7 @@ def measure_signatures(pipe: Connection, kind: str, count: int) -> None:
     pipe.send({"rows": count, "ours": round(ours, 1), "datasketch": round(theirs, 1)})
 
 
-def measured(target: Any, kind: str, count: int) -> dict[str, Any]:
+def measure_target(target: Any, kind: str, count: int) -> dict[str, Any]:
     """`target` in a process of its own."""
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
@@ -103,8 +103,8 @@ def main() -> None:
 
     result = {
         "machine": {"processor": processor_name(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "grouping": {name: measured(measure_grouping, *case) for name, case in CASES.items()},
-        "signatures": measured(measure_signatures, "", 20_000),
+        "grouping": {name: measure_target(measure_grouping, *case) for name, case in CASES.items()},
+        "signatures": measure_target(measure_signatures, "", 20_000),
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

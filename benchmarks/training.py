@@ -90,7 +90,7 @@ def reporting(
     return report
 
 
-def prepared(data: str) -> Any:
+def prepare_data(data: str) -> Any:
     """Banking77's recipe on this data: a task and its parts."""
     from loratory.data.preparation import prepare_data
     from loratory.experiment.spec_loading import load_spec
@@ -112,7 +112,7 @@ def ours(pipe: Connection, data: str, settings: Mapping[str, Any]) -> None:
     from loratory.training.batching import build_epoch_batches
     from loratory.training.checkpoints import NoCheckpoints
 
-    ready = prepared(data)
+    ready = prepare_data(data)
     training = resolve_auto_options(
         TrainingSpec(epochs=1000, **settings.get("training", {})), hardware_benchmark.load_or_measure()
     )
@@ -176,7 +176,7 @@ def stock(pipe: Connection, data: str, settings: Mapping[str, Any]) -> None:
 
     from transformers import TrainerCallback
 
-    ready = prepared(data)
+    ready = prepare_data(data)
     gate = Gate(pipe)
     begun = False
 

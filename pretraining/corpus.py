@@ -133,7 +133,7 @@ class Row:
     weights: list[float]
 
 
-def packed(reader: Reader, tokens: int) -> Iterator[Row]:
+def pack_rows(reader: Reader, tokens: int) -> Iterator[Row]:
     """Rows without padding; positions begin anew with each piece."""
     for pieces in reader.pieces(tokens):
         yield Row(

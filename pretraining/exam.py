@@ -21,7 +21,7 @@ from exercises import KINDS, Message
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
-MOST = 384  # tokens: what the model was trained on
+MAX_TOKENS = 384  # tokens: what the model was trained on
 
 
 @torch.inference_mode()
@@ -36,7 +36,7 @@ def likeliest(model: Any, writer: Writer, messages: Sequence[Message]) -> list[b
     return [one == wanted for one, wanted in zip(said, ids[stop - answered : stop], strict=True)]
 
 
-def marked(
+def mark_answers(
     make: Callable[[random.Random, str], list[Message]], model: Any, writer: Writer, passages: Sequence[str], each: int
 ) -> dict[str, float]:
     """Share of answers, and of tokens, that are right."""
@@ -44,7 +44,7 @@ def marked(
     found: list[list[bool]] = []
     while len(found) < each:
         messages = make(chance, chance.choice(passages))
-        if len(writer.talk(messages)[0]) <= MOST:
+        if len(writer.talk(messages)[0]) <= MAX_TOKENS:
             found.append(likeliest(model, writer, messages))
     tokens = [right for one in found for right in one]
     return {"answers": sum(map(all, found)) / len(found), "tokens": sum(tokens) / len(tokens)}
@@ -64,7 +64,7 @@ def main() -> None:
     model.eval()
     found = {}
     for make, _ in KINDS:
-        found[make.__name__] = marked(make, model, writer, held, options.each)
+        found[make.__name__] = mark_answers(make, model, writer, held, options.each)
         print(make.__name__, found[make.__name__], flush=True)
     if options.output:
         facts = {"each": options.each, "right": found}

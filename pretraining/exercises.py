@@ -50,7 +50,7 @@ def _talk(chance: random.Random, user: str, answer: str, system: str | None = No
     return [*head, {"role": "user", "content": user}, {"role": "assistant", "content": answer}]
 
 
-def dumped(value: Any) -> str:
+def dump_json(value: Any) -> str:
     """JSON as constrained decoding writes it: no spaces."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
@@ -76,7 +76,7 @@ def _name(chance: random.Random) -> str:
     return f"{chance.choice(FIRST)} {chance.choice(LAST)}"
 
 
-def _filled(chance: random.Random, form: str, words: list[str]) -> str:
+def _fill_form(chance: random.Random, form: str, words: list[str]) -> str:
     w, v = chance.sample(words, 2)
     return form.format(w=w, v=v, n=chance.choice(FIRST), c=chance.choice(CITIES), d=chance.choice(DAYS))
 
@@ -102,7 +102,7 @@ def copying(chance: random.Random, passage: str) -> list[Message]:
             ("What is the last word? {}", words[-1]),
             (f"What is word number {number + 1}? {{}}", words[number]),
             ("Put this in quotation marks: {}", f'"{text}"'),
-            ("Answer with JSON, the text in a field called text: {}", dumped({"text": text})),
+            ("Answer with JSON, the text in a field called text: {}", dump_json({"text": text})),
         ]
     )
     return _talk(chance, asked.replace("{}", text), answer)
@@ -145,7 +145,7 @@ def _plain(value: Any) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-def _told(chance: random.Random, record: dict[str, Any]) -> str:
+def _tell_record(chance: random.Random, record: dict[str, Any]) -> str:
     form = chance.choice(["{k}: {v}", "{k} = {v}", "the {k} is {v}", "{k} is {v}", "- {k}: {v}"])
     parts = [form.format(k=key, v=_plain(value)) for key, value in record.items()]
     return chance.choice(["\n", "\n", "; ", ", "]).join(parts)
@@ -156,7 +156,7 @@ def reading(chance: random.Random, passage: str) -> list[Message]:
     record = _record(chance)
     key = chance.choice(list(record))
     asked = chance.choice(["What is the {}?", "Which {} is given?", "{}?", "Give me the {} only.", "Find the {}."])
-    text = _told(chance, record) if chance.random() < 0.7 else dumped(record)
+    text = _tell_record(chance, record) if chance.random() < 0.7 else dump_json(record)
     return _talk(chance, f"{text}\n\n{asked.format(key)}", _plain(record[key]))
 
 
@@ -186,7 +186,7 @@ def extracting(chance: random.Random, passage: str) -> list[Message]:
     """A JSON object of the fields that are asked for, from a list or a told story."""
     if chance.random() < 0.5:
         record = _record(chance)
-        text = _told(chance, record)
+        text = _tell_record(chance, record)
     else:
         form, names = chance.choice(STORIES)
         record = {name: FIELDS[name](chance) for name in names}
@@ -203,18 +203,18 @@ def extracting(chance: random.Random, passage: str) -> list[Message]:
         ask = f"Answer with JSON with these fields: {', '.join(wanted)}."
     elif style == 1:
         fields = {name: {"type": _kind(answer[name])} for name in wanted}
-        ask = f"Fill this schema: {dumped({'type': 'object', 'properties': fields, 'required': wanted})}"
+        ask = f"Fill this schema: {dump_json({'type': 'object', 'properties': fields, 'required': wanted})}"
     else:
         ask = f"Extract {', '.join(wanted)} as JSON."
     if chance.random() < 0.5:
-        return _talk(chance, text, dumped(answer), system=ask)
-    return _talk(chance, f"{ask}\n\n{text}" if chance.random() < 0.5 else f"{text}\n\n{ask}", dumped(answer))
+        return _talk(chance, text, dump_json(answer), system=ask)
+    return _talk(chance, f"{ask}\n\n{text}" if chance.random() < 0.5 else f"{text}\n\n{ask}", dump_json(answer))
 
 
 # --- choosing a label
 
 
-def _cased(chance: random.Random, names: list[str]) -> list[str]:
+def _vary_case(chance: random.Random, names: list[str]) -> list[str]:
     style = chance.choice([str.upper, str.lower, str.title])
     join = chance.choice(["_", " ", "-"])
     return [style(name).replace(" ", join) for name in names]
@@ -225,22 +225,24 @@ def choosing(chance: random.Random, passage: str) -> list[Message]:
     topics = chance.sample(sorted(TOPICS), chance.randint(2, 6))
     explained = chance.random() < 0.5
     if explained and chance.random() < 0.6:  # the name says nothing: the explanation has to be read
-        labels = _cased(
+        labels = _vary_case(
             chance, [_word(chance) + (f" {_word(chance)}" if chance.random() < 0.3 else "") for _ in topics]
         )
         if len(set(labels)) < len(labels):
             labels = [f"{label}{i}" for i, label in enumerate(labels)]
     else:
-        labels = _cased(chance, [topic + chance.choice(["", " question", " message"]) for topic in topics])
+        labels = _vary_case(chance, [topic + chance.choice(["", " question", " message"]) for topic in topics])
     if explained:
         about = chance.choice(["about", "talks about", "words like"])
-        lines = [f"{label}: {about} {_explained(chance, topic)}" for label, topic in zip(labels, topics, strict=True)]
+        lines = [
+            f"{label}: {about} {_explain_topic(chance, topic)}" for label, topic in zip(labels, topics, strict=True)
+        ]
         ask = "\n".join([chance.choice(["Labels:", "Choose one label:", "Label the message."]), *lines])
     else:
         listed, either = ", ".join(labels), " or ".join(labels)
         ask = chance.choice([f"Choose one of: {listed}.", f"Label the message as {either}.", f"Labels: {listed}"])
     turns = [chance.randrange(len(topics)) for _ in range(_turns(chance))]
-    return _answered(chance, ask, [(_message(chance, topics[right]), labels[right]) for right in turns])
+    return _answer_question(chance, ask, [(_message(chance, topics[right]), labels[right]) for right in turns])
 
 
 def _turns(chance: random.Random) -> int:
@@ -250,18 +252,18 @@ def _turns(chance: random.Random) -> int:
 
 def _message(chance: random.Random, topic: str) -> str:
     forms = chance.sample(MESSAGES, chance.randint(1, 2))
-    return " ".join(_filled(chance, form, TOPICS[topic]) for form in forms)
+    return " ".join(_fill_form(chance, form, TOPICS[topic]) for form in forms)
 
 
-def _explained(chance: random.Random, topic: str) -> str:
+def _explain_topic(chance: random.Random, topic: str) -> str:
     return f"{topic} ({', '.join(chance.sample(TOPICS[topic], 4))})" if chance.random() < 0.5 else topic
 
 
-def _answered(chance: random.Random, ask: str, turns: list[tuple[str, str]]) -> list[Message]:
+def _answer_question(chance: random.Random, ask: str, turns: list[tuple[str, str]]) -> list[Message]:
     if chance.random() < 0.7:
         key = chance.choices(["label", "category", "topic", "answer"], [7, 1, 1, 1])[0]
         ask = f'{ask}\nAnswer with JSON: {{"{key}": ...}}'
-        turns = [(text, dumped({key: label})) for text, label in turns]
+        turns = [(text, dump_json({key: label})) for text, label in turns]
     (text, answer), *rest = turns
     if rest or chance.random() < 0.6:
         first = _talk(chance, text, answer, system=ask)
@@ -273,12 +275,12 @@ def _answered(chance: random.Random, ask: str, turns: list[tuple[str, str]]) -> 
 def judging(chance: random.Random, passage: str) -> list[Message]:
     """Whether an opinion is a good one."""
     kinds = [["positive", "negative"], ["good", "bad"], ["praise", "complaint"], ["happy", "unhappy"]]
-    labels = _cased(chance, chance.choice(kinds))
+    labels = _vary_case(chance, chance.choice(kinds))
     shown = list(labels)
     chance.shuffle(shown)
     ask = chance.choice([f"Is this {shown[0]} or {shown[1]}?", f"Choose one of: {', '.join(shown)}."])
     turns = [chance.random() < 0.5 for _ in range(_turns(chance))]
-    return _answered(chance, ask, [(_opinion(chance, good), labels[0 if good else 1]) for good in turns])
+    return _answer_question(chance, ask, [(_opinion(chance, good), labels[0 if good else 1]) for good in turns])
 
 
 def _opinion(chance: random.Random, good: bool) -> str:
@@ -310,7 +312,7 @@ def rewriting(chance: random.Random, passage: str) -> list[Message]:
             (f"Make a list with dashes: {listed}", "\n".join(f"- {thing}" for thing in things)),
             (f"Make hashtags: {listed}", " ".join(f"#{thing}" for thing in things)),
             (f"Put in alphabetical order: {listed}", ", ".join(sorted(things))),
-            (f"As a JSON array: {listed}", dumped(things)),
+            (f"As a JSON array: {listed}", dump_json(things)),
             (f"Add the word {new} at the end: {text}", f"{text} {new}"),
         ]
     )
@@ -347,7 +349,7 @@ def reckoning(chance: random.Random, passage: str) -> list[Message]:
         ]
     )
     if chance.random() < 0.3:
-        return _talk(chance, f'{asked} Answer with JSON: {{"answer": ...}}', dumped({"answer": result}))
+        return _talk(chance, f'{asked} Answer with JSON: {{"answer": ...}}', dump_json({"answer": result}))
     return _talk(chance, asked, f"{steps}{result}{'.' if steps else ''}")
 
 

@@ -19,7 +19,7 @@ TEMPLATE = (
 )
 
 
-def trained(passages: Sequence[str], seed: int = 1) -> Tokenizer:
+def train_tokenizer(passages: Sequence[str], seed: int = 1) -> Tokenizer:
     """A tokenizer from the training passages and exercises."""
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.Sequence(

@@ -24,8 +24,8 @@ from typing import Any
 
 import torch
 from beginning import begin
-from corpus import Reader, Row, Writer, packed, paragraphs, parts
-from tokenizer import trained, write
+from corpus import Reader, Row, Writer, pack_rows, paragraphs, parts
+from tokenizer import train_tokenizer, write
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -76,7 +76,7 @@ class Reading:
         if epoch != self.epoch or len(self.rows) != count:
             chance = random.Random(f"{self.seed} {epoch}")
             reader = Reader(self.writer, self.passages, chance, SHARE)
-            self.epoch, self.rows = epoch, list(islice(packed(reader, ROW), count))
+            self.epoch, self.rows = epoch, list(islice(pack_rows(reader, ROW), count))
         return self.rows
 
 
@@ -179,12 +179,14 @@ def main() -> None:
     school = School(model, Reading(writer, passages, options.seed), held_out, epochs)
     identity = json.dumps([SHAPE, ROW, ROWS_A_STEP, SHARE, RATE, options.tokens, options.seed])
     checkpoints = FolderCheckpoints(options.output / "checkpoints", hashlib.sha256(identity.encode()).hexdigest()[:16])
-    facts = _kept(model, checkpoints) if options.write else _trained(school, checkpoints, options.seed)
+    facts = (
+        _restore_best_weights(model, checkpoints) if options.write else _train_model(school, checkpoints, options.seed)
+    )
     _write(model, tokenizer, options.output / "model")
     (options.output / "history.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def _kept(model: Any, checkpoints: FolderCheckpoints) -> dict[str, Any]:
+def _restore_best_weights(model: Any, checkpoints: FolderCheckpoints) -> dict[str, Any]:
     """The best weights so far, put in place."""
     state = checkpoints.load_latest()
     if state is None:
@@ -195,7 +197,7 @@ def _kept(model: Any, checkpoints: FolderCheckpoints) -> dict[str, Any]:
     return {"history": state.facts["history"]}
 
 
-def _trained(school: School, checkpoints: FolderCheckpoints, seed: int) -> dict[str, JSON]:
+def _train_model(school: School, checkpoints: FolderCheckpoints, seed: int) -> dict[str, JSON]:
     started, stopping = time.monotonic(), list[bool]()
     signal.signal(signal.SIGINT, lambda *_: stopping.append(True))
 
@@ -218,7 +220,7 @@ def _trained(school: School, checkpoints: FolderCheckpoints, seed: int) -> dict[
 
 def _tokenizer(folder: Path, passages: Sequence[str]) -> Tokenizer:
     if not (folder / "tokenizer.json").exists():
-        write(trained(passages), folder, SHAPE["max_position_embeddings"])
+        write(train_tokenizer(passages), folder, SHAPE["max_position_embeddings"])
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 

@@ -48,7 +48,7 @@ class World:
         made = [Prediction({"label": "A"}, {"/label": {"A": share}}) for share in confidence.tolist()]
         return ScoredPredictions(examples, made, [{"n": 1.0, "reward": float(one)} for one in right])
 
-    def exceeded(self, number: int) -> bool:
+    def exceeds_chance(self, number: int) -> bool:
         """Whether the calibration error lies above the 95th percentile of chance."""
         known = collect_confidences(self.draw(number))
         return known is not None and compute_calibration_error(known) > estimate_chance_error(known)[1]
@@ -71,11 +71,11 @@ def claims(scale: float) -> Iterator[Claim]:
     """The chance level is exceeded by chance in at most 5 % of worlds, and by a predictor that is too sure in most."""
     worlds = max(int(WORLDS * scale), 2)
     for world in CALIBRATED:
-        seen = [world.exceeded(number) for number in range(worlds)]
+        seen = [world.exceeds_chance(number) for number in range(worlds)]
         yield claim_rate(
             f"calibration error of a calibrated predictor above chance: {world.name}", seen, 0.05, at_most=True
         )
     for world in TOO_SURE:
-        seen = [world.exceeded(number) for number in range(worlds)]
+        seen = [world.exceeds_chance(number) for number in range(worlds)]
         name = f"calibration error of one that is 15 points too sure above chance: {world.name}"
         yield claim_rate(name, seen, 0.8, at_most=False)

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 from scipy.special import betaincinv
 
-SURE = 0.95  # confidence of the interval around what was seen: the simulation's own error
+SIMULATION_CONFIDENCE = 0.95  # confidence of the interval around what was seen: the simulation's own error
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def claim_rate(name: str, happened: Sequence[bool], promised: float, *, at_most:
     n, k = len(happened), sum(map(bool, happened))
     if not n:
         raise ValueError(f"{name}: no world was simulated")
-    tail = (1 - SURE) / 2
+    tail = (1 - SIMULATION_CONFIDENCE) / 2
     low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
     high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
     return Claim(name, promised, at_most, k / n, low, high, n)

@@ -53,7 +53,7 @@ UNLIKE = LabelWorld((0.94, *(0.015,) * 4), ((0.97, *(0.3835,) * 4), (0.944717, *
 def claims(scale: float) -> Iterator[Claim]:
     """Errors of at most 5 % for the family, and the power that is promised."""
     for name, world in EQUALS.items():
-        rows = compared(world, 400 * scale)
+        rows = compare_worlds(world, 400 * scale)
         wrong = [any(row["decision"] != "undecided" for row in of) for of in rows]
         yield claim_rate(f"any of three equals called better or worse: {name}", wrong, ALPHA, at_most=True)
         odd = sum(contradicts(row) for of in rows for row in of)
@@ -62,13 +62,13 @@ def claims(scale: float) -> Iterator[Claim]:
         shown = shown_not_worse(world, 400 * scale)
         yield claim_rate(f"worse by the margin, but shown to be as good: {name}", shown, ALPHA, at_most=True)
     for name, world in EFFECTS.items():
-        found = [of[0]["decision"] == "better" for of in compared(world, 400 * scale)]
+        found = [of[0]["decision"] == "better" for of in compare_worlds(world, 400 * scale)]
         yield claim_rate(f"the minimum detectable effect is found: {name}", found, POWER, at_most=False)
-    found = [of[0]["decision"] == "better" for of in compared(UNLIKE, 400 * scale)]
+    found = [of[0]["decision"] == "better" for of in compare_worlds(UNLIKE, 400 * scale)]
     yield claim_rate("14.3 points of macro-F1 at one accuracy are found", found, POWER, at_most=False)
 
 
-def compared(world: World, worlds: float) -> list[Rows]:
+def compare_worlds(world: World, worlds: float) -> list[Rows]:
     """The planned comparisons of each world."""
     return [compare_contenders(world.draw(seed, _evidence(seed))) for seed in range(max(int(worlds), 2))]
 

@@ -78,22 +78,22 @@ def _rewrite(chance: random.Random, text: str) -> str:
     return text
 
 
-def _rewritten(chance: random.Random, examples: Sequence[Example]) -> list[Example]:
+def _rewrite_texts(chance: random.Random, examples: Sequence[Example]) -> list[Example]:
     return [
         replace(e, input={"text": _rewrite(chance, e.input["text"])}, origin=f"g:{n}") for n, e in enumerate(examples)
     ]
 
 
-def _relabelled(chance: random.Random, examples: Sequence[Example]) -> list[Example]:
+def _change_labels(chance: random.Random, examples: Sequence[Example]) -> list[Example]:
     return [replace(e, answer={"label": chance.choice("ab")}) for e in examples]
 
 
 WAYS: dict[str, Callable[[random.Random, Sequence[Example], Sequence[Example]], list[Example]]] = {
     "another seed of the split": lambda chance, everything, test: _test(everything, chance.randrange(10_000)),
     "the same rows in another folder": lambda chance, everything, test: list(test),
-    "texts written otherwise": lambda chance, everything, test: _rewritten(chance, test),
+    "texts written otherwise": lambda chance, everything, test: _rewrite_texts(chance, test),
     "rows in another order": lambda chance, everything, test: chance.sample(list(test), len(test)),
-    "other labels": lambda chance, everything, test: _relabelled(chance, test),
+    "other labels": lambda chance, everything, test: _change_labels(chance, test),
     "half of the rows": lambda chance, everything, test: chance.sample(list(test), len(test) // 2),
     "more rows around them": lambda chance, everything, test: [*_examples(random.Random(-1), 50), *test],
 }
@@ -186,7 +186,7 @@ def _noisy(chance: random.Random) -> tuple[Classify, list[Example], set[str]]:
     return Classify(labels=tuple(labels)), examples, changed
 
 
-def disputed(worlds: int) -> Claim:
+def measure_disputes(worlds: int) -> Claim:
     """How often at least half of the disputed labels were changed ones, in so many worlds where they are shown."""
     right: list[bool] = []
     for world in count():
@@ -252,5 +252,5 @@ def claims(scale: float) -> Iterator[Claim]:
     worlds = max(round(400 * scale), 10)
     yield from ways_around(worlds)
     yield in_sittings(worlds)
-    yield disputed(worlds)
+    yield measure_disputes(worlds)
     yield equal_latencies(worlds)

@@ -76,7 +76,7 @@ class World:
         parts = np.exp(logits - logits.max(axis=1, keepdims=True))
         return Drawn(parts / parts.sum(axis=1, keepdims=True), expected.astype(np.int64), groups.astype(np.int64))
 
-    def known(self, drawn: Drawn) -> operating_point_fitting.ScoredPart:
+    def score_part(self, drawn: Drawn) -> operating_point_fitting.ScoredPart:
         """As the product knows them."""
         labels = self.labels
         rows = [dict(zip(labels, row, strict=True)) for row in drawn.shares.tolist()]
@@ -102,8 +102,8 @@ class World:
     def fit(self, number: int) -> operating_point_fitting.FittedPoint:
         """A point, by the product; validation only where it chooses something, as in the product."""
         generator = np.random.default_rng([self.seed, number])
-        calibration = self.known(self.draw(self.n, generator))
-        validation = self.known(self.draw(self.n, generator)) if len(self.asked) > 1 else calibration
+        calibration = self.score_part(self.draw(self.n, generator))
+        validation = self.score_part(self.draw(self.n, generator)) if len(self.asked) > 1 else calibration
         return operating_point_fitting.fit_operating_point(self.spec, calibration, validation, [])
 
     def serve(self, point: OperatingPoint, drawn: Drawn) -> Integers:
@@ -120,7 +120,7 @@ class World:
             if label in self.asked
         }
 
-    def missed(self, fitted: operating_point_fitting.FittedPoint) -> bool:
+    def misses_promise(self, fitted: operating_point_fitting.FittedPoint) -> bool:
         """Whether anything that is called proven is not so."""
         true, proven = self.truth(fitted.point), fitted.facts["thresholds"]
         return any(
@@ -176,5 +176,5 @@ def claims(scale: float) -> Iterator[Claim]:
     """A claim for each world: what is called proven is missed in at most 5 % of its draws."""
     worlds = max(int(WORLDS * scale), 2)
     for world in WORLDS_ASKED:
-        missed = [world.missed(world.fit(number)) for number in range(worlds)]
+        missed = [world.misses_promise(world.fit(number)) for number in range(worlds)]
         yield claim_rate(f"a proven point misses its floor as served: {world.name}", missed, 0.05, at_most=True)

@@ -73,7 +73,7 @@ def claims(scale: float) -> Iterator[Claim]:
     """What the product says of duplicates, in made-up data."""
     yield from _families(scale)
     yield from _given_test_files(scale)
-    yield from _changed(scale)
+    yield from _measure_changed_texts(scale)
     yield from _different(scale)
     wrong = [exact_copies(seed) != seed % 7 for seed in range(_many(400, scale))]
     yield claim_rate("the count of exact copies is wrong", wrong, 0.0, at_most=True)
@@ -84,7 +84,7 @@ def _families(scale: float) -> Iterator[Claim]:
         crossed = pairs = 0
         for size, often in ((100, 6), (300, 3), (1_000, 2), (3_000, 1), (5_000, 1)):
             for seed in range(_many(often, scale)):
-                crossed, pairs = crossed + planted(kind, size, seed), pairs + PLANTED
+                crossed, pairs = crossed + count_cut_duplicates(kind, size, seed), pairs + PLANTED
         yield claim_amount(f"planted pairs that the split cuts, family {kind}", crossed, 0, f"of {pairs} pairs", pairs)
 
 
@@ -94,15 +94,15 @@ def _given_test_files(scale: float) -> Iterator[Claim]:
         yield claim_rate(
             f"leaked rows of a given test file that are told, duplicates: {mode}", found, 0.99, at_most=False
         )
-    counts = [told("long", 300, seed) for seed in range(_many(10, scale))]
+    counts = [count_reported_rows("long", 300, seed) for seed in range(_many(10, scale))]
     found = [place < said for said, truth in counts for place in range(truth)]
     yield claim_rate("rows near one of another part, of one family cut at random: told", found, 0.99, at_most=False)
 
 
-def _changed(scale: float) -> Iterator[Claim]:
+def _measure_changed_texts(scale: float) -> Iterator[Claim]:
     worlds = _many(8, scale)  # of 50 sentences each
     for name, (make, change) in CHANGES.items():
-        found = [hit for seed in range(worlds) for hit in joined(make, change, seed)]
+        found = [hit for seed in range(worlds) for hit in find_joined_copies(make, change, seed)]
         yield claim_rate(f"{name}: joined", found, PROMISED.get(name, 0.99), at_most=False)
 
 
@@ -112,7 +112,7 @@ def _different(scale: float) -> Iterator[Claim]:
     yield claim_rate("requests of one frame and different intents: joined", intents(), 0.15, at_most=True)
 
 
-def planted(kind: str, size: int, seed: int) -> int:
+def count_cut_duplicates(kind: str, size: int, seed: int) -> int:
     """Of PLANTED near-duplicates in a family: how many the split cuts."""
     chance = random.Random(f"{kind} {size} {seed}")
     texts = family(kind, size, chance)
@@ -126,7 +126,7 @@ def planted(kind: str, size: int, seed: int) -> int:
     return sum(place[one] != place[other] for one, other in twins)
 
 
-def told(kind: str, size: int, seed: int) -> tuple[int, int]:
+def count_reported_rows(kind: str, size: int, seed: int) -> tuple[int, int]:
     """A family cut at random, as `duplicates: report` leaves it: rows of test that are said to be near a row of train.
 
     Said, and so by comparing each with each. The texts are too long for edits to count.
@@ -151,7 +151,9 @@ def leaks(seed: int, join: bool) -> list[bool]:
     return [True] * min(many, len(leaked)) + [False] * max(0, len(leaked) - many)
 
 
-def joined(make: Callable[[random.Random], str], change: Callable[[str, random.Random], str], seed: int) -> list[bool]:
+def find_joined_copies(
+    make: Callable[[random.Random], str], change: Callable[[str, random.Random], str], seed: int
+) -> list[bool]:
     """Of 50 texts and a changed copy of each: whether both came to one group."""
     chance = random.Random(f"joined {seed}")
     texts = [make(chance) for _ in range(50)]

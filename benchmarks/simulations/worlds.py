@@ -72,7 +72,7 @@ class LabelWorld:
 
     def truth(self, contender: int) -> float:
         """The headline over the whole population."""
-        shares, recall = _normed(self.shares), np.asarray(self.recalls[contender])
+        shares, recall = _normalise_shares(self.shares), np.asarray(self.recalls[contender])
         if self.headline == "accuracy":
             return float(shares @ recall)
         tp, fn = shares * recall, shares * (1 - recall)
@@ -81,7 +81,7 @@ class LabelWorld:
 
     def draw(self, seed: int, evidence: EvidenceSpec) -> ComparisonSet:
         """One test set, answered by every contender."""
-        rng, shares, groups = np.random.default_rng((1, seed)), _normed(self.shares), self.sizes.groups
+        rng, shares, groups = np.random.default_rng((1, seed)), _normalise_shares(self.shares), self.sizes.groups
         of_group = rng.choice(len(shares), len(self.sizes.each), p=shares)
         labels = of_group[groups] if self.sizes.pure else rng.choice(len(shares), len(groups), p=shares)
         common = self.sizes.common(rng)
@@ -133,7 +133,7 @@ class SpanWorld:
         return _contest(self.task, examples, made, self.validations, evidence)
 
 
-def _normed(shares: Sequence[float]) -> Floats:
+def _normalise_shares(shares: Sequence[float]) -> Floats:
     found: Floats = np.asarray(shares, dtype=float)
     return np.asarray(found / found.sum())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable
-from typing import Any
 
 # How allocators say it that raise a plain RuntimeError: torch, C++, NVIDIA's libraries, ONNX Runtime.
 OUT_OF_MEMORY = (
@@ -106,7 +105,7 @@ class RunInterrupted(LoratoryError):
     exit_code = 130
 
 
-def format_value(value: Any) -> str:
+def format_value(value: object) -> str:
     """A value for a message, as YAML writes it: never longer than a line, however much it holds."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

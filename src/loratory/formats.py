@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ INTEGER_RANGES: Mapping[str, tuple[int, int]] = {
 UNCHECKED_NUMBER_FORMATS = frozenset(("float", "double", "decimal"))
 
 
-def matches_format(name: str, value: Any) -> bool:
+def matches_format(name: str, value: object) -> bool:
     """Whether a value is of a format; a format says nothing of values of another type."""
     if isinstance(value, str) and name in FORMATS:
         return FORMATS[name].matches(value)

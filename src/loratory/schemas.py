@@ -20,7 +20,7 @@ def is_annotation(key: str) -> bool:
     return key in ANNOTATIONS or str(key).startswith("x-")
 
 
-def rewrite_schema(schema: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
+def rewrite_schema(schema: object, change: Callable[[dict[str, Any]], Any]) -> Any:
     """A copy of a schema in which every schema, inner ones first, is what `change` made of it.
 
     Only schemas are looked at: a property called title, or an enum's value, is none.
@@ -40,7 +40,7 @@ def rewrite_schema(schema: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
     return change(made)
 
 
-def strip_annotations(schema: Any) -> Any:
+def strip_annotations(schema: object) -> Any:
     """A schema that allows the same values, without what it says about them."""
 
     def change(one: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def strip_annotations(schema: Any) -> Any:
 DEFAULT_KEYWORDS = (("nullable", False), ("uniqueItems", False))  # what is so anyway
 
 
-def to_compact_json(value: Any) -> str:
+def to_compact_json(value: object) -> str:
     """JSON without spaces: as the grammar of a schema writes it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
@@ -72,7 +72,7 @@ def resolve_reference(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Map
     return schema
 
 
-def pointer_step(key: Any) -> str:
+def pointer_step(key: object) -> str:
     """A key as a step of a JSON pointer (RFC 6901, section 3)."""
     return "/" + str(key).replace("~", "~0").replace("/", "~1")
 

@@ -31,6 +31,7 @@ from loratory.artifacts.manifests import (
     hash_file,
     open_artifact,
     read_manifest,
+    seal_manifest,
     stage_artifact,
     verify_artifact,
     write_manifest,
@@ -42,7 +43,7 @@ class Crash(BaseException):
     """A kill, as far as Python can play it."""
 
 
-def made(folder: Path, text: str = "old") -> Path:
+def make_artifact(folder: Path, text: str = "old") -> Path:
     """A small artifact."""
     with stage_artifact(folder, {"kind": "fit"}) as part:
         (part / "inner").mkdir()
@@ -56,7 +57,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_folder_is_listed_and_verified(tmp_path: Path) -> None:
-    manifest = verify_artifact(made(tmp_path / "fit"))
+    manifest = verify_artifact(make_artifact(tmp_path / "fit"))
     assert manifest["kind"] == "fit"
     assert set(manifest["files"]) == {"a.txt", "inner/b.txt"}
     assert manifest["files"]["a.txt"] == hash_file(tmp_path / "fit" / "a.txt")
@@ -65,18 +66,18 @@ def test_a_folder_is_listed_and_verified(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("problem", [ValueError, Crash, KeyboardInterrupt])
 def test_an_exception_inside_leaves_the_old_folder(tmp_path: Path, problem: type[BaseException]) -> None:
-    before = tree(made(tmp_path / "fit"))
+    before = tree(make_artifact(tmp_path / "fit"))
 
-    def interrupted(writing: Any, name: str) -> None:
+    def interrupt_write(writing: Any, name: str) -> None:
         with writing as part:
             (part / name).write_text("half", encoding="utf-8")
             raise problem
 
     with pytest.raises(problem):
-        interrupted(stage_artifact(tmp_path / "fit", {}), "a.txt")
+        interrupt_write(stage_artifact(tmp_path / "fit", {}), "a.txt")
     assert tree(tmp_path / "fit") == before
     with pytest.raises(problem):
-        interrupted(extend_artifact(tmp_path / "fit"), "more.txt")
+        interrupt_write(extend_artifact(tmp_path / "fit"), "more.txt")
     assert tree(tmp_path / "fit") == before
     assert [f.name for f in tmp_path.iterdir()] == ["fit"]
 
@@ -99,7 +100,7 @@ def test_a_disk_that_refuses_at_any_moment_leaves_the_old_state(
     if where == "replace":
         monkeypatch.setattr(manifests, "exchange", lambda *_: False)
     for number in range(99):
-        folder = made(tmp_path / f"fit-{number}")
+        folder = make_artifact(tmp_path / f"fit-{number}")
         raised = refused_at(number, lambda f=folder: attempt(how, f), where, code, monkeypatch)  # type: ignore[misc]
         if raised is None:
             break
@@ -135,7 +136,7 @@ def refused_at(
 def attempt(how: str, folder: Path) -> StorageError | None:
     try:
         if how == "stage":
-            made(folder, "new")
+            make_artifact(folder, "new")
         elif how == "extend":
             with extend_artifact(folder) as part:
                 (part / "c").mkdir()
@@ -229,7 +230,7 @@ SPOILS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", SPOILS)
 def test_damage_is_noticed(tmp_path: Path, name: str) -> None:
-    folder = made(tmp_path / "fit")
+    folder = make_artifact(tmp_path / "fit")
     (tmp_path / "out").write_text("old", encoding="utf-8")
     SPOILS[name](folder)
     with pytest.raises(ArtifactError) as caught:
@@ -240,7 +241,7 @@ def test_damage_is_noticed(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("path", ["../out", "/etc/hostname", "inner/../../out", "inner/../../fit/../out"])
 def test_a_manifest_that_leads_outside_is_refused(tmp_path: Path, path: str) -> None:
-    folder = made(tmp_path / "fit")
+    folder = make_artifact(tmp_path / "fit")
     (tmp_path / "out").write_text("x", encoding="utf-8")
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     target = (folder / path).resolve()
@@ -251,7 +252,7 @@ def test_a_manifest_that_leads_outside_is_refused(tmp_path: Path, path: str) -> 
 
 
 def test_files_that_are_not_listed_do_not_hurt(tmp_path: Path) -> None:
-    folder = made(tmp_path / "fit")
+    folder = make_artifact(tmp_path / "fit")
     (folder / "note.txt").write_text("mine", encoding="utf-8")
     assert "note.txt" not in verify_artifact(folder)["files"]
 
@@ -259,7 +260,7 @@ def test_files_that_are_not_listed_do_not_hurt(tmp_path: Path) -> None:
 def test_a_crash_between_the_files_and_the_manifest_leaves_the_old_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = made(tmp_path / "fit")
+    folder = make_artifact(tmp_path / "fit")
     monkeypatch.setattr(manifests, "write_text", lambda *a: (_ for _ in ()).throw(Crash()))
     with pytest.raises(Crash), extend_artifact(folder) as part:
         (part / "c.txt").write_text("c", encoding="utf-8")
@@ -268,7 +269,7 @@ def test_a_crash_between_the_files_and_the_manifest_leaves_the_old_manifest(
 
 @pytest.mark.parametrize("version", [1, 2, 4, None])
 def test_a_folder_of_another_format_is_refused_in_one_line(tmp_path: Path, version: int | None) -> None:
-    folder = made(tmp_path / "fit")
+    folder = make_artifact(tmp_path / "fit")
     write_json(folder / "manifest.json", {**verify_artifact(folder), "format": version})
     before = tree(folder)
     for read in (open_artifact, verify_artifact):
@@ -283,7 +284,7 @@ def test_who_is_stopped_between_two_renames_leaves_the_older_folder_to_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where two folders cannot change places; the name of what is left says that its process has ended."""
-    before = tree(made(tmp_path / "fit"))
+    before = tree(make_artifact(tmp_path / "fit"))
     other = make_temporary_path(tmp_path / "fit", "old").name.replace(
         f"-{os.getpid()}-", "-4194305-"
     )  # above any process id
@@ -292,7 +293,7 @@ def test_who_is_stopped_between_two_renames_leaves_the_older_folder_to_the_next(
     assert tree(tmp_path / "fit") == before
     assert [f.name for f in tmp_path.iterdir()] == ["fit"]
     (tmp_path / "fit").rename(tmp_path / other)
-    made(tmp_path / "fit", "new")
+    make_artifact(tmp_path / "fit", "new")
     remove_leftovers(tmp_path / "fit")
     assert tree(tmp_path / "fit") != before
     assert [f.name for f in tmp_path.iterdir()] == ["fit"]
@@ -322,11 +323,11 @@ def test_a_file_is_durable_before_it_has_its_name(tmp_path: Path, monkeypatch: p
     calls: list[str] = []
     for name in ("fsync", "replace"):
         real = getattr(os, name)
-        monkeypatch.setattr(os, name, partial(noted, calls, name, real))
+        monkeypatch.setattr(os, name, partial(note_call, calls, name, real))
     write_text(tmp_path / "x", "y")
     assert calls == ["fsync", "replace", "fsync"]
 
 
-def noted(calls: list[str], name: str, real: Callable[..., Any], *args: Any) -> Any:
+def note_call(calls: list[str], name: str, real: Callable[..., Any], *args: Any) -> Any:
     calls.append(name)
     return real(*args)

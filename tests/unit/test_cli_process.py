@@ -152,7 +152,7 @@ BROKEN = (
 )
 
 
-def ended(error: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+def run_ending(error: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """`loratory recipes` where the flow raises this."""
     return subprocess.run(
         [sys.executable, "-c", BROKEN.format(error=error)],
@@ -165,7 +165,7 @@ def ended(error: str, home: Path, **more: str) -> subprocess.CompletedProcess[st
 
 
 def test_an_error_of_ours_writes_a_report_and_says_one_line(tmp_path: Path) -> None:
-    done = ended("KeyError('a fault in the program')", tmp_path)
+    done = run_ending("KeyError('a fault in the program')", tmp_path)
     assert done.returncode == 70
     assert "Traceback" not in done.stderr
     (report,) = (tmp_path / "loratory" / "errors").iterdir()
@@ -178,13 +178,13 @@ def test_an_error_of_ours_writes_a_report_and_says_one_line(tmp_path: Path) -> N
 
 def test_where_no_report_can_be_written_the_line_says_what_it_was(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = ended("KeyError('a fault in the program')", tmp_path / "file")
+    done = run_ending("KeyError('a fault in the program')", tmp_path / "file")
     assert (done.returncode, "Traceback" in done.stderr) == (70, False)
     assert "a fault in the program" in done.stderr
 
 
 def test_the_traceback_is_shown_to_who_asks_for_it(tmp_path: Path) -> None:
-    done = ended("KeyError('a fault in the program')", tmp_path, LORATORY_DEBUG="1")
+    done = run_ending("KeyError('a fault in the program')", tmp_path, LORATORY_DEBUG="1")
     assert done.returncode == 70
     assert "Traceback" in done.stderr
 
@@ -205,7 +205,7 @@ ENDS = {
 
 @pytest.mark.parametrize("error", ENDS)
 def test_whatever_ends_a_command_it_is_told_in_words(error: str, tmp_path: Path) -> None:
-    done = ended(error, tmp_path)
+    done = run_ending(error, tmp_path)
     code, said = ENDS[error]
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

@@ -220,11 +220,11 @@ def test_the_bands_find_a_pair_at_the_threshold(threshold: float) -> None:
 
 @pytest.mark.parametrize(("kind", "size"), [("short, few words", 600), ("long", 300), ("very long", 300)])
 def test_no_planted_pair_of_a_family_is_cut(kind: str, size: int) -> None:
-    assert splits.planted(kind, size, seed=1) == 0
+    assert splits.count_cut_duplicates(kind, size, seed=1) == 0
 
 
 def test_all_rows_of_a_family_that_is_cut_at_random_are_told() -> None:
-    said, truth = splits.told("long", 200, seed=1)
+    said, truth = splits.count_reported_rows("long", 200, seed=1)
     assert said == truth > 20
 
 
@@ -236,7 +236,7 @@ def test_every_leaked_row_of_a_given_test_file_is_told(join: bool) -> None:
 @pytest.mark.parametrize("change", splits.CHANGES)
 def test_what_a_reader_takes_for_the_same_is_joined(change: str) -> None:
     make, changed = splits.CHANGES[change]
-    found = splits.joined(make, changed, 1)
+    found = splits.find_joined_copies(make, changed, 1)
     assert sum(found) >= splits.PROMISED.get(change, 1) * len(found)
 
 

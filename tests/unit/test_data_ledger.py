@@ -229,7 +229,7 @@ def test_a_run_in_several_sittings_counts_once() -> None:
 
 
 def test_disputed_labels_are_mostly_wrong_where_they_are_shown() -> None:
-    assert simulated.disputed(8).seen >= 0.8
+    assert simulated.measure_disputes(8).seen >= 0.8
 
 
 def test_equal_contenders_are_equally_fast_on_a_machine_that_changes() -> None:

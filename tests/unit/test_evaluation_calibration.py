@@ -15,16 +15,16 @@ from loratory.evaluation.statistics.calibration import (
 
 @pytest.mark.parametrize("world", CALIBRATED, ids=lambda world: world.name)
 def test_a_calibrated_predictor_seldom_exceeds_its_chance_level(world: World) -> None:
-    exceeded = sum(world.exceeded(number) for number in range(24))
+    exceeded = sum(world.exceeds_chance(number) for number in range(24))
     assert exceeded <= 5  # of 24, where each may by 5 %: more has a chance of 1 in 1,000
 
 
 @pytest.mark.parametrize("world", TOO_SURE, ids=lambda world: world.name)
 def test_one_that_is_too_sure_exceeds_it(world: World) -> None:
-    assert sum(world.exceeded(number) for number in range(12)) >= 8
+    assert sum(world.exceeds_chance(number) for number in range(12)) >= 8
 
 
-def known(right: list[float], groups: list[int]) -> ConfidenceSample:
+def make_sample(right: list[float], groups: list[int]) -> ConfidenceSample:
     size = len(right)
     places = np.array(groups, dtype=np.int64)
     return ConfidenceSample(np.full(size, 0.5), np.array(right), np.zeros(1, dtype=np.int64), places)
@@ -32,13 +32,13 @@ def known(right: list[float], groups: list[int]) -> ConfidenceSample:
 
 def test_how_far_groups_are_right_and_wrong_together() -> None:
     alternating = [float(i % 2) for i in range(400)]
-    assert estimate_intraclass_correlation(known(alternating, list(range(400)))) == 0.0
+    assert estimate_intraclass_correlation(make_sample(alternating, list(range(400)))) == 0.0
     whole = [float(i // 4 % 2) for i in range(400)]
-    assert estimate_intraclass_correlation(known(whole, [i // 4 for i in range(400)])) == pytest.approx(1.0)
+    assert estimate_intraclass_correlation(make_sample(whole, [i // 4 for i in range(400)])) == pytest.approx(1.0)
     assert (
-        estimate_intraclass_correlation(known(alternating, [i // 4 for i in range(400)])) < 0.05
+        estimate_intraclass_correlation(make_sample(alternating, [i // 4 for i in range(400)])) < 0.05
     )  # each group half right
-    few = estimate_intraclass_correlation(known([float(i % 2) for i in range(8)], [i // 4 for i in range(8)]))
+    few = estimate_intraclass_correlation(make_sample([float(i % 2) for i in range(8)], [i // 4 for i in range(8)]))
     assert few >= 0.5  # two groups cannot tell
 
 

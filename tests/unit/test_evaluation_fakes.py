@@ -61,7 +61,7 @@ def examples(labels: Sequence[str], n: int, group_size: int = 1, seed: int = 0) 
     ]
 
 
-def answered(
+def draw_answers(
     task: Classify, rows: Sequence[Example], level: float, seed: int, hardness: Sequence[float]
 ) -> ScoredPredictions:
     """A right answer where skill exceeds the example's own hardness and a little noise; the rest at random."""
@@ -91,7 +91,7 @@ def hardness(rows: int, group_size: int, seed: int) -> np.ndarray[Any, np.dtype[
     return np.asarray(np.sqrt(0.5) * shared + np.sqrt(0.5) * rng.normal(0, 1, rows))
 
 
-def measured(
+def draw_result(
     task: Classify, skill: Skill, tests: Sequence[Example], group_size: int = 1, seed: int = 1
 ) -> ContenderResult:
     validation = examples(task.labels or (), max(len(tests) // 4, 20), seed=77)
@@ -110,8 +110,8 @@ def measured(
         fits.append(
             Fit(
                 6 + number,
-                answered(task, validation, skill.level, hash((1, *of)) % 2**32, easy.tolist()),
-                answered(task, tests, skill.level, hash((2, *of)) % 2**32, hard.tolist()),
+                draw_answers(task, validation, skill.level, hash((1, *of)) % 2**32, easy.tolist()),
+                draw_answers(task, tests, skill.level, hash((2, *of)) % 2**32, hard.tolist()),
                 skill.latency * 5,
                 {"learning_rate": 1e-3, "history": history},
             )
@@ -135,10 +135,10 @@ def world(
 ) -> tuple[Classify, list[ContenderResult]]:
     task = Classify(labels=tuple(labels), headline="accuracy")
     tests = examples(labels, n, group_size, seed)
-    return task, [measured(task, skill, tests, group_size, seed) for skill in ladder]
+    return task, [draw_result(task, skill, tests, group_size, seed) for skill in ladder]
 
 
-def failed(name: str) -> ContenderResult:
+def make_failed_result(name: str) -> ContenderResult:
     return ContenderResult(
         name, name, "minilm", True, (), 6, ParameterCount(0, 0), 0, {}, failure="the loss only grew; try a lower rate"
     )

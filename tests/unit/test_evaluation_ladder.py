@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_score
-from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, failed, world
+from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, make_failed_result, world
 
 from loratory.cli.output import make_console
 from loratory.errors import SpecError
@@ -32,7 +32,7 @@ GATE = GateSpec(
 @pytest.fixture(scope="module")
 def made() -> tuple[Classify, list[ContenderResult]]:
     task, measured = world(n=400, group_size=2)
-    return task, [*measured, failed("qlora")]
+    return task, [*measured, make_failed_result("qlora")]
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +106,14 @@ def test_a_failed_contender_keeps_its_row_and_its_reason(ladder: dict[str, Any])
 
 
 def test_where_nothing_was_fitted_there_is_no_recommendation() -> None:
-    empty = build_ladder(Classify(labels=FOUR, headline="accuracy"), [failed("lora")], QUICK, None, {})
+    empty = build_ladder(Classify(labels=FOUR, headline="accuracy"), [make_failed_result("lora")], QUICK, None, {})
     assert empty["verdict"]["recommended"] is None
     assert format_ladder_lines(empty)[0].startswith("No contender could be fitted")
-    assert "lora" in "".join(shown(empty, 80))
+    assert "lora" in "".join(render_table(empty, 80))
 
 
 # -- the table
-def shown(ladder: dict[str, Any], width: int) -> list[str]:
+def render_table(ladder: dict[str, Any], width: int) -> list[str]:
     """The lines of the table on a terminal without colour: a blank, the title, a blank, the heads, a rule, the rows."""
     console = Console(file=(text := io.StringIO()), width=width, no_color=True)
     console.print(make_ladder_table(ladder))
@@ -125,7 +125,7 @@ ESSENTIAL = ("contender", "accuracy", "vs best simpler", "p50 ms", "train")
 
 @pytest.mark.parametrize("width", [110, 80])
 def test_the_table_fits_its_terminal_with_whole_words(ladder: dict[str, Any], width: int) -> None:
-    found = shown(ladder, width)
+    found = render_table(ladder, width)
     assert "…" not in "".join(found)
     assert all(len(line) <= width for line in found)
     heading = next(line for line in found if "contender" in line)
@@ -140,9 +140,9 @@ def test_the_table_fits_its_terminal_with_whole_words(ladder: dict[str, Any], wi
 
 
 def test_on_the_narrowest_terminal_name_and_headline_stay(ladder: dict[str, Any]) -> None:
-    heading = next(line for line in shown(ladder, 34) if "contender" in line)
+    heading = next(line for line in render_table(ladder, 34) if "contender" in line)
     assert heading.split() == ["contender", "accuracy"]
-    narrow = shown(ladder, 18)
+    narrow = render_table(ladder, 18)
     rows = narrow[next(place for place, line in enumerate(narrow) if "──" in line) + 1 :]
     assert all(row.startswith(f" {one['name']} ") for row, one in zip(rows, ladder["contenders"], strict=False))
 
@@ -150,7 +150,7 @@ def test_on_the_narrowest_terminal_name_and_headline_stay(ladder: dict[str, Any]
 def test_names_in_brackets_are_no_markup_and_macro_f1_is_not_shown_twice() -> None:
     task, measured = world(n=60, ladder=[Skill("[bold]", 1.0)])
     made = build_ladder(task.model_copy(update={"headline": "macro_f1"}), measured, QUICK, None, {"name": "[red]x"})
-    text = "\n".join(shown(made, 110))
+    text = "\n".join(render_table(made, 110))
     assert "[bold] *" in text
     assert "[red]x: mean" in text
     assert ("macro_f1" in text, "macro-F1" in text) == (True, False)
@@ -186,7 +186,9 @@ def test_a_gate_holds_only_where_every_check_does(ladder: dict[str, Any]) -> Non
 
 def test_a_contender_that_failed_cannot_be_compared_with() -> None:
     task, measured = world(n=80, ladder=LADDER[:2])
-    ladder = build_ladder(task, [*measured, failed("lora")], QUICK, GateSpec(not_worse_than={"lora": 0.1}), {})
+    ladder = build_ladder(
+        task, [*measured, make_failed_result("lora")], QUICK, GateSpec(not_worse_than={"lora": 0.1}), {}
+    )
     gate = ladder["verdict"]["gate"]
     assert gate["holds"] is False
     assert "was not fitted" in gate["checks"][0]["says"]

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, examples, failed, world
+from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, examples, make_failed_result, world
 
 from loratory.data.quality.label_errors import LabelErrors, SuspectedLabel
 from loratory.data.quality.quality_report import inspect_data
@@ -70,7 +70,7 @@ def page(task: Classify, measured: list[ContenderResult], found: dict[str, Any] 
 @pytest.fixture(scope="module")
 def four() -> str:
     task, measured = world(n=200, ladder=[replace(skill, seeds=min(skill.seeds, 2)) for skill in LADDER])
-    return page(task, [*measured, failed("qlora")], quality(FOUR))
+    return page(task, [*measured, make_failed_result("qlora")], quality(FOUR))
 
 
 def test_the_page_is_well_formed_and_has_every_part(four: str) -> None:
@@ -172,7 +172,7 @@ def test_many_labels_give_a_light_page() -> None:
 
 
 def test_a_page_where_nothing_was_fitted_or_nothing_has_probabilities() -> None:
-    lost = page(Classify(labels=FOUR, headline="accuracy"), [failed("lora")])
+    lost = page(Classify(labels=FOUR, headline="accuracy"), [make_failed_result("lora")])
     assert "nothing to recommend" in lost
     assert "<svg" not in lost
     task, measured = world(n=60, ladder=LADDER[:1])

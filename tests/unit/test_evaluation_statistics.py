@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from simulations.worlds import LabelWorld, Sizes, SpanWorld, alone
 from sklearn.metrics import confusion_matrix, f1_score, log_loss, roc_auc_score
-from test_evaluation_fakes import FOUR, LADDER, QUICK, Skill, answered, examples, world
+from test_evaluation_fakes import FOUR, LADDER, QUICK, Skill, draw_answers, examples, world
 
 from loratory.evaluation import stress_test
 from loratory.evaluation.contender_metrics import compute_seed_interval
@@ -29,7 +29,7 @@ TASK = Classify(labels=FOUR, headline="accuracy")
 
 @pytest.fixture(scope="module")
 def outcome() -> ScoredPredictions:
-    return answered(TASK, examples(FOUR, 500), 0.8, 5, [0.0] * 250 + [1.0] * 250)
+    return draw_answers(TASK, examples(FOUR, 500), 0.8, 5, [0.0] * 250 + [1.0] * 250)
 
 
 # -- bootstrap

@@ -78,7 +78,7 @@ def by(rule: Callable[[str], bool]) -> Callable[[str], dict[str, str]]:
     return lambda text: {"label": "yes" if rule(text) else "no"}
 
 
-def stressed(predictor: Fake, rows: Sequence[Example], *of: Any, **more: Any) -> dict[str, Any]:
+def stress(predictor: Fake, rows: Sequence[Example], *of: Any, **more: Any) -> dict[str, Any]:
     found = measure_under_stress(predictor, StressRequest(StressSpec(of=of, **more), EVIDENCE, rows))
     return {row["name"]: row for row in found["perturbations"]}
 
@@ -86,7 +86,7 @@ def stressed(predictor: Fake, rows: Sequence[Example], *of: Any, **more: Any) ->
 def test_flips_and_what_was_right_are_counted() -> None:
     examples = texts()
     flips_behind = Fake(YES_NO, by(lambda text: text.endswith("you.")))  # no to all as they are; yes behind a phrase
-    found = stressed(flips_behind, examples, {"suffix": {"phrases": ["Thank you."]}}, {"prefix": {"phrases": ["Hi,"]}})
+    found = stress(flips_behind, examples, {"suffix": {"phrases": ["Thank you."]}}, {"prefix": {"phrases": ["Hi,"]}})
     suffix, prefix = found["suffix"], found["prefix"]
     assert (suffix["texts"], suffix["left_as_they_are"]) == (20, 0)
     assert suffix["flips"]["value"] == 1.0
@@ -104,7 +104,7 @@ def test_flips_and_what_was_right_are_counted() -> None:
 def test_a_share_of_flips_and_its_examples_the_worst_first() -> None:
     examples = texts(8)
     odd = Fake(YES_NO, by(lambda text: text.startswith("Hi,") and text[-1] in "ab"))  # a is yes, b is no
-    row = stressed(odd, examples, {"prefix": {"phrases": ["Hi,"]}}, examples=2)["prefix"]
+    row = stress(odd, examples, {"prefix": {"phrases": ["Hi,"]}}, examples=2)["prefix"]
     assert row["flips"]["value"] == 2 / 8
     assert row["broken"]["value"] == 1 / 6
     assert [one["text"][-1] for one in row["examples"]] == ["b", "a"]  # from right to wrong before wrong to right
@@ -121,13 +121,13 @@ def test_a_share_of_flips_and_its_examples_the_worst_first() -> None:
 
 def test_no_answer_is_another_answer() -> None:
     shy = Fake(YES_NO, lambda text: None if text.startswith("Hi,") else {"label": "no"})
-    assert stressed(shy, texts(4), {"prefix": {"phrases": ["Hi,"]}})["prefix"]["flips"]["value"] == 1.0
+    assert stress(shy, texts(4), {"prefix": {"phrases": ["Hi,"]}})["prefix"]["flips"]["value"] == 1.0
 
 
 def test_texts_that_cannot_change_do_not_count() -> None:
     examples = [Example({"text": "a"}, {"label": "no"}), Example({"text": "a b"}, {"label": "no"})]
     fake = Fake(YES_NO, by(lambda text: text != "a"))
-    found = stressed(fake, examples, "spacing", "punctuation")
+    found = stress(fake, examples, "spacing", "punctuation")
     assert (found["spacing"]["texts"], found["spacing"]["left_as_they_are"]) == (1, 1)
     assert found["punctuation"]["texts"] == 0
     assert found["punctuation"]["score"] is None
@@ -138,7 +138,7 @@ def test_groups_widen_the_interval() -> None:
     alone = texts(40)
     together = [Example(e.input, e.answer, group=str(i // 10)) for i, e in enumerate(alone)]
     fake = Fake(YES_NO, by(lambda text: text.startswith("Hi,") and text[-1] < "f"))
-    one, other = (stressed(fake, e, {"prefix": {"phrases": ["Hi,"]}})["prefix"]["flips"] for e in (alone, together))
+    one, other = (stress(fake, e, {"prefix": {"phrases": ["Hi,"]}})["prefix"]["flips"] for e in (alone, together))
     assert one["value"] == other["value"]
     assert other["high"] - other["low"] > one["high"] - one["low"]
 
@@ -157,7 +157,7 @@ def test_a_share_is_made_again_from_what_is_written() -> None:
 TAG = Tag(labels=("NAME",))
 
 
-def tagged() -> list[Example]:
+def make_tagged_examples() -> list[Example]:
     made = []
     for name in ("Ann", "Bob", "Cleo", "Dora"):
         text = f"please call {name} today"
@@ -166,12 +166,12 @@ def tagged() -> list[Example]:
 
 
 def test_expected_spans_move_and_the_score_is_compared() -> None:
-    made = perturb_example(TAG, tagged()[0], Prefix(phrases=("Hello,",)), 1)
+    made = perturb_example(TAG, make_tagged_examples()[0], Prefix(phrases=("Hello,",)), 1)
     assert made is not None
     assert made.answer is not None
     assert made.answer["spans"] == [{"start": 19, "end": 22, "label": "NAME", "text": "Ann"}]
     assert TAG.check_answer(made.input, made.answer) == []
-    hidden = perturb_example(TAG, tagged()[0], Lookalikes(strength=1.0, styles=("zero-width",)), 1)
+    hidden = perturb_example(TAG, make_tagged_examples()[0], Lookalikes(strength=1.0, styles=("zero-width",)), 1)
     assert hidden is not None
     assert hidden.answer is not None
     assert TAG.check_answer(hidden.input, hidden.answer) == []
@@ -181,7 +181,7 @@ def test_expected_spans_move_and_the_score_is_compared() -> None:
         word = text.split()[2]
         return TAG.from_spans(text, [(text.index(word), text.index(word) + len(word), "NAME")])
 
-    found = stressed(Fake(TAG, third_word), tagged(), {"prefix": {"phrases": ["Hello,"]}}, {"suffix": {}})
+    found = stress(Fake(TAG, third_word), make_tagged_examples(), {"prefix": {"phrases": ["Hello,"]}}, {"suffix": {}})
     assert found["suffix"]["score"]["change"] == 0.0
     assert found["prefix"]["score"]["before"] == 1.0
     assert found["prefix"]["score"]["after"] == 0.0

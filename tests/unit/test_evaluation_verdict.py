@@ -54,7 +54,7 @@ def verdict(
     return decided
 
 
-def picked(found: Mapping[str, Any]) -> tuple[str, str, bool, bool | None]:
+def pick_contender(found: Mapping[str, Any]) -> tuple[str, str, bool, bool | None]:
     return found["recommended"], found["best"], found["shown"], found["fine_tune"]
 
 
@@ -140,7 +140,7 @@ def test_the_test_set_has_no_say_in_who_is_recommended() -> None:
 def test_the_first_within_the_margin_on_validation_is_taken() -> None:
     made = [contender("rules", range(9), 0.7), contender("tfidf", range(30), 0.88), contender("head", range(20), 0.89)]
     found = verdict(*made, contender("lora", range(20), 0.9), margin=0.02)
-    assert picked(found) == ("tfidf", "lora", False, None)
+    assert pick_contender(found) == ("tfidf", "lora", False, None)
     assert (
         "tfidf is recommended: it is the simplest contender within two points of the best on validation (88.0%)."
         in (found["reason"])
@@ -161,7 +161,7 @@ def test_a_simpler_contender_that_the_test_set_shows_to_be_as_good_is_said_to_be
         contender("lora", range(20), 0.9, adapts=True),
         margin=0.03,
     )
-    assert picked(found) == ("head", "lora", True, False)
+    assert pick_contender(found) == ("head", "lora", True, False)
     assert [rival["shown"] for rival in found["non_inferiority"]] == [False, True]
     assert (
         "head is shown to be as good: level with lora on test, and with 95% confidence not worse by more than "
@@ -172,7 +172,7 @@ def test_a_simpler_contender_that_the_test_set_shows_to_be_as_good_is_said_to_be
 
 def test_where_the_margin_could_have_been_proven_the_test_set_is_not_called_too_small() -> None:
     found = verdict(contender("head", range(36), 0.88), contender("lora", range(20), 0.9, adapts=True), margin=0.05)
-    assert picked(found)[:3] == ("head", "lora", False)
+    assert pick_contender(found)[:3] == ("head", "lora", False)
     assert found["non_inferiority"][0]["smallest_margin"] < 0.05
     assert "too small" not in found["headline"]
     assert "head measured as good: 4.0 points worse than lora on test; it is not proven (p = 0." in found["reason"][1]
@@ -186,7 +186,7 @@ def test_every_simpler_contender_is_worse() -> None:
         contender("lora", range(20), 0.9, adapts=True),
         contender("full", range(21), 0.8, adapts=True),
     )
-    assert picked(found) == ("lora", "lora", True, True)
+    assert pick_contender(found) == ("lora", "lora", True, True)
     assert found["reason"][1].startswith("rules is not as good: 20.0 points worse than lora on test, with 95% conf")
     assert (
         found["reason"][2]
@@ -201,7 +201,7 @@ def test_a_simpler_contender_measured_worse_without_proof() -> None:
         contender("head", range(15), 0.8, n=100),
         contender("lora", range(10, 20), 0.9, n=100, adapts=True),
     )
-    assert picked(found) == ("lora", "lora", False, None)
+    assert pick_contender(found) == ("lora", "lora", False, None)
     assert found["headline"].startswith("Fine-tuning is not shown to pay: lora is the best on validation; that head")
     assert found["reason"][2] == (
         "head measured worse: 5.0 points worse than lora on test; that it is worse by more than half a point is not "
@@ -221,7 +221,7 @@ def test_the_simplest_is_the_best_and_later_ones_are_not_shown_to_be_better() ->
         contender("lora", range(5, 23), 0.8, adapts=True),
         contender("full", range(200), 0.7, adapts=True),
     )
-    assert picked(found) == ("rules", "rules", True, False)
+    assert pick_contender(found) == ("rules", "rules", True, False)
     assert found["non_inferiority"] == []
     assert found["reason"][1:3] == [
         "lora, later in the ladder, is not shown to be better: 0.5 points better than rules on test.",
@@ -236,7 +236,12 @@ def test_later_contenders_that_are_better_on_test_are_named() -> None:
         contender("lora", range(20), 0.8, adapts=True),
         contender("full", range(30), 0.85, adapts=True),
     )
-    assert picked(found) == ("rules", "rules", True, None)  # the choice by validation stands, but not in silence
+    assert pick_contender(found) == (
+        "rules",
+        "rules",
+        True,
+        None,
+    )  # the choice by validation stands, but not in silence
     assert found["case"] == "overtaken"
     assert "on test lora and full are better, by more than chance" in found["headline"]
     assert found["warnings"][0].startswith("On test lora and full did better than rules, by more than chance, but on")
@@ -332,19 +337,19 @@ def test_a_leak_that_has_its_figure_is_not_said_twice_and_others_are() -> None:
 
 
 # -- the gate in the verdict
-def gated(at_least: float) -> dict[str, Any]:
+def build_gated_verdict(at_least: float) -> dict[str, Any]:
     made = (contender("rules", range(100), 0.5), contender("head", range(12), 0.85), contender("lora", range(10), 0.8))
     return verdict(*made, gate=GateSpec(accuracy=Floor(at_least=at_least)))
 
 
 def test_the_gate_names_who_holds_it() -> None:
-    found = gated(0.9)
+    found = build_gated_verdict(0.9)
     assert (found["gate"]["holds"], found["gate"]["holders"]) == (True, ["head", "lora"])
     assert "the gate" not in " ".join([*found["reason"], *found["warnings"]])
 
 
 def test_where_nobody_holds_the_gate_the_verdict_says_so() -> None:
-    found = gated(0.999)
+    found = build_gated_verdict(0.999)
     assert (found["gate"]["holds"], found["gate"]["holders"]) == (False, [])
     assert found["warnings"] == ["No contender holds the gate."]
     assert "the gate" not in " ".join(found["reason"])

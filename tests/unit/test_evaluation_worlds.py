@@ -26,7 +26,7 @@ from loratory.specs.evidence import EvidenceSpec
 from loratory.tasks.classify import Classify
 
 TASK = Classify(labels=("no", "yes"), headline="accuracy")
-SAID = {
+ANSWER_BY_RIGHT = {
     right: (said := Prediction({"label": label}), TASK.score_example(Example({}, {"label": "yes"}), said))
     for right, label in ((True, "yes"), (False, "no"))
 }
@@ -56,7 +56,7 @@ class World:
         for place, accuracy in enumerate(self.accuracies):
             hard = math.sqrt(self.shared) * common + math.sqrt(1 - self.shared) * rng.normal(size=n)
             right = hard < NormalDist().inv_cdf(accuracy)
-            made.append(_measured(f"c{place}", tests, right.tolist(), self._validate(place, rng.random())))
+            made.append(_make_result(f"c{place}", tests, right.tolist(), self._validate(place, rng.random())))
         return build_comparison_set(TASK, made, evidence)
 
     def _validate(self, place: int, luck: float) -> float:
@@ -64,8 +64,8 @@ class World:
         return luck + 2 * (place == self.best) if self.ahead is None else 0.5 + self.ahead * (place == self.best)
 
 
-def _measured(name: str, tests: Sequence[Example], right: Sequence[bool], luck: float) -> ContenderResult:
-    answers, marks = zip(*(SAID[one] for one in right), strict=True)
+def _make_result(name: str, tests: Sequence[Example], right: Sequence[bool], luck: float) -> ContenderResult:
+    answers, marks = zip(*(ANSWER_BY_RIGHT[one] for one in right), strict=True)
     validation = ScoredPredictions([], [], [{"n": 1.0, "reward": luck}])
     return ContenderResult(
         name,
@@ -135,7 +135,7 @@ def test_the_same_in_many_more_worlds(world: World, claimed: float) -> None:
     _check(world, claimed, 1000, EvidenceSpec(resamples=600))
 
 
-def _shown(world: World, margin: float, worlds: int) -> float:
+def _measure_shown_share(world: World, margin: float, worlds: int) -> float:
     """How often any simpler contender is shown to be no worse than the last by more than the margin."""
     evidence = EvidenceSpec(resamples=300, margin=margin)
     fields = [world.draw(seed, evidence) for seed in range(worlds)]
@@ -157,13 +157,13 @@ WORSE_BY_THE_MARGIN = pytest.mark.parametrize(
 # What is guaranteed is "shown". A recommendation that rests on the measured figures alone says so.
 @WORSE_BY_THE_MARGIN
 def test_a_contender_worse_by_the_margin_is_seldom_shown_to_be_as_good(world: World) -> None:
-    assert _within(_shown(world, 0.03, 120), 0.05, 120, 1)
+    assert _within(_measure_shown_share(world, 0.03, 120), 0.05, 120, 1)
 
 
 @pytest.mark.slow
 @WORSE_BY_THE_MARGIN
 def test_the_same_of_what_is_shown_in_many_more_worlds(world: World) -> None:
-    assert _within(_shown(world, 0.03, 1000), 0.05, 1000, 1)
+    assert _within(_measure_shown_share(world, 0.03, 1000), 0.05, 1000, 1)
 
 
 def test_what_is_recommended_without_proof_is_not_called_shown() -> None:
@@ -182,7 +182,7 @@ def test_what_is_recommended_without_proof_is_not_called_shown() -> None:
 
 
 def test_an_equal_contender_is_mostly_shown_to_be_as_good_where_the_test_set_is_large_enough() -> None:
-    assert _shown(World((0.90, 0.90), groups=800, shared=0.8, best=1), 0.03, 50) > 0.7
+    assert _measure_shown_share(World((0.90, 0.90), groups=800, shared=0.8, best=1), 0.03, 50) > 0.7
 
 
 def _power(world: World, effect: float, worlds: int) -> None:

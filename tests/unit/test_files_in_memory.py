@@ -72,11 +72,11 @@ def test_a_base_that_changes_while_it_is_read_is_refused(copied: Path, monkeypat
     """A race: the digest that was taken is of other bytes than those that were read."""
     real = read_tensors
 
-    def raced(files: VerifiedFiles, name: str, widen: bool = False) -> Any:
+    def race_reads(files: VerifiedFiles, name: str, widen: bool = False) -> Any:
         overwrite(copied / name)
         return real(files, name, widen)
 
-    monkeypatch.setattr(model_loader, "read_tensors", raced)
+    monkeypatch.setattr(model_loader, "read_tensors", race_reads)
     with pytest.raises(BaseModelError, match="SHA-256 differs"):
         load_backbone(describe_base("tiny", copied))
 

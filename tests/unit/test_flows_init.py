@@ -66,7 +66,7 @@ def table(
     return file
 
 
-def made(data: Path | str, output: Path, name: str | None = None) -> tuple[Spec, str]:
+def write_spec(data: Path | str, output: Path, name: str | None = None) -> tuple[Spec, str]:
     write_spec_for_data(str(data), output, name)
     spec, text = load_spec(str(output)), output.read_text(encoding="utf-8")
     assert "calibration" not in text, "no example is set apart for a part that nothing uses"
@@ -86,7 +86,7 @@ def test_every_form_of_examples(name: str, tmp_path: Path) -> None:
         (tmp_path / name).write_text(text, encoding="utf-8")
     else:
         table(tmp_path / name, ["A", "B"], delimiter="\t" if name == "d.tsv" else ",")
-    spec, _ = made(tmp_path / name, tmp_path / "spec.yaml")
+    spec, _ = write_spec(tmp_path / name, tmp_path / "spec.yaml")
     assert spec.data.path == name
     assert spec.task.labels == ("A", "B")
     assert spec.name == name.split(".")[0]
@@ -98,7 +98,7 @@ def test_conversations_get_a_spec_for_written_answers(form: str, tmp_path: Path)
     turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "yes?"}]
     row: dict[str, Any] = {"prompt": "hello", "completion": "yes?"} if form == "prompt" else {form: turns}
     (tmp_path / "talk.json").write_text(json.dumps([row] * 3), encoding="utf-8")
-    spec, _ = made(tmp_path / "talk.json", tmp_path / "spec.yaml")
+    spec, _ = write_spec(tmp_path / "talk.json", tmp_path / "spec.yaml")
     assert spec.task.kind == "generate"
     assert spec.data.columns[form if form == "prompt" else "messages"] == form
     assert [c.regime for c in spec.ladder] == ["majority", "prompted", "lora"]
@@ -106,7 +106,7 @@ def test_conversations_get_a_spec_for_written_answers(form: str, tmp_path: Path)
 
 @pytest.mark.parametrize("label", NASTY)
 def test_a_label_survives_the_written_spec(label: str, tmp_path: Path) -> None:
-    spec, text = made(table(tmp_path / "d.csv", ["plain", label]), tmp_path / "spec.yaml")
+    spec, text = write_spec(table(tmp_path / "d.csv", ["plain", label]), tmp_path / "spec.yaml")
     assert set(spec.task.labels) == {"plain", label.strip()}
     # the gate is offered as a comment: it must hold when the comment is taken off
     gated = text.replace("# gate:", "gate:").replace("#   recall:", "  recall:").replace("#   not_worse", "  not_worse")
@@ -116,7 +116,7 @@ def test_a_label_survives_the_written_spec(label: str, tmp_path: Path) -> None:
 
 def test_plain_yaml_readers_see_the_same_labels(tmp_path: Path) -> None:
     yaml = pytest.importorskip("yaml")  # PyYAML reads version 1.1, where no is False; transformers installs it
-    made(table(tmp_path / "d.csv", NASTY[:20]), tmp_path / "spec.yaml")
+    write_spec(table(tmp_path / "d.csv", NASTY[:20]), tmp_path / "spec.yaml")
     labels = yaml.safe_load((tmp_path / "spec.yaml").read_text(encoding="utf-8"))["task"]["labels"]
     assert sorted(labels) == sorted(NASTY[:20])
 
@@ -126,13 +126,13 @@ def test_plain_yaml_readers_see_the_same_labels(tmp_path: Path) -> None:
 def test_any_label_survives(label: str, tmp_path: Path) -> None:
     if not label.strip() or label.strip() == "plain":
         return
-    spec, _ = made(table(tmp_path / "d.csv", ["plain", label]), tmp_path / "spec.yaml")
+    spec, _ = write_spec(table(tmp_path / "d.csv", ["plain", label]), tmp_path / "spec.yaml")
     assert set(spec.task.labels) == {"plain", label.strip()}
 
 
 @pytest.mark.parametrize("columns", [("yes", "no"), ("a: b", "c, d"), ("1", "2"), ("seq.in", "{x}")])
 def test_columns_with_odd_names(columns: tuple[str, str], tmp_path: Path) -> None:
-    spec, _ = made(table(tmp_path / "d.csv", ["A", "B"], columns), tmp_path / "spec.yaml")
+    spec, _ = write_spec(table(tmp_path / "d.csv", ["A", "B"], columns), tmp_path / "spec.yaml")
     assert (spec.data.columns["text"], spec.data.columns["label"]) == columns
     heard: list[str] = []
     prepare_split(
@@ -145,13 +145,13 @@ def test_columns_with_odd_names(columns: tuple[str, str], tmp_path: Path) -> Non
     "name", ["2024.csv", "yes.csv", "null.csv", "-x.csv", "ü.csv", "a b: c.csv", ".csv", "x" * 90 + ".csv"]
 )
 def test_the_name_comes_from_the_file_and_is_one(name: str, tmp_path: Path) -> None:
-    spec, _ = made(table(tmp_path / name, ["A", "B"]), tmp_path / "spec.yaml")
+    spec, _ = write_spec(table(tmp_path / name, ["A", "B"]), tmp_path / "spec.yaml")
     assert spec.name
 
 
 def test_a_name_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="--name: 'a/b' is no name"):
-        made(table(tmp_path / "d.csv", ["A", "B"]), tmp_path / "spec.yaml", "a/b")
+        write_spec(table(tmp_path / "d.csv", ["A", "B"]), tmp_path / "spec.yaml", "a/b")
     assert not (tmp_path / "spec.yaml").exists()
 
 
@@ -159,7 +159,7 @@ def test_an_output_in_another_folder_still_finds_the_data(tmp_path: Path, monkey
     (tmp_path / "examples").mkdir()
     table(tmp_path / "examples" / "d.csv", ["A", "B"])
     monkeypatch.chdir(tmp_path)
-    spec, _ = made("examples/d.csv", Path("specs/inner/s.yaml"))
+    spec, _ = write_spec("examples/d.csv", Path("specs/inner/s.yaml"))
     assert spec.data.path == "../../examples/d.csv"
     assert (spec.folder / spec.data.path).resolve() == tmp_path / "examples" / "d.csv"
     monkeypatch.chdir(tmp_path / "specs")
@@ -169,14 +169,14 @@ def test_an_output_in_another_folder_still_finds_the_data(tmp_path: Path, monkey
 
 
 def test_many_labels_are_left_to_the_data(tmp_path: Path) -> None:
-    spec, text = made(table(tmp_path / "d.csv", [f"label {i}" for i in range(40)]), tmp_path / "spec.yaml")
+    spec, text = write_spec(table(tmp_path / "d.csv", [f"label {i}" for i in range(40)]), tmp_path / "spec.yaml")
     assert spec.task.labels is None
     assert "# labels: 40 of them, read from train" in text
 
 
 def test_long_label_lists_stay_readable_yaml(tmp_path: Path) -> None:
     labels = [f"{i} " + "word " * 30 + "end" for i in range(20)]
-    spec, _ = made(table(tmp_path / "d.csv", labels), tmp_path / "spec.yaml")
+    spec, _ = write_spec(table(tmp_path / "d.csv", labels), tmp_path / "spec.yaml")
     assert sorted(spec.task.labels) == sorted(labels)
 
 

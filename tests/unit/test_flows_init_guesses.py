@@ -44,7 +44,7 @@ def lines(path: Path, rows: Sequence[Any]) -> Path:
     return path
 
 
-def made(data: Path, ask: Any = None, **wishes: str) -> tuple[Spec, str]:
+def write_guessed_spec(data: Path, ask: Any = None, **wishes: str) -> tuple[Spec, str]:
     """The spec that init writes beside the data, and all that it says."""
     file = data.parent / "spec.yaml"
     said = write_spec_for_data(str(data), file, None, InitOptions(**wishes), ask)
@@ -178,7 +178,7 @@ def test_a_public_shape_is_taken_for_what_it_is(name: str, tmp_path: Path) -> No
     make, kind, columns = SHAPES[name]
     rng = random.Random(3)
     rows = [make(rng, number) for number in range(120)]
-    spec, said = made((table if name.endswith("csv") else lines)(tmp_path / name, rows))
+    spec, said = write_guessed_spec((table if name.endswith("csv") else lines)(tmp_path / name, rows))
     assert spec.task.kind == kind
     assert spec.data.columns == columns
     unused = [key for key in rows[0] if key not in columns.values()]
@@ -192,7 +192,7 @@ def test_a_public_shape_is_taken_for_what_it_is(name: str, tmp_path: Path) -> No
 
 def test_answers_of_json_get_the_schema_that_they_are_of(tmp_path: Path) -> None:
     rng = random.Random(3)
-    spec, said = made(lines(tmp_path / "receipts.jsonl", [receipts(rng, n) for n in range(30)]))
+    spec, said = write_guessed_spec(lines(tmp_path / "receipts.jsonl", [receipts(rng, n) for n in range(30)]))
     schema = spec.task.answer_schema
     assert schema["required"] == ["total", "shop", "items"]
     assert schema["properties"]["items"]["items"]["properties"] == {
@@ -233,7 +233,7 @@ def test_two_likely_labels_are_asked_for(tmp_path: Path) -> None:
     rng = random.Random(1)
     file = table(tmp_path / "a.csv", [close(rng, n) for n in range(90)])
     with pytest.raises(SpecError, match="'intent'") as caught:
-        made(file)
+        write_guessed_spec(file)
     assert "'category' (2 values)" in caught.value.problem
     assert "--label" in caught.value.remedy
     assert not (tmp_path / "spec.yaml").exists()
@@ -243,9 +243,11 @@ def test_two_likely_labels_are_asked_for(tmp_path: Path) -> None:
         heard.append(answers)
         return "category"
 
-    assert made(file, ask)[0].data.columns["label"] == "category"
+    assert write_guessed_spec(file, ask)[0].data.columns["label"] == "category"
     assert set(heard[0]) == {"category", "intent"}
-    assert made(file, label="intent")[0].task.labels == tuple(sorted({close(rng, n)["intent"] for n in range(90)}))
+    assert write_guessed_spec(file, label="intent")[0].task.labels == tuple(
+        sorted({close(rng, n)["intent"] for n in range(90)})
+    )
 
 
 def test_a_label_that_the_text_tells_wins_over_one_that_it_does_not(tmp_path: Path) -> None:
@@ -255,7 +257,7 @@ def test_a_label_that_the_text_tells_wins_over_one_that_it_does_not(tmp_path: Pa
         | {"status": rng.choice(["open", "closed", "waiting"])}
         for n in range(120)
     ]
-    assert made(table(tmp_path / "a.csv", rows))[0].data.columns["label"] == "priority"
+    assert write_guessed_spec(table(tmp_path / "a.csv", rows))[0].data.columns["label"] == "priority"
 
 
 def test_the_gender_of_a_customer_is_no_label_because_it_has_the_fewest_values(tmp_path: Path) -> None:
@@ -263,13 +265,13 @@ def test_the_gender_of_a_customer_is_no_label_because_it_has_the_fewest_values(t
     rows = [
         {"Customer Gender": rng.choice("FM"), "Message Text": sentence(rng), "Queue": f"q{n % 5}"} for n in range(60)
     ]
-    assert made(table(tmp_path / "a.csv", rows))[0].data.columns["label"] == "Queue"
+    assert write_guessed_spec(table(tmp_path / "a.csv", rows))[0].data.columns["label"] == "Queue"
 
 
 def test_a_file_sorted_by_its_label_is_looked_at_from_end_to_end(tmp_path: Path) -> None:
     rng = random.Random(1)
     rows = [{"message": sentence(rng), "mood": "glad" if n < 2500 else "sad"} for n in range(3000)]
-    assert made(table(tmp_path / "a.csv", rows))[0].data.columns["label"] == "mood"
+    assert write_guessed_spec(table(tmp_path / "a.csv", rows))[0].data.columns["label"] == "mood"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a terminal of POSIX")
@@ -306,19 +308,19 @@ def test_what_is_said_wins(tmp_path: Path) -> None:
     ]
     file = table(tmp_path / "a.csv", rows, encoding="cp1252")
     with pytest.raises(LoratoryError, match="not utf-8") as caught:
-        made(file)
+        write_guessed_spec(file)
     assert "--encoding cp1252" in caught.value.remedy
-    spec, _ = made(file, text="a", label="kind", group="doc", encoding="cp1252")
+    spec, _ = write_guessed_spec(file, text="a", label="kind", group="doc", encoding="cp1252")
     assert spec.data.columns == {"text": "a", "label": "kind", "group": "doc"}
     assert spec.data.encoding == "cp1252"
     found = prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), lambda event, values: None)
     assert all("ein Gruß" in example.input["text"] for example in found.parts.test)
-    spec, _ = made(file, task="generate", text="a", label="b", encoding="cp1252")
+    spec, _ = write_guessed_spec(file, task="generate", text="a", label="b", encoding="cp1252")
     assert (spec.task.kind, spec.data.columns) == ("generate", {"prompt": "a", "completion": "b"})
     with pytest.raises(SpecError, match="'rank' is no kind of task"):
-        made(file, task="rank", encoding="cp1252")
+        write_guessed_spec(file, task="rank", encoding="cp1252")
     with pytest.raises(LoratoryError, match="no column 'knd'; did you mean 'kind'"):
-        made(file, label="knd", encoding="cp1252")
+        write_guessed_spec(file, label="knd", encoding="cp1252")
 
 
 def test_tags_that_are_numbers_get_their_names(tmp_path: Path) -> None:
@@ -326,9 +328,9 @@ def test_tags_that_are_numbers_get_their_names(tmp_path: Path) -> None:
     rows = [{"tokens": [*sentence(rng, 5).split(), "Ada", "Bo"], "ner_tags": [0] * 5 + [1, 2]} for _ in range(30)]
     file = lines(tmp_path / "a.jsonl", rows)
     with pytest.raises(LoratoryError, match="the tags are") as caught:
-        made(file)
+        write_guessed_spec(file)
     assert "--tag-names O,B-PER" in caught.value.remedy
-    spec, said = made(file, tag_names="O, B-PER,I-PER")
+    spec, said = write_guessed_spec(file, tag_names="O, B-PER,I-PER")
     assert spec.task.tag_names == ("O", "B-PER", "I-PER")
     assert spec.task.labels == ("PER",)
     assert "30 spans of 1 labels" in said
@@ -343,17 +345,17 @@ def test_the_label_tells_the_kind(tmp_path: Path) -> None:
         for n in range(40)
     ]
     file = lines(tmp_path / "a.jsonl", rows)
-    assert made(file, label="mood")[0].task.kind == "classify"
-    assert made(file, label="reply")[0].task.kind == "generate"
-    assert made(file, label="facts")[0].task.answer_schema["properties"] == {"n": {"type": "integer"}}
+    assert write_guessed_spec(file, label="mood")[0].task.kind == "classify"
+    assert write_guessed_spec(file, label="reply")[0].task.kind == "generate"
+    assert write_guessed_spec(file, label="facts")[0].task.answer_schema["properties"] == {"n": {"type": "integer"}}
 
 
 def test_preferences_are_told_from_examples(tmp_path: Path) -> None:
     file = lines(tmp_path / "a.jsonl", [{"prompt": f"hi {n}", "chosen": "hello", "rejected": "no"} for n in range(20)])
     with pytest.raises(LoratoryError, match="preferences") as caught:
-        made(file)
+        write_guessed_spec(file)
     assert "--task generate --label chosen" in caught.value.remedy
-    spec, _ = made(file, task="generate", label="chosen")
+    spec, _ = write_guessed_spec(file, task="generate", label="chosen")
     assert spec.data.columns == {"prompt": "prompt", "completion": "chosen"}
 
 
@@ -377,7 +379,7 @@ def test_the_hub_is_asked_for_a_configuration_and_a_revision(tmp_path: Path, mon
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LoratoryError, match="several configurations") as caught:
-        made(Path("owner/name"))
+        write_guessed_spec(Path("owner/name"))
     assert caught.value.allowed == "pqa_labeled, pqa_artificial"
     assert "--config NAME" in caught.value.remedy
     with pytest.raises(LoratoryError, match="no configuration 'pqa_labelled'; did you mean 'pqa_labeled'"):
@@ -398,12 +400,12 @@ def test_labels_that_look_like_several_are_said(sign: str, tmp_path: Path) -> No
     rng = random.Random(1)
     labels = ["flight", "fare", f"flight{sign}fare"]
     rows = [{"text": sentence(rng), "label": labels[n % 3]} for n in range(60)]
-    said = made(table(tmp_path / "a.csv", rows, delimiter="\t" if sign == ";" else ","))[1]
+    said = write_guessed_spec(table(tmp_path / "a.csv", rows, delimiter="\t" if sign == ";" else ","))[1]
     assert repr(f"flight{sign}fare") in said
     assert "several labels in one (1 of 3" in said
     others = [row | {"label": f"a{sign}{n % 9}"} for n, row in enumerate(rows)]  # parts that never recur but one
     file = table(tmp_path / "b.csv", others, delimiter="\t" if sign == ";" else ",")
-    assert "several labels" not in made(file, label="label")[1]
+    assert "several labels" not in write_guessed_spec(file, label="label")[1]
 
 
 def test_labels_of_the_test_file_alone_stand_in_the_spec(tmp_path: Path) -> None:
@@ -412,7 +414,7 @@ def test_labels_of_the_test_file_alone_stand_in_the_spec(tmp_path: Path) -> None
     rng = random.Random(1)
     table(folder / "train.csv", [{"text": sentence(rng), "label": "ab"[n % 2]} for n in range(40)])
     table(folder / "test.csv", [{"text": sentence(rng), "label": "abc"[n % 3]} for n in range(12)])
-    spec, said = made(folder)
+    spec, said = write_guessed_spec(folder)
     assert spec.task.labels == ("a", "b", "c")
     assert "test is test.csv" in said
     assert "alone: 'c'" in said
@@ -425,6 +427,6 @@ def test_lists_of_several_labels_are_told_to_be_several(name: str, tmp_path: Pat
     rng = random.Random(1)
     rows = [{"text": sentence(rng), name: ["a", "b", "c"][: n % 3 + 1]} for n in range(40)]
     with pytest.raises(LoratoryError, match="multi-label") as caught:
-        made(lines(tmp_path / "a.jsonl", rows))
+        write_guessed_spec(lines(tmp_path / "a.jsonl", rows))
     assert caught.value.where.endswith(f"a.jsonl:2: {name}")
     assert caught.value.remedy

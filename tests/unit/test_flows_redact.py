@@ -24,7 +24,7 @@ TEXT = "Ada Lund pays with 4111 1111 1111 1111, says Ada Lund"
 SPANS = [(0, 8, "PERSON"), (19, 38, "CREDIT_CARD"), (45, 53, "PERSON")]
 
 
-def finders() -> SpanRules:
+def make_span_rules() -> SpanRules:
     cards = SpanRule("CREDIT_CARD", "validator", ("card",))
     return SpanRules(TASK, (cards, SpanRule("PERSON", "keyword", ("ada lund",))))
 
@@ -60,10 +60,10 @@ def test_made_up_values_are_of_the_kind_and_stay_the_same() -> None:
 
 def test_a_run_of_spans_is_redacted_in_order() -> None:
     inputs = [{"text": TEXT}, {"text": "nothing here"}, {"text": ""}]
-    made = list(redact_inputs(finders(), inputs, LabelReplacement(), ()))
+    made = list(redact_inputs(make_span_rules(), inputs, LabelReplacement(), ()))
     assert [one.text for one in made] == [redact_text(TEXT, SPANS, LabelReplacement()), "nothing here", ""]
     assert made[0].as_json()["spans"][1] == {"start": 19, "end": 38, "label": "CREDIT_CARD"}
-    only = list(redact_inputs(finders(), inputs[:1], LabelReplacement(), ["PERSON"]))
+    only = list(redact_inputs(make_span_rules(), inputs[:1], LabelReplacement(), ["PERSON"]))
     assert only[0].text == "[PERSON] pays with 4111 1111 1111 1111, says [PERSON]"
 
 
@@ -85,7 +85,7 @@ def test_what_cannot_be_redacted_is_an_error() -> None:
     with pytest.raises(UnsupportedTask, match="finds no spans"):
         list(redact_inputs(labels, [{"text": TEXT}], LabelReplacement(), ()))
     with pytest.raises(DataError, match="did you mean 'PERSON'"):
-        list(redact_inputs(finders(), [], LabelReplacement(), ["PERSO"]))
+        list(redact_inputs(make_span_rules(), [], LabelReplacement(), ["PERSO"]))
     with pytest.raises(DataError, match="no way to redact"):
         make_replacement("erase")
 

@@ -57,7 +57,7 @@ class Fixed:
         ]
 
 
-def known(
+def score_part(
     shares: Sequence[float], labels: str, groups: Sequence[int] | None = None
 ) -> operating_point_fitting.ScoredPart:
     judged = Fixed().predict_with_ood_scores([{"text": str(share)} for share in shares], run_locally)
@@ -71,7 +71,7 @@ def test_temperature_is_what_was_put_in() -> None:
     true = 1 / (1 + np.exp(-2 * generator.standard_normal(4000)))
     labels = "".join(np.where(generator.random(4000) < true, "a", "b"))
     said = [scale_probabilities({"a": share, "b": 1 - share}, 0.4)["a"] for share in true]  # 2.5 times too sure
-    assert operating_point_fitting.fit_temperature(known(said, labels)) == pytest.approx(2.5, rel=0.15)
+    assert operating_point_fitting.fit_temperature(score_part(said, labels)) == pytest.approx(2.5, rel=0.15)
     assert scale_probabilities({"a": 0.9, "b": 0.1}, 1.0) == {"a": 0.9, "b": 0.1}
     half = scale_probabilities({"a": 0.9, "b": 0.1}, 2.0)
     assert half["a"] == pytest.approx(3 / 4)
@@ -89,7 +89,7 @@ def test_a_recall_that_is_proven_holds_on_new_texts() -> None:
     generator, failed = np.random.default_rng(2), 0
     spec = ThresholdSpec(recall=0.9, confidence=0.9)
     for _ in range(200):
-        found = threshold(spec, known(generator.beta(4, 2, 150).tolist(), "a" * 150))
+        found = threshold(spec, score_part(generator.beta(4, 2, 150).tolist(), "a" * 150))
         assert found["proven"]
         fresh = generator.beta(4, 2, 20_000)
         failed += (fresh >= found["at"]).mean() < 0.9
@@ -99,16 +99,16 @@ def test_a_recall_that_is_proven_holds_on_new_texts() -> None:
 def test_a_budget_of_false_positives_and_what_cannot_be_proven() -> None:
     generator = np.random.default_rng(3)
     shares, labels = generator.random(1000).tolist(), "b" * 1000
-    found = threshold(ThresholdSpec(false_positives=0.05), known(shares, labels))
+    found = threshold(ThresholdSpec(false_positives=0.05), score_part(shares, labels))
     assert found["proven"]
     assert 0.945 < found["at"] < 0.99
     assert np.mean(np.array(shares) >= found["at"]) < 0.05
-    grouped = known(shares, labels, [i // 100 for i in range(1000)])  # ten groups alone
+    grouped = score_part(shares, labels, [i // 100 for i in range(1000)])  # ten groups alone
     assert threshold(ThresholdSpec(false_positives=0.05), grouped)["at"] >= found["at"]
-    few = threshold(ThresholdSpec(recall=0.9), known([0.9] * 5, "aaaaa"))
+    few = threshold(ThresholdSpec(recall=0.9), score_part([0.9] * 5, "aaaaa"))
     assert not few["proven"]
     assert 0 < few["at"] <= 0.9
-    none = threshold(ThresholdSpec(recall=0.9), known([0.9] * 5, "bbbbb"))
+    none = threshold(ThresholdSpec(recall=0.9), score_part([0.9] * 5, "bbbbb"))
     assert (none["proven"], none["n"]) == (False, 0)
 
 
@@ -122,21 +122,21 @@ def test_auroc_is_scikit_learns() -> None:
     )
 
 
-def served(odds: dict[str, float], thresholds: dict[str, float], **options: Any) -> str | None:
+def answer_label(odds: dict[str, float], thresholds: dict[str, float], **options: Any) -> str | None:
     labels, shares = tuple(odds), np.array([list(odds.values())])
     (place,) = choose_labels(OperatingPoint(thresholds=thresholds, **options), labels, shares, np.zeros(1))
     return None if place == NO_LABEL else labels[place]
 
 
 def test_labels_by_threshold() -> None:
-    assert served({"a": 0.3, "b": 0.7}, {"a": 0.2}) == "a"
-    assert served({"a": 0.6, "b": 0.4}, {"a": 0.9}) == "b"
-    assert served({"a": 0.6, "b": 0.4}, {"a": 0.9, "b": 0.9}) is None
-    assert served({"a": 0.5, "b": 0.5}, {}) == "a"
-    assert served({"a": 0.3, "b": 0.7}, {"a": 0.05, "b": 0.6}) == "a"  # the farther above its threshold, by odds
-    assert served({"a": 0.3, "b": 0.7}, {"a": 0.05, "b": 0.6}, rule="share") == "b"
-    assert served({"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 0.0}) == "a"  # odds without end
-    assert served({"a": 1.0, "b": 0.0}, {"a": math.nextafter(1.0, 2.0)}) == "b"  # what no probability reaches
+    assert answer_label({"a": 0.3, "b": 0.7}, {"a": 0.2}) == "a"
+    assert answer_label({"a": 0.6, "b": 0.4}, {"a": 0.9}) == "b"
+    assert answer_label({"a": 0.6, "b": 0.4}, {"a": 0.9, "b": 0.9}) is None
+    assert answer_label({"a": 0.5, "b": 0.5}, {}) == "a"
+    assert answer_label({"a": 0.3, "b": 0.7}, {"a": 0.05, "b": 0.6}) == "a"  # the farther above its threshold, by odds
+    assert answer_label({"a": 0.3, "b": 0.7}, {"a": 0.05, "b": 0.6}, rule="share") == "b"
+    assert answer_label({"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 0.0}) == "a"  # odds without end
+    assert answer_label({"a": 1.0, "b": 0.0}, {"a": math.nextafter(1.0, 2.0)}) == "b"  # what no probability reaches
 
 
 def test_scores_of_scope() -> None:
@@ -159,7 +159,7 @@ def test_an_operated_predictor_scales_chooses_and_abstains() -> None:
 
 
 def test_a_score_that_a_contender_does_not_know_is_replaced_and_said() -> None:
-    inside = known([0.6, 0.7, 0.8, 0.9] * 10, "a" * 40)
+    inside = score_part([0.6, 0.7, 0.8, 0.9] * 10, "a" * 40)
     plain = replace(inside, scored_texts=[(made, {}) for made, _ in inside.scored_texts])
     spec = OperatingSpec(abstain=AbstainSpec(score="energy", keep=0.9))
     found, knows = (
@@ -178,7 +178,7 @@ def test_a_score_that_a_contender_does_not_know_is_replaced_and_said() -> None:
 
 def test_a_point_is_fitted_from_the_spec_and_weighed() -> None:
     generator = np.random.default_rng(5)
-    inside = known(generator.uniform(0.5, 1, 400).tolist(), "a" * 400)
+    inside = score_part(generator.uniform(0.5, 1, 400).tolist(), "a" * 400)
     outside = Fixed().predict_with_ood_scores([{"text": str(s)} for s in generator.uniform(0, 0.5, 100)], run_locally)
     spec = OperatingSpec(thresholds={"a": ThresholdSpec(recall=0.9)}, abstain=AbstainSpec(keep=0.9))
     found = operating_point_fitting.fit_operating_point(spec, inside, inside, outside)

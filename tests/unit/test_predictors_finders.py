@@ -21,25 +21,32 @@ TASK = Tag(labels=("CARD", "MAIL", "NAME"))
 CARDS = ("4111 1111 1111 1111", "5500 0000 0000 0004", "3400 0000 0000 009", "6011 0000 0000 0004")
 
 
-def told(text: str, *spans: tuple[str, str]) -> Example:
+def make_example(text: str, *spans: tuple[str, str]) -> Example:
     places = [[text.index(said), text.index(said) + len(said), label] for said, label in spans]
     return TASK.read({"text": text, "spans": places})
 
 
 def train() -> list[Example]:
-    cards = [told(f"my card is {card}, thanks", (card, "CARD")) for card in CARDS]
-    names = [told(f"{opening} Ada Lund", ("Ada Lund", "NAME")) for opening in ("Dear", "I am", "ask")]
-    mails = [told(f"order a{i}@example.com is no mail") for i in range(4)]  # never a span: not to be believed
-    return [*cards, *names, *mails, told("may I ask", ("may", "NAME")), told("may be"), told("in may or so")]
+    cards = [make_example(f"my card is {card}, thanks", (card, "CARD")) for card in CARDS]
+    names = [make_example(f"{opening} Ada Lund", ("Ada Lund", "NAME")) for opening in ("Dear", "I am", "ask")]
+    mails = [make_example(f"order a{i}@example.com is no mail") for i in range(4)]  # never a span: not to be believed
+    return [
+        *cards,
+        *names,
+        *mails,
+        make_example("may I ask", ("may", "NAME")),
+        make_example("may be"),
+        make_example("in may or so"),
+    ]
 
 
-def taught(**options: Any) -> SpanRules:
+def fit_rules(**options: Any) -> SpanRules:
     made = Rules(**options).fit(TASK, TrainSet(train(), train()), None, make_context())
     assert isinstance(made, SpanRules)
     return made
 
 
-def found(made: Any, text: str) -> Sequence[tuple[str, str]]:
+def find_spans(made: Any, text: str) -> Sequence[tuple[str, str]]:
     (prediction,) = made.predict([{"text": text}], run_locally)
     assert TASK.check_answer({"text": text}, prediction.answer) == []
     assert len(prediction.probabilities) == len(prediction.answer["spans"])
@@ -47,33 +54,35 @@ def found(made: Any, text: str) -> Sequence[tuple[str, str]]:
 
 
 def test_train_proves_validators_and_wordings() -> None:
-    made = taught()
+    made = fit_rules()
     assert [(f.source, f.label, f.says) for f in made.span_rules] == [
         ("validator", "CARD", ("card",)),
         ("mined", "NAME", ("ada lund",)),
     ]
     text = "ADA LUND paid 4012 8888 8888 1881; not 4012 8888 8888 1882, may@example.com"
-    assert found(made, text) == [("ADA LUND", "NAME"), ("4012 8888 8888 1881", "CARD")]
-    assert found(made, "Ada Lundqvist") == []
-    assert found(made, "") == []
+    assert find_spans(made, text) == [("ADA LUND", "NAME"), ("4012 8888 8888 1881", "CARD")]
+    assert find_spans(made, "Ada Lundqvist") == []
+    assert find_spans(made, "") == []
 
 
 def test_rules_of_the_user_come_first() -> None:
-    made = taught(patterns={"NAME": [r"\d{4} \d{4}"]}, keywords={"MAIL": ["post box"]}, validators={"email": "MAIL"})
-    assert found(made, "4111 1111 1111 1111")[0] == ("4111 1111", "NAME")
-    assert found(made, "my Post Box or a@example.com") == [("Post Box", "MAIL"), ("a@example.com", "MAIL")]
+    made = fit_rules(
+        patterns={"NAME": [r"\d{4} \d{4}"]}, keywords={"MAIL": ["post box"]}, validators={"email": "MAIL"}
+    )
+    assert find_spans(made, "4111 1111 1111 1111")[0] == ("4111 1111", "NAME")
+    assert find_spans(made, "my Post Box or a@example.com") == [("Post Box", "MAIL"), ("a@example.com", "MAIL")]
     mail = next(finder for finder in made.span_rules if finder.says == ("email",))
     assert mail.precision == pytest.approx(1 / 5)  # none of four, and one that is believed
     with pytest.raises(SpecError, match="did you mean 'CARD'"):
-        taught(validators={"card": "CARDS"})
+        fit_rules(validators={"card": "CARDS"})
 
 
 def test_a_catastrophic_pattern_ends_in_time() -> None:
     import time
 
-    made = taught(patterns={"NAME": [r"(a+)+$"]})
+    made = fit_rules(patterns={"NAME": [r"(a+)+$"]})
     started = time.perf_counter()
-    assert found(made, "a" * 40 + "!") == []
+    assert find_spans(made, "a" * 40 + "!") == []
     assert time.perf_counter() - started < 5
 
 
@@ -101,6 +110,6 @@ def test_a_regime_takes_the_validators_it_is_given() -> None:
 
 
 def test_finders_are_kept(tmp_path: Path) -> None:
-    made = taught(keywords={"NAME": ["Größe 7", "ß"]})
+    made = fit_rules(keywords={"NAME": ["Größe 7", "ß"]})
     made.save(tmp_path)
     assert SpanRules.load(tmp_path, TASK, None) == made  # type: ignore[arg-type]

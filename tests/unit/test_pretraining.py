@@ -39,7 +39,7 @@ def passages() -> list[str]:
 
 @pytest.fixture(scope="module")
 def writer(parts: Any) -> Any:
-    return parts["corpus"].Writer.of(parts["tokenizer"].trained(passages()[:500]))
+    return parts["corpus"].Writer.of(parts["tokenizer"].train_tokenizer(passages()[:500]))
 
 
 def test_exercises_are_the_same_for_a_seed_and_take_turns(parts: Any) -> None:
@@ -75,7 +75,7 @@ def test_chosen_labels_are_among_those_that_are_listed(parts: Any) -> None:
 
 def test_rows_are_full_and_positions_begin_anew_with_each_piece(parts: Any, writer: Any) -> None:
     corpus = parts["corpus"]
-    rows = list(islice(corpus.packed(corpus.Reader(writer, passages(), random.Random(1), 0.75), 128), 20))
+    rows = list(islice(corpus.pack_rows(corpus.Reader(writer, passages(), random.Random(1), 0.75), 128), 20))
     for row in rows:
         assert len(row.ids) == len(row.positions) == len(row.weights) == 128
         starts = [place for place, position in enumerate(row.positions) if position == 0]
@@ -106,13 +106,13 @@ def test_it_begins_with_heads_that_copy(parts: Any) -> None:
     once = torch.randint(300, shape["vocab_size"], (4, 40), generator=chance)
     twice = torch.cat([once, once], -1)
 
-    def copied() -> float:
+    def copy_share() -> float:
         said = model(twice).logits[:, 41:79].argmax(-1)
         return float((said == twice[:, 42:80]).float().mean())
 
-    assert copied() < 0.02
+    assert copy_share() < 0.02
     parts["beginning"].begin(model, 1)
-    assert copied() > 0.5
+    assert copy_share() > 0.5
 
 
 def test_training_stops_goes_on_and_writes_a_model_that_stock_transformers_opens(

@@ -31,7 +31,7 @@ ladder:
 """
 
 
-def refused(folder: Path, text: str | bytes, *changes: str) -> str:
+def read_refusal(folder: Path, text: str | bytes, *changes: str) -> str:
     """The message of the error that a spec ends in, its folder left out."""
     file = folder / "s.yaml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -42,7 +42,7 @@ def refused(folder: Path, text: str | bytes, *changes: str) -> str:
     return str(caught.value).replace(f"{folder}/", "")
 
 
-def parsed(folder: Path, text: str, *changes: str) -> Spec:
+def parse_spec_text(folder: Path, text: str, *changes: str) -> Spec:
     file = folder / "s.yaml"
     file.write_text(text, encoding="utf-8")
     return load_spec(str(file), None, changes)
@@ -69,7 +69,7 @@ UNKNOWN = {
 @pytest.mark.parametrize("extra", UNKNOWN)
 def test_an_unknown_key_is_named_with_its_line_and_the_nearest_known_one(extra: str, tmp_path: Path) -> None:
     first, allowed = UNKNOWN[extra]
-    said = refused(tmp_path, GOOD + extra + "\n")
+    said = read_refusal(tmp_path, GOOD + extra + "\n")
     assert said.startswith(first)
     assert f"  allowed: {allowed}" in said or f", {allowed}" in said
 
@@ -95,7 +95,7 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest_known_one(extra: 
     ],
 )
 def test_an_unknown_name_inside_a_section(old: str, new: str, first: str, tmp_path: Path) -> None:
-    assert refused(tmp_path, GOOD.replace(old, new)).startswith(first)
+    assert read_refusal(tmp_path, GOOD.replace(old, new)).startswith(first)
 
 
 NUMBERS = {
@@ -125,7 +125,7 @@ def test_an_impossible_number(problem: str, tmp_path: Path) -> None:
     text = GOOD.replace(old, new)
     if "\ntraining" in new or "\nevidence" in new:
         text = text.replace("  - lora: {rank: 4}\n", "")
-    said = refused(tmp_path, text)
+    said = read_refusal(tmp_path, text)
     assert said.startswith(f"s.yaml:{line}: {problem}\n  allowed: {allowed}"), said
 
 
@@ -166,7 +166,7 @@ def test_an_impossible_number(problem: str, tmp_path: Path) -> None:
 )
 def test_a_value_of_the_wrong_form(old: str, new: str, problem: str, tmp_path: Path) -> None:
     assert old in GOOD
-    said = refused(tmp_path, GOOD.replace(old, new))
+    said = read_refusal(tmp_path, GOOD.replace(old, new))
     assert f": {problem}" in said.splitlines()[0]
     assert said.startswith("s.yaml:")
 
@@ -186,11 +186,11 @@ def test_a_value_of_the_wrong_form(old: str, new: str, problem: str, tmp_path: P
     ],
 )
 def test_sections_and_the_ladder(rest: str, problem: str, tmp_path: Path) -> None:
-    assert refused(tmp_path, f"name: a\ndata: x\n{rest}\n").startswith(problem)
+    assert read_refusal(tmp_path, f"name: a\ndata: x\n{rest}\n").startswith(problem)
 
 
 def test_a_section_that_is_left_empty_holds_the_defaults(tmp_path: Path) -> None:
-    spec = parsed(tmp_path, GOOD + "training:\nevidence:\ngate:\nlora:\n")
+    spec = parse_spec_text(tmp_path, GOOD + "training:\nevidence:\ngate:\nlora:\n")
     assert spec.training.epochs == 8
     assert spec.gate is None
 
@@ -210,13 +210,15 @@ def test_a_section_that_is_left_empty_holds_the_defaults(tmp_path: Path) -> None
     ],
 )
 def test_a_gate_that_no_fit_could_be_held_to(gate: str, problem: str, tmp_path: Path) -> None:
-    assert refused(tmp_path, f"{GOOD}gate:\n{gate}\n").startswith(problem)
+    assert read_refusal(tmp_path, f"{GOOD}gate:\n{gate}\n").startswith(problem)
 
 
 def test_a_gate_on_labels_that_only_the_data_knows_waits_for_the_data(tmp_path: Path) -> None:
-    spec = parsed(tmp_path, GOOD.replace(", labels: [A, B]", "") + "gate: {recall: {C: {at_least: 0.5}}}\n")
+    spec = parse_spec_text(tmp_path, GOOD.replace(", labels: [A, B]", "") + "gate: {recall: {C: {at_least: 0.5}}}\n")
     assert spec.gate is not None
-    assert "tfid" in refused(tmp_path, GOOD.replace(", labels: [A, B]", "") + "gate: {not_worse_than: {tfid: 0}}\n")
+    assert "tfid" in read_refusal(
+        tmp_path, GOOD.replace(", labels: [A, B]", "") + "gate: {not_worse_than: {tfid: 0}}\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,7 +241,7 @@ def test_a_gate_on_labels_that_only_the_data_knows_waits_for_the_data(tmp_path: 
     ],
 )
 def test_what_is_no_yaml_or_no_mapping(text: str | bytes, said: str, tmp_path: Path) -> None:
-    assert refused(tmp_path, text).startswith(said)
+    assert read_refusal(tmp_path, text).startswith(said)
 
 
 def test_aliases_that_grow_without_bound_end_at_once(tmp_path: Path) -> None:
@@ -247,16 +249,16 @@ def test_aliases_that_grow_without_bound_end_at_once(tmp_path: Path) -> None:
     bomb = "name: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"k{new}: &{new} [{', '.join(['*' + old] * 10)}]\n" for old, new in pairwise(letters)
     )
-    assert "its aliases stand for more than 200,000 values" in refused(tmp_path, bomb)
-    assert "its aliases stand for" in refused(tmp_path, "name: &a [*a]\ndata: x\nladder: [tfidf]\n")
+    assert "its aliases stand for more than 200,000 values" in read_refusal(tmp_path, bomb)
+    assert "its aliases stand for" in read_refusal(tmp_path, "name: &a [*a]\ndata: x\nladder: [tfidf]\n")
     few = "name: &a [x, x]\nkb: [*a, *a]\ndata: x\nladder: [tfidf]\n"
-    assert "unknown key 'kb'" in refused(tmp_path, few)
+    assert "unknown key 'kb'" in read_refusal(tmp_path, few)
     merges = "a: &a {x: 1}\n" + "".join(
         f"{new}: &{new} {{<<: [{', '.join(['*' + old] * 10)}], {new}{new}: 1}}\n" for old, new in pairwise(letters)
     )
-    assert "its aliases stand for" in refused(tmp_path, merges)
+    assert "its aliases stand for" in read_refusal(tmp_path, merges)
     grown = bomb.replace("name: &a", "data: {path: &a").replace("x]\n", "x]}\n", 1)
-    assert len(refused(tmp_path, grown)) < 2000
+    assert len(read_refusal(tmp_path, grown)) < 2000
 
 
 def test_a_missing_file_a_folder_and_an_unknown_recipe(tmp_path: Path) -> None:
@@ -270,19 +272,21 @@ def test_a_missing_file_a_folder_and_an_unknown_recipe(tmp_path: Path) -> None:
 
 
 def test_words_that_older_yaml_takes_for_something_else_stay_text(tmp_path: Path) -> None:
-    spec = parsed(tmp_path, GOOD.replace("[A, B]", "[yes, no, on, off, 12:30, 2024-01-01, 0o, 1_000, y, '1', 'null']"))
+    spec = parse_spec_text(
+        tmp_path, GOOD.replace("[A, B]", "[yes, no, on, off, 12:30, 2024-01-01, 0o, 1_000, y, '1', 'null']")
+    )
     assert spec.task.labels == ("yes", "no", "on", "off", "12:30", "2024-01-01", "0o", "1_000", "y", "1", "null")
 
 
 def test_numbers_as_people_write_them(tmp_path: Path) -> None:
-    spec = parsed(tmp_path, GOOD.replace("rank: 4", "rank: 010, learning_rate: 1e-4, alpha: +8, rslora: true"))
+    spec = parse_spec_text(tmp_path, GOOD.replace("rank: 4", "rank: 010, learning_rate: 1e-4, alpha: +8, rslora: true"))
     options = spec.ladder[2].options
     assert (options.rank, options.learning_rate, options.alpha, options.rslora) == (10, 1e-4, 8.0, True)
 
 
 def test_keys_that_look_like_numbers_or_truth_are_labels(tmp_path: Path) -> None:
     text = GOOD.replace("[A, B]", "['1', 'true', 'null'], descriptions: {1: one, true: yes, null: nothing}")
-    spec = parsed(tmp_path, text + "rules: {keywords: {1: [one], null: [none]}}\n")
+    spec = parse_spec_text(tmp_path, text + "rules: {keywords: {1: [one], null: [none]}}\n")
     assert spec.task.descriptions == {"1": "one", "true": "yes", "null": "nothing"}
 
 
@@ -296,15 +300,15 @@ def test_set_reaches_into_sections_regimes_and_contenders(tmp_path: Path) -> Non
         "ladder.lora.dropout=0.1",
         "evidence.margin=1e-2",
     )
-    spec = parsed(tmp_path, text, *changes)
+    spec = parse_spec_text(tmp_path, text, *changes)
     assert spec.training.seeds == 3
     assert spec.evidence.margin == 0.01
     assert spec.ladder[1].options.c == 2
     lora = spec.ladder[2].options
     assert (lora.rank, lora.alpha, lora.dropout) == (4, 9, 0.1)
-    assert parsed(tmp_path, text, "ladder=[rules]").ladder[1].regime == "rules"
-    assert parsed(tmp_path, text, "task.labels=[yes, no]").task.labels == ("yes", "no")
-    assert parsed(tmp_path, text, "ladder.lora={regime: lora, rank: 2}").ladder[2].options.rank == 2
+    assert parse_spec_text(tmp_path, text, "ladder=[rules]").ladder[1].regime == "rules"
+    assert parse_spec_text(tmp_path, text, "task.labels=[yes, no]").task.labels == ("yes", "no")
+    assert parse_spec_text(tmp_path, text, "ladder.lora={regime: lora, rank: 2}").ladder[2].options.rank == 2
 
 
 @pytest.mark.parametrize(
@@ -325,7 +329,7 @@ def test_set_reaches_into_sections_regimes_and_contenders(tmp_path: Path) -> Non
     ],
 )
 def test_a_change_that_cannot_be_meant(change: str, said: str, tmp_path: Path) -> None:
-    assert refused(tmp_path, GOOD, change).startswith(said)
+    assert read_refusal(tmp_path, GOOD, change).startswith(said)
 
 
 # ---- the lock
@@ -343,7 +347,7 @@ gate: {recall: {'1e-4': {at_least: 0.5}}, not_worse_than: {tfidf: 0.0}}
 
 def test_a_lock_parses_to_the_spec_that_it_was_written_from(tmp_path: Path) -> None:
     (tmp_path / "data.csv").touch()
-    spec = parsed(tmp_path, FULL)
+    spec = parse_spec_text(tmp_path, FULL)
     (away := tmp_path / "runs" / "tiny").mkdir(parents=True)
     (away / "spec.lock.yaml").write_text(format_lock(spec, away / "spec.lock.yaml"), encoding="utf-8")
     again = load_spec(str(away / "spec.lock.yaml"))
@@ -361,7 +365,7 @@ WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(labels=st.lists(WORDS, min_size=2, max_size=4, unique=True))
 def test_any_label_survives_the_lock(labels: list[str], tmp_path: Path) -> None:
-    spec = parsed(tmp_path, GOOD)
+    spec = parse_spec_text(tmp_path, GOOD)
     spec = replace(spec, task=spec.task.model_copy(update={"labels": tuple(labels)}))
     (tmp_path / "l.yaml").write_text(format_lock(spec, tmp_path / "l.yaml"), encoding="utf-8", newline="")
     assert load_spec(str(tmp_path / "l.yaml")).task.labels == tuple(labels)
@@ -377,7 +381,7 @@ def test_whatever_stands_in_the_file_it_is_a_spec_or_a_spec_error(text: str, cut
 
 def test_a_relative_base_starts_at_the_spec(tmp_path: Path) -> None:
     (tmp_path / "mybase").mkdir()
-    spec = parsed(tmp_path, GOOD + "base: mybase\n")
+    spec = parse_spec_text(tmp_path, GOOD + "base: mybase\n")
     assert spec.base == str(tmp_path / "mybase")
     assert spec.ladder[2].base == str(tmp_path / "mybase")
     assert spec.ladder[1].base is None
@@ -415,7 +419,7 @@ def test_a_test_file_asked_for_by_name_goes_with_other_data(tmp_path: Path) -> N
 def test_labels_are_what_is_written_in_the_file_and_on_the_command_line(
     tmp_path: Path, written: str, labels: tuple[str, ...]
 ) -> None:
-    assert parsed(tmp_path, GOOD.replace("[A, B]", written)).task.labels == labels
+    assert parse_spec_text(tmp_path, GOOD.replace("[A, B]", written)).task.labels == labels
     (tmp_path / "s.yaml").write_text(GOOD, encoding="utf-8")
     spec = load_spec(str(tmp_path / "s.yaml"), None, [f"task.labels={written}"])
     assert spec.task.labels == labels
@@ -427,7 +431,7 @@ def test_a_label_that_is_a_number_is_named_everywhere_alike(tmp_path: Path) -> N
         "gate: {recall: {1: {at_least: 0.5}}, precision: {0: {at_least: 0.5}}}\n"
         "operating: {thresholds: {1: {recall: 0.9}}}\n"
     )
-    spec = parsed(tmp_path, text)
+    spec = parse_spec_text(tmp_path, text)
     assert spec.task.labels == ("0", "1") == tuple(spec.task.descriptions)
     assert spec.gate is not None
     assert spec.operating is not None

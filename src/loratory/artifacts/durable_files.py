@@ -182,18 +182,18 @@ def write_text(file: Path, text: str) -> None:
     write_bytes(file, text.encode())
 
 
-def to_json(value: Any) -> str:
+def to_json(value: object) -> str:
     """Readable, stable JSON; refuses NaN and infinity, which are not JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_to_plain) + "\n"
 
 
-def _to_plain(value: Any) -> Any:
+def _to_plain(value: object) -> Any:
     if isinstance(value, (tuple, set, frozenset)):
         return sorted(value) if not isinstance(value, tuple) else list(value)
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-def write_json(file: Path, value: Any) -> None:
+def write_json(file: Path, value: object) -> None:
     """`write_text` of readable JSON."""
     write_text(file, to_json(value))
 

@@ -51,7 +51,7 @@ def hash_file_cached(file: Path) -> str:
     return _DIGEST_CACHE[key]
 
 
-def digest_of(value: Any) -> str:
+def digest_of(value: object) -> str:
     """SHA-256 of a value's canonical JSON, hexadecimal."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -82,13 +82,13 @@ def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     digests = {file.relative_to(folder).as_posix(): hash_file(file) for file in files}
     for file in files:
         sync_file(file)
-    (folder / MANIFEST).write_text(sealed({**facts, "files": digests}), encoding="utf-8")
+    (folder / MANIFEST).write_text(seal_manifest({**facts, "files": digests}), encoding="utf-8")
     sync_file(folder / MANIFEST)
     for inner in (folder, *(f for f in folder.rglob("*") if f.is_dir())):
         sync_folder(inner)
 
 
-def sealed(manifest: Mapping[str, Any]) -> str:
+def seal_manifest(manifest: Mapping[str, Any]) -> str:
     """The text of a manifest: its format, what it says, and the digest of these, so that a changed one is known."""
     rest = {name: value for name, value in manifest.items() if name not in ("format", OWN)}
     text = to_json({"format": MANIFEST_FORMAT, **rest})
@@ -97,7 +97,7 @@ def sealed(manifest: Mapping[str, Any]) -> str:
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Replace the manifest of a folder; raises StorageError."""
-    write_text(folder / MANIFEST, sealed(manifest))
+    write_text(folder / MANIFEST, seal_manifest(manifest))
 
 
 def _replace_folder(part: Path, final: Path) -> None:
@@ -180,9 +180,9 @@ def _parse_manifest(data: bytes) -> dict[str, Any] | None:
 
 
 def _is_whole(manifest: Mapping[str, Any], data: bytes) -> bool:
-    """Whether these bytes are what `sealed` makes of what they say."""
+    """Whether these bytes are what `seal_manifest` makes of what they say."""
     try:
-        return sealed(manifest).encode() == data
+        return seal_manifest(manifest).encode() == data
     except (ValueError, TypeError, RecursionError):  # NaN, half of a surrogate pair
         return False
 

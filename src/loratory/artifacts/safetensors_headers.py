@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from loratory.artifacts.untrusted_files import check_regular_file
 from loratory.errors import ArtifactError
@@ -75,7 +75,7 @@ def _parse_header(data: bytes, file: Path) -> dict[str, Any]:
     return header
 
 
-def _parse_tensor(name: str, entry: Any, file: Path) -> TensorInfo:
+def _parse_tensor(name: str, entry: object, file: Path) -> TensorInfo:
     if len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
         raise _make_damaged_error("a tensor's name is too long, or not printable", file)
     entry = entry if isinstance(entry, dict) else {}
@@ -94,7 +94,7 @@ def _parse_tensor(name: str, entry: Any, file: Path) -> TensorInfo:
     return facts
 
 
-def _are_sizes(value: Any) -> bool:
+def _are_sizes(value: object) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(one) is int and 0 <= one < 2**48 for one in value)
 
 

@@ -90,14 +90,14 @@ def parse_json(data: bytes, file: Path) -> Any:
         raise ArtifactError(f"not JSON: {str(problem)[:200]}", where=str(file), allowed="JSON in UTF-8") from problem
 
 
-def as_json_object(value: Any, file: Path) -> dict[str, Any]:
+def as_json_object(value: object, file: Path) -> dict[str, Any]:
     """The value that a JSON file holds. Raises ArtifactError where it is no object."""
     if not isinstance(value, dict):
         raise ArtifactError(f"it holds {_describe_type(value)}", where=str(file), allowed="a JSON object: {...}")
     return value
 
 
-def check_config_values(value: Any, where: str) -> None:
+def check_config_values(value: object, where: str) -> None:
     """Raise ArtifactError for values that no configuration has: too deep, too many, half characters, NaN."""
     values = 0
     for depth, key, one in _walk_values(value):
@@ -128,7 +128,7 @@ def _is_text(text: str) -> bool:
     return "\0" not in text
 
 
-def _walk_values(value: Any) -> Iterator[tuple[int, str, Any]]:
+def _walk_values(value: object) -> Iterator[tuple[int, str, Any]]:
     """Every value below one: its depth, the last key above it, itself; keys are values too."""
     waiting: list[tuple[int, str, Any]] = [(0, "", value)]
     while waiting:
@@ -142,5 +142,5 @@ def _walk_values(value: Any) -> Iterator[tuple[int, str, Any]]:
             waiting += [(depth + 1, key, inner) for inner in one]
 
 
-def _describe_type(value: Any) -> str:
+def _describe_type(value: object) -> str:
     return {list: "a list", str: "a text", bool: "a truth value", type(None): "null"}.get(type(value), "a number")

@@ -18,7 +18,7 @@ CHUNK_BYTES = 1 << 20  # bytes that are read and hashed at a time
 RESTORE_REMEDY = "restore the file from a copy, or run the command that made it again"
 
 
-def is_safe_name(name: Any) -> bool:
+def is_safe_name(name: object) -> bool:
     """Whether a name stays below its folder on every system: `a/b.json`, no `..`, no root, no drive, no backslash."""
     if not isinstance(name, str) or "\\" in name or "\0" in name or PureWindowsPath(name).drive:
         return False

@@ -82,7 +82,7 @@ def _parse_prediction(row: Mapping[str, Any]) -> Prediction:
     )
 
 
-def _apply_if_given(convert: Callable[[Any], Any], value: Any) -> Any:
+def _apply_if_given(convert: Callable[[Any], Any], value: object) -> Any:
     return None if value is None else convert(value)
 
 

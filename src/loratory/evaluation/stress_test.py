@@ -123,7 +123,7 @@ def _extract_labels(task: Labelled, outcome: ScoredPredictions) -> list[str | No
     return [_get_label(task, prediction.answer) for prediction in outcome.predictions]
 
 
-def _get_label(task: Any, answer: Answer | None) -> str | None:
+def _get_label(task: Labelled, answer: Answer | None) -> str | None:
     return None if answer is None else task.label_of(answer)
 
 
@@ -173,7 +173,7 @@ def _format_percent(one: Mapping[str, Any]) -> str:
     return f"{100 * one['value']:.1f} % [{100 * one['low']:.1f}, {100 * one['high']:.1f}]"
 
 
-def _format_answer(answer: Any) -> str:
+def _format_answer(answer: object) -> str:
     if answer is None:
         return "no answer"
     if isinstance(answer, Mapping) and len(answer) == 1:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import regex
 
@@ -65,7 +65,7 @@ class SpanRules:
         save_span_rules(folder / SPAN_RULES_FILE, self.span_rules)
 
     @classmethod
-    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+    def load(cls, source: Path | VerifiedFiles, task: Spanned, backbones: BackbonePool) -> Self:
         return cls(task, load_span_rules(open_files(source)))
 
 
@@ -79,7 +79,7 @@ def find_rule_spans(rules: Sequence[SpanRule], text: str) -> list[tuple[int, int
     return sorted(found, key=lambda one: one[0])
 
 
-def apply_span_rules(task: Any, rules: Sequence[SpanRule], text: str, prediction: Prediction) -> Prediction:
+def apply_span_rules(task: Spanned, rules: Sequence[SpanRule], text: str, prediction: Prediction) -> Prediction:
     """A prediction in which what finders found stands, and spans that overlap it are left out."""
     if prediction.answer is None:
         return prediction

@@ -35,7 +35,7 @@ def describe_allowed(field: FieldInfo) -> str:
     return f"{said}, {' and '.join(bounds)}{null}"
 
 
-def describe_type(kind: Any, plural: bool = False) -> str:
+def describe_type(kind: object, plural: bool = False) -> str:
     """A type in words."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
@@ -74,7 +74,7 @@ def find_model(cls: type[BaseModel], path: Sequence[Any]) -> type[BaseModel]:
     return cls
 
 
-def _find_inner_model(kind: Any) -> type[BaseModel] | None:
+def _find_inner_model(kind: object) -> type[BaseModel] | None:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return kind
     return next((found for inner in get_args(kind) if (found := _find_inner_model(inner))), None)

@@ -33,7 +33,7 @@ def apply_overrides(values: dict[str, Any], changes: Iterable[str]) -> tuple[dic
     return made, by
 
 
-def _set_value(values: dict[str, Any], keys: list[str], value: Any, change: str) -> KeyPath:
+def _set_value(values: dict[str, Any], keys: list[str], value: object, change: str) -> KeyPath:
     """Put the value in its place; returns where that is."""
     inner, path = values, []
     for number, part in enumerate(keys[:-1]):

@@ -53,7 +53,7 @@ class SpecParser:
                     return f"--set {change}"
         return f"{self.file}:{find_line(self.lines, path)}" + "".join(f": {part}" for part in _format_keys(path))
 
-    def require_mapping(self, values: Any, path: KeyPath, example: str) -> Mapping[str, Any]:
+    def require_mapping(self, values: object, path: KeyPath, example: str) -> Mapping[str, Any]:
         """The values of a section; a section that is left empty holds no keys. Raises SpecError."""
         if values is None:
             return {}
@@ -61,7 +61,7 @@ class SpecParser:
             raise SpecError(f"{format_value(values)} is no mapping", where=self.locate(path), allowed=example)
         return values
 
-    def require_text(self, value: Any, path: KeyPath) -> str:
+    def require_text(self, value: object, path: KeyPath) -> str:
         """A value that must be text. Raises SpecError."""
         if not isinstance(value, str) or not value:
             raise SpecError(f"{format_value(value)} is no text", where=self.locate(path), remedy=_suggest_quotes(value))
@@ -73,7 +73,7 @@ class SpecParser:
             if key not in keys:
                 raise self._make_unknown_key_error(key, keys, (*path, str(key)))
 
-    def validate_model(self, cls: type[Model], values: Any, path: KeyPath) -> Model:
+    def validate_model(self, cls: type[Model], values: object, path: KeyPath) -> Model:
         """Validate values into a model. Raises SpecError."""
         values = self.require_mapping(values, path, f"the keys {', '.join(cls.model_fields)}")
         try:
@@ -105,7 +105,7 @@ class SpecParser:
         return self._make_value_error(cls, error["input"], _explain_reason(cls, errors, loc), path, loc)
 
     def _make_value_error(
-        self, cls: type[BaseModel], value: Any, reason: str, path: KeyPath, loc: KeyPath
+        self, cls: type[BaseModel], value: object, reason: str, path: KeyPath, loc: KeyPath
     ) -> SpecError:
         return SpecError(
             f"{format_value(value)} {reason}",
@@ -114,7 +114,7 @@ class SpecParser:
             remedy=_suggest_quotes(value) if reason == "is no text" else "",
         )
 
-    def _make_unknown_key_error(self, key: Any, keys: Sequence[str], path: KeyPath) -> SpecError:
+    def _make_unknown_key_error(self, key: object, keys: Sequence[str], path: KeyPath) -> SpecError:
         return SpecError(
             f"unknown key {format_value(key)}{suggest_nearest(str(key), keys)}",
             where=self.locate(path),
@@ -160,11 +160,11 @@ def _describe_allowed(cls: type[BaseModel], loc: KeyPath) -> str:
     return describe_allowed(field) + (f" ({field.description})" if field.description else "")
 
 
-def _suggest_quotes(value: Any) -> str:
+def _suggest_quotes(value: object) -> str:
     return f'put quotes around it: "{format_value(value)}"' if isinstance(value, (bool, int, float)) else ""
 
 
-def _find_coerced_values(parsed: Any, values: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+def _find_coerced_values(parsed: object, values: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     """What pydantic lets pass for a number and is none: true, false and infinity."""
     if isinstance(values, Mapping):
         for key, value in values.items():

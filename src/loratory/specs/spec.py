@@ -132,7 +132,7 @@ def _parse_optional(cls: type[Any], key: str, values: Mapping[str, Any], parser:
     return parser.validate_model(cls, values[key], (key,)) if values.get(key) is not None else None
 
 
-def _parse_name(value: Any, path: KeyPath, parser: SpecParser) -> str:
+def _parse_name(value: object, path: KeyPath, parser: SpecParser) -> str:
     if not NAME_PATTERN.fullmatch(parser.require_text(value, path)):
         raise SpecError(
             f"{format_value(value)} is no name",
@@ -142,14 +142,14 @@ def _parse_name(value: Any, path: KeyPath, parser: SpecParser) -> str:
     return str(value)
 
 
-def _parse_task(values: Any, parser: SpecParser) -> tuple[Any, Sequence[str]]:
+def _parse_task(values: object, parser: SpecParser) -> tuple[Any, Sequence[str]]:
     values = parser.require_mapping(values, ("task",), "{kind: classify}")
     path: KeyPath = ("task", "kind")
     cls = parser.find_task(parser.require_text(values.get("kind", "classify"), path), parser.locate(path))
     return parser.validate_model(cls, values, ("task",)), tuple(cls.columns)
 
 
-def _parse_data(values: Any, columns: Sequence[str], parser: SpecParser) -> DataSpec:
+def _parse_data(values: object, columns: Sequence[str], parser: SpecParser) -> DataSpec:
     """The task's columns stand beside the options in the YAML; here they move into `columns`."""
     values = parser.require_mapping(
         {"path": values} if isinstance(values, str) else values, ("data",), "{path: examples.csv}"
@@ -202,7 +202,7 @@ def _begin_with_majority(
     return (first, *(one for one in contenders.values() if one is not first))
 
 
-def _parse_row(row: Any, path: KeyPath, parser: SpecParser) -> tuple[str, Any]:
+def _parse_row(row: object, path: KeyPath, parser: SpecParser) -> tuple[str, Any]:
     if not isinstance(row, (str, Mapping)) or (isinstance(row, Mapping) and len(row) != 1):
         raise SpecError(
             f"{format_value(row)} is no contender",
@@ -215,7 +215,7 @@ def _parse_row(row: Any, path: KeyPath, parser: SpecParser) -> tuple[str, Any]:
 
 
 def _parse_contender(
-    name: str, own_options: Any, path: KeyPath, values: Mapping[str, Any], parser: SpecParser, spec: Spec
+    name: str, own_options: object, path: KeyPath, values: Mapping[str, Any], parser: SpecParser, spec: Spec
 ) -> Contender:
     options = dict(parser.require_mapping(own_options, path, "{regime: ..., options}"))
     regime = parser.require_text(options.pop("regime", name), (*path, "regime"))

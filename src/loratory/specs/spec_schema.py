@@ -129,7 +129,7 @@ def _build_ladder_row(regimes: Mapping[str, Any], definitions: dict[str, Any]) -
     return {"anyOf": [{"enum": list(regimes)}, named]}
 
 
-def _build_regime_condition(name: str, cls: Any) -> dict[str, Any]:
+def _build_regime_condition(name: str, cls: type) -> dict[str, Any]:
     return {
         "if": {"properties": {"regime": {"const": name}}, "required": ["regime"]},
         "then": {"$ref": MODEL_REFERENCE.format(model=f"{cls.__name__}Contender")},

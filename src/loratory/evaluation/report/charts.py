@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from loratory.evaluation.statistics.calibration import (
 )
 from loratory.evaluation.table_cells import format_milliseconds
 from loratory.protocols import Labelled, ScoredPredictions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Row = Mapping[str, Any]
 CHART_WIDTH = 5.4  # inches: near its natural size on a phone, two side by side on a desk
@@ -98,7 +101,7 @@ def draw_latency(rows: Sequence[Row], headline: str, recommended: str | None) ->
         return render_svg(figure, "latency", f"{headline} against latency: {said}")
 
 
-def _label_line_ends(axes: Any, ends: Sequence[tuple[str, tuple[float, float]]], recommended: str | None) -> None:
+def _label_line_ends(axes: Axes, ends: Sequence[tuple[str, tuple[float, float]]], recommended: str | None) -> None:
     """Names beside the right edge, each at the height of its point, or as near as the others allow."""
     low, high = axes.get_ylim()
     heights = _space_labels([y for _, (_, y) in ends], 0.055 * (high - low))
@@ -245,7 +248,7 @@ def draw_confusion_matrix(task: Labelled, outcome: ScoredPredictions, name: str)
         return render_svg(figure, "confusion", f"Confusion matrix of {name} over {len(labels)} labels: {said}", titles)
 
 
-def _label_axes(axes: Any, rows: Sequence[str], columns: Sequence[str], size: float) -> None:
+def _label_axes(axes: Axes, rows: Sequence[str], columns: Sequence[str], size: float) -> None:
     axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0), xlabel="answered", ylabel="expected")
     crowded = max(map(len, columns)) > 9 or len(columns) > 8
     turned: Any = {"rotation": 90} if len(columns) > 15 else {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}

@@ -7,9 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loratory.errors import make_missing_extra
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FOREGROUND, MUTED, GRID, BACKGROUND = (
     "#010101",
@@ -78,7 +81,7 @@ def get_line_style(place: int) -> str:
     return LINE_STYLES[(place // len(SERIES_COLOURS) + place) % len(LINE_STYLES)]
 
 
-def render_svg(figure: Any, name: str, alt: str, titles: Mapping[str, str] | None = None) -> str:
+def render_svg(figure: Figure, name: str, alt: str, titles: Mapping[str, str] | None = None) -> str:
     """The figure as an inline SVG element named by `alt`; a group whose gid is in `titles` gets that tooltip."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -167,7 +167,7 @@ def _average_linearised_scores(each: Sequence[LinearisedScore]) -> LinearisedSco
 
 
 def _sum_ratios(ratios: Sequence[Ratio], totals: Counts) -> float:
-    def weigh(side: Any) -> float:
+    def weigh(side: Counts) -> float:
         return float(sum(weight * totals.get(kind, 0.0) for kind, weight in side.items()))
 
     return sum(weigh(one.part) / whole for one in ratios if (whole := weigh(one.whole)))

@@ -337,7 +337,7 @@ def explain_failure(requirement: Requirement, point: OperatingPoint, sample: Sco
     return "no threshold holds it: ask for less, or give the model more to learn from"
 
 
-def _logit(shares: Any) -> Any:
+def _logit(shares: npt.ArrayLike) -> Any:
     shares = np.clip(shares, MIN_PROBABILITY, MAX_PROBABILITY)
     return np.log(shares) - np.log1p(-shares)
 

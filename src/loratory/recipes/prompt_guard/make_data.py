@@ -67,7 +67,7 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Wording:
+class SlotValues:
     """What both labels share."""
 
     slots: dict[str, list[str]]
@@ -107,7 +107,7 @@ def choose_alternatives(template: str, random: Random) -> str:
         template = chosen
 
 
-def fill_slots(text: str, wording: Wording, random: Random) -> str:
+def fill_slots(text: str, wording: SlotValues, random: Random) -> str:
     """Replace each `{slot}`; one that begins a sentence gets a capital letter."""
     values: dict[str, str] = {}
 
@@ -141,7 +141,7 @@ def tidy_punctuation(text: str) -> str:
     return re.sub(r"(?<!\.)([.!?])\.(?=\s|$|\")", r"\1", text)
 
 
-def add_frame(text: str, wording: Wording, random: Random) -> str:
+def add_frame(text: str, wording: SlotValues, random: Random) -> str:
     """Put an opening before the prompt and a closing behind it, each with its own chance."""
     if random.random() < 0.22 and not re.match(r"(Hi|Hello|Hey|Sorry|Oops|Dear)\b", text):
         opening = random.choice(wording.openings)
@@ -170,7 +170,7 @@ def apply_habit(text: str, random: Random) -> str:
     return text.upper() if draw > 0.98 and len(text) < 200 else text
 
 
-def render_prompt(family: Family, variant: int, attempt: int, wording: Wording) -> Prompt:
+def render_prompt(family: Family, variant: int, attempt: int, wording: SlotValues) -> Prompt:
     """Render one variant of a family."""
     random = Random(f"{SEED}/{family.name}/{variant}/{attempt}")
     template = family.templates[(variant + attempt // 10) % len(family.templates)]
@@ -202,7 +202,7 @@ def is_near_copy(text: str, others: list[Prompt]) -> bool:
     return False
 
 
-def render_variants(family: Family, wording: Wording) -> Iterator[Prompt]:
+def render_variants(family: Family, wording: SlotValues) -> Iterator[Prompt]:
     """Variants of a family that are no near copies of each other, until it is exhausted."""
     written: list[Prompt] = []
     for variant in range(MAX_VARIANTS):
@@ -216,7 +216,7 @@ def render_variants(family: Family, wording: Wording) -> Iterator[Prompt]:
 
 def make_prompts(folder: Path = FOLDER) -> list[Prompt]:
     """Render all prompts in their fixed shuffled order; a text that came before is left out."""
-    template = Wording(**read_yaml(folder / "wording.yaml"))
+    template = SlotValues(**read_yaml(folder / "wording.yaml"))
     found: dict[str, Prompt] = {}
     for label in LABELS:
         for family in read_families(label, folder):

@@ -62,7 +62,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Wording:
+class SlotValues:
     """What all families share."""
 
     money_forms: list[str]
@@ -101,7 +101,7 @@ def choose_alternatives(template: str, random: Random) -> str:
     return CHOICE.sub(lambda match: random.choice(match.group(1).split("|")), template)
 
 
-def fill_slots(text: str, wording: Wording, random: Random) -> str:
+def fill_slots(text: str, wording: SlotValues, random: Random) -> str:
     """Replace each `{slot}`; a slot that begins a sentence gets a capital letter."""
     money_form = random.choice(wording.money_forms)
     values: dict[str, str] = {}
@@ -141,7 +141,7 @@ def join_opening(opening: str, core: str, random: Random) -> str:
     return f"{opening} {core}"
 
 
-def add_frame(core: str, family: Family, wording: Wording, random: Random) -> str:
+def add_frame(core: str, family: Family, wording: SlotValues, random: Random) -> str:
     """Put an opening, a closing and side remarks around the core, each with its own chance."""
     bare = family.register == "bare"
     tail: list[str] = []
@@ -159,7 +159,7 @@ def add_frame(core: str, family: Family, wording: Wording, random: Random) -> st
     return " ".join([core, *tail]).replace("\n ", "\n")
 
 
-def shorten_words(text: str, wording: Wording) -> str:
+def shorten_words(text: str, wording: SlotValues) -> str:
     """Write like in a short text message."""
     return re.sub(r"[a-z]+", lambda match: wording.short_forms.get(match.group(0), match.group(0)), text)
 
@@ -169,7 +169,7 @@ def drop_apostrophes(text: str) -> str:
     return re.sub(r"(?<=[a-z])'(?=[a-z])", "", text)
 
 
-def apply_habit(text: str, family: Family, wording: Wording, random: Random) -> str:
+def apply_habit(text: str, family: Family, wording: SlotValues, random: Random) -> str:
     """Apply one typing habit: as it is, careless lower case, short message style or all capitals."""
     draw = random.random()
     if family.register == "formal" or draw < 0.68:
@@ -182,7 +182,7 @@ def apply_habit(text: str, family: Family, wording: Wording, random: Random) -> 
     return text.upper()
 
 
-def mistype(word: str, wording: Wording, random: Random) -> str:
+def mistype(word: str, wording: SlotValues, random: Random) -> str:
     """Make one realistic typing or spelling mistake in a word."""
     known = wording.misspellings.get(word)
     if known is not None and random.random() < 0.7:
@@ -198,7 +198,7 @@ def mistype(word: str, wording: Wording, random: Random) -> str:
     return word[:place] + random.choice(LETTER_NEIGHBOURS.get(word[place], word[place])) + word[place + 1 :]
 
 
-def add_typos(text: str, random: Random, wording: Wording) -> str:
+def add_typos(text: str, random: Random, wording: SlotValues) -> str:
     """Mistype a few lower-case words in about every fourth message."""
     if random.random() > 0.27:
         return text
@@ -209,7 +209,7 @@ def add_typos(text: str, random: Random, wording: Wording) -> str:
     return text
 
 
-def render_message(family: Family, variant: int, attempt: int, wording: Wording) -> Message:
+def render_message(family: Family, variant: int, attempt: int, wording: SlotValues) -> Message:
     """Render one variant of a family."""
     random = Random(f"{SEED}/{family.name}/{variant}/{attempt}")
     template = family.templates[(variant + attempt // 10) % len(family.templates)]
@@ -233,7 +233,7 @@ def is_near_copy(text: str, others: list[Message]) -> bool:
     return False
 
 
-def render_new_message(family: Family, written: list[Message], wording: Wording) -> Message | None:
+def render_new_message(family: Family, written: list[Message], wording: SlotValues) -> Message | None:
     """Return a further variant that is no near copy of those written, or None if the family is exhausted."""
     for attempt in range(TRIES_PER_MESSAGE):
         message = render_message(family, len(written), attempt, wording)
@@ -242,7 +242,7 @@ def render_new_message(family: Family, written: list[Message], wording: Wording)
     return None
 
 
-def render_label(families: list[Family], target: int, wording: Wording) -> Iterator[Message]:
+def render_label(families: list[Family], target: int, wording: SlotValues) -> Iterator[Message]:
     """Go round the families, one message each, until the label has its number of messages."""
     written: dict[str, list[Message]] = {family.name: [] for family in families}
     texts: set[str] = set()
@@ -260,7 +260,7 @@ def render_label(families: list[Family], target: int, wording: Wording) -> Itera
 
 def make_messages(folder: Path = FOLDER) -> list[Message]:
     """Render all messages in their fixed shuffled order."""
-    template = Wording(**read_yaml(folder / "wording.yaml"))
+    template = SlotValues(**read_yaml(folder / "wording.yaml"))
     messages: list[Message] = []
     for stem, target in MESSAGES_PER_LABEL.items():
         messages.extend(render_label(read_families(folder / f"families_{stem}.yaml"), target, template))
