@@ -5,28 +5,22 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import regex
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from loratory.errors import SpecError, suggest_nearest
 from loratory.predictors.label_rules import LabelRule, LabelRules
 from loratory.predictors.linear import word_ngrams
 from loratory.predictors.span_rules import SpanRule, SpanRules
-from loratory.protocols import FitContext, Labelled, Predictor, Spanned, Start, Task, TrainSet
+from loratory.protocols import FitContext, Labelled, Predictor, RegimeOptions, Spanned, Start, StartKind, Task, TrainSet
 from loratory.regimes.compatibility import check_support
 from loratory.regimes.span_rule_mining import ValidatorName, compute_precision, mine_phrases, select_by_precision
 
 
-class Rules(BaseModel):
+class Rules(RegimeOptions):
     """The first rule that matches answers; its probabilities are what train says about texts that it matches."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    adapts: ClassVar[bool] = False
-    tunable: ClassVar[str | None] = None
-    seeded: ClassVar[bool] = False
-    starts: ClassVar[tuple[str, ...]] = ("nothing",)
 
     patterns: dict[str, list[str]] = Field(
         default_factory=dict, description="label -> regular expressions, tried first"
@@ -53,10 +47,13 @@ class Rules(BaseModel):
                     raise ValueError(f"{label}: {pattern!r} is no regular expression: {problem}") from None
         return patterns
 
-    def check_support(self, task: Task, start: str) -> str | None:
+    def check_support(self, task: Task, start: StartKind) -> str | None:
         return check_support("rules", task, start, self.starts, (Labelled, Spanned))
 
-    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+    def predictor_kind(self, task: Task, start: StartKind) -> str:
+        return "patterns" if isinstance(task, Labelled) else "finders"
+
+    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
         if isinstance(task, Labelled) and self.recognisers not in ("auto", {}):
             raise _build_spans_required_error()
 

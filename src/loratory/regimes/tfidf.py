@@ -5,45 +5,44 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from loratory.errors import make_missing_extra
 from loratory.predictors.linear import Linear, Vocabulary
-from loratory.protocols import FitContext, Start, Task, TrainSet
+from loratory.protocols import FitContext, Labelled, RegimeOptions, Start, StartKind, Task, TrainSet
 from loratory.regimes.compatibility import check_support
 
 SMALL_CORPUS = 500  # below this many texts every n-gram counts, above it one that two texts share
 
 
-class Tfidf(BaseModel):
+class Tfidf(RegimeOptions):
     """The baseline that must be beaten."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    adapts: ClassVar[bool] = False
     tunable: ClassVar[str | None] = "c"
-    seeded: ClassVar[bool] = False
-    starts: ClassVar[tuple[str, ...]] = ("nothing",)
 
     c: float = Field(10.0, gt=0, description="inverse strength of the L2 penalty")
     words: int = Field(2, ge=1, le=4, description="longest word n-gram")
     characters: int = Field(5, ge=2, le=8, description="longest character n-gram inside words (from two)")
     class_weights: bool = Field(False, description="weigh each label by the inverse of its share")
 
-    def check_support(self, task: Task, start: str) -> str | None:
+    def check_support(self, task: Task, start: StartKind) -> str | None:
         return check_support("tfidf", task, start, self.starts)
 
-    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+    def predictor_kind(self, task: Task, start: StartKind) -> str:
+        return "linear"
+
+    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
         try:
             import sklearn.linear_model  # noqa: F401
         except ImportError:
             raise make_missing_extra("scikit-learn", "train") from None
 
-    def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+    def check_examples(self, task: Task, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
         """Nothing: any text will do."""
 
-    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Linear:
+    def fit(self, task: Labelled, train_set: TrainSet, start: Start, context: FitContext) -> Linear:
         texts = [task.text(e.input) for e in train_set.train]
-        y = np.array([task.labels.index(task.label_of(e.answer)) for e in train_set.train])
+        y = np.array([(task.labels or ()).index(task.label_of(e.answer)) for e in train_set.train])
         return fit_linear(self, task, texts, y)
 
 
