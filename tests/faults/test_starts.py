@@ -1,4 +1,4 @@
-"""Contenders that start from contenders, over a tiny base: what is learnt on, what is kept, and what fails with what."""
+"""Contenders that start from contenders, over a tiny base: what learns on, what is kept, what fails with what."""
 
 from __future__ import annotations
 

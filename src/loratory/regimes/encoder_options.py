@@ -20,6 +20,7 @@ from loratory.protocols import (
     is_contender_kind,
     read_predictor_kind,
 )
+from loratory.protocols.objectives import OutputKind
 from loratory.regimes.causal_options import build_decoder
 from loratory.regimes.compatibility import ENCODER_CAPABILITIES, check_causal_support, check_support
 from loratory.regimes.objective_options import check_objective
@@ -114,7 +115,7 @@ class EncoderOptions(RegimeOptions):
             return check_causal_support(name, task, start, self.starts) or check_objective(name, self.loss, "answers")
         if isinstance(task, Spanned) and (self.contrastive or self.label_names):
             return f"{name} on spans has a head on every token: contrastive and label_names are for labels of texts"
-        outputs = "tags" if isinstance(task, Spanned) else "labels"
+        outputs: OutputKind = "tags" if isinstance(task, Spanned) else "labels"
         return check_support(name, task, start, self.starts, ENCODER_CAPABILITIES) or check_objective(
             name, self.loss, outputs
         )

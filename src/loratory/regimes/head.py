@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from loratory.protocols import FitContext, Labelled, RegimeOptions, Spanned, Start, StartKind, Task, TrainSet
+from loratory.protocols.objectives import OutputKind
 from loratory.regimes.compatibility import ENCODER_CAPABILITIES, check_support
 from loratory.regimes.objective_options import check_objective
 from loratory.specs.training import LossSpec
@@ -45,7 +46,7 @@ class Head(RegimeOptions):
     def check_support(self, task: Task, start: StartKind) -> str | None:
         if isinstance(task, Spanned) and self.label_names:
             return "head on spans has a head on every token: label_names is for labels of texts"
-        outputs = "tags" if isinstance(task, Spanned) else "labels"
+        outputs: OutputKind = "tags" if isinstance(task, Spanned) else "labels"
         return check_support("head", task, start, self.starts, ENCODER_CAPABILITIES) or check_objective(
             "head", self.loss, outputs
         )

@@ -1,4 +1,4 @@
-"""An objective: Poly-1 cross-entropy (Leng et al. 2022, eq. 6), which adds epsilon (1 - p) to each prediction's loss."""
+"""An objective: Poly-1 (Leng et al. 2022, eq. 6), cross-entropy with epsilon (1 - p) added to each loss."""
 
 from __future__ import annotations
 
