@@ -25,7 +25,7 @@ class Rules(RegimeOptions):
     patterns: dict[str, list[str]] = Field(
         default_factory=dict, description="label -> regular expressions, tried first"
     )
-    recognisers: Literal["auto"] | dict[ValidatorName, str] = Field(
+    validators: Literal["auto"] | dict[ValidatorName, str] = Field(
         "auto",
         description="of spans: what finds cards, accounts and the like -> the label it speaks for, tried next; auto: "
         "those that were right on train",
@@ -54,7 +54,7 @@ class Rules(RegimeOptions):
         return "patterns" if isinstance(task, Labelled) else "finders"
 
     def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
-        if isinstance(task, Labelled) and self.recognisers not in ("auto", {}):
+        if isinstance(task, Labelled) and self.validators not in ("auto", {}):
             raise _build_spans_required_error()
 
     def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
@@ -66,7 +66,7 @@ class Rules(RegimeOptions):
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raise SpecError where an option names a label that is none of these."""
-        mapped = () if self.recognisers == "auto" else self.recognisers.values()
+        mapped = () if self.validators == "auto" else self.validators.values()
         for label in (*self.patterns, *self.keywords, *mapped):
             if label not in labels:
                 raise SpecError(
@@ -76,15 +76,15 @@ class Rules(RegimeOptions):
 
 def _build_spans_required_error() -> SpecError:
     return SpecError(
-        "recognisers find spans, and this task's answer is one label",
-        where="rules: recognisers",
+        "validators find spans, and this task's answer is one label",
+        where="rules: validators",
         remedy="take it out, or give patterns",
     )
 
 
 def fit_label_rules(options: Rules, task: Any, train_set: TrainSet) -> LabelRules:
     """The user's rules, then what is mined, each with the label odds on train."""
-    if options.recognisers not in ("auto", {}):
+    if options.validators not in ("auto", {}):
         raise _build_spans_required_error()
     options.check_labels(task.labels)
     texts = [task.text(e.input) for e in train_set.train]
@@ -96,12 +96,12 @@ def fit_label_rules(options: Rules, task: Any, train_set: TrainSet) -> LabelRule
 
 
 def fit_span_rules(options: Rules, task: Any, train_set: TrainSet) -> SpanRules:
-    """The user's rules, then recognisers, then the wordings of spans in train."""
+    """The user's rules, then validators, then the wordings of spans in train."""
     options.check_labels(task.span_labels)
     marked = [(task.text(e.input), task.spans_of(e.answer)) for e in train_set.train]
     own = [SpanRule(label, "pattern", (p,)) for label, listed in options.patterns.items() for p in listed]
     own = [replace(finder, precision=compute_precision(finder, marked)) for finder in own]
-    own += select_by_precision(options.recognisers, marked, options.precision)
+    own += select_by_precision(options.validators, marked, options.precision)
     spoken = [SpanRule(label, "keyword", tuple(listed)) for label, listed in options.keywords.items() if listed]
     own += [replace(finder, precision=compute_precision(finder, marked)) for finder in spoken]
     return SpanRules(task, (*own, *mine_phrases(marked, options.mined, options.precision)))

@@ -183,12 +183,12 @@ def train_encoder(
     task: Any, train_set: TrainSet, backbone: TrainableBackbone, options: EncoderTrainingOptions, context: FitContext
 ) -> tuple[Encoder, dict[str, JSON]]:
     """Train what `backbone` and a head have to learn; the predictor returned is frozen, beside it the fit's facts."""
-    trunk = backbone.backbone
-    material = EncodedDataset.from_train_set(task, trunk, train_set, context, options.loss)
+    shared = backbone.backbone
+    material = EncodedDataset.from_train_set(task, shared, train_set, context, options.loss)
     head = (
-        continue_head(options.start_head, trunk, material, context)
+        continue_head(options.start_head, shared, material, context)
         if options.start_head is not None
-        else initialise_head(options.head, trunk, material, context, options.label_names, HEAD_START_EXAMPLES)
+        else initialise_head(options.head, shared, material, context, options.label_names, HEAD_START_EXAMPLES)
     )
     objective = options.objective
     parameters = backbone.trainable_parameters() | {
@@ -237,7 +237,7 @@ def train_encoder(
     if backbone.owns_weights:
         return replace(now, network=Network(backbone.to_frozen_backbone(), None, head), owns_backbone=True), facts
     return replace(
-        now, network=Network(trunk, backbone.extract_adapter() if backbone.adapter_config else None, head)
+        now, network=Network(shared, backbone.extract_adapter() if backbone.adapter_config else None, head)
     ), facts
 
 
