@@ -101,7 +101,7 @@ def pairs() -> list[tuple[str, str]]:
 
 def contender_pairs() -> list[Any]:
     """Every regime with every contender that it can start from and that the fixture has."""
-    given = ("constant", "patterns", "linear", "encoder", "decoder")
+    given = ("constant", "label_rules", "linear", "encoder", "decoder")
     found = [pair for name in REGIMES for pair in supported(name, tuple(map(make_contender_kind, given)))]
     return [
         pytest.param(*pair, marks=[pytest.mark.slow] if pair == ("full", "contender:decoder") else []) for pair in found
@@ -278,7 +278,7 @@ class FirstLabel(BaseModel):
         return None if isinstance(task, Labelled) and start == NOTHING else "first-label needs labels"
 
     def predictor_kind(self, task: Task, start: str) -> str:
-        return "patterns"
+        return "label_rules"
 
     def fit(self, task: Labelled, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
         from loratory.predictors.label_rules import LabelRules

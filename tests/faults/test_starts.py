@@ -56,7 +56,7 @@ def test_lora_and_full_go_on_from_a_contender(workspace: Workspace, monkeypatch:
         **{"first": True, "on": True, "wider": False, "whole": False, "probed": True, "head": False}
     }
     assert {name for name, one in facts.items() if one["owned"]} == {"wider", "whole"}  # weights of their own
-    assert len({one["trunk"]["digest"] for name, one in facts.items() if not one["owned"]}) == 1  # the shared base
+    assert len({one["backbone"]["digest"] for name, one in facts.items() if not one["owned"]}) == 1  # the shared base
     assert facts["on"]["adapter"] != facts["first"]["adapter"]
     for name in facts:  # what is on disk answers, in a process that knows only the artifact
         made = load_predictor(folder / f"runs/tiny/contenders/{name}/seed-1", TorchBackbonePool())

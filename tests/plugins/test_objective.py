@@ -59,3 +59,12 @@ def test_a_wrong_option_is_told_with_its_line(folder: Path) -> None:
     assert done.code == 2
     assert "spec.yaml:7: ladder: steep: loss" in done.err
     assert "allowed: epsilon" in done.err
+
+
+def test_the_page_shows_this_very_file() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs/extending/objectives.md").read_text(encoding="utf-8")
+    code = (root / "tests/plugins/example_plugins/poly1.py").read_text(encoding="utf-8")
+    assert f"```python\n{code}```" in page
+    lines = (root / "tests/plugins/pyproject.toml").read_text(encoding="utf-8").splitlines()
+    assert next(line for line in lines if line.startswith("poly1 = ")) in page

@@ -113,3 +113,12 @@ def test_train_fits_the_start_too(folder: Path) -> None:
     assert [row["contender"] for row in json.loads(done.out)] == ["student"]
     assert (folder / "runs/tiny/contenders/tfidf/seed-1/manifest.json").is_file()
     assert not (folder / "runs/tiny/contenders/rules").exists()
+
+
+def test_the_page_shows_this_very_file() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs/extending/regimes.md").read_text(encoding="utf-8")
+    code = (root / "tests/plugins/example_plugins/distil.py").read_text(encoding="utf-8")
+    assert f"```python\n{code}```" in page
+    lines = (root / "tests/plugins/pyproject.toml").read_text(encoding="utf-8").splitlines()
+    assert next(line for line in lines if line.startswith("distil = ")) in page

@@ -51,7 +51,7 @@ class Rules(RegimeOptions):
         return check_support("rules", task, start, self.starts, (Labelled, Spanned))
 
     def predictor_kind(self, task: Task, start: StartKind) -> str:
-        return "patterns" if isinstance(task, Labelled) else "finders"
+        return "label_rules" if isinstance(task, Labelled) else "span_rules"
 
     def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
         if isinstance(task, Labelled) and self.validators not in ("auto", {}):

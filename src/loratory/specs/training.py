@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 from loratory.discovery import load_named
 from loratory.errors import SpecError
@@ -48,6 +57,11 @@ class LossSpec(BaseModel):
             )
         self.create_objective()
         return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A name alone will do."""
+        return {"anyOf": [{"type": "string"}, handler(core_schema)]}
 
     def create_objective(self) -> Any:
         """The loss with its options, a `protocols.Objective`; raises ValueError for what is no name or no option."""
