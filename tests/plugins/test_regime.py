@@ -63,6 +63,8 @@ def test_run_resume_change_and_predict(folder: Path) -> None:
     assert rows["student"]["facts"]["taught"] > 50
     assert "start: tfidf" in (folder / "runs/tiny/spec.lock.yaml").read_text(encoding="utf-8")
     assert "student starts from tfidf" in said
+    page = (folder / "runs/tiny/report.html").read_text(encoding="utf-8")
+    assert "<strong>student</strong> starts from tfidf:" in page
     fit = json.loads((folder / "runs/tiny/contenders/student/seed-1/fit.json").read_text(encoding="utf-8"))
     assert fit["start"] == {"contender": "tfidf", "seed": 1, "identity": read_identity(folder, "tfidf")}
 

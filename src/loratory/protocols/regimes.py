@@ -16,6 +16,8 @@ from loratory.protocols.values import JSON, Example, TokenIds
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from loratory.specs.training import TrainingSpec
+
 TaskT = TypeVar("TaskT", bound=Task, contravariant=True)  # the capability that a regime needs of a task
 
 
@@ -64,7 +66,7 @@ class FitContext:
     run: RequestRunner
     checkpoints: CheckpointStore
     activations: Activations
-    training: Any  # TrainingSpec: epochs, batch tokens, precision
+    training: TrainingSpec  # the budget that all regimes share: epochs, batch tokens, precision
     report: Callable[[str, Mapping[str, JSON]], None] = lambda event, values: None
     should_stop: Callable[[], bool] = lambda: False
     device: str = "cpu"

@@ -57,10 +57,10 @@ class Rules(RegimeOptions):
         if isinstance(task, Labelled) and self.validators not in ("auto", {}):
             raise _build_spans_required_error()
 
-    def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+    def check_examples(self, task: Labelled | Spanned, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
         self.check_labels((task.labels or ()) if isinstance(task, Labelled) else task.span_labels)
 
-    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
+    def fit(self, task: Labelled | Spanned, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
         make = next(make for capability, make in FIT_BY_CAPABILITY if isinstance(task, capability))
         return make(self, task, train_set)
 
@@ -82,11 +82,11 @@ def _build_spans_required_error() -> SpecError:
     )
 
 
-def fit_label_rules(options: Rules, task: Any, train_set: TrainSet) -> LabelRules:
+def fit_label_rules(options: Rules, task: Labelled, train_set: TrainSet) -> LabelRules:
     """The user's rules, then what is mined, each with the label odds on train."""
     if options.validators not in ("auto", {}):
         raise _build_spans_required_error()
-    options.check_labels(task.labels)
+    options.check_labels(task.labels or ())
     texts = [task.text(e.input) for e in train_set.train]
     labels = [task.label_of(e.answer) for e in train_set.train]
     own = [LabelRule(label, p, "pattern") for label, listed in options.patterns.items() for p in listed]
@@ -95,7 +95,7 @@ def fit_label_rules(options: Rules, task: Any, train_set: TrainSet) -> LabelRule
     return LabelRules(task, rules, estimate_probabilities(LabelRules(task, rules, ()), texts, labels))
 
 
-def fit_span_rules(options: Rules, task: Any, train_set: TrainSet) -> SpanRules:
+def fit_span_rules(options: Rules, task: Spanned, train_set: TrainSet) -> SpanRules:
     """The user's rules, then validators, then the wordings of spans in train."""
     options.check_labels(task.span_labels)
     marked = [(task.text(e.input), task.spans_of(e.answer)) for e in train_set.train]

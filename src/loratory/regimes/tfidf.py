@@ -46,13 +46,14 @@ class Tfidf(RegimeOptions):
         return fit_linear(self, task, texts, y)
 
 
-def fit_linear(options: Tfidf, task: Any, texts: list[str], y: Any) -> Linear:
+def fit_linear(options: Tfidf, task: Labelled, texts: list[str], y: Any) -> Linear:
     """Features, regression, and both as arrays. y int[N]; labels that y lacks get no probability to speak of."""
     try:
         from scipy.sparse import hstack
         from sklearn.linear_model import LogisticRegression
     except ImportError:
         raise make_missing_extra("scikit-learn", "train") from None
+    labels = len(task.labels or ())
     vectorizers, blocks = [], []
     for vectorizer in _build_vectorizers(options, len(texts)):
         try:
@@ -62,12 +63,13 @@ def fit_linear(options: Tfidf, task: Any, texts: list[str], y: Any) -> Linear:
             if "vocabulary" not in str(problem) and "terms remain" not in str(problem):
                 raise
     if not blocks or len(set(y.tolist())) == 1:
-        return Linear(task, (), np.zeros((0, len(task.labels)), np.float32), _compute_prior_bias(y, len(task.labels)))
+        bias = _compute_prior_bias(y, labels)
+        return Linear(task, (), np.zeros((0, labels), np.float32), bias)
     share = np.float32(1 / np.sqrt(len(blocks)))  # each text's whole row has unit length
     features = hstack([block * share for block in blocks]).tocsr()
     weight = "balanced" if options.class_weights else None
     fitted = LogisticRegression(C=options.c, max_iter=300, tol=1e-3, class_weight=weight).fit(features, y)
-    weights, bias = _expand_to_all_labels(fitted, len(task.labels))
+    weights, bias = _expand_to_all_labels(fitted, labels)
     vocabularies = tuple(
         Vocabulary(
             v.analyzer,

@@ -101,11 +101,14 @@ def _build_length_error(decoder: Decoder, long: Sequence[tuple[int, str]], max_t
     )
 
 
-def make_answer_batch(states: Tensor, starts: Sequence[int], batch: Sequence[SftExample], lm_head: Any) -> LossBatch:
+def make_answer_batch(
+    states: Tensor, starts: Sequence[int], batch: Sequence[SftExample], lm_head: Callable[[Tensor], Tensor] | None
+) -> LossBatch:
     """What a loss sees of final states float[N, D]: the logits that precede each token of an answer.
 
     `starts` says where in the states each example begins.
     """
+    assert lm_head is not None
     device = states.device
     before = [
         start + len(page.ids) - page.loss_tokens - 1 + k

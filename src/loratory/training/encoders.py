@@ -21,9 +21,11 @@ from loratory.protocols import (
     EncodeRequest,
     Example,
     FitContext,
+    Labelled,
     Network,
     ScoredPredictions,
     Scores,
+    Task,
     TokenIds,
     TrainSet,
     predict_and_score,
@@ -80,11 +82,11 @@ class EncodedDataset:
     examples: Sequence[Example]  # of each row
     targets: Tensor  # int[R, ...]
     weights: Tensor  # float[R]
-    target_encoder: TargetEncoder
+    target_encoder: TargetEncoder[Any]
 
     @classmethod
     def from_train_set(
-        cls, task: Any, backbone: TorchBackbone, train_set: TrainSet, context: FitContext, loss: LossSpec
+        cls, task: Task, backbone: TorchBackbone, train_set: TrainSet, context: FitContext, loss: LossSpec
     ) -> EncodedDataset:
         form, encoder = find_output_adapter_name(task), find_target_encoder(task)
         inputs = [example.input for example in train_set.train]
@@ -156,9 +158,11 @@ def sample_per_label(targets: Tensor, max_examples: int | None, generator: torch
     return sorted(kept)
 
 
-def encode_label_descriptions(backbone: TorchBackbone, task: Any, context: FitContext) -> Tensor:
+def encode_label_descriptions(backbone: TorchBackbone, task: Labelled, context: FitContext) -> Tensor:
     """Pooled states of the labels' own words, float[L, D]."""
-    rows = backbone.tokenizer.encode_batch([task.describe(label) for label in task.labels], context.training.max_tokens)
+    rows = backbone.tokenizer.encode_batch(
+        [task.describe(label) for label in task.labels or ()], context.training.max_tokens
+    )
     return context.activations.compute_pooled(backbone, backbone.pooling, [ids for ids, _ in rows])
 
 
@@ -180,7 +184,7 @@ def compute_label_means(
 
 
 def train_encoder(
-    task: Any, train_set: TrainSet, backbone: TrainableBackbone, options: EncoderTrainingOptions, context: FitContext
+    task: Task, train_set: TrainSet, backbone: TrainableBackbone, options: EncoderTrainingOptions, context: FitContext
 ) -> tuple[Encoder, dict[str, JSON]]:
     """Train what `backbone` and a head have to learn; the predictor returned is frozen, beside it the fit's facts."""
     shared = backbone.backbone
@@ -271,7 +275,7 @@ def _build_perturbed_pairs(
 def _run_warm_up_once(
     job: TrainingJob,
     backbone: TrainableBackbone,
-    head: Any,
+    head: nn.Module,
     dataset: EncodedDataset,
     spec: ContrastiveSpec | None,
     context: FitContext,
@@ -289,12 +293,13 @@ def _run_warm_up_once(
 def _warm_up(
     job: TrainingJob,
     backbone: TrainableBackbone,
-    head: Any,
+    head: nn.Module,
     dataset: EncodedDataset,
     spec: ContrastiveSpec,
     context: FitContext,
 ) -> dict[str, JSON]:
     """Train the backbone alone, contrastively; then start the head again at the means of what it has become."""
+    assert isinstance(head, PooledHead)
     targets, lengths = dataset.targets, [len(ids) for ids, _ in dataset.rows]
     started_at = head.prototypes.detach().cpu().clone()
     present = sorted(set(targets.tolist()))
@@ -347,7 +352,7 @@ def _cache_frozen_layers(
 
 
 def train_head_on_states(
-    task: Any,
+    task: Labelled,
     train_set: TrainSet,
     backbone: TorchBackbone,
     options: EncoderTrainingOptions,

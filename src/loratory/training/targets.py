@@ -12,21 +12,21 @@ from torch.nn.utils.rnn import pad_sequence
 from loratory.errors import SpecError, UnsupportedTask, suggest_nearest
 from loratory.predictors import bio_decoding
 from loratory.predictors.output_adapters import Row
-from loratory.protocols import Example, Labelled, Spanned, Task
+from loratory.protocols import Example, Labelled, Spanned, Task, TaskT
 from loratory.protocols.objectives import LossBatch, OutputKind
 
 ClassWeights = Literal["balanced"] | Mapping[str, float] | None
 
 
-class TargetEncoder(Protocol):
+class TargetEncoder(Protocol[TaskT]):
     """What a head's outputs should say, by the capability of a task. R rows, of one example each."""
 
     @property
     def outputs(self) -> OutputKind: ...
-    def build_targets(self, task: Any, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
+    def build_targets(self, task: TaskT, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
         """Int[R, ...]: what the outputs of each row should say; a row has its example at the same place."""
 
-    def compute_weights(self, task: Any, targets: Tensor, class_weights: ClassWeights) -> Tensor:
+    def compute_weights(self, task: TaskT, targets: Tensor, class_weights: ClassWeights) -> Tensor:
         """What each row counts, float[R], by what it should say. Raises SpecError."""
 
     def make_batch(self, outputs: Tensor, targets: Tensor, weights: Tensor, examples: Sequence[Example]) -> LossBatch:
@@ -38,11 +38,12 @@ class LabelTargets:
 
     outputs: OutputKind = "labels"
 
-    def build_targets(self, task: Any, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
-        return torch.tensor([task.labels.index(task.label_of(example.answer)) for example in examples])
+    def build_targets(self, task: Labelled, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
+        labels = task.labels or ()
+        return torch.tensor([labels.index(task.label_of(example.answer)) for example in examples])
 
-    def compute_weights(self, task: Any, targets: Tensor, class_weights: ClassWeights) -> Tensor:
-        return compute_class_weights(targets, task.labels, class_weights)[targets]
+    def compute_weights(self, task: Labelled, targets: Tensor, class_weights: ClassWeights) -> Tensor:
+        return compute_class_weights(targets, task.labels or (), class_weights)[targets]
 
     def make_batch(self, outputs: Tensor, targets: Tensor, weights: Tensor, examples: Sequence[Example]) -> LossBatch:
         owners = torch.arange(len(targets), device=targets.device)
@@ -54,14 +55,14 @@ class SpanTargets:
 
     outputs: OutputKind = "tags"
 
-    def build_targets(self, task: Any, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
+    def build_targets(self, task: Spanned, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
         tags = [
             torch.tensor(bio_decoding.encode_tags(task.spans_of(example.answer), offsets, task.span_labels))
             for example, (_, offsets) in zip(examples, rows, strict=True)
         ]
         return pad_sequence(tags, batch_first=True, padding_value=bio_decoding.IGNORE_INDEX)
 
-    def compute_weights(self, task: Any, targets: Tensor, class_weights: ClassWeights) -> Tensor:
+    def compute_weights(self, task: Spanned, targets: Tensor, class_weights: ClassWeights) -> Tensor:
         if class_weights is not None:
             raise SpecError(
                 "class weights are for labels of whole texts",
@@ -79,10 +80,13 @@ class SpanTargets:
         return LossBatch(self.outputs, outputs[counted].float(), wanted[counted], owners, weights, examples)
 
 
-TARGET_ENCODERS: Sequence[tuple[Any, TargetEncoder]] = ((Labelled, LabelTargets()), (Spanned, SpanTargets()))
+TARGET_ENCODERS: Sequence[tuple[type[Task], TargetEncoder[Any]]] = (
+    (Labelled, LabelTargets()),
+    (Spanned, SpanTargets()),
+)
 
 
-def find_target_encoder(task: Task) -> TargetEncoder:
+def find_target_encoder(task: Task) -> TargetEncoder[Any]:
     """The first whose capability the task has; raises UnsupportedTask."""
     for capability, encoder in TARGET_ENCODERS:
         if isinstance(task, capability):
