@@ -248,7 +248,8 @@ def _section(title: str, cls: type[BaseModel], *, about: bool = False, leave: st
         f"| `{name}` | {_cell(describe_allowed(field))} | {_default(field)} | {_cell(field.description or '')} |\n"
         for name, field in fields.items()
     )
-    starts = f" Starts from: {', '.join(cls.starts)}." if about and hasattr(cls, "starts") else ""
+    regime: Any = cls
+    starts = f" Starts from: {', '.join(regime.starts)}." if about else ""
     said = " ".join((cls.__doc__ or "").split())
     return f"## {title}\n\n{said}{starts}\n\n" + (HEAD + rows if rows else "No options.\n")
 

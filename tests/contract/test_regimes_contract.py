@@ -36,6 +36,15 @@ from loratory.protocols import (
     make_contender_kind,
     predict_and_score,
 )
+from loratory.regimes.full import Full
+from loratory.regimes.head import Head
+from loratory.regimes.lora import Lora
+from loratory.regimes.majority import Majority
+from loratory.regimes.prompted import Prompted
+from loratory.regimes.prototype import Prototype
+from loratory.regimes.qlora import Qlora
+from loratory.regimes.tfidf import Tfidf
+from loratory.regimes.zero_shot import ZeroShot
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag
@@ -287,7 +296,9 @@ class FirstLabel(BaseModel):
         return LabelRules(task, (), ({label: float(label == labels[0]) for label in labels},))
 
 
-THE_STRANGERS: Regime[Labelled] = FirstLabel()  # a type checker sees whether the protocol is met
+# a type checker sees whether the protocol is met
+OF_LABELS: tuple[Regime[Labelled], ...] = (FirstLabel(), Tfidf(), ZeroShot())
+OF_TASKS: tuple[Regime[Task], ...] = (Majority(), Prototype(), Head(), Lora(), Qlora(), Full(), Prompted())
 
 
 def test_a_third_partys_regime_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
