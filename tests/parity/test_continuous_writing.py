@@ -280,7 +280,7 @@ def test_the_engine_lets_a_request_join_one_that_is_being_written(qwen: TorchBac
         (whole,) = await first
         assert heard < len(pieces)
         same([one.answer for one in others], alone(short.requests))
-        same([whole.answer], alone([replace(long.requests[0], hear=None)]))
+        same([whole.answer], alone([replace(long.requests[0], on_token=None)]))
         return order
 
     assert asyncio.run(both()) == ["short", "long"]
