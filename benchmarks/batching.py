@@ -43,11 +43,14 @@ class Writing:
     """Requests of different lengths, and the ways to write them."""
 
     def __init__(self, base: Path, size: Size) -> None:
-        from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+        from loratory.backbones.forward.causal_backbone import CausalBackbone
+        from loratory.backbones.pool import TorchBackbonePool
         from loratory.protocols import GenerateRequest, Network
 
-        self.trunk: Any = TorchBackbonePool().get_base(str(base))
-        chance, vocabulary = random.Random(2), self.trunk.create_scorer().lm_head.vocab_size
+        trunk = TorchBackbonePool().get_base(str(base))
+        assert isinstance(trunk, CausalBackbone)
+        self.trunk = trunk
+        chance, vocabulary = random.Random(2), trunk.create_scorer().lm_head.vocab_size
         special = set(self.trunk.tokenizer.tokenizer.all_special_ids)
         plain = [token for token in range(vocabulary) if token not in special]
         prompts = [tuple(chance.choices(plain, k=chance.randint(*size.prompt))) for _ in range(size.requests)]

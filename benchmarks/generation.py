@@ -120,13 +120,16 @@ class Writing:
         from transformers import AutoModelForCausalLM
 
         from loratory.backbones.constraints import grammar
-        from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+        from loratory.backbones.forward.causal_backbone import CausalBackbone
+        from loratory.backbones.pool import TorchBackbonePool
 
-        self.trunk: Any = TorchBackbonePool().get_base(str(base))
+        trunk = TorchBackbonePool().get_base(str(base))
+        assert isinstance(trunk, CausalBackbone)
+        self.trunk = trunk
         self.model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
         self.model.generation_config.eos_token_id = None  # nothing ends a text but its length
         self.end = self.trunk.tokenizer.tokenizer.eos_token_id
-        chance, vocabulary = random.Random(2), self.trunk.create_scorer().lm_head.vocab_size
+        chance, vocabulary = random.Random(2), trunk.create_scorer().lm_head.vocab_size
         lengths = [chance.randint(*size.prompt) for _ in range(PROMPTS)]
         special = set(self.trunk.tokenizer.tokenizer.all_special_ids)
         plain = [token for token in range(vocabulary) if token not in special]
@@ -261,7 +264,7 @@ def ours(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> Non
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
     from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet
     from loratory.regimes.lora import Lora
@@ -319,7 +322,7 @@ def sft_trainer(base: str, count: int, way: Mapping[str, Any], folder: str) -> A
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
 
     backbone, (task, examples) = TorchBackbonePool().get_base(base), lessons(count)
     made = material(backbone, task, examples)

@@ -16,8 +16,9 @@ from typing_extensions import get_protocol_members
 
 from loratory import discovery
 from loratory.artifacts.manifests import stage_artifact
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbone, TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError
 from loratory.predictors import predictor_files
@@ -191,7 +192,7 @@ def test_a_fit_answers_is_saved_and_is_loaded(name: str, start: str, starts: dic
 
     pool = TorchBackbonePool()
     for trunk in starts.values():
-        if isinstance(trunk, TorchBackbone):
+        if isinstance(trunk, EncoderBackbone):
             pool._backbones[trunk.digest] = trunk
     with stage_artifact(tmp_path / "fit", {}) as part:
         predictor_files.save_predictor(part, made)

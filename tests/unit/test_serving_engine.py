@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -219,7 +219,7 @@ def test_a_lane_lives_on_when_a_predictor_fails_and_when_a_loop_is_gone() -> Non
     bench.unblocked.clear()
     loop = asyncio.new_event_loop()
     left = EngineRequest(predictor.plan, inputs("left"), None, 1, LoopFuture(loop))
-    engine.get_worker(bench).enqueue([left])
+    engine.get_worker(cast(Any, bench)).enqueue([left])
     loop.close()  # before its answer comes
     bench.unblocked.set()
     assert labels(asyncio.run(asyncio.wait_for(engine.predict(predictor, inputs("cash"), None), 5))) == ["cash"]

@@ -39,7 +39,9 @@ from loratory.protocols.requests import (
     Alive,
     Backbone,
     BackbonePool,
+    CausalBackbone,
     EncodeRequest,
+    GeneratedSequence,
     GenerateRequest,
     Generation,
     InferenceRequest,
@@ -47,8 +49,10 @@ from loratory.protocols.requests import (
     RequestRunner,
     Sampling,
     ScoreRequest,
+    SequenceGenerator,
     Tokenizer,
     is_always_alive,
+    require_causal,
 )
 from loratory.protocols.scoring import ScoredPredictions, predict_and_score, sum_counts
 from loratory.protocols.tasks import Conversational, Decomposable, Labelled, Spanned, Task
@@ -78,6 +82,7 @@ __all__ = [
     "Answer",
     "Backbone",
     "BackbonePool",
+    "CausalBackbone",
     "CheckpointStore",
     "Column",
     "Conversational",
@@ -88,6 +93,7 @@ __all__ = [
     "FileOptions",
     "FitContext",
     "GenerateRequest",
+    "GeneratedSequence",
     "Generation",
     "GenerativePredictor",
     "InferencePlan",
@@ -114,6 +120,7 @@ __all__ = [
     "ScoreRequest",
     "ScoredPredictions",
     "Scores",
+    "SequenceGenerator",
     "Spanned",
     "Start",
     "StartKind",
@@ -129,5 +136,6 @@ __all__ = [
     "make_contender_kind",
     "predict_and_score",
     "read_predictor_kind",
+    "require_causal",
     "sum_counts",
 ]

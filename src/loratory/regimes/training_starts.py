@@ -23,7 +23,7 @@ from loratory.protocols import (
 if TYPE_CHECKING:
     from torch import nn
 
-    from loratory.backbones.forward.torch_backbone import TorchBackbone
+    from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 
 NETWORK_PREDICTORS = ("encoder", "decoder")  # kinds of predictors that stand on one network
 ADAPTER_SHAPE = ("r", "lora_alpha", "use_rslora", "fan_in_fan_out")  # fields without which two adapters are not alike
@@ -33,7 +33,7 @@ ADAPTER_SHAPE = ("r", "lora_alpha", "use_rslora", "fan_in_fan_out")  # fields wi
 class TrainingStart:
     """Where a fit begins: a backbone, and of another contender its adapter and its head."""
 
-    backbone: TorchBackbone
+    backbone: EncoderBackbone
     adapter: Adapter | None = None
     head: nn.Module | None = None
     owns_backbone: bool = False  # whether the weights are of that fit alone
@@ -55,11 +55,11 @@ def read_start(start: Start) -> TrainingStart:
     from loratory.predictors.encoder import Encoder
 
     if isinstance(start, (Encoder, Decoder)):
-        network, backbone = start.network, cast("TorchBackbone", start.network.backbone)
+        network, backbone = start.network, cast("EncoderBackbone", start.network.backbone)
         return TrainingStart(backbone, network.adapter, network.head, start.owns_backbone)
     if start is None or isinstance(start, Predictor):
         raise UnsupportedTask(f"a {type(start).__name__} has no network to start from")
-    return TrainingStart(cast("TorchBackbone", start))
+    return TrainingStart(cast("EncoderBackbone", start))
 
 
 def find_start_kind(start: Start) -> StartKind:
@@ -69,7 +69,7 @@ def find_start_kind(start: Start) -> StartKind:
     return NOTHING if start is None else start.kind
 
 
-def merge_start(start: TrainingStart) -> TorchBackbone:
+def merge_start(start: TrainingStart) -> EncoderBackbone:
     """The start's backbone with its adapter merged into a copy of the weights, where it has one."""
     from loratory.training.trainable_backbones import merge_into_copy
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from loratory.backbones.forward.torch_backbone import MAX_BATCH_TOKENS, TorchBackbone, batch_by_length
+from loratory.backbones.forward.batching import MAX_BATCH_TOKENS, batch_by_length
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.errors import DataError, UnsupportedTask, is_out_of_memory
 from loratory.predictors.decoder import Decoder
 from loratory.protocols import (
@@ -83,7 +83,7 @@ def build_sft_examples(
 
 def _build_length_error(decoder: Decoder, long: Sequence[tuple[int, str]], max_tokens: int | None) -> DataError:
     """Of (tokens, origin) of every example that is too long: told of the longest."""
-    backbone: Any = decoder.network.backbone
+    backbone = decoder.network.backbone
     needed, where = max(long, key=lambda one: one[0])
     reads = int(backbone.tokenizer.max_length)
     others = f", the longest of {len(long):,} examples that are too long" if len(long) > 1 else ""
@@ -142,7 +142,7 @@ def compute_example_losses(
     return loss(make_answer_batch(states.flatten(0, 1), places, batch, backbone.lm_head))
 
 
-def supports_packing(backbone: TorchBackbone, batch: Sequence[SftExample]) -> bool:
+def supports_packing(backbone: EncoderBackbone, batch: Sequence[SftExample]) -> bool:
     """Whether the architecture keeps packed pages apart: their losses are those of pages side by side, in float32."""
     live = TrainableBackbone(backbone)
     with torch.no_grad():
@@ -155,7 +155,7 @@ def supports_packing(backbone: TorchBackbone, batch: Sequence[SftExample]) -> bo
     return torch.allclose(apart, packed, rtol=PACKING_TOLERANCE, atol=PACKING_TOLERANCE)
 
 
-def check_packing(backbone: TorchBackbone, batch: Sequence[SftExample]) -> None:
+def check_packing(backbone: EncoderBackbone, batch: Sequence[SftExample]) -> None:
     """Raise UnsupportedTask where the architecture does not keep packed pages apart."""
     if not supports_packing(backbone, batch):
         raise UnsupportedTask(
@@ -168,7 +168,7 @@ def check_packing(backbone: TorchBackbone, batch: Sequence[SftExample]) -> None:
 
 def report_preview(decoder: Decoder, examples: Sequence[SftExample], context: FitContext) -> None:
     """The pre-flight look: the first examples with what carries loss, as the model will see them."""
-    backbone: Any = decoder.network.backbone
+    backbone = decoder.network.backbone
     read = backbone.tokenizer.tokenizer.decode
     for page in examples[:PREVIEW_EXAMPLES]:
         start = len(page.ids) - page.loss_tokens
@@ -177,7 +177,7 @@ def report_preview(decoder: Decoder, examples: Sequence[SftExample], context: Fi
 
 def check_target(decoder: Decoder, sft_example: SftExample, example: Example) -> None:
     """Raise DataError where the tokenizer does not give the answer of this page back."""
-    backbone: Any = decoder.network.backbone
+    backbone = decoder.network.backbone
     target = decoder.template.render_target(decoder.task, example.answer)
     told = backbone.tokenizer.tokenizer.decode(sft_example.ids[-sft_example.loss_tokens : -1])
     if told.strip() != decoder.chat.escape_special_tokens(target).strip():

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from loratory.backbones.forward.activation_cache import PoolingHead, pool_states
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone, apply_head
 from loratory.backbones.forward.precision import choose_precision
-from loratory.backbones.forward.torch_backbone import TorchBackbone, apply_head
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import PooledHead, StockHead, collect_head_tensors, load_head_tensors
 from loratory.predictors.output_adapters import OUTPUT_ADAPTERS, Row, find_output_adapter_name
@@ -86,7 +86,7 @@ class EncodedDataset:
 
     @classmethod
     def from_train_set(
-        cls, task: Task, backbone: TorchBackbone, train_set: TrainSet, context: FitContext, loss: LossSpec
+        cls, task: Task, backbone: EncoderBackbone, train_set: TrainSet, context: FitContext, loss: LossSpec
     ) -> EncodedDataset:
         form, encoder = find_output_adapter_name(task), find_target_encoder(task)
         inputs = [example.input for example in train_set.train]
@@ -116,7 +116,7 @@ def make_compute_config(context: FitContext) -> ComputeConfig:
 
 def initialise_head(
     kind: str,
-    backbone: TorchBackbone,
+    backbone: EncoderBackbone,
     dataset: EncodedDataset,
     context: FitContext,
     label_names: float = 0.0,
@@ -138,7 +138,9 @@ def initialise_head(
     return head.to(context.device)
 
 
-def continue_head(start: nn.Module, backbone: TorchBackbone, dataset: EncodedDataset, context: FitContext) -> nn.Module:
+def continue_head(
+    start: nn.Module, backbone: EncoderBackbone, dataset: EncodedDataset, context: FitContext
+) -> nn.Module:
     """A head of its own that begins where another fit's head ended."""
     adapter = OUTPUT_ADAPTERS[dataset.output_adapter_name]
     head = adapter.build_head("stock" if isinstance(start, StockHead) else "pooled", dataset.task, backbone)
@@ -158,7 +160,7 @@ def sample_per_label(targets: Tensor, max_examples: int | None, generator: torch
     return sorted(kept)
 
 
-def encode_label_descriptions(backbone: TorchBackbone, task: Labelled, context: FitContext) -> Tensor:
+def encode_label_descriptions(backbone: EncoderBackbone, task: Labelled, context: FitContext) -> Tensor:
     """Pooled states of the labels' own words, float[L, D]."""
     rows = backbone.tokenizer.encode_batch(
         [task.describe(label) for label in task.labels or ()], context.training.max_tokens
@@ -354,7 +356,7 @@ def _cache_frozen_layers(
 def train_head_on_states(
     task: Labelled,
     train_set: TrainSet,
-    backbone: TorchBackbone,
+    backbone: EncoderBackbone,
     options: EncoderTrainingOptions,
     epochs: int,
     context: FitContext,
@@ -406,7 +408,7 @@ def make_states_scorer(encoder: Encoder, examples: Sequence[Example], context: F
     backbone.
     """
     task, inputs, head = encoder.task, [e.input for e in examples], encoder.network.head
-    backbone: Any = encoder.network.backbone
+    backbone = encoder.network.backbone
     rows = encoder.encode_rows(inputs)
     flat = [ids for parts in rows for ids, _ in parts]
     pooled = context.activations.compute_pooled(backbone, backbone.pooling, flat).to(context.device)
