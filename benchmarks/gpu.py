@@ -92,7 +92,6 @@ def ours(shape: str, device: str, packed: bool) -> Callable[[Sequence[tuple[int,
     from loratory.artifacts.verified_files import VerifiedFiles
     from loratory.backbones.forward.causal_backbone import create_backbone
     from loratory.backbones.loading.bases import Base
-    from loratory.specs.training import LossSpec
     from loratory.training.causal import SftExample, compute_example_losses
     from loratory.training.trainable_backbones import ComputeConfig
 
@@ -105,7 +104,7 @@ def ours(shape: str, device: str, packed: bool) -> Callable[[Sequence[tuple[int,
     optimizer = torch.optim.AdamW(list(live.trainable_parameters().values()), fused=True)
 
     def step(batch: Sequence[tuple[int, ...]]) -> None:
-        loss: Any = compute_example_losses(live, [SftExample(row, ANSWER) for row in batch], LossSpec(), packed).mean()
+        loss: Any = compute_example_losses(live, [SftExample(row, ANSWER) for row in batch], packed).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

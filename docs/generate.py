@@ -67,6 +67,32 @@ schema of YAML 1.2: `yes`, `no` and `12:30` are text. A key that is unknown, or 
 Each regime's name is a key too: its options there are shared by all its contenders, and a contender's own win.
 """
 
+LADDER = """\
+## `ladder`
+
+A list, simplest first. A row is the name of a regime, or a name of your own with `{{regime: ..., options}}`;
+`base:` among the options starts that contender from another base than the spec's (`{base}` when left out).
+
+`start:` among them names another contender of the ladder, in the place of a base. Contenders are fitted in the order
+that follows from that, whatever their order in the list:
+
+```yaml
+ladder:
+  - head
+  - lora: {{start: head}}                     # a head that fits first, then the base with it
+  - lora-2: {{regime: lora, start: lora}}     # the same adapter learns on
+  - student: {{regime: distil, start: lora}}  # a regime of your own: extending/regimes.md
+```
+
+- The fit with seed *n* starts from the other contender's fit with seed *n*, without that one's operating point.
+- `lora` goes on with the start's adapter where it has the same rank, alpha, targets and layers. Else the start's
+  adapter is merged into weights of this contender's own, which take as much space as the base. `full` merges it always.
+- The start's head goes on where it is of the kind that `head:` asks for.
+- A change of the start's options makes the start again, and all that starts from it.
+- Where the start fails, the contender is marked `its start NAME failed`, and the others go on.
+- The seconds of a contender are its own. Those of what it starts from are told beside them (`start_seconds`).
+"""
+
 SERVER = """\
 # The server's file, key by key
 
@@ -201,13 +227,9 @@ def _spec(known: KnownClasses) -> str:
         parts.append(f"Its columns stand under `data:`, each naming a column of the file.\n\n{HEAD}{rows}")
     parts.append(_section("`data`", DataSpec, leave="columns"))
     parts.append(_section("`data: split`", SplitSpec))
-    parts.append(
-        "## `ladder`\n\nA list, simplest first. A row is the name of a regime, or a name of your own with "
-        "`{regime: ..., options}`;\n`base:` among the options starts that contender from another base than "
-        f"the spec's (`{DEFAULT_BASE}` when left out).\n"
-    )
+    parts.append(LADDER.format(base=DEFAULT_BASE))
     parts += [_section(f"`{name}`", cls, about=True) for name, cls in known.regimes.items()]
-    parts.append(_section("`loss` of a trained regime", LossSpec))
+    parts += [_section("`loss` of a trained regime", LossSpec), _objectives()]
     parts.append(_section("`consistency` of a trained regime", ConsistencySpec))
     parts.append(_section("`writing` of a regime whose base writes", GenerationSpec))
     parts.append(_checks())
@@ -226,7 +248,8 @@ def _section(title: str, cls: type[BaseModel], *, about: bool = False, leave: st
         f"| `{name}` | {_cell(describe_allowed(field))} | {_default(field)} | {_cell(field.description or '')} |\n"
         for name, field in fields.items()
     )
-    starts = f" Starts from: {', '.join(cls.starts)}." if about and hasattr(cls, "starts") else ""
+    regime: Any = cls
+    starts = f" Starts from: {', '.join(regime.starts)}." if about else ""
     said = " ".join((cls.__doc__ or "").split())
     return f"## {title}\n\n{said}{starts}\n\n" + (HEAD + rows if rows else "No options.\n")
 
@@ -239,6 +262,14 @@ def _rows(group: str) -> str:
         said = "; ".join(f"`{key}` ({describe_allowed(field)}): {field.description}" for key, field in options.items())
         rows += f"| `{name}` | {_cell(' '.join((one.__doc__ or '').split()))} | {_cell(said) or 'none'} |\n"
     return rows
+
+
+def _objectives() -> str:
+    return (
+        "## Objectives, in `objective` of `loss`\n\nObjectives of your own are named in the entry-point group "
+        "`loratory.objectives` of a package: [extending/objectives.md](extending/objectives.md).\n\n"
+        "| objective | what it is | options |\n|---|---|---|\n" + _rows("objectives")
+    )
 
 
 def _perturbations() -> str:

@@ -17,9 +17,10 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.loading.bases import describe_base
 from loratory.backbones.pool import load_backbone
 from loratory.protocols import Adapter, Example, FitContext, TrainSet
-from loratory.specs.training import TrainingSpec
+from loratory.specs.training import LossSpec, TrainingSpec
 from loratory.tasks.classify import Classify
 from loratory.training.checkpoints import NoCheckpoints
+from loratory.training.targets import LabelTargets
 from loratory.training.trainable_backbones import TrainableBackbone
 
 BasePathOf = Callable[[str], Path]  # a family to the folder of its tiny base
@@ -285,3 +286,10 @@ def make_context(
         should_stop=stopping,
         device="cpu",
     )
+
+
+def compute_label_losses(logits: torch.Tensor, targets: torch.Tensor, **loss: Any) -> torch.Tensor:
+    """The loss float[B] of logits float[B, L] against int[B], by the options of `loss:`."""
+    batch = LabelTargets().make_batch(logits, targets, torch.ones(len(targets)), [Example({})] * len(targets))
+    made: torch.Tensor = LossSpec(**loss).create_objective().compute_losses(batch)
+    return made

@@ -8,10 +8,11 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import BaseModel, ValidationError
+from typing_extensions import get_protocol_members
 
 from loratory import discovery
 from loratory.artifacts.manifests import stage_artifact
@@ -21,8 +22,33 @@ from loratory.backbones.pool import TorchBackbonePool
 from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError
 from loratory.predictors import predictor_files
-from loratory.protocols import Labelled, Prediction, TrainSet, predict_and_score
+from loratory.protocols import (
+    CONTENDER,
+    NOTHING,
+    FileOptions,
+    FitContext,
+    Labelled,
+    Prediction,
+    Predictor,
+    Regime,
+    Start,
+    Task,
+    TrainSet,
+    make_contender_kind,
+    predict_and_score,
+)
+from loratory.regimes.full import Full
+from loratory.regimes.head import Head
+from loratory.regimes.lora import Lora
+from loratory.regimes.majority import Majority
+from loratory.regimes.prompted import Prompted
+from loratory.regimes.prototype import Prototype
+from loratory.regimes.qlora import Qlora
+from loratory.regimes.tfidf import Tfidf
+from loratory.regimes.zero_shot import ZeroShot
 from loratory.tasks.classify import Classify
+from loratory.tasks.generate import Generate
+from loratory.tasks.tag import Tag
 from tiny import (
     TEXTS,
     BackboneOf,
@@ -37,7 +63,8 @@ from tiny import (
 )
 
 REGIMES = list_names("regimes")
-STARTS = {"nothing", "encoder", "causal", "nli"}
+BASES = ("nothing", "encoder", "causal", "nli")
+CONTENDERS = tuple(make_contender_kind(kind) for kind in list_names("predictors"))
 ANY_TASK = ("majority",)  # need no capability of a task
 UNTAUGHT = ("majority", "zero-shot", "prompted")  # learn nothing from texts
 NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}
@@ -45,18 +72,50 @@ ODD = ("", "a", "\ud800 x", "card " * 500, "日本語 😀", "\0", *TEXTS, "my c
 
 
 @pytest.fixture(scope="module")
-def starts(
-    base_of: BasePathOf, trunk_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, EncoderBackbone | None]:
-    """A start of each kind."""
+def starts(base_of: BasePathOf, trunk_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Start]:
+    """A start of each kind; of other contenders the predictors that the quickest regimes make."""
     folder = tmp_path_factory.mktemp("nli") / "bert"
     save_base(folder, "bert", kind="AutoModelForSequenceClassification", id2label=NLI)
     writer = load_backbone_from(save_causal_model(tmp_path_factory.mktemp("writer"), "qwen3"))
-    return {"nothing": None, "encoder": trunk_of("bert"), "causal": writer, "nli": load_backbone_from(folder)}
+    made: dict[str, Start] = {"nothing": None, "encoder": trunk_of("bert"), "causal": writer}
+    made["nli"] = load_backbone_from(folder)
+    for name, start in STARTED_BY.items():
+        fitted = load_named("regimes", name)().fit(make_task(), make_train_set(), made[start], make_context(epochs=1))
+        made[make_contender_kind(predictor_kind_of(fitted))] = fitted
+    return made
+
+
+STARTED_BY = {
+    "majority": "nothing",
+    "rules": "nothing",
+    "tfidf": "nothing",
+    "prototype": "encoder",
+    "prompted": "causal",
+}
+TASKS: tuple[Any, ...] = (Classify(labels=("a", "b")), Classify(), Tag(labels=("NAME",)), Generate())
+
+
+def predictor_kind_of(predictor: Predictor) -> str:
+    return next(name for name in list_names("predictors") if load_named("predictors", name) is type(predictor))
+
+
+def supported(name: str, kinds: tuple[str, ...]) -> list[tuple[str, str]]:
+    regime = load_named("regimes", name)()
+    return [(name, start) for start in kinds if regime.check_support(make_task(), start) is None]
 
 
 def pairs() -> list[tuple[str, str]]:
-    return [(name, start) for name in REGIMES for start in load_named("regimes", name).starts]
+    """Every regime with every base that it can start from."""
+    return [pair for name in REGIMES for pair in supported(name, BASES)]
+
+
+def contender_pairs() -> list[Any]:
+    """Every regime with every contender that it can start from and that the fixture has."""
+    given = ("constant", "label_rules", "linear", "encoder", "decoder")
+    found = [pair for name in REGIMES for pair in supported(name, tuple(map(make_contender_kind, given)))]
+    return [
+        pytest.param(*pair, marks=[pytest.mark.slow] if pair == ("full", "contender:decoder") else []) for pair in found
+    ]
 
 
 @pytest.mark.parametrize("name", REGIMES)
@@ -66,9 +125,12 @@ def test_options_are_frozen_and_closed(name: str) -> None:
     made = regime()
     assert isinstance(regime.adapts, bool)
     assert isinstance(regime.seeded, bool)
-    assert set(regime.starts) <= STARTS
+    assert set(regime.starts) <= {*BASES, CONTENDER}
     assert regime.starts
+    assert get_protocol_members(Regime) <= set(dir(regime))
     assert regime.tunable is None or isinstance(getattr(made, regime.tunable), float)
+    if isinstance(made, FileOptions):
+        assert set(made.file_options) <= set(regime.model_fields)
     with pytest.raises(ValidationError, match="Extra"):
         regime(no_such_option=1)
     for field, about in regime.model_fields.items():
@@ -81,10 +143,13 @@ def test_options_are_frozen_and_closed(name: str) -> None:
 @pytest.mark.parametrize("name", REGIMES)
 def test_objections(name: str) -> None:
     regime: Any = load_named("regimes", name)
-    for start in STARTS:
+    for start in BASES:
         objection = regime().check_support(make_task(), start)
-        assert (objection is None) == (start in regime.starts)
+        assert objection is None or (start not in regime.starts) or CONTENDER in regime.starts
+        assert (objection is None) <= (start in regime.starts)
         assert objection is None or name in objection
+    objections = [regime().check_support(make_task(), start) for start in CONTENDERS]
+    assert (None in objections) == (CONTENDER in regime.starts)
 
     class Unlabelled:
         kind = "draw"
@@ -94,15 +159,28 @@ def test_objections(name: str) -> None:
     assert said is None if name in ANY_TASK else "draw" in said
 
 
-@pytest.mark.parametrize(("name", "start"), pairs())
-def test_a_fit_answers_is_saved_and_is_loaded(
-    name: str, start: str, starts: dict[str, EncoderBackbone | None], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
+@pytest.mark.parametrize("name", REGIMES)
+def test_every_task_and_every_start_is_answered(name: str, task: Task) -> None:
+    """Also a task whose labels are open yet; where it is supported, the kind of predictor is known."""
+    regime: Any = load_named("regimes", name)()
+    for start in (*BASES, *CONTENDERS, "no-such-start"):
+        objection = regime.check_support(task, start)
+        assert objection is None or (isinstance(objection, str) and objection)
+        assert start != "no-such-start" or objection
+        if objection is None:
+            assert regime.predictor_kind(task, start) in list_names("predictors")
+
+
+@pytest.mark.parametrize(("name", "start"), [*pairs(), *contender_pairs()])
+def test_a_fit_answers_is_saved_and_is_loaded(name: str, start: str, starts: dict[str, Start], tmp_path: Path) -> None:
     task, taught = make_task(), make_train_set()
     events: list[str] = []
     surrounding = make_context(epochs=2, report=lambda event, values: events.append(json.dumps(dict(values))))
-    made = load_named("regimes", name)().fit(task, taught, starts[start], surrounding)
+    regime: Any = load_named("regimes", name)()
+    made = regime.fit(task, taught, starts[start], surrounding)
     assert made.task == task
+    assert predictor_kind_of(made) == regime.predictor_kind(task, start)
 
     inputs = [{"text": text} for text in ODD]
     predictions = made.predict(inputs, run_locally)
@@ -112,10 +190,10 @@ def test_a_fit_answers_is_saved_and_is_loaded(
     assert 0 <= size.trained <= size.total
     assert size.total > 0
 
-    trunk = starts[start]
     pool = TorchBackbonePool()
-    if trunk is not None:
-        pool._backbones[trunk.digest] = trunk
+    for trunk in starts.values():
+        if isinstance(trunk, EncoderBackbone):
+            pool._backbones[trunk.digest] = trunk
     with stage_artifact(tmp_path / "fit", {}) as part:
         predictor_files.save_predictor(part, made)
     again = predictor_files.load_predictor(tmp_path / "fit", pool)
@@ -138,7 +216,7 @@ def check(task: Classify, predictions: list[Prediction], count: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "start"), pairs())
-def test_a_neighbour_changes_no_answer(name: str, start: str, starts: dict[str, EncoderBackbone | None]) -> None:
+def test_a_neighbour_changes_no_answer(name: str, start: str, starts: dict[str, Start]) -> None:
     """One text at a time, all at once, and twice in one batch: the same odds."""
     made = load_named("regimes", name)().fit(make_task(), make_train_set(), starts[start], make_context(epochs=1))
     inputs = [{"text": text} for text in ODD]
@@ -160,9 +238,7 @@ def taught_pairs() -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "start"), taught_pairs())
-def test_a_regime_that_learns_beats_chance_on_what_it_saw(
-    name: str, start: str, starts: dict[str, EncoderBackbone | None]
-) -> None:
+def test_a_regime_that_learns_beats_chance_on_what_it_saw(name: str, start: str, starts: dict[str, Start]) -> None:
     task, taught = make_task(), make_train_set()
     regime: Any = load_named("regimes", name)
     writing = start == "causal" and regime.adapts  # a random model learns to write at a higher rate, in more epochs
@@ -173,7 +249,7 @@ def test_a_regime_that_learns_beats_chance_on_what_it_saw(
 
 
 @pytest.mark.parametrize("name", REGIMES)
-def test_a_regime_without_seeds_gives_one_fit(name: str, starts: dict[str, EncoderBackbone | None]) -> None:
+def test_a_regime_without_seeds_gives_one_fit(name: str, starts: dict[str, Start]) -> None:
     regime: Any = load_named("regimes", name)
     start = starts[regime.starts[0]]
     one, other = (
@@ -190,7 +266,7 @@ def inputs_of() -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", REGIMES)
-def test_two_labels_and_labels_that_train_lacks(name: str, starts: dict[str, EncoderBackbone | None]) -> None:
+def test_two_labels_and_labels_that_train_lacks(name: str, starts: dict[str, Start]) -> None:
     regime: Any = load_named("regimes", name)
     start = starts[regime.starts[0]]
     for task in (make_task(("card", "cash")), make_task(("absent", "card", "cash", "Z é/~1"))):
@@ -200,14 +276,30 @@ def test_two_labels_and_labels_that_train_lacks(name: str, starts: dict[str, Enc
 
 # ---- a third party's regime, and what importing costs
 class FirstLabel(BaseModel):
-    """A stranger's regime: always the first label."""
+    """A stranger's regime, exactly the protocol: always the first label."""
 
     model_config = {"frozen": True, "extra": "forbid"}
+    adapts: ClassVar[bool] = False
+    tunable: ClassVar[str | None] = None
+    seeded: ClassVar[bool] = False
+    starts: ClassVar[tuple[str, ...]] = (NOTHING,)
 
-    def fit(self, task: Any, train_set: TrainSet, start: Any, context: Any) -> Any:
+    def check_support(self, task: Task, start: str) -> str | None:
+        return None if isinstance(task, Labelled) and start == NOTHING else "first-label needs labels"
+
+    def predictor_kind(self, task: Task, start: str) -> str:
+        return "label_rules"
+
+    def fit(self, task: Labelled, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
         from loratory.predictors.label_rules import LabelRules
 
-        return LabelRules(task, (), ({label: float(label == task.labels[0]) for label in task.labels},))
+        labels = task.labels or ()
+        return LabelRules(task, (), ({label: float(label == labels[0]) for label in labels},))
+
+
+# a type checker sees whether the protocol is met
+OF_LABELS: tuple[Regime[Labelled], ...] = (FirstLabel(), Tfidf(), ZeroShot())
+OF_TASKS: tuple[Regime[Task], ...] = (Majority(), Prototype(), Head(), Lora(), Qlora(), Full(), Prompted())
 
 
 def test_a_third_partys_regime_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,12 +328,12 @@ STATEMENTS = {
     "specs": "import loratory.specs.spec, loratory.specs.training",
     "tasks and regimes' options": (
         "from loratory.discovery import load_named, list_names\n"
-        "for group in ('tasks', 'regimes'):\n"
+        "for group in ('tasks', 'regimes', 'objectives'):\n"
         "    for name in list_names(group):\n"
         "        kind = load_named(group, name); kind.model_json_schema(); kind()\n"
         "        if group == 'regimes':\n"
         "            from loratory.tasks.classify import Classify\n"
-        "            kind().check_support(Classify(), 'encoder')"
+        "            kind().check_support(Classify(), 'encoder') or kind().predictor_kind(Classify(), 'encoder')"
     ),
     "--help": (
         "from loratory.cli import main\n"

@@ -19,7 +19,6 @@ from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.qlora import Qlora
-from loratory.specs.training import LossSpec
 from loratory.training.causal import build_sft_examples, compute_example_losses
 from loratory.training.trainable_backbones import ComputeConfig, TrainableBackbone
 from tiny import (
@@ -222,7 +221,7 @@ def test_the_losses_of_pages_are_the_same(writer: Any) -> None:
     for packed in (False, True):
         plain, again = (
             compute_example_losses(
-                opened(writer, Lora(rank=4), ComputeConfig(gradient_checkpointing=recompute)), batch, LossSpec(), packed
+                opened(writer, Lora(rank=4), ComputeConfig(gradient_checkpointing=recompute)), batch, packed
             )
             for recompute in (False, True)
         )

@@ -18,7 +18,6 @@ from loratory.predictors.prompt_files import Prompt
 from loratory.predictors.prompt_templates import PROMPT_TEMPLATES
 from loratory.protocols import Example, Network, TrainSet
 from loratory.regimes.lora import Lora
-from loratory.specs.training import LossSpec
 from loratory.training.causal import build_sft_examples, compute_example_losses
 from loratory.training.trainable_backbones import TrainableBackbone
 from tiny import CHATML, load_backbone_from, make_context, make_examples, make_task, save_causal_model
@@ -107,7 +106,7 @@ def test_the_loss_and_its_gradients_are_those_of_trl(folder: Path, tmp_path: Pat
 
     live = TrainableBackbone(trunk, full_finetuning=True)
     counts = torch.tensor([page.loss_tokens for page in batch])
-    loss: Any = (compute_example_losses(live, batch, LossSpec(), packed=way != "padded") * counts).sum() / counts.sum()
+    loss: Any = (compute_example_losses(live, batch, packed=way != "padded") * counts).sum() / counts.sum()
     loss.backward()
     assert loss.item() == pytest.approx(wanted.item(), abs=1e-5)
     ours = gradients((live.trainable_parameters() | live.lm_head_parameters()).items())

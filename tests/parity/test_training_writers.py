@@ -22,8 +22,9 @@ from loratory.protocols import Network, predict_and_score
 from loratory.regimes.full import Full
 from loratory.regimes.lora import Lora
 from loratory.regimes.prompted import Prompted
-from loratory.specs.training import ContrastiveSpec, LossSpec
+from loratory.specs.training import ContrastiveSpec
 from loratory.training.causal import build_sft_examples, compute_example_losses, supports_packing
+from loratory.training.objectives import Focal
 from loratory.training.trainable_backbones import TrainableBackbone
 from tiny import (
     CAUSAL_FAMILIES,
@@ -94,7 +95,7 @@ def test_the_merged_model_is_the_adapted_one_rounded_once(tmp_path: Path) -> Non
 def test_the_loss_is_stock_transformers_on_the_answers_tokens(writer: Any, packed: bool) -> None:
     made = decoder(writer)
     batch = build_sft_examples(made, make_examples()[::9])
-    ours = compute_example_losses(TrainableBackbone(writer), batch, LossSpec(), packed, grad=False)
+    ours = compute_example_losses(TrainableBackbone(writer), batch, packed, grad=False)
     counts = torch.tensor([page.loss_tokens for page in batch])
     longest = max(len(page.ids) for page in batch)
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
@@ -111,9 +112,7 @@ def test_the_loss_is_stock_transformers_on_the_answers_tokens(writer: Any, packe
 def test_packed_pages_do_not_see_each_other(tmp_path: Path, family: str) -> None:
     trunk = load_backbone_from(save_causal_model(tmp_path, family))
     batch = build_sft_examples(decoder(trunk), make_examples()[::9])
-    apart, packed = (
-        compute_example_losses(TrainableBackbone(trunk), batch, LossSpec(), way, grad=False) for way in (False, True)
-    )
+    apart, packed = (compute_example_losses(TrainableBackbone(trunk), batch, way, grad=False) for way in (False, True))
     assert torch.allclose(apart, packed, atol=1e-5)
     assert supports_packing(trunk, batch)
 
@@ -145,9 +144,9 @@ def test_a_base_that_leaks_between_packed_pages_is_refused(writer: Any, monkeypa
 
 def test_focal_loss_goes_by_the_probability_of_the_whole_answer(writer: Any) -> None:
     batch = build_sft_examples(decoder(writer), make_examples()[:3])
-    plain = compute_example_losses(TrainableBackbone(writer), batch, LossSpec(), packed=False, grad=False)
+    plain = compute_example_losses(TrainableBackbone(writer), batch, packed=False, grad=False)
     focal = compute_example_losses(
-        TrainableBackbone(writer), batch, LossSpec(focal_gamma=2.0), packed=False, grad=False
+        TrainableBackbone(writer), batch, packed=False, grad=False, loss=Focal(gamma=2.0).compute_losses
     )
     right = torch.tensor([float(torch.exp(-loss * page.loss_tokens)) for loss, page in zip(plain, batch, strict=True)])
     assert torch.allclose(focal, (1 - right) ** 2 * plain, atol=1e-5)

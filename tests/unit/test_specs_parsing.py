@@ -150,7 +150,7 @@ def test_an_impossible_number(problem: str, tmp_path: Path) -> None:
         ),
         ("rank: 4", "layers: {a: 1}", "ladder: lora: layers: {'a': 1} is not allowed"),
         ("rank: 4", "head: poled", "ladder: lora: head: 'poled' is not allowed; did you mean 'pooled'?"),
-        ("rank: 4", "loss: focal", "ladder: lora: loss: 'focal' is no mapping"),
+        ("rank: 4", "loss: 5", "ladder: lora: loss: 5 is no mapping"),
         ("rank: 4", "rslora: maybe", "ladder: lora: rslora: 'maybe' is neither true nor false"),
         ("rank: 4", "loss: {class_weights: some}", "ladder: lora: loss: class_weights: 'some' is not allowed"),
         ("test: 0.2", "test: 0.85", "data: split: test + validation + calibration leave less than 0.1 for train"),

@@ -15,11 +15,10 @@ from loratory.evaluation.stress_test import PerturbedOutcomes, measure_flips
 from loratory.perturbations.surface import Typos
 from loratory.protocols import Predictor, predict_and_score
 from loratory.regimes.lora import Lora
-from loratory.specs.training import ConsistencySpec, LossSpec
+from loratory.specs.training import ConsistencySpec
 from loratory.tasks.tag import Tag
 from loratory.training.consistency import PerturbedPairs, compute_consistency_loss, symmetric_kl
-from loratory.training.objectives import label_loss
-from tiny import BackboneOf, make_context, make_examples, make_task, make_train_set
+from tiny import BackboneOf, compute_label_losses, make_context, make_examples, make_task, make_train_set
 
 
 def softmax(row: list[float]) -> list[float]:
@@ -35,7 +34,7 @@ def test_the_loss_is_its_formula() -> None:
         one = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
         two = sum(b * math.log(b / a) for a, b in zip(p, q, strict=True))
         expected.append(-math.log(p[target]) - math.log(q[target]) + 0.7 * (one + two) / 2)
-    made = compute_consistency_loss(plain, other, lambda o: label_loss(o, torch.tensor(targets), LossSpec()), 0.7)
+    made = compute_consistency_loss(plain, other, lambda o: compute_label_losses(o, torch.tensor(targets)), 0.7)
     assert made.tolist() == pytest.approx(expected, rel=1e-5)
 
 

@@ -28,12 +28,12 @@ from loratory.protocols import FitContext, TrainingState, predict_and_score
 from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
-from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec, TrainingSpec
+from loratory.specs.training import ConsistencySpec, ContrastiveSpec, TrainingSpec
 from loratory.training.batching import build_epoch_batches, split_micro_batches
 from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.encoders import compute_label_means
-from loratory.training.objectives import compute_class_weights, label_loss
 from loratory.training.seeds import derive_seed
+from loratory.training.targets import compute_class_weights
 from loratory.training.training_loop import (
     LOSS_WINDOW,
     MAX_LOSS_GROWTH,
@@ -42,7 +42,7 @@ from loratory.training.training_loop import (
     compute_schedule_factor,
     train,
 )
-from tiny import BackboneOf, make_context, make_examples, make_task, make_train_set
+from tiny import BackboneOf, compute_label_losses, make_context, make_examples, make_task, make_train_set
 
 LABELS = ("a", "b", "c")
 
@@ -437,40 +437,40 @@ def test_a_text_longer_than_the_budget_goes_alone() -> None:
 # ---- losses
 def test_balanced_weights_are_sklearns() -> None:
     targets = torch.tensor([0] * 7 + [1] * 2 + [2])
-    ours = compute_class_weights(targets, LABELS, LossSpec(class_weights="balanced"))
+    ours = compute_class_weights(targets, LABELS, "balanced")
     theirs = compute_class_weight("balanced", classes=np.arange(3), y=targets.numpy())
     assert ours.tolist() == pytest.approx(theirs.tolist(), rel=1e-6)
-    assert compute_class_weights(targets, LABELS, LossSpec()).tolist() == [1, 1, 1]
-    assert compute_class_weights(targets, LABELS, LossSpec(class_weights={"b": 2.5})).tolist() == [1, 2.5, 1]
+    assert compute_class_weights(targets, LABELS, None).tolist() == [1, 1, 1]
+    assert compute_class_weights(targets, LABELS, {"b": 2.5}).tolist() == [1, 2.5, 1]
 
 
 def test_class_weights_that_cannot_be_meant_are_refused() -> None:
     with pytest.raises(SpecError, match="did you mean 'FRAUD'"):
-        compute_class_weights(torch.tensor([0, 1]), ("FRAUD", "INFO"), LossSpec(class_weights={"FRAUDS": 2.0}))
+        compute_class_weights(torch.tensor([0, 1]), ("FRAUD", "INFO"), {"FRAUDS": 2.0})
     for weights in ({"a": -1.0}, {"a": math.nan}, {"a": 0.0, "b": 0.0, "c": 0.0}):
         with pytest.raises(SpecError, match="cannot be used"):
-            compute_class_weights(torch.tensor([0, 1]), LABELS, LossSpec(class_weights=weights))
+            compute_class_weights(torch.tensor([0, 1]), LABELS, weights)
 
 
 def test_losses_are_torchs_and_focal_is_its_formula() -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(9, 4) * 3, torch.arange(9) % 4
     plain = cross_entropy(logits, targets, reduction="none")
-    assert torch.equal(label_loss(logits, targets, LossSpec()), plain)
-    smooth = label_loss(logits, targets, LossSpec(label_smoothing=0.1))
+    assert torch.equal(compute_label_losses(logits, targets), plain)
+    smooth = compute_label_losses(logits, targets, label_smoothing=0.1)
     assert torch.allclose(smooth, cross_entropy(logits, targets, reduction="none", label_smoothing=0.1))
     assert not torch.allclose(smooth, plain)
     p = logits.softmax(-1)[torch.arange(9), targets]
     for gamma in (0.5, 2.0):
-        focal = label_loss(logits, targets, LossSpec(focal_gamma=gamma))
+        focal = compute_label_losses(logits, targets, focal_gamma=gamma)
         assert torch.allclose(focal, -((1 - p) ** gamma) * p.log(), atol=1e-6)
-    almost = label_loss(logits, targets, LossSpec(focal_gamma=1e-9))
+    almost = compute_label_losses(logits, targets, focal_gamma=1e-9)
     assert torch.allclose(almost, plain, atol=1e-5)
 
 
 def test_the_gradient_of_the_focal_loss_is_finite_at_certainty() -> None:
     logits = torch.tensor([[200.0, 0.0], [-200.0, 0.0]], requires_grad=True)
-    label_loss(logits, torch.tensor([0, 0]), LossSpec(focal_gamma=0.5)).sum().backward()  # type: ignore[no-untyped-call]
+    compute_label_losses(logits, torch.tensor([0, 0]), focal_gamma=0.5).sum().backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert bool(logits.grad.isfinite().all())
 

@@ -118,15 +118,19 @@ def _lora_config(config: Mapping[str, JSON]) -> LoraConfig:
     return LoraConfig(**config)
 
 
-def attach_trainable_adapter(model: nn.Module, config: Mapping[str, JSON]) -> Any:
-    """A PeftModel over a second skeleton of `model`, its new adapter trainable; initialised from torch's generator.
+def attach_trainable_adapter(model: nn.Module, config: Mapping[str, JSON], start: Adapter | None = None) -> Any:
+    """A PeftModel over a second skeleton of `model`, its new adapter trainable: it begins with the weights of `start`,
+    else as torch's generator draws them.
 
-    Raises BaseModelError for what PEFT does not adapt.
+    Raises BaseModelError for what PEFT does not adapt, ArtifactError where `start` does not fit.
     """
     from peft import get_peft_model
 
     try:
-        return get_peft_model(copy_with_shared_weights(model), _lora_config(config))
+        made = get_peft_model(copy_with_shared_weights(model), _lora_config(config))
+        if start is not None:
+            _load_adapter_tensors(made, start)
+        return made
     except ValueError as problem:
         raise BaseModelError(
             f"LoRA cannot be put on {type(model).__name__}: {first_line(problem)}",

@@ -37,6 +37,7 @@ class ContenderResult:
     extra_columns: Mapping[str, JSON] = field(
         default_factory=dict
     )  # json_valid of what writes; worth of an operating point
+    start: str | None = None  # the contender that it goes on from
     stress_rows: Sequence[Mapping[str, JSON]] = ()  # what each perturbation does to the fit that ships, worst first
 
     @property

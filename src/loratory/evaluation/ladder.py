@@ -51,7 +51,9 @@ def build_ladder(
         "evidence": evidence.model_dump(),
         "facts": {key: value for key, value in facts.items() if key not in SEPARATE_FACTS},
         "test": {"examples": len(field.resampling.groups), "groups": field.resampling.group_count} if field else None,
-        "contenders": [_build_contender_row(field, one, gates.get(one.name)) for one in results],
+        "contenders": [
+            _build_contender_row(field, one, gates.get(one.name)) | _describe_start(one, results) for one in results
+        ],
         "comparisons": comparisons,
         "verdict": {
             **(decide_verdict(choice, comparisons, gates, facts) if choice else make_empty_verdict(evidence)),
@@ -90,6 +92,23 @@ def _build_contender_row(
     }
 
 
+def _describe_start(result: ContenderResult, results: Sequence[ContenderResult]) -> dict[str, Any]:
+    """The contender that one goes on from, and the seconds that the fits before it took: they are not among its own.
+
+    Of each the fit that ships is counted; none where one of them has no fit.
+    """
+    if result.start is None:
+        return {}
+    known = {one.name: one for one in results}
+    before = []
+    name: str | None = result.start
+    while name is not None:
+        before.append(known[name])
+        name = known[name].start
+    seconds = sum(one.shipped_fit.train_seconds for one in before) if all(one.fits for one in before) else None
+    return {"start": result.start, "start_seconds": seconds}
+
+
 def _collect_cost(result: ContenderResult) -> dict[str, Any]:
     return {
         "train_seconds": result.shipped_fit.train_seconds,
@@ -125,6 +144,12 @@ def format_ladder_lines(ladder: Mapping[str, Any]) -> list[str]:
         f"{100 * one['stress'][0]['flips']['value']:.1f} % of them."
         for one in ladder["contenders"]
         if one["name"] == verdict["recommended"] and one.get("stress") and one["stress"][0].get("flips")
+    ]
+    said += [
+        f"{one['name']} starts from {one['start']}: the {one['start_seconds']:.1f} s of fitting that one are not among "
+        "its own seconds."
+        for one in ladder["contenders"]
+        if one.get("start_seconds") is not None
     ]
     said += [
         f"{one['name']} could not be fitted: {one['failure']}"

@@ -30,7 +30,7 @@ from loratory.experiment.run_context import FittedContender, RunContext
 from loratory.experiment.spec_loading import format_lock
 from loratory.experiment.steps import fit, latency, measure, preflight
 from loratory.protocols import ParameterCount
-from loratory.specs.spec import MAJORITY, Contender, Spec
+from loratory.specs.spec import MAJORITY, Contender, Spec, sort_by_start
 from loratory.specs.training import TrainingSpec
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _fit_all(context: RunContext) -> tuple[dict[str, FittedContender], dict[str,
     """What could be fitted, and why the others could not."""
     fitted: dict[str, FittedContender] = {}
     failures: dict[str, LoratoryError] = {}
-    for number, contender in enumerate(context.spec.ladder, 1):
+    for number, contender in enumerate(sort_by_start(context.spec.ladder), 1):
         context.on_event("contender", {"contender": contender.name, "number": number, "of": len(context.spec.ladder)})
         with fit.isolate_failure(context.on_event, contender.name, failures):
             fitted[contender.name] = fit.fit_contender(context, contender)
@@ -294,6 +294,7 @@ def _failed_result(contender: Contender, failure: str) -> ContenderResult:
         0,
         {},
         failure=failure,
+        start=contender.start,
     )
 
 

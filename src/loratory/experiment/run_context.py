@@ -13,17 +13,20 @@ from loratory.backbones.forward.activation_cache import ActivationCache
 from loratory.backbones.loading.bases import Base, resolve_base
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.data.split_files import digest_examples, digest_groups, digest_training_order
+from loratory.errors import TrainingDiverged, UnsupportedTask
 from loratory.evaluation.prediction_rows import read_predictions
 from loratory.experiment.events import EventListener
 from loratory.experiment.prepare import PreparedSplit
-from loratory.protocols import ScoredPredictions, TrainSet
-from loratory.specs.spec import Contender, Spec
+from loratory.protocols import ScoredPredictions, TrainSet, list_files
+from loratory.specs.spec import Contender, Spec, list_starts
 from loratory.specs.training import TrainingSpec
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What all fits of a run share. `bases` remembers what was resolved: its digest is read from gigabytes."""
+    """What all fits of a run share. `bases` remembers what was resolved: its digest is read from gigabytes. `fitted`
+    holds the contenders that are fitted so far, by name: what others start from.
+    """
 
     spec: Spec
     split: PreparedSplit
@@ -35,6 +38,7 @@ class RunContext:
     training: TrainingSpec  # the spec's, with every `auto` settled for this machine
     device: str = "cpu"
     bases: dict[str, Base] = field(default_factory=dict)
+    fitted: dict[str, FittedContender] = field(default_factory=dict)
 
     @property
     def train_set(self) -> TrainSet:
@@ -81,7 +85,8 @@ def fit_identity(context: RunContext, contender: Contender, seed: int) -> str:
     """
     spec, parts = context.spec, context.split.parts
     free = {"checkpoint_seconds", "threads", "gradient_checkpointing"} | ({"trials", "seeds"} if seed else {"seeds"})
-    prompt = getattr(contender.options, "prompt", None)
+    files = {name: hash_file(Path(file)) for name, file in list_files(contender.options).items()}
+    options = contender.options.model_dump()
     return digest_of(
         {
             "task": context.split.task.model_dump(),
@@ -89,14 +94,59 @@ def fit_identity(context: RunContext, contender: Contender, seed: int) -> str:
             "validation": digest_examples(parts.validation),
             "base": context.resolve_base(contender.base).digest if contender.base else None,
             "regime": contender.regime,
-            "options": contender.options.model_dump(),
+            "options": {name: value for name, value in options.items() if name not in files},
             "seed": seed,
             "training": spec.training.model_dump(exclude=free),
             "code": __version__,
         }
-        | ({"prompt": hash_file(Path(prompt))} if prompt else {})
+        | ({"files": files} if files else {})
+        | ({"start": _digest_start(context, contender.start, seed)} if contender.start else {})
         | _operating_identity(context)
     )
+
+
+def find_start_fit(context: RunContext, start: str, seed: int) -> Path:
+    """The fit that a contender's fit with this seed starts from: that of the same seed, or the only one.
+
+    Raises UnsupportedTask where the start failed, TrainingDiverged where its fit of this seed did.
+    """
+    require_start(context, start)
+    folders = context.fitted[start].folders
+    if not makes_several_fits(context.spec, start):
+        return next(iter(folders.values()))
+    if seed not in folders:
+        raise TrainingDiverged(f"its start {start} has no fit with seed {seed}", remedy=f"mend {start} first")
+    return folders[seed]
+
+
+def require_start(context: RunContext, start: str) -> None:
+    """Raise UnsupportedTask where the contender that another one starts from has no fit."""
+    if start not in context.fitted:
+        raise UnsupportedTask(f"its start {start} failed", remedy=f"mend {start}, or start from another contender")
+
+
+def makes_several_fits(spec: Spec, name: str) -> bool:
+    """Whether another seed gives another fit: by the contender's regime, or by one that it starts from."""
+    known = {one.name: one for one in spec.ladder}
+    return any(one.options.seeded for one in (known[name], *list_starts(known, name)))
+
+
+def _digest_start(context: RunContext, start: str, seed: int) -> str:
+    """Of the fit that this one starts from, or for seed 0 of all fits of that contender."""
+    if seed:
+        return _digest_fit(find_start_fit(context, start, seed))
+    return digest_of([_digest_fit(folder) for folder in context.fitted[start].folders.values()])
+
+
+def _digest_fit(folder: Path) -> str:
+    """Of what decided a fit and what came out, without what is added to it later or differs from time to time."""
+    manifest = read_manifest(folder) or {"files": {}}
+    weights = {
+        name: digest
+        for name, digest in manifest["files"].items()
+        if name.endswith(".safetensors") and not name.startswith(("base_", "merged/"))
+    }
+    return digest_of([manifest.get("identity"), weights])
 
 
 def validation_rank_key(context: RunContext, folder: Path) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError, suggest_nearest
-from loratory.protocols import Labelled
+from loratory.protocols import Labelled, list_files
 from loratory.specs.overrides import apply_overrides
 from loratory.specs.parser import SpecParser
 from loratory.specs.spec import Contender, Spec, parse_spec
@@ -84,9 +84,10 @@ def _replace_data_path(data: Any, path: str) -> dict[str, Any]:
 
 
 def resolve_bases_and_prompts(spec: Spec) -> Spec:
-    """The spec with folders of bases and prompt files made absolute; relative ones start at the spec or at the person.
+    """The spec with folders of bases and files of options made absolute; relative ones start at the spec or at the
+    person.
 
-    Raises SpecError for a prompt file that is not there.
+    Raises SpecError for a file that is not there.
     """
 
     def place(name: str) -> Path | None:
@@ -99,16 +100,18 @@ def resolve_bases_and_prompts(spec: Spec) -> Spec:
 
     def placed(contender: Contender) -> Contender:
         base = base_of(contender.base) if contender.base else None
-        prompt = getattr(contender.options, "prompt", None)
-        if prompt is None:
-            return replace(contender, base=base)
-        if (file := place(prompt)) is None:
+        files = {name: place_file(contender, name, file) for name, file in list_files(contender.options).items()}
+        return replace(contender, base=base, options=contender.options.model_copy(update=files))
+
+    def place_file(contender: Contender, option: str, name: str) -> str:
+        if (file := place(name)) is None:
+            about = type(contender.options).model_fields[option].description or "a file"
             raise SpecError(
-                f"there is no prompt file {prompt!r}",
-                where=f"ladder: {contender.name}: prompt",
-                allowed="a YAML file with version, system and user; its path is relative to the spec",
+                f"there is no {option} file {name!r}",
+                where=f"ladder: {contender.name}: {option}",
+                allowed=f"{about}; its path is relative to the spec",
             )
-        return replace(contender, base=base, options=contender.options.model_copy(update={"prompt": str(file)}))
+        return str(file)
 
     return replace(spec, base=base_of(spec.base), ladder=tuple(map(placed, spec.ladder)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from loratory.errors import LoratoryError
@@ -10,17 +10,19 @@ from loratory.experiment.events import EventListener, catch_interrupts
 from loratory.experiment.run import RunPaths, open_run_context, select_contenders
 from loratory.experiment.run_context import FittedContender, RunContext, read_outcome
 from loratory.experiment.steps import fit, preflight
-from loratory.specs.spec import Spec
+from loratory.specs.spec import Contender, Spec, list_starts, sort_by_start
 
 
 def train_contenders(
     spec: Spec, paths: RunPaths, names: Sequence[str], on_event: EventListener
 ) -> list[dict[str, Any]]:
-    """Fit the named contenders (all when none is named); a row each: contender, score on validation, folder.
+    """Fit the named contenders (all when none is named) and what they start from; a row for each that is named:
+    contender, score on validation, folder.
 
     One that cannot be fitted does not keep the others from it; raises LoratoryError when none could be, and Stopped.
     """
-    contenders = select_contenders(spec, names)
+    wanted = {one.name for one in select_contenders(spec, names)}
+    contenders = list_needed(spec, wanted)
     rows = []
     failures: dict[str, LoratoryError] = {}
     with paths.lock(), catch_interrupts() as stopping:
@@ -28,10 +30,19 @@ def train_contenders(
         for number, contender in enumerate(contenders, 1):
             on_event("contender", {"contender": contender.name, "number": number, "of": len(contenders)})
             with fit.isolate_failure(on_event, contender.name, failures):
-                rows.append(_result_row(context, fit.fit_contender(context, contender)))
+                fitted = fit.fit_contender(context, contender)
+                if contender.name in wanted:
+                    rows.append(_result_row(context, fitted))
     if not rows:
         preflight.raise_problems(failures)
     return rows
+
+
+def list_needed(spec: Spec, names: Collection[str]) -> list[Contender]:
+    """These contenders and those that they start from, in an order in which they can be fitted."""
+    known = {one.name: one for one in spec.ladder}
+    needed = {each.name for name in names for each in (known[name], *list_starts(known, name))}
+    return sort_by_start([one for one in spec.ladder if one.name in needed])
 
 
 def _result_row(context: RunContext, fitted: FittedContender) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Shapes in docstrings: B batch, T tokens, D width, L labels, N examples.
 
 from __future__ import annotations
 
+from loratory.protocols.objectives import OUTPUT_KINDS, LossBatch, Objective, OutputKind
 from loratory.protocols.predictors import (
     GenerativePredictor,
     InferencePlan,
@@ -14,14 +15,24 @@ from loratory.protocols.predictors import (
     Predictor,
 )
 from loratory.protocols.regimes import (
+    CONTENDER,
+    NOTHING,
     Activations,
     CheckpointStore,
+    FileOptions,
     FitContext,
     PreflightChecks,
     Regime,
+    RegimeOptions,
     Start,
+    StartKind,
+    TaskT,
     TrainingState,
     TrainSet,
+    is_contender_kind,
+    list_files,
+    make_contender_kind,
+    read_predictor_kind,
 )
 from loratory.protocols.requests import (
     Adapter,
@@ -61,7 +72,10 @@ from loratory.protocols.values import (
 )
 
 __all__ = [
+    "CONTENDER",
     "JSON",
+    "NOTHING",
+    "OUTPUT_KINDS",
     "Activations",
     "Adapter",
     "Alive",
@@ -76,6 +90,7 @@ __all__ = [
     "Decomposable",
     "EncodeRequest",
     "Example",
+    "FileOptions",
     "FitContext",
     "GenerateRequest",
     "GeneratedSequence",
@@ -86,15 +101,19 @@ __all__ = [
     "Input",
     "JsonPointer",
     "Labelled",
+    "LossBatch",
     "Network",
+    "Objective",
     "Offsets",
     "OodScorer",
+    "OutputKind",
     "ParameterCount",
     "Plannable",
     "Prediction",
     "Predictor",
     "PreflightChecks",
     "Regime",
+    "RegimeOptions",
     "RequestRunner",
     "Sampling",
     "Schema",
@@ -104,13 +123,19 @@ __all__ = [
     "SequenceGenerator",
     "Spanned",
     "Start",
+    "StartKind",
     "Task",
+    "TaskT",
     "TokenIds",
     "Tokenizer",
     "TrainSet",
     "TrainingState",
     "is_always_alive",
+    "is_contender_kind",
+    "list_files",
+    "make_contender_kind",
     "predict_and_score",
+    "read_predictor_kind",
     "require_causal",
     "sum_counts",
 ]

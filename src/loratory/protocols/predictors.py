@@ -13,6 +13,7 @@ from loratory.protocols.tasks import Task
 from loratory.protocols.values import Input, Prediction, Scores
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """Answers inputs; holds no training code."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from loratory.protocols import Example, FitContext, Network, TrainSet
+from loratory.protocols import Example, FitContext, Network, Task, TrainSet
+from loratory.specs.generation import GenerationSpec
 
 if TYPE_CHECKING:
     from loratory.predictors.decoder import Decoder
@@ -14,13 +15,24 @@ ANSWER_LENGTH_MARGIN = 1.25  # of the longest answer in train
 MIN_NEW_TOKENS = 8  # tokens of a budget that is left to us
 
 
-def build_decoder(
-    options: Any, task: Any, train_set: TrainSet, backbone: Any, context: FitContext, shots: tuple[Example, ...] = ()
-) -> Decoder:
-    """A decoder that nothing has been taught; raises SpecError for a prompt file that is none.
+class CausalOptions(Protocol):
+    """Options of a regime whose base writes."""
 
-    `options` are a regime's: `prompt`, a file or None, and `writing`.
-    """
+    @property
+    def prompt(self) -> str | None: ...
+    @property
+    def writing(self) -> GenerationSpec: ...
+
+
+def build_decoder(
+    options: CausalOptions,
+    task: Task,
+    train_set: TrainSet,
+    backbone: Any,
+    context: FitContext,
+    shots: tuple[Example, ...] = (),
+) -> Decoder:
+    """A decoder that nothing has been taught; raises SpecError for a prompt file that is none."""
     from loratory.predictors.decoder import Decoder
     from loratory.predictors.prompt_files import Prompt
     from loratory.predictors.prompt_templates import find_template_name

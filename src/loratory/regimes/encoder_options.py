@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from loratory.errors import SpecError, suggest_nearest
-from loratory.protocols import JSON, FitContext, Predictor, Spanned, Task, TrainSet
+from loratory.protocols import (
+    JSON,
+    FitContext,
+    Predictor,
+    RegimeOptions,
+    Spanned,
+    StartKind,
+    Task,
+    TrainSet,
+    is_contender_kind,
+    read_predictor_kind,
+)
+from loratory.protocols.objectives import OutputKind
 from loratory.regimes.causal_options import build_decoder
 from loratory.regimes.compatibility import ENCODER_CAPABILITIES, check_causal_support, check_support
+from loratory.regimes.objective_options import check_objective
 from loratory.regimes.span_rule_mining import ValidatorName, select_by_precision
+from loratory.regimes.training_starts import TrainingStart, check_network_start
 from loratory.specs.generation import GenerationSpec
 from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from loratory.training.encoders import EncoderTrainingOptions
+    from loratory.training.trainable_backbones import TrainableBackbone
 
 MIN_VALIDATOR_PRECISION = (
     0.9  # share of a validator's finds in train that are right, before it is believed over what is learnt
 )
 
 
-class EncoderOptions(BaseModel):
+class EncoderOptions(RegimeOptions):
     """Options of a regime that trains a head together with its backbone."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")
+    adapts: ClassVar[bool] = True
+    tunable: ClassVar[str | None] = "learning_rate"
+    seeded: ClassVar[bool] = True
+    starts: ClassVar[tuple[str, ...]] = ("encoder", "causal", "contender")
+    file_options: ClassVar[tuple[str, ...]] = ("prompt",)
 
     head: Literal["auto", "pooled", "stock", "none"] = Field(
         "auto",
@@ -66,25 +89,62 @@ class EncoderOptions(BaseModel):
             raise ValueError("contrastive warms up for prototypes: set head: pooled with it")
         return self
 
-    def generates_answer(self, start: str) -> bool:
-        """Whether an answer is written, from this kind of start."""
+    def generates_answer(self, start: StartKind) -> bool:
+        """Whether an answer is written, from this kind of start: a contender goes on as it answered."""
+        if is_contender_kind(start):
+            return self.head in ("auto", "none") and read_predictor_kind(start) == "decoder"
         return self.head == "none" or (self.head == "auto" and start == "causal")
 
-    def check_regime_support(self, name: str, task: Task, start: str) -> str | None:
+    def predictor_kind(self, task: Task, start: StartKind) -> str:
+        return "decoder" if self.generates_answer(start) else "encoder"
+
+    def check_regime_support(self, name: str, task: Task, start: StartKind) -> str | None:
         """Why this task cannot be fulfilled from this kind of start, or None; loads no weights."""
-        if self.head == "none" and start == "encoder":
-            return f"{name} with head: none lets the base write its answer, and an encoder cannot write"
-        if self.generates_answer(start) and (self.contrastive or self.label_names):
+        writes = self.generates_answer(start)
+        if self.head == "none" and (start == "encoder" or (is_contender_kind(start) and not writes)):
+            return f"{name} with head: none lets the base write its answer, and {start} cannot write"
+        if writes and (self.contrastive or self.label_names):
             return f"{name} on a causal base writes its answer: contrastive and label_names need head: pooled"
-        if self.consistency and (self.generates_answer(start) or isinstance(task, Spanned)):
+        if self.consistency and (writes or isinstance(task, Spanned)):
             return f"{name} with consistency compares the odds of labels: it needs a task of labels and a head"
+        return check_network_start(name, start) or self._check_outputs(name, task, start)
+
+    def _check_outputs(self, name: str, task: Task, start: StartKind) -> str | None:
+        """Whether what is predicted is of this task, and of this loss."""
         if self.generates_answer(start):
-            return check_causal_support(name, task, start, self.starts)
+            return check_causal_support(name, task, start, self.starts) or check_objective(name, self.loss, "answers")
         if isinstance(task, Spanned) and (self.contrastive or self.label_names):
             return f"{name} on spans has a head on every token: contrastive and label_names are for labels of texts"
-        return check_support(name, task, start, self.starts, ENCODER_CAPABILITIES)
+        outputs: OutputKind = "tags" if isinstance(task, Spanned) else "labels"
+        return check_support(name, task, start, self.starts, ENCODER_CAPABILITIES) or check_objective(
+            name, self.loss, outputs
+        )
 
-    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+    def to_training_options(self, start: TrainingStart) -> EncoderTrainingOptions:
+        """What the training of an encoder reads of these options, and the head that it begins with."""
+        from loratory.training.encoders import EncoderTrainingOptions
+
+        return EncoderTrainingOptions(
+            "pooled" if self.head == "auto" else self.head,
+            self.learning_rate,
+            self.head_learning_rate,
+            self.loss,
+            self.learn_scale,
+            self.label_names,
+            self.contrastive,
+            self.consistency,
+            self._choose_start_head(start.head),
+        )
+
+    def _choose_start_head(self, head: nn.Module | None) -> nn.Module | None:
+        """The start's head, where it is of the kind that these options ask for."""
+        from loratory.predictors.heads import PooledHead, StockHead
+
+        if head is None or (self.contrastive and not isinstance(head, PooledHead)):
+            return None
+        return head if self.head == "auto" or (self.head == "stock") == isinstance(head, StockHead) else None
+
+    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
         from loratory.regimes.preflight_checks import (
             check_causal_backbone,
             check_compute_config,
@@ -93,17 +153,17 @@ class EncoderOptions(BaseModel):
         )
 
         check_compute_config(backbone, context, trains_layers=True)
-        if self.generates_answer(backbone.kind):
+        if self.generates_answer(context.start_kind or backbone.kind):
             check_causal_backbone(task, backbone)
-            check_packing_support(self, backbone, context)
+            check_packing_support(backbone, context)
         else:
             check_head(self.head, task, backbone)
 
-    def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+    def check_examples(self, task: Task, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
         from loratory.regimes.preflight_checks import build_checked_decoder, check_class_weights, check_sft_examples
 
-        check_class_weights(self, task, train_set)
-        if self.generates_answer(backbone.kind):
+        check_class_weights(self.loss, task, train_set)
+        if self.generates_answer(context.start_kind or backbone.kind):
             check_sft_examples(build_checked_decoder(self, task, train_set, backbone, context), train_set, context)
             return
         if self.consistency and context.training.long == "windows":
@@ -113,14 +173,14 @@ class EncoderOptions(BaseModel):
         if isinstance(task, Spanned):
             self.check_validator_labels(task)
 
-    def check_validator_labels(self, task: Any) -> None:
+    def check_validator_labels(self, task: Spanned) -> None:
         """Raise SpecError where a validator speaks for an unknown label."""
         for label in () if isinstance(self.validators, str) else self.validators.values():
             if label not in task.span_labels:
                 said = f"{label!r} is no label{suggest_nearest(label, task.span_labels)}"
                 raise SpecError(said, where="validators", allowed=", ".join(task.span_labels))
 
-    def add_span_rules(self, task: Any, train_set: TrainSet, predictor: Any) -> Any:
+    def add_span_rules(self, task: Task, train_set: TrainSet, predictor: Any) -> Any:
         """A predictor of spans with its validators; any other as it is. Raises SpecError for an unknown label."""
         if not isinstance(task, Spanned) or self.validators == "off":
             return predictor
@@ -131,10 +191,12 @@ class EncoderOptions(BaseModel):
         )
 
     def fit_causal(
-        self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext
+        self, task: Task, train_set: TrainSet, backbone: TrainableBackbone, context: FitContext
     ) -> tuple[Predictor, dict[str, JSON]]:
         """Teach a causal base to write the answer."""
-        from loratory.training.causal import train_causal
+        from loratory.training.causal import CausalTrainingOptions, train_causal
 
         start = build_decoder(self, task, train_set, backbone, context)
-        return train_causal(train_set, start, backbone, self.learning_rate, self.loss, context)
+        options = CausalTrainingOptions(self.learning_rate, self.loss.class_weights)
+        loss = self.loss.create_objective().compute_losses
+        return train_causal(train_set, start, backbone, options, context, loss=loss)

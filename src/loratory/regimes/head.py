@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from loratory.protocols import FitContext, Labelled, Spanned, Start, Task, TrainSet
+from loratory.protocols import FitContext, Labelled, RegimeOptions, Spanned, Start, StartKind, Task, TrainSet
+from loratory.protocols.objectives import OutputKind
 from loratory.regimes.compatibility import ENCODER_CAPABILITIES, check_support
+from loratory.regimes.objective_options import check_objective
 from loratory.specs.training import LossSpec
 
 if TYPE_CHECKING:
     from loratory.predictors.encoder import Encoder
 
 
-class Head(BaseModel):
+class Head(RegimeOptions):
     """The base's states are computed once; only the head learns."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    adapts: ClassVar[bool] = False
     tunable: ClassVar[str | None] = "learning_rate"
     seeded: ClassVar[bool] = True
     starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")
@@ -43,24 +43,30 @@ class Head(BaseModel):
     )
     loss: LossSpec = Field(default_factory=LossSpec)
 
-    def check_support(self, task: Task, start: str) -> str | None:
+    def check_support(self, task: Task, start: StartKind) -> str | None:
         if isinstance(task, Spanned) and self.label_names:
             return "head on spans has a head on every token: label_names is for labels of texts"
-        return check_support("head", task, start, self.starts, ENCODER_CAPABILITIES)
+        outputs: OutputKind = "tags" if isinstance(task, Spanned) else "labels"
+        return check_support("head", task, start, self.starts, ENCODER_CAPABILITIES) or check_objective(
+            "head", self.loss, outputs
+        )
 
-    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+    def predictor_kind(self, task: Task, start: StartKind) -> str:
+        return "encoder"
+
+    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
         from loratory.regimes.preflight_checks import check_compute_config, check_head
 
         if self.head == "stock" or isinstance(task, Spanned):
             check_compute_config(backbone, context, trains_layers=False)
         check_head(self.head, task, backbone)
 
-    def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+    def check_examples(self, task: Task, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
         from loratory.regimes.preflight_checks import check_class_weights
 
-        check_class_weights(self, task, train_set)
+        check_class_weights(self.loss, task, train_set)
 
-    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Encoder:
+    def fit(self, task: Task, train_set: TrainSet, start: Start, context: FitContext) -> Encoder:
         from loratory.training.encoders import (
             EncoderTrainingOptions,
             make_compute_config,
@@ -69,14 +75,19 @@ class Head(BaseModel):
         )
         from loratory.training.trainable_backbones import TrainableBackbone
 
+        backbone: Any = start
         options = EncoderTrainingOptions(
             self.head, self.learning_rate, self.learning_rate, self.loss, label_names=self.label_names
         )
         if self.head == "pooled" and isinstance(task, Labelled):
-            made, facts = train_head_on_states(task, train_set, start, options, self.epochs, context)
+            made, facts = train_head_on_states(task, train_set, backbone, options, self.epochs, context)
         else:
             made, facts = train_encoder(
-                task, train_set, TrainableBackbone(start, compute_config=make_compute_config(context)), options, context
+                task,
+                train_set,
+                TrainableBackbone(backbone, compute_config=make_compute_config(context)),
+                options,
+                context,
             )
         context.report("fitted", facts)
         return made

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
 from loratory.errors import SpecError, suggest_nearest
-from loratory.protocols import JSON, FitContext, Predictor, Start, Task, TrainSet
+from loratory.protocols import JSON, FitContext, Predictor, Start, StartKind, Task, TrainSet
 from loratory.regimes.encoder_options import EncoderOptions
+from loratory.regimes.training_starts import TrainingStart, find_start_kind, has_same_shape, merge_start, read_start
+
+if TYPE_CHECKING:
+    from loratory.training.trainable_backbones import TrainableBackbone
 
 
 class Lora(EncoderOptions):
-    """W' = W + scale * B A, with scale alpha / rank (rsLoRA: alpha / sqrt(rank), Kalajdzievski 2023)."""
+    """W' = W + scale * B A, with scale alpha / rank (rsLoRA: alpha / sqrt(rank), Kalajdzievski 2023).
 
-    adapts: ClassVar[bool] = True
-    tunable: ClassVar[str | None] = "learning_rate"
-    seeded: ClassVar[bool] = True
+    From another contender its adapter learns on, where it is of the same rank, alpha, targets and layers; else what
+    that one had learnt is merged into weights of this contender's own, and a fresh adapter over them is merged too.
+    Its head learns on, where it is of the kind that is asked for.
+    """
 
     rank: int = Field(16, ge=1, le=1024, description="of the update")
     alpha: float = Field(32, gt=0, description="scales the update: alpha / rank")
@@ -36,34 +41,48 @@ class Lora(EncoderOptions):
             raise ValueError('layers is "all", "top-2" or a list of layer numbers')
         return layers
 
-    def check_support(self, task: Task, start: str) -> str | None:
+    def check_support(self, task: Task, start: StartKind) -> str | None:
         return self.check_regime_support("lora", task, start)
 
-    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
         from loratory.training.trainable_backbones import TrainableBackbone
 
         super().check_backbone(task, backbone, context)
         TrainableBackbone(backbone, self.build_adapter_config(backbone, context))
 
-    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
+    def fit(self, task: Task, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
+        from loratory.training.encoders import train_encoder
+
+        begun = read_start(start)
+        live = self._make_trainable(begun, context)
+        made: Predictor
+        if self.generates_answer(find_start_kind(start)):
+            made, facts = self.fit_causal(task, train_set, live, context)
+        else:
+            made, facts = train_encoder(task, train_set, live, self.to_training_options(begun), context)
+        made = self.add_span_rules(task, train_set, made)
+        context.report("fitted", {**facts, "targets": (live.adapter_config or {})["target_modules"]})
+        return made
+
+    def _make_trainable(self, start: TrainingStart, context: FitContext) -> TrainableBackbone:
+        """The start's backbone with an adapter that learns: the start's own, or a fresh one."""
         import torch
 
-        from loratory.training.encoders import EncoderTrainingOptions, make_compute_config, train_encoder
+        from loratory.training.encoders import make_compute_config
         from loratory.training.seeds import derive_seed
         from loratory.training.trainable_backbones import TrainableBackbone
 
-        config = self.build_adapter_config(start, context)
+        config, adapter = self.build_adapter_config(start.backbone, context), start.adapter
+        backbone, merges = start.backbone, start.owns_backbone
+        if adapter is not None and (merges or not has_same_shape(adapter, config)):
+            backbone, adapter, merges = merge_start(start), None, True
+            text = "the start's adapter has another shape: it is merged into weights of this contender's own"
+            context.report("said", {"text": text})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(context.seed, "adapter"))
-            live = TrainableBackbone(start, config, compute_config=make_compute_config(context))
-        made: Predictor
-        if self.generates_answer(start.kind):
-            made, facts = self.fit_causal(task, train_set, live, context)
-        else:
-            made, facts = train_encoder(task, train_set, live, EncoderTrainingOptions.from_regime(self), context)
-        made = self.add_span_rules(task, train_set, made)
-        context.report("fitted", {**facts, "targets": config["target_modules"]})
-        return made
+            return TrainableBackbone(
+                backbone, config, False, make_compute_config(context), start_adapter=adapter, merges=merges
+            )
 
     def build_adapter_config(self, backbone: Any, context: FitContext) -> dict[str, JSON]:
         """The adapter's PEFT configuration on this backbone; says so when the architecture is unknown."""

@@ -5,30 +5,24 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, ClassVar
-
-from pydantic import BaseModel, ConfigDict
 
 from loratory.predictors.constant import Constant
-from loratory.protocols import Answer, Example, FitContext, Labelled, Start, Task, TrainSet
+from loratory.protocols import Answer, Example, FitContext, Labelled, RegimeOptions, Start, StartKind, Task, TrainSet
 from loratory.regimes.compatibility import check_support
 
 
-class Majority(BaseModel):
+class Majority(RegimeOptions):
     """Reads no text. Its probabilities are the shares of the labels in train; of answers in writing it copies one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    adapts: ClassVar[bool] = False
-    tunable: ClassVar[str | None] = None
-    seeded: ClassVar[bool] = False
-    starts: ClassVar[tuple[str, ...]] = ("nothing",)
-
-    def check_support(self, task: Task, start: str) -> str | None:
+    def check_support(self, task: Task, start: StartKind) -> str | None:
         return check_support(
             "majority", task, start, self.starts, (object,)
         )  # whatever has answers has a commonest one
 
-    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Constant:
+    def predictor_kind(self, task: Task, start: StartKind) -> str:
+        return "constant"
+
+    def fit(self, task: Task, train_set: TrainSet, start: Start, context: FitContext) -> Constant:
         return Constant(
             task,
             find_commonest_answer(train_set.train),

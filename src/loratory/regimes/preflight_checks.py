@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from loratory.errors import UnsupportedTask, make_missing_extra
-from loratory.protocols import Example, FitContext, Labelled, Spanned, TrainSet
+from loratory.protocols import Example, FitContext, Labelled, Spanned, Task, TrainSet
+from loratory.regimes.causal_options import CausalOptions, build_decoder
+from loratory.specs.training import LossSpec
 
 if TYPE_CHECKING:
     from loratory.predictors.decoder import Decoder
 
 
-def check_head(kind: str, task: Any, backbone: Any) -> None:
+def check_head(kind: str, task: Task, backbone: Any) -> None:
     """Raise UnsupportedTask where a stock head does not work on the states of this architecture; tried on two
     layers of it.
     """
@@ -40,7 +42,7 @@ def check_compute_config(backbone: Any, context: FitContext, trains_layers: bool
         TrainableBackbone(small, full_finetuning=True, compute_config=wanted)
 
 
-def check_causal_backbone(task: Any, backbone: Any) -> None:
+def check_causal_backbone(task: Task, backbone: Any) -> None:
     """Raise where the base has no output layer, its template hands no answer through, or a schema cannot be held."""
     from loratory.backbones.generation.chat_template import ChatTemplate
     from loratory.backbones.meta_backbones import has_known_lm_head
@@ -61,7 +63,7 @@ def check_causal_backbone(task: Any, backbone: Any) -> None:
         raise make_missing_extra("llguidance", "structured") from None
 
 
-def check_packing_support(options: Any, backbone: Any, context: FitContext) -> None:
+def check_packing_support(backbone: Any, context: FitContext) -> None:
     """Raise UnsupportedTask where packed rows would see each other."""
     if context.training.packing != "on":
         return
@@ -73,28 +75,28 @@ def check_packing_support(options: Any, backbone: Any, context: FitContext) -> N
         check_packing(small, [SftExample(ids, 1), SftExample((*ids, *ids), 2)])
 
 
-def check_class_weights(options: Any, task: Any, train_set: TrainSet) -> None:
+def check_class_weights(loss: LossSpec, task: Task, train_set: TrainSet) -> None:
     """Raise SpecError for class weights that cannot be used."""
-    if options.loss.class_weights is None:
+    if loss.class_weights is None:
         return
     import torch
 
-    from loratory.predictors.output_adapters import find_output_adapter_name
-    from loratory.training.objectives import OBJECTIVES
+    from loratory.training.targets import find_target_encoder
 
-    if isinstance(task, Labelled):
-        targets = torch.tensor([(task.labels or ()).index(task.label_of(e.answer)) for e in train_set.train])
-        OBJECTIVES["labels"].compute_weights(task, targets, options.loss)
-    else:
-        OBJECTIVES[find_output_adapter_name(task)].compute_weights(task, torch.zeros(1, 1), options.loss)
+    encoder = find_target_encoder(task)
+    targets = encoder.build_targets(task, train_set.train, ()) if isinstance(task, Labelled) else torch.zeros(1, 1)
+    encoder.compute_weights(task, targets, loss.class_weights)
 
 
 def build_checked_decoder(
-    options: Any, task: Any, train_set: TrainSet, backbone: Any, context: FitContext, shots: tuple[Example, ...] = ()
+    options: CausalOptions,
+    task: Task,
+    train_set: TrainSet,
+    backbone: Any,
+    context: FitContext,
+    shots: tuple[Example, ...] = (),
 ) -> Decoder:
     """A decoder that has room for a text; raises SpecError where the prompt leaves none."""
-    from loratory.regimes.causal_options import build_decoder
-
     made = build_decoder(options, task, train_set, backbone, context, shots)
     assert made.max_text_tokens
     return made

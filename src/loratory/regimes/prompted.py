@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from loratory.data.examples import extract_labels
-from loratory.protocols import Example, FitContext, Start, Task, TrainSet
+from loratory.protocols import Example, FitContext, RegimeOptions, Start, StartKind, Task, TrainSet
 from loratory.regimes.causal_options import build_decoder
 from loratory.regimes.compatibility import check_causal_support
 from loratory.specs.generation import GenerationSpec
@@ -16,14 +16,11 @@ if TYPE_CHECKING:
     from loratory.predictors.decoder import Decoder
 
 
-class Prompted(BaseModel):
+class Prompted(RegimeOptions):
     """The zero-shot (or few-shot) of an instruction model: its own probability of each answer."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    adapts: ClassVar[bool] = False
-    tunable: ClassVar[str | None] = None
-    seeded: ClassVar[bool] = False
     starts: ClassVar[tuple[str, ...]] = ("causal",)
+    file_options: ClassVar[tuple[str, ...]] = ("prompt",)
 
     shots: int = Field(0, ge=0, le=256, description="answered examples in the prompt, the labels in turn")
     prompt: str | None = Field(None, description="a prompt file (version, system, user); without it the project's own")
@@ -32,25 +29,28 @@ class Prompted(BaseModel):
         default_factory=GenerationSpec, description="of open answers: budget, drawing, stops"
     )
 
-    def check_support(self, task: Task, start: str) -> str | None:
+    def check_support(self, task: Task, start: StartKind) -> str | None:
         return check_causal_support("prompted", task, start, self.starts)
 
-    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+    def predictor_kind(self, task: Task, start: StartKind) -> str:
+        return "decoder"
+
+    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
         from loratory.regimes.preflight_checks import check_causal_backbone
 
         check_causal_backbone(task, backbone)
 
-    def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+    def check_examples(self, task: Task, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
         from loratory.regimes.preflight_checks import build_checked_decoder
 
         build_checked_decoder(self, task, train_set, backbone, context, self._select_shots(task, train_set))
 
-    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Decoder:
+    def fit(self, task: Task, train_set: TrainSet, start: Start, context: FitContext) -> Decoder:
         made = build_decoder(self, task, train_set, start, context, self._select_shots(task, train_set))
         context.report("fitted", {"prompt": made.prompt.digest, "room": made.max_text_tokens})
         return made
 
-    def _select_shots(self, task: Any, train_set: TrainSet) -> tuple[Example, ...]:
+    def _select_shots(self, task: Task, train_set: TrainSet) -> tuple[Example, ...]:
         """Examples of train at random (always the same ones), the labels in turn."""
         import torch
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from loratory.protocols import FitContext, Network, Start, Task, TrainSet
+from loratory.protocols import FitContext, Network, RegimeOptions, Start, StartKind, Task, TrainSet
 from loratory.regimes.compatibility import check_support
 
 if TYPE_CHECKING:
@@ -15,13 +15,9 @@ if TYPE_CHECKING:
 CANDIDATE_SCALES = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
 
 
-class Prototype(BaseModel):
+class Prototype(RegimeOptions):
     """No gradient: means on train; the scale of the similarity is the one with the least log-loss on validation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    adapts: ClassVar[bool] = False
-    tunable: ClassVar[str | None] = None
-    seeded: ClassVar[bool] = False
     starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")
 
     label_names: float = Field(
@@ -31,20 +27,26 @@ class Prototype(BaseModel):
         description="how many examples the label's own words count as where a prototype starts",
     )
 
-    def check_support(self, task: Task, start: str) -> str | None:
+    def check_support(self, task: Task, start: StartKind) -> str | None:
         return check_support("prototype", task, start, self.starts)
 
-    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Encoder:
+    def predictor_kind(self, task: Task, start: StartKind) -> str:
+        return "encoder"
+
+    def fit(self, task: Task, train_set: TrainSet, start: Start, context: FitContext) -> Encoder:
         import math
 
         from loratory.predictors.encoder import Encoder
         from loratory.specs.training import LossSpec
         from loratory.training.encoders import EncodedDataset, initialise_head, make_states_scorer
 
-        material = EncodedDataset.from_train_set(task, start, train_set, context, LossSpec())
-        head: Any = initialise_head("pooled", start, material, context, self.label_names).requires_grad_(False).eval()
+        backbone: Any = start
+        material = EncodedDataset.from_train_set(task, backbone, train_set, context, LossSpec())
+        head: Any = (
+            initialise_head("pooled", backbone, material, context, self.label_names).requires_grad_(False).eval()
+        )
         learned = head.prototypes.numel() + 1
-        network = Network(start, None, head)
+        network = Network(backbone, None, head)
         made = Encoder.from_training(task, material.output_adapter_name, network, learned, context.training)
         score = make_states_scorer(made, train_set.validation, context)
         losses: dict[float, float] = {}

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from loratory.protocols import FitContext, Predictor, Start, Task, TrainSet
+from loratory.protocols import FitContext, Predictor, Start, StartKind, Task, TrainSet
+from loratory.regimes.compatibility import check_start
 from loratory.regimes.lora import Lora
 
 
 class Qlora(Lora):
     """A quarter of the memory for the base. What is measured answers over the four-bit base too, and names it."""
 
-    def check_support(self, task: Task, start: str) -> str | None:
-        return self.check_regime_support("qlora", task, start)
+    starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")
 
-    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+    def check_support(self, task: Task, start: StartKind) -> str | None:
+        return check_start("qlora", start, self.starts) or self.check_regime_support("qlora", task, start)
+
+    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
         from loratory.backbones.forward.quantization import find_quantizable_layers
 
         super().check_backbone(task, backbone, context)
         find_quantizable_layers(backbone.model, backbone.depth)
 
-    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
-        return super().fit(task, train_set, start.quantize(), context)
+    def fit(self, task: Task, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
+        base: Any = start
+        return super().fit(task, train_set, base.quantize(), context)

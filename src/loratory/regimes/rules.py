@@ -5,28 +5,22 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import regex
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from loratory.errors import SpecError, suggest_nearest
 from loratory.predictors.label_rules import LabelRule, LabelRules
 from loratory.predictors.linear import word_ngrams
 from loratory.predictors.span_rules import SpanRule, SpanRules
-from loratory.protocols import FitContext, Labelled, Predictor, Spanned, Start, Task, TrainSet
+from loratory.protocols import FitContext, Labelled, Predictor, RegimeOptions, Spanned, Start, StartKind, Task, TrainSet
 from loratory.regimes.compatibility import check_support
 from loratory.regimes.span_rule_mining import ValidatorName, compute_precision, mine_phrases, select_by_precision
 
 
-class Rules(BaseModel):
+class Rules(RegimeOptions):
     """The first rule that matches answers; its probabilities are what train says about texts that it matches."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    adapts: ClassVar[bool] = False
-    tunable: ClassVar[str | None] = None
-    seeded: ClassVar[bool] = False
-    starts: ClassVar[tuple[str, ...]] = ("nothing",)
 
     patterns: dict[str, list[str]] = Field(
         default_factory=dict, description="label -> regular expressions, tried first"
@@ -53,17 +47,20 @@ class Rules(BaseModel):
                     raise ValueError(f"{label}: {pattern!r} is no regular expression: {problem}") from None
         return patterns
 
-    def check_support(self, task: Task, start: str) -> str | None:
+    def check_support(self, task: Task, start: StartKind) -> str | None:
         return check_support("rules", task, start, self.starts, (Labelled, Spanned))
 
-    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+    def predictor_kind(self, task: Task, start: StartKind) -> str:
+        return "label_rules" if isinstance(task, Labelled) else "span_rules"
+
+    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
         if isinstance(task, Labelled) and self.validators not in ("auto", {}):
             raise _build_spans_required_error()
 
-    def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+    def check_examples(self, task: Labelled | Spanned, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
         self.check_labels((task.labels or ()) if isinstance(task, Labelled) else task.span_labels)
 
-    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
+    def fit(self, task: Labelled | Spanned, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
         make = next(make for capability, make in FIT_BY_CAPABILITY if isinstance(task, capability))
         return make(self, task, train_set)
 
@@ -85,11 +82,11 @@ def _build_spans_required_error() -> SpecError:
     )
 
 
-def fit_label_rules(options: Rules, task: Any, train_set: TrainSet) -> LabelRules:
+def fit_label_rules(options: Rules, task: Labelled, train_set: TrainSet) -> LabelRules:
     """The user's rules, then what is mined, each with the label odds on train."""
     if options.validators not in ("auto", {}):
         raise _build_spans_required_error()
-    options.check_labels(task.labels)
+    options.check_labels(task.labels or ())
     texts = [task.text(e.input) for e in train_set.train]
     labels = [task.label_of(e.answer) for e in train_set.train]
     own = [LabelRule(label, p, "pattern") for label, listed in options.patterns.items() for p in listed]
@@ -98,7 +95,7 @@ def fit_label_rules(options: Rules, task: Any, train_set: TrainSet) -> LabelRule
     return LabelRules(task, rules, estimate_probabilities(LabelRules(task, rules, ()), texts, labels))
 
 
-def fit_span_rules(options: Rules, task: Any, train_set: TrainSet) -> SpanRules:
+def fit_span_rules(options: Rules, task: Spanned, train_set: TrainSet) -> SpanRules:
     """The user's rules, then validators, then the wordings of spans in train."""
     options.check_labels(task.span_labels)
     marked = [(task.text(e.input), task.spans_of(e.answer)) for e in train_set.train]

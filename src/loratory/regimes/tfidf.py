@@ -5,55 +5,55 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from loratory.errors import make_missing_extra
 from loratory.predictors.linear import Linear, Vocabulary
-from loratory.protocols import FitContext, Start, Task, TrainSet
+from loratory.protocols import FitContext, Labelled, RegimeOptions, Start, StartKind, Task, TrainSet
 from loratory.regimes.compatibility import check_support
 
 SMALL_CORPUS = 500  # below this many texts every n-gram counts, above it one that two texts share
 
 
-class Tfidf(BaseModel):
+class Tfidf(RegimeOptions):
     """The baseline that must be beaten."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    adapts: ClassVar[bool] = False
     tunable: ClassVar[str | None] = "c"
-    seeded: ClassVar[bool] = False
-    starts: ClassVar[tuple[str, ...]] = ("nothing",)
 
     c: float = Field(10.0, gt=0, description="inverse strength of the L2 penalty")
     words: int = Field(2, ge=1, le=4, description="longest word n-gram")
     characters: int = Field(5, ge=2, le=8, description="longest character n-gram inside words (from two)")
     class_weights: bool = Field(False, description="weigh each label by the inverse of its share")
 
-    def check_support(self, task: Task, start: str) -> str | None:
+    def check_support(self, task: Task, start: StartKind) -> str | None:
         return check_support("tfidf", task, start, self.starts)
 
-    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+    def predictor_kind(self, task: Task, start: StartKind) -> str:
+        return "linear"
+
+    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
         try:
             import sklearn.linear_model  # noqa: F401
         except ImportError:
             raise make_missing_extra("scikit-learn", "train") from None
 
-    def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+    def check_examples(self, task: Task, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
         """Nothing: any text will do."""
 
-    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Linear:
+    def fit(self, task: Labelled, train_set: TrainSet, start: Start, context: FitContext) -> Linear:
         texts = [task.text(e.input) for e in train_set.train]
-        y = np.array([task.labels.index(task.label_of(e.answer)) for e in train_set.train])
+        y = np.array([(task.labels or ()).index(task.label_of(e.answer)) for e in train_set.train])
         return fit_linear(self, task, texts, y)
 
 
-def fit_linear(options: Tfidf, task: Any, texts: list[str], y: Any) -> Linear:
+def fit_linear(options: Tfidf, task: Labelled, texts: list[str], y: Any) -> Linear:
     """Features, regression, and both as arrays. y int[N]; labels that y lacks get no probability to speak of."""
     try:
         from scipy.sparse import hstack
         from sklearn.linear_model import LogisticRegression
     except ImportError:
         raise make_missing_extra("scikit-learn", "train") from None
+    labels = len(task.labels or ())
     vectorizers, blocks = [], []
     for vectorizer in _build_vectorizers(options, len(texts)):
         try:
@@ -63,12 +63,13 @@ def fit_linear(options: Tfidf, task: Any, texts: list[str], y: Any) -> Linear:
             if "vocabulary" not in str(problem) and "terms remain" not in str(problem):
                 raise
     if not blocks or len(set(y.tolist())) == 1:
-        return Linear(task, (), np.zeros((0, len(task.labels)), np.float32), _compute_prior_bias(y, len(task.labels)))
+        bias = _compute_prior_bias(y, labels)
+        return Linear(task, (), np.zeros((0, labels), np.float32), bias)
     share = np.float32(1 / np.sqrt(len(blocks)))  # each text's whole row has unit length
     features = hstack([block * share for block in blocks]).tocsr()
     weight = "balanced" if options.class_weights else None
     fitted = LogisticRegression(C=options.c, max_iter=300, tol=1e-3, class_weight=weight).fit(features, y)
-    weights, bias = _expand_to_all_labels(fitted, len(task.labels))
+    weights, bias = _expand_to_all_labels(fitted, labels)
     vocabularies = tuple(
         Vocabulary(
             v.analyzer,

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from loratory.protocols import FitContext, Network, Predictor, Start, Task, TrainSet
+from loratory.protocols import FitContext, Labelled, Network, Predictor, RegimeOptions, Start, StartKind, Task, TrainSet
 from loratory.regimes.compatibility import check_support
 
 if TYPE_CHECKING:
     from loratory.predictors.encoder import Encoder
 
 
-class ZeroShot(BaseModel):
+class ZeroShot(RegimeOptions):
     """Learns nothing: what the base knows about the labels' names (or task: descriptions)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    adapts: ClassVar[bool] = False
-    tunable: ClassVar[str | None] = None
-    seeded: ClassVar[bool] = False
     starts: ClassVar[tuple[str, ...]] = ("encoder", "nli")
 
     hypothesis: str = Field("This example is {}.", description="what an NLI base is asked, {} being the label in words")
@@ -32,25 +28,29 @@ class ZeroShot(BaseModel):
             raise ValueError("the hypothesis has exactly one {}, where the label goes")
         return hypothesis
 
-    def check_support(self, task: Task, start: str) -> str | None:
+    def check_support(self, task: Task, start: StartKind) -> str | None:
         return check_support("zero-shot", task, start, self.starts)
 
-    def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
-        if start.kind == "nli":
+    def predictor_kind(self, task: Task, start: StartKind) -> str:
+        return "entailment" if start == "nli" else "encoder"
+
+    def fit(self, task: Labelled, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
+        backbone: Any = start
+        if backbone.kind == "nli":
             from loratory.predictors.entailment import Entailment
 
-            return Entailment(task, Network(start), self.hypothesis)
-        return self._fit_by_similarity(task, start, context)
+            return Entailment(task, Network(backbone), self.hypothesis)
+        return self._fit_by_similarity(task, backbone, context)
 
-    def _fit_by_similarity(self, task: Any, backbone: Any, context: FitContext) -> Encoder:
+    def _fit_by_similarity(self, task: Labelled, backbone: Any, context: FitContext) -> Encoder:
         import math
 
         from loratory.predictors.encoder import Encoder
         from loratory.predictors.heads import PooledHead
         from loratory.predictors.output_adapters import find_output_adapter_name
 
-        rows = [backbone.tokenizer.encode(task.describe(label))[0] for label in task.labels]
-        head = PooledHead(backbone.width, len(task.labels), backbone.pooling).requires_grad_(False)
+        rows = [backbone.tokenizer.encode(task.describe(label))[0] for label in task.labels or ()]
+        head = PooledHead(backbone.width, len(task.labels or ()), backbone.pooling).requires_grad_(False)
         head.prototypes.copy_(context.activations.compute_pooled(backbone, backbone.pooling, rows))
         head.log_scale.fill_(math.log(self.scale))
         network = Network(backbone, None, head.eval().to(context.device))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,27 @@ REQUIRED_KEYS = {"name": "name: my-task", "data": "data: {path: examples.csv}", 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_RULE = "letters, digits, dots, dashes and underscores, 64 at most, a letter or digit first"
 DEFAULT_BASE = "minilm"
+NOTHING, CONTENDER = "nothing", "contender"  # kinds of start that are no base: see protocols.Regime.starts
 MAJORITY = "majority"  # the regime that every ladder begins with: what must be beaten before anything was learnt
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One row of the ladder: a regime with its options, and the base it starts from (None: nothing)."""
+    """One row of the ladder: a regime with its options, and what it starts from.
+
+    `start` is another contender by name; `base` is then the base beneath that one. With neither it starts from nothing.
+    """
 
     name: str
     regime: str
-    options: Any
+    options: Any  # a protocols.Regime
     base: str | None
+    start: str | None = None
+
+    def to_options(self) -> dict[str, Any]:
+        """Its part of the YAML, every value given."""
+        start = {"start": self.start} if self.start else {"base": self.base} if self.base else {}
+        return {"regime": self.regime, **start, **self.options.model_dump(mode="json")}
 
 
 @dataclass(frozen=True)
@@ -57,10 +67,7 @@ class Spec:
         """Every value, given or left out, as plain data that parses to the same spec."""
         data = self.data.model_dump(mode="json")
         columns = data.pop("columns")
-        ladder = [
-            {c.name: {"regime": c.regime, **({"base": c.base} if c.base else {}), **c.options.model_dump(mode="json")}}
-            for c in self.ladder
-        ]
+        ladder = [{contender.name: contender.to_options()} for contender in self.ladder]
         facts = {
             "name": self.name,
             "task": self.task.model_dump(mode="json"),
@@ -175,6 +182,7 @@ def _parse_ladder(values: Mapping[str, Any], spec: Spec, parser: SpecParser) -> 
             remedy=REQUIRED_KEYS["ladder"],
         )
     made: dict[str, Contender] = {}
+    paths: dict[str, KeyPath] = {}
     for i, row in enumerate(rows):
         name, own = _parse_row(row, ("ladder", i), parser)
         if name in made:
@@ -184,7 +192,9 @@ def _parse_ladder(values: Mapping[str, Any], spec: Spec, parser: SpecParser) -> 
                 remedy=f"give one another name: {name}-2: {{regime: {made[name].regime}}}",
             )
         made[name] = _parse_contender(name, own, ("ladder", i, name), values, parser, spec)
-    return _begin_with_majority(made, values, spec, parser)
+        paths[name] = ("ladder", i, name, "start")
+    contenders = _begin_with_majority(made, values, spec, parser)
+    return link_starts(contenders, lambda name: parser.locate(paths[name]))
 
 
 def _begin_with_majority(
@@ -219,17 +229,46 @@ def _parse_contender(
 ) -> Contender:
     options = dict(parser.require_mapping(own_options, path, "{regime: ..., options}"))
     regime = parser.require_text(options.pop("regime", name), (*path, "regime"))
-    base = options.pop("base", None)
     cls = _find_regime(name, regime, path, parser)
-    if base is not None and cls.starts == ("nothing",):
+    start = _parse_start(regime, cls.starts, options, path, parser)
+    base = options.pop("base", None)
+    made = parser.validate_model(cls, {**(values.get(regime) or {}), **options}, path)
+    if start or not takes_base(cls.starts):
+        return Contender(name, regime, made, None, start)
+    return Contender(name, regime, made, spec.base if base is None else parser.require_text(base, (*path, "base")))
+
+
+def takes_base(starts: Sequence[str]) -> bool:
+    """Whether a base is among the kinds of start that a regime can use."""
+    return bool(set(starts) - {NOTHING, CONTENDER})
+
+
+def _parse_start(
+    regime: str, starts: Sequence[str], options: dict[str, Any], path: KeyPath, parser: SpecParser
+) -> str | None:
+    """Take `start:` out of a contender's options; raises SpecError where it, or its `base:`, cannot stand there."""
+    start, base = options.pop("start", None), options.get("base")
+    if base is not None and not takes_base(starts):
         raise SpecError(
-            f"{regime} starts from nothing, so it takes no base",
+            f"{regime} starts from {' or '.join(starts)}, so it takes no base",
             where=parser.locate((*path, "base")),
             remedy="remove it",
         )
-    made = parser.validate_model(cls, {**(values.get(regime) or {}), **options}, path)
-    start = spec.base if base is None else parser.require_text(base, (*path, "base"))
-    return Contender(name, regime, made, None if cls.starts == ("nothing",) else start)
+    if start is not None and CONTENDER not in starts:
+        raise SpecError(
+            f"{regime} starts from {' or '.join(starts)}, so it takes no other contender",
+            where=parser.locate((*path, "start")),
+            remedy="remove start:, or choose a regime that goes on from another one, such as lora",
+        )
+    if start is not None and base is not None:
+        raise SpecError(
+            "a contender starts from a base or from another contender, not from both",
+            where=parser.locate((*path, "start")),
+            remedy="remove base: (the start's own is beneath it), or remove start:",
+        )
+    if start is None and base is None and set(starts) == {CONTENDER}:
+        raise SpecError(f"{regime} starts from another contender", where=parser.locate(path), remedy="add start: NAME")
+    return None if start is None else parser.require_text(start, (*path, "start"))
 
 
 def _find_regime(name: str, regime: str, path: KeyPath, parser: SpecParser) -> Any:
@@ -240,3 +279,55 @@ def _find_regime(name: str, regime: str, path: KeyPath, parser: SpecParser) -> A
     except SpecError as problem:
         remedy = f"correct it, or say which it is: {name}: {{regime: lora}}"
         raise SpecError(problem.problem, where=problem.where, allowed=problem.allowed, remedy=remedy) from None
+
+
+def link_starts(contenders: Sequence[Contender], locate: Callable[[str], str]) -> tuple[Contender, ...]:
+    """The contenders, each that starts from another one with the base beneath it.
+
+    Raises SpecError for a start that is no contender, or that leads back to itself; `locate` says where NAME has it.
+    """
+    known = {one.name: one for one in contenders}
+    for one in contenders:
+        _check_start(one, known, locate)
+    return tuple(replace(one, base=list_starts(known, one.name)[-1].base) if one.start else one for one in contenders)
+
+
+def _check_start(contender: Contender, known: Mapping[str, Contender], locate: Callable[[str], str]) -> None:
+    passed = [contender.name]
+    while (start := known[passed[-1]].start) is not None:
+        if start not in known:
+            others = [name for name in known if name != passed[-1]]
+            raise SpecError(
+                f"{start!r} is no contender of the ladder{suggest_nearest(start, others)}",
+                where=locate(passed[-1]),
+                allowed=", ".join(others),
+            )
+        if start in passed:
+            circle = " starts from ".join([*passed[passed.index(start) :], start])
+            raise SpecError(
+                f"a contender cannot start from itself: {circle}",
+                where=locate(passed[-1]),
+                remedy="let one of them start from its base: remove its start:",
+            )
+        passed.append(start)
+
+
+def list_starts(known: Mapping[str, Contender], name: str) -> list[Contender]:
+    """The contenders that one starts from, by way of each other: the nearest first, the one that stands on a base (or
+    on nothing) last. Empty where it starts from no contender.
+    """
+    found: list[Contender] = []
+    while (start := known[name].start) is not None:
+        found.append(known[start])
+        name = start
+    return found
+
+
+def sort_by_start(contenders: Sequence[Contender]) -> list[Contender]:
+    """The contenders in an order in which they can be fitted: each behind its start, else as they are given."""
+    known = {one.name: one for one in contenders}
+    order: dict[str, Contender] = {}
+    for one in contenders:
+        for each in (*reversed(list_starts(known, one.name)), one):
+            order.setdefault(each.name, each)
+    return list(order.values())

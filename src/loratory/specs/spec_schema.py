@@ -12,18 +12,20 @@ from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec, GateSpec
 from loratory.specs.operating_point import OperatingSpec
 from loratory.specs.serve import ServeSpec
-from loratory.specs.spec import DEFAULT_BASE, NAME_PATTERN
+from loratory.specs.spec import CONTENDER, DEFAULT_BASE, NAME_PATTERN, takes_base
 from loratory.specs.stress import StressSpec
 from loratory.specs.training import TrainingSpec
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MODEL_REFERENCE = "#/$defs/{model}"
+START_HELP = "another contender, by name, in the place of a base: this one goes on from its fit of the same seed"
 SECTION_HELP = {
     "name": "name of the run: its folder is runs/<name>",
     "task": "the contract: what a right answer is",
     "data": "where the examples are and how they are split",
     "base": "the default start: minilm (embedded), a folder (relative to the spec) or a hub id",
-    "ladder": "the contenders, simplest first: a regime's name, or name: {regime: ..., base: ..., options}",
+    "ladder": "the contenders, simplest first: a regime's name, or name: {regime: ..., base: ... or start: ..., "
+    "options}",
     "training": "the budget that every trained regime shares",
     "operating": "what is done to a classifier's probabilities before it answers",
     "evidence": "how figures become a verdict",
@@ -138,10 +140,11 @@ def _build_regime_condition(name: str, cls: type) -> dict[str, Any]:
 
 def _build_contender(name: str, cls: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     starts: Sequence[str] = cls.starts
-    base = {} if tuple(starts) == ("nothing",) else {"base": {"type": "string", "description": SECTION_HELP["base"]}}
+    base = {"base": {"type": "string", "description": SECTION_HELP["base"]}} if takes_base(starts) else {}
+    start = {"start": {"type": "string", "description": START_HELP}} if CONTENDER in starts else {}
     return {
         "type": ["object", "null"],
         "title": f"a {name} contender",
-        "properties": {"regime": {"const": name}, **base, **options.get("properties", {})},
+        "properties": {"regime": {"const": name}, **base, **start, **options.get("properties", {})},
         "additionalProperties": False,
     }

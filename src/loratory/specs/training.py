@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
+from loratory.discovery import load_named
+from loratory.errors import SpecError
 from loratory.perturbations.changes import Perturbation
 from loratory.perturbations.perturbation_specs import (
     ALLOWED_FORMS,
@@ -14,9 +25,11 @@ from loratory.perturbations.perturbation_specs import (
     create_perturbations,
 )
 
+ObjectiveSpec = str | dict[str, dict[str, Any] | None]  # `focal`, or `{focal: {gamma: 3}}`
+
 
 class LossSpec(BaseModel):
-    """The training loss of one regime."""
+    """The training loss of one regime; `loss: NAME` is short for `loss: {objective: NAME}`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,6 +38,56 @@ class LossSpec(BaseModel):
     )
     focal_gamma: float = Field(0.0, ge=0, le=10, description="focal loss (Lin et al. 2017); 0 is cross-entropy")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all labels")
+    objective: ObjectiveSpec | None = Field(
+        None,
+        description="name of an objective, or name: {options}; left out: cross-entropy with the two keys above",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_name(cls, values: Any) -> Any:
+        return {"objective": values} if isinstance(values, str) else values
+
+    @model_validator(mode="after")
+    def _check_objective(self) -> Self:
+        if self.objective is not None and (self.focal_gamma or self.label_smoothing):
+            raise ValueError(
+                "with objective: its own options are given with its name, as in objective: {focal: {gamma: 2}}; "
+                "take out focal_gamma and label_smoothing"
+            )
+        self.create_objective()
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A name alone will do."""
+        return {"anyOf": [{"type": "string"}, handler(core_schema)]}
+
+    def create_objective(self) -> Any:
+        """The loss with its options, a `protocols.Objective`; raises ValueError for what is no name or no option."""
+        if self.objective is not None:
+            return create_objective(self.objective)
+        smoothed = {"label_smoothing": self.label_smoothing}
+        return create_objective(
+            {"focal": {"gamma": self.focal_gamma, **smoothed}} if self.focal_gamma else {"cross-entropy": smoothed}
+        )
+
+
+def create_objective(spec: ObjectiveSpec) -> Any:
+    """The objective that a name, or {name: options}, means. Raises ValueError with the nearest name."""
+    if not isinstance(spec, str) and len(spec) != 1:
+        raise ValueError("objective is one name, or one name with its options below it")
+    name, options = (spec, None) if isinstance(spec, str) else next(iter(spec.items()))
+    try:
+        cls = load_named("objectives", name)
+    except SpecError as problem:
+        raise ValueError(f"{problem.problem} (allowed: {problem.allowed})") from None
+    try:
+        return cls.model_validate(options or {})
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        place = ": ".join(map(str, (name, *first["loc"])))
+        raise ValueError(f"{place}: {first['msg']} (allowed: {', '.join(cls.model_fields) or 'no options'})") from None
 
 
 class ContrastiveSpec(BaseModel):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from loratory.backbones.forward.batching import MAX_BATCH_TOKENS, batch_by_length
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
@@ -23,44 +21,61 @@ from loratory.protocols import (
     Labelled,
     Network,
     Scores,
+    Task,
     TokenIds,
     TrainSet,
     predict_and_score,
 )
-from loratory.specs.training import LossSpec
+from loratory.protocols.objectives import LossBatch
 from loratory.training.batching import build_epoch_batches
-from loratory.training.objectives import compute_class_weights
+from loratory.training.objectives import CrossEntropy
+from loratory.training.targets import ClassWeights, compute_class_weights
 from loratory.training.trainable_backbones import TrainableBackbone
 from loratory.training.training_loop import TrainingJob, train
 
 PACKING_TOLERANCE = 1e-4  # of losses in float32, packed and not
 PREVIEW_EXAMPLES = 2  # examples whose tokens are shown before a fit
+LossFunction = Callable[[LossBatch], Tensor]  # what a pass predicted to the loss of each of its examples, float[B]
+CROSS_ENTROPY: LossFunction = CrossEntropy().compute_losses
 
 
 @dataclass(frozen=True)
 class SftExample:
-    """A prompt with the answer behind it; the last `answered` ids carry the loss."""
+    """A prompt with the answer behind it; the last `loss_tokens` ids carry the loss."""
 
     ids: TokenIds
     loss_tokens: int
+    example: Example = field(default_factory=lambda: Example({}))  # what it was made of
+    weight: float = 1.0  # what it counts in a step
+
+
+@dataclass(frozen=True)
+class CausalTrainingOptions:
+    """How a causal model learns to write, beside the training options that all regimes share."""
+
+    learning_rate: float
+    class_weights: ClassWeights = None  # of a task of labels
 
 
 def build_sft_examples(
     decoder: Decoder, examples: Sequence[Example], max_tokens: int | None = None
 ) -> list[SftExample]:
-    """What is learnt from; raises one DataError for all examples that do not fit or take more than `most` tokens."""
+    """What is learnt from, each weighed by its answer's tokens, since a step's loss is the mean over those.
+
+    Raises one DataError for all examples that do not fit or take more than `max_tokens`.
+    """
     made, long = [], []
     room = min(max_tokens or decoder.context_length, decoder.context_length)
     for example in examples:
         written = decoder.encode_answer(example)
         try:
-            page = SftExample((*decoder.encode_prompt(example.input), *written), len(written))
+            ids = (*decoder.encode_prompt(example.input), *written)
         except UnsupportedTask:  # not one token fits behind it
             long.append((decoder.count_needed_tokens(example), example.origin))
             continue
-        if len(page.ids) > room and not decoder.template.truncates:
-            long.append((len(page.ids), example.origin))
-        made.append(page)
+        if len(ids) > room and not decoder.template.truncates:
+            long.append((len(ids), example.origin))
+        made.append(SftExample(ids, len(written), example, example.weight * len(written)))
     if long:
         raise _build_length_error(decoder, long, max_tokens)
     return made
@@ -86,45 +101,45 @@ def _build_length_error(decoder: Decoder, long: Sequence[tuple[int, str]], max_t
     )
 
 
-def compute_answer_losses(
-    states: Tensor, starts: Sequence[int], batch: Sequence[SftExample], lm_head: Any, loss: LossSpec
-) -> Tensor:
-    """Mean cross-entropy over each answer's tokens, float[B], from final states float[N, D].
+def make_answer_batch(
+    states: Tensor, starts: Sequence[int], batch: Sequence[SftExample], lm_head: Callable[[Tensor], Tensor] | None
+) -> LossBatch:
+    """What a loss sees of final states float[N, D]: the logits that precede each token of an answer.
 
-    `starts` says where in the states each page begins. focal_gamma weighs the mean by (1 - p)^gamma with p the
-    probability of the whole answer (Lin et al. 2017, eq. 4).
+    `starts` says where in the states each example begins.
     """
-    rows = torch.tensor([row for row, page in enumerate(batch) for _ in range(page.loss_tokens)], device=states.device)
+    assert lm_head is not None
+    device = states.device
     before = [
         start + len(page.ids) - page.loss_tokens - 1 + k
         for start, page in zip(starts, batch, strict=True)
         for k in range(page.loss_tokens)
     ]
-    wanted = torch.tensor([token for page in batch for token in page.ids[-page.loss_tokens :]], device=states.device)
-    logits = lm_head(states[torch.tensor(before, device=states.device)]).float()
-    each = cross_entropy(logits, wanted, reduction="none", label_smoothing=loss.label_smoothing)
-    counts = torch.tensor([page.loss_tokens for page in batch], device=states.device, dtype=each.dtype)
-    mean = each.new_zeros(len(batch)).index_add(0, rows, each) / counts
-    if not loss.focal_gamma:
-        return mean
-    exact = cross_entropy(logits, wanted, reduction="none") if loss.label_smoothing else each
-    right = (-each.new_zeros(len(batch)).index_add(0, rows, exact)).exp()
-    return (1 - right).clamp_min(1e-6).pow(loss.focal_gamma) * mean
+    return LossBatch(
+        "answers",
+        logits=lm_head(states[torch.tensor(before, device=device)]).float(),
+        targets=torch.tensor([token for page in batch for token in page.ids[-page.loss_tokens :]], device=device),
+        owners=torch.tensor([row for row, page in enumerate(batch) for _ in range(page.loss_tokens)], device=device),
+        weights=torch.tensor([page.weight for page in batch], device=device),
+        examples=[page.example for page in batch],
+    )
 
 
 def compute_example_losses(
-    backbone: TrainableBackbone, batch: Sequence[SftExample], loss: LossSpec, packed: bool, grad: bool = True
+    backbone: TrainableBackbone,
+    batch: Sequence[SftExample],
+    packed: bool,
+    grad: bool = True,
+    loss: LossFunction = CROSS_ENTROPY,
 ) -> Tensor:
-    """The loss of each page, float[B]: padded side by side, or packed one behind another."""
+    """The loss of each example, float[B]: their rows padded side by side, or packed one behind another."""
     rows = [page.ids for page in batch]
     if packed:
         starts = list(accumulate((len(row) for row in rows[:-1]), initial=0))
-        return compute_answer_losses(backbone.forward_packed(rows, grad), starts, batch, backbone.lm_head, loss)
+        return loss(make_answer_batch(backbone.forward_packed(rows, grad), starts, batch, backbone.lm_head))
     states, _ = backbone.forward(rows, grad)
-    width = states.shape[1]
-    return compute_answer_losses(
-        states.flatten(0, 1), range(0, width * len(batch), width), batch, backbone.lm_head, loss
-    )
+    places = range(0, states.shape[1] * len(batch), states.shape[1])
+    return loss(make_answer_batch(states.flatten(0, 1), places, batch, backbone.lm_head))
 
 
 def supports_packing(backbone: EncoderBackbone, batch: Sequence[SftExample]) -> bool:
@@ -132,7 +147,7 @@ def supports_packing(backbone: EncoderBackbone, batch: Sequence[SftExample]) -> 
     live = TrainableBackbone(backbone)
     with torch.no_grad():
         try:
-            apart, packed = (compute_example_losses(live, batch, LossSpec(), way, grad=False) for way in (False, True))
+            apart, packed = (compute_example_losses(live, batch, way, grad=False) for way in (False, True))
         except (RuntimeError, TypeError, ValueError) as problem:
             if is_out_of_memory(problem):
                 raise
@@ -178,11 +193,15 @@ def train_causal(
     train_set: TrainSet,
     start: Decoder,
     backbone: TrainableBackbone,
-    learning_rate: float,
-    loss: LossSpec,
+    options: CausalTrainingOptions,
     context: FitContext,
+    loss: LossFunction = CROSS_ENTROPY,
 ) -> tuple[Decoder, dict[str, JSON]]:
-    """Train what `live` has to learn; `start` says how the task is put. The predictor returned is frozen."""
+    """Train what `backbone` has to learn, by any loss; `start` says how the task is put.
+
+    The predictor returned is frozen; beside it come the facts of the fit. Raises what `training_loop.train` does, and
+    DataError for examples that do not fit.
+    """
     parameters = backbone.trainable_parameters() | (backbone.lm_head_parameters() if backbone.full_finetuning else {})
     learned = sum(p.numel() for p in parameters.values())
     now = replace(start, network=Network(backbone), trained_parameters=learned)
@@ -195,34 +214,35 @@ def train_causal(
         check_packing(backbone.backbone, material[:4])
 
     def losses(indices: Sequence[int]) -> Tensor:
-        return compute_example_losses(backbone, [material[i] for i in indices], loss, packed)
+        return compute_example_losses(backbone, [material[i] for i in indices], packed, loss=loss)
 
     headline, score = _build_validation_score(now, train_set, backbone, longest, context)
     course = TrainingJob(
         parameters=parameters,
         losses=losses,
-        weights=_compute_example_weights(now.task, train_set, material, loss),
+        weights=_compute_example_weights(now.task, material, options.class_weights),
         headline=headline,
         epochs=context.training.epochs,
-        learning_rate=lambda name: learning_rate,
+        learning_rate=lambda name: options.learning_rate,
         batches=lambda epoch: build_epoch_batches(
             [len(p.ids) for p in material], context.training, context.seed, epoch
         ),
         score=score,
     )
     facts = train(course, context) | {"product": backbone.compute_config.product, "prompt": now.prompt.digest}
-    if backbone.full_finetuning:
+    if backbone.owns_weights:
         return replace(now, network=Network(backbone.to_frozen_backbone()), owns_backbone=True), facts
     return replace(now, network=Network(backbone.backbone, backbone.extract_adapter())), facts
 
 
-def _compute_example_weights(task: Any, train_set: TrainSet, examples: Sequence[SftExample], loss: LossSpec) -> Tensor:
-    """An example weighs as many tokens as its answer has, times its own weight and that of its label."""
-    own = torch.tensor([e.weight * p.loss_tokens for e, p in zip(train_set.train, examples, strict=True)])
+def _compute_example_weights(task: Task, examples: Sequence[SftExample], class_weights: ClassWeights) -> Tensor:
+    """An example weighs as many tokens as its answer has, times its own weight and that of its label: float[N]."""
+    own = torch.tensor([page.weight for page in examples])
     if not isinstance(task, Labelled):
         return own.float()
-    targets = torch.tensor([(task.labels or ()).index(task.label_of(e.answer)) for e in train_set.train])
-    return (compute_class_weights(targets, task.labels or (), loss)[targets] * own).float()
+    labels = task.labels or ()
+    targets = torch.tensor([labels.index(task.label_of(page.example.answer)) for page in examples])
+    return (compute_class_weights(targets, labels, class_weights)[targets] * own).float()
 
 
 def _build_validation_score(
@@ -243,7 +263,7 @@ def _build_validation_score(
         with torch.no_grad():
             found = [
                 (
-                    compute_example_losses(backbone, [held[i] for i in batch], LossSpec(), False, grad=False).cpu(),
+                    compute_example_losses(backbone, [held[i] for i in batch], False, grad=False).cpu(),
                     said[batch],
                 )
                 for batch in batch_by_length([len(page.ids) for page in held], MAX_BATCH_TOKENS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,27 +14,30 @@ from loratory.backbones.forward.activation_cache import PoolingHead, pool_states
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone, apply_head
 from loratory.backbones.forward.precision import choose_precision
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.heads import PooledHead
+from loratory.predictors.heads import PooledHead, StockHead, collect_head_tensors, load_head_tensors
 from loratory.predictors.output_adapters import OUTPUT_ADAPTERS, Row, find_output_adapter_name
 from loratory.protocols import (
     JSON,
     EncodeRequest,
     Example,
     FitContext,
+    Labelled,
     Network,
     ScoredPredictions,
     Scores,
+    Task,
     TokenIds,
     TrainSet,
     predict_and_score,
 )
+from loratory.protocols.objectives import Objective
 from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec
 from loratory.training.batching import Batch, build_epoch_batches, split_micro_batches
 from loratory.training.checkpoints import StageCheckpoints
 from loratory.training.consistency import PerturbedPairs, build_windows_error, compute_consistency_loss
 from loratory.training.contrastive import contrastive_loss, sample_hard_negative_steps
-from loratory.training.objectives import OBJECTIVES, label_loss
 from loratory.training.seeds import derive_seed, make_generator
+from loratory.training.targets import TargetEncoder, find_target_encoder
 from loratory.training.trainable_backbones import ComputeConfig, TrainableBackbone
 from loratory.training.training_loop import TrainingJob, train
 
@@ -56,12 +59,13 @@ class EncoderTrainingOptions:
     label_names: float = 0.0
     contrastive: ContrastiveSpec | None = None
     consistency: ConsistencySpec | None = None
+    start_head: nn.Module | None = None  # of another fit, on the same labels: the head begins there
 
-    @classmethod
-    def from_regime(cls, regime: Any) -> EncoderTrainingOptions:
-        """The regime's own options of these names."""
-        named = {field.name: getattr(regime, field.name) for field in fields(cls)}
-        return cls(**{**named, "head": "pooled" if regime.head == "auto" else regime.head})
+    @property
+    def objective(self) -> Objective:
+        """The loss with its options."""
+        made: Objective = self.loss.create_objective()
+        return made
 
     def is_trainable(self, name: str) -> bool:
         """Whether this parameter of a head learns."""
@@ -70,28 +74,37 @@ class EncoderTrainingOptions:
 
 @dataclass(frozen=True)
 class EncodedDataset:
-    """TrainSet as tensors."""
+    """TrainSet as tensors: R rows, as many as it takes to read every example."""
 
     task: Any
     output_adapter_name: str
     rows: list[Row]
-    targets: Tensor
-    weights: Tensor
+    examples: Sequence[Example]  # of each row
+    targets: Tensor  # int[R, ...]
+    weights: Tensor  # float[R]
+    target_encoder: TargetEncoder[Any]
 
     @classmethod
     def from_train_set(
-        cls, task: Any, backbone: EncoderBackbone, train_set: TrainSet, context: FitContext, loss: LossSpec
+        cls, task: Task, backbone: EncoderBackbone, train_set: TrainSet, context: FitContext, loss: LossSpec
     ) -> EncodedDataset:
-        form = find_output_adapter_name(task)
+        form, encoder = find_output_adapter_name(task), find_target_encoder(task)
         inputs = [example.input for example in train_set.train]
         parts = OUTPUT_ADAPTERS[form].encode_rows(
             task, backbone.tokenizer, inputs, context.training.max_tokens, context.training.long
         )
         rows = [row for each in parts for row in each]
         examples = [example for example, each in zip(train_set.train, parts, strict=True) for _ in each]
-        targets = OBJECTIVES[form].build_targets(task, examples, rows)
-        weights = OBJECTIVES[form].compute_weights(task, targets, loss) * torch.tensor([e.weight for e in examples])
-        return cls(task, form, rows, targets, weights)
+        targets = encoder.build_targets(task, examples, rows)
+        weights = encoder.compute_weights(task, targets, loss.class_weights)
+        return cls(task, form, rows, examples, targets, weights * torch.tensor([e.weight for e in examples]), encoder)
+
+    def compute_losses(self, outputs: Tensor, indices: Sequence[int], objective: Objective) -> Tensor:
+        """The loss of each of some rows, float[B], by the outputs of a head, float[B, ...]."""
+        chosen = list(indices)
+        targets, weights = self.targets[chosen].to(outputs.device), self.weights[chosen].to(outputs.device)
+        examples = [self.examples[i] for i in chosen]
+        return objective.compute_losses(self.target_encoder.make_batch(outputs, targets, weights, examples))
 
 
 def make_compute_config(context: FitContext) -> ComputeConfig:
@@ -125,6 +138,15 @@ def initialise_head(
     return head.to(context.device)
 
 
+def continue_head(
+    start: nn.Module, backbone: EncoderBackbone, dataset: EncodedDataset, context: FitContext
+) -> nn.Module:
+    """A head of its own that begins where another fit's head ended."""
+    adapter = OUTPUT_ADAPTERS[dataset.output_adapter_name]
+    head = adapter.build_head("stock" if isinstance(start, StockHead) else "pooled", dataset.task, backbone)
+    return load_head_tensors(head, collect_head_tensors(start)).requires_grad_(True).to(context.device)
+
+
 def sample_per_label(targets: Tensor, max_examples: int | None, generator: torch.Generator) -> list[int]:
     """Indices of `most` examples of each label at random, or of all."""
     order = torch.randperm(len(targets), generator=generator).tolist() if max_examples else range(len(targets))
@@ -138,9 +160,11 @@ def sample_per_label(targets: Tensor, max_examples: int | None, generator: torch
     return sorted(kept)
 
 
-def encode_label_descriptions(backbone: EncoderBackbone, task: Any, context: FitContext) -> Tensor:
+def encode_label_descriptions(backbone: EncoderBackbone, task: Labelled, context: FitContext) -> Tensor:
     """Pooled states of the labels' own words, float[L, D]."""
-    rows = backbone.tokenizer.encode_batch([task.describe(label) for label in task.labels], context.training.max_tokens)
+    rows = backbone.tokenizer.encode_batch(
+        [task.describe(label) for label in task.labels or ()], context.training.max_tokens
+    )
     return context.activations.compute_pooled(backbone, backbone.pooling, [ids for ids, _ in rows])
 
 
@@ -162,12 +186,17 @@ def compute_label_means(
 
 
 def train_encoder(
-    task: Any, train_set: TrainSet, backbone: TrainableBackbone, options: EncoderTrainingOptions, context: FitContext
+    task: Task, train_set: TrainSet, backbone: TrainableBackbone, options: EncoderTrainingOptions, context: FitContext
 ) -> tuple[Encoder, dict[str, JSON]]:
-    """Train what `live` and a head have to learn; the predictor returned is frozen."""
+    """Train what `backbone` and a head have to learn; the predictor returned is frozen, beside it the fit's facts."""
     shared = backbone.backbone
     material = EncodedDataset.from_train_set(task, shared, train_set, context, options.loss)
-    head = initialise_head(options.head, shared, material, context, options.label_names, HEAD_START_EXAMPLES)
+    head = (
+        continue_head(options.start_head, shared, material, context)
+        if options.start_head is not None
+        else initialise_head(options.head, shared, material, context, options.label_names, HEAD_START_EXAMPLES)
+    )
+    objective = options.objective
     parameters = backbone.trainable_parameters() | {
         f"head.{name}": p for name, p in head.named_parameters() if options.is_trainable(name)
     }
@@ -186,8 +215,7 @@ def train_encoder(
 
     def losses(indices: Sequence[int]) -> Tensor:
         said = outputs([material.rows[i][0] for i in indices])
-        wanted = material.targets[list(indices)].to(context.device)
-        plain = partial(OBJECTIVES[material.output_adapter_name].compute_losses, targets=wanted, spec=options.loss)
+        plain = partial(material.compute_losses, indices=indices, objective=objective)
         if twins is None or options.consistency is None:
             return plain(said)
         return compute_consistency_loss(said, outputs(twins.encode_rows(indices)), plain, options.consistency.weight)
@@ -212,7 +240,7 @@ def train_encoder(
     facts["seconds"] += seconds
     facts |= {"product": backbone.compute_config.product, "cached_layers": backbone.split_layer if below else 0}
     head = head.requires_grad_(False).eval()
-    if backbone.full_finetuning:
+    if backbone.owns_weights:
         return replace(now, network=Network(backbone.to_frozen_backbone(), None, head), owns_backbone=True), facts
     return replace(
         now, network=Network(shared, backbone.extract_adapter() if backbone.adapter_config else None, head)
@@ -249,7 +277,7 @@ def _build_perturbed_pairs(
 def _run_warm_up_once(
     job: TrainingJob,
     backbone: TrainableBackbone,
-    head: Any,
+    head: nn.Module,
     dataset: EncodedDataset,
     spec: ContrastiveSpec | None,
     context: FitContext,
@@ -267,12 +295,13 @@ def _run_warm_up_once(
 def _warm_up(
     job: TrainingJob,
     backbone: TrainableBackbone,
-    head: Any,
+    head: nn.Module,
     dataset: EncodedDataset,
     spec: ContrastiveSpec,
     context: FitContext,
 ) -> dict[str, JSON]:
     """Train the backbone alone, contrastively; then start the head again at the means of what it has become."""
+    assert isinstance(head, PooledHead)
     targets, lengths = dataset.targets, [len(ids) for ids, _ in dataset.rows]
     started_at = head.prototypes.detach().cpu().clone()
     present = sorted(set(targets.tolist()))
@@ -325,7 +354,7 @@ def _cache_frozen_layers(
 
 
 def train_head_on_states(
-    task: Any,
+    task: Labelled,
     train_set: TrainSet,
     backbone: EncoderBackbone,
     options: EncoderTrainingOptions,
@@ -339,7 +368,10 @@ def train_head_on_states(
     computed in fp32: its products are too small for bf16 to gain anything.
     """
     context = replace(context, training=context.training.model_copy(update={"precision": "fp32"}))
-    material = EncodedDataset.from_train_set(task, backbone, train_set, context, options.loss)
+    material, objective = (
+        EncodedDataset.from_train_set(task, backbone, train_set, context, options.loss),
+        options.objective,
+    )
     head: Any = initialise_head("pooled", backbone, material, context, options.label_names)
     parameters = {f"head.{name}": p for name, p in head.named_parameters() if options.is_trainable(name)}
     learned = sum(p.numel() for p in parameters.values())
@@ -361,9 +393,7 @@ def train_head_on_states(
             headline=task.headline,
             epochs=epochs,
             batches=batches,
-            losses=lambda i: label_loss(
-                head.compute_logits(pooled[list(i)]), material.targets[list(i)].to(context.device), options.loss
-            ),
+            losses=lambda i: material.compute_losses(head.compute_logits(pooled[list(i)]), i, objective),
             learning_rate=lambda name: options.learning_rate,
             score=make_states_scorer(made, train_set.validation, context),
         ),

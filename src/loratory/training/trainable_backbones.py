@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
@@ -55,7 +56,12 @@ class TrainableBackbone:
         config: Mapping[str, JSON] | None = None,
         full_finetuning: bool = False,
         compute_config: ComputeConfig = ComputeConfig(),
+        start_adapter: Adapter | None = None,
+        merges: bool = False,
     ) -> None:
+        """With `start_adapter`, one of the same configuration, the adapter begins there. With `merges` what the adapter
+        has learnt goes into weights of its own: where the frozen weights are nobody else's either.
+        """
         self.backbone, self.adapter_config, self.full_finetuning, self.compute_config = (
             backbone,
             config,
@@ -68,8 +74,9 @@ class TrainableBackbone:
         self.model: Any = backbone.model
         self.full_model: Any = backbone.full_model
         self.lm_head = backbone.lm_head if isinstance(backbone, CausalBackbone) else None
+        self.owns_weights = full_finetuning or (merges and bool(config))  # whether the result shares nothing
         if config:
-            self.model = adapters.attach_trainable_adapter(backbone.model, config)
+            self.model = adapters.attach_trainable_adapter(backbone.model, config, start_adapter)
         elif full_finetuning:
             self.full_model = adapters.merge_adapter(backbone.full_model, None).requires_grad_(True)
             self.model = self.full_model.base_model if self.lm_head else self.full_model
@@ -267,8 +274,27 @@ class TrainableBackbone:
         return adapters.extract_adapter(self.model, self.adapter_config)
 
     def to_frozen_backbone(self) -> EncoderBackbone:
-        """The fully trained weights as a backbone of their own, named by a digest of what they are now."""
+        """What was trained as a backbone of its own, named by a digest of what its weights are now."""
+        if not self.full_finetuning:
+            return merge_into_copy(self.backbone, self.extract_adapter())
         model = adapters.merge_adapter(self.full_model, None).to("cpu")
         digest = adapters.digest_of_tensors(model.state_dict(), self.backbone.digest)
         base = replace(self.backbone.base, name=self.name, kind=self.kind, pooling=self.pooling, digest=digest)
         return create_backbone(model, self.tokenizer, base, self.backbone.device)
+
+
+def merge_into_copy(backbone: EncoderBackbone, adapter: Adapter) -> EncoderBackbone:
+    """A backbone of its own, its weights those of another with an adapter merged in; named by a digest of them.
+
+    Raises UnsupportedTask for a backbone that is held in four bits.
+    """
+    if backbone.unquantized is not backbone:
+        raise UnsupportedTask(
+            f"{backbone.name} is held in four bits, and an adapter is not merged into those",
+            remedy="start from a contender of lora or full, or give this one the same lora options as its start",
+        )
+    model = adapters.merge_adapter(backbone.model, adapter)
+    full_model = copy.deepcopy(backbone.full_model)
+    full_model.base_model.load_state_dict(model.state_dict())
+    digest = adapters.digest_of_tensors(full_model.state_dict(), backbone.digest)
+    return backbone.rebuild(full_model, replace(backbone.base, digest=digest))

@@ -17,11 +17,20 @@ from loratory.backbones.loading.base_locations import make_name_portable
 from loratory.errors import ArtifactError, LoratoryError, RunInterrupted, StorageError, TrainingDiverged
 from loratory.evaluation.prediction_rows import write_predictions
 from loratory.experiment.events import EventListener
-from loratory.experiment.run_context import FittedContender, RunContext, fit_identity, validation_rank_key
+from loratory.experiment.run_context import (
+    FittedContender,
+    RunContext,
+    find_start_fit,
+    fit_identity,
+    makes_several_fits,
+    require_start,
+    validation_rank_key,
+)
+from loratory.experiment.start_kinds import contender_start_kind
 from loratory.experiment.steps.operating_points import fit_operating_point
 from loratory.experiment.steps.tuning_trials import tune_contender
 from loratory.predictors import predictor_files
-from loratory.protocols import FitContext, Predictor, predict_and_score
+from loratory.protocols import FitContext, Predictor, Start, list_files, predict_and_score
 from loratory.specs.spec import Contender
 from loratory.training import memory
 from loratory.training.checkpoints import FolderCheckpoints
@@ -46,10 +55,13 @@ def isolate_failure(on_event: EventListener, name: str, failures: dict[str, Lora
 
 
 def fit_contender(context: RunContext, contender: Contender) -> FittedContender:
-    """All fits of one contender; what is on disk is kept. Raises RunInterrupted, LoratoryError when no fit held.
+    """All fits of one contender; what is on disk is kept. What it starts from is fitted before it.
 
-    Only what diverged is not tried again by the next run: anything else may have been mended meanwhile.
+    Raises RunInterrupted, LoratoryError when no fit held, UnsupportedTask where its start failed. Only what diverged is
+    not tried again by the next run: anything else may have been mended meanwhile.
     """
+    if contender.start:
+        require_start(context, contender.start)
     home, identity = context.folder / contender.name, _contender_identity(context, contender)
     if failure := _read_earlier_failure(home / FAILURE_FILE, identity):
         raise failure
@@ -64,7 +76,8 @@ def fit_contender(context: RunContext, contender: Contender) -> FittedContender:
         )
         raise
     shipped = max(folders, key=lambda seed: (validation_rank_key(context, folders[seed]), -seed))
-    return FittedContender(contender, folders, shipped, trials)
+    context.fitted[contender.name] = FittedContender(contender, folders, shipped, trials)
+    return context.fitted[contender.name]
 
 
 def _contender_identity(context: RunContext, contender: Contender) -> str:
@@ -87,7 +100,7 @@ def _read_earlier_failure(file: Path, identity: str) -> TrainingDiverged | None:
 def _fit_seeds(context: RunContext, contender: Contender) -> dict[int, Path]:
     folders: dict[int, Path] = {}
     problem = TrainingDiverged("no fit")
-    for seed in range(1, (context.spec.training.seeds if contender.options.seeded else 1) + 1):
+    for seed in range(1, (context.spec.training.seeds if makes_several_fits(context.spec, contender.name) else 1) + 1):
         try:
             folders[seed] = _fit_or_reuse(context, contender, seed, context.folder / contender.name / f"seed-{seed}")
         except TrainingDiverged as diverged:
@@ -121,6 +134,7 @@ def _fit_or_reuse(context: RunContext, contender: Contender, seed: int, folder: 
         "contender": contender.name,
         "regime": contender.regime,
         "base": make_name_portable(contender.base) if contender.base else None,
+        **_describe_start(context, contender, seed),
         "seed": seed,
         "loratory": __version__,
     }
@@ -129,10 +143,18 @@ def _fit_or_reuse(context: RunContext, contender: Contender, seed: int, folder: 
     return folder
 
 
+def _describe_start(context: RunContext, contender: Contender, seed: int) -> dict[str, Any]:
+    """Of a contender that starts from another one: whose fit it was, and by what that one was decided."""
+    if contender.start is None:
+        return {}
+    manifest = read_manifest(find_start_fit(context, contender.start, seed)) or {}
+    return {"start": {"contender": contender.start, "seed": manifest["seed"], "identity": manifest["identity"]}}
+
+
 def _options_as_written(contender: Contender) -> dict[str, Any]:
     """As they were asked for; of a file its name, for where it lay is this machine's matter."""
     options: dict[str, Any] = contender.options.model_dump(mode="json")
-    return options | ({"prompt": Path(options["prompt"]).name} if options.get("prompt") else {})
+    return options | {name: Path(file).name for name, file in list_files(contender.options).items()}
 
 
 def _is_reusable(context: RunContext, folder: Path, identity: str) -> bool:
@@ -182,7 +204,15 @@ def _fit_predictor(
         training=run_context.training,
         should_stop=run_context.should_stop,
         device=run_context.device,
+        start_kind=contender_start_kind(run_context.spec, contender, lambda name: run_context.resolve_base(name).kind),
     )
-    start = run_context.pool.get_base(contender.base) if contender.base else None
+    start = _load_start(run_context, contender, seed)
     predictor: Predictor = contender.options.fit(run_context.split.task, run_context.train_set, start, context)
     return predictor
+
+
+def _load_start(context: RunContext, contender: Contender, seed: int) -> Start:
+    """What a fit begins with. Of another contender the predictor alone: an operating point is measured anew."""
+    if contender.start:
+        return predictor_files.load_uncalibrated(find_start_fit(context, contender.start, seed), context.pool)
+    return context.pool.get_base(contender.base) if contender.base else None

@@ -169,6 +169,7 @@ def collect_results(context: RunContext, fitted: FittedContender) -> ContenderRe
         count_needed_bytes(context, ship.folder, contender.base),
         {},
         fitted.trials,
+        start=contender.start,
         extra_columns={k: v for k, v in ship.read_json(METRICS_FILE).items() if k in REPORTED_METRICS},
     )
 

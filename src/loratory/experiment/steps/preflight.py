@@ -15,8 +15,9 @@ from loratory.experiment import prepare
 from loratory.experiment.events import EventListener
 from loratory.experiment.prepare import PreparedSplit
 from loratory.experiment.spec_loading import check_gate
-from loratory.protocols import FitContext, PreflightChecks, TrainSet
-from loratory.specs.spec import Contender, Spec
+from loratory.experiment.start_kinds import contender_start_kind
+from loratory.protocols import FitContext, PreflightChecks, StartKind, TrainSet
+from loratory.specs.spec import Contender, Spec, sort_by_start
 
 if TYPE_CHECKING:
     from loratory.backbones.forward.encoder_backbone import EncoderBackbone
@@ -77,7 +78,10 @@ def check_ladder(spec: Spec) -> LadderBases:
     ladder = LadderBases()
     problems: dict[str, LoratoryError] = {}
     failed: dict[str, LoratoryError] = {}  # by base: it is tried once
-    for contender in spec.ladder:
+    for contender in sort_by_start(spec.ladder):
+        if contender.start in problems:  # it is told of its start
+            problems[contender.name] = problems[contender.start]
+            continue
         try:
             _check_contender(spec, contender, ladder, failed)
         except StorageError:
@@ -88,10 +92,8 @@ def check_ladder(spec: Spec) -> LadderBases:
     return ladder
 
 
-def _start_kind(name: str | None, ladder: LadderBases) -> str:
-    """Find a base; what kind of start it is."""
-    if name is None:
-        return "nothing"
+def _base_kind(name: str, ladder: LadderBases) -> str:
+    """Find a base; its kind."""
     if name not in ladder.bases:
         from loratory.backbones.loading.bases import resolve_base
 
@@ -116,13 +118,14 @@ def _open_skeleton(name: str, ladder: LadderBases, failed: dict[str, LoratoryErr
 
 def _check_contender(spec: Spec, contender: Contender, ladder: LadderBases, failed: dict[str, LoratoryError]) -> None:
     base = contender.base
-    if objection := contender.options.check_support(spec.task, _start_kind(base, ladder)):
+    start = contender_start_kind(spec, contender, lambda name: _base_kind(name, ladder))
+    if objection := contender.options.check_support(spec.task, start):
         raise UnsupportedTask(objection, remedy=BASE_REMEDY)
     if base:
         _open_skeleton(base, ladder, failed)
     if isinstance(contender.options, PreflightChecks):
         contender.options.check_backbone(
-            spec.task, ladder.backbones[base] if base else None, _preflight_context(spec, contender)
+            spec.task, ladder.backbones[base] if base else None, _preflight_context(spec, contender, start)
         )
 
 
@@ -134,8 +137,10 @@ def check_fits(spec: Spec, prepared: PreparedSplit, ladder: LadderBases) -> None
         if not isinstance(contender.options, PreflightChecks):
             continue
         backbone = ladder.backbones[contender.base] if contender.base else None
+        start = contender_start_kind(spec, contender, lambda name: _base_kind(name, ladder))
+        around = _preflight_context(spec, contender, start)
         try:
-            contender.options.check_examples(prepared.task, train_set, backbone, _preflight_context(spec, contender))
+            contender.options.check_examples(prepared.task, train_set, backbone, around)
         except StorageError:
             raise
         except LoratoryError as problem:
@@ -143,12 +148,11 @@ def check_fits(spec: Spec, prepared: PreparedSplit, ladder: LadderBases) -> None
     raise_problems(problems)
 
 
-def _preflight_context(spec: Spec, contender: Contender) -> FitContext:
+def _preflight_context(spec: Spec, contender: Contender, start: StartKind) -> FitContext:
     """What a regime may ask before a fit: the training options and the device. Nothing is run or remembered."""
     nobody = cast(Any, None)
-    return FitContext(
-        0, nobody, nobody, nobody, training=spec.training, device=choose_device() if contender.base else "cpu"
-    )
+    device = choose_device() if contender.base else "cpu"
+    return FitContext(0, nobody, nobody, nobody, training=spec.training, device=device, start_kind=start)
 
 
 def raise_problems(problems: Mapping[str, LoratoryError]) -> None:
