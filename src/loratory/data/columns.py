@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from loratory.data.column_suggestions import (
     ColumnCandidate,
@@ -30,6 +30,15 @@ class ColumnMapping:
 
     columns: Mapping[str, str]
     messages: tuple[str, ...]  # what was guessed, and from what
+    extras: Mapping[str, str] = field(default_factory=dict)  # name of an extra -> dotted path
+
+    def with_extras(self, rows: Sequence[Row], extras: Mapping[str, str]) -> ColumnMapping:
+        """The same with what the spec names beside the task's columns; raises DataError where no row holds it."""
+        for name, path in extras.items():
+            if not any(_has_value(row, path) for row in rows):
+                present = list(dict.fromkeys(key for row in sample_rows(rows) for key in row.values))
+                raise _make_missing_column_error(rows[0].file, f"extras: {name}", path, present)
+        return replace(self, extras=dict(extras))
 
 
 def match_columns(
@@ -183,13 +192,17 @@ def _check_given_columns(
                 remedy="remove or correct it",
             )
         if not any(_has_value(row, path) for row in rows):
-            raise DataError(
-                f"there is no column {path!r}{suggest_nearest(path, present)}",
-                where=f"{rows[0].file}: {name}",
-                allowed=f"the file has {', '.join(map(repr, present))}",
-                remedy=f"correct data: {name}:",
-            )
+            raise _make_missing_column_error(rows[0].file, name, path, present)
     return dict(given)
+
+
+def _make_missing_column_error(file: str, name: str, path: str, present: Sequence[str]) -> DataError:
+    return DataError(
+        f"there is no column {path!r}{suggest_nearest(path, present)}",
+        where=f"{file}: {name}",
+        allowed=f"the file has {', '.join(map(repr, present))}",
+        remedy=f"correct data: {name}:",
+    )
 
 
 def _has_value(row: Row, path: str) -> bool:

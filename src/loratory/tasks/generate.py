@@ -32,8 +32,8 @@ from loratory.tasks.row_values import is_missing, parse_group
 TEXT_SCHEMA: Schema = {"type": "string"}
 RESERVED_SCORES = ("checks", "passed", "coverage")  # scores that are no check's
 PREFERENCE_HINT = (
-    "of preferences (chosen, rejected) only what was chosen can be learnt: data: completion: chosen, or "
-    "data: messages: chosen where it is a whole conversation"
+    "of preferences (chosen, rejected): data: completion: chosen and rejected: rejected, or data: messages: chosen "
+    "where they are whole conversations"
 )
 MAX_NAMED_PROBLEMS = 3  # problems of one answer that are named
 
@@ -63,7 +63,12 @@ class Generate(BaseModel):
         "completion": Column(
             "the answer",
             required=False,
-            aliases=("completion", "output", "response", "answer", "target", "expected"),
+            aliases=("completion", "output", "response", "answer", "target", "expected", "chosen"),
+        ),
+        "rejected": Column(
+            "an answer that is worse, where preferences are learnt",
+            required=False,
+            aliases=("rejected",),
         ),
         "group": Column(
             "examples of one group never cross a split",
@@ -137,7 +142,26 @@ class Generate(BaseModel):
             input, said, field = self._read_prompt(row), _read_completion(row.get("completion")), "completion"
         if said is None:
             raise _build_missing_answer_error(field)
-        return Example(input, self._parse_answer(said, field), group=parse_group(row.get("group")))
+        answer = self._parse_answer(said, field)
+        return Example(input, answer, group=parse_group(row.get("group")), rejected=self._read_rejected(row, input))
+
+    def _read_rejected(self, row: Mapping[str, JSON], input: Input) -> Answer | None:
+        """The worse answer of a column: an answer, or a whole conversation that asks the same."""
+        given = row.get("rejected")
+        if is_missing(given):
+            return None
+        listed = _parse_json_list(given) if isinstance(given, str) and given.lstrip().startswith("[") else given
+        if not is_message_list(listed) or len(listed) == 1:
+            return self._parse_answer(_read_completion(given, "rejected"), "rejected")
+        asked, said = _split_conversation({"messages": listed, "system": row.get("system")}, "rejected")
+        if said is None or asked != input:
+            raise FieldError(
+                "rejected",
+                "the rejected conversation " + ("has no answer" if said is None else "asks something else"),
+                allowed="the conversation of the expected answer, with another answer of the assistant at its end",
+                remedy="correct the row, or leave this column empty",
+            )
+        return self._parse_answer(said, "rejected")
 
     def _read_prompt(self, row: Mapping[str, JSON]) -> Input:
         prompt, system, context = row.get("prompt"), row.get("system"), row.get("context")
@@ -299,10 +323,10 @@ def _split_checks(
     return parts
 
 
-def _split_conversation(row: Mapping[str, JSON]) -> tuple[Input, str | None]:
+def _split_conversation(row: Mapping[str, JSON], field: str = "messages") -> tuple[Input, str | None]:
     """Input and answer of a whole conversation; what a column says for the system stands before it."""
     given = _parse_json_list(row["messages"])
-    messages, system = parse_messages(given, "messages"), _read_system(row.get("system"))
+    messages, system = parse_messages(given, field), _read_system(row.get("system"))
     own = messages[0]["content"].strip() if messages[0]["role"] == "system" else ""
     if system and own not in ("", system.strip()):
         raise FieldError(
@@ -313,8 +337,8 @@ def _split_conversation(row: Mapping[str, JSON]) -> tuple[Input, str | None]:
         )
     if system and not own:
         messages = [{"role": "system", "content": system}, *messages]
-    input, said = split_answer(messages, "messages")
-    check_message_weight(given, "messages")
+    input, said = split_answer(messages, field)
+    check_message_weight(given, field)
     return input, said
 
 
@@ -346,7 +370,7 @@ def _read_context(value: JSON) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _read_completion(completion: JSON) -> JSON:
+def _read_completion(completion: JSON, field: str = "completion") -> JSON:
     """The answer of a column: text, JSON, or TRL's list of one message. Falsy answers are answers; None is none."""
     listed = (
         _parse_json_list(completion)
@@ -356,12 +380,12 @@ def _read_completion(completion: JSON) -> JSON:
     if not is_message_list(listed):
         return completion
     completion = listed
-    messages = parse_messages(completion, "completion")
+    messages = parse_messages(completion, field)
     if len(messages) == 1 and messages[0]["role"] == "assistant":
-        check_message_weight(completion, "completion")
+        check_message_weight(completion, field)
         return messages[0]["content"]
     raise FieldError(
-        "completion",
+        field,
         f"the answer is a conversation of {len(messages)} message{'s' if len(messages) > 1 else ''}",
         allowed="text, JSON, or a list of one message of the assistant",
         remedy="where this column holds the whole conversation, say data: messages: COLUMN instead of completion",

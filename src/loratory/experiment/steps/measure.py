@@ -181,9 +181,9 @@ def align_outcome(outcome: ScoredPredictions, examples: Sequence[Example]) -> Sc
     """
     places: dict[str, list[int]] = {}
     for at, example in enumerate(outcome.examples):
-        places.setdefault(digest_of([example.input, example.answer]), []).append(at)
+        places.setdefault(digest_of(example.content), []).append(at)
     try:
-        order = [places[digest_of([one.input, one.answer])].pop(0) for one in examples]
+        order = [places[digest_of(one.content)].pop(0) for one in examples]
     except (KeyError, IndexError):
         order = []
     if len(order) != len(examples) or len(examples) != len(outcome.examples):
