@@ -28,7 +28,10 @@ ENTRY_POINT_GROUPS = (
 
 @cache
 def _find_entry_points(group: str) -> Mapping[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=f"loratory.{group}")}
+    found = entry_points(group=f"loratory.{group}")
+    ours = [point for point in found if point.dist is not None and point.dist.name == "loratory"]
+    others = [point for point in found if point not in ours]
+    return {point.name: point for point in (*ours, *others)}
 
 
 def list_names(group: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Shapes in docstrings: B batch, T tokens, D width, L labels, N examples.
 
 from __future__ import annotations
 
+from loratory.protocols.output_adapters import OutputAdapter, Row, StockNames
 from loratory.protocols.predictors import (
     GenerativePredictor,
     InferencePlan,
@@ -12,6 +13,13 @@ from loratory.protocols.predictors import (
     ParameterCount,
     Plannable,
     Predictor,
+)
+from loratory.protocols.prompt_templates import (
+    DecodingPlan,
+    Message,
+    PromptTemplate,
+    PromptText,
+    TokenDecoder,
 )
 from loratory.protocols.regimes import (
     Activations,
@@ -40,7 +48,7 @@ from loratory.protocols.requests import (
     is_always_alive,
 )
 from loratory.protocols.scoring import ScoredPredictions, predict_and_score, sum_counts
-from loratory.protocols.tasks import Conversational, Decomposable, Labelled, Spanned, Task
+from loratory.protocols.tasks import Conversational, Decomposable, Labelled, Optioned, Spanned, Task
 from loratory.protocols.values import (
     JSON,
     Answer,
@@ -68,6 +76,7 @@ __all__ = [
     "Column",
     "Conversational",
     "Counts",
+    "DecodingPlan",
     "Decomposable",
     "EncodeRequest",
     "Example",
@@ -80,16 +89,22 @@ __all__ = [
     "Input",
     "JsonPointer",
     "Labelled",
+    "Message",
     "Network",
     "Offsets",
     "OodScorer",
+    "Optioned",
+    "OutputAdapter",
     "ParameterCount",
     "Plannable",
     "Prediction",
     "Predictor",
     "PreflightChecks",
+    "PromptTemplate",
+    "PromptText",
     "Regime",
     "RequestRunner",
+    "Row",
     "Sampling",
     "Schema",
     "ScoreRequest",
@@ -97,7 +112,9 @@ __all__ = [
     "Scores",
     "Spanned",
     "Start",
+    "StockNames",
     "Task",
+    "TokenDecoder",
     "TokenIds",
     "Tokenizer",
     "TrainSet",

@@ -150,7 +150,7 @@ class Generate(BaseModel):
         given = row.get("rejected")
         if is_missing(given):
             return None
-        listed = _parse_json_list(given) if isinstance(given, str) and given.lstrip().startswith("[") else given
+        listed: Any = _parse_json_list(given) if isinstance(given, str) and given.lstrip().startswith("[") else given
         if not is_message_list(listed) or len(listed) == 1:
             return self._parse_answer(_read_completion(given, "rejected"), "rejected")
         asked, said = _split_conversation({"messages": listed, "system": row.get("system")}, "rejected")
