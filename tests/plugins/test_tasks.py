@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
 from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.torch_backbone import TorchBackbonePool
-from loratory.experiment.inference import local_prediction
+from loratory.cli import app
 from loratory.experiment.run import RunPaths, run_experiment
 from loratory.experiment.spec_loading import load_spec
 from loratory.predictors import predictor_files
+from loratory.serving.launcher import load_service
+from loratory.serving.warm_up import warm_up
+from loratory.specs.serve import ServedTaskSpec
+from served import make_server, post
 from tiny import save_causal_model
 
 SPEC = """
@@ -69,3 +73,17 @@ def test_from_questions_to_answers(ladder: dict[str, Any], tmp_path: Path) -> No
             assert prediction.answer["choice"] in options
             assert set(prediction.probabilities["/choice"]) == set(options)
             assert sum(prediction.probabilities["/choice"].values()) == pytest.approx(1)
+
+    shown = CliRunner().invoke(app, ["predict", str(folder), "--contender", "prompted", json.dumps(ASKED)])
+    assert json.loads(shown.stdout)["choice"] in ASKED["choices"], shown.output
+
+    service = load_service("quiz", ServedTaskSpec(path=folder, contender="prompted"), TorchBackbonePool())
+    warm_up(service)
+    server = make_server(tmp_path, service)
+    reply = post(server, "/v1/tasks/quiz/predict", {"inputs": [ASKED]})
+    (answer,) = json.loads(reply.body)["predictions"]
+    assert answer["answer"] == json.loads(shown.stdout)
+    assert set(answer["probabilities"]["/choice"]) == set(ASKED["choices"])
+    refused = post(server, "/v1/tasks/quiz/predict", {"inputs": [{**ASKED, "choices": ["card"]}]})
+    assert refused.status == 422
+    assert "choices" in str(refused.body)

@@ -47,6 +47,7 @@ from loratory.protocols.requests import (
     Tokenizer,
     is_always_alive,
 )
+from loratory.protocols.scorers import Scorer
 from loratory.protocols.scoring import ScoredPredictions, predict_and_score, sum_counts
 from loratory.protocols.tasks import Conversational, Decomposable, Labelled, Optioned, Spanned, Task
 from loratory.protocols.values import (
@@ -109,6 +110,7 @@ __all__ = [
     "Schema",
     "ScoreRequest",
     "ScoredPredictions",
+    "Scorer",
     "Scores",
     "Spanned",
     "Start",

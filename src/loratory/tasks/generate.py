@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from loratory.discovery import load_named
-from loratory.errors import FieldError, SpecError, format_value, make_missing_extra
+from loratory.discovery import NamedSpec, create_named, split_named
+from loratory.errors import FieldError, format_value, make_missing_extra
 from loratory.formats import FORMATS, INTEGER_RANGES, matches_format
 from loratory.measures.answer_checks import Check
 from loratory.measures.classification_metrics import ratio
@@ -82,7 +81,7 @@ class Generate(BaseModel):
     answer_schema: dict[str, Any] | None = Field(
         None, description="JSON Schema (2020-12) that every answer is held to while it is written; left out: text"
     )
-    checks: tuple[str | dict[str, dict[str, Any] | None], ...] = Field(
+    checks: tuple[NamedSpec, ...] = Field(
         (),
         description="names of checks, or name: {options}; a name of your own with {check: ..., options}; left out: "
         "overlap of words for text, fields for JSON",
@@ -106,13 +105,10 @@ class Generate(BaseModel):
     @field_validator("checks")
     @classmethod
     def _check_checks(cls, checks: tuple[Any, ...]) -> tuple[Any, ...]:
-        named = [name for name, _, _ in _split_checks(checks)]
-        if len(set(named)) < len(named):
-            raise ValueError("two checks have one name; give one another: mine: {check: ..., options}")
-        for name, check, options in _split_checks(checks):
+        for name, check, _ in split_named("checks", checks):
             if name in RESERVED_SCORES:
                 raise ValueError(f"{name} is the name of another score; give it another: mine: {{check: {check}}}")
-            build_check(name, check, options)
+        create_named("checks", checks)
         return checks
 
     # -- Task
@@ -241,7 +237,7 @@ class Generate(BaseModel):
     def build_checks(self) -> Mapping[str, Check]:
         """The checks, ready to be called, by name."""
         asked = self.checks or (("overlap",) if self.answer_schema is None else ("fields",))
-        return {name: build_check(name, check, options) for name, check, options in _split_checks(asked)}
+        return create_named("checks", asked)
 
     # -- Decomposable
     def ratios(self, score: str) -> tuple[Ratio, ...]:
@@ -288,39 +284,6 @@ def order_properties(value: JSON, schema: Schema, root: Schema | None = None) ->
     if isinstance(value, (list, tuple)) and isinstance(schema.get("items"), Mapping):
         return [order_properties(inner, schema["items"], root) for inner in value]
     return value
-
-
-def build_check(name: str, check: str, options: Mapping[str, Any]) -> Check:
-    """A check, ready to be called; raises ValueError for one that is not there, or options that it does not take."""
-    try:
-        found = load_named("checks", check)
-    except SpecError as problem:
-        raise ValueError(f"{problem.problem} (allowed: {problem.allowed})") from None
-    if not inspect.isclass(found):
-        if options:
-            raise ValueError(f"the check {name} takes no options")
-        made: Check = found
-        return made
-    cls: Any = found
-    try:
-        ready: Check = cls(**options)
-    except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        place = ": ".join(map(str, (name, *first["loc"])))
-        raise ValueError(f"{place}: {first['msg']} (allowed: {', '.join(cls.model_fields)})") from None
-    return ready
-
-
-def _split_checks(
-    checks: Sequence[str | Mapping[str, Mapping[str, Any] | None]],
-) -> list[tuple[str, str, dict[str, Any]]]:
-    """Name, check and options of each."""
-    parts = []
-    for one in checks:
-        for name, options in ({one: None} if isinstance(one, str) else one).items():
-            rest = dict(options or {})
-            parts.append((name, str(rest.pop("check", name)), rest))
-    return parts
 
 
 def _split_conversation(row: Mapping[str, JSON], field: str = "messages") -> tuple[Input, str | None]:

@@ -30,6 +30,7 @@ from loratory.protocols import (
     ScoredPredictions,
     predict_and_score,
 )
+from loratory.tasks.scorers import add_scorer_counts
 
 TEST_PREDICTIONS_FILE = "marks.parquet"
 REPORTED_METRICS = ("json_valid", "json_valid_unheld", "unheld_texts", "operating")
@@ -155,6 +156,7 @@ def collect_results(context: RunContext, fitted: FittedContender) -> ContenderRe
                 "this fit has not answered the test set since it was made", where=str(folder), remedy="loratory run"
             )
         validation, test = align_outcome(validation, parts.validation), align_outcome(test, parts.test)
+        test = add_scorer_counts(context.split.task, test, context.spec.evidence.scorers)
         fits.append(Fit(seed, validation, test, facts.get("seconds", 0.0), facts))
     ship = open_artifact(fitted.folders[fitted.shipped_seed])
     parameters = ship.read_json("fit.json")["parameters"]
