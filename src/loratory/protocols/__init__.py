@@ -5,7 +5,9 @@ Shapes in docstrings: B batch, T tokens, D width, L labels, N examples.
 
 from __future__ import annotations
 
+from loratory.protocols.checks import Check
 from loratory.protocols.output_adapters import OutputAdapter, Row, StockNames
+from loratory.protocols.perturbations import Perturbation
 from loratory.protocols.predictors import (
     GenerativePredictor,
     InferencePlan,
@@ -73,6 +75,7 @@ __all__ = [
     "Answer",
     "Backbone",
     "BackbonePool",
+    "Check",
     "CheckpointStore",
     "Column",
     "Conversational",
@@ -97,6 +100,7 @@ __all__ = [
     "Optioned",
     "OutputAdapter",
     "ParameterCount",
+    "Perturbation",
     "Plannable",
     "Prediction",
     "Predictor",

@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from loratory.discovery import NamedSpec, create_named, split_named
 from loratory.errors import FieldError, format_value, make_missing_extra
 from loratory.formats import FORMATS, INTEGER_RANGES, matches_format
-from loratory.measures.answer_checks import Check
 from loratory.measures.classification_metrics import ratio
 from loratory.measures.ratios import Ratio, build_ratio
-from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
+from loratory.protocols import JSON, Answer, Check, Column, Counts, Example, Input, Prediction, Schema, Scores
 from loratory.schemas import resolve_reference, strip_annotations, to_compact_json
 from loratory.tasks.conversations import (
     Message,

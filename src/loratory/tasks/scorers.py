@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from loratory.discovery import NamedSpec, create_named
 from loratory.errors import SpecError
-from loratory.measures.answer_checks import Check
-from loratory.protocols import Example, Prediction, ScoredPredictions, Scorer
+from loratory.protocols import Check, Example, Prediction, ScoredPredictions, Scorer
 
 COUNT_PREFIX = "scorer/"  # of the counts that scorers add to an example
 
