@@ -19,6 +19,7 @@ from loratory.data.rows import Row
 from loratory.errors import DataError, suggest_nearest
 from loratory.protocols import JSON, Column
 from loratory.tasks.tag import BIO_TAG
+from loratory.tasks.tag_schemes import OUTSIDE
 
 CELLS = 1_000_000  # rows times columns that are looked at for a guess
 MAX_SAMPLE_ROWS = 2000  # rows that decide a guess
@@ -168,7 +169,7 @@ def _match_tokens_and_tags(rows: Sequence[Row]) -> tuple[str, str] | None:
 def _are_tags(rows: Sequence[Row], key: str) -> bool:
     values = [row.values.get(key) for row in rows]
     tags = {str(tag) for value in values if isinstance(value, list) for tag in value}
-    return bool(tags - {"O"}) and all(BIO_TAG.fullmatch(tag) for tag in tags)
+    return bool(tags - {OUTSIDE}) and all(BIO_TAG.fullmatch(tag) for tag in tags)
 
 
 def _describe_guess(name: str, candidates: Sequence[ColumnCandidate]) -> str:

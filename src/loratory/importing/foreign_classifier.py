@@ -23,10 +23,10 @@ from loratory.importing.weight_sources import ModelSources
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import StockHead, collect_head_tensors, load_head_tensors
 from loratory.predictors.output_adapters import load_output_adapter
-from loratory.predictors.tag_transitions import OUTSIDE, TAG_SCHEMES, detect_scheme_name
 from loratory.protocols import Network
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
+from loratory.tasks.tag_schemes import OUTSIDE, TAG_SCHEMES, detect_scheme_name
 
 ABSENT_LOGIT = -1e4  # the logit of a tag that a model never gives: its probability is 0
 FORM_BY_TASK_TYPE = {"SEQ_CLS": "labels", "TOKEN_CLS": "spans"}  # PEFT's task_type -> form

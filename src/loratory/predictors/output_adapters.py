@@ -19,7 +19,6 @@ from loratory.predictors.heads import (
     make_head,
     make_token_head,
 )
-from loratory.predictors.tag_transitions import BIO, TAG_SCHEMES, TagScheme, parse_labels
 from loratory.protocols import (
     Input,
     Labelled,
@@ -32,6 +31,7 @@ from loratory.protocols import (
     Task,
     Tokenizer,
 )
+from loratory.tasks.tag_schemes import BIO, TAG_SCHEMES, TagScheme, parse_labels
 
 OVERLAP_DIVISOR = 4  # a window shares the fourth part of its tokens with the next
 
@@ -157,8 +157,8 @@ class SpanOutputAdapter:
 
 
 LABELS, SPANS = LabelOutputAdapter(), SpanOutputAdapter()
-SPANS_IOB1, SPANS_IO, SPANS_BIOES, SPANS_BILOU, SPANS_PLAIN = (  # of classifiers that are taken in
-    SpanOutputAdapter(TAG_SCHEMES[name]) for name in ("iob1", "io", "bioes", "bilou", "plain")
+SPANS_IOB1, SPANS_IO, SPANS_BIOES, SPANS_BILOU, SPANS_BMES, SPANS_BMEWO, SPANS_PLAIN = (  # of imported classifiers
+    SpanOutputAdapter(scheme) for name, scheme in TAG_SCHEMES.items() if name != "bio"
 )
 
 
