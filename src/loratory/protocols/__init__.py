@@ -51,7 +51,7 @@ from loratory.protocols.requests import (
 )
 from loratory.protocols.scorers import Scorer
 from loratory.protocols.scoring import ScoredPredictions, predict_and_score, sum_counts
-from loratory.protocols.tasks import Conversational, Decomposable, Labelled, Optioned, Spanned, Task
+from loratory.protocols.tasks import Conversational, Decomposable, Labelled, OffsetSpanned, Optioned, Spanned, Task
 from loratory.protocols.values import (
     JSON,
     Answer,
@@ -95,6 +95,7 @@ __all__ = [
     "Labelled",
     "Message",
     "Network",
+    "OffsetSpanned",
     "Offsets",
     "OodScorer",
     "Optioned",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
+from loratory.measures.offset_formats import OffsetFormat
 from loratory.measures.ratios import Ratio
 from loratory.protocols.values import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
 
@@ -107,6 +108,15 @@ class Spanned(Task, Protocol):
     def spans_of(self, answer: Answer) -> Sequence[tuple[int, int, str]]: ...
     def from_spans(self, text: str, spans: Iterable[tuple[int, int, str]]) -> Answer:
         """The task's own answer, spans in order."""
+
+
+@runtime_checkable
+class OffsetSpanned(Spanned, Protocol):
+    """A capability: spans that files give by offsets, which may count something else than characters."""
+
+    @property
+    def offset_format(self) -> OffsetFormat:
+        """How the offsets in the files are read."""
 
 
 @runtime_checkable
