@@ -38,7 +38,9 @@ from loratory.protocols.requests import (
     Alive,
     Backbone,
     BackbonePool,
+    CausalBackbone,
     EncodeRequest,
+    GeneratedSequence,
     GenerateRequest,
     Generation,
     InferenceRequest,
@@ -46,8 +48,10 @@ from loratory.protocols.requests import (
     RequestRunner,
     Sampling,
     ScoreRequest,
+    SequenceGenerator,
     Tokenizer,
     is_always_alive,
+    require_causal,
 )
 from loratory.protocols.scorers import Scorer
 from loratory.protocols.scoring import ScoredPredictions, predict_and_score, sum_counts
@@ -75,6 +79,7 @@ __all__ = [
     "Answer",
     "Backbone",
     "BackbonePool",
+    "CausalBackbone",
     "Check",
     "CheckpointStore",
     "Column",
@@ -86,6 +91,7 @@ __all__ = [
     "Example",
     "FitContext",
     "GenerateRequest",
+    "GeneratedSequence",
     "Generation",
     "GenerativePredictor",
     "InferencePlan",
@@ -117,6 +123,7 @@ __all__ = [
     "ScoredPredictions",
     "Scorer",
     "Scores",
+    "SequenceGenerator",
     "Spanned",
     "Start",
     "StockNames",
@@ -128,5 +135,6 @@ __all__ = [
     "TrainingState",
     "is_always_alive",
     "predict_and_score",
+    "require_causal",
     "sum_counts",
 ]
