@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.cli import app
 from loratory.experiment.run import RunPaths, run_experiment
 from loratory.experiment.spec_loading import load_spec
@@ -32,7 +32,7 @@ ladder:
   - prompted-2: {regime: prompted, shots: 2}
   - lora: {rank: 4}
 training: {epochs: 1, precision: fp32, max_tokens: 300}
-evidence: {resamples: 200, latency_texts: 5, unheld_texts: 2}
+evidence: {resamples: 200, latency_texts: 5, unconstrained_texts: 2}
 """
 ASKED = {"text": "which of them is blue", "choices": ["card", "cash", "login"]}
 
