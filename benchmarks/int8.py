@@ -42,7 +42,7 @@ def main() -> None:
     with ProgressScreen() as screen:
         run_experiment(spec, place, screen)
     predictor, _ = open_predictor(place.folder, "lora")
-    examples = splits.read_split(place.folder / "data").test
+    examples = splits.read_split(place.folder / "data", predictor.task).test
     exact = predict_and_score(predictor, examples, run_locally)
     found: dict[str, Any] = {
         "machine": {"processor": hardware_benchmark.processor_name(), "cores": os.cpu_count()},

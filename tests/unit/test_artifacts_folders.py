@@ -31,7 +31,6 @@ from loratory.artifacts.manifests import (
     hash_file,
     open_artifact,
     read_manifest,
-    seal_manifest,
     stage_artifact,
     verify_artifact,
     write_manifest,

@@ -66,9 +66,7 @@ def test_train_proves_validators_and_wordings() -> None:
 
 
 def test_rules_of_the_user_come_first() -> None:
-    made = fit_rules(
-        patterns={"NAME": [r"\d{4} \d{4}"]}, keywords={"MAIL": ["post box"]}, validators={"email": "MAIL"}
-    )
+    made = fit_rules(patterns={"NAME": [r"\d{4} \d{4}"]}, keywords={"MAIL": ["post box"]}, validators={"email": "MAIL"})
     assert find_spans(made, "4111 1111 1111 1111")[0] == ("4111 1111", "NAME")
     assert find_spans(made, "my Post Box or a@example.com") == [("Post Box", "MAIL"), ("a@example.com", "MAIL")]
     mail = next(finder for finder in made.span_rules if finder.says == ("email",))

@@ -12,7 +12,7 @@ from typing import Any
 from loratory.artifacts.durable_files import to_json
 from loratory.artifacts.manifests import digest_of
 from loratory.artifacts.verified_files import VerifiedFiles, open_files
-from loratory.data.splitting.splits import Parts
+from loratory.data.dataset import Parts
 from loratory.errors import ArtifactError, make_missing_extra
 from loratory.protocols import JSON, Example, Labelled, Task
 
@@ -61,28 +61,28 @@ def read_task(source: Path | VerifiedFiles, task: Any) -> Any:
         ) from problem
 
 
-def read_split(source: Path | VerifiedFiles) -> Parts:
-    """The parts that `write` wrote; raises ArtifactError when the folder holds no split."""
+def read_split(source: Path | VerifiedFiles, task: Task) -> Parts:
+    """The parts of a settled task that `write` wrote; raises ArtifactError when the folder holds no split."""
     parquet, _ = _import_pyarrow()
-    files, found = open_files(source), {}
+    files, found = open_files(source), dict[str, list[Example]]()
     for name in Parts.__dataclass_fields__:
         file = f"{name}.parquet"
         if not files.has(file):
             raise ArtifactError(f"the split has no {file}", where=str(files.folder), remedy="run loratory again")
         rows = parquet.read_table(io.BytesIO(files.read(file))).to_pylist()
-        found[name] = tuple(_parse_example(row) for row in rows)
-    return Parts(**found)
+        found[name] = [_parse_example(row) for row in rows]
+    return Parts.of(task, **found)
 
 
 def digest_examples(examples: Sequence[Example]) -> str:
-    """SHA-256 over the sorted digests of (input, answer): the same examples in any order have the same digest."""
-    rows = sorted(digest_of([example.input, example.answer]) for example in examples)
+    """SHA-256 over the sorted digests of what each says: the same examples in any order have the same digest."""
+    rows = sorted(digest_of(example.content) for example in examples)
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def digest_training_order(examples: Sequence[Example]) -> str:
-    """SHA-256 over (input, answer, weight) of each example in turn: what training goes by, in the order it goes by."""
-    return digest_of([[example.input, example.answer, example.weight] for example in examples])
+    """SHA-256 over (content, weight) of each example in turn: what training goes by, in the order it goes by."""
+    return digest_of([[*example.content, example.weight] for example in examples])
 
 
 def digest_groups(examples: Sequence[Example]) -> str:
@@ -90,7 +90,7 @@ def digest_groups(examples: Sequence[Example]) -> str:
     groups: dict[str, list[str]] = {}
     for example in examples:
         name = example.group or example.origin
-        groups.setdefault(name, []).append(digest_of([example.input, example.answer]))
+        groups.setdefault(name, []).append(digest_of(example.content))
     return digest_of(sorted(sorted(inside) for inside in groups.values()))
 
 
@@ -112,6 +112,7 @@ def _build_columns(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
         "weight": pyarrow.array([example.weight for example in examples], pyarrow.float64()),
         "input": pyarrow.array([_to_canonical_json(example.input) for example in examples], text),
         "answer": pyarrow.array([_to_canonical_json(example.answer) for example in examples], text),
+        **_build_optional_columns(examples, text, pyarrow),
     }
     if isinstance(task, Labelled):
         numbers = {label: number for number, label in enumerate(task.labels or ())}
@@ -122,8 +123,28 @@ def _build_columns(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
     return columns
 
 
+def _build_optional_columns(examples: Sequence[Example], text: Any, pyarrow: Any) -> dict[str, Any]:
+    """`rejected` and `extras` as JSON text, each only where an example holds one."""
+    columns: dict[str, Any] = {}
+    if any(example.rejected is not None for example in examples):
+        values = [None if one.rejected is None else _to_canonical_json(one.rejected) for one in examples]
+        columns["rejected"] = pyarrow.array(values, text)
+    if any(example.extras for example in examples):
+        columns["extras"] = pyarrow.array([_to_canonical_json(dict(one.extras)) for one in examples], text)
+    return columns
+
+
 def _parse_example(row: Mapping[str, Any]) -> Example:
-    return Example(json.loads(row["input"]), json.loads(row["answer"]), row["group"], row["weight"], row["id"])
+    rejected, extras = row.get("rejected"), row.get("extras")
+    return Example(
+        json.loads(row["input"]),
+        json.loads(row["answer"]),
+        row["group"],
+        row["weight"],
+        row["id"],
+        None if rejected is None else json.loads(rejected),
+        {} if extras is None else json.loads(extras),
+    )
 
 
 def _to_canonical_json(value: JSON) -> str:

@@ -16,7 +16,6 @@ from loratory import __version__
 from loratory.artifacts.durable_files import write_json, write_text
 from loratory.artifacts.locks import hold_lock
 from loratory.artifacts.manifests import check_format, read_manifest
-from loratory.data.examples import extract_texts
 from loratory.data.splitting import ledger
 from loratory.errors import LoratoryError, RunInterrupted, SpecError, suggest_nearest
 from loratory.evaluation import ladder as ladders
@@ -246,7 +245,7 @@ def _make_test_read(context: RunContext, paths: RunPaths, purpose: str, read_nam
 
 
 def _test_row_keys(context: RunContext) -> ledger.RowKeys:
-    return ledger.compute_row_keys(extract_texts(context.split.task, context.split.parts.test))
+    return ledger.compute_row_keys(context.split.parts.test.texts)
 
 
 def _raise_if_stopped(context: RunContext) -> None:

@@ -5,7 +5,10 @@ Shapes in docstrings: B batch, T tokens, D width, L labels, N examples.
 
 from __future__ import annotations
 
+from loratory.protocols.checks import Check
 from loratory.protocols.objectives import OUTPUT_KINDS, LossBatch, Objective, OutputKind
+from loratory.protocols.output_adapters import OutputAdapter, Row, StockNames
+from loratory.protocols.perturbations import Perturbation
 from loratory.protocols.predictors import (
     GenerativePredictor,
     InferencePlan,
@@ -13,6 +16,13 @@ from loratory.protocols.predictors import (
     ParameterCount,
     Plannable,
     Predictor,
+)
+from loratory.protocols.prompt_templates import (
+    DecodingPlan,
+    Message,
+    PromptTemplate,
+    PromptText,
+    TokenDecoder,
 )
 from loratory.protocols.regimes import (
     CONTENDER,
@@ -54,8 +64,9 @@ from loratory.protocols.requests import (
     is_always_alive,
     require_causal,
 )
+from loratory.protocols.scorers import Scorer
 from loratory.protocols.scoring import ScoredPredictions, predict_and_score, sum_counts
-from loratory.protocols.tasks import Conversational, Decomposable, Labelled, Spanned, Task
+from loratory.protocols.tasks import Conversational, Decomposable, Labelled, OffsetSpanned, Optioned, Spanned, Task
 from loratory.protocols.values import (
     JSON,
     Answer,
@@ -83,10 +94,12 @@ __all__ = [
     "Backbone",
     "BackbonePool",
     "CausalBackbone",
+    "Check",
     "CheckpointStore",
     "Column",
     "Conversational",
     "Counts",
+    "DecodingPlan",
     "Decomposable",
     "EncodeRequest",
     "Example",
@@ -102,30 +115,41 @@ __all__ = [
     "JsonPointer",
     "Labelled",
     "LossBatch",
+    "Message",
     "Network",
     "Objective",
+    "OffsetSpanned",
     "Offsets",
     "OodScorer",
+    "Optioned",
+    "OutputAdapter",
     "OutputKind",
     "ParameterCount",
+    "Perturbation",
     "Plannable",
     "Prediction",
     "Predictor",
     "PreflightChecks",
+    "PromptTemplate",
+    "PromptText",
     "Regime",
     "RegimeOptions",
     "RequestRunner",
+    "Row",
     "Sampling",
     "Schema",
     "ScoreRequest",
     "ScoredPredictions",
+    "Scorer",
     "Scores",
     "SequenceGenerator",
     "Spanned",
     "Start",
     "StartKind",
+    "StockNames",
     "Task",
     "TaskT",
+    "TokenDecoder",
     "TokenIds",
     "Tokenizer",
     "TrainSet",

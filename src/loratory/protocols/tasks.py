@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
+from loratory.measures.offset_formats import OffsetFormat
 from loratory.measures.ratios import Ratio
 from loratory.protocols.values import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
 
@@ -77,6 +78,23 @@ class Labelled(Task, Protocol):
 
 
 @runtime_checkable
+class Optioned(Task, Protocol):
+    """A capability: one of some options that come with the input; `contract(input)` narrows to them."""
+
+    def options(self, input: Input) -> tuple[str, ...]:
+        """The options of an input, distinct, in their order."""
+
+    def text(self, input: Input) -> str:
+        """What is asked, without the options; by it inputs are compared."""
+
+    def option_of(self, answer: Answer) -> str:
+        """The option that an answer is."""
+
+    def from_probabilities(self, input: Input, probabilities: Mapping[str, float]) -> Prediction:
+        """The task's own answer from a probability for every option of the input; picks the first maximum."""
+
+
+@runtime_checkable
 class Spanned(Task, Protocol):
     """A capability: labelled spans of a text, (start, end, label) in characters, end left out."""
 
@@ -90,6 +108,15 @@ class Spanned(Task, Protocol):
     def spans_of(self, answer: Answer) -> Sequence[tuple[int, int, str]]: ...
     def from_spans(self, text: str, spans: Iterable[tuple[int, int, str]]) -> Answer:
         """The task's own answer, spans in order."""
+
+
+@runtime_checkable
+class OffsetSpanned(Spanned, Protocol):
+    """A capability: spans that files give by offsets, which may count something else than characters."""
+
+    @property
+    def offset_format(self) -> OffsetFormat:
+        """How the offsets in the files are read."""
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from loratory.data.examples import extract_labels
+from loratory.data.dataset import Dataset
 from loratory.protocols import Example, FitContext, RegimeOptions, Start, StartKind, Task, TrainSet
 from loratory.regimes.causal_options import build_decoder
 from loratory.regimes.compatibility import check_causal_support
@@ -58,7 +58,7 @@ class Prompted(RegimeOptions):
 
         chance = make_generator("shots")
         waiting: dict[str, list[Example]] = {}
-        labels = extract_labels(task, train_set.train)
+        labels = Dataset.of(task, train_set.train).labels
         for i in torch.randperm(len(train_set.train), generator=chance).tolist():
             waiting.setdefault(labels[i], []).append(train_set.train[i])
         chosen: list[Example] = []

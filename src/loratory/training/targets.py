@@ -11,8 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from loratory.errors import SpecError, UnsupportedTask, suggest_nearest
 from loratory.predictors import bio_decoding
-from loratory.predictors.output_adapters import Row
-from loratory.protocols import Example, Labelled, Spanned, Task, TaskT
+from loratory.protocols import Example, Labelled, Row, Spanned, Task, TaskT
 from loratory.protocols.objectives import LossBatch, OutputKind
 
 ClassWeights = Literal["balanced"] | Mapping[str, float] | None

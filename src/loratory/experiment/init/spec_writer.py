@@ -168,7 +168,7 @@ def _read_examples(source: Source, task: Task, given: Mapping[str, str], about: 
         if rows is not None
         for example in to_examples(rows, task, matching, most)
     ]
-    return DatasetSummary(source, matching, to_examples(source.train, task, matching, most), others, about)
+    return DatasetSummary(source, matching, list(to_examples(source.train, task, matching, most)), others, about)
 
 
 def _infer_answer_schema(found: DatasetSummary) -> dict[str, Any] | None:

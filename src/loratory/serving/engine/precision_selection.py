@@ -98,7 +98,7 @@ def _read_validation_examples(service: Service, max_examples: int) -> list[Examp
     from loratory.artifacts.manifests import open_artifact
     from loratory.data import split_files
 
-    parts = split_files.read_split(open_artifact(service.folder / "data"))
+    parts = split_files.read_split(open_artifact(service.folder / "data"), service.task)
     few = min(max_examples, 8) if service.generates else max_examples
     return list(islice(parts.validation, few))
 
