@@ -33,12 +33,13 @@ def measured(spec: Any, consistency: Any, seed: int) -> dict[str, Any]:
     from loratory.experiment.run import resolve_auto_options
     from loratory.experiment.steps.preflight import check_ladder
     from loratory.protocols import FitContext, TrainSet, predict_and_score
+    from loratory.protocols.events import ignore_event
     from loratory.specs.stress import StressSpec
     from loratory.training.checkpoints import NoCheckpoints
 
     check_ladder(spec)
     contender = next(one for one in spec.ladder if one.regime == "lora")
-    split = prepare_split(spec, lambda event, values: None)
+    split = prepare_split(spec, ignore_event)
     regime = contender.options.model_copy(update={"consistency": consistency})
     training = resolve_auto_options(spec.training, hardware_benchmark.load_or_measure())
     context = FitContext(seed, run_locally, NoCheckpoints(), ActivationCache(run_locally), training)

@@ -38,6 +38,7 @@ def measured(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, list[flo
     from loratory.experiment.prepare import prepare_split
     from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet, predict_and_score
+    from loratory.protocols.events import ignore_event
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
     from loratory.training.checkpoints import NoCheckpoints
@@ -46,7 +47,7 @@ def measured(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, list[flo
     splits = {}
     for clean in (False, True):
         data = spec.data.model_copy(update={"clean": clean})
-        splits[clean] = prepare_split(replace(spec, data=data), lambda event, values: None)
+        splits[clean] = prepare_split(replace(spec, data=data), ignore_event)
     found: dict[str, dict[str, list[float]]] = {}
     for name, lever in LEVERS.items():
         split = splits[bool(lever.get("data"))]

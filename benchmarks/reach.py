@@ -13,7 +13,6 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ def ours(data: str, mark: float, layers: str, epochs: int) -> dict[str, Any]:
     from loratory.backbones.forward.torch_backbone import TorchBackbonePool
     from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet
+    from loratory.protocols.events import EpochFinished, FitEvent
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
     from loratory.training.checkpoints import NoCheckpoints
@@ -45,9 +45,9 @@ def ours(data: str, mark: float, layers: str, epochs: int) -> dict[str, Any]:
     history: list[dict[str, float]] = []
     started = time.perf_counter()
 
-    def report(event: str, values: Mapping[str, Any]) -> None:
-        if event == "epoch":
-            history.append({"accuracy": round(values["score"], 4), "seconds": round(time.perf_counter() - started, 1)})
+    def report(event: FitEvent) -> None:
+        if isinstance(event, EpochFinished):
+            history.append({"accuracy": round(event.score, 4), "seconds": round(time.perf_counter() - started, 1)})
             print(f"ours, {layers}: {history[-1]}", flush=True)
 
     def context(seed: int) -> FitContext:

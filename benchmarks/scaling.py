@@ -48,6 +48,7 @@ def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str,
     from loratory.backbones.forward.torch_backbone import TorchBackbonePool
     from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import Example, FitContext, TrainSet
+    from loratory.protocols.events import FitEvent, StepFinished
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
     from loratory.tasks.classify import Classify
@@ -63,8 +64,8 @@ def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str,
     started = time.perf_counter()
     times: list[float] = []
 
-    def report(event: str, values: Mapping[str, Any]) -> None:
-        if event == "step":
+    def report(event: FitEvent) -> None:
+        if isinstance(event, StepFinished):
             times.append(time.perf_counter())
             if steps and len(times) > steps:
                 raise Enough

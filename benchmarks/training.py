@@ -22,6 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from loratory.protocols.events import FitEvent, StepFinished
+
 RESULT = Path(__file__).parent / "results" / "training.json"
 # A block of stock_best is as long as the groups of length that the Trainer sorts in: a shorter one would see short rows
 # alone, or long ones.
@@ -71,13 +73,13 @@ class Gate:
 
 def reporting(
     gate: Gate, steps: Iterator[Sequence[int]], facts: Callable[[], Mapping[str, Any]]
-) -> Callable[[str, Mapping[str, Any]], None]:
+) -> Callable[[FitEvent], None]:
     """What our loop reports to: the first step warms up, then the gate is ready. `steps`: lengths of its rows."""
     begun = False
 
-    def report(event: str, values: Mapping[str, Any]) -> None:
+    def report(event: FitEvent) -> None:
         nonlocal begun
-        if event != "step":
+        if not isinstance(event, StepFinished):
             return
         if begun:
             gate.step()

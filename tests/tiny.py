@@ -15,6 +15,7 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.torch_backbone import TorchBackbone, load_backbone
 from loratory.backbones.loading.bases import describe_base
 from loratory.protocols import Adapter, Example, FitContext, TrainSet
+from loratory.protocols.events import FitEvent, ignore_event
 from loratory.specs.training import TrainingSpec
 from loratory.tasks.classify import Classify
 from loratory.training.checkpoints import NoCheckpoints
@@ -259,7 +260,7 @@ def make_train_set(kinds: Sequence[str] = ("card", "cash", "login")) -> TrainSet
 def make_context(
     seed: int = 1,
     checkpoints: Any = None,
-    report: Callable[[str, Mapping[str, Any]], None] = lambda event, values: None,
+    report: Callable[[FitEvent], None] = ignore_event,
     stopping: Callable[[], bool] = lambda: False,
     **training: Any,
 ) -> FitContext:

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import asdict
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def test_a_fit_answers_is_saved_and_is_loaded(
 ) -> None:
     task, taught = make_task(), make_train_set()
     events: list[str] = []
-    surrounding = make_context(epochs=2, report=lambda event, values: events.append(json.dumps(dict(values))))
+    surrounding = make_context(epochs=2, report=lambda event: events.append(json.dumps(asdict(event))))
     made = load_named("regimes", name)().fit(task, taught, starts[start], surrounding)
     assert made.task == task
 

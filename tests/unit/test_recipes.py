@@ -16,6 +16,7 @@ import pytest
 from loratory.experiment.run import RunPaths, run_experiment
 from loratory.experiment.spec_loading import find_recipe_folder, load_spec
 from loratory.predictors.validators import is_iban, is_luhn_valid, is_social_security_number
+from loratory.protocols.events import ignore_event
 from loratory.recipes.intent_router import make_data as router
 from loratory.recipes.pii import make_data as pii
 from loratory.recipes.prompt_guard import make_data as guard
@@ -175,7 +176,7 @@ def test_the_recipe_runs_and_is_neither_trivial_nor_chance(
     monkeypatch.chdir(tmp_path)
     data = sample_of(recipe, tmp_path, 2)
     spec = load_spec(recipe, data=str(data), changes=("ladder=[rules, tfidf]", *QUICK))
-    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: None)
+    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), ignore_event)
     majority, rules, tfidf = (row["metrics"]["accuracy"]["mean"] for row in ladder["contenders"])
     assert majority < rules < tfidf
     assert least < tfidf < most
@@ -185,7 +186,7 @@ def test_pii_runs_on_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, b
     monkeypatch.chdir(tmp_path)
     data = sample_of("pii", tmp_path, 4)
     spec = load_spec("pii", data=str(data), changes=(f"base={base_of('bert')}", SHORT, *QUICK))
-    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: None)
+    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), ignore_event)
     assert 0 <= ladder["contenders"][1]["metrics"]["strict_f1"]["mean"] <= 1
 
 
@@ -211,5 +212,5 @@ def test_pii_takes_presidios_columns(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ]
     (tmp_path / "synth.json").write_text(json.dumps(records), encoding="utf-8")
     spec = load_spec("pii", data="synth.json", changes=(f"base={base_of('bert')}", SHORT, *QUICK))
-    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: None)
+    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), ignore_event)
     assert ladder["split"]["columns"] == {"text": "full_text", "spans": "spans", "group": "template_id"}

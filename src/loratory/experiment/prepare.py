@@ -23,9 +23,9 @@ from loratory.data.quality import label_errors, quality_report
 from loratory.data.quality.languages import inspect_languages
 from loratory.data.splitting.splits import Parts
 from loratory.errors import ArtifactError, BaseModelError, DataError, MissingExtra
-from loratory.experiment.events import EventListener
 from loratory.experiment.spec_loading import check_gate, resolve_data_paths
 from loratory.protocols import Conversational, Example, Labelled
+from loratory.protocols.events import EventListener, Message, StageStarted
 from loratory.specs.spec import Spec
 
 LABEL_ERROR_FOLDS = 5
@@ -45,17 +45,17 @@ class PreparedSplit:
 
 def prepare_split(spec: Spec, on_event: EventListener) -> PreparedSplit:
     """Read, group, split and inspect; raises DataError. Nothing is written."""
-    on_event("stage", {"text": "reading and splitting the examples"})
+    on_event(StageStarted("reading and splitting the examples"))
     prepared = prepare_data(spec.task, spec.data, spec.folder)
     for line in prepared.messages:
-        on_event("said", {"text": line})
+        on_event(Message(line))
     check_gate(spec, prepared.task)
     lengths, limit = _token_lengths(spec, prepared)
     found = None
     if spec.data.suspects and isinstance(prepared.task, Labelled) and len(prepared.task.labels or ()) > MOST:
-        on_event("said", {"text": f"suspected wrong labels are not looked for, as there are more than {MOST:,} labels"})
+        on_event(Message(f"suspected wrong labels are not looked for, as there are more than {MOST:,} labels"))
     elif spec.data.suspects and isinstance(prepared.task, Labelled):
-        on_event("stage", {"text": f"looking for suspected wrong labels ({LABEL_ERROR_FOLDS} folds of train)"})
+        on_event(StageStarted(f"looking for suspected wrong labels ({LABEL_ERROR_FOLDS} folds of train)"))
         found = find_label_errors(prepared.task, prepared.parts.train, spec.data.split.seed)
     report = quality_report.inspect_data(prepared.task, prepared.parts, prepared.pairs, lengths, limit, found)
     report = quality_report.add_languages(report, _inspect_languages(spec, prepared))
@@ -63,9 +63,9 @@ def prepare_split(spec: Spec, on_event: EventListener) -> PreparedSplit:
     if spec.data.clean and found is not None:
         parts, left = drop_label_errors(prepared.task, parts, found.suspects if found.is_useful else ())
         facts["left_out"] = [asdict(suspect) for suspect in left]
-        on_event("said", {"text": _describe_left_out(found, len(left))})
+        on_event(Message(_describe_left_out(found, len(left))))
     if unused := _describe_unused_calibration(spec, prepared.parts):
-        on_event("said", {"text": unused})
+        on_event(Message(unused))
     return PreparedSplit(prepared.task, parts, report, facts, prepared.messages)
 
 
@@ -165,7 +165,7 @@ def load_or_prepare(spec: Spec, folder: Path, on_event: EventListener) -> Prepar
             verify_artifact(folder)
             return load_prepared(spec, open_artifact(folder))
         except ArtifactError as problem:
-            on_event("said", {"text": f"the split on disk is damaged and is made again ({problem.problem})"})
+            on_event(Message(f"the split on disk is damaged and is made again ({problem.problem})"))
     split = prepare_split(spec, on_event)
     if _digest_data_options(spec) != identity:
         raise DataError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -23,12 +23,13 @@ from loratory.evaluation.contender_result import ContenderResult
 from loratory.evaluation.report.html_report import render_report
 from loratory.experiment import prepare
 from loratory.experiment.artifact_lookup import seal_run, unseal_run
-from loratory.experiment.events import EventListener, catch_interrupts
+from loratory.experiment.events import catch_interrupts
 from loratory.experiment.inference import stress_run
 from loratory.experiment.run_context import FittedContender, RunContext
 from loratory.experiment.spec_loading import format_lock
 from loratory.experiment.steps import fit, latency, measure, preflight
 from loratory.protocols import ParameterCount
+from loratory.protocols.events import ContenderStarted, EventListener, MeasurementStarted, StageStarted
 from loratory.specs.spec import MAJORITY, Contender, Spec
 from loratory.specs.training import TrainingSpec
 
@@ -76,7 +77,9 @@ def run_experiment(spec: Spec, paths: RunPaths, on_event: EventListener) -> dict
         return write_results(context, paths, fitted, {name: str(problem) for name, problem in failures.items()})
 
 
-def open_run_context(spec: Spec, paths: RunPaths, on_event: EventListener, should_stop: Any) -> RunContext:
+def open_run_context(
+    spec: Spec, paths: RunPaths, on_event: EventListener, should_stop: Callable[[], bool]
+) -> RunContext:
     """Refuse what cannot be, make or reread the split, write the lock."""
     import torch
 
@@ -120,7 +123,7 @@ def load_or_measure_hardware(file: Path, device: str, on_event: EventListener) -
             return kept
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    on_event("stage", {"text": "finding out what this machine does fast"})
+    on_event(StageStarted("finding out what this machine does fast"))
     return hardware_benchmark.load_or_measure(device)
 
 
@@ -183,7 +186,7 @@ def _fit_all(context: RunContext) -> tuple[dict[str, FittedContender], dict[str,
     fitted: dict[str, FittedContender] = {}
     failures: dict[str, LoratoryError] = {}
     for number, contender in enumerate(context.spec.ladder, 1):
-        context.on_event("contender", {"contender": contender.name, "number": number, "of": len(context.spec.ladder)})
+        context.on_event(ContenderStarted(contender.name, number, len(context.spec.ladder)))
         with fit.isolate_failure(context.on_event, contender.name, failures):
             fitted[contender.name] = fit.fit_contender(context, contender)
     return fitted, failures
@@ -216,17 +219,17 @@ def _measure_all(
     for name, one in fitted.items():
         _raise_if_stopped(context)
         if name in waiting:
-            context.on_event("measure", {"contender": name})
+            context.on_event(MeasurementStarted(name))
         with fit.isolate_failure(context.on_event, name, failures):
             measure.measure_contender(context, one)
     for name in (name for name in shaken if name not in failures):
         _raise_if_stopped(context)
-        context.on_event("stage", {"text": f"answering perturbed texts: {name}"})
+        context.on_event(StageStarted(f"answering perturbed texts: {name}"))
         with fit.isolate_failure(context.on_event, name, failures):
             stress_run.stress_contender(context, fitted[name], paths.folder / stress_run.STRESS_FILE)
     fitted = {name: one for name, one in fitted.items() if name not in failures}
     if latency.needs_timing(context, fitted, paths.folder / latency.LATENCY_FILE):
-        context.on_event("stage", {"text": "timing single texts, the contenders side by side"})
+        context.on_event(StageStarted("timing single texts, the contenders side by side"))
         latency.time_contenders(
             context, fitted, paths.folder / latency.LATENCY_FILE, lambda: _raise_if_stopped(context)
         )
@@ -252,7 +255,7 @@ def write_results(
 
     The test set is not read again.
     """
-    context.on_event("stage", {"text": "weighing the evidence"})
+    context.on_event(StageStarted("weighing the evidence"))
     spec, task = context.spec, context.split.task
     rows = [
         _collect_results(context, paths, fitted[c.name]) if c.name in fitted else _failed_result(c, failures[c.name])

@@ -14,9 +14,9 @@ from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.backbones.loading.bases import Base, resolve_base
 from loratory.data.split_files import digest_examples, digest_groups, digest_training_order
 from loratory.evaluation.prediction_rows import read_predictions
-from loratory.experiment.events import EventListener
 from loratory.experiment.prepare import PreparedSplit
 from loratory.protocols import ScoredPredictions, TrainSet
+from loratory.protocols.events import EventListener
 from loratory.specs.spec import Contender, Spec
 from loratory.specs.training import TrainingSpec
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from loratory.errors import LoratoryError
-from loratory.experiment.events import EventListener, catch_interrupts
+from loratory.experiment.events import catch_interrupts
 from loratory.experiment.run import RunPaths, open_run_context, select_contenders
 from loratory.experiment.run_context import FittedContender, RunContext, read_outcome
 from loratory.experiment.steps import fit, preflight
+from loratory.protocols.events import ContenderStarted, EventListener
 from loratory.specs.spec import Spec
 
 
@@ -26,7 +27,7 @@ def train_contenders(
     with paths.lock(), catch_interrupts() as stopping:
         context = open_run_context(spec, paths, on_event, stopping)
         for number, contender in enumerate(contenders, 1):
-            on_event("contender", {"contender": contender.name, "number": number, "of": len(contenders)})
+            on_event(ContenderStarted(contender.name, number, len(contenders)))
             with fit.isolate_failure(on_event, contender.name, failures):
                 rows.append(_result_row(context, fit.fit_contender(context, contender)))
     if not rows:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+from loratory.protocols.events import FitEvent, ignore_event
 from loratory.protocols.predictors import Predictor
 from loratory.protocols.requests import Backbone, RequestRunner
 from loratory.protocols.tasks import Task
@@ -61,7 +62,7 @@ class FitContext:
     checkpoints: CheckpointStore
     activations: Activations
     training: Any  # TrainingSpec: epochs, batch tokens, precision
-    report: Callable[[str, Mapping[str, JSON]], None] = lambda event, values: None
+    report: Callable[[FitEvent], None] = ignore_event
     should_stop: Callable[[], bool] = lambda: False
     device: str = "cpu"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from loratory.protocols import FitContext, Labelled, Spanned, Start, Task, TrainSet
+from loratory.protocols.events import PredictorFitted
 from loratory.regimes.compatibility import ENCODER_CAPABILITIES, check_support
 from loratory.specs.training import LossSpec
 
@@ -78,5 +79,5 @@ class Head(BaseModel):
             made, facts = train_encoder(
                 task, train_set, TrainableBackbone(start, compute_config=make_compute_config(context)), options, context
             )
-        context.report("fitted", facts)
+        context.report(PredictorFitted(facts))
         return made

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from loratory.errors import SpecError, suggest_nearest
 from loratory.protocols import JSON, FitContext, Predictor, Start, Task, TrainSet
+from loratory.protocols.events import Message, PredictorFitted
 from loratory.regimes.encoder_options import EncoderOptions
 
 
@@ -62,7 +63,7 @@ class Lora(EncoderOptions):
         else:
             made, facts = train_encoder(task, train_set, live, EncoderTrainingOptions.from_regime(self), context)
         made = self.add_span_rules(task, train_set, made)
-        context.report("fitted", {**facts, "targets": config["target_modules"]})
+        context.report(PredictorFitted({**facts, "targets": config["target_modules"]}))
         return made
 
     def build_adapter_config(self, backbone: Any, context: FitContext) -> dict[str, JSON]:
@@ -72,11 +73,10 @@ class Lora(EncoderOptions):
         )
         if not known:
             context.report(
-                "said",
-                {
-                    "text": f"{backbone.config.model_type} is not in the table of architectures: adapting "
+                Message(
+                    f"{backbone.config.model_type} is not in the table of architectures: adapting "
                     f"every linear layer of its backbone ({', '.join(targets)})"
-                },
+                )
             )
         chosen, pattern = self._select_layers(backbone)
         turned: dict[str, JSON] = {"fan_in_fan_out": True} if backbone.has_transposed_weights(targets) else {}

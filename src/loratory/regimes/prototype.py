@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from loratory.protocols import FitContext, Network, Start, Task, TrainSet
+from loratory.protocols.events import PredictorFitted
 from loratory.regimes.compatibility import check_support
 
 if TYPE_CHECKING:
@@ -53,5 +54,5 @@ class Prototype(BaseModel):
             losses[scale] = score()["log_loss"]
         best = min(losses, key=losses.__getitem__)
         head.log_scale.fill_(math.log(best))
-        context.report("fitted", {"scale": best})
+        context.report(PredictorFitted({"scale": best}))
         return made
