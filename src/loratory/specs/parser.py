@@ -148,7 +148,7 @@ def _explain_reason(cls: type[BaseModel], errors: Sequence[Any], loc: KeyPath) -
         return "is not allowed"  # no branch of a union takes it
     if error["type"] == "literal_error":
         field = find_field(cls, loc)
-        choices = describe_allowed(field).split(" or ") if field else []
+        choices = describe_allowed(field).partition(", or null")[0].split(" or ") if field else []
         return f"is not allowed{suggest_nearest(str(error['input']), choices)}"
     return next((words for prefix, words in ERROR_REASONS if error["type"].startswith(prefix)), error["msg"].lower())
 
