@@ -28,9 +28,9 @@ def measured(spec: Any, consistency: Any, seed: int) -> dict[str, Any]:
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
     from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.experiment.environment import resolve_auto_options
     from loratory.experiment.inference.stress_run import StressRequest, measure_under_stress
     from loratory.experiment.prepare import prepare_split
-    from loratory.experiment.run import resolve_auto_options
     from loratory.experiment.steps.preflight import check_ladder
     from loratory.protocols import FitContext, TrainSet, predict_and_score
     from loratory.protocols.events import ignore_event
@@ -74,7 +74,7 @@ def gains(plain: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> d
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write."""
-    from loratory.experiment.run import describe_environment
+    from loratory.experiment.environment import describe_environment
     from loratory.experiment.spec_loading import load_spec
     from loratory.specs.overrides import apply_overrides
     from loratory.specs.training import ConsistencySpec

@@ -14,7 +14,8 @@ from typing import Any
 
 from loratory.cli.progress_screen import ProgressScreen
 from loratory.evaluation.ladder import make_ladder_table
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 
 RESULTS = Path(__file__).parent / "results"

@@ -35,8 +35,8 @@ def measured(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, list[flo
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
     from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.experiment.environment import resolve_auto_options
     from loratory.experiment.prepare import prepare_split
-    from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet, predict_and_score
     from loratory.protocols.events import ignore_event
     from loratory.regimes.lora import Lora
@@ -80,7 +80,7 @@ def differences(found: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every set and write."""
-    from loratory.experiment.run import describe_environment
+    from loratory.experiment.environment import describe_environment
     from loratory.experiment.spec_loading import load_spec
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

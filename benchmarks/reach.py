@@ -32,7 +32,7 @@ def ours(data: str, mark: float, layers: str, epochs: int) -> dict[str, Any]:
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
     from loratory.backbones.forward.torch_backbone import TorchBackbonePool
-    from loratory.experiment.run import resolve_auto_options
+    from loratory.experiment.environment import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet
     from loratory.protocols.events import EpochFinished, FitEvent
     from loratory.regimes.lora import Lora
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--stock-epochs", type=int, default=10)
     parser.add_argument("--only", choices=("ours", "stock"))
     options = parser.parse_args()
-    from loratory.experiment.run import describe_environment
+    from loratory.experiment.environment import describe_environment
 
     result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
     result |= {"machine": describe_environment("cpu"), "accuracy": options.accuracy}

@@ -64,7 +64,8 @@ def main() -> None:
     options = parser.parse_args()
     from loratory.cli.progress_screen import ProgressScreen
     from loratory.evaluation.ladder import format_ladder_lines, make_ladder_table
-    from loratory.experiment.run import RunPaths, run_experiment
+    from loratory.experiment.run import run_experiment
+    from loratory.experiment.run_paths import RunPaths
     from loratory.experiment.spec_loading import load_spec
 
     with tempfile.TemporaryDirectory() as made:

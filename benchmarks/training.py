@@ -107,7 +107,7 @@ def ours(pipe: Connection, data: str, settings: Mapping[str, Any]) -> None:
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
     from loratory.backbones.forward.torch_backbone import TorchBackbonePool
-    from loratory.experiment.run import resolve_auto_options
+    from loratory.experiment.environment import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
@@ -344,7 +344,7 @@ def main() -> None:
     options = parser.parse_args()
     found = blocks(options.data, options.blocks)
     from loratory.backbones.forward import hardware_benchmark
-    from loratory.experiment.run import describe_environment
+    from loratory.experiment.environment import describe_environment
 
     machine = hardware_benchmark.measure_hardware()
     result = {

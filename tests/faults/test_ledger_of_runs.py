@@ -176,8 +176,9 @@ def test_the_calibration_part_decides_an_operated_fit_and_no_other(
 ) -> None:
     from dataclasses import replace
 
-    from loratory.experiment.run import RunPaths, open_run_context
+    from loratory.experiment.run import open_run_context
     from loratory.experiment.run_context import RunContext, fit_identity
+    from loratory.experiment.run_paths import RunPaths
     from loratory.experiment.spec_loading import load_spec
 
     folder = workspace(

@@ -14,7 +14,8 @@ import yaml
 
 from loratory.artifacts.manifests import verify_artifact
 from loratory.data.splitting import ledger
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.protocols.events import FitReused, FitStarted, MeasurementStarted, Message, StageStarted
 

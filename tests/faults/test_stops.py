@@ -121,7 +121,7 @@ def test_control_c_while_a_contender_trains(
 def test_the_fit_goes_on_from_its_checkpoint_instead_of_the_beginning(
     workspace: Workspace, nursery: ProcessPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from loratory.experiment.run import RunPaths
+    from loratory.experiment.run_paths import RunPaths
     from loratory.experiment.spec_loading import load_spec
     from loratory.experiment.train import train_contenders
 

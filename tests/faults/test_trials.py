@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from loratory.errors import TrainingDiverged
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.experiment.steps.tuning_trials import TRIAL_FACTORS
 from loratory.protocols.events import ContenderFailed, FitStarted

@@ -20,7 +20,8 @@ from loratory.artifacts.manifests import hash_file_cached
 from loratory.errors import ArtifactError, StorageError
 from loratory.experiment.artifact_lookup import read_ladder, read_unsealed_ladder, seal_run
 from loratory.experiment.rebuild_report import rebuild_report
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.train import train_contenders
 from loratory.protocols.events import ignore_event
 from loratory.serving.http.auth.api_keys import ApiKeys

@@ -13,7 +13,8 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.errors import DataError, UnsupportedTask
 from loratory.experiment.inference import local_prediction as flow
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.predictors import predictor_files
 from loratory.protocols.events import Event, ExamplePreviewed

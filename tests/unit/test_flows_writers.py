@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from loratory.errors import SpecError
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.protocols.events import Event, ExamplePreviewed, FitStarted
 from tiny import make_examples, save_causal_model

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import find_recipe_folder, load_spec
 from loratory.predictors.validators import is_iban, is_luhn_valid, is_social_security_number
 from loratory.protocols.events import ignore_event

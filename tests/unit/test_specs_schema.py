@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {"name": "a", "data": "x.csv", "ladder": ["lora"]}
 @pytest.fixture(scope="module")
 def made() -> dict[str, Any]:
     return build_spec_schema(
-        KnownClasses(*({name: load_named(g, name) for name in list_names(g)} for g in ("tasks", "regimes")))
+        KnownClasses(*({name: load_named(g, name) for name in list_names(g)} for g in ("tasks", "regimes", "trackers")))
     )
 
 

@@ -25,7 +25,8 @@ def command(
 
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
     from loratory.evaluation.ladder import format_ladder_lines, make_ladder_table
-    from loratory.experiment.run import RunPaths, run_experiment
+    from loratory.experiment.run import run_experiment
+    from loratory.experiment.run_paths import RunPaths
 
     place = RunPaths.for_spec(parsed, output)
     with ProgressScreen() as screen:

@@ -28,7 +28,7 @@ def command(
     from loratory.experiment.spec_loading import load_spec
 
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
-    from loratory.experiment.run import RunPaths
+    from loratory.experiment.run_paths import RunPaths
     from loratory.experiment.train import train_contenders
 
     with ProgressScreen() as screen:

@@ -13,8 +13,9 @@ from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.errors import ArtifactError
 from loratory.experiment.artifact_lookup import read_ladder, read_unsealed_ladder
 from loratory.experiment.prepare import load_prepared
-from loratory.experiment.run import RunPaths, write_results
+from loratory.experiment.results import write_results
 from loratory.experiment.run_context import FittedContender, RunContext
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import make_parser
 from loratory.protocols.events import EventListener, Message
 from loratory.specs.spec import Contender, parse_spec

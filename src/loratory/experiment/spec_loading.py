@@ -52,6 +52,7 @@ def make_parser(file: Path, lines: Mapping[KeyPath, int], changes: Mapping[KeyPa
         partial(load_named, "regimes"),
         list_names("regimes"),
         dict(changes or {}),
+        partial(load_named, "trackers"),
     )
 
 

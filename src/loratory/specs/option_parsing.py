@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from loratory.errors import SpecError
 from loratory.specs.field_descriptions import describe_allowed
 from loratory.specs.overrides import apply_overrides
-from loratory.specs.parser import SpecParser
+from loratory.specs.parser import KeyPath, SpecParser
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -30,7 +30,7 @@ def parse_options(cls: type[Model], given: Mapping[str, Any], where: str) -> Mod
                 allowed=describe_allowed(field),
                 remedy=f"add --set {name}=VALUE",
             )
-    changes = {(name,): f"{name}={value}" for name, value in given.items()}
+    changes: dict[KeyPath, str] = {(name,): f"{name}={value}" for name, value in given.items()}
     return SpecParser(where, {}, _find_nothing, _find_nothing, (), changes).validate_model(cls, given, ())
 
 

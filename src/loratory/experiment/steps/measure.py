@@ -18,7 +18,7 @@ from loratory.evaluation.contender_result import ContenderResult, Fit
 from loratory.evaluation.prediction_rows import write_predictions
 from loratory.experiment.artifact_lookup import METRICS_FILE
 from loratory.experiment.events import reference_artifact
-from loratory.experiment.run_context import FittedContender, RunContext, read_outcome, read_outcome_if_listed
+from loratory.experiment.run_context import FittedContender, RunContext, read_outcome_if_listed
 from loratory.experiment.steps.operating_points import evaluate_operating_point
 from loratory.predictors import predictor_files
 from loratory.protocols import (
