@@ -72,7 +72,7 @@ def _run_facts(context: RunContext, paths: RunPaths, fitted: Mapping[str, Fitted
     spec, parts = context.spec, context.split.parts
     tuned = {c.name: c.options.tunable for c in spec.ladder if c.options.tunable}
     split = {
-        **{k: v for k, v in context.split.facts.items() if k != "said"},
+        **{k: v for k, v in context.split.facts.items() if k != "messages"},
         "counts": {name: len(e) for name, e in parts.items()},
     }
     budget = {

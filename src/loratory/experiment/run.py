@@ -21,7 +21,7 @@ from loratory.experiment.inference import stress_run
 from loratory.experiment.ledger_entries import compute_test_row_keys, make_test_read
 from loratory.experiment.results import write_results
 from loratory.experiment.run_context import FittedContender, RunContext
-from loratory.experiment.run_paths import RunPaths
+from loratory.experiment.run_paths import RunPaths, check_run_format
 from loratory.experiment.spec_loading import format_lock
 from loratory.experiment.steps import export, fit, latency, measure, preflight
 from loratory.experiment.trackers import open_event_bus
@@ -55,6 +55,7 @@ def open_run_context(
     from loratory.backbones.forward.execution import run_locally
     from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 
+    check_run_format(paths.folder)
     if spec.training.threads:
         torch.set_num_threads(spec.training.threads)
     device = preflight.choose_device()

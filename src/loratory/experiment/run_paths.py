@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loratory.artifacts.locks import hold_lock
+from loratory.artifacts.manifests import check_format, read_manifest
 from loratory.errors import SpecError
 from loratory.specs.spec import Spec
 
@@ -32,3 +33,10 @@ class RunPaths:
         """Nobody else writes into it meanwhile; raises StorageError, which names who does already."""
         with hold_lock(self.folder, 0):
             yield
+
+
+def check_run_format(folder: Path) -> None:
+    """Raise ArtifactError where another version wrote any part of a run: it is not gone on with, nor overwritten."""
+    for part in (folder, folder / "data", *sorted(folder.glob("contenders/*/seed-*"))):
+        if (manifest := read_manifest(part)) is not None:
+            check_format(part, manifest)

@@ -221,10 +221,10 @@ def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None])
     for service in services.values():
         warm_up(service)
     for one in chosen:
-        report(f"{one.trunk} computes in {one.precision}: {one.why}")
+        report(f"{one.backbone} computes in {one.precision}: {one.reason}")
     limits = EngineLimits(spec.limits.batch_tokens, spec.limits.queue_tokens)
-    backbones = [{**asdict(one), "trunk": public_base_name(one.trunk)} for one in chosen]
-    facts = {"version": __version__, "trunks": backbones, "threads": threads}
+    backbones = [{**asdict(one), "backbone": public_base_name(one.backbone)} for one in chosen]
+    facts = {"version": __version__, "backbones": backbones, "threads": threads}
     board = ServiceRegistry(services, roles, spec.default)
     # One row has nothing to share, and a team that waits actively for its head would take the event loop's core.
     team = 1 if spec.precision == "int8" else threads
@@ -249,7 +249,7 @@ def run_server(spec: ServerSpec, report: Callable[[str], None]) -> None:
     if hosts.any_address:
         report(f"bound to all addresses, it answers for {hosts.description}; list other names under hosts")
     for service in server.registry:
-        where = str(service.asked.path) if service.task_spec else ""
+        where = str(service.task_spec.path) if service.task_spec else ""
         server.audit.record("load", {"task": service.name, "path": where, "release": service.release, "key": None})
         names = " -> ".join(stage.name for stage in service.stages)
         due = f", within {service.deadline * 1000:g} ms" if service.deadline else ""

@@ -41,15 +41,15 @@ class Metrics:
         )  # fmt: skip
         self.fallbacks = Counter(
             "loratory_fallbacks_total", "Inputs answered by a later stage, by task and reason.",
-            ["task", "why"], registry=own,
+            ["task", "reason"], registry=own,
         )  # fmt: skip
         self.open_requests = Gauge("loratory_open_requests", "Requests that are being answered.", registry=own)
         self.queued_tokens = Gauge(
-            "loratory_queued_tokens", "Estimated tokens that wait for a backbone.", ["trunk"], registry=own
+            "loratory_queued_tokens", "Estimated tokens that wait for a backbone.", ["backbone"], registry=own
         )
-        self.backbone_batches = Gauge("loratory_trunk_batches", "Passes of a backbone.", ["trunk"], registry=own)
+        self.backbone_batches = Gauge("loratory_backbone_batches", "Passes of a backbone.", ["backbone"], registry=own)
         self.backbone_texts = Gauge(
-            "loratory_trunk_texts", "Inputs answered by a backbone's passes.", ["trunk"], registry=own
+            "loratory_backbone_texts", "Inputs answered by a backbone's passes.", ["backbone"], registry=own
         )
 
     def render(self) -> bytes:

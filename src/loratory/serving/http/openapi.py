@@ -47,7 +47,7 @@ ANSWER_FIELDS = {
     "served_by": {**STRING, "description": "the contender that answered"},
     "release": {**STRING, "description": "SHA-256 of the manifest of its artifact"},
     "fallback": {
-        "anyOf": [{"type": "null"}, _object_schema({"from": STRING, "why": STRING})],
+        "anyOf": [{"type": "null"}, _object_schema({"from": STRING, "reason": STRING})],
         "description": "who should have answered, and why that one did not",
     },
 }
@@ -344,7 +344,14 @@ def _generate_operation(server: Server, service: Service) -> dict[str, Any]:
     }
     ways = [{"required": [name]} for name in ("prompt", "messages", "input")]
     answer = {"anyOf": [dict(service.task.contract()), {"type": "null"}]}
-    made = {"task": STRING, "answer": answer, "text": STRING, "finish": STRING, **ANSWER_FIELDS, "usage": USAGE_SCHEMA}
+    made = {
+        "task": STRING,
+        "answer": answer,
+        "text": STRING,
+        "finish_reason": STRING,
+        **ANSWER_FIELDS,
+        "usage": USAGE_SCHEMA,
+    }
     needed = ["task", "answer", "text", *ANSWER_FIELDS, "usage", "milliseconds"]
     return _add_event_stream(
         _post_operation(

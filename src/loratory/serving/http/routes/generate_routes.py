@@ -99,6 +99,6 @@ def parse_task_input(server: Server, service: Service, value: Any, where: str) -
 def format_generation(service: Service, one: StagedAnswer, session: StreamSession) -> dict[str, Any]:
     """An answer as plain data, with how it was written."""
     notes, own = session.usage_of(one), one.to_json(probabilities=False)
-    finish = {"finish": notes.generation.finish_reason} if notes.generation else {}
+    finish = {"finish_reason": notes.generation.finish_reason} if notes.generation else {}
     text = answer_text(service.task, one.prediction.answer)
     return {"answer": own.pop("answer"), "text": text, **finish, **own, "usage": notes.token_counts}
