@@ -12,15 +12,19 @@ from string import ascii_letters
 from typing import Any
 
 import pytest
+from recipes.intent_router import make_data as router
+from recipes.orders import make_data as orders
+from recipes.pii import make_data as pii
+from recipes.prompt_guard import make_data as guard
+from recipes.risk_triage import make_data as triage
 
+from loratory.discovery import list_names
+from loratory.experiment.recipes import find_recipe_folder
 from loratory.experiment.run import run_experiment
 from loratory.experiment.run_paths import RunPaths
-from loratory.experiment.spec_loading import find_recipe_folder, load_spec
+from loratory.experiment.spec_loading import load_spec
 from loratory.predictors.validators import is_iban, is_luhn_valid, is_social_security_number
 from loratory.protocols.events import ignore_event
-from loratory.recipes.intent_router import make_data as router
-from loratory.recipes.pii import make_data as pii
-from loratory.recipes.prompt_guard import make_data as guard
 from loratory.regimes.rules import Rules
 from loratory.tasks.tag import Tag
 from tiny import BasePathOf
@@ -57,6 +61,22 @@ def test_prompts_are_what_make_data_makes() -> None:
 
 def test_questions_are_what_make_data_makes() -> None:
     assert "".join(map(router.to_json_line, router.make_questions())) == text_of("intent-router")
+
+
+def test_messages_and_orders_are_what_make_data_makes() -> None:
+    made = "".join(map(triage.to_json_line, triage.make_messages()))
+    assert made == (find_recipe_folder("risk-triage") / "messages.jsonl").read_text(encoding="utf-8")
+    told = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in orders.make_conversations())
+    assert told == (find_recipe_folder("orders") / "orders.jsonl").read_text(encoding="utf-8")
+
+
+def test_no_generator_and_nothing_that_it_alone_reads_is_in_the_package() -> None:
+    for name in list_names("recipes"):
+        folder = find_recipe_folder(name)
+        kept = {file.name for file in folder.iterdir() if file.is_file()}
+        assert "make_data.py" not in kept
+        spec = (folder / "spec.yaml").read_text(encoding="utf-8")
+        assert all(file in spec for file in kept if file.endswith(".yaml") and file != "spec.yaml"), name
 
 
 def test_spans_are_what_make_data_makes() -> None:

@@ -11,7 +11,8 @@ from jsonschema import Draft202012Validator
 
 from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError
-from loratory.experiment.spec_loading import find_recipe_folder, load_spec
+from loratory.experiment.recipes import find_recipe_folder
+from loratory.experiment.spec_loading import load_spec
 from loratory.specs.spec_schema import KnownClasses, build_spec_schema
 from loratory.specs.yaml_files import load_yaml
 

@@ -11,20 +11,16 @@ from typing import Any
 
 from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError, suggest_nearest
+from loratory.experiment.recipes import find_recipe_folder
 from loratory.protocols import Labelled
+from loratory.protocols.recipes import SPEC_FILE
 from loratory.specs.overrides import apply_overrides
 from loratory.specs.parser import SpecParser
 from loratory.specs.spec import Contender, Spec, parse_spec
 from loratory.specs.yaml_files import dump_yaml, load_yaml
 from loratory.specs.yaml_lines import KeyPath as KeyPath
 
-SPEC_FILE = "spec.yaml"
 LOCK_HEADER = "# What this run was made from: every value, given or left out. It runs again: loratory run {file}\n"
-
-
-def find_recipe_folder(name: str) -> Path:
-    """The folder of a shipped recipe; raises SpecError with the nearest name."""
-    return Path(str(load_named("recipes", name).__path__[0]))
 
 
 def find_spec_file(target: str) -> Path:
