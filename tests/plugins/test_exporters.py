@@ -11,6 +11,8 @@ from typer.testing import CliRunner, Result
 
 from loratory.cli import app
 from loratory.errors import SpecError, UnsupportedTask
+from loratory.experiment.export_fit import load_exporter
+from loratory.exporting.contract_checks import verify_exporter
 
 ROWS = [("my card broke", "card"), ("no cash came", "cash")] * 30
 
@@ -34,8 +36,6 @@ def run(plugins: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_fit_becomes_a_table_that_answers_alone(run: Path, tmp_path: Path) -> None:
-    from loratory.experiment.export_fit import load_exporter
-
     words = ("--layout", "weight-table", "--set", "digits=4", "--output", tmp_path / "out", "--json")
     done = invoke("export", run, "--contender", "tfidf", *words)
     assert done.exit_code == 0, done.output
@@ -55,6 +55,12 @@ def test_a_fit_becomes_a_table_that_answers_alone(run: Path, tmp_path: Path) -> 
     assert card.probabilities is not None
     assert cash.probabilities is not None
     assert card.probabilities[0] > 0.5 > cash.probabilities[0]
+
+
+def test_it_keeps_what_every_exporter_promises(run: Path, tmp_path: Path) -> None:
+    exporter, fits = load_exporter("weight-table"), run / "contenders"
+    assert verify_exporter(exporter, fits / "tfidf" / "seed-1", tmp_path / "out")
+    assert not verify_exporter(exporter, fits / "majority" / "seed-1", tmp_path / "other")
 
 
 def test_it_is_listed_with_its_options_and_what_it_does_not_suit(run: Path) -> None:

@@ -18,6 +18,7 @@ from loratory.errors import SpecError
 from loratory.experiment import trackers
 from loratory.protocols.events import Event, Message, RunStarted, StageStarted
 from loratory.specs.track import TrackSpec
+from loratory.tracking.contract_checks import verify_tracker
 
 from .example_plugins import score_file
 
@@ -146,6 +147,11 @@ def test_the_end_of_a_run_that_failed_reaches_the_trackers(
     monkeypatch.setattr("loratory.experiment.run.write_results", fail)
     assert run("track: jsonl\n").exit_code != 0
     assert read_events(tmp_path / "runs/toy/events.jsonl")[-1]["reason"] == "nothing works"
+
+
+def test_it_keeps_what_every_tracker_promises(tmp_path: Path) -> None:
+    verify_tracker(score_file.ScoreFileTracker(), tmp_path, {"path": "scores.txt"})
+    assert (tmp_path / "scores.txt").read_text(encoding="utf-8") == "run toy\nlora 1 0.5000\nrecommended lora\n"
 
 
 def test_the_example_passes_over_what_it_does_not_know(tmp_path: Path) -> None:

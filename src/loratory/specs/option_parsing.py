@@ -49,3 +49,11 @@ def list_options(cls: type[BaseModel]) -> list[dict[str, Any]]:
         }
         for name, field in cls.model_fields.items()
     ]
+
+
+def verify_options(cls: type[BaseModel]) -> None:
+    """Raise AssertionError where the options of an extension are not frozen, not closed, or without a help text."""
+    assert cls.model_config.get("frozen"), f"{cls.__name__} is not frozen"
+    assert cls.model_config.get("extra") == "forbid", f"{cls.__name__} does not forbid unknown keys"
+    for name, option in cls.model_fields.items():
+        assert option.description, f"the option {name!r} of {cls.__name__} has no description"
