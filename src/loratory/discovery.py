@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from pydantic import ValidationError
+
 from loratory.errors import SpecError, suggest_nearest
+
+NamedSpec = str | dict[str, dict[str, Any] | None]  # a name, or name: {options}
 
 ENTRY_POINT_GROUPS = (
     "tasks",
@@ -28,7 +33,10 @@ ENTRY_POINT_GROUPS = (
 
 @cache
 def _find_entry_points(group: str) -> Mapping[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=f"loratory.{group}")}
+    found = entry_points(group=f"loratory.{group}")
+    ours = [point for point in found if point.dist is not None and point.dist.name == "loratory"]
+    others = [point for point in found if point not in ours]
+    return {point.name: point for point in (*ours, *others)}
 
 
 def list_names(group: str) -> tuple[str, ...]:
@@ -46,3 +54,44 @@ def load_named(group: str, name: str, where: str = "") -> Any:
             allowed=", ".join(sorted(points)),
         )
     return points[name].load()
+
+
+def split_named(group: str, specs: Sequence[NamedSpec]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Name, what is named, and options of each: `{mine: {check: words, most: 9}}` calls the check `words` "mine".
+
+    Raises ValueError where two have one name.
+    """
+    key, parts = group[:-1], list[tuple[str, str, dict[str, Any]]]()
+    for one in specs:
+        for name, options in ({one: None} if isinstance(one, str) else one).items():
+            if any(name == known for known, _, _ in parts):
+                raise ValueError(f"two {group} are called {name}; mine: {{{key}: {name}}} is another name")
+            rest = dict(options or {})
+            parts.append((name, str(rest.pop(key, name)), rest))
+    return parts
+
+
+def create_named(group: str, specs: Sequence[NamedSpec]) -> dict[str, Any]:
+    """Each by its name, made of its options and ready to be called.
+
+    Raises ValueError for what is not there, is there twice, or takes no such option.
+    """
+    return {name: _create(group, name, kind, options) for name, kind, options in split_named(group, specs)}
+
+
+def _create(group: str, name: str, kind: str, options: Mapping[str, Any]) -> Any:
+    try:
+        found = load_named(group, kind)
+    except SpecError as problem:
+        raise ValueError(f"{problem.problem} (allowed: {problem.allowed})") from None
+    if not inspect.isclass(found):
+        if options:
+            raise ValueError(f"the {group[:-1]} {name} takes no options")
+        return found
+    cls: Any = found
+    try:
+        return cls(**options)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        place = ": ".join(map(str, (name, *first["loc"])))
+        raise ValueError(f"{place}: {first['msg']} (allowed: {', '.join(cls.model_fields)})") from None

@@ -23,7 +23,7 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.torch_backbone import TorchBackbone
 from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
+from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import Adapter, Input, Network, Prediction
 from loratory.serving.engine.fallback_chain import StagedAnswer, answer_inputs
 from loratory.serving.engine.inference_engine import Engine, EngineLimits, backbone_of
@@ -79,7 +79,7 @@ def headed(form: str, kind: str, task: Any, trunk: TorchBackbone, seed: int) -> 
     """A head with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = OUTPUT_ADAPTERS[form].build_head(kind, task, trunk)
+        head = load_output_adapter(form).build_head(kind, task, trunk)
         for name, weight in head.named_parameters():
             if name != "log_scale":
                 nn.init.normal_(weight, std=1.0)

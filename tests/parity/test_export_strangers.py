@@ -28,7 +28,7 @@ from loratory.importing.import_folder import import_folder
 from loratory.predictors import predictor_files
 from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
+from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import Network, Prediction
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
@@ -69,7 +69,7 @@ def fit_on(trunk: TorchBackbone, form: str, head: str, most: int, long: str = "h
     """A LoRA fit with weights by chance, which answers otherwise for texts that are cut elsewhere."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        made: Any = OUTPUT_ADAPTERS[form].build_head(head, TASKS[form], trunk)
+        made: Any = load_output_adapter(form).build_head(head, TASKS[form], trunk)
         for weight in made.parameters():
             torch.nn.init.normal_(weight.data, std=0.4)
     network = Network(trunk, make_random_adapter(trunk), made.requires_grad_(False).eval())

@@ -11,7 +11,7 @@ from loratory.artifacts.manifests import stage_artifact
 from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.predictors import predictor_files
-from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
+from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import Example, TrainSet
 from loratory.regimes.full import Full
 from loratory.regimes.lora import Lora
@@ -75,7 +75,7 @@ def test_windows_are_no_longer_than_the_base_can_read(tmp_path: Path) -> None:
     trunk = load_backbone_from(save_base(tmp_path / "base", "bert"))
     task = Tag(labels=("SECRET", "THING"))
     text = " ".join(str(example.input["text"]) for example in lessons().validation)
-    (rows,) = OUTPUT_ADAPTERS["spans"].encode_rows(
+    (rows,) = load_output_adapter("spans").encode_rows(
         task, trunk.tokenizer, [{"text": text}], 4 * trunk.tokenizer.max_length, "head"
     )
     assert len(rows) > 1

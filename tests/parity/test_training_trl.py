@@ -15,7 +15,7 @@ from trl import SFTConfig, SFTTrainer
 
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.prompt_files import Prompt
-from loratory.predictors.prompt_templates import PROMPT_TEMPLATES
+from loratory.predictors.prompt_templates import load_prompt_template
 from loratory.protocols import Example, Network, TrainSet
 from loratory.protocols.events import FitEvent, StepFinished
 from loratory.regimes.lora import Lora
@@ -48,7 +48,7 @@ def decoder(trunk: Any) -> Decoder:
 
 def conversations(made: Decoder, taught: Sequence[Example]) -> Any:
     """The examples as trl reads them."""
-    wording = PROMPT_TEMPLATES[made.template_name]
+    wording = load_prompt_template(made.template_name)
     asked = [wording.build_messages(made.task, made.prompt, example.input) for example in taught]
     answers = [
         [{"role": "assistant", "content": wording.render_target(made.task, example.answer)}] for example in taught

@@ -16,7 +16,7 @@ from annotation_forms import ANSWERS, FORMS, Form, expected_answer, make_samples
 from loratory.data.column_suggestions import suggest_span_columns
 from loratory.data.columns import match_columns
 from loratory.data.examples import to_examples
-from loratory.data.readers import tag_schemes
+from loratory.data.readers import tag_conversion
 from loratory.data.readers.annotations import spacy, tool_detection
 from loratory.data.readers.source_reader import Source, read_source
 from loratory.data.rows import Row
@@ -479,7 +479,7 @@ def test_broken_rows_are_read_or_refused_and_never_a_traceback(tool: str) -> Non
                 rows, _ = tool_detection.convert_export(
                     plain(*(one if isinstance(one, dict) else {} for one in broken))
                 )
-                tag_schemes.convert_tags_to_bio(rows)
+                tag_conversion.convert_tags_to_bio(rows)
             except DataError as problem:
                 places.append(problem.where)
     assert all(place.startswith("x.jsonl") for place in places)

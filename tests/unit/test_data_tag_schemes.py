@@ -13,7 +13,7 @@ import pytest
 from annotation_forms import LETTERS, Sample, make_samples, tags_of
 from loratory.data.columns import match_columns
 from loratory.data.examples import to_examples
-from loratory.data.readers import tag_schemes
+from loratory.data.readers import tag_conversion
 from loratory.data.readers.conll import is_conll
 from loratory.data.readers.source_reader import Source, read_source
 from loratory.data.rows import Row
@@ -59,7 +59,7 @@ def spans_of(rows: list[Row], column: str = "tags") -> list[tuple[str, tuple[Any
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_scheme_gives_the_same_spans(scheme: str, behind: bool, separator: str, seed: int) -> None:
     given = make_samples(seed) if scheme == "IO" else touching(seed)
-    rows, said = tag_schemes.convert_tags_to_bio(rows_of(given, scheme, separator, behind, column="whatever"))
+    rows, said = tag_conversion.convert_tags_to_bio(rows_of(given, scheme, separator, behind, column="whatever"))
     assert spans_of(rows, "whatever") == [(one.text, one.spans) for one in given]
     plain = scheme == "BIO" and separator == "-" and not behind
     assert len(said) == (0 if plain else 1)
@@ -70,18 +70,18 @@ def test_every_scheme_gives_the_same_spans(scheme: str, behind: bool, separator:
 
 def test_plain_bio_is_left_alone() -> None:
     rows = rows_of(touching(5), "BIO")
-    found, said = tag_schemes.convert_tags_to_bio(rows)
+    found, said = tag_conversion.convert_tags_to_bio(rows)
     assert all(one is other for one, other in zip(found, rows, strict=True))
     assert said == []
 
 
 def test_tags_without_labels_and_small_letters() -> None:
     rows = [Row({"words": ["a", "b", "c"], "t": ["B", "I", "O"]}, "x", 1), Row({"words": ["a"], "t": ["O"]}, "x", 2)]
-    found, said = tag_schemes.convert_tags_to_bio(rows)
+    found, said = tag_conversion.convert_tags_to_bio(rows)
     assert found[0].values["t"] == ["B-SPAN", "I-SPAN", "O"]
     assert "without labels" in said[0]
     small = [Row({"words": ["a", "b", "c"], "t": ["b-x", "i-x", "o"]}, "x", 1)]
-    assert tag_schemes.convert_tags_to_bio(small)[0][0].values["t"] == ["B-x", "I-x", "O"]
+    assert tag_conversion.convert_tags_to_bio(small)[0][0].values["t"] == ["B-x", "I-x", "O"]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_tags_without_labels_and_small_letters() -> None:
 )
 def test_columns_that_are_no_tags_stay_as_they_are(values: dict[str, Any]) -> None:
     rows = [Row(values, "x.jsonl", 1)]
-    assert tag_schemes.convert_tags_to_bio(rows) == (rows, [])
+    assert tag_conversion.convert_tags_to_bio(rows) == (rows, [])
 
 
 def test_a_row_is_never_judged_alone() -> None:
@@ -107,7 +107,7 @@ def test_a_row_is_never_judged_alone() -> None:
         Row({"tokens": ["a", "b"], "tags": ["B-X", "I-X"]}, "x", 1),
         Row({"tokens": ["a", "b"], "tags": ["L-X", "U-X"]}, "x", 2),
     ]
-    found, said = tag_schemes.convert_tags_to_bio(rows)
+    found, said = tag_conversion.convert_tags_to_bio(rows)
     assert [row.values["tags"] for row in found] == [["B-X", "I-X"], ["B-X", "B-X"]]
     assert "BILOU" in said[0]
     assert "1 of 3 spans begin with a tag that goes on or ends (first: tag 1 of x:2)" in said[1]
@@ -117,7 +117,7 @@ def test_a_row_is_never_judged_alone() -> None:
 def test_bio_with_some_strays_is_read_as_conlleval_does_and_said() -> None:
     tags = [["B-X", "I-X", "O"], ["O", "I-X", "I-X"], ["B-Y", "I-X", "O"], ["B-Y", "I-Y", "I-Y"]]
     rows = [Row({"tokens": ["a", "b", "c"], "tags": one}, "x.conll", 10 * n) for n, one in enumerate(tags, 1)]
-    found, said = tag_schemes.convert_tags_to_bio(rows)
+    found, said = tag_conversion.convert_tags_to_bio(rows)
     assert [row.values["tags"] for row in found] == [tags[0], ["O", "B-X", "I-X"], ["B-Y", "B-X", "O"], tags[3]]
     assert len(said) == 1
     assert "2 of 5 spans begin with a tag that goes on or ends (first: tag 2 of x.conll:20)" in said[0]

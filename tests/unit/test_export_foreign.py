@@ -26,7 +26,7 @@ from loratory.errors import LoratoryError
 from loratory.importing.import_folder import import_folder
 from loratory.predictors import predictor_files
 from loratory.predictors.bio_decoding import decode_spans, viterbi
-from loratory.predictors.tag_transitions import TAG_SCHEMES, detect_scheme_name, parse_labels
+from loratory.tasks.tag_schemes import TAG_SCHEMES, detect_scheme_name, parse_labels
 from tiny import TEXTS, save_base
 
 LABELS = ("card", "cash", "login")
@@ -279,6 +279,8 @@ def tags_in(scheme: str, spans: Sequence[tuple[int, int, str]], length: int) -> 
                 "io": "I",
                 "bioes": "S" if alone else "B" if first else "E" if last else "I",
                 "bilou": "U" if alone else "B" if first else "L" if last else "I",
+                "bmes": "S" if alone else "B" if first else "E" if last else "M",
+                "bmewo": "W" if alone else "B" if first else "E" if last else "M",
                 "plain": "",
             }[scheme]
             made[place] = f"{kind}-{label}" if kind else label

@@ -355,7 +355,7 @@ def test_preferences_are_told_from_examples(tmp_path: Path) -> None:
         made(file)
     assert "--task generate --label chosen" in caught.value.remedy
     spec, _ = made(file, task="generate", label="chosen")
-    assert spec.data.columns == {"prompt": "prompt", "completion": "chosen"}
+    assert spec.data.columns == {"prompt": "prompt", "completion": "chosen", "rejected": "rejected"}
 
 
 def test_the_hub_is_asked_for_a_configuration_and_a_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

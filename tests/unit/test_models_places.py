@@ -17,7 +17,7 @@ from loratory.errors import BaseModelError
 from loratory.predictors import predictor_files
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.entailment import Entailment
-from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
+from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import Network, Predictor
 from loratory.tasks.classify import Classify
 from tiny import BasePathOf
@@ -35,7 +35,7 @@ def encoder(base: Path) -> Encoder:
     trunk = TorchBackbonePool().get_base(str(base))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        head = OUTPUT_ADAPTERS["labels"].build_head("pooled", TASK, trunk)
+        head = load_output_adapter("labels").build_head("pooled", TASK, trunk)
     return Encoder(TASK, "labels", Network(trunk, None, head), 32, 10)
 
 

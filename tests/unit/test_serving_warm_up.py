@@ -9,7 +9,7 @@ import pytest
 from loratory.backbones.forward.torch_backbone import TorchBackbone
 from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
+from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import Network
 from loratory.serving.engine.service_registry import FallbackStage, Service
 from loratory.serving.warm_up import warm_up
@@ -21,7 +21,7 @@ TASK = Classify(labels=("a", "b"))
 
 def test_each_network_computes_once(trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch) -> None:
     trunk = trunk_of("bert")
-    head: Any = OUTPUT_ADAPTERS["labels"].build_head("pooled", TASK, trunk)
+    head: Any = load_output_adapter("labels").build_head("pooled", TASK, trunk)
     first = Encoder(TASK, "labels", Network(trunk, None, head.eval()), 16, 2)
     done = []
     real = TorchBackbone.encode

@@ -113,7 +113,7 @@ def test_answers_are_held_to_the_schema_when_they_are_read() -> None:
         ({"checks": ["exct"]}, "no check called 'exct'; did you mean 'exact'"),
         ({"checks": [{"bullets": {"lst": 2}}]}, r"bullets: lst: .*allowed: least, most"),
         ({"checks": [{"exact": {"a": 1}}]}, "exact takes no options"),
-        ({"checks": ["exact", {"exact": {"check": "overlap"}}]}, "two checks have one name"),
+        ({"checks": ["exact", {"exact": {"check": "overlap"}}]}, "two checks are called exact"),
         ({"checks": [{"passed": {"check": "exact"}}]}, "passed is the name of another score"),
         ({"headline": "accuracy"}, "checks"),
     ],

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from loratory.data.rows import Row
 from loratory.protocols import JSON
+from loratory.tasks.tag import is_span
 
 INNER = 500  # keys of a column's objects from which they are content, and no columns
 MAX_DISTINCT_SHARE = 0.25  # share of the rows that a label seldom has more values than
@@ -110,7 +111,7 @@ def suggest_span_columns(rows: Sequence[Row], excluded: Sequence[str] = ()) -> l
     for path, values in _iterate_columns(rows, excluded):
         lists = [value for value in values if isinstance(value, list)]
         spans = [span for value in lists for span in value]
-        if spans and len(lists) > len(values) / 2 and all(map(_is_span, spans)):
+        if spans and len(lists) > len(values) / 2 and all(map(is_span, spans)):
             found.append(ColumnCandidate(path, float(len(spans)), len(spans)))
     return sorted(found, key=lambda one: -one.score)
 
@@ -125,13 +126,6 @@ def suggest_list_columns(rows: Sequence[Row], excluded: Sequence[str] = ()) -> l
         if lists and plain and 2 <= len(counts) <= max(2, counts.total() // 2):
             found.append(ColumnCandidate(path, -float(len(counts)), len(counts)))
     return sorted(found, key=lambda one: -one.score)
-
-
-def _is_span(value: JSON) -> bool:
-    if isinstance(value, Mapping):
-        names = {str(key).casefold() for key in value}
-        return any(name.startswith(("start", "begin")) for name in names) and any(n.startswith("end") for n in names)
-    return isinstance(value, list) and len(value) == 3 and [type(one) for one in value] == [int, int, str]
 
 
 def find_json_column(rows: Sequence[Row]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from loratory.data.column_suggestions import (
     ColumnCandidate,
@@ -19,6 +19,7 @@ from loratory.data.rows import Row
 from loratory.errors import DataError, suggest_nearest
 from loratory.protocols import JSON, Column
 from loratory.tasks.tag import BIO_TAG
+from loratory.tasks.tag_schemes import OUTSIDE
 
 CELLS = 1_000_000  # rows times columns that are looked at for a guess
 MAX_SAMPLE_ROWS = 2000  # rows that decide a guess
@@ -30,6 +31,15 @@ class ColumnMapping:
 
     columns: Mapping[str, str]
     messages: tuple[str, ...]  # what was guessed, and from what
+    extras: Mapping[str, str] = field(default_factory=dict)  # name of an extra -> dotted path
+
+    def with_extras(self, rows: Sequence[Row], extras: Mapping[str, str]) -> ColumnMapping:
+        """The same with what the spec names beside the task's columns; raises DataError where no row holds it."""
+        for name, path in extras.items():
+            if not any(_has_value(row, path) for row in rows):
+                present = list(dict.fromkeys(key for row in sample_rows(rows) for key in row.values))
+                raise _make_missing_column_error(rows[0].file, f"extras: {name}", path, present)
+        return replace(self, extras=dict(extras))
 
 
 def match_columns(
@@ -159,7 +169,7 @@ def _match_tokens_and_tags(rows: Sequence[Row]) -> tuple[str, str] | None:
 def _are_tags(rows: Sequence[Row], key: str) -> bool:
     values = [row.values.get(key) for row in rows]
     tags = {str(tag) for value in values if isinstance(value, list) for tag in value}
-    return bool(tags - {"O"}) and all(BIO_TAG.fullmatch(tag) for tag in tags)
+    return bool(tags - {OUTSIDE}) and all(BIO_TAG.fullmatch(tag) for tag in tags)
 
 
 def _describe_guess(name: str, candidates: Sequence[ColumnCandidate]) -> str:
@@ -183,13 +193,17 @@ def _check_given_columns(
                 remedy="remove or correct it",
             )
         if not any(_has_value(row, path) for row in rows):
-            raise DataError(
-                f"there is no column {path!r}{suggest_nearest(path, present)}",
-                where=f"{rows[0].file}: {name}",
-                allowed=f"the file has {', '.join(map(repr, present))}",
-                remedy=f"correct data: {name}:",
-            )
+            raise _make_missing_column_error(rows[0].file, name, path, present)
     return dict(given)
+
+
+def _make_missing_column_error(file: str, name: str, path: str, present: Sequence[str]) -> DataError:
+    return DataError(
+        f"there is no column {path!r}{suggest_nearest(path, present)}",
+        where=f"{file}: {name}",
+        allowed=f"the file has {', '.join(map(repr, present))}",
+        remedy=f"correct data: {name}:",
+    )
 
 
 def _has_value(row: Row, path: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from loratory.data.columns import ColumnMapping, get_value_at
 from loratory.data.offset_detection import explain_unread_rows
 from loratory.data.rows import Row
-from loratory.errors import DataError, FieldError
+from loratory.errors import DataError, FieldError, format_value
 from loratory.protocols import JSON, Conversational, Example, Labelled, Task
 
 MAX_SHOWN_PROBLEMS = 5  # problems told in full
@@ -44,16 +44,33 @@ def extract_labels(task: Task, examples: Sequence[Example]) -> list[str]:
 def _read_example(row: Row, task: Task, column_mapping: ColumnMapping, max_characters: int) -> Example:
     try:
         values = {name: get_value_at(row, path) for name, path in column_mapping.columns.items()}
-        example = replace(task.read(values), origin=row.origin)
+        extras = {name: get_value_at(row, path) for name, path in column_mapping.extras.items()}
+        example = replace(task.read(values), origin=row.origin, extras=extras)
         for field, text in _iterate_strings(example.input, ""):
             _check_length(field, text, max_characters)
         for problem in task.check_answer(example.input, example.answer):
             raise FieldError("", problem)
+        _check_rejected(task, example)
     except FieldError as problem:
         column = column_mapping.columns.get(problem.field, problem.field)
         where = f"{row.origin}: {column}" if column else row.origin
         raise DataError(problem.problem, where=where, allowed=problem.allowed, remedy=problem.remedy) from problem
     return example
+
+
+def _check_rejected(task: Task, example: Example) -> None:
+    """Raises FieldError where the rejected answer is none of the task, or the expected one once more."""
+    if example.rejected is None:
+        return
+    for problem in task.check_answer(example.input, example.rejected):
+        raise FieldError("rejected", f"the rejected answer: {problem}")
+    if example.rejected == example.answer:
+        raise FieldError(
+            "rejected",
+            f"the rejected answer is the expected one: {format_value(example.rejected)}",
+            allowed="an answer that is worse than the expected one, or none",
+            remedy="leave it empty, or remove the row",
+        )
 
 
 def _iterate_strings(value: JSON, path: str) -> Iterator[tuple[str, str]]:

@@ -35,6 +35,7 @@ class PreparedData:
             "requested": compute_shares(spec.split, self.given_parts),
             "given": list(self.given_parts),
             "columns": dict(self.column_mapping.columns),
+            **({"extras": dict(self.column_mapping.extras)} if self.column_mapping.extras else {}),
             "near_duplicates": spec.near_duplicates,
             "duplicates": spec.duplicates,
             "messages": list(self.messages),
@@ -47,7 +48,7 @@ def prepare_data(task: Task, spec: DataSpec, folder: Path) -> PreparedData:
     `folder` is where relative paths start: the spec's own.
     """
     source = read_source(spec, folder)
-    matching = match_columns(source.train, task.columns, spec.columns)
+    matching = match_columns(source.train, task.columns, spec.columns).with_extras(source.train, spec.extras)
     read = {name: to_examples(rows, task, matching, spec.max_characters) for name, rows in _list_given_parts(source)}
     others = [example for part, examples in read.items() if part != "train" for example in examples]
     task = task.resolve_options(read["train"], others)

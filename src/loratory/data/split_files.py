@@ -75,14 +75,14 @@ def read_split(source: Path | VerifiedFiles) -> Parts:
 
 
 def digest_examples(examples: Sequence[Example]) -> str:
-    """SHA-256 over the sorted digests of (input, answer): the same examples in any order have the same digest."""
-    rows = sorted(digest_of([example.input, example.answer]) for example in examples)
+    """SHA-256 over the sorted digests of what each says: the same examples in any order have the same digest."""
+    rows = sorted(digest_of(example.content) for example in examples)
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def digest_training_order(examples: Sequence[Example]) -> str:
-    """SHA-256 over (input, answer, weight) of each example in turn: what training goes by, in the order it goes by."""
-    return digest_of([[example.input, example.answer, example.weight] for example in examples])
+    """SHA-256 over (content, weight) of each example in turn: what training goes by, in the order it goes by."""
+    return digest_of([[*example.content, example.weight] for example in examples])
 
 
 def digest_groups(examples: Sequence[Example]) -> str:
@@ -90,7 +90,7 @@ def digest_groups(examples: Sequence[Example]) -> str:
     groups: dict[str, list[str]] = {}
     for example in examples:
         name = example.group or example.origin
-        groups.setdefault(name, []).append(digest_of([example.input, example.answer]))
+        groups.setdefault(name, []).append(digest_of(example.content))
     return digest_of(sorted(sorted(inside) for inside in groups.values()))
 
 
@@ -112,6 +112,7 @@ def _build_columns(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
         "weight": pyarrow.array([example.weight for example in examples], pyarrow.float64()),
         "input": pyarrow.array([_to_canonical_json(example.input) for example in examples], text),
         "answer": pyarrow.array([_to_canonical_json(example.answer) for example in examples], text),
+        **_build_optional_columns(examples, text, pyarrow),
     }
     if isinstance(task, Labelled):
         numbers = {label: number for number, label in enumerate(task.labels or ())}
@@ -122,8 +123,28 @@ def _build_columns(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
     return columns
 
 
+def _build_optional_columns(examples: Sequence[Example], text: Any, pyarrow: Any) -> dict[str, Any]:
+    """`rejected` and `extras` as JSON text, each only where an example holds one."""
+    columns: dict[str, Any] = {}
+    if any(example.rejected is not None for example in examples):
+        values = [None if one.rejected is None else _to_canonical_json(one.rejected) for one in examples]
+        columns["rejected"] = pyarrow.array(values, text)
+    if any(example.extras for example in examples):
+        columns["extras"] = pyarrow.array([_to_canonical_json(dict(one.extras)) for one in examples], text)
+    return columns
+
+
 def _parse_example(row: Mapping[str, Any]) -> Example:
-    return Example(json.loads(row["input"]), json.loads(row["answer"]), row["group"], row["weight"], row["id"])
+    rejected, extras = row.get("rejected"), row.get("extras")
+    return Example(
+        json.loads(row["input"]),
+        json.loads(row["answer"]),
+        row["group"],
+        row["weight"],
+        row["id"],
+        None if rejected is None else json.loads(rejected),
+        {} if extras is None else json.loads(extras),
+    )
 
 
 def _to_canonical_json(value: JSON) -> str:

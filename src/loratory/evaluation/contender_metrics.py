@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from loratory.evaluation.statistics.bootstrap import Floats, Integers, extract_count
 from loratory.evaluation.statistics.calibration import (
     collect_confidences,
     compute_aurc,
@@ -15,8 +16,10 @@ from loratory.evaluation.statistics.calibration import (
     estimate_chance_error,
 )
 from loratory.evaluation.statistics.comparison_set import ComparisonSet, Rank, list_overall_scores
-from loratory.evaluation.statistics.intervals import compute_score_interval
+from loratory.evaluation.statistics.intervals import compute_score_interval, compute_share_interval
+from loratory.evaluation.statistics.proportions import estimate_proportion
 from loratory.protocols import Labelled, ScoredPredictions
+from loratory.tasks.scorers import COUNT_PREFIX
 
 
 def compute_metrics(comparison_set: ComparisonSet, rank: Rank) -> dict[str, Any]:
@@ -27,6 +30,7 @@ def compute_metrics(comparison_set: ComparisonSet, rank: Rank) -> dict[str, Any]
     """
     found: dict[str, Any] = {name: _summarise_score(comparison_set, rank, name) for name in _list_shared_scores(rank)}
     found |= _compute_confidence_metrics(rank)
+    found |= _compute_scorer_metrics(comparison_set, rank)
     if isinstance(comparison_set.task, Labelled):
         found["per_label"] = compute_label_scores(comparison_set.task, rank.test)
     return found
@@ -82,6 +86,26 @@ def _average_over_seeds(values: list[float]) -> dict[str, Any]:
         "seeds": [float(value) for value in values],
         "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
     }
+
+
+def _compute_scorer_metrics(comparison_set: ComparisonSet, rank: Rank) -> dict[str, Any]:
+    """`scorer/NAME` -> the mean reward over seeds, with its interval over groups of examples."""
+    groups, confidence = comparison_set.resampling.groups, comparison_set.evidence.confidence
+    made: dict[str, Any] = {}
+    for kind in (key for key in rank.test.counts[0] if key.startswith(COUNT_PREFIX)):
+        each = {fit.seed: extract_count(fit.test.counts, kind) for fit in rank.result.fits}
+        shipped = each[rank.result.shipped_seed]
+        made[kind] = {
+            **_average_over_seeds([float(values.mean()) for values in each.values()]),
+            **_build_interval(np.mean(list(each.values()), axis=0), groups, confidence),
+            "shipped": {"value": float(shipped.mean()), **_build_interval(shipped, groups, confidence)},
+        }
+    return made
+
+
+def _build_interval(values: Floats, groups: Integers, confidence: float) -> dict[str, Any]:
+    low, high = compute_share_interval(estimate_proportion(values, np.ones(len(values)), groups), confidence)
+    return {"low": low, "high": high}
 
 
 def _compute_confidence_metrics(rank: Rank) -> dict[str, Any]:

@@ -13,7 +13,20 @@ from loratory.errors import ArtifactError, make_missing_extra
 from loratory.protocols import Example, Prediction, ScoredPredictions
 from loratory.schemas import to_compact_json
 
-TEXT_COLUMNS = ("id", "group", "input", "expected", "answer", "reason", "probabilities", "raw", "answered_by", "counts")
+TEXT_COLUMNS = (
+    "id",
+    "group",
+    "input",
+    "expected",
+    "rejected",
+    "extras",
+    "answer",
+    "reason",
+    "probabilities",
+    "raw",
+    "answered_by",
+    "counts",
+)
 NUMBER_COLUMNS = ("confidence", "weight")  # confidence is written for whoever reads the file; it follows from the rest
 
 
@@ -57,6 +70,8 @@ def _build_row(example: Example, prediction: Prediction, counts: Mapping[str, fl
         "weight": example.weight,
         "input": to_compact_json(example.input),
         "expected": _apply_if_given(to_compact_json, example.answer),
+        "rejected": _apply_if_given(to_compact_json, example.rejected),
+        "extras": to_compact_json(dict(example.extras)) if example.extras else None,
         "answer": _apply_if_given(to_compact_json, prediction.answer),
         "reason": prediction.reason,
         "confidence": prediction.confidence,
@@ -69,7 +84,15 @@ def _build_row(example: Example, prediction: Prediction, counts: Mapping[str, fl
 
 def _parse_example(row: Mapping[str, Any]) -> Example:
     expected = _apply_if_given(json.loads, row["expected"])
-    return Example(json.loads(row["input"]), expected, row["group"], row["weight"], row["id"])
+    return Example(
+        json.loads(row["input"]),
+        expected,
+        row["group"],
+        row["weight"],
+        row["id"],
+        _apply_if_given(json.loads, row["rejected"]),
+        _apply_if_given(json.loads, row["extras"]) or {},
+    )
 
 
 def _parse_prediction(row: Mapping[str, Any]) -> Prediction:

@@ -36,6 +36,7 @@ SCORE_COLUMNS = {
     "surprise": "log_loss",
 }  # shown where there
 EMPTY_CELL = "-"
+SCORER_PREFIX = "scorer/"  # of the metrics that scorers gave
 
 
 def select_columns(ladder: Mapping[str, Any]) -> list[TableColumn]:
@@ -45,14 +46,22 @@ def select_columns(ladder: Mapping[str, Any]) -> list[TableColumn]:
     unknown = {key for key, name in SCORE_COLUMNS.items() if name not in scored}
     empty = {ladder["headline"]} | unknown | (set() if gated else {"gate"})  # macro-F1 is not shown twice
     named = [replace(head, title=ladder["headline"]) if head.key == "headline" else head for head in TABLE_COLUMNS]
-    return [head for head in named if head.key not in empty]
+    return [head for head in (*named, *_list_scorer_columns(ladder)) if head.key not in empty]
+
+
+def _list_scorer_columns(ladder: Mapping[str, Any]) -> list[TableColumn]:
+    """A column for each scorer of the run, by its name."""
+    metrics = (contender.get("metrics", {}) for contender in ladder["contenders"])
+    kinds = dict.fromkeys(key for each in metrics for key in each if key.startswith(SCORER_PREFIX))
+    return [TableColumn(kind, kind.removeprefix(SCORER_PREFIX)) for kind in kinds]
 
 
 def build_cells(ladder: Mapping[str, Any], contender: Mapping[str, Any]) -> dict[str, str]:
     """Column key -> text, for one contender."""
     name = contender["name"] + (" *" if contender["name"] == ladder["verdict"]["recommended"] else "")
     if contender["status"] == "failed":
-        return {head.key: EMPTY_CELL for head in TABLE_COLUMNS} | {"name": name, "headline": "failed"}
+        empty = {head.key: EMPTY_CELL for head in (*TABLE_COLUMNS, *_list_scorer_columns(ladder))}
+        return empty | {"name": name, "headline": "failed"}
     scores = contender["metrics"]
     return {
         "name": name,
@@ -63,6 +72,7 @@ def build_cells(ladder: Mapping[str, Any], contender: Mapping[str, Any]) -> dict
         "p50": format_milliseconds(contender["latency_ms"].get("p50")),
         "train": format_seconds(contender["train_seconds"]),
         "trained": format_amount(contender["parameters"]["trained"]),
+        **{head.key: format_percent(scores, head.key) for head in _list_scorer_columns(ladder)},
         "gate": EMPTY_CELL if not contender["gate"] else "holds" if contender["gate"]["holds"] else "fails",
     }
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from loratory import __version__
 from loratory.backbones.loading.bases import origin_of
+from loratory.discovery import list_names
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
-from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
+from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import Labelled, Predictor, Spanned, Task
 
 FEATURE_EXTRACTION = "feature-extraction"
@@ -47,7 +48,8 @@ def render_fit_card(predictor: Predictor, facts: Mapping[str, Any]) -> str:
     task: Any = predictor.task
     title = f"{facts['run']}-{facts['contender']}"
     origin, licence = origin_of(str(facts["base"])) if facts["base"] else (None, None)
-    forms = (form.stock_names.pipeline for form in OUTPUT_ADAPTERS.values() if isinstance(task, form.capability))
+    adapters = map(load_output_adapter, list_names("output_adapters"))
+    forms = (one.stock_names.pipeline for one in adapters if isinstance(task, one.capability))
     measured = next(forms, "text-generation")  # the task, which is not what a stock class of the folder does
     results = [
         EvalResult(
@@ -126,11 +128,7 @@ def _pipeline_tag(predictor: Predictor) -> str | None:
         return None
     if isinstance(predictor, Decoder):
         return "text-generation"
-    return (
-        OUTPUT_ADAPTERS[predictor.output_adapter_name].stock_names.pipeline
-        if predictor.stock_head is not None
-        else FEATURE_EXTRACTION
-    )
+    return predictor.output_adapter.stock_names.pipeline if predictor.stock_head is not None else FEATURE_EXTRACTION
 
 
 def _describe_stock_use(predictor: Predictor) -> str:
@@ -141,7 +139,7 @@ def _describe_stock_use(predictor: Predictor) -> str:
         )
     if not isinstance(predictor, Encoder) or predictor.network.adapter is None:
         return ""
-    form = OUTPUT_ADAPTERS[predictor.output_adapter_name]
+    form = predictor.output_adapter
     base = f"base_{len(form.list_output_names(predictor.task))}/"
     found = " What validators find stands in no stock class." if predictor.span_rules else ""
     if predictor.stock_head is not None:
@@ -229,15 +227,13 @@ def render_stock_card(predictor: Encoder, folder: str, merged: bool) -> str:
 
 def _describe_opening(predictor: Encoder, folder: str, merged: bool) -> tuple[str, str]:
     """What a folder is, and the lines that open it from the folder above."""
-    stock = OUTPUT_ADAPTERS[predictor.output_adapter_name].stock_names
+    stock = predictor.output_adapter.stock_names
     kind = type(predictor.network.backbone.model).__name__  # type: ignore[attr-defined]
     if predictor.stock_head is None or not merged:
         opener = "AutoModel" if predictor.stock_head is None else stock.auto_class
         what = BACKBONE_DESCRIPTION.format(kind=kind) if predictor.stock_head is None else ""
         if not merged:
-            alone = BASE_DESCRIPTION.format(
-                count=len(OUTPUT_ADAPTERS[predictor.output_adapter_name].list_output_names(predictor.task))
-            )
+            alone = BASE_DESCRIPTION.format(count=len(predictor.output_adapter.list_output_names(predictor.task)))
             what = f"{alone} {what}".strip()
         return what, f'from transformers import {opener}\n\nmodel = {opener}.from_pretrained("{folder}")'
     options, asked = (

@@ -21,7 +21,6 @@ from loratory.predictors.heads import (
     collect_head_tensors,
     save_backbone,
 )
-from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
 from loratory.predictors.predictor_files import build_label_maps
 from loratory.protocols import Predictor
 
@@ -35,7 +34,7 @@ def write_stock_layouts(folder: Path, predictor: Predictor, facts: Mapping[str, 
         return ["README.md", "merged"]
     if not isinstance(predictor, Encoder) or predictor.network.adapter is None:
         return ["README.md"]
-    base = f"base_{len(OUTPUT_ADAPTERS[predictor.output_adapter_name].list_output_names(predictor.task))}"
+    base = f"base_{len(predictor.output_adapter.list_output_names(predictor.task))}"
     write_stock_encoder(folder / base, predictor, merge=False)
     write_stock_encoder(folder / "merged", predictor, merge=True)
     return ["README.md", base, "merged"]
@@ -62,7 +61,7 @@ def write_stock_encoder(folder: Path, predictor: Encoder, merge: bool) -> None:
     head lies beside it as head.safetensors. head.json says how texts are read, README.md how the folder is opened.
     """
     backbone: Any = predictor.network.backbone.unquantized  # type: ignore[attr-defined]
-    form, head = OUTPUT_ADAPTERS[predictor.output_adapter_name], predictor.stock_head
+    form, head = predictor.output_adapter, predictor.stock_head
     names = form.list_output_names(predictor.task)
     model = adapters.merge_adapter(backbone.model, predictor.network.adapter if merge else None).to("cpu")
     config = build_labelled_config(backbone.config, names, backbone.tokenizer.pad_token_id, form.stock_names.per_token)

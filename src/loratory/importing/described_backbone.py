@@ -17,7 +17,7 @@ from loratory.importing.foreign_classifier import check_answers, check_finite, i
 from loratory.importing.weight_sources import ModelSources
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import HEAD_FACTS_FILE, HEAD_WEIGHTS_FILE, load_head_tensors
-from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
+from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import Network
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
@@ -85,7 +85,7 @@ def import_with_head_description(
 
 def _build_encoder(names: Sequence[str], sources: ModelSources, head: HeadDescription) -> Encoder:
     """Nothing in the folder is executed. Raises ArtifactError where the head does not fit the names or the backbone."""
-    form = OUTPUT_ADAPTERS[head.form]
+    form = load_output_adapter(head.form)
     task: Any = (Classify if head.form == "labels" else Tag)(labels=form.parse_labels(names))
     backbone = _load_backbone(sources, head)
     own: Any = form.build_head(head.kind, task, backbone)

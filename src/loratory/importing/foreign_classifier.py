@@ -17,15 +17,16 @@ from loratory.backbones.loading.bases import Base, describe_base
 from loratory.backbones.loading.model_inspection import check_parameter_count, inspect_model_folder, read_json_object
 from loratory.backbones.loading.tokenizers import FastTokenizer
 from loratory.backbones.loading.weights import read_tensors
+from loratory.discovery import list_names
 from loratory.errors import ArtifactError, UnsupportedTask, first_line, suggest_nearest
 from loratory.importing.weight_sources import ModelSources
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import StockHead, collect_head_tensors, load_head_tensors
-from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
-from loratory.predictors.tag_transitions import OUTSIDE, TAG_SCHEMES, detect_scheme_name
+from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import Network
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
+from loratory.tasks.tag_schemes import OUTSIDE, TAG_SCHEMES, detect_scheme_name
 
 ABSENT_LOGIT = -1e4  # the logit of a tag that a model never gives: its probability is 0
 FORM_BY_TASK_TYPE = {"SEQ_CLS": "labels", "TOKEN_CLS": "spans"}  # PEFT's task_type -> form
@@ -54,7 +55,7 @@ def detect_form(sources: ModelSources, names: Sequence[str] = (), scheme: str | 
         )
     try:
         name = scheme or detect_scheme_name(names)
-        OUTPUT_ADAPTERS[_form_of_scheme(name)].parse_labels(names)
+        load_output_adapter(_form_of_scheme(name)).parse_labels(names)
     except ValueError as problem:
         raise ArtifactError(
             f"the labels {list(names)[:9]} are no tags of one scheme: {problem}",
@@ -87,8 +88,9 @@ def _form_of_adapter(adapter: VerifiedFiles) -> str | None:
 def _form_of_model(model: VerifiedFiles) -> str:
     config = read_json_object(model, "config.json")
     named = [str(one) for one in (config.get("architectures") or ())]
-    for name, form in OUTPUT_ADAPTERS.items():
-        if any(one.endswith(form.stock_names.auto_class.removeprefix("AutoModel")) for one in named):
+    for name in list_names("output_adapters"):
+        stock = load_output_adapter(name).stock_names
+        if any(one.endswith(stock.auto_class.removeprefix("AutoModel")) for one in named):
             return name
     return "labels"
 
@@ -99,7 +101,7 @@ def import_classifier(names: Sequence[str], sources: ModelSources, scheme: str |
     Nothing in the folder is executed. Raises ArtifactError when weights are missing or do not fit the names.
     """
     name = detect_form(sources, names, scheme)
-    form = OUTPUT_ADAPTERS[name]
+    form = load_output_adapter(name)
     task: Any = (Classify if name == "labels" else Tag)(labels=form.parse_labels(names))
     base = describe_base(str(sources.model), sources.files(sources.model))
     model, missing = _open_classifier(base, len(names), form.stock_names.auto_class)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loratory.measures.span_metrics import is_inside_word
-from loratory.predictors import tag_transitions
-from loratory.predictors.tag_transitions import BIO, TagScheme
 from loratory.protocols import Offsets
+from loratory.tasks import tag_schemes
+from loratory.tasks.tag_schemes import BIO, TagScheme
 
 Span = tuple[int, int, str]
 CharRange = tuple[int, int]
@@ -36,7 +36,7 @@ def list_tags(labels: Sequence[str]) -> tuple[str, ...]:
 
 def parse_labels(tags: Sequence[str]) -> tuple[str, ...]:
     """The labels of whole BIO tags in any order, by their first appearance; raises ValueError where one is missing."""
-    labels = tag_transitions.parse_labels(tags, BIO)
+    labels = tag_schemes.parse_labels(tags, BIO)
     if missing := [tag for tag in list_tags(labels) if tag not in tags]:
         raise ValueError(f"there is no {missing[0]}")
     return labels
@@ -141,7 +141,7 @@ def _build_spans(
 def viterbi(log_probabilities: Floats, scheme: TagScheme = BIO) -> list[int]:
     """The tags with the greatest sum of log-odds float[T, C] of all that the scheme allows."""
     steps, tags = log_probabilities.shape
-    begin, allowed, end = scheme.build_transition_scores(tags)
+    begin, allowed, end = build_transition_scores(scheme, tags)
     score = log_probabilities[0] + begin
     before = np.zeros((steps, tags), dtype=np.int64)
     for step in range(1, steps):
@@ -152,3 +152,19 @@ def viterbi(log_probabilities: Floats, scheme: TagScheme = BIO) -> list[int]:
     for step in range(steps - 1, 0, -1):
         path.append(int(before[step, path[-1]]))
     return path[::-1]
+
+
+def build_transition_scores(scheme: TagScheme, count: int) -> tuple[Floats, Floats, Floats]:
+    """0 where allowed and -inf where not: to begin with [C], from tag to tag [C, C], to end with [C].
+
+    `count` is the number of tags, C.
+    """
+    begin = np.array([not tag or scheme.split_tag_index(tag)[1] in scheme.begin_kinds for tag in range(count)])
+    end = np.array([not tag or scheme.split_tag_index(tag)[1] in scheme.end_kinds for tag in range(count)])
+    within = [[scheme.continues_span(before, tag) for tag in range(count)] for before in range(count)]
+    allowed = (end[:, None] & begin[None, :]) | np.array(within)
+    return _to_log_mask(begin), _to_log_mask(allowed), _to_log_mask(end)
+
+
+def _to_log_mask(allowed: NDArray[np.bool_]) -> Floats:
+    return np.where(allowed, 0.0, -np.inf)

@@ -9,14 +9,27 @@ from pathlib import Path
 from typing import Any, Self
 
 from loratory.artifacts.verified_files import VerifiedFiles, open_files
-from loratory.protocols import Answer, BackbonePool, Input, Labelled, ParameterCount, Prediction, RequestRunner
+from loratory.protocols import (
+    Answer,
+    BackbonePool,
+    Input,
+    Labelled,
+    Optioned,
+    ParameterCount,
+    Prediction,
+    RequestRunner,
+)
 
 CONSTANT_FILE = "constant.json"
+UNSEEN_SHARE = 1e-6  # share of a place at which no option of train stood
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The same answer whatever the input; of a task of labels with a probability for each of them."""
+    """The same answer whatever the input; of a task of labels with a probability for each of them.
+
+    Where options come with the input it is the option at the same place: `probabilities` are of places, "0" the first.
+    """
 
     task: Any
     answer: Answer
@@ -25,7 +38,16 @@ class Constant:
     def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
         if isinstance(self.task, Labelled):
             return [self.task.from_probabilities(input, self.probabilities) for input in inputs]
+        if isinstance(self.task, Optioned):
+            return [self._choose_option(input) for input in inputs]
         return [Prediction(self.answer) for _ in inputs]
+
+    def _choose_option(self, input: Input) -> Prediction:
+        options = self.task.options(input)
+        shares = [self.probabilities.get(str(place), UNSEEN_SHARE) for place in range(len(options))]
+        chances = {option: share / sum(shares) for option, share in zip(options, shares, strict=True)}
+        made: Prediction = self.task.from_probabilities(input, chances)
+        return made
 
     def count_parameters(self) -> ParameterCount:
         return ParameterCount(trained=len(self.probabilities), total=len(self.probabilities))

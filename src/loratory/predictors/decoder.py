@@ -17,19 +17,22 @@ from loratory.backbones.loading.base_locations import make_name_portable, record
 from loratory.backbones.loading.bases import origin_of
 from loratory.backbones.loading.tokenizers import replace_surrogates
 from loratory.errors import SpecError, UnsupportedTask
-from loratory.predictors.prompt_files import Message, Prompt
-from loratory.predictors.prompt_templates import PROMPT_TEMPLATES, DecodingPlan, PromptTemplate
+from loratory.predictors.prompt_files import Prompt
+from loratory.predictors.prompt_templates import load_prompt_template
 from loratory.protocols import (
     JSON,
     BackbonePool,
+    DecodingPlan,
     Example,
     GenerateRequest,
     InferencePlan,
     InferenceRequest,
     Input,
+    Message,
     Network,
     ParameterCount,
     Prediction,
+    PromptTemplate,
     RequestRunner,
     Schema,
     TokenIds,
@@ -54,10 +57,10 @@ class Decoder:
     owns_backbone: bool = False
     writing: GenerationSpec = field(default_factory=GenerationSpec)
 
-    @property
+    @cached_property
     def template(self) -> PromptTemplate:
         """How the task is put."""
-        return PROMPT_TEMPLATES[self.template_name]
+        return load_prompt_template(self.template_name)
 
     @cached_property
     def chat(self) -> ChatTemplate:
@@ -67,7 +70,9 @@ class Decoder:
 
     @property
     def choices(self) -> tuple[TokenIds, ...]:
-        """All that may be written, as token ids; empty where that is no list."""
+        """All that may be written behind any input, as token ids; empty where choices come with the input, or text is
+        written.
+        """
         return self.decoding_plan.choices
 
     @cached_property
@@ -76,10 +81,20 @@ class Decoder:
         choices = tuple(self.chat.encode_answer(text) for text in self.template.list_choices(self.task))
         return DecodingPlan(self.network, choices, self.chat.end_token_id, self.writing)
 
+    def build_decoding_plan(self, input: Input) -> DecodingPlan:
+        """The plan for one input; raises UnsupportedTask for an input without a choice."""
+        plan = self.decoding_plan
+        if not self.template.scores_choices or plan.choices:
+            return plan
+        choices = tuple(self.chat.encode_answer(text) for text in self.template.list_choices(self.task, input))
+        if not choices:
+            raise UnsupportedTask("the input has no option", allowed="at least one option to choose from")
+        return replace(plan, choices=choices)
+
     @property
     def max_new_tokens(self) -> int:
         """Tokens that it may write behind an input; 0 where answers are scored, not written."""
-        return 0 if self.choices else self.decoding_plan.max_new_tokens
+        return 0 if self.template.scores_choices else self.decoding_plan.max_new_tokens
 
     @property
     def context_length(self) -> int:
@@ -90,8 +105,8 @@ class Decoder:
     @cached_property
     def min_answer_tokens(self) -> int:
         """Tokens of the shortest answer, its end counted: all of a label, one of a text, whole JSON of a schema."""
-        if self.choices:
-            return self.decoding_plan.max_new_tokens
+        if self.template.scores_choices:
+            return self.decoding_plan.max_new_tokens or 1
         schema = self.template.build_schema(self.task)
         return 1 if schema is None else self.count_shortest_answer(schema)
 
@@ -109,7 +124,7 @@ class Decoder:
     def max_text_tokens(self) -> int:
         """Tokens that an input's text may have; raises SpecError where the prompt leaves no room for it."""
         backbone: Any = self.network.backbone
-        around = len(self._encode_messages({"text": "", "prompt": ""})) + self.min_answer_tokens
+        around = len(self._encode_messages(None, "")) + self.min_answer_tokens
         left = self.context_length - around
         if left < MIN_TEXT_TOKENS:
             raise SpecError(
@@ -126,7 +141,8 @@ class Decoder:
         Raises UnsupportedTask for a conversation that leaves no token for an answer.
         """
         if self.template.truncates:
-            return self._encode_messages({"text": self._truncate_text(replace_surrogates(self.task.text(input)))})
+            text = replace_surrogates(self.task.text(input))
+            return self._encode_messages(input, self._truncate_text(text, self._count_text_room(input)))
         asked = self._encode_messages(input)
         self.compute_token_budget(asked)
         return asked
@@ -153,14 +169,28 @@ class Decoder:
         """Tokens of the prompt for an example, with its answer."""
         return len(self._encode_messages(example.input)) + max(len(self.encode_answer(example)), 1)
 
-    def _truncate_text(self, text: str) -> str:
+    def _count_text_room(self, input: Input) -> int:
+        """Tokens that this input's text may have; raises UnsupportedTask where its own options leave too few."""
+        if self.choices or not self.template.scores_choices:
+            return self.max_text_tokens
+        around = len(self._encode_messages(input, "")) + self.build_decoding_plan(input).max_new_tokens
+        left = self.context_length - around
+        if left < MIN_TEXT_TOKENS:
+            raise UnsupportedTask(
+                f"the prompt with its options takes {around} tokens: no room for a text",
+                allowed=f"at most {self.context_length - MIN_TEXT_TOKENS} tokens",
+                remedy="give fewer or shorter options",
+            )
+        return min(self.max_tokens, left)
+
+    def _truncate_text(self, text: str, max_tokens: int) -> str:
         backbone: Any = self.network.backbone
         ids = backbone.tokenizer.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         offsets = ids["offset_mapping"]
-        return text[: offsets[self.max_text_tokens - 1][1]] if len(offsets) > self.max_text_tokens else text
+        return text[: offsets[max_tokens - 1][1]] if len(offsets) > max_tokens else text
 
-    def _encode_messages(self, input: Input) -> TokenIds:
-        messages = self.template.build_messages(self.task, self.prompt, input)
+    def _encode_messages(self, input: Input | None, text: str | None = None) -> TokenIds:
+        messages = self.template.build_messages(self.task, self.prompt, input, text)
         turns: list[Message] = []
         for shot in self.shots:
             asked = self.template.build_messages(self.task, self.prompt, shot.input)
@@ -180,7 +210,7 @@ class Decoder:
     def stream(self, input: Input, run: RequestRunner, on_token: Callable[[str], None]) -> Prediction:
         asked = self._build_plan([input], on_token)
         (made,) = asked.read_outputs(run(asked.requests))
-        if self.choices and made.answer is not None:  # scored, not written: it is known all at once
+        if self.template.scores_choices and made.answer is not None:  # scored, not written: it is known all at once
             on_token(self.template.render_target(self.task, made.answer))
         return made
 
@@ -191,8 +221,8 @@ class Decoder:
     def _build_plan(self, inputs: Sequence[Input], on_token: Callable[[str], None] | None) -> InferencePlan:
         least = self.min_answer_tokens  # a schema that cannot be held is no input that does not fit
 
-        def request(ids: TokenIds) -> InferenceRequest:
-            made = self.template.build_request(self.task, self.decoding_plan, ids)
+        def request(input: Input, ids: TokenIds) -> InferenceRequest:
+            made = self.template.build_request(self.task, self.build_decoding_plan(input), ids)
             return (
                 replace(made, max_new_tokens=self.compute_token_budget(ids, least), on_token=on_token)
                 if isinstance(made, GenerateRequest)
@@ -215,21 +245,24 @@ class Decoder:
 
     def generate_unconstrained(self, inputs: Sequence[Input], run: RequestRunner) -> list[str]:
         """The likeliest text, token by token, with a little more room than the longest answer needs."""
-        most, ends = self.decoding_plan.max_new_tokens + UNCONSTRAINED_EXTRA_TOKENS, frozenset({self.chat.end_token_id})
-        requests = self._build_requests(
-            inputs, lambda ids: GenerateRequest(self.network, ids, min(most, self.context_length - len(ids)), ends)
-        )
+        ends = frozenset({self.chat.end_token_id})
+
+        def request(input: Input, ids: TokenIds) -> InferenceRequest:
+            most = self.build_decoding_plan(input).max_new_tokens + UNCONSTRAINED_EXTRA_TOKENS
+            return GenerateRequest(self.network, ids, min(most, self.context_length - len(ids)), ends)
+
+        requests = self._build_requests(inputs, request)
         found = dict(zip(requests, run(list(requests.values())), strict=True))
         return [found[place].text if place in found else "" for place in range(len(inputs))]
 
     def _build_requests(
-        self, inputs: Sequence[Input], request: Callable[[TokenIds], InferenceRequest]
+        self, inputs: Sequence[Input], request: Callable[[Input, TokenIds], InferenceRequest]
     ) -> dict[int, InferenceRequest]:
         """By place, for each input that fits."""
         requests: dict[int, InferenceRequest] = {}
         for place, input in enumerate(inputs):
             with suppress(UnsupportedTask):
-                requests[place] = request(self.encode_prompt(input))
+                requests[place] = request(input, self.encode_prompt(input))
         return requests
 
     def count_parameters(self) -> ParameterCount:

@@ -26,7 +26,7 @@ from loratory.predictors.heads import (
     save_backbone,
     save_head,
 )
-from loratory.predictors.output_adapters import OUTPUT_ADAPTERS, Row
+from loratory.predictors.output_adapters import load_output_adapter
 from loratory.predictors.span_rules import SpanRule
 from loratory.protocols import (
     JSON,
@@ -35,9 +35,11 @@ from loratory.protocols import (
     InferencePlan,
     Input,
     Network,
+    OutputAdapter,
     ParameterCount,
     Prediction,
     RequestRunner,
+    Row,
     Scores,
 )
 
@@ -58,13 +60,18 @@ class Encoder:
     span_rules: tuple[SpanRule, ...] = ()  # of spans: what they find stands
 
     @cached_property
+    def output_adapter(self) -> OutputAdapter:
+        """How the task is put."""
+        return load_output_adapter(self.output_adapter_name)
+
+    @cached_property
     def stock_head(self) -> StockHead | None:
         """The head as stock transformers has it, where a stock class computes just that."""
         backbone: Any = self.network.backbone
         return as_stock(
             self.network.head,
             backbone.config,
-            OUTPUT_ADAPTERS[self.output_adapter_name].list_output_names(self.task),
+            self.output_adapter.list_output_names(self.task),
             backbone.tokenizer.pad_token_id,
         )
 
@@ -79,7 +86,7 @@ class Encoder:
 
     def encode_rows(self, inputs: Sequence[Input]) -> list[list[Row]]:
         """Token ids and offsets of each input's rows, none longer than what was trained on."""
-        return OUTPUT_ADAPTERS[self.output_adapter_name].encode_rows(
+        return self.output_adapter.encode_rows(
             self.task, self.network.backbone.tokenizer, inputs, self.max_tokens, self.long_text_mode
         )
 
@@ -92,7 +99,7 @@ class Encoder:
     @property
     def row_overlap(self) -> int:
         """Tokens that a row shares with the next one of the same text; 0 where a text is one row."""
-        return OUTPUT_ADAPTERS[self.output_adapter_name].compute_row_overlap(self.max_row_tokens, self.long_text_mode)
+        return self.output_adapter.compute_row_overlap(self.max_row_tokens, self.long_text_mode)
 
     def save_tokenizer(self, folder: Path) -> None:
         """The tokenizer's files, which cut and pad texts as this predictor reads them.
@@ -126,7 +133,7 @@ class Encoder:
 
     def plan(self, inputs: Sequence[Input]) -> InferencePlan:
         """Outputs for every row of every input."""
-        rows, form = self.encode_rows(inputs), OUTPUT_ADAPTERS[self.output_adapter_name]
+        rows, form = self.encode_rows(inputs), self.output_adapter
 
         def parts(outputs: Sequence[Any]) -> list[list[Any]]:
             each = iter(outputs)
@@ -141,7 +148,7 @@ class Encoder:
     def _read_outputs(
         self, inputs: Sequence[Input], rows: Sequence[Sequence[Row]], outputs: Sequence[Sequence[Any]]
     ) -> list[Prediction]:
-        made = OUTPUT_ADAPTERS[self.output_adapter_name].read_outputs(self.task, inputs, rows, outputs)
+        made = self.output_adapter.read_outputs(self.task, inputs, rows, outputs)
         if not self.span_rules:
             return made
         texts = [self.task.text(input) for input in inputs]
@@ -164,7 +171,7 @@ class Encoder:
         if self.network.adapter:
             self.save_adapter(
                 folder / "adapter",
-                f"base_{len(OUTPUT_ADAPTERS[self.output_adapter_name].list_output_names(self.task))}",
+                f"base_{len(self.output_adapter.list_output_names(self.task))}",
             )
         if self.owns_backbone:
             save_backbone(backbone.model, folder / "model")
@@ -198,7 +205,7 @@ class Encoder:
             self.network.backbone,
             self.network.adapter,
             self.stock_head,
-            OUTPUT_ADAPTERS[self.output_adapter_name].stock_names,
+            self.output_adapter.stock_names,
         )
         assert adapter is not None
         origin, licence = origin_of(backbone.name)
@@ -218,7 +225,7 @@ class Encoder:
         files = open_files(source)
         facts = files.read_json("encoder.json")
         backbone: Any = backbones.get(facts["backbone"]["name"], facts["backbone"]["digest"], files)
-        head = OUTPUT_ADAPTERS[facts["form"]].build_head(facts["head"]["kind"], task, backbone)
+        head = load_output_adapter(facts["form"]).build_head(facts["head"]["kind"], task, backbone)
         if "pooling" in facts["head"]:
             head.pooling = facts["head"]["pooling"]
         load_head_tensors(head, read_tensors(files, "head.safetensors")).to(backbone.device)

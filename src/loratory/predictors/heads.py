@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,11 @@ from torch.nn.functional import normalize
 
 from loratory.backbones.forward.activation_cache import pool_states
 from loratory.errors import UnsupportedTask
+from loratory.protocols import StockNames
 
 INITIAL_SCALE = 20.0  # where a fit starts; it is learned
 HEAD_WEIGHTS_FILE, HEAD_FACTS_FILE = "head.safetensors", "head.json"  # a head beside its backbone
 HEAD_CONFIG_KEYS = ("id2label", "label2id", "num_labels", "problem_type", "finetuning_task")
-
-
-@dataclass(frozen=True)
-class StockNames:
-    """What stock libraries call a kind of outputs."""
-
-    auto_class: str  # the class of transformers
-    task_type: str  # PEFT's
-    pipeline: str  # the Hub's
-    per_token: bool  # whether every token has outputs of its own
 
 
 SEQUENCE_CLASSIFICATION = StockNames(

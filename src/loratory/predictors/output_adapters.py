@@ -1,68 +1,39 @@
-"""Forms: how a task is put to an encoder. A new kind of head output is a new Form."""
+"""Output adapters: how tasks of labels and of spans are put to an encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from loratory.discovery import list_names, load_named
 from loratory.errors import UnsupportedTask
 from loratory.predictors import bio_decoding
 from loratory.predictors.heads import (
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
     PooledHead,
-    StockNames,
     make_head,
     make_token_head,
 )
-from loratory.predictors.tag_transitions import BIO, TAG_SCHEMES, TagScheme, parse_labels
-from loratory.protocols import Input, Labelled, Offsets, Prediction, Scores, Spanned, Task, TokenIds, Tokenizer
+from loratory.protocols import (
+    Input,
+    Labelled,
+    OutputAdapter,
+    Prediction,
+    Row,
+    Scores,
+    Spanned,
+    StockNames,
+    Task,
+    Tokenizer,
+)
+from loratory.tasks.tag_schemes import BIO, TAG_SCHEMES, TagScheme, parse_labels
 
-Row = tuple[TokenIds, Offsets]
 OVERLAP_DIVISOR = 4  # a window shares the fourth part of its tokens with the next
-
-
-class OutputAdapter(Protocol):
-    """Tensors on one side, answers on the other. An input is one row, or as many as it takes to read it whole."""
-
-    @property
-    def capability(self) -> Any: ...
-    @property
-    def stock_names(self) -> StockNames:
-        """What stock libraries call such outputs."""
-
-    def list_output_names(self, task: Any) -> tuple[str, ...]:
-        """The outputs' names in their order."""
-
-    def parse_labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
-        """The task's labels from the names of outputs in any order; raises ValueError where they are no such names."""
-
-    def build_head(self, kind: str, task: Any, backbone: Any) -> nn.Module:
-        """A fresh head: (states float[B, T, D], mask int[B, T]) -> outputs."""
-
-    def encode_rows(
-        self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str
-    ) -> list[list[Row]]:
-        """The rows of each input, of at most `limit` tokens; `long`, as in the spec, says how longer ones are read."""
-
-    def compute_row_overlap(self, max_length: int, long_text_mode: str) -> int:
-        """How many tokens a row shares with the next one of the same input; 0 where an input is one row."""
-
-    def read_outputs(
-        self,
-        task: Any,
-        inputs: Sequence[Input],
-        rows: Sequence[Sequence[Row]],
-        outputs: Sequence[Sequence[Tensor]],
-    ) -> list[Prediction]:
-        """Answers from the outputs of each input's rows."""
-
-    def score_ood(self, head: Any, outputs: Sequence[Tensor]) -> Scores:
-        """What the outputs of one input say of it beside the answer."""
 
 
 def encode_in_windows(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> list[list[Row]]:
@@ -185,18 +156,22 @@ class SpanOutputAdapter:
         return Prediction(answer, {f"/spans/{number}/label": one.probabilities for number, one in enumerate(found)})
 
 
-OUTPUT_ADAPTERS: Mapping[str, OutputAdapter] = {
-    "labels": LabelOutputAdapter(),
-    "spans": SpanOutputAdapter(),
-    **{
-        f"spans-{name}": SpanOutputAdapter(scheme) for name, scheme in TAG_SCHEMES.items() if scheme is not BIO
-    },  # taken in
-}
+LABELS, SPANS = LabelOutputAdapter(), SpanOutputAdapter()
+SPANS_IOB1, SPANS_IO, SPANS_BIOES, SPANS_BILOU, SPANS_BMES, SPANS_BMEWO, SPANS_PLAIN = (  # of imported classifiers
+    SpanOutputAdapter(scheme) for name, scheme in TAG_SCHEMES.items() if name != "bio"
+)
+
+
+def load_output_adapter(name: str) -> OutputAdapter:
+    """The output adapter of that name; raises SpecError."""
+    found: OutputAdapter = load_named("output_adapters", name)
+    return found
 
 
 def find_output_adapter_name(task: Task) -> str:
-    """The name of the first form whose capability the task has; raises UnsupportedTask."""
-    for name, form in OUTPUT_ADAPTERS.items():
-        if isinstance(task, form.capability):
+    """The name of the first output adapter whose capability the task has; raises UnsupportedTask."""
+    names = list_names("output_adapters")
+    for name in names:
+        if isinstance(task, load_output_adapter(name).capability):
             return name
-    raise UnsupportedTask(f"no form puts a {task.kind} task to an encoder", allowed=", ".join(OUTPUT_ADAPTERS))
+    raise UnsupportedTask(f"no output adapter puts a {task.kind} task to an encoder", allowed=", ".join(names))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Self
 
@@ -12,16 +11,17 @@ import yaml
 
 from loratory.artifacts.manifests import digest_of
 from loratory.artifacts.untrusted_files import describe_irregular_file
+from loratory.discovery import load_named
 from loratory.errors import SpecError
+from loratory.protocols import Message
 from loratory.specs.yaml_files import parse_yaml_value
 
 PROMPT_FIELDS = ("version", "system", "user")
-Message = dict[str, str]  # role, content
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Texts with {gaps}: {labels}, {names}, {schema} in `system` and `user`, {text} in `user`."""
+    """Texts with {gaps}: {labels}, {names}, {options}, {schema} in `system` and `user`, {text} in `user`."""
 
     version: str
     system: str
@@ -33,11 +33,9 @@ class Prompt:
 
     @classmethod
     def load(cls, file: str | None, template_name: str) -> Self:
-        """From a YAML file, or the one that belongs to a wording; raises SpecError."""
+        """From a YAML file, or the one that belongs to a prompt template; raises SpecError."""
         if file is None:
-            text = (resources.files("loratory.predictors") / "default_prompts" / f"{template_name}.yaml").read_text(
-                encoding="utf-8"
-            )
+            text = str(load_named("prompt_templates", template_name).default_prompt)
         else:
             try:
                 if (kind := describe_irregular_file(Path(file))) is not None:

@@ -1,88 +1,53 @@
-"""Wordings: how a task is put to a causal model. One gives the prompt, what is to be written, and the answer."""
+"""Prompt templates: how tasks of labels, options, conversations and JSON are put to a causal model."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
 
 from loratory.backbones.constraints import json_completion
+from loratory.discovery import list_names, load_named
 from loratory.errors import MissingExtra, UnsupportedTask
 from loratory.predictors.field_probabilities import compute_field_probabilities
-from loratory.predictors.prompt_files import Message, Prompt
 from loratory.protocols import (
     JSON,
     Answer,
     Conversational,
+    DecodingPlan,
     GenerateRequest,
     InferenceRequest,
     Input,
     Labelled,
-    Network,
+    Message,
+    Optioned,
     Prediction,
+    PromptTemplate,
+    PromptText,
     Sampling,
     ScoreRequest,
     Task,
+    TokenDecoder,
     TokenIds,
 )
 from loratory.schemas import to_compact_json
 from loratory.specs.generation import GenerationSpec
 
-TokenDecoder = Callable[[Sequence[int]], str]  # token ids to text
 
-
-@dataclass(frozen=True)
-class DecodingPlan:
-    """What a wording needs to ask: the network, all that may be written where that is a list, and how it is written."""
-
-    network: Network
-    choices: tuple[TokenIds, ...]
-    end_token_id: int
-    writing: GenerationSpec
-
-    @property
-    def max_new_tokens(self) -> int:
-        """Tokens of an answer at most, its end counted."""
-        return max(map(len, self.choices)) if self.choices else self.writing.max_new_tokens or 0
-
-
-class PromptTemplate(Protocol):
-    """Texts on one side, answers on the other."""
-
-    @property
-    def truncates(self) -> bool:
-        """Whether an input that is too long is cut; else it is not answered."""
-
-    def supports(self, task: Task) -> bool:
-        """Whether it can put this task."""
-
-    def check_support(self, task: Task) -> str | None:
-        """Why answers of this task cannot be held to their contract while they are written, or None."""
-
-    def build_messages(self, task: Any, prompt: Prompt, input: Input) -> list[Message]:
-        """What the model is asked."""
-
-    def render_target(self, task: Any, answer: Answer) -> str:
-        """What it should write."""
-
-    def list_choices(self, task: Any) -> Sequence[str]:
-        """All that it may write, where that is a short list."""
-
-    def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
-        """What holds the text while it is written."""
-
-    def build_request(self, task: Any, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
-        """What is asked for behind a prompt."""
-
-    def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
-        """The answer from what came back."""
+def _read_default_prompt(name: str) -> str:
+    return (resources.files("loratory.predictors") / "default_prompts" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 class LabelTemplate:
     """One label of a list, as JSON: the answers that the task's contract allows, written out."""
 
     truncates = True
+    scores_choices = True
+
+    @property
+    def default_prompt(self) -> str:
+        return _read_default_prompt("labels")
 
     def supports(self, task: Task) -> bool:
         return isinstance(task, Labelled)
@@ -90,19 +55,21 @@ class LabelTemplate:
     def check_support(self, task: Task) -> str | None:
         return None
 
-    def build_messages(self, task: Any, prompt: Prompt, input: Input) -> list[Message]:
+    def build_messages(
+        self, task: Any, prompt: PromptText, input: Input | None, text: str | None = None
+    ) -> list[Message]:
         lines = [f"- {label}: {task.describe(label)}" for label in task.labels]
         gaps = {
             "labels": "\n".join(lines),
             "names": ", ".join(task.labels),
             "schema": to_compact_json(task.contract(input)),
         }
-        return prompt.fill(gaps, task.text(input))
+        return prompt.fill(gaps, task.text(input) if text is None else text)
 
     def render_target(self, task: Any, answer: Answer) -> str:
         return self._render_label(task, task.label_of(answer))
 
-    def list_choices(self, task: Any) -> Sequence[str]:
+    def list_choices(self, task: Any, input: Input | None = None) -> Sequence[str]:
         return [self._render_label(task, label) for label in task.labels]
 
     def _render_label(self, task: Any, label: str) -> str:
@@ -115,15 +82,70 @@ class LabelTemplate:
         return ScoreRequest(plan.network, ids, plan.choices)
 
     def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
-        odds = output.softmax(-1).tolist()
-        made: Prediction = task.from_probabilities(input, dict(zip(task.labels, odds, strict=True)))
-        return made
+        return _read_scores(task, input, task.labels, output)
+
+
+class OptionTemplate:
+    """One of the options that come with the input, as JSON."""
+
+    truncates = True
+    scores_choices = True
+
+    @property
+    def default_prompt(self) -> str:
+        return _read_default_prompt("options")
+
+    def supports(self, task: Task) -> bool:
+        return isinstance(task, Optioned)
+
+    def check_support(self, task: Task) -> str | None:
+        return None
+
+    def build_messages(
+        self, task: Any, prompt: PromptText, input: Input | None, text: str | None = None
+    ) -> list[Message]:
+        options = () if input is None else task.options(input)
+        gaps = {  # the options come last: what is filled in for them, a stranger's words, is not searched for gaps
+            "schema": to_compact_json(task.contract(input)),
+            "options": "\n".join(f"- {option}" for option in options),
+        }
+        return prompt.fill(gaps, task.text(input) if text is None else text)
+
+    def render_target(self, task: Any, answer: Answer) -> str:
+        return to_compact_json(answer)
+
+    def list_choices(self, task: Any, input: Input | None = None) -> Sequence[str]:
+        if input is None:
+            return ()
+        made = (task.from_probabilities(input, {option: 1.0}) for option in task.options(input))
+        return [self.render_target(task, one.answer) for one in made]
+
+    def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
+        return None
+
+    def build_request(self, task: Any, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
+        return ScoreRequest(plan.network, ids, plan.choices)
+
+    def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
+        return _read_scores(task, input, task.options(input), output)
+
+
+def _read_scores(task: Any, input: Input, choices: Sequence[str], output: Any) -> Prediction:
+    """The task's own answer from log-probabilities float64[C]."""
+    odds = output.softmax(-1).tolist()
+    made: Prediction = task.from_probabilities(input, dict(zip(choices, odds, strict=True)))
+    return made
 
 
 class ConversationTemplate:
     """Text: the conversation as it stands, with what the prompt file puts around it."""
 
     truncates = False
+    scores_choices = False
+
+    @property
+    def default_prompt(self) -> str:
+        return _read_default_prompt("talk")
 
     def supports(self, task: Task) -> bool:
         return isinstance(task, Conversational) and task.contract().get("type") == "string"
@@ -131,10 +153,12 @@ class ConversationTemplate:
     def check_support(self, task: Task) -> str | None:
         return None
 
-    def build_messages(self, task: Any, prompt: Prompt, input: Input) -> list[Message]:
-        *before, asked = task.messages(input)
+    def build_messages(
+        self, task: Any, prompt: PromptText, input: Input | None, text: str | None = None
+    ) -> list[Message]:
+        *before, asked = [{"content": ""}] if input is None else task.messages(input)
         gaps = {"schema": to_compact_json(task.contract(input))}
-        *system, user = prompt.fill(gaps, asked["content"])
+        *system, user = prompt.fill(gaps, asked["content"] if text is None else text)
         if before and before[0]["role"] == "system":
             said = [message["content"] for message in (*system, before[0])]
             system, before = [{"role": "system", "content": "\n\n".join(said)}], before[1:]
@@ -143,7 +167,7 @@ class ConversationTemplate:
     def render_target(self, task: Any, answer: Answer) -> str:
         return str(task.render(answer))
 
-    def list_choices(self, task: Any) -> Sequence[str]:
+    def list_choices(self, task: Any, input: Input | None = None) -> Sequence[str]:
         return ()
 
     def build_request(self, task: Any, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
@@ -172,6 +196,10 @@ class ConversationTemplate:
 
 class JsonTemplate(ConversationTemplate):
     """JSON of the task's own schema, held to it while it is written."""
+
+    @property
+    def default_prompt(self) -> str:
+        return _read_default_prompt("fields")
 
     def supports(self, task: Task) -> bool:
         return isinstance(task, Conversational)
@@ -211,16 +239,20 @@ def _format_problem(problem: UnsupportedTask) -> str:
     return f"{problem.problem} ({problem.where}){allowed}{f'; to mend it: {problem.remedy}' if problem.remedy else ''}"
 
 
-PROMPT_TEMPLATES: Mapping[str, PromptTemplate] = {
-    "labels": LabelTemplate(),
-    "talk": ConversationTemplate(),
-    "fields": JsonTemplate(),
-}
+LABELS, OPTIONS = LabelTemplate(), OptionTemplate()
+CONVERSATION, JSON_FIELDS = ConversationTemplate(), JsonTemplate()
+
+
+def load_prompt_template(name: str) -> PromptTemplate:
+    """The prompt template of that name; raises SpecError."""
+    found: PromptTemplate = load_named("prompt_templates", name)
+    return found
 
 
 def find_template_name(task: Task) -> str:
-    """The name of the first wording that suits the task; raises UnsupportedTask."""
-    for name, template in PROMPT_TEMPLATES.items():
-        if template.supports(task):
+    """The name of the first prompt template that suits the task; raises UnsupportedTask."""
+    names = list_names("prompt_templates")
+    for name in names:
+        if load_prompt_template(name).supports(task):
             return name
-    raise UnsupportedTask(f"no wording puts a {task.kind} task to a causal model", allowed=", ".join(PROMPT_TEMPLATES))
+    raise UnsupportedTask(f"no prompt template puts a {task.kind} task to a causal model", allowed=", ".join(names))

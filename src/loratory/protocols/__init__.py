@@ -5,6 +5,9 @@ Shapes in docstrings: B batch, T tokens, D width, L labels, N examples.
 
 from __future__ import annotations
 
+from loratory.protocols.checks import Check
+from loratory.protocols.output_adapters import OutputAdapter, Row, StockNames
+from loratory.protocols.perturbations import Perturbation
 from loratory.protocols.predictors import (
     GenerativePredictor,
     InferencePlan,
@@ -12,6 +15,13 @@ from loratory.protocols.predictors import (
     ParameterCount,
     Plannable,
     Predictor,
+)
+from loratory.protocols.prompt_templates import (
+    DecodingPlan,
+    Message,
+    PromptTemplate,
+    PromptText,
+    TokenDecoder,
 )
 from loratory.protocols.regimes import (
     Activations,
@@ -39,8 +49,9 @@ from loratory.protocols.requests import (
     Tokenizer,
     is_always_alive,
 )
+from loratory.protocols.scorers import Scorer
 from loratory.protocols.scoring import ScoredPredictions, predict_and_score, sum_counts
-from loratory.protocols.tasks import Conversational, Decomposable, Labelled, Spanned, Task
+from loratory.protocols.tasks import Conversational, Decomposable, Labelled, Optioned, Spanned, Task
 from loratory.protocols.values import (
     JSON,
     Answer,
@@ -64,10 +75,12 @@ __all__ = [
     "Answer",
     "Backbone",
     "BackbonePool",
+    "Check",
     "CheckpointStore",
     "Column",
     "Conversational",
     "Counts",
+    "DecodingPlan",
     "Decomposable",
     "EncodeRequest",
     "Example",
@@ -80,24 +93,34 @@ __all__ = [
     "Input",
     "JsonPointer",
     "Labelled",
+    "Message",
     "Network",
     "Offsets",
     "OodScorer",
+    "Optioned",
+    "OutputAdapter",
     "ParameterCount",
+    "Perturbation",
     "Plannable",
     "Prediction",
     "Predictor",
     "PreflightChecks",
+    "PromptTemplate",
+    "PromptText",
     "Regime",
     "RequestRunner",
+    "Row",
     "Sampling",
     "Schema",
     "ScoreRequest",
     "ScoredPredictions",
+    "Scorer",
     "Scores",
     "Spanned",
     "Start",
+    "StockNames",
     "Task",
+    "TokenDecoder",
     "TokenIds",
     "Tokenizer",
     "TrainSet",

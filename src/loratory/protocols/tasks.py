@@ -77,6 +77,23 @@ class Labelled(Task, Protocol):
 
 
 @runtime_checkable
+class Optioned(Task, Protocol):
+    """A capability: one of some options that come with the input; `contract(input)` narrows to them."""
+
+    def options(self, input: Input) -> tuple[str, ...]:
+        """The options of an input, distinct, in their order."""
+
+    def text(self, input: Input) -> str:
+        """What is asked, without the options; by it inputs are compared."""
+
+    def option_of(self, answer: Answer) -> str:
+        """The option that an answer is."""
+
+    def from_probabilities(self, input: Input, probabilities: Mapping[str, float]) -> Prediction:
+        """The task's own answer from a probability for every option of the input; picks the first maximum."""
+
+
+@runtime_checkable
 class Spanned(Task, Protocol):
     """A capability: labelled spans of a text, (start, end, label) in characters, end left out."""
 

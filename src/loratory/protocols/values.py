@@ -26,6 +26,15 @@ class Example:
     group: str = ""  # never crosses a split
     weight: float = 1.0
     origin: str = ""  # "file:line", so that every figure can be traced to its row
+    rejected: Answer | None = None  # an answer that is worse than the expected one: what preferences are learnt from
+    extras: Mapping[str, JSON] = field(default_factory=dict)  # what else its row says, by the spec's own names
+
+    @property
+    def content(self) -> JSON:
+        """All that it says, for digests: input and answer, with what it holds beside them where it holds more."""
+        beside = {} if self.rejected is None else {"rejected": self.rejected}
+        beside |= {"extras": dict(self.extras)} if self.extras else {}
+        return [self.input, self.answer, *([beside] if beside else [])]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def build_decoder(
     template, writing = find_template_name(task), options.writing
     text = Prompt.load(options.prompt, template)
     made = Decoder(task, template, Network(backbone), text, context.training.max_tokens, shots, writing=writing)
-    if made.choices or writing.max_new_tokens:
+    if made.template.scores_choices or writing.max_new_tokens:
         return made
     longest = max(len(made.encode_answer(example)) for example in train_set.train)
     most = min(max(int(ANSWER_LENGTH_MARGIN * longest) + 1, MIN_NEW_TOKENS), backbone.tokenizer.max_length // 2)

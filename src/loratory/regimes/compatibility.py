@@ -23,11 +23,11 @@ def check_support(
 def check_causal_support(name: str, task: Task, start: str, starts: Sequence[str]) -> str | None:
     """Why `name` cannot have a base of this kind write a task's answers, or None; loads no weights."""
     from loratory.errors import UnsupportedTask
-    from loratory.predictors.prompt_templates import PROMPT_TEMPLATES, find_template_name
+    from loratory.predictors.prompt_templates import find_template_name, load_prompt_template
 
     if start not in starts:
         return f"{name} starts from {' or '.join(starts)}, not from {start}"
     try:
-        return PROMPT_TEMPLATES[find_template_name(task)].check_support(task)
+        return load_prompt_template(find_template_name(task)).check_support(task)
     except UnsupportedTask as problem:
         return problem.problem

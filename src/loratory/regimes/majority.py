@@ -10,12 +10,15 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from loratory.predictors.constant import Constant
-from loratory.protocols import Answer, Example, FitContext, Labelled, Start, Task, TrainSet
+from loratory.protocols import Answer, Example, FitContext, Labelled, Optioned, Start, Task, TrainSet
 from loratory.regimes.compatibility import check_support
 
 
 class Majority(BaseModel):
-    """Reads no text. Its probabilities are the shares of the labels in train; of answers in writing it copies one."""
+    """Reads no text. Its probabilities are the shares of the labels in train; of answers in writing it copies one.
+
+    Where options come with the input it takes the one at the place that is right most often.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     adapts: ClassVar[bool] = False
@@ -29,17 +32,26 @@ class Majority(BaseModel):
         )  # whatever has answers has a commonest one
 
     def fit(self, task: Any, train_set: TrainSet, start: Start, context: FitContext) -> Constant:
-        return Constant(
-            task,
-            find_commonest_answer(train_set.train),
-            compute_label_shares(task, train_set.train) if isinstance(task, Labelled) else {},
-        )
+        shares: dict[str, float] = {}
+        if isinstance(task, Labelled):
+            shares = compute_label_shares(task, train_set.train)
+        elif isinstance(task, Optioned):
+            shares = compute_place_shares(task, train_set.train)
+        return Constant(task, find_commonest_answer(train_set.train), shares)
 
 
 def find_commonest_answer(examples: Sequence[Example]) -> Answer:
     """The answer that most examples have; of equally common ones the first in the order of their JSON."""
     counts = Counter(json.dumps(one.answer, sort_keys=True, ensure_ascii=False) for one in examples)
     return json.loads(min(counts, key=lambda text: (-counts[text], text)))
+
+
+def compute_place_shares(task: Optioned, examples: Sequence[Example]) -> dict[str, float]:
+    """Place among the options, "0" the first -> the share of the examples whose answer stands there, smoothed so."""
+    longest = max(len(task.options(one.input)) for one in examples)
+    counts = Counter(task.options(one.input).index(task.option_of(one.answer)) for one in examples)
+    total = len(examples) + 0.5 * longest
+    return {str(place): (counts[place] + 0.5) / total for place in range(longest)}
 
 
 def compute_label_shares(task: Labelled, examples: Sequence[Example]) -> dict[str, float]:

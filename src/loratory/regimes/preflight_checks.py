@@ -44,6 +44,7 @@ def check_causal_backbone(task: Any, backbone: Any) -> None:
     """Raise where the base has no output layer, its template hands no answer through, or a schema cannot be held."""
     from loratory.backbones.generation.chat_template import ChatTemplate
     from loratory.backbones.loading.meta_backbones import has_known_lm_head
+    from loratory.predictors.prompt_templates import find_template_name, load_prompt_template
 
     backbone.create_scorer()
     if not has_known_lm_head(backbone):
@@ -53,7 +54,7 @@ def check_causal_backbone(task: Any, backbone: Any) -> None:
             remedy="choose another base:, or set head: pooled",
         )
     ChatTemplate.from_tokenizer(backbone.tokenizer.tokenizer, backbone.name)
-    if isinstance(task, Labelled) or task.contract().get("type") == "string":
+    if load_prompt_template(find_template_name(task)).build_schema(task) is None:
         return
     try:
         import llguidance.hf  # noqa: F401
@@ -109,7 +110,7 @@ def check_sft_examples(decoder: Decoder, train_set: TrainSet, context: FitContex
 
     backbone: Any = decoder.network.backbone
     longest = min(context.training.max_tokens, backbone.tokenizer.max_length)
-    learnt = train_set.train if decoder.choices else [*train_set.train, *train_set.validation]
+    learnt = train_set.train if decoder.template.scores_choices else [*train_set.train, *train_set.validation]
     if not decoder.template.truncates:
         build_sft_examples(decoder, learnt, longest)
     check_target(decoder, build_sft_examples(decoder, train_set.train[:1], longest)[0], train_set.train[0])

@@ -52,6 +52,11 @@ class DataSpec(BaseModel):
     columns: dict[str, str] = Field(
         default_factory=dict, description="task column -> column in the file (dots reach into objects and JSON text)"
     )
+    extras: dict[str, str] = Field(
+        default_factory=dict,
+        description="name -> column in the file: what examples carry beside the task's own columns, for the scorers "
+        "and regimes that read it",
+    )
     encoding: str = Field("utf-8", description="encoding of text files")
     max_characters: int = Field(100_000, ge=1, description="a longer text is an error")
     near_duplicates: float = Field(

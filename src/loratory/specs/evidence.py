@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from loratory.discovery import NamedSpec, create_named
 
 
 class EvidenceSpec(BaseModel):
@@ -29,6 +31,17 @@ class EvidenceSpec(BaseModel):
         description="test texts that a model that writes also answers with nothing to hold it to its contract, for the "
         "share of valid JSON; 0: none",
     )
+    scorers: tuple[NamedSpec, ...] = Field(
+        default=(),
+        description="rewards in [0, 1] that are reported beside the task's own scores: names of scorers, or name: "
+        "{options}; a name of your own with {scorer: ..., options}",
+    )
+
+    @field_validator("scorers")
+    @classmethod
+    def _check_scorers(cls, scorers: tuple[Any, ...]) -> tuple[Any, ...]:
+        create_named("scorers", scorers)
+        return scorers
 
 
 class Floor(BaseModel):

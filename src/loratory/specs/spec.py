@@ -172,6 +172,13 @@ def _parse_data(values: Any, columns: Sequence[str], parser: SpecParser) -> Data
         {"path": values} if isinstance(values, str) else values, ("data",), "{path: examples.csv}"
     )
     options = [key for key in DataSpec.model_fields if key != "columns"]
+    if "rejected" in values and "rejected" not in columns:
+        raise SpecError(
+            "this task has no use of a rejected answer",
+            where=parser.locate(("data", "rejected")),
+            allowed="data: rejected: where the task reads preferences (generate)",
+            remedy="remove the line; to carry the column all the same: data: extras: {rejected: COLUMN}",
+        )
     parser.check_keys(values, (*options, *columns, "columns"), ("data",))
     given = parser.require_mapping(values.get("columns"), ("data", "columns"), "task column -> column in the file")
     beside = {key: value for key, value in values.items() if key in columns}

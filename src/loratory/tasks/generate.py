@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from loratory.discovery import load_named
-from loratory.errors import FieldError, SpecError, format_value, make_missing_extra
+from loratory.discovery import NamedSpec, create_named, split_named
+from loratory.errors import FieldError, format_value, make_missing_extra
 from loratory.formats import FORMATS, INTEGER_RANGES, matches_format
-from loratory.measures.answer_checks import Check
 from loratory.measures.classification_metrics import ratio
 from loratory.measures.ratios import Ratio, build_ratio
-from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
+from loratory.protocols import JSON, Answer, Check, Column, Counts, Example, Input, Prediction, Schema, Scores
 from loratory.schemas import resolve_reference, strip_annotations, to_compact_json
 from loratory.tasks.conversations import (
     Message,
@@ -32,8 +30,8 @@ from loratory.tasks.row_values import is_missing, parse_group
 TEXT_SCHEMA: Schema = {"type": "string"}
 RESERVED_SCORES = ("checks", "passed", "coverage")  # scores that are no check's
 PREFERENCE_HINT = (
-    "of preferences (chosen, rejected) only what was chosen can be learnt: data: completion: chosen, or "
-    "data: messages: chosen where it is a whole conversation"
+    "of preferences (chosen, rejected): data: completion: chosen and rejected: rejected, or data: messages: chosen "
+    "where they are whole conversations"
 )
 MAX_NAMED_PROBLEMS = 3  # problems of one answer that are named
 
@@ -63,7 +61,12 @@ class Generate(BaseModel):
         "completion": Column(
             "the answer",
             required=False,
-            aliases=("completion", "output", "response", "answer", "target", "expected"),
+            aliases=("completion", "output", "response", "answer", "target", "expected", "chosen"),
+        ),
+        "rejected": Column(
+            "an answer that is worse, where preferences are learnt",
+            required=False,
+            aliases=("rejected",),
         ),
         "group": Column(
             "examples of one group never cross a split",
@@ -77,7 +80,7 @@ class Generate(BaseModel):
     answer_schema: dict[str, Any] | None = Field(
         None, description="JSON Schema (2020-12) that every answer is held to while it is written; left out: text"
     )
-    checks: tuple[str | dict[str, dict[str, Any] | None], ...] = Field(
+    checks: tuple[NamedSpec, ...] = Field(
         (),
         description="names of checks, or name: {options}; a name of your own with {check: ..., options}; left out: "
         "overlap of words for text, fields for JSON",
@@ -101,13 +104,10 @@ class Generate(BaseModel):
     @field_validator("checks")
     @classmethod
     def _check_checks(cls, checks: tuple[Any, ...]) -> tuple[Any, ...]:
-        named = [name for name, _, _ in _split_checks(checks)]
-        if len(set(named)) < len(named):
-            raise ValueError("two checks have one name; give one another: mine: {check: ..., options}")
-        for name, check, options in _split_checks(checks):
+        for name, check, _ in split_named("checks", checks):
             if name in RESERVED_SCORES:
                 raise ValueError(f"{name} is the name of another score; give it another: mine: {{check: {check}}}")
-            build_check(name, check, options)
+        create_named("checks", checks)
         return checks
 
     # -- Task
@@ -137,7 +137,26 @@ class Generate(BaseModel):
             input, said, field = self._read_prompt(row), _read_completion(row.get("completion")), "completion"
         if said is None:
             raise _build_missing_answer_error(field)
-        return Example(input, self._parse_answer(said, field), group=parse_group(row.get("group")))
+        answer = self._parse_answer(said, field)
+        return Example(input, answer, group=parse_group(row.get("group")), rejected=self._read_rejected(row, input))
+
+    def _read_rejected(self, row: Mapping[str, JSON], input: Input) -> Answer | None:
+        """The worse answer of a column: an answer, or a whole conversation that asks the same."""
+        given = row.get("rejected")
+        if is_missing(given):
+            return None
+        listed: Any = _parse_json_list(given) if isinstance(given, str) and given.lstrip().startswith("[") else given
+        if not is_message_list(listed) or len(listed) == 1:
+            return self._parse_answer(_read_completion(given, "rejected"), "rejected")
+        asked, said = _split_conversation({"messages": listed, "system": row.get("system")}, "rejected")
+        if said is None or asked != input:
+            raise FieldError(
+                "rejected",
+                "the rejected conversation " + ("has no answer" if said is None else "asks something else"),
+                allowed="the conversation of the expected answer, with another answer of the assistant at its end",
+                remedy="correct the row, or leave this column empty",
+            )
+        return self._parse_answer(said, "rejected")
 
     def _read_prompt(self, row: Mapping[str, JSON]) -> Input:
         prompt, system, context = row.get("prompt"), row.get("system"), row.get("context")
@@ -217,7 +236,7 @@ class Generate(BaseModel):
     def build_checks(self) -> Mapping[str, Check]:
         """The checks, ready to be called, by name."""
         asked = self.checks or (("overlap",) if self.answer_schema is None else ("fields",))
-        return {name: build_check(name, check, options) for name, check, options in _split_checks(asked)}
+        return create_named("checks", asked)
 
     # -- Decomposable
     def ratios(self, score: str) -> tuple[Ratio, ...]:
@@ -266,43 +285,10 @@ def order_properties(value: JSON, schema: Schema, root: Schema | None = None) ->
     return value
 
 
-def build_check(name: str, check: str, options: Mapping[str, Any]) -> Check:
-    """A check, ready to be called; raises ValueError for one that is not there, or options that it does not take."""
-    try:
-        found = load_named("checks", check)
-    except SpecError as problem:
-        raise ValueError(f"{problem.problem} (allowed: {problem.allowed})") from None
-    if not inspect.isclass(found):
-        if options:
-            raise ValueError(f"the check {name} takes no options")
-        made: Check = found
-        return made
-    cls: Any = found
-    try:
-        ready: Check = cls(**options)
-    except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        place = ": ".join(map(str, (name, *first["loc"])))
-        raise ValueError(f"{place}: {first['msg']} (allowed: {', '.join(cls.model_fields)})") from None
-    return ready
-
-
-def _split_checks(
-    checks: Sequence[str | Mapping[str, Mapping[str, Any] | None]],
-) -> list[tuple[str, str, dict[str, Any]]]:
-    """Name, check and options of each."""
-    parts = []
-    for one in checks:
-        for name, options in ({one: None} if isinstance(one, str) else one).items():
-            rest = dict(options or {})
-            parts.append((name, str(rest.pop("check", name)), rest))
-    return parts
-
-
-def _split_conversation(row: Mapping[str, JSON]) -> tuple[Input, str | None]:
+def _split_conversation(row: Mapping[str, JSON], field: str = "messages") -> tuple[Input, str | None]:
     """Input and answer of a whole conversation; what a column says for the system stands before it."""
     given = _parse_json_list(row["messages"])
-    messages, system = parse_messages(given, "messages"), _read_system(row.get("system"))
+    messages, system = parse_messages(given, field), _read_system(row.get("system"))
     own = messages[0]["content"].strip() if messages[0]["role"] == "system" else ""
     if system and own not in ("", system.strip()):
         raise FieldError(
@@ -313,8 +299,8 @@ def _split_conversation(row: Mapping[str, JSON]) -> tuple[Input, str | None]:
         )
     if system and not own:
         messages = [{"role": "system", "content": system}, *messages]
-    input, said = split_answer(messages, "messages")
-    check_message_weight(given, "messages")
+    input, said = split_answer(messages, field)
+    check_message_weight(given, field)
     return input, said
 
 
@@ -346,7 +332,7 @@ def _read_context(value: JSON) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _read_completion(completion: JSON) -> JSON:
+def _read_completion(completion: JSON, field: str = "completion") -> JSON:
     """The answer of a column: text, JSON, or TRL's list of one message. Falsy answers are answers; None is none."""
     listed = (
         _parse_json_list(completion)
@@ -356,12 +342,12 @@ def _read_completion(completion: JSON) -> JSON:
     if not is_message_list(listed):
         return completion
     completion = listed
-    messages = parse_messages(completion, "completion")
+    messages = parse_messages(completion, field)
     if len(messages) == 1 and messages[0]["role"] == "assistant":
-        check_message_weight(completion, "completion")
+        check_message_weight(completion, field)
         return messages[0]["content"]
     raise FieldError(
-        "completion",
+        field,
         f"the answer is a conversation of {len(messages)} message{'s' if len(messages) > 1 else ''}",
         allowed="text, JSON, or a list of one message of the assistant",
         remedy="where this column holds the whole conversation, say data: messages: COLUMN instead of completion",

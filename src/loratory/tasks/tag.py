@@ -28,6 +28,7 @@ from loratory.measures.span_metrics import Span, is_inside_word
 from loratory.protocols import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
 from loratory.tasks.row_values import parse_group
 from loratory.tasks.tag_notations import TagNotation, detect_notation, to_bio
+from loratory.tasks.tag_schemes import OUTSIDE
 
 START_KEYS = ("start", "start_position", "start_offset", "begin", "from")
 END_KEYS = ("end", "end_position", "end_offset", "stop", "to")
@@ -197,7 +198,7 @@ class Tag(BaseModel):
                 remedy="give the names of all tags in the order of their numbers: task: tag_names: [...]",
             )
         named, scheme = [self.tag_names[tag] for tag in tags], detect_notation(Counter(self.tag_names))
-        return named if scheme is None or scheme == TagNotation("BIO", "-") else to_bio(named, scheme).tags
+        return named if scheme is None or scheme == TagNotation("bio", "-") else to_bio(named, scheme).tags
 
     def _read_spans(self, row: Mapping[str, JSON]) -> tuple[str, list[Span]]:
         text, given = row.get("text"), row.get("spans")
@@ -299,10 +300,10 @@ def has_spans(values: Mapping[str, JSON]) -> bool:
     Tags that are whole numbers count where the column's name says that they are tags.
     """
     lists = {key: value for key, value in values.items() if isinstance(value, list) and value}
-    if any(_is_span(value[0]) for value in lists.values()):
+    if any(is_span(value[0]) for value in lists.values()):
         return True
     tagged = any(
-        (_are_tags(value) and set(value) != {"O"}) or ("tag" in key.casefold() and _are_numbers(value))
+        (_are_tags(value) and set(value) != {OUTSIDE}) or ("tag" in key.casefold() and _are_numbers(value))
         for key, value in lists.items()
     )
     return tagged and len({len(value) for value in lists.values()}) < len(lists)
@@ -320,9 +321,12 @@ def _get_tags(row: Mapping[str, JSON]) -> Any:
     return row.get("spans") if tags is None and (row.get("text") is None or not _has_explicit_spans(row)) else tags
 
 
-def _is_span(value: JSON) -> bool:
+def is_span(value: JSON) -> bool:
+    """What a span looks like: an object with a start and an end, or [start, end, label]."""
     if isinstance(value, Mapping):
-        return _get_first(value, START_KEYS) is not None and _get_first(value, END_KEYS) is not None
+        names = {str(key).casefold() for key, one in value.items() if one is not None}
+        starts = names & set(START_KEYS) or any(name.startswith(("start", "begin")) for name in names)
+        return bool(starts and (names & set(END_KEYS) or any(name.startswith("end") for name in names)))
     return isinstance(value, list) and len(value) == 3 and _are_numbers(value[:2]) and isinstance(value[2], str)
 
 
@@ -497,10 +501,10 @@ def from_bio(tokens: Any, tags: Any) -> tuple[str, list[Span]]:
     if len(tokens) != len(tags):
         raise FieldError("tags", f"there are {len(tokens)} words and {len(tags)} tags", allowed="one tag for each word")
     spans: list[Span] = []
-    place, before = 0, "O"
+    place, before = 0, OUTSIDE
     for number, (token, tag) in enumerate(zip(tokens, tags, strict=True), 1):
         kind, dash, label = tag.partition("-")
-        if tag != "O" and (kind not in ("B", "I") or not dash or not label):
+        if tag != OUTSIDE and (kind not in ("B", "I") or not dash or not label):
             raise FieldError("tags", f"tag {number} is {format_value(tag)}", allowed="O, B-LABEL or I-LABEL")
         if kind == "I" and before not in (f"B-{label}", f"I-{label}"):
             raise FieldError(

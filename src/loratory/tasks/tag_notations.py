@@ -1,27 +1,20 @@
-"""Tag schemes: how the tags of a text's words say where spans begin and end. Everything is rewritten to IOB2 (BIO).
+"""How the tags of a column of words are written, in which scheme. Everything is rewritten to IOB2 (BIO).
 
-IOB1 and IOB2: Ramshaw and Marcus 1995, Tjong Kim Sang and Veenstra 1999. BIOES (IOBES), BILOU, BMES and BMEWO also mark
-the end of a span and a span of one word. IO says the label alone. How a broken sequence is read: conlleval of
-CoNLL-2000.
+IO says the label alone. How a broken sequence is read: conlleval of CoNLL-2000.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-OUTSIDE = "O"
+from loratory.tasks.tag_schemes import OUTSIDE, TAG_SCHEMES
+
 UNNAMED_LABEL = "SPAN"  # the label where the tags are B, I and O alone
 SEPARATORS = ("-", "_")
-TAG_FAMILIES: Mapping[str, Mapping[str, str]] = {  # letter -> what it means: B begins, I goes on, E ends, S is one word
-    "BIO": {"B": "B", "I": "I"},
-    "BIOES": {"B": "B", "I": "I", "E": "E", "S": "S"},
-    "BILOU": {"B": "B", "I": "I", "L": "E", "U": "S"},
-    "BMES": {"B": "B", "M": "I", "E": "E", "S": "S"},
-    "BMEWO": {"B": "B", "M": "I", "E": "E", "W": "S"},
-}
-TAG_LETTERS = frozenset(letter for family in TAG_FAMILIES.values() for letter in family)
+NOTATION_SCHEMES = ("bio", "bioes", "bilou", "bmes", "bmewo")  # schemes that a column is read in, the commonest first
+TAG_LETTERS = frozenset(kind for name in NOTATION_SCHEMES for kind in TAG_SCHEMES[name].kinds)
 MIN_MATCHING_SHARE = 0.5  # share of the tags that must fit, so that a typo does not hide the scheme
 
 
@@ -29,32 +22,33 @@ MIN_MATCHING_SHARE = 0.5  # share of the tags that must fit, so that a typo does
 class TagNotation:
     """What the tags of a column mean."""
 
-    family: str  # a key of FAMILIES, or IO
+    scheme: str  # one of NOTATION_SCHEMES, or io
     separator: str  # between mark and label; empty where the tags are labels or marks alone
     is_suffix: bool = False  # whether the mark stands behind the label: PER-B
 
     @property
     def marks_ends(self) -> bool:
         """Whether the end of a span is marked."""
-        return self.family not in ("BIO", "IO")
+        return self.scheme not in ("bio", "io")
 
     def describe(self) -> str:
         """The scheme in words."""
-        if self.family == "IO":
+        if self.scheme == "io":
             return "IO (bare labels; neighbours of one label are one span)"
         if not self.separator:
-            return f"{self.family} without labels (every span is called {UNNAMED_LABEL})"
+            return f"{self.scheme.upper()} without labels (every span is called {UNNAMED_LABEL})"
         form = f"LABEL{self.separator}B" if self.is_suffix else f"B{self.separator}LABEL"
-        return self.family if form == "B-LABEL" else f"{self.family} written {form}"
+        name = self.scheme.upper()
+        return name if form == "B-LABEL" else f"{name} written {form}"
 
     def split(self, tag: str) -> tuple[str, str]:
         """What the tag means (O, B, I, E, S, or nothing where it is no tag of the scheme) and its label."""
         if tag.upper() == OUTSIDE:
             return OUTSIDE, ""
-        if self.family == "IO":
+        if self.scheme == "io":
             return ("I", tag) if tag.strip() else ("", "")
         mark, label = _split_tag(tag, self.separator, self.is_suffix) if self.separator else (tag, UNNAMED_LABEL)
-        return TAG_FAMILIES[self.family].get(mark.upper(), "") if label else "", label
+        return TAG_SCHEMES[self.scheme].roles.get(mark.upper(), "") if label else "", label
 
 
 @dataclass(frozen=True)
@@ -80,15 +74,15 @@ def detect_notation(tags: Counter[str]) -> TagNotation | None:
     share, separator, behind = max(forms, key=lambda form: form[0])
     if share >= MIN_MATCHING_SHARE:
         letters = _count_letters(marked, separator, behind)
-        return TagNotation(max(TAG_FAMILIES, key=lambda name: _count_covered(letters, name)), separator, behind)
+        return TagNotation(max(NOTATION_SCHEMES, key=lambda name: _count_covered(letters, name)), separator, behind)
     letters = Counter({tag.upper(): count for tag, count in marked.items()})
     if OUTSIDE in tags and set(letters) <= TAG_LETTERS and {"B", "I"} & set(letters):
-        return TagNotation(max(TAG_FAMILIES, key=lambda name: _count_covered(letters, name)), "")
+        return TagNotation(max(NOTATION_SCHEMES, key=lambda name: _count_covered(letters, name)), "")
     bare = share == 0 and tags[OUTSIDE] >= max(marked.values())
-    return TagNotation("IO", "") if bare else None
+    return TagNotation("io", "") if bare else None
 
 
-def to_bio(tags: Sequence[str], scheme: TagNotation, known_labels: frozenset[str] | None = None) -> BioTags:
+def to_bio(tags: Sequence[str], notation: TagNotation, known_labels: frozenset[str] | None = None) -> BioTags:
     """The tags as IOB2. A tag that is none of the scheme stays as it is, so that the reader refuses it by name.
 
     `known` are the labels that spans begin with: a stray tag of another label is taken for a typo and stays too.
@@ -98,11 +92,11 @@ def to_bio(tags: Sequence[str], scheme: TagNotation, known_labels: frozenset[str
     needless = unended = 0
     inside = last = ""  # the label of the span that is open; of the word before
     for place, tag in enumerate(tags):
-        role, label = scheme.split(tag)
+        role, label = notation.split(tag)
         begins = role in ("B", "S") or (role in ("I", "E") and label != inside)
-        unended += bool(inside) and scheme.marks_ends and (begins or role not in ("I", "E"))
+        unended += bool(inside) and notation.marks_ends and (begins or role not in ("I", "E"))
         needless += role == "B" and label != last
-        if begins and role in ("I", "E") and scheme.family != "IO":
+        if begins and role in ("I", "E") and notation.scheme != "io":
             strays.append(place)
             if known_labels is not None and label not in known_labels:
                 made.append(f"I-{label}")
@@ -111,12 +105,12 @@ def to_bio(tags: Sequence[str], scheme: TagNotation, known_labels: frozenset[str
         made.append(f"{'B' if begins else 'I'}-{label}" if role not in ("", OUTSIDE) else OUTSIDE if role else tag)
         inside = label if role in ("B", "I") else ""
         last = label
-    return BioTags(made, strays, needless, unended + (bool(inside) and scheme.marks_ends))
+    return BioTags(made, strays, needless, unended + (bool(inside) and notation.marks_ends))
 
 
-def collect_begun_labels(sequences: Iterable[Sequence[str]], scheme: TagNotation) -> frozenset[str]:
+def collect_begun_labels(sequences: Iterable[Sequence[str]], notation: TagNotation) -> frozenset[str]:
     """The labels that spans begin with as the scheme has it."""
-    split = (scheme.split(tag) for tags in sequences for tag in tags)
+    split = (notation.split(tag) for tags in sequences for tag in tags)
     return frozenset(label for role, label in split if role in ("B", "S"))
 
 
@@ -140,5 +134,5 @@ def _compute_matching_share(tag_counts: Counter[str], separator: str, behind: bo
     return sum(letters[mark] for mark in TAG_LETTERS) / tag_counts.total()
 
 
-def _count_covered(letters: Counter[str], family: str) -> int:
-    return sum(letters[letter] for letter in TAG_FAMILIES[family])
+def _count_covered(letters: Counter[str], scheme: str) -> int:
+    return sum(letters[kind] for kind in TAG_SCHEMES[scheme].kinds)

@@ -232,7 +232,7 @@ def _build_validation_score(
     much longer, the mean probability of a validation answer's token (geometric).
     """
     task = decoder.task
-    if decoder.choices:
+    if decoder.template.scores_choices:
         return task.headline, lambda: task.summarise(
             predict_and_score(decoder, train_set.validation, context.run).sum_counts()
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 from loratory.data.quality.paired_texts import perturb_example
 from loratory.errors import SpecError
 from loratory.perturbations.changes import Perturbation
-from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
+from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import Example, TokenIds
 from loratory.specs.training import ConsistencySpec
 from loratory.training.seeds import derive_seed, make_generator
@@ -67,7 +67,7 @@ class PerturbedPairs:
     def encode_rows(self, indices: Sequence[int]) -> list[TokenIds]:
         """The token ids of each example's twin in this epoch."""
         inputs = [self.perturb_example(index).input for index in indices]
-        parts = OUTPUT_ADAPTERS[self.output_adapter_name].encode_rows(
+        parts = load_output_adapter(self.output_adapter_name).encode_rows(
             self.task, self.tokenizer, inputs, self.max_tokens, self.long_text_mode
         )
         return [ids for ((ids, _),) in parts]

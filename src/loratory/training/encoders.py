@@ -15,13 +15,14 @@ from loratory.backbones.forward.precision import choose_precision
 from loratory.backbones.forward.torch_backbone import TorchBackbone, apply_head
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import PooledHead
-from loratory.predictors.output_adapters import OUTPUT_ADAPTERS, Row, find_output_adapter_name
+from loratory.predictors.output_adapters import find_output_adapter_name, load_output_adapter
 from loratory.protocols import (
     JSON,
     EncodeRequest,
     Example,
     FitContext,
     Network,
+    Row,
     ScoredPredictions,
     Scores,
     TokenIds,
@@ -85,7 +86,7 @@ class EncodedDataset:
     ) -> EncodedDataset:
         form = find_output_adapter_name(task)
         inputs = [example.input for example in train_set.train]
-        parts = OUTPUT_ADAPTERS[form].encode_rows(
+        parts = load_output_adapter(form).encode_rows(
             task, backbone.tokenizer, inputs, context.training.max_tokens, context.training.long
         )
         rows = [row for each in parts for row in each]
@@ -116,7 +117,7 @@ def initialise_head(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(context.seed, "head"))
-        head = OUTPUT_ADAPTERS[dataset.output_adapter_name].build_head(kind, dataset.task, backbone)
+        head = load_output_adapter(dataset.output_adapter_name).build_head(kind, dataset.task, backbone)
     if isinstance(head, PooledHead):
         some = sample_per_label(dataset.targets, max_examples, make_generator(context.seed, "start"))
         pooled = context.activations.compute_pooled(backbone, backbone.pooling, [dataset.rows[i][0] for i in some])
@@ -388,7 +389,7 @@ def make_states_scorer(encoder: Encoder, examples: Sequence[Example], context: F
         with torch.inference_mode():
             each = iter(head.compute_logits(pooled).cpu())  # type: ignore[union-attr,operator]
         outputs = [[next(each) for _ in parts] for parts in rows]
-        predictions = OUTPUT_ADAPTERS[encoder.output_adapter_name].read_outputs(task, inputs, rows, outputs)
+        predictions = encoder.output_adapter.read_outputs(task, inputs, rows, outputs)
         marks = [task.score_example(e, p) for e, p in zip(examples, predictions, strict=True)]
         return task.summarise(ScoredPredictions(examples, predictions, marks).sum_counts())  # type: ignore[no-any-return]
 

@@ -12,8 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from loratory.errors import SpecError, suggest_nearest
 from loratory.predictors import bio_decoding
-from loratory.predictors.output_adapters import Row
-from loratory.protocols import Example
+from loratory.protocols import Example, Row
 from loratory.specs.training import LossSpec
 
 

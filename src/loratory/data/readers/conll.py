@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from loratory.data.rows import Row
 from loratory.errors import DataError
-from loratory.tasks.tag_notations import OUTSIDE, TagNotation, detect_notation
+from loratory.tasks.tag_notations import TagNotation, detect_notation
+from loratory.tasks.tag_schemes import OUTSIDE
 
 DOCSTART = "-DOCSTART-"
 MAX_SAMPLE_LINES = 2000  # lines that tell whether a file is of this form

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from loratory.data.readers import arrow_tables, folders, tag_schemes
+from loratory.data.readers import arrow_tables, folders, tag_conversion
 from loratory.data.readers.annotations import tool_detection
 from loratory.data.readers.conll import is_conll, read_conll
 from loratory.data.readers.decoding import ZIP_MAGIC, decode_text, read_bytes
@@ -77,7 +77,7 @@ def read_source(spec: DataSpec, folder: Path, *, convert_annotations: bool = Tru
 def _convert_annotations(rows: list[Row]) -> tuple[list[Row], list[str]]:
     """Rows of an annotation tool's export, and of any tag scheme, as plain rows; what was left out is said."""
     rows, converted = tool_detection.convert_export(rows)
-    rows, decoded = tag_schemes.convert_tags_to_bio(rows)
+    rows, decoded = tag_conversion.convert_tags_to_bio(rows)
     return rows, [*converted, *decoded]
 
 

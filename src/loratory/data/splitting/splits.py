@@ -44,7 +44,7 @@ def split_examples(
     shares = compute_shares(spec, tuple(fixed))
     names = [name for name in ASSIGNMENT_ORDER if name in shares]
     labels = extract_labels(task, examples)
-    contents = [digest_of([example.input, example.answer]) for example in examples]
+    contents = [digest_of(example.content) for example in examples]
     choices = build_split_units([example.group or example.origin for example in examples], labels, contents)
     if "test" in names:  # else a label with one example is learnt, and what is given is asked
         _check_splittable(task, examples, choices)

@@ -32,6 +32,7 @@ from loratory.protocols import (
     predict_and_score,
 )
 from loratory.protocols.events import FitMeasured
+from loratory.tasks.scorers import add_scorer_counts
 
 TEST_PREDICTIONS_FILE = "test_predictions.parquet"
 REPORTED_METRICS = ("json_valid", "json_valid_unconstrained", "unconstrained_texts", "operating")
@@ -142,6 +143,7 @@ def collect_results(context: RunContext, fitted: FittedContender) -> ContenderRe
                 "this fit has not answered the test set since it was made", where=str(folder), remedy="loratory run"
             )
         validation, test = align_outcome(validation, parts.validation), align_outcome(test, parts.test)
+        test = add_scorer_counts(context.split.task, test, context.spec.evidence.scorers)
         fits.append(Fit(seed, validation, test, facts.get("seconds", 0.0), facts))
     ship = open_artifact(fitted.folders[fitted.shipped_seed])
     parameters = ship.read_json("fit.json")["parameters"]
@@ -168,9 +170,9 @@ def align_outcome(outcome: ScoredPredictions, examples: Sequence[Example]) -> Sc
     """
     places: dict[str, list[int]] = {}
     for at, example in enumerate(outcome.examples):
-        places.setdefault(digest_of([example.input, example.answer]), []).append(at)
+        places.setdefault(digest_of(example.content), []).append(at)
     try:
-        order = [places[digest_of([one.input, one.answer])].pop(0) for one in examples]
+        order = [places[digest_of(one.content)].pop(0) for one in examples]
     except (KeyError, IndexError):
         order = []
     if len(order) != len(examples) or len(examples) != len(outcome.examples):

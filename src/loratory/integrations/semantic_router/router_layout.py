@@ -29,7 +29,7 @@ from loratory.integrations.semantic_router.router_names import (
 )
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import StockHead
-from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
+from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import JSON, Adapter, EncodeRequest, Predictor
 
 MAX_PROBABILITY_DIFFERENCE = 1e-4  # how far probabilities of the twin may lie from the fit's
@@ -67,7 +67,7 @@ class RouterFit:
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        return OUTPUT_ADAPTERS[self.encoder.output_adapter_name].list_output_names(self.encoder.task)
+        return self.encoder.output_adapter.list_output_names(self.encoder.task)
 
     @property
     def model_type(self) -> str:
@@ -107,8 +107,9 @@ def _choose_router_task(form: str, task: str | None) -> str:
         said = "it is not told which of the router's tasks this is" if task is None else f"{task!r} does not fit"
         raise UnsupportedTask(
             f"{said}{suggest_nearest(str(task), fitting)}",
-            where="--option task_name",
-            allowed=f"{', '.join(fitting)} for this contender's outputs ({OUTPUT_ADAPTERS[form].stock_names.pipeline})",
+            where="--set task_name",
+            allowed=f"{', '.join(fitting)} for this contender's outputs "
+            f"({load_output_adapter(form).stock_names.pipeline})",
         )
     return task
 
@@ -133,7 +134,7 @@ def write_router_adapter(folder: Path, fit: RouterFit, about: Mapping[str, JSON]
     config = copy.deepcopy(fit.head.config)
     config.architectures = [type(fit.head.model).__name__]
     config.save_pretrained(folder)
-    opener = OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.auto_class
+    opener = fit.encoder.output_adapter.stock_names.auto_class
     how = (
         f"from peft import PeftModel\nfrom transformers import AutoConfig, {opener}\n\n"
         f'config = AutoConfig.from_pretrained("{fit.folder_name}")\n'
@@ -151,7 +152,7 @@ def write_merged_model(folder: Path, fit: RouterFit, about: Mapping[str, JSON]) 
     Raises ArtifactError when what was written answers otherwise than the fit does.
     """
     write_stock_encoder(folder, fit.encoder, merge=True)
-    opener = OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.auto_class
+    opener = fit.encoder.output_adapter.stock_names.auto_class
     said = {
         "title": fit.folder_name + MERGED_SUFFIX,
         "what": "The base with the LoRA adapter merged in",
@@ -188,7 +189,7 @@ def describe_lora_config(fit: RouterFit) -> dict[str, JSON]:
         "use_rslora": bool(config.get("use_rslora", False)),
         "layers_to_transform": config.get("layers_to_transform"),
         "modules_to_save": fit.head.modules_to_save(),
-        "task_type": OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.task_type,
+        "task_type": fit.encoder.output_adapter.stock_names.task_type,
         "base_model": fit.base_name,
     }
 
@@ -204,7 +205,7 @@ def _render_router_card(fit: RouterFit, said: Mapping[str, JSON]) -> str:
         base_model=origin,
         license=licence,
         library_name="peft" if said["opener"] == "PEFT" else "transformers",
-        pipeline_tag=OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.pipeline,
+        pipeline_tag=fit.encoder.output_adapter.stock_names.pipeline,
         tags=["lora", "loratory"],
     )
     return ROUTER_CARD.format(data=data.to_yaml(), lora=LORA_CONFIG_FILE, where=where, **said)
@@ -215,7 +216,7 @@ def max_probability_difference(folder: Path, fit: RouterFit) -> float:
     """The largest difference between a probability of the stock model in a folder and the fit's own."""
     import transformers
 
-    opener = getattr(transformers, OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.auto_class)
+    opener = getattr(transformers, fit.encoder.output_adapter.stock_names.auto_class)
     model = opener.from_pretrained(str(folder), trust_remote_code=False, use_safetensors=True).eval()
     backbone: Any = fit.encoder.network.backbone
     rows = [

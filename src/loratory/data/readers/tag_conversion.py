@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from loratory.data.rows import Row
 from loratory.protocols import JSON
-from loratory.tasks.tag_notations import OUTSIDE, BioTags, TagNotation, collect_begun_labels, detect_notation, to_bio
+from loratory.tasks.tag_notations import BioTags, TagNotation, collect_begun_labels, detect_notation, to_bio
+from loratory.tasks.tag_schemes import OUTSIDE
 
-PLAIN_BIO = TagNotation("BIO", "-")
+PLAIN_BIO = TagNotation("bio", "-")
 TOKEN_COLUMNS = ("tokens", "words", "token", "word")  # columns that hold no tags, whatever they hold
 
 
@@ -24,13 +25,13 @@ def convert_tags_to_bio(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     for column in _find_tag_columns(rows):
         sequences = [tags if isinstance(tags := row.values.get(column), list) else [] for row in rows]
         counts = Counter(tag for tags in sequences for tag in tags)
-        scheme = detect_notation(counts)
-        if scheme is None:
+        notation = detect_notation(counts)
+        if notation is None:
             continue
-        known = collect_begun_labels([list(counts)], scheme)
-        decoded = [to_bio(tags, scheme, known or None) for tags in sequences]
+        known = collect_begun_labels([list(counts)], notation)
+        decoded = [to_bio(tags, notation, known or None) for tags in sequences]
         made = [_replace_tags(row, column, one) for row, one in zip(made, decoded, strict=True)]
-        said += _describe_conversion(rows, column, scheme, decoded)
+        said += _describe_conversion(rows, column, notation, decoded)
     return made, said
 
 
@@ -65,15 +66,15 @@ def _replace_tags(row: Row, column: str, decoded: BioTags) -> Row:
 
 
 def _describe_conversion(
-    rows: Sequence[Row], column: str, scheme: TagNotation, decoded: Sequence[BioTags]
+    rows: Sequence[Row], column: str, notation: TagNotation, decoded: Sequence[BioTags]
 ) -> list[str]:
     strays = [(row, place) for row, one in zip(rows, decoded, strict=True) for place in one.stray_positions]
     where = f"{rows[0].file}: column {column!r}"
     needless, unended = sum(one.redundant_begins for one in decoded), sum(one.missing_ends for one in decoded)
-    if scheme.family == "BIO" and strays and not needless:
-        name = scheme.describe().replace("BIO", "IOB1", 1)
+    if notation.scheme == "bio" and strays and not needless:
+        name = notation.describe().replace("BIO", "IOB1", 1)
         return [f"{where}: the tags are {name} (B- only where spans of one label meet), read as BIO"]
-    lines = [] if scheme == PLAIN_BIO else [f"{where}: the tags are {scheme.describe()}, read as BIO"]
+    lines = [] if notation == PLAIN_BIO else [f"{where}: the tags are {notation.describe()}, read as BIO"]
     if strays:
         row, place = strays[0]
         spans = sum(tag.startswith("B-") for one in decoded for tag in one.tags)

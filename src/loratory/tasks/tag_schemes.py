@@ -1,19 +1,16 @@
-"""Tag schemes: what the tags of a label are, and which may stand behind which.
+"""Tag schemes: what the tags of a label are, what each means, and which may stand behind which.
 
 BIO is Ramshaw and Marcus 1995 as CoNLL-2002 writes it (IOB2), IOB1 as they wrote it (CoNLL-2003), BIOES and BILOU are
-those of Ratinov and Roth 2009; IO has no tag that begins a span, so spans of one label that touch are one.
+those of Ratinov and Roth 2009, and BMES and BMEWO name the same marks otherwise; IO has no tag that begins a span, so
+spans of one label that touch are one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
-OUTSIDE = "O"
-Floats = NDArray[np.float64]
+OUTSIDE = "O"  # the tag of a word or token in no span
 
 
 @dataclass(frozen=True)
@@ -24,6 +21,7 @@ class TagScheme:
     begin_kinds: frozenset[str]  # kinds that a span can begin with
     end_kinds: frozenset[str]  # kinds that a span can end with
     following_kinds: Mapping[str, frozenset[str]]  # kind -> kinds that go on with its span
+    roles: Mapping[str, str]  # kind -> B begins a span, I goes on with it, E ends it, S is a span of one word
 
     def format_tag(self, kind: str, label: str) -> str:
         return f"{kind}-{label}" if kind else label
@@ -50,39 +48,35 @@ class TagScheme:
         (label, kind), (other, next_kind) = self.split_tag_index(before), self.split_tag_index(tag)
         return label == other and next_kind in self.following_kinds[kind]
 
-    def build_transition_scores(self, count: int) -> tuple[Floats, Floats, Floats]:
-        """0 where allowed and -inf where not: to begin with [C], from tag to tag [C, C], to end with [C].
 
-        `count` is the number of tags, C.
-        """
-        begin = np.array([not tag or self.split_tag_index(tag)[1] in self.begin_kinds for tag in range(count)])
-        end = np.array([not tag or self.split_tag_index(tag)[1] in self.end_kinds for tag in range(count)])
-        within = [[self.continues_span(before, tag) for tag in range(count)] for before in range(count)]
-        allowed = (end[:, None] & begin[None, :]) | np.array(within)
-        return _to_log_mask(begin), _to_log_mask(allowed), _to_log_mask(end)
+def _build_scheme(**roles: str) -> TagScheme:
+    """From what each kind means: B begins a span, I goes on, E ends it, S is a span of one word."""
+    begins = frozenset(kind for kind, role in roles.items() if role in ("B", "S"))
+    ends = frozenset(kind for kind, role in roles.items() if role in ("E", "S"))
+    inner = frozenset(kind for kind, role in roles.items() if role in ("I", "E"))
+    following = {kind: inner if role in ("B", "I") else frozenset[str]() for kind, role in roles.items()}
+    return TagScheme(tuple(roles), begins, ends or frozenset(roles), following, roles)
 
 
-def _to_log_mask(allowed: NDArray[np.bool_]) -> Floats:
-    return np.where(allowed, 0.0, -np.inf)
+def _build_endless_scheme(kind: str) -> TagScheme:
+    """Of one kind of tag: spans of one label that touch are one."""
+    only = frozenset((kind,))
+    return TagScheme((kind,), only, only, {kind: only}, {kind: "I"})
 
 
-def _build_scheme(kinds: str, begin: str, end: str, **follow: str) -> TagScheme:
-    return TagScheme(
-        tuple(kinds), frozenset(begin), frozenset(end), {kind: frozenset(follow.get(kind, "")) for kind in kinds}
-    )
-
-
-BIO = _build_scheme("BI", "B", "BI", B="I", I="I")
+BIO = _build_scheme(B="B", I="I")
 TAG_SCHEMES: Mapping[str, TagScheme] = {
     "bio": BIO,
-    "iob1": _build_scheme("BI", "BI", "BI", B="I", I="I"),
-    "io": _build_scheme("I", "I", "I", I="I"),
-    "bioes": _build_scheme("BIES", "BS", "ES", B="IE", I="IE"),
-    "bilou": _build_scheme("BILU", "BU", "LU", B="IL", I="IL"),
-    "plain": TagScheme(
-        ("",), frozenset(("",)), frozenset(("",)), {"": frozenset(("",))}
-    ),  # a label is its own tag: as IO
+    "iob1": replace(BIO, begin_kinds=frozenset("BI")),
+    "io": _build_endless_scheme("I"),
+    "bioes": _build_scheme(B="B", I="I", E="E", S="S"),
+    "bilou": _build_scheme(B="B", I="I", L="E", U="S"),
+    "bmes": _build_scheme(B="B", M="I", E="E", S="S"),
+    "bmewo": _build_scheme(B="B", M="I", E="E", W="S"),
+    "plain": _build_endless_scheme(""),  # a label is its own tag: as IO
 }
+DETECTED_SCHEMES = ("io", "bio", "bioes", "bilou")  # schemes that the names of a classifier's outputs tell
+DETECTED_KINDS = frozenset(kind for name in DETECTED_SCHEMES for kind in TAG_SCHEMES[name].kinds)
 
 
 def detect_scheme_name(tags: Sequence[str]) -> str:
@@ -93,10 +87,10 @@ def detect_scheme_name(tags: Sequence[str]) -> str:
     if OUTSIDE not in tags:
         raise ValueError(f"there is no {OUTSIDE}")
     others = [tag for tag in tags if tag != OUTSIDE]
-    kinds = {tag[0] for tag in others if tag[:1] in "BIESLU" and tag[1:2] == "-" and tag[2:]}
+    kinds = {tag[0] for tag in others if tag[:1] in DETECTED_KINDS and tag[1:2] == "-" and tag[2:]}
     if not kinds:
         return "plain"
-    for name in ("io", "bio", "bioes", "bilou"):
+    for name in DETECTED_SCHEMES:
         if kinds <= set(TAG_SCHEMES[name].kinds):
             labels = {tag[2:] for tag in others}
             lacks = name == "bio" and any(f"B-{label}" not in others for label in labels)

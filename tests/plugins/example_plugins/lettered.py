@@ -1,0 +1,71 @@
+"""A prompt template: options are put as A, B, C, and the base writes a letter, as most benchmarks ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
+from typing import Any
+
+from loratory.protocols import (
+    JSON,
+    Answer,
+    DecodingPlan,
+    InferenceRequest,
+    Input,
+    Message,
+    Prediction,
+    PromptText,
+    ScoreRequest,
+    Task,
+    TokenDecoder,
+    TokenIds,
+)
+
+PROMPT = """\
+version: lettered-1
+system: Answer with one letter.
+user: |
+  {text}
+  {options}
+"""
+
+
+class LetteredTemplate:
+    """For tasks that say `lettered = True` and have options of their own with each input."""
+
+    default_prompt = PROMPT
+    truncates = True  # the text of an input that is too long is cut
+    scores_choices = True  # one of the letters is picked by its probability
+
+    def supports(self, task: Task) -> bool:
+        return bool(getattr(task, "lettered", False))
+
+    def check_support(self, task: Task) -> str | None:
+        return None
+
+    def build_messages(
+        self, task: Any, prompt: PromptText, input: Input | None, text: str | None = None
+    ) -> list[Message]:
+        options = () if input is None else task.options(input)
+        lines = [f"{letter}) {option}" for letter, option in zip(ascii_uppercase, options, strict=False)]
+        return prompt.fill({"options": "\n".join(lines)}, task.text(input) if text is None else text)
+
+    def render_target(self, task: Any, answer: Answer) -> str:
+        return str(answer["letter"])
+
+    def list_choices(self, task: Any, input: Input | None = None) -> Sequence[str]:
+        return () if input is None else ascii_uppercase[: len(task.options(input))]
+
+    def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
+        return None
+
+    def build_request(self, task: Any, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
+        return ScoreRequest(plan.network, ids, plan.choices)
+
+    def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
+        chances = dict(zip(self.list_choices(task, input), output.softmax(-1).tolist(), strict=True))
+        best = max(chances, key=lambda letter: chances[letter])
+        return Prediction({"letter": best}, {"/letter": chances})
+
+
+LETTERED = LetteredTemplate()  # what the entry point names
