@@ -15,6 +15,7 @@ from loratory.cli import app
 from loratory.experiment.run import RunPaths, run_experiment
 from loratory.experiment.spec_loading import load_spec
 from loratory.predictors import predictor_files
+from loratory.protocols.events import ignore_event
 from loratory.serving.launcher import load_service
 from loratory.serving.warm_up import warm_up
 from loratory.specs.serve import ServedTaskSpec
@@ -32,7 +33,7 @@ ladder:
   - prompted-2: {regime: prompted, shots: 2}
   - lora: {rank: 4}
 training: {epochs: 1, precision: fp32, max_tokens: 300}
-evidence: {resamples: 200, latency_texts: 5, unheld_texts: 2}
+evidence: {resamples: 200, latency_texts: 5, unconstrained_texts: 2}
 """
 ASKED = {"text": "which of them is blue", "choices": ["card", "cash", "login"]}
 
@@ -54,7 +55,7 @@ def ladder(plugins: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> di
     save_causal_model(tmp_path / "writer", max_positions=640)
     write_quiz(tmp_path)
     spec = load_spec("spec.yaml")
-    return run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: None)
+    return run_experiment(spec, RunPaths.for_spec(spec, None), ignore_event)
 
 
 def test_from_questions_to_answers(ladder: dict[str, Any], tmp_path: Path) -> None:

@@ -110,6 +110,14 @@ class Spanned(Task, Protocol):
 
 
 @runtime_checkable
+class ContractDescriber(Protocol):
+    """A capability: the answer in words, for model cards; of another task the card shows the JSON Schema."""
+
+    def describe_contract(self) -> str:
+        """What an answer is, in Markdown: a sentence or two."""
+
+
+@runtime_checkable
 class Conversational(Task, Protocol):
     """A capability: a conversation that is answered in writing."""
 
