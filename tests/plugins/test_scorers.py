@@ -9,7 +9,8 @@ import pytest
 
 from loratory.errors import SpecError
 from loratory.evaluation.table_cells import build_cells, select_columns
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.protocols.events import ignore_event
 

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.cli import app
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.predictors import predictor_files
 from loratory.protocols.events import ignore_event

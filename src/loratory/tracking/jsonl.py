@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar, TextIO
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from loratory.artifacts.durable_files import append_line
 from loratory.protocols.events import Event, RunStarted, StepFinished
+
+MAX_WAITING_STEPS = 100  # lines that are made durable together: a step is short, and a disk is slow
 
 
 class JsonlOptions(BaseModel):
@@ -24,20 +27,25 @@ class JsonlOptions(BaseModel):
 
 @dataclass(frozen=True)
 class JsonlSession:
-    """An open file. A line holds `time` (UTC, ISO 8601), `event` (the class) and the fields of the event."""
+    """Appends to a file. A line holds `time` (UTC, ISO 8601), `event` (the class) and the fields of the event."""
 
-    file: TextIO
+    file: Path
     options: JsonlOptions
+    waiting: list[str] = field(default_factory=list)  # steps that have no line on disk yet
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, StepFinished) and (self.options.steps == 0 or event.step % self.options.steps):
             return
         line = {"time": datetime.now(UTC).isoformat(), "event": type(event).__name__, **asdict(event)}
-        self.file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
-        self.file.flush()  # a run that is killed leaves whole lines
+        self.waiting.append(json.dumps(line, ensure_ascii=False, default=str))
+        if not isinstance(event, StepFinished) or len(self.waiting) >= MAX_WAITING_STEPS:
+            self.close()
 
     def close(self) -> None:
-        self.file.close()
+        """Write what waits; the file is not kept open."""
+        if self.waiting:
+            append_line(self.file, "\n".join(self.waiting))
+            self.waiting.clear()
 
 
 class JsonlTracker:
@@ -47,10 +55,4 @@ class JsonlTracker:
     Options: ClassVar[type[BaseModel]] = JsonlOptions
 
     def open(self, run: RunStarted, options: JsonlOptions) -> JsonlSession:
-        file = run.folder / Path(options.path).expanduser()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        is_torn = file.is_file() and file.stat().st_size > 0 and not file.read_bytes().endswith(b"\n")
-        handle = file.open("a", encoding="utf-8")
-        if is_torn:  # the last line of a run that was killed
-            handle.write("\n")
-        return JsonlSession(handle, options)
+        return JsonlSession(run.folder / Path(options.path).expanduser(), options)
