@@ -183,7 +183,9 @@ def test_nothing_is_left_out_where_the_model_knows_too_little(tmp_path: Path) ->
         "name: x\ndata: {path: d.csv, near_duplicates: 1, clean: true}\nladder: [tfidf]\n", encoding="utf-8"
     )
     said: list[str] = []
-    split = prepare_split(load_spec(str(tmp_path / "s.yaml"), None, []), lambda event: said.append(str(event)))
+    split = prepare_split(
+        load_spec(str(tmp_path / "s.yaml"), None, []), lambda event: said.append(vars(event).get("text", ""))
+    )
     suspects = split.quality["suspects"]
     assert suspects["out_of_fold_accuracy"] < 0.85
     assert (suspects["count"], suspects["useful"]) == (0, False)

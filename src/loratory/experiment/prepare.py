@@ -29,7 +29,7 @@ from loratory.protocols.events import EventListener, Message, StageStarted
 from loratory.specs.spec import Spec
 
 LABEL_ERROR_FOLDS = 5
-MOST = 1000  # labels of a model that looks for wrong ones: it takes labels times texts
+MAX_LABELS_OF_SUSPECTS = 1000  # labels of a model that looks for wrong ones: it takes labels times texts
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,13 @@ def prepare_split(spec: Spec, on_event: EventListener) -> PreparedSplit:
     check_gate(spec, prepared.task)
     lengths, limit = _token_lengths(spec, prepared)
     found = None
-    if spec.data.suspects and isinstance(prepared.task, Labelled) and len(prepared.task.labels or ()) > MOST:
-        on_event(Message(f"suspected wrong labels are not looked for, as there are more than {MOST:,} labels"))
+    if (
+        spec.data.suspects
+        and isinstance(prepared.task, Labelled)
+        and len(prepared.task.labels or ()) > MAX_LABELS_OF_SUSPECTS
+    ):
+        text = f"suspected wrong labels are not looked for, as there are more than {MAX_LABELS_OF_SUSPECTS:,} labels"
+        on_event(Message(text))
     elif spec.data.suspects and isinstance(prepared.task, Labelled):
         on_event(StageStarted(f"looking for suspected wrong labels ({LABEL_ERROR_FOLDS} folds of train)"))
         found = find_label_errors(prepared.task, prepared.parts.train, spec.data.split.seed)

@@ -89,12 +89,12 @@ def resolve_bases_and_prompts(spec: Spec) -> Spec:
         found = (start / Path(name).expanduser() for start in (spec.folder, Path.cwd()))
         return next((path.resolve() for path in found if path.exists()), None)
 
-    def base_of(name: str) -> str:
+    def find_base(name: str) -> str:
         folder = place(name)
         return str(folder) if folder and folder.is_dir() else name
 
-    def placed(contender: Contender) -> Contender:
-        base = base_of(contender.base) if contender.base else None
+    def resolve_contender(contender: Contender) -> Contender:
+        base = find_base(contender.base) if contender.base else None
         prompt = getattr(contender.options, "prompt", None)
         if prompt is None:
             return replace(contender, base=base)
@@ -106,7 +106,7 @@ def resolve_bases_and_prompts(spec: Spec) -> Spec:
             )
         return replace(contender, base=base, options=contender.options.model_copy(update={"prompt": str(file)}))
 
-    return replace(spec, base=base_of(spec.base), ladder=tuple(map(placed, spec.ladder)))
+    return replace(spec, base=find_base(spec.base), ladder=tuple(map(resolve_contender, spec.ladder)))
 
 
 def resolve_data_paths(spec: Spec) -> Spec:
