@@ -29,7 +29,7 @@ from loratory.protocols.events import EventListener, Message, StageStarted
 from loratory.specs.spec import Spec
 
 LABEL_ERROR_FOLDS = 5
-MAX_LABELS_OF_SUSPECTS = 1000  # labels of a model that looks for wrong ones: it takes labels times texts
+MAX_SUSPECT_LABELS = 1000  # labels of a model that looks for wrong ones: it takes labels times texts
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def prepare_split(spec: Spec, on_event: EventListener) -> PreparedSplit:
     if (
         spec.data.suspects
         and isinstance(prepared.task, Labelled)
-        and len(prepared.task.labels or ()) > MAX_LABELS_OF_SUSPECTS
+        and len(prepared.task.labels or ()) > MAX_SUSPECT_LABELS
     ):
-        text = f"suspected wrong labels are not looked for, as there are more than {MAX_LABELS_OF_SUSPECTS:,} labels"
+        text = f"suspected wrong labels are not looked for, as there are more than {MAX_SUSPECT_LABELS:,} labels"
         on_event(Message(text))
     elif spec.data.suspects and isinstance(prepared.task, Labelled):
         on_event(StageStarted(f"looking for suspected wrong labels ({LABEL_ERROR_FOLDS} folds of train)"))
