@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from loratory.data.examples import extract_texts
+from loratory.data.dataset import Dataset
 from loratory.data.splitting import ledger
 from loratory.data.splitting.splits import split_examples
 from loratory.experiment import prepare
@@ -57,7 +57,7 @@ def _examples(chance: random.Random, count: int) -> list[Example]:
 
 
 def _test(examples: Sequence[Example], seed: int) -> list[Example]:
-    return list(split_examples(TASK, examples, SplitSpec(test=0.2, validation=0.1, seed=seed)).test)
+    return list(split_examples(Dataset.of(TASK, examples), SplitSpec(test=0.2, validation=0.1, seed=seed)).test)
 
 
 def _rewrite(chance: random.Random, text: str) -> str:
@@ -108,12 +108,12 @@ class _Shape:
 
 def _by_run(examples: Sequence[Example], number: int) -> None:
     look = ledger.TestReader("again", f"/runs/{number}", "run: lora", frozenset({"fit"}))
-    ledger.record_read(look, ledger.compute_row_keys(extract_texts(TASK, examples)))
+    ledger.record_read(look, ledger.compute_row_keys(Dataset.of(TASK, examples).texts))
 
 
 def _by_evaluate(examples: Sequence[Example], number: int) -> None:
     evaluate_on_data.record_test_read(
-        ledger.TestReader("by hand", f"/fits/{number}", "evaluate: file.csv"), TASK, examples
+        ledger.TestReader("by hand", f"/fits/{number}", "evaluate: file.csv"), Dataset.of(TASK, examples)
     )
 
 
@@ -138,7 +138,7 @@ def ways_around(worlds: int) -> list[Claim]:
             read = chance.choice(list(READERS.values()))
             with empty_ledger():
                 read(again, world)
-                keys = ledger.compute_row_keys(extract_texts(TASK, first))
+                keys = ledger.compute_row_keys(Dataset.of(TASK, first).texts)
                 reads, overlap = ledger.count_reads(ledger.TestReader("first", "/runs/first", ""), keys)
             had = len({e.origin for e in first} & {e.origin for e in again}) / len(first)
             had = 1.0 if way == "texts written otherwise" else had
@@ -193,7 +193,7 @@ def disputed(worlds: int) -> Claim:
         if len(right) == worlds:
             break
         task, examples, changed = _noisy(random.Random(world))
-        found = prepare.find_label_errors(task, examples, 6)
+        found = prepare.find_label_errors(Dataset.of(task, examples), 6)
         if found.is_useful and found.suspects:
             right.append(fmean(one.origin in changed for one in found.suspects) >= 0.5)
     return claim_rate("of the disputed labels that are shown at least half are wrong", right, 0.9, at_most=False)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations, product
 
+from loratory.data.dataset import Dataset, Parts
 from loratory.data.splitting.groups import group_examples, name_pairs_by_origin
 from loratory.data.splitting.overlaps import find_leaks, summarise_leaks
-from loratory.data.splitting.splits import Parts, split_examples
+from loratory.data.splitting.splits import split_examples
 from loratory.protocols import Example
 from loratory.specs.data import SplitSpec
 from loratory.tasks.classify import Classify
@@ -121,7 +121,7 @@ def planted(kind: str, size: int, seed: int) -> int:
     rows = _rows([*texts, *(one for _, one in twins), *others], chance)
     rows = chance.sample(rows, len(rows))
     groups = group_examples(rows, [str(row.input["text"]) for row in rows], THRESHOLD).groups
-    parts = split_examples(TASK, [replace(row, group=name) for row, name in zip(rows, groups, strict=True)], SHARES)
+    parts = split_examples(Dataset.of(TASK, rows).with_groups(groups), SHARES)
     place = {str(row.input["text"]): name for name, inside in parts.items() for row in inside}
     return sum(place[one] != place[other] for one, other in twins)
 
@@ -313,10 +313,10 @@ def _count_leaks(train: Sequence[str], test: Sequence[str], chance: random.Rando
     examples = _rows([*train, *test], chance)
     names = ["train"] * len(train) + ["test"] * len(test)
     grouping = group_examples(examples, [*train, *test], THRESHOLD, join_duplicates=join, parts=names)
-    parts = Parts(tuple(examples[: len(train)]), (), (), tuple(examples[len(train) :]))
+    parts = Parts.of(TASK, examples[: len(train)], test=examples[len(train) :])
     return sum(
         one["exact"] + one["near"]
-        for one in summarise_leaks(parts, find_leaks(TASK, parts, name_pairs_by_origin(examples, grouping)))
+        for one in summarise_leaks(parts, find_leaks(parts, name_pairs_by_origin(examples, grouping)))
     )
 
 

@@ -5,7 +5,6 @@ The project's own contract tests call them for all that is discovered; a package
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,14 +50,14 @@ def verify_options(cls: type[BaseModel], **required: JSON) -> None:
     assert cls.model_validate_json(made.model_dump_json()) == made, f"{cls.__name__} does not survive JSON"
 
 
-def verify_task(task: Any, rows: Sequence[Mapping[str, JSON]]) -> Task:
+def verify_task(task: Any, rows: Sequence[Mapping[str, JSON]]) -> Any:
     """The task's promises on rows keyed by its columns, whose answers are right; returns the settled task."""
     from jsonschema import Draft202012Validator
 
     assert isinstance(task, Task), "it lacks a member of loratory.protocols.Task"
     assert all(isinstance(column, Column) for column in type(task).columns.values())
     examples = [task.read(row) for row in rows]
-    settled = task.resolve_options(examples)
+    settled: Any = task.resolve_options(examples)
     assert type(settled).model_validate_json(settled.model_dump_json()) == settled, "it does not survive JSON"
     for example in examples:
         Draft202012Validator(dict(settled.input_schema())).validate(example.input)
@@ -172,4 +171,3 @@ def verify_scorer(scorer: Any, task: Any, examples: Sequence[Example]) -> None:
             value = scorer.score(task, example, prediction)
             assert 0 <= value <= 1, f"{value} is no reward"
             assert value == scorer.score(task, example, prediction), "another reward for the same answer"
-    json.dumps(scorer.model_dump())

@@ -12,7 +12,7 @@ import torch
 from loratory import contract_checks
 from loratory.artifacts.manifests import stage_artifact
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.discovery import create_named, load_named
 from loratory.predictors import predictor_files
 from loratory.predictors.decoder import Decoder

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.cli import app
 from loratory.experiment.run import run_experiment
 from loratory.experiment.run_paths import RunPaths

@@ -36,7 +36,8 @@ def read(folder: Path, file: tuple[str, str]) -> Source:
 
 
 def examples(source: Source, task: str, given: dict[str, str]) -> list[Example]:
-    return to_examples(source.train, TASKS[task], match_columns(source.train, TASKS[task].columns, given), 100_000)
+    columns = match_columns(source.train, TASKS[task].columns, given)
+    return list(to_examples(source.train, TASKS[task], columns, 100_000))
 
 
 def columns_of(form: Form, source: Source) -> dict[str, str]:

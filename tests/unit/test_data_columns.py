@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import pytest
 
 from loratory.data.columns import ColumnMapping, get_value_at, match_columns
-from loratory.data.examples import extract_texts, to_examples
+from loratory.data.dataset import Dataset
+from loratory.data.examples import to_examples
 from loratory.data.rows import Row
 from loratory.errors import DataError, FieldError
 from loratory.protocols import Column, Example
@@ -104,7 +105,7 @@ MATCHING = ColumnMapping({"text": "body", "label": "kind", "group": "family"}, (
 
 
 def examples(*values: Mapping[str, Any], task: Any = None, limit: int = 50) -> list[Example]:
-    return to_examples(rows(*values), task or Classify(), MATCHING, limit)
+    return list(to_examples(rows(*values), task or Classify(), MATCHING, limit))
 
 
 def refused(*values: Mapping[str, Any], task: Any = None) -> DataError:
@@ -193,4 +194,4 @@ def test_strings_are_checked_wherever_the_input_holds_them() -> None:
     assert error.where == "a.csv:2: messages.0.text"
     assert refused({"body": "same", "kind": "same"}, task=Fill()).problem == "the answer is the question"
     one = examples({"body": "a", "kind": "x"}, task=Fill())
-    assert extract_texts(Fill(), one) == ['a\n"be brief"']
+    assert Dataset.of(Fill(), one).texts == ('a\n"be brief"',)

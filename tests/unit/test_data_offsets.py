@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from loratory.data.dataset import Parts
 from loratory.data.offset_detection import detect_offset_unit, inspect_offsets, warn_of_offsets
 from loratory.data.preparation import prepare_data
 from loratory.data.quality.quality_report import inspect_data
 from loratory.data.rows import Row
 from loratory.data.splitting.groups import DuplicatePairs
-from loratory.data.splitting.splits import Parts
 from loratory.errors import DataError, FieldError
 from loratory.measures.offset_formats import OffsetFormat, from_characters, to_characters
 from loratory.protocols import Example
@@ -192,7 +192,7 @@ def test_the_report_counts_names_the_first_line_and_the_option() -> None:
     rows = [(f"\U0001f600 Eva Pohl wrote {word}.", [(3, 11)]) for word in ("now", "then", "late")]
     rows.append(("Eva Pohl wrote.", [(0, 8)]))
     examples = tuple(_example(text, spans, line) for line, (text, spans) in enumerate(rows, 1))
-    report = inspect_data(Tag(), Parts(examples, (), (), ()), DuplicatePairs())
+    report = inspect_data(Parts.of(Tag(), examples), DuplicatePairs())
     assert report["offsets"]["inside"] == {"count": 3, "share": 3 / 8, "first": "a.jsonl:1"}
     assert report["offsets"]["mended_by"]["options"] == {"offsets": "utf-16"}
     (one,) = [one for one in report["warnings"] if "span ends" in one["what"]]

@@ -99,7 +99,7 @@ def test_extras_are_carried_by_the_names_of_the_spec(tmp_path: Path) -> None:
 def test_the_split_on_disk_holds_both(tmp_path: Path) -> None:
     found = prepare(tmp_path, preferences(rejected=None), extras={"level": "meta.level"})
     split_files.write_split(tmp_path, found.task, found.parts, {})
-    assert split_files.read_split(tmp_path) == found.parts
+    assert split_files.read_split(tmp_path, found.task) == found.parts
 
 
 def test_the_rows_of_an_evaluation_hold_both(tmp_path: Path) -> None:

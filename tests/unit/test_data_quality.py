@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from loratory.data.dataset import Parts
 from loratory.data.preparation import prepare_data
 from loratory.data.quality import quality_report
 from loratory.data.quality.encoding_errors import find_encoding_error
 from loratory.data.quality.label_errors import LabelErrors, SuspectedLabel
 from loratory.data.splitting.groups import DuplicatePairs, group_examples, name_pairs_by_origin
 from loratory.data.splitting.overlaps import find_leaked_test_examples, find_leaks
-from loratory.data.splitting.splits import Parts
 from loratory.protocols import Example
 from loratory.specs.data import DataSpec
 from loratory.tasks.classify import Classify
@@ -30,11 +30,11 @@ def part(name: str, *rows: tuple[str, str]) -> tuple[Example, ...]:
 
 
 def report(train: Any = (), test: Any = (), validation: Any = (), **options: Any) -> dict[str, Any]:
-    parts = Parts(part("train", *train), part("validation", *validation), (), part("test", *test))
+    parts = Parts.of(TASK, part("train", *train), part("validation", *validation), (), part("test", *test))
     everything = [example for _, examples in parts.items() for example in examples]
     texts = [str(example.input["text"]) for example in everything]
     return quality_report.inspect_data(
-        TASK, parts, name_pairs_by_origin(everything, group_examples(everything, texts, 0.85)), **options
+        parts, name_pairs_by_origin(everything, group_examples(everything, texts, 0.85)), **options
     )
 
 
@@ -131,7 +131,7 @@ def test_a_copy_of_every_kind_in_a_given_test_file_is_told_in_both_modes(tmp_pat
     (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, tests)))
     spec = DataSpec.model_validate({"path": "train.jsonl", "test": "test.jsonl", "duplicates": mode})
     made = prepare_data(Classify(), spec, tmp_path)
-    found = quality_report.inspect_data(made.task, made.parts, made.pairs)
+    found = quality_report.inspect_data(made.parts, made.pairs)
     assert sum(one["exact"] for one in found["overlaps"] if one["parts"][1] == "test") == 1
     assert sum(one["near"] for one in found["overlaps"] if one["parts"][1] == "test") == 4
     assert any(
@@ -167,8 +167,8 @@ def test_suspects_uneven_labels_and_large_groups_are_warned_of() -> None:
     same = tuple(
         Example({"text": f"t{n}"}, {"label": "fee"}, group="g" if n < 5 else f"{n}", origin=f"a:{n}") for n in range(20)
     )
-    parts = Parts(same, (), (), ())
-    assert "one group (g) holds 5 of 20" in said(quality_report.inspect_data(TASK, parts, DuplicatePairs()))
+    parts = Parts.of(TASK, same)
+    assert "one group (g) holds 5 of 20" in said(quality_report.inspect_data(parts, DuplicatePairs()))
 
 
 def test_texts_without_a_letter_are_counted() -> None:
@@ -203,22 +203,23 @@ def test_every_leaked_test_row_is_listed_with_its_origin() -> None:
 
 def test_a_leak_through_an_equal_text_of_another_part_and_from_validation_is_found() -> None:
     same = ("the lamp in the window is green today", "fee")
-    parts = Parts(
-        part("train", *CLEAN), part("validation", same), part("calibration", same), part("test", same, CLEAN[0])
+    parts = Parts.of(
+        TASK, part("train", *CLEAN), part("validation", same), part("calibration", same), part("test", same, CLEAN[0])
     )
     everything = [*parts.calibration, *parts.train, *parts.validation, *parts.test]
     texts = [str(example.input["text"]) for example in everything]
     pairs = name_pairs_by_origin(everything, group_examples(everything, texts, 0.85))
-    assert find_leaked_test_examples(parts, find_leaks(TASK, parts, pairs)) == ["test:1", "test:2"]
-    without = Parts(parts.train, (), parts.calibration, parts.test)
-    assert find_leaked_test_examples(without, find_leaks(TASK, without, pairs)) == ["test:2"], (
+    assert find_leaked_test_examples(parts, find_leaks(parts, pairs)) == ["test:1", "test:2"]
+    without = Parts.of(TASK, parts.train, (), parts.calibration, parts.test)
+    assert find_leaked_test_examples(without, find_leaks(without, pairs)) == ["test:2"], (
         "the calibration part teaches nothing"
     )
 
 
 def test_a_leak_is_listed_though_another_test_row_stands_between() -> None:
     """The pairs name the first of three texts of one form; that one is a test row, too."""
-    parts = Parts(
+    parts = Parts.of(
+        TASK,
         part("train", ("the café in the window", "fee")),
         (),
         (),
@@ -233,7 +234,7 @@ def test_a_leak_is_listed_though_another_test_row_stands_between() -> None:
     pairs = name_pairs_by_origin(
         everything, group_examples(everything, [str(one.input["text"]) for one in everything], 0.85)
     )
-    assert find_leaked_test_examples(parts, find_leaks(TASK, parts, pairs)) == ["test:1", "test:2"]
+    assert find_leaked_test_examples(parts, find_leaks(parts, pairs)) == ["test:1", "test:2"]
 
 
 def test_of_a_weak_model_nothing_is_listed_or_warned_of() -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loratory.data.splitting.splits import Parts, compute_shares, split_examples
+from loratory.data.dataset import Dataset, Parts
+from loratory.data.splitting.splits import compute_shares, split_examples
 from loratory.errors import DataError
 from loratory.protocols import Example
 from loratory.specs.data import SplitSpec
@@ -37,7 +38,7 @@ def cut(
     validation: Sequence[Example] | None = None,
     test: Sequence[Example] | None = None,
 ) -> Parts:
-    return split_examples(Classify(), examples, spec, validation=validation, test=test)
+    return split_examples(Dataset.of(Classify(), examples), spec, validation=validation, test=test)
 
 
 def members(parts: Parts) -> dict[str, set[str]]:
@@ -158,7 +159,7 @@ def test_a_given_test_set_is_untouched_and_the_rest_comes_from_train() -> None:
 
 def test_no_calibration_share_no_calibration_examples() -> None:
     parts = cut(many(a=50, b=50), SPEC.model_copy(update={"calibration": 0.0}))
-    assert parts.calibration == ()
+    assert not parts.calibration
     assert len(parts.train) == 70
 
 
@@ -177,7 +178,7 @@ def test_a_label_with_one_example_is_refused_with_its_line() -> None:
     assert error.remedy
     # Nothing is cut from train here, so one example can be learnt.
     spec = SPEC.model_copy(update={"calibration": 0.0})
-    assert len(split_examples(Classify(), rows, spec, validation=rows[:1], test=rows[:1]).train) == 41
+    assert len(split_examples(Dataset.of(Classify(), rows), spec, validation=rows[:1], test=rows[:1]).train) == 41
 
 
 def test_a_label_in_one_group_is_refused_with_the_groups_name() -> None:

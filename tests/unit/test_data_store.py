@@ -65,7 +65,7 @@ def test_a_given_test_file_is_kept_whole_and_its_leakage_is_reported(tmp_path: P
     assert found.given_parts == ("test",)
     assert [example.origin.rsplit(":", 1)[1] for example in found.parts.test] == [str(n) for n in range(1, 9)]
     assert found.parts.test[4].group.endswith("test.jsonl:5")  # the smallest origin of the pair
-    overlaps = quality_report.inspect_data(found.task, found.parts, found.pairs)["overlaps"]
+    overlaps = quality_report.inspect_data(found.parts, found.pairs)["overlaps"]
     assert sum(one["exact"] for one in overlaps if one["parts"][1] == "test") == 4
 
 
@@ -87,13 +87,13 @@ def test_bad_data_is_refused(tmp_path: Path, rows: list[str], problem: str) -> N
 # ---- store
 def test_a_split_comes_back_from_disk(tmp_path: Path, prepared: PreparedData) -> None:
     spec = DataSpec(path="a.jsonl")
-    report = quality_report.inspect_data(prepared.task, prepared.parts, prepared.pairs)
+    report = quality_report.inspect_data(prepared.parts, prepared.pairs)
     with stage_artifact(tmp_path / "data", {"kind": "data"}) as folder:
         split_files.write_split(
             folder, prepared.task, prepared.parts, {**prepared.describe_split(spec), "quality": report}
         )
     verify_artifact(tmp_path / "data")
-    assert split_files.read_split(tmp_path / "data") == prepared.parts
+    assert split_files.read_split(tmp_path / "data", prepared.task) == prepared.parts
     assert split_files.read_task(tmp_path / "data", Classify()) == prepared.task
     assert json.loads((tmp_path / "data" / "quality.json").read_text()) == report
     labels = json.loads((tmp_path / "data" / "labels.json").read_text())
@@ -121,7 +121,7 @@ def test_the_parquet_has_a_stable_label_text(tmp_path: Path, prepared: PreparedD
 
 def test_a_folder_without_a_split_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"train\.parquet"):
-        split_files.read_split(tmp_path)
+        split_files.read_split(tmp_path, Classify())
 
 
 def test_the_digest_is_of_content_not_of_order_or_place() -> None:

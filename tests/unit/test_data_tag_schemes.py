@@ -174,7 +174,7 @@ def test_words_and_tags_beside_their_text_are_found_in_it() -> None:
 
 # ---- CoNLL
 def examples(source: Source, given: dict[str, str] | None = None) -> list[Any]:
-    return to_examples(source.train, Tag(), match_columns(source.train, Tag.columns, given or {}), 100_000)
+    return list(to_examples(source.train, Tag(), match_columns(source.train, Tag.columns, given or {}), 100_000))
 
 
 def read(folder: Path, name: str, text: str, **more: Any) -> Source:

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, examples, failed, world
 
+from loratory.data.dataset import Parts
 from loratory.data.quality.label_errors import LabelErrors, SuspectedLabel
 from loratory.data.quality.quality_report import inspect_data
 from loratory.data.splitting.groups import DuplicatePairs
-from loratory.data.splitting.splits import Parts
 from loratory.evaluation.contender_result import ContenderResult
 from loratory.evaluation.ladder import build_ladder
 from loratory.evaluation.report.charts import _space_labels
@@ -55,10 +55,8 @@ FOUND = LabelErrors((SUSPECT,), 0.9, 0.25)
 def quality(labels: Sequence[str], suspects: LabelErrors | None = FOUND) -> dict[str, Any]:
     """A real report on a little data."""
     train, test = examples(labels, 1234, seed=1), examples(labels, 40, seed=2)
-    parts = Parts(tuple(train), (), (), tuple(test))
-    found = inspect_data(
-        Classify(labels=tuple(labels), headline="accuracy"), parts, DuplicatePairs(), label_errors=suspects
-    )
+    parts = Parts.of(Classify(labels=tuple(labels), headline="accuracy"), train, test=test)
+    found = inspect_data(parts, DuplicatePairs(), label_errors=suspects)
     return dict(json.loads(json.dumps(found)))
 
 

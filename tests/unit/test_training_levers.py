@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from loratory.backbones.forward.execution import run_locally
+from loratory.data.dataset import Parts
 from loratory.data.quality.label_errors import SuspectedLabel
-from loratory.data.splitting.splits import Parts
 from loratory.experiment.prepare import drop_label_errors, load_or_prepare, prepare_split
 from loratory.experiment.spec_loading import load_spec
 from loratory.protocols import Example, TrainSet
@@ -139,9 +139,8 @@ def suspect(example: Example) -> SuspectedLabel:
 
 def test_suspects_leave_train_alone_and_a_label_keeps_its_last_example() -> None:
     made = [Example({"text": f"t{i}"}, {"label": "ab"[i > 3]}, origin=f"f:{i}") for i in range(5)]
-    parts = Parts(tuple(made), tuple(made), tuple(made), tuple(made))
-    task = make_task(("a", "b"))
-    after, left = drop_label_errors(task, parts, [suspect(made[1]), suspect(made[4])])
+    parts = Parts.of(make_task(("a", "b")), made, made, made, made)
+    after, left = drop_label_errors(parts, [suspect(made[1]), suspect(made[4])])
     assert [e.origin for e in after.train] == ["f:0", "f:2", "f:3", "f:4"]  # the only b stays
     assert [s.origin for s in left] == ["f:1"]
     assert (after.validation, after.calibration, after.test) == (parts.validation, parts.calibration, parts.test)

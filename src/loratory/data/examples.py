@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from loratory.data.columns import ColumnMapping, get_value_at
+from loratory.data.dataset import Dataset, iterate_strings
 from loratory.data.offset_detection import explain_unread_rows
 from loratory.data.rows import Row
 from loratory.errors import DataError, FieldError, format_value
-from loratory.protocols import JSON, Conversational, Example, Labelled, Task
+from loratory.protocols import Example, Task
 
 MAX_SHOWN_PROBLEMS = 5  # problems told in full
 
 
-def to_examples(rows: Sequence[Row], task: Task, column_mapping: ColumnMapping, max_characters: int) -> list[Example]:
+def to_examples(rows: Sequence[Row], task: Task, column_mapping: ColumnMapping, max_characters: int) -> Dataset:
     """One example per row, its origin `file:line`. Raises one DataError for all bad rows, the first five in full."""
     examples, problems = [], []
     for row in rows:
@@ -24,21 +25,7 @@ def to_examples(rows: Sequence[Row], task: Task, column_mapping: ColumnMapping, 
             problems.append(problem)
     if problems:
         raise _merge_errors(problems, explain_unread_rows(problems, task, rows, column_mapping))
-    return examples
-
-
-def extract_texts(task: Task, examples: Sequence[Example]) -> list[str]:
-    """What is compared between examples: the task's text of an input, else every string of the input."""
-    if isinstance(task, (Labelled, Conversational)):
-        return [task.text(example.input) for example in examples]
-    return ["\n".join(text for _, text in _iterate_strings(example.input, "")) for example in examples]
-
-
-def extract_labels(task: Task, examples: Sequence[Example]) -> list[str]:
-    """The label of each example; the empty label for a task without labels."""
-    if isinstance(task, Labelled):
-        return [task.label_of(example.answer) for example in examples]
-    return [""] * len(examples)
+    return Dataset(task, tuple(examples))
 
 
 def _read_example(row: Row, task: Task, column_mapping: ColumnMapping, max_characters: int) -> Example:
@@ -46,7 +33,7 @@ def _read_example(row: Row, task: Task, column_mapping: ColumnMapping, max_chara
         values = {name: get_value_at(row, path) for name, path in column_mapping.columns.items()}
         extras = {name: get_value_at(row, path) for name, path in column_mapping.extras.items()}
         example = replace(task.read(values), origin=row.origin, extras=extras)
-        for field, text in _iterate_strings(example.input, ""):
+        for field, text in iterate_strings(example.input, ""):
             _check_length(field, text, max_characters)
         for problem in task.check_answer(example.input, example.answer):
             raise FieldError("", problem)
@@ -71,17 +58,6 @@ def _check_rejected(task: Task, example: Example) -> None:
             allowed="an answer that is worse than the expected one, or none",
             remedy="leave it empty, or remove the row",
         )
-
-
-def _iterate_strings(value: JSON, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _iterate_strings(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, (list, tuple)):
-        for position, inner in enumerate(value):
-            yield from _iterate_strings(inner, f"{path}.{position}")
 
 
 def _check_length(field: str, text: str, max_characters: int) -> None:

@@ -17,8 +17,8 @@ from loratory.measures.offset_formats import (
     from_characters,
     to_characters,
 )
-from loratory.protocols import Example, Task
-from loratory.tasks.tag import OFFSET_FORMATS, RawSpan, Tag, parse_raw_spans
+from loratory.protocols import Example, OffsetSpanned, Task
+from loratory.tasks.tag import OFFSET_FORMATS, RawSpan, parse_raw_spans
 
 MAX_SHOWN_SPANS = 5
 MAX_SAMPLE_SPANS = 20_000  # spans that decide
@@ -86,7 +86,7 @@ def inspect_offsets(task: Task, examples: Iterable[Example]) -> dict[str, Any] |
     {"reading", "spans", "ends", "inside": {"count", "share", "first"}, "white": {"count", "share", "first"} (spans that
     start or end with it), "mended_by": {"options", "name", "remedy", "bad"} or None, "examples"}.
     """
-    if not isinstance(task, Tag):
+    if not isinstance(task, OffsetSpanned):
         return None
     marked = sorted((_annotate_example(task, one) for one in examples), key=_parse_origin)
     spans = sum(len(one.spans) for one in marked)
@@ -127,7 +127,7 @@ def explain_unread_rows(
     """
     column = column_mapping.columns.get("spans", "")
     if (
-        not isinstance(task, Tag)
+        not isinstance(task, OffsetSpanned)
         or "text" not in column_mapping.columns
         or not any(_concerns_column(one, column) for one in problems)
     ):
@@ -180,7 +180,7 @@ def _annotate_rows(rows: Sequence[Row], text_path: str, spans_path: str) -> Iter
             yield AnnotatedText(text, parse_raw_spans(spans), row.origin)
 
 
-def _annotate_example(task: Tag, example: Example) -> AnnotatedText:
+def _annotate_example(task: OffsetSpanned, example: Example) -> AnnotatedText:
     text = task.text(example.input)
     convert = from_characters(text, task.offset_format)
     spans = [

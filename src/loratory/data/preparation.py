@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from loratory.data.columns import ColumnMapping, match_columns
-from loratory.data.examples import extract_texts, to_examples
+from loratory.data.dataset import Dataset, Parts, join_datasets
+from loratory.data.examples import to_examples
 from loratory.data.readers.source_reader import Source, read_source
 from loratory.data.rows import Row
 from loratory.data.splitting.groups import DuplicatePairs, group_examples, name_pairs_by_origin
-from loratory.data.splitting.splits import Parts, compute_shares, split_examples
-from loratory.protocols import JSON, Example, Task
+from loratory.data.splitting.splits import compute_shares, split_examples
+from loratory.protocols import JSON, Task
 from loratory.specs.data import DataSpec
 
 
@@ -52,12 +54,12 @@ def prepare_data(task: Task, spec: DataSpec, folder: Path) -> PreparedData:
     read = {name: to_examples(rows, task, matching, spec.max_characters) for name, rows in _list_given_parts(source)}
     others = [example for part, examples in read.items() if part != "train" for example in examples]
     task = task.resolve_options(read["train"], others)
-    resolved, pairs = _resolve_groups(task, read, spec)
+    resolved, pairs = _resolve_groups({name: examples.with_task(task) for name, examples in read.items()}, spec)
     parts = split_examples(
-        task, resolved["train"], spec.split, validation=resolved.get("validation"), test=resolved.get("test")
+        resolved["train"], spec.split, validation=resolved.get("validation"), test=resolved.get("test")
     )
     if spec.duplicates == "report":  # no part is kept whole, so what they share is known only now
-        pairs = _find_pairs_across_parts(task, parts, spec)
+        pairs = _find_pairs_across_parts(parts, spec)
     given = tuple(name for name in resolved if name != "train")
     return PreparedData(task, parts, matching, pairs, given, source.name, (*source.messages, *matching.messages))
 
@@ -67,27 +69,28 @@ def _list_given_parts(source: Source) -> list[tuple[str, tuple[Row, ...]]]:
     return [(name, rows) for name, rows in parts if rows is not None]
 
 
-def _resolve_groups(
-    task: Task, examples_by_part: dict[str, list[Example]], spec: DataSpec
-) -> tuple[dict[str, list[Example]], DuplicatePairs]:
+def _resolve_groups(read: Mapping[str, Dataset], spec: DataSpec) -> tuple[dict[str, Dataset], DuplicatePairs]:
     """Groups over all parts together, so that what leaks into a given test set is found."""
-    everything = [example for examples in examples_by_part.values() for example in examples]
-    names = [name for name, examples in examples_by_part.items() for _ in examples]
+    everything = join_datasets(list(read.values()))
     alike = spec.duplicates == "join"
     threshold = spec.near_duplicates if alike else 1.0  # what is not joined is looked for in the parts
     grouping = group_examples(
-        everything, extract_texts(task, everything), threshold, join_duplicates=alike, parts=names
+        everything, everything.texts, threshold, join_duplicates=alike, parts=_name_parts(read.items())
     )
-    grouped = iter([replace(example, group=name) for example, name in zip(everything, grouping.groups, strict=True)])
-    return {
-        name: [next(grouped) for _ in examples] for name, examples in examples_by_part.items()
-    }, name_pairs_by_origin(everything, grouping)
+    names = iter(grouping.groups)
+    grouped = {part: examples.with_groups([next(names) for _ in examples]) for part, examples in read.items()}
+    return grouped, name_pairs_by_origin(everything, grouping)
 
 
-def _find_pairs_across_parts(task: Task, parts: Parts, spec: DataSpec) -> DuplicatePairs:
+def _find_pairs_across_parts(parts: Parts, spec: DataSpec) -> DuplicatePairs:
     """The pairs that are alike, complete in what they tell of any two parts."""
-    everything = [example for _, examples in parts.items() for example in examples]
-    names = [name for name, examples in parts.items() for _ in examples]
+    everything = join_datasets([examples for _, examples in parts.items()])
+    names = _name_parts(parts.items())
     return name_pairs_by_origin(
-        everything, group_examples(everything, extract_texts(task, everything), spec.near_duplicates, parts=names)
+        everything, group_examples(everything, everything.texts, spec.near_duplicates, parts=names)
     )
+
+
+def _name_parts(parts: Iterable[tuple[str, Dataset]]) -> list[str]:
+    """The part of each example."""
+    return [name for name, examples in parts for _ in examples]

@@ -12,7 +12,7 @@ from typing import Any
 from loratory.artifacts.durable_files import to_json
 from loratory.artifacts.manifests import digest_of
 from loratory.artifacts.verified_files import VerifiedFiles, open_files
-from loratory.data.splitting.splits import Parts
+from loratory.data.dataset import Parts
 from loratory.errors import ArtifactError, make_missing_extra
 from loratory.protocols import JSON, Example, Labelled, Task
 
@@ -61,17 +61,17 @@ def read_task(source: Path | VerifiedFiles, task: Any) -> Any:
         ) from problem
 
 
-def read_split(source: Path | VerifiedFiles) -> Parts:
-    """The parts that `write` wrote; raises ArtifactError when the folder holds no split."""
+def read_split(source: Path | VerifiedFiles, task: Task) -> Parts:
+    """The parts of a settled task that `write` wrote; raises ArtifactError when the folder holds no split."""
     parquet, _ = _import_pyarrow()
-    files, found = open_files(source), {}
+    files, found = open_files(source), dict[str, list[Example]]()
     for name in Parts.__dataclass_fields__:
         file = f"{name}.parquet"
         if not files.has(file):
             raise ArtifactError(f"the split has no {file}", where=str(files.folder), remedy="run loratory again")
         rows = parquet.read_table(io.BytesIO(files.read(file))).to_pylist()
-        found[name] = tuple(_parse_example(row) for row in rows)
-    return Parts(**found)
+        found[name] = [_parse_example(row) for row in rows]
+    return Parts.of(task, **found)
 
 
 def digest_examples(examples: Sequence[Example]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from loratory.data.examples import extract_texts
 from loratory.data.splitting import ledger
 from loratory.experiment.run_context import RunContext
 from loratory.experiment.run_paths import RunPaths
@@ -17,4 +16,4 @@ def make_test_read(context: RunContext, paths: RunPaths, purpose: str, read_name
 
 def compute_test_row_keys(context: RunContext) -> ledger.RowKeys:
     """The keys by which the ledger knows the rows of a run's test set."""
-    return ledger.compute_row_keys(extract_texts(context.split.task, context.split.parts.test))
+    return ledger.compute_row_keys(context.split.parts.test.texts)

@@ -17,14 +17,13 @@ from loratory.artifacts.manifests import (
     verify_artifact,
 )
 from loratory.data import split_files
-from loratory.data.examples import extract_labels, extract_texts
+from loratory.data.dataset import Dataset, Parts
 from loratory.data.preparation import PreparedData, prepare_data
 from loratory.data.quality import label_errors, quality_report
 from loratory.data.quality.languages import inspect_languages
-from loratory.data.splitting.splits import Parts
 from loratory.errors import ArtifactError, BaseModelError, DataError, MissingExtra
 from loratory.experiment.spec_loading import check_gate, resolve_data_paths
-from loratory.protocols import Conversational, Example, Labelled
+from loratory.protocols import Conversational, Labelled
 from loratory.protocols.events import EventListener, Message, StageStarted
 from loratory.specs.spec import Spec
 
@@ -61,12 +60,12 @@ def prepare_split(spec: Spec, on_event: EventListener) -> PreparedSplit:
         on_event(Message(text))
     elif spec.data.suspects and isinstance(prepared.task, Labelled):
         on_event(StageStarted(f"looking for suspected wrong labels ({LABEL_ERROR_FOLDS} folds of train)"))
-        found = find_label_errors(prepared.task, prepared.parts.train, spec.data.split.seed)
-    report = quality_report.inspect_data(prepared.task, prepared.parts, prepared.pairs, lengths, limit, found)
+        found = find_label_errors(prepared.parts.train, spec.data.split.seed)
+    report = quality_report.inspect_data(prepared.parts, prepared.pairs, lengths, limit, found)
     report = quality_report.add_languages(report, _inspect_languages(spec, prepared))
     facts, parts = prepared.describe_split(spec.data), prepared.parts
     if spec.data.clean and found is not None:
-        parts, left = drop_label_errors(prepared.task, parts, found.suspects if found.is_useful else ())
+        parts, left = drop_label_errors(parts, found.suspects if found.is_useful else ())
         facts["left_out"] = [asdict(suspect) for suspect in left]
         on_event(Message(_describe_left_out(found, len(left))))
     if unused := _describe_unused_calibration(spec, prepared.parts):
@@ -94,15 +93,15 @@ def _describe_unused_calibration(spec: Spec, parts: Parts) -> str | None:
 
 
 def drop_label_errors(
-    task: Any, parts: Parts, suspects: Sequence[label_errors.SuspectedLabel]
+    parts: Parts, suspects: Sequence[label_errors.SuspectedLabel]
 ) -> tuple[Parts, list[label_errors.SuspectedLabel]]:
     """The parts with suspects left out of train, and those suspects; a label keeps what is its last example."""
     disputed = {(s.origin, s.text, s.label): s for s in suspects}
-    labels, texts = extract_labels(task, parts.train), extract_texts(task, parts.train)
-    keys = [(e.origin, text, label) for e, text, label in zip(parts.train, texts, labels, strict=True)]
+    train = parts.train
+    keys = [(e.origin, text, label) for e, text, label in zip(train, train.texts, train.labels, strict=True)]
     safe = {label for _, _, label in (key for key in keys if key not in disputed)}
     out = {key for key in keys if key in disputed and key[2] in safe}
-    kept = tuple(e for e, key in zip(parts.train, keys, strict=True) if key not in out)
+    kept = train.select([place for place, key in enumerate(keys) if key not in out])
     return replace(parts, train=kept), [disputed[key] for key in dict.fromkeys(keys) if key in out]
 
 
@@ -116,10 +115,7 @@ def _token_lengths(spec: Spec, prepared: PreparedData) -> tuple[dict[str, list[i
 
     base = resolve_base(bases[0])
     tokenizer = FastTokenizer.load(base.files, base.config.get("max_position_embeddings"))
-    counts = {
-        name: tokenizer.count_tokens(extract_texts(prepared.task, examples))
-        for name, examples in prepared.parts.items()
-    }
+    counts = {name: tokenizer.count_tokens(examples.texts) for name, examples in prepared.parts.items()}
     return counts, min(tokenizer.max_length, spec.training.max_tokens)
 
 
@@ -136,18 +132,18 @@ def _inspect_languages(spec: Spec, prepared: PreparedData) -> dict[str, Any] | N
             continue
     if not tokenizers:
         return None
-    texts, origins = extract_texts(prepared.task, prepared.parts.train), [one.origin for one in prepared.parts.train]
+    texts, origins = prepared.parts.train.texts, [one.origin for one in prepared.parts.train]
     return inspect_languages(texts, origins, tokenizers, generates=isinstance(prepared.task, Conversational))
 
 
-def find_label_errors(task: Any, examples: Sequence[Example], seed: int) -> label_errors.LabelErrors:
+def find_label_errors(examples: Dataset, seed: int) -> label_errors.LabelErrors:
     """Train examples whose label a TF-IDF model that never saw them disagrees with (out of fold), and its accuracy."""
     import numpy as np
 
     from loratory.backbones.forward.execution import run_locally
     from loratory.regimes.tfidf import Tfidf, fit_linear
 
-    labels, texts = extract_labels(task, examples), extract_texts(task, examples)
+    task, labels, texts = examples.task, examples.labels, examples.texts
     y = np.array([task.labels.index(label) for label in labels])
     odds: list[Mapping[str, float]] = [{}] * len(examples)
     for held in label_errors.make_folds(examples, labels, LABEL_ERROR_FOLDS, seed):
@@ -186,9 +182,8 @@ def load_or_prepare(spec: Spec, folder: Path, on_event: EventListener) -> Prepar
 def load_prepared(spec: Spec, files: Artifact) -> PreparedSplit:
     """The split that a run wrote; raises ArtifactError."""
     facts, report = files.read_json("split.json"), files.read_json("quality.json")
-    return PreparedSplit(
-        split_files.read_task(files, spec.task), split_files.read_split(files), report, facts, tuple(facts["messages"])
-    )
+    task = split_files.read_task(files, spec.task)
+    return PreparedSplit(task, split_files.read_split(files, task), report, facts, tuple(facts["messages"]))
 
 
 def _digest_data_options(spec: Spec) -> str:

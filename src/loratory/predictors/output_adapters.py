@@ -20,6 +20,7 @@ from loratory.predictors.heads import (
     make_token_head,
 )
 from loratory.protocols import (
+    Backbone,
     Input,
     Labelled,
     OutputAdapter,
@@ -59,7 +60,7 @@ class LabelOutputAdapter:
     def parse_labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
         return tuple(outputs)
 
-    def build_head(self, kind: str, task: Any, backbone: Any) -> nn.Module:
+    def build_head(self, kind: str, task: Any, backbone: Backbone) -> nn.Module:
         return make_head(kind, backbone, task.labels)
 
     def encode_rows(
@@ -119,7 +120,7 @@ class SpanOutputAdapter:
     def parse_labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
         return parse_labels(outputs, self.scheme)
 
-    def build_head(self, kind: str, task: Any, backbone: Any) -> nn.Module:
+    def build_head(self, kind: str, task: Any, backbone: Backbone) -> nn.Module:
         return make_token_head(kind, backbone, self.list_output_names(task))
 
     def encode_rows(

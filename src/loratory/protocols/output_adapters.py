@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from loratory.protocols.requests import Tokenizer
+from loratory.protocols.requests import Backbone, Tokenizer
 from loratory.protocols.values import Input, Offsets, Prediction, Scores, TokenIds
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class OutputAdapter(Protocol):
     def parse_labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """The task's labels from the names of outputs in any order; raises ValueError where they are no such names."""
 
-    def build_head(self, kind: str, task: Any, backbone: Any) -> nn.Module:
+    def build_head(self, kind: str, task: Any, backbone: Backbone) -> nn.Module:
         """A fresh head: (states float[B, T, D], mask int[B, T]) -> outputs."""
 
     def encode_rows(

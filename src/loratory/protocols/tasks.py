@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
+from loratory.measures.offset_formats import OffsetFormat
 from loratory.measures.ratios import Ratio
 from loratory.protocols.values import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
 
@@ -115,6 +116,15 @@ class ContractDescriber(Protocol):
 
     def describe_contract(self) -> str:
         """What an answer is, in Markdown: a sentence or two."""
+
+
+@runtime_checkable
+class OffsetSpanned(Spanned, Protocol):
+    """A capability: spans that files give by offsets, which may count something else than characters."""
+
+    @property
+    def offset_format(self) -> OffsetFormat:
+        """How the offsets in the files are read."""
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from loratory.data.examples import extract_labels
+from loratory.data.dataset import Dataset
 from loratory.protocols import Example, FitContext, Start, Task, TrainSet
 from loratory.protocols.events import PredictorFitted
 from loratory.regimes.causal_options import build_decoder
@@ -59,7 +59,7 @@ class Prompted(BaseModel):
 
         chance = make_generator("shots")
         waiting: dict[str, list[Example]] = {}
-        labels = extract_labels(task, train_set.train)
+        labels = Dataset.of(task, train_set.train).labels
         for i in torch.randperm(len(train_set.train), generator=chance).tolist():
             waiting.setdefault(labels[i], []).append(train_set.train[i])
         chosen: list[Example] = []

@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
 
 FOLDER = Path(__file__).resolve().parent
 RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "recipes" / FOLDER.name  # where the data is written
@@ -86,7 +86,7 @@ class Prompt:
 
 def read_yaml(path: Path) -> Any:
     """Read one YAML file."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
 
 
 def read_families(label: str, folder: Path = FOLDER) -> list[Family]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from loratory.data.examples import extract_labels, extract_texts
+from loratory.data.dataset import Parts
 from loratory.data.offset_detection import inspect_offsets
 from loratory.data.quality.encoding_errors import find_encoding_error
 from loratory.data.quality.label_errors import LabelErrors, describe_label_errors
@@ -20,12 +20,10 @@ from loratory.data.splitting.overlaps import (
     find_leaks,
     summarise_leaks,
 )
-from loratory.data.splitting.splits import Parts
-from loratory.protocols import Labelled, Task
+from loratory.protocols import Labelled
 
 
 def inspect_data(
-    task: Task,
     parts: Parts,
     pairs: DuplicatePairs,
     token_counts: Mapping[str, Sequence[int]] | None = None,
@@ -37,12 +35,12 @@ def inspect_data(
     Of duplicates, `exact` counts the later copies of a text, `near` the texts that have a near-duplicate. `suspects`
     None means that nobody looked. Lengths are in characters, words (at white space) and tokens.
     """
-    texts = {name: extract_texts(task, examples) for name, examples in parts.items()}
-    leaks = find_leaks(task, parts, pairs)
+    texts = {name: examples.texts for name, examples in parts.items()}
+    leaks = find_leaks(parts, pairs)
     report: dict[str, Any] = {
         "counts": {name: len(examples) for name, examples in parts.items()},
         "groups": _report_groups(parts),
-        "labels": _report_labels(task, parts),
+        "labels": _report_labels(parts),
         "lengths": {
             "characters": {
                 name: _compute_percentiles([len(text) for text in inside]) for name, inside in texts.items()
@@ -55,14 +53,14 @@ def inspect_data(
         "truncated": _report_truncation(parts, token_counts, max_tokens),
         "empty": _report_empty_texts(parts, texts),
         "damage": _report_encoding_errors(parts, texts),
-        "offsets": inspect_offsets(task, (example for _, examples in parts.items() for example in examples)),
+        "offsets": inspect_offsets(parts.task, (example for _, examples in parts.items() for example in examples)),
         "duplicates": {
             "exact": len(pairs.exact),
             "near": len({origin for one, other, _ in pairs.near for origin in (one, other)}),
             "exact_examples": [list(pair) for pair in pairs.exact[:MAX_SHOWN_EXAMPLES]],
             "near_examples": [list(pair) for pair in pairs.near[:MAX_SHOWN_EXAMPLES]],
         },
-        "conflicts": find_label_conflicts(task, parts),
+        "conflicts": find_label_conflicts(parts),
         "overlaps": summarise_leaks(parts, leaks),
         "leaked_test": find_leaked_test_examples(parts, leaks),
         "suspects": _report_label_errors(label_errors),
@@ -155,16 +153,17 @@ def _format_length_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def _report_groups(parts: Parts) -> dict[str, Any]:
-    sizes = Counter(example.group or example.origin for _, examples in parts.items() for example in examples)
+    sizes = Counter(name for _, examples in parts.items() for name in examples.groups)
     name, size = min(sizes.items(), key=lambda item: (-item[1], item[0]), default=("", 0))
     return {"count": len(sizes), "largest": {"name": name, "examples": size}}
 
 
-def _report_labels(task: Task, parts: Parts) -> dict[str, Any]:
+def _report_labels(parts: Parts) -> dict[str, Any]:
     """Counts per label and part; `ratio` is the largest label's count over the smallest's, in train."""
+    task = parts.task
     if not isinstance(task, Labelled):
         return {}
-    counted = {name: Counter(extract_labels(task, examples)) for name, examples in parts.items()}
+    counted = {name: Counter(examples.labels) for name, examples in parts.items()}
     names = task.labels or sorted(set().union(*counted.values()))
     order = sorted(names, key=lambda label: (-counted["train"][label], label))
     largest, smallest = ((label, counted["train"][label]) for label in (order[0], order[-1]))

@@ -8,24 +8,21 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from loratory.data.examples import extract_labels, extract_texts
+from loratory.data.dataset import Dataset, Parts
 from loratory.data.splitting.groups import DuplicatePairs
 from loratory.data.splitting.normalisation import NormalisedText, fold_text, normalise_text
-from loratory.data.splitting.splits import Parts
-from loratory.protocols import Labelled, Task
+from loratory.protocols import Labelled
 
 MAX_SHOWN_EXAMPLES = 10  # examples of each finding that the report lists
 
 
-def find_label_conflicts(task: Task, parts: Parts) -> dict[str, Any]:
+def find_label_conflicts(parts: Parts) -> dict[str, Any]:
     """Texts under two labels: exact duplicates, so numbers and signs count, for they may decide."""
-    if not isinstance(task, Labelled):
+    if not isinstance(parts.task, Labelled):
         return {"count": 0, "examples": []}
     carried: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for _, examples in parts.items():
-        for example, text, label in zip(
-            examples, extract_texts(task, examples), extract_labels(task, examples), strict=True
-        ):
+        for example, text, label in zip(examples, examples.texts, examples.labels, strict=True):
             carried[fold_text(text)][label].append(example.origin)
     found = [{"text": text[:200], "labels": dict(labels)} for text, labels in carried.items() if len(labels) > 1]
     return {"count": len(found), "examples": found[:MAX_SHOWN_EXAMPLES]}
@@ -39,9 +36,9 @@ class Leak:
     near: Sequence[tuple[str, str]]
 
 
-def find_leaks(task: Task, parts: Parts, pairs: DuplicatePairs) -> dict[tuple[str, str], Leak]:
+def find_leaks(parts: Parts, pairs: DuplicatePairs) -> dict[tuple[str, str], Leak]:
     """(earlier part, later part) -> every example of the later that is equal or nearly equal to one of the earlier."""
-    held = {name: _index_part(task, parts, name) for name, _ in parts.items()}
+    held = {name: _index_part(part) for name, part in parts.items()}
     alike = _map_near_texts(held, pairs)
     order = combinations(("train", "validation", "calibration", "test"), 2)
     return {(one, other): _find_leak(held[one], held[other], alike) for one, other in order}
@@ -81,11 +78,10 @@ class _PartTexts:
     normalised: Mapping[NormalisedText, str]
 
 
-def _index_part(task: Task, parts: Parts, name: str) -> _PartTexts:
-    examples = getattr(parts, name)
+def _index_part(examples: Dataset) -> _PartTexts:
     forms: dict[str, NormalisedText] = {}
     rows = []
-    for example, text in zip(examples, extract_texts(task, examples), strict=True):
+    for example, text in zip(examples, examples.texts, strict=True):
         folded = fold_text(text)
         if folded not in forms:
             forms[folded] = normalise_text(text)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
 
 from loratory.artifacts.manifests import digest_of
-from loratory.data.examples import extract_labels
+from loratory.data.dataset import Dataset, Parts
 from loratory.data.splitting.stratification import SplitUnit, assign_units, build_split_units
 from loratory.errors import DataError, format_value
 from loratory.protocols import Example, Labelled, Task
@@ -16,24 +15,8 @@ from loratory.specs.data import SplitSpec
 ASSIGNMENT_ORDER = ("train", "test", "validation", "calibration")  # who goes short first is last
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The four parts; examples keep the order of their rows."""
-
-    train: tuple[Example, ...]
-    validation: tuple[Example, ...]
-    calibration: tuple[Example, ...]
-    test: tuple[Example, ...]
-
-    def items(self) -> Iterator[tuple[str, tuple[Example, ...]]]:
-        """(name, examples) of each part."""
-        for field in fields(self):
-            yield field.name, getattr(self, field.name)
-
-
 def split_examples(
-    task: Task,
-    examples: Sequence[Example],
+    examples: Dataset,
     spec: SplitSpec,
     *,
     validation: Sequence[Example] | None = None,
@@ -43,23 +26,22 @@ def split_examples(
     fixed = {name: part for name, part in (("validation", validation), ("test", test)) if part is not None}
     shares = compute_shares(spec, tuple(fixed))
     names = [name for name in ASSIGNMENT_ORDER if name in shares]
-    labels = extract_labels(task, examples)
     contents = [digest_of(example.content) for example in examples]
-    choices = build_split_units([example.group or example.origin for example in examples], labels, contents)
+    choices = build_split_units(examples.groups, examples.labels, contents)
     if "test" in names:  # else a label with one example is learnt, and what is given is asked
-        _check_splittable(task, examples, choices)
+        _check_splittable(examples.task, examples, choices)
     ensured = sum(name in ("train", "test") for name in names)
     chosen = assign_units(choices, [shares[name] for name in names], spec.seed, ensured)
     held: dict[str, list[int]] = defaultdict(list)
     for unit, place in zip(choices, chosen, strict=True):
         held[names[place]].extend(unit.members)
-    found = {name: tuple(examples[index] for index in sorted(held[name])) for name in names}
+    found = {name: examples.select(sorted(held[name])) for name in names}
     for name in names:
         if not found[name]:
             raise _make_too_few_error(name, len(choices))
     for name, part in fixed.items():
-        found[name] = tuple(part)
-    return Parts(found["train"], found["validation"], found.get("calibration", ()), found["test"])
+        found[name] = Dataset.of(examples.task, part)
+    return Parts.of(examples.task, **found)
 
 
 def compute_shares(spec: SplitSpec, given: Sequence[str]) -> dict[str, float]:

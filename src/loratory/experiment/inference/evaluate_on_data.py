@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from loratory.backbones.forward.execution import run_locally
 from loratory.data.columns import match_columns
-from loratory.data.examples import extract_texts, to_examples
+from loratory.data.dataset import Dataset
+from loratory.data.examples import to_examples
 from loratory.data.readers.source_reader import read_source
 from loratory.data.splitting import ledger
 from loratory.data.splitting.groups import group_examples
@@ -18,7 +18,7 @@ from loratory.evaluation.statistics.bootstrap import draw_resamples, index_group
 from loratory.evaluation.statistics.comparison_set import list_overall_scores
 from loratory.evaluation.statistics.intervals import compute_score_interval
 from loratory.experiment.artifact_lookup import open_predictor
-from loratory.protocols import Example, Predictor, ScoredPredictions, Task, predict_and_score
+from loratory.protocols import Predictor, ScoredPredictions, Task, predict_and_score
 from loratory.specs.data import DataSpec
 from loratory.specs.evidence import EvidenceSpec
 
@@ -36,7 +36,7 @@ def score_predictor(
     """The same of any predictor; the reading is noted before it happens. Raises DataError, StorageError."""
     task: Any = predictor.task
     examples = read_labelled_examples(task, data, columns)
-    reads = record_test_read(test_read, task, examples)
+    reads = record_test_read(test_read, examples)
     outcome = predict_and_score(predictor, examples, run_locally)
     per_label = {name: value for name, value in task.summarise(outcome.sum_counts()).items() if "/" in name}
     return {
@@ -60,25 +60,24 @@ def estimate_scores(task: Task, outcome: ScoredPredictions, evidence: EvidenceSp
     return metrics
 
 
-def record_test_read(test_read: ledger.TestReader, task: Any, examples: Sequence[Example]) -> dict[str, Any]:
+def record_test_read(test_read: ledger.TestReader, examples: Dataset) -> dict[str, Any]:
     """Note a reading of labelled rows: {test_reads: how often some of them were read, this time included,
     test_overlap: what earlier readings had of them}.
     """
-    keys = ledger.compute_row_keys(extract_texts(task, examples))
+    keys = ledger.compute_row_keys(examples.texts)
     earlier = ledger.find_reads(keys)
     ledger.record_read(test_read, keys)
     return {"test_reads": len(earlier) + 1, "test_overlap": ledger.summarise_overlap(earlier)}
 
 
-def read_labelled_examples(task: Any, data: str, columns: Sequence[str]) -> list[Example]:
+def read_labelled_examples(task: Any, data: str, columns: Sequence[str]) -> Dataset:
     """Labelled examples of a file, a folder (its test file) or a hub id, with the groups of near-duplicates."""
     spec = DataSpec(path=str(Path(data).expanduser().resolve()) if Path(data).expanduser().exists() else data)
     source = read_source(spec, Path.cwd())
     rows = source.test or source.train
     matching = match_columns(rows, task.columns, _parse_columns(columns))
     examples = to_examples(rows, task, matching, spec.max_characters)
-    groups = group_examples(examples, extract_texts(task, examples), spec.near_duplicates).groups
-    return [replace(example, group=name) for example, name in zip(examples, groups, strict=True)]
+    return examples.with_groups(group_examples(examples, examples.texts, spec.near_duplicates).groups)
 
 
 def _parse_columns(columns: Sequence[str]) -> dict[str, str]:

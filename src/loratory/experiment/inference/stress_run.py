@@ -13,6 +13,7 @@ from loratory.artifacts.durable_files import write_json
 from loratory.artifacts.locks import hold_lock
 from loratory.artifacts.manifests import digest_of, open_artifact, read_manifest
 from loratory.backbones.forward.execution import run_locally
+from loratory.data.dataset import Dataset
 from loratory.data.quality.paired_texts import check_comparable, perturb_example
 from loratory.data.split_files import digest_examples
 from loratory.data.splitting import ledger
@@ -150,7 +151,7 @@ def stress_predictor(source: Path, arguments: StressArguments, on_event: EventLi
 def record_stress_read(folder: Path, purpose: str, predictor: Predictor, examples: Sequence[Example]) -> None:
     """Every stress by hand is a reading of its own."""
     look = ledger.TestReader(folder.parent.name, str(folder.resolve()), purpose)
-    record_test_read(look, predictor.task, examples)
+    record_test_read(look, Dataset.of(predictor.task, examples))
 
 
 def _read_specs(source: Path, overrides: Sequence[str]) -> tuple[Spec | None, StressSpec]:

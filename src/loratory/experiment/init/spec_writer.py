@@ -34,7 +34,8 @@ from loratory.protocols.recipes import SPEC_FILE
 from loratory.schemas import infer_schema
 from loratory.specs.data import DataSpec
 from loratory.specs.spec import NAME_PATTERN, NAME_RULE, parse_spec
-from loratory.specs.yaml_files import dump_yaml, load_yaml, parse_yaml
+from loratory.specs.yaml_files import load_yaml, parse_yaml
+from loratory.specs.yaml_writer import dump_yaml
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag
@@ -169,7 +170,7 @@ def _read_examples(source: Source, task: Task, given: Mapping[str, str], about: 
         if rows is not None
         for example in to_examples(rows, task, matching, most)
     ]
-    return DatasetSummary(source, matching, to_examples(source.train, task, matching, most), others, about)
+    return DatasetSummary(source, matching, list(to_examples(source.train, task, matching, most)), others, about)
 
 
 def _infer_answer_schema(found: DatasetSummary) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from loratory.data.column_suggestions import (
     suggest_text_columns,
 )
 from loratory.data.columns import get_value_at, match_columns, sample_rows
+from loratory.data.dataset import Dataset
 from loratory.data.rows import Row
 from loratory.errors import DataError, SpecError
 from loratory.protocols import JSON
@@ -197,5 +198,5 @@ def _measure_label_gain(rows: Sequence[Row], text: str, path: str) -> float:
     if len(labels) < 2 or len(plain) < 20:
         return 0.0
     examples = [Example({"text": t}, {"label": v}, origin=str(i)) for i, (t, v) in enumerate(plain)]
-    found = find_label_errors(Classify(labels=labels), examples, 0)
+    found = find_label_errors(Dataset.of(Classify(labels=labels), examples), 0)
     return float(max(0.0, (found.accuracy - found.majority) / max(1e-9, 1 - found.majority)))

@@ -50,7 +50,7 @@ class RouterExporter:
         return None if is_stock else make_missing_head_error()
 
     def export(self, artifact: Artifact, target: ExportTarget, options: RouterOptions) -> list[str]:
-        from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+        from loratory.backbones.pool import TorchBackbonePool
         from loratory.integrations.semantic_router.router_layout import (
             check_router_fit,
             list_export_notes,

@@ -23,7 +23,7 @@ from typing import Any
 
 from loratory.backbones.forward.execution import group_by_backbone, is_in_time
 from loratory.errors import DeadlineExceeded
-from loratory.protocols import GenerateRequest, InferencePlan, InferenceRequest, Input, Prediction, Predictor
+from loratory.protocols import Backbone, GenerateRequest, InferencePlan, InferenceRequest, Input, Prediction, Predictor
 from loratory.serving.engine.moving_average import update_moving_average
 from loratory.serving.engine.scheduler import GenerationScheduler
 from loratory.serving.engine.thread_pool import CapacityExceeded, FairLock, ThreadPoolBackend, fits_deadline
@@ -358,11 +358,7 @@ class Engine:
         if backbone is None or not is_plannable(predictor):
             return await self._predict_in_thread(predictor, inputs, deadline)
         most = max_new_tokens_of(predictor)  # each text for itself: they end at different times
-        own = (
-            backbone.incremental_cost(unwrap_predictor(predictor).network)
-            if hasattr(backbone, "incremental_cost")
-            else 1.0
-        )
+        own = backbone.incremental_cost(unwrap_predictor(predictor).network)
         asking: Any = predictor
         jobs = [
             EngineRequest(asking.plan, part, deadline, cost, LoopFuture(loop), id(predictor), None, bool(most), own)
@@ -434,7 +430,7 @@ class Engine:
 
         return run
 
-    def get_worker(self, backbone: Any) -> BatchWorker:
+    def get_worker(self, backbone: Backbone) -> BatchWorker:
         """The backbone's own; it ends with the backbone."""
         with self._lock:
             if backbone.digest not in self._workers:
@@ -474,7 +470,7 @@ def is_plannable(predictor: Predictor) -> bool:
     return hasattr(predictor, "plan")
 
 
-def backbone_of(predictor: Any) -> Any:
+def backbone_of(predictor: Any) -> Backbone | None:
     """The backbone that a predictor asks, where it says so."""
     return getattr(getattr(unwrap_predictor(predictor), "network", None), "backbone", None)
 

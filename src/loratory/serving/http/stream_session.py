@@ -23,6 +23,7 @@ from loratory.protocols import (
     Prediction,
     Predictor,
     Schema,
+    require_causal,
 )
 from loratory.schemas import to_compact_json
 from loratory.serving.engine.fallback_chain import StagedAnswer
@@ -228,8 +229,7 @@ def _check_constraint(stage: FallbackStage, params: SamplingParams, input: Input
     schema = words.build_schema(predictor.task) if params.schema is None else params.schema
     if schema is None:
         return
-    backbone: Any = predictor.network.backbone
-    backbone.create_sequence(
+    require_causal(predictor.network.backbone).create_sequence(
         GenerateRequest(
             predictor.network, (0,), predictor.max_new_tokens, frozenset({predictor.chat.end_token_id}), schema
         )
