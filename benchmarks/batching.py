@@ -129,7 +129,7 @@ def main() -> None:
     options = parser.parse_args()
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.loading.bases import resolve_base
-    from loratory.experiment.run import describe_environment
+    from loratory.experiment.environment import describe_environment
 
     size = QUICK if options.quick else FULL
     base = options.base or resolve_base("seedling").folder

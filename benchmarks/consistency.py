@@ -28,17 +28,18 @@ def measure_fit(spec: Any, consistency: Any, seed: int) -> dict[str, Any]:
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
     from loratory.backbones.pool import TorchBackbonePool
+    from loratory.experiment.environment import resolve_auto_options
     from loratory.experiment.inference.stress_run import StressRequest, measure_under_stress
     from loratory.experiment.prepare import prepare_split
-    from loratory.experiment.run import resolve_auto_options
     from loratory.experiment.steps.preflight import check_ladder
     from loratory.protocols import FitContext, TrainSet, predict_and_score
+    from loratory.protocols.events import ignore_event
     from loratory.specs.stress import StressSpec
     from loratory.training.checkpoints import NoCheckpoints
 
     check_ladder(spec)
     contender = next(one for one in spec.ladder if one.regime == "lora")
-    split = prepare_split(spec, lambda event, values: None)
+    split = prepare_split(spec, ignore_event)
     regime = contender.options.model_copy(update={"consistency": consistency})
     training = resolve_auto_options(spec.training, hardware_benchmark.load_or_measure())
     context = FitContext(seed, run_locally, NoCheckpoints(), ActivationCache(run_locally), training)
@@ -73,7 +74,7 @@ def gains(plain: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> d
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write."""
-    from loratory.experiment.run import describe_environment
+    from loratory.experiment.environment import describe_environment
     from loratory.experiment.spec_loading import load_spec
     from loratory.specs.overrides import apply_overrides
     from loratory.specs.training import ConsistencySpec

@@ -48,7 +48,7 @@ def fit_once(name: str, train: Any, data: Path, seed: int, epochs: int) -> dict[
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
     from loratory.discovery import load_named
-    from loratory.experiment.run import resolve_auto_options
+    from loratory.experiment.environment import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet, predict_and_score
     from loratory.specs.training import TrainingSpec
     from loratory.tasks.classify import Classify
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
     options = parser.parse_args()
-    from loratory.experiment.run import describe_environment
+    from loratory.experiment.environment import describe_environment
 
     shots: dict[str, Any] = {}
     for part in ("train_5", "train_10"):

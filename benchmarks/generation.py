@@ -267,7 +267,7 @@ def ours(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> Non
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
     from loratory.backbones.pool import TorchBackbonePool
-    from loratory.experiment.run import resolve_auto_options
+    from loratory.experiment.environment import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
@@ -383,7 +383,7 @@ def main() -> None:
     options = parser.parse_args()
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.loading.bases import resolve_base
-    from loratory.experiment.run import describe_environment
+    from loratory.experiment.environment import describe_environment
 
     size = QUICK if options.quick else FULL
     count = options.blocks or size.blocks

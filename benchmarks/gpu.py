@@ -199,7 +199,7 @@ def main() -> None:
     import torch
 
     from loratory.backbones.forward import hardware_benchmark
-    from loratory.experiment.run import describe_environment
+    from loratory.experiment.environment import describe_environment
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=tuple(SHAPES), default=["0.6B", "1.7B"])

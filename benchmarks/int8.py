@@ -18,10 +18,11 @@ from typing import Any
 
 from loratory.backbones.forward import hardware_benchmark, int8
 from loratory.backbones.forward.execution import run_locally
-from loratory.cli.output import ProgressScreen
+from loratory.cli.progress_screen import ProgressScreen
 from loratory.data import split_files as splits
 from loratory.experiment.artifact_lookup import open_predictor
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.protocols import Predictor, ScoredPredictions, predict_and_score
 from loratory.serving.engine.inference_engine import unwrap_predictor

@@ -12,9 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from loratory.cli.output import ProgressScreen
+from loratory.cli.progress_screen import ProgressScreen
 from loratory.evaluation.ladder import make_ladder_table
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 
 RESULTS = Path(__file__).parent / "results"

@@ -35,9 +35,10 @@ def measure_levers(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, li
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
     from loratory.backbones.pool import TorchBackbonePool
+    from loratory.experiment.environment import resolve_auto_options
     from loratory.experiment.prepare import prepare_split
-    from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet, predict_and_score
+    from loratory.protocols.events import ignore_event
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
     from loratory.training.checkpoints import NoCheckpoints
@@ -46,7 +47,7 @@ def measure_levers(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, li
     splits = {}
     for clean in (False, True):
         data = spec.data.model_copy(update={"clean": clean})
-        splits[clean] = prepare_split(replace(spec, data=data), lambda event, values: None)
+        splits[clean] = prepare_split(replace(spec, data=data), ignore_event)
     found: dict[str, dict[str, list[float]]] = {}
     for name, lever in LEVERS.items():
         split = splits[bool(lever.get("data"))]
@@ -79,7 +80,7 @@ def differences(found: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every set and write."""
-    from loratory.experiment.run import describe_environment
+    from loratory.experiment.environment import describe_environment
     from loratory.experiment.spec_loading import load_spec
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -21,7 +21,7 @@ from typing import Any
 from load import Ledger, post, send
 from serving import Rival, resident, rows_of, running
 
-from loratory.experiment.run import describe_environment
+from loratory.experiment.environment import describe_environment
 
 RESULT = Path(__file__).parent / "results" / "overload.json"
 DOCUMENTED = {"200", "429", "503", "504"}

@@ -13,7 +13,6 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,9 @@ def ours(data: str, mark: float, layers: str, epochs: int) -> dict[str, Any]:
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
     from loratory.backbones.pool import TorchBackbonePool
-    from loratory.experiment.run import resolve_auto_options
+    from loratory.experiment.environment import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet
+    from loratory.protocols.events import EpochFinished, FitEvent
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
     from loratory.training.checkpoints import NoCheckpoints
@@ -45,9 +45,9 @@ def ours(data: str, mark: float, layers: str, epochs: int) -> dict[str, Any]:
     history: list[dict[str, float]] = []
     started = time.perf_counter()
 
-    def report(event: str, values: Mapping[str, Any]) -> None:
-        if event == "epoch":
-            history.append({"accuracy": round(values["score"], 4), "seconds": round(time.perf_counter() - started, 1)})
+    def report(event: FitEvent) -> None:
+        if isinstance(event, EpochFinished):
+            history.append({"accuracy": round(event.score, 4), "seconds": round(time.perf_counter() - started, 1)})
             print(f"ours, {layers}: {history[-1]}", flush=True)
 
     def context(seed: int) -> FitContext:
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--stock-epochs", type=int, default=10)
     parser.add_argument("--only", choices=("ours", "stock"))
     options = parser.parse_args()
-    from loratory.experiment.run import describe_environment
+    from loratory.experiment.environment import describe_environment
 
     result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
     result |= {"machine": describe_environment("cpu"), "accuracy": options.accuracy}

@@ -46,8 +46,9 @@ def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str,
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
     from loratory.backbones.pool import TorchBackbonePool
-    from loratory.experiment.run import resolve_auto_options
+    from loratory.experiment.environment import resolve_auto_options
     from loratory.protocols import Example, FitContext, TrainSet
+    from loratory.protocols.events import FitEvent, StepFinished
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
     from loratory.tasks.classify import Classify
@@ -63,8 +64,8 @@ def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str,
     started = time.perf_counter()
     times: list[float] = []
 
-    def report(event: str, values: Mapping[str, Any]) -> None:
-        if event == "step":
+    def report(event: FitEvent) -> None:
+        if isinstance(event, StepFinished):
             times.append(time.perf_counter())
             if steps and len(times) > steps:
                 raise Enough
@@ -132,7 +133,7 @@ def draw(result: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Measure, write and draw."""
-    from loratory.experiment.run import describe_environment
+    from loratory.experiment.environment import describe_environment
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=tuple(COLUMNS), help="the other columns keep their earlier figures")

@@ -32,7 +32,7 @@ from typing import Any
 from load import Ledger, post, send
 from rivals import quantise
 
-from loratory.experiment.run import describe_environment
+from loratory.experiment.environment import describe_environment
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "serving.json"

@@ -22,6 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from loratory.protocols.events import FitEvent, StepFinished
+
 RESULT = Path(__file__).parent / "results" / "training.json"
 # A block of stock_best is as long as the groups of length that the Trainer sorts in: a shorter one would see short rows
 # alone, or long ones.
@@ -71,13 +73,13 @@ class Gate:
 
 def reporting(
     gate: Gate, steps: Iterator[Sequence[int]], facts: Callable[[], Mapping[str, Any]]
-) -> Callable[[str, Mapping[str, Any]], None]:
+) -> Callable[[FitEvent], None]:
     """What our loop reports to: the first step warms up, then the gate is ready. `steps`: lengths of its rows."""
     begun = False
 
-    def report(event: str, values: Mapping[str, Any]) -> None:
+    def report(event: FitEvent) -> None:
         nonlocal begun
-        if event != "step":
+        if not isinstance(event, StepFinished):
             return
         if begun:
             gate.step()
@@ -105,7 +107,7 @@ def ours(pipe: Connection, data: str, settings: Mapping[str, Any]) -> None:
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
     from loratory.backbones.pool import TorchBackbonePool
-    from loratory.experiment.run import resolve_auto_options
+    from loratory.experiment.environment import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet
     from loratory.regimes.lora import Lora
     from loratory.specs.training import TrainingSpec
@@ -342,7 +344,7 @@ def main() -> None:
     options = parser.parse_args()
     found = blocks(options.data, options.blocks)
     from loratory.backbones.forward import hardware_benchmark
-    from loratory.experiment.run import describe_environment
+    from loratory.experiment.environment import describe_environment
 
     machine = hardware_benchmark.measure_hardware()
     result = {

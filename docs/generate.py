@@ -103,7 +103,7 @@ started. What the command line says wins, and `--set KEY=VALUE` changes any key.
 
 def pages() -> dict[str, str]:
     """File name -> text of every generated page."""
-    known = KnownClasses(_classes("tasks"), _classes("regimes"))
+    known = KnownClasses(_classes("tasks"), _classes("regimes"), _classes("trackers"))
     return {
         "spec.md": _spec(known),
         "spec.schema.json": json.dumps(build_spec_schema(known), indent=2, ensure_ascii=False) + "\n",
@@ -238,6 +238,7 @@ def _spec(known: KnownClasses) -> str:
     parts += [_section("`operating: abstain`", AbstainSpec), _section("`evidence`", EvidenceSpec)]
     parts += [_section("`stress`", StressSpec), _perturbations(), _section("`gate`", GateSpec)]
     parts += [_section("`serve`", ServeSpec)]
+    parts += [_section(f"`track: {{to: {name}}}`", one.Options) for name, one in known.trackers.items()]
     parts += [_section("A floor in the gate", Floor), _section("A ceiling in the gate", Ceiling)]
     return "\n".join(parts)
 

@@ -16,7 +16,7 @@ import math
 import random
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -36,6 +36,7 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.memory import keep_freed_memory
 from loratory.errors import RunInterrupted
 from loratory.protocols import JSON, FitContext, Scores
+from loratory.protocols.events import EpochFinished, FitEvent
 from loratory.specs.training import TrainingSpec
 from loratory.training.batching import Batch
 from loratory.training.checkpoints import FolderCheckpoints
@@ -201,10 +202,19 @@ def _train_model(school: School, checkpoints: FolderCheckpoints, seed: int) -> d
     started, stopping = time.monotonic(), list[bool]()
     signal.signal(signal.SIGINT, lambda *_: stopping.append(True))
 
-    def report(event: str, values: Mapping[str, JSON]) -> None:
-        if event == "epoch":
+    def report(event: FitEvent) -> None:
+        if isinstance(event, EpochFinished):
             minutes = round((time.monotonic() - started) / 60, 1)
-            print({**values, "of": school.epochs, "minutes": minutes}, flush=True)
+            print(
+                {
+                    "epoch": event.epoch,
+                    "loss": event.loss,
+                    "score": event.score,
+                    "of": school.epochs,
+                    "minutes": minutes,
+                },
+                flush=True,
+            )
 
     spec = TrainingSpec(
         schedule="cosine", warmup=0.02, weight_decay=0.1, checkpoint_seconds=CHECKPOINTS, precision="bf16"

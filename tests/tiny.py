@@ -17,6 +17,7 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.loading.bases import describe_base
 from loratory.backbones.pool import load_backbone
 from loratory.protocols import Adapter, Example, FitContext, TrainSet
+from loratory.protocols.events import FitEvent, ignore_event
 from loratory.specs.training import LossSpec, TrainingSpec
 from loratory.tasks.classify import Classify
 from loratory.training.checkpoints import NoCheckpoints
@@ -269,7 +270,7 @@ def make_train_set(kinds: Sequence[str] = ("card", "cash", "login")) -> TrainSet
 def make_context(
     seed: int = 1,
     checkpoints: Any = None,
-    report: Callable[[str, Mapping[str, Any]], None] = lambda event, values: None,
+    report: Callable[[FitEvent], None] = ignore_event,
     stopping: Callable[[], bool] = lambda: False,
     **training: Any,
 ) -> FitContext:

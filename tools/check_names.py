@@ -69,7 +69,7 @@ def main() -> int:
     """Print what is wrong below the folders that are named, by default src and benchmarks."""
     folders = [Path(name) for name in sys.argv[1:]] or [HOME / "src", HOME / "benchmarks"]
     found = [line for folder in folders for file in sorted(folder.rglob("*.py")) for line in check_names(file)]
-    print("\n".join(found))  # noqa: T201
+    print("\n".join(found))
     return 1 if found else 0
 
 

@@ -115,9 +115,9 @@ def main() -> int:
     for figures in folders.values():
         whole.add(figures)
     for name, figures in [*folders.items(), ("all", whole)]:
-        print(format_figures(name, figures))  # noqa: T201
+        print(format_figures(name, figures))
     if options.list:
-        print("\n".join([*whole.any_parameters, *whole.undocumented]))  # noqa: T201
+        print("\n".join([*whole.any_parameters, *whole.undocumented]))
     return int(whole.any_share > options.any or whole.docstring_share < options.docstrings)
 
 

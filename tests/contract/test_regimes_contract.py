@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import asdict
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, ClassVar
@@ -176,7 +177,7 @@ def test_every_task_and_every_start_is_answered(name: str, task: Task) -> None:
 def test_a_fit_answers_is_saved_and_is_loaded(name: str, start: str, starts: dict[str, Start], tmp_path: Path) -> None:
     task, taught = make_task(), make_train_set()
     events: list[str] = []
-    surrounding = make_context(epochs=2, report=lambda event, values: events.append(json.dumps(dict(values))))
+    surrounding = make_context(epochs=2, report=lambda event: events.append(json.dumps(asdict(event))))
     regime: Any = load_named("regimes", name)()
     made = regime.fit(task, taught, starts[start], surrounding)
     assert made.task == task

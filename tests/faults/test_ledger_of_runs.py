@@ -13,6 +13,7 @@ import pytest
 from loratory.data.splitting import ledger
 from loratory.evaluation import ladder as ladders
 from loratory.experiment.steps import latency, measure
+from loratory.protocols.events import FitStarted, MeasurementStarted
 
 from . import world
 from .conftest import Workspace
@@ -141,7 +142,7 @@ def test_shuffled_rows_and_a_new_contender_in_an_old_folder(
         assert all(list(other) == list(first) for other in rest)
     everybody = ["majority", "rules", "tfidf", "words"]
     fitted = ["words"] if changed == "test.csv" else everybody  # training goes by the order
-    assert heard.values_of("fit") == heard.values_of("measure") == fitted
+    assert heard.values_of(FitStarted) == heard.values_of(MeasurementStarted) == fitted
     assert [row["status"] for row in ladder["contenders"]] == ["fitted"] * 4
     assert ladder["facts"]["test_reads"] == 2
     for old, new in zip(before["contenders"], ladder["contenders"], strict=False):
@@ -175,8 +176,9 @@ def test_the_calibration_part_decides_an_operated_fit_and_no_other(
 ) -> None:
     from dataclasses import replace
 
-    from loratory.experiment.run import RunPaths, open_run_context
+    from loratory.experiment.run import open_run_context
     from loratory.experiment.run_context import RunContext, fit_identity
+    from loratory.experiment.run_paths import RunPaths
     from loratory.experiment.spec_loading import load_spec
 
     folder = workspace(
@@ -214,10 +216,10 @@ def test_a_changed_file_of_texts_out_of_scope_is_measured_again(
     folder = workspace(spec)
     (folder / "far.csv").write_text("text\nthe river was wide\n", encoding="utf-8")
     _, heard = again(folder, monkeypatch)
-    assert heard.values_of("fit") == heard.values_of("measure") == ["majority", "tfidf"]
+    assert heard.values_of(FitStarted) == heard.values_of(MeasurementStarted) == ["majority", "tfidf"]
     (folder / "far.csv").write_text("text\nthe river was wide\nand deep\n", encoding="utf-8")
     ladder, heard = again(folder, monkeypatch)
-    assert (heard.values_of("fit"), heard.values_of("measure")) == ([], ["majority", "tfidf"])
+    assert (heard.values_of(FitStarted), heard.values_of(MeasurementStarted)) == ([], ["majority", "tfidf"])
     assert ladder["contenders"][1]["operating"]["out_of_scope"]["far"]["n"] == 2
     assert reads() == 1
 
@@ -239,7 +241,7 @@ def test_latencies_are_taken_in_turns_once_and_all_again_with_a_new_contender(
         assert again(folder, patched)[0]["contenders"] == ladder["contenders"]
     (folder / "spec.yaml").write_text(make_spec(MORE), encoding="utf-8")
     ladder, heard = again(folder, monkeypatch)
-    assert heard.values_of("measure") == ["words"]
+    assert heard.values_of(MeasurementStarted) == ["words"]
     second = json.loads(file.read_text())
     assert set(second["contenders"]) == {"majority", "rules", "tfidf", "words"}
     assert all(second["contenders"][name]["p50"] != first["contenders"][name]["p50"] for name in first["contenders"])

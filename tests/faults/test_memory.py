@@ -17,6 +17,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from loratory.errors import OutOfMemory, is_out_of_memory
+from loratory.protocols.events import FitEvent, Message, ignore_event
 from loratory.regimes.lora import Lora
 from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.memory import split
@@ -46,9 +47,9 @@ def outcome(fit: Fit, plan: Any = None, **more: Any) -> tuple[dict[str, bytes], 
     """A fit's files, what it said, the examples of its passes, and how often memory ran short."""
     said: list[str] = []
 
-    def report(event: str, values: Mapping[str, Any]) -> None:
-        if event == "said" and "out of memory" in values["text"]:
-            said.append(values["text"])
+    def report(event: FitEvent) -> None:
+        if isinstance(event, Message) and "out of memory" in event.text:
+            said.append(event.text)
 
     with passes(plan=dict(plan or {})) as counted:
         made = fit.run(make_context(report=report, **{**WHOLE, **fit.training}, **more))
@@ -182,7 +183,7 @@ def test_what_goes_on_from_a_checkpoint_keeps_its_small_passes(trunk_of: Backbon
     found = []
     for cut in (False, True):
         kept = FolderCheckpoints(tmp_path / str(cut), "identity")
-        surrounding = make_context(checkpoints=kept, checkpoint_seconds=0.0, report=lambda *_: None)
+        surrounding = make_context(checkpoints=kept, checkpoint_seconds=0.0, report=ignore_event)
         plan: dict[tuple[int, str], BaseException] = {(2, "forward"): lacks()[0]}
         with passes(plan={**plan, **({(9, "backward"): Cut()} if cut else {})}) as counted:
             if cut:
@@ -234,7 +235,7 @@ def learn(most):
                     lambda indices: losses(weight, indices), torch.ones(64), lambda: {"accuracy": 0.0}, "accuracy", 1)
     try:
         with explained("toy"):
-            report = lambda event, values: said.append(1) if event == "said" else None
+            report = lambda event: said.append(1) if type(event).__name__ == "Message" else None
             facts = train(course, make_context(report=report))
     except OutOfMemory:
         return "refused"

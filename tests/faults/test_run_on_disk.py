@@ -13,8 +13,10 @@ import pytest
 
 from loratory.artifacts.manifests import verify_artifact
 from loratory.data.splitting import ledger
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
+from loratory.protocols.events import FitReused, FitStarted, MeasurementStarted, Message, StageStarted
 from loratory.specs.yaml_files import load_yaml
 
 from .conftest import Workspace
@@ -111,12 +113,12 @@ def test_a_second_run_fits_nothing_reads_nothing_and_loads_no_weights(
     before, counted = read_weights(copied / "runs"), reads()
     # the copy lies elsewhere, so its split is made again once, to the same examples
     ladder, heard = again(copied, monkeypatch)
-    assert heard.values_of("fit") == []
+    assert heard.values_of(FitStarted) == []
     monkeypatch.setattr("loratory.backbones.pool.load_backbone", lambda *_: pytest.fail("weights were loaded"))
     ladder, heard = again(copied, monkeypatch)
-    assert heard.values_of("fit") == heard.values_of("measure") == []
-    assert heard.values_of("kept") == NAMES
-    assert heard.values_of("stage", "text") == ["weighing the evidence"]
+    assert heard.values_of(FitStarted) == heard.values_of(MeasurementStarted) == []
+    assert heard.values_of(FitReused) == NAMES
+    assert heard.values_of(StageStarted, "text") == ["weighing the evidence"]
     assert reads() == counted
     assert read_weights(copied / "runs") == before
     assert ladder["facts"]["test_reads"] == 1
@@ -126,8 +128,8 @@ def test_one_changed_option_fits_one_contender_again_and_counts_one_reading(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ladder, heard = again(copied, monkeypatch, "ladder.lora.rank=2")
-    assert heard.values_of("fit") == heard.values_of("measure") == ["lora"]
-    assert heard.values_of("kept") == [name for name in NAMES if name != "lora"]
+    assert heard.values_of(FitStarted) == heard.values_of(MeasurementStarted) == ["lora"]
+    assert heard.values_of(FitReused) == [name for name in NAMES if name != "lora"]
     assert reads() == 2
     assert ladder["facts"]["test_reads"] == 2
     assert any("were read 2 times" in warning for warning in ladder["verdict"]["warnings"])
@@ -142,7 +144,7 @@ def test_an_added_contender_is_the_only_one_that_is_fitted(copied: Path, monkeyp
         text.replace("  - full\n", "  - full\n  - tfidf-words: {regime: tfidf, words: 1}\n")
     )
     ladder, heard = again(copied, monkeypatch)
-    assert heard.values_of("fit") == heard.values_of("measure") == ["tfidf-words"]
+    assert heard.values_of(FitStarted) == heard.values_of(MeasurementStarted) == ["tfidf-words"]
     assert [row["name"] for row in ladder["contenders"]] == [*NAMES, "tfidf-words"]
     assert reads() == 2
 
@@ -153,8 +155,8 @@ def test_more_seeds_keep_the_first_one(workspace: Workspace, monkeypatch: pytest
     again(folder, monkeypatch)
     first = read_weights(folder / "runs")
     ladder, heard = again(folder, monkeypatch, "training.seeds=2")
-    assert heard.values_of("fit", "seed") == [2]
-    assert heard.values_of("fit") == ["head"]
+    assert heard.values_of(FitStarted, "seed") == [2]
+    assert heard.values_of(FitStarted) == ["head"]
     assert [row["seeds"] for row in ladder["contenders"]] == [[1], [1], [1, 2]]
     assert first.items() <= read_weights(folder / "runs").items()
 
@@ -181,14 +183,14 @@ def test_changed_data_makes_a_new_split_and_new_fits(workspace: Workspace, monke
     file = folder / "data.csv"
     os.utime(file, ns=(1, 1))  # another time, the same bytes
     _, heard = again(folder, monkeypatch)
-    assert "reading and splitting the examples" not in heard.values_of("stage", "text")
+    assert "reading and splitting the examples" not in heard.values_of(StageStarted, "text")
     file.write_text(file.read_text(encoding="utf-8").replace("\n", "\r\n"), encoding="utf-8")  # the same examples
     _, heard = again(folder, monkeypatch)
-    assert "reading and splitting the examples" in heard.values_of("stage", "text")
-    assert heard.values_of("kept") == ["majority", "tfidf", "prototype"]
+    assert "reading and splitting the examples" in heard.values_of(StageStarted, "text")
+    assert heard.values_of(FitReused) == ["majority", "tfidf", "prototype"]
     file.write_text("\n".join(file.read_text(encoding="utf-8").split("\n")[:-21]) + "\n", encoding="utf-8")
     ladder, heard = again(folder, monkeypatch)
-    assert heard.values_of("fit") == heard.values_of("measure") == ["majority", "tfidf", "prototype"]
+    assert heard.values_of(FitStarted) == heard.values_of(MeasurementStarted) == ["majority", "tfidf", "prototype"]
     assert json.loads((folder / "runs/tiny/data/split.json").read_text())["parts"]["train"]["digest"] != digest
     assert ladder["facts"]["test_reads"] == 2
     assert 0 < ladder["facts"]["test_overlap"]["largest"] < 1, "another test set, and some of its rows were read before"
@@ -201,8 +203,8 @@ def test_a_damaged_split_is_made_again_and_said(workspace: Workspace, monkeypatc
     file = folder / "runs/tiny/data/train.parquet"
     file.write_bytes(file.read_bytes()[:-1])
     _, heard = again(folder, monkeypatch)
-    assert any("the split on disk is damaged and is made again" in text for text in heard.values_of("said", "text"))
-    assert heard.values_of("kept") == ["majority", "tfidf"]
+    assert any("the split on disk is damaged and is made again" in text for text in heard.values_of(Message, "text"))
+    assert heard.values_of(FitReused) == ["majority", "tfidf"]
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -11,9 +11,11 @@ import pytest
 from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import UnsupportedTask
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.predictors.predictor_files import load_predictor
+from loratory.protocols.events import FitStarted
 from loratory.regimes.head import Head
 
 from .conftest import Workspace
@@ -45,7 +47,7 @@ def test_lora_and_full_go_on_from_a_contender(workspace: Workspace, monkeypatch:
     folder = workspace(make_spec(LADDER))
     rows, heard = again(folder, monkeypatch, "training.epochs=1")
     assert {row["status"] for row in rows.values()} == {"fitted"}
-    order = heard.values_of("fit")
+    order = heard.values_of(FitStarted)
     assert order.index("first") < min(order.index(name) for name in ("on", "wider", "whole"))
     assert order.index("head") < order.index("probed")
     assert {name: row["start"] for name, row in rows.items() if "start" in row} == {
@@ -64,10 +66,10 @@ def test_lora_and_full_go_on_from_a_contender(workspace: Workspace, monkeypatch:
 
     before = read_weights(folder / "runs")
     _, heard = again(folder, monkeypatch, "training.epochs=1")
-    assert heard.values_of("fit") == []
+    assert heard.values_of(FitStarted) == []
     assert read_weights(folder / "runs") == before
     _, heard = again(folder, monkeypatch, "training.epochs=1", "head.learning_rate=0.001")
-    assert heard.values_of("fit") == ["head", "probed"]
+    assert heard.values_of(FitStarted) == ["head", "probed"]
 
 
 def test_what_is_learnt_begins_where_the_start_ended(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +125,7 @@ def test_what_starts_from_a_failed_one_says_so_and_the_rest_goes_on(
     assert "its start head failed" in rows["b"]["failure"]
     assert "its start b failed" in rows["a"]["failure"]
     rows, heard = again(folder, monkeypatch, "training.epochs=1")  # mended: they are tried again
-    assert heard.values_of("fit") == ["head", "b", "a"]
+    assert heard.values_of(FitStarted) == ["head", "b", "a"]
     assert {row["status"] for row in rows.values()} == {"fitted"}
 
 

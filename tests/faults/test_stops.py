@@ -19,6 +19,7 @@ import pytest
 
 from loratory.artifacts.manifests import verify_artifact
 from loratory.experiment.events import catch_interrupts
+from loratory.protocols.events import StepFinished
 from recording import FaultCounts
 
 from . import killing
@@ -120,7 +121,7 @@ def test_control_c_while_a_contender_trains(
 def test_the_fit_goes_on_from_its_checkpoint_instead_of_the_beginning(
     workspace: Workspace, nursery: ProcessPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from loratory.experiment.run import RunPaths
+    from loratory.experiment.run_paths import RunPaths
     from loratory.experiment.spec_loading import load_spec
     from loratory.experiment.train import train_contenders
 
@@ -134,7 +135,7 @@ def test_the_fit_goes_on_from_its_checkpoint_instead_of_the_beginning(
     heard = RecordingListener()
     monkeypatch.chdir(folder)
     train_contenders(load_spec("spec.yaml"), RunPaths(folder / "runs/tiny"), (), heard)
-    steps = [values["step"] for event, values in heard.events if event == "step" and values["contender"] == "lora"]
+    steps = [event.step for event in heard.events if isinstance(event, StepFinished) and event.contender == "lora"]
     assert steps[0] >= 2
     assert steps == list(range(steps[0], steps[-1] + 1))
 

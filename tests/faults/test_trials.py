@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from loratory.errors import TrainingDiverged
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.experiment.steps.tuning_trials import TRIAL_FACTORS
+from loratory.protocols.events import ContenderFailed, FitStarted
 from loratory.specs.training import TrainingSpec
 
 from .conftest import Workspace
@@ -35,7 +37,7 @@ def test_each_tuned_contender_gets_as_many_trials_and_keeps_them(
     assert {row["name"]: len(row["trials"]) for row in ladder["contenders"]} == {
         **{"majority": 0, "rules": 0, "tfidf": 3, "head": 3, "lora": 3}
     }
-    assert sorted(heard.values_of("fit")) == sorted(["majority", "rules", *["tfidf", "head", "lora"] * 3])
+    assert sorted(heard.values_of(FitStarted)) == sorted(["majority", "rules", *["tfidf", "head", "lora"] * 3])
     for row in ladder["contenders"][2:]:
         assert len({trial["value"] for trial in row["trials"]}) == 3
         fit = json.loads((folder / "runs/tiny/contenders" / row["name"] / "seed-1/fit.json").read_text())
@@ -46,7 +48,7 @@ def test_each_tuned_contender_gets_as_many_trials_and_keeps_them(
         ]
     before = read_weights(folder / "runs")
     once_more, heard = again(folder, monkeypatch, "training.trials=3")
-    assert heard.values_of("fit") == []
+    assert heard.values_of(FitStarted) == []
     assert read_weights(folder / "runs") == before
     assert [row["trials"] for row in once_more["contenders"]] == [row["trials"] for row in ladder["contenders"]]
 
@@ -62,7 +64,7 @@ def test_trials_cut_short_between_their_record_and_the_move_are_finished(
     (home / "seed-1").rename(home / f"trial-{number}")  # as a kill would leave it
     (home / ".trial-9.part").mkdir()
     _, heard = again(folder, monkeypatch, "training.trials=2")
-    assert heard.values_of("fit") == []
+    assert heard.values_of(FitStarted) == []
     assert read_weights(folder / "runs") == before
     assert sorted(f.name for f in home.iterdir()) == ["seed-1", "trials.json"]
 
@@ -88,15 +90,15 @@ def test_a_contender_whose_every_trial_fails_is_recorded_and_the_others_go_on(
     assert [row["status"] for row in ladder["contenders"]] == ["fitted", "fitted", "fitted", "fitted", "failed"]
     assert "every trial of lora failed" in rows["lora"]["failure"]
     assert "0.001: the loss is nan" in rows["lora"]["failure"]
-    assert heard.values_of("failed") == ["lora"]
+    assert heard.values_of(ContenderFailed) == ["lora"]
     # the next run does not train in vain again, for it would fail in the same way; another option is another fit
     ladder, heard = again(folder, monkeypatch, "training.trials=2")
-    assert heard.values_of("fit") == []
+    assert heard.values_of(FitStarted) == []
     assert ladder["contenders"][4]["status"] == "failed"
     assert "failed.json" in ladder["contenders"][4]["failure"]
     assert run_command(folder, "report", "runs/tiny").code == 0
     ladder, heard = again(folder, monkeypatch, "training.trials=2", "lora.rank=2")
-    assert heard.values_of("fit") == ["lora", "lora"]
+    assert heard.values_of(FitStarted) == ["lora", "lora"]
     assert ladder["contenders"][4]["status"] == "fitted"
 
 

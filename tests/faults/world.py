@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from loratory.protocols.events import Event
+
 TOPICS: Mapping[str, tuple[str, ...]] = {
     "FRAUD": ("somebody used my card", "my card was stolen", "there is fraud on my account", "a stranger took money"),
     "RESET": ("i forgot my password", "cannot login to my account", "please reset the login", "my account is locked"),
@@ -113,13 +115,13 @@ def make_workspace(folder: Path, base: Path, spec: str) -> Path:
 class RecordingListener:
     """A listener that remembers."""
 
-    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
-    def __call__(self, event: str, values: Mapping[str, Any]) -> None:
-        self.events.append((event, dict(values)))
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
 
-    def values_of(self, event: str, key: str = "contender") -> list[Any]:
-        return [values[key] for name, values in self.events if name == event]
+    def values_of(self, kind: type[Any], key: str = "contender") -> list[Any]:
+        return [getattr(event, key) for event in self.events if isinstance(event, kind)]
 
 
 @dataclass(frozen=True)

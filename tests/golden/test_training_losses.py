@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from loratory.protocols.events import StepFinished
 from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
@@ -36,6 +37,6 @@ def test_losses_are_those_that_were_seen_before(trunk_of: BackboneOf, name: str)
         make_task(),
         make_train_set(),
         trunk_of("bert"),
-        make_context(report=lambda event, values: losses.append(values["loss"]) if event == "step" else None),
+        make_context(report=lambda event: losses.append(event.loss) if isinstance(event, StepFinished) else None),
     )
     assert losses[:6] == pytest.approx(expected, rel=2e-3), [round(loss, 6) for loss in losses[:6]]

@@ -21,18 +21,13 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.cli import app
 from loratory.errors import ArtifactError, LoratoryError, SpecError, UnsupportedTask
-from loratory.experiment.export_fit import (
-    POINT_NOT_EXPORTED,
-    ROUTER_ORDER_WARNING,
-    SPAN_RULES_NOT_EXPORTED,
-    ExportRequest,
-    ExportResult,
-    export_fit,
-)
+from loratory.experiment.export_fit import ExportRequest, ExportResult, export_fit
 from loratory.exporting import stock_layouts
+from loratory.exporting.omissions import POINT_NOT_EXPORTED, SPAN_RULES_NOT_EXPORTED
 from loratory.importing.import_folder import import_folder
 from loratory.integrations.semantic_router import router_layout
 from loratory.integrations.semantic_router.model_discovery import discover_models
+from loratory.integrations.semantic_router.router_export import ROUTER_ORDER_WARNING
 from loratory.predictors import predictor_files
 from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.encoder import Encoder
@@ -91,7 +86,8 @@ def fit_of(tmp_path_factory: pytest.TempPathFactory) -> Fits:
 
 
 def routed(fit: Path, output: Path, task: str | None, with_adapter: bool = True) -> ExportResult:
-    return export_fit(ExportRequest(fit, None, "router", output, task, with_adapter))
+    options = {"task_name": task, "merged_only": not with_adapter}
+    return export_fit(ExportRequest(fit, None, "router", output, options))
 
 
 def read(file: Path) -> Any:
@@ -280,8 +276,8 @@ def test_layouts_and_tasks_that_are_not_there(fit_of: Fits, tmp_path: Path) -> N
         export_fit(ExportRequest(fit_of("bert", "intent"), None, "ruoter", tmp_path / "out"))
     with pytest.raises(SpecError, match="did you mean 'jailbreak'"):
         routed(fit_of("bert", "intent"), tmp_path / "out", "jailbrake")
-    with pytest.raises(SpecError, match="no task 'intent' of --layout stock"):
-        export_fit(ExportRequest(fit_of("bert", "intent"), None, "stock", tmp_path / "out", "intent"))
+    with pytest.raises(SpecError, match="unknown key task_name"):
+        export_fit(ExportRequest(fit_of("bert", "intent"), None, "stock", tmp_path / "out", {"task_name": "intent"}))
     (tmp_path / "file").write_text("x")
     with pytest.raises(ArtifactError, match="the output is a file"):
         routed(fit_of("bert", "intent"), tmp_path / "file", "intent")
@@ -316,7 +312,15 @@ def ran(*words: str | Path) -> Result:
 def test_the_command_line_exports_and_discovers(fit_of: Fits, tmp_path: Path) -> None:
     models = tmp_path / "models"
     for task in ("intent", "pii", "jailbreak"):
-        words = ("--layout", "router", "--task-name", task, "--merged-only", "--output", models, "--json")
+        words = (
+            "--layout",
+            "router",
+            f"--set=task_name={task}",
+            "--set=merged_only=true",
+            "--output",
+            models,
+            "--json",
+        )
         done = ran("export", fit_of("roberta", task), *words)
         assert done.exit_code == 0, done.output
         assert [Path(name).parent for name in json.loads(done.stdout)["folders"]] == [models]

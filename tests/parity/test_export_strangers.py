@@ -255,7 +255,9 @@ def test_an_export_answers_at_the_operating_point(fits: Fits, tmp_path: Path) ->
 def test_the_routers_twin_answers_here(fits: Fits, tmp_path: Path) -> None:
     for form, head, task in (("labels", "stock", "intent"), ("spans", "token", "pii")):
         encoder, folder = fits("bert", form, head)
-        twin = export_fit(ExportRequest(folder, None, "router", tmp_path / form, task, with_adapter=False)).folders[0]
+        twin = export_fit(
+            ExportRequest(folder, None, "router", tmp_path / form, {"task_name": task, "merged_only": True})
+        ).folders[0]
         close(encoder.predict(INPUTS, run_locally), open_predictor(twin)[0].predict(INPUTS, run_locally))
         done = CliRunner().invoke(app, ["predict", str(twin), TEXTS[2], "--json"])
         assert done.exit_code == 0, done.output
@@ -266,7 +268,7 @@ def test_the_routers_twin_answers_here(fits: Fits, tmp_path: Path) -> None:
 
 def test_the_routers_adapter_is_taken_in_over_its_base(fits: Fits, tmp_path: Path) -> None:
     encoder, folder = fits("bert", "labels", "stock")
-    adapter = export_fit(ExportRequest(folder, None, "router", tmp_path / "models", "intent")).folders[0]
+    adapter = export_fit(ExportRequest(folder, None, "router", tmp_path / "models", {"task_name": "intent"})).folders[0]
     import_folder(adapter, tmp_path / "in", base=str(folder.parent / "base-bert"))
     close(encoder.predict(INPUTS, run_locally), open_predictor(tmp_path / "in")[0].predict(INPUTS, run_locally))
 
@@ -316,7 +318,7 @@ def test_what_the_cards_show_runs(
     assert len(cards) == 4
     if encoder.stock_head is not None:
         task = "pii" if form == "spans" else "intent"
-        routed = export_fit(ExportRequest(folder, None, "router", tmp_path, task)).folders
+        routed = export_fit(ExportRequest(folder, None, "router", tmp_path, {"task_name": task})).folders
         os.symlink(folder.parent / "base-bert", tmp_path / "base-bert")
         cards += [(one / "README.md", tmp_path) for one in routed]
     ran = 0
@@ -331,6 +333,6 @@ def test_what_the_cards_show_runs(
 
 def test_nothing_that_is_exported_names_a_place_of_this_machine(fits: Fits, tmp_path: Path) -> None:
     _, folder = fits("bert", "labels", "stock")
-    for one in export_fit(ExportRequest(folder, None, "router", tmp_path / "models", "intent")).folders:
+    for one in export_fit(ExportRequest(folder, None, "router", tmp_path / "models", {"task_name": "intent"})).folders:
         for file in (*one.rglob("*.json"), *one.rglob("*.md")):
             assert str(folder.parent) not in file.read_text(encoding="utf-8"), file

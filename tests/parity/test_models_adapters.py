@@ -165,7 +165,7 @@ def test_every_weight_learns_on_a_copy(trunk_of: BackboneOf) -> None:
 def test_an_unknown_architecture_gets_every_linear_layer_and_says_so(trunk_of: BackboneOf) -> None:
     said: list[str] = []
     config = Lora(rank=2).build_adapter_config(
-        trunk_of("roformer"), make_context(report=lambda event, v: said.append(str(v["text"])))
+        trunk_of("roformer"), make_context(report=lambda event: said.append(str(event)))
     )
     assert config["target_modules"] == [
         "attention.output.dense",
@@ -178,7 +178,7 @@ def test_an_unknown_architecture_gets_every_linear_layer_and_says_so(trunk_of: B
     assert "roformer is not in the table" in said[0]
     assert "attention.self.query" in said[0]
     Lora(rank=2).build_adapter_config(
-        trunk_of("bert"), make_context(report=lambda event, v: pytest.fail("said something"))
+        trunk_of("bert"), make_context(report=lambda event: pytest.fail("said something"))
     )
 
 

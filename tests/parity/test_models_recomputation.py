@@ -15,6 +15,7 @@ from loratory.errors import UnsupportedTask
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.prompt_files import Prompt
 from loratory.protocols import Network, predict_and_score
+from loratory.protocols.events import StepFinished
 from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
@@ -136,7 +137,7 @@ def test_the_layers_keep_less(trunk_of: BackboneOf) -> None:
 def losses_and_answers(regime: Any, trunk: Any, **training: Any) -> tuple[list[float], list[Any]]:
     seen: list[float] = []
     surrounding = make_context(
-        epochs=1, report=lambda event, v: seen.append(v["loss"]) if event == "step" else None, **training
+        epochs=1, report=lambda event: seen.append(event.loss) if isinstance(event, StepFinished) else None, **training
     )
     made = regime.fit(make_task(), make_train_set(), trunk, surrounding)
     return seen, list(predict_and_score(made, make_train_set().validation, run_locally).predictions)

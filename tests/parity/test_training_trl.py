@@ -17,6 +17,7 @@ from loratory.predictors.decoder import Decoder
 from loratory.predictors.prompt_files import Prompt
 from loratory.predictors.prompt_templates import load_prompt_template
 from loratory.protocols import Example, Network, TrainSet
+from loratory.protocols.events import FitEvent, StepFinished
 from loratory.regimes.lora import Lora
 from loratory.training.causal import build_sft_examples, compute_example_losses
 from loratory.training.trainable_backbones import TrainableBackbone
@@ -124,9 +125,9 @@ def test_the_first_step_of_a_fit_has_the_loss_of_trl(folder: Path, tmp_path: Pat
         wanted = float(trainer.compute_loss(trainer.model, theirs))
     seen: list[float] = []
 
-    def report(event: str, values: Any) -> None:
-        if event == "step":
-            seen.append(values["loss"])
+    def report(event: FitEvent) -> None:
+        if isinstance(event, StepFinished):
+            seen.append(event.loss)
 
     surrounding = make_context(epochs=1, batch_examples=len(MADE), packing=packing, report=report)
     Lora(rank=4).fit(make_task(), TrainSet(MADE, MADE[:1]), trunk, surrounding)

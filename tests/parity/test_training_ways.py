@@ -15,6 +15,7 @@ from loratory.backbones.lowrank import LowRankFunction, LowRankLinear
 from loratory.errors import StorageError
 from loratory.predictors.encoder import Encoder
 from loratory.protocols import predict_and_score
+from loratory.protocols.events import FitEvent, Message, PredictorFitted, StepFinished
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.training.trainable_backbones import ComputeConfig, TrainableBackbone
@@ -38,13 +39,14 @@ def fitted(trunk: Any, regime: Lora, **training: Any) -> tuple[list[float], Any,
     said: list[str] = []
     facts: dict[str, Any] = {}
 
-    def report(event: str, values: Any) -> None:
-        if event == "step":
-            losses.append(values["loss"])
-        if event == "said":
-            said.append(values["text"])
-        if event == "fitted":
-            facts.update(values)
+    def report(event: FitEvent) -> None:
+        match event:
+            case StepFinished():
+                losses.append(event.loss)
+            case Message():
+                said.append(event.text)
+            case PredictorFitted():
+                facts.update(event.facts)
 
     made = regime.fit(make_task(), make_train_set(), trunk, make_context(report=report, epochs=3, **training))
     return losses, made, facts, said
@@ -131,7 +133,7 @@ def test_no_gradient_is_computed_below_the_lowest_adapter(trunk_of: BackboneOf) 
 
 def test_a_head_on_a_frozen_trunk_has_no_layer_to_cut_at(trunk_of: BackboneOf) -> None:
     said: list[str] = []
-    heard = make_context(report=lambda event, values: said.append(str(values["text"])) if event == "said" else None)
+    heard = make_context(report=lambda event: said.append(event.text) if isinstance(event, Message) else None)
     Head(head="stock").fit(make_task(), make_train_set(), trunk_of("bert"), heard)
     assert not said
 

@@ -19,6 +19,7 @@ from loratory.exporting import stock_layouts
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.prompt_files import Prompt
 from loratory.protocols import Network, predict_and_score
+from loratory.protocols.events import FitEvent, StepFinished
 from loratory.regimes.full import Full
 from loratory.regimes.lora import Lora
 from loratory.regimes.prompted import Prompted
@@ -121,9 +122,9 @@ def test_a_packed_fit_is_the_unpacked_one(writer: Any) -> None:
     losses: dict[str, list[float]] = {"off": [], "on": []}
     for packing, seen in losses.items():
 
-        def report(event: str, values: Any, seen: list[float] = seen) -> None:
-            if event == "step":
-                seen.append(values["loss"])
+        def report(event: FitEvent, seen: list[float] = seen) -> None:
+            if isinstance(event, StepFinished):
+                seen.append(event.loss)
 
         surrounding = make_context(epochs=3, precision="fp32", packing=packing, report=report)
         Lora(rank=4).fit(make_task(), make_train_set(), writer, surrounding)

@@ -9,8 +9,10 @@ import pytest
 
 from loratory.errors import SpecError
 from loratory.evaluation.table_cells import build_cells, select_columns
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
+from loratory.protocols.events import ignore_event
 
 SPEC = """
 name: short
@@ -36,7 +38,7 @@ def write_spec(folder: Path, scorers: str) -> str:
 
 def test_a_scorer_stands_beside_the_checks(home: Path) -> None:
     spec = load_spec(write_spec(home, "[reward, brevity, {strict: {scorer: brevity, slack: 2}}]"))
-    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: None)
+    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), ignore_event)
     (row,) = ladder["contenders"]
     metrics, examples = row["metrics"], ladder["test"]["examples"]
     assert metrics["scorer/reward"]["mean"] == metrics["checks"]["mean"] == 1.0

@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.cli import app
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.predictors import predictor_files
+from loratory.protocols.events import ignore_event
 from loratory.serving.launcher import load_service
 from loratory.serving.warm_up import warm_up
 from loratory.specs.serve import ServedTaskSpec
@@ -54,7 +56,7 @@ def ladder(plugins: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> di
     save_causal_model(tmp_path / "writer", max_positions=640)
     write_quiz(tmp_path)
     spec = load_spec("spec.yaml")
-    return run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: None)
+    return run_experiment(spec, RunPaths.for_spec(spec, None), ignore_event)
 
 
 def test_from_questions_to_answers(ladder: dict[str, Any], tmp_path: Path) -> None:

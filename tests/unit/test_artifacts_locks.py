@@ -20,8 +20,10 @@ from loratory.artifacts.manifests import hash_file_cached
 from loratory.errors import ArtifactError, StorageError
 from loratory.experiment.artifact_lookup import read_ladder, read_unsealed_ladder, seal_run
 from loratory.experiment.rebuild_report import rebuild_report
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.train import train_contenders
+from loratory.protocols.events import ignore_event
 from loratory.serving.http.auth.api_keys import ApiKeys
 
 HOLD = """
@@ -107,19 +109,15 @@ def test_a_second_run_in_a_folder_is_refused_before_it_writes(tmp_path: Path) ->
     other = holding(place.folder)
     try:
         with pytest.raises(StorageError, match=f"process {other.pid} on "):
-            train_contenders(SimpleNamespace(ladder=()), place, (), no_one)  # type: ignore[arg-type]
+            train_contenders(SimpleNamespace(ladder=()), place, (), ignore_event)  # type: ignore[arg-type]
         with pytest.raises(StorageError, match=f"process {other.pid} on "):
-            rebuild_report(place.folder, no_one)
+            rebuild_report(place.folder, ignore_event)
         with pytest.raises(StorageError, match=f"process {other.pid} on "):
-            run_experiment(spec, place, no_one)
+            run_experiment(spec, place, ignore_event)
         assert not place.folder.exists()
     finally:
         other.kill()
         other.wait()
-
-
-def no_one(event: str, values: Any) -> None:
-    """Listens to nothing."""
 
 
 def test_temporary_names_are_unique_and_those_of_the_dead_are_swept(tmp_path: Path) -> None:

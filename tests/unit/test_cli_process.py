@@ -146,7 +146,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 BROKEN = (
-    "import loratory.experiment.recipe_list as r, sys\n"
+    "import loratory.experiment.recipes as r, sys\n"
     "def broken(): raise {error}\n"
     "r.list_recipes = broken\nsys.argv = ['loratory', 'recipes', '--json']\nfrom loratory.cli import main\nmain()\n"
 )

@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
-from loratory.cli.output import ProgressScreen
+from loratory.cli.progress_screen import ProgressScreen
+from loratory.protocols.events import FitStarted, Message, StepFinished
 
 
 class Clock:
@@ -41,12 +43,12 @@ def said(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
 
 
 def step(screen: ProgressScreen, number: int, of: int = 100) -> None:
-    screen("step", {"step": number, "of": of, "loss": 0.5, "epoch": 1})
+    screen(StepFinished(number, of, 0.5, 1))
 
 
 def test_the_remaining_time_of_a_fit_that_goes_on(clock: Clock, said: Callable[[], list[str]]) -> None:
     with ProgressScreen() as screen:
-        screen("fit", {"contender": "lora", "seed": 1})
+        screen(FitStarted("lora", 1, "lora"))
         clock.now += 30  # states are computed, a checkpoint is read
         step(screen, 51)
         assert said()[-1] == "  lora seed 1  epoch 1  loss 0.500  step 51 of 100"
@@ -59,7 +61,7 @@ def test_the_remaining_time_of_a_fit_that_goes_on(clock: Clock, said: Callable[[
 
 def test_lines_come_at_most_every_twenty_seconds(clock: Clock, said: Callable[[], list[str]]) -> None:
     with ProgressScreen() as screen:
-        screen("fit", {"contender": "lora", "seed": 1})
+        screen(FitStarted("lora", 1, "lora"))
         for number in range(1, 101):
             clock.now += 1
             step(screen, number)
@@ -68,8 +70,8 @@ def test_lines_come_at_most_every_twenty_seconds(clock: Clock, said: Callable[[]
 
 def test_unknown_events_are_passed_over(said: Callable[[], list[str]]) -> None:
     with ProgressScreen() as screen:
-        screen("something-new", {})
-        screen("said", {"text": "[bold]not markup[/bold]"})
+        screen(cast(Any, object()))
+        screen(Message("[bold]not markup[/bold]"))
     assert said() == ["  [bold]not markup[/bold]"]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from loratory.cli import check as cli_check
 from loratory.cli import init
-from loratory.cli.output import ProgressScreen
+from loratory.cli.progress_screen import ProgressScreen
 from loratory.data import column_suggestions, columns
 from loratory.data.quality import joined_labels, quality_warnings
 from loratory.data.readers import decoding, json_documents, source_reader
@@ -25,6 +25,7 @@ from loratory.errors import DataError, LoratoryError, shorten, suggest_nearest
 from loratory.experiment import prepare
 from loratory.experiment.spec_loading import load_spec
 from loratory.experiment.steps.preflight import check_spec
+from loratory.protocols.events import ContenderFailed, Message, StageStarted, ignore_event
 from loratory.specs.data import DataSpec
 
 SPEC = "name: x\ndata: {path: d.csv}\nladder: [majority]\n"
@@ -37,7 +38,7 @@ def told(folder: Path, text: str, name: str = "d.csv") -> str:
     (folder / name).write_text(text, encoding="utf-8")
     (folder / "s.yaml").write_text(SPEC.replace("d.csv", name), encoding="utf-8")
     try:
-        check_spec(load_spec(str(folder / "s.yaml")), lambda event, values: None)
+        check_spec(load_spec(str(folder / "s.yaml")), ignore_event)
     except LoratoryError as problem:
         return str(problem)
     return ""
@@ -225,8 +226,8 @@ def test_wrong_labels_are_not_looked_for_among_thousands(tmp_path: Path, monkeyp
 # ---- screens
 def test_lines_on_the_screen_are_short(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressScreen() as screen:
-        for event in ("stage", "said", "failed"):
-            screen(event, {"text": LONG})
+        for event in (StageStarted(LONG), Message(LONG), ContenderFailed("lora", LONG)):
+            screen(event)
     monkeypatch.setattr("loratory.experiment.init.spec_writer.write_spec_for_data", lambda *_: [LONG])
     init.command(data="d.csv", output=Path("gone.yaml"))
     monkeypatch.setattr("loratory.experiment.spec_loading.load_spec", lambda *_: None)

@@ -24,6 +24,7 @@ from loratory.data.quality.languages import (
 from loratory.data.quality.languages import detect_language as language
 from loratory.experiment.prepare import prepare_split
 from loratory.experiment.spec_loading import load_spec, resolve_bases_and_prompts
+from loratory.protocols.events import ignore_event
 
 TEXTS: Mapping[str, Sequence[str]] = {
     "German": (
@@ -224,9 +225,7 @@ def test_every_base_of_the_ladder_is_looked_at(tmp_path: Path) -> None:
         "ladder: [tfidf, head, {other: {regime: head, base: seedling}}]\n"
     )
     (tmp_path / "a.yaml").write_text(spec, encoding="utf-8")
-    report = prepare_split(
-        resolve_bases_and_prompts(load_spec(str(tmp_path / "a.yaml"))), lambda kind, values: None
-    ).quality
+    report = prepare_split(resolve_bases_and_prompts(load_spec(str(tmp_path / "a.yaml"))), ignore_event).quality
     said = [one["what"] for one in report["warnings"] if "not a language of the base" in one["what"]]
     assert [what.split(" of the base ")[1].split(":")[0] for what in said] == ["minilm", "seedling"]
     assert report["languages"]["bases"]["minilm"]["languages"] == ["English"]

@@ -13,9 +13,11 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import DataError, UnsupportedTask
 from loratory.experiment.inference import local_prediction as flow
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.predictors import predictor_files
+from loratory.protocols.events import Event, ExamplePreviewed
 from tiny import save_causal_model
 
 SPEC = """
@@ -63,12 +65,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def ran(name: str) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
-    events: list[tuple[str, Any]] = []
+def ran(name: str) -> tuple[dict[str, Any], list[Event]]:
+    events: list[Event] = []
     spec = load_spec(name)
-    ladder = run_experiment(
-        spec, RunPaths.for_spec(spec, None), lambda event, values: events.append((event, dict(values)))
-    )
+    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), events.append)
     return ladder, events
 
 
@@ -77,10 +77,10 @@ def test_every_answer_is_of_the_users_schema_and_each_field_has_its_confidence(h
     rows = {row["name"]: row for row in ladder["contenders"]}
     assert all(row["status"] == "fitted" for row in rows.values()), rows
     assert rows["lora"]["json_valid"] == rows["prompted"]["json_valid"] == 1.0
-    shown = next(values for event, values in events if event == "preflight")
-    assert '"additionalProperties":false' in shown["prompt"]  # the schema stands in the prompt
-    assert "be brief" in shown["prompt"]
-    assert json.loads(shown["learnt"].partition("<|im_end|>")[0])["kind"] in ("card", "cash")
+    shown = next(event for event in events if isinstance(event, ExamplePreviewed))
+    assert '"additionalProperties":false' in shown.prompt  # the schema stands in the prompt
+    assert "be brief" in shown.prompt
+    assert json.loads(shown.target.partition("<|im_end|>")[0])["kind"] in ("card", "cash")
 
     made = predictor_files.load_predictor(home / "runs/orders/contenders/lora/seed-1", TorchBackbonePool())
     asked = [{"prompt": "please 17 cash"}, {"prompt": "card", "system": "be brief"}, {"prompt": "today " * 400}]

@@ -16,6 +16,7 @@ from loratory.errors import SpecError
 from loratory.experiment.init.spec_writer import copy_recipe_spec, write_spec_for_data
 from loratory.experiment.prepare import prepare_split
 from loratory.experiment.spec_loading import load_spec
+from loratory.protocols.events import Event, ignore_event
 from loratory.specs.spec import Spec
 
 NASTY = (
@@ -134,10 +135,10 @@ def test_any_label_survives(label: str, tmp_path: Path) -> None:
 def test_columns_with_odd_names(columns: tuple[str, str], tmp_path: Path) -> None:
     spec, _ = write_spec(table(tmp_path / "d.csv", ["A", "B"], columns), tmp_path / "spec.yaml")
     assert (spec.data.columns["text"], spec.data.columns["label"]) == columns
-    heard: list[str] = []
+    heard: list[Event] = []
     prepare_split(
         load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]", "data.near_duplicates=1"]),
-        lambda event, values: heard.append(event),
+        heard.append,
     )
 
 
@@ -163,9 +164,7 @@ def test_an_output_in_another_folder_still_finds_the_data(tmp_path: Path, monkey
     assert spec.data.path == "../../examples/d.csv"
     assert (spec.folder / spec.data.path).resolve() == tmp_path / "examples" / "d.csv"
     monkeypatch.chdir(tmp_path / "specs")
-    prepare_split(
-        load_spec("inner/s.yaml", None, ["ladder=[rules]", "data.near_duplicates=1"]), lambda event, values: None
-    )
+    prepare_split(load_spec("inner/s.yaml", None, ["ladder=[rules]", "data.near_duplicates=1"]), ignore_event)
 
 
 def test_many_labels_are_left_to_the_data(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from loratory.experiment.init.spec_writer import write_spec_for_data
 from loratory.experiment.init.task_inference import InitOptions
 from loratory.experiment.prepare import prepare_split
 from loratory.experiment.spec_loading import load_spec
+from loratory.protocols.events import ignore_event
 from loratory.schemas import infer_schema
 from loratory.specs.spec import Spec
 
@@ -187,7 +188,7 @@ def test_a_public_shape_is_taken_for_what_it_is(name: str, tmp_path: Path) -> No
     for path in columns.values():
         assert repr(path) in said
     cheap = ["ladder=[rules]" if kind != "generate" else "ladder=[prompted]", "data.suspects=false"]
-    prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, cheap), lambda event, values: None)
+    prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, cheap), ignore_event)
 
 
 def test_answers_of_json_get_the_schema_that_they_are_of(tmp_path: Path) -> None:
@@ -313,7 +314,7 @@ def test_what_is_said_wins(tmp_path: Path) -> None:
     spec, _ = write_guessed_spec(file, text="a", label="kind", group="doc", encoding="cp1252")
     assert spec.data.columns == {"text": "a", "label": "kind", "group": "doc"}
     assert spec.data.encoding == "cp1252"
-    found = prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), lambda event, values: None)
+    found = prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), ignore_event)
     assert all("ein Gruß" in example.input["text"] for example in found.parts.test)
     spec, _ = write_guessed_spec(file, task="generate", text="a", label="b", encoding="cp1252")
     assert (spec.task.kind, spec.data.columns) == ("generate", {"prompt": "a", "completion": "b"})
@@ -335,7 +336,7 @@ def test_tags_that_are_numbers_get_their_names(tmp_path: Path) -> None:
     assert spec.task.labels == ("PER",)
     assert "30 spans of 1 labels" in said
     cheap = load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"])
-    assert prepare_split(cheap, lambda event, values: None).task.labels == ("PER",)
+    assert prepare_split(cheap, ignore_event).task.labels == ("PER",)
 
 
 def test_the_label_tells_the_kind(tmp_path: Path) -> None:
@@ -387,7 +388,7 @@ def test_the_hub_is_asked_for_a_configuration_and_a_revision(tmp_path: Path, mon
     write_spec_for_data("owner/name", tmp_path / "spec.yaml", None, InitOptions(config="pqa_labeled", revision="v1"))
     spec = load_spec(str(tmp_path / "spec.yaml"))
     assert (spec.data.path, spec.data.config, spec.data.revision) == ("owner/name", "pqa_labeled", "v1")
-    prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), lambda event, values: None)
+    prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), ignore_event)
     assert asked[-1] == ("owner/name", "pqa_labeled", "v1")
     table(tmp_path / "a.csv", [{"text": "a", "label": "x"}])
     with pytest.raises(LoratoryError, match="is not on the hub"):
@@ -418,7 +419,7 @@ def test_labels_of_the_test_file_alone_stand_in_the_spec(tmp_path: Path) -> None
     assert spec.task.labels == ("a", "b", "c")
     assert "test is test.csv" in said
     assert "alone: 'c'" in said
-    found = prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), lambda event, values: None)
+    found = prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), ignore_event)
     assert any("no example in train for c" in one["what"] for one in found.quality["warnings"])
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from loratory.errors import SpecError
-from loratory.experiment.run import RunPaths, run_experiment
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
+from loratory.protocols.events import Event, ExamplePreviewed, FitStarted
 from tiny import make_examples, save_causal_model
 
 SPEC = """
@@ -42,11 +43,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_causal_contender_stands_in_the_ladder(home: Path) -> None:
-    events: list[tuple[str, Any]] = []
+    events: list[Event] = []
     spec = load_spec("spec.yaml")
-    ladder = run_experiment(
-        spec, RunPaths.for_spec(spec, None), lambda event, values: events.append((event, dict(values)))
-    )
+    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), events.append)
     rows = {row["name"]: row for row in ladder["contenders"]}
     assert all(row["status"] == "fitted" for row in rows.values())
     assert rows["lora-json"]["json_valid"] == 1.0
@@ -58,18 +57,18 @@ def test_a_causal_contender_stands_in_the_ladder(home: Path) -> None:
     assert metrics["n"] > 5
     assert metrics["accuracy"] == metrics["scores"]["accuracy"]
     assert "toy-1" in (fit / "prompt.yaml").read_text(encoding="utf-8")
-    shown = [values for event, values in events if event == "preflight"]
-    assert "Which of card, cash, login?" in shown[0]["prompt"]
-    assert shown[0]["learnt"].startswith('{"label":"')
+    shown = [event for event in events if isinstance(event, ExamplePreviewed)]
+    assert "Which of card, cash, login?" in shown[0].prompt
+    assert shown[0].target.startswith('{"label":"')
 
     (home / "asked.yaml").write_text(PROMPT.replace("Which", "What"), encoding="utf-8")  # another prompt is another fit
     events.clear()
     run_experiment(
         load_spec("spec.yaml"),
         RunPaths.for_spec(spec, None),
-        lambda event, values: events.append((event, dict(values))),
+        events.append,
     )
-    fitted = [values["contender"] for event, values in events if event == "fit"]
+    fitted = [event.contender for event in events if isinstance(event, FitStarted)]
     assert fitted == ["lora-json"]
 
 

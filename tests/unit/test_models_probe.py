@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from loratory.backbones.forward import attention, hardware_benchmark
 from loratory.backbones.forward.hardware_benchmark import Hardware
 from loratory.cli import app
-from loratory.experiment.run import load_or_measure_hardware, resolve_auto_options
+from loratory.experiment.environment import load_or_measure_hardware, resolve_auto_options
+from loratory.protocols.events import ignore_event
 from loratory.specs.training import TrainingSpec
 
 SEEN = Hardware("cpu", "some processor", 2, "2.13", {"fp32": 100.0, "bf16": 300.0}, 64, 32)
@@ -79,15 +80,15 @@ def test_auto_is_settled_and_what_is_said_stays() -> None:
 def test_a_run_goes_on_with_the_choices_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "environment.json"
     monkeypatch.setattr(hardware_benchmark, "measure_hardware", lambda device: SEEN)
-    monkeypatch.setattr("loratory.experiment.run.count_torch_threads", lambda: 2)
+    monkeypatch.setattr("loratory.experiment.environment.count_torch_threads", lambda: 2)
     monkeypatch.setattr(hardware_benchmark, "processor_name", lambda device="cpu": "some processor")
     kept = replace(SEEN, short_training=256)
     file.write_text(json.dumps({"measured": asdict(kept)}), encoding="utf-8")
-    assert load_or_measure_hardware(file, "cpu", lambda event, values: None) == kept
+    assert load_or_measure_hardware(file, "cpu", ignore_event) == kept
     monkeypatch.setattr(hardware_benchmark, "processor_name", lambda device="cpu": "another processor")
-    assert load_or_measure_hardware(file, "cpu", lambda event, values: None) == SEEN
+    assert load_or_measure_hardware(file, "cpu", ignore_event) == SEEN
     file.write_text("{}", encoding="utf-8")
-    assert load_or_measure_hardware(file, "cpu", lambda event, values: None) == SEEN
+    assert load_or_measure_hardware(file, "cpu", ignore_event) == SEEN
 
 
 def test_doctor_says_what_it_found_and_what_it_chose(monkeypatch: pytest.MonkeyPatch) -> None:

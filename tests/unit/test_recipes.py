@@ -12,13 +12,19 @@ from string import ascii_letters
 from typing import Any
 
 import pytest
+from recipes.intent_router import make_data as router
+from recipes.orders import make_data as orders
+from recipes.pii import make_data as pii
+from recipes.prompt_guard import make_data as guard
+from recipes.risk_triage import make_data as triage
 
-from loratory.experiment.run import RunPaths, run_experiment
-from loratory.experiment.spec_loading import find_recipe_folder, load_spec
+from loratory.discovery import list_names
+from loratory.experiment.recipes import find_recipe_folder
+from loratory.experiment.run import run_experiment
+from loratory.experiment.run_paths import RunPaths
+from loratory.experiment.spec_loading import load_spec
 from loratory.predictors.validators import is_iban, is_luhn_valid, is_social_security_number
-from loratory.recipes.intent_router import make_data as router
-from loratory.recipes.pii import make_data as pii
-from loratory.recipes.prompt_guard import make_data as guard
+from loratory.protocols.events import ignore_event
 from loratory.regimes.rules import Rules
 from loratory.tasks.tag import Tag
 from tiny import BasePathOf
@@ -55,6 +61,22 @@ def test_prompts_are_what_make_data_makes() -> None:
 
 def test_questions_are_what_make_data_makes() -> None:
     assert "".join(map(router.to_json_line, router.make_questions())) == text_of("intent-router")
+
+
+def test_messages_and_orders_are_what_make_data_makes() -> None:
+    made = "".join(map(triage.to_json_line, triage.make_messages()))
+    assert made == (find_recipe_folder("risk-triage") / "messages.jsonl").read_text(encoding="utf-8")
+    told = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in orders.make_conversations())
+    assert told == (find_recipe_folder("orders") / "orders.jsonl").read_text(encoding="utf-8")
+
+
+def test_no_generator_and_nothing_that_it_alone_reads_is_in_the_package() -> None:
+    for name in list_names("recipes"):
+        folder = find_recipe_folder(name)
+        kept = {file.name for file in folder.iterdir() if file.is_file()}
+        assert "make_data.py" not in kept
+        spec = (folder / "spec.yaml").read_text(encoding="utf-8")
+        assert all(file in spec for file in kept if file.endswith(".yaml") and file != "spec.yaml"), name
 
 
 def test_spans_are_what_make_data_makes() -> None:
@@ -175,7 +197,7 @@ def test_the_recipe_runs_and_is_neither_trivial_nor_chance(
     monkeypatch.chdir(tmp_path)
     data = sample_of(recipe, tmp_path, 2)
     spec = load_spec(recipe, data=str(data), changes=("ladder=[rules, tfidf]", *QUICK))
-    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: None)
+    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), ignore_event)
     majority, rules, tfidf = (row["metrics"]["accuracy"]["mean"] for row in ladder["contenders"])
     assert majority < rules < tfidf
     assert least < tfidf < most
@@ -185,7 +207,7 @@ def test_pii_runs_on_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, b
     monkeypatch.chdir(tmp_path)
     data = sample_of("pii", tmp_path, 4)
     spec = load_spec("pii", data=str(data), changes=(f"base={base_of('bert')}", SHORT, *QUICK))
-    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: None)
+    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), ignore_event)
     assert 0 <= ladder["contenders"][1]["metrics"]["strict_f1"]["mean"] <= 1
 
 
@@ -211,5 +233,5 @@ def test_pii_takes_presidios_columns(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ]
     (tmp_path / "synth.json").write_text(json.dumps(records), encoding="utf-8")
     spec = load_spec("pii", data="synth.json", changes=(f"base={base_of('bert')}", SHORT, *QUICK))
-    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), lambda event, values: None)
+    ladder = run_experiment(spec, RunPaths.for_spec(spec, None), ignore_event)
     assert ladder["split"]["columns"] == {"text": "full_text", "spans": "spans", "group": "template_id"}

@@ -24,6 +24,7 @@ from loratory.experiment.spec_loading import make_parser
 from loratory.predictors.label_rules import PATTERN_TIMEOUT_SECONDS, LabelRules
 from loratory.predictors.linear import Linear
 from loratory.protocols import Example, TrainSet
+from loratory.protocols.events import FitEvent, PredictorFitted
 from loratory.regimes.majority import Majority
 from loratory.regimes.prototype import CANDIDATE_SCALES, Prototype
 from loratory.regimes.rules import Rules, mine_label_phrases
@@ -218,8 +219,9 @@ def test_class_weights_move_the_odds_towards_the_rare() -> None:
 # ---- prototype and zero-shot
 def test_prototypes_are_mean_directions_and_the_scale_is_the_best_on_validation(trunk_of: BackboneOf) -> None:
     trunk, task, taught = trunk_of("bert"), make_task(), make_train_set()
-    scale: list[float] = []
-    made = Prototype().fit(task, taught, trunk, make_context(report=lambda event, v: scale.append(v["scale"])))
+    events: list[FitEvent] = []
+    made = Prototype().fit(task, taught, trunk, make_context(report=events.append))
+    scale = [event.facts["scale"] for event in events if isinstance(event, PredictorFitted)]
 
     def pooled(text: str) -> torch.Tensor:
         states, mask = trunk.compute_states([trunk.tokenizer.encode(text)[0]], [None])

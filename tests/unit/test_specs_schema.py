@@ -10,7 +10,8 @@ from jsonschema import Draft202012Validator
 
 from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError
-from loratory.experiment.spec_loading import find_recipe_folder, load_spec
+from loratory.experiment.recipes import find_recipe_folder
+from loratory.experiment.spec_loading import load_spec
 from loratory.specs.spec_schema import KnownClasses, build_spec_schema
 from loratory.specs.yaml_files import load_yaml
 from loratory.specs.yaml_writer import dump_yaml
@@ -21,7 +22,7 @@ SMALL: dict[str, Any] = {"name": "a", "data": "x.csv", "ladder": ["lora"]}
 @pytest.fixture(scope="module")
 def made() -> dict[str, Any]:
     return build_spec_schema(
-        KnownClasses(*({name: load_named(g, name) for name in list_names(g)} for g in ("tasks", "regimes")))
+        KnownClasses(*({name: load_named(g, name) for name in list_names(g)} for g in ("tasks", "regimes", "trackers")))
     )
 
 

@@ -14,6 +14,7 @@ from loratory.data.quality.paired_texts import perturb_example
 from loratory.evaluation.stress_test import PerturbedOutcomes, measure_flips
 from loratory.perturbations.surface import Typos
 from loratory.protocols import Predictor, predict_and_score
+from loratory.protocols.events import Message, PredictorFitted, StepFinished
 from loratory.regimes.lora import Lora
 from loratory.specs.training import ConsistencySpec
 from loratory.tasks.tag import Tag
@@ -75,7 +76,7 @@ def test_a_text_with_nothing_to_change_is_its_own_twin(trunk_of: BackboneOf) -> 
 def made(trunk: Any, consistency: dict[str, Any] | None, said: list[Any] | None = None, **more: Any) -> Predictor:
     regime = Lora(rank=4, alpha=16, learning_rate=5e-3, consistency=consistency, **more.pop("lora", {}))
     heard = [] if said is None else said
-    around = make_context(report=lambda event, values: heard.append((event, dict(values))), **{"epochs": 6, **more})
+    around = make_context(report=heard.append, **{"epochs": 6, **more})
     return regime.fit(make_task(), make_train_set(), trunk, around)
 
 
@@ -107,7 +108,7 @@ def test_off_it_changes_nothing_and_on_it_is_the_same_again(
     def losses(consistency: dict[str, Any] | None) -> list[float]:
         heard: list[Any] = []
         made(trunk_of("bert"), consistency, heard, epochs=1)
-        return [values["loss"] for event, values in heard if event == "step"]
+        return [event.loss for event in heard if isinstance(event, StepFinished)]
 
     on = losses({})
     assert on == losses({})
@@ -125,8 +126,8 @@ def test_off_it_changes_nothing_and_on_it_is_the_same_again(
 def test_lower_layers_are_not_remembered_and_it_says_so(trunk_of: BackboneOf) -> None:
     heard: list[Any] = []
     made(trunk_of("bert"), {}, heard, epochs=1, lora={"layers": "top-1"})
-    assert any("every layer is computed" in values.get("text", "") for event, values in heard if event == "said")
-    assert next(values for event, values in heard if event == "fitted")["cached_layers"] == 0
+    assert any("every layer is computed" in event.text for event in heard if isinstance(event, Message))
+    assert next(event.facts for event in heard if isinstance(event, PredictorFitted))["cached_layers"] == 0
 
 
 def test_it_is_refused_where_it_cannot_work() -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,6 +17,7 @@ from loratory.data.quality.label_errors import SuspectedLabel
 from loratory.experiment.prepare import drop_label_errors, load_or_prepare, prepare_split
 from loratory.experiment.spec_loading import load_spec
 from loratory.protocols import Example, TrainSet
+from loratory.protocols.events import EpochFinished, Event, FitEvent, Message, StageStarted
 from loratory.regimes.lora import Lora
 from loratory.regimes.prototype import Prototype
 from loratory.specs.data import DataSpec
@@ -90,9 +89,9 @@ def test_a_steps_labels_are_those_most_alike_and_rare_ones_take_part() -> None:
 def test_a_warm_up_brings_labels_apart_before_the_head_learns(trunk_of: BackboneOf) -> None:
     history: list[tuple[float, float]] = []
 
-    def report(event: str, values: Mapping[str, Any]) -> None:
-        if event == "epoch":
-            history.append((values["loss"], values["score"]))
+    def report(event: FitEvent) -> None:
+        if isinstance(event, EpochFinished):
+            history.append((event.loss, event.score))
 
     spec = ContrastiveSpec(epochs=6, labels=3, examples=4)
     Lora(rank=4, contrastive=spec).fit(
@@ -155,8 +154,9 @@ def test_what_is_left_out_is_listed_and_kept_with_the_split(tmp_path: Path) -> N
     (tmp_path / "s.yaml").write_text("name: x\ndata: {path: d.csv, near_duplicates: 1}\nladder: [tfidf]\n")
     said: list[str] = []
 
-    def listen(event: str, values: Mapping[str, Any]) -> None:
-        said.append(str(values.get("text")))
+    def listen(event: Event) -> None:
+        if isinstance(event, Message | StageStarted):
+            said.append(event.text)
 
     plain = prepare_split(load_spec(str(tmp_path / "s.yaml"), None, []), listen)
     assert "left_out" not in plain.facts
@@ -183,7 +183,7 @@ def test_nothing_is_left_out_where_the_model_knows_too_little(tmp_path: Path) ->
     )
     said: list[str] = []
     split = prepare_split(
-        load_spec(str(tmp_path / "s.yaml"), None, []), lambda _, values: said.append(str(values.get("text")))
+        load_spec(str(tmp_path / "s.yaml"), None, []), lambda event: said.append(vars(event).get("text", ""))
     )
     suspects = split.quality["suspects"]
     assert suspects["out_of_fold_accuracy"] < 0.85

@@ -25,6 +25,7 @@ from loratory.backbones.forward.precision import choose_precision
 from loratory.errors import RunInterrupted, SpecError, TrainingDiverged
 from loratory.predictors.heads import PooledHead
 from loratory.protocols import FitContext, TrainingState, predict_and_score
+from loratory.protocols.events import FitEvent, PredictorFitted, StepFinished
 from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
@@ -66,6 +67,14 @@ def squares(weight: nn.Parameter) -> Callable[[Sequence[int]], Tensor]:
     return lambda indices: (weight - 1).square().sum() * torch.ones(len(indices))
 
 
+def collect_steps(steps: list[StepFinished]) -> Callable[[FitEvent], None]:
+    return lambda event: steps.append(event) if isinstance(event, StepFinished) else None
+
+
+def collect_facts(facts: list[dict[str, Any]]) -> Callable[[FitEvent], None]:
+    return lambda event: facts.append(dict(event.facts)) if isinstance(event, PredictorFitted) else None
+
+
 # ---- learning
 @pytest.mark.parametrize(
     ("regime", "least"),
@@ -78,13 +87,13 @@ def squares(weight: nn.Parameter) -> Callable[[Sequence[int]], Tensor]:
     ],
 )
 def test_the_loop_learns_the_toy_task(trunk_of: BackboneOf, regime: Any, least: float) -> None:
-    steps: list[dict[str, Any]] = []
-    surrounding = make_context(epochs=8, report=lambda event, v: steps.append(dict(v)) if event == "step" else None)
+    steps: list[StepFinished] = []
+    surrounding = make_context(epochs=8, report=collect_steps(steps))
     made = regime.fit(make_task(), make_train_set(), trunk_of("bert"), surrounding)
     outcome = predict_and_score(made, make_train_set().validation, run_locally)
     assert made.task.summarise(outcome.sum_counts())["accuracy"] >= least
-    assert steps[-1]["loss"] < steps[0]["loss"]
-    assert [s["step"] for s in steps] == list(range(1, len(steps) + 1))
+    assert steps[-1].loss < steps[0].loss
+    assert [s.step for s in steps] == list(range(1, len(steps) + 1))
     assert not any(p.requires_grad for p in made.network.head.parameters())
 
 
@@ -110,13 +119,13 @@ def test_another_seed_is_another_fit(trunk_of: BackboneOf) -> None:
 
 def test_labels_that_train_lacks_neither_stop_learning_nor_get_answers(trunk_of: BackboneOf) -> None:
     task = make_task(("card", "cash", "login", "never"))
-    steps: list[float] = []
-    surrounding = make_context(epochs=6, report=lambda event, v: steps.append(v["loss"]) if event == "step" else None)
+    steps: list[StepFinished] = []
+    surrounding = make_context(epochs=6, report=collect_steps(steps))
     made = Lora(rank=2).fit(task, make_train_set(), trunk_of("bert"), surrounding)
     outcome = predict_and_score(made, make_train_set().validation, run_locally)
     assert task.summarise(outcome.sum_counts())["accuracy"] >= 0.8
     assert all(p.probabilities["/label"]["never"] < 0.05 for p in outcome.predictions)
-    assert all(math.isfinite(loss) for loss in steps)
+    assert all(math.isfinite(step.loss) for step in steps)
 
 
 def test_a_label_without_examples_starts_away_from_all_of_them() -> None:
@@ -197,7 +206,12 @@ def test_resumed_at_every_step_is_uninterrupted_to_the_byte(trunk_of: BackboneOf
         return regime.fit(make_task(), taught, trunk_of("bert"), surrounding)
 
     facts: list[dict[str, Any]] = []
-    whole = fit(make_context(report=lambda event, v: facts.append(dict(v)) if event == "fitted" else None, **training))
+    whole = fit(
+        make_context(
+            report=collect_facts(facts),
+            **training,
+        )
+    )
     times = 0
     while True:  # each attempt goes one step further, from what the one before kept
         try:
@@ -205,7 +219,9 @@ def test_resumed_at_every_step_is_uninterrupted_to_the_byte(trunk_of: BackboneOf
                 make_context(
                     checkpoints=slots,
                     stopping=StopAt(2 if times % 2 else 1),
-                    report=lambda event, v: facts.append(dict(v)) if event == "fitted" else None,
+                    report=lambda event: (
+                        facts.append(dict(event.facts)) if isinstance(event, PredictorFitted) else None
+                    ),
                     **training,
                 )
             )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from loratory.errors import MissingExtra, RunInterrupted, SpecError
+from loratory.protocols.events import StepFinished
 from loratory.regimes.full import Full
 from loratory.training import optimizers
 from loratory.training.checkpoints import FolderCheckpoints
@@ -106,7 +107,7 @@ def test_a_regime_trains_with_it(trunk_of: BackboneOf) -> None:
     surrounding = make_context(
         optimizer="adamw8bit",
         epochs=8,
-        report=lambda event, v: losses.append(v["loss"]) if event == "step" else None,
+        report=lambda event: losses.append(event.loss) if isinstance(event, StepFinished) else None,
     )
     Full(learning_rate=1e-3).fit(make_task(), make_train_set(), trunk_of("bert"), surrounding)
     assert losses[-1] < 0.5 * losses[0]

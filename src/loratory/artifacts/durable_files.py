@@ -199,7 +199,7 @@ def write_json(file: Path, value: object) -> None:
 
 
 def append_line(file: Path, line: str) -> None:
-    """Append one line durably; a torn last line of an earlier crash is closed first."""
+    """Append one line or several durably; a torn last line of an earlier crash is closed first."""
     with translate_write_errors(file):
         make_folder(file.parent)
         new = not file.exists()

@@ -12,8 +12,9 @@ def command(spec: SpecArgument, data: DataOption = None, change: SetOption = Non
 
     Nothing is trained or written.
     """
-    from loratory.cli.output import LONGEST, ProgressScreen
+    from loratory.cli.output import LONGEST
     from loratory.cli.output import print_json as print_data
+    from loratory.cli.progress_screen import ProgressScreen
     from loratory.experiment.spec_loading import load_spec
 
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded

@@ -10,7 +10,7 @@ NAME = "recipes"
 def command(as_json: JsonOption = False) -> None:
     """List the recipes: a spec with sample data, or with the place where its data is."""
     from loratory.cli.output import make_console, print_json
-    from loratory.experiment.recipe_list import list_recipes
+    from loratory.experiment.recipes import list_recipes
 
     rows = list_recipes()
     if as_json:

@@ -19,13 +19,14 @@ def command(
     A run that was stopped goes on where it was; finished contenders are kept. A contender that cannot be
     fitted or measured is named, and the others are reported.
     """
-    from loratory.cli.output import ProgressScreen
     from loratory.cli.output import print_json as print_data
+    from loratory.cli.progress_screen import ProgressScreen
     from loratory.experiment.spec_loading import load_spec
 
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
     from loratory.evaluation.ladder import format_ladder_lines, make_ladder_table
-    from loratory.experiment.run import RunPaths, run_experiment
+    from loratory.experiment.run import run_experiment
+    from loratory.experiment.run_paths import RunPaths
 
     place = RunPaths.for_spec(parsed, output)
     with ProgressScreen() as screen:

@@ -34,8 +34,8 @@ def command(
     Typos, case, punctuation, spacing, harmless words before and behind, Unicode look-alikes. On a run's own rows the
     figures are kept in its stress.json, and reading its test rows is noted.
     """
-    from loratory.cli.output import ProgressScreen
     from loratory.cli.output import print_json as print_data
+    from loratory.cli.progress_screen import ProgressScreen
     from loratory.experiment.artifact_lookup import find_fit_folder
 
     find_fit_folder(where, contender)  # a mistake is told before the libraries are loaded

@@ -23,12 +23,12 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Fit contenders of a spec and show their validation scores; the test set is not read."""
-    from loratory.cli.output import ProgressScreen
     from loratory.cli.output import print_json as print_data
+    from loratory.cli.progress_screen import ProgressScreen
     from loratory.experiment.spec_loading import load_spec
 
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
-    from loratory.experiment.run import RunPaths
+    from loratory.experiment.run_paths import RunPaths
     from loratory.experiment.train import train_contenders
 
     with ProgressScreen() as screen:

@@ -1,4 +1,4 @@
-"""What flows tell the outside while they work."""
+"""Where the events of a run go, and how a person stops it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,32 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
-from typing import Any
+
+from loratory.artifacts.manifests import MANIFEST, hash_file
+from loratory.protocols.events import ArtifactReference, Event, EventListener
 
 STOPPING_MESSAGE = b"\nstopping at the next safe point (what is finished is kept); Ctrl-C once more stops at once\n"
-EventListener = Callable[
-    [str, Mapping[str, Any]], None
-]  # (event, values); events: stage said fit step epoch kept failed
 
 
-def ignore_event(event: str, values: Mapping[str, Any]) -> None:
-    """Tell nobody."""
+@dataclass(frozen=True)
+class EventBus:
+    """Passes each event on to its listeners, in their order."""
+
+    listeners: Sequence[EventListener]
+
+    def __call__(self, event: Event) -> None:
+        for listener in self.listeners:
+            listener(event)
+
+
+def reference_artifact(folder: Path) -> ArtifactReference:
+    """An artifact as events name it; raises OSError where the folder has no manifest."""
+    return ArtifactReference(folder, hash_file(folder / MANIFEST))
 
 
 @contextmanager

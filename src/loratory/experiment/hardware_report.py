@@ -7,7 +7,7 @@ from typing import Any
 
 from loratory.backbones.forward import hardware_benchmark, int8
 from loratory.errors import MissingExtra
-from loratory.experiment.run import describe_environment, resolve_auto_options
+from loratory.experiment.environment import describe_environment, resolve_auto_options
 from loratory.specs.training import TrainingSpec
 
 

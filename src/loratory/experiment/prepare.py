@@ -22,13 +22,13 @@ from loratory.data.preparation import PreparedData, prepare_data
 from loratory.data.quality import label_errors, quality_report
 from loratory.data.quality.languages import inspect_languages
 from loratory.errors import ArtifactError, BaseModelError, DataError, MissingExtra
-from loratory.experiment.events import EventListener
 from loratory.experiment.spec_loading import check_gate, resolve_data_paths
 from loratory.protocols import Conversational, Labelled
+from loratory.protocols.events import EventListener, Message, StageStarted
 from loratory.specs.spec import Spec
 
 LABEL_ERROR_FOLDS = 5
-MOST = 1000  # labels of a model that looks for wrong ones: it takes labels times texts
+MAX_SUSPECT_LABELS = 1000  # labels of a model that looks for wrong ones: it takes labels times texts
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,22 @@ class PreparedSplit:
 
 def prepare_split(spec: Spec, on_event: EventListener) -> PreparedSplit:
     """Read, group, split and inspect; raises DataError. Nothing is written."""
-    on_event("stage", {"text": "reading and splitting the examples"})
+    on_event(StageStarted("reading and splitting the examples"))
     prepared = prepare_data(spec.task, spec.data, spec.folder)
     for line in prepared.messages:
-        on_event("said", {"text": line})
+        on_event(Message(line))
     check_gate(spec, prepared.task)
     lengths, limit = _token_lengths(spec, prepared)
     found = None
-    if spec.data.suspects and isinstance(prepared.task, Labelled) and len(prepared.task.labels or ()) > MOST:
-        on_event("said", {"text": f"suspected wrong labels are not looked for, as there are more than {MOST:,} labels"})
+    if (
+        spec.data.suspects
+        and isinstance(prepared.task, Labelled)
+        and len(prepared.task.labels or ()) > MAX_SUSPECT_LABELS
+    ):
+        text = f"suspected wrong labels are not looked for, as there are more than {MAX_SUSPECT_LABELS:,} labels"
+        on_event(Message(text))
     elif spec.data.suspects and isinstance(prepared.task, Labelled):
-        on_event("stage", {"text": f"looking for suspected wrong labels ({LABEL_ERROR_FOLDS} folds of train)"})
+        on_event(StageStarted(f"looking for suspected wrong labels ({LABEL_ERROR_FOLDS} folds of train)"))
         found = find_label_errors(prepared.parts.train, spec.data.split.seed)
     report = quality_report.inspect_data(prepared.parts, prepared.pairs, lengths, limit, found)
     report = quality_report.add_languages(report, _inspect_languages(spec, prepared))
@@ -62,9 +67,9 @@ def prepare_split(spec: Spec, on_event: EventListener) -> PreparedSplit:
     if spec.data.clean and found is not None:
         parts, left = drop_label_errors(parts, found.suspects if found.is_useful else ())
         facts["left_out"] = [asdict(suspect) for suspect in left]
-        on_event("said", {"text": _describe_left_out(found, len(left))})
+        on_event(Message(_describe_left_out(found, len(left))))
     if unused := _describe_unused_calibration(spec, prepared.parts):
-        on_event("said", {"text": unused})
+        on_event(Message(unused))
     return PreparedSplit(prepared.task, parts, report, facts, prepared.messages)
 
 
@@ -161,7 +166,7 @@ def load_or_prepare(spec: Spec, folder: Path, on_event: EventListener) -> Prepar
             verify_artifact(folder)
             return load_prepared(spec, open_artifact(folder))
         except ArtifactError as problem:
-            on_event("said", {"text": f"the split on disk is damaged and is made again ({problem.problem})"})
+            on_event(Message(f"the split on disk is damaged and is made again ({problem.problem})"))
     split = prepare_split(spec, on_event)
     if _digest_data_options(spec) != identity:
         raise DataError(

@@ -12,11 +12,12 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import ArtifactError
 from loratory.experiment.artifact_lookup import read_ladder, read_unsealed_ladder
-from loratory.experiment.events import EventListener
 from loratory.experiment.prepare import load_prepared
-from loratory.experiment.run import RunPaths, write_results
+from loratory.experiment.results import write_results
 from loratory.experiment.run_context import FittedContender, RunContext
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import make_parser
+from loratory.protocols.events import EventListener, Message
 from loratory.specs.spec import Contender, parse_spec
 from loratory.specs.yaml_files import load_yaml
 
@@ -62,7 +63,7 @@ def _read_fits(folder: Path, on_event: EventListener) -> dict[str, Any]:
         return read_ladder(folder)
     except ArtifactError as problem:
         ladder = read_unsealed_ladder(folder)
-        on_event("said", {"text": f"{problem.problem}; the evidence is made again from the fits' own rows"})
+        on_event(Message(f"{problem.problem}; the evidence is made again from the fits' own rows"))
         return ladder
 
 

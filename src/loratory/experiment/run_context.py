@@ -15,9 +15,9 @@ from loratory.backbones.pool import TorchBackbonePool
 from loratory.data.split_files import digest_examples, digest_groups, digest_training_order
 from loratory.errors import TrainingDiverged, UnsupportedTask
 from loratory.evaluation.prediction_rows import read_predictions
-from loratory.experiment.events import EventListener
 from loratory.experiment.prepare import PreparedSplit
 from loratory.protocols import ScoredPredictions, TrainSet, list_files
+from loratory.protocols.events import EventListener
 from loratory.specs.spec import Contender, Spec, list_starts
 from loratory.specs.training import TrainingSpec
 

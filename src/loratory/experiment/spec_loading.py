@@ -11,7 +11,9 @@ from typing import Any
 
 from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError, suggest_nearest
+from loratory.experiment.recipes import find_recipe_folder
 from loratory.protocols import Labelled, list_files
+from loratory.protocols.recipes import SPEC_FILE
 from loratory.specs.overrides import apply_overrides
 from loratory.specs.parser import SpecParser
 from loratory.specs.spec import Contender, Spec, parse_spec
@@ -19,13 +21,7 @@ from loratory.specs.yaml_files import load_yaml
 from loratory.specs.yaml_lines import KeyPath as KeyPath
 from loratory.specs.yaml_writer import dump_yaml
 
-SPEC_FILE = "spec.yaml"
 LOCK_HEADER = "# What this run was made from: every value, given or left out. It runs again: loratory run {file}\n"
-
-
-def find_recipe_folder(name: str) -> Path:
-    """The folder of a shipped recipe; raises SpecError with the nearest name."""
-    return Path(str(load_named("recipes", name).__path__[0]))
 
 
 def find_spec_file(target: str) -> Path:
@@ -53,6 +49,7 @@ def make_parser(file: Path, lines: Mapping[KeyPath, int], changes: Mapping[KeyPa
         partial(load_named, "regimes"),
         list_names("regimes"),
         dict(changes or {}),
+        partial(load_named, "trackers"),
     )
 
 
@@ -94,12 +91,12 @@ def resolve_bases_and_prompts(spec: Spec) -> Spec:
         found = (start / Path(name).expanduser() for start in (spec.folder, Path.cwd()))
         return next((path.resolve() for path in found if path.exists()), None)
 
-    def base_of(name: str) -> str:
+    def find_base(name: str) -> str:
         folder = place(name)
         return str(folder) if folder and folder.is_dir() else name
 
-    def placed(contender: Contender) -> Contender:
-        base = base_of(contender.base) if contender.base else None
+    def resolve_contender(contender: Contender) -> Contender:
+        base = find_base(contender.base) if contender.base else None
         files = {name: place_file(contender, name, file) for name, file in list_files(contender.options).items()}
         return replace(contender, base=base, options=contender.options.model_copy(update=files))
 
@@ -113,7 +110,7 @@ def resolve_bases_and_prompts(spec: Spec) -> Spec:
             )
         return str(file)
 
-    return replace(spec, base=base_of(spec.base), ladder=tuple(map(placed, spec.ladder)))
+    return replace(spec, base=find_base(spec.base), ladder=tuple(map(resolve_contender, spec.ladder)))
 
 
 def resolve_data_paths(spec: Spec) -> Spec:

@@ -6,10 +6,13 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from loratory.errors import LoratoryError
-from loratory.experiment.events import EventListener, catch_interrupts
-from loratory.experiment.run import RunPaths, open_run_context, select_contenders
+from loratory.experiment.events import catch_interrupts
+from loratory.experiment.run import open_run_context, select_contenders
 from loratory.experiment.run_context import FittedContender, RunContext, read_outcome
+from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.steps import fit, preflight
+from loratory.experiment.trackers import open_event_bus
+from loratory.protocols.events import ContenderStarted, EventListener
 from loratory.specs.spec import Contender, Spec, list_starts, sort_by_start
 
 
@@ -25,11 +28,11 @@ def train_contenders(
     contenders = list_needed(spec, wanted)
     rows = []
     failures: dict[str, LoratoryError] = {}
-    with paths.lock(), catch_interrupts() as stopping:
-        context = open_run_context(spec, paths, on_event, stopping)
+    with paths.lock(), catch_interrupts() as stopping, open_event_bus(spec.track, on_event) as bus:
+        context = open_run_context(spec, paths, bus, stopping)
         for number, contender in enumerate(contenders, 1):
-            on_event("contender", {"contender": contender.name, "number": number, "of": len(contenders)})
-            with fit.isolate_failure(on_event, contender.name, failures):
+            bus(ContenderStarted(contender.name, number, len(contenders)))
+            with fit.isolate_failure(bus, contender.name, failures):
                 fitted = fit.fit_contender(context, contender)
                 if contender.name in wanted:
                     rows.append(_result_row(context, fitted))

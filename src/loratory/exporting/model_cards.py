@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from loratory import __version__
@@ -12,7 +12,7 @@ from loratory.discovery import list_names
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.output_adapters import load_output_adapter
-from loratory.protocols import Labelled, Predictor, Spanned, Task
+from loratory.protocols import ContractDescriber, Predictor, Task
 
 FEATURE_EXTRACTION = "feature-extraction"
 FIT_CARD = """# {title}
@@ -88,31 +88,9 @@ def render_fit_card(predictor: Predictor, facts: Mapping[str, Any]) -> str:
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
 
 
-def _describe_labels(task: Any) -> str:
-    return (
-        f'The answer is `{{"label": one of {len(task.labels or ())} labels}}` with a probability for every label; '
-        "`labels.json` holds their order."
-    )
-
-
-def _describe_spans(task: Any) -> str:
-    return (
-        'The answer is `{"spans": [{"start", "end", "label", "text"}]}`: characters counted from 0, `end` left out, in '
-        f"order, without overlap. The labels are {', '.join(f'`{label}`' for label in task.span_labels)}. A span that "
-        "is not in the list was not found, which is no proof that there is none."
-    )
-
-
-CONTRACT_DESCRIPTIONS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
-    (Labelled, _describe_labels),
-    (Spanned, _describe_spans),
-)  # by capability
-
-
 def _describe_contract(task: Task) -> str:
-    for capability, said in CONTRACT_DESCRIPTIONS:
-        if isinstance(task, capability):
-            return said(task)
+    if isinstance(task, ContractDescriber):
+        return task.describe_contract()
     schema = json.dumps(task.contract(), ensure_ascii=False, indent=1)
     return f"The answer is held to this JSON Schema while it is written:\n\n```json\n{schema}\n```"
 

@@ -15,14 +15,12 @@ from loratory.backbones.loading.bases import describe_base
 from loratory.backbones.loading.weights import read_tensors
 from loratory.backbones.pool import load_backbone
 from loratory.errors import ArtifactError
-from loratory.importing.foreign_classifier import check_answers, check_finite, import_classifier
+from loratory.importing.foreign_classifier import check_answers, check_finite, import_classifier, make_imported_task
 from loratory.importing.weight_sources import ModelSources
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import HEAD_FACTS_FILE, HEAD_WEIGHTS_FILE, load_head_tensors
 from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import Network
-from loratory.tasks.classify import Classify
-from loratory.tasks.tag import Tag
 
 HEAD_KINDS: Mapping[str, tuple[str, ...]] = {"labels": ("pooled", "stock"), "spans": ("token", "stock")}  # by form
 POOLINGS = ("mean", "cls", "max", "last")
@@ -88,7 +86,7 @@ def import_with_head_description(
 def _build_encoder(names: Sequence[str], sources: ModelSources, head: HeadDescription) -> Encoder:
     """Nothing in the folder is executed. Raises ArtifactError where the head does not fit the names or the backbone."""
     form = load_output_adapter(head.form)
-    task: Any = (Classify if head.form == "labels" else Tag)(labels=form.parse_labels(names))
+    task = make_imported_task(form, names)
     backbone = _load_backbone(sources, head)
     own: Any = form.build_head(head.kind, task, backbone)
     tensors = read_tensors(head.files, HEAD_WEIGHTS_FILE)

@@ -18,19 +18,16 @@ from loratory.backbones.loading.model_inspection import check_parameter_count, i
 from loratory.backbones.loading.model_loader import max_positions_of, open_model
 from loratory.backbones.loading.tokenizers import FastTokenizer
 from loratory.backbones.loading.weights import read_tensors
-from loratory.discovery import list_names
+from loratory.discovery import list_names, load_named
 from loratory.errors import ArtifactError, UnsupportedTask, first_line, suggest_nearest
 from loratory.importing.weight_sources import ModelSources
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import StockHead, collect_head_tensors, load_head_tensors
 from loratory.predictors.output_adapters import load_output_adapter
-from loratory.protocols import Network
-from loratory.tasks.classify import Classify
-from loratory.tasks.tag import Tag
+from loratory.protocols import Network, OutputAdapter
 from loratory.tasks.tag_schemes import OUTSIDE, TAG_SCHEMES, detect_scheme_name
 
 ABSENT_LOGIT = -1e4  # the logit of a tag that a model never gives: its probability is 0
-FORM_BY_TASK_TYPE = {"SEQ_CLS": "labels", "TOKEN_CLS": "spans"}  # PEFT's task_type -> form
 USE_AS_BASE_REMEDY = "name the folder as base: in a spec with examples of your own, and fit head or full on it"
 
 
@@ -43,7 +40,7 @@ def detect_form(sources: ModelSources, names: Sequence[str] = (), scheme: str | 
     kind = (_form_of_adapter(sources.files(sources.adapter)) if sources.adapter else None) or _form_of_model(
         sources.files(sources.model)
     )
-    if kind == "labels":
+    if not load_output_adapter(kind).stock_names.per_token:
         if scheme:
             raise ArtifactError("--scheme is for classifiers of tokens", remedy="leave --scheme out")
         return kind
@@ -71,16 +68,39 @@ def _form_of_scheme(scheme: str) -> str:
     return "spans" if scheme == "bio" else f"spans-{scheme}"
 
 
+def _map_task_types() -> dict[str, str]:
+    """PEFT's task_type -> the first output adapter of that type, among all that are discovered."""
+    known: dict[str, str] = {}
+    for name in list_names("output_adapters"):
+        known.setdefault(load_output_adapter(name).stock_names.task_type, name)
+    return known
+
+
+def make_imported_task(adapter: OutputAdapter, names: Sequence[str]) -> Any:
+    """A task whose answers this output adapter reads, with the labels that the names of the outputs tell.
+
+    It is the first of the discovered tasks that has labels as an option and the adapter's capability. Raises ValueError
+    for names that tell no labels, and UnsupportedTask.
+    """
+    labels = adapter.parse_labels(names)
+    for name in list_names("tasks"):
+        cls = load_named("tasks", name)
+        if "labels" in cls.model_fields and isinstance(cls.model_construct(labels=labels), adapter.capability):
+            return cls(labels=labels)
+    raise UnsupportedTask("no task that is installed has such outputs", allowed=", ".join(list_names("tasks")))
+
+
 def _form_of_adapter(adapter: VerifiedFiles) -> str | None:
     """The form that an adapter's task_type says, None where it says none; raises ArtifactError for another task."""
     raw = read_json_object(adapter, adapters.CONFIG_FILE) if adapter.has(adapters.CONFIG_FILE) else {}
     said = raw.get("task_type") if isinstance(raw, dict) else None
-    if said in (None, "", "FEATURE_EXTRACTION") or said in FORM_BY_TASK_TYPE:
-        return FORM_BY_TASK_TYPE.get(str(said))
+    known = _map_task_types()
+    if said in (None, "", "FEATURE_EXTRACTION") or said in known:
+        return known.get(str(said))
     raise ArtifactError(
         f"the adapter's task_type is {said}: it is no classifier",
         where=str(adapter.folder),
-        allowed=", ".join(FORM_BY_TASK_TYPE),
+        allowed=", ".join(known),
         remedy="merge it into its base with PEFT (merge_and_unload, save_pretrained) and use that folder as base: of "
         "prompted or lora in a spec",
     )
@@ -103,7 +123,7 @@ def import_classifier(names: Sequence[str], sources: ModelSources, scheme: str |
     """
     name = detect_form(sources, names, scheme)
     form = load_output_adapter(name)
-    task: Any = (Classify if name == "labels" else Tag)(labels=form.parse_labels(names))
+    task = make_imported_task(form, names)
     base = describe_base(str(sources.model), sources.files(sources.model))
     model, missing = _open_classifier(base, len(names), form.stock_names.auto_class)
     adapter = sources.files(sources.adapter) if sources.adapter else None

@@ -66,7 +66,16 @@ from loratory.protocols.requests import (
 )
 from loratory.protocols.scorers import Scorer
 from loratory.protocols.scoring import ScoredPredictions, predict_and_score, sum_counts
-from loratory.protocols.tasks import Conversational, Decomposable, Labelled, OffsetSpanned, Optioned, Spanned, Task
+from loratory.protocols.tasks import (
+    ContractDescriber,
+    Conversational,
+    Decomposable,
+    Labelled,
+    OffsetSpanned,
+    Optioned,
+    Spanned,
+    Task,
+)
 from loratory.protocols.values import (
     JSON,
     Answer,
@@ -97,6 +106,7 @@ __all__ = [
     "Check",
     "CheckpointStore",
     "Column",
+    "ContractDescriber",
     "Conversational",
     "Counts",
     "DecodingPlan",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_chec
 
 from pydantic import BaseModel, ConfigDict
 
+from loratory.protocols.events import FitEvent, ignore_event
 from loratory.protocols.predictors import Predictor
 from loratory.protocols.requests import Backbone, RequestRunner
 from loratory.protocols.tasks import Task
@@ -67,7 +68,7 @@ class FitContext:
     checkpoints: CheckpointStore
     activations: Activations
     training: TrainingSpec  # the budget that all regimes share: epochs, batch tokens, precision
-    report: Callable[[str, Mapping[str, JSON]], None] = lambda event, values: None
+    report: Callable[[FitEvent], None] = ignore_event
     should_stop: Callable[[], bool] = lambda: False
     device: str = "cpu"
     start_kind: StartKind | None = None  # of what the fit starts from, where the run says so
@@ -128,7 +129,7 @@ class Regime(Protocol[TaskT]):
         """Make the predictor. `start` is of a kind that `check_support` allows, and is not changed.
 
         Of another contender it is the predictor of the same seed's fit, without its operating point. All randomness
-        comes from `context.seed`. Facts for the ladder go to `context.report("fitted", {...})`. Raises LoratoryError.
+        comes from `context.seed`. Facts for the ladder are reported as a `PredictorFitted`. Raises LoratoryError.
         """
 
 

@@ -111,6 +111,14 @@ class Spanned(Task, Protocol):
 
 
 @runtime_checkable
+class ContractDescriber(Protocol):
+    """A capability: the answer in words, for model cards; of another task the card shows the JSON Schema."""
+
+    def describe_contract(self) -> str:
+        """What an answer is, in Markdown: a sentence or two."""
+
+
+@runtime_checkable
 class OffsetSpanned(Spanned, Protocol):
     """A capability: spans that files give by offsets, which may count something else than characters."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from loratory.protocols import FitContext, Predictor, Start, StartKind, Task, TrainSet
+from loratory.protocols.events import PredictorFitted
 from loratory.regimes.encoder_options import EncoderOptions
 from loratory.regimes.training_starts import find_start_kind, merge_start, read_start
 
@@ -39,5 +40,5 @@ class Full(EncoderOptions):
         else:
             made, facts = train_encoder(task, train_set, live, self.to_training_options(begun), context)
         made = self.add_span_rules(task, train_set, made)
-        context.report("fitted", facts)
+        context.report(PredictorFitted(facts))
         return made

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from loratory.protocols import FitContext, Labelled, RegimeOptions, Spanned, Start, StartKind, Task, TrainSet
+from loratory.protocols.events import PredictorFitted
 from loratory.protocols.objectives import OutputKind
 from loratory.regimes.compatibility import ENCODER_CAPABILITIES, check_support
 from loratory.regimes.objective_options import check_objective
@@ -89,5 +90,5 @@ class Head(RegimeOptions):
                 options,
                 context,
             )
-        context.report("fitted", facts)
+        context.report(PredictorFitted(facts))
         return made

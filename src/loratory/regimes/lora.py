@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from loratory.errors import SpecError, suggest_nearest
 from loratory.protocols import JSON, FitContext, Predictor, Start, StartKind, Task, TrainSet
+from loratory.protocols.events import Message, PredictorFitted
 from loratory.regimes.encoder_options import EncoderOptions
 from loratory.regimes.training_starts import TrainingStart, find_start_kind, has_same_shape, merge_start, read_start
 
@@ -61,7 +62,7 @@ class Lora(EncoderOptions):
         else:
             made, facts = train_encoder(task, train_set, live, self.to_training_options(begun), context)
         made = self.add_span_rules(task, train_set, made)
-        context.report("fitted", {**facts, "targets": (live.adapter_config or {})["target_modules"]})
+        context.report(PredictorFitted({**facts, "targets": (live.adapter_config or {})["target_modules"]}))
         return made
 
     def _make_trainable(self, start: TrainingStart, context: FitContext) -> TrainableBackbone:
@@ -77,7 +78,7 @@ class Lora(EncoderOptions):
         if adapter is not None and (merges or not has_same_shape(adapter, config)):
             backbone, adapter, merges = merge_start(start), None, True
             text = "the start's adapter has another shape: it is merged into weights of this contender's own"
-            context.report("said", {"text": text})
+            context.report(Message(text))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(context.seed, "adapter"))
             return TrainableBackbone(
@@ -91,11 +92,10 @@ class Lora(EncoderOptions):
         )
         if not known:
             context.report(
-                "said",
-                {
-                    "text": f"{backbone.config.model_type} is not in the table of architectures: adapting "
+                Message(
+                    f"{backbone.config.model_type} is not in the table of architectures: adapting "
                     f"every linear layer of its backbone ({', '.join(targets)})"
-                },
+                )
             )
         chosen, pattern = self._select_layers(backbone)
         turned: dict[str, JSON] = {"fan_in_fan_out": True} if backbone.has_transposed_weights(targets) else {}

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from loratory.data.dataset import Dataset
 from loratory.protocols import Example, FitContext, RegimeOptions, Start, StartKind, Task, TrainSet
+from loratory.protocols.events import PredictorFitted
 from loratory.regimes.causal_options import build_decoder
 from loratory.regimes.compatibility import check_causal_support
 from loratory.specs.generation import GenerationSpec
@@ -47,7 +48,7 @@ class Prompted(RegimeOptions):
 
     def fit(self, task: Task, train_set: TrainSet, start: Start, context: FitContext) -> Decoder:
         made = build_decoder(self, task, train_set, start, context, self._select_shots(task, train_set))
-        context.report("fitted", {"prompt": made.prompt.digest, "room": made.max_text_tokens})
+        context.report(PredictorFitted({"prompt": made.prompt.digest, "room": made.max_text_tokens}))
         return made
 
     def _select_shots(self, task: Task, train_set: TrainSet) -> tuple[Example, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from loratory.protocols import FitContext, Network, RegimeOptions, Start, StartKind, Task, TrainSet
+from loratory.protocols.events import PredictorFitted
 from loratory.regimes.compatibility import check_support
 
 if TYPE_CHECKING:
@@ -55,5 +56,5 @@ class Prototype(RegimeOptions):
             losses[scale] = score()["log_loss"]
         best = min(losses, key=losses.__getitem__)
         head.log_scale.fill_(math.log(best))
-        context.report("fitted", {"scale": best})
+        context.report(PredictorFitted({"scale": best}))
         return made

@@ -31,6 +31,10 @@ ERROR_REASONS = (  # pydantic's error types, by prefix, in words
 )
 
 
+def _find_no_tracker(name: str, where: str) -> Any:
+    raise SpecError(f"there is no tracker called {name!r}", where=where)
+
+
 @dataclass(frozen=True)
 class SpecParser:
     """One parse: where each key stands, and the classes that may be named."""
@@ -41,6 +45,7 @@ class SpecParser:
     find_regime: Callable[[str, str], Any]
     regimes: Sequence[str]
     changes: Mapping[KeyPath, str] = field(default_factory=dict)  # what --set put there
+    find_tracker: Callable[[str, str], Any] = _find_no_tracker
 
     def locate(self, path: KeyPath) -> str:
         """file:line: key path; for what --set put there, that."""
@@ -148,7 +153,7 @@ def _explain_reason(cls: type[BaseModel], errors: Sequence[Any], loc: KeyPath) -
         return "is not allowed"  # no branch of a union takes it
     if error["type"] == "literal_error":
         field = find_field(cls, loc)
-        choices = describe_allowed(field).split(" or ") if field else []
+        choices = describe_allowed(field).partition(", or null")[0].split(" or ") if field else []
         return f"is not allowed{suggest_nearest(str(error['input']), choices)}"
     return next((words for prefix, words in ERROR_REASONS if error["type"].startswith(prefix)), error["msg"].lower())
 

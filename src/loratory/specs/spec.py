@@ -15,10 +15,24 @@ from loratory.specs.operating_point import OperatingSpec
 from loratory.specs.parser import SpecParser
 from loratory.specs.serve import ServeSpec
 from loratory.specs.stress import StressSpec
+from loratory.specs.track import TrackSpec, parse_trackers
 from loratory.specs.training import TrainingSpec
 from loratory.specs.yaml_lines import KeyPath as KeyPath
 
-SECTIONS = ("name", "task", "data", "base", "ladder", "training", "operating", "evidence", "stress", "gate", "serve")
+SECTIONS = (
+    "name",
+    "task",
+    "data",
+    "base",
+    "ladder",
+    "training",
+    "operating",
+    "evidence",
+    "stress",
+    "gate",
+    "serve",
+    "track",
+)
 REQUIRED_KEYS = {"name": "name: my-task", "data": "data: {path: examples.csv}", "ladder": "ladder: [tfidf, head, lora]"}
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_RULE = "letters, digits, dots, dashes and underscores, 64 at most, a letter or digit first"
@@ -62,6 +76,7 @@ class Spec:
     operating: OperatingSpec | None = None
     stress: StressSpec | None = None
     serve: ServeSpec | None = None
+    track: tuple[TrackSpec, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Every value, given or left out, as plain data that parses to the same spec."""
@@ -78,7 +93,8 @@ class Spec:
             "evidence": self.evidence.model_dump(mode="json"),
         }
         asked = {"operating": self.operating, "stress": self.stress, "gate": self.gate, "serve": self.serve}
-        return facts | {key: spec.model_dump(mode="json") for key, spec in asked.items() if spec}
+        trackers = {"track": [one.to_dict() for one in self.track]} if self.track else {}
+        return facts | {key: spec.model_dump(mode="json") for key, spec in asked.items() if spec} | trackers
 
 
 def parse_spec(values: Mapping[str, Any], parser: SpecParser, folder: Path) -> Spec:
@@ -101,6 +117,7 @@ def parse_spec(values: Mapping[str, Any], parser: SpecParser, folder: Path) -> S
         _parse_optional(OperatingSpec, "operating", values, parser),
         _parse_optional(StressSpec, "stress", values, parser),
         _parse_optional(ServeSpec, "serve", values, parser),
+        parse_trackers(values.get("track"), parser),
     )
     for regime in parser.regimes:  # by itself first, so that the error names its own line
         if values.get(regime) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -32,6 +32,7 @@ SECTION_HELP = {
     "stress": "harmless changes of the texts, by which answers should not change; left out: none",
     "gate": "what must hold before anything may be called fit for use",
     "serve": "who answers when the run is served; left out: the recommended contender alone",
+    "track": "where the events of the run are kept: a name, {to: NAME, options}, or a list of these; left out: nowhere",
 }
 
 
@@ -41,6 +42,7 @@ class KnownClasses:
 
     tasks: Mapping[str, Any]
     regimes: Mapping[str, Any]
+    trackers: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build_spec_schema(known: KnownClasses) -> dict[str, Any]:
@@ -58,6 +60,7 @@ def build_spec_schema(known: KnownClasses) -> dict[str, Any]:
         "stress": _add_model(StressSpec, definitions),
         "gate": _add_model(GateSpec, definitions),
         "serve": _add_model(ServeSpec, definitions),
+        "track": _build_track_section(known.trackers),
     }
     sections = {key: {"description": SECTION_HELP[key], **value} for key, value in made.items()}
     options = {
@@ -73,6 +76,16 @@ def build_spec_schema(known: KnownClasses) -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": dict(sorted(definitions.items())),
     }
+
+
+def _build_track_section(trackers: Mapping[str, Any]) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = [{"type": "string", "enum": list(trackers)}]
+    for name, tracker in trackers.items():
+        options = tracker.Options.model_json_schema()
+        properties = {"to": {"const": name}, **options.get("properties", {})}
+        required = ["to", *options.get("required", ())]
+        rows.append({"type": "object", "properties": properties, "required": required, "additionalProperties": False})
+    return {"anyOf": [*rows, {"type": "array", "items": {"anyOf": rows}}, {"type": "null"}]}
 
 
 def _add_model(cls: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:

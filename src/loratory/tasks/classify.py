@@ -147,6 +147,12 @@ class Classify(BaseModel):
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label)
         return re.sub(r"[\W_]+", " ", words).strip().lower() or label
 
+    def describe_contract(self) -> str:
+        return (
+            f'The answer is `{{"label": one of {len(self.labels or ())} labels}}` with a probability for every label; '
+            "`labels.json` holds their order."
+        )
+
     def from_probabilities(self, input: Input, probabilities: Mapping[str, float]) -> Prediction:
         return Prediction({"label": max(probabilities, key=probabilities.__getitem__)}, {"/label": probabilities})
 

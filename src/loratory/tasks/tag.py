@@ -285,6 +285,13 @@ class Tag(BaseModel):
     def spans_of(self, answer: Answer) -> list[Span]:
         return [(span["start"], span["end"], span["label"]) for span in answer["spans"]]
 
+    def describe_contract(self) -> str:
+        return (
+            'The answer is `{"spans": [{"start", "end", "label", "text"}]}`: characters counted from 0, `end` left '
+            f"out, in order, without overlap. The labels are {', '.join(f'`{label}`' for label in self.span_labels)}. "
+            "A span that is not in the list was not found, which is no proof that there is none."
+        )
+
     def from_spans(self, text: str, spans: Iterable[Span]) -> Answer:
         return {
             "spans": [

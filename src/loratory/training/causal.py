@@ -26,6 +26,7 @@ from loratory.protocols import (
     TrainSet,
     predict_and_score,
 )
+from loratory.protocols.events import ExamplePreviewed
 from loratory.protocols.objectives import LossBatch
 from loratory.training.batching import build_epoch_batches
 from loratory.training.objectives import CrossEntropy
@@ -172,7 +173,7 @@ def report_preview(decoder: Decoder, examples: Sequence[SftExample], context: Fi
     read = backbone.tokenizer.tokenizer.decode
     for page in examples[:PREVIEW_EXAMPLES]:
         start = len(page.ids) - page.loss_tokens
-        context.report("preflight", {"prompt": read(page.ids[:start]), "learnt": read(page.ids[start:])})
+        context.report(ExamplePreviewed(read(page.ids[:start]), read(page.ids[start:])))
 
 
 def check_target(decoder: Decoder, sft_example: SftExample, example: Example) -> None:

@@ -31,6 +31,7 @@ from loratory.protocols import (
     TrainSet,
     predict_and_score,
 )
+from loratory.protocols.events import Message
 from loratory.protocols.objectives import Objective
 from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec
 from loratory.training.batching import Batch, build_epoch_batches, split_micro_batches
@@ -260,7 +261,7 @@ def _build_perturbed_pairs(
         return None
     if 0 < backbone.first_layer < backbone.depth and context.training.cache != "off":
         text = "consistency: twins are others in each epoch, so every layer is computed each time and none is cached"
-        context.report("said", {"text": text})
+        context.report(Message(text))
     reading, spec = context.training, options.consistency
     if reading.long == "windows":
         raise build_windows_error()
@@ -347,7 +348,7 @@ def _cache_frozen_layers(
         return False
     if not backbone.can_split():
         text = f"{backbone.backbone.config.model_type} cannot be cut at layer {first}: nothing is cached"
-        context.report("said", {"text": text})
+        context.report(Message(text))
         return False
     rows = [ids for ids, _ in (*dataset.rows, *validation)]
     backbone.use_cached_states(context.activations.lookup_layer_inputs(backbone.backbone, first, rows, precision))

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from loratory.backbones.forward.precision import autocast, choose_precision
 from loratory.errors import RunInterrupted, TrainingDiverged, first_line, is_out_of_memory
 from loratory.protocols import JSON, FitContext, Scores, TrainingState
+from loratory.protocols.events import EpochFinished, Message, StepFinished
 from loratory.specs.training import TrainingSpec
 from loratory.training import memory, optimizers
 from loratory.training.batching import Batch
@@ -117,7 +118,7 @@ class _TrainingLoop:
             progress.seconds += time.monotonic() - started
             self._check_divergence(loss)
             total = self.steps_per_epoch * self.job.epochs
-            self.context.report("step", {"step": progress.step, "of": total, "loss": loss, "epoch": progress.epoch + 1})
+            self.context.report(StepFinished(progress.step, total, loss, progress.epoch + 1))
             self._checkpoint_or_stop(last=progress.batch == len(batches))
         self._validate()
 
@@ -183,7 +184,7 @@ class _TrainingLoop:
             f"out of memory at step {progress.step + 1} with {before} examples in a pass: at most {now} from now on; "
             "steps are as large as before, and so is what is learnt (training: micro_batch_tokens sets the passes)"
         )
-        self.context.report("said", {"text": text})
+        self.context.report(Message(text))
 
     def _place(self) -> str:
         return f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
@@ -256,10 +257,11 @@ class _TrainingLoop:
                 {n: t.clone() for n, t in self.average_parameters.items()} or self._copy_parameters(),
             )
         progress.stale = 0 if better else progress.stale + 1
-        progress.history.append({"epoch": progress.epoch + 1, "loss": progress.epoch_loss, "score": now[0]})
+        finished = EpochFinished(progress.epoch + 1, progress.epoch_loss, now[0])
+        progress.history.append({"epoch": finished.epoch, "loss": finished.loss, "score": finished.score})
         progress.epoch, progress.batch, progress.epoch_loss = progress.epoch + 1, 0, 0.0
         progress.seconds += time.monotonic() - started
-        self.context.report("epoch", progress.history[-1])
+        self.context.report(finished)
         self._checkpoint_or_stop(last=False)
 
     def _checkpoint_or_stop(self, last: bool) -> None:

@@ -22,6 +22,7 @@ from loratory.protocols import (
     TrainSet,
     is_contender_kind,
 )
+from loratory.protocols.events import PredictorFitted
 
 
 class Distil(RegimeOptions):
@@ -42,7 +43,7 @@ class Distil(RegimeOptions):
     def fit(self, task: Labelled, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
         assert isinstance(start, Predictor)
         taught = self._ask_teacher(train_set, start, context)
-        context.report("fitted", {"taught": len(taught)})
+        context.report(PredictorFitted({"taught": len(taught)}))
         student: Any = load_named("regimes", "tfidf")()
         made: Predictor = student.fit(task, replace(train_set, train=taught), None, context)
         return made

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from loratory.artifacts.verified_files import HashingReader, VerifiedFiles
+from loratory.artifacts.safetensors_headers import TensorInfo, parse_header
+from loratory.artifacts.verified_files import VerifiedFiles
 
-MAX_HEADER_BYTES = 100_000_000  # bytes at most, as safetensors itself allows
 TENSOR_DTYPES: Mapping[str, torch.dtype] = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -42,8 +40,9 @@ def read_tensors(files: VerifiedFiles, name: str, widen: bool = False) -> dict[s
     """
     found: dict[str, Tensor] = {}
     with files.stream(name) as data:
-        for key, dtype, shape in _read_header(data):
-            tensor = torch.empty(shape, dtype=dtype)
+        for key, info in parse_header(data.read, data.size).items():
+            dtype = _get_dtype(key, info)
+            tensor = torch.empty(info.shape, dtype=dtype)
             if tensor.numel():
                 raw: Any = tensor.reshape(-1).view(torch.uint8).numpy()
                 data.read_into(memoryview(raw))
@@ -51,38 +50,8 @@ def read_tensors(files: VerifiedFiles, name: str, widen: bool = False) -> dict[s
     return found
 
 
-def read_shapes(files: VerifiedFiles, name: str) -> dict[str, tuple[int, ...]]:
-    """The shapes of a file's tensors, from its header; raises ArtifactError."""
-    with files.stream(name) as data:
-        return {key: shape for key, _, shape in _read_header(data)}
-
-
-def _read_header(data: HashingReader) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
-    """Name, type and shape of each tensor in the order of the file; raises ValueError.
-
-    Every byte belongs to one tensor, so that no more is set aside than the file holds.
-    """
-    if data.size < 8:
-        raise ValueError("it is no safetensors file: it has no header")
-    length = int.from_bytes(data.read(8), "little")
-    if length > min(MAX_HEADER_BYTES, data.size - 8):
-        raise ValueError("it is no safetensors file: its header is longer than the file, or damaged")
-    try:
-        header: Any = json.loads(data.read(length))
-        header.pop("__metadata__", None)
-        rows = sorted((*one["data_offsets"], key, one["dtype"], tuple(one["shape"])) for key, one in header.items())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
-        raise ValueError("it is no safetensors file: its header cannot be read") from problem
-    at, found = 0, []
-    for start, end, key, kind, shape in rows:
-        dtype = TENSOR_DTYPES.get(kind) if isinstance(kind, str) else None
-        if dtype is None:
-            raise ValueError(f"the tensor {key} is of type {str(kind)[:20]!r}, which is not read here")
-        whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in (start, end, *shape))
-        if not whole or start != at or end - start != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"it is no safetensors file: the place or the shape of the tensor {key} is wrong")
-        found.append((key, dtype, shape))
-        at = end
-    if at != data.size - 8 - length:
-        raise ValueError("it is no safetensors file: it is cut short, or longer than its tensors")
-    return found
+def _get_dtype(name: str, info: TensorInfo) -> torch.dtype:
+    """Torch's type of a tensor; raises ValueError for one that is not read here."""
+    if info.dtype not in TENSOR_DTYPES:
+        raise ValueError(f"the tensor {name} is of type {info.dtype!r}, which is not read here")
+    return TENSOR_DTYPES[info.dtype]

@@ -20,13 +20,13 @@ from loratory.data.splitting import ledger
 from loratory.errors import SpecError
 from loratory.evaluation.stress_test import STRESS_FORMAT, PerturbedOutcomes, measure_perturbation, sort_worst_first
 from loratory.experiment.artifact_lookup import open_predictor
-from loratory.experiment.events import EventListener
 from loratory.experiment.inference.evaluate_on_data import read_labelled_examples, record_test_read
 from loratory.experiment.prepare import load_prepared
 from loratory.experiment.run_context import FittedContender, RunContext
 from loratory.experiment.spec_loading import make_parser
 from loratory.predictors import predictor_files
 from loratory.protocols import Example, Predictor, ScoredPredictions, predict_and_score
+from loratory.protocols.events import EventListener, StageStarted
 from loratory.specs.evidence import EvidenceSpec
 from loratory.specs.overrides import apply_overrides
 from loratory.specs.spec import Spec, parse_spec
@@ -141,7 +141,7 @@ def stress_predictor(source: Path, arguments: StressArguments, on_event: EventLi
     asked = StressRequest(stress, spec.evidence, dict(split.parts.items())[stress.part])
     if stress.part == "test":
         record_stress_read(folder, f"stress: {folder.parent.name}", predictor, asked.examples)
-    on_event("stage", {"text": f"answering {stress.part} texts, as they are and perturbed: {folder.parent.name}"})
+    on_event(StageStarted(f"answering {stress.part} texts, as they are and perturbed: {folder.parent.name}"))
     made = make_entry(folder.parent.name, predictor, asked)
     with hold_lock(source / STRESS_FILE):  # of two that write to it, both entries stay
         replace_entry(source / STRESS_FILE, spec.name, {**made, "key": stress_key(asked, folder)})

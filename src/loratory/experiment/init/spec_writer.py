@@ -26,9 +26,11 @@ from loratory.experiment.init.task_inference import (
     choose_columns,
     infer_task_kind,
 )
-from loratory.experiment.spec_loading import SPEC_FILE, find_recipe_folder, make_parser
+from loratory.experiment.recipes import find_recipe_folder
+from loratory.experiment.spec_loading import make_parser
 from loratory.measures.offset_formats import OffsetFormat
 from loratory.protocols import Example, Task
+from loratory.protocols.recipes import SPEC_FILE
 from loratory.schemas import infer_schema
 from loratory.specs.data import DataSpec
 from loratory.specs.spec import NAME_PATTERN, NAME_RULE, parse_spec

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.loading.base_locations import make_name_portable
 from loratory.errors import ArtifactError, LoratoryError, RunInterrupted, StorageError, TrainingDiverged
 from loratory.evaluation.prediction_rows import write_predictions
-from loratory.experiment.events import EventListener
+from loratory.experiment.events import reference_artifact
 from loratory.experiment.run_context import (
     FittedContender,
     RunContext,
@@ -30,7 +31,18 @@ from loratory.experiment.start_kinds import contender_start_kind
 from loratory.experiment.steps.operating_points import fit_operating_point
 from loratory.experiment.steps.tuning_trials import tune_contender
 from loratory.predictors import predictor_files
-from loratory.protocols import FitContext, Predictor, Start, list_files, predict_and_score
+from loratory.protocols import FitContext, Predictor, Scores, Start, list_files, predict_and_score
+from loratory.protocols.events import (
+    ContenderFailed,
+    EventListener,
+    FitEvent,
+    FitFailed,
+    FitFinished,
+    FitReused,
+    FitStarted,
+    Message,
+    PredictorFitted,
+)
 from loratory.specs.spec import Contender
 from loratory.training import memory
 from loratory.training.checkpoints import FolderCheckpoints
@@ -51,7 +63,7 @@ def isolate_failure(on_event: EventListener, name: str, failures: dict[str, Lora
         raise
     except LoratoryError as problem:
         failures[name] = problem
-        on_event("failed", {"contender": name, "text": str(problem)})
+        on_event(ContenderFailed(name, str(problem)))
 
 
 def fit_contender(context: RunContext, contender: Contender) -> FittedContender:
@@ -105,7 +117,7 @@ def _fit_seeds(context: RunContext, contender: Contender) -> dict[int, Path]:
             folders[seed] = _fit_or_reuse(context, contender, seed, context.folder / contender.name / f"seed-{seed}")
         except TrainingDiverged as diverged:
             problem = diverged
-            context.on_event("said", {"text": f"{contender.name} seed {seed}: {diverged}"})
+            context.on_event(FitFailed(contender.name, seed, str(diverged)))
     if not folders:
         raise problem
     return folders
@@ -114,13 +126,13 @@ def _fit_seeds(context: RunContext, contender: Contender) -> dict[int, Path]:
 def _fit_or_reuse(context: RunContext, contender: Contender, seed: int, folder: Path) -> Path:
     """One fit as an artifact with its validation rows; the valid one on disk is kept."""
     identity = fit_identity(context, contender, seed)
-    say = lambda text: context.on_event("said", {"text": text})  # noqa: E731
+    say = lambda text: context.on_event(Message(text, contender.name, seed))  # noqa: E731
     checkpoints = FolderCheckpoints(folder.with_name(f".{folder.name}.checkpoints"), identity, say)
     if _is_reusable(context, folder, identity):
-        context.on_event("kept", {"contender": contender.name, "seed": seed})
+        context.on_event(FitReused(contender.name, seed, reference_artifact(folder)))
         checkpoints.clear()  # of a run that ended between the fit and this line
         return folder
-    context.on_event("fit", {"contender": contender.name, "seed": seed, "regime": contender.regime})
+    context.on_event(FitStarted(contender.name, seed, contender.regime))
     facts: dict[str, Any] = {}
     started, context.activation_cache.shared_seconds = time.monotonic(), 0.0
     predictor = _fit_predictor(context, contender, seed, checkpoints, facts)
@@ -138,7 +150,8 @@ def _fit_or_reuse(context: RunContext, contender: Contender, seed: int, folder: 
         "seed": seed,
         "loratory": __version__,
     }
-    _write_fit(context, folder, predictor, about, {"options": _options_as_written(contender), "facts": facts})
+    scores = _write_fit(context, folder, predictor, about, {"options": _options_as_written(contender), "facts": facts})
+    context.on_event(FitFinished(contender.name, seed, scores, facts["seconds"], reference_artifact(folder)))
     checkpoints.clear()
     return folder
 
@@ -165,14 +178,15 @@ def _is_reusable(context: RunContext, folder: Path, identity: str) -> bool:
         verify_artifact(folder)
     except ArtifactError as problem:
         where = f" ({problem.where})" if problem.where else ""
-        context.on_event("said", {"text": f"{folder} is damaged and is made again: {problem.problem}{where}"})
+        context.on_event(Message(f"{folder} is damaged and is made again: {problem.problem}{where}"))
         return False
     return True
 
 
 def _write_fit(
     context: RunContext, folder: Path, predictor: Predictor, about: Mapping[str, Any], facts: Mapping[str, Any]
-) -> None:
+) -> Scores:
+    """Write the artifact of a fit; returns its scores on validation."""
     predictor, point = fit_operating_point(context, predictor)
     validation = predict_and_score(predictor, context.train_set.validation, run_locally)
     size = predictor.count_parameters()
@@ -182,6 +196,7 @@ def _write_fit(
         predictor_files.save_predictor(part, predictor)
         write_predictions(part / "validation.parquet", validation)
         (part / "fit.json").write_text(to_json(fit), encoding="utf-8")
+    return predictor.task.summarise(validation.sum_counts())
 
 
 def _fit_predictor(
@@ -190,10 +205,10 @@ def _fit_predictor(
     if run_context.should_stop():
         raise RunInterrupted("stopped; what is finished is kept, and the same command goes on from there")
 
-    def report(event: str, values: Mapping[str, Any]) -> None:
-        if event == "fitted":
-            facts.update(values)
-        run_context.on_event(event, {"contender": contender.name, "seed": seed, **values})
+    def report(event: FitEvent) -> None:
+        if isinstance(event, PredictorFitted):
+            facts.update(event.facts)
+        run_context.on_event(replace(event, contender=contender.name, seed=seed))
 
     context = FitContext(
         seed=derive_seed(run_context.spec.training.seed, seed),

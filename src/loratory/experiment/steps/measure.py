@@ -17,9 +17,9 @@ from loratory.errors import ArtifactError
 from loratory.evaluation.contender_result import ContenderResult, Fit
 from loratory.evaluation.prediction_rows import write_predictions
 from loratory.experiment.artifact_lookup import METRICS_FILE
-from loratory.experiment.run_context import FittedContender, RunContext, read_outcome, read_outcome_if_listed
+from loratory.experiment.events import reference_artifact
+from loratory.experiment.run_context import FittedContender, RunContext, read_outcome_if_listed
 from loratory.experiment.steps.operating_points import evaluate_operating_point
-from loratory.exporting import stock_layouts
 from loratory.predictors import predictor_files
 from loratory.protocols import (
     Example,
@@ -28,8 +28,10 @@ from loratory.protocols import (
     ParameterCount,
     Predictor,
     ScoredPredictions,
+    Scores,
     predict_and_score,
 )
+from loratory.protocols.events import FitMeasured
 from loratory.tasks.scorers import add_scorer_counts
 
 TEST_PREDICTIONS_FILE = "test_predictions.parquet"
@@ -63,16 +65,15 @@ def name_test_reads(fitted: FittedContender) -> list[str]:
 
 
 def measure_contender(context: RunContext, fitted: FittedContender) -> None:
-    """Test rows and scores beside each fit; the layouts of stock libraries beside the one that ships."""
-    for folder in fitted.folders.values():
+    """Test rows and scores beside each fit."""
+    for seed, folder in fitted.folders.items():
         if not _is_fit_measured(context, folder):
-            _measure_fit(context, folder)
-    ship = fitted.folders[fitted.shipped_seed]
-    if "README.md" not in (read_manifest(ship) or {"files": {}})["files"]:
-        _write_stock_layouts(context, fitted, ship)
+            scores = _measure_fit(context, folder)
+            context.on_event(FitMeasured(fitted.contender.name, seed, scores, reference_artifact(folder)))
 
 
-def _measure_fit(context: RunContext, folder: Path) -> None:
+def _measure_fit(context: RunContext, folder: Path) -> Scores:
+    """Write the test rows and metrics.json beside a fit; returns its scores on the test set."""
     predictor = predictor_files.load_predictor(folder, context.pool)
     examples = context.split.parts.test
     started = time.monotonic()
@@ -93,6 +94,7 @@ def _measure_fit(context: RunContext, folder: Path) -> None:
     with extend_artifact(folder) as part:
         write_predictions(part / TEST_PREDICTIONS_FILE, outcome)
         (part / METRICS_FILE).write_text(to_json(facts), encoding="utf-8")
+    return scores
 
 
 def measure_json_validity(
@@ -125,21 +127,6 @@ def measure_json_validity(
         "json_valid_unconstrained": sum(free) / len(free) if free else None,
         "unconstrained_texts": len(free),
     }
-
-
-def _write_stock_layouts(context: RunContext, fitted: FittedContender, folder: Path) -> None:
-    contender = fitted.contender
-    scores = context.split.task.summarise(read_outcome(folder, "validation.parquet").sum_counts())
-    facts = {
-        "run": context.spec.name,
-        "contender": contender.name,
-        "regime": contender.regime,
-        "base": contender.base,
-        "data": Path(context.spec.data.path).name,
-        "scores": {k: v for k, v in scores.items() if "/" not in k},
-    }
-    with extend_artifact(folder) as part:
-        stock_layouts.write_stock_layouts(part, predictor_files.load_uncalibrated(folder, context.pool), facts)
 
 
 def collect_results(context: RunContext, fitted: FittedContender) -> ContenderResult:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 from loratory.data.quality import paired_texts
 from loratory.errors import DataError, LoratoryError, StorageError, UnsupportedTask
 from loratory.experiment import prepare
-from loratory.experiment.events import EventListener
 from loratory.experiment.prepare import PreparedSplit
 from loratory.experiment.spec_loading import check_gate
 from loratory.experiment.start_kinds import contender_start_kind
 from loratory.protocols import FitContext, PreflightChecks, StartKind, TrainSet
+from loratory.protocols.events import EventListener
 from loratory.specs.spec import Contender, Spec, sort_by_start
 
 if TYPE_CHECKING:

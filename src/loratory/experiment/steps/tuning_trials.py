@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from loratory.artifacts.durable_files import translate_write_errors, write_json
 from loratory.errors import TrainingDiverged
 from loratory.experiment.run_context import RunContext, fit_identity, validation_rank_key
+from loratory.protocols.events import TrialFinished
 from loratory.specs.spec import Contender
 
 TRIAL_FACTORS = (  # as many as training: trials: allows
@@ -44,7 +45,7 @@ def tune_contender(
     home, identity = context.folder / contender.name, fit_identity(context, contender, 0)
     trials = _read_trials(home / TRIALS_FILE, identity)
     if trials is None:
-        trials = [_run_trial(context, contender, number, home, fit) for number in range(1, count + 1)]
+        trials = [_run_and_report_trial(context, contender, number, home, fit) for number in range(1, count + 1)]
         trials.sort(key=lambda trial: (-trial["score"], trial.get("log_loss", 0.0)))
         if trials[0]["score"] < 0:
             said = "; ".join(f"{trial['value']:g}: {trial['failure']}" for trial in trials)
@@ -61,6 +62,17 @@ def with_option_value(contender: Contender, value: float) -> Contender:
     options = contender.options
     changed = {**options.model_dump(), options.tunable: value}
     return replace(contender, options=type(options).model_validate(changed))
+
+
+def _run_and_report_trial(
+    context: RunContext, contender: Contender, number: int, home: Path, fit: FitFunction
+) -> dict[str, Any]:
+    trial = _run_trial(context, contender, number, home, fit)
+    score = None if "failure" in trial else trial["score"]
+    context.on_event(
+        TrialFinished(contender.name, number, trial["option"], trial["value"], score, trial.get("failure", ""))
+    )
+    return trial
 
 
 def _run_trial(context: RunContext, contender: Contender, number: int, home: Path, fit: FitFunction) -> dict[str, Any]:

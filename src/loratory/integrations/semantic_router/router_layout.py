@@ -23,6 +23,8 @@ from loratory.integrations.semantic_router.router_names import (
     RouterTask,
     adapter_folder_name,
     make_label_mappings,
+    make_missing_adapter_error,
+    make_missing_head_error,
 )
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import StockHead
@@ -85,18 +87,9 @@ class RouterFit:
 def check_router_fit(predictor: Predictor, task: str | None) -> RouterFit:
     """The fit as the router's task; raises UnsupportedTask with what would mend it."""
     if not isinstance(predictor, Encoder) or predictor.network.adapter is None:
-        raise UnsupportedTask(
-            "the router's layout holds a LoRA adapter with its head, and this contender has none",
-            where="--layout router",
-            remedy="--contender NAME of a lora contender with head: stock",
-        )
+        raise make_missing_adapter_error()
     if predictor.stock_head is None:
-        raise UnsupportedTask(
-            "no stock class has this contender's head, and the router opens nothing else",
-            where="--layout router",
-            allowed="a lora contender with head: stock",
-            remedy="add `- lora-stock: {regime: lora, head: stock}` to the ladder, run it again, and export that one",
-        )
+        raise make_missing_head_error()
     return RouterFit(
         predictor,
         predictor.stock_head,
@@ -113,7 +106,7 @@ def _choose_router_task(form: str, task: str | None) -> str:
         said = "it is not told which of the router's tasks this is" if task is None else f"{task!r} does not fit"
         raise UnsupportedTask(
             f"{said}{suggest_nearest(str(task), fitting)}",
-            where="--task-name",
+            where="--set task_name",
             allowed=f"{', '.join(fitting)} for this contender's outputs "
             f"({load_output_adapter(form).stock_names.pipeline})",
         )

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loratory.errors import UnsupportedTask
+
 
 @dataclass(frozen=True)
 class RouterTask:
@@ -59,6 +61,25 @@ ARCHITECTURE_NAMES: Mapping[str, str] = {
     "roberta": "roberta-base",
     "modernbert": "modernbert-base",
 }
+
+
+def make_missing_adapter_error() -> UnsupportedTask:
+    """Of a fit that has no adapter, or no head."""
+    return UnsupportedTask(
+        "the router's layout holds a LoRA adapter with its head, and this contender has none",
+        where="--layout router",
+        remedy="--contender NAME of a lora contender with head: stock",
+    )
+
+
+def make_missing_head_error() -> UnsupportedTask:
+    """Of an adapter with a head of our own."""
+    return UnsupportedTask(
+        "no stock class has this contender's head, and the router opens nothing else",
+        where="--layout router",
+        allowed="a lora contender with head: stock",
+        remedy="add `- lora-stock: {regime: lora, head: stock}` to the ladder, run it again, and export that one",
+    )
 
 
 def adapter_folder_name(job: RouterTask, model_type: str, rank: int) -> str:

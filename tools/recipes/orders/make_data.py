@@ -1,7 +1,7 @@
 """Write orders.jsonl from the authored ways of ordering, byte for byte the same on every run.
 
 A way is one sentence with gaps; examples of one way never cross a split. What a message does not say is null. Run it
-as `python -m loratory.recipes.orders.make_data`.
+as `python tools/recipes/orders/make_data.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
+RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "recipes" / FOLDER.name  # where the data is written
 SEED = 20261
 MESSAGES_PER_TEMPLATE = 12  # messages of one way
 SYSTEM_PROMPT = "Read the order and answer with JSON."
@@ -103,9 +104,9 @@ def _make_conversation(rng: Random, number: int, template: str) -> dict[str, Any
 
 
 def main() -> None:
-    """Write orders.jsonl beside this file."""
+    """Write orders.jsonl of the recipe."""
     lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in make_conversations()]
-    (FOLDER / "orders.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
+    (RECIPE_FOLDER / "orders.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 A family is one way or situation of saying something. It has one to four templates in a small language:
 `{slot}` takes a value from wording.yaml (`{amount}` and `{amount2}` differ, two `{amount}` agree), and
 `[one|two|]` takes one of the alternatives. Register `bare` means short and nearly unframed, `formal` means
-no chat habits. Run it as `python -m loratory.recipes.risk_triage.make_data`.
+no chat habits. Run it as `python tools/recipes/risk_triage/make_data.py`.
 """
 
 import json
@@ -17,6 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 FOLDER = Path(__file__).resolve().parent
+RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "recipes" / FOLDER.name  # where the data is written
 SEED = 20260
 INSTRUCTION = (
     "Triage this customer message as FRAUD, MERCHANT_ERROR, PASSWORD_RESET or INFO "
@@ -281,11 +282,11 @@ def to_json_line(message: Message) -> str:
 
 
 def main() -> None:
-    """Write messages.jsonl beside this file."""
+    """Write messages.jsonl of the recipe."""
     lines = [to_json_line(message) for message in make_messages()]
     if len({json.loads(line)["input"].lower() for line in lines}) != len(lines):
         raise ValueError("two messages have the same text")
-    (FOLDER / "messages.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
+    (RECIPE_FOLDER / "messages.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A subject is a term with its noun and one fact (subjects_*.yaml); frames.yaml asks about it. A problem is a question
 with numbers or a little story, and a group of its own; so are all questions about one subject. Run it as
-`python -m loratory.recipes.intent_router.make_data`.
+`python tools/recipes/intent_router/make_data.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 FOLDER = Path(__file__).resolve().parent
+RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "recipes" / FOLDER.name  # where the data is written
 SEED = 20264
 COMMON_FRAMES = 2  # questions in common frames about each subject
 EXTRA_FRAME_SHARE = 0.3  # of subjects that are asked about in one more
@@ -122,9 +123,9 @@ def to_json_line(question: Question) -> str:
 
 
 def main() -> None:
-    """Write questions.jsonl beside this file."""
+    """Write questions.jsonl of the recipe."""
     lines = [to_json_line(question) for question in make_questions()]
-    (FOLDER / "questions.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
+    (RECIPE_FOLDER / "questions.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 `{LABEL}` in templates.yaml becomes a labelled span, `{LABEL.form}` one of a narrower form; `{order}` and the like are
 text that only looks like personal data. Faker fills names, addresses and numbers of the locales below; every card and
 account has valid check digits and belongs to nobody we know of, mail domains are those of RFC 2606. Run it as
-`python -m loratory.recipes.pii.make_data` with `pip install Faker==40.54.0`.
+`python tools/recipes/pii/make_data.py` with `pip install Faker==40.54.0`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ruamel.yaml import YAML
 from loratory.predictors.validators import is_iban, is_luhn_valid, is_social_security_number
 
 FOLDER = Path(__file__).resolve().parent
+RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "recipes" / FOLDER.name  # where the data is written
 SEED = 20265
 MAX_ROWS_PER_TEMPLATE = 9  # rows of one template at most
 LOCALES = "en_US en_GB en_AU en_CA en_IN de_DE fr_FR es_ES it_IT nl_NL sv_SE pl_PL da_DK".split()
@@ -297,12 +298,12 @@ def check_digits(row: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    """Write messages.jsonl beside this file."""
+    """Write messages.jsonl of the recipe."""
     rows = make_rows()
     for row in rows:
         check_digits(row)
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    (FOLDER / "messages.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
+    (RECIPE_FOLDER / "messages.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

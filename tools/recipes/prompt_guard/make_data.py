@@ -4,7 +4,7 @@ A family is one way of asking or attacking, with two or three templates, a line 
 takes one of the alternatives (they nest), `{slot}` takes a value from wording.yaml (`{day}` and `{day2}` differ, two
 `{day}` agree), `{b64:slot}` writes the value in another way (see CODES), `\n` is a new line and `\{` a brace.
 Openings, closings, typing habits and mistakes are the same for both labels. Run it as
-`python -m loratory.recipes.prompt_guard.make_data`.
+`python tools/recipes/prompt_guard/make_data.py`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 FOLDER = Path(__file__).resolve().parent
+RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "recipes" / FOLDER.name  # where the data is written
 SEED = 20263
 MAX_VARIANTS = 19  # of a family at most
 MAX_TRIES = 40
@@ -235,9 +236,9 @@ def to_json_line(prompt: Prompt) -> str:
 
 
 def main() -> None:
-    """Write prompts.jsonl beside this file."""
+    """Write prompts.jsonl of the recipe."""
     lines = [to_json_line(prompt) for prompt in make_prompts()]
-    (FOLDER / "prompts.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
+    (RECIPE_FOLDER / "prompts.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

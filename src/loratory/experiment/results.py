@@ -1,0 +1,98 @@
+"""From the rows on disk to the ladder, the verdict and the report, and the manifest that covers them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from loratory.artifacts.durable_files import write_json, write_text
+from loratory.data.splitting import ledger
+from loratory.evaluation import ladder as ladders
+from loratory.evaluation.contender_result import ContenderResult
+from loratory.evaluation.report.html_report import render_report
+from loratory.experiment.artifact_lookup import seal_run, unseal_run
+from loratory.experiment.events import reference_artifact
+from loratory.experiment.inference import stress_run
+from loratory.experiment.ledger_entries import compute_test_row_keys, make_test_read
+from loratory.experiment.run_context import FittedContender, RunContext
+from loratory.experiment.run_paths import RunPaths
+from loratory.experiment.steps import latency, measure
+from loratory.protocols import ParameterCount
+from loratory.protocols.events import RunConcluded, StageStarted
+from loratory.specs.spec import Contender
+
+
+def write_results(
+    context: RunContext, paths: RunPaths, fitted: dict[str, FittedContender], failures: dict[str, str]
+) -> dict[str, Any]:
+    """ladder.json, verdict.json and report.html from the rows on disk, and last the manifest that covers them.
+
+    The test set is not read again.
+    """
+    context.on_event(StageStarted("weighing the evidence"))
+    spec, task = context.spec, context.split.task
+    rows = [
+        _collect_results(context, paths, fitted[c.name]) if c.name in fitted else _failed_result(c, failures[c.name])
+        for c in spec.ladder
+    ]
+    ladder = ladders.build_ladder(task, rows, spec.evidence, spec.gate, _run_facts(context, paths, fitted))
+    unseal_run(paths.folder)
+    write_json(paths.folder / "ladder.json", ladder)
+    write_json(paths.folder / "verdict.json", ladder["verdict"])
+    write_text(paths.folder / "report.html", render_report(ladder, rows, task, context.split.quality))
+    seal_run(paths.folder)
+    context.on_event(RunConcluded(ladder, reference_artifact(paths.folder)))
+    return ladder
+
+
+def _collect_results(context: RunContext, paths: RunPaths, fitted: FittedContender) -> ContenderResult:
+    under_stress = stress_run.read_stress_results(context, fitted, paths.folder / stress_run.STRESS_FILE)
+    timed = latency.read_latency(fitted, paths.folder / latency.LATENCY_FILE)
+    return replace(measure.collect_results(context, fitted), stress_rows=under_stress, latency_ms=timed)
+
+
+def _failed_result(contender: Contender, failure: str) -> ContenderResult:
+    return ContenderResult(
+        contender.name,
+        contender.regime,
+        contender.base,
+        contender.options.adapts,
+        (),
+        0,
+        ParameterCount(0, 0),
+        0,
+        {},
+        failure=failure,
+        start=contender.start,
+    )
+
+
+def _run_facts(context: RunContext, paths: RunPaths, fitted: Mapping[str, FittedContender]) -> dict[str, Any]:
+    spec, parts = context.spec, context.split.parts
+    tuned = {c.name: c.options.tunable for c in spec.ladder if c.options.tunable}
+    split = {
+        **{k: v for k, v in context.split.facts.items() if k != "messages"},
+        "counts": {name: len(e) for name, e in parts.items()},
+    }
+    budget = {
+        "seeds": spec.training.seeds,
+        "trials": spec.training.trials,
+        "epochs": spec.training.epochs,
+        "says": f"{spec.training.trials} validation trial(s) for each tuned contender, {spec.training.seeds} seed(s) "
+        f"for each seeded one",
+        "tuned": tuned,
+    }
+    looks = [one for each in fitted.values() for one in measure.name_test_reads(each)]
+    reads, overlap = ledger.count_reads(make_test_read(context, paths, "", looks), compute_test_row_keys(context))
+    return {
+        "name": spec.name,
+        "split": split,
+        "budget": budget,
+        "test_reads": reads,
+        "test_overlap": overlap,
+        "leaked_test": context.split.quality.get("leaked_test", []),
+        "quality_warnings": context.split.quality.get("warnings", []),
+        "environment": json.loads((paths.folder / "environment.json").read_text(encoding="utf-8")),
+    }

@@ -1,0 +1,56 @@
+"""Every exporter that is discovered, over fits of several kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loratory.artifacts.manifests import extend_artifact, stage_artifact
+from loratory.discovery import list_names
+from loratory.experiment.export_fit import load_exporter
+from loratory.exporting import stock_layouts
+from loratory.exporting.contract_checks import verify_exporter
+from loratory.predictors import predictor_files
+from loratory.regimes.lora import Lora
+from loratory.regimes.majority import Majority
+from loratory.regimes.tfidf import Tfidf
+from tiny import load_backbone_from, make_context, make_task, make_train_set, save_base
+
+FACTS = {"run": "toy", "contender": "x", "regime": "x", "base": None, "data": "toy.csv", "scores": {"accuracy": 0.5}}
+REGIMES: dict[str, Callable[[], Any]] = {
+    "majority": Majority,
+    "tfidf": Tfidf,
+    "lora": lambda: Lora(rank=2),
+    "lora-stock": lambda: Lora(rank=2, head="stock"),
+}
+OPTIONS = {"router": {"task_name": "intent"}}
+SUITS = {"stock": {"lora", "lora-stock"}, "router": {"lora-stock"}}
+
+
+@pytest.fixture(scope="module")
+def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    home = tmp_path_factory.mktemp("fits")
+    base = load_backbone_from(save_base(home / "base", "bert"))
+    made = {}
+    for name, regime in REGIMES.items():
+        start = base if name.startswith("lora") else None
+        predictor = regime().fit(make_task(), make_train_set(), start, make_context(epochs=1, max_tokens=40))
+        made[name] = home / name
+        with stage_artifact(made[name], {"kind": "fit", "contender": name, "seed": 1}) as part:
+            predictor_files.save_predictor(part, predictor)
+        with extend_artifact(made[name]) as part:
+            stock_layouts.write_stock_layouts(part, predictor, {**FACTS, "base": "bert" if start else None})
+    return made
+
+
+@pytest.mark.parametrize("name", list_names("exporters"))
+def test_it_exports_what_suits_and_refuses_the_rest(name: str, fits: dict[str, Path], tmp_path: Path) -> None:
+    exporter = load_exporter(name)
+    suits = {
+        fit for fit, folder in fits.items() if verify_exporter(exporter, folder, tmp_path / fit, OPTIONS.get(name))
+    }
+    assert suits == SUITS.get(name, suits)
+    assert suits

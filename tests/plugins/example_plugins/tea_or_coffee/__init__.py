@@ -1,0 +1,1 @@
+"""Orders at a counter: tea or coffee."""

@@ -1,0 +1,1 @@
+"""Generators of the data that recipes ship; outside the wheel. Run one as `python tools/recipes/NAME/make_data.py`."""

@@ -1,0 +1,1 @@
+"""What the data of the recipe prompt-guard is made from."""

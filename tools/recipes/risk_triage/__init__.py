@@ -1,0 +1,1 @@
+"""What the data of the recipe risk-triage is made from."""
