@@ -156,7 +156,7 @@ def test_a_process_that_dies_while_it_writes_leaves_the_ledger_as_it_was(own_led
     read(TEXTS)
     dying = (
         "import os\n"
-        "from loratory.data import ledger\n"
+        "from loratory.data.splitting import ledger\n"
         "with ledger._open_ledger() as one:\n"
         "    one.execute('PRAGMA cache_size = 1')\n"
         "    one.execute('PRAGMA cache_spill = 1')\n"
