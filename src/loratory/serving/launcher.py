@@ -249,7 +249,7 @@ def run_server(spec: ServerSpec, report: Callable[[str], None]) -> None:
     if hosts.any_address:
         report(f"bound to all addresses, it answers for {hosts.description}; list other names under hosts")
     for service in server.registry:
-        where = str(service.asked.path) if service.task_spec else ""
+        where = str(service.task_spec.path) if service.task_spec else ""
         server.audit.record("load", {"task": service.name, "path": where, "release": service.release, "key": None})
         names = " -> ".join(stage.name for stage in service.stages)
         due = f", within {service.deadline * 1000:g} ms" if service.deadline else ""

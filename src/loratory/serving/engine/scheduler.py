@@ -64,7 +64,7 @@ class RunningRequest:
         """What came of it."""
         if not self.request.is_active():
             return self.request, None, DeadlineExceeded()
-        if problem := next((sequence.problem for sequence in self.sequences if sequence.problem), None):
+        if problem := next((sequence.error for sequence in self.sequences if sequence.error), None):
             return self.request, None, problem
         try:
             return (
