@@ -176,10 +176,12 @@ def copies(fit: Path, count: int, output: Path, top: int | None = None) -> dict[
         tensors = {n: t + 0.01 * torch.randn(t.shape, generator=draw) for n, t in network.adapter.tensors.items()}
         config = dict(network.adapter.config)
         if top:
-            last = range(network.trunk.depth - top, network.trunk.depth)
+            last = range(network.backbone.depth - top, network.backbone.depth)
             tensors = {n: t for n, t in tensors.items() if any(f".layer.{k}." in n for k in last)}
             config |= {"layers_to_transform": list(last), "layers_pattern": "layer"}
-        own = replace(predictor, network=Network(network.trunk, adapters.create_adapter(config, tensors), network.head))
+        own = replace(
+            predictor, network=Network(network.backbone, adapters.create_adapter(config, tensors), network.head)
+        )
         name = f"{'top' if top else 'task'}-{number}"
         with stage_artifact(output / name, {"kind": "fit"}) as part:
             predictor_files.save_predictor(part, own)

@@ -20,11 +20,11 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.errors import SpecError
 from loratory.protocols import Input, Network, Prediction
+from loratory.protocols.routes import RequestContext
 from loratory.serving.engine import precision_selection
 from loratory.serving.engine.inference_engine import unwrap_predictor
 from loratory.serving.engine.service_registry import Service
 from loratory.serving.http.auth.api_keys import ApiKeys
-from loratory.serving.http.request_context import RequestContext
 from loratory.serving.http.server import Server
 from loratory.serving.launcher import build_server, load_service
 from loratory.specs.serve import ServedTaskSpec, ServerSpec
@@ -90,12 +90,12 @@ def alike(some: Sequence[Prediction], others: Sequence[Prediction]) -> float:
 
 
 def test_answers_are_near_whatever_else_is_asked(server: Server, said: list[str]) -> None:
-    (trunk,) = server.info["trunks"]
-    assert (trunk["precision"], server.engine.compute_threads) == ("int8", 1)  # rows are shared out, no row is
-    assert trunk["why"].startswith("as asked; ")
-    assert " validation answers of tiny stay the same, " in trunk["why"]
+    (chosen,) = server.info["backbones"]
+    assert (chosen["precision"], server.engine.compute_threads) == ("int8", 1)  # rows are shared out, no row is
+    assert chosen["why"].startswith("as asked; ")
+    assert " validation answers of tiny stay the same, " in chosen["why"]
     (line,) = said
-    assert line.endswith(f"{trunk['trunk']} computes in int8: {trunk['why']}")
+    assert line.endswith(f"{chosen['backbone']} computes in int8: {chosen['why']}")
     found, before = answers(server), exact("lora")
     assert alike(found, before) >= 0.9  # an answer between two labels may turn either way
     odds = [[one.probabilities["/label"] for one in some] for some in (found, before)]

@@ -439,7 +439,7 @@ def test_a_full_server_and_a_late_one_in_the_same_form(tmp_path: Path) -> None:
         ("GET", "/nothing", 404),
         ("GET", "/v1/tasks/", 404),
         ("POST", "/v1/tasks/nobody/predict", 404),
-        ("GET", "/docs", 404),
+        ("GET", "/doc", 404),
         ("GET", "/redoc", 404),
     ],
 )
@@ -587,7 +587,7 @@ def test_clients_do_not_learn_where_a_base_lies(tmp_path: Path) -> None:
         reply = send_request(app, "GET", path)
         assert reply.status == 200
         assert b"secret" not in reply.body, path
-    assert 'loratory_trunk_texts{backbone="tiny"} 3.0' in send_request(app, "GET", "/metrics").body.decode()
+    assert 'loratory_backbone_texts{backbone="tiny"} 3.0' in send_request(app, "GET", "/metrics").body.decode()
     listed = send_request(app, "GET", "/v1/models").json["data"]
     assert {"id": "tiny", "root": "tiny", "parent": None} in [
         {key: one[key] for key in ("id", "root", "parent")} for one in listed
@@ -600,7 +600,7 @@ def test_what_a_server_says_of_itself_names_no_path(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("loratory.serving.engine.precision_selection.select_precisions", lambda *_: [secret])
     heard: list[str] = []
     server = launcher.build_server(ServerSpec(audit=tmp_path / "audit.jsonl"), ApiKeys({}), heard.append)
-    assert server.info["trunks"] == [{"trunk": "tiny", "precision": "fp32", "why": "as asked"}]
+    assert server.info["backbones"] == [{"backbone": "tiny", "precision": "fp32", "why": "as asked"}]
     assert "/srv/secret/models/tiny" in heard[0]  # who runs it is told
     server.engine.close()
 

@@ -221,10 +221,10 @@ def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None])
     for service in services.values():
         warm_up(service)
     for one in chosen:
-        report(f"{one.trunk} computes in {one.precision}: {one.why}")
+        report(f"{one.backbone} computes in {one.precision}: {one.why}")
     limits = EngineLimits(spec.limits.batch_tokens, spec.limits.queue_tokens)
-    backbones = [{**asdict(one), "trunk": public_base_name(one.trunk)} for one in chosen]
-    facts = {"version": __version__, "trunks": backbones, "threads": threads}
+    backbones = [{**asdict(one), "backbone": public_base_name(one.backbone)} for one in chosen]
+    facts = {"version": __version__, "backbones": backbones, "threads": threads}
     board = ServiceRegistry(services, roles, spec.default)
     # One row has nothing to share, and a team that waits actively for its head would take the event loop's core.
     team = 1 if spec.precision == "int8" else threads
@@ -245,7 +245,7 @@ def run_server(spec: ServerSpec, report: Callable[[str], None]) -> None:
     socket = bind_socket(spec.host, spec.port)  # before the models are loaded: a port that is taken is soon told
     server = run_in_new_thread(lambda: build_server(spec, keys, report))
     hosts = allowed_hosts_for(spec.host, spec.hosts)
-    gate = create_app(server, hosts)
+    app = create_app(server, hosts)
     if hosts.any_address:
         report(f"bound to all addresses, it answers for {hosts.description}; list other names under hosts")
     for service in server.registry:
@@ -255,5 +255,5 @@ def run_server(spec: ServerSpec, report: Callable[[str], None]) -> None:
         due = f", within {service.deadline * 1000:g} ms" if service.deadline else ""
         report(f"{service.name} ({service.task.kind}): {names}{due}")
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
-    ServerProcess(gate, server, report).run([socket])
+    ServerProcess(app, server, report).run([socket])
     server.engine.close()

@@ -127,7 +127,7 @@ class BatchWorker:
         )
 
     def admit(self, token_cost: int, deadline: float | None, generates: bool = False) -> None:
-        """Raises Full where so many tokens more have no room, or would not be done in time."""
+        """Raises CapacityExceeded where so many tokens more have no room, or would not be done in time."""
         over = self.queued_tokens and self.queued_tokens + token_cost > self.limits.queue_tokens
         wait = self._scheduler.estimate_wait(token_cost) if generates else self.estimate_wait()
         needed = wait + token_cost / (self._scheduler.tokens_per_second if generates else self.tokens_per_second)
@@ -136,7 +136,7 @@ class BatchWorker:
             raise CapacityExceeded(wait)
 
     def enqueue(self, requests: Sequence[EngineRequest]) -> None:
-        """Queue jobs of one request, all or none. Raises Full."""
+        """Queue jobs of one request, all or none. Raises CapacityExceeded."""
         cost, writes = sum(job.token_cost for job in requests), requests[0].generates
         with self._ready:
             self.admit(cost, requests[0].deadline, writes)
@@ -344,7 +344,7 @@ class Engine:
         self._thread_pool = ThreadPoolBackend(self.limits.threads)
 
     def admit(self, predictor: Predictor, token_cost: int, deadline: float | None) -> None:
-        """Raises Full where inputs of so many tokens would have no room, or no answer in time."""
+        """Raises CapacityExceeded where inputs of so many tokens would have no room, or no answer in time."""
         backbone, most = backbone_of(predictor), max_new_tokens_of(predictor)
         if backbone is None or not is_plannable(predictor):
             self._thread_pool.admit(type(unwrap_predictor(predictor)), token_cost, deadline)
@@ -352,7 +352,7 @@ class Engine:
             self.get_worker(backbone).admit(token_cost + most, deadline, bool(most))
 
     async def predict(self, predictor: Predictor, inputs: Sequence[Input], deadline: float | None) -> list[Prediction]:
-        """One prediction for each input. Raises Full, DeadlineExceeded, and whatever the predictor raises."""
+        """One prediction for each input. Raises CapacityExceeded, DeadlineExceeded, and what the predictor raises."""
         loop = asyncio.get_running_loop()
         backbone = backbone_of(predictor)
         if backbone is None or not is_plannable(predictor):

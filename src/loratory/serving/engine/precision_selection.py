@@ -30,7 +30,7 @@ ProgressPrinter = Callable[[str], None]
 class PrecisionChoice:
     """What a backbone's products are computed in, and why."""
 
-    trunk: str
+    backbone: str
     precision: str
     why: str
 
@@ -44,23 +44,23 @@ def select_precisions(
     """
     from loratory.backbones.forward.precision import choose_precision
 
-    by_trunk: dict[str, tuple[Any, list[Service]]] = {}
+    by_backbone: dict[str, tuple[Any, list[Service]]] = {}
     for service in services:
         if (backbone := backbone_of(service.stages[0].predictor)) is not None:
-            by_trunk.setdefault(backbone.digest, (backbone, []))[1].append(service)
+            by_backbone.setdefault(backbone.digest, (backbone, []))[1].append(service)
     if spec.precision == "int8":
         told = {one: quantize_service(one, threads, report) for one in services}
-        whys = [(backbone.name, "; ".join(told[one] for one in mine)) for backbone, mine in by_trunk.values()]
+        whys = [(backbone.name, "; ".join(told[one] for one in mine)) for backbone, mine in by_backbone.values()]
         return [PrecisionChoice(name, "int8", f"as asked; {why}") for name, why in whys]
     if spec.precision != "auto":
         pool.set_precision(spec.precision)
-        return [PrecisionChoice(backbone.name, spec.precision, "as asked") for backbone, _ in by_trunk.values()]
+        return [PrecisionChoice(backbone.name, spec.precision, "as asked") for backbone, _ in by_backbone.values()]
     if choose_precision("auto", "cpu") == "fp32":
         return [
             PrecisionChoice(backbone.name, "fp32", "this machine is no faster in bf16")
-            for backbone, _ in by_trunk.values()
+            for backbone, _ in by_backbone.values()
         ]
-    return [_try_bf16(backbone, mine) for backbone, mine in by_trunk.values()]
+    return [_try_bf16(backbone, mine) for backbone, mine in by_backbone.values()]
 
 
 def _try_bf16(backbone: Any, services: Sequence[Service]) -> PrecisionChoice:

@@ -45,11 +45,11 @@ class Metrics:
         )  # fmt: skip
         self.open_requests = Gauge("loratory_open_requests", "Requests that are being answered.", registry=own)
         self.queued_tokens = Gauge(
-            "loratory_queued_tokens", "Estimated tokens that wait for a backbone.", ["trunk"], registry=own
+            "loratory_queued_tokens", "Estimated tokens that wait for a backbone.", ["backbone"], registry=own
         )
-        self.backbone_batches = Gauge("loratory_trunk_batches", "Passes of a backbone.", ["trunk"], registry=own)
+        self.backbone_batches = Gauge("loratory_backbone_batches", "Passes of a backbone.", ["backbone"], registry=own)
         self.backbone_texts = Gauge(
-            "loratory_trunk_texts", "Inputs answered by a backbone's passes.", ["trunk"], registry=own
+            "loratory_backbone_texts", "Inputs answered by a backbone's passes.", ["backbone"], registry=own
         )
 
     def render(self) -> bytes:

@@ -24,11 +24,11 @@ from loratory.protocols import (
     Predictor,
     Schema,
 )
+from loratory.protocols.routes import ApiError
 from loratory.schemas import to_compact_json
 from loratory.serving.engine.fallback_chain import StagedAnswer
 from loratory.serving.engine.inference_engine import backbone_of, is_plannable, max_new_tokens_of, unwrap_predictor
 from loratory.serving.engine.service_registry import FallbackStage
-from loratory.serving.http.api_errors import ApiError
 from loratory.specs.generation import GenerationSpec
 
 SCHEMA_COMPILE_SECONDS = 5.0  # for the grammar of a schema
@@ -54,7 +54,7 @@ class SamplingParams:
 def parse_sampling_params(
     given: Mapping[str, Any], max_new_tokens: int, schema: Schema | None = None, where: str = "parameters"
 ) -> SamplingParams:
-    """What a client asks; a budget above the server's own is cut to it. Raises Refusal."""
+    """What a client asks; a budget above the server's own is cut to it. Raises ApiError."""
     made = dict(given)
     if isinstance(stop := made.get("stop"), (str, list)):
         made["stop"] = tuple([stop] if isinstance(stop, str) else stop)
@@ -70,7 +70,7 @@ def parse_sampling_params(
 
 
 def parse_generation_spec(values: Mapping[str, Any], where: str = "parameters") -> GenerationSpec:
-    """Raises Refusal with the parameter that is wrong."""
+    """Raises ApiError with the parameter that is wrong."""
     try:
         return GenerationSpec.model_validate(values, strict=True)
     except ValidationError as problem:
@@ -200,7 +200,7 @@ class SchemaPrecheck:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="schemas")
 
     async def check(self, stage: FallbackStage, params: SamplingParams, input: Input, where: str) -> None:
-        """Raises Refusal where the budget, or what a conversation leaves of it, is too small for any whole answer."""
+        """Raises ApiError where the budget, or what a conversation leaves of it, is too small for any whole answer."""
         if params.schema is None and "max_new_tokens" not in params.parameters:
             return
         if params.schema is not None:
