@@ -238,7 +238,7 @@ def test_fallbacks_and_deadlines_are_told(parrot: Service, tmp_path: Path) -> No
         found = json.loads(run_command(tmp_path, "evaluate", "--url", url, "--data", "d.jsonl", "--json").out)
         (one,) = lines(run_command(tmp_path, "predict", "--url", url, "hello", "--json"))
     assert (found["fallbacks"], found["served_by"]) == (1.0, {"parrot": 1.0})
-    assert one["fallback"] == {"from": "first", "why": "failed"}
+    assert one["fallback"] == {"from": "first", "reason": "failed"}
 
 
 WHOLE = {"answer": "a b", "text": "a b", "status": "answered", "confidence": 1.0, "served_by": "p", "release": "0"}

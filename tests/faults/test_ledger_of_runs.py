@@ -155,7 +155,7 @@ def test_kept_answers_follow_their_rows(workspace: Workspace, monkeypatch: pytes
 
     folder = with_test_file(workspace(GIVEN))
     again(folder, monkeypatch)
-    kept = read_predictions(folder / "runs/tiny/contenders/tfidf/seed-1/marks.parquet")
+    kept = read_predictions(folder / "runs/tiny/contenders/tfidf/seed-1/test_predictions.parquet")
     now = [*reversed(kept.examples)]
     moved = measure.align_outcome(kept, now)
     assert list(moved.examples) == now

@@ -64,7 +64,7 @@ BAD = {  # the ladder, what is told, more of the spec
         ["class_weights", "did you mean 'FRAUD'?"],
         {},
     ),
-    "recognisers of labels": ("  - rules: {recognisers: {card: FRAUD}}\n", ["rules: recognisers", "patterns"], {}),
+    "validators of labels": ("  - rules: {validators: {card: FRAUD}}\n", ["rules: validators", "patterns"], {}),
     "patterns of no label": ("  - rules: {patterns: {FRAUDS: [x]}}\n", ["ladder: rules", "'FRAUD'?"], {}),
     "windows of twins": ("  - lora: {consistency: {}}\n", ["training: long", "ends"], {"long": "windows"}),
     "no room for the text": ("  - p: {regime: prompted, shots: 9, base: zoo/writer}\n", ["no room", "fewer shots"], {}),

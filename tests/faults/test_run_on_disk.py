@@ -72,7 +72,14 @@ def test_every_file_of_a_run_is_there(finished: Path) -> None:
         fit = run / "contenders" / name / "seed-1"
         assert [entry.name for entry in fit.parent.iterdir()] == ["seed-1"], "something is left behind"
         files = set(verify_artifact(fit)["files"])
-        assert {"metrics.json", "marks.parquet", "validation.parquet", "fit.json", "labels.json", "README.md"} <= files
+        assert {
+            "metrics.json",
+            "test_predictions.parquet",
+            "validation.parquet",
+            "fit.json",
+            "labels.json",
+            "README.md",
+        } <= files
         assert ("adapter/adapter_model.safetensors" in files) == name.startswith("lora")
         assert ("merged/model.safetensors" in files) == name.startswith("lora")
         assert ("base_3/model.safetensors" in files) == name.startswith("lora")
@@ -198,6 +205,24 @@ def test_a_damaged_split_is_made_again_and_said(workspace: Workspace, monkeypatc
     _, heard = again(folder, monkeypatch)
     assert any("the split on disk is damaged and is made again" in text for text in heard.values_of("said", "text"))
     assert heard.values_of("kept") == ["majority", "tfidf"]
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("part", ["", "data", "contenders/tfidf/seed-1"])
+def test_a_run_of_an_older_version_is_refused_and_left_as_it_is(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    folder = workspace(make_spec("  - tfidf\n"))
+    again(folder, monkeypatch)
+    run = folder / "runs/tiny"
+    file = run / part / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "format": 2}), encoding="utf-8")
+    before = {entry: entry.read_bytes() for entry in run.rglob("*") if entry.is_file()}
+    done = run_command(folder, "run", "spec.yaml")
+    assert done.code == 2
+    assert "the manifest is of format 2: another version of loratory wrote this folder" in done.err
+    assert "Traceback" not in done.err
+    assert {entry: entry.read_bytes() for entry in run.rglob("*") if entry.is_file()} == before
 
 
 def test_a_gate_on_a_label_that_the_data_does_not_have_is_refused_before_training(workspace: Workspace) -> None:

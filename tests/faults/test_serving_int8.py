@@ -90,12 +90,12 @@ def alike(some: Sequence[Prediction], others: Sequence[Prediction]) -> float:
 
 
 def test_answers_are_near_whatever_else_is_asked(server: Server, said: list[str]) -> None:
-    (chosen,) = server.info["backbones"]
-    assert (chosen["precision"], server.engine.compute_threads) == ("int8", 1)  # rows are shared out, no row is
-    assert chosen["why"].startswith("as asked; ")
-    assert " validation answers of tiny stay the same, " in chosen["why"]
+    (trunk,) = server.info["backbones"]
+    assert (trunk["precision"], server.engine.compute_threads) == ("int8", 1)  # rows are shared out, no row is
+    assert trunk["reason"].startswith("as asked; ")
+    assert " validation answers of tiny stay the same, " in trunk["reason"]
     (line,) = said
-    assert line.endswith(f"{chosen['backbone']} computes in int8: {chosen['why']}")
+    assert line.endswith(f"{trunk['backbone']} computes in int8: {trunk['reason']}")
     found, before = answers(server), exact("lora")
     assert alike(found, before) >= 0.9  # an answer between two labels may turn either way
     odds = [[one.probabilities["/label"] for one in some] for some in (found, before)]

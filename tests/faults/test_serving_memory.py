@@ -116,7 +116,7 @@ def test_predictors_in_python_and_fallbacks_too(tmp_path: Path) -> None:
     )
     (one,) = ask(both, "cash").json["predictions"]
     assert one["answer"] == {"label": "cash"}
-    assert one["fallback"] == {"from": "stage-1", "why": "failed"}
+    assert one["fallback"] == {"from": "stage-1", "reason": "failed"}
 
 
 @pytest.mark.parametrize(

@@ -451,7 +451,7 @@ def test_the_loaded_copy_goes_on_when_its_files_are_gone(nursery: world.ProcessP
     assert audit.verify() == len(rows)
     assert [row["event"] for row in rows] == ["load", "load", *["load refused"] * (len(BREAKS) * len(files) + 1)]
     assert {row["release"] for row in rows[:2]} == {before[0]["release"]}
-    assert all(row["why"] and row["path"] == "tiny" for row in rows[2:])
+    assert all(row["reason"] and row["path"] == "tiny" for row in rows[2:])
 
 
 def test_it_loads_and_unloads_while_it_runs(nursery: world.ProcessPool, work: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_full_disk_while_evidence_is_written_keeps_the_fits(
     real = os.replace
 
     def full(source: Any, target: Any) -> None:
-        if Path(target).name in ("marks.parquet", "ladder.json"):
+        if Path(target).name in ("test_predictions.parquet", "ladder.json"):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(source, target)
 

@@ -127,7 +127,7 @@ def test_the_stock_head_is_the_stock_classifiers(trunk_of: BackboneOf, family: s
     head: Any = make_head("stock", trunk, LABELS).eval()
     stock: Any = transformers.AutoModelForSequenceClassification
     whole = stock.from_config(head.config).eval()
-    tensors = {f"{head.prefix}.{name}": t for name, t in trunk.model.state_dict().items()} | dict(head.named())
+    tensors = {f"{head.prefix}.{name}": t for name, t in trunk.model.state_dict().items()} | dict(head.named_weights())
     assert not whole.load_state_dict(tensors, strict=False).missing_keys
     rows = [ids for ids, _ in trunk.tokenizer.encode_batch(list(TEXTS))]
     states, mask = trunk.compute_states(rows, [None] * len(rows))
@@ -170,9 +170,9 @@ def test_every_module_of_the_head_is_saved(exported: Made, family: str, modules:
 def test_a_trained_pooler_of_the_base_is_where_the_head_starts(trunk_of: BackboneOf) -> None:
     trunk: Any = trunk_of("bert")
     head: Any = make_head("stock", trunk, LABELS)
-    assert torch.equal(head.named()["bert.pooler.dense.weight"], trunk.model.pooler.dense.weight)
+    assert torch.equal(head.named_weights()["bert.pooler.dense.weight"], trunk.model.pooler.dense.weight)
     head.named_weights()["bert.pooler.dense.weight"].data.add_(1)
-    assert not torch.equal(head.named()["bert.pooler.dense.weight"], trunk.model.pooler.dense.weight)
+    assert not torch.equal(head.named_weights()["bert.pooler.dense.weight"], trunk.model.pooler.dense.weight)
 
 
 # ---- layouts
@@ -266,7 +266,7 @@ def test_an_export_alone_is_a_whole_artifact(exported: Made, trunk_of: BackboneO
     trunk = trunk_of("bert")
     encoder, folder = exported("bert", "pooled")
     facts = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-    facts["trunk"]["name"] = "gone"
+    facts["backbone"]["name"] = "gone"
     with stage_artifact(tmp_path / "fit", {}) as part:
         predictor_files.save_predictor(part, encoder)
         (part / "encoder.json").write_text(json.dumps(facts), encoding="utf-8")

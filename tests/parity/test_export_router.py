@@ -229,14 +229,14 @@ def test_an_operating_point_stays_behind_and_it_is_said(fit_of: Fits, tmp_path: 
     assert far(opener("intent").from_pretrained(done.folders[0]), done.folders[0], bare) < 1e-4
 
 
-def test_recognisers_stay_behind_and_it_is_said(fit_of: Fits, tmp_path: Path) -> None:
+def test_validators_stay_behind_and_it_is_said(fit_of: Fits, tmp_path: Path) -> None:
     made: Any = predictor_files.load_uncalibrated(fit_of("bert", "pii"), TorchBackbonePool())
     armed = replace(made, span_rules=(SpanRule("THING", "keyword", ("cash",)),))
     with stage_artifact(tmp_path / "fit", {"contender": "lora-stock"}) as part:
         predictor_files.save_predictor(part, armed)
     assert routed(tmp_path / "fit", tmp_path / "models", "pii", with_adapter=False).notes == [SPAN_RULES_NOT_EXPORTED]
     stock_layouts.write_stock_layouts(tmp_path, armed, FACTS)
-    assert "What recognisers find stands in no stock class" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "What validators find stands in no stock class" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 # ---- refused

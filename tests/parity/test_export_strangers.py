@@ -168,7 +168,7 @@ def test_a_copy_of_the_base_reads_as_much_as_the_base(fits: Fits, tmp_path: Path
     for number, (encoder, folder) in enumerate((short, long)):
         copy = tmp_path / str(number)
         facts = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-        facts["trunk"]["name"] = "gone"
+        facts["backbone"]["name"] = "gone"
         with stage_artifact(copy, {}) as part:
             shutil.copytree(folder, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
             (part / "encoder.json").write_text(json.dumps(facts), encoding="utf-8")

@@ -106,7 +106,7 @@ def test_a_listener_hears_the_text_piece_by_piece(qwen: Any, schema: Any) -> Non
     ]
     found = run_locally(requests)
     assert ["".join(pieces) for pieces in heard] == [one.text for one in found]
-    assert [one.text for one in found] == [qwen.tokenizer.read(one.ids) for one in found]
+    assert [one.text for one in found] == [qwen.tokenizer.decode(one.ids) for one in found]
     assert all(len(pieces) > 1 for pieces in heard)
     deaf = [replace(request, on_token=None) for request in requests]
     assert deaf == requests

@@ -47,7 +47,7 @@ def opened(trunk: Any, regime: Any, ways: ComputeConfig) -> Any:
     torch.manual_seed(3)
     if isinstance(regime, Full):
         return TrainableBackbone(trunk, full_finetuning=True, compute_config=ways)
-    live = TrainableBackbone(trunk, regime.config(trunk, make_context()), compute_config=ways)
+    live = TrainableBackbone(trunk, regime.build_adapter_config(trunk, make_context()), compute_config=ways)
     for weight in live.trainable_parameters().values():
         torch.nn.init.normal_(weight, std=0.1)
     return live
@@ -60,7 +60,7 @@ def rows_of(trunk: Any) -> list[tuple[int, ...]]:
 def gradients(live: Any, packed: bool = False) -> dict[str, torch.Tensor]:
     """Of everything that learns, with the dropout of one seed."""
     torch.manual_seed(11)
-    rows = rows_of(live.trunk)
+    rows = rows_of(live.backbone)
     states = live.forward_packed(rows) if packed else live.forward(rows)[0]
     (states * torch.linspace(-1, 1, states.shape[-1])).square().sum().backward()
     return {name: p.grad for name, p in live.trainable_parameters().items() if p.grad is not None}
@@ -95,14 +95,14 @@ def test_so_they_are_of_packed_rows(writer: Any, regime: Any) -> None:
 @pytest.mark.parametrize("packed", [False, True])
 def test_so_they_are_over_four_bits(writer: Any, packed: bool) -> None:
     pytest.importorskip("bitsandbytes")
-    same(writer.quantised(), Lora(rank=4), packed)
-    same(writer.quantised(), Lora(rank=4, dropout=0.3), packed, precision="bf16")
+    same(writer.quantize(), Lora(rank=4), packed)
+    same(writer.quantize(), Lora(rank=4, dropout=0.3), packed, precision="bf16")
 
 
 def counted(live: Any) -> Counter[int]:
     """How often the attention inside each layer runs in one step; the entrance of a layer would not tell."""
     runs: Counter[int] = Counter()
-    _, layers = architectures.find_layers(live.running, live.depth)
+    _, layers = architectures.find_layers(live.compute_model, live.depth)
     for number, layer in enumerate(layers):
         inner = next(part for name, part in layer.named_modules() if name.endswith(("query", "q_proj")))
         inner.register_forward_hook(lambda *_, at=number: runs.update([at]))
@@ -129,7 +129,7 @@ def test_the_layers_keep_less(trunk_of: BackboneOf) -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            live.forward(rows_of(live.trunk))
+            live.forward(rows_of(live.backbone))
         kept.append(sum(sizes))
     assert kept[1] < 0.2 * kept[0]
 

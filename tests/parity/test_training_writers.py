@@ -173,7 +173,7 @@ def test_full_training_leaves_the_shared_trunk_alone_and_is_saved_whole(tmp_path
     made: Any = Full(learning_rate=5e-3).fit(
         make_task(), make_train_set(), trunk, make_context(epochs=1, precision="fp32")
     )
-    assert all(torch.equal(t, before[name]) for name, t in trunk.whole.state_dict().items())
+    assert all(torch.equal(t, before[name]) for name, t in trunk.full_model.state_dict().items())
     head = made.network.backbone.full_model.get_output_embeddings().weight
     assert not torch.equal(head, before["lm_head.weight"])
     (tmp_path / "fit").mkdir()

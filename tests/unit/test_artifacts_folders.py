@@ -29,8 +29,8 @@ from loratory.artifacts.manifests import (
     digest_of,
     extend_artifact,
     hash_file,
+    open_artifact,
     read_manifest,
-    sealed,
     stage_artifact,
     verify_artifact,
     write_manifest,
@@ -222,7 +222,7 @@ SPOILS: dict[str, Callable[[Path], object]] = {
     "a word of the manifest": lambda f: respoken(f, lambda text: text.replace('"fit"', '"git"')),
     "a key of the manifest": lambda f: respoken(f, lambda text: text.replace('"kind"', '"kine"')),
     "the manifest's own digest": lambda f: respoken(f, lambda text: text.replace('"sha256"', '"sha257"')),
-    "the manifest's format": lambda f: respoken(f, lambda text: text.replace('"format": 2', '"format": 0')),
+    "the manifest's format": lambda f: respoken(f, lambda text: text.replace('"format": 3', '"format": 0')),
     "a space behind the manifest": lambda f: respoken(f, lambda text: f"{text} "),
 }
 
@@ -274,16 +274,17 @@ def test_a_crash_between_the_files_and_the_manifest_leaves_the_old_manifest(
     assert set(verify_artifact(folder)["files"]) == {"a.txt", "inner/b.txt"}
 
 
-def test_a_manifest_of_the_first_format_is_still_read(tmp_path: Path) -> None:
-    """It had no digest of its own."""
+@pytest.mark.parametrize("version", [1, 2, 4, None])
+def test_a_folder_of_another_format_is_refused_in_one_line(tmp_path: Path, version: int | None) -> None:
     folder = made(tmp_path / "fit")
-    manifest = {name: value for name, value in verify_artifact(folder).items() if name != manifests.OWN}
-    write_json(folder / "manifest.json", {**manifest, "format": 1})
-    assert set(verify_artifact(folder)["files"]) == {"a.txt", "inner/b.txt"}
-    with extend_artifact(folder) as part:
-        (part / "c.txt").write_text("c", encoding="utf-8")
-    assert verify_artifact(folder)["format"] == manifests.MANIFEST_FORMAT
-    assert sealed(verify_artifact(folder)) == (folder / "manifest.json").read_text(encoding="utf-8")
+    write_json(folder / "manifest.json", {**verify_artifact(folder), "format": version})
+    before = tree(folder)
+    for read in (open_artifact, verify_artifact):
+        with pytest.raises(ArtifactError, match="another version of loratory wrote this folder") as caught:
+            read(folder)
+        assert "\n" not in caught.value.problem
+        assert (caught.value.where, caught.value.allowed) == (str(folder / "manifest.json"), "3")
+    assert tree(folder) == before
 
 
 def test_who_is_stopped_between_two_renames_leaves_the_older_folder_to_the_next(

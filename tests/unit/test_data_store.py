@@ -99,7 +99,7 @@ def test_a_split_comes_back_from_disk(tmp_path: Path, prepared: PreparedData) ->
     labels = json.loads((tmp_path / "data" / "labels.json").read_text())
     assert labels == {"label2id": {"even": 0, "odd": 1}, "id2label": {"0": "even", "1": "odd"}}
     facts = json.loads((tmp_path / "data" / "split.json").read_text())
-    assert facts["asked"] == pytest.approx({"train": 0.7, "test": 0.2, "validation": 0.1})
+    assert facts["requested"] == pytest.approx({"train": 0.7, "test": 0.2, "validation": 0.1})
     assert facts["columns"] == {"text": "input", "label": "output.label"}
     assert facts["seed"] == 6
     assert facts["parts"]["test"] == {

@@ -22,27 +22,27 @@ AWKWARD = ScoredPredictions(
 
 
 def test_what_is_read_is_what_was_written_to_the_last_bit(tmp_path: Path) -> None:
-    write_predictions(tmp_path / "marks.parquet", AWKWARD)
-    assert read_predictions(tmp_path / "marks.parquet") == AWKWARD
+    write_predictions(tmp_path / "test_predictions.parquet", AWKWARD)
+    assert read_predictions(tmp_path / "test_predictions.parquet") == AWKWARD
 
 
 def test_the_file_has_a_row_for_every_example_and_columns_that_people_can_query(tmp_path: Path) -> None:
     import pyarrow.parquet as parquet
 
-    write_predictions(tmp_path / "marks.parquet", AWKWARD)
-    table = parquet.read_table(tmp_path / "marks.parquet")
+    write_predictions(tmp_path / "test_predictions.parquet", AWKWARD)
+    table = parquet.read_table(tmp_path / "test_predictions.parquet")
     assert set(table.column_names) >= {
         "id",
         "group",
         "input",
         "expected",
         "answer",
-        "why",
+        "reason",
         "confidence",
         "probabilities",
         "raw",
-        "by",
-        "marks",
+        "answered_by",
+        "counts",
     }
     assert table["confidence"].to_pylist() == [0.1 + 0.2, 0.0]
     assert table["answer"].to_pylist() == ['{"label":"a"}', None]
@@ -56,6 +56,6 @@ def test_no_examples_are_rows_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [None, b"not parquet"])
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
-        (tmp_path / "marks.parquet").write_bytes(content)
+        (tmp_path / "test_predictions.parquet").write_bytes(content)
     with pytest.raises(ArtifactError, match=r"marks\.parquet"):
-        read_predictions(tmp_path / "marks.parquet")
+        read_predictions(tmp_path / "test_predictions.parquet")

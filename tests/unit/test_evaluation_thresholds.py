@@ -111,7 +111,7 @@ def test_what_is_not_proven_says_why_and_what_to_change() -> None:
         flat = {"log_loss": 1.0, "ece": 0.1, "ece_by_chance": 0.1}
         worth = {"before": flat, "after": flat, "out_of_scope": {}}
         one = {"name": "lora", "operating": worth, "facts": {"operating": found.facts}}
-        return about["proven"], about["why"] or "", format_operating_lines(one)
+        return about["proven"], about["reason"] or "", format_operating_lines(one)
 
     assert why(asked(A=high), 600)[:2] == (True, "")
     proven, reason, said = why(asked(A=high), 45)

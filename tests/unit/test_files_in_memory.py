@@ -177,7 +177,7 @@ def test_an_operating_point_that_the_manifest_does_not_list_is_not_there(tmp_pat
     assert made.predict([{"text": "x"}], run_locally)[0].answer == {"label": "a"}
 
 
-def test_recognisers_and_a_model_that_the_manifest_does_not_list_are_not_there(
+def test_validators_and_a_model_that_the_manifest_does_not_list_are_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = save_base(tmp_path / "base", "bert")
@@ -197,7 +197,7 @@ def test_recognisers_and_a_model_that_the_manifest_does_not_list_are_not_there(
         shutil.copytree(base, tmp_path / "fit" / name)
         tensors = {key: torch.zeros_like(t) for key, t in load_file(base / "model.safetensors").items()}
         save_file(tensors, tmp_path / "fit" / name / "model.safetensors", metadata={"format": "pt"})
-    (tmp_path / "fit" / "finders.json").write_text('[{"label": "a", "source": "pattern", "says": ["x"]}]')
+    (tmp_path / "fit" / "span_rules.json").write_text('[{"label": "a", "source": "pattern", "says": ["x"]}]')
     made: Any = predictor_files.load_predictor(tmp_path / "fit", TorchBackbonePool())
     assert made.predict([{"text": "hello"}], run_locally) == before
     assert made.span_rules == ()

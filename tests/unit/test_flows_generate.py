@@ -33,7 +33,7 @@ ladder:
   - prompted: {shots: 1}
   - lora: {rank: 4}
 training: {epochs: 1, precision: fp32, max_tokens: 300}
-evidence: {resamples: 200, latency_texts: 5, unheld_texts: 2}
+evidence: {resamples: 200, latency_texts: 5, unconstrained_texts: 2}
 """
 TALK = """
 name: talk

@@ -146,5 +146,5 @@ def test_an_answer_as_data() -> None:
         "probabilities": {"/label": {"A": 0.75, "B": 0.25}},
     }
     assert prediction_to_json(None, Prediction(None, reason="late")) == {
-        **{"answer": None, "confidence": 0.0, "probabilities": {}, "why": "late"}
+        **{"answer": None, "confidence": 0.0, "probabilities": {}, "reason": "late"}
     }

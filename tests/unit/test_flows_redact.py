@@ -25,7 +25,7 @@ SPANS = [(0, 8, "PERSON"), (19, 38, "CREDIT_CARD"), (45, 53, "PERSON")]
 
 
 def finders() -> SpanRules:
-    cards = SpanRule("CREDIT_CARD", "recogniser", ("card",))
+    cards = SpanRule("CREDIT_CARD", "validator", ("card",))
     return SpanRules(TASK, (cards, SpanRule("PERSON", "keyword", ("ada lund",))))
 
 

@@ -23,7 +23,7 @@ ladder:
   - told: {regime: prompted, base: writer, shots: 1}
   - lora-json: {regime: lora, base: writer, rank: 4, prompt: asked.yaml}
 training: {epochs: 2, seeds: 1, precision: fp32}
-evidence: {resamples: 200, latency_texts: 5, unheld_texts: 6}
+evidence: {resamples: 200, latency_texts: 5, unconstrained_texts: 6}
 """
 PROMPT = 'version: toy-1\nsystem: "Which of {names}?"\nuser: "{text}"\n'
 
@@ -50,7 +50,7 @@ def test_a_causal_contender_stands_in_the_ladder(home: Path) -> None:
     rows = {row["name"]: row for row in ladder["contenders"]}
     assert all(row["status"] == "fitted" for row in rows.values())
     assert rows["lora-json"]["json_valid"] == 1.0
-    assert 0 <= rows["told"]["json_valid_unheld"] <= 1
+    assert 0 <= rows["told"]["json_valid_unconstrained"] <= 1
     assert "json_valid" not in rows["tfidf"]
     fit = home / "runs/toy/contenders/lora-json/seed-1"
     metrics = json.loads((fit / "metrics.json").read_text(encoding="utf-8"))

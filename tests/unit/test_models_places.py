@@ -47,7 +47,7 @@ def saved(folder: Path, predictor: Predictor) -> Path:
 
 def names_of(folder: Path) -> str:
     (file,) = [file for file in folder.iterdir() if file.name in ("encoder.json", "decoder.json", "entailment.json")]
-    return str(json.loads(file.read_text())["trunk"]["name"])
+    return str(json.loads(file.read_text())["backbone"]["name"])
 
 
 def holds(folder: Path, text: str) -> list[str]:

@@ -46,10 +46,10 @@ def found(made: Any, text: str) -> Sequence[tuple[str, str]]:
     return [(span["text"], span["label"]) for span in prediction.answer["spans"]]
 
 
-def test_train_proves_recognisers_and_wordings() -> None:
+def test_train_proves_validators_and_wordings() -> None:
     made = taught()
     assert [(f.source, f.label, f.says) for f in made.span_rules] == [
-        ("recogniser", "CARD", ("card",)),
+        ("validator", "CARD", ("card",)),
         ("mined", "NAME", ("ada lund",)),
     ]
     text = "ADA LUND paid 4012 8888 8888 1881; not 4012 8888 8888 1882, may@example.com"
@@ -59,13 +59,13 @@ def test_train_proves_recognisers_and_wordings() -> None:
 
 
 def test_rules_of_the_user_come_first() -> None:
-    made = taught(patterns={"NAME": [r"\d{4} \d{4}"]}, keywords={"MAIL": ["post box"]}, recognisers={"email": "MAIL"})
+    made = taught(patterns={"NAME": [r"\d{4} \d{4}"]}, keywords={"MAIL": ["post box"]}, validators={"email": "MAIL"})
     assert found(made, "4111 1111 1111 1111")[0] == ("4111 1111", "NAME")
     assert found(made, "my Post Box or a@example.com") == [("Post Box", "MAIL"), ("a@example.com", "MAIL")]
     mail = next(finder for finder in made.span_rules if finder.says == ("email",))
     assert mail.precision == pytest.approx(1 / 5)  # none of four, and one that is believed
     with pytest.raises(SpecError, match="did you mean 'CARD'"):
-        taught(recognisers={"card": "CARDS"})
+        taught(validators={"card": "CARDS"})
 
 
 def test_a_catastrophic_pattern_ends_in_time() -> None:
@@ -81,22 +81,22 @@ def test_what_finders_found_stands_over_what_was_learnt() -> None:
     text = "call 4111 1111 1111 1111 of Ada"
     learnt = TASK.from_spans(text, [(5, 14, "NAME"), (28, 31, "NAME")])
     made = Prediction(learnt, {"/spans/0/label": {"NAME": 0.9}, "/spans/1/label": {"NAME": 0.8}})
-    both = apply_span_rules(TASK, [SpanRule("CARD", "recogniser", ("card",), 0.95)], text, made)
+    both = apply_span_rules(TASK, [SpanRule("CARD", "validator", ("card",), 0.95)], text, made)
     assert TASK.spans_of(both.answer) == [(5, 24, "CARD"), (28, 31, "NAME")]
     assert both.probabilities == {"/spans/0/label": {"CARD": 0.95}, "/spans/1/label": {"NAME": 0.8}}
     assert apply_span_rules(TASK, [], text, made) == made
     silent = Prediction(None, reason="failed")
-    assert apply_span_rules(TASK, [SpanRule("CARD", "recogniser", ("card",))], text, silent) is silent
+    assert apply_span_rules(TASK, [SpanRule("CARD", "validator", ("card",))], text, silent) is silent
 
 
-def test_a_regime_takes_the_recognisers_it_is_given() -> None:
+def test_a_regime_takes_the_validators_it_is_given() -> None:
     lessons = TrainSet(train(), train())
     made = SpanRules(TASK, ())
 
-    assert Lora(recognisers="off").add_span_rules(TASK, lessons, made) is made
+    assert Lora(validators="off").add_span_rules(TASK, lessons, made) is made
     with pytest.raises(SpecError, match="no label"):
-        Lora(recognisers={"iban": "ACCOUNT"}).add_span_rules(TASK, lessons, made)
-    mapped = Lora(recognisers={"card": "CARD"}).add_span_rules(TASK, lessons, made)
+        Lora(validators={"iban": "ACCOUNT"}).add_span_rules(TASK, lessons, made)
+    mapped = Lora(validators={"card": "CARD"}).add_span_rules(TASK, lessons, made)
     assert [finder.says for finder in mapped.span_rules] == [("card",)]
 
 

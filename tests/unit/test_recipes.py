@@ -135,12 +135,12 @@ def test_spans_of_pii_are_valid_and_of_declared_labels() -> None:
     assert min(found.values()) >= 50
 
 
-@pytest.mark.skipif("recognisers" not in Rules.model_fields, reason="the regime `rules` does not speak of spans")
-def test_recognisers_of_pii_speak_for_declared_labels() -> None:
+@pytest.mark.skipif("validators" not in Rules.model_fields, reason="the regime `rules` does not speak of spans")
+def test_validators_of_pii_speak_for_declared_labels() -> None:
     spec = load_spec("pii")
     rules = next(contender.options for contender in spec.ladder if contender.name == "rules")
     assert isinstance(spec.task, Tag)
-    assert set(rules.model_dump()["recognisers"].values()) <= set(spec.task.span_labels)
+    assert set(rules.model_dump()["validators"].values()) <= set(spec.task.span_labels)
 
 
 def test_numbers_carry_their_check_digits_and_look_alikes_do_not() -> None:

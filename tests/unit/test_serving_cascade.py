@@ -72,7 +72,7 @@ def told(one: StagedAnswer) -> tuple[Any, str, Any]:
 def test_the_next_answers_and_says_why(how: str) -> None:
     made = asked(make_service("a", Failing(how), FakePredictor(INTENTS)), "cash", "login")
     assert [told(one) for one in made] == [
-        (label, "stage-2", {"from": "stage-1", "why": how}) for label in ("cash", "login")
+        (label, "stage-2", {"from": "stage-1", "reason": how}) for label in ("cash", "login")
     ]
     assert {one.to_json()["release"] for one in made} == {"2" * 64}
 
@@ -88,7 +88,7 @@ def test_only_what_has_no_answer_goes_on(why: str) -> None:
     made = asked(make_service("a", without(why, "login"), FakePredictor(INTENTS, noting)), "cash", "login", "card")
     assert [told(one) for one in made] == [
         ("cash", "stage-1", None),
-        ("login", "stage-2", {"from": "stage-1", "why": why}),
+        ("login", "stage-2", {"from": "stage-1", "reason": why}),
         ("card", "stage-1", None),
     ]
     assert seen == ["login"]
@@ -107,7 +107,7 @@ def test_a_later_stage_that_fails_leaves_the_answers_that_there_are() -> None:
 
 def test_the_first_reason_is_told_when_several_stages_cannot() -> None:
     (one,) = asked(make_service("a", Failing("late"), without("long"), FakePredictor(INTENTS)), "cash")
-    assert told(one) == ("cash", "stage-3", {"from": "stage-1", "why": "late"})
+    assert told(one) == ("cash", "stage-3", {"from": "stage-1", "reason": "late"})
 
 
 def raised(*predictors: Any) -> Exception:
@@ -183,7 +183,7 @@ def test_a_slow_stage_leaves_time_for_the_next() -> None:
     started = time.monotonic()
     (one,) = asked(made, "cash", seconds=1.0)
     assert time.monotonic() - started < 1.0
-    assert told(one) == ("cash", "stage-2", {"from": "stage-1", "why": "late"})
+    assert told(one) == ("cash", "stage-2", {"from": "stage-1", "reason": "late"})
 
 
 def test_probabilities_can_be_left_out() -> None:

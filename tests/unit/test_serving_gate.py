@@ -320,7 +320,7 @@ def test_a_body_is_read_where_somebody_else_would_answer_in_time(tmp_path: Path)
         await first(lambda: lane.queued_tokens)
         lane.tokens_per_second = 1.0
         reply = await RawRequest("POST", HELD[0], {"inputs": ["card"]}).send_to(app)
-        assert reply.json["predictions"][0]["fallback"] == {"from": "stage-1", "why": "full"}
+        assert reply.json["predictions"][0]["fallback"] == {"from": "stage-1", "reason": "full"}
         bench.unblocked.set()
         await asyncio.gather(*ask)
 

@@ -494,7 +494,7 @@ def test_fallbacks_are_counted(tmp_path: Path) -> None:
     server = make_server(tmp_path, make_service("a", FakePredictor(INTENTS, broken), FakePredictor(INTENTS)))
     assert answers(predict(server, "a", "cash", "login")) == [{"label": "cash"}, {"label": "login"}]
     lines = metrics(server)
-    assert 'loratory_fallbacks_total{task="a",why="failed"} 2.0' in lines
+    assert 'loratory_fallbacks_total{task="a",reason="failed"} 2.0' in lines
     assert 'loratory_texts_total{contender="stage-2",status="answered",task="a"} 2.0' in lines
 
 
@@ -600,7 +600,7 @@ def test_what_a_server_says_of_itself_names_no_path(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("loratory.serving.engine.precision_selection.select_precisions", lambda *_: [secret])
     heard: list[str] = []
     server = launcher.build_server(ServerSpec(audit=tmp_path / "audit.jsonl"), ApiKeys({}), heard.append)
-    assert server.info["backbones"] == [{"backbone": "tiny", "precision": "fp32", "why": "as asked"}]
+    assert server.info["backbones"] == [{"backbone": "tiny", "precision": "fp32", "reason": "as asked"}]
     assert "/srv/secret/models/tiny" in heard[0]  # who runs it is told
     server.engine.close()
 

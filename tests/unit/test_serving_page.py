@@ -99,7 +99,7 @@ def with_run(folder: Path, evidence: dict[str, Any]) -> dict[str, Service]:
 def server(tmp_path: Path) -> Iterator[Server]:
     (tmp_path / "report.html").write_text("<h1>the report</h1>")
     digest = hashlib.sha256(b"<h1>the report</h1>").hexdigest()
-    (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, "kind": "run", "files": {"report.html": digest}}))
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 3, "kind": "run", "files": {"report.html": digest}}))
     made = make_server(tmp_path, with_run(tmp_path, LADDER), texts=5, characters=200, body_bytes=8192)
     yield made
     made.engine.close()

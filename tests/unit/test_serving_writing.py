@@ -129,7 +129,7 @@ def test_a_text_is_that_of_the_predictor_alone(app: HttpApplication, server: Ser
     assert found["answer"] == found["text"] == wanted.answer
     assert found["confidence"] == pytest.approx(wanted.confidence, rel=1e-4)
     assert (found["task"], found["status"], found["served_by"]) == ("talk", "answered", "talk-0")
-    assert found["finish"] in ("end", "length")
+    assert found["finish_reason"] in ("end", "length")
     assert found["usage"]["total_tokens"] == found["usage"]["prompt_tokens"] + found["usage"]["completion_tokens"]
     assert found["usage"]["completion_tokens"] <= 20
     assert generated(app, "guest", prompt="once upon a time").json()["text"] != found["text"]
@@ -144,7 +144,7 @@ def test_messages_and_inputs_are_asked_alike(app: HttpApplication) -> None:
 def test_parameters_change_one_answer_and_nothing_else(app: HttpApplication, server: Server) -> None:
     plain = generated(app, "talk", prompt="once upon a time").json()
     short = generated(app, "talk", prompt="once upon a time", parameters={"max_new_tokens": 3}).json()
-    assert (short["usage"]["completion_tokens"], short["finish"]) == (3, "length")
+    assert (short["usage"]["completion_tokens"], short["finish_reason"]) == (3, "length")
     assert plain["text"].startswith(short["text"])
     drawn = {
         generated(app, "talk", prompt="a", parameters={"temperature": 1.5, "seed": s}).json()["text"] for s in range(4)
@@ -152,7 +152,7 @@ def test_parameters_change_one_answer_and_nothing_else(app: HttpApplication, ser
     assert len(drawn) > 1
     stop = plain["text"][4:6]
     stopped = generated(app, "talk", prompt="once upon a time", parameters={"stop": stop}).json()
-    assert (stopped["text"], stopped["finish"]) == (plain["text"].partition(stop)[0], "stop")
+    assert (stopped["text"], stopped["finish_reason"]) == (plain["text"].partition(stop)[0], "stop")
     assert generated(app, "talk", prompt="once upon a time").json()["text"] == plain["text"]
 
 
@@ -184,7 +184,7 @@ def test_who_fails_is_stood_in_for(app: HttpApplication, task: str, stream: bool
     response = generated(app, task, prompt="once upon a time", stream=stream)
     assert response.status_code == 200
     found = events(response)[-2] if stream else response.json()
-    assert (found["served_by"], found["fallback"]) == (f"{task}-1", {"from": f"{task}-0", "why": "failed"})
+    assert (found["served_by"], found["fallback"]) == (f"{task}-1", {"from": f"{task}-0", "reason": "failed"})
     if stream:
         assert "".join(one["text"] for one in events(response)[:-2]) == found["text"]
 
@@ -344,7 +344,10 @@ def test_a_completion(app: HttpApplication) -> None:
     assert found["object"] == "chat.completion"
     assert found["model"] == "talk"
     assert choice["message"] == {"role": "assistant", "content": text["text"], "refusal": None}
-    assert (choice["index"], choice["finish_reason"]) == (0, {"end": "stop"}.get(text["finish"], text["finish"]))
+    assert (choice["index"], choice["finish_reason"]) == (
+        0,
+        {"end": "stop"}.get(text["finish_reason"], text["finish_reason"]),
+    )
     assert found["usage"] == text["usage"]
     assert found["loratory"]["served_by"] == "talk-0"
     short = chat(app, max_tokens=100, max_completion_tokens=2, seed=-5, user="me", store=False, n=1, tools=[]).json()
@@ -534,7 +537,7 @@ def test_our_own_route_clamps_too(app: HttpApplication, narrow: int, stream: boo
     hot = {"max_new_tokens": 5_000, "temperature": 5.0, "seed": 3}
     response = generated(app, "talk", messages=ASKED, parameters=hot, stream=stream)
     found = events(response)[-2] if stream else response.json()
-    assert (found["finish"], found["usage"]["completion_tokens"]) == ("length", narrow)
+    assert (found["finish_reason"], found["usage"]["completion_tokens"]) == ("length", narrow)
 
 
 @pytest.mark.parametrize("stream", [False, True])

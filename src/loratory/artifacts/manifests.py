@@ -27,8 +27,7 @@ from loratory.errors import ArtifactError
 
 MANIFEST = "manifest.json"
 PREDICTOR_FILE = "predictor.json"  # of every artifact that answers
-MANIFEST_FORMAT = 2
-KNOWN = (1, MANIFEST_FORMAT)  # of which 1 has no digest of its own
+MANIFEST_FORMAT = 3  # of the whole folder: the names of its files and of their keys, too
 OWN = "sha256"  # the last key of a manifest: SHA-256 of the file without it
 
 
@@ -211,15 +210,20 @@ def open_artifact(folder: Path) -> Artifact:
             where=str(folder),
             remedy=f"for a foreign model folder: loratory import {folder}; for a run: loratory run it again",
         )
-    if manifest.get("format") not in KNOWN:
-        raise ArtifactError(
-            f"the manifest is of format {manifest.get('format')!r}",
-            where=str(folder / MANIFEST),
-            allowed=" or ".join(map(str, KNOWN)),
-            remedy="open it with the version of loratory that wrote it",
-        )
+    check_format(folder, manifest)
     _check_names(folder, manifest["files"])
     return Artifact(folder, manifest, hashlib.sha256(data).hexdigest())
+
+
+def check_format(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise ArtifactError for a folder that another version of loratory wrote in another form."""
+    if manifest.get("format") != MANIFEST_FORMAT:
+        raise ArtifactError(
+            f"the manifest is of format {manifest.get('format')!r}: another version of loratory wrote this folder",
+            where=str(folder / MANIFEST),
+            allowed=str(MANIFEST_FORMAT),
+            remedy="open it with the version that wrote it, or run it again into another folder (--output)",
+        )
 
 
 def _check_names(folder: Path, files: Mapping[str, Any]) -> None:

@@ -316,7 +316,7 @@ def write_adapter(
     backbone_prefix: str = "",
     saved_modules: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """PEFT's folder. With `trunk_prefix` the keys fit the task model that holds the backbone there; `saved` are its
+    """PEFT's folder. With `backbone_prefix` the keys fit the task model that holds the backbone there; `saved` are its
     head's tensors, named by their modules in `facts["modules_to_save"]`.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ class Answer:
     confidence: float
     served_by: str  # the contender
     release: str  # SHA-256 of the manifest of its artifact
-    fallback: Mapping[str, str] | None = None  # {from, why}: who should have answered, and why that one did not
+    fallback: Mapping[str, str] | None = None  # {from, reason}: who should have answered, and why that one did not
     probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # JSON pointer -> value -> odds
 
 

@@ -32,12 +32,12 @@ class PreparedData:
         return {
             "source": self.source,
             "seed": spec.split.seed,
-            "asked": compute_shares(spec.split, self.given_parts),
+            "requested": compute_shares(spec.split, self.given_parts),
             "given": list(self.given_parts),
             "columns": dict(self.column_mapping.columns),
             "near_duplicates": spec.near_duplicates,
             "duplicates": spec.duplicates,
-            "said": list(self.messages),
+            "messages": list(self.messages),
         }
 
 

@@ -114,10 +114,10 @@ def format_ladder_lines(ladder: Mapping[str, Any]) -> list[str]:
         said.append(f"The gate {holds} for {verdict['recommended']}.")
         said += [f"{'holds' if check['holds'] else 'fails'}: {check['says']}." for check in verdict["gate"]["checks"]]
     said += [
-        f"{one['name']} writes valid JSON {one['json_valid']:.1%} of the time; of {one['unheld_texts']} texts answered "
-        f"with nothing to hold it to its contract, {one['json_valid_unheld']:.1%}."
+        f"{one['name']} writes valid JSON {one['json_valid']:.1%} of the time; of {one['unconstrained_texts']} texts "
+        f"answered with nothing to hold it to its contract, {one['json_valid_unconstrained']:.1%}."
         for one in ladder["contenders"]
-        if one.get("unheld_texts")
+        if one.get("unconstrained_texts")
     ]
     said += [line for one in ladder["contenders"] if one.get("operating") for line in format_operating_lines(one)]
     said += [
@@ -169,7 +169,7 @@ def _describe_threshold(name: str, label: str, threshold: Mapping[str, Any], tes
         else f"false positives of at most {threshold['false_positives']:.1%}"
     )
     bound = f"{threshold['bound']:.1%} or more" if of_recall else f"{1 - threshold['bound']:.1%} or less"
-    why = f": {threshold['why']}" if threshold.get("why") else ""
+    why = f": {threshold['reason']}" if threshold.get("reason") else ""
     shown = (
         f"proven on {threshold['n']} calibration texts ({bound})"
         if threshold["proven"]

@@ -13,7 +13,7 @@ from loratory.errors import ArtifactError, make_missing_extra
 from loratory.protocols import Example, Prediction, ScoredPredictions
 from loratory.schemas import to_compact_json
 
-TEXT_COLUMNS = ("id", "group", "input", "expected", "answer", "why", "probabilities", "raw", "by", "marks")
+TEXT_COLUMNS = ("id", "group", "input", "expected", "answer", "reason", "probabilities", "raw", "answered_by", "counts")
 NUMBER_COLUMNS = ("confidence", "weight")  # confidence is written for whoever reads the file; it follows from the rest
 
 
@@ -41,7 +41,7 @@ def read_predictions(file: Path, data: bytes | None = None) -> ScoredPredictions
     try:
         rows = parquet.read_table(io.BytesIO(file.read_bytes() if data is None else data)).to_pylist()
         examples, predictions = [_parse_example(row) for row in rows], [_parse_prediction(row) for row in rows]
-        return ScoredPredictions(examples, predictions, [json.loads(row["marks"]) for row in rows])
+        return ScoredPredictions(examples, predictions, [json.loads(row["counts"]) for row in rows])
     except (OSError, arrow.ArrowException, KeyError, TypeError, ValueError) as problem:
         raise ArtifactError(
             f"the rows of an evaluation cannot be read ({problem})",
@@ -58,12 +58,12 @@ def _build_row(example: Example, prediction: Prediction, counts: Mapping[str, fl
         "input": to_compact_json(example.input),
         "expected": _apply_if_given(to_compact_json, example.answer),
         "answer": _apply_if_given(to_compact_json, prediction.answer),
-        "why": prediction.reason,
+        "reason": prediction.reason,
         "confidence": prediction.confidence,
         "probabilities": to_compact_json(prediction.probabilities),
         "raw": prediction.raw,
-        "by": prediction.answered_by,
-        "marks": to_compact_json(counts),
+        "answered_by": prediction.answered_by,
+        "counts": to_compact_json(counts),
     }
 
 
@@ -74,7 +74,11 @@ def _parse_example(row: Mapping[str, Any]) -> Example:
 
 def _parse_prediction(row: Mapping[str, Any]) -> Prediction:
     return Prediction(
-        _apply_if_given(json.loads, row["answer"]), json.loads(row["probabilities"]), row["why"], row["raw"], row["by"]
+        _apply_if_given(json.loads, row["answer"]),
+        json.loads(row["probabilities"]),
+        row["reason"],
+        row["raw"],
+        row["answered_by"],
     )
 
 

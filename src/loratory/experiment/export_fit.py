@@ -28,13 +28,13 @@ POINT_NOT_EXPORTED = (
     "the fit's operating point stays behind: stock classes know no temperature, threshold or abstention"
 )
 SPAN_RULES_NOT_EXPORTED = (
-    "the fit's recognisers stay behind: stock classes give what the head says of a text, and no more"
+    "the fit's validators stay behind: stock classes give what the head says of a text, and no more"
 )
 POINT_ONLY_IN_LORATORY = (
     "stock classes know no temperature, threshold or abstention: loratory alone answers at the fit's point"
 )
 SPAN_RULES_ONLY_IN_LORATORY = (
-    "stock classes give what the head says of a text: loratory alone adds what recognisers find"
+    "stock classes give what the head says of a text: loratory alone adds what validators find"
 )
 ROUTER_ORDER_WARNING = (
     "the router takes a task's first folder in the order of names: let it walk one with the _rust twins alone"

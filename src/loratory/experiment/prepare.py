@@ -182,7 +182,7 @@ def load_prepared(spec: Spec, files: Artifact) -> PreparedSplit:
     """The split that a run wrote; raises ArtifactError."""
     facts, report = files.read_json("split.json"), files.read_json("quality.json")
     return PreparedSplit(
-        split_files.read_task(files, spec.task), split_files.read_split(files), report, facts, tuple(facts["said"])
+        split_files.read_task(files, spec.task), split_files.read_split(files), report, facts, tuple(facts["messages"])
     )
 
 

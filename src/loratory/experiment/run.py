@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from loratory import __version__
 from loratory.artifacts.durable_files import write_json, write_text
 from loratory.artifacts.locks import hold_lock
+from loratory.artifacts.manifests import check_format, read_manifest
 from loratory.data.examples import extract_texts
 from loratory.data.splitting import ledger
 from loratory.errors import LoratoryError, RunInterrupted, SpecError, suggest_nearest
@@ -84,6 +85,7 @@ def open_run_context(spec: Spec, paths: RunPaths, on_event: EventListener, shoul
     from loratory.backbones.forward.execution import run_locally
     from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 
+    check_run_format(paths.folder)
     if spec.training.threads:
         torch.set_num_threads(spec.training.threads)
     device = preflight.choose_device()
@@ -104,6 +106,13 @@ def open_run_context(spec: Spec, paths: RunPaths, on_event: EventListener, shoul
         device,
         bases,
     )
+
+
+def check_run_format(folder: Path) -> None:
+    """Raise ArtifactError where another version wrote any part of a run: it is not gone on with, nor overwritten."""
+    for part in (folder, folder / "data", *sorted(folder.glob("contenders/*/seed-*"))):
+        if (manifest := read_manifest(part)) is not None:
+            check_format(part, manifest)
 
 
 def load_or_measure_hardware(file: Path, device: str, on_event: EventListener) -> Hardware:
@@ -292,7 +301,7 @@ def _run_facts(context: RunContext, paths: RunPaths, fitted: Mapping[str, Fitted
     spec, parts = context.spec, context.split.parts
     tuned = {c.name: c.options.tunable for c in spec.ladder if c.options.tunable}
     split = {
-        **{k: v for k, v in context.split.facts.items() if k != "said"},
+        **{k: v for k, v in context.split.facts.items() if k != "messages"},
         "counts": {name: len(e) for name, e in parts.items()},
     }
     budget = {

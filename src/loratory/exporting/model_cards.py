@@ -143,7 +143,7 @@ def _describe_stock_use(predictor: Predictor) -> str:
         return ""
     form = OUTPUT_ADAPTERS[predictor.output_adapter_name]
     base = f"base_{len(form.list_output_names(predictor.task))}/"
-    found = " What recognisers find stands in no stock class." if predictor.span_rules else ""
+    found = " What validators find stands in no stock class." if predictor.span_rules else ""
     if predictor.stock_head is not None:
         return (
             f"\n\n`merged/` opens in `{form.stock_names.auto_class}`, and `adapter/` in stock PEFT over `{base}` "

@@ -47,7 +47,7 @@ def write_merged_causal(folder: Path, predictor: Decoder) -> None:
     The merge is done in float32, from the full-precision base, and rounded once.
     """
     backbone: Any = predictor.network.backbone.unquantized  # type: ignore[attr-defined]
-    whole = copy.deepcopy(backbone.whole).to("cpu")
+    whole = copy.deepcopy(backbone.full_model).to("cpu")
     merged = adapters.merge_adapter(backbone.model, predictor.network.adapter).to("cpu")
     whole.base_model.load_state_dict(merged.state_dict())
     whole.to(torch.bfloat16).save_pretrained(folder)

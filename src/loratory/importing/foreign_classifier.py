@@ -115,12 +115,12 @@ def import_classifier(names: Sequence[str], sources: ModelSources, scheme: str |
             remedy=f"a backbone without its head cannot answer: export the head too, or {USE_AS_BASE_REMEDY}",
         )
     check_finite(model, sources.adapter or sources.model)
-    trunk_model = getattr(model, model.base_model_prefix)
-    tokenizer = FastTokenizer.load(sources.files(sources.tokenizer), max_positions_of(trunk_model))
+    backbone_model = getattr(model, model.base_model_prefix)
+    tokenizer = FastTokenizer.load(sources.files(sources.tokenizer), max_positions_of(backbone_model))
     head = _reorder_head(model, names, form.list_output_names(task), tokenizer.pad_token_id, form.stock_names.per_token)
     digest = digest_of([base.digest, adapter.digest(adapters.WEIGHTS_FILE) if adapter else ""])[:16]
     described: Base = replace(base, digest=digest, kind="encoder")
-    backbone = TorchBackbone(trunk_model, tokenizer, described)
+    backbone = TorchBackbone(backbone_model, tokenizer, described)
     predictor = Encoder(
         task, name, Network(backbone, None, head), tokenizer.max_length, trained_parameters=0, owns_backbone=True
     )

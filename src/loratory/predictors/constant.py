@@ -31,10 +31,10 @@ class Constant:
         return ParameterCount(trained=len(self.probabilities), total=len(self.probabilities))
 
     def save(self, folder: Path) -> None:
-        text = json.dumps({"answer": self.answer, "odds": self.probabilities}, ensure_ascii=False, indent=1)
+        text = json.dumps({"answer": self.answer, "probabilities": self.probabilities}, ensure_ascii=False, indent=1)
         (folder / CONSTANT_FILE).write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
         facts = open_files(source).read_json(CONSTANT_FILE)
-        return cls(task, facts["answer"], facts["odds"])
+        return cls(task, facts["answer"], facts["probabilities"])

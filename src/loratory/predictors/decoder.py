@@ -257,13 +257,13 @@ class Decoder:
             backbone.save(folder / "model")
         self.prompt.save(folder / "prompt.yaml")
         named = {
-            "wording": self.template_name,
+            "prompt_template": self.template_name,
             "prompt": self.prompt.digest,
             "max_tokens": self.max_tokens,
             "learned": self.trained_parameters,
             "writing": self.writing.model_dump(mode="json"),
             "shots": [{"input": dict(shot.input), "answer": shot.answer} for shot in self.shots],
-            "trunk": {
+            "backbone": {
                 "name": record_base_location(backbone),
                 "digest": backbone.digest,
                 "kind": backbone.kind,
@@ -278,13 +278,13 @@ class Decoder:
     def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
         files = open_files(source)
         facts = files.read_json("decoder.json")
-        backbone: Any = backbones.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)
+        backbone: Any = backbones.get(facts["backbone"]["name"], facts["backbone"]["digest"], files)
         adapter = (
             adapters.read_adapter(files.open_subfolder("adapter"), backbone.model_prefix) if facts["adapter"] else None
         )
         return cls(
             task,
-            facts["wording"],
+            facts["prompt_template"],
             Network(backbone, adapter),
             Prompt.parse(files.read_text("prompt.yaml"), str(files.folder / "prompt.yaml")),
             facts["max_tokens"],

@@ -177,7 +177,7 @@ class Encoder:
             "max_tokens": self.max_tokens,
             "long": self.long_text_mode,
             "learned": self.trained_parameters,
-            "trunk": {
+            "backbone": {
                 "name": record_base_location(backbone),
                 "digest": backbone.digest,
                 "kind": backbone.kind,
@@ -217,7 +217,7 @@ class Encoder:
     def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
         files = open_files(source)
         facts = files.read_json("encoder.json")
-        backbone: Any = backbones.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)
+        backbone: Any = backbones.get(facts["backbone"]["name"], facts["backbone"]["digest"], files)
         head = OUTPUT_ADAPTERS[facts["form"]].build_head(facts["head"]["kind"], task, backbone)
         if "pooling" in facts["head"]:
             head.pooling = facts["head"]["pooling"]

@@ -66,7 +66,7 @@ class Entailment:
         backbone = self.network.backbone
         facts = {
             "hypothesis": self.hypothesis,
-            "trunk": {"name": record_base_location(backbone), "digest": backbone.digest},
+            "backbone": {"name": record_base_location(backbone), "digest": backbone.digest},
         }
         (folder / "entailment.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
@@ -75,7 +75,9 @@ class Entailment:
         files = open_files(source)
         facts = files.read_json("entailment.json")
         return cls(
-            task, Network(backbones.get(facts["trunk"]["name"], facts["trunk"]["digest"], files)), facts["hypothesis"]
+            task,
+            Network(backbones.get(facts["backbone"]["name"], facts["backbone"]["digest"], files)),
+            facts["hypothesis"],
         )
 
 

@@ -80,13 +80,13 @@ class LabelRules:
 
     def save(self, folder: Path) -> None:
         rows = [[rule.label, rule.pattern, rule.source] for rule in self.rules]
-        text = json.dumps({"rules": rows, "odds": self.probabilities}, indent=1)
-        (folder / "patterns.json").write_text(text, encoding="utf-8")
+        text = json.dumps({"rules": rows, "probabilities": self.probabilities}, indent=1)
+        (folder / "label_rules.json").write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
-        facts = open_files(source).read_json("patterns.json")
-        return cls(task, tuple(LabelRule(*row) for row in facts["rules"]), tuple(facts["odds"]))
+        facts = open_files(source).read_json("label_rules.json")
+        return cls(task, tuple(LabelRule(*row) for row in facts["rules"]), tuple(facts["probabilities"]))
 
 
 def pattern_matches(pattern: Any, text: str) -> bool:

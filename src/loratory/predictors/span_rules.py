@@ -1,4 +1,4 @@
-"""Rules that find spans: expressions, phrases and recognisers in order, each with its precision on train."""
+"""Rules that find spans: expressions, phrases and validators in order, each with its precision on train."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from loratory.predictors.validators import VALIDATORS, Validator
 from loratory.protocols import BackbonePool, Input, ParameterCount, Prediction, RequestRunner, Spanned
 
 CharRange = tuple[int, int]
-SPAN_RULES_FILE = "finders.json"
+SPAN_RULES_FILE = "span_rules.json"
 
 
 @dataclass(frozen=True)
 class SpanRule:
-    """What speaks for a label: an expression, a recogniser's name, or phrases of whole words in any case."""
+    """What speaks for a label: an expression, a validator's name, or phrases of whole words in any case."""
 
     label: str
-    source: str  # pattern | recogniser | keyword | mined
+    source: str  # pattern | validator | keyword | mined
     says: tuple[str, ...]
     precision: float = 1.0  # share of what it found in train that carried the label
 
     @cached_property
     def _validator(self) -> Validator:
-        if self.source == "recogniser":
+        if self.source == "validator":
             return VALIDATORS[self.says[0]]
         if self.source == "pattern":
             return Validator(self.says[0])

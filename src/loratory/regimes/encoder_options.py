@@ -16,7 +16,7 @@ from loratory.specs.generation import GenerationSpec
 from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec
 
 MIN_VALIDATOR_PRECISION = (
-    0.9  # share of a recogniser's finds in train that are right, before it is believed over what is learnt
+    0.9  # share of a validator's finds in train that are right, before it is believed over what is learnt
 )
 
 
@@ -49,7 +49,7 @@ class EncoderOptions(BaseModel):
     contrastive: ContrastiveSpec | None = Field(
         None, description="a supervised contrastive warm-up with mined hard negatives (pooled head)"
     )
-    recognisers: Literal["auto", "off"] | dict[ValidatorName, str] = Field(
+    validators: Literal["auto", "off"] | dict[ValidatorName, str] = Field(
         "auto",
         description="of spans: what finds cards, accounts and the like by form and check digits -> the label it speaks "
         "for; what they find stands. auto: those that were right on train",
@@ -114,20 +114,20 @@ class EncoderOptions(BaseModel):
             self.check_validator_labels(task)
 
     def check_validator_labels(self, task: Any) -> None:
-        """Raise SpecError where a recogniser speaks for an unknown label."""
-        for label in () if isinstance(self.recognisers, str) else self.recognisers.values():
+        """Raise SpecError where a validator speaks for an unknown label."""
+        for label in () if isinstance(self.validators, str) else self.validators.values():
             if label not in task.span_labels:
                 said = f"{label!r} is no label{suggest_nearest(label, task.span_labels)}"
-                raise SpecError(said, where="recognisers", allowed=", ".join(task.span_labels))
+                raise SpecError(said, where="validators", allowed=", ".join(task.span_labels))
 
     def add_span_rules(self, task: Any, train_set: TrainSet, predictor: Any) -> Any:
-        """A predictor of spans with its recognisers; any other as it is. Raises SpecError for an unknown label."""
-        if not isinstance(task, Spanned) or self.recognisers == "off":
+        """A predictor of spans with its validators; any other as it is. Raises SpecError for an unknown label."""
+        if not isinstance(task, Spanned) or self.validators == "off":
             return predictor
         self.check_validator_labels(task)
         marked = [(task.text(e.input), task.spans_of(e.answer)) for e in train_set.train]
         return replace(
-            predictor, span_rules=tuple(select_by_precision(self.recognisers, marked, MIN_VALIDATOR_PRECISION))
+            predictor, span_rules=tuple(select_by_precision(self.validators, marked, MIN_VALIDATOR_PRECISION))
         )
 
     def fit_causal(

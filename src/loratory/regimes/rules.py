@@ -31,7 +31,7 @@ class Rules(BaseModel):
     patterns: dict[str, list[str]] = Field(
         default_factory=dict, description="label -> regular expressions, tried first"
     )
-    recognisers: Literal["auto"] | dict[ValidatorName, str] = Field(
+    validators: Literal["auto"] | dict[ValidatorName, str] = Field(
         "auto",
         description="of spans: what finds cards, accounts and the like -> the label it speaks for, tried next; auto: "
         "those that were right on train",
@@ -57,7 +57,7 @@ class Rules(BaseModel):
         return check_support("rules", task, start, self.starts, (Labelled, Spanned))
 
     def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
-        if isinstance(task, Labelled) and self.recognisers not in ("auto", {}):
+        if isinstance(task, Labelled) and self.validators not in ("auto", {}):
             raise _build_spans_required_error()
 
     def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
@@ -69,7 +69,7 @@ class Rules(BaseModel):
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raise SpecError where an option names a label that is none of these."""
-        mapped = () if self.recognisers == "auto" else self.recognisers.values()
+        mapped = () if self.validators == "auto" else self.validators.values()
         for label in (*self.patterns, *self.keywords, *mapped):
             if label not in labels:
                 raise SpecError(
@@ -79,15 +79,15 @@ class Rules(BaseModel):
 
 def _build_spans_required_error() -> SpecError:
     return SpecError(
-        "recognisers find spans, and this task's answer is one label",
-        where="rules: recognisers",
+        "validators find spans, and this task's answer is one label",
+        where="rules: validators",
         remedy="take it out, or give patterns",
     )
 
 
 def fit_label_rules(options: Rules, task: Any, train_set: TrainSet) -> LabelRules:
     """The user's rules, then what is mined, each with the label odds on train."""
-    if options.recognisers not in ("auto", {}):
+    if options.validators not in ("auto", {}):
         raise _build_spans_required_error()
     options.check_labels(task.labels)
     texts = [task.text(e.input) for e in train_set.train]
@@ -99,12 +99,12 @@ def fit_label_rules(options: Rules, task: Any, train_set: TrainSet) -> LabelRule
 
 
 def fit_span_rules(options: Rules, task: Any, train_set: TrainSet) -> SpanRules:
-    """The user's rules, then recognisers, then the wordings of spans in train."""
+    """The user's rules, then validators, then the wordings of spans in train."""
     options.check_labels(task.span_labels)
     marked = [(task.text(e.input), task.spans_of(e.answer)) for e in train_set.train]
     own = [SpanRule(label, "pattern", (p,)) for label, listed in options.patterns.items() for p in listed]
     own = [replace(finder, precision=compute_precision(finder, marked)) for finder in own]
-    own += select_by_precision(options.recognisers, marked, options.precision)
+    own += select_by_precision(options.validators, marked, options.precision)
     spoken = [SpanRule(label, "keyword", tuple(listed)) for label, listed in options.keywords.items() if listed]
     own += [replace(finder, precision=compute_precision(finder, marked)) for finder in spoken]
     return SpanRules(task, (*own, *mine_phrases(marked, options.mined, options.precision)))

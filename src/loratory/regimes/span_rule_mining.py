@@ -1,4 +1,4 @@
-"""What spans of train teach rules: which recognisers are right there, and which wordings carry a label."""
+"""What spans of train teach rules: which validators are right there, and which wordings carry a label."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loratory.predictors.validators import VALIDATORS
 
 ValidatorName = Literal["card", "iban", "ssn", "email", "ip", "url", "phone"]
 LabelledTexts = Sequence[tuple[str, Sequence[tuple[int, int, str]]]]  # texts and their spans
-MIN_VALIDATOR_MATCHES = 3  # finds in train, before a recogniser is believed
+MIN_VALIDATOR_MATCHES = 3  # finds in train, before a validator is believed
 MIN_PHRASE_SPANS = 2  # spans in train, before a wording is believed
 MIN_PHRASE_CHARACTERS = 2  # characters of a wording
 
@@ -30,21 +30,21 @@ def compute_precision(rule: SpanRule, labelled_texts: LabelledTexts) -> float:
 def select_by_precision(
     validators: Literal["auto"] | Mapping[ValidatorName, str], labelled_texts: LabelledTexts, precision: float
 ) -> list[SpanRule]:
-    """The recognisers that somebody maps to labels, or those that were right on train."""
+    """The validators that somebody maps to labels, or those that were right on train."""
     if validators == "auto":
         return select_validators(labelled_texts, precision)
-    named = [SpanRule(label, "recogniser", (name,)) for name, label in validators.items()]
+    named = [SpanRule(label, "validator", (name,)) for name, label in validators.items()]
     return [replace(finder, precision=compute_precision(finder, labelled_texts)) for finder in named]
 
 
 def select_validators(labelled_texts: LabelledTexts, precision: float) -> list[SpanRule]:
-    """Each recogniser whose finds in train are spans of one label, to at least this share; the most special first.
+    """Each validator whose finds in train are spans of one label, to at least this share; the most special first.
 
-    What one recogniser has found does not speak for the next: a card number has the form of a phone number too.
+    What one validator has found does not speak for the next: a card number has the form of a phone number too.
     """
     made: list[SpanRule] = []
     for name in VALIDATORS:
-        finder = SpanRule("", "recogniser", (name,))
+        finder = SpanRule("", "validator", (name,))
         labels: Counter[str] = Counter()
         for text, spans in labelled_texts:
             taken = {place for earlier in made for place in earlier.find(text)}
@@ -52,7 +52,7 @@ def select_validators(labelled_texts: LabelledTexts, precision: float) -> list[S
             labels.update(there.get(place, "") for place in finder.find(text) if place not in taken)
         best = max((label for label in labels if label), key=lambda label: (labels[label], label), default=None)
         if best and labels[best] >= MIN_VALIDATOR_MATCHES and labels[best] / labels.total() >= precision:
-            made.append(SpanRule(best, "recogniser", (name,), labels[best] / labels.total()))
+            made.append(SpanRule(best, "validator", (name,), labels[best] / labels.total()))
     return made
 
 

@@ -125,7 +125,7 @@ class AuditLog:
         try:
             head = ChainHead.read(self.file)
         except DataError as problem:
-            head, notes = None, [(HEAD_LOST, {"why": problem.problem})]
+            head, notes = None, [(HEAD_LOST, {"reason": problem.problem})]
         size = self.file.stat().st_size if self.file.is_file() else 0
         if head is not None and size == head.size:
             return AppendPoint(head.sha256, head.number)
@@ -217,7 +217,7 @@ def _compare_with_head(found: ChainScan, head: ChainHead | None) -> list[ChainEv
     """What the next line has to say of a file whose chain holds, and of its head."""
     if head is None:
         numbered = sum(line.numbered for line in found.lines)
-        return [(HEAD_LOST, {"why": "there is none"})] if numbered > MAX_LINES_WITHOUT_HEAD else []
+        return [(HEAD_LOST, {"reason": "there is none"})] if numbered > MAX_LINES_WITHOUT_HEAD else []
     if found.digest_of_line(head.number) != head.sha256:
         return [(CUT_OFF, {"known": head.number, "sha256": head.sha256, "found": found.last_number})]
     if found.last_number > head.number:
@@ -239,7 +239,7 @@ def _check_unbroken(file: Path, found: ChainScan) -> None:
     ):
         if lines := found.find_events(event):
             line = lines[0]
-            told = {name: line.row[name] for name in ("known", "found", "sha256", "why") if name in line.row}
+            told = {name: line.row[name] for name in ("known", "found", "sha256", "reason", "why") if name in line.row}
             raise DataError(
                 f"{problem}: {json.dumps(told)}",
                 where=f"{file}:{line.file_line}",

@@ -221,7 +221,7 @@ def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None])
     for service in services.values():
         warm_up(service)
     for one in chosen:
-        report(f"{one.backbone} computes in {one.precision}: {one.why}")
+        report(f"{one.backbone} computes in {one.precision}: {one.reason}")
     limits = EngineLimits(spec.limits.batch_tokens, spec.limits.queue_tokens)
     backbones = [{**asdict(one), "backbone": public_base_name(one.backbone)} for one in chosen]
     facts = {"version": __version__, "backbones": backbones, "threads": threads}

@@ -23,7 +23,7 @@ class EvidenceSpec(BaseModel):
     power: float = Field(default=0.8, gt=0.5, lt=1, description="power of the minimum detectable effect")
     seed: int = Field(default=6, ge=0, description="seed of the bootstrap")
     latency_texts: int = Field(default=100, ge=5, description="texts timed one by one for the latency of a single text")
-    unheld_texts: int = Field(
+    unconstrained_texts: int = Field(
         default=100,
         ge=0,
         description="test texts that a model that writes also answers with nothing to hold it to its contract, for the "

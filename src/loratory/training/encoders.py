@@ -165,9 +165,9 @@ def train_encoder(
     task: Any, train_set: TrainSet, backbone: TrainableBackbone, options: EncoderTrainingOptions, context: FitContext
 ) -> tuple[Encoder, dict[str, JSON]]:
     """Train what `live` and a head have to learn; the predictor returned is frozen."""
-    trunk = backbone.backbone
-    material = EncodedDataset.from_train_set(task, trunk, train_set, context, options.loss)
-    head = initialise_head(options.head, trunk, material, context, options.label_names, HEAD_START_EXAMPLES)
+    shared = backbone.backbone
+    material = EncodedDataset.from_train_set(task, shared, train_set, context, options.loss)
+    head = initialise_head(options.head, shared, material, context, options.label_names, HEAD_START_EXAMPLES)
     parameters = backbone.trainable_parameters() | {
         f"head.{name}": p for name, p in head.named_parameters() if options.is_trainable(name)
     }
@@ -215,7 +215,7 @@ def train_encoder(
     if backbone.full_finetuning:
         return replace(now, network=Network(backbone.to_frozen_backbone(), None, head), owns_backbone=True), facts
     return replace(
-        now, network=Network(trunk, backbone.extract_adapter() if backbone.adapter_config else None, head)
+        now, network=Network(shared, backbone.extract_adapter() if backbone.adapter_config else None, head)
     ), facts
 
 

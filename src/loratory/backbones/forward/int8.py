@@ -115,7 +115,7 @@ def load_or_export_graph(
     backbone: TorchBackbone, adapter: Adapter | None, home: Path, notify: Callable[[str], None]
 ) -> bytes:
     """A graph that is kept below `home`, or is made now; the bytes that have the digest of its manifest."""
-    facts: dict[str, JSON] = {"kind": "int8", "trunk": backbone.digest, "adapter": _digest_of(adapter)}
+    facts: dict[str, JSON] = {"kind": "int8", "backbone": backbone.digest, "adapter": _digest_of(adapter)}
     facts |= {"versions": _read_versions(), "weight_bits": weight_bits()}
     folder = home / f"{digest_of(facts)[:16]}-{weight_bits()}bit"  # a folder may be shared by unlike machines
     with hold_lock(folder, LOCK_SECONDS, notify):  # of several servers that start together, one makes it

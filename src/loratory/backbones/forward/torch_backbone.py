@@ -621,4 +621,4 @@ class TorchBackbonePool:
 def _read_backbone_facts(files: VerifiedFiles) -> dict[str, Any]:
     """What an artifact says of its backbone."""
     file = next(file for name in ("encoder", "decoder") if files.has(file := f"{name}.json"))
-    return dict(files.read_json(file)["trunk"])
+    return dict(files.read_json(file)["backbone"])

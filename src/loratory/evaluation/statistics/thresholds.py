@@ -130,7 +130,7 @@ def prove_thresholds(
             "n": int(part.n),
             "groups": part.groups,
             "level": one.bound_level,
-            "why": None if sure else explain_failure(one, walked.safest, sample),
+            "reason": None if sure else explain_failure(one, walked.safest, sample),
             **one.spec.model_dump(exclude_none=True),
         }
         for one, part, sure in zip(

@@ -186,5 +186,5 @@ def prediction_to_json(input: Input | None, prediction: Prediction) -> dict[str,
     odds = {pointer: dict(each) for pointer, each in prediction.probabilities.items()}
     made: dict[str, Any] = {"answer": prediction.answer, "confidence": prediction.confidence, "probabilities": odds}
     if prediction.reason:
-        made["why"] = prediction.reason
+        made["reason"] = prediction.reason
     return made if input is None else {**input, **made}

@@ -95,7 +95,7 @@ base: minilm                # embedded, no network; or a folder, or a hub id suc
 
 # Simplest first: each contender is compared with the first and with the best simpler one.
 ladder:
-  - rules                   # patterns and keywords of yours; recognisers of cards, accounts, mail; wordings of train
+  - rules                   # patterns and keywords of yours; validators of cards, accounts, mail; wordings of train
   - head
   - lora
   # - lora-stock: {{regime: lora, head: stock}}    # opens wholly in AutoModelForTokenClassification

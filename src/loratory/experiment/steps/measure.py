@@ -31,8 +31,8 @@ from loratory.protocols import (
     predict_and_score,
 )
 
-TEST_PREDICTIONS_FILE = "marks.parquet"
-REPORTED_METRICS = ("json_valid", "json_valid_unheld", "unheld_texts", "operating")
+TEST_PREDICTIONS_FILE = "test_predictions.parquet"
+REPORTED_METRICS = ("json_valid", "json_valid_unconstrained", "unconstrained_texts", "operating")
 
 
 def is_measured(context: RunContext, fitted: FittedContender) -> bool:
@@ -86,7 +86,7 @@ def _measure_fit(context: RunContext, folder: Path) -> None:
         "scores": scores,
         "texts_per_second": len(examples) / max(seconds, 1e-9),
         "outside": _digest_out_of_scope_files(context),
-        **measure_json_validity(predictor, examples[: context.spec.evidence.unheld_texts], outcome),
+        **measure_json_validity(predictor, examples[: context.spec.evidence.unconstrained_texts], outcome),
         **evaluate_operating_point(context, predictor, outcome),
     }
     with extend_artifact(folder) as part:
@@ -121,8 +121,8 @@ def measure_json_validity(
     free = [answer is not ... and valid(e.input, answer) for e, answer in zip(examples, answers, strict=True)]
     return {
         "json_valid": sum(held) / max(len(held), 1),
-        "json_valid_unheld": sum(free) / len(free) if free else None,
-        "unheld_texts": len(free),
+        "json_valid_unconstrained": sum(free) / len(free) if free else None,
+        "unconstrained_texts": len(free),
     }
 
 

@@ -20,7 +20,7 @@ def discovery_to_json(found: Discovery, root: Path) -> dict[str, Any]:
     taken = {id(model) for model in found.chosen.values()}
     return {
         "architecture": found.architecture,
-        "why": found.reason,
+        "reason": found.reason,
         "sound": found.is_usable,
         "chosen": {task: _relative_folder(model.folder, root) for task, model in found.chosen.items()},
         "models": [
@@ -76,7 +76,7 @@ def check_discovery(found: dict[str, Any], root: Path) -> None:
     if not found["sound"]:
         broken = [name for name in found["chosen"].values() if _is_broken(found, name)]
         raise ArtifactError(
-            f"what the router would take is broken: {', '.join(broken)}" if broken else found["why"],
+            f"what the router would take is broken: {', '.join(broken)}" if broken else found["reason"],
             where=str(root),
             allowed="a sound intent, pii and jailbreak model of one architecture",
             remedy=REMEDIES[any(_is_broken(found, name, "adapter") for name in broken)],

@@ -228,7 +228,7 @@ def max_probability_difference(folder: Path, fit: RouterFit) -> float:
     rows = [
         ids for ids, _ in backbone.tokenizer.encode_batch(_make_probe_texts(fit.output_names), fit.encoder.max_tokens)
     ]
-    network = replace(fit.encoder.network, backbone=backbone.full)
+    network = replace(fit.encoder.network, backbone=backbone.unquantized)
     ours: Sequence[Tensor] = run_locally([EncodeRequest(network, ids) for ids in rows])
     apart = 0.0
     for ids, one in zip(rows, ours, strict=True):

@@ -67,7 +67,7 @@ class StagedAnswer:
         facts: dict[str, JSON] = {"answer": made.answer, "status": self.status, "confidence": made.confidence}
         if probabilities:
             facts["probabilities"] = {pointer: dict(odds) for pointer, odds in made.probabilities.items()}
-        fallback = {"from": self.fallback.contender, "why": self.fallback.reason} if self.fallback else None
+        fallback = {"from": self.fallback.contender, "reason": self.fallback.reason} if self.fallback else None
         return {**facts, "served_by": self.stage.name, "release": self.stage.release, "fallback": fallback}
 
 

@@ -32,7 +32,7 @@ class PrecisionChoice:
 
     backbone: str
     precision: str
-    why: str
+    reason: str
 
 
 def select_precisions(

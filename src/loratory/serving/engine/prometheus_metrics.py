@@ -41,7 +41,7 @@ class Metrics:
         )  # fmt: skip
         self.fallbacks = Counter(
             "loratory_fallbacks_total", "Inputs answered by a later stage, by task and reason.",
-            ["task", "why"], registry=own,
+            ["task", "reason"], registry=own,
         )  # fmt: skip
         self.open_requests = Gauge("loratory_open_requests", "Requests that are being answered.", registry=own)
         self.queued_tokens = Gauge(

@@ -36,7 +36,7 @@ ANSWER_FIELDS: Mapping[str, Any] = {
     "served_by": {**STRING, "description": "the contender that answered"},
     "release": {**STRING, "description": "SHA-256 of the manifest of its artifact"},
     "fallback": {
-        "anyOf": [{"type": "null"}, object_schema({"from": STRING, "why": STRING})],
+        "anyOf": [{"type": "null"}, object_schema({"from": STRING, "reason": STRING})],
         "description": "who should have answered, and why that one did not",
     },
 }

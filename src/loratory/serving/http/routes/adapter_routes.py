@@ -89,7 +89,7 @@ def _load_adapter(server: Server, name: str, path: str, key: str | None) -> Serv
         try:
             service = server.load_service(name, str(folder))
         except LoratoryError as problem:
-            server.audit.record("load refused", {**facts, "why": problem.problem})
+            server.audit.record("load refused", {**facts, "reason": problem.problem})
             raise ApiError("invalid_input", problem.problem, where="lora_path") from problem
         server.audit.record("load", {**facts, "release": service.release})
         server.registry.register(service)

@@ -93,9 +93,9 @@ def _request_schema(server: Server, service: Any) -> dict[str, Any]:
 
 
 def _response_schema(server: Server, service: Any) -> dict[str, Any]:
-    made = {"task": STRING, "answer": answer_reference(service), "text": STRING, "finish": STRING}
+    made = {"task": STRING, "answer": answer_reference(service), "text": STRING, "finish_reason": STRING}
     whole = {**made, **ANSWER_FIELDS, "usage": USAGE_SCHEMA, "milliseconds": NUMBER}
-    return object_schema(whole, [name for name in whole if name != "finish"])
+    return object_schema(whole, [name for name in whole if name != "finish_reason"])
 
 
 def _parse_input(server: Server, service: Service, body: Mapping[str, Any]) -> Input:
@@ -144,6 +144,6 @@ def parse_task_input(server: Server, service: Service, value: Any, where: str) -
 def format_generation(service: Service, one: StagedAnswer, session: StreamSession) -> dict[str, Any]:
     """An answer as plain data, with how it was written."""
     notes, own = session.usage_of(one), one.to_json(probabilities=False)
-    finish = {"finish": notes.generation.finish_reason} if notes.generation else {}
+    finish = {"finish_reason": notes.generation.finish_reason} if notes.generation else {}
     text = answer_text(service.task, one.prediction.answer)
     return {"answer": own.pop("answer"), "text": text, **finish, **own, "usage": notes.token_counts}
