@@ -12,7 +12,8 @@ from typing import Any
 
 from loratory.protocols import EncodeRequest, InferencePlan, InferenceRequest, Input, Network, Prediction, TokenIds
 from loratory.serving.app import create_app
-from loratory.serving.engine.inference_engine import Engine, EngineLimits
+from loratory.serving.engine.batch_worker import EngineLimits
+from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
 from loratory.serving.http.application import HttpApplication
 from loratory.serving.http.auth.api_keys import ApiKey, ApiKeys, hash_secret

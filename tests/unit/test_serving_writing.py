@@ -22,7 +22,8 @@ from loratory.predictors.decoder import Decoder
 from loratory.predictors.prompt_files import Prompt
 from loratory.protocols import GenerateRequest, Network, Prediction
 from loratory.serving.app import create_app
-from loratory.serving.engine.inference_engine import Engine, EngineLimits
+from loratory.serving.engine.batch_worker import EngineLimits
+from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
 from loratory.serving.http.application import HttpApplication
 from loratory.serving.http.server import Server

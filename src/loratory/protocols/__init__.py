@@ -6,12 +6,15 @@ Shapes in docstrings: B batch, T tokens, D width, L labels, N examples.
 from __future__ import annotations
 
 from loratory.protocols.predictors import (
+    BudgetedPredictor,
     GenerativePredictor,
     InferencePlan,
+    NetworkPredictor,
     OodScorer,
     ParameterCount,
     Plannable,
     Predictor,
+    WrappingPredictor,
 )
 from loratory.protocols.regimes import (
     Activations,
@@ -32,6 +35,7 @@ from loratory.protocols.requests import (
     GenerateRequest,
     Generation,
     InferenceRequest,
+    LayerSharingBackbone,
     Network,
     RequestRunner,
     Sampling,
@@ -64,6 +68,7 @@ __all__ = [
     "Answer",
     "Backbone",
     "BackbonePool",
+    "BudgetedPredictor",
     "CheckpointStore",
     "Column",
     "Conversational",
@@ -80,7 +85,9 @@ __all__ = [
     "Input",
     "JsonPointer",
     "Labelled",
+    "LayerSharingBackbone",
     "Network",
+    "NetworkPredictor",
     "Offsets",
     "OodScorer",
     "ParameterCount",
@@ -102,6 +109,7 @@ __all__ = [
     "Tokenizer",
     "TrainSet",
     "TrainingState",
+    "WrappingPredictor",
     "is_always_alive",
     "predict_and_score",
     "sum_counts",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from loratory.artifacts.verified_files import VerifiedFiles
 from loratory.protocols.values import JSON, Offsets, Schema, TokenIds
@@ -62,6 +62,14 @@ class Backbone(Protocol):
     @property
     def width(self) -> int: ...
     def encode(self, requests: Sequence[EncodeRequest], alive: Alive = ...) -> list[Tensor]: ...
+
+
+@runtime_checkable
+class LayerSharingBackbone(Protocol):
+    """A capability of backbones: layers below the first adapted one are computed once for all adapters of a text."""
+
+    def incremental_cost(self, network: Network) -> float:
+        """The part of a pass (0 to 1) that this network needs for itself where its texts are in the batch already."""
 
 
 class BackbonePool(Protocol):

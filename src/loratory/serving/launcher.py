@@ -200,7 +200,8 @@ def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None])
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.forward.attention import set_short_row_limits
     from loratory.backbones.forward.torch_backbone import TorchBackbonePool
-    from loratory.serving.engine.inference_engine import Engine, EngineLimits
+    from loratory.serving.engine.batch_worker import EngineLimits
+    from loratory.serving.engine.inference_engine import Engine
     from loratory.serving.engine.precision_selection import select_precisions
     from loratory.serving.http.server import Server
     from loratory.serving.warm_up import warm_up

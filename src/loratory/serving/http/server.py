@@ -23,10 +23,11 @@ from loratory.serving.engine.fallback_chain import (
     check_capacity,
     use_stage_predictor,
 )
-from loratory.serving.engine.inference_engine import Engine, estimate_tokens
+from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.moving_average import update_moving_average
 from loratory.serving.engine.prometheus_metrics import Metrics
 from loratory.serving.engine.service_registry import Service, ServiceRegistry
+from loratory.serving.engine.token_estimates import estimate_tokens
 from loratory.serving.http.auth.api_keys import ApiKey, ApiKeys
 from loratory.serving.http.auth.key_watcher import KeyFileWatcher
 from loratory.serving.http.auth.login_sessions import LoginSessions

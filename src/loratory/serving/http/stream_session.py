@@ -23,11 +23,12 @@ from loratory.protocols import (
     Prediction,
     Predictor,
     Schema,
+    WrappingPredictor,
 )
 from loratory.protocols.routes import ApiError
 from loratory.schemas import to_compact_json
+from loratory.serving.engine.capabilities import backbone_of, is_plannable, max_new_tokens_of, unwrap_predictor
 from loratory.serving.engine.fallback_chain import StagedAnswer
-from loratory.serving.engine.inference_engine import backbone_of, is_plannable, max_new_tokens_of, unwrap_predictor
 from loratory.serving.engine.service_registry import FallbackStage
 from loratory.specs.generation import GenerationSpec
 
@@ -44,8 +45,8 @@ class SamplingParams:
 
     def apply_to(self, predictor: Any) -> Any:
         """The predictor as it would write then; one that does not write stays as it is."""
-        if hasattr(predictor, "predictor"):  # an operating point stands around it
-            return replace(predictor, predictor=self.apply_to(predictor.predictor))
+        if isinstance(predictor, WrappingPredictor):  # an operating point stands around it
+            return predictor.with_predictor(self.apply_to(predictor.predictor))
         if not isinstance(predictor, Decoder) or not predictor.max_new_tokens or not self.parameters:
             return predictor
         return replace(predictor, writing=parse_generation_spec({**predictor.writing.model_dump(), **self.parameters}))
@@ -115,6 +116,10 @@ class RecordingPredictor:
     def task(self) -> Any:
         """The contract."""
         return self.predictor.task
+
+    def with_predictor(self, predictor: Any) -> RecordingPredictor:
+        """The same around another one."""
+        return replace(self, predictor=predictor)
 
     def plan(self, inputs: Sequence[Any]) -> InferencePlan | None:
         """As the predictor asks."""

@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from loratory.protocols import Generation, Schema
 from loratory.protocols.routes import BODY_ERRORS, ApiError, RenderedError, RequestContext, ResponseSpec, Route
+from loratory.serving.engine.capabilities import backbone_of, network_of
 from loratory.serving.engine.fallback_chain import PredictorFailed, StagedAnswer
-from loratory.serving.engine.inference_engine import backbone_of, unwrap_predictor
 from loratory.serving.engine.service_registry import Service
 from loratory.serving.http.api_errors import OPENAI_ERROR_SCHEMA, render_openai_error
 from loratory.serving.http.event_stream import StreamFormat, stream_response
@@ -170,7 +170,8 @@ def list_models(server: Server, created: int) -> dict[str, dict[str, Any]]:
         predictor = service.stages[0].predictor
         backbone = backbone_of(predictor)
         base = public_base_name(backbone.name) if backbone is not None else None
-        adapted = getattr(getattr(unwrap_predictor(predictor), "network", None), "adapter", None) is not None
+        network = network_of(predictor)
+        adapted = network is not None and network.adapter is not None
         found[service.name] = {**own, "root": service.release, "parent": base if adapted else None}
         if base is not None:
             bases[base] = {**own, "id": base, "root": base, "parent": None}

@@ -8,7 +8,7 @@ from typing import Any
 
 from loratory.protocols.routes import ApiError
 from loratory.schemas import to_compact_json
-from loratory.serving.engine.inference_engine import max_new_tokens_of
+from loratory.serving.engine.capabilities import max_new_tokens_of
 from loratory.serving.engine.service_registry import Service
 from loratory.serving.http.routes.json_bodies import parse_json_object
 from loratory.serving.http.server import Server
