@@ -43,7 +43,7 @@ class Writing:
     """Requests of different lengths, and the ways to write them."""
 
     def __init__(self, base: Path, size: Size) -> None:
-        from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+        from loratory.backbones.pool import TorchBackbonePool
         from loratory.protocols import GenerateRequest, Network
 
         self.trunk: Any = TorchBackbonePool().get_base(str(base))

@@ -27,7 +27,7 @@ def measured(spec: Any, consistency: Any, seed: int) -> dict[str, Any]:
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
     from loratory.experiment.inference.stress_run import StressRequest, measure_under_stress
     from loratory.experiment.prepare import prepare_split
     from loratory.experiment.run import resolve_auto_options

@@ -73,7 +73,7 @@ def fitted(name: str, train: Any, data: Path, seed: int, epochs: int) -> dict[st
 
 def trunk() -> Any:
     """The shared base."""
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
 
     if not POOL:
         POOL.append(TorchBackbonePool())

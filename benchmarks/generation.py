@@ -120,7 +120,7 @@ class Writing:
         from transformers import AutoModelForCausalLM
 
         from loratory.backbones.constraints import grammar
-        from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+        from loratory.backbones.pool import TorchBackbonePool
 
         self.trunk: Any = TorchBackbonePool().get_base(str(base))
         self.model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -261,7 +261,7 @@ def ours(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> Non
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
     from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet
     from loratory.regimes.lora import Lora
@@ -319,7 +319,7 @@ def sft_trainer(base: str, count: int, way: Mapping[str, Any], folder: str) -> A
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
 
     backbone, (task, examples) = TorchBackbonePool().get_base(base), lessons(count)
     made = material(backbone, task, examples)

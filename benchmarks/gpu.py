@@ -88,7 +88,7 @@ def ours(shape: str, device: str, packed: bool) -> Callable[[Sequence[tuple[int,
     import torch
 
     from loratory.artifacts.verified_files import VerifiedFiles
-    from loratory.backbones.forward.torch_backbone import TorchBackbone
+    from loratory.backbones.forward.causal_backbone import create_backbone
     from loratory.backbones.loading.bases import Base
     from loratory.specs.training import LossSpec
     from loratory.training.causal import SftExample, compute_example_losses
@@ -96,7 +96,7 @@ def ours(shape: str, device: str, packed: bool) -> Callable[[Sequence[tuple[int,
 
     model = whole_model(shape, device)
     base = Base(shape, Path(), "causal", "last", shape, {}, VerifiedFiles(Path(), {}))
-    backbone = TorchBackbone(model, Ids(), base, device)  # type: ignore[arg-type]
+    backbone = create_backbone(model, Ids(), base, device)  # type: ignore[arg-type]
     targets, _ = backbone.find_target_modules()
     config = {"r": RANK, "lora_alpha": 2 * RANK, "lora_dropout": 0.0, "target_modules": list(targets)}
     live = TrainableBackbone(backbone, config, compute_config=ComputeConfig("bf16", "fused"))

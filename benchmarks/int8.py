@@ -64,13 +64,15 @@ def answer_with(predictor: Predictor, examples: Sequence[Any], bits: int) -> Sco
     network: Any = unwrap_predictor(predictor).network
     measured, int8.weight_bits = int8.weight_bits, lambda: bits  # type: ignore[assignment]
     try:
-        network.backbone.int8_sessions.clear()
+        if network.backbone.compute_backend is not None:
+            network.backbone.compute_backend.sessions.clear()
         with tempfile.TemporaryDirectory() as graphs:
             int8.prepare_int8(network, Path(graphs), 1, print)
             return predict_and_score(predictor, examples, run_locally)
     finally:
         int8.weight_bits = measured
-        network.backbone.int8_sessions.clear()
+        if network.backbone.compute_backend is not None:
+            network.backbone.compute_backend.sessions.clear()
 
 
 def accuracy(predictor: Predictor, outcome: ScoredPredictions) -> float:

@@ -34,7 +34,7 @@ def measured(spec: Any, seeds: int, epochs: int) -> dict[str, dict[str, list[flo
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
     from loratory.experiment.prepare import prepare_split
     from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet, predict_and_score

@@ -32,7 +32,7 @@ def ours(data: str, mark: float, layers: str, epochs: int) -> dict[str, Any]:
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
     from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet
     from loratory.regimes.lora import Lora

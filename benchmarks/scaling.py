@@ -45,7 +45,7 @@ def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str,
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
     from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import Example, FitContext, TrainSet
     from loratory.regimes.lora import Lora

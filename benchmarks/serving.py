@@ -165,7 +165,7 @@ def copies(fit: Path, count: int, output: Path, top: int | None = None) -> dict[
 
     from loratory.artifacts.manifests import stage_artifact
     from loratory.backbones import adapters
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
     from loratory.predictors import predictor_files
     from loratory.protocols import Network
 
@@ -259,7 +259,7 @@ def five(fit: Path, texts: Sequence[str], seconds: float) -> dict[str, Any]:
 def parts(rival: Rival, texts: Sequence[str], port: int, fit: Path) -> dict[str, float]:
     """Where the time of a single request goes, in milliseconds (medians)."""
     from loratory.backbones.forward.execution import run_locally
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
     from loratory.predictors import predictor_files
 
     live = f"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()

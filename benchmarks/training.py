@@ -104,7 +104,7 @@ def ours(pipe: Connection, data: str, settings: Mapping[str, Any]) -> None:
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
     from loratory.experiment.run import resolve_auto_options
     from loratory.protocols import FitContext, TrainSet
     from loratory.regimes.lora import Lora
@@ -287,7 +287,7 @@ def weights(data: str) -> int:
     from torch import nn
 
     from loratory.backbones.forward.architectures import find_layers
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
 
     backbone = TorchBackbonePool().get_base("minilm")
     _, layers = find_layers(backbone.model, backbone.depth)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from loratory.backbones.forward.torch_backbone import TorchBackbone
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.loading import base_locations
 from loratory.data.splitting import ledger
 from tiny import BackboneOf, BasePathOf, load_backbone_from, save_base
@@ -49,9 +49,9 @@ def base_of(tmp_path_factory: pytest.TempPathFactory) -> BasePathOf:
 @pytest.fixture(scope="session")
 def trunk_of(base_of: BasePathOf) -> BackboneOf:
     """The shared backbone of a family; a test that would change it is wrong."""
-    known: dict[str, TorchBackbone] = {}
+    known: dict[str, EncoderBackbone] = {}
 
-    def loaded(family: str) -> TorchBackbone:
+    def loaded(family: str) -> EncoderBackbone:
         if family not in known:
             known[family] = load_backbone_from(base_of(family))
         return known[family]

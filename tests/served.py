@@ -76,6 +76,9 @@ class FakeBackbone:
     def __post_init__(self) -> None:
         self.unblocked.set()
 
+    def incremental_cost(self, network: Network) -> float:
+        return 1.0
+
     def encode(self, requests: Sequence[EncodeRequest], alive: Any = None) -> list[str]:
         texts = ["".join(map(chr, request.ids)) for request in requests]
         self.batches.append(texts)

@@ -11,9 +11,11 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from loratory.backbones.forward.activation_cache import ActivationCache
+from loratory.backbones.forward.causal_backbone import CausalBackbone
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbone, load_backbone
 from loratory.backbones.loading.bases import describe_base
+from loratory.backbones.pool import load_backbone
 from loratory.protocols import Adapter, Example, FitContext, TrainSet
 from loratory.specs.training import TrainingSpec
 from loratory.tasks.classify import Classify
@@ -21,7 +23,7 @@ from loratory.training.checkpoints import NoCheckpoints
 from loratory.training.trainable_backbones import TrainableBackbone
 
 BasePathOf = Callable[[str], Path]  # a family to the folder of its tiny base
-BackboneOf = Callable[[str], TorchBackbone]  # a family to its shared backbone
+BackboneOf = Callable[[str], EncoderBackbone]  # a family to its shared backbone
 BASE_CONFIG = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 WIDE_CONFIG = {
     **BASE_CONFIG,
@@ -223,12 +225,19 @@ def save_causal_model(
     return folder
 
 
-def load_backbone_from(folder: Path) -> TorchBackbone:
+def load_backbone_from(folder: Path) -> EncoderBackbone:
     """A fresh backbone of a folder."""
     return load_backbone(describe_base(str(folder), folder))
 
 
-def make_random_adapter(trunk: TorchBackbone, rank: int = 4, seed: int = 1, **more: Any) -> Adapter:
+def load_causal_backbone_from(folder: Path) -> CausalBackbone:
+    """A fresh backbone of a folder, which writes."""
+    made = load_backbone_from(folder)
+    assert isinstance(made, CausalBackbone)
+    return made
+
+
+def make_random_adapter(trunk: EncoderBackbone, rank: int = 4, seed: int = 1, **more: Any) -> Adapter:
     """An adapter that changes answers: B is not zero."""
     targets, _ = trunk.find_target_modules()
     config = {"r": rank, "lora_alpha": 2 * rank, "target_modules": list(targets), **more}

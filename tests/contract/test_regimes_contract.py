@@ -15,8 +15,9 @@ from pydantic import BaseModel, ValidationError
 
 from loratory import discovery
 from loratory.artifacts.manifests import stage_artifact
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbone, TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError
 from loratory.predictors import predictor_files
@@ -46,7 +47,7 @@ ODD = ("", "a", "\ud800 x", "card " * 500, "日本語 😀", "\0", *TEXTS, "my c
 @pytest.fixture(scope="module")
 def starts(
     base_of: BasePathOf, trunk_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, TorchBackbone | None]:
+) -> dict[str, EncoderBackbone | None]:
     """A start of each kind."""
     folder = tmp_path_factory.mktemp("nli") / "bert"
     save_base(folder, "bert", kind="AutoModelForSequenceClassification", id2label=NLI)
@@ -95,7 +96,7 @@ def test_objections(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "start"), pairs())
 def test_a_fit_answers_is_saved_and_is_loaded(
-    name: str, start: str, starts: dict[str, TorchBackbone | None], tmp_path: Path
+    name: str, start: str, starts: dict[str, EncoderBackbone | None], tmp_path: Path
 ) -> None:
     task, taught = make_task(), make_train_set()
     events: list[str] = []
@@ -137,7 +138,7 @@ def check(task: Classify, predictions: list[Prediction], count: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "start"), pairs())
-def test_a_neighbour_changes_no_answer(name: str, start: str, starts: dict[str, TorchBackbone | None]) -> None:
+def test_a_neighbour_changes_no_answer(name: str, start: str, starts: dict[str, EncoderBackbone | None]) -> None:
     """One text at a time, all at once, and twice in one batch: the same odds."""
     made = load_named("regimes", name)().fit(make_task(), make_train_set(), starts[start], make_context(epochs=1))
     inputs = [{"text": text} for text in ODD]
@@ -160,7 +161,7 @@ def taught_pairs() -> list[Any]:
 
 @pytest.mark.parametrize(("name", "start"), taught_pairs())
 def test_a_regime_that_learns_beats_chance_on_what_it_saw(
-    name: str, start: str, starts: dict[str, TorchBackbone | None]
+    name: str, start: str, starts: dict[str, EncoderBackbone | None]
 ) -> None:
     task, taught = make_task(), make_train_set()
     regime: Any = load_named("regimes", name)
@@ -172,7 +173,7 @@ def test_a_regime_that_learns_beats_chance_on_what_it_saw(
 
 
 @pytest.mark.parametrize("name", REGIMES)
-def test_a_regime_without_seeds_gives_one_fit(name: str, starts: dict[str, TorchBackbone | None]) -> None:
+def test_a_regime_without_seeds_gives_one_fit(name: str, starts: dict[str, EncoderBackbone | None]) -> None:
     regime: Any = load_named("regimes", name)
     start = starts[regime.starts[0]]
     one, other = (
@@ -189,7 +190,7 @@ def inputs_of() -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", REGIMES)
-def test_two_labels_and_labels_that_train_lacks(name: str, starts: dict[str, TorchBackbone | None]) -> None:
+def test_two_labels_and_labels_that_train_lacks(name: str, starts: dict[str, EncoderBackbone | None]) -> None:
     regime: Any = load_named("regimes", name)
     start = starts[regime.starts[0]]
     for task in (make_task(("card", "cash")), make_task(("absent", "card", "cash", "Z é/~1"))):

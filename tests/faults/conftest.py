@@ -55,4 +55,4 @@ def copied(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports without their charts, which take a second to draw."""
-    monkeypatch.setattr("loratory.experiment.run.report", lambda *_: "<html></html>")
+    monkeypatch.setattr("loratory.experiment.run.render_report", lambda *_: "<html></html>")

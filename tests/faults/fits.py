@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from loratory.artifacts.manifests import stage_artifact
-from loratory.backbones.forward.torch_backbone import TorchBackbone
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.discovery import list_names, load_named
 from loratory.predictors import predictor_files
 from loratory.protocols import Example, FitContext, TrainingState, TrainSet
@@ -102,7 +102,7 @@ FITS = [*_found(), *(Fit(name, *about) for name, about in MORE.items())]
 
 
 @cache
-def trunk(kind: str) -> TorchBackbone:
+def trunk(kind: str) -> EncoderBackbone:
     """A tiny backbone, shared by all fits of this process; one that changes it spoils the others, and they tell."""
     with TemporaryDirectory() as folder:
         where = Path(folder) / kind

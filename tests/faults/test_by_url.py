@@ -17,7 +17,7 @@ from typing import Any, Self
 import pytest
 import uvicorn
 
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.client import Client
 from loratory.protocols import BackbonePool, Input, ParameterCount, Prediction, RequestRunner
 from loratory.serving.app import create_app
@@ -331,7 +331,7 @@ def test_what_the_server_gives_up_on_is_not_answered(tiny: Service, tmp_path: Pa
 
 
 def test_by_url_loads_nothing_that_answers(url: str, tmp_path: Path) -> None:
-    heavy = ("torch", "transformers", "sklearn", "fastapi", "loratory.backbones.forward.torch_backbone")
+    heavy = ("torch", "transformers", "sklearn", "fastapi", "loratory.backbones.pool")
     words = ["loratory", "predict", "--url", url, "x", "--json"]
     code = (
         f"import sys\nsys.argv = {words}\nfrom loratory.cli import main\ntry:\n    main()\nfinally:\n"

@@ -134,9 +134,9 @@ def test_a_call_that_hangs_or_grows_is_ended(monkeypatch: pytest.MonkeyPatch) ->
         "from loratory.importing import sandbox as s; s.PRELOADED_LIBRARIES = (); s._serve_call()",
     )
     with pytest.raises(ChildProcessError, match="more than 1 s"):
-        call_limited("nothing_that_ends:spin", [], SandboxLimits(1.0, 2**30))
+        call_limited("nothing_that_ends:loop_forever", [], SandboxLimits(1.0, 2**30))
     with pytest.raises(ChildProcessError, match="memory"):
-        call_limited("nothing_that_ends:grow", [], SandboxLimits(20.0, 2**28))
+        call_limited("nothing_that_ends:exhaust_memory", [], SandboxLimits(20.0, 2**28))
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from loratory.artifacts.manifests import MANIFEST, open_artifact, stage_artifact
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.discovery import load_named
 from loratory.errors import ArtifactError
 from loratory.experiment.artifact_lookup import open_run, read_ladder, read_predictor

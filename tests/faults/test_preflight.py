@@ -224,7 +224,7 @@ def test_a_contender_that_cannot_be_after_all_fails_alone_and_is_tried_again(
 ) -> None:
     from loratory.evaluation.report.html_report import render_report
 
-    monkeypatch.setattr("loratory.experiment.run.report", render_report)
+    monkeypatch.setattr("loratory.experiment.run.render_report", render_report)
     folder = workspace(make_spec("  - lora\n  - tfidf\n"))
     with monkeypatch.context() as patched:
         patched.setattr("loratory.regimes.lora.Lora.fit", raising(make))

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from loratory.artifacts.manifests import verify_artifact
 from loratory.data.splitting import ledger
 from loratory.experiment.run import RunPaths, run_experiment
 from loratory.experiment.spec_loading import load_spec
+from loratory.specs.yaml_files import load_yaml
 
 from .conftest import Workspace
 from .world import RecordingListener, make_spec, read_weights, run_command
@@ -112,9 +112,7 @@ def test_a_second_run_fits_nothing_reads_nothing_and_loads_no_weights(
     # the copy lies elsewhere, so its split is made again once, to the same examples
     ladder, heard = again(copied, monkeypatch)
     assert heard.values_of("fit") == []
-    monkeypatch.setattr(
-        "loratory.backbones.forward.torch_backbone.load_backbone", lambda *_: pytest.fail("weights were loaded")
-    )
+    monkeypatch.setattr("loratory.backbones.pool.load_backbone", lambda *_: pytest.fail("weights were loaded"))
     ladder, heard = again(copied, monkeypatch)
     assert heard.values_of("fit") == heard.values_of("measure") == []
     assert heard.values_of("kept") == NAMES
@@ -163,7 +161,7 @@ def test_more_seeds_keep_the_first_one(workspace: Workspace, monkeypatch: pytest
 
 def test_the_lock_runs_again_from_anywhere(finished: Path, tmp_path: Path) -> None:
     lock = finished / "runs" / "tiny" / "spec.lock.yaml"
-    values = yaml.safe_load(lock.read_text(encoding="utf-8"))
+    values = load_yaml(lock)[0]
     assert Path(values["data"]["path"]).is_absolute()
     assert Path(values["base"]).is_absolute()
     assert values["training"]["batch_tokens"] == 1024  # a default that the spec left out

@@ -17,7 +17,7 @@ import torch
 
 from loratory.backbones.forward import int8, int8_export
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import SpecError
 from loratory.protocols import Input, Network, Prediction
 from loratory.protocols.routes import RequestContext
@@ -72,7 +72,7 @@ def network_of(service: Service) -> Network:
 
 def sessions_of(server: Server) -> Any:
     trunk: Any = network_of(server.get_service("tiny")).backbone
-    return trunk.int8_sessions
+    return trunk.compute_backend.sessions
 
 
 def answers(server: Server, inputs: Sequence[Input] = INPUTS) -> list[Prediction]:

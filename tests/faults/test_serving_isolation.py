@@ -19,8 +19,8 @@ import pytest
 import torch
 from torch import nn
 
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbone
 from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
@@ -46,8 +46,8 @@ class Home:
     time).
     """
 
-    served: TorchBackbone
-    offline: TorchBackbone
+    served: EncoderBackbone
+    offline: EncoderBackbone
     whole: Sequence[Adapter]  # on all layers, of some ranks
     top: Sequence[Adapter]  # on the last layer alone
 
@@ -77,7 +77,7 @@ def varied(adapter: Adapter, seed: int) -> Adapter:
     return dataclasses.replace(adapter, tensors=tensors, digest=f"{adapter.digest}/{seed}")
 
 
-def headed(form: str, kind: str, task: Any, trunk: TorchBackbone, seed: int) -> nn.Module:
+def headed(form: str, kind: str, task: Any, trunk: EncoderBackbone, seed: int) -> nn.Module:
     """A head with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -293,7 +293,7 @@ def test_texts_that_tasks_share_are_computed_once_below_and_answered_alike(home:
     rows = [trunk.tokenizer.encode(text)[0] for text in TEXTS for _ in pairs]
     guests = [trunk_guest(one.served) for _ in TEXTS for one in pairs.values()]
     assert trunk._has_shared_texts(rows, guests)
-    floors = trunk._get_layer_split()
+    floors = trunk._multi_lora.layer_split
     assert floors is not None
     below = floors.capture_layer_inputs
     entered: list[int] = []

@@ -22,7 +22,7 @@ def ran(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a finished run that needs no base."""
     folder = world.make_workspace(tmp_path_factory.mktemp("ran") / "w", base, world.make_spec("  - rules\n"))
     with pytest.MonkeyPatch.context() as patched:  # no charts: they take long, and nobody looks
-        patched.setattr("loratory.experiment.run.report", lambda *_: "<html></html>")
+        patched.setattr("loratory.experiment.run.render_report", lambda *_: "<html></html>")
         done = run_command(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
     return folder

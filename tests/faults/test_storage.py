@@ -175,7 +175,7 @@ def flip(file: Path) -> None:
 def test_a_flipped_bit_is_refused_by_predict_and_mended_by_run(
     name: str, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loratory.experiment.run.report", lambda *_: "<html></html>")
+    monkeypatch.setattr("loratory.experiment.run.render_report", lambda *_: "<html></html>")
     fit = copied / "runs/tiny/contenders/lora/seed-1"
     before = read_weights(fit)
     flip(fit / name)

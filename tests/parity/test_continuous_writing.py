@@ -17,9 +17,10 @@ import torch
 
 from loratory.backbones.forward import capability_probes
 from loratory.backbones.forward.capability_probes import probe_joining
+from loratory.backbones.forward.causal_backbone import CausalBackbone
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbone, TorchBackbonePool
-from loratory.backbones.generation import generator
+from loratory.backbones.generation import generator, token_sequence
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import DeadlineExceeded, UnsupportedTask
 from loratory.protocols import (
     EncodeRequest,
@@ -36,7 +37,7 @@ from loratory.serving.engine.batch_worker import EngineLimits
 from loratory.serving.engine.capabilities import backbone_of
 from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.thread_pool import CapacityExceeded
-from tiny import load_backbone_from, make_random_adapter, save_causal_model
+from tiny import load_causal_backbone_from, make_random_adapter, save_causal_model
 
 SCHEMA = {
     "type": "object",
@@ -47,13 +48,14 @@ WINDOW = 48
 
 
 @pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> TorchBackbone:
-    return load_backbone_from(save_causal_model(tmp_path_factory.mktemp("qwen"), "qwen2"))
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> CausalBackbone:
+    return load_causal_backbone_from(save_causal_model(tmp_path_factory.mktemp("qwen"), "qwen2"))
 
 
 @pytest.fixture(scope="module")
-def seedling() -> TorchBackbone:
-    trunk: TorchBackbone = TorchBackbonePool().get_base("seedling")
+def seedling() -> CausalBackbone:
+    trunk = TorchBackbonePool().get_base("seedling")
+    assert isinstance(trunk, CausalBackbone)
     return trunk
 
 
@@ -106,12 +108,12 @@ def test_who_joins_late_writes_as_alone(name: str, every: int, request: pytest.F
     same(late(trunk, asked, every), alone(asked))
 
 
-def test_they_are_written_in_one_pass(qwen: TorchBackbone) -> None:
+def test_they_are_written_in_one_pass(qwen: CausalBackbone) -> None:
     sizes: list[int] = []
     hook = qwen.model.register_forward_hook(
         lambda part, args, options, out: sizes.append(len(options["input_ids"])), with_kwargs=True
     )
-    qwen._supports_joining(1)
+    assert qwen.capabilities.joining
     sizes.clear()
     try:
         late(qwen, requests_of(qwen, 4), 1)
@@ -120,7 +122,7 @@ def test_they_are_written_in_one_pass(qwen: TorchBackbone) -> None:
     assert sizes[:6] == [1, 1, 1, 2, 1, 3]  # a prompt, a step of one; a prompt, a step of two; ...
 
 
-def test_several_that_join_at_once_share_their_beginning(qwen: TorchBackbone) -> None:
+def test_several_that_join_at_once_share_their_beginning(qwen: CausalBackbone) -> None:
     before = tuple(20 + k * 7 % 90 for k in range(30))
     asked = [replace(one, prompt=(*before, *one.prompt)) for one in requests_of(qwen, 5)]
     scribe, pens = qwen.create_generator(), [qwen.create_sequence(one) for one in asked]
@@ -133,7 +135,7 @@ def test_several_that_join_at_once_share_their_beginning(qwen: TorchBackbone) ->
     same([pen.to_generation() for pen in pens], alone(asked))
 
 
-def test_adapters_schemas_and_ways_of_drawing_are_mixed(qwen: TorchBackbone) -> None:
+def test_adapters_schemas_and_ways_of_drawing_are_mixed(qwen: CausalBackbone) -> None:
     guests = [None, make_random_adapter(qwen, seed=1), make_random_adapter(qwen, seed=2)]
     asked = [
         replace(
@@ -151,13 +153,13 @@ def test_adapters_schemas_and_ways_of_drawing_are_mixed(qwen: TorchBackbone) -> 
 
 
 def test_the_precision_of_the_mixture_is_kept(tmp_path: Path) -> None:
-    trunk = load_backbone_from(save_causal_model(tmp_path, "llama"))
+    trunk = load_causal_backbone_from(save_causal_model(tmp_path, "llama"))
     trunk.set_precision("bf16")
     asked = [replace(one, network=Network(trunk, make_random_adapter(trunk))) for one in requests_of(trunk, 3)]
     assert all(one.finish_reason in ("end", "length") for one in late(trunk, asked))
 
 
-def test_who_leaves_takes_its_columns_along(qwen: TorchBackbone) -> None:
+def test_who_leaves_takes_its_columns_along(qwen: CausalBackbone) -> None:
     long, *short = requests_of(qwen, 4)
     long = replace(long, prompt=long.prompt * 8, max_new_tokens=3)
     scribe = qwen.create_generator()
@@ -176,7 +178,7 @@ def test_who_leaves_takes_its_columns_along(qwen: TorchBackbone) -> None:
     assert len(rows.sequences) == 3
 
 
-def test_nobody_who_has_gone_is_written_for(qwen: TorchBackbone) -> None:
+def test_nobody_who_has_gone_is_written_for(qwen: CausalBackbone) -> None:
     asked, waits = requests_of(qwen, 3), [True, True, True]
     scribe = qwen.create_generator()
     pens = [qwen.create_sequence(one, partial(waits.__getitem__, k)) for k, one in enumerate(asked)]
@@ -195,7 +197,7 @@ def test_nobody_who_has_gone_is_written_for(qwen: TorchBackbone) -> None:
     assert scribe.is_done
 
 
-def test_a_schema_that_fails_on_the_way_fails_alone(qwen: TorchBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_schema_that_fails_on_the_way_fails_alone(qwen: CausalBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = requests_of(qwen, 2)
     bad = qwen.create_sequence(replace(asked[0], max_new_tokens=40, schema=SCHEMA))
     monkeypatch.setattr(bad.constraint, "compute_allowed_tokens", lambda: 1 / 0)
@@ -206,25 +208,25 @@ def test_a_schema_that_fails_on_the_way_fails_alone(qwen: TorchBackbone, monkeyp
         scribe.step()
     assert isinstance(bad.error, ZeroDivisionError)
     same([good.to_generation()], alone(asked[1:]))
-    monkeypatch.setattr(generator, "MAX_TOKEN_SECONDS", -1.0)
+    monkeypatch.setattr(token_sequence, "MAX_TOKEN_SECONDS", -1.0)
     with pytest.raises(UnsupportedTask, match="takes too long"):
         qwen.generate([replace(asked[0], max_new_tokens=40, schema=SCHEMA)])
 
 
 @pytest.mark.parametrize("name", ["position_ids", "attention_mask"])
 def test_a_wrong_place_in_the_joined_batch_would_be_seen(
-    qwen: TorchBackbone, name: str, monkeypatch: pytest.MonkeyPatch
+    qwen: CausalBackbone, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = generator._join_batches
+    right = generator.join_batches
 
     def wrong(first: Any, second: Any) -> Any:
         rows = right(first, second)
         rows.inputs[name] = rows.inputs[name].roll(1, 0)
         return rows
 
-    assert probe_joining(qwen.create_scorer(), qwen._run_without_adapters, Network(qwen))
-    monkeypatch.setattr(generator, "_join_batches", wrong)
-    assert not probe_joining(qwen.create_scorer(), qwen._run_without_adapters, Network(qwen))
+    assert probe_joining(qwen.create_scorer(), qwen.run_without_adapters, Network(qwen))
+    monkeypatch.setattr(generator, "join_batches", wrong)
+    assert not probe_joining(qwen.create_scorer(), qwen.run_without_adapters, Network(qwen))
 
 
 # --- in the engine
@@ -258,11 +260,11 @@ def told(engine: Engine, predictor: Any, places: list[int], by: float | None = N
     return engine.predict(predictor, [{"k": k} for k in places], by)
 
 
-def endless(trunk: TorchBackbone, most: int = 280, heard: Callable[[str], None] | None = None) -> GenerateRequest:
+def endless(trunk: CausalBackbone, most: int = 280, heard: Callable[[str], None] | None = None) -> GenerateRequest:
     return GenerateRequest(Network(trunk), prompts(trunk)[0][:4], most, frozenset(), on_token=heard)
 
 
-def test_the_engine_lets_a_request_join_one_that_is_being_written(qwen: TorchBackbone, engine: Engine) -> None:
+def test_the_engine_lets_a_request_join_one_that_is_being_written(qwen: CausalBackbone, engine: Engine) -> None:
     async def both() -> list[str]:
         order: list[str] = []
         pieces: list[str] = []
@@ -282,13 +284,13 @@ def test_the_engine_lets_a_request_join_one_that_is_being_written(qwen: TorchBac
         (whole,) = await first
         assert heard < len(pieces)
         same([one.answer for one in others], alone(short.requests))
-        same([whole.answer], alone([replace(long.requests[0], hear=None)]))
+        same([whole.answer], alone([replace(long.requests[0], on_token=None)]))
         return order
 
     assert asyncio.run(both()) == ["short", "long"]
 
 
-def test_scores_and_states_have_their_turn_between_steps(qwen: TorchBackbone, engine: Engine) -> None:
+def test_scores_and_states_have_their_turn_between_steps(qwen: CausalBackbone, engine: Engine) -> None:
     async def both() -> None:
         pieces: list[str] = []
         long = Asking(Network(qwen), [endless(qwen, heard=pieces.append)])
@@ -308,7 +310,7 @@ def test_scores_and_states_have_their_turn_between_steps(qwen: TorchBackbone, en
     asyncio.run(both())
 
 
-def test_more_than_there_is_room_for_wait_their_turn(qwen: TorchBackbone) -> None:
+def test_more_than_there_is_room_for_wait_their_turn(qwen: CausalBackbone) -> None:
     engine, widest = Engine(EngineLimits(max_sequences=3)), list[int]()
     hook = qwen.model.register_forward_hook(
         lambda part, args, options, out: widest.append(len(options["input_ids"])), with_kwargs=True
@@ -323,7 +325,7 @@ def test_more_than_there_is_room_for_wait_their_turn(qwen: TorchBackbone) -> Non
     same([one.answer for one in found], alone(many.requests))
 
 
-def test_a_request_that_nobody_waits_for_stops_within_a_few_steps(qwen: TorchBackbone, engine: Engine) -> None:
+def test_a_request_that_nobody_waits_for_stops_within_a_few_steps(qwen: CausalBackbone, engine: Engine) -> None:
     async def left() -> int:
         pieces: list[str] = []
         long = Asking(Network(qwen), [endless(qwen, heard=pieces.append)])
@@ -340,12 +342,12 @@ def test_a_request_that_nobody_waits_for_stops_within_a_few_steps(qwen: TorchBac
     assert asyncio.run(left()) <= 3
 
 
-def test_a_deadline_ends_a_text(qwen: TorchBackbone, engine: Engine) -> None:
+def test_a_deadline_ends_a_text(qwen: CausalBackbone, engine: Engine) -> None:
     with pytest.raises(DeadlineExceeded):
         asyncio.run(told(engine, Asking(Network(qwen), [endless(qwen, 300)]), [0], time.monotonic() + 0.05))
 
 
-def test_admission_counts_what_may_be_written(qwen: TorchBackbone) -> None:
+def test_admission_counts_what_may_be_written(qwen: CausalBackbone) -> None:
     engine = Engine(EngineLimits(queue_tokens=600, max_sequences=1))
 
     async def crowd() -> list[Any]:
@@ -358,7 +360,7 @@ def test_admission_counts_what_may_be_written(qwen: TorchBackbone) -> None:
     assert sum(isinstance(one, list) for one in found) >= 2
 
 
-def test_one_that_cannot_be_begun_fails_alone(qwen: TorchBackbone, engine: Engine) -> None:
+def test_one_that_cannot_be_begun_fails_alone(qwen: CausalBackbone, engine: Engine) -> None:
     asked = requests_of(qwen, 3)
     asked[1] = replace(asked[1], schema={"type": "string", "pattern": "(?=a)"})
 
@@ -372,12 +374,12 @@ def test_one_that_cannot_be_begun_fails_alone(qwen: TorchBackbone, engine: Engin
 
 
 def test_a_pass_that_fails_fails_those_in_it_and_the_lane_goes_on(
-    qwen: TorchBackbone, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    qwen: CausalBackbone, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Asking(Network(qwen), requests_of(qwen, 2))
     asyncio.run(told(engine, predictor, [0]))
     with monkeypatch.context() as broken:
-        broken.setattr(generator, "_build_next_inputs", lambda inputs, tokens: 1 / 0)
+        broken.setattr(generator, "build_next_inputs", lambda inputs, tokens: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             asyncio.run(told(engine, predictor, [0, 1]))
     same([one.answer for one in asyncio.run(told(engine, predictor, [0, 1]))], alone(predictor.requests))
@@ -388,11 +390,14 @@ def test_what_cannot_join_is_written_in_whole_batches(
     way: str, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more: dict[str, Any] = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
-    trunk = load_backbone_from(save_causal_model(tmp_path, "qwen3", use_sliding_window=True, **more) if way == "window"
-                     else save_causal_model(tmp_path, "qwen2"))  # fmt: skip
+    trunk = load_causal_backbone_from(
+        save_causal_model(tmp_path, "qwen3", use_sliding_window=True, **more)
+        if way == "window"
+        else save_causal_model(tmp_path, "qwen2")
+    )
     if way == "untried":
         monkeypatch.setattr(capability_probes, "PROBE_PROMPTS", ())
-        monkeypatch.setattr(trunk, "_joining_works", False)
+        trunk.capabilities = replace(trunk.capabilities, joining=False)
     asked = [replace(one, max_new_tokens=WINDOW) for one in requests_of(trunk, 5)]
     assert not any(trunk.can_join_batch(one) for one in asked)
     assert trunk.can_join_batch(replace(asked[0], max_new_tokens=2)) is (way == "window")
@@ -410,7 +415,7 @@ def test_what_cannot_join_is_written_in_whole_batches(
 
 @pytest.mark.parametrize("writes", [True, False])
 def test_an_engine_holds_no_trunk_that_nobody_asks(writes: bool, tmp_path: Path) -> None:
-    trunk, engine = load_backbone_from(save_causal_model(tmp_path, "llama")), Engine()
+    trunk, engine = load_causal_backbone_from(save_causal_model(tmp_path, "llama")), Engine()
     asked: list[Any] = requests_of(trunk, 2)
     scored = [ScoreRequest(Network(trunk), (5, 6, 7), ((8,), (9,)))] * 2
     predictor = Asking(Network(trunk), asked if writes else scored, 24 * writes)

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from loratory.artifacts.manifests import extend_artifact, stage_artifact, verify_artifact
 from loratory.backbones.forward.activation_cache import pool_states
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbone, TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import UnsupportedTask
 from loratory.exporting import stock_layouts
 from loratory.predictors import predictor_files
@@ -55,7 +56,7 @@ FACTS = {
 Made = Callable[[str, str], tuple[Encoder, Path]]
 
 
-def encoder_of(trunk: TorchBackbone, kind: str, seed: int = 5) -> Encoder:
+def encoder_of(trunk: EncoderBackbone, kind: str, seed: int = 5) -> Encoder:
     """LoRA with a head, all of random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -356,7 +357,7 @@ def test_the_documented_loader_gives_our_answers(
     trunk_of: BackboneOf, family: str, pooling: str, tmp_path: Path
 ) -> None:
     encoder = encoder_of(trunk_of(family), "pooled")
-    head, trunk = cast(PooledHead, encoder.network.head), cast(TorchBackbone, encoder.network.backbone)
+    head, trunk = cast(PooledHead, encoder.network.head), cast(EncoderBackbone, encoder.network.backbone)
     head.pooling = pooling
     rows = [trunk.tokenizer.encode(topic[0])[0] for topic in TOPICS.values()]
     head.log_scale.fill_(3.0)  # so that the texts decide and not the bias

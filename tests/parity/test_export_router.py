@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from loratory.artifacts.manifests import extend_artifact, stage_artifact, verify_artifact
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.cli import app
 from loratory.errors import ArtifactError, LoratoryError, SpecError, UnsupportedTask
 from loratory.experiment.export_fit import (

@@ -17,8 +17,9 @@ import transformers
 from typer.testing import CliRunner
 
 from loratory.artifacts.manifests import extend_artifact, stage_artifact
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbone, TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.cli import app
 from loratory.errors import ArtifactError
 from loratory.experiment.artifact_lookup import open_predictor
@@ -65,7 +66,7 @@ def long_base(folder: Path, family: str) -> Path:
     return folder
 
 
-def fit_on(trunk: TorchBackbone, form: str, head: str, most: int, long: str = "head") -> Encoder:
+def fit_on(trunk: EncoderBackbone, form: str, head: str, most: int, long: str = "head") -> Encoder:
     """A LoRA fit with weights by chance, which answers otherwise for texts that are cut elsewhere."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)

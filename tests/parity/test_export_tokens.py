@@ -17,7 +17,7 @@ from torch import Tensor
 
 from loratory.artifacts.manifests import extend_artifact, stage_artifact
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import ArtifactError
 from loratory.exporting import stock_layouts
 from loratory.importing.import_folder import import_folder

@@ -12,7 +12,7 @@ from peft import PeftModel
 
 from loratory.artifacts.manifests import stage_artifact
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.exporting import stock_layouts
 from loratory.predictors import predictor_files
 from loratory.predictors.decoder import UNCONSTRAINED_EXTRA_TOKENS, Decoder

@@ -10,7 +10,7 @@ import torch
 
 from loratory.artifacts.manifests import stage_artifact
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import SpecError
 from loratory.predictors import predictor_files
 from loratory.protocols import EncodeRequest, Example, Prediction, TrainSet

@@ -19,9 +19,9 @@ from torch import Tensor
 from loratory.backbones import adapters
 from loratory.backbones.forward.activation_cache import pool_states
 from loratory.backbones.forward.attention import SHORT_ROW_LIMITS, short_attention, use_short_attention
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.forward.multi_lora import MultiLoraLinear
-from loratory.backbones.forward.torch_backbone import TorchBackbone
 from loratory.errors import ArtifactError, BaseModelError, SpecError
 from loratory.protocols import Adapter, EncodeRequest, Network, TokenIds
 from loratory.regimes.lora import Lora
@@ -38,11 +38,11 @@ from tiny import (
 )
 
 
-def rows_of(trunk: TorchBackbone) -> list[TokenIds]:
+def rows_of(trunk: EncoderBackbone) -> list[TokenIds]:
     return [ids for ids, _ in trunk.tokenizer.encode_batch(list(TEXTS))]
 
 
-def alone(trunk: TorchBackbone, adapter: Adapter | None, rows: Iterable[TokenIds]) -> list[Tensor]:
+def alone(trunk: EncoderBackbone, adapter: Adapter | None, rows: Iterable[TokenIds]) -> list[Tensor]:
     return [trunk.compute_states([row], [adapter])[0][0] for row in rows]
 
 
@@ -235,7 +235,7 @@ def test_short_attention_is_sdpa_is_eager(base_of: BasePathOf, family: str) -> N
                 assert differing(ours, theirs) < 1e-5, name
 
 
-def states_and_gradient(trunk: TorchBackbone, attention: str, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def states_and_gradient(trunk: EncoderBackbone, attention: str, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Final states of real tokens, and the gradient of a loss on them by the embeddings."""
     trunk.model.set_attn_implementation(attention)
     weight = trunk.model.get_input_embeddings().weight.requires_grad_(True)
@@ -440,7 +440,7 @@ def test_a_digest_of_tensors_takes_every_shape_and_type() -> None:
     assert len(set(digests)) == 4
 
 
-def on_embeddings(trunk: TorchBackbone, seed: int) -> Adapter:
+def on_embeddings(trunk: EncoderBackbone, seed: int) -> Adapter:
     """An adapter that PEFT has to host: it changes the table of words, too."""
     return make_random_adapter(trunk, seed=seed, target_modules=["query", "word_embeddings"])
 

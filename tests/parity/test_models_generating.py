@@ -15,11 +15,11 @@ import transformers
 from loratory.backbones.constraints.grammar import TokenConstraint
 from loratory.backbones.constraints.json_completion import find_shortest_completion
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.generation import generator
+from loratory.backbones.generation import token_sequence
 from loratory.errors import UnsupportedTask
 from loratory.protocols import GenerateRequest, Network, Sampling, TokenIds
 from loratory.schemas import to_compact_json
-from tiny import CAUSAL_FAMILIES, load_backbone_from, make_random_adapter, save_causal_model
+from tiny import CAUSAL_FAMILIES, load_causal_backbone_from, make_random_adapter, save_causal_model
 
 PROMPTS: tuple[TokenIds, ...] = ((5, 6, 7, 8, 9), (11, 12), (40, 41, 42, 43, 44, 45, 46, 47, 48), (30,))
 
@@ -27,12 +27,12 @@ PROMPTS: tuple[TokenIds, ...] = ((5, 6, 7, 8, 9), (11, 12), (40, 41, 42, 43, 44,
 @pytest.fixture(scope="module", params=CAUSAL_FAMILIES)
 def writer(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = save_causal_model(tmp_path_factory.mktemp("writer"), request.param)
-    return folder, load_backbone_from(folder)
+    return folder, load_causal_backbone_from(folder)
 
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load_backbone_from(save_causal_model(tmp_path_factory.mktemp("qwen"), "qwen2"))
+    return load_causal_backbone_from(save_causal_model(tmp_path_factory.mktemp("qwen"), "qwen2"))
 
 
 def end_of(trunk: Any) -> int:
@@ -194,7 +194,7 @@ def test_a_thousand_random_schemas_are_answered_within_their_budget_or_refused(q
         schema = a_schema(chance, 3)
         request = asked(qwen, most=chance.choice([4, 12, 40, 90]), schema=schema, sampling=Sampling(1.3, seed=number))
         try:
-            qwen._create_constraint(request)
+            qwen.create_constraint(request)
             requests.append(request)
             schemas.append(schema)
         except UnsupportedTask as problem:
@@ -218,7 +218,7 @@ def test_a_likeliest_token_that_is_allowed_is_taken_as_under_the_mask(
         return plain(self)
 
     monkeypatch.setattr(TokenConstraint, "compute_allowed_tokens", counted)
-    monkeypatch.setattr(generator, "SURE_PROBABILITY", 0.0)  # a random model is never sure
+    monkeypatch.setattr(token_sequence, "SURE_PROBABILITY", 0.0)  # a random model is never sure
     found = run_locally(requests)
     fewer = len(masks)
     masks.clear()
@@ -240,7 +240,7 @@ def test_answers_of_one_schema_are_written_side_by_side_as_alone(qwen: Any) -> N
 def test_odds_are_those_among_the_tokens_that_are_allowed(qwen: Any, schema: Any) -> None:
     request = asked(qwen, most=16, schema=schema, sampling=Sampling(1.5, repetition_penalty=1.3, seed=3))
     (got,) = run_locally([request])
-    guide = qwen._create_constraint(request)
+    guide = qwen.create_constraint(request)
     narrowed = 0
     for place, (token, odds) in enumerate(zip(got.ids, got.token_probabilities, strict=True)):
         ids = torch.tensor([[*request.prompt, *got.ids[:place]]])
@@ -276,6 +276,6 @@ def test_what_cannot_be_promised_is_refused_before_anything_is_written(qwen: Any
 
 def test_the_end_is_as_near_as_was_said(qwen: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
-    least = len(qwen._create_constraint(asked(qwen, schema=schema)).plan) + 1
+    least = len(qwen.create_constraint(asked(qwen, schema=schema)).plan) + 1
     (got,) = run_locally([asked(qwen, most=least, schema=schema)])
     assert got.text == find_shortest_completion(schema) == to_compact_json({"a": ""})

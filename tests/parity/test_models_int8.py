@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from loratory.artifacts.manifests import digest_of, hash_file
 from loratory.backbones.forward import int8, int8_export
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbone
 from loratory.errors import BaseModelError, LoratoryError, MissingExtra, SpecError
 from loratory.predictors.entailment import Entailment
 from loratory.predictors.heads import PooledHead, TokenHead
@@ -79,12 +79,17 @@ def prepare(exporting: list[str], cache: Path) -> Prepare:
 
 
 @pytest.fixture
-def trunk(base_of: BasePathOf) -> TorchBackbone:
+def trunk(base_of: BasePathOf) -> EncoderBackbone:
     """Of its own: a session is a change."""
     return load_backbone_from(base_of("bert"))
 
 
-def pooled(trunk: TorchBackbone, seed: int = 0) -> nn.Module:
+def sessions_of(trunk: EncoderBackbone) -> Mapping[Network, int8.Int8Session]:
+    assert isinstance(trunk.compute_backend, int8.Int8Backend)
+    return trunk.compute_backend.sessions
+
+
+def pooled(trunk: EncoderBackbone, seed: int = 0) -> nn.Module:
     return head(PooledHead(trunk.width, 3, "mean"), seed)
 
 
@@ -111,7 +116,7 @@ def near(found: Sequence[Tensor], exact: Sequence[Tensor]) -> bool:
     return all(float((a - b).norm() / b.norm()) < NEAR for a, b in zip(found, exact, strict=True))
 
 
-def test_rows_are_near_and_alone_exactly_as_in_company(trunk: TorchBackbone, prepare: Prepare) -> None:
+def test_rows_are_near_and_alone_exactly_as_in_company(trunk: EncoderBackbone, prepare: Prepare) -> None:
     guests: list[Adapter | None] = [
         None,
         make_random_adapter(trunk, seed=1),
@@ -124,7 +129,7 @@ def test_rows_are_near_and_alone_exactly_as_in_company(trunk: TorchBackbone, pre
     exact = run_locally(requests)
     for network in (*networks, tagger):
         prepare(network)
-    assert trunk.int8_sessions[tagger] is trunk.int8_sessions[networks[1]]  # the same adapter
+    assert sessions_of(trunk)[tagger] is sessions_of(trunk)[networks[1]]  # the same adapter
     mixed = run_locally(requests)
     for request, found, before in zip(requests, mixed, exact, strict=True):
         if request.network is beside:
@@ -191,21 +196,21 @@ def test_pairs(tmp_path: Path, prepare: Prepare) -> None:
     assert float((torch.stack(found) - torch.stack(exact)).norm() / torch.stack(exact).norm()) < NEAR
 
 
-def test_a_session_goes_with_its_network(trunk: TorchBackbone, prepare: Prepare) -> None:
+def test_a_session_goes_with_its_network(trunk: EncoderBackbone, prepare: Prepare) -> None:
     network, other = Network(trunk, make_random_adapter(trunk, seed=1)), Network(trunk)
     prepare(network)
     prepare(other)
-    assert trunk.int8_sessions[network] is not trunk.int8_sessions[other]
-    session = weakref.ref(trunk.int8_sessions[network])
+    assert sessions_of(trunk)[network] is not sessions_of(trunk)[other]
+    session = weakref.ref(sessions_of(trunk)[network])
     run_locally(texts(network))
     del network
     gc.collect()
     assert session() is None
-    assert list(trunk.int8_sessions) == [other]
+    assert list(sessions_of(trunk)) == [other]
 
 
 def test_a_graph_is_kept_and_a_damaged_one_made_again(
-    base_of: BasePathOf, trunk: TorchBackbone, exporting: list[str], tmp_path: Path
+    base_of: BasePathOf, trunk: EncoderBackbone, exporting: list[str], tmp_path: Path
 ) -> None:
     adapter = make_random_adapter(trunk, seed=5)
     said: list[str] = []
@@ -229,7 +234,7 @@ def test_a_graph_is_kept_and_a_damaged_one_made_again(
 
 
 def test_another_version_makes_another_graph(
-    trunk: TorchBackbone, prepare: Prepare, cache: Path, exporting: list[str], monkeypatch: pytest.MonkeyPatch
+    trunk: EncoderBackbone, prepare: Prepare, cache: Path, exporting: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter = make_random_adapter(trunk, seed=1)
     graph = int8.load_or_export_graph(trunk, adapter, cache, print)
@@ -246,12 +251,12 @@ def refused(network: Network, cache: Path) -> LoratoryError:
         int8.prepare_int8(network, cache, 2, lambda text: None)
     assert told.value.exit_code == 2
     trunk: Any = network.backbone
-    assert network not in trunk.int8_sessions
+    assert trunk.compute_backend is None or not trunk.compute_backend.serves(network)
     return told.value
 
 
 def test_what_cannot_answer_in_int8_is_told(
-    trunk: TorchBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trunk: EncoderBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = refused(Network(load_backbone_from(save_causal_model(tmp_path / "writer"))), tmp_path)
     assert isinstance(writer, SpecError)
@@ -307,7 +312,7 @@ def test_bits_of_a_weight_are_those_that_this_machine_multiplies_exactly() -> No
 
 @pytest.mark.parametrize("bits", [7, 8])
 def test_a_graph_is_named_by_the_bits_of_its_weights(
-    trunk: TorchBackbone, exporting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int
+    trunk: EncoderBackbone, exporting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int
 ) -> None:
     monkeypatch.setattr(int8, "weight_bits", lambda: bits)
     monkeypatch.setattr(int8, "_measure_error", lambda *_: 0.0)  # eight bits may saturate here

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ import pytest
 import torch
 import transformers
 
-from loratory.backbones.forward import torch_backbone
-from loratory.backbones.forward.capability_probes import probe_prefix_sharing
-from loratory.backbones.forward.torch_backbone import TorchBackbone
+from loratory.backbones.forward import causal_backbone
+from loratory.backbones.forward.capability_probes import Capabilities, probe_capabilities, probe_prefix_sharing
+from loratory.backbones.forward.causal_backbone import CausalBackbone
 from loratory.backbones.generation import generator, scorer
 from loratory.backbones.generation.prefix_cache import MIN_PREFIX_TOKENS, group_by_prefix
 from loratory.protocols import GenerateRequest, Network, ScoreRequest, TokenIds
 from loratory.training.trainable_backbones import TrainableBackbone
-from tiny import WIDE_CONFIG, load_backbone_from, make_bpe_tokenizer, make_random_adapter, save_causal_model
+from tiny import WIDE_CONFIG, load_causal_backbone_from, make_bpe_tokenizer, make_random_adapter, save_causal_model
 
 BEGINNING: TokenIds = tuple(20 + k * 7 % 90 for k in range(30))
 PROMPTS: tuple[TokenIds, ...] = (
@@ -62,18 +63,21 @@ def writers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(params=FAMILIES)
-def trunk(request: Any, writers: Callable[[str], Path]) -> TorchBackbone:
-    return load_backbone_from(writers(request.param))
+def trunk(request: Any, writers: Callable[[str], Path]) -> CausalBackbone:
+    return load_causal_backbone_from(writers(request.param))
 
 
 @pytest.fixture
-def llama(writers: Callable[[str], Path]) -> TorchBackbone:
-    return load_backbone_from(writers("llama"))
+def llama(writers: Callable[[str], Path]) -> CausalBackbone:
+    return load_causal_backbone_from(writers("llama"))
 
 
-def scored(trunk: TorchBackbone, requests: list[ScoreRequest], shares: bool, trees: bool = True) -> list[torch.Tensor]:
-    """With sharing tried, and without it."""
-    trunk._trees_work, trunk._sharing_works = None if trees else False, None if shares else False
+def scored(trunk: CausalBackbone, requests: list[ScoreRequest], shares: bool, trees: bool = True) -> list[torch.Tensor]:
+    """With sharing probed, and without it."""
+    found = probe_capabilities(trunk.create_scorer(), trunk.run_without_adapters, Network(trunk))
+    trunk.capabilities = replace(
+        found, tree_scoring=found.tree_scoring and trees, prefix_sharing=found.prefix_sharing and shares
+    )
     assert trunk.scoring_mode(requests).share_prefixes is shares
     assert trunk.scoring_mode(requests).trees is trees
     return trunk.score(requests)
@@ -95,15 +99,15 @@ def read(model: Any) -> Iterator[list[int]]:
 @pytest.mark.parametrize("trees", [True, False])
 @pytest.mark.parametrize("budget", [4096, 90])
 def test_scores_are_those_of_whole_prompts(
-    trunk: TorchBackbone, trees: bool, budget: int, monkeypatch: pytest.MonkeyPatch
+    trunk: CausalBackbone, trees: bool, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch_backbone, "MAX_BATCH_TOKENS", budget)  # 90 tokens: two rows in a pass, several passes
+    monkeypatch.setattr(causal_backbone, "MAX_BATCH_TOKENS", budget)  # 90 tokens: two rows in a pass, several passes
     requests = [ScoreRequest(Network(trunk), prompt, CHOICES) for prompt in PROMPTS]
     assert same(scored(trunk, requests, True, trees), scored(trunk, requests, False, trees))
 
 
 @pytest.mark.parametrize("trees", [True, False])
-def test_scores_under_mixed_adapters_are_those_of_whole_prompts(trunk: TorchBackbone, trees: bool) -> None:
+def test_scores_under_mixed_adapters_are_those_of_whole_prompts(trunk: CausalBackbone, trees: bool) -> None:
     guests = [None, make_random_adapter(trunk, seed=1), make_random_adapter(trunk, seed=2)]
     requests = [ScoreRequest(Network(trunk, guests[k % 3]), PROMPTS[k // 3], CHOICES) for k in range(15)]
     found = scored(trunk, requests, True, trees)
@@ -113,41 +117,40 @@ def test_scores_under_mixed_adapters_are_those_of_whole_prompts(trunk: TorchBack
 
 @pytest.mark.parametrize("budget", [4096, 120])
 def test_greedy_texts_are_those_of_whole_prompts(
-    trunk: TorchBackbone, budget: int, monkeypatch: pytest.MonkeyPatch
+    trunk: CausalBackbone, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch_backbone, "MAX_BATCH_TOKENS", budget)
+    monkeypatch.setattr(causal_backbone, "MAX_BATCH_TOKENS", budget)
     guests = [None, make_random_adapter(trunk, seed=1)]
     requests = [
         GenerateRequest(Network(trunk, guest), prompt, 20, ENDS) for guest in guests for prompt in (*PROMPTS, (5, 6))
     ]
     with read(trunk.model) as counts:
-        trunk._sharing_works = False
+        trunk.capabilities = replace(trunk.capabilities, prefix_sharing=False)
         whole = trunk.generate(requests)
         before = sum(counts)
-        trunk._sharing_works = True
+        trunk.capabilities = replace(trunk.capabilities, prefix_sharing=True)
         found = trunk.generate(requests)
     assert sum(counts) - before < before
     assert [one.ids for one in found] == [one.ids for one in whole]
     for one, other in zip(found, whole, strict=True):
         assert one.token_probabilities == pytest.approx(other.token_probabilities, rel=1e-4, abs=1e-6)
-    trunk._sharing_works = None
-    assert trunk._supports_prefix_sharing(60)
+    assert probe_prefix_sharing(trunk.create_scorer(), trunk.run_without_adapters, Network(trunk), True)
 
 
 @pytest.mark.parametrize("prompts", [PROMPTS[:1], PROMPTS[::3], PROMPTS[1:3]])
-def test_one_prompt_equal_prompts_and_one_that_goes_on(llama: TorchBackbone, prompts: tuple[TokenIds, ...]) -> None:
+def test_one_prompt_equal_prompts_and_one_that_goes_on(llama: CausalBackbone, prompts: tuple[TokenIds, ...]) -> None:
     requests = [ScoreRequest(Network(llama), prompt, CHOICES) for prompt in prompts]
     for trees in (True, False):
-        llama._trees_work, llama._sharing_works = trees, False
+        llama.capabilities = Capabilities(tree_scoring=trees)
         whole = llama.score(requests)
-        llama._sharing_works = True
+        llama.capabilities = Capabilities(trees, prefix_sharing=True)
         assert llama.scoring_mode(requests).share_prefixes is (len(requests) > 1 or not trees)
         assert same(llama.score(requests), whole)
     (first, *_) = group_by_prefix(requests)
     assert len(first.ids) == (0 if len(prompts) == 1 else min(map(len, prompts)) - 1)
 
 
-def test_what_is_shared_is_computed_once(llama: TorchBackbone) -> None:
+def test_what_is_shared_is_computed_once(llama: CausalBackbone) -> None:
     requests = [ScoreRequest(Network(llama), (*BEGINNING, 5, own, 7), CHOICES) for own in range(60, 70)]
     nodes = 3 + 2 + 2  # of the tree: 40 41 42, 43 44, 50 51
     llama.scoring_mode(requests)
@@ -160,8 +163,8 @@ def test_what_is_shared_is_computed_once(llama: TorchBackbone) -> None:
     assert sum(counts[2:]) <= 10 * 2
 
 
-def test_rows_share_what_one_request_asks(llama: TorchBackbone) -> None:
-    llama._trees_work = False
+def test_rows_share_what_one_request_asks(llama: CausalBackbone) -> None:
+    llama.capabilities = replace(llama.capabilities, tree_scoring=False)
     request = ScoreRequest(Network(llama), PROMPTS[0], CHOICES)
     llama.scoring_mode([request])
     with read(llama.model) as counts:
@@ -169,7 +172,7 @@ def test_rows_share_what_one_request_asks(llama: TorchBackbone) -> None:
     assert counts == [32, 4 * (1 + 4)]
 
 
-def test_only_what_is_worth_it_and_under_one_adapter_is_shared(llama: TorchBackbone) -> None:
+def test_only_what_is_worth_it_and_under_one_adapter_is_shared(llama: CausalBackbone) -> None:
     guest = make_random_adapter(llama)
     own, guests = Network(llama), Network(llama, guest)
     short = BEGINNING[:MIN_PREFIX_TOKENS]
@@ -183,9 +186,9 @@ def test_only_what_is_worth_it_and_under_one_adapter_is_shared(llama: TorchBackb
     assert [(prefix.ids, prefix.rows) for prefix in group_by_prefix(requests)] == [(short, [0, 1]), ((), [2, 3, 4])]
 
 
-@pytest.mark.parametrize("maker", ["_inputs", "_rows", "_prompts"])
-def test_a_wrong_position_would_be_seen(llama: TorchBackbone, maker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = generator if maker == "_prompts" else scorer
+@pytest.mark.parametrize("maker", ["build_tree_inputs", "build_row_inputs", "build_prompt_inputs"])
+def test_a_wrong_position_would_be_seen(llama: CausalBackbone, maker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = generator if maker == "build_prompt_inputs" else scorer
     right = getattr(module, maker)
 
     def shifted(rows: Any, behind: int, fill: int) -> dict[str, Any]:
@@ -193,17 +196,17 @@ def test_a_wrong_position_would_be_seen(llama: TorchBackbone, maker: str, monkey
         return {**inputs, "position_ids": inputs["position_ids"] + 1} if behind else inputs
 
     requests = [ScoreRequest(Network(llama), prompt, CHOICES) for prompt in PROMPTS]
-    trees = maker == "_inputs"
+    trees = maker == "build_tree_inputs"
     whole = scored(llama, requests, False, trees)
-    assert probe_prefix_sharing(llama.create_scorer(), llama._run_without_adapters, Network(llama), trees)
+    assert probe_prefix_sharing(llama.create_scorer(), llama.run_without_adapters, Network(llama), trees)
     monkeypatch.setattr(module, maker, shifted)
-    assert not probe_prefix_sharing(llama.create_scorer(), llama._run_without_adapters, Network(llama), trees)
-    llama._sharing_works = True
-    assert same(llama.score(requests), whole) is (maker == "_prompts")
+    assert not probe_prefix_sharing(llama.create_scorer(), llama.run_without_adapters, Network(llama), trees)
+    llama.capabilities = Capabilities(trees, prefix_sharing=True)
+    assert same(llama.score(requests), whole) is (maker == "build_prompt_inputs")
 
 
 def test_a_window_shorter_than_the_row_shares_nothing(writers: Callable[[str], Path]) -> None:
-    trunk = load_backbone_from(writers("gemma3"))
+    trunk = load_causal_backbone_from(writers("gemma3"))
     long = tuple(20 + k * 7 % 90 for k in range(WINDOW))
     within = [ScoreRequest(Network(trunk), prompt, CHOICES) for prompt in PROMPTS]
     beyond = [ScoreRequest(Network(trunk), (*long, own), CHOICES) for own in (5, 6)]
@@ -226,17 +229,17 @@ def test_a_recurrent_model_shares_nothing(tmp_path: Path) -> None:
     config = transformers.MambaConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, state_size=4)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
     tokenizer.save_pretrained(tmp_path)
-    trunk = load_backbone_from(tmp_path)
+    trunk = load_causal_backbone_from(tmp_path)
     requests = [ScoreRequest(Network(trunk), prompt, CHOICES) for prompt in PROMPTS]
     assert not trunk.scoring_mode(requests).share_prefixes
     assert same(trunk.score(requests), [trunk.score([request])[0] for request in requests])
 
 
-def test_an_abandoned_beginning_is_not_computed(llama: TorchBackbone) -> None:
+def test_an_abandoned_beginning_is_not_computed(llama: CausalBackbone) -> None:
     other = (*BEGINNING[::-1], 9)
     requests = [ScoreRequest(Network(llama), prompt, CHOICES) for prompt in (*PROMPTS, other, (*other, 8))]
     wanted = scored(llama, requests, False)
-    llama._sharing_works = True
+    llama.capabilities = replace(llama.capabilities, prefix_sharing=True)
     with read(llama.model) as counts:
         found = llama.score(requests, lambda place: place >= len(PROMPTS))
     assert counts[0] == len(other) - 1
@@ -245,7 +248,7 @@ def test_an_abandoned_beginning_is_not_computed(llama: TorchBackbone) -> None:
     assert all(bool(one.isinf().all()) for one in found[:-2])
 
 
-def test_a_trunk_in_training_shares_within_a_call_and_keeps_nothing(llama: TorchBackbone) -> None:
+def test_a_trunk_in_training_shares_within_a_call_and_keeps_nothing(llama: CausalBackbone) -> None:
     live = TrainableBackbone(llama, {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]})
     requests = [ScoreRequest(Network(live), prompt, CHOICES) for prompt in PROMPTS]
     before = live.score(requests)
@@ -255,5 +258,5 @@ def test_a_trunk_in_training_shares_within_a_call_and_keeps_nothing(llama: Torch
         after = live.score(requests)
     assert counts[0] == len(BEGINNING)
     assert not same(before, after)
-    llama._sharing_works = False
+    llama.capabilities = replace(llama.capabilities, prefix_sharing=False)
     assert same(after, live.score(requests))

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.exporting import stock_layouts
 from loratory.predictors import predictor_files
 from loratory.protocols import EncodeRequest, Network

@@ -11,10 +11,11 @@ import torch
 import transformers
 
 from loratory.backbones.adapters import merge_adapter
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbone, load_backbone
 from loratory.backbones.loading.bases import describe_base
-from loratory.backbones.loading.meta_backbones import load_meta_backbone
+from loratory.backbones.meta_backbones import load_meta_backbone
+from loratory.backbones.pool import load_backbone
 from loratory.errors import LoratoryError
 from loratory.protocols import EncodeRequest, Network
 from loratory.regimes.full import Full
@@ -138,12 +139,12 @@ def test_a_skeleton_has_the_shape_of_its_trunk(architecture: tuple[str, Path]) -
 
 # ---- LoRA on weights that are held transposed
 @pytest.fixture
-def gpt2(tmp_path: Path) -> TorchBackbone:
+def gpt2(tmp_path: Path) -> EncoderBackbone:
     folder = saved(tmp_path / "gpt2", "GPT2")
     return load_backbone(describe_base(str(folder), folder))
 
 
-def test_an_adapter_of_transposed_weights_is_what_it_is_merged(gpt2: TorchBackbone) -> None:
+def test_an_adapter_of_transposed_weights_is_what_it_is_merged(gpt2: EncoderBackbone) -> None:
     config = Lora(rank=4).build_adapter_config(gpt2, make_context())
     assert config["fan_in_fan_out"] is True
     adapter = make_random_adapter(gpt2, fan_in_fan_out=True)
@@ -161,7 +162,7 @@ def test_an_adapter_of_transposed_weights_is_what_it_is_merged(gpt2: TorchBackbo
     assert not torch.allclose(alone[0], bare[0], atol=1e-3)
 
 
-def test_transposed_weights_learn_what_peft_teaches_them(gpt2: TorchBackbone) -> None:
+def test_transposed_weights_learn_what_peft_teaches_them(gpt2: EncoderBackbone) -> None:
     """The fused product and PEFT's own layer: one gradient."""
     gradients = []
     for product in ("fused", "peft"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import torch
 import transformers
 
 from loratory.backbones import adapters
+from loratory.backbones.forward.causal_backbone import CausalBackbone
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbone
-from loratory.backbones.generation.scorer import TokenTree
+from loratory.backbones.generation.token_tree import TokenTree
 from loratory.errors import UnsupportedTask
 from loratory.protocols import EncodeRequest, Network, ScoreRequest, TokenIds
 from loratory.training.trainable_backbones import TrainableBackbone
@@ -27,7 +28,7 @@ def writers(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A family's tiny whole causal model, made when it is first asked for."""
     home = tmp_path_factory.mktemp("writers")
 
-    def made(family: str) -> tuple[Path, TorchBackbone]:
+    def made(family: str) -> tuple[Path, CausalBackbone]:
         folder = home / family
         if not folder.is_dir():
             save_base(folder, family, kind="AutoModelForCausalLM")
@@ -51,9 +52,9 @@ def test_scores_are_those_of_stock_transformers(writers: Any, family: str, trees
     stock.eval()
     requests = [ScoreRequest(Network(trunk), prompt, CHOICES) for prompt in PROMPTS]
     if not trees:
-        trunk._trees_work = False
+        trunk.capabilities = replace(trunk.capabilities, tree_scoring=False)
     found = run_locally(requests)
-    assert trunk._trees_work is trees
+    assert trunk.scoring_mode(requests).trees is trees
     for prompt, got in zip(PROMPTS, found, strict=True):
         wanted = torch.tensor([brute(stock, prompt, choice) for choice in CHOICES], dtype=torch.float64)
         assert torch.allclose(got, wanted, atol=1e-5, rtol=1e-5)
@@ -97,7 +98,7 @@ def test_requests_of_two_kinds_keep_their_places(writers: Any) -> None:
 
 def test_a_base_without_an_output_layer_cannot_write(base_of: BasePathOf) -> None:
     trunk = load_backbone_from(base_of("llama"))
-    assert trunk.lm_head is None
+    assert not trunk.can_generate
     with pytest.raises(UnsupportedTask, match="no output layer"):
         run_locally([ScoreRequest(Network(trunk), (5,), CHOICES)])
 

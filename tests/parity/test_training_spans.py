@@ -9,7 +9,7 @@ import pytest
 
 from loratory.artifacts.manifests import stage_artifact
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.predictors import predictor_files
 from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
 from loratory.protocols import Example, TrainSet

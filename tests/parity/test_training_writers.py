@@ -12,8 +12,8 @@ import transformers
 from peft import PeftModel
 
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.backbones.generation.chat_template import ChatTemplate
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import BaseModelError, DataError, SpecError, UnsupportedTask
 from loratory.exporting import stock_layouts
 from loratory.predictors.decoder import Decoder

@@ -111,7 +111,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             counts["values"] += 1
             return super().raw_decode(s, idx)
 
-    monkeypatch.setattr(json_documents, "_decoder", Decoder)
+    monkeypatch.setattr(json_documents, "_make_decoder", Decoder)
     return counts
 
 
@@ -125,7 +125,7 @@ def test_an_array_is_read_to_the_first_that_is_no_row(decoded: Counter[str]) -> 
 def test_too_many_lines_are_refused_before_they_are_decoded(
     decoded: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "ROWS", 1000)
+    monkeypatch.setattr(decoding, "MAX_ROWS", 1000)
     with pytest.raises(DataError, match="3,000 rows"):
         json_documents.read_json_document("{}\n" * 3000, "d.jsonl")
     assert decoded["values"] < 10
@@ -216,7 +216,7 @@ def test_the_number_of_examples_is_counted_once(monkeypatch: pytest.MonkeyPatch)
 
 def test_wrong_labels_are_not_looked_for_among_thousands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(prepare, "suspected", lambda *_: asked.append("suspected"))
+    monkeypatch.setattr(prepare, "find_label_errors", lambda *_: asked.append("suspected"))
     monkeypatch.setattr(prepare, "MOST", 1)
     assert told(tmp_path, "text,label\n" + rows_of(36)) == ""
     assert asked == []
@@ -227,10 +227,10 @@ def test_lines_on_the_screen_are_short(monkeypatch: pytest.MonkeyPatch, capsys: 
     with ProgressScreen() as screen:
         for event in ("stage", "said", "failed"):
             screen(event, {"text": LONG})
-    monkeypatch.setattr("loratory.experiment.init.spec_writer.from_data", lambda *_: [LONG])
+    monkeypatch.setattr("loratory.experiment.init.spec_writer.write_spec_for_data", lambda *_: [LONG])
     init.command(data="d.csv", output=Path("gone.yaml"))
     monkeypatch.setattr("loratory.experiment.spec_loading.load_spec", lambda *_: None)
-    monkeypatch.setattr("loratory.experiment.steps.preflight.check", lambda *_: SimpleNamespace(quality={}))
-    monkeypatch.setattr("loratory.data.quality.quality_report.lines", lambda _: [LONG])
+    monkeypatch.setattr("loratory.experiment.steps.preflight.check_spec", lambda *_: SimpleNamespace(quality={}))
+    monkeypatch.setattr("loratory.data.quality.quality_report.format_quality_lines", lambda _: [LONG])
     cli_check.command(spec="s.yaml")
     assert 0 < len(capsys.readouterr().err) < 5 * 2500

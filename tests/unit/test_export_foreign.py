@@ -20,8 +20,8 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.backbones.loading.bases import describe_base
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import LoratoryError
 from loratory.importing.import_folder import import_folder
 from loratory.predictors import predictor_files

@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 from loratory.artifacts.manifests import hash_file, open_artifact, stage_artifact, write_manifest
 from loratory.artifacts.verified_files import UnlistedFiles, VerifiedFiles, is_safe_name
 from loratory.backbones import adapters
-from loratory.backbones.forward import torch_backbone
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbone, TorchBackbonePool, load_backbone
+from loratory.backbones.loading import model_loader
 from loratory.backbones.loading.bases import describe_base, resolve_base
 from loratory.backbones.loading.weights import read_shapes, read_tensors
+from loratory.backbones.pool import TorchBackbonePool, load_backbone
 from loratory.errors import ArtifactError, BaseModelError
 from loratory.predictors import predictor_files
 from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
@@ -37,7 +38,7 @@ def copied(tmp_path: Path) -> Path:
     return save_base(tmp_path / "base", "bert")
 
 
-def states(trunk: TorchBackbone) -> torch.Tensor:
+def states(trunk: EncoderBackbone) -> torch.Tensor:
     return trunk.encode([EncodeRequest(Network(trunk), (2, 5, 6, 3))])[0]
 
 
@@ -75,7 +76,7 @@ def test_a_base_that_changes_while_it_is_read_is_refused(copied: Path, monkeypat
         overwrite(copied / name)
         return real(files, name, widen)
 
-    monkeypatch.setattr(torch_backbone, "read_tensors", raced)
+    monkeypatch.setattr(model_loader, "read_tensors", raced)
     with pytest.raises(BaseModelError, match="SHA-256 differs"):
         load_backbone(describe_base("tiny", copied))
 
@@ -84,7 +85,7 @@ SHRINK = """
 import sys, os, torch
 from pathlib import Path
 from loratory.backbones.loading.bases import describe_base
-from loratory.backbones.forward.torch_backbone import load_backbone
+from loratory.backbones.pool import load_backbone
 from loratory.protocols import EncodeRequest, Network
 folder = Path(sys.argv[1])
 backbone = load_backbone(describe_base("tiny", folder))

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import DataError, UnsupportedTask
 from loratory.experiment.inference import local_prediction as flow
 from loratory.experiment.run import RunPaths, run_experiment

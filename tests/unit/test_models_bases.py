@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from loratory.artifacts.verified_files import UnlistedFiles
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool, load_backbone
 from loratory.backbones.loading.bases import describe_base, resolve_base
 from loratory.backbones.loading.tokenizers import FastTokenizer
+from loratory.backbones.pool import TorchBackbonePool, load_backbone
 from loratory.errors import BaseModelError
 from tiny import BackboneOf, BasePathOf, load_backbone_from, make_word_piece_tokenizer, save_base
 

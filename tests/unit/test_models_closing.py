@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from loratory.backbones.constraints.json_completion import (
     JsonCompleter,
-    check_completable,
     find_shortest_completion,
     is_plain_text,
 )
+from loratory.backbones.constraints.schema_support import check_completable
 from loratory.errors import UnsupportedTask
 from loratory.schemas import to_compact_json
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from loratory.backbones.forward.activation_cache import ActivationCache, PoolingHead
+from loratory.backbones.forward.batching import MAX_BATCH_TOKENS, batch_by_cost, batch_by_length
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import MAX_BATCH_TOKENS, batch_by_cost, batch_by_length
-from loratory.backbones.generation.scorer import pad_rows
+from loratory.backbones.generation.token_tree import pad_rows
 from loratory.errors import DeadlineExceeded
 from loratory.protocols import EncodeRequest, Network
 from tiny import TEXTS, BackboneOf

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from loratory.backbones.constraints import grammar, json_completion, schema_limits
+from loratory.backbones.constraints import grammar, schema_limits, schema_support
 from loratory.backbones.constraints.json_completion import JsonCompleter, find_shortest_completion
 from loratory.backbones.constraints.schema_lowering import lower_schema
 from loratory.errors import FieldError, UnsupportedTask
@@ -205,7 +205,7 @@ def test_what_pydantic_writes_and_is_not_held_is_refused_by_name(kind: Any, said
         field: kind
 
     schema = Model.model_json_schema()
-    for check in (json_completion.check_completable, schema_limits.check_schema_limits, grammar.check_schema):
+    for check in (schema_support.check_completable, schema_limits.check_schema_limits, grammar.check_schema):
         with pytest.raises(UnsupportedTask, match=said) as caught:
             check(schema)
         assert caught.value.where.startswith("#/properties/field")

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from loratory.artifacts.manifests import stage_artifact
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.backbones.loading import base_locations
 from loratory.backbones.loading.base_locations import make_name_portable
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import BaseModelError
 from loratory.predictors import predictor_files
 from loratory.predictors.encoder import Encoder

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from loratory.artifacts.manifests import stage_artifact
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import DataError, SpecError
 from loratory.evaluation.ladder import format_operating_lines
 from loratory.evaluation.statistics import operating_point_fitting

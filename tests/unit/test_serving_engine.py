@@ -215,7 +215,8 @@ def test_a_lane_lives_on_when_a_predictor_fails_and_when_a_loop_is_gone() -> Non
     bench.unblocked.clear()
     loop = asyncio.new_event_loop()
     left = EngineRequest(predictor.plan, inputs("left"), None, 1, LoopFuture(loop))
-    engine.get_worker(bench).enqueue([left])
+    backbone: Any = bench
+    engine.get_worker(backbone).enqueue([left])
     loop.close()  # before its answer comes
     bench.unblocked.set()
     assert labels(asyncio.run(asyncio.wait_for(engine.predict(predictor, inputs("cash"), None), 5))) == ["cash"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loratory.backbones.forward.torch_backbone import TorchBackbone
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.output_adapters import OUTPUT_ADAPTERS
@@ -24,13 +24,13 @@ def test_each_network_computes_once(trunk_of: BackboneOf, monkeypatch: pytest.Mo
     head: Any = OUTPUT_ADAPTERS["labels"].build_head("pooled", TASK, trunk)
     first = Encoder(TASK, "labels", Network(trunk, None, head.eval()), 16, 2)
     done = []
-    real = TorchBackbone.encode
+    real = EncoderBackbone.encode
 
-    def encode(self: TorchBackbone, requests: Any, alive: Any) -> Any:
+    def encode(self: EncoderBackbone, requests: Any, alive: Any) -> Any:
         done.extend(requests)
         return real(self, requests, alive)
 
-    monkeypatch.setattr(TorchBackbone, "encode", encode)
+    monkeypatch.setattr(EncoderBackbone, "encode", encode)
     without = FallbackStage("rules", object(), "r")  # type: ignore[arg-type]
     warm_up(Service("t", (FallbackStage("x", CalibratedPredictor(first, OperatingPoint()), "r"), without)))
     assert [request.network.head for request in done] == [head]

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from loratory.backbones.constraints import schema_limits
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import UnsupportedTask
 from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.decoder import Decoder

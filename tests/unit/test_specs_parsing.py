@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ruamel.yaml.error import YAMLError
 
 from loratory.errors import SpecError
 from loratory.experiment.spec_loading import format_lock, load_spec, resolve_data_paths
 from loratory.specs.spec import Spec
+from loratory.specs.yaml_values import parse_yaml_value
 
 GOOD = """\
 name: tiny
@@ -431,3 +433,32 @@ def test_a_label_that_is_a_number_is_named_everywhere_alike(tmp_path: Path) -> N
     assert spec.operating is not None
     assert (list(spec.gate.recall), list(spec.gate.precision)) == (["1"], ["0"])
     assert list(spec.operating.thresholds) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{a:}", {"a": None}),  # ruamel.yaml alone reads the colon as the key's last character
+        ("{a:, b: 1}", {"a": None, "b": 1}),
+        ("[a:, b]", [{"a": None}, "b"]),
+        ("a:: 1", {"a:": 1}),
+        ("a::\n", {"a:": None}),
+        ("[what?, 'b:']", ["what?", "b:"]),
+        ("%YAML 1.1\n---\n[no, yes, 010]", ["no", "yes", 10]),  # the file's version turns no label into False
+        ("a: &x 1\nb: &x 2\nc: *x", {"a": 1, "b": 2, "c": 2}),
+        ("[0o17, 0x1F, 1e3, -.inf, ~]", [15, 31, 1000.0, float("-inf"), None]),
+        ("[1_000, 12:30, 2024-01-01, 0b1, '<<', =]", ["1_000", "12:30", "2024-01-01", "0b1", "<<", "="]),
+    ],
+)
+def test_a_value_is_what_the_core_schema_says_and_nothing_is_warned_of(
+    text: str, value: object, recwarn: pytest.WarningsRecorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert parse_yaml_value(text) == value
+    assert not recwarn.list
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("text", ["!!int x", "!!bool 3", "!!set {a}", "!!binary aGk=", "1" * 301, "[a, &x [*x]]"])
+def test_a_value_of_a_type_that_a_spec_has_not_is_refused(text: str) -> None:
+    with pytest.raises(YAMLError):
+        parse_yaml_value(text)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from jsonschema import Draft202012Validator
 
 from loratory.discovery import list_names, load_named
@@ -14,6 +13,7 @@ from loratory.errors import SpecError
 from loratory.experiment.spec_loading import find_recipe_folder, load_spec
 from loratory.specs.spec_schema import KnownClasses, build_spec_schema
 from loratory.specs.yaml_files import load_yaml
+from loratory.specs.yaml_writer import dump_yaml
 
 SMALL: dict[str, Any] = {"name": "a", "data": "x.csv", "ladder": ["lora"]}
 
@@ -33,7 +33,7 @@ def validator(made: dict[str, Any]) -> Draft202012Validator:
 
 def parses(folder: Path, values: Any) -> bool:
     file = folder / "s.yaml"
-    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    file.write_text(dump_yaml(values), encoding="utf-8")
     try:
         load_spec(str(file))
     except SpecError:

@@ -118,8 +118,8 @@ def test_off_it_changes_nothing_and_on_it_is_the_same_again(
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("this is off")
 
-    monkeypatch.setattr("loratory.training.encoders.consistent", never)
-    monkeypatch.setattr("loratory.training.encoders.Twins", never)
+    monkeypatch.setattr("loratory.training.encoders.compute_consistency_loss", never)
+    monkeypatch.setattr("loratory.training.encoders.PerturbedPairs", never)
     assert losses(None) == off  # what they were before there was such a thing: tests/golden holds them
 
 

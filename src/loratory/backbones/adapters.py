@@ -234,9 +234,9 @@ def collect_lora_weights(model: nn.Module, adapter: Adapter) -> dict[str, tuple[
 
 
 class PeftHost:
-    """A skeleton of the backbone with guests: adapters attached by digest, applied row by row in one pass.
+    """A skeleton of the backbone in PEFT: adapters attached by digest, applied row by row in one pass.
 
-    Guests are held weakly: one that nobody has any more leaves before the next pass. Used by one thread at a time.
+    Adapters are held weakly: one that nobody has any more leaves before the next pass. Used by one thread at a time.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -316,8 +316,8 @@ def write_adapter(
     backbone_prefix: str = "",
     saved_modules: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """PEFT's folder. With `backbone_prefix` the keys fit the task model that holds the backbone there; `saved` are its
-    head's tensors, named by their modules in `facts["modules_to_save"]`.
+    """PEFT's folder. With `backbone_prefix` the keys fit the task model that holds the backbone there; `saved_modules`
+    are its head's tensors, named by their modules in `facts["modules_to_save"]`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     inner = f"{KEY_PREFIX}{backbone_prefix}." if backbone_prefix else KEY_PREFIX

@@ -21,6 +21,7 @@ class LowRankFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        """Keeps x and x A' alone for the backward pass."""
         flat = x.reshape(-1, x.shape[-1]).to(weight.dtype)
         down, up = a.to(weight.dtype), b.to(weight.dtype)
         low = flat @ down.T
@@ -32,6 +33,7 @@ class LowRankFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Of x, A and B: dA = scale (dy B)' x, dB = scale dy' (x A'), dx = dy W + scale dy B A."""
         flat, low, weight, down, up = ctx.saved_tensors
         of_x, of_a, of_b = ctx.kinds
         dy = gradients[0].reshape(-1, weight.shape[0]).to(weight.dtype)
@@ -54,4 +56,5 @@ class LowRankLinear(nn.Module):
         self.a, self.b, self.scale = a, b, scale
 
     def forward(self, x: Tensor) -> Tensor:
+        """From x float[..., I] to float[..., O]."""
         return LowRankFunction.apply(x, self.weight, self.bias, self.a, self.b, self.scale)  # type: ignore[no-any-return,no-untyped-call]

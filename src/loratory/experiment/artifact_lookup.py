@@ -187,6 +187,6 @@ def unseal_run(path: Path) -> None:
 def open_predictor(path: Path, contender: str | None = None) -> tuple[Predictor, Path]:
     """A verified predictor and its folder."""
     folder = find_fit_folder(path, contender)  # a mistake is told before the libraries are loaded
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
 
     return read_predictor(folder, TorchBackbonePool()), folder

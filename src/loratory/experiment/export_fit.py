@@ -164,7 +164,7 @@ def _is_stock(name: str) -> bool:
 def _export_router(request: ExportRequest) -> ExportResult:
     """The adapter's folder and its merged twin, under the router's names."""
     folder = find_fit_folder(request.source, request.contender)  # a mistake is told before the libraries are loaded
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
     from loratory.integrations.semantic_router.router_layout import (
         check_router_fit,
         list_export_notes,

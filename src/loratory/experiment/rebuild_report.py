@@ -9,7 +9,7 @@ from loratory.artifacts.locks import hold_lock
 from loratory.artifacts.manifests import open_artifact
 from loratory.backbones.forward.activation_cache import ActivationCache
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import ArtifactError
 from loratory.experiment.artifact_lookup import read_ladder, read_unsealed_ladder
 from loratory.experiment.events import EventListener

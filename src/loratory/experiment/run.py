@@ -83,7 +83,7 @@ def open_run_context(spec: Spec, paths: RunPaths, on_event: EventListener, shoul
 
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
 
     check_run_format(paths.folder)
     if spec.training.threads:

@@ -10,8 +10,8 @@ from typing import Any
 from loratory import __version__
 from loratory.artifacts.manifests import digest_of, hash_file, open_artifact, read_manifest
 from loratory.backbones.forward.activation_cache import ActivationCache
-from loratory.backbones.forward.torch_backbone import TorchBackbonePool
 from loratory.backbones.loading.bases import Base, resolve_base
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.data.split_files import digest_examples, digest_groups, digest_training_order
 from loratory.evaluation.prediction_rows import read_predictions
 from loratory.experiment.events import EventListener

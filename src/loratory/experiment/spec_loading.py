@@ -15,8 +15,9 @@ from loratory.protocols import Labelled
 from loratory.specs.overrides import apply_overrides
 from loratory.specs.parser import SpecParser
 from loratory.specs.spec import Contender, Spec, parse_spec
-from loratory.specs.yaml_files import dump_yaml, load_yaml
+from loratory.specs.yaml_files import load_yaml
 from loratory.specs.yaml_lines import KeyPath as KeyPath
+from loratory.specs.yaml_writer import dump_yaml
 
 SPEC_FILE = "spec.yaml"
 LOCK_HEADER = "# What this run was made from: every value, given or left out. It runs again: loratory run {file}\n"

@@ -230,7 +230,7 @@ def render_stock_card(predictor: Encoder, folder: str, merged: bool) -> str:
 def _describe_opening(predictor: Encoder, folder: str, merged: bool) -> tuple[str, str]:
     """What a folder is, and the lines that open it from the folder above."""
     stock = OUTPUT_ADAPTERS[predictor.output_adapter_name].stock_names
-    kind = type(predictor.network.backbone.model).__name__  # type: ignore[attr-defined]
+    kind = type(predictor.network.backbone.model).__name__
     if predictor.stock_head is None or not merged:
         opener = "AutoModel" if predictor.stock_head is None else stock.auto_class
         what = BACKBONE_DESCRIPTION.format(kind=kind) if predictor.stock_head is None else ""

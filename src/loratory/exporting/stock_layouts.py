@@ -46,7 +46,7 @@ def write_merged_causal(folder: Path, predictor: Decoder) -> None:
 
     The merge is done in float32, from the full-precision base, and rounded once.
     """
-    backbone: Any = predictor.network.backbone.unquantized  # type: ignore[attr-defined]
+    backbone = predictor.network.backbone.unquantized
     whole = copy.deepcopy(backbone.full_model).to("cpu")
     merged = adapters.merge_adapter(backbone.model, predictor.network.adapter).to("cpu")
     whole.base_model.load_state_dict(merged.state_dict())
@@ -61,7 +61,7 @@ def write_stock_encoder(folder: Path, predictor: Encoder, merge: bool) -> None:
     an architecture whose own is another) it is a backbone for AutoModel whose config.json speaks of no outputs, and the
     head lies beside it as head.safetensors. head.json says how texts are read, README.md how the folder is opened.
     """
-    backbone: Any = predictor.network.backbone.unquantized  # type: ignore[attr-defined]
+    backbone = predictor.network.backbone.unquantized
     form, head = OUTPUT_ADAPTERS[predictor.output_adapter_name], predictor.stock_head
     names = form.list_output_names(predictor.task)
     model = adapters.merge_adapter(backbone.model, predictor.network.adapter if merge else None).to("cpu")

@@ -9,9 +9,11 @@ from typing import Any
 from loratory.artifacts.manifests import digest_of
 from loratory.artifacts.verified_files import VerifiedFiles
 from loratory.backbones import adapters
-from loratory.backbones.forward.torch_backbone import TorchBackbone, load_backbone
+from loratory.backbones.forward.causal_backbone import create_backbone
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.loading.bases import describe_base
 from loratory.backbones.loading.weights import read_tensors
+from loratory.backbones.pool import load_backbone
 from loratory.errors import ArtifactError
 from loratory.importing.foreign_classifier import check_answers, check_finite, import_classifier
 from loratory.importing.weight_sources import ModelSources
@@ -113,7 +115,7 @@ def _build_encoder(names: Sequence[str], sources: ModelSources, head: HeadDescri
     return made
 
 
-def _load_backbone(sources: ModelSources, head: HeadDescription) -> TorchBackbone:
+def _load_backbone(sources: ModelSources, head: HeadDescription) -> EncoderBackbone:
     """The backbone with its adapter, if any, merged in."""
     base = replace(describe_base(str(sources.model), sources.files(sources.model)), kind="encoder")
     base = replace(base, pooling=head.pooling or base.pooling)
@@ -123,4 +125,4 @@ def _load_backbone(sources: ModelSources, head: HeadDescription) -> TorchBackbon
     files = sources.files(sources.adapter)
     digest = digest_of([base.digest, files.digest(adapters.WEIGHTS_FILE)])[:16]
     model = adapters.merge_adapter(backbone.model, adapters.read_adapter(files))
-    return TorchBackbone(model, backbone.tokenizer, replace(base, digest=digest))
+    return create_backbone(model, backbone.tokenizer, replace(base, digest=digest))

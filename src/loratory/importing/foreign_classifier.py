@@ -11,10 +11,11 @@ from typing import Any
 from loratory.artifacts.manifests import digest_of
 from loratory.artifacts.verified_files import VerifiedFiles
 from loratory.backbones import adapters
+from loratory.backbones.forward.causal_backbone import create_backbone
 from loratory.backbones.forward.execution import run_locally
-from loratory.backbones.forward.torch_backbone import TorchBackbone, max_positions_of, open_model
 from loratory.backbones.loading.bases import Base, describe_base
 from loratory.backbones.loading.model_inspection import check_parameter_count, inspect_model_folder, read_json_object
+from loratory.backbones.loading.model_loader import max_positions_of, open_model
 from loratory.backbones.loading.tokenizers import FastTokenizer
 from loratory.backbones.loading.weights import read_tensors
 from loratory.errors import ArtifactError, UnsupportedTask, first_line, suggest_nearest
@@ -120,7 +121,7 @@ def import_classifier(names: Sequence[str], sources: ModelSources, scheme: str |
     head = _reorder_head(model, names, form.list_output_names(task), tokenizer.pad_token_id, form.stock_names.per_token)
     digest = digest_of([base.digest, adapter.digest(adapters.WEIGHTS_FILE) if adapter else ""])[:16]
     described: Base = replace(base, digest=digest, kind="encoder")
-    backbone = TorchBackbone(backbone_model, tokenizer, described)
+    backbone = create_backbone(backbone_model, tokenizer, described)
     predictor = Encoder(
         task, name, Network(backbone, None, head), tokenizer.max_length, trained_parameters=0, owns_backbone=True
     )

@@ -33,6 +33,7 @@ from loratory.protocols import (
     RequestRunner,
     Schema,
     TokenIds,
+    require_causal,
 )
 from loratory.specs.generation import GenerationSpec
 
@@ -62,7 +63,7 @@ class Decoder:
     @cached_property
     def chat(self) -> ChatTemplate:
         """The base's way of writing a conversation."""
-        backbone: Any = self.network.backbone
+        backbone = self.network.backbone
         return ChatTemplate.from_tokenizer(backbone.tokenizer.tokenizer, backbone.name)
 
     @property
@@ -84,8 +85,7 @@ class Decoder:
     @property
     def context_length(self) -> int:
         """Tokens that the base reads: of a prompt and its answer together."""
-        backbone: Any = self.network.backbone
-        return int(backbone.tokenizer.max_length)
+        return self.network.backbone.tokenizer.max_length
 
     @cached_property
     def min_answer_tokens(self) -> int:
@@ -99,8 +99,7 @@ class Decoder:
         """Tokens of the shortest answer of a schema, its end counted; raises UnsupportedTask where it cannot be
         held.
         """
-        backbone: Any = self.network.backbone
-        sequence = backbone.create_sequence(
+        sequence = require_causal(self.network.backbone).create_sequence(
             GenerateRequest(self.network, (0,), self.context_length, frozenset({self.chat.end_token_id}), schema)
         )
         return len(sequence.constraint.completion) + 1
@@ -108,7 +107,7 @@ class Decoder:
     @cached_property
     def max_text_tokens(self) -> int:
         """Tokens that an input's text may have; raises SpecError where the prompt leaves no room for it."""
-        backbone: Any = self.network.backbone
+        backbone = self.network.backbone
         around = len(self._encode_messages({"text": "", "prompt": ""})) + self.min_answer_tokens
         left = self.context_length - around
         if left < MIN_TEXT_TOKENS:
@@ -136,7 +135,7 @@ class Decoder:
 
         Raises UnsupportedTask where fewer than `least` are left.
         """
-        backbone: Any = self.network.backbone
+        backbone = self.network.backbone
         left = self.context_length - len(prompt)
         if left < min_tokens:
             raise UnsupportedTask(
@@ -154,7 +153,7 @@ class Decoder:
         return len(self._encode_messages(example.input)) + max(len(self.encode_answer(example)), 1)
 
     def _truncate_text(self, text: str) -> str:
-        backbone: Any = self.network.backbone
+        backbone = self.network.backbone
         ids = backbone.tokenizer.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         offsets = ids["offset_mapping"]
         return text[: offsets[self.max_text_tokens - 1][1]] if len(offsets) > self.max_text_tokens else text
@@ -202,7 +201,7 @@ class Decoder:
         requests = self._build_requests(inputs, request)
 
         def read(outputs: Sequence[Any]) -> list[Prediction]:
-            backbone: Any = self.network.backbone
+            backbone = self.network.backbone
             found, spell = dict(zip(requests, outputs, strict=True)), backbone.tokenizer.decode
             return [
                 self.template.parse_output(self.task, input, found[place], spell)
@@ -233,14 +232,14 @@ class Decoder:
         return requests
 
     def count_parameters(self) -> ParameterCount:
-        backbone: Any = self.network.backbone
+        backbone = self.network.backbone
         own = self.network.adapter.tensors if self.network.adapter else {}
         return ParameterCount(
             self.trained_parameters, backbone.count_parameters() + sum(t.numel() for t in own.values())
         )
 
     def save(self, folder: Path) -> None:
-        backbone: Any = self.network.backbone
+        backbone = self.network.backbone
         if self.network.adapter:
             origin, licence = origin_of(backbone.name)
             facts: Mapping[str, JSON] = {
@@ -278,7 +277,7 @@ class Decoder:
     def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
         files = open_files(source)
         facts = files.read_json("decoder.json")
-        backbone: Any = backbones.get(facts["backbone"]["name"], facts["backbone"]["digest"], files)
+        backbone = backbones.get(facts["backbone"]["name"], facts["backbone"]["digest"], files)
         adapter = (
             adapters.read_adapter(files.open_subfolder("adapter"), backbone.model_prefix) if facts["adapter"] else None
         )

@@ -60,7 +60,7 @@ class Encoder:
     @cached_property
     def stock_head(self) -> StockHead | None:
         """The head as stock transformers has it, where a stock class computes just that."""
-        backbone: Any = self.network.backbone
+        backbone = self.network.backbone
         return as_stock(
             self.network.head,
             backbone.config,
@@ -86,8 +86,8 @@ class Encoder:
     @property
     def max_row_tokens(self) -> int:
         """Tokens of a row."""
-        backbone: Any = self.network.backbone
-        return int(min(self.max_tokens, backbone.tokenizer.max_length))
+        backbone = self.network.backbone
+        return min(self.max_tokens, backbone.tokenizer.max_length)
 
     @property
     def row_overlap(self) -> int:
@@ -99,7 +99,7 @@ class Encoder:
 
         `long: ends`, which joins two parts of a text, is beyond them: they keep its beginning.
         """
-        backbone: Any = self.network.backbone
+        backbone = self.network.backbone
         backbone.tokenizer.save(folder, self.max_row_tokens, self.row_overlap, padding_side="right")
 
     def save_head(self, folder: Path) -> None:
@@ -148,7 +148,7 @@ class Encoder:
         return [span_rules.apply_span_rules(self.task, self.span_rules, *one) for one in zip(texts, made, strict=True)]
 
     def count_parameters(self) -> ParameterCount:
-        backbone: Any = self.network.backbone
+        backbone = self.network.backbone
         own = [self.network.adapter.tensors] if self.network.adapter else []
         extra = sum(t.numel() for tensors in (*own, self._collect_head_tensors()) for t in tensors.values())
         return ParameterCount(self.trained_parameters, backbone.count_parameters() + extra)
@@ -157,7 +157,7 @@ class Encoder:
         return collect_head_tensors(self.network.head) if self.network.head is not None else {}
 
     def save(self, folder: Path) -> None:
-        backbone: Any = self.network.backbone
+        backbone = self.network.backbone
         head = self.network.head
         assert head is not None
         save_file(dict(self._collect_head_tensors()), folder / "head.safetensors", metadata={"format": "pt"})
@@ -217,7 +217,7 @@ class Encoder:
     def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
         files = open_files(source)
         facts = files.read_json("encoder.json")
-        backbone: Any = backbones.get(facts["backbone"]["name"], facts["backbone"]["digest"], files)
+        backbone = backbones.get(facts["backbone"]["name"], facts["backbone"]["digest"], files)
         head = OUTPUT_ADAPTERS[facts["form"]].build_head(facts["head"]["kind"], task, backbone)
         if "pooling" in facts["head"]:
             head.pooling = facts["head"]["pooling"]

@@ -40,7 +40,7 @@ class Entailment:
 
     def plan(self, inputs: Sequence[Input]) -> InferencePlan:
         """One row for each text and label."""
-        backbone: Any = self.network.backbone
+        backbone = self.network.backbone
         hypotheses = [self.hypothesis.format(self.task.describe(label)) for label in self.task.labels]
         pairs = [backbone.tokenizer.encode(self.task.text(i), h)[0] for i in inputs for h in hypotheses]
         return InferencePlan(
@@ -50,7 +50,7 @@ class Entailment:
     def _read_outputs(self, inputs: Sequence[Input], outputs: Sequence[Any]) -> list[Prediction]:
         if not inputs:
             return []
-        backbone: Any = self.network.backbone
+        backbone = self.network.backbone
         logits = torch.stack(list(outputs))[:, find_entailment_index(backbone.config.id2label)]
         odds = logits.view(len(inputs), -1).double().softmax(-1).tolist()
         return [
@@ -59,7 +59,7 @@ class Entailment:
         ]
 
     def count_parameters(self) -> ParameterCount:
-        backbone: Any = self.network.backbone
+        backbone = self.network.backbone
         return ParameterCount(0, backbone.count_parameters())
 
     def save(self, folder: Path) -> None:

@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 
 from loratory.backbones.forward.activation_cache import pool_states
 from loratory.errors import UnsupportedTask
+from loratory.protocols import Backbone
 
 INITIAL_SCALE = 20.0  # where a fit starts; it is learned
 HEAD_WEIGHTS_FILE, HEAD_FACTS_FILE = "head.safetensors", "head.json"  # a head beside its backbone
@@ -78,7 +79,7 @@ class TokenHead(nn.Module):
 class FrozenStates(nn.Module):
     """Stands where a task model's backbone stood: hands back the states that it is given as `inputs_embeds`."""
 
-    def __init__(self, backbone: Any) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.is_encoder_decoder = bool(getattr(backbone.config, "is_encoder_decoder", False))
         pooler = getattr(backbone, "pooler", None)
@@ -196,7 +197,7 @@ def build_task_model(config: Any, per_token: bool = False) -> Any:
     return kind.from_config(config, **eager)
 
 
-def make_head(kind: str, backbone: Any, labels: Sequence[str]) -> nn.Module:
+def make_head(kind: str, backbone: Backbone, labels: Sequence[str]) -> nn.Module:
     """A fresh head of a kind for a backbone."""
     if kind == "pooled":
         return PooledHead(backbone.width, len(labels), backbone.pooling)
@@ -209,7 +210,7 @@ def make_head(kind: str, backbone: Any, labels: Sequence[str]) -> nn.Module:
     return head
 
 
-def make_token_head(kind: str, backbone: Any, tags: Sequence[str]) -> nn.Module:
+def make_token_head(kind: str, backbone: Backbone, tags: Sequence[str]) -> nn.Module:
     """A fresh head for a tag of every token; "stock" is that of the architecture's own token classifier."""
     if kind == "stock":
         return StockHead(backbone.config, tags, backbone.tokenizer.pad_token_id, per_token=True)

@@ -20,7 +20,18 @@ from loratory.predictors.heads import (
     make_token_head,
 )
 from loratory.predictors.tag_transitions import BIO, TAG_SCHEMES, TagScheme, parse_labels
-from loratory.protocols import Input, Labelled, Offsets, Prediction, Scores, Spanned, Task, TokenIds, Tokenizer
+from loratory.protocols import (
+    Backbone,
+    Input,
+    Labelled,
+    Offsets,
+    Prediction,
+    Scores,
+    Spanned,
+    Task,
+    TokenIds,
+    Tokenizer,
+)
 
 Row = tuple[TokenIds, Offsets]
 OVERLAP_DIVISOR = 4  # a window shares the fourth part of its tokens with the next
@@ -41,7 +52,7 @@ class OutputAdapter(Protocol):
     def parse_labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """The task's labels from the names of outputs in any order; raises ValueError where they are no such names."""
 
-    def build_head(self, kind: str, task: Any, backbone: Any) -> nn.Module:
+    def build_head(self, kind: str, task: Any, backbone: Backbone) -> nn.Module:
         """A fresh head: (states float[B, T, D], mask int[B, T]) -> outputs."""
 
     def encode_rows(
@@ -88,7 +99,7 @@ class LabelOutputAdapter:
     def parse_labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
         return tuple(outputs)
 
-    def build_head(self, kind: str, task: Any, backbone: Any) -> nn.Module:
+    def build_head(self, kind: str, task: Any, backbone: Backbone) -> nn.Module:
         return make_head(kind, backbone, task.labels)
 
     def encode_rows(
@@ -148,7 +159,7 @@ class SpanOutputAdapter:
     def parse_labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
         return parse_labels(outputs, self.scheme)
 
-    def build_head(self, kind: str, task: Any, backbone: Any) -> nn.Module:
+    def build_head(self, kind: str, task: Any, backbone: Backbone) -> nn.Module:
         return make_token_head(kind, backbone, self.list_output_names(task))
 
     def encode_rows(

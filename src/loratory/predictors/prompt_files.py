@@ -8,12 +8,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Self
 
-import yaml
+from ruamel.yaml.error import YAMLError
 
 from loratory.artifacts.manifests import digest_of
 from loratory.artifacts.untrusted_files import describe_irregular_file
 from loratory.errors import SpecError
-from loratory.specs.yaml_files import parse_yaml_value
+from loratory.specs.yaml_values import parse_yaml_value
+from loratory.specs.yaml_writer import dump_yaml
 
 PROMPT_FIELDS = ("version", "system", "user")
 Message = dict[str, str]  # role, content
@@ -54,7 +55,7 @@ class Prompt:
         """From YAML, which stands at `where`; raises SpecError."""
         try:
             values = parse_yaml_value(text)
-        except yaml.YAMLError as problem:
+        except YAMLError as problem:
             raise SpecError("the prompt is no YAML", where=where, remedy=str(problem).splitlines()[0]) from problem
         if not isinstance(values, dict) or set(values) != set(PROMPT_FIELDS):
             raise SpecError(
@@ -82,4 +83,4 @@ class Prompt:
 
     def save(self, file: Path) -> None:
         """As YAML that `load` reads."""
-        file.write_text(yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+        file.write_text(dump_yaml(asdict(self)), encoding="utf-8")

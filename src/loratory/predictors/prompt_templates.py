@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from loratory.backbones.constraints import json_completion
+from loratory.backbones.constraints import schema_support
 from loratory.errors import MissingExtra, UnsupportedTask
 from loratory.predictors.field_probabilities import compute_field_probabilities
 from loratory.predictors.prompt_files import Message, Prompt
@@ -180,7 +180,7 @@ class JsonTemplate(ConversationTemplate):
         from loratory.backbones.constraints import grammar  # torch
 
         try:
-            json_completion.check_completable(task.contract())
+            schema_support.check_completable(task.contract())
             grammar.check_schema(task.contract())
         except UnsupportedTask as problem:
             return f"answers of this schema cannot be promised to end: {_format_problem(problem)}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from loratory.artifacts.verified_files import VerifiedFiles
+from loratory.errors import UnsupportedTask
 from loratory.protocols.values import JSON, Offsets, Schema, TokenIds
 
 if TYPE_CHECKING:
@@ -14,24 +16,43 @@ if TYPE_CHECKING:
 
 
 class Tokenizer(Protocol):
-    """Text to ids; belongs to the base, and predictors call it, so that requests carry ids only."""
+    """Text to ids; belongs to the base, and predictors call it, so that requests carry ids only.
+
+    Offsets are, for each token, its first character and the one behind its last; (0, 0) of special tokens.
+    """
+
+    @property
+    def tokenizer(self) -> Any:
+        """The fast tokenizer of transformers behind it: chat templates and grammars are read from that."""
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens, special ones included, that the base can read; `encode` cuts there."""
+
+    @property
+    def pad_token_id(self) -> int:
+        """The id that fills short rows."""
 
     def encode(self, text: str, pair: str | None = None) -> tuple[TokenIds, Offsets]: ...
     def encode_batch(self, texts: Sequence[str], max_length: int | None = None) -> list[tuple[TokenIds, Offsets]]: ...
     def encode_head_and_tail(self, texts: Sequence[str], max_length: int) -> list[tuple[TokenIds, Offsets]]:
-        """Every text, of those that are longer than `limit` tokens the beginning and the end."""
+        """Every text, of those that are longer than `max_length` tokens the beginning and the end."""
 
     def encode_windows(
         self, texts: Sequence[str], max_length: int, stride: int
     ) -> list[list[tuple[TokenIds, Offsets]]]:
-        """Every text whole, in windows of at most `limit` tokens that share `stride` of them with the next."""
-
-    @property
-    def max_length(self) -> int:
-        """The most tokens, special ones included, that the base can read; `ids` cuts there."""
+        """Every text whole, in windows of at most `max_length` tokens that share `stride` of them with the next."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text before cutting."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text that ids spell, special tokens left out."""
+
+    def save(
+        self, folder: Path, max_tokens: int | None = None, overlap: int = 0, padding_side: str | None = None
+    ) -> None:
+        """Write the tokenizer's files; with `max_tokens` other libraries cut texts as they are cut here."""
 
 
 Alive = Callable[[int], bool]  # is request i still wanted? Asked between batches, so that abandoned work stops
@@ -43,10 +64,16 @@ def is_always_alive(index: int) -> bool:
 
 
 class Backbone(Protocol):
-    """Weights that many predictors share; does the work of one mixed batch."""
+    """Weights that many predictors share; does the work of one mixed batch.
+
+    It has all that predictors, exporters and the serving engine read. What only a model that writes has stands in
+    CausalBackbone; `require_causal` leads there.
+    """
 
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """Of weights, tokenizer and configuration: the same digest, the same answers."""
+
     @property
     def kind(self) -> str:
         """Encoder | causal | nli."""
@@ -56,20 +83,133 @@ class Backbone(Protocol):
         """What the spec called the base."""
 
     @property
+    def pooling(self) -> str:
+        """How the base was trained to make one vector of a text: mean | cls | max | last."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes, as torch names it."""
+
+    @property
+    def depth(self) -> int:
+        """Layers."""
+
+    @property
+    def width(self) -> int:
+        """D, the size of a state."""
+
+    @property
     def tokenizer(self) -> Tokenizer: ...
     @property
-    def depth(self) -> int: ...
+    def config(self) -> Any:
+        """The configuration of transformers."""
+
     @property
-    def width(self) -> int: ...
-    def encode(self, requests: Sequence[EncodeRequest], alive: Alive = ...) -> list[Tensor]: ...
+    def model(self) -> Any:
+        """The transformers model that gives final states (kind nli: logits). It is shared: nobody writes in it."""
 
+    @property
+    def full_model(self) -> Any:
+        """`model` with the output layer of a base that has one: what is saved and exported."""
 
-@runtime_checkable
-class LayerSharingBackbone(Protocol):
-    """A capability of backbones: layers below the first adapted one are computed once for all adapters of a text."""
+    @property
+    def model_prefix(self) -> str:
+        """The name under which the full model holds `model`; empty where they are one."""
+
+    @property
+    def unquantized(self) -> Backbone:
+        """The same weights in full precision, itself where it is not quantised: what is merged and exported."""
+
+    @property
+    def can_generate(self) -> bool:
+        """Whether it is a CausalBackbone."""
+
+    def encode(self, requests: Sequence[EncodeRequest], alive: Alive = ...) -> list[Tensor]:
+        """The outputs of each request's head, float32."""
+
+    def score(self, requests: Sequence[ScoreRequest], alive: Alive = ...) -> list[Tensor]:
+        """Log-probabilities float64[C] of each one's continuations; raises UnsupportedTask where it cannot write."""
+
+    def generate(self, requests: Sequence[GenerateRequest], alive: Alive = ...) -> list[Generation]:
+        """Text behind each prompt; raises UnsupportedTask where it cannot write, or a schema cannot be held."""
 
     def incremental_cost(self, network: Network) -> float:
-        """The part of a pass (0 to 1) that this network needs for itself where its texts are in the batch already."""
+        """The part of a pass, from 0 to 1, that a row needs for itself where its text stands beside it already."""
+
+    def count_parameters(self) -> int:
+        """How many weights it has, the output layer's included."""
+
+    def save(self, folder: Path) -> None:
+        """Weights, configuration and tokenizer as stock transformers opens them."""
+
+    def set_precision(self, precision: str) -> None:
+        """The precision of the products in which it answers from now on: fp32 or bf16."""
+
+    def clone_fp32(self) -> Backbone:
+        """The same weights in fp32, for another thread."""
+
+
+class GeneratedSequence(Protocol):
+    """A request while it is written."""
+
+    ids: list[int]
+    finish_reason: str
+    error: Exception | None
+
+    @property
+    def request(self) -> GenerateRequest: ...
+    @property
+    def constraint(self) -> Any:
+        """What holds it to a schema, None without one; `completion` are the tokens of the shortest way to its end."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether there is more to write, and somebody waits for it."""
+
+    def to_generation(self) -> Generation:
+        """What is written so far."""
+
+
+class SequenceGenerator(Protocol):
+    """Writes sequences side by side, a token of each in a step."""
+
+    @property
+    def sequences(self) -> Sequence[GeneratedSequence]:
+        """Of all that is being written."""
+
+    @property
+    def has_closed_batch(self) -> bool:
+        """Whether a batch is being written that nobody can join."""
+
+    def step(self) -> None:
+        """A token more of every sequence."""
+
+
+class CausalBackbone(Backbone, Protocol):
+    """A backbone that writes: text that others can join and leave between two tokens (continuous batching)."""
+
+    def create_generator(self) -> SequenceGenerator:
+        """A generator of its own, which `add_sequences` gives work."""
+
+    def create_sequence(self, request: GenerateRequest, is_wanted: Callable[[], bool] = ...) -> GeneratedSequence:
+        """A request, ready to be written; raises UnsupportedTask where its schema cannot be held."""
+
+    def can_join_batch(self, request: GenerateRequest) -> bool:
+        """Whether it may join others that are being written."""
+
+    def add_sequences(self, generator: Any, sequences: Sequence[Any], joining: bool) -> None:
+        """Let sequences of its own be written with what its generator is writing, or as a batch of their own."""
+
+
+def require_causal(backbone: Backbone) -> CausalBackbone:
+    """The backbone as one that writes; raises UnsupportedTask where it is none."""
+    if not backbone.can_generate:
+        raise UnsupportedTask(
+            f"{backbone.name} has no output layer that it could write with",
+            allowed="a causal language model",
+            remedy="choose another base:, or set head: pooled",
+        )
+    return cast("CausalBackbone", backbone)
 
 
 class BackbonePool(Protocol):
@@ -130,9 +270,9 @@ class Sampling:
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """A request for text behind a prompt: at most `most` tokens, until one of `ends` or a stop string.
+    """A request for text behind a prompt: at most `max_new_tokens`, until one of `stop_token_ids` or a stop string.
 
-    With a `schema` the text is an answer of it, whole within `most` tokens. `hear` is told the text piece by piece
+    With a `schema` the text is an answer of it, whole within them. `on_token` is told the text piece by piece
     while it is written, each as soon as it is certain, from the thread that writes: it should be quick. Where it raises
     an error its request is abandoned.
     """
@@ -149,10 +289,10 @@ class GenerateRequest:
 
 @dataclass(frozen=True)
 class Generation:
-    """What was written, its end left out. `text` is all that was heard, and of an abandoned request no more than that.
+    """What was written, its end left out. `text` is all that was heard, and of an abandoned request no more.
 
-    `odds` are the probabilities that the model gave each token, at temperature 1 and without a penalty: with a schema
-    among the tokens that it allows at that place, else among all.
+    `token_probabilities` are those that the model gave each token, at temperature 1 and without a penalty: with a
+    schema among the tokens that it allows at that place, else among all.
     """
 
     ids: TokenIds
@@ -165,7 +305,7 @@ InferenceRequest = EncodeRequest | ScoreRequest | GenerateRequest
 
 
 class RequestRunner(Protocol):
-    """Do this work, with whatever else is waiting for the same backbone; raises DeadlineExceeded after `by`
+    """Do this work, with whatever else is waiting for the same backbone; raises DeadlineExceeded after `deadline`
     (monotonic seconds).
     """
 

@@ -20,7 +20,7 @@ def check_head(kind: str, task: Any, backbone: Any) -> None:
     """
     if kind != "stock":
         return
-    from loratory.backbones.loading.meta_backbones import create_shallow_backbone
+    from loratory.backbones.meta_backbones import create_shallow_backbone
     from loratory.predictors.heads import StockHead
 
     if (small := create_shallow_backbone(backbone)) is not None:
@@ -31,7 +31,7 @@ def check_compute_config(backbone: Any, context: FitContext, trains_layers: bool
     """Raise SpecError for a precision that the device lacks, UnsupportedTask where layers that learn cannot be
     computed twice.
     """
-    from loratory.backbones.loading.meta_backbones import create_shallow_backbone
+    from loratory.backbones.meta_backbones import create_shallow_backbone
     from loratory.training.encoders import make_compute_config
     from loratory.training.trainable_backbones import TrainableBackbone
 
@@ -43,7 +43,7 @@ def check_compute_config(backbone: Any, context: FitContext, trains_layers: bool
 def check_causal_backbone(task: Any, backbone: Any) -> None:
     """Raise where the base has no output layer, its template hands no answer through, or a schema cannot be held."""
     from loratory.backbones.generation.chat_template import ChatTemplate
-    from loratory.backbones.loading.meta_backbones import has_known_lm_head
+    from loratory.backbones.meta_backbones import has_known_lm_head
 
     backbone.create_scorer()
     if not has_known_lm_head(backbone):
@@ -65,7 +65,7 @@ def check_packing_support(options: Any, backbone: Any, context: FitContext) -> N
     """Raise UnsupportedTask where packed rows would see each other."""
     if context.training.packing != "on":
         return
-    from loratory.backbones.loading.meta_backbones import create_shallow_backbone
+    from loratory.backbones.meta_backbones import create_shallow_backbone
     from loratory.training.causal import SftExample, check_packing
 
     if (small := create_shallow_backbone(backbone)) is not None:

@@ -15,7 +15,7 @@ class Qlora(Lora):
         return self.check_regime_support("qlora", task, start)
 
     def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
-        from loratory.backbones.loading.quantization import find_quantizable_layers
+        from loratory.backbones.forward.quantization import find_quantizable_layers
 
         super().check_backbone(task, backbone, context)
         find_quantizable_layers(backbone.model, backbone.depth)

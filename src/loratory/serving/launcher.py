@@ -199,7 +199,7 @@ def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None])
 
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.forward.attention import set_short_row_limits
-    from loratory.backbones.forward.torch_backbone import TorchBackbonePool
+    from loratory.backbones.pool import TorchBackbonePool
     from loratory.serving.engine.batch_worker import EngineLimits
     from loratory.serving.engine.inference_engine import Engine
     from loratory.serving.engine.precision_selection import select_precisions

@@ -6,11 +6,11 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-import yaml
+from ruamel.yaml.error import YAMLError
 
 from loratory.errors import SpecError, first_line, format_value
-from loratory.specs.yaml_files import parse_yaml_value
 from loratory.specs.yaml_lines import KeyPath as KeyPath
+from loratory.specs.yaml_values import parse_yaml_value
 
 OVERRIDE_FORM = "KEY=VALUE, such as training.seeds=3, lora.rank=8 or ladder.NAME.rank=8"
 
@@ -24,7 +24,7 @@ def apply_overrides(values: dict[str, Any], changes: Iterable[str]) -> tuple[dic
             raise SpecError(f"{change!r} is no change", where="--set", allowed=OVERRIDE_FORM)
         try:
             value = parse_yaml_value(text, key.split(".")[-1])
-        except yaml.YAMLError as problem:
+        except YAMLError as problem:
             said = getattr(problem, "problem", None) or first_line(problem)
             raise SpecError(
                 f"{text!r} is no YAML value: {said}", where=f"--set {change}", allowed=OVERRIDE_FORM

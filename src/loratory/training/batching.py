@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from loratory.backbones.forward.torch_backbone import batch_by_length
+from loratory.backbones.forward.batching import batch_by_length
 from loratory.specs.training import TrainingSpec
 from loratory.training.seeds import make_generator
 

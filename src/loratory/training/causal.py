@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from loratory.backbones.forward.torch_backbone import MAX_BATCH_TOKENS, TorchBackbone, batch_by_length
+from loratory.backbones.forward.batching import MAX_BATCH_TOKENS, batch_by_length
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.errors import DataError, UnsupportedTask, is_out_of_memory
 from loratory.predictors.decoder import Decoder
 from loratory.protocols import (
@@ -126,7 +127,7 @@ def compute_example_losses(
     )
 
 
-def supports_packing(backbone: TorchBackbone, batch: Sequence[SftExample]) -> bool:
+def supports_packing(backbone: EncoderBackbone, batch: Sequence[SftExample]) -> bool:
     """Whether the architecture keeps packed pages apart: their losses are those of pages side by side, in float32."""
     live = TrainableBackbone(backbone)
     with torch.no_grad():
@@ -139,7 +140,7 @@ def supports_packing(backbone: TorchBackbone, batch: Sequence[SftExample]) -> bo
     return torch.allclose(apart, packed, rtol=PACKING_TOLERANCE, atol=PACKING_TOLERANCE)
 
 
-def check_packing(backbone: TorchBackbone, batch: Sequence[SftExample]) -> None:
+def check_packing(backbone: EncoderBackbone, batch: Sequence[SftExample]) -> None:
     """Raise UnsupportedTask where the architecture does not keep packed pages apart."""
     if not supports_packing(backbone, batch):
         raise UnsupportedTask(

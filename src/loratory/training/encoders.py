@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from loratory.backbones.forward.activation_cache import PoolingHead, pool_states
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone, apply_head
 from loratory.backbones.forward.precision import choose_precision
-from loratory.backbones.forward.torch_backbone import TorchBackbone, apply_head
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import PooledHead
 from loratory.predictors.output_adapters import OUTPUT_ADAPTERS, Row, find_output_adapter_name
@@ -80,7 +80,7 @@ class EncodedDataset:
 
     @classmethod
     def from_train_set(
-        cls, task: Any, backbone: TorchBackbone, train_set: TrainSet, context: FitContext, loss: LossSpec
+        cls, task: Any, backbone: EncoderBackbone, train_set: TrainSet, context: FitContext, loss: LossSpec
     ) -> EncodedDataset:
         form = find_output_adapter_name(task)
         inputs = [example.input for example in train_set.train]
@@ -103,7 +103,7 @@ def make_compute_config(context: FitContext) -> ComputeConfig:
 
 def initialise_head(
     kind: str,
-    backbone: TorchBackbone,
+    backbone: EncoderBackbone,
     dataset: EncodedDataset,
     context: FitContext,
     label_names: float = 0.0,
@@ -138,7 +138,7 @@ def sample_per_label(targets: Tensor, max_examples: int | None, generator: torch
     return sorted(kept)
 
 
-def encode_label_descriptions(backbone: TorchBackbone, task: Any, context: FitContext) -> Tensor:
+def encode_label_descriptions(backbone: EncoderBackbone, task: Any, context: FitContext) -> Tensor:
     """Pooled states of the labels' own words, float[L, D]."""
     rows = backbone.tokenizer.encode_batch([task.describe(label) for label in task.labels], context.training.max_tokens)
     return context.activations.compute_pooled(backbone, backbone.pooling, [ids for ids, _ in rows])
@@ -327,7 +327,7 @@ def _cache_frozen_layers(
 def train_head_on_states(
     task: Any,
     train_set: TrainSet,
-    backbone: TorchBackbone,
+    backbone: EncoderBackbone,
     options: EncoderTrainingOptions,
     epochs: int,
     context: FitContext,

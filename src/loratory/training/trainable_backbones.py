@@ -1,10 +1,11 @@
-"""A backbone in training: a twin of a shared one, with the weights that learn and the ways in which it computes."""
+"""A backbone in training: a copy of a shared one, with the weights that learn and how it computes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +13,25 @@ from torch import Tensor, nn
 
 from loratory.backbones import adapters
 from loratory.backbones.forward import gradient_checkpointing, layer_split
+from loratory.backbones.forward.batching import MAX_BATCH_TOKENS, batch_by_length
+from loratory.backbones.forward.causal_backbone import CausalBackbone, create_backbone
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone, apply_head
 from loratory.backbones.forward.memory import return_freed_memory
 from loratory.backbones.forward.precision import DTYPES, autocast
-from loratory.backbones.forward.torch_backbone import MAX_BATCH_TOKENS, TorchBackbone, apply_head, batch_by_length
-from loratory.backbones.generation.scorer import find_lm_head
+from loratory.backbones.generation.lm_head import find_lm_head
 from loratory.errors import UnsupportedTask
-from loratory.protocols import JSON, Adapter, Alive, EncodeRequest, ScoreRequest, TokenIds, is_always_alive
+from loratory.protocols import (
+    JSON,
+    Adapter,
+    Alive,
+    EncodeRequest,
+    GenerateRequest,
+    Generation,
+    Network,
+    ScoreRequest,
+    TokenIds,
+    is_always_alive,
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,7 @@ class TrainableBackbone:
 
     def __init__(
         self,
-        backbone: TorchBackbone,
+        backbone: EncoderBackbone,
         config: Mapping[str, JSON] | None = None,
         full_finetuning: bool = False,
         compute_config: ComputeConfig = ComputeConfig(),
@@ -53,13 +67,13 @@ class TrainableBackbone:
         self.digest = f"{backbone.digest}+live{id(self)}"
         self.model: Any = backbone.model
         self.full_model: Any = backbone.full_model
-        self.lm_head = backbone.lm_head
+        self.lm_head = backbone.lm_head if isinstance(backbone, CausalBackbone) else None
         if config:
             self.model = adapters.attach_trainable_adapter(backbone.model, config)
         elif full_finetuning:
-            self.full_model = adapters.merge_adapter(backbone.full_model or backbone.model, None).requires_grad_(True)
-            self.model = self.full_model.base_model if backbone.full_model else self.full_model
-            self.lm_head = find_lm_head(self.full_model) if backbone.full_model else None
+            self.full_model = adapters.merge_adapter(backbone.full_model, None).requires_grad_(True)
+            self.model = self.full_model.base_model if self.lm_head else self.full_model
+            self.lm_head = find_lm_head(self.full_model) if self.lm_head else None
         self.model.eval()
         fused = bool(config) and compute_config.product == "fused"
         self.compute_model: Any = (
@@ -67,8 +81,53 @@ class TrainableBackbone:
         )
         if compute_config.gradient_checkpointing and self.trainable_parameters():
             self.compute_model = self._checkpoint_layers()
-        self._upper_layers: layer_split.UpperLayers | None = None
+        self._layer_split: layer_split.LayerSplit | None = None
         self._lookup_states: Callable[[Sequence[TokenIds]], Sequence[Tensor]] = lambda rows: []
+
+    @property
+    def config(self) -> Any:
+        """The configuration of transformers."""
+        return self.backbone.config
+
+    @property
+    def device(self) -> str:
+        """Where it trains."""
+        return self.backbone.device
+
+    @property
+    def model_prefix(self) -> str:
+        """Where the full model holds `model`."""
+        return self.backbone.model_prefix
+
+    @property
+    def unquantized(self) -> EncoderBackbone:
+        """The frozen backbone below it, in full precision."""
+        return self.backbone.unquantized
+
+    @property
+    def can_generate(self) -> bool:
+        """Whether it writes: it scores alone."""
+        return False
+
+    def incremental_cost(self, network: Network) -> float:
+        """A whole pass: nothing is shared in training."""
+        return 1.0
+
+    def count_parameters(self) -> int:
+        """Weights of the frozen backbone: adapters and heads are counted by predictors."""
+        return self.backbone.count_parameters()
+
+    def save(self, folder: Path) -> None:
+        """Raises UnsupportedTask: `to_frozen_backbone` makes what can be saved."""
+        raise UnsupportedTask(f"{self.name} is in training, and cannot be saved")
+
+    def set_precision(self, precision: str) -> None:
+        """Raises UnsupportedTask: ComputeConfig says what training computes in."""
+        raise UnsupportedTask(f"{self.name} is in training, in {self.compute_config.precision}")
+
+    def clone_fp32(self) -> EncoderBackbone:
+        """Of the frozen backbone."""
+        return self.backbone.clone_fp32()
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Parameters that learn, by name."""
@@ -81,11 +140,9 @@ class TrainableBackbone:
         return {f"voice.{name}": p for name, p in own if p.requires_grad and id(p) not in mine}
 
     def score(self, requests: Sequence[ScoreRequest], alive: Alive = is_always_alive) -> list[Tensor]:
-        """As `TorchTrunk.score`, by what has been learnt so far."""
-        if self.lm_head is None:
-            raise UnsupportedTask(
-                f"{self.name} has no output layer that it could write with", allowed="a causal language model"
-            )
+        """As `CausalBackbone.score`, by what has been learnt so far; raises UnsupportedTask where it cannot write."""
+        if self.lm_head is None or not isinstance(self.backbone, CausalBackbone):
+            return self.backbone.score(requests, alive)
 
         def forward(asked: Sequence[Any], inputs: dict[str, Any]) -> Tensor:
             with autocast(self.compute_config.precision, self.backbone.device):
@@ -93,8 +150,12 @@ class TrainableBackbone:
 
         for part in self._find_dropouts():
             part.train(False)
-        speaker = replace(self.backbone.create_scorer(), lm_head=self.lm_head)
-        return speaker.score(requests, forward, self.backbone.scoring_mode(requests), alive)
+        scorer = replace(self.backbone.create_scorer(), lm_head=self.lm_head)
+        return scorer.score(requests, forward, self.backbone.scoring_mode(requests), alive)
+
+    def generate(self, requests: Sequence[GenerateRequest], alive: Alive = is_always_alive) -> list[Generation]:
+        """Raises UnsupportedTask: what is learnt is scored, and written when it is frozen."""
+        raise UnsupportedTask(f"{self.name} is in training, and does not write meanwhile")
 
     @property
     def first_layer(self) -> int:
@@ -134,9 +195,7 @@ class TrainableBackbone:
         """Take the states that enter layer `cut` from `known` (float[T, D] for each row) from now on."""
         self.compute_model = adapters.copy_with_shared_weights(self.compute_model)
         with autocast(self.compute_config.precision, self.backbone.device):
-            self._upper_layers = layer_split.UpperLayers(
-                self.compute_model, self.depth, self.split_layer, self._build_probe_inputs()
-            )
+            self._layer_split = layer_split.LayerSplit(self.compute_model, self.depth, self._build_probe_inputs())
         self._lookup_states = lookup_states
 
     def _find_dropouts(self) -> list[nn.Module]:
@@ -163,13 +222,13 @@ class TrainableBackbone:
             torch.set_grad_enabled(grad and torch.is_grad_enabled()),
             autocast(self.compute_config.precision, self.backbone.device),
         ):
-            if self._upper_layers is None:
+            if self._layer_split is None:
                 output = self.compute_model(**inputs)
             else:
                 below = nn.utils.rnn.pad_sequence(list(self._lookup_states(rows)), batch_first=True).to(
                     self.backbone.device
                 )
-                output = self._upper_layers(below, inputs)
+                output = self._layer_split.run_from_layer(self.split_layer, below, inputs)
         return output.last_hidden_state.float(), inputs["attention_mask"]
 
     def forward_packed(self, rows: Sequence[TokenIds], grad: bool = True) -> Tensor:
@@ -201,9 +260,9 @@ class TrainableBackbone:
         assert self.adapter_config is not None
         return adapters.extract_adapter(self.model, self.adapter_config)
 
-    def to_frozen_backbone(self) -> TorchBackbone:
+    def to_frozen_backbone(self) -> EncoderBackbone:
         """The fully trained weights as a backbone of their own, named by a digest of what they are now."""
         model = adapters.merge_adapter(self.full_model, None).to("cpu")
         digest = adapters.digest_of_tensors(model.state_dict(), self.backbone.digest)
         base = replace(self.backbone.base, name=self.name, kind=self.kind, pooling=self.pooling, digest=digest)
-        return TorchBackbone(model, self.tokenizer, base, self.backbone.device)
+        return create_backbone(model, self.tokenizer, base, self.backbone.device)

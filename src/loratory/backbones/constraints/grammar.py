@@ -1,7 +1,7 @@
 """Answers that cannot leave their schema, and are whole within their budget. The only importer of llguidance.
 
-The grammar says which tokens may come next (llguidance); `closing` says how far the end is. Before a token is taken the
-rest of the budget must hold the shortest way from there to the end, so the end is always in reach.
+The grammar says which tokens may come next (llguidance); json_completion how far the end is. Before a token is taken
+the rest of the budget must hold the shortest way from there to the end, so the end is always in reach.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loratory.backbones.constraints import json_completion
+from loratory.backbones.constraints import json_completion, schema_support
 from loratory.errors import UnsupportedTask, make_missing_extra
 from loratory.protocols import Schema, TokenIds
 
@@ -45,7 +45,7 @@ def compile_grammar(completer: json_completion.JsonCompleter, vocabulary: Any) -
     """
     from llguidance import LLMatcher
 
-    json_completion.check_completable(completer.schema)
+    schema_support.check_completable(completer.schema)
     grammar: str = LLMatcher.grammar_from_json_schema(json.dumps(completer.schema), COMPACT_JSON)
     if problem := LLMatcher.validate_grammar(grammar, vocabulary):
         raise UnsupportedTask(f"the schema cannot be held while writing: {problem.splitlines()[0]}", where="contract")
@@ -89,7 +89,7 @@ class GrammarCompiler:
         self.tokenize, self._cache = lru_cache(MAX_CACHED_ENDINGS)(self._tokenize_bytes), GrammarCache()
 
     def create_constraint(self, schema: Schema, max_tokens: int) -> TokenConstraint:
-        """For one answer of at most `most` tokens, its end counted; raises UnsupportedTask where that cannot be
+        """For one answer of at most `max_tokens` tokens, its end counted; raises UnsupportedTask where that cannot be
         promised.
         """
         matcher, ends = self._cache.get(json.dumps(schema), self._compile_schema)
@@ -114,6 +114,7 @@ class GrammarCompiler:
         return tuple(self._vocabulary.tokenize_bytes(text))
 
     def decode_token(self, token: int) -> bytes:
+        """The bytes that a token spells: not every token ends with a whole character."""
         return bytes(self._vocabulary.decode_bytes([token]))
 
 
@@ -130,7 +131,9 @@ class TokenConstraint:
         self.completion, self._free_characters = self._find_completion(b"") or ((), 0)
 
     def _find_completion(self, written: bytes) -> tuple[TokenIds, float] | None:
-        """Tokens of the shortest end, without the end token, and its room (closing.Read); None where there is none."""
+        """Tokens of the shortest end without the end token, and how many plain characters may come before it (as of
+        a PartialParse); None where there is none.
+        """
         text, begun = _decode_partial(written)
         rest = _complete_character(begun)
         ending, room = self._completer.find_completion(text + (begun + rest).decode("utf-8", "replace"))

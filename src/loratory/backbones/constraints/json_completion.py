@@ -10,44 +10,18 @@ Objects have their properties in the schema's order, and JSON has no spaces: as 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from loratory.backbones.constraints import number_completion, regex_automata
 from loratory.backbones.constraints.schema_lowering import lower_schema
-from loratory.errors import UnsupportedTask
-from loratory.formats import FORMATS, UNCHECKED_TEXT_FORMATS
 from loratory.protocols import Schema
 from loratory.schemas import resolve_reference, to_compact_json
 
-SUPPORTED_KEYWORDS = {  # what is understood of each type; anything else is refused
-    "object": {"properties", "required", "additionalProperties"},
-    "array": {"items", "minItems", "maxItems"},
-    "string": {"minLength", "maxLength", "pattern", "format"},
-    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
-    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
-    "boolean": set(),
-    "null": set(),
-}
-IGNORED_KEYWORDS = {"$defs", "definitions"}
-CHECK_LATER = "leave it out of the contract and check it after the answer"
-REMEDIES = {
-    "nullable": 'write what OpenAPI 3.1 writes: type: [TYPE, "null"], or anyOf: [..., {type: "null"}]',
-    "format": f"write it as a pattern, or {CHECK_LATER}",
-    "allOf": "write its parts as one schema",
-    "prefixItems": "make it an object with a named property for each place",
-    "additionalProperties": "name the properties, or make it an array of objects with a key and a value",
-    "unevaluatedProperties": "write additionalProperties: false",
-}
-PLAIN_CHARACTER, ESCAPE_SEQUENCE = (
-    r'[^"\\\x00-\x1f]',
-    r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})',
-)  # characters of a string, as they are written
-STRING_CHARACTER, STRING_CHARACTERS = (
-    re.compile(f"{PLAIN_CHARACTER}|{ESCAPE_SEQUENCE}"),
-    re.compile(f"(?:{PLAIN_CHARACTER}++|{ESCAPE_SEQUENCE})*+"),
-)
+# Characters of a string, as they are written.
+PLAIN_CHARACTER, ESCAPE_SEQUENCE = r'[^"\\\x00-\x1f]', r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
+STRING_CHARACTER = re.compile(f"{PLAIN_CHARACTER}|{ESCAPE_SEQUENCE}")
+STRING_CHARACTERS = re.compile(f"(?:{PLAIN_CHARACTER}++|{ESCAPE_SEQUENCE})*+")  # possessive: never read twice
 PLAIN_TEXT = re.compile(f"{PLAIN_CHARACTER}+")
 PARTIAL_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{0,3}))?")  # an escape that is not whole
 FILLER = "a"  # of strings that have to be longer
@@ -57,7 +31,8 @@ FILLER = "a"  # of strings that have to be longer
 class PartialParse:
     """One way to read a text from some place: the value ended at `end`, or the text did and `missing` would end it.
 
-    `room` says how many plain characters of a string may still come before `missing`, which stays what it is.
+    `free_characters` says how many plain characters of a string may still come before `missing`, which stays what it
+    is: while a long text is written, its end need not be looked for behind every token.
     """
 
     end: int = -1
@@ -68,12 +43,6 @@ class PartialParse:
 def is_plain_text(text: str) -> bool:
     """Whether a string may hold these characters as they are."""
     return PLAIN_TEXT.fullmatch(text) is not None
-
-
-def check_completable(schema: Schema) -> None:
-    """Raises UnsupportedTask, with the place and the reason, for a schema that cannot be promised to be closed."""
-    made = lower_schema(schema)
-    _check_schema(made, made, "#", ())
 
 
 def find_shortest_completion(schema: Schema, text: str = "") -> str | None:
@@ -94,7 +63,7 @@ class JsonCompleter:
         self._object_parsers: dict[int, _ObjectParser] = {}
 
     def find_shortest(self, text: str = "") -> str | None:
-        """As above."""
+        """As `find_shortest_completion`."""
         return self.find_completion(text)[0]
 
     def find_completion(self, text: str) -> tuple[str | None, float]:
@@ -124,9 +93,6 @@ class JsonCompleter:
         if id(part) not in self._object_parsers:
             self._object_parsers[id(part)] = _ObjectParser.from_schema(part, self)
         return self._object_parsers[id(part)]
-
-
-# --- reading
 
 
 def _parse_value(schema: Schema, completer: JsonCompleter, text: str, position: int) -> Iterator[PartialParse]:
@@ -221,7 +187,7 @@ class _ObjectParser:
         self, text: str, index: int, position: int, first: bool, seen: set[tuple[int, int]]
     ) -> Iterator[PartialParse]:
         """From before the i-th property's comma on. Where several readings meet, they go on as one."""
-        if (index, position) in seen:
+        if (index, position) in seen:  # else optional members would be read in exponentially many ways
             return
         seen.add((index, position))
         if position == len(text):
@@ -229,7 +195,7 @@ class _ObjectParser:
             return
         if index > self.last_required and text.startswith("}", position):
             yield PartialParse(position + 1)
-        for k in range(index, len(self.member_prefixes)):
+        for k in range(index, len(self.member_prefixes)):  # any optional one may be left out, a required one may not
             yield from self._parse_member(text, k, position, first, seen)
             if self.required[k]:
                 return
@@ -346,139 +312,3 @@ def _parse_pattern(schema: Schema, text: str, position: int) -> Iterator[Partial
     rest = automaton.find_shortest(state, max(least - count, 0), most - count)
     if rest is not None:
         yield PartialParse(missing=('"' if position == len(text) else "") + rest + '"')
-
-
-# --- what is understood
-
-
-def _check_schema(schema: Any, root: Schema, where: str, parents: tuple[str, ...]) -> None:
-    if not isinstance(schema, Mapping):
-        raise UnsupportedTask(
-            f"{to_compact_json(schema)} is no schema", where=where, allowed="an object with type, enum, const or anyOf"
-        )
-    if "$ref" in schema:
-        _check_keywords(schema, {"$ref"}, where)
-        _check_reference(schema, root, where, parents)
-        return
-    for key in ("anyOf", "oneOf"):
-        if key in schema:
-            if key == "oneOf" and len(schema[key]) > 1 and "anyOf" not in schema:
-                raise UnsupportedTask(
-                    "the branches of this oneOf cannot be told apart",
-                    where=where,
-                    allowed="branches of different types, or objects with a required property and a const of its own",
-                    remedy="write anyOf, or give each branch such a property",
-                )
-            _check_keywords(schema, {key}, where)
-            if not schema[key]:
-                raise UnsupportedTask(f"{key} of nothing cannot be answered", where=where)
-            for i, one in enumerate(schema[key]):
-                _check_schema(one, root, f"{where}/{key}/{i}", parents)
-            return
-    if "enum" in schema or "const" in schema:
-        _check_keywords(schema, {"enum", "const", "type"}, where)
-        if "enum" in schema and not schema["enum"]:
-            raise UnsupportedTask("an enum of nothing (of this type) cannot be answered", where=where)
-        return
-    _check_types(schema, root, where, parents)
-
-
-def _check_types(schema: Schema, root: Schema, where: str, parents: tuple[str, ...]) -> None:
-    kinds: Any = schema.get("type")
-    kinds = kinds if isinstance(kinds, list) else [kinds]
-    for kind in kinds:
-        if kind is None:
-            _check_keywords(schema, set().union(*SUPPORTED_KEYWORDS.values()), where)
-            raise UnsupportedTask(
-                "it has no type, so it could be anything", where=where, allowed=f"type: {', '.join(SUPPORTED_KEYWORDS)}"
-            )
-        if kind not in SUPPORTED_KEYWORDS:
-            raise UnsupportedTask(
-                f"type {kind!r} is not understood", where=where, allowed=", ".join(SUPPORTED_KEYWORDS)
-            )
-    _check_keywords(schema, {"type"}.union(*(SUPPORTED_KEYWORDS[kind] for kind in kinds)), where)
-    for kind in kinds:
-        _check_type(kind, schema, root, where, parents)
-
-
-def _check_reference(schema: Schema, root: Schema, where: str, parents: tuple[str, ...]) -> None:
-    name = str(schema["$ref"])
-    if not name.startswith("#/"):
-        raise UnsupportedTask(f"$ref {name!r} leads outside", where=where, allowed="#/$defs/...")
-    if name in parents:
-        raise UnsupportedTask(
-            f"{name} holds itself: there is no longest answer", where=where, remedy="write the levels out"
-        )
-    try:
-        found = resolve_reference(schema, root)
-    except (KeyError, TypeError, IndexError):
-        raise UnsupportedTask(f"$ref {name!r} leads nowhere", where=where) from None
-    _check_schema(found, root, name, (*parents, name))
-
-
-def _check_keywords(schema: Schema, supported: set[str], where: str) -> None:
-    strange = sorted(set(schema) - supported - IGNORED_KEYWORDS)
-    if strange:
-        raise UnsupportedTask(
-            f"{strange[0]!r} is not understood here",
-            where=where,
-            allowed=", ".join(sorted(supported)),
-            remedy=REMEDIES.get(strange[0], CHECK_LATER),
-        )
-
-
-def _check_type(kind: str, schema: Schema, root: Schema, where: str, parents: tuple[str, ...]) -> None:
-    if kind == "object":
-        if schema.get("additionalProperties", False) is not False:
-            raise UnsupportedTask(
-                "additional properties have no end",
-                where=where,
-                allowed="additionalProperties: false",
-                remedy=REMEDIES["additionalProperties"],
-            )
-        absent = sorted(set(schema.get("required", ())) - set(schema.get("properties", {})))
-        if absent:
-            raise UnsupportedTask(f"{absent[0]!r} is required and not described", where=where)
-        for name, value in schema.get("properties", {}).items():
-            _check_schema(value, root, f"{where}/properties/{name}", parents)
-    elif kind == "array":
-        if "items" not in schema:
-            raise UnsupportedTask("an array without items could hold anything", where=where, remedy="describe items")
-        _check_schema(schema["items"], root, f"{where}/items", parents)
-        _check_order(schema, "minItems", "maxItems", where)
-    elif kind == "string":
-        _check_order(schema, "minLength", "maxLength", where)
-        _check_string(schema, where)
-    elif kind in ("integer", "number") and find_shortest_value({**schema, "type": kind}, JsonCompleter(root)) is None:
-        raise UnsupportedTask("no number lies between these bounds", where=where)
-
-
-def _check_string(schema: Schema, where: str) -> None:
-    """Raises UnsupportedTask for a format that is none of ours, and a pattern that cannot be held."""
-    if "format" in schema:
-        both = "pattern" in schema
-        raise UnsupportedTask(
-            f"format {schema['format']!r} beside a pattern"
-            if both
-            else f"format {schema['format']!r} is not understood",
-            where=where,
-            allowed="one of the two" if both else ", ".join([*FORMATS, *sorted(UNCHECKED_TEXT_FORMATS)]),
-            remedy=REMEDIES["format"],
-        )
-    if "pattern" not in schema:
-        return
-    try:
-        automaton = regex_automata.parse_pattern(schema["pattern"])[1]
-    except UnsupportedTask as problem:
-        raise UnsupportedTask(problem.problem, where=where, allowed=problem.allowed, remedy=problem.remedy) from None
-    if automaton.find_shortest(0, schema.get("minLength", 0), schema.get("maxLength", float("inf"))) is None:
-        raise UnsupportedTask(
-            "no text is of this pattern (or format), and as long as minLength and maxLength say",
-            where=where,
-            remedy="change the lengths, or the pattern",
-        )
-
-
-def _check_order(schema: Schema, lower_key: str, upper_key: str, where: str) -> None:
-    if schema.get(lower_key, 0) > schema.get(upper_key, float("inf")):
-        raise UnsupportedTask(f"{lower_key} is above {upper_key}", where=where)

@@ -40,7 +40,7 @@ def parse_integer(schema: Schema, text: str, position: int) -> Iterator[PartialN
 
 
 def _complete_digits(given: str, low: float, high: float) -> str | None:
-    """The shortest digits behind `given` (a sign and digits, or nothing) that make a whole number from low to high."""
+    """The shortest digits behind a sign and digits, or nothing, that make a whole number from low to high."""
     starts = [given] if given not in ("", "-") else [given + d for d in "0123456789"] + (["-"] if not given else [])
     best: str | None = None
     for start in starts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from loratory.backbones.constraints import json_completion, regex_automata
+from loratory.backbones.constraints import regex_automata, schema_support
 from loratory.backbones.constraints.schema_lowering import lower_schema
 from loratory.errors import UnsupportedTask
 from loratory.protocols import Schema
@@ -40,7 +40,7 @@ def check_schema_limits(schema: Any) -> None:
                 f"with its references written out it has {parts:g} parts, and its shortest answer {least:g} characters",
                 allowed=f"{MAX_PARTS} parts, {MAX_SHORTEST_ANSWER} characters",
             )
-        json_completion.check_completable(schema)
+        schema_support.check_completable(schema)
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, IndexError, RecursionError):
         raise UnsupportedTask("it is no JSON Schema", allowed="https://json-schema.org/draft/2020-12") from None
 

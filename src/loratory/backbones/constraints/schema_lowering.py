@@ -1,6 +1,6 @@
 """A schema in the few words that a writer is held to: without annotations, formats as patterns, patterns anchored.
 
-What cannot be said in them stays as it is: `closing.check` refuses it by name.
+What cannot be said in them stays as it is: `schema_support.check_completable` refuses it by name.
 """
 
 from __future__ import annotations

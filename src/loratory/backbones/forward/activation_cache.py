@@ -44,11 +44,12 @@ class PoolingHead(torch.nn.Module):
         self.pooling = pooling
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """As `pool_states`: float[B, D]."""
         return pool_states(states, mask, self.pooling)
 
 
 def allocate_states(tokens: int, width: int, dtype: torch.dtype, max_memory_bytes: int = MAX_MEMORY_BYTES) -> Tensor:
-    """An empty [tokens, width]: in memory up to `most` bytes, above it a file that goes when the process does.
+    """An empty [tokens, width]: in memory up to `max_memory_bytes`, above it a file that goes when the process does.
 
     Raises StorageError when the disk has no room for it.
     """
@@ -71,8 +72,9 @@ def allocate_states(tokens: int, width: int, dtype: torch.dtype, max_memory_byte
 class ActivationCache:
     """Pooled states, and states that enter a layer, by the backbone's digest, what was computed, and token ids.
 
-    Token ids stand for the text and its tokenizer at once. `lent` counts the seconds that a caller was spared because
-    another had computed its rows: who reports what a fit costs adds them, so that the first one does not pay for all.
+    Token ids stand for the text and its tokenizer at once. `shared_seconds` counts the seconds that a caller was
+    spared because another had computed its rows: who reports what a fit costs adds them, so that the first one does
+    not pay for all.
     """
 
     def __init__(self, run: RequestRunner) -> None:
@@ -84,7 +86,7 @@ class ActivationCache:
     def lookup_layer_inputs(
         self, backbone: Backbone, first_layer: int, rows: Sequence[TokenIds], precision: str
     ) -> Callable[[Sequence[TokenIds]], list[Tensor]]:
-        """A look-up of the states that enter layer `first`, float[T, D] in `precision`, of these rows."""
+        """A look-up of the states that enter `first_layer`, float[T, D] in `precision`, of these rows."""
         known = self._compute_missing(
             (backbone.digest, f"layer {first_layer} in {precision}"),
             rows,
@@ -119,6 +121,7 @@ class ActivationCache:
         return (block[place] for place in places)
 
     def compute_pooled(self, backbone: Backbone, pooling: str, rows: Sequence[TokenIds]) -> Tensor:
+        """One vector for each row, float[N, D], under no adapter."""
         network = Network(backbone, None, PoolingHead(pooling))
         known = self._compute_missing(
             (backbone.digest, pooling), rows, lambda new: self._run([EncodeRequest(network, row) for row in new])

@@ -1,7 +1,7 @@
 """Attention for short rows: plain products instead of the fused kernel, whose backward is slow there on a CPU.
 
 Registered through transformers' own AttentionInterface; long rows and GPUs go on to its sdpa. From which length on is
-a property of the machine: models/probe.py measures it.
+a property of the machine: hardware_benchmark.py measures it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VECTOR_LANES = 32  # bf16 numbers in one vector register: torch's softmax goes t
 
 @dataclass
 class ShortRowLimits:
-    """Tokens of a row up to which plain products are used; `adopt` sets what was measured on this machine."""
+    """Tokens of a row up to which plain products are used; `set_short_row_limits` sets what was measured."""
 
     training: int = 128
     inference: int = 128

@@ -1,22 +1,47 @@
-"""What is tried on a backbone before it is believed: architectures differ in what they do with masks and caches."""
+"""What a causal backbone computes rightly, tried before it is relied on: architectures differ in what they do with
+masks, positions and caches, and nothing in a configuration says so.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from loratory.backbones.generation.detokenizer import Detokenizer
-from loratory.backbones.generation.generator import Generator, TokenSequence
+from loratory.backbones.generation.generator import Generator
 from loratory.backbones.generation.prefix_cache import MIN_PREFIX_TOKENS, Forward
 from loratory.backbones.generation.scorer import Scorer, ScoringMode
+from loratory.backbones.generation.token_sequence import TokenSequence
 from loratory.protocols import GenerateRequest, Network, ScoreRequest, TokenIds
 
 TOLERANCE = 1e-4  # of log-probabilities computed in two ways, in float32
 PROBE_CONTINUATIONS: tuple[TokenIds, ...] = ((8, 9, 10), (8, 9, 11, 12), (13,))
 PROBE_PREFIX = tuple(5 + k % 11 for k in range(MIN_PREFIX_TOKENS))
 PROBE_PROMPTS: tuple[TokenIds, ...] = ((*PROBE_PREFIX, 6, 9, 7), (*PROBE_PREFIX, 8), (*PROBE_PREFIX, 8, 5))
+# What an architecture raises that cannot take such a mask, such positions or such a cache.
+PROBE_ERRORS = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What was seen to give what the plain way gives: one row for each continuation, whole prompts, batches that nobody
+    joins.
+    """
+
+    tree_scoring: bool = False  # continuations of a prompt in one row, as a tree under a mask
+    prefix_sharing: bool = False  # prompts that go on behind the cached keys and values of their common beginning
+    joining: bool = False  # sequences that join others between two steps
+
+
+def probe_capabilities(scorer: Scorer, forward: Forward, network: Network) -> Capabilities:
+    """Try all of them, on prompts of about twenty tokens."""
+    trees = probe_trees(scorer, forward, network)
+    return Capabilities(
+        trees, probe_prefix_sharing(scorer, forward, network, trees), probe_joining(scorer, forward, network)
+    )
 
 
 def probe_trees(scorer: Scorer, forward: Forward, network: Network) -> bool:
@@ -24,26 +49,31 @@ def probe_trees(scorer: Scorer, forward: Forward, network: Network) -> bool:
     sample = ScoreRequest(network, (5, 6, 7), PROBE_CONTINUATIONS)
     try:
         (by_tree,), (by_rows,) = (scorer.score([sample], forward, ScoringMode(trees)) for trees in (True, False))
-    except (RuntimeError, TypeError, ValueError):
+    except PROBE_ERRORS:
         return False
     return _are_close(by_tree, by_rows)
 
 
 def probe_prefix_sharing(scorer: Scorer, forward: Forward, network: Network, trees: bool) -> bool:
-    """Whether prompts behind a shared beginning give what whole prompts give, scored and written, on short ones."""
+    """Whether prompts behind a shared beginning give what whole prompts give, scored and generated, on short ones.
+
+    `trees` says whether trees are scored too: they are where they work at all.
+    """
     samples = [ScoreRequest(network, prompt, PROBE_CONTINUATIONS) for prompt in PROBE_PROMPTS]
-    ways = {ScoringMode(way, True) for way in (trees, False)}
+    modes = {ScoringMode(mode, True) for mode in (trees, False)}
     try:
         whole = torch.cat(scorer.score(samples, forward, ScoringMode()))
-        scored = [torch.cat(scorer.score(samples, forward, way)) for way in ways]
-        (ids, odds), (ids_whole, odds_whole) = (_generate_probe(scorer, forward, network, way) for way in (True, False))
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        scored = [torch.cat(scorer.score(samples, forward, mode)) for mode in modes]
+        (ids, logs), (ids_whole, logs_whole) = (
+            _generate_probe(scorer, forward, network, share) for share in (True, False)
+        )
+    except PROBE_ERRORS:
         return False
-    return all(_are_close(found, whole) for found in scored) and ids == ids_whole and _are_close(odds, odds_whole)
+    return all(_are_close(found, whole) for found in scored) and ids == ids_whole and _are_close(logs, logs_whole)
 
 
 def probe_joining(scorer: Scorer, forward: Forward, network: Network) -> bool:
-    """Whether who comes late, and those that are joined, write what they write alone, on short prompts."""
+    """Whether a sequence that joins late, and those that it joins, become what they become alone, on short prompts."""
     sequences, alone = _create_sequences(network, 5), _create_sequences(network, 5)
     generator = Generator(scorer, forward)
     try:
@@ -53,7 +83,7 @@ def probe_joining(scorer: Scorer, forward: Forward, network: Network) -> bool:
             generator.step()
         while not generator.is_done:
             generator.step()
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+    except PROBE_ERRORS:
         return False
     return [sequence.ids for sequence in sequences] == [sequence.ids for sequence in alone] and _are_close(
         _collect_log_probabilities(sequences), _collect_log_probabilities(alone)
@@ -63,7 +93,7 @@ def probe_joining(scorer: Scorer, forward: Forward, network: Network) -> bool:
 def _generate_probe(
     scorer: Scorer, forward: Forward, network: Network, share_prefixes: bool
 ) -> tuple[list[list[int]], Tensor]:
-    """The likeliest tokens behind each prompt, and the logarithms of their odds."""
+    """The likeliest tokens behind each prompt, and their log-probabilities."""
     sequences = _create_sequences(network, 2)
     Generator(scorer, forward).generate(sequences, share_prefixes)
     return [sequence.ids for sequence in sequences], _collect_log_probabilities(sequences)
@@ -78,9 +108,9 @@ def _create_sequences(network: Network, max_new_tokens: int) -> list[TokenSequen
 
 def _collect_log_probabilities(sequences: Sequence[TokenSequence]) -> Tensor:
     return torch.tensor(
-        [odds for sequence in sequences for odds in sequence.token_probabilities], dtype=torch.float64
+        [chance for sequence in sequences for chance in sequence.token_probabilities], dtype=torch.float64
     ).log()
 
 
-def _are_close(found: Tensor, wanted: Tensor) -> bool:
-    return torch.allclose(found, wanted, atol=TOLERANCE, rtol=TOLERANCE)
+def _are_close(found: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(found, expected, atol=TOLERANCE, rtol=TOLERANCE)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from loratory.errors import DeadlineExceeded
-from loratory.protocols import EncodeRequest, GenerateRequest, InferenceRequest, ScoreRequest
+from loratory.protocols import Backbone, EncodeRequest, GenerateRequest, InferenceRequest, ScoreRequest
 
-METHODS = {
-    EncodeRequest: "encode",
-    ScoreRequest: "score",
-    GenerateRequest: "generate",
-}  # a request's kind -> the backbone's method
+# A request's kind -> what does it.
+METHODS: Mapping[type[InferenceRequest], Callable[[Backbone], Callable[..., list[Any]]]] = {
+    EncodeRequest: lambda backbone: backbone.encode,
+    ScoreRequest: lambda backbone: backbone.score,
+    GenerateRequest: lambda backbone: backbone.generate,
+}
 
 
 def run_locally(requests: Sequence[InferenceRequest], deadline: float | None = None) -> list[Any]:
-    """Execute requests of any backbones, adapters and heads; raises DeadlineExceeded when `by` (monotonic
-    seconds) is past.
+    """Execute requests of any backbones, adapters and heads; raises DeadlineExceeded when `deadline`
+    (monotonic seconds) is past.
     """
     out: dict[int, Any] = {}
     for do, places in group_by_backbone(requests):
@@ -30,10 +31,10 @@ def run_locally(requests: Sequence[InferenceRequest], deadline: float | None = N
 
 def group_by_backbone(requests: Sequence[InferenceRequest]) -> list[tuple[Callable[..., list[Any]], list[int]]]:
     """What does the work of each backbone and kind of request, and the places of those requests."""
-    groups: dict[tuple[str, str], list[int]] = {}
+    groups: dict[tuple[str, type[InferenceRequest]], list[int]] = {}
     for place, request in enumerate(requests):
-        groups.setdefault((request.network.backbone.digest, METHODS[type(request)]), []).append(place)
-    return [(getattr(requests[places[0]].network.backbone, work), places) for (_, work), places in groups.items()]
+        groups.setdefault((request.network.backbone.digest, type(request)), []).append(place)
+    return [(METHODS[kind](requests[places[0]].network.backbone), places) for (_, kind), places in groups.items()]
 
 
 def is_in_time(by: float | None) -> bool:

@@ -30,7 +30,7 @@ def add_gradient_checkpointing(model: Any, depth: int) -> Any:
 
 
 def have_same_gradients(model: Any, other: Any, inputs: dict[str, Tensor]) -> bool:
-    """Whether what learns gets the same gradients through `twin` as through `model`; both hold the same parameters."""
+    """Whether what learns gets the same gradients through `other` as through `model`; both hold the same parameters."""
     learning = [p for p in model.parameters() if p.requires_grad]
     try:
         once, twice = (_compute_gradient(one, learning, inputs) for one in (model, other))

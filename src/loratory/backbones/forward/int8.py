@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -26,11 +27,9 @@ from loratory.artifacts.locks import hold_lock
 from loratory.artifacts.manifests import digest_of, open_artifact, stage_artifact
 from loratory.backbones import adapters
 from loratory.backbones.forward import int8_export
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.errors import ArtifactError, BaseModelError, SpecError, first_line, make_missing_extra
 from loratory.protocols import JSON, Adapter, Network, TokenIds
-
-if TYPE_CHECKING:
-    from loratory.backbones.forward.torch_backbone import TorchBackbone
 
 GRAPH_FILE = "model.onnx"
 LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")  # another version may make another graph
@@ -85,26 +84,60 @@ class RowThreads:
 get_row_threads = cache(RowThreads)  # for so many threads: those of a process are shared by all of its backbones
 
 
+class Int8Backend:
+    """A ComputeBackend: sessions of one backbone's networks. These are held weakly: a session goes with its last.
+
+    Networks under the same adapter share a session: their heads are computed by the backbone.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.sessions: WeakKeyDictionary[Network, Int8Session] = WeakKeyDictionary()
+        self._row_threads = get_row_threads(threads)
+
+    def serves(self, network: Network) -> bool:
+        """Whether it has a session of this network."""
+        return network in self.sessions
+
+    def compute_states(self, network: Network, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Of one row: final states float[1, T, D], of an nli base logits float[1, L]."""
+        return self.sessions[network](inputs)
+
+    def run_rows(self, rows: Sequence[int], lengths: Sequence[int], work: Callable[[Sequence[int]], None]) -> None:
+        """Do the work for all rows in the threads of the process; raises what it raises."""
+        self._row_threads.run_rows(rows, lengths, work)
+
+    def find_session(self, adapter: Adapter | None) -> Int8Session | None:
+        """That of another network under the same adapter."""
+        wanted = _digest_of(adapter)
+        found = (one for network, one in self.sessions.items() if _digest_of(network.adapter) == wanted)
+        return next(found, None)
+
+
 def prepare_int8(network: Network, folder: Path, threads: int, notify: Callable[[str], None]) -> None:
     """Let a network answer in int8 from now on, as long as it is there; graphs are kept in a folder.
 
-    Raises SpecError where its base cannot, BaseModelError where the exporter fails, MissingExtra without its libraries.
+    Its backbone is given an Int8Backend where it has none yet. Raises SpecError where the base cannot, BaseModelError
+    where the exporter fails, MissingExtra without its libraries.
     """
-    backbone: Any = network.backbone
-    if backbone.kind not in ("encoder", "nli") or backbone.config.is_encoder_decoder:
+    backbone = network.backbone
+    if (
+        not isinstance(backbone, EncoderBackbone)
+        or backbone.kind not in ("encoder", "nli")
+        or backbone.config.is_encoder_decoder
+    ):
         raise SpecError(
             f"{backbone.name} ({backbone.config.model_type}) cannot answer in int8",
             where="precision",
             allowed="int8 for encoders; auto, fp32 and bf16 for all",
             remedy="set precision: auto",
         )
-    backbone.row_threads = get_row_threads(threads)
-    if network in backbone.int8_sessions:
-        return
-    adapter = network.adapter
-    alike = (one for other, one in backbone.int8_sessions.items() if _digest_of(other.adapter) == _digest_of(adapter))
-    found = next(alike, None)
-    backbone.int8_sessions[network] = found or Int8Session(load_or_export_graph(backbone, adapter, folder, notify))
+    backend = backbone.compute_backend if isinstance(backbone.compute_backend, Int8Backend) else Int8Backend(threads)
+    if not backend.serves(network):
+        adapter = network.adapter
+        backend.sessions[network] = backend.find_session(adapter) or Int8Session(
+            load_or_export_graph(backbone, adapter, folder, notify)
+        )
+    backbone.use_backend(backend)  # when it has a session: who encodes meanwhile is not held up
 
 
 def _digest_of(adapter: Adapter | None) -> str | None:
@@ -112,7 +145,7 @@ def _digest_of(adapter: Adapter | None) -> str | None:
 
 
 def load_or_export_graph(
-    backbone: TorchBackbone, adapter: Adapter | None, home: Path, notify: Callable[[str], None]
+    backbone: EncoderBackbone, adapter: Adapter | None, home: Path, notify: Callable[[str], None]
 ) -> bytes:
     """A graph that is kept below `home`, or is made now; the bytes that have the digest of its manifest."""
     facts: dict[str, JSON] = {"kind": "int8", "backbone": backbone.digest, "adapter": _digest_of(adapter)}
@@ -162,7 +195,7 @@ def weight_bits() -> int:
     return 8 if (found == 255 * 127 * PROBE_DEPTH).all() else 7
 
 
-def _export_graph(backbone: TorchBackbone, adapter: Adapter | None, file: Path) -> None:
+def _export_graph(backbone: EncoderBackbone, adapter: Adapter | None, file: Path) -> None:
     model = adapters.merge_adapter(backbone.model, adapter)
     with tempfile.TemporaryDirectory() as work:
         model.save_pretrained(work)
@@ -189,7 +222,7 @@ def _export_graph(backbone: TorchBackbone, adapter: Adapter | None, file: Path) 
         raise _unsupported_error(backbone, f"the graph's states are off by {far:.0%}")
 
 
-def _unsupported_error(backbone: TorchBackbone, reason: str) -> BaseModelError:
+def _unsupported_error(backbone: EncoderBackbone, reason: str) -> BaseModelError:
     return BaseModelError(
         f"{backbone.name} ({backbone.config.model_type}) cannot be exported to int8: {reason}",
         where="precision",
@@ -198,7 +231,7 @@ def _unsupported_error(backbone: TorchBackbone, reason: str) -> BaseModelError:
     )
 
 
-def _build_probe_inputs(backbone: TorchBackbone, *words: int) -> dict[str, Tensor]:
+def _build_probe_inputs(backbone: EncoderBackbone, *words: int) -> dict[str, Tensor]:
     """For texts of so many words; pairs where the base reads those."""
     pair = "a" if backbone.kind == "nli" else None
     rows: list[TokenIds] = [backbone.tokenizer.encode(" ".join("a" * count), pair)[0] for count in words]
@@ -206,7 +239,7 @@ def _build_probe_inputs(backbone: TorchBackbone, *words: int) -> dict[str, Tenso
 
 
 @torch.inference_mode()
-def _measure_error(session: Int8Session, model: Any, backbone: TorchBackbone, words: int) -> float:
+def _measure_error(session: Int8Session, model: Any, backbone: EncoderBackbone, words: int) -> float:
     """How far the graph is from the model, as a share of what the model says."""
     inputs = _build_probe_inputs(backbone, words)
     output = model(**inputs)

@@ -21,7 +21,7 @@ SAMPLE_FILE = "sample.safetensors"  # beside the model: inputs with padding, or 
 def export_graph(model: Any, sample: Mapping[str, Tensor], file: Path, reduce_range: bool) -> None:
     """The graph from a model's inputs to its first output, weights inside; raises whatever the exporter does.
 
-    Weights have a scale for each output channel, activations one for each tensor. `reduced` leaves a bit of the
+    Weights have a scale for each output channel, activations one for each tensor. `reduce_range` leaves a bit of the
     weights out, for processors whose sums of two products have 16 bits.
     """
     import onnx_ir

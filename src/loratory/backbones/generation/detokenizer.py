@@ -27,12 +27,13 @@ class Detokenizer:
 
     @property
     def text(self) -> str:
+        """All that was told."""
         return "".join(self.pieces)
 
     def update(self, ids: Sequence[int], final: bool = False) -> str:
-        """Tell what has become certain, or all that is left where the ids are `whole`.
+        """Tell what has become certain, or with `final` all that is left.
 
-        What ends the text here: "stop", "abandoned" where the listener raised an error, or "".
+        Returns what ends the text here: "stop", "abandoned" where the listener raised an error, or "".
         """
         self._held += self._decode_new(ids, final)
         starts = [start for stop in self.stop_strings if stop and (start := self._held.find(stop)) >= 0]

@@ -82,8 +82,8 @@ def create_cache_layer(keys: Tensor, values: Tensor) -> Any:
 def group_by_prefix(requests: Sequence[ScoreRequest | GenerateRequest]) -> list[SharedPrefix]:
     """Requests by what their prompts share; those that share nothing worth it come last, together.
 
-    They belong together when they begin with the same `LEAST` tokens under the same adapter. At least one token of each
-    prompt is left over.
+    They belong together when they begin with the same MIN_PREFIX_TOKENS tokens under the same adapter. At least one
+    token of each prompt is left over.
     """
     alike: dict[tuple[str | None, TokenIds], list[int]] = {}
     alone: list[int] = []

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from loratory.artifacts.durable_files import write_text
 from loratory.backbones.loading.bases import EMBEDDED_BASES, Base, resolve_base
 from loratory.errors import BaseModelError, LoratoryError
+from loratory.protocols import Backbone
 from loratory.specs.yaml_files import load_yaml
 
 ENVIRONMENT_VARIABLE = "LORATORY_BASES"
@@ -24,7 +24,7 @@ def make_name_portable(name: str) -> str:
     return f"./{Path(os.path.abspath(Path(name).expanduser())).name}"
 
 
-def record_base_location(backbone: Any) -> str:
+def record_base_location(backbone: Backbone) -> str:
     """What an artifact calls the base of a backbone; where a folder is meant, this machine remembers where it lies."""
     made = make_name_portable(backbone.name)
     folder = Path(backbone.name).expanduser()

@@ -91,6 +91,7 @@ class FastTokenizer:
 
     @property
     def max_length(self) -> int:
+        """The most tokens, special ones included, that a row is cut to."""
         return self._max_length
 
     @property
@@ -105,6 +106,7 @@ class FastTokenizer:
         return self.tokenizer.sep_token_id if typed else None
 
     def encode(self, text: str, pair: str | None = None) -> tuple[TokenIds, Offsets]:
+        """Ids and character offsets of a text, or of a pair in one row; cut at `max_length`."""
         texts = [replace_surrogates(text)] if pair is None else [replace_surrogates(text), replace_surrogates(pair)]
         made = self.tokenizer(*texts, truncation=True, max_length=self._max_length, return_offsets_mapping=True)
         return self._to_row(made["input_ids"], made["offset_mapping"])
@@ -116,6 +118,7 @@ class FastTokenizer:
         return tuple(ids), tuple((start, end) for start, end in offsets)
 
     def encode_batch(self, texts: Sequence[str], max_length: int | None = None) -> list[tuple[TokenIds, Offsets]]:
+        """As `encode`, of many texts: the fast tokenizer reads them side by side."""
         if not texts:
             return []
         most = min(max_length or self._max_length, self._max_length)
@@ -149,7 +152,7 @@ class FastTokenizer:
     def encode_windows(
         self, texts: Sequence[str], max_length: int, stride: int
     ) -> list[list[tuple[TokenIds, Offsets]]]:
-        """Every text whole, in windows of at most `limit` tokens that share `stride` of them with the next."""
+        """Every text whole, in windows of at most `max_length` tokens that share `stride` of them with the next."""
         if not texts:
             return []
         made = self.tokenizer(
@@ -168,6 +171,7 @@ class FastTokenizer:
         return found
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each whole text, special ones included."""
         clean = [replace_surrogates(text) for text in texts]
         return [len(ids) for ids in self.tokenizer(clean, verbose=False)["input_ids"]] if texts else []
 
@@ -196,9 +200,9 @@ class FastTokenizer:
     ) -> None:
         """Write the tokenizer's files beside a model: other libraries then cut and pad texts as was done here.
 
-        most: tokens of a row; longer texts are cut there, and where `shared` is not 0 they go on in further rows that
-        begin with so many tokens of the row before. None: nothing is cut. padded: the side on which batches are padded
-        when they are asked to be, where it is not the base's own; no text is padded unless that is asked for.
+        max_tokens: of a row; longer texts are cut there, and where `overlap` is not 0 they go on in further rows that
+        begin with so many tokens of the row before. None: nothing is cut. padding_side: that on which batches are
+        padded when they are asked to be, where it is not the base's own; no text is padded unless that is asked for.
         """
         self.tokenizer.save_pretrained(str(folder))
         max_tokens = None if max_tokens is None else min(max_tokens, self._max_length)

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from loratory.data.readers import arrow_tables, folders, tag_schemes
@@ -84,7 +85,8 @@ def _convert_annotations(rows: list[Row]) -> tuple[list[Row], list[str]]:
 def _read_path(spec: DataSpec, folder: Path) -> tuple[dict[str, list[Row]], list[str]]:
     path = _resolve_path(spec.path, folder)
     if _is_on_hub(spec.path, path):
-        return read_hub_dataset(spec.path, spec.config, spec.revision)
+        read_file = partial(_read_file, options=_make_read_options(spec, ()))
+        return read_hub_dataset(spec.path, spec.config, spec.revision, read_file)
     _check_hub_options(spec)
     path = _require_existing(spec.path, folder, "data: path")
     if path.is_dir():

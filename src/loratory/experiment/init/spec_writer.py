@@ -32,7 +32,8 @@ from loratory.protocols import Example, Task
 from loratory.schemas import infer_schema
 from loratory.specs.data import DataSpec
 from loratory.specs.spec import NAME_PATTERN, NAME_RULE, parse_spec
-from loratory.specs.yaml_files import dump_yaml, load_yaml, parse_yaml
+from loratory.specs.yaml_files import load_yaml, parse_yaml
+from loratory.specs.yaml_writer import dump_yaml
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag

@@ -19,7 +19,7 @@ from loratory.protocols import FitContext, PreflightChecks, TrainSet
 from loratory.specs.spec import Contender, Spec
 
 if TYPE_CHECKING:
-    from loratory.backbones.forward.torch_backbone import TorchBackbone
+    from loratory.backbones.forward.encoder_backbone import EncoderBackbone
     from loratory.backbones.loading.bases import Base
 
 BASE_REMEDY = "choose another base: or take it off the ladder"
@@ -30,7 +30,7 @@ class LadderBases:
     """The bases of a ladder by name, and their backbones without weights."""
 
     bases: dict[str, Base] = field(default_factory=dict)
-    backbones: dict[str, TorchBackbone] = field(default_factory=dict)
+    backbones: dict[str, EncoderBackbone] = field(default_factory=dict)
 
 
 def check_spec(spec: Spec, on_event: EventListener) -> PreparedSplit:
@@ -105,7 +105,7 @@ def _open_skeleton(name: str, ladder: LadderBases, failed: dict[str, LoratoryErr
         raise failed[name]
     if name in ladder.backbones:
         return
-    from loratory.backbones.loading.meta_backbones import load_meta_backbone
+    from loratory.backbones.meta_backbones import load_meta_backbone
 
     try:
         ladder.backbones[name] = load_meta_backbone(ladder.bases[name])

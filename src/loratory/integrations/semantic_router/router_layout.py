@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,7 +121,7 @@ def _choose_router_task(form: str, task: str | None) -> str:
 
 def list_export_notes(fit: RouterFit) -> list[str]:
     """What whoever exports should know."""
-    backbone: Any = fit.encoder.network.backbone
+    backbone = fit.encoder.network.backbone
     said = []
     if fit.model_type not in ARCHITECTURE_NAMES:
         said.append(
@@ -224,7 +223,7 @@ def max_probability_difference(folder: Path, fit: RouterFit) -> float:
 
     opener = getattr(transformers, OUTPUT_ADAPTERS[fit.encoder.output_adapter_name].stock_names.auto_class)
     model = opener.from_pretrained(str(folder), trust_remote_code=False, use_safetensors=True).eval()
-    backbone: Any = fit.encoder.network.backbone
+    backbone = fit.encoder.network.backbone
     rows = [
         ids for ids, _ in backbone.tokenizer.encode_batch(_make_probe_texts(fit.output_names), fit.encoder.max_tokens)
     ]

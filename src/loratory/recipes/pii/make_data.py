@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
 
 from loratory.predictors.validators import is_iban, is_luhn_valid, is_social_security_number
 
@@ -79,7 +79,7 @@ class TemplateFiller:
 
 def read_templates(folder: Path = FOLDER) -> list[Template]:
     """The templates in the order of the file."""
-    kinds = yaml.safe_load((folder / "templates.yaml").read_text(encoding="utf-8"))
+    kinds = YAML(typ="safe", pure=True).load((folder / "templates.yaml").read_text(encoding="utf-8"))
     return [
         Template(f"{kind}-{number}", line.replace("\\n", "\n"))
         for kind, lines in kinds.items()

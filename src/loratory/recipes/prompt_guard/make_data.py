@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
 
 FOLDER = Path(__file__).resolve().parent
 SEED = 20263
@@ -85,7 +85,7 @@ class Prompt:
 
 def read_yaml(path: Path) -> Any:
     """Read one YAML file."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
 
 
 def read_families(label: str, folder: Path = FOLDER) -> list[Family]:

@@ -8,7 +8,6 @@ from typing import Any
 from loratory.protocols import (
     Backbone,
     BudgetedPredictor,
-    LayerSharingBackbone,
     Network,
     NetworkPredictor,
     Plannable,
@@ -40,8 +39,8 @@ def network_of(predictor: Any) -> Network | None:
     return inner.network if isinstance(inner, NetworkPredictor) else None
 
 
-def backbone_of(predictor: Any) -> Any:
-    """The `Backbone` that a predictor asks; None where it needs none."""
+def backbone_of(predictor: Any) -> Backbone | None:
+    """The backbone that a predictor asks; None where it needs none."""
     network = network_of(predictor)
     return None if network is None else network.backbone
 
@@ -55,5 +54,4 @@ def max_new_tokens_of(predictor: Any) -> int:
 def incremental_cost_of(predictor: Any) -> float:
     """The part of a pass (0 to 1) that the predictor needs for itself where its texts are in the batch already."""
     network = network_of(predictor)
-    backbone: Backbone | None = None if network is None else network.backbone
-    return backbone.incremental_cost(network) if network and isinstance(backbone, LayerSharingBackbone) else 1.0
+    return 1.0 if network is None else network.backbone.incremental_cost(network)

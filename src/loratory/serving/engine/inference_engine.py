@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from loratory.errors import DeadlineExceeded
-from loratory.protocols import GenerateRequest, InferencePlan, InferenceRequest, Input, Prediction, Predictor
+from loratory.protocols import Backbone, GenerateRequest, InferencePlan, InferenceRequest, Input, Prediction, Predictor
 from loratory.serving.engine.batch_worker import BatchWorker, EngineLimits, MultiStepPredictor
 from loratory.serving.engine.capabilities import (
     backbone_of,
@@ -132,7 +132,7 @@ class Engine:
 
         return run
 
-    def get_worker(self, backbone: Any) -> BatchWorker:
+    def get_worker(self, backbone: Backbone) -> BatchWorker:
         """The backbone's own; it ends with the backbone."""
         with self._lock:
             if backbone.digest not in self._workers:

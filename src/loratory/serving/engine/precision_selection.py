@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from loratory.errors import SpecError
-from loratory.protocols import Example, InferenceRequest, Prediction, RequestRunner
+from loratory.protocols import Backbone, EncodeRequest, Example, InferenceRequest, Prediction, RequestRunner
 from loratory.serving.engine.capabilities import backbone_of, unwrap_predictor
 from loratory.serving.engine.service_registry import Service
 from loratory.specs.serve import ServerSpec
@@ -44,7 +44,7 @@ def select_precisions(
     """
     from loratory.backbones.forward.precision import choose_precision
 
-    by_backbone: dict[str, tuple[Any, list[Service]]] = {}
+    by_backbone: dict[str, tuple[Backbone, list[Service]]] = {}
     for service in services:
         if (backbone := backbone_of(service.stages[0].predictor)) is not None:
             by_backbone.setdefault(backbone.digest, (backbone, []))[1].append(service)
@@ -63,7 +63,7 @@ def select_precisions(
     return [_try_bf16(backbone, mine) for backbone, mine in by_backbone.values()]
 
 
-def _try_bf16(backbone: Any, services: Sequence[Service]) -> PrecisionChoice:
+def _try_bf16(backbone: Backbone, services: Sequence[Service]) -> PrecisionChoice:
     """Leaves the backbone in bf16 where the answers stay the same."""
     from loratory.backbones.forward.execution import run_locally
 
@@ -135,11 +135,11 @@ def quantize_service(service: Service, threads: int, report: ProgressPrinter) ->
     )
 
 
-def _make_encode_runner(backbone: Any) -> RequestRunner:
+def _make_encode_runner(backbone: Backbone) -> RequestRunner:
     """`run` for requests to encode, whichever backbone they name."""
 
     def run(requests: Sequence[InferenceRequest], deadline: float | None = None) -> list[Any]:
-        return backbone.encode(requests)  # type: ignore[no-any-return]
+        return backbone.encode(cast("Sequence[EncodeRequest]", requests))
 
     return run
 

@@ -10,10 +10,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from loratory.errors import DeadlineExceeded
-from loratory.protocols import InferencePlan, Input
+from loratory.protocols import (
+    GeneratedSequence,
+    GenerateRequest,
+    InferencePlan,
+    Input,
+    SequenceGenerator,
+    require_causal,
+)
 
 INITIAL_TOKENS_PER_SECOND = 1000.0  # tokens a second that may be written, until some were
 MAX_JOINS_PER_STEP = 4  # jobs that join between two steps: while their prompts are read, nobody's text goes on
@@ -42,7 +49,7 @@ class RunningRequest:
 
     request: SequenceRequest
     inference_plan: InferencePlan
-    sequences: list[Any]
+    sequences: list[GeneratedSequence]
     can_join_batch: bool
 
     @property
@@ -85,7 +92,8 @@ class GenerationScheduler:
         self.steps = 0
         self._waiting: deque[SequenceRequest] = deque()
         self._running: list[RunningRequest] = []
-        self._generator: Any = None  # only while something is written: a lane does not hold its backbone
+        # Only while something is written: a worker does not hold its backbone.
+        self._generator: SequenceGenerator | None = None
         self._generated_tokens, self._generation_seconds = INITIAL_TOKENS_PER_SECOND, 1.0
 
     @property
@@ -155,10 +163,11 @@ class GenerationScheduler:
     def _start_request(self, queued_request: SequenceRequest) -> RunningRequest:
         asked = queued_request.plan(queued_request.inputs) if queued_request.is_active() else InferencePlan([], list)
         assert asked is not None
-        backbones: list[Any] = [request.network.backbone for request in asked.requests]
+        requests = cast("Sequence[GenerateRequest]", asked.requests)  # of a predictor that writes
+        backbones = [require_causal(request.network.backbone) for request in requests]
         sequences = [
             backbone.create_sequence(one, queued_request.is_active)
-            for backbone, one in zip(backbones, asked.requests, strict=True)
+            for backbone, one in zip(backbones, requests, strict=True)
         ]
         return RunningRequest(
             queued_request,
@@ -184,7 +193,7 @@ class GenerationScheduler:
         ]
         if not sequences:
             return
-        backbone = sequences[0].request.network.backbone
+        backbone = require_causal(sequences[0].request.network.backbone)
         try:
             self._generator = self._generator or backbone.create_generator()
             backbone.add_sequences(self._generator, sequences, joining)
@@ -200,6 +209,7 @@ class GenerationScheduler:
                     self._prefill([work], joining)
 
     def _decode_step(self) -> None:
+        assert self._generator is not None
         try:
             self._generator.step()
             self.steps += 1

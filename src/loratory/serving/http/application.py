@@ -64,6 +64,7 @@ class HttpApplication:
         return self._slots.open_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         if scope["type"] == "http":
             await self._app(scope, receive, send)
         elif scope["type"] == "lifespan":

@@ -135,6 +135,7 @@ class HttpRouter:
         return next((dialect for prefix, dialect in self._prefixes if path.startswith(prefix)), default)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         await scope["routed"].endpoint.handle(scope, receive, send)
 
 

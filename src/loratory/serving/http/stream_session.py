@@ -24,6 +24,7 @@ from loratory.protocols import (
     Predictor,
     Schema,
     WrappingPredictor,
+    require_causal,
 )
 from loratory.protocols.routes import ApiError
 from loratory.schemas import to_compact_json
@@ -233,8 +234,7 @@ def _check_constraint(stage: FallbackStage, params: SamplingParams, input: Input
     schema = words.build_schema(predictor.task) if params.schema is None else params.schema
     if schema is None:
         return
-    backbone: Any = predictor.network.backbone
-    backbone.create_sequence(
+    require_causal(predictor.network.backbone).create_sequence(
         GenerateRequest(
             predictor.network, (0,), predictor.max_new_tokens, frozenset({predictor.chat.end_token_id}), schema
         )

@@ -21,6 +21,7 @@ class AuthenticationMiddleware:
         self._app, self._keys, self._sessions, self._check_keys = app, keys, sessions, check_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         context = scope["context"]
         scope["key"] = key = self._authenticate(context.headers)
         context.key_name = key.name if key else None

@@ -24,6 +24,7 @@ class ContentLengthMiddleware:
         self._app, self._max_bytes = app, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         told = scope["context"].headers.get("content-length", "")
         if told.isascii() and told.isdigit():
             if len(told) > MAX_CONTENT_LENGTH_DIGITS or int(told) > self._max_bytes:
@@ -43,6 +44,7 @@ class BodyMiddleware:
         self._app, self._max_bytes, self._slots = app, max_bytes, slots
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         context = scope["context"]
         with contextlib.ExitStack() as held:
             body = await self._read_body(scope["path"], receive, held)

@@ -17,5 +17,6 @@ class CapacityCheckMiddleware:
         self._app, self._check_capacity = app, check_capacity
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         self._check_capacity(scope["routed"].select_services(), scope["context"])
         await self._app(scope, receive, send)

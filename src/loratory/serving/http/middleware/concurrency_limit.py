@@ -39,5 +39,6 @@ class ConcurrencyLimitMiddleware:
         self._app, self._slots = app, slots
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         self._slots.check(scope["path"])
         await self._app(scope, receive, send)

@@ -21,6 +21,7 @@ class DisconnectMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         unread = [await receive()]
         gone = asyncio.Event()
         route = asyncio.current_task()

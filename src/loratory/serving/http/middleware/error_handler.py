@@ -23,6 +23,7 @@ class ErrorMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         try:
             await self._app(scope, receive, send)
         except ClientDisconnected:

@@ -16,6 +16,7 @@ class HeaderLimitMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
             raise ApiError("headers_too_large", f"the headers have more than {HEADER_BYTES} bytes")
         await self._app(scope, receive, send)

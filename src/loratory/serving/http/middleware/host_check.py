@@ -16,6 +16,7 @@ class HostCheckMiddleware:
         self._app, self._hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         host = scope["context"].headers.get("host", "")
         if self._hosts is not None and strip_port(host) not in self._hosts:
             message = (

@@ -16,6 +16,7 @@ class OriginCheckMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         headers = scope["context"].headers
         origin, host = headers.get("origin"), headers.get("host", "")
         if origin is not None and (not host or origin.partition("://")[2] != host):

@@ -41,6 +41,7 @@ class RateLimitMiddleware:
         self._buckets: dict[str, TokenBucket] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         if self._per_second is not None and scope["routed"].scope is not ANYBODY:
             key: ApiKey | None = scope["key"]
             name = key.digest if key else ""

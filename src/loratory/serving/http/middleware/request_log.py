@@ -30,6 +30,7 @@ class RequestLogMiddleware:
         self._app, self._http_router, self._metrics = app, http_router, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         started = time.monotonic()
         scope["routed"] = routed = self._http_router.resolve(scope["path"])
         scope["context"] = context = _make_context(scope, started, routed)

@@ -14,6 +14,7 @@ class ResponseHeadersMiddleware:
         self._app, self._is_draining = app, is_draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         request_id = scope["context"].request_id.encode()
 
         async def add_headers(message: Message) -> None:

@@ -12,6 +12,7 @@ class RouteCheckMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         scope["routed"].select(scope["method"])
         scope["path_params"] = scope["routed"].path_params
         await self._app(scope, receive, send)

@@ -211,7 +211,9 @@ def _completion_body(
 
 def _format_logprobs(found: Generation, one: StagedAnswer) -> list[dict[str, Any]]:
     """Of the tokens that were chosen, among those that were allowed."""
-    spell = backbone_of(one.stage.predictor).tokenizer.decode
+    backbone = backbone_of(one.stage.predictor)
+    assert backbone is not None  # something was written
+    spell = backbone.tokenizer.decode
     tokens = [spell((token,)) for token in found.ids]
     return [
         {

@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 
-from loratory.backbones.forward.torch_backbone import (
-    TorchBackbone,
+from loratory.backbones.forward.causal_backbone import create_backbone
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
+from loratory.backbones.generation.lm_head import find_lm_head
+from loratory.backbones.loading.bases import Base
+from loratory.backbones.loading.model_loader import (
     attention_options_of,
     auto_class_of,
     max_positions_of,
     read_config,
 )
-from loratory.backbones.generation.scorer import find_lm_head
-from loratory.backbones.loading.bases import Base
 from loratory.backbones.loading.tokenizers import FastTokenizer
 from loratory.errors import BaseModelError, first_line
 
@@ -26,18 +27,18 @@ SHALLOW_LAYERS = 2  # layers of a model that is really computed
 MAX_SHALLOW_WEIGHTS = 300_000_000  # of one that is computed: 1.2 GB
 
 
-def load_meta_backbone(base: Base) -> TorchBackbone:
+def load_meta_backbone(base: Base) -> EncoderBackbone:
     """A backbone of the base's shape on the meta device; no weight is read. Raises BaseModelError.
 
     Target modules, layers, adapters and the tokenizer are those of the backbone; what needs a number fails.
     """
     model = _build_model(base, load_config(base), "meta")
-    backbone = TorchBackbone(model, FastTokenizer.load(base.files, max_positions_of(model)), base, "meta")
+    backbone = create_backbone(model, FastTokenizer.load(base.files, max_positions_of(model)), base, "meta")
     _check_readable(backbone)
     return backbone
 
 
-def create_shallow_backbone(backbone: TorchBackbone) -> TorchBackbone | None:
+def create_shallow_backbone(backbone: EncoderBackbone) -> EncoderBackbone | None:
     """A backbone of the same architecture, two layers deep, with random weights; None where that is still too large."""
     config = shorten_config(backbone.config)
     try:
@@ -47,12 +48,12 @@ def create_shallow_backbone(backbone: TorchBackbone) -> TorchBackbone | None:
             return None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return TorchBackbone(_build_model(backbone.base, config, "cpu"), backbone.tokenizer, backbone.base)
+            return create_backbone(_build_model(backbone.base, config, "cpu"), backbone.tokenizer, backbone.base)
     except Exception:  # an architecture that cannot be built two layers deep is tried as it is, by the fit
         return None
 
 
-def has_known_lm_head(backbone: TorchBackbone) -> bool:
+def has_known_lm_head(backbone: EncoderBackbone) -> bool:
     """Whether the architecture's output layer is one that we know, tried on two layers and a few words of it."""
     config = shorten_config(backbone.config)
     text = config.get_text_config()
@@ -109,7 +110,7 @@ def _cannot_build_error(base: Base, problem: Exception) -> BaseModelError:
     )
 
 
-def _check_readable(backbone: TorchBackbone) -> None:
+def _check_readable(backbone: EncoderBackbone) -> None:
     """Raise BaseModelError where the model does not give a state of its width for every token of a text alone.
 
     Some architectures look into their numbers, which are not there; what they do is then seen by the fit.
@@ -128,7 +129,7 @@ def _check_readable(backbone: TorchBackbone) -> None:
         )
 
 
-def _unreadable_error(backbone: TorchBackbone, problem: str) -> BaseModelError:
+def _unreadable_error(backbone: EncoderBackbone, problem: str) -> BaseModelError:
     kind = "an encoder-decoder" if backbone.config.is_encoder_decoder else backbone.config.model_type
     return BaseModelError(
         f"the base {backbone.name!r} is {kind} that does not read a text by itself ({problem})",
