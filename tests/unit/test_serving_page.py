@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from loratory.artifacts.manifests import MANIFEST_FORMAT, write_manifest
 from loratory.serving.app import create_app
 from loratory.serving.engine.prometheus_metrics import MAX_RECENT_REQUESTS, FinishedRequest
 from loratory.serving.engine.service_registry import Service
@@ -99,7 +100,7 @@ def with_run(folder: Path, evidence: dict[str, Any]) -> dict[str, Service]:
 def server(tmp_path: Path) -> Iterator[Server]:
     (tmp_path / "report.html").write_text("<h1>the report</h1>")
     digest = hashlib.sha256(b"<h1>the report</h1>").hexdigest()
-    (tmp_path / "manifest.json").write_text(json.dumps({"format": 3, "kind": "run", "files": {"report.html": digest}}))
+    write_manifest(tmp_path, {"format": MANIFEST_FORMAT, "kind": "run", "files": {"report.html": digest}})
     made = make_server(tmp_path, with_run(tmp_path, LADDER), texts=5, characters=200, body_bytes=8192)
     yield made
     made.engine.close()
