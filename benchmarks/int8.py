@@ -25,7 +25,7 @@ from loratory.experiment.run import run_experiment
 from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.protocols import Predictor, ScoredPredictions, predict_and_score
-from loratory.serving.engine.inference_engine import unwrap_predictor
+from loratory.serving.engine.capabilities import unwrap_predictor
 
 RESULT = Path(__file__).parent / "results" / "int8.json"
 BITS = (8, 7)

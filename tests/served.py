@@ -12,10 +12,11 @@ from typing import Any
 
 from loratory.protocols import EncodeRequest, InferencePlan, InferenceRequest, Input, Network, Prediction, TokenIds
 from loratory.serving.app import create_app
-from loratory.serving.engine.inference_engine import Engine, EngineLimits
+from loratory.serving.engine.batch_worker import EngineLimits
+from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
+from loratory.serving.http.application import HttpApplication
 from loratory.serving.http.auth.api_keys import ApiKey, ApiKeys, hash_secret
-from loratory.serving.http.middleware import RequestMiddleware
 from loratory.serving.http.server import Server, ServiceLoader
 from loratory.specs.serve import ServerSpec
 from loratory.tasks.classify import Classify
@@ -223,7 +224,7 @@ class RawRequest:
             self.body if isinstance(self.body, bytes) else b"" if self.body is None else json.dumps(self.body).encode()
         )
 
-    async def send_to(self, app: RequestMiddleware) -> Reply:
+    async def send_to(self, app: HttpApplication) -> Reply:
         """Raises EOFError where there is no answer."""
         parts = list(self.body_chunks if self.body_chunks is not None else [self.encode_body()])
         sent: list[Any] = []
@@ -246,7 +247,7 @@ class RawRequest:
         return Reply(start["status"], headers, b"".join(part.get("body", b"") for part in sent[1:]))
 
 
-def send_request(app: RequestMiddleware, method: str, path: str, body: Any = None, **more: Any) -> Reply:
+def send_request(app: HttpApplication, method: str, path: str, body: Any = None, **more: Any) -> Reply:
     """One request on an event loop of its own."""
     return asyncio.run(RawRequest(method, path, body, **more).send_to(app))
 

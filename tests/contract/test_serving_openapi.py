@@ -29,9 +29,10 @@ from served import (
 )
 
 RIGHTS = bearer_header(ADMIN)
-REFUSED = [400, 401, 404, 405, 413, 422]  # what a wrong body may be answered with
+REFUSED = [400, 401, 403, 404, 405, 413, 422]  # what a wrong body may be answered with; 403: signing in
 LIMITS = {"characters": 300, "texts": 20}  # so that what is too long is soon made
-TALKED = ("/reply/predict", "/json/predict", "/generate", "/chat/completions")
+TALKED = ("/reply/predict", "/json/predict", "/generate", "/chat/completions", "/v1/predict")
+FORMS = ("/page/try", "/page/table", "/login", "/logout")  # of the page: a form may name what is not there
 LOADING = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
 NAMED = {
     "type": "object",
@@ -57,7 +58,7 @@ def every(app: Any, mode: GenerationMode, examples: int, trying: Callable[[Any],
     for result in found.get_all_operations():
         made: Any = result
         operation = made.ok()
-        if mode is GenerationMode.NEGATIVE and operation.method == "get":
+        if mode is GenerationMode.NEGATIVE and not operation.body.items:
             continue  # there is nothing that could be wrong
 
         @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
@@ -76,14 +77,14 @@ def does_as_it_says(case: Any) -> None:
 
     Who has no key is looked at by `refuses`: the check for that sends the key again.
     """
-    unforetold = case.operation.path in LOADING or case.operation.path.endswith(TALKED)
+    unforetold = case.operation.path in (*LOADING, *FORMS) or case.operation.path.endswith(TALKED)
     left = CHECKS.get_by_names(["ignored_auth", *["positive_data_acceptance"] * unforetold])
     case.call_and_validate(excluded_checks=left, headers=RIGHTS)
 
 
 def refuses(case: Any) -> None:
     reply = case.call(headers={"authorization": ""})
-    assert (reply.status_code == 401) == (not case.operation.path.startswith("/health/"))
+    assert (reply.status_code == 401) == (case.operation.definition.raw.get("security") != []), case.operation.path
     case.validate_response(reply)
 
 
@@ -139,9 +140,12 @@ def test_it_speaks_of_keys_where_there_are_any(tmp_path: Path) -> None:
     told = send_request(
         whole(tmp_path, known=make_keys()), "GET", "/openapi.json", headers={"authorization": f"Bearer {ADMIN}"}
     ).json
-    assert told["security"] == [{"key": []}]
+    assert told["security"] == [{"key": []}, {"session": []}]
     open_to_all = [path for path, ways in told["paths"].items() if ways.get("get", {}).get("security") == []]
-    assert open_to_all == ["/health/live", "/health/ready"]
+    assert open_to_all[:2] == ["/health/live", "/health/ready"]
+    assert all(path.startswith(("/login", "/page/")) for path in open_to_all[2:])
+    assert told["paths"]["/v1/predict"]["post"]["security"][0] == {"key": ["infer"]}
+    assert [told["paths"][path]["post"]["security"][0] for path in LOADING] == [{"key": ["admin"]}] * 2
     assert "security" not in document(whole(tmp_path))
 
 

@@ -20,11 +20,11 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import SpecError
 from loratory.protocols import Input, Network, Prediction
+from loratory.protocols.routes import RequestContext
 from loratory.serving.engine import precision_selection
-from loratory.serving.engine.inference_engine import unwrap_predictor
+from loratory.serving.engine.capabilities import unwrap_predictor
 from loratory.serving.engine.service_registry import Service
 from loratory.serving.http.auth.api_keys import ApiKeys
-from loratory.serving.http.request_context import RequestContext
 from loratory.serving.http.server import Server
 from loratory.serving.launcher import build_server, load_service
 from loratory.specs.serve import ServedTaskSpec, ServerSpec

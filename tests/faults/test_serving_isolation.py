@@ -25,8 +25,10 @@ from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import Adapter, Input, Network, Prediction
+from loratory.serving.engine.batch_worker import EngineLimits
+from loratory.serving.engine.capabilities import backbone_of
 from loratory.serving.engine.fallback_chain import StagedAnswer, answer_inputs
-from loratory.serving.engine.inference_engine import Engine, EngineLimits, backbone_of
+from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag

@@ -15,7 +15,7 @@ import pytest
 from loratory.errors import is_out_of_memory
 from loratory.protocols import EncodeRequest
 from loratory.serving.app import create_app
-from loratory.serving.http.middleware import RequestMiddleware
+from loratory.serving.http.application import HttpApplication
 from recording import FaultCounts
 from served import (
     INTENTS,
@@ -66,11 +66,11 @@ class Short(FakeBackbone):
         return super().encode(requests, alive)
 
 
-def app_of(folder: Path, bench: FakeBackbone) -> RequestMiddleware:
+def app_of(folder: Path, bench: FakeBackbone) -> HttpApplication:
     return create_app(make_server(folder, make_service("intent", make_plannable(bench))))
 
 
-def ask(app: RequestMiddleware, *texts: str) -> Reply:
+def ask(app: HttpApplication, *texts: str) -> Reply:
     return send_request(app, "POST", PATH, {"inputs": list(texts)})
 
 

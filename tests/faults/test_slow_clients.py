@@ -255,7 +255,7 @@ def test_no_more_connections_than_the_process_may_open(tmp_path: Path) -> None:
 
 
 def test_requests_whose_bodies_do_not_come_take_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loratory.serving.http.middleware.BODY_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr("loratory.serving.http.middleware.body_limit.BODY_TIMEOUT_SECONDS", 1.0)
 
     async def run() -> None:
         async with serving(make_router_server(tmp_path, limits={"requests": 2})) as here:

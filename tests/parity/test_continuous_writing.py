@@ -34,7 +34,9 @@ from loratory.protocols import (
     ScoreRequest,
     TokenIds,
 )
-from loratory.serving.engine.inference_engine import Engine, EngineLimits, backbone_of
+from loratory.serving.engine.batch_worker import EngineLimits
+from loratory.serving.engine.capabilities import backbone_of
+from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.thread_pool import CapacityExceeded
 from tiny import load_causal_backbone_from, make_random_adapter, save_causal_model
 

@@ -17,7 +17,6 @@ import pytest
 from loratory.client import Answer, AsyncClient, Client, Generation, RetryPolicy, ServerError
 from loratory.client.requests import split_parts
 from loratory.client.responses import parse_retry_after
-from loratory.client.sse import SseDecoder
 from loratory.errors import DataError
 from loratory.protocols import BackbonePool, Input, ParameterCount, Prediction, RequestRunner
 from loratory.serving.app import create_app
@@ -387,23 +386,30 @@ SAID = [{"text": "größe "}, {"text": "🎉\n"}, {"text": ""}]
 STREAM = b": hello\n\n" + events(*SAID, WHOLE) + b"data: [DONE]\n\n"
 
 
+def stream_response(body: httpx.ByteStream | Any) -> httpx.Response:
+    return httpx.Response(200, stream=body, headers={"content-type": "text/event-stream"})
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 4096])
 @pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\r"])
 def test_a_stream_in_chunks_of_any_size(size: int, ends: bytes, ask: Asking) -> None:
     raw = STREAM.replace(b"\n", ends)
     body = Chunks([raw[place : place + size] for place in range(0, len(raw), size)])
-    pieces, answer = ask(lambda _: httpx.Response(200, stream=body), "stream", "t", "say")
+    pieces, answer = ask(lambda _: stream_response(body), "stream", "t", "say")
     assert pieces == ["größe ", "🎉\n", ""]
     assert answer == Generation("ab", "ab", "answered", 0.5, "head", "ab", None, {"completion_tokens": 2}, 1.5)
     assert body.closed
 
 
-def test_data_on_several_lines_is_one_event() -> None:
-    found = SseDecoder()
-    assert [*found.feed(b"data: a\ndata:b\nid: 1\n"), *found.feed(b"\n\n"), *found.feed(b"data:  c\n\n")] == [
-        "a\nb",
-        " c",
-    ]
+def test_data_on_several_lines_is_one_event(ask: Asking) -> None:
+    parts = [b'data: {"text":\ndata: "a"}\nid: 1\n', b"\n" + events(WHOLE) + b"data: [DONE]\n\n"]
+    pieces, _ = ask(lambda _: stream_response(Chunks(parts)), "stream", "t", "say")
+    assert pieces == ["a"]
+
+
+def test_a_reply_that_is_no_stream(ask: Asking) -> None:
+    with pytest.raises(ServerError, match="text/event-stream"):
+        ask(lambda _: httpx.Response(200, json={"answer": 1}), "stream", "t", "say")
 
 
 WRONG = events(refused(500, "internal", "something went wrong here")[1])
@@ -425,7 +431,7 @@ WRONG = events(refused(500, "internal", "something went wrong here")[1])
 def test_a_stream_that_breaks_was_heard_until_then(chunks: Any, said: str) -> None:
     body = Chunks(chunks)
     heard: list[str] = []
-    with Client(URL, transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=body))) as client:
+    with Client(URL, transport=httpx.MockTransport(lambda _: stream_response(body))) as client:
         with pytest.raises(ServerError, match=said):
             heard.extend(client.stream("t", "say"))
     assert heard == ["größe "]
@@ -440,7 +446,7 @@ def test_a_stream_is_asked_again_only_before_it_begins(ask: Asking) -> None:
         seen += 1
         if seen == 1:
             return httpx.Response(503, json=refused(503, "unavailable", "not now")[1])
-        return httpx.Response(200, content=STREAM)
+        return stream_response(Chunks([STREAM]))
 
     pieces, _ = ask(server, "stream", "t", "say")
     assert (len(pieces), seen, ask.time.slept) == (3, 2, [0.25])
@@ -450,7 +456,7 @@ def test_a_stream_is_asked_again_only_before_it_begins(ask: Asking) -> None:
 
 def test_who_leaves_a_stream_closes_it() -> None:
     body = Chunks([STREAM])
-    with Client(URL, transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=body))) as client:
+    with Client(URL, transport=httpx.MockTransport(lambda _: stream_response(body))) as client:
         with client.stream("t", "say") as stream:
             next(iter(stream))
         assert body.closed

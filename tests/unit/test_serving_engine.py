@@ -15,15 +15,11 @@ import pytest
 
 from loratory.errors import DeadlineExceeded
 from loratory.protocols import InferencePlan, Input, Prediction
-from loratory.serving.engine.inference_engine import (
-    Engine,
-    EngineLimits,
-    EngineRequest,
-    LoopFuture,
-    estimate_tokens,
-    split_inputs,
-)
+from loratory.serving.engine.batch_worker import EngineLimits
+from loratory.serving.engine.engine_requests import EngineRequest, LoopFuture
+from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.thread_pool import CapacityExceeded
+from loratory.serving.engine.token_estimates import estimate_tokens, split_inputs
 from served import (
     FAILING_TEXT,
     INTENTS,

@@ -14,10 +14,10 @@ import pytest
 
 from loratory.errors import StorageError
 from loratory.serving.app import create_app
+from loratory.serving.http.application import HttpApplication
 from loratory.serving.http.auth.allowed_hosts import AllowedHosts, allowed_hosts_for
 from loratory.serving.http.auth.api_keys import ApiKeys
 from loratory.serving.http.auth.login_sessions import SESSION_COOKIE
-from loratory.serving.http.middleware import RequestMiddleware
 from loratory.serving.http.server import Server
 from served import Reply, bearer_header, make_router_server, make_server, send_request
 
@@ -33,7 +33,7 @@ class World:
         self.secrets = {name: self.keys.add(name, INFER) for name in ("ann", "bob")}
         self.keys.write(self.file)
         self.server: Server = make_router_server(folder, known=ApiKeys.read(self.file), keys=self.file)
-        self.app: RequestMiddleware = create_app(self.server)
+        self.app: HttpApplication = create_app(self.server)
 
     def status(self, secret: str) -> int:
         return send_request(self.app, "GET", "/v1/tasks", headers=bearer_header(secret)).status

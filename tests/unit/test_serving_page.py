@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from loratory.artifacts.manifests import MANIFEST_FORMAT, write_manifest
 from loratory.serving.app import create_app
 from loratory.serving.engine.prometheus_metrics import MAX_RECENT_REQUESTS, FinishedRequest
 from loratory.serving.engine.service_registry import Service
@@ -30,7 +31,6 @@ from loratory.serving.http.auth.login_sessions import (
     SESSION_SECONDS,
     LoginSessions,
 )
-from loratory.serving.http.middleware import PUBLIC_PATHS
 from loratory.serving.http.server import Server
 from loratory.serving.page import answer_table, rendering
 from loratory.serving.page.answer_view import format_probability
@@ -100,7 +100,7 @@ def with_run(folder: Path, evidence: dict[str, Any]) -> dict[str, Service]:
 def server(tmp_path: Path) -> Iterator[Server]:
     (tmp_path / "report.html").write_text("<h1>the report</h1>")
     digest = hashlib.sha256(b"<h1>the report</h1>").hexdigest()
-    (tmp_path / "manifest.json").write_text(json.dumps({"format": 3, "kind": "run", "files": {"report.html": digest}}))
+    write_manifest(tmp_path, {"format": MANIFEST_FORMAT, "kind": "run", "files": {"report.html": digest}})
     made = make_server(tmp_path, with_run(tmp_path, LADDER), texts=5, characters=200, body_bytes=8192)
     yield made
     made.engine.close()
@@ -511,6 +511,9 @@ def guarded(tmp_path: Path) -> Iterator[tuple[TestClient, str, Server]]:
     made.engine.close()
 
 
+PUBLIC_PATHS = {"/health/live", "/health/ready", "/login", "/page/style.css", "/page/theme.js", "/page/icon.svg"}
+
+
 def every_route(server: Server) -> list[tuple[str, str]]:
     found = create_app(server).http_router.endpoints.values()
     paths = {(method, endpoint.path) for endpoint in found for method in endpoint.methods}
@@ -529,9 +532,11 @@ def test_without_a_key_every_route_but_the_public_ones_says_401(guarded: tuple[T
             assert made.headers["www-authenticate"] == "Bearer"
 
 
-def test_the_public_paths_are_listed_one_by_one() -> None:
+def test_the_public_paths_are_listed_one_by_one(guarded: tuple[TestClient, str, Server]) -> None:
+    found = create_app(guarded[2]).http_router.endpoints.items()
     own = {"/login", "/page/style.css", "/page/theme.js", "/page/icon.svg"}
     assert own | {"/health/live", "/health/ready"} == PUBLIC_PATHS
+    assert {path for path, endpoint in found if endpoint.scope is None} == PUBLIC_PATHS
 
 
 @pytest.mark.parametrize("path", ["/", "/page/traffic", "/runs/intents/report"])

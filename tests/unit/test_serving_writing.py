@@ -22,9 +22,10 @@ from loratory.predictors.decoder import Decoder
 from loratory.predictors.prompt_files import Prompt
 from loratory.protocols import GenerateRequest, Network, Prediction
 from loratory.serving.app import create_app
-from loratory.serving.engine.inference_engine import Engine, EngineLimits
+from loratory.serving.engine.batch_worker import EngineLimits
+from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
-from loratory.serving.http.middleware import RequestMiddleware
+from loratory.serving.http.application import HttpApplication
 from loratory.serving.http.server import Server
 from loratory.specs.generation import GenerationSpec
 from loratory.specs.serve import LimitsSpec, ServerSpec
@@ -92,11 +93,11 @@ def server(trunk: Any) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def app(server: Server) -> RequestMiddleware:
+def app(server: Server) -> HttpApplication:
     return create_app(server)
 
 
-def sent(app: RequestMiddleware, path: str, body: Any = None) -> httpx.Response:
+def sent(app: HttpApplication, path: str, body: Any = None) -> httpx.Response:
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -105,11 +106,11 @@ def sent(app: RequestMiddleware, path: str, body: Any = None) -> httpx.Response:
     return asyncio.run(ask())
 
 
-def generated(app: RequestMiddleware, task: str, **body: Any) -> httpx.Response:
+def generated(app: HttpApplication, task: str, **body: Any) -> httpx.Response:
     return sent(app, f"/v1/tasks/{task}/generate", body)
 
 
-def chat(app: RequestMiddleware, model: str = "talk", **more: Any) -> httpx.Response:
+def chat(app: HttpApplication, model: str = "talk", **more: Any) -> httpx.Response:
     return sent(app, "/v1/chat/completions", {"model": model, "messages": ASKED, **more})
 
 
@@ -122,7 +123,7 @@ def events(response: httpx.Response) -> list[Any]:
 # --- our own
 
 
-def test_a_text_is_that_of_the_predictor_alone(app: RequestMiddleware, server: Server) -> None:
+def test_a_text_is_that_of_the_predictor_alone(app: HttpApplication, server: Server) -> None:
     found = generated(app, "talk", prompt="once upon a time").json()
     predictor = server.get_service("talk").stages[0].predictor
     (wanted,) = predictor.predict([{"prompt": "once upon a time"}], run_locally)
@@ -135,13 +136,13 @@ def test_a_text_is_that_of_the_predictor_alone(app: RequestMiddleware, server: S
     assert generated(app, "guest", prompt="once upon a time").json()["text"] != found["text"]
 
 
-def test_messages_and_inputs_are_asked_alike(app: RequestMiddleware) -> None:
+def test_messages_and_inputs_are_asked_alike(app: HttpApplication) -> None:
     by_messages = generated(app, "talk", messages=ASKED).json()
     by_input = generated(app, "talk", input={"prompt": "once upon a time", "system": "be brief"}).json()
     assert by_messages["text"] == by_input["text"]
 
 
-def test_parameters_change_one_answer_and_nothing_else(app: RequestMiddleware, server: Server) -> None:
+def test_parameters_change_one_answer_and_nothing_else(app: HttpApplication, server: Server) -> None:
     plain = generated(app, "talk", prompt="once upon a time").json()
     short = generated(app, "talk", prompt="once upon a time", parameters={"max_new_tokens": 3}).json()
     assert (short["usage"]["completion_tokens"], short["finish_reason"]) == (3, "length")
@@ -156,12 +157,12 @@ def test_parameters_change_one_answer_and_nothing_else(app: RequestMiddleware, s
     assert generated(app, "talk", prompt="once upon a time").json()["text"] == plain["text"]
 
 
-def test_the_servers_own_budget_is_the_largest(app: RequestMiddleware) -> None:
+def test_the_servers_own_budget_is_the_largest(app: HttpApplication) -> None:
     found = generated(app, "talk", prompt="a", parameters={"max_new_tokens": 10_000}).json()
     assert found["usage"]["completion_tokens"] <= 200
 
 
-def test_json_is_held_to_its_schema_whatever_the_parameters(app: RequestMiddleware) -> None:
+def test_json_is_held_to_its_schema_whatever_the_parameters(app: HttpApplication) -> None:
     for parameters in ({}, {"temperature": 5.0, "seed": 3}, {"max_new_tokens": 25}, {"stop": ["{"]}):
         found = generated(app, "fields", prompt="17 cash", parameters=parameters).json()
         assert Draft202012Validator(SCHEMA).is_valid(found["answer"]), found
@@ -171,7 +172,7 @@ def test_json_is_held_to_its_schema_whatever_the_parameters(app: RequestMiddlewa
     assert "the budget is 3" in refused.json()["error"]["message"]
 
 
-def test_a_task_of_labels_answers_too(app: RequestMiddleware) -> None:
+def test_a_task_of_labels_answers_too(app: HttpApplication) -> None:
     found = generated(app, "labels", prompt="my card").json()
     assert found["answer"]["label"] in ("card", "cash", "login")
     assert json.loads(found["text"]) == found["answer"]
@@ -180,7 +181,7 @@ def test_a_task_of_labels_answers_too(app: RequestMiddleware) -> None:
 
 @pytest.mark.parametrize("task", ["shaky", "canned"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_who_fails_is_stood_in_for(app: RequestMiddleware, task: str, stream: bool) -> None:
+def test_who_fails_is_stood_in_for(app: HttpApplication, task: str, stream: bool) -> None:
     response = generated(app, task, prompt="once upon a time", stream=stream)
     assert response.status_code == 200
     found = events(response)[-2] if stream else response.json()
@@ -189,7 +190,7 @@ def test_who_fails_is_stood_in_for(app: RequestMiddleware, task: str, stream: bo
         assert "".join(one["text"] for one in events(response)[:-2]) == found["text"]
 
 
-def test_a_stream_tells_the_text_piece_by_piece(app: RequestMiddleware) -> None:
+def test_a_stream_tells_the_text_piece_by_piece(app: HttpApplication) -> None:
     whole = generated(app, "talk", prompt="once upon a time").json()
     *pieces, last, done = events(generated(app, "talk", prompt="once upon a time", stream=True))
     assert done == "[DONE]"
@@ -200,14 +201,14 @@ def test_a_stream_tells_the_text_piece_by_piece(app: RequestMiddleware) -> None:
     assert json.loads(only["text"])["label"]
 
 
-def test_what_goes_wrong_before_the_first_piece_is_an_ordinary_error(app: RequestMiddleware) -> None:
+def test_what_goes_wrong_before_the_first_piece_is_an_ordinary_error(app: HttpApplication) -> None:
     response = generated(app, "lost", prompt="a", stream=True)
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "internal"
 
 
 def test_what_goes_wrong_later_is_an_event_and_nobody_goes_on_with_the_text(
-    app: RequestMiddleware, server: Server, monkeypatch: pytest.MonkeyPatch
+    app: HttpApplication, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     talk: Any = server.get_service("talk").stages[0].predictor
     stages = (FallbackStage("first", talk, RELEASE), FallbackStage("second", Canned("as ever"), RELEASE))  # type: ignore[arg-type]
@@ -247,7 +248,7 @@ BAD: list[tuple[Any, int]] = [
 
 @pytest.mark.parametrize(("body", "status"), BAD)
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_is_wrong_is_refused_in_our_shape(app: RequestMiddleware, body: Any, status: int, stream: bool) -> None:
+def test_what_is_wrong_is_refused_in_our_shape(app: HttpApplication, body: Any, status: int, stream: bool) -> None:
     response = generated(app, "talk", **{"stream": stream, **body})
     assert response.status_code == status
     assert set(response.json()["error"]) == {"code", "message", "type", "param", "request_id"}
@@ -256,7 +257,7 @@ def test_what_is_wrong_is_refused_in_our_shape(app: RequestMiddleware, body: Any
 # --- who listens
 
 
-async def spoken(app: RequestMiddleware, path: str, body: Any) -> AsyncIterator[tuple[int, asyncio.Queue[Any], str]]:
+async def spoken(app: HttpApplication, path: str, body: Any) -> AsyncIterator[tuple[int, asyncio.Queue[Any], str]]:
     """A client of ASGI itself, that can go away: status, a queue of what it sends, and each piece that it gets."""
     inbox: asyncio.Queue[Any] = asyncio.Queue()
     outbox: asyncio.Queue[Any] = asyncio.Queue()
@@ -276,7 +277,7 @@ async def spoken(app: RequestMiddleware, path: str, body: Any) -> AsyncIterator[
 
 
 def test_a_client_that_goes_away_stops_the_writing_within_a_few_steps(
-    app: RequestMiddleware, server: Server, trunk: Any
+    app: HttpApplication, server: Server, trunk: Any
 ) -> None:
     steps: list[int] = []
     hook = trunk.model.register_forward_hook(lambda *arguments: steps.append(1))
@@ -305,7 +306,7 @@ def test_a_client_that_goes_away_stops_the_writing_within_a_few_steps(
     assert not server.engine.get_worker(trunk)._scheduler.busy
 
 
-def test_others_are_answered_while_a_long_text_is_streamed(app: RequestMiddleware) -> None:
+def test_others_are_answered_while_a_long_text_is_streamed(app: HttpApplication) -> None:
     async def both() -> tuple[float, float]:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -326,7 +327,7 @@ def test_others_are_answered_while_a_long_text_is_streamed(app: RequestMiddlewar
 # --- OpenAI's
 
 
-def test_models_are_tasks_and_the_bases_they_stand_on(app: RequestMiddleware) -> None:
+def test_models_are_tasks_and_the_bases_they_stand_on(app: HttpApplication) -> None:
     listed = sent(app, "/v1/models").json()
     found = {one["id"]: one for one in listed["data"]}
     assert listed["object"] == "list"
@@ -337,7 +338,7 @@ def test_models_are_tasks_and_the_bases_they_stand_on(app: RequestMiddleware) ->
     assert sent(app, "/v1/models/org/none").status_code == 404
 
 
-def test_a_completion(app: RequestMiddleware) -> None:
+def test_a_completion(app: HttpApplication) -> None:
     found = chat(app).json()
     text = generated(app, "talk", messages=ASKED).json()
     (choice,) = found["choices"]
@@ -355,7 +356,7 @@ def test_a_completion(app: RequestMiddleware) -> None:
     assert short["choices"][0]["finish_reason"] == "length"
 
 
-def test_a_completion_in_chunks(app: RequestMiddleware) -> None:
+def test_a_completion_in_chunks(app: HttpApplication) -> None:
     whole = chat(app).json()
     *chunks, usage, done = events(chat(app, stream=True, stream_options={"include_usage": True}))
     assert done == "[DONE]"
@@ -372,7 +373,7 @@ def test_a_completion_in_chunks(app: RequestMiddleware) -> None:
     assert "usage" not in events(chat(app, stream=True))[0]
 
 
-def test_the_logarithms_of_the_chosen_tokens(app: RequestMiddleware) -> None:
+def test_the_logarithms_of_the_chosen_tokens(app: HttpApplication) -> None:
     found = chat(app, logprobs=True).json()
     told = found["choices"][0]["logprobs"]["content"]
     assert len(told) == found["usage"]["completion_tokens"]
@@ -381,7 +382,7 @@ def test_the_logarithms_of_the_chosen_tokens(app: RequestMiddleware) -> None:
     assert "".join(one["token"] for one in told).strip() == found["choices"][0]["message"]["content"].strip()
 
 
-def test_a_text_is_held_to_the_clients_schema(app: RequestMiddleware) -> None:
+def test_a_text_is_held_to_the_clients_schema(app: HttpApplication) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "order", "strict": True, "schema": SCHEMA}}
     for more in ({}, {"temperature": 2.0, "seed": 4}, {"stop": ["{"]}):
         found = chat(app, response_format=form, max_tokens=60, **more).json()
@@ -419,7 +420,7 @@ HOSTILE: list[Any] = [
 
 
 @pytest.mark.parametrize("schema", HOSTILE)
-def test_a_schema_that_is_too_much_is_refused_quickly(app: RequestMiddleware, schema: Any) -> None:
+def test_a_schema_that_is_too_much_is_refused_quickly(app: HttpApplication, schema: Any) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "bomb", "schema": schema}}
     started = time.monotonic()
     response = chat(app, response_format=form, max_tokens=30)
@@ -439,7 +440,7 @@ def test_deep_and_endless_values_are_no_schema() -> None:
     schema_limits.check_schema_limits(SCHEMA)
 
 
-def test_the_contracts_json_is_the_content_of_a_task_of_labels(app: RequestMiddleware) -> None:
+def test_the_contracts_json_is_the_content_of_a_task_of_labels(app: HttpApplication) -> None:
     found = chat(app, "labels", temperature=0.3).json()
     label = json.loads(found["choices"][0]["message"]["content"])["label"]
     text = generated(app, "labels", prompt="once upon a time").json()  # the last thing that the user says
@@ -479,7 +480,7 @@ REFUSED: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("name", "value", "param"), REFUSED)
 def test_what_would_change_the_answer_and_is_not_done_is_refused_by_name(
-    app: RequestMiddleware, name: str, value: Any, param: str
+    app: HttpApplication, name: str, value: Any, param: str
 ) -> None:
     response = chat(app, **{name: value})
     assert response.status_code in (400, 422)
@@ -487,7 +488,7 @@ def test_what_would_change_the_answer_and_is_not_done_is_refused_by_name(
     assert response.json()["error"]["type"] == "invalid_request_error"
 
 
-def test_a_base_is_no_model_and_a_schema_of_ones_own_is_for_texts(app: RequestMiddleware) -> None:
+def test_a_base_is_no_model_and_a_schema_of_ones_own_is_for_texts(app: HttpApplication) -> None:
     for name in ("seedling", "nobody"):
         response = chat(app, name)
         assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
@@ -520,7 +521,7 @@ def narrow(server: Server, monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_budget_beyond_the_room_is_the_room(app: RequestMiddleware, narrow: int, name: str, stream: bool) -> None:
+def test_a_budget_beyond_the_room_is_the_room(app: HttpApplication, narrow: int, name: str, stream: bool) -> None:
     for budget in (narrow + 1, 100_000):
         more: dict[str, Any] = {name: budget, "temperature": 5.0, "seed": 3}  # so hot that it never ends by itself
         response = chat(app, stream=stream, stream_options={"include_usage": True} if stream else None, **more)
@@ -533,7 +534,7 @@ def test_a_budget_beyond_the_room_is_the_room(app: RequestMiddleware, narrow: in
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_our_own_route_clamps_too(app: RequestMiddleware, narrow: int, stream: bool) -> None:
+def test_our_own_route_clamps_too(app: HttpApplication, narrow: int, stream: bool) -> None:
     hot = {"max_new_tokens": 5_000, "temperature": 5.0, "seed": 3}
     response = generated(app, "talk", messages=ASKED, parameters=hot, stream=stream)
     found = events(response)[-2] if stream else response.json()
@@ -542,7 +543,7 @@ def test_our_own_route_clamps_too(app: RequestMiddleware, narrow: int, stream: b
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_json_is_whole_within_the_room_that_is_left(
-    app: RequestMiddleware, server: Server, monkeypatch: pytest.MonkeyPatch, stream: bool
+    app: HttpApplication, server: Server, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "order", "schema": SCHEMA}}
     rooms = {task: room_of(server, task)[0] + 30 for task in ("talk", "fields")}
@@ -561,7 +562,7 @@ def test_json_is_whole_within_the_room_that_is_left(
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_only_a_conversation_that_leaves_no_room_is_refused_and_its_tokens_are_named(
-    app: RequestMiddleware, server: Server, monkeypatch: pytest.MonkeyPatch, stream: bool
+    app: HttpApplication, server: Server, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     taken, _ = room_of(server)
     monkeypatch.setattr(Decoder, "context_length", taken + 1)
@@ -576,7 +577,7 @@ def test_only_a_conversation_that_leaves_no_room_is_refused_and_its_tokens_are_n
 
 
 def test_a_schema_that_does_not_fit_beside_the_conversation_is_refused_by_name(
-    app: RequestMiddleware, server: Server, monkeypatch: pytest.MonkeyPatch
+    app: HttpApplication, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rooms = {task: room_of(server, task)[0] + 4 for task in ("talk", "fields")}
     form = {"type": "json_schema", "json_schema": {"name": "order", "schema": SCHEMA}}
@@ -599,7 +600,7 @@ def test_a_predictor_alone_clamps_its_budget(trunk: Any) -> None:
     assert (none.answer, none.reason) == (None, "long")
 
 
-def test_every_status_is_documented(app: RequestMiddleware) -> None:
+def test_every_status_is_documented(app: HttpApplication) -> None:
     paths = sent(app, "/openapi.json").json()["paths"]
     for path in ("/v1/tasks/talk/generate", "/v1/chat/completions"):
         told = paths[path]["post"]["responses"]
@@ -608,7 +609,7 @@ def test_every_status_is_documented(app: RequestMiddleware) -> None:
     assert {"/v1/models", "/v1/models/{id}"} <= set(paths)
 
 
-def test_two_tasks_are_written_at_the_same_time_as_alone(app: RequestMiddleware) -> None:
+def test_two_tasks_are_written_at_the_same_time_as_alone(app: HttpApplication) -> None:
     alone = {name: generated(app, name, prompt="once upon a time").json()["text"] for name in ("talk", "guest")}
 
     async def both() -> list[Any]:

@@ -1,14 +1,14 @@
-"""Server-sent events to the pieces of an answer (WHATWG HTML, section 9.2), whatever chunks they come in."""
+"""Server-sent events to the pieces of an answer. httpx-sse parses them (WHATWG HTML, section 9.2)."""
 
 from __future__ import annotations
 
-import codecs
-import io
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
 import httpx
+from httpx_sse import EventSource
 
 from loratory.client.responses import Reply, origin_of, to_failed_reply
 from loratory.client.results import Generation, parse_answer
@@ -17,42 +17,20 @@ from loratory.errors import ServerError
 DONE_MARKER = "[DONE]"
 
 
-class SseDecoder:
-    """Bytes to the data of events."""
-
-    def __init__(self) -> None:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
-        self._rest = ""
-        self._data: list[str] = []
-
-    def feed(self, chunk: bytes, final: bool = False) -> Iterator[str]:
-        """The data of each event that this chunk completes."""
-        self._rest += self._decoder.decode(chunk, final)
-        *lines, self._rest = self._rest.split("\n")
-        for line in lines:
-            if line.startswith("data:"):
-                self._data.append(line[5:].removeprefix(" "))
-            elif not line and self._data:
-                yield "\n".join(self._data)
-                self._data = []
-
-
 class StreamReader:
-    """What a stream says, piece by piece; `answer` is the whole, once it was told."""
+    """The events of one stream, one by one; `answer` is the whole, once it was told."""
 
     def __init__(self, where: str) -> None:
         self.answer: Generation | None = None
         self.done = False
-        self._decoder, self._where = SseDecoder(), where
+        self._where = where
 
-    def feed(self, chunk: bytes, final: bool = False) -> Iterator[str]:
-        """The pieces of text that this chunk completes. Raises ServerError."""
-        for event in self._decoder.feed(chunk, final):
-            if event == DONE_MARKER:
-                self.done = True
-                return
-            yield from self._read_event(event)
+    def read(self, data: str) -> Iterator[str]:
+        """The piece of text that an event holds, if any. Raises ServerError."""
+        if data == DONE_MARKER:
+            self.done = True
+        elif data:
+            yield from self._read_event(data)
 
     def _read_event(self, event: str) -> Iterator[str]:
         reply = Reply(200, event.encode(), self._where)
@@ -71,8 +49,6 @@ class StreamReader:
 
     def finish(self) -> None:
         """Raises ServerError where the stream ended too early."""
-        for _ in self.feed(b"", final=True):  # a line's end that might have been half of one
-            pass
         if self.answer is None or not self.done:
             raise ServerError("the stream ended before its answer was whole", where=self._where, code="cut")
 
@@ -95,8 +71,8 @@ class Stream:
 
     def __iter__(self) -> Iterator[str]:
         try:
-            for chunk in self._response.iter_bytes():
-                yield from self._reader.feed(chunk)
+            for event in EventSource(self._response).iter_sse():
+                yield from self._reader.read(event.data)
                 if self._reader.done:
                     break
             self._reader.finish()
@@ -129,11 +105,12 @@ class AsyncStream:
 
     async def __aiter__(self) -> AsyncIterator[str]:
         try:
-            async for chunk in self._response.aiter_bytes():
-                for piece in self._reader.feed(chunk):
-                    yield piece
-                if self._reader.done:
-                    break
+            async with aclosing(EventSource(self._response).aiter_sse()) as events:
+                async for event in events:
+                    for piece in self._reader.read(event.data):
+                        yield piece
+                    if self._reader.done:
+                        break
             self._reader.finish()
         except httpx.RequestError as problem:
             raise to_failed_reply(problem).to_error() from None

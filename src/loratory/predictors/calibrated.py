@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -69,6 +69,10 @@ class CalibratedPredictor:
     @property
     def task(self) -> Any:
         return self.predictor.task
+
+    def with_predictor(self, predictor: Predictor) -> CalibratedPredictor:
+        """The same operating point around another predictor of the task."""
+        return replace(self, predictor=predictor)
 
     def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
         if self.point.score in (None, *PROBABILITY_SCORES):

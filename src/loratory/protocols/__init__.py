@@ -10,12 +10,15 @@ from loratory.protocols.objectives import OUTPUT_KINDS, LossBatch, Objective, Ou
 from loratory.protocols.output_adapters import OutputAdapter, Row, StockNames
 from loratory.protocols.perturbations import Perturbation
 from loratory.protocols.predictors import (
+    BudgetedPredictor,
     GenerativePredictor,
     InferencePlan,
+    NetworkPredictor,
     OodScorer,
     ParameterCount,
     Plannable,
     Predictor,
+    WrappingPredictor,
 )
 from loratory.protocols.prompt_templates import (
     DecodingPlan,
@@ -102,6 +105,7 @@ __all__ = [
     "Answer",
     "Backbone",
     "BackbonePool",
+    "BudgetedPredictor",
     "CausalBackbone",
     "Check",
     "CheckpointStore",
@@ -127,6 +131,7 @@ __all__ = [
     "LossBatch",
     "Message",
     "Network",
+    "NetworkPredictor",
     "Objective",
     "OffsetSpanned",
     "Offsets",
@@ -164,6 +169,7 @@ __all__ = [
     "Tokenizer",
     "TrainSet",
     "TrainingState",
+    "WrappingPredictor",
     "is_always_alive",
     "is_contender_kind",
     "list_files",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 from loratory.artifacts.verified_files import VerifiedFiles
-from loratory.protocols.requests import BackbonePool, InferenceRequest, RequestRunner
+from loratory.protocols.requests import BackbonePool, InferenceRequest, Network, RequestRunner
 from loratory.protocols.tasks import Task
 from loratory.protocols.values import Input, Prediction, Scores
 
@@ -61,6 +61,35 @@ class Plannable(Protocol):
 
     def plan(self, inputs: Sequence[Input]) -> InferencePlan | None:
         """The requests for these inputs; None where what is asked depends on what came back."""
+
+
+@runtime_checkable
+class NetworkPredictor(Protocol):
+    """A capability of predictors: they stand on one network, whose backbone a server shares among many of them."""
+
+    @property
+    def network(self) -> Network: ...
+
+
+@runtime_checkable
+class WrappingPredictor(Protocol):
+    """A capability of predictors: they stand around another one, as an operating point does."""
+
+    @property
+    def predictor(self) -> Any:
+        """The predictor inside, of the same task."""
+
+    def with_predictor(self, predictor: Any) -> Self:
+        """The same around another one."""
+
+
+@runtime_checkable
+class BudgetedPredictor(Protocol):
+    """A capability of predictors: their answers are written."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Tokens that may be written behind an input; 0 where nothing is."""
 
 
 @runtime_checkable

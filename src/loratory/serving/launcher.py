@@ -200,7 +200,8 @@ def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None])
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.forward.attention import set_short_row_limits
     from loratory.backbones.pool import TorchBackbonePool
-    from loratory.serving.engine.inference_engine import Engine, EngineLimits
+    from loratory.serving.engine.batch_worker import EngineLimits
+    from loratory.serving.engine.inference_engine import Engine
     from loratory.serving.engine.precision_selection import select_precisions
     from loratory.serving.http.server import Server
     from loratory.serving.warm_up import warm_up
@@ -245,7 +246,7 @@ def run_server(spec: ServerSpec, report: Callable[[str], None]) -> None:
     socket = bind_socket(spec.host, spec.port)  # before the models are loaded: a port that is taken is soon told
     server = run_in_new_thread(lambda: build_server(spec, keys, report))
     hosts = allowed_hosts_for(spec.host, spec.hosts)
-    gate = create_app(server, hosts)
+    app = create_app(server, hosts)
     if hosts.any_address:
         report(f"bound to all addresses, it answers for {hosts.description}; list other names under hosts")
     for service in server.registry:
@@ -255,5 +256,5 @@ def run_server(spec: ServerSpec, report: Callable[[str], None]) -> None:
         due = f", within {service.deadline * 1000:g} ms" if service.deadline else ""
         report(f"{service.name} ({service.task.kind}): {names}{due}")
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
-    ServerProcess(gate, server, report).run([socket])
+    ServerProcess(app, server, report).run([socket])
     server.engine.close()

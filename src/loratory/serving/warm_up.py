@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loratory.backbones.forward.execution import run_locally
 from loratory.protocols import EncodeRequest, InferenceRequest, ScoreRequest
-from loratory.serving.engine.inference_engine import unwrap_predictor
+from loratory.serving.engine.capabilities import network_of
 from loratory.serving.engine.service_registry import Service
 
 TEXT = "a text"
@@ -13,7 +13,7 @@ TEXT = "a text"
 def warm_up(service: Service) -> None:
     """Send one short request through the network of each stage that has one; what the network raises is raised."""
     for stage in service.stages:
-        network = getattr(unwrap_predictor(stage.predictor), "network", None)
+        network = network_of(stage.predictor)
         if network is not None:
             ids, _ = network.backbone.tokenizer.encode(TEXT)
             request: InferenceRequest = (

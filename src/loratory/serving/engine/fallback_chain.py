@@ -88,7 +88,7 @@ async def answer_inputs(
     deadline: float,
     prepare: PreparePredictor = use_stage_predictor,
 ) -> list[StagedAnswer]:
-    """One for each input, in order, before `by` (monotonic). Raises Busy, Late and Broken."""
+    """One for each input, in order, before `deadline`. Raises Overloaded, DeadlineExceeded and PredictorFailed."""
     out: list[StagedAnswer | None] = [None] * len(inputs)
     fallen: dict[int, FallbackReason] = {}
     problem: Exception | None = None
@@ -119,7 +119,7 @@ async def answer_inputs(
 
 
 def check_capacity(engine: Engine, service: Service, token_cost: int, deadline: float) -> None:
-    """Raises Busy where no stage could answer inputs of so many tokens in time: known before they are read."""
+    """Raises Overloaded where no stage could answer inputs of so many tokens in time: known before they are read."""
     waits = []
     for number, stage in enumerate(service.stages):
         try:

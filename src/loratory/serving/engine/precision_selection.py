@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from loratory.errors import SpecError
 from loratory.protocols import Backbone, EncodeRequest, Example, InferenceRequest, Prediction, RequestRunner
-from loratory.serving.engine.inference_engine import backbone_of, unwrap_predictor
+from loratory.serving.engine.capabilities import backbone_of, unwrap_predictor
 from loratory.serving.engine.service_registry import Service
 from loratory.specs.serve import ServerSpec
 

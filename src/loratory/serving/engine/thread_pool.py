@@ -86,7 +86,7 @@ class ThreadPoolBackend:
         self._pending_calls, self._pending_seconds = 0, 0.0  # accepted and not done; the seconds are estimated
 
     def admit(self, kind: type, token_cost: int, deadline: float | None) -> None:
-        """Raises Full where a call for so many tokens has no room, or would not be answered in time."""
+        """Raises CapacityExceeded where a call for so many tokens has no room, or would not be answered in time."""
         needed = self._pending_seconds + self._seconds_per_token.get(kind, 0.0) * token_cost
         if self._pending_calls >= self._max_calls or (self._pending_calls and not fits_deadline(needed, deadline)):
             raise CapacityExceeded(self._pending_seconds)
@@ -100,7 +100,7 @@ class ThreadPoolBackend:
         deadline: float | None,
         run: RunnerFactory,
     ) -> list[Prediction]:
-        """By a thread that asks backbones with `run`. Raises Full, DeadlineExceeded, and whatever the predictor
+        """By a thread that asks backbones with `run`. Raises CapacityExceeded, DeadlineExceeded, and what the predictor
         raises.
         """
         self.admit(kind, token_cost, deadline)

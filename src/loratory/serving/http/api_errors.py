@@ -1,93 +1,61 @@
-"""What a server answers where it does not do what it was asked: a status, a code, and what would be allowed."""
+"""Exceptions to what a client is told, and the two shapes of errors that our own dialects have."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from loratory.errors import DeadlineExceeded, LoratoryError, StorageError, is_out_of_memory
+from loratory.protocols import Schema
+from loratory.protocols.routes import ApiError, RenderedError, RequestContext
 from loratory.serving.engine.fallback_chain import Overloaded, PredictorFailed
+from loratory.serving.http.schemas import NULLABLE_STRING, STRING, object_schema
 
-# code -> status: everything that any route may refuse with, for the OpenAPI too
-ERROR_STATUSES: Mapping[str, int] = {
-    "invalid_request": 400,
-    "unauthorized": 401,
-    "forbidden": 403,
-    "not_found": 404,
-    "method_not_allowed": 405,
-    "timeout_of_request": 408,
-    "too_large": 413,
-    "unsupported_media_type": 415,
-    "misdirected": 421,
-    "invalid_input": 422,
-    "busy": 429,
-    "headers_too_large": 431,
-    "internal": 500,
-    "unavailable": 503,
-    "late": 504,
+OPENAI_ERROR_TYPES: Mapping[int, str] = {  # as OpenAI's clients know them
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
 }
-
-
-ROUTER_ERROR_CODES = {  # what the router's clients know these codes as
+OPENAI_ERROR_SCHEMA: Schema = object_schema(
+    {
+        "error": object_schema(
+            {"code": STRING, "message": STRING, "type": STRING, "param": NULLABLE_STRING, "request_id": STRING},
+            closed=True,
+        )
+    }
+)
+ROUTER_ERROR_CODES: Mapping[str, str] = {  # what the semantic router's clients know these codes as
     "invalid_request": "INVALID_INPUT",
     "invalid_input": "INVALID_INPUT",
     "internal": "UNIFIED_CLASSIFICATION_ERROR",
 }
-OPENAI_ERROR_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    429: "rate_limit_error",
-}  # as OpenAI's clients know them
-
-
-class ApiError(Exception):
-    """An answer that is none. `code` is one of STATUS, or a dialect's own with its `status`."""
-
-    def __init__(
-        self,
-        code: str,
-        message: str,
-        *,
-        status: int | None = None,
-        retry_after: float | None = None,
-        where: str = "",
-        allowed_methods: Sequence[str] = (),
-    ) -> None:
-        super().__init__(message)
-        self.code, self.message, self.where = code, message, where
-        self.status = status or ERROR_STATUSES[code]
-        self.retry_after, self.allowed_methods = retry_after, allowed_methods
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """When to come again, and how to show who one is."""
-        made = {"retry-after": str(max(math.ceil(self.retry_after), 1))} if self.retry_after is not None else {}
-        made |= {"allow": ", ".join(self.allowed_methods)} if self.allowed_methods else {}
-        return {**made, "www-authenticate": "Bearer"} if self.status == 401 else made
-
-    def body(self, path: str, request_id: str) -> bytes:
-        """The error in the dialect of the path."""
-        error: dict[str, Any] = {"code": self.code, "message": self.message}
-        if path.startswith("/api/v1/"):
-            error["code"] = ROUTER_ERROR_CODES.get(self.code, self.code)
-            error["timestamp"] = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        else:
-            error |= {"type": self._openai_type(), "param": self.where or None, "request_id": request_id}
-        return json.dumps({"error": error}, ensure_ascii=False).encode()
-
-    def _openai_type(self) -> str:
-        return OPENAI_ERROR_TYPES.get(self.status) or (
-            "server_error" if self.status >= 500 else "invalid_request_error"
+ROUTER_ERROR_SCHEMA: Schema = object_schema(
+    {
+        "error": object_schema(
+            {"code": STRING, "message": STRING, "timestamp": {**STRING, "format": "date-time"}}, closed=True
         )
+    }
+)
 
 
-def render_error(error: ApiError, scope: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body for a program."""
-    content = error.body(scope["path"], scope["request_id"])
-    return error.status, {"content-type": "application/json", **error.headers}, content
+def render_openai_error(error: ApiError, context: RequestContext) -> RenderedError:
+    """`{"error": {code, message, type, param, request_id}}`: OpenAI's, with the id of the request; our own too."""
+    kind = OPENAI_ERROR_TYPES.get(error.status) or ("server_error" if error.status >= 500 else "invalid_request_error")
+    facts = {"code": error.code, "message": error.message, "type": kind, "param": error.where or None}
+    return _render_json({"error": {**facts, "request_id": context.request_id}})
+
+
+def render_router_error(error: ApiError, context: RequestContext) -> RenderedError:
+    """`{"error": {code, message, timestamp}}`, with the semantic router's codes."""
+    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    code = ROUTER_ERROR_CODES.get(error.code, error.code)
+    return _render_json({"error": {"code": code, "message": error.message, "timestamp": now}})
+
+
+def _render_json(value: Any) -> RenderedError:
+    return RenderedError(json.dumps(value, ensure_ascii=False).encode())
 
 
 def to_api_error(problem: Exception) -> ApiError:

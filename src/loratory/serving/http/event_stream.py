@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from loratory.protocols import Input
+from loratory.protocols.routes import RequestContext
 from loratory.serving.engine.fallback_chain import StagedAnswer
 from loratory.serving.engine.service_registry import Service
 from loratory.serving.http.api_errors import to_api_error
@@ -30,7 +29,7 @@ class StreamFormat:
     """How pieces and the end of an answer are told."""
 
     format_chunk: Callable[[str], Any]
-    format_end: Callable[[StagedAnswer], Iterable[Any]]  # raises Refusal where what came is no answer in this dialect
+    format_end: Callable[[StagedAnswer], Iterable[Any]]  # raises ApiError where what came is no answer in this dialect
 
 
 def encode_event(value: Any) -> bytes:
@@ -43,11 +42,11 @@ async def stream_response(
     service: Service,
     input: Input,
     session: StreamSession,
-    request: Request,
+    context: RequestContext,
     stream_format: StreamFormat,
 ) -> StreamingResponse:
     """Begins when the first piece is there: what goes wrong before is an ordinary error, or another one's answer."""
-    work = asyncio.create_task(server.answer(service, [input], request.scope["served"], session.prepare_predictor))
+    work = asyncio.create_task(server.answer(service, [input], context, session.prepare_predictor))
     work.add_done_callback(lambda _: session.pieces.put_nowait(None))
     route = asyncio.current_task()
     assert route is not None
@@ -59,7 +58,7 @@ async def stream_response(
     except BaseException:
         work.cancel()
         raise
-    told = _generate_events(work, first, session, stream_format, request)
+    told = _generate_events(work, first, session, stream_format, context)
     return StreamingResponse(told, media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
@@ -68,7 +67,7 @@ async def _generate_events(
     piece: str | None,
     session: StreamSession,
     stream_format: StreamFormat,
-    request: Request,
+    context: RequestContext,
 ) -> AsyncIterator[bytes]:
     heard = piece is not None
     try:
@@ -85,7 +84,9 @@ async def _generate_events(
     except Exception as problem:
         refusal = to_api_error(problem)
         if refusal.status == 500:
-            log.exception("request %s", request.scope["request_id"])
-        yield encode_event(json.loads(refusal.body(request.url.path, request.scope["request_id"])))
+            log.exception("request %s", context.request_id)
+        assert context.dialect is not None
+        body = context.dialect.render_error(refusal, context).body
+        yield b"".join(b"data: " + line + b"\n" for line in body.splitlines()) + b"\n"
     finally:
         work.cancel()

@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from loratory.errors import DataError, LoratoryError
 from loratory.protocols import JSON, Input
+from loratory.protocols.routes import ApiError, Dialect, RequestContext, Route
 from loratory.serving.audit_log import AuditLog
 from loratory.serving.engine.fallback_chain import (
     Overloaded,
@@ -21,14 +23,14 @@ from loratory.serving.engine.fallback_chain import (
     check_capacity,
     use_stage_predictor,
 )
-from loratory.serving.engine.inference_engine import Engine, estimate_tokens
+from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.moving_average import update_moving_average
 from loratory.serving.engine.prometheus_metrics import Metrics
 from loratory.serving.engine.service_registry import Service, ServiceRegistry
-from loratory.serving.http.api_errors import ApiError
+from loratory.serving.engine.token_estimates import estimate_tokens
 from loratory.serving.http.auth.api_keys import ApiKey, ApiKeys
 from loratory.serving.http.auth.key_watcher import KeyFileWatcher
-from loratory.serving.http.request_context import RequestContext
+from loratory.serving.http.auth.login_sessions import LoginSessions
 from loratory.specs.serve import ServerSpec
 
 log = logging.getLogger("loratory.serving")
@@ -52,6 +54,8 @@ class Server:
     registry_lock: threading.Lock = field(default_factory=threading.Lock)  # one load or unload at a time
 
     def __post_init__(self) -> None:
+        self.sessions = LoginSessions(self.keys)
+        self.routes: Sequence[tuple[Dialect[Any], Route]] = ()  # of the application that answers for this server
         self.audit = AuditLog(self.spec.audit)
         self.key_watcher = KeyFileWatcher(self.keys, self.spec.keys, self._audit_key_change) if self.spec.keys else None
         self._tokens_per_byte: dict[str, float] = {}  # tokens in a byte of a body, by task
@@ -76,7 +80,7 @@ class Server:
             log.error("audit %s: %s", self.audit.file, problem.problem)
 
     def get_service(self, name: str) -> Service:
-        """Raises Refusal where there is none of that name."""
+        """Raises ApiError where there is none of that name."""
         found = self.registry.get(name)
         if found is None:
             raise ApiError(
@@ -94,7 +98,7 @@ class Server:
         return [*self.registry]
 
     def validate_inputs(self, service: Service, given: Sequence[JSON], where: str = "inputs") -> list[Input]:
-        """Inputs of the service's task within the limits. Raises Refusal."""
+        """Inputs of the service's task within the limits. Raises ApiError."""
         limits = self.spec.limits
         if not given:
             raise ApiError("invalid_input", "there is no input", where=where)
@@ -115,7 +119,7 @@ class Server:
         return input
 
     def check_capacity(self, services: Sequence[Service], context: RequestContext) -> None:
-        """Raises Busy where a body of that size, which is not read yet, could be answered by none of these in time.
+        """Raises Overloaded where a body of that size, not read yet, could be answered by none of these in time.
 
         Under overload most of the work would otherwise be to read what is then refused.
         """
@@ -150,8 +154,8 @@ class Server:
         context: RequestContext,
         prepare: PreparePredictor = use_stage_predictor,
     ) -> list[StagedAnswer]:
-        """Answers within the deadline, counted; `served` is told who answered. Raises Busy, DeadlineExceeded,
-        Broken.
+        """Answers within the deadline, counted; `served` is told who answered. Raises Overloaded, DeadlineExceeded,
+        PredictorFailed.
         """
         context.log_fields["task"] = service.name
         self._update_tokens_per_byte(service, inputs, context.body_bytes)

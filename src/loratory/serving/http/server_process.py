@@ -23,7 +23,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from loratory.errors import SpecError
-from loratory.serving.http.middleware import HEADER_BYTES, RequestMiddleware
+from loratory.serving.http.application import HttpApplication
+from loratory.serving.http.middleware.header_limit import HEADER_BYTES
 from loratory.serving.http.server import Server
 
 try:
@@ -248,14 +249,14 @@ class Acceptor:
 class ServerProcess(uvicorn.Server):
     """A server that leaves in order."""
 
-    def __init__(self, gate: RequestMiddleware, server: Server, announce: Callable[[str], None]) -> None:
+    def __init__(self, app: HttpApplication, server: Server, announce: Callable[[str], None]) -> None:
         spec = server.spec
         self._max_connections = limit_connections(spec.limits.connections)
-        turned = gate.metrics.requests.labels("refused", "503").inc
-        protocol: Any = partial(LimitedHttpProtocol, max_connections=self._max_connections, on_rejected=turned)
+        count_rejected = app.metrics.requests.labels("refused", "503").inc
+        protocol: Any = partial(LimitedHttpProtocol, max_connections=self._max_connections, on_rejected=count_rejected)
         super().__init__(
             uvicorn.Config(
-                gate,
+                app,
                 interface="asgi3",
                 http=protocol,
                 host=spec.host,
@@ -271,7 +272,7 @@ class ServerProcess(uvicorn.Server):
                 timeout_graceful_shutdown=max(int(spec.limits.drain_ms / 1000), 1),
             )
         )
-        self.app, self.server, self._announce = gate, server, announce
+        self.app, self.server, self._announce = app, server, announce
         self._drain_task: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

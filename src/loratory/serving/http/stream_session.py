@@ -23,13 +23,14 @@ from loratory.protocols import (
     Prediction,
     Predictor,
     Schema,
+    WrappingPredictor,
     require_causal,
 )
+from loratory.protocols.routes import ApiError
 from loratory.schemas import to_compact_json
+from loratory.serving.engine.capabilities import backbone_of, is_plannable, max_new_tokens_of, unwrap_predictor
 from loratory.serving.engine.fallback_chain import StagedAnswer
-from loratory.serving.engine.inference_engine import backbone_of, is_plannable, max_new_tokens_of, unwrap_predictor
 from loratory.serving.engine.service_registry import FallbackStage
-from loratory.serving.http.api_errors import ApiError
 from loratory.specs.generation import GenerationSpec
 
 SCHEMA_COMPILE_SECONDS = 5.0  # for the grammar of a schema
@@ -45,8 +46,8 @@ class SamplingParams:
 
     def apply_to(self, predictor: Any) -> Any:
         """The predictor as it would write then; one that does not write stays as it is."""
-        if hasattr(predictor, "predictor"):  # an operating point stands around it
-            return replace(predictor, predictor=self.apply_to(predictor.predictor))
+        if isinstance(predictor, WrappingPredictor):  # an operating point stands around it
+            return predictor.with_predictor(self.apply_to(predictor.predictor))
         if not isinstance(predictor, Decoder) or not predictor.max_new_tokens or not self.parameters:
             return predictor
         return replace(predictor, writing=parse_generation_spec({**predictor.writing.model_dump(), **self.parameters}))
@@ -55,7 +56,7 @@ class SamplingParams:
 def parse_sampling_params(
     given: Mapping[str, Any], max_new_tokens: int, schema: Schema | None = None, where: str = "parameters"
 ) -> SamplingParams:
-    """What a client asks; a budget above the server's own is cut to it. Raises Refusal."""
+    """What a client asks; a budget above the server's own is cut to it. Raises ApiError."""
     made = dict(given)
     if isinstance(stop := made.get("stop"), (str, list)):
         made["stop"] = tuple([stop] if isinstance(stop, str) else stop)
@@ -71,7 +72,7 @@ def parse_sampling_params(
 
 
 def parse_generation_spec(values: Mapping[str, Any], where: str = "parameters") -> GenerationSpec:
-    """Raises Refusal with the parameter that is wrong."""
+    """Raises ApiError with the parameter that is wrong."""
     try:
         return GenerationSpec.model_validate(values, strict=True)
     except ValidationError as problem:
@@ -116,6 +117,10 @@ class RecordingPredictor:
     def task(self) -> Any:
         """The contract."""
         return self.predictor.task
+
+    def with_predictor(self, predictor: Any) -> RecordingPredictor:
+        """The same around another one."""
+        return replace(self, predictor=predictor)
 
     def plan(self, inputs: Sequence[Any]) -> InferencePlan | None:
         """As the predictor asks."""
@@ -201,7 +206,7 @@ class SchemaPrecheck:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="schemas")
 
     async def check(self, stage: FallbackStage, params: SamplingParams, input: Input, where: str) -> None:
-        """Raises Refusal where the budget, or what a conversation leaves of it, is too small for any whole answer."""
+        """Raises ApiError where the budget, or what a conversation leaves of it, is too small for any whole answer."""
         if params.schema is None and "max_new_tokens" not in params.parameters:
             return
         if params.schema is not None:

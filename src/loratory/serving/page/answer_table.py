@@ -17,9 +17,9 @@ from loratory.data.rows import Row
 from loratory.data.task_inputs import InputFormat
 from loratory.errors import DataError
 from loratory.protocols import JSON, Labelled
+from loratory.protocols.routes import ApiError
 from loratory.serving.engine.fallback_chain import StagedAnswer
 from loratory.serving.engine.service_registry import Service
-from loratory.serving.http.api_errors import ApiError
 
 TABLE_NAME = "the table"
 MAX_COLUMNS = 500  # at most, so that a header cannot be the work of minutes
@@ -59,7 +59,7 @@ class AnsweredTable:
 
 
 def parse_table(service: Service, text: str, column: str, max_rows: int) -> TableRequest:
-    """The table of a form. Raises Refusal, with the line of the table where it can."""
+    """The table of a form. Raises ApiError, with the line of the table where it can."""
     if not text.strip():
         raise ApiError("invalid_input", "there is no table: paste one with a header, or open a file")
     task = service.task

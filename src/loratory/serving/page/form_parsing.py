@@ -10,8 +10,8 @@ from urllib.parse import parse_qs
 from loratory.data.task_inputs import InputFormat
 from loratory.errors import FieldError
 from loratory.protocols import JSON, Conversational
+from loratory.protocols.routes import ApiError
 from loratory.serving.engine.service_registry import Service
-from loratory.serving.http.api_errors import ApiError
 from loratory.tasks.conversations import ROLES, build_input, parse_messages
 
 MAX_FORM_FIELDS = 16  # at most
@@ -40,7 +40,7 @@ def _takes_turns(service: Service) -> bool:
 
 
 def parse_form(body: bytes, known: Collection[str]) -> dict[str, str]:
-    """The known fields of an application/x-www-form-urlencoded body. Raises Refusal.
+    """The known fields of an application/x-www-form-urlencoded body. Raises ApiError.
 
     Lines end as in files: browsers send CR LF for every end of a line in a text area, whatever was typed or pasted.
     """
@@ -66,7 +66,7 @@ def input_from_form(service: Service, form: Mapping[str, str]) -> JSON:
 
 
 def _parse_conversation(turns: str, told: Mapping[str, str], text: str) -> JSON:
-    """Turns as a list in JSON, or a line each. Raises Refusal where they do not lead to what the user says now."""
+    """Turns as a list in JSON, or a line each. Raises ApiError where they do not lead to what the user says now."""
     system = [{"role": "system", "content": one} for one in told.values()]
     try:
         before = parse_messages(turns if turns.lstrip().startswith("[") else _parse_turns(turns), "turns")

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from loratory import __version__
 from loratory.evaluation import table_cells
+from loratory.protocols.routes import ResponseSpec
 from loratory.serving.page.answer_view import format_probability
 
 ASSETS: Mapping[str, str] = {
@@ -28,8 +29,12 @@ CONTENT_SECURITY_POLICY = (
 )
 # A report carries its style and its drawings in itself, and asks for nothing.
 REPORT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
-# same-origin, not no-referrer: under that a browser sends `Origin: null` with our own forms, which the gate refuses.
+# same-origin, not no-referrer: under that a browser sends `Origin: null` with our own forms, and that is refused.
 PAGE_HEADERS = {"referrer-policy": "same-origin", "cache-control": "no-store"}
+
+HTML_RESPONSE = ResponseSpec({"type": "string"}, "text/html", "a page, or a part of one")
+REDIRECT_RESPONSE = ResponseSpec(None, "", "elsewhere: see Location")
+FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
 
 
 @cache

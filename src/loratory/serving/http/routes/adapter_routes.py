@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from loratory.errors import LoratoryError
+from loratory.protocols.routes import BODY_ERRORS, ApiError, RequestContext, ResponseSpec, Route
 from loratory.serving.engine.service_registry import Service
 from loratory.serving.engine.thread_isolation import run_in_new_thread
-from loratory.serving.http.api_errors import ApiError
 from loratory.serving.http.routes.json_bodies import json_response, parse_body
-from loratory.serving.http.routing import HttpRouter
+from loratory.serving.http.schemas import STRING, object_schema
 from loratory.serving.http.server import Server
 from loratory.specs.spec import NAME_PATTERN, NAME_RULE
 
+LOAD_REQUEST_SCHEMA = object_schema(
+    {
+        "lora_name": {"type": "string", "pattern": f"^{NAME_PATTERN.pattern}$"},
+        "lora_path": {"type": "string", "minLength": 1},
+    },
+    closed=True,
+)
+UNLOAD_REQUEST_SCHEMA = object_schema({"lora_name": {"type": "string", "minLength": 1}}, closed=True)
+LOAD_RESPONSE = ResponseSpec(object_schema({"task": STRING, "release": STRING, "status": STRING}))
 
-def make_routes(server: Server) -> HttpRouter:
+
+def list_adapter_routes(server: Server) -> Sequence[Route]:
     """The paths that vLLM has for adapters; a path is a run or an artifact below the server's `adapters` folder."""
-    router = HttpRouter()
 
-    @router.post("/v1/load_lora_adapter")
-    async def load(request: Request) -> Response:
+    async def load(request: Request, context: RequestContext) -> Response:
         body = parse_body(await request.body(), {"lora_name": str, "lora_path": str})
         name, path = body.get("lora_name", ""), body.get("lora_path", "")
         if not NAME_PATTERN.fullmatch(name):
@@ -31,23 +40,45 @@ def make_routes(server: Server) -> HttpRouter:
         if not path:
             raise ApiError("invalid_input", "there is no path", where="lora_path")
         service = await asyncio.to_thread(
-            lambda: run_in_new_thread(lambda: _load_adapter(server, name, path, _key_name(request)))
+            lambda: run_in_new_thread(lambda: _load_adapter(server, name, path, context.key_name))
         )
         return json_response({"task": name, "release": service.release, "status": "loaded"})
 
-    @router.post("/v1/unload_lora_adapter")
-    async def unload(request: Request) -> Response:
+    async def unload(request: Request, context: RequestContext) -> Response:
         name = parse_body(await request.body(), {"lora_name": str}).get("lora_name", "")
-        found = await asyncio.to_thread(_unload_adapter, server, name, _key_name(request))
+        found = await asyncio.to_thread(_unload_adapter, server, name, context.key_name)
         return json_response({"task": name, "release": found.release, "status": "unloaded"})
 
-    return router
+    return [
+        Route(
+            "POST",
+            "/v1/load_lora_adapter",
+            "load_adapter",
+            "Load or replace a task.",
+            load,
+            {200: LOAD_RESPONSE},
+            LOAD_REQUEST_SCHEMA,
+            errors=BODY_ERRORS,
+            scope="admin",
+        ),
+        Route(
+            "POST",
+            "/v1/unload_lora_adapter",
+            "unload_adapter",
+            "Unload a task.",
+            unload,
+            {200: LOAD_RESPONSE},
+            UNLOAD_REQUEST_SCHEMA,
+            errors=BODY_ERRORS | {404},
+            scope="admin",
+        ),
+    ]
 
 
 def _load_adapter(server: Server, name: str, path: str, key: str | None) -> Service:
     """Read and verify an artifact, write it down, and put it on the board: all of it, also when nobody waits any more.
 
-    Raises Refusal; what was served before is then served on.
+    Raises ApiError; what was served before is then served on.
     """
     allowed = server.spec.adapters
     if allowed is None:
@@ -66,7 +97,7 @@ def _load_adapter(server: Server, name: str, path: str, key: str | None) -> Serv
 
 
 def _unload_adapter(server: Server, name: str, key: str | None) -> Service:
-    """Write down that a task goes, and take it off the board. Raises Refusal."""
+    """Write down that a task goes, and take it off the board. Raises ApiError."""
     with server.registry_lock:
         found = server.registry.get(name)
         if found is None:
@@ -85,8 +116,3 @@ def _resolve_below(allowed: Path, path: str) -> Path:
     except (OSError, ValueError):  # a name that no file can have
         pass
     raise ApiError("invalid_input", "there is no such folder below the server's adapters", where="lora_path")
-
-
-def _key_name(request: Request) -> str | None:
-    key = request.scope.get("key")
-    return key.name if key else None

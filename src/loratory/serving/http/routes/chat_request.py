@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from loratory.protocols.routes import ApiError
 from loratory.schemas import to_compact_json
-from loratory.serving.engine.inference_engine import max_new_tokens_of
+from loratory.serving.engine.capabilities import max_new_tokens_of
 from loratory.serving.engine.service_registry import Service
-from loratory.serving.http.api_errors import ApiError
 from loratory.serving.http.routes.json_bodies import parse_json_object
 from loratory.serving.http.server import Server
 from loratory.serving.http.stream_session import SamplingParams, parse_sampling_params
@@ -67,7 +67,7 @@ class CompletionRequest:
 
 
 def parse_completion_body(raw: bytes) -> dict[str, Any]:
-    """Members that mean something here; null is as if it were not there. Raises Refusal."""
+    """Members that mean something here; null is as if it were not there. Raises ApiError."""
     given = parse_json_object(raw)
     body: dict[str, Any] = {}
     for name, value in given.items():
@@ -92,7 +92,7 @@ def _is_neutral(name: str, value: Any) -> bool:
 
 
 def find_model(server: Server, body: Mapping[str, Any]) -> Service:
-    """The task that a client calls its model. Raises Refusal."""
+    """The task that a client calls its model. Raises ApiError."""
     found = server.registry.get(str(body.get("model", "")))
     if found is None:
         names = ", ".join(service.name for service in server.registry)
@@ -101,7 +101,7 @@ def find_model(server: Server, body: Mapping[str, Any]) -> Service:
 
 
 def parse_completion_request(server: Server, service: Service, body: Mapping[str, Any]) -> CompletionRequest:
-    """Raises Refusal."""
+    """Raises ApiError."""
     given = {ours: body[theirs] for theirs, ours in SAMPLING_FIELDS.items() if theirs in body}
     budget = next((name for name in BUDGET_FIELDS if name in body), BUDGET_FIELDS[-1])
     if budget in body:
@@ -131,7 +131,7 @@ def _unsupported_error(where: str, message: str) -> ApiError:
 
 
 def _parse_response_format(service: Service, given: Mapping[str, Any] | None, writes: bool) -> Mapping[str, Any] | None:
-    """The client's own schema, where its task does not have one. Raises Refusal."""
+    """The client's own schema, where its task does not have one. Raises ApiError."""
     if given is None or given.get("type") == "text":
         return None
     contract, where = service.task.contract(), "response_format"

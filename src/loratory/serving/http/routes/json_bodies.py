@@ -9,7 +9,7 @@ from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
 from loratory.errors import format_value, suggest_nearest
-from loratory.serving.http.api_errors import ApiError
+from loratory.protocols.routes import ApiError
 
 TYPE_NAMES: Mapping[type, str] = {
     list: "a list",
@@ -21,7 +21,7 @@ TYPE_NAMES: Mapping[type, str] = {
 
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
-    """A JSON object. Raises Refusal."""
+    """A JSON object. Raises ApiError."""
     try:
         found = from_json(body, allow_inf_nan=False)
     except ValueError:
@@ -32,7 +32,7 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
 
 
 def parse_body(body: bytes, known: Mapping[str, type]) -> dict[str, Any]:
-    """A JSON object with these members only, each of its type where it is given. Raises Refusal."""
+    """A JSON object with these members only, each of its type where it is given. Raises ApiError."""
     found = parse_json_object(body)
     for name, value in found.items():
         if name not in known:

@@ -6,18 +6,34 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from loratory.protocols import Labelled, Spanned
+from loratory.protocols import Labelled, Schema, Spanned
+from loratory.protocols.routes import BODY_ERRORS, ApiError, RenderedError, RequestContext, ResponseSpec, Route
 from loratory.serving.engine.fallback_chain import StagedAnswer
 from loratory.serving.engine.service_registry import Service
-from loratory.serving.http.api_errors import ApiError
-from loratory.serving.http.request_context import RequestContext
+from loratory.serving.http.api_errors import (
+    OPENAI_ERROR_SCHEMA,
+    ROUTER_ERROR_SCHEMA,
+    render_openai_error,
+    render_router_error,
+)
 from loratory.serving.http.routes.json_bodies import json_response, parse_body
-from loratory.serving.http.routing import HttpRouter
+from loratory.serving.http.schemas import (
+    ANSWER_FIELDS,
+    BOOLEAN,
+    INTEGER,
+    NULLABLE_STRING,
+    NUMBER,
+    PROBABILITIES,
+    STRING,
+    array_schema,
+    object_schema,
+    text_schema,
+)
 from loratory.serving.http.server import Server
 
 ROLES = ("intent", "pii", "security")
@@ -38,47 +54,142 @@ class BatchOptions:
     include_explanation: bool = False
 
 
-def make_routes(server: Server) -> HttpRouter:
-    """POST /api/v1/classify/batch and POST /predict/."""
-    router = HttpRouter()
+class SemanticRouterRoutes:
+    """POST /api/v1/classify/batch, as vLLM's semantic router calls it."""
 
-    def playing() -> list[Service]:
-        return [found for role in ROLES if (found := server.registry.service_for_role(role))]
+    name: ClassVar[str] = "router"
+    description: ClassVar[str] = "The classification interface of a semantic router."
+    prefixes: ClassVar[tuple[str, ...]] = ("/api/v1/",)
+    error_schema: ClassVar[Schema] = ROUTER_ERROR_SCHEMA
+    error_media_types: ClassVar[tuple[str, ...]] = ("application/json",)
 
-    def default() -> list[Service]:
-        return [server.registry.default] if server.registry.default else []
+    def render_error(self, error: ApiError, context: RequestContext) -> RenderedError:
+        """The router's own codes, and the time."""
+        return render_router_error(error, context)
 
-    @router.post("/api/v1/classify/batch", playing)
-    async def batch(request: Request) -> Response:
-        started = time.perf_counter()
-        texts, roles, options = _parse_batch_request(await request.body(), server)
-        services = {role: _service_for_role(server, role) for role in roles}
-        results, statistics = {}, {}
-        for role, found in (await _answer_roles(server, services, texts, request.scope["served"])).items():
-            spent = (time.perf_counter() - started) * 1000
-            results[role] = [_format_result(role, services[role], one, options, spent / len(texts)) for one in found]
-            statistics[role] = _summarize_results(results[role])
-        whole = round((time.perf_counter() - started) * 1000, 3)
-        if len(roles) == 1:
-            body = {"results": results[roles[0]], "statistics": statistics[roles[0]]}
-        else:
-            rows = [{role: results[role][number] for role in roles} for number in range(len(texts))]
-            body = {"results": rows, "statistics": statistics}
-        return json_response({**body, "total_count": len(texts), "processing_time_ms": whole})
+    def list_routes(self, server: Server) -> Sequence[Route]:
+        """The batch interface."""
 
-    @router.post("/predict/", default)
-    async def predict(request: Request) -> Response:
-        body = parse_body(await request.body(), {"text": str})
-        service = server.registry.default
-        if service is None:
-            raise ApiError("not_found", "no task of this server gives one label to a text")
-        (input,) = server.validate_inputs(service, [{"text": body.get("text")}], "body")
-        (one,) = await server.answer(service, [input], request.scope["served"])
-        label = None if one.prediction.answer is None else service.task.label_of(one.prediction.answer)
-        facts = one.to_json(probabilities=False)
-        return json_response({"label": label, **{name: value for name, value in facts.items() if name != "answer"}})
+        def list_role_services() -> list[Service]:
+            return [found for role in ROLES if (found := server.registry.service_for_role(role))]
 
-    return router
+        async def classify_batch(request: Request, context: RequestContext) -> Response:
+            return json_response(await _classify_batch(server, await request.body(), context))
+
+        return [
+            Route(
+                "POST",
+                "/api/v1/classify/batch",
+                "classify_batch",
+                "Texts to intents, personal data, threats.",
+                classify_batch,
+                {200: ResponseSpec(RESULT_SCHEMA)},
+                _request_schema,
+                errors=frozenset({400, 504}),
+                select_services=list_role_services,
+            )
+        ]
+
+
+class OneTextRoutes:
+    """POST /predict/: one text to a label, by the server's default task."""
+
+    name: ClassVar[str] = "one_text"
+    description: ClassVar[str] = "One text to one label."
+    prefixes: ClassVar[tuple[str, ...]] = ("/predict/",)
+    error_schema: ClassVar[Schema] = OPENAI_ERROR_SCHEMA
+    error_media_types: ClassVar[tuple[str, ...]] = ("application/json",)
+
+    def render_error(self, error: ApiError, context: RequestContext) -> RenderedError:
+        """As our own interface."""
+        return render_openai_error(error, context)
+
+    def list_routes(self, server: Server) -> Sequence[Route]:
+        """The one path."""
+
+        def list_default_service() -> list[Service]:
+            return [server.registry.default] if server.registry.default else []
+
+        async def predict(request: Request, context: RequestContext) -> Response:
+            body = parse_body(await request.body(), {"text": str})
+            service = server.registry.default
+            if service is None:
+                raise ApiError("not_found", "no task of this server gives one label to a text")
+            (input,) = server.validate_inputs(service, [{"text": body.get("text")}], "body")
+            (one,) = await server.answer(service, [input], context)
+            label = None if one.prediction.answer is None else service.task.label_of(one.prediction.answer)
+            facts = one.to_json(probabilities=False)
+            return json_response({"label": label, **{name: value for name, value in facts.items() if name != "answer"}})
+
+        return [
+            Route(
+                "POST",
+                "/predict/",
+                "predict_label",
+                "One text to a label.",
+                predict,
+                {200: ResponseSpec(object_schema({"label": NULLABLE_STRING, **ANSWER_FIELDS}))},
+                lambda server, service: object_schema({"text": text_schema(server)}, closed=True),
+                errors=BODY_ERRORS | {404},
+                select_services=list_default_service,
+            )
+        ]
+
+
+async def _classify_batch(server: Server, raw: bytes, context: RequestContext) -> dict[str, Any]:
+    started = time.perf_counter()
+    texts, roles, options = _parse_batch_request(raw, server)
+    services = {role: _service_for_role(server, role) for role in roles}
+    results, statistics = {}, {}
+    for role, found in (await _answer_roles(server, services, texts, context)).items():
+        spent = (time.perf_counter() - started) * 1000
+        results[role] = [_format_result(role, services[role], one, options, spent / len(texts)) for one in found]
+        statistics[role] = _summarize_results(results[role])
+    whole = round((time.perf_counter() - started) * 1000, 3)
+    if len(roles) == 1:
+        body = {"results": results[roles[0]], "statistics": statistics[roles[0]]}
+    else:
+        rows = [{role: results[role][number] for role in roles} for number in range(len(texts))]
+        body = {"results": rows, "statistics": statistics}
+    return {**body, "total_count": len(texts), "processing_time_ms": whole}
+
+
+def _request_schema(server: Server, service: Any) -> dict[str, Any]:
+    options = {
+        "return_probabilities": BOOLEAN,
+        "confidence_threshold": {"type": "number", "minimum": 0, "maximum": 1},
+        "include_explanation": BOOLEAN,
+    }
+    asked = {
+        "texts": array_schema(text_schema(server), minItems=1, maxItems=server.spec.limits.texts),
+        "task_type": {"type": "string", "enum": ["", *ROLES, "all"]},
+        "options": object_schema(options, [], closed=True),
+    }
+    return object_schema(asked, ["texts"], closed=True)
+
+
+def _build_result_schema() -> dict[str, Any]:
+    """Of one role, or with task_type all: of each."""
+    one = {"category": STRING, "confidence": NUMBER, "processing_time_ms": NUMBER, "status": STRING}
+    one = {**one, "served_by": STRING}
+    row = object_schema({**one, "probabilities": PROBABILITIES, "explanation": STRING}, list(one), closed=True)
+    counts = {
+        "category_distribution": {"type": "object", "additionalProperties": INTEGER},
+        "avg_confidence": NUMBER,
+        "low_confidence_count": INTEGER,
+    }
+    each_row = object_schema(dict.fromkeys(ROLES, row), closed=True)
+    each_count = object_schema(dict.fromkeys(ROLES, object_schema(counts)), closed=True)
+    whole = {
+        "results": array_schema({"anyOf": [row, each_row]}),
+        "statistics": {"anyOf": [object_schema(counts, closed=True), each_count]},
+        "total_count": INTEGER,
+        "processing_time_ms": NUMBER,
+    }
+    return object_schema(whole, closed=True)
+
+
+RESULT_SCHEMA = _build_result_schema()
 
 
 def _parse_batch_request(body: bytes, server: Server) -> tuple[list[str], tuple[str, ...], BatchOptions]:
