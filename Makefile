@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check format docs bench clean
+.PHONY: demo test test-slow check names format docs bench clean
 
 demo: $(STAMP)
 	$(BIN)/loratory run risk-triage
@@ -20,6 +20,11 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(MAKE) names
+
+names: $(STAMP)
+	$(BIN)/python tools/check_names.py
+	$(BIN)/python tools/check_types.py --any 0.06 --docstrings 0.95
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -43,7 +43,7 @@ from loratory.specs.training import ConsistencySpec, LossSpec, TrainingSpec
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests"))
-from annotation_forms import FORMS, Form, expected_answer, make_samples  # noqa: E402
+from annotation_formats import FORMS, Form, expected_answer, make_samples  # noqa: E402
 
 CLAIMS = DOCS.parent / "benchmarks" / "results" / "evidence.json"
 FAULTS = DOCS.parent / "benchmarks" / "results" / "faults.json"

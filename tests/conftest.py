@@ -11,14 +11,14 @@ import torch
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.loading import base_locations
 from loratory.data.splitting import ledger
-from tiny import BackboneOf, BasePathOf, load_backbone_from, save_base
+from tiny_models import BackboneOf, BasePathOf, load_backbone_from, save_base
 
 pytest_plugins = ["recording"]
 torch.set_num_threads(1)  # tiny products: more threads only wait for each other
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nobodys_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def session_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is read, and where bases lie, is noted apart: the user's own notes are never touched."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv(ledger.LEDGER_VARIABLE, str(tmp_path_factory.mktemp("ledger") / ledger.LEDGER_FILE))
@@ -27,7 +27,7 @@ def nobodys_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def own_ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def fresh_ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each test begins with an empty ledger; returns its file, which is not there yet."""
     file = tmp_path_factory.mktemp("ledger") / ledger.LEDGER_FILE
     monkeypatch.setenv(ledger.LEDGER_VARIABLE, str(file))
@@ -35,7 +35,7 @@ def own_ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(scope="session")
-def base_of(tmp_path_factory: pytest.TempPathFactory) -> BasePathOf:
+def base_path_of(tmp_path_factory: pytest.TempPathFactory) -> BasePathOf:
     """The folder of a family's tiny base, made when it is first asked for."""
     home = tmp_path_factory.mktemp("bases")
 
@@ -47,13 +47,13 @@ def base_of(tmp_path_factory: pytest.TempPathFactory) -> BasePathOf:
 
 
 @pytest.fixture(scope="session")
-def trunk_of(base_of: BasePathOf) -> BackboneOf:
+def backbone_of(base_path_of: BasePathOf) -> BackboneOf:
     """The shared backbone of a family; a test that would change it is wrong."""
     known: dict[str, EncoderBackbone] = {}
 
     def loaded(family: str) -> EncoderBackbone:
         if family not in known:
-            known[family] = load_backbone_from(base_of(family))
+            known[family] = load_backbone_from(base_path_of(family))
         return known[family]
 
     return loaded

@@ -16,7 +16,7 @@ PARTICIPLE = re.compile(r"_?([a-z]+_)*[a-z]*(ed|ught|ept|old|eard|made|found|bui
 VERBS = frozenset(  # that end like participles, and nouns and adjectives that do
     "need feed seed speed embed fold hold unfold scaffold threshold proceed exceed bleed shed shared red thread "
     "spread add "
-    "old is_old bold build_scaffold reseed refold".split()
+    "old is_old bold build_scaffold reseed refold cancelled".split()
 )
 OLD_WORDS = frozenset(  # that the field's words replaced; each as a whole word of a name: dashboard is no board
     "trunk trunks lane lanes desk scribe pen lesson lessons wording wordings asking asked board wish wishes telling "

@@ -17,7 +17,7 @@ from loratory.predictors import predictor_files
 from loratory.regimes.lora import Lora
 from loratory.regimes.majority import Majority
 from loratory.regimes.tfidf import Tfidf
-from tiny import load_backbone_from, make_context, make_task, make_train_set, save_base
+from tiny_models import load_backbone_from, make_context, make_task, make_train_set, save_base
 
 FACTS = {"run": "toy", "contender": "x", "regime": "x", "base": None, "data": "toy.csv", "scores": {"accuracy": 0.5}}
 REGIMES: dict[str, Callable[[], Any]] = {

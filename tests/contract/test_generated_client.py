@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from loratory.client import Client
 from loratory.serving.app import create_app
-from served import ADMIN, INFER, make_keys, make_router_server, send_request
+from serving_fixtures import ADMIN, INFER, make_keys, make_router_server, send_request
 
 PACKAGE = "generated_client"
 # The page's icon is the only answer of a kind that the generator does not know; it is text all the same.

@@ -50,7 +50,7 @@ from loratory.regimes.zero_shot import ZeroShot
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag
-from tiny import (
+from tiny_models import (
     TEXTS,
     BackboneOf,
     BasePathOf,
@@ -73,12 +73,14 @@ ODD = ("", "a", "\ud800 x", "card " * 500, "日本語 😀", "\0", *TEXTS, "my c
 
 
 @pytest.fixture(scope="module")
-def starts(base_of: BasePathOf, trunk_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Start]:
+def starts(
+    base_path_of: BasePathOf, backbone_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Start]:
     """A start of each kind; of other contenders the predictors that the quickest regimes make."""
     folder = tmp_path_factory.mktemp("nli") / "bert"
     save_base(folder, "bert", kind="AutoModelForSequenceClassification", id2label=NLI)
     writer = load_backbone_from(save_causal_model(tmp_path_factory.mktemp("writer"), "qwen3"))
-    made: dict[str, Start] = {"nothing": None, "encoder": trunk_of("bert"), "causal": writer}
+    made: dict[str, Start] = {"nothing": None, "encoder": backbone_of("bert"), "causal": writer}
     made["nli"] = load_backbone_from(folder)
     for name, start in STARTED_BY.items():
         fitted = load_named("regimes", name)().fit(make_task(), make_train_set(), made[start], make_context(epochs=1))
@@ -192,9 +194,9 @@ def test_a_fit_answers_is_saved_and_is_loaded(name: str, start: str, starts: dic
     assert size.total > 0
 
     pool = TorchBackbonePool()
-    for trunk in starts.values():
-        if isinstance(trunk, EncoderBackbone):
-            pool._backbones[trunk.digest] = trunk
+    for backbone in starts.values():
+        if isinstance(backbone, EncoderBackbone):
+            pool._backbones[backbone.digest] = backbone
     with stage_artifact(tmp_path / "fit", {}) as part:
         predictor_files.save_predictor(part, made)
     again = predictor_files.load_predictor(tmp_path / "fit", pool)

@@ -23,7 +23,7 @@ from loratory.serving.http.openapi import build_openapi
 from loratory.serving.http.routing import HttpRouter
 from loratory.serving.http.server import Server
 from route_checks import check_dialect
-from served import ADMIN, bearer_header, make_keys, make_router_server, send_request
+from serving_fixtures import ADMIN, bearer_header, make_keys, make_router_server, send_request
 
 DIALECTS = discovery.list_names("routes")
 # Statuses that no request alone can bring about, with the tests that do.

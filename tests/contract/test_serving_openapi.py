@@ -17,7 +17,7 @@ from schemathesis.config import SchemathesisConfig
 
 from loratory.serving.app import create_app
 from loratory.tasks.generate import Generate
-from served import (
+from serving_fixtures import (
     ADMIN,
     FakePredictor,
     bearer_header,

@@ -25,7 +25,7 @@ from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag
 from loratory.training import training_loop
 from loratory.training.batching import Batch
-from tiny import load_backbone_from, make_examples, make_task, save_base, save_causal_model
+from tiny_models import load_backbone_from, make_examples, make_task, save_base, save_causal_model
 
 STARTS = ("nothing", "encoder", "causal")
 WANTED = {"card": "THING", "cash": "THING", "password": "SECRET", "code": "SECRET"}
@@ -82,7 +82,7 @@ class Fit:
     def run(self, surrounding: FitContext) -> dict[str, bytes]:
         """Every file of the predictor that comes out."""
         regime = load_named("regimes", self.regime)(**{**SMALL.get(self.regime, {}), **self.options})
-        start = trunk(self.start) if self.start in ("encoder", "causal") else None
+        start = backbone(self.start) if self.start in ("encoder", "causal") else None
         made = regime.fit(TASKS[self.task], lessons(self.task, self.on_states), start, surrounding)
         with TemporaryDirectory() as folder, stage_artifact(Path(folder) / "fit", {}) as part:
             predictor_files.save_predictor(part, made)
@@ -102,7 +102,7 @@ FITS = [*_found(), *(Fit(name, *about) for name, about in MORE.items())]
 
 
 @cache
-def trunk(kind: str) -> EncoderBackbone:
+def backbone(kind: str) -> EncoderBackbone:
     """A tiny backbone, shared by all fits of this process; one that changes it spoils the others, and they tell."""
     with TemporaryDirectory() as folder:
         where = Path(folder) / kind
@@ -218,8 +218,8 @@ class Moments:
         return self.begin
 
     def keep(self, state: TrainingState) -> None:
-        copied = TrainingState({n: t.clone() for n, t in state.tensors.items()}, json.loads(json.dumps(state.facts)))
-        self.seen.append(Moment(copied, *self.last))
+        run_copy = TrainingState({n: t.clone() for n, t in state.tensors.items()}, json.loads(json.dumps(state.facts)))
+        self.seen.append(Moment(run_copy, *self.last))
         self.last = ((), (), b"")
 
 

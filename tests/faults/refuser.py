@@ -12,8 +12,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
-from faults.nursery import PRELOADED_MODULES, write_answer  # noqa: E402
-from faults.world import run_command  # noqa: E402
+from faults.process_fixtures import PRELOADED_MODULES, write_answer  # noqa: E402
+from faults.run_fixtures import run_command  # noqa: E402
 
 
 def child(request: dict[str, Any]) -> dict[str, Any]:

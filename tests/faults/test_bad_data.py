@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Workspace
-from .world import make_rows, make_spec, run_command, to_csv
+from .run_fixtures import make_rows, make_spec, run_command, to_csv
 
 Harm = Callable[[Path], object]
 LADDER = "  - tfidf\n"
@@ -122,11 +122,11 @@ def test_init_refuses_them_too_and_writes_no_spec(case: str, workspace: Workspac
     assert not (folder / "new.yaml").exists()
 
 
-def test_a_failed_run_leaves_the_one_before_it_alone(copied: Path) -> None:
-    held = {path: path.stat().st_mtime_ns for path in (copied / "runs").rglob("*")}
-    (copied / "data.csv").write_text("text,label\n", encoding="utf-8")
-    assert run_command(copied, "run", "spec.yaml").code == 2
-    assert {path: path.stat().st_mtime_ns for path in (copied / "runs").rglob("*")} == held
+def test_a_failed_run_leaves_the_one_before_it_alone(run_copy: Path) -> None:
+    held = {path: path.stat().st_mtime_ns for path in (run_copy / "runs").rglob("*")}
+    (run_copy / "data.csv").write_text("text,label\n", encoding="utf-8")
+    assert run_command(run_copy, "run", "spec.yaml").code == 2
+    assert {path: path.stat().st_mtime_ns for path in (run_copy / "runs").rglob("*")} == held
 
 
 # ---- bases

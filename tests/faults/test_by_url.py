@@ -29,8 +29,8 @@ from loratory.serving.launcher import load_service
 from loratory.specs.serve import LimitsSpec, ServedTaskSpec, ServerSpec
 from loratory.tasks.generate import Generate
 
-from . import world
-from .world import CommandResult, make_rows, run_command, to_csv, wait_until
+from . import run_fixtures
+from .run_fixtures import CommandResult, make_rows, run_command, to_csv, wait_until
 
 KEY = "lk_secret"
 GENERATE: Any = Generate(checks=({"words": {"most": 3}}, "exact"))
@@ -110,7 +110,7 @@ def fronted(*services: Service, keys: Mapping[str, ApiKey] | None = None) -> Fro
 def workplace(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run of two quick contenders."""
     ladder = "  - rules\n  - tfidf\n"
-    folder = world.make_workspace(tmp_path_factory.mktemp("by-url") / "w", base, world.make_spec(ladder))
+    folder = run_fixtures.make_workspace(tmp_path_factory.mktemp("by-url") / "w", base, run_fixtures.make_spec(ladder))
     done = run_command(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
     return folder

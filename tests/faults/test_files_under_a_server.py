@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from fault_recording import FaultCounts
 from loratory.artifacts.manifests import MANIFEST, open_artifact
-from recording import FaultCounts
 
-from . import world
-from .serving import RunningServer, run_server
-from .world import run_command
+from . import run_fixtures
+from .run_fixtures import run_command
+from .server_fixtures import RunningServer, run_server
 
 LADDER = "  - rules\n  - tfidf\n  - lora\n"
 TEXTS = ["my card was stolen please help", "i want a refund now", "x", "cannot login since monday 17"]
@@ -26,8 +26,8 @@ LOAD = {"lora_name": "tiny", "lora_path": "tiny"}
 @pytest.fixture(scope="module")
 def ran(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a finished run and a base of its own, only to be looked at."""
-    spec = world.make_spec(LADDER, serve="{contender: lora, fallback: [tfidf]}")
-    folder = world.make_workspace(tmp_path_factory.mktemp("ran") / "w", base, spec)
+    spec = run_fixtures.make_spec(LADDER, serve="{contender: lora, fallback: [tfidf]}")
+    folder = run_fixtures.make_workspace(tmp_path_factory.mktemp("ran") / "w", base, spec)
     (folder / "base").unlink()
     shutil.copytree(base, folder / "base")
     done = run_command(folder, "run", "spec.yaml")
@@ -140,16 +140,18 @@ def ends_well(server: RunningServer) -> None:
     assert (done.code, "Traceback" in done.err) == (0, False), done.err[-3000:]
 
 
-def test_files_change_under_a_server(nursery: world.ProcessPool, work: Path) -> None:
-    with run_server(nursery, work, "runs/tiny", "--adapters", "runs") as server:
+def test_files_change_under_a_server(process_pool: run_fixtures.ProcessPool, work: Path) -> None:
+    with run_server(process_pool, work, "runs/tiny", "--adapters", "runs") as server:
         assert list(spoil(server, work, 40, 1)) == []
         ends_well(server)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_files_change_under_a_server_1_000_times(nursery: world.ProcessPool, work: Path, faults: FaultCounts) -> None:
-    with run_server(nursery, work, "runs/tiny", "--adapters", "runs") as server:
+def test_files_change_under_a_server_1_000_times(
+    process_pool: run_fixtures.ProcessPool, work: Path, faults: FaultCounts
+) -> None:
+    with run_server(process_pool, work, "runs/tiny", "--adapters", "runs") as server:
         failed = list(spoil(server, work, 1000, 2))
         faults.tries_of("a file of an adapter or a base changed under a server").add(1000, len(failed))
         assert failed == []

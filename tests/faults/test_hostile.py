@@ -13,11 +13,11 @@ from attempts import Ending, attempt, preload
 from hostile_files import CSV, SPEC, data_files, specs
 from hostile_folders import folders
 
+from fault_recording import FaultCounts, FaultTries
 from loratory.importing import sandbox
 from loratory.importing.import_folder import import_in_sandbox
 from loratory.importing.sandbox import SandboxLimits, call_limited
-from recording import FaultCounts, FaultTries
-from tiny import save_base
+from tiny_models import save_base
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="attempts are forks")
 FOLDERS, FILES = 240, 180
@@ -134,9 +134,9 @@ def test_a_call_that_hangs_or_grows_is_ended(monkeypatch: pytest.MonkeyPatch) ->
         "from loratory.importing import sandbox as s; s.PRELOADED_LIBRARIES = (); s._serve_call()",
     )
     with pytest.raises(ChildProcessError, match="more than 1 s"):
-        call_limited("nothing_that_ends:loop_forever", [], SandboxLimits(1.0, 2**30))
+        call_limited("runaway_functions:loop_forever", [], SandboxLimits(1.0, 2**30))
     with pytest.raises(ChildProcessError, match="memory"):
-        call_limited("nothing_that_ends:exhaust_memory", [], SandboxLimits(20.0, 2**28))
+        call_limited("runaway_functions:exhaust_memory", [], SandboxLimits(20.0, 2**28))
 
 
 @pytest.mark.slow

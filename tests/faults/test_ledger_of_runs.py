@@ -15,12 +15,12 @@ from loratory.evaluation import ladder as ladders
 from loratory.experiment.steps import latency, measure
 from loratory.protocols.events import FitStarted, MeasurementStarted
 
-from . import world
+from . import run_fixtures
 from .conftest import Workspace
+from .run_fixtures import make_rows, make_spec, run_command, to_csv
 from .test_run_on_disk import again, purposes, reads
-from .world import make_rows, make_spec, run_command, to_csv
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("without_charts")
 SMALL = "  - rules\n  - tfidf\n"
 MORE = SMALL + "  - words: {regime: tfidf, words: 1}\n"
 GIVEN = make_spec(SMALL).replace("near_duplicates: 1}", "near_duplicates: 1, test: test.csv}")
@@ -48,7 +48,7 @@ def test_another_folder_another_seed_and_other_white_space_are_further_reads(wor
     folder = workspace(make_spec(SMALL))
     assert run_command(folder, "run", "spec.yaml").code == 0
     assert (facts(folder)["test_reads"], facts(folder)["test_overlap"]) == (1, None)
-    moved = world.make_workspace(folder / "elsewhere", folder / "base", make_spec(SMALL))
+    moved = run_fixtures.make_workspace(folder / "elsewhere", folder / "base", make_spec(SMALL))
     text = to_csv([(f"  {text.upper()} .", label) for text, label in make_rows()])
     (moved / "data.csv").write_text(text, encoding="utf-8")
     assert run_command(moved, "run", "spec.yaml", "-o", "out").code == 0
@@ -188,7 +188,9 @@ def test_the_calibration_part_decides_an_operated_fit_and_no_other(
     )
     (folder / "far.csv").write_text("text\nthe river was wide\n", encoding="utf-8")
     monkeypatch.chdir(folder)
-    bench = open_run_context(load_spec("spec.yaml"), RunPaths(folder / "r"), world.RecordingListener(), lambda: False)
+    bench = open_run_context(
+        load_spec("spec.yaml"), RunPaths(folder / "r"), run_fixtures.RecordingListener(), lambda: False
+    )
     assert len(bench.split.parts.calibration) >= 20
 
     def identity(bench: RunContext, **parts: Any) -> str:

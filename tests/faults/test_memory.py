@@ -16,18 +16,18 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from fault_recording import FaultCounts
 from loratory.errors import OutOfMemory, is_out_of_memory
 from loratory.protocols.events import FitEvent, Message, ignore_event
 from loratory.regimes.lora import Lora
 from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.memory import split
 from loratory.training.training_loop import TrainingJob, train
-from recording import FaultCounts
-from tiny import BackboneOf, make_context, make_task, make_train_set
+from tiny_models import BackboneOf, make_context, make_task, make_train_set
 
 from .conftest import Workspace
 from .fits import FITS, Cut, Fit, lacks, passes, plans
-from .world import make_spec, run_command
+from .run_fixtures import make_spec, run_command
 
 # of float32, by whose last bits the sums of smaller passes differ; AdamW's first steps divide a gradient by itself
 CLOSE: dict[str, Any] = {"rtol": 2e-3, "atol": 2e-5}
@@ -178,7 +178,7 @@ def test_other_errors_are_no_lack_of_memory() -> None:
         train(toy(weight), make_context())
 
 
-def test_what_goes_on_from_a_checkpoint_keeps_its_small_passes(trunk_of: BackboneOf, tmp_path: Path) -> None:
+def test_what_goes_on_from_a_checkpoint_keeps_its_small_passes(backbone_of: BackboneOf, tmp_path: Path) -> None:
     """The same bytes as the fit that met the lack and was not cut."""
     found = []
     for cut in (False, True):
@@ -188,11 +188,11 @@ def test_what_goes_on_from_a_checkpoint_keeps_its_small_passes(trunk_of: Backbon
         with passes(plan={**plan, **({(9, "backward"): Cut()} if cut else {})}) as counted:
             if cut:
                 with pytest.raises(Cut):
-                    Lora(rank=2).fit(make_task(), make_train_set(), trunk_of("bert"), surrounding)
+                    Lora(rank=2).fit(make_task(), make_train_set(), backbone_of("bert"), surrounding)
                 state = kept.load_latest()
                 assert state is not None
                 assert state.facts["halvings"] == 1
-            made: Any = Lora(rank=2).fit(make_task(), make_train_set(), trunk_of("bert"), surrounding)
+            made: Any = Lora(rank=2).fit(make_task(), make_train_set(), backbone_of("bert"), surrounding)
         found.append(made.network.adapter.digest)
         assert counted.met == 1 + cut
         assert max(counted.largest[:2]) == 8 or max(counted.largest[:2]) > max(counted.largest[2:])
@@ -217,9 +217,9 @@ import os, resource, signal, sys, torch
 from torch import nn
 from loratory.errors import OutOfMemory
 from loratory.training.training_loop import TrainingJob, train
-from loratory.training.memory import explained
+from loratory.training.memory import explain_failure
 sys.path.insert(0, sys.argv[1])
-from tiny import make_context
+from tiny_models import make_context
 torch.set_num_threads(1)
 torch.optim.AdamW([nn.Parameter(torch.zeros(1))], fused=True)  # imports more, once for all children
 
@@ -234,7 +234,7 @@ def learn(most):
     course = TrainingJob({"w": weight}, lambda name: 0.01, lambda epoch: [(tuple(range(64)),)] * 2,
                     lambda indices: losses(weight, indices), torch.ones(64), lambda: {"accuracy": 0.0}, "accuracy", 1)
     try:
-        with explained("toy"):
+        with explain_failure("toy"):
             report = lambda event: said.append(1) if type(event).__name__ == "Message" else None
             facts = train(course, make_context(report=report))
     except OutOfMemory:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fault_recording import FaultCounts
 from loratory.artifacts.manifests import MANIFEST, open_artifact, stage_artifact
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.discovery import load_named
@@ -19,10 +20,9 @@ from loratory.experiment.artifact_lookup import open_run, read_ladder, read_pred
 from loratory.predictors import predictor_files
 from loratory.protocols import TrainingState
 from loratory.training.checkpoints import FolderCheckpoints
-from recording import FaultCounts
-from tiny import load_backbone_from, make_context, make_task, make_train_set, save_causal_model
+from tiny_models import load_backbone_from, make_context, make_task, make_train_set, save_causal_model
 
-from .world import run_command
+from .run_fixtures import run_command
 
 PAGE = 4096  # bytes that a disk loses together
 Change = Callable[[bytes, random.Random], bytes]
@@ -82,11 +82,11 @@ def evidence(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def kinds(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
+def kinds(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
     """Copies, to be changed."""
     home = tmp_path_factory.mktemp("kinds")
-    run = shutil.copytree(finished / "runs" / "tiny", home / "tiny")
-    (home / "base").symlink_to((finished / "base").resolve())
+    run = shutil.copytree(finished_run / "runs" / "tiny", home / "tiny")
+    (home / "base").symlink_to((finished_run / "base").resolve())
     names = {
         "linear": "tfidf",
         "rules": "rules",

@@ -19,7 +19,7 @@ import uvicorn
 
 from loratory.serving.app import create_app
 from loratory.serving.http.auth.api_keys import ApiKeys
-from serving_world import make_server
+from page_fixtures import make_server
 
 FLAGS = (
     "--no-sandbox",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .world import make_rows, run_command, to_csv
+from .run_fixtures import make_rows, run_command, to_csv
 
 LABELS = {"FRAUD", "RESET", "SHOP"}
 
@@ -20,11 +20,11 @@ def answers(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_one_text(finished: Path) -> None:
-    done = run_command(finished, "predict", "runs/tiny", "my card was stolen")
+def test_one_text(finished_run: Path) -> None:
+    done = run_command(finished_run, "predict", "runs/tiny", "my card was stolen")
     assert (done.code, done.err) == (0, "")
     assert answers(done.out) == [{"label": "FRAUD"}]
-    done = run_command(finished, "predict", "runs/tiny", "my card was stolen", "--json")
+    done = run_command(finished_run, "predict", "runs/tiny", "my card was stolen", "--json")
     [answer] = answers(done.out)
     assert set(answer) == {"answer", "confidence", "probabilities"}
     odds = answer["probabilities"]["/label"]
@@ -33,9 +33,9 @@ def test_one_text(finished: Path) -> None:
     assert answer["confidence"] == max(odds.values())
 
 
-def test_several_texts_in_order(finished: Path) -> None:
+def test_several_texts_in_order(finished_run: Path) -> None:
     texts = ["my card was stolen", "please reset the login", "the shop charged twice"]
-    done = run_command(finished, "predict", "runs/tiny", *texts, "--json")
+    done = run_command(finished_run, "predict", "runs/tiny", *texts, "--json")
     made = answers(done.out)
     assert [one["text"] for one in made] == texts
     assert [one["answer"]["label"] for one in made] == ["FRAUD", "RESET", "SHOP"]
@@ -44,30 +44,30 @@ def test_several_texts_in_order(finished: Path) -> None:
 @pytest.mark.parametrize(
     "contender", ["rules", "tfidf", "zero-shot", "prototype", "head", "lora", "lora-stock", "full"]
 )
-def test_every_contender_answers(contender: str, finished: Path) -> None:
-    done = run_command(finished, "predict", "runs/tiny", "-c", contender, "my card was stolen", "--json")
+def test_every_contender_answers(contender: str, finished_run: Path) -> None:
+    done = run_command(finished_run, "predict", "runs/tiny", "-c", contender, "my card was stolen", "--json")
     assert done.code == 0, done.err
     assert set(answers(done.out)[0]["probabilities"]["/label"]) == LABELS
 
 
-def test_files_and_stdin_say_the_same(finished: Path, tmp_path: Path) -> None:
+def test_files_and_stdin_say_the_same(finished_run: Path, tmp_path: Path) -> None:
     texts = [text for text, _ in make_rows()[:50]]
     (tmp_path / "a.csv").write_text(to_csv(make_rows()[:50]), encoding="utf-8")
     (tmp_path / "a.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts), encoding="utf-8")
     outs = [
-        run_command(finished, "predict", "runs/tiny", "-f", tmp_path / name, "--json")
+        run_command(finished_run, "predict", "runs/tiny", "-f", tmp_path / name, "--json")
         for name in ("a.csv", "a.txt", "a.jsonl")
     ]
     for kind in ("a.txt", "a.jsonl"):
-        outs.append(run_command(finished, "predict", "runs/tiny", "--json", stdin=(tmp_path / kind).read_bytes()))
+        outs.append(run_command(finished_run, "predict", "runs/tiny", "--json", stdin=(tmp_path / kind).read_bytes()))
     assert {done.code for done in outs} == {0}
     assert len({done.out for done in outs}) == 1
     assert [one["text"] for one in answers(outs[0].out)] == texts
 
 
-def test_nothing_in_nothing_out(finished: Path) -> None:
-    done = run_command(finished, "predict", "runs/tiny", stdin=b"\n\n")
+def test_nothing_in_nothing_out(finished_run: Path) -> None:
+    done = run_command(finished_run, "predict", "runs/tiny", stdin=b"\n\n")
     assert (done.code, done.out) == (0, "")
 
 
@@ -81,42 +81,42 @@ def test_nothing_in_nothing_out(finished: Path) -> None:
         ((), "stdin:1: byte 1 of this line (0xff) is not UTF-8"),
     ],
 )
-def test_mistakes(words: tuple[str, ...], said: str, finished: Path) -> None:
-    done = run_command(finished, "predict", "runs/tiny", *words, stdin=b"\xff\n")
+def test_mistakes(words: tuple[str, ...], said: str, finished_run: Path) -> None:
+    done = run_command(finished_run, "predict", "runs/tiny", *words, stdin=b"\xff\n")
     assert done.code == 2
     assert said in done.read_stderr()
     assert done.out == ""
 
 
-def test_with_stdin_closed(finished: Path) -> None:
+def test_with_stdin_closed(finished_run: Path) -> None:
     command = f"{sys.executable} -m loratory predict runs/tiny -c rules <&-"
-    done = subprocess.run(command, shell=True, cwd=finished, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(command, shell=True, cwd=finished_run, capture_output=True, check=False, timeout=60)
     assert done.returncode == 2
     assert b"there is no text, no --file, and stdin is closed" in done.stderr
     assert b"Traceback" not in done.stderr
 
 
-def test_a_dumb_terminal_gets_no_escape_codes(finished: Path) -> None:
+def test_a_dumb_terminal_gets_no_escape_codes(finished_run: Path) -> None:
     for words in (("predict", "runs/tiny", "stolen"), ("evaluate", "runs/tiny")):
-        done = run_command(finished, *words, environment={"TERM": "dumb", "NO_COLOR": "1"})
+        done = run_command(finished_run, *words, environment={"TERM": "dumb", "NO_COLOR": "1"})
         assert done.code == 0
         assert "\x1b" not in done.out + done.err
 
 
-def test_evaluate_shows_the_ladder_again(finished: Path) -> None:
-    done = run_command(finished, "evaluate", "runs/tiny", "--json")
+def test_evaluate_shows_the_ladder_again(finished_run: Path) -> None:
+    done = run_command(finished_run, "evaluate", "runs/tiny", "--json")
     assert done.code == 0, done.err
-    assert json.loads(done.out) == json.loads((finished / "runs/tiny/ladder.json").read_text(encoding="utf-8"))
+    assert json.loads(done.out) == json.loads((finished_run / "runs/tiny/ladder.json").read_text(encoding="utf-8"))
     for name in ("lora-stock", "zero-shot"):
         assert name in done.err
-    assert run_command(finished, "evaluate", "runs/tiny").out == ""
+    assert run_command(finished_run, "evaluate", "runs/tiny").out == ""
 
 
-def test_evaluate_on_other_examples(finished: Path, tmp_path: Path) -> None:
+def test_evaluate_on_other_examples(finished_run: Path, tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text(to_csv(make_rows()[::5]).replace("text,label", "words,meaning"), encoding="utf-8")
     columns = ("--column", "text=words", "--column", "label=meaning")
     done = run_command(
-        finished, "evaluate", "runs/tiny", "-c", "tfidf", "--data", tmp_path / "new.csv", *columns, "--json"
+        finished_run, "evaluate", "runs/tiny", "-c", "tfidf", "--data", tmp_path / "new.csv", *columns, "--json"
     )
     assert done.code == 0, done.err
     scores = json.loads(done.out)
@@ -125,14 +125,14 @@ def test_evaluate_on_other_examples(finished: Path, tmp_path: Path) -> None:
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
     assert accuracy["value"] > 0.9
     (tmp_path / "new.csv").write_text("text,label\nmy card,FRUAD\n", encoding="utf-8")
-    done = run_command(finished, "evaluate", "runs/tiny", "--data", tmp_path / "new.csv")
+    done = run_command(finished_run, "evaluate", "runs/tiny", "--data", tmp_path / "new.csv")
     assert done.code == 2
     assert "new.csv:2: label: 'FRUAD' is no label of this task; did you mean 'FRAUD'?" in done.read_stderr()
-    assert run_command(finished, "evaluate", "runs/tiny", "--data", tmp_path / "new.csv", "--column", "x").code == 2
+    assert run_command(finished_run, "evaluate", "runs/tiny", "--data", tmp_path / "new.csv", "--column", "x").code == 2
 
 
-def test_import_of_the_layout_that_a_run_writes(finished: Path, tmp_path: Path) -> None:
-    fit = finished / "runs/tiny/contenders/lora-stock/seed-1"
+def test_import_of_the_layout_that_a_run_writes(finished_run: Path, tmp_path: Path) -> None:
+    fit = finished_run / "runs/tiny/contenders/lora-stock/seed-1"
     for part in ("merged", "labels.json"):
         (shutil.copytree if (fit / part).is_dir() else shutil.copy)(fit / part, tmp_path / part)
     done = run_command(tmp_path.parent, "import", tmp_path, "-o", tmp_path / "taken")
@@ -140,7 +140,7 @@ def test_import_of_the_layout_that_a_run_writes(finished: Path, tmp_path: Path) 
     assert "took in the merged weights" in done.err
     text = "my card was stolen"
     one = run_command(tmp_path, "predict", "taken", text, "--json")
-    other = run_command(finished, "predict", fit, text, "--json")
+    other = run_command(finished_run, "predict", fit, text, "--json")
     assert one.code == 0, one.err
     mine, theirs = (answers(done.out)[0]["probabilities"]["/label"] for done in (one, other))
     assert mine == pytest.approx(theirs, abs=1e-4)
@@ -158,7 +158,7 @@ def test_import_of_what_is_no_model(tmp_path: Path) -> None:
     assert not (tmp_path / "imported").exists()
 
 
-def test_predict_runs_from_another_folder(finished: Path, tmp_path: Path) -> None:
+def test_predict_runs_from_another_folder(finished_run: Path, tmp_path: Path) -> None:
     """The base was a folder beside the spec; a head needs it wherever the command is given."""
-    done = run_command(tmp_path, "predict", finished / "runs/tiny", "-c", "head", "my card was stolen")
+    done = run_command(tmp_path, "predict", finished_run / "runs/tiny", "-c", "head", "my card was stolen")
     assert done.code == 0, done.err

@@ -14,12 +14,12 @@ import transformers
 
 from loratory.errors import BaseModelError, LoratoryError, MissingExtra, StorageError, UnsupportedTask
 from loratory.experiment import prepare
-from tiny import make_bpe_tokenizer, make_word_piece_tokenizer, save_base, save_causal_model
+from tiny_models import make_bpe_tokenizer, make_word_piece_tokenizer, save_base, save_causal_model
 
 from .conftest import Workspace
-from .world import make_spec, run_command
+from .run_fixtures import make_spec, run_command
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("without_charts")
 T5: dict[str, Any] = {"d_model": 32, "d_ff": 48, "d_kv": 8, "num_layers": 2, "num_heads": 4}
 GPT2: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
+from fault_recording import FaultCounts
 from loratory.artifacts.manifests import MANIFEST, verify_artifact
 from loratory.data.splitting import ledger
 from loratory.errors import ArtifactError
-from recording import FaultCounts
 
-from . import world
-from .world import make_spec, read_weights
+from . import run_fixtures
+from .run_fixtures import make_spec, read_weights
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 pytestmark = pytest.mark.skipif(
@@ -132,7 +132,7 @@ class Undisturbed:
 def undisturbed(disk: Disk, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     calls = {}
     for way in ("the disk is full", "an I/O error"):
-        folder = world.make_workspace(tmp_path_factory.mktemp("undisturbed") / "w", base, SPEC)
+        folder = run_fixtures.make_workspace(tmp_path_factory.mktemp("undisturbed") / "w", base, SPEC)
         ended = disk.run(folder, 0, way)
         assert [code for code, _ in ended.done] == [0] * len(COMMANDS), ended.done
         calls[WAYS[way][2]] = ended.calls
@@ -191,7 +191,7 @@ def refuse_some(
 ) -> Iterator[str]:
     """Calls of a run, each in its way; why they did not end as promised."""
     for way, at in places:
-        folder = world.make_workspace(home / "w", base, SPEC)
+        folder = run_fixtures.make_workspace(home / "w", base, SPEC)
         yield refuse(disk, folder, at, way, undisturbed)
         shutil.rmtree(folder)
 

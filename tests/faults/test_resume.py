@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fault_recording import FaultCounts
 from loratory.discovery import list_names, load_named
 from loratory.training.checkpoints import FolderCheckpoints
-from recording import FaultCounts
-from tiny import make_context
+from tiny_models import make_context
 
 from .fits import BATCHES, FITS, Cut, Fit, Moments, passes, watched
 

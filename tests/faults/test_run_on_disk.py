@@ -20,7 +20,7 @@ from loratory.protocols.events import FitReused, FitStarted, MeasurementStarted,
 from loratory.specs.yaml_files import load_yaml
 
 from .conftest import Workspace
-from .world import RecordingListener, make_spec, read_weights, run_command
+from .run_fixtures import RecordingListener, make_spec, read_weights, run_command
 
 NAMES = ["majority", "rules", "tfidf", "zero-shot", "prototype", "head", "lora", "lora-stock", "full"]
 
@@ -49,8 +49,8 @@ def reads() -> int:
     return len(purposes())
 
 
-def test_every_file_of_a_run_is_there(finished: Path) -> None:
-    run = finished / "runs" / "tiny"
+def test_every_file_of_a_run_is_there(finished_run: Path) -> None:
+    run = finished_run / "runs" / "tiny"
     top = {entry.name for entry in run.iterdir()}
     assert top == {
         *(
@@ -89,8 +89,8 @@ def test_every_file_of_a_run_is_there(finished: Path) -> None:
     assert left == [], "a temporary file is left behind"
 
 
-def test_the_ladder_has_what_it_promises(finished: Path) -> None:
-    ladder = json.loads((finished / "runs" / "tiny" / "ladder.json").read_text(encoding="utf-8"))
+def test_the_ladder_has_what_it_promises(finished_run: Path) -> None:
+    ladder = json.loads((finished_run / "runs" / "tiny" / "ladder.json").read_text(encoding="utf-8"))
     assert {"contenders", "comparisons", "verdict"} <= set(ladder)
     assert [row["name"] for row in ladder["contenders"]] == NAMES
     for row in ladder["contenders"]:
@@ -102,54 +102,54 @@ def test_the_ladder_has_what_it_promises(finished: Path) -> None:
         assert 0 <= row["parameters"]["trained"] <= row["parameters"]["total"]
         assert row["status"] == "fitted"
         assert row["size_bytes"] > 0
-    assert json.loads((finished / "runs" / "tiny" / "verdict.json").read_text()) == ladder["verdict"]
+    assert json.loads((finished_run / "runs" / "tiny" / "verdict.json").read_text()) == ladder["verdict"]
     assert ladder["facts"]["test_reads"] == 1
     assert not any("was read" in warning for warning in ladder["verdict"]["warnings"])
 
 
 def test_a_second_run_fits_nothing_reads_nothing_and_loads_no_weights(
-    copied: Path, monkeypatch: pytest.MonkeyPatch
+    run_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, counted = read_weights(copied / "runs"), reads()
+    before, counted = read_weights(run_copy / "runs"), reads()
     # the copy lies elsewhere, so its split is made again once, to the same examples
-    ladder, heard = again(copied, monkeypatch)
+    ladder, heard = again(run_copy, monkeypatch)
     assert heard.values_of(FitStarted) == []
     monkeypatch.setattr("loratory.backbones.pool.load_backbone", lambda *_: pytest.fail("weights were loaded"))
-    ladder, heard = again(copied, monkeypatch)
+    ladder, heard = again(run_copy, monkeypatch)
     assert heard.values_of(FitStarted) == heard.values_of(MeasurementStarted) == []
     assert heard.values_of(FitReused) == NAMES
     assert heard.values_of(StageStarted, "text") == ["weighing the evidence"]
     assert reads() == counted
-    assert read_weights(copied / "runs") == before
+    assert read_weights(run_copy / "runs") == before
     assert ladder["facts"]["test_reads"] == 1
 
 
 def test_one_changed_option_fits_one_contender_again_and_counts_one_reading(
-    copied: Path, monkeypatch: pytest.MonkeyPatch
+    run_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ladder, heard = again(copied, monkeypatch, "ladder.lora.rank=2")
+    ladder, heard = again(run_copy, monkeypatch, "ladder.lora.rank=2")
     assert heard.values_of(FitStarted) == heard.values_of(MeasurementStarted) == ["lora"]
     assert heard.values_of(FitReused) == [name for name in NAMES if name != "lora"]
     assert reads() == 2
     assert ladder["facts"]["test_reads"] == 2
     assert any("were read 2 times" in warning for warning in ladder["verdict"]["warnings"])
-    assert "were read 2 times" in (copied / "runs" / "tiny" / "report.html").read_text(encoding="utf-8")
+    assert "were read 2 times" in (run_copy / "runs" / "tiny" / "report.html").read_text(encoding="utf-8")
     assert purposes()[-1] == "run: lora"
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_an_added_contender_is_the_only_one_that_is_fitted(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (copied / "spec.yaml").read_text()
-    (copied / "spec.yaml").write_text(
+@pytest.mark.usefixtures("without_charts")
+def test_an_added_contender_is_the_only_one_that_is_fitted(run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (run_copy / "spec.yaml").read_text()
+    (run_copy / "spec.yaml").write_text(
         text.replace("  - full\n", "  - full\n  - tfidf-words: {regime: tfidf, words: 1}\n")
     )
-    ladder, heard = again(copied, monkeypatch)
+    ladder, heard = again(run_copy, monkeypatch)
     assert heard.values_of(FitStarted) == heard.values_of(MeasurementStarted) == ["tfidf-words"]
     assert [row["name"] for row in ladder["contenders"]] == [*NAMES, "tfidf-words"]
     assert reads() == 2
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_charts")
 def test_more_seeds_keep_the_first_one(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = workspace(make_spec("  - tfidf\n  - head\n"))
     again(folder, monkeypatch)
@@ -161,8 +161,8 @@ def test_more_seeds_keep_the_first_one(workspace: Workspace, monkeypatch: pytest
     assert first.items() <= read_weights(folder / "runs").items()
 
 
-def test_the_lock_runs_again_from_anywhere(finished: Path, tmp_path: Path) -> None:
-    lock = finished / "runs" / "tiny" / "spec.lock.yaml"
+def test_the_lock_runs_again_from_anywhere(finished_run: Path, tmp_path: Path) -> None:
+    lock = finished_run / "runs" / "tiny" / "spec.lock.yaml"
     values = load_yaml(lock)[0]
     assert Path(values["data"]["path"]).is_absolute()
     assert Path(values["base"]).is_absolute()
@@ -172,10 +172,10 @@ def test_the_lock_runs_again_from_anywhere(finished: Path, tmp_path: Path) -> No
     for name in ("lora", "tfidf"):
         made = read_weights(tmp_path / "out" / "contenders" / name)
         assert made
-        assert made.items() <= read_weights(finished / "runs" / "tiny" / "contenders" / name).items()
+        assert made.items() <= read_weights(finished_run / "runs" / "tiny" / "contenders" / name).items()
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_charts")
 def test_changed_data_makes_a_new_split_and_new_fits(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = workspace(make_spec("  - tfidf\n  - prototype\n"))
     again(folder, monkeypatch)
@@ -196,7 +196,7 @@ def test_changed_data_makes_a_new_split_and_new_fits(workspace: Workspace, monke
     assert 0 < ladder["facts"]["test_overlap"]["largest"] < 1, "another test set, and some of its rows were read before"
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_charts")
 def test_a_damaged_split_is_made_again_and_said(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = workspace(make_spec("  - tfidf\n"))
     again(folder, monkeypatch)
@@ -207,7 +207,7 @@ def test_a_damaged_split_is_made_again_and_said(workspace: Workspace, monkeypatc
     assert heard.values_of(FitReused) == ["majority", "tfidf"]
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_charts")
 @pytest.mark.parametrize("part", ["", "data", "contenders/tfidf/seed-1"])
 def test_a_run_of_an_older_version_is_refused_and_left_as_it_is(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, part: str
@@ -234,23 +234,23 @@ def test_a_gate_on_a_label_that_the_data_does_not_have_is_refused_before_trainin
         assert not (folder / "runs").exists()
 
 
-def test_report_writes_the_same_evidence_again(copied: Path) -> None:
-    run = copied / "runs" / "tiny"
+def test_report_writes_the_same_evidence_again(run_copy: Path) -> None:
+    run = run_copy / "runs" / "tiny"
     before = json.loads((run / "ladder.json").read_text(encoding="utf-8"))
     (run / "report.html").unlink()
     counted = reads()
-    done = run_command(copied, "report", "runs/tiny")
+    done = run_command(run_copy, "report", "runs/tiny")
     assert done.code == 0, done.err
     assert (run / "report.html").stat().st_size > 10_000
     assert json.loads((run / "ladder.json").read_text(encoding="utf-8")) == before
     assert reads() == counted
 
 
-def test_a_fit_that_was_made_again_is_not_passed_off_as_the_measured_one(copied: Path) -> None:
-    done = run_command(copied, "train", "spec.yaml", "-c", "rules", "--set", "rules.mined=3")
+def test_a_fit_that_was_made_again_is_not_passed_off_as_the_measured_one(run_copy: Path) -> None:
+    done = run_command(run_copy, "train", "spec.yaml", "-c", "rules", "--set", "rules.mined=3")
     assert done.code == 0, done.err
     for words in (("predict", "runs/tiny", "-c", "rules", "a text"), ("report", "runs/tiny")):
-        done = run_command(copied, *words)
+        done = run_command(run_copy, *words)
         assert done.code == 2
         assert "loratory run" in done.read_stderr()
-    assert run_command(copied, "predict", "runs/tiny/contenders/rules/seed-1", "a text").code == 0
+    assert run_command(run_copy, "predict", "runs/tiny/contenders/rules/seed-1", "a text").code == 0

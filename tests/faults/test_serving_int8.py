@@ -29,7 +29,7 @@ from loratory.serving.http.server import Server
 from loratory.serving.launcher import build_server, load_service
 from loratory.specs.serve import ServedTaskSpec, ServerSpec
 
-from .world import make_rows, run_command
+from .run_fixtures import make_rows, run_command
 
 pytest.importorskip("onnxruntime", reason="the extra int8 is not installed")
 pytest.importorskip("onnxscript", reason="the extra int8 is not installed")
@@ -42,9 +42,11 @@ TASKS = {
 
 
 @pytest.fixture(scope="module")
-def work(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def work(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a finished run; graphs are kept in it."""
-    return shutil.copytree(finished, tmp_path_factory.mktemp("int8") / "w", symlinks=True, copy_function=shutil.copy2)
+    return shutil.copytree(
+        finished_run, tmp_path_factory.mktemp("int8") / "w", symlinks=True, copy_function=shutil.copy2
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +73,8 @@ def network_of(service: Service) -> Network:
 
 
 def sessions_of(server: Server) -> Any:
-    trunk: Any = network_of(server.get_service("tiny")).backbone
-    return trunk.compute_backend.sessions
+    backbone: Any = network_of(server.get_service("tiny")).backbone
+    return backbone.compute_backend.sessions
 
 
 def answers(server: Server, inputs: Sequence[Input] = INPUTS) -> list[Prediction]:
@@ -90,12 +92,12 @@ def alike(some: Sequence[Prediction], others: Sequence[Prediction]) -> float:
 
 
 def test_answers_are_near_whatever_else_is_asked(server: Server, said: list[str]) -> None:
-    (trunk,) = server.info["backbones"]
-    assert (trunk["precision"], server.engine.compute_threads) == ("int8", 1)  # rows are shared out, no row is
-    assert trunk["reason"].startswith("as asked; ")
-    assert " validation answers of tiny stay the same, " in trunk["reason"]
+    (backbone,) = server.info["backbones"]
+    assert (backbone["precision"], server.engine.compute_threads) == ("int8", 1)  # rows are shared out, no row is
+    assert backbone["reason"].startswith("as asked; ")
+    assert " validation answers of tiny stay the same, " in backbone["reason"]
     (line,) = said
-    assert line.endswith(f"{trunk['backbone']} computes in int8: {trunk['reason']}")
+    assert line.endswith(f"{backbone['backbone']} computes in int8: {backbone['reason']}")
     found, before = answers(server), exact("lora")
     assert alike(found, before) >= 0.9  # an answer between two labels may turn either way
     odds = [[one.probabilities["/label"] for one in some] for some in (found, before)]

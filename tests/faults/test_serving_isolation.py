@@ -32,7 +32,7 @@ from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
-from tiny import load_backbone_from, make_corpus, make_random_adapter, save_base
+from tiny_models import load_backbone_from, make_corpus, make_random_adapter, save_base
 
 TASKS = 32
 TOLERANCE = 1e-4
@@ -60,14 +60,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def home(folder: Path) -> Home:
-    trunk = load_backbone_from(folder)
-    pattern, _ = trunk.find_layers()
+    backbone = load_backbone_from(folder)
+    pattern, _ = backbone.find_layers()
     top = [
-        make_random_adapter(trunk, rank, seed, layers_to_transform=[1], layers_pattern=pattern)
+        make_random_adapter(backbone, rank, seed, layers_to_transform=[1], layers_pattern=pattern)
         for rank, seed in ((2, 5), (4, 6))
     ]
     assert {adapter.first_layer for adapter in top} == {1}
-    return Home(load_backbone_from(folder), trunk, [make_random_adapter(trunk, rank) for rank in (2, 4, 8)], top)
+    return Home(load_backbone_from(folder), backbone, [make_random_adapter(backbone, rank) for rank in (2, 4, 8)], top)
 
 
 def varied(adapter: Adapter, seed: int) -> Adapter:
@@ -77,11 +77,11 @@ def varied(adapter: Adapter, seed: int) -> Adapter:
     return dataclasses.replace(adapter, tensors=tensors, digest=f"{adapter.digest}/{seed}")
 
 
-def headed(form: str, kind: str, task: Any, trunk: EncoderBackbone, seed: int) -> nn.Module:
+def headed(form: str, kind: str, task: Any, backbone: EncoderBackbone, seed: int) -> nn.Module:
     """A head with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = load_output_adapter(form).build_head(kind, task, trunk)
+        head = load_output_adapter(form).build_head(kind, task, backbone)
         for name, weight in head.named_parameters():
             if name != "log_scale":
                 nn.init.normal_(weight, std=1.0)
@@ -99,7 +99,7 @@ class Pair:
 def pair(home: Home, task: Any, adapter: Adapter | None, seed: int, kind: str = "pooled") -> Pair:
     form = "spans" if isinstance(task, Tag) else "labels"
     head = headed(form, kind, task, home.offline, seed)
-    both = [Encoder(task, form, Network(trunk, adapter, head), 40, 0) for trunk in (home.served, home.offline)]
+    both = [Encoder(task, form, Network(backbone, adapter, head), 40, 0) for backbone in (home.served, home.offline)]
     return Pair(*both)
 
 
@@ -289,11 +289,11 @@ def test_served_is_offline(home: Home, together: bool) -> None:
 
 def test_texts_that_tasks_share_are_computed_once_below_and_answered_alike(home: Home) -> None:
     pairs = {name: one for name, one in everybody(home).items() if "top" in name or "head" in name}
-    trunk = home.served
-    rows = [trunk.tokenizer.encode(text)[0] for text in TEXTS for _ in pairs]
-    guests = [trunk_guest(one.served) for _ in TEXTS for one in pairs.values()]
-    assert trunk._has_shared_texts(rows, guests)
-    floors = trunk._multi_lora.layer_split
+    backbone = home.served
+    rows = [backbone.tokenizer.encode(text)[0] for text in TEXTS for _ in pairs]
+    guests = [backbone_guest(one.served) for _ in TEXTS for one in pairs.values()]
+    assert backbone._has_shared_texts(rows, guests)
+    floors = backbone._multi_lora.layer_split
     assert floors is not None
     below = floors.capture_layer_inputs
     entered: list[int] = []
@@ -313,7 +313,7 @@ def test_texts_that_tasks_share_are_computed_once_below_and_answered_alike(home:
         assert differ(made, offline(pairs[name].offline, text)) < TOLERANCE, (name, text)
 
 
-def trunk_guest(predictor: Any) -> Adapter | None:
+def backbone_guest(predictor: Any) -> Adapter | None:
     while hasattr(predictor, "predictor"):
         predictor = predictor.predictor
     return predictor.network.adapter  # type: ignore[no-any-return]

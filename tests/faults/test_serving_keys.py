@@ -10,17 +10,19 @@ from pathlib import Path
 import pytest
 
 from loratory.serving.audit_log import AuditLog
-from served import bearer_header
+from serving_fixtures import bearer_header
 
-from . import world
-from .serving import RunningServer, run_server
-from .world import run_command, wait_until
+from . import run_fixtures
+from .run_fixtures import run_command, wait_until
+from .server_fixtures import RunningServer, run_server
 
 
 @pytest.fixture(scope="module")
 def ran(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a finished run that needs no base."""
-    folder = world.make_workspace(tmp_path_factory.mktemp("ran") / "w", base, world.make_spec("  - rules\n"))
+    folder = run_fixtures.make_workspace(
+        tmp_path_factory.mktemp("ran") / "w", base, run_fixtures.make_spec("  - rules\n")
+    )
     with pytest.MonkeyPatch.context() as patched:  # no charts: they take long, and nobody looks
         patched.setattr("loratory.experiment.results.render_report", lambda *_: "<html></html>")
         done = run_command(folder, "run", "spec.yaml")
@@ -40,9 +42,9 @@ def status(server: RunningServer, secret: str, **more: str) -> int:
     return server.request("GET", "/v1/tasks", **bearer_header(secret), **more).status
 
 
-def test_keys_come_and_go_while_it_runs(nursery: world.ProcessPool, ran: Path, ann: str) -> None:
+def test_keys_come_and_go_while_it_runs(process_pool: run_fixtures.ProcessPool, ran: Path, ann: str) -> None:
     file = ran / "keys.json"
-    with run_server(nursery, ran, "runs/tiny", "--keys", "keys.json") as server:
+    with run_server(process_pool, ran, "runs/tiny", "--keys", "keys.json") as server:
         bob = run_command(ran, "keys", "add", "bob").out.strip()
         assert (status(server, ann), status(server, bob)) == (200, 200)
         told = run_command(ran, "keys", "revoke", "ann")
@@ -72,10 +74,12 @@ def test_keys_come_and_go_while_it_runs(nursery: world.ProcessPool, ran: Path, a
     assert AuditLog(ran / ".loratory/audit.jsonl").verify_chain().beyond == 0
 
 
-def test_a_killed_server_leaves_a_chain_that_goes_on(nursery: world.ProcessPool, ran: Path, ann: str) -> None:
+def test_a_killed_server_leaves_a_chain_that_goes_on(
+    process_pool: run_fixtures.ProcessPool, ran: Path, ann: str
+) -> None:
     audit = AuditLog(ran / ".loratory/audit.jsonl")
     for torn in range(2):
-        with run_server(nursery, ran, "runs/tiny", "--keys", "keys.json") as server:
+        with run_server(process_pool, ran, "runs/tiny", "--keys", "keys.json") as server:
             assert status(server, ann) == 200
             server.signal(signal.SIGKILL)
             done = server.wait()
@@ -91,9 +95,9 @@ def test_a_killed_server_leaves_a_chain_that_goes_on(nursery: world.ProcessPool,
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
 def test_a_page_elsewhere_cannot_call_it_by_a_name_of_its_own(
-    nursery: world.ProcessPool, ran: Path, ann: str, address: str
+    process_pool: run_fixtures.ProcessPool, ran: Path, ann: str, address: str
 ) -> None:
-    with run_server(nursery, ran, "runs/tiny", "--keys", "keys.json", "--host", address) as server:
+    with run_server(process_pool, ran, "runs/tiny", "--keys", "keys.json", "--host", address) as server:
         assert [status(server, ann, Host=host) for host in ("localhost", "127.0.0.1", "evil.example")] == [
             200,
             200,

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from fault_recording import FaultCounts
 from loratory.errors import is_out_of_memory
 from loratory.protocols import EncodeRequest
 from loratory.serving.app import create_app
 from loratory.serving.http.application import HttpApplication
-from recording import FaultCounts
-from served import (
+from serving_fixtures import (
     INTENTS,
     FakeBackbone,
     FakePredictor,

@@ -22,16 +22,17 @@ import pytest
 import transformers
 import uvicorn
 
+from fault_recording import FaultCounts
 from loratory.integrations.semantic_router.router_names import ROUTER_TASKS, adapter_folder_name, make_label_mappings
 from loratory.serving.app import create_app
 from loratory.serving.audit_log import AuditLog
 from loratory.serving.http.server_process import LimitedHttpProtocol, ServerProcess, bind_socket
-from recording import FaultCounts
-from served import make_router_server
-from tiny import make_config, make_word_piece_tokenizer
+from serving_fixtures import make_router_server
+from tiny_models import make_config, make_word_piece_tokenizer
 
-from . import world
-from .serving import (
+from . import run_fixtures
+from .run_fixtures import run_command, wait_until
+from .server_fixtures import (
     KeepAliveConnection,
     RequestTally,
     RunningServer,
@@ -41,7 +42,6 @@ from .serving import (
     run_server,
     send_until_closed,
 )
-from .world import run_command, wait_until
 
 LADDER = "  - rules\n  - tfidf\n  - lora\n"
 TEXT = "my card was stolen please help"
@@ -53,8 +53,8 @@ KINDS = {"intent": ("law", "math", "other"), "pii": ("O", "B-PERSON", "I-PERSON"
 @pytest.fixture(scope="module")
 def ran(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a finished run of a short ladder, only to be looked at."""
-    spec = world.make_spec(LADDER, serve="{contender: lora, fallback: [tfidf], deadline_ms: 2000}")
-    folder = world.make_workspace(tmp_path_factory.mktemp("ran") / "w", base, spec)
+    spec = run_fixtures.make_spec(LADDER, serve="{contender: lora, fallback: [tfidf], deadline_ms: 2000}")
+    folder = run_fixtures.make_workspace(tmp_path_factory.mktemp("ran") / "w", base, spec)
     done = run_command(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
     return folder
@@ -100,9 +100,9 @@ def ended_under_load(server: RunningServer, clients: int, after: float) -> tuple
     return tally, seen
 
 
-def leaves_in_order(nursery: world.ProcessPool, ran: Path, clients: int, after: float) -> int:
+def leaves_in_order(process_pool: run_fixtures.ProcessPool, ran: Path, clients: int, after: float) -> int:
     """One SIGTERM; how many requests were answered."""
-    with run_server(nursery, ran, "runs/tiny") as server:
+    with run_server(process_pool, ran, "runs/tiny") as server:
         tally, seen = ended_under_load(server, clients, after)
         done = server.wait()
     assert done.code == 0, done.err
@@ -120,8 +120,10 @@ def leaves_in_order(nursery: world.ProcessPool, ran: Path, clients: int, after: 
     return len(rows)
 
 
-def test_what_was_accepted_is_answered_before_it_ends(nursery: world.ProcessPool, ran: Path) -> None:
-    answered = [leaves_in_order(nursery, ran, clients, after) for clients, after in ((1, 0.1), (8, 0.3), (24, 0.3))]
+def test_what_was_accepted_is_answered_before_it_ends(process_pool: run_fixtures.ProcessPool, ran: Path) -> None:
+    answered = [
+        leaves_in_order(process_pool, ran, clients, after) for clients, after in ((1, 0.1), (8, 0.3), (24, 0.3))
+    ]
     assert min(answered) > 5
     assert sum(answered) > 100
 
@@ -136,8 +138,8 @@ def unfinished(port: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_it_at_once(nursery: world.ProcessPool, ran: Path, number: int) -> None:
-    with run_server(nursery, ran, "runs/tiny") as server, unfinished(server.port):
+def test_a_second_signal_ends_it_at_once(process_pool: run_fixtures.ProcessPool, ran: Path, number: int) -> None:
+    with run_server(process_pool, ran, "runs/tiny") as server, unfinished(server.port):
         server.signal(number)
         time.sleep(1.0)
         assert not has_exited(server.pid)  # it waits for the body
@@ -147,8 +149,8 @@ def test_a_second_signal_ends_it_at_once(nursery: world.ProcessPool, ran: Path, 
         assert time.monotonic() - started < 1.0
 
 
-def test_it_does_not_wait_for_longer_than_it_was_told(nursery: world.ProcessPool, ran: Path) -> None:
-    with run_server(nursery, ran, "runs/tiny", "--set", "limits.drain_ms=1000") as server, unfinished(server.port):
+def test_it_does_not_wait_for_longer_than_it_was_told(process_pool: run_fixtures.ProcessPool, ran: Path) -> None:
+    with run_server(process_pool, ran, "runs/tiny", "--set", "limits.drain_ms=1000") as server, unfinished(server.port):
         started = time.monotonic()
         server.signal()
         assert server.wait().code == 0
@@ -223,7 +225,7 @@ async def at_a_share(server: RunningServer, share: float, after: float) -> tuple
     return tally, seen
 
 
-def check_leaving(tally: RequestTally, seen: list[int], done: world.CommandResult, allowed: set[int]) -> int:
+def check_leaving(tally: RequestTally, seen: list[int], done: run_fixtures.CommandResult, allowed: set[int]) -> int:
     """It says that it leaves, answers what it accepted, and then ends; how many requests were answered."""
     assert done.code == 0, done.err
     assert "Traceback" not in done.err
@@ -242,11 +244,13 @@ def check_leaving(tally: RequestTally, seen: list[int], done: world.CommandResul
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("share", [0.5, 1.0, 1.5])
-def test_100_signals_under_load(nursery: world.ProcessPool, ran: Path, share: float, faults: FaultCounts) -> None:
+def test_100_signals_under_load(
+    process_pool: run_fixtures.ProcessPool, ran: Path, share: float, faults: FaultCounts
+) -> None:
     """34 signals at each of 50, 100 and 150 % of what the server can answer."""
     tries, answered = faults.tries_of("SIGTERM of a server at 50, 100 and 150 % load"), 0
     for number in range(34):
-        with run_server(nursery, ran, "runs/tiny") as server:
+        with run_server(process_pool, ran, "runs/tiny") as server:
             tally, seen = asyncio.run(at_a_share(server, share, 0.2 + number % 7 / 10))
             done = server.wait()
         answered += check_leaving(tally, seen, done, {200, 429, 503})
@@ -271,10 +275,10 @@ Degrees = Sequence[tuple[str, float]]
 SOME: Degrees = (("alone", 3.0), ("pair", 3.0), ("alone", 10.0))
 
 
-def holds(nursery: world.ProcessPool, work: Path, seconds: float, degrees: Degrees) -> list[str]:
+def holds(process_pool: run_fixtures.ProcessPool, work: Path, seconds: float, degrees: Degrees) -> list[str]:
     """Overload in several degrees on one process; a line for each."""
     told = []
-    with run_server(nursery, work, "--config", config(work)) as server:
+    with run_server(process_pool, work, "--config", config(work)) as server:
         asyncio.run(one_after_another(server.port, "/v1/tasks/pair/predict", 0.5))
         memory = server.resident_mebibytes()
         for path, times in degrees:
@@ -299,21 +303,23 @@ def holds(nursery: world.ProcessPool, work: Path, seconds: float, degrees: Degre
     return told
 
 
-def test_overload_is_refused_and_goes_by(nursery: world.ProcessPool, work: Path) -> None:
-    holds(nursery, work, 1.0, SOME)
+def test_overload_is_refused_and_goes_by(process_pool: run_fixtures.ProcessPool, work: Path) -> None:
+    holds(process_pool, work, 1.0, SOME)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_overload_for_longer(nursery: world.ProcessPool, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = holds(nursery, work, 8.0, (*SOME, ("pair", 10.0)))
+def test_overload_for_longer(
+    process_pool: run_fixtures.ProcessPool, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = holds(process_pool, work, 8.0, (*SOME, ("pair", 10.0)))
     with capsys.disabled():
         print("", *told, sep="\n")  # noqa: T201
 
 
 # -- clients that do not behave
-def test_headers_without_an_end_are_cut_off(nursery: world.ProcessPool, ran: Path) -> None:
-    with run_server(nursery, ran, "runs/tiny") as server:
+def test_headers_without_an_end_are_cut_off(process_pool: run_fixtures.ProcessPool, ran: Path) -> None:
+    with run_server(process_pool, ran, "runs/tiny") as server:
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(b"GET /health/live HTTP/1.1\r\nX: ")
             with contextlib.suppress(ConnectionError):
@@ -393,8 +399,8 @@ def test_what_waits_for_a_busy_loop_is_not_new() -> None:
     assert told < 0.1  # they were read in one go, or in two
 
 
-def test_clients_that_leave_make_no_noise(nursery: world.ProcessPool, ran: Path) -> None:
-    with run_server(nursery, ran, "runs/tiny") as server:
+def test_clients_that_leave_make_no_noise(process_pool: run_fixtures.ProcessPool, ran: Path) -> None:
+    with run_server(process_pool, ran, "runs/tiny") as server:
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", server.port)) as client:
                 head = f"POST {PREDICT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(LONG)}\r\n\r\n"
@@ -420,11 +426,11 @@ BREAKS: Mapping[str, Callable[[Path], Any]] = {
 }
 
 
-def test_the_loaded_copy_goes_on_when_its_files_are_gone(nursery: world.ProcessPool, work: Path) -> None:
+def test_the_loaded_copy_goes_on_when_its_files_are_gone(process_pool: run_fixtures.ProcessPool, work: Path) -> None:
     (kept,) = (work / "runs").glob("tiny/contenders/lora/seed-*")
     files = [kept / "head.safetensors", kept / "adapter/adapter_model.safetensors", kept / "manifest.json"]
     load = {"lora_name": "tiny", "lora_path": "tiny"}
-    with run_server(nursery, work, "runs/tiny", "--adapters", "runs") as server:
+    with run_server(process_pool, work, "runs/tiny", "--adapters", "runs") as server:
         before = server.request("POST", PREDICT, {"inputs": [TEXT]}).json["predictions"]
         again = server.request("POST", "/v1/load_lora_adapter", load)
         assert (again.status, again.json["release"]) == (200, before[0]["release"])
@@ -454,8 +460,8 @@ def test_the_loaded_copy_goes_on_when_its_files_are_gone(nursery: world.ProcessP
     assert all(row["reason"] and row["path"] == "tiny" for row in rows[2:])
 
 
-def test_it_loads_and_unloads_while_it_runs(nursery: world.ProcessPool, work: Path) -> None:
-    with run_server(nursery, work, "runs/tiny", "--adapters", "runs") as server:
+def test_it_loads_and_unloads_while_it_runs(process_pool: run_fixtures.ProcessPool, work: Path) -> None:
+    with run_server(process_pool, work, "runs/tiny", "--adapters", "runs") as server:
         body = {"lora_name": "other", "lora_path": "tiny/contenders/tfidf"}
         (seed,) = (work / "runs/tiny/contenders/tfidf").iterdir()
         loaded = server.request(
@@ -521,9 +527,9 @@ def router_models(home: Path) -> Path:
     return home
 
 
-def test_discovered_models_play_their_roles(nursery: world.ProcessPool, tmp_path: Path) -> None:
+def test_discovered_models_play_their_roles(process_pool: run_fixtures.ProcessPool, tmp_path: Path) -> None:
     router_models(tmp_path / "models")
-    with run_server(nursery, tmp_path, "--discover", "models") as server:
+    with run_server(process_pool, tmp_path, "--discover", "models") as server:
         reply = server.request("POST", "/api/v1/classify/batch", {"texts": ["hello", "cash"], "task_type": "all"})
         assert reply.status == 200, reply.body
         rows = reply.json["results"]
@@ -587,7 +593,7 @@ def test_a_port_that_somebody_has(work: Path) -> None:
 
 
 def test_keys_are_added_listed_and_revoked(tmp_path: Path) -> None:
-    def keys(*words: str) -> world.CommandResult:
+    def keys(*words: str) -> run_fixtures.CommandResult:
         return run_command(tmp_path, "keys", *words)
 
     first, second = keys("add", "ann"), keys("add", "root", "--admin")

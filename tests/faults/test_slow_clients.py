@@ -21,11 +21,11 @@ from loratory.serving.app import create_app
 from loratory.serving.http import server_process as processes
 from loratory.serving.http.server import Server
 from loratory.serving.http.server_process import ServerProcess, bind_socket, limit_connections
-from served import FakeBackbone, make_plannable, make_router_server, make_server, make_service
+from serving_fixtures import FakeBackbone, make_plannable, make_router_server, make_server, make_service
 
-from . import world
-from .serving import KeepAliveConnection, RunningServer, run_server
-from .world import run_command, wait_until
+from . import run_fixtures
+from .run_fixtures import run_command, wait_until
+from .server_fixtures import KeepAliveConnection, RunningServer, run_server
 
 PREDICT = "/v1/tasks/tiny/predict"
 ONE = json.dumps({"inputs": ["my card was stolen please help"]}).encode()
@@ -34,8 +34,10 @@ ONE = json.dumps({"inputs": ["my card was stolen please help"]}).encode()
 @pytest.fixture(scope="module")
 def ran(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a finished run."""
-    folder = world.make_workspace(
-        tmp_path_factory.mktemp("slow") / "w", base, world.make_spec("  - tfidf\n  - lora\n", serve="{contender: lora}")
+    folder = run_fixtures.make_workspace(
+        tmp_path_factory.mktemp("slow") / "w",
+        base,
+        run_fixtures.make_spec("  - tfidf\n  - lora\n", serve="{contender: lora}"),
     )
     done = run_command(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
@@ -46,7 +48,7 @@ def ran(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextlib.contextmanager
 def crowd(port: int, number: int) -> Iterator[None]:
     """In a process of their own, so that they do not hold up those whose answers are timed."""
-    script = Path(__file__).with_name("crowd.py")
+    script = Path(__file__).with_name("load_fixtures.py")
     process = subprocess.Popen([sys.executable, str(script), str(port), str(number)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
@@ -114,8 +116,8 @@ def told(facts: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.1f}" for name, value in facts.items())
 
 
-def test_others_do_not_notice_slow_clients(nursery: world.ProcessPool, ran: Path) -> None:
-    with run_server(nursery, ran, "runs/tiny") as server:
+def test_others_do_not_notice_slow_clients(process_pool: run_fixtures.ProcessPool, ran: Path) -> None:
+    with run_server(process_pool, ran, "runs/tiny") as server:
         facts = beside_a_crowd(server, 60, 1, 2.0)
         assert server.is_ready()
     assert facts["files held"] > 30, told(facts)
@@ -127,9 +129,9 @@ def test_others_do_not_notice_slow_clients(nursery: world.ProcessPool, ran: Path
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_others_do_not_notice_1000_slow_clients(
-    nursery: world.ProcessPool, ran: Path, capsys: pytest.CaptureFixture[str]
+    process_pool: run_fixtures.ProcessPool, ran: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with run_server(nursery, ran, "runs/tiny") as server:
+    with run_server(process_pool, ran, "runs/tiny") as server:
         facts = beside_a_crowd(server, 1000, 3, 10.0)
     with capsys.disabled():
         print(f"\n{told(facts)}")  # noqa: T201

@@ -19,9 +19,9 @@ from loratory.protocols.events import FitStarted
 from loratory.regimes.head import Head
 
 from .conftest import Workspace
-from .world import RecordingListener, make_spec, read_weights, run_command
+from .run_fixtures import RecordingListener, make_spec, read_weights, run_command
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("without_charts")
 LADDER = """\
   - on: {regime: lora, start: first}
   - first: {regime: lora}

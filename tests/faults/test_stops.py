@@ -17,15 +17,15 @@ from pathlib import Path
 
 import pytest
 
+from fault_recording import FaultCounts
 from loratory.artifacts.manifests import verify_artifact
 from loratory.experiment.events import catch_interrupts
 from loratory.protocols.events import StepFinished
-from recording import FaultCounts
 
 from . import killing
 from .conftest import Workspace
+from .run_fixtures import ProcessPool, make_spec, make_workspace, read_weights, run_command, wait_until
 from .test_run_on_disk import reads
-from .world import ProcessPool, make_spec, make_workspace, read_weights, run_command, wait_until
 
 TRAINING = "{epochs: 12, threads: 1, checkpoint_seconds: 0}"  # a checkpoint after every step
 LADDER = "  - tfidf\n  - lora\n"
@@ -42,19 +42,19 @@ def long_spec() -> str:
 
 
 @pytest.fixture(scope="module")
-def seconds(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: ProcessPool) -> float:
+def seconds(base: Path, tmp_path_factory: pytest.TempPathFactory, process_pool: ProcessPool) -> float:
     """How long an undisturbed run takes here and now."""
     folder = make_workspace(tmp_path_factory.mktemp("timed") / "w", base, long_spec())
     started = time.monotonic()
-    assert nursery.run(folder, "train", "spec.yaml").code == 0
+    assert process_pool.run(folder, "train", "spec.yaml").code == 0
     return time.monotonic() - started
 
 
 @pytest.fixture(scope="module")
-def undisturbed(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: ProcessPool) -> dict[str, bytes]:
+def undisturbed(base: Path, tmp_path_factory: pytest.TempPathFactory, process_pool: ProcessPool) -> dict[str, bytes]:
     """The weights of a run that nothing happened to."""
     folder = make_workspace(tmp_path_factory.mktemp("undisturbed") / "w", base, long_spec())
-    done = nursery.run(folder, "train", "spec.yaml")
+    done = process_pool.run(folder, "train", "spec.yaml")
     assert done.code == 0, done.err
     made = read_weights(folder / "runs")
     assert any(name.endswith("adapter_model.safetensors") for name in made)
@@ -70,18 +70,18 @@ class Small:
 
 
 @pytest.fixture(scope="module")
-def small(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: ProcessPool) -> Small:
+def small(base: Path, tmp_path_factory: pytest.TempPathFactory, process_pool: ProcessPool) -> Small:
     folder = make_workspace(tmp_path_factory.mktemp("small") / "w", base, SHORT)
     started = time.monotonic()
-    done = nursery.run(folder, "train", "spec.yaml")
+    done = process_pool.run(folder, "train", "spec.yaml")
     assert done.code == 0, done.err
     return Small(time.monotonic() - started, read_weights(folder / "runs"))
 
 
 @pytest.fixture(scope="module")
-def longer(base: Path, tmp_path_factory: pytest.TempPathFactory, nursery: ProcessPool) -> dict[str, bytes]:
+def longer(base: Path, tmp_path_factory: pytest.TempPathFactory, process_pool: ProcessPool) -> dict[str, bytes]:
     folder = make_workspace(tmp_path_factory.mktemp("longer") / "w", base, LONGER)
-    assert nursery.run(folder, "train", "spec.yaml").code == 0
+    assert process_pool.run(folder, "train", "spec.yaml").code == 0
     return read_weights(folder / "runs")
 
 
@@ -89,9 +89,9 @@ def checkpoints(folder: Path) -> Path:
     return folder / "runs/tiny/contenders/lora/.seed-1.checkpoints"
 
 
-def finish(folder: Path, nursery: ProcessPool, undisturbed: dict[str, bytes]) -> str:
+def finish(folder: Path, process_pool: ProcessPool, undisturbed: dict[str, bytes]) -> str:
     """Run the same command again: it ends well, with the same bytes and nothing left behind; what it said."""
-    done = nursery.run(folder, "train", "spec.yaml")
+    done = process_pool.run(folder, "train", "spec.yaml")
     assert done.code == 0, done.err
     assert read_weights(folder / "runs") == undisturbed
     assert list((folder / "runs").rglob(".*")) == []
@@ -99,13 +99,13 @@ def finish(folder: Path, nursery: ProcessPool, undisturbed: dict[str, bytes]) ->
 
 
 def test_control_c_while_a_contender_trains(
-    workspace: Workspace, nursery: ProcessPool, undisturbed: dict[str, bytes]
+    workspace: Workspace, process_pool: ProcessPool, undisturbed: dict[str, bytes]
 ) -> None:
     folder = workspace(long_spec())
-    pid = nursery.start(folder, "train", "spec.yaml")
+    pid = process_pool.start(folder, "train", "spec.yaml")
     wait_until(lambda: (checkpoints(folder) / "b" / "manifest.json").exists())
     os.kill(pid, signal.SIGINT)
-    done = nursery.wait()
+    done = process_pool.wait()
     assert done.code == 130, done.err
     assert "stopping at the next safe point" in done.read_stderr()
     assert "stopped at step" in done.read_stderr()
@@ -113,25 +113,25 @@ def test_control_c_while_a_contender_trains(
     kept = folder / "runs/tiny/contenders/tfidf/seed-1/linear.safetensors"
     stamp = kept.stat().st_mtime_ns
     assert not (folder / "runs/tiny/contenders/lora/seed-1").exists()
-    said = finish(folder, nursery, undisturbed)
+    said = finish(folder, process_pool, undisturbed)
     assert "seed 1: finished before, kept" in said
     assert kept.stat().st_mtime_ns == stamp
 
 
 def test_the_fit_goes_on_from_its_checkpoint_instead_of_the_beginning(
-    workspace: Workspace, nursery: ProcessPool, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, process_pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from loratory.experiment.run_paths import RunPaths
     from loratory.experiment.spec_loading import load_spec
     from loratory.experiment.train import train_contenders
 
-    from .world import RecordingListener
+    from .run_fixtures import RecordingListener
 
     folder = workspace(long_spec())
-    pid = nursery.start(folder, "train", "spec.yaml")
+    pid = process_pool.start(folder, "train", "spec.yaml")
     wait_until(lambda: (checkpoints(folder) / "b" / "manifest.json").exists())
     os.kill(pid, signal.SIGKILL)
-    assert nursery.wait().code == -signal.SIGKILL
+    assert process_pool.wait().code == -signal.SIGKILL
     heard = RecordingListener()
     monkeypatch.chdir(folder)
     train_contenders(load_spec("spec.yaml"), RunPaths(folder / "runs/tiny"), (), heard)
@@ -141,39 +141,39 @@ def test_the_fit_goes_on_from_its_checkpoint_instead_of_the_beginning(
 
 
 def test_checkpoints_that_a_kill_left_behind_a_finished_fit_are_cleared(
-    workspace: Workspace, nursery: ProcessPool, undisturbed: dict[str, bytes]
+    workspace: Workspace, process_pool: ProcessPool, undisturbed: dict[str, bytes]
 ) -> None:
     folder = workspace(long_spec())
-    assert nursery.run(folder, "train", "spec.yaml").code == 0
+    assert process_pool.run(folder, "train", "spec.yaml").code == 0
     (checkpoints(folder) / "a").mkdir(parents=True)
-    finish(folder, nursery, undisturbed)
+    finish(folder, process_pool, undisturbed)
 
 
-def kill_at_random(folder: Path, nursery: ProcessPool, delays: list[float]) -> int:
+def kill_at_random(folder: Path, process_pool: ProcessPool, delays: list[float]) -> int:
     """Start the same command again and again, and kill it; how often it was still at work."""
     kills = 0
     for delay in delays:
-        pid = nursery.start(folder, "train", "spec.yaml")
+        pid = process_pool.start(folder, "train", "spec.yaml")
         time.sleep(delay)
         os.kill(pid, signal.SIGKILL)
-        kills += nursery.wait().code == -signal.SIGKILL
+        kills += process_pool.wait().code == -signal.SIGKILL
     return kills
 
 
 def test_kill_9_at_random_moments(
-    workspace: Workspace, nursery: ProcessPool, undisturbed: dict[str, bytes], seconds: float
+    workspace: Workspace, process_pool: ProcessPool, undisturbed: dict[str, bytes], seconds: float
 ) -> None:
     chance, kills = random.Random(6), 0
     for number in range(4):
         folder = workspace(long_spec(), f"w{number}")
-        kills += kill_at_random(folder, nursery, [chance.uniform(0.1, 0.9) * seconds for _ in range(3)])
-        finish(folder, nursery, undisturbed)
+        kills += kill_at_random(folder, process_pool, [chance.uniform(0.1, 0.9) * seconds for _ in range(3)])
+        finish(folder, process_pool, undisturbed)
     assert kills >= 1, "never was it still at work"  # how often depends on the machine; the slow test kills 300 times
 
 
 @pytest.mark.slow
 def test_kill_9_at_many_more_moments(
-    workspace: Workspace, nursery: ProcessPool, small: Small, longer: dict[str, bytes], faults: FaultCounts
+    workspace: Workspace, process_pool: ProcessPool, small: Small, longer: dict[str, bytes], faults: FaultCounts
 ) -> None:
     """Each in the middle of a fit, behind a checkpoint that it had announced."""
     tries = faults.tries_of("kill -9 at a random moment while something is trained")
@@ -182,14 +182,14 @@ def test_kill_9_at_many_more_moments(
         folder, number = workspace(LONGER, f"w{number}"), number + 1
         for _ in range(chance.randint(1, 4)):
             before = newest(folder)
-            pid, started = nursery.start(folder, "train", "spec.yaml"), time.time_ns()
+            pid, started = process_pool.start(folder, "train", "spec.yaml"), time.time_ns()
             wait_until(partial(is_at_work, folder, started))
             time.sleep(chance.uniform(0.0, 0.3) * small.seconds)
             os.kill(pid, signal.SIGKILL)
-            if nursery.wait().code != -signal.SIGKILL or (checkpoints(folder).with_name("seed-1")).exists():
+            if process_pool.wait().code != -signal.SIGKILL or (checkpoints(folder).with_name("seed-1")).exists():
                 break
             tries.add(failures=newest(folder) <= before)
-        finish(folder, nursery, longer)
+        finish(folder, process_pool, longer)
         shutil.rmtree(folder)
         assert number < 20 * KILLS, "hardly ever was it still at work"
     assert tries.row["failures"] == 0
@@ -206,14 +206,14 @@ def is_at_work(folder: Path, since: int) -> bool:
 
 # ---- at every step of the save path
 def killed_at(
-    number: int, folder: Path, nursery: ProcessPool, monkeypatch: pytest.MonkeyPatch
+    number: int, folder: Path, process_pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[int, list[str]]:
     """The code that `train` ends with when it is killed before its n-th call that changes a file, and its notes."""
     note = folder.with_name(f"{folder.name}.note")
     with monkeypatch.context() as patched:
         patched.setenv(killing.AT, str(number))
         patched.setenv(killing.NOTE, str(note))
-        code = nursery.run(folder, "train", "spec.yaml").code
+        code = process_pool.run(folder, "train", "spec.yaml").code
     return code, note.read_text(encoding="utf-8").splitlines()
 
 
@@ -227,51 +227,51 @@ def newest(folder: Path) -> int:
 
 
 def lost_nothing(
-    number: int, folder: Path, nursery: ProcessPool, monkeypatch: pytest.MonkeyPatch, small: Small
+    number: int, folder: Path, process_pool: ProcessPool, monkeypatch: pytest.MonkeyPatch, small: Small
 ) -> bool:
     """Whether a kill at this call leaves every announced checkpoint, and the same command ends with the same bytes."""
-    code, notes = killed_at(number, folder, nursery, monkeypatch)
+    code, notes = killed_at(number, folder, process_pool, monkeypatch)
     announced = [int(line.split()[1]) for line in notes if line.startswith("announced")]
     done = (checkpoints(folder).with_name("seed-1") / "manifest.json").exists()
     whole = done or newest(folder) >= max(announced, default=0)
-    finish(folder, nursery, small.weights)
+    finish(folder, process_pool, small.weights)
     shutil.rmtree(folder)
     return code == -signal.SIGKILL and whole
 
 
 def test_kill_9_at_some_steps_of_the_save_path(
-    workspace: Workspace, nursery: ProcessPool, small: Small, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, process_pool: ProcessPool, small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, notes = killed_at(0, workspace(SHORT), nursery, monkeypatch)
+    _, notes = killed_at(0, workspace(SHORT), process_pool, monkeypatch)
     calls = [line for line in notes if line.startswith("call")]
     assert set(calls) >= {f"call {what}" for what in ("open", "fsync", "os.mkdir", "os.rename", "os.remove")}
     assert len([line for line in notes if line.startswith("announced")]) >= 4
     for number in random.Random(8).sample(range(1, len(calls) + 1), 4):
-        assert lost_nothing(number, workspace(SHORT, f"w{number}"), nursery, monkeypatch, small)
+        assert lost_nothing(number, workspace(SHORT, f"w{number}"), process_pool, monkeypatch, small)
 
 
 @pytest.mark.slow
 def test_kill_9_at_every_step_of_the_save_path(
-    workspace: Workspace, nursery: ProcessPool, small: Small, monkeypatch: pytest.MonkeyPatch, faults: FaultCounts
+    workspace: Workspace, process_pool: ProcessPool, small: Small, monkeypatch: pytest.MonkeyPatch, faults: FaultCounts
 ) -> None:
     tries = faults.tries_of("kill -9 at each open, fsync, rename, removal and new folder of a fit with checkpoints")
-    _, notes = killed_at(0, workspace(SHORT), nursery, monkeypatch)
+    _, notes = killed_at(0, workspace(SHORT), process_pool, monkeypatch)
     for number in range(1, len([line for line in notes if line.startswith("call")]) + 1):
         folder = workspace(SHORT, f"w{number}")
-        tries.add(failures=not lost_nothing(number, folder, nursery, monkeypatch, small))
+        tries.add(failures=not lost_nothing(number, folder, process_pool, monkeypatch, small))
     assert tries.row["failures"] == 0
 
 
 def test_kill_9_while_the_test_set_is_answered_leaves_the_fits(
-    workspace: Workspace, nursery: ProcessPool, own_ledger: Path
+    workspace: Workspace, process_pool: ProcessPool, fresh_ledger: Path
 ) -> None:
     folder = workspace(make_spec(LADDER))
-    pid = nursery.start(folder, "run", "spec.yaml")
-    wait_until(lambda: own_ledger.exists() and reads() == 1)
+    pid = process_pool.start(folder, "run", "spec.yaml")
+    wait_until(lambda: fresh_ledger.exists() and reads() == 1)
     os.kill(pid, signal.SIGKILL)
-    nursery.wait()
+    process_pool.wait()
     before = read_weights(folder / "runs/tiny/contenders/lora/seed-1/adapter")
-    done = nursery.run(folder, "run", "spec.yaml")
+    done = process_pool.run(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
     assert done.err.count("finished before, kept") == 3
     assert read_weights(folder / "runs/tiny/contenders/lora/seed-1/adapter") == before

@@ -16,7 +16,7 @@ from loratory.artifacts.manifests import read_manifest, verify_artifact
 from loratory.errors import ArtifactError, StorageError
 
 from .conftest import Workspace
-from .world import make_spec, read_weights, run_command
+from .run_fixtures import make_spec, read_weights, run_command
 
 LADDER = "  - tfidf\n  - lora\n"
 
@@ -173,28 +173,28 @@ def flip(file: Path) -> None:
 
 @pytest.mark.parametrize("name", ["head.safetensors", "adapter/adapter_model.safetensors", "task.json", "labels.json"])
 def test_a_flipped_bit_is_refused_by_predict_and_mended_by_run(
-    name: str, copied: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, run_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loratory.experiment.results.render_report", lambda *_: "<html></html>")
-    fit = copied / "runs/tiny/contenders/lora/seed-1"
+    fit = run_copy / "runs/tiny/contenders/lora/seed-1"
     before = read_weights(fit)
     flip(fit / name)
-    done = run_command(copied, "predict", "runs/tiny", "-c", "lora", "a text")
+    done = run_command(run_copy, "predict", "runs/tiny", "-c", "lora", "a text")
     assert done.code == 2
     assert f"{name}: the file's SHA-256 differs from the manifest: it was changed or damaged" in done.read_stderr()
     assert done.out == ""
-    done = run_command(copied, "run", "spec.yaml")
+    done = run_command(run_copy, "run", "spec.yaml")
     assert done.code == 0, done.err
     assert "contenders/lora/seed-1 is damaged and is made again: the file's SHA-256 differs" in done.err
     assert name in done.err
     assert done.err.count("finished before, kept") == 8
     assert read_weights(fit) == before
-    assert run_command(copied, "predict", "runs/tiny", "-c", "lora", "a text").code == 0
+    assert run_command(run_copy, "predict", "runs/tiny", "-c", "lora", "a text").code == 0
 
 
 @pytest.mark.parametrize("harm", ["truncate", "remove", "manifest", "no-manifest"])
-def test_other_damage_is_refused_too(harm: str, copied: Path) -> None:
-    fit = copied / "runs/tiny/contenders/head/seed-1"
+def test_other_damage_is_refused_too(harm: str, run_copy: Path) -> None:
+    fit = run_copy / "runs/tiny/contenders/head/seed-1"
     head, manifest = fit / "head.safetensors", fit / "manifest.json"
     harms: dict[str, Callable[[], object]] = {
         "truncate": lambda: head.write_bytes(head.read_bytes()[:-1]),
@@ -204,36 +204,36 @@ def test_other_damage_is_refused_too(harm: str, copied: Path) -> None:
     }
     harms[harm]()
     for where in (fit, "runs/tiny"):
-        done = run_command(copied, "predict", where, "-c", "head", "a text")
+        done = run_command(run_copy, "predict", where, "-c", "head", "a text")
         assert done.code == 2
         assert "head/seed-1" in done.read_stderr()
     with pytest.raises(ArtifactError):
         verify_artifact(fit)
 
 
-def test_what_the_manifest_does_not_list_does_not_exist(copied: Path) -> None:
-    fit = copied / "runs/tiny/contenders/head/seed-1"
+def test_what_the_manifest_does_not_list_does_not_exist(run_copy: Path) -> None:
+    fit = run_copy / "runs/tiny/contenders/head/seed-1"
     (fit / "adapter").mkdir()
     (fit / "adapter" / "adapter_config.json").write_text("{}")
-    assert run_command(copied, "predict", fit, "a text").code == 0
+    assert run_command(run_copy, "predict", fit, "a text").code == 0
     assert "adapter/adapter_config.json" not in (read_manifest(fit) or {})["files"]
 
 
-def test_a_half_written_fit_is_no_fit(copied: Path) -> None:
-    fit = copied / "runs/tiny/contenders/head/seed-1"
+def test_a_half_written_fit_is_no_fit(run_copy: Path) -> None:
+    fit = run_copy / "runs/tiny/contenders/head/seed-1"
     fit.rename(fit.with_name(".seed-1.part"))
-    done = run_command(copied, "predict", "runs/tiny", "-c", "head", "a text")
+    done = run_command(run_copy, "predict", "runs/tiny", "-c", "head", "a text")
     assert done.code == 2
     assert "manifest" in done.read_stderr()
-    assert run_command(copied, "train", "spec.yaml", "-c", "head").code == 0
+    assert run_command(run_copy, "train", "spec.yaml", "-c", "head").code == 0
     assert list(fit.parent.glob(".*")) == []
 
 
-def test_a_broken_ladder_is_no_run(copied: Path) -> None:
+def test_a_broken_ladder_is_no_run(run_copy: Path) -> None:
     for text in ("{", "[]", "{}", '{"verdict": 3, "contenders": 4}'):
-        (copied / "runs/tiny/ladder.json").write_text(text)
+        (run_copy / "runs/tiny/ladder.json").write_text(text)
         for words in (("predict", "runs/tiny", "a text"), ("evaluate", "runs/tiny"), ("report", "runs/tiny")):
-            done = run_command(copied, *words)
+            done = run_command(run_copy, *words)
             assert done.code == 2
             told = (
                 "neither a run (ladder.json) nor an artifact" if words[0] == "report" else "differs from the manifest"
@@ -241,17 +241,17 @@ def test_a_broken_ladder_is_no_run(copied: Path) -> None:
             assert told in done.read_stderr()
 
 
-def test_a_base_that_was_exchanged_since_is_refused(copied: Path) -> None:
+def test_a_base_that_was_exchanged_since_is_refused(run_copy: Path) -> None:
     """A head is of no use on other weights: the digest that was recorded must be found."""
-    target = (copied / "base").resolve()
-    (copied / "base").unlink()
-    shutil.copytree(target, copied / "base")
-    spec = (copied / "spec.yaml").read_text().replace("base: base", f"base: {copied / 'base'}")
-    (copied / "spec.yaml").write_text(spec)
-    assert run_command(copied, "train", "spec.yaml", "-c", "head", "--set", "head.epochs=2").code == 0
-    fit = copied / "runs/tiny/contenders/head/seed-1"
-    assert run_command(copied, "predict", fit, "a text").code == 0
-    flip(copied / "base" / "model.safetensors")
-    done = run_command(copied, "predict", fit, "a text")
+    target = (run_copy / "base").resolve()
+    (run_copy / "base").unlink()
+    shutil.copytree(target, run_copy / "base")
+    spec = (run_copy / "spec.yaml").read_text().replace("base: base", f"base: {run_copy / 'base'}")
+    (run_copy / "spec.yaml").write_text(spec)
+    assert run_command(run_copy, "train", "spec.yaml", "-c", "head", "--set", "head.epochs=2").code == 0
+    fit = run_copy / "runs/tiny/contenders/head/seed-1"
+    assert run_command(run_copy, "predict", fit, "a text").code == 0
+    flip(run_copy / "base" / "model.safetensors")
+    done = run_command(run_copy, "predict", fit, "a text")
     assert done.code == 2
     assert "is not the one this artifact was made with" in done.read_stderr()

@@ -12,7 +12,7 @@ from loratory.data.quality import paired_texts
 from loratory.errors import UnsupportedTask
 from loratory.experiment.inference import stress_run
 
-from . import world
+from . import run_fixtures
 from .test_run_on_disk import again, reads
 
 LADDER = "  - rules\n  - tfidf\n"
@@ -24,10 +24,10 @@ def stressed(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def shaken(base: Path, tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Any]:
+def shaken(base: Path, tmp_path: Path, without_charts: None, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Any]:
     """A run with stress and a gate on it, and its ladder."""
-    spec = world.make_spec(LADDER, stress=STRESS, gate="{flips: {loud: {at_most: 0.3}}}")
-    folder = world.make_workspace(tmp_path / "w", base, spec)
+    spec = run_fixtures.make_spec(LADDER, stress=STRESS, gate="{flips: {loud: {at_most: 0.3}}}")
+    folder = run_fixtures.make_workspace(tmp_path / "w", base, spec)
     return folder, again(folder, monkeypatch)[0]
 
 
@@ -50,10 +50,10 @@ def test_another_stress_is_measured_and_counted_and_no_fit_is_made_again(
     shaken: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = shaken
-    before = world.read_weights(folder / "runs")
+    before = run_fixtures.read_weights(folder / "runs")
     ladder, _ = again(folder, monkeypatch, "stress.seed=7")
     assert reads() == 2
-    assert world.read_weights(folder / "runs") == before
+    assert run_fixtures.read_weights(folder / "runs") == before
     assert len(stressed(folder / "runs" / "tiny")) == 6
     assert ladder["contenders"][1]["stress"]
     again(folder, monkeypatch, "stress.part=validation")
@@ -63,14 +63,14 @@ def test_another_stress_is_measured_and_counted_and_no_fit_is_made_again(
 def test_by_hand(shaken: tuple[Path, Any]) -> None:
     folder, _ = shaken
     run = folder / "runs" / "tiny"
-    done = world.run_command(folder, "stress", "runs/tiny", "-c", "tfidf", "--texts", "7", "--json")
+    done = run_fixtures.run_command(folder, "stress", "runs/tiny", "-c", "tfidf", "--texts", "7", "--json")
     assert done.code == 0, done.err
     made = json.loads(done.out)
     assert (made["name"], made["part"], made["texts"]) == ("tfidf", "test", 7)
     assert "answers change" in done.err
     assert reads() == 2
     assert len(stressed(run)) == 4  # what the run's own spec asked for is still there
-    own = world.run_command(
+    own = run_fixtures.run_command(
         folder, "stress", "runs/tiny", "--data", "data.csv", "--set", "stress.of=[suffix]", "--texts", "5"
     )
     assert own.code == 0, own.err
@@ -90,22 +90,22 @@ def test_by_hand(shaken: tuple[Path, Any]) -> None:
     ],
 )
 def test_mistakes_are_told(shaken: tuple[Path, Any], arguments: tuple[str, ...], said: str) -> None:
-    done = world.run_command(shaken[0], "stress", "runs/tiny", *arguments)
+    done = run_fixtures.run_command(shaken[0], "stress", "runs/tiny", *arguments)
     assert done.code == 2
     assert said in done.err
 
 
 def test_a_fit_by_itself_needs_data(shaken: tuple[Path, Any]) -> None:
-    done = world.run_command(shaken[0], "stress", "runs/tiny/contenders/tfidf/seed-1")
+    done = run_fixtures.run_command(shaken[0], "stress", "runs/tiny/contenders/tfidf/seed-1")
     assert done.code == 2
     assert "--data" in done.err
 
 
 def test_a_gate_without_stress_is_refused(base: Path, tmp_path: Path) -> None:
-    folder = world.make_workspace(
-        tmp_path / "w", base, world.make_spec(LADDER, gate="{flips: {suffix: {at_most: 0.1}}}")
+    folder = run_fixtures.make_workspace(
+        tmp_path / "w", base, run_fixtures.make_spec(LADDER, gate="{flips: {suffix: {at_most: 0.1}}}")
     )
-    done = world.run_command(folder, "run", "spec.yaml")
+    done = run_fixtures.run_command(folder, "run", "spec.yaml")
     assert done.code == 2
     assert "nothing is perturbed" in done.err
     assert "add stress: {}" in done.err

@@ -15,6 +15,7 @@ from unittest import mock
 import pytest
 import torch
 
+from fault_recording import FaultCounts
 from loratory.artifacts import manifests
 from loratory.artifacts.durable_files import append_line, remove_leftovers, write_json, write_text
 from loratory.artifacts.manifests import extend_artifact, open_artifact, stage_artifact
@@ -25,7 +26,6 @@ from loratory.serving import key_administration
 from loratory.serving.audit_log import AuditLog
 from loratory.serving.http.auth.api_keys import ApiKeys
 from loratory.training.checkpoints import FolderCheckpoints
-from recording import FaultCounts
 
 from .power import Trace, crash, tracing
 

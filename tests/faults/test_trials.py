@@ -17,9 +17,9 @@ from loratory.protocols.events import ContenderFailed, FitStarted
 from loratory.specs.training import TrainingSpec
 
 from .conftest import Workspace
-from .world import RecordingListener, make_spec, read_weights, run_command
+from .run_fixtures import RecordingListener, make_spec, read_weights, run_command
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("without_charts")
 LADDER = "  - rules\n  - tfidf\n  - head\n  - lora\n"
 
 

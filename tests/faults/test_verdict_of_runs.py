@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .world import make_rows, make_spec, run_command, to_csv
+from .run_fixtures import make_rows, make_spec, run_command, to_csv
 
 Workspace = Callable[..., Path]
 SMALL = "  - rules\n  - tfidf\n"

@@ -15,7 +15,7 @@ from loratory.regimes.full import Full
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.specs.training import LossSpec
-from tiny import BackboneOf, make_context, make_task, make_train_set
+from tiny_models import BackboneOf, make_context, make_task, make_train_set
 
 GOLDEN: dict[str, tuple[Any, list[float]]] = {
     "lora": (Lora(rank=4), [0.901921, 1.00199, 0.882222, 0.800592, 0.891014, 0.819665]),
@@ -30,13 +30,13 @@ GOLDEN: dict[str, tuple[Any, list[float]]] = {
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_losses_are_those_that_were_seen_before(trunk_of: BackboneOf, name: str) -> None:
+def test_losses_are_those_that_were_seen_before(backbone_of: BackboneOf, name: str) -> None:
     regime, expected = GOLDEN[name]
     losses: list[float] = []
     regime.fit(
         make_task(),
         make_train_set(),
-        trunk_of("bert"),
+        backbone_of("bert"),
         make_context(report=lambda event: losses.append(event.loss) if isinstance(event, StepFinished) else None),
     )
     assert losses[:6] == pytest.approx(expected, rel=2e-3), [round(loss, 6) for loss in losses[:6]]

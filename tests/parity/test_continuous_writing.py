@@ -38,7 +38,7 @@ from loratory.serving.engine.batch_worker import EngineLimits
 from loratory.serving.engine.capabilities import backbone_of
 from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.thread_pool import CapacityExceeded
-from tiny import load_causal_backbone_from, make_random_adapter, save_causal_model
+from tiny_models import load_causal_backbone_from, make_random_adapter, save_causal_model
 
 SCHEMA = {
     "type": "object",
@@ -55,35 +55,35 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> CausalBackbone:
 
 @pytest.fixture(scope="module")
 def seedling() -> CausalBackbone:
-    trunk = TorchBackbonePool().get_base("seedling")
-    assert isinstance(trunk, CausalBackbone)
-    return trunk
+    backbone = TorchBackbonePool().get_base("seedling")
+    assert isinstance(backbone, CausalBackbone)
+    return backbone
 
 
-def end_of(trunk: Any) -> int:
-    return int(trunk.tokenizer.tokenizer.eos_token_id)
+def end_of(backbone: Any) -> int:
+    return int(backbone.tokenizer.tokenizer.eos_token_id)
 
 
-def prompts(trunk: Any, count: int = 9) -> list[TokenIds]:
+def prompts(backbone: Any, count: int = 9) -> list[TokenIds]:
     words = ["my card was blocked and", "cash", "please help me with the login, since monday", "what is", "a refund of"]
-    return [trunk.tokenizer.encode(f"{words[k % 5]} {k}")[0] for k in range(count)]
+    return [backbone.tokenizer.encode(f"{words[k % 5]} {k}")[0] for k in range(count)]
 
 
-def requests_of(trunk: Any, count: int = 9, **more: Any) -> list[GenerateRequest]:
+def requests_of(backbone: Any, count: int = 9, **more: Any) -> list[GenerateRequest]:
     """Budgets of different sizes, behind prompts of different lengths."""
-    ends = frozenset({end_of(trunk)})
+    ends = frozenset({end_of(backbone)})
     return [
-        GenerateRequest(Network(trunk), prompt, 6 + 7 * (k % 4), ends, **more)
-        for k, prompt in enumerate(prompts(trunk, count))
+        GenerateRequest(Network(backbone), prompt, 6 + 7 * (k % 4), ends, **more)
+        for k, prompt in enumerate(prompts(backbone, count))
     ]
 
 
-def late(trunk: Any, requests: list[GenerateRequest], every: int = 2) -> list[Generation]:
+def late(backbone: Any, requests: list[GenerateRequest], every: int = 2) -> list[Generation]:
     """One joins after every few steps."""
-    scribe, pens = trunk.create_generator(), [trunk.create_sequence(request) for request in requests]
+    scribe, pens = backbone.create_generator(), [backbone.create_sequence(request) for request in requests]
     for pen in pens:
-        assert trunk.can_join_batch(pen.request)
-        trunk.add_sequences(scribe, [pen], True)
+        assert backbone.can_join_batch(pen.request)
+        backbone.add_sequences(scribe, [pen], True)
         for _ in range(every):
             scribe.step()
     while not scribe.is_done:
@@ -104,9 +104,9 @@ def alone(requests: list[GenerateRequest]) -> list[Generation]:
 @pytest.mark.parametrize("name", ["qwen", "seedling"])
 @pytest.mark.parametrize("every", [0, 1, 5])
 def test_who_joins_late_writes_as_alone(name: str, every: int, request: pytest.FixtureRequest) -> None:
-    trunk = request.getfixturevalue(name)
-    asked = requests_of(trunk)
-    same(late(trunk, asked, every), alone(asked))
+    backbone = request.getfixturevalue(name)
+    asked = requests_of(backbone)
+    same(late(backbone, asked, every), alone(asked))
 
 
 def test_they_are_written_in_one_pass(qwen: CausalBackbone) -> None:
@@ -154,10 +154,10 @@ def test_adapters_schemas_and_ways_of_drawing_are_mixed(qwen: CausalBackbone) ->
 
 
 def test_the_precision_of_the_mixture_is_kept(tmp_path: Path) -> None:
-    trunk = load_causal_backbone_from(save_causal_model(tmp_path, "llama"))
-    trunk.set_precision("bf16")
-    asked = [replace(one, network=Network(trunk, make_random_adapter(trunk))) for one in requests_of(trunk, 3)]
-    assert all(one.finish_reason in ("end", "length") for one in late(trunk, asked))
+    backbone = load_causal_backbone_from(save_causal_model(tmp_path, "llama"))
+    backbone.set_precision("bf16")
+    asked = [replace(one, network=Network(backbone, make_random_adapter(backbone))) for one in requests_of(backbone, 3)]
+    assert all(one.finish_reason in ("end", "length") for one in late(backbone, asked))
 
 
 def test_who_leaves_takes_its_columns_along(qwen: CausalBackbone) -> None:
@@ -261,8 +261,8 @@ def told(engine: Engine, predictor: Any, places: list[int], by: float | None = N
     return engine.predict(predictor, [{"k": k} for k in places], by)
 
 
-def endless(trunk: CausalBackbone, most: int = 280, heard: Callable[[str], None] | None = None) -> GenerateRequest:
-    return GenerateRequest(Network(trunk), prompts(trunk)[0][:4], most, frozenset(), on_token=heard)
+def endless(backbone: CausalBackbone, most: int = 280, heard: Callable[[str], None] | None = None) -> GenerateRequest:
+    return GenerateRequest(Network(backbone), prompts(backbone)[0][:4], most, frozenset(), on_token=heard)
 
 
 def test_the_engine_lets_a_request_join_one_that_is_being_written(qwen: CausalBackbone, engine: Engine) -> None:
@@ -391,20 +391,20 @@ def test_what_cannot_join_is_written_in_whole_batches(
     way: str, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more: dict[str, Any] = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
-    trunk = load_causal_backbone_from(
+    backbone = load_causal_backbone_from(
         save_causal_model(tmp_path, "qwen3", use_sliding_window=True, **more)
         if way == "window"
         else save_causal_model(tmp_path, "qwen2")
     )
     if way == "untried":
         monkeypatch.setattr(capability_probes, "PROBE_PROMPTS", ())
-        trunk.capabilities = replace(trunk.capabilities, joining=False)
-    asked = [replace(one, max_new_tokens=WINDOW) for one in requests_of(trunk, 5)]
-    assert not any(trunk.can_join_batch(one) for one in asked)
-    assert trunk.can_join_batch(replace(asked[0], max_new_tokens=2)) is (way == "window")
+        backbone.capabilities = replace(backbone.capabilities, joining=False)
+    asked = [replace(one, max_new_tokens=WINDOW) for one in requests_of(backbone, 5)]
+    assert not any(backbone.can_join_batch(one) for one in asked)
+    assert backbone.can_join_batch(replace(asked[0], max_new_tokens=2)) is (way == "window")
 
     async def one_by_one() -> list[Any]:
-        predictor = Asking(Network(trunk), asked)
+        predictor = Asking(Network(backbone), asked)
         tasks = []
         for k in range(5):
             tasks.append(asyncio.create_task(told(engine, predictor, [k])))
@@ -415,15 +415,15 @@ def test_what_cannot_join_is_written_in_whole_batches(
 
 
 @pytest.mark.parametrize("writes", [True, False])
-def test_an_engine_holds_no_trunk_that_nobody_asks(writes: bool, tmp_path: Path) -> None:
-    trunk, engine = load_causal_backbone_from(save_causal_model(tmp_path, "llama")), Engine()
-    asked: list[Any] = requests_of(trunk, 2)
-    scored = [ScoreRequest(Network(trunk), (5, 6, 7), ((8,), (9,)))] * 2
-    predictor = Asking(Network(trunk), asked if writes else scored, 24 * writes)
+def test_an_engine_holds_no_backbone_that_nobody_asks(writes: bool, tmp_path: Path) -> None:
+    backbone, engine = load_causal_backbone_from(save_causal_model(tmp_path, "llama")), Engine()
+    asked: list[Any] = requests_of(backbone, 2)
+    scored = [ScoreRequest(Network(backbone), (5, 6, 7), ((8,), (9,)))] * 2
+    predictor = Asking(Network(backbone), asked if writes else scored, 24 * writes)
     asyncio.run(told(engine, predictor, [0, 1]))
-    assert backbone_of(predictor) is trunk
+    assert backbone_of(predictor) is backbone
     time.sleep(0.05)
-    del trunk, predictor, asked, scored
+    del backbone, predictor, asked, scored
     gc.collect()
     assert not engine.list_workers()
     engine.close()

@@ -29,7 +29,7 @@ from loratory.predictors.heads import PooledHead, StockHead, make_head
 from loratory.protocols import Network
 from loratory.regimes.full import Full
 from loratory.tasks.classify import Classify
-from tiny import (
+from tiny_models import (
     TEXTS,
     TOPICS,
     TRAINABLE_FAMILIES,
@@ -56,19 +56,19 @@ FACTS = {
 Made = Callable[[str, str], tuple[Encoder, Path]]
 
 
-def encoder_of(trunk: EncoderBackbone, kind: str, seed: int = 5) -> Encoder:
+def encoder_of(backbone: EncoderBackbone, kind: str, seed: int = 5) -> Encoder:
     """LoRA with a head, all of random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = make_head(kind, trunk, LABELS)
+        head = make_head(kind, backbone, LABELS)
         for weight in head.parameters():
             torch.nn.init.normal_(weight.data, std=0.3)
     head.requires_grad_(False).eval()
-    return Encoder(make_task(), "labels", Network(trunk, make_random_adapter(trunk), head), 40, 99)
+    return Encoder(make_task(), "labels", Network(backbone, make_random_adapter(backbone), head), 40, 99)
 
 
 @pytest.fixture(scope="session")
-def exported(trunk_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def exported(backbone_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A family's predictor and its artifact with all layouts, made when first asked for."""
     home = tmp_path_factory.mktemp("exports")
     known: dict[tuple[str, str], Encoder] = {}
@@ -76,7 +76,7 @@ def exported(trunk_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory) -> 
     def made(family: str, kind: str) -> tuple[Encoder, Path]:
         folder = home / f"{family}-{kind}"
         if (family, kind) not in known:
-            known[family, kind] = encoder_of(trunk_of(family), kind)
+            known[family, kind] = encoder_of(backbone_of(family), kind)
             with stage_artifact(folder, {"kind": "fit"}) as part:
                 predictor_files.save_predictor(part, known[family, kind])
             with extend_artifact(folder) as part:
@@ -123,19 +123,21 @@ def test_the_pooled_head_is_its_formula() -> None:
 
 
 @pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
-def test_the_stock_head_is_the_stock_classifiers(trunk_of: BackboneOf, family: str) -> None:
-    trunk = trunk_of(family)
-    head: Any = make_head("stock", trunk, LABELS).eval()
+def test_the_stock_head_is_the_stock_classifiers(backbone_of: BackboneOf, family: str) -> None:
+    backbone = backbone_of(family)
+    head: Any = make_head("stock", backbone, LABELS).eval()
     stock: Any = transformers.AutoModelForSequenceClassification
     whole = stock.from_config(head.config).eval()
-    tensors = {f"{head.prefix}.{name}": t for name, t in trunk.model.state_dict().items()} | dict(head.named_weights())
+    tensors = {f"{head.prefix}.{name}": t for name, t in backbone.model.state_dict().items()} | dict(
+        head.named_weights()
+    )
     assert not whole.load_state_dict(tensors, strict=False).missing_keys
-    rows = [ids for ids, _ in trunk.tokenizer.encode_batch(list(TEXTS))]
-    states, mask = trunk.compute_states(rows, [None] * len(rows))
+    rows = [ids for ids, _ in backbone.tokenizer.encode_batch(list(TEXTS))]
+    states, mask = backbone.compute_states(rows, [None] * len(rows))
     with torch.no_grad():
-        theirs = whole(**trunk.build_inputs(rows)).logits
+        theirs = whole(**backbone.build_inputs(rows)).logits
         assert float((head(states, mask) - theirs).abs().max()) < 1e-5
-        alone = torch.cat([head(trunk.compute_states([row], [None])[0], torch.ones(1, len(row))) for row in rows])
+        alone = torch.cat([head(backbone.compute_states([row], [None])[0], torch.ones(1, len(row))) for row in rows])
     assert float((alone - theirs).abs().max()) < 1e-5  # padding changes nothing
     assert float(theirs.std(0).max()) > 1e-2
 
@@ -168,12 +170,12 @@ def test_every_module_of_the_head_is_saved(exported: Made, family: str, modules:
     assert head.modules_to_save() == modules
 
 
-def test_a_trained_pooler_of_the_base_is_where_the_head_starts(trunk_of: BackboneOf) -> None:
-    trunk: Any = trunk_of("bert")
-    head: Any = make_head("stock", trunk, LABELS)
-    assert torch.equal(head.named_weights()["bert.pooler.dense.weight"], trunk.model.pooler.dense.weight)
+def test_a_trained_pooler_of_the_base_is_where_the_head_starts(backbone_of: BackboneOf) -> None:
+    backbone: Any = backbone_of("bert")
+    head: Any = make_head("stock", backbone, LABELS)
+    assert torch.equal(head.named_weights()["bert.pooler.dense.weight"], backbone.model.pooler.dense.weight)
     head.named_weights()["bert.pooler.dense.weight"].data.add_(1)
-    assert not torch.equal(head.named_weights()["bert.pooler.dense.weight"], trunk.model.pooler.dense.weight)
+    assert not torch.equal(head.named_weights()["bert.pooler.dense.weight"], backbone.model.pooler.dense.weight)
 
 
 # ---- layouts
@@ -195,7 +197,7 @@ def test_a_stock_export_opens_wholly_in_stock_libraries(exported: Made, family: 
 
 
 @pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
-def test_the_adapter_carries_the_whole_head(exported: Made, trunk_of: BackboneOf, family: str) -> None:
+def test_the_adapter_carries_the_whole_head(exported: Made, backbone_of: BackboneOf, family: str) -> None:
     """Over a base whose head is of other weights the answers stay ours: nothing of the head is left in base_<L>/."""
     encoder, folder = exported(family, "stock")
     whole = transformers.AutoModelForSequenceClassification.from_pretrained(folder / "base_3")
@@ -209,11 +211,11 @@ def test_the_adapter_carries_the_whole_head(exported: Made, trunk_of: BackboneOf
 
 
 @pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
-def test_a_pooled_exports_trunk_opens_in_stock_libraries(exported: Made, family: str) -> None:
+def test_a_pooled_exports_backbone_opens_in_stock_libraries(exported: Made, family: str) -> None:
     encoder, folder = exported(family, "pooled")
-    trunk: Any = encoder.network.backbone
+    backbone: Any = encoder.network.backbone
     rows = [ids for ((ids, _),) in encoder.encode_rows([{"text": text} for text in TEXTS])]
-    ours, mask = trunk.compute_states(rows, [encoder.network.adapter] * len(rows))
+    ours, mask = backbone.compute_states(rows, [encoder.network.adapter] * len(rows))
     merged = transformers.AutoModel.from_pretrained(folder / "merged").eval()
     base = transformers.AutoModel.from_pretrained(folder / "base_3")
     opened = PeftModel.from_pretrained(base, folder / "adapter").eval()
@@ -228,7 +230,7 @@ def test_a_pooled_exports_trunk_opens_in_stock_libraries(exported: Made, family:
 @pytest.mark.parametrize("kind", ["pooled", "stock"])
 @pytest.mark.parametrize("family", ["bert", "deberta-v2", "modernbert", "llama"])
 def test_a_saved_predictor_is_the_one_that_was_saved(
-    exported: Made, base_of: BasePathOf, family: str, kind: str
+    exported: Made, base_path_of: BasePathOf, family: str, kind: str
 ) -> None:
     encoder, folder = exported(family, kind)
     again = predictor_files.load_predictor(folder, TorchBackbonePool())
@@ -237,9 +239,9 @@ def test_a_saved_predictor_is_the_one_that_was_saved(
     assert again.count_parameters() == encoder.count_parameters()
 
 
-def test_the_pooling_is_the_predictors_own(trunk_of: BackboneOf, tmp_path: Path) -> None:
+def test_the_pooling_is_the_predictors_own(backbone_of: BackboneOf, tmp_path: Path) -> None:
     """Whatever the base's folder says by now about how it was trained."""
-    made = encoder_of(trunk_of("bert"), "pooled")
+    made = encoder_of(backbone_of("bert"), "pooled")
     cast(PooledHead, made.network.head).pooling = "max"
     with stage_artifact(tmp_path / "fit", {}) as part:
         predictor_files.save_predictor(part, made)
@@ -262,9 +264,9 @@ def test_exports_name_no_implementation_of_ours(exported: Made) -> None:
             assert "loratory" not in file.read_text(encoding="utf-8")
 
 
-def test_an_export_alone_is_a_whole_artifact(exported: Made, trunk_of: BackboneOf, tmp_path: Path) -> None:
+def test_an_export_alone_is_a_whole_artifact(exported: Made, backbone_of: BackboneOf, tmp_path: Path) -> None:
     """Where the base is gone, base_<L>/ stands in for it."""
-    trunk = trunk_of("bert")
+    backbone = backbone_of("bert")
     encoder, folder = exported("bert", "pooled")
     facts = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
     facts["backbone"]["name"] = "gone"
@@ -273,15 +275,15 @@ def test_an_export_alone_is_a_whole_artifact(exported: Made, trunk_of: BackboneO
         (part / "encoder.json").write_text(json.dumps(facts), encoding="utf-8")
         stock_layouts.write_stock_encoder(part / "base_3", encoder, merge=False)
     again: Any = predictor_files.load_predictor(tmp_path / "fit", TorchBackbonePool())
-    assert again.network.backbone is not trunk
+    assert again.network.backbone is not backbone
     inputs = [{"text": text} for text in TEXTS]
     for ours, theirs in zip(again.predict(inputs, run_locally), encoder.predict(inputs, run_locally), strict=True):
         assert ours.probabilities["/label"] == pytest.approx(theirs.probabilities["/label"], abs=1e-6)
 
 
-def test_an_owned_trunk_travels_with_its_predictor(base_of: BasePathOf, tmp_path: Path) -> None:
+def test_an_owned_backbone_travels_with_its_predictor(base_path_of: BasePathOf, tmp_path: Path) -> None:
     made = Full(head="stock").fit(
-        make_task(), make_train_set(), load_backbone_from(base_of("bert")), make_context(epochs=1)
+        make_task(), make_train_set(), load_backbone_from(base_path_of("bert")), make_context(epochs=1)
     )
     with stage_artifact(tmp_path / "fit", {}) as part:
         predictor_files.save_predictor(part, made)
@@ -354,14 +356,14 @@ def documented() -> Callable[[Path], Callable[[Sequence[str]], list[tuple[str, M
     ],
 )
 def test_the_documented_loader_gives_our_answers(
-    trunk_of: BackboneOf, family: str, pooling: str, tmp_path: Path
+    backbone_of: BackboneOf, family: str, pooling: str, tmp_path: Path
 ) -> None:
-    encoder = encoder_of(trunk_of(family), "pooled")
-    head, trunk = cast(PooledHead, encoder.network.head), cast(EncoderBackbone, encoder.network.backbone)
+    encoder = encoder_of(backbone_of(family), "pooled")
+    head, backbone = cast(PooledHead, encoder.network.head), cast(EncoderBackbone, encoder.network.backbone)
     head.pooling = pooling
-    rows = [trunk.tokenizer.encode(topic[0])[0] for topic in TOPICS.values()]
+    rows = [backbone.tokenizer.encode(topic[0])[0] for topic in TOPICS.values()]
     head.log_scale.fill_(3.0)  # so that the texts decide and not the bias
-    head.prototypes.copy_(pool_states(*trunk.compute_states(rows, [encoder.network.adapter] * 3), pooling))
+    head.prototypes.copy_(pool_states(*backbone.compute_states(rows, [encoder.network.adapter] * 3), pooling))
     stock_layouts.write_stock_encoder(tmp_path / "merged", encoder, merge=True)
     texts = [*TEXTS, *(e.input["text"] for e in make_examples()), "!", "x", "my card " * 60, "who knows that!"]
     theirs = documented()(tmp_path / "merged")(texts)
@@ -382,8 +384,8 @@ def test_labels_are_beside_every_model(exported: Made) -> None:
     assert not (exported("bert", "stock")[1] / "merged" / "head.safetensors").exists()
 
 
-def test_labels_may_be_of_any_script(trunk_of: BackboneOf, tmp_path: Path) -> None:
-    encoder = encoder_of(trunk_of("bert"), "pooled")
+def test_labels_may_be_of_any_script(backbone_of: BackboneOf, tmp_path: Path) -> None:
+    encoder = encoder_of(backbone_of("bert"), "pooled")
     named = Classify(labels=("Überweisung", "日本", "a/b"))
     other = Encoder(named, "labels", encoder.network, 40, 99)
     with stage_artifact(tmp_path / "fit", {}) as part:

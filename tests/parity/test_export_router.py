@@ -37,7 +37,7 @@ from loratory.regimes.lora import Lora
 from loratory.regimes.rules import Rules
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
-from tiny import TEXTS, load_backbone_from, make_context, make_task, make_train_set, save_base
+from tiny_models import TEXTS, load_backbone_from, make_context, make_task, make_train_set, save_base
 
 FAMILIES = ("bert", "roberta", "modernbert", "deberta-v2")
 WORDS = {"bert": "bert-base-uncased", "roberta": "roberta-base", "modernbert": "modernbert-base"}
@@ -70,10 +70,10 @@ def fit_of(tmp_path_factory: pytest.TempPathFactory) -> Fits:
         folder = home / f"{family}-{task}-{head}"
         if not folder.exists():
             base = home / f"base-{family}"
-            trunk = load_backbone_from(base if base.exists() else save_base(base, family))
+            backbone = load_backbone_from(base if base.exists() else save_base(base, family))
             settled, examples = taught(task)
             fit: Any = Lora.model_validate({**OPTIONS, "head": head}).fit(
-                settled, examples, trunk, make_context(epochs=1, max_tokens=40)
+                settled, examples, backbone, make_context(epochs=1, max_tokens=40)
             )
             about = {"kind": "fit", "contender": "lora-stock", "regime": "lora", "base": family, "seed": 1}
             with stage_artifact(folder, {**about, "identity": "x"}) as part:

@@ -33,7 +33,7 @@ from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import Network, Prediction
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
-from tiny import load_backbone_from, make_random_adapter, save_base
+from tiny_models import load_backbone_from, make_random_adapter, save_base
 
 PLACES = 320
 TASKS: dict[str, Any] = {
@@ -66,14 +66,14 @@ def long_base(folder: Path, family: str) -> Path:
     return folder
 
 
-def fit_on(trunk: EncoderBackbone, form: str, head: str, most: int, long: str = "head") -> Encoder:
+def fit_on(backbone: EncoderBackbone, form: str, head: str, most: int, long: str = "head") -> Encoder:
     """A LoRA fit with weights by chance, which answers otherwise for texts that are cut elsewhere."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        made: Any = load_output_adapter(form).build_head(head, TASKS[form], trunk)
+        made: Any = load_output_adapter(form).build_head(head, TASKS[form], backbone)
         for weight in made.parameters():
             torch.nn.init.normal_(weight.data, std=0.4)
-    network = Network(trunk, make_random_adapter(trunk), made.requires_grad_(False).eval())
+    network = Network(backbone, make_random_adapter(backbone), made.requires_grad_(False).eval())
     return Encoder(TASKS[form], form, network, most, 99, long_text_mode=long)
 
 
@@ -90,8 +90,8 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> Fits:
         asked = (family, form, head, most, long)
         if asked not in known:
             base = home / f"base-{family}"
-            trunk = load_backbone_from(base if base.exists() else long_base(base, family))
-            fit, folder = fit_on(trunk, form, head, most, long), home / "-".join(map(str, asked))
+            backbone = load_backbone_from(base if base.exists() else long_base(base, family))
+            fit, folder = fit_on(backbone, form, head, most, long), home / "-".join(map(str, asked))
             with stage_artifact(folder, {"kind": "fit", "contender": "lora"}) as part:
                 predictor_files.save_predictor(part, fit)
             with extend_artifact(folder) as part:

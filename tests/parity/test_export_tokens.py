@@ -26,7 +26,7 @@ from loratory.predictors.encoder import Encoder
 from loratory.protocols import EncodeRequest, TrainSet
 from loratory.regimes.lora import Lora
 from loratory.tasks.tag import Tag
-from tiny import TEXTS, load_backbone_from, make_context, save_base
+from tiny_models import TEXTS, load_backbone_from, make_context, save_base
 
 FAMILIES = ("bert", "roberta", "modernbert", "deberta-v2")
 LINEAR = ("bert", "roberta", "deberta-v2")  # their stock token head is one linear layer
@@ -54,8 +54,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Made:
         folder = home / f"{family}-{kind}"
         if (family, kind) not in known:
             regime = Lora.model_validate({"rank": 4, "learning_rate": 0.05, "head_learning_rate": 0.05, "head": kind})
-            trunk = load_backbone_from(save_base(home / f"base-{family}-{kind}", family))
-            fit: Any = regime.fit(TASK, lessons(), trunk, make_context(epochs=1, max_tokens=40))
+            backbone = load_backbone_from(save_base(home / f"base-{family}-{kind}", family))
+            fit: Any = regime.fit(TASK, lessons(), backbone, make_context(epochs=1, max_tokens=40))
             known[family, kind] = fit
             with stage_artifact(folder, {"kind": "fit"}) as part:
                 predictor_files.save_predictor(part, fit)
@@ -120,7 +120,7 @@ def test_an_export_answers_in_the_pipeline(exported: Made) -> None:
         ]
 
 
-def test_a_layer_that_no_stock_class_has_lies_beside_its_trunk(exported: Made) -> None:
+def test_a_layer_that_no_stock_class_has_lies_beside_its_backbone(exported: Made) -> None:
     """ModernBERT's own token head is more than one linear layer."""
     encoder, folder = exported("modernbert", "auto")
     assert encoder.stock_head is None

@@ -18,7 +18,7 @@ from loratory.predictors import predictor_files
 from loratory.predictors.decoder import UNCONSTRAINED_EXTRA_TOKENS, Decoder
 from loratory.protocols import TrainSet
 from loratory.regimes.lora import Lora
-from tiny import (
+from tiny_models import (
     GENERATING_FAMILIES,
     load_backbone_from,
     make_context,

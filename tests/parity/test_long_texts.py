@@ -18,7 +18,7 @@ from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.prototype import Prototype
 from loratory.specs.training import ConsistencySpec
-from tiny import load_backbone_from, make_context, make_task, save_base
+from tiny_models import load_backbone_from, make_context, make_task, save_base
 
 FILLER = "please help a week today hello what now "
 TELLING = {"card": ("card", "arrive"), "cash": ("cash", "machine"), "login": ("password", "code")}
@@ -45,9 +45,9 @@ def share_right(made: Any, lessons: TrainSet) -> float:
 @pytest.mark.parametrize("long", ["ends", "windows"])
 @pytest.mark.parametrize("regime", [Lora(rank=4, learning_rate=3e-3), Head(), Prototype()])
 def test_what_stands_at_the_end_is_read(tmp_path: Path, long: str, regime: Any) -> None:
-    trunk, lessons = load_backbone_from(save_base(tmp_path / "base", "bert")), long_lessons()
-    made = regime.fit(make_task(), lessons, trunk, make_context(epochs=20, max_tokens=MOST, long=long))
-    cut = regime.fit(make_task(), lessons, trunk, make_context(epochs=20, max_tokens=MOST))
+    backbone, lessons = load_backbone_from(save_base(tmp_path / "base", "bert")), long_lessons()
+    made = regime.fit(make_task(), lessons, backbone, make_context(epochs=20, max_tokens=MOST, long=long))
+    cut = regime.fit(make_task(), lessons, backbone, make_context(epochs=20, max_tokens=MOST))
     assert share_right(cut, lessons) == pytest.approx(1 / 3)  # all beginnings are alike
     assert share_right(made, lessons) > (0.8 if long == "ends" else 0.5)  # most windows hold nothing that tells
     with stage_artifact(tmp_path / "fit", {"kind": "fit"}) as part:
@@ -59,14 +59,18 @@ def test_what_stands_at_the_end_is_read(tmp_path: Path, long: str, regime: Any) 
 
 
 def test_rows_of_each_way(tmp_path: Path) -> None:
-    trunk = load_backbone_from(save_base(tmp_path / "base", "bert"))
+    backbone = load_backbone_from(save_base(tmp_path / "base", "bert"))
     text = FILLER * 6
-    ((whole, _),) = trunk.tokenizer.encode_batch([text], 10_000)
-    ((ends, at),) = trunk.tokenizer.encode_head_and_tail([text], MOST)
+    ((whole, _),) = backbone.tokenizer.encode_batch([text], 10_000)
+    ((ends, at),) = backbone.tokenizer.encode_head_and_tail([text], MOST)
     assert ends == whole[: MOST // 4] + whole[-(MOST - MOST // 4) :]
     assert len(at) == MOST
-    assert trunk.tokenizer.encode_head_and_tail(["card", ""], MOST) == trunk.tokenizer.encode_batch(["card", ""], MOST)
-    made = Lora(rank=2).fit(make_task(), long_lessons(), trunk, make_context(epochs=1, max_tokens=MOST, long="windows"))
+    assert backbone.tokenizer.encode_head_and_tail(["card", ""], MOST) == backbone.tokenizer.encode_batch(
+        ["card", ""], MOST
+    )
+    made = Lora(rank=2).fit(
+        make_task(), long_lessons(), backbone, make_context(epochs=1, max_tokens=MOST, long="windows")
+    )
     (parts,) = made.encode_rows([{"text": text}])  # type: ignore[attr-defined]
     assert len(parts) > 2
     outputs = run_locally([EncodeRequest(made.network, ids) for ids, _ in parts])  # type: ignore[attr-defined]
@@ -76,8 +80,8 @@ def test_rows_of_each_way(tmp_path: Path) -> None:
 
 
 def test_windows_of_twins_are_refused(tmp_path: Path) -> None:
-    trunk = load_backbone_from(save_base(tmp_path / "base", "bert"))
+    backbone = load_backbone_from(save_base(tmp_path / "base", "bert"))
     with pytest.raises(SpecError, match="long: ends"):
         Lora(consistency=ConsistencySpec()).fit(
-            make_task(), long_lessons(), trunk, make_context(epochs=1, max_tokens=MOST, long="windows")
+            make_task(), long_lessons(), backbone, make_context(epochs=1, max_tokens=MOST, long="windows")
         )

@@ -26,7 +26,7 @@ from loratory.errors import ArtifactError, BaseModelError, SpecError
 from loratory.protocols import Adapter, EncodeRequest, Network, TokenIds
 from loratory.regimes.lora import Lora
 from loratory.training.trainable_backbones import TrainableBackbone
-from tiny import (
+from tiny_models import (
     CAUSAL_FAMILIES,
     TEXTS,
     TRAINABLE_FAMILIES,
@@ -38,12 +38,12 @@ from tiny import (
 )
 
 
-def rows_of(trunk: EncoderBackbone) -> list[TokenIds]:
-    return [ids for ids, _ in trunk.tokenizer.encode_batch(list(TEXTS))]
+def rows_of(backbone: EncoderBackbone) -> list[TokenIds]:
+    return [ids for ids, _ in backbone.tokenizer.encode_batch(list(TEXTS))]
 
 
-def alone(trunk: EncoderBackbone, adapter: Adapter | None, rows: Iterable[TokenIds]) -> list[Tensor]:
-    return [trunk.compute_states([row], [adapter])[0][0] for row in rows]
+def alone(backbone: EncoderBackbone, adapter: Adapter | None, rows: Iterable[TokenIds]) -> list[Tensor]:
+    return [backbone.compute_states([row], [adapter])[0][0] for row in rows]
 
 
 def apart(some: Iterable[Tensor], others: Iterable[Tensor]) -> float:
@@ -59,35 +59,42 @@ def differing(ours: Tensor, theirs: Tensor, mask: Tensor | None = None) -> float
 
 
 @pytest.mark.parametrize("family", [*TRAINABLE_FAMILIES, "mpnet"])
-def test_a_mixed_batch_answers_each_row_as_alone(trunk_of: BackboneOf, family: str) -> None:
-    trunk = trunk_of(family)
-    pattern, _ = trunk.find_layers()
-    top = make_random_adapter(trunk, rank=2, seed=2, layers_to_transform=[1], layers_pattern=pattern)
-    guests = [None, make_random_adapter(trunk, rank=4), top, make_random_adapter(trunk, rank=8, seed=3), None, top]
+def test_a_mixed_batch_answers_each_row_as_alone(backbone_of: BackboneOf, family: str) -> None:
+    backbone = backbone_of(family)
+    pattern, _ = backbone.find_layers()
+    top = make_random_adapter(backbone, rank=2, seed=2, layers_to_transform=[1], layers_pattern=pattern)
+    guests = [
+        None,
+        make_random_adapter(backbone, rank=4),
+        top,
+        make_random_adapter(backbone, rank=8, seed=3),
+        None,
+        top,
+    ]
     assert top.first_layer == 1
-    rows = rows_of(trunk)
-    mixed, mask = trunk.compute_states(rows, guests)
-    single = [alone(trunk, guest, [row])[0] for guest, row in zip(guests, rows, strict=True)]
+    rows = rows_of(backbone)
+    mixed, mask = backbone.compute_states(rows, guests)
+    single = [alone(backbone, guest, [row])[0] for guest, row in zip(guests, rows, strict=True)]
     assert apart([states[: int(m.sum())] for states, m in zip(mixed, mask, strict=True)], single) < 1e-5
-    assert apart(single[1:4], alone(trunk, None, rows[1:4])) > 0.1  # the adapters do something
-    assert apart([single[3]], alone(trunk, guests[1], rows[3:4])) > 0.1  # and not the same
+    assert apart(single[1:4], alone(backbone, None, rows[1:4])) > 0.1  # the adapters do something
+    assert apart([single[3]], alone(backbone, guests[1], rows[3:4])) > 0.1  # and not the same
 
 
 @pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
-def test_padding_does_not_change_answers(trunk_of: BackboneOf, family: str) -> None:
-    trunk = trunk_of(family)
-    rows = rows_of(trunk)
-    states, mask = trunk.compute_states(rows, [None] * len(rows))
-    assert apart([s[: int(m.sum())] for s, m in zip(states, mask, strict=True)], alone(trunk, None, rows)) < 1e-5
+def test_padding_does_not_change_answers(backbone_of: BackboneOf, family: str) -> None:
+    backbone = backbone_of(family)
+    rows = rows_of(backbone)
+    states, mask = backbone.compute_states(rows, [None] * len(rows))
+    assert apart([s[: int(m.sum())] for s, m in zip(states, mask, strict=True)], alone(backbone, None, rows)) < 1e-5
 
 
 @pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
 def test_saved_is_loaded_and_opens_in_stock_peft(
-    trunk_of: BackboneOf, base_of: BasePathOf, family: str, tmp_path: Path
+    backbone_of: BackboneOf, base_path_of: BasePathOf, family: str, tmp_path: Path
 ) -> None:
-    trunk = trunk_of(family)
-    adapter = make_random_adapter(trunk, use_rslora=True)
-    facts = {"task_type": "FEATURE_EXTRACTION", "base_model_name_or_path": "base_3", "revision": trunk.digest}
+    backbone = backbone_of(family)
+    adapter = make_random_adapter(backbone, use_rslora=True)
+    facts = {"task_type": "FEATURE_EXTRACTION", "base_model_name_or_path": "base_3", "revision": backbone.digest}
     adapters.write_adapter(tmp_path / "adapter", adapter, facts)
     again = adapters.read_adapter(tmp_path / "adapter")
     assert again.digest == adapter.digest
@@ -99,73 +106,79 @@ def test_saved_is_loaded_and_opens_in_stock_peft(
         key.startswith("base_model.model.") and key.endswith((".lora_A.weight", ".lora_B.weight")) for key in keys
     )
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
-    assert (config["revision"], config["inference_mode"]) == (trunk.digest, True)
+    assert (config["revision"], config["inference_mode"]) == (backbone.digest, True)
 
-    stock = PeftModel.from_pretrained(transformers.AutoModel.from_pretrained(base_of(family)), tmp_path / "adapter")
-    rows = rows_of(trunk)
+    stock = PeftModel.from_pretrained(
+        transformers.AutoModel.from_pretrained(base_path_of(family)), tmp_path / "adapter"
+    )
+    rows = rows_of(backbone)
     with torch.no_grad():
-        theirs = stock.eval()(**trunk.build_inputs(rows)).last_hidden_state
-    ours, mask = trunk.compute_states(rows, [adapter] * len(rows))
+        theirs = stock.eval()(**backbone.build_inputs(rows)).last_hidden_state
+    ours, mask = backbone.compute_states(rows, [adapter] * len(rows))
     assert differing(ours, theirs, mask) < 1e-5
-    assert apart(alone(trunk, adapter, rows), alone(trunk, None, rows)) > 0.1
+    assert apart(alone(backbone, adapter, rows), alone(backbone, None, rows)) > 0.1
 
 
 @pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
-def test_merged_is_unmerged_and_the_shared_trunk_is_untouched(trunk_of: BackboneOf, family: str) -> None:
-    trunk = trunk_of(family)
-    before = {name: t.clone() for name, t in trunk.model.state_dict().items()}
-    adapter = make_random_adapter(trunk)
-    own = adapters.merge_adapter(trunk.model, adapter)
-    rows = rows_of(trunk)
+def test_merged_is_unmerged_and_the_shared_backbone_is_untouched(backbone_of: BackboneOf, family: str) -> None:
+    backbone = backbone_of(family)
+    before = {name: t.clone() for name, t in backbone.model.state_dict().items()}
+    adapter = make_random_adapter(backbone)
+    own = adapters.merge_adapter(backbone.model, adapter)
+    rows = rows_of(backbone)
     with torch.no_grad():
-        theirs = own(**trunk.build_inputs(rows)).last_hidden_state
-    ours, mask = trunk.compute_states(rows, [adapter] * len(rows))
+        theirs = own(**backbone.build_inputs(rows)).last_hidden_state
+    ours, mask = backbone.compute_states(rows, [adapter] * len(rows))
     assert differing(ours, theirs, mask) < 1e-4
-    after = trunk.model.state_dict()
+    after = backbone.model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(t, after[name]) for name, t in before.items())
-    assert not any("lora" in name for name, _ in trunk.model.named_modules())
+    assert not any("lora" in name for name, _ in backbone.model.named_modules())
 
 
 @pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
-def test_a_live_trunk_shares_the_frozen_weights_and_learns_only_the_adapter(trunk_of: BackboneOf, family: str) -> None:
-    trunk = trunk_of(family)
-    live = TrainableBackbone(trunk, Lora(rank=2, layers="top-1").build_adapter_config(trunk, make_context()))
+def test_a_live_backbone_shares_the_frozen_weights_and_learns_only_the_adapter(
+    backbone_of: BackboneOf, family: str
+) -> None:
+    backbone = backbone_of(family)
+    live = TrainableBackbone(backbone, Lora(rank=2, layers="top-1").build_adapter_config(backbone, make_context()))
     assert live.trainable_parameters()
     assert all(".lora_" in name and ".1." in name for name in live.trainable_parameters())
-    shared = {id(p) for p in trunk.model.parameters()}
+    shared = {id(p) for p in backbone.model.parameters()}
     assert {id(p) for p in live.model.parameters()} - {id(p) for p in live.trainable_parameters().values()} == shared
     assert live.extract_adapter().first_layer == 1
 
 
-def test_dropout_of_the_base_stays_off_and_loras_is_on_while_learning(trunk_of: BackboneOf) -> None:
-    trunk = trunk_of("bert")
-    live = TrainableBackbone(trunk, {"r": 2, "lora_alpha": 4, "lora_dropout": 0.5, "target_modules": ["query"]})
+def test_dropout_of_the_base_stays_off_and_loras_is_on_while_learning(backbone_of: BackboneOf) -> None:
+    backbone = backbone_of("bert")
+    live = TrainableBackbone(backbone, {"r": 2, "lora_alpha": 4, "lora_dropout": 0.5, "target_modules": ["query"]})
     torch.nn.init.normal_(next(p for n, p in live.trainable_parameters().items() if "lora_B" in n))
-    live.forward(rows_of(trunk)[:1])
+    live.forward(rows_of(backbone)[:1])
     on = {name for name, part in live.compute_model.named_modules() if part.training}
     assert on
     assert all("lora_dropout" in name for name in on)
-    live.forward(rows_of(trunk)[:1], grad=False)
+    live.forward(rows_of(backbone)[:1], grad=False)
     assert not any(part.training for part in live.compute_model.modules())
 
 
-def test_every_weight_learns_on_a_copy(trunk_of: BackboneOf) -> None:
-    trunk = trunk_of("bert")
-    live = TrainableBackbone(trunk, full_finetuning=True)
-    assert len(live.trainable_parameters()) == len(list(trunk.model.parameters()))
+def test_every_weight_learns_on_a_copy(backbone_of: BackboneOf) -> None:
+    backbone = backbone_of("bert")
+    live = TrainableBackbone(backbone, full_finetuning=True)
+    assert len(live.trainable_parameters()) == len(list(backbone.model.parameters()))
     with torch.no_grad():
         for weight in live.trainable_parameters().values():
             weight.add_(1)
-    assert not any(p.requires_grad for p in trunk.model.parameters())
-    assert live.to_frozen_backbone().digest != trunk.digest
-    assert apart(alone(live.to_frozen_backbone(), None, rows_of(trunk)), alone(trunk, None, rows_of(trunk))) > 0.1
+    assert not any(p.requires_grad for p in backbone.model.parameters())
+    assert live.to_frozen_backbone().digest != backbone.digest
+    assert (
+        apart(alone(live.to_frozen_backbone(), None, rows_of(backbone)), alone(backbone, None, rows_of(backbone))) > 0.1
+    )
 
 
-def test_an_unknown_architecture_gets_every_linear_layer_and_says_so(trunk_of: BackboneOf) -> None:
+def test_an_unknown_architecture_gets_every_linear_layer_and_says_so(backbone_of: BackboneOf) -> None:
     said: list[str] = []
     config = Lora(rank=2).build_adapter_config(
-        trunk_of("roformer"), make_context(report=lambda event: said.append(str(event)))
+        backbone_of("roformer"), make_context(report=lambda event: said.append(str(event)))
     )
     assert config["target_modules"] == [
         "attention.output.dense",
@@ -178,17 +191,17 @@ def test_an_unknown_architecture_gets_every_linear_layer_and_says_so(trunk_of: B
     assert "roformer is not in the table" in said[0]
     assert "attention.self.query" in said[0]
     Lora(rank=2).build_adapter_config(
-        trunk_of("bert"), make_context(report=lambda event: pytest.fail("said something"))
+        backbone_of("bert"), make_context(report=lambda event: pytest.fail("said something"))
     )
 
 
-def test_an_architecture_without_stacked_layers_is_refused(trunk_of: BackboneOf) -> None:
-    trunk = trunk_of("bert")
+def test_an_architecture_without_stacked_layers_is_refused(backbone_of: BackboneOf) -> None:
+    backbone = backbone_of("bert")
     with pytest.raises(BaseModelError, match="no list of 2 layers in Embedding"):
         adapters_targets(torch.nn.Embedding(2, 2))
     with pytest.raises(BaseModelError, match="hold no linear layers"):
         adapters_targets(torch.nn.Sequential(torch.nn.ModuleList([torch.nn.LayerNorm(2), torch.nn.LayerNorm(2)])))
-    assert trunk.find_target_modules()[1]
+    assert backbone.find_target_modules()[1]
 
 
 def adapters_targets(model: torch.nn.Module) -> None:
@@ -207,39 +220,40 @@ def adapters_targets(model: torch.nn.Module) -> None:
         ({"layers": [-1, 0]}, "do not fit"),
     ],
 )
-def test_targets_and_layers_that_do_not_exist_are_refused(trunk_of: BackboneOf, options: Any, problem: str) -> None:
+def test_targets_and_layers_that_do_not_exist_are_refused(backbone_of: BackboneOf, options: Any, problem: str) -> None:
     with pytest.raises(SpecError, match=problem) as caught:
-        Lora(**options).build_adapter_config(trunk_of("bert"), make_context())
+        Lora(**options).build_adapter_config(backbone_of("bert"), make_context())
     assert caught.value.allowed
 
 
 @pytest.mark.parametrize(("layers", "chosen"), [("all", None), ("top-1", [1]), ("top-2", [0, 1]), ([1, 0, 1], [0, 1])])
-def test_layers(trunk_of: BackboneOf, layers: Any, chosen: list[int] | None) -> None:
+def test_layers(backbone_of: BackboneOf, layers: Any, chosen: list[int] | None) -> None:
     assert (
-        Lora(layers=layers).build_adapter_config(trunk_of("bert"), make_context()).get("layers_to_transform") == chosen
+        Lora(layers=layers).build_adapter_config(backbone_of("bert"), make_context()).get("layers_to_transform")
+        == chosen
     )
 
 
 # ---- short attention
 @pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "distilbert", "llama", "qwen2", "qwen3", "albert"])
-def test_short_attention_is_sdpa_is_eager(base_of: BasePathOf, family: str) -> None:
-    trunk = load_backbone_from(base_of(family))
-    assert trunk.model.config._attn_implementation == "loratory_short"
-    rows = rows_of(trunk)
-    padded = trunk.build_inputs(rows)
+def test_short_attention_is_sdpa_is_eager(base_path_of: BasePathOf, family: str) -> None:
+    backbone = load_backbone_from(base_path_of(family))
+    assert backbone.model.config._attn_implementation == "loratory_short"
+    rows = rows_of(backbone)
+    padded = backbone.build_inputs(rows)
     bare = {"input_ids": padded["input_ids"][1:2, :20]}
     for inputs in (padded, bare, {**bare, "attention_mask": torch.ones_like(bare["input_ids"])}):
-        found = {name: states_and_gradient(trunk, name, inputs) for name in ("loratory_short", "sdpa", "eager")}
+        found = {name: states_and_gradient(backbone, name, inputs) for name in ("loratory_short", "sdpa", "eager")}
         for name in ("sdpa", "eager"):
             for ours, theirs in zip(found["loratory_short"], found[name], strict=True):
                 assert differing(ours, theirs) < 1e-5, name
 
 
-def states_and_gradient(trunk: EncoderBackbone, attention: str, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def states_and_gradient(backbone: EncoderBackbone, attention: str, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Final states of real tokens, and the gradient of a loss on them by the embeddings."""
-    trunk.model.set_attn_implementation(attention)
-    weight = trunk.model.get_input_embeddings().weight.requires_grad_(True)
-    states = trunk.model(**inputs).last_hidden_state
+    backbone.model.set_attn_implementation(attention)
+    weight = backbone.model.get_input_embeddings().weight.requires_grad_(True)
+    states = backbone.model(**inputs).last_hidden_state
     mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))[..., None]
     (gradient,) = torch.autograd.grad((states * mask).square().mean(), weight)
     weight.requires_grad_(False)
@@ -280,8 +294,10 @@ def test_dropout_of_attention_is_left_to_the_fused_one() -> None:
 
 
 @pytest.mark.parametrize("family", ["deberta-v2", "mpnet", "roformer"])
-def test_architectures_that_never_call_registered_attention_keep_their_own(trunk_of: BackboneOf, family: str) -> None:
-    assert trunk_of(family).model.config._attn_implementation == "eager"
+def test_architectures_that_never_call_registered_attention_keep_their_own(
+    backbone_of: BackboneOf, family: str
+) -> None:
+    assert backbone_of(family).model.config._attn_implementation == "eager"
 
 
 def test_only_what_calls_registered_attention_and_runs_sdpa_is_switched() -> None:
@@ -296,20 +312,25 @@ def test_only_what_calls_registered_attention_and_runs_sdpa_is_switched() -> Non
 
 
 @pytest.mark.parametrize("family", CAUSAL_FAMILIES)
-def test_a_decoder_does_not_see_what_comes_later(trunk_of: BackboneOf, family: str) -> None:
-    trunk = trunk_of(family)
-    row = rows_of(trunk)[1][:12]
-    short, long = trunk.compute_states([row[:6]], [None])[0][0], trunk.compute_states([row], [None])[0][0, :6]
+def test_a_decoder_does_not_see_what_comes_later(backbone_of: BackboneOf, family: str) -> None:
+    backbone = backbone_of(family)
+    row = rows_of(backbone)[1][:12]
+    short, long = backbone.compute_states([row[:6]], [None])[0][0], backbone.compute_states([row], [None])[0][0, :6]
     assert float((short - long).abs().max()) < 1e-5
 
 
 # ---- one run, many backbones
-def test_requests_of_several_trunks_come_back_in_order(trunk_of: BackboneOf) -> None:
-    trunks = [trunk_of("bert"), trunk_of("llama")] * 3
-    rows = [trunk.tokenizer.encode(text)[0] for trunk, text in zip(trunks, TEXTS, strict=True)]
-    answers = run_locally([EncodeRequest(Network(trunk), row) for trunk, row in zip(trunks, rows, strict=True)])
+def test_requests_of_several_backbones_come_back_in_order(backbone_of: BackboneOf) -> None:
+    backbones = [backbone_of("bert"), backbone_of("llama")] * 3
+    rows = [backbone.tokenizer.encode(text)[0] for backbone, text in zip(backbones, TEXTS, strict=True)]
+    answers = run_locally(
+        [EncodeRequest(Network(backbone), row) for backbone, row in zip(backbones, rows, strict=True)]
+    )
     assert (
-        apart(answers, [trunk.compute_states([row], [None])[0][0] for trunk, row in zip(trunks, rows, strict=True)])
+        apart(
+            answers,
+            [backbone.compute_states([row], [None])[0][0] for backbone, row in zip(backbones, rows, strict=True)],
+        )
         < 1e-5
     )
 
@@ -325,10 +346,10 @@ def test_pooling_goes_over_real_tokens_only() -> None:
 
 # ---- what is refused
 @pytest.fixture
-def folder(trunk_of: BackboneOf, tmp_path: Path) -> Path:
+def folder(backbone_of: BackboneOf, tmp_path: Path) -> Path:
     """A good adapter folder, to be spoilt."""
     adapters.write_adapter(
-        tmp_path / "adapter", make_random_adapter(trunk_of("bert")), {"task_type": "FEATURE_EXTRACTION"}
+        tmp_path / "adapter", make_random_adapter(backbone_of("bert")), {"task_type": "FEATURE_EXTRACTION"}
     )
     return tmp_path / "adapter"
 
@@ -374,11 +395,11 @@ def test_what_is_no_plain_lora_is_refused(folder: Path, key: str, value: Any) ->
     assert caught.value.allowed
 
 
-def test_stock_pefts_own_defaults_are_taken(folder: Path, trunk_of: BackboneOf) -> None:
+def test_stock_pefts_own_defaults_are_taken(folder: Path, backbone_of: BackboneOf) -> None:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=2, target_modules=["query"], task_type="FEATURE_EXTRACTION")
-    stock = get_peft_model(adapters.copy_with_shared_weights(trunk_of("bert").model), config)
+    stock = get_peft_model(adapters.copy_with_shared_weights(backbone_of("bert").model), config)
     stock.save_pretrained(str(folder / "stock"))
     assert len(adapters.read_adapter(folder / "stock").tensors) == 4
 
@@ -391,9 +412,9 @@ def test_a_pickled_adapter_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("spoil", ["missing", "extra", "shape", "other base"])
 def test_weights_that_do_not_fit_are_refused_and_the_neighbours_go_on(
-    folder: Path, base_of: BasePathOf, trunk_of: BackboneOf, spoil: str
+    folder: Path, base_path_of: BasePathOf, backbone_of: BackboneOf, spoil: str
 ) -> None:
-    good = make_random_adapter(trunk_of("bert"))
+    good = make_random_adapter(backbone_of("bert"))
     tensors = load_file(folder / "adapter_model.safetensors")
     name = sorted(tensors)[0]
     if spoil == "missing":
@@ -409,23 +430,23 @@ def test_weights_that_do_not_fit_are_refused_and_the_neighbours_go_on(
         save_file(tensors, folder / "adapter_model.safetensors")
     bad = adapters.read_adapter(folder)
     for order in ([bad, good], [good, bad]):
-        trunk = load_backbone_from(base_of(family))
-        rows = rows_of(trunk)[:2]
+        backbone = load_backbone_from(base_path_of(family))
+        rows = rows_of(backbone)[:2]
         for _ in range(2):  # the second time is no other error
             with pytest.raises(ArtifactError, match="does not fit its base"):
-                trunk.compute_states(rows, order)
+                backbone.compute_states(rows, order)
             hosted = [
-                layer for layer in trunk._multi_lora.adapted_model.modules() if isinstance(layer, MultiLoraLinear)
+                layer for layer in backbone._multi_lora.adapted_model.modules() if isinstance(layer, MultiLoraLinear)
             ]
             assert not any(bad in layer.deltas for layer in hosted)
-        expected = alone(trunk_of(family), good, rows)
-        assert apart(alone(trunk, good, rows), expected) < 1e-5
+        expected = alone(backbone_of(family), good, rows)
+        assert apart(alone(backbone, good, rows), expected) < 1e-5
     with pytest.raises(ArtifactError, match="does not fit its base"):
-        adapters.merge_adapter(trunk_of(family).model, bad)
+        adapters.merge_adapter(backbone_of(family).model, bad)
 
 
-def test_an_adapter_is_named_by_what_it_computes(trunk_of: BackboneOf) -> None:
-    one = make_random_adapter(trunk_of("bert"))
+def test_an_adapter_is_named_by_what_it_computes(backbone_of: BackboneOf) -> None:
+    one = make_random_adapter(backbone_of("bert"))
     assert adapters.create_adapter(one.config, one.tensors).digest == one.digest
     other = {**one.tensors, sorted(one.tensors)[0]: one.tensors[sorted(one.tensors)[0]] + 1}
     assert adapters.create_adapter(one.config, other).digest != one.digest
@@ -440,31 +461,31 @@ def test_a_digest_of_tensors_takes_every_shape_and_type() -> None:
     assert len(set(digests)) == 4
 
 
-def on_embeddings(trunk: EncoderBackbone, seed: int) -> Adapter:
+def on_embeddings(backbone: EncoderBackbone, seed: int) -> Adapter:
     """An adapter that PEFT has to host: it changes the table of words, too."""
-    return make_random_adapter(trunk, seed=seed, target_modules=["query", "word_embeddings"])
+    return make_random_adapter(backbone, seed=seed, target_modules=["query", "word_embeddings"])
 
 
-def test_guests_that_nobody_has_any_more_leave_pefts_host(base_of: BasePathOf) -> None:
-    trunk = load_backbone_from(base_of("bert"))
-    rows = rows_of(trunk)[:3]
-    kept = on_embeddings(trunk, 1)
+def test_guests_that_nobody_has_any_more_leave_pefts_host(base_path_of: BasePathOf) -> None:
+    backbone = load_backbone_from(base_path_of("bert"))
+    rows = rows_of(backbone)[:3]
+    kept = on_embeddings(backbone, 1)
     twin = adapters.create_adapter(
         kept.config, {name: t.clone() for name, t in kept.tensors.items()}
     )  # as loaded again
     assert (twin.digest, twin is kept) == (kept.digest, False)
-    alone_before = alone(trunk, kept, rows)
-    assert apart(alone_before, alone(trunk, None, rows)) > 0.1
+    alone_before = alone(backbone, kept, rows)
+    assert apart(alone_before, alone(backbone, None, rows)) > 0.1
 
     def there() -> set[str]:
-        trunk.compute_states(rows[:1], [None])  # any pass looks
-        model = trunk._multi_lora._peft_host._model
+        backbone.compute_states(rows[:1], [None])  # any pass looks
+        model = backbone._multi_lora._peft_host._model
         weights = {} if model is None else dict(model.named_parameters())
         return {digest for digest in model.peft_config if any(digest in name for name in weights)} if weights else set()
 
     def passing(seed: int, beside: Adapter) -> str:
-        other = on_embeddings(trunk, seed)
-        mixed, _ = trunk.compute_states(rows, [beside, other, None])
+        other = on_embeddings(backbone, seed)
+        mixed, _ = backbone.compute_states(rows, [beside, other, None])
         assert apart([mixed[0]], alone_before[:1]) < 1e-5
         assert there() == {beside.digest, other.digest}
         return other.digest
@@ -473,13 +494,13 @@ def test_guests_that_nobody_has_any_more_leave_pefts_host(base_of: BasePathOf) -
         gc.collect()
         assert digest not in there()
     assert there() == {kept.digest}
-    assert apart(alone(trunk, twin, rows), alone_before) == 0
+    assert apart(alone(backbone, twin, rows), alone_before) == 0
     del kept
     gc.collect()
     assert there() == {twin.digest}  # the same adapter, of another owner
-    assert apart(alone(trunk, twin, rows), alone_before) == 0
+    assert apart(alone(backbone, twin, rows), alone_before) == 0
     del twin
     gc.collect()
     assert there() == set()
-    again = on_embeddings(trunk, 1)
-    assert apart(alone(trunk, again, rows), alone_before) < 1e-6
+    again = on_embeddings(backbone, 1)
+    assert apart(alone(backbone, again, rows), alone_before) < 1e-6

@@ -14,7 +14,7 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.errors import UnsupportedTask
 from loratory.formats import FORMATS, matches_format
 from loratory.protocols import GenerateRequest, Network, Sampling, TokenIds
-from tiny import load_causal_backbone_from, save_causal_model
+from tiny_models import load_causal_backbone_from, save_causal_model
 
 CHECKER = jsonschema.Draft202012Validator.FORMAT_CHECKER  # the library's own, where it knows a format
 PATTERNS = ["^[A-Z]{2}\\d{3}$", "x-\\d+", "^(?:red|green)", "(ab)+$", "^[^ ,]{3,5}$", "\\S\\s\\S", "ä|ö"]
@@ -25,14 +25,14 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_causal_backbone_from(save_causal_model(tmp_path_factory.mktemp("formats"), "qwen2"))
 
 
-def asked(trunk: Any, schema: Any, most: int, sampling: Sampling) -> GenerateRequest:
+def asked(backbone: Any, schema: Any, most: int, sampling: Sampling) -> GenerateRequest:
     prompt: TokenIds = (5, 9, 14, 23)
-    end = trunk.tokenizer.tokenizer.convert_tokens_to_ids("<|im_end|>")
-    return GenerateRequest(Network(trunk), prompt, most, frozenset({end}), schema, sampling)
+    end = backbone.tokenizer.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    return GenerateRequest(Network(backbone), prompt, most, frozenset({end}), schema, sampling)
 
 
-def shortest_budget(trunk: Any, schema: Any) -> int:
-    return len(trunk.create_sequence(asked(trunk, schema, 300, Sampling())).constraint.completion) + 1
+def shortest_budget(backbone: Any, schema: Any) -> int:
+    return len(backbone.create_sequence(asked(backbone, schema, 300, Sampling())).constraint.completion) + 1
 
 
 def a_text(chance: random.Random) -> dict[str, Any]:

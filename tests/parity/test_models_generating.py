@@ -19,7 +19,7 @@ from loratory.backbones.generation import token_sequence
 from loratory.errors import UnsupportedTask
 from loratory.protocols import GenerateRequest, Network, Sampling, TokenIds
 from loratory.schemas import to_compact_json
-from tiny import CAUSAL_FAMILIES, load_causal_backbone_from, make_random_adapter, save_causal_model
+from tiny_models import CAUSAL_FAMILIES, load_causal_backbone_from, make_random_adapter, save_causal_model
 
 PROMPTS: tuple[TokenIds, ...] = ((5, 6, 7, 8, 9), (11, 12), (40, 41, 42, 43, 44, 45, 46, 47, 48), (30,))
 
@@ -35,36 +35,36 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_causal_backbone_from(save_causal_model(tmp_path_factory.mktemp("qwen"), "qwen2"))
 
 
-def end_of(trunk: Any) -> int:
-    return int(trunk.tokenizer.tokenizer.convert_tokens_to_ids("<|im_end|>"))
+def end_of(backbone: Any) -> int:
+    return int(backbone.tokenizer.tokenizer.convert_tokens_to_ids("<|im_end|>"))
 
 
-def asked(trunk: Any, prompt: TokenIds = PROMPTS[0], most: int = 24, **more: Any) -> GenerateRequest:
-    return GenerateRequest(Network(trunk), prompt, most, frozenset({end_of(trunk)}), **more)
+def asked(backbone: Any, prompt: TokenIds = PROMPTS[0], most: int = 24, **more: Any) -> GenerateRequest:
+    return GenerateRequest(Network(backbone), prompt, most, frozenset({end_of(backbone)}), **more)
 
 
 def test_greedy_text_is_that_of_generate_token_by_token(writer: Any) -> None:
-    folder, trunk = writer
+    folder, backbone = writer
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
     stock.eval()
-    found = run_locally([asked(trunk, prompt) for prompt in PROMPTS])
+    found = run_locally([asked(backbone, prompt) for prompt in PROMPTS])
     for prompt, got in zip(PROMPTS, found, strict=True):
         ids = torch.tensor([prompt])
-        options = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end_of(trunk), "pad_token_id": 0}
+        options = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end_of(backbone), "pad_token_id": 0}
         whole = stock.generate(ids, attention_mask=torch.ones_like(ids), **options)[0, len(prompt) :].tolist()
-        assert list(got.ids) == [token for token in whole if token != end_of(trunk)]
-        assert got.finish_reason == ("end" if end_of(trunk) in whole else "length")
+        assert list(got.ids) == [token for token in whole if token != end_of(backbone)]
+        assert got.finish_reason == ("end" if end_of(backbone) in whole else "length")
 
 
 def test_the_repetition_penalty_is_that_of_generate(writer: Any) -> None:
-    folder, trunk = writer
+    folder, backbone = writer
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
     stock.eval()
-    (got,) = run_locally([asked(trunk, sampling=Sampling(repetition_penalty=1.7))])
+    (got,) = run_locally([asked(backbone, sampling=Sampling(repetition_penalty=1.7))])
     ids = torch.tensor([PROMPTS[0]])
-    options = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end_of(trunk), "pad_token_id": 0}
+    options = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end_of(backbone), "pad_token_id": 0}
     whole = stock.generate(ids, attention_mask=torch.ones_like(ids), repetition_penalty=1.7, **options)
-    assert list(got.ids) == [t for t in whole[0, len(PROMPTS[0]) :].tolist() if t != end_of(trunk)]
+    assert list(got.ids) == [t for t in whole[0, len(PROMPTS[0]) :].tolist() if t != end_of(backbone)]
 
 
 def test_a_neighbour_and_its_adapter_change_nothing(qwen: Any) -> None:

@@ -24,7 +24,15 @@ from loratory.errors import BaseModelError, LoratoryError, MissingExtra, SpecErr
 from loratory.predictors.entailment import Entailment
 from loratory.predictors.heads import PooledHead, TokenHead
 from loratory.protocols import Adapter, EncodeRequest, Network
-from tiny import TEXTS, BasePathOf, load_backbone_from, make_random_adapter, make_task, save_base, save_causal_model
+from tiny_models import (
+    TEXTS,
+    BasePathOf,
+    load_backbone_from,
+    make_random_adapter,
+    make_task,
+    save_base,
+    save_causal_model,
+)
 
 pytest.importorskip("onnxruntime", reason="the extra int8 is not installed")
 pytest.importorskip("onnxscript", reason="the extra int8 is not installed")
@@ -79,18 +87,18 @@ def prepare(exporting: list[str], cache: Path) -> Prepare:
 
 
 @pytest.fixture
-def trunk(base_of: BasePathOf) -> EncoderBackbone:
+def backbone(base_path_of: BasePathOf) -> EncoderBackbone:
     """Of its own: a session is a change."""
-    return load_backbone_from(base_of("bert"))
+    return load_backbone_from(base_path_of("bert"))
 
 
-def sessions_of(trunk: EncoderBackbone) -> Mapping[Network, int8.Int8Session]:
-    assert isinstance(trunk.compute_backend, int8.Int8Backend)
-    return trunk.compute_backend.sessions
+def sessions_of(backbone: EncoderBackbone) -> Mapping[Network, int8.Int8Session]:
+    assert isinstance(backbone.compute_backend, int8.Int8Backend)
+    return backbone.compute_backend.sessions
 
 
-def pooled(trunk: EncoderBackbone, seed: int = 0) -> nn.Module:
-    return head(PooledHead(trunk.width, 3, "mean"), seed)
+def pooled(backbone: EncoderBackbone, seed: int = 0) -> nn.Module:
+    return head(PooledHead(backbone.width, 3, "mean"), seed)
 
 
 def head(made: nn.Module, seed: int = 0) -> nn.Module:
@@ -103,8 +111,8 @@ def head(made: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def texts(network: Network, some: Sequence[str] = TEXTS) -> list[EncodeRequest]:
-    trunk: Any = network.backbone
-    return [EncodeRequest(network, ids) for ids, _ in trunk.tokenizer.encode_batch(list(some))]
+    backbone: Any = network.backbone
+    return [EncodeRequest(network, ids) for ids, _ in backbone.tokenizer.encode_batch(list(some))]
 
 
 def each(requests: Sequence[EncodeRequest]) -> list[Tensor]:
@@ -116,20 +124,20 @@ def near(found: Sequence[Tensor], exact: Sequence[Tensor]) -> bool:
     return all(float((a - b).norm() / b.norm()) < NEAR for a, b in zip(found, exact, strict=True))
 
 
-def test_rows_are_near_and_alone_exactly_as_in_company(trunk: EncoderBackbone, prepare: Prepare) -> None:
+def test_rows_are_near_and_alone_exactly_as_in_company(backbone: EncoderBackbone, prepare: Prepare) -> None:
     guests: list[Adapter | None] = [
         None,
-        make_random_adapter(trunk, seed=1),
-        make_random_adapter(trunk, rank=8, seed=2),
+        make_random_adapter(backbone, seed=1),
+        make_random_adapter(backbone, rank=8, seed=2),
     ]
-    networks = [Network(trunk, guest, pooled(trunk, n)) for n, guest in enumerate(guests)]
-    tagger = Network(trunk, guests[1], head(TokenHead(trunk.width, 5)))
-    beside = Network(trunk, guests[2], pooled(trunk, 9))  # nobody prepares it
+    networks = [Network(backbone, guest, pooled(backbone, n)) for n, guest in enumerate(guests)]
+    tagger = Network(backbone, guests[1], head(TokenHead(backbone.width, 5)))
+    beside = Network(backbone, guests[2], pooled(backbone, 9))  # nobody prepares it
     requests = [request for rows in zip(*map(texts, [*networks, tagger, beside]), strict=True) for request in rows]
     exact = run_locally(requests)
     for network in (*networks, tagger):
         prepare(network)
-    assert sessions_of(trunk)[tagger] is sessions_of(trunk)[networks[1]]  # the same adapter
+    assert sessions_of(backbone)[tagger] is sessions_of(backbone)[networks[1]]  # the same adapter
     mixed = run_locally(requests)
     for request, found, before in zip(requests, mixed, exact, strict=True):
         if request.network is beside:
@@ -173,9 +181,9 @@ def test_hands_that_fail_say_so_when_all_have_ended() -> None:
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *(pytest.param(one, marks=pytest.mark.slow) for one in MORE)])
-def test_other_architectures(base_of: BasePathOf, prepare: Prepare, family: str) -> None:
-    trunk = load_backbone_from(base_of(family))
-    network = Network(trunk, make_random_adapter(trunk))
+def test_other_architectures(base_path_of: BasePathOf, prepare: Prepare, family: str) -> None:
+    backbone = load_backbone_from(base_path_of(family))
+    network = Network(backbone, make_random_adapter(backbone))
     exact = each(texts(network))
     prepare(network)
     found = run_locally(texts(network))
@@ -196,27 +204,27 @@ def test_pairs(tmp_path: Path, prepare: Prepare) -> None:
     assert float((torch.stack(found) - torch.stack(exact)).norm() / torch.stack(exact).norm()) < NEAR
 
 
-def test_a_session_goes_with_its_network(trunk: EncoderBackbone, prepare: Prepare) -> None:
-    network, other = Network(trunk, make_random_adapter(trunk, seed=1)), Network(trunk)
+def test_a_session_goes_with_its_network(backbone: EncoderBackbone, prepare: Prepare) -> None:
+    network, other = Network(backbone, make_random_adapter(backbone, seed=1)), Network(backbone)
     prepare(network)
     prepare(other)
-    assert sessions_of(trunk)[network] is not sessions_of(trunk)[other]
-    session = weakref.ref(sessions_of(trunk)[network])
+    assert sessions_of(backbone)[network] is not sessions_of(backbone)[other]
+    session = weakref.ref(sessions_of(backbone)[network])
     run_locally(texts(network))
     del network
     gc.collect()
     assert session() is None
-    assert list(sessions_of(trunk)) == [other]
+    assert list(sessions_of(backbone)) == [other]
 
 
 def test_a_graph_is_kept_and_a_damaged_one_made_again(
-    base_of: BasePathOf, trunk: EncoderBackbone, exporting: list[str], tmp_path: Path
+    base_path_of: BasePathOf, backbone: EncoderBackbone, exporting: list[str], tmp_path: Path
 ) -> None:
-    adapter = make_random_adapter(trunk, seed=5)
+    adapter = make_random_adapter(backbone, seed=5)
     said: list[str] = []
 
     def answers() -> Tensor:
-        fresh = Network(load_backbone_from(base_of("bert")), adapter)
+        fresh = Network(load_backbone_from(base_path_of("bert")), adapter)
         int8.prepare_int8(fresh, tmp_path, 1, said.append)
         return torch.cat(run_locally(texts(fresh)))
 
@@ -234,15 +242,15 @@ def test_a_graph_is_kept_and_a_damaged_one_made_again(
 
 
 def test_another_version_makes_another_graph(
-    trunk: EncoderBackbone, prepare: Prepare, cache: Path, exporting: list[str], monkeypatch: pytest.MonkeyPatch
+    backbone: EncoderBackbone, prepare: Prepare, cache: Path, exporting: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    adapter = make_random_adapter(trunk, seed=1)
-    graph = int8.load_or_export_graph(trunk, adapter, cache, print)
+    adapter = make_random_adapter(backbone, seed=1)
+    graph = int8.load_or_export_graph(backbone, adapter, cache, print)
     exporting.clear()
-    assert int8.load_or_export_graph(trunk, adapter, cache, print) == graph
+    assert int8.load_or_export_graph(backbone, adapter, cache, print) == graph
     assert not exporting
     monkeypatch.setattr(int8, "version", lambda name: "99")
-    int8.load_or_export_graph(trunk, adapter, cache, print)
+    int8.load_or_export_graph(backbone, adapter, cache, print)
     assert len(exporting) == 1
 
 
@@ -250,19 +258,19 @@ def refused(network: Network, cache: Path) -> LoratoryError:
     with pytest.raises(LoratoryError) as told:
         int8.prepare_int8(network, cache, 2, lambda text: None)
     assert told.value.exit_code == 2
-    trunk: Any = network.backbone
-    assert trunk.compute_backend is None or not trunk.compute_backend.serves(network)
+    backbone: Any = network.backbone
+    assert backbone.compute_backend is None or not backbone.compute_backend.serves(network)
     return told.value
 
 
 def test_what_cannot_answer_in_int8_is_told(
-    trunk: EncoderBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backbone: EncoderBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = refused(Network(load_backbone_from(save_causal_model(tmp_path / "writer"))), tmp_path)
     assert isinstance(writer, SpecError)
     assert (writer.where, writer.remedy) == ("precision", "set precision: auto")
 
-    network = Network(trunk, make_random_adapter(trunk, seed=7))
+    network = Network(backbone, make_random_adapter(backbone, seed=7))
     kept = tmp_path / "kept"
     failing = SimpleNamespace(run=lambda *_, **__: SimpleNamespace(returncode=1, stderr="x\nRuntimeError: no such op"))
     monkeypatch.setattr(int8, "subprocess", failing)
@@ -273,7 +281,7 @@ def test_what_cannot_answer_in_int8_is_told(
 
     def other(command: Sequence[str], **rest: Any) -> SimpleNamespace:
         """Exports the base without its adapter."""
-        trunk.model.save_pretrained(command[-4])
+        backbone.model.save_pretrained(command[-4])
         return here(command)
 
     monkeypatch.setattr(int8, "subprocess", SimpleNamespace(run=other))
@@ -312,12 +320,12 @@ def test_bits_of_a_weight_are_those_that_this_machine_multiplies_exactly() -> No
 
 @pytest.mark.parametrize("bits", [7, 8])
 def test_a_graph_is_named_by_the_bits_of_its_weights(
-    trunk: EncoderBackbone, exporting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int
+    backbone: EncoderBackbone, exporting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int
 ) -> None:
     monkeypatch.setattr(int8, "weight_bits", lambda: bits)
     monkeypatch.setattr(int8, "_measure_error", lambda *_: 0.0)  # eight bits may saturate here
-    graph = int8.load_or_export_graph(trunk, None, tmp_path, lambda text: None)
+    graph = int8.load_or_export_graph(backbone, None, tmp_path, lambda text: None)
     (folder,) = (one for one in tmp_path.iterdir() if one.is_dir())
     assert folder.name.endswith(f"-{bits}bit")
-    assert int8.load_or_export_graph(trunk, None, tmp_path, lambda text: None) == graph
+    assert int8.load_or_export_graph(backbone, None, tmp_path, lambda text: None) == graph
     assert len(exporting) == 1

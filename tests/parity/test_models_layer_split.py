@@ -11,7 +11,7 @@ from loratory.backbones import adapters
 from loratory.backbones.forward.architectures import find_layers
 from loratory.backbones.forward.layer_split import LayerHook, create_layer_split
 from loratory.protocols import EncodeRequest, Network
-from tiny import BackboneOf, BasePathOf, load_backbone_from, make_random_adapter
+from tiny_models import BackboneOf, BasePathOf, load_backbone_from, make_random_adapter
 
 FAMILIES = ("bert", "roberta", "modernbert", "distilbert", "llama", "qwen3")
 
@@ -22,8 +22,8 @@ def copy_of(backbone: Any) -> Any:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
-def test_states_that_were_captured_lead_to_the_states_of_a_whole_pass(family: str, trunk_of: BackboneOf) -> None:
-    backbone: Any = trunk_of(family)
+def test_states_that_were_captured_lead_to_the_states_of_a_whole_pass(family: str, backbone_of: BackboneOf) -> None:
+    backbone: Any = backbone_of(family)
     inputs = backbone.build_inputs([(5, 6, 7, 8), (9, 10)])
     model = copy_of(backbone)
     split = create_layer_split(model, backbone.depth, inputs)
@@ -40,9 +40,9 @@ def test_states_that_were_captured_lead_to_the_states_of_a_whole_pass(family: st
 
 @torch.no_grad()
 def test_a_model_that_cannot_be_entered_is_left_as_it_was(
-    trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
+    backbone_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backbone: Any = trunk_of("bert")
+    backbone: Any = backbone_of("bert")
     inputs = backbone.build_inputs([(5, 6, 7), (9, 10)])
     model = copy_of(backbone)
     _, layers = find_layers(model, backbone.depth)
@@ -52,8 +52,8 @@ def test_a_model_that_cannot_be_entered_is_left_as_it_was(
     assert list(layers) == before
 
 
-def test_rows_of_one_text_share_the_layers_below_their_adapters(base_of: BasePathOf) -> None:
-    backbone = load_backbone_from(base_of("bert"))
+def test_rows_of_one_text_share_the_layers_below_their_adapters(base_path_of: BasePathOf) -> None:
+    backbone = load_backbone_from(base_path_of("bert"))
     adapter = make_random_adapter(backbone, layers_to_transform=[1], layers_pattern="layer")
     assert adapter.first_layer == 1
     networks = [Network(backbone), Network(backbone, adapter)]

@@ -19,7 +19,13 @@ from loratory.backbones.generation import generator, scorer
 from loratory.backbones.generation.prefix_cache import MIN_PREFIX_TOKENS, group_by_prefix
 from loratory.protocols import GenerateRequest, Network, ScoreRequest, TokenIds
 from loratory.training.trainable_backbones import TrainableBackbone
-from tiny import WIDE_CONFIG, load_causal_backbone_from, make_bpe_tokenizer, make_random_adapter, save_causal_model
+from tiny_models import (
+    WIDE_CONFIG,
+    load_causal_backbone_from,
+    make_bpe_tokenizer,
+    make_random_adapter,
+    save_causal_model,
+)
 
 BEGINNING: TokenIds = tuple(20 + k * 7 % 90 for k in range(30))
 PROMPTS: tuple[TokenIds, ...] = (
@@ -63,7 +69,7 @@ def writers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(params=FAMILIES)
-def trunk(request: Any, writers: Callable[[str], Path]) -> CausalBackbone:
+def backbone(request: Any, writers: Callable[[str], Path]) -> CausalBackbone:
     return load_causal_backbone_from(writers(request.param))
 
 
@@ -72,15 +78,17 @@ def llama(writers: Callable[[str], Path]) -> CausalBackbone:
     return load_causal_backbone_from(writers("llama"))
 
 
-def scored(trunk: CausalBackbone, requests: list[ScoreRequest], shares: bool, trees: bool = True) -> list[torch.Tensor]:
+def scored(
+    backbone: CausalBackbone, requests: list[ScoreRequest], shares: bool, trees: bool = True
+) -> list[torch.Tensor]:
     """With sharing probed, and without it."""
-    found = probe_capabilities(trunk.create_scorer(), trunk.run_without_adapters, Network(trunk))
-    trunk.capabilities = replace(
+    found = probe_capabilities(backbone.create_scorer(), backbone.run_without_adapters, Network(backbone))
+    backbone.capabilities = replace(
         found, tree_scoring=found.tree_scoring and trees, prefix_sharing=found.prefix_sharing and shares
     )
-    assert trunk.scoring_mode(requests).share_prefixes is shares
-    assert trunk.scoring_mode(requests).trees is trees
-    return trunk.score(requests)
+    assert backbone.scoring_mode(requests).share_prefixes is shares
+    assert backbone.scoring_mode(requests).trees is trees
+    return backbone.score(requests)
 
 
 def same(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> bool:
@@ -99,42 +107,42 @@ def read(model: Any) -> Iterator[list[int]]:
 @pytest.mark.parametrize("trees", [True, False])
 @pytest.mark.parametrize("budget", [4096, 90])
 def test_scores_are_those_of_whole_prompts(
-    trunk: CausalBackbone, trees: bool, budget: int, monkeypatch: pytest.MonkeyPatch
+    backbone: CausalBackbone, trees: bool, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(causal_backbone, "MAX_BATCH_TOKENS", budget)  # 90 tokens: two rows in a pass, several passes
-    requests = [ScoreRequest(Network(trunk), prompt, CHOICES) for prompt in PROMPTS]
-    assert same(scored(trunk, requests, True, trees), scored(trunk, requests, False, trees))
+    requests = [ScoreRequest(Network(backbone), prompt, CHOICES) for prompt in PROMPTS]
+    assert same(scored(backbone, requests, True, trees), scored(backbone, requests, False, trees))
 
 
 @pytest.mark.parametrize("trees", [True, False])
-def test_scores_under_mixed_adapters_are_those_of_whole_prompts(trunk: CausalBackbone, trees: bool) -> None:
-    guests = [None, make_random_adapter(trunk, seed=1), make_random_adapter(trunk, seed=2)]
-    requests = [ScoreRequest(Network(trunk, guests[k % 3]), PROMPTS[k // 3], CHOICES) for k in range(15)]
-    found = scored(trunk, requests, True, trees)
-    assert same(found, scored(trunk, requests, False, trees))
+def test_scores_under_mixed_adapters_are_those_of_whole_prompts(backbone: CausalBackbone, trees: bool) -> None:
+    guests = [None, make_random_adapter(backbone, seed=1), make_random_adapter(backbone, seed=2)]
+    requests = [ScoreRequest(Network(backbone, guests[k % 3]), PROMPTS[k // 3], CHOICES) for k in range(15)]
+    found = scored(backbone, requests, True, trees)
+    assert same(found, scored(backbone, requests, False, trees))
     assert not torch.allclose(found[0], found[1], atol=1e-2)
 
 
 @pytest.mark.parametrize("budget", [4096, 120])
 def test_greedy_texts_are_those_of_whole_prompts(
-    trunk: CausalBackbone, budget: int, monkeypatch: pytest.MonkeyPatch
+    backbone: CausalBackbone, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(causal_backbone, "MAX_BATCH_TOKENS", budget)
-    guests = [None, make_random_adapter(trunk, seed=1)]
+    guests = [None, make_random_adapter(backbone, seed=1)]
     requests = [
-        GenerateRequest(Network(trunk, guest), prompt, 20, ENDS) for guest in guests for prompt in (*PROMPTS, (5, 6))
+        GenerateRequest(Network(backbone, guest), prompt, 20, ENDS) for guest in guests for prompt in (*PROMPTS, (5, 6))
     ]
-    with read(trunk.model) as counts:
-        trunk.capabilities = replace(trunk.capabilities, prefix_sharing=False)
-        whole = trunk.generate(requests)
+    with read(backbone.model) as counts:
+        backbone.capabilities = replace(backbone.capabilities, prefix_sharing=False)
+        whole = backbone.generate(requests)
         before = sum(counts)
-        trunk.capabilities = replace(trunk.capabilities, prefix_sharing=True)
-        found = trunk.generate(requests)
+        backbone.capabilities = replace(backbone.capabilities, prefix_sharing=True)
+        found = backbone.generate(requests)
     assert sum(counts) - before < before
     assert [one.ids for one in found] == [one.ids for one in whole]
     for one, other in zip(found, whole, strict=True):
         assert one.token_probabilities == pytest.approx(other.token_probabilities, rel=1e-4, abs=1e-6)
-    assert probe_prefix_sharing(trunk.create_scorer(), trunk.run_without_adapters, Network(trunk), True)
+    assert probe_prefix_sharing(backbone.create_scorer(), backbone.run_without_adapters, Network(backbone), True)
 
 
 @pytest.mark.parametrize("prompts", [PROMPTS[:1], PROMPTS[::3], PROMPTS[1:3]])
@@ -206,17 +214,17 @@ def test_a_wrong_position_would_be_seen(llama: CausalBackbone, maker: str, monke
 
 
 def test_a_window_shorter_than_the_row_shares_nothing(writers: Callable[[str], Path]) -> None:
-    trunk = load_causal_backbone_from(writers("gemma3"))
+    backbone = load_causal_backbone_from(writers("gemma3"))
     long = tuple(20 + k * 7 % 90 for k in range(WINDOW))
-    within = [ScoreRequest(Network(trunk), prompt, CHOICES) for prompt in PROMPTS]
-    beyond = [ScoreRequest(Network(trunk), (*long, own), CHOICES) for own in (5, 6)]
-    assert trunk.scoring_mode(within).share_prefixes
-    assert not trunk.scoring_mode(beyond).share_prefixes
-    stock: Any = transformers.AutoModelForCausalLM.from_pretrained(trunk.base.folder)
+    within = [ScoreRequest(Network(backbone), prompt, CHOICES) for prompt in PROMPTS]
+    beyond = [ScoreRequest(Network(backbone), (*long, own), CHOICES) for own in (5, 6)]
+    assert backbone.scoring_mode(within).share_prefixes
+    assert not backbone.scoring_mode(beyond).share_prefixes
+    stock: Any = transformers.AutoModelForCausalLM.from_pretrained(backbone.base.folder)
     stock.eval()
-    requests = [GenerateRequest(Network(trunk), request.prompt, 20, ENDS) for request in beyond]
-    with read(trunk.model) as counts:
-        found = trunk.generate(requests)
+    requests = [GenerateRequest(Network(backbone), request.prompt, 20, ENDS) for request in beyond]
+    with read(backbone.model) as counts:
+        found = backbone.generate(requests)
     assert counts[0] == 2 * (WINDOW + 1)
     for request, got in zip(requests, found, strict=True):
         ids = torch.tensor([request.prompt])
@@ -229,10 +237,10 @@ def test_a_recurrent_model_shares_nothing(tmp_path: Path) -> None:
     config = transformers.MambaConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, state_size=4)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
     tokenizer.save_pretrained(tmp_path)
-    trunk = load_causal_backbone_from(tmp_path)
-    requests = [ScoreRequest(Network(trunk), prompt, CHOICES) for prompt in PROMPTS]
-    assert not trunk.scoring_mode(requests).share_prefixes
-    assert same(trunk.score(requests), [trunk.score([request])[0] for request in requests])
+    backbone = load_causal_backbone_from(tmp_path)
+    requests = [ScoreRequest(Network(backbone), prompt, CHOICES) for prompt in PROMPTS]
+    assert not backbone.scoring_mode(requests).share_prefixes
+    assert same(backbone.score(requests), [backbone.score([request])[0] for request in requests])
 
 
 def test_an_abandoned_beginning_is_not_computed(llama: CausalBackbone) -> None:
@@ -248,7 +256,7 @@ def test_an_abandoned_beginning_is_not_computed(llama: CausalBackbone) -> None:
     assert all(bool(one.isinf().all()) for one in found[:-2])
 
 
-def test_a_trunk_in_training_shares_within_a_call_and_keeps_nothing(llama: CausalBackbone) -> None:
+def test_a_backbone_in_training_shares_within_a_call_and_keeps_nothing(llama: CausalBackbone) -> None:
     live = TrainableBackbone(llama, {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]})
     requests = [ScoreRequest(Network(live), prompt, CHOICES) for prompt in PROMPTS]
     before = live.score(requests)

@@ -15,7 +15,7 @@ from loratory.exporting import stock_layouts
 from loratory.predictors import predictor_files
 from loratory.protocols import EncodeRequest, Network
 from loratory.regimes.qlora import Qlora
-from tiny import (
+from tiny_models import (
     BackboneOf,
     load_backbone_from,
     make_context,
@@ -36,7 +36,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_backbone_from(save_causal_model(tmp_path_factory.mktemp("writer"), "qwen2", **WIDE))
 
 
-def test_four_bits_are_near_and_another_trunk(writer: Any) -> None:
+def test_four_bits_are_near_and_another_backbone(writer: Any) -> None:
     small = writer.quantize()
     assert small is writer.quantize()
     assert small.digest == f"{writer.digest}+nf4"
@@ -82,7 +82,7 @@ def test_a_fit_learns_and_answers_over_four_bits_and_merges_from_full_precision(
     assert torch.allclose(own, before + 32 / 8 * product, atol=0.02)
 
 
-def test_encoders_take_it_too(trunk_of: BackboneOf) -> None:
-    made: Any = Qlora(rank=4).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(epochs=1))
+def test_encoders_take_it_too(backbone_of: BackboneOf) -> None:
+    made: Any = Qlora(rank=4).fit(make_task(), make_train_set(), backbone_of("bert"), make_context(epochs=1))
     assert made.network.backbone.digest.endswith("+nf4")
     assert len(made.predict([{"text": "my card"}], run_locally)) == 1

@@ -22,7 +22,7 @@ from loratory.regimes.lora import Lora
 from loratory.regimes.qlora import Qlora
 from loratory.training.causal import build_sft_examples, compute_example_losses
 from loratory.training.trainable_backbones import ComputeConfig, TrainableBackbone
-from tiny import (
+from tiny_models import (
     TEXTS,
     TRAINABLE_FAMILIES,
     BackboneOf,
@@ -42,19 +42,19 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_backbone_from(save_causal_model(tmp_path_factory.mktemp("writer"), **WIDE))
 
 
-def opened(trunk: Any, regime: Any, ways: ComputeConfig) -> Any:
+def opened(backbone: Any, regime: Any, ways: ComputeConfig) -> Any:
     """A backbone in training, its adapter the same one each time and of some effect."""
     torch.manual_seed(3)
     if isinstance(regime, Full):
-        return TrainableBackbone(trunk, full_finetuning=True, compute_config=ways)
-    live = TrainableBackbone(trunk, regime.build_adapter_config(trunk, make_context()), compute_config=ways)
+        return TrainableBackbone(backbone, full_finetuning=True, compute_config=ways)
+    live = TrainableBackbone(backbone, regime.build_adapter_config(backbone, make_context()), compute_config=ways)
     for weight in live.trainable_parameters().values():
         torch.nn.init.normal_(weight, std=0.1)
     return live
 
 
-def rows_of(trunk: Any) -> list[tuple[int, ...]]:
-    return [trunk.tokenizer.encode(text)[0] for text in TEXTS]
+def rows_of(backbone: Any) -> list[tuple[int, ...]]:
+    return [backbone.tokenizer.encode(text)[0] for text in TEXTS]
 
 
 def gradients(live: Any, packed: bool = False) -> dict[str, torch.Tensor]:
@@ -66,9 +66,9 @@ def gradients(live: Any, packed: bool = False) -> dict[str, torch.Tensor]:
     return {name: p.grad for name, p in live.trainable_parameters().items() if p.grad is not None}
 
 
-def same(trunk: Any, regime: Any, packed: bool = False, **ways: Any) -> None:
+def same(backbone: Any, regime: Any, packed: bool = False, **ways: Any) -> None:
     plain, again = (
-        gradients(opened(trunk, regime, ComputeConfig(**ways, gradient_checkpointing=recompute)), packed)
+        gradients(opened(backbone, regime, ComputeConfig(**ways, gradient_checkpointing=recompute)), packed)
         for recompute in (False, True)
     )
     assert plain
@@ -77,14 +77,14 @@ def same(trunk: Any, regime: Any, packed: bool = False, **ways: Any) -> None:
 
 @pytest.mark.parametrize("regime", [Lora(rank=4), Lora(rank=4, dropout=0.3), Full()])
 @pytest.mark.parametrize("family", [*TRAINABLE_FAMILIES, "mpnet"])
-def test_gradients_are_those_of_one_computation(trunk_of: BackboneOf, family: str, regime: Any) -> None:
-    same(trunk_of(family), regime)
+def test_gradients_are_those_of_one_computation(backbone_of: BackboneOf, family: str, regime: Any) -> None:
+    same(backbone_of(family), regime)
 
 
 @pytest.mark.parametrize("ways", [{"product": "peft"}, {"precision": "bf16"}, {"precision": "bf16", "product": "peft"}])
 @pytest.mark.parametrize("family", ["bert", "llama"])
-def test_so_they_are_in_every_precision_and_product(trunk_of: BackboneOf, family: str, ways: dict[str, Any]) -> None:
-    same(trunk_of(family), Lora(rank=4), **ways)
+def test_so_they_are_in_every_precision_and_product(backbone_of: BackboneOf, family: str, ways: dict[str, Any]) -> None:
+    same(backbone_of(family), Lora(rank=4), **ways)
 
 
 @pytest.mark.parametrize("regime", [Lora(rank=4), Lora(rank=4, dropout=0.3), Full()])
@@ -111,17 +111,17 @@ def counted(live: Any) -> Counter[int]:
 
 
 @pytest.mark.parametrize("family", ["bert", "llama"])
-def test_each_layer_is_computed_a_second_time(trunk_of: BackboneOf, family: str) -> None:
-    trunk = trunk_of(family)
+def test_each_layer_is_computed_a_second_time(backbone_of: BackboneOf, family: str) -> None:
+    backbone = backbone_of(family)
     for regime in (Lora(rank=4), Full()):
-        assert counted(opened(trunk, regime, ComputeConfig())) == {0: 1, 1: 1}
-        assert counted(opened(trunk, regime, ComputeConfig(gradient_checkpointing=True))) == {0: 2, 1: 2}
+        assert counted(opened(backbone, regime, ComputeConfig())) == {0: 1, 1: 1}
+        assert counted(opened(backbone, regime, ComputeConfig(gradient_checkpointing=True))) == {0: 2, 1: 2}
 
 
-def test_the_layers_keep_less(trunk_of: BackboneOf) -> None:
+def test_the_layers_keep_less(backbone_of: BackboneOf) -> None:
     kept = []
     for recompute in (False, True):
-        live = opened(trunk_of("bert"), Lora(rank=4), ComputeConfig(gradient_checkpointing=recompute))
+        live = opened(backbone_of("bert"), Lora(rank=4), ComputeConfig(gradient_checkpointing=recompute))
         sizes: list[int] = []
 
         def keep(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
@@ -134,12 +134,12 @@ def test_the_layers_keep_less(trunk_of: BackboneOf) -> None:
     assert kept[1] < 0.2 * kept[0]
 
 
-def losses_and_answers(regime: Any, trunk: Any, **training: Any) -> tuple[list[float], list[Any]]:
+def losses_and_answers(regime: Any, backbone: Any, **training: Any) -> tuple[list[float], list[Any]]:
     seen: list[float] = []
     surrounding = make_context(
         epochs=1, report=lambda event: seen.append(event.loss) if isinstance(event, StepFinished) else None, **training
     )
-    made = regime.fit(make_task(), make_train_set(), trunk, surrounding)
+    made = regime.fit(make_task(), make_train_set(), backbone, surrounding)
     return seen, list(predict_and_score(made, make_train_set().validation, run_locally).predictions)
 
 
@@ -153,9 +153,9 @@ def losses_and_answers(regime: Any, trunk: Any, **training: Any) -> tuple[list[f
         ("llama", Lora(rank=4, head="pooled")),
     ],
 )
-def test_a_fit_is_the_same_to_the_byte(trunk_of: BackboneOf, family: str, regime: Any) -> None:
+def test_a_fit_is_the_same_to_the_byte(backbone_of: BackboneOf, family: str, regime: Any) -> None:
     plain, again = (
-        losses_and_answers(regime, trunk_of(family), gradient_checkpointing=wanted) for wanted in (False, True)
+        losses_and_answers(regime, backbone_of(family), gradient_checkpointing=wanted) for wanted in (False, True)
     )
     assert again == plain
 
@@ -171,11 +171,13 @@ def test_a_fit_that_writes_is_the_same_to_the_byte(writer: Any, regime: Any, pac
     assert again == plain
 
 
-def test_the_upper_layers_of_a_cut_trunk_are_computed_twice_and_the_lower_ones_not_at_all(trunk_of: BackboneOf) -> None:
-    trunk = trunk_of("bert")
-    live = opened(trunk, Lora(rank=4, layers="top-1"), ComputeConfig(gradient_checkpointing=True))
-    entering = dict(trunk.compute_layer_inputs(1, rows_of(trunk), "fp32"))
-    known = {row: entering[i] for i, row in enumerate(rows_of(trunk))}
+def test_the_upper_layers_of_a_cut_backbone_are_computed_twice_and_the_lower_ones_not_at_all(
+    backbone_of: BackboneOf,
+) -> None:
+    backbone = backbone_of("bert")
+    live = opened(backbone, Lora(rank=4, layers="top-1"), ComputeConfig(gradient_checkpointing=True))
+    entering = dict(backbone.compute_layer_inputs(1, rows_of(backbone), "fp32"))
+    known = {row: entering[i] for i, row in enumerate(rows_of(backbone))}
     live.use_cached_states(lambda rows: [known[row] for row in rows])
     runs: Counter[str] = Counter()
     for name, part in live.compute_model.named_modules():
@@ -185,20 +187,20 @@ def test_the_upper_layers_of_a_cut_trunk_are_computed_twice_and_the_lower_ones_n
     assert list(runs.values()) == [2]
 
 
-def test_a_fully_trained_trunk_is_an_ordinary_one(trunk_of: BackboneOf, tmp_path: Path) -> None:
+def test_a_fully_trained_backbone_is_an_ordinary_one(backbone_of: BackboneOf, tmp_path: Path) -> None:
     made: Any = Full().fit(
-        make_task(), make_train_set(), trunk_of("llama"), make_context(epochs=1, gradient_checkpointing=True)
+        make_task(), make_train_set(), backbone_of("llama"), make_context(epochs=1, gradient_checkpointing=True)
     )
-    trunk = made.network.backbone
-    _, layers = architectures.find_layers(trunk.model, trunk.depth)
+    backbone = made.network.backbone
+    _, layers = architectures.find_layers(backbone.model, backbone.depth)
     assert not any("forward" in vars(layer) for layer in layers)
-    assert trunk.model.config.use_cache == trunk_of("llama").model.config.use_cache
-    trunk.save(tmp_path)
+    assert backbone.model.config.use_cache == backbone_of("llama").model.config.use_cache
+    backbone.save(tmp_path)
     assert load_backbone_from(tmp_path).depth == 2
 
 
 def test_an_architecture_whose_layers_cannot_be_computed_twice_is_refused(
-    trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
+    backbone_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers.models.bert.modeling_bert import BertLayer
 
@@ -210,7 +212,7 @@ def test_an_architecture_whose_layers_cannot_be_computed_twice_is_refused(
 
     monkeypatch.setattr(BertLayer, "forward", counting)
     with pytest.raises(UnsupportedTask, match="cannot be computed a second time") as refused:
-        Lora(rank=4).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(gradient_checkpointing=True))
+        Lora(rank=4).fit(make_task(), make_train_set(), backbone_of("bert"), make_context(gradient_checkpointing=True))
     assert refused.value.where == "training: gradient_checkpointing"
     assert refused.value.exit_code == 2
 

@@ -23,7 +23,7 @@ from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.qlora import Qlora
 from loratory.training.trainable_backbones import ComputeConfig, TrainableBackbone
-from tiny import (
+from tiny_models import (
     make_bpe_tokenizer,
     make_context,
     make_random_adapter,
@@ -115,25 +115,25 @@ def test_what_cannot_be_is_known_without_weights(architecture: tuple[str, Path])
 def test_what_is_not_refused_is_fitted(architecture: tuple[str, Path]) -> None:
     name, folder = architecture
     possible = {one: regime for one, regime in REGIMES.items() if one not in REFUSED.get(name, set())}
-    trunk = load_backbone(describe_base(str(folder), folder))
+    backbone = load_backbone(describe_base(str(folder), folder))
     for regime in possible.values():
-        made = regime.fit(make_task(), make_train_set(), trunk, make_context(epochs=1))
+        made = regime.fit(make_task(), make_train_set(), backbone, make_context(epochs=1))
         answers = made.predict([example.input for example in make_train_set().validation[:3]], run_locally)
         assert all(one.answer is not None for one in answers)
 
 
-def test_a_skeleton_has_the_shape_of_its_trunk(architecture: tuple[str, Path]) -> None:
+def test_a_skeleton_has_the_shape_of_its_backbone(architecture: tuple[str, Path]) -> None:
     name, folder = architecture
     if len(REFUSED.get(name, set())) == len(REGIMES):
         return
     base = describe_base(str(folder), folder)
-    bones, trunk = load_meta_backbone(base), load_backbone(base)
+    bones, backbone = load_meta_backbone(base), load_backbone(base)
     assert (bones.depth, bones.width, bones.tokenizer.max_length) == (
-        trunk.depth,
-        trunk.width,
-        trunk.tokenizer.max_length,
+        backbone.depth,
+        backbone.width,
+        backbone.tokenizer.max_length,
     )
-    assert bones.count_parameters() == trunk.count_parameters()
+    assert bones.count_parameters() == backbone.count_parameters()
     assert all(p.is_meta for p in bones.model.parameters())
 
 

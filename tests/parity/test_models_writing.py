@@ -17,7 +17,7 @@ from loratory.backbones.generation.token_tree import TokenTree
 from loratory.errors import UnsupportedTask
 from loratory.protocols import EncodeRequest, Network, ScoreRequest, TokenIds
 from loratory.training.trainable_backbones import TrainableBackbone
-from tiny import (
+from tiny_models import (
     CAUSAL_FAMILIES,
     BasePathOf,
     load_backbone_from,
@@ -54,14 +54,14 @@ def brute(model: Any, prompt: TokenIds, choice: TokenIds) -> float:
 @pytest.mark.parametrize("family", CAUSAL_FAMILIES)
 @pytest.mark.parametrize("trees", [True, False])
 def test_scores_are_those_of_stock_transformers(writers: Any, family: str, trees: bool) -> None:
-    folder, trunk = writers(family)
+    folder, backbone = writers(family)
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
     stock.eval()
-    requests = [ScoreRequest(Network(trunk), prompt, CHOICES) for prompt in PROMPTS]
+    requests = [ScoreRequest(Network(backbone), prompt, CHOICES) for prompt in PROMPTS]
     if not trees:
-        trunk.capabilities = replace(trunk.capabilities, tree_scoring=False)
+        backbone.capabilities = replace(backbone.capabilities, tree_scoring=False)
     found = run_locally(requests)
-    assert trunk.scoring_mode(requests).trees is trees
+    assert backbone.scoring_mode(requests).trees is trees
     for prompt, got in zip(PROMPTS, found, strict=True):
         wanted = torch.tensor([brute(stock, prompt, choice) for choice in CHOICES], dtype=torch.float64)
         assert torch.allclose(got, wanted, atol=1e-5, rtol=1e-5)
@@ -69,9 +69,9 @@ def test_scores_are_those_of_stock_transformers(writers: Any, family: str, trees
 
 @pytest.mark.parametrize("family", CAUSAL_FAMILIES)
 def test_each_request_is_scored_under_its_own_adapter(writers: Any, family: str) -> None:
-    folder, trunk = writers(family)
-    guests = [None, make_random_adapter(trunk, seed=1), make_random_adapter(trunk, seed=2)]
-    found = run_locally([ScoreRequest(Network(trunk, guest), PROMPTS[0], CHOICES) for guest in guests])
+    folder, backbone = writers(family)
+    guests = [None, make_random_adapter(backbone, seed=1), make_random_adapter(backbone, seed=2)]
+    found = run_locally([ScoreRequest(Network(backbone, guest), PROMPTS[0], CHOICES) for guest in guests])
     for guest, got in zip(guests, found, strict=True):
         stock: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
         stock.eval()
@@ -93,21 +93,21 @@ def test_a_tree_computes_a_shared_beginning_once() -> None:
 
 
 def test_requests_of_two_kinds_keep_their_places(writers: Any) -> None:
-    _, trunk = writers("llama")
-    network = Network(trunk)
+    _, backbone = writers("llama")
+    network = Network(backbone)
     mixed = run_locally(
         [ScoreRequest(network, (5,), CHOICES), EncodeRequest(network, (5, 6)), ScoreRequest(network, (6,), ((40,),))]
     )
     assert mixed[0].shape == (5,)
-    assert mixed[1].shape == (2, trunk.width)
+    assert mixed[1].shape == (2, backbone.width)
     assert torch.allclose(mixed[2], run_locally([ScoreRequest(network, (6,), ((40,),))])[0])
 
 
-def test_a_base_without_an_output_layer_cannot_write(base_of: BasePathOf) -> None:
-    trunk = load_backbone_from(base_of("llama"))
-    assert not trunk.can_generate
+def test_a_base_without_an_output_layer_cannot_write(base_path_of: BasePathOf) -> None:
+    backbone = load_backbone_from(base_path_of("llama"))
+    assert not backbone.can_generate
     with pytest.raises(UnsupportedTask, match="no output layer"):
-        run_locally([ScoreRequest(Network(trunk), (5,), CHOICES)])
+        run_locally([ScoreRequest(Network(backbone), (5,), CHOICES)])
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_base_without_an_output_layer_cannot_write(base_of: BasePathOf) -> Non
     ],
 )
 def test_what_architectures_do_to_their_logits_is_done(tmp_path: Path, kind: str, more: dict[str, Any]) -> None:
-    from tiny import WIDE_CONFIG, make_bpe_tokenizer
+    from tiny_models import WIDE_CONFIG, make_bpe_tokenizer
 
     tokenizer = make_bpe_tokenizer(start=False)
     sizes = {"vocab_size": len(tokenizer), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -132,16 +132,16 @@ def test_what_architectures_do_to_their_logits_is_done(tmp_path: Path, kind: str
     stock.eval()
     stock.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    trunk = load_backbone_from(tmp_path)
-    (got,) = run_locally([ScoreRequest(Network(trunk), PROMPTS[0], CHOICES)])
+    backbone = load_backbone_from(tmp_path)
+    (got,) = run_locally([ScoreRequest(Network(backbone), PROMPTS[0], CHOICES)])
     wanted = torch.tensor([brute(stock, PROMPTS[0], choice) for choice in CHOICES], dtype=torch.float64)
     assert torch.allclose(got, wanted, atol=1e-4, rtol=1e-4)
 
 
-def test_a_trunk_in_training_is_scored_without_dropout(writers: Any) -> None:
-    _, trunk = writers("llama")
+def test_a_backbone_in_training_is_scored_without_dropout(writers: Any) -> None:
+    _, backbone = writers("llama")
     live = TrainableBackbone(
-        trunk, {"r": 4, "lora_alpha": 8, "lora_dropout": 0.5, "target_modules": ["q_proj", "v_proj"]}
+        backbone, {"r": 4, "lora_alpha": 8, "lora_dropout": 0.5, "target_modules": ["q_proj", "v_proj"]}
     )
     for weight in live.trainable_parameters().values():
         torch.nn.init.normal_(weight, std=0.2)

@@ -16,7 +16,7 @@ from loratory.protocols import Example, TrainSet
 from loratory.regimes.full import Full
 from loratory.regimes.lora import Lora
 from loratory.tasks.tag import Tag
-from tiny import OPENINGS, TOPICS, load_backbone_from, make_context, save_base
+from tiny_models import OPENINGS, TOPICS, load_backbone_from, make_context, save_base
 
 WANTED = {"card": "THING", "cash": "THING", "password": "SECRET", "code": "SECRET"}
 
@@ -48,8 +48,8 @@ SLOW = pytest.mark.slow
 ])  # fmt: skip
 def test_spans_are_learnt_kept_and_found_in_long_texts(tmp_path: Path, family: str, regime: Any) -> None:
     task = Tag(labels=("SECRET", "THING"))
-    trunk = load_backbone_from(save_base(tmp_path / "base", family))
-    made = regime.fit(task, lessons(), trunk, make_context(epochs=40, max_tokens=24))
+    backbone = load_backbone_from(save_base(tmp_path / "base", family))
+    made = regime.fit(task, lessons(), backbone, make_context(epochs=40, max_tokens=24))
     inputs = [example.input for example in lessons().validation]
     found = made.predict(inputs, run_locally)
     marks = [task.score_example(e, p) for e, p in zip(lessons().validation, found, strict=True)]
@@ -59,7 +59,7 @@ def test_spans_are_learnt_kept_and_found_in_long_texts(tmp_path: Path, family: s
         assert len(prediction.probabilities) == len(prediction.answer["spans"])
 
     long = marked(" ".join(str(example.input["text"]) for example in lessons().validation[:20]))
-    assert len(trunk.tokenizer.encode_batch([str(long.input["text"])], 10_000)[0][0]) >= 60 or family == "llama"
+    assert len(backbone.tokenizer.encode_batch([str(long.input["text"])], 10_000)[0][0]) >= 60 or family == "llama"
     (one,) = made.predict([long.input], run_locally)
     assert task.score_example(long, one)["reward"] > 0.7  # rows longer than those that were learnt from
 
@@ -72,11 +72,11 @@ def test_spans_are_learnt_kept_and_found_in_long_texts(tmp_path: Path, family: s
 
 def test_windows_are_no_longer_than_the_base_can_read(tmp_path: Path) -> None:
     """Whatever training.max_tokens allows: the shared part is one of the window that is there."""
-    trunk = load_backbone_from(save_base(tmp_path / "base", "bert"))
+    backbone = load_backbone_from(save_base(tmp_path / "base", "bert"))
     task = Tag(labels=("SECRET", "THING"))
     text = " ".join(str(example.input["text"]) for example in lessons().validation)
     (rows,) = load_output_adapter("spans").encode_rows(
-        task, trunk.tokenizer, [{"text": text}], 4 * trunk.tokenizer.max_length, "head"
+        task, backbone.tokenizer, [{"text": text}], 4 * backbone.tokenizer.max_length, "head"
     )
     assert len(rows) > 1
-    assert max(len(ids) for ids, _ in rows) == trunk.tokenizer.max_length
+    assert max(len(ids) for ids, _ in rows) == backbone.tokenizer.max_length

@@ -21,7 +21,7 @@ from loratory.protocols.events import FitEvent, StepFinished
 from loratory.regimes.lora import Lora
 from loratory.training.causal import build_sft_examples, compute_example_losses
 from loratory.training.trainable_backbones import TrainableBackbone
-from tiny import CHATML, load_backbone_from, make_context, make_examples, make_task, save_causal_model
+from tiny_models import CHATML, load_backbone_from, make_context, make_examples, make_task, save_causal_model
 
 FAMILIES = ("llama", "qwen3")
 CLOSED = CHATML.replace("<|im_end|>\n", "<|im_end|>")  # trl learns all that a template writes behind an answer's end
@@ -41,8 +41,8 @@ def folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_causal_model(tmp_path_factory.mktemp("writer"), request.param, CLOSED)
 
 
-def decoder(trunk: Any) -> Decoder:
-    return Decoder(make_task(), "labels", Network(trunk), Prompt.load(None, "labels"), 64)
+def decoder(backbone: Any) -> Decoder:
+    return Decoder(make_task(), "labels", Network(backbone), Prompt.load(None, "labels"), 64)
 
 
 def conversations(made: Decoder, taught: Sequence[Example]) -> Any:
@@ -97,15 +97,15 @@ def gradients(named: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_loss_and_its_gradients_are_those_of_trl(folder: Path, tmp_path: Path, way: str) -> None:
-    trunk = load_backbone_from(folder)
-    made = decoder(trunk)
+    backbone = load_backbone_from(folder)
+    made = decoder(backbone)
     batch = build_sft_examples(made, MADE)
     trainer, theirs = stock(folder, conversations(made, MADE), tmp_path, **WAYS[way])
     assert read(theirs) == {(page.ids, page.loss_tokens) for page in batch}
     wanted = trainer.compute_loss(trainer.model, theirs)
     wanted.backward()
 
-    live = TrainableBackbone(trunk, full_finetuning=True)
+    live = TrainableBackbone(backbone, full_finetuning=True)
     counts = torch.tensor([page.loss_tokens for page in batch])
     loss: Any = (compute_example_losses(live, batch, packed=way != "padded") * counts).sum() / counts.sum()
     loss.backward()
@@ -119,8 +119,8 @@ def test_the_loss_and_its_gradients_are_those_of_trl(folder: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("packing", ["off", "on"])
 def test_the_first_step_of_a_fit_has_the_loss_of_trl(folder: Path, tmp_path: Path, packing: str) -> None:
-    trunk = load_backbone_from(folder)
-    trainer, theirs = stock(folder, conversations(decoder(trunk), MADE), tmp_path, **WAYS["padded"])
+    backbone = load_backbone_from(folder)
+    trainer, theirs = stock(folder, conversations(decoder(backbone), MADE), tmp_path, **WAYS["padded"])
     with torch.no_grad():
         wanted = float(trainer.compute_loss(trainer.model, theirs))
     seen: list[float] = []
@@ -130,5 +130,5 @@ def test_the_first_step_of_a_fit_has_the_loss_of_trl(folder: Path, tmp_path: Pat
             seen.append(event.loss)
 
     surrounding = make_context(epochs=1, batch_examples=len(MADE), packing=packing, report=report)
-    Lora(rank=4).fit(make_task(), TrainSet(MADE, MADE[:1]), trunk, surrounding)
+    Lora(rank=4).fit(make_task(), TrainSet(MADE, MADE[:1]), backbone, surrounding)
     assert seen == [pytest.approx(wanted, abs=1e-5)]

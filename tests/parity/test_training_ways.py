@@ -19,7 +19,7 @@ from loratory.protocols.events import FitEvent, Message, PredictorFitted, StepFi
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.training.trainable_backbones import ComputeConfig, TrainableBackbone
-from tiny import TEXTS, TRAINABLE_FAMILIES, BackboneOf, make_context, make_task, make_train_set
+from tiny_models import TEXTS, TRAINABLE_FAMILIES, BackboneOf, make_context, make_task, make_train_set
 
 
 def test_the_products_gradients_are_those_of_its_formula() -> None:
@@ -33,7 +33,7 @@ def test_the_products_gradients_are_those_of_its_formula() -> None:
         assert torch.autograd.gradcheck(LowRankFunction.apply, (x, *given))
 
 
-def fitted(trunk: Any, regime: Lora, **training: Any) -> tuple[list[float], Any, dict[str, Any], list[str]]:
+def fitted(backbone: Any, regime: Lora, **training: Any) -> tuple[list[float], Any, dict[str, Any], list[str]]:
     """Losses, predictor, facts, and what was said."""
     losses: list[float] = []
     said: list[str] = []
@@ -48,7 +48,7 @@ def fitted(trunk: Any, regime: Lora, **training: Any) -> tuple[list[float], Any,
             case PredictorFitted():
                 facts.update(event.facts)
 
-    made = regime.fit(make_task(), make_train_set(), trunk, make_context(report=report, epochs=3, **training))
+    made = regime.fit(make_task(), make_train_set(), backbone, make_context(report=report, epochs=3, **training))
     return losses, made, facts, said
 
 
@@ -58,19 +58,19 @@ def odds(made: Encoder) -> list[float]:
 
 
 @pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
-def test_the_fused_product_learns_as_pefts_layer_does(trunk_of: BackboneOf, family: str) -> None:
-    plain, theirs, _, _ = fitted(trunk_of(family), Lora(rank=4), product="peft")
-    fused, ours, facts, _ = fitted(trunk_of(family), Lora(rank=4), product="fused")
+def test_the_fused_product_learns_as_pefts_layer_does(backbone_of: BackboneOf, family: str) -> None:
+    plain, theirs, _, _ = fitted(backbone_of(family), Lora(rank=4), product="peft")
+    fused, ours, facts, _ = fitted(backbone_of(family), Lora(rank=4), product="fused")
     assert fused == pytest.approx(plain, abs=2e-4)
     assert odds(ours) == pytest.approx(odds(theirs), abs=5e-3)
     assert facts["product"] == "fused"
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert", "qwen3"])
-def test_the_fused_product_in_bf16_learns_as_pefts_layer_under_autocast(trunk_of: BackboneOf, family: str) -> None:
-    plain = fitted(trunk_of(family), Lora(rank=4), product="peft", precision="fp32")[0]
-    theirs = fitted(trunk_of(family), Lora(rank=4), product="peft", precision="bf16")[0]
-    ours = fitted(trunk_of(family), Lora(rank=4), product="fused", precision="bf16")[0]
+def test_the_fused_product_in_bf16_learns_as_pefts_layer_under_autocast(backbone_of: BackboneOf, family: str) -> None:
+    plain = fitted(backbone_of(family), Lora(rank=4), product="peft", precision="fp32")[0]
+    theirs = fitted(backbone_of(family), Lora(rank=4), product="peft", precision="bf16")[0]
+    ours = fitted(backbone_of(family), Lora(rank=4), product="fused", precision="bf16")[0]
 
     def apart(losses: list[float]) -> float:
         return sum(abs(a - b) for a, b in zip(losses, plain, strict=True)) / len(plain)
@@ -81,97 +81,103 @@ def test_the_fused_product_in_bf16_learns_as_pefts_layer_under_autocast(trunk_of
 
 @pytest.mark.parametrize("rslora", [False, True])
 @pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
-def test_remembered_lower_layers_change_no_loss(trunk_of: BackboneOf, family: str, rslora: bool) -> None:
+def test_remembered_lower_layers_change_no_loss(backbone_of: BackboneOf, family: str, rslora: bool) -> None:
     regime = Lora(rank=4, layers="top-1", rslora=rslora)
-    plain, theirs, facts, _ = fitted(trunk_of(family), regime, cache="off")
+    plain, theirs, facts, _ = fitted(backbone_of(family), regime, cache="off")
     assert facts["cached_layers"] == 0
-    remembered, ours, facts, said = fitted(trunk_of(family), regime)
+    remembered, ours, facts, said = fitted(backbone_of(family), regime)
     assert remembered == pytest.approx(plain, abs=2e-4)
     assert odds(ours) == pytest.approx(odds(theirs), abs=5e-3)
     assert facts["cached_layers"] == 1
     assert not any("cut" in text for text in said)
 
 
-def test_what_peft_computes_in_another_way_stays_pefts(trunk_of: BackboneOf) -> None:
-    trunk = trunk_of("bert")
+def test_what_peft_computes_in_another_way_stays_pefts(backbone_of: BackboneOf) -> None:
+    backbone = backbone_of("bert")
     dropped = TrainableBackbone(
-        trunk,
-        Lora(rank=2, dropout=0.5).build_adapter_config(trunk, make_context()),
+        backbone,
+        Lora(rank=2, dropout=0.5).build_adapter_config(backbone, make_context()),
         compute_config=ComputeConfig(product="fused"),
     )
     assert not any(isinstance(part, LowRankLinear) for part in dropped.compute_model.modules())
     plain = TrainableBackbone(
-        trunk, Lora(rank=2).build_adapter_config(trunk, make_context()), compute_config=ComputeConfig(product="fused")
+        backbone,
+        Lora(rank=2).build_adapter_config(backbone, make_context()),
+        compute_config=ComputeConfig(product="fused"),
     )
     assert sum(isinstance(part, LowRankLinear) for part in plain.compute_model.modules()) == 12
     assert not any(isinstance(part, LowRankLinear) for part in plain.model.modules())
 
 
-def test_a_lightened_trunk_learns_the_grown_ones_parameters_and_leaves_its_weights(trunk_of: BackboneOf) -> None:
-    trunk = trunk_of("bert")
+def test_a_lightened_backbone_learns_the_grown_ones_parameters_and_leaves_its_weights(backbone_of: BackboneOf) -> None:
+    backbone = backbone_of("bert")
     live = TrainableBackbone(
-        trunk, Lora(rank=2).build_adapter_config(trunk, make_context()), compute_config=ComputeConfig("bf16", "fused")
+        backbone,
+        Lora(rank=2).build_adapter_config(backbone, make_context()),
+        compute_config=ComputeConfig("bf16", "fused"),
     )
     learned = {id(p) for p in live.trainable_parameters().values()}
     assert {id(p) for p in live.compute_model.parameters() if p.requires_grad} == learned
     assert {p.dtype for p in live.model.parameters()} == {torch.float32}
-    assert {p.dtype for p in trunk.model.parameters()} == {torch.float32}
+    assert {p.dtype for p in backbone.model.parameters()} == {torch.float32}
     products = [part for part in live.compute_model.modules() if isinstance(part, LowRankLinear)]
     assert {part.weight.dtype for part in products} == {torch.bfloat16}
 
 
-def test_no_gradient_is_computed_below_the_lowest_adapter(trunk_of: BackboneOf) -> None:
-    trunk = trunk_of("bert")
-    live = TrainableBackbone(trunk, Lora(rank=2, layers="top-1").build_adapter_config(trunk, make_context()))
+def test_no_gradient_is_computed_below_the_lowest_adapter(backbone_of: BackboneOf) -> None:
+    backbone = backbone_of("bert")
+    live = TrainableBackbone(backbone, Lora(rank=2, layers="top-1").build_adapter_config(backbone, make_context()))
     entering: list[bool] = []
     layer = live.compute_model.base_model.model.encoder.layer[1]
     layer.register_forward_pre_hook(lambda part, args: entering.append(args[0].requires_grad))
-    states, _ = live.forward([trunk.tokenizer.encode(text)[0] for text in TEXTS])
+    states, _ = live.forward([backbone.tokenizer.encode(text)[0] for text in TEXTS])
     assert states.requires_grad
     assert entering == [False]
 
 
-def test_a_head_on_a_frozen_trunk_has_no_layer_to_cut_at(trunk_of: BackboneOf) -> None:
+def test_a_head_on_a_frozen_backbone_has_no_layer_to_cut_at(backbone_of: BackboneOf) -> None:
     said: list[str] = []
     heard = make_context(report=lambda event: said.append(event.text) if isinstance(event, Message) else None)
-    Head(head="stock").fit(make_task(), make_train_set(), trunk_of("bert"), heard)
+    Head(head="stock").fit(make_task(), make_train_set(), backbone_of("bert"), heard)
     assert not said
 
 
 def test_an_architecture_that_cannot_be_cut_is_trained_whole_and_says_so(
-    trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
+    backbone_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     regime = Lora(rank=4, layers="top-1")
-    plain, _, _, _ = fitted(trunk_of("bert"), regime, cache="off")
+    plain, _, _, _ = fitted(backbone_of("bert"), regime, cache="off")
     monkeypatch.setattr(
         "loratory.backbones.forward.layer_split.compute_layer_inputs",
-        lambda *_: torch.zeros(2, 5, trunk_of("bert").width),
+        lambda *_: torch.zeros(2, 5, backbone_of("bert").width),
     )
-    losses, _, facts, said = fitted(trunk_of("bert"), regime)
+    losses, _, facts, said = fitted(backbone_of("bert"), regime)
     assert losses == plain
     assert facts["cached_layers"] == 0
     assert said == ["bert cannot be cut at layer 1: nothing is cached"]
 
 
-def test_lower_layers_are_computed_once_for_all_who_ask(trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    trunk, remembered = trunk_of("bert"), ActivationCache(run_locally)
-    rows = [trunk.tokenizer.encode(text)[0] for text in TEXTS]
-    first = remembered.lookup_layer_inputs(trunk, 1, rows[:3], "fp32")(rows[:3])
-    assert [states.shape for states in first] == [(len(row), trunk.width) for row in rows[:3]]
+def test_lower_layers_are_computed_once_for_all_who_ask(
+    backbone_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, remembered = backbone_of("bert"), ActivationCache(run_locally)
+    rows = [backbone.tokenizer.encode(text)[0] for text in TEXTS]
+    first = remembered.lookup_layer_inputs(backbone, 1, rows[:3], "fp32")(rows[:3])
+    assert [states.shape for states in first] == [(len(row), backbone.width) for row in rows[:3]]
     assert remembered.shared_seconds == 0
     asked: list[int] = []
-    below = trunk.compute_layer_inputs
+    below = backbone.compute_layer_inputs
 
     def counted(layer: int, some: Any, precision: str) -> Any:
         asked.append(len(some))
         return below(layer, some, precision)
 
-    monkeypatch.setattr(trunk, "compute_layer_inputs", counted)
-    again = remembered.lookup_layer_inputs(trunk, 1, rows, "fp32")(rows)
+    monkeypatch.setattr(backbone, "compute_layer_inputs", counted)
+    again = remembered.lookup_layer_inputs(backbone, 1, rows, "fp32")(rows)
     assert asked == [len(set(rows)) - 3]
     assert remembered.shared_seconds > 0
     assert all(torch.equal(a, b) for a, b in zip(first, again[:3], strict=True))
-    remembered.lookup_layer_inputs(trunk, 1, rows, "bf16")
+    remembered.lookup_layer_inputs(backbone, 1, rows, "bf16")
     assert asked == [len(set(rows)) - 3, len(set(rows))]
 
 
@@ -192,8 +198,8 @@ def test_many_states_lie_in_a_file_that_needs_room(monkeypatch: pytest.MonkeyPat
     assert "training.cache: off" in refused.value.remedy
 
 
-def test_the_predictor_is_the_one_that_plain_pefts_folder_opens(trunk_of: BackboneOf, tmp_path: Path) -> None:
-    made = fitted(trunk_of("bert"), Lora(rank=4, layers="top-1"))[1]
+def test_the_predictor_is_the_one_that_plain_pefts_folder_opens(backbone_of: BackboneOf, tmp_path: Path) -> None:
+    made = fitted(backbone_of("bert"), Lora(rank=4, layers="top-1"))[1]
     assert made.network.adapter is not None
     adapters.write_adapter(tmp_path / "adapter", made.network.adapter, {"task_type": "FEATURE_EXTRACTION"})
     assert adapters.read_adapter(tmp_path / "adapter").digest == made.network.adapter.digest

@@ -27,7 +27,7 @@ from loratory.specs.training import ContrastiveSpec
 from loratory.training.causal import build_sft_examples, compute_example_losses, supports_packing
 from loratory.training.objectives import Focal
 from loratory.training.trainable_backbones import TrainableBackbone
-from tiny import (
+from tiny_models import (
     CAUSAL_FAMILIES,
     CHATML,
     load_backbone_from,
@@ -44,8 +44,8 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_backbone_from(save_causal_model(tmp_path_factory.mktemp("writer")))
 
 
-def decoder(trunk: Any, **more: Any) -> Decoder:
-    return Decoder(make_task(), "labels", Network(trunk), Prompt.load(None, "labels"), 64, **more)
+def decoder(backbone: Any, **more: Any) -> Decoder:
+    return Decoder(make_task(), "labels", Network(backbone), Prompt.load(None, "labels"), 64, **more)
 
 
 @torch.no_grad()
@@ -79,8 +79,8 @@ def test_an_adapter_trained_here_answers_the_same_in_stock_peft(tmp_path: Path, 
 
 
 def test_the_merged_model_is_the_adapted_one_rounded_once(tmp_path: Path) -> None:
-    trunk: Any = load_backbone_from(save_causal_model(tmp_path / "base"))
-    made = Lora(rank=4).fit(make_task(), make_train_set(), trunk, make_context(epochs=2, precision="fp32"))
+    backbone: Any = load_backbone_from(save_causal_model(tmp_path / "base"))
+    made = Lora(rank=4).fit(make_task(), make_train_set(), backbone, make_context(epochs=2, precision="fp32"))
     about = {"run": "toy", "contender": "lora", "regime": "lora", "base": "tiny", "data": "toy", "scores": {}}
     assert "merged" in stock_layouts.write_stock_layouts(tmp_path, made, about)
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
@@ -111,11 +111,13 @@ def test_the_loss_is_stock_transformers_on_the_answers_tokens(writer: Any, packe
 
 @pytest.mark.parametrize("family", CAUSAL_FAMILIES)
 def test_packed_pages_do_not_see_each_other(tmp_path: Path, family: str) -> None:
-    trunk = load_backbone_from(save_causal_model(tmp_path, family))
-    batch = build_sft_examples(decoder(trunk), make_examples()[::9])
-    apart, packed = (compute_example_losses(TrainableBackbone(trunk), batch, way, grad=False) for way in (False, True))
+    backbone = load_backbone_from(save_causal_model(tmp_path, family))
+    batch = build_sft_examples(decoder(backbone), make_examples()[::9])
+    apart, packed = (
+        compute_example_losses(TrainableBackbone(backbone), batch, way, grad=False) for way in (False, True)
+    )
     assert torch.allclose(apart, packed, atol=1e-5)
-    assert supports_packing(trunk, batch)
+    assert supports_packing(backbone, batch)
 
 
 def test_a_packed_fit_is_the_unpacked_one(writer: Any) -> None:
@@ -166,14 +168,14 @@ def test_writing_is_learnt(writer: Any, regime: Any) -> None:
     assert taught > 0.75
 
 
-def test_full_training_leaves_the_shared_trunk_alone_and_is_saved_whole(tmp_path: Path) -> None:
+def test_full_training_leaves_the_shared_backbone_alone_and_is_saved_whole(tmp_path: Path) -> None:
     folder = save_causal_model(tmp_path / "base", "qwen2")
-    trunk: Any = load_backbone_from(folder)
-    before = {name: t.clone() for name, t in trunk.full_model.state_dict().items()}
+    backbone: Any = load_backbone_from(folder)
+    before = {name: t.clone() for name, t in backbone.full_model.state_dict().items()}
     made: Any = Full(learning_rate=5e-3).fit(
-        make_task(), make_train_set(), trunk, make_context(epochs=1, precision="fp32")
+        make_task(), make_train_set(), backbone, make_context(epochs=1, precision="fp32")
     )
-    assert all(torch.equal(t, before[name]) for name, t in trunk.full_model.state_dict().items())
+    assert all(torch.equal(t, before[name]) for name, t in backbone.full_model.state_dict().items())
     head = made.network.backbone.full_model.get_output_embeddings().weight
     assert not torch.equal(head, before["lm_head.weight"])
     (tmp_path / "fit").mkdir()
@@ -223,18 +225,18 @@ def test_an_answer_ends_with_the_templates_own_end(writer: Any) -> None:
 
 
 def test_a_base_without_a_template_gets_plain_text_and_its_own_end(tmp_path: Path) -> None:
-    trunk = load_backbone_from(save_causal_model(tmp_path, template=None))
-    chat = ChatTemplate.from_tokenizer(trunk.tokenizer.tokenizer, "tiny")
+    backbone = load_backbone_from(save_causal_model(tmp_path, template=None))
+    chat = ChatTemplate.from_tokenizer(backbone.tokenizer.tokenizer, "tiny")
     assert not chat.has_template
-    assert chat.end_token_id == trunk.tokenizer.tokenizer.eos_token_id
+    assert chat.end_token_id == backbone.tokenizer.tokenizer.eos_token_id
     assert chat.tokenizer.decode(chat.encode_prompt([{"role": "user", "content": "hello"}])) == "<s>hello\n\n"
 
 
 def test_a_template_without_a_system_role_puts_it_before_the_text(tmp_path: Path) -> None:
     template = CHATML.replace("{{ '<|im_start|>'", "{% if m['role'] == 'system' %}{{ raise_exception('no system') }}"
                               "{% endif %}{{ '<|im_start|>'")  # fmt: skip
-    trunk = load_backbone_from(save_causal_model(tmp_path, template=template))
-    made = decoder(trunk)
+    backbone = load_backbone_from(save_causal_model(tmp_path, template=template))
+    made = decoder(backbone)
     assert not made.chat.supports_system
     text = made.chat.tokenizer.decode(made.encode_prompt({"text": "my card"}))
     assert text.startswith("<|im_start|>user\nChoose one label")
@@ -255,15 +257,15 @@ def test_white_space_that_a_template_puts_before_answers_is_learnt_with_them(tmp
 
 def test_a_template_that_loses_the_answer_is_refused(tmp_path: Path) -> None:
     template = "{% for m in messages %}{{ m['content'] | upper }}{% endfor %}"
-    trunk = load_backbone_from(save_causal_model(tmp_path, template=template))
+    backbone = load_backbone_from(save_causal_model(tmp_path, template=template))
     with pytest.raises(BaseModelError, match="does not hand an answer through"):
-        decoder(trunk).predict([{"text": "hello"}], run_locally)
+        decoder(backbone).predict([{"text": "hello"}], run_locally)
 
 
 def test_a_prompt_that_leaves_no_room_is_an_error(tmp_path: Path) -> None:
-    trunk = load_backbone_from(save_causal_model(tmp_path, max_positions=80))
+    backbone = load_backbone_from(save_causal_model(tmp_path, max_positions=80))
     with pytest.raises(SpecError, match="no room for a text"):
-        Prompted(shots=8).fit(make_task(), make_train_set(), trunk, make_context())
+        Prompted(shots=8).fit(make_task(), make_train_set(), backbone, make_context())
 
 
 def test_a_long_text_is_cut_and_the_answer_is_not(writer: Any) -> None:
@@ -312,10 +314,10 @@ def test_a_base_that_cannot_write_is_refused_by_name(tmp_path: Path, writer: Any
     config["tie_word_embeddings"] = False
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     writer.tokenizer.save(tmp_path)
-    trunk = load_backbone_from(tmp_path)
-    assert not trunk.can_generate
+    backbone = load_backbone_from(tmp_path)
+    assert not backbone.can_generate
     with pytest.raises(UnsupportedTask, match="no output layer"):
-        Prompted().fit(make_task(), make_train_set(), trunk, make_context()).predict([{"text": "a"}], run_locally)
+        Prompted().fit(make_task(), make_train_set(), backbone, make_context()).predict([{"text": "a"}], run_locally)
 
 
 def test_a_tokenizer_that_loses_the_answer_stops_the_fit(tmp_path: Path) -> None:

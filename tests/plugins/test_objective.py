@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faults import world
+from faults import run_fixtures
 from loratory.discovery import list_names, load_named
 from loratory.protocols import Objective
 from loratory.specs.training import LossSpec
@@ -29,8 +29,8 @@ evidence: {resamples: 200, latency_texts: 5}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    world.write_base(tmp_path / "tiny-bert")
-    return world.make_workspace(tmp_path / "w", tmp_path / "tiny-bert", SPEC)
+    run_fixtures.write_base(tmp_path / "tiny-bert")
+    return run_fixtures.make_workspace(tmp_path / "w", tmp_path / "tiny-bert", SPEC)
 
 
 def test_it_is_found_and_its_options_are_read() -> None:
@@ -44,7 +44,7 @@ def test_it_is_found_and_its_options_are_read() -> None:
 
 
 def test_a_regime_learns_by_it(folder: Path) -> None:
-    done = world.run_command(folder, "train", "spec.yaml", "--json")
+    done = run_fixtures.run_command(folder, "train", "spec.yaml", "--json")
     assert done.code == 0, done.err
     homes = [Path(row["folder"]) for row in json.loads(done.out)[1:]]
     weights = {(folder / home / "head.safetensors").read_bytes() for home in homes}
@@ -55,7 +55,7 @@ def test_a_regime_learns_by_it(folder: Path) -> None:
 
 def test_a_wrong_option_is_told_with_its_line(folder: Path) -> None:
     (folder / "spec.yaml").write_text(SPEC.replace("epsilon: 5", "epsilom: 5"), encoding="utf-8")
-    done = world.run_command(folder, "check", "spec.yaml")
+    done = run_fixtures.run_command(folder, "check", "spec.yaml")
     assert done.code == 2
     assert "spec.yaml:7: ladder: steep: loss" in done.err
     assert "allowed: epsilon" in done.err

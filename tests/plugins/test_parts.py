@@ -23,7 +23,7 @@ from loratory.predictors.prompt_templates import find_template_name
 from loratory.protocols import Example, Input, Network, Prediction
 from loratory.specs.stress import StressSpec
 from loratory.tasks.generate import Generate
-from tiny import BackboneOf, load_backbone_from, make_examples, make_task, save_causal_model
+from tiny_models import BackboneOf, load_backbone_from, make_examples, make_task, save_causal_model
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -88,8 +88,8 @@ class Stars:
         return Prediction({"label": max(probabilities, key=lambda one: probabilities[one])}, {"/label": probabilities})
 
 
-def test_an_output_adapter(trunk_of: BackboneOf) -> None:
-    adapter, task, backbone = load_named("output_adapters", "ordinal"), Stars(), trunk_of("bert")
+def test_an_output_adapter(backbone_of: BackboneOf) -> None:
+    adapter, task, backbone = load_named("output_adapters", "ordinal"), Stars(), backbone_of("bert")
     stars: Any = task
     assert find_output_adapter_name(stars) == "ordinal"
     assert adapter.parse_labels(adapter.list_output_names(task)) == task.ordered_labels

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from faults import world
+from faults import run_fixtures
 from loratory.discovery import list_names, load_named
 from loratory.protocols import Labelled, Regime
 from loratory.tasks.classify import Classify
@@ -28,14 +28,16 @@ evidence: {resamples: 200, latency_texts: 5}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "data.csv").write_text(world.to_csv(world.make_rows()), encoding="utf-8")
+    (tmp_path / "data.csv").write_text(run_fixtures.to_csv(run_fixtures.make_rows()), encoding="utf-8")
     (tmp_path / "spec.yaml").write_text(SPEC, encoding="utf-8")
     return tmp_path
 
 
 def run(folder: Path, *changes: str) -> tuple[dict[str, Any], str]:
     """The contenders of the ladder by name, and what was said."""
-    done = world.run_command(folder, "run", "spec.yaml", *(word for change in changes for word in ("--set", change)))
+    done = run_fixtures.run_command(
+        folder, "run", "spec.yaml", *(word for change in changes for word in ("--set", change))
+    )
     assert done.code == 0, done.err
     ladder = json.loads((folder / "runs/tiny/ladder.json").read_text(encoding="utf-8"))
     return {row["name"]: row for row in ladder["contenders"]}, done.err
@@ -69,14 +71,16 @@ def test_run_resume_change_and_predict(folder: Path) -> None:
     assert fit["start"] == {"contender": "tfidf", "seed": 1, "identity": read_identity(folder, "tfidf")}
 
     before = {name: read_identity(folder, name) for name in rows}
-    weights = world.read_weights(folder / "runs")
+    weights = run_fixtures.read_weights(folder / "runs")
     run(folder)
-    assert world.read_weights(folder / "runs") == weights
+    assert run_fixtures.read_weights(folder / "runs") == weights
     run(folder, "tfidf.c=1.0")
     after = {name: read_identity(folder, name) for name in rows}
     assert {name for name in rows if before[name] != after[name]} == {"tfidf", "student"}
 
-    answered = world.run_command(folder, "predict", "runs/tiny", "--contender", "student", "my card was stolen today")
+    answered = run_fixtures.run_command(
+        folder, "predict", "runs/tiny", "--contender", "student", "my card was stolen today"
+    )
     assert answered.code == 0, answered.err
     assert json.loads(answered.out.splitlines()[0]) == {"label": "FRAUD"}
 
@@ -91,7 +95,7 @@ def test_run_resume_change_and_predict(folder: Path) -> None:
 )
 def test_a_start_that_cannot_be_is_told_with_its_line(folder: Path, old: str, new: str, said: str) -> None:
     (folder / "spec.yaml").write_text(SPEC.replace(old, new), encoding="utf-8")
-    done = world.run_command(folder, "check", "spec.yaml")
+    done = run_fixtures.run_command(folder, "check", "spec.yaml")
     assert done.code == 2
     assert said in done.err
     assert "spec.yaml:4" in done.err
@@ -110,7 +114,7 @@ def test_a_start_that_fails_is_told_and_the_rest_goes_on(folder: Path) -> None:
 
 
 def test_train_fits_the_start_too(folder: Path) -> None:
-    done = world.run_command(folder, "train", "spec.yaml", "--contender", "student", "--json")
+    done = run_fixtures.run_command(folder, "train", "spec.yaml", "--contender", "student", "--json")
     assert done.code == 0, done.err
     assert [row["contender"] for row in json.loads(done.out)] == ["student"]
     assert (folder / "runs/tiny/contenders/tfidf/seed-1/manifest.json").is_file()

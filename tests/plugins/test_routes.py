@@ -17,7 +17,7 @@ import pytest
 
 from loratory import discovery
 from route_checks import check_dialect
-from served import make_router_server
+from serving_fixtures import make_router_server
 
 from .conftest import HOME, write_dist_info
 

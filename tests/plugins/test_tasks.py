@@ -20,8 +20,8 @@ from loratory.protocols.events import ignore_event
 from loratory.serving.launcher import load_service
 from loratory.serving.warm_up import warm_up
 from loratory.specs.serve import ServedTaskSpec
-from served import make_server, post
-from tiny import save_causal_model
+from serving_fixtures import make_server, post
+from tiny_models import save_causal_model
 
 SPEC = """
 name: quiz

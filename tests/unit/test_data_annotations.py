@@ -12,7 +12,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from annotation_forms import ANSWERS, FORMS, Form, expected_answer, make_samples
+from annotation_formats import ANSWERS, FORMS, Form, expected_answer, make_samples
 from loratory.data.column_suggestions import suggest_span_columns
 from loratory.data.columns import match_columns
 from loratory.data.examples import to_examples

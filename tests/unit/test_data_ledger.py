@@ -68,12 +68,12 @@ def test_signs_alone_stay_and_broken_unicode_has_a_key() -> None:
     assert len(ledger.compute_row_keys(["\ud800", "\u200b"])) == 2
 
 
-def test_nothing_was_read_yet(own_ledger: Path) -> None:
+def test_nothing_was_read_yet(fresh_ledger: Path) -> None:
     keys = ledger.compute_row_keys(TEXTS)
     assert ledger.find_reads(keys) == []
     assert ledger.summarise_overlap([]) is None
     assert ledger.count_reads(LOOK, keys) == (1, None)
-    assert not own_ledger.exists(), "asking writes nothing"
+    assert not fresh_ledger.exists(), "asking writes nothing"
 
 
 def test_subsets_supersets_and_strangers() -> None:
@@ -126,12 +126,12 @@ def test_a_runs_own_count_ends_with_its_own_last_read() -> None:
     assert ledger.count_reads(TestReader("new", "/new", "", frozenset({"h"})), keys)[0] == 4
 
 
-def test_equal_sets_are_stored_once_and_no_text_at_all(own_ledger: Path) -> None:
+def test_equal_sets_are_stored_once_and_no_text_at_all(fresh_ledger: Path) -> None:
     for number in range(20):
         read(TEXTS, TestReader("a", f"/runs/{number}", "x"))
-    with sqlite3.connect(own_ledger) as known:
+    with sqlite3.connect(fresh_ledger) as known:
         assert known.execute("SELECT count(*), sum(length(rows)) FROM sets").fetchone() == (1, 800)
-    assert b"parcel" not in own_ledger.read_bytes()
+    assert b"parcel" not in fresh_ledger.read_bytes()
 
 
 def write_some(number: int) -> None:
@@ -152,7 +152,7 @@ def test_processes_that_write_at_once_lose_nothing() -> None:
     assert {read.share for read in found} == {1.0}
 
 
-def test_a_process_that_dies_while_it_writes_leaves_the_ledger_as_it_was(own_ledger: Path) -> None:
+def test_a_process_that_dies_while_it_writes_leaves_the_ledger_as_it_was(fresh_ledger: Path) -> None:
     read(TEXTS)
     dying = (
         "import os\n"
@@ -166,14 +166,14 @@ def test_a_process_that_dies_while_it_writes_leaves_the_ledger_as_it_was(own_led
     )
     done = subprocess.run([sys.executable, "-c", dying], check=False, timeout=60, env={**os.environ})
     assert done.returncode == 9
-    assert own_ledger.stat().st_size > 1_000_000, "it was in the middle of writing"
+    assert fresh_ledger.stat().st_size > 1_000_000, "it was in the middle of writing"
     assert len(ledger.find_reads(ledger.compute_row_keys(TEXTS))) == 1
     read(TEXTS, TestReader("b", "/b", "x"))
     assert len(ledger.find_reads(ledger.compute_row_keys(TEXTS))) == 2
 
 
-def test_a_file_that_was_made_and_not_filled_is_an_empty_ledger(own_ledger: Path) -> None:
-    own_ledger.touch()
+def test_a_file_that_was_made_and_not_filled_is_an_empty_ledger(fresh_ledger: Path) -> None:
+    fresh_ledger.touch()
     assert ledger.find_reads(ledger.compute_row_keys(TEXTS)) == []
     read(TEXTS)
     assert len(ledger.find_reads(ledger.compute_row_keys(TEXTS))) == 1
@@ -181,20 +181,20 @@ def test_a_file_that_was_made_and_not_filled_is_an_empty_ledger(own_ledger: Path
 
 @pytest.mark.parametrize("kind", ["no folder", "no database", "a folder"])
 def test_a_place_that_cannot_be_used_is_told_with_the_remedy(
-    kind: str, own_ledger: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, fresh_ledger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if kind == "no folder":
-        own_ledger.touch()
-        own_ledger = own_ledger / "reads.sqlite"
-        monkeypatch.setenv(ledger.LEDGER_VARIABLE, str(own_ledger))
+        fresh_ledger.touch()
+        fresh_ledger = fresh_ledger / "reads.sqlite"
+        monkeypatch.setenv(ledger.LEDGER_VARIABLE, str(fresh_ledger))
     elif kind == "no database":
-        own_ledger.write_bytes(b"nothing that SQLite knows\n" * 100)
+        fresh_ledger.write_bytes(b"nothing that SQLite knows\n" * 100)
     else:
-        own_ledger.mkdir()
+        fresh_ledger.mkdir()
     for use in (ledger.check_ledger, lambda: read(TEXTS)):
         with pytest.raises(StorageError, match="the ledger of test reads cannot be used") as caught:
             use()
-        assert caught.value.where == str(own_ledger)
+        assert caught.value.where == str(fresh_ledger)
         assert "export LORATORY_LEDGER=FILE" in caught.value.remedy
 
 
@@ -210,11 +210,11 @@ def test_the_place_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert (tmp_path / "state" / "loratory" / "test-reads.sqlite").is_file()
 
 
-def test_two_hundred_thousand_rows_are_one_small_entry(own_ledger: Path) -> None:
+def test_two_hundred_thousand_rows_are_one_small_entry(fresh_ledger: Path) -> None:
     keys = np.random.default_rng(6).integers(0, 2**63, 200_000).astype(np.uint64)
     for number in range(3):
         ledger.record_read(TestReader("a", f"/{number}", "x"), keys)
-    assert own_ledger.stat().st_size < 2 * keys.nbytes
+    assert fresh_ledger.stat().st_size < 2 * keys.nbytes
     assert [one.share for one in ledger.find_reads(keys[::2])] == [1.0] * 3
 
 

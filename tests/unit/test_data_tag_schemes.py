@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from annotation_forms import LETTERS, Sample, make_samples, tags_of
+from annotation_formats import LETTERS, Sample, make_samples, tags_of
 from loratory.data.columns import match_columns
 from loratory.data.examples import to_examples
 from loratory.data.readers import tag_conversion

@@ -27,7 +27,7 @@ from loratory.importing.import_folder import import_folder
 from loratory.predictors import predictor_files
 from loratory.predictors.bio_decoding import decode_spans, viterbi
 from loratory.tasks.tag_schemes import TAG_SCHEMES, detect_scheme_name, parse_labels
-from tiny import TEXTS, save_base
+from tiny_models import TEXTS, save_base
 
 LABELS = ("card", "cash", "login")
 NAMED: dict[str, Any] = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}

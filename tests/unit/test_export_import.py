@@ -20,7 +20,7 @@ from loratory.errors import ArtifactError
 from loratory.importing.import_folder import import_folder
 from loratory.importing.weight_sources import locate_weights, read_labels
 from loratory.predictors import predictor_files
-from tiny import TEXTS, BasePathOf, save_base
+from tiny_models import TEXTS, BasePathOf, save_base
 
 LABELS = ("card", "cash", "login")
 NAMED: dict[str, Any] = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
@@ -174,7 +174,7 @@ def test_a_missing_folder_and_one_without_a_model(tmp_path: Path) -> None:
         locate_weights(tmp_path)
 
 
-def test_a_trunk_without_its_head_is_refused(foreign: Path) -> None:
+def test_a_backbone_without_its_head_is_refused(foreign: Path) -> None:
     file = foreign / "merged" / "model.safetensors"
     save_file({n: t for n, t in load_file(file).items() if "classifier" not in n}, file, metadata={"format": "pt"})
     assert "classifier" in refused(foreign, "weights are missing").problem
@@ -255,7 +255,7 @@ def test_an_artifact_that_was_changed_is_not_loaded(foreign: Path, name: str) ->
     assert name.rpartition("/")[2] in caught.value.where
 
 
-def test_a_foreign_folder_itself_is_not_loaded(foreign: Path, base_of: BasePathOf) -> None:
+def test_a_foreign_folder_itself_is_not_loaded(foreign: Path, base_path_of: BasePathOf) -> None:
     with pytest.raises(ArtifactError, match="no valid manifest") as caught:
         predictor_files.load_predictor(foreign, TorchBackbonePool())
     assert f"loratory import {foreign}" in caught.value.remedy

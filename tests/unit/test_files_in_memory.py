@@ -31,7 +31,7 @@ from loratory.predictors.constant import Constant
 from loratory.predictors.encoder import Encoder
 from loratory.protocols import EncodeRequest, Network
 from loratory.tasks.classify import Classify
-from tiny import save_base
+from tiny_models import save_base
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def copied(tmp_path: Path) -> Path:
     return save_base(tmp_path / "base", "bert")
 
 
-def states(trunk: EncoderBackbone) -> torch.Tensor:
-    return trunk.encode([EncodeRequest(Network(trunk), (2, 5, 6, 3))])[0]
+def states(backbone: EncoderBackbone) -> torch.Tensor:
+    return backbone.encode([EncodeRequest(Network(backbone), (2, 5, 6, 3))])[0]
 
 
 def overwrite(file: Path) -> None:
@@ -53,10 +53,10 @@ def overwrite(file: Path) -> None:
 
 
 def test_a_base_that_changes_in_place_changes_no_answer(copied: Path) -> None:
-    trunk = load_backbone(describe_base("tiny", copied))
-    before = states(trunk)
+    backbone = load_backbone(describe_base("tiny", copied))
+    before = states(backbone)
     overwrite(copied / "model.safetensors")
-    assert torch.equal(states(trunk), before)
+    assert torch.equal(states(backbone), before)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
@@ -103,10 +103,10 @@ def test_truncated_files_do_not_end_the_process(copied: Path) -> None:
 
 
 def test_an_adapter_lies_in_memory(tmp_path: Path, copied: Path) -> None:
-    trunk = load_backbone(describe_base("tiny", copied))
-    targets, _ = trunk.find_target_modules()
+    backbone = load_backbone(describe_base("tiny", copied))
+    targets, _ = backbone.find_target_modules()
     config = {"r": 2, "lora_alpha": 4, "target_modules": list(targets)}
-    made = adapters.extract_adapter(adapters.attach_trainable_adapter(trunk.model, config), config)
+    made = adapters.extract_adapter(adapters.attach_trainable_adapter(backbone.model, config), config)
     adapters.write_adapter(tmp_path / "adapter", made, {})
     again = adapters.read_adapter(tmp_path / "adapter")
     held = {name: t.clone() for name, t in again.tensors.items()}
@@ -184,13 +184,13 @@ def test_validators_and_a_model_that_the_manifest_does_not_list_are_not_there(
 ) -> None:
     base = save_base(tmp_path / "base", "bert")
     pool = TorchBackbonePool()
-    trunk = pool.get_base(str(base))
+    backbone = pool.get_base(str(base))
     from loratory.predictors.heads import make_head
 
-    head = make_head("pooled", trunk, ("a", "b")).eval()
+    head = make_head("pooled", backbone, ("a", "b")).eval()
     with stage_artifact(tmp_path / "fit", {}) as part:
         predictor_files.save_predictor(
-            part, Encoder(TASK, "labels", Network(trunk, None, head), 64, trained_parameters=2)
+            part, Encoder(TASK, "labels", Network(backbone, None, head), 64, trained_parameters=2)
         )
     before = predictor_files.load_predictor(tmp_path / "fit", TorchBackbonePool()).predict(
         [{"text": "hello"}], run_locally

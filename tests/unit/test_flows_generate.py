@@ -18,7 +18,7 @@ from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.predictors import predictor_files
 from loratory.protocols.events import Event, ExamplePreviewed
-from tiny import save_causal_model
+from tiny_models import save_causal_model
 
 SPEC = """
 name: orders

@@ -17,7 +17,7 @@ from loratory.predictors.validators import VALIDATORS
 from loratory.protocols import Input, Prediction, RequestRunner
 from loratory.redaction import FakeReplacement, HmacReplacement, LabelReplacement, MaskReplacement, redact_text
 from loratory.tasks.tag import Tag
-from tiny import make_task
+from tiny_models import make_task
 
 TASK = Tag(labels=("CREDIT_CARD", "PERSON"))
 TEXT = "Ada Lund pays with 4111 1111 1111 1111, says Ada Lund"

@@ -13,7 +13,7 @@ from loratory.experiment.run import run_experiment
 from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.protocols.events import Event, ExamplePreviewed, FitStarted
-from tiny import make_examples, save_causal_model
+from tiny_models import make_examples, save_causal_model
 
 SPEC = """
 name: toy

@@ -15,13 +15,13 @@ from loratory.backbones.loading.bases import describe_base, resolve_base
 from loratory.backbones.loading.tokenizers import FastTokenizer
 from loratory.backbones.pool import TorchBackbonePool, load_backbone
 from loratory.errors import BaseModelError
-from tiny import BackboneOf, BasePathOf, load_backbone_from, make_word_piece_tokenizer, save_base
+from tiny_models import BackboneOf, BasePathOf, load_backbone_from, make_word_piece_tokenizer, save_base
 
 
 @pytest.fixture
-def copied(base_of: BasePathOf, tmp_path: Path) -> Path:
+def copied(base_path_of: BasePathOf, tmp_path: Path) -> Path:
     """A base of its own, to be spoilt."""
-    return Path(shutil.copytree(base_of("bert"), tmp_path / "base"))
+    return Path(shutil.copytree(base_path_of("bert"), tmp_path / "base"))
 
 
 def edit(file: Path, **values: Any) -> None:
@@ -99,14 +99,14 @@ def test_an_index_that_leads_elsewhere_is_refused(copied: Path, file: Any) -> No
         resolve_base(str(copied))
 
 
-def test_sharded_weights_load(trunk_of: BackboneOf, tmp_path: Path) -> None:
-    trunk = trunk_of("bert")
-    trunk.model.save_pretrained(tmp_path, max_shard_size="20KB")
-    trunk.tokenizer.save(tmp_path)
+def test_sharded_weights_load(backbone_of: BackboneOf, tmp_path: Path) -> None:
+    backbone = backbone_of("bert")
+    backbone.model.save_pretrained(tmp_path, max_shard_size="20KB")
+    backbone.tokenizer.save(tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
-    row = trunk.tokenizer.encode("my card")[0]
+    row = backbone.tokenizer.encode("my card")[0]
     assert (
-        load_backbone_from(tmp_path).compute_states([row], [None])[0] == trunk.compute_states([row], [None])[0]
+        load_backbone_from(tmp_path).compute_states([row], [None])[0] == backbone.compute_states([row], [None])[0]
     ).all()
 
 
@@ -163,8 +163,8 @@ def test_the_pooling_file_of_sentence_transformers_is_read(copied: Path, key: st
     ("family", "kind", "pooling"),
     [("bert", "encoder", "mean"), ("roformer", "encoder", "mean"), ("llama", "encoder", "last")],
 )
-def test_kinds(base_of: BasePathOf, family: str, kind: str, pooling: str) -> None:
-    base = resolve_base(str(base_of(family)))
+def test_kinds(base_path_of: BasePathOf, family: str, kind: str, pooling: str) -> None:
+    base = resolve_base(str(base_path_of(family)))
     assert (base.kind, base.pooling) == (kind, pooling)
 
 
@@ -235,27 +235,27 @@ def test_a_pooler_that_the_folder_lacks_is_made_up_the_same_every_time(tmp_path:
     assert torch.equal(made[0], made[1])
 
 
-def test_one_trunk_for_each_digest(copied: Path, base_of: BasePathOf) -> None:
+def test_one_backbone_for_each_digest(copied: Path, base_path_of: BasePathOf) -> None:
     pool = TorchBackbonePool()
-    assert pool.get_base(str(copied)) is pool.get_base(str(base_of("bert")))
-    assert pool.get_base(str(copied)) is not pool.get_base(str(base_of("roberta")))
+    assert pool.get_base(str(copied)) is pool.get_base(str(base_path_of("bert")))
+    assert pool.get_base(str(copied)) is not pool.get_base(str(base_path_of("roberta")))
 
 
 @pytest.mark.parametrize(("family", "limit"), [("bert", 64), ("roberta", 65), ("mpnet", 64), ("llama", 64)])
 def test_texts_are_cut_to_what_the_positions_can_take(tmp_path: Path, family: str, limit: int) -> None:
     folder = save_base(tmp_path / family, family)
     edit(folder / "tokenizer_config.json", model_max_length=10**30)
-    trunk = load_backbone_from(folder)
-    assert trunk.tokenizer.max_length == limit
-    ids, _ = trunk.tokenizer.encode("card " * 500)
+    backbone = load_backbone_from(folder)
+    assert backbone.tokenizer.max_length == limit
+    ids, _ = backbone.tokenizer.encode("card " * 500)
     assert len(ids) == limit
-    states, _ = trunk.compute_states([ids], [None])
+    states, _ = backbone.compute_states([ids], [None])
     assert states.shape == (1, limit, 32)
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "qwen2"])
-def test_every_text_has_a_token_and_an_offset_for_each(base_of: BasePathOf, family: str) -> None:
-    tokenizer = FastTokenizer.load(base_of(family), 64)
+def test_every_text_has_a_token_and_an_offset_for_each(base_path_of: BasePathOf, family: str) -> None:
+    tokenizer = FastTokenizer.load(base_path_of(family), 64)
     for text in ("", " ", "card", "\ud800 card", "\0", "😀", "a" * 3000):
         ids, offsets = tokenizer.encode(text)
         assert ids
@@ -266,10 +266,10 @@ def test_every_text_has_a_token_and_an_offset_for_each(base_of: BasePathOf, fami
     assert tokenizer.count_tokens(["card", "\ud800"])[0] == len(tokenizer.encode("card")[0])
 
 
-def test_a_tokenizer_without_padding_is_given_one(base_of: BasePathOf) -> None:
-    llama = FastTokenizer.load(base_of("llama"), 64)
+def test_a_tokenizer_without_padding_is_given_one(base_path_of: BasePathOf) -> None:
+    llama = FastTokenizer.load(base_path_of("llama"), 64)
     assert llama.tokenizer.pad_token == "</s>"
-    assert FastTokenizer.load(base_of("bert"), 64).pad_token_id == 0
+    assert FastTokenizer.load(base_path_of("bert"), 64).pad_token_id == 0
 
 
 def test_a_folder_without_a_fast_tokenizer_is_refused(copied: Path) -> None:
@@ -281,13 +281,13 @@ def test_a_folder_without_a_fast_tokenizer_is_refused(copied: Path) -> None:
 
 def test_pairs_have_token_types_as_the_tokenizer_says(tmp_path: Path) -> None:
     named = {0: "contradiction", 1: "entailment"}
-    trunk = load_backbone_from(
+    backbone = load_backbone_from(
         save_base(tmp_path / "nli", "bert", kind="AutoModelForSequenceClassification", id2label=named)
     )
-    rows = [trunk.tokenizer.encode("my card", pair)[0] for pair in ("no cash", "log in fails today")]
+    rows = [backbone.tokenizer.encode("my card", pair)[0] for pair in ("no cash", "log in fails today")]
     theirs = make_word_piece_tokenizer()(
         ["my card"] * 2, ["no cash", "log in fails today"], padding=True, return_tensors="pt"
     )
-    made = trunk.build_inputs(rows)
+    made = backbone.build_inputs(rows)
     assert made.keys() == theirs.keys() == {"input_ids", "token_type_ids", "attention_mask"}
     assert all((made[name] == theirs[name]).all() for name in made)

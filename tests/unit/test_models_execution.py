@@ -14,25 +14,26 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.generation.token_tree import pad_rows
 from loratory.errors import DeadlineExceeded
 from loratory.protocols import EncodeRequest, Network
-from tiny import TEXTS, BackboneOf
+from tiny_models import TEXTS, BackboneOf
 
 
 def test_a_past_deadline_is_late_and_nothing_is_worked_on(
-    trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
+    backbone_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trunk = trunk_of("bert")
-    request = EncodeRequest(Network(trunk), trunk.tokenizer.encode("my card")[0])
-    monkeypatch.setattr(trunk, "compute_states", lambda *a: pytest.fail("worked on an abandoned request"))
+    backbone = backbone_of("bert")
+    request = EncodeRequest(Network(backbone), backbone.tokenizer.encode("my card")[0])
+    monkeypatch.setattr(backbone, "compute_states", lambda *a: pytest.fail("worked on an abandoned request"))
     with pytest.raises(DeadlineExceeded):
         run_locally([request], deadline=time.monotonic() - 1)
 
 
-def test_a_future_deadline_is_met(trunk_of: BackboneOf) -> None:
-    trunk = trunk_of("bert")
+def test_a_future_deadline_is_met(backbone_of: BackboneOf) -> None:
+    backbone = backbone_of("bert")
     assert (
         len(
             run_locally(
-                [EncodeRequest(Network(trunk), trunk.tokenizer.encode("my card")[0])], deadline=time.monotonic() + 60
+                [EncodeRequest(Network(backbone), backbone.tokenizer.encode("my card")[0])],
+                deadline=time.monotonic() + 60,
             )
         )
         == 1
@@ -40,12 +41,12 @@ def test_a_future_deadline_is_met(trunk_of: BackboneOf) -> None:
     assert run_locally([]) == []
 
 
-def test_only_what_is_still_wanted_is_encoded(trunk_of: BackboneOf) -> None:
-    trunk = trunk_of("bert")
-    requests = [EncodeRequest(Network(trunk), trunk.tokenizer.encode(text)[0]) for text in TEXTS]
-    made = trunk.encode(requests, alive=lambda i: i != 1)
+def test_only_what_is_still_wanted_is_encoded(backbone_of: BackboneOf) -> None:
+    backbone = backbone_of("bert")
+    requests = [EncodeRequest(Network(backbone), backbone.tokenizer.encode(text)[0]) for text in TEXTS]
+    made = backbone.encode(requests, alive=lambda i: i != 1)
     assert made[1].numel() == 0
-    assert all(made[i].shape[-1] == trunk.width for i in range(len(TEXTS)) if i != 1)
+    assert all(made[i].shape[-1] == backbone.width for i in range(len(TEXTS)) if i != 1)
 
 
 def test_batches_by_length_hold_every_row_once_within_the_budget() -> None:
@@ -63,8 +64,8 @@ def test_padding() -> None:
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
-def test_states_are_computed_once_for_each_text_and_pooling(trunk_of: BackboneOf) -> None:
-    trunk = trunk_of("bert")
+def test_states_are_computed_once_for_each_text_and_pooling(backbone_of: BackboneOf) -> None:
+    backbone = backbone_of("bert")
     asked: list[int] = []
 
     def run(requests: list[EncodeRequest], by: float | None = None) -> list[torch.Tensor]:
@@ -72,17 +73,17 @@ def test_states_are_computed_once_for_each_text_and_pooling(trunk_of: BackboneOf
         return run_locally(requests, by)
 
     remembered = ActivationCache(run)  # type: ignore[arg-type]
-    rows = [ids for ids, _ in trunk.tokenizer.encode_batch(list(TEXTS))]
-    first = remembered.compute_pooled(trunk, "mean", rows)
+    rows = [ids for ids, _ in backbone.tokenizer.encode_batch(list(TEXTS))]
+    first = remembered.compute_pooled(backbone, "mean", rows)
     assert asked == [len(set(rows))]
-    assert torch.equal(remembered.compute_pooled(trunk, "mean", rows[::-1]), first.flip(0))
+    assert torch.equal(remembered.compute_pooled(backbone, "mean", rows[::-1]), first.flip(0))
     assert len(asked) == 1
-    remembered.compute_pooled(trunk, "cls", rows[:1])
-    remembered.compute_pooled(trunk_of("roberta"), "mean", rows[:1])
+    remembered.compute_pooled(backbone, "cls", rows[:1])
+    remembered.compute_pooled(backbone_of("roberta"), "mean", rows[:1])
     assert asked[1:] == [1, 1]
-    direct = run_locally([EncodeRequest(Network(trunk, None, PoolingHead("mean")), row) for row in rows])
+    direct = run_locally([EncodeRequest(Network(backbone, None, PoolingHead("mean")), row) for row in rows])
     assert torch.allclose(first, torch.stack(direct), atol=1e-6)
-    assert remembered.compute_pooled(trunk, "mean", []).shape == (0, trunk.width)
+    assert remembered.compute_pooled(backbone, "mean", []).shape == (0, backbone.width)
 
 
 def test_batches_by_cost_hold_every_row_once_and_cost_no_more() -> None:

@@ -20,23 +20,23 @@ from loratory.predictors.entailment import Entailment
 from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import Network, Predictor
 from loratory.tasks.classify import Classify
-from tiny import BasePathOf
+from tiny_models import BasePathOf
 
 TASK = Classify(labels=("a", "b"))
 
 
 @pytest.fixture
-def base(base_of: BasePathOf, tmp_path: Path) -> Path:
+def base(base_path_of: BasePathOf, tmp_path: Path) -> Path:
     """A base of this test alone, so that no pool has it and it can be moved."""
-    return Path(shutil.copytree(base_of("bert"), tmp_path / "somebody" / "secret" / "tiny-bert"))
+    return Path(shutil.copytree(base_path_of("bert"), tmp_path / "somebody" / "secret" / "tiny-bert"))
 
 
 def encoder(base: Path) -> Encoder:
-    trunk = TorchBackbonePool().get_base(str(base))
+    backbone = TorchBackbonePool().get_base(str(base))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        head = load_output_adapter("labels").build_head("pooled", TASK, trunk)
-    return Encoder(TASK, "labels", Network(trunk, None, head), 32, 10)
+        head = load_output_adapter("labels").build_head("pooled", TASK, backbone)
+    return Encoder(TASK, "labels", Network(backbone, None, head), 32, 10)
 
 
 def saved(folder: Path, predictor: Predictor) -> Path:
@@ -104,8 +104,8 @@ def test_a_machine_that_cannot_remember_saves_all_the_same(
 
 def test_an_artifact_of_an_older_version_names_the_folder(base: Path, tmp_path: Path) -> None:
     made = encoder(base)
-    trunk = TorchBackbonePool().get(str(base), made.network.backbone.digest, tmp_path)
-    assert trunk.digest == made.network.backbone.digest
+    backbone = TorchBackbonePool().get(str(base), made.network.backbone.digest, tmp_path)
+    assert backbone.digest == made.network.backbone.digest
 
 
 def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

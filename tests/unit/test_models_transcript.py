@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from loratory.backbones.generation.detokenizer import REPLACEMENT_CHARACTER, Detokenizer
 from loratory.backbones.loading.tokenizers import FastTokenizer
-from tiny import make_bpe_tokenizer
+from tiny_models import make_bpe_tokenizer
 
 Read = Callable[[Sequence[int]], str]
 TEXT = st.text(st.sampled_from("aab cß中😀é\n"), max_size=12)

@@ -35,7 +35,7 @@ from loratory.regimes.lora import Lora
 from loratory.specs.operating_point import AbstainSpec, OperatingSpec, ThresholdSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.tag import Tag
-from tiny import load_backbone_from, make_context, make_task, make_train_set, save_base
+from tiny_models import load_backbone_from, make_context, make_task, make_train_set, save_base
 
 TASK = Classify(labels=("a", "b"))
 

@@ -15,7 +15,7 @@ from loratory.protocols import Example, Prediction, TrainSet
 from loratory.regimes.lora import Lora
 from loratory.regimes.rules import Rules
 from loratory.tasks.tag import Tag
-from tiny import make_context
+from tiny_models import make_context
 
 TASK = Tag(labels=("CARD", "MAIL", "NAME"))
 CARDS = ("4111 1111 1111 1111", "5500 0000 0000 0004", "3400 0000 0000 009", "6011 0000 0000 0004")

@@ -27,7 +27,7 @@ from loratory.predictors.validators import is_iban, is_luhn_valid, is_social_sec
 from loratory.protocols.events import ignore_event
 from loratory.regimes.rules import Rules
 from loratory.tasks.tag import Tag
-from tiny import BasePathOf
+from tiny_models import BasePathOf
 
 GROUPS = {"prompt-guard": "family", "intent-router": "group", "pii": "template_id"}
 FILES = {"prompt-guard": "prompts.jsonl", "intent-router": "questions.jsonl", "pii": "messages.jsonl"}
@@ -203,15 +203,15 @@ def test_the_recipe_runs_and_is_neither_trivial_nor_chance(
     assert least < tfidf < most
 
 
-def test_pii_runs_on_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_of: BasePathOf) -> None:
+def test_pii_runs_on_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_path_of: BasePathOf) -> None:
     monkeypatch.chdir(tmp_path)
     data = sample_of("pii", tmp_path, 4)
-    spec = load_spec("pii", data=str(data), changes=(f"base={base_of('bert')}", SHORT, *QUICK))
+    spec = load_spec("pii", data=str(data), changes=(f"base={base_path_of('bert')}", SHORT, *QUICK))
     ladder = run_experiment(spec, RunPaths.for_spec(spec, None), ignore_event)
     assert 0 <= ladder["contenders"][1]["metrics"]["strict_f1"]["mean"] <= 1
 
 
-def test_pii_takes_presidios_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_of: BasePathOf) -> None:
+def test_pii_takes_presidios_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_path_of: BasePathOf) -> None:
     monkeypatch.chdir(tmp_path)
     records = [
         {
@@ -232,6 +232,6 @@ def test_pii_takes_presidios_columns(tmp_path: Path, monkeypatch: pytest.MonkeyP
         for number, (name, town) in enumerate((f"Ana{sign}", f"Lund{sign}") for sign in ascii_letters)
     ]
     (tmp_path / "synth.json").write_text(json.dumps(records), encoding="utf-8")
-    spec = load_spec("pii", data="synth.json", changes=(f"base={base_of('bert')}", SHORT, *QUICK))
+    spec = load_spec("pii", data="synth.json", changes=(f"base={base_path_of('bert')}", SHORT, *QUICK))
     ladder = run_experiment(spec, RunPaths.for_spec(spec, None), ignore_event)
     assert ladder["split"]["columns"] == {"text": "full_text", "spans": "spans", "group": "template_id"}

@@ -34,7 +34,7 @@ from loratory.specs.spec import parse_spec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag
-from tiny import (
+from tiny_models import (
     TEXTS,
     BackboneOf,
     load_backbone_from,
@@ -217,14 +217,14 @@ def test_class_weights_move_the_odds_towards_the_rare() -> None:
 
 
 # ---- prototype and zero-shot
-def test_prototypes_are_mean_directions_and_the_scale_is_the_best_on_validation(trunk_of: BackboneOf) -> None:
-    trunk, task, taught = trunk_of("bert"), make_task(), make_train_set()
+def test_prototypes_are_mean_directions_and_the_scale_is_the_best_on_validation(backbone_of: BackboneOf) -> None:
+    backbone, task, taught = backbone_of("bert"), make_task(), make_train_set()
     events: list[FitEvent] = []
-    made = Prototype().fit(task, taught, trunk, make_context(report=events.append))
+    made = Prototype().fit(task, taught, backbone, make_context(report=events.append))
     scale = [event.facts["scale"] for event in events if isinstance(event, PredictorFitted)]
 
     def pooled(text: str) -> torch.Tensor:
-        states, mask = trunk.compute_states([trunk.tokenizer.encode(text)[0]], [None])
+        states, mask = backbone.compute_states([backbone.tokenizer.encode(text)[0]], [None])
         return normalize(pool_states(states, mask, "mean"), dim=-1)[0].detach()
 
     means = torch.stack(
@@ -250,13 +250,13 @@ def test_prototypes_are_mean_directions_and_the_scale_is_the_best_on_validation(
     assert scale == [min(CANDIDATE_SCALES, key=loss)]
 
 
-def test_zero_shot_by_similarity_is_the_cosine_to_the_labels_words(trunk_of: BackboneOf) -> None:
-    trunk = trunk_of("bert")
+def test_zero_shot_by_similarity_is_the_cosine_to_the_labels_words(backbone_of: BackboneOf) -> None:
+    backbone = backbone_of("bert")
     task = Classify(labels=("card", "log_in"), descriptions={"card": "my card was blocked"})
-    made = ZeroShot(scale=5.0).fit(task, make_train_set(), trunk, make_context())
+    made = ZeroShot(scale=5.0).fit(task, make_train_set(), backbone, make_context())
 
     def pooled(text: str) -> torch.Tensor:
-        states, mask = trunk.compute_states([trunk.tokenizer.encode(text)[0]], [None])
+        states, mask = backbone.compute_states([backbone.tokenizer.encode(text)[0]], [None])
         return normalize(pool_states(states, mask, "mean"), dim=-1)[0].detach()
 
     expected = (5 * torch.stack([pooled("my card was blocked"), pooled("log in")]) @ pooled("hello")).softmax(-1)
@@ -305,10 +305,10 @@ def nli_folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize("hypothesis", ["This example is {}.", "my {} is late"])
 def test_zero_shot_by_entailment_is_the_pipelines(nli_folder: Any, family: str, hypothesis: str) -> None:
     folder = nli_folder(family)
-    trunk = load_backbone_from(folder)
-    assert trunk.kind == "nli"
+    backbone = load_backbone_from(folder)
+    assert backbone.kind == "nli"
     labels = ("card", "cash machine", "login")
-    made = ZeroShot(hypothesis=hypothesis).fit(make_task(labels), make_train_set(), trunk, make_context())
+    made = ZeroShot(hypothesis=hypothesis).fit(make_task(labels), make_train_set(), backbone, make_context())
     texts = [*TEXTS, "my card " * 60]
     pipeline = transformers.pipeline("zero-shot-classification", str(folder))
     ours = made.predict([{"text": text} for text in texts], run_locally)
@@ -323,8 +323,8 @@ def test_zero_shot_by_entailment_is_the_pipelines(nli_folder: Any, family: str, 
 
 def test_a_text_that_spells_special_tokens_is_still_answered(nli_folder: Any) -> None:
     for family in ("bert", "bart"):
-        trunk = load_backbone_from(nli_folder(family))
-        made = ZeroShot().fit(make_task(), make_train_set(), trunk, make_context())
+        backbone = load_backbone_from(nli_folder(family))
+        made = ZeroShot().fit(make_task(), make_train_set(), backbone, make_context())
         texts = ["my card", "[SEP] my [SEP] card", "[CLS]", "[PAD] [PAD]"]
         predictions = made.predict([{"text": text} for text in texts], run_locally)
         assert all(sum(p.probabilities["/label"].values()) == pytest.approx(1) for p in predictions)

@@ -24,8 +24,8 @@ from loratory.serving.engine.fallback_chain import (
 from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.service_registry import FallbackStage, Service
 from loratory.serving.engine.thread_pool import CapacityExceeded
-from served import INTENTS, FakePredictor, Reply, make_server, make_service, send_request
-from served import predict_by_keyword as answers
+from serving_fixtures import INTENTS, FakePredictor, Reply, make_server, make_service, send_request
+from serving_fixtures import predict_by_keyword as answers
 
 NOW: dict[str, Exception] = {
     "full": CapacityExceeded(2.5),

@@ -20,7 +20,7 @@ from loratory.serving.engine.engine_requests import EngineRequest, LoopFuture
 from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.thread_pool import CapacityExceeded
 from loratory.serving.engine.token_estimates import estimate_tokens, split_inputs
-from served import (
+from serving_fixtures import (
     FAILING_TEXT,
     INTENTS,
     THREATS,
@@ -290,7 +290,7 @@ def test_it_is_not_computed_either_when_its_client_has_gone() -> None:
     assert "left" not in while_busy(do).seen_texts
 
 
-def test_predictors_without_a_trunk_have_their_threads_and_a_bound() -> None:
+def test_predictors_without_a_backbone_have_their_threads_and_a_bound() -> None:
     free = threading.Event()
 
     def slow(task: Any, input: Input) -> Prediction:
@@ -335,7 +335,7 @@ def test_predictors_in_python_take_turns() -> None:
     assert most == [1]
 
 
-def test_who_waits_for_a_trunk_lets_others_have_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_for_a_backbone_lets_others_have_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loratory.serving.engine.thread_pool.LOCK_TIMEOUT_SECONDS", 20.0)
 
     async def do(held: Held) -> None:
@@ -354,7 +354,7 @@ def lane_threads() -> int:
     return sum(thread.name == "lane-mortal" for thread in threading.enumerate())
 
 
-def test_a_lane_ends_with_its_trunk() -> None:
+def test_a_lane_ends_with_its_backbone() -> None:
     bench = FakeBackbone("mortal", "mortal")
     engine = Engine()
     predictor = make_plannable(bench)

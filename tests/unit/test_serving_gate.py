@@ -24,7 +24,7 @@ from loratory.serving.http.log_setup import RedactingFormatter
 from loratory.serving.http.middleware.rate_limit import TokenBucket
 from loratory.serving.http.openapi import build_openapi
 from loratory.serving.http.server import Server
-from served import (
+from serving_fixtures import (
     ADMIN,
     INFER,
     INTENTS,

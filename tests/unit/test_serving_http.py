@@ -21,7 +21,7 @@ from loratory.serving.http.server import Server
 from loratory.specs.serve import ServerSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
-from served import (
+from serving_fixtures import (
     INTENTS,
     PERSONAL,
     THREATS,

@@ -19,7 +19,7 @@ from loratory.serving.http.auth.allowed_hosts import AllowedHosts, allowed_hosts
 from loratory.serving.http.auth.api_keys import ApiKeys
 from loratory.serving.http.auth.login_sessions import SESSION_COOKIE
 from loratory.serving.http.server import Server
-from served import Reply, bearer_header, make_router_server, make_server, send_request
+from serving_fixtures import Reply, bearer_header, make_router_server, make_server, send_request
 
 INFER = frozenset({"infer"})
 

@@ -35,7 +35,7 @@ from loratory.serving.http.server import Server
 from loratory.serving.page import answer_table, rendering
 from loratory.serving.page.answer_view import format_probability
 from loratory.serving.page.traffic import compute_percentile, summarize_traffic
-from serving_world import RELEASE, make_server, make_services
+from page_fixtures import RELEASE, make_server, make_services
 
 HTML = {"accept": "text/html,application/xhtml+xml"}
 VOID = {"meta", "link", "br", "wbr", "img", "input", "hr", "col"}

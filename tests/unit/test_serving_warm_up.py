@@ -14,15 +14,15 @@ from loratory.protocols import Network
 from loratory.serving.engine.service_registry import FallbackStage, Service
 from loratory.serving.warm_up import warm_up
 from loratory.tasks.classify import Classify
-from tiny import BackboneOf
+from tiny_models import BackboneOf
 
 TASK = Classify(labels=("a", "b"))
 
 
-def test_each_network_computes_once(trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    trunk = trunk_of("bert")
-    head: Any = load_output_adapter("labels").build_head("pooled", TASK, trunk)
-    first = Encoder(TASK, "labels", Network(trunk, None, head.eval()), 16, 2)
+def test_each_network_computes_once(backbone_of: BackboneOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = backbone_of("bert")
+    head: Any = load_output_adapter("labels").build_head("pooled", TASK, backbone)
+    first = Encoder(TASK, "labels", Network(backbone, None, head.eval()), 16, 2)
     done = []
     real = EncoderBackbone.encode
 

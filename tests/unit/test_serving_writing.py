@@ -30,7 +30,7 @@ from loratory.serving.http.server import Server
 from loratory.specs.generation import GenerationSpec
 from loratory.specs.serve import LimitsSpec, ServerSpec
 from loratory.tasks.generate import Generate
-from tiny import make_random_adapter, make_task
+from tiny_models import make_random_adapter, make_task
 
 SCHEMA = {
     "type": "object",
@@ -62,19 +62,19 @@ def decoder(task: Any, wording: str, network: Network, **writing: Any) -> Decode
 
 
 @pytest.fixture(scope="module")
-def trunk() -> Any:
+def backbone() -> Any:
     return TorchBackbonePool().get_base("seedling")
 
 
 @pytest.fixture(scope="module")
-def server(trunk: Any) -> Iterator[Server]:
-    bare = Network(trunk)
+def server(backbone: Any) -> Iterator[Server]:
+    bare = Network(backbone)
     talk = decoder(Generate(), "talk", bare)
     fields = decoder(Generate(answer_schema=SCHEMA), "fields", bare, max_new_tokens=40)
     broken: Any = Canned(None, RuntimeError("lost"))
     stages: dict[str, list[Any]] = {
         "talk": [talk],
-        "guest": [decoder(Generate(), "talk", Network(trunk, make_random_adapter(trunk)))],
+        "guest": [decoder(Generate(), "talk", Network(backbone, make_random_adapter(backbone)))],
         "fields": [fields],
         "labels": [CalibratedPredictor(decoder(make_task(), "labels", bare), OperatingPoint())],
         "shaky": [broken, talk],
@@ -277,10 +277,10 @@ async def spoken(app: HttpApplication, path: str, body: Any) -> AsyncIterator[tu
 
 
 def test_a_client_that_goes_away_stops_the_writing_within_a_few_steps(
-    app: HttpApplication, server: Server, trunk: Any
+    app: HttpApplication, server: Server, backbone: Any
 ) -> None:
     steps: list[int] = []
-    hook = trunk.model.register_forward_hook(lambda *arguments: steps.append(1))
+    hook = backbone.model.register_forward_hook(lambda *arguments: steps.append(1))
 
     whole = generated(app, "long", prompt="once upon a time").json()
     assert whole["usage"]["completion_tokens"] > 100
@@ -303,7 +303,7 @@ def test_a_client_that_goes_away_stops_the_writing_within_a_few_steps(
     finally:
         hook.remove()
     assert after - at <= 8
-    assert not server.engine.get_worker(trunk)._scheduler.busy
+    assert not server.engine.get_worker(backbone)._scheduler.busy
 
 
 def test_others_are_answered_while_a_long_text_is_streamed(app: HttpApplication) -> None:
@@ -590,8 +590,8 @@ def test_a_schema_that_does_not_fit_beside_the_conversation_is_refused_by_name(
     assert (error["param"], "the budget is 3" in error["message"]) == ("max_completion_tokens", True)
 
 
-def test_a_predictor_alone_clamps_its_budget(trunk: Any) -> None:
-    made = decoder(Generate(), "talk", Network(trunk), max_new_tokens=100_000)
+def test_a_predictor_alone_clamps_its_budget(backbone: Any) -> None:
+    made = decoder(Generate(), "talk", Network(backbone), max_new_tokens=100_000)
     (request,) = made.plan([{"prompt": "once upon a time"}]).requests
     assert isinstance(request, GenerateRequest)
     assert request.max_new_tokens == made.context_length - len(request.prompt)
@@ -622,7 +622,7 @@ def test_two_tasks_are_written_at_the_same_time_as_alone(app: HttpApplication) -
     assert all(text == alone[name] for name, text in asyncio.run(both()))
 
 
-def test_the_grammars_of_clients_are_bounded(trunk: Any) -> None:
+def test_the_grammars_of_clients_are_bounded(backbone: Any) -> None:
     from loratory.backbones.constraints import grammar
 
     shelf = grammar.GrammarCache()

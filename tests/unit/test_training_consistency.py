@@ -19,7 +19,7 @@ from loratory.regimes.lora import Lora
 from loratory.specs.training import ConsistencySpec
 from loratory.tasks.tag import Tag
 from loratory.training.consistency import PerturbedPairs, compute_consistency_loss, symmetric_kl
-from tiny import BackboneOf, compute_label_losses, make_context, make_examples, make_task, make_train_set
+from tiny_models import BackboneOf, compute_label_losses, make_context, make_examples, make_task, make_train_set
 
 
 def softmax(row: list[float]) -> list[float]:
@@ -48,15 +48,15 @@ def test_equal_answers_have_no_divergence_and_both_sides_learn() -> None:
     assert bool((one.grad != 0).any() and (other.grad != 0).any())
 
 
-def twins(trunk: Any, seed: int = 1, **options: Any) -> PerturbedPairs:
+def twins(backbone: Any, seed: int = 1, **options: Any) -> PerturbedPairs:
     return PerturbedPairs(
-        make_task(), "labels", trunk.tokenizer, make_examples(), 64, "head", ConsistencySpec(**options), seed
+        make_task(), "labels", backbone.tokenizer, make_examples(), 64, "head", ConsistencySpec(**options), seed
     )
 
 
-def test_twins_are_functions_of_seed_epoch_and_index(trunk_of: BackboneOf) -> None:
+def test_twins_are_functions_of_seed_epoch_and_index(backbone_of: BackboneOf) -> None:
     def texts(seed: int, epoch: int) -> list[str]:
-        drawn = twins(trunk_of("bert"), seed)
+        drawn = twins(backbone_of("bert"), seed)
         drawn.epoch = epoch
         return [str(drawn.perturb_example(index).input["text"]) for index in range(20)]
 
@@ -66,18 +66,18 @@ def test_twins_are_functions_of_seed_epoch_and_index(trunk_of: BackboneOf) -> No
     assert all(a != b.input["text"] for a, b in zip(texts(1, 0), make_examples(), strict=False))
 
 
-def test_a_text_with_nothing_to_change_is_its_own_twin(trunk_of: BackboneOf) -> None:
-    drawn = twins(trunk_of("bert"), of=("spacing",))
+def test_a_text_with_nothing_to_change_is_its_own_twin(backbone_of: BackboneOf) -> None:
+    drawn = twins(backbone_of("bert"), of=("spacing",))
     drawn.examples = [make_examples()[0].__class__({"text": "cash"}, {"label": "cash"})]
     assert drawn.perturb_example(0) == drawn.examples[0]
     assert len(drawn.encode_rows([0])) == 1
 
 
-def made(trunk: Any, consistency: dict[str, Any] | None, said: list[Any] | None = None, **more: Any) -> Predictor:
+def made(backbone: Any, consistency: dict[str, Any] | None, said: list[Any] | None = None, **more: Any) -> Predictor:
     regime = Lora(rank=4, alpha=16, learning_rate=5e-3, consistency=consistency, **more.pop("lora", {}))
     heard = [] if said is None else said
     around = make_context(report=heard.append, **{"epochs": 6, **more})
-    return regime.fit(make_task(), make_train_set(), trunk, around)
+    return regime.fit(make_task(), make_train_set(), backbone, around)
 
 
 def flips(predictor: Predictor, seed: int = 9) -> float:
@@ -94,20 +94,20 @@ def flips(predictor: Predictor, seed: int = 9) -> float:
     return float(facts["flips"]["value"])
 
 
-def test_it_lowers_flips(trunk_of: BackboneOf) -> None:
-    trunk = trunk_of("bert")
-    plain = made(trunk, None)
-    steady = made(trunk, {"of": [{"typos": {"strength": 1.0}}], "weight": 1.0})
+def test_it_lowers_flips(backbone_of: BackboneOf) -> None:
+    backbone = backbone_of("bert")
+    plain = made(backbone, None)
+    steady = made(backbone, {"of": [{"typos": {"strength": 1.0}}], "weight": 1.0})
     assert flips(plain) > 0.15
     assert flips(steady) < flips(plain) - 0.05
 
 
 def test_off_it_changes_nothing_and_on_it_is_the_same_again(
-    trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
+    backbone_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def losses(consistency: dict[str, Any] | None) -> list[float]:
         heard: list[Any] = []
-        made(trunk_of("bert"), consistency, heard, epochs=1)
+        made(backbone_of("bert"), consistency, heard, epochs=1)
         return [event.loss for event in heard if isinstance(event, StepFinished)]
 
     on = losses({})
@@ -123,9 +123,9 @@ def test_off_it_changes_nothing_and_on_it_is_the_same_again(
     assert losses(None) == off  # what they were before there was such a thing: tests/golden holds them
 
 
-def test_lower_layers_are_not_remembered_and_it_says_so(trunk_of: BackboneOf) -> None:
+def test_lower_layers_are_not_remembered_and_it_says_so(backbone_of: BackboneOf) -> None:
     heard: list[Any] = []
-    made(trunk_of("bert"), {}, heard, epochs=1, lora={"layers": "top-1"})
+    made(backbone_of("bert"), {}, heard, epochs=1, lora={"layers": "top-1"})
     assert any("every layer is computed" in event.text for event in heard if isinstance(event, Message))
     assert next(event.facts for event in heard if isinstance(event, PredictorFitted))["cached_layers"] == 0
 
@@ -146,7 +146,7 @@ def test_one_strength_for_all() -> None:
     assert ConsistencySpec(of=("typos",)).build_perturbations()["typos"].strength == Typos().strength
 
 
-def test_a_fit_draws_other_twins_in_each_epoch(trunk_of: BackboneOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_draws_other_twins_in_each_epoch(backbone_of: BackboneOf, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
     drawn = PerturbedPairs.perturb_example
 
@@ -155,5 +155,5 @@ def test_a_fit_draws_other_twins_in_each_epoch(trunk_of: BackboneOf, monkeypatch
         return drawn(self, index)
 
     monkeypatch.setattr(PerturbedPairs, "perturb_example", of)
-    made(trunk_of("bert"), {}, epochs=2)
+    made(backbone_of("bert"), {}, epochs=2)
     assert sorted(seen) == [(epoch, index) for epoch in range(2) for index in range(len(make_train_set().train))]

@@ -26,7 +26,7 @@ from loratory.training.contrastive import contrastive_loss, sample_hard_negative
 from loratory.training.encoders import compute_label_means, sample_per_label
 from loratory.training.seeds import make_generator
 from loratory.training.training_loop import TrainingJob, train
-from tiny import BackboneOf, make_context, make_examples, make_task, make_train_set
+from tiny_models import BackboneOf, make_context, make_examples, make_task, make_train_set
 
 
 # ---- label names
@@ -42,12 +42,12 @@ def test_words_count_as_so_many_examples() -> None:
     )
 
 
-def test_a_label_without_examples_is_found_by_its_name(trunk_of: BackboneOf) -> None:
-    task, trunk = make_task(("card", "cash", "login")), trunk_of("bert")
+def test_a_label_without_examples_is_found_by_its_name(backbone_of: BackboneOf) -> None:
+    task, backbone = make_task(("card", "cash", "login")), backbone_of("bert")
     taught = TrainSet(tuple(make_examples(("card", "cash"))), tuple(make_examples(("card", "cash"))))
 
     def odds_of_login(regime: Prototype) -> float:
-        made = regime.fit(task, taught, trunk, make_context())
+        made = regime.fit(task, taught, backbone, make_context())
         predictions = made.predict([{"text": task.describe("login")}], run_locally)
         return float(predictions[0].probabilities["/label"]["login"])
 
@@ -86,7 +86,7 @@ def test_a_steps_labels_are_those_most_alike_and_rare_ones_take_part() -> None:
     assert steps != sample_hard_negative_steps(targets, means, spec, seed=1, epoch=1)
 
 
-def test_a_warm_up_brings_labels_apart_before_the_head_learns(trunk_of: BackboneOf) -> None:
+def test_a_warm_up_brings_labels_apart_before_the_head_learns(backbone_of: BackboneOf) -> None:
     history: list[tuple[float, float]] = []
 
     def report(event: FitEvent) -> None:
@@ -95,7 +95,7 @@ def test_a_warm_up_brings_labels_apart_before_the_head_learns(trunk_of: Backbone
 
     spec = ContrastiveSpec(epochs=6, labels=3, examples=4)
     Lora(rank=4, contrastive=spec).fit(
-        make_task(), make_train_set(), trunk_of("bert"), make_context(report=report, epochs=1)
+        make_task(), make_train_set(), backbone_of("bert"), make_context(report=report, epochs=1)
     )
     assert len(history) == 7
     assert history[5][0] < history[0][0]

@@ -43,7 +43,7 @@ from loratory.training.training_loop import (
     compute_schedule_factor,
     train,
 )
-from tiny import BackboneOf, compute_label_losses, make_context, make_examples, make_task, make_train_set
+from tiny_models import BackboneOf, compute_label_losses, make_context, make_examples, make_task, make_train_set
 
 LABELS = ("a", "b", "c")
 
@@ -86,10 +86,10 @@ def collect_facts(facts: list[dict[str, Any]]) -> Callable[[FitEvent], None]:
         (Head(head="stock", learning_rate=2e-2), 0.5),  # a line on the first token of a frozen random base
     ],
 )
-def test_the_loop_learns_the_toy_task(trunk_of: BackboneOf, regime: Any, least: float) -> None:
+def test_the_loop_learns_the_toy_task(backbone_of: BackboneOf, regime: Any, least: float) -> None:
     steps: list[StepFinished] = []
     surrounding = make_context(epochs=8, report=collect_steps(steps))
-    made = regime.fit(make_task(), make_train_set(), trunk_of("bert"), surrounding)
+    made = regime.fit(make_task(), make_train_set(), backbone_of("bert"), surrounding)
     outcome = predict_and_score(made, make_train_set().validation, run_locally)
     assert made.task.summarise(outcome.sum_counts())["accuracy"] >= least
     assert steps[-1].loss < steps[0].loss
@@ -97,31 +97,31 @@ def test_the_loop_learns_the_toy_task(trunk_of: BackboneOf, regime: Any, least: 
     assert not any(p.requires_grad for p in made.network.head.parameters())
 
 
-def test_a_fit_does_not_depend_on_the_generator_it_meets(trunk_of: BackboneOf) -> None:
+def test_a_fit_does_not_depend_on_the_generator_it_meets(backbone_of: BackboneOf) -> None:
     found = []
     for noise in (1, 2):
         torch.manual_seed(noise)
         made: Any = Lora(rank=2, dropout=0.2).fit(
-            make_task(), make_train_set(), trunk_of("bert"), make_context(epochs=1)
+            make_task(), make_train_set(), backbone_of("bert"), make_context(epochs=1)
         )
         found.append((made.network.adapter.digest, {n: t.clone() for n, t in made.network.head.state_dict().items()}))
     assert found[0][0] == found[1][0]
     assert all(torch.equal(t, found[1][1][name]) for name, t in found[0][1].items())
 
 
-def test_another_seed_is_another_fit(trunk_of: BackboneOf) -> None:
+def test_another_seed_is_another_fit(backbone_of: BackboneOf) -> None:
     made: list[Any] = [
-        Lora(rank=2).fit(make_task(), make_train_set(), trunk_of("bert"), make_context(seed=seed, epochs=1))
+        Lora(rank=2).fit(make_task(), make_train_set(), backbone_of("bert"), make_context(seed=seed, epochs=1))
         for seed in (1, 2)
     ]
     assert made[0].network.adapter.digest != made[1].network.adapter.digest
 
 
-def test_labels_that_train_lacks_neither_stop_learning_nor_get_answers(trunk_of: BackboneOf) -> None:
+def test_labels_that_train_lacks_neither_stop_learning_nor_get_answers(backbone_of: BackboneOf) -> None:
     task = make_task(("card", "cash", "login", "never"))
     steps: list[StepFinished] = []
     surrounding = make_context(epochs=6, report=collect_steps(steps))
-    made = Lora(rank=2).fit(task, make_train_set(), trunk_of("bert"), surrounding)
+    made = Lora(rank=2).fit(task, make_train_set(), backbone_of("bert"), surrounding)
     outcome = predict_and_score(made, make_train_set().validation, run_locally)
     assert task.summarise(outcome.sum_counts())["accuracy"] >= 0.8
     assert all(p.probabilities["/label"]["never"] < 0.05 for p in outcome.predictions)
@@ -197,13 +197,13 @@ FITS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", FITS)
-def test_resumed_at_every_step_is_uninterrupted_to_the_byte(trunk_of: BackboneOf, name: str) -> None:
+def test_resumed_at_every_step_is_uninterrupted_to_the_byte(backbone_of: BackboneOf, name: str) -> None:
     regime, training = FITS[name]
     taught = make_train_set()
     slots = Slots()
 
     def fit(surrounding: FitContext) -> Any:
-        return regime.fit(make_task(), taught, trunk_of("bert"), surrounding)
+        return regime.fit(make_task(), taught, backbone_of("bert"), surrounding)
 
     facts: list[dict[str, Any]] = []
     whole = fit(
@@ -236,16 +236,16 @@ def test_resumed_at_every_step_is_uninterrupted_to_the_byte(trunk_of: BackboneOf
     assert {key: facts[0][key] for key in same} == {key: facts[-1][key] for key in same}
 
 
-def test_checkpoints_by_the_clock_do_not_change_the_result(trunk_of: BackboneOf, tmp_path: Path) -> None:
+def test_checkpoints_by_the_clock_do_not_change_the_result(backbone_of: BackboneOf, tmp_path: Path) -> None:
     kept = FolderCheckpoints(tmp_path / "kept", "identity")
     often = Lora(rank=2).fit(
         make_task(),
         make_train_set(),
-        trunk_of("bert"),
+        backbone_of("bert"),
         make_context(checkpoints=kept, checkpoint_seconds=0.0, epochs=1),
     )
     never = Lora(rank=2).fit(
-        make_task(), make_train_set(), trunk_of("bert"), make_context(epochs=1, checkpoint_seconds=1e9)
+        make_task(), make_train_set(), backbone_of("bert"), make_context(epochs=1, checkpoint_seconds=1e9)
     )
     assert bytes_of(often) == bytes_of(never)
     assert kept.load_latest() is not None
@@ -509,8 +509,8 @@ def test_schedules() -> None:
 
 def test_matrices_are_decayed_and_biases_scales_and_norms_are_not() -> None:
     parameters = {
-        "trunk.w": nn.Parameter(torch.zeros(2, 2)),
-        "trunk.bias": nn.Parameter(torch.zeros(2)),
+        "backbone.w": nn.Parameter(torch.zeros(2, 2)),
+        "backbone.bias": nn.Parameter(torch.zeros(2)),
         "head.prototypes": nn.Parameter(torch.zeros(2, 2)),
         "head.log_scale": nn.Parameter(torch.tensor(0.0)),
     }
@@ -518,8 +518,8 @@ def test_matrices_are_decayed_and_biases_scales_and_norms_are_not() -> None:
     made = replace(made, parameters=parameters, learning_rate=lambda name: 0.2 if name.startswith("head.") else 0.1)
     groups = {(g["rate"], g["weight_decay"]): [id(p) for p in g["params"]] for g in _build_parameter_groups(made, 0.01)}  # type: ignore[attr-defined]
     assert groups == {
-        (0.1, 0.01): [id(parameters["trunk.w"])],
-        (0.1, 0.0): [id(parameters["trunk.bias"])],
+        (0.1, 0.01): [id(parameters["backbone.w"])],
+        (0.1, 0.0): [id(parameters["backbone.bias"])],
         (0.2, 0.01): [id(parameters["head.prototypes"])],
         (0.2, 0.0): [id(parameters["head.log_scale"])],
     }
@@ -546,10 +546,10 @@ def test_seeds_are_functions_of_their_purpose() -> None:
     )
 
 
-def test_long_and_short_texts_train_together(trunk_of: BackboneOf) -> None:
+def test_long_and_short_texts_train_together(backbone_of: BackboneOf) -> None:
     from loratory.protocols import Example, TrainSet
 
     odd = [Example({"text": text}, {"label": "card"}) for text in ("", "x", "card " * 400, "card", "card")]
     taught = TrainSet([*make_examples()[::3], *odd], make_examples()[:4])
-    made = Lora(rank=2).fit(make_task(), taught, trunk_of("bert"), make_context(epochs=1))
+    made = Lora(rank=2).fit(make_task(), taught, backbone_of("bert"), make_context(epochs=1))
     assert made.predict([{"text": ""}], run_locally)[0].answer

@@ -18,7 +18,7 @@ from loratory.regimes.full import Full
 from loratory.training import optimizers
 from loratory.training.checkpoints import FolderCheckpoints
 from loratory.training.training_loop import TrainingJob, train
-from tiny import BackboneOf, make_context, make_task, make_train_set
+from tiny_models import BackboneOf, make_context, make_task, make_train_set
 
 WIDTH = 96  # 9,216 numbers: eight bits; the bias stays in float32
 
@@ -102,14 +102,14 @@ def test_stopped_at_every_step_it_comes_to_the_same_bytes(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("eight_bits")
-def test_a_regime_trains_with_it(trunk_of: BackboneOf) -> None:
+def test_a_regime_trains_with_it(backbone_of: BackboneOf) -> None:
     losses: list[float] = []
     surrounding = make_context(
         optimizer="adamw8bit",
         epochs=8,
         report=lambda event: losses.append(event.loss) if isinstance(event, StepFinished) else None,
     )
-    Full(learning_rate=1e-3).fit(make_task(), make_train_set(), trunk_of("bert"), surrounding)
+    Full(learning_rate=1e-3).fit(make_task(), make_train_set(), backbone_of("bert"), surrounding)
     assert losses[-1] < 0.5 * losses[0]
 
 

@@ -22,13 +22,13 @@ from loratory.predictors.prompt_templates import load_prompt_template
 from loratory.protocols import (
     JSON,
     BackbonePool,
+    ChatMessage,
     DecodingPlan,
     Example,
     GenerateRequest,
     InferencePlan,
     InferenceRequest,
     Input,
-    Message,
     Network,
     ParameterCount,
     Prediction,
@@ -190,7 +190,7 @@ class Decoder:
 
     def _encode_messages(self, input: Input | None, text: str | None = None) -> TokenIds:
         messages = self.template.build_messages(self.task, self.prompt, input, text)
-        turns: list[Message] = []
+        turns: list[ChatMessage] = []
         for shot in self.shots:
             asked = self.template.build_messages(self.task, self.prompt, shot.input)
             told = {"role": "assistant", "content": self.template.render_target(self.task, shot.answer)}

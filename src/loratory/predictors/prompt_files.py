@@ -13,7 +13,7 @@ from loratory.artifacts.manifests import digest_of
 from loratory.artifacts.untrusted_files import describe_irregular_file
 from loratory.discovery import load_named
 from loratory.errors import SpecError
-from loratory.protocols import Message
+from loratory.protocols import ChatMessage
 from loratory.specs.yaml_values import parse_yaml_value
 from loratory.specs.yaml_writer import dump_yaml
 
@@ -67,7 +67,7 @@ class Prompt:
             raise SpecError("the prompt does not say where the text goes", where=f"{where}: user", allowed="{text}")
         return prompt
 
-    def fill(self, gaps: Mapping[str, str], text: str) -> list[Message]:
+    def fill(self, gaps: Mapping[str, str], text: str) -> list[ChatMessage]:
         """Messages. Only known gaps are filled, so that braces of JSON stand; what is filled in is not searched."""
         messages = []
         for role, form in (("system", self.system), ("user", self.user)):

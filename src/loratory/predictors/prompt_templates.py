@@ -14,13 +14,13 @@ from loratory.predictors.field_probabilities import compute_field_probabilities
 from loratory.protocols import (
     JSON,
     Answer,
+    ChatMessage,
     Conversational,
     DecodingPlan,
     GenerateRequest,
     InferenceRequest,
     Input,
     Labelled,
-    Message,
     Optioned,
     Prediction,
     PromptTemplate,
@@ -57,7 +57,7 @@ class LabelTemplate:
 
     def build_messages(
         self, task: Any, prompt: PromptText, input: Input | None, text: str | None = None
-    ) -> list[Message]:
+    ) -> list[ChatMessage]:
         lines = [f"- {label}: {task.describe(label)}" for label in task.labels]
         gaps = {
             "labels": "\n".join(lines),
@@ -103,7 +103,7 @@ class OptionTemplate:
 
     def build_messages(
         self, task: Any, prompt: PromptText, input: Input | None, text: str | None = None
-    ) -> list[Message]:
+    ) -> list[ChatMessage]:
         options = () if input is None else task.options(input)
         gaps = {  # the options come last: what is filled in for them, a stranger's words, is not searched for gaps
             "schema": to_compact_json(task.contract(input)),
@@ -155,7 +155,7 @@ class ConversationTemplate:
 
     def build_messages(
         self, task: Any, prompt: PromptText, input: Input | None, text: str | None = None
-    ) -> list[Message]:
+    ) -> list[ChatMessage]:
         *before, asked = [{"content": ""}] if input is None else task.messages(input)
         gaps = {"schema": to_compact_json(task.contract(input))}
         *system, user = prompt.fill(gaps, asked["content"] if text is None else text)

@@ -21,8 +21,8 @@ from loratory.protocols.predictors import (
     WrappingPredictor,
 )
 from loratory.protocols.prompt_templates import (
+    ChatMessage,
     DecodingPlan,
-    Message,
     PromptTemplate,
     PromptText,
     TokenDecoder,
@@ -107,6 +107,7 @@ __all__ = [
     "BackbonePool",
     "BudgetedPredictor",
     "CausalBackbone",
+    "ChatMessage",
     "Check",
     "CheckpointStore",
     "Column",
@@ -129,7 +130,6 @@ __all__ = [
     "JsonPointer",
     "Labelled",
     "LossBatch",
-    "Message",
     "Network",
     "NetworkPredictor",
     "Objective",

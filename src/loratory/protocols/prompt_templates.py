@@ -11,14 +11,14 @@ from loratory.protocols.tasks import Task
 from loratory.protocols.values import JSON, Answer, Input, Prediction, TokenIds
 from loratory.specs.generation import GenerationSpec
 
-Message = dict[str, str]  # role, content
+ChatMessage = dict[str, str]  # role, content
 TokenDecoder = Callable[[Sequence[int]], str]  # token ids to text
 
 
 class PromptText(Protocol):
     """What a prompt file says."""
 
-    def fill(self, gaps: Mapping[str, str], text: str) -> list[Message]:
+    def fill(self, gaps: Mapping[str, str], text: str) -> list[ChatMessage]:
         """Messages with {name} filled in for each gap, and {text}; the user's message is the last."""
 
 
@@ -61,7 +61,7 @@ class PromptTemplate(Protocol):
 
     def build_messages(
         self, task: Any, prompt: PromptText, input: Input | None, text: str | None = None
-    ) -> list[Message]:
+    ) -> list[ChatMessage]:
         """What the model is asked. `text` stands for the input's own where that was cut.
 
         Without an input: what stands around every text, with `text` in its place.

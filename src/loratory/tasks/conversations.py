@@ -35,10 +35,10 @@ TOOL_REMEDY = (
     "the user and remove the messages of the tool"
 )
 
-Message = dict[str, str]
+ChatMessage = dict[str, str]
 
 
-def parse_messages(value: Any, field: str) -> list[Message]:
+def parse_messages(value: Any, field: str) -> list[ChatMessage]:
     """Messages with the roles system, user and assistant; raises FieldError with the number of the message."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
@@ -67,7 +67,7 @@ def is_message_list(value: Any) -> bool:
     )
 
 
-def _parse_message(value: Any, number: int, field: str) -> Message:
+def _parse_message(value: Any, number: int, field: str) -> ChatMessage:
     if not isinstance(value, Mapping):
         raise FieldError(field, f"message {number} is {format_value(value)}", allowed=ALLOWED_MESSAGES)
     role = _get_first(value, "role", "from")
@@ -126,7 +126,7 @@ def _get_first(value: Mapping[str, Any], *names: str) -> Any:
     return next((value[name] for name in names if value.get(name) is not None), None)
 
 
-def build_input(messages: Sequence[Message], field: str) -> Input:
+def build_input(messages: Sequence[ChatMessage], field: str) -> Input:
     """An input from the messages that lead to an answer; raises FieldError where they do not take turns."""
     system, rest = _split_system(messages)
     for number, (message, role) in enumerate(zip(rest, ("user", "assistant") * len(rest), strict=False), 1):
@@ -161,14 +161,14 @@ def _build_turn_error(found: str, expected: str, number: int, before: int, field
     )
 
 
-def _split_system(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
+def _split_system(messages: Sequence[ChatMessage]) -> tuple[str, Sequence[ChatMessage]]:
     """What the system says at the beginning, and the other messages."""
     first = next((i for i, message in enumerate(messages) if message["role"] != "system"), len(messages))
     said = [message["content"] for message in messages[:first]]
     return "\n\n".join(text for text in said if text.strip()), messages[first:]
 
 
-def split_answer(messages: Sequence[Message], field: str) -> tuple[Input, str | None]:
+def split_answer(messages: Sequence[ChatMessage], field: str) -> tuple[Input, str | None]:
     """The input, and what the assistant said last; None where the user has the last word."""
     if messages[-1]["role"] != "assistant":
         return build_input(messages, field), None
@@ -188,7 +188,7 @@ def check_message_weight(given: Any, field: str) -> None:
     )
 
 
-def build_messages(input: Input) -> list[Message]:
+def build_messages(input: Input) -> list[ChatMessage]:
     """The conversation of an input, its system message first where it has one."""
     system = [{"role": "system", "content": str(input["system"])}] if input.get("system") else []
     return [*system, *map(dict, input.get("history", ())), {"role": "user", "content": str(input["prompt"])}]

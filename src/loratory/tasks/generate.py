@@ -17,7 +17,7 @@ from loratory.measures.ratios import Ratio, build_ratio
 from loratory.protocols import JSON, Answer, Check, Column, Counts, Example, Input, Prediction, Schema, Scores
 from loratory.schemas import resolve_reference, strip_annotations, to_compact_json
 from loratory.tasks.conversations import (
-    Message,
+    ChatMessage,
     build_input,
     build_messages,
     check_message_weight,
@@ -248,7 +248,7 @@ class Generate(BaseModel):
         return (whole[score] if score in whole else build_ratio(f"held/{score}", f"asked/{score}"),)
 
     # -- Conversational
-    def messages(self, input: Input) -> list[Message]:
+    def messages(self, input: Input) -> list[ChatMessage]:
         return build_messages(input)
 
     def text(self, input: Input) -> str:

@@ -58,7 +58,7 @@ def in_the_optimizer(where: str, said: str) -> OutOfMemory:
 
 
 @contextmanager
-def explained(name: str) -> Iterator[None]:
+def explain_failure(name: str) -> Iterator[None]:
     """Turn a failed allocation anywhere in a contender's fit into an OutOfMemory that names the contender."""
     try:
         yield

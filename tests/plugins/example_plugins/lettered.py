@@ -9,10 +9,10 @@ from typing import Any
 from loratory.protocols import (
     JSON,
     Answer,
+    ChatMessage,
     DecodingPlan,
     InferenceRequest,
     Input,
-    Message,
     Prediction,
     PromptText,
     ScoreRequest,
@@ -45,7 +45,7 @@ class LetteredTemplate:
 
     def build_messages(
         self, task: Any, prompt: PromptText, input: Input | None, text: str | None = None
-    ) -> list[Message]:
+    ) -> list[ChatMessage]:
         options = () if input is None else task.options(input)
         lines = [f"{letter}) {option}" for letter, option in zip(ascii_uppercase, options, strict=False)]
         return prompt.fill({"options": "\n".join(lines)}, task.text(input) if text is None else text)

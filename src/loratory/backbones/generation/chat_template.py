@@ -10,7 +10,7 @@ from loratory.backbones.loading.tokenizers import replace_surrogates
 from loratory.errors import BaseModelError
 from loratory.protocols import TokenIds
 
-Message = Mapping[str, str]  # role: system, user or assistant; content
+ChatMessage = Mapping[str, str]  # role: system, user or assistant; content
 PROBE_ANSWER = "Yes, 17."  # an answer that any template hands through unchanged
 # For a base without a template: the texts one under another. A fit teaches it what that means.
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
@@ -66,7 +66,7 @@ class ChatTemplate:
         except Exception:  # templates raise what they like, jinja2.TemplateError among others
             return False
 
-    def render(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
+    def render(self, messages: Sequence[ChatMessage], add_generation_prompt: bool = True) -> str:
         """The conversation as the template writes it; with `answer` it ends where the assistant is to speak."""
         options = {"enable_thinking": False} if self.supports_thinking else {}
         own = None if self.has_template else PLAIN_TEMPLATE
@@ -75,7 +75,7 @@ class ChatTemplate:
         )
         return made
 
-    def encode_prompt(self, messages: Sequence[Message]) -> TokenIds:
+    def encode_prompt(self, messages: Sequence[ChatMessage]) -> TokenIds:
         """Ids of a conversation that the assistant is to answer. What people wrote cannot speak as the template."""
         safe = [{**message, "content": self.escape_special_tokens(message["content"])} for message in messages]
         if not self.supports_system and safe[0]["role"] == "system":

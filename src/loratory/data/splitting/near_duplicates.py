@@ -160,10 +160,10 @@ def _search_length_range(
     matrix, counts = build_ngram_matrix(length_range.ngrams), length_range.ngrams.counts
     floor = min(threshold, CONTIGUOUS_EDIT_JACCARD) if length_range.code_points else threshold
 
-    def settled(texts: Array, begins: Array) -> Array:
+    def find_settled(texts: Array, begins: Array) -> Array:
         return links.find_settled(length_range.positions[texts], begins)
 
-    for band, one, other in find_candidate_pairs(keys, settled):
+    for band, one, other in find_candidate_pairs(keys, find_settled):
         one, other = _keep_promising_pairs(length_range, keys[:, :band], one, other, floor, links)
         if not len(one):
             continue

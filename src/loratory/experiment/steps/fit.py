@@ -78,7 +78,7 @@ def fit_contender(context: RunContext, contender: Contender) -> FittedContender:
     if failure := _read_earlier_failure(home / FAILURE_FILE, identity):
         raise failure
     try:
-        with memory.explained(contender.name):
+        with memory.explain_failure(contender.name):
             contender, trials = tune_contender(context, contender, _fit_or_reuse)
             folders = _fit_seeds(context, contender)
     except TrainingDiverged as problem:

@@ -210,9 +210,9 @@ class Acceptor:
         self._connecting: set[asyncio.Task[Any]] = set()
         listening.setblocking(False)
         listening.listen(LISTEN_BACKLOG)
-        self._loop.add_reader(listening, self._accept)
+        self._loop.add_reader(listening, self._accept_connections)
 
-    def _accept(self) -> None:
+    def _accept_connections(self) -> None:
         (listening,) = self.sockets
         for _ in range(MAX_ACCEPTS_PER_TURN):
             try:
@@ -232,7 +232,7 @@ class Acceptor:
     def _resume_accepting(self) -> None:
         (listening,) = self.sockets
         if listening.fileno() >= 0:
-            self._loop.add_reader(listening, self._accept)
+            self._loop.add_reader(listening, self._accept_connections)
 
     def close(self) -> None:
         """Accept nobody any more."""

@@ -121,8 +121,8 @@ def encode_characters(text: str) -> TokenIds:
 
 
 def make_plannable(backbone: FakeBackbone, task: Any = INTENTS) -> Any:
-    trunk: Any = backbone
-    return PlannablePredictor(task, Network(trunk))
+    shared: Any = backbone
+    return PlannablePredictor(task, Network(shared))
 
 
 def make_stages(*predictors: Any) -> tuple[FallbackStage, ...]:

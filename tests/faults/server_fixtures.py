@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .world import CommandResult, ProcessPool, wait_until
+from .run_fixtures import CommandResult, ProcessPool, wait_until
 
 FAST_OPTIONS = ("--set", "precision=fp32", "--set", "threads=1")
 
@@ -140,7 +140,7 @@ def run_server(process_pool: ProcessPool, folder: Path, *words: str | Path) -> I
 
 
 def has_exited(pid: int) -> bool:
-    """Whether it has ended; the nursery has not reaped it yet."""
+    """Whether it has ended; the pool has not reaped it yet."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 

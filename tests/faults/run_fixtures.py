@@ -172,7 +172,7 @@ class ProcessPool:
     def __init__(self) -> None:
         here = Path(__file__)
         self.process = subprocess.Popen(
-            [sys.executable, str(here.with_name("nursery.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, str(here.with_name("process_fixtures.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._read()
 

@@ -239,13 +239,13 @@ def load_causal_backbone_from(folder: Path) -> CausalBackbone:
     return made
 
 
-def make_random_adapter(trunk: EncoderBackbone, rank: int = 4, seed: int = 1, **more: Any) -> Adapter:
+def make_random_adapter(backbone: EncoderBackbone, rank: int = 4, seed: int = 1, **more: Any) -> Adapter:
     """An adapter that changes answers: B is not zero."""
-    targets, _ = trunk.find_target_modules()
+    targets, _ = backbone.find_target_modules()
     config = {"r": rank, "lora_alpha": 2 * rank, "target_modules": list(targets), **more}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        live = TrainableBackbone(trunk, config)
+        live = TrainableBackbone(backbone, config)
         for weight in live.trainable_parameters().values():
             torch.nn.init.normal_(weight, std=0.2)
     return live.extract_adapter()
