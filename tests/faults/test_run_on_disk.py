@@ -208,6 +208,21 @@ def test_a_damaged_split_is_made_again_and_said(workspace: Workspace, monkeypatc
 
 
 @pytest.mark.usefixtures("without_charts")
+@pytest.mark.parametrize("operating", ["{temperature: true}", "{thresholds: {FRAUD: {recall: 0.5}}}"])
+def test_an_operating_point_without_abstention_is_written_and_read(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, operating: str
+) -> None:
+    """JSON has no infinity, which is where abstention begins that there is not."""
+    folder = workspace(make_spec("  - tfidf\n", operating=operating))
+    ladder, _ = again(folder, monkeypatch, "data.split.calibration=0.25")
+    assert [row["status"] for row in ladder["contenders"]] == ["fitted"] * 2
+    fit = folder / "runs/tiny/contenders/tfidf/seed-1"
+    assert json.loads((fit / "operating.json").read_text())["least"] is None
+    assert json.loads((fit / "fit.json").read_text())["facts"]["operating"]["point"]["least"] is None
+    assert run_command(folder, "predict", "runs/tiny", "my card was stolen").code == 0
+
+
+@pytest.mark.usefixtures("without_charts")
 @pytest.mark.parametrize("part", ["", "data", "contenders/tfidf/seed-1"])
 def test_a_run_of_an_older_version_is_refused_and_left_as_it_is(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, part: str

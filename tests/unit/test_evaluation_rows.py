@@ -57,5 +57,5 @@ def test_no_examples_are_rows_too(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "test_predictions.parquet").write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"marks\.parquet"):
+    with pytest.raises(ArtifactError, match=r"test_predictions\.parquet"):
         read_predictions(tmp_path / "test_predictions.parquet")

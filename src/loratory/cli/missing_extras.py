@@ -17,6 +17,7 @@ EXTRA_BY_LIBRARY: Mapping[str, str] = {  # module -> the smallest extra that bri
     **dict.fromkeys(("httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"), "serve"),
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "int8"),
     "httpx": "client",
+    "httpx_sse": "client",
     "faker": "redact",
 }
 EXTRA_BY_VERB: Mapping[str, str] = {  # verb -> the extra that it works with

@@ -19,6 +19,7 @@ from loratory.artifacts.manifests import PREDICTOR_FILE
 from loratory.artifacts.verified_files import VerifiedFiles, open_files
 from loratory.discovery import load_named
 from loratory.protocols import (
+    JSON,
     BackbonePool,
     InferencePlan,
     Input,
@@ -53,10 +54,13 @@ class OperatingPoint:
 
     @classmethod
     def load(cls, source: Path | VerifiedFiles) -> Self:
-        """What `Operated.save` wrote. A file that names no rule is older than the rule, and answers as it did then."""
+        """What `CalibratedPredictor.save` wrote."""
         facts = open_files(source).read_json(OPERATING_POINT_FILE)
-        least = -math.inf if facts["least"] is None else facts["least"]
-        return cls(**{"rule": "share", **facts, "least": least})
+        return cls(**{**facts, "least": -math.inf if facts["least"] is None else facts["least"]})
+
+    def to_dict(self) -> dict[str, JSON]:
+        """As JSON has it: `least` is None where nothing is abstained from, since JSON has no infinity."""
+        return {**asdict(self), "least": self.least if math.isfinite(self.least) else None}
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,8 @@ class CalibratedPredictor:
 
     def save(self, folder: Path) -> None:
         """The point alone; the predictor's own files lie beside it."""
-        point = {**asdict(self.point), "least": self.point.least if self.point.score else None}
         (folder / OPERATING_POINT_FILE).write_text(
-            json.dumps(point, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            json.dumps(self.point.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
 
     @classmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ def fit_operating_point(context: RunContext, predictor: Predictor) -> tuple[Pred
     found = operating_point_fitting.fit_operating_point(
         spec, _judge_known_examples(predictor, parts.calibration), inside, _judge_inputs(predictor, outside)
     )
-    return CalibratedPredictor(predictor, found.point), {"point": asdict(found.point), **found.facts}
+    return CalibratedPredictor(predictor, found.point), {"point": found.point.to_dict(), **found.facts}
 
 
 def _judge_known_examples(predictor: Predictor, examples: Sequence[Example]) -> operating_point_fitting.ScoredPart:

@@ -59,7 +59,7 @@ def format_discovery(found: dict[str, Any]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (TABLE_HEADER, *rows)
     ]
-    made += ["", f"taken (*): {found['architecture'] or 'nothing'}: {found['why']}"]
+    made += ["", f"taken (*): {found['architecture'] or 'nothing'}: {found['reason']}"]
     for model in found["models"]:
         if model["problems"]:
             made += ["", f"{model['folder']}:", *(f"  - {problem}" for problem in model["problems"])]
