@@ -214,10 +214,10 @@ class Moments:
     seen: list[Moment] = field(default_factory=list)
     last: tuple[Batch, tuple[float, ...], bytes] = ((), (), b"")
 
-    def latest(self) -> TrainingState | None:
+    def load_latest(self) -> TrainingState | None:
         return self.begin
 
-    def keep(self, state: TrainingState) -> None:
+    def save(self, state: TrainingState) -> None:
         copied = TrainingState({n: t.clone() for n, t in state.tensors.items()}, json.loads(json.dumps(state.facts)))
         self.seen.append(Moment(copied, *self.last))
         self.last = ((), (), b"")

@@ -218,7 +218,7 @@ def test_the_number_of_examples_is_counted_once(monkeypatch: pytest.MonkeyPatch)
 def test_wrong_labels_are_not_looked_for_among_thousands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(prepare, "find_label_errors", lambda *_: asked.append("suspected"))
-    monkeypatch.setattr(prepare, "MOST", 1)
+    monkeypatch.setattr(prepare, "MAX_SUSPECT_LABELS", 1)
     assert told(tmp_path, "text,label\n" + rows_of(36)) == ""
     assert asked == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -53,14 +54,15 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             raise NoRevision("404: Invalid rev id", response=RESPONSE)
         return folder
 
-    def list_repo_files(self: object, name: str, *, repo_type: str, revision: str | None) -> list[str]:
+    def dataset_info(self: object, name: str, *, revision: str | None, timeout: float) -> SimpleNamespace:
         folder = find_revision(name, revision)
-        return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+        paths = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=path) for path in paths])
 
     def hf_hub_download(name: str, path: str, *, repo_type: str, revision: str | None) -> str:
         return str(find_revision(name, revision) / path)
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", list_repo_files)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", hf_hub_download)
     return home / "owner" / "name"
 
@@ -69,7 +71,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch, problem: Exception, cached: Path | 
     """No hub: every question ends in this error, and only a cached folder of the main branch is there."""
     asked: list[str] = []
 
-    def list_repo_files(self: object, name: str, *, repo_type: str, revision: str | None) -> list[str]:
+    def dataset_info(self: object, name: str, *, revision: str | None, timeout: float) -> SimpleNamespace:
         asked.append(name)
         raise problem
 
@@ -78,7 +80,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch, problem: Exception, cached: Path | 
             raise LocalEntryNotFoundError("not in the cache")
         return str(cached)
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", list_repo_files)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     return asked
 

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 
+from loratory.data.readers import hub
+from loratory.data.readers.hub_files import HubFiles
 from loratory.errors import LoratoryError, SpecError
 from loratory.experiment.init.spec_writer import write_spec_for_data
 from loratory.experiment.init.task_inference import InitOptions
@@ -363,21 +364,14 @@ def test_preferences_are_told_from_examples(tmp_path: Path) -> None:
 def test_the_hub_is_asked_for_a_configuration_and_a_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def load_dataset(name: str, config: str | None, *, revision: str | None) -> Any:
-        asked.append((name, config, revision))
-        if config is None:
-            raise ValueError(
-                "Config name is missing.\nPlease pick one among the available configs: "
-                "['pqa_labeled', 'pqa_artificial']"
-            )
-        if config not in ("pqa_labeled", "pqa_artificial"):
-            raise ValueError(f"BuilderConfig '{config}' not found. Available: ['pqa_labeled', 'pqa_artificial']")
-        rng = random.Random(1)
-        return datasets.DatasetDict(
-            {"train": datasets.Dataset.from_list([{"text": sentence(rng), "label": "ab"[n % 2]} for n in range(40)])}
-        )
+    def find_files(name: str, revision: str | None) -> tuple[HubFiles, str | None]:
+        asked.append((name, revision))
+        return HubFiles({name: {"train": [f"{name}.csv"]} for name in ("pqa_labeled", "pqa_artificial")}), revision
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    rng = random.Random(1)
+    table(tmp_path / "pqa_labeled.csv", [{"text": sentence(rng), "label": "ab"[n % 2]} for n in range(40)])
+    monkeypatch.setattr(hub, "_find_files", find_files)
+    monkeypatch.setattr(hub, "_download", lambda name, path, revision: tmp_path / path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LoratoryError, match="several configurations") as caught:
         write_guessed_spec(Path("owner/name"))
@@ -389,7 +383,7 @@ def test_the_hub_is_asked_for_a_configuration_and_a_revision(tmp_path: Path, mon
     spec = load_spec(str(tmp_path / "spec.yaml"))
     assert (spec.data.path, spec.data.config, spec.data.revision) == ("owner/name", "pqa_labeled", "v1")
     prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), ignore_event)
-    assert asked[-1] == ("owner/name", "pqa_labeled", "v1")
+    assert asked[-1] == ("owner/name", "v1")
     table(tmp_path / "a.csv", [{"text": "a", "label": "x"}])
     with pytest.raises(LoratoryError, match="is not on the hub"):
         write_spec_for_data("a.csv", tmp_path / "b.yaml", None, InitOptions(config="pqa_labeled"))

@@ -22,6 +22,7 @@ from loratory.protocols import JSON
 HUB_ID_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 CONVERTED_REVISION = "refs/convert/parquet"
 CARD_FILE = "README.md"
+HUB_SECONDS = 20.0  # for the list of a data set's files
 FileReader = Callable[[Path, str], tuple[list[Row], list[str]]]  # file, what it is called -> rows, what is said
 
 
@@ -85,7 +86,8 @@ def _list_paths(name: str, revision: str | None) -> list[str]:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return list(HfApi().list_repo_files(name, repo_type="dataset", revision=revision))
+        found = HfApi().dataset_info(name, revision=revision, timeout=HUB_SECONDS)  # one request, tried once: a path
+        return [one.rfilename for one in found.siblings or ()]  # that is mistyped must not wait for a network's return
     except HfHubHTTPError:
         raise  # the hub was reached, and refused
     except Exception as problem:
