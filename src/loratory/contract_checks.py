@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
@@ -32,6 +32,7 @@ from loratory.protocols import (
 )
 
 SAMPLE_TEXT = "Please send the grey parcel to Mary, who waits in Leeds since 14 May."
+SomeTask = TypeVar("SomeTask", bound=Task)
 NO_ANSWER = Prediction(None, reason="abstained")
 
 
@@ -50,15 +51,17 @@ def verify_options(cls: type[BaseModel], **required: JSON) -> None:
     assert cls.model_validate_json(made.model_dump_json()) == made, f"{cls.__name__} does not survive JSON"
 
 
-def verify_task(task: Any, rows: Sequence[Mapping[str, JSON]]) -> Any:
+def verify_task(task: SomeTask, rows: Sequence[Mapping[str, JSON]]) -> SomeTask:
     """The task's promises on rows keyed by its columns, whose answers are right; returns the settled task."""
     from jsonschema import Draft202012Validator
 
     assert isinstance(task, Task), "it lacks a member of loratory.protocols.Task"
     assert all(isinstance(column, Column) for column in type(task).columns.values())
     examples = [task.read(row) for row in rows]
-    settled: Any = task.resolve_options(examples)
-    assert type(settled).model_validate_json(settled.model_dump_json()) == settled, "it does not survive JSON"
+    settled = task.resolve_options(examples)
+    model: object = settled
+    assert isinstance(model, BaseModel), "it is no pydantic model"
+    assert type(model).model_validate_json(model.model_dump_json()) == model, "it does not survive JSON"
     for example in examples:
         Draft202012Validator(dict(settled.input_schema())).validate(example.input)
         Draft202012Validator(dict(settled.contract(example.input))).validate(example.answer)
@@ -68,7 +71,7 @@ def verify_task(task: Any, rows: Sequence[Mapping[str, JSON]]) -> Any:
     return settled
 
 
-def verify_scoring(task: Any, examples: Sequence[Example]) -> None:
+def verify_scoring(task: Task, examples: Sequence[Example]) -> None:
     """Counts are additive, right answers score best, and a missing one scores no reward."""
     right = [task.score_example(example, Prediction(example.answer)) for example in examples]
     none = [task.score_example(example, NO_ANSWER) for example in examples]
@@ -84,13 +87,14 @@ def verify_scoring(task: Any, examples: Sequence[Example]) -> None:
     assert task.headline not in task.lower_is_better, "the headline has to be better when higher"
     assert best[task.headline] > worst[task.headline], "the headline does not tell right answers from missing ones"
     totals = sum_counts(right)
-    stacked = task.summarise({kind: np.array([value, 2 * value]) for kind, value in totals.items()})
+    twice: Any = {kind: np.array([value, 2 * value]) for kind, value in totals.items()}
+    stacked = task.summarise(twice)
     assert np.allclose(stacked[task.headline], best[task.headline]), "summarise does not take arrays of totals"
     if isinstance(task, Decomposable):
         assert all(task.ratios(name) is not None for name in best if "/" not in name)
 
 
-def verify_capabilities(task: Any, examples: Sequence[Example]) -> None:
+def verify_capabilities(task: Task, examples: Sequence[Example]) -> None:
     """What a task says it is able to do, it does with its own examples."""
     for example in examples:
         input, answer = example.input, example.answer
@@ -110,7 +114,7 @@ def verify_capabilities(task: Any, examples: Sequence[Example]) -> None:
             assert task.parse(task.render(answer)) == answer, "a written answer is not read back"
 
 
-def verify_prompt_template(template: Any, task: Any, examples: Sequence[Example]) -> None:
+def verify_prompt_template(template: object, task: Task, examples: Sequence[Example]) -> None:
     """The template's promises on a settled task that it supports, and examples of it. Needs no model."""
     from loratory.predictors.prompt_files import Prompt
 
@@ -129,7 +133,7 @@ def verify_prompt_template(template: Any, task: Any, examples: Sequence[Example]
         assert set(template.list_choices(task)) <= set(choices), "a choice of every input is none of this one"
 
 
-def verify_output_adapter(adapter: Any, task: Any) -> None:
+def verify_output_adapter(adapter: object, task: Task) -> None:
     """The adapter's promises on a settled task that has its capability. Needs no model."""
     assert isinstance(adapter, OutputAdapter), "it lacks a member of loratory.protocols.OutputAdapter"
     assert isinstance(task, adapter.capability)
@@ -163,7 +167,7 @@ def verify_perturbation(perturbation: Perturbation, text: str = SAMPLE_TEXT) -> 
     perturbation("", 1)  # an empty text is no reason to fail
 
 
-def verify_scorer(scorer: Any, task: Any, examples: Sequence[Example]) -> None:
+def verify_scorer(scorer: object, task: Task, examples: Sequence[Example]) -> None:
     """A reward in [0, 1], always the same for an answer, also where there is none."""
     assert isinstance(scorer, Scorer), "it has no score(task, example, prediction)"
     for example in examples:

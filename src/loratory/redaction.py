@@ -30,6 +30,7 @@ class MaskReplacement:
     """As many signs as the span had."""
 
     def replace_span(self, label: str, text: str) -> str:
+        """A block (U+2588) for each character of the span."""
         return MASK_CHARACTER * len(text)
 
 
@@ -38,6 +39,7 @@ class LabelReplacement:
     """[LABEL]."""
 
     def replace_span(self, label: str, text: str) -> str:
+        """The label in brackets, whatever the text."""
         return f"[{label}]"
 
 
@@ -51,6 +53,7 @@ class HmacReplacement:
     key: bytes
 
     def replace_span(self, label: str, text: str) -> str:
+        """The label and 12 hexadecimal digits; white space and case of the text make no difference."""
         return f"[{label}:{_compute_hmac(self.key, label, text)[:CODE_DIGITS]}]"
 
 
@@ -73,6 +76,10 @@ class FakeReplacement:
         return Faker(self.locale)
 
     def replace_span(self, label: str, text: str) -> str:
+        """A made-up value in the case of the text, never the text itself; blocks where 20 tries made no other.
+
+        Raises MissingExtra.
+        """
         seed = int(_compute_hmac(self.key, label, text), 16)
         self._faker.seed_instance(seed)
         chance = random.Random(seed)

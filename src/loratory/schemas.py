@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+JSON = Any  # a value of JSON
 ANNOTATIONS = frozenset(  # they say nothing of what is valid (JSON Schema 2020-12, 8.5 and 9; OpenAPI 3.1)
     "title description examples example default deprecated readOnly writeOnly $comment $id $schema $anchor $vocabulary "
     "discriminator xml externalDocs contentMediaType contentEncoding contentSchema".split()

@@ -62,9 +62,9 @@ def export_fit(request: ExportRequest) -> ExportResult:
     return ExportResult(sorted(target.folders), notes)
 
 
-def load_exporter(name: str) -> Exporter:
+def load_exporter(name: str) -> Exporter[Any]:
     """The exporter of that name; raises SpecError with the nearest known one."""
-    exporter: Exporter = load_named("exporters", name, "--layout")()
+    exporter: Exporter[Any] = load_named("exporters", name, "--layout")()
     return exporter
 
 

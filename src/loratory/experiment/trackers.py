@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from loratory.discovery import load_named
 from loratory.errors import first_line
@@ -64,7 +65,7 @@ class TrackerThread:
     def _track(self, run: RunStarted) -> None:
         """The life of the thread: open, the events in their order, close."""
         try:
-            tracker: Tracker = load_named("trackers", self._spec.to)()
+            tracker: Tracker[Any] = load_named("trackers", self._spec.to)()
             session = tracker.open(run, self._spec.options)
             while (event := self._waiting.get()) is not None:
                 session.on_event(event)

@@ -18,7 +18,7 @@ PROBE_TEXTS = ("a text", "another, that is somewhat longer than the first one", 
 MAX_DIFFERENCE = 1e-6  # of probabilities, of a text alone and beside others
 
 
-def verify_exporter(exporter: Exporter, fit: Path, output: Path, options: Mapping[str, Any] | None = None) -> bool:
+def verify_exporter(exporter: Exporter[Any], fit: Path, output: Path, options: Mapping[str, Any] | None = None) -> bool:
     """Export a fit twice to `output` and open what was written; returns whether the exporter suits the fit.
 
     Raises AssertionError with what is broken.
@@ -43,7 +43,7 @@ def verify_exporter(exporter: Exporter, fit: Path, output: Path, options: Mappin
     return True
 
 
-def _verify_folder(exporter: Exporter, folder: Path) -> bool:
+def _verify_folder(exporter: Exporter[Any], folder: Path) -> bool:
     assert verify_artifact(folder)["kind"] == EXPORT_KIND, "the manifest says another kind"
     try:
         model = exporter.open(folder)

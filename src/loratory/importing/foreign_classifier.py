@@ -76,7 +76,7 @@ def _map_task_types() -> dict[str, str]:
     return known
 
 
-def make_imported_task(adapter: OutputAdapter, names: Sequence[str]) -> Any:
+def make_imported_task(adapter: OutputAdapter[Any], names: Sequence[str]) -> Any:
     """A task whose answers this output adapter reads, with the labels that the names of the outputs tell.
 
     It is the first of the discovered tasks that has labels as an option and the adapter's capability. Raises ValueError

@@ -10,11 +10,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from loratory.schemas import pointer_step
+from loratory.schemas import JSON, pointer_step
 
 WORD = re.compile(r"\w+")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -56,27 +56,28 @@ class CountCheck(CheckOptions):
         return self
 
     def is_within(self, count: int) -> float:
+        """1 for a count from `least` to `most`, both included; else 0."""
         return float(self.least <= count and (self.most is None or count <= self.most))
 
 
 class Words(CountCheck):
     """The answer has so many words."""
 
-    def __call__(self, input: Mapping[str, Any], answer: Any, expected: Any) -> float:
+    def __call__(self, input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float:
         return self.is_within(len(WORD.findall(as_text(answer))))
 
 
 class Bullets(CountCheck):
     """The answer has so many lines that begin with a dash, a star or a number."""
 
-    def __call__(self, input: Mapping[str, Any], answer: Any, expected: Any) -> float:
+    def __call__(self, input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float:
         return self.is_within(len(BULLET.findall(as_text(answer))))
 
 
 class Hashtags(CountCheck):
     """The answer has so many hashtags."""
 
-    def __call__(self, input: Mapping[str, Any], answer: Any, expected: Any) -> float:
+    def __call__(self, input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float:
         return self.is_within(len(HASHTAG.findall(as_text(answer))))
 
 
@@ -93,7 +94,7 @@ class Contains(CheckOptions):
             raise ValueError("name texts under all, any or none")
         return self
 
-    def __call__(self, input: Mapping[str, Any], answer: Any, expected: Any) -> float:
+    def __call__(self, input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float:
         text = as_text(answer).casefold()
         rules = [one.casefold() in text for one in self.all]
         rules += [any(one.casefold() in text for one in self.any)] if self.any else []
@@ -106,15 +107,16 @@ class Refuses(CheckOptions):
 
     phrases: tuple[str, ...] = Field(REFUSAL_PHRASES, description="one of them in an answer means no")
 
-    def __call__(self, input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
+    def __call__(self, input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float | None:
         return None if expected is None else float(self.is_refusal(answer) == self.is_refusal(expected))
 
-    def is_refusal(self, answer: Any) -> bool:
+    def is_refusal(self, answer: JSON) -> bool:
+        """Whether one of the phrases stands in the answer, case ignored; a curly apostrophe is as a straight one."""
         text = as_text(answer).casefold().replace("\u2019", "'")
         return any(phrase.casefold() in text for phrase in self.phrases)
 
 
-def exact(input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
+def exact(input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float | None:
     """The answer is the expected one; of texts, white space at the ends and between words does not count."""
     if expected is None:
         return None
@@ -123,7 +125,7 @@ def exact(input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
     return float(_json_equal(answer, expected))
 
 
-def overlap(input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
+def overlap(input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float | None:
     """F1 of the words that the answer shares with the expected one, case ignored (Rajpurkar et al. 2016)."""
     if expected is None:
         return None
@@ -132,7 +134,7 @@ def overlap(input: Mapping[str, Any], answer: Any, expected: Any) -> float | Non
     return 2 * shared / total if total else 1.0
 
 
-def numbers(input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
+def numbers(input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float | None:
     """Of the numbers in the answer, the share that the input holds; None where the answer has none.
 
     Numbers that number the lines of a list are left out, and so are signs that group or end digits.
@@ -142,7 +144,7 @@ def numbers(input: Mapping[str, Any], answer: Any, expected: Any) -> float | Non
     return sum(_normalise_number(one) in given for one in said) / len(said) if said else None
 
 
-def fields(input: Mapping[str, Any], answer: Any, expected: Any) -> float | None:
+def fields(input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float | None:
     """Of the values in the expected answer and in this one, the share that both have at the same place."""
     if expected is None:
         return None
@@ -151,7 +153,7 @@ def fields(input: Mapping[str, Any], answer: Any, expected: Any) -> float | None
     return both / len(mine.keys() | theirs.keys())
 
 
-def iterate_leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+def iterate_leaves(value: JSON, place: str = "") -> Iterator[tuple[str, JSON]]:
     """JSON pointer (RFC 6901) and value of all that holds nothing further; an empty list or object is such a value."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
@@ -163,12 +165,12 @@ def iterate_leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         yield place, value
 
 
-def as_text(answer: Any) -> str:
+def as_text(answer: JSON) -> str:
     """An answer to read: text as it is, anything else as JSON."""
     return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
 
 
-def _json_equal(one: Any, other: Any) -> bool:
+def _json_equal(one: JSON, other: JSON) -> bool:
     """Equality of JSON, in which true is not 1."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
@@ -186,7 +188,7 @@ def _normalise_number(number: str) -> str:
     return plain.lstrip("0") or "0"
 
 
-def _iterate_strings(value: Any) -> Iterator[str]:
+def _iterate_strings(value: JSON) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

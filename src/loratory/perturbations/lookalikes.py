@@ -33,6 +33,7 @@ class Lookalikes(Perturbation):
     )
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
+        """Characters of one style, drawn among those that the text offers a place for; in spans as well."""
         for style in rng.sample(self.styles, len(self.styles)):
             if made := _find_edits(text, style, rng):
                 return self.sample_edits(made, rng)

@@ -50,6 +50,7 @@ class Prefix(Perturbation):
     )
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
+        """One edit at the beginning: the phrases that were drawn, and a space."""
         return [Edit(0, 0, _sample_phrases(self.phrases, self.strength, rng) + (" " if text else ""))]
 
 
@@ -62,6 +63,7 @@ class Suffix(Perturbation):
     )
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
+        """One edit at the end: a space, and the phrases that were drawn."""
         end = len(text)
         return [Edit(end, end, (" " if text else "") + _sample_phrases(self.phrases, self.strength, rng))]
 

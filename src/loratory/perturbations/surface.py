@@ -40,6 +40,7 @@ class Typos(Perturbation):
     strength: float = Field(0.2, gt=0, le=1, description="share of the longer words with a slip; one at least")
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
+        """One slip in each word that is drawn, among the longer ones outside of the spans."""
         words = [found for found in LONG_WORD.finditer(text) if not Edit(*found.span(), "").overlaps(spans)]
         made = [edit for found in words if (edit := self._make_typo(found.group(), found.start(), rng)) is not None]
         return self.sample_edits(made, rng)
@@ -94,6 +95,7 @@ class Case(Perturbation):
     style: Literal["any", "upper", "lower", "mixed"] = Field("any", description="any: one of the others for each text")
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
+        """Letters of the words that are drawn, in the first style of a drawn order that changes any word."""
         styles = ["upper", "lower", "mixed"] if self.style == "any" else [self.style]
         rng.shuffle(styles)
         codes = [place for place in spans if any(c.isdigit() for c in text[slice(*place)])]
@@ -131,6 +133,7 @@ class Punctuation(Perturbation):
     style: Literal["any", "removed", "doubled"] = Field("any", description="any: one of the others for each text")
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
+        """Marks that are drawn, all taken out or all doubled; none in a span, or between letters or digits."""
         style = rng.choice(("removed", "doubled")) if self.style == "any" else self.style
         made = [
             Edit(found.start(), found.end(), "" if style == "removed" else 2 * found.group())
@@ -156,6 +159,7 @@ class Spacing(Perturbation):
     )
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
+        """Gaps between words that are drawn, each in a style of its own; none in a span."""
         edges = {edge for place in spans for edge in place}
         made = [self._change_gap(text, found, edges, rng) for found in GAP.finditer(text)]
         return self.sample_edits([edit for edit in made if edit is not None and not edit.overlaps(spans)], rng)

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -23,6 +24,7 @@ from loratory.protocols import (
     BackbonePool,
     InferencePlan,
     Input,
+    Labelled,
     OodScorer,
     ParameterCount,
     Plannable,
@@ -30,6 +32,8 @@ from loratory.protocols import (
     Predictor,
     RequestRunner,
     Scores,
+    Task,
+    require_labelled,
 )
 
 OPERATING_POINT_FILE = "operating.json"
@@ -70,9 +74,10 @@ class CalibratedPredictor:
     predictor: Predictor
     point: OperatingPoint
 
-    @property
-    def task(self) -> Any:
-        return self.predictor.task
+    @cached_property
+    def task(self) -> Labelled:
+        """The predictor's; raises UnsupportedTask where it is none of labels."""
+        return require_labelled(self.predictor.task)
 
     def with_predictor(self, predictor: Predictor) -> CalibratedPredictor:
         """The same operating point around another predictor of the task."""
@@ -125,7 +130,7 @@ class CalibratedPredictor:
         )
 
     @classmethod
-    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+    def load(cls, source: Path | VerifiedFiles, task: Task, backbones: BackbonePool) -> Self:
         files = open_files(source)
         kind = files.read_json(PREDICTOR_FILE)["predictor"]
         inner: Predictor = load_named("predictors", kind).load(files, task, backbones)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from loratory.artifacts.verified_files import VerifiedFiles, open_files
 from loratory.protocols import (
@@ -18,6 +18,7 @@ from loratory.protocols import (
     ParameterCount,
     Prediction,
     RequestRunner,
+    Task,
 )
 
 CONSTANT_FILE = "constant.json"
@@ -31,23 +32,23 @@ class Constant:
     Where options come with the input it is the option at the same place: `probabilities` are of places, "0" the first.
     """
 
-    task: Any
+    task: Task
     answer: Answer
     probabilities: Mapping[str, float] = field(default_factory=dict)
 
     def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
-        if isinstance(self.task, Labelled):
-            return [self.task.from_probabilities(input, self.probabilities) for input in inputs]
-        if isinstance(self.task, Optioned):
-            return [self._choose_option(input) for input in inputs]
+        task = self.task
+        if isinstance(task, Labelled):
+            return [task.from_probabilities(input, self.probabilities) for input in inputs]
+        if isinstance(task, Optioned):
+            return [self._choose_option(task, input) for input in inputs]
         return [Prediction(self.answer) for _ in inputs]
 
-    def _choose_option(self, input: Input) -> Prediction:
-        options = self.task.options(input)
+    def _choose_option(self, task: Optioned, input: Input) -> Prediction:
+        options = task.options(input)
         shares = [self.probabilities.get(str(place), UNSEEN_SHARE) for place in range(len(options))]
         chances = {option: share / sum(shares) for option, share in zip(options, shares, strict=True)}
-        made: Prediction = self.task.from_probabilities(input, chances)
-        return made
+        return task.from_probabilities(input, chances)
 
     def count_parameters(self) -> ParameterCount:
         return ParameterCount(trained=len(self.probabilities), total=len(self.probabilities))
@@ -57,6 +58,6 @@ class Constant:
         (folder / CONSTANT_FILE).write_text(text, encoding="utf-8")
 
     @classmethod
-    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+    def load(cls, source: Path | VerifiedFiles, task: Task, backbones: BackbonePool) -> Self:
         facts = open_files(source).read_json(CONSTANT_FILE)
         return cls(task, facts["answer"], facts["probabilities"])

@@ -35,6 +35,7 @@ from loratory.protocols import (
     PromptTemplate,
     RequestRunner,
     Schema,
+    Task,
     TokenIds,
     require_causal,
 )
@@ -59,7 +60,7 @@ class Decoder:
     writing: GenerationSpec = field(default_factory=GenerationSpec)
 
     @cached_property
-    def template(self) -> PromptTemplate:
+    def template(self) -> PromptTemplate[Any, Any]:
         """How the task is put."""
         return load_prompt_template(self.template_name)
 
@@ -307,7 +308,7 @@ class Decoder:
         (folder / "decoder.json").write_text(json.dumps(named, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+    def load(cls, source: Path | VerifiedFiles, task: Task, backbones: BackbonePool) -> Self:
         files = open_files(source)
         facts = files.read_json("decoder.json")
         backbone = backbones.get(facts["backbone"]["name"], facts["backbone"]["digest"], files)

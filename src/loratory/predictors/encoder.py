@@ -41,7 +41,9 @@ from loratory.protocols import (
     RequestRunner,
     Row,
     Scores,
+    Task,
 )
+from loratory.specs.training import TrainingSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +62,7 @@ class Encoder:
     span_rules: tuple[SpanRule, ...] = ()  # of spans: what they find stands
 
     @cached_property
-    def output_adapter(self) -> OutputAdapter:
+    def output_adapter(self) -> OutputAdapter[Any]:
         """How the task is put."""
         return load_output_adapter(self.output_adapter_name)
 
@@ -77,7 +79,7 @@ class Encoder:
 
     @classmethod
     def from_training(
-        cls, task: Any, output_adapter_name: str, network: Network, trained_parameters: int, training: Any
+        cls, task: Task, output_adapter_name: str, network: Network, trained_parameters: int, training: TrainingSpec
     ) -> Self:
         """What a fit makes: it reads texts as the training options say."""
         return cls(
@@ -221,7 +223,7 @@ class Encoder:
         adapters.write_adapter(folder, adapter, facts, head.prefix, collect_head_tensors(head))
 
     @classmethod
-    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+    def load(cls, source: Path | VerifiedFiles, task: Task, backbones: BackbonePool) -> Self:
         files = open_files(source)
         facts = files.read_json("encoder.json")
         backbone = backbones.get(facts["backbone"]["name"], facts["backbone"]["digest"], files)

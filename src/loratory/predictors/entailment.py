@@ -17,10 +17,13 @@ from loratory.protocols import (
     EncodeRequest,
     InferencePlan,
     Input,
+    Labelled,
     Network,
     ParameterCount,
     Prediction,
     RequestRunner,
+    Task,
+    require_labelled,
 )
 
 DEFAULT_HYPOTHESIS = "This example is {}."  # the default of transformers' zero-shot-classification pipeline
@@ -30,7 +33,7 @@ DEFAULT_HYPOTHESIS = "This example is {}."  # the default of transformers' zero-
 class Entailment:
     """An NLI base asked once per text and label; the odds are the softmax over the labels' entailment logits."""
 
-    task: Any
+    task: Labelled
     network: Network
     hypothesis: str = DEFAULT_HYPOTHESIS
 
@@ -41,7 +44,7 @@ class Entailment:
     def plan(self, inputs: Sequence[Input]) -> InferencePlan:
         """One row for each text and label."""
         backbone = self.network.backbone
-        hypotheses = [self.hypothesis.format(self.task.describe(label)) for label in self.task.labels]
+        hypotheses = [self.hypothesis.format(self.task.describe(label)) for label in self.task.labels or ()]
         pairs = [backbone.tokenizer.encode(self.task.text(i), h)[0] for i in inputs for h in hypotheses]
         return InferencePlan(
             [EncodeRequest(self.network, ids) for ids in pairs], lambda outputs: self._read_outputs(inputs, outputs)
@@ -54,7 +57,7 @@ class Entailment:
         logits = torch.stack(list(outputs))[:, find_entailment_index(backbone.config.id2label)]
         odds = logits.view(len(inputs), -1).double().softmax(-1).tolist()
         return [
-            self.task.from_probabilities(i, dict(zip(self.task.labels, o, strict=True)))
+            self.task.from_probabilities(i, dict(zip(self.task.labels or (), o, strict=True)))
             for i, o in zip(inputs, odds, strict=True)
         ]
 
@@ -71,11 +74,11 @@ class Entailment:
         (folder / "entailment.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+    def load(cls, source: Path | VerifiedFiles, task: Task, backbones: BackbonePool) -> Self:
         files = open_files(source)
         facts = files.read_json("entailment.json")
         return cls(
-            task,
+            require_labelled(task),
             Network(backbones.get(facts["backbone"]["name"], facts["backbone"]["digest"], files)),
             facts["hypothesis"],
         )

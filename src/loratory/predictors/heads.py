@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
@@ -16,6 +16,9 @@ from torch.nn.functional import normalize
 from loratory.backbones.forward.activation_cache import pool_states
 from loratory.errors import UnsupportedTask
 from loratory.protocols import Backbone, StockNames
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 INITIAL_SCALE = 20.0  # where a fit starts; it is learned
 HEAD_WEIGHTS_FILE, HEAD_FACTS_FILE = "head.safetensors", "head.json"  # a head beside its backbone
@@ -77,6 +80,7 @@ class FrozenStates(nn.Module):
             self.activation = getattr(backbone, "pooler_activation", None)  # ALBERT's pooler is a bare layer
 
     def forward(self, *args: Any, inputs_embeds: Tensor, **options: Any) -> Any:
+        """States float[B, T, D] -> the output of a transformers backbone, pooled too where it had a pooler."""
         from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions, Seq2SeqModelOutput
 
         if self.is_encoder_decoder:
@@ -95,7 +99,7 @@ class StockHead(nn.Module):
     Raises UnsupportedTask where that head is no function of the backbone's final states.
     """
 
-    def __init__(self, config: Any, labels: Sequence[str], pad: int, per_token: bool = False) -> None:
+    def __init__(self, config: PreTrainedConfig, labels: Sequence[str], pad: int, per_token: bool = False) -> None:
         super().__init__()
         self.config = build_labelled_config(config, labels, pad, per_token)
         self.model: Any = build_task_model(self.config, per_token).eval()
@@ -154,7 +158,7 @@ class StockHead(nn.Module):
         return sorted(owners)
 
 
-def build_labelled_config(config: Any, labels: Sequence[str], pad: int, per_token: bool = False) -> Any:
+def build_labelled_config(config: PreTrainedConfig, labels: Sequence[str], pad: int, per_token: bool = False) -> Any:
     """A copy of a configuration with these labels, and with the tokenizer's padding id where it has none of its own.
 
     A decoder's classifier looks for the last token before the padding: with id 0, a word in many vocabularies, it would
@@ -171,7 +175,7 @@ def build_labelled_config(config: Any, labels: Sequence[str], pad: int, per_toke
     return own
 
 
-def build_task_model(config: Any, per_token: bool = False) -> Any:
+def build_task_model(config: PreTrainedConfig, per_token: bool = False) -> Any:
     """The stock classifier of texts or tokens of a configuration, freshly initialised from torch's generator."""
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
@@ -206,7 +210,7 @@ def make_token_head(kind: str, backbone: Backbone, tags: Sequence[str]) -> nn.Mo
     return TokenHead(backbone.width, len(tags))
 
 
-def as_stock(head: nn.Module | None, config: Any, names: Sequence[str], pad: int) -> StockHead | None:
+def as_stock(head: nn.Module | None, config: PreTrainedConfig, names: Sequence[str], pad: int) -> StockHead | None:
     """The head as stock transformers has it, or None where no stock class computes just that.
 
     The stock token head of most encoders is one linear layer; whether this architecture's is, its logits show.
@@ -263,7 +267,7 @@ def save_head(folder: Path, head: nn.Module, facts: Mapping[str, Any]) -> None:
     )
 
 
-def save_backbone(model: Any, folder: Path) -> None:
+def save_backbone(model: PreTrainedModel, folder: Path) -> None:
     """A backbone without a head, as AutoModel opens it.
 
     Its config.json names the backbone's own class and no outputs: with labels in it stock classifiers would put a

@@ -7,13 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import regex
 
 from loratory.artifacts.verified_files import VerifiedFiles, open_files
 from loratory.predictors.linear import WORD, word_ngrams
-from loratory.protocols import BackbonePool, Input, Labelled, ParameterCount, Prediction, RequestRunner
+from loratory.protocols import (
+    BackbonePool,
+    Input,
+    Labelled,
+    ParameterCount,
+    Prediction,
+    RequestRunner,
+    Task,
+    require_labelled,
+)
 
 PATTERN_TIMEOUT_SECONDS = 0.05  # a user's pattern may backtrack without end: past this it counts as no match
 
@@ -41,7 +50,7 @@ class LabelRules:
     probabilities: tuple[Mapping[str, float], ...]
 
     @cached_property
-    def _compiled_patterns(self) -> list[tuple[int, Any]]:
+    def _compiled_patterns(self) -> list[tuple[int, regex.Pattern[str]]]:
         return [
             (i, regex.compile(rule.pattern, regex.IGNORECASE))
             for i, rule in enumerate(self.rules)
@@ -84,12 +93,14 @@ class LabelRules:
         (folder / "label_rules.json").write_text(text, encoding="utf-8")
 
     @classmethod
-    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+    def load(cls, source: Path | VerifiedFiles, task: Task, backbones: BackbonePool) -> Self:
         facts = open_files(source).read_json("label_rules.json")
-        return cls(task, tuple(LabelRule(*row) for row in facts["rules"]), tuple(facts["probabilities"]))
+        return cls(
+            require_labelled(task), tuple(LabelRule(*row) for row in facts["rules"]), tuple(facts["probabilities"])
+        )
 
 
-def pattern_matches(pattern: Any, text: str) -> bool:
+def pattern_matches(pattern: regex.Pattern[str], text: str) -> bool:
     """Whether a compiled pattern is found in the text within the time cap."""
     try:
         return pattern.search(text, timeout=PATTERN_TIMEOUT_SECONDS) is not None

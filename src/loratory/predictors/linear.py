@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loratory.artifacts.verified_files import VerifiedFiles, open_files
-from loratory.protocols import BackbonePool, Input, Labelled, ParameterCount, Prediction, RequestRunner
+from loratory.protocols import (
+    BackbonePool,
+    Input,
+    Labelled,
+    ParameterCount,
+    Prediction,
+    RequestRunner,
+    Task,
+    require_labelled,
+)
 
 WORD = re.compile(r"(?u)\b\w+\b")
 SPACES = re.compile(r"\s\s+")
@@ -104,7 +113,7 @@ class Linear:
         (folder / "vocabulary.json").write_text(json.dumps(facts), encoding="utf-8")
 
     @classmethod
-    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+    def load(cls, source: Path | VerifiedFiles, task: Task, backbones: BackbonePool) -> Self:
         from safetensors.numpy import load
 
         files = open_files(source)
@@ -116,4 +125,4 @@ class Linear:
             )
             for n, f in enumerate(facts)
         )
-        return cls(task, blocks, arrays["weights"], arrays["bias"])
+        return cls(require_labelled(task), blocks, arrays["weights"], arrays["bias"])

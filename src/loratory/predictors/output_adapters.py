@@ -54,17 +54,17 @@ class LabelOutputAdapter:
     capability: Any = Labelled
     stock_names: StockNames = SEQUENCE_CLASSIFICATION
 
-    def list_output_names(self, task: Any) -> tuple[str, ...]:
-        return tuple(task.labels)
+    def list_output_names(self, task: Labelled) -> tuple[str, ...]:
+        return task.labels or ()
 
     def parse_labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
         return tuple(outputs)
 
-    def build_head(self, kind: str, task: Any, backbone: Backbone) -> nn.Module:
-        return make_head(kind, backbone, task.labels)
+    def build_head(self, kind: str, task: Labelled, backbone: Backbone) -> nn.Module:
+        return make_head(kind, backbone, task.labels or ())
 
     def encode_rows(
-        self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str
+        self, task: Labelled, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str
     ) -> list[list[Row]]:
         texts = [task.text(input) for input in inputs]
         if long_text_mode == "windows":
@@ -83,7 +83,7 @@ class LabelOutputAdapter:
 
     def read_outputs(
         self,
-        task: Any,
+        task: Labelled,
         inputs: Sequence[Input],
         rows: Sequence[Sequence[Row]],
         outputs: Sequence[Sequence[Tensor]],
@@ -92,11 +92,11 @@ class LabelOutputAdapter:
             return []
         odds = torch.stack([average_outputs(parts) for parts in outputs]).double().softmax(-1).tolist()
         return [
-            task.from_probabilities(i, dict(zip(task.labels, o, strict=True)))
+            task.from_probabilities(i, dict(zip(task.labels or (), o, strict=True)))
             for i, o in zip(inputs, odds, strict=True)
         ]
 
-    def score_ood(self, head: Any, outputs: Sequence[Tensor]) -> Scores:
+    def score_ood(self, head: nn.Module | None, outputs: Sequence[Tensor]) -> Scores:
         """The energy (Liu et al. 2020, eq. 4, its sign turned), and the cosine to the nearest prototype."""
         logits = average_outputs(outputs)
         scores = {"energy": float(logits.detach().double().logsumexp(-1))}
@@ -114,17 +114,17 @@ class SpanOutputAdapter:
     capability: ClassVar[Any] = Spanned
     stock_names: ClassVar[StockNames] = TOKEN_CLASSIFICATION
 
-    def list_output_names(self, task: Any) -> tuple[str, ...]:
+    def list_output_names(self, task: Spanned) -> tuple[str, ...]:
         return self.scheme.list_tags(task.span_labels)
 
     def parse_labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
         return parse_labels(outputs, self.scheme)
 
-    def build_head(self, kind: str, task: Any, backbone: Backbone) -> nn.Module:
+    def build_head(self, kind: str, task: Spanned, backbone: Backbone) -> nn.Module:
         return make_token_head(kind, backbone, self.list_output_names(task))
 
     def encode_rows(
-        self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str
+        self, task: Spanned, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str
     ) -> list[list[Row]]:
         return encode_in_windows(tokenizer, [task.text(input) for input in inputs], max_length)
 
@@ -133,17 +133,17 @@ class SpanOutputAdapter:
 
     def read_outputs(
         self,
-        task: Any,
+        task: Spanned,
         inputs: Sequence[Input],
         rows: Sequence[Sequence[Row]],
         outputs: Sequence[Sequence[Tensor]],
     ) -> list[Prediction]:
         return [self._read_spans(task, *one) for one in zip(inputs, rows, outputs, strict=True)]
 
-    def score_ood(self, head: Any, outputs: Sequence[Tensor]) -> Scores:
+    def score_ood(self, head: nn.Module | None, outputs: Sequence[Tensor]) -> Scores:
         return {}
 
-    def _read_spans(self, task: Any, input: Input, rows: Sequence[Row], outputs: Sequence[Tensor]) -> Prediction:
+    def _read_spans(self, task: Spanned, input: Input, rows: Sequence[Row], outputs: Sequence[Tensor]) -> Prediction:
         parts = [
             (offsets, one[: len(offsets)].double().log_softmax(-1).numpy())
             for (_, offsets), one in zip(rows, outputs, strict=True)
@@ -163,9 +163,9 @@ SPANS_IOB1, SPANS_IO, SPANS_BIOES, SPANS_BILOU, SPANS_BMES, SPANS_BMEWO, SPANS_P
 )
 
 
-def load_output_adapter(name: str) -> OutputAdapter:
+def load_output_adapter(name: str) -> OutputAdapter[Any]:
     """The output adapter of that name; raises SpecError."""
-    found: OutputAdapter = load_named("output_adapters", name)
+    found: OutputAdapter[Any] = load_named("output_adapters", name)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loratory.backbones.constraints import schema_support
 from loratory.discovery import list_names, load_named
@@ -18,6 +18,7 @@ from loratory.protocols import (
     Conversational,
     DecodingPlan,
     GenerateRequest,
+    Generation,
     InferenceRequest,
     Input,
     Labelled,
@@ -33,6 +34,9 @@ from loratory.protocols import (
 )
 from loratory.schemas import to_compact_json
 from loratory.specs.generation import GenerationSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _read_default_prompt(name: str) -> str:
@@ -56,33 +60,33 @@ class LabelTemplate:
         return None
 
     def build_messages(
-        self, task: Any, prompt: PromptText, input: Input | None, text: str | None = None
+        self, task: Labelled, prompt: PromptText, input: Input | None, text: str | None = None
     ) -> list[ChatMessage]:
-        lines = [f"- {label}: {task.describe(label)}" for label in task.labels]
+        lines = [f"- {label}: {task.describe(label)}" for label in task.labels or ()]
         gaps = {
             "labels": "\n".join(lines),
-            "names": ", ".join(task.labels),
+            "names": ", ".join(task.labels or ()),
             "schema": to_compact_json(task.contract(input)),
         }
-        return prompt.fill(gaps, task.text(input) if text is None else text)
+        return prompt.fill(gaps, _choose_text(task, input, text))
 
-    def render_target(self, task: Any, answer: Answer) -> str:
+    def render_target(self, task: Labelled, answer: Answer) -> str:
         return self._render_label(task, task.label_of(answer))
 
-    def list_choices(self, task: Any, input: Input | None = None) -> Sequence[str]:
-        return [self._render_label(task, label) for label in task.labels]
+    def list_choices(self, task: Labelled, input: Input | None = None) -> Sequence[str]:
+        return [self._render_label(task, label) for label in task.labels or ()]
 
-    def _render_label(self, task: Any, label: str) -> str:
+    def _render_label(self, task: Labelled, label: str) -> str:
         return to_compact_json(task.from_probabilities({}, {label: 1.0}).answer)
 
-    def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
+    def build_schema(self, task: Labelled) -> Mapping[str, JSON] | None:
         return None
 
-    def build_request(self, task: Any, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
+    def build_request(self, task: Labelled, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
         return ScoreRequest(plan.network, ids, plan.choices)
 
-    def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
-        return _read_scores(task, input, task.labels, output)
+    def parse_output(self, task: Labelled, input: Input, output: Tensor, decode: TokenDecoder) -> Prediction:
+        return _read_scores(task, input, task.labels or (), output)
 
 
 class OptionTemplate:
@@ -102,39 +106,46 @@ class OptionTemplate:
         return None
 
     def build_messages(
-        self, task: Any, prompt: PromptText, input: Input | None, text: str | None = None
+        self, task: Optioned, prompt: PromptText, input: Input | None, text: str | None = None
     ) -> list[ChatMessage]:
         options = () if input is None else task.options(input)
         gaps = {  # the options come last: what is filled in for them, a stranger's words, is not searched for gaps
             "schema": to_compact_json(task.contract(input)),
             "options": "\n".join(f"- {option}" for option in options),
         }
-        return prompt.fill(gaps, task.text(input) if text is None else text)
+        return prompt.fill(gaps, _choose_text(task, input, text))
 
-    def render_target(self, task: Any, answer: Answer) -> str:
+    def render_target(self, task: Optioned, answer: Answer) -> str:
         return to_compact_json(answer)
 
-    def list_choices(self, task: Any, input: Input | None = None) -> Sequence[str]:
+    def list_choices(self, task: Optioned, input: Input | None = None) -> Sequence[str]:
         if input is None:
             return ()
         made = (task.from_probabilities(input, {option: 1.0}) for option in task.options(input))
         return [self.render_target(task, one.answer) for one in made]
 
-    def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
+    def build_schema(self, task: Optioned) -> Mapping[str, JSON] | None:
         return None
 
-    def build_request(self, task: Any, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
+    def build_request(self, task: Optioned, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
         return ScoreRequest(plan.network, ids, plan.choices)
 
-    def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
+    def parse_output(self, task: Optioned, input: Input, output: Tensor, decode: TokenDecoder) -> Prediction:
         return _read_scores(task, input, task.options(input), output)
 
 
-def _read_scores(task: Any, input: Input, choices: Sequence[str], output: Any) -> Prediction:
+def _choose_text(task: Labelled | Optioned, input: Input | None, text: str | None) -> str:
+    """The text that stands for the input's own, or that; one of the two is given."""
+    if text is not None:
+        return text
+    assert input is not None, "there is neither an input nor a text"
+    return task.text(input)
+
+
+def _read_scores(task: Labelled | Optioned, input: Input, choices: Sequence[str], output: Tensor) -> Prediction:
     """The task's own answer from log-probabilities float64[C]."""
     odds = output.softmax(-1).tolist()
-    made: Prediction = task.from_probabilities(input, dict(zip(choices, odds, strict=True)))
-    return made
+    return task.from_probabilities(input, dict(zip(choices, odds, strict=True)))
 
 
 class ConversationTemplate:
@@ -154,7 +165,7 @@ class ConversationTemplate:
         return None
 
     def build_messages(
-        self, task: Any, prompt: PromptText, input: Input | None, text: str | None = None
+        self, task: Conversational, prompt: PromptText, input: Input | None, text: str | None = None
     ) -> list[ChatMessage]:
         *before, asked = [{"content": ""}] if input is None else task.messages(input)
         gaps = {"schema": to_compact_json(task.contract(input))}
@@ -164,13 +175,13 @@ class ConversationTemplate:
             system, before = [{"role": "system", "content": "\n\n".join(said)}], before[1:]
         return [*system, *map(dict, before), user]
 
-    def render_target(self, task: Any, answer: Answer) -> str:
+    def render_target(self, task: Conversational, answer: Answer) -> str:
         return str(task.render(answer))
 
-    def list_choices(self, task: Any, input: Input | None = None) -> Sequence[str]:
+    def list_choices(self, task: Conversational, input: Input | None = None) -> Sequence[str]:
         return ()
 
-    def build_request(self, task: Any, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
+    def build_request(self, task: Conversational, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
         how = plan.writing
         sampling = Sampling(how.temperature, how.top_p, how.repetition_penalty, how.seed)
         ends, schema = frozenset({plan.end_token_id}), self.build_schema(task)
@@ -178,14 +189,14 @@ class ConversationTemplate:
             plan.network, ids, plan.max_new_tokens, ends, schema, sampling, self.select_stop_strings(how)
         )
 
-    def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
+    def build_schema(self, task: Conversational) -> Mapping[str, JSON] | None:
         return None
 
     def select_stop_strings(self, writing: GenerationSpec) -> tuple[str, ...]:
         """Where a text ends beside its end token."""
         return writing.stop
 
-    def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
+    def parse_output(self, task: Conversational, input: Input, output: Generation, decode: TokenDecoder) -> Prediction:
         """Sure of a text is who was sure of its tokens: the geometric mean of their probabilities."""
         sure = math.exp(
             sum(math.log(max(odd, 1e-300)) for odd in output.token_probabilities)
@@ -216,13 +227,14 @@ class JsonTemplate(ConversationTemplate):
             return None
         return None
 
-    def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
+    def build_schema(self, task: Conversational) -> Mapping[str, JSON] | None:
         return dict(task.contract())
 
     def select_stop_strings(self, writing: GenerationSpec) -> tuple[str, ...]:
+        """None: the schema says where a text ends."""
         return ()
 
-    def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
+    def parse_output(self, task: Conversational, input: Input, output: Generation, decode: TokenDecoder) -> Prediction:
         try:
             answer = task.parse(output.text)
         except ValueError:  # abandoned on the way
@@ -243,9 +255,9 @@ LABELS, OPTIONS = LabelTemplate(), OptionTemplate()
 CONVERSATION, JSON_FIELDS = ConversationTemplate(), JsonTemplate()
 
 
-def load_prompt_template(name: str) -> PromptTemplate:
+def load_prompt_template(name: str) -> PromptTemplate[Any, Any]:
     """The prompt template of that name; raises SpecError."""
-    found: PromptTemplate = load_named("prompt_templates", name)
+    found: PromptTemplate[Any, Any] = load_named("prompt_templates", name)
     return found
 
 

@@ -13,7 +13,16 @@ import regex
 
 from loratory.artifacts.verified_files import VerifiedFiles, open_files
 from loratory.predictors.validators import VALIDATORS, Validator
-from loratory.protocols import BackbonePool, Input, ParameterCount, Prediction, RequestRunner, Spanned
+from loratory.protocols import (
+    BackbonePool,
+    Input,
+    ParameterCount,
+    Prediction,
+    RequestRunner,
+    Spanned,
+    Task,
+    require_spanned,
+)
 
 CharRange = tuple[int, int]
 SPAN_RULES_FILE = "span_rules.json"
@@ -65,8 +74,8 @@ class SpanRules:
         save_span_rules(folder / SPAN_RULES_FILE, self.span_rules)
 
     @classmethod
-    def load(cls, source: Path | VerifiedFiles, task: Spanned, backbones: BackbonePool) -> Self:
-        return cls(task, load_span_rules(open_files(source)))
+    def load(cls, source: Path | VerifiedFiles, task: Task, backbones: BackbonePool) -> Self:
+        return cls(require_spanned(task), load_span_rules(open_files(source)))
 
 
 def find_rule_spans(rules: Sequence[SpanRule], text: str) -> list[tuple[int, int, SpanRule]]:

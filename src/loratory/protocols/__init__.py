@@ -39,7 +39,6 @@ from loratory.protocols.regimes import (
     RegimeOptions,
     Start,
     StartKind,
-    TaskT,
     TrainingState,
     TrainSet,
     is_contender_kind,
@@ -78,6 +77,9 @@ from loratory.protocols.tasks import (
     Optioned,
     Spanned,
     Task,
+    TaskT,
+    require_labelled,
+    require_spanned,
 )
 from loratory.protocols.values import (
     JSON,
@@ -177,5 +179,7 @@ __all__ = [
     "predict_and_score",
     "read_predictor_kind",
     "require_causal",
+    "require_labelled",
+    "require_spanned",
     "sum_counts",
 ]

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from loratory.artifacts.manifests import Artifact
 from loratory.errors import LoratoryError
-from loratory.protocols.values import JSON, TokenIds
+from loratory.protocols.values import JSON, OptionsT, TokenIds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,7 @@ class ExportTarget(Protocol):
         """
 
 
-class Exporter(Protocol):
+class Exporter(Protocol[OptionsT]):
     """A form that fits are exported to. One instance, made without arguments, serves every fit."""
 
     summary: ClassVar[str]  # one line for lists: what is written
@@ -69,7 +69,7 @@ class Exporter(Protocol):
         It reads small files of the artifact and loads no weights.
         """
 
-    def export(self, artifact: Artifact, target: ExportTarget, options: Any) -> list[str]:
+    def export(self, artifact: Artifact, target: ExportTarget, options: OptionsT) -> list[str]:
         """Write a fit that is supported; returns what a person should know about it, a line each.
 
         Raises LoratoryError before anything is written where an option does not suit.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from loratory.protocols.requests import Backbone, Tokenizer
+from loratory.protocols.tasks import TaskT
 from loratory.protocols.values import Input, Offsets, Prediction, Scores, TokenIds
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class StockNames:
 
 
 @runtime_checkable
-class OutputAdapter(Protocol):
+class OutputAdapter(Protocol[TaskT]):
     """Tensors on one side, answers on the other. An input is one row, or as many as it takes to read it whole."""
 
     @property
@@ -37,17 +38,17 @@ class OutputAdapter(Protocol):
     def stock_names(self) -> StockNames:
         """What stock libraries call such outputs."""
 
-    def list_output_names(self, task: Any) -> tuple[str, ...]:
+    def list_output_names(self, task: TaskT) -> tuple[str, ...]:
         """The outputs' names in their order."""
 
     def parse_labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """The task's labels from the names of outputs in any order; raises ValueError where they are no such names."""
 
-    def build_head(self, kind: str, task: Any, backbone: Backbone) -> nn.Module:
+    def build_head(self, kind: str, task: TaskT, backbone: Backbone) -> nn.Module:
         """A fresh head: (states float[B, T, D], mask int[B, T]) -> outputs."""
 
     def encode_rows(
-        self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str
+        self, task: TaskT, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str
     ) -> list[list[Row]]:
         """The rows of each input, of at most `max_length` tokens; `long_text_mode` (`training: long`) says how longer
         ones are read.
@@ -58,12 +59,12 @@ class OutputAdapter(Protocol):
 
     def read_outputs(
         self,
-        task: Any,
+        task: TaskT,
         inputs: Sequence[Input],
         rows: Sequence[Sequence[Row]],
         outputs: Sequence[Sequence[Tensor]],
     ) -> list[Prediction]:
         """Answers from the outputs of each input's rows."""
 
-    def score_ood(self, head: Any, outputs: Sequence[Tensor]) -> Scores:
+    def score_ood(self, head: nn.Module | None, outputs: Sequence[Tensor]) -> Scores:
         """What the outputs of one input say of it beside the answer."""

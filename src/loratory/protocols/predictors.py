@@ -26,7 +26,7 @@ class Predictor(Protocol):
         """Write safetensors and JSON into a fresh staging folder; `artifacts` makes it durable."""
 
     @classmethod
-    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+    def load(cls, source: Path | VerifiedFiles, task: Task, backbones: BackbonePool) -> Self:
         """Read back what `save` wrote, through `artifacts.contents.files_of(source)` alone: bytes that were hashed."""
 
     def count_parameters(self) -> ParameterCount: ...
@@ -76,10 +76,10 @@ class WrappingPredictor(Protocol):
     """A capability of predictors: they stand around another one, as an operating point does."""
 
     @property
-    def predictor(self) -> Any:
+    def predictor(self) -> Predictor:
         """The predictor inside, of the same task."""
 
-    def with_predictor(self, predictor: Any) -> Self:
+    def with_predictor(self, predictor: Predictor) -> Self:
         """The same around another one."""
 
 

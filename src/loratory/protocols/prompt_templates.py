@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from loratory.protocols.requests import InferenceRequest, Network
-from loratory.protocols.tasks import Task
+from loratory.protocols.tasks import Task, TaskT
 from loratory.protocols.values import JSON, Answer, Input, Prediction, TokenIds
 from loratory.specs.generation import GenerationSpec
 
 ChatMessage = dict[str, str]  # role, content
+OutputT = TypeVar("OutputT", contravariant=True)  # what is read: log-probabilities, a Tensor, or a Generation
 TokenDecoder = Callable[[Sequence[int]], str]  # token ids to text
 
 
@@ -38,7 +39,7 @@ class DecodingPlan:
 
 
 @runtime_checkable
-class PromptTemplate(Protocol):
+class PromptTemplate(Protocol[TaskT, OutputT]):
     """Texts on one side, answers on the other."""
 
     @property
@@ -60,27 +61,27 @@ class PromptTemplate(Protocol):
         """Why answers of this task cannot be held to their contract while they are written, or None."""
 
     def build_messages(
-        self, task: Any, prompt: PromptText, input: Input | None, text: str | None = None
+        self, task: TaskT, prompt: PromptText, input: Input | None, text: str | None = None
     ) -> list[ChatMessage]:
         """What the model is asked. `text` stands for the input's own where that was cut.
 
         Without an input: what stands around every text, with `text` in its place.
         """
 
-    def render_target(self, task: Any, answer: Answer) -> str:
+    def render_target(self, task: TaskT, answer: Answer) -> str:
         """What it should write."""
 
-    def list_choices(self, task: Any, input: Input | None = None) -> Sequence[str]:
+    def list_choices(self, task: TaskT, input: Input | None = None) -> Sequence[str]:
         """All that may be written behind an input, where choices are scored; else empty.
 
         Without an input: the choices of every input; empty where they come with the input.
         """
 
-    def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
+    def build_schema(self, task: TaskT) -> Mapping[str, JSON] | None:
         """What holds a text while it is written, or None."""
 
-    def build_request(self, task: Any, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
+    def build_request(self, task: TaskT, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
         """What is asked for behind a prompt: a ScoreRequest of the plan's choices, or a GenerateRequest."""
 
-    def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
+    def parse_output(self, task: TaskT, input: Input, output: OutputT, decode: TokenDecoder) -> Prediction:
         """The answer from what came back: log-probabilities float64[C] of the choices in order, or a Generation."""

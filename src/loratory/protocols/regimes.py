@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 from loratory.protocols.events import FitEvent, ignore_event
 from loratory.protocols.predictors import Predictor
 from loratory.protocols.requests import Backbone, RequestRunner
-from loratory.protocols.tasks import Task
+from loratory.protocols.tasks import Task, TaskT
 from loratory.protocols.values import JSON, Example, TokenIds
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from loratory.specs.training import TrainingSpec
-
-TaskT = TypeVar("TaskT", bound=Task, contravariant=True)  # the capability that a regime needs of a task
 
 
 @dataclass(frozen=True)
@@ -147,17 +145,17 @@ class RegimeOptions(BaseModel):
 
 
 @runtime_checkable
-class PreflightChecks(Protocol):
+class PreflightChecks(Protocol[TaskT]):
     """A capability of regimes: what `fit` would refuse is told before anything is fitted. Both raise LoratoryError."""
 
-    def check_backbone(self, task: Any, backbone: Any, context: FitContext) -> None:
+    def check_backbone(self, task: Task, backbone: Backbone | None, context: FitContext) -> None:
         """Of the base's architecture and the options. `backbone` is a backbone without weights, or None; of a start
         that is another contender, the one of the base beneath it.
 
         The task may be one whose labels are not known yet; nothing may be run.
         """
 
-    def check_examples(self, task: Any, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+    def check_examples(self, task: TaskT, train_set: TrainSet, backbone: Backbone | None, context: FitContext) -> None:
         """Of the settled task and the examples, such as a prompt that is too long."""
 
 
@@ -170,7 +168,7 @@ class FileOptions(Protocol):
     file_options: ClassVar[tuple[str, ...]]  # names of fields
 
 
-def list_files(options: Any) -> dict[str, str]:
+def list_files(options: object) -> dict[str, str]:
     """Option -> file, of the options of a regime that name one."""
     names = options.file_options if isinstance(options, FileOptions) else ()
     return {name: str(value) for name in names if (value := getattr(options, name)) is not None}

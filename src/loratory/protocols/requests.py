@@ -202,7 +202,9 @@ class CausalBackbone(Backbone, Protocol):
     def can_join_batch(self, request: GenerateRequest) -> bool:
         """Whether it may join others that are being written."""
 
-    def add_sequences(self, generator: Any, sequences: Sequence[Any], joining: bool) -> None:
+    def add_sequences(
+        self, generator: SequenceGenerator, sequences: Sequence[GeneratedSequence], joining: bool
+    ) -> None:
         """Let sequences of its own be written with what its generator is writing, or as a batch of their own."""
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel
 
+from loratory.protocols.tasks import Task
 from loratory.protocols.values import JSON, Input, Prediction, Schema
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ class ServedTask(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def task(self) -> Any:
-        """The contract: a `Task`."""
+    def task(self) -> Task:
+        """The contract."""
 
     @property
     def release(self) -> str:
@@ -130,21 +131,23 @@ class ServedAnswer(Protocol):
 class ServingApi(Protocol):
     """What a route may ask of the server."""
 
-    def get_service(self, name: str) -> Any:
-        """The `ServedTask` of that name. Raises ApiError (not_found)."""
+    def get_service(self, name: str) -> ServedTask:
+        """The task of that name. Raises ApiError (not_found)."""
 
-    def list_services(self) -> Sequence[Any]:
-        """Every `ServedTask` of now."""
+    def list_services(self) -> Sequence[ServedTask]:
+        """Every task of now."""
 
-    def services_named(self, task: str) -> Sequence[Any]:
+    def services_named(self, task: str) -> Sequence[ServedTask]:
         """The task of that name in a list, or an empty list: for `Route.select_services`."""
 
-    def validate_inputs(self, service: Any, given: Sequence[JSON], where: str = "inputs") -> list[Input]:
+    def validate_inputs(self, service: ServedTask, given: Sequence[JSON], where: str = "inputs") -> list[Input]:
         """Inputs that hold to the task's schema and to the server's limits. Raises ApiError (invalid_input,
         too_large), whose `where` begins with the `where` that is given here.
         """
 
-    async def answer(self, service: Any, inputs: Sequence[Input], context: RequestContext) -> Sequence[ServedAnswer]:
+    async def answer(
+        self, service: ServedTask, inputs: Sequence[Input], context: RequestContext
+    ) -> Sequence[ServedAnswer]:
         """One answer for each input, by the fallback chain, within the deadline. What it raises is rendered by the
         dialect: a handler need not catch it.
         """

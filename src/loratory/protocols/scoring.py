@@ -19,6 +19,7 @@ class ScoredPredictions:
     counts: Sequence[Counts]
 
     def sum_counts(self) -> Counts:
+        """The marks of all rows in one, as `Task.summarise` takes them."""
         return sum_counts(self.counts)
 
 

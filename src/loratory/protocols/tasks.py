@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Protocol, Self, runtime_checkable
+from typing import ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
+from loratory.errors import UnsupportedTask
 from loratory.measures.offset_formats import OffsetFormat
 from loratory.measures.ratios import Ratio
 from loratory.protocols.values import JSON, Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
@@ -54,6 +55,9 @@ class Task(Protocol):
         """
 
 
+TaskT = TypeVar("TaskT", bound=Task, contravariant=True)  # the capability that an extension needs of a task
+
+
 @runtime_checkable
 class Decomposable(Task, Protocol):
     """A capability: scores that are means of ratios of counts, so that intervals know what a test set cannot tell."""
@@ -75,6 +79,13 @@ class Labelled(Task, Protocol):
 
     def from_probabilities(self, input: Input, probabilities: Mapping[str, float]) -> Prediction:
         """The task's own answer from a probability for every label; picks the first maximum."""
+
+
+def require_labelled(task: Task) -> Labelled:
+    """The task as one of labels; raises UnsupportedTask where it is none."""
+    if not isinstance(task, Labelled):
+        raise UnsupportedTask(f"a {task.kind} task has no labels", allowed="a task of labels, such as classify")
+    return task
 
 
 @runtime_checkable
@@ -108,6 +119,13 @@ class Spanned(Task, Protocol):
     def spans_of(self, answer: Answer) -> Sequence[tuple[int, int, str]]: ...
     def from_spans(self, text: str, spans: Iterable[tuple[int, int, str]]) -> Answer:
         """The task's own answer, spans in order."""
+
+
+def require_spanned(task: Task) -> Spanned:
+    """The task as one of spans; raises UnsupportedTask where it is none."""
+    if not isinstance(task, Spanned):
+        raise UnsupportedTask(f"a {task.kind} task has no spans", allowed="a task of spans, such as tag")
+    return task
 
 
 @runtime_checkable

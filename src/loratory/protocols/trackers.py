@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from loratory.protocols.events import Event, RunStarted
+from loratory.protocols.values import OptionsT
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -20,7 +21,7 @@ class TrackerSession(Protocol):
         """Finish writing; nothing is told afterwards."""
 
 
-class Tracker(Protocol):
+class Tracker(Protocol[OptionsT]):
     """A place that runs are tracked in. One instance, made without arguments, serves every run.
 
     Its methods are called in a thread of its own, one after another. What it raises becomes one warning: the tracker is
@@ -30,5 +31,5 @@ class Tracker(Protocol):
     summary: ClassVar[str]  # one line for lists: where the events go
     Options: ClassVar[type[BaseModel]]  # a frozen model that forbids other keys: what stands beside `to:` in the spec
 
-    def open(self, run: RunStarted, options: Any) -> TrackerSession:
+    def open(self, run: RunStarted, options: OptionsT) -> TrackerSession:
         """Begin to track a run, or go on with it. The first event of the session is `run` itself."""

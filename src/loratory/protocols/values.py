@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 JSON = Any
 Input = Mapping[str, JSON]  # validates against task.input_schema()
@@ -13,6 +15,7 @@ Schema = Mapping[str, JSON]
 JsonPointer = str  # RFC 6901, into the answer: "/label", "/2", ""
 Counts = Mapping[str, float]  # one example's marks, additive over examples; "n" and "reward" in [0, 1] always there
 Scores = Mapping[str, float]  # flat: "accuracy", "recall/FRAUD"; higher is better unless listed in Task.lower_is_better
+OptionsT = TypeVar("OptionsT", bound=BaseModel, contravariant=True)  # the options that an extension reads
 TokenIds = tuple[int, ...]
 Offsets = tuple[tuple[int, int], ...]  # character offsets of each token
 

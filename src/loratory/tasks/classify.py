@@ -70,12 +70,12 @@ class Classify(BaseModel):
 
     @field_validator("labels", mode="before")
     @classmethod
-    def _labels_to_text(cls, labels: Any) -> Any:
+    def _labels_to_text(cls, labels: object) -> object:
         return [_to_label_text(label, "labels") for label in labels] if isinstance(labels, (list, tuple)) else labels
 
     @field_validator("descriptions", mode="before")
     @classmethod
-    def _description_keys_to_text(cls, descriptions: Any) -> Any:
+    def _description_keys_to_text(cls, descriptions: object) -> object:
         if not isinstance(descriptions, Mapping):
             return descriptions
         return {_to_label_text(label, "descriptions"): text for label, text in descriptions.items()}
@@ -161,12 +161,12 @@ def _build_object_schema(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def _to_label_text(label: Any, field: str) -> Any:
+def _to_label_text(label: object, field: str) -> object:
     """A number, true or false as data would give it; text as it is, and what is no label to be refused."""
     return parse_label(label, field) if isinstance(label, (bool, int, float)) else label
 
 
-def _shorten(value: Any) -> str:
+def _shorten(value: object) -> str:
     return "missing" if value is None else repr(value) if len(repr(value)) < 60 else repr(value)[:57] + "..."
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from loratory.errors import FieldError, format_value, suggest_nearest
-from loratory.protocols import Input
+from loratory.protocols import JSON, Input
 
 ROLES: Mapping[str, str] = {
     "system": "system",
@@ -38,7 +37,7 @@ TOOL_REMEDY = (
 ChatMessage = dict[str, str]
 
 
-def parse_messages(value: Any, field: str) -> list[ChatMessage]:
+def parse_messages(value: JSON, field: str) -> list[ChatMessage]:
     """Messages with the roles system, user and assistant; raises FieldError with the number of the message."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
@@ -57,7 +56,7 @@ def parse_messages(value: Any, field: str) -> list[ChatMessage]:
     return [_parse_message(one, number, field) for number, one in enumerate(value, 1)]
 
 
-def is_message_list(value: Any) -> bool:
+def is_message_list(value: object) -> bool:
     """Whether a value is a list of messages, in any of the forms that are read."""
     return (
         isinstance(value, Sequence)
@@ -67,7 +66,7 @@ def is_message_list(value: Any) -> bool:
     )
 
 
-def _parse_message(value: Any, number: int, field: str) -> ChatMessage:
+def _parse_message(value: JSON, number: int, field: str) -> ChatMessage:
     if not isinstance(value, Mapping):
         raise FieldError(field, f"message {number} is {format_value(value)}", allowed=ALLOWED_MESSAGES)
     role = _get_first(value, "role", "from")
@@ -77,7 +76,7 @@ def _parse_message(value: Any, number: int, field: str) -> ChatMessage:
     return {"role": known, "content": _parse_content(_get_first(value, "content", "value"), known, number, field)}
 
 
-def _build_role_error(value: Mapping[str, Any], role: Any, known: str | None, number: int, field: str) -> FieldError:
+def _build_role_error(value: Mapping[str, JSON], role: JSON, known: str | None, number: int, field: str) -> FieldError:
     calls = next((key for key in ("tool_calls", "function_call") if value.get(key)), "")
     if known is not None:
         return FieldError(
@@ -91,7 +90,7 @@ def _build_role_error(value: Mapping[str, Any], role: Any, known: str | None, nu
     )
 
 
-def _parse_content(content: Any, role: str, number: int, field: str) -> str:
+def _parse_content(content: JSON, role: str, number: int, field: str) -> str:
     """What a message says. What an assistant says may be JSON that was not written as text."""
     text, strange = _join_text_parts(content)
     if text is not None:
@@ -108,7 +107,7 @@ def _parse_content(content: Any, role: str, number: int, field: str) -> str:
     )
 
 
-def _join_text_parts(content: Any) -> tuple[str | None, str]:
+def _join_text_parts(content: JSON) -> tuple[str | None, str]:
     """Text, or the text of OpenAI's parts where all of them are text; else None, and the type of a part that is not."""
     if isinstance(content, str):
         return content, ""
@@ -121,7 +120,7 @@ def _join_text_parts(content: Any) -> tuple[str | None, str]:
     return None, next((kind for kind in types if not kind.endswith("text")), "")
 
 
-def _get_first(value: Mapping[str, Any], *names: str) -> Any:
+def _get_first(value: Mapping[str, JSON], *names: str) -> JSON:
     """The first that is given; tables fill up with null what a row does not have."""
     return next((value[name] for name in names if value.get(name) is not None), None)
 
@@ -139,7 +138,7 @@ def build_input(messages: Sequence[ChatMessage], field: str) -> Input:
             allowed="a message of the user before the answer",
             remedy="add it; join messages of the assistant that stand one behind another into one",
         )
-    made: dict[str, Any] = {"prompt": rest[-1]["content"]}
+    made: dict[str, JSON] = {"prompt": rest[-1]["content"]}
     if system:
         made["system"] = system
     return made | ({"history": [dict(message) for message in rest[:-1]]} if len(rest) > 1 else {})
@@ -175,7 +174,7 @@ def split_answer(messages: Sequence[ChatMessage], field: str) -> tuple[Input, st
     return build_input(messages[:-1], field), messages[-1]["content"]
 
 
-def check_message_weight(given: Any, field: str) -> None:
+def check_message_weight(given: JSON, field: str) -> None:
     """Raises FieldError where the last message of a conversation is not to be learnt (OpenAI's `weight: 0`)."""
     weight = given[-1].get("weight") if is_message_list(given) else None
     if weight is None or (not isinstance(weight, bool) and weight == 1):

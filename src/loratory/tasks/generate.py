@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -26,6 +26,9 @@ from loratory.tasks.conversations import (
     split_answer,
 )
 from loratory.tasks.row_values import is_missing, parse_group
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
 TEXT_SCHEMA: Schema = {"type": "string"}
 RESERVED_SCORES = ("checks", "passed", "coverage")  # scores that are no check's
@@ -173,7 +176,7 @@ class Generate(BaseModel):
         said = _read_system(system)
         return made | ({"system": said} if said else {})
 
-    def _parse_answer(self, raw: Any, field: str) -> Answer:
+    def _parse_answer(self, raw: JSON, field: str) -> Answer:
         if self.answer_schema is None:
             text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False)
             if not text.strip():
@@ -194,7 +197,7 @@ class Generate(BaseModel):
             )
         return value
 
-    def _find_problems(self, value: Any) -> list[str]:
+    def _find_problems(self, value: JSON) -> list[str]:
         schema = strip_annotations(self.answer_schema)
         found = (
             _import_jsonschema().Draft202012Validator(schema, format_checker=_build_format_checker()).iter_errors(value)
@@ -381,11 +384,11 @@ def _build_format_checker() -> Any:
     return checker
 
 
-def _describe_error(error: Any) -> str:
+def _describe_error(error: ValidationError) -> str:
     """What is wrong with a value; for a format also what one looks like."""
     known = FORMATS.get(str(error.validator_value)) if error.validator == "format" else None
     return str(error.message)[:200] + (f" (such as {known.example})" if known else "")
 
 
-def _locate_error(error: Any) -> str:
+def _locate_error(error: ValidationError) -> str:
     return "/".join(map(str, error.absolute_path)) or "its beginning"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from loratory.errors import FieldError, format_value
 
@@ -16,12 +15,12 @@ ALLOWED_LABEL = "a non-empty string, a whole number, true or false"
 ALLOWED_GROUP = "text, a number, true or false; empty where a row belongs to no group"
 
 
-def is_missing(value: Any) -> bool:
+def is_missing(value: object) -> bool:
     """Whether nothing was given: None, NaN, or text without a character that is no white space."""
     return value is None or (isinstance(value, str) and not value.strip()) or _is_nan(value)
 
 
-def parse_group(value: Any) -> str:
+def parse_group(value: object) -> str:
     """The name of a row's group; "" where it has none. Raises FieldError for lists and objects."""
     if is_missing(value):
         return ""
@@ -35,7 +34,7 @@ def parse_group(value: Any) -> str:
     return _to_text(value)
 
 
-def parse_label(value: Any, field: str = "label") -> str:
+def parse_label(value: object, field: str = "label") -> str:
     """A label as text, without white space around it. Raises FieldError for what is missing, and for what is none."""
     if is_missing(value):
         problem, remedy = f"the label is {_describe_missing(value)}", "fill it in or remove the row"
@@ -54,7 +53,7 @@ def parse_label(value: Any, field: str = "label") -> str:
     raise FieldError(field, problem, allowed=ALLOWED_LABEL, remedy=remedy)
 
 
-def _parse_label_list(values: Sequence[Any], field: str) -> str:
+def _parse_label_list(values: Sequence[object], field: str) -> str:
     """The only one of a list; a text with several labels has no answer of one label."""
     if len(values) == 1:
         return parse_label(values[0], field)
@@ -70,16 +69,16 @@ def _parse_label_list(values: Sequence[Any], field: str) -> str:
     )
 
 
-def _to_text(value: Any) -> str:
+def _to_text(value: object) -> str:
     """One text for one value, whatever its type: true, 3 for 3.0."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _is_nan(value: Any) -> bool:
+def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _describe_missing(value: Any) -> str:
+def _describe_missing(value: object) -> str:
     return f"{format_value(value)}, which is empty" if isinstance(value, str) else "missing"

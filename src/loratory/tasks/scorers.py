@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from loratory.discovery import NamedSpec, create_named
 from loratory.errors import SpecError
-from loratory.protocols import Check, Example, Prediction, ScoredPredictions, Scorer
+from loratory.protocols import Check, Example, Prediction, ScoredPredictions, Scorer, Task
 
 COUNT_PREFIX = "scorer/"  # of the counts that scorers add to an example
 
@@ -21,7 +21,7 @@ class TaskReward(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def score(self, task: Any, example: Example, prediction: Prediction) -> float:
+    def score(self, task: Task, example: Example, prediction: Prediction) -> float:
         return float(task.score_example(example, prediction)["reward"])
 
 
@@ -44,7 +44,7 @@ class CheckScorer(BaseModel):
         assert self.check
         return self
 
-    def score(self, task: Any, example: Example, prediction: Prediction) -> float:
+    def score(self, task: Task, example: Example, prediction: Prediction) -> float:
         """1 where the check asks nothing of this example, 0 without an answer."""
         if prediction.answer is None:
             return 0.0
@@ -57,7 +57,7 @@ def create_scorers(specs: Sequence[NamedSpec]) -> dict[str, Scorer]:
     return create_named("scorers", specs)
 
 
-def add_scorer_counts(task: Any, outcome: ScoredPredictions, specs: Sequence[NamedSpec]) -> ScoredPredictions:
+def add_scorer_counts(task: Task, outcome: ScoredPredictions, specs: Sequence[NamedSpec]) -> ScoredPredictions:
     """The same rows with a count `scorer/NAME` in [0, 1] for each scorer; raises SpecError for another number."""
     scorers = create_scorers(specs)
     if not scorers:
@@ -69,7 +69,7 @@ def add_scorer_counts(task: Any, outcome: ScoredPredictions, specs: Sequence[Nam
     return replace(outcome, counts=counts)
 
 
-def _score(name: str, scorer: Scorer, task: Any, example: Example, prediction: Prediction) -> float:
+def _score(name: str, scorer: Scorer, task: Task, example: Example, prediction: Prediction) -> float:
     """Raises SpecError for what a scorer raises, and for a number that is no reward."""
     try:
         value = float(scorer.score(task, example, prediction))

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -185,7 +185,7 @@ class Tag(BaseModel):
                 )
         return Example({"text": text}, self.from_spans(text, spans), group=parse_group(row.get("group")))
 
-    def _name_tags(self, tags: Any) -> Any:
+    def _name_tags(self, tags: JSON) -> JSON:
         """Tags with names for numbers, as BIO where the names are of another scheme. Raises FieldError."""
         if self.tag_names is None or not _are_numbers(tags):
             return tags
@@ -322,7 +322,7 @@ def _has_explicit_spans(row: Mapping[str, JSON]) -> bool:
     return given is not None and not (isinstance(given, list) and given and (_are_tags(given) or _are_numbers(given)))
 
 
-def _get_tags(row: Mapping[str, JSON]) -> Any:
+def _get_tags(row: Mapping[str, JSON]) -> JSON:
     """The tags; those of a column that its name made the spans (labels), where there is no other."""
     tags = row.get("tags")
     return row.get("spans") if tags is None and (row.get("text") is None or not _has_explicit_spans(row)) else tags
@@ -337,11 +337,11 @@ def is_span(value: JSON) -> bool:
     return isinstance(value, list) and len(value) == 3 and _are_numbers(value[:2]) and isinstance(value[2], str)
 
 
-def _are_tags(value: Any) -> bool:
+def _are_tags(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(tag, str) and BIO_TAG.fullmatch(tag) for tag in value)
 
 
-def _are_numbers(value: Any) -> bool:
+def _are_numbers(value: object) -> bool:
     return isinstance(value, Sequence) and all(isinstance(one, int) and not isinstance(one, bool) for one in value)
 
 
@@ -349,8 +349,8 @@ def _are_numbers(value: Any) -> bool:
 class RawSpan:
     """A span as a file has it: places are not yet known to be numbers, or to lie in the text."""
 
-    start: Any
-    end: Any
+    start: JSON
+    end: JSON
     label: str
     text: str | None = None  # its text, where the file says it
 
@@ -359,7 +359,7 @@ class RawSpan:
         return all(isinstance(place, int) and not isinstance(place, bool) for place in (self.start, self.end))
 
 
-def parse_raw_spans(given: Any) -> list[RawSpan]:
+def parse_raw_spans(given: JSON) -> list[RawSpan]:
     """The spans of a row as they are written, those that are none left out: to look at, not to learn from."""
     if isinstance(given, str):
         try:
@@ -377,7 +377,7 @@ def parse_raw_spans(given: Any) -> list[RawSpan]:
     return [span for span in found if span.has_integer_offsets]
 
 
-def _parse_raw_span(value: Any, number: int) -> RawSpan:
+def _parse_raw_span(value: JSON, number: int) -> RawSpan:
     """A span in any of the forms that tools write; raises FieldError."""
     said = None
     if isinstance(value, Mapping):
@@ -472,11 +472,11 @@ def _are_whole_words(labelled_texts: Sequence[tuple[str, Sequence[Span]]]) -> bo
     return sum(cut) <= MAX_CUT_SHARE * len(cut)
 
 
-def _get_first(value: Mapping[str, Any], names: Sequence[str]) -> Any:
+def _get_first(value: Mapping[str, JSON], names: Sequence[str]) -> JSON:
     return next((value[name] for name in names if name in value), None)
 
 
-def _align_tokens(given: Any, tokens: Sequence[str], joined: str, spans: list[Span]) -> tuple[str, list[Span]]:
+def _align_tokens(given: JSON, tokens: Sequence[str], joined: str, spans: list[Span]) -> tuple[str, list[Span]]:
     """The spans in the given text, where the words stand in it in their order; else in the words joined by spaces."""
     if not isinstance(given, str):
         return joined, spans
@@ -490,7 +490,7 @@ def _align_tokens(given: Any, tokens: Sequence[str], joined: str, spans: list[Sp
     return given, [(moved[start], moved[end], label) for start, end, label in spans]
 
 
-def from_bio(tokens: Any, tags: Any) -> tuple[str, list[Span]]:
+def from_bio(tokens: JSON, tags: JSON) -> tuple[str, list[Span]]:
     """Text and spans from words and their BIO tags; words stand one space apart. Raises FieldError."""
     for field, given in (("tokens", tokens), ("tags", tags)):
         listed = isinstance(given, Sequence) and not isinstance(given, str)

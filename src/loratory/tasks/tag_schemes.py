@@ -24,6 +24,7 @@ class TagScheme:
     roles: Mapping[str, str]  # kind -> B begins a span, I goes on with it, E ends it, S is a span of one word
 
     def format_tag(self, kind: str, label: str) -> str:
+        """The tag of a label: "B-PER"; the label itself in a scheme without kinds."""
         return f"{kind}-{label}" if kind else label
 
     def list_tags(self, labels: Sequence[str]) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def make_events(folder: Path) -> list[Event]:
     ]
 
 
-def verify_tracker(tracker: Tracker, folder: Path, options: Mapping[str, Any] | None = None) -> None:
+def verify_tracker(tracker: Tracker[Any], folder: Path, options: Mapping[str, Any] | None = None) -> None:
     """Track a run in `folder` twice, with every class of event and one that is not known; what it raises is broken."""
     assert tracker.summary, "the summary is empty"
     assert "\n" not in tracker.summary, "the summary has more than one line"

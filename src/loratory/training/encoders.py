@@ -90,6 +90,10 @@ class EncodedDataset:
     def from_train_set(
         cls, task: Task, backbone: EncoderBackbone, train_set: TrainSet, context: FitContext, loss: LossSpec
     ) -> EncodedDataset:
+        """The rows of train with their targets; an example's weight goes to each of its rows.
+
+        Raises UnsupportedTask, SpecError.
+        """
         form, encoder = find_output_adapter_name(task), find_target_encoder(task)
         inputs = [example.input for example in train_set.train]
         parts = load_output_adapter(form).encode_rows(

@@ -38,13 +38,16 @@ class LabelTargets:
     outputs: OutputKind = "labels"
 
     def build_targets(self, task: Labelled, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
+        """The index of each example's label: int[R]."""
         labels = task.labels or ()
         return torch.tensor([labels.index(task.label_of(example.answer)) for example in examples])
 
     def compute_weights(self, task: Labelled, targets: Tensor, class_weights: ClassWeights) -> Tensor:
+        """The weight of each row's label, float[R]; raises SpecError for a weight of what is no label."""
         return compute_class_weights(targets, task.labels or (), class_weights)[targets]
 
     def make_batch(self, outputs: Tensor, targets: Tensor, weights: Tensor, examples: Sequence[Example]) -> LossBatch:
+        """Logits [B, L] and targets [B]: one prediction for a row."""
         owners = torch.arange(len(targets), device=targets.device)
         return LossBatch(self.outputs, outputs.float(), targets, owners, weights, examples)
 
@@ -55,6 +58,7 @@ class SpanTargets:
     outputs: OutputKind = "tags"
 
     def build_targets(self, task: Spanned, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
+        """The tag of each token, int[R, T]; IGNORE_INDEX where a token holds no characters, and behind a row's end."""
         tags = [
             torch.tensor(bio_decoding.encode_tags(task.spans_of(example.answer), offsets, task.span_labels))
             for example, (_, offsets) in zip(examples, rows, strict=True)
@@ -62,6 +66,7 @@ class SpanTargets:
         return pad_sequence(tags, batch_first=True, padding_value=bio_decoding.IGNORE_INDEX)
 
     def compute_weights(self, task: Spanned, targets: Tensor, class_weights: ClassWeights) -> Tensor:
+        """How many tokens of each row have a tag, float[R]; raises SpecError where class weights are given."""
         if class_weights is not None:
             raise SpecError(
                 "class weights are for labels of whole texts",
@@ -73,6 +78,7 @@ class SpanTargets:
         )  # so that a step's loss is the mean over its tokens
 
     def make_batch(self, outputs: Tensor, targets: Tensor, weights: Tensor, examples: Sequence[Example]) -> LossBatch:
+        """Logits [B, T, C] and targets [B, T]: a prediction for each token that has a tag, P in all."""
         wanted = targets[:, : outputs.shape[1]]
         counted = wanted != bio_decoding.IGNORE_INDEX
         owners = counted.nonzero()[:, 0]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field
 
-from loratory.protocols import Example, Prediction
+from loratory.protocols import Example, Prediction, Task
 
 
 class Brevity(BaseModel):
@@ -17,7 +15,7 @@ class Brevity(BaseModel):
     words: int = Field(20, ge=1, description="words that cost nothing, where the example has no extra `words`")
     slack: int = Field(20, ge=1, description="words beyond them at which nothing is left")
 
-    def score(self, task: Any, example: Example, prediction: Prediction) -> float:
+    def score(self, task: Task, example: Example, prediction: Prediction) -> float:
         if prediction.answer is None:
             return 0.0
         free = int(example.extras.get("words") or self.words)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from loratory.artifacts.verified_files import VerifiedFiles, open_files
-from loratory.protocols import BackbonePool, Input, ParameterCount, Prediction, RequestRunner
+from loratory.protocols import BackbonePool, Input, ParameterCount, Prediction, RequestRunner, Task
 
 FILE = "echo.json"
 
@@ -35,6 +35,6 @@ class Echo:
         (folder / FILE).write_text(json.dumps(self.known), encoding="utf-8")
 
     @classmethod
-    def load(cls, source: Path | VerifiedFiles, task: Any, backbones: BackbonePool) -> Self:
+    def load(cls, source: Path | VerifiedFiles, task: Task, backbones: BackbonePool) -> Self:
         known = open_files(source).read_json(FILE)
         return cls(task, tuple((text, answer) for text, answer in known))

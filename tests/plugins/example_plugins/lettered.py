@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
-from typing import Any
+from typing import TYPE_CHECKING
 
 from loratory.protocols import (
     JSON,
@@ -13,6 +13,7 @@ from loratory.protocols import (
     DecodingPlan,
     InferenceRequest,
     Input,
+    Optioned,
     Prediction,
     PromptText,
     ScoreRequest,
@@ -20,6 +21,9 @@ from loratory.protocols import (
     TokenDecoder,
     TokenIds,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PROMPT = """\
 version: lettered-1
@@ -44,25 +48,26 @@ class LetteredTemplate:
         return None
 
     def build_messages(
-        self, task: Any, prompt: PromptText, input: Input | None, text: str | None = None
+        self, task: Optioned, prompt: PromptText, input: Input | None, text: str | None = None
     ) -> list[ChatMessage]:
         options = () if input is None else task.options(input)
         lines = [f"{letter}) {option}" for letter, option in zip(ascii_uppercase, options, strict=False)]
-        return prompt.fill({"options": "\n".join(lines)}, task.text(input) if text is None else text)
+        given = task.text(input) if text is None and input is not None else text
+        return prompt.fill({"options": "\n".join(lines)}, given or "")
 
-    def render_target(self, task: Any, answer: Answer) -> str:
+    def render_target(self, task: Optioned, answer: Answer) -> str:
         return str(answer["letter"])
 
-    def list_choices(self, task: Any, input: Input | None = None) -> Sequence[str]:
+    def list_choices(self, task: Optioned, input: Input | None = None) -> Sequence[str]:
         return () if input is None else ascii_uppercase[: len(task.options(input))]
 
-    def build_schema(self, task: Any) -> Mapping[str, JSON] | None:
+    def build_schema(self, task: Optioned) -> Mapping[str, JSON] | None:
         return None
 
-    def build_request(self, task: Any, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
+    def build_request(self, task: Optioned, plan: DecodingPlan, ids: TokenIds) -> InferenceRequest:
         return ScoreRequest(plan.network, ids, plan.choices)
 
-    def parse_output(self, task: Any, input: Input, output: Any, decode: TokenDecoder) -> Prediction:
+    def parse_output(self, task: Optioned, input: Input, output: Tensor, decode: TokenDecoder) -> Prediction:
         chances = dict(zip(self.list_choices(task, input), output.softmax(-1).tolist(), strict=True))
         best = max(chances, key=lambda letter: chances[letter])
         return Prediction({"letter": best}, {"/letter": chances})

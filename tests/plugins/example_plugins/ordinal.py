@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from loratory.protocols import Input, Prediction, Row, Scores, StockNames, Tokenizer
+from loratory.protocols import Backbone, Input, Prediction, Row, Scores, StockNames, Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @runtime_checkable
@@ -24,7 +27,7 @@ class OrdinalOutputAdapter:
     capability: Any = Ordered
     stock_names = StockNames("AutoModelForSequenceClassification", "SEQ_CLS", "text-classification", per_token=False)
 
-    def list_output_names(self, task: Any) -> tuple[str, ...]:
+    def list_output_names(self, task: Ordered) -> tuple[str, ...]:
         return ("|".join(task.ordered_labels),)
 
     def parse_labels(self, outputs: Sequence[str]) -> tuple[str, ...]:
@@ -32,13 +35,13 @@ class OrdinalOutputAdapter:
             raise ValueError(f"there are {len(outputs)} outputs where one is expected")
         return tuple(outputs[0].split("|"))
 
-    def build_head(self, kind: str, task: Any, backbone: Any) -> Any:
+    def build_head(self, kind: str, task: Ordered, backbone: Backbone) -> nn.Module:
         from loratory.predictors.heads import make_head  # torch is imported where it is needed
 
         return make_head(kind, backbone, self.list_output_names(task))
 
     def encode_rows(
-        self, task: Any, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str
+        self, task: Ordered, tokenizer: Tokenizer, inputs: Sequence[Input], max_length: int, long_text_mode: str
     ) -> list[list[Row]]:
         return [[row] for row in tokenizer.encode_batch([task.text(input) for input in inputs], max_length)]
 
@@ -46,7 +49,7 @@ class OrdinalOutputAdapter:
         return 0
 
     def read_outputs(
-        self, task: Any, inputs: Sequence[Input], rows: Sequence[Sequence[Row]], outputs: Sequence[Sequence[Any]]
+        self, task: Ordered, inputs: Sequence[Input], rows: Sequence[Sequence[Row]], outputs: Sequence[Sequence[Tensor]]
     ) -> list[Prediction]:
         labels, made = task.ordered_labels, []
         for input, (place,) in zip(inputs, outputs, strict=True):
@@ -55,7 +58,7 @@ class OrdinalOutputAdapter:
             made.append(task.from_probabilities(input, chances))
         return made
 
-    def score_ood(self, head: Any, outputs: Sequence[Any]) -> Scores:
+    def score_ood(self, head: nn.Module | None, outputs: Sequence[Tensor]) -> Scores:
         return {}
 
 
