@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 from loratory.protocols import (
     Backbone,
@@ -16,7 +15,7 @@ from loratory.protocols import (
 )
 
 
-def unwrap_predictor(predictor: Any) -> Any:
+def unwrap_predictor(predictor: object) -> object:
     """Without what stands around it, such as an operating point."""
     while isinstance(predictor, WrappingPredictor):
         predictor = predictor.predictor
@@ -33,25 +32,25 @@ def _is_plannable_class(kind: type) -> bool:
     return issubclass(kind, Plannable)
 
 
-def network_of(predictor: Any) -> Network | None:
+def network_of(predictor: object) -> Network | None:
     """The network that a predictor stands on, if any."""
     inner = unwrap_predictor(predictor)
     return inner.network if isinstance(inner, NetworkPredictor) else None
 
 
-def backbone_of(predictor: Any) -> Backbone | None:
+def backbone_of(predictor: object) -> Backbone | None:
     """The backbone that a predictor asks; None where it needs none."""
     network = network_of(predictor)
     return None if network is None else network.backbone
 
 
-def max_new_tokens_of(predictor: Any) -> int:
+def max_new_tokens_of(predictor: object) -> int:
     """Tokens that it may write behind an input; 0 where its answers are not written."""
     inner = unwrap_predictor(predictor)
     return inner.max_new_tokens if isinstance(inner, BudgetedPredictor) else 0
 
 
-def incremental_cost_of(predictor: Any) -> float:
+def incremental_cost_of(predictor: object) -> float:
     """The part of a pass (0 to 1) that the predictor needs for itself where its texts are in the batch already."""
     network = network_of(predictor)
     return 1.0 if network is None else network.backbone.incremental_cost(network)

@@ -92,7 +92,7 @@ def limit_connections(requested: int) -> int:
     return requested
 
 
-def count_unsent_bytes(transport: Any) -> int:
+def count_unsent_bytes(transport: asyncio.Transport) -> int:
     """Bytes that wait for a client; what the system holds of them counts where more wait here."""
     size: int = transport.get_write_buffer_size()
     if not size or termios is None:
@@ -134,7 +134,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _reset_read_start(cls) -> None:
         cls.read_started_at = None
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """A client is there: count it, and turn it away where there are too many."""
         super().connection_made(transport)
         if len(self.connections) <= self._max_connections:
             self._start_header_timer()

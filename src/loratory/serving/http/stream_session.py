@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,15 +14,20 @@ from loratory.backbones.constraints import schema_limits
 from loratory.errors import UnsupportedTask, format_value
 from loratory.predictors.decoder import Decoder
 from loratory.protocols import (
+    JSON,
+    Answer,
     Conversational,
     EncodeRequest,
     GenerateRequest,
     Generation,
     InferencePlan,
+    InferenceRequest,
     Input,
     Prediction,
     Predictor,
+    RequestRunner,
     Schema,
+    Task,
     WrappingPredictor,
     require_causal,
 )
@@ -44,7 +49,7 @@ class SamplingParams:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     schema: Schema | None = None
 
-    def apply_to(self, predictor: Any) -> Any:
+    def apply_to(self, predictor: Predictor) -> Predictor:
         """The predictor as it would write then; one that does not write stays as it is."""
         if isinstance(predictor, WrappingPredictor):  # an operating point stands around it
             return predictor.with_predictor(self.apply_to(predictor.predictor))
@@ -88,7 +93,7 @@ def parse_generation_spec(values: Mapping[str, Any], where: str = "parameters") 
 class Usage:
     """What is known of an answer beside it: what was asked for, and what came back."""
 
-    requests: Sequence[Any] = ()
+    requests: Sequence[InferenceRequest] = ()
     outputs: Sequence[Any] = ()
 
     @property
@@ -110,7 +115,7 @@ class RecordingPredictor:
 
     predictor: Any
     usage: Usage
-    on_token: Any = None
+    on_token: Callable[[str], None] | None = None
     schema: Schema | None = None
 
     @property
@@ -118,11 +123,11 @@ class RecordingPredictor:
         """The contract."""
         return self.predictor.task
 
-    def with_predictor(self, predictor: Any) -> RecordingPredictor:
+    def with_predictor(self, predictor: Predictor) -> RecordingPredictor:
         """The same around another one."""
         return replace(self, predictor=predictor)
 
-    def plan(self, inputs: Sequence[Any]) -> InferencePlan | None:
+    def plan(self, inputs: Sequence[Input]) -> InferencePlan | None:
         """As the predictor asks."""
         asked = self.predictor.plan(inputs)
         if asked is None:
@@ -136,13 +141,13 @@ class RecordingPredictor:
 
         return InferencePlan(self.usage.requests, read)
 
-    def _constrain_request(self, request: Any) -> Any:
+    def _constrain_request(self, request: InferenceRequest) -> InferenceRequest:
         if not isinstance(request, GenerateRequest):
             return request
         held = request if self.schema is None else replace(request, schema=self.schema, stop_strings=())
         return replace(held, on_token=self.on_token)
 
-    def predict(self, inputs: Sequence[Any], run: Any) -> list[Prediction]:
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
         """As the predictor, where it goes step by step."""
         found: list[Prediction] = self.predictor.predict(inputs, run)
         return found
@@ -182,14 +187,14 @@ class StreamSession:
         return self._usage_by_stage.get(answer.stage.name, Usage())
 
 
-def answer_text(task: Any, answer: Any) -> str:
+def answer_text(task: Task, answer: Answer) -> str:
     """An answer as text."""
     if answer is None:
         return ""
     return str(task.render(answer)) if isinstance(task, Conversational) else to_compact_json(answer)
 
 
-def check_schema(schema: Any, where: str) -> None:
+def check_schema(schema: JSON, where: str) -> None:
     """Refuse what is no schema, too large, or cannot be promised to end."""
     try:
         schema_limits.check_schema_limits(schema)

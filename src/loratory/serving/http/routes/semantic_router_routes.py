@@ -154,7 +154,7 @@ async def _classify_batch(server: Server, raw: bytes, context: RequestContext) -
     return {**body, "total_count": len(texts), "processing_time_ms": whole}
 
 
-def _request_schema(server: Server, service: Any) -> dict[str, Any]:
+def _request_schema(server: Server, service: Service | None) -> dict[str, Any]:
     options = {
         "return_probabilities": BOOLEAN,
         "confidence_threshold": {"type": "number", "minimum": 0, "maximum": 1},
