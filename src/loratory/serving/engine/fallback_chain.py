@@ -180,7 +180,7 @@ def reserve_for_fallback(stages: Sequence[FallbackStage], deadline: float) -> fl
 
 def describe_service(service: Service) -> dict[str, Any]:
     """What is told of a task: its contract, who answers, and what the evidence says."""
-    task = service.task
+    task: Any = service.task  # a pydantic model, as all tasks are
     return {
         "task": service.name,
         "kind": task.kind,
