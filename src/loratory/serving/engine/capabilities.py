@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Protocol, TypeGuard
 
 from loratory.protocols import (
     Backbone,
     BudgetedPredictor,
+    Input,
     Network,
     NetworkPredictor,
     Plannable,
-    Predictor,
+    Prediction,
+    RequestRunner,
+    Task,
     WrappingPredictor,
 )
+
+
+class ServedPredictor(Protocol):
+    """What serving needs of a predictor: a `Predictor`, or what stands around one for a single request."""
+
+    @property
+    def task(self) -> Task: ...
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
+        """One prediction per input, in order; never raises for a bad answer."""
+
+
+class PlannedPredictor(ServedPredictor, Plannable, Protocol):
+    """One that asks once for all that it needs."""
 
 
 def unwrap_predictor(predictor: object) -> object:
@@ -22,7 +40,7 @@ def unwrap_predictor(predictor: object) -> object:
     return predictor
 
 
-def is_plannable(predictor: Predictor) -> bool:
+def is_plannable(predictor: ServedPredictor) -> TypeGuard[PlannedPredictor]:
     """Whether it asks once for all that it needs. Looked up once for each class: it is asked of every request."""
     return _is_plannable_class(type(predictor))
 

@@ -33,7 +33,14 @@ from loratory.protocols import (
 )
 from loratory.protocols.routes import ApiError
 from loratory.schemas import to_compact_json
-from loratory.serving.engine.capabilities import backbone_of, is_plannable, max_new_tokens_of, unwrap_predictor
+from loratory.serving.engine.capabilities import (
+    PlannedPredictor,
+    ServedPredictor,
+    backbone_of,
+    is_plannable,
+    max_new_tokens_of,
+    unwrap_predictor,
+)
 from loratory.serving.engine.fallback_chain import StagedAnswer
 from loratory.serving.engine.service_registry import FallbackStage
 from loratory.specs.generation import GenerationSpec
@@ -113,17 +120,17 @@ class Usage:
 class RecordingPredictor:
     """A predictor whose requests are heard, held to a client's schema, and noted."""
 
-    predictor: Any
+    predictor: PlannedPredictor
     usage: Usage
     on_token: Callable[[str], None] | None = None
     schema: Schema | None = None
 
     @property
-    def task(self) -> Any:
+    def task(self) -> Task:
         """The contract."""
         return self.predictor.task
 
-    def with_predictor(self, predictor: Predictor) -> RecordingPredictor:
+    def with_predictor(self, predictor: PlannedPredictor) -> RecordingPredictor:
         """The same around another one."""
         return replace(self, predictor=predictor)
 
@@ -136,8 +143,7 @@ class RecordingPredictor:
 
         def read(outputs: Sequence[Any]) -> list[Prediction]:
             self.usage.outputs = list(outputs)
-            made: list[Prediction] = asked.read_outputs(outputs)
-            return made
+            return asked.read_outputs(outputs)
 
         return InferencePlan(self.usage.requests, read)
 
@@ -149,8 +155,7 @@ class RecordingPredictor:
 
     def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
         """As the predictor, where it goes step by step."""
-        found: list[Prediction] = self.predictor.predict(inputs, run)
-        return found
+        return self.predictor.predict(inputs, run)
 
 
 class StreamSession:
@@ -163,13 +168,13 @@ class StreamSession:
         self._usage_by_stage: dict[str, Usage] = {}
         self._active_stage = ""
 
-    def prepare_predictor(self, stage: FallbackStage) -> Predictor | None:
+    def prepare_predictor(self, stage: FallbackStage) -> ServedPredictor | None:
         """Whom to ask in a stage's place; nobody, where something of another's answer was heard already."""
-        predictor: Any = self.params.apply_to(stage.predictor)
+        predictor = self.params.apply_to(stage.predictor)
         if self.has_streamed or (self.params.schema is not None and not max_new_tokens_of(predictor)):
             return None
         if not is_plannable(predictor) or backbone_of(predictor) is None:
-            return predictor  # type: ignore[no-any-return]
+            return predictor
         self._active_stage, notes = stage.name, Usage()
         self._usage_by_stage[stage.name] = notes
 
@@ -179,8 +184,7 @@ class StreamSession:
             self.has_streamed = True
             self._loop.call_soon_threadsafe(self.pieces.put_nowait, piece)
 
-        made: Any = RecordingPredictor(predictor, notes, hear if self._streaming else None, self.params.schema)
-        return made  # type: ignore[no-any-return]
+        return RecordingPredictor(predictor, notes, hear if self._streaming else None, self.params.schema)
 
     def usage_of(self, answer: StagedAnswer) -> Usage:
         """Of whoever answered."""
@@ -232,7 +236,7 @@ class SchemaPrecheck:
 
 def _check_constraint(stage: FallbackStage, params: SamplingParams, input: Input) -> None:
     """Raises UnsupportedTask, or what the grammar raises."""
-    predictor: Any = unwrap_predictor(params.apply_to(stage.predictor))
+    predictor = unwrap_predictor(params.apply_to(stage.predictor))
     if not isinstance(predictor, Decoder) or not predictor.max_new_tokens:
         return
     words: Any = predictor.template
