@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loratory import __version__
 from loratory.artifacts.locks import hold_lock
@@ -32,6 +32,9 @@ from loratory.specs.overrides import apply_overrides
 from loratory.specs.serve import ServedTaskSpec, ServerSpec
 from loratory.specs.spec import NAME_PATTERN, NAME_RULE
 from loratory.specs.yaml_files import load_yaml
+
+if TYPE_CHECKING:
+    from loratory.serving.http.server import Server
 
 ROLE_BY_ROUTER_TASK = {
     "intent": "intent",
@@ -194,7 +197,7 @@ def _digest_folder(folder: Path) -> str:
     return digest_of([[str(f.relative_to(folder)), hash_file(f)] for f in files])[:12]
 
 
-def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None]) -> Any:
+def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None]) -> Server:
     """A server with everything loaded. Raises LoratoryError."""
     import torch
 
