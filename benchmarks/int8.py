@@ -25,7 +25,7 @@ from loratory.experiment.run import run_experiment
 from loratory.experiment.run_paths import RunPaths
 from loratory.experiment.spec_loading import load_spec
 from loratory.protocols import Predictor, ScoredPredictions, predict_and_score
-from loratory.serving.engine.capabilities import unwrap_predictor
+from loratory.serving.engine.capabilities import network_of
 
 RESULT = Path(__file__).parent / "results" / "int8.json"
 BITS = (8, 7)
@@ -62,7 +62,7 @@ def main() -> None:
 
 def answer_with(predictor: Predictor, examples: Sequence[Any], bits: int) -> ScoredPredictions:
     """The answers with graphs whose weights have so many bits, whatever the machine would choose."""
-    network: Any = unwrap_predictor(predictor).network
+    network: Any = network_of(predictor)
     measured, int8.weight_bits = int8.weight_bits, lambda: bits  # type: ignore[assignment]
     try:
         if network.backbone.compute_backend is not None:

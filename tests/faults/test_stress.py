@@ -115,4 +115,4 @@ def test_a_task_that_writes_is_refused() -> None:
     from loratory.tasks.generate import Generate
 
     with pytest.raises(UnsupportedTask, match="neither with a label nor with spans"):
-        paired_texts.check_comparable(Generate())
+        paired_texts.require_comparable(Generate())

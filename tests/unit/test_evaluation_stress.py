@@ -10,7 +10,7 @@ from typing import Any, Self
 import pytest
 from test_evaluation_fakes import FACTS, FOUR, QUICK, Skill, world
 
-from loratory.data.quality.paired_texts import check_comparable, perturb_example, replace_text
+from loratory.data.quality.paired_texts import perturb_example, replace_text, require_comparable
 from loratory.errors import SpecError, UnsupportedTask
 from loratory.evaluation.gate import check_gate
 from loratory.evaluation.ladder import build_ladder, format_ladder_lines
@@ -201,7 +201,7 @@ def test_a_task_whose_text_is_no_field_is_refused() -> None:
     with pytest.raises(UnsupportedTask, match="makes its text of several fields"):
         replace_text(Two(labels=("x", "y")), {"a": "1", "b": "2"}, "3")
     with pytest.raises(UnsupportedTask, match="neither with a label nor with spans"):
-        check_comparable(Generate())
+        require_comparable(Generate())
 
 
 def test_so_many_texts_are_drawn_the_same_each_time() -> None:

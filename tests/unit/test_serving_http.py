@@ -239,6 +239,7 @@ def test_one_text_goes_to_the_default(tmp_path: Path) -> None:
     assert post(make_server(tmp_path, *services), "/predict/", {"text": "y"}).json["label"] == "card"
     assert post(make_server(tmp_path, *services, default="b"), "/predict/", {"text": "y"}).json["label"] == "y"
     assert post(make_server(tmp_path, services[0]), "/predict/", {"text": "y"}).status == 404
+    assert post(make_server(tmp_path, *services, default="pii"), "/predict/", {"text": "y"}).status == 404
 
 
 # -- the router's

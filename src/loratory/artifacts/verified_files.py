@@ -209,18 +209,22 @@ class UnlistedFiles(VerifiedFiles):
         super().__init__(folder, self._first_digests, prefix, follow_links=True)
 
     def list_names(self) -> list[str]:
+        """Of all files below the folder as it is now, sorted."""
         found = (file for file in self.folder.rglob("*") if file.is_file()) if self.folder.is_dir() else ()
         return sorted(file.relative_to(self.folder).as_posix() for file in found)
 
     def list_top_level(self) -> list[str]:
+        """The names of what the folder itself holds now, sorted; none where it cannot be read."""
         with suppress(OSError):
             return sorted(os.listdir(self.folder))
         return []
 
     def has(self, name: str) -> bool:
+        """Whether there is such a file now, by a name that stays inside the folder."""
         return is_safe_name(name) and (self.folder / name).is_file()
 
     def open_subfolder(self, inner: str) -> VerifiedFiles:
+        """The files of a folder in it; digests that were taken here hold there too."""
         return UnlistedFiles(self.root, f"{self._prefix}{inner}/", self._first_digests)
 
     def digest(self, name: str) -> str:

@@ -7,7 +7,8 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from loratory.artifacts.durable_files import to_json
 from loratory.artifacts.manifests import digest_of
@@ -15,6 +16,11 @@ from loratory.artifacts.verified_files import VerifiedFiles, open_files
 from loratory.data.dataset import Parts
 from loratory.errors import ArtifactError, make_missing_extra
 from loratory.protocols import JSON, Example, Labelled, Task
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SettledT = TypeVar("SettledT", bound=Task)
 
 
 def write_split(folder: Path, task: Task, parts: Parts, facts: Mapping[str, JSON]) -> None:
@@ -47,14 +53,16 @@ def write_split(folder: Path, task: Task, parts: Parts, facts: Mapping[str, JSON
         )
 
 
-def read_task(source: Path | VerifiedFiles, task: Any) -> Any:
+def read_task(source: Path | VerifiedFiles, task: SettledT) -> SettledT:
     """The task as `write` was given it, its open options settled; `task` as the spec has it tells the class.
 
     Raises ArtifactError.
     """
     files = open_files(source)
+    model: Any = type(task)  # a pydantic model, as all tasks are
     try:
-        return type(task).model_validate_json(files.read("task.json"))
+        made: SettledT = model.model_validate_json(files.read("task.json"))
+        return made
     except (ArtifactError, ValueError) as problem:
         raise ArtifactError(
             "the split has no task.json that can be read", where=str(files.folder), remedy="run loratory again"
@@ -123,7 +131,7 @@ def _build_columns(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
     return columns
 
 
-def _build_optional_columns(examples: Sequence[Example], text: Any, pyarrow: Any) -> dict[str, Any]:
+def _build_optional_columns(examples: Sequence[Example], text: pyarrow.DataType, pyarrow: ModuleType) -> dict[str, Any]:
     """`rejected` and `extras` as JSON text, each only where an example holds one."""
     columns: dict[str, Any] = {}
     if any(example.rejected is not None for example in examples):

@@ -20,6 +20,7 @@ class InputFormat:
 
     @classmethod
     def from_task(cls, task: Task) -> InputFormat:
+        """Every property of its schema; where that does not say which are required, all of them are."""
         schema = task.input_schema()
         fields = dict(schema.get("properties", {}))
         return cls(fields, list(schema.get("required", fields)))

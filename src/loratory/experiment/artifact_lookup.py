@@ -18,7 +18,7 @@ from loratory.artifacts.manifests import (
 )
 from loratory.artifacts.verified_files import UnlistedFiles, VerifiedFiles
 from loratory.errors import ArtifactError, suggest_nearest
-from loratory.protocols import BackbonePool, Predictor
+from loratory.protocols import JSON, BackbonePool, Predictor
 from loratory.specs.spec import NAME_PATTERN, NAME_RULE
 
 LADDER_FILE, RUN_KIND = "ladder.json", "run"
@@ -126,7 +126,7 @@ def read_ladder_of(run: VerifiedFiles) -> dict[str, Any]:
     return _check_ladder(value, run.folder)
 
 
-def _check_ladder(value: Any, path: Path) -> dict[str, Any]:
+def _check_ladder(value: JSON, path: Path) -> dict[str, Any]:
     try:
         ladder = dict(value)
         if not ladder["verdict"] or not isinstance(ladder["contenders"], list):

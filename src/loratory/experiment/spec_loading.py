@@ -12,7 +12,7 @@ from typing import Any
 from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError, suggest_nearest
 from loratory.experiment.recipes import find_recipe_folder
-from loratory.protocols import Labelled, list_files
+from loratory.protocols import JSON, Labelled, Task, list_files
 from loratory.protocols.recipes import SPEC_FILE
 from loratory.specs.overrides import apply_overrides
 from loratory.specs.parser import SpecParser
@@ -69,7 +69,7 @@ def load_spec(target: str, data: str | None = None, changes: Sequence[str] = ())
     return spec
 
 
-def _replace_data_path(data: Any, path: str) -> dict[str, Any]:
+def _replace_data_path(data: JSON, path: str) -> dict[str, Any]:
     """The same options on other files: the spec's own test and validation files do not go with them."""
     kept = (
         {key: value for key, value in data.items() if key not in ("test", "validation")}
@@ -130,7 +130,7 @@ def resolve_data_paths(spec: Spec) -> Spec:
     return replace(moved, operating=own)
 
 
-def check_gate(spec: Spec, task: Any) -> None:
+def check_gate(spec: Spec, task: Task) -> None:
     """Refuse a gate on a label or contender that does not exist. Raises SpecError.
 
     Labels that the spec leaves to the data are checked once the task is settled, before anything is trained.

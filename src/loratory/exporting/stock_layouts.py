@@ -6,9 +6,10 @@ import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from loratory.backbones import adapters
 from loratory.exporting.model_cards import render_fit_card, render_stock_card
@@ -23,6 +24,8 @@ from loratory.predictors.heads import (
 )
 from loratory.predictors.predictor_files import build_label_maps
 from loratory.protocols import Predictor
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
 def write_stock_layouts(folder: Path, predictor: Predictor, facts: Mapping[str, Any]) -> list[str]:
@@ -81,7 +84,7 @@ def write_stock_encoder(folder: Path, predictor: Encoder, merge: bool) -> None:
         predictor.save_head(folder)
 
 
-def _load_stock_weights(whole: Any, head: StockHead, backbone: Any) -> Any:
+def _load_stock_weights(whole: ModelT, head: StockHead, backbone: nn.Module) -> ModelT:
     """The stock classifier with the backbone's and the head's weights; the backbone may have a pooler that it lacks."""
     tensors = collect_head_tensors(head)
     given = {f"{head.prefix}.{name}": t for name, t in backbone.state_dict().items()} | dict(tensors)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loratory.artifacts.manifests import digest_of
 from loratory.artifacts.verified_files import VerifiedFiles
@@ -26,6 +26,10 @@ from loratory.predictors.heads import StockHead, collect_head_tensors, load_head
 from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import Network, OutputAdapter
 from loratory.tasks.tag_schemes import OUTSIDE, TAG_SCHEMES, detect_scheme_name
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
 ABSENT_LOGIT = -1e4  # the logit of a tag that a model never gives: its probability is 0
 USE_AS_BASE_REMEDY = "name the folder as base: in a spec with examples of your own, and fit head or full on it"
@@ -151,7 +155,9 @@ def import_classifier(names: Sequence[str], sources: ModelSources, scheme: str |
     return predictor
 
 
-def _reorder_head(model: Any, names: Sequence[str], outputs: Sequence[str], pad: int, tokens: bool) -> StockHead:
+def _reorder_head(
+    model: PreTrainedModel, names: Sequence[str], outputs: Sequence[str], pad: int, tokens: bool
+) -> StockHead:
     """The model's head with its outputs in the order of `outputs`; one that it lacks is never given.
 
     Raises ArtifactError where the architecture has a head that does not work on its backbone's states.
@@ -190,7 +196,7 @@ def _find_last_layer_parameters(head: StockHead, outputs: int) -> list[str]:
     return [name for name, p in head.named_weights().items() if id(p) in own]
 
 
-def _reorder_rows(tensor: Any, order: Sequence[int | None]) -> Any:
+def _reorder_rows(tensor: Tensor, order: Sequence[int | None]) -> Tensor:
     """The rows of a weight [C, D] or a bias [C] in another order; a row that is not there gives the logit ABSENT."""
     import torch
 
@@ -218,14 +224,14 @@ def _check_reordered(given: StockHead, head: StockHead, order: Sequence[int | No
         )
 
 
-def _open_classifier(base: Base, labels: int, opener: str) -> tuple[Any, set[str]]:
+def _open_classifier(base: Base, labels: int, opener: str) -> tuple[PreTrainedModel, set[str]]:
     """The whole model and the names of its weights that the folder lacks."""
     import transformers
 
     folder = base.folder
     elements = inspect_model_folder(base.files).elements
 
-    def look(shell: Any) -> None:
+    def look(shell: nn.Module) -> None:
         check_parameter_count(shell, elements, str(folder / "config.json"))
 
     try:
@@ -248,7 +254,7 @@ def _open_classifier(base: Base, labels: int, opener: str) -> tuple[Any, set[str
     return model, missing
 
 
-def check_finite(model: Any, where: Path) -> None:
+def check_finite(model: PreTrainedModel, where: Path) -> None:
     """Raise ArtifactError for weights that are NaN or infinite: every answer would be."""
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
@@ -277,7 +283,7 @@ def check_answers(predictor: Encoder, where: Path) -> None:
         raise ArtifactError("its answer to a short text is not finite", where=str(where), allowed="finite weights")
 
 
-def _merge_adapter(model: Any, files: VerifiedFiles) -> tuple[Any, set[str]]:
+def _merge_adapter(model: PreTrainedModel, files: VerifiedFiles) -> tuple[PreTrainedModel, set[str]]:
     """Merge the adapter through our own allowlisted reader, and put its saved modules (the head) in place."""
     prefix, folder = model.base_model_prefix, files.folder
     adapter = adapters.read_adapter(files)

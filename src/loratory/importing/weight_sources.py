@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from loratory.artifacts.safetensors_headers import count_elements, read_header
 from loratory.artifacts.untrusted_files import read_json
@@ -26,6 +25,7 @@ from loratory.backbones.loading.model_inspection import (
 )
 from loratory.backbones.loading.tokenizers import VOCABULARY_FILES
 from loratory.errors import ArtifactError, BaseModelError
+from loratory.protocols import JSON
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -150,7 +150,7 @@ def read_labels(*sources: Path | VerifiedFiles, named: Sequence[str] = (), count
     )
 
 
-def _order_labels(raw: Any, file: Path) -> tuple[str, ...]:
+def _order_labels(raw: JSON, file: Path) -> tuple[str, ...]:
     try:
         ids = _number_labels(raw)
         labels = tuple(ids[i] for i in range(len(ids)))
@@ -167,7 +167,7 @@ def _order_labels(raw: Any, file: Path) -> tuple[str, ...]:
     return labels
 
 
-def _number_labels(raw: Any) -> dict[int, str]:
+def _number_labels(raw: JSON) -> dict[int, str]:
     """Id to label from a list, {id: label}, {label: id}, or one of the two maps under its name."""
     if isinstance(raw, list):
         return dict(enumerate(map(str, raw)))

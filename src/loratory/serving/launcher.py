@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loratory import __version__
 from loratory.artifacts.locks import hold_lock
@@ -23,6 +23,7 @@ from loratory.experiment.artifact_lookup import (
     read_predictor,
 )
 from loratory.experiment.spec_loading import make_parser
+from loratory.protocols import BackbonePool
 from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
 from loratory.serving.engine.thread_isolation import run_in_new_thread
 from loratory.serving.http.auth.api_keys import ApiKeys
@@ -31,6 +32,9 @@ from loratory.specs.overrides import apply_overrides
 from loratory.specs.serve import ServedTaskSpec, ServerSpec
 from loratory.specs.spec import NAME_PATTERN, NAME_RULE
 from loratory.specs.yaml_files import load_yaml
+
+if TYPE_CHECKING:
+    from loratory.serving.http.server import Server
 
 ROLE_BY_ROUTER_TASK = {
     "intent": "intent",
@@ -115,7 +119,7 @@ def load_keys(spec: ServerSpec) -> ApiKeys:
 class ArtifactServiceLoader:
     """Reads tasks into one pool of backbones while the server runs."""
 
-    pool: Any
+    pool: BackbonePool
     spec: ServerSpec
     threads: int
     report: Callable[[str], None]
@@ -134,7 +138,7 @@ class ArtifactServiceLoader:
         return service
 
 
-def load_service(name: str, task_spec: ServedTaskSpec, pool: Any) -> Service:
+def load_service(name: str, task_spec: ServedTaskSpec, pool: BackbonePool) -> Service:
     """A task with all its stages, verified and in memory. Raises LoratoryError."""
     ladder, own = _read_run(task_spec.path)
     told = {key: getattr(task_spec, key) for key in task_spec.model_fields_set - {"path"}}
@@ -162,7 +166,7 @@ def _read_run(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return read_ladder_of(run), {key: value for key, value in (values.get("serve") or {}).items() if value is not None}
 
 
-def _load_stage(path: Path, contender: str | None, pool: Any) -> FallbackStage:
+def _load_stage(path: Path, contender: str | None, pool: BackbonePool) -> FallbackStage:
     artifact = open_artifact(find_fit_folder(path, contender))
     predictor = read_predictor(artifact, pool)
     return FallbackStage(contender or path.resolve().name, predictor, artifact.manifest_digest)
@@ -193,7 +197,7 @@ def _digest_folder(folder: Path) -> str:
     return digest_of([[str(f.relative_to(folder)), hash_file(f)] for f in files])[:12]
 
 
-def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None]) -> Any:
+def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None]) -> Server:
     """A server with everything loaded. Raises LoratoryError."""
     import torch
 

@@ -25,7 +25,7 @@ class TrackSpec:
         return {"to": self.to, **self.options.model_dump(mode="json")}
 
 
-def parse_trackers(values: Any, parser: SpecParser) -> tuple[TrackSpec, ...]:
+def parse_trackers(values: object, parser: SpecParser) -> tuple[TrackSpec, ...]:
     """The trackers of a spec, none where there are none; raises SpecError."""
     if values is None:
         return ()
@@ -34,7 +34,7 @@ def parse_trackers(values: Any, parser: SpecParser) -> tuple[TrackSpec, ...]:
     return tuple(_parse_tracker(value, ("track", place), parser) for place, value in enumerate(values))
 
 
-def _parse_tracker(value: Any, path: KeyPath, parser: SpecParser) -> TrackSpec:
+def _parse_tracker(value: object, path: KeyPath, parser: SpecParser) -> TrackSpec:
     given = {"to": value} if isinstance(value, str) else value
     if not isinstance(given, Mapping) or "to" not in given:
         raise SpecError(f"{format_value(value)} is no tracker", where=parser.locate(path), allowed=TRACK_FORM)

@@ -45,7 +45,7 @@ class LossSpec(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_name(cls, values: Any) -> Any:
+    def _read_name(cls, values: object) -> object:
         return {"objective": values} if isinstance(values, str) else values
 
     @model_validator(mode="after")

@@ -43,6 +43,7 @@ class SpecRepresenter(SafeRepresenter):
     """Repeats what stands twice, and puts text with odd line ends in double quotes, where they are escaped."""
 
     def ignore_aliases(self, data: object) -> bool:
+        """Always: no value is written as a reference to another."""
         return True
 
     def represent_text(self, text: str) -> ScalarNode:

@@ -4,48 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from loratory.errors import UnsupportedTask
 from loratory.perturbations.changes import Perturbation, PerturbedText, TextSpan
-from loratory.protocols import Example, Input, Labelled, Spanned
+from loratory.protocols import Answer, Example, Input, Labelled, Spanned, Task
+
+ComparableTask = Labelled | Spanned  # one label for a text, or labelled spans of it
 
 
-def perturb_example(task: Any, example: Example, perturbation: Perturbation, seed: int) -> Example | None:
+def perturb_example(task: Task, example: Example, perturbation: Perturbation, seed: int) -> Example | None:
     """The example with its text perturbed and its expected spans moved; None where nothing can be changed.
 
     Raises UnsupportedTask for a task without labels or spans, or one whose text is no field of its input.
     """
-    changed = perturbation(task.text(example.input), seed, find_expected_spans(task, example))
+    comparable = require_comparable(task)
+    changed = perturbation(comparable.text(example.input), seed, find_expected_spans(comparable, example))
     if changed is None:
         return None
-    made = replace(example, input=replace_text(task, example.input, changed.text))
-    return made if isinstance(task, Labelled) else replace(made, answer=move_spans(task, example.answer, changed))
+    made = replace(example, input=replace_text(comparable, example.input, changed.text))
+    return (
+        made
+        if isinstance(comparable, Labelled)
+        else replace(made, answer=move_spans(comparable, example.answer, changed))
+    )
 
 
-def find_expected_spans(task: Any, example: Example) -> Sequence[TextSpan]:
-    """Where the expected spans of an example are; nowhere for a task of labels. Raises UnsupportedTask."""
-    check_comparable(task)
+def find_expected_spans(task: ComparableTask, example: Example) -> Sequence[TextSpan]:
+    """Where the expected spans of an example are; nowhere for a task of labels."""
     return [(start, end) for start, end, _ in task.spans_of(example.answer)] if isinstance(task, Spanned) else ()
 
 
-def check_comparable(task: Any) -> None:
-    """Raises UnsupportedTask for a task whose answers cannot be compared."""
+def require_comparable(task: Task) -> ComparableTask:
+    """The task as one whose answers can be compared; raises UnsupportedTask where they cannot."""
     if not isinstance(task, (Labelled, Spanned)):
         raise UnsupportedTask(
             f"a task of the kind {task.kind} answers neither with a label nor with spans",
             where="stress",
             allowed="tasks whose answer is one label, or labelled spans of a text",
         )
+    return task
 
 
-def move_spans(task: Any, answer: Any, changed: PerturbedText) -> Any:
+def move_spans(task: Spanned, answer: Answer, changed: PerturbedText) -> Answer:
     """An answer's spans in the changed text."""
     spans = [(*changed.map_span(start, end), label) for start, end, label in task.spans_of(answer)]
     return task.from_spans(changed.text, spans)
 
 
-def replace_text(task: Any, input: Input, text: str) -> Input:
+def replace_text(task: ComparableTask, input: Input, text: str) -> Input:
     """The input with another text, wherever the task keeps it. Raises UnsupportedTask where it is no field of the
     input.
     """

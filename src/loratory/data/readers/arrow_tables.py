@@ -7,12 +7,15 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from loratory.data.readers import decoding
 from loratory.data.rows import Row
 from loratory.errors import DataError, make_missing_extra
 from loratory.protocols import JSON
+
+if TYPE_CHECKING:
+    import pyarrow
 
 PARQUET_MAGIC = b"PAR1"
 ARROW_MAGIC = b"ARROW1"
@@ -79,17 +82,17 @@ def build_rows(
     return rows
 
 
-def _read_table(table: Any, display_path: str) -> list[Row]:
+def _read_table(table: pyarrow.Table, display_path: str) -> list[Row]:
     decoding.check_table_size(table.num_rows, table.num_columns, display_path)
     table.validate(full=True)  # offsets that point outside of their buffer would be read
     return _read_batches(table.to_batches(max_chunksize=BATCH_ROWS), table.schema, display_path)
 
 
-def _read_batches(batches: Iterable[Any], schema: Any, display_path: str) -> list[Row]:
+def _read_batches(batches: Iterable[pyarrow.RecordBatch], schema: pyarrow.Schema, display_path: str) -> list[Row]:
     return build_rows(_iterate_records(batches, display_path), _parse_class_names(schema.metadata or {}), display_path)
 
 
-def _iterate_records(batches: Iterable[Any], display_path: str) -> Iterator[Mapping[str, Any]]:
+def _iterate_records(batches: Iterable[pyarrow.RecordBatch], display_path: str) -> Iterator[Mapping[str, Any]]:
     for batch in batches:
         if batch.nbytes > decoding.MAX_BYTES:
             decoding.check_unpacked_size(batch.nbytes, 0, "the table", display_path)
@@ -117,7 +120,7 @@ def _parse_class_names(metadata: dict[bytes, bytes]) -> dict[str, ClassNames]:
         return {}
 
 
-def find_class_names(feature: Any) -> ClassNames | None:
+def find_class_names(feature: object) -> ClassNames | None:
     """The names of a feature's classes in the shape of its values; None where there are none.
 
     `feature` is what Hugging Face's metadata says or an object of `datasets`: ClassLabel, List, LargeList and Sequence
@@ -137,7 +140,7 @@ def find_class_names(feature: Any) -> ClassNames | None:
     return None
 
 
-def _get_attribute(feature: Any, name: str) -> Any:
+def _get_attribute(feature: object, name: str) -> Any:
     return feature.get(name) if isinstance(feature, Mapping) else getattr(feature, name, None)
 
 
@@ -164,7 +167,7 @@ def replace_class_numbers(value: JSON, names: ClassNames | None) -> JSON:
     )
 
 
-def to_json_value(value: Any) -> JSON:
+def to_json_value(value: object) -> JSON:
     """A value as JSON can hold it: dates as ISO 8601, decimals as text, NaN as None, bytes by their length."""
     if isinstance(value, dict):
         return {str(key): to_json_value(inner) for key, inner in value.items()}

@@ -8,13 +8,16 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from loratory.data.readers import decoding
 from loratory.data.readers.arrow_tables import to_json_value
 from loratory.data.rows import SUPPORTED_FORMATS, Row
 from loratory.errors import DataError, make_missing_extra, suggest_nearest
 from loratory.protocols import JSON
+
+if TYPE_CHECKING:
+    from openpyxl.worksheet.worksheet import Worksheet
 
 WORKBOOK_PART = "xl/workbook.xml"  # what makes a zip archive a workbook
 HEAD_BYTES = 4096  # bytes of an XML part that are searched for a document type, which stands before all else
@@ -95,7 +98,7 @@ def _has_document_type(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool
     return b"<!DOCTYPE" in head.replace(b"\0", b"").upper()
 
 
-def _read_records(sheet: Any, display_path: str) -> list[Record]:
+def _read_records(sheet: Worksheet, display_path: str) -> list[Record]:
     """The rows of a sheet that hold something; raises DataError where a cell stands far away from the others.
 
     openpyxl makes every cell before the last one, and a sheet has place for 17 thousand million.

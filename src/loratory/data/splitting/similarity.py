@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from loratory.errors import make_missing_extra
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 PERMUTATIONS = 256
 HASH_BLOCK_SIZE = 1 << 16  # n-grams hashed together: a block that stays in the processor's cache
@@ -84,7 +87,7 @@ def estimate_similarity(one: Array, other: Array) -> Array:
     return np.asarray(same.view(np.uint8).reshape(-1, 8).sum(axis=1) / one.shape[1])
 
 
-def build_ngram_matrix(ngrams: NGrams) -> Any:
+def build_ngram_matrix(ngrams: NGrams) -> sparse.csr_matrix:
     """The n-grams as a sparse matrix [N, 2^31] of ones, for exact intersections."""
     try:
         from scipy import sparse
@@ -97,7 +100,7 @@ def build_ngram_matrix(ngrams: NGrams) -> Any:
     return made
 
 
-def compute_jaccard(matrix: Any, counts: Array, one: Array, other: Array) -> Array:
+def compute_jaccard(matrix: sparse.csr_matrix, counts: Array, one: Array, other: Array) -> Array:
     """Exact Jaccard similarity of pairs: float64[P]."""
     shared = np.asarray(matrix[one].multiply(matrix[other]).sum(axis=1)).ravel()
     return np.asarray(shared / (counts[one] + counts[other] - shared))

@@ -34,7 +34,7 @@ def score_predictor(
     predictor: Predictor, data: str, columns: Sequence[str], test_read: ledger.TestReader
 ) -> dict[str, Any]:
     """The same of any predictor; the reading is noted before it happens. Raises DataError, StorageError."""
-    task: Any = predictor.task
+    task: Task = predictor.task
     examples = read_labelled_examples(task, data, columns)
     reads = record_test_read(test_read, examples)
     outcome = predict_and_score(predictor, examples, run_locally)
@@ -70,7 +70,7 @@ def record_test_read(test_read: ledger.TestReader, examples: Dataset) -> dict[st
     return {"test_reads": len(earlier) + 1, "test_overlap": ledger.summarise_overlap(earlier)}
 
 
-def read_labelled_examples(task: Any, data: str, columns: Sequence[str]) -> Dataset:
+def read_labelled_examples(task: Task, data: str, columns: Sequence[str]) -> Dataset:
     """Labelled examples of a file, a folder (its test file) or a hub id, with the groups of near-duplicates."""
     spec = DataSpec(path=str(Path(data).expanduser().resolve()) if Path(data).expanduser().exists() else data)
     source = read_source(spec, Path.cwd())

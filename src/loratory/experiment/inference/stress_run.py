@@ -14,7 +14,7 @@ from loratory.artifacts.locks import hold_lock
 from loratory.artifacts.manifests import digest_of, open_artifact, read_manifest
 from loratory.backbones.forward.execution import run_locally
 from loratory.data.dataset import Dataset
-from loratory.data.quality.paired_texts import check_comparable, perturb_example
+from loratory.data.quality.paired_texts import perturb_example, require_comparable
 from loratory.data.split_files import digest_examples
 from loratory.data.splitting import ledger
 from loratory.errors import SpecError
@@ -123,7 +123,7 @@ def stress_predictor(source: Path, arguments: StressArguments, on_event: EventLi
     """One contender under stress. On a part of its own run it is kept in the run's stress.json."""
     spec, stress = _read_specs(source, arguments.overrides)
     predictor, folder = open_predictor(source, arguments.contender)
-    check_comparable(predictor.task)
+    require_comparable(predictor.task)
     if arguments.data is not None:
         examples = read_labelled_examples(predictor.task, arguments.data, arguments.columns)
         name = arguments.contender or folder.parent.name

@@ -29,7 +29,7 @@ from loratory.experiment.init.task_inference import (
 from loratory.experiment.recipes import find_recipe_folder
 from loratory.experiment.spec_loading import make_parser
 from loratory.measures.offset_formats import OffsetFormat
-from loratory.protocols import Example, Task
+from loratory.protocols import JSON, Example, Task
 from loratory.protocols.recipes import SPEC_FILE
 from loratory.schemas import infer_schema
 from loratory.specs.data import DataSpec
@@ -219,7 +219,7 @@ def _parse_back(text: str, output: Path) -> tuple[dict[str, Any], Any]:
     return values, make_parser(output, lines)
 
 
-def _to_yaml(value: Any) -> str:
+def _to_yaml(value: JSON) -> str:
     """One line of YAML that may stand in a block and between brackets and braces."""
     return dump_yaml([value], flow=True).strip()[1:-1]
 

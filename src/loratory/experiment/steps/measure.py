@@ -22,6 +22,7 @@ from loratory.experiment.run_context import FittedContender, RunContext, read_ou
 from loratory.experiment.steps.operating_points import evaluate_operating_point
 from loratory.predictors import predictor_files
 from loratory.protocols import (
+    Answer,
     Example,
     GenerativePredictor,
     Input,
@@ -109,7 +110,7 @@ def measure_json_validity(
         return {}
     import jsonschema
 
-    def valid(input: Input, answer: Any) -> bool:
+    def valid(input: Input, answer: Answer) -> bool:
         return bool(jsonschema.Draft202012Validator(task.contract(input)).is_valid(answer))
 
     def read(text: str) -> Any:

@@ -14,14 +14,14 @@ from loratory.evaluation.statistics.bootstrap import index_groups
 from loratory.experiment.inference.local_prediction import read_input_file
 from loratory.experiment.run_context import RunContext
 from loratory.predictors.calibrated import CalibratedPredictor, predict_with_ood_scores
-from loratory.protocols import JSON, Example, Input, Labelled, Predictor, ScoredPredictions
+from loratory.protocols import JSON, Example, Input, Labelled, Predictor, ScoredPredictions, Task
 from loratory.specs.spec import Spec
 
 MIN_CALIBRATION_EXAMPLES = 20  # examples of the calibration part
 MAX_CALIBRATION_SHARE = 0.4  # of all examples that are set apart for it
 
 
-def check_operating_options(spec: Spec, task: Any, calibration: int) -> None:
+def check_operating_options(spec: Spec, task: Task, calibration: int) -> None:
     """Refuse what cannot be fitted, before anything is trained. Raises SpecError and DataError."""
     if spec.operating is None:
         return
@@ -52,7 +52,7 @@ def _suggest_larger_part(share: float | None, calibration: int) -> str:
     return f"set data: split: calibration: {needed:g}" if needed <= MAX_CALIBRATION_SHARE else "add examples"
 
 
-def _read_out_of_scope_texts(spec: Spec, task: Any, name: str) -> list[Input]:
+def _read_out_of_scope_texts(spec: Spec, task: Task, name: str) -> list[Input]:
     found = read_input_file(task, spec.folder / Path(name).expanduser(), ())
     if not found:
         raise SpecError(f"{name} holds no text", where="operating: abstain")

@@ -45,7 +45,7 @@ def run_preflight(spec: Spec, read_data: Callable[[], PreparedSplit]) -> tuple[P
     What cannot be whatever the examples are is told before `read` is called, the rest before anything is fitted.
     """
     if spec.stress:
-        paired_texts.check_comparable(spec.task)
+        paired_texts.require_comparable(spec.task)
     _check_optimizer(spec)
     ladder = check_ladder(spec)
     split = read_data()

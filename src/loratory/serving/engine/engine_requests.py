@@ -61,7 +61,7 @@ def _resolve_on_loop(results: Iterable[tuple[EngineRequest, Any, BaseException |
         _resolve_future(job.future, made, problem)
 
 
-def _resolve_future(future: Future[Any] | LoopFuture, result: Any, problem: BaseException | None) -> None:
+def _resolve_future(future: Future[Any] | LoopFuture, result: object, problem: BaseException | None) -> None:
     try:
         if problem is not None:
             future.set_exception(problem)
@@ -78,7 +78,7 @@ class LoopFuture:
         self.loop = loop
         self.inner: asyncio.Future[Any] = loop.create_future()
 
-    def set_result(self, result: Any) -> None:
+    def set_result(self, result: object) -> None:
         """On its loop."""
         if not self.inner.done():
             self.inner.set_result(result)

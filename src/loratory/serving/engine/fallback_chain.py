@@ -14,6 +14,7 @@ from typing import Any
 
 from loratory.errors import DeadlineExceeded, is_out_of_memory
 from loratory.protocols import JSON, Input, Prediction, Predictor
+from loratory.serving.engine.capabilities import ServedPredictor
 from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.service_registry import FallbackStage, Service
 from loratory.serving.engine.thread_pool import CapacityExceeded
@@ -72,7 +73,7 @@ class StagedAnswer:
 
 
 PreparePredictor = Callable[
-    [FallbackStage], Predictor | None
+    [FallbackStage], ServedPredictor | None
 ]  # whom to ask in a stage's place; None: it and those after it are not asked
 
 
@@ -153,7 +154,7 @@ def _to_client_error(problem: Exception, stages: int) -> Exception:
 
 
 async def _predict_with_stage(
-    engine: Engine, stage: FallbackStage, predictor: Predictor, inputs: Sequence[Input], deadline: float
+    engine: Engine, stage: FallbackStage, predictor: ServedPredictor, inputs: Sequence[Input], deadline: float
 ) -> list[Prediction]:
     started = time.monotonic()
     try:
@@ -180,7 +181,7 @@ def reserve_for_fallback(stages: Sequence[FallbackStage], deadline: float) -> fl
 
 def describe_service(service: Service) -> dict[str, Any]:
     """What is told of a task: its contract, who answers, and what the evidence says."""
-    task = service.task
+    task: Any = service.task  # a pydantic model, as all tasks are
     return {
         "task": service.name,
         "kind": task.kind,

@@ -19,9 +19,10 @@ from functools import partial
 from typing import Any
 
 from loratory.errors import DeadlineExceeded
-from loratory.protocols import Backbone, GenerateRequest, InferencePlan, InferenceRequest, Input, Prediction, Predictor
+from loratory.protocols import Backbone, GenerateRequest, InferencePlan, InferenceRequest, Input, Prediction
 from loratory.serving.engine.batch_worker import BatchWorker, EngineLimits, MultiStepPredictor
 from loratory.serving.engine.capabilities import (
+    ServedPredictor,
     backbone_of,
     incremental_cost_of,
     is_plannable,
@@ -45,7 +46,7 @@ class Engine:
         self._lock = threading.Lock()
         self._thread_pool = ThreadPoolBackend(self.limits.threads)
 
-    def admit(self, predictor: Predictor, token_cost: int, deadline: float | None) -> None:
+    def admit(self, predictor: ServedPredictor, token_cost: int, deadline: float | None) -> None:
         """Raises CapacityExceeded where inputs of so many tokens would have no room, or no answer in time."""
         backbone, most = backbone_of(predictor), max_new_tokens_of(predictor)
         if backbone is None or not is_plannable(predictor):
@@ -53,7 +54,9 @@ class Engine:
         else:
             self.get_worker(backbone).admit(token_cost + most, deadline, bool(most))
 
-    async def predict(self, predictor: Predictor, inputs: Sequence[Input], deadline: float | None) -> list[Prediction]:
+    async def predict(
+        self, predictor: ServedPredictor, inputs: Sequence[Input], deadline: float | None
+    ) -> list[Prediction]:
         """One prediction for each input. Raises CapacityExceeded, DeadlineExceeded, and what the predictor raises."""
         loop = asyncio.get_running_loop()
         backbone = backbone_of(predictor)
@@ -61,9 +64,8 @@ class Engine:
             return await self._predict_in_thread(predictor, inputs, deadline)
         most = max_new_tokens_of(predictor)  # each text for itself: they end at different times
         own = incremental_cost_of(predictor)
-        asking: Any = predictor
         jobs = [
-            EngineRequest(asking.plan, part, deadline, cost, LoopFuture(loop), id(predictor), None, bool(most), own)
+            EngineRequest(predictor.plan, part, deadline, cost, LoopFuture(loop), id(predictor), None, bool(most), own)
             for part, cost in split_inputs(inputs, 0 if most else self.limits.batch_tokens, most)
         ]
         self.get_worker(backbone).enqueue(jobs)
@@ -83,7 +85,7 @@ class Engine:
         return [prediction for part in done for prediction in part]
 
     async def _predict_in_thread(
-        self, predictor: Predictor, inputs: Sequence[Input], deadline: float | None
+        self, predictor: ServedPredictor, inputs: Sequence[Input], deadline: float | None
     ) -> list[Prediction]:
         kind, cost = type(unwrap_predictor(predictor)), estimate_tokens(inputs)
         return await self._thread_pool.predict(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from loratory.data.task_inputs import InputFormat
 from loratory.errors import DataError, FieldError, format_value, suggest_nearest
-from loratory.protocols import JSON, Conversational, Input
+from loratory.protocols import JSON, Conversational, Input, Task
 from loratory.tasks.conversations import build_input
 
 FAST_CHECKED_KEYWORDS = frozenset(
@@ -19,9 +18,9 @@ MAX_REPORTED_PROBLEMS = 3  # problems of one input that are named
 class InputValidator:
     """Reads the inputs of one task."""
 
-    def __init__(self, task: Any) -> None:
+    def __init__(self, task: Task) -> None:
         self.task, self.question = task, InputFormat.from_task(task)
-        self._is_conversational = isinstance(task, Conversational)
+        self._conversational = task if isinstance(task, Conversational) else None
         self._schema = dict(task.input_schema())
         fields = self.question.fields.values()
         self._strings_only = all(
@@ -36,8 +35,8 @@ class InputValidator:
         problems = [*self._check_lengths(made)] if self._strings_only else [*self._check_schema(made)]
         if problems:
             raise DataError("; ".join(problems), where=where)
-        if self._is_conversational:
-            self._check_turns(made, where)
+        if self._conversational is not None:
+            _check_turns(self._conversational, made, where)
         return made
 
     def _check_members(self, value: Mapping[str, JSON], where: str) -> None:
@@ -64,9 +63,10 @@ class InputValidator:
         found = islice(Draft202012Validator(self._schema).iter_errors(made), MAX_REPORTED_PROBLEMS)
         return [f"{error.json_path.removeprefix('$.')}: {error.message[:200]}" for error in found]
 
-    def _check_turns(self, made: Input, where: str) -> None:
-        """Whether those who talk take turns: templates of chat models fail where they do not."""
-        try:
-            build_input(self.task.messages(made), where)
-        except FieldError as problem:
-            raise DataError(problem.problem, where=where, allowed=problem.allowed) from None
+
+def _check_turns(task: Conversational, made: Input, where: str) -> None:
+    """Whether those who talk take turns: templates of chat models fail where they do not."""
+    try:
+        build_input([dict(turn) for turn in task.messages(made)], where)
+    except FieldError as problem:
+        raise DataError(problem.problem, where=where, allowed=problem.allowed) from None

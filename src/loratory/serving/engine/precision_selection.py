@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from loratory.errors import SpecError
-from loratory.protocols import Backbone, EncodeRequest, Example, InferenceRequest, Prediction, RequestRunner
-from loratory.serving.engine.capabilities import backbone_of, unwrap_predictor
+from loratory.protocols import Backbone, EncodeRequest, Example, InferenceRequest, Prediction, RequestRunner, Task
+from loratory.serving.engine.capabilities import backbone_of, network_of
 from loratory.serving.engine.service_registry import Service
 from loratory.specs.serve import ServerSpec
 
@@ -26,6 +26,13 @@ INT8_GRAPH_FOLDER = Path(".loratory") / "int8"
 ProgressPrinter = Callable[[str], None]
 
 
+class AdjustablePool(Protocol):
+    """Backbones whose precision is set together, those that come later too."""
+
+    def set_precision(self, precision: str) -> None:
+        """The precision of the products in which all answer from now on: fp32 or bf16."""
+
+
 @dataclass(frozen=True)
 class PrecisionChoice:
     """What a backbone's products are computed in, and why."""
@@ -36,7 +43,7 @@ class PrecisionChoice:
 
 
 def select_precisions(
-    spec: ServerSpec, services: Collection[Service], pool: Any, threads: int, report: ProgressPrinter
+    spec: ServerSpec, services: Collection[Service], pool: AdjustablePool, threads: int, report: ProgressPrinter
 ) -> list[PrecisionChoice]:
     """Of each backbone that answers first for a task. It is tried on texts that no fit was made of.
 
@@ -112,8 +119,8 @@ def quantize_service(service: Service, threads: int, report: ProgressPrinter) ->
     from loratory.backbones.forward import int8
 
     for stage in service.stages:
-        if backbone_of(stage.predictor) is not None:
-            int8.prepare_int8(unwrap_predictor(stage.predictor).network, INT8_GRAPH_FOLDER, threads, report)
+        if (network := network_of(stage.predictor)) is not None:
+            int8.prepare_int8(network, INT8_GRAPH_FOLDER, threads, report)
     predictor = service.stages[0].predictor
     if (backbone := backbone_of(predictor)) is None:
         return ""
@@ -145,7 +152,7 @@ def _make_encode_runner(backbone: Backbone) -> RequestRunner:
 
 
 def _describe_accuracy_change(
-    task: Any, examples: Sequence[Example], before: Sequence[Prediction], after: Sequence[Prediction]
+    task: Task, examples: Sequence[Example], before: Sequence[Prediction], after: Sequence[Prediction]
 ) -> str:
     """How many more of those with an expected answer are right."""
     known = [k for k, example in enumerate(examples) if example.answer is not None]

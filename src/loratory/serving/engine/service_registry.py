@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from loratory.errors import SpecError, suggest_nearest
 from loratory.protocols import JSON, GenerativePredictor, Labelled, Predictor, Spanned, Task
@@ -44,7 +43,7 @@ class Service:
     task_spec: ServedTaskSpec | None = None
 
     @property
-    def task(self) -> Any:
+    def task(self) -> Task:
         """The contract."""
         return self.stages[0].predictor.task
 
@@ -66,7 +65,7 @@ class Service:
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of texts or of spans; none where the answer is written."""
-        task: Task = self.task
+        task = self.task
         if isinstance(task, Labelled):
             return tuple(task.labels or ())
         return tuple(task.span_labels) if isinstance(task, Spanned) else ()

@@ -16,7 +16,8 @@ from typing import Any
 
 from loratory.backbones.forward.execution import is_in_time
 from loratory.errors import DeadlineExceeded
-from loratory.protocols import Input, Prediction, Predictor
+from loratory.protocols import Input, Prediction
+from loratory.serving.engine.capabilities import ServedPredictor
 from loratory.serving.engine.moving_average import update_moving_average
 
 LOCK_TIMEOUT_SECONDS = 0.1  # seconds that a thread waits for its turn
@@ -93,7 +94,7 @@ class ThreadPoolBackend:
 
     async def predict(
         self,
-        predictor: Predictor,
+        predictor: ServedPredictor,
         kind: type,
         inputs: Sequence[Input],
         token_cost: int,

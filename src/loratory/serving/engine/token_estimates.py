@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from loratory.protocols import EncodeRequest, GenerateRequest, InferenceRequest, Input
+from loratory.protocols import JSON, EncodeRequest, GenerateRequest, InferenceRequest, Input
 
 CHARACTERS_PER_TOKEN = 4  # of a token, roughly
 SPECIAL_TOKENS_PER_ROW = 2  # special tokens of a row
@@ -22,7 +21,7 @@ def estimate_tokens(inputs: Sequence[Input], max_new_tokens: int = 0) -> int:
     return cost
 
 
-def _count_characters(value: Any) -> int:
+def _count_characters(value: JSON) -> int:
     if isinstance(value, str):
         return len(value)
     if isinstance(value, Mapping):

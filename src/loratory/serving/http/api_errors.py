@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from loratory.errors import DeadlineExceeded, LoratoryError, StorageError, is_out_of_memory
-from loratory.protocols import Schema
+from loratory.protocols import JSON, Schema
 from loratory.protocols.routes import ApiError, RenderedError, RequestContext
 from loratory.serving.engine.fallback_chain import Overloaded, PredictorFailed
 from loratory.serving.http.schemas import NULLABLE_STRING, STRING, object_schema
@@ -54,7 +53,7 @@ def render_router_error(error: ApiError, context: RequestContext) -> RenderedErr
     return _render_json({"error": {"code": code, "message": error.message, "timestamp": now}})
 
 
-def _render_json(value: Any) -> RenderedError:
+def _render_json(value: JSON) -> RenderedError:
     return RenderedError(json.dumps(value, ensure_ascii=False).encode())
 
 

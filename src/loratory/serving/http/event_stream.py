@@ -6,12 +6,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic_core import to_json
 from starlette.responses import StreamingResponse
 
-from loratory.protocols import Input
+from loratory.protocols import JSON, Input
 from loratory.protocols.routes import RequestContext
 from loratory.serving.engine.fallback_chain import StagedAnswer
 from loratory.serving.engine.service_registry import Service
@@ -28,11 +27,11 @@ STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 class StreamFormat:
     """How pieces and the end of an answer are told."""
 
-    format_chunk: Callable[[str], Any]
-    format_end: Callable[[StagedAnswer], Iterable[Any]]  # raises ApiError where what came is no answer in this dialect
+    format_chunk: Callable[[str], JSON]
+    format_end: Callable[[StagedAnswer], Iterable[JSON]]  # raises ApiError where what came is no answer in this dialect
 
 
-def encode_event(value: Any) -> bytes:
+def encode_event(value: JSON) -> bytes:
     """One event."""
     return b"data: " + to_json(value, inf_nan_mode="null") + b"\n\n"
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from typing import Any
+from types import TracebackType
+
+ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 class RedactingFormatter(logging.Formatter):
     """Of an error its kind and where it was raised; its message may hold what a client sent."""
 
-    def formatException(self, ei: Any) -> str:
+    def formatException(self, ei: ExceptionInfo) -> str:
+        """The traceback without messages, the errors that it came from first."""
         kind, problem, _ = ei
         parts: list[str] = []
         while problem is not None:

@@ -8,7 +8,9 @@ from typing import Any, TypeGuard
 
 from pydantic import BaseModel
 
+from loratory.protocols import JSON
 from loratory.protocols.routes import ERROR_STATUSES, Dialect, Route, SchemaSource
+from loratory.serving.engine.service_registry import Service
 from loratory.serving.http.auth.login_sessions import SESSION_COOKIE
 from loratory.serving.http.schemas import COMPONENTS_PREFIX, STRING, answer_schema_name, object_schema
 from loratory.serving.http.server import Server
@@ -48,7 +50,7 @@ def build_openapi(server: Server, title: str, version: str) -> dict[str, Any]:
     }
 
 
-def _component(name: str, service: Any) -> Any:
+def _component(name: str, service: Service) -> Any:
     return relocate_references(service.task.contract(), f"{COMPONENTS_PREFIX}{name}")
 
 
@@ -56,13 +58,13 @@ def _error_schema_name(dialect: Dialect[Any]) -> str:
     return f"{dialect.name.capitalize()}Error"
 
 
-def _document_path(route: Route, service: Any) -> str:
+def _document_path(route: Route, service: Service | None) -> str:
     """The path with the task's name in it, and its other parts as OpenAPI writes them."""
     path = PATH_PARAMETER.sub(r"{\1}", route.path)
     return path if service is None else path.replace(f"{{{route.task_parameter}}}", service.name)
 
 
-def _build_operation(server: Server, dialect: Dialect[Any], route: Route, service: Any) -> dict[str, Any]:
+def _build_operation(server: Server, dialect: Dialect[Any], route: Route, service: Service | None) -> dict[str, Any]:
     suffix = "" if service is None else f"_{service.name}"
     made: dict[str, Any] = {
         "operationId": f"{route.operation_id}{suffix}",
@@ -83,7 +85,7 @@ def _build_operation(server: Server, dialect: Dialect[Any], route: Route, servic
     return made
 
 
-def _build_responses(server: Server, dialect: Dialect[Any], route: Route, service: Any) -> dict[str, Any]:
+def _build_responses(server: Server, dialect: Dialect[Any], route: Route, service: Service | None) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for status, response in route.responses.items():
         content: dict[str, Any] = {}
@@ -118,7 +120,7 @@ def _error_content(dialect: Dialect[Any]) -> dict[str, Any]:
     }
 
 
-def resolve_schema(source: SchemaSource, server: Server, service: Any) -> dict[str, Any]:
+def resolve_schema(source: SchemaSource, server: Server, service: Service | None) -> dict[str, Any]:
     """The JSON Schema that a declaration means, for this server and task. A pydantic model stands whole where it is
     used; its own definitions are among the document's schemas.
     """
@@ -141,7 +143,7 @@ def _list_model_definitions(routes: Sequence[tuple[Dialect[Any], Route]]) -> dic
     return made
 
 
-def relocate_references(schema: Any, prefix: str) -> Any:
+def relocate_references(schema: JSON, prefix: str) -> JSON:
     """A schema that stands at another place of the document, its own references with it."""
     if isinstance(schema, Mapping):
         own = {key: value for key, value in schema.items() if key not in ("$id", "$schema") or not _is_text(value)}
@@ -152,5 +154,5 @@ def relocate_references(schema: Any, prefix: str) -> Any:
     return [relocate_references(one, prefix) for one in schema] if isinstance(schema, (list, tuple)) else schema
 
 
-def _is_text(value: Any) -> TypeGuard[str]:
+def _is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loratory.protocols import Schema
+
+if TYPE_CHECKING:
+    from loratory.serving.engine.service_registry import Service
+    from loratory.serving.http.server import Server
 
 NUMBER: Schema = {"type": "number"}
 STRING: Schema = {"type": "string"}
@@ -44,22 +48,22 @@ USAGE_SCHEMA: Schema = object_schema(dict.fromkeys(("prompt_tokens", "completion
 MESSAGES_SCHEMA: Schema = array_schema(OBJECT, minItems=1)
 
 
-def answer_schema_name(service: Any) -> str:
+def answer_schema_name(service: Service) -> str:
     """Where the contract of a task stands among the document's schemas."""
     return f"{service.name}.answer"
 
 
-def answer_reference(service: Any) -> dict[str, Any]:
+def answer_reference(service: Service) -> dict[str, Any]:
     """The task's contract, or null."""
     return {"anyOf": [{"$ref": f"{COMPONENTS_PREFIX}{answer_schema_name(service)}"}, {"type": "null"}]}
 
 
-def text_schema(server: Any) -> dict[str, Any]:
+def text_schema(server: Server) -> dict[str, Any]:
     """A text within the server's limits."""
     return {"type": "string", "minLength": 1, "maxLength": server.spec.limits.characters}
 
 
-def input_schema(server: Any, service: Any) -> dict[str, Any]:
+def input_schema(server: Server, service: Service) -> dict[str, Any]:
     """An input of the task within the server's bound on texts; where the task has a text field, the text alone too."""
     question = dict(service.task.input_schema())
     most = server.spec.limits.characters
@@ -74,6 +78,6 @@ def input_schema(server: Any, service: Any) -> dict[str, Any]:
     return {"anyOf": [own[text], whole]} if text else whole
 
 
-def inputs_schema(server: Any, service: Any) -> dict[str, Any]:
+def inputs_schema(server: Server, service: Service) -> dict[str, Any]:
     """A batch of inputs."""
     return array_schema(input_schema(server, service), minItems=1, maxItems=server.spec.limits.texts)

@@ -92,7 +92,7 @@ def limit_connections(requested: int) -> int:
     return requested
 
 
-def count_unsent_bytes(transport: Any) -> int:
+def count_unsent_bytes(transport: asyncio.Transport) -> int:
     """Bytes that wait for a client; what the system holds of them counts where more wait here."""
     size: int = transport.get_write_buffer_size()
     if not size or termios is None:
@@ -134,7 +134,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _reset_read_start(cls) -> None:
         cls.read_started_at = None
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """A client is there: count it, and turn it away where there are too many."""
         super().connection_made(transport)
         if len(self.connections) <= self._max_connections:
             self._start_header_timer()
@@ -148,14 +149,19 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._header_timer = self.loop.call_later(REJECTED_LINGER_SECONDS, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: nothing is timed any more."""
         self._cancel_header_timer()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
+        """A request begins: its headers have to arrive in HEADER_TIMEOUT_SECONDS."""
         super().on_message_begin()
         self._start_header_timer()
 
     def on_headers_complete(self) -> None:
+        """Note in the scope when they had arrived; raises ValueError, which httptools answers with 400, for too many
+        pipelined requests.
+        """
         self._cancel_header_timer()
         self.scope["arrived"] = self._arrival_time(self.loop)  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
@@ -163,10 +169,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             raise ValueError("too many requests that wait for the answer to the one before")
 
     def on_message_complete(self) -> None:
+        """The body is whole: from then on the request counts as arrived."""
         self.scope["arrived"] = self._arrival_time(self.loop)  # type: ignore[typeddict-unknown-key]
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
+        """Pass on what a client sends, but not one that is turned away; 400 beyond MAX_HEADER_BYTES of headers."""
         if self._rejected:
             return
         begun = self._header_timer is not None
@@ -276,6 +284,8 @@ class ServerProcess(uvicorn.Server):
         self._drain_task: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, by acceptors of our own, and tell where. Raises SpecError where somebody has the address."""
+
         def protocol() -> asyncio.Protocol:
             made: Any = self.config.http_protocol_class
             return made(config=self.config, server_state=self.server_state, app_state={})  # type: ignore[no-any-return]

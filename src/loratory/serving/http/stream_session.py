@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,21 +14,33 @@ from loratory.backbones.constraints import schema_limits
 from loratory.errors import UnsupportedTask, format_value
 from loratory.predictors.decoder import Decoder
 from loratory.protocols import (
+    JSON,
+    Answer,
     Conversational,
     EncodeRequest,
     GenerateRequest,
     Generation,
     InferencePlan,
+    InferenceRequest,
     Input,
     Prediction,
     Predictor,
+    RequestRunner,
     Schema,
+    Task,
     WrappingPredictor,
     require_causal,
 )
 from loratory.protocols.routes import ApiError
 from loratory.schemas import to_compact_json
-from loratory.serving.engine.capabilities import backbone_of, is_plannable, max_new_tokens_of, unwrap_predictor
+from loratory.serving.engine.capabilities import (
+    PlannedPredictor,
+    ServedPredictor,
+    backbone_of,
+    is_plannable,
+    max_new_tokens_of,
+    unwrap_predictor,
+)
 from loratory.serving.engine.fallback_chain import StagedAnswer
 from loratory.serving.engine.service_registry import FallbackStage
 from loratory.specs.generation import GenerationSpec
@@ -44,7 +56,7 @@ class SamplingParams:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     schema: Schema | None = None
 
-    def apply_to(self, predictor: Any) -> Any:
+    def apply_to(self, predictor: Predictor) -> Predictor:
         """The predictor as it would write then; one that does not write stays as it is."""
         if isinstance(predictor, WrappingPredictor):  # an operating point stands around it
             return predictor.with_predictor(self.apply_to(predictor.predictor))
@@ -88,7 +100,7 @@ def parse_generation_spec(values: Mapping[str, Any], where: str = "parameters") 
 class Usage:
     """What is known of an answer beside it: what was asked for, and what came back."""
 
-    requests: Sequence[Any] = ()
+    requests: Sequence[InferenceRequest] = ()
     outputs: Sequence[Any] = ()
 
     @property
@@ -108,21 +120,21 @@ class Usage:
 class RecordingPredictor:
     """A predictor whose requests are heard, held to a client's schema, and noted."""
 
-    predictor: Any
+    predictor: PlannedPredictor
     usage: Usage
-    on_token: Any = None
+    on_token: Callable[[str], None] | None = None
     schema: Schema | None = None
 
     @property
-    def task(self) -> Any:
+    def task(self) -> Task:
         """The contract."""
         return self.predictor.task
 
-    def with_predictor(self, predictor: Any) -> RecordingPredictor:
+    def with_predictor(self, predictor: PlannedPredictor) -> RecordingPredictor:
         """The same around another one."""
         return replace(self, predictor=predictor)
 
-    def plan(self, inputs: Sequence[Any]) -> InferencePlan | None:
+    def plan(self, inputs: Sequence[Input]) -> InferencePlan | None:
         """As the predictor asks."""
         asked = self.predictor.plan(inputs)
         if asked is None:
@@ -131,21 +143,19 @@ class RecordingPredictor:
 
         def read(outputs: Sequence[Any]) -> list[Prediction]:
             self.usage.outputs = list(outputs)
-            made: list[Prediction] = asked.read_outputs(outputs)
-            return made
+            return asked.read_outputs(outputs)
 
         return InferencePlan(self.usage.requests, read)
 
-    def _constrain_request(self, request: Any) -> Any:
+    def _constrain_request(self, request: InferenceRequest) -> InferenceRequest:
         if not isinstance(request, GenerateRequest):
             return request
         held = request if self.schema is None else replace(request, schema=self.schema, stop_strings=())
         return replace(held, on_token=self.on_token)
 
-    def predict(self, inputs: Sequence[Any], run: Any) -> list[Prediction]:
+    def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
         """As the predictor, where it goes step by step."""
-        found: list[Prediction] = self.predictor.predict(inputs, run)
-        return found
+        return self.predictor.predict(inputs, run)
 
 
 class StreamSession:
@@ -158,13 +168,13 @@ class StreamSession:
         self._usage_by_stage: dict[str, Usage] = {}
         self._active_stage = ""
 
-    def prepare_predictor(self, stage: FallbackStage) -> Predictor | None:
+    def prepare_predictor(self, stage: FallbackStage) -> ServedPredictor | None:
         """Whom to ask in a stage's place; nobody, where something of another's answer was heard already."""
-        predictor: Any = self.params.apply_to(stage.predictor)
+        predictor = self.params.apply_to(stage.predictor)
         if self.has_streamed or (self.params.schema is not None and not max_new_tokens_of(predictor)):
             return None
         if not is_plannable(predictor) or backbone_of(predictor) is None:
-            return predictor  # type: ignore[no-any-return]
+            return predictor
         self._active_stage, notes = stage.name, Usage()
         self._usage_by_stage[stage.name] = notes
 
@@ -174,22 +184,21 @@ class StreamSession:
             self.has_streamed = True
             self._loop.call_soon_threadsafe(self.pieces.put_nowait, piece)
 
-        made: Any = RecordingPredictor(predictor, notes, hear if self._streaming else None, self.params.schema)
-        return made  # type: ignore[no-any-return]
+        return RecordingPredictor(predictor, notes, hear if self._streaming else None, self.params.schema)
 
     def usage_of(self, answer: StagedAnswer) -> Usage:
         """Of whoever answered."""
         return self._usage_by_stage.get(answer.stage.name, Usage())
 
 
-def answer_text(task: Any, answer: Any) -> str:
+def answer_text(task: Task, answer: Answer) -> str:
     """An answer as text."""
     if answer is None:
         return ""
     return str(task.render(answer)) if isinstance(task, Conversational) else to_compact_json(answer)
 
 
-def check_schema(schema: Any, where: str) -> None:
+def check_schema(schema: JSON, where: str) -> None:
     """Refuse what is no schema, too large, or cannot be promised to end."""
     try:
         schema_limits.check_schema_limits(schema)
@@ -227,7 +236,7 @@ class SchemaPrecheck:
 
 def _check_constraint(stage: FallbackStage, params: SamplingParams, input: Input) -> None:
     """Raises UnsupportedTask, or what the grammar raises."""
-    predictor: Any = unwrap_predictor(params.apply_to(stage.predictor))
+    predictor = unwrap_predictor(params.apply_to(stage.predictor))
     if not isinstance(predictor, Decoder) or not predictor.max_new_tokens:
         return
     words: Any = predictor.template

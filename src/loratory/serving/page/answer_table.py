@@ -9,14 +9,13 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from loratory.data.columns import get_value_at, match_columns
 from loratory.data.readers.delimited import detect_delimiter, read_delimited
 from loratory.data.rows import Row
 from loratory.data.task_inputs import InputFormat
 from loratory.errors import DataError
-from loratory.protocols import JSON, Labelled
+from loratory.protocols import JSON, Labelled, Task
 from loratory.protocols.routes import ApiError
 from loratory.serving.engine.fallback_chain import StagedAnswer
 from loratory.serving.engine.service_registry import Service
@@ -140,12 +139,12 @@ def escape_formula(cell: str) -> str:
     return f"'{cell}" if cell.startswith(FORMULA_PREFIXES) else cell
 
 
-def _answer_cells(task: Any, one: StagedAnswer) -> tuple[str, ...]:
+def _answer_cells(task: Task, one: StagedAnswer) -> tuple[str, ...]:
     confidence = "" if one.prediction.answer is None else f"{one.prediction.confidence:.6f}"
     return _answer_text(task, one.prediction.answer), confidence, one.status, one.stage.name
 
 
-def _answer_text(task: Any, answer: JSON) -> str:
+def _answer_text(task: Task, answer: JSON) -> str:
     if answer is None:
         return ""
     if isinstance(task, Labelled):
@@ -153,10 +152,10 @@ def _answer_text(task: Any, answer: JSON) -> str:
     return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
 
 
-def _count_key(task: Any, one: StagedAnswer) -> str:
+def _count_key(task: Task, one: StagedAnswer) -> str:
     """What the rows are counted by: labels where there are some, else how it ended."""
-    answered = isinstance(task, Labelled) and one.prediction.answer is not None
-    return task.label_of(one.prediction.answer) if answered else one.status
+    answer = one.prediction.answer
+    return task.label_of(answer) if isinstance(task, Labelled) and answer is not None else one.status
 
 
 def _unique_names(names: Sequence[str], own: Sequence[str]) -> list[str]:

@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from loratory.protocols import Input, Labelled, Prediction, Spanned
 from loratory.serving.engine.fallback_chain import StagedAnswer
@@ -140,7 +139,7 @@ def build_bars(pointer: str, odds: Mapping[str, float]) -> FieldProbabilities:
     )
 
 
-def split_at_spans(task: Any, input: Input, made: Prediction) -> tuple[list[TextPiece], list[SpanView]]:
+def split_at_spans(task: Spanned, input: Input, made: Prediction) -> tuple[list[TextPiece], list[SpanView]]:
     """The text cut at its spans, and the spans."""
     text, labels = task.text(input), list(task.span_labels)
     found = [] if made.answer is None else list(task.spans_of(made.answer))

@@ -119,7 +119,7 @@ def _resolve_answers(
     return values
 
 
-def _is_submitted(status: Any, state: Any) -> bool:
+def _is_submitted(status: JSON, state: JSON) -> bool:
     """Whether a response is a submitted one. Nested records do not tell: there the record has to be completed."""
     if status is None:
         return state not in ("pending", "discarded", "draft")
@@ -169,7 +169,7 @@ def _list_responses(responses: JSON, row: Row, name: str) -> list[Any]:
     return listed
 
 
-def _get_response_value(response: Any, row: Row, name: str) -> JSON:
+def _get_response_value(response: JSON, row: Row, name: str) -> JSON:
     if not isinstance(response, Mapping) or "value" not in response:
         raise DataError(
             f"a response is {format_value(response)}",
@@ -224,7 +224,7 @@ def _to_response_list(value: JSON) -> list[Any] | None:
     return [] if value is None else value if isinstance(value, list) else None
 
 
-def _is_response(value: Any) -> bool:
+def _is_response(value: JSON) -> bool:
     return isinstance(value, Mapping) and {"user_id", "value", "status"} <= set(value)
 
 
@@ -285,7 +285,7 @@ def _parse_entities(given: JSON, row: Row) -> list[JSON]:
     return [_parse_entity(one, row) for one in given]
 
 
-def _parse_entity(one: Any, row: Row) -> JSON:
+def _parse_entity(one: JSON, row: Row) -> JSON:
     if isinstance(one, Mapping) and {"start", "end", "label"} <= set(one):
         return make_span(one["start"], one["end"], one["label"])
     if isinstance(one, list) and len(one) >= 3 and isinstance(one[0], str):
@@ -295,7 +295,7 @@ def _parse_entity(one: Any, row: Row) -> JSON:
     raise _make_entity_error(one, row)
 
 
-def _make_entity_error(value: Any, row: Row) -> DataError:
+def _make_entity_error(value: JSON, row: Row) -> DataError:
     return DataError(
         f"an entity is {format_value(value)}",
         where=f"{row.origin}: annotation",

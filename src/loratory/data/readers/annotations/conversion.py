@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 from loratory.data.rows import Row
 from loratory.errors import DataError, format_value
@@ -94,18 +94,18 @@ def parse_spans(value: JSON, row: Row, name: str) -> list[JSON]:
     return made
 
 
-def parse_triple(value: Any) -> dict[str, JSON] | None:
+def parse_triple(value: JSON) -> dict[str, JSON] | None:
     """A span from [start, end, label]; None where it is none."""
     whole = isinstance(value, (list, tuple)) and len(value) == 3 and isinstance(value[2], str)
     return make_span(*value) if whole and all(is_offset(place) for place in value[:2]) else None
 
 
-def is_offset(value: Any) -> bool:
+def is_offset(value: object) -> TypeGuard[int]:
     """Whether a value is a whole number."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def are_triples(value: Any) -> bool:
+def are_triples(value: JSON) -> bool:
     """Whether a value is a list of [start, end, label]."""
     return isinstance(value, list) and all(parse_triple(one) is not None for one in value)
 

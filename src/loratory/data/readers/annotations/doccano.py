@@ -122,7 +122,7 @@ def _convert_answer(given: Sequence[Any], kind: str) -> JSON:
     return unwrap_single([_format_label(one["label"]) if isinstance(one, Mapping) else one for one in given])
 
 
-def _format_label(label: Any) -> JSON:
+def _format_label(label: JSON) -> JSON:
     return str(label) if is_offset(label) else label
 
 

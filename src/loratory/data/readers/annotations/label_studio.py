@@ -131,7 +131,7 @@ def _collect_answers(annotation: Mapping[str, Any], texts: _TaskTexts, controls:
     return made
 
 
-def _get_result_value(result: Any) -> Mapping[str, Any]:
+def _get_result_value(result: JSON) -> Mapping[str, Any]:
     value = result.get("value") if isinstance(result, Mapping) else None
     return value if isinstance(value, Mapping) else {}
 
@@ -211,7 +211,7 @@ def _read_spans(value: Mapping[str, Any], texts: _TaskTexts, name: str) -> list[
 def _find_span_offsets(value: Mapping[str, Any], texts: _TaskTexts, name: str) -> tuple[int, int]:
     start, end = value.get("start"), value.get("end")
     if is_offset(start) and is_offset(end):
-        return start, end  # type: ignore[return-value]
+        return start, end
     both = value.get("globalOffsets")
     if isinstance(both, Mapping) and _matches_text(value.get("text"), both.get("start"), both.get("end"), texts):
         return both["start"], both["end"]
@@ -228,7 +228,7 @@ def _find_span_offsets(value: Mapping[str, Any], texts: _TaskTexts, name: str) -
     )
 
 
-def _matches_text(span_text: Any, start: Any, end: Any, texts: _TaskTexts) -> bool:
+def _matches_text(span_text: JSON, start: JSON, end: JSON, texts: _TaskTexts) -> bool:
     whole = is_offset(start) and is_offset(end) and isinstance(span_text, str)
     return whole and any(isinstance(text, str) and text[start:end] == span_text for text in texts.data.values())
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from loratory.data.rows import Row
 from loratory.protocols import JSON
 
 
-def parse_pair(value: Any) -> dict[str, JSON] | None:
+def parse_pair(value: JSON) -> dict[str, JSON] | None:
     """The row of `[text, {"entities": [...], "cats": {...}}]`; None where the value is no such pair."""
     pair = isinstance(value, (list, tuple)) and len(value) == 2 and isinstance(value[0], str)
     if not pair or not isinstance(value[1], Mapping) or not {"entities", "cats", "spans"} & set(value[1]):
@@ -31,7 +31,7 @@ def parse_pair(value: Any) -> dict[str, JSON] | None:
     return {"text": value[0], **value[1]}
 
 
-def find_annotator_pairs(value: Any) -> list[Any] | None:
+def find_annotator_pairs(value: JSON) -> list[Any] | None:
     """The pairs of the NER annotator's `{"classes": [...], "annotations": [pair, null, ...]}`; None for others."""
     if not isinstance(value, Mapping) or not isinstance(value.get("classes"), list):
         return None
@@ -64,7 +64,7 @@ def _convert_rows(rows: Sequence[Row], format_name: str, notes: Sequence[str]) -
     return collect_rows(rows, readings, ExportFormat(format_name, columns, (), notes))
 
 
-def _all_fit(rows: Sequence[Row], name: str, fits: Any) -> bool:
+def _all_fit(rows: Sequence[Row], name: str, fits: Callable[[JSON], bool]) -> bool:
     values = [row.values[name] for row in rows if row.values.get(name) is not None]
     return any(values) and all(map(fits, values))
 

@@ -133,7 +133,7 @@ class OpenAIRoutes:
         ]
 
 
-def _completion_request_schema(server: Server, service: Any) -> dict[str, Any]:
+def _completion_request_schema(server: Server, service: Service | None) -> dict[str, Any]:
     """As OpenAI's clients send it; what is not done here is refused by name."""
     names = [one.name for one in server.registry]
     model = {"type": "string", "enum": names} if names else STRING
@@ -141,7 +141,7 @@ def _completion_request_schema(server: Server, service: Any) -> dict[str, Any]:
     return object_schema(asked, ["model", "messages"])
 
 
-def _completion_schema(server: Server, service: Any) -> dict[str, Any]:
+def _completion_schema(server: Server, service: Service | None) -> dict[str, Any]:
     made = {"id": STRING, "object": STRING, "created": INTEGER, "model": STRING}
     return object_schema({**made, "choices": array_schema(CHOICE_SCHEMA), "usage": USAGE_SCHEMA})
 

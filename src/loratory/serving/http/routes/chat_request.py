@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from loratory.protocols import JSON
 from loratory.protocols.routes import ApiError
 from loratory.schemas import to_compact_json
 from loratory.serving.engine.capabilities import max_new_tokens_of
@@ -87,7 +88,7 @@ def parse_completion_body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _is_neutral(name: str, value: Any) -> bool:
+def _is_neutral(name: str, value: JSON) -> bool:
     return any(value == one and type(value) is not bool for one in NEUTRAL_VALUES.get(name, ()))
 
 

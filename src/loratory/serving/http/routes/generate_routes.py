@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from loratory.errors import FieldError
-from loratory.protocols import Conversational, Input
+from loratory.protocols import JSON, Conversational, Input
 from loratory.protocols.routes import BODY_ERRORS, ApiError, RequestContext, ResponseSpec, Route
 from loratory.serving.engine.fallback_chain import StagedAnswer
 from loratory.serving.engine.service_registry import Service
@@ -78,7 +78,7 @@ def list_generate_routes(server: Server) -> Sequence[Route]:
     ]
 
 
-def _request_schema(server: Server, service: Any) -> dict[str, Any]:
+def _request_schema(server: Server, service: Service) -> dict[str, Any]:
     """Exactly one of prompt, messages and input; the other bounds of parameters stand in `writing:` of a spec."""
     parameters = dict(GenerationSpec.model_json_schema()["properties"])
     parameters["stop"] = {"anyOf": [STRING, array_schema(STRING)]}
@@ -92,7 +92,7 @@ def _request_schema(server: Server, service: Any) -> dict[str, Any]:
     return {**object_schema(asked, [], closed=True), "oneOf": [{"required": [name]} for name in INPUT_FIELDS]}
 
 
-def _response_schema(server: Server, service: Any) -> dict[str, Any]:
+def _response_schema(server: Server, service: Service) -> dict[str, Any]:
     made = {"task": STRING, "answer": answer_reference(service), "text": STRING, "finish_reason": STRING}
     whole = {**made, **ANSWER_FIELDS, "usage": USAGE_SCHEMA, "milliseconds": NUMBER}
     return object_schema(whole, [name for name in whole if name != "finish_reason"])
@@ -112,7 +112,7 @@ def _parse_input(server: Server, service: Service, body: Mapping[str, Any]) -> I
     )
 
 
-def parse_conversation(server: Server, service: Service, messages: Any) -> Input:
+def parse_conversation(server: Server, service: Service, messages: JSON) -> Input:
     """A conversation as the task's input: all of it where it is one, else what the user says last. Raises ApiError."""
     try:
         turns = parse_messages(messages, "messages")
@@ -128,7 +128,7 @@ def parse_conversation(server: Server, service: Service, messages: Any) -> Input
     return parse_task_input(server, service, asked[-1], "messages")
 
 
-def parse_task_input(server: Server, service: Service, value: Any, where: str) -> Input:
+def parse_task_input(server: Server, service: Service, value: JSON, where: str) -> Input:
     """An input of the task, its conversation one that takes turns. Raises ApiError."""
     (made,) = server.validate_inputs(service, [value], where)
     if not isinstance(service.task, Conversational):

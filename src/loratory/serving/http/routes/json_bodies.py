@@ -9,6 +9,7 @@ from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
 from loratory.errors import format_value, suggest_nearest
+from loratory.protocols import JSON
 from loratory.protocols.routes import ApiError
 
 TYPE_NAMES: Mapping[type, str] = {
@@ -48,6 +49,6 @@ def parse_body(body: bytes, known: Mapping[str, type]) -> dict[str, Any]:
     return found
 
 
-def json_response(value: Any, status: int = 200) -> Response:
+def json_response(value: JSON, status: int = 200) -> Response:
     """JSON; what is no number in JSON (infinity) becomes null."""
     return Response(to_json(value, inf_nan_mode="null"), status, media_type="application/json")

@@ -9,8 +9,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from loratory.protocols import Schema
 from loratory.protocols.routes import BODY_ERRORS, ApiError, RequestContext, ResponseSpec, Route
 from loratory.serving.engine.fallback_chain import describe_service
+from loratory.serving.engine.service_registry import Service
 from loratory.serving.http.routes.json_bodies import json_response, parse_body
 from loratory.serving.http.schemas import (
     ANSWER_FIELDS,
@@ -125,23 +127,23 @@ def list_predict_routes(server: Server) -> Sequence[Route]:
     ]
 
 
-def _answer_schema(answer: Any) -> dict[str, Any]:
+def _answer_schema(answer: Schema) -> dict[str, Any]:
     return object_schema(
         {"answer": answer, **ANSWER_FIELDS, "probabilities": SHOWN_PROBABILITIES}, ["answer", *ANSWER_FIELDS]
     )
 
 
-def _request_schema(server: Server, service: Any) -> dict[str, Any]:
+def _request_schema(server: Server, service: Service) -> dict[str, Any]:
     asked = {"inputs": inputs_schema(server, service), "probabilities": ASKED_PROBABILITIES}
     return object_schema(asked, ["inputs"], closed=True)
 
 
-def _response_schema(server: Server, service: Any) -> dict[str, Any]:
+def _response_schema(server: Server, service: Service) -> dict[str, Any]:
     predictions = array_schema(_answer_schema(answer_reference(service)))
     return object_schema({"task": {"const": service.name}, "predictions": predictions, "milliseconds": NUMBER})
 
 
-def _several_request_schema(server: Server, service: Any) -> dict[str, Any]:
+def _several_request_schema(server: Server, service: Service | None) -> dict[str, Any]:
     """Inputs of which all the tasks can make something: their own schemas stand at their own paths."""
     one = {"anyOf": [text_schema(server), OBJECT]}
     names = [service.name for service in server.registry]
@@ -156,6 +158,6 @@ def _several_request_schema(server: Server, service: Any) -> dict[str, Any]:
     return object_schema(asked, ["tasks", "inputs"], closed=True)
 
 
-def _several_response_schema(server: Server, service: Any) -> dict[str, Any]:
+def _several_response_schema(server: Server, service: Service | None) -> dict[str, Any]:
     each = {one.name: array_schema(_answer_schema(answer_reference(one))) for one in server.registry}
     return object_schema({"predictions": object_schema(each, [], closed=True), "milliseconds": NUMBER})

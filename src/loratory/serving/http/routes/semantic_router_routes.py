@@ -113,11 +113,12 @@ class OneTextRoutes:
         async def predict(request: Request, context: RequestContext) -> Response:
             body = parse_body(await request.body(), {"text": str})
             service = server.registry.default
-            if service is None:
+            task = None if service is None else service.task
+            if service is None or not isinstance(task, Labelled):
                 raise ApiError("not_found", "no task of this server gives one label to a text")
             (input,) = server.validate_inputs(service, [{"text": body.get("text")}], "body")
             (one,) = await server.answer(service, [input], context)
-            label = None if one.prediction.answer is None else service.task.label_of(one.prediction.answer)
+            label = None if one.prediction.answer is None else task.label_of(one.prediction.answer)
             facts = one.to_json(probabilities=False)
             return json_response({"label": label, **{name: value for name, value in facts.items() if name != "answer"}})
 
@@ -154,7 +155,7 @@ async def _classify_batch(server: Server, raw: bytes, context: RequestContext) -
     return {**body, "total_count": len(texts), "processing_time_ms": whole}
 
 
-def _request_schema(server: Server, service: Any) -> dict[str, Any]:
+def _request_schema(server: Server, service: Service | None) -> dict[str, Any]:
     options = {
         "return_probabilities": BOOLEAN,
         "confidence_threshold": {"type": "number", "minimum": 0, "maximum": 1},
