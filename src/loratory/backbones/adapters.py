@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
 import torch
@@ -27,8 +27,10 @@ from loratory.protocols import JSON, Adapter
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from peft import LoraConfig
+    from peft import LoraConfig, PeftModel
+    from peft.tuners.lora import Linear as LoraLinear
 
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 # Fields of adapter_config.json that are read. Any other that is set is refused: it may import code (auto_mapping),
 # change shared weights (loftq_config) or need tensors that we would drop (trainable_token_indices, lora_bias).
 ALLOWED_FIELDS = frozenset(
@@ -96,7 +98,7 @@ def digest_of_tensors(tensors: Mapping[str, Tensor], facts: JSON = None) -> str:
     return h.hexdigest()[:16]
 
 
-def copy_with_shared_weights(model: nn.Module) -> Any:
+def copy_with_shared_weights(model: ModuleT) -> ModuleT:
     """A second skeleton over the same weights: PEFT changes a model in place, so nobody gets the shared one."""
     return copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
 
@@ -118,7 +120,7 @@ def _lora_config(config: Mapping[str, JSON]) -> LoraConfig:
     return LoraConfig(**config)
 
 
-def attach_trainable_adapter(model: nn.Module, config: Mapping[str, JSON], start: Adapter | None = None) -> Any:
+def attach_trainable_adapter(model: nn.Module, config: Mapping[str, JSON], start: Adapter | None = None) -> PeftModel:
     """A PeftModel over a second skeleton of `model`, its new adapter trainable: it begins with the weights of `start`,
     else as torch's generator draws them.
 
@@ -139,7 +141,7 @@ def attach_trainable_adapter(model: nn.Module, config: Mapping[str, JSON], start
         ) from problem
 
 
-def replace_lora_layers(model: Any, dtype: torch.dtype) -> Any:
+def replace_lora_layers(model: PeftModel, dtype: torch.dtype) -> PeftModel:
     """A skeleton to train in: it learns a grown model's own adapters, over frozen matrices in `dtype`.
 
     LoRA's layers become `LowRankLinear`s; one that PEFT computes in another way (dropout, a transposed weight) stays.
@@ -159,32 +161,32 @@ def replace_lora_layers(model: Any, dtype: torch.dtype) -> Any:
     return light
 
 
-def _to_low_rank_linear(part: Any, dtype: torch.dtype) -> LowRankLinear:
-    base = part.base_layer
+def _to_low_rank_linear(part: LoraLinear, dtype: torch.dtype) -> LowRankLinear:
+    base: Any = part.base_layer
     bias = None if base.bias is None else base.bias.detach().to(dtype)
-    a, b = part.lora_A["default"].weight, part.lora_B["default"].weight
+    a, b = (cast("nn.Parameter", half["default"].weight) for half in (part.lora_A, part.lora_B))
     return LowRankLinear(base.weight.detach().to(dtype), bias, a, b, part.scaling["default"])
 
 
-def _is_plain_lora(part: Any) -> bool:
+def _is_plain_lora(part: LoraLinear) -> bool:
     dropout = part.lora_dropout["default"]
     undropped = isinstance(dropout, nn.Identity) or getattr(dropout, "p", 1.0) == 0
     return type(part.base_layer) is nn.Linear and undropped and not part.lora_bias["default"]
 
 
-def extract_adapter(model: Any, config: Mapping[str, JSON]) -> Adapter:
+def extract_adapter(model: PeftModel, config: Mapping[str, JSON]) -> Adapter:
     """The adapter that now lives in a PeftModel, as a value."""
     return create_adapter(config, {name: t.detach().cpu().clone() for name, t in _read_adapter_tensors(model).items()})
 
 
-def _read_adapter_tensors(model: Any, name: str = "default") -> dict[str, Tensor]:
+def _read_adapter_tensors(model: PeftModel, name: str = "default") -> dict[str, Tensor]:
     from peft import get_peft_model_state_dict
 
     found: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
     return found
 
 
-def _load_adapter_tensors(model: Any, adapter: Adapter, name: str = "default") -> None:
+def _load_adapter_tensors(model: PeftModel, adapter: Adapter, name: str = "default") -> None:
     """Put an adapter's weights in their places; raises ArtifactError when one has no place, or a place no weight."""
     from peft import set_peft_model_state_dict
 
