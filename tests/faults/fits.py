@@ -218,8 +218,8 @@ class Moments:
         return self.begin
 
     def keep(self, state: TrainingState) -> None:
-        run_copy = TrainingState({n: t.clone() for n, t in state.tensors.items()}, json.loads(json.dumps(state.facts)))
-        self.seen.append(Moment(run_copy, *self.last))
+        copied = TrainingState({n: t.clone() for n, t in state.tensors.items()}, json.loads(json.dumps(state.facts)))
+        self.seen.append(Moment(copied, *self.last))
         self.last = ((), (), b"")
 
 

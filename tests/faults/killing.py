@@ -1,7 +1,7 @@
 """Ends this process by SIGKILL right before its n-th call that changes a file or folder below a folder.
 
-Installed in a child of the process pool by what the environment says; the calls are those of Python, which are all that the
-artifacts are made of, but for the bytes that safetensors writes on its own between two of them.
+Installed in a child of the process pool by what the environment says; the calls are those of Python, which are all that
+the artifacts are made of, but for the bytes that safetensors writes on its own between two of them.
 """
 
 from __future__ import annotations
