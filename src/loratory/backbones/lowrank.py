@@ -23,7 +23,8 @@ class LowRankContext(Protocol):
     def saved_tensors(self) -> tuple[Tensor, ...]: ...
     @property
     def needs_input_grad(self) -> tuple[bool, ...]: ...
-    def save_for_backward(self, *tensors: Tensor) -> None: ...
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Keep tensors for the backward pass."""
 
 
 class LowRankFunction(torch.autograd.Function):

@@ -90,6 +90,7 @@ class EncodedDataset:
     def from_train_set(
         cls, task: Task, backbone: EncoderBackbone, train_set: TrainSet, context: FitContext, loss: LossSpec
     ) -> EncodedDataset:
+        """The train set, tokenized as the context says; raises what the target encoder and the weights raise."""
         form, encoder = find_output_adapter_name(task), find_target_encoder(task)
         inputs = [example.input for example in train_set.train]
         parts = load_output_adapter(form).encode_rows(
