@@ -24,7 +24,7 @@ check: $(STAMP)
 
 names: $(STAMP)
 	$(BIN)/python tools/check_names.py
-	$(BIN)/python tools/check_types.py --any 0.06 --docstrings 0.95
+	$(BIN)/python tools/check_types.py --any 0.02 --docstrings 0.95
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -308,7 +308,7 @@ def test_only_what_calls_registered_attention_and_runs_sdpa_is_switched() -> Non
         def set_attn_implementation(self, name: str) -> None:
             pytest.fail(f"switched to {name}")
 
-    assert not use_short_attention(Model())
+    assert not use_short_attention(cast("transformers.PreTrainedModel", Model()))
 
 
 @pytest.mark.parametrize("family", CAUSAL_FAMILIES)

@@ -318,6 +318,8 @@ def test_a_base_that_cannot_write_is_refused_by_name(tmp_path: Path, writer: Any
     assert not backbone.can_generate
     with pytest.raises(UnsupportedTask, match="no output layer"):
         Prompted().fit(make_task(), make_train_set(), backbone, make_context()).predict([{"text": "a"}], run_locally)
+    with pytest.raises(UnsupportedTask, match="no output layer"):
+        Prompted().check_backbone(make_task(), backbone, make_context())
 
 
 def test_a_tokenizer_that_loses_the_answer_stops_the_fit(tmp_path: Path) -> None:

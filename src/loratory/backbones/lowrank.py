@@ -6,10 +6,25 @@ It also computes no gradient for the input where nothing below learns.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+
+class LowRankContext(Protocol):
+    """What torch hands from the forward pass to the backward one, with what is noted there beside tensors."""
+
+    scale: float
+    shape: torch.Size  # of x
+    kinds: tuple[torch.dtype, torch.dtype, torch.dtype]  # of x, A and B
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor, ...]: ...
+    @property
+    def needs_input_grad(self) -> tuple[bool, ...]: ...
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Keep tensors for the backward pass."""
 
 
 class LowRankFunction(torch.autograd.Function):
@@ -20,7 +35,9 @@ class LowRankFunction(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    def forward(
+        ctx: LowRankContext, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
         """Keeps x and x A' alone for the backward pass."""
         flat = x.reshape(-1, x.shape[-1]).to(weight.dtype)
         down, up = a.to(weight.dtype), b.to(weight.dtype)
@@ -32,7 +49,7 @@ class LowRankFunction(torch.autograd.Function):
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: LowRankContext, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Of x, A and B: dA = scale (dy B)' x, dB = scale dy' (x A'), dx = dy W + scale dy B A."""
         flat, low, weight, down, up = ctx.saved_tensors
         of_x, of_a, of_b = ctx.kinds

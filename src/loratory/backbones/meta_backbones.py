@@ -5,7 +5,7 @@ few layers.
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -21,6 +21,9 @@ from loratory.backbones.loading.model_loader import (
 )
 from loratory.backbones.loading.tokenizers import FastTokenizer
 from loratory.errors import BaseModelError, first_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 PROBE_VOCABULARY_SIZE = 64  # of a vocabulary that is only tried
 SHALLOW_LAYERS = 2  # layers of a model that is really computed
@@ -68,7 +71,7 @@ def has_known_lm_head(backbone: EncoderBackbone) -> bool:
         return True
 
 
-def load_config(base: Base) -> Any:
+def load_config(base: Base) -> PreTrainedConfig:
     """The base's configuration as transformers reads it; raises BaseModelError."""
     try:
         return read_config(base)
@@ -76,7 +79,7 @@ def load_config(base: Base) -> Any:
         raise _cannot_build_error(base, problem) from problem
 
 
-def shorten_config(config: Any) -> Any:
+def shorten_config(config: PreTrainedConfig) -> PreTrainedConfig:
     """A copy of a configuration with two layers at most; lists that name every layer are cut with them."""
     own = deepcopy(config)
     text = own.get_text_config()
@@ -88,15 +91,15 @@ def shorten_config(config: Any) -> Any:
     return own
 
 
-def _build_model(base: Base, config: Any, device: str) -> Any:
+def _build_model(base: Base, config: PreTrainedConfig, device: str) -> PreTrainedModel:
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         with torch.device(device):
-            return (
-                auto_class_of(base).from_config(config, dtype=torch.float32, **attention_options_of(base.config)).eval()
-            )
+            options = attention_options_of(base.config)
+            model = auto_class_of(base).from_config(config, dtype=torch.float32, **options)
+            return model.eval()  # type: ignore[no-untyped-call,no-any-return]
     except Exception as problem:
         raise _cannot_build_error(base, problem) from problem
 

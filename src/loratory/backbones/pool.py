@@ -41,7 +41,7 @@ def load_backbone(base: Base, device: str = "cpu", short_attention: bool = True)
     if short_attention:
         use_short_attention(model)
     if mute:
-        model.set_output_embeddings(None)
+        model.set_output_embeddings(None)  # type: ignore[no-untyped-call]
     return create_backbone(model, FastTokenizer.load(base.files, max_positions_of(model)), base, device)
 
 

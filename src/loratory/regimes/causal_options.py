@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from loratory.protocols import Example, FitContext, Network, Task, TrainSet
+from loratory.protocols import Backbone, Example, FitContext, Network, Task, TrainSet
 from loratory.specs.generation import GenerationSpec
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def build_decoder(
     options: CausalOptions,
     task: Task,
     train_set: TrainSet,
-    backbone: Any,
+    backbone: Backbone,
     context: FitContext,
     shots: tuple[Example, ...] = (),
 ) -> Decoder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from loratory.protocols import CONTENDER, Labelled, Spanned, StartKind, Task, is_contender_kind
 
@@ -19,7 +18,7 @@ def check_start(name: str, start: StartKind, starts: Sequence[str]) -> str | Non
 
 
 def check_support(
-    name: str, task: Task, start: StartKind, starts: Sequence[str], capabilities: tuple[Any, ...] = (Labelled,)
+    name: str, task: Task, start: StartKind, starts: Sequence[str], capabilities: tuple[type, ...] = (Labelled,)
 ) -> str | None:
     """Why `name` cannot fulfil a task from a kind of start, or None; loads no weights."""
     if not isinstance(task, capabilities):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -32,9 +32,11 @@ from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec
 if TYPE_CHECKING:
     from torch import nn
 
+    from loratory.backbones.forward.encoder_backbone import EncoderBackbone
     from loratory.training.encoders import EncoderTrainingOptions
     from loratory.training.trainable_backbones import TrainableBackbone
 
+PredictorT = TypeVar("PredictorT", bound=Predictor)
 MIN_VALIDATOR_PRECISION = (
     0.9  # share of a validator's finds in train that are right, before it is believed over what is learnt
 )
@@ -144,7 +146,7 @@ class EncoderOptions(RegimeOptions):
             return None
         return head if self.head == "auto" or (self.head == "stock") == isinstance(head, StockHead) else None
 
-    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
+    def check_backbone(self, task: Task, backbone: EncoderBackbone, context: FitContext) -> None:
         from loratory.regimes.preflight_checks import (
             check_causal_backbone,
             check_compute_config,
@@ -159,7 +161,7 @@ class EncoderOptions(RegimeOptions):
         else:
             check_head(self.head, task, backbone)
 
-    def check_examples(self, task: Task, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+    def check_examples(self, task: Task, train_set: TrainSet, backbone: EncoderBackbone, context: FitContext) -> None:
         from loratory.regimes.preflight_checks import build_checked_decoder, check_class_weights, check_sft_examples
 
         check_class_weights(self.loss, task, train_set)
@@ -180,14 +182,15 @@ class EncoderOptions(RegimeOptions):
                 said = f"{label!r} is no label{suggest_nearest(label, task.span_labels)}"
                 raise SpecError(said, where="validators", allowed=", ".join(task.span_labels))
 
-    def add_span_rules(self, task: Task, train_set: TrainSet, predictor: Any) -> Any:
+    def add_span_rules(self, task: Task, train_set: TrainSet, predictor: PredictorT) -> PredictorT:
         """A predictor of spans with its validators; any other as it is. Raises SpecError for an unknown label."""
         if not isinstance(task, Spanned) or self.validators == "off":
             return predictor
         self.check_validator_labels(task)
         marked = [(task.text(e.input), task.spans_of(e.answer)) for e in train_set.train]
-        return replace(
-            predictor, span_rules=tuple(select_by_precision(self.validators, marked, MIN_VALIDATOR_PRECISION))
+        spanned: Any = predictor  # an Encoder or a Decoder, as the task is one of spans
+        return replace(  # type: ignore[no-any-return]
+            spanned, span_rules=tuple(select_by_precision(self.validators, marked, MIN_VALIDATOR_PRECISION))
         )
 
     def fit_causal(

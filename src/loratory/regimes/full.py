@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -10,6 +10,9 @@ from loratory.protocols import FitContext, Predictor, Start, StartKind, Task, Tr
 from loratory.protocols.events import PredictorFitted
 from loratory.regimes.encoder_options import EncoderOptions
 from loratory.regimes.training_starts import find_start_kind, merge_start, read_start
+
+if TYPE_CHECKING:
+    from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 
 
 class Full(EncoderOptions):
@@ -22,7 +25,7 @@ class Full(EncoderOptions):
     def check_support(self, task: Task, start: StartKind) -> str | None:
         return self.check_regime_support("full", task, start)
 
-    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
+    def check_backbone(self, task: Task, backbone: EncoderBackbone, context: FitContext) -> None:
         from loratory.training.trainable_backbones import TrainableBackbone
 
         super().check_backbone(task, backbone, context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from loratory.regimes.objective_options import check_objective
 from loratory.specs.training import LossSpec
 
 if TYPE_CHECKING:
+    from loratory.backbones.forward.encoder_backbone import EncoderBackbone
     from loratory.predictors.encoder import Encoder
 
 
@@ -55,14 +56,14 @@ class Head(RegimeOptions):
     def predictor_kind(self, task: Task, start: StartKind) -> str:
         return "encoder"
 
-    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
+    def check_backbone(self, task: Task, backbone: EncoderBackbone, context: FitContext) -> None:
         from loratory.regimes.preflight_checks import check_compute_config, check_head
 
         if self.head == "stock" or isinstance(task, Spanned):
             check_compute_config(backbone, context, trains_layers=False)
         check_head(self.head, task, backbone)
 
-    def check_examples(self, task: Task, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+    def check_examples(self, task: Task, train_set: TrainSet, backbone: EncoderBackbone, context: FitContext) -> None:
         from loratory.regimes.preflight_checks import check_class_weights
 
         check_class_weights(self.loss, task, train_set)
@@ -76,7 +77,7 @@ class Head(RegimeOptions):
         )
         from loratory.training.trainable_backbones import TrainableBackbone
 
-        backbone: Any = start
+        backbone = cast("EncoderBackbone", start)
         options = EncoderTrainingOptions(
             self.head, self.learning_rate, self.learning_rate, self.loss, label_names=self.label_names
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
@@ -14,6 +14,7 @@ from loratory.regimes.encoder_options import EncoderOptions
 from loratory.regimes.training_starts import TrainingStart, find_start_kind, has_same_shape, merge_start, read_start
 
 if TYPE_CHECKING:
+    from loratory.backbones.forward.encoder_backbone import EncoderBackbone
     from loratory.training.trainable_backbones import TrainableBackbone
 
 
@@ -45,7 +46,7 @@ class Lora(EncoderOptions):
     def check_support(self, task: Task, start: StartKind) -> str | None:
         return self.check_regime_support("lora", task, start)
 
-    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
+    def check_backbone(self, task: Task, backbone: EncoderBackbone, context: FitContext) -> None:
         from loratory.training.trainable_backbones import TrainableBackbone
 
         super().check_backbone(task, backbone, context)
@@ -85,7 +86,7 @@ class Lora(EncoderOptions):
                 backbone, config, False, make_compute_config(context), start_adapter=adapter, merges=merges
             )
 
-    def build_adapter_config(self, backbone: Any, context: FitContext) -> dict[str, JSON]:
+    def build_adapter_config(self, backbone: EncoderBackbone, context: FitContext) -> dict[str, JSON]:
         """The adapter's PEFT configuration on this backbone; says so when the architecture is unknown."""
         targets, known = (
             backbone.find_target_modules() if self.targets == "auto" else (self._check_targets(backbone), True)
@@ -108,7 +109,7 @@ class Lora(EncoderOptions):
         }
         return config | turned | ({"layers_to_transform": chosen, "layers_pattern": pattern} if chosen else {})
 
-    def _check_targets(self, backbone: Any) -> tuple[str, ...]:
+    def _check_targets(self, backbone: EncoderBackbone) -> tuple[str, ...]:
         unknown, there = backbone.find_unknown_targets(self.targets)
         if unknown or not self.targets:
             seen = f"{unknown[0]!r}{suggest_nearest(unknown[0], there)}" if unknown else "an empty list"
@@ -117,7 +118,7 @@ class Lora(EncoderOptions):
             )
         return tuple(self.targets)
 
-    def _select_layers(self, backbone: Any) -> tuple[list[int], str]:
+    def _select_layers(self, backbone: EncoderBackbone) -> tuple[list[int], str]:
         pattern, depth = backbone.find_layers()
         if self.layers == "all":
             return [], pattern

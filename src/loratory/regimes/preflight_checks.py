@@ -5,18 +5,19 @@ Everything here raises the error that the fit would raise; nothing is learnt and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loratory.errors import UnsupportedTask, make_missing_extra
-from loratory.protocols import Example, FitContext, Labelled, Spanned, Task, TrainSet
+from loratory.protocols import Example, FitContext, Labelled, Spanned, Task, TrainSet, require_causal
 from loratory.regimes.causal_options import CausalOptions, build_decoder
 from loratory.specs.training import LossSpec
 
 if TYPE_CHECKING:
+    from loratory.backbones.forward.encoder_backbone import EncoderBackbone
     from loratory.predictors.decoder import Decoder
 
 
-def check_head(kind: str, task: Task, backbone: Any) -> None:
+def check_head(kind: str, task: Task, backbone: EncoderBackbone) -> None:
     """Raise UnsupportedTask where a stock head does not work on the states of this architecture; tried on two
     layers of it.
     """
@@ -29,7 +30,7 @@ def check_head(kind: str, task: Task, backbone: Any) -> None:
         StockHead(small.config, ("a", "b", "c"), backbone.tokenizer.pad_token_id, per_token=isinstance(task, Spanned))
 
 
-def check_compute_config(backbone: Any, context: FitContext, trains_layers: bool) -> None:
+def check_compute_config(backbone: EncoderBackbone, context: FitContext, trains_layers: bool) -> None:
     """Raise SpecError for a precision that the device lacks, UnsupportedTask where layers that learn cannot be
     computed twice.
     """
@@ -42,13 +43,13 @@ def check_compute_config(backbone: Any, context: FitContext, trains_layers: bool
         TrainableBackbone(small, full_finetuning=True, compute_config=wanted)
 
 
-def check_causal_backbone(task: Task, backbone: Any) -> None:
+def check_causal_backbone(task: Task, backbone: EncoderBackbone) -> None:
     """Raise where the base has no output layer, its template hands no answer through, or a schema cannot be held."""
     from loratory.backbones.generation.chat_template import ChatTemplate
     from loratory.backbones.meta_backbones import has_known_lm_head
     from loratory.predictors.prompt_templates import find_template_name, load_prompt_template
 
-    backbone.create_scorer()
+    require_causal(backbone)
     if not has_known_lm_head(backbone):
         raise UnsupportedTask(
             f"{backbone.name} has no output layer that it could write with",
@@ -64,7 +65,7 @@ def check_causal_backbone(task: Task, backbone: Any) -> None:
         raise make_missing_extra("llguidance", "structured") from None
 
 
-def check_packing_support(backbone: Any, context: FitContext) -> None:
+def check_packing_support(backbone: EncoderBackbone, context: FitContext) -> None:
     """Raise UnsupportedTask where packed rows would see each other."""
     if context.training.packing != "on":
         return
@@ -93,7 +94,7 @@ def build_checked_decoder(
     options: CausalOptions,
     task: Task,
     train_set: TrainSet,
-    backbone: Any,
+    backbone: EncoderBackbone,
     context: FitContext,
     shots: tuple[Example, ...] = (),
 ) -> Decoder:
@@ -110,7 +111,7 @@ def check_sft_examples(decoder: Decoder, train_set: TrainSet, context: FitContex
     """
     from loratory.training.causal import build_sft_examples, check_target
 
-    backbone: Any = decoder.network.backbone
+    backbone = decoder.network.backbone
     longest = min(context.training.max_tokens, backbone.tokenizer.max_length)
     learnt = train_set.train if decoder.template.scores_choices else [*train_set.train, *train_set.validation]
     if not decoder.template.truncates:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
 from loratory.data.dataset import Dataset
-from loratory.protocols import Example, FitContext, RegimeOptions, Start, StartKind, Task, TrainSet
+from loratory.protocols import Backbone, Example, FitContext, RegimeOptions, Start, StartKind, Task, TrainSet
 from loratory.protocols.events import PredictorFitted
 from loratory.regimes.causal_options import build_decoder
 from loratory.regimes.compatibility import check_causal_support
 from loratory.specs.generation import GenerationSpec
 
 if TYPE_CHECKING:
+    from loratory.backbones.forward.encoder_backbone import EncoderBackbone
     from loratory.predictors.decoder import Decoder
 
 
@@ -36,18 +37,20 @@ class Prompted(RegimeOptions):
     def predictor_kind(self, task: Task, start: StartKind) -> str:
         return "decoder"
 
-    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
+    def check_backbone(self, task: Task, backbone: EncoderBackbone, context: FitContext) -> None:
         from loratory.regimes.preflight_checks import check_causal_backbone
 
         check_causal_backbone(task, backbone)
 
-    def check_examples(self, task: Task, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+    def check_examples(self, task: Task, train_set: TrainSet, backbone: EncoderBackbone, context: FitContext) -> None:
         from loratory.regimes.preflight_checks import build_checked_decoder
 
         build_checked_decoder(self, task, train_set, backbone, context, self._select_shots(task, train_set))
 
     def fit(self, task: Task, train_set: TrainSet, start: Start, context: FitContext) -> Decoder:
-        made = build_decoder(self, task, train_set, start, context, self._select_shots(task, train_set))
+        made = build_decoder(
+            self, task, train_set, cast("Backbone", start), context, self._select_shots(task, train_set)
+        )
         context.report(PredictorFitted({"prompt": made.prompt.digest, "room": made.max_text_tokens}))
         return made
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from loratory.protocols.events import PredictorFitted
 from loratory.regimes.compatibility import check_support
 
 if TYPE_CHECKING:
+    from loratory.backbones.forward.encoder_backbone import EncoderBackbone
     from loratory.predictors.encoder import Encoder
 
 CANDIDATE_SCALES = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
@@ -41,7 +42,7 @@ class Prototype(RegimeOptions):
         from loratory.specs.training import LossSpec
         from loratory.training.encoders import EncodedDataset, initialise_head, make_states_scorer
 
-        backbone: Any = start
+        backbone = cast("EncoderBackbone", start)
         material = EncodedDataset.from_train_set(task, backbone, train_set, context, LossSpec())
         head: Any = (
             initialise_head("pooled", backbone, material, context, self.label_names).requires_grad_(False).eval()

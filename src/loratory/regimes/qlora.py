@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from loratory.protocols import FitContext, Predictor, Start, StartKind, Task, TrainSet
 from loratory.regimes.compatibility import check_start
 from loratory.regimes.lora import Lora
+
+if TYPE_CHECKING:
+    from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 
 
 class Qlora(Lora):
@@ -17,12 +20,11 @@ class Qlora(Lora):
     def check_support(self, task: Task, start: StartKind) -> str | None:
         return check_start("qlora", start, self.starts) or self.check_regime_support("qlora", task, start)
 
-    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
+    def check_backbone(self, task: Task, backbone: EncoderBackbone, context: FitContext) -> None:
         from loratory.backbones.forward.quantization import find_quantizable_layers
 
         super().check_backbone(task, backbone, context)
         find_quantizable_layers(backbone.model, backbone.depth)
 
     def fit(self, task: Task, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
-        base: Any = start
-        return super().fit(task, train_set, base.quantize(), context)
+        return super().fit(task, train_set, cast("EncoderBackbone", start).quantize(), context)

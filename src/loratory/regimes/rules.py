@@ -14,7 +14,18 @@ from loratory.errors import SpecError, suggest_nearest
 from loratory.predictors.label_rules import LabelRule, LabelRules
 from loratory.predictors.linear import word_ngrams
 from loratory.predictors.span_rules import SpanRule, SpanRules
-from loratory.protocols import FitContext, Labelled, Predictor, RegimeOptions, Spanned, Start, StartKind, Task, TrainSet
+from loratory.protocols import (
+    Backbone,
+    FitContext,
+    Labelled,
+    Predictor,
+    RegimeOptions,
+    Spanned,
+    Start,
+    StartKind,
+    Task,
+    TrainSet,
+)
 from loratory.regimes.compatibility import check_support
 from loratory.regimes.span_rule_mining import ValidatorName, compute_precision, mine_phrases, select_by_precision
 
@@ -53,11 +64,13 @@ class Rules(RegimeOptions):
     def predictor_kind(self, task: Task, start: StartKind) -> str:
         return "label_rules" if isinstance(task, Labelled) else "span_rules"
 
-    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
+    def check_backbone(self, task: Task, backbone: Backbone | None, context: FitContext) -> None:
         if isinstance(task, Labelled) and self.validators not in ("auto", {}):
             raise _build_spans_required_error()
 
-    def check_examples(self, task: Labelled | Spanned, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+    def check_examples(
+        self, task: Labelled | Spanned, train_set: TrainSet, backbone: Backbone | None, context: FitContext
+    ) -> None:
         self.check_labels((task.labels or ()) if isinstance(task, Labelled) else task.span_labels)
 
     def fit(self, task: Labelled | Spanned, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:

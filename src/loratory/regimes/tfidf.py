@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from loratory.errors import make_missing_extra
 from loratory.predictors.linear import Linear, Vocabulary
-from loratory.protocols import FitContext, Labelled, RegimeOptions, Start, StartKind, Task, TrainSet
+from loratory.protocols import Backbone, FitContext, Labelled, RegimeOptions, Start, StartKind, Task, TrainSet
 from loratory.regimes.compatibility import check_support
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from sklearn.linear_model import LogisticRegression
 
 SMALL_CORPUS = 500  # below this many texts every n-gram counts, above it one that two texts share
 
@@ -31,13 +35,13 @@ class Tfidf(RegimeOptions):
     def predictor_kind(self, task: Task, start: StartKind) -> str:
         return "linear"
 
-    def check_backbone(self, task: Task, backbone: Any, context: FitContext) -> None:
+    def check_backbone(self, task: Task, backbone: Backbone | None, context: FitContext) -> None:
         try:
             import sklearn.linear_model  # noqa: F401
         except ImportError:
             raise make_missing_extra("scikit-learn", "train") from None
 
-    def check_examples(self, task: Task, train_set: TrainSet, backbone: Any, context: FitContext) -> None:
+    def check_examples(self, task: Task, train_set: TrainSet, backbone: Backbone | None, context: FitContext) -> None:
         """Nothing: any text will do."""
 
     def fit(self, task: Labelled, train_set: TrainSet, start: Start, context: FitContext) -> Linear:
@@ -46,7 +50,7 @@ class Tfidf(RegimeOptions):
         return fit_linear(self, task, texts, y)
 
 
-def fit_linear(options: Tfidf, task: Labelled, texts: list[str], y: Any) -> Linear:
+def fit_linear(options: Tfidf, task: Labelled, texts: list[str], y: NDArray[np.int64]) -> Linear:
     """Features, regression, and both as arrays. y int[N]; labels that y lacks get no probability to speak of."""
     try:
         from scipy.sparse import hstack
@@ -95,13 +99,13 @@ def _build_vectorizers(options: Tfidf, texts: int) -> list[Any]:
     ]
 
 
-def _compute_prior_bias(y: Any, labels: int) -> Any:
+def _compute_prior_bias(y: NDArray[np.int64], labels: int) -> NDArray[np.float32]:
     """The bias of a model that sees nothing: the labels' shares, as log-odds."""
     counts = np.bincount(y, minlength=labels)
     return np.where(counts > 0, np.log(np.maximum(counts, 1) / len(y)), -30.0).astype(np.float32)
 
 
-def _expand_to_all_labels(fitted: Any, labels: int) -> tuple[Any, Any]:
+def _expand_to_all_labels(fitted: LogisticRegression, labels: int) -> tuple[Any, Any]:
     """Weights [V, labels] and bias [labels] from a fit that may know fewer labels, or (two of them) one column."""
     coefficients, intercept = fitted.coef_, fitted.intercept_
     if len(fitted.classes_) == 2 and len(coefficients) == 1:  # the sigmoid of z is the softmax of (-z/2, z/2)

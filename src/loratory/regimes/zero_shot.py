@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field, field_validator
 
@@ -10,6 +10,7 @@ from loratory.protocols import FitContext, Labelled, Network, Predictor, RegimeO
 from loratory.regimes.compatibility import check_support
 
 if TYPE_CHECKING:
+    from loratory.backbones.forward.encoder_backbone import EncoderBackbone
     from loratory.predictors.encoder import Encoder
 
 
@@ -35,14 +36,14 @@ class ZeroShot(RegimeOptions):
         return "entailment" if start == "nli" else "encoder"
 
     def fit(self, task: Labelled, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
-        backbone: Any = start
+        backbone = cast("EncoderBackbone", start)
         if backbone.kind == "nli":
             from loratory.predictors.entailment import Entailment
 
             return Entailment(task, Network(backbone), self.hypothesis)
         return self._fit_by_similarity(task, backbone, context)
 
-    def _fit_by_similarity(self, task: Labelled, backbone: Any, context: FitContext) -> Encoder:
+    def _fit_by_similarity(self, task: Labelled, backbone: EncoderBackbone, context: FitContext) -> Encoder:
         import math
 
         from loratory.predictors.encoder import Encoder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from loratory.data.quality.paired_texts import perturb_example
 from loratory.errors import SpecError
 from loratory.perturbations.changes import Perturbation
 from loratory.predictors.output_adapters import load_output_adapter
-from loratory.protocols import Example, TokenIds
+from loratory.protocols import Example, Task, TokenIds, Tokenizer
 from loratory.specs.training import ConsistencySpec
 from loratory.training.seeds import derive_seed, make_generator
 
@@ -50,9 +49,9 @@ def build_windows_error() -> SpecError:
 class PerturbedPairs:
     """Perturbed twins of the examples, drawn anew in each epoch: functions of (seed, epoch, index)."""
 
-    task: Any
+    task: Task
     output_adapter_name: str
-    tokenizer: Any
+    tokenizer: Tokenizer
     examples: Sequence[Example]
     max_tokens: int
     long_text_mode: str

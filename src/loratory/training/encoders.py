@@ -78,7 +78,7 @@ class EncoderTrainingOptions:
 class EncodedDataset:
     """TrainSet as tensors: R rows, as many as it takes to read every example."""
 
-    task: Any
+    task: Any  # Labelled or Spanned, as the target encoder wants it
     output_adapter_name: str
     rows: list[Row]
     examples: Sequence[Example]  # of each row

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,9 @@ from loratory.protocols import (
     TokenIds,
     is_always_alive,
 )
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class TrainableBackbone:
         self._lookup_states: Callable[[Sequence[TokenIds]], Sequence[Tensor]] = lambda rows: []
 
     @property
-    def config(self) -> Any:
+    def config(self) -> PreTrainedConfig:
         """The configuration of transformers."""
         return self.backbone.config
 
@@ -157,7 +160,7 @@ class TrainableBackbone:
         if self.lm_head is None or not isinstance(self.backbone, CausalBackbone):
             return self.backbone.score(requests, alive)
 
-        def forward(asked: Sequence[Any], inputs: dict[str, Any]) -> Tensor:
+        def forward(asked: Sequence[ScoreRequest | GenerateRequest], inputs: dict[str, Any]) -> Tensor:
             with autocast(self.compute_config.precision, self.backbone.device):
                 return self.compute_model(**inputs).last_hidden_state.float()  # type: ignore[no-any-return]
 
@@ -217,7 +220,7 @@ class TrainableBackbone:
             return []
         return [part for name, part in self.compute_model.named_modules() if name.endswith("lora_dropout")]
 
-    def _build_probe_inputs(self) -> dict[str, Any]:
+    def _build_probe_inputs(self) -> dict[str, Tensor]:
         token = self.tokenizer.encode("a")[0][0]
         return self._build_inputs([(token,) * 3, (token,) * 5])
 

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,10 @@ from torch import Tensor
 from loratory.backbones.constraints import json_completion, schema_support
 from loratory.errors import UnsupportedTask, make_missing_extra
 from loratory.protocols import Schema, TokenIds
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+    from transformers import PreTrainedTokenizerFast
 
 MAX_TOKEN_TRIES = 16  # tokens that are looked at in a step before the way to the end is taken
 MAX_CACHED_ENDINGS = 1024  # whose tokens are remembered: the same few end most beginnings
@@ -39,7 +43,7 @@ def check_schema(schema: Schema) -> None:
     compile_grammar(json_completion.JsonCompleter(schema), None)
 
 
-def compile_grammar(completer: json_completion.JsonCompleter, vocabulary: Any) -> str:
+def compile_grammar(completer: json_completion.JsonCompleter, vocabulary: LLTokenizer | None) -> str:
     """The grammar of a schema; raises UnsupportedTask where it cannot be held. The table is that of a tokenizer,
     or None.
     """
@@ -56,12 +60,12 @@ class GrammarCache:
     """What was made of the schemas that were asked for last; those of clients come and go."""
 
     def __init__(self) -> None:
-        self._grammars: OrderedDict[str, tuple[Any, json_completion.JsonCompleter]] = OrderedDict()
+        self._grammars: OrderedDict[str, tuple[LLMatcher, json_completion.JsonCompleter]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(
-        self, schema: str, compile_schema: Callable[[str], tuple[Any, json_completion.JsonCompleter]]
-    ) -> tuple[Any, json_completion.JsonCompleter]:
+        self, schema: str, compile_schema: Callable[[str], tuple[LLMatcher, json_completion.JsonCompleter]]
+    ) -> tuple[LLMatcher, json_completion.JsonCompleter]:
         """Made only where it is not there."""
         with self._lock:
             found = self._grammars.get(schema)
@@ -79,7 +83,7 @@ class GrammarCache:
 class GrammarCompiler:
     """The guides of one tokenizer; making its table takes about a second, and is done once."""
 
-    def __init__(self, tokenizer: Any, vocab_size: int, end_token_id: int) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, vocab_size: int, end_token_id: int) -> None:
         try:
             import llguidance.hf
         except ImportError:
@@ -103,7 +107,7 @@ class GrammarCompiler:
             )
         return guide
 
-    def _compile_schema(self, schema: str) -> tuple[Any, json_completion.JsonCompleter]:
+    def _compile_schema(self, schema: str) -> tuple[LLMatcher, json_completion.JsonCompleter]:
         """What every answer of a schema begins with: a matcher that nothing was given to, and the ends."""
         from llguidance import LLMatcher
 
@@ -122,7 +126,7 @@ class TokenConstraint:
     """One answer while it is written: what may come next, and the shortest way to the end from here."""
 
     def __init__(
-        self, compiler: GrammarCompiler, matcher: Any, completer: json_completion.JsonCompleter, max_tokens: int
+        self, compiler: GrammarCompiler, matcher: LLMatcher, completer: json_completion.JsonCompleter, max_tokens: int
     ) -> None:
         self._compiler, self._matcher, self._completer = compiler, matcher, completer
         self._written, self._tokens_left = b"", max_tokens

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from loratory.backbones.constraints import regex_automata, schema_support
 from loratory.backbones.constraints.schema_lowering import lower_schema
 from loratory.errors import UnsupportedTask
-from loratory.protocols import Schema
+from loratory.protocols import JSON, Schema
 from loratory.schemas import resolve_reference, strip_annotations, to_compact_json
 
 MAX_SCHEMA_BYTES = 8_192  # of a schema
@@ -19,7 +18,7 @@ MAX_DEPTH = 24
 LENGTH_KEYWORDS = ("minLength", "maxLength", "minItems", "maxItems")
 
 
-def check_schema_limits(schema: Any) -> None:
+def check_schema_limits(schema: JSON) -> None:
     """Raises UnsupportedTask, with the place and the reason, for a schema that is too much, or cannot be promised
     to end.
     """
@@ -45,7 +44,7 @@ def check_schema_limits(schema: Any) -> None:
         raise UnsupportedTask("it is no JSON Schema", allowed="https://json-schema.org/draft/2020-12") from None
 
 
-def _check_values(value: Any, depth: int) -> None:
+def _check_values(value: JSON, depth: int) -> None:
     if depth > MAX_DEPTH * 2:
         raise UnsupportedTask("the schema is too deep", allowed=f"{MAX_DEPTH} levels")
     if isinstance(value, (int, float)) and not abs(value) <= MAX_NUMBER:
@@ -64,7 +63,7 @@ class _SchemaSize:
         self._root = root
         self._measured: dict[str, tuple[float, float]] = {}
 
-    def measure(self, part: Any, parents: tuple[str, ...]) -> tuple[float, float]:
+    def measure(self, part: JSON, parents: tuple[str, ...]) -> tuple[float, float]:
         if not isinstance(part, Mapping):
             return 1, 1
         if "$ref" in part:

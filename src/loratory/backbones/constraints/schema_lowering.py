@@ -13,7 +13,7 @@ from typing import Any
 from loratory.backbones.constraints import regex_automata
 from loratory.errors import UnsupportedTask
 from loratory.formats import FORMATS, INTEGER_RANGES, UNCHECKED_NUMBER_FORMATS, UNCHECKED_TEXT_FORMATS
-from loratory.protocols import Schema
+from loratory.protocols import JSON, Schema
 from loratory.schemas import resolve_reference, rewrite_schema, strip_annotations, to_compact_json
 
 JSON_TYPES = frozenset(("string", "number", "boolean", "null", "object", "array"))
@@ -38,7 +38,7 @@ def _lower_one_of(root: Schema, schema: dict[str, Any]) -> dict[str, Any]:
     return {("anyOf" if key == "oneOf" else key): value for key, value in schema.items()}
 
 
-def are_disjoint(left: Any, right: Any, root: Schema, depth: int = 0) -> bool:
+def are_disjoint(left: JSON, right: JSON, root: Schema, depth: int = 0) -> bool:
     """Whether it is plain that no value is of both schemas: by type, by their literals, or by a property of both."""
     try:
         left, right = resolve_reference(left, root), resolve_reference(right, root)
@@ -161,7 +161,7 @@ def _filter_enum(schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _is_of_type(kind: Any, value: Any) -> bool:
+def _is_of_type(kind: JSON, value: JSON) -> bool:
     """Whether a value is of a type of JSON Schema."""
     if kind in ("integer", "number"):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)

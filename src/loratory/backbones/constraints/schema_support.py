@@ -10,7 +10,7 @@ from loratory.backbones.constraints.json_completion import JsonCompleter, find_s
 from loratory.backbones.constraints.schema_lowering import lower_schema
 from loratory.errors import UnsupportedTask
 from loratory.formats import FORMATS, UNCHECKED_TEXT_FORMATS
-from loratory.protocols import Schema
+from loratory.protocols import JSON, Schema
 from loratory.schemas import resolve_reference, to_compact_json
 
 SUPPORTED_KEYWORDS = {  # what is understood of each type; anything else is refused
@@ -40,7 +40,7 @@ def check_completable(schema: Schema) -> None:
     _check_schema(made, made, "#", ())
 
 
-def _check_schema(schema: Any, root: Schema, where: str, parents: tuple[str, ...]) -> None:
+def _check_schema(schema: JSON, root: Schema, where: str, parents: tuple[str, ...]) -> None:
     if not isinstance(schema, Mapping):
         raise UnsupportedTask(
             f"{to_compact_json(schema)} is no schema", where=where, allowed="an object with type, enum, const or anyOf"

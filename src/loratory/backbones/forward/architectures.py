@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loratory.errors import BaseModelError
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import PreTrainedConfig
 
 BERT_MODULES = (
     "attention.self.query",
@@ -66,7 +67,7 @@ UNMIXED_ARCHITECTURES = frozenset(
 )  # their projections also run on one row of positions for all texts
 
 
-def sliding_window_of(config: Any) -> int | None:
+def sliding_window_of(config: PreTrainedConfig) -> int | None:
     """How many tokens a layer looks at, where there is one that does not look back to the beginning."""
     text = config.get_text_config()
     sizes = (getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size"))

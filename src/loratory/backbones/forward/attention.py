@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ATTENTION_NAME = "loratory_short"
 VECTOR_LANES = 32  # bf16 numbers in one vector register: torch's softmax goes through shorter rows of bf16 one by one
@@ -88,7 +91,7 @@ def _register_attention() -> None:
     AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)  # without it the mask would silently be None
 
 
-def use_short_attention(model: Any) -> bool:
+def use_short_attention(model: PreTrainedModel) -> bool:
     """Switch a model to it where the architecture calls registered attention (DeBERTa and MPNet do not)."""
     if not getattr(model, "_supports_attention_backend", False) or model.config._attn_implementation != "sdpa":
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor
 
@@ -23,6 +23,9 @@ from loratory.backbones.loading.bases import Base
 from loratory.backbones.loading.tokenizers import FastTokenizer
 from loratory.protocols import Alive, GenerateRequest, Generation, Network, ScoreRequest, is_always_alive
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 class CausalBackbone(EncoderBackbone):
     """A frozen causal language model with its output layer, `lm_head`."""
@@ -30,18 +33,19 @@ class CausalBackbone(EncoderBackbone):
     can_generate = True
 
     def __init__(
-        self, full_model: Any, lm_head: LMHead, tokenizer: FastTokenizer, base: Base, device: str = "cpu"
+        self, full_model: PreTrainedModel, lm_head: LMHead, tokenizer: FastTokenizer, base: Base, device: str = "cpu"
     ) -> None:
-        full_model = full_model.eval().requires_grad_(False).to(device)
+        full_model = full_model.eval().requires_grad_(False).to(device)  # type: ignore[no-untyped-call]
         super().__init__(full_model.base_model, tokenizer, base, device)
         self.full_model, self.lm_head = full_model, lm_head
         self.model_prefix = str(full_model.base_model_prefix)
         self._grammar_compilers: dict[int, GrammarCompiler] = {}  # by the token that ends an answer
         self._grammar_lock = threading.Lock()  # schemas of clients are checked in other threads than this one's
 
-    def rebuild(self, full_model: Any, base: Base) -> Self:
+    def rebuild(self, full_model: PreTrainedModel, base: Base) -> Self:
         """As of any backbone; what was known of the output layer holds for that of `full_model`."""
-        lm_head = LMHead(full_model.get_output_embeddings(), full_model.config.get_text_config())
+        layer = full_model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        lm_head = LMHead(layer, full_model.config.get_text_config())
         return type(self)(full_model, lm_head, self.tokenizer, base, self.device)
 
     @cached_property
@@ -146,13 +150,15 @@ def _count_tokens(request: GenerateRequest) -> int:
     return len(request.prompt) + request.max_new_tokens
 
 
-def create_backbone(model: Any, tokenizer: FastTokenizer, base: Base, device: str = "cpu") -> EncoderBackbone:
+def create_backbone(
+    model: PreTrainedModel, tokenizer: FastTokenizer, base: Base, device: str = "cpu"
+) -> EncoderBackbone:
     """The backbone of a transformers model: a CausalBackbone where the base writes and we know its output layer, else
     an EncoderBackbone. Of a causal base `model` is the whole model, whatever it can do.
     """
     if base.kind != "causal":
         return EncoderBackbone(model, tokenizer, base, device)
-    full_model = model.eval().requires_grad_(False).to(device)
+    full_model: PreTrainedModel = model.eval().requires_grad_(False).to(device)  # type: ignore[no-untyped-call]
     lm_head = find_lm_head(full_model)
     if lm_head is None:
         return EncoderBackbone(full_model.base_model, tokenizer, base, device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,16 @@ from loratory.protocols import (
     require_causal,
 )
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+
+class ModelOutput(Protocol):
+    """What a pass of a transformers model returns: logits of an nli base, final states of any other."""
+
+    logits: Tensor
+    last_hidden_state: Tensor
+
 
 class EncoderBackbone:
     """A frozen transformers model. `model` gives final states (of an nli base: logits); `full_model` is what is saved,
@@ -42,12 +52,12 @@ class EncoderBackbone:
     can_generate = False  # whether it has an output layer that it can write with: see CausalBackbone
     model_prefix = ""  # where the full model holds `model`
 
-    def __init__(self, model: Any, tokenizer: FastTokenizer, base: Base, device: str = "cpu") -> None:
+    def __init__(self, model: nn.Module, tokenizer: FastTokenizer, base: Base, device: str = "cpu") -> None:
         self.model: Any = model.eval().requires_grad_(False).to(device)
         self.full_model: Any = self.model
         self.tokenizer, self.base, self.device = tokenizer, base, device
         self.name, self.digest, self.kind, self.pooling = base.name, base.digest, base.kind, base.pooling
-        self.config = self.model.config
+        self.config: PreTrainedConfig = cast("PreTrainedConfig", self.model.config)
         self.depth, self.width = read_depth_and_width(self.config, base)
         self.unquantized: EncoderBackbone = self  # in full precision: what is merged and exported
         self.compute_backend: ComputeBackend | None = None  # computes some networks in its place
@@ -61,7 +71,7 @@ class EncoderBackbone:
             and architectures.has_layer_list(self.model, self.depth)
         )
 
-    def rebuild(self, full_model: Any, base: Base) -> Self:
+    def rebuild(self, full_model: PreTrainedModel, base: Base) -> Self:
         """Another backbone of the same kind and tokenizer, whose weights are those of `full_model`."""
         return type(self)(full_model, self.tokenizer, base, self.device)
 
@@ -118,8 +128,8 @@ class EncoderBackbone:
             return self._run_per_adapter(inputs, adapters), inputs["attention_mask"]
         return self._select_output(self._multi_lora(adapters, **inputs)), inputs["attention_mask"]
 
-    def _select_output(self, output: Any) -> Tensor:
-        return output.logits if self.kind == "nli" else output.last_hidden_state  # type: ignore[no-any-return]
+    def _select_output(self, output: ModelOutput) -> Tensor:
+        return output.logits if self.kind == "nli" else output.last_hidden_state
 
     def _run_per_adapter(self, inputs: Mapping[str, Tensor], adapters: Sequence[Adapter | None]) -> Tensor:
         """A pass for each adapter, where the architecture cannot mix them in one."""

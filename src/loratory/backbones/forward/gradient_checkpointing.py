@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from loratory.errors import is_out_of_memory
 TOLERANCE = 1e-3  # of the gradient's norm
 
 
-def add_gradient_checkpointing(model: Any, depth: int) -> Any:
+def add_gradient_checkpointing(model: nn.Module, depth: int) -> nn.Module:
     """A second skeleton over the same weights whose layers are computed again in the backward pass.
 
     transformers' own switch works in training mode alone, in which a base's dropout would be on; this one does not ask.
@@ -29,7 +28,7 @@ def add_gradient_checkpointing(model: Any, depth: int) -> Any:
     return own
 
 
-def have_same_gradients(model: Any, other: Any, inputs: dict[str, Tensor]) -> bool:
+def have_same_gradients(model: nn.Module, other: nn.Module, inputs: dict[str, Tensor]) -> bool:
     """Whether what learns gets the same gradients through `other` as through `model`; both hold the same parameters."""
     learning = [p for p in model.parameters() if p.requires_grad]
     try:
@@ -41,7 +40,7 @@ def have_same_gradients(model: Any, other: Any, inputs: dict[str, Tensor]) -> bo
     return bool((once - twice).norm() <= TOLERANCE * once.norm())
 
 
-def _compute_gradient(model: Any, parameters: Sequence[nn.Parameter], inputs: dict[str, Tensor]) -> Tensor:
+def _compute_gradient(model: nn.Module, parameters: Sequence[nn.Parameter], inputs: dict[str, Tensor]) -> Tensor:
     """Of a sum of the final states that no norm makes constant, float[all that learns]."""
     with torch.enable_grad():
         states = model(**inputs).last_hidden_state.float()

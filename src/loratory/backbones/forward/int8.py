@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -30,6 +30,9 @@ from loratory.backbones.forward import int8_export
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.errors import ArtifactError, BaseModelError, SpecError, first_line, make_missing_extra
 from loratory.protocols import JSON, Adapter, Network, TokenIds
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 GRAPH_FILE = "model.onnx"
 LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")  # another version may make another graph
@@ -239,7 +242,7 @@ def _build_probe_inputs(backbone: EncoderBackbone, *words: int) -> dict[str, Ten
 
 
 @torch.inference_mode()
-def _measure_error(session: Int8Session, model: Any, backbone: EncoderBackbone, words: int) -> float:
+def _measure_error(session: Int8Session, model: PreTrainedModel, backbone: EncoderBackbone, words: int) -> float:
     """How far the graph is from the model, as a share of what the model says."""
     inputs = _build_probe_inputs(backbone, words)
     output = model(**inputs)

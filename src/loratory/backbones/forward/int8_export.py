@@ -9,16 +9,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 SAMPLE_FILE = "sample.safetensors"  # beside the model: inputs with padding, or the graph would have no mask
 
 
-def export_graph(model: Any, sample: Mapping[str, Tensor], file: Path, reduce_range: bool) -> None:
+def export_graph(model: PreTrainedModel, sample: Mapping[str, Tensor], file: Path, reduce_range: bool) -> None:
     """The graph from a model's inputs to its first output, weights inside; raises whatever the exporter does.
 
     Weights have a scale for each output channel, activations one for each tensor. `reduce_range` leaves a bit of the
@@ -29,7 +32,7 @@ def export_graph(model: Any, sample: Mapping[str, Tensor], file: Path, reduce_ra
 
     onnx: Any = transformers.exporters
     if getattr(model, "pooler", None) is not None:  # heads read the states
-        model.pooler = None
+        model.pooler = None  # type: ignore[assignment]
     weights = onnx.OnnxRuntimeDynamicConfig(per_channel=True, reduce_range=reduce_range)
     config = onnx.OnnxConfig(dynamic=True, ort_fusions="cpu", quantizer=onnx.OnnxRuntimeQuantizer(weights))
     with torch.no_grad():

@@ -59,7 +59,7 @@ class LayerSplit:
     `sample` are inputs of two short rows: a pass over them shows what a layer returns beside its states.
     """
 
-    def __init__(self, model: Any, depth: int, sample: Inputs) -> None:
+    def __init__(self, model: nn.Module, depth: int, sample: Inputs) -> None:
         self.model, self.depth, self.states = model, depth, torch.empty(0)
         self.first_layer, self.last_layer = 0, depth  # of the pass that runs now
         self.captured_layers: frozenset[int] = frozenset()
@@ -97,7 +97,7 @@ class LayerSplit:
             self.first_layer, self.states = 0, torch.empty(0)
 
 
-def create_layer_split(model: Any, depth: int, sample: Inputs) -> LayerSplit | None:
+def create_layer_split(model: nn.Module, depth: int, sample: Inputs) -> LayerSplit | None:
     """A model (it is changed) that can be entered between its layers; None where a cut in the middle changes the final
     states of the sample, and for a model of one layer: it is then as it was.
     """
@@ -120,7 +120,7 @@ def create_layer_split(model: Any, depth: int, sample: Inputs) -> LayerSplit | N
     return None
 
 
-def compute_layer_inputs(model: Any, depth: int, first_layer: int, inputs: Inputs) -> Tensor:
+def compute_layer_inputs(model: nn.Module, depth: int, first_layer: int, inputs: Inputs) -> Tensor:
     """Hidden states float[B, T, D] that enter layer `first_layer`; the layers from it on do not run.
 
     The model is as before afterwards: what many share can be asked.
@@ -143,7 +143,7 @@ def compute_layer_inputs(model: Any, depth: int, first_layer: int, inputs: Input
 
 
 @torch.no_grad()
-def can_split(model: Any, model_copy: Any, depth: int, first_layer: int, inputs: Inputs) -> bool:
+def can_split(model: nn.Module, model_copy: nn.Module, depth: int, first_layer: int, inputs: Inputs) -> bool:
     """Whether a pass through `model_copy`, which is cut at `first_layer`, agrees with one through the whole `model`.
 
     Both are float32, and share their weights.
@@ -162,11 +162,11 @@ def can_split(model: Any, model_copy: Any, depth: int, first_layer: int, inputs:
     return _are_close(got[real], expected[real])
 
 
-def _count_extra_outputs(model: Any, layer: nn.Module, inputs: Inputs) -> int | None:
+def _count_extra_outputs(model: nn.Module, layer: nn.Module, inputs: Inputs) -> int | None:
     """How many values the layer returns beside its states; None where it returns the states alone."""
     seen: list[int | None] = []
 
-    def look(layer: nn.Module, args: tuple[Any, ...], out: Any) -> None:
+    def look(layer: nn.Module, args: tuple[Any, ...], out: object) -> None:
         seen.append(len(out) - 1 if isinstance(out, tuple) else None)
 
     handle = layer.register_forward_hook(look)

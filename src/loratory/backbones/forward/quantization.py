@@ -14,7 +14,7 @@ from loratory.errors import UnsupportedTask, make_missing_extra
 QUANTIZATION = "nf4"
 
 
-def find_quantizable_layers(model: Any, depth: int) -> tuple[Any, list[tuple[str, nn.Linear]]]:
+def find_quantizable_layers(model: nn.Module, depth: int) -> tuple[nn.ModuleList, list[tuple[str, nn.Linear]]]:
     """The stacked layers and the matrices in them that four bits can hold, by name; they may be on the meta device.
 
     Raises MissingExtra without bitsandbytes, UnsupportedTask where there is no such matrix (GPT-2: transposed).
@@ -33,7 +33,7 @@ def find_quantizable_layers(model: Any, depth: int) -> tuple[Any, list[tuple[str
     return layers, found
 
 
-def quantize_model(model: Any, depth: int) -> Any:
+def quantize_model(model: nn.Module, depth: int) -> Any:
     """A second skeleton whose stacked layers hold NF4 matrices; embeddings, norms and heads are the model's own.
 
     Products are computed in float32 on a CPU and in bfloat16 on a GPU.

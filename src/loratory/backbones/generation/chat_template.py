@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loratory.backbones.loading.tokenizers import replace_surrogates
 from loratory.errors import BaseModelError
 from loratory.protocols import TokenIds
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 ChatMessage = Mapping[str, str]  # role: system, user or assistant; content
 PROBE_ANSWER = "Yes, 17."  # an answer that any template hands through unchanged
@@ -28,7 +31,7 @@ class ChatTemplate:
     answer_prefix: str  # white space that the template puts before an answer
 
     @classmethod
-    def from_tokenizer(cls, tokenizer: Any, name: str) -> ChatTemplate:
+    def from_tokenizer(cls, tokenizer: PreTrainedTokenizerFast, name: str) -> ChatTemplate:
         """Try the template on a short conversation; raises BaseModelError where an answer does not come through it."""
         templated = bool(getattr(tokenizer, "chat_template", None))
         asked = [{"role": "user", "content": "Are there 17?"}]

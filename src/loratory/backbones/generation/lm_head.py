@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 class LMHead(nn.Module):
     """Final states float[..., D] to logits float[..., V], with what some architectures do to them afterwards."""
 
-    def __init__(self, layer: nn.Module, config: Any) -> None:
+    def __init__(self, layer: nn.Module, config: PreTrainedConfig) -> None:
         super().__init__()
         self.layer = layer
         self.vocab_size = len(layer.weight)  # type: ignore[arg-type]
@@ -26,12 +29,12 @@ class LMHead(nn.Module):
 
 
 @torch.no_grad()
-def find_lm_head(model: Any) -> LMHead | None:
+def find_lm_head(model: PreTrainedModel) -> LMHead | None:
     """The output layer of a whole causal model; None where it has none, or does more than we know of.
 
     Of a model without weights the latter is not seen (`meta_backbones.has_known_lm_head` tries it).
     """
-    layer = model.get_output_embeddings()
+    layer = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if layer is None:
         return None
     lm_head = LMHead(layer, model.config.get_text_config())

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from loratory.protocols import GenerateRequest, ScoreRequest, TokenIds
+
+if TYPE_CHECKING:
+    from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 # Forward of a batch: its requests, and the model's inputs -> final states float[B, T, D]
 Forward = Callable[[Sequence[ScoreRequest | GenerateRequest], dict[str, Any]], Tensor]
@@ -32,7 +35,9 @@ class SharedPrefix:
     rows: list[int]
     _layers: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # each layer's keys and values, [1, H, P, D / H]
 
-    def create_cache(self, forward: Forward, request: ScoreRequest | GenerateRequest, rows: int, device: str) -> Any:
+    def create_cache(
+        self, forward: Forward, request: ScoreRequest | GenerateRequest, rows: int, device: str
+    ) -> DynamicCache:
         """A fresh cache for a batch, which holds the beginning for each row; `request` is of one of these rows."""
         from transformers import DynamicCache
 
@@ -61,7 +66,7 @@ class SharedPrefix:
         return [(layer.keys, layer.values) for layer in layers]
 
 
-def is_plain_cache(cache: Any, tokens: int) -> bool:
+def is_plain_cache(cache: Cache, tokens: int) -> bool:
     """Whether it remembers keys and values of so many tokens, and nothing else."""
     from transformers.cache_utils import DynamicLayer
 
@@ -69,7 +74,7 @@ def is_plain_cache(cache: Any, tokens: int) -> bool:
     return bool(layers) and all(type(one) is DynamicLayer and one.get_seq_length() == tokens for one in layers)
 
 
-def create_cache_layer(keys: Tensor, values: Tensor) -> Any:
+def create_cache_layer(keys: Tensor, values: Tensor) -> DynamicLayer:
     """A layer of a cache that holds these, [B, H, T, D / H]."""
     from transformers.cache_utils import DynamicLayer
 

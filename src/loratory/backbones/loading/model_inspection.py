@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loratory.artifacts.safetensors_headers import TensorInfo, count_elements, read_header
 from loratory.artifacts.untrusted_files import (
@@ -22,6 +22,10 @@ from loratory.artifacts.untrusted_files import (
 )
 from loratory.artifacts.verified_files import UnlistedFiles, VerifiedFiles, open_files
 from loratory.errors import ArtifactError, format_value
+from loratory.protocols import JSON
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CONFIG_FILE = "config.json"
 JSON_FILES = (  # files that transformers or we read as objects
@@ -147,11 +151,11 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
     _check_labels(config, where)
 
 
-def _is_epsilon(value: Any) -> bool:
+def _is_epsilon(value: JSON) -> bool:
     return type(value) in (int, float) and 0 <= value < 1
 
 
-def _check_size(key: str, value: Any, where: str) -> None:
+def _check_size(key: str, value: JSON, where: str) -> None:
     least, most = SIZE_RANGES[key]
     if type(value) is not int or not least <= value <= most:
         raise ArtifactError(
@@ -162,7 +166,7 @@ def _check_size(key: str, value: Any, where: str) -> None:
         )
 
 
-def _check_architectures(value: Any, where: str) -> None:
+def _check_architectures(value: JSON, where: str) -> None:
     if value is None or (isinstance(value, list) and all(isinstance(one, str) for one in value)):
         return
     raise ArtifactError(
@@ -198,7 +202,7 @@ def _check_weights_fit(config: Mapping[str, Any], headers: tuple[Mapping[str, Te
                 )
 
 
-def check_parameter_count(model: Any, elements: int, where: str) -> None:
+def check_parameter_count(model: nn.Module, elements: int, where: str) -> None:
     """Raise ArtifactError where a model on the meta device has more numbers than a file of so many could fill."""
     needed = sum(one.numel() for one in (*model.parameters(), *model.buffers()))
     if needed > SPARE_FACTOR * elements + SPARE_PARAMETERS:
@@ -214,7 +218,7 @@ def _too_small_error(what: str, where: str) -> ArtifactError:
 def inspect_adapter_folder(source: Path | VerifiedFiles) -> Mapping[str, TensorInfo]:
     """Check an adapter's two files by their headers, as `inspect_folder` does; the header of its weights.
 
-    Which methods and fields are taken is `adapters.check`'s to say. Raises ArtifactError.
+    Which methods and fields are taken is `adapters.read_adapter`'s to say. Raises ArtifactError.
     """
     files = open_files(source)
     if isinstance(files, UnlistedFiles):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,18 @@ from loratory.backbones.loading.bases import Base, find_weight_files
 from loratory.backbones.loading.weights import read_tensors
 from loratory.errors import BaseModelError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
-def read_depth_and_width(config: Any, base: Base) -> tuple[int, int]:
+
+class AutoClass(Protocol):
+    """A class of transformers that opens models of one kind, such as AutoModel."""
+
+    def from_config(self, config: PreTrainedConfig, **options: Any) -> PreTrainedModel:
+        """A model of that configuration with random weights."""
+
+
+def read_depth_and_width(config: PreTrainedConfig, base: Base) -> tuple[int, int]:
     """Depth and width of a transformer; raises BaseModelError for a model that is none."""
     text = config.get_text_config()
     try:
@@ -27,26 +37,30 @@ def read_depth_and_width(config: Any, base: Base) -> tuple[int, int]:
         ) from None
 
 
-def auto_class_of(base: Base) -> Any:
+def auto_class_of(base: Base) -> AutoClass:
     """The class of transformers that opens a base of this kind."""
     from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
     return {"nli": AutoModelForSequenceClassification, "causal": AutoModelForCausalLM}.get(base.kind, AutoModel)
 
 
-def read_config(base: Base) -> Any:
+def read_config(base: Base) -> PreTrainedConfig:
     """The base's configuration as transformers reads it, from the bytes that were hashed."""
     from transformers import AutoConfig
 
     with base.files.copy_to_temporary(("config.json",)) as own:
-        config = AutoConfig.from_pretrained(str(own), trust_remote_code=False)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(str(own), trust_remote_code=False)
     config.name_or_path = str(base.folder)
     return config
 
 
 def open_model(
-    base: Base, auto_class: Any, inspect_shell: Callable[[Any], None] = lambda shell: None, /, **more: Any
-) -> tuple[Any, set[str]]:
+    base: Base,
+    auto_class: AutoClass,
+    inspect_shell: Callable[[PreTrainedModel], None] = lambda shell: None,
+    /,
+    **more: Any,
+) -> tuple[PreTrainedModel, set[str]]:
     """A model of transformers in float32, its weights in memory, and the names of those that the base lacks.
 
     Weights are read once, into the memory where they stay, and are used only when all of them had their digests.
@@ -69,7 +83,8 @@ def open_model(
         weights |= read_tensors(base.files, name, widen)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model, info = type(shell).from_pretrained(
+        opener: Any = type(shell)
+        model, info = opener.from_pretrained(
             None,
             config=shell.config,
             state_dict=weights,
@@ -82,7 +97,7 @@ def open_model(
     return model, set(info["missing_keys"])
 
 
-def _copy_generation_config(model: Any, base: Base) -> None:
+def _copy_generation_config(model: PreTrainedModel, base: Base) -> None:
     """What the base says of writing goes with the model where it is saved."""
     if getattr(model, "generation_config", None) is None or not base.files.has("generation_config.json"):
         return

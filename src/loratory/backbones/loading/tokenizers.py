@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loratory.artifacts.verified_files import VerifiedFiles, open_files
 from loratory.backbones.loading.bases import TOKENIZER_FILES
 from loratory.errors import BaseModelError, first_line
 from loratory.protocols import Offsets, TokenIds
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 FAST_REMEDY = (
     "save a fast one beside the model: AutoTokenizer.from_pretrained(name, use_fast=True).save_pretrained(folder)"
@@ -47,8 +50,9 @@ MAX_CACHED_TEXTS = 256  # texts at most that are remembered until the next ones 
 class FastTokenizer:
     """A transformers fast tokenizer behind the two calls that predictors need."""
 
-    def __init__(self, tokenizer: Any, limit: int) -> None:
-        self.tokenizer, self._max_length = tokenizer, limit
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, limit: int) -> None:
+        self.tokenizer: Any = tokenizer  # its calls return one type or another, by their options
+        self._max_length = limit
         self._last: tuple[Any, list[tuple[TokenIds, Offsets]]] = (None, [])
 
     @classmethod
@@ -69,7 +73,7 @@ class FastTokenizer:
             )
         try:
             with files.copy_to_temporary((*TOKENIZER_FILES, "added_tokens.json", "config.json")) as own:
-                tokenizer = AutoTokenizer.from_pretrained(str(own), use_fast=True, trust_remote_code=False)
+                tokenizer: Any = AutoTokenizer.from_pretrained(str(own), use_fast=True, trust_remote_code=False)
             tokenizer.name_or_path = str(folder)
         except Exception as problem:
             raise BaseModelError(
