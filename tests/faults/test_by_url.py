@@ -80,7 +80,9 @@ class Fronted:
         if (found := self.instead(scope["path"], len(self.seen))) is None:
             await self.app(scope, receive, send)
             return
-        await send({"type": "http.response.start", "status": found[0], "headers": [(b"retry-after", b"0")]})
+        kind = b"text/event-stream" if found[1].startswith(b"data: ") else b"application/json"
+        headers = [(b"retry-after", b"0"), (b"content-type", kind)]
+        await send({"type": "http.response.start", "status": found[0], "headers": headers})
         await send({"type": "http.response.body", "body": found[1]})
 
 

@@ -55,5 +55,5 @@ def test_every_section_of_serving_has_its_row() -> None:
     text = (HOME / "docs" / "serving.md").read_text(encoding="utf-8")
     sections = set(re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE))
     assert len(sections) > 6
-    told = {where.partition(": ")[2] for where, _, _ in table("promises.md") if where.startswith("server_fixtures: ")}
+    told = {where.partition(": ")[2] for where, _, _ in table("promises.md") if where.startswith("serving: ")}
     assert told == sections

@@ -276,7 +276,7 @@ def test_layouts_and_tasks_that_are_not_there(fit_of: Fits, tmp_path: Path) -> N
         export_fit(ExportRequest(fit_of("bert", "intent"), None, "ruoter", tmp_path / "out"))
     with pytest.raises(SpecError, match="did you mean 'jailbreak'"):
         routed(fit_of("bert", "intent"), tmp_path / "out", "jailbrake")
-    with pytest.raises(SpecError, match="unknown key task_name"):
+    with pytest.raises(SpecError, match="unknown key 'task_name'"):
         export_fit(ExportRequest(fit_of("bert", "intent"), None, "stock", tmp_path / "out", {"task_name": "intent"}))
     (tmp_path / "file").write_text("x")
     with pytest.raises(ArtifactError, match="the output is a file"):

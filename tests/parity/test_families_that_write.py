@@ -67,7 +67,7 @@ def test_train_save_merge_reload_and_generate(tmp_path: Path, family: str) -> No
 
     merged: Any = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "fit" / "merged")
     assert merged.dtype == torch.bfloat16
-    ids = torch.tensor([again.ids(ASKED[0])])
+    ids = torch.tensor([again.encode_prompt(ASKED[0])])
     with torch.no_grad():
         near = (merged.float().eval()(ids).logits - adapted(ids).logits).abs().max()
     assert float(near) < 0.1  # rounded once

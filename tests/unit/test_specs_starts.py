@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
 
 from loratory.errors import SpecError
 from loratory.experiment.spec_loading import format_lock, load_spec
 from loratory.experiment.train import list_needed
 from loratory.specs.spec import Spec, list_starts, sort_by_start
 from loratory.specs.spec_schema import KnownClasses, build_spec_schema
+from loratory.specs.yaml_values import parse_yaml_value
 
 HEAD = "name: tiny\ndata: data.csv\nbase: here\nladder:\n"
 LADDER = """\
@@ -46,7 +47,8 @@ def test_the_base_beneath_and_the_order_of_fits(tmp_path: Path) -> None:
 def test_the_lock_says_the_start_and_parses_to_the_same_spec(tmp_path: Path) -> None:
     spec = load(tmp_path, LADDER)
     text = format_lock(spec, tmp_path / "spec.lock.yaml")
-    rows = {name: row for one in yaml.safe_load(text)["ladder"] for name, row in one.items()}
+    lock: Any = parse_yaml_value(text)
+    rows = {name: row for one in lock["ladder"] for name, row in one.items()}
     assert (rows["third"]["start"], rows["second"]["start"]) == ("second", "first")
     assert not {"base"} & {*rows["third"], *rows["second"]}
     (tmp_path / "again.yaml").write_text(text, encoding="utf-8")
