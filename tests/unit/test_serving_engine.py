@@ -62,8 +62,8 @@ class Held:
         return asyncio.create_task(self.engine.predict(predictor, inputs(*texts), by))
 
     async def waiting(self, tokens: int = 1) -> None:
-        (lane,) = self.engine.list_workers().values()
-        await until(lambda: lane.queued_tokens >= tokens)
+        (worker,) = self.engine.list_workers().values()
+        await until(lambda: worker.queued_tokens >= tokens)
 
 
 def while_busy(do: Callable[[Held], Coroutine[Any, Any, None]], limits: EngineLimits | None = None) -> FakeBackbone:
@@ -79,7 +79,7 @@ def while_busy(do: Callable[[Held], Coroutine[Any, Any, None]], limits: EngineLi
         finally:
             bench.unblocked.set()
         assert labels(await first) == ["card"]
-        await until(lambda: not any(lane.queued_tokens for lane in engine.list_workers().values()))
+        await until(lambda: not any(worker.queued_tokens for worker in engine.list_workers().values()))
         engine.close()
         return bench
 
@@ -138,8 +138,8 @@ def test_all_parts_of_a_long_list_are_queued_or_none() -> None:
 
 def test_what_would_be_late_is_refused_at_once() -> None:
     async def do(held: Held) -> None:
-        (lane,) = held.engine.list_workers().values()
-        lane.tokens_per_second = 10.0  # tokens a second: what waits takes 2.2 s
+        (worker,) = held.engine.list_workers().values()
+        worker.tokens_per_second = 10.0  # tokens a second: what waits takes 2.2 s
         predictor = make_plannable(held.bench)
         kept = held.ask(predictor, "x" * 80)
         await held.waiting(22)
@@ -157,8 +157,8 @@ def test_what_would_be_late_is_refused_at_once() -> None:
 
 def test_all_of_a_long_list_has_to_be_done_in_time() -> None:
     async def do(held: Held) -> None:
-        (lane,) = held.engine.list_workers().values()
-        lane.tokens_per_second = 20.0
+        (worker,) = held.engine.list_workers().values()
+        worker.tokens_per_second = 20.0
         kept = held.ask(make_plannable(held.bench), "kept")
         await held.waiting(3)
         with pytest.raises(CapacityExceeded):  # the first part would be, the last would not
@@ -351,7 +351,7 @@ def test_who_waits_for_a_backbone_lets_others_have_a_turn(monkeypatch: pytest.Mo
 
 
 def lane_threads() -> int:
-    return sum(thread.name == "lane-mortal" for thread in threading.enumerate())
+    return sum(thread.name == "worker-mortal" for thread in threading.enumerate())
 
 
 def test_a_lane_ends_with_its_backbone() -> None:
@@ -452,8 +452,8 @@ def test_a_batch_counts_what_tasks_share_of_a_text_once(bench: FakeBackbone, row
         texts = [f"{number} {'x' * 54}" for number in range(4)]  # 14 tokens and two around
         asked = [engine.predict(task, inputs(text), None) for text in texts for task in tasks]
         calls = [asyncio.create_task(one) for one in asked]
-        (lane,) = engine.list_workers().values()
-        await until(lambda: lane.queued_tokens == 16 * 16)
+        (worker,) = engine.list_workers().values()
+        await until(lambda: worker.queued_tokens == 16 * 16)
         bench.unblocked.set()
         await asyncio.gather(first, *calls)
         assert len(bench.batches[1]) == rows

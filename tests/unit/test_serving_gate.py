@@ -291,10 +291,10 @@ def test_what_could_not_be_answered_in_time_is_not_read(tmp_path: Path, path: st
         server = make_server(tmp_path, held, roles={"intent": "a"})
         app = create_app(server)
         ask = [asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x" * 2000]}).send_to(app))]
-        lane = await busy(server, bench)
+        worker = await busy(server, bench)
         ask.append(asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x" * 2000]}).send_to(app)))
-        await first(lambda: lane.queued_tokens)
-        lane.tokens_per_second = 1000.0  # tokens a second: what waits needs half a second at least
+        await first(lambda: worker.queued_tokens)
+        worker.tokens_per_second = 1000.0  # tokens a second: what waits needs half a second at least
         refused = await asyncio.wait_for(RawRequest("POST", path, body_chunks=[b"{"], complete=False).send_to(app), 2)
         assert (refused.status, refused.error["code"]) == (429, "busy")
         assert int(refused.headers["retry-after"]) >= 1
@@ -302,7 +302,7 @@ def test_what_could_not_be_answered_in_time_is_not_read(tmp_path: Path, path: st
             assert (await RawRequest("GET", other).send_to(app)).status == 200
         bench.unblocked.set()
         await asyncio.gather(*ask)
-        lane.tokens_per_second = 1e9
+        worker.tokens_per_second = 1e9
         assert (await RawRequest("POST", HELD[0], {"inputs": ["card"]}).send_to(app)).status == 200
 
     asyncio.run(run())
@@ -315,10 +315,10 @@ def test_a_body_is_read_where_somebody_else_would_answer_in_time(tmp_path: Path)
         server = make_server(tmp_path, make_service("a", make_plannable(bench), FakePredictor(INTENTS), deadline=5.0))
         app = create_app(server)
         ask = [asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app))]
-        lane = await busy(server, bench)
+        worker = await busy(server, bench)
         ask.append(asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app)))
-        await first(lambda: lane.queued_tokens)
-        lane.tokens_per_second = 1.0
+        await first(lambda: worker.queued_tokens)
+        worker.tokens_per_second = 1.0
         reply = await RawRequest("POST", HELD[0], {"inputs": ["card"]}).send_to(app)
         assert reply.json["predictions"][0]["fallback"] == {"from": "stage-1", "reason": "full"}
         bench.unblocked.set()
@@ -336,10 +336,10 @@ def test_how_much_there_is_in_a_body_is_learnt_from_those_before_it(tmp_path: Pa
         bench.unblocked.clear()
         bench.entered.clear()
         ask = [asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app))]
-        lane = await busy(server, bench)
+        worker = await busy(server, bench)
         ask.append(asyncio.create_task(RawRequest("POST", HELD[0], {"inputs": ["x"]}).send_to(app)))
-        await first(lambda: lane.queued_tokens)
-        lane.tokens_per_second = 1000.0
+        await first(lambda: worker.queued_tokens)
+        worker.tokens_per_second = 1000.0
         parts: dict[str, Any] = {"body_chunks": [b"{"], "complete": False}
         large = RawRequest("POST", HELD[0], headers={"content-length": "2400"}, **parts)  # some 600 tokens
         small = RawRequest("POST", HELD[0], headers={"content-length": "40"}, **parts)
@@ -353,7 +353,7 @@ def test_how_much_there_is_in_a_body_is_learnt_from_those_before_it(tmp_path: Pa
 
 
 async def busy(server: Server, bench: FakeBackbone) -> Any:
-    """The only lane, when it has begun."""
+    """The only worker, when it has begun."""
     await first(bench.entered.is_set)
     return next(iter(server.engine.list_workers().values()))
 
@@ -385,8 +385,8 @@ def test_what_a_client_left_is_not_computed(tmp_path: Path) -> None:
         while not bench.entered.is_set():
             await asyncio.sleep(0.001)
         leaves = asyncio.create_task(RawRequest("POST", path, {"inputs": ["leaves"]}, disconnected=gone).send_to(app))
-        (lane,) = server.engine.list_workers().values()
-        while not lane.queued_tokens:
+        (worker,) = server.engine.list_workers().values()
+        while not worker.queued_tokens:
             await asyncio.sleep(0.001)
         gone.set()
         with pytest.raises(EOFError):  # it ends in peace, with no answer

@@ -43,7 +43,7 @@ _DIGEST_CACHE: dict[
 
 
 def hash_file_cached(file: Path) -> str:
-    """`file_digest` of a file that is asked for several times in one process, and was not touched since."""
+    """`hash_file` of a file that is asked for several times in one process, and was not touched since."""
     about = file.stat()
     key = (str(file.resolve()), about.st_size, about.st_mtime_ns, about.st_ino)
     if key not in _DIGEST_CACHE:
@@ -103,7 +103,8 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 def _replace_folder(part: Path, final: Path) -> None:
     """`part` in the place of `final`: at one moment where the system can, else with a moment when there is neither.
 
-    Whoever is stopped in that moment leaves the older one under a temporary name, from where `sweep` takes it back.
+    Whoever is stopped in that moment leaves the older one under a temporary name, from where `remove_leftovers` takes
+    it back.
     """
     if final.is_dir() and exchange(part, final):
         sync_folder(final.parent)

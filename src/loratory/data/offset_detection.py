@@ -52,7 +52,7 @@ class OffsetFix:
 
 
 def detect_offset_unit(rows: Sequence[Row], text_path: str, spans_path: str) -> OffsetFormat:
-    """How the offsets of raw rows are to be read; `Reading()`, characters, where nothing speaks for another one.
+    """How the offsets of raw rows are to be read; `OffsetFormat()`, characters, where nothing speaks for another one.
 
     `reading.options` are the keys under `task:` ({"offsets": "utf-16"}), and `reading.name` says it in words.
     """

@@ -46,7 +46,7 @@ def write_predictions(file: Path, outcome: ScoredPredictions) -> None:
 
 
 def read_predictions(file: Path, data: bytes | None = None) -> ScoredPredictions:
-    """What `write_rows` wrote, or the bytes of it that a manifest's digest was checked on.
+    """What `write_predictions` wrote, or the bytes of it that a manifest's digest was checked on.
 
     Raises ArtifactError for a file that is missing or is no such file.
     """

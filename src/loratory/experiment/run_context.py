@@ -78,7 +78,7 @@ def _operating_identity(context: RunContext) -> dict[str, Any]:
 
 
 def fit_identity(context: RunContext, contender: Contender, seed: int) -> str:
-    """Digest of all that decides a fit: task, lessons, base, regime and options, budget, seed, code.
+    """Digest of all that decides a fit: task, train set, base, regime and options, budget, seed, code.
 
     Seed 0 stands for the contender as a whole, with its trials and seeds. Train counts with its order and weights,
     since batches go by them; validation as a set, since only its scores are looked at.

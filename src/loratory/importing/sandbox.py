@@ -104,7 +104,7 @@ def _serve_call() -> None:
 
 
 def call_function(function: str, arguments: Sequence[Any], apply_limits: Callable[[], None]) -> list[Any]:
-    """Call `function` behind `limit`, which is called behind the imports; how it ended, as JSON can hold it."""
+    """Call `function` behind `apply_limits`, which is called behind the imports; how it ended, as JSON can hold it."""
     module, _, name = function.partition(":")
     try:
         for library in (module, *PRELOADED_LIBRARIES):

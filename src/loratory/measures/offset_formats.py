@@ -111,7 +111,7 @@ def check_span_start(text: str, place: int) -> str:
 
 
 def check_span_end(text: str, place: int) -> str:
-    """What is wrong with a span that ends before this place, as of `judge_start`."""
+    """What is wrong with a span that ends before this place, as of `check_span_start`."""
     return "white" if text[place - 1].isspace() else _check_boundary(text, place)
 
 

@@ -54,7 +54,9 @@ class OperatingPoint:
     thresholds: Mapping[str, float] = field(default_factory=dict)  # label -> the least probability that answers it
     score: str | None = None  # what tells texts in scope from others
     least: float = -math.inf  # score below which no answer is given
-    rule: Literal["odds", "share"] = "odds"  # what decides between labels that reach their thresholds: see `choose`
+    rule: Literal["odds", "share"] = (
+        "odds"  # what decides between labels that reach their thresholds: see `choose_labels`
+    )
 
     @classmethod
     def load(cls, source: Path | VerifiedFiles) -> Self:
@@ -147,7 +149,7 @@ def predict_with_ood_scores(
 
 
 def scale_probabilities(probabilities: Probabilities, temperature: float) -> dict[str, float]:
-    """`temper` for one text."""
+    """`apply_temperature` for one text."""
     return dict(
         zip(
             probabilities,

@@ -47,7 +47,10 @@ MIN_TEXT_TOKENS = 16  # tokens of a text that have to fit beside the prompt
 
 @dataclass(frozen=True, eq=False)
 class Decoder:
-    """`shots` are answered examples that stand in the prompt; `learned` counts the parameters that examples changed."""
+    """A task answered by a backbone that writes.
+
+    `shots` are answered examples that stand in the prompt; `trained_parameters` counts what examples changed.
+    """
 
     task: Any
     template_name: str

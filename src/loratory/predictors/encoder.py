@@ -48,8 +48,9 @@ from loratory.specs.training import TrainingSpec
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """`learned` counts the parameters that examples changed; `owned` says that the backbone belongs to this
-    predictor.
+    """A task answered by a backbone, an adapter and a head.
+
+    `trained_parameters` counts what examples changed; `owns_backbone` says that the backbone belongs to this predictor.
     """
 
     task: Any

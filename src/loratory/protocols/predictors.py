@@ -40,7 +40,7 @@ class GenerativePredictor(Protocol):
         """What is written for each input when nothing holds it to the contract."""
 
     def stream(self, input: Input, run: RequestRunner, on_token: Callable[[str], None]) -> Prediction:
-        """As `predict`; `hear` is told the text piece by piece while it is written."""
+        """As `predict`; `on_token` is told the text piece by piece while it is written."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class InferencePlan:
 class Plannable(Protocol):
     """A capability of predictors: they ask once, so a server can put the requests of many of them together.
 
-    `predict(inputs, run)` is then `asked.read(run(asked.requests))`.
+    `predict(inputs, run)` is then `plan.read_outputs(run(plan.requests))`.
     """
 
     def plan(self, inputs: Sequence[Input]) -> InferencePlan | None:

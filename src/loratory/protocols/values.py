@@ -44,7 +44,7 @@ class Example:
 class Prediction:
     """What a predictor says about one input."""
 
-    answer: Answer | None  # None: no answer, and `why` says why
+    answer: Answer | None  # None: no answer, and `reason` says why
     probabilities: Mapping[JsonPointer, Mapping[str, float]] = field(default_factory=dict)
     reason: str | None = None  # "abstained" | "invalid" | "late" | "long" (the input does not fit) | "failed"
     raw: str | None = None  # what a causal model wrote

@@ -62,7 +62,7 @@ def get_state_parts(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -
 
 
 def restore_state_parts(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, parts: Mapping[str, Tensor]) -> None:
-    """What `parts_of` gave, so that the next step is the one that would have followed."""
+    """What `get_state_parts` gave, so that the next step is the one that would have followed."""
     state: dict[str, Any] = {part: t.to(parameter.device, copy=True) for part, t in parts.items()}
     if "state1" in state:
         state["step"] = int(state["step"])  # bitsandbytes counts in Python

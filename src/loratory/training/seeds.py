@@ -13,5 +13,5 @@ def derive_seed(*parts: object) -> int:
 
 
 def make_generator(*parts: object) -> torch.Generator:
-    """A torch generator seeded by `seed_of`."""
+    """A torch generator seeded by `derive_seed`."""
     return torch.Generator().manual_seed(derive_seed(*parts))

@@ -54,7 +54,7 @@ def find_shortest_completion(schema: Schema, text: str = "") -> str | None:
 
 
 class JsonCompleter:
-    """`shortest` of one schema, for many texts: what does not depend on the text is found once."""
+    """`find_shortest_completion` of one schema, for many texts: what does not depend on the text is found once."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = lower_schema(schema)

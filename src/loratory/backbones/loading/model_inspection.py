@@ -216,7 +216,7 @@ def _too_small_error(what: str, where: str) -> ArtifactError:
 
 
 def inspect_adapter_folder(source: Path | VerifiedFiles) -> Mapping[str, TensorInfo]:
-    """Check an adapter's two files by their headers, as `inspect_folder` does; the header of its weights.
+    """Check an adapter's two files by their headers, as `inspect_model_folder` does; the header of its weights.
 
     Which methods and fields are taken is `adapters.read_adapter`'s to say. Raises ArtifactError.
     """

@@ -201,7 +201,7 @@ def compute_minimum_detectable_effect(n: float, discordant_share: float, alpha: 
     """The smallest difference of paired proportions that is found with that power, after Connor (1987).
 
     With the continuity correction, because the exact test asks for about one discordant pair more. `n` independent
-    pairs, of which a share `discordant` differs; `alpha` two-sided. 1 where nothing can be found.
+    pairs, of which a share `discordant_share` differs; `alpha` two-sided. 1 where nothing can be found.
     """
     critical, needed = _compute_normal_quantile(1 - alpha / 2), _compute_normal_quantile(power)
 

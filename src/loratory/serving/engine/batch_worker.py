@@ -33,7 +33,7 @@ class MultiStepPredictor(Exception):
 
 @dataclass(frozen=True)
 class EngineLimits:
-    """Bounds of a lane."""
+    """Bounds of a worker."""
 
     batch_tokens: int = 2048  # of one pass, estimated; a single job may be more
     queue_tokens: int = 65_536  # that wait, estimated
@@ -55,7 +55,7 @@ class BatchWorker:
         self._ready = threading.Condition()
         self._scheduler = GenerationScheduler(limits.max_sequences, limits.max_sequence_tokens)
         self._accepting = True
-        self._thread = threading.Thread(target=self._run_loop, name=f"lane-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name=f"worker-{name}", daemon=True)
         self._thread.start()
 
     @property
@@ -99,7 +99,7 @@ class BatchWorker:
             self._ready.notify()
 
     def _take_next(self) -> tuple[list[EngineRequest], list[Any]] | None:
-        """What is next, to be answered at once and to be written; None when the lane is closed."""
+        """What is next, to be answered at once and to be written; None when the worker is closed."""
         with self._ready:
             while not (self._waiting or self._scheduler.busy):
                 if not self._accepting:
@@ -134,8 +134,9 @@ class BatchWorker:
             pass
 
     def _run_iteration(self) -> bool:
-        """One batch, and one token of what is written; nothing of it is held while the lane waits for the next, or its
-        backbone would never go.
+        """One batch, and one token of what is written.
+
+        Nothing of it is held while the worker waits for the next, or its backbone would never go.
         """
         taken = self._take_next()
         if taken is None:
@@ -144,19 +145,19 @@ class BatchWorker:
         self._set_torch_threads()
         try:
             self._execute_batch(batch)
-        except BaseException as problem:  # the lane lives on: its other callers wait
-            log.exception("lane %s", self.name)
+        except BaseException as problem:  # the worker lives on: its other callers wait
+            log.exception("worker %s", self.name)
             resolve_futures([(job, None, problem) for job in batch])
         self._running_tokens = 0
         try:
             self._generate_tokens(written)
         except BaseException as problem:
-            log.exception("lane %s", self.name)
+            log.exception("worker %s", self.name)
             resolve_futures([*self._scheduler.abort_all(problem), *[(job, None, problem) for job in written]])
         return True
 
     def _set_torch_threads(self) -> None:
-        """Compute with as many threads as are this lane's now."""
+        """Compute with as many threads as are this worker's now."""
         if (team := self._thread_budget()) != self._thread_count:
             import torch
 

@@ -36,10 +36,10 @@ from loratory.serving.engine.token_estimates import count_request_tokens, estima
 
 @dataclass
 class Engine:
-    """Lanes by backbone, and threads for what needs none."""
+    """Workers by backbone, and threads for what needs none."""
 
     limits: EngineLimits = field(default_factory=EngineLimits)
-    compute_threads: int = 0  # for the products of all lanes together; 0: as torch has it
+    compute_threads: int = 0  # for the products of all workers together; 0: as torch has it
 
     def __post_init__(self) -> None:
         self._workers: dict[str, BatchWorker] = {}
@@ -143,7 +143,7 @@ class Engine:
             return self._workers[backbone.digest]
 
     def _threads_per_worker(self) -> int:
-        """Threads of each lane; 0 where nothing is said of them."""
+        """Threads of each worker; 0 where nothing is said of them."""
         return self.compute_threads and max(self.compute_threads // max(len(self._workers), 1), 1)
 
     def _close_worker(self, digest: str) -> None:

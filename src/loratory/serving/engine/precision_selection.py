@@ -114,7 +114,7 @@ def quantize_service(service: Service, threads: int, report: ProgressPrinter) ->
     """Let every stage of a task that has a backbone answer in int8; what became of the answers of the first,
     nothing where that has none.
 
-    Lanes may be at work meanwhile. Raises LoratoryError where a base cannot, or too many answers change.
+    Workers may be at work meanwhile. Raises LoratoryError where a base cannot, or too many answers change.
     """
     from loratory.backbones.forward import int8
 

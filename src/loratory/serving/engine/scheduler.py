@@ -1,6 +1,6 @@
 """What is written on one backbone: jobs join between two steps, and leave when their texts are whole.
 
-It belongs to the thread of a lane. Requests that cannot join others (a prompt and an answer longer than a layer looks
+It belongs to the thread of a worker. Requests that cannot join others (a prompt and an answer longer than a layer looks
 back, caches that cannot be joined) are written in whole batches beside them; those that come meanwhile are the next.
 """
 
@@ -28,7 +28,7 @@ RATE_DECAY = 0.8  # of what is known of the speed, with every job that ends
 
 
 class SequenceRequest(Protocol):
-    """A job, as far as a desk has to know it. `cost` counts the tokens that may be written."""
+    """A request, as far as the scheduler has to know it. `token_cost` counts the tokens that may be written."""
 
     @property
     def plan(self) -> Callable[[Sequence[Input]], InferencePlan | None]: ...

@@ -2,7 +2,7 @@
 
 OpenMP keeps a team for every thread that ever computed. Where there are more threads in all teams than cores, none of
 them waits actively any more, and each of the hundred products of a pass begins with a wake-up: on 2 cores a pass takes
-more than twice as long. So what computes beside a lane does so in a thread that ends, and lanes share the cores.
+more than twice as long. So what computes beside a worker does so in a thread that ends, and workers share the cores.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def find_report(service: Service) -> Path | None:
 
 
 def read_report(service: Service) -> bytes | None:
-    """The page of `report_of`, with the digest that the run's manifest says; None where it is another, or none."""
+    """The page of `find_report`, with the digest that the run's manifest says; None where it is another, or none."""
     if find_report(service) is None or service.folder is None:
         return None
     try:

@@ -38,7 +38,7 @@ class SecondBar:
 
 @dataclass(frozen=True)
 class BackboneQueue:
-    """A backbone's lane."""
+    """A backbone's worker."""
 
     name: str
     queued_tokens: int  # tokens, estimated

@@ -1,6 +1,6 @@
 """spaCy's training data as JSON: pairs of a text and its marks, the NER annotator's file, and mappings with cats.
 
-`pair_row` and `entries` are for the reader of JSON, since these files hold rows that are no objects.
+`parse_pair` and `entries` are for the reader of JSON, since these files hold rows that are no objects.
 """
 
 from __future__ import annotations
