@@ -151,7 +151,10 @@ def verify_check(check: Check, example: Example, right: bool = True) -> None:
         value = check(example.input, answer, example.answer)
         assert value is None or 0 <= value <= 1, f"{value} is no share"
         assert value == check(example.input, answer, example.answer), "another value for the same answer"
-    assert not right or check(example.input, example.answer, example.answer) in (1, None)
+    found = check(example.input, example.answer, example.answer)
+    assert not right or found in (1, None), (
+        f"{found} for the expected answer, which is 1 or None by this check (right=False: it need not be right)"
+    )
 
 
 def verify_perturbation(perturbation: Perturbation, text: str = SAMPLE_TEXT) -> None:

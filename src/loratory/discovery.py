@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from loratory.errors import SpecError, suggest_nearest
+from loratory.errors import ExtensionError, SpecError, first_line, suggest_nearest
 
 NamedSpec = str | dict[str, dict[str, Any] | None]  # a name, or name: {options}
 
@@ -52,8 +52,19 @@ def load_named(group: str, name: str, where: str = "") -> Any:
             f"there is no {group[:-1]} called {name!r}{suggest_nearest(name, points)}",
             where=where,
             allowed=", ".join(sorted(points)),
+            remedy="where it is an extension of yours: pip install its package again, as each new entry point needs",
         )
-    return points[name].load()
+    point = points[name]
+    try:
+        return point.load()
+    except Exception as problem:
+        if point.value.partition(".")[0].partition(":")[0] == "loratory":
+            raise
+        raise ExtensionError(
+            f"the entry point {name} = {point.value} cannot be loaded: {type(problem).__name__}: {first_line(problem)}",
+            where=f"loratory.{group}",
+            remedy="correct the module and the name behind the colon in its pyproject.toml, and install it again",
+        ) from problem
 
 
 def split_named(group: str, specs: Sequence[NamedSpec]) -> list[tuple[str, str, dict[str, Any]]]:

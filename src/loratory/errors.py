@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 # How allocators say it that raise a plain RuntimeError: torch, C++, NVIDIA's libraries, ONNX Runtime.
 OUT_OF_MEMORY = (
@@ -77,6 +78,10 @@ class MissingExtra(LoratoryError):
 
 class UnsupportedTask(LoratoryError):
     """A regime cannot fulfil a task from a start; the message says which could."""
+
+
+class ExtensionError(LoratoryError):
+    """An extension of somebody else raised what it should not, or is not what its protocol says."""
 
 
 class TrainingDiverged(LoratoryError):
@@ -158,6 +163,25 @@ def is_out_of_memory(problem: BaseException) -> bool:
             return True
         told = told.__cause__
     return False
+
+
+@contextmanager
+def blame_extension(what: str, owner: object) -> Iterator[None]:
+    """An error of Python that comes out of an extension becomes an ExtensionError that names it; ours stay as they are.
+
+    `owner` is the extension: a class, an instance or a function; what its module is called says whose it is.
+    """
+    try:
+        yield
+    except Exception as problem:
+        module = getattr(owner, "__module__", None) or type(owner).__module__
+        if isinstance(problem, (LoratoryError, OSError, MemoryError)) or module.partition(".")[0] == "loratory":
+            raise
+        raise ExtensionError(
+            f"{what} raised {type(problem).__name__}: {first_line(problem)}",
+            where=f"module {module}",
+            remedy="mend it there (LORATORY_DEBUG=1 shows the line), or take it out",
+        ) from problem
 
 
 def first_line(problem: BaseException, max_characters: int = 300) -> str:

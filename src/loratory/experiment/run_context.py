@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,10 +100,17 @@ def fit_identity(context: RunContext, contender: Contender, seed: int) -> str:
             "training": spec.training.model_dump(exclude=free),
             "code": __version__,
         }
+        | ({"extension": code} if (code := digest_extension(type(contender.options))) else {})
         | ({"files": files} if files else {})
         | ({"start": _digest_start(context, contender.start, seed)} if contender.start else {})
         | _operating_identity(context)
     )
+
+
+def digest_extension(owner: type) -> str | None:
+    """SHA-256 of the file of a class that is not ours, since another code is another fit; None for ours."""
+    file = getattr(sys.modules.get(owner.__module__), "__file__", None)
+    return None if owner.__module__.partition(".")[0] == "loratory" or not file else hash_file(Path(file))
 
 
 def find_start_fit(context: RunContext, start: str, seed: int) -> Path:

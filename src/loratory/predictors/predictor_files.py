@@ -8,10 +8,24 @@ from typing import Any
 from loratory.artifacts.durable_files import to_json
 from loratory.artifacts.manifests import PREDICTOR_FILE, Artifact, open_artifact
 from loratory.discovery import list_names, load_named
-from loratory.errors import ArtifactError
+from loratory.errors import ArtifactError, ExtensionError
 from loratory.predictors.calibrated import OPERATING_POINT_FILE as POINT
 from loratory.predictors.calibrated import CalibratedPredictor
 from loratory.protocols import BackbonePool, Labelled, Predictor
+
+
+def find_kind(predictor: Predictor) -> str:
+    """The name of its class in `loratory.predictors`, below an operating point. Raises ExtensionError without one."""
+    if isinstance(predictor, CalibratedPredictor):
+        predictor = predictor.predictor
+    for name in list_names("predictors"):
+        if load_named("predictors", name) is type(predictor):
+            return name
+    raise ExtensionError(
+        f"{type(predictor).__name__} is no predictor that can be found again",
+        where=f"module {type(predictor).__module__}",
+        remedy='add its class to [project.entry-points."loratory.predictors"], and install the package again',
+    )
 
 
 def save_predictor(folder: Path, predictor: Predictor) -> None:
@@ -20,7 +34,7 @@ def save_predictor(folder: Path, predictor: Predictor) -> None:
     if isinstance(predictor, CalibratedPredictor):
         predictor.save(folder)
         predictor = predictor.predictor
-    kind = next(name for name in list_names("predictors") if load_named("predictors", name) is type(predictor))
+    kind = find_kind(predictor)
     (folder / PREDICTOR_FILE).write_text(to_json({"predictor": kind}), encoding="utf-8")
     (folder / "task.json").write_text(to_json(task.model_dump(mode="json")), encoding="utf-8")
     if isinstance(task, Labelled):

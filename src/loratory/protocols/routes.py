@@ -59,6 +59,8 @@ class ApiError(Exception):
         allowed_methods: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
+        if status is None and code not in ERROR_STATUSES:
+            raise ValueError(f"there is no error code {code!r}: give its status, or one of {', '.join(ERROR_STATUSES)}")
         self.code, self.message, self.where = code, message, where
         self.status = status or ERROR_STATUSES[code]
         self.retry_after, self.allowed_methods = retry_after, allowed_methods

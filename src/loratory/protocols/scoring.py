@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from loratory.errors import ExtensionError, blame_extension
 from loratory.protocols.predictors import Predictor
 from loratory.protocols.requests import RequestRunner
 from loratory.protocols.values import Counts, Example, Prediction
@@ -25,7 +26,14 @@ class ScoredPredictions:
 
 def predict_and_score(predictor: Predictor, examples: Sequence[Example], run: RequestRunner) -> ScoredPredictions:
     """Predict every example and mark it."""
-    predictions = predictor.predict([example.input for example in examples], run)
+    with blame_extension(f"the predictor {type(predictor).__name__}", predictor):
+        predictions = predictor.predict([example.input for example in examples], run)
+    if len(predictions) != len(examples):
+        raise ExtensionError(
+            f"{type(predictor).__name__} gave {len(predictions)} predictions for {len(examples)} inputs",
+            where=f"module {type(predictor).__module__}",
+            allowed="one prediction for each input, in order",
+        )
     marks = [predictor.task.score_example(e, p) for e, p in zip(examples, predictions, strict=True)]
     return ScoredPredictions(examples, predictions, marks)
 

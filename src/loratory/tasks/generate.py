@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from loratory.discovery import NamedSpec, create_named, split_named
-from loratory.errors import FieldError, format_value, make_missing_extra
+from loratory.errors import ExtensionError, FieldError, blame_extension, format_value, make_missing_extra
 from loratory.formats import FORMATS, INTEGER_RANGES, matches_format
 from loratory.measures.classification_metrics import ratio
 from loratory.measures.ratios import Ratio, build_ratio
@@ -37,6 +37,18 @@ PREFERENCE_HINT = (
     "where they are whole conversations"
 )
 MAX_NAMED_PROBLEMS = 3  # problems of one answer that are named
+
+
+def run_check(name: str, check: Check, example: Example, answer: Answer) -> float | None:
+    """A check's share in [0, 1], or None where it does not apply. Raises ExtensionError for anything else."""
+    with blame_extension(f"the check {name}", check):
+        value = check(example.input, answer, example.answer)
+        if value is None:
+            return None
+        share = float(value)
+    if not 0.0 <= share <= 1.0:  # NaN is neither
+        raise ExtensionError(f"the check {name} gave {value}", allowed="a share from 0 to 1, or None", where=name)
+    return share
 
 
 class Generate(BaseModel):
@@ -212,9 +224,10 @@ class Generate(BaseModel):
         found: dict[str, float] = {}
         for name, check in self.build_checks().items():
             answered = prediction.answer is not None
-            value = check(example.input, prediction.answer, example.answer) if answered else 0.0
-            if value is not None:
-                found[name] = min(max(float(value), 0.0), 1.0)
+            if not answered:
+                found[name] = 0.0
+            elif (value := run_check(name, check, example, prediction.answer)) is not None:
+                found[name] = value
         reward = sum(found.values()) / len(found) if found else 1.0
         each = {f"{part}/{name}": v for name, value in found.items() for part, v in (("held", value), ("asked", 1.0))}
         return {

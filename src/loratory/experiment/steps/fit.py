@@ -15,7 +15,15 @@ from loratory.artifacts.durable_files import to_json, write_json
 from loratory.artifacts.manifests import read_manifest, stage_artifact, verify_artifact
 from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.loading.base_locations import make_name_portable
-from loratory.errors import ArtifactError, LoratoryError, RunInterrupted, StorageError, TrainingDiverged
+from loratory.errors import (
+    ArtifactError,
+    ExtensionError,
+    LoratoryError,
+    RunInterrupted,
+    StorageError,
+    TrainingDiverged,
+    blame_extension,
+)
 from loratory.evaluation.prediction_rows import write_predictions
 from loratory.experiment.events import reference_artifact
 from loratory.experiment.run_context import (
@@ -222,8 +230,23 @@ def _fit_predictor(
         start_kind=contender_start_kind(run_context.spec, contender, lambda name: run_context.resolve_base(name).kind),
     )
     start = _load_start(run_context, contender, seed)
-    predictor: Predictor = contender.options.fit(run_context.split.task, run_context.train_set, start, context)
+    regime = contender.options
+    with blame_extension(f"the regime {contender.regime}", regime):
+        predictor: Predictor = regime.fit(run_context.split.task, run_context.train_set, start, context)
+    _check_predictor_kind(run_context, contender, predictor)
     return predictor
+
+
+def _check_predictor_kind(context: RunContext, contender: Contender, predictor: Predictor) -> None:
+    """Raise ExtensionError where a regime made another predictor than it said: what starts from it went by that."""
+    kind = contender_start_kind(context.spec, contender, lambda name: context.resolve_base(name).kind)
+    said, made = contender.options.predictor_kind(context.split.task, kind), predictor_files.find_kind(predictor)
+    if said != made:
+        raise ExtensionError(
+            f"the regime {contender.regime} made a predictor of kind {made}, and its predictor_kind says {said!r}",
+            where=f"module {type(contender.options).__module__}",
+            allowed="the name that the predictor's class has in loratory.predictors",
+        )
 
 
 def _load_start(context: RunContext, contender: Contender, seed: int) -> Start:
