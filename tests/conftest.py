@@ -39,11 +39,11 @@ def base_path_of(tmp_path_factory: pytest.TempPathFactory) -> BasePathOf:
     """The folder of a family's tiny base, made when it is first asked for."""
     home = tmp_path_factory.mktemp("bases")
 
-    def made(family: str) -> Path:
+    def find_or_save_base(family: str) -> Path:
         folder = home / family
         return folder if folder.is_dir() else save_base(folder, family)
 
-    return made
+    return find_or_save_base
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +51,9 @@ def backbone_of(base_path_of: BasePathOf) -> BackboneOf:
     """The shared backbone of a family; a test that would change it is wrong."""
     known: dict[str, EncoderBackbone] = {}
 
-    def loaded(family: str) -> EncoderBackbone:
+    def load_once(family: str) -> EncoderBackbone:
         if family not in known:
             known[family] = load_backbone_from(base_path_of(family))
         return known[family]
 
-    return loaded
+    return load_once

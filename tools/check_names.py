@@ -66,8 +66,8 @@ def is_participle(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def main() -> int:
-    """Print what is wrong below the folders that are named, by default src and benchmarks."""
-    folders = [Path(name) for name in sys.argv[1:]] or [HOME / "src", HOME / "benchmarks"]
+    """Print what is wrong below the folders that are named, by default src, benchmarks and tests."""
+    folders = [Path(name) for name in sys.argv[1:]] or [HOME / "src", HOME / "benchmarks", HOME / "tests"]
     found = [line for folder in folders for file in sorted(folder.rglob("*.py")) for line in check_names(file)]
     print("\n".join(found))
     return 1 if found else 0

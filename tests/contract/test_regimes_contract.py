@@ -102,20 +102,20 @@ def predictor_kind_of(predictor: Predictor) -> str:
     return next(name for name in list_names("predictors") if load_named("predictors", name) is type(predictor))
 
 
-def supported(name: str, kinds: tuple[str, ...]) -> list[tuple[str, str]]:
+def list_supported_starts(name: str, kinds: tuple[str, ...]) -> list[tuple[str, str]]:
     regime = load_named("regimes", name)()
     return [(name, start) for start in kinds if regime.check_support(make_task(), start) is None]
 
 
 def pairs() -> list[tuple[str, str]]:
     """Every regime with every base that it can start from."""
-    return [pair for name in REGIMES for pair in supported(name, BASES)]
+    return [pair for name in REGIMES for pair in list_supported_starts(name, BASES)]
 
 
 def contender_pairs() -> list[Any]:
     """Every regime with every contender that it can start from and that the fixture has."""
     given = ("constant", "label_rules", "linear", "encoder", "decoder")
-    found = [pair for name in REGIMES for pair in supported(name, tuple(map(make_contender_kind, given)))]
+    found = [pair for name in REGIMES for pair in list_supported_starts(name, tuple(map(make_contender_kind, given)))]
     return [
         pytest.param(*pair, marks=[pytest.mark.slow] if pair == ("full", "contender:decoder") else []) for pair in found
     ]

@@ -33,7 +33,7 @@ NOT_BY_A_REQUEST = {
     429: "tests/unit/test_serving_gate.py::test_so_many_at_a_time",
     500: "tests/unit/test_serving_gate.py::test_failures_are_opaque_and_logged",
     503: "tests/unit/test_serving_http.py, tests/faults/test_serving_memory.py: no memory, a full disk, no such role",
-    504: "tests/unit/test_serving_cascade.py: a deadline",
+    504: "tests/unit/test_serving_fallback.py: a deadline",
 }
 
 

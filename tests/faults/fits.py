@@ -83,13 +83,13 @@ class Fit:
         """Every file of the predictor that comes out."""
         regime = load_named("regimes", self.regime)(**{**SMALL.get(self.regime, {}), **self.options})
         start = backbone(self.start) if self.start in ("encoder", "causal") else None
-        made = regime.fit(TASKS[self.task], lessons(self.task, self.on_states), start, surrounding)
+        made = regime.fit(TASKS[self.task], build_train_set(self.task, self.on_states), start, surrounding)
         with TemporaryDirectory() as folder, stage_artifact(Path(folder) / "fit", {}) as part:
             predictor_files.save_predictor(part, made)
             return {f.relative_to(part).as_posix(): f.read_bytes() for f in part.rglob("*") if f.is_file()}
 
 
-def _found() -> Iterator[Fit]:
+def _list_fits() -> Iterator[Fit]:
     for regime in list_names("regimes"):
         kind = load_named("regimes", regime)
         for start in STARTS if kind.seeded or kind.adapts else ():
@@ -98,7 +98,7 @@ def _found() -> Iterator[Fit]:
                     yield Fit(f"{regime}, {start}, {task}", regime, start, task)
 
 
-FITS = [*_found(), *(Fit(name, *about) for name, about in MORE.items())]
+FITS = [*_list_fits(), *(Fit(name, *about) for name, about in MORE.items())]
 
 
 @cache
@@ -110,7 +110,7 @@ def backbone(kind: str) -> EncoderBackbone:
 
 
 @cache
-def lessons(task: str, many: bool) -> TrainSet:
+def build_train_set(task: str, many: bool) -> TrainSet:
     """12 examples to learn from (72 where asked: a head on remembered states takes 64 in a step), and 3 of them."""
     chosen = make_examples() if many else make_examples()[::6]
     make: dict[str, Callable[[Example], Example]] = {"labels": lambda e: e, "spans": _spans, "answers": _dialogue}
@@ -170,7 +170,7 @@ def passes(**plan: Any) -> Iterator[Passes]:
     made = Passes(**plan)
     losses, backward = training_loop._TrainingLoop._losses, torch.Tensor.backward
 
-    def counted(fit: Any, micro: Any) -> Any:
+    def count_pass(fit: Any, micro: Any) -> Any:
         made.count += 1
         made.largest.append(len(micro))
         made.meet("forward")
@@ -181,7 +181,7 @@ def passes(**plan: Any) -> Iterator[Passes]:
         made.meet("backward")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(training_loop._TrainingLoop, "_losses", counted)
+        patched.setattr(training_loop._TrainingLoop, "_losses", count_pass)
         patched.setattr(torch.Tensor, "backward", backwards)
         yield made
 
@@ -224,23 +224,23 @@ class Moments:
 
 
 @contextmanager
-def watched(moments: Moments) -> Iterator[Moments]:
+def record_moments(moments: Moments) -> Iterator[Moments]:
     """Every moment of the fits inside, which have these checkpoints, is kept in them."""
     step, between = training_loop._TrainingLoop._train_step, training_loop._TrainingLoop._checkpoint_or_stop
 
-    def stepped(fit: Any, batch: Batch) -> float:
+    def record_step(fit: Any, batch: Batch) -> float:
         loss = step(fit, batch)
         rates = tuple(group["lr"] for group in fit.optimizer.param_groups)
         moments.last = (batch, rates, torch.get_rng_state().numpy().tobytes())
         return loss
 
-    def looked(fit: Any, last: bool) -> None:
+    def save_each_moment(fit: Any, last: bool) -> None:
         fit.context.checkpoints.save(fit._capture_state())
         between(fit, last)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(training_loop._TrainingLoop, "_train_step", stepped)
-        patched.setattr(training_loop._TrainingLoop, "_checkpoint_or_stop", looked)
+        patched.setattr(training_loop._TrainingLoop, "_train_step", record_step)
+        patched.setattr(training_loop._TrainingLoop, "_checkpoint_or_stop", save_each_moment)
         yield moments
 
 

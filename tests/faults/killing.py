@@ -56,14 +56,14 @@ def install(environment: Mapping[str, str], folder: Path) -> None:
     killer = Killer(int(environment[AT]), Path(environment[NOTE]), folder)
     keep, sync = FolderCheckpoints.save, os.fsync
 
-    def kept(self: FolderCheckpoints, state: Any) -> None:
+    def save_and_announce(self: FolderCheckpoints, state: Any) -> None:
         keep(self, state)
         killer.write(f"announced {state.facts['step']}")
 
-    def synced(handle: Any) -> None:
+    def meet_and_sync(handle: Any) -> None:
         killer.meet("fsync")
         sync(handle)
 
-    FolderCheckpoints.save = kept  # type: ignore[method-assign]
-    os.fsync = synced  # type: ignore[assignment]
+    FolderCheckpoints.save = save_and_announce  # type: ignore[method-assign]
+    os.fsync = meet_and_sync  # type: ignore[assignment]
     sys.addaudithook(killer.hook)

@@ -1,4 +1,4 @@
-"""Clients that do not behave: `crowd.py PORT NUMBER`, until it is killed. It says `here` when all of them have come."""
+"""Clients that do not behave: `load_fixtures.py PORT NUMBER`, until it is killed. It says `here` when all have come."""
 
 from __future__ import annotations
 

@@ -103,13 +103,13 @@ class Trace:
         if made is False or one not in self._nodes:
             return made
         self.steps.append(Step(what, self._nodes[one], *self._place(one), *self._place(other)))
-        mine, others = self._taken(one), self._taken(other)
+        mine, others = self._pop_below(one), self._pop_below(other)
         self._nodes |= {other + path: number for path, number in mine.items()}
         if what == "exchange":
             self._nodes |= {one + path: number for path, number in others.items()}
         return made
 
-    def _taken(self, path: str) -> dict[str, int]:
+    def _pop_below(self, path: str) -> dict[str, int]:
         below = [name for name in self._nodes if name == path or name.startswith(f"{path}/")]
         return {name.removeprefix(path): self._nodes.pop(name) for name in below}
 
@@ -171,7 +171,7 @@ def crash(trace: Trace, chance: random.Random, done: int | None = None) -> Crash
     """A state in which a crash may leave the folder, after so many steps, or any number."""
     done = chance.randint(0, len(trace.steps)) if done is None else done
     steps = trace.steps[:done]
-    kept = _ordered(steps, chance) if chance.random() < 0.5 else _each(steps, trace.folders, chance)
+    kept = _order_names(steps, chance) if chance.random() < 0.5 else _each(steps, trace.folders, chance)
     names = {number: dict(inner) for number, inner in trace.names.items()} | {
         number: {} for number in trace.folders if number not in trace.names
     }
@@ -180,7 +180,7 @@ def crash(trace: Trace, chance: random.Random, done: int | None = None) -> Crash
     return Crash(done, names, {number: _data(trace, steps, number, chance) for number in trace._held})
 
 
-def _ordered(steps: list[Step], chance: random.Random) -> list[Step]:
+def _order_names(steps: list[Step], chance: random.Random) -> list[Step]:
     """Names are kept in the order of the journal, and the sync of any folder takes all before it along."""
     forced = max((place for place, step in enumerate(steps) if step.what == "sync"), default=0)
     return [step for step in steps[: chance.randint(forced, len(steps))] if step.name]

@@ -100,7 +100,7 @@ def listening(app: Any) -> Iterator[str]:
         thread.join(10)
 
 
-def fronted(*services: Service, keys: Mapping[str, ApiKey] | None = None) -> Fronted:
+def create_front(*services: Service, keys: Mapping[str, ApiKey] | None = None) -> Fronted:
     def load(name: str, path: str) -> Service:
         raise AssertionError
 
@@ -133,7 +133,7 @@ def parrot() -> Service:
 @pytest.fixture(scope="module")
 def url(tiny: Service) -> Iterator[str]:
     """A server of one task."""
-    with listening(fronted(tiny)) as found:
+    with listening(create_front(tiny)) as found:
         yield found
 
 
@@ -154,14 +154,14 @@ def lines(done: CommandResult) -> list[Any]:
 
 def same(one: Any, other: Any) -> None:
     """Equal, but for the last places of floats."""
-    assert json.dumps(rounded(one)) == json.dumps(rounded(other))
+    assert json.dumps(round_floats(one)) == json.dumps(round_floats(other))
 
 
-def rounded(value: Any) -> Any:
+def round_floats(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: rounded(part) for name, part in value.items()}
+        return {name: round_floats(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [rounded(part) for part in value]
+        return [round_floats(part) for part in value]
     return round(value, 5) if isinstance(value, float) else value
 
 
@@ -210,7 +210,7 @@ def conversations(folder: Path) -> Path:
 
 
 def test_checks_run_against_a_live_task_and_what_fails_counts(parrot: Service, tmp_path: Path) -> None:
-    with listening(fronted(parrot)) as url:
+    with listening(create_front(parrot)) as url:
         done = run_command(tmp_path, "evaluate", "--url", url, "--data", conversations(tmp_path), "--json")
     assert done.code == 0, done.read_stderr()
     found = json.loads(done.out)
@@ -222,7 +222,7 @@ def test_checks_run_against_a_live_task_and_what_fails_counts(parrot: Service, t
 
 
 def test_a_task_that_writes_is_asked_text_by_text(parrot: Service, tmp_path: Path) -> None:
-    front = fronted(parrot)
+    front = create_front(parrot)
     with listening(front) as url:
         done = run_command(tmp_path, "predict", "--url", url, stdin=b"one\ntwo\nmumble\n")
     assert lines(done) == ["one", "two", None]
@@ -236,7 +236,7 @@ def test_fallbacks_and_deadlines_are_told(parrot: Service, tmp_path: Path) -> No
 
     chain = Service("parrot", (FallbackStage("first", Broken(), "00" * 32), *parrot.stages), deadline=5.0)
     (tmp_path / "d.jsonl").write_text('{"prompt": "a", "completion": "a"}\n' * 2, encoding="utf-8")
-    with listening(fronted(chain)) as url:
+    with listening(create_front(chain)) as url:
         found = json.loads(run_command(tmp_path, "evaluate", "--url", url, "--data", "d.jsonl", "--json").out)
         (one,) = lines(run_command(tmp_path, "predict", "--url", url, "hello", "--json"))
     assert (found["fallbacks"], found["served_by"]) == (1.0, {"parrot": 1.0})
@@ -250,19 +250,19 @@ def stream(*values: Any) -> bytes:
     return b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in values) + b"data: [DONE]\n\n"
 
 
-def written(body: bytes) -> Instead:
+def replace_generation(body: bytes) -> Instead:
     return lambda path, _: (200, body) if path.endswith("/generate") else None
 
 
 def test_a_stream_is_heard(parrot: Service, tiny: Service, tmp_path: Path) -> None:
-    front = fronted(parrot, tiny)
+    front = create_front(parrot, tiny)
     with listening(front) as url:
         asked = ("predict", "--url", url, "--task", "parrot", "--stream", "hello")
         bodies = {"whole": stream({"text": "a "}, {"text": "b"}, WHOLE), "cut": stream({"text": "a "})}
         bodies["none"] = stream({**WHOLE, "answer": None, "status": "late"})
         done = {}
         for name, body in bodies.items():
-            front.instead = written(body)
+            front.instead = replace_generation(body)
             done[name] = run_command(tmp_path, *asked)
         silent = run_command(tmp_path, "predict", "--url", url, "--task", "tiny", "--stream", "x")
     assert (silent.code, silent.out) == (2, "")
@@ -291,7 +291,7 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
 
 def test_the_key_comes_from_the_environment(tiny: Service, tmp_path: Path) -> None:
     known = ApiKey("one", frozenset({"infer"}), hash_secret(KEY))
-    with listening(fronted(tiny, keys={known.digest: known})) as url:
+    with listening(create_front(tiny, keys={known.digest: known})) as url:
         for environment in ({}, {"LORATORY_KEY": "lk_wrong"}, {"LORATORY_KEY": "  "}):
             done = run_command(tmp_path, "predict", "--url", url, "x", environment=environment)
             assert (done.code, done.out) == (2, "")
@@ -305,7 +305,7 @@ def test_the_key_comes_from_the_environment(tiny: Service, tmp_path: Path) -> No
 
 
 def test_busy_to_the_end_and_busy_for_a_moment(tiny: Service, tmp_path: Path) -> None:
-    front = fronted(tiny)
+    front = create_front(tiny)
     busy = (429, json.dumps({"error": {"code": "busy", "message": "the server has no room for this now"}}).encode())
     with listening(front) as url:
         front.instead = lambda path, number: busy if number in (2, 3) else None
@@ -322,7 +322,7 @@ def test_busy_to_the_end_and_busy_for_a_moment(tiny: Service, tmp_path: Path) ->
 
 
 def test_what_the_server_gives_up_on_is_not_answered(tiny: Service, tmp_path: Path) -> None:
-    front, statuses = fronted(tiny), [504, 413, 500]
+    front, statuses = create_front(tiny), [504, 413, 500]
     (tmp_path / "d.csv").write_text("text,label\na,SHOP\nb,SHOP\nc,RESET\nd,FRAUD\n", encoding="utf-8")
     with listening(front) as url:
         front.instead = lambda path, _: (statuses.pop(), b"{}") if path.endswith("/predict") and statuses else None
@@ -346,9 +346,9 @@ def test_by_url_loads_nothing_that_answers(url: str, tmp_path: Path) -> None:
 
 def test_the_examples_of_the_page_run(tiny: Service, parrot: Service, capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parents[2] / "docs/client.md").read_text(encoding="utf-8")
-    front = fronted(replace(tiny, name="risk-triage"), replace(parrot, name="notes"))
+    front = create_front(replace(tiny, name="risk-triage"), replace(parrot, name="notes"))
     said = stream({"text": "a b"}, {**WHOLE, "usage": {"completion_tokens": 2}})
-    front.instead = written(said)
+    front.instead = replace_generation(said)
     with listening(front) as url:
         for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
             exec(compile(block.replace("http://127.0.0.1:8000", url), "client.md", "exec"), {})
@@ -382,5 +382,5 @@ def test_mistakes(words: tuple[str, ...], said: str, both: str, workplace: Path)
 @pytest.fixture(scope="module")
 def both(tiny: Service, parrot: Service) -> Iterator[str]:
     """A server of two tasks."""
-    with listening(fronted(tiny, parrot)) as found:
+    with listening(create_front(tiny, parrot)) as found:
         yield found

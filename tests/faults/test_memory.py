@@ -57,7 +57,7 @@ def outcome(fit: Fit, plan: Any = None, **more: Any) -> tuple[dict[str, bytes], 
 
 
 @cache
-def undisturbed(fit: Fit) -> tuple[dict[str, bytes], list[int]]:
+def run_undisturbed(fit: Fit) -> tuple[dict[str, bytes], list[int]]:
     made, said, largest, _ = outcome(fit)
     assert said == []
     return made, largest
@@ -76,7 +76,7 @@ def alike(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> bool:
 
 def goes_on(fit: Fit, plan: dict[tuple[int, str], BaseException]) -> bool:
     """Whether a fit that meets this goes on in halved passes, says so once, and learns the same."""
-    whole, before = undisturbed(fit)
+    whole, before = run_undisturbed(fit)
     made, said, largest, met = outcome(fit, plan)
     ((number, _),) = plan
     half = -(-before[number - 1] // 2)
@@ -91,7 +91,7 @@ def goes_on(fit: Fit, plan: dict[tuple[int, str], BaseException]) -> bool:
 )], ids=str)  # fmt: skip
 @pytest.mark.parametrize("half", ["forward", "backward"])
 def test_training_goes_on_in_halved_passes_and_learns_the_same(fit: Fit, half: str) -> None:
-    count = len(undisturbed(fit)[1])
+    count = len(run_undisturbed(fit)[1])
     for number, problem in ((1, lacks()[0]), (count // 2 + 1, lacks()[1])):
         assert goes_on(fit, {(number, half): problem})
 
@@ -101,7 +101,7 @@ def test_memory_runs_short_200_times(faults: FaultCounts) -> None:
     tries = faults.tries_of("out of memory in a step of training, for every trained regime")
     chance = random.Random(12)
     for fit in PLAIN:
-        for plan in plans(len(undisturbed(fit)[1]), -(-200 // len(PLAIN)), chance):
+        for plan in plans(len(run_undisturbed(fit)[1]), -(-200 // len(PLAIN)), chance):
             tries.add(failures=not goes_on(fit, plan))
     assert tries.row["tried"] >= 200
     assert tries.row["failures"] == 0

@@ -116,7 +116,7 @@ def at_home(kinds: dict[str, Kind], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(kinds["run"].folder.parent)
 
 
-def changed(file: Path, others: list[Path], chance: random.Random) -> bytes | None:
+def mutate_content(file: Path, others: list[Path], chance: random.Random) -> bytes | None:
     """What a file holds then; None where it would be the same."""
     before = file.read_bytes()
     if not chance.randrange(4):
@@ -136,7 +136,7 @@ def said_of(kind: Kind) -> str:
     return ""
 
 
-def named(said: str, file: Path, kind: Kind) -> bool:
+def is_file_named(said: str, file: Path, kind: Kind) -> bool:
     """A manifest of another artifact may be whole: then the first file that is not as it says is named."""
     inner = file.relative_to(kind.folder).as_posix()
     exchanged = "SHA-256 differs" in said or "a file that the manifest lists is missing" in said
@@ -152,7 +152,7 @@ def mutate(kinds: dict[str, Kind], number: int, seed: int) -> Iterator[str]:
     while number:
         order = order or chance.sample(places, len(places))
         kind, file = order.pop()
-        if (data := changed(file, everything, chance)) is None:
+        if (data := mutate_content(file, everything, chance)) is None:
             continue
         number -= 1
         before = file.read_bytes()
@@ -162,7 +162,7 @@ def mutate(kinds: dict[str, Kind], number: int, seed: int) -> Iterator[str]:
         except Exception as problem:
             yield f"{file}: {type(problem).__name__}: {problem}"
         else:
-            if not said or not named(said, file, kind):
+            if not said or not is_file_named(said, file, kind):
                 yield f"{file}: {said or 'it was loaded'}"
         finally:
             file.write_bytes(before)
@@ -209,7 +209,7 @@ def fall_back(home: Path, number: int, seed: int) -> Iterator[str]:
     everything = sorted(file for file in whole.rglob("*") if file.is_file())
     while number:
         file = chance.choice(everything)
-        if (data := changed(file, everything, chance)) is None:
+        if (data := mutate_content(file, everything, chance)) is None:
             continue
         number -= 1
         heard.clear()

@@ -51,7 +51,7 @@ def browser() -> Iterator[Any]:
 
 
 @dataclass
-class Served:
+class PageServer:
     """A server in a thread, on a free port."""
 
     server: Any
@@ -60,7 +60,7 @@ class Served:
     seen: list[str] = field(default_factory=list)  # what a browser complained of, or asked of others
 
 
-def serve(folder: Path, keys: ApiKeys | None = None) -> Iterator[Served]:
+def serve(folder: Path, keys: ApiKeys | None = None) -> Iterator[PageServer]:
     server = make_server(folder, keys=keys)
     whole: Any = create_app(server)
     process = uvicorn.Server(uvicorn.Config(whole, port=0, lifespan="off", log_level="error"))
@@ -70,19 +70,19 @@ def serve(folder: Path, keys: ApiKeys | None = None) -> Iterator[Served]:
     while not process.started and time.monotonic() < until:
         time.sleep(0.02)
     port = process.servers[0].sockets[0].getsockname()[1]
-    yield Served(server, process, f"http://127.0.0.1:{port}")
+    yield PageServer(server, process, f"http://127.0.0.1:{port}")
     process.should_exit = True
     thread.join(10)
     server.engine.close()
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
     yield from serve(tmp_path_factory.mktemp("served"))
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, str]]:
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PageServer, str]]:
     keys = ApiKeys({})
     secret = keys.add("lab", frozenset({"infer"}))
     for one in serve(tmp_path_factory.mktemp("guarded"), keys):
@@ -90,24 +90,24 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, 
 
 
 @pytest.fixture
-def open_page(browser: Any, served: Served) -> Iterator[Any]:
+def open_page(browser: Any, page_server: PageServer) -> Iterator[Any]:
     """Opens the page with the settings of a context; what it complains of, or asks of others, fails the test."""
     contexts = []
     seen: list[str] = []
 
-    def opened(path: str = "/", expected: str = "nothing", **settings: Any) -> Any:
+    def open_at(path: str = "/", expected: str = "nothing", **settings: Any) -> Any:
         context = browser.new_context(**{"viewport": DESK, **settings})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(15_000)
         page.on("console", lambda one: None if one.type == "log" or expected in one.text else seen.append(one.text))
         page.on("pageerror", lambda problem: seen.append(str(problem)))
-        page.on("request", lambda one: None if one.url.startswith((served.url, "data:")) else seen.append(one.url))
+        page.on("request", lambda one: None if one.url.startswith((page_server.url, "data:")) else seen.append(one.url))
         page.clock.install()
-        page.goto(served.url + path)
+        page.goto(page_server.url + path)
         return page
 
-    yield opened
+    yield open_at
     for context in contexts:
         context.close()
     assert seen == []
@@ -168,7 +168,7 @@ def test_the_keyboard_is_enough(open_page: Any) -> None:
     page.wait_for_selector("#answer .says:has-text('fee')")
 
 
-def told(page: Any) -> Any:
+def read_shown_input(page: Any) -> Any:
     """What the page asked, as it would be asked from a terminal."""
     page.wait_for_selector("#answer:not([aria-busy]) .facts")
     return json.loads(shlex.split(page.text_content("#answer pre >> nth=-1"))[-1])["inputs"][0]
@@ -188,30 +188,30 @@ def test_a_conversation_is_typed_turn_by_turn_by_keyboard(open_page: Any) -> Non
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "add-turn"
 
-    def named() -> str:
+    def read_focused_label() -> str:
         return str(page.evaluate("document.activeElement.getAttribute('aria-label')"))
 
     page.keyboard.press("Enter")
-    assert named() == "Turn 1: what was said"
+    assert read_focused_label() == "Turn 1: what was said"
     page.keyboard.insert_text(str(HISTORY[0]["content"]))
     page.keyboard.press("Tab")
-    assert named() == "Remove turn 1"
+    assert read_focused_label() == "Remove turn 1"
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    assert named() == "Turn 2: what was said"
+    assert read_focused_label() == "Turn 2: what was said"
     page.keyboard.insert_text(str(HISTORY[1]["content"]))
     page.keyboard.press("Shift+Tab")
-    assert named() == "Turn 2: who speaks"
+    assert read_focused_label() == "Turn 2: who speaks"
     assert page.evaluate("document.activeElement.value") == "assistant"
     page.focus("#try-text")
     page.keyboard.type("and now?")
     page.keyboard.press("Control+Enter")
-    assert told(page) == {"prompt": "and now?", "history": HISTORY}
+    assert read_shown_input(page) == {"prompt": "and now?", "history": HISTORY}
     page.select_option("#try-task", "intents")
     assert not page.locator(".turns").is_visible()
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#answer:not([aria-busy]) .says:has-text('cash')")
-    assert told(page) == {"text": "and now?"}
+    assert read_shown_input(page) == {"text": "and now?"}
     page.select_option("#try-task", "words")
     page.get_by_role("button", name="Remove turn 1").click()
     assert page.get_by_label("Turn 1: what was said").input_value() == HISTORY[1]["content"]
@@ -220,7 +220,7 @@ def test_a_conversation_is_typed_turn_by_turn_by_keyboard(open_page: Any) -> Non
     assert page.evaluate("document.activeElement.id") == "add-turn"
     ask(page, "words", "alone")
     page.wait_for_selector("#answer .written:has-text('alone')")
-    assert told(page) == {"prompt": "alone"}
+    assert read_shown_input(page) == {"prompt": "alone"}
 
 
 def test_turns_that_are_not_in_turn_are_refused(open_page: Any) -> None:
@@ -255,7 +255,7 @@ def test_without_a_script_a_conversation_is_typed_in_lines(open_page: Any) -> No
     assert not page.locator("#add-turn").is_visible()
     page.fill("#try-turns", "user: is it\nopen?\nAssistant: yes: user: until four")
     ask(page, "words", "and now?")
-    assert told(page) == {"prompt": "and now?", "history": HISTORY}
+    assert read_shown_input(page) == {"prompt": "and now?", "history": HISTORY}
     assert page.input_value("#try-turns").startswith("user: is it\nopen?")
     assert page.locator("#try-turns").is_visible()  # what was typed is there, and seen
     page.fill("#try-turns", "is it open?")
@@ -386,7 +386,7 @@ def test_what_only_the_gate_refuses_is_told_too(open_page: Any) -> None:
     page.wait_for_selector("#answer [role=alert]:has-text('no room (HTTP 429)')")
 
 
-def test_the_door_opens_with_a_key_and_shuts_again(browser: Any, guarded: tuple[Served, str]) -> None:
+def test_the_door_opens_with_a_key_and_shuts_again(browser: Any, guarded: tuple[PageServer, str]) -> None:
     served, secret = guarded
     context = browser.new_context(viewport=PHONE, color_scheme="dark")
     page = context.new_page()

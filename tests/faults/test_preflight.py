@@ -153,7 +153,7 @@ def generating(folder: Path, zoo: Path, long: dict[int, int], ladder: str, schem
     return folder
 
 
-def needed(folder: Path, line: int) -> int:
+def count_needed_tokens(folder: Path, line: int) -> int:
     """Tokens of a line's prompt and answer, counted by the chat template itself."""
     row = json.loads((folder / "data.jsonl").read_text().splitlines()[line - 1])
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "zoo" / "writer")
@@ -173,7 +173,7 @@ def test_the_longest_example_is_named_with_the_tokens_that_it_needs(tmp_path: Pa
     told_of = re.search(r"data\.jsonl:(\d+): ladder: lora: prompt and answer take (\d+) tokens", told["check"])
     assert told_of, told["check"]
     line, tokens = map(int, told_of.groups())
-    sizes = {n: needed(folder, n) for n in long}
+    sizes = {n: count_needed_tokens(folder, n) for n in long}
     assert sizes[line] == max(sizes.values())
     assert abs(tokens - sizes[line]) <= 1  # the template's text and its pieces may be cut apart in another place
     assert f"max_tokens: {tokens}" in told["check"] or "choose a base" in told["check"]

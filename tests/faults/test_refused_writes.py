@@ -46,7 +46,7 @@ WAYS = {
     "the disk is full for a moment": (errno.ENOSPC, False, False),
     "the disk is broken from then on": (errno.EIO, True, True),
 }
-SAID = (
+ERROR_PHRASES = (
     "the ledger of test reads cannot be used",
     "the disk refuses",
     "the disk is full",
@@ -147,11 +147,11 @@ def refuse(disk: Disk, folder: Path, at: int, way: str, undisturbed: Undisturbed
     """Refuse the n-th call, look at what is left, and go on; why it did not end as promised."""
     ended = disk.run(folder, at, way)
     code, said = ended.done[-1]
-    found = told(ended) or left(folder, code, undisturbed) or gone_on(disk.run(folder), folder, undisturbed)
+    found = describe_fault(ended) or left(folder, code, undisturbed) or gone_on(disk.run(folder), folder, undisturbed)
     return found and f"{way}, call {at} ({ended.call}): {found}; it said: {said}"
 
 
-def told(ended: Ended) -> str:
+def describe_fault(ended: Ended) -> str:
     """What is wrong with how the commands ended, and with what a person reads."""
     code, said = ended.done[-1]
     if not ended.failed:
@@ -160,7 +160,9 @@ def told(ended: Ended) -> str:
         return f"it ended with {code}"
     lines = sum(line.startswith("loratory: ") for line in said.splitlines())
     return (
-        "" if code == 0 or (lines == 1 and any(words in said for words in SAID)) else "it does not say so in one line"
+        ""
+        if code == 0 or (lines == 1 and any(words in said for words in ERROR_PHRASES))
+        else "it does not say so in one line"
     )
 
 

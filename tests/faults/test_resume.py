@@ -12,24 +12,24 @@ from loratory.discovery import list_names, load_named
 from loratory.training.checkpoints import FolderCheckpoints
 from tiny_models import make_context
 
-from .fits import BATCHES, FITS, Cut, Fit, Moments, passes, watched
+from .fits import BATCHES, FITS, Cut, Fit, Moments, passes, record_moments
 
 CUT = ("lora, encoder, labels", "head, encoder, labels", "lora, causal, answers", "lora, warmed up")  # in every run
 NEVER = 1e9  # seconds between checkpoints
 
 
 @cache
-def undisturbed(fit: Fit) -> tuple[dict[str, bytes], Moments, int]:
+def run_undisturbed(fit: Fit) -> tuple[dict[str, bytes], Moments, int]:
     """The files of a fit that nothing happened to, its moments, and how many passes it took."""
-    with watched(Moments()) as moments, passes() as counted:
+    with record_moments(Moments()) as moments, passes() as counted:
         made = fit.run(make_context(checkpoints=moments, **{**BATCHES, **fit.training, "checkpoint_seconds": NEVER}))
     return made, moments, counted.count
 
 
 def goes_on(fit: Fit, number: int) -> bool:
     """Whether a fit from this moment passes through the same moments to the same bytes."""
-    whole, moments, _ = undisturbed(fit)
-    with watched(Moments(moments.seen[number].state)) as again:
+    whole, moments, _ = run_undisturbed(fit)
+    with record_moments(Moments(moments.seen[number].state)) as again:
         made = fit.run(make_context(checkpoints=again, **{**BATCHES, **fit.training, "checkpoint_seconds": NEVER}))
     rest = moments.seen[number + 1 :]
     same = len(again.seen) == len(rest) and all(a.same(b) for a, b in zip(again.seen, rest, strict=True))
@@ -43,7 +43,7 @@ def survives(fit: Fit, number: int, folder: Path) -> bool:
     with passes(plan={(number, "backward"): Cut()}) as counted:
         with pytest.raises(Cut):
             fit.run(surrounding)
-        return fit.run(surrounding) == undisturbed(fit)[0] and counted.met == 1
+        return fit.run(surrounding) == run_undisturbed(fit)[0] and counted.met == 1
 
 
 def test_every_regime_that_learns_step_by_step_is_here() -> None:
@@ -63,7 +63,7 @@ def test_every_regime_that_learns_step_by_step_is_here() -> None:
 
 @pytest.mark.parametrize("fit", FITS, ids=str)
 def test_a_fit_goes_on_from_a_moment_of_its_middle(fit: Fit) -> None:
-    _, moments, _ = undisturbed(fit)
+    _, moments, _ = run_undisturbed(fit)
     assert len(moments.seen) >= 4
     assert any(len(moment.batch) > 1 for moment in moments.seen) != fit.on_states
     assert goes_on(fit, len(moments.seen) // 2)
@@ -71,13 +71,13 @@ def test_a_fit_goes_on_from_a_moment_of_its_middle(fit: Fit) -> None:
 
 @pytest.mark.parametrize("fit", [fit for fit in FITS if fit.name in CUT], ids=str)
 def test_a_fit_that_is_cut_in_a_pass_is_finished_by_the_same_call(fit: Fit, tmp_path: Path) -> None:
-    assert survives(fit, undisturbed(fit)[2] // 2 + 1, tmp_path)
+    assert survives(fit, run_undisturbed(fit)[2] // 2 + 1, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fit", FITS, ids=str)
 def test_a_fit_goes_on_from_every_moment_and_every_pass(fit: Fit, tmp_path: Path, faults: FaultCounts) -> None:
-    _, moments, count = undisturbed(fit)
+    _, moments, count = run_undisturbed(fit)
     resumed = faults.tries_of("a fit goes on from each of its steps, for every trained regime")
     for number in range(len(moments.seen)):
         resumed.add(failures=not goes_on(fit, number))

@@ -70,14 +70,14 @@ def home(folder: Path) -> Home:
     return Home(load_backbone_from(folder), backbone, [make_random_adapter(backbone, rank) for rank in (2, 4, 8)], top)
 
 
-def varied(adapter: Adapter, seed: int) -> Adapter:
+def vary_adapter(adapter: Adapter, seed: int) -> Adapter:
     """A fresh adapter of the same shape."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {name: torch.randn(t.shape, generator=generator) * 0.2 for name, t in adapter.tensors.items()}
     return dataclasses.replace(adapter, tensors=tensors, digest=f"{adapter.digest}/{seed}")
 
 
-def headed(form: str, kind: str, task: Any, backbone: EncoderBackbone, seed: int) -> nn.Module:
+def build_random_head(form: str, kind: str, task: Any, backbone: EncoderBackbone, seed: int) -> nn.Module:
     """A head with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -98,7 +98,7 @@ class Pair:
 
 def pair(home: Home, task: Any, adapter: Adapter | None, seed: int, kind: str = "pooled") -> Pair:
     form = "spans" if isinstance(task, Tag) else "labels"
-    head = headed(form, kind, task, home.offline, seed)
+    head = build_random_head(form, kind, task, home.offline, seed)
     both = [Encoder(task, form, Network(backbone, adapter, head), 40, 0) for backbone in (home.served, home.offline)]
     return Pair(*both)
 
@@ -142,7 +142,7 @@ class Sentinels:
         release = f"task-{number}/{version}"
         shapes = [*self.home.whole, *self.home.top, None]
         shape = shapes[(number + version) % len(shapes)]
-        adapter = varied(shape, version) if shape else None
+        adapter = vary_adapter(shape, version) if shape else None
         made = pair(self.home, classify(release, 2 + number % 7), adapter, version)
         known = made.offline.predict([{"text": text} for text in TEXTS], run_locally)
         self.right[release] = dict(zip(TEXTS, known, strict=True))
@@ -230,25 +230,27 @@ def everybody(home: Home) -> dict[str, Pair]:
     whole, top = home.whole, home.top
     tags = Tag(labels=("A", "B"), whole_words=False)
     plain = {
-        "pooled": pair(home, classify("pooled", 3), varied(whole[0], 1), 1),
-        "stock": pair(home, classify("stock", 5), varied(whole[1], 2), 2, "stock"),
-        "tag": pair(home, tags, varied(whole[2], 3), 3),
-        "tag-stock": pair(home, tags, varied(whole[0], 4), 4, "stock"),
+        "pooled": pair(home, classify("pooled", 3), vary_adapter(whole[0], 1), 1),
+        "stock": pair(home, classify("stock", 5), vary_adapter(whole[1], 2), 2, "stock"),
+        "tag": pair(home, tags, vary_adapter(whole[2], 3), 3),
+        "tag-stock": pair(home, tags, vary_adapter(whole[0], 4), 4, "stock"),
         "head": pair(home, classify("head", 4), None, 5),
         "head-tag": pair(home, tags, None, 6),
-        "top": pair(home, classify("top", 2), varied(top[0], 7), 7),
-        "top-other": pair(home, classify("top-other", 6), varied(top[1], 8), 8),
-        "top-tag": pair(home, tags, varied(top[1], 9), 9),
+        "top": pair(home, classify("top", 2), vary_adapter(top[0], 7), 7),
+        "top-other": pair(home, classify("top-other", 6), vary_adapter(top[1], 8), 8),
+        "top-tag": pair(home, tags, vary_adapter(top[1], 9), 9),
     }
-    return plain | {f"{name} operated": operated(plain[name]) for name in ("pooled", "stock", "top")}
+    return plain | {f"{name} operated": calibrate_pair(plain[name]) for name in ("pooled", "stock", "top")}
 
 
-def operated(one: Pair) -> Pair:
+def calibrate_pair(one: Pair) -> Pair:
     point = OperatingPoint(1.7, {one.served.task.labels[0]: 0.4}, "energy", 1.0)
     return Pair(CalibratedPredictor(one.served, point), CalibratedPredictor(one.offline, point))
 
 
-def served(pairs: Mapping[str, Pair], texts: Sequence[str], together: bool) -> dict[tuple[str, str], Prediction]:
+def predict_through_engine(
+    pairs: Mapping[str, Pair], texts: Sequence[str], together: bool
+) -> dict[tuple[str, str], Prediction]:
     """Through an engine: all at once, or one after another."""
 
     async def run() -> dict[tuple[str, str], Prediction]:
@@ -277,7 +279,7 @@ def served(pairs: Mapping[str, Pair], texts: Sequence[str], together: bool) -> d
 def test_served_is_offline(home: Home, together: bool) -> None:
     pairs = everybody(home)
     answers = []
-    for (name, text), made in served(pairs, TEXTS, together).items():
+    for (name, text), made in predict_through_engine(pairs, TEXTS, together).items():
         right = offline(pairs[name].offline, text)
         assert differ(made, right) < TOLERANCE, (name, text)
         assert made.answer == right.answer, (name, text)
@@ -291,7 +293,7 @@ def test_texts_that_tasks_share_are_computed_once_below_and_answered_alike(home:
     pairs = {name: one for name, one in everybody(home).items() if "top" in name or "head" in name}
     backbone = home.served
     rows = [backbone.tokenizer.encode(text)[0] for text in TEXTS for _ in pairs]
-    guests = [backbone_guest(one.served) for _ in TEXTS for one in pairs.values()]
+    guests = [find_adapter(one.served) for _ in TEXTS for one in pairs.values()]
     assert backbone._has_shared_texts(rows, guests)
     floors = backbone._multi_lora.layer_split
     assert floors is not None
@@ -304,7 +306,7 @@ def test_texts_that_tasks_share_are_computed_once_below_and_answered_alike(home:
 
     floors.capture_layer_inputs = noting  # type: ignore[method-assign]
     try:
-        found = served(pairs, TEXTS, together=True)
+        found = predict_through_engine(pairs, TEXTS, together=True)
     finally:
         del floors.capture_layer_inputs
     assert entered
@@ -313,7 +315,7 @@ def test_texts_that_tasks_share_are_computed_once_below_and_answered_alike(home:
         assert differ(made, offline(pairs[name].offline, text)) < TOLERANCE, (name, text)
 
 
-def backbone_guest(predictor: Any) -> Adapter | None:
+def find_adapter(predictor: Any) -> Adapter | None:
     while hasattr(predictor, "predictor"):
         predictor = predictor.predictor
     return predictor.network.adapter  # type: ignore[no-any-return]
@@ -324,7 +326,7 @@ def test_an_adapter_that_needs_peft_is_answered_alike_beside_the_others(home: Ho
     adapter = make_random_adapter(home.offline, 2, 3, target_modules=["word_embeddings"])
     pairs = {**everybody(home), "embeddings": pair(home, classify("embeddings", 3), adapter, 11)}
     assert not home.served._multi_lora.can_mix(adapter)
-    for (name, text), made in served(pairs, TEXTS[:6], together=True).items():
+    for (name, text), made in predict_through_engine(pairs, TEXTS[:6], together=True).items():
         assert differ(made, offline(pairs[name].offline, text)) < TOLERANCE, (name, text)
 
 
@@ -333,7 +335,7 @@ def test_in_bf16_the_labels_stay(folder: Path, home: Home) -> None:
     half.served.set_precision("bf16")
     pairs = everybody(half)
     assert all(backbone_of(one.served) is half.served for one in pairs.values())
-    found = served(pairs, TEXTS, together=True)
+    found = predict_through_engine(pairs, TEXTS, together=True)
     alike = [made.answer == offline(pairs[name].offline, text).answer for (name, text), made in found.items()]
     apart = [differ(made, offline(pairs[name].offline, text)) for (name, text), made in found.items()]
     assert max(apart) > TOLERANCE  # it does compute in bf16

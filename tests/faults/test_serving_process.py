@@ -45,7 +45,7 @@ from .server_fixtures import (
 
 LADDER = "  - rules\n  - tfidf\n  - lora\n"
 TEXT = "my card was stolen please help"
-ONE = json.dumps({"inputs": [TEXT]}).encode()
+ONE_INPUT_BODY = json.dumps({"inputs": [TEXT]}).encode()
 PREDICT = "/v1/tasks/tiny/predict"
 KINDS = {"intent": ("law", "math", "other"), "pii": ("O", "B-PERSON", "I-PERSON"), "jailbreak": ("benign", "jailbreak")}
 
@@ -86,7 +86,7 @@ def ended_under_load(server: RunningServer, clients: int, after: float) -> tuple
     """SIGTERM while clients keep asking."""
     tally = RequestTally()
     seen: list[int] = []
-    bodies = [ONE, json.dumps({"inputs": [TEXT, "i want a refund now"] * 8}).encode()]
+    bodies = [ONE_INPUT_BODY, json.dumps({"inputs": [TEXT, "i want a refund now"] * 8}).encode()]
 
     async def run() -> None:
         asking = [
@@ -129,7 +129,7 @@ def test_what_was_accepted_is_answered_before_it_ends(process_pool: run_fixtures
 
 
 @contextlib.contextmanager
-def unfinished(port: int) -> Iterator[None]:
+def hold_unfinished_request(port: int) -> Iterator[None]:
     """A request whose body does not come."""
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{{".encode())
@@ -139,7 +139,7 @@ def unfinished(port: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_it_at_once(process_pool: run_fixtures.ProcessPool, ran: Path, number: int) -> None:
-    with run_server(process_pool, ran, "runs/tiny") as server, unfinished(server.port):
+    with run_server(process_pool, ran, "runs/tiny") as server, hold_unfinished_request(server.port):
         server.signal(number)
         time.sleep(1.0)
         assert not has_exited(server.pid)  # it waits for the body
@@ -150,7 +150,10 @@ def test_a_second_signal_ends_it_at_once(process_pool: run_fixtures.ProcessPool,
 
 
 def test_it_does_not_wait_for_longer_than_it_was_told(process_pool: run_fixtures.ProcessPool, ran: Path) -> None:
-    with run_server(process_pool, ran, "runs/tiny", "--set", "limits.drain_ms=1000") as server, unfinished(server.port):
+    with (
+        run_server(process_pool, ran, "runs/tiny", "--set", "limits.drain_ms=1000") as server,
+        hold_unfinished_request(server.port),
+    ):
         started = time.monotonic()
         server.signal()
         assert server.wait().code == 0
@@ -258,7 +261,7 @@ def test_100_signals_under_load(
     assert answered > 100
 
 
-async def overloaded(
+async def overload_server(
     server: RunningServer, path: str, times: float, seconds: float
 ) -> tuple[float, RequestTally, float]:
     """Capacity, what came of more than that, and seconds until it answers again."""
@@ -282,7 +285,9 @@ def holds(process_pool: run_fixtures.ProcessPool, work: Path, seconds: float, de
         asyncio.run(one_after_another(server.port, "/v1/tasks/pair/predict", 0.5))
         memory = server.resident_mebibytes()
         for path, times in degrees:
-            capacity, tally, recovery = asyncio.run(overloaded(server, f"/v1/tasks/{path}/predict", times, seconds))
+            capacity, tally, recovery = asyncio.run(
+                overload_server(server, f"/v1/tasks/{path}/predict", times, seconds)
+            )
             statuses = {status: tally.count_status(status) for status in sorted(set(tally.statuses.values()))}
             grown, longest = server.resident_mebibytes() - memory, max(tally.seconds)
             told.append(
@@ -406,7 +411,7 @@ def test_clients_that_leave_make_no_noise(process_pool: run_fixtures.ProcessPool
                 head = f"POST {PREDICT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(LONG)}\r\n\r\n"
                 client.sendall(head.encode() + LONG)
                 time.sleep(0.005)
-        with unfinished(server.port):
+        with hold_unfinished_request(server.port):
             pass
         wait_until(server.is_ready)
         time.sleep(0.2)
@@ -541,7 +546,7 @@ def test_discovered_models_play_their_roles(process_pool: run_fixtures.ProcessPo
         assert server.wait().code == 0
 
 
-def refused(folder: Path, *words: str | Path) -> str:
+def read_start_error(folder: Path, *words: str | Path) -> str:
     """How it does not start: exit code 2 and a message without a traceback."""
     done = run_command(folder, "serve", *words)
     assert (done.code, done.out) == (2, ""), done.err
@@ -577,7 +582,7 @@ def test_it_does_not_start(work: Path, words: list[str], said: list[str]) -> Non
     (work / "fallback.yaml").write_text("tasks:\n  a: {path: runs/tiny, fallback: [tfdif]}\n", encoding="utf-8")
     (work / "key.yaml").write_text("tasks:\n  a: {path: runs/tiny, contendr: lora}\n", encoding="utf-8")
     run_command(work, "keys", "add", "ann", "--file", "one.json")
-    message = refused(work, *words)
+    message = read_start_error(work, *words)
     for part in said:
         assert part in message, message
 
@@ -587,7 +592,7 @@ def test_a_port_that_somebody_has(work: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        message = refused(work, "runs/tiny", "--port", str(port))
+        message = read_start_error(work, "runs/tiny", "--port", str(port))
     assert f"cannot listen at 127.0.0.1, port {port}" in message
     assert "--port 0" in message
 

@@ -28,7 +28,7 @@ from .run_fixtures import run_command, wait_until
 from .server_fixtures import KeepAliveConnection, RunningServer, run_server
 
 PREDICT = "/v1/tasks/tiny/predict"
-ONE = json.dumps({"inputs": ["my card was stolen please help"]}).encode()
+PREDICT_BODY = json.dumps({"inputs": ["my card was stolen please help"]}).encode()
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def ran(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # -- many of them, beside a process
 @contextlib.contextmanager
-def crowd(port: int, number: int) -> Iterator[None]:
+def run_slow_clients(port: int, number: int) -> Iterator[None]:
     """In a process of their own, so that they do not hold up those whose answers are timed."""
     script = Path(__file__).with_name("load_fixtures.py")
     process = subprocess.Popen([sys.executable, str(script), str(port), str(number)], stdout=subprocess.PIPE)
@@ -68,7 +68,7 @@ async def healthy(port: int, seconds: float) -> list[float]:
         line, end = KeepAliveConnection(port), time.monotonic() + seconds
         while time.monotonic() < end:
             started = time.monotonic()
-            said = await line.request("POST", PREDICT, ONE)
+            said = await line.request("POST", PREDICT, PREDICT_BODY)
             waited.append((time.monotonic() - started) * 1000)
             assert said.status == 200, said
             await asyncio.sleep(0.01)
@@ -82,7 +82,7 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(int(share * len(values)), len(values) - 1)]
 
 
-def beside_a_crowd(server: RunningServer, number: int, turns: int, seconds: float) -> dict[str, float]:
+def measure_beside_slow_clients(server: RunningServer, number: int, turns: int, seconds: float) -> dict[str, float]:
     """What the others notice, and what is left behind."""
     asyncio.run(healthy(server.port, 1.0))  # warm
     files, memory = server.count_open_files(), server.resident_mebibytes()
@@ -91,7 +91,7 @@ def beside_a_crowd(server: RunningServer, number: int, turns: int, seconds: floa
     alone, among = [], []
     for _ in range(turns):  # the machine has moods
         alone += asyncio.run(healthy(server.port, seconds))
-        with crowd(server.port, number):
+        with run_slow_clients(server.port, number):
             among += asyncio.run(healthy(server.port, seconds))
             peaks["files"] = server.count_open_files() - files
             peaks["memory"] = server.resident_mebibytes() - memory
@@ -112,18 +112,18 @@ def beside_a_crowd(server: RunningServer, number: int, turns: int, seconds: floa
     }
 
 
-def told(facts: dict[str, float]) -> str:
+def format_facts(facts: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.1f}" for name, value in facts.items())
 
 
 def test_others_do_not_notice_slow_clients(process_pool: run_fixtures.ProcessPool, ran: Path) -> None:
     with run_server(process_pool, ran, "runs/tiny") as server:
-        facts = beside_a_crowd(server, 60, 1, 2.0)
+        facts = measure_beside_slow_clients(server, 60, 1, 2.0)
         assert server.is_ready()
-    assert facts["files held"] > 30, told(facts)
-    assert facts["files left"] <= 0, told(facts)
-    assert facts["MiB left"] < 30, told(facts)
-    assert facts["p99 with"] < 2 * facts["p99 without"] + 50, told(facts)  # few requests on a busy machine
+    assert facts["files held"] > 30, format_facts(facts)
+    assert facts["files left"] <= 0, format_facts(facts)
+    assert facts["MiB left"] < 30, format_facts(facts)
+    assert facts["p99 with"] < 2 * facts["p99 without"] + 50, format_facts(facts)  # few requests on a busy machine
 
 
 @pytest.mark.slow
@@ -132,14 +132,14 @@ def test_others_do_not_notice_1000_slow_clients(
     process_pool: run_fixtures.ProcessPool, ran: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with run_server(process_pool, ran, "runs/tiny") as server:
-        facts = beside_a_crowd(server, 1000, 3, 10.0)
+        facts = measure_beside_slow_clients(server, 1000, 3, 10.0)
     with capsys.disabled():
-        print(f"\n{told(facts)}")  # noqa: T201
-    assert facts["files held"] > 500, told(facts)
-    assert facts["files left"] <= 0, told(facts)
-    assert facts["MiB left"] < 150, told(facts)  # freed memory is kept by choice (models/memory.py):
-    assert facts["MiB left"] < facts["MiB left by the first crowd"] + 10, told(facts)  # the next ones find it
-    assert facts["p99 with"] <= 2 * facts["p99 without"], told(facts)
+        print(f"\n{format_facts(facts)}")  # noqa: T201
+    assert facts["files held"] > 500, format_facts(facts)
+    assert facts["files left"] <= 0, format_facts(facts)
+    assert facts["MiB left"] < 150, format_facts(facts)  # freed memory is kept by choice (models/memory.py):
+    assert facts["MiB left"] < facts["MiB left by the first crowd"] + 10, format_facts(facts)  # the next ones find it
+    assert facts["p99 with"] <= 2 * facts["p99 without"], format_facts(facts)
 
 
 # -- one rule at a time, in this process

@@ -21,7 +21,7 @@ from .run_fixtures import make_spec, read_weights, run_command
 LADDER = "  - tfidf\n  - lora\n"
 
 
-def mounted(folder: Path, size: str) -> bool:
+def mount_small_disk(folder: Path, size: str) -> bool:
     """A small disk of its own, where that is permitted."""
     folder.mkdir()
     if os.geteuid() or shutil.which("mount") is None:
@@ -34,7 +34,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     folder = tmp_path / "disk"
 
     def make(size: str) -> Path:
-        if not mounted(folder, size):
+        if not mount_small_disk(folder, size):
             pytest.skip("no file system can be mounted here")
         return folder
 

@@ -19,7 +19,7 @@ LADDER = "  - rules\n  - tfidf\n"
 STRESS = "{of: [typos, {loud: {perturbation: case, style: upper}}], texts: 20}"
 
 
-def stressed(run: Path) -> list[dict[str, Any]]:
+def read_stressed_contenders(run: Path) -> list[dict[str, Any]]:
     return list(json.loads((run / "stress.json").read_text(encoding="utf-8"))["contenders"])
 
 
@@ -34,7 +34,7 @@ def shaken(base: Path, tmp_path: Path, without_charts: None, monkeypatch: pytest
 def test_a_run_with_stress_is_measured_once_and_kept(shaken: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, ladder = shaken
     run = folder / "runs" / "tiny"
-    assert [one["name"] for one in stressed(run)] == ["majority", "rules", "tfidf"]
+    assert [one["name"] for one in read_stressed_contenders(run)] == ["majority", "rules", "tfidf"]
     for row in ladder["contenders"]:
         assert {one["name"] for one in row["stress"]} == {"typos", "loud"}
         assert [check["what"] for check in row["gate"]["checks"]] == ["flips/loud"]
@@ -54,7 +54,7 @@ def test_another_stress_is_measured_and_counted_and_no_fit_is_made_again(
     ladder, _ = again(folder, monkeypatch, "stress.seed=7")
     assert reads() == 2
     assert run_fixtures.read_weights(folder / "runs") == before
-    assert len(stressed(folder / "runs" / "tiny")) == 6
+    assert len(read_stressed_contenders(folder / "runs" / "tiny")) == 6
     assert ladder["contenders"][1]["stress"]
     again(folder, monkeypatch, "stress.part=validation")
     assert reads() == 2
@@ -69,13 +69,13 @@ def test_by_hand(shaken: tuple[Path, Any]) -> None:
     assert (made["name"], made["part"], made["texts"]) == ("tfidf", "test", 7)
     assert "answers change" in done.err
     assert reads() == 2
-    assert len(stressed(run)) == 4  # what the run's own spec asked for is still there
+    assert len(read_stressed_contenders(run)) == 4  # what the run's own spec asked for is still there
     own = run_fixtures.run_command(
         folder, "stress", "runs/tiny", "--data", "data.csv", "--set", "stress.of=[suffix]", "--texts", "5"
     )
     assert own.code == 0, own.err
     assert "5 texts of data.csv" in own.err
-    assert len(stressed(run)) == 4
+    assert len(read_stressed_contenders(run)) == 4
     assert reads() == 3, "labelled rows that a person names may be test rows too"
 
 

@@ -115,8 +115,8 @@ def made_again(work: Callable[[Path, Tree], object], root: Path, files: Tree, af
     one_of(root, 1, after)
 
 
-def staged(*before: Tree) -> Case:
-    def swept(root: Path, acknowledged: int) -> None:
+def make_stage_case(*before: Tree) -> Case:
+    def sweep_and_check(root: Path, acknowledged: int) -> None:
         if (root / "runs").is_dir() and not exchanges(root):
             remove_leftovers(
                 root / "runs" / "fit"
@@ -126,12 +126,12 @@ def staged(*before: Tree) -> Case:
     return Case(
         lambda root: stage_all(root, before),
         lambda root, trace: done(trace, stage, root, NEW),
-        swept,
+        sweep_and_check,
         lambda root: made_again(stage, root, NEW, NEW),
     )
 
 
-def extended(files: Tree, between: Tree | None, after: Tree) -> Case:
+def make_extend_case(files: Tree, between: Tree | None, after: Tree) -> Case:
     return Case(
         lambda root: stage(root, OLD),
         lambda root, trace: done(trace, extend, root, files),
@@ -155,7 +155,7 @@ def keep(root: Path, trace: Trace) -> None:
         trace.acknowledge()
 
 
-def kept(root: Path, acknowledged: int) -> int:
+def check_latest_checkpoint(root: Path, acknowledged: int) -> int:
     found = checkpoints(root).load_latest()
     step = 0 if found is None else int(str(found.facts["step"]))
     assert found is None or torch.equal(found.tensors["weight"], state(step).tensors["weight"])
@@ -164,9 +164,9 @@ def kept(root: Path, acknowledged: int) -> int:
 
 
 def go_on(root: Path) -> None:
-    step = kept(root, 0)
+    step = check_latest_checkpoint(root, 0)
     checkpoints(root).save(state(step + 1))
-    assert kept(root, 0) == step + 1
+    assert check_latest_checkpoint(root, 0) == step + 1
 
 
 # ---- lines and files
@@ -197,7 +197,7 @@ def rewrite(root: Path, trace: Trace) -> None:
         trace.acknowledge()
 
 
-def rewritten(root: Path, acknowledged: int) -> None:
+def check_rewritten_file(root: Path, acknowledged: int) -> None:
     file = root / "made" / "file.txt"
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     assert text in ["" if number == 0 else f"{number}" * 3000 for number in range(acknowledged, TIMES + 1)]
@@ -214,7 +214,7 @@ def note(root: Path, trace: Trace) -> None:
         trace.acknowledge()
 
 
-def chained(root: Path, acknowledged: int) -> None:
+def check_audit_chain(root: Path, acknowledged: int) -> None:
     try:
         assert acknowledged <= audit(root).verify() <= TIMES
     except DataError:
@@ -239,7 +239,7 @@ def add_keys(root: Path, trace: Trace) -> None:
         trace.acknowledge()
 
 
-def added(root: Path, acknowledged: int) -> None:
+def check_added_keys(root: Path, acknowledged: int) -> None:
     file = root / "keys.json"
     names = [key.name for key in ApiKeys.read(file).by_digest.values()] if file.exists() else []
     assert names == [f"key-{number}" for number in range(len(names))]
@@ -257,7 +257,7 @@ def evidence(root: Path, score: float) -> None:
     seal_run(root / "run")
 
 
-def concluded(root: Path, acknowledged: int) -> None:
+def check_results(root: Path, acknowledged: int) -> None:
     """One that was stopped while its evidence was written has none, which the message says."""
     try:
         score = read_ladder(root / "run")["contenders"][0]["score"]
@@ -272,27 +272,30 @@ def concluded(root: Path, acknowledged: int) -> None:
 
 def evidence_again(root: Path) -> None:
     evidence(root, 2.0)
-    concluded(root, 1)
+    check_results(root, 1)
 
 
 CASES: dict[str, Case] = {
-    "a new artifact": staged(),
-    "an artifact that is made again": staged(OLD),
-    "an artifact that gets more files": extended({"more/c.txt": MORE["more/c.txt"]}, None, MORE),
-    "an artifact whose files are made again": extended(NEW, {}, NEW),
-    "checkpoints": Case(nothing, keep, kept, go_on),
+    "a new artifact": make_stage_case(),
+    "an artifact that is made again": make_stage_case(OLD),
+    "an artifact that gets more files": make_extend_case({"more/c.txt": MORE["more/c.txt"]}, None, MORE),
+    "an artifact whose files are made again": make_extend_case(NEW, {}, NEW),
+    "checkpoints": Case(nothing, keep, check_latest_checkpoint, go_on),
     "lines that are appended": Case(nothing, append, lines, another_line),
     "a file that is replaced": Case(
-        nothing, rewrite, rewritten, lambda root: write_text(root / "made" / "file.txt", "9")
+        nothing, rewrite, check_rewritten_file, lambda root: write_text(root / "made" / "file.txt", "9")
     ),
-    "the audit file": Case(nothing, note, chained, note_on),
+    "the audit file": Case(nothing, note, check_audit_chain, note_on),
     "keys": Case(
-        nothing, add_keys, added, lambda root: key_administration.add_key("add", root / "keys.json", "last", False)
+        nothing,
+        add_keys,
+        check_added_keys,
+        lambda root: key_administration.add_key("add", root / "keys.json", "last", False),
     ),
     "the evidence of a run": Case(
         lambda root: evidence(root, 1.0),
         lambda root, trace: done(trace, evidence, root, 2.0),
-        concluded,
+        check_results,
         evidence_again,
     ),
 }

@@ -233,7 +233,7 @@ def test_a_wrong_place_in_the_joined_batch_would_be_seen(
 # --- in the engine
 
 
-class Asking:
+class ScriptedPredictor:
     """A predictor that asks for what it is told to."""
 
     task: Any = None
@@ -257,7 +257,7 @@ def engine() -> Iterator[Engine]:
     made.close()
 
 
-def told(engine: Engine, predictor: Any, places: list[int], by: float | None = None) -> Any:
+def predict_places(engine: Engine, predictor: Any, places: list[int], by: float | None = None) -> Any:
     return engine.predict(predictor, [{"k": k} for k in places], by)
 
 
@@ -269,18 +269,18 @@ def test_the_engine_lets_a_request_join_one_that_is_being_written(qwen: CausalBa
     async def both() -> list[str]:
         order: list[str] = []
         pieces: list[str] = []
-        long = Asking(Network(qwen), [endless(qwen, heard=pieces.append)])
-        short = Asking(Network(qwen), requests_of(qwen, 4))
+        long = ScriptedPredictor(Network(qwen), [endless(qwen, heard=pieces.append)])
+        short = ScriptedPredictor(Network(qwen), requests_of(qwen, 4))
 
-        async def named(name: str, work: Any) -> Any:
+        async def await_in_order(name: str, work: Any) -> Any:
             made = await work
             order.append(name)
             return made
 
-        first = asyncio.create_task(named("long", told(engine, long, [0])))
+        first = asyncio.create_task(await_in_order("long", predict_places(engine, long, [0])))
         while len(pieces) < 3:
             await asyncio.sleep(0.001)
-        others = await named("short", told(engine, short, [0, 1, 2, 3]))
+        others = await await_in_order("short", predict_places(engine, short, [0, 1, 2, 3]))
         heard = len(pieces)
         (whole,) = await first
         assert heard < len(pieces)
@@ -294,16 +294,16 @@ def test_the_engine_lets_a_request_join_one_that_is_being_written(qwen: CausalBa
 def test_scores_and_states_have_their_turn_between_steps(qwen: CausalBackbone, engine: Engine) -> None:
     async def both() -> None:
         pieces: list[str] = []
-        long = Asking(Network(qwen), [endless(qwen, heard=pieces.append)])
+        long = ScriptedPredictor(Network(qwen), [endless(qwen, heard=pieces.append)])
         asked: list[Any] = [
             ScoreRequest(Network(qwen), (5, 6, 7), ((8,), (9,))),
             EncodeRequest(Network(qwen), (5, 6, 7)),
         ]
-        quick = Asking(Network(qwen), asked, max_new_tokens=0)
-        first = asyncio.create_task(told(engine, long, [0]))
+        quick = ScriptedPredictor(Network(qwen), asked, max_new_tokens=0)
+        first = asyncio.create_task(predict_places(engine, long, [0]))
         while len(pieces) < 3:
             await asyncio.sleep(0.001)
-        made = await told(engine, quick, [0, 1])
+        made = await predict_places(engine, quick, [0, 1])
         assert not first.done()
         assert torch.allclose(made[0].answer, run_locally([asked[0]])[0])
         await first
@@ -316,9 +316,9 @@ def test_more_than_there_is_room_for_wait_their_turn(qwen: CausalBackbone) -> No
     hook = qwen.model.register_forward_hook(
         lambda part, args, options, out: widest.append(len(options["input_ids"])), with_kwargs=True
     )
-    many = Asking(Network(qwen), requests_of(qwen, 9))
+    many = ScriptedPredictor(Network(qwen), requests_of(qwen, 9))
     try:
-        found = asyncio.run(told(engine, many, list(range(9))))
+        found = asyncio.run(predict_places(engine, many, list(range(9))))
     finally:
         hook.remove()
         engine.close()
@@ -329,8 +329,8 @@ def test_more_than_there_is_room_for_wait_their_turn(qwen: CausalBackbone) -> No
 def test_a_request_that_nobody_waits_for_stops_within_a_few_steps(qwen: CausalBackbone, engine: Engine) -> None:
     async def left() -> int:
         pieces: list[str] = []
-        long = Asking(Network(qwen), [endless(qwen, heard=pieces.append)])
-        first = asyncio.create_task(told(engine, long, [0]))
+        long = ScriptedPredictor(Network(qwen), [endless(qwen, heard=pieces.append)])
+        first = asyncio.create_task(predict_places(engine, long, [0]))
         while len(pieces) < 3:
             await asyncio.sleep(0.001)
         first.cancel()
@@ -345,17 +345,19 @@ def test_a_request_that_nobody_waits_for_stops_within_a_few_steps(qwen: CausalBa
 
 def test_a_deadline_ends_a_text(qwen: CausalBackbone, engine: Engine) -> None:
     with pytest.raises(DeadlineExceeded):
-        asyncio.run(told(engine, Asking(Network(qwen), [endless(qwen, 300)]), [0], time.monotonic() + 0.05))
+        asyncio.run(
+            predict_places(engine, ScriptedPredictor(Network(qwen), [endless(qwen, 300)]), [0], time.monotonic() + 0.05)
+        )
 
 
 def test_admission_counts_what_may_be_written(qwen: CausalBackbone) -> None:
     engine = Engine(EngineLimits(queue_tokens=600, max_sequences=1))
 
-    async def crowd() -> list[Any]:
-        long = Asking(Network(qwen), [endless(qwen)], max_new_tokens=280)
-        return await asyncio.gather(*(told(engine, long, [0]) for _ in range(5)), return_exceptions=True)
+    async def predict_five_times() -> list[Any]:
+        long = ScriptedPredictor(Network(qwen), [endless(qwen)], max_new_tokens=280)
+        return await asyncio.gather(*(predict_places(engine, long, [0]) for _ in range(5)), return_exceptions=True)
 
-    found = asyncio.run(crowd())
+    found = asyncio.run(predict_five_times())
     engine.close()
     assert 1 <= sum(isinstance(one, CapacityExceeded) for one in found) < 4
     assert sum(isinstance(one, list) for one in found) >= 2
@@ -366,8 +368,8 @@ def test_one_that_cannot_be_begun_fails_alone(qwen: CausalBackbone, engine: Engi
     asked[1] = replace(asked[1], schema={"type": "string", "pattern": "(?=a)"})
 
     async def both() -> list[Any]:
-        predictor = Asking(Network(qwen), asked)
-        return await asyncio.gather(*(told(engine, predictor, [k]) for k in range(3)), return_exceptions=True)
+        predictor = ScriptedPredictor(Network(qwen), asked)
+        return await asyncio.gather(*(predict_places(engine, predictor, [k]) for k in range(3)), return_exceptions=True)
 
     found = asyncio.run(both())
     assert isinstance(found[1], UnsupportedTask)
@@ -377,13 +379,13 @@ def test_one_that_cannot_be_begun_fails_alone(qwen: CausalBackbone, engine: Engi
 def test_a_pass_that_fails_fails_those_in_it_and_the_lane_goes_on(
     qwen: CausalBackbone, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor = Asking(Network(qwen), requests_of(qwen, 2))
-    asyncio.run(told(engine, predictor, [0]))
+    predictor = ScriptedPredictor(Network(qwen), requests_of(qwen, 2))
+    asyncio.run(predict_places(engine, predictor, [0]))
     with monkeypatch.context() as broken:
         broken.setattr(generator, "build_next_inputs", lambda inputs, tokens: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            asyncio.run(told(engine, predictor, [0, 1]))
-    same([one.answer for one in asyncio.run(told(engine, predictor, [0, 1]))], alone(predictor.requests))
+            asyncio.run(predict_places(engine, predictor, [0, 1]))
+    same([one.answer for one in asyncio.run(predict_places(engine, predictor, [0, 1]))], alone(predictor.requests))
 
 
 @pytest.mark.parametrize("way", ["window", "untried"])
@@ -404,10 +406,10 @@ def test_what_cannot_join_is_written_in_whole_batches(
     assert backbone.can_join_batch(replace(asked[0], max_new_tokens=2)) is (way == "window")
 
     async def one_by_one() -> list[Any]:
-        predictor = Asking(Network(backbone), asked)
+        predictor = ScriptedPredictor(Network(backbone), asked)
         tasks = []
         for k in range(5):
-            tasks.append(asyncio.create_task(told(engine, predictor, [k])))
+            tasks.append(asyncio.create_task(predict_places(engine, predictor, [k])))
             await asyncio.sleep(0.01)
         return [(await task)[0].answer for task in tasks]
 
@@ -419,8 +421,8 @@ def test_an_engine_holds_no_backbone_that_nobody_asks(writes: bool, tmp_path: Pa
     backbone, engine = load_causal_backbone_from(save_causal_model(tmp_path, "llama")), Engine()
     asked: list[Any] = requests_of(backbone, 2)
     scored = [ScoreRequest(Network(backbone), (5, 6, 7), ((8,), (9,)))] * 2
-    predictor = Asking(Network(backbone), asked if writes else scored, 24 * writes)
-    asyncio.run(told(engine, predictor, [0, 1]))
+    predictor = ScriptedPredictor(Network(backbone), asked if writes else scored, 24 * writes)
+    asyncio.run(predict_places(engine, predictor, [0, 1]))
     assert backbone_of(predictor) is backbone
     time.sleep(0.05)
     del backbone, predictor, asked, scored

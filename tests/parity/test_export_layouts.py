@@ -73,7 +73,7 @@ def exported(backbone_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory) 
     home = tmp_path_factory.mktemp("exports")
     known: dict[tuple[str, str], Encoder] = {}
 
-    def made(family: str, kind: str) -> tuple[Encoder, Path]:
+    def fit_and_export(family: str, kind: str) -> tuple[Encoder, Path]:
         folder = home / f"{family}-{kind}"
         if (family, kind) not in known:
             known[family, kind] = encoder_of(backbone_of(family), kind)
@@ -83,7 +83,7 @@ def exported(backbone_of: BackboneOf, tmp_path_factory: pytest.TempPathFactory) 
                 stock_layouts.write_stock_layouts(part, known[family, kind], FACTS)
         return known[family, kind], folder
 
-    return made
+    return fit_and_export
 
 
 def logits_of(encoder: Encoder) -> Tensor:
@@ -336,7 +336,7 @@ def test_a_predictor_without_an_adapter_gets_a_card_only(tmp_path: Path) -> None
 
 
 # ---- the documented loader
-def documented() -> Callable[[Path], Callable[[Sequence[str]], list[tuple[str, Mapping[str, float]]]]]:
+def compile_documented_loader() -> Callable[[Path], Callable[[Sequence[str]], list[tuple[str, Mapping[str, float]]]]]:
     """The loader as docs/loading.md has it."""
     text = (Path(__file__).parents[2] / "docs" / "loading.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
@@ -366,7 +366,7 @@ def test_the_documented_loader_gives_our_answers(
     head.prototypes.copy_(pool_states(*backbone.compute_states(rows, [encoder.network.adapter] * 3), pooling))
     stock_layouts.write_stock_encoder(tmp_path / "merged", encoder, merge=True)
     texts = [*TEXTS, *(e.input["text"] for e in make_examples()), "!", "x", "my card " * 60, "who knows that!"]
-    theirs = documented()(tmp_path / "merged")(texts)
+    theirs = compile_documented_loader()(tmp_path / "merged")(texts)
     ours = encoder.predict([{"text": text} for text in texts], run_locally)
     for (label, odds), prediction in zip(theirs, ours, strict=True):
         assert label == prediction.answer["label"]  # type: ignore[index]

@@ -46,7 +46,7 @@ OPTIONS = {"rank": 4, "alpha": 6, "dropout": 0.05, "learning_rate": 0.05, "head_
 Fits = Callable[..., Path]
 
 
-def taught(task: str) -> tuple[Any, TrainSet]:
+def make_task_and_examples(task: str) -> tuple[Any, TrainSet]:
     """A task of the router's, and examples of it."""
     if task == "pii":
         tag = Tag(labels=("THING",))
@@ -66,12 +66,12 @@ def fit_of(tmp_path_factory: pytest.TempPathFactory) -> Fits:
     """The artifact of a fit of one step, with all layouts; made when first asked for."""
     home = tmp_path_factory.mktemp("router")
 
-    def made(family: str, task: str, head: str = "stock") -> Path:
+    def save_fit(family: str, task: str, head: str = "stock") -> Path:
         folder = home / f"{family}-{task}-{head}"
         if not folder.exists():
             base = home / f"base-{family}"
             backbone = load_backbone_from(base if base.exists() else save_base(base, family))
-            settled, examples = taught(task)
+            settled, examples = make_task_and_examples(task)
             fit: Any = Lora.model_validate({**OPTIONS, "head": head}).fit(
                 settled, examples, backbone, make_context(epochs=1, max_tokens=40)
             )
@@ -82,10 +82,10 @@ def fit_of(tmp_path_factory: pytest.TempPathFactory) -> Fits:
                 stock_layouts.write_stock_layouts(part, fit, FACTS)
         return folder
 
-    return made
+    return save_fit
 
 
-def routed(fit: Path, output: Path, task: str | None, with_adapter: bool = True) -> ExportResult:
+def export_to_router(fit: Path, output: Path, task: str | None, with_adapter: bool = True) -> ExportResult:
     options = {"task_name": task, "merged_only": not with_adapter}
     return export_fit(ExportRequest(fit, None, "router", output, options))
 
@@ -117,7 +117,7 @@ def far(model: Any, folder: Path, fit: Path) -> float:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_both_folders_open_in_stock_libraries(fit_of: Fits, tmp_path: Path, family: str, task: str) -> None:
     fit = fit_of(family, task)
-    done = routed(fit, tmp_path / "models", task)
+    done = export_to_router(fit, tmp_path / "models", task)
     ending = "token_model" if task == "pii" else "model"
     prefix = {"intent": "intent_classifier", "pii": "pii_detector", "jailbreak": "jailbreak_classifier"}[task]
     name = f"lora_{prefix}_{WORDS.get(family, family)}_r4_{ending}"
@@ -152,7 +152,7 @@ def test_the_files_beside_the_weights(fit_of: Fits, tmp_path: Path, task: str) -
     }[task]
     forward = {name: i for i, name in enumerate(names[task])}
     back = {str(i): name for name, i in forward.items()}
-    for folder in routed(fit_of("bert", task), tmp_path, task).folders:
+    for folder in export_to_router(fit_of("bert", task), tmp_path, task).folders:
         assert read(folder / "label_mapping.json") == {"label_to_id": forward, "id_to_label": back}
         assert read(folder / file) == {to_id: forward, to_label: back}
         config = read(folder / "config.json")
@@ -171,7 +171,7 @@ def test_the_files_beside_the_weights(fit_of: Fits, tmp_path: Path, task: str) -
 def test_the_router_finds_what_was_exported(fit_of: Fits, tmp_path: Path) -> None:
     for family in ("bert", "roberta", "modernbert"):
         for task in ("intent", "pii", "jailbreak"):
-            routed(fit_of(family, task), tmp_path / "models", task, with_adapter=False)
+            export_to_router(fit_of(family, task), tmp_path / "models", task, with_adapter=False)
     found = discover_models(tmp_path / "models")
     assert [model.problems for model in found.models] == [()] * 9
     assert (found.architecture, found.is_usable) == ("bert", True)
@@ -181,15 +181,15 @@ def test_the_router_finds_what_was_exported(fit_of: Fits, tmp_path: Path) -> Non
 def test_a_layer_of_ours_that_is_a_stock_head_is_exported(fit_of: Fits, tmp_path: Path) -> None:
     """On BERT the plain layer on every token is the stock token classifier's."""
     fit = fit_of("bert", "pii", "auto")
-    twin = routed(fit, tmp_path, None, with_adapter=False).folders[0]
+    twin = export_to_router(fit, tmp_path, None, with_adapter=False).folders[0]
     assert far(opener("pii").from_pretrained(twin), twin, fit) < 1e-4
     with pytest.raises(UnsupportedTask, match="no stock class has"):
-        routed(fit_of("modernbert", "pii", "auto"), tmp_path, None)
+        export_to_router(fit_of("modernbert", "pii", "auto"), tmp_path, None)
 
 
 def test_an_exported_twin_is_taken_in_again(fit_of: Fits, tmp_path: Path) -> None:
     fit = fit_of("roberta", "pii")
-    twin = routed(fit, tmp_path, "pii").folders[1]
+    twin = export_to_router(fit, tmp_path, "pii").folders[1]
     import_folder(twin, tmp_path / "in")
     inputs = [{"text": text} for text in TEXTS]
     one, other = (
@@ -202,12 +202,12 @@ def test_an_exported_twin_is_taken_in_again(fit_of: Fits, tmp_path: Path) -> Non
 def test_a_merge_that_answers_otherwise_is_not_kept(
     fit_of: Fits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unmerged(folder: Path, encoder: Encoder, merge: bool) -> None:
+    def write_unmerged(folder: Path, encoder: Encoder, merge: bool) -> None:
         stock_layouts.write_stock_encoder(folder, encoder, merge=False)
 
-    monkeypatch.setattr(router_layout, "write_stock_encoder", unmerged)
+    monkeypatch.setattr(router_layout, "write_stock_encoder", write_unmerged)
     with pytest.raises(ArtifactError, match="probabilities lie"):
-        routed(fit_of("bert", "intent"), tmp_path / "models", "intent")
+        export_to_router(fit_of("bert", "intent"), tmp_path / "models", "intent")
     assert list((tmp_path / "models").iterdir()) == []
 
 
@@ -220,7 +220,7 @@ def test_an_operating_point_stays_behind_and_it_is_said(fit_of: Fits, tmp_path: 
                 predictor_files.load_uncalibrated(bare, TorchBackbonePool()), OperatingPoint(temperature=2.0)
             ),
         )
-    done = routed(tmp_path / "fit", tmp_path / "models", "intent", with_adapter=False)
+    done = export_to_router(tmp_path / "fit", tmp_path / "models", "intent", with_adapter=False)
     assert done.notes == [POINT_NOT_EXPORTED]
     assert far(opener("intent").from_pretrained(done.folders[0]), done.folders[0], bare) < 1e-4
 
@@ -230,7 +230,9 @@ def test_validators_stay_behind_and_it_is_said(fit_of: Fits, tmp_path: Path) -> 
     armed = replace(made, span_rules=(SpanRule("THING", "keyword", ("cash",)),))
     with stage_artifact(tmp_path / "fit", {"contender": "lora-stock"}) as part:
         predictor_files.save_predictor(part, armed)
-    assert routed(tmp_path / "fit", tmp_path / "models", "pii", with_adapter=False).notes == [SPAN_RULES_NOT_EXPORTED]
+    assert export_to_router(tmp_path / "fit", tmp_path / "models", "pii", with_adapter=False).notes == [
+        SPAN_RULES_NOT_EXPORTED
+    ]
     stock_layouts.write_stock_layouts(tmp_path, armed, FACTS)
     assert "What validators find stands in no stock class" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
@@ -242,7 +244,7 @@ def said(problem: pytest.ExceptionInfo[LoratoryError]) -> str:
 
 def test_a_pooled_head_is_refused_with_the_remedy(fit_of: Fits, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedTask) as caught:
-        routed(fit_of("bert", "intent", "pooled"), tmp_path / "models", "intent")
+        export_to_router(fit_of("bert", "intent", "pooled"), tmp_path / "models", "intent")
     assert "head: stock" in caught.value.remedy
     assert not (tmp_path / "models").exists()
 
@@ -252,7 +254,7 @@ def test_a_contender_without_an_adapter_is_refused(tmp_path: Path) -> None:
     with stage_artifact(tmp_path / "fit", {}) as part:
         predictor_files.save_predictor(part, made)
     with pytest.raises(UnsupportedTask, match="this contender has none"):
-        routed(tmp_path / "fit", tmp_path / "models", "intent")
+        export_to_router(tmp_path / "fit", tmp_path / "models", "intent")
     with pytest.raises(ArtifactError, match="nothing that stock libraries open"):
         export_fit(ExportRequest(tmp_path / "fit", None, "stock", tmp_path / "out"))
 
@@ -267,7 +269,7 @@ def test_a_contender_without_an_adapter_is_refused(tmp_path: Path) -> None:
 )
 def test_a_task_that_does_not_fit(fit_of: Fits, tmp_path: Path, task: str, name: str | None, match: str) -> None:
     with pytest.raises(UnsupportedTask, match=match) as caught:
-        routed(fit_of("bert", task), tmp_path / "models", name)
+        export_to_router(fit_of("bert", task), tmp_path / "models", name)
     assert caught.value.allowed.startswith("pii for" if task == "pii" else "intent, jailbreak for")
 
 
@@ -275,25 +277,25 @@ def test_layouts_and_tasks_that_are_not_there(fit_of: Fits, tmp_path: Path) -> N
     with pytest.raises(SpecError, match="did you mean 'router'"):
         export_fit(ExportRequest(fit_of("bert", "intent"), None, "ruoter", tmp_path / "out"))
     with pytest.raises(SpecError, match="did you mean 'jailbreak'"):
-        routed(fit_of("bert", "intent"), tmp_path / "out", "jailbrake")
+        export_to_router(fit_of("bert", "intent"), tmp_path / "out", "jailbrake")
     with pytest.raises(SpecError, match="unknown key 'task_name'"):
         export_fit(ExportRequest(fit_of("bert", "intent"), None, "stock", tmp_path / "out", {"task_name": "intent"}))
     (tmp_path / "file").write_text("x")
     with pytest.raises(ArtifactError, match="the output is a file"):
-        routed(fit_of("bert", "intent"), tmp_path / "file", "intent")
+        export_to_router(fit_of("bert", "intent"), tmp_path / "file", "intent")
 
 
 # ---- what is there
 def test_the_same_command_writes_over_its_own(fit_of: Fits, tmp_path: Path) -> None:
-    first = routed(fit_of("bert", "intent"), tmp_path, "intent").folders
-    assert routed(fit_of("bert", "intent"), tmp_path, "intent").folders == first
+    first = export_to_router(fit_of("bert", "intent"), tmp_path, "intent").folders
+    assert export_to_router(fit_of("bert", "intent"), tmp_path, "intent").folders == first
     before = verify_artifact(first[0])["files"]
     copied = Path(shutil.copytree(fit_of("bert", "intent"), tmp_path / "another"))
     with pytest.raises(ArtifactError, match="does not say that this command made it"):
-        routed(copied, tmp_path, "intent")
+        export_to_router(copied, tmp_path, "intent")
     (first[1] / "notes.txt").write_text("mine")
     with pytest.raises(ArtifactError, match="a file that this command did not write") as caught:
-        routed(fit_of("bert", "intent"), tmp_path, "intent")
+        export_to_router(fit_of("bert", "intent"), tmp_path, "intent")
     assert caught.value.where.endswith("notes.txt")
     assert verify_artifact(first[0])["files"] == before
 

@@ -86,7 +86,7 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> Fits:
     home = tmp_path_factory.mktemp("strangers")
     known: dict[tuple[Any, ...], tuple[Encoder, Path]] = {}
 
-    def made(family: str, form: str, head: str, most: int = 256, long: str = "head") -> tuple[Encoder, Path]:
+    def fit_and_export(family: str, form: str, head: str, most: int = 256, long: str = "head") -> tuple[Encoder, Path]:
         asked = (family, form, head, most, long)
         if asked not in known:
             base = home / f"base-{family}"
@@ -99,20 +99,20 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> Fits:
             known[asked] = fit, folder
         return known[asked]
 
-    return made
+    return fit_and_export
 
 
 def ids_of(encoder: Encoder) -> list[list[list[int]]]:
     return [[list(ids) for ids, _ in rows] for rows in encoder.encode_rows(INPUTS)]
 
 
-def odds(made: Sequence[Prediction]) -> list[Any]:
+def list_probabilities(made: Sequence[Prediction]) -> list[Any]:
     return [one.probabilities for one in made]
 
 
 def close(some: Sequence[Prediction], other: Sequence[Prediction]) -> None:
     assert [one.answer for one in some] == [one.answer for one in other]
-    for mine, theirs in zip(odds(some), odds(other), strict=True):
+    for mine, theirs in zip(list_probabilities(some), list_probabilities(other), strict=True):
         assert mine.keys() == theirs.keys()
         for place in mine:
             assert theirs[place] == pytest.approx(mine[place], abs=1e-5)

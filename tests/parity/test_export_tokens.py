@@ -36,7 +36,7 @@ FACTS = {"run": "toy", "contender": "lora", "regime": "lora", "base": "bert", "d
 Made = Callable[[str, str], tuple[Encoder, Path]]
 
 
-def lessons() -> TrainSet:
+def build_train_set() -> TrainSet:
     made = [
         TASK.read({"text": "my card is broken", "spans": [[3, 7, "THING"]]}),
         TASK.read({"text": "no cash came out today", "spans": [[3, 7, "THING"], [13, 16, "PLACE"]]}),
@@ -50,12 +50,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Made:
     home = tmp_path_factory.mktemp("tokens")
     known: dict[tuple[str, str], Encoder] = {}
 
-    def made(family: str, kind: str) -> tuple[Encoder, Path]:
+    def fit_and_export(family: str, kind: str) -> tuple[Encoder, Path]:
         folder = home / f"{family}-{kind}"
         if (family, kind) not in known:
             regime = Lora.model_validate({"rank": 4, "learning_rate": 0.05, "head_learning_rate": 0.05, "head": kind})
             backbone = load_backbone_from(save_base(home / f"base-{family}-{kind}", family))
-            fit: Any = regime.fit(TASK, lessons(), backbone, make_context(epochs=1, max_tokens=40))
+            fit: Any = regime.fit(TASK, build_train_set(), backbone, make_context(epochs=1, max_tokens=40))
             known[family, kind] = fit
             with stage_artifact(folder, {"kind": "fit"}) as part:
                 predictor_files.save_predictor(part, fit)
@@ -63,7 +63,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Made:
                 stock_layouts.write_stock_layouts(part, fit, FACTS)
         return known[family, kind], folder
 
-    return made
+    return fit_and_export
 
 
 def ours(encoder: Encoder) -> list[Tensor]:

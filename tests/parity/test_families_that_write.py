@@ -33,7 +33,7 @@ ASKED = [example.input for example in make_examples(openings=slice(4, 5))][:4]
 
 
 @torch.no_grad()
-def told(model: Any, made: Decoder, input: Any) -> str:
+def generate_stock(model: Any, made: Decoder, input: Any) -> str:
     """What stock generate() writes behind the prompt, greedily."""
     ids = torch.tensor([made.encode_prompt(input)])
     most = made.decoding_plan.max_new_tokens + UNCONSTRAINED_EXTRA_TOKENS
@@ -63,7 +63,9 @@ def test_train_save_merge_reload_and_generate(tmp_path: Path, family: str) -> No
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(base)
     adapted: Any = PeftModel.from_pretrained(stock, str(tmp_path / "fit" / "adapter"))
     adapted.eval()
-    assert again.generate_unconstrained(ASKED, run_locally) == [told(adapted, again, input) for input in ASKED]
+    assert again.generate_unconstrained(ASKED, run_locally) == [
+        generate_stock(adapted, again, input) for input in ASKED
+    ]
 
     merged: Any = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "fit" / "merged")
     assert merged.dtype == torch.bfloat16
@@ -71,4 +73,4 @@ def test_train_save_merge_reload_and_generate(tmp_path: Path, family: str) -> No
     with torch.no_grad():
         near = (merged.float().eval()(ids).logits - adapted(ids).logits).abs().max()
     assert float(near) < 0.1  # rounded once
-    assert told(merged, again, ASKED[0])
+    assert generate_stock(merged, again, ASKED[0])

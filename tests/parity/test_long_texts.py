@@ -22,10 +22,10 @@ from tiny_models import load_backbone_from, make_context, make_task, save_base
 
 FILLER = "please help a week today hello what now "
 TELLING = {"card": ("card", "arrive"), "cash": ("cash", "machine"), "login": ("password", "code")}
-MOST = 16
+MAX_TOKENS = 16
 
 
-def long_lessons() -> TrainSet:
+def make_long_train_set() -> TrainSet:
     """What tells the label stands at the end, behind more words than a row holds."""
     rows = [
         Example({"text": FILLER * count + word}, {"label": label})
@@ -45,9 +45,9 @@ def share_right(made: Any, lessons: TrainSet) -> float:
 @pytest.mark.parametrize("long", ["ends", "windows"])
 @pytest.mark.parametrize("regime", [Lora(rank=4, learning_rate=3e-3), Head(), Prototype()])
 def test_what_stands_at_the_end_is_read(tmp_path: Path, long: str, regime: Any) -> None:
-    backbone, lessons = load_backbone_from(save_base(tmp_path / "base", "bert")), long_lessons()
-    made = regime.fit(make_task(), lessons, backbone, make_context(epochs=20, max_tokens=MOST, long=long))
-    cut = regime.fit(make_task(), lessons, backbone, make_context(epochs=20, max_tokens=MOST))
+    backbone, lessons = load_backbone_from(save_base(tmp_path / "base", "bert")), make_long_train_set()
+    made = regime.fit(make_task(), lessons, backbone, make_context(epochs=20, max_tokens=MAX_TOKENS, long=long))
+    cut = regime.fit(make_task(), lessons, backbone, make_context(epochs=20, max_tokens=MAX_TOKENS))
     assert share_right(cut, lessons) == pytest.approx(1 / 3)  # all beginnings are alike
     assert share_right(made, lessons) > (0.8 if long == "ends" else 0.5)  # most windows hold nothing that tells
     with stage_artifact(tmp_path / "fit", {"kind": "fit"}) as part:
@@ -62,14 +62,14 @@ def test_rows_of_each_way(tmp_path: Path) -> None:
     backbone = load_backbone_from(save_base(tmp_path / "base", "bert"))
     text = FILLER * 6
     ((whole, _),) = backbone.tokenizer.encode_batch([text], 10_000)
-    ((ends, at),) = backbone.tokenizer.encode_head_and_tail([text], MOST)
-    assert ends == whole[: MOST // 4] + whole[-(MOST - MOST // 4) :]
-    assert len(at) == MOST
-    assert backbone.tokenizer.encode_head_and_tail(["card", ""], MOST) == backbone.tokenizer.encode_batch(
-        ["card", ""], MOST
+    ((ends, at),) = backbone.tokenizer.encode_head_and_tail([text], MAX_TOKENS)
+    assert ends == whole[: MAX_TOKENS // 4] + whole[-(MAX_TOKENS - MAX_TOKENS // 4) :]
+    assert len(at) == MAX_TOKENS
+    assert backbone.tokenizer.encode_head_and_tail(["card", ""], MAX_TOKENS) == backbone.tokenizer.encode_batch(
+        ["card", ""], MAX_TOKENS
     )
     made = Lora(rank=2).fit(
-        make_task(), long_lessons(), backbone, make_context(epochs=1, max_tokens=MOST, long="windows")
+        make_task(), make_long_train_set(), backbone, make_context(epochs=1, max_tokens=MAX_TOKENS, long="windows")
     )
     (parts,) = made.encode_rows([{"text": text}])  # type: ignore[attr-defined]
     assert len(parts) > 2
@@ -83,5 +83,5 @@ def test_windows_of_twins_are_refused(tmp_path: Path) -> None:
     backbone = load_backbone_from(save_base(tmp_path / "base", "bert"))
     with pytest.raises(SpecError, match="long: ends"):
         Lora(consistency=ConsistencySpec()).fit(
-            make_task(), long_lessons(), backbone, make_context(epochs=1, max_tokens=MOST, long="windows")
+            make_task(), make_long_train_set(), backbone, make_context(epochs=1, max_tokens=MAX_TOKENS, long="windows")
         )

@@ -25,14 +25,14 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_causal_backbone_from(save_causal_model(tmp_path_factory.mktemp("formats"), "qwen2"))
 
 
-def asked(backbone: Any, schema: Any, most: int, sampling: Sampling) -> GenerateRequest:
+def make_request(backbone: Any, schema: Any, most: int, sampling: Sampling) -> GenerateRequest:
     prompt: TokenIds = (5, 9, 14, 23)
     end = backbone.tokenizer.tokenizer.convert_tokens_to_ids("<|im_end|>")
     return GenerateRequest(Network(backbone), prompt, most, frozenset({end}), schema, sampling)
 
 
 def shortest_budget(backbone: Any, schema: Any) -> int:
-    return len(backbone.create_sequence(asked(backbone, schema, 300, Sampling())).constraint.completion) + 1
+    return len(backbone.create_sequence(make_request(backbone, schema, 300, Sampling())).constraint.completion) + 1
 
 
 def a_text(chance: random.Random) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def test_every_written_answer_validates(writer: Any, part: int) -> None:
         schema = a_schema(chance)
         spare = chance.choice([0, 1, 3, 20])  # tokens beyond the shortest answer
         how = chance.choice([Sampling(), Sampling(1.3, seed=number), Sampling(1.0, 0.9, 1.4, number)])
-        requests.append(asked(writer, schema, shortest_budget(writer, schema) + spare, how))
+        requests.append(make_request(writer, schema, shortest_budget(writer, schema) + spare, how))
     for request, found in zip(requests, run_locally(requests), strict=True):
         assert found.finish_reason == "end", (request.schema, found.text)
         assert len(found.ids) + 1 <= request.max_new_tokens
@@ -86,14 +86,14 @@ def test_every_format_is_written_whole(writer: Any, name: str) -> None:
     schema = {"type": "string", "format": name}
     least = shortest_budget(writer, schema)
     requests = [
-        asked(writer, schema, least + spare, sampling)
+        make_request(writer, schema, least + spare, sampling)
         for spare in (0, 2, 40)
         for sampling in (Sampling(), Sampling(1.5, seed=spare))
     ]
     for found in run_locally(requests):
         check(found.text, schema)
     with pytest.raises(UnsupportedTask, match=f"takes {least} tokens and the budget is {least - 1}"):
-        writer.create_sequence(asked(writer, schema, least - 1, Sampling()))
+        writer.create_sequence(make_request(writer, schema, least - 1, Sampling()))
 
 
 def test_annotations_leave_every_token_as_it_is(writer: Any) -> None:
@@ -102,14 +102,14 @@ def test_annotations_leave_every_token_as_it_is(writer: Any) -> None:
         told = {"title": "T", **schema, "$comment": "c", "examples": [1], "x-a": {"type": 5}, "deprecated": True}
         for inner in told.get("properties", {}).values():
             inner |= {"description": "d", "default": 1e300}
-        requests = [asked(writer, one, 60, Sampling(1.2, seed=number)) for one in (schema, told)]
+        requests = [make_request(writer, one, 60, Sampling(1.2, seed=number)) for one in (schema, told)]
         plain, other = run_locally(requests)
         assert (plain.ids, plain.token_probabilities) == (other.ids, other.token_probabilities)
 
 
 def test_the_pattern_is_searched(writer: Any) -> None:
     schema = {"type": "string", "pattern": "b\\d", "maxLength": 30}
-    found = run_locally([asked(writer, schema, 40, Sampling(1.4, seed=seed)) for seed in range(8)])
+    found = run_locally([make_request(writer, schema, 40, Sampling(1.4, seed=seed)) for seed in range(8)])
     texts = [json.loads(one.text) for one in found]
     assert all(re.search("b\\d", text) for text in texts)
     assert any(not re.fullmatch("b\\d", text) for text in texts)

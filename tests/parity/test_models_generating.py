@@ -39,7 +39,7 @@ def end_of(backbone: Any) -> int:
     return int(backbone.tokenizer.tokenizer.convert_tokens_to_ids("<|im_end|>"))
 
 
-def asked(backbone: Any, prompt: TokenIds = PROMPTS[0], most: int = 24, **more: Any) -> GenerateRequest:
+def make_request(backbone: Any, prompt: TokenIds = PROMPTS[0], most: int = 24, **more: Any) -> GenerateRequest:
     return GenerateRequest(Network(backbone), prompt, most, frozenset({end_of(backbone)}), **more)
 
 
@@ -47,7 +47,7 @@ def test_greedy_text_is_that_of_generate_token_by_token(writer: Any) -> None:
     folder, backbone = writer
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
     stock.eval()
-    found = run_locally([asked(backbone, prompt) for prompt in PROMPTS])
+    found = run_locally([make_request(backbone, prompt) for prompt in PROMPTS])
     for prompt, got in zip(PROMPTS, found, strict=True):
         ids = torch.tensor([prompt])
         options = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end_of(backbone), "pad_token_id": 0}
@@ -60,7 +60,7 @@ def test_the_repetition_penalty_is_that_of_generate(writer: Any) -> None:
     folder, backbone = writer
     stock: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
     stock.eval()
-    (got,) = run_locally([asked(backbone, sampling=Sampling(repetition_penalty=1.7))])
+    (got,) = run_locally([make_request(backbone, sampling=Sampling(repetition_penalty=1.7))])
     ids = torch.tensor([PROMPTS[0]])
     options = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end_of(backbone), "pad_token_id": 0}
     whole = stock.generate(ids, attention_mask=torch.ones_like(ids), repetition_penalty=1.7, **options)
@@ -81,7 +81,7 @@ def test_a_neighbour_and_its_adapter_change_nothing(qwen: Any) -> None:
 
 def test_drawing_goes_by_the_seed(qwen: Any) -> None:
     def drawn(**sampling: Any) -> TokenIds:
-        found: TokenIds = run_locally([asked(qwen, sampling=Sampling(**sampling))])[0].ids
+        found: TokenIds = run_locally([make_request(qwen, sampling=Sampling(**sampling))])[0].ids
         return found
 
     assert drawn(temperature=1.0, seed=1) == drawn(temperature=1.0, seed=1)
@@ -90,9 +90,9 @@ def test_drawing_goes_by_the_seed(qwen: Any) -> None:
 
 
 def test_a_stop_string_ends_the_text_before_it(qwen: Any) -> None:
-    (whole,) = run_locally([asked(qwen)])
+    (whole,) = run_locally([make_request(qwen)])
     stop = whole.text[3:5]
-    (cut,) = run_locally([asked(qwen, stop_strings=(stop,))])
+    (cut,) = run_locally([make_request(qwen, stop_strings=(stop,))])
     assert cut.finish_reason == "stop"
     assert cut.text == whole.text.partition(stop)[0]
 
@@ -101,7 +101,7 @@ def test_a_stop_string_ends_the_text_before_it(qwen: Any) -> None:
 def test_a_listener_hears_the_text_piece_by_piece(qwen: Any, schema: Any) -> None:
     heard: list[list[str]] = [[], [], []]
     requests = [
-        asked(qwen, prompt, most=40, schema=schema, sampling=Sampling(1.2, seed=k), on_token=heard[k].append)
+        make_request(qwen, prompt, most=40, schema=schema, sampling=Sampling(1.2, seed=k), on_token=heard[k].append)
         for k, prompt in enumerate(PROMPTS[:3])
     ]
     found = run_locally(requests)
@@ -114,9 +114,9 @@ def test_a_listener_hears_the_text_piece_by_piece(qwen: Any, schema: Any) -> Non
 
 
 def test_a_listener_hears_nothing_of_a_stop_string(qwen: Any) -> None:
-    (whole,) = run_locally([asked(qwen)])
+    (whole,) = run_locally([make_request(qwen)])
     stop, heard = whole.text[3:6], list[str]()
-    (cut,) = run_locally([asked(qwen, stop_strings=("never", stop), on_token=heard.append)])
+    (cut,) = run_locally([make_request(qwen, stop_strings=("never", stop), on_token=heard.append)])
     assert "".join(heard) == cut.text == whole.text.partition(stop)[0]
     assert cut.finish_reason == "stop"
 
@@ -126,23 +126,25 @@ def test_a_listener_that_raises_loses_its_request_alone(qwen: Any) -> None:
         raise BrokenPipeError
 
     heard: list[str] = []
-    lost, kept = run_locally([asked(qwen, on_token=refuse), asked(qwen, PROMPTS[2], on_token=heard.append)])
+    lost, kept = run_locally(
+        [make_request(qwen, on_token=refuse), make_request(qwen, PROMPTS[2], on_token=heard.append)]
+    )
     assert (lost.finish_reason, lost.text) == ("abandoned", "")
     assert len(lost.ids) < 4
-    assert kept.ids == run_locally([asked(qwen, PROMPTS[2])])[0].ids
+    assert kept.ids == run_locally([make_request(qwen, PROMPTS[2])])[0].ids
     assert "".join(heard) == kept.text
 
 
 def test_an_abandoned_request_is_told_no_more(qwen: Any) -> None:
     heard: list[str] = []
-    (left,) = qwen.generate([asked(qwen, on_token=heard.append)], lambda place: len(heard) < 3)
+    (left,) = qwen.generate([make_request(qwen, on_token=heard.append)], lambda place: len(heard) < 3)
     assert left.finish_reason == "abandoned"
     assert len(heard) == 3
     assert left.text == "".join(heard)
 
 
 def test_an_abandoned_request_is_not_worked_on(qwen: Any) -> None:
-    requests = [asked(qwen, most=20), asked(qwen, most=20)]
+    requests = [make_request(qwen, most=20), make_request(qwen, most=20)]
     steps: list[int] = []
 
     def alive(place: int) -> bool:
@@ -192,7 +194,9 @@ def test_a_thousand_random_schemas_are_answered_within_their_budget_or_refused(q
     for number in range(part * 125, (part + 1) * 125):
         chance = random.Random(number)
         schema = a_schema(chance, 3)
-        request = asked(qwen, most=chance.choice([4, 12, 40, 90]), schema=schema, sampling=Sampling(1.3, seed=number))
+        request = make_request(
+            qwen, most=chance.choice([4, 12, 40, 90]), schema=schema, sampling=Sampling(1.3, seed=number)
+        )
         try:
             qwen.create_constraint(request)
             requests.append(request)
@@ -210,14 +214,14 @@ def test_a_thousand_random_schemas_are_answered_within_their_budget_or_refused(q
 def test_a_likeliest_token_that_is_allowed_is_taken_as_under_the_mask(
     qwen: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests = [asked(qwen, most=90, schema=a_schema(random.Random(number), 3)) for number in range(40)]
+    requests = [make_request(qwen, most=90, schema=a_schema(random.Random(number), 3)) for number in range(40)]
     masks: list[int] = []
 
-    def counted(self: TokenConstraint, plain: Any = TokenConstraint.compute_allowed_tokens) -> Any:
+    def count_mask(self: TokenConstraint, plain: Any = TokenConstraint.compute_allowed_tokens) -> Any:
         masks.append(1)
         return plain(self)
 
-    monkeypatch.setattr(TokenConstraint, "compute_allowed_tokens", counted)
+    monkeypatch.setattr(TokenConstraint, "compute_allowed_tokens", count_mask)
     monkeypatch.setattr(token_sequence, "SURE_PROBABILITY", 0.0)  # a random model is never sure
     found = run_locally(requests)
     fewer = len(masks)
@@ -229,7 +233,7 @@ def test_a_likeliest_token_that_is_allowed_is_taken_as_under_the_mask(
 
 def test_answers_of_one_schema_are_written_side_by_side_as_alone(qwen: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}, "required": ["a"]}
-    requests = [asked(qwen, prompt, schema=schema, sampling=Sampling(1.3)) for prompt in PROMPTS]
+    requests = [make_request(qwen, prompt, schema=schema, sampling=Sampling(1.3)) for prompt in PROMPTS]
     together = [one.text for one in run_locally(requests)]
     assert together == [run_locally([request])[0].text for request in requests]
     assert len(set(together)) == len(PROMPTS)
@@ -238,7 +242,7 @@ def test_answers_of_one_schema_are_written_side_by_side_as_alone(qwen: Any) -> N
 @torch.no_grad()
 @pytest.mark.parametrize("schema", [None, {"enum": ["card", "cash", "login"]}, {"type": "string", "minLength": 4}])
 def test_odds_are_those_among_the_tokens_that_are_allowed(qwen: Any, schema: Any) -> None:
-    request = asked(qwen, most=16, schema=schema, sampling=Sampling(1.5, repetition_penalty=1.3, seed=3))
+    request = make_request(qwen, most=16, schema=schema, sampling=Sampling(1.5, repetition_penalty=1.3, seed=3))
     (got,) = run_locally([request])
     guide = qwen.create_constraint(request)
     narrowed = 0
@@ -256,7 +260,7 @@ def test_odds_are_those_among_the_tokens_that_are_allowed(qwen: Any, schema: Any
 
 def test_what_must_come_next_is_certain(qwen: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
-    (got,) = run_locally([asked(qwen, schema=schema)])
+    (got,) = run_locally([make_request(qwen, schema=schema)])
     assert got.token_probabilities[0] == 1.0
     assert all(0 < odds <= 1 for odds in got.token_probabilities)
 
@@ -264,18 +268,18 @@ def test_what_must_come_next_is_certain(qwen: Any) -> None:
 def test_a_budget_that_cannot_hold_the_shortest_answer_is_refused(qwen: Any) -> None:
     schema = {"type": "string", "minLength": 30}
     with pytest.raises(UnsupportedTask, match="the budget is 10"):
-        run_locally([asked(qwen, most=10, schema=schema)])
-    (got,) = run_locally([asked(qwen, most=40, schema=schema)])
+        run_locally([make_request(qwen, most=10, schema=schema)])
+    (got,) = run_locally([make_request(qwen, most=40, schema=schema)])
     assert len(json.loads(got.text)) >= 30
 
 
 def test_what_cannot_be_promised_is_refused_before_anything_is_written(qwen: Any) -> None:
     with pytest.raises(UnsupportedTask, match="pattern"):
-        run_locally([asked(qwen, schema={"type": "string", "pattern": "(?=a)"})])
+        run_locally([make_request(qwen, schema={"type": "string", "pattern": "(?=a)"})])
 
 
 def test_the_end_is_as_near_as_was_said(qwen: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
-    least = len(qwen.create_constraint(asked(qwen, schema=schema)).completion) + 1
-    (got,) = run_locally([asked(qwen, most=least, schema=schema)])
+    least = len(qwen.create_constraint(make_request(qwen, schema=schema)).completion) + 1
+    (got,) = run_locally([make_request(qwen, most=least, schema=schema)])
     assert got.text == find_shortest_completion(schema) == to_compact_json({"a": ""})

@@ -62,7 +62,7 @@ def exporting(made: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> list[s
     """A line for each export; what was exported before is only copied."""
     lines: list[str] = []
 
-    def counted(command: Sequence[str], **rest: Any) -> SimpleNamespace:
+    def count_and_export(command: Sequence[str], **rest: Any) -> SimpleNamespace:
         folder, file = Path(command[-4]), Path(command[-3])
         lines.append(str(file))
         state = digest_of({part.name: hash_file(part) for part in folder.iterdir()})
@@ -72,7 +72,7 @@ def exporting(made: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> list[s
         file.write_bytes(made[state])
         return SimpleNamespace(returncode=0, stderr="")
 
-    monkeypatch.setattr(int8, "subprocess", SimpleNamespace(run=counted))
+    monkeypatch.setattr(int8, "subprocess", SimpleNamespace(run=count_and_export))
     return lines
 
 
@@ -97,7 +97,7 @@ def sessions_of(backbone: EncoderBackbone) -> Mapping[Network, int8.Int8Session]
     return backbone.compute_backend.sessions
 
 
-def pooled(backbone: EncoderBackbone, seed: int = 0) -> nn.Module:
+def build_pooled_head(backbone: EncoderBackbone, seed: int = 0) -> nn.Module:
     return head(PooledHead(backbone.width, 3, "mean"), seed)
 
 
@@ -130,9 +130,9 @@ def test_rows_are_near_and_alone_exactly_as_in_company(backbone: EncoderBackbone
         make_random_adapter(backbone, seed=1),
         make_random_adapter(backbone, rank=8, seed=2),
     ]
-    networks = [Network(backbone, guest, pooled(backbone, n)) for n, guest in enumerate(guests)]
+    networks = [Network(backbone, guest, build_pooled_head(backbone, n)) for n, guest in enumerate(guests)]
     tagger = Network(backbone, guests[1], head(TokenHead(backbone.width, 5)))
-    beside = Network(backbone, guests[2], pooled(backbone, 9))  # nobody prepares it
+    beside = Network(backbone, guests[2], build_pooled_head(backbone, 9))  # nobody prepares it
     requests = [request for rows in zip(*map(texts, [*networks, tagger, beside]), strict=True) for request in rows]
     exact = run_locally(requests)
     for network in (*networks, tagger):
@@ -254,7 +254,7 @@ def test_another_version_makes_another_graph(
     assert len(exporting) == 1
 
 
-def refused(network: Network, cache: Path) -> LoratoryError:
+def catch_prepare_error(network: Network, cache: Path) -> LoratoryError:
     with pytest.raises(LoratoryError) as told:
         int8.prepare_int8(network, cache, 2, lambda text: None)
     assert told.value.exit_code == 2
@@ -266,7 +266,7 @@ def refused(network: Network, cache: Path) -> LoratoryError:
 def test_what_cannot_answer_in_int8_is_told(
     backbone: EncoderBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = refused(Network(load_backbone_from(save_causal_model(tmp_path / "writer"))), tmp_path)
+    writer = catch_prepare_error(Network(load_backbone_from(save_causal_model(tmp_path / "writer"))), tmp_path)
     assert isinstance(writer, SpecError)
     assert (writer.where, writer.remedy) == ("precision", "set precision: auto")
 
@@ -274,7 +274,7 @@ def test_what_cannot_answer_in_int8_is_told(
     kept = tmp_path / "kept"
     failing = SimpleNamespace(run=lambda *_, **__: SimpleNamespace(returncode=1, stderr="x\nRuntimeError: no such op"))
     monkeypatch.setattr(int8, "subprocess", failing)
-    broken = refused(network, kept)
+    broken = catch_prepare_error(network, kept)
     assert isinstance(broken, BaseModelError)
     assert "RuntimeError: no such op" in broken.problem
     assert list(kept.glob("*")) == []
@@ -285,14 +285,14 @@ def test_what_cannot_answer_in_int8_is_told(
         return here(command)
 
     monkeypatch.setattr(int8, "subprocess", SimpleNamespace(run=other))
-    assert "off by" in refused(network, kept).problem
+    assert "off by" in catch_prepare_error(network, kept).problem
     assert list(kept.glob("*")) == []
 
     def missing(name: str) -> str:
         raise PackageNotFoundError
 
     monkeypatch.setattr(int8, "version", missing)
-    absent = refused(network, kept)
+    absent = catch_prepare_error(network, kept)
     assert isinstance(absent, MissingExtra)
     assert absent.remedy == 'pip install "loratory[int8]"'
 

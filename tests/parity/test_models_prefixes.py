@@ -78,7 +78,7 @@ def llama(writers: Callable[[str], Path]) -> CausalBackbone:
     return load_causal_backbone_from(writers("llama"))
 
 
-def scored(
+def score_requests(
     backbone: CausalBackbone, requests: list[ScoreRequest], shares: bool, trees: bool = True
 ) -> list[torch.Tensor]:
     """With sharing probed, and without it."""
@@ -111,15 +111,15 @@ def test_scores_are_those_of_whole_prompts(
 ) -> None:
     monkeypatch.setattr(causal_backbone, "MAX_BATCH_TOKENS", budget)  # 90 tokens: two rows in a pass, several passes
     requests = [ScoreRequest(Network(backbone), prompt, CHOICES) for prompt in PROMPTS]
-    assert same(scored(backbone, requests, True, trees), scored(backbone, requests, False, trees))
+    assert same(score_requests(backbone, requests, True, trees), score_requests(backbone, requests, False, trees))
 
 
 @pytest.mark.parametrize("trees", [True, False])
 def test_scores_under_mixed_adapters_are_those_of_whole_prompts(backbone: CausalBackbone, trees: bool) -> None:
     guests = [None, make_random_adapter(backbone, seed=1), make_random_adapter(backbone, seed=2)]
     requests = [ScoreRequest(Network(backbone, guests[k % 3]), PROMPTS[k // 3], CHOICES) for k in range(15)]
-    found = scored(backbone, requests, True, trees)
-    assert same(found, scored(backbone, requests, False, trees))
+    found = score_requests(backbone, requests, True, trees)
+    assert same(found, score_requests(backbone, requests, False, trees))
     assert not torch.allclose(found[0], found[1], atol=1e-2)
 
 
@@ -199,15 +199,15 @@ def test_a_wrong_position_would_be_seen(llama: CausalBackbone, maker: str, monke
     module = generator if maker == "build_prompt_inputs" else scorer
     right = getattr(module, maker)
 
-    def shifted(rows: Any, behind: int, fill: int) -> dict[str, Any]:
+    def shift_positions(rows: Any, behind: int, fill: int) -> dict[str, Any]:
         inputs: dict[str, Any] = right(rows, behind, fill)
         return {**inputs, "position_ids": inputs["position_ids"] + 1} if behind else inputs
 
     requests = [ScoreRequest(Network(llama), prompt, CHOICES) for prompt in PROMPTS]
     trees = maker == "build_tree_inputs"
-    whole = scored(llama, requests, False, trees)
+    whole = score_requests(llama, requests, False, trees)
     assert probe_prefix_sharing(llama.create_scorer(), llama.run_without_adapters, Network(llama), trees)
-    monkeypatch.setattr(module, maker, shifted)
+    monkeypatch.setattr(module, maker, shift_positions)
     assert not probe_prefix_sharing(llama.create_scorer(), llama.run_without_adapters, Network(llama), trees)
     llama.capabilities = Capabilities(trees, prefix_sharing=True)
     assert same(llama.score(requests), whole) is (maker == "build_prompt_inputs")
@@ -246,7 +246,7 @@ def test_a_recurrent_model_shares_nothing(tmp_path: Path) -> None:
 def test_an_abandoned_beginning_is_not_computed(llama: CausalBackbone) -> None:
     other = (*BEGINNING[::-1], 9)
     requests = [ScoreRequest(Network(llama), prompt, CHOICES) for prompt in (*PROMPTS, other, (*other, 8))]
-    wanted = scored(llama, requests, False)
+    wanted = score_requests(llama, requests, False)
     llama.capabilities = replace(llama.capabilities, prefix_sharing=True)
     with read(llama.model) as counts:
         found = llama.score(requests, lambda place: place >= len(PROMPTS))

@@ -42,7 +42,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_backbone_from(save_causal_model(tmp_path_factory.mktemp("writer"), **WIDE))
 
 
-def opened(backbone: Any, regime: Any, ways: ComputeConfig) -> Any:
+def make_trainable(backbone: Any, regime: Any, ways: ComputeConfig) -> Any:
     """A backbone in training, its adapter the same one each time and of some effect."""
     torch.manual_seed(3)
     if isinstance(regime, Full):
@@ -68,7 +68,7 @@ def gradients(live: Any, packed: bool = False) -> dict[str, torch.Tensor]:
 
 def same(backbone: Any, regime: Any, packed: bool = False, **ways: Any) -> None:
     plain, again = (
-        gradients(opened(backbone, regime, ComputeConfig(**ways, gradient_checkpointing=recompute)), packed)
+        gradients(make_trainable(backbone, regime, ComputeConfig(**ways, gradient_checkpointing=recompute)), packed)
         for recompute in (False, True)
     )
     assert plain
@@ -99,7 +99,7 @@ def test_so_they_are_over_four_bits(writer: Any, packed: bool) -> None:
     same(writer.quantize(), Lora(rank=4, dropout=0.3), packed, precision="bf16")
 
 
-def counted(live: Any) -> Counter[int]:
+def count_layer_runs(live: Any) -> Counter[int]:
     """How often the attention inside each layer runs in one step; the entrance of a layer would not tell."""
     runs: Counter[int] = Counter()
     _, layers = architectures.find_layers(live.compute_model, live.depth)
@@ -114,14 +114,17 @@ def counted(live: Any) -> Counter[int]:
 def test_each_layer_is_computed_a_second_time(backbone_of: BackboneOf, family: str) -> None:
     backbone = backbone_of(family)
     for regime in (Lora(rank=4), Full()):
-        assert counted(opened(backbone, regime, ComputeConfig())) == {0: 1, 1: 1}
-        assert counted(opened(backbone, regime, ComputeConfig(gradient_checkpointing=True))) == {0: 2, 1: 2}
+        assert count_layer_runs(make_trainable(backbone, regime, ComputeConfig())) == {0: 1, 1: 1}
+        assert count_layer_runs(make_trainable(backbone, regime, ComputeConfig(gradient_checkpointing=True))) == {
+            0: 2,
+            1: 2,
+        }
 
 
 def test_the_layers_keep_less(backbone_of: BackboneOf) -> None:
     kept = []
     for recompute in (False, True):
-        live = opened(backbone_of("bert"), Lora(rank=4), ComputeConfig(gradient_checkpointing=recompute))
+        live = make_trainable(backbone_of("bert"), Lora(rank=4), ComputeConfig(gradient_checkpointing=recompute))
         sizes: list[int] = []
 
         def keep(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
@@ -175,7 +178,7 @@ def test_the_upper_layers_of_a_cut_backbone_are_computed_twice_and_the_lower_one
     backbone_of: BackboneOf,
 ) -> None:
     backbone = backbone_of("bert")
-    live = opened(backbone, Lora(rank=4, layers="top-1"), ComputeConfig(gradient_checkpointing=True))
+    live = make_trainable(backbone, Lora(rank=4, layers="top-1"), ComputeConfig(gradient_checkpointing=True))
     entering = dict(backbone.compute_layer_inputs(1, rows_of(backbone), "fp32"))
     known = {row: entering[i] for i, row in enumerate(rows_of(backbone))}
     live.use_cached_states(lambda rows: [known[row] for row in rows])
@@ -224,7 +227,7 @@ def test_the_losses_of_pages_are_the_same(writer: Any) -> None:
     for packed in (False, True):
         plain, again = (
             compute_example_losses(
-                opened(writer, Lora(rank=4), ComputeConfig(gradient_checkpointing=recompute)), batch, packed
+                make_trainable(writer, Lora(rank=4), ComputeConfig(gradient_checkpointing=recompute)), batch, packed
             )
             for recompute in (False, True)
         )

@@ -70,7 +70,7 @@ REFUSED = {  # what cannot be, by architecture
 }
 
 
-def saved(folder: Path, name: str, seed: int = 1) -> Path:
+def save_model(folder: Path, name: str, seed: int = 1) -> Path:
     values, opener = NAMES[name]
     tokenizer = make_word_piece_tokenizer() if opener == "AutoModel" else make_bpe_tokenizer(False)
     ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
@@ -84,7 +84,7 @@ def saved(folder: Path, name: str, seed: int = 1) -> Path:
 
 @pytest.fixture(scope="module", params=NAMES)
 def architecture(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    return request.param, saved(tmp_path_factory.mktemp(request.param), request.param)
+    return request.param, save_model(tmp_path_factory.mktemp(request.param), request.param)
 
 
 def refusals(folder: Path) -> dict[str, str]:
@@ -140,7 +140,7 @@ def test_a_skeleton_has_the_shape_of_its_backbone(architecture: tuple[str, Path]
 # ---- LoRA on weights that are held transposed
 @pytest.fixture
 def gpt2(tmp_path: Path) -> EncoderBackbone:
-    folder = saved(tmp_path / "gpt2", "GPT2")
+    folder = save_model(tmp_path / "gpt2", "GPT2")
     return load_backbone(describe_base(str(folder), folder))
 
 

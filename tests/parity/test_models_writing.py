@@ -35,13 +35,13 @@ def writers(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A family's tiny whole causal model, made when it is first asked for."""
     home = tmp_path_factory.mktemp("writers")
 
-    def made(family: str) -> tuple[Path, CausalBackbone]:
+    def load_writer(family: str) -> tuple[Path, CausalBackbone]:
         folder = home / family
         if not folder.is_dir():
             save_base(folder, family, kind="AutoModelForCausalLM")
         return folder, load_causal_backbone_from(folder)
 
-    return made
+    return load_writer
 
 
 @torch.no_grad()

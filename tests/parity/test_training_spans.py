@@ -21,7 +21,7 @@ from tiny_models import OPENINGS, TOPICS, load_backbone_from, make_context, save
 WANTED = {"card": "THING", "cash": "THING", "password": "SECRET", "code": "SECRET"}
 
 
-def marked(text: str) -> Example:
+def mark_wanted_words(text: str) -> Example:
     """Every wanted word of a text as a span."""
     task = Tag(labels=("SECRET", "THING"))
     spans, place = [], 0
@@ -32,33 +32,38 @@ def marked(text: str) -> Example:
     return task.read({"text": text, "spans": spans})
 
 
-def lessons() -> TrainSet:
-    made = [marked(f"{opening} {words}") for listed in TOPICS.values() for words in listed for opening in OPENINGS]
+def build_train_set() -> TrainSet:
+    made = [
+        mark_wanted_words(f"{opening} {words}")
+        for listed in TOPICS.values()
+        for words in listed
+        for opening in OPENINGS
+    ]
     return TrainSet(made, made[::2])  # whether it generalises is not asked of a backbone of random weights
 
 
-SLOW = pytest.mark.slow
+SLOW_MARK = pytest.mark.slow
 
 
 @pytest.mark.parametrize(("family", "regime"), [
     ("bert", Lora(rank=8, learning_rate=1e-2, head_learning_rate=2e-2)),
-    pytest.param("llama", Lora(rank=8, learning_rate=4e-3, head_learning_rate=1e-2, head="pooled"), marks=SLOW),
-    pytest.param("roberta", Full(learning_rate=3e-3, head_learning_rate=2e-2), marks=SLOW),
-    pytest.param("bert", Lora(rank=8, learning_rate=1e-2, head_learning_rate=2e-2, head="stock"), marks=SLOW),
+    pytest.param("llama", Lora(rank=8, learning_rate=4e-3, head_learning_rate=1e-2, head="pooled"), marks=SLOW_MARK),
+    pytest.param("roberta", Full(learning_rate=3e-3, head_learning_rate=2e-2), marks=SLOW_MARK),
+    pytest.param("bert", Lora(rank=8, learning_rate=1e-2, head_learning_rate=2e-2, head="stock"), marks=SLOW_MARK),
 ])  # fmt: skip
 def test_spans_are_learnt_kept_and_found_in_long_texts(tmp_path: Path, family: str, regime: Any) -> None:
     task = Tag(labels=("SECRET", "THING"))
     backbone = load_backbone_from(save_base(tmp_path / "base", family))
-    made = regime.fit(task, lessons(), backbone, make_context(epochs=40, max_tokens=24))
-    inputs = [example.input for example in lessons().validation]
+    made = regime.fit(task, build_train_set(), backbone, make_context(epochs=40, max_tokens=24))
+    inputs = [example.input for example in build_train_set().validation]
     found = made.predict(inputs, run_locally)
-    marks = [task.score_example(e, p) for e, p in zip(lessons().validation, found, strict=True)]
+    marks = [task.score_example(e, p) for e, p in zip(build_train_set().validation, found, strict=True)]
     assert sum(mark["reward"] for mark in marks) / len(marks) > 0.9
     for input, prediction in zip(inputs, found, strict=True):
         assert task.check_answer(input, prediction.answer) == []
         assert len(prediction.probabilities) == len(prediction.answer["spans"])
 
-    long = marked(" ".join(str(example.input["text"]) for example in lessons().validation[:20]))
+    long = mark_wanted_words(" ".join(str(example.input["text"]) for example in build_train_set().validation[:20]))
     assert len(backbone.tokenizer.encode_batch([str(long.input["text"])], 10_000)[0][0]) >= 60 or family == "llama"
     (one,) = made.predict([long.input], run_locally)
     assert task.score_example(long, one)["reward"] > 0.7  # rows longer than those that were learnt from
@@ -74,7 +79,7 @@ def test_windows_are_no_longer_than_the_base_can_read(tmp_path: Path) -> None:
     """Whatever training.max_tokens allows: the shared part is one of the window that is there."""
     backbone = load_backbone_from(save_base(tmp_path / "base", "bert"))
     task = Tag(labels=("SECRET", "THING"))
-    text = " ".join(str(example.input["text"]) for example in lessons().validation)
+    text = " ".join(str(example.input["text"]) for example in build_train_set().validation)
     (rows,) = load_output_adapter("spans").encode_rows(
         task, backbone.tokenizer, [{"text": text}], 4 * backbone.tokenizer.max_length, "head"
     )

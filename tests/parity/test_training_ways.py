@@ -33,7 +33,7 @@ def test_the_products_gradients_are_those_of_its_formula() -> None:
         assert torch.autograd.gradcheck(LowRankFunction.apply, (x, *given))
 
 
-def fitted(backbone: Any, regime: Lora, **training: Any) -> tuple[list[float], Any, dict[str, Any], list[str]]:
+def fit_regime(backbone: Any, regime: Lora, **training: Any) -> tuple[list[float], Any, dict[str, Any], list[str]]:
     """Losses, predictor, facts, and what was said."""
     losses: list[float] = []
     said: list[str] = []
@@ -52,25 +52,25 @@ def fitted(backbone: Any, regime: Lora, **training: Any) -> tuple[list[float], A
     return losses, made, facts, said
 
 
-def odds(made: Encoder) -> list[float]:
+def list_probabilities(made: Encoder) -> list[float]:
     predictions = made.predict([{"text": text} for text in TEXTS], run_locally)
     return [p for prediction in predictions for p in prediction.probabilities["/label"].values()]
 
 
 @pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
 def test_the_fused_product_learns_as_pefts_layer_does(backbone_of: BackboneOf, family: str) -> None:
-    plain, theirs, _, _ = fitted(backbone_of(family), Lora(rank=4), product="peft")
-    fused, ours, facts, _ = fitted(backbone_of(family), Lora(rank=4), product="fused")
+    plain, theirs, _, _ = fit_regime(backbone_of(family), Lora(rank=4), product="peft")
+    fused, ours, facts, _ = fit_regime(backbone_of(family), Lora(rank=4), product="fused")
     assert fused == pytest.approx(plain, abs=2e-4)
-    assert odds(ours) == pytest.approx(odds(theirs), abs=5e-3)
+    assert list_probabilities(ours) == pytest.approx(list_probabilities(theirs), abs=5e-3)
     assert facts["product"] == "fused"
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert", "qwen3"])
 def test_the_fused_product_in_bf16_learns_as_pefts_layer_under_autocast(backbone_of: BackboneOf, family: str) -> None:
-    plain = fitted(backbone_of(family), Lora(rank=4), product="peft", precision="fp32")[0]
-    theirs = fitted(backbone_of(family), Lora(rank=4), product="peft", precision="bf16")[0]
-    ours = fitted(backbone_of(family), Lora(rank=4), product="fused", precision="bf16")[0]
+    plain = fit_regime(backbone_of(family), Lora(rank=4), product="peft", precision="fp32")[0]
+    theirs = fit_regime(backbone_of(family), Lora(rank=4), product="peft", precision="bf16")[0]
+    ours = fit_regime(backbone_of(family), Lora(rank=4), product="fused", precision="bf16")[0]
 
     def apart(losses: list[float]) -> float:
         return sum(abs(a - b) for a, b in zip(losses, plain, strict=True)) / len(plain)
@@ -83,11 +83,11 @@ def test_the_fused_product_in_bf16_learns_as_pefts_layer_under_autocast(backbone
 @pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
 def test_remembered_lower_layers_change_no_loss(backbone_of: BackboneOf, family: str, rslora: bool) -> None:
     regime = Lora(rank=4, layers="top-1", rslora=rslora)
-    plain, theirs, facts, _ = fitted(backbone_of(family), regime, cache="off")
+    plain, theirs, facts, _ = fit_regime(backbone_of(family), regime, cache="off")
     assert facts["cached_layers"] == 0
-    remembered, ours, facts, said = fitted(backbone_of(family), regime)
+    remembered, ours, facts, said = fit_regime(backbone_of(family), regime)
     assert remembered == pytest.approx(plain, abs=2e-4)
-    assert odds(ours) == pytest.approx(odds(theirs), abs=5e-3)
+    assert list_probabilities(ours) == pytest.approx(list_probabilities(theirs), abs=5e-3)
     assert facts["cached_layers"] == 1
     assert not any("cut" in text for text in said)
 
@@ -146,12 +146,12 @@ def test_an_architecture_that_cannot_be_cut_is_trained_whole_and_says_so(
     backbone_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     regime = Lora(rank=4, layers="top-1")
-    plain, _, _, _ = fitted(backbone_of("bert"), regime, cache="off")
+    plain, _, _, _ = fit_regime(backbone_of("bert"), regime, cache="off")
     monkeypatch.setattr(
         "loratory.backbones.forward.layer_split.compute_layer_inputs",
         lambda *_: torch.zeros(2, 5, backbone_of("bert").width),
     )
-    losses, _, facts, said = fitted(backbone_of("bert"), regime)
+    losses, _, facts, said = fit_regime(backbone_of("bert"), regime)
     assert losses == plain
     assert facts["cached_layers"] == 0
     assert said == ["bert cannot be cut at layer 1: nothing is cached"]
@@ -168,11 +168,11 @@ def test_lower_layers_are_computed_once_for_all_who_ask(
     asked: list[int] = []
     below = backbone.compute_layer_inputs
 
-    def counted(layer: int, some: Any, precision: str) -> Any:
+    def count_computed(layer: int, some: Any, precision: str) -> Any:
         asked.append(len(some))
         return below(layer, some, precision)
 
-    monkeypatch.setattr(backbone, "compute_layer_inputs", counted)
+    monkeypatch.setattr(backbone, "compute_layer_inputs", count_computed)
     again = remembered.lookup_layer_inputs(backbone, 1, rows, "fp32")(rows)
     assert asked == [len(set(rows)) - 3]
     assert remembered.shared_seconds > 0
@@ -199,7 +199,7 @@ def test_many_states_lie_in_a_file_that_needs_room(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_predictor_is_the_one_that_plain_pefts_folder_opens(backbone_of: BackboneOf, tmp_path: Path) -> None:
-    made = fitted(backbone_of("bert"), Lora(rank=4, layers="top-1"))[1]
+    made = fit_regime(backbone_of("bert"), Lora(rank=4, layers="top-1"))[1]
     assert made.network.adapter is not None
     adapters.write_adapter(tmp_path / "adapter", made.network.adapter, {"task_type": "FEATURE_EXTRACTION"})
     assert adapters.read_adapter(tmp_path / "adapter").digest == made.network.adapter.digest

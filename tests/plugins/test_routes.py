@@ -28,7 +28,7 @@ WORDS = ("lost", "stolen", "eaten", "blocked", "broken", "old", "two", "never", 
 
 
 @dataclass(frozen=True)
-class Served:
+class PluginServer:
     """A server with the plug-in, and a key of it."""
 
     url: str
@@ -40,7 +40,7 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def plugin_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginServer]:
     folder, site = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("site")
     write_dist_info(site)
     paths = [str(site), str(HOME), os.environ.get("PYTHONPATH", "")]
@@ -70,7 +70,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             line = process.stderr.readline()
             assert line, told
             told += line
-        yield Served(found[0], key)
+        yield PluginServer(found[0], key)
     finally:
         process.terminate()
         process.wait(20)
@@ -83,18 +83,18 @@ def infer(*texts: str) -> dict[str, Any]:
     return {"id": "1", "inputs": [tensor]}
 
 
-def test_it_answers_as_our_own_interface_does(served: Served) -> None:
+def test_it_answers_as_our_own_interface_does(plugin_server: PluginServer) -> None:
     texts = ("my card was lost", "the cash machine gave no notes")
-    found = served.request("POST", "/v2/models/cards/infer", infer(*texts))
+    found = plugin_server.request("POST", "/v2/models/cards/infer", infer(*texts))
     assert found.status_code == 200, found.text
-    ours = served.request("POST", "/v1/tasks/cards/predict", {"inputs": texts}).json()["predictions"]
+    ours = plugin_server.request("POST", "/v1/tasks/cards/predict", {"inputs": texts}).json()["predictions"]
     assert found.json()["outputs"][0]["data"] == [one["answer"]["label"] for one in ours]
     assert found.json()["model_version"] == ours[0]["release"]
-    assert served.request("GET", "/v2/models/cards").json()["labels"] == ["card", "cash", "login"]
+    assert plugin_server.request("GET", "/v2/models/cards").json()["labels"] == ["card", "cash", "login"]
 
 
-def test_it_stands_in_the_document(served: Served) -> None:
-    told = served.request("GET", "/openapi.json").json()
+def test_it_stands_in_the_document(plugin_server: PluginServer) -> None:
+    told = plugin_server.request("GET", "/openapi.json").json()
     operation = told["paths"]["/v2/models/cards/infer"]["post"]
     assert (operation["operationId"], operation["tags"]) == ("kserve_infer_cards", ["kserve"])
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
@@ -103,7 +103,7 @@ def test_it_stands_in_the_document(served: Served) -> None:
     assert operation["security"][0] == {"key": ["infer"]}
     reference = operation["responses"]["422"]["content"]["application/json"]["schema"]["$ref"]
     assert told["components"]["schemas"][reference.rpartition("/")[2]]["properties"] == {"error": {"type": "string"}}
-    assert "/v2/models/cards/infer" in served.request("GET", "/docs").text
+    assert "/v2/models/cards/infer" in plugin_server.request("GET", "/docs").text
 
 
 @pytest.mark.parametrize(
@@ -116,14 +116,16 @@ def test_it_stands_in_the_document(served: Served) -> None:
         ("GET", "/v2/nothing", None, 404, "there is nothing at this path"),
     ],
 )
-def test_its_errors_have_its_shape(served: Served, method: str, path: str, body: Any, status: int, text: str) -> None:
-    found = served.request(method, path, body)
+def test_its_errors_have_its_shape(
+    plugin_server: PluginServer, method: str, path: str, body: Any, status: int, text: str
+) -> None:
+    found = plugin_server.request(method, path, body)
     assert (found.status_code, found.json()) == (status, {"error": text})
 
 
-def test_its_scope_is_held(served: Served) -> None:
+def test_its_scope_is_held(plugin_server: PluginServer) -> None:
     for key in ("none", "lk_wrong"):
-        found = served.request("POST", "/v2/models/cards/infer", infer("a"), key)
+        found = plugin_server.request("POST", "/v2/models/cards/infer", infer("a"), key)
         assert (found.status_code, found.headers["www-authenticate"]) == (401, "Bearer")
         assert found.json() == {"error": "this needs a key: send it as Authorization: Bearer KEY"}
 

@@ -54,7 +54,7 @@ class Time:
 
 
 @dataclass
-class Asking:
+class ClientCaller:
     """Either client, asked for one thing."""
 
     kind: str
@@ -67,9 +67,9 @@ class Asking:
             with Client(URL, key, retries=retries, transport=transport, sleep=self.time.sleep) as client:
                 found = getattr(client, method)(*words, **named)
                 return (list(found), found.answer) if method == "stream" else found
-        return asyncio.run(self._awaited(retries, transport, key, method, words, named))
+        return asyncio.run(self._call_async(retries, transport, key, method, words, named))
 
-    async def _awaited(
+    async def _call_async(
         self, retries: RetryPolicy, transport: Any, key: str | None, method: str, words: Any, named: Any
     ) -> Any:
         async with AsyncClient(URL, key, retries=retries, transport=transport, sleep=self.time.asleep) as client:
@@ -78,8 +78,8 @@ class Asking:
 
 
 @pytest.fixture(params=["sync", "async"])
-def ask(request: pytest.FixtureRequest) -> Asking:
-    return Asking(request.param)
+def ask(request: pytest.FixtureRequest) -> ClientCaller:
+    return ClientCaller(request.param)
 
 
 @dataclass
@@ -98,17 +98,17 @@ class Scripted:
         return httpx.Response(status, json=value, headers=headers[0] if headers else None)
 
 
-def refused(status: int, code: str, message: str, **more: Any) -> tuple[Any, ...]:
+def make_error_reply(status: int, code: str, message: str, **more: Any) -> tuple[Any, ...]:
     return status, {"error": {"code": code, "message": message, "param": None, **more}}
 
 
-BUSY = refused(429, "busy", "the server has no room for this now")
+BUSY = make_error_reply(429, "busy", "the server has no room for this now")
 GOOD = (200, {"tasks": [{"task": "t"}]})
 
 
 # -- asking again
 @pytest.mark.parametrize("first", [BUSY, (503, {}), httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError])
-def test_what_may_pass_is_asked_again(first: Any, ask: Asking) -> None:
+def test_what_may_pass_is_asked_again(first: Any, ask: ClientCaller) -> None:
     server = Scripted([first, first, GOOD])
     assert ask(server, "tasks") == [{"task": "t"}]
     assert len(server.seen) == 3
@@ -116,22 +116,22 @@ def test_what_may_pass_is_asked_again(first: Any, ask: Asking) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 413, 422, 500, 502, 504])
-def test_what_will_not_pass_is_asked_once(status: int, ask: Asking) -> None:
-    server = Scripted([refused(status, "no", "it is so", request_id="x")])
+def test_what_will_not_pass_is_asked_once(status: int, ask: ClientCaller) -> None:
+    server = Scripted([make_error_reply(status, "no", "it is so", request_id="x")])
     with pytest.raises(ServerError, match="it is so") as caught:
         ask(server, "tasks")
     assert (caught.value.status, caught.value.code, len(server.seen)) == (status, "no", 1)
     assert ask.time.slept == []
 
 
-def test_a_server_that_is_too_slow_is_asked_once(ask: Asking) -> None:
+def test_a_server_that_is_too_slow_is_asked_once(ask: ClientCaller) -> None:
     server = Scripted([httpx.ReadTimeout])
     with pytest.raises(ServerError, match="did not answer in time") as caught:
         ask(server, "tasks")
     assert (caught.value.status, caught.value.code, len(server.seen)) == (0, "timeout", 1)
 
 
-def test_tries_are_bounded_in_number(ask: Asking) -> None:
+def test_tries_are_bounded_in_number(ask: ClientCaller) -> None:
     server = Scripted([BUSY])
     with pytest.raises(ServerError, match="no room") as caught:
         ask(server, "tasks")
@@ -140,21 +140,21 @@ def test_tries_are_bounded_in_number(ask: Asking) -> None:
     assert caught.value.status == 429
 
 
-def test_waits_are_jittered_in_full_and_end_at_the_longest(ask: Asking) -> None:
+def test_waits_are_jittered_in_full_and_end_at_the_longest(ask: ClientCaller) -> None:
     ask.time.chance, ask.bounds = 0.5, {"max_retries": 6, "max_wait": 2.0}
     with pytest.raises(ServerError):
         ask(Scripted([BUSY]), "tasks")
     assert ask.time.slept == [0.125, 0.25, 0.5, 1.0, 1.0, 1.0]
 
 
-def test_the_server_says_when(ask: Asking) -> None:
+def test_the_server_says_when(ask: ClientCaller) -> None:
     ask.time.chance = 0.0
     server = Scripted([(*BUSY, {"retry-after": "7"}), GOOD])
     assert ask(server, "tasks")
     assert ask.time.slept == [7.0]
 
 
-def test_a_wait_that_is_longer_than_the_patience_is_not_begun(ask: Asking) -> None:
+def test_a_wait_that_is_longer_than_the_patience_is_not_begun(ask: ClientCaller) -> None:
     server = Scripted([(*BUSY, {"retry-after": "3600"}), GOOD])
     with pytest.raises(ServerError, match="try again in 3600 s"):
         ask(server, "tasks")
@@ -179,7 +179,7 @@ def test_retry_after_in_seconds_or_as_a_date(header: str | None, seconds: float 
     assert parse_retry_after(header, 10.0) == seconds
 
 
-def test_ready_is_asked_once_and_is_false_where_nobody_is(ask: Asking) -> None:
+def test_ready_is_asked_once_and_is_false_where_nobody_is(ask: ClientCaller) -> None:
     for answer, ready in (((200, {}), True), ((503, {}), False), (httpx.ConnectError, False)):
         server = Scripted([answer])
         assert ask(server, "ready") is ready
@@ -203,12 +203,12 @@ class Echo:
         body = json.loads(request.content)
         self.sizes.append(len(body["inputs"]))
         if len(body["inputs"]) > self.texts or len(request.content) > self.body_bytes:
-            return httpx.Response(413, json=refused(413, "too_large", "too much")[1])
+            return httpx.Response(413, json=make_error_reply(413, "too_large", "too much")[1])
         made = [{"answer": one, **FACTS, "probabilities": {"": {"x": 0.5}}} for one in body["inputs"]]
         return httpx.Response(200, json={"task": "t", "predictions": made, "milliseconds": 1.0})
 
 
-def test_a_long_list_goes_in_parts_and_comes_back_in_order(ask: Asking) -> None:
+def test_a_long_list_goes_in_parts_and_comes_back_in_order(ask: ClientCaller) -> None:
     server = Echo()
     texts = [f"text {number} ü" for number in range(20)]
     found = ask(server, "predict", "t", texts)
@@ -218,7 +218,7 @@ def test_a_long_list_goes_in_parts_and_comes_back_in_order(ask: Asking) -> None:
     assert found[0] == Answer(texts[0], "answered", 0.5, "head", "ab", None, {"": {"x": 0.5}})
 
 
-def test_bytes_are_bounded_too(ask: Asking) -> None:
+def test_bytes_are_bounded_too(ask: ClientCaller) -> None:
     server = Echo(texts=256, body_bytes=8192)
     texts = ["ü" * 1000] * 10  # 2 kB each
     assert len(ask(server, "predict", "t", texts)) == 10
@@ -226,7 +226,7 @@ def test_bytes_are_bounded_too(ask: Asking) -> None:
     assert sum(server.sizes) == 10
 
 
-def test_as_few_at_once_as_one_wants_and_nothing_for_nothing(ask: Asking) -> None:
+def test_as_few_at_once_as_one_wants_and_nothing_for_nothing(ask: ClientCaller) -> None:
     server = Echo()
     assert len(ask(server, "predict", "t", ["a", "b", "c"], at_once=1)) == 3
     assert server.sizes == [1, 1, 1]
@@ -240,13 +240,13 @@ def test_an_input_that_is_too_large_is_sent_alone(sizes: list[int], expected: li
     assert list(split_parts(sizes, 256, 2048)) == expected
 
 
-def test_the_place_of_a_refused_input_is_counted_over_all_parts(ask: Asking) -> None:
+def test_the_place_of_a_refused_input_is_counted_over_all_parts(ask: ClientCaller) -> None:
     def server(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/info":
             return httpx.Response(403, json={})
         rows = json.loads(request.content)["inputs"]
         if "bad" in rows:
-            wrong = refused(
+            wrong = make_error_reply(
                 422, "invalid_input", "the text is 5; allowed: a string", param=f"inputs.{rows.index('bad')}: text"
             )
             return httpx.Response(422, json=wrong[1])
@@ -271,21 +271,21 @@ def test_parts_of_the_async_client_are_few_at_a_time_and_end_with_the_first_fail
         busy -= 1
         text = json.loads(request.content)["inputs"][0]
         if text == "3":
-            return httpx.Response(500, json=refused(500, "internal", "something went wrong here")[1])
+            return httpx.Response(500, json=make_error_reply(500, "internal", "something went wrong here")[1])
         return httpx.Response(200, json={"predictions": [{"answer": text, **FACTS}]})
 
-    async def asked() -> None:
+    async def predict_many() -> None:
         async with AsyncClient(URL, transport=httpx.MockTransport(server)) as client:
             await client.predict("t", [str(number) for number in range(40)])
 
     with pytest.raises(ServerError, match="something went wrong"):
-        asyncio.run(asked())
+        asyncio.run(predict_many())
     assert most == 4
     assert seen < 12
 
 
 # -- what is sent, and what is not
-def test_the_key_and_the_name_go_where_they_belong(ask: Asking) -> None:
+def test_the_key_and_the_name_go_where_they_belong(ask: ClientCaller) -> None:
     server = Scripted([(200, {"task": "a/b"})])
     ask(server, "task", "a/b", key=" sk-1\n")
     assert server.seen[0].headers["authorization"] == "Bearer sk-1"
@@ -295,14 +295,14 @@ def test_the_key_and_the_name_go_where_they_belong(ask: Asking) -> None:
 
 
 @pytest.mark.parametrize("inputs", ["one text", [float("nan")], ["half \ud800"], [object()]])
-def test_what_is_no_list_of_json_is_not_sent(inputs: Any, ask: Asking) -> None:
+def test_what_is_no_list_of_json_is_not_sent(inputs: Any, ask: ClientCaller) -> None:
     server = Echo()
     with pytest.raises(DataError):
         ask(server, "predict", "t", inputs)
     assert server.sizes == []
 
 
-def test_one_thing_is_to_be_answered(ask: Asking) -> None:
+def test_one_thing_is_to_be_answered(ask: ClientCaller) -> None:
     server = Scripted([(200, WHOLE)])
     both: dict[str, Any] = {"prompt": "a", "messages": [{"role": "user", "content": "b"}]}
     for asked in ({}, both):
@@ -337,7 +337,7 @@ def test_a_key_that_no_header_holds() -> None:
         ((401, {"error": {"message": "this needs a key"}}), "LORATORY_KEY"),
     ],
 )
-def test_what_a_stranger_answers(answer: Any, said: str, ask: Asking) -> None:
+def test_what_a_stranger_answers(answer: Any, said: str, ask: ClientCaller) -> None:
     with pytest.raises(ServerError) as caught:
         ask(Scripted([answer]), "predict", "t", ["x"])
     assert said in str(caught.value)
@@ -382,8 +382,8 @@ def events(*values: Any) -> bytes:
     return b"".join(b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n" for value in values)
 
 
-SAID = [{"text": "größe "}, {"text": "🎉\n"}, {"text": ""}]
-STREAM = b": hello\n\n" + events(*SAID, WHOLE) + b"data: [DONE]\n\n"
+TEXT_PIECES = [{"text": "größe "}, {"text": "🎉\n"}, {"text": ""}]
+STREAM = b": hello\n\n" + events(*TEXT_PIECES, WHOLE) + b"data: [DONE]\n\n"
 
 
 def stream_response(body: httpx.ByteStream | Any) -> httpx.Response:
@@ -392,7 +392,7 @@ def stream_response(body: httpx.ByteStream | Any) -> httpx.Response:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 4096])
 @pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\r"])
-def test_a_stream_in_chunks_of_any_size(size: int, ends: bytes, ask: Asking) -> None:
+def test_a_stream_in_chunks_of_any_size(size: int, ends: bytes, ask: ClientCaller) -> None:
     raw = STREAM.replace(b"\n", ends)
     body = Chunks([raw[place : place + size] for place in range(0, len(raw), size)])
     pieces, answer = ask(lambda _: stream_response(body), "stream", "t", "say")
@@ -401,31 +401,31 @@ def test_a_stream_in_chunks_of_any_size(size: int, ends: bytes, ask: Asking) -> 
     assert body.closed
 
 
-def test_data_on_several_lines_is_one_event(ask: Asking) -> None:
+def test_data_on_several_lines_is_one_event(ask: ClientCaller) -> None:
     parts = [b'data: {"text":\ndata: "a"}\nid: 1\n', b"\n" + events(WHOLE) + b"data: [DONE]\n\n"]
     pieces, _ = ask(lambda _: stream_response(Chunks(parts)), "stream", "t", "say")
     assert pieces == ["a"]
 
 
-def test_a_reply_that_is_no_stream(ask: Asking) -> None:
+def test_a_reply_that_is_no_stream(ask: ClientCaller) -> None:
     with pytest.raises(ServerError, match="text/event-stream"):
         ask(lambda _: httpx.Response(200, json={"answer": 1}), "stream", "t", "say")
 
 
-WRONG = events(refused(500, "internal", "something went wrong here")[1])
+WRONG = events(make_error_reply(500, "internal", "something went wrong here")[1])
 
 
 @pytest.mark.parametrize(
     ("chunks", "said"),
     [
-        ([events(SAID[0]), WRONG, b"data: [DONE]\n\n"], "something went wrong here"),
-        ([events(SAID[0])], "ended before its answer was whole"),
-        ([events(SAID[0]), b"data: [DONE]\n\n"], "ended before its answer was whole"),
-        ([events(SAID[0], WHOLE)], "ended before its answer was whole"),
-        ([events(SAID[0]), httpx.ReadError], "there is no answer: gone"),
-        ([events(SAID[0]), httpx.ReadTimeout], "did not answer in time"),
-        ([events(SAID[0]), b"data: {\n\n"], "it is no JSON"),
-        ([events(SAID[0]), events({"answer": 1})], "is missing"),
+        ([events(TEXT_PIECES[0]), WRONG, b"data: [DONE]\n\n"], "something went wrong here"),
+        ([events(TEXT_PIECES[0])], "ended before its answer was whole"),
+        ([events(TEXT_PIECES[0]), b"data: [DONE]\n\n"], "ended before its answer was whole"),
+        ([events(TEXT_PIECES[0], WHOLE)], "ended before its answer was whole"),
+        ([events(TEXT_PIECES[0]), httpx.ReadError], "there is no answer: gone"),
+        ([events(TEXT_PIECES[0]), httpx.ReadTimeout], "did not answer in time"),
+        ([events(TEXT_PIECES[0]), b"data: {\n\n"], "it is no JSON"),
+        ([events(TEXT_PIECES[0]), events({"answer": 1})], "is missing"),
     ],
 )
 def test_a_stream_that_breaks_was_heard_until_then(chunks: Any, said: str) -> None:
@@ -438,20 +438,20 @@ def test_a_stream_that_breaks_was_heard_until_then(chunks: Any, said: str) -> No
     assert body.closed
 
 
-def test_a_stream_is_asked_again_only_before_it_begins(ask: Asking) -> None:
+def test_a_stream_is_asked_again_only_before_it_begins(ask: ClientCaller) -> None:
     seen = 0
 
     def server(request: httpx.Request) -> httpx.Response:
         nonlocal seen
         seen += 1
         if seen == 1:
-            return httpx.Response(503, json=refused(503, "unavailable", "not now")[1])
+            return httpx.Response(503, json=make_error_reply(503, "unavailable", "not now")[1])
         return stream_response(Chunks([STREAM]))
 
     pieces, _ = ask(server, "stream", "t", "say")
     assert (len(pieces), seen, ask.time.slept) == (3, 2, [0.25])
     with pytest.raises(ServerError, match="no such task"):
-        ask(Scripted([refused(404, "not_found", "no such task")]), "stream", "t", "say")
+        ask(Scripted([make_error_reply(404, "not_found", "no such task")]), "stream", "t", "say")
 
 
 def test_who_leaves_a_stream_closes_it() -> None:
@@ -499,14 +499,14 @@ def application(keys: Mapping[str, ApiKey] | None = None, **limits: Any) -> Any:
 
 
 def real(application: Any, use: Callable[[AsyncClient], Any], key: str | None = None) -> Any:
-    async def used() -> Any:
+    async def use_async_client() -> Any:
         transport = httpx.ASGITransport(application)
         async with AsyncClient(
             "http://localhost", key, transport=transport, retries=RetryPolicy(max_retries=0)
         ) as client:
             return await use(client)
 
-    return asyncio.run(used())
+    return asyncio.run(use_async_client())
 
 
 def test_real_answers() -> None:

@@ -65,7 +65,7 @@ def plain(*values: dict[str, Any]) -> list[Row]:
     return [Row(one, "x.jsonl", line) for line, one in enumerate(values, 1)]
 
 
-def converted(*values: dict[str, Any]) -> tuple[list[Any], str]:
+def convert_values(*values: dict[str, Any]) -> tuple[list[Any], str]:
     rows, said = tool_detection.convert_export(plain(*values))
     return [row.values for row in rows], "\n".join(said)
 
@@ -126,7 +126,7 @@ def test_annotators_are_settled_by_ground_truth_then_equality_then_majority_and_
     truth = {"result": a, "ground_truth": True}
     skipped = {"result": b, "was_cancelled": True}
     rows = [studio(b, b, truth), studio(a, a), studio(a, b, a), studio(a, b), studio(a, b, c), studio(a, skipped)]
-    found, said = converted(*rows, studio(skipped), studio())
+    found, said = convert_values(*rows, studio(skipped), studio())
     assert [row["c"] for row in found] == ["a"] * 4
     assert "2 of 8 rows have annotators that disagree without a majority and are left out, first x.jsonl:4" in said
     assert "1 of 8 rows were skipped by their annotators and are left out, first x.jsonl:7" in said
@@ -135,7 +135,7 @@ def test_annotators_are_settled_by_ground_truth_then_equality_then_majority_and_
 
 def test_spans_are_equal_in_any_order_and_a_task_without_a_result_has_none() -> None:
     one, two = region(0, 3, "FIRST"), region(4, 8, "LAST")
-    found, _ = converted(studio([one, two], [two, one]), studio([]))
+    found, _ = convert_values(studio([one, two], [two, one]), studio([]))
     assert [len(row["s"]) for row in found] == [2, 0]
     assert found[0]["s"][0] == {"start": 0, "end": 3, "label": "FIRST"}
 
@@ -143,7 +143,7 @@ def test_spans_are_equal_in_any_order_and_a_task_without_a_result_has_none() -> 
 def test_several_controls_are_several_columns() -> None:
     area = {"from_name": "t", "type": "textarea", "value": {"text": ["short"]}}
     rating = {"from_name": "r", "type": "rating", "value": {"rating": 4}}
-    found, said = converted(studio([choice("a", "b"), area, rating, region(0, 3, "P"), {"type": "relation"}]))
+    found, said = convert_values(studio([choice("a", "b"), area, rating, region(0, 3, "P"), {"type": "relation"}]))
     values = found[0]
     assert (values["c"], values["t"], values["r"], values["text"]) == (["a", "b"], "short", 4, "Ada Lund left")
     assert values["s"] == [{"start": 0, "end": 3, "label": "P"}]
@@ -151,7 +151,7 @@ def test_several_controls_are_several_columns() -> None:
 
 
 def test_a_data_field_with_a_controls_name_is_kept_beside_it() -> None:
-    found, said = converted(studio([choice("a", name="text")]))
+    found, said = convert_values(studio([choice("a", name="text")]))
     assert found[0]["text"] == "a"
     assert found[0]["data.text"] == "Ada Lund left"
     assert "'data.text'" in said
@@ -160,7 +160,7 @@ def test_a_data_field_with_a_controls_name_is_kept_beside_it() -> None:
 def test_predictions_and_choices_of_regions_are_never_gold() -> None:
     regional = choice("a")
     regional["value"] |= {"start": 0, "end": 3}
-    found, said = converted(studio([region(0, 3, "P"), regional], predictions=[{"result": [region(0, 8, "Q")]}]))
+    found, said = convert_values(studio([region(0, 3, "P"), regional], predictions=[{"result": [region(0, 8, "Q")]}]))
     assert found[0]["s"] == [{"start": 0, "end": 3, "label": "P"}]
     assert "c" not in found[0]
     assert "not read: predictions" in said
@@ -177,7 +177,7 @@ def test_predictions_and_choices_of_regions_are_never_gold() -> None:
 )
 def test_a_broken_region_is_refused_with_its_place(result: Any, problem: str) -> None:
     with pytest.raises(DataError) as caught:
-        converted(studio([region(0, 3, "P")]), studio([result]))
+        convert_values(studio([region(0, 3, "P")]), studio([result]))
     assert problem in caught.value.problem
     assert caught.value.where == "x.jsonl:2: s"
     assert caught.value.remedy
@@ -190,7 +190,7 @@ def minimal(number: int, **values: Any) -> dict[str, Any]:
 
 def test_rows_of_one_id_are_the_annotators_of_one_task() -> None:
     rows = [minimal(1, c="a"), minimal(1, c="a"), minimal(2, c="a"), minimal(2, c="b"), minimal(3, c="b")]
-    found, said = converted(*rows, minimal(4), minimal(5, c="a", annotation_id=None))
+    found, said = convert_values(*rows, minimal(4), minimal(5, c="a", annotation_id=None))
     assert [(row["id"], row["c"]) for row in found] == [(1, "a"), (3, "b")]
     assert "1 of 5 rows have annotators that disagree" in said
     assert "2 of 5 rows have no answer and are left out, first x.jsonl:6" in said
@@ -198,12 +198,12 @@ def test_rows_of_one_id_are_the_annotators_of_one_task() -> None:
 
 def test_an_id_that_is_not_the_tools_joins_nothing() -> None:
     rows = [{"id": 1, "text": f"Ada {n}", "s": [region(0, 3, "P")["value"]]} for n in range(2)]
-    assert len(converted(*rows)[0]) == 2
+    assert len(convert_values(*rows)[0]) == 2
 
 
 def test_an_export_without_an_annotation_is_refused() -> None:
     with pytest.raises(DataError, match="no row is left") as caught:
-        converted(studio({"result": [], "was_cancelled": True}))
+        convert_values(studio({"result": [], "was_cancelled": True}))
     assert "annotate" in caught.value.remedy
 
 
@@ -215,7 +215,7 @@ def record(responses: Any, **more: Any) -> dict[str, Any]:
 def test_argillas_pending_and_discarded_records_are_left_out_and_said() -> None:
     a, b = {"value": "a", "user_id": "1"}, {"value": "b", "user_id": "2"}
     rows = [record([a], status="completed"), record([a, b], status="completed"), record([b], status="pending")]
-    found, said = converted(*rows, record([], status="pending"), record([{**a, "status": "draft"}]))
+    found, said = convert_values(*rows, record([], status="pending"), record([{**a, "status": "draft"}]))
     assert [row["q"] for row in found] == ["a"]
     assert "1 of 5 rows have annotators that disagree" in said
     assert "2 of 5 rows are pending, drafts or discarded and are left out, first x.jsonl:3" in said
@@ -224,13 +224,13 @@ def test_argillas_pending_and_discarded_records_are_left_out_and_said() -> None:
 
 def test_argillas_server_form_and_ratings() -> None:
     response = {"values": {"stars": {"value": 4}, "tags": {"value": ["x", "y"]}}, "status": "submitted", "user_id": "u"}
-    found, _ = converted({"id": "1", "fields": {"text": "a"}, "responses": [response], "metadata": {"group": "g"}})
+    found, _ = convert_values({"id": "1", "fields": {"text": "a"}, "responses": [response], "metadata": {"group": "g"}})
     assert found == [{"text": "a", "id": "1", "metadata": {"group": "g"}, "stars": 4, "tags": ["x", "y"]}]
 
 
 def test_argillas_broken_response_is_refused() -> None:
     with pytest.raises(DataError) as caught:
-        converted(record([{"value": "a", "user_id": "1"}]), record(["a"]))
+        convert_values(record([{"value": "a", "user_id": "1"}]), record(["a"]))
     assert caught.value.where == "x.jsonl:2: q"
 
 
@@ -247,7 +247,7 @@ def first(annotation: Any, status: str, **more: Any) -> dict[str, Any]:
 
 
 def test_argilla_1_takes_validated_records_alone() -> None:
-    found, said = converted(
+    found, said = convert_values(
         first("a", "Validated"), first("b", "Discarded"), first(None, "Default"), first(["a", "b"], "Validated")
     )
     assert [row["label"] for row in found] == ["a", ["a", "b"]]
@@ -258,36 +258,36 @@ def test_argilla_1_takes_validated_records_alone() -> None:
 
 # ---- doccano
 def test_doccano_rows_without_a_label_are_left_out_and_without_spans_are_kept() -> None:
-    found, said = converted(
+    found, said = convert_values(
         {"text": "a", "label": ["x"]}, {"text": "b", "label": []}, {"text": "c", "label": ["x", "y"]}
     )
     assert [row["label"] for row in found] == ["x", ["x", "y"]]
     assert "1 of 3 rows have no answer and are left out, first x.jsonl:2" in said
-    found, said = converted({"text": "abc", "label": [[0, 1, "X"]]}, {"text": "b", "label": []})
+    found, said = convert_values({"text": "abc", "label": [[0, 1, "X"]]}, {"text": "b", "label": []})
     assert [len(row["label"]) for row in found] == [1, 0]
     assert "left out" not in said
 
 
 def test_doccano_labels_that_are_numbers_are_said() -> None:
     old = {"label": 3, "start_offset": 0, "end_offset": 1, "user": 1}
-    found, said = converted({"text": "abc", "annotations": [old]}, {"text": "b", "annotations": []})
+    found, said = convert_values({"text": "abc", "annotations": [old]}, {"text": "b", "annotations": []})
     assert found[0]["annotations"] == [{"start": 0, "end": 1, "label": "3"}]
     assert "the labels are numbers" in said
-    found, _ = converted({"text": "abc", "annotations": [{"label": 3, "user": 1}]})
+    found, _ = convert_values({"text": "abc", "annotations": [{"label": 3, "user": 1}]})
     assert found[0]["annotations"] == "3"
 
 
 def test_doccano_relations_are_said() -> None:
     entity = {"id": 1, "label": "X", "start_offset": 0, "end_offset": 1}
     relation = {"id": 1, "from_id": 1, "to_id": 1, "type": "r"}
-    _, said = converted({"text": "abc", "entities": [entity], "relations": [relation]})
+    _, said = convert_values({"text": "abc", "entities": [entity], "relations": [relation]})
     assert "1 of 1 rows hold relations, which are not read, first x.jsonl:1" in said
 
 
 def test_doccano_csv_joins_several_labels_with_a_hash() -> None:
     rows = [{"id": str(n), "text": f"t{n}", "label": label} for n, label in enumerate(["a", "b", "a#b", "C#"])]
-    assert [row["label"] for row in converted(*rows[:3])[0]] == ["a", "b", ["a", "b"]]
-    assert converted(*rows)[0] == rows  # C# is one label, so that # does not join
+    assert [row["label"] for row in convert_values(*rows[:3])[0]] == ["a", "b", ["a", "b"]]
+    assert convert_values(*rows)[0] == rows  # C# is one label, so that # does not join
 
 
 # ---- Prodigy
@@ -296,24 +296,24 @@ def test_prodigys_refused_rows_are_left_out_with_count_and_place() -> None:
         {"text": f"t{n}", "spans": [], "answer": a} for n, a in enumerate(["accept", "reject", "ignore", "accept"])
     ]
     rows[0]["spans"] = [{"start": 0, "end": 1, "label": "X", "token_start": 0, "token_end": 0}]
-    found, said = converted(*rows)
+    found, said = convert_values(*rows)
     assert [row["spans"] for row in found] == [[{"start": 0, "end": 1, "label": "X"}], []]
     assert "2 of 4 rows carry answer reject or ignore and are left out, first x.jsonl:2" in said
 
 
 def test_prodigys_no_to_the_only_label_is_a_label() -> None:
     rows = [{"text": f"t{n}", "label": "SPAM", "answer": a} for n, a in enumerate(["accept", "reject", "ignore"])]
-    found, said = converted(*rows)
+    found, said = convert_values(*rows)
     assert [row["label"] for row in found] == ["SPAM", "not SPAM"]
     assert "answer reject is read as the label 'not SPAM'" in said
     rows[0]["label"] = "HAM"
-    assert [row["label"] for row in converted(*rows)[0]] == ["HAM"]
+    assert [row["label"] for row in convert_values(*rows)[0]] == ["HAM"]
 
 
 def test_prodigys_choices() -> None:
     options = [{"id": n, "text": str(n)} for n in (1, 2)]
     rows = [{"text": "t", "options": options, "accept": a, "answer": "accept"} for a in ([1], [1, 2], [])]
-    found, said = converted(*rows)
+    found, said = convert_values(*rows)
     assert [row["label"] for row in found] == ["1", ["1", "2"]]
     assert "1 of 3 rows are accepted without a choice and are left out, first x.jsonl:3" in said
 
@@ -323,7 +323,7 @@ def test_prodigys_annotators_are_settled() -> None:
         return {"text": f"t{task}", "label": label, "answer": "accept", "_input_hash": task, "_annotator_id": who}
 
     rows = [row(1, "a", "x"), row(1, "a", "y"), row(2, "a", "x"), row(2, "b", "y"), row(3, "b", "x")]
-    found, said = converted(*rows)
+    found, said = convert_values(*rows)
     assert [(r["text"], r["label"]) for r in found] == [("t1", "a"), ("t3", "b")]
     assert "have annotators that disagree" in said
 
@@ -331,16 +331,16 @@ def test_prodigys_annotators_are_settled() -> None:
 def test_prodigys_broken_span_is_refused() -> None:
     row = {"text": "t", "spans": [{"start": 0, "label": "X"}], "answer": "accept", "_view_id": "ner"}
     with pytest.raises(DataError) as caught:
-        converted(row)
+        convert_values(row)
     assert caught.value.where == "x.jsonl:1: spans"
 
 
 def test_prodigys_blocks_keep_spans_and_choice_and_classification_keeps_no_matches() -> None:
     span = {"start": 0, "end": 1, "label": "X"}
     row = {"text": "t", "spans": [span], "options": [{"id": "a"}], "accept": ["a"], "answer": "accept"}
-    found, _ = converted({**row, "_view_id": "blocks"})
+    found, _ = convert_values({**row, "_view_id": "blocks"})
     assert found == [{"text": "t", "spans": [span], "label": "a"}]
-    found, said = converted(
+    found, said = convert_values(
         {"text": "t", "spans": [span], "label": "a", "answer": "accept", "_view_id": "classification"}
     )
     assert found == [{"text": "t", "label": "a"}]
@@ -360,7 +360,7 @@ def test_spacys_pairs_are_rows() -> None:
 
 def test_spacys_cats_are_one_label_or_several() -> None:
     cats = [{"A": 1.0, "B": 0.0}, {"A": 1, "B": 1}, {"A": 0.0, "B": 0.0}]
-    found, said = converted(*({"text": f"t{n}", "cats": one} for n, one in enumerate(cats)))
+    found, said = convert_values(*({"text": f"t{n}", "cats": one} for n, one in enumerate(cats)))
     assert [row["label"] for row in found] == ["A", ["A", "B"]]
     assert "1 of 3 rows have no answer" in said
 
@@ -428,10 +428,10 @@ def test_the_columns_of_the_answers_are_told() -> None:
 
 def test_lists_that_no_tool_has_signed_are_not_called_its_export() -> None:
     rows = [{"text": "a", "labels": ["x"], "id": "1"}, {"text": "b", "labels": ["x", "y"], "id": "2"}]
-    found, said = converted(*rows)
+    found, said = convert_values(*rows)
     assert [row["labels"] for row in found] == ["x", ["x", "y"]]
     assert "read as lists of answers as doccano writes them" in said
-    assert "read as an export of doccano" in converted(*({**row, "Comments": []} for row in rows))[1]
+    assert "read as an export of doccano" in convert_values(*({**row, "Comments": []} for row in rows))[1]
 
 
 JUNK: tuple[Any, ...] = (

@@ -22,7 +22,7 @@ def rows(*values: Mapping[str, Any]) -> list[Row]:
     return [Row(one, "a.csv", line) for line, one in enumerate(values, 2)]
 
 
-def found(*values: Mapping[str, Any], **given: str) -> dict[str, str]:
+def match_values(*values: Mapping[str, Any], **given: str) -> dict[str, str]:
     return dict(match_columns(rows(*values), Classify.columns, given).columns)
 
 
@@ -35,15 +35,15 @@ def test_names_are_guessed_whatever_their_case_and_said() -> None:
 
 
 def test_a_guess_reaches_into_json_text_and_objects() -> None:
-    assert found({"instruction": "i", "input": "a", "output": '{"label": "x"}'})["label"] == "output.label"
-    assert found({"input": "a", "output": {"label": "x"}})["label"] == "output.label"
-    assert found({"input": "a", "output": "x"})["label"] == "output"
+    assert match_values({"instruction": "i", "input": "a", "output": '{"label": "x"}'})["label"] == "output.label"
+    assert match_values({"input": "a", "output": {"label": "x"}})["label"] == "output.label"
+    assert match_values({"input": "a", "output": "x"})["label"] == "output"
 
 
 def test_given_columns_win_and_are_not_used_twice() -> None:
-    assert found({"text": "a", "body": "b", "label": "x"}, text="body") == {"text": "body", "label": "label"}
-    assert found({"text": "a", "label": "x", "category": "y"}, group="label")["label"] == "category"
-    assert found({"text": "a", "label": "x", "family": "f"})["group"] == "family"
+    assert match_values({"text": "a", "body": "b", "label": "x"}, text="body") == {"text": "body", "label": "label"}
+    assert match_values({"text": "a", "label": "x", "category": "y"}, group="label")["label"] == "category"
+    assert match_values({"text": "a", "label": "x", "family": "f"})["group"] == "family"
 
 
 def test_content_is_looked_at_when_no_name_tells() -> None:
@@ -58,22 +58,22 @@ def test_content_is_looked_at_when_no_name_tells() -> None:
 
 def test_a_label_that_never_recurs_is_not_guessed() -> None:
     with pytest.raises(DataError, match="'label'") as caught:
-        found(*({"id": str(n), "x": f"a sentence about number {n}"} for n in range(20)))
+        match_values(*({"id": str(n), "x": f"a sentence about number {n}"} for n in range(20)))
     assert "'id', 'x'" in caught.value.allowed
     assert "data: label: COLUMN" in caught.value.remedy
 
 
 def test_an_unknown_given_column_names_the_nearest() -> None:
     with pytest.raises(DataError, match="did you mean 'category'") as caught:
-        found({"text": "a", "category": "x"}, label="categorie")
+        match_values({"text": "a", "category": "x"}, label="categorie")
     assert "'text', 'category'" in caught.value.allowed
     with pytest.raises(DataError, match="did you mean 'label'"):
-        found({"text": "a", "category": "x"}, lable="category")
+        match_values({"text": "a", "category": "x"}, lable="category")
 
 
 def test_a_given_column_may_be_empty_at_first() -> None:
     late = [{"text": "a", "meta": {}}] * 2500 + [{"text": "a", "meta": {"label": "x"}}]
-    assert found(*late, label="meta.label")["label"] == "meta.label"
+    assert match_values(*late, label="meta.label")["label"] == "meta.label"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def examples(*values: Mapping[str, Any], task: Any = None, limit: int = 50) -> l
     return list(to_examples(rows(*values), task or Classify(), MATCHING, limit))
 
 
-def refused(*values: Mapping[str, Any], task: Any = None) -> DataError:
+def catch_column_error(*values: Mapping[str, Any], task: Any = None) -> DataError:
     with pytest.raises(DataError) as caught:
         examples(*values, task=task)
     return caught.value
@@ -132,25 +132,25 @@ def test_an_example_knows_its_origin_and_group() -> None:
     ],
 )
 def test_a_bad_row_is_told_by_the_users_own_column(row: Mapping[str, Any], where: str, problem: str) -> None:
-    error = refused(row)
+    error = catch_column_error(row)
     assert error.where == where
     assert problem in error.problem
     assert len(str(error)) < 500
 
 
 def test_the_remedy_for_a_long_text_names_the_option() -> None:
-    assert "max_characters" in refused({"body": "y" * 51, "kind": "x"}).remedy
+    assert "max_characters" in catch_column_error({"body": "y" * 51, "kind": "x"}).remedy
     assert len(examples({"body": "y" * 50, "kind": "x"})) == 1
 
 
 def test_an_unknown_label_names_the_nearest() -> None:
-    error = refused({"body": "a", "kind": "FRUAD"}, task=Classify(labels=("FRAUD", "INFO")))
+    error = catch_column_error({"body": "a", "kind": "FRUAD"}, task=Classify(labels=("FRAUD", "INFO")))
     assert "did you mean 'FRAUD'" in error.problem
     assert error.where == "a.csv:2: kind"
 
 
 def test_five_problems_are_told_and_the_others_counted() -> None:
-    error = refused(*({"body": "", "kind": "x"} for _ in range(8)), {"body": "a", "kind": "x"})
+    error = catch_column_error(*({"body": "", "kind": "x"} for _ in range(8)), {"body": "a", "kind": "x"})
     assert [f"a.csv:{line}: body" in str(error) for line in range(2, 10)] == [True] * 5 + [False] * 3
     assert "and 3 more" in str(error)
 
@@ -190,8 +190,8 @@ class Fill:
 
 
 def test_strings_are_checked_wherever_the_input_holds_them() -> None:
-    error = refused({"body": " ", "kind": "x"}, task=Fill())
+    error = catch_column_error({"body": " ", "kind": "x"}, task=Fill())
     assert error.where == "a.csv:2: messages.0.text"
-    assert refused({"body": "same", "kind": "same"}, task=Fill()).problem == "the answer is the question"
+    assert catch_column_error({"body": "same", "kind": "same"}, task=Fill()).problem == "the answer is the question"
     one = examples({"body": "a", "kind": "x"}, task=Fill())
     assert Dataset.of(Fill(), one).texts == ('a\n"be brief"',)

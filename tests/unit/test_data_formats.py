@@ -38,7 +38,7 @@ def read(path: Path, **options: Any) -> Source:
     return read_source(DataSpec(path=path.name, **options), path.parent)
 
 
-def refused(path: Path, **options: Any) -> DataError:
+def catch_read_error(path: Path, **options: Any) -> DataError:
     with pytest.raises(DataError) as caught:
         read(path, **options)
     return caught.value
@@ -123,7 +123,7 @@ def test_quotes_after_a_backslash_are_read_where_all_rows_then_fit(tmp_path: Pat
     assert values(source)[0] == {"text": 'say "hi", now', "label": "a"}
     assert any("quotes inside of fields" in line for line in source.messages)
     (tmp_path / "a.csv").write_text('text,label\n"say \\"hi\\", now",a\n"one","two","three"\n')
-    assert refused(tmp_path / "a.csv").where == "a.csv:2"
+    assert catch_read_error(tmp_path / "a.csv").where == "a.csv:2"
 
 
 def test_empty_rows_and_separators_at_the_end_of_rows_are_passed_over(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_fasttext_lines(tmp_path: Path) -> None:
         {"text": "two of them", "label": ["a", "b"]},
     ]
     (tmp_path / "a.txt").write_text("__label__neg it was bad\nno label here\n")
-    assert refused(tmp_path / "a.txt").where == "a.txt:2"
+    assert catch_read_error(tmp_path / "a.txt").where == "a.txt:2"
 
 
 # ---- JSON around and beside the rows
@@ -184,7 +184,7 @@ def test_a_file_with_parts_of_its_own(tmp_path: Path) -> None:
     assert [len(source.train), len(source.validation), len(source.test)] == [8, 2, 2]
     assert any("oos" in line and "not read" in line for line in source.messages)
     (tmp_path / "b.json").write_text(json.dumps(ROWS))
-    assert "parts of its own" in refused(tmp_path / "b.json", test="a.json").problem
+    assert "parts of its own" in catch_read_error(tmp_path / "b.json", test="a.json").problem
 
 
 @pytest.mark.parametrize("lines", [True, False])
@@ -239,9 +239,9 @@ def test_a_workbook_gives_its_first_sheet_with_rows(tmp_path: Path) -> None:
     assert [row.origin for row in source.train] == ["a.xlsx:2", "a.xlsx:4"]
     assert any("'Notes'" in line and "not read" in line for line in source.messages)
     assert values(read(tmp_path / "a.xlsx", sheet="Notes")) == [{"note": "x"}]
-    error = refused(tmp_path / "a.xlsx", sheet="Note")
+    error = catch_read_error(tmp_path / "a.xlsx", sheet="Note")
     assert "did you mean 'Notes'" in error.problem
-    assert "no rows" in refused(tmp_path / "a.xlsx", sheet="Empty").problem
+    assert "no rows" in catch_read_error(tmp_path / "a.xlsx", sheet="Empty").problem
 
 
 def test_a_workbook_without_a_header_and_one_by_another_name(tmp_path: Path) -> None:
@@ -254,17 +254,17 @@ def test_a_workbook_without_a_header_and_one_by_another_name(tmp_path: Path) -> 
 def test_bad_workbooks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("data.csv", "text,label\n")
-    assert "zip archive" in refused(tmp_path / "a.zip").problem
+    assert "zip archive" in catch_read_error(tmp_path / "a.zip").problem
     workbook(tmp_path / "a.xlsx", Sheet1=[["text", "text"], ["x", "y"]])
-    assert "twice" in refused(tmp_path / "a.xlsx").problem
+    assert "twice" in catch_read_error(tmp_path / "a.xlsx").problem
     (tmp_path / "torn.xlsx").write_bytes((tmp_path / "a.xlsx").read_bytes()[:-400])
-    assert "damaged" in refused(tmp_path / "torn.xlsx").problem
+    assert "damaged" in catch_read_error(tmp_path / "torn.xlsx").problem
     with zipfile.ZipFile(tmp_path / "odd.xlsx", "w") as archive:
         archive.writestr("xl/workbook.xml", "<no>")
-    assert "no valid Excel workbook" in refused(tmp_path / "odd.xlsx").problem
+    assert "no valid Excel workbook" in catch_read_error(tmp_path / "odd.xlsx").problem
     monkeypatch.setattr(decoding, "MAX_BYTES", 8000)
     workbook(tmp_path / "big.xlsx", Sheet1=[["text", "label"], *[[f"row {n}", "y"] for n in range(400)]])
-    assert "8,000 bytes" in refused(tmp_path / "big.xlsx").problem
+    assert "8,000 bytes" in catch_read_error(tmp_path / "big.xlsx").problem
 
 
 # ---- Arrow and save_to_disk
@@ -303,9 +303,9 @@ def test_shards_of_save_to_disk_and_what_is_missing(tmp_path: Path) -> None:
     assert [row.values["text"] for row in source.train] == [str(n) for n in range(10)]
     assert len({row.origin for row in source.train}) == 10
     next((tmp_path / "saved").glob("data-00001*")).unlink()
-    assert "data-00001" in refused(tmp_path / "saved").problem
+    assert "data-00001" in catch_read_error(tmp_path / "saved").problem
     (tmp_path / "saved" / "state.json").write_text("{")
-    assert "state.json cannot be read" in refused(tmp_path / "saved").problem
+    assert "state.json cannot be read" in catch_read_error(tmp_path / "saved").problem
 
 
 def test_arrow_files_and_streams(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_arrow_files_and_streams(tmp_path: Path) -> None:
         out.write_table(table)
     assert values(read(tmp_path / "a.feather")) == values(read(tmp_path / "a.arrow")) == ROWS
     (tmp_path / "a.arrow").write_bytes(b"no arrow at all")
-    assert "no valid Arrow file" in refused(tmp_path / "a.arrow").problem
+    assert "no valid Arrow file" in catch_read_error(tmp_path / "a.arrow").problem
 
 
 # ---- found parts are said

@@ -33,7 +33,7 @@ def examples(texts: list[str], groups: list[str] | None = None) -> list[Example]
     ]
 
 
-def grouped(texts: list[str], groups: list[str] | None = None, threshold: float = 0.85) -> Grouping:
+def group_texts(texts: list[str], groups: list[str] | None = None, threshold: float = 0.85) -> Grouping:
     return group_examples(examples(texts, groups), texts, threshold)
 
 
@@ -88,14 +88,14 @@ def test_exact_is_equal_but_for_case_and_white_space() -> None:
     assert fold_text(" Where  is\tmy CARD? ") == fold_text("where is my card?")
     assert fold_text("caf\u00e9") == fold_text("cafe\u0301")  # one text to Unicode
     texts = ["rule 7", "Rule 7", "rule 8", "rule  7", "rule 7!", "rule\u200b 7"]
-    found = grouped(texts)
+    found = group_texts(texts)
     assert found.exact == ((0, 1), (0, 3))
     assert found.groups[0] == found.groups[4] == found.groups[5] != found.groups[2]
 
 
 def test_equal_texts_share_a_group_named_by_the_smallest_origin() -> None:
     texts = ["something else entirely", "one two", "x"] + ["filler number " + "abcdefgh"[n] * 9 for n in range(8)]
-    found = grouped([*texts, "One  TWO"])
+    found = group_texts([*texts, "One  TWO"])
     assert found.groups[1] == found.groups[-1] == "a.csv:3"  # line 3, and not line 13, which sorts before it as text
     assert found.exact == ((1, 11),)
     assert len(set(found.groups)) == 11
@@ -104,7 +104,7 @@ def test_equal_texts_share_a_group_named_by_the_smallest_origin() -> None:
 def test_a_typo_in_ten_words_is_a_near_duplicate_and_another_question_is_not() -> None:
     base = "how long will it take until my new card comes to me"
     question = "how long will it take until my last statement is sent to me"
-    found = grouped([base, base.replace("until", "untill"), question, "where is it"])
+    found = group_texts([base, base.replace("until", "untill"), question, "where is it"])
     assert found.groups[0] == found.groups[1]
     assert len(set(found.groups)) == 3
     ((one, other, similarity),) = found.near
@@ -114,13 +114,13 @@ def test_a_typo_in_ten_words_is_a_near_duplicate_and_another_question_is_not() -
 
 def test_a_threshold_of_one_keeps_exact_duplicates_only() -> None:
     base = "how long will it take until my new card comes to me"
-    found = grouped([base, base + "e", base + "!"], threshold=1.0)
+    found = group_texts([base, base + "e", base + "!"], threshold=1.0)
     assert found.near == ((0, 2, 1.0),)  # what reads the same is the same
     assert found.groups[0] == found.groups[2] != found.groups[1]
 
 
 def test_given_groups_are_joined_by_what_their_members_share() -> None:
-    found = grouped(["one", "two", "two", "three", "four"], ["g", "g", "h", "h", ""])
+    found = group_texts(["one", "two", "two", "three", "four"], ["g", "g", "h", "h", ""])
     assert found.groups == ("g", "g", "g", "g", "a.csv:6")
 
 
@@ -139,14 +139,14 @@ def test_long_texts_that_only_share_their_language_stay_apart() -> None:
     texts = [" ".join(random.Random(seed).choices(words, k=1500)) for seed in range(6)]
     near = texts[0].split()
     near[700] = "changed"
-    found = grouped([*texts, " ".join(near)])
+    found = group_texts([*texts, " ".join(near)])
     assert len(set(found.groups)) == 6
     assert found.groups[0] == found.groups[-1]
 
 
 def test_pairs_are_told_by_origin() -> None:
     texts = ["a first text of some length", "A first text of  some length", "a first text of some lengths"]
-    pairs = name_pairs_by_origin(examples(texts), grouped(texts))
+    pairs = name_pairs_by_origin(examples(texts), group_texts(texts))
     assert pairs.exact == (("a.csv:2", "a.csv:3"),)
     assert [pair[:2] for pair in pairs.near] == [("a.csv:2", "a.csv:4")]
 
@@ -183,7 +183,7 @@ def joined_by_brute_force(texts: list[str], threshold: float) -> list[int]:
     st.sampled_from([0.5, 0.7, 0.85, 0.95]),
 )
 def test_what_is_joined_is_what_comparing_all_pairs_joins(texts: list[str], threshold: float) -> None:
-    groups = grouped(texts, threshold=threshold).groups
+    groups = group_texts(texts, threshold=threshold).groups
     assert [groups.index(name) for name in groups] == joined_by_brute_force(texts, threshold)
 
 
@@ -256,7 +256,7 @@ def test_copies_are_counted_as_they_are() -> None:
 def test_edits_alone_chain_few_texts_and_the_rest_is_told() -> None:
     words = "ant bee cat cow dog elk emu fly fox gnu hen owl pig rat yak".split()
     texts = [f"my {a} met your {b} here" for a in words for b in words if a != b]
-    found = grouped(texts)
+    found = group_texts(texts)
     sizes = Counter(found.groups)
     assert max(sizes.values()) <= MAX_EDIT_CHAIN
     apart = [pair for pair in found.near if found.groups[pair[0]] != found.groups[pair[1]]]
@@ -264,7 +264,7 @@ def test_edits_alone_chain_few_texts_and_the_rest_is_told() -> None:
 
 
 def test_a_letter_makes_another_word_of_a_very_short_text() -> None:
-    found = grouped(["lost card", "last card", "lost my card today", "last my card today"])
+    found = group_texts(["lost card", "last card", "lost my card today", "last my card today"])
     assert found.groups[0] != found.groups[1]
     assert found.groups[2] == found.groups[3]
 

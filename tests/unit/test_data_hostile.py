@@ -33,7 +33,7 @@ WORDS = "card letter house garden bicycle boat dog lamp chair window tree river"
 LONG = "q" * 100_000
 
 
-def told(folder: Path, text: str, name: str = "d.csv") -> str:
+def read_check_error(folder: Path, text: str, name: str = "d.csv") -> str:
     """What `check` says of a file; empty where it takes it."""
     (folder / name).write_text(text, encoding="utf-8")
     (folder / "s.yaml").write_text(SPEC.replace("d.csv", name), encoding="utf-8")
@@ -64,13 +64,13 @@ HOSTILE: Mapping[str, tuple[str, str]] = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_message_is_short_whatever_it_is_about(tmp_path: Path, name: str) -> None:
     file, text = HOSTILE[name]
-    said = told(tmp_path, text, file)
+    said = read_check_error(tmp_path, text, file)
     assert said
     assert len(said) < 6000
 
 
 def test_a_label_of_one_example_is_named_by_its_ends(tmp_path: Path) -> None:
-    said = told(tmp_path, "text,label\n" + rows_of(24) + f"odd,{LONG}\n")
+    said = read_check_error(tmp_path, "text,label\n" + rows_of(24) + f"odd,{LONG}\n")
     assert "has one example, which cannot be both learnt and tested" in said
     assert "d.csv:26" in said
     assert len(said) < 600
@@ -150,7 +150,7 @@ def test_an_object_of_too_many_keys_is_no_row() -> None:
 
 
 def test_a_file_of_comments_and_marks_holds_no_rows(tmp_path: Path) -> None:
-    assert "the file holds no rows" in told(tmp_path, "-DOCSTART- -X- O\n\n" * 100, "d.conll")
+    assert "the file holds no rows" in read_check_error(tmp_path, "-DOCSTART- -X- O\n\n" * 100, "d.conll")
 
 
 def test_no_cycles_are_looked_for_while_rows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +219,7 @@ def test_wrong_labels_are_not_looked_for_among_thousands(tmp_path: Path, monkeyp
     asked: list[str] = []
     monkeypatch.setattr(prepare, "find_label_errors", lambda *_: asked.append("suspected"))
     monkeypatch.setattr(prepare, "MAX_SUSPECT_LABELS", 1)
-    assert told(tmp_path, "text,label\n" + rows_of(36)) == ""
+    assert read_check_error(tmp_path, "text,label\n" + rows_of(36)) == ""
     assert asked == []
 
 

@@ -106,12 +106,12 @@ ENGLISH = {  # fields with words of their own
 }
 
 
-def found(texts: Sequence[str], **bases: SubwordTokenizer) -> dict[str, Any]:
+def inspect_texts(texts: Sequence[str], **bases: SubwordTokenizer) -> dict[str, Any]:
     return inspect_languages(texts, [f"a.csv:{line}" for line in range(2, len(texts) + 2)], bases)
 
 
 def unfit(texts: Sequence[str], base: SubwordTokenizer) -> list[str]:
-    return [one["language"] for one in found(texts, base=base)["bases"]["base"]["unfit"]]
+    return [one["language"] for one in inspect_texts(texts, base=base)["bases"]["base"]["unfit"]]
 
 
 @pytest.fixture(scope="module", params=["minilm", "seedling"])
@@ -169,7 +169,7 @@ def test_a_base_for_english_is_said_on_texts_of_another_language(name: str, engl
 @pytest.mark.parametrize("field", ENGLISH)
 def test_a_field_or_capitals_are_no_language(field: str, english: FastTokenizer) -> None:
     assert unfit(ENGLISH[field] * 3, english) == []
-    assert found(ENGLISH[field], base=english)["bases"]["base"]["languages"] == ["English"]
+    assert inspect_texts(ENGLISH[field], base=english)["bases"]["base"]["languages"] == ["English"]
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -184,12 +184,12 @@ def test_a_base_for_another_language_is_said_on_english_and_not_on_its_own() -> 
     assert (unfit(english, OF_GERMAN), unfit(TEXTS["German"], OF_GERMAN)) == (["English"], [])
     assert (unfit(english, OF_CHINESE), unfit(TEXTS["Chinese"], OF_CHINESE)) == (["English"], [])
     assert (unfit(english, OF_ARABIC), unfit(TEXTS["Arabic"], OF_ARABIC)) == (["English"], [])
-    assert found(english, base=OF_CHINESE)["bases"]["base"]["languages"][0] == "Chinese"
+    assert inspect_texts(english, base=OF_CHINESE)["bases"]["base"]["languages"][0] == "Chinese"
 
 
 def test_letters_that_a_base_does_not_know_are_counted() -> None:
     lacks = Made(lambda word: 8 if latin(word) else 0)
-    report = found(TEXTS["Cyrillic"], base=lacks)
+    report = inspect_texts(TEXTS["Cyrillic"], base=lacks)
     (one,) = report["bases"]["base"]["unfit"]
     assert (one["language"], one["unit"], one["unknown"]) == ("Cyrillic", "letter", 1.0)
     assert "in Cyrillic script, first a.csv:2" in next(what for what, _ in warn_of_languages(report))
@@ -199,16 +199,16 @@ def test_texts_without_function_words_are_told_by_their_own_words(english: FastT
     titles = ["Wasserkocher Edelstahl kabellos", "Gartenschlauch Halterung Wandmontage", "Kinderwagen Regenschutz"]
     assert unfit(titles, english) == [""]
     assert unfit(["Gdje mogu pronaći račun za posljednju narudžbu", "Dizalo na drugom katu stoji"], english) == [""]
-    ((what, _),) = warn_of_languages(found(titles, minilm=english))
+    ((what, _),) = warn_of_languages(inspect_texts(titles, minilm=english))
     assert what.startswith("the texts are names, terms or of a language that is not known here")
 
 
 def test_a_fifth_of_the_texts_is_said_and_a_few_are_not(english: FastTokenizer) -> None:
     texts = [*ENGLISH["banking"] * 6, *TEXTS["German"], *TEXTS["French"][:1]]
-    report = found(texts, minilm=english)
+    report = inspect_texts(texts, minilm=english)
     assert [(one["language"], one["texts"], one["first"]) for one in report["found"]] == [("English", 12, "a.csv:2")]
     assert not list(warn_of_languages(report))
-    report = found([*ENGLISH["banking"] * 3, *TEXTS["German"]], minilm=english)
+    report = inspect_texts([*ENGLISH["banking"] * 3, *TEXTS["German"]], minilm=english)
     ((what, do),) = warn_of_languages(report)
     assert what.startswith(
         "33% of the texts are in German, first a.csv:8, which is not a language of the base minilm: "

@@ -136,7 +136,7 @@ def korean(chance: random.Random) -> tuple[str, list[tuple[int, int]]]:
     return f"{before}{name}{chance.choice(['는', '이', '에서'])} 왔다", [(len(before), len(before) + len(name))]
 
 
-def mixed(chance: random.Random) -> tuple[str, list[tuple[int, int]]]:
+def draw_mixed_span(chance: random.Random) -> tuple[str, list[tuple[int, int]]]:
     before, one = chance.choice(("", "\U0001f600 ", "Grüße ")), chance.choice(MIXED)
     return before + one, [(len(before) + one.index(" ") + 1, len(before) + one.rindex(" "))]
 
@@ -147,12 +147,12 @@ def genitives(chance: random.Random) -> tuple[str, list[tuple[int, int]]]:
     return f"{before}{name}{chance.choice(['s Haus', ' und ich', 's Müll'])}.", [(len(before), len(before) + len(name))]
 
 
-def punctuated(chance: random.Random) -> tuple[str, list[tuple[int, int]]]:
+def draw_punctuated_span(chance: random.Random) -> tuple[str, list[tuple[int, int]]]:
     before, name = chance.choice(["\U0001f600 he said ", "Grüße "]), chance.choice(["“Ok!”", "(Eva)", "Co.,", "…so?"])
     return f"{before}{name} then", [(len(before), len(before) + len(name))]
 
 
-@pytest.mark.parametrize("make", [subwords, chinese, korean, mixed, genitives, punctuated])
+@pytest.mark.parametrize("make", [subwords, chinese, korean, draw_mixed_span, genitives, draw_punctuated_span])
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_right_is_not_taken_for_a_unit(make: Callable[..., Any], seed: int) -> None:
     chance = random.Random(seed)

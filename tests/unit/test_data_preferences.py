@@ -21,7 +21,7 @@ from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
 
 WORDS = ("apple", "bridge", "candle", "donkey", "engine", "forest", "guitar", "hammer", "island", "jacket")
-ONE = Example({"prompt": "a"}, "yes", origin="a:1")
+YES_EXAMPLE = Example({"prompt": "a"}, "yes", origin="a:1")
 
 
 def preferences(**last: Any) -> list[dict[str, Any]]:
@@ -103,13 +103,18 @@ def test_the_split_on_disk_holds_both(tmp_path: Path) -> None:
 
 
 def test_the_rows_of_an_evaluation_hold_both(tmp_path: Path) -> None:
-    made = [replace(ONE, rejected="no", extras={"level": [1, None]}), ONE]
+    made = [replace(YES_EXAMPLE, rejected="no", extras={"level": [1, None]}), YES_EXAMPLE]
     write_predictions(tmp_path / "a.parquet", ScoredPredictions(made, [Prediction("x")] * 2, [{"n": 1.0}] * 2))
     assert read_predictions(tmp_path / "a.parquet").examples == made
 
 
 def test_digests_tell_examples_apart_by_both() -> None:
-    others = (ONE, replace(ONE, rejected="no"), replace(ONE, extras={"rejected": "no"}), replace(ONE, extras={"a": 1}))
+    others = (
+        YES_EXAMPLE,
+        replace(YES_EXAMPLE, rejected="no"),
+        replace(YES_EXAMPLE, extras={"rejected": "no"}),
+        replace(YES_EXAMPLE, extras={"a": 1}),
+    )
     for digest in (split_files.digest_examples, split_files.digest_training_order, split_files.digest_groups):
         assert len({digest([one]) for one in others}) == len(others)
 

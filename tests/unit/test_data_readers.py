@@ -28,7 +28,7 @@ def read(path: Path, **options: Any) -> Source:
     return read_source(DataSpec(path=path.name, **options), path.parent)
 
 
-def refused(path: Path, **options: Any) -> DataError:
+def catch_read_error(path: Path, **options: Any) -> DataError:
     with pytest.raises(DataError) as caught:
         read(path, **options)
     return caught.value
@@ -145,7 +145,7 @@ def test_a_rare_line_without_a_tab_goes_on_with_the_one_before(tmp_path: Path) -
     assert source.train[2].values["column_2"] == '"ok" see you then\nand more of it'
     assert any("line 4 has no tab" in line for line in source.messages)
     (tmp_path / "sms").write_text(HEADERLESS + "more\nmore\n" + HEADERLESS * 10)
-    assert refused(tmp_path / "sms").where == "sms:4"
+    assert catch_read_error(tmp_path / "sms").where == "sms:4"
 
 
 def test_a_repeated_header_is_passed_over_aloud(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ BAD: dict[str, tuple[str, bytes, str, str]] = {
 def test_a_bad_file_is_refused_with_its_place(tmp_path: Path, kind: str) -> None:
     name, data, where, problem = BAD[kind]
     (tmp_path / name).write_bytes(data)
-    error = refused(tmp_path / name)
+    error = catch_read_error(tmp_path / name)
     assert error.where == where
     assert problem in error.problem
     assert error.remedy
@@ -204,16 +204,16 @@ def test_a_bad_file_is_refused_with_its_place(tmp_path: Path, kind: str) -> None
 
 def test_the_remedy_for_an_encoding_works(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"text,label\ncaf\xe9,b\n")
-    assert "encoding: cp1252" in refused(tmp_path / "a.csv").remedy
+    assert "encoding: cp1252" in catch_read_error(tmp_path / "a.csv").remedy
     assert read(tmp_path / "a.csv", encoding="cp1252").train[0].values["text"] == "café"
     (tmp_path / "b.csv").write_bytes("text,label\ncafé,b\n".encode("utf-16"))
     assert read(tmp_path / "b.csv", encoding="utf-16").train[0].values["text"] == "café"
-    assert "utf-8" in refused(tmp_path / "a.csv", encoding="utf-99").allowed
+    assert "utf-8" in catch_read_error(tmp_path / "a.csv", encoding="utf-99").allowed
 
 
 def test_a_missing_file_names_its_nearest_neighbour(tmp_path: Path) -> None:
     (tmp_path / "messages.csv").write_text("text,label\na,b\n")
-    error = refused(tmp_path / "mesages.csv")
+    error = catch_read_error(tmp_path / "mesages.csv")
     assert "did you mean 'messages.csv'" in error.problem
     assert str(tmp_path / "mesages.csv") in error.remedy
 
@@ -221,10 +221,10 @@ def test_a_missing_file_names_its_nearest_neighbour(tmp_path: Path) -> None:
 def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "MAX_BYTES", 1000)
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"text,label\n" + b"a,b\n" * 1000))
-    assert "1,000 bytes" in refused(tmp_path / "a.csv.gz").problem
+    assert "1,000 bytes" in catch_read_error(tmp_path / "a.csv.gz").problem
     parquet.write_table(pyarrow.table({"text": [str(number) for number in range(2000)]}), tmp_path / "a.parquet")
     monkeypatch.setattr(decoding, "MAX_BYTES", 12_000)
-    assert "12,000 bytes" in refused(tmp_path / "a.parquet").problem
+    assert "12,000 bytes" in catch_read_error(tmp_path / "a.parquet").problem
 
 
 # ---- parquet
@@ -283,7 +283,7 @@ def test_a_folder_says_what_it_passes_over(tmp_path: Path) -> None:
 
 def test_a_folder_without_parts_is_refused(tmp_path: Path) -> None:
     write_parts(tmp_path, "one.csv", "two.csv")
-    error = refused(tmp_path)
+    error = catch_read_error(tmp_path)
     assert "one.csv, two.csv" in error.problem
 
 
@@ -301,7 +301,7 @@ def test_aligned_files_are_rows(tmp_path: Path) -> None:
     assert source.test is not None
     assert len(source.test) == 2
     (tmp_path / "train" / "label").write_text("x\n")
-    assert "differ in length" in refused(tmp_path).problem
+    assert "differ in length" in catch_read_error(tmp_path).problem
 
 
 def test_a_single_train_file_does_not_take_its_sibling(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_groups_of_uneven_size_keep_the_shares() -> None:
 
 
 @st.composite
-def grouped(draw: st.DrawFn) -> list[Example]:
+def draw_grouped_examples(draw: st.DrawFn) -> list[Example]:
     """Rows whose groups may hold several labels, each label in at least two groups."""
     picks = draw(st.lists(st.tuples(st.integers(0, 30), st.sampled_from("abc")), min_size=10, max_size=120))
     rows = [example(number, label, f"g{group}") for number, (group, label) in enumerate(picks)]
@@ -105,7 +105,7 @@ def grouped(draw: st.DrawFn) -> list[Example]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(grouped(), st.integers(0, 5), st.randoms(use_true_random=False))
+@given(draw_grouped_examples(), st.integers(0, 5), st.randoms(use_true_random=False))
 def test_groups_never_cross_and_the_order_of_rows_does_not_matter(
     rows: list[Example], seed: int, draw: random.Random
 ) -> None:
@@ -163,7 +163,7 @@ def test_no_calibration_share_no_calibration_examples() -> None:
     assert len(parts.train) == 70
 
 
-def refused(examples: Sequence[Example], test: Sequence[Example] | None = None) -> DataError:
+def catch_split_error(examples: Sequence[Example], test: Sequence[Example] | None = None) -> DataError:
     with pytest.raises(DataError) as caught:
         cut(examples, test=test)
     return caught.value
@@ -171,7 +171,7 @@ def refused(examples: Sequence[Example], test: Sequence[Example] | None = None) 
 
 def test_a_label_with_one_example_is_refused_with_its_line() -> None:
     rows = many(a=20, lonely=1, b=20)
-    error = refused(rows)
+    error = catch_split_error(rows)
     assert error.where == "a.csv:22"
     assert "'lonely' has one example" in error.problem
     assert "two examples" in error.allowed
@@ -183,7 +183,7 @@ def test_a_label_with_one_example_is_refused_with_its_line() -> None:
 
 def test_a_label_in_one_group_is_refused_with_the_groups_name() -> None:
     rows = many(a=20, b=20) + [example(100 + n, "c", "family 7") for n in range(6)]
-    error = refused(rows)
+    error = catch_split_error(rows)
     assert "all 6 examples of label 'c' are in one group (family 7)" in error.problem
     assert error.where == "a.csv:102"
 
@@ -196,9 +196,9 @@ def test_a_label_that_stands_only_in_a_given_test_set_is_no_error() -> None:
 def test_a_label_with_one_example_is_learnt_where_the_test_set_is_given() -> None:
     parts = cut([*many(fraud=20, info=20), example(99, "rare")], test=[example(5, "fraud")])
     assert "rare" in [one.answer["label"] for one in parts.train if one.answer]
-    assert "one example" in refused([*many(fraud=20, info=20), example(99, "rare")]).problem
+    assert "one example" in catch_split_error([*many(fraud=20, info=20), example(99, "rare")]).problem
 
 
 def test_too_few_examples_to_fill_every_part_are_refused() -> None:
-    assert "nothing is left for" in refused(many(a=2, b=2)).problem
+    assert "nothing is left for" in catch_split_error(many(a=2, b=2)).problem
     assert all(examples for _, examples in cut(many(a=5, b=5)).items())

@@ -34,7 +34,7 @@ NAMED: dict[str, Any] = {"id2label": dict(enumerate(LABELS)), "label2id": {label
 TEXT_CLASSIFIER, TOKEN_CLASSIFIER = "AutoModelForSequenceClassification", "AutoModelForTokenClassification"
 
 
-def named(names: Sequence[str]) -> dict[str, Any]:
+def make_label_config(names: Sequence[str]) -> dict[str, Any]:
     return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
 
 
@@ -44,7 +44,7 @@ def answers(folder: Path) -> list[Any]:
     )
 
 
-def odds(folder: Path) -> list[list[float]]:
+def predict_probabilities(folder: Path) -> list[list[float]]:
     return [list(one.probabilities["/label"].values()) for one in answers(folder)]
 
 
@@ -91,7 +91,7 @@ def test_a_checkpoint_is_taken_in_on_its_base(checkpoint: Path, tmp_path: Path, 
     asked = str(base) if told == "--base" else None
     assert import_folder(checkpoint, tmp_path / "out", asked, LABELS) == "base + adapter"
     shutil.rmtree(checkpoint.parent)
-    np.testing.assert_allclose(odds(tmp_path / "out"), theirs(tmp_path / "merged"), atol=1e-4)
+    np.testing.assert_allclose(predict_probabilities(tmp_path / "out"), theirs(tmp_path / "merged"), atol=1e-4)
     assert tuple(answers(tmp_path / "out")[0].probabilities["/label"]) == LABELS
 
 
@@ -105,10 +105,10 @@ def test_a_checkpoint_on_a_base_of_ours(tmp_path: Path) -> None:
     get_peft_model(auto.from_pretrained(folder, num_labels=3), config).save_pretrained(str(tmp_path / "c"))
     edit(tmp_path / "c" / "adapter_config.json", base_model_name_or_path="sentence-transformers/all-MiniLM-L6-v2")
     assert import_folder(tmp_path / "c", tmp_path / "out", None, LABELS) == "base + adapter"
-    assert len(odds(tmp_path / "out")) == len(TEXTS)
+    assert len(predict_probabilities(tmp_path / "out")) == len(TEXTS)
 
 
-def refused(folder: Path, match: str, **options: Any) -> LoratoryError:
+def catch_import_error(folder: Path, match: str, **options: Any) -> LoratoryError:
     with pytest.raises(LoratoryError, match=match) as caught:
         import_folder(folder, folder.parent / "out", **options)
     assert caught.value.remedy, caught.value
@@ -117,28 +117,30 @@ def refused(folder: Path, match: str, **options: Any) -> LoratoryError:
 
 def test_what_a_checkpoint_lacks_is_told_with_the_option_that_says_it(checkpoint: Path, tmp_path: Path) -> None:
     edit(checkpoint / "adapter_config.json", base_model_name_or_path="gone")
-    assert "--base" in refused(checkpoint, "'gone', which adapter_config.json names").remedy
+    assert "--base" in catch_import_error(checkpoint, "'gone', which adapter_config.json names").remedy
     edit(checkpoint / "adapter_config.json", base_model_name_or_path=None)
-    assert "--base" in refused(checkpoint, "does not name the adapter's base").remedy
+    assert "--base" in catch_import_error(checkpoint, "does not name the adapter's base").remedy
     base = str(checkpoint.parent / "base")
     assert (
         "--labels first,second"
-        in refused(checkpoint, "no labels.json and no id2label for the 3 outputs", base=base).remedy
+        in catch_import_error(checkpoint, "no labels.json and no id2label for the 3 outputs", base=base).remedy
     )
-    assert "--labels" in refused(checkpoint, "does not open", base=base, labels=("a", "b")).remedy
-    edit(checkpoint.parent / "base" / "config.json", **named(("of", "another", "task", "altogether")))
-    refused(checkpoint, "for the 3 outputs of its head", base=base)  # labels of a base are not those of the adapter
+    assert "--labels" in catch_import_error(checkpoint, "does not open", base=base, labels=("a", "b")).remedy
+    edit(checkpoint.parent / "base" / "config.json", **make_label_config(("of", "another", "task", "altogether")))
+    catch_import_error(
+        checkpoint, "for the 3 outputs of its head", base=base
+    )  # labels of a base are not those of the adapter
     edit(checkpoint / "adapter_config.json", task_type="CAUSAL_LM")
-    refused(checkpoint, "CAUSAL_LM: it is no classifier", base=base, labels=LABELS)
+    catch_import_error(checkpoint, "CAUSAL_LM: it is no classifier", base=base, labels=LABELS)
 
 
 def test_base_is_for_adapters(tmp_path: Path) -> None:
     folder = save_base(tmp_path / "plain", "bert", kind=TEXT_CLASSIFIER, **NAMED)
-    assert "leave --base out" in refused(folder, "there is none", base="minilm").remedy
+    assert "leave --base out" in catch_import_error(folder, "there is none", base="minilm").remedy
 
 
 def test_labels_can_be_said_anew(tmp_path: Path) -> None:
-    folder = save_base(tmp_path / "plain", "bert", kind=TEXT_CLASSIFIER, **named(("LABEL_0", "LABEL_1")))
+    folder = save_base(tmp_path / "plain", "bert", kind=TEXT_CLASSIFIER, **make_label_config(("LABEL_0", "LABEL_1")))
     import_folder(folder, tmp_path / "out", labels=("no", "yes"))
     assert list(answers(tmp_path / "out")[0].probabilities["/label"]) == ["no", "yes"]
 
@@ -151,7 +153,7 @@ def run_command(line: str) -> None:
     exec(compile(words[2], "remedy", "exec"), {})
 
 
-def pickled(folder: Path, form: str) -> None:
+def pickle_weights(folder: Path, form: str) -> None:
     """The folder's safetensors as another file."""
     weights = folder / "model.safetensors"
     tensors = load_file(weights)
@@ -174,17 +176,17 @@ def pickled(folder: Path, form: str) -> None:
 def test_the_command_that_converts_works(tmp_path: Path, form: str) -> None:
     folder = save_base(tmp_path / "a model's folder", "bert", kind=TEXT_CLASSIFIER, **NAMED)
     expected = theirs(folder)
-    pickled(folder, form)
-    problem = refused(folder, "no model found, but ")
+    pickle_weights(folder, form)
+    problem = catch_import_error(folder, "no model found, but ")
     run_command(problem.remedy)
     import_folder(folder, tmp_path / "out")
-    np.testing.assert_allclose(odds(tmp_path / "out"), expected, atol=1e-5)
+    np.testing.assert_allclose(predict_probabilities(tmp_path / "out"), expected, atol=1e-5)
 
 
 def test_the_command_for_a_base_works(tmp_path: Path) -> None:
     folder = save_base(tmp_path / "base", "bert")
     before = load_file(folder / "model.safetensors")
-    pickled(folder, "pytorch_model.bin")
+    pickle_weights(folder, "pytorch_model.bin")
     with pytest.raises(LoratoryError, match=r"no safetensors weights, but pytorch_model\.bin") as caught:
         describe_base("base", folder)
     run_command(caught.value.remedy)
@@ -197,9 +199,9 @@ def test_the_command_for_an_adapter_works(checkpoint: Path, tmp_path: Path) -> N
     torch.save(load_file(weights), checkpoint / "adapter_model.bin")
     weights.unlink()
     base = str(checkpoint.parent / "base")
-    run_command(refused(checkpoint, "but adapter_model.bin", base=base, labels=LABELS).remedy)
+    run_command(catch_import_error(checkpoint, "but adapter_model.bin", base=base, labels=LABELS).remedy)
     import_folder(checkpoint, tmp_path / "out", base, LABELS)
-    np.testing.assert_allclose(odds(tmp_path / "out"), theirs(tmp_path / "merged"), atol=1e-4)
+    np.testing.assert_allclose(predict_probabilities(tmp_path / "out"), theirs(tmp_path / "merged"), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -208,13 +210,13 @@ def test_the_command_for_an_adapter_works(checkpoint: Path, tmp_path: Path) -> N
 def test_files_that_cannot_be_converted_here_say_what_to_take(tmp_path: Path, file: str, word: str) -> None:
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / file).write_bytes(b"x")
-    assert word in refused(tmp_path / "f", f"but {file}").remedy
+    assert word in catch_import_error(tmp_path / "f", f"but {file}").remedy
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     """The command refuses a pickle that would run code."""
     folder = save_base(tmp_path / "m", "bert", kind=TEXT_CLASSIFIER, **NAMED)
-    pickled(folder, "model.pt")
+    pickle_weights(folder, "model.pt")
 
     class Evil:
         def __reduce__(self) -> Any:
@@ -222,7 +224,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
 
     torch.save({"x": Evil()}, folder / "model.pt")
     with pytest.raises(pickle.UnpicklingError):
-        run_command(refused(folder, "no model found").remedy)
+        run_command(catch_import_error(folder, "no model found").remedy)
     assert not (tmp_path / "ran").exists()
 
 
@@ -231,10 +233,10 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
 def test_albert_is_taken_in(tmp_path: Path, groups: int) -> None:
     folder = save_base(tmp_path / "albert", "albert", kind=TEXT_CLASSIFIER, num_hidden_groups=groups, **NAMED)
     import_folder(folder, tmp_path / "out")
-    np.testing.assert_allclose(odds(tmp_path / "out"), theirs(folder), atol=1e-4)
+    np.testing.assert_allclose(predict_probabilities(tmp_path / "out"), theirs(folder), atol=1e-4)
 
 
-def configured(folder: Path, name: str, **values: Any) -> Path:
+def save_classifier(folder: Path, name: str, **values: Any) -> Path:
     """A classifier of another architecture, with the tokenizer of a BERT."""
     save_base(folder, "bert")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -249,14 +251,14 @@ def configured(folder: Path, name: str, **values: Any) -> Path:
 def test_bart_is_taken_in(tmp_path: Path) -> None:
     """Its classifier reads the state of the end token, which every text has once."""
     half = {"encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
-    folder = configured(tmp_path / "bart", "Bart", d_model=32, encoder_layers=2, decoder_layers=2, **half)
+    folder = save_classifier(tmp_path / "bart", "Bart", d_model=32, encoder_layers=2, decoder_layers=2, **half)
     import_folder(folder, tmp_path / "out")
-    np.testing.assert_allclose(odds(tmp_path / "out"), theirs(folder), atol=1e-4)
+    np.testing.assert_allclose(predict_probabilities(tmp_path / "out"), theirs(folder), atol=1e-4)
 
 
 def test_an_architecture_that_cannot_be_taken_in_names_what_can_be_done(tmp_path: Path) -> None:
-    folder = configured(tmp_path / "xlnet", "XLNet", d_model=32, n_layer=2, n_head=4, d_inner=48)
-    problem = refused(folder, "does not work on its backbone's final states alone, so it cannot be taken in")
+    folder = save_classifier(tmp_path / "xlnet", "XLNet", d_model=32, n_layer=2, n_head=4, d_inner=48)
+    problem = catch_import_error(folder, "does not work on its backbone's final states alone, so it cannot be taken in")
     assert "base:" in problem.remedy
     assert "head: pooled" not in problem.remedy
     assert describe_base(str(folder), folder).kind == "encoder"  # what the remedy says can be done
@@ -372,7 +374,7 @@ def test_tags_of_no_scheme_are_refused(tags: list[str]) -> None:
 
 def tagger(folder: Path, names: Sequence[str]) -> Path:
     """A token classifier with these outputs, sure enough of them."""
-    save_base(folder, "bert", kind=TOKEN_CLASSIFIER, **named(names))
+    save_base(folder, "bert", kind=TOKEN_CLASSIFIER, **make_label_config(names))
     weights = folder / "model.safetensors"
     tensors = load_file(weights)
     torch.manual_seed(11)
@@ -441,10 +443,10 @@ def test_outputs_of_other_schemes_are_read_in_their_own(tmp_path: Path, name: st
 
 def test_a_scheme_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     folder = tagger(tmp_path / "tagger", ["O", "B-A", "I-A"])
-    assert "--scheme" in refused(folder, "no tag scheme 'bilu'; did you mean 'bilou'", scheme="bilu").where
-    refused(folder, "no tags of one scheme: there is no L-A or U-A", scheme="bilou")
+    assert "--scheme" in catch_import_error(folder, "no tag scheme 'bilu'; did you mean 'bilou'", scheme="bilu").where
+    catch_import_error(folder, "no tags of one scheme: there is no L-A or U-A", scheme="bilou")
     plain = save_base(tmp_path / "plain", "bert", kind=TEXT_CLASSIFIER, **NAMED)
-    refused(plain, "for classifiers of tokens", scheme="io")
+    catch_import_error(plain, "for classifiers of tokens", scheme="io")
 
 
 def test_it_answers_and_is_evaluated_as_others_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def seed2(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """What seed 2 trains: base_<L>/, adapter/ with its head under modules_to_save, merged/ and labels.json."""
     home = tmp_path_factory.mktemp("seed2")
 
-    def made(family: str) -> Path:
+    def save_sweep(family: str) -> Path:
         folder = home / family
         if folder.is_dir():
             return folder
@@ -56,7 +56,7 @@ def seed2(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         (folder / "labels.json").write_text(json.dumps({"id2label": {str(i): n for i, n in enumerate(LABELS)}}))
         return folder
 
-    return made
+    return save_sweep
 
 
 def theirs(folder: Path) -> list[dict[str, float]]:
@@ -158,7 +158,7 @@ def foreign(seed2: Callable[[str], Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(seed2("bert"), tmp_path / "foreign"))
 
 
-def refused(foreign: Path, match: str) -> ArtifactError:
+def catch_import_error(foreign: Path, match: str) -> ArtifactError:
     out = foreign.parent / "out"
     with pytest.raises(ArtifactError, match=match) as caught:
         import_folder(foreign, out)
@@ -177,7 +177,7 @@ def test_a_missing_folder_and_one_without_a_model(tmp_path: Path) -> None:
 def test_a_backbone_without_its_head_is_refused(foreign: Path) -> None:
     file = foreign / "merged" / "model.safetensors"
     save_file({n: t for n, t in load_file(file).items() if "classifier" not in n}, file, metadata={"format": "pt"})
-    assert "classifier" in refused(foreign, "weights are missing").problem
+    assert "classifier" in catch_import_error(foreign, "weights are missing").problem
 
 
 def test_an_adapter_brings_the_head_that_its_base_lacks(foreign: Path) -> None:
@@ -191,7 +191,7 @@ def test_an_adapter_without_its_base_is_refused(foreign: Path) -> None:
     shutil.rmtree(foreign / "merged")
     shutil.rmtree(foreign / "base_3")
     edit(foreign / "adapter" / "adapter_config.json", base_model_name_or_path="gone")
-    problem = refused(foreign, "'gone', which adapter_config.json names, cannot be had")
+    problem = catch_import_error(foreign, "'gone', which adapter_config.json names, cannot be had")
     assert "--base" in problem.remedy
 
 
@@ -199,25 +199,28 @@ def test_pickled_weights_are_refused(foreign: Path) -> None:
     for name in ("merged", "base_3"):
         (foreign / name / "model.safetensors").rename(foreign / name / "pytorch_model.bin")
     edit(foreign / "adapter" / "adapter_config.json", base_model_name_or_path="gone")
-    refused(foreign, "cannot be had")
+    catch_import_error(foreign, "cannot be had")
     shutil.rmtree(foreign / "adapter")
-    refused(foreign, "no model found, but pytorch_model.bin")
+    catch_import_error(foreign, "no model found, but pytorch_model.bin")
 
 
 def test_labels_of_another_count_are_refused(foreign: Path) -> None:
     (foreign / "labels.json").write_text(json.dumps(["a", "b"]), encoding="utf-8")
-    assert "labels.json" in refused(foreign, "does not open in AutoModelForSequenceClassification with 2 labels").remedy
+    assert (
+        "labels.json"
+        in catch_import_error(foreign, "does not open in AutoModelForSequenceClassification with 2 labels").remedy
+    )
 
 
 def test_several_labels_for_a_text_are_refused(foreign: Path) -> None:
     edit(foreign / "merged" / "config.json", problem_type="multi_label_classification")
-    refused(foreign, "multi_label_classification")
+    catch_import_error(foreign, "multi_label_classification")
 
 
 def test_an_adapter_that_is_no_plain_lora_is_refused(foreign: Path) -> None:
     shutil.rmtree(foreign / "merged")
     edit(foreign / "adapter" / "adapter_config.json", use_dora=True)
-    refused(foreign, "use_dora is set")
+    catch_import_error(foreign, "use_dora is set")
 
 
 def test_an_adapter_of_another_model_is_refused(foreign: Path) -> None:
@@ -225,9 +228,9 @@ def test_an_adapter_of_another_model_is_refused(foreign: Path) -> None:
     file = foreign / "adapter" / "adapter_model.safetensors"
     tensors = load_file(file)
     save_file({n.replace("layer.0", "layer.8"): t for n, t in tensors.items()}, file)
-    refused(foreign, "does not fit its base")
+    catch_import_error(foreign, "does not fit its base")
     save_file({**tensors, "base_model.model.extra.weight": torch.zeros(2)}, file)
-    refused(foreign, "weights that its base lacks: extra.weight")
+    catch_import_error(foreign, "weights that its base lacks: extra.weight")
 
 
 def test_a_folder_that_is_there_is_not_written_over(foreign: Path) -> None:

@@ -18,7 +18,7 @@ NAMES = ("a", "b", "c")
 TASK = Classify(labels=NAMES)
 
 
-def odds(kind: str, dtype: type[np.floating]) -> np.ndarray:
+def draw_probabilities(kind: str, dtype: type[np.floating]) -> np.ndarray:
     """float[40, 3]; some rows with a probability of 0 for the expected label, of 1, or close to either."""
     chance = np.random.default_rng(6)
     made = chance.dirichlet((0.3, 0.3, 0.3), 40).astype(dtype)
@@ -32,7 +32,7 @@ def odds(kind: str, dtype: type[np.floating]) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["spread", "certain", "nearly"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_log_loss_is_that_of_scikit_learn(kind: str, dtype: type[np.floating]) -> None:
-    rows = odds(kind, dtype)
+    rows = draw_probabilities(kind, dtype)
     expected = [NAMES[n % 3] for n in range(len(rows))]
     given = [dict(zip(NAMES, row.tolist(), strict=True)) for row in rows]  # floats of Python: of 64 bits
     marks = [

@@ -25,28 +25,28 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size
 NAMES = st.sampled_from(["a", "ab", "label", "sum of it", "ß", 'q"t', "x/y~z"])
 
 
-def bounded(kind: str) -> st.SearchStrategy[dict[str, Any]]:
-    def made(pair: tuple[int | None, int | None]) -> dict[str, Any]:
+def make_bounded_schemas(kind: str) -> st.SearchStrategy[dict[str, Any]]:
+    def write_bounds(pair: tuple[int | None, int | None]) -> dict[str, Any]:
         low, high = pair
         if low is not None and high is not None and low > high:
             low, high = high, low
         found = {"type": kind} | ({"minimum": low} if low is not None else {})
         return found | ({"maximum": high} if high is not None else {})
 
-    return st.tuples(st.none() | BOUNDS, st.none() | BOUNDS).map(made)
+    return st.tuples(st.none() | BOUNDS, st.none() | BOUNDS).map(write_bounds)
 
 
-def sized(kind: str, least: str, most: str, **more: Any) -> st.SearchStrategy[dict[str, Any]]:
-    def made(pair: tuple[int, int]) -> dict[str, Any]:
+def make_sized_schemas(kind: str, least: str, most: str, **more: Any) -> st.SearchStrategy[dict[str, Any]]:
+    def write_sizes(pair: tuple[int, int]) -> dict[str, Any]:
         return {"type": kind, least: min(pair), most: max(pair), **more}
 
-    return st.tuples(st.integers(0, 4), st.integers(0, 4)).map(made)
+    return st.tuples(st.integers(0, 4), st.integers(0, 4)).map(write_sizes)
 
 
 LEAVES = st.one_of(
-    bounded("integer"),
-    bounded("number"),
-    sized("string", "minLength", "maxLength"),
+    make_bounded_schemas("integer"),
+    make_bounded_schemas("number"),
+    make_sized_schemas("string", "minLength", "maxLength"),
     st.just({"type": "string"}),
     st.just({"type": "boolean"}),
     st.just({"type": ["null", "boolean"]}),

@@ -236,7 +236,7 @@ def test_what_is_not_held_is_refused_at_once(schema: dict[str, Any], said: str, 
 STRING, NUMBER = {"type": "string"}, {"type": "number"}
 
 
-def tagged(name: str, **more: Any) -> dict[str, Any]:
+def make_tagged_schema(name: str, **more: Any) -> dict[str, Any]:
     return {"type": "object", "properties": {"kind": {"const": name}, **more}, "required": ["kind"]}
 
 
@@ -249,9 +249,9 @@ def tagged(name: str, **more: Any) -> dict[str, Any]:
         ([{"enum": ["a", "b"]}, {"enum": ["b"]}], False),
         ([{"const": "a"}, STRING], False),
         ([{"const": "a"}, NUMBER], True),
-        ([tagged("a"), tagged("b", x=STRING)], True),
-        ([tagged("a"), tagged("a", x=STRING)], False),
-        ([tagged("a"), {**tagged("b"), "required": []}], False),
+        ([make_tagged_schema("a"), make_tagged_schema("b", x=STRING)], True),
+        ([make_tagged_schema("a"), make_tagged_schema("a", x=STRING)], False),
+        ([make_tagged_schema("a"), {**make_tagged_schema("b"), "required": []}], False),
         ([{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}], True),
         ([{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}], False),
         ([{"anyOf": [STRING, {"type": "null"}]}, NUMBER], True),
@@ -260,7 +260,7 @@ def tagged(name: str, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_one_of_is_held_where_no_value_is_of_two_branches(branches: list[Any], apart: bool) -> None:
-    schema = {"oneOf": branches, "$defs": {"a": tagged("a"), "b": tagged("b")}}
+    schema = {"oneOf": branches, "$defs": {"a": make_tagged_schema("a"), "b": make_tagged_schema("b")}}
     if apart:
         held(schema)
         answer = find_shortest_completion(schema)

@@ -38,7 +38,7 @@ def a_pattern(chance: random.Random, depth: int = 3) -> str:
     return f"(?:{a_pattern(chance, depth - 1)}){count}"
 
 
-def anchored(chance: random.Random) -> str:
+def draw_anchored_pattern(chance: random.Random) -> str:
     parts = [
         chance.choice(["", "^"]) + a_pattern(chance) + chance.choice(["", "$"]) for _ in range(chance.randint(1, 2))
     ]
@@ -58,7 +58,7 @@ TEXTS = ["".join(chars) for size in range(5) for chars in itertools.product(ALPH
 def test_a_pattern_allows_the_texts_in_which_an_ordinary_engine_finds_it() -> None:
     for number in range(250):
         chance = random.Random(number)
-        pattern = anchored(chance)
+        pattern = draw_anchored_pattern(chance)
         try:
             printed, automaton = parse_pattern(pattern)
         except UnsupportedTask:

@@ -39,7 +39,7 @@ def encoder(base: Path) -> Encoder:
     return Encoder(TASK, "labels", Network(backbone, None, head), 32, 10)
 
 
-def saved(folder: Path, predictor: Predictor) -> Path:
+def save_fit(folder: Path, predictor: Predictor) -> Path:
     with stage_artifact(folder, {"kind": "fit"}) as part:
         predictor_files.save_predictor(part, predictor)
     return folder
@@ -55,16 +55,16 @@ def holds(folder: Path, text: str) -> list[str]:
 
 
 def test_what_is_saved_does_not_say_where_its_base_lies(base: Path, tmp_path: Path) -> None:
-    fit = saved(tmp_path / "fit", encoder(base))
+    fit = save_fit(tmp_path / "fit", encoder(base))
     assert names_of(fit) == "./tiny-bert"
-    other = saved(tmp_path / "other", Entailment(TASK, Network(encoder(base).network.backbone)))
+    other = save_fit(tmp_path / "other", Entailment(TASK, Network(encoder(base).network.backbone)))
     assert names_of(other) == "./tiny-bert"
     for folder in (fit, other):
         assert holds(folder, "somebody") == holds(folder, str(tmp_path)) == []
 
 
 def test_it_is_found_again_and_only_the_right_one(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fit = saved(tmp_path / "fit", encoder(base))
+    fit = save_fit(tmp_path / "fit", encoder(base))
     assert isinstance(predictor_files.load_predictor(fit, TorchBackbonePool()), Encoder)
     moved = tmp_path / "elsewhere" / "tiny-bert"
     moved.parent.mkdir()
@@ -80,7 +80,7 @@ def test_it_is_found_again_and_only_the_right_one(base: Path, tmp_path: Path, mo
 
 def test_the_spec_of_the_run_says_where_it_lies(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine, or in a container, that remembers nothing."""
-    fit = saved(tmp_path / "runs" / "tiny" / "contenders" / "head" / "seed-1", encoder(base))
+    fit = save_fit(tmp_path / "runs" / "tiny" / "contenders" / "head" / "seed-1", encoder(base))
     monkeypatch.setenv(base_locations.ENVIRONMENT_VARIABLE, str(tmp_path / "nothing"))
     with pytest.raises(BaseModelError):
         predictor_files.load_predictor(fit, TorchBackbonePool())
@@ -99,7 +99,7 @@ def test_a_machine_that_cannot_remember_saves_all_the_same(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(base_locations.ENVIRONMENT_VARIABLE, str(tmp_path / "file" / "below"))
-    assert names_of(saved(tmp_path / "fit", encoder(base))) == "./tiny-bert"
+    assert names_of(save_fit(tmp_path / "fit", encoder(base))) == "./tiny-bert"
 
 
 def test_an_artifact_of_an_older_version_names_the_folder(base: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def byte_ids(spelled: bytes) -> list[int]:
     return list(byte_level().tokenizer.convert_tokens_to_ids(letters))
 
 
-def told(read: Read, ids: Sequence[int], stops: tuple[str, ...]) -> tuple[list[str], str, str, int]:
+def feed_detokenizer(read: Read, ids: Sequence[int], stops: tuple[str, ...]) -> tuple[list[str], str, str, int]:
     """Pieces, text, what ended it, and how many ids it took."""
     heard: list[str] = []
     transcript = Detokenizer(read, stops, heard.append)
@@ -68,7 +68,7 @@ def plainly(read: Read, ids: Sequence[int], stops: tuple[str, ...]) -> tuple[str
 @given(st.lists(BYTES, max_size=8), STOPS)
 def test_pieces_join_to_the_text_byte_by_byte(parts: list[bytes], stops: tuple[str, ...]) -> None:
     read, ids = byte_level().decode, byte_ids(b"".join(parts))
-    heard, text, ended, size = told(read, ids, stops)
+    heard, text, ended, size = feed_detokenizer(read, ids, stops)
     assert (text, ended, size) == plainly(read, ids, stops)
     assert "".join(heard) == text
     assert "" not in heard
@@ -78,7 +78,7 @@ def test_pieces_join_to_the_text_byte_by_byte(parts: list[bytes], stops: tuple[s
 @given(st.lists(st.integers(0, len(byte_level().tokenizer) - 1), max_size=30), STOPS)
 def test_pieces_join_to_the_text_of_any_tokens(ids: list[int], stops: tuple[str, ...]) -> None:
     read = byte_level().decode
-    heard, text, ended, size = told(read, ids, stops)
+    heard, text, ended, size = feed_detokenizer(read, ids, stops)
     assert (text, ended, size) == plainly(read, ids, stops)
     assert "".join(heard) == text
 
@@ -88,7 +88,7 @@ def test_pieces_join_to_the_text_of_any_tokens(ids: list[int], stops: tuple[str,
 def test_pieces_join_to_the_text_of_words_and_bytes(text: str, stops: tuple[str, ...]) -> None:
     tokenizer = fallback()
     ids = tokenizer.tokenizer(("▁" + text).replace(" ", "▁"), add_special_tokens=False)["input_ids"]
-    heard, found, _, _ = told(tokenizer.decode, ids, stops)
+    heard, found, _, _ = feed_detokenizer(tokenizer.decode, ids, stops)
     starts = [text.find(stop) for stop in stops if stop in text]
     assert tokenizer.decode(ids) == text
     assert "".join(heard) == found
@@ -128,7 +128,7 @@ def test_a_long_text_is_not_read_again_and_again() -> None:
         return byte_level().decode(ids)
 
     ids = byte_ids("中a".encode() * 200)
-    heard, text, _, _ = told(read, ids, ("stop",))
+    heard, text, _, _ = feed_detokenizer(read, ids, ("stop",))
     assert text == "".join(heard) == "中a" * 200
     assert max(sizes) <= 8
 

@@ -223,24 +223,24 @@ def test_prototypes_are_mean_directions_and_the_scale_is_the_best_on_validation(
     made = Prototype().fit(task, taught, backbone, make_context(report=events.append))
     scale = [event.facts["scale"] for event in events if isinstance(event, PredictorFitted)]
 
-    def pooled(text: str) -> torch.Tensor:
+    def pool_text(text: str) -> torch.Tensor:
         states, mask = backbone.compute_states([backbone.tokenizer.encode(text)[0]], [None])
         return normalize(pool_states(states, mask, "mean"), dim=-1)[0].detach()
 
     means = torch.stack(
         [
-            torch.stack([pooled(e.input["text"]) for e in taught.train if task.label_of(e.answer) == k]).mean(0)
+            torch.stack([pool_text(e.input["text"]) for e in taught.train if task.label_of(e.answer) == k]).mean(0)
             for k in task.labels or ()
         ]
     )
-    logits = {text: normalize(means, dim=-1) @ pooled(text) for text in TEXTS}
+    logits = {text: normalize(means, dim=-1) @ pool_text(text) for text in TEXTS}
     for prediction, text in zip(made.predict([{"text": t} for t in TEXTS], run_locally), TEXTS, strict=True):
         expected = (scale[0] * logits[text]).softmax(-1).tolist()
         assert list(prediction.probabilities["/label"].values()) == pytest.approx(expected, abs=1e-4)
 
     def loss(s: float) -> float:
         parts = [
-            (s * normalize(means, dim=-1) @ pooled(e.input["text"])).log_softmax(-1)[
+            (s * normalize(means, dim=-1) @ pool_text(e.input["text"])).log_softmax(-1)[
                 (task.labels or ()).index(task.label_of(e.answer))
             ]
             for e in taught.validation
@@ -255,11 +255,13 @@ def test_zero_shot_by_similarity_is_the_cosine_to_the_labels_words(backbone_of: 
     task = Classify(labels=("card", "log_in"), descriptions={"card": "my card was blocked"})
     made = ZeroShot(scale=5.0).fit(task, make_train_set(), backbone, make_context())
 
-    def pooled(text: str) -> torch.Tensor:
+    def pool_text(text: str) -> torch.Tensor:
         states, mask = backbone.compute_states([backbone.tokenizer.encode(text)[0]], [None])
         return normalize(pool_states(states, mask, "mean"), dim=-1)[0].detach()
 
-    expected = (5 * torch.stack([pooled("my card was blocked"), pooled("log in")]) @ pooled("hello")).softmax(-1)
+    expected = (5 * torch.stack([pool_text("my card was blocked"), pool_text("log in")]) @ pool_text("hello")).softmax(
+        -1
+    )
     odds = made.predict([{"text": "hello"}], run_locally)[0].probabilities["/label"]
     assert list(odds.values()) == pytest.approx(expected.tolist(), abs=1e-5)
     assert made.count_parameters().trained == 0
@@ -269,7 +271,7 @@ def test_zero_shot_by_similarity_is_the_cosine_to_the_labels_words(backbone_of: 
 def nli_folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Folders of tiny NLI models with random weights."""
 
-    def made(family: str) -> Path:
+    def save_nli_model(family: str) -> Path:
         folder = tmp_path_factory.mktemp("nli") / family
         labels = ("contradiction", "neutral", "entailment")
         named: dict[str, Any] = {
@@ -298,7 +300,7 @@ def nli_folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
         tokenizer.save_pretrained(folder)
         return folder
 
-    return made
+    return save_nli_model
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "bart"])

@@ -24,7 +24,7 @@ from loratory.serving.hash_chain import CONTINUED, CUT_OFF, HEAD_BEHIND, TORN_TA
 COUNT = 4
 
 
-def chained(folder: Path, count: int = COUNT) -> AuditLog:
+def write_audit_log(folder: Path, count: int = COUNT) -> AuditLog:
     audit = AuditLog(folder / "audit.jsonl")
     for number in range(count):
         audit.record("load", {"task": f"task-{number}", "release": "a"})
@@ -49,14 +49,14 @@ def set_head(audit: AuditLog, number: int) -> None:
     ChainHead.path_for(audit.file).write_text(json.dumps(asdict(head)))
 
 
-def refused(audit: AuditLog, said: str) -> None:
+def expect_broken_chain(audit: AuditLog, said: str) -> None:
     with pytest.raises(DataError, match=said):
         audit.verify_chain()
 
 
 # -- crashes: the file may hold any part of what was being written, and the head is that of before
 def test_a_crash_at_every_byte_of_a_line(tmp_path: Path) -> None:
-    audit = chained(tmp_path)
+    audit = write_audit_log(tmp_path)
     data, size = audit.file.read_bytes(), len(b"".join(audit.file.read_bytes().splitlines(keepends=True)[: COUNT - 1]))
     for cut in range(size, len(data) + 1):
         audit.file.write_bytes(data)
@@ -76,7 +76,7 @@ def test_crash_after_crash(tmp_path: Path) -> None:
     """The line that tells of a torn one may be torn itself."""
     chance = random.Random(5)
     for round in range(20):
-        audit = chained(tmp_path / str(round), 2)
+        audit = write_audit_log(tmp_path / str(round), 2)
         for _ in range(4):
             before, head = audit.file.read_bytes(), ChainHead.path_for(audit.file).read_bytes()
             audit.record("unload", {"task": "lost"})
@@ -127,7 +127,7 @@ def test_what_was_told_as_written_is_there_after_a_kill(tmp_path: Path, rounds: 
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    audit = chained(tmp_path)
+    audit = write_audit_log(tmp_path)
 
     def half(self: AuditLog, data: bytes) -> int:
         with self.file.open("ab") as handle:
@@ -169,7 +169,7 @@ WAYS: dict[str, Callable[[list[bytes]], bytes | None]] = {
 
 @pytest.mark.parametrize("how", WAYS)
 def test_what_somebody_changed_is_found_now_and_after_more_lines(tmp_path: Path, how: str) -> None:
-    audit = chained(tmp_path)
+    audit = write_audit_log(tmp_path)
     changed = WAYS[how](audit.file.read_bytes().splitlines(keepends=True))
     audit.file.unlink()
     if changed is not None:
@@ -178,35 +178,35 @@ def test_what_somebody_changed_is_found_now_and_after_more_lines(tmp_path: Path,
         with pytest.raises(DataError):
             audit.verify_chain()
         audit.record("load", {"task": "next"})
-    refused(audit, "chain|continues")
+    expect_broken_chain(audit, "chain|continues")
     assert events(audit)[-1] == "load"
 
 
 def test_cut_off_at_every_byte_is_no_crash(tmp_path: Path) -> None:
-    audit = chained(tmp_path)
+    audit = write_audit_log(tmp_path)
     data = audit.file.read_bytes()
     last = len(data) - len(data.splitlines(keepends=True)[-1])
     for cut in range(last - 30, len(data) - 1):
         audit.file.write_bytes(data[:cut])
-        refused(audit, f"lines were cut off: the head knows {COUNT}")
+        expect_broken_chain(audit, f"lines were cut off: the head knows {COUNT}")
     audit.file.write_bytes(data[:-1])  # only the end of a line is gone, and no line with it
     assert audit.verify_chain().lines == COUNT
     audit.file.write_bytes(data[: last - 30])
     audit.record("load", {"task": "next"})
     assert CUT_OFF in events(audit)
-    refused(audit, "others were cut off")
+    expect_broken_chain(audit, "others were cut off")
 
 
 def test_a_head_that_is_gone_or_none(tmp_path: Path) -> None:
     for text in (None, "", "[]", '{"number": "4", "sha256": "", "size": 0}', "[" * 100_000):
-        audit = chained(tmp_path / str(len(text or "-")))
+        audit = write_audit_log(tmp_path / str(len(text or "-")))
         head = ChainHead.path_for(audit.file)
         head.unlink()
         if text is not None:
             head.write_text(text)
-        refused(audit, "no head" if text is None else "cannot be read")
+        expect_broken_chain(audit, "no head" if text is None else "cannot be read")
         audit.record("load", {"task": "next"})
-        refused(audit, "had lost its head")
+        expect_broken_chain(audit, "had lost its head")
 
 
 def test_a_chain_of_an_older_version_gets_a_head(tmp_path: Path) -> None:
@@ -222,12 +222,12 @@ def test_a_chain_of_an_older_version_gets_a_head(tmp_path: Path) -> None:
     audit.record("load", {"task": "next"})
     assert (audit.verify_chain().lines, audit.verify_chain().beyond) == (7, 0)
     audit.file.write_bytes(audit.file.read_bytes()[:-5])
-    refused(audit, "cut off")
+    expect_broken_chain(audit, "cut off")
 
 
 # -- several files, several writers
 def test_rotation(tmp_path: Path) -> None:
-    audit = chained(tmp_path, 6)
+    audit = write_audit_log(tmp_path, 6)
     for number in (1, 2):
         shutil.move(audit.file, tmp_path / f"audit.jsonl.{number}")
         audit.record("load", {"task": "after"})
@@ -237,14 +237,14 @@ def test_rotation(tmp_path: Path) -> None:
     older = AuditLog(tmp_path / "audit.jsonl.1")
     assert (older.verify_chain().lines, older.verify_chain().beyond) == (6, None)
     older.file.write_bytes(b"".join(older.file.read_bytes().splitlines(keepends=True)[:-1]))
-    refused(older, "no head")
-    refused(audit, "this file continues another with 6 lines")
+    expect_broken_chain(older, "no head")
+    expect_broken_chain(audit, "this file continues another with 6 lines")
     older.file.unlink()
-    refused(audit, "this file continues another with 6 lines")
+    expect_broken_chain(audit, "this file continues another with 6 lines")
 
 
 def test_a_file_that_is_moved_away_right_after_a_crash(tmp_path: Path) -> None:
-    audit = chained(tmp_path)
+    audit = write_audit_log(tmp_path)
     set_head(audit, COUNT - 1)
     shutil.move(audit.file, tmp_path / "audit-2026.jsonl")
     audit.record("load", {"task": "after"})
@@ -262,6 +262,6 @@ def test_two_servers_write_one_chain(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_no_text_is_written_all_the_same(tmp_path: Path) -> None:
-    audit = chained(tmp_path, 1)
+    audit = write_audit_log(tmp_path, 1)
     audit.record("load refused", {"path": "\ud800"})
     assert audit.verify_chain().lines == 2

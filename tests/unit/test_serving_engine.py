@@ -350,7 +350,7 @@ def test_who_waits_for_a_backbone_lets_others_have_a_turn(monkeypatch: pytest.Mo
     while_busy(do)
 
 
-def lane_threads() -> int:
+def count_worker_threads() -> int:
     return sum(thread.name == "worker-mortal" for thread in threading.enumerate())
 
 
@@ -359,13 +359,13 @@ def test_a_lane_ends_with_its_backbone() -> None:
     engine = Engine()
     predictor = make_plannable(bench)
     assert labels(asyncio.run(engine.predict(predictor, inputs("cash"), None))) == ["cash"]
-    assert (lane_threads(), list(engine.list_workers())) == (1, ["mortal"])
+    assert (count_worker_threads(), list(engine.list_workers())) == (1, ["mortal"])
     del bench, predictor
     end = time.monotonic() + 5
-    while lane_threads() and time.monotonic() < end:
+    while count_worker_threads() and time.monotonic() < end:
         gc.collect()
         time.sleep(0.01)
-    assert (lane_threads(), list(engine.list_workers())) == (0, [])
+    assert (count_worker_threads(), list(engine.list_workers())) == (0, [])
 
 
 def test_requests_of_a_test_are_characters() -> None:

@@ -590,7 +590,7 @@ def test_a_file_that_is_none_of_keys(tmp_path: Path, text: str) -> None:
         ApiKeys.read(tmp_path / "keys.json")
 
 
-def chained(folder: Path, count: int = 6) -> AuditLog:
+def write_audit_log(folder: Path, count: int = 6) -> AuditLog:
     audit = AuditLog(folder / "below" / "audit.jsonl")
     for number in range(count):
         audit.record("load", {"task": f"task-{number}", "release": "a"})
@@ -598,7 +598,7 @@ def chained(folder: Path, count: int = 6) -> AuditLog:
 
 
 def test_a_chain_that_nobody_touched(tmp_path: Path) -> None:
-    audit = chained(tmp_path)
+    audit = write_audit_log(tmp_path)
     assert audit.verify() == 6
     AuditLog(audit.file).record("unload", {"task": "task-1"})
     assert audit.verify() == 7
@@ -607,7 +607,7 @@ def test_a_chain_that_nobody_touched(tmp_path: Path) -> None:
     assert last["event"] == "unload"
 
 
-def tampered(rows: list[str], how: str) -> list[str]:
+def tamper_rows(rows: list[str], how: str) -> list[str]:
     if how == "changed":
         return [row.replace("task-2", "task-9") for row in rows]
     if how == "first":
@@ -627,8 +627,8 @@ def tampered(rows: list[str], how: str) -> list[str]:
     "how", ["changed", "first", "removed", "swapped", "twice", "torn", "{}", "[]", "", '{"before": "' + "0" * 64 + '"}']
 )
 def test_a_chain_that_somebody_touched(tmp_path: Path, how: str) -> None:
-    audit = chained(tmp_path)
-    rows = tampered(audit.file.read_text().splitlines(), how)
+    audit = write_audit_log(tmp_path)
+    rows = tamper_rows(audit.file.read_text().splitlines(), how)
     audit.file.write_text("".join(f"{row}\n" for row in rows))
     with pytest.raises(DataError, match="the chain is broken") as found:
         audit.verify()

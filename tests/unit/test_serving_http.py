@@ -262,14 +262,14 @@ RIGHT: Mapping[str, Sequence[tuple[str, float]]] = {
 }
 
 
-def counted(average: float, **categories: int) -> Mapping[str, Any]:
+def make_statistics(average: float, **categories: int) -> Mapping[str, Any]:
     return {"category_distribution": categories, "avg_confidence": average, "low_confidence_count": 0}
 
 
 COUNTED = {
-    "intent": counted(0.75, login=1, cash=2),
-    "pii": counted(2.875 / 3, EMAIL=1, no_pii=2),
-    "security": counted(0.75, safe=2, INJECTION=1),
+    "intent": make_statistics(0.75, login=1, cash=2),
+    "pii": make_statistics(2.875 / 3, EMAIL=1, no_pii=2),
+    "security": make_statistics(0.75, safe=2, INJECTION=1),
 }
 
 
@@ -349,7 +349,7 @@ def test_an_abstention_is_nobodys_category(tmp_path: Path) -> None:
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
-def refused(reply: Reply) -> tuple[int, str]:
+def read_router_error(reply: Reply) -> tuple[int, str]:
     """Status and code, in the router's own form and no other."""
     assert list(reply.json) == ["error"]
     assert set(reply.error) == {"code", "message", "timestamp"}
@@ -384,19 +384,22 @@ def refused(reply: Reply) -> tuple[int, str]:
 )
 def test_invalid_input(tmp_path: Path, body: Any) -> None:
     server = make_router_server(tmp_path, limits={"texts": 8, "characters": 50})
-    assert refused(post(server, BATCH, body)) == (400, "INVALID_INPUT")
+    assert read_router_error(post(server, BATCH, body)) == (400, "INVALID_INPUT")
 
 
 def test_invalid_kinds(server: Server) -> None:
     reply = post(server, BATCH, {"texts": ["cash"], "task_type": "intents"})
-    assert refused(reply) == (400, "INVALID_TASK_TYPE")
+    assert read_router_error(reply) == (400, "INVALID_TASK_TYPE")
     assert "intent, pii, security, all" in reply.error["message"]
 
 
 @pytest.mark.parametrize("kind", ["pii", "all"])
 def test_a_role_that_nobody_plays(tmp_path: Path, kind: str) -> None:
     server = make_router_server(tmp_path, roles={"intent": "intent"})
-    assert refused(post(server, BATCH, {"texts": ["x"], "task_type": kind})) == (503, "UNIFIED_CLASSIFIER_UNAVAILABLE")
+    assert read_router_error(post(server, BATCH, {"texts": ["x"], "task_type": kind})) == (
+        503,
+        "UNIFIED_CLASSIFIER_UNAVAILABLE",
+    )
     assert categories(batch(server, "cash")) == [("cash", 0.75)]
 
 
@@ -409,24 +412,24 @@ def test_what_fails_here(tmp_path: Path, kind: str) -> None:
     server = make_router_server(tmp_path)
     server.registry.register(make_service("pii", FakePredictor(PERSONAL, broken)))
     reply = post(server, BATCH, {"texts": ["x"], "task_type": kind})
-    assert refused(reply) == (500, "UNIFIED_CLASSIFICATION_ERROR")
+    assert read_router_error(reply) == (500, "UNIFIED_CLASSIFICATION_ERROR")
     assert "secret" not in reply.body.decode()
 
 
 def test_an_answer_that_cannot_be_read_fails_here_too(tmp_path: Path) -> None:
     server = make_router_server(tmp_path)
     server.registry.register(make_service("intent", FakePredictor(INTENTS, lambda *_: Prediction({"nothing": 1}))))
-    assert refused(post(server, BATCH, {"texts": ["x"]})) == (500, "UNIFIED_CLASSIFICATION_ERROR")
+    assert read_router_error(post(server, BATCH, {"texts": ["x"]})) == (500, "UNIFIED_CLASSIFICATION_ERROR")
 
 
 def test_a_full_server_and_a_late_one_in_the_same_form(tmp_path: Path) -> None:
     server = make_router_server(tmp_path)
     server.engine._thread_pool._pending_calls = 10**6
     reply = post(server, BATCH, {"texts": ["x"], "task_type": "all"})
-    assert refused(reply) == (429, "busy")
+    assert read_router_error(reply) == (429, "busy")
     assert reply.headers["retry-after"] == "1"
     late = make_router_server(tmp_path, limits={"timeout_ms": 0.001})
-    assert refused(post(late, BATCH, {"texts": ["x"]})) == (504, "late")
+    assert read_router_error(post(late, BATCH, {"texts": ["x"]})) == (504, "late")
 
 
 # -- all of them
@@ -530,7 +533,7 @@ def test_request_ids(server: Server, given: str, kept: bool) -> None:
 
 
 @dataclass(frozen=True)
-class Asking:
+class TextSchemaTask:
     """A task of one text, whose question says more of it."""
 
     more: Mapping[str, Any]
@@ -543,7 +546,7 @@ class Asking:
 
 @pytest.mark.parametrize("more", [{"maxLength": 3}, {"pattern": "^c"}])
 def test_what_a_question_says_of_its_strings_is_held_to(tmp_path: Path, more: Mapping[str, Any]) -> None:
-    plain = FakePredictor(Asking(more), lambda _, input: predict_by_keyword(INTENTS, input))
+    plain = FakePredictor(TextSchemaTask(more), lambda _, input: predict_by_keyword(INTENTS, input))
     server = make_server(tmp_path, make_service("a", plain))
     assert predict(server, "a", "cas").status == 200
     assert predict(server, "a", "xash").status == 422

@@ -111,12 +111,12 @@ def client(server: Server) -> TestClient:
     return TestClient(create_app(server), follow_redirects=False, headers=HTML)
 
 
-def tried(client: TestClient, task: str, text: str, part: bool = False, **more: str) -> Any:
+def post_try(client: TestClient, task: str, text: str, part: bool = False, **more: str) -> Any:
     headers = {"x-part": "1"} if part else {}
     return client.post("/page/try", data={"task": task, "text": text, **more}, headers=headers)
 
 
-def filled(client: TestClient, text: str, task: str = "intents", column: str = "") -> Any:
+def post_table(client: TestClient, text: str, task: str = "intents", column: str = "") -> Any:
     return client.post("/page/table", data={"task": task, "table": text, "column": column})
 
 
@@ -191,7 +191,7 @@ def test_files_of_the_page_ask_for_nothing_and_are_the_listed_ones(client: TestC
 
 # -- trying a task
 def test_probabilities_are_bars_the_top_ones_open_and_the_rest_folded(client: TestClient) -> None:
-    page = tried(client, "intents", "a refund please", part=True).text
+    page = post_try(client, "intents", "a refund please", part=True).text
     assert "<!doctype" not in page
     assert '<p class="says">refund</p>' in page
     before, _, after = page.partition("<details>")
@@ -202,7 +202,7 @@ def test_probabilities_are_bars_the_top_ones_open_and_the_rest_folded(client: Te
 
 
 def test_without_a_script_the_whole_page_comes_back_with_the_answer_and_what_was_typed(client: TestClient) -> None:
-    page = tried(client, "intents", "a refund\r\nplease").text
+    page = post_try(client, "intents", "a refund\r\nplease").text
     Page(page)
     assert '<p class="says">refund</p>' in page
     assert ">a refund\nplease</textarea>" in page
@@ -210,7 +210,7 @@ def test_without_a_script_the_whole_page_comes_back_with_the_answer_and_what_was
 
 
 def test_who_served_is_told_with_the_whole_release_and_the_time(client: TestClient) -> None:
-    page = tried(client, "intents", "a refund", part=True).text
+    page = post_try(client, "intents", "a refund", part=True).text
     assert "<dd>lora</dd>" in page
     assert f'<abbr title="{RELEASE}">{RELEASE[:12]}</abbr>' in page
     assert re.search(r"<dt>in</dt><dd>[\d.]+ ms</dd>", page)
@@ -218,13 +218,13 @@ def test_who_served_is_told_with_the_whole_release_and_the_time(client: TestClie
 
 
 def test_a_fallback_is_told_with_its_reason(client: TestClient) -> None:
-    page = tried(client, "fragile", "a refund", part=True).text
+    page = post_try(client, "fragile", "a refund", part=True).text
     assert "<dd>rules</dd>" in page
     assert '<dd class="bad">lora failed</dd>' in page
 
 
 def test_abstained_is_shown_as_such_with_its_odds(client: TestClient) -> None:
-    page = tried(client, "intents", "unsure refund", part=True).text
+    page = post_try(client, "intents", "unsure refund", part=True).text
     assert '<p class="says meant">abstained</p>' in page
     assert "leaves such an input unanswered" in page
     assert "70.0%" in page
@@ -232,7 +232,7 @@ def test_abstained_is_shown_as_such_with_its_odds(client: TestClient) -> None:
 
 
 def test_spans_are_marked_in_the_text_with_their_labels(client: TestClient) -> None:
-    page = tried(client, "spans", "call 112 & ask for <Ann>", part=True).text
+    page = post_try(client, "spans", "call 112 & ask for <Ann>", part=True).text
     text = re.sub(r'<span class="tag">.*?</span></span>', "", page[page.index('<p class="text">') :].split("</p>")[0])
     assert unescape(re.sub(r"<[^>]+>", "", text)) == "call 112 & ask for <Ann>"
     assert re.search(r'<mark class="m0">112<span class="tag">.*?NUMBER', page)
@@ -242,25 +242,27 @@ def test_spans_are_marked_in_the_text_with_their_labels(client: TestClient) -> N
 
 
 def test_a_text_without_spans_says_so(client: TestClient) -> None:
-    assert "Nothing was found in this text." in tried(client, "spans", "nothing here", part=True).text
+    assert "Nothing was found in this text." in post_try(client, "spans", "nothing here", part=True).text
 
 
 def test_written_answers_are_shown_as_json_or_as_text(client: TestClient) -> None:
-    assert '<pre class="written">{\n  &#34;count&#34;: 3\n}</pre>' in tried(client, "orders", "three", part=True).text
-    page = tried(client, "words", f"say {SCRIPT}", part=True, system="<b>").text
+    assert (
+        '<pre class="written">{\n  &#34;count&#34;: 3\n}</pre>' in post_try(client, "orders", "three", part=True).text
+    )
+    page = post_try(client, "words", f"say {SCRIPT}", part=True, system="<b>").text
     assert '<pre class="written">&lt;b&gt;say &lt;script&gt;alert(1)&lt;/script&gt;</pre>' in page
 
 
 @pytest.mark.parametrize("task", ["intents", "spans", "words", SCRIPT])
 def test_what_is_typed_is_never_markup(client: TestClient, task: str) -> None:
-    page = tried(client, task, f"{SCRIPT}</textarea><img src=x>'\"", system=SCRIPT).text
+    page = post_try(client, task, f"{SCRIPT}</textarea><img src=x>'\"", system=SCRIPT).text
     Page(page)
     assert "<script>" not in page.replace("<script src=", "")
     assert "<img" not in page
 
 
 def test_the_same_question_from_a_terminal_is_quoted_for_the_shell(client: TestClient) -> None:
-    page = unescape(tried(client, "words", "it's $HOME", part=True).text)
+    page = unescape(post_try(client, "words", "it's $HOME", part=True).text)
     assert "curl http://testserver/v1/tasks/words/predict" in page
     assert "it'\"'\"'s $HOME" in page
 
@@ -278,7 +280,7 @@ def test_the_same_question_from_a_terminal_is_quoted_for_the_shell(client: TestC
 def test_what_is_refused_is_told_in_the_page(
     client: TestClient, task: str, text: str, status: int, said: str, part: bool
 ) -> None:
-    made = tried(client, task, text, part)
+    made = post_try(client, task, text, part)
     assert made.status_code == status
     assert 'role="alert"' in made.text
     assert said in made.text
@@ -307,7 +309,7 @@ def test_reloading_a_forms_address_leads_back_to_the_page(client: TestClient, pa
 
 # -- a table
 def test_a_table_comes_back_with_its_own_columns_and_ours(client: TestClient) -> None:
-    made = filled(client, 'id;text;note\n1;"a refund; now";=A1\n2;unsure;x\n')
+    made = post_table(client, 'id;text;note\n1;"a refund; now";=A1\n2;unsure;x\n')
     assert made.status_code == 200
     Page(made.text)
     assert "id;text;note" in made.text  # it is still in the form
@@ -324,30 +326,30 @@ def test_a_table_comes_back_with_its_own_columns_and_ours(client: TestClient) ->
 
 
 def test_our_columns_get_names_that_are_free(client: TestClient) -> None:
-    head, row = rows_of(filled(client, "text,label,loratory_label,status\na refund,x,y,z\n").text)
+    head, row = rows_of(post_table(client, "text,label,loratory_label,status\na refund,x,y,z\n").text)
     assert head[4:] == ["loratory_loratory_label", "confidence", "loratory_status", "served_by"]
     assert row[:5] == ["a refund", "x", "y", "z", "refund"]
 
 
 def test_a_column_may_be_named_and_one_that_is_not_there_is_told(client: TestClient) -> None:
     table = "text,other\ncash,a refund\nfee,a transfer\n"
-    assert [row[2] for row in rows_of(filled(client, table, column="other").text)[1:]] == ["refund", "transfer"]
-    made = filled(client, table, column="othr")
+    assert [row[2] for row in rows_of(post_table(client, table, column="other").text)[1:]] == ["refund", "transfer"]
+    made = post_table(client, table, column="othr")
     assert made.status_code == 422
     assert "There is no column &#39;othr&#39;" in made.text
     assert "did you mean" in made.text or "other" in made.text
 
 
 def test_answers_that_are_no_labels_are_written_as_text_or_json(client: TestClient) -> None:
-    head, row = rows_of(filled(client, "id,text\n1,call 112\n", "spans").text)
+    head, row = rows_of(post_table(client, "id,text\n1,call 112\n", "spans").text)
     assert head[2] == "answer"
     assert json.loads(row[2])["spans"][0]["text"] == "112"
-    assert rows_of(filled(client, "id,prompt\n1,hello\n", "words").text)[1][2] == "hello"
+    assert rows_of(post_table(client, "id,prompt\n1,hello\n", "words").text)[1][2] == "hello"
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
 def test_what_we_add_is_never_a_formula_and_what_the_user_had_stays(client: TestClient, cell: str) -> None:
-    _, row = rows_of(filled(client, f'id,prompt\n=2,"{cell}"\n', "words").text)
+    _, row = rows_of(post_table(client, f'id,prompt\n=2,"{cell}"\n', "words").text)
     assert row[:3] == ["=2", cell, f"'{cell}"]
 
 
@@ -376,18 +378,18 @@ def test_a_plain_cell_is_left_alone() -> None:
 def test_bounds_and_mistakes_of_a_table_are_told_in_the_page(
     client: TestClient, table: str, status: int, said: str
 ) -> None:
-    made = filled(client, table)
+    made = post_table(client, table)
     assert made.status_code == status
     assert said.casefold() in unescape(made.text).casefold()
     assert "data:text/csv" not in made.text
 
 
 def test_a_line_that_is_no_csv_is_named(client: TestClient) -> None:
-    assert "line 3 of the table" in filled(client, "text,id\na,1\na,1,2\n").text
+    assert "line 3 of the table" in post_table(client, "text,id\na,1\na,1,2\n").text
 
 
 def test_a_row_that_is_too_long_is_named_as_people_count(client: TestClient) -> None:
-    assert ", row 2<" in filled(client, "text,id\na,1\n" + "x" * 201 + ",2\n").text
+    assert ", row 2<" in post_table(client, "text,id\na,1\n" + "x" * 201 + ",2\n").text
 
 
 def test_a_body_over_the_limit_is_told_to_a_browser_as_a_page_and_to_a_program_as_json(client: TestClient) -> None:
@@ -465,7 +467,7 @@ def test_a_quiet_server_says_so(client: TestClient) -> None:
 
 
 def test_what_was_tried_is_traffic_and_looking_is_not(client: TestClient) -> None:
-    tried(client, "intents", "a refund")
+    post_try(client, "intents", "a refund")
     client.get("/page/traffic")
     assert '<th scope="row">intents</th><td class="number">1</td>' in client.get("/page/traffic").text
 
@@ -488,13 +490,13 @@ def test_a_percentile_is_the_nearest_rank() -> None:
 
 
 def test_lanes_are_shown(server: Server, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Lane:
+    class FakeWorker:
         name, queued_tokens, batches, rows = "mini<lm", 1234, 7, 21
 
         def estimate_wait(self) -> float:
             return 0.25
 
-    monkeypatch.setattr(server.engine, "list_workers", lambda: {"digest": Lane()})
+    monkeypatch.setattr(server.engine, "list_workers", lambda: {"digest": FakeWorker()})
     page = client.get("/page/traffic").text
     for cell in ("mini&lt;lm", ">1,234<", ">250<", ">7<", ">21<"):
         assert cell in page
@@ -560,7 +562,7 @@ def test_signing_in_gives_a_cookie_that_scripts_and_other_sites_do_not_have(
     page = client.get("/", headers=HTML)
     assert page.status_code == 200
     assert "Sign out" in page.text
-    assert "Authorization: Bearer $LORATORY_KEY" in unescape(tried(client, "intents", "x", part=True).text)
+    assert "Authorization: Bearer $LORATORY_KEY" in unescape(post_try(client, "intents", "x", part=True).text)
 
 
 def test_over_https_the_cookie_stays_there(guarded: tuple[TestClient, str, Server]) -> None:
@@ -689,7 +691,7 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def mixed(colour: str, paper: str, share: float) -> str:
+def mix_colours(colour: str, paper: str, share: float) -> str:
     both = zip((colour[1:3], colour[3:5], colour[5:7]), (paper[1:3], paper[3:5], paper[5:7]), strict=True)
     return "#" + "".join(f"{round(share * int(a, 16) + (1 - share) * int(b, 16)):02x}" for a, b in both)
 
@@ -705,7 +707,7 @@ def test_text_stands_out_by_4_5_and_edges_by_3(theme: int) -> None:
     assert contrast(named["ink"], named["mark"]) >= 4.5
     assert contrast(named["edge"], named["paper"]) >= 3
     for number in range(8):
-        assert contrast(named["ink"], mixed(named[f"s{number}"], named["paper"], 0.22)) >= 4.5
+        assert contrast(named["ink"], mix_colours(named[f"s{number}"], named["paper"], 0.22)) >= 4.5
         assert contrast(named[f"s{number}"], named["paper"]) >= 3
 
 

@@ -106,7 +106,7 @@ def sent(app: HttpApplication, path: str, body: Any = None) -> httpx.Response:
     return asyncio.run(ask())
 
 
-def generated(app: HttpApplication, task: str, **body: Any) -> httpx.Response:
+def post_generate(app: HttpApplication, task: str, **body: Any) -> httpx.Response:
     return sent(app, f"/v1/tasks/{task}/generate", body)
 
 
@@ -124,7 +124,7 @@ def events(response: httpx.Response) -> list[Any]:
 
 
 def test_a_text_is_that_of_the_predictor_alone(app: HttpApplication, server: Server) -> None:
-    found = generated(app, "talk", prompt="once upon a time").json()
+    found = post_generate(app, "talk", prompt="once upon a time").json()
     predictor = server.get_service("talk").stages[0].predictor
     (wanted,) = predictor.predict([{"prompt": "once upon a time"}], run_locally)
     assert found["answer"] == found["text"] == wanted.answer
@@ -133,56 +133,57 @@ def test_a_text_is_that_of_the_predictor_alone(app: HttpApplication, server: Ser
     assert found["finish_reason"] in ("end", "length")
     assert found["usage"]["total_tokens"] == found["usage"]["prompt_tokens"] + found["usage"]["completion_tokens"]
     assert found["usage"]["completion_tokens"] <= 20
-    assert generated(app, "guest", prompt="once upon a time").json()["text"] != found["text"]
+    assert post_generate(app, "guest", prompt="once upon a time").json()["text"] != found["text"]
 
 
 def test_messages_and_inputs_are_asked_alike(app: HttpApplication) -> None:
-    by_messages = generated(app, "talk", messages=ASKED).json()
-    by_input = generated(app, "talk", input={"prompt": "once upon a time", "system": "be brief"}).json()
+    by_messages = post_generate(app, "talk", messages=ASKED).json()
+    by_input = post_generate(app, "talk", input={"prompt": "once upon a time", "system": "be brief"}).json()
     assert by_messages["text"] == by_input["text"]
 
 
 def test_parameters_change_one_answer_and_nothing_else(app: HttpApplication, server: Server) -> None:
-    plain = generated(app, "talk", prompt="once upon a time").json()
-    short = generated(app, "talk", prompt="once upon a time", parameters={"max_new_tokens": 3}).json()
+    plain = post_generate(app, "talk", prompt="once upon a time").json()
+    short = post_generate(app, "talk", prompt="once upon a time", parameters={"max_new_tokens": 3}).json()
     assert (short["usage"]["completion_tokens"], short["finish_reason"]) == (3, "length")
     assert plain["text"].startswith(short["text"])
     drawn = {
-        generated(app, "talk", prompt="a", parameters={"temperature": 1.5, "seed": s}).json()["text"] for s in range(4)
+        post_generate(app, "talk", prompt="a", parameters={"temperature": 1.5, "seed": s}).json()["text"]
+        for s in range(4)
     }
     assert len(drawn) > 1
     stop = plain["text"][4:6]
-    stopped = generated(app, "talk", prompt="once upon a time", parameters={"stop": stop}).json()
+    stopped = post_generate(app, "talk", prompt="once upon a time", parameters={"stop": stop}).json()
     assert (stopped["text"], stopped["finish_reason"]) == (plain["text"].partition(stop)[0], "stop")
-    assert generated(app, "talk", prompt="once upon a time").json()["text"] == plain["text"]
+    assert post_generate(app, "talk", prompt="once upon a time").json()["text"] == plain["text"]
 
 
 def test_the_servers_own_budget_is_the_largest(app: HttpApplication) -> None:
-    found = generated(app, "talk", prompt="a", parameters={"max_new_tokens": 10_000}).json()
+    found = post_generate(app, "talk", prompt="a", parameters={"max_new_tokens": 10_000}).json()
     assert found["usage"]["completion_tokens"] <= 200
 
 
 def test_json_is_held_to_its_schema_whatever_the_parameters(app: HttpApplication) -> None:
     for parameters in ({}, {"temperature": 5.0, "seed": 3}, {"max_new_tokens": 25}, {"stop": ["{"]}):
-        found = generated(app, "fields", prompt="17 cash", parameters=parameters).json()
+        found = post_generate(app, "fields", prompt="17 cash", parameters=parameters).json()
         assert Draft202012Validator(SCHEMA).is_valid(found["answer"]), found
         assert json.loads(found["text"]) == found["answer"]
-    refused = generated(app, "fields", prompt="17 cash", parameters={"max_new_tokens": 3})
+    refused = post_generate(app, "fields", prompt="17 cash", parameters={"max_new_tokens": 3})
     assert refused.status_code == 422
     assert "the budget is 3" in refused.json()["error"]["message"]
 
 
 def test_a_task_of_labels_answers_too(app: HttpApplication) -> None:
-    found = generated(app, "labels", prompt="my card").json()
+    found = post_generate(app, "labels", prompt="my card").json()
     assert found["answer"]["label"] in ("card", "cash", "login")
     assert json.loads(found["text"]) == found["answer"]
-    assert generated(app, "labels", input={"text": "my card"}).json()["answer"] == found["answer"]
+    assert post_generate(app, "labels", input={"text": "my card"}).json()["answer"] == found["answer"]
 
 
 @pytest.mark.parametrize("task", ["shaky", "canned"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_who_fails_is_stood_in_for(app: HttpApplication, task: str, stream: bool) -> None:
-    response = generated(app, task, prompt="once upon a time", stream=stream)
+    response = post_generate(app, task, prompt="once upon a time", stream=stream)
     assert response.status_code == 200
     found = events(response)[-2] if stream else response.json()
     assert (found["served_by"], found["fallback"]) == (f"{task}-1", {"from": f"{task}-0", "reason": "failed"})
@@ -191,18 +192,18 @@ def test_who_fails_is_stood_in_for(app: HttpApplication, task: str, stream: bool
 
 
 def test_a_stream_tells_the_text_piece_by_piece(app: HttpApplication) -> None:
-    whole = generated(app, "talk", prompt="once upon a time").json()
-    *pieces, last, done = events(generated(app, "talk", prompt="once upon a time", stream=True))
+    whole = post_generate(app, "talk", prompt="once upon a time").json()
+    *pieces, last, done = events(post_generate(app, "talk", prompt="once upon a time", stream=True))
     assert done == "[DONE]"
     assert len(pieces) > 3
     assert "".join(one["text"] for one in pieces) == whole["text"]
     assert {**last, "milliseconds": 0} == {**whole, "milliseconds": 0, "confidence": last["confidence"]}
-    (only, _, _) = events(generated(app, "labels", prompt="my card", stream=True))
+    (only, _, _) = events(post_generate(app, "labels", prompt="my card", stream=True))
     assert json.loads(only["text"])["label"]
 
 
 def test_what_goes_wrong_before_the_first_piece_is_an_ordinary_error(app: HttpApplication) -> None:
-    response = generated(app, "lost", prompt="a", stream=True)
+    response = post_generate(app, "lost", prompt="a", stream=True)
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "internal"
 
@@ -214,7 +215,7 @@ def test_what_goes_wrong_later_is_an_event_and_nobody_goes_on_with_the_text(
     stages = (FallbackStage("first", talk, RELEASE), FallbackStage("second", Canned("as ever"), RELEASE))  # type: ignore[arg-type]
     monkeypatch.setattr(server.registry, "_services", {"both": Service("both", stages)})
     monkeypatch.setattr(talk.template.__class__, "parse_output", lambda *arguments: 1 / 0)
-    *pieces, last = events(generated(app, "both", prompt="once upon a time", stream=True))
+    *pieces, last = events(post_generate(app, "both", prompt="once upon a time", stream=True))
     assert pieces
     assert last["error"]["code"] == "internal"
     monkeypatch.undo()
@@ -249,7 +250,7 @@ BAD: list[tuple[Any, int]] = [
 @pytest.mark.parametrize(("body", "status"), BAD)
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_is_wrong_is_refused_in_our_shape(app: HttpApplication, body: Any, status: int, stream: bool) -> None:
-    response = generated(app, "talk", **{"stream": stream, **body})
+    response = post_generate(app, "talk", **{"stream": stream, **body})
     assert response.status_code == status
     assert set(response.json()["error"]) == {"code", "message", "type", "param", "request_id"}
 
@@ -282,7 +283,7 @@ def test_a_client_that_goes_away_stops_the_writing_within_a_few_steps(
     steps: list[int] = []
     hook = backbone.model.register_forward_hook(lambda *arguments: steps.append(1))
 
-    whole = generated(app, "long", prompt="once upon a time").json()
+    whole = post_generate(app, "long", prompt="once upon a time").json()
     assert whole["usage"]["completion_tokens"] > 100
 
     async def leave() -> tuple[int, int]:
@@ -311,13 +312,13 @@ def test_others_are_answered_while_a_long_text_is_streamed(app: HttpApplication)
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
 
-            async def timed(task: str, body: Any) -> float:
+            async def time_generation(task: str, body: Any) -> float:
                 assert (await client.post(f"/v1/tasks/{task}/generate", json=body)).status_code == 200
                 return time.monotonic()
 
-            long = asyncio.create_task(timed("long", {"prompt": "once upon a time"}))
+            long = asyncio.create_task(time_generation("long", {"prompt": "once upon a time"}))
             await asyncio.sleep(0.05)
-            short = await timed("labels", {"prompt": "my card"})
+            short = await time_generation("labels", {"prompt": "my card"})
             return short, await long
 
     short, long = asyncio.run(both())
@@ -340,7 +341,7 @@ def test_models_are_tasks_and_the_bases_they_stand_on(app: HttpApplication) -> N
 
 def test_a_completion(app: HttpApplication) -> None:
     found = chat(app).json()
-    text = generated(app, "talk", messages=ASKED).json()
+    text = post_generate(app, "talk", messages=ASKED).json()
     (choice,) = found["choices"]
     assert found["object"] == "chat.completion"
     assert found["model"] == "talk"
@@ -443,12 +444,12 @@ def test_deep_and_endless_values_are_no_schema() -> None:
 def test_the_contracts_json_is_the_content_of_a_task_of_labels(app: HttpApplication) -> None:
     found = chat(app, "labels", temperature=0.3).json()
     label = json.loads(found["choices"][0]["message"]["content"])["label"]
-    text = generated(app, "labels", prompt="once upon a time").json()  # the last thing that the user says
+    text = post_generate(app, "labels", prompt="once upon a time").json()  # the last thing that the user says
     assert label == text["answer"]["label"]
     assert found["usage"]["completion_tokens"] == 0
     several = [*ASKED, {"role": "assistant", "content": "well"}, {"role": "user", "content": "my card"}]
     again = chat(app, "labels", messages=several).json()["choices"][0]["message"]["content"]
-    assert json.loads(again) == generated(app, "labels", prompt="my card").json()["answer"]
+    assert json.loads(again) == post_generate(app, "labels", prompt="my card").json()["answer"]
 
 
 REFUSED: list[tuple[str, Any, str]] = [
@@ -500,7 +501,7 @@ def test_a_base_is_no_model_and_a_schema_of_ones_own_is_for_texts(app: HttpAppli
     long = [{"role": "user", "content": "once upon a time " * 600}]
     response = chat(app, messages=long)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "context_length_exceeded")
-    assert generated(app, "talk", messages=long).json()["status"] == "long"
+    assert post_generate(app, "talk", messages=long).json()["status"] == "long"
 
 
 # --- budgets and the room of the base
@@ -536,7 +537,7 @@ def test_a_budget_beyond_the_room_is_the_room(app: HttpApplication, narrow: int,
 @pytest.mark.parametrize("stream", [False, True])
 def test_our_own_route_clamps_too(app: HttpApplication, narrow: int, stream: bool) -> None:
     hot = {"max_new_tokens": 5_000, "temperature": 5.0, "seed": 3}
-    response = generated(app, "talk", messages=ASKED, parameters=hot, stream=stream)
+    response = post_generate(app, "talk", messages=ASKED, parameters=hot, stream=stream)
     found = events(response)[-2] if stream else response.json()
     assert (found["finish_reason"], found["usage"]["completion_tokens"]) == ("length", narrow)
 
@@ -610,7 +611,7 @@ def test_every_status_is_documented(app: HttpApplication) -> None:
 
 
 def test_two_tasks_are_written_at_the_same_time_as_alone(app: HttpApplication) -> None:
-    alone = {name: generated(app, name, prompt="once upon a time").json()["text"] for name in ("talk", "guest")}
+    alone = {name: post_generate(app, name, prompt="once upon a time").json()["text"] for name in ("talk", "guest")}
 
     async def both() -> list[Any]:
         transport = httpx.ASGITransport(app=app)

@@ -73,7 +73,9 @@ def test_a_text_with_nothing_to_change_is_its_own_twin(backbone_of: BackboneOf) 
     assert len(drawn.encode_rows([0])) == 1
 
 
-def made(backbone: Any, consistency: dict[str, Any] | None, said: list[Any] | None = None, **more: Any) -> Predictor:
+def fit_predictor(
+    backbone: Any, consistency: dict[str, Any] | None, said: list[Any] | None = None, **more: Any
+) -> Predictor:
     regime = Lora(rank=4, alpha=16, learning_rate=5e-3, consistency=consistency, **more.pop("lora", {}))
     heard = [] if said is None else said
     around = make_context(report=heard.append, **{"epochs": 6, **more})
@@ -96,8 +98,8 @@ def flips(predictor: Predictor, seed: int = 9) -> float:
 
 def test_it_lowers_flips(backbone_of: BackboneOf) -> None:
     backbone = backbone_of("bert")
-    plain = made(backbone, None)
-    steady = made(backbone, {"of": [{"typos": {"strength": 1.0}}], "weight": 1.0})
+    plain = fit_predictor(backbone, None)
+    steady = fit_predictor(backbone, {"of": [{"typos": {"strength": 1.0}}], "weight": 1.0})
     assert flips(plain) > 0.15
     assert flips(steady) < flips(plain) - 0.05
 
@@ -107,7 +109,7 @@ def test_off_it_changes_nothing_and_on_it_is_the_same_again(
 ) -> None:
     def losses(consistency: dict[str, Any] | None) -> list[float]:
         heard: list[Any] = []
-        made(backbone_of("bert"), consistency, heard, epochs=1)
+        fit_predictor(backbone_of("bert"), consistency, heard, epochs=1)
         return [event.loss for event in heard if isinstance(event, StepFinished)]
 
     on = losses({})
@@ -125,7 +127,7 @@ def test_off_it_changes_nothing_and_on_it_is_the_same_again(
 
 def test_lower_layers_are_not_remembered_and_it_says_so(backbone_of: BackboneOf) -> None:
     heard: list[Any] = []
-    made(backbone_of("bert"), {}, heard, epochs=1, lora={"layers": "top-1"})
+    fit_predictor(backbone_of("bert"), {}, heard, epochs=1, lora={"layers": "top-1"})
     assert any("every layer is computed" in event.text for event in heard if isinstance(event, Message))
     assert next(event.facts for event in heard if isinstance(event, PredictorFitted))["cached_layers"] == 0
 
@@ -155,5 +157,5 @@ def test_a_fit_draws_other_twins_in_each_epoch(backbone_of: BackboneOf, monkeypa
         return drawn(self, index)
 
     monkeypatch.setattr(PerturbedPairs, "perturb_example", of)
-    made(backbone_of("bert"), {}, epochs=2)
+    fit_predictor(backbone_of("bert"), {}, epochs=2)
     assert sorted(seen) == [(epoch, index) for epoch in range(2) for index in range(len(make_train_set().train))]

@@ -378,7 +378,7 @@ def test_micro_batches_add_up_to_their_step() -> None:
     for batch in (((0, 1, 2, 3, 4),), ((0, 1), (2,), (3, 4))):
         weight = nn.Parameter(torch.tensor([0.3, -0.2]))
         made = course(
-            partial(scaled, weight),
+            partial(compute_scaled_losses, weight),
             weight,
             batches=partial(lambda b, epoch: [b], batch),
             weights=torch.tensor([1.0, 2.0, 0.5, 0.0, 3.0]),
@@ -390,7 +390,7 @@ def test_micro_batches_add_up_to_their_step() -> None:
     assert torch.allclose(found[0], found[1], atol=1e-7)
 
 
-def scaled(weight: nn.Parameter, indices: Sequence[int]) -> Tensor:
+def compute_scaled_losses(weight: nn.Parameter, indices: Sequence[int]) -> Tensor:
     return torch.stack([(weight * (i + 1)).square().sum() for i in indices])
 
 

@@ -58,20 +58,20 @@ def without(why: str, at: str = "") -> FakePredictor:
     return FakePredictor(INTENTS, maybe)
 
 
-def asked(made: Service, *texts: str, seconds: float = 5.0) -> list[StagedAnswer]:
+def answer_texts(made: Service, *texts: str, seconds: float = 5.0) -> list[StagedAnswer]:
     inputs = [{"text": text} for text in texts]
     return asyncio.run(answer_inputs(Scripted(), made, inputs, time.monotonic() + seconds))
 
 
-def told(one: StagedAnswer) -> tuple[Any, str, Any]:
+def summarise_answer(one: StagedAnswer) -> tuple[Any, str, Any]:
     facts = one.to_json()
     return facts["answer"] and facts["answer"]["label"], facts["served_by"], facts["fallback"]
 
 
 @pytest.mark.parametrize("how", ["full", "late", "failed"])
 def test_the_next_answers_and_says_why(how: str) -> None:
-    made = asked(make_service("a", Failing(how), FakePredictor(INTENTS)), "cash", "login")
-    assert [told(one) for one in made] == [
+    made = answer_texts(make_service("a", Failing(how), FakePredictor(INTENTS)), "cash", "login")
+    assert [summarise_answer(one) for one in made] == [
         (label, "stage-2", {"from": "stage-1", "reason": how}) for label in ("cash", "login")
     ]
     assert {one.to_json()["release"] for one in made} == {"2" * 64}
@@ -85,8 +85,10 @@ def test_only_what_has_no_answer_goes_on(why: str) -> None:
         seen.append(str(input["text"]))
         return answers(task, input)
 
-    made = asked(make_service("a", without(why, "login"), FakePredictor(INTENTS, noting)), "cash", "login", "card")
-    assert [told(one) for one in made] == [
+    made = answer_texts(
+        make_service("a", without(why, "login"), FakePredictor(INTENTS, noting)), "cash", "login", "card"
+    )
+    assert [summarise_answer(one) for one in made] == [
         ("cash", "stage-1", None),
         ("login", "stage-2", {"from": "stage-1", "reason": why}),
         ("card", "stage-1", None),
@@ -95,24 +97,28 @@ def test_only_what_has_no_answer_goes_on(why: str) -> None:
 
 
 def test_what_a_stage_abstains_from_is_final() -> None:
-    (one,) = asked(make_service("a", without("abstained"), FakePredictor(INTENTS)), "login")
-    assert (told(one), one.status, one.to_json()["confidence"]) == ((None, "stage-1", None), "abstained", 0.0)
+    (one,) = answer_texts(make_service("a", without("abstained"), FakePredictor(INTENTS)), "login")
+    assert (summarise_answer(one), one.status, one.to_json()["confidence"]) == (
+        (None, "stage-1", None),
+        "abstained",
+        0.0,
+    )
 
 
 def test_a_later_stage_that_fails_leaves_the_answers_that_there_are() -> None:
-    made = asked(make_service("a", without("invalid", "login"), Failing("failed")), "cash", "login")
+    made = answer_texts(make_service("a", without("invalid", "login"), Failing("failed")), "cash", "login")
     assert [one.status for one in made] == ["answered", "invalid"]
     assert [one.stage.name for one in made] == ["stage-1", "stage-1"]
 
 
 def test_the_first_reason_is_told_when_several_stages_cannot() -> None:
-    (one,) = asked(make_service("a", Failing("late"), without("long"), FakePredictor(INTENTS)), "cash")
-    assert told(one) == ("cash", "stage-3", {"from": "stage-1", "reason": "late"})
+    (one,) = answer_texts(make_service("a", Failing("late"), without("long"), FakePredictor(INTENTS)), "cash")
+    assert summarise_answer(one) == ("cash", "stage-3", {"from": "stage-1", "reason": "late"})
 
 
-def raised(*predictors: Any) -> Exception:
+def catch_failure(*predictors: Any) -> Exception:
     with pytest.raises((Overloaded, DeadlineExceeded, PredictorFailed)) as found:
-        asked(make_service("a", *predictors), "cash")
+        answer_texts(make_service("a", *predictors), "cash")
     return found.value
 
 
@@ -131,7 +137,7 @@ def raised(*predictors: Any) -> Exception:
     ],
 )
 def test_when_nobody_can(ways: list[str], expected: type[Exception], after: float | None) -> None:
-    problem = raised(*map(Failing, ways))
+    problem = catch_failure(*map(Failing, ways))
     assert type(problem) is expected
     assert getattr(problem, "retry_after", None) == after
 
@@ -181,13 +187,13 @@ def test_a_slow_stage_leaves_time_for_the_next() -> None:
     made = make_service("a", FakePredictor(INTENTS, slow), FakePredictor(INTENTS))
     made.stages[1].seconds = 0.25  # what it lately needed
     started = time.monotonic()
-    (one,) = asked(made, "cash", seconds=1.0)
+    (one,) = answer_texts(made, "cash", seconds=1.0)
     assert time.monotonic() - started < 1.0
-    assert told(one) == ("cash", "stage-2", {"from": "stage-1", "reason": "late"})
+    assert summarise_answer(one) == ("cash", "stage-2", {"from": "stage-1", "reason": "late"})
 
 
 def test_probabilities_can_be_left_out() -> None:
-    (one,) = asked(make_service("a", FakePredictor(INTENTS)), "cash")
+    (one,) = answer_texts(make_service("a", FakePredictor(INTENTS)), "cash")
     facts: Mapping[str, Any] = one.to_json()
     assert facts["probabilities"] == {"/label": {"card": 0.125, "cash": 0.75, "login": 0.125}}
     assert "probabilities" not in one.to_json(probabilities=False)
