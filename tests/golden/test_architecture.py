@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from loratory.discovery import ENTRY_POINT_GROUPS
+from loratory.protocols.routes import ERROR_STATUSES
 
 HOME = Path(__file__).parents[2]
 PAGE = (HOME / "docs/architecture.md").read_text(encoding="utf-8")
@@ -32,6 +33,12 @@ def test_every_folder_of_the_source_stands_in_the_layers() -> None:
     held = {name.removeprefix("loratory.") for name in layers["layers"]}
     there = {entry.stem for entry in (HOME / "src/loratory").iterdir() if entry.name[0] not in "._"}
     assert there - held <= {"py", "recipes", "contract_checks"}, "a folder that import-linter does not order"
+
+
+def test_the_page_of_routes_lists_every_error_code() -> None:
+    page = (HOME / "docs/extending/routes.md").read_text(encoding="utf-8")
+    listed = {code: int(status) for code, status in re.findall(r"`(\w+)` (\d{3})", page)}
+    assert listed == dict(ERROR_STATUSES)
 
 
 @pytest.mark.parametrize("group", ENTRY_POINT_GROUPS)
