@@ -60,9 +60,10 @@ class OperatingPoint:
 
     @classmethod
     def load(cls, source: Path | VerifiedFiles) -> Self:
-        """What `CalibratedPredictor.save` wrote."""
+        """What `CalibratedPredictor.save` wrote; a file that names no rule answers as before there was one."""
         facts = open_files(source).read_json(OPERATING_POINT_FILE)
-        return cls(**{**facts, "least": -math.inf if facts["least"] is None else facts["least"]})
+        least = -math.inf if facts["least"] is None else facts["least"]
+        return cls(**{"rule": "share", **facts, "least": least})
 
     def to_dict(self) -> dict[str, JSON]:
         """As JSON has it: `least` is None where nothing is abstained from, since JSON has no infinity."""
