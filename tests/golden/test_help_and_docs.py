@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from functools import cache
@@ -22,6 +23,9 @@ def generator() -> ModuleType:
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module
+
+
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 
 
 def test_the_committed_pages_are_what_the_generator_makes() -> None:
@@ -53,3 +57,22 @@ def test_help_lines_are_whole_and_no_wider_than_the_page() -> None:
     inside = "\n".join(lines).split("```")[1::2]
     assert len(inside) == 1 + len(generator().VERBS)
     assert max(len(line) for block in inside for line in block.split("\n")) <= generator().WIDTH
+
+
+def test_every_option_that_the_source_speaks_of_is_one_of_the_commands() -> None:
+    """Remedies and notes name options; what is named has to be there. `pip` and CSS have options of their own."""
+    known = {
+        *OPTION.findall((DOCS / "cli.md").read_text(encoding="utf-8")),
+        "--upgrade",
+        "--force-reinstall",
+        "--font",
+    }
+    named = {
+        (option, file.name)
+        for file in (DOCS.parent / "src/loratory").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for option in OPTION.findall(node.value)
+    }
+    assert len({option for option, _ in named}) > 20
+    assert sorted(one for one in named if one[0] not in known) == []
