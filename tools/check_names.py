@@ -25,7 +25,9 @@ OLD_WORDS = frozenset(  # that the field's words replaced; each as a whole word 
 )
 OLD_NAMES = frozenset("judge staged voice bench standing served refusal odds hands".split())  # old as a whole name only
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")  # of snake_case and CamelCase
-VAGUE = frozenset({"LEAST", "MOST", "SAID", "ONE", "ENOUGH", "SURE", "SLOW", "MUCH", "FEW", "MANY"})
+VAGUE = frozenset(
+    {"LEAST", "MOST", "SAID", "ONE", "ENOUGH", "SURE", "SLOW", "MUCH", "FEW", "MANY", "LONGEST", "LARGEST"}
+)
 PROPERTIES = ("property", "cached_property", "setter", "fixture")  # of a test: it is read like a value
 Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 

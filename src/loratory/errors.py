@@ -18,9 +18,9 @@ OUT_OF_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-LONGEST = 5000  # characters of a message
+MAX_MESSAGE_CHARACTERS = 5000  # characters of a message
 ENDS = 20  # lines that are kept at each end of a longer one
-NAME = 200  # characters of a name that may be a slip of the pen
+MAX_TYPO_CHARACTERS = 200  # characters of a name that may be a slip of the pen
 
 
 class LoratoryError(Exception):
@@ -121,7 +121,7 @@ def format_value(value: object) -> str:
     return brief.repr(value)
 
 
-def shorten(text: str, most: int = LONGEST) -> str:
+def shorten(text: str, most: int = MAX_MESSAGE_CHARACTERS) -> str:
     """A text for a person, of about `most` characters: the middle of long lines is left out, and that of many lines."""
     if len(text) <= most:
         return text
@@ -139,9 +139,9 @@ def shorten(text: str, most: int = LONGEST) -> str:
 
 def suggest_nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest known word, or nothing."""
-    if len(word) > NAME:  # no slip of the pen, and comparing takes the square of the length
+    if len(word) > MAX_TYPO_CHARACTERS:  # no slip of the pen, and comparing takes the square of the length
         return ""
-    close = difflib.get_close_matches(word, [one for one in known if len(one) <= NAME], 1, 0.6)
+    close = difflib.get_close_matches(word, [one for one in known if len(one) <= MAX_TYPO_CHARACTERS], 1, 0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

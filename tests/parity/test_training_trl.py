@@ -26,11 +26,11 @@ from tiny_models import CHATML, load_backbone_from, make_context, make_examples,
 FAMILIES = ("llama", "qwen3")
 CLOSED = CHATML.replace("<|im_end|>\n", "<|im_end|>")  # trl learns all that a template writes behind an answer's end
 MADE = make_examples()[::9]  # eight, of different lengths
-LONGEST = 400  # tokens of a packed row: two pages or three
+MAX_PACKED_TOKENS = 400  # tokens of a packed row: two pages or three
 WAYS: dict[str, dict[str, Any]] = {
     "padded": {"max_length": None},
     "padding_free": {"max_length": None, "padding_free": True},
-    "packing": {"max_length": LONGEST, "packing": True},
+    "packing": {"max_length": MAX_PACKED_TOKENS, "packing": True},
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")  # trl's own defaults

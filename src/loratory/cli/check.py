@@ -12,7 +12,7 @@ def command(spec: SpecArgument, data: DataOption = None, change: SetOption = Non
 
     Nothing is trained or written.
     """
-    from loratory.cli.output import LONGEST
+    from loratory.cli.output import MAX_LINE_CHARACTERS
     from loratory.cli.output import print_json as print_data
     from loratory.cli.progress_screen import ProgressScreen
     from loratory.experiment.spec_loading import load_spec
@@ -25,6 +25,6 @@ def command(spec: SpecArgument, data: DataOption = None, change: SetOption = Non
     with ProgressScreen() as screen:
         split = check_spec(parsed, screen)
     for line in format_quality_lines(split.quality):
-        screen.console.print(shorten(line, LONGEST), markup=False)
+        screen.console.print(shorten(line, MAX_LINE_CHARACTERS), markup=False)
     if as_json:
         print_data(split.quality)

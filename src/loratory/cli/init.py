@@ -67,7 +67,7 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing spec.")] = False,
 ) -> None:
     """Write a commented spec for your examples, or a copy of a recipe's."""
-    from loratory.cli.output import LONGEST, make_console
+    from loratory.cli.output import MAX_LINE_CHARACTERS, make_console
     from loratory.errors import SpecError, shorten
     from loratory.experiment.init.spec_writer import copy_recipe_spec, write_spec_for_data
     from loratory.experiment.init.task_inference import InitOptions
@@ -88,5 +88,5 @@ def command(
     said = copy_recipe_spec(recipe, output) if recipe else write_spec_for_data(str(data), output, name, wishes, asker)
     screen = make_console()
     for line in said:
-        screen.print(shorten(line, LONGEST), markup=False)
+        screen.print(shorten(line, MAX_LINE_CHARACTERS), markup=False)
     screen.print(f"wrote {output}; next: loratory check {output}, then loratory run {output}", markup=False)

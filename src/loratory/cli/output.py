@@ -13,7 +13,7 @@ from rich.console import Console
 from loratory.errors import LoratoryError
 
 MIN_PLAIN_COLUMNS = 110  # without a terminal, lines are at least that wide
-LONGEST = 2000  # characters of a line
+MAX_LINE_CHARACTERS = 2000  # characters of a line
 
 
 def make_console() -> Console:

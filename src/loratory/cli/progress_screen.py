@@ -7,7 +7,7 @@ from functools import singledispatchmethod
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from loratory.cli.output import LONGEST, make_console
+from loratory.cli.output import MAX_LINE_CHARACTERS, make_console
 from loratory.errors import shorten
 from loratory.protocols.events import (
     ContenderFailed,
@@ -88,7 +88,7 @@ class ProgressScreen:
 
     @_show.register
     def _(self, event: ContenderFailed) -> None:
-        self._print_line(f"failed: {shorten(event.reason, LONGEST)}")
+        self._print_line(f"failed: {shorten(event.reason, MAX_LINE_CHARACTERS)}")
 
     @_show.register
     def _(self, event: FitStarted) -> None:
@@ -141,10 +141,10 @@ class ProgressScreen:
 
     def _print_heading(self, text: str) -> None:
         self._remove_progress_bar()
-        self.console.print(f"- {shorten(text, LONGEST)}", markup=False)
+        self.console.print(f"- {shorten(text, MAX_LINE_CHARACTERS)}", markup=False)
 
     def _print_line(self, text: str) -> None:
-        self.console.print(f"  {shorten(text, LONGEST)}", markup=False)
+        self.console.print(f"  {shorten(text, MAX_LINE_CHARACTERS)}", markup=False)
 
     def _remove_progress_bar(self) -> None:
         if self._bar is not None and self._task is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from loratory.data import offset_detection
 from loratory.data.quality import languages
 from loratory.data.quality.joined_labels import describe_joined_labels
-from loratory.errors import NAME
+from loratory.errors import MAX_TYPO_CHARACTERS
 
 MIN_LABEL_EXAMPLES = 10  # train examples below which a label is hardly learnt
 MAX_LABEL_RATIO = 10.0  # the largest label over the smallest
@@ -121,10 +121,10 @@ def _warn_of_label_balance(report: Mapping[str, Any]) -> Iterator[tuple[str, str
 
 def _suggest_similar_label(label: str, known: Sequence[str]) -> str:
     """A label that train has and that looks like a slip of the pen."""
-    if len(label) > NAME:
+    if len(label) > MAX_TYPO_CHARACTERS:
         return ""
     close = difflib.get_close_matches(
-        label.casefold(), [overlap.casefold() for overlap in known if len(overlap) <= NAME], 1, 0.85
+        label.casefold(), [overlap.casefold() for overlap in known if len(overlap) <= MAX_TYPO_CHARACTERS], 1, 0.85
     )
     return f" (train has {next(one for one in known if one.casefold() == close[0])!r})" if close else ""
 
