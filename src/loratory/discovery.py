@@ -31,16 +31,21 @@ ENTRY_POINT_GROUPS = (
 )
 
 
+def _get_name(point: EntryPoint) -> str:
+    """What names are sorted by: installers keep no order."""
+    return point.name
+
+
 @cache
 def _find_entry_points(group: str) -> Mapping[str, EntryPoint]:
     found = entry_points(group=f"loratory.{group}")
     ours = [point for point in found if point.dist is not None and point.dist.name == "loratory"]
     others = [point for point in found if point not in ours]
-    return {point.name: point for point in (*ours, *others)}
+    return {point.name: point for part in (ours, others) for point in sorted(part, key=_get_name)}
 
 
 def list_names(group: str) -> tuple[str, ...]:
-    """The names of a group, ours first come as they are declared."""
+    """The names of a group: ours, then those of others, each by the alphabet."""
     return tuple(_find_entry_points(group))
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from loratory import errors
-from loratory.discovery import list_names, load_named
+from loratory.discovery import ENTRY_POINT_GROUPS, list_names, load_named
 from loratory.errors import LoratoryError, RunInterrupted, SpecError, format_value, make_missing_extra, suggest_nearest
 from loratory.protocols import Task
+from loratory.tasks.classify import Classify
+from loratory.tasks.generate import Generate
+from loratory.tasks.tag import Tag
 
 
 def test_a_message_says_where_what_is_allowed_and_what_to_do() -> None:
@@ -65,3 +70,17 @@ def test_an_unknown_name_names_the_nearest() -> None:
     ) as caught:
         load_named("regimes", "lorra", "s.yaml:3")
     assert "tfidf" in caught.value.allowed
+
+
+def test_the_order_of_names_does_not_come_from_the_installer() -> None:
+    for group in ENTRY_POINT_GROUPS:
+        assert list(list_names(group)) == sorted(list_names(group))
+
+
+@pytest.mark.parametrize(
+    "task", [Classify(labels=("a", "b")), Tag(labels=("A",)), Generate(), Generate(answer_schema={"type": "object"})]
+)
+def test_one_of_our_prompt_templates_at_most_supports_a_task(task: Any) -> None:
+    fitting = [name for name in list_names("prompt_templates") if load_named("prompt_templates", name).supports(task)]
+    assert len(fitting) <= 1
+    assert fitting or isinstance(task, Tag)

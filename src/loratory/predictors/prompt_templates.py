@@ -213,7 +213,7 @@ class JsonTemplate(ConversationTemplate):
         return _read_default_prompt("fields")
 
     def supports(self, task: Task) -> bool:
-        return isinstance(task, Conversational)
+        return isinstance(task, Conversational) and task.contract().get("type") != "string"
 
     def check_support(self, task: Task) -> str | None:
         from loratory.backbones.constraints import grammar  # torch
