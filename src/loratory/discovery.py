@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from loratory.errors import ExtensionError, SpecError, first_line, suggest_nearest
+from loratory.errors import ExtensionError, SpecError, first_line, is_own_module, suggest_nearest
 
 NamedSpec = str | dict[str, dict[str, Any] | None]  # a name, or name: {options}
 
@@ -63,7 +63,7 @@ def load_named(group: str, name: str, where: str = "") -> Any:
     try:
         return point.load()
     except Exception as problem:
-        if point.value.partition(".")[0].partition(":")[0] == "loratory":
+        if is_own_module(point.module):
             raise
         raise ExtensionError(
             f"the entry point {name} = {point.value} cannot be loaded: {type(problem).__name__}: {first_line(problem)}",

@@ -165,6 +165,11 @@ def is_out_of_memory(problem: BaseException) -> bool:
     return False
 
 
+def is_own_module(module: str) -> bool:
+    """Whether a module is a part of Loratory, and not of an extension."""
+    return module.partition(".")[0] == "loratory"
+
+
 @contextmanager
 def blame_extension(what: str, owner: object) -> Iterator[None]:
     """An error of Python that comes out of an extension becomes an ExtensionError that names it; ours stay as they are.
@@ -175,7 +180,7 @@ def blame_extension(what: str, owner: object) -> Iterator[None]:
         yield
     except Exception as problem:
         module = getattr(owner, "__module__", None) or type(owner).__module__
-        if isinstance(problem, (LoratoryError, OSError, MemoryError)) or module.partition(".")[0] == "loratory":
+        if isinstance(problem, (LoratoryError, OSError, MemoryError)) or is_own_module(module):
             raise
         raise ExtensionError(
             f"{what} raised {type(problem).__name__}: {first_line(problem)}",

@@ -53,9 +53,9 @@ def _get_error_number(problem: Exception) -> int | None:
     return int(told[1]) if told else None
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync_path(path: Path) -> None:
+    """Make the bytes of a file durable, or the renames inside a folder."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -67,7 +67,7 @@ def make_folder(folder: Path) -> None:
     new = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for one in new:
-        sync_folder(one.parent)
+        sync_path(one.parent)
 
 
 def exchange(one: Path, other: Path) -> bool:
@@ -108,15 +108,6 @@ def _exchanger() -> Callable[[bytes, bytes], int] | None:
     return None
 
 
-def sync_file(file: Path) -> None:
-    """Make a file's bytes durable."""
-    handle = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def make_temporary_path(final: Path, end: str = "part") -> Path:
     """A name beside `final` that no other process and no other call has: `.NAME.HOST-PID-RANDOM.part`."""
     return final.with_name(f".{final.name}.{_hash_hostname()}-{os.getpid()}-{secrets.token_hex(4)}.{end}")
@@ -138,7 +129,7 @@ def remove_leftovers(final: Path) -> None:
         for left in [final.with_name(name) for name in found if _is_leftover(name.removeprefix(start))]:
             if left.name.endswith(".old") and not final.exists():
                 os.replace(left, final)
-                sync_folder(final.parent)
+                sync_path(final.parent)
             else:
                 shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
@@ -169,12 +160,12 @@ def write_bytes(file: Path, data: bytes) -> None:
         remove_leftovers(file)
         try:
             part.write_bytes(data)
-            sync_file(part)
+            sync_path(part)
             os.replace(part, file)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        sync_folder(file.parent)
+        sync_path(file.parent)
 
 
 def write_text(file: Path, text: str) -> None:
@@ -210,4 +201,4 @@ def append_line(file: Path, line: str) -> None:
             handle.flush()
             os.fsync(handle.fileno())
         if new:
-            sync_folder(file.parent)
+            sync_path(file.parent)

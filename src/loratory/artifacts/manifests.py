@@ -16,8 +16,7 @@ from loratory.artifacts.durable_files import (
     make_folder,
     make_temporary_path,
     remove_leftovers,
-    sync_file,
-    sync_folder,
+    sync_path,
     to_json,
     translate_write_errors,
     write_text,
@@ -81,11 +80,11 @@ def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     digests = {file.relative_to(folder).as_posix(): hash_file(file) for file in files}
     for file in files:
-        sync_file(file)
+        sync_path(file)
     (folder / MANIFEST).write_text(seal_manifest({**facts, "files": digests}), encoding="utf-8")
-    sync_file(folder / MANIFEST)
+    sync_path(folder / MANIFEST)
     for inner in (folder, *(f for f in folder.rglob("*") if f.is_dir())):
-        sync_folder(inner)
+        sync_path(inner)
 
 
 def seal_manifest(manifest: Mapping[str, Any]) -> str:
@@ -107,7 +106,7 @@ def _replace_folder(part: Path, final: Path) -> None:
     it back.
     """
     if final.is_dir() and exchange(part, final):
-        sync_folder(final.parent)
+        sync_path(final.parent)
         shutil.rmtree(part, ignore_errors=True)
         return
     old = make_temporary_path(final, "old")
@@ -119,7 +118,7 @@ def _replace_folder(part: Path, final: Path) -> None:
         if old.exists():
             os.replace(old, final)
         raise
-    sync_folder(final.parent)
+    sync_path(final.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -139,7 +138,7 @@ def extend_artifact(folder: Path) -> Iterator[Path]:
             yield part
             added = {f.relative_to(part).as_posix(): hash_file(f) for f in sorted(part.rglob("*")) if f.is_file()}
             for file in part.rglob("*"):
-                (sync_folder if file.is_dir() else sync_file)(file)
+                sync_path(file)
             entries = list(part.iterdir())
             names = {entry.name for entry in entries}
             kept = {name: sha for name, sha in manifest["files"].items() if name.partition("/")[0] not in names}
@@ -150,7 +149,7 @@ def extend_artifact(folder: Path) -> Iterator[Path]:
                 if target.is_dir():
                     shutil.rmtree(target)
                 os.replace(entry, target)
-            sync_folder(folder)
+            sync_path(folder)
             write_manifest(folder, {**manifest, "files": dict(sorted({**kept, **added}.items()))})
         finally:
             shutil.rmtree(part, ignore_errors=True)

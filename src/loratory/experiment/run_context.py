@@ -14,7 +14,7 @@ from loratory.backbones.forward.activation_cache import ActivationCache
 from loratory.backbones.loading.bases import Base, resolve_base
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.data.split_files import digest_examples, digest_groups, digest_training_order
-from loratory.errors import TrainingDiverged, UnsupportedTask
+from loratory.errors import TrainingDiverged, UnsupportedTask, is_own_module
 from loratory.evaluation.prediction_rows import read_predictions
 from loratory.experiment.prepare import PreparedSplit
 from loratory.protocols import ScoredPredictions, TrainSet, list_files
@@ -110,7 +110,7 @@ def fit_identity(context: RunContext, contender: Contender, seed: int) -> str:
 def digest_extension(owner: type) -> str | None:
     """SHA-256 of the file of a class that is not ours, since another code is another fit; None for ours."""
     file = getattr(sys.modules.get(owner.__module__), "__file__", None)
-    return None if owner.__module__.partition(".")[0] == "loratory" or not file else hash_file(Path(file))
+    return None if is_own_module(owner.__module__) or not file else hash_file(Path(file))
 
 
 def find_start_fit(context: RunContext, start: str, seed: int) -> Path:

@@ -39,7 +39,7 @@ from loratory.experiment.start_kinds import contender_start_kind
 from loratory.experiment.steps.operating_points import fit_operating_point
 from loratory.experiment.steps.tuning_trials import tune_contender
 from loratory.predictors import predictor_files
-from loratory.protocols import FitContext, Predictor, Scores, Start, list_files, predict_and_score
+from loratory.protocols import NOTHING, FitContext, Predictor, Scores, Start, list_files, predict_and_score
 from loratory.protocols.events import (
     ContenderFailed,
     EventListener,
@@ -233,15 +233,14 @@ def _fit_predictor(
     regime = contender.options
     with blame_extension(f"the regime {contender.regime}", regime):
         predictor: Predictor = regime.fit(run_context.split.task, run_context.train_set, start, context)
-    _check_predictor_kind(run_context, contender, predictor)
+    said = regime.predictor_kind(run_context.split.task, context.start_kind or NOTHING)
+    _check_predictor_kind(contender, predictor, said)
     return predictor
 
 
-def _check_predictor_kind(context: RunContext, contender: Contender, predictor: Predictor) -> None:
+def _check_predictor_kind(contender: Contender, predictor: Predictor, said: str) -> None:
     """Raise ExtensionError where a regime made another predictor than it said: what starts from it went by that."""
-    kind = contender_start_kind(context.spec, contender, lambda name: context.resolve_base(name).kind)
-    said, made = contender.options.predictor_kind(context.split.task, kind), predictor_files.find_kind(predictor)
-    if said != made:
+    if said != (made := predictor_files.find_kind(predictor)):
         raise ExtensionError(
             f"the regime {contender.regime} made a predictor of kind {made}, and its predictor_kind says {said!r}",
             where=f"module {type(contender.options).__module__}",
