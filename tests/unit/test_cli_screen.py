@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from loratory.cli.progress_screen import ProgressScreen
+from loratory.display.progress_screen import ProgressScreen
 from loratory.protocols.events import FitStarted, Message, StepFinished
 
 

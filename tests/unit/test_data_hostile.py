@@ -14,13 +14,13 @@ import pytest
 
 from loratory.cli import check as cli_check
 from loratory.cli import init
-from loratory.cli.progress_screen import ProgressScreen
 from loratory.data import column_suggestions, columns
 from loratory.data.quality import joined_labels, quality_warnings
 from loratory.data.readers import decoding, json_documents, source_reader
 from loratory.data.rows import Row
 from loratory.data.splitting import stratification
 from loratory.data.splitting.stratification import SplitUnit, assign_units
+from loratory.display.progress_screen import ProgressScreen
 from loratory.errors import DataError, LoratoryError, shorten, suggest_nearest
 from loratory.experiment import prepare
 from loratory.experiment.spec_loading import load_spec

@@ -14,7 +14,7 @@ def command(spec: SpecArgument, data: DataOption = None, change: SetOption = Non
     """
     from loratory.cli.output import MAX_LINE_CHARACTERS
     from loratory.cli.output import print_json as print_data
-    from loratory.cli.progress_screen import ProgressScreen
+    from loratory.display.progress_screen import ProgressScreen
     from loratory.experiment.spec_loading import load_spec
 
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded

@@ -15,7 +15,7 @@ def command(where: Annotated[Path, typer.Argument(metavar="RUN", help="A run's f
 
     The test set is not read again, and nothing is fitted.
     """
-    from loratory.cli.progress_screen import ProgressScreen
+    from loratory.display.progress_screen import ProgressScreen
     from loratory.experiment.artifact_lookup import read_unsealed_ladder
 
     read_unsealed_ladder(where)  # a mistake is told before the libraries are loaded

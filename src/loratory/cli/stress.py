@@ -35,7 +35,7 @@ def command(
     figures are kept in its stress.json, and reading its test rows is noted.
     """
     from loratory.cli.output import print_json as print_data
-    from loratory.cli.progress_screen import ProgressScreen
+    from loratory.display.progress_screen import ProgressScreen
     from loratory.experiment.artifact_lookup import find_fit_folder
 
     find_fit_folder(where, contender)  # a mistake is told before the libraries are loaded

@@ -24,7 +24,7 @@ def command(
 ) -> None:
     """Fit contenders of a spec and show their validation scores; the test set is not read."""
     from loratory.cli.output import print_json as print_data
-    from loratory.cli.progress_screen import ProgressScreen
+    from loratory.display.progress_screen import ProgressScreen
     from loratory.experiment.spec_loading import load_spec
 
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded

@@ -17,7 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 FOLDER = Path(__file__).resolve().parent
-RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "recipes" / FOLDER.name  # where the data is written
+RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "bundled_recipes" / FOLDER.name  # where the data is written
 SEED = 20264
 COMMON_FRAMES = 2  # questions in common frames about each subject
 EXTRA_FRAME_SHARE = 0.3  # of subjects that are asked about in one more

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
-RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "recipes" / FOLDER.name  # where the data is written
+RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "bundled_recipes" / FOLDER.name  # where the data is written
 SEED = 20261
 MESSAGES_PER_TEMPLATE = 12  # messages of one way
 SYSTEM_PROMPT = "Read the order and answer with JSON."

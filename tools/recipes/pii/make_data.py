@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from loratory.predictors.validators import is_iban, is_luhn_valid, is_social_security_number
 
 FOLDER = Path(__file__).resolve().parent
-RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "recipes" / FOLDER.name  # where the data is written
+RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "bundled_recipes" / FOLDER.name  # where the data is written
 SEED = 20265
 MAX_ROWS_PER_TEMPLATE = 9  # rows of one template at most
 LOCALES = "en_US en_GB en_AU en_CA en_IN de_DE fr_FR es_ES it_IT nl_NL sv_SE pl_PL da_DK".split()

@@ -22,7 +22,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 FOLDER = Path(__file__).resolve().parent
-RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "recipes" / FOLDER.name  # where the data is written
+RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "bundled_recipes" / FOLDER.name  # where the data is written
 SEED = 20263
 MAX_VARIANTS = 19  # of a family at most
 MAX_TRIES = 40

@@ -17,7 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 FOLDER = Path(__file__).resolve().parent
-RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "recipes" / FOLDER.name  # where the data is written
+RECIPE_FOLDER = FOLDER.parents[2] / "src" / "loratory" / "bundled_recipes" / FOLDER.name  # where the data is written
 SEED = 20260
 INSTRUCTION = (
     "Triage this customer message as FRAUD, MERCHANT_ERROR, PASSWORD_RESET or INFO "

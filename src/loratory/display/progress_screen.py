@@ -7,7 +7,7 @@ from functools import singledispatchmethod
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from loratory.cli.output import MAX_LINE_CHARACTERS, make_console
+from loratory.display.console import MAX_LINE_CHARACTERS, make_console
 from loratory.errors import shorten
 from loratory.protocols.events import (
     ContenderFailed,

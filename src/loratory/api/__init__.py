@@ -1,0 +1,1 @@
+"""The Python interface: what `import loratory` gives, a file for each noun."""
