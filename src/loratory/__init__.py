@@ -1,3 +1,140 @@
-"""From labelled examples and one short YAML to a small language model that is proven, exported and served."""
+"""From labelled examples and one short YAML to a small language model that is proven, exported and served.
+
+    import loratory
+
+    run = loratory.run("spec.yaml", training={"epochs": 3})
+    print(run.verdict.headline)
+    run.best.predict("Two payments in a town I have never been to")
+
+Nothing is imported before it is used: `import loratory` takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
 
 __version__ = "0.1.0"
+TYPE_CHECKING = False  # type checkers take it for true; `typing` takes longer to import than all of this module
+
+if TYPE_CHECKING:
+    from loratory.api.classifier import Classifier
+    from loratory.api.evaluations import Evaluation, StressResult, StressRow, evaluate, stress
+    from loratory.api.exports import Export, export
+    from loratory.api.models import BlockingCallWarning, Model, load
+    from loratory.api.results import Ladder, LadderRow, Run, Score, Verdict
+    from loratory.api.runs import CheckResult, Recipe, WrittenSpec, check, init, open_run, read_spec, recipes, run
+    from loratory.api.servers import RunningServer, serve
+    from loratory.errors import (
+        ArtifactError,
+        BaseModelError,
+        DataError,
+        ExtensionError,
+        LoratoryError,
+        MissingExtra,
+        OutOfMemory,
+        RunInterrupted,
+        ServerError,
+        SpecError,
+        StorageError,
+        TrainingDiverged,
+        UnsupportedTask,
+    )
+    from loratory.protocols import Prediction
+    from loratory.specs.spec import Spec
+
+_MODULES = {  # module -> the public names in it
+    "loratory.api.classifier": ("Classifier",),
+    "loratory.api.evaluations": ("Evaluation", "StressResult", "StressRow", "evaluate", "stress"),
+    "loratory.api.exports": ("Export", "export"),
+    "loratory.api.models": ("BlockingCallWarning", "Model", "load"),
+    "loratory.api.results": ("Ladder", "LadderRow", "Run", "Score", "Verdict"),
+    "loratory.api.runs": (
+        "CheckResult",
+        "Recipe",
+        "WrittenSpec",
+        "check",
+        "init",
+        "open_run",
+        "read_spec",
+        "recipes",
+        "run",
+    ),
+    "loratory.api.servers": ("RunningServer", "serve"),
+    "loratory.errors": (
+        "ArtifactError",
+        "BaseModelError",
+        "DataError",
+        "ExtensionError",
+        "LoratoryError",
+        "MissingExtra",
+        "OutOfMemory",
+        "RunInterrupted",
+        "ServerError",
+        "SpecError",
+        "StorageError",
+        "TrainingDiverged",
+        "UnsupportedTask",
+    ),
+    "loratory.protocols": ("Prediction",),
+    "loratory.specs.spec": ("Spec",),
+}
+_MODULE_BY_NAME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "ArtifactError",
+    "BaseModelError",
+    "BlockingCallWarning",
+    "CheckResult",
+    "Classifier",
+    "DataError",
+    "Evaluation",
+    "Export",
+    "ExtensionError",
+    "Ladder",
+    "LadderRow",
+    "LoratoryError",
+    "MissingExtra",
+    "Model",
+    "OutOfMemory",
+    "Prediction",
+    "Recipe",
+    "Run",
+    "RunInterrupted",
+    "RunningServer",
+    "Score",
+    "ServerError",
+    "Spec",
+    "SpecError",
+    "StorageError",
+    "StressResult",
+    "StressRow",
+    "TrainingDiverged",
+    "UnsupportedTask",
+    "Verdict",
+    "WrittenSpec",
+    "__version__",
+    "check",
+    "evaluate",
+    "export",
+    "init",
+    "load",
+    "open_run",
+    "read_spec",
+    "recipes",
+    "run",
+    "serve",
+    "stress",
+]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used (PEP 562)."""
+        if name not in _MODULE_BY_NAME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(_MODULE_BY_NAME[name]), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return list(__all__)

@@ -58,10 +58,14 @@ def load_spec(target: str, data: str | None = None, changes: Sequence[str] = ())
     file = find_spec_file(target)
     values, lines = load_yaml(file)
     if data is not None:  # before the changes: a test file that is asked for by name is meant
-        values = {**values, "data": _replace_data_path(values.get("data"), data)}
+        values = {**values, "data": replace_data_path(values.get("data"), data)}
     values, changed = apply_overrides(values, changes)
-    parser = make_parser(file, lines, changed)
-    spec = resolve_bases_and_prompts(parse_spec(values, parser, file.parent))
+    return build_spec(values, make_parser(file, lines, changed), file.parent)
+
+
+def build_spec(values: Mapping[str, Any], parser: SpecParser, folder: Path) -> Spec:
+    """The spec that plain values mean; relative paths start at `folder`. Raises SpecError."""
+    spec = resolve_bases_and_prompts(parse_spec(values, parser, folder))
     try:
         check_gate(spec, spec.task)
     except SpecError as problem:
@@ -69,7 +73,7 @@ def load_spec(target: str, data: str | None = None, changes: Sequence[str] = ())
     return spec
 
 
-def _replace_data_path(data: JSON, path: str) -> dict[str, Any]:
+def replace_data_path(data: JSON, path: str) -> dict[str, Any]:
     """The same options on other files: the spec's own test and validation files do not go with them."""
     kept = (
         {key: value for key, value in data.items() if key not in ("test", "validation")}

@@ -1,9 +1,10 @@
-"""`--set training.seeds=3`: changes to a spec's plain values from the command line."""
+"""Changes to a spec's plain values: `--set training.seeds=3` of the command line, `training={"seeds": 3}` of a call."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml.error import YAMLError
@@ -29,8 +30,38 @@ def apply_overrides(values: dict[str, Any], changes: Iterable[str]) -> tuple[dic
             raise SpecError(
                 f"{text!r} is no YAML value: {said}", where=f"--set {change}", allowed=OVERRIDE_FORM
             ) from None
-        by[_set_value(made, key.split("."), value, change)] = change
+        by[_set_value(made, key.split("."), value, change)] = f"--set {change}"
     return made, by
+
+
+def merge_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+    """A copy of the values with the changes merged into it, and where each one came from.
+
+    A mapping is merged key by key into the mapping that stands there; any other value takes the place of what is there.
+    """
+    made: dict[str, Any] = copy.deepcopy(dict(values))
+    by: dict[KeyPath, str] = {}
+    _merge_into(made, changes, (), by)
+    return made, by
+
+
+def _merge_into(values: dict[str, Any], changes: Mapping[str, Any], path: KeyPath, by: dict[KeyPath, str]) -> None:
+    for name, change in changes.items():
+        key, held = str(name), values.get(str(name))
+        if isinstance(change, Mapping) and isinstance(held, dict):
+            _merge_into(held, change, (*path, key), by)
+        else:
+            values[key] = _to_plain(change)
+            by[(*path, key)] = "the argument " + ".".join(map(str, (*path, key)))
+
+
+def _to_plain(value: Any) -> Any:
+    """A value of Python as YAML would give it."""
+    if isinstance(value, Mapping):
+        return {str(key): _to_plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_to_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _set_value(values: dict[str, Any], keys: list[str], value: object, change: str) -> KeyPath:

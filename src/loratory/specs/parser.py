@@ -44,18 +44,18 @@ class SpecParser:
     find_task: Callable[[str, str], Any]  # (kind, where) -> class; raises SpecError
     find_regime: Callable[[str, str], Any]
     regimes: Sequence[str]
-    changes: Mapping[KeyPath, str] = field(default_factory=dict)  # what --set put there
+    changes: Mapping[KeyPath, str] = field(default_factory=dict)  # where a changed key came from: "--set base=x"
     find_tracker: Callable[[str, str], Any] = _find_no_tracker
 
     def locate(self, path: KeyPath) -> str:
-        """file:line: key path; for what --set put there, that."""
+        """file:line: key path; for what a change put there, that change."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.changes:
-                return f"--set {self.changes[path[:length]]}"
+                return self.changes[path[:length]]
         if path and path not in self.lines:
             for changed, change in self.changes.items():
                 if changed[: len(path)] == path:
-                    return f"--set {change}"
+                    return change
         return f"{self.file}:{find_line(self.lines, path)}" + "".join(f": {part}" for part in _format_keys(path))
 
     def require_mapping(self, values: object, path: KeyPath, example: str) -> Mapping[str, Any]:
