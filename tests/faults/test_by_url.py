@@ -266,7 +266,7 @@ def test_a_stream_is_heard(parrot: Service, tiny: Service, tmp_path: Path) -> No
             done[name] = run_command(tmp_path, *asked)
         silent = run_command(tmp_path, "predict", "--url", url, "--task", "tiny", "--stream", "x")
     assert (silent.code, silent.out) == (2, "")
-    assert "tiny does not write its answer" in silent.read_stderr()
+    assert "tiny does not generate text" in silent.read_stderr()
     assert (done["whole"].code, done["whole"].out) == (0, "a b\n")
     assert done["cut"].code == 2
     assert "the stream ended before its answer was whole" in done["cut"].read_stderr()

@@ -108,4 +108,4 @@ def test_a_page_elsewhere_cannot_call_it_by_a_name_of_its_own(
         server.signal()
         done = server.wait()
     assert done.code == 0
-    assert ("it answers for any address, " in done.read_stderr()) == (address == "0.0.0.0")
+    assert ("it answers requests for any address, " in done.read_stderr()) == (address == "0.0.0.0")
