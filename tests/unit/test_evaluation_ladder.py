@@ -12,7 +12,7 @@ from rich.console import Console
 from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_score
 from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, make_failed_result, world
 
-from loratory.cli.output import make_console
+from loratory.display.console import make_console
 from loratory.errors import SpecError
 from loratory.evaluation.contender_result import ContenderResult
 from loratory.evaluation.gate import check_gate

@@ -87,7 +87,7 @@ VERBS = (  # in the order in which a newcomer meets them
 
 
 def format_examples(examples: Sequence[str]) -> str:
-    """The end of a verb's help; \\b keeps its lines as they are."""
+    """The end of a verb's help, whose lines are not wrapped again."""
     return "\n".join(["\b", "Examples:" if len(examples) > 1 else "Example:", *(f"  {one}" for one in examples)])
 
 

@@ -51,8 +51,8 @@ class Output:
             make_console().print(shorten(text, MAX_LINE_CHARACTERS), markup=False)
 
     def next(self, *commands: str) -> None:
-        """The commands that come next, as notes."""
-        for number, command in enumerate(commands):
+        """The commands that come next, as notes to a person."""
+        for number, command in enumerate(() if self.as_json else commands):
             self.note(f"{'next:' if number == 0 else '':<6}{command}")
 
     def progress(self) -> ProgressScreen:

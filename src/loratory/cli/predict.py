@@ -142,7 +142,7 @@ def _print_answers(answerer: Answerer, source: InputSource, out: Output) -> None
 
     for row, (made, facts) in _answer_rows(answerer, flow.read_rows(answerer.task, source)):
         shown = {} if len(source.texts) == 1 else row.values
-        whole = {**flow.describe_prediction(made), **facts}
+        whole = {**flow.prediction_to_json(None, made), **facts}
         print_json(flow.add_columns(shown, whole) if out.as_json else made.answer)
 
 

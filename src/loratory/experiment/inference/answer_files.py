@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from loratory.artifacts.durable_files import open_replacement
 from loratory.errors import DataError
-from loratory.experiment.inference.local_prediction import InputRow, add_columns, describe_prediction, rename_column
+from loratory.experiment.inference.local_prediction import InputRow, add_columns, prediction_to_json, rename_column
 from loratory.protocols import JSON, Prediction, Task
 
 JSON_SUFFIX = ".jsonl"
@@ -98,7 +98,7 @@ def write_answers(
     with open_replacement(file) as opened:
         write_row = make_row_writer(opened, file.suffix, header)
         for row, (prediction, facts) in answered:
-            added = {**describe_prediction(prediction), **facts} if as_json else columns.collect_cells(prediction)
+            added = {**prediction_to_json(None, prediction), **facts} if as_json else columns.collect_cells(prediction)
             write_row(add_columns(row.values, added, names))
             yield prediction
 
@@ -121,7 +121,7 @@ def make_row_writer(opened: TextIO, suffix: str, names: Sequence[str]) -> RowWri
 
 
 def format_cell(value: JSON) -> str:
-    """A value as a cell. Text that a spreadsheet would run as a formula gets an apostrophe before it, no number does."""
+    """A value as a cell. Text that a spreadsheet would run as a formula gets an apostrophe before it. Numbers stay."""
     if value is None:
         return ""
     if not isinstance(value, str):

@@ -232,7 +232,7 @@ def open_local(source: Path, contender: str | None) -> Iterator[LocalAnswerer]:
 
 
 def stream_answer(predictor: Predictor, input: Input, on_token: Callable[[str], None]) -> Prediction:
-    """Stream the answer to one input, and end the line. Raises UnsupportedTask where the predictor generates no text."""
+    """Stream the answer to one input, and end the line. Raises UnsupportedTask where no text is generated."""
     if not isinstance(predictor, GenerativePredictor):
         raise UnsupportedTask("this contender does not generate text", where="--stream", allowed="a causal base")
     made = predictor.stream(input, run_locally, on_token)
@@ -242,11 +242,15 @@ def stream_answer(predictor: Predictor, input: Input, on_token: Callable[[str], 
     return made
 
 
-def describe_prediction(prediction: Prediction) -> dict[str, Any]:
-    """One answer as plain data: answer, confidence, probabilities, and the reason where there is no answer."""
+def prediction_to_json(input: Input | None, prediction: Prediction) -> dict[str, Any]:
+    """One answer as plain data: answer, confidence, probabilities, and the reason where there is no answer; with the
+    input's own fields where it is given.
+    """
     odds = {pointer: dict(each) for pointer, each in prediction.probabilities.items()}
     made: dict[str, Any] = {"answer": prediction.answer, "confidence": prediction.confidence, "probabilities": odds}
-    return {**made, "reason": prediction.reason} if prediction.reason else made
+    if prediction.reason:
+        made["reason"] = prediction.reason
+    return made if input is None else {**input, **made}
 
 
 def add_columns(values: Mapping[str, JSON], added: Mapping[str, JSON], taken: Collection[str] = ()) -> dict[str, JSON]:
