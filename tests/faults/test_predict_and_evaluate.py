@@ -115,7 +115,7 @@ def test_a_file_of_answers_keeps_the_columns_of_the_input(finished_run: Path, tm
     ("words", "said"),
     [
         (("-o", "out.xlsx"), "answers cannot be written as .xlsx"),
-        (("-o", "."), "answers cannot be written as a file without a suffix"),
+        (("-o", "."), "this is a folder"),
         (("-o", "data.csv"), "the output is the file that is read"),
         (("--probabilities",), "--probabilities needs a file"),
     ],

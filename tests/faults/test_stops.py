@@ -109,7 +109,7 @@ def test_control_c_while_a_contender_trains(
     assert done.code == 130, done.err
     assert "stopping at the next safe point" in done.read_stderr()
     assert "stopped at step" in done.read_stderr()
-    assert "the same command goes on from there" in done.read_stderr()
+    assert "run the same command again to resume" in done.read_stderr()
     kept = folder / "runs/tiny/contenders/tfidf/seed-1/linear.safetensors"
     stamp = kept.stat().st_mtime_ns
     assert not (folder / "runs/tiny/contenders/lora/seed-1").exists()
@@ -318,4 +318,4 @@ def test_the_installed_command_ends_with_130(workspace: Workspace) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in err
-    assert b"the same command goes on from there" in err
+    assert b"run the same command again to resume" in err

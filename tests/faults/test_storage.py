@@ -185,7 +185,7 @@ def test_a_flipped_bit_is_refused_by_predict_and_mended_by_run(
     assert done.out == ""
     done = run_command(run_copy, "run", "spec.yaml")
     assert done.code == 0, done.err
-    assert "contenders/lora/seed-1 is damaged and is made again: the file's SHA-256 differs" in done.err
+    assert "contenders/lora/seed-1 is damaged and is fitted again: the file's SHA-256 differs" in done.err
     assert name in done.err
     assert done.err.count("already fitted, reused") == 8
     assert read_weights(fit) == before

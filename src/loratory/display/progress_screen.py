@@ -68,11 +68,11 @@ class ProgressScreen:
 
     @_show.register
     def _(self, event: ContenderStarted) -> None:
-        self._print_heading(f"contender {event.number} of {event.count}: {event.contender}")
+        self._print_heading(f"training contender {event.number} of {event.count}: {event.contender}")
 
     @_show.register
     def _(self, event: MeasurementStarted) -> None:
-        self._print_heading(f"answering the test set: {event.contender}")
+        self._print_heading(f"measuring on the test set: {event.contender}")
 
     @_show.register
     def _(self, event: Message) -> None:

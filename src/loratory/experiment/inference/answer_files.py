@@ -26,6 +26,7 @@ RowWriter = Callable[[Mapping[str, JSON]], None]
 
 def check_answer_file(file: Path, source: Path | None) -> None:
     """Raises DataError where answers cannot go into this file."""
+    check_output_file(file, source)
     if file.suffix not in (JSON_SUFFIX, *DELIMITER_BY_SUFFIX):
         raise DataError(
             f"answers cannot be written as {file.suffix or 'a file without a suffix'}",
@@ -33,7 +34,6 @@ def check_answer_file(file: Path, source: Path | None) -> None:
             allowed=f"{', '.join(DELIMITER_BY_SUFFIX)}, {JSON_SUFFIX}",
             remedy=f"--output {file.with_suffix('.csv')}",
         )
-    check_output_file(file, source)
 
 
 def check_output_file(file: Path, source: Path | None) -> None:
