@@ -84,7 +84,9 @@ def write_spec_for_data(
     parse_spec(*_parse_back(text, output), output.parent)  # what init writes, run takes
     write_text(output, text)
     others = [other for other in COLUMNS_BY_KIND if other != kind]
-    taken = [f"taken for {kind}: {why}; if that is wrong, say --task {' or --task '.join(others)}"] if why else []
+    taken = (
+        [f"the task is {kind}, because {why}; if that is wrong, use --task {' or --task '.join(others)}"] if why else []
+    )
     return [*source.messages, *taken, *chosen, *said]
 
 
