@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 from loratory.data.task_inputs import InputFormat
 from loratory.display.progress import is_notebook
 from loratory.errors import UnsupportedTask
-from loratory.experiment.artifact_lookup import find_fit_folder, name_fit, read_predictor
+from loratory.experiment.artifact_lookup import find_fit_folder, name_artifact, read_predictor
 from loratory.protocols import JSON, Answer, Input, Labelled, Prediction, Predictor, Spanned, Task, require_labelled
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def load(source: str | Path, contender: str | None = None) -> Model:
     """
     path = Path(source).expanduser()
     folder = find_fit_folder(path, contender)
-    return Model(folder, contender or name_fit(folder), path)
+    return Model(folder, name_artifact(folder), path)
 
 
 class Model:

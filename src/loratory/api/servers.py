@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from loratory.api.models import Model
-from loratory.errors import LoratoryError, ServerError, SpecError
+from loratory.errors import ArtifactError, LoratoryError, ServerError
+from loratory.experiment.artifact_lookup import find_fit_folder, read_ladder
 
 START_SECONDS = 300.0  # within which the models have to be loaded
 STOP_SECONDS = 30.0  # for answers that are under way
@@ -107,47 +108,37 @@ def serve(
     arguments = ["--host", host, "--port", str(port)]
     arguments += ["--config", str(config)] if config is not None else []
     changes = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
-    paths = _name_paths(source, contender)
-    load_server_spec(Path(config) if config is not None else None, paths, changes)  # mistakes are told here and now
+    paths = _name_paths(source)
+    load_server_spec(Path(config) if config is not None else None, paths, changes, contender)  # mistakes are told now
+    for task in (one.partition("=")[2] or one for one in paths):
+        find_fit_folder(Path(task), contender)
+    arguments += ["--contender", contender] if contender is not None else []
     for change in changes:
         arguments += ["--set", change]
     return _start([*paths, *arguments])
 
 
-def _name_paths(source: Any, contender: str | None) -> list[str]:
-    """What `loratory serve` is given for these models. Raises SpecError."""
+def _name_paths(source: Any) -> list[str]:
+    """What `loratory serve` is given for these models: folders, each with NAME= before it where it has a name."""
     if source is None:
         return []
     if isinstance(source, Mapping):
-        if contender is not None:
-            raise SpecError(
-                "contender is for one run", where="contender", remedy='serve {"name": run.model("lora"), ...}'
-            )
-        return [f"{name}={_find_path(one, None)}" for name, one in source.items()]
-    if contender is None and not isinstance(source, Model):
-        return [str(Path(source).expanduser())]
-    return [f"{_name_task(source)}={_find_path(source, contender)}"]
-
-
-def _name_task(source: str | Path | Model) -> str:
-    """The name under which a run is served: its own."""
-    from loratory.errors import ArtifactError
-    from loratory.experiment.artifact_lookup import read_ladder
-
-    path = source.source if isinstance(source, Model) else Path(source).expanduser()
-    try:
-        return str(read_ladder(path)["name"])
-    except ArtifactError:
-        return source.contender if isinstance(source, Model) else path.resolve().name
-
-
-def _find_path(source: str | Path | Model, contender: str | None) -> Path:
-    """The folder of the one that answers. Raises ArtifactError."""
-    from loratory.experiment.artifact_lookup import find_fit_folder
-
+        return [f"{name}={_find_path(one)}" for name, one in source.items()]
     if isinstance(source, Model):
-        return source.folder
-    return Path(source).expanduser() if contender is None else find_fit_folder(Path(source).expanduser(), contender)
+        return [f"{_name_run(source)}={source.folder}"]
+    return [str(_find_path(source))]
+
+
+def _name_run(model: Model) -> str:
+    """The name under which a model is served: its run's, or its own."""
+    try:
+        return str(read_ladder(model.source)["name"])
+    except ArtifactError:
+        return model.contender
+
+
+def _find_path(source: str | Path | Model) -> Path:
+    return source.folder if isinstance(source, Model) else Path(source).expanduser()
 
 
 def _start(arguments: Sequence[str]) -> RunningServer:

@@ -200,10 +200,3 @@ def open_predictor(path: Path, contender: str | None = None) -> tuple[Predictor,
     from loratory.backbones.pool import TorchBackbonePool
 
     return read_predictor(folder, TorchBackbonePool()), folder
-
-
-def name_fit(folder: Path) -> str:
-    """What a fit is called: its contender's name in a run (contenders/NAME/seed-1), else its folder's name."""
-    path = folder.resolve()
-    in_run = path.name.startswith("seed-") and path.parent.parent.name == "contenders"
-    return path.parent.name if in_run else path.name
