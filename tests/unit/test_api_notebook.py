@@ -96,7 +96,7 @@ def test_progress_in_a_notebook_is_one_line_that_is_updated(display: FakeDisplay
     with show_progress(None) as on_event:
         on_event(StageStarted("reading <examples>"))
         on_event(ContenderStarted("lora", 2, 3))
-        on_event(FitStarted("lora", 1))
+        on_event(FitStarted("lora", 1, regime="lora"))
         on_event(StepFinished(step=1, count=10, epoch=1, loss=0.5))
         on_event(ContenderFailed("lora", "too <little> memory"))
     assert any("reading &lt;examples&gt;" in one for one in display.shown)

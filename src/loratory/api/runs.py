@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,7 @@ def check(
     return CheckResult(tuple(format_quality_lines(quality)), warnings, quality)
 
 
-def read_spec(source: str | Path | Mapping[str, Any] | Spec, **changes: Any) -> Spec:
+def read_spec(source: str | os.PathLike[str] | Mapping[str, Any] | Spec, **changes: Any) -> Spec:
     """Parse a spec (a YAML file, a folder with spec.yaml, a recipe's name, a mapping) with changes merged into it.
 
     Raises:
