@@ -35,6 +35,11 @@ def describe_allowed(field: FieldInfo) -> str:
     return f"{said}, {' and '.join(bounds)}{null}"
 
 
+def summarise_field(field: FieldInfo) -> str:
+    """The first sentence of a field's help text, without its full stop; empty if it has none."""
+    return (field.description or "").partition(". ")[0].rstrip(".")
+
+
 def describe_type(kind: object, plural: bool = False) -> str:
     """A type in words."""
     origin, inner = get_origin(kind), get_args(kind)
