@@ -54,13 +54,12 @@ class EncoderOptions(RegimeOptions):
     head: Literal["auto", "pooled", "stock", "none"] = Field(
         "auto",
         description="auto: pooled on an encoder, none on a causal base. pooled: cosine similarity to learned "
-        "prototypes. stock: loads completely in AutoModelForSequenceClassification. none: a causal base "
-        "writes its answer.",
+        "prototypes. stock: opens in AutoModelForSequenceClassification. none: a causal base generates "
+        "the answer.",
     )
     prompt: str | None = Field(
         None,
-        description="Prompt file (version, system, user) for a base that writes its answer. Default: the built-in "
-        "prompt.",
+        description="Prompt file (version, system, user) for a generated answer. Default: the built-in prompt.",
     )
     writing: GenerationSpec = Field(
         default_factory=GenerationSpec, description="Length, sampling and stop texts of generated answers."
@@ -68,31 +67,28 @@ class EncoderOptions(RegimeOptions):
     head_learning_rate: float = Field(5e-3, gt=0, lt=1, description="Learning rate of the head.")
     learn_scale: bool = Field(
         False,
-        description="Also learn the scale of the pooled head. Off is less over-confident and was the better choice on "
-        "banking77.",
+        description="Also learn the scale of the pooled head. Off is less over-confident and was better on banking77.",
     )
     label_names: float = Field(
         0.0,
         ge=0,
         le=100,
-        description="Number of examples that the words of the label name count as in the initial prototype. Raise it "
-        "when labels have few examples.",
+        description="Weight of the label name in the initial prototype, in examples. Try 1 when labels have few "
+        "examples.",
     )
     contrastive: ContrastiveSpec | None = Field(
-        None, description="Supervised contrastive warm-up with mined hard negatives, for the pooled head."
+        None, description="Supervised contrastive warm-up with hard negatives (pooled head)."
     )
     validators: Literal["auto", "off"] | dict[ValidatorName, str] = Field(
         "auto",
-        description="Validators find cards, accounts and the like by format and check digits: validator -> label of "
-        "the spans that it finds. Their spans override the model. auto: the validators that are precise "
-        "on the training split.",
+        description="For spans: validator -> label. Validators find cards, accounts and the like by format and check "
+        "digits, and override the model. auto: those that are precise on the training split.",
     )
     consistency: ConsistencySpec | None = Field(
         None,
-        description="Train on perturbed copies of the examples too, so that both get the same answer (tasks with "
-        "labels).",
+        description="Also train on perturbed copies, so that both get the same answer (tasks with labels).",
     )
-    loss: LossSpec = Field(default_factory=LossSpec)
+    loss: LossSpec = Field(default_factory=LossSpec, description="Training loss: a name, or the keys of `loss`.")
     learning_rate: float
 
     @model_validator(mode="after")

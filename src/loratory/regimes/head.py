@@ -41,10 +41,10 @@ class Head(RegimeOptions):
         0.0,
         ge=0,
         le=100,
-        description="Number of examples that the words of the label name count as in the initial prototype. Raise it "
-        "when labels have few examples.",
+        description="Weight of the label name in the initial prototype, in examples. Try 1 when labels have few "
+        "examples.",
     )
-    loss: LossSpec = Field(default_factory=LossSpec)
+    loss: LossSpec = Field(default_factory=LossSpec, description="Training loss: a name, or the keys of `loss`.")
 
     def check_support(self, task: Task, start: StartKind) -> str | None:
         if isinstance(task, Spanned) and self.label_names:

@@ -28,8 +28,8 @@ class Prototype(RegimeOptions):
         0.0,
         ge=0,
         le=100,
-        description="Number of examples that the words of the label name count as in the initial prototype. Raise it "
-        "when labels have few examples.",
+        description="Weight of the label name in the initial prototype, in examples. Try 1 when labels have few "
+        "examples.",
     )
 
     def check_support(self, task: Task, start: StartKind) -> str | None:

@@ -40,8 +40,8 @@ class Rules(RegimeOptions):
     )
     validators: Literal["auto"] | dict[ValidatorName, str] = Field(
         "auto",
-        description="For spans, tried second: validator (card, iban and so on) -> label of the spans that it finds. "
-        "auto: the validators that are precise on the training split.",
+        description="For spans, tried second: validator (card, iban and so on) -> label. auto: those that are precise "
+        "on the training split.",
     )
     keywords: dict[str, list[str]] = Field(
         default_factory=dict, description="Label -> words or phrases. They are tried third."

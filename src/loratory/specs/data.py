@@ -75,8 +75,8 @@ class DataSpec(BaseModel):
         description="Similarity from which two texts are near-duplicates and share a group. It is the Jaccard "
         "similarity of character n-grams; for texts of 16 to 100 characters also 1 - edit distance / "
         "length (at least 0.85). Accents, look-alike letters, zero-width characters and punctuation are "
-        "ignored; numbers count only with fewer than five words beside each. 1: only texts that are then "
-        "equal.",
+        "ignored; numbers count only with fewer than five words beside each. 1: only texts that are equal "
+        "after this.",
     )
     duplicates: Literal["join", "report"] = Field(
         "join",
@@ -93,7 +93,7 @@ class DataSpec(BaseModel):
         "them. Nothing is removed if the detecting model is right on less than 85 % of texts it has not "
         "seen.",
     )
-    split: SplitSpec = Field(default_factory=SplitSpec)
+    split: SplitSpec = Field(default_factory=SplitSpec, description="Shares and seed of the split.")
 
     def with_calibration_share(self, has_operating_point: bool) -> Self:
         """The same with a share of the calibration part; raises ValueError where train then keeps too little."""

@@ -77,7 +77,8 @@ class GateSpec(BaseModel):
     precision: dict[str, Floor] = Field(default_factory=dict, description="Label -> floor on its precision.")
     not_worse_than: dict[str, float] = Field(
         default_factory=dict,
-        description="Contender -> how much lower than its headline score the score may be (0.0: not lower).",
+        description="Contender -> how far the headline score may be below the score of this contender (0.0: not at "
+        "all).",
     )
     flips: dict[str, Ceiling] = Field(
         default_factory=dict,

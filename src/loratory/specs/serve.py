@@ -80,8 +80,9 @@ class ServerSpec(BaseModel):
     port: int = Field(8000, ge=0, le=65535, description="TCP port. 0: any free port.")
     hosts: tuple[str, ...] = Field(
         (),
-        description="Extra host names that clients may use. Always allowed: localhost, and the bound address with the "
-        "machine's name if that is the same; on all addresses: any address and the machine's name.",
+        description="Extra host names that clients may use. localhost and the bound address are always allowed, and "
+        "the machine's name if it means that address. A server on all addresses allows any address and "
+        "the machine's name.",
     )
     tasks: dict[str, ServedTaskSpec] = Field(
         default_factory=dict, description="Task name -> what is served under that name."

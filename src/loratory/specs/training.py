@@ -178,15 +178,15 @@ class TrainingSpec(BaseModel):
     long: Literal["head", "ends", "windows"] = Field(
         "head",
         description="What is read of a longer text (encoders, labels). head: its beginning. ends: a quarter of the "
-        "tokens from the beginning and the rest from the end (Sun et al., 2019). windows: all of it, in "
-        "windows with averaged logits.",
+        "tokens from the beginning, the rest from the end (Sun et al., 2019). windows: all of it, with "
+        "averaged logits.",
     )
     seeds: int = Field(
         1,
         ge=1,
         le=50,
-        description="Fits of each seeded regime with different seeds; the one to ship is chosen on the validation "
-        "split. Use 3 or more to see the variance.",
+        description="Fits of each seeded regime, each with its own seed; the validation split chooses the one to "
+        "ship. Use 3 or more to see the variance.",
     )
     trials: int = Field(
         1,
@@ -198,8 +198,8 @@ class TrainingSpec(BaseModel):
     patience: int | None = Field(
         None,
         ge=1,
-        description="Stop after this many epochs without a better validation score. Default: all epochs run, because "
-        "the last ones of the schedule are often the best. The best epoch is kept in both cases.",
+        description="Stop after this many epochs without a better validation score. Default: never, because the last "
+        "epochs of the schedule are often the best. The best epoch is always kept.",
     )
     seed: int = Field(6, ge=0, description="Random seed from which the seed of every fit is derived.")
     optimizer: Literal["adamw", "adamw8bit"] = Field(
