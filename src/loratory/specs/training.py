@@ -165,7 +165,7 @@ class TrainingSpec(BaseModel):
         8192,
         ge=16,
         description="Maximum number of padded tokens in one pass; a larger step is accumulated. Lower it if memory "
-        "runs out: the result stays the same.",
+        "runs out: the result is the same within rounding.",
     )
     accumulation: int = Field(
         1, ge=1, description="Batches that are joined into one optimizer step. Raise it for larger effective batches."
