@@ -347,7 +347,7 @@ def test_by_url_loads_nothing_that_answers(url: str, tmp_path: Path) -> None:
 
 def test_the_examples_of_the_page_run(tiny: Service, parrot: Service, capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parents[2] / "docs/client.md").read_text(encoding="utf-8")
-    front = create_front(replace(tiny, name="risk-triage"), replace(parrot, name="notes"))
+    front = create_front(replace(tiny, name="tickets"), replace(parrot, name="notes"))
     said = stream({"text": "a b"}, {**WHOLE, "usage": {"completion_tokens": 2}})
     front.instead = replace_generation(said)
     with listening(front) as url:

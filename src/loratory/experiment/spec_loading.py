@@ -14,6 +14,7 @@ from loratory.errors import SpecError, suggest_nearest
 from loratory.experiment.recipes import find_recipe_folder
 from loratory.protocols import JSON, Labelled, Task, list_files
 from loratory.protocols.recipes import SPEC_FILE
+from loratory.specs.field_descriptions import summarise_field
 from loratory.specs.overrides import apply_overrides
 from loratory.specs.parser import SpecParser
 from loratory.specs.spec import Contender, Spec, parse_spec
@@ -106,7 +107,7 @@ def resolve_bases_and_prompts(spec: Spec) -> Spec:
 
     def place_file(contender: Contender, option: str, name: str) -> str:
         if (file := place(name)) is None:
-            about = type(contender.options).model_fields[option].description or "a file"
+            about = summarise_field(type(contender.options).model_fields[option]) or "a file"
             raise SpecError(
                 f"there is no {option} file {name!r}",
                 where=f"ladder: {contender.name}: {option}",

@@ -44,10 +44,10 @@ class CheckOptions(BaseModel):
 
 
 class CountCheck(CheckOptions):
-    """How many there may be."""
+    """A count with bounds."""
 
-    least: int = Field(0, ge=0, description="fewer are wrong")
-    most: int | None = Field(None, ge=0, description="more are wrong; without it there is no limit")
+    least: int = Field(0, ge=0, description="minimum")
+    most: int | None = Field(None, ge=0, description="maximum; default: no maximum")
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:
@@ -61,32 +61,32 @@ class CountCheck(CheckOptions):
 
 
 class Words(CountCheck):
-    """The answer has so many words."""
+    """Whether the number of words is within the bounds."""
 
     def __call__(self, input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float:
         return self.is_within(len(WORD.findall(as_text(answer))))
 
 
 class Bullets(CountCheck):
-    """The answer has so many lines that begin with a dash, a star or a number."""
+    """Whether the number of lines that begin with a dash, a star or a number is within the bounds."""
 
     def __call__(self, input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float:
         return self.is_within(len(BULLET.findall(as_text(answer))))
 
 
 class Hashtags(CountCheck):
-    """The answer has so many hashtags."""
+    """Whether the number of hashtags is within the bounds."""
 
     def __call__(self, input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float:
         return self.is_within(len(HASHTAG.findall(as_text(answer))))
 
 
 class Contains(CheckOptions):
-    """The answer holds all of some texts, one of others at least, and none of yet others; case is ignored."""
+    """Whether the answer contains required texts and no forbidden ones; case is ignored."""
 
-    all: tuple[str, ...] = Field((), description="each of them has to be there")
-    any: tuple[str, ...] = Field((), description="one of them at least has to be there")
-    none: tuple[str, ...] = Field((), description="none of them may be there")
+    all: tuple[str, ...] = Field((), description="texts that must all occur")
+    any: tuple[str, ...] = Field((), description="texts of which at least one must occur")
+    none: tuple[str, ...] = Field((), description="texts that must not occur")
 
     @model_validator(mode="after")
     def _check_any_given(self) -> Self:
@@ -103,9 +103,11 @@ class Contains(CheckOptions):
 
 
 class Refuses(CheckOptions):
-    """The answer says no where the expected answer does, and only there; told by phrases, case ignored."""
+    """Whether the answer refuses exactly when the expected answer refuses. A refusal is detected by phrases; case is
+    ignored.
+    """
 
-    phrases: tuple[str, ...] = Field(REFUSAL_PHRASES, description="one of them in an answer means no")
+    phrases: tuple[str, ...] = Field(REFUSAL_PHRASES, description="phrases that mark a refusal")
 
     def __call__(self, input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float | None:
         return None if expected is None else float(self.is_refusal(answer) == self.is_refusal(expected))
@@ -117,7 +119,7 @@ class Refuses(CheckOptions):
 
 
 def exact(input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float | None:
-    """The answer is the expected one; of texts, white space at the ends and between words does not count."""
+    """Whether the answer equals the expected one. Differences in white space are ignored in texts."""
     if expected is None:
         return None
     if isinstance(answer, str) and isinstance(expected, str):
@@ -126,7 +128,7 @@ def exact(input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float | No
 
 
 def overlap(input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float | None:
-    """F1 of the words that the answer shares with the expected one, case ignored (Rajpurkar et al. 2016)."""
+    """F1 of the words shared with the expected answer; case is ignored (Rajpurkar et al., 2016)."""
     if expected is None:
         return None
     mine, theirs = (Counter(WORD.findall(as_text(one).casefold())) for one in (answer, expected))
@@ -135,9 +137,9 @@ def overlap(input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float | 
 
 
 def numbers(input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float | None:
-    """Of the numbers in the answer, the share that the input holds; None where the answer has none.
+    """Share of the numbers in the answer that also occur in the input; None if the answer has no number.
 
-    Numbers that number the lines of a list are left out, and so are signs that group or end digits.
+    Numbers of list items, and signs that group digits or end a number, are ignored.
     """
     said = NUMBER.findall(re.sub(r"(?m)^[ \t]*\d+[.)][ \t]", "", as_text(answer)))
     given = {_normalise_number(one) for text in _iterate_strings(input) for one in NUMBER.findall(text)}
@@ -145,7 +147,7 @@ def numbers(input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float | 
 
 
 def fields(input: Mapping[str, JSON], answer: JSON, expected: JSON) -> float | None:
-    """Of the values in the expected answer and in this one, the share that both have at the same place."""
+    """Share of the JSON values that the answer and the expected answer have in common, at the same place."""
     if expected is None:
         return None
     mine, theirs = dict(iterate_leaves(answer)), dict(iterate_leaves(expected))

@@ -59,7 +59,7 @@ class Perturbation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    strength: float = Field(0.3, gt=0, le=1, description="share of the places that could be changed; one at least is")
+    strength: float = Field(0.3, gt=0, le=1, description="share of the possible places that change, at least one")
 
     def __call__(self, text: str, seed: int, spans: Sequence[TextSpan] = ()) -> PerturbedText | None:
         """The changed text, never the same nor emptied; None where the text offers nothing to change."""

@@ -23,13 +23,15 @@ INSIDE_WORD = re.compile(r"(?<=[^\W_])(?=[^\W_])")  # between two letters or dig
 
 
 class Lookalikes(Perturbation):
-    """Cyrillic and Greek letters for Latin ones and back, full-width forms, and characters without width.
+    """Replaces Latin letters by Cyrillic or Greek look-alikes and back, uses full-width forms, or inserts zero-width
+    characters.
 
-    Spans change as well: a reader still sees the name or the number, and to hide it from a machine is what this is for.
+    Spans change too: a person still reads the name or number, and this perturbation tests whether it can be hidden from
+    a machine.
     """
 
     styles: tuple[Literal["letters", "full-width", "zero-width"], ...] = Field(
-        ("letters", "full-width", "zero-width"), min_length=1, description="one of them is drawn for each text"
+        ("letters", "full-width", "zero-width"), min_length=1, description="kinds of change; one is drawn for each text"
     )
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:

@@ -17,7 +17,10 @@ DEFAULT_PERTURBATIONS: tuple[PerturbationSpec, ...] = (
     "suffix",
     "lookalikes",
 )
-ALLOWED_FORMS = "names of perturbations, or name: {options}; a name of your own with {perturbation: ..., options}"
+ALLOWED_FORMS = (
+    "Perturbations: a list of names, or name: {options}. To use a name of your own: "
+    "mild: {perturbation: typos, strength: 0.1}."
+)
 
 
 def create_perturbations(specs: Sequence[PerturbationSpec]) -> dict[str, Perturbation]:

@@ -38,15 +38,15 @@ CLOSING_PHRASES = (
     "That is all for today.",
 )
 MAX_PHRASES = 4  # phrases at strength 1
-STRENGTH_FIELD = Field(0.25, gt=0, le=1, description=f"share of {MAX_PHRASES} phrases that are added; one at least is")
+STRENGTH_FIELD = Field(0.25, gt=0, le=1, description=f"share of {MAX_PHRASES} phrases that are added, at least one")
 
 
 class Prefix(Perturbation):
-    """Harmless words before the text. Spans move along with it, and nothing in them changes."""
+    """Adds harmless phrases before the text. Spans move with the text and do not change."""
 
     strength: float = STRENGTH_FIELD
     phrases: tuple[str, ...] = Field(
-        OPENING_PHRASES, min_length=1, description="what is drawn from, in the texts' own language"
+        OPENING_PHRASES, min_length=1, description="phrases to choose from, in the language of the texts"
     )
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
@@ -55,11 +55,11 @@ class Prefix(Perturbation):
 
 
 class Suffix(Perturbation):
-    """Harmless words behind the text; nothing in its spans changes."""
+    """Adds harmless phrases after the text. Spans do not change."""
 
     strength: float = STRENGTH_FIELD
     phrases: tuple[str, ...] = Field(
-        CLOSING_PHRASES, min_length=1, description="what is drawn from, in the texts' own language"
+        CLOSING_PHRASES, min_length=1, description="phrases to choose from, in the language of the texts"
     )
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:

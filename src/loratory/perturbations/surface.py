@@ -31,13 +31,13 @@ KEY_NEIGHBOURS = _find_key_neighbours()
 
 
 class Typos(Perturbation):
-    """A neighbouring key, two letters swapped, one dropped or doubled: one slip in some of the words.
+    """One slip in some words: a neighbouring key, two swapped letters, a dropped or a doubled letter.
 
-    Only inner letters of words of four letters and more, so that a reader still knows the word (Pruthi et al. 2019);
-    never in a word with a digit, and never in a span: a code or a name with a slip in it is another one.
+    Only inner letters of words with at least four letters change, so that a reader still knows the word (Pruthi et al.,
+    2019). Words with digits and spans never change, because a slip makes another code or name.
     """
 
-    strength: float = Field(0.2, gt=0, le=1, description="share of the longer words with a slip; one at least")
+    strength: float = Field(0.2, gt=0, le=1, description="share of the longer words that get a slip, at least one")
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
         """One slip in each word that is drawn, among the longer ones outside of the spans."""
@@ -86,13 +86,15 @@ def _double_letter(word: str, rng: random.Random) -> str:
 
 
 class Case(Perturbation):
-    """All upper case, all lower case, or letters of mixed case.
+    """Changes words to upper, lower or mixed case.
 
-    A word with a digit keeps its case, for case can be a part of a code; so does one that a span with a digit holds.
+    Words with digits, and words in spans with digits, keep their case, because case can be part of a code.
     """
 
     strength: float = Field(1.0, gt=0, le=1, description="share of the words that change")
-    style: Literal["any", "upper", "lower", "mixed"] = Field("any", description="any: one of the others for each text")
+    style: Literal["any", "upper", "lower", "mixed"] = Field(
+        "any", description="any: a random one of the others for each text"
+    )
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
         """Letters of the words that are drawn, in the first style of a drawn order that changes any word."""
@@ -123,14 +125,16 @@ def _change_case(word: str, start: int, style: str, rng: random.Random) -> Itera
 
 
 class Punctuation(Perturbation):
-    """Marks taken out, or doubled.
+    """Removes or doubles punctuation marks.
 
-    A mark between two letters or digits stays, for it may belong to a number, a time or an address; so do those in
-    spans, whose text would be another.
+    Marks between two letters or digits stay, because they can belong to a number, a time or an address. Marks in spans
+    stay too.
     """
 
-    strength: float = Field(1.0, gt=0, le=1, description="share of the marks that change; one at least does")
-    style: Literal["any", "removed", "doubled"] = Field("any", description="any: one of the others for each text")
+    strength: float = Field(1.0, gt=0, le=1, description="share of the marks that change, at least one")
+    style: Literal["any", "removed", "doubled"] = Field(
+        "any", description="any: a random one of the others for each text"
+    )
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
         """Marks that are drawn, all taken out or all doubled; none in a span, or between letters or digits."""
@@ -148,14 +152,16 @@ def _is_alphanumeric_at(text: str, place: int) -> bool:
 
 
 class Spacing(Perturbation):
-    """Spaces doubled, missing, or in their place a tab or a space that does not break.
+    """Doubles or removes spaces, or replaces them by a tab or a no-break space.
 
-    None is missing between two digits, which would make another number, nor beside a span, which would then begin or
-    end within a word; those in spans stay as they are.
+    A space is never removed between two digits, which would make another number, or beside a span, which would then
+    start or end inside a word. Spaces in spans stay.
     """
 
     styles: tuple[Literal["doubled", "missing", "tab", "fixed"], ...] = Field(
-        ("doubled", "missing", "tab", "fixed"), min_length=1, description="fixed: U+00A0, which does not break"
+        ("doubled", "missing", "tab", "fixed"),
+        min_length=1,
+        description="kinds of change; fixed: U+00A0, the no-break space",
     )
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:

@@ -53,36 +53,42 @@ class EncoderOptions(RegimeOptions):
 
     head: Literal["auto", "pooled", "stock", "none"] = Field(
         "auto",
-        description="pooled: cosine to learned prototypes; stock: opens wholly in AutoModelForSequenceClassification; "
-        "none: a causal base writes its answer; auto: pooled on an encoder, none on a causal base",
+        description="auto: pooled on an encoder, none on a causal base. pooled: cosine similarity to learned "
+        "prototypes. stock: opens in AutoModelForSequenceClassification. none: a causal base generates "
+        "the answer.",
     )
     prompt: str | None = Field(
-        None, description="of a base that writes: a prompt file (version, system, user); without it the project's own"
+        None,
+        description="Prompt file (version, system, user) for a generated answer. Default: the built-in prompt.",
     )
     writing: GenerationSpec = Field(
-        default_factory=GenerationSpec, description="of open answers: budget, drawing, stops"
+        default_factory=GenerationSpec, description="Length, sampling and stop texts of generated answers."
     )
-    head_learning_rate: float = Field(5e-3, gt=0, lt=1, description="of the head")
+    head_learning_rate: float = Field(5e-3, gt=0, lt=1, description="Learning rate of the head.")
     learn_scale: bool = Field(
         False,
-        description="learn the pooled head's scale too; kept where it starts it holds back over-confidence, which was "
-        "the better choice on banking77",
+        description="Also learn the scale of the pooled head. Off is less over-confident and was better on banking77.",
     )
     label_names: float = Field(
-        0.0, ge=0, le=100, description="how many examples the label's own words count as where a prototype starts"
+        0.0,
+        ge=0,
+        le=100,
+        description="Weight of the label name in the initial prototype, in examples. Try 1 when labels have few "
+        "examples.",
     )
     contrastive: ContrastiveSpec | None = Field(
-        None, description="a supervised contrastive warm-up with mined hard negatives (pooled head)"
+        None, description="Supervised contrastive warm-up with hard negatives (pooled head)."
     )
     validators: Literal["auto", "off"] | dict[ValidatorName, str] = Field(
         "auto",
-        description="of spans: what finds cards, accounts and the like by form and check digits -> the label it speaks "
-        "for; what they find stands. auto: those that were right on train",
+        description="For spans: validator -> label. Validators find cards, accounts and the like by format and check "
+        "digits, and override the model. auto: those that are precise on the training split.",
     )
     consistency: ConsistencySpec | None = Field(
-        None, description="perturbed twins of the examples, whose answers are to be the same (tasks of labels)"
+        None,
+        description="Also train on perturbed copies, so that both get the same answer (tasks with labels).",
     )
-    loss: LossSpec = Field(default_factory=LossSpec)
+    loss: LossSpec = Field(default_factory=LossSpec, description="Training loss: a name, or the keys of `loss`.")
     learning_rate: float
 
     @model_validator(mode="after")

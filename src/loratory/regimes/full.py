@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 
 class Full(EncoderOptions):
-    """The predictor owns its backbone: nothing is shared with other tasks. From another contender it begins with the
-    weights of that one, an adapter merged into them, and with its head.
+    """Full fine-tuning: all weights of the base and a head learn, and nothing is shared with other tasks.
+
+    With `start:` it continues from the weights and the head of another contender; an adapter is merged first.
     """
 
-    learning_rate: float = Field(1e-4, gt=0, lt=1, description="of the base's weights")
+    learning_rate: float = Field(1e-4, gt=0, lt=1, description="Learning rate of the base weights.")
 
     def check_support(self, task: Task, start: StartKind) -> str | None:
         return self.check_regime_support("full", task, start)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Head(RegimeOptions):
-    """The base's states are computed once; only the head learns."""
+    """A head on a frozen base. The states of the base are computed once; only the head is trained."""
 
     tunable: ClassVar[str | None] = "learning_rate"
     seeded: ClassVar[bool] = True
@@ -27,23 +27,24 @@ class Head(RegimeOptions):
 
     head: Literal["pooled", "stock"] = Field(
         "pooled",
-        description="pooled: cosine to learned prototypes (of spans: one linear layer on every token); "
-        "stock: the architecture's own classification head",
+        description="pooled: cosine similarity to learned prototypes (for spans: one linear layer on every token). "
+        "stock: the classification head of the architecture.",
     )
-    learning_rate: float = Field(2e-3, gt=0, lt=1, description="of the head")
+    learning_rate: float = Field(2e-3, gt=0, lt=1, description="Learning rate of the head.")
     epochs: int = Field(
         20,
         ge=1,
         le=1000,
-        description="passes over the remembered states (pooled); the stock head and spans take training: epochs",
+        description="Passes over the cached states (pooled head). The stock head and spans use training: epochs.",
     )
     label_names: float = Field(
         0.0,
         ge=0,
         le=100,
-        description="how many examples the label's own words count as where a prototype starts",
+        description="Weight of the label name in the initial prototype, in examples. Try 1 when labels have few "
+        "examples.",
     )
-    loss: LossSpec = Field(default_factory=LossSpec)
+    loss: LossSpec = Field(default_factory=LossSpec, description="Training loss: a name, or the keys of `loss`.")
 
     def check_support(self, task: Task, start: StartKind) -> str | None:
         if isinstance(task, Spanned) and self.label_names:

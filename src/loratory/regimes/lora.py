@@ -19,22 +19,35 @@ if TYPE_CHECKING:
 
 
 class Lora(EncoderOptions):
-    """W' = W + scale * B A, with scale alpha / rank (rsLoRA: alpha / sqrt(rank), Kalajdzievski 2023).
+    """Low-rank adapters on a frozen base: W' = W + scale * B A, with scale alpha / rank (rsLoRA: alpha / sqrt(rank),
+    Kalajdzievski, 2023).
 
-    From another contender its adapter learns on, where it is of the same rank, alpha, targets and layers; else what
-    that one had learnt is merged into weights of this contender's own, and a fresh adapter over them is merged too.
-    Its head learns on, where it is of the kind that is asked for.
+    With `start:` it continues the adapter of another contender if rank, alpha, targets and layers are equal. Otherwise
+    it merges that adapter into its own copy of the weights and trains a new adapter, which is merged too. It keeps the
+    head of the start if the kind is the same.
     """
 
-    rank: int = Field(16, ge=1, le=1024, description="of the update")
-    alpha: float = Field(32, gt=0, description="scales the update: alpha / rank")
-    dropout: float = Field(0.0, ge=0, lt=1, description="on the adapter's input while training")
-    rslora: bool = Field(False, description="scale by alpha / sqrt(rank)")
-    targets: Literal["auto"] | list[str] = Field("auto", description="module names; auto: by architecture")
-    layers: str | list[int] = Field(
-        "all", description='"all", "top-2" (the two layers nearest the head), or layer numbers'
+    rank: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Rank of the adapter. Raise it for hard tasks with many examples; the adapter grows with it.",
     )
-    learning_rate: float = Field(1e-3, gt=0, lt=1, description="of the adapters")
+    alpha: float = Field(32, gt=0, description="Scale of the adapter: alpha / rank.")
+    dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Dropout on the input of the adapter during training. Raise it against overfitting.",
+    )
+    rslora: bool = Field(False, description="Scale by alpha / sqrt(rank) instead, which suits high ranks.")
+    targets: Literal["auto"] | list[str] = Field(
+        "auto", description="Names of the linear layers that get adapters. auto: chosen by architecture."
+    )
+    layers: str | list[int] = Field(
+        "all", description='"all", "top-2" (the top two layers), or a list of layer numbers. Fewer layers train faster.'
+    )
+    learning_rate: float = Field(1e-3, gt=0, lt=1, description="Learning rate of the adapters.")
 
     @field_validator("layers")
     @classmethod

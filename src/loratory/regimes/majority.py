@@ -23,9 +23,10 @@ from loratory.regimes.compatibility import check_support
 
 
 class Majority(RegimeOptions):
-    """Reads no text. Its probabilities are the shares of the labels in train; of answers in writing it copies one.
+    """Ignores the text and predicts the most common answer of the training split, with label shares as probabilities. A
+    generated answer is a copy of one training answer.
 
-    Where options come with the input it takes the one at the place that is right most often.
+    For inputs with options it picks the position that is right most often.
     """
 
     def check_support(self, task: Task, start: StartKind) -> str | None:

@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 
 
 class Prompted(RegimeOptions):
-    """The zero-shot (or few-shot) of an instruction model: its own probability of each answer."""
+    """Zero-shot or few-shot prompting of an instruction model. The model's own probabilities choose the answer."""
 
     starts: ClassVar[tuple[str, ...]] = ("causal",)
     file_options: ClassVar[tuple[str, ...]] = ("prompt",)
 
-    shots: int = Field(0, ge=0, le=256, description="answered examples in the prompt, the labels in turn")
-    prompt: str | None = Field(None, description="a prompt file (version, system, user); without it the project's own")
+    shots: int = Field(
+        0, ge=0, le=256, description="Number of examples in the prompt, balanced over the labels. 0 is zero-shot."
+    )
+    prompt: str | None = Field(None, description="Prompt file (version, system, user). Default: the built-in prompt.")
 
     writing: GenerationSpec = Field(
-        default_factory=GenerationSpec, description="of open answers: budget, drawing, stops"
+        default_factory=GenerationSpec, description="Length, sampling and stop texts of generated answers."
     )
 
     def check_support(self, task: Task, start: StartKind) -> str | None:

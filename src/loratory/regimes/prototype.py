@@ -18,7 +18,9 @@ CANDIDATE_SCALES = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
 
 
 class Prototype(RegimeOptions):
-    """No gradient: means on train; the scale of the similarity is the one with the least log-loss on validation."""
+    """No training: each label is the mean embedding of its training examples. The scale of the similarity is the one
+    with the lowest log-loss on the validation split.
+    """
 
     starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")
 
@@ -26,7 +28,8 @@ class Prototype(RegimeOptions):
         0.0,
         ge=0,
         le=100,
-        description="how many examples the label's own words count as where a prototype starts",
+        description="Weight of the label name in the initial prototype, in examples. Try 1 when labels have few "
+        "examples.",
     )
 
     def check_support(self, task: Task, start: StartKind) -> str | None:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class Qlora(Lora):
-    """A quarter of the memory for the base. What is measured answers over the four-bit base too, and names it."""
+    """LoRA on a base in four bits, which takes a quarter of the memory. All measured answers use the four-bit base, and
+    results say so.
+    """
 
     starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")
 

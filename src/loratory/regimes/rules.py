@@ -31,20 +31,34 @@ from loratory.regimes.span_rule_mining import ValidatorName, compute_precision, 
 
 
 class Rules(RegimeOptions):
-    """The first rule that matches answers; its probabilities are what train says about texts that it matches."""
+    """The first rule that matches gives the answer. Its probabilities are the label shares of the training texts that
+    it matches.
+    """
 
     patterns: dict[str, list[str]] = Field(
-        default_factory=dict, description="label -> regular expressions, tried first"
+        default_factory=dict, description="Label -> regular expressions. They are tried first."
     )
     validators: Literal["auto"] | dict[ValidatorName, str] = Field(
         "auto",
-        description="of spans: what finds cards, accounts and the like -> the label it speaks for, tried next; auto: "
-        "those that were right on train",
+        description="For spans, tried second: validator (card, iban and so on) -> label. auto: those that are precise "
+        "on the training split.",
     )
-    keywords: dict[str, list[str]] = Field(default_factory=dict, description="label -> words or phrases, tried next")
-    mined: int = Field(20, ge=0, le=500, description="phrases of up to three words mined from train for each label")
+    keywords: dict[str, list[str]] = Field(
+        default_factory=dict, description="Label -> words or phrases. They are tried third."
+    )
+    mined: int = Field(
+        20,
+        ge=0,
+        le=500,
+        description="Maximum number of phrases (up to three words) mined from the training split for each label. 0: "
+        "only your own rules.",
+    )
     precision: float = Field(
-        0.8, ge=0, le=1, description="share of a mined phrase's texts that carry its label, at least"
+        0.8,
+        ge=0,
+        le=1,
+        description="Minimum precision of a mined phrase: share of its texts that have its label. Raise it for fewer, "
+        "safer rules.",
     )
 
     @field_validator("patterns")

@@ -20,14 +20,25 @@ SMALL_CORPUS = 500  # below this many texts every n-gram counts, above it one th
 
 
 class Tfidf(RegimeOptions):
-    """The baseline that must be beaten."""
+    """Word and character n-grams with logistic regression: the baseline to beat."""
 
     tunable: ClassVar[str | None] = "c"
 
-    c: float = Field(10.0, gt=0, description="inverse strength of the L2 penalty")
-    words: int = Field(2, ge=1, le=4, description="longest word n-gram")
-    characters: int = Field(5, ge=2, le=8, description="longest character n-gram inside words (from two)")
-    class_weights: bool = Field(False, description="weigh each label by the inverse of its share")
+    c: float = Field(
+        10.0,
+        gt=0,
+        description="Inverse strength of the L2 penalty. Lower it against overfitting; training: trials tunes it.",
+    )
+    words: int = Field(2, ge=1, le=4, description="Length of the longest word n-gram.")
+    characters: int = Field(
+        5,
+        ge=2,
+        le=8,
+        description="Length of the longest character n-gram inside words; the shortest has two characters.",
+    )
+    class_weights: bool = Field(
+        False, description="Weight each label by the inverse of its share. Use it for rare labels."
+    )
 
     def check_support(self, task: Task, start: StartKind) -> str | None:
         return check_support("tfidf", task, start, self.starts)

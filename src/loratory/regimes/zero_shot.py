@@ -15,12 +15,20 @@ if TYPE_CHECKING:
 
 
 class ZeroShot(RegimeOptions):
-    """Learns nothing: what the base knows about the labels' names (or task: descriptions)."""
+    """No training: the base compares the text with the label names, or with `task: descriptions`."""
 
     starts: ClassVar[tuple[str, ...]] = ("encoder", "nli")
 
-    hypothesis: str = Field("This example is {}.", description="what an NLI base is asked, {} being the label in words")
-    scale: float = Field(20.0, gt=0, description="of the cosine similarity before the softmax")
+    hypothesis: str = Field(
+        "This example is {}.",
+        description="Sentence that an NLI base judges; {} becomes the label in words. Write it in the language of the "
+        "texts.",
+    )
+    scale: float = Field(
+        20.0,
+        gt=0,
+        description="Factor of the cosine similarity before the softmax. A higher one gives more confident answers.",
+    )
 
     @field_validator("hypothesis")
     @classmethod

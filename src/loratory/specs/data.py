@@ -8,20 +8,27 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class SplitSpec(BaseModel):
-    """Shares of the examples; the rest is train. A part whose file is given takes no share."""
+    """Shares of the examples; the rest is the training split. A split with its own file needs no share."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    test: float = Field(0.2, gt=0, lt=1, description="share of the examples locked away as the test set")
-    validation: float = Field(0.1, gt=0, lt=1, description="share for early stopping and every choice")
+    test: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="Share of the examples for the test split. It is locked: only the final measurement reads it.",
+    )
+    validation: float = Field(
+        0.1, gt=0, lt=1, description="Share for early stopping and for every choice, such as the best seed."
+    )
     calibration: float | None = Field(
         None,
         ge=0,
         lt=1,
-        description="share kept for temperature and thresholds; left out: 0.1 where `operating:` stands, which alone "
-        "uses it, else 0",
+        description="Share for fitting temperature and thresholds. Default: 0.1 with an `operating:` section, which "
+        "alone uses it, else 0.",
     )
-    seed: int = Field(6, ge=0, description="seed of the split")
+    seed: int = Field(6, ge=0, description="Random seed of the split. Another seed gives another test split.")
 
     @model_validator(mode="after")
     def _check_train_share(self) -> Self:
@@ -34,53 +41,59 @@ DEFAULT_CALIBRATION_SHARE = 0.1  # share of the calibration part where it is use
 
 
 class DataSpec(BaseModel):
-    """Files and options. The task's own columns (text, label, group ...) stand beside these in the YAML."""
+    """Files and how they are read. The columns of the task (text, label, group and others) are keys beside these."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str = Field(
-        description="a CSV, TSV, Excel, JSON, JSONL, Parquet, Arrow or CoNLL file (text formats .gz too), a folder "
-        "with train/test files or one that save_to_disk wrote, or a hub id"
+        description="A CSV, TSV, Excel, JSON, JSONL, Parquet, Arrow or CoNLL file (text formats also as .gz), a "
+        "folder with train and test files, a folder written by save_to_disk, or a hub id."
     )
-    config: str | None = Field(None, description="configuration (subset) of a data set of the hub")
+    config: str | None = Field(None, description="Configuration (subset) of a hub data set.")
     revision: str | None = Field(
-        None, description="branch, tag or commit of a data set of the hub; a commit is read again as it was"
+        None, description="Branch, tag or commit of a hub data set. Give a commit to read the same data every time."
     )
-    sheet: str | None = Field(None, description="sheet of an Excel workbook; the first that holds rows when left out")
-    test: str | None = Field(None, description="a test file of its own; respected, never mended")
-    validation: str | None = Field(None, description="a validation file of its own")
+    sheet: str | None = Field(None, description="Sheet of an Excel workbook. Default: the first sheet with rows.")
+    test: str | None = Field(None, description="A separate test file. It is used as it is and never corrected.")
+    validation: str | None = Field(None, description="A separate validation file.")
     columns: dict[str, str] = Field(
-        default_factory=dict, description="task column -> column in the file (dots reach into objects and JSON text)"
+        default_factory=dict,
+        description="Task column -> column in the file. Dots reach into objects and JSON text: ticket.subject.",
     )
     extras: dict[str, str] = Field(
         default_factory=dict,
-        description="name -> column in the file: what examples carry beside the task's own columns, for the scorers "
-        "and regimes that read it",
+        description="Name -> column in the file. Examples carry these values for scorers and regimes that read them.",
     )
-    encoding: str = Field("utf-8", description="encoding of text files")
-    max_characters: int = Field(100_000, ge=1, description="a longer text is an error")
+    encoding: str = Field("utf-8", description="Encoding of text files, for example cp1252.")
+    max_characters: int = Field(
+        100_000, ge=1, description="Maximum length of a text in characters. A longer text is an error."
+    )
     near_duplicates: float = Field(
         0.85,
         gt=0,
         le=1,
-        description="similarity from which two texts are near-duplicates and share a group: Jaccard of their character "
-        "n-grams or, in texts of 16 to 100 characters, 1 - edit distance / length (never below 0.85); accents, "
-        "look-alike letters, characters without width and signs do not count, numbers only where fewer than five words "
-        "stand beside each; 1: only texts that are the same then",
+        description="Similarity from which two texts are near-duplicates and share a group. It is the Jaccard "
+        "similarity of character n-grams; for texts of 16 to 100 characters also 1 - edit distance / "
+        "length (at least 0.85). Accents, look-alike letters, zero-width characters and punctuation are "
+        "ignored; numbers count only with fewer than five words beside each. 1: only texts that are equal "
+        "after this.",
     )
     duplicates: Literal["join", "report"] = Field(
         "join",
-        description="join: near-duplicates share a group, which no split cuts (of texts that are alike by edits alone "
-        "at most 10); report: only the group column decides, and near-duplicates in two parts are reported (for "
-        "documents that share their standard sentences)",
+        description="join: near-duplicates stay in one split (at most 10 texts are joined by edit distance alone). "
+        "report: only the group column decides, and near-duplicates across splits are reported; choose it "
+        "for documents that share standard sentences.",
     )
-    suspects: bool = Field(True, description="look for suspected wrong labels in train (out-of-fold disagreement)")
+    suspects: bool = Field(
+        True, description="Search the training split for suspected label errors (out-of-fold disagreement)."
+    )
     clean: bool = Field(
         False,
-        description="leave suspected wrong labels out of train (never of the other parts); split.json lists them. "
-        "Nothing is left out where the model that disputes them is right on less than 85 % of texts it has not seen",
+        description="Remove suspected label errors from the training split, never from other splits; split.json lists "
+        "them. Nothing is removed if the detecting model is right on less than 85 % of texts it has not "
+        "seen.",
     )
-    split: SplitSpec = Field(default_factory=SplitSpec)
+    split: SplitSpec = Field(default_factory=SplitSpec, description="Shares and seed of the split.")
 
     def with_calibration_share(self, has_operating_point: bool) -> Self:
         """The same with a share of the calibration part; raises ValueError where train then keeps too little."""

@@ -10,7 +10,7 @@ from loratory.discovery import NamedSpec, create_named
 
 
 class EvidenceSpec(BaseModel):
-    """How figures become a verdict."""
+    """How scores become a verdict."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -18,23 +18,28 @@ class EvidenceSpec(BaseModel):
         default=0.005,
         ge=0,
         lt=1,
-        description="non-inferiority margin on the headline score: how much worse than the best is still as good",
+        description="Non-inferiority margin on the headline score: a contender at most this much worse than the best "
+        "counts as equally good. Raise it to prefer simpler contenders.",
     )
-    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="of intervals and decisions")
-    resamples: int = Field(default=2000, ge=200, le=100_000, description="bootstrap resamples over groups of examples")
-    power: float = Field(default=0.8, gt=0.5, lt=1, description="power of the minimum detectable effect")
-    seed: int = Field(default=6, ge=0, description="seed of the bootstrap")
-    latency_texts: int = Field(default=100, ge=5, description="texts timed one by one for the latency of a single text")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence level of intervals and decisions.")
+    resamples: int = Field(
+        default=2000, ge=200, le=100_000, description="Number of bootstrap resamples, drawn over groups of examples."
+    )
+    power: float = Field(default=0.8, gt=0.5, lt=1, description="Statistical power for the minimum detectable effect.")
+    seed: int = Field(default=6, ge=0, description="Random seed of the bootstrap.")
+    latency_texts: int = Field(
+        default=100, ge=5, description="Number of texts that are timed one at a time to measure latency."
+    )
     unconstrained_texts: int = Field(
         default=100,
         ge=0,
-        description="test texts that a model that writes also answers with nothing to hold it to its contract, for the "
-        "share of valid JSON; 0: none",
+        description="Number of test texts that a generative model also answers without constrained decoding, to "
+        "measure the share of valid JSON. 0: none.",
     )
     scorers: tuple[NamedSpec, ...] = Field(
         default=(),
-        description="rewards in [0, 1] that are reported beside the task's own scores: names of scorers, or name: "
-        "{options}; a name of your own with {scorer: ..., options}",
+        description="Rewards in [0, 1] reported beside the scores of the task: names of scorers, or name: {options}. "
+        "To use a name of your own: mine: {scorer: check, name: words}.",
     )
 
     @field_validator("scorers")
@@ -45,38 +50,40 @@ class EvidenceSpec(BaseModel):
 
 
 class Floor(BaseModel):
-    """A score must be at least this, with this confidence (a one-sided lower bound over groups of examples)."""
+    """A score must be at least this. The one-sided lower confidence bound over groups of examples must reach it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    at_least: float = Field(ge=0, le=1, description="the floor")
-    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="confidence of the one-sided lower bound")
+    at_least: float = Field(ge=0, le=1, description="Lowest allowed value of the score.")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence level of the one-sided lower bound.")
 
 
 class Ceiling(BaseModel):
-    """A share must be at most this, with this confidence (a one-sided upper bound over groups of examples)."""
+    """A share must be at most this. The one-sided upper confidence bound over groups of examples must not exceed it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    at_most: float = Field(ge=0, le=1, description="the ceiling")
-    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="confidence of the one-sided upper bound")
+    at_most: float = Field(ge=0, le=1, description="Highest allowed value of the share.")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence level of the one-sided upper bound.")
 
 
 class GateSpec(BaseModel):
-    """What must hold before anything may be called fit for use."""
+    """Requirements for a release. A contender that misses one is not called fit for use."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    accuracy: Floor | None = Field(default=None, description="floor on accuracy")
-    recall: dict[str, Floor] = Field(default_factory=dict, description="label -> floor on its recall")
-    precision: dict[str, Floor] = Field(default_factory=dict, description="label -> floor on its precision")
+    accuracy: Floor | None = Field(default=None, description="Floor on accuracy: {at_least: 0.9}.")
+    recall: dict[str, Floor] = Field(default_factory=dict, description="Label -> floor on its recall.")
+    precision: dict[str, Floor] = Field(default_factory=dict, description="Label -> floor on its precision.")
     not_worse_than: dict[str, float] = Field(
-        default_factory=dict, description="contender -> how much worse than it the headline may be (0.0: not at all)"
+        default_factory=dict,
+        description="Contender -> how far the headline score may be below the score of this contender (0.0: not at "
+        "all).",
     )
     flips: dict[str, Ceiling] = Field(
         default_factory=dict,
-        description="perturbation of stress: -> ceiling on the share of answers that it changes; perturbation/LABEL: "
-        "of the texts of that label that were answered rightly",
+        description="Perturbation of `stress:` -> ceiling on the share of answers that it changes. perturbation/LABEL "
+        "counts only correctly answered texts of that label.",
     )
 
 

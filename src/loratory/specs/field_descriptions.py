@@ -35,6 +35,12 @@ def describe_allowed(field: FieldInfo) -> str:
     return f"{said}, {' and '.join(bounds)}{null}"
 
 
+def summarise_field(field: FieldInfo) -> str:
+    """The first sentence of a field's help text as a part of another sentence; empty if it has none."""
+    text = (field.description or "").partition(". ")[0].rstrip(".")
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text  # JSON stays JSON
+
+
 def describe_type(kind: object, plural: bool = False) -> str:
     """A type in words."""
     origin, inner = get_origin(kind), get_args(kind)

@@ -10,7 +10,7 @@ ScopeScore = Literal["confidence", "margin", "entropy", "energy", "prototype"]
 
 
 class ThresholdSpec(BaseModel):
-    """What the answers as they are served have to hold of a label; its threshold is found by that."""
+    """A requirement on the served answers for one label. The threshold of the label is the value that meets it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -18,16 +18,16 @@ class ThresholdSpec(BaseModel):
         None,
         gt=0,
         lt=1,
-        description="share of the label's texts that are given it, at least; a text without an answer is missed",
+        description="Minimum share of the texts of this label that get it. A text without an answer counts as missed.",
     )
     false_positives: float | None = Field(
-        None, gt=0, lt=1, description="share of all other texts that are given this label, at most"
+        None, gt=0, lt=1, description="Maximum share of all other texts that get this label."
     )
     confidence: float = Field(
         0.95,
         gt=0.5,
         lt=1,
-        description="of the one-sided bound that proves it; of all thresholds together",
+        description="Confidence level of the one-sided bound, for all thresholds together.",
     )
 
     @model_validator(mode="after")
@@ -38,29 +38,36 @@ class ThresholdSpec(BaseModel):
 
 
 class AbstainSpec(BaseModel):
-    """When no answer is given."""
+    """When the model gives no answer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     score: Literal["auto"] | ScopeScore = Field(
         "auto",
-        description="what tells texts in scope from others: the best probability, its lead, the entropy, the energy of "
-        "the logits or the nearest prototype; auto: the best on validation against `out_of_scope`, else confidence",
+        description="Score that separates in-scope from out-of-scope texts: confidence (highest probability), margin "
+        "(its lead over the second), entropy, energy (of the logits) or prototype (similarity to the "
+        "nearest one). auto: the best one on the validation split against `out_of_scope`, else "
+        "confidence.",
     )
-    keep: float = Field(0.95, gt=0, lt=1, description="share of calibration texts that score high enough")
-    out_of_scope: str | None = Field(None, description="a file of texts that no label fits, to choose the score by")
+    keep: float = Field(
+        0.95, gt=0, lt=1, description="Share of calibration texts that are answered. Lower it to abstain more often."
+    )
+    out_of_scope: str | None = Field(None, description="File of texts that no label fits, used to choose the score.")
     test: dict[str, str] = Field(
-        default_factory=dict, description="name -> a file of such texts that are measured, and nothing is chosen by"
+        default_factory=dict,
+        description="Name -> file of out-of-scope texts that are only measured. Nothing is chosen from them.",
     )
 
 
 class OperatingSpec(BaseModel):
-    """The operating point of every contender, fitted on the calibration part and kept with the predictor."""
+    """The operating point of every contender. It is fitted on the calibration split and saved with the predictor."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperature: bool = Field(True, description="scale the log-odds by one number (Guo et al. 2017)")
-    thresholds: dict[str, ThresholdSpec] = Field(
-        default_factory=dict, description="label -> what its threshold has to hold"
+    temperature: bool = Field(
+        True, description="Temperature scaling: divide the logits by one fitted number (Guo et al., 2017)."
     )
-    abstain: AbstainSpec | None = Field(None, description="give no answer to texts that seem out of scope")
+    thresholds: dict[str, ThresholdSpec] = Field(
+        default_factory=dict, description="Label -> requirement that its threshold must meet: {fraud: {recall: 0.95}}."
+    )
+    abstain: AbstainSpec | None = Field(None, description="Give no answer for texts that seem out of scope.")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from loratory.errors import SpecError, format_value, suggest_nearest
-from loratory.specs.field_descriptions import describe_allowed, find_field, find_model
+from loratory.specs.field_descriptions import describe_allowed, find_field, find_model, summarise_field
 from loratory.specs.yaml_lines import KeyPath as KeyPath
 from loratory.specs.yaml_lines import find_line
 
@@ -162,7 +162,8 @@ def _describe_allowed(cls: type[BaseModel], loc: KeyPath) -> str:
     field = find_field(cls, loc)
     if field is None:
         return ""
-    return describe_allowed(field) + (f" ({field.description})" if field.description else "")
+    about = summarise_field(field)
+    return describe_allowed(field) + (f" ({about})" if about else "")
 
 
 def _suggest_quotes(value: object) -> str:

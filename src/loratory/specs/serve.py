@@ -9,82 +9,117 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ServeSpec(BaseModel):
-    """How a run's task is served."""
+    """How the task of a run is served."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    contender: str | None = Field(None, description="who answers; left out: the one that the verdict recommends")
+    contender: str | None = Field(
+        None, description="Contender that answers. Default: the one that the verdict recommends."
+    )
     fallback: tuple[str, ...] = Field(
-        (), description="contenders that answer, in this order, where the one before is late, fails or is full"
+        (),
+        description="Fallback chain: contenders that answer, in this order, when the one before is late, fails or has "
+        "a full queue.",
     )
     deadline_ms: float | None = Field(
-        None, gt=0, description="an answer is due after so many milliseconds; left out: the server's own limit"
+        None, gt=0, description="Deadline of an answer, in milliseconds. Default: `timeout_ms` of the server."
     )
 
 
 class ServedTaskSpec(ServeSpec):
-    """A task of a server; what is left out stands in the run's own spec."""
+    """One task of a server. Missing keys are read from the spec of the run."""
 
-    path: Path = Field(description="a run, a fit's folder, or an imported folder")
+    path: Path = Field(description="Folder of a run, of a fit, or of an imported model.")
 
 
 class LimitsSpec(BaseModel):
-    """What a server takes on. All of it is bounded."""
+    """Limits on load and request size. Every one is finite, except the optional rate limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    body_bytes: int = Field(1 << 20, ge=1024, description="of a request")
-    texts: int = Field(256, ge=1, description="in one request")
-    characters: int = Field(20_000, ge=1, description="of one text")
-    new_tokens: int = Field(1024, ge=1, description="of one written answer")
-    batch_tokens: int = Field(2048, ge=1, description="of one pass through a backbone, estimated")
-    queue_tokens: int = Field(65_536, ge=1, description="that wait for a backbone, estimated; more is refused with 429")
-    requests: int = Field(512, ge=1, description="at a time; more are refused with 429")
-    connections: int = Field(
-        2048, ge=1, description="that are open; more are answered 503, as are more than the process may open files"
+    body_bytes: int = Field(1 << 20, ge=1024, description="Maximum size of a request body, in bytes.")
+    texts: int = Field(256, ge=1, description="Maximum number of texts in one request.")
+    characters: int = Field(20_000, ge=1, description="Maximum length of one text, in characters.")
+    new_tokens: int = Field(1024, ge=1, description="Maximum length of one generated answer, in tokens.")
+    batch_tokens: int = Field(
+        2048,
+        ge=1,
+        description="Maximum size of one batch through a backbone, in estimated tokens. Lower it to reduce latency "
+        "under load.",
     )
-    per_second: float | None = Field(None, gt=0, description="requests of one key, on average; left out: not limited")
-    burst: int = Field(20, ge=1, description="requests of one key at once, where per_second is given")
-    timeout_ms: float = Field(30_000, gt=0, description="within which every answer is due where a task has no deadline")
-    drain_ms: float = Field(10_000, ge=0, description="for what was accepted before SIGTERM")
+    queue_tokens: int = Field(
+        65_536, ge=1, description="Maximum queue of one backbone, in estimated tokens. More requests get status 429."
+    )
+    requests: int = Field(512, ge=1, description="Maximum number of requests in progress. More get status 429.")
+    connections: int = Field(
+        2048,
+        ge=1,
+        description="Maximum number of open connections. More get status 503, also when the process reaches its limit "
+        "of open files.",
+    )
+    per_second: float | None = Field(
+        None, gt=0, description="Rate limit of one API key: requests per second, on average. Default: no limit."
+    )
+    burst: int = Field(20, ge=1, description="Requests that one key may send at once when `per_second` is set.")
+    timeout_ms: float = Field(
+        30_000, gt=0, description="Latest deadline of every answer, in milliseconds. A task can set an earlier one."
+    )
+    drain_ms: float = Field(
+        10_000, ge=0, description="Time after SIGTERM to finish accepted requests, in milliseconds."
+    )
 
 
 class ServerSpec(BaseModel):
-    """A server's own YAML."""
+    """The YAML file of a server."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="another address than this machine's own needs keys")
-    port: int = Field(8000, ge=0, le=65535, description="0: any free one")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on. An address that other machines can reach requires `keys`."
+    )
+    port: int = Field(8000, ge=0, le=65535, description="TCP port. 0: any free port.")
     hosts: tuple[str, ...] = Field(
         (),
-        description="names by which clients may call the server, beside localhost, the address that it is bound to and "
-        "the machine's name where that is the same; bound to all addresses: beside any address and the machine's name",
+        description="Extra host names that clients may use. localhost and the bound address are always allowed, and "
+        "the machine's name if it means that address. A server on all addresses allows any address and "
+        "the machine's name.",
     )
-    tasks: dict[str, ServedTaskSpec] = Field(default_factory=dict, description="name -> what is served under it")
+    tasks: dict[str, ServedTaskSpec] = Field(
+        default_factory=dict, description="Task name -> what is served under that name."
+    )
     discover: Path | None = Field(
-        None, description="a folder of router models: the first family with intent, pii and security in it is served"
+        None,
+        description="Folder of semantic-router models. The first model family with intent, pii and security is served.",
     )
     roles: dict[Literal["intent", "pii", "security"], str] = Field(
-        default_factory=dict, description="which tasks answer POST /api/v1/classify/batch"
+        default_factory=dict, description="Role -> task that answers it in POST /api/v1/classify/batch."
     )
-    default: str | None = Field(None, description="the task of POST /predict/; left out: the first that gives labels")
+    default: str | None = Field(
+        None, description="Task of POST /predict/. Default: the first task that predicts labels."
+    )
     keys: Path | None = Field(
         None,
-        description="a file that loratory keys writes: hashed keys with their scopes; read again when it changes",
+        description="File of hashed API keys and their scopes, written by `loratory keys`. A change is read without a "
+        "restart.",
     )
-    adapters: Path | None = Field(None, description="the folder from which a running server may load; left out: none")
+    adapters: Path | None = Field(
+        None, description="Folder from which a running server may load models. Default: loading is off."
+    )
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         "auto",
-        description="of the backbone's products; auto: bf16 where the machine has it and a run's validation part gets "
-        "the same labels; int8: encoders, merged with their adapters, on ONNX Runtime",
+        description="Number format of the backbone. auto: bf16 if this CPU is faster in it and at least 99 % of "
+        "validation answers stay the same, else fp32; int8: encoders with merged adapters on ONNX "
+        "Runtime.",
     )
     threads: int | None = Field(
-        None, ge=1, description="that compute a backbone's products, or its rows in int8; left out: the machine's cores"
+        None, ge=1, description="Number of CPU threads for a backbone (in int8: for its rows). Default: all cores."
     )
-    texts_in_logs: bool = Field(False, description="whether logs hold what clients send")
+    texts_in_logs: bool = Field(
+        False, description="Write the texts of clients to the logs. Keep it off for personal data."
+    )
     audit: Path = Field(
         Path(".loratory/audit.jsonl"),
-        description="where loads, unloads and keys are written down; beside it, in .head, the hash of its last line",
+        description="Audit log of loads, unloads and key changes. The file with the suffix .head beside it holds the "
+        "hash of its last line.",
     )
-    limits: LimitsSpec = Field(default_factory=LimitsSpec, description="what it takes on")
+    limits: LimitsSpec = Field(default_factory=LimitsSpec, description="Limits on load and request size.")

@@ -18,21 +18,22 @@ from loratory.specs.training import TrainingSpec
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MODEL_REFERENCE = "#/$defs/{model}"
-START_HELP = "another contender, by name, in the place of a base: this one goes on from its fit of the same seed"
+START_HELP = (
+    "Name of another contender to start from instead of a base. Training continues from its fit with the same seed."
+)
 SECTION_HELP = {
-    "name": "name of the run: its folder is runs/<name>",
-    "task": "the contract: what a right answer is",
-    "data": "where the examples are and how they are split",
-    "base": "the default start: minilm (embedded), a folder (relative to the spec) or a hub id",
-    "ladder": "the contenders, simplest first: a regime's name, or name: {regime: ..., base: ... or start: ..., "
-    "options}",
-    "training": "the budget that every trained regime shares",
-    "operating": "what is done to a classifier's probabilities before it answers",
-    "evidence": "how figures become a verdict",
-    "stress": "harmless changes of the texts, by which answers should not change; left out: none",
-    "gate": "what must hold before anything may be called fit for use",
-    "serve": "who answers when the run is served; left out: the recommended contender alone",
-    "track": "where the events of the run are kept: a name, {to: NAME, options}, or a list of these; left out: nowhere",
+    "name": "Name of the run. Its folder is runs/<name>.",
+    "task": "Kind of task: what the model answers. Example: {kind: classify}.",
+    "data": "Where the examples are and how they are split.",
+    "base": "Default base model: minilm (included), a folder (relative to the spec) or a hub id.",
+    "ladder": "Contenders, simplest first: the name of a regime, or name: {regime: lora, base: minilm, rank: 8}.",
+    "training": "Training budget, shared by every trained regime.",
+    "operating": "How the probabilities of a classifier become answers: temperature, thresholds, abstention.",
+    "evidence": "How scores become a verdict: margin, confidence, resamples.",
+    "stress": "Harmless changes of the texts that should not change answers. Default: no stress test.",
+    "gate": "Requirements that must hold before a contender is called fit for use.",
+    "serve": "Which contender answers when the run is served. Default: the recommended one, without a fallback.",
+    "track": "Where events of the run are stored: a name, {to: jsonl, steps: 10}, or a list. Default: nowhere.",
 }
 
 
@@ -64,7 +65,10 @@ def build_spec_schema(known: KnownClasses) -> dict[str, Any]:
     }
     sections = {key: {"description": SECTION_HELP[key], **value} for key, value in made.items()}
     options = {
-        name: {"description": f"options that every {name} on the ladder shares", **_add_model(cls, definitions)}
+        name: {
+            "description": f"Options for all {name} contenders of the ladder. Options of one contender override them.",
+            **_add_model(cls, definitions),
+        }
         for name, cls in known.regimes.items()
     }
     return {

@@ -16,15 +16,17 @@ from loratory.perturbations.perturbation_specs import (
 
 
 class StressSpec(BaseModel):
-    """What is done to the texts, and to which; without the section a run leaves them as they are."""
+    """Which perturbations are applied to which texts. Without this section a run has no stress test."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     of: tuple[PerturbationSpec, ...] = Field(DEFAULT_PERTURBATIONS, min_length=1, description=ALLOWED_FORMS)
-    part: Literal["test", "validation"] = Field("test", description="whose texts; reading test is noted in the ledger")
-    texts: int = Field(2000, ge=1, description="so many of them at most, drawn by the seed")
-    examples: int = Field(5, ge=0, le=100, description="changed answers that are shown for each perturbation")
-    seed: int = Field(6, ge=0, description="of the draw and of every perturbation")
+    part: Literal["test", "validation"] = Field(
+        "test", description="Split whose texts are perturbed. A read of the test split is recorded in the ledger."
+    )
+    texts: int = Field(2000, ge=1, description="Maximum number of texts, drawn at random. Lower it to save time.")
+    examples: int = Field(5, ge=0, le=100, description="Number of changed answers shown for each perturbation.")
+    seed: int = Field(6, ge=0, description="Random seed of the drawn texts and of every perturbation.")
 
     @field_validator("of")
     @classmethod

@@ -29,18 +29,31 @@ ObjectiveSpec = str | dict[str, dict[str, Any] | None]  # `focal`, or `{focal: {
 
 
 class LossSpec(BaseModel):
-    """The training loss of one regime; `loss: NAME` is short for `loss: {objective: NAME}`."""
+    """The training loss of one regime. `loss: NAME` is short for `loss: {objective: NAME}`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     class_weights: Literal["balanced"] | dict[str, float] | None = Field(
-        None, description='"balanced" weighs each label by the inverse of its share; or label -> weight'
+        None,
+        description='"balanced" weights each label by the inverse of its share; or label -> weight. Use it for rare '
+        "labels.",
     )
-    focal_gamma: float = Field(0.0, ge=0, le=10, description="focal loss (Lin et al. 2017); 0 is cross-entropy")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all labels")
+    focal_gamma: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Focal loss (Lin et al., 2017): a higher value gives easy examples less weight. 0 is "
+        "cross-entropy.",
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the target that is spread over all labels. Raise it against over-confidence.",
+    )
     objective: ObjectiveSpec | None = Field(
         None,
-        description="name of an objective, or name: {options}; left out: cross-entropy with the two keys above",
+        description="Name of an objective, or name: {options}. Default: cross-entropy with the two keys above.",
     )
 
     @model_validator(mode="before")
@@ -91,24 +104,33 @@ def create_objective(spec: ObjectiveSpec) -> Any:
 
 
 class ContrastiveSpec(BaseModel):
-    """A supervised contrastive warm-up (Khosla et al. 2020) before the head learns."""
+    """Supervised contrastive warm-up (Khosla et al., 2020) before the head is trained."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(1, ge=1, le=100, description="of the warm-up, beside training: epochs")
-    temperature: float = Field(0.1, gt=0, le=1, description="divides the similarities")
-    labels: int = Field(8, ge=2, le=256, description="of one step: a label and those whose examples are most like its")
-    examples: int = Field(4, ge=2, le=256, description="of each label in a step")
+    epochs: int = Field(1, ge=1, le=100, description="Epochs of the warm-up, in addition to training: epochs.")
+    temperature: float = Field(
+        0.1, gt=0, le=1, description="Divisor of the similarities. A lower one separates hard negatives more strongly."
+    )
+    labels: int = Field(8, ge=2, le=256, description="Labels in one step: one label and the labels most similar to it.")
+    examples: int = Field(4, ge=2, le=256, description="Examples of each label in one step.")
 
 
 class ConsistencySpec(BaseModel):
-    """Each example learns together with a perturbed twin, and both have to give one answer (Liang et al. 2021)."""
+    """Each example is trained with a perturbed copy, and both should get the same answer (Liang et al., 2021)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    weight: float = Field(1.0, ge=0, le=100, description="of the divergence of the two answers; 0: twins as examples")
+    weight: float = Field(
+        1.0,
+        ge=0,
+        le=100,
+        description="Weight of the divergence between the two answers. 0: copies are plain extra examples.",
+    )
     of: tuple[PerturbationSpec, ...] = Field(DEFAULT_PERTURBATIONS, min_length=1, description=ALLOWED_FORMS)
-    strength: float | None = Field(None, gt=0, le=1, description="of every perturbation; left out: each one's own")
+    strength: float | None = Field(
+        None, gt=0, le=1, description="Strength of every perturbation. Default: the default of each one."
+    )
 
     @field_validator("of")
     @classmethod
@@ -123,81 +145,109 @@ class ConsistencySpec(BaseModel):
 
 
 class TrainingSpec(BaseModel):
-    """Budget, batches and precision."""
+    """Budget, batches and precision. All trained regimes share them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(8, ge=1, le=1000, description="passes over train at most")
+    epochs: int = Field(
+        8, ge=1, le=1000, description="Maximum number of passes over the training split. Raise it for small data."
+    )
     batch_tokens: int = Field(
         1024,
         ge=16,
-        description="padded tokens of one optimizer step (texts of a step are of like length: little is padding)",
+        description="Size of one optimizer step, in tokens with padding. Texts of similar length share a step, so "
+        "padding is small.",
     )
-    batch_examples: int = Field(16, ge=1, description="examples of one optimizer step at least, however long they are")
+    batch_examples: int = Field(
+        16, ge=1, description="Minimum number of examples in one optimizer step, even if they exceed batch_tokens."
+    )
     micro_batch_tokens: int = Field(
-        8192, ge=16, description="padded tokens that go through the backbone at once; a larger step is accumulated"
+        8192,
+        ge=16,
+        description="Maximum number of padded tokens in one pass; a larger step is accumulated. Lower it if memory "
+        "runs out: the result is the same within rounding.",
     )
-    accumulation: int = Field(1, ge=1, description="batches accumulated into one optimizer step")
-    max_tokens: int = Field(256, ge=8, description="longer texts are cut (never above what the base can read)")
+    accumulation: int = Field(
+        1, ge=1, description="Batches that are joined into one optimizer step. Raise it for larger effective batches."
+    )
+    max_tokens: int = Field(
+        256,
+        ge=8,
+        description="Maximum length of a text in tokens, limited by the base. A longer text is cut; see long.",
+    )
     long: Literal["head", "ends", "windows"] = Field(
         "head",
-        description="of a text that is longer (encoders, labels): its beginning; a quarter of the tokens from its "
-        "beginning and the rest from its end (Sun et al. 2019); or all of it in windows, their logits averaged",
+        description="What is read of a longer text (encoders, labels). head: its beginning. ends: a quarter of the "
+        "tokens from the beginning, the rest from the end (Sun et al., 2019). windows: all of it, with "
+        "averaged logits.",
     )
     seeds: int = Field(
-        1, ge=1, le=50, description="fits of each seeded regime; the one that ships is chosen on validation"
+        1,
+        ge=1,
+        le=50,
+        description="Fits of each seeded regime, each with its own seed; the validation split chooses the one to "
+        "ship. Use 3 or more to see the variance.",
     )
-    trials: int = Field(1, ge=1, le=9, description="validation trials of each trained regime's tunable option")
+    trials: int = Field(
+        1,
+        ge=1,
+        le=9,
+        description="Values tried on the validation split for the tunable option of each trained regime, such as the "
+        "learning rate. 1: no tuning.",
+    )
     patience: int | None = Field(
         None,
         ge=1,
-        description="stop after so many epochs without a better validation score; "
-        "without it all epochs run (the schedule's last ones are often the "
-        "best), and the best epoch is kept either way",
+        description="Stop after this many epochs without a better validation score. Default: never, because the last "
+        "epochs of the schedule are often the best. The best epoch is always kept.",
     )
-    seed: int = Field(6, ge=0, description="seed that every fit's seed is derived from")
+    seed: int = Field(6, ge=0, description="Random seed from which the seed of every fit is derived.")
     optimizer: Literal["adamw", "adamw8bit"] = Field(
         "adamw",
-        description="adamw8bit: the moments of weights of 4,096 numbers and more are held in eight bits (bitsandbytes)",
+        description="adamw8bit stores the moments of weights with at least 4,096 values in eight bits (bitsandbytes). "
+        "Use it to save memory.",
     )
     schedule: Literal["linear", "cosine", "constant"] = Field(
-        "linear", description="of the learning rate after warm-up"
+        "linear", description="Schedule of the learning rate after the warm-up."
     )
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps in which the learning rate rises")
-    weight_decay: float = Field(0.01, ge=0, lt=1, description="AdamW's decoupled weight decay, on matrices only")
+    warmup: float = Field(0.05, ge=0, lt=1, description="Share of all steps in which the learning rate rises.")
+    weight_decay: float = Field(0.01, ge=0, lt=1, description="Decoupled weight decay of AdamW, on matrices only.")
     average: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="decay of a running mean of the learned weights, which is what is validated and kept; 0: no mean",
+        description="Decay of a moving average of the trained weights; the average is validated and saved. 0: no "
+        "average.",
     )
-    clip: float = Field(1.0, gt=0, description="the gradient's norm is clipped to this")
+    clip: float = Field(1.0, gt=0, description="Maximum norm of the gradient. Lower it if training is unstable.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="of the matrix products in training; answers are always computed in fp32"
+        "auto", description="Number format of matrix products in training. Answers are always computed in fp32."
     )
     attention: Literal["auto", "short", "stock"] = Field(
         "auto",
-        description="short: plain products for short rows (on a CPU, up to the length where the fused kernel wins); "
-        "stock: always the library's",
+        description="short: plain matrix products for short rows (on a CPU, up to the length where the fused kernel "
+        "is faster). stock: always the kernel of the library.",
     )
     product: Literal["auto", "fused", "peft"] = Field(
-        "auto", description="of a layer with its LoRA update: fused is one function, peft is that library's own layer"
+        "auto",
+        description="How a layer with LoRA is computed: fused is one function, peft is the layer of the PEFT library.",
     )
     cache: Literal["auto", "off"] = Field(
         "auto",
-        description="auto: with lora.layers: top-k the layers below are computed once for each text, not in each epoch",
+        description="auto: with lora: {layers: top-k}, the layers below are computed once for each text instead of in "
+        "every epoch.",
     )
     packing: Literal["off", "on"] = Field(
         "off",
-        description="on: the rows of a pass are one row in which each sees itself alone (causal bases that write); "
-        "batches of like length leave little padding to save",
+        description="on: several rows of a pass are packed into one, and each attends only to itself (causal bases "
+        "that write). It saves little when rows have similar length.",
     )
     gradient_checkpointing: bool = Field(
         False,
-        description="keep only what enters each layer and compute the rest again in the backward pass: less memory, "
-        "more time, the same result",
+        description="Store only the input of each layer and recompute the rest in the backward pass: less memory, "
+        "more time, the same result.",
     )
     checkpoint_seconds: float = Field(
-        30.0, ge=0, description="time between checkpoints (they do not change the result)"
+        30.0, ge=0, description="Time between checkpoints, in seconds. It does not change the result."
     )
-    threads: int = Field(0, ge=0, description="CPU threads; 0: all cores")
+    threads: int = Field(0, ge=0, description="Number of CPU threads. 0: all cores.")

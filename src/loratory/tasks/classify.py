@@ -16,7 +16,7 @@ from loratory.tasks.row_values import parse_group, parse_label
 
 
 class Classify(BaseModel):
-    """The answer is `{"label": one of labels}`, with a probability for every label."""
+    """Each text gets one label. The answer is `{"label": "refund"}`, with a probability for every label."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +37,7 @@ class Classify(BaseModel):
             ),
         ),
         "label": Column(
-            "its label",
+            "the label of the text",
             aliases=(
                 "label_text",
                 "label",
@@ -52,7 +52,7 @@ class Classify(BaseModel):
             ),
         ),
         "group": Column(
-            "examples of one group never cross a split",
+            "examples with the same value stay in the same split",
             required=False,
             aliases=("group", "family", "template_id", "group_id", "template"),
         ),
@@ -60,12 +60,17 @@ class Classify(BaseModel):
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"log_loss", "ece"})
 
     kind: Literal["classify"] = "classify"
-    labels: tuple[str, ...] | None = Field(None, description="the labels in their order; read from train when left out")
+    labels: tuple[str, ...] | None = Field(
+        None, description="Labels in a fixed order. Default: the labels of the training split."
+    )
     descriptions: dict[str, str] = Field(
-        default_factory=dict, description="label -> what it means in words, for zero-shot"
+        default_factory=dict,
+        description="Label -> its meaning in words, read by `zero-shot`. Set it when label names are codes.",
     )
     headline: Literal["accuracy", "macro_f1"] = Field(
-        "accuracy", description="score that early stopping and the verdict go by"
+        "accuracy",
+        description="Score that early stopping and the verdict use. Choose macro_f1 when rare labels matter as much "
+        "as common ones.",
     )
 
     @field_validator("labels", mode="before")

@@ -52,39 +52,39 @@ def run_check(name: str, check: Check, example: Example, answer: Answer) -> floa
 
 
 class Generate(BaseModel):
-    """The answer is text, or JSON of `answer_schema`; checks say how good it is."""
+    """The answer is text, or JSON that follows `answer_schema`. Checks score it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     columns: ClassVar[Mapping[str, Column]] = {
         "messages": Column(
-            "a whole conversation; what the assistant says last is the answer",
+            "a whole conversation; the last message of the assistant is the answer",
             required=False,
             aliases=("messages", "conversations", "conversation", "dialog"),
         ),
         "prompt": Column(
-            "what is asked, where there is no conversation",
+            "the question or instruction, for files without conversations",
             required=False,
             aliases=("prompt", "instruction", "question", "query", "input"),
         ),
         "context": Column(
-            "what the question is about; it is put behind it",
+            "the text that the question is about; it is added after the prompt",
             required=False,
             aliases=("context", "input"),
         ),
-        "system": Column("what the system says", required=False, aliases=("system", "system_prompt")),
+        "system": Column("the system message", required=False, aliases=("system", "system_prompt")),
         "completion": Column(
-            "the answer",
+            "the expected answer",
             required=False,
             aliases=("completion", "output", "response", "answer", "target", "expected", "chosen"),
         ),
         "rejected": Column(
-            "an answer that is worse, where preferences are learnt",
+            "a worse answer, for training on preferences",
             required=False,
             aliases=("rejected",),
         ),
         "group": Column(
-            "examples of one group never cross a split",
+            "examples with the same value stay in the same split",
             required=False,
             aliases=("group", "family", "template_id", "group_id", "template"),
         ),
@@ -93,16 +93,19 @@ class Generate(BaseModel):
 
     kind: Literal["generate"] = "generate"
     answer_schema: dict[str, Any] | None = Field(
-        None, description="JSON Schema (2020-12) that every answer is held to while it is written; left out: text"
+        None,
+        description="JSON Schema (2020-12) that constrains decoding: every answer follows it. Default: the answer is "
+        "free text.",
     )
     checks: tuple[NamedSpec, ...] = Field(
         (),
-        description="names of checks, or name: {options}; a name of your own with {check: ..., options}; left out: "
-        "overlap of words for text, fields for JSON",
+        description="Checks that score answers: a list of names, or name: {options}. To use a name of your own: mine: "
+        "{check: words, most: 50}. Default: `overlap` for text, `fields` for JSON.",
     )
     headline: Literal["checks", "passed"] = Field(
         "checks",
-        description="what the verdict goes by: the mean over checks, or the share of answers that pass all of them",
+        description="Score that the verdict uses: checks (mean of all checks) or passed (share of answers that pass "
+        "every check).",
     )
 
     @field_validator("answer_schema")

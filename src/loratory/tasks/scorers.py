@@ -30,8 +30,8 @@ class CheckScorer(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field("overlap", description="a check, such as overlap, fields or words")
-    options: dict[str, Any] = Field(default_factory=dict, description="the check's own options")
+    name: str = Field("overlap", description="Name of the check, such as overlap, fields or words.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the check.")
 
     @cached_property
     def check(self) -> Check:

@@ -49,7 +49,9 @@ ALLOWED_SPANS = "a list of {start, end, label}, characters counted from 0 and en
 
 
 class Tag(BaseModel):
-    """The answer is `{"spans": [{start, end, label, text}]}`, in order and without overlap."""
+    """Marks spans of a text, for example names. The answer is `{"spans": [{start, end, label, text}]}`, in order and
+    without overlap.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,13 +62,15 @@ class Tag(BaseModel):
             aliases=("text", "full_text", "sentence", "content", "document", "input", "data"),
         ),
         "spans": Column(
-            "its labelled spans",
+            "the labelled spans of the text",
             required=False,
             aliases=("spans", "entities", "labels", "label", "annotations", "annotation", "ner", "privacy_mask"),
         ),
-        "tokens": Column("its words, where there is no text", required=False, aliases=("tokens", "words")),
+        "tokens": Column(
+            "the words of the text, for files without a text column", required=False, aliases=("tokens", "words")
+        ),
         "tags": Column(
-            "a tag for each word (BIO; files of other schemes are rewritten to it)",
+            "one tag for each word (BIO; other schemes are converted to it)",
             required=False,
             aliases=(
                 "ner_tags",
@@ -82,7 +86,7 @@ class Tag(BaseModel):
             ),
         ),
         "group": Column(
-            "examples of one group never cross a split",
+            "examples with the same value stay in the same split",
             required=False,
             aliases=("group", "template_id", "family", "group_id", "template"),
         ),
@@ -90,25 +94,36 @@ class Tag(BaseModel):
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"leak_rate"})
 
     kind: Literal["tag"] = "tag"
-    labels: tuple[str, ...] | None = Field(None, description="the labels in their order; read from train when left out")
+    labels: tuple[str, ...] | None = Field(
+        None, description="Labels in a fixed order. Default: the labels of the training split."
+    )
     headline: Literal["strict_f1", "exact_f1", "partial_f1", "type_f1", "token_f1", "f2"] = Field(
-        "strict_f1", description="score that early stopping and the verdict go by"
+        "strict_f1",
+        description="Score that early stopping and the verdict use. Choose f2 when a missed span costs more than a "
+        "false one.",
     )
 
     whole_words: bool | None = Field(
-        None, description="whether spans begin and end where words do; read from train when left out"
+        None,
+        description="Whether every span starts and ends at a word boundary. Default: detected from the training split.",
     )
     offsets: OffsetUnit = Field(
         "characters",
-        description="what start and end count in the files: characters (code points, as Python); utf-16: code units, "
-        "as JavaScript and Java; utf-8: bytes. Answers always count characters",
+        description="Unit of start and end in the files: characters (code points, as in Python), utf-16 (code units, "
+        "as in JavaScript and Java) or utf-8 (bytes). Answers always count characters.",
     )
-    end: EndConvention = Field("exclusive", description="inclusive: the end in the files is a span's last character")
-    first: Literal[0, 1] = Field(0, description="the number of the first character in the files")
-    trim: bool = Field(False, description="leave out the white space that spans of the files start or end with")
+    end: EndConvention = Field(
+        "exclusive",
+        description="inclusive: the end in the files is the position of the last character of the span; exclusive: "
+        "one position after it.",
+    )
+    first: Literal[0, 1] = Field(0, description="Number of the first character in the files: 0 or 1.")
+    trim: bool = Field(False, description="Remove white space at the ends of spans in the files.")
 
     tag_names: tuple[str, ...] | None = Field(
-        None, description="names of tags that are whole numbers, in their order: [O, B-PER, I-PER]"
+        None,
+        description="Names of tags that the files store as whole numbers, in the order of the numbers: [O, B-PER, "
+        "I-PER].",
     )
 
     @field_validator("tag_names")

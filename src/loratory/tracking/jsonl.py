@@ -17,12 +17,16 @@ MAX_WAITING_STEPS = 100  # lines that are made durable together: a step is short
 
 
 class JsonlOptions(BaseModel):
-    """Where the lines go, and how many of them."""
+    """The event file and how much it holds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field("events.jsonl", min_length=1, description="the file; a relative path starts in the run's folder")
-    steps: int = Field(1, ge=0, description="every so many steps of training have a line; 0: none has")
+    path: str = Field(
+        "events.jsonl",
+        min_length=1,
+        description="File for the events. A relative path starts in the folder of the run.",
+    )
+    steps: int = Field(1, ge=0, description="Write every n-th training step. 0: no steps.")
 
 
 @dataclass(frozen=True)

@@ -15,29 +15,29 @@ MIN_MISTAKE = 1e-6  # probability of a mistake: the gradient of 0 to a power bel
 
 
 class CrossEntropy(BaseModel):
-    """The negative log-probability of what is right, the mean over an example's predictions."""
+    """Negative log-probability of the right class, averaged over the predictions of an example."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     outputs: ClassVar[tuple[OutputKind, ...]] = OUTPUT_KINDS
 
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that is spread over all classes")
 
     def compute_losses(self, batch: LossBatch) -> Tensor:
         return batch.average(_compute_cross_entropy(batch, self.label_smoothing))
 
 
 class Focal(BaseModel):
-    """Cross-entropy that counts less where the right class is likely already (Lin et al. 2017, eq. 4).
+    """Cross-entropy with less weight on examples that are already right (Lin et al., 2017, eq. 4).
 
-    Of labels and tags each prediction is weighed by (1 - p)^gamma; of answers their mean by (1 - p)^gamma with the
-    probability p of the whole answer.
+    For labels and tags the factor of each prediction is (1 - p)^gamma. For answers the mean is multiplied by (1 -
+    p)^gamma, where p is the probability of the whole answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     outputs: ClassVar[tuple[OutputKind, ...]] = OUTPUT_KINDS
 
-    gamma: float = Field(2.0, gt=0, le=10, description="how much less what is easy counts")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    gamma: float = Field(2.0, gt=0, le=10, description="how strongly easy examples lose weight")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that is spread over all classes")
 
     def compute_losses(self, batch: LossBatch) -> Tensor:
         each = _compute_cross_entropy(batch, self.label_smoothing)

@@ -1,4 +1,4 @@
-"""A scorer: a written answer is worth the more, the fewer words it takes beyond what its example asks for."""
+"""A scorer: a generated answer loses reward for each word beyond a limit."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from loratory.protocols import Example, Prediction, Task
 
 
 class Brevity(BaseModel):
-    """1 up to `words`, falling to 0 at `slack` words more; an example may carry its own limit as an extra."""
+    """1 up to `words` words, then falling to 0 at `slack` words more. An extra can set the limit of an example."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    words: int = Field(20, ge=1, description="words that cost nothing, where the example has no extra `words`")
-    slack: int = Field(20, ge=1, description="words beyond them at which nothing is left")
+    words: int = Field(20, ge=1, description="limit for examples without an extra named `words`")
+    slack: int = Field(20, ge=1, description="words beyond the limit at which the reward is 0")
 
     def score(self, task: Task, example: Example, prediction: Prediction) -> float:
         if prediction.answer is None:

@@ -1,4 +1,4 @@
-"""A regime that starts from another contender: a linear model learns what that one answers (Hinton et al. 2015)."""
+"""A regime that starts from another contender: a linear model learns its answers (Hinton et al. 2015)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from loratory.protocols.events import PredictorFitted
 
 
 class Distil(RegimeOptions):
-    """A student that is as quick as `tfidf`, taught by the answers of its start to the texts of train."""
+    """A student as fast as `tfidf`, trained on the answers of its start to the training texts."""
 
     starts: ClassVar[tuple[str, ...]] = (CONTENDER,)
 
-    confidence: float = Field(0.0, ge=0, le=1, description="of an answer of the teacher, to be learnt from")
+    confidence: float = Field(0.0, ge=0, le=1, description="minimum confidence of an answer to learn from")
 
     def check_support(self, task: Task, start: StartKind) -> str | None:
         if not isinstance(task, Labelled):
@@ -49,7 +49,7 @@ class Distil(RegimeOptions):
         return made
 
     def _ask_teacher(self, train_set: TrainSet, teacher: Predictor, context: FitContext) -> list[Example]:
-        """The examples of train with the teacher's answers, where it is sure enough of them."""
+        """Training examples with the answers of the teacher that are confident enough."""
         answers = teacher.predict([example.input for example in train_set.train], context.run)
         taught = [
             replace(example, answer=said.answer)

@@ -1,4 +1,4 @@
-"""A predictor: the answer to the most similar question that was answered before. It needs no base."""
+"""A predictor without a base: it returns the answer of the most similar training example."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE = "echo.json"
 
 @dataclass(frozen=True)
 class Echo:
-    """What it knows: (text, answer) of every example."""
+    """`known` holds (text, answer) of every training example."""
 
     task: Any
     known: tuple[tuple[str, Any], ...]

@@ -1,4 +1,4 @@
-"""A perturbation: words that say nothing, as people put them into what they dictate."""
+"""A perturbation: filler words, as in dictated text."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from loratory.perturbations.changes import Edit, Perturbation, TextSpan
 
 
 class Fillers(Perturbation):
-    """Puts a word between two others. Never into a span: a name with a word in it is another one."""
+    """Inserts a filler between two words, never inside a span: a name with another word in it is another name."""
 
-    strength: float = Field(0.1, gt=0, le=1, description="share of the gaps that are filled; one at least")
-    words: tuple[str, ...] = Field(("um", "well", "like"), min_length=1, description="the words to put in")
+    strength: float = Field(0.1, gt=0, le=1, description="share of the gaps that get a filler, at least one")
+    words: tuple[str, ...] = Field(("um", "well", "like"), min_length=1, description="fillers to choose from")
 
     def edits(self, text: str, rng: random.Random, spans: Sequence[TextSpan]) -> list[Edit]:
         gaps = [place for place, sign in enumerate(text) if sign == " "]

@@ -1,4 +1,4 @@
-"""A check without options: an answer begins with a greeting."""
+"""A check without options: the answer must begin with a greeting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ GREETINGS = ("hello", "hi", "dear", "good morning")
 
 
 def greets(input: Input, answer: Answer, expected: Answer) -> float | None:
-    """1 or 0; nothing to say where the expected answer does not greet either."""
+    """1 or 0; None if the expected answer has no greeting."""
     if not str(expected).lower().startswith(GREETINGS):
         return None
     return float(str(answer).lower().startswith(GREETINGS))

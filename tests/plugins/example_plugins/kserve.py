@@ -1,4 +1,4 @@
-"""Tasks by the Open Inference Protocol (KServe v2) in a small form: texts in, labels or text out.
+"""A small part of the Open Inference Protocol (KServe v2): texts in, labels or text out.
 
     GET  /v2/models/{name}         what the task is
     POST /v2/models/{name}/infer   {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": [..., ...]}]}
@@ -67,7 +67,7 @@ class ModelMetadata(BaseModel):
 
 
 class KServeRoutes:
-    """The dialect: its routes, and the shape of its errors."""
+    """The dialect: its routes and its error format."""
 
     name: ClassVar[str] = "kserve"
     description: ClassVar[str] = "The Open Inference Protocol, for texts."
@@ -139,7 +139,7 @@ def parse_request(body: bytes) -> InferRequest:
 
 
 def to_text(task: Any, answer: ServedAnswer) -> str:
-    """A label where the task has labels; else the answer as JSON, or nothing."""
+    """The label if the task has labels, else the answer as JSON; empty without an answer."""
     if answer.prediction.answer is None:
         return ""
     if isinstance(task, Labelled):

@@ -1,4 +1,4 @@
-"""A prompt template: options are put as A, B, C, and the base writes a letter, as most benchmarks ask."""
+"""A prompt template: options are listed as A, B, C, and the model answers with a letter, as in most benchmarks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ user: |
 
 
 class LetteredTemplate:
-    """For tasks that say `lettered = True` and have options of their own with each input."""
+    """For tasks with `lettered = True` whose options come with each input."""
 
     default_prompt = PROMPT
     truncates = True  # the text of an input that is too long is cut

@@ -1,4 +1,4 @@
-"""A task whose options come with the input: questions with choices of their own, one of which is right."""
+"""A task whose options come with the input: each question has its own choices, and one of them is right."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class MultipleChoice(BaseModel):
 
     columns: ClassVar[Mapping[str, Column]] = {
         "text": Column("the question", aliases=("question", "text")),
-        "choices": Column("what may be answered, a list", aliases=("choices", "options")),
+        "choices": Column("the choices, a list", aliases=("choices", "options")),
         "answer": Column("the right choice, or its number from 0", aliases=("answer", "label")),
     }
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
 
     kind: Literal["multiple-choice"] = "multiple-choice"
-    headline: Literal["accuracy"] = Field("accuracy", description="score that the verdict goes by")
+    headline: Literal["accuracy"] = Field("accuracy", description="score that the verdict uses")
 
     def input_schema(self) -> Schema:
         texts = {"type": "array", "items": {"type": "string"}, "minItems": 2, "uniqueItems": True}
@@ -65,11 +65,11 @@ class MultipleChoice(BaseModel):
     def summarise(self, totals: Counts) -> Scores:
         return {"accuracy": totals.get("reward", 0.0) / totals["n"]}
 
-    # -- Decomposable: intervals know what a test set cannot tell
+    # -- Decomposable: intervals for the ratio behind a score
     def ratios(self, score: str) -> tuple[Ratio, ...]:
         return (build_ratio("reward", "n"),)
 
-    # -- Optioned: what a base that writes needs, to pick among the choices
+    # -- Optioned: a generative base picks one of the choices
     def options(self, input: Input) -> tuple[str, ...]:
         return tuple(input["choices"])
 

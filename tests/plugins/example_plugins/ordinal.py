@@ -1,4 +1,4 @@
-"""An output adapter: labels that have an order, as the stars of a review, read from one number instead of L logits."""
+"""An output adapter for ordered labels, such as the stars of a review: one number instead of L logits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Ordered(Protocol):
-    """The capability that it needs: labels from the least to the most."""
+    """The capability that it needs: labels in ascending order."""
 
     @property
     def ordered_labels(self) -> tuple[str, ...]: ...
@@ -22,7 +22,7 @@ class Ordered(Protocol):
 
 
 class OrdinalOutputAdapter:
-    """Outputs are float[B, 1]: the place on the scale. Chances fall with the distance from it."""
+    """Outputs are float[B, 1]: the position on the scale. Probabilities fall with the distance from it."""
 
     capability: Any = Ordered
     stock_names = StockNames("AutoModelForSequenceClassification", "SEQ_CLS", "text-classification", per_token=False)

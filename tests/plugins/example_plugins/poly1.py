@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class Poly1(BaseModel):
-    """Cross-entropy whose first coefficient is free."""
+    """Cross-entropy with a free first coefficient."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     outputs: ClassVar[tuple[OutputKind, ...]] = OUTPUT_KINDS
 
-    epsilon: float = Field(1.0, ge=-1, le=10, description="weight of the probability that is missing")
+    epsilon: float = Field(1.0, ge=-1, le=10, description="weight of the missing probability 1 - p")
 
     def compute_losses(self, batch: LossBatch) -> Tensor:
         from torch.nn.functional import cross_entropy

@@ -1,4 +1,4 @@
-"""A tracker: the scores of each fit, one line a fit, as `contender seed score`."""
+"""A tracker: one line for each fit, as `contender seed score`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from loratory.protocols.events import Event, FitMeasured, RunConcluded, RunStart
 
 
 class ScoreFileOptions(BaseModel):
-    """Where the lines go, and what they hold."""
+    """The file and the score."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field(description="the file; a relative path starts in the run's folder")
-    score: str = Field("accuracy", description="the score of the test set")
+    path: str = Field(description="file for the scores; a relative path starts in the folder of the run")
+    score: str = Field("accuracy", description="score of the test set to write")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ScoreFileSession:
 
 
 class ScoreFileTracker:
-    """Begins a new file for each run."""
+    """Writes a new file for each run."""
 
     summary: ClassVar[str] = "the scores of each fit in a text file"
     Options: ClassVar[type[BaseModel]] = ScoreFileOptions

@@ -1,4 +1,4 @@
-"""An exporter: the words of a `tfidf` fit with their weights, as one table that any program reads."""
+"""An exporter: the words of a `tfidf` fit and their weights, as a table that any program can read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TABLE_FILE, BIAS_FILE = "weights.csv", "bias.json"
 
 
 class TableOptions(BaseModel):
-    """How much of the model is written."""
+    """Precision of the table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,7 +31,7 @@ class TableOptions(BaseModel):
 
 @dataclass(frozen=True)
 class WeightTable:
-    """The table, answering by itself: logit = bias + sum of weights of the words that occur."""
+    """A model that answers from the table: logit = bias + sum of the weights of the words that occur."""
 
     output_names: tuple[str, ...]
     weights: dict[str, list[float]]
@@ -48,7 +48,7 @@ class WeightTable:
 
 
 class TableExporter:
-    """Writes weights.csv (word, then a column for each label) and bias.json."""
+    """Writes weights.csv (word, then one column for each label) and bias.json."""
 
     summary: ClassVar[str] = "the words of a tfidf fit with their weights, as CSV"
     Options: ClassVar[type[BaseModel]] = TableOptions
@@ -70,7 +70,7 @@ class TableExporter:
                     table.writerow([gram, *(f"{weight:.{options.digits}g}" for weight in row)])
             bias = dict(zip(labels, arrays["bias"].tolist(), strict=True))
             (folder / BIAS_FILE).write_text(json.dumps(bias), encoding="utf-8")
-        return ["the table leaves TF-IDF's scales out: it shows what counts, and ranks only roughly"]
+        return ["the table leaves TF-IDF's scales out: it shows which words matter, and ranks only roughly"]
 
     def open(self, folder: Path) -> ExportedModel:
         bias = json.loads((folder / BIAS_FILE).read_text(encoding="utf-8"))
