@@ -30,7 +30,8 @@ YES = Prediction({"label": "A"}, {"/label": {"A": 0.75, "B": 0.25}})
 
 
 def write(file: Path, task: Any, rows: Sequence[InputRow], made: Sequence[Prediction], *more: bool) -> list[list[str]]:
-    answered = ((row, (one, {})) for row, one in zip(rows, made, strict=True))
+    no_facts: dict[str, Any] = {}
+    answered = ((row, (one, no_facts)) for row, one in zip(rows, made, strict=True))
     assert list(write_answers(file, task, rows, answered, *more)) == list(made)
     with file.open(encoding="utf-8", newline="") as opened:
         return list(csv.reader(opened, delimiter="\t" if file.suffix == ".tsv" else ","))

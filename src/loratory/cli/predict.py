@@ -97,9 +97,10 @@ def command(
     source = flow.InputSource(texts, file, column or (), () if texts or file else open_stdin(out))
     with ExitStack() as stack:
         with out.note_when_slow(loading):
-            folder = Path(str(where))
-            answerer = stack.enter_context(
-                remote.open_remote(url, task) if url is not None else flow.open_local(folder, contender)
+            answerer: Answerer = (
+                stack.enter_context(remote.open_remote(url, task))
+                if url is not None
+                else stack.enter_context(flow.open_local(Path(str(where)), contender))
             )
         _answer(answerer, source, wish, out)
 
