@@ -185,7 +185,7 @@ def describe_loading(where: str | Path | None, contender: str | None) -> str:
         return "waiting for the server ..."
     folder = find_fit_folder(Path(where), contender)
     base = (read_manifest(folder) or {}).get("base")
-    return f"loading {base} ..." if base else f"loading {folder} ..."
+    return f"loading {base or where} ..."
 
 
 def _is_artifact_folder(word: str) -> bool:
