@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -152,9 +152,9 @@ def _write_answers(answerer: Answerer, source: InputSource, wish: AnswerFormat, 
     from loratory.experiment.inference.answer_files import write_answers
 
     rows, file, unanswered = list(flow.read_rows(answerer.task, source)), Path(str(wish.output)), 0
-    answered = _answer_rows(answerer, rows)
-    with out.count("answers", len(rows)) as screen:
-        for made in write_answers(file, answerer.task, rows, answered, wish.probabilities):
+    answers = write_answers(file, answerer.task, rows, _answer_rows(answerer, rows), wish.probabilities)
+    with out.count("answers", len(rows)) as screen, closing(answers):  # Ctrl-C leaves no temporary file
+        for made in answers:
             screen.advance()
             unanswered += made.answer is None
     more = f", {unanswered:,} of them without an answer (column reason says why)" if unanswered else ""
