@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gc
 import json
 import shutil
 import subprocess
@@ -140,7 +139,6 @@ def test_an_interrupted_file_of_answers_leaves_the_old_one(
     monkeypatch.setattr("loratory.display.count_screen.CountScreen.advance", stop)
     done = run_command(finished_run, "predict", "runs/tiny", "-c", "rules", "-f", "data.csv", "-o", old)
     assert done.code == 130
-    gc.collect()
     assert [file.name for file in tmp_path.iterdir()] == ["out.csv"]
     assert old.read_text(encoding="utf-8") == "old"
 

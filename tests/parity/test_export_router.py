@@ -255,7 +255,7 @@ def test_a_contender_without_an_adapter_is_refused(tmp_path: Path) -> None:
         predictor_files.save_predictor(part, made)
     with pytest.raises(UnsupportedTask, match="this contender has none"):
         export_to_router(tmp_path / "fit", tmp_path / "models", "intent")
-    with pytest.raises(ArtifactError, match="nothing that stock libraries open"):
+    with pytest.raises(ArtifactError, match="no files that stock libraries open"):
         export_fit(ExportRequest(tmp_path / "fit", None, "stock", tmp_path / "out"))
 
 

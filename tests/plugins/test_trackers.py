@@ -138,7 +138,7 @@ def test_a_tracker_that_hangs_does_not_hold_the_run(monkeypatch: pytest.MonkeyPa
     thread.close(0.2)
     assert time.monotonic() - started < 5
     HangingTracker.released.set()
-    assert heard == [Message("warning: the tracker slow is told no more: it is 5 events behind")]
+    assert heard == [Message("warning: the tracker slow failed and gets no more events: it is 5 events behind")]
 
 
 def test_the_end_of_a_run_that_failed_reaches_the_trackers(

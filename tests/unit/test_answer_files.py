@@ -30,7 +30,8 @@ YES = Prediction({"label": "A"}, {"/label": {"A": 0.75, "B": 0.25}})
 
 
 def write(file: Path, task: Any, rows: Sequence[InputRow], made: Sequence[Prediction], *more: bool) -> list[list[str]]:
-    answered = ((row, (one, {})) for row, one in zip(rows, made, strict=True))
+    no_facts: dict[str, Any] = {}
+    answered = ((row, (one, no_facts)) for row, one in zip(rows, made, strict=True))
     assert list(write_answers(file, task, rows, answered, *more)) == list(made)
     with file.open(encoding="utf-8", newline="") as opened:
         return list(csv.reader(opened, delimiter="\t" if file.suffix == ".tsv" else ","))
@@ -72,8 +73,7 @@ def test_a_table_of_labels(tmp_path: Path) -> None:
     rows = [InputRow({"id": "1", "text": "x", "label": "B"}, {"text": "x"}), InputRow({"id": "2", "more": "m"}, None)]
     table = write(tmp_path / "a.csv", CLASSIFY, rows, [YES, Prediction(None, reason="blank")], True)
     assert table == [
-        [*("id", "text", "label", "more"), *("predicted_label", "confidence", "reason")]
-        + ["probability_A", "probability_B"],
+        "id,text,label,more,predicted_label,confidence,reason,probability_A,probability_B".split(","),
         ["1", "x", "B", "", "A", "0.75", "", "0.75", "0.25"],
         ["2", "", "", "m", "", "", "blank", "", ""],
     ]
@@ -134,7 +134,7 @@ def test_rows_keep_blank_texts_and_other_columns(tmp_path: Path) -> None:
     made = rows_of(tmp_path, "a.jsonl", '{"text": "x", "n": [1]}\n{"text": null}\n{"text": ""}\n')
     assert [row.input for row in made] == [{"text": "x"}, None, None]
     assert made[0].values == {"text": "x", "n": [1]}
-    with pytest.raises(DataError, match='a.jsonl:2: no "text" in this input'):
+    with pytest.raises(DataError, match=r'a\.jsonl:2: no "text" in this input'):
         rows_of(tmp_path, "a.jsonl", '{"text": "x"}\n{"id": 5}\n')
     assert [row.input for row in rows_of(tmp_path, "a.txt", "x\n\n \ny")] == [{"text": "x"}, None, None, {"text": "y"}]
     lines = [b'{"text": "x", "id": 7}\n', b"\n", b'{"text": " "}\n', b"y"]

@@ -31,7 +31,7 @@ def complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Complete:
     (tmp_path / "new.csv").touch()
     (tmp_path / "notes.md").touch()
 
-    def found(line: str) -> list[str]:
+    def ask_shell(line: str) -> list[str]:
         words = line.split(" ")
         environment = {
             "_LORATORY_COMPLETE": "complete_bash",
@@ -42,7 +42,7 @@ def complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Complete:
         assert done.exit_code == 0, done.output
         return done.stdout.split()
 
-    return found
+    return ask_shell
 
 
 def test_specs_and_recipes(complete: Complete) -> None:

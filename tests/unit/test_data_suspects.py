@@ -95,7 +95,7 @@ def test_what_is_told() -> None:
     )
     weak = describe_label_errors({**report, "count": 0, "out_of_fold_accuracy": 0.41, "useful": False})
     assert weak.startswith("not listed: a cross-validated model with accuracy 41.0%")
-    assert "the commonest label: 50.0%" in weak
+    assert "the most common label: 50.0%" in weak
 
 
 def test_a_label_that_was_hardly_learnt_is_neither_suggested_nor_disputed() -> None:

@@ -108,8 +108,8 @@ HEADLINES: dict[str, tuple[tuple[ContenderResult, ...], float, str]] = {
     "best-not-shown": (
         (NOTHING, contender("head", range(24), 0.8), contender("lora", range(10, 30), 0.9, adapts=True)),
         0.005,
-        "Fine-tuning shows no clear gain: lora is the best on validation; the test set does not show that head is worse "
-        "by more than half a point.",
+        "Fine-tuning shows no clear gain: lora is the best on validation; the test set does not show that head is "
+        "worse by more than half a point.",
     ),
 }
 
@@ -176,7 +176,7 @@ def test_where_the_margin_could_have_been_proven_the_test_set_is_not_called_too_
     assert found["non_inferiority"][0]["smallest_margin"] < 0.05
     assert "too small" not in found["headline"]
     assert "head measured as good: 4.0 points worse than lora on test; it is not proven (p = 0." in found["reason"][1]
-    assert "at most 0.05 is asked" in found["reason"][1]
+    assert "needed: at most 0.05" in found["reason"][1]
 
 
 # -- the best is recommended

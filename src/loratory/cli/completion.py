@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -40,14 +41,15 @@ def _offer(words: Callable[[str, str], Iterable[str]]) -> Completer:
         return found
 
     complete.__annotations__ = {"ctx": typer.Context, "incomplete": str}
-    del complete.__wrapped__  # type: ignore[attr-defined]  # typer reads the parameters of this one
+    del complete.__wrapped__  # typer reads the parameters of this one
     return complete
 
 
 def _find_first_argument(ctx: typer.Context) -> str:
     """WHERE or SPEC. An option that still lacks its value leaves the arguments before it unread."""
-    given = ctx.params.get("where") or ctx.params.get("spec") or ctx.args[:1]
-    return str(given[0] if isinstance(given, (list, tuple)) and given else given or "")
+    given: Any = ctx.params.get("where") or ctx.params.get("spec") or ctx.args[:1]
+    words = given if isinstance(given, (list, tuple)) else [given]
+    return str(words[0]) if words else ""
 
 
 def _list_paths(typed: str, suffixes: tuple[str, ...]) -> Iterator[str]:

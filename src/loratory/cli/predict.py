@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -97,9 +97,10 @@ def command(
     source = flow.InputSource(texts, file, column or (), () if texts or file else open_stdin(out))
     with ExitStack() as stack:
         with out.note_when_slow(loading):
-            folder = Path(str(where))
-            answerer = stack.enter_context(
-                remote.open_remote(url, task) if url is not None else flow.open_local(folder, contender)
+            answerer: Answerer = (
+                stack.enter_context(remote.open_remote(url, task))
+                if url is not None
+                else stack.enter_context(flow.open_local(Path(str(where)), contender))
             )
         _answer(answerer, source, wish, out)
 
@@ -151,9 +152,9 @@ def _write_answers(answerer: Answerer, source: InputSource, wish: AnswerFormat, 
     from loratory.experiment.inference.answer_files import write_answers
 
     rows, file, unanswered = list(flow.read_rows(answerer.task, source)), Path(str(wish.output)), 0
-    answered = _answer_rows(answerer, rows)
-    with out.count("answers", len(rows)) as screen:
-        for made in write_answers(file, answerer.task, rows, answered, wish.probabilities):
+    answers = write_answers(file, answerer.task, rows, _answer_rows(answerer, rows), wish.probabilities)
+    with out.count("answers", len(rows)) as screen, closing(answers):  # Ctrl-C leaves no temporary file
+        for made in answers:
             screen.advance()
             unanswered += made.answer is None
     more = f", {unanswered:,} of them without an answer (column reason says why)" if unanswered else ""
@@ -184,7 +185,7 @@ def describe_loading(where: str | Path | None, contender: str | None) -> str:
         return "waiting for the server ..."
     folder = find_fit_folder(Path(where), contender)
     base = (read_manifest(folder) or {}).get("base")
-    return f"loading {base} ..." if base else f"loading {folder} ..."
+    return f"loading {base or where} ..."
 
 
 def _is_artifact_folder(word: str) -> bool:

@@ -129,7 +129,7 @@ def _rule_out_on_validation(gate: GateSpec, comparison_set: ComparisonSet, rank:
             said = (
                 f"it was not tested: on validation {what.replace('/', ' of ')} is {share.value:.1%}, and with "
                 f"{format_confidence(floor.confidence)} confidence at most {most:.1%}, but {floor.at_least:.1%} "
-                "is asked"
+                "is required"
             )
             missed.append({"what": f"validation/{what}", "value": share.value, "holds": False, "says": said})
     return missed
@@ -168,11 +168,11 @@ def _explain_floor(check: GateCheck, floor: Floor, share: Proportion, family_siz
         return f"{noun} cannot be measured: the test set holds no such case"
     confidence = adjust_confidence(floor.confidence, family_size)
     effective = share.compute_effective_size(confidence)
-    worth = f", worth {effective:.0f} independent ones" if effective < 0.95 * share.n else ""
+    worth = f", as informative as {effective:.0f} independent ones" if effective < 0.95 * share.n else ""
     said = (
         f"{noun} is {share.value:.1%} on {share.n:.0f} examples{worth}; "
         f"{_describe_confidence(floor.confidence, family_size)} "
-        f"it is at least {bound:.1%}, {'and' if holds else 'but'} {floor.at_least:.1%} is asked"
+        f"it is at least {bound:.1%}, {'and' if holds else 'but'} {floor.at_least:.1%} is required"
     )
     perfect = compute_clopper_pearson(1.0, effective, 1 - confidence)[0]
     if not holds and perfect < floor.at_least:
@@ -197,7 +197,7 @@ def _check_ceiling(name: str, ceiling: Ceiling, rank: Rank, family_size: int) ->
         f"under {perturbation} {share.value:.1%} of {share.n:.0f} {whose}; "
         f"{_describe_confidence(ceiling.confidence, family_size)} it is at most {bound:.1%}, "
         f"{'and' if holds else 'but'} "
-        f"{ceiling.at_most:.1%} is asked"
+        f"{ceiling.at_most:.1%} is required"
     )
     return {**check, "value": share.value, "bound": bound, "n": int(share.n), "holds": holds, "says": said}
 
@@ -216,7 +216,13 @@ def _check_not_worse(
         said = f"{name} was not fitted, so nothing was compared"
         return {**check, "value": None, "bound": None, "holds": False, "says": said}
     if other is rank:
-        return {**check, "value": 0.0, "bound": 0.0, "holds": True, "says": f"this is {name} itself"}
+        return {
+            **check,
+            "value": 0.0,
+            "bound": 0.0,
+            "holds": True,
+            "says": f"not worse than {name}: this is {name} itself",
+        }
     one = pair_contenders(comparison_set, rank, other)
     # a two-sided interval at 2c - 1 ends at the one-sided bound at c
     bound = one.interval(2 * adjust_confidence(confidence, family_size) - 1)[0]
@@ -224,6 +230,6 @@ def _check_not_worse(
     said = (
         f"{comparison_set.task.headline} is {100 * one.difference:+.1f} points against {name}; "
         f"{_describe_confidence(confidence, family_size)} at least {100 * bound:+.1f}, {'and' if holds else 'but'} "
-        f"{-100 * margin or 0.0:+.1f} is asked"
+        f"{-100 * margin or 0.0:+.1f} is required"
     )
     return {**check, "value": one.difference, "bound": bound, "holds": holds, "says": said}

@@ -38,16 +38,16 @@ class StockOptions(BaseModel):
 class StockExporter:
     """Copies what stock libraries open, and what makes the copy an artifact of ours."""
 
-    summary: ClassVar[str] = "adapter/ for stock PEFT over base_<L>/, merged/ for stock transformers, and the card"
+    summary: ClassVar[str] = "adapter/ for PEFT over base_<L>/, merged/ for transformers, and a model card"
     Options: ClassVar[type[BaseModel]] = StockOptions
 
     def check_support(self, artifact: Artifact) -> LoratoryError | None:
         if any(name.startswith(f"{MERGED_FOLDER}/") for name in artifact.manifest["files"]):
             return None
         return ArtifactError(
-            "nothing that stock libraries open lies beside this fit",
+            "this fit has no files that stock libraries open",
             where=str(artifact.folder),
-            allowed="the fit of lora, qlora or a tuned writer that ships; loratory run writes them beside it",
+            allowed="a fit of lora, qlora or a trained causal base; loratory run writes these files beside it",
             remedy="--contender NAME of one of these",
         )
 

@@ -40,7 +40,8 @@ def _describe_leak(overlap: Mapping[str, Any]) -> dict[str, str]:
     many = overlap["exact"] + overlap["near"]
     return {
         "kind": f"leak/{earlier}/{later}",
-        "what": f"{many:,} examples of {later} ({overlap['share']:.1%}) are duplicates or near-duplicates of one in {earlier}",
+        "what": f"{many:,} examples of {later} ({overlap['share']:.1%}) are duplicates or near-duplicates of one in "
+        f"{earlier}",
         "do": "a given file is never changed: remove them from it; in a split made here name a group column",
     }
 

@@ -82,7 +82,8 @@ def _explain_simpler_contender(evidence: EvidenceSpec, row: Row, best_rank: Rank
     if row["worse"]:
         return f"{row['contender']} is worse: {said}, {certainty} by {-100 * row['high']:.1f} or more."
     if not row["within"]:
-        return f"{row['contender']} measured worse: {said}; the test set does not prove that it is worse{_format_by_margin(evidence)}."
+        worse = f"worse{_format_by_margin(evidence)}"
+        return f"{row['contender']} measured worse: {said}; the test set does not prove that it is {worse}."
     said = f"{row['contender']} measured {'no worse' if row['difference'] >= 0 else 'as good'}: {said}"
     if row["smallest_margin"] <= evidence.margin:
         return f"{said}; it is not proven (p = {row['p_holm']:.2g}, needed: at most {1 - evidence.confidence:.2g})."

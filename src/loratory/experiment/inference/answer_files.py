@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -86,7 +86,7 @@ class AnswerColumns:
 
 def write_answers(
     file: Path, task: Task, rows: Sequence[InputRow], answered: Iterable[Answered], probabilities: bool = False
-) -> Iterator[Prediction]:
+) -> Generator[Prediction]:
     """Write a row for each of `rows`; gives each prediction once it is written, and replaces the file at the end.
 
     Raises DataError and StorageError.

@@ -10,7 +10,7 @@ from typing import Any
 
 from loratory.errors import DataError, UnsupportedTask, suggest_nearest
 from loratory.experiment.inference.local_prediction import InputRow, answer_rows, predict_batches
-from loratory.protocols import JSON, Input, Predictor, Spanned
+from loratory.protocols import Input, Predictor, Spanned
 from loratory.redaction import (
     REDACTION_METHODS,
     FakeReplacement,
@@ -61,6 +61,16 @@ def redact_inputs(
     predictor: Predictor, inputs: Iterable[Input], replacement: Replacement, labels: Sequence[str]
 ) -> Iterator[RedactedText]:
     """Each input without the spans of these labels (none: of all), in order. Raises UnsupportedTask and DataError."""
+    task = check_redaction(predictor, labels)
+    for asked, prediction in predict_batches(predictor, inputs):
+        if prediction.answer is None:  # nothing goes out unread
+            raise UnsupportedTask(f"a text got no answer ({prediction.reason}), so it cannot be redacted")
+        text, spans = task.text(asked), select_spans(task.spans_of(prediction.answer), labels)
+        yield RedactedText(redact_text(text, spans, replacement), spans)
+
+
+def check_redaction(predictor: Predictor, labels: Sequence[str]) -> Spanned:
+    """The predictor's task. Raises UnsupportedTask where it finds no spans, DataError for an unknown label."""
     task = predictor.task
     if not isinstance(task, Spanned):
         raise UnsupportedTask(
@@ -76,26 +86,16 @@ def redact_inputs(
                 where="--label",
                 allowed=", ".join(task.span_labels),
             )
-    for asked, prediction in predict_batches(predictor, inputs):
-        if prediction.answer is None:  # nothing goes out unread
-            raise UnsupportedTask(f"a text got no answer ({prediction.reason}), so it cannot be redacted")
-        text, spans = task.text(asked), select_spans(task.spans_of(prediction.answer), labels)
-        yield RedactedText(redact_text(text, spans, replacement), spans)
+    return task
 
 
 def redact_rows(
     predictor: Predictor, rows: Iterable[InputRow], replacement: Replacement, labels: Sequence[str]
 ) -> Iterator[RedactedText]:
-    """As `redact_inputs`; a blank text keeps its place, as it is."""
+    """As `redact_inputs`; a blank text keeps its place. Raises at once what is wrong with the labels or the task."""
+    check_redaction(predictor, labels)
 
     def redact(inputs: Iterable[Input]) -> Iterator[RedactedText]:
         return redact_inputs(predictor, inputs, replacement, labels)
 
-    def keep(row: InputRow) -> RedactedText:
-        return RedactedText(next((value for value in row.values.values() if _is_blank_text(value)), ""), ())
-
-    return (made for _, made in answer_rows(rows, redact, keep))
-
-
-def _is_blank_text(value: JSON) -> bool:
-    return isinstance(value, str) and not value.strip()
+    return (made for _, made in answer_rows(rows, redact, lambda _: RedactedText("", ())))

@@ -37,7 +37,7 @@ class RouterOptions(BaseModel):
 class RouterExporter:
     """Writes the adapter's folder and its merged twin under the router's names (docs/router.md)."""
 
-    summary: ClassVar[str] = "vLLM's semantic router: the adapter for stock PEFT, and its merged twin"
+    summary: ClassVar[str] = "vLLM's semantic router: the adapter for PEFT, and a merged copy"
     Options: ClassVar[type[BaseModel]] = RouterOptions
 
     def check_support(self, artifact: Artifact) -> LoratoryError | None:
