@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,12 @@ class Export:
 
 
 def export(
-    source: str | Path, output: str | Path, *, layout: str = "stock", contender: str | None = None, **options: Any
+    source: str | Path,
+    output: str | Path,
+    *,
+    layout: str = "stock",
+    contender: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Export:
     """Write a model in a form that other programs open.
 
@@ -30,7 +36,7 @@ def export(
         output: the folder to write. One that is there is replaced only where the same export made it.
         layout: the name of an exporter; `loratory export RUN` lists them.
         contender: which contender of a run; the recommended one when left out.
-        **options: options of the layout.
+        options: options of the layout, by name: {"task_name": "pii"}.
 
     Raises:
         SpecError: an unknown layout or option.
@@ -39,6 +45,6 @@ def export(
     """
     from loratory.experiment.export_fit import ExportRequest, export_fit
 
-    request = ExportRequest(Path(source).expanduser(), contender, layout, Path(output).expanduser(), options)
+    request = ExportRequest(Path(source).expanduser(), contender, layout, Path(output).expanduser(), options or {})
     done = export_fit(request)
     return Export(tuple(done.folders), tuple(done.notes))

@@ -208,11 +208,11 @@ class Model:
 
         return stress(self, data=data, **options)
 
-    def export(self, output: str | Path, *, layout: str = "stock", **options: Any) -> Export:
+    def export(self, output: str | Path, *, layout: str = "stock", options: Mapping[str, Any] | None = None) -> Export:
         """Write the model in a form that other programs open. See `loratory.export`."""
         from loratory.api.exports import export
 
-        return export(self.folder, output, layout=layout, **options)
+        return export(self.folder, output, layout=layout, options=options)
 
     def __repr__(self) -> str:
         return f"<Model {self.contender!r} of {self.source}>"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from loratory.api.exports import Export
     from loratory.api.models import Model
+    from loratory.evaluation.ladder_table import LadderTable
 
 TEXT_WIDTH = 110  # characters of a ladder as text
 
@@ -114,13 +115,17 @@ class Ladder(Sequence[LadderRow]):
         """A DataFrame with a row for each contender, indexed by its name. Raises MissingExtra without pandas."""
         return make_frame(self.to_dicts()).set_index("contender")
 
+    def make_table(self) -> LadderTable:
+        """The ladder as a renderable of rich, which chooses its columns by the width of the terminal."""
+        from loratory.evaluation.ladder import make_ladder_table
+
+        return make_ladder_table(self.facts)
+
     def __str__(self) -> str:
         from rich.console import Console
 
-        from loratory.evaluation.ladder import make_ladder_table
-
         page = io.StringIO()
-        Console(file=page, width=TEXT_WIDTH, color_system=None).print(make_ladder_table(self.facts))
+        Console(file=page, width=TEXT_WIDTH, color_system=None).print(self.make_table())
         return page.getvalue().rstrip()
 
     def __repr__(self) -> str:
@@ -215,21 +220,30 @@ class Run:
         return load(self.folder, contender)
 
     def export(
-        self, output: str | Path, *, layout: str = "stock", contender: str | None = None, **options: Any
+        self,
+        output: str | Path,
+        *,
+        layout: str = "stock",
+        contender: str | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Export:
         """Write a contender in a form that other programs open; as `loratory.export`."""
         from loratory.api.exports import export
 
-        return export(self.folder, output, layout=layout, contender=contender, **options)
+        return export(self.folder, output, layout=layout, contender=contender, options=options)
 
     def to_dict(self) -> dict[str, Any]:
         """The whole evidence as plain data: ladder.json."""
         return dict(self.facts)
 
-    def __str__(self) -> str:
+    def format_lines(self) -> list[str]:
+        """The verdict in words: headline, reasons, the gate, warnings."""
         from loratory.evaluation.ladder import format_ladder_lines
 
-        return "\n".join([str(self.ladder), "", *format_ladder_lines(self.facts)])
+        return format_ladder_lines(self.facts)
+
+    def __str__(self) -> str:
+        return "\n".join([str(self.ladder), "", *self.format_lines()])
 
     def __repr__(self) -> str:
         return f"<Run {self.name!r} in {self.folder}: {self.verdict.headline}>"

@@ -131,12 +131,17 @@ def check(
     Raises:
         LoratoryError: whatever `loratory.run` would refuse before its first fit.
     """
+    with TemporaryDirectory(prefix="loratory-") as folder, show_progress(progress) as on_event:
+        spec = SpecSource(source, data, Columns(text, label, group), changes).read(Path(folder))
+        return check_parsed_spec(spec, on_event)
+
+
+def check_parsed_spec(spec: Spec, on_event: EventListener) -> CheckResult:
+    """As `check`, for a parsed spec; `on_event` hears what happens."""
     from loratory.data.quality.quality_report import format_quality_lines
     from loratory.experiment.steps.preflight import check_spec
 
-    with TemporaryDirectory(prefix="loratory-") as folder, show_progress(progress) as on_event:
-        spec = SpecSource(source, data, Columns(text, label, group), changes).read(Path(folder))
-        quality = check_spec(spec, on_event).quality
+    quality = check_spec(spec, on_event).quality
     warnings = tuple(f"{one['what']}; {one['do']}" for one in quality.get("warnings", ()))
     return CheckResult(tuple(format_quality_lines(quality)), warnings, quality)
 

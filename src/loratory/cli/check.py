@@ -25,13 +25,12 @@ def command(
 
     out = Output(as_json, quiet)
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
-    from loratory.data.quality.quality_report import format_quality_lines
+    from loratory.api.runs import check_parsed_spec
     from loratory.display.console import MAX_LINE_CHARACTERS
     from loratory.errors import shorten
-    from loratory.experiment.steps.preflight import check_spec
 
     with out.progress() as screen:
-        split = check_spec(parsed, screen)
-    out.print(*(shorten(line, MAX_LINE_CHARACTERS) for line in format_quality_lines(split.quality)))
-    out.json(split.quality)
+        found = check_parsed_spec(parsed, screen)
+    out.print(*(shorten(line, MAX_LINE_CHARACTERS) for line in found.lines))
+    out.json(found.facts)
     out.next(f"loratory run {spec}")

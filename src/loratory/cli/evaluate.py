@@ -66,13 +66,11 @@ def command(
 
 
 def _print_ladder(where: Path, out: Output) -> None:
-    from loratory.experiment.artifact_lookup import read_ladder
+    from loratory.api.runs import open_run
 
-    ladder = read_ladder(where)
-    from loratory.evaluation.ladder import format_ladder_lines, make_ladder_table
-
-    out.print(make_ladder_table(ladder), *format_ladder_lines(ladder))
-    out.json(ladder)
+    run = open_run(where)
+    out.print(run.ladder.make_table(), *run.format_lines())
+    out.json(run.to_dict())
 
 
 def describe_test_reads(scores: Mapping[str, Any]) -> str:

@@ -45,15 +45,15 @@ def command(
     if output is None:
         _print_exporters(where, contender, out)
         return
-    from loratory.experiment.export_fit import ExportRequest, export_fit
+    from loratory.api.exports import export
     from loratory.specs.option_parsing import parse_assignments
 
     with out.note_when_slow(f"exporting {where} ..."):
-        done = export_fit(ExportRequest(where, contender, layout, output, parse_assignments(change or ())))
+        done = export(where, output, layout=layout, contender=contender, options=parse_assignments(change or ()))
     for note in done.notes:
         out.note(f"note: {note}")
     out.print(*(f"exported: {folder}" for folder in done.folders))
-    out.json({"folders": [str(folder) for folder in done.folders], "notes": done.notes})
+    out.json({"folders": [str(folder) for folder in done.folders], "notes": list(done.notes)})
 
 
 def _print_exporters(where: Path, contender: str | None, out: Output) -> None:

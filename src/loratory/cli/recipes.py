@@ -13,11 +13,11 @@ def command(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
 
     A recipe is a spec with its data, or with the place where its data is.
     """
+    from loratory.api.runs import recipes
     from loratory.cli.output import Output
-    from loratory.experiment.recipes import list_recipes
 
     out = Output(as_json, quiet)
-    rows = list_recipes()
-    out.print(*(f"{row['name']:<14} {row['about']}" for row in rows))
-    out.json(rows)
+    found = recipes()
+    out.print(*(f"{recipe.name:<14} {recipe.about}" for recipe in found))
+    out.json([{"name": recipe.name, "about": recipe.about, "spec": str(recipe.spec)} for recipe in found])
     out.next("loratory run NAME              (run a recipe)", "loratory init --recipe NAME    (copy its spec)")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loratory.cli.options import DataOption, JsonOption, OutputOption, QuietOption, SetOption, SpecArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from loratory.cli.output import Output
     from loratory.specs.spec import Spec
 
@@ -44,25 +42,16 @@ def command(
     parsed = load_spec(spec, data, change or ())  # a mistake is told before the libraries are loaded
     if strict:
         _require_gate(parsed, spec)
-    from loratory.evaluation.ladder import format_ladder_lines, make_ladder_table
-    from loratory.experiment.run import run_experiment
-    from loratory.experiment.run_paths import RunPaths
+    from loratory.api.runs import run_spec
 
-    place = RunPaths.for_spec(parsed, output)
     with out.progress() as screen:
-        ladder = run_experiment(parsed, place, screen)
-    out.print(make_ladder_table(ladder), *format_ladder_lines(ladder), f"report: {place.folder / 'report.html'}")
-    out.json(ladder)
-    _suggest_commands(out, place.folder)
-    if strict and not gate_holds(ladder):
+        run = run_spec(parsed, output, screen)
+    out.print(run.ladder.make_table(), *run.format_lines(), f"report: {run.report}")
+    out.json(run.to_dict())
+    _suggest_commands(out, run.folder)
+    if strict and not run.gate_holds:
         out.note("the gate fails, so the exit code is 3 (--strict)")
         raise typer.Exit(EXIT_GATE_FAILS)
-
-
-def gate_holds(ladder: Mapping[str, Any]) -> bool:
-    """Whether the recommended contender passes the gate; False where no contender was recommended."""
-    gate = ladder["verdict"]["gate"]
-    return bool(gate and gate["holds"])
 
 
 def _require_gate(spec: Spec, target: str) -> None:
