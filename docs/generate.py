@@ -306,7 +306,7 @@ def _rows(group: str) -> str:
 
 def _objectives() -> str:
     return (
-        "## Objectives: `loss: objective`\n\nA package can add objectives in the entry-point group "
+        "## Objectives, in `objective` of `loss`\n\nA package can add objectives in the entry-point group "
         "`loratory.objectives`: [extending/objectives.md](extending/objectives.md).\n\n"
         "| objective | what it is | options |\n|---|---|---|\n" + _rows("objectives")
     )
@@ -314,7 +314,7 @@ def _objectives() -> str:
 
 def _perturbations() -> str:
     return (
-        "## Perturbations: `of` in `stress` and `consistency`\n\nA package can add perturbations in the entry-point "
+        "## Perturbations, in `of` of `stress` and `consistency`\n\nA package can add perturbations in the entry-point "
         "group `loratory.perturbations`: [extending/perturbations.md](extending/perturbations.md).\n\n| perturbation | what it does | options |\n"
         "|---|---|---|\n" + _rows("perturbations")
     )
