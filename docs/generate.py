@@ -55,8 +55,8 @@ CUT_LANGUAGES = ("English", "German", "French", "Spanish", "Polish", "Turkish")
 SPEC = """\
 # The spec, key by key
 
-This page is the reference for `spec.yaml`, the file that `loratory run` reads. It says what is to be learnt, from which data, and what must
-hold. The shortest useful spec:
+This page is the reference for `spec.yaml`, the file that `loratory run` reads. It says what is to be learnt, from
+which data, and what must hold. The shortest useful spec:
 
 ```yaml
 name: tickets
@@ -66,7 +66,8 @@ ladder: [rules, tfidf, lora]
 ```
 
 - `loratory init DATA` writes a spec for your file. `loratory check` tests it.
-- An editor that reads JSON Schema completes and checks it with [spec.schema.json](spec.schema.json); `loratory schema` prints the same file.
+- An editor that reads JSON Schema completes and checks it with [spec.schema.json](spec.schema.json);
+  `loratory schema` prints the same file.
 - `--set KEY=VALUE` changes one key for one command: `--set training.seeds=3`.
 - YAML is read by the core schema of YAML 1.2: `yes`, `no` and `12:30` are text.
 - An unknown key, and a key that is written twice, are errors.
@@ -76,17 +77,18 @@ ladder: [rules, tfidf, lora]
 |---|---|
 {frame}
 
-The name of each regime is a key too. Its options there apply to all contenders of the regime; a contender's own options override them.
+The name of each regime is a key too. Its options there apply to all contenders of the regime; a contender's own
+options override them.
 """
 
 LADDER = """\
 ## `ladder`
 
-A list, simplest contender first. An entry is the name of a regime, or a name of your own with `{{regime: ..., options}}`. The option
-`base:` gives a contender another base than the spec's (`{base}` when left out).
+A list, simplest contender first. An entry is the name of a regime, or a name of your own with
+`{{regime: ..., options}}`. The option `base:` gives a contender another base than the spec's (`{base}` when left out).
 
-The option `start:` names another contender. This one then starts from that contender's fit and not from a base. Contenders are fitted in
-the order that follows from `start:`, whatever their order in the list:
+The option `start:` names another contender. This one then starts from that contender's fit and not from a base.
+Contenders are fitted in the order that follows from `start:`, whatever their order in the list:
 
 ```yaml
 ladder:
@@ -97,8 +99,9 @@ ladder:
 ```
 
 - The fit with seed *n* starts from the other contender's fit with seed *n*, without that fit's operating point.
-- `lora` trains the start's adapter further if rank, alpha, targets and layers are equal. Otherwise the start's adapter is merged into
-  weights of this contender's own, which take as much space as the base. `full` always merges it.
+- `lora` trains the start's adapter further if rank, alpha, targets and layers are equal. Otherwise the start's
+  adapter is merged into weights of this contender's own, which take as much space as the base. `full` always merges
+  it.
 - The start's head is kept if it is of the kind that `head:` asks for.
 - After a change of the start's options, the start and all contenders that start from it are fitted again.
 - If the start fails, the contender is marked `its start NAME failed`, and the run continues with the others.
@@ -108,8 +111,8 @@ ladder:
 SERVER = """\
 # The server's file, key by key
 
-This page is the reference for the file of `loratory serve --config server.yaml`. How serving works: [serving.md](serving.md). A file with
-two tasks:
+This page is the reference for the file of `loratory serve --config server.yaml`. How serving works:
+[serving.md](serving.md). A file with two tasks:
 
 ```yaml
 tasks:
@@ -117,15 +120,15 @@ tasks:
   pii: {path: runs/pii}
 ```
 
-Options of the command line override the file, and `--set KEY=VALUE` changes any key. Paths of tasks start at the folder of the file; other
-paths start at the folder in which the server is started.
+Options of the command line override the file, and `--set KEY=VALUE` changes any key. Paths of tasks start at the
+folder of the file; other paths start at the folder in which the server is started.
 """
 
 CLI = """\
 # The command line
 
-This page is the reference for the command `loratory`: the help text of each verb. The commands of a first project are in the [quick
-start](quickstart.md).
+This page is the reference for the command `loratory`: the help text of each verb. The commands of a first project
+are in the [quick start](quickstart.md).
 
 - Results go to stdout. Progress and notes go to stderr; `-q` turns them off.
 - `--json` prints JSON alone on stdout.
@@ -136,6 +139,7 @@ start](quickstart.md).
 | 0 | done |
 | 2 | a mistake; the message says how to correct it |
 | 3 | `loratory run --strict`: the gate fails |
+| 70 | an error of Loratory itself; the message names the file with the report |
 | 130 | stopped with Ctrl-C; the same command resumes the work |
 """
 
@@ -315,16 +319,16 @@ def _objectives() -> str:
 def _perturbations() -> str:
     return (
         "## Perturbations, in `of` of `stress` and `consistency`\n\nA package can add perturbations in the entry-point "
-        "group `loratory.perturbations`: [extending/perturbations.md](extending/perturbations.md).\n\n| perturbation | what it does | options |\n"
-        "|---|---|---|\n" + _rows("perturbations")
+        "group `loratory.perturbations`: [extending/perturbations.md](extending/perturbations.md).\n\n"
+        "| perturbation | what it does | options |\n|---|---|---|\n" + _rows("perturbations")
     )
 
 
 def _checks() -> str:
     return (
-        "## `checks` of `task: {kind: generate}`\n\nEach check gives an answer a share of 1. A package can add checks in "
-        "the entry-point group `loratory.checks`: [extending/checks.md](extending/checks.md).\n\n| check | what it measures | options |\n|---|---|---|\n"
-        + _rows("checks")
+        "## `checks` of `task: {kind: generate}`\n\nEach check gives an answer a share of 1. A package can add checks "
+        "in the entry-point group `loratory.checks`: [extending/checks.md](extending/checks.md).\n\n"
+        "| check | what it measures | options |\n|---|---|---|\n" + _rows("checks")
     )
 
 
