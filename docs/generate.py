@@ -124,25 +124,6 @@ Options of the command line override the file, and `--set KEY=VALUE` changes any
 folder of the file; other paths start at the folder in which the server is started.
 """
 
-CLI = """\
-# The command line
-
-This page is the reference for the command `loratory`: the help text of each verb. The commands of a first project
-are in the [quick start](quickstart.md).
-
-- Results go to stdout. Progress and notes go to stderr; `-q` turns them off.
-- `--json` prints JSON alone on stdout.
-- `NO_COLOR` is respected. `loratory --install-completion` sets up completion in your shell.
-
-| exit code | meaning |
-|---|---|
-| 0 | done |
-| 2 | a mistake; the message says how to correct it |
-| 3 | `loratory run --strict`: the gate fails |
-| 70 | an error of Loratory itself; the message names the file with the report |
-| 130 | stopped with Ctrl-C; the same command resumes the work |
-"""
-
 
 def pages() -> dict[str, str]:
     """File name -> text of every generated page."""
@@ -350,9 +331,14 @@ def _cell(text: str) -> str:
 
 
 def _cli() -> str:
+    intro = (
+        "# The command line\n\nHuman text and progress go to stderr, data to stdout; `NO_COLOR` is respected. Exit "
+        "codes: 0 done, 2 a mistake that\nthe message says how to mend, 130 stopped with Ctrl-C (the same command "
+        "goes on).\n"
+    )
     shown = [f"## loratory\n\n```text\n{help_of(())}```\n"]
     shown += [f"## loratory {verb.NAME}\n\n```text\n{help_of((verb.NAME,))}```\n" for verb in VERBS]
-    return MADE + CLI + "\n" + "\n".join(shown)
+    return MADE + intro + "\n" + "\n".join(shown)
 
 
 def help_of(words: tuple[str, ...]) -> str:
