@@ -184,7 +184,7 @@ HEADLINE_CASES: tuple[HeadlineCase, ...] = (
     ),
     HeadlineCase(
         "as-good-too-small",
-        "A simpler contender is as good on validation; the test set is too small to prove it.",
+        "A simpler contender is as good on validation; the test set is too small to prove such a margin.",
         lambda s: not _is_best(s) and s.recommended_vs_best["smallest_margin"] > s.evidence.margin,
         _compose_too_small,
     ),
@@ -215,7 +215,7 @@ HEADLINE_CASES: tuple[HeadlineCase, ...] = (
     ),
     HeadlineCase(
         "best-not-shown",
-        "The best on validation is recommended; on test not every simpler one is shown to be worse.",
+        "The best on validation is recommended; that the simpler ones are worse is not shown for all of them.",
         lambda s: True,
         _compose_best_not_shown,
     ),
