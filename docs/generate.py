@@ -48,56 +48,80 @@ from annotation_formats import FORMS, Form, expected_answer, make_samples  # noq
 CLAIMS = DOCS.parent / "benchmarks" / "results" / "evidence.json"
 FAULTS = DOCS.parent / "benchmarks" / "results" / "faults.json"
 MADE = "<!-- Made by docs/generate.py; a test compares them. Change the models or the commands, not this page. -->\n"
-HEAD = "| key | may hold | default | meaning |\n|---|---|---|---|\n"
+HEAD = "| key | allowed | default | meaning |\n|---|---|---|---|\n"
 WIDTH = 80  # columns of a terminal: help texts are whole there
 CUT_LANGUAGES = ("English", "German", "French", "Spanish", "Polish", "Turkish")
 
 SPEC = """\
 # The spec, key by key
 
-One YAML file says what is to be learnt, from what, and what must hold. `loratory init DATA` writes one; an editor
-that reads JSON Schema completes and checks it with [spec.schema.json](spec.schema.json). YAML is read by the core
-schema of YAML 1.2: `yes`, `no` and `12:30` are text. A key that is unknown, or written twice, is an error. Files
-(`data:`, and a folder as `base:`) are looked for from the folder of the spec.
+This page is the reference for `spec.yaml`, the file that `loratory run` reads. It says what is to be learnt, from
+which data, and what must hold. The shortest useful spec:
+
+```yaml
+name: tickets
+task: {{kind: classify}}
+data: messages.csv
+ladder: [rules, tfidf, lora]
+```
+
+- `loratory init DATA` writes a spec for your file. `loratory check` tests it.
+- An editor that reads JSON Schema completes and checks it with [spec.schema.json](spec.schema.json);
+  `loratory schema` prints the same file.
+- `--set KEY=VALUE` changes one key for one command: `--set training.seeds=3`.
+- YAML is read by the core schema of YAML 1.2: `yes`, `no` and `12:30` are text.
+- An unknown key, and a key that is written twice, are errors.
+- Relative paths (in `data:`, and a folder as `base:`) start at the folder of the spec.
 
 | key | meaning |
 |---|---|
 {frame}
 
-Each regime's name is a key too: its options there are shared by all its contenders, and a contender's own win.
+The name of each regime is a key too. Its options there apply to all contenders of the regime; a contender's own
+options override them.
 """
 
 LADDER = """\
 ## `ladder`
 
-A list, simplest first. A row is the name of a regime, or a name of your own with `{{regime: ..., options}}`;
-`base:` among the options starts that contender from another base than the spec's (`{base}` when left out).
+A list, simplest contender first. An entry is the name of a regime, or a name of your own with
+`{{regime: ..., options}}`. The option `base:` gives a contender another base than the spec's (`{base}` when left out).
 
-`start:` among them names another contender of the ladder, in the place of a base. Contenders are fitted in the order
-that follows from that, whatever their order in the list:
+The option `start:` names another contender. This one then starts from that contender's fit and not from a base.
+Contenders are fitted in the order that follows from `start:`, whatever their order in the list:
 
 ```yaml
 ladder:
   - head
-  - lora: {{start: head}}                     # a head that fits first, then the base with it
-  - lora-2: {{regime: lora, start: lora}}     # the same adapter learns on
+  - lora: {{start: head}}                     # starts with a trained head
+  - lora-2: {{regime: lora, start: lora}}     # trains the same adapter further
   - student: {{regime: distil, start: lora}}  # a regime of your own: extending/regimes.md
 ```
 
-- The fit with seed *n* starts from the other contender's fit with seed *n*, without that one's operating point.
-- `lora` goes on with the start's adapter where it has the same rank, alpha, targets and layers. Else the start's
-  adapter is merged into weights of this contender's own, which take as much space as the base. `full` merges it always.
-- The start's head goes on where it is of the kind that `head:` asks for.
-- A change of the start's options makes the start again, and all that starts from it.
-- Where the start fails, the contender is marked `its start NAME failed`, and the others go on.
-- The seconds of a contender are its own. Those of what it starts from are told beside them (`start_seconds`).
+- The fit with seed *n* starts from the other contender's fit with seed *n*, without that fit's operating point.
+- `lora` trains the start's adapter further if rank, alpha, targets and layers are equal. Otherwise the start's
+  adapter is merged into weights of this contender's own, which take as much space as the base. `full` always merges
+  it.
+- The start's head is kept if it is of the kind that `head:` asks for.
+- After a change of the start's options, the start and all contenders that start from it are fitted again.
+- If the start fails, the contender is marked `its start NAME failed`, and the run continues with the others.
+- A contender's seconds are its own. The seconds of its start are reported beside them (`start_seconds`).
 """
 
 SERVER = """\
 # The server's file, key by key
 
-`loratory serve --config server.yaml`; paths of tasks start from the folder of the file, others from where the server is
-started. What the command line says wins, and `--set KEY=VALUE` changes any key. How it works: [serving.md](serving.md).
+This page is the reference for the file of `loratory serve --config server.yaml`. How serving works:
+[serving.md](serving.md). A file with two tasks:
+
+```yaml
+tasks:
+  tickets: {path: runs/tickets}
+  pii: {path: runs/pii}
+```
+
+Options of the command line override the file, and `--set KEY=VALUE` changes any key. Paths of tasks start at the
+folder of the file; other paths start at the folder in which the server is started.
 """
 
 
@@ -180,7 +204,7 @@ def _tried() -> str:
         return ""
     known = json.loads(FAULTS.read_text(encoding="utf-8"))
     found = known["faults"]
-    head = f"## How often it was tried\n\nBy benchmarks/faults.py, on {known['machine']['processor']}.\n"
+    head = f"## How often each fault was tried\n\nBy benchmarks/faults.py, on {known['machine']['processor']}.\n"
     head += "\n| fault | tried | failures | test |\n|---|---|---|---|\n"
     rows = [f"| {_cell(row['name'])} | {row['tried']:,} | {row['failures']:,} | `{row['test']}` |" for row in found]
     return head + "\n".join(rows)
@@ -221,10 +245,10 @@ def _spec(known: KnownClasses) -> str:
     for name, cls in known.tasks.items():
         parts.append(_section(f"`task: {{kind: {name}}}`", cls))
         rows = "".join(
-            f"| `{key}` | text | {'needed, or guessed' if column.required else 'none'} | {_cell(column.help)} |\n"
+            f"| `{key}` | text | {'required, or guessed' if column.required else 'none'} | {_cell(column.help)} |\n"
             for key, column in cls.columns.items()
         )
-        parts.append(f"Its columns stand under `data:`, each naming a column of the file.\n\n{HEAD}{rows}")
+        parts.append(f"Its columns, as keys of `data:`; the value is the name of a column in the file.\n\n{HEAD}{rows}")
     parts.append(_section("`data`", DataSpec, leave="columns"))
     parts.append(_section("`data: split`", SplitSpec))
     parts.append(LADDER.format(base=DEFAULT_BASE))
@@ -267,25 +291,25 @@ def _rows(group: str) -> str:
 
 def _objectives() -> str:
     return (
-        "## Objectives, in `objective` of `loss`\n\nObjectives of your own are named in the entry-point group "
-        "`loratory.objectives` of a package: [extending/objectives.md](extending/objectives.md).\n\n"
+        "## Objectives, in `objective` of `loss`\n\nA package can add objectives in the entry-point group "
+        "`loratory.objectives`: [extending/objectives.md](extending/objectives.md).\n\n"
         "| objective | what it is | options |\n|---|---|---|\n" + _rows("objectives")
     )
 
 
 def _perturbations() -> str:
     return (
-        "## Perturbations, in `of` of `stress` and `consistency`\n\nPerturbations of your own are named in the "
-        "entry-point group `loratory.perturbations` of a package.\n\n| perturbation | what it does | options |\n"
-        "|---|---|---|\n" + _rows("perturbations")
+        "## Perturbations, in `of` of `stress` and `consistency`\n\nA package can add perturbations in the entry-point "
+        "group `loratory.perturbations`: [extending/perturbations.md](extending/perturbations.md).\n\n"
+        "| perturbation | what it does | options |\n|---|---|---|\n" + _rows("perturbations")
     )
 
 
 def _checks() -> str:
     return (
-        "## `checks` of `task: {kind: generate}`\n\nEach gives a share of 1. Checks of your own are named in the "
-        "entry-point group `loratory.checks` of a package.\n\n| check | holds | options |\n|---|---|---|\n"
-        + _rows("checks")
+        "## `checks` of `task: {kind: generate}`\n\nEach check gives an answer a share of 1. A package can add checks "
+        "in the entry-point group `loratory.checks`: [extending/checks.md](extending/checks.md).\n\n"
+        "| check | what it measures | options |\n|---|---|---|\n" + _rows("checks")
     )
 
 
@@ -296,7 +320,7 @@ def _plain(value: Any) -> Any:
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined:
-        return "needed"
+        return "required"
     if isinstance(value, BaseModel):
         return "see below"
     return "none" if value is None else f"`{json.dumps(value, default=_plain)}`"

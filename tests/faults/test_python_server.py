@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> loratory.Run:
 
 def test_it_answers_inside_the_block_and_ends_with_it(run: loratory.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    sources = {"tickets": run.folder, "words": run.model("rules")}
+    sources: dict[str, Path | loratory.Model] = {"tickets": run.folder, "words": run.model("rules")}
     with loratory.serve(sources, limits={"texts": 3}) as server:
         assert server.tasks == ("tickets", "words")
         asked = {"inputs": ["my invoice is wrong"]}

@@ -94,8 +94,8 @@ def test_an_output_folder_keeps_the_fit(tmp_path: Path) -> None:
 
 
 def test_the_seed_decides_the_fit() -> None:
-    odds = [loratory.Classifier("tfidf").fit(TEXTS, TEAMS).predict_proba(SEEN) for _ in range(2)]
-    np.testing.assert_array_equal(*odds)
+    one, other = (loratory.Classifier("tfidf").fit(TEXTS, TEAMS).predict_proba(SEEN) for _ in range(2))
+    np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def display(monkeypatch: pytest.MonkeyPatch) -> FakeDisplay:
     made.get_ipython = lambda: shell
     fake = FakeDisplay()
     monkeypatch.setitem(sys.modules, "IPython", made)
-    monkeypatch.setitem(sys.modules, "IPython.display", fake)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
     return fake
 
 

@@ -85,8 +85,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         classes, places = np.unique(targets, return_inverse=True)
         spec = self._make_spec(classes)
         dataset = _make_dataset(spec.task, texts, places)
-        self._folder = None if self.output is not None else tempfile.TemporaryDirectory(prefix="loratory-classifier-")
-        home = Path(self.output).expanduser() if self.output is not None else Path(self._folder.name)
+        home = self._make_home()
         with show_progress(self.progress) as on_event:
             folder = fit_examples(spec, dataset, home, on_event)
         self.classes_ = classes
@@ -109,6 +108,13 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         """The probability of each label: float64[N, L], columns in the order of `classes_`."""
         check_is_fitted(self, "model_")
         return self.model_.predict_proba(_list_texts(X))
+
+    def _make_home(self) -> Path:
+        """The folder of the fit; a temporary one goes away with this classifier."""
+        if self.output is not None:
+            return Path(self.output).expanduser()
+        self._folder = tempfile.TemporaryDirectory(prefix="loratory-classifier-")
+        return Path(self._folder.name)
 
     def _make_spec(self, classes: NDArray[Any]) -> Any:
         """The spec of one contender; raises SpecError for an option that is not allowed."""

@@ -105,7 +105,7 @@ class Model:
         return self._answer(inputs, self._simplify)
 
     @overload
-    def predict_full(self, inputs: OneInput) -> Prediction: ...
+    def predict_full(self, inputs: OneInput) -> Prediction: ...  # type: ignore[overload-overlap]  # a text is iterable
     @overload
     def predict_full(self, inputs: Iterable[OneInput]) -> list[Prediction]: ...
     def predict_full(self, inputs: OneInput | Iterable[OneInput]) -> Prediction | list[Prediction]:
@@ -161,7 +161,7 @@ class Model:
             return stream_answer(self._load(), self._parse(input, "the input"), on_token)
 
     @overload
-    def redact(self, texts: str, *, how: str = "type", labels: Sequence[str] = ()) -> str: ...
+    def redact(self, texts: str, *, how: str = "type", labels: Sequence[str] = ()) -> str: ...  # type: ignore[overload-overlap]
     @overload
     def redact(self, texts: Iterable[str], *, how: str = "type", labels: Sequence[str] = ()) -> list[str]: ...
     def redact(self, texts: str | Iterable[str], *, how: str = "type", labels: Sequence[str] = ()) -> str | list[str]:

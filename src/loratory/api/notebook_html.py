@@ -112,8 +112,8 @@ def _draw_interval(score: Mapping[str, Any] | None, scale: tuple[float, float], 
     if score is None:
         return ""
     low, high = scale
-    at = lambda value: (value - low) / (high - low) * CHART_WIDTH  # noqa: E731
-    left, right, dot = at(score.get("low", score["mean"])), at(score.get("high", score["mean"])), at(score["mean"])
+    bounds = (score.get("low", score["mean"]), score.get("high", score["mean"]), score["mean"])
+    left, right, dot = ((value - low) / (high - low) * CHART_WIDTH for value in bounds)
     middle, colour = CHART_HEIGHT / 2, ACCENT if best else "currentColor"
     label = html.escape(f"{100 * score['mean']:.1f}, from {100 * score.get('low', score['mean']):.1f}")
     return (

@@ -89,7 +89,7 @@ class Ladder(Sequence[LadderRow]):
     @overload
     def __getitem__(self, place: int | str) -> LadderRow: ...
     @overload
-    def __getitem__(self, place: slice) -> tuple[LadderRow, ...]: ...  # type: ignore[override]
+    def __getitem__(self, place: slice) -> tuple[LadderRow, ...]: ...
     def __getitem__(self, place: int | str | slice) -> LadderRow | tuple[LadderRow, ...]:
         if not isinstance(place, str):
             return self._rows[place]

@@ -22,6 +22,7 @@ START_SECONDS = 300.0  # within which the models have to be loaded
 STOP_SECONDS = 30.0  # for answers that are under way
 KEPT_LINES = 200  # lines of the server's notes that are kept for an error
 ERROR_PREFIX = "loratory: "
+ServedSource = str | Path | Model
 
 
 class RunningServer:
@@ -77,7 +78,7 @@ class RunningServer:
 
 
 def serve(
-    source: str | Path | Model | Mapping[str, str | Path | Model] | None = None,
+    source: ServedSource | Mapping[str, Any] | None = None,
     *,
     contender: str | None = None,
     config: str | Path | None = None,
