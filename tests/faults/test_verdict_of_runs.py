@@ -60,6 +60,6 @@ def test_labels_that_have_nothing_to_do_with_the_texts_are_not_learnt(workspace:
     ladder, screen, top = run(folder)
     verdict = ladder["verdict"]
     assert (verdict["case"], verdict["learnt"]["learnt"], verdict["fine_tune"]) == ("nothing-learnt", False, None)
-    assert "Nothing is shown to be learnt: on test no contender is better, by more than chance, than majority" in screen
+    assert "No contender is proven to have learnt: on the test set, none beats majority by more than chance." in screen
     assert "best on validation" in top
     assert "recommended" not in top.partition("</style>")[2]

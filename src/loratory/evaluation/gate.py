@@ -129,7 +129,7 @@ def _rule_out_on_validation(gate: GateSpec, comparison_set: ComparisonSet, rank:
             said = (
                 f"it was not tested: on validation {what.replace('/', ' of ')} is {share.value:.1%}, and with "
                 f"{format_confidence(floor.confidence)} confidence at most {most:.1%}, but {floor.at_least:.1%} "
-                "is asked"
+                "is required"
             )
             missed.append({"what": f"validation/{what}", "value": share.value, "holds": False, "says": said})
     return missed
@@ -165,18 +165,18 @@ def _check_floor(what: str, floor: Floor, share: Proportion, family_size: int) -
 def _explain_floor(check: GateCheck, floor: Floor, share: Proportion, family_size: int) -> str:
     noun, bound, holds = check["what"].replace("/", " of "), check["bound"], check["holds"]
     if not share.n:
-        return f"{noun} cannot be measured: the test set holds no such case"
+        return f"{noun} cannot be measured: the test set has no such example"
     confidence = adjust_confidence(floor.confidence, family_size)
     effective = share.compute_effective_size(confidence)
-    worth = f", worth {effective:.0f} independent ones" if effective < 0.95 * share.n else ""
+    worth = f" (they count as {effective:.0f} independent ones)" if effective < 0.95 * share.n else ""
     said = (
         f"{noun} is {share.value:.1%} on {share.n:.0f} examples{worth}; "
         f"{_describe_confidence(floor.confidence, family_size)} "
-        f"it is at least {bound:.1%}, {'and' if holds else 'but'} {floor.at_least:.1%} is asked"
+        f"it is at least {bound:.1%}, {'and' if holds else 'but'} {floor.at_least:.1%} is required"
     )
     perfect = compute_clopper_pearson(1.0, effective, 1 - confidence)[0]
     if not holds and perfect < floor.at_least:
-        said += f" (even without a mistake so few could show no more than {perfect:.1%}: a larger test set is needed)"
+        said += f" (even with no mistake, so few examples can prove at most {perfect:.1%}: a larger test set is needed)"
     return said
 
 
@@ -186,7 +186,7 @@ def _check_ceiling(name: str, ceiling: Ceiling, rank: Rank, family_size: int) ->
     facts: Any = row and (row.get("labels", {}).get(label, {}).get("broken") if of_label else row.get("flips"))
     check = {"what": f"flips/{name}", "at_most": ceiling.at_most, "confidence": ceiling.confidence}
     if not facts or not facts["n"]:
-        why = "no text that counts was changed" if row else "it was not done to these fits (loratory run does it)"
+        why = "it changed no text that counts" if row else "these fits were not tested with it (loratory run does this)"
         said = f"flips under {name} cannot be measured: {why}"
         return {**check, "value": None, "bound": None, "n": 0, "holds": False, "says": said}
     share = share_from_json(facts)
@@ -197,7 +197,7 @@ def _check_ceiling(name: str, ceiling: Ceiling, rank: Rank, family_size: int) ->
         f"under {perturbation} {share.value:.1%} of {share.n:.0f} {whose}; "
         f"{_describe_confidence(ceiling.confidence, family_size)} it is at most {bound:.1%}, "
         f"{'and' if holds else 'but'} "
-        f"{ceiling.at_most:.1%} is asked"
+        f"{ceiling.at_most:.1%} is required"
     )
     return {**check, "value": share.value, "bound": bound, "n": int(share.n), "holds": holds, "says": said}
 
@@ -224,6 +224,6 @@ def _check_not_worse(
     said = (
         f"{comparison_set.task.headline} is {100 * one.difference:+.1f} points against {name}; "
         f"{_describe_confidence(confidence, family_size)} at least {100 * bound:+.1f}, {'and' if holds else 'but'} "
-        f"{-100 * margin or 0.0:+.1f} is asked"
+        f"{-100 * margin or 0.0:+.1f} is required"
     )
     return {**check, "value": one.difference, "bound": bound, "holds": holds, "says": said}

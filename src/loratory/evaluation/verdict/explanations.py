@@ -1,4 +1,4 @@
-"""The verdict in words: why."""
+"""The reasons of the verdict, in words."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Row = Mapping[str, Any]
 
 
 def explain_verdict(inputs: VerdictInputs, gate: Row | None) -> list[str]:
-    """Why: a sentence for the best, for every other contender, for what was learnt, for fine-tuning, for the gate."""
+    """A reason for the best, each other contender, what was learnt, fine-tuning, and the gate."""
     choice, top, name = inputs.selection, inputs.best, inputs.name
     field = choice.comparison_set
     score, on_test = field.task.headline, top.scores[top.result.shipped_seed][field.task.headline]
     said = [
-        f"{top.name} has the best {score} on validation, {top.validation:.1%}; this choice does not look at the test "
-        f"set, where its shipped fit has {on_test:.1%}."
+        f"{top.name} has the best {score} on validation: {top.validation:.1%}. The test set plays no part in this "
+        f"choice. On the test set, the fit of {top.name} that ships has {on_test:.1%}."
     ]
     said += [_explain_simpler_contender(field.evidence, rival, top) for rival in choice.simpler_vs_best]
     # every contender after the best is planned to be compared with it, because it is the best of those before
@@ -35,12 +35,12 @@ def explain_verdict(inputs: VerdictInputs, gate: Row | None) -> list[str]:
     if inputs.fine_tuning_gain is not None:
         said.append(_explain_fine_tuning_gain(inputs.fine_tuning_gain))
     if gate is not None and gate["holders"] and not gate["holds"]:
-        said.append(f"{name} does not hold the gate; {gate['holders'][0]} is the simplest contender that does.")
+        said.append(f"{name} does not hold the gate. {gate['holders'][0]} is the simplest contender that does.")
     return said
 
 
 def _explain_learning(learning_result: Row | None, recommended: str) -> list[str]:
-    """Who is better than the commonest answer, where it is not the recommended contender."""
+    """Which contenders are better than the most common answer, where the recommended one is not among them."""
     if (
         learning_result is None
         or recommended in (learning_result["baseline"], *learning_result["better"])
@@ -48,7 +48,7 @@ def _explain_learning(learning_result: Row | None, recommended: str) -> list[str
     ):
         return []
     return [
-        f"{recommended} itself is not shown to be better than {learning_result['baseline']}; of the others "
+        f"{recommended} is not proven better than {learning_result['baseline']}, but "
         f"{join_names_with_verb(learning_result['better'])}."
     ]
 
@@ -56,11 +56,10 @@ def _explain_learning(learning_result: Row | None, recommended: str) -> list[str
 def _explain_fine_tuning_gain(fine_tuning_gain: Row) -> str:
     longer, shorter = fine_tuning_gain["seconds"]
     return (
-        f"Fine-tuning is worth {100 * fine_tuning_gain['difference']:+.1f} points "
-        f"[{100 * fine_tuning_gain['low']:+.1f}, "
-        f"{100 * fine_tuning_gain['high']:+.1f}] on test: {fine_tuning_gain['contender']} (trained in "
-        f"{format_seconds(longer)}) against "
-        f"{fine_tuning_gain['against']} ({format_seconds(shorter)}). Both were chosen on validation."
+        f"The gain from fine-tuning is {100 * fine_tuning_gain['difference']:+.1f} points "
+        f"[{100 * fine_tuning_gain['low']:+.1f}, {100 * fine_tuning_gain['high']:+.1f}] on test: "
+        f"{fine_tuning_gain['contender']} (trained in {format_seconds(longer)}) against "
+        f"{fine_tuning_gain['against']} (trained in {format_seconds(shorter)}). Both were chosen on validation."
     )
 
 
@@ -76,22 +75,22 @@ def _explain_simpler_contender(evidence: EvidenceSpec, row: Row, best_rank: Rank
     )
     if row["shown"]:
         return (
-            f"{row['contender']} is shown to be as good: {said}, and {certainty} not "
+            f"{row['contender']} is proven as good: {said}, and {certainty} it is not "
             f"worse{_format_by_margin(evidence)}."
         )
     if row["worse"]:
-        return f"{row['contender']} is not as good: {said}, {certainty} by {-100 * row['high']:.1f} or more."
+        return f"{row['contender']} is worse: {said}, and {certainty} {-100 * row['high']:.1f} points or more."
     if not row["within"]:
         return (
-            f"{row['contender']} measured worse: {said}; that it is worse{_format_by_margin(evidence)} is not proven."
+            f"{row['contender']} measured worse: {said}. It is not proven worse{_format_by_margin(evidence)}."
         )
     said = f"{row['contender']} measured {'no worse' if row['difference'] >= 0 else 'as good'}: {said}"
     if row["smallest_margin"] <= evidence.margin:
-        return f"{said}; it is not proven (p = {row['p_holm']:.2g}, at most {1 - evidence.confidence:.2g} is asked)."
-    asked = f"within {format_points(evidence.margin)}" if evidence.margin else "equal"
+        return f"{said}. This is not proven (p = {row['p_holm']:.2g}; at most {1 - evidence.confidence:.2g} is needed)."
+    asked = format_points(evidence.margin) if evidence.margin else "zero"
     return (
-        f"{said}, but the test set is too small to prove it: two equals it could show to be within "
-        f"{100 * row['smallest_margin']:.1f} points of each other, not {asked}."
+        f"{said}. The test set is too small to prove it: the smallest margin that it can prove is "
+        f"{100 * row['smallest_margin']:.1f} points, not {asked}."
     )
 
 
@@ -100,10 +99,10 @@ def _explain_later_contender(row: Row, best_rank: Rank) -> str:
     how = {
         "better": "is better on test, but not on validation",
         "worse": "is worse",
-        "undecided": "is not shown to be better",
+        "undecided": "is not proven better",
     }[row["decision"]]
     return (
-        f"{row['contender']}, later in the ladder, {how}: "
+        f"{row['contender']} (later in the ladder) {how}: "
         f"{format_difference(row['difference'], best_rank.name)} on test."
     )
 
@@ -112,5 +111,5 @@ def format_difference(difference: float, other: str) -> str:
     """`1.2 points worse than lora`; two decimals where one would show none."""
     away = abs(100 * difference)
     if away < 1e-6:
-        return f"level with {other}"
+        return f"equal to {other}"
     return f"{away:.{1 if away >= 0.05 else 2}f} points {'worse' if difference < 0 else 'better'} than {other}"
