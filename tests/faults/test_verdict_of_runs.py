@@ -16,12 +16,12 @@ GIVEN = make_spec(SMALL).replace("data.csv,", "data.csv, test: test.csv,")
 
 
 def run(folder: Path) -> tuple[dict[str, Any], str, str]:
-    """ladder.json, the screen, and the report up to its first heading below the verdict."""
+    """ladder.json, the screen, and the report up to its ladder."""
     done = run_command(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
     ladder = json.loads((folder / "runs/tiny/ladder.json").read_text(encoding="utf-8"))
     report = (folder / "runs/tiny/report.html").read_text(encoding="utf-8")
-    return ladder, " ".join((done.out + done.err).split()), report.partition("<h2>")[0]
+    return ladder, " ".join((done.out + done.err).split()), report.partition('id="ladder"')[0]
 
 
 def test_a_given_test_file_that_holds_rows_of_train_has_its_figure_without_them(workspace: Workspace) -> None:
@@ -37,10 +37,10 @@ def test_a_given_test_file_that_holds_rows_of_train_has_its_figure_without_them(
     name = ladder["verdict"]["recommended"]
     found = next(row for row in ladder["contenders"] if row["name"] == name)["metrics"]["accuracy"]["shipped"]
     assert leaks["without"][name]["with"] == found["value"]
-    (said,) = [warning for warning in ladder["verdict"]["warnings"] if "so the figures say too much" in warning]
+    (said,) = [warning for warning in ladder["verdict"]["warnings"] if "so the scores are too high" in warning]
     assert said.startswith(f"{len(leaked)} of {len(test) + len(leaked)} test examples")
     assert said in screen
-    assert "so the figures say too much" in top
+    assert "so the scores are too high" in top
 
 
 def test_what_check_warns_of_is_said_by_the_run_and_at_the_top_of_its_report(workspace: Workspace) -> None:

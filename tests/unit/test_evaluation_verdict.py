@@ -188,10 +188,7 @@ def test_every_simpler_contender_is_worse() -> None:
     )
     assert pick_contender(found) == ("lora", "lora", True, True)
     assert found["reason"][1].startswith("rules is worse: 20.0 points worse than lora on test, and with 95% conf")
-    assert (
-        found["reason"][2]
-        == "full (later in the ladder) is not proven better: 0.2 points worse than lora on test."
-    )
+    assert found["reason"][2] == "full (later in the ladder) is not proven better: 0.2 points worse than lora on test."
     assert found["reason"][3].startswith("The gain from fine-tuning is +20.0 points")
 
 
@@ -282,7 +279,9 @@ def test_what_fine_tuning_is_worth_is_between_those_that_validation_chose() -> N
     assert (gain["contender"], gain["against"]) == ("lora", "tfidf")  # the recommended one, not the best
     assert gain["difference"] == pytest.approx(0.1)
     assert gain["low"] < 0.1 < gain["high"]
-    said = next(reason for reason in found["reason"] if reason.startswith("The gain from fine-tuning is +10.0 points [+"))
+    said = next(
+        reason for reason in found["reason"] if reason.startswith("The gain from fine-tuning is +10.0 points [+")
+    )
     assert said.endswith("lora (trained in 0.0 s) against tfidf (trained in 0.0 s). Both were chosen on validation.")
 
 

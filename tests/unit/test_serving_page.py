@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from colour_contrast import contrast
 from loratory.artifacts.manifests import MANIFEST_FORMAT, write_manifest
 from loratory.serving.app import create_app
 from loratory.serving.engine.prometheus_metrics import MAX_RECENT_REQUESTS, FinishedRequest
@@ -679,18 +680,6 @@ def test_where_no_key_is_needed_there_is_no_door(client: TestClient) -> None:
 
 
 # -- looks
-def luminance(colour: str) -> float:
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-def contrast(one: str, other: str) -> float:
-    """WCAG 2.2, relative luminance."""
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
 def mix_colours(colour: str, paper: str, share: float) -> str:
     both = zip((colour[1:3], colour[3:5], colour[5:7]), (paper[1:3], paper[3:5], paper[5:7]), strict=True)
     return "#" + "".join(f"{round(share * int(a, 16) + (1 - share) * int(b, 16)):02x}" for a, b in both)

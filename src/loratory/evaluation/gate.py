@@ -216,7 +216,13 @@ def _check_not_worse(
         said = f"{name} was not fitted, so nothing was compared"
         return {**check, "value": None, "bound": None, "holds": False, "says": said}
     if other is rank:
-        return {**check, "value": 0.0, "bound": 0.0, "holds": True, "says": f"this is {name} itself"}
+        return {
+            **check,
+            "value": 0.0,
+            "bound": 0.0,
+            "holds": True,
+            "says": f"it is compared with {name}, and this is {name} itself",
+        }
     one = pair_contenders(comparison_set, rank, other)
     # a two-sided interval at 2c - 1 ends at the one-sided bound at c
     bound = one.interval(2 * adjust_confidence(confidence, family_size) - 1)[0]

@@ -81,9 +81,7 @@ def _explain_simpler_contender(evidence: EvidenceSpec, row: Row, best_rank: Rank
     if row["worse"]:
         return f"{row['contender']} is worse: {said}, and {certainty} {-100 * row['high']:.1f} points or more."
     if not row["within"]:
-        return (
-            f"{row['contender']} measured worse: {said}. It is not proven worse{_format_by_margin(evidence)}."
-        )
+        return f"{row['contender']} measured worse: {said}. It is not proven worse{_format_by_margin(evidence)}."
     said = f"{row['contender']} measured {'no worse' if row['difference'] >= 0 else 'as good'}: {said}"
     if row["smallest_margin"] <= evidence.margin:
         return f"{said}. This is not proven (p = {row['p_holm']:.2g}; at most {1 - evidence.confidence:.2g} is needed)."

@@ -115,7 +115,9 @@ def _compose_worse_on_test(inputs: VerdictInputs) -> str:
 
 
 def _compose_as_good_shown(inputs: VerdictInputs) -> str:
-    return f"{inputs.name} is as good as the best ({inputs.best.name}){_format_within_margin(inputs)}, and it is simpler."
+    return (
+        f"{inputs.name} is as good as the best ({inputs.best.name}){_format_within_margin(inputs)}, and it is simpler."
+    )
 
 
 def _compose_too_small(inputs: VerdictInputs) -> str:
