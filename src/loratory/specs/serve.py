@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+MAX_EXAMPLES, MAX_EXAMPLE_CHARACTERS = 8, 500
+ExampleText = Annotated[str, Field(min_length=1, max_length=MAX_EXAMPLE_CHARACTERS)]
 
 
 class ServeSpec(BaseModel):
@@ -19,6 +22,13 @@ class ServeSpec(BaseModel):
     )
     deadline_ms: float | None = Field(
         None, gt=0, description="an answer is due after so many milliseconds; left out: the server's own limit"
+    )
+    examples: tuple[ExampleText, ...] = Field(
+        (),
+        max_length=MAX_EXAMPLES,
+        description='texts that a visitor of the page can click to fill the box, such as ["My card was stolen"]; for a '
+        "task of several fields, an input as JSON. Every visitor can read them: write them for this purpose. The page "
+        "never shows texts of the data as examples",
     )
 
 
