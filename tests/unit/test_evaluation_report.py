@@ -206,8 +206,8 @@ def make_page(folder: Path | None = None, contender_name: str = "lora", labels: 
 
 def test_the_parts_stand_in_the_order_in_which_they_are_read() -> None:
     text = make_page(Path("runs/tickets"))
-    parts = ('class="says"', 'id="warnings"', 'id="meaning"', 'id="ladder"', 'class="chart"', 'id="comparisons"')
-    parts += ('id="labels"', 'id="examples"', 'id="confidence"', 'id="data"', 'id="next"', 'id="glossary"')
+    parts = ['class="says"', 'id="warnings"', 'id="meaning"', 'id="ladder"', 'class="chart"', 'id="comparisons"']
+    parts += ['id="labels"', 'id="examples"', 'id="confidence"', 'id="data"', 'id="next"', 'id="glossary"']
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert text.index("were read 3 times") < text.index('id="meaning"')

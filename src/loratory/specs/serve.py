@@ -27,8 +27,8 @@ class ServeSpec(BaseModel):
         (),
         max_length=MAX_EXAMPLES,
         description='texts that a visitor of the page can click to fill the box, such as ["My card was stolen"]; at '
-        f"most {MAX_EXAMPLES}, of at most {MAX_EXAMPLE_CHARACTERS} characters. For a task of several fields, an input as "
-        "JSON. Every visitor can read them, so write them for this purpose. Texts of the data are never shown as "
+        f"most {MAX_EXAMPLES}, of at most {MAX_EXAMPLE_CHARACTERS} characters. For a task of several fields, an input "
+        "as JSON. Every visitor can read them, so write them for this purpose. Texts of the data are never shown as "
         "examples",
     )
 
