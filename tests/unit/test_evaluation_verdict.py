@@ -361,9 +361,10 @@ def test_where_another_holds_the_gate_the_simplest_of_them_is_named() -> None:
     found = verdict(*made, gate=gate)
     assert found["recommended"] == "head"
     assert (found["gate"]["holds"], found["gate"]["holders"]) == (False, ["lora", "full"])
-    assert found["reason"][-1] == "head does not hold the gate. lora is the simplest contender that does."
+    assert found["warnings"][0] == "head does not hold the gate. lora is the simplest contender that does."
     said = format_ladder_lines(build_ladder(TASK, made, QUICK, gate, {}))
     assert "The gate does not hold for head." in said
+    assert "the gate" not in " ".join(found["reason"])
     assert not any(line.startswith("Warning: No contender") for line in said)
 
 

@@ -13,8 +13,8 @@ from loratory.specs.evidence import EvidenceSpec
 Row = Mapping[str, Any]
 
 
-def explain_verdict(inputs: VerdictInputs, gate: Row | None) -> list[str]:
-    """A reason for the best, each other contender, what was learnt, fine-tuning, and the gate."""
+def explain_verdict(inputs: VerdictInputs) -> list[str]:
+    """A reason for the best, each other contender, what was learnt, and fine-tuning."""
     choice, top, name = inputs.selection, inputs.best, inputs.name
     field = choice.comparison_set
     score, on_test = field.task.headline, top.scores[top.result.shipped_seed][field.task.headline]
@@ -34,8 +34,6 @@ def explain_verdict(inputs: VerdictInputs, gate: Row | None) -> list[str]:
     said += _explain_learning(inputs.learning_result, name)
     if inputs.fine_tuning_gain is not None:
         said.append(_explain_fine_tuning_gain(inputs.fine_tuning_gain))
-    if gate is not None and gate["holders"] and not gate["holds"]:
-        said.append(f"{name} does not hold the gate. {gate['holders'][0]} is the simplest contender that does.")
     return said
 
 

@@ -20,7 +20,7 @@ MIN_LABEL_EXAMPLES = 20  # test examples of a label; fewer give a warning
 def collect_run_warnings(inputs: VerdictInputs, gate: Mapping[str, Any] | None, facts: Mapping[str, JSON]) -> list[str]:
     """Sentences, the most serious first. `gate` is the verdict's; `facts` are those of build_ladder."""
     choice = inputs.selection
-    found = [] if gate is None or gate["holders"] else ["No contender holds the gate."]
+    found = _warn_of_gate(inputs, gate)
     found += _warn_of_leaks(inputs, facts)
     found += _warn_of_better_on_test(inputs)
     found += _warn_of_test_reads(facts)
@@ -31,6 +31,15 @@ def collect_run_warnings(inputs: VerdictInputs, gate: Mapping[str, Any] | None, 
         + _warn_of_seed_spread(choice.comparison_set)
         + _repeat_quality_warnings(facts)
     )
+
+
+def _warn_of_gate(inputs: VerdictInputs, gate: Mapping[str, Any] | None) -> list[str]:
+    """That the recommended contender does not hold the gate, and which contender does."""
+    if gate is None or gate["holds"]:
+        return []
+    if not gate["holders"]:
+        return ["No contender holds the gate."]
+    return [f"{inputs.name} does not hold the gate. {gate['holders'][0]} is the simplest contender that does."]
 
 
 def _warn_of_leaks(inputs: VerdictInputs, facts: Mapping[str, JSON]) -> list[str]:
