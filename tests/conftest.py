@@ -13,7 +13,7 @@ from loratory.backbones.loading import base_locations
 from loratory.data.splitting import ledger
 from tiny_models import BackboneOf, BasePathOf, load_backbone_from, save_base
 
-pytest_plugins = ["fault_recording"]
+pytest_plugins = ["browser_fixtures", "fault_recording"]
 torch.set_num_threads(1)  # tiny products: more threads only wait for each other
 
 

@@ -13,13 +13,14 @@ from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
 from loratory.serving.http.auth.api_keys import ApiKeys
 from loratory.serving.http.server import Server
-from loratory.specs.serve import LimitsSpec, ServerSpec
+from loratory.specs.serve import LimitsSpec, ServedTaskSpec, ServerSpec
 from loratory.tasks.classify import Classify
 from loratory.tasks.generate import Generate
 from loratory.tasks.tag import Tag
 
 LABELS = ("card_lost", "cash", "fee", "limit", "login", "refund", "top_up", "transfer")
 ORDER = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
+EXAMPLES = ("I want a refund for <this> & that", 'it\'s my "top_up"')
 RELEASE = "1413b761bf6bfcf155a624302800ec005047d39dbe1eeffc22277ac5831f0709"
 
 
@@ -74,7 +75,7 @@ def make_services() -> dict[str, Service]:
     classify, tag = Classify(labels=LABELS), Tag(labels=("NUMBER", "NAME"))
     order = lambda _: Prediction({"count": 3}, {"/count": {"3": 0.8}})  # noqa: E731
     made = (
-        make_service("intents", classify, predict_label),
+        make_service("intents", classify, predict_label, task_spec=ServedTaskSpec(path=Path("x"), examples=EXAMPLES)),
         make_service("spans", tag, predict_spans),
         make_service("orders", Generate(answer_schema=ORDER), order),
         make_service("words", Generate(), predict_echo),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shlex
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -19,35 +17,9 @@ import uvicorn
 
 from loratory.serving.app import create_app
 from loratory.serving.http.auth.api_keys import ApiKeys
-from page_fixtures import make_server
+from page_fixtures import EXAMPLES, make_server
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
-
-
-def chromium() -> str | None:
-    """CHROMIUM, then where systems put it."""
-    named = (os.environ.get("CHROMIUM"), "/usr/bin/chromium", "chromium", "google-chrome")
-    return next((found for name in named if name and (found := shutil.which(name))), None)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-    where = chromium()
-    if where is None:
-        pytest.skip("no Chromium here: install one, or name it with CHROMIUM=/path/to/chromium")
-    with api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=where, args=list(FLAGS))
-        yield made
-        made.close()
 
 
 @dataclass
@@ -411,3 +383,27 @@ def test_the_door_opens_with_a_key_and_shuts_again(browser: Any, guarded: tuple[
     page.goto(served.url + "/")
     assert page.url == served.url + "/login"
     context.close()
+
+
+# -- examples
+def test_a_click_on_an_example_fills_the_box(open_page: Any) -> None:
+    page = open_page()
+    address = page.url
+    assert page.locator(".example").all_text_contents() == list(EXAMPLES)
+    page.click(f".example >> text={EXAMPLES[1]}")
+    assert page.input_value("#try-text") == EXAMPLES[1]
+    assert page.evaluate("document.activeElement.id") == "try-text"
+    assert page.url == address
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#answer .says:has-text('top_up')")
+    page.select_option("#try-task", "spans")
+    assert not page.locator(".example").first.is_visible()  # they are examples of another task
+
+
+def test_without_a_script_an_example_is_an_address(open_page: Any) -> None:
+    page = open_page(java_script_enabled=False)
+    page.click(f".example >> text={EXAMPLES[0]}")
+    assert page.input_value("#try-text") == EXAMPLES[0]
+    assert page.input_value("#try-task") == "intents"
+    page.click("#try button:has-text('Answer')")
+    page.wait_for_selector("#answer .says:has-text('refund')")

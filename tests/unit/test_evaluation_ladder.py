@@ -183,7 +183,7 @@ def test_a_gate_holds_only_where_every_check_does(ladder: dict[str, Any]) -> Non
     rules = {check["what"]: check["holds"] for check in row(ladder, "rules")["gate"]["checks"]}
     assert rules["not_worse_than/tfidf"] is False
     tfidf = next(check for check in row(ladder, "tfidf")["gate"]["checks"] if check["what"] == "not_worse_than/tfidf")
-    assert tfidf["says"] == "this is tfidf itself"
+    assert tfidf["says"] == "it is compared with tfidf, and this is tfidf itself"
 
 
 def test_a_contender_that_failed_cannot_be_compared_with() -> None:

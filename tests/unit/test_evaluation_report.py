@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
+from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, examples, make_failed_result, world
 
+from colour_contrast import contrast
 from loratory.data.dataset import Parts
 from loratory.data.quality.label_errors import LabelErrors, SuspectedLabel
 from loratory.data.quality.quality_report import inspect_data
@@ -78,17 +84,18 @@ def test_the_page_is_well_formed_and_has_every_part(four: str) -> None:
     for part in (
         "The ladder",
         "Accuracy of each contender",
-        "Accuracy against latency",
-        "Risk and coverage",
-        "Reliability of",
-        "Planned comparisons",
+        "Accuracy and speed",
+        "Errors when only the most confident answers count",
+        "Is the confidence of",
+        ">Comparisons</h2>",
         "Learning curves",
-        "Most confused pairs",
+        "The labels that are confused most often",
         "Most confident mistakes",
         "Suspected wrong labels",
-        "By label",
+        "Scores of each label",
+        "Right answers",
         "Data quality",
-        "The gate",
+        "Requirements of the",
         "could not be fitted",
         'messages.jsonl<wbr><span class="line">:',
         'train.csv<wbr><span class="line">:7</span>',
@@ -179,7 +186,7 @@ def test_a_page_where_nothing_was_fitted_or_nothing_has_probabilities() -> None:
     marks = [task.score_example(e, p) for e, p in zip(fit.test.examples, bare, strict=True)]
     plain = replace(fit, test=replace(fit.test, predictions=bare, counts=marks))
     text = page(task, [replace(measured[0], fits=(plain,), latency_ms={})])
-    assert "Reliability of" not in text
+    assert "Is the confidence of" not in text
     assert "Most confident mistakes" in text
 
 
@@ -188,3 +195,73 @@ def test_names_in_a_chart_are_moved_apart_and_no_further() -> None:
     moved = sorted(_space_labels([5.0, 5.1, 5.05, 9.0], 1.0))
     assert all(high - low > 0.99 for low, high in pairwise(moved))
     assert sum(moved[:3]) / 3 == pytest.approx(5.05, abs=0.05)
+
+
+# -- order, words and commands
+def make_page(folder: Path | None = None, contender_name: str = "lora", labels: Sequence[str] = FOUR) -> str:
+    task, measured = world(labels, n=60, ladder=[Skill("rules", 0.2), Skill(contender_name, 2.0)])
+    ladder = build_ladder(task, measured, QUICK, GateSpec(accuracy=Floor(at_least=0.5)), FACTS | {"test_reads": 3})
+    return render_report(ladder, measured, task, quality(labels), folder)
+
+
+def test_the_parts_stand_in_the_order_in_which_they_are_read() -> None:
+    text = make_page(Path("runs/tickets"))
+    parts = ['class="says"', 'id="warnings"', 'id="meaning"', 'id="ladder"', 'class="chart"', 'id="comparisons"']
+    parts += ['id="labels"', 'id="examples"', 'id="confidence"', 'id="data"', 'id="next"', 'id="glossary"']
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    assert text.index("were read 3 times") < text.index('id="meaning"')
+    links = re.findall(r'<a href="#(\w+)">', text)
+    assert links == [part[4:-1] for part in parts if part[4:-1] in links]  # the contents are in that order too
+    assert len(links) == 8
+
+
+def test_what_it_means_is_told_in_whole_sentences() -> None:
+    text = make_page()
+    meaning = text[text.index('id="meaning"') : text.index("</dl>")]
+    for said in ("test examples. With 95% confidence, the true value is between ", "ms</span>", "on disk."):
+        assert said in meaning
+    assert re.search(r'<span class="value (good|bad)">(holds|does not hold)</span>', meaning)
+
+
+def test_next_commands_name_the_folder_and_the_contender_quoted_for_shell_and_python() -> None:
+    folder, name = Path("runs/it's <mine> & $HOME"), "lora"
+    text = make_page(folder, name)
+    lines = [unescape(one) for one in re.findall(r'<code class="command">(.*?)</code>', text, re.DOTALL)]
+    for verb, line in zip(("predict", "predict", "serve", "export"), lines, strict=False):
+        assert shlex.split(line)[:5] == ["loratory", verb, str(folder), "-c", name]
+    called = ast.parse(lines[4]).body[1]
+    assert isinstance(called, ast.Assign)
+    assert [one.value for one in ast.walk(called) if isinstance(one, ast.Constant)] == [str(folder), name]
+    assert "<mine>" not in text
+    assert 'id="next"' not in make_page()  # without a folder there is nothing to name
+
+
+def test_every_linked_term_is_explained_and_only_terms_of_the_page_are() -> None:
+    text = make_page()
+    linked = set(re.findall(r'href="#(term-[\w-]+)"', text))
+    explained = set(re.findall(r'id="(term-[\w-]+)"', text))
+    assert {"term-interval", "term-macro-f1", "term-log-loss", "term-calibration", "term-gate"} <= linked <= explained
+    assert "term-margin" in explained
+    assert not {"term-span-f1", "term-leaks"} & explained
+    assert "In this run: half a point." in text
+
+
+def test_right_answers_are_shown_one_for_each_label_and_escaped() -> None:
+    text = make_page(labels=NASTY)
+    shown = text[
+        text.index('aria-label="Right answers"') : text.index("</table>", text.index('aria-label="Right answers"'))
+    ]
+    assert 2 <= shown.count('<td class="text">') <= len(NASTY)
+    assert "<script" not in text
+    assert "This page contains texts of the data." in text
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_text_of_the_report_stands_out_by_4_5(theme: int) -> None:
+    style = (files("loratory.evaluation.report") / "report.html.jinja").read_text("utf-8")
+    named = dict(re.findall(r"--([\w-]+): (#\w{6});", re.findall(r":root \{(.*?)\}", style, re.DOTALL)[theme]))
+    for ink, grounds in {"ink": ("paper", "card", "mark", "alert"), "muted": ("paper", "card")}.items():
+        assert all(contrast(named[ink], named[ground]) >= 4.5 for ground in grounds), ink
+    assert all(contrast(named[ink], named["paper"]) >= 4.5 for ink in ("good", "bad", "s0"))
+    assert all(contrast(named[tone], named["mark"]) >= 4.5 for tone in ("good", "bad"))

@@ -63,52 +63,52 @@ HEADLINES: dict[str, tuple[tuple[ContenderResult, ...], float, str]] = {
     "nothing-learnt": (
         (NOTHING, contender("tfidf", range(1, 400, 2), 0.6), contender("lora", range(198), 0.9, adapts=True)),
         0.005,
-        "Nothing is shown to be learned: on test no contender is better, by more than chance, than majority, which "
-        "always gives the most common answer of train (accuracy 50.0).",
+        "No contender is proven to have learnt: on the test set, none beats majority by more than chance. majority "
+        "always gives the most common answer of the training data (accuracy 50.0).",
     ),
     "worse-on-test": (
         (NOTHING, contender("head", range(80), 0.898), contender("lora", range(20), 0.9, adapts=True)),
         0.005,
-        "Validation and test disagree on fine-tuning: head is as good as the best (lora) on validation within half a "
-        "point, but on test it is worse, by # points or more: the validation set may be too small.",
+        "Validation and test disagree about fine-tuning: head is as good on validation as the best (lora) within half "
+        "a point. But on the test set it is worse, by # points or more. The validation set may be too small.",
     ),
     "as-good-shown": (
         (NOTHING, contender("head", range(20), 0.89), contender("lora", range(20), 0.9, adapts=True)),
         0.03,
-        "Do not fine-tune: head is as good as the best (lora) within 3.0 points, and simpler.",
+        "Do not fine-tune: head is as good as the best (lora) within 3.0 points, and it is simpler.",
     ),
     "as-good-too-small": (
         (NOTHING, contender("head", range(20), 0.898), contender("lora", range(2, 24), 0.9, adapts=True)),
         0.005,
-        "Do not fine-tune: head is as good as the best (lora) on validation within half a point, and simpler; the test "
-        "set is too small to prove it (+0.5 [...] points on test).",
+        "Do not fine-tune: head is as good on validation as the best (lora) within half a point, and it is simpler. "
+        "The test set is too small to prove it (+0.5 [...] points on test).",
     ),
     "as-good-not-proven": (
         (NOTHING, contender("head", range(40), 0.87), contender("lora", range(30, 50), 0.9, adapts=True)),
         0.075,
-        "Validation and test disagree on fine-tuning: head is as good as the best (lora) on validation within 7.5 "
-        "points, and simpler; the test set does not prove it (-5.0 [...] points on test).",
+        "Validation and test disagree about fine-tuning: head is as good on validation as the best (lora) within 7.5 "
+        "points, and it is simpler. The test set does not prove it (-5.0 [...] points on test).",
     ),
     "overtaken": (
         (NOTHING, contender("head", range(20), 0.8), contender("lora", range(80), 0.9, adapts=True)),
         0.005,
-        "Fine-tuning shows no clear gain: lora is the best on validation, but on test head is better, by more than "
-        "chance: the validation set may be too small, or unlike the test set.",
+        "Fine-tuning is not proven to help: lora is the best on validation, but on the test set head is better, by "
+        "more than chance. The validation set may be too small, or different from the test set.",
     ),
     "simplest-is-best": (
         (NOTHING, contender("rules", range(20), 0.9), contender("lora", range(5, 23), 0.8, adapts=True)),
         0.005,
-        "Do not fine-tune: rules, the simplest contender that learns, is also the best on validation.",
+        "Do not fine-tune: rules is the best on validation, and it is also the simplest contender that learns.",
     ),
     "best-shown": (
         (NOTHING, contender("rules", range(100), 0.5), contender("lora", range(20), 0.9, adapts=True)),
         0.005,
-        "Fine-tune: lora is the best, and every simpler contender is worse by more than half a point.",
+        "Fine-tune: lora is the best. Every simpler contender is worse by more than half a point.",
     ),
     "best-not-shown": (
         (NOTHING, contender("head", range(24), 0.8), contender("lora", range(10, 30), 0.9, adapts=True)),
         0.005,
-        "Fine-tuning shows no clear gain: lora is the best on validation; the test set does not show that head is "
+        "Fine-tuning is not proven to help: lora is the best on validation. The test set does not prove that head is "
         "worse by more than half a point.",
     ),
 }
@@ -164,7 +164,7 @@ def test_a_simpler_contender_that_the_test_set_shows_to_be_as_good_is_said_to_be
     assert pick_contender(found) == ("head", "lora", True, False)
     assert [rival["shown"] for rival in found["non_inferiority"]] == [False, True]
     assert (
-        "head is shown to be as good: equal to lora on test, and with 95% confidence not worse by more than "
+        "head is proven as good: equal to lora on test, and with 95% confidence it is not worse by more than "
         "3.0 points." in found["reason"]
     )
     assert found["warnings"] == []
@@ -175,8 +175,8 @@ def test_where_the_margin_could_have_been_proven_the_test_set_is_not_called_too_
     assert pick_contender(found)[:3] == ("head", "lora", False)
     assert found["non_inferiority"][0]["smallest_margin"] < 0.05
     assert "too small" not in found["headline"]
-    assert "head measured as good: 4.0 points worse than lora on test; it is not proven (p = 0." in found["reason"][1]
-    assert "needed: at most 0.05" in found["reason"][1]
+    assert "head measured as good: 4.0 points worse than lora on test. This is not proven (p = 0." in found["reason"][1]
+    assert "at most 0.05 is needed" in found["reason"][1]
 
 
 # -- the best is recommended
@@ -187,12 +187,9 @@ def test_every_simpler_contender_is_worse() -> None:
         contender("full", range(21), 0.8, adapts=True),
     )
     assert pick_contender(found) == ("lora", "lora", True, True)
-    assert found["reason"][1].startswith("rules is worse: 20.0 points worse than lora on test, with 95% conf")
-    assert (
-        found["reason"][2]
-        == "full (later in the ladder) is not shown to be better: 0.2 points worse than lora on test."
-    )
-    assert found["reason"][3].startswith("Fine-tuning is worth +20.0 points")
+    assert found["reason"][1].startswith("rules is worse: 20.0 points worse than lora on test, and with 95% conf")
+    assert found["reason"][2] == "full (later in the ladder) is not proven better: 0.2 points worse than lora on test."
+    assert found["reason"][3].startswith("The gain from fine-tuning is +20.0 points")
 
 
 def test_a_simpler_contender_measured_worse_without_proof() -> None:
@@ -202,10 +199,11 @@ def test_a_simpler_contender_measured_worse_without_proof() -> None:
         contender("lora", range(10, 20), 0.9, n=100, adapts=True),
     )
     assert pick_contender(found) == ("lora", "lora", False, None)
-    assert found["headline"].startswith("Fine-tuning shows no clear gain: lora is the best on validation; the test")
+    assert found["headline"].startswith(
+        "Fine-tuning is not proven to help: lora is the best on validation. The test set does not prove that head"
+    )
     assert found["reason"][2] == (
-        "head measured worse: 5.0 points worse than lora on test; the test set does not prove that it is "
-        "worse by more than half a point."
+        "head measured worse: 5.0 points worse than lora on test. It is not proven worse by more than half a point."
     )
 
 
@@ -224,7 +222,7 @@ def test_the_simplest_is_the_best_and_later_ones_are_not_shown_to_be_better() ->
     assert pick_contender(found) == ("rules", "rules", True, False)
     assert found["non_inferiority"] == []
     assert found["reason"][1:3] == [
-        "lora (later in the ladder) is not shown to be better: 0.5 points better than rules on test.",
+        "lora (later in the ladder) is not proven better: 0.5 points better than rules on test.",
         "full (later in the ladder) is worse: 45.0 points worse than rules on test.",
     ]
     assert found["warnings"] == []
@@ -243,8 +241,8 @@ def test_later_contenders_that_are_better_on_test_are_named() -> None:
         None,
     )  # the choice by validation stands, but not in silence
     assert found["case"] == "overtaken"
-    assert "on test lora and full are better, by more than chance" in found["headline"]
-    assert found["warnings"][0].startswith("On test lora and full did better than rules, by more than chance, but on")
+    assert "on the test set lora and full are better, by more than chance" in found["headline"]
+    assert found["warnings"][0].startswith("On the test set, lora and full are better than rules, by more than chance.")
     assert "lora (later in the ladder) is better on test, but not on validation: 32.5 points" in found["reason"][1]
 
 
@@ -252,13 +250,10 @@ def test_without_a_margin_there_is_no_word_of_it() -> None:
     same = verdict(contender("a", range(20), 0.9), contender("b", range(20), 0.9), margin=0.0)
     worse = verdict(contender("a", range(99), 0.8), contender("b", range(20), 0.9), margin=0.0)
     unproven = verdict(contender("a", range(21), 0.8), contender("b", range(20), 0.9), margin=0.0)
-    assert same["headline"] == "a, the simplest contender that learns, is also the best on validation."
-    assert worse["headline"] == "b is the best, and every simpler contender is worse."
-    assert unproven["headline"] == "b is the best on validation; the test set does not show that a is worse."
-    assert (
-        unproven["reason"][1]
-        == "a measured worse: 0.2 points worse than b on test; the test set does not prove that it is worse."
-    )
+    assert same["headline"] == "a is the best on validation, and it is also the simplest contender that learns."
+    assert worse["headline"] == "b is the best. Every simpler contender is worse."
+    assert unproven["headline"] == "b is the best on validation. The test set does not prove that a is worse."
+    assert unproven["reason"][1] == "a measured worse: 0.2 points worse than b on test. It is not proven worse."
 
 
 # -- fine-tuning
@@ -284,8 +279,10 @@ def test_what_fine_tuning_is_worth_is_between_those_that_validation_chose() -> N
     assert (gain["contender"], gain["against"]) == ("lora", "tfidf")  # the recommended one, not the best
     assert gain["difference"] == pytest.approx(0.1)
     assert gain["low"] < 0.1 < gain["high"]
-    said = next(reason for reason in found["reason"] if reason.startswith("Fine-tuning is worth +10.0 points [+"))
-    assert said.endswith("lora (trained in 0.0 s) against tfidf (0.0 s). Both were chosen on validation.")
+    said = next(
+        reason for reason in found["reason"] if reason.startswith("The gain from fine-tuning is +10.0 points [+")
+    )
+    assert said.endswith("lora (trained in 0.0 s) against tfidf (trained in 0.0 s). Both were chosen on validation.")
 
 
 @pytest.mark.parametrize(("gained", "advice"), [(2, None), (40, True)])
@@ -293,7 +290,7 @@ def test_fine_tuning_is_advised_where_its_gain_is_proven_and_not_elsewhere(gaine
     made = [contender("tfidf", range(20 + gained), 0.8, n=200), contender("lora", range(20), 0.9, n=200, adapts=True)]
     found = verdict(*made)
     assert (found["recommended"], found["fine_tune"]) == ("lora", advice)
-    assert found["headline"].startswith("Fine-tune: " if advice else "Fine-tuning shows no clear gain: ")
+    assert found["headline"].startswith("Fine-tune: " if advice else "Fine-tuning is not proven to help: ")
 
 
 # -- whether anything was learnt
@@ -303,14 +300,14 @@ def test_what_is_not_better_than_the_commonest_answer_was_not_learnt() -> None:
     assert found["learnt"] == {"baseline": "majority", "value": 0.5, "better": [], "learnt": False}
     assert found["fine_tune"] is None
     table = "\n".join(format_ladder_lines(build_ladder(TASK, made, QUICK, None, {})))
-    assert table.startswith("Nothing is shown to be learned")
+    assert table.startswith("No contender is proven to have learnt")
 
 
 def test_a_recommended_contender_that_learnt_nothing_beside_one_that_did_is_said() -> None:
     made = (NOTHING, contender("head", range(190), 0.9), contender("lora", range(20), 0.8, adapts=True))
     found = verdict(*made)
     assert found["learnt"]["better"] == ["lora"]
-    assert "head itself is not shown to be better than majority; of the others lora is." in found["reason"]
+    assert "head is not proven better than majority, but lora is." in found["reason"]
 
 
 # -- leaks
@@ -319,13 +316,13 @@ def test_a_test_set_that_holds_copies_of_train_has_its_figure_without_them() -> 
     made = (NOTHING, contender("tfidf", range(200, 400), 0.7), contender("lora", range(200, 399), 0.9, adapts=True))
     found = verdict(*made, leaked_test=[str(i) for i in range(200)])
     assert found["warnings"][0].startswith(
-        "200 of 400 test examples (50.0%) are duplicates or near-duplicates of examples in train or validation, so the "
-        "scores are too high. Without them lora has accuracy 0.5 ["
+        "200 of 400 test examples (50.0%) are duplicates or near-duplicates of training or validation examples, so the "
+        "scores are too high. Without them, the accuracy of lora is 0.5 ["
     )
     assert found["warnings"][0].endswith("on 200 examples, not 50.2.")
     assert "leaked" not in " ".join(verdict(*made, leaked_test=["another"])["warnings"])
     all_of_it = verdict(*made, leaked_test=[str(i) for i in range(400)])
-    assert all_of_it["warnings"][0].endswith("Without them no test example is left.")
+    assert all_of_it["warnings"][0].endswith("Without them the test set is empty.")
 
 
 def test_a_leak_that_has_its_figure_is_not_said_twice_and_others_are() -> None:
@@ -336,7 +333,7 @@ def test_a_leak_that_has_its_figure_is_not_said_twice_and_others_are() -> None:
     made = (NOTHING, contender("lora", range(20), 0.9, adapts=True))
     found = verdict(*made, leaked_test=["1"], quality_warnings=warnings)["warnings"]
     assert found[0].startswith("1 of 400 test examples")
-    assert found[1:] == ["Data: 5 examples of validation leak (to mend it: remove them)."]
+    assert found[1:] == ["Data: 5 examples of validation leak. To fix it: remove them."]
 
 
 # -- the gate in the verdict
@@ -354,7 +351,7 @@ def test_the_gate_names_who_holds_it() -> None:
 def test_where_nobody_holds_the_gate_the_verdict_says_so() -> None:
     found = build_gated_verdict(0.999)
     assert (found["gate"]["holds"], found["gate"]["holders"]) == (False, [])
-    assert found["warnings"] == ["No contender passes the gate."]
+    assert found["warnings"] == ["No contender holds the gate."]
     assert "the gate" not in " ".join(found["reason"])
 
 
@@ -364,9 +361,10 @@ def test_where_another_holds_the_gate_the_simplest_of_them_is_named() -> None:
     found = verdict(*made, gate=gate)
     assert found["recommended"] == "head"
     assert (found["gate"]["holds"], found["gate"]["holders"]) == (False, ["lora", "full"])
-    assert found["reason"][-1] == "head fails the gate; lora is the simplest contender that passes it."
+    assert found["warnings"][0] == "head does not hold the gate. lora is the simplest contender that does."
     said = format_ladder_lines(build_ladder(TASK, made, QUICK, gate, {}))
-    assert "head fails the gate." in said
+    assert "The gate does not hold for head." in said
+    assert "the gate" not in " ".join(found["reason"])
     assert not any(line.startswith("Warning: No contender") for line in said)
 
 
@@ -421,15 +419,13 @@ def test_what_check_warns_of_stands_in_the_verdict_too() -> None:
         800,
         quality_warnings=[{"kind": "data", "what": "the test set has 90 examples", "do": "add examples"}],
     )
-    assert found == ["Data: the test set has 90 examples (to mend it: add examples)."]
+    assert found == ["Data: the test set has 90 examples. To fix it: add examples."]
 
 
 def test_the_largest_overlap_with_earlier_reads_is_said() -> None:
     overlap = {"reads": 2, "largest": 0.97, "run": "tickets", "time": "2026-01-01T00:00:00+00:00"}
     found = levels([Skill("rules", 0.0), Skill("tfidf", 1.0)], 800, reads=3, test_overlap=overlap)
-    assert found[0].startswith(
-        "Examples of this test set were read 3 times, this run included (an earlier reading had at most 97% of them)"
-    )
+    assert found[0].startswith("Examples of this test set were read 3 times (at most 97% of its examples at a time)")
 
 
 def test_seeds_far_apart_are_a_warning() -> None:

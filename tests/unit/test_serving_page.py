@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import hashlib
 import io
 import json
 import re
+import shlex
 import time
 from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
-from html import unescape
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from colour_contrast import contrast
 from loratory.artifacts.manifests import MANIFEST_FORMAT, write_manifest
 from loratory.serving.app import create_app
 from loratory.serving.engine.prometheus_metrics import MAX_RECENT_REQUESTS, FinishedRequest
@@ -35,7 +38,7 @@ from loratory.serving.http.server import Server
 from loratory.serving.page import answer_table, rendering
 from loratory.serving.page.answer_view import format_probability
 from loratory.serving.page.traffic import compute_percentile, summarize_traffic
-from page_fixtures import RELEASE, make_server, make_services
+from page_fixtures import EXAMPLES, RELEASE, make_server, make_services
 
 HTML = {"accept": "text/html,application/xhtml+xml"}
 VOID = {"meta", "link", "br", "wbr", "img", "input", "hr", "col"}
@@ -132,14 +135,14 @@ def test_the_page_has_every_part_and_is_well_formed(client: TestClient) -> None:
     page = client.get("/")
     assert page.status_code == 200
     tags = Page(page.text).tags
-    for part in ("Try a task", "Label a table", "Runs", "Traffic"):
+    for part in ("Try it", "Many texts: a table", "How good is it?", "Traffic", "Use it in a program"):
         assert part in page.text
     ids = [told["id"] for _, told in tags if "id" in told]
     assert len(ids) == len(set(ids))
     fields = [told for tag, told in tags if tag in ("select", "textarea", "input")]
     labels = {told.get("for") for tag, told in tags if tag == "label"}
     assert all(told["id"] in labels or told.get("type") == "radio" for told in fields)
-    assert {"#main", "#try", "#table", "#runs", "#traffic"} <= {
+    assert {"#main", "#try", "#table", "#runs", "#traffic", "#next"} <= {
         str(told.get("href")) for tag, told in tags if tag == "a"
     }
     assert [told["aria-live"] for _, told in tags if "aria-live" in told] == ["polite", "polite"]
@@ -189,6 +192,75 @@ def test_files_of_the_page_ask_for_nothing_and_are_the_listed_ones(client: TestC
         assert client.get(f"/page/{name}").status_code == 404
 
 
+# -- warnings, examples, commands
+def test_warnings_stand_before_the_box_and_the_ladder(client: TestClient) -> None:
+    page = client.get("/").text
+    said = "The test set was read twice."
+    assert page.count(said) == 1
+    assert page.index(said) < page.index('id="try-text"') < page.index('class="verdict"')
+    assert "<h3>intents</h3>" in page[: page.index(said)]  # with many tasks it is said of which
+
+
+def test_without_a_warning_there_is_no_place_for_one(tmp_path: Path) -> None:
+    page = TestClient(create_app(make_server(tmp_path))).get("/").text
+    assert 'id="warnings"' not in page
+
+
+def test_many_warnings_are_folded_after_the_third(tmp_path: Path) -> None:
+    verdict = {**LADDER["verdict"], "warnings": [f"warning {SCRIPT} {number}" for number in range(5)]}
+    made = make_server(tmp_path, with_run(tmp_path, {**LADDER, "verdict": verdict}))
+    page = TestClient(create_app(made)).get("/").text
+    Page(page)
+    warned = page[page.index('id="warnings"') : page.index("</aside>")]
+    assert warned.partition("<summary>2 more</summary>")[0].count("<li>") == 3
+    assert warned.count("<li>") == 5
+    assert SCRIPT not in page
+
+
+def test_an_example_is_an_address_that_fills_the_box_without_a_script(client: TestClient) -> None:
+    links = [told for tag, told in Page(client.get("/").text).tags if tag == "a" and told.get("class") == "example"]
+    assert [told["data-text"] for told in links] == list(EXAMPLES)
+    for told, text in zip(links, EXAMPLES, strict=True):
+        page = client.get(str(told["href"]).partition("#")[0]).text
+        assert f">{escape(text)}</textarea>" in page.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
+        assert '<option value="intents" selected>' in page
+
+
+@pytest.mark.parametrize("query", ["task=intents&example=2", "task=intents&example=-1", "task=spans&example=0"])
+def test_an_address_that_names_no_example_leaves_the_box_empty(client: TestClient, query: str) -> None:
+    assert re.search(r'<textarea id="try-text"[^>]*></textarea>', client.get(f"/?{query}").text)
+    assert client.get(f"/?task={SCRIPT}&example={SCRIPT}").status_code == 200
+
+
+def test_texts_of_a_run_are_never_examples(tmp_path: Path) -> None:
+    made = with_run(tmp_path, LADDER)
+    server = make_server(tmp_path, {name: replace(one, task_spec=None) for name, one in made.items()})
+    assert 'class="examples"' not in TestClient(create_app(server)).get("/").text
+
+
+def read_commands(page: str) -> list[str]:
+    return [unescape(one) for one in re.findall(r'<code class="command">(.*?)</code>', page, re.DOTALL)]
+
+
+def test_commands_at_the_end_do_what_the_page_does(client: TestClient) -> None:
+    page = client.get("/").text
+    assert page.index('id="traffic"') < page.index('id="next"')
+    commands = read_commands(page)
+    assert len(commands) == 2 * len(make_services())
+    address, *rest = shlex.split(commands[0])[1:]
+    assert address == "http://testserver/v1/tasks/intents/predict"
+    assert rest[-2] == "-d"
+    made = client.post(address, content=rest[-1], headers={"content-type": "application/json"})
+    assert made.status_code == 200, made.text
+    assert EXAMPLES[0] in rest[-1]
+    called = [one for one in ast.walk(ast.parse(commands[1])) if isinstance(one, ast.Call)]
+    client_call = next(one for one in called if isinstance(one.func, ast.Name) and one.func.id == "Client")
+    assert ast.literal_eval(client_call.args[0]) == "http://testserver"
+    assert "LORATORY_KEY" not in "".join(commands)
+    for text in commands[1::2]:
+        ast.parse(text)
+
+
 # -- trying a task
 def test_probabilities_are_bars_the_top_ones_open_and_the_rest_folded(client: TestClient) -> None:
     page = post_try(client, "intents", "a refund please", part=True).text
@@ -213,7 +285,7 @@ def test_who_served_is_told_with_the_whole_release_and_the_time(client: TestClie
     page = post_try(client, "intents", "a refund", part=True).text
     assert "<dd>lora</dd>" in page
     assert f'<abbr title="{RELEASE}">{RELEASE[:12]}</abbr>' in page
-    assert re.search(r"<dt>in</dt><dd>[\d.]+ ms</dd>", page)
+    assert re.search(r"<dt>time</dt><dd>[\d.]+ ms</dd>", page)
     assert "fallback" not in page
 
 
@@ -225,8 +297,9 @@ def test_a_fallback_is_told_with_its_reason(client: TestClient) -> None:
 
 def test_abstained_is_shown_as_such_with_its_odds(client: TestClient) -> None:
     page = post_try(client, "intents", "unsure refund", part=True).text
-    assert '<p class="says meant">abstained</p>' in page
-    assert "leaves such an input unanswered" in page
+    assert '<p class="says meant">No answer</p>' in page
+    assert "not sure enough about this text" in page
+    assert "<dd>abstained</dd>" in page
     assert "70.0%" in page
     assert '<p class="says">refund</p>' not in page
 
@@ -410,7 +483,7 @@ def test_each_run_shows_its_verdict_and_its_ladder(client: TestClient) -> None:
     for cell in ("lora *", "92.0 [91.0, 93.0]", "+37.0 better", "12", "serves"):
         assert cell in chosen
     assert "The test set was read twice." in page
-    assert page.count("this is an artifact that is served without its run") == len(make_services()) - 1
+    assert page.count("This model is served without its run") == len(make_services()) - 1
 
 
 def test_a_ladder_that_was_changed_by_hand_does_not_take_the_page_with_it(tmp_path: Path) -> None:
@@ -461,8 +534,8 @@ def test_traffic_counts_the_last_minute(server: Server, client: TestClient) -> N
 
 def test_a_quiet_server_says_so(client: TestClient) -> None:
     page = client.get("/page/traffic").text
-    assert "Nothing was asked in the last minute." in page
-    assert "No backbone was asked yet." in page
+    assert "There were no requests in the last minute." in page
+    assert "No language model was used yet." in page
     assert "<rect" not in page
 
 
@@ -563,6 +636,10 @@ def test_signing_in_gives_a_cookie_that_scripts_and_other_sites_do_not_have(
     assert page.status_code == 200
     assert "Sign out" in page.text
     assert "Authorization: Bearer $LORATORY_KEY" in unescape(post_try(client, "intents", "x", part=True).text)
+    curl, python, *_ = read_commands(page.text)
+    assert "Authorization: Bearer $LORATORY_KEY" in curl
+    assert 'key=os.environ["LORATORY_KEY"]' in python
+    assert secret not in page.text
 
 
 def test_over_https_the_cookie_stays_there(guarded: tuple[TestClient, str, Server]) -> None:
@@ -679,18 +756,6 @@ def test_where_no_key_is_needed_there_is_no_door(client: TestClient) -> None:
 
 
 # -- looks
-def luminance(colour: str) -> float:
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-def contrast(one: str, other: str) -> float:
-    """WCAG 2.2, relative luminance."""
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
 def mix_colours(colour: str, paper: str, share: float) -> str:
     both = zip((colour[1:3], colour[3:5], colour[5:7]), (paper[1:3], paper[3:5], paper[5:7]), strict=True)
     return "#" + "".join(f"{round(share * int(a, 16) + (1 - share) * int(b, 16)):02x}" for a, b in both)
@@ -700,6 +765,7 @@ def mix_colours(colour: str, paper: str, share: float) -> str:
 def test_text_stands_out_by_4_5_and_edges_by_3(theme: int) -> None:
     style = rendering.read_asset("style.css").decode()
     named = {name: pair[theme] for name, *pair in re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", style)}
+    assert contrast(named["ink"], named["alert"]) >= 4.5
     for text in ("ink", "muted", "bad", "link"):
         for ground in ("paper", "card"):
             assert contrast(named[text], named[ground]) >= 4.5, (text, ground)

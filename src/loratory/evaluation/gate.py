@@ -165,10 +165,10 @@ def _check_floor(what: str, floor: Floor, share: Proportion, family_size: int) -
 def _explain_floor(check: GateCheck, floor: Floor, share: Proportion, family_size: int) -> str:
     noun, bound, holds = check["what"].replace("/", " of "), check["bound"], check["holds"]
     if not share.n:
-        return f"{noun} cannot be measured: the test set holds no such case"
+        return f"{noun} cannot be measured: the test set has no such example"
     confidence = adjust_confidence(floor.confidence, family_size)
     effective = share.compute_effective_size(confidence)
-    worth = f", as informative as {effective:.0f} independent ones" if effective < 0.95 * share.n else ""
+    worth = f" (they count as {effective:.0f} independent ones)" if effective < 0.95 * share.n else ""
     said = (
         f"{noun} is {share.value:.1%} on {share.n:.0f} examples{worth}; "
         f"{_describe_confidence(floor.confidence, family_size)} "
@@ -176,7 +176,7 @@ def _explain_floor(check: GateCheck, floor: Floor, share: Proportion, family_siz
     )
     perfect = compute_clopper_pearson(1.0, effective, 1 - confidence)[0]
     if not holds and perfect < floor.at_least:
-        said += f" (even without a mistake so few could show no more than {perfect:.1%}: a larger test set is needed)"
+        said += f" (even with no mistake, so few examples can prove at most {perfect:.1%}: a larger test set is needed)"
     return said
 
 
@@ -186,7 +186,7 @@ def _check_ceiling(name: str, ceiling: Ceiling, rank: Rank, family_size: int) ->
     facts: Any = row and (row.get("labels", {}).get(label, {}).get("broken") if of_label else row.get("flips"))
     check = {"what": f"flips/{name}", "at_most": ceiling.at_most, "confidence": ceiling.confidence}
     if not facts or not facts["n"]:
-        why = "no text that counts was changed" if row else "it was not done to these fits (loratory run does it)"
+        why = "it changed no text that counts" if row else "these fits were not tested with it (loratory run does this)"
         said = f"flips under {name} cannot be measured: {why}"
         return {**check, "value": None, "bound": None, "n": 0, "holds": False, "says": said}
     share = share_from_json(facts)
@@ -221,7 +221,7 @@ def _check_not_worse(
             "value": 0.0,
             "bound": 0.0,
             "holds": True,
-            "says": f"not worse than {name}: this is {name} itself",
+            "says": f"it is compared with {name}, and this is {name} itself",
         }
     one = pair_contenders(comparison_set, rank, other)
     # a two-sided interval at 2c - 1 ends at the one-sided bound at c

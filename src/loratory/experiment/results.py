@@ -41,7 +41,7 @@ def write_results(
     unseal_run(paths.folder)
     write_json(paths.folder / "ladder.json", ladder)
     write_json(paths.folder / "verdict.json", ladder["verdict"])
-    write_text(paths.folder / "report.html", render_report(ladder, rows, task, context.split.quality))
+    write_text(paths.folder / "report.html", render_report(ladder, rows, task, context.split.quality, paths.folder))
     seal_run(paths.folder)
     context.on_event(RunConcluded(ladder, reference_artifact(paths.folder)))
     return ladder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -47,6 +47,8 @@ def describe_type(kind: object, plural: bool = False) -> str:
     if origin in (Union, UnionType):
         parts = [describe_type(one, plural) for one in inner if one is not NoneType]
         return ", or ".join(parts) + (", or null" if NoneType in inner else "")
+    if origin is Annotated:
+        return describe_type(inner[0], plural)
     if origin is Literal:
         return " or ".join(map(str, inner))
     if origin in (list, tuple):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+MAX_EXAMPLES, MAX_EXAMPLE_CHARACTERS = 8, 500
+ExampleText = Annotated[str, Field(min_length=1, max_length=MAX_EXAMPLE_CHARACTERS)]
 
 
 class ServeSpec(BaseModel):
@@ -23,6 +26,14 @@ class ServeSpec(BaseModel):
     )
     deadline_ms: float | None = Field(
         None, gt=0, description="Deadline of an answer, in milliseconds. Default: `timeout_ms` of the server."
+    )
+    examples: tuple[ExampleText, ...] = Field(
+        (),
+        max_length=MAX_EXAMPLES,
+        description='texts that a visitor of the page can click to fill the box, such as ["My card was stolen"]; at '
+        f"most {MAX_EXAMPLES}, of at most {MAX_EXAMPLE_CHARACTERS} characters. For a task of several fields, an input "
+        "as JSON. Every visitor can read them, so write them for this purpose. Texts of the data are never shown as "
+        "examples",
     )
 
 

@@ -94,7 +94,7 @@ def draw_latency(rows: Sequence[Row], headline: str, recommended: str | None) ->
                 )
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.minorticks_off()
-        axes.set_xlabel("one text, median milliseconds (log scale)")
+        axes.set_xlabel("milliseconds for one text, median (log scale)")
         axes.set_ylabel(f"{headline}, %")
         told = zip(rows, spots, strict=True)
         said = "; ".join(f"{row['name']} {format_milliseconds(x)} ms, {y:.1f} %" for row, (x, y) in told)
@@ -150,7 +150,7 @@ def draw_reliability(sample: ConfidenceSample, name: str, error: float, chance: 
         )
         axes.plot([p["confidence"] for p in points], [p["right"] for p in points], "o", color=SERIES_COLOURS[0], ms=5.5)
         axes.set(xlabel="confidence, mean of the bin", ylabel="share right", xlim=(0, 1.02), ylim=(0, 1.03))
-        axes.text(0.03, 0.97, f"ECE {error:.3f}\nby chance alone {chance:.3f}", transform=axes.transAxes, va="top")
+        axes.text(0.03, 0.97, f"ECE {error:.3f}\nby chance {chance:.3f}", transform=axes.transAxes, va="top")
         said = f"{len(points)} bins; calibration error {error:.3f}, by chance alone {chance:.3f}"
         return render_svg(figure, "reliability", f"Reliability of {name}, share right against confidence: {said}")
 
@@ -171,7 +171,11 @@ def draw_risk_coverage(
                 lw=2.4 if name == recommended else 1.2,
             )
             ends.append((name, (100.0, 100 * float(wrong[-1]))))
-        axes.set(xlabel="coverage: share answered, surest first, %", ylabel="wrong among those, %", xlim=(0, 101))
+        axes.set(
+            xlabel="coverage: share of answers, the most confident first, %",
+            ylabel="risk: wrong among these, %",
+            xlim=(0, 101),
+        )
         axes.set_ylim(bottom=0)
         _label_line_ends(axes, ends, recommended)
         return render_svg(figure, "risk", f"Share wrong against coverage for {', '.join(outcomes)}")

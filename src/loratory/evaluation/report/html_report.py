@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from loratory.data.quality.quality_report import format_quality_lines as quality_lines
@@ -13,19 +14,28 @@ from loratory.evaluation import table_cells
 from loratory.evaluation.contender_result import ContenderResult
 from loratory.evaluation.ladder import format_operating_lines
 from loratory.evaluation.report import charts
+from loratory.evaluation.report.glossary import build_glossary, find_term
+from loratory.evaluation.report.key_facts import build_key_facts, name_score
+from loratory.evaluation.report.next_commands import list_next_commands
 from loratory.evaluation.report.stress_chart import draw_stress_chart
 from loratory.evaluation.statistics.calibration import collect_confidences, find_confident_mistakes, find_confused_pairs
-from loratory.protocols import JSON, Labelled, Task
+from loratory.protocols import JSON, Labelled, ScoredPredictions, Task
 
 MAX_LISTED_EXAMPLES = 20  # rows of a list of examples
+MAX_RIGHT_ANSWERS = 6  # rows of the list of right answers
+FACT_NAMES: Mapping[str, str] = {"says": "in words", "tuned": "tuned option", "given": "files given"}
 
 
 def render_report(
-    ladder: Mapping[str, Any], results: Sequence[ContenderResult], task: Task, quality: Mapping[str, JSON] | None
+    ladder: Mapping[str, Any],
+    results: Sequence[ContenderResult],
+    task: Task,
+    quality: Mapping[str, JSON] | None,
+    folder: Path | None = None,
 ) -> str:
-    """The page for a ladder made by `build` from the same `measured`; every user text is escaped.
+    """The page for a ladder that `build_ladder` made from the same results; every user text is escaped.
 
-    quality: what data.quality.inspect made, or None.
+    quality: what data.quality.inspect_data made, or None. folder: the run's, for the next commands; None: without them.
     """
     try:
         from jinja2 import Environment, StrictUndefined
@@ -41,16 +51,19 @@ def render_report(
         "size": table_cells.format_bytes,
         "amount": table_cells.format_amount,
         "sure": table_cells.format_confidence,
+        "capitalize_first": _capitalize_first,
     }
     template = environment.from_string(
         files("loratory.evaluation.report").joinpath("report.html.jinja").read_text("utf-8")
     )
     return template.render(
-        **_collect_template_facts(ladder, task, quality or {}), **_draw_charts(ladder, results, task)
+        **_collect_template_facts(ladder, quality or {}, folder), **_draw_charts(ladder, results, task)
     )
 
 
-def _collect_template_facts(ladder: Mapping[str, Any], task: Task, quality: Mapping[str, JSON]) -> dict[str, Any]:
+def _collect_template_facts(
+    ladder: Mapping[str, Any], quality: Mapping[str, JSON], folder: Path | None
+) -> dict[str, Any]:
     rows = ladder["contenders"]
     recommended = _find_recommended_row(ladder)
     suspects = quality.get("suspects") or {}
@@ -58,9 +71,13 @@ def _collect_template_facts(ladder: Mapping[str, Any], task: Task, quality: Mapp
         "ladder": ladder,
         "verdict": ladder["verdict"],
         "headline": ladder["headline"],
+        "score": name_score(ladder["headline"]),
         "recommended": recommended,
+        "key_facts": build_key_facts(ladder, recommended),
+        "commands": list_next_commands(folder, recommended["name"]) if folder and recommended else [],
+        "glossary": build_glossary(ladder),
         "star": "best on validation" if ladder["verdict"]["case"] == "nothing-learnt" else "recommended",
-        "heads": table_cells.select_columns(ladder),
+        "heads": _link_columns(ladder),
         "rows": [(row, table_cells.build_cells(ladder, row)) for row in rows],
         "failed": [row for row in rows if row["status"] == "failed"],
         "labels": list((recommended or {}).get("metrics", {}).get("per_label", {}).items()),
@@ -75,13 +92,20 @@ def _collect_template_facts(ladder: Mapping[str, Any], task: Task, quality: Mapp
     }
 
 
+def _link_columns(ladder: Mapping[str, Any]) -> list[tuple[table_cells.TableColumn, str]]:
+    """The columns of the ladder, each with its entry in the glossary; an empty id where it has none."""
+    known = {entry.id for entry in build_glossary(ladder)}
+    found = [(column, find_term(column.key, ladder["headline"])) for column in table_cells.select_columns(ladder)]
+    return [(column, id if id in known else "") for column, id in found]
+
+
 def _draw_charts(ladder: Mapping[str, Any], results: Sequence[ContenderResult], task: Task) -> dict[str, Any]:
     """The charts and lists of examples; empty strings and lists where there is nothing to show."""
     name, headline = ladder["verdict"]["recommended"], ladder["headline"]
     fitted = [row for row in ladder["contenders"] if row["status"] == "fitted"]
     by_name = {one.name: one for one in results if one.fits}
     drawn: dict[str, Any] = dict.fromkeys(("spread", "latency", "reliability", "risk", "confusion", "flips"), "")
-    drawn |= {"learning": [], "pairs": [], "mistakes": []}
+    drawn |= {"learning": [], "pairs": [], "mistakes": [], "right": []}
     if name is None:
         return drawn
     places = {row["name"]: place for place, row in enumerate(fitted)}
@@ -95,16 +119,32 @@ def _draw_charts(ladder: Mapping[str, Any], results: Sequence[ContenderResult], 
     test = by_name[name].shipped_fit.test
     if isinstance(task, Labelled):
         drawn |= {"confusion": charts.draw_confusion_matrix(task, test, name), "pairs": find_confused_pairs(task, test)}
-    drawn["mistakes"] = [
-        {
-            **row,
-            "input": _format_value(row["input"]),
-            "expected": _format_value(row["expected"]),
-            "answer": _format_value(row["answer"]),
-        }
-        for row in find_confident_mistakes(test)
-    ]
+    drawn["mistakes"] = [_format_example(row) for row in find_confident_mistakes(test)]
+    drawn["right"] = [_format_example(row) for row in _find_right_answers(test)]
     return drawn
+
+
+def _format_example(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, **{key: _format_value(row[key]) for key in ("input", "expected", "answer")}}
+
+
+def _find_right_answers(test: ScoredPredictions) -> list[dict[str, Any]]:
+    """The first right answer of each kind, in the order of the test set, with the keys of a confident mistake."""
+    found: dict[str, dict[str, Any]] = {}
+    for example, prediction, marks in zip(test.examples, test.predictions, test.counts, strict=True):
+        kind = json.dumps(example.answer, sort_keys=True)
+        if marks["reward"] < 1 - 1e-9 or prediction.answer is None or kind in found:
+            continue
+        found[kind] = {
+            "origin": example.origin,
+            "input": example.input,
+            "expected": example.answer,
+            "answer": prediction.answer,
+            "confidence": prediction.confidence,
+        }
+        if len(found) == MAX_RIGHT_ANSWERS:
+            break
+    return list(found.values())
 
 
 def _draw_confidence_charts(
@@ -153,7 +193,7 @@ def _summarise_facts(facts: Mapping[str, JSON]) -> list[tuple[str, str]]:
         else:
             said = _format_plain(value) if _is_plain(value) else ""
         if 0 < len(said) <= 160:
-            found.append((key.replace("_", " "), said))
+            found.append((FACT_NAMES.get(key, key.replace("_", " ")), said))
     return found
 
 
@@ -165,6 +205,10 @@ def _format_plain(value: JSON) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _capitalize_first(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _format_percent(value: float | None) -> str:

@@ -36,7 +36,7 @@ def decide_verdict(
         "margin": field.evidence.margin,
         "confidence": field.evidence.confidence,
         "headline": sentence,
-        "reason": explain_verdict(situation, gated),
+        "reason": explain_verdict(situation),
         "gate": gated,
         "non_inferiority": list(selection.simpler_vs_best),
         "warnings": collect_run_warnings(situation, gated, facts),

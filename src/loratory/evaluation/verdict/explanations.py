@@ -1,4 +1,4 @@
-"""The verdict in words: why."""
+"""The reasons of the verdict, in words."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from loratory.specs.evidence import EvidenceSpec
 Row = Mapping[str, Any]
 
 
-def explain_verdict(inputs: VerdictInputs, gate: Row | None) -> list[str]:
-    """Why: a sentence for the best, for every other contender, for what was learnt, for fine-tuning, for the gate."""
+def explain_verdict(inputs: VerdictInputs) -> list[str]:
+    """A reason for the best, each other contender, what was learnt, and fine-tuning."""
     choice, top, name = inputs.selection, inputs.best, inputs.name
     field = choice.comparison_set
     score, on_test = field.task.headline, top.scores[top.result.shipped_seed][field.task.headline]
     said = [
-        f"{top.name} has the best {score} on validation ({top.validation:.1%}); on the test set, which this choice "
-        f"does not use, it has {on_test:.1%}."
+        f"{top.name} has the best {score} on validation: {top.validation:.1%}. The test set plays no part in this "
+        f"choice. On the test set, the fit of {top.name} that ships has {on_test:.1%}."
     ]
     said += [_explain_simpler_contender(field.evidence, rival, top) for rival in choice.simpler_vs_best]
     # every contender after the best is planned to be compared with it, because it is the best of those before
@@ -34,13 +34,11 @@ def explain_verdict(inputs: VerdictInputs, gate: Row | None) -> list[str]:
     said += _explain_learning(inputs.learning_result, name)
     if inputs.fine_tuning_gain is not None:
         said.append(_explain_fine_tuning_gain(inputs.fine_tuning_gain))
-    if gate is not None and gate["holders"] and not gate["holds"]:
-        said.append(f"{name} fails the gate; {gate['holders'][0]} is the simplest contender that passes it.")
     return said
 
 
 def _explain_learning(learning_result: Row | None, recommended: str) -> list[str]:
-    """Who is better than the commonest answer, where it is not the recommended contender."""
+    """Which contenders are better than the most common answer, where the recommended one is not among them."""
     if (
         learning_result is None
         or recommended in (learning_result["baseline"], *learning_result["better"])
@@ -48,7 +46,7 @@ def _explain_learning(learning_result: Row | None, recommended: str) -> list[str
     ):
         return []
     return [
-        f"{recommended} itself is not shown to be better than {learning_result['baseline']}; of the others "
+        f"{recommended} is not proven better than {learning_result['baseline']}, but "
         f"{join_names_with_verb(learning_result['better'])}."
     ]
 
@@ -56,11 +54,10 @@ def _explain_learning(learning_result: Row | None, recommended: str) -> list[str
 def _explain_fine_tuning_gain(fine_tuning_gain: Row) -> str:
     longer, shorter = fine_tuning_gain["seconds"]
     return (
-        f"Fine-tuning is worth {100 * fine_tuning_gain['difference']:+.1f} points "
-        f"[{100 * fine_tuning_gain['low']:+.1f}, "
-        f"{100 * fine_tuning_gain['high']:+.1f}] on test: {fine_tuning_gain['contender']} (trained in "
-        f"{format_seconds(longer)}) against "
-        f"{fine_tuning_gain['against']} ({format_seconds(shorter)}). Both were chosen on validation."
+        f"The gain from fine-tuning is {100 * fine_tuning_gain['difference']:+.1f} points "
+        f"[{100 * fine_tuning_gain['low']:+.1f}, {100 * fine_tuning_gain['high']:+.1f}] on test: "
+        f"{fine_tuning_gain['contender']} (trained in {format_seconds(longer)}) against "
+        f"{fine_tuning_gain['against']} (trained in {format_seconds(shorter)}). Both were chosen on validation."
     )
 
 
@@ -76,21 +73,20 @@ def _explain_simpler_contender(evidence: EvidenceSpec, row: Row, best_rank: Rank
     )
     if row["shown"]:
         return (
-            f"{row['contender']} is shown to be as good: {said}, and {certainty} not "
+            f"{row['contender']} is proven as good: {said}, and {certainty} it is not "
             f"worse{_format_by_margin(evidence)}."
         )
     if row["worse"]:
-        return f"{row['contender']} is worse: {said}, {certainty} by {-100 * row['high']:.1f} or more."
+        return f"{row['contender']} is worse: {said}, and {certainty} {-100 * row['high']:.1f} points or more."
     if not row["within"]:
-        worse = f"worse{_format_by_margin(evidence)}"
-        return f"{row['contender']} measured worse: {said}; the test set does not prove that it is {worse}."
+        return f"{row['contender']} measured worse: {said}. It is not proven worse{_format_by_margin(evidence)}."
     said = f"{row['contender']} measured {'no worse' if row['difference'] >= 0 else 'as good'}: {said}"
     if row["smallest_margin"] <= evidence.margin:
-        return f"{said}; it is not proven (p = {row['p_holm']:.2g}, needed: at most {1 - evidence.confidence:.2g})."
-    asked = f"within {format_points(evidence.margin)}" if evidence.margin else "equal"
+        return f"{said}. This is not proven (p = {row['p_holm']:.2g}; at most {1 - evidence.confidence:.2g} is needed)."
+    asked = format_points(evidence.margin) if evidence.margin else "zero"
     return (
-        f"{said}, but the test set is too small to prove it: it could show that two equal contenders are within "
-        f"{100 * row['smallest_margin']:.1f} points of each other, not that they are {asked}."
+        f"{said}. The test set is too small to prove it: the smallest margin that it can prove is "
+        f"{100 * row['smallest_margin']:.1f} points, not {asked}."
     )
 
 
@@ -99,7 +95,7 @@ def _explain_later_contender(row: Row, best_rank: Rank) -> str:
     how = {
         "better": "is better on test, but not on validation",
         "worse": "is worse",
-        "undecided": "is not shown to be better",
+        "undecided": "is not proven better",
     }[row["decision"]]
     return (
         f"{row['contender']} (later in the ladder) {how}: "

@@ -1,4 +1,4 @@
-"""The verdict's one sentence: a table of cases, the first that applies is said."""
+"""The verdict's headline: a table of cases. The first case that applies gives the text."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class VerdictInputs:
-    """All that the sentence follows from."""
+    """All facts that the headline depends on."""
 
     selection: Selection
     comparisons: Sequence[Row]
-    fine_tuning_gain: Row | None  # learning.weigh_fine_tuning
-    learning_result: Row | None  # learning.weigh_learning
+    fine_tuning_gain: Row | None  # fine_tuning_gain.measure_fine_tuning_gain
+    learning_result: Row | None  # fine_tuning_gain.assess_learning
 
     @property
     def name(self) -> str:
@@ -38,7 +38,7 @@ class VerdictInputs:
 
     @property
     def recommended_vs_best(self) -> Row:
-        """The recommended contender against the best on test; only asked where it is another."""
+        """The recommended contender against the best on test. Only for a recommended contender that is not the best."""
         found = self.selection.recommended_vs_best
         assert found is not None
         return found
@@ -51,7 +51,7 @@ class VerdictInputs:
 
     @property
     def fine_tune(self) -> bool | None:
-        """What the verdict advises; see learning.advise_fine_tuning."""
+        """The advice of the verdict; see fine_tuning_gain.advise_fine_tuning."""
         return advise_fine_tuning(self.selection, self.fine_tuning_gain, self.learning_result)
 
     @property
@@ -65,30 +65,30 @@ class VerdictInputs:
 
 @dataclass(frozen=True)
 class HeadlineCase:
-    """When a sentence is said, and which."""
+    """A headline, and when it applies."""
 
     name: str
-    description: str  # for the docs: when it is said
+    description: str  # for the docs: when it applies
     applies: Callable[[VerdictInputs], bool]
     compose: Callable[[VerdictInputs], str]
 
 
 def compose_headline(inputs: VerdictInputs) -> tuple[str, str]:
-    """(the case's name, the sentence)."""
+    """(the name of the case, the text)."""
     case = next(case for case in HEADLINE_CASES if case.applies(inputs))
     prefix = "" if case.name == "nothing-learnt" else _compose_advice(inputs)
     return case.name, prefix + case.compose(inputs)
 
 
 def _compose_advice(inputs: VerdictInputs) -> str:
-    """What the ladder says about fine-tuning; nothing where it holds only contenders of one kind."""
+    """The advice on fine-tuning; empty where the ladder has only contenders of one kind."""
     if inputs.fine_tuning_gain is None:
         return ""
     if inputs.fine_tune is not None:
         return "Fine-tune: " if inputs.fine_tune else "Do not fine-tune: "
     if inputs.selection.recommended.result.is_fine_tuned:
-        return "Fine-tuning shows no clear gain: "
-    return "Validation and test disagree on fine-tuning: "
+        return "Fine-tuning is not proven to help: "
+    return "Validation and test disagree about fine-tuning: "
 
 
 def _compose_nothing_learnt(inputs: VerdictInputs) -> str:
@@ -96,27 +96,28 @@ def _compose_nothing_learnt(inputs: VerdictInputs) -> str:
     assert learning is not None
     score = inputs.selection.comparison_set.task.headline
     return (
-        "Nothing is shown to be learned: on test no contender is better, by more than chance, than "
-        f"{learning['baseline']}, which always gives the most common answer of train "
+        f"No contender is proven to have learnt: on the test set, none beats {learning['baseline']} by more than "
+        f"chance. {learning['baseline']} always gives the most common answer of the training data "
         f"({score} {100 * learning['value']:.1f})."
     )
 
 
 def _compose_as_good(inputs: VerdictInputs) -> str:
-    return f"{inputs.name} is as good as the best ({inputs.best.name}) on validation{_format_within_margin(inputs)}"
+    return f"{inputs.name} is as good on validation as the best ({inputs.best.name}){_format_within_margin(inputs)}"
 
 
 def _compose_worse_on_test(inputs: VerdictInputs) -> str:
     rival = inputs.recommended_vs_best
     return (
-        f"{_compose_as_good(inputs)}, but on test it is worse, by {-100 * rival['high']:.1f} points or more: the "
-        "validation "
-        "set may be too small."
+        f"{_compose_as_good(inputs)}. But on the test set it is worse, by {-100 * rival['high']:.1f} points or more. "
+        "The validation set may be too small."
     )
 
 
 def _compose_as_good_shown(inputs: VerdictInputs) -> str:
-    return f"{inputs.name} is as good as the best ({inputs.best.name}){_format_within_margin(inputs)}, and simpler."
+    return (
+        f"{inputs.name} is as good as the best ({inputs.best.name}){_format_within_margin(inputs)}, and it is simpler."
+    )
 
 
 def _compose_too_small(inputs: VerdictInputs) -> str:
@@ -129,31 +130,31 @@ def _compose_not_proven(inputs: VerdictInputs) -> str:
 
 def _compose_unproven(inputs: VerdictInputs, how: str) -> str:
     return (
-        f"{_compose_as_good(inputs)}, and simpler; the test set {how} "
+        f"{_compose_as_good(inputs)}, and it is simpler. The test set {how} "
         f"({_format_difference(inputs.recommended_vs_best)} on test)."
     )
 
 
 def _compose_better_on_test(inputs: VerdictInputs) -> str:
     return (
-        f"{inputs.name} is the best on validation, but on test {join_names_with_verb(inputs.better_on_test)} "
-        "better, by "
-        "more than chance: the validation set may be too small, or unlike the test set."
+        f"{inputs.name} is the best on validation, but on the test set "
+        f"{join_names_with_verb(inputs.better_on_test)} better, by more than chance. "
+        "The validation set may be too small, or different from the test set."
     )
 
 
 def _compose_simplest_is_best(inputs: VerdictInputs) -> str:
-    return f"{inputs.name}, the simplest contender that learns, is also the best on validation."
+    return f"{inputs.name} is the best on validation, and it is also the simplest contender that learns."
 
 
 def _compose_best_shown(inputs: VerdictInputs) -> str:
-    return f"{inputs.name} is the best, and every simpler contender is worse{_format_by_margin(inputs)}."
+    return f"{inputs.name} is the best. Every simpler contender is worse{_format_by_margin(inputs)}."
 
 
 def _compose_best_not_shown(inputs: VerdictInputs) -> str:
     unproven = [rival["contender"] for rival in inputs.simpler_vs_best if not rival["worse"]]
     return (
-        f"{inputs.name} is the best on validation; the test set does not show that "
+        f"{inputs.name} is the best on validation. The test set does not prove that "
         f"{join_names_with_verb(unproven)} worse{_format_by_margin(inputs)}."
     )
 
@@ -165,37 +166,37 @@ def _is_best(inputs: VerdictInputs) -> bool:
 HEADLINE_CASES: tuple[HeadlineCase, ...] = (
     HeadlineCase(
         "nothing-learnt",
-        "No contender is shown to be better on test than `majority`, the commonest answer of train.",
+        "No contender is proven better on test than `majority`, which always gives the most common training answer.",
         lambda s: s.learning_result is not None and not s.learning_result["learnt"],
         _compose_nothing_learnt,
     ),
     HeadlineCase(
         "worse-on-test",
-        "A simpler contender is as good on validation, but on test it is shown to be worse by more than the margin.",
+        "A simpler contender is as good on validation. On test it is proven worse by more than the margin.",
         lambda s: not _is_best(s) and s.recommended_vs_best["worse"],
         _compose_worse_on_test,
     ),
     HeadlineCase(
         "as-good-shown",
-        "A simpler contender is as good as the best: validation says so, and the test set proves it.",
+        "A simpler contender is as good as the best on validation, and the test set proves it.",
         lambda s: not _is_best(s) and s.selection.is_supported,
         _compose_as_good_shown,
     ),
     HeadlineCase(
         "as-good-too-small",
-        "A simpler contender is as good on validation; the test set is too small to prove such a margin.",
+        "A simpler contender is as good on validation. The test set is too small to prove this margin.",
         lambda s: not _is_best(s) and s.recommended_vs_best["smallest_margin"] > s.evidence.margin,
         _compose_too_small,
     ),
     HeadlineCase(
         "as-good-not-proven",
-        "A simpler contender is as good on validation; the test set could have proven it and does not.",
+        "A simpler contender is as good on validation. The test set is large enough to prove it, but does not.",
         lambda s: not _is_best(s),
         _compose_not_proven,
     ),
     HeadlineCase(
         "overtaken",
-        "The best on validation is recommended, but on test another contender is shown to be better.",
+        "The best on validation is recommended. On test another contender is proven better.",
         lambda s: bool(s.better_on_test),
         _compose_better_on_test,
     ),
@@ -207,14 +208,14 @@ HEADLINE_CASES: tuple[HeadlineCase, ...] = (
     ),
     HeadlineCase(
         "best-shown",
-        "The best on validation is recommended, and on test every simpler one is shown to be worse by more than the "
+        "The best on validation is recommended. On test every simpler contender is proven worse by more than the "
         "margin.",
         lambda s: all(rival["worse"] for rival in s.simpler_vs_best),
         _compose_best_shown,
     ),
     HeadlineCase(
         "best-not-shown",
-        "The best on validation is recommended; that the simpler ones are worse is not shown for all of them.",
+        "The best on validation is recommended. For some simpler contender the test set does not prove it worse.",
         lambda s: True,
         _compose_best_not_shown,
     ),

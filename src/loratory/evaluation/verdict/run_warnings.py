@@ -1,4 +1,4 @@
-"""What weakens the evidence, said beside the verdict."""
+"""Warnings of the verdict: what makes its evidence weaker."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 
 from loratory.evaluation.statistics.comparison_set import ComparisonSet
 from loratory.evaluation.statistics.intervals import MIN_CASE_GROUPS, find_ratios, split_sparse_ratios
-from loratory.evaluation.table_cells import join_names
+from loratory.evaluation.table_cells import join_names, join_names_with_verb
 from loratory.evaluation.verdict.headlines import VerdictInputs
 from loratory.protocols import JSON, Decomposable, Labelled, Spanned
 
-MIN_EFFECTIVE_GROUPS = 40  # effective groups (Kish) below which the evidence rests on little
-MIN_LABEL_EXAMPLES = 20  # test examples of a label below which its recall is hardly known
+MIN_EFFECTIVE_GROUPS = 40  # effective groups (Kish); fewer give a warning
+MIN_LABEL_EXAMPLES = 20  # test examples of a label; fewer give a warning
 
 
 def collect_run_warnings(inputs: VerdictInputs, gate: Mapping[str, Any] | None, facts: Mapping[str, JSON]) -> list[str]:
-    """Sentences, the gravest first; `gate` is the verdict's, `facts` are those of ladder.build."""
+    """Sentences, the most serious first. `gate` is the verdict's; `facts` are those of build_ladder."""
     choice = inputs.selection
-    found = [] if gate is None or gate["holders"] else ["No contender passes the gate."]
+    found = _warn_of_gate(inputs, gate)
     found += _warn_of_leaks(inputs, facts)
     found += _warn_of_better_on_test(inputs)
     found += _warn_of_test_reads(facts)
@@ -33,55 +33,64 @@ def collect_run_warnings(inputs: VerdictInputs, gate: Mapping[str, Any] | None, 
     )
 
 
+def _warn_of_gate(inputs: VerdictInputs, gate: Mapping[str, Any] | None) -> list[str]:
+    """That the recommended contender does not hold the gate, and which contender does."""
+    if gate is None or gate["holds"]:
+        return []
+    if not gate["holders"]:
+        return ["No contender holds the gate."]
+    return [f"{inputs.name} does not hold the gate. {gate['holders'][0]} is the simplest contender that does."]
+
+
 def _warn_of_leaks(inputs: VerdictInputs, facts: Mapping[str, JSON]) -> list[str]:
-    """What the recommended contender has on the test examples that are not known from train or validation."""
+    """The score of the recommended contender without test examples that also stand in train or validation."""
     leaks = facts.get("leaks")
     if not leaks:
         return []
     score, many = inputs.selection.comparison_set.task.headline, leaks["leaked"]
     said = (
         f"{many:,} of {leaks['examples']:,} test examples ({many / leaks['examples']:.1%}) are duplicates or "
-        "near-duplicates of examples in train or validation, so the scores are too high."
+        "near-duplicates of training or validation examples, so the scores are too high."
     )
     without = leaks["without"].get(inputs.name)
     if without is None:
-        return [f"{said} Without them no test example is left."]
+        return [f"{said} Without them the test set is empty."]
     return [
-        f"{said} Without them {inputs.name} has {score} {100 * without['value']:.1f} [{100 * without['low']:.1f}, "
-        f"{100 * without['high']:.1f}] on {leaks['examples'] - many:,} examples, not {100 * without['with']:.1f}."
+        f"{said} Without them, the {score} of {inputs.name} is {100 * without['value']:.1f} "
+        f"[{100 * without['low']:.1f}, {100 * without['high']:.1f}] on {leaks['examples'] - many:,} examples, "
+        f"not {100 * without['with']:.1f}."
     ]
 
 
 def _warn_of_better_on_test(inputs: VerdictInputs) -> list[str]:
-    """A contender that is better on test than the best on validation: the choice by validation went astray."""
+    """Contenders that are better on test than the best on validation."""
     better = inputs.better_on_test
     if not better:
         return []
     return [
-        f"On test {join_names(better, 'and')} did better than {inputs.best.name}, by more than chance, but on "
-        "validation "
-        f"{inputs.best.name} was the best, and the verdict goes by that: the validation set may be too small, or "
-        "unlike the test set."
+        f"On the test set, {join_names_with_verb(better)} better than {inputs.best.name}, by more than chance. The "
+        f"verdict uses the validation set, where {inputs.best.name} is the best. The validation set may be too small, "
+        "or different from the test set."
     ]
 
 
 def _warn_of_test_reads(facts: Mapping[str, JSON]) -> list[str]:
-    """How often rows of this test set were looked at, in whatever split, folder or command."""
+    """How often examples of this test set were read, over all splits, folders and commands."""
     reads, overlap = facts.get("test_reads"), facts.get("test_overlap")
     if not isinstance(reads, int) or reads < 2:
         return []
-    share = f" (an earlier reading had at most {overlap['largest']:.0%} of them)" if overlap else ""
+    share = f" (at most {overlap['largest']:.0%} of its examples at a time)" if overlap else ""
     return [
-        f"Examples of this test set were read {reads} times, this run included{share}. Changes that were made after an "
-        "earlier reading may fit the test set by chance; the confidence intervals do not account for that."
+        f"Examples of this test set were read {reads} times{share}, this run included. A change that was made after "
+        "an earlier reading may fit the test set by chance. The confidence intervals do not include this effect."
     ]
 
 
 def _repeat_quality_warnings(facts: Mapping[str, JSON]) -> list[str]:
-    """What `loratory check` warns of, less the leaks that stand above with their figure."""
+    """The warnings of `loratory check`, without the leaks that are already given with their score."""
     said_above = ("leak/train/test", "leak/validation/test") if facts.get("leaks") else ()
     return [
-        f"Data: {one['what']} (to mend it: {one['do']})."
+        f"Data: {one['what']}. To fix it: {one['do']}."
         for one in facts.get("quality_warnings") or ()
         if one["kind"] not in said_above
     ]
@@ -96,7 +105,7 @@ def _warn_of_few_groups(comparison_set: ComparisonSet) -> list[str]:
     return [
         f"The test set has only {drawn.effective_groups:.0f} independent groups"
         + (skewed if drawn.effective_groups < 0.9 * drawn.group_count else "")
-        + ": its confidence intervals are wider for that, and it can show only large differences."
+        + ". The confidence intervals are wider for this reason, and only large differences can be detected."
     ]
 
 
@@ -106,12 +115,12 @@ def _warn_of_rare_labels(comparison_set: ComparisonSet) -> list[str]:
     if not rare:
         return []
     some = ", ".join(rare[:6]) + (f" and {len(rare) - 6} more" if len(rare) > 6 else "")
-    said = f"Labels with fewer than {MIN_LABEL_EXAMPLES} test examples, so that their scores are uncertain: {some}."
+    said = f"Labels with fewer than {MIN_LABEL_EXAMPLES} test examples, so their scores are uncertain: {some}."
     return [said, *_warn_of_sparse_labels(comparison_set)]
 
 
 def _count_label_support(comparison_set: ComparisonSet) -> dict[str, int]:
-    """How many test examples, or spans, each label has."""
+    """The number of test examples, or spans, of each label."""
     task, totals = comparison_set.task, comparison_set.ranks[0].test.sum_counts()
     if isinstance(task, Labelled):
         return {label: int(totals.get(f"support/{label}", 0)) for label in task.labels or ()}
@@ -126,7 +135,7 @@ def _count_label_support(comparison_set: ComparisonSet) -> dict[str, int]:
 
 
 def _warn_of_sparse_labels(comparison_set: ComparisonSet) -> list[str]:
-    """Where the headline is a mean over labels: those of which too little is known for it to be measured."""
+    """Where the headline score is a mean over labels: the labels with too few test examples."""
     task, marks = comparison_set.task, comparison_set.ranks[0].test.counts
     parts = find_ratios(task, task.headline, [marks])
     few, none = (
@@ -135,13 +144,13 @@ def _warn_of_sparse_labels(comparison_set: ComparisonSet) -> list[str]:
     said = []
     if few:
         said.append(
-            f"{few} of the {len(parts)} labels have fewer than {MIN_CASE_GROUPS} test examples: in the interval of "
-            f"{task.headline} each counts as anything from its own score up to 1."
+            f"{few} of the {len(parts)} labels have fewer than {MIN_CASE_GROUPS} test examples. In the interval of "
+            f"{task.headline}, each of them counts as any score from its own up to 100%."
         )
     if none:
         said.append(
-            f"{none} of the {len(parts)} labels have no test example at all: they count as 0 in {task.headline}, and "
-            f"comparisons allow for {100 * none / len(parts):.1f} points of difference that nobody has seen."
+            f"{none} of the {len(parts)} labels have no test example. They count as 0 in {task.headline}, and "
+            f"comparisons add {100 * none / len(parts):.1f} points of difference that could not be measured."
         )
     return said
 
@@ -155,6 +164,6 @@ def _warn_of_seed_spread(comparison_set: ComparisonSet) -> list[str]:
     if not wide:
         return []
     return [
-        f"Scores differ much between seeds: {join_names(wide, 'and')}. Each comparison uses one fit of a contender; "
-        "with another seed it might end differently."
+        f"Scores differ widely between seeds: {join_names(wide, 'and')}. Comparisons use the fit that ships. With "
+        "another seed they could be different."
     ]

@@ -15,19 +15,19 @@ MAX_BARS = 5  # bars that are not folded
 SPAN_COLOURS = 8
 RELEASE_CHARACTERS = 12  # characters of a release
 STATUS_EXPLANATIONS: Mapping[str, str] = {
-    "abstained": "The operating point of this task leaves such an input unanswered.",
-    "invalid": "What was written is no answer of this task.",
-    "long": "The input does not fit the model.",
-    "late": "The deadline passed.",
-    "failed": "The contender failed; the server's log says how.",
+    "abstained": "The model is not sure enough about this text.",
+    "invalid": "The model wrote something that is not a valid answer of this task.",
+    "long": "The text is too long for this model.",
+    "late": "The answer took longer than the time limit.",
+    "failed": "The model failed. The server's log has the reason.",
 }
 
 FALLBACK_EXPLANATIONS: Mapping[str, str] = {
-    "late": "was late",
-    "full": "was full",
+    "late": "was too slow",
+    "full": "was overloaded",
     "failed": "failed",
-    "invalid": "wrote no valid answer",
-    "long": "cannot read so much",
+    "invalid": "gave no valid answer",
+    "long": "cannot read a text of this length",
 }
 
 
@@ -95,7 +95,7 @@ class AnswerView:
 
     @property
     def fallback_explanation(self) -> str:
-        """Who should have answered, and what came between; empty where that one did."""
+        """Which contender should have answered, and why it did not; empty where it did."""
         fallback = self.staged_answer.fallback
         return f"{fallback.contender} {FALLBACK_EXPLANATIONS.get(fallback.reason, fallback.reason)}" if fallback else ""
 
@@ -166,4 +166,4 @@ def format_curl(base: str, service: Service, input: Input, needs_key: bool) -> s
     """The same question from a terminal."""
     body = json.dumps({"inputs": [dict(input)]}, ensure_ascii=False)
     key = ' \\\n  -H "Authorization: Bearer $LORATORY_KEY"' if needs_key else ""
-    return f"curl {base}/v1/tasks/{service.name}/predict{key} \\\n  -d {shlex.quote(body)}"
+    return f"curl {shlex.quote(f'{base}/v1/tasks/{service.name}/predict')}{key} \\\n  -d {shlex.quote(body)}"

@@ -57,8 +57,9 @@ def _build_from_evidence(service: Service, evidence: Mapping[str, Any], report: 
         for row in evidence["contenders"]
     ]
     said = (
-        f"Simplest first; * is recommended. Scores in percent on {test['examples']:,} test examples, means over seeds; "
-        "“vs best simpler” in points, ? is undecided."
+        "One row for each method, the simplest first; * is recommended. Scores are percentages on "
+        f"{test['examples']:,} test examples, with the confidence interval in brackets. The report explains every "
+        "column."
     )
     return LadderView(
         service,

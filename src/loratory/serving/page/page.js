@@ -58,8 +58,20 @@
       const part = document.querySelector(`.${name}`);
       if (part) part.hidden = !task.selectedOptions[0].hasAttribute(`data-${name}`);
     }
+    for (const one of document.querySelectorAll(".examples")) one.hidden = one.dataset.task !== task.value;
   };
   if (task) { task.addEventListener("change", fit); fit(); }
+
+  // -- an example fills the box; without a script its address does
+  const text = find("try-text");
+  for (const one of document.querySelectorAll("a.example")) {
+    one.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab or window
+      event.preventDefault();
+      text.value = one.dataset.text;
+      text.focus();
+    });
+  }
 
   // -- what was said before, turn by turn; sent as JSON in the area that is typed into without a script
   const plain = find("try-turns"), turns = find("turns");

@@ -44,6 +44,8 @@ from loratory.serving.page.rendering import (
     read_asset,
     render_response,
 )
+from loratory.serving.page.task_commands import build_task_commands
+from loratory.serving.page.task_examples import find_example, list_examples
 from loratory.serving.page.traffic import summarize_traffic
 
 PAGE_ERRORS = (
@@ -89,7 +91,9 @@ def _list_form_routes(server: Server) -> Sequence[Route]:
     """The page, and the two forms on it."""
 
     async def show_page(request: Request) -> Response:
-        form = dict.fromkeys(form_parsing.TRY_FIELDS, "") | {"task": request.query_params.get("task", "")}
+        task, number = (request.query_params.get(name, "") for name in ("task", "example"))
+        text = find_example(server.registry.get(task), number)
+        form = dict.fromkeys(form_parsing.TRY_FIELDS, "") | {"task": task, "text": text}
         return render_response("page", _page_values(server, request) | {"form": form})
 
     async def try_task(request: Request, context: RequestContext) -> Response:
@@ -187,10 +191,14 @@ def _asset_route(name: str) -> Route:
 
 def _page_values(server: Server, request: Request) -> dict[str, Any]:
     """What every rendering of the page shows."""
-    key = request.scope.get("key")
+    key, services = request.scope.get("key"), list(server.registry)
+    ladders = [build_ladder_view(service) for service in services]
     return {
-        "services": [form_parsing.describe_task(service) for service in server.registry],
-        "ladders": [build_ladder_view(service) for service in server.registry],
+        "services": [form_parsing.describe_task(service) for service in services],
+        "examples": list_examples(services),
+        "ladders": ladders,
+        "warned": [ladder for ladder in ladders if ladder.warnings],
+        "commands": [build_task_commands(_base_url(request), service, bool(server.keys)) for service in services],
         "traffic": summarize_traffic(server),
         "limits": server.spec.limits,
         "facts": server.info,
@@ -203,6 +211,11 @@ def _page_values(server: Server, request: Request) -> dict[str, Any]:
         "table": None,
         "table_refused": None,
     }
+
+
+def _base_url(request: Request) -> str:
+    """The address under which the browser knows this server."""
+    return str(request.base_url).rstrip("/")
 
 
 def _render_part(server: Server, request: Request, part: str, values: dict[str, Any]) -> Response:
@@ -223,7 +236,7 @@ async def _answer_form(
     started = time.perf_counter()
     (one,) = await server.answer(service, [input], context)
     spent = (time.perf_counter() - started) * 1000
-    curl = format_curl(str(request.base_url).rstrip("/"), service, input, bool(server.keys))
+    curl = format_curl(_base_url(request), service, input, bool(server.keys))
     return build_answer_view(service, input, one, spent, curl)
 
 
