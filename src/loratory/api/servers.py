@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -39,14 +40,20 @@ class RunningServer:
 
     def wait_until_ready(self) -> Self:
         """Wait until it answers. Raises the error that the server ended with."""
-        lines: deque[str] = deque()
-        reader = threading.Thread(target=_read_first_line, args=(self._process.stdout, lines), daemon=True)
-        reader.start()
-        reader.join(START_SECONDS)
-        if not lines or not lines[0]:
+        lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=_pass_first_line, args=(self._process.stdout, lines), daemon=True).start()
+        try:
+            first = lines.get(timeout=START_SECONDS)
+        except queue.Empty:
+            self.close()
+            raise ServerError(f"the server was not ready after {START_SECONDS:.0f} s") from None
+        except KeyboardInterrupt:
+            self.close()
+            raise
+        if not first:  # its end of the pipe is closed
             self.close()
             raise _explain_failure(list(self._notes), self._process.returncode)
-        told = json.loads(lines[0])
+        told = json.loads(first)
         self.url, self.tasks = told["url"], tuple(told["tasks"])
         return self
 
@@ -153,8 +160,8 @@ def _start(arguments: Sequence[str]) -> RunningServer:
     return RunningServer(process, notes).wait_until_ready()
 
 
-def _read_first_line(stream: IO[str], lines: deque[str]) -> None:
-    lines.append(stream.readline())
+def _pass_first_line(stream: IO[str], lines: queue.Queue[str]) -> None:
+    lines.put(stream.readline())
     for _ in stream:  # a full pipe would stop the server
         pass
 
