@@ -566,7 +566,7 @@ def read_start_error(folder: Path, *words: str | Path) -> str:
         (["runs/tinny"], ["no such folder"]),
         (["runs"], ["neither a run"]),
         (["runs/tiny", "--keys", "nobody.json"], ["no file of keys", "loratory keys add"]),
-        (["runs/tiny", "--keys", "none.json"], ["there is no key in this file"]),
+        (["runs/tiny", "--keys", "none.json"], ["this file holds no key"]),
         (["runs/tiny", "--set", "roles.intent=other"], ["'other' is no task", "allowed: tiny"]),
         (["runs/tiny", "--set", "default=tinny"], ["'tinny' is no task", "did you mean 'tiny'?"]),
         (["--config", "fallback.yaml"], ["no fitted contender 'tfdif'", "did you mean 'tfidf'?", "rules, tfidf, lora"]),
@@ -656,5 +656,5 @@ def test_the_chain_of_what_was_written_down_is_checked(tmp_path: Path) -> None:
     torn = run_command(tmp_path, "audit")
     assert (torn.code, torn.out.splitlines()[1]) == (
         0,
-        "torn: 1 line, cut short by a crash or a full disk while it was written",
+        "torn: a crash or a full disk cut 1 line short",
     )
