@@ -150,6 +150,7 @@ class PageShell:
         with line:
             asked = json.loads(b"".join(iter(lambda: line.recv(65536), b"")))
             line.sendall(json.dumps(self.do(**asked)).encode())
+            line.shutdown(socket.SHUT_WR)  # a forked server holds this end too
 
     def do(self, words: list[str], folder: str, environment: dict[str, str], stdin: str) -> dict[str, str | int]:
         """What a `loratory` of a block does: code, out and err."""
