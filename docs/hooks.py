@@ -14,6 +14,7 @@ COMMENT = re.compile(r"^ *<!-- test: .*? -->\n", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """The hook's entry: mkdocs calls it for each page."""
     return rewrite_page(markdown, page.file.src_uri)
 
 
@@ -26,11 +27,9 @@ def rewrite_page(markdown: str, source: str) -> str:
 def rewrite_link(link: re.Match[str], folder: str) -> str:
     """A link to a file of the repository outside docs/, or to a folder, points to GitHub; others stay."""
     path = posixpath.normpath(posixpath.join(folder, link["target"]))
-    inside = path.startswith("docs/") and not (HOME / path).is_dir() and not path.endswith(".py")
-    if inside or path.startswith("../") or not (HOME / path).exists():
+    file = HOME / path
+    page = path.startswith("docs/") and file.is_file() and file.suffix != ".py"
+    if page or path.startswith("../") or not file.exists():
         return link[0]
-    kind = "tree" if (HOME / path).is_dir() else "blob"
-    target = f"{REPOSITORY}/{kind}/main/{path}{link['anchor'] or ''}"
-    if path.startswith("docs/images"):
-        return link[0]
-    return f"{link['before']}{target}{link['after']}"
+    kind = "tree" if file.is_dir() else "blob"
+    return f"{link['before']}{REPOSITORY}/{kind}/main/{path}{link['anchor'] or ''}{link['after']}"

@@ -1,8 +1,8 @@
 """The fenced blocks of a page, and what a page says about them in HTML comments.
 
-    <!-- test: setup messages.csv runs/tickets -->   lies in the page's folder before its first block runs
-    <!-- test: skip REASON -->                       above a block: it is not run
-    ```yaml title="spec.yaml"                        the block is written to the file of that name
+<!-- test: setup messages.csv runs/tickets -->   lies in the page's folder before its first block runs
+<!-- test: skip REASON -->                       above a block: it is not run
+```yaml title="spec.yaml"                        the block is written to the file of that name
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+HOME = Path(__file__).parents[2]
+DOCS = HOME / "docs"
 COMMANDS = frozenset({"bash", "sh", "console", "python"})
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>.*)$")
 DIRECTIVE = re.compile(r"<!-- test: (\w+) (.+?) -->")
@@ -53,6 +55,11 @@ class Page:
     @property
     def commands(self) -> tuple[Block, ...]:
         return tuple(block for block in self.blocks if block.is_command)
+
+
+def list_pages() -> list[Path]:
+    """The pages of docs/, without the templates of generated ones."""
+    return [file for file in sorted(DOCS.rglob("*.md")) if "templates" not in file.parts]
 
 
 def read_page(file: Path, name: str) -> Page:

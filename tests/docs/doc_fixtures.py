@@ -7,20 +7,25 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from doc_blocks import read_page
+from doc_blocks import DOCS, HOME, read_page
 from doc_shell import run_command, work_in
 from filelock import FileLock
+
 from tiny_models import save_causal_model
 
-HOME = Path(__file__).parents[2]
-DOCS = HOME / "docs"
 RECIPES = HOME / "src/loratory/bundled_recipes"
 LETTER = "Dear Ms Lund,\nplease pay card 4111 1111 1111 1111 and write to ada@example.com.\nAda Lund\n"
 NEW_ROWS = "id,message,team\n1,I was charged twice for one order,billing\n2,The parcel never came,delivery\n"
 WRITER_SPEC = """\
 name: {name}
-task: {{kind: generate, answer_schema: {{type: object, properties: {{count: {{type: integer, minimum: 1, maximum: 99}}}},
-  required: [count], additionalProperties: false}}, checks: [exact]}}
+task:
+  kind: generate
+  answer_schema:
+    type: object
+    properties: {{count: {{type: integer, minimum: 1, maximum: 99}}}}
+    required: [count]
+    additionalProperties: false
+  checks: [exact]
 data: {{path: orders.jsonl, near_duplicates: 1.0}}
 base: {base}
 ladder: [prompted: {{shots: 0, writing: {{max_new_tokens: 12}}}}]

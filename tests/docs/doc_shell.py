@@ -175,8 +175,7 @@ class PageShell:
                 if inspect.iscoroutine(coroutine):
                     asyncio.run(coroutine)
             except (Exception, SystemExit) as problem:
-                places = [one.lineno for one in traceback.extract_tb(problem.__traceback__) if one.filename == self.page]
-                line = (places[-1] if places else None) or getattr(problem, "lineno", None) or block.line
+                line = find_line(problem, self.page) or block.line
                 command = source.split("\n")[line - 1].strip()
                 said = printed.getvalue() + "".join(traceback.format_exception(problem))
                 return Failure(self.page, line, command, said)
@@ -210,6 +209,12 @@ class PageShell:
     def close(self) -> None:
         for port in list(self.servers):
             self.stop(port)
+
+
+def find_line(problem: BaseException, page: str) -> int | None:
+    """The line of the page that an error comes from."""
+    places = [one.lineno for one in traceback.extract_tb(problem.__traceback__) if one.filename == page]
+    return places[-1] if places else getattr(problem, "lineno", None)
 
 
 @contextmanager

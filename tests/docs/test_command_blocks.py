@@ -18,9 +18,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-
-from doc_blocks import Block, Page, read_page
-from doc_fixtures import DOCS, FILES, HOME, Prepared
+from doc_blocks import HOME, Block, Page, list_pages, read_page
+from doc_fixtures import FILES, Prepared
 from doc_shell import PageShell
 
 NETWORK = "needs a network"
@@ -55,8 +54,7 @@ SETUP: Mapping[str, tuple[str, ...]] = {
 # what runs before the first block
 BEFORE: Mapping[str, str] = {"client.md": "loratory serve runs/risk-triage runs/notes"}
 SLOW: Mapping[str, str] = {}
-GENERATED = ("cli.md", "spec.md", "server.md")
-PAGES = ["README.md", *sorted(str(file.relative_to(HOME)) for file in DOCS.rglob("*.md") if "templates" not in file.parts)]
+PAGES = ["README.md", *(str(file.relative_to(HOME)) for file in list_pages())]
 
 
 def name_of(path: str) -> str:
