@@ -245,7 +245,7 @@ def run_command(words: list[str], stdin: str = "") -> tuple[int, str, str]:
         code = done.code
     finally:
         sys.argv, sys.stdin = kept
-    told = [one.buffer.getvalue().decode("utf-8", "replace") for one in (out, err)]  # type: ignore[attr-defined]
+    told = [one.buffer.getvalue().decode("utf-8", "replace") for one in (out, err)]
     return (code if isinstance(code, int) else 0 if code is None else 1), told[0], told[1]
 
 

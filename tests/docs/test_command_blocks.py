@@ -55,7 +55,7 @@ SETUP: Mapping[str, tuple[str, ...]] = {
 }
 # what runs before the first block
 BEFORE: Mapping[str, str] = {"client.md": "loratory serve runs/risk-triage runs/notes"}
-SLOW: Mapping[str, str] = {
+SLOW_PAGES: Mapping[str, str] = {
     "tutorials/classify.md": "two runs over a recipe's 3,540 messages",
     "tutorials/generate.md": "trains a model that writes",
 }
@@ -99,7 +99,7 @@ def shell(tmp_path: Path) -> Iterator[PageShell]:
 
 
 @pytest.mark.parametrize(
-    "path", [pytest.param(path, marks=pytest.mark.slow) if name_of(path) in SLOW else path for path in WITH_COMMANDS]
+    "path", [pytest.param(path, marks=pytest.mark.slow) if name_of(path) in SLOW_PAGES else path for path in WITH_COMMANDS]
 )
 def test_the_commands_of_a_page_run(
     path: str, shell: PageShell, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
@@ -134,7 +134,7 @@ def test_each_reason_and_each_shortening_is_still_of_use() -> None:
     text = "\n".join(block.script for block in blocks)
     assert [words for _, words in SHORTER if words not in text] == []
     names = {name_of(path) for path in PAGES}
-    assert {*SETUP, *BEFORE, *SLOW} <= names
+    assert {*SETUP, *BEFORE, *SLOW_PAGES} <= names
     for path in PAGES:
         assert all(name in FILES or name.startswith("runs/") for name in read(path).setup), path
 
