@@ -99,7 +99,8 @@ def shell(tmp_path: Path) -> Iterator[PageShell]:
 
 
 @pytest.mark.parametrize(
-    "path", [pytest.param(path, marks=pytest.mark.slow) if name_of(path) in SLOW_PAGES else path for path in WITH_COMMANDS]
+    "path",
+    [pytest.param(path, marks=pytest.mark.slow) if name_of(path) in SLOW_PAGES else path for path in WITH_COMMANDS],
 )
 def test_the_commands_of_a_page_run(
     path: str, shell: PageShell, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
