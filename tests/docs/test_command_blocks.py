@@ -22,24 +22,10 @@ from doc_blocks import HOME, Block, Page, list_pages, read_page
 from doc_fixtures import FILES, Prepared
 from doc_shell import PageShell
 
-NETWORK = "needs a network"
-CHECKOUT = "needs a clone of the repository, and installs into it"
-PLUGIN = "needs a package of the reader's own; tests/plugins does the same with the example package"
-FRAGMENT = "a part of a file, which cannot run alone"
-
 # page, beginning of the block (a regular expression): why it is not run
 SKIPPED: Mapping[tuple[str, str], str] = {
-    ("*", r"(uv )?pip install"): NETWORK,
-    ("*", r"make \w+"): CHECKOUT,
-    ("router.md", r"loratory export runs/topics"): "tests/parity/test_export_router.py exports and discovers the three",
-    ("router.md", r"config = AutoConfig"): "tests/parity/test_export_router.py opens each export in stock libraries",
-    ("stress.md", r"class Shouted"): FRAGMENT,
-    ("causal.md", r"def in_time"): FRAGMENT,
-    ("extending/predictors.md", r"with stage_artifact"): FRAGMENT,
-    ("extending/*", r"loratory recipes\nloratory check tea"): PLUGIN,
-    ("extending/*", r"pip install -e"): PLUGIN,
-    ("extending/*", r"loratory check spec.yaml && "): PLUGIN,
-    ("extending/*", r"curl http://127.0.0.1:8000/v2/"): PLUGIN,
+    ("*", r"(uv )?pip install"): "needs a network",
+    ("*", r"make \w+"): "needs a clone of the repository, and installs into it",
 }
 # page, and the beginning of a command: options that make it short
 SHORTER: Mapping[tuple[str, str], tuple[str, ...]] = {

@@ -20,7 +20,8 @@ from ruamel.yaml import YAML
 PAGES = list_pages()
 ROOT_PAGES = [HOME / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 LINK = re.compile(r"(?:\]\(|(?:src|href)=\")([^)\s\"]+)")
-VALUES = re.compile(r"'[^']*'|\d+|[…()]|\b(?:torch|regime|utf|prompted|tfidf|generate|causal|encoder|messages\.csv)\b")
+NAMES = r"torch|regime|utf|prompted|tfidf|generate|causal|encoder|messages\.csv"  # values that stand in messages
+VALUES = re.compile(rf"0\.0\.0\.0|'[^']*'|\d+|[…()]|\b(?:{NAMES})\b")
 NOT_OURS = {"loratory: command not found", "answer"}  # the shell's, and a key of an answer
 FOREIGN = re.compile(r"<(?:script|img|link rel=\"stylesheet\")[^>]+(?:src|href)=\"https?:")
 WORD = re.compile(r"[^\W\d_]+")
@@ -48,7 +49,9 @@ def find_anchors(file: Path) -> set[str]:
     """Anchors of the headings, as GitHub and mkdocs make them."""
     text = re.sub(r"^ *```.*?^ *```", "", file.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title.strip().lower())) for title in titles}
+    return set(re.findall(r'<a id="([^"]+)">', text)) | {
+        re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title.strip().lower())) for title in titles
+    }
 
 
 def list_nav(entry: Any) -> list[str]:
