@@ -25,6 +25,7 @@ from loratory.cli import (
     redact,
     report,
     run,
+    schema,
     serve,
     stress,
     train,
@@ -57,6 +58,7 @@ VERBS = (
     audit,
     report,
     recipes,
+    schema,
     doctor,
 )
 for verb in VERBS:

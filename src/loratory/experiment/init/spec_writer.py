@@ -18,6 +18,7 @@ from loratory.data.offset_detection import detect_offset_unit
 from loratory.data.quality.joined_labels import describe_joined_labels
 from loratory.data.readers.source_reader import Source, read_source
 from loratory.errors import SpecError
+from loratory.experiment.editor_schema import MODELINE, write_schema_beside
 from loratory.experiment.init import spec_templates
 from loratory.experiment.init.task_inference import (
     COLUMNS_BY_KIND,
@@ -64,7 +65,7 @@ def write_spec_for_data(
     init_options: InitOptions = DEFAULT_OPTIONS,
     ask: ChoiceAsker | None = None,
 ) -> list[str]:
-    """Write a commented spec for the examples at `data`; returns what was guessed.
+    """Write a commented spec for the examples at `data`, and its schema beside it; returns what was guessed.
 
     `ask` is asked where two columns could be meant; without it that is an error. Raises DataError and SpecError.
     """
@@ -81,8 +82,10 @@ def write_spec_for_data(
     kind, why = infer_task_kind(source.train, init_options)
     given, chosen = choose_columns(source.train, kind, init_options, ask)
     text, said = SPEC_WRITERS[kind](source, given, about)
+    text = MODELINE + text
     parse_spec(*_parse_back(text, output), output.parent)  # what init writes, run takes
     write_text(output, text)
+    said += write_schema_beside(output)
     others = [other for other in COLUMNS_BY_KIND if other != kind]
     taken = [f"taken for {kind}: {why}; if that is wrong, say --task {' or --task '.join(others)}"] if why else []
     return [*source.messages, *taken, *chosen, *said]
@@ -202,7 +205,7 @@ def _join_labels(labels: list[str]) -> str:
 
 
 def copy_recipe_spec(recipe: str, output: Path) -> list[str]:
-    """Copy a recipe's spec; paths of what is shipped with it, its data and its prompts, are made absolute."""
+    """Copy a recipe's spec, with its schema beside it; paths of the recipe's data and prompts are made absolute."""
     folder = find_recipe_folder(recipe)
     text = (folder / SPEC_FILE).read_text(encoding="utf-8")
     path = load_yaml(folder / SPEC_FILE)[0]["data"]["path"]
@@ -210,8 +213,8 @@ def copy_recipe_spec(recipe: str, output: Path) -> list[str]:
         text = text.replace(f"path: {path}", f"path: {_to_yaml(str(folder / path))}", 1)
     for prompt in folder.glob("*.yaml"):
         text = text.replace(f"prompt: {prompt.name}", f"prompt: {_to_yaml(str(prompt))}")
-    write_text(output, text)
-    return [f"copied the recipe {recipe}"]
+    write_text(output, MODELINE + text)
+    return [f"copied the recipe {recipe}", *write_schema_beside(output)]
 
 
 def _parse_back(text: str, output: Path) -> tuple[dict[str, Any], Any]:
