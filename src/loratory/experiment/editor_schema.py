@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,15 @@ def format_schema(schema: dict[str, Any]) -> str:
 
 def write_schema_beside(spec_file: Path) -> list[str]:
     """Write the file that MODELINE names into the folder of the spec; returns which plugins are left out of it."""
-    known, problems = collect_known_classes()
-    write_text(spec_file.parent / SCHEMA_FILE, format_schema(build_spec_schema(known)))
+    text, problems = _format_installed_schema()
+    file = spec_file.parent / SCHEMA_FILE
+    if not (file.is_file() and file.read_bytes() == text.encode()):
+        write_text(file, text)
     return [f"left out of {SCHEMA_FILE}: {problem}" for problem in problems]
+
+
+@cache
+def _format_installed_schema() -> tuple[str, tuple[str, ...]]:
+    """The schema of the spec as text, once in a process, and the problems of plugins."""
+    known, problems = collect_known_classes()
+    return format_schema(build_spec_schema(known)), tuple(problems)

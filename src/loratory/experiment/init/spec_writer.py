@@ -87,7 +87,11 @@ def write_spec_for_data(
     write_text(output, text)
     said += write_schema_beside(output)
     others = [other for other in COLUMNS_BY_KIND if other != kind]
-    taken = [f"taken for {kind}: {why}; if that is wrong, say --task {' or --task '.join(others)}"] if why else []
+    taken = (
+        [f"kind of task: {kind}, because {why}; if that is wrong, give --task {' or --task '.join(others)}"]
+        if why
+        else []
+    )
     return [*source.messages, *taken, *chosen, *said]
 
 
@@ -104,7 +108,7 @@ def _write_classify(source: Source, given: Mapping[str, str], about: Mapping[str
     only = [label for label in settled.labels or () if label not in counts]
     said = _describe_counts(counts)
     if only:
-        said.append(f"{len(only)} label(s) stand in the validation or test file alone: {_join_labels(only)}")
+        said.append(f"{len(only)} label(s) are only in the validation or test file: {_join_labels(only)}")
     if joined := describe_joined_labels({*counts, *only}):
         said.append(joined)
     text = spec_templates.CLASSIFY_SPEC.format(
@@ -131,7 +135,7 @@ def _write_tag(source: Source, given: Mapping[str, str], about: Mapping[str, Any
         labels=_format_labels(settled.labels) + _format_lines(options),
         columns=_format_lines(found.matching.columns),
     )
-    told = [f"the offsets of the spans are read as {reading.name}, since they then lie where words do"]
+    told = [f"the offsets of the spans are read as {reading.name}: then they begin and end at words"]
     return text, [*found.matching.messages, *(told if reading.options else []), *_describe_unused_columns(found), said]
 
 
@@ -157,7 +161,7 @@ def _write_generate(source: Source, given: Mapping[str, str], about: Mapping[str
         columns=_format_lines(found.matching.columns),
         tokens=DEFAULT_MAX_TOKENS,
     )
-    more = [] if schema is None else ["every answer is JSON; its schema was inferred from the answers"]
+    more = [] if schema is None else ["every answer is JSON; the schema was inferred from the answers"]
     return text, [*found.matching.messages, *_describe_unused_columns(found), said, *more]
 
 
@@ -186,10 +190,8 @@ def _infer_answer_schema(found: DatasetSummary) -> dict[str, Any] | None:
 
 def _format_schema_line(schema: Mapping[str, Any] | None) -> str:
     if schema is None:
-        return (
-            "  # answer_schema: {type: object, properties: {...}, required: [...]}   # JSON that answers are held to\n"
-        )
-    return f"  answer_schema: {_to_yaml(schema)}   # every answer is held to it; narrow it: enum, maxLength, ...\n"
+        return "  # answer_schema: {type: object, properties: {...}, required: [...]}   # the schema of the answers\n"
+    return f"  answer_schema: {_to_yaml(schema)}   # answers are JSON of this schema; narrow it: enum, maxLength ...\n"
 
 
 def _describe_unused_columns(found: DatasetSummary) -> list[str]:
@@ -230,7 +232,7 @@ def _to_yaml(value: JSON) -> str:
 def _format_labels(labels: tuple[str, ...] | None) -> str:
     labels = labels or ()
     if len(labels) > MAX_WRITTEN_LABELS:
-        return f"  # labels: {len(labels)} of them, read from train\n"
+        return f"  # labels: the {len(labels)} labels are read from the training data\n"
     return f"  labels: {_to_yaml(list(labels))}\n"
 
 
