@@ -13,6 +13,7 @@ PRELOADED_MODULES = (
     "loratory.experiment.run",
     "loratory.experiment.rebuild_report",
     "loratory.experiment.inference.local_prediction",
+    "loratory.regimes.lora",
     "loratory.regimes.tfidf",
     "loratory.predictors.linear",
     "loratory.serving.launcher",
@@ -20,6 +21,9 @@ PRELOADED_MODULES = (
     "sklearn.linear_model",
     "sklearn.feature_extraction.text",
     "scipy.stats",
+    "jinja2",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
     "pyarrow.parquet",
     "torch",
 )
