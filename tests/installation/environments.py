@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from .conftest import ROOT
+from .shells import clean_environment
 
 
 def create_environment(folder: Path, wheel: Path, extras: str) -> Path:
@@ -15,6 +16,8 @@ def create_environment(folder: Path, wheel: Path, extras: str) -> Path:
     target = f"{wheel}[{extras}]" if extras else str(wheel)
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet"]
     constraints = ["--constraint", str(ROOT / "constraints.txt")]
-    done = subprocess.run([*pip, *constraints, target], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*pip, *constraints, target], capture_output=True, text=True, check=False, env=clean_environment({})
+    )
     assert done.returncode == 0, done.stderr
     return folder / "bin"

@@ -54,21 +54,25 @@ def write_tickets(file: Path) -> None:
 
 @pytest.fixture(scope="module", params=["unpacked", pytest.param("installed", marks=pytest.mark.slow)])
 def newcomer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
-    folder, trained = tmp_path_factory.mktemp("empty"), request.param == "installed"
-    shell: Shell
-    if trained:
+    folder = tmp_path_factory.mktemp("empty")
+    if request.param == "installed":
         programs = tmp_path_factory.mktemp("environment") / "env"
-        shell = ProcessShell(folder, create_environment(programs, request.getfixturevalue("wheel"), "train,serve"))
-    else:
-        shell = ForkShell(folder, request.getfixturevalue("unpacked"))
-        request.addfinalizer(shell.close)
-    write_tickets(folder / "tickets.csv")
+        create_environment(programs, request.getfixturevalue("wheel"), "train,serve")
+        yield take_first_steps(ProcessShell(folder, programs / "bin"), trained=True)
+        return
+    shell = ForkShell(folder, request.getfixturevalue("unpacked"))
+    yield take_first_steps(shell, trained=False)
+    shell.close()
+
+
+def take_first_steps(shell: Shell, *, trained: bool) -> Newcomer:
+    write_tickets(shell.folder / "tickets.csv")
     steps = {
         "init": shell.run("init", "tickets.csv"),
         "check": shell.run("check", "spec.yaml"),
         "run": shell.run("run", "spec.yaml", *(TRAINED_LADDER if trained else SHORT_LADDER), *QUICK),
     }
-    yield Newcomer(shell, trained, steps)
+    return Newcomer(shell, trained, steps)
 
 
 def test_the_wheels_own_files_run(newcomer: Newcomer) -> None:
