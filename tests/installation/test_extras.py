@@ -58,9 +58,10 @@ def prepared(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("prepared")
     write_tickets(folder / "tickets.csv")
-    book = Workbook()
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet()
     for line in (folder / "tickets.csv").read_text(encoding="utf-8").splitlines():
-        book.active.append(line.split(","))
+        sheet.append(line.split(","))
     book.save(folder / "tickets.xlsx")
     shell = ForkShell(folder, unpacked)
     try:

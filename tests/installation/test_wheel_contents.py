@@ -87,4 +87,4 @@ def test_the_metadata_is_what_pip_needs(contents: Mapping[str, bytes]) -> None:
     assert set(metadata.get_all("Provides-Extra") or ()) == set(PROJECT["optional-dependencies"])
     base = [one for one in metadata.get_all("Requires-Dist") or () if "extra ==" not in one]
     assert len(base) == len(PROJECT["dependencies"])
-    assert (metadata.get_payload() or "").lstrip().startswith("# "), "the page of the package index is the README"
+    assert str(metadata.get_payload()).lstrip().startswith("# "), "the page of the package index is the README"

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from loratory.cli import app
-from loratory.discovery import list_names
+from loratory.discovery import list_names, load_named
 from loratory.errors import ExtensionError
 from loratory.experiment import editor_schema
 from loratory.experiment.editor_schema import MODELINE, SCHEMA_FILE, build_server_schema, collect_known_classes
@@ -46,10 +46,14 @@ def find_schema(spec: Path) -> Path:
     return spec.parent / found[1]
 
 
+def make_validator(schema: Any) -> Any:
+    return Draft202012Validator(schema)
+
+
 def find_errors(spec: Path) -> list[str]:
-    schema = json.loads(find_schema(spec).read_text(encoding="utf-8"))
+    schema: Any = json.loads(find_schema(spec).read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)
-    return [error.message for error in Draft202012Validator(schema).iter_errors(load_yaml(spec)[0])]
+    return [error.message for error in make_validator(schema).iter_errors(load_yaml(spec)[0])]
 
 
 @pytest.mark.parametrize("kind", ROWS)
@@ -119,12 +123,10 @@ def test_the_servers_schema_takes_what_the_server_takes(tmp_path: Path) -> None:
 
 
 def test_a_broken_plugin_is_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = editor_schema.load_named
-
     def load_or_fail(group: str, name: str) -> Any:
         if name == "broken":
             raise ExtensionError("the entry point broken = nothing:here cannot be loaded")
-        return load(group, name)
+        return load_named(group, name)
 
     monkeypatch.setattr(editor_schema, "list_names", lambda group: (*list_names(group), "broken"))
     monkeypatch.setattr(editor_schema, "load_named", load_or_fail)
