@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from loratory.specs.yaml_files import load_yaml
 IS_MODELINE = re.compile(r"^#\s+yaml-language-server\s*:")  # the two patterns of the language server
 SCHEMA_TARGET = re.compile(r"\$schema=(\S+)")
 WORDS = ("a card", "this shop", "that letter", "my house", "our garden", "her bicycle", "his boat", "their dog")
-ROWS = {
+ROWS: Mapping[str, list[dict[str, Any]]] = {
     "classify": [{"text": f"{word} is {label}", "label": label} for word in WORDS for label in ("lost", "found")],
     "tag": [
         {"text": f"{word} in Leeds", "spans": [{"start": len(word) + 4, "end": len(word) + 9, "label": "CITY"}]}
@@ -46,14 +47,10 @@ def find_schema(spec: Path) -> Path:
     return spec.parent / found[1]
 
 
-def make_validator(schema: Any) -> Any:
-    return Draft202012Validator(schema)
-
-
 def find_errors(spec: Path) -> list[str]:
-    schema: Any = json.loads(find_schema(spec).read_text(encoding="utf-8"))
+    schema = json.loads(find_schema(spec).read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)
-    return [error.message for error in make_validator(schema).iter_errors(load_yaml(spec)[0])]
+    return [error.message for error in Draft202012Validator(schema).iter_errors(load_yaml(spec)[0])]
 
 
 @pytest.mark.parametrize("kind", ROWS)
