@@ -42,7 +42,7 @@ def folds(rows: Rows, group: str, count: int, by: str) -> Iterator[tuple[Rows, R
 
 def measure_fold(spec: str, train: Rows, test: Rows, changes: Sequence[str], folder: Path) -> dict[str, Any]:
     """One fold's run: every contender's scores."""
-    from loratory.cli.progress_screen import ProgressScreen
+    from loratory.display.progress_screen import ProgressScreen
     from loratory.experiment.run import run_experiment
     from loratory.experiment.run_paths import RunPaths
     from loratory.experiment.spec_loading import load_spec

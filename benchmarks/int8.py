@@ -18,8 +18,8 @@ from typing import Any
 
 from loratory.backbones.forward import hardware_benchmark, int8
 from loratory.backbones.forward.execution import run_locally
-from loratory.cli.progress_screen import ProgressScreen
 from loratory.data import split_files as splits
+from loratory.display.progress_screen import ProgressScreen
 from loratory.experiment.artifact_lookup import open_predictor
 from loratory.experiment.run import run_experiment
 from loratory.experiment.run_paths import RunPaths

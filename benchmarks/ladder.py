@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from loratory.cli.progress_screen import ProgressScreen
+from loratory.display.progress_screen import ProgressScreen
 from loratory.evaluation.ladder import make_ladder_table
 from loratory.experiment.run import run_experiment
 from loratory.experiment.run_paths import RunPaths

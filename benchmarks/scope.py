@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
-    from loratory.cli.progress_screen import ProgressScreen
+    from loratory.display.progress_screen import ProgressScreen
     from loratory.evaluation.ladder import format_ladder_lines, make_ladder_table
     from loratory.experiment.run import run_experiment
     from loratory.experiment.run_paths import RunPaths

@@ -50,7 +50,7 @@ CLAIMS = DOCS.parent / "benchmarks" / "results" / "evidence.json"
 FAULTS = DOCS.parent / "benchmarks" / "results" / "faults.json"
 MADE = "<!-- Made by docs/generate.py; a test compares them. Change the models or the commands, not this page. -->\n"
 HEAD = "| key | may hold | default | meaning |\n|---|---|---|---|\n"
-WIDTH = 100
+WIDTH = 80  # columns of a terminal: help texts are whole there
 CUT_LANGUAGES = ("English", "German", "French", "Spanish", "Polish", "Turkish")
 
 SPEC = """\
@@ -304,20 +304,16 @@ def _cell(text: str) -> str:
 
 
 def _cli() -> str:
-    intro = (
-        "# The command line\n\nHuman text and progress go to stderr, data to stdout; `NO_COLOR` is respected. Exit "
-        "codes: 0 done, 2 a mistake that\nthe message says how to mend, 130 stopped with Ctrl-C (the same command "
-        "goes on).\n"
-    )
+    intro = (DOCS / "templates" / "cli.md").read_text(encoding="utf-8")
     shown = [f"## loratory\n\n```text\n{help_of(())}```\n"]
     shown += [f"## loratory {verb.NAME}\n\n```text\n{help_of((verb.NAME,))}```\n" for verb in VERBS]
     return MADE + intro + "\n" + "\n".join(shown)
 
 
 def help_of(words: tuple[str, ...]) -> str:
-    """The help text of a command, as on a terminal 100 characters wide."""
+    """The help text of a command, as on a terminal 80 characters wide."""
     environment: Mapping[str, str] = {"COLUMNS": str(WIDTH), "NO_COLOR": "1", "TERM": "dumb"}
-    done = CliRunner().invoke(app, [*words, "--help"], env=environment, prog_name="loratory", terminal_width=WIDTH)
+    done = CliRunner().invoke(app, [*words, "--help"], env=environment, prog_name="loratory")
     return "".join(f"{line.rstrip()}\n" for line in done.output.strip("\n").split("\n"))
 
 

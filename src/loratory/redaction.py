@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from loratory.errors import make_missing_extra
 
+REDACTION_METHODS = ("type", "mask", "hash", "fake")
 MASK_CHARACTER = "█"
 CODE_DIGITS = 12  # hexadecimal digits of a code: 48 bits
 MAX_FAKE_TRIES = 20  # made-up values, before one that equals what it stands for is taken apart

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from loratory.cli.evaluate import describe_test_reads
 from loratory.data.splitting import ledger
 from loratory.evaluation import ladder as ladders
 from loratory.experiment.steps import latency, measure
@@ -71,11 +72,11 @@ def test_evaluate_and_stress_on_test_rows_are_reads(workspace: Workspace, tmp_pa
     fit = "runs/tiny/contenders/tfidf/seed-1"
     first = run_command(folder, "evaluate", fit, "--data", "half.csv", "--json")
     assert first.code == 0, first.err
-    assert "none of these rows was read before" in first.err
+    assert describe_test_reads(json.loads(first.out)) == "none of these rows was read before"
     second = run_command(folder, "evaluate", fit, "--data", "test.csv", "--json")
     told = json.loads(second.out)
     assert (told["test_reads"], told["test_overlap"]["largest"]) == (2, 0.5)
-    assert "the largest earlier one had 50% of them" in second.err
+    assert "the largest earlier reading had 50% of them" in describe_test_reads(told)
     assert run_command(folder, "stress", fit, "--data", "test.csv", "--texts", "5").code == 0
     assert run_command(folder, "run", "spec.yaml").code == 0
     found = facts(folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import gc
 import json
 import shutil
 import subprocess
@@ -21,7 +23,7 @@ def answers(text: str) -> list[Any]:
 
 
 def test_one_text(finished_run: Path) -> None:
-    done = run_command(finished_run, "predict", "runs/tiny", "my card was stolen")
+    done = run_command(finished_run, "predict", "runs/tiny", "my card was stolen", "-q")
     assert (done.code, done.err) == (0, "")
     assert answers(done.out) == [{"label": "FRAUD"}]
     done = run_command(finished_run, "predict", "runs/tiny", "my card was stolen", "--json")
@@ -52,7 +54,7 @@ def test_every_contender_answers(contender: str, finished_run: Path) -> None:
 
 def test_files_and_stdin_say_the_same(finished_run: Path, tmp_path: Path) -> None:
     texts = [text for text, _ in make_rows()[:50]]
-    (tmp_path / "a.csv").write_text(to_csv(make_rows()[:50]), encoding="utf-8")
+    (tmp_path / "a.csv").write_text("\n".join(["text", *texts]) + "\n", encoding="utf-8")
     (tmp_path / "a.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts), encoding="utf-8")
     outs = [
@@ -67,8 +69,80 @@ def test_files_and_stdin_say_the_same(finished_run: Path, tmp_path: Path) -> Non
 
 
 def test_nothing_in_nothing_out(finished_run: Path) -> None:
-    done = run_command(finished_run, "predict", "runs/tiny", stdin=b"\n\n")
+    done = run_command(finished_run, "predict", "runs/tiny", stdin=b"")
     assert (done.code, done.out) == (0, "")
+
+
+def test_blank_lines_keep_their_place(finished_run: Path, tmp_path: Path) -> None:
+    lines = "my card was stolen\n\n \t\nplease reset the login\n"
+    (tmp_path / "a.txt").write_text(lines, encoding="utf-8")
+    done = run_command(finished_run, "predict", "runs/tiny", stdin=lines.encode())
+    assert answers(done.out) == [{"label": "FRAUD"}, None, None, {"label": "RESET"}]
+    assert run_command(finished_run, "predict", "runs/tiny", "-f", tmp_path / "a.txt").out == done.out
+    whole = answers(run_command(finished_run, "predict", "runs/tiny", "--json", stdin=lines.encode()).out)
+    assert [one.get("reason") for one in whole] == [None, "blank", "blank", None]
+
+
+ROWS = "id,text,label,note\n1,my card was stolen,SHOP,=1+1\n2,,RESET,-5\n3,please reset the login,RESET,@x\n"
+
+
+def test_a_file_of_answers_keeps_the_columns_of_the_input(finished_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(ROWS, encoding="utf-8")
+    words = ("predict", "runs/tiny", "-c", "tfidf", "-f", tmp_path / "in.csv", "-o")
+    done = run_command(finished_run, *words, tmp_path / "out.csv", "--probabilities")
+    assert done.code == 0, done.err
+    assert done.out.startswith(f"wrote {tmp_path / 'out.csv'}: 3 rows, 1 of them without an answer")
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        *("id", "text", "label", "note", "predicted_label", "confidence", "reason"),
+        *(f"probability_{label}" for label in sorted(LABELS)),
+    ]
+    assert [row["id"] for row in rows] == ["1", "2", "3"]
+    assert [row["label"] for row in rows] == ["SHOP", "RESET", "RESET"]
+    assert [row["predicted_label"] for row in rows] == ["FRAUD", "", "RESET"]
+    assert [row["reason"] for row in rows] == ["", "blank", ""]
+    assert [row["note"] for row in rows] == ["'=1+1", "-5", "'@x"], "no spreadsheet runs a cell; numbers stay"
+    assert float(rows[0]["confidence"]) == max(float(rows[0][f"probability_{label}"]) for label in LABELS)
+    done = run_command(finished_run, *words, tmp_path / "out.jsonl", "--json")
+    assert json.loads(done.out) == {"file": str(tmp_path / "out.jsonl"), "rows": 3, "unanswered": 1}
+    made = answers((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
+    assert [(one["label"], one["note"]) for one in made] == [("SHOP", "=1+1"), ("RESET", "-5"), ("RESET", "@x")]
+    assert [one["answer"] for one in made] == [{"label": "FRAUD"}, None, {"label": "RESET"}]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-o", "out.xlsx"), "answers cannot be written as .xlsx"),
+        (("-o", "."), "this is a folder"),
+        (("-o", "data.csv"), "the output is the file that is read"),
+        (("--probabilities",), "--probabilities needs a file"),
+    ],
+)
+def test_a_file_that_answers_cannot_go_into(words: tuple[str, ...], said: str, finished_run: Path) -> None:
+    before = (finished_run / "data.csv").read_bytes()
+    done = run_command(finished_run, "predict", "runs/tiny", "-f", "data.csv", *words)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.read_stderr()
+    assert (finished_run / "data.csv").read_bytes() == before
+
+
+def test_an_interrupted_file_of_answers_leaves_the_old_one(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "out.csv"
+    old.write_text("old", encoding="utf-8")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("loratory.display.count_screen.CountScreen.advance", stop)
+    done = run_command(finished_run, "predict", "runs/tiny", "-c", "rules", "-f", "data.csv", "-o", old)
+    assert done.code == 130
+    gc.collect()
+    assert [file.name for file in tmp_path.iterdir()] == ["out.csv"]
+    assert old.read_text(encoding="utf-8") == "old"
 
 
 @pytest.mark.parametrize(
@@ -107,9 +181,10 @@ def test_evaluate_shows_the_ladder_again(finished_run: Path) -> None:
     done = run_command(finished_run, "evaluate", "runs/tiny", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out) == json.loads((finished_run / "runs/tiny/ladder.json").read_text(encoding="utf-8"))
+    human = run_command(finished_run, "evaluate", "runs/tiny")
+    assert human.err == ""
     for name in ("lora-stock", "zero-shot"):
-        assert name in done.err
-    assert run_command(finished_run, "evaluate", "runs/tiny").out == ""
+        assert name in human.out
 
 
 def test_evaluate_on_other_examples(finished_run: Path, tmp_path: Path) -> None:
@@ -137,7 +212,7 @@ def test_import_of_the_layout_that_a_run_writes(finished_run: Path, tmp_path: Pa
         (shutil.copytree if (fit / part).is_dir() else shutil.copy)(fit / part, tmp_path / part)
     done = run_command(tmp_path.parent, "import", tmp_path, "-o", tmp_path / "taken")
     assert done.code == 0, done.err
-    assert "took in the merged weights" in done.err
+    assert "imported the merged weights" in done.out
     text = "my card was stolen"
     one = run_command(tmp_path, "predict", "taken", text, "--json")
     other = run_command(finished_run, "predict", fit, text, "--json")

@@ -118,7 +118,7 @@ def test_a_second_run_fits_nothing_reads_nothing_and_loads_no_weights(
     ladder, heard = again(run_copy, monkeypatch)
     assert heard.values_of(FitStarted) == heard.values_of(MeasurementStarted) == []
     assert heard.values_of(FitReused) == NAMES
-    assert heard.values_of(StageStarted, "text") == ["weighing the evidence"]
+    assert heard.values_of(StageStarted, "text") == ["comparing the contenders"]
     assert reads() == counted
     assert read_weights(run_copy / "runs") == before
     assert ladder["facts"]["test_reads"] == 1
@@ -203,7 +203,7 @@ def test_a_damaged_split_is_made_again_and_said(workspace: Workspace, monkeypatc
     file = folder / "runs/tiny/data/train.parquet"
     file.write_bytes(file.read_bytes()[:-1])
     _, heard = again(folder, monkeypatch)
-    assert any("the split on disk is damaged and is made again" in text for text in heard.values_of(Message, "text"))
+    assert any("the split on disk is damaged and is written again" in text for text in heard.values_of(Message, "text"))
     assert heard.values_of(FitReused) == ["majority", "tfidf"]
 
 

@@ -557,8 +557,8 @@ def read_start_error(folder: Path, *words: str | Path) -> str:
     ("words", "said"),
     [
         ([], ["there is nothing to serve", "loratory serve RUN"]),
-        (["runs/tiny", "--host", "0.0.0.0"], ["0.0.0.0 can be reached by others", "loratory keys add"]),
-        (["runs/tiny", "--host", "::"], ["can be reached by others"]),
+        (["runs/tiny", "--host", "0.0.0.0"], ["other machines can reach 0.0.0.0", "loratory keys add"]),
+        (["runs/tiny", "--host", "::"], ["other machines can reach"]),
         (["runs/tiny", "--set", "limits.text=3"], ["text", "did you mean 'texts'?"]),
         (["runs/tiny", "--set", "limit.texts=3"], ["did you mean 'limits'?"]),
         (["runs/tiny", "--set", "limits.texts=0"], ["texts", "1"]),

@@ -109,12 +109,12 @@ def test_control_c_while_a_contender_trains(
     assert done.code == 130, done.err
     assert "stopping at the next safe point" in done.read_stderr()
     assert "stopped at step" in done.read_stderr()
-    assert "the same command goes on from there" in done.read_stderr()
+    assert "run the same command again to resume" in done.read_stderr()
     kept = folder / "runs/tiny/contenders/tfidf/seed-1/linear.safetensors"
     stamp = kept.stat().st_mtime_ns
     assert not (folder / "runs/tiny/contenders/lora/seed-1").exists()
     said = finish(folder, process_pool, undisturbed)
-    assert "seed 1: finished before, kept" in said
+    assert "seed 1: already fitted, reused" in said
     assert kept.stat().st_mtime_ns == stamp
 
 
@@ -273,7 +273,7 @@ def test_kill_9_while_the_test_set_is_answered_leaves_the_fits(
     before = read_weights(folder / "runs/tiny/contenders/lora/seed-1/adapter")
     done = process_pool.run(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
-    assert done.err.count("finished before, kept") == 3
+    assert done.err.count("already fitted, reused") == 3
     assert read_weights(folder / "runs/tiny/contenders/lora/seed-1/adapter") == before
     assert reads() == 1, "what was begun and goes on is one look"
 
@@ -318,4 +318,4 @@ def test_the_installed_command_ends_with_130(workspace: Workspace) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in err
-    assert b"the same command goes on from there" in err
+    assert b"run the same command again to resume" in err

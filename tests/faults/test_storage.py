@@ -130,7 +130,7 @@ def test_a_full_disk_while_evidence_is_written_keeps_the_fits(
     only_whole_artifacts(folder)
     done = run_command(folder, "run", "spec.yaml")
     assert done.code == 0, done.err
-    assert "finished before, kept" in done.err
+    assert "already fitted, reused" in done.err
     assert read_weights(folder / "runs") == before
 
 
@@ -185,9 +185,9 @@ def test_a_flipped_bit_is_refused_by_predict_and_mended_by_run(
     assert done.out == ""
     done = run_command(run_copy, "run", "spec.yaml")
     assert done.code == 0, done.err
-    assert "contenders/lora/seed-1 is damaged and is made again: the file's SHA-256 differs" in done.err
+    assert "contenders/lora/seed-1 is damaged and is fitted again: the file's SHA-256 differs" in done.err
     assert name in done.err
-    assert done.err.count("finished before, kept") == 8
+    assert done.err.count("already fitted, reused") == 8
     assert read_weights(fit) == before
     assert run_command(run_copy, "predict", "runs/tiny", "-c", "lora", "a text").code == 0
 

@@ -37,10 +37,10 @@ def test_a_given_test_file_that_holds_rows_of_train_has_its_figure_without_them(
     name = ladder["verdict"]["recommended"]
     found = next(row for row in ladder["contenders"] if row["name"] == name)["metrics"]["accuracy"]["shipped"]
     assert leaks["without"][name]["with"] == found["value"]
-    (said,) = [warning for warning in ladder["verdict"]["warnings"] if "so the figures say too much" in warning]
+    (said,) = [warning for warning in ladder["verdict"]["warnings"] if "so the scores are too high" in warning]
     assert said.startswith(f"{len(leaked)} of {len(test) + len(leaked)} test examples")
     assert said in screen
-    assert "so the figures say too much" in top
+    assert "so the scores are too high" in top
 
 
 def test_what_check_warns_of_is_said_by_the_run_and_at_the_top_of_its_report(workspace: Workspace) -> None:
@@ -60,6 +60,8 @@ def test_labels_that_have_nothing_to_do_with_the_texts_are_not_learnt(workspace:
     ladder, screen, top = run(folder)
     verdict = ladder["verdict"]
     assert (verdict["case"], verdict["learnt"]["learnt"], verdict["fine_tune"]) == ("nothing-learnt", False, None)
-    assert "Nothing is shown to be learnt: on test no contender is better, by more than chance, than majority" in screen
+    assert (
+        "Nothing is shown to be learned: on test no contender is better, by more than chance, than majority" in screen
+    )
     assert "best on validation" in top
     assert "recommended" not in top.partition("</style>")[2]

@@ -331,7 +331,7 @@ def test_the_command_line_exports_and_discovers(fit_of: Fits, tmp_path: Path) ->
     assert json.loads(found.stdout)["architecture"] == "roberta"
     table = ran("discover", models)
     assert (table.stdout, table.exit_code) == ("", 0)
-    assert "taken (*): roberta" in table.stderr
+    assert "taken (*): roberta" in table.stdout
     (models / json.loads(found.stdout)["chosen"]["pii"] / "config.json").unlink()
     broken = ran("discover", models, "--json")
     assert json.loads(broken.stdout)["sound"] is False

@@ -68,8 +68,8 @@ def test_it_is_listed_with_its_options_and_what_it_does_not_suit(run: Path) -> N
     assert rows["weight-table"]["suits"]
     assert rows["weight-table"]["options"][0]["name"] == "digits"
     assert not rows["router"]["suits"]
-    text = invoke("export", run, "-c", "majority").stderr
-    assert "not this fit: only a tfidf fit is a table of words" in text
+    text = invoke("export", run, "-c", "majority").stdout
+    assert "does not support this model: only a tfidf fit is a table of words" in text
     assert "--set digits=...: significant digits of a weight" in text
 
 

@@ -61,21 +61,21 @@ def plugin_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginSe
     key = run("keys", "add", "ann", "--file", "keys.json").strip()
     words = ["serve", "runs/cards", "--keys", "keys.json", "--port", "0"]
     process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *words], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", COMMAND, *words], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
     )
     try:
-        assert process.stderr is not None
+        assert process.stdout is not None
         told = ""
         while (found := re.search(r"http://[\d.]+:\d+", told)) is None:
-            line = process.stderr.readline()
+            line = process.stdout.readline()
             assert line, told
             told += line
         yield PluginServer(found[0], key)
     finally:
         process.terminate()
         process.wait(20)
-        if process.stderr is not None:
-            process.stderr.close()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def infer(*texts: str) -> dict[str, Any]:

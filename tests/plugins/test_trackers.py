@@ -82,7 +82,10 @@ def test_a_resumed_run_goes_on_in_the_same_file(run: Run, tmp_path: Path) -> Non
 def test_a_tracker_that_raises_is_one_warning_and_the_run_goes_on(run: Run) -> None:
     done = run("track: {to: score-file, path: scores.txt, score: nothing_such}\n")
     assert done.exit_code == 0, done.output
-    assert done.stderr.count("warning: the tracker score-file is told no more: KeyError: 'nothing_such'") == 1
+    assert (
+        done.stderr.count("warning: the tracker score-file failed and gets no more events: KeyError: 'nothing_such'")
+        == 1
+    )
 
 
 @pytest.mark.parametrize(

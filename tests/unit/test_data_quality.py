@@ -118,7 +118,7 @@ def test_leakage_into_a_given_test_set_is_counted_not_mended() -> None:
     assert one["examples"] == [["train:1", "test:1"], ["train:13", "test:2"]]
     assert found["counts"]["test"] == 4
     assert found["duplicates"]["exact"] == 2
-    assert "2 examples of test (50.0%) are equal or nearly equal to one of train" in said(found)
+    assert "2 examples of test (50.0%) are duplicates or near-duplicates of one in train" in said(found)
 
 
 @pytest.mark.parametrize("mode", ["join", "report"])
@@ -135,7 +135,8 @@ def test_a_copy_of_every_kind_in_a_given_test_file_is_told_in_both_modes(tmp_pat
     assert sum(one["exact"] for one in found["overlaps"] if one["parts"][1] == "test") == 1
     assert sum(one["near"] for one in found["overlaps"] if one["parts"][1] == "test") == 4
     assert any(
-        "near copy" in line and "no two parts" not in line for line in quality_report.format_quality_lines(found)
+        "near-duplicate" in line and "none in two parts" not in line
+        for line in quality_report.format_quality_lines(found)
     )
 
 
@@ -245,8 +246,8 @@ def test_of_a_weak_model_nothing_is_listed_or_warned_of() -> None:
     }
     assert "look wrong" not in said(found)
     assert any(
-        line.startswith("suspected    not told: a model that is right on 41.0%")
+        line.startswith("suspected    not listed: a cross-validated model with accuracy 41.0%")
         for line in quality_report.format_quality_lines(found)
     )
     strong = report(CLEAN, label_errors=LabelErrors((suspect,), 0.95, 0.3))
-    assert "1 labels of train look wrong to a model that is right on 95% of texts it has not seen" in said(strong)
+    assert "1 labels of train look wrong to a cross-validated model with accuracy 95%" in said(strong)

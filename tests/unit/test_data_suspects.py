@@ -91,12 +91,11 @@ def test_the_accuracy_is_out_of_fold_and_the_majority_that_of_the_labels() -> No
 def test_what_is_told() -> None:
     report = {"count": 3, "out_of_fold_accuracy": 0.912, "majority": 0.5, "useful": True}
     assert (
-        describe_label_errors(report)
-        == "3 wrong labels in train, by a model that is right on 91.2% of train texts it has not seen"
+        describe_label_errors(report) == "3 labels in train look wrong to a cross-validated model with accuracy 91.2%"
     )
     weak = describe_label_errors({**report, "count": 0, "out_of_fold_accuracy": 0.41, "useful": False})
-    assert weak.startswith("not told: a model that is right on 41.0%")
-    assert "the commonest label: 50.0%" in weak
+    assert weak.startswith("not listed: a cross-validated model with accuracy 41.0%")
+    assert "the most common label: 50.0%" in weak
 
 
 def test_a_label_that_was_hardly_learnt_is_neither_suggested_nor_disputed() -> None:

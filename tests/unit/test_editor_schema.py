@@ -104,7 +104,8 @@ def test_the_verb_prints_and_writes_the_same(tmp_path: Path) -> None:
     written = CliRunner().invoke(app, ["schema", "-o", str(file)])
     assert printed.exit_code == written.exit_code == 0
     assert printed.stdout == file.read_text(encoding="utf-8")
-    assert written.stdout == ""
+    assert written.stdout == f"wrote {file}\n"
+    assert json.loads(CliRunner().invoke(app, ["schema", "-o", str(file), "--json"]).stdout) == {"file": str(file)}
     assert set(list_names("regimes")) <= set(json.loads(printed.stdout)["properties"])
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_score
 from test_evaluation_fakes import FACTS, FOUR, LADDER, QUICK, Skill, make_failed_result, world
 
-from loratory.cli.output import make_console
+from loratory.display.console import make_console
 from loratory.errors import SpecError
 from loratory.evaluation.contender_result import ContenderResult
 from loratory.evaluation.gate import check_gate
@@ -132,7 +132,9 @@ def test_the_table_fits_its_terminal_with_whole_words(ladder: dict[str, Any], wi
     assert all(word in heading for word in ESSENTIAL)
     wide = width == 110
     assert all((word in heading) is wide for word in ("macro-F1", "trained"))
-    assert (found[-1] == "left out for want of room: macro-F1, trained".ljust(len(found[-1]))) is not wide
+    assert (
+        found[-1] == "columns left out (the terminal is narrow): macro-F1, trained".ljust(len(found[-1]))
+    ) is not wide
     rows = [line for line in found if line.strip().startswith(tuple(one["name"] for one in ladder["contenders"]))]
     assert [line.split()[0] for line in rows] == [one["name"] for one in ladder["contenders"]]
     assert [line.split()[0] for line in rows if "*" in line] == [ladder["verdict"]["recommended"]]

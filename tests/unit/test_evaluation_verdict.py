@@ -63,8 +63,8 @@ HEADLINES: dict[str, tuple[tuple[ContenderResult, ...], float, str]] = {
     "nothing-learnt": (
         (NOTHING, contender("tfidf", range(1, 400, 2), 0.6), contender("lora", range(198), 0.9, adapts=True)),
         0.005,
-        "Nothing is shown to be learnt: on test no contender is better, by more than chance, than majority, which "
-        "gives the commonest answer of train every time (accuracy 50.0).",
+        "Nothing is shown to be learned: on test no contender is better, by more than chance, than majority, which "
+        "always gives the most common answer of train (accuracy 50.0).",
     ),
     "worse-on-test": (
         (NOTHING, contender("head", range(80), 0.898), contender("lora", range(20), 0.9, adapts=True)),
@@ -92,7 +92,7 @@ HEADLINES: dict[str, tuple[tuple[ContenderResult, ...], float, str]] = {
     "overtaken": (
         (NOTHING, contender("head", range(20), 0.8), contender("lora", range(80), 0.9, adapts=True)),
         0.005,
-        "Fine-tuning is not shown to pay: lora is the best on validation, but on test head is better, by more than "
+        "Fine-tuning shows no clear gain: lora is the best on validation, but on test head is better, by more than "
         "chance: the validation set may be too small, or unlike the test set.",
     ),
     "simplest-is-best": (
@@ -108,8 +108,8 @@ HEADLINES: dict[str, tuple[tuple[ContenderResult, ...], float, str]] = {
     "best-not-shown": (
         (NOTHING, contender("head", range(24), 0.8), contender("lora", range(10, 30), 0.9, adapts=True)),
         0.005,
-        "Fine-tuning is not shown to pay: lora is the best on validation; that head is worse by more than half a point "
-        "is not shown on test.",
+        "Fine-tuning shows no clear gain: lora is the best on validation; the test set does not show that head is "
+        "worse by more than half a point.",
     ),
 }
 
@@ -164,7 +164,7 @@ def test_a_simpler_contender_that_the_test_set_shows_to_be_as_good_is_said_to_be
     assert pick_contender(found) == ("head", "lora", True, False)
     assert [rival["shown"] for rival in found["non_inferiority"]] == [False, True]
     assert (
-        "head is shown to be as good: level with lora on test, and with 95% confidence not worse by more than "
+        "head is shown to be as good: equal to lora on test, and with 95% confidence not worse by more than "
         "3.0 points." in found["reason"]
     )
     assert found["warnings"] == []
@@ -176,7 +176,7 @@ def test_where_the_margin_could_have_been_proven_the_test_set_is_not_called_too_
     assert found["non_inferiority"][0]["smallest_margin"] < 0.05
     assert "too small" not in found["headline"]
     assert "head measured as good: 4.0 points worse than lora on test; it is not proven (p = 0." in found["reason"][1]
-    assert "at most 0.05 is asked" in found["reason"][1]
+    assert "needed: at most 0.05" in found["reason"][1]
 
 
 # -- the best is recommended
@@ -187,10 +187,10 @@ def test_every_simpler_contender_is_worse() -> None:
         contender("full", range(21), 0.8, adapts=True),
     )
     assert pick_contender(found) == ("lora", "lora", True, True)
-    assert found["reason"][1].startswith("rules is not as good: 20.0 points worse than lora on test, with 95% conf")
+    assert found["reason"][1].startswith("rules is worse: 20.0 points worse than lora on test, with 95% conf")
     assert (
         found["reason"][2]
-        == "full, later in the ladder, is not shown to be better: 0.2 points worse than lora on test."
+        == "full (later in the ladder) is not shown to be better: 0.2 points worse than lora on test."
     )
     assert found["reason"][3].startswith("Fine-tuning is worth +20.0 points")
 
@@ -202,10 +202,10 @@ def test_a_simpler_contender_measured_worse_without_proof() -> None:
         contender("lora", range(10, 20), 0.9, n=100, adapts=True),
     )
     assert pick_contender(found) == ("lora", "lora", False, None)
-    assert found["headline"].startswith("Fine-tuning is not shown to pay: lora is the best on validation; that head")
+    assert found["headline"].startswith("Fine-tuning shows no clear gain: lora is the best on validation; the test")
     assert found["reason"][2] == (
-        "head measured worse: 5.0 points worse than lora on test; that it is worse by more than half a point is not "
-        "proven."
+        "head measured worse: 5.0 points worse than lora on test; the test set does not prove that it is "
+        "worse by more than half a point."
     )
 
 
@@ -224,8 +224,8 @@ def test_the_simplest_is_the_best_and_later_ones_are_not_shown_to_be_better() ->
     assert pick_contender(found) == ("rules", "rules", True, False)
     assert found["non_inferiority"] == []
     assert found["reason"][1:3] == [
-        "lora, later in the ladder, is not shown to be better: 0.5 points better than rules on test.",
-        "full, later in the ladder, is worse: 45.0 points worse than rules on test.",
+        "lora (later in the ladder) is not shown to be better: 0.5 points better than rules on test.",
+        "full (later in the ladder) is worse: 45.0 points worse than rules on test.",
     ]
     assert found["warnings"] == []
 
@@ -245,7 +245,7 @@ def test_later_contenders_that_are_better_on_test_are_named() -> None:
     assert found["case"] == "overtaken"
     assert "on test lora and full are better, by more than chance" in found["headline"]
     assert found["warnings"][0].startswith("On test lora and full did better than rules, by more than chance, but on")
-    assert "lora, later in the ladder, is better on test, but not on validation: 32.5 points" in found["reason"][1]
+    assert "lora (later in the ladder) is better on test, but not on validation: 32.5 points" in found["reason"][1]
 
 
 def test_without_a_margin_there_is_no_word_of_it() -> None:
@@ -254,8 +254,11 @@ def test_without_a_margin_there_is_no_word_of_it() -> None:
     unproven = verdict(contender("a", range(21), 0.8), contender("b", range(20), 0.9), margin=0.0)
     assert same["headline"] == "a, the simplest contender that learns, is also the best on validation."
     assert worse["headline"] == "b is the best, and every simpler contender is worse."
-    assert unproven["headline"] == "b is the best on validation; that a is worse is not shown on test."
-    assert unproven["reason"][1] == "a measured worse: 0.2 points worse than b on test; that it is worse is not proven."
+    assert unproven["headline"] == "b is the best on validation; the test set does not show that a is worse."
+    assert (
+        unproven["reason"][1]
+        == "a measured worse: 0.2 points worse than b on test; the test set does not prove that it is worse."
+    )
 
 
 # -- fine-tuning
@@ -290,7 +293,7 @@ def test_fine_tuning_is_advised_where_its_gain_is_proven_and_not_elsewhere(gaine
     made = [contender("tfidf", range(20 + gained), 0.8, n=200), contender("lora", range(20), 0.9, n=200, adapts=True)]
     found = verdict(*made)
     assert (found["recommended"], found["fine_tune"]) == ("lora", advice)
-    assert found["headline"].startswith("Fine-tune: " if advice else "Fine-tuning is not shown to pay: ")
+    assert found["headline"].startswith("Fine-tune: " if advice else "Fine-tuning shows no clear gain: ")
 
 
 # -- whether anything was learnt
@@ -300,7 +303,7 @@ def test_what_is_not_better_than_the_commonest_answer_was_not_learnt() -> None:
     assert found["learnt"] == {"baseline": "majority", "value": 0.5, "better": [], "learnt": False}
     assert found["fine_tune"] is None
     table = "\n".join(format_ladder_lines(build_ladder(TASK, made, QUICK, None, {})))
-    assert table.startswith("Nothing is shown to be learnt")
+    assert table.startswith("Nothing is shown to be learned")
 
 
 def test_a_recommended_contender_that_learnt_nothing_beside_one_that_did_is_said() -> None:
@@ -316,13 +319,13 @@ def test_a_test_set_that_holds_copies_of_train_has_its_figure_without_them() -> 
     made = (NOTHING, contender("tfidf", range(200, 400), 0.7), contender("lora", range(200, 399), 0.9, adapts=True))
     found = verdict(*made, leaked_test=[str(i) for i in range(200)])
     assert found["warnings"][0].startswith(
-        "200 of 400 test examples (50.0%) are equal or nearly equal to examples of train or validation, so the figures "
-        "say too much. Without them lora has accuracy 0.5 ["
+        "200 of 400 test examples (50.0%) are duplicates or near-duplicates of examples in train or validation, so the "
+        "scores are too high. Without them lora has accuracy 0.5 ["
     )
     assert found["warnings"][0].endswith("on 200 examples, not 50.2.")
     assert "leaked" not in " ".join(verdict(*made, leaked_test=["another"])["warnings"])
     all_of_it = verdict(*made, leaked_test=[str(i) for i in range(400)])
-    assert all_of_it["warnings"][0].endswith("Nothing would be left without them.")
+    assert all_of_it["warnings"][0].endswith("Without them no test example is left.")
 
 
 def test_a_leak_that_has_its_figure_is_not_said_twice_and_others_are() -> None:
@@ -351,7 +354,7 @@ def test_the_gate_names_who_holds_it() -> None:
 def test_where_nobody_holds_the_gate_the_verdict_says_so() -> None:
     found = build_gated_verdict(0.999)
     assert (found["gate"]["holds"], found["gate"]["holders"]) == (False, [])
-    assert found["warnings"] == ["No contender holds the gate."]
+    assert found["warnings"] == ["No contender passes the gate."]
     assert "the gate" not in " ".join(found["reason"])
 
 
@@ -361,9 +364,9 @@ def test_where_another_holds_the_gate_the_simplest_of_them_is_named() -> None:
     found = verdict(*made, gate=gate)
     assert found["recommended"] == "head"
     assert (found["gate"]["holds"], found["gate"]["holders"]) == (False, ["lora", "full"])
-    assert found["reason"][-1] == "head does not hold the gate; lora is the simplest contender that does."
+    assert found["reason"][-1] == "head fails the gate; lora is the simplest contender that passes it."
     said = format_ladder_lines(build_ladder(TASK, made, QUICK, gate, {}))
-    assert "The gate does not hold for head." in said
+    assert "head fails the gate." in said
     assert not any(line.startswith("Warning: No contender") for line in said)
 
 
@@ -424,7 +427,9 @@ def test_what_check_warns_of_stands_in_the_verdict_too() -> None:
 def test_the_largest_overlap_with_earlier_reads_is_said() -> None:
     overlap = {"reads": 2, "largest": 0.97, "run": "tickets", "time": "2026-01-01T00:00:00+00:00"}
     found = levels([Skill("rules", 0.0), Skill("tfidf", 1.0)], 800, reads=3, test_overlap=overlap)
-    assert found[0].startswith("Examples of this test set were read 3 times (at most 97% of its examples at a time)")
+    assert found[0].startswith(
+        "Examples of this test set were read 3 times, this run included (an earlier reading had at most 97% of them)"
+    )
 
 
 def test_seeds_far_apart_are_a_warning() -> None:
@@ -440,7 +445,7 @@ def test_the_words_round_the_margin() -> None:
 @pytest.mark.parametrize(
     ("difference", "said"),
     [
-        (0.0, "level with b"),
+        (0.0, "equal to b"),
         (0.012, "1.2 points better than b"),
         (-0.012, "1.2 points worse than b"),
         (-1 / 3080, "0.03 points worse than b"),

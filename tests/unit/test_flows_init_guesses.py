@@ -292,7 +292,7 @@ def test_on_a_terminal_the_person_is_asked(tmp_path: Path) -> None:
     assert run.wait(60) == 0, heard.decode()
     chosen = load_spec(str(tmp_path / "spec.yaml")).data.columns["label"]
     assert f"2. {chosen}" in heard.decode()
-    assert "answer with a number from 1 to 2" in heard.decode()
+    assert "type a number from 1 to 2" in heard.decode()
 
 
 def _read(terminal: int) -> bytes:

@@ -95,8 +95,8 @@ def test_doctor_says_what_it_found_and_what_it_chose(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(hardware_benchmark, "measure_hardware", lambda device: SEEN)
     told = CliRunner().invoke(app, ["doctor"])
     assert told.exit_code == 0
-    assert "fp32 100, bf16 300 GFLOP/s" in told.stderr
-    assert "plain up to 64 tokens while training, 32 while answering" in told.stderr
+    assert "fp32 100, bf16 300 GFLOP/s" in told.stdout
+    assert "plain up to 64 tokens while training, 32 while answering" in told.stdout
     found = json.loads(CliRunner().invoke(app, ["doctor", "--json", "--again"]).stdout)
     assert found["chosen"]["precision"] == "bf16"
     assert found["measured"]["processor"] == "some processor"

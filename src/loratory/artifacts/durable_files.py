@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from loratory.errors import StorageError
 
@@ -160,6 +160,27 @@ def write_bytes(file: Path, data: bytes) -> None:
         remove_leftovers(file)
         try:
             part.write_bytes(data)
+            sync_path(part)
+            os.replace(part, file)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        sync_path(file.parent)
+
+
+@contextmanager
+def open_replacement(file: Path) -> Iterator[TextIO]:
+    """A text file that takes the place of `file` once all is written; whatever ends it before leaves the old file.
+
+    Lines end as they are written. Raises StorageError.
+    """
+    part = make_temporary_path(file)
+    with translate_write_errors(file):
+        make_folder(file.parent)
+        remove_leftovers(file)
+        try:
+            with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as opened:
+                yield opened
             sync_path(part)
             os.replace(part, file)
         except BaseException:

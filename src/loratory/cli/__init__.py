@@ -1,4 +1,4 @@
-"""The command line: a file per verb; parses, calls a flow, prints. Data goes to stdout, everything else to stderr."""
+"""The command line: a file per verb. It parses, calls an experiment, prints results on stdout and notes on stderr."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import NoReturn
 
 import typer
@@ -32,37 +33,68 @@ from loratory.cli import (
 )
 from loratory.cli.error_handler import report_failure
 
+PROGRAM = "loratory"
+
+EPILOG = """\
+Results go to stdout; progress and notes go to stderr. With --json a verb prints
+JSON alone on stdout.
+
+\b
+First steps:
+  loratory init messages.csv     write spec.yaml for your examples
+  loratory check spec.yaml       look for problems in the examples
+  loratory run spec.yaml         train, test and report
+  loratory predict runs/NAME "a text"
+  loratory serve runs/NAME
+
+\b
+Exit codes:
+  0    done
+  1    a question of the program was not answered
+  2    a mistake: the message says how to correct it
+  3    loratory run --strict: the gate fails
+  70   an error in loratory itself; a report is written to a file
+  130  stopped with Ctrl-C; the same command resumes a run
+"""
+
 app = typer.Typer(
-    name="loratory",
+    name=PROGRAM,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: the same on every terminal, in a file and in docs/cli.md
     context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
-    help="From labelled examples and one short YAML to a small language model that is proven, exported and served.",
+    help="Train a small language model from labelled examples and one YAML file, measure it, export it and serve it.",
+    epilog=EPILOG,
 )
-VERBS = (
+VERBS = (  # in the order in which a newcomer meets them
+    recipes,
     init,
     check,
     run,
-    train,
-    evaluate,
-    stress,
+    report,
     predict,
     redact,
-    import_command,
-    export,
-    discover,
+    evaluate,
     serve,
+    export,
+    train,
+    stress,
+    import_command,
     keys,
     audit,
-    report,
-    recipes,
+    discover,
     schema,
     doctor,
 )
+
+
+def format_examples(examples: Sequence[str]) -> str:
+    """The end of a verb's help, whose lines are not wrapped again."""
+    return "\n".join(["\b", "Examples:" if len(examples) > 1 else "Example:", *(f"  {one}" for one in examples)])
+
+
 for verb in VERBS:
-    app.command(verb.NAME)(verb.command)
+    app.command(verb.NAME, epilog=format_examples(verb.EXAMPLES))(verb.command)
 
 
 @app.callback(invoke_without_command=True)
@@ -75,13 +107,13 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 
 def main() -> NoReturn:
-    """Run the command line; whatever ends it, the last words are for a person and the exit code says whose error it is.
+    """Run the command line. Whatever ends it, a person reads why, and the exit code says whose error it is.
 
-    2: a mistake that can be mended; 70: an error of ours, with a report in a file; 130: Ctrl-C.
+    The exit codes are those of EPILOG.
     """
     _configure_process()
     try:
-        app(standalone_mode=True)
+        app(prog_name=PROGRAM, standalone_mode=True)  # completion asks for the name, too
     except SystemExit:
         raise
     except BaseException as problem:  # a panic of Rust is no Exception

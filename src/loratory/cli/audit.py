@@ -7,48 +7,48 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loratory.cli.options import JsonOption
+from loratory.cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
     from loratory.serving.audit_log import VerifiedChain
 
 NAME = "audit"
+EXAMPLES = ("loratory audit",)
 
 
 def command(
-    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="What a server, or loratory keys, wrote down.")] = Path(
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="The audit log of a server.")] = Path(
         ".loratory/audit.jsonl"
     ),
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Check that nobody changed what was written down of loads, unloads and keys.
+    """Verify that nobody changed the audit log of a server.
 
-    It tells how many lines there are, from when to when, and the hash of the last one. Lines that were cut off at the
-    end are missed by FILE.head, which knows the last one; what a crash left of a line is told as that.
+    The log records when tasks and keys were added or removed. Each line holds the hash of the line before, and
+    FILE.head holds the hash of the last line, so changed, removed and cut lines are found. A line that a crash cut
+    short is reported as torn.
     """
     from dataclasses import asdict
 
-    from loratory.cli.output import print_json, write_stdout
+    from loratory.cli.output import Output
     from loratory.serving.audit_log import AuditLog
 
+    out = Output(as_json, quiet)
     chain = AuditLog(file).verify_chain()
-    if as_json:
-        print_json(asdict(chain))
-    else:
-        write_stdout("\n".join(_describe_chain(chain)) + "\n")
+    out.print(*_describe_chain(chain))
+    out.json(asdict(chain))
 
 
 def _describe_chain(chain: VerifiedChain) -> list[str]:
     when = f", {chain.first} to {chain.last}" if chain.lines else ""
-    told = [f"{_count_lines(chain.lines)}{when}; the last line's SHA-256: {chain.head}"]
+    told = [f"{_count_lines(chain.lines)}{when}; SHA-256 of the last line: {chain.head}"]
     if chain.torn:
-        told.append(f"torn: {_count_lines(chain.torn)}, cut short by a crash or a full disk while it was written")
+        told.append(f"torn: a crash or a full disk cut {_count_lines(chain.torn)} short")
     if chain.beyond is None and chain.lines:
-        told.append("there is no head beside it: lines that were cut off at the end would not be missed")
+        told.append("there is no .head file beside it: lines that were removed at the end cannot be found")
     if chain.beyond:
-        told.append(
-            f"the head does not know the last {_count_lines(chain.beyond)}: a crash or a full disk came between"
-        )
+        told.append(f"the .head file does not cover the last {_count_lines(chain.beyond)}: a crash came between")
     if len(chain.parts) > 1:
         told.append(f"parts: {', '.join(chain.parts)}")
     return told

@@ -6,23 +6,28 @@ from typing import Annotated
 
 import typer
 
-from loratory.cli.options import JsonOption
+from loratory.cli.options import JsonOption, QuietOption
 
 NAME = "doctor"
+EXAMPLES = ("loratory doctor",)
 
 
 def command(
-    again: Annotated[bool, typer.Option("--again", help="Measure even where a measurement is kept.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure again. Default: use the kept measurement.")] = False,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Show what this machine does fast, and what "auto" in a spec means on it."""
-    from loratory.cli.output import make_console, print_json
+    """Show versions, the speed of this machine, and defaults.
+
+    It measures the hardware once and keeps the result. It prints what the value `auto` in a spec means on this
+    machine.
+    """
+    from loratory.cli.output import Output
+
+    out = Output(as_json, quiet)
     from loratory.experiment.hardware_report import examine_machine, explain_findings
 
-    found = examine_machine(again)
-    if as_json:
-        print_json(found)
-        return
-    screen = make_console()
-    for name, value in explain_findings(found):
-        screen.print(f"{name:<16} {value}", markup=False, highlight=False)
+    with out.note_when_slow("measuring this machine, about half a minute ..."):
+        found = examine_machine(again)
+    out.print(*(f"{name:<16} {value}" for name, value in explain_findings(found)))
+    out.json(found)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loratory.cli.options import ContenderOption, JsonOption, WhereArgument
+from loratory.cli.completion import complete_layout
+from loratory.cli.options import ContenderOption, JsonOption, QuietOption, WhereArgument
+
+if TYPE_CHECKING:
+    from loratory.cli.output import Output
 
 NAME = "export"
+EXAMPLES = ("loratory export runs/tickets", "loratory export runs/tickets -c lora --layout stock -o exported")
 
 
 def command(
@@ -19,50 +24,49 @@ def command(
     ] = None,
     contender: ContenderOption = None,
     layout: Annotated[
-        str, typer.Option("--layout", metavar="NAME", help="The form; without --output every form is listed.")
+        str,
+        typer.Option("--layout", metavar="NAME", help="The format to write.", autocompletion=complete_layout),
     ] = "stock",
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the form: --set task_name=pii (repeatable)."),
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the format: --set task_name=pii (repeatable)."),
     ] = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Write a fit in a form that other programs open.
+    """Export a model in a format that other programs open.
 
-    Without --output it lists the forms, what they are, their options, and why a form does not suit this fit. A
-    folder that is there is written over only where the same command made it, by its manifest.
+    Without --output it lists the formats, their options, and why a format does not support this model. It replaces an
+    existing folder only where an export of the same model wrote it.
     """
+    from loratory.cli.output import Output
+
+    out = Output(as_json, quiet)
     if output is None:
-        _print_exporters(where, contender, as_json)
+        _print_exporters(where, contender, out)
         return
-    from loratory.cli.output import make_console, print_json
     from loratory.experiment.export_fit import ExportRequest, export_fit
     from loratory.specs.option_parsing import parse_assignments
 
-    done = export_fit(ExportRequest(where, contender, layout, output, parse_assignments(change or ())))
-    if as_json:
-        print_json({"folders": [str(folder) for folder in done.folders], "notes": done.notes})
-        return
-    for folder in done.folders:
-        make_console().print(f"exported: {folder}", markup=False)
+    with out.note_when_slow(f"exporting {where} ..."):
+        done = export_fit(ExportRequest(where, contender, layout, output, parse_assignments(change or ())))
     for note in done.notes:
-        make_console().print(f"note: {note}", markup=False)
+        out.note(f"note: {note}")
+    out.print(*(f"exported: {folder}" for folder in done.folders))
+    out.json({"folders": [str(folder) for folder in done.folders], "notes": done.notes})
 
 
-def _print_exporters(where: Path, contender: str | None, as_json: bool) -> None:
+def _print_exporters(where: Path, contender: str | None, out: Output) -> None:
     from dataclasses import asdict
 
-    from loratory.cli.output import make_console, print_json
     from loratory.experiment.export_fit import list_exporters
 
     rows = list_exporters(where, contender)
-    if as_json:
-        print_json([asdict(row) for row in rows])
-        return
-    screen = make_console()
     for row in rows:
-        screen.print(f"{row.name:<10} {row.summary}", markup=False)
-        for option in row.options:
-            screen.print(f"{'':<10} --set {option['name']}=...: {option['help']} ({option['allowed']})", markup=False)
-        screen.print(f"{'':<10} {'suits this fit' if row.suits else 'not this fit: ' + row.problem}", markup=False)
-    screen.print("\nloratory export WHERE --layout NAME --output FOLDER writes one.", markup=False)
+        out.print(
+            f"{row.name:<10} {row.summary}",
+            *(f"{'':<10} --set {one['name']}=...: {one['help']} ({one['allowed']})" for one in row.options),
+            f"{'':<10} {'supports this model' if row.suits else f'does not support this model: {row.problem}'}",
+        )
+    out.json([asdict(row) for row in rows])
+    out.next(f"loratory export {where} --layout NAME --output FOLDER")

@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from loratory.cli.options import JsonOption, QuietOption
+
 NAME = "import"
+EXAMPLES = ("loratory import my-bert-folder -o imported/my-bert",)
 
 
 def command(
@@ -16,31 +19,35 @@ def command(
         typer.Argument(metavar="FOLDER", help="A Hugging Face folder or a PEFT checkpoint.", show_default=False),
     ],
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="The artifact's folder; imported/<name> when left out."),
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Where to write. Default: imported/<name>.")
     ] = None,
     base: Annotated[
         str | None,
-        typer.Option("--base", metavar="NAME", help="An adapter's base; what adapter_config.json names when left out."),
+        typer.Option("--base", metavar="NAME", help="The base of an adapter. Default: the one in adapter_config.json."),
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option("--labels", metavar="A,B,C", help="Names of the outputs; labels.json or id2label when left out."),
+        typer.Option("--labels", metavar="A,B,C", help="Names of the outputs. Default: labels.json or id2label."),
     ] = None,
     scheme: Annotated[
         str | None,
-        typer.Option("--scheme", metavar="NAME", help="Of tags: bio, iob1, io, bioes, bilou, plain."),
+        typer.Option("--scheme", metavar="NAME", help="The tag scheme: bio, iob1, io, bioes, bilou or plain."),
     ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Make an artifact of a foreign classifier of texts or tokens.
+    """Import a classifier that other tools trained.
 
-    The folder's merged/ is taken when there is one, else an adapter (adapter/, or the folder itself) on its base,
-    else the folder itself.
+    It reads a text or token classifier and writes a folder that predict, serve and export can use. The weights come
+    from merged/ where it exists, else from an adapter (adapter/ or the folder itself), else from the folder itself.
     """
-    from loratory.cli.output import make_console
+    from loratory.cli.output import Output
     from loratory.importing.import_folder import import_in_sandbox
 
+    out = Output(as_json, quiet)
     target = output or Path("imported") / folder.resolve().name
     named = [label.strip() for label in labels.split(",")] if labels else ()
-    order = import_in_sandbox(folder, target, base, named, scheme)
-    make_console().print(f"took in the {order} weights of {folder}: {target}", markup=False)
+    with out.note_when_slow(f"reading {folder} ..."):
+        order = import_in_sandbox(folder, target, base, named, scheme)
+    out.print(f"imported the {order} weights of {folder}: {target}")
+    out.json({"folder": str(target), "weights": order})

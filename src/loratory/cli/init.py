@@ -9,7 +9,11 @@ from typing import Annotated
 
 import typer
 
+from loratory.cli.completion import complete_data, complete_recipe, complete_task_kind
+from loratory.cli.options import JsonOption, QuietOption
+
 NAME = "init"
+EXAMPLES = ("loratory init messages.csv", "loratory init --recipe risk-triage -o triage.yaml")
 
 
 def ask_choice(question: str, answers: Sequence[str]) -> str:
@@ -22,56 +26,77 @@ def ask_choice(question: str, answers: Sequence[str]) -> str:
             return answers[int(said) - 1]
         if said in answers:
             return said
-        typer.echo(f"answer with a number from 1 to {len(answers)}, or with the name", err=True)
+        typer.echo(f"type a number from 1 to {len(answers)}, or the name", err=True)
 
 
 def command(
     data: Annotated[
         str | None,
-        typer.Argument(metavar="DATA", help="Your examples: a file, a folder or a hub id.", show_default=False),
+        typer.Argument(
+            metavar="DATA",
+            help="Your labelled examples: a file, a folder or a hub id.",
+            show_default=False,
+            autocompletion=complete_data,
+        ),
     ] = None,
-    recipe: Annotated[str | None, typer.Option("--recipe", metavar="NAME", help="Start from a recipe instead.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", metavar="NAME", help="Copy the spec of a recipe instead.", autocompletion=complete_recipe
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The spec to write.")] = Path(
         "spec.yaml"
     ),
     name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Name of the run; from the file's name when left out.")
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the run. Default: the name of the file.")
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option("--task", metavar="KIND", help="classify, tag or generate; guessed from the data when left out."),
+        typer.Option(
+            "--task",
+            metavar="KIND",
+            help="classify, tag or generate. Default: guessed from the data.",
+            autocompletion=complete_task_kind,
+        ),
     ] = None,
-    text: Annotated[
-        str | None, typer.Option("--text", metavar="COLUMN", help="The column of the text, or of what is asked.")
-    ] = None,
+    text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="The column of the text.")] = None,
     label: Annotated[
         str | None, typer.Option("--label", metavar="COLUMN", help="The column of the label, spans or answer.")
     ] = None,
     group: Annotated[
-        str | None, typer.Option("--group", metavar="COLUMN", help="The column of groups that no split cuts.")
+        str | None,
+        typer.Option("--group", metavar="COLUMN", help="The column of the group. A group stays in one part."),
     ] = None,
     tag_names: Annotated[
         str | None,
-        typer.Option("--tag-names", metavar="NAMES", help="Names of tags that are numbers, in order: O,B-PER,I-PER."),
+        typer.Option("--tag-names", metavar="NAMES", help="Names of numbered tags, in order: O,B-PER,I-PER."),
     ] = None,
     encoding: Annotated[
-        str | None, typer.Option("--encoding", metavar="NAME", help="Encoding of text files; utf-8 when left out.")
+        str | None, typer.Option("--encoding", metavar="NAME", help="Encoding of text files. Default: utf-8.")
     ] = None,
     sheet: Annotated[str | None, typer.Option("--sheet", metavar="NAME", help="Sheet of an Excel workbook.")] = None,
     config: Annotated[
-        str | None, typer.Option("--config", metavar="NAME", help="Configuration of a data set of the hub.")
+        str | None, typer.Option("--config", metavar="NAME", help="Configuration of a hub data set.")
     ] = None,
     revision: Annotated[
-        str | None, typer.Option("--revision", metavar="NAME", help="Branch, tag or commit of a data set of the hub.")
+        str | None, typer.Option("--revision", metavar="NAME", help="Branch, tag or commit of a hub data set.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing spec.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Write a commented spec for your examples, or a copy of a recipe's."""
-    from loratory.cli.output import MAX_LINE_CHARACTERS, make_console
-    from loratory.errors import SpecError, shorten
+    """Write a commented spec for your examples.
+
+    It reads the examples, guesses the task and the columns, and says what it guessed. On a terminal it asks where two
+    columns are possible.
+    """
+    from loratory.cli.output import Output
+    from loratory.errors import SpecError
     from loratory.experiment.init.spec_writer import copy_recipe_spec, write_spec_for_data
     from loratory.experiment.init.task_inference import InitOptions
 
+    out = Output(as_json, quiet)
     if (data is None) == (recipe is None):
         raise SpecError(
             "give either your examples or --recipe",
@@ -80,13 +105,16 @@ def command(
     if output.is_dir():
         raise SpecError("this is a folder", where=str(output), remedy=f"--output {output / 'spec.yaml'}")
     if output.exists() and not force:
-        raise SpecError("this spec exists", where=str(output), remedy="give another --output, or --force")
+        raise SpecError(
+            "this spec exists", where=str(output), remedy="give another --output, or replace it with --force"
+        )
     wishes = InitOptions(task, text, label, group, tag_names, encoding, config, revision, sheet)
     if recipe and wishes != InitOptions():
-        raise SpecError("a recipe brings its own data and columns", remedy="leave the options out, or give DATA")
+        raise SpecError("a recipe has its own data and columns", remedy="leave these options out, or give DATA")
     asker = ask_choice if sys.stdin.isatty() and sys.stderr.isatty() else None
-    said = copy_recipe_spec(recipe, output) if recipe else write_spec_for_data(str(data), output, name, wishes, asker)
-    screen = make_console()
-    for line in said:
-        screen.print(shorten(line, MAX_LINE_CHARACTERS), markup=False)
-    screen.print(f"wrote {output}; next: loratory check {output}, then loratory run {output}", markup=False)
+    notes = copy_recipe_spec(recipe, output) if recipe else write_spec_for_data(str(data), output, name, wishes, asker)
+    for line in notes:
+        out.note(line)
+    out.print(f"wrote {output}")
+    out.json({"spec": str(output), "notes": notes})
+    out.next(f"loratory check {output}", f"loratory run {output}")

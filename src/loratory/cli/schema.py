@@ -7,38 +7,48 @@ from typing import Annotated
 
 import typer
 
+from loratory.cli.options import JsonOption, QuietOption
+
 NAME = "schema"
+EXAMPLES = ("loratory schema -o loratory.schema.json", "loratory schema --server -o server.schema.json")
 
 
 def command(
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write a file instead of printing."),
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write this file instead of printing.")
     ] = None,
     server: Annotated[
-        bool, typer.Option("--server", help="The schema of the file of `loratory serve --config` instead.")
+        bool, typer.Option("--server", help="The schema of the file of loratory serve --config instead.")
     ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Print the JSON Schema of the spec, with all installed plugins.
 
     An editor uses it to complete, explain and check the keys. `loratory init` writes it as loratory.schema.json beside
-    the spec. After an upgrade or a new plugin, write it again: loratory schema -o loratory.schema.json
+    the spec. Write that file again after an upgrade, or when you install a plugin.
     """
     from loratory.artifacts.durable_files import write_text
-    from loratory.cli.output import make_console, write_stdout
+    from loratory.cli.output import Output, write_stdout
     from loratory.errors import SpecError
-    from loratory.experiment.editor_schema import build_server_schema, collect_known_classes, format_schema
+    from loratory.experiment.editor_schema import (
+        SCHEMA_FILE,
+        build_server_schema,
+        collect_known_classes,
+        format_schema,
+    )
     from loratory.specs.spec_schema import build_spec_schema
 
+    out = Output(as_json, quiet)
     if output is not None and output.is_dir():
-        raise SpecError("this is a folder", where=str(output), remedy=f"--output {output / 'loratory.schema.json'}")
+        raise SpecError("this is a folder", where=str(output), remedy=f"--output {output / SCHEMA_FILE}")
     known, problems = collect_known_classes()
     text = format_schema(build_server_schema() if server else build_spec_schema(known))
-    screen = make_console()
     for problem in () if server else problems:
-        screen.print(f"left out: {problem}", markup=False)
+        out.note(f"left out: {problem}")
     if output is None:
         write_stdout(text)
         return
     write_text(output, text)
-    screen.print(f"wrote {output}", markup=False)
+    out.print(f"wrote {output}")
+    out.json({"file": str(output)})

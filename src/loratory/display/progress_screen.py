@@ -29,17 +29,17 @@ PLAIN_PROGRESS_SECONDS = 20.0  # without a terminal, a line about a running fit 
 
 
 class ProgressScreen:
-    """Shows the events of a run: a bar with the remaining time on a terminal, plain lines elsewhere."""
+    """Shows the events of a run: a bar with the remaining time on a terminal, plain lines elsewhere; quiet: nothing."""
 
-    def __init__(self) -> None:
-        self.console = make_console()
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = make_console(quiet=quiet)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._title, self._score, self._printed_at, self._started_at, self._first_step = "", "", 0.0, 0.0, 0
         self._previewed_fits: dict[str, str] = {}  # contender -> the fit whose first examples were shown
 
     def __enter__(self) -> ProgressScreen:
-        if self.console.is_terminal:
+        if self.console.is_terminal and not self.console.quiet:
             self._bar = Progress(
                 TextColumn("  {task.description}"),
                 BarColumn(24),
@@ -68,11 +68,11 @@ class ProgressScreen:
 
     @_show.register
     def _(self, event: ContenderStarted) -> None:
-        self._print_heading(f"contender {event.number} of {event.count}: {event.contender}")
+        self._print_heading(f"training contender {event.number} of {event.count}: {event.contender}")
 
     @_show.register
     def _(self, event: MeasurementStarted) -> None:
-        self._print_heading(f"answering the test set: {event.contender}")
+        self._print_heading(f"measuring on the test set: {event.contender}")
 
     @_show.register
     def _(self, event: Message) -> None:
@@ -80,7 +80,7 @@ class ProgressScreen:
 
     @_show.register
     def _(self, event: FitReused) -> None:
-        self._print_line(f"seed {event.seed}: finished before, kept")
+        self._print_line(f"seed {event.seed}: already fitted, reused")
 
     @_show.register
     def _(self, event: FitFailed) -> None:

@@ -129,9 +129,8 @@ def format_ladder_lines(ladder: Mapping[str, Any]) -> list[str]:
     verdict = ladder["verdict"]
     said = [verdict["headline"], *verdict["reason"]]
     if verdict["gate"]:
-        holds = "holds" if verdict["gate"]["holds"] else "does not hold"
-        said.append(f"The gate {holds} for {verdict['recommended']}.")
-        said += [f"{'holds' if check['holds'] else 'fails'}: {check['says']}." for check in verdict["gate"]["checks"]]
+        said.append(f"{verdict['recommended']} {'passes' if verdict['gate']['holds'] else 'fails'} the gate.")
+        said += [f"{'passed' if check['holds'] else 'failed'}: {check['says']}." for check in verdict["gate"]["checks"]]
     said += [
         f"{one['name']} writes valid JSON {one['json_valid']:.1%} of the time; of {one['unconstrained_texts']} texts "
         f"answered with nothing to hold it to its contract, {one['json_valid_unconstrained']:.1%}."

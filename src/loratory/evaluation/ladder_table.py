@@ -53,7 +53,7 @@ class LadderTable:
         made = Table(
             title=Text(self._make_title()),
             title_justify="left",
-            caption=Text(f"left out for want of room: {', '.join(left_out)}") if left_out else None,
+            caption=Text(f"columns left out (the terminal is narrow): {', '.join(left_out)}") if left_out else None,
             caption_justify="left",
             box=SIMPLE_HEAD,
             padding=(0, 1, 0, 0),

@@ -21,7 +21,7 @@ from loratory.errors import ArtifactError, suggest_nearest
 from loratory.protocols import JSON, BackbonePool, Predictor
 from loratory.specs.spec import NAME_PATTERN, NAME_RULE
 
-LADDER_FILE, RUN_KIND = "ladder.json", "run"
+LADDER_FILE, RUN_KIND, FIT_KIND = "ladder.json", "run", "fit"
 COVERED_FILES = (LADDER_FILE, "verdict.json", "report.html", "spec.lock.yaml", "environment.json")
 METRICS_FILE = "metrics.json"  # beside a fit that has answered the test set
 
@@ -66,6 +66,16 @@ def _find_artifact(path: Path) -> Path | None:
     listed = (read_manifest(above) or {"files": ()})["files"] if manifest is None else ()
     inside = PREDICTOR_FILE in listed and any(name.startswith(f"{path.resolve().name}/") for name in listed)
     return above if inside else None
+
+
+def name_artifact(path: Path) -> str:
+    """What an artifact is called: a fit as its contender, also where merged/ or the like inside it is named; any other
+    folder as the artifact's folder.
+    """
+    folder = _find_artifact(path) or path
+    manifest = read_manifest(folder) or {}
+    contender = manifest.get("contender") if manifest.get("kind") == FIT_KIND else None
+    return contender if isinstance(contender, str) and contender else folder.resolve().name
 
 
 def read_predictor(source: Path | Artifact, backbones: BackbonePool) -> Predictor:

@@ -34,7 +34,7 @@ def load_or_measure_hardware(file: Path, device: str, on_event: EventListener) -
             return kept
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    on_event(StageStarted("finding out what this machine does fast"))
+    on_event(StageStarted("measuring the speed of this machine"))
     return hardware_benchmark.load_or_measure(device)
 
 

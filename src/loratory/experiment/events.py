@@ -15,7 +15,7 @@ from types import FrameType
 from loratory.artifacts.manifests import MANIFEST, hash_file
 from loratory.protocols.events import ArtifactReference, Event, EventListener
 
-STOPPING_MESSAGE = b"\nstopping at the next safe point (what is finished is kept); Ctrl-C once more stops at once\n"
+STOPPING_MESSAGE = b"\nstopping at the next safe point; finished work is kept (Ctrl-C again stops at once)\n"
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def prepare_split(spec: Spec, on_event: EventListener) -> PreparedSplit:
         text = f"suspected wrong labels are not looked for, as there are more than {MAX_SUSPECT_LABELS:,} labels"
         on_event(Message(text))
     elif spec.data.suspects and isinstance(prepared.task, Labelled):
-        on_event(StageStarted(f"looking for suspected wrong labels ({LABEL_ERROR_FOLDS} folds of train)"))
+        on_event(StageStarted(f"looking for wrong labels ({LABEL_ERROR_FOLDS}-fold cross-validation on train)"))
         found = find_label_errors(prepared.parts.train, spec.data.split.seed)
     report = quality_report.inspect_data(prepared.parts, prepared.pairs, lengths, limit, found)
     report = quality_report.add_languages(report, _inspect_languages(spec, prepared))
@@ -166,7 +166,7 @@ def load_or_prepare(spec: Spec, folder: Path, on_event: EventListener) -> Prepar
             verify_artifact(folder)
             return load_prepared(spec, open_artifact(folder))
         except ArtifactError as problem:
-            on_event(Message(f"the split on disk is damaged and is made again ({problem.problem})"))
+            on_event(Message(f"the split on disk is damaged and is written again ({problem.problem})"))
     split = prepare_split(spec, on_event)
     if _digest_data_options(spec) != identity:
         raise DataError(

@@ -63,7 +63,7 @@ def _read_fits(folder: Path, on_event: EventListener) -> dict[str, Any]:
         return read_ladder(folder)
     except ArtifactError as problem:
         ladder = read_unsealed_ladder(folder)
-        on_event(Message(f"{problem.problem}; the evidence is made again from the fits' own rows"))
+        on_event(Message(f"{problem.problem}; the results are computed again from the stored answers of each fit"))
         return ladder
 
 

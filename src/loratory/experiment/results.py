@@ -31,7 +31,7 @@ def write_results(
 
     The test set is not read again.
     """
-    context.on_event(StageStarted("weighing the evidence"))
+    context.on_event(StageStarted("comparing the contenders"))
     spec, task = context.spec, context.split.task
     rows = [
         _collect_results(context, paths, fitted[c.name]) if c.name in fitted else _failed_result(c, failures[c.name])

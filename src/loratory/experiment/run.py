@@ -133,12 +133,12 @@ def _measure_all(
             export.write_shipped_layouts(context, one)
     for name in (name for name in shaken if name not in failures):
         _raise_if_stopped(context)
-        context.on_event(StageStarted(f"answering perturbed texts: {name}"))
+        context.on_event(StageStarted(f"measuring on perturbed texts: {name}"))
         with fit.isolate_failure(context.on_event, name, failures):
             stress_run.stress_contender(context, fitted[name], paths.folder / stress_run.STRESS_FILE)
     fitted = {name: one for name, one in fitted.items() if name not in failures}
     if latency.needs_timing(context, fitted, paths.folder / latency.LATENCY_FILE):
-        context.on_event(StageStarted("timing single texts, the contenders side by side"))
+        context.on_event(StageStarted("measuring the latency of single texts"))
         latency.time_contenders(
             context, fitted, paths.folder / latency.LATENCY_FILE, lambda: _raise_if_stopped(context)
         )
@@ -146,4 +146,4 @@ def _measure_all(
 
 def _raise_if_stopped(context: RunContext) -> None:
     if context.should_stop():
-        raise RunInterrupted("stopped; what is finished is kept, and the same command goes on from there")
+        raise RunInterrupted("stopped; finished work is kept: run the same command again to resume")

@@ -60,7 +60,7 @@ class TrackerThread:
         """One message, in the run's own thread."""
         if self._failure and not self._is_silent:
             self._is_silent = True
-            self._warn(Message(f"warning: the tracker {self._spec.to} is told no more: {self._failure}"))
+            self._warn(Message(f"warning: the tracker {self._spec.to} failed and gets no more events: {self._failure}"))
 
     def _track(self, run: RunStarted) -> None:
         """The life of the thread: open, the events in their order, close."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from loratory.artifacts.locks import hold_lock
 from loratory.errors import SpecError, suggest_nearest
@@ -18,7 +19,7 @@ def add_key(action: str, file: Path, name: str | None, admin: bool) -> str:
     """A new secret, whose hash is now in the file. Raises SpecError and DataError."""
     if action != "add":
         raise SpecError(
-            f"{action!r} is no action{suggest_nearest(action, KEY_ACTIONS)}", allowed=", ".join(KEY_ACTIONS)
+            f"{action!r} is not an action{suggest_nearest(action, KEY_ACTIONS)}", allowed=", ".join(KEY_ACTIONS)
         )
     name = _check_name(name)
     with hold_lock(file):  # of commands that run at the same time, each adds to what the others wrote
@@ -38,9 +39,9 @@ def revoke_key(file: Path, name: str | None) -> None:
     _audit_key_change("key revoked", name, file)
 
 
-def list_keys(file: Path) -> list[str]:
-    """A line for each key. Raises DataError."""
-    return [f"{key.name}  {' '.join(sorted(key.scopes))}" for key in ApiKeys.read(file).by_digest.values()]
+def list_keys(file: Path) -> list[dict[str, Any]]:
+    """Name and scopes of each key. Raises DataError."""
+    return [{"name": key.name, "scopes": sorted(key.scopes)} for key in ApiKeys.read(file).by_digest.values()]
 
 
 def _check_name(name: str | None) -> str:

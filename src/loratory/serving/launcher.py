@@ -17,6 +17,7 @@ from loratory.errors import ArtifactError, LoratoryError, SpecError
 from loratory.experiment.artifact_lookup import (
     LADDER_FILE,
     find_fit_folder,
+    name_artifact,
     open_run,
     read_ladder,
     read_ladder_of,
@@ -47,11 +48,14 @@ THREAD_SWITCH_SECONDS = (
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
-def load_server_spec(config: Path | None, paths: Sequence[str], overrides: Sequence[str]) -> ServerSpec:
+def load_server_spec(
+    config: Path | None, paths: Sequence[str], overrides: Sequence[str], contender: str | None = None
+) -> ServerSpec:
     """The server's YAML, with what the command line says. Raises SpecError.
 
     `paths` are runs and artifacts, each with NAME= before it where it should be called otherwise. Without any, and
-    without a configuration that names tasks, the environment's MODEL_DIR is served.
+    without a configuration that names tasks, the environment's MODEL_DIR is served. `contender` is that of the only
+    path.
     """
     values, lines = load_yaml(config) if config else ({}, {})
     values, changed = apply_overrides(values, overrides)
@@ -64,8 +68,11 @@ def load_server_spec(config: Path | None, paths: Sequence[str], overrides: Seque
     if not paths and not spec.tasks and not spec.discover and (folder := os.environ.get("MODEL_DIR")):
         paths = [folder]
     named = {**spec.tasks}
+    _check_contender(contender, paths)
     for path in paths:
         name, task = _parse_named_path(path)
+        if contender is not None:
+            task = ServedTaskSpec(path=task.path, contender=contender)
         if name in named:
             raise SpecError(
                 f"two tasks are called {name!r}", where=path, remedy=f"name one of them: loratory serve {name}-2={path}"
@@ -84,6 +91,18 @@ def load_server_spec(config: Path | None, paths: Sequence[str], overrides: Seque
     return spec
 
 
+def _check_contender(contender: str | None, paths: Sequence[str]) -> None:
+    """Raise SpecError where it is not clear of which run a contender is."""
+    if contender is not None and len(paths) != 1:
+        raise SpecError(
+            f"--contender needs one WHERE, and {len(paths)} are given",
+            where="--contender",
+            allowed="one run",
+            remedy="name the contender of each task in a file, and give it with --config: "
+            f"tasks: {{NAME: {{path: RUN, contender: {contender}}}}}",
+        )
+
+
 def _parse_named_path(path: str) -> tuple[str, ServedTaskSpec]:
     before, equals, after = path.partition("=")
     if equals and NAME_PATTERN.fullmatch(before) and not Path(path).exists():
@@ -92,7 +111,7 @@ def _parse_named_path(path: str) -> tuple[str, ServedTaskSpec]:
     try:
         name = str(read_ladder(folder)["name"])
     except (LoratoryError, KeyError):
-        name = folder.resolve().name
+        name = name_artifact(folder)
     return name, ServedTaskSpec(path=folder)
 
 
@@ -101,13 +120,13 @@ def load_keys(spec: ServerSpec) -> ApiKeys:
     keys = ApiKeys.read(spec.keys) if spec.keys else ApiKeys({})
     if spec.keys and not keys:  # whoever names a file of keys does not mean that all may ask
         raise SpecError(
-            "there is no key in this file, so nobody could ask",
+            "this file holds no key, so nobody could use the server",
             where=str(spec.keys),
             remedy=f"loratory keys add NAME --file {spec.keys}; or leave --keys out, on this machine",
         )
     if not keys and spec.host not in LOOPBACK_HOSTS:
         raise SpecError(
-            f"{spec.host} can be reached by others, and there are no keys",
+            f"other machines can reach {spec.host}, and there are no keys",
             where="host",
             allowed=", ".join(LOOPBACK_HOSTS),
             remedy="loratory keys add NAME --file keys.json, then loratory serve --keys keys.json",
@@ -169,7 +188,7 @@ def _read_run(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _load_stage(path: Path, contender: str | None, pool: BackbonePool) -> FallbackStage:
     artifact = open_artifact(find_fit_folder(path, contender))
     predictor = read_predictor(artifact, pool)
-    return FallbackStage(contender or path.resolve().name, predictor, artifact.manifest_digest)
+    return FallbackStage(contender or name_artifact(path), predictor, artifact.manifest_digest)
 
 
 def discover_tasks(folder: Path, cache: Path) -> tuple[dict[str, ServedTaskSpec], dict[str, str]]:
@@ -238,8 +257,10 @@ def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None])
     )
 
 
-def run_server(spec: ServerSpec, report: Callable[[str], None]) -> None:
-    """Until SIGTERM or Ctrl-C. Raises LoratoryError before anything listens."""
+def run_server(
+    spec: ServerSpec, report: Callable[[str], None], on_ready: Callable[[str, list[str]], None] | None = None
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; `on_ready` gets the URL and the tasks. Raises LoratoryError before it listens."""
     from loratory.serving.app import create_app
     from loratory.serving.http.auth.allowed_hosts import allowed_hosts_for
     from loratory.serving.http.server_process import ServerProcess, bind_socket
@@ -252,7 +273,7 @@ def run_server(spec: ServerSpec, report: Callable[[str], None]) -> None:
     hosts = allowed_hosts_for(spec.host, spec.hosts)
     app = create_app(server, hosts)
     if hosts.any_address:
-        report(f"bound to all addresses, it answers for {hosts.description}; list other names under hosts")
+        report(f"bound to all addresses: it answers requests for {hosts.description}; add other names under hosts")
     for service in server.registry:
         where = str(service.task_spec.path) if service.task_spec else ""
         server.audit.record("load", {"task": service.name, "path": where, "release": service.release, "key": None})
@@ -260,5 +281,8 @@ def run_server(spec: ServerSpec, report: Callable[[str], None]) -> None:
         due = f", within {service.deadline * 1000:g} ms" if service.deadline else ""
         report(f"{service.name} ({service.task.kind}): {names}{due}")
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
-    ServerProcess(app, server, report).run([socket])
+    process = ServerProcess(app, server, report)
+    if on_ready is not None:
+        process.on_listening = lambda url: on_ready(url, [service.name for service in server.registry])
+    process.run([socket])
     server.engine.close()

@@ -270,7 +270,7 @@ class _TrainingLoop:
             self.context.checkpoints.save(self._capture_state())
             self.saved_at = time.monotonic()
         if stopping:
-            raise RunInterrupted(f"stopped at step {self.progress.step}; the same command goes on from there")
+            raise RunInterrupted(f"stopped at step {self.progress.step}; run the same command again to resume")
 
     def _copy_parameters(self) -> dict[str, Tensor]:
         return {name: p.detach().clone() for name, p in self.job.parameters.items()}

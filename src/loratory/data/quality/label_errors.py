@@ -63,10 +63,10 @@ def find_label_errors(
 
 def describe_label_errors(report: Mapping[str, Any]) -> str:
     """The quality report's entry in words."""
-    known = f"a model that is right on {report['out_of_fold_accuracy']:.1%} of train texts it has not seen"
+    known = f"a cross-validated model with accuracy {report['out_of_fold_accuracy']:.1%}"
     if report["useful"]:
-        return f"{report['count']:,} wrong labels in train, by {known}"
-    return f"not told: {known} (the commonest label: {report['majority']:.1%}) knows too little"
+        return f"{report['count']:,} labels in train look wrong to {known}"
+    return f"not listed: {known} (the most common label: {report['majority']:.1%}) is not reliable enough"
 
 
 def make_folds(examples: Sequence[Example], labels: Sequence[str], count: int, seed: int) -> list[list[int]]:

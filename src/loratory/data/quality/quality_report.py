@@ -84,9 +84,9 @@ def format_quality_lines(report: Mapping[str, Any]) -> list[str]:
         f"groups       {groups['count']:,}, the largest has {groups['largest']['examples']}",
         *_format_label_lines(report["labels"]),
         *_format_length_lines(report),
-        f"duplicates   {found['exact']:,} exact copies, {found['near']:,} texts with a near copy"
-        + ("" if report["overlaps"] else " (no two parts share one)"),
-        f"two labels   {report['conflicts']['count']:,} texts",
+        f"duplicates   {found['exact']:,} exact copies, {found['near']:,} texts with a near-duplicate"
+        + ("" if report["overlaps"] else " (none in two parts)"),
+        f"conflicts    {report['conflicts']['count']:,} texts with two labels",
     ]
     shown += [
         f"leakage      {one['exact']:,} exact, {one['near']:,} near from {one['parts'][0]} to {one['parts'][1]} "
@@ -109,7 +109,7 @@ def format_quality_lines(report: Mapping[str, Any]) -> list[str]:
     for warning in report["warnings"][:6]:
         shown += [f"! {warning['what']}", f"    {warning['do']}"]
     more = len(report["warnings"]) - 6
-    return shown + ([f"! and {more} more warning(s) in quality.json"] if more > 0 else [])
+    return shown + ([f"! {more} more warnings are in quality.json"] if more > 0 else [])
 
 
 def _format_languages(found: Mapping[str, Any]) -> str:

@@ -40,7 +40,8 @@ def _describe_leak(overlap: Mapping[str, Any]) -> dict[str, str]:
     many = overlap["exact"] + overlap["near"]
     return {
         "kind": f"leak/{earlier}/{later}",
-        "what": f"{many:,} examples of {later} ({overlap['share']:.1%}) are equal or nearly equal to one of {earlier}",
+        "what": f"{many:,} examples of {later} ({overlap['share']:.1%}) are duplicates or near-duplicates of one in "
+        f"{earlier}",
         "do": "a given file is never changed: remove them from it; in a split made here name a group column",
     }
 
@@ -50,16 +51,16 @@ def _warn_of_wrong_labels(report: Mapping[str, Any]) -> Iterator[tuple[str, str]
         first = report["conflicts"]["examples"][0]
         places = ", ".join(f"{label} at {origins[0]}" for label, origins in list(first["labels"].items())[:2])
         yield (
-            f"{report['conflicts']['count']:,} texts stand under two labels, first: {places}",
-            "decide for one label each (conflicts in quality.json)",
+            f"{report['conflicts']['count']:,} texts have two labels, first: {places}",
+            "choose one label for each (see conflicts in quality.json)",
         )
     if report["suspects"] and report["suspects"]["count"]:
         first = report["suspects"]["examples"][0]
         yield (
-            f"{report['suspects']['count']:,} labels of train look wrong to a model that is right on "
-            f"{report['suspects']['out_of_fold_accuracy']:.0%} of texts it has not seen, first {first['origin']}: "
+            f"{report['suspects']['count']:,} labels of train look wrong to a cross-validated model with "
+            f"accuracy {report['suspects']['out_of_fold_accuracy']:.0%}, first {first['origin']}: "
             f"{first['label']}, or {first['suggested']}?",
-            "look at the list (suspects in quality.json) and correct the file",
+            "read the list (suspects in quality.json) and correct the file",
         )
 
 
@@ -79,7 +80,7 @@ def _warn_of_damaged_texts(report: Mapping[str, Any]) -> Iterator[tuple[str, str
     if cut and max(cut["share"].values(), default=0.0) > MAX_TRUNCATED_SHARE:
         yield (
             f"{max(cut['share'].values()):.0%} of the texts exceed the base's {cut['limit']:,} tokens",
-            "their end is cut off: shorten them, or take a base that reads more",
+            "their end is cut off: shorten them, or use a base with a longer limit",
         )
 
 
@@ -110,12 +111,12 @@ def _warn_of_label_balance(report: Mapping[str, Any]) -> Iterator[tuple[str, str
         if missing and report["counts"][part]:
             yield (
                 f"{len(missing)} labels have no example in {part}: {', '.join(missing[:5])}",
-                f"nothing is known of them there: add examples, or raise the share of {part}",
+                f"they cannot be measured there: add examples, or raise the share of {part}",
             )
     if labels["ratio"] and labels["ratio"] > MAX_LABEL_RATIO:
         yield (
             f"the largest label has {labels['ratio']:.0f} times the examples of the smallest",
-            "go by macro_f1 (task: headline), and try class weights",
+            "use macro_f1 (task: headline: macro_f1), and try class weights",
         )
 
 
@@ -132,12 +133,12 @@ def _suggest_similar_label(label: str, known: Sequence[str]) -> str:
 def _warn_of_sizes(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if report["counts"]["test"] < MIN_TEST_EXAMPLES:
         yield (
-            f"the test set has {report['counts']['test']} examples, so its figures are uncertain by many points",
+            f"the test set has {report['counts']['test']} examples, so its scores are uncertain by many points",
             "add examples, or raise data: split: test",
         )
     group, total = report["groups"]["largest"], sum(report["counts"].values())
     if group["examples"] > max(MAX_GROUP_SHARE * total, 2):
         yield (
             f"one group ({group['name']}) holds {group['examples']:,} of {total:,} examples",
-            "no split cuts it: name a finer group column, or raise data: near_duplicates",
+            "a group stays in one part: use a finer group column, or raise data: near_duplicates",
         )

@@ -19,8 +19,8 @@ def explain_verdict(inputs: VerdictInputs, gate: Row | None) -> list[str]:
     field = choice.comparison_set
     score, on_test = field.task.headline, top.scores[top.result.shipped_seed][field.task.headline]
     said = [
-        f"{top.name} has the best {score} on validation, {top.validation:.1%}; this choice does not look at the test "
-        f"set, where its shipped fit has {on_test:.1%}."
+        f"{top.name} has the best {score} on validation ({top.validation:.1%}); on the test set, which this choice "
+        f"does not use, it has {on_test:.1%}."
     ]
     said += [_explain_simpler_contender(field.evidence, rival, top) for rival in choice.simpler_vs_best]
     # every contender after the best is planned to be compared with it, because it is the best of those before
@@ -35,7 +35,7 @@ def explain_verdict(inputs: VerdictInputs, gate: Row | None) -> list[str]:
     if inputs.fine_tuning_gain is not None:
         said.append(_explain_fine_tuning_gain(inputs.fine_tuning_gain))
     if gate is not None and gate["holders"] and not gate["holds"]:
-        said.append(f"{name} does not hold the gate; {gate['holders'][0]} is the simplest contender that does.")
+        said.append(f"{name} fails the gate; {gate['holders'][0]} is the simplest contender that passes it.")
     return said
 
 
@@ -80,18 +80,17 @@ def _explain_simpler_contender(evidence: EvidenceSpec, row: Row, best_rank: Rank
             f"worse{_format_by_margin(evidence)}."
         )
     if row["worse"]:
-        return f"{row['contender']} is not as good: {said}, {certainty} by {-100 * row['high']:.1f} or more."
+        return f"{row['contender']} is worse: {said}, {certainty} by {-100 * row['high']:.1f} or more."
     if not row["within"]:
-        return (
-            f"{row['contender']} measured worse: {said}; that it is worse{_format_by_margin(evidence)} is not proven."
-        )
+        worse = f"worse{_format_by_margin(evidence)}"
+        return f"{row['contender']} measured worse: {said}; the test set does not prove that it is {worse}."
     said = f"{row['contender']} measured {'no worse' if row['difference'] >= 0 else 'as good'}: {said}"
     if row["smallest_margin"] <= evidence.margin:
-        return f"{said}; it is not proven (p = {row['p_holm']:.2g}, at most {1 - evidence.confidence:.2g} is asked)."
+        return f"{said}; it is not proven (p = {row['p_holm']:.2g}, needed: at most {1 - evidence.confidence:.2g})."
     asked = f"within {format_points(evidence.margin)}" if evidence.margin else "equal"
     return (
-        f"{said}, but the test set is too small to prove it: two equals it could show to be within "
-        f"{100 * row['smallest_margin']:.1f} points of each other, not {asked}."
+        f"{said}, but the test set is too small to prove it: it could show that two equal contenders are within "
+        f"{100 * row['smallest_margin']:.1f} points of each other, not that they are {asked}."
     )
 
 
@@ -103,7 +102,7 @@ def _explain_later_contender(row: Row, best_rank: Rank) -> str:
         "undecided": "is not shown to be better",
     }[row["decision"]]
     return (
-        f"{row['contender']}, later in the ladder, {how}: "
+        f"{row['contender']} (later in the ladder) {how}: "
         f"{format_difference(row['difference'], best_rank.name)} on test."
     )
 
@@ -112,5 +111,5 @@ def format_difference(difference: float, other: str) -> str:
     """`1.2 points worse than lora`; two decimals where one would show none."""
     away = abs(100 * difference)
     if away < 1e-6:
-        return f"level with {other}"
+        return f"equal to {other}"
     return f"{away:.{1 if away >= 0.05 else 2}f} points {'worse' if difference < 0 else 'better'} than {other}"

@@ -87,7 +87,7 @@ def _compose_advice(inputs: VerdictInputs) -> str:
     if inputs.fine_tune is not None:
         return "Fine-tune: " if inputs.fine_tune else "Do not fine-tune: "
     if inputs.selection.recommended.result.is_fine_tuned:
-        return "Fine-tuning is not shown to pay: "
+        return "Fine-tuning shows no clear gain: "
     return "Validation and test disagree on fine-tuning: "
 
 
@@ -96,8 +96,8 @@ def _compose_nothing_learnt(inputs: VerdictInputs) -> str:
     assert learning is not None
     score = inputs.selection.comparison_set.task.headline
     return (
-        "Nothing is shown to be learnt: on test no contender is better, by more than chance, than "
-        f"{learning['baseline']}, which gives the commonest answer of train every time "
+        "Nothing is shown to be learned: on test no contender is better, by more than chance, than "
+        f"{learning['baseline']}, which always gives the most common answer of train "
         f"({score} {100 * learning['value']:.1f})."
     )
 
@@ -153,9 +153,8 @@ def _compose_best_shown(inputs: VerdictInputs) -> str:
 def _compose_best_not_shown(inputs: VerdictInputs) -> str:
     unproven = [rival["contender"] for rival in inputs.simpler_vs_best if not rival["worse"]]
     return (
-        f"{inputs.name} is the best on validation; that {join_names_with_verb(unproven)} "
-        f"worse{_format_by_margin(inputs)} is not shown on "
-        "test."
+        f"{inputs.name} is the best on validation; the test set does not show that "
+        f"{join_names_with_verb(unproven)} worse{_format_by_margin(inputs)}."
     )
 
 

@@ -20,7 +20,7 @@ MIN_LABEL_EXAMPLES = 20  # test examples of a label below which its recall is ha
 def collect_run_warnings(inputs: VerdictInputs, gate: Mapping[str, Any] | None, facts: Mapping[str, JSON]) -> list[str]:
     """Sentences, the gravest first; `gate` is the verdict's, `facts` are those of ladder.build."""
     choice = inputs.selection
-    found = [] if gate is None or gate["holders"] else ["No contender holds the gate."]
+    found = [] if gate is None or gate["holders"] else ["No contender passes the gate."]
     found += _warn_of_leaks(inputs, facts)
     found += _warn_of_better_on_test(inputs)
     found += _warn_of_test_reads(facts)
@@ -40,12 +40,12 @@ def _warn_of_leaks(inputs: VerdictInputs, facts: Mapping[str, JSON]) -> list[str
         return []
     score, many = inputs.selection.comparison_set.task.headline, leaks["leaked"]
     said = (
-        f"{many:,} of {leaks['examples']:,} test examples ({many / leaks['examples']:.1%}) are equal or nearly equal "
-        "to examples of train or validation, so the figures say too much."
+        f"{many:,} of {leaks['examples']:,} test examples ({many / leaks['examples']:.1%}) are duplicates or "
+        "near-duplicates of examples in train or validation, so the scores are too high."
     )
     without = leaks["without"].get(inputs.name)
     if without is None:
-        return [f"{said} Nothing would be left without them."]
+        return [f"{said} Without them no test example is left."]
     return [
         f"{said} Without them {inputs.name} has {score} {100 * without['value']:.1f} [{100 * without['low']:.1f}, "
         f"{100 * without['high']:.1f}] on {leaks['examples'] - many:,} examples, not {100 * without['with']:.1f}."
@@ -70,10 +70,10 @@ def _warn_of_test_reads(facts: Mapping[str, JSON]) -> list[str]:
     reads, overlap = facts.get("test_reads"), facts.get("test_overlap")
     if not isinstance(reads, int) or reads < 2:
         return []
-    share = f" (at most {overlap['largest']:.0%} of its examples at a time)" if overlap else ""
+    share = f" (an earlier reading had at most {overlap['largest']:.0%} of them)" if overlap else ""
     return [
-        f"Examples of this test set were read {reads} times{share}, this one included. Whatever was changed after an "
-        "earlier look may fit the test set by chance; the intervals do not allow for that."
+        f"Examples of this test set were read {reads} times, this run included{share}. Changes that were made after an "
+        "earlier reading may fit the test set by chance; the confidence intervals do not account for that."
     ]
 
 
@@ -92,11 +92,11 @@ def _warn_of_few_groups(comparison_set: ComparisonSet) -> list[str]:
     if drawn.effective_groups >= MIN_EFFECTIVE_GROUPS:
         return []
     largest = int(np.bincount(drawn.groups).max())
-    skewed = f" (of its {drawn.group_count} groups the largest holds {largest} of {len(drawn.groups)} examples)"
+    skewed = f" (the largest of its {drawn.group_count} groups has {largest} of {len(drawn.groups)} examples)"
     return [
-        f"The test set holds only {drawn.effective_groups:.0f} independent groups"
+        f"The test set has only {drawn.effective_groups:.0f} independent groups"
         + (skewed if drawn.effective_groups < 0.9 * drawn.group_count else "")
-        + ": its intervals are made wider for that, and only large differences can be found."
+        + ": its confidence intervals are wider for that, and it can show only large differences."
     ]
 
 
@@ -106,7 +106,7 @@ def _warn_of_rare_labels(comparison_set: ComparisonSet) -> list[str]:
     if not rare:
         return []
     some = ", ".join(rare[:6]) + (f" and {len(rare) - 6} more" if len(rare) > 6 else "")
-    said = f"Few test examples, so that figures of the label are hardly known (under {MIN_LABEL_EXAMPLES}): {some}."
+    said = f"Labels with fewer than {MIN_LABEL_EXAMPLES} test examples, so that their scores are uncertain: {some}."
     return [said, *_warn_of_sparse_labels(comparison_set)]
 
 
@@ -155,6 +155,6 @@ def _warn_of_seed_spread(comparison_set: ComparisonSet) -> list[str]:
     if not wide:
         return []
     return [
-        f"Seeds lie far apart: {join_names(wide, 'and')}. Comparisons speak of the fit that ships; another seed might "
-        "have changed them."
+        f"Scores differ much between seeds: {join_names(wide, 'and')}. Each comparison uses one fit of a contender; "
+        "with another seed it might end differently."
     ]

@@ -1,14 +1,14 @@
-"""`loratory predict`: inputs from the command line, a file or stdin, to answers."""
+"""Inputs from the command line, a file or stdin, to answers in their order."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from loratory.backbones.forward.execution import run_locally
 from loratory.data.columns import get_value_at, match_columns
@@ -22,6 +22,8 @@ from loratory.protocols import JSON, Column, GenerativePredictor, Input, Predict
 from loratory.specs.data import DataSpec
 
 BATCH_INPUTS = 256
+BLANK_REASON = "blank"  # why there is no answer to a text without a character
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,21 @@ class InputSource:
     lines: Iterable[bytes]
 
 
-def read_inputs(task: Task, source: InputSource) -> Iterable[Input]:
-    """The inputs of a source. Raises DataError."""
+@dataclass(frozen=True)
+class InputRow:
+    """One row of a source: its values as they were read, and what a predictor is given, None for a blank text."""
+
+    values: Mapping[str, JSON]
+    input: Input | None
+
+
+def read_rows(task: Task, source: InputSource) -> Iterable[InputRow]:
+    """The rows of a source in order, blank lines and blank texts too. Raises DataError."""
     if source.texts:
-        return parse_typed_inputs(task, source.texts)
+        return [InputRow(input, input) for input in parse_typed_inputs(task, source.texts)]
     if source.file:
-        return read_input_file(task, source.file, source.columns)
-    return read_input_lines(task, source.lines)
+        return read_file_rows(task, source.file, source.columns)
+    return read_line_rows(task, source.lines)
 
 
 def parse_typed_inputs(task: Task, texts: Sequence[str]) -> list[Input]:
@@ -54,16 +64,49 @@ def parse_typed_inputs(task: Task, texts: Sequence[str]) -> list[Input]:
 
 def read_input_file(task: Task, file: Path, columns: Sequence[str]) -> list[Input]:
     """Inputs of a data file, or lines of a .txt file. `columns`: COLUMN, or FIELD=COLUMN. Raises DataError."""
-    question = InputFormat.from_task(task)
     if file.suffix == ".txt":
-        return list(read_input_lines(task, read_bytes(file, str(file)).split(b"\n"), str(file)))
+        return list(read_input_lines(task, _read_lines(file), str(file)))
+    question = InputFormat.from_task(task)
+    return [question.parse_input(fields, _row_place(row, file)) for row, fields in _read_fields(task, file, columns)]
+
+
+def read_file_rows(task: Task, file: Path, columns: Sequence[str]) -> list[InputRow]:
+    """As `read_input_file`, with all columns of the file, and with blank texts. Raises DataError."""
+    if file.suffix == ".txt":
+        return list(read_line_rows(task, _read_lines(file), str(file)))
+    question = InputFormat.from_task(task)
+    return [
+        InputRow(
+            row.values,
+            None if _is_blank(fields, question) else question.parse_input(fields, _row_place(row, file)),
+        )
+        for row, fields in _read_fields(task, file, columns)
+    ]
+
+
+def _read_lines(file: Path) -> list[bytes]:
+    """The lines of a text file; what ends the last one begins no other."""
+    return read_bytes(file, str(file)).removesuffix(b"\n").split(b"\n")
+
+
+def _read_fields(task: Task, file: Path, columns: Sequence[str]) -> Iterator[tuple[Row, dict[str, JSON]]]:
+    """The rows of a data file, each with those of its values that the task's input is made of."""
+    question = InputFormat.from_task(task)
     rows = read_source(DataSpec(path=str(file.absolute())), Path.cwd(), convert_annotations=False).train
     wanted: dict[str, Column] = {name: column for name, column in task.columns.items() if name in question.fields}
     found = match_columns(rows, wanted, _parse_columns(columns, question)).columns
-    return [
-        question.parse_input({name: get_value_at(row, path) for name, path in found.items()}, _row_place(row, file))
-        for row in rows
-    ]
+    for row in rows:
+        held = {name: path for name, path in found.items() if {path, path.split(".")[0]} & row.values.keys()}
+        yield row, {name: get_value_at(row, path) for name, path in held.items()}
+
+
+def _is_blank(fields: Mapping[str, JSON], question: InputFormat) -> bool:
+    """Whether the text is there and holds nothing; what lacks it is an error."""
+    name = question.text_field
+    if name is None or name not in fields:
+        return False
+    text = fields[name]
+    return text is None or (isinstance(text, str) and not text.strip())
 
 
 def read_text_file(task: Task, file: Path) -> Input:
@@ -97,14 +140,26 @@ def _parse_columns(columns: Sequence[str], question: InputFormat) -> dict[str, s
 
 
 def read_input_lines(task: Task, stream: Iterable[bytes], name: str = "stdin") -> Iterator[Input]:
-    """Inputs from a stream, one a line: plain text, a JSON string, or a JSON object of the task's fields."""
+    """Inputs from a stream, one a line: plain text, a JSON string, or a JSON object of the task's fields. Blank lines
+    are left out.
+    """
+    return (row.input for row in read_line_rows(task, stream, name) if row.input is not None)
+
+
+def read_line_rows(task: Task, stream: Iterable[bytes], name: str = "stdin") -> Iterator[InputRow]:
+    """As `read_input_lines`, with blank lines, and with all that a JSON object holds."""
     question = InputFormat.from_task(task)
     for number, raw in enumerate(stream, 1):
         where = f"{name}:{number}"
         line = _decode_line(raw, where).rstrip("\r\n")
-        if line.strip():
-            structured = line.startswith(('"', "{")) or not question.text_field
-            yield question.parse_input(_parse_json(line, question, where) if structured else line, where)
+        if not line.strip():
+            yield InputRow({question.text_field: line} if question.text_field else {}, None)
+            continue
+        structured = line.startswith(('"', "{")) or not question.text_field
+        value = _parse_json(line, question, where) if structured else line
+        input = question.parse_input(value, where)
+        blank = question.text_field is not None and not str(input[question.text_field]).strip()
+        yield InputRow(value if isinstance(value, Mapping) else input, None if blank else input)
 
 
 def _decode_line(raw: bytes, where: str) -> str:
@@ -133,7 +188,17 @@ def predict_batches(predictor: Predictor, inputs: Iterable[Input]) -> Iterator[t
         yield from zip(batch, predictor.predict(batch, run_locally), strict=True)
 
 
-def iterate_batches(inputs: Iterable[Input], count: int = BATCH_INPUTS) -> Iterator[list[Input]]:
+def answer_rows(
+    rows: Iterable[InputRow], answer: Callable[[Iterable[Input]], Iterable[T]], blank: Callable[[InputRow], T]
+) -> Iterator[tuple[InputRow, T]]:
+    """Each row with its answer, in order; blank rows keep their place and get what `blank` gives."""
+    for batch in iterate_batches(rows):
+        answers = iter(answer([row.input for row in batch if row.input is not None]))
+        for row in batch:
+            yield row, blank(row) if row.input is None else next(answers)
+
+
+def iterate_batches(inputs: Iterable[T], count: int = BATCH_INPUTS) -> Iterator[list[T]]:
     """So many inputs at a time as are answered together."""
     rest = iter(inputs)
     while batch := list(islice(rest, count)):
@@ -142,7 +207,7 @@ def iterate_batches(inputs: Iterable[Input], count: int = BATCH_INPUTS) -> Itera
 
 @dataclass(frozen=True)
 class LocalAnswerer:
-    """A predictor of this process, as a command asks it; by_url.Remote is the same of a server."""
+    """A predictor of this process, as a command asks it; remote.RemoteAnswerer is the same for a server."""
 
     predictor: Predictor
 
@@ -151,11 +216,11 @@ class LocalAnswerer:
         return self.predictor.task
 
     def answer_all(self, inputs: Iterable[Input]) -> Iterator[tuple[Input, Prediction, dict[str, JSON]]]:
-        """Answers in order, with what is told beside: nothing."""
+        """Answers in order, with further facts: none."""
         return ((asked, made, {}) for asked, made in predict_batches(self.predictor, inputs))
 
     def stream(self, input: Input, on_token: Callable[[str], None]) -> None:
-        """The answer to one input, heard while it is written, and a line's end. Raises UnsupportedTask."""
+        """Stream the answer to one input, and end the line. Raises UnsupportedTask."""
         stream_answer(self.predictor, input, on_token)
 
 
@@ -167,13 +232,9 @@ def open_local(source: Path, contender: str | None) -> Iterator[LocalAnswerer]:
 
 
 def stream_answer(predictor: Predictor, input: Input, on_token: Callable[[str], None]) -> Prediction:
-    """The answer to one input, heard while it is written, and a line's end. Raises UnsupportedTask where nothing
-    is written.
-    """
+    """Stream the answer to one input, and end the line. Raises UnsupportedTask where no text is generated."""
     if not isinstance(predictor, GenerativePredictor):
-        raise UnsupportedTask(
-            "this contender does not write its answer", where="--stream", allowed="a base that writes"
-        )
+        raise UnsupportedTask("this contender does not generate text", where="--stream", allowed="a causal base")
     made = predictor.stream(input, run_locally, on_token)
     if made.answer is None:
         raise UnsupportedTask(f"there is no answer: {made.reason}", remedy="a shorter text, if it is long")
@@ -182,9 +243,26 @@ def stream_answer(predictor: Predictor, input: Input, on_token: Callable[[str], 
 
 
 def prediction_to_json(input: Input | None, prediction: Prediction) -> dict[str, Any]:
-    """One answer as plain data, with the input's own fields when it is given."""
+    """One answer as plain data: answer, confidence, probabilities, and the reason where there is no answer; with the
+    input's own fields where it is given.
+    """
     odds = {pointer: dict(each) for pointer, each in prediction.probabilities.items()}
     made: dict[str, Any] = {"answer": prediction.answer, "confidence": prediction.confidence, "probabilities": odds}
     if prediction.reason:
         made["reason"] = prediction.reason
     return made if input is None else {**input, **made}
+
+
+def add_columns(values: Mapping[str, JSON], added: Mapping[str, JSON], taken: Collection[str] = ()) -> dict[str, JSON]:
+    """A row with more columns. One whose name is a column already, of the row or of `taken`, is called
+    predicted_NAME: no value of the input is lost.
+    """
+    names = {*values, *taken}
+    return {**values, **{rename_column(name, names): value for name, value in added.items()}}
+
+
+def rename_column(name: str, taken: Collection[str]) -> str:
+    """A column's name, with predicted_ before it until it is none of those."""
+    while name in taken:
+        name = f"predicted_{name}"
+    return name

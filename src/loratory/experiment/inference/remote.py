@@ -37,7 +37,7 @@ class RemoteAnswerer:
     one_by_one: bool  # whether inputs are sent one by one: each is to have the task's whole deadline
 
     def answer_all(self, inputs: Iterable[Input]) -> Iterator[tuple[Input, Prediction, dict[str, JSON]]]:
-        """Answers in order, with what the server tells beside. Raises ServerError."""
+        """Answers in order, with further facts of the server. Raises ServerError."""
         for batch in iterate_batches(inputs, 1 if self.one_by_one else BATCH_INPUTS):
             found = self.client.predict(self.name, batch)
             for asked, one in zip(batch, found, strict=True):
@@ -45,10 +45,10 @@ class RemoteAnswerer:
                 yield asked, prediction_from_answer(one), facts
 
     def stream(self, input: Input, on_token: Callable[[str], None]) -> None:
-        """The answer to one input, heard while it is written, and a line's end. Raises UnsupportedTask, ServerError."""
+        """Stream the answer to one input, and end the line. Raises UnsupportedTask, ServerError."""
         if not self.can_stream:
             raise UnsupportedTask(
-                f"{self.name} does not write its answer", where="--stream", allowed="a task that writes"
+                f"{self.name} does not generate text", where="--stream", allowed="a task whose answers are generated"
             )
         with self.client.stream(self.name, input=input) as pieces:
             for piece in pieces:

@@ -88,9 +88,7 @@ def write_spec_for_data(
     said += write_schema_beside(output)
     others = [other for other in COLUMNS_BY_KIND if other != kind]
     taken = (
-        [f"kind of task: {kind}, because {why}; if that is wrong, give --task {' or --task '.join(others)}"]
-        if why
-        else []
+        [f"the task is {kind}, because {why}; if that is wrong, use --task {' or --task '.join(others)}"] if why else []
     )
     return [*source.messages, *taken, *chosen, *said]
 

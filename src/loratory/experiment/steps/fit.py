@@ -186,7 +186,7 @@ def _is_reusable(context: RunContext, folder: Path, identity: str) -> bool:
         verify_artifact(folder)
     except ArtifactError as problem:
         where = f" ({problem.where})" if problem.where else ""
-        context.on_event(Message(f"{folder} is damaged and is made again: {problem.problem}{where}"))
+        context.on_event(Message(f"{folder} is damaged and is fitted again: {problem.problem}{where}"))
         return False
     return True
 
@@ -211,7 +211,7 @@ def _fit_predictor(
     run_context: RunContext, contender: Contender, seed: int, checkpoints: FolderCheckpoints, facts: dict[str, Any]
 ) -> Predictor:
     if run_context.should_stop():
-        raise RunInterrupted("stopped; what is finished is kept, and the same command goes on from there")
+        raise RunInterrupted("stopped; finished work is kept: run the same command again to resume")
 
     def report(event: FitEvent) -> None:
         if isinstance(event, PredictorFitted):

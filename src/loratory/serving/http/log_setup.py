@@ -24,12 +24,12 @@ class RedactingFormatter(logging.Formatter):
         return "\n".join(reversed(parts)) if kind is not None else ""
 
 
-def configure_logging(include_texts: bool) -> None:
-    """`texts`: whether logs may hold what clients send."""
+def configure_logging(include_texts: bool, quiet: bool = False) -> None:
+    """`include_texts`: whether logs may hold what clients send; `quiet`: only warnings and errors are logged."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter((logging.Formatter if include_texts else RedactingFormatter)("%(message)s"))
     for name in ("loratory.access", "loratory.serving"):
         logger = logging.getLogger(name)
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.WARNING if quiet else logging.INFO)
         logger.addHandler(handler)
         logger.propagate = False

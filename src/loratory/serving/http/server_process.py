@@ -281,6 +281,7 @@ class ServerProcess(uvicorn.Server):
             )
         )
         self.app, self.server, self._announce = app, server, announce
+        self.on_listening = announce  # gets the URL
         self._drain_task: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -300,7 +301,7 @@ class ServerProcess(uvicorn.Server):
         self.servers, self.started = doors, True
         host, port = doors[0].sockets[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        self._announce(f"http://{shown}:{port}")
+        self.on_listening(f"http://{shown}:{port}")
         if self._max_connections < self.server.spec.limits.connections:
             self._announce(f"at most {self._max_connections} connections: this process may open few files (ulimit -n)")
 
