@@ -44,6 +44,7 @@ def serve_commands() -> None:
             answer = {"pid": pid}
         sys.__stdout__.write(json.dumps(answer) + "\n")  # type: ignore[union-attr]
         sys.__stdout__.flush()  # type: ignore[union-attr]
+    os._exit(0)  # the libraries have nothing to tidy up
 
 
 def run_child(request: dict[str, Any]) -> None:
