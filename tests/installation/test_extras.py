@@ -19,17 +19,18 @@ from .test_newcomer_path import QUICK, SHORT_LADDER, write_tickets
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 NEEDS_ANOTHER_PLATFORM = {"uvloop"} if sys.platform == "win32" else set()
+WITH_MODELS = ("predict", "redact", "check")  # check: the embedded base brings scikit-learn
 EXTRAS: Mapping[str, tuple[str, ...]] = {  # extra -> the commands of COMMANDS that it is enough for
     "": (),
     "client": ("predict --url",),
     "excel": ("init xlsx",),
     "evaluation": (),
-    "models": ("predict", "redact"),
-    "redact": ("predict", "redact", "redact fake"),
-    "structured": ("predict", "redact"),
-    "int8": ("predict", "redact"),
-    "serve": ("predict", "redact", "serve"),
-    "train": ("predict", "redact", "check", "report"),
+    "models": WITH_MODELS,
+    "redact": (*WITH_MODELS, "redact fake"),
+    "structured": WITH_MODELS,
+    "int8": WITH_MODELS,
+    "serve": (*WITH_MODELS, "serve"),
+    "train": (*WITH_MODELS, "report"),
 }
 COMMANDS: Mapping[str, tuple[tuple[str, ...], str]] = {  # command -> its words, and the extra it names where it fails
     "check": (("check", "spec.yaml"), "train"),
