@@ -22,7 +22,6 @@ from loratory.protocols.events import EventListener, Message
 from loratory.specs.spec import Contender, parse_spec
 from loratory.specs.yaml_files import load_yaml
 
-
 REPORT_LIBRARIES = ("jinja2", "matplotlib", "nervaluate", "scipy")
 
 
