@@ -28,6 +28,7 @@ from loratory.data.readers.source_reader import read_source
 from loratory.discovery import list_names, load_named
 from loratory.errors import LoratoryError
 from loratory.evaluation.verdict.headlines import HEADLINE_CASES
+from loratory.experiment.editor_schema import collect_known_classes, format_schema
 from loratory.experiment.init.spec_writer import write_spec_for_data
 from loratory.experiment.spec_loading import load_spec
 from loratory.specs.data import DataSpec, SplitSpec
@@ -127,10 +128,10 @@ folder of the file; other paths start at the folder in which the server is start
 
 def pages() -> dict[str, str]:
     """File name -> text of every generated page."""
-    known = KnownClasses(_classes("tasks"), _classes("regimes"), _classes("trackers"))
+    known, _ = collect_known_classes()
     return {
         "spec.md": _spec(known),
-        "spec.schema.json": json.dumps(build_spec_schema(known), indent=2, ensure_ascii=False) + "\n",
+        "spec.schema.json": format_schema(build_spec_schema(known)),
         "cli.md": _cli(),
         "server.md": _server(),
         "evidence.md": _evidence(),
@@ -234,10 +235,6 @@ def _claim(row: Mapping[str, Any]) -> str:
 def _server() -> str:
     parts = [MADE + SERVER, _section("The file", ServerSpec), _section("A task under `tasks`", ServedTaskSpec)]
     return "\n".join([*parts, _section("`limits`", LimitsSpec)])
-
-
-def _classes(group: str) -> dict[str, Any]:
-    return {name: load_named(group, name) for name in sorted(list_names(group))}
 
 
 def _spec(known: KnownClasses) -> str:

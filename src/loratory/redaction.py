@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from loratory.errors import make_missing_extra
@@ -68,19 +69,19 @@ class FakeReplacement:
     key: bytes
     locale: str = "en_US"
 
+    def __post_init__(self) -> None:
+        """Raises MissingExtra, before a model is loaded."""
+        if find_spec("faker") is None:
+            raise make_missing_extra("faker", "redact")
+
     @cached_property
     def _faker(self) -> Any:
-        try:
-            from faker import Faker
-        except ImportError:
-            raise make_missing_extra("faker", "redact") from None
+        from faker import Faker
+
         return Faker(self.locale)
 
     def replace_span(self, label: str, text: str) -> str:
-        """A made-up value in the case of the text, never the text itself; blocks where 20 tries made no other.
-
-        Raises MissingExtra.
-        """
+        """A made-up value in the case of the text, never the text itself; blocks where 20 tries made no other."""
         seed = int(_compute_hmac(self.key, label, text), 16)
         self._faker.seed_instance(seed)
         chance = random.Random(seed)

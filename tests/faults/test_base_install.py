@@ -67,7 +67,7 @@ def test_every_library_of_an_extra_is_known_by_its_smallest_extra() -> None:
         for name in listed - {"loratory"}:
             module = modules.get(name, name.replace("-", "_"))
             assert name in own[EXTRA_BY_LIBRARY[module]] or module in EXTRA_BY_LIBRARY, f"{name} of {extra}"
-    assert set(EXTRAS) | {"recipes"} == {verb.NAME for verb in VERBS}
+    assert set(EXTRAS) | {"recipes", "schema"} == {verb.NAME for verb in VERBS}
     assert set(EXTRAS.values()) <= set(INCLUDED_EXTRAS)
 
 
@@ -165,6 +165,7 @@ def test_a_missing_extra_is_named_by_every_verb(command: str, place: Path) -> No
 
 def test_what_needs_no_extra_works_without_one(place: Path) -> None:
     assert without_extras("recipes --json", place).returncode == 0
+    assert json.loads(without_extras("schema", place).stdout)["required"] == ["name", "data", "ladder"]
     done = without_extras("init d.csv -o made.yaml", place)
     assert done.returncode == 0, done.stderr
 

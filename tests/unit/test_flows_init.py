@@ -170,7 +170,7 @@ def test_an_output_in_another_folder_still_finds_the_data(tmp_path: Path, monkey
 def test_many_labels_are_left_to_the_data(tmp_path: Path) -> None:
     spec, text = write_spec(table(tmp_path / "d.csv", [f"label {i}" for i in range(40)]), tmp_path / "spec.yaml")
     assert spec.task.labels is None
-    assert "# labels: 40 of them, read from train" in text
+    assert "# labels: the 40 labels are read from the training data" in text
 
 
 def test_long_label_lists_stay_readable_yaml(tmp_path: Path) -> None:

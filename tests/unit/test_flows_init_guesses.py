@@ -412,7 +412,7 @@ def test_labels_of_the_test_file_alone_stand_in_the_spec(tmp_path: Path) -> None
     spec, said = write_guessed_spec(folder)
     assert spec.task.labels == ("a", "b", "c")
     assert "test is test.csv" in said
-    assert "alone: 'c'" in said
+    assert "are only in the validation or test file: 'c'" in said
     found = prepare_split(load_spec(str(tmp_path / "spec.yaml"), None, ["ladder=[rules]"]), ignore_event)
     assert any("no example in train for c" in one["what"] for one in found.quality["warnings"])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loratory.errors import DataError, UnsupportedTask
+from loratory.errors import DataError, MissingExtra, UnsupportedTask
 from loratory.experiment.inference import local_prediction as asking
 from loratory.experiment.inference.text_redaction import KEY_VARIABLE, make_replacement, redact_inputs
 from loratory.predictors.span_rules import SpanRule, SpanRules
@@ -88,6 +88,13 @@ def test_what_cannot_be_redacted_is_an_error() -> None:
         list(redact_inputs(make_span_rules(), [], LabelReplacement(), ["PERSO"]))
     with pytest.raises(DataError, match="not a redaction method"):
         make_replacement("erase")
+
+
+def test_made_up_values_name_their_extra_before_a_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loratory.redaction.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="faker is not installed") as caught:
+        make_replacement("fake")
+    assert caught.value.extra == "redact"
 
 
 def test_the_key_is_of_the_environment_or_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from loratory.cli import (
     redact,
     report,
     run,
+    schema,
     serve,
     stress,
     train,
@@ -82,6 +83,7 @@ VERBS = (  # in the order in which a newcomer meets them
     keys,
     audit,
     discover,
+    schema,
     doctor,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from loratory.artifacts.manifests import open_artifact
 from loratory.backbones.forward.activation_cache import ActivationCache
 from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.pool import TorchBackbonePool
-from loratory.errors import ArtifactError
+from loratory.errors import ArtifactError, make_missing_extra
 from loratory.experiment.artifact_lookup import read_ladder, read_unsealed_ladder
 from loratory.experiment.prepare import load_prepared
 from loratory.experiment.results import write_results
@@ -21,9 +22,17 @@ from loratory.protocols.events import EventListener, Message
 from loratory.specs.spec import Contender, parse_spec
 from loratory.specs.yaml_files import load_yaml
 
+REPORT_LIBRARIES = ("jinja2", "matplotlib", "nervaluate", "scipy")
+
 
 def rebuild_report(folder: Path, on_event: EventListener) -> Path:
-    """Write ladder.json, verdict.json and report.html of a run again; returns the page. Raises ArtifactError."""
+    """Write ladder.json, verdict.json and report.html of a run again; returns the page.
+
+    Raises MissingExtra, before anything of the run is changed, and ArtifactError.
+    """
+    for library in REPORT_LIBRARIES:
+        if find_spec(library) is None:
+            raise make_missing_extra(library, "evaluation")
     with hold_lock(folder, 0):
         return _rebuild_locked(folder, on_event)
 

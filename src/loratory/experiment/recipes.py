@@ -7,6 +7,7 @@ from typing import Any
 
 from loratory.discovery import list_names, load_named
 from loratory.errors import SpecError
+from loratory.experiment.editor_schema import MODELINE_START
 from loratory.protocols.recipes import SPEC_FILE, Recipe
 
 
@@ -24,10 +25,11 @@ def find_recipe_folder(name: str) -> Path:
 
 
 def list_recipes() -> list[dict[str, Any]]:
-    """Name, first comment line of the spec, and spec file of every recipe."""
+    """Name, first comment line of the spec (after the editor's line), and spec file of every recipe."""
     rows = []
     for name in list_names("recipes"):
         file = find_recipe_folder(name) / SPEC_FILE
-        first = file.read_text(encoding="utf-8").split("\n", 1)[0]
+        lines = file.read_text(encoding="utf-8").split("\n")
+        first = next((line for line in lines if not line.startswith(MODELINE_START)), "")
         rows.append({"name": name, "about": first.removeprefix("#").strip(), "spec": str(file)})
     return rows

@@ -60,7 +60,7 @@ class Prompt:
                 "a prompt has exactly three fields",
                 where=where,
                 allowed=", ".join(PROMPT_FIELDS),
-                remedy="see docs/spec.md",
+                remedy='for example: {version: "1", system: "Answer with one label: {names}", user: "{text}"}',
             )
         prompt = cls(*(str(values[name]).strip() for name in PROMPT_FIELDS))
         if "{text}" not in prompt.user:

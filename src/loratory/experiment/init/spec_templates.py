@@ -4,7 +4,9 @@ from __future__ import annotations
 
 SPEC_HEADER = """\
 # {about}
-# Check it with `loratory check {file}`, run it with `loratory run {file}`. Every key is explained in docs/spec.md.
+# Check this file: loratory check {file}
+# Run it: loratory run {file}
+# Every key with its meaning: loratory schema. An editor with a YAML language server shows the same while you type.
 name: {name}
 
 """
@@ -13,17 +15,17 @@ CLASSIFY_SPEC = (
     + """\
 task:
   kind: classify
-{labels}  # headline: accuracy       # the score that early stopping and the verdict go by; or macro_f1 for rare labels
-  # descriptions: {{}}          # label: what it means in words; used by zero-shot
+{labels}  # headline: accuracy       # the score that early stopping and the verdict use; macro_f1 where labels are rare
+  # descriptions: {{}}          # for each label, its meaning in words; zero-shot reads it
 
 data:
   path: {path}
-{options}{columns}  # test: held-out.csv       # a test file of your own is respected and never mended
-  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates stay together
+{options}{columns}  # test: held-out.csv       # your own test file; it is used as it is, nothing is removed from it
+  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates are kept in one part
 
-base: minilm                # embedded, no network; or a folder, or a hub id such as microsoft/deberta-v3-base
+base: minilm                # installed with loratory, no download; or a folder, or a hub id: microsoft/deberta-v3-base
 
-# Simplest first: each contender is compared with the first and with the best simpler one.
+# The contenders, simplest first. Each is compared with the first one and with the best simpler one.
 ladder:
   - rules
   - tfidf
@@ -31,20 +33,20 @@ ladder:
   - prototype
   - head
   - lora
-  # - lora-stock: {{regime: lora, head: stock}}    # opens wholly in AutoModelForSequenceClassification
+  # - lora-stock: {{regime: lora, head: stock}}    # transformers loads it: AutoModelForSequenceClassification
   # - full
 
 lora: {{rank: 16, alpha: 32}}
 
 training:
   epochs: 8
-  seeds: 1                  # 3 shows how much chance there is in a fit
-  trials: 1                 # learning rates (and tf-idf penalties) tried on validation, as many for each contender
+  seeds: 1                  # fits of each contender; 3 show how much the seed changes the score
+  trials: 1                 # values of the learning rate (tfidf: of the penalty) that are tried on the validation split
 
 evidence:
-  margin: 0.005             # half a point worse than the best is still as good
+  margin: 0.005             # 0.5 points below the best contender still counts as equally good
 
-# gate:                     # what must hold before it may be used
+# gate:                     # conditions that a contender must meet before you use it
 #   recall: {{{some_label}: {{at_least: 0.9, confidence: 0.95}}}}
 #   not_worse_than: {{tfidf: 0.0}}
 """
@@ -56,16 +58,16 @@ GENERATE_SPEC = (
     + """\
 task:
   kind: generate
-{schema}{checks}# exact, overlap, fields, numbers, words, bullets, hashtags, contains, refuses, or your own
+{schema}{checks}# choose from exact, overlap, fields, numbers, words, bullets, hashtags, contains, refuses, or your own
 
 data:
   path: {path}
-{options}{columns}  # test: held-out.jsonl     # a test file of your own is respected and never mended
-  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates stay together
+{options}{columns}  # test: held-out.jsonl     # your own test file; it is used as it is, nothing is removed from it
+  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates are kept in one part
 
-base: seedling              # embedded, no network, tiny; better: a folder or a hub id of an instruction model
+base: seedling              # installed with loratory, tiny; better: a folder or a hub id of an instruction model
 
-# Simplest first: each contender is compared with the first and with the best simpler one.
+# The contenders, simplest first. Each is compared with the first one and with the best simpler one.
 ladder:
   - prompted: {{shots: 2}}
   - lora
@@ -75,8 +77,8 @@ lora: {{rank: 16, alpha: 32}}
 
 training:
   epochs: 3
-  max_tokens: {tokens}          # of a conversation and its answer; longer ones are an error, nothing is cut
-  seeds: 1                  # 3 shows how much chance there is in a fit
+  max_tokens: {tokens}          # limit for a conversation with its answer; a longer one is an error, it is not cut
+  seeds: 1                  # fits of each contender; 3 show how much the seed changes the score
 """
 )
 TAG_SPEC = (
@@ -84,27 +86,27 @@ TAG_SPEC = (
     + """\
 task:
   kind: tag
-{labels}  # headline: strict_f1      # the score that early stopping and the verdict go by; or f2: a miss costs more
+{labels}  # headline: strict_f1      # the score that early stopping and the verdict use; f2 where misses cost more
 
 data:
   path: {path}
-{options}{columns}  # test: held-out.jsonl     # a test file of your own is respected and never mended
-  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates stay together
+{options}{columns}  # test: held-out.jsonl     # your own test file; it is used as it is, nothing is removed from it
+  split: {{test: 0.2, validation: 0.1, seed: 6}}   # near-duplicates are kept in one part
 
-base: minilm                # embedded, no network; or a folder, or a hub id such as microsoft/deberta-v3-base
+base: minilm                # installed with loratory, no download; or a folder, or a hub id: microsoft/deberta-v3-base
 
-# Simplest first: each contender is compared with the first and with the best simpler one.
+# The contenders, simplest first. Each is compared with the first one and with the best simpler one.
 ladder:
-  - rules                   # patterns and keywords of yours; validators of cards, accounts, mail; wordings of train
+  - rules                   # your patterns and keywords; validators (card numbers, IBAN, e-mail); phrases from train
   - head
   - lora
-  # - lora-stock: {{regime: lora, head: stock}}    # opens wholly in AutoModelForTokenClassification
+  # - lora-stock: {{regime: lora, head: stock}}    # transformers loads it: AutoModelForTokenClassification
   # - full
 
 lora: {{rank: 16, alpha: 32}}
 
 training:
   epochs: 8
-  seeds: 1                  # 3 shows how much chance there is in a fit
+  seeds: 1                  # fits of each contender; 3 show how much the seed changes the score
 """
 )

@@ -18,6 +18,7 @@ from loratory.data.offset_detection import detect_offset_unit
 from loratory.data.quality.joined_labels import describe_joined_labels
 from loratory.data.readers.source_reader import Source, read_source
 from loratory.errors import SpecError
+from loratory.experiment.editor_schema import MODELINE, write_schema_beside
 from loratory.experiment.init import spec_templates
 from loratory.experiment.init.task_inference import (
     COLUMNS_BY_KIND,
@@ -64,7 +65,7 @@ def write_spec_for_data(
     init_options: InitOptions = DEFAULT_OPTIONS,
     ask: ChoiceAsker | None = None,
 ) -> list[str]:
-    """Write a commented spec for the examples at `data`; returns what was guessed.
+    """Write a commented spec for the examples at `data`, and its schema beside it; returns what was guessed.
 
     `ask` is asked where two columns could be meant; without it that is an error. Raises DataError and SpecError.
     """
@@ -81,8 +82,10 @@ def write_spec_for_data(
     kind, why = infer_task_kind(source.train, init_options)
     given, chosen = choose_columns(source.train, kind, init_options, ask)
     text, said = SPEC_WRITERS[kind](source, given, about)
+    text = MODELINE + text
     parse_spec(*_parse_back(text, output), output.parent)  # what init writes, run takes
     write_text(output, text)
+    said += write_schema_beside(output)
     others = [other for other in COLUMNS_BY_KIND if other != kind]
     taken = (
         [f"the task is {kind}, because {why}; if that is wrong, use --task {' or --task '.join(others)}"] if why else []
@@ -103,7 +106,7 @@ def _write_classify(source: Source, given: Mapping[str, str], about: Mapping[str
     only = [label for label in settled.labels or () if label not in counts]
     said = _describe_counts(counts)
     if only:
-        said.append(f"{len(only)} label(s) stand in the validation or test file alone: {_join_labels(only)}")
+        said.append(f"{len(only)} label(s) are only in the validation or test file: {_join_labels(only)}")
     if joined := describe_joined_labels({*counts, *only}):
         said.append(joined)
     text = spec_templates.CLASSIFY_SPEC.format(
@@ -130,7 +133,7 @@ def _write_tag(source: Source, given: Mapping[str, str], about: Mapping[str, Any
         labels=_format_labels(settled.labels) + _format_lines(options),
         columns=_format_lines(found.matching.columns),
     )
-    told = [f"the offsets of the spans are read as {reading.name}, since they then lie where words do"]
+    told = [f"the offsets of the spans are read as {reading.name}: then they begin and end at words"]
     return text, [*found.matching.messages, *(told if reading.options else []), *_describe_unused_columns(found), said]
 
 
@@ -156,7 +159,7 @@ def _write_generate(source: Source, given: Mapping[str, str], about: Mapping[str
         columns=_format_lines(found.matching.columns),
         tokens=DEFAULT_MAX_TOKENS,
     )
-    more = [] if schema is None else ["every answer is JSON; its schema was inferred from the answers"]
+    more = [] if schema is None else ["every answer is JSON; the schema was inferred from the answers"]
     return text, [*found.matching.messages, *_describe_unused_columns(found), said, *more]
 
 
@@ -185,10 +188,8 @@ def _infer_answer_schema(found: DatasetSummary) -> dict[str, Any] | None:
 
 def _format_schema_line(schema: Mapping[str, Any] | None) -> str:
     if schema is None:
-        return (
-            "  # answer_schema: {type: object, properties: {...}, required: [...]}   # JSON that answers are held to\n"
-        )
-    return f"  answer_schema: {_to_yaml(schema)}   # every answer is held to it; narrow it: enum, maxLength, ...\n"
+        return "  # answer_schema: {type: object, properties: {...}, required: [...]}   # the schema of the answers\n"
+    return f"  answer_schema: {_to_yaml(schema)}   # answers are JSON of this schema; narrow it: enum, maxLength ...\n"
 
 
 def _describe_unused_columns(found: DatasetSummary) -> list[str]:
@@ -204,7 +205,7 @@ def _join_labels(labels: list[str]) -> str:
 
 
 def copy_recipe_spec(recipe: str, output: Path) -> list[str]:
-    """Copy a recipe's spec; paths of what is shipped with it, its data and its prompts, are made absolute."""
+    """Copy a recipe's spec, with its schema beside it; paths of the recipe's data and prompts are made absolute."""
     folder = find_recipe_folder(recipe)
     text = (folder / SPEC_FILE).read_text(encoding="utf-8")
     path = load_yaml(folder / SPEC_FILE)[0]["data"]["path"]
@@ -212,8 +213,8 @@ def copy_recipe_spec(recipe: str, output: Path) -> list[str]:
         text = text.replace(f"path: {path}", f"path: {_to_yaml(str(folder / path))}", 1)
     for prompt in folder.glob("*.yaml"):
         text = text.replace(f"prompt: {prompt.name}", f"prompt: {_to_yaml(str(prompt))}")
-    write_text(output, text)
-    return [f"copied the recipe {recipe}"]
+    write_text(output, MODELINE + text)
+    return [f"copied the recipe {recipe}", *write_schema_beside(output)]
 
 
 def _parse_back(text: str, output: Path) -> tuple[dict[str, Any], Any]:
@@ -229,7 +230,7 @@ def _to_yaml(value: JSON) -> str:
 def _format_labels(labels: tuple[str, ...] | None) -> str:
     labels = labels or ()
     if len(labels) > MAX_WRITTEN_LABELS:
-        return f"  # labels: {len(labels)} of them, read from train\n"
+        return f"  # labels: the {len(labels)} labels are read from the training data\n"
     return f"  labels: {_to_yaml(list(labels))}\n"
 
 
