@@ -351,7 +351,7 @@ def test_the_gate_names_who_holds_it() -> None:
 def test_where_nobody_holds_the_gate_the_verdict_says_so() -> None:
     found = build_gated_verdict(0.999)
     assert (found["gate"]["holds"], found["gate"]["holders"]) == (False, [])
-    assert found["warnings"] == ["No contender holds the gate."]
+    assert found["warnings"] == ["No contender passes the gate."]
     assert "the gate" not in " ".join(found["reason"])
 
 
@@ -361,9 +361,9 @@ def test_where_another_holds_the_gate_the_simplest_of_them_is_named() -> None:
     found = verdict(*made, gate=gate)
     assert found["recommended"] == "head"
     assert (found["gate"]["holds"], found["gate"]["holders"]) == (False, ["lora", "full"])
-    assert found["warnings"][0] == "head does not hold the gate. lora is the simplest contender that does."
+    assert found["warnings"][0] == "head fails the gate. lora is the simplest contender that passes it."
     said = format_ladder_lines(build_ladder(TASK, made, QUICK, gate, {}))
-    assert "The gate does not hold for head." in said
+    assert "head fails the gate." in said
     assert "the gate" not in " ".join(found["reason"])
     assert not any(line.startswith("Warning: No contender") for line in said)
 

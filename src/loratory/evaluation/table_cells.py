@@ -73,7 +73,7 @@ def build_cells(ladder: Mapping[str, Any], contender: Mapping[str, Any]) -> dict
         "train": format_seconds(contender["train_seconds"]),
         "trained": format_amount(contender["parameters"]["trained"]),
         **{head.key: format_percent(scores, head.key) for head in _list_scorer_columns(ladder)},
-        "gate": EMPTY_CELL if not contender["gate"] else "holds" if contender["gate"]["holds"] else "fails",
+        "gate": EMPTY_CELL if not contender["gate"] else "passes" if contender["gate"]["holds"] else "fails",
     }
 
 

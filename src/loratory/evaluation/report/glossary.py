@@ -48,8 +48,8 @@ ENTRIES = (
     GlossaryEntry(
         "gate",
         "gate",
-        "The minimum quality that the spec requires, for example a recall of 80% for one label. The gate holds when "
-        "every requirement is proven on the test set. A measured value above the requirement is not enough.",
+        "The minimum quality that the spec requires, for example a recall of 80% for one label. A contender passes the "
+        "gate when every requirement is proven on the test set. A measured value above the requirement is not enough.",
     ),
     GlossaryEntry(
         "group",

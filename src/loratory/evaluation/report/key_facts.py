@@ -102,6 +102,6 @@ def _describe_gate(gate: Mapping[str, Any] | None) -> KeyFact:
         said = (
             "The requirement of the spec is proven." if count == 1 else f"{many} requirements of the spec are proven."
         )
-        return KeyFact("gate", "holds", [said], "good", "gate")
+        return KeyFact("gate", "passes", [said], "good", "gate")
     said = f"{failed} of {count} requirements {'is' if failed == 1 else 'are'} not proven. See below."
-    return KeyFact("gate", "does not hold", [said], "bad", "gate")
+    return KeyFact("gate", "fails", [said], "bad", "gate")

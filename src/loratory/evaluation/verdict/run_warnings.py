@@ -34,12 +34,12 @@ def collect_run_warnings(inputs: VerdictInputs, gate: Mapping[str, Any] | None, 
 
 
 def _warn_of_gate(inputs: VerdictInputs, gate: Mapping[str, Any] | None) -> list[str]:
-    """That the recommended contender does not hold the gate, and which contender does."""
+    """That the recommended contender fails the gate, and which contender passes it."""
     if gate is None or gate["holds"]:
         return []
     if not gate["holders"]:
-        return ["No contender holds the gate."]
-    return [f"{inputs.name} does not hold the gate. {gate['holders'][0]} is the simplest contender that does."]
+        return ["No contender passes the gate."]
+    return [f"{inputs.name} fails the gate. {gate['holders'][0]} is the simplest contender that passes it."]
 
 
 def _warn_of_leaks(inputs: VerdictInputs, facts: Mapping[str, JSON]) -> list[str]:
