@@ -6,7 +6,7 @@
     print(run.verdict.headline)
     run.best.predict("Two payments in a town I have never been to")
 
-Nothing is imported before it is used: `import loratory` takes milliseconds.
+Nothing is imported before it is used.
 """
 
 from __future__ import annotations
