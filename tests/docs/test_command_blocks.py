@@ -24,7 +24,7 @@ from doc_shell import PageShell
 
 # page, beginning of the block (a regular expression): why it is not run
 SKIPPED: Mapping[tuple[str, str], str] = {
-    ("*", r"(uv )?pip install"): "needs a network",
+    ("*", r"(uv )?pip (install|download)"): "needs a network",
     ("*", r"make \w+"): "needs a clone of the repository, and installs into it",
 }
 # page, and the beginning of a command: options that make it short
