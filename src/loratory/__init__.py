@@ -18,11 +18,12 @@ TYPE_CHECKING = False  # type checkers take it for true; `typing` takes longer t
 
 if TYPE_CHECKING:
     from loratory.api.classifier import Classifier
-    from loratory.api.evaluations import Evaluation, StressResult, StressRow, evaluate, stress
+    from loratory.api.evaluations import Evaluation, StressResult, StressRow
     from loratory.api.exports import Export, export
-    from loratory.api.models import BlockingCallWarning, Model, load
-    from loratory.api.results import Ladder, LadderRow, Run, Score, Verdict
+    from loratory.api.models import BlockingCallWarning, Model, evaluate, load, stress
+    from loratory.api.results import Ladder, LadderRow, Run, Verdict
     from loratory.api.runs import CheckResult, Recipe, WrittenSpec, check, init, open_run, read_spec, recipes, run
+    from loratory.api.scores import Score
     from loratory.api.servers import RunningServer, serve
     from loratory.errors import (
         ArtifactError,
@@ -44,10 +45,10 @@ if TYPE_CHECKING:
 
 _MODULES = {  # module -> the public names in it
     "loratory.api.classifier": ("Classifier",),
-    "loratory.api.evaluations": ("Evaluation", "StressResult", "StressRow", "evaluate", "stress"),
+    "loratory.api.evaluations": ("Evaluation", "StressResult", "StressRow"),
     "loratory.api.exports": ("Export", "export"),
-    "loratory.api.models": ("BlockingCallWarning", "Model", "load"),
-    "loratory.api.results": ("Ladder", "LadderRow", "Run", "Score", "Verdict"),
+    "loratory.api.models": ("BlockingCallWarning", "Model", "evaluate", "load", "stress"),
+    "loratory.api.results": ("Ladder", "LadderRow", "Run", "Verdict"),
     "loratory.api.runs": (
         "CheckResult",
         "Recipe",
@@ -59,6 +60,7 @@ _MODULES = {  # module -> the public names in it
         "recipes",
         "run",
     ),
+    "loratory.api.scores": ("Score",),
     "loratory.api.servers": ("RunningServer", "serve"),
     "loratory.errors": (
         "ArtifactError",

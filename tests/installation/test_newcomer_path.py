@@ -35,7 +35,7 @@ PLACES = ("in leeds", "since monday", "at the corner shop", "while i travel", "t
 QUICK = ("--set", "evidence.resamples=200", "--set", "evidence.latency_texts=5")
 SHORT_LADDER = ("--set", "ladder=[rules, tfidf]")
 TRAINED_LADDER = ("--set", "ladder=[rules, tfidf, head, lora]", "--set", "training.epochs=3")
-SLOW = (pytest.mark.slow, pytest.mark.timeout(1800))  # an environment with torch is installed first
+SLOW_INSTALLATION = (pytest.mark.slow, pytest.mark.timeout(1800))  # an environment with torch is installed first
 CONTACT = "Mail anna.berg@example.com or call."
 
 
@@ -53,7 +53,7 @@ def write_tickets(file: Path) -> None:
     file.write_text("message,team\n" + "\n".join(rows) + "\n", encoding="utf-8")
 
 
-@pytest.fixture(scope="module", params=["unpacked", pytest.param("installed", marks=SLOW)])
+@pytest.fixture(scope="module", params=["unpacked", pytest.param("installed", marks=SLOW_INSTALLATION)])
 def newcomer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
     folder = tmp_path_factory.mktemp("empty")
     if request.param == "installed":

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loratory.api.models import Model, load
-from loratory.api.results import Score, flatten_scores, make_frame
+from loratory.api.scores import Score, flatten_scores, make_frame
 from loratory.data.readers.in_memory import is_table, is_table_of_parts, write_table
 from loratory.experiment.init.task_inference import COLUMNS_BY_KIND
+from loratory.protocols import Predictor
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 TABLE_SOURCE = "a table in memory"  # how the ledger of test reads calls examples that are no file
+
+
+@dataclass(frozen=True)
+class NamedColumns:
+    """Which columns of labelled examples are meant; what is left out is found by its name."""
+
+    text: str | None = None
+    label: str | None = None
+    others: Mapping[str, str] | None = None  # by the task's own names
+
+    def to_arguments(self, kind: str) -> list[str]:
+        """NAME=COLUMN of each, by the names that a kind of task has for them."""
+        names = COLUMNS_BY_KIND.get(kind, ("text", "label"))
+        columns = zip(names, (self.text, self.label), strict=True)
+        given = {name: column for name, column in columns if column is not None}
+        return [f"{name}={column}" for name, column in {**given, **(self.others or {})}.items()]
 
 
 @dataclass(frozen=True)
@@ -83,94 +99,39 @@ class StressResult:
         return "\n".join(format_stress_lines(self.facts))
 
 
-def evaluate(
-    source: str | Path | Model,
-    data: object,
-    *,
-    contender: str | None = None,
-    text: str | None = None,
-    label: str | None = None,
-    columns: Mapping[str, str] | None = None,
-) -> Evaluation:
-    """Score a model on labelled examples.
-
-    Args:
-        source: a run's folder, a fit, an export, an imported folder, or a Model.
-        data: a data file, a folder, a hub id, or a table (pandas, polars, pyarrow, datasets, a list of dicts).
-        contender: which contender of a run; the recommended one when left out.
-        text: the column of the text; found by its name when left out.
-        label: the column of the label, the spans or the answer; found by its name when left out.
-        columns: further columns by the task's own names, such as {"group": "customer"}.
-
-    The ledger of test reads notes the evaluation, as it does on the command line.
-
-    Raises:
-        DataError: a row is no example of the task, such as one with an unknown label.
-        ArtifactError: the folder holds no model.
-    """
-    return evaluate_model(_open(source, contender), data, text=text, label=label, columns=columns)
-
-
-def evaluate_model(
-    model: Model,
-    data: object,
-    *,
-    text: str | None = None,
-    label: str | None = None,
-    columns: Mapping[str, str] | None = None,
-) -> Evaluation:
-    """As `evaluate`, for a model that is loaded."""
+def evaluate_predictor(predictor: Predictor, folder: Path, data: object, columns: NamedColumns) -> Evaluation:
+    """Score a predictor, whose artifact is `folder`, on labelled examples. Raises DataError."""
     from loratory.data.splitting.ledger import TestReader
     from loratory.experiment.inference.evaluate_on_data import score_predictor
 
-    named = _name_columns(model.task.kind, text, label, columns)
+    named = columns.to_arguments(predictor.task.kind)
     with _on_disk(data) as (path, said):
-        reader = TestReader(model.folder.parent.name, str(model.folder.resolve()), f"evaluate: {said}")
-        facts = score_predictor(model.predictor, path, named, reader)
-    facts = {"artifact": str(model.folder), **facts, "data": said}
+        reader = TestReader(folder.parent.name, str(folder.resolve()), f"evaluate: {said}")
+        facts = score_predictor(predictor, path, named, reader)
+    facts = {"artifact": str(folder), **facts, "data": said}
     scores = {name: Score(one["value"], one["low"], one["high"]) for name, one in facts["metrics"].items()}
     scores |= {name: Score(value) for name, value in facts["per_label"].items()}
     return Evaluation(facts["n"], scores, facts["test_reads"], facts)
 
 
-def stress(
-    source: str | Path | Model,
-    *,
-    contender: str | None = None,
-    data: object = None,
-    columns: Mapping[str, str] | None = None,
-    progress: bool | None = None,
-    **options: Any,
+def stress_folder(
+    source: Path,
+    contender: str | None,
+    data: object,
+    columns: NamedColumns,
+    progress: bool | None,
+    options: Mapping[str, Any],
 ) -> StressResult:
-    """Change texts harmlessly (typos, case, look-alikes ...) and count the answers that change with them.
-
-    Args:
-        source: a run's folder, a fit, an imported folder, or a Model.
-        contender: which contender of a run; the recommended one when left out.
-        data: labelled examples; of a run its own test rows when left out.
-        columns: the columns of `data` by the task's own names.
-        progress: show progress; None: in a notebook and on a terminal.
-        **options: keys of the spec's `stress:` section, such as texts=100 or of=["typos"].
-
-    Raises:
-        SpecError: an unknown option.
-        UnsupportedTask: the answers of this task cannot be compared.
-    """
+    """Put a contender of a run, or a fit, under stress. Raises SpecError and UnsupportedTask."""
     from loratory.display.progress import show_progress
     from loratory.experiment.inference.stress_run import StressArguments, stress_predictor
 
-    path, own = (source.source, source.contender) if isinstance(source, Model) else (Path(source).expanduser(), None)
     changes = [f"stress.{name}={json.dumps(value)}" for name, value in options.items()]
-    named = [f"{name}={column}" for name, column in (columns or {}).items()]
     with show_progress(progress) as on_event, _on_disk(data) as (file, _):
-        arguments = StressArguments(contender or own, file or None, named, changes)
-        facts = stress_predictor(path, arguments, on_event)
+        arguments = StressArguments(contender, file or None, columns.to_arguments(""), changes)
+        facts = stress_predictor(source, arguments, on_event)
     rows = tuple(_read_stress_row(row) for row in facts["perturbations"])
     return StressResult(facts["name"], facts["texts"], rows, facts)
-
-
-def _open(source: str | Path | Model, contender: str | None) -> Model:
-    return source if isinstance(source, Model) else load(source, contender)
 
 
 def _read_stress_row(row: Mapping[str, Any]) -> StressRow:
@@ -180,12 +141,6 @@ def _read_stress_row(row: Mapping[str, Any]) -> StressRow:
         if isinstance(one, Mapping) and "value" in one
     }
     return StressRow(row["name"], row["texts"], scores, row)
-
-
-def _name_columns(kind: str, text: str | None, label: str | None, columns: Mapping[str, str] | None) -> Sequence[str]:
-    names = COLUMNS_BY_KIND.get(kind, ("text", "label"))
-    given = {name: column for name, column in zip(names, (text, label), strict=True) if column is not None}
-    return [f"{name}={column}" for name, column in {**given, **(columns or {})}.items()]
 
 
 @contextmanager

@@ -198,15 +198,24 @@ class Model:
         columns: Mapping[str, str] | None = None,
     ) -> Evaluation:
         """Score the model on labelled examples: a file, a folder, a hub id, or a table. See `loratory.evaluate`."""
-        from loratory.api.evaluations import evaluate_model
+        from loratory.api.evaluations import NamedColumns, evaluate_predictor
 
-        return evaluate_model(self, data, text=text, label=label, columns=columns)
+        with self._lock:
+            return evaluate_predictor(self.predictor, self.folder, data, NamedColumns(text, label, columns))
 
-    def stress(self, data: object = None, **options: Any) -> StressResult:
+    def stress(
+        self,
+        data: object = None,
+        *,
+        columns: Mapping[str, str] | None = None,
+        progress: bool | None = None,
+        **options: Any,
+    ) -> StressResult:
         """Change texts harmlessly, and count the answers that change with them. See `loratory.stress`."""
-        from loratory.api.evaluations import stress
+        from loratory.api.evaluations import NamedColumns, stress_folder
 
-        return stress(self, data=data, **options)
+        named = NamedColumns(others=columns)
+        return stress_folder(self.source, self.contender, data, named, progress, options)
 
     def export(self, output: str | Path, *, layout: str = "stock", options: Mapping[str, Any] | None = None) -> Export:
         """Write the model in a form that other programs open. See `loratory.export`."""
@@ -257,6 +266,64 @@ class Model:
     def _executor(self) -> ThreadPoolExecutor:
         """One thread: calls wait for each other anyway, and the loop's own threads stay free."""
         return ThreadPoolExecutor(1, thread_name_prefix="loratory-model")
+
+
+def evaluate(
+    source: str | Path | Model,
+    data: object,
+    *,
+    contender: str | None = None,
+    text: str | None = None,
+    label: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Evaluation:
+    """Score a model on labelled examples.
+
+    Args:
+        source: a run's folder, a fit, an export, an imported folder, or a Model.
+        data: a data file, a folder, a hub id, or a table (pandas, polars, pyarrow, datasets, a list of dicts).
+        contender: which contender of a run; the recommended one when left out.
+        text: the column of the text; found by its name when left out.
+        label: the column of the label, the spans or the answer; found by its name when left out.
+        columns: further columns by the task's own names, such as {"group": "customer"}.
+
+    The ledger of test reads notes the evaluation, as it does on the command line.
+
+    Raises:
+        DataError: a row is no example of the task, such as one with an unknown label.
+        ArtifactError: the folder holds no model.
+    """
+    return _open(source, contender).evaluate(data, text=text, label=label, columns=columns)
+
+
+def stress(
+    source: str | Path | Model,
+    *,
+    contender: str | None = None,
+    data: object = None,
+    columns: Mapping[str, str] | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> StressResult:
+    """Change texts harmlessly (typos, case, look-alikes ...) and count the answers that change with them.
+
+    Args:
+        source: a run's folder, a fit, an imported folder, or a Model.
+        contender: which contender of a run; the recommended one when left out.
+        data: labelled examples; of a run its own test rows when left out.
+        columns: the columns of `data` by the task's own names.
+        progress: show progress; None: in a notebook and on a terminal.
+        **options: keys of the spec's `stress:` section, such as texts=100 or of=["typos"].
+
+    Raises:
+        SpecError: an unknown option.
+        UnsupportedTask: the answers of this task cannot be compared.
+    """
+    return _open(source, contender).stress(data, columns=columns, progress=progress, **options)
+
+
+def _open(source: str | Path | Model, contender: str | None) -> Model:
+    return source if isinstance(source, Model) else load(source, contender)
 
 
 def _keep(_: Input, prediction: Prediction) -> Prediction:

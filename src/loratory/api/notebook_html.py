@@ -10,25 +10,25 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loratory.api.results import Run, Score, Verdict
+    from loratory.api.scores import Score
 
 CELL = "padding:0.25em 0.75em;white-space:nowrap"
 CHART_WIDTH, CHART_HEIGHT = 160, 14  # pixels of a drawn interval
 ACCENT = "#2a78d6"  # of the recommended contender: readable on white and on black
 
 
-def render_run(run: Run) -> str:
+def render_run(ladder: Mapping[str, Any], report: str) -> str:
     """The verdict, the ladder, and where the report is."""
-    report = html.escape(str(run.report))
-    return f"{render_verdict(run.verdict)}{render_ladder(run.facts)}<p>Report: <code>{report}</code></p>"
+    where = f"<p>Report: <code>{html.escape(report)}</code></p>"
+    return render_verdict(ladder["verdict"]) + render_ladder(ladder) + where
 
 
-def render_verdict(verdict: Verdict) -> str:
+def render_verdict(verdict: Mapping[str, Any]) -> str:
     """The headline, warnings, and the reasons folded away."""
-    warnings = "".join(f"<li><b>Warning:</b> {html.escape(one)}</li>" for one in verdict.warnings)
-    reasons = "".join(f"<li>{html.escape(one)}</li>" for one in verdict.reasons)
+    warnings = "".join(f"<li><b>Warning:</b> {html.escape(one)}</li>" for one in verdict["warnings"])
+    reasons = "".join(f"<li>{html.escape(one)}</li>" for one in verdict["reason"])
     return (
-        f'<p style="font-size:1.15em"><b>{html.escape(verdict.headline)}</b></p>'
+        f'<p style="font-size:1.15em"><b>{html.escape(verdict["headline"])}</b></p>'
         + (f"<ul>{warnings}</ul>" if warnings else "")
         + (f"<details><summary>Why</summary><ul>{reasons}</ul></details>" if reasons else "")
     )

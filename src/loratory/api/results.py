@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from loratory.api.scores import Score, flatten_scores, make_frame
 from loratory.errors import ArtifactError, suggest_nearest
 
 if TYPE_CHECKING:
@@ -19,24 +20,6 @@ if TYPE_CHECKING:
     from loratory.evaluation.ladder_table import LadderTable
 
 TEXT_WIDTH = 110  # characters of a ladder as text
-
-
-@dataclass(frozen=True)
-class Score:
-    """A score with its confidence interval, in the score's own unit; None where the score has no interval.
-
-    Of a contender with several seeds, `value` is the mean over the seeds.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    def __float__(self) -> float:
-        return self.value
-
-    def __str__(self) -> str:
-        return f"{self.value:.4f}" + ("" if self.low is None else f" [{self.low:.4f}, {self.high:.4f}]")
 
 
 @dataclass(frozen=True)
@@ -173,7 +156,7 @@ class Verdict:
     def _repr_html_(self) -> str:
         from loratory.api.notebook_html import render_verdict
 
-        return render_verdict(self)
+        return render_verdict(self.facts)
 
 
 @dataclass(frozen=True)
@@ -251,18 +234,7 @@ class Run:
     def _repr_html_(self) -> str:
         from loratory.api.notebook_html import render_run
 
-        return render_run(self)
-
-
-def make_frame(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
-    """Rows as a DataFrame of pandas. Raises MissingExtra without pandas."""
-    from loratory.errors import MissingExtra
-
-    try:
-        from pandas import DataFrame
-    except ImportError:
-        raise MissingExtra("pandas is not installed", remedy="pip install pandas") from None
-    return DataFrame([dict(row) for row in rows])
+        return render_run(self.facts, str(self.report))
 
 
 def _read_row(row: Mapping[str, Any], recommended: str | None) -> LadderRow:
@@ -299,13 +271,3 @@ def _read_scores(metrics: Mapping[str, Any]) -> dict[str, Score]:
                 if isinstance(value, float)
             }
     return scores
-
-
-def flatten_scores(scores: Mapping[str, Score]) -> dict[str, float]:
-    """name, name_low and name_high of each score; without the bounds where it has no interval."""
-    flat: dict[str, float] = {}
-    for name, score in scores.items():
-        flat[name] = score.value
-        if score.low is not None and score.high is not None:
-            flat |= {f"{name}_low": score.low, f"{name}_high": score.high}
-    return flat
