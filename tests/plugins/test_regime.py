@@ -40,7 +40,7 @@ def run(folder: Path, *changes: str) -> tuple[dict[str, Any], str]:
     )
     assert done.code == 0, done.err
     ladder = json.loads((folder / "runs/tiny/ladder.json").read_text(encoding="utf-8"))
-    return {row["name"]: row for row in ladder["contenders"]}, done.err
+    return {row["name"]: row for row in ladder["contenders"]}, done.out + done.err
 
 
 def read_identity(folder: Path, name: str) -> str:

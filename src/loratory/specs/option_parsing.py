@@ -30,7 +30,7 @@ def parse_options(cls: type[Model], given: Mapping[str, Any], where: str) -> Mod
                 allowed=describe_allowed(field),
                 remedy=f"add --set {name}=VALUE",
             )
-    changes: dict[KeyPath, str] = {(name,): f"{name}={value}" for name, value in given.items()}
+    changes: dict[KeyPath, str] = {(name,): f"--set {name}={value}" for name, value in given.items()}
     return SpecParser(where, {}, _find_nothing, _find_nothing, (), changes).validate_model(cls, given, ())
 
 
