@@ -67,7 +67,7 @@ def test_by_hand(shaken: tuple[Path, Any]) -> None:
     assert done.code == 0, done.err
     made = json.loads(done.out)
     assert (made["name"], made["part"], made["texts"]) == ("tfidf", "test", 7)
-    assert "answers change" in done.err
+    assert "as they are and perturbed" in done.err
     assert reads() == 2
     assert len(read_stressed_contenders(run)) == 4  # what the run's own spec asked for is still there
     own = run_fixtures.run_command(
