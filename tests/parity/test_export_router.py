@@ -330,7 +330,7 @@ def test_the_command_line_exports_and_discovers(fit_of: Fits, tmp_path: Path) ->
     assert found.exit_code == 0, found.output
     assert json.loads(found.stdout)["architecture"] == "roberta"
     table = ran("discover", models)
-    assert (table.stdout, table.exit_code) == ("", 0)
+    assert (table.stderr, table.exit_code) == ("", 0)
     assert "taken (*): roberta" in table.stdout
     (models / json.loads(found.stdout)["chosen"]["pii"] / "config.json").unlink()
     broken = ran("discover", models, "--json")
