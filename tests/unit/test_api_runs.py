@@ -166,6 +166,12 @@ def test_bad_input_is_an_error_of_ours(
         loratory.run(**arguments)
 
 
+def test_a_finished_run_is_no_spec(run: loratory.Run, tmp_path: Path) -> None:
+    (tmp_path / "ladder.json").write_bytes((run.folder / "ladder.json").read_bytes())
+    with pytest.raises(loratory.SpecError, match="open_run"):
+        loratory.run(tmp_path)
+
+
 def test_the_words_of_an_error_are_those_of_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "spec.yaml"
     file.write_text("name: x\ndata: d.csv\nladder: [tfidf]\ntraining: {epoks: 3}\n")

@@ -10,6 +10,7 @@ from typing import Any
 
 from loratory.data.readers.in_memory import TABLE_FORMS, is_table, is_table_of_parts, write_table
 from loratory.errors import DataError, SpecError, format_value
+from loratory.experiment.artifact_lookup import LADDER_FILE
 from loratory.experiment.init.task_inference import COLUMNS_BY_KIND, InitOptions
 from loratory.experiment.spec_loading import build_spec, find_spec_file, make_parser, replace_data_path
 from loratory.protocols.recipes import SPEC_FILE
@@ -96,7 +97,7 @@ def _is_examples(source: object) -> bool:
     if isinstance(source, (str, Path)):
         path = Path(source).expanduser()
         if path.is_dir():
-            return not (path / SPEC_FILE).is_file()
+            return not (path / SPEC_FILE).is_file() and not (path / LADDER_FILE).is_file()
         return path.is_file() and path.suffix not in (".yaml", ".yml")
     return is_table(source)
 
@@ -108,6 +109,13 @@ def _read_values(source: object) -> tuple[dict[str, Any], tuple[Path, Mapping[An
     if isinstance(source, Mapping):
         return merge_changes({}, source)[0], (ARGUMENT, {}), Path.cwd()
     if isinstance(source, (str, Path)):
+        folder = Path(source).expanduser()
+        if (folder / LADDER_FILE).is_file() and not (folder / SPEC_FILE).is_file():
+            raise SpecError(
+                "this is a finished run, and no spec",
+                where=str(folder),
+                remedy=f"loratory.open_run({str(folder)!r}); to run it again: {folder / 'spec.lock.yaml'}",
+            )
         file = find_spec_file(str(source))
         values, lines = load_yaml(file)
         return values, (file, lines), file.parent
