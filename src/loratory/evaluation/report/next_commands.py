@@ -23,7 +23,7 @@ def list_next_commands(folder: Path, contender: str) -> Sequence[NextCommand]:
         NextCommand("Answer one text", f'loratory predict {where} -c {name} "your text here"'),
         NextCommand("Answer every row of a file", f"loratory predict {where} -c {name} --file new.csv -o answers.csv"),
         NextCommand("Serve it: an HTTP interface, and a page to try it", f"loratory serve {where} -c {name}"),
-        NextCommand("Export it for other programs", f"loratory export {where} -c {name} -o exported"),
+        NextCommand("See in which formats other programs can open it", f"loratory export {where} -c {name}"),
         NextCommand(
             "Use it in Python",
             "import loratory\n\n"
