@@ -74,7 +74,7 @@ def test_by_hand(shaken: tuple[Path, Any]) -> None:
         folder, "stress", "runs/tiny", "--data", "data.csv", "--set", "stress.of=[suffix]", "--texts", "5"
     )
     assert own.code == 0, own.err
-    assert "5 texts of data.csv" in own.err
+    assert "5 texts of data.csv" in own.out
     assert len(read_stressed_contenders(run)) == 4
     assert reads() == 3, "labelled rows that a person names may be test rows too"
 

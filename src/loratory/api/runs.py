@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,7 +12,10 @@ from typing import Any
 from loratory.api.results import Run
 from loratory.api.spec_sources import Columns, SpecSource
 from loratory.display.progress import show_progress
+from loratory.errors import SpecError, suggest_nearest
+from loratory.experiment.init.task_inference import InitOptions
 from loratory.protocols.events import EventListener
+from loratory.protocols.recipes import SPEC_FILE
 from loratory.specs.spec import Spec
 
 
@@ -156,41 +159,62 @@ def read_spec(source: str | os.PathLike[str] | Mapping[str, Any] | Spec, **chang
 
 
 def init(
-    data: str | Path,
-    output: str | Path = "spec.yaml",
+    data: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] = "spec.yaml",
     *,
+    recipe: str | None = None,
     name: str | None = None,
-    task: str | None = None,
-    text: str | None = None,
-    label: str | None = None,
-    group: str | None = None,
     force: bool = False,
+    ask: Callable[[str, Sequence[str]], str] | None = None,
+    **options: str | None,
 ) -> WrittenSpec:
-    """Write a commented spec for examples in a file, a folder or a data set of the hub.
+    """Write a commented spec for examples in a file, a folder or a data set of the hub, or a copy of a recipe's.
 
     Args:
         data: the examples.
         output: the spec's file.
+        recipe: a recipe's name, in the place of examples.
         name: the run's name; from the data file's name when left out.
-        task: classify, tag or generate; found from the examples when left out.
-        text: the column of the text; found when left out, as the next two are.
-        label: the column of the label, of the spans, or of the answer.
-        group: the column of groups that no split may cut.
         force: replace a spec that is there.
+        ask: is given a question and its answers where two columns could be meant, and returns one of the answers.
+        **options: what is known of the examples, and else found: task (classify, tag or generate), text, label and
+            group (columns), tag_names, encoding, sheet, config, revision.
 
     Raises:
-        SpecError: the spec is there already, or two columns could be the label.
+        SpecError: the spec is there already, an unknown option, or two columns could be the label.
         DataError: the examples cannot be read.
     """
-    from loratory.errors import SpecError
-    from loratory.experiment.init.spec_writer import write_spec_for_data
-    from loratory.experiment.init.task_inference import InitOptions
+    from loratory.experiment.init.spec_writer import copy_recipe_spec, write_spec_for_data
 
-    file = Path(output)
+    file, wishes = Path(output), _read_init_options(options)
+    _check_init(data, file, recipe, force)
+    if recipe is not None:
+        if wishes != InitOptions():
+            raise SpecError("a recipe has its own data and columns", remedy="leave these options out, or give DATA")
+        return WrittenSpec(file, tuple(copy_recipe_spec(recipe, file)))
+    return WrittenSpec(file, tuple(write_spec_for_data(os.fspath(data or ""), file, name, wishes, ask)))
+
+
+def _read_init_options(options: Mapping[str, str | None]) -> InitOptions:
+    known = [field.name for field in fields(InitOptions)]
+    for name in options:
+        if name not in known:
+            raise SpecError(
+                f"unknown option {name!r}{suggest_nearest(name, known)}", where="init", allowed=", ".join(known)
+            )
+    return InitOptions(**options)
+
+
+def _check_init(data: object, file: Path, recipe: str | None, force: bool) -> None:
+    if (data is None) == (recipe is None):
+        raise SpecError(
+            "give either your examples or --recipe",
+            remedy="loratory init examples.csv, or loratory init --recipe risk-triage",
+        )
+    if file.is_dir():
+        raise SpecError("this is a folder", where=str(file), remedy=f"--output {file / SPEC_FILE}")
     if file.exists() and not force:
-        raise SpecError("this spec exists", where=str(file), remedy="give another output=, or force=True")
-    notes = write_spec_for_data(str(data), file, name, InitOptions(task, text, label, group))
-    return WrittenSpec(file, tuple(notes))
+        raise SpecError("this spec exists", where=str(file), remedy="give another --output, or replace it with --force")
 
 
 def recipes() -> list[Recipe]:

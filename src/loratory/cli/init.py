@@ -91,30 +91,29 @@ def command(
     It reads the examples, guesses the task and the columns, and says what it guessed. On a terminal it asks where two
     columns are possible.
     """
+    from loratory.api.runs import init
     from loratory.cli.output import Output
-    from loratory.errors import SpecError
-    from loratory.experiment.init.spec_writer import copy_recipe_spec, write_spec_for_data
-    from loratory.experiment.init.task_inference import InitOptions
 
     out = Output(as_json, quiet)
-    if (data is None) == (recipe is None):
-        raise SpecError(
-            "give either your examples or --recipe",
-            remedy="loratory init examples.csv, or loratory init --recipe risk-triage",
-        )
-    if output.is_dir():
-        raise SpecError("this is a folder", where=str(output), remedy=f"--output {output / 'spec.yaml'}")
-    if output.exists() and not force:
-        raise SpecError(
-            "this spec exists", where=str(output), remedy="give another --output, or replace it with --force"
-        )
-    wishes = InitOptions(task, text, label, group, tag_names, encoding, config, revision, sheet)
-    if recipe and wishes != InitOptions():
-        raise SpecError("a recipe has its own data and columns", remedy="leave these options out, or give DATA")
-    asker = ask_choice if sys.stdin.isatty() and sys.stderr.isatty() else None
-    notes = copy_recipe_spec(recipe, output) if recipe else write_spec_for_data(str(data), output, name, wishes, asker)
-    for line in notes:
+    made = init(
+        data,
+        output,
+        recipe=recipe,
+        name=name,
+        force=force,
+        ask=ask_choice if sys.stdin.isatty() and sys.stderr.isatty() else None,
+        task=task,
+        text=text,
+        label=label,
+        group=group,
+        tag_names=tag_names,
+        encoding=encoding,
+        config=config,
+        revision=revision,
+        sheet=sheet,
+    )
+    for line in made.notes:
         out.note(line)
     out.print(f"wrote {output}")
-    out.json({"spec": str(output), "notes": notes})
+    out.json({"spec": str(output), "notes": list(made.notes)})
     out.next(f"loratory check {output}", f"loratory run {output}")
