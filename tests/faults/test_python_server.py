@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ def test_it_answers_inside_the_block_and_ends_with_it(run: loratory.Run, monkeyp
         other = httpx.post(f"{server.url}/v1/tasks/words/predict", json=asked).json()["predictions"][0]
         assert other["served_by"] == "rules"
         pid = server._process.pid
+    forgotten = loratory.serve(run.folder)
+    process = forgotten._process
+    assert process.poll() is None
+    del forgotten  # a server that nobody holds ends, too
+    gc.collect()
+    assert process.poll() is not None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     with pytest.raises(httpx.ConnectError):

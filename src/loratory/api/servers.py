@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ class RunningServer:
     def __init__(self, process: subprocess.Popen[str], notes: deque[str]) -> None:
         self._process, self._notes = process, notes
         self.url, self.tasks = "", tuple[str, ...]()
+        weakref.finalize(self, _end, process)  # nobody holds it any more, or the program ends
 
     def wait_until_ready(self) -> Self:
         """Wait until it answers. Raises the error that the server ended with."""
@@ -63,13 +65,7 @@ class RunningServer:
 
     def close(self) -> None:
         """End it: what was accepted is answered first."""
-        if self._process.poll() is None:
-            self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        _end(self._process)
 
     def __enter__(self) -> Self:
         return self
@@ -147,6 +143,17 @@ def _name_run(model: Model) -> str:
 
 def _find_path(source: str | Path | Model) -> Path:
     return source.folder if isinstance(source, Model) else Path(source).expanduser()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a server in order, and by force where it does not end."""
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _start(arguments: Sequence[str]) -> RunningServer:
